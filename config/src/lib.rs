@@ -1,0 +1,314 @@
+//! Configuration as meant: plain immutable data that the workers share behind one `Arc`.
+//!
+//! Everything here is already checked and every default is already filled in, so no consumer asks "was it given?".
+//! This room knows nothing of sockets, clocks or threads; it is the only one that knows how configuration is written.
+//!
+//! From text to meaning: `file` is the configuration as written (read with the span of every key, so that nothing
+//! wrong goes unreported), [`check`] turns it into [`Config`] or into every [`Problem`] at once.
+
+pub mod check;
+
+mod cores;
+mod file;
+mod problem;
+mod reader;
+mod syntax;
+mod units;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+pub use check::{Checked, embedded_default, embedded_text, load, parse};
+pub use cores::cores_available;
+pub use problem::Problem;
+
+/// Everything an operator decided, as meant. Indices (`UpstreamId`, `LaneId`) are valid by construction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub listeners: Vec<Listener>,
+    pub admin: Admin,
+    pub workers: Workers,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub upstreams: Vec<Upstream>,
+    /// First match wins, in this order.
+    pub routes: Vec<Route>,
+    /// One ring and its shippers per worker for each entry; mirrors of several routes share a lane when they name the
+    /// same upstream with the same transport settings.
+    pub lanes: Vec<Lane>,
+}
+
+impl Config {
+    /// The most bytes of copies that may wait at once: every lane's ring on every worker.
+    pub fn ring_bytes_total_max(&self) -> u64 {
+        let each_worker =
+            self.lanes.iter().map(|lane| lane.ring_bytes_max as u64).fold(0, u64::saturating_add);
+        each_worker.saturating_mul(self.workers.count as u64)
+    }
+}
+
+/// Index into [`Config::upstreams`].
+pub type UpstreamId = usize;
+/// Index into [`Config::lanes`].
+pub type LaneId = usize;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    pub bind: SocketAddr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `None` when the operator switched the admin listener off with `bind = "off"`.
+    pub bind: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    /// Number of worker threads; at least 1.
+    pub count: usize,
+    /// Pin each worker to one of the cores this process may use.
+    pub pin: bool,
+    pub driver: Driver,
+    /// Submission queue entries asked of the kernel for each worker; the start ladder may settle for fewer.
+    pub uring_entries: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring where the kernel allows it, else epoll.
+    Auto,
+    /// io_uring or refuse to start.
+    Uring,
+    Epoll,
+}
+
+impl Driver {
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Uring, Self::Epoll];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// Bounds on what peers may make us hold. Bytes unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open client connections per worker; more are closed at accept and counted as shed.
+    pub connections_max: usize,
+    /// Request line plus fields of a request.
+    pub request_head_bytes_max: usize,
+    /// The request line alone; longer is 414.
+    pub request_line_bytes_max: usize,
+    /// Status line plus fields of a response.
+    pub response_head_bytes_max: usize,
+    /// Fields in one head, and in one trailer section.
+    pub fields_max: usize,
+    /// Content of one request; `None` is unlimited (content is streamed, never held).
+    pub request_body_bytes_max: Option<u64>,
+    /// Requests served on one client connection before it is closed.
+    pub requests_per_connection_max: u64,
+    /// Idle connections kept per endpoint and worker, for primaries.
+    pub upstream_idle_max: usize,
+    /// Unread request content we drain to keep a connection after answering by ourselves.
+    pub drain_bytes_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its head.
+    pub request_head: Duration,
+    /// Client connection with no request under way.
+    pub client_idle: Duration,
+    /// Longest wait for the next piece of a request's content.
+    pub request_body: Duration,
+    /// Longest wait until a peer takes more of what we write.
+    pub write: Duration,
+    /// TCP connect to a primary endpoint.
+    pub connect: Duration,
+    /// From the request's last byte forwarded to the first byte of the primary's answer.
+    pub response_head: Duration,
+    /// Longest wait for the next piece of a response's content.
+    pub response_body: Duration,
+    /// Idle connection to a primary kept for reuse.
+    pub upstream_idle: Duration,
+    /// From SIGTERM until what is still open is given up.
+    pub drain: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    pub name: String,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    pub balance: Balance,
+}
+
+/// One `host:port` as written; names are resolved once by the control plane before the workers start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: Host,
+    pub port: u16,
+}
+
+/// As `host:port`, an IPv6 address in brackets.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    Address(IpAddr),
+    /// Lower case.
+    Name(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    RoundRobin,
+    /// The endpoint with the fewest exchanges in flight on this worker.
+    LeastInFlight,
+}
+
+impl Balance {
+    pub const ALL: [Self; 2] = [Self::RoundRobin, Self::LeastInFlight];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastInFlight => "least_in_flight",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Unique; the `route` label of metrics.
+    pub name: String,
+    pub matches: Match,
+    pub primary: UpstreamId,
+    pub mirrors: Vec<Mirror>,
+}
+
+/// All conditions must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Host without port, lower case; `None` matches every host.
+    pub host: Option<HostMatch>,
+    pub path: PathMatch,
+    /// Empty matches every method.
+    pub methods: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostMatch {
+    Exact(String),
+    /// `*.example.com` is kept as `.example.com`.
+    Suffix(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    Exact(String),
+    /// Plain string prefix of the path (query excluded).
+    Prefix(String),
+}
+
+/// One copy's policy on one route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mirror {
+    /// The `mirror` label of metrics and the value of `X-Umbra-Mirror`; unique within its route.
+    pub name: String,
+    pub lane: LaneId,
+    pub percent: Percent,
+    /// A request whose content is longer is not copied (`dropped{reason="body_too_large"}`).
+    pub body_bytes_max: usize,
+    pub host: MirrorHost,
+}
+
+/// A share of requests with a grain of one in a million (0.0001 %), as in Istio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent {
+    /// 0 is none, 1_000_000 is every request.
+    pub per_million: u32,
+}
+
+impl Percent {
+    pub const NONE: Self = Self { per_million: 0 };
+    pub const ALL: Self = Self { per_million: 1_000_000 };
+
+    /// Rounded to the nearest millionth; `None` for what is not from 0 to 100.
+    pub fn from_percent(percent: f64) -> Option<Self> {
+        // Within the range, so the cast neither wraps nor saturates.
+        (0.0..=100.0).contains(&percent).then(|| Self { per_million: (percent * 10_000.0).round() as u32 })
+    }
+}
+
+/// As a number from 0 to 100 with no more digits than it needs, without a sign.
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", f64::from(self.per_million) / 10_000.0)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MirrorHost {
+    /// The client's own Host.
+    Keep,
+    /// `-shadow` appended to the host, before the port (Envoy's convention).
+    Shadow,
+    Literal(String),
+}
+
+/// How copies travel to one mirror upstream: one ring and a few connections per worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// The upstream's name. Lanes to one upstream with different settings bear the same name; the [`LaneId`] is unique.
+    pub name: String,
+    pub upstream: UpstreamId,
+    pub ring_entries_max: usize,
+    pub ring_bytes_max: usize,
+    pub drop: DropPolicy,
+    pub connect_timeout: Duration,
+    /// From a copy's first byte sent to the end of its answer.
+    pub timeout: Duration,
+    /// Connections per worker.
+    pub connections_max: usize,
+    /// Copies written on one connection before their answers are read; 1 is one at a time.
+    pub pipeline_max: usize,
+    /// Bytes of one answer read before its connection is closed instead.
+    pub response_bytes_max: u64,
+}
+
+/// Which copy is given up when a ring is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropPolicy {
+    /// The one that does not fit.
+    Newest,
+    /// The ones that wait longest, until the new one fits.
+    Oldest,
+}
+
+impl DropPolicy {
+    pub const ALL: [Self; 2] = [Self::Newest, Self::Oldest];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+        }
+    }
+}
