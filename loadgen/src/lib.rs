@@ -1,0 +1,53 @@
+//! loadgen: open-loop HTTP load with a verdict on itself, an origin that can be broken on demand, and proof of what a
+//! mirroring gateway delivered.
+
+pub mod cli;
+pub mod http1;
+pub mod io;
+pub mod os;
+pub mod serve;
+pub mod units;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// How a command ended, as the shell sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Ok = 0,
+    /// The run could not be done or not one request succeeded.
+    Failed = 1,
+    Usage = 2,
+    /// An assertion, a comparison or a proof did not hold.
+    Assertion = 3,
+    /// The generator, not the target, was the limit.
+    Saturated = 4,
+    Interrupted = 130,
+}
+
+/// Threads to use when nothing is said: one per core this process may run on.
+pub fn threads_default() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The whole program; returns its exit code.
+pub fn main() -> i32 {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(serve::Options {
+            ports: args.ports,
+            control: args.control,
+            threads: args.threads.unwrap_or_else(threads_default).max(1),
+            timeline: args.timeline,
+        })
+        .map(|()| Exit::Ok),
+    };
+    match result {
+        Ok(exit) => exit as i32,
+        Err(error) => {
+            eprintln!("loadgen: {error:#}");
+            Exit::Failed as i32
+        }
+    }
+}

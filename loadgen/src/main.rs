@@ -1,0 +1,5 @@
+//! argv → exit code. Everything else is in the library.
+
+fn main() {
+    std::process::exit(loadgen::main());
+}
