@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::file::{self, File};
-use crate::problem::{Place, Problem, Report, near_miss};
+pub use crate::problem::Problem;
+use crate::problem::{Place, Report, near_miss};
 use crate::reader::{At, Key, List, Named, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, TIB, show_period, show_size};

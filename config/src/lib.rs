@@ -71,7 +71,8 @@ pub struct Workers {
     /// Pin each worker to one of the cores this process may use.
     pub pin: bool,
     pub driver: Driver,
-    /// Submission queue entries asked of the kernel for each worker; the start ladder may settle for fewer.
+    /// Submission queue entries asked of the kernel for each worker, a power of two from 64 to 32768; the start ladder
+    /// may settle for fewer.
     pub uring_entries: u32,
 }
 
@@ -104,22 +105,23 @@ pub struct Limits {
     pub connections_max: usize,
     /// Request line plus fields of a request.
     pub request_head_bytes_max: usize,
-    /// The request line alone; longer is 414.
+    /// The request line alone; longer is 414. Never more than `request_head_bytes_max`.
     pub request_line_bytes_max: usize,
     /// Status line plus fields of a response.
     pub response_head_bytes_max: usize,
     /// Fields in one head, and in one trailer section.
     pub fields_max: usize,
-    /// Content of one request; `None` is unlimited (content is streamed, never held).
+    /// Content of one request; `None` is unlimited (content is streamed, never held), 0 refuses any.
     pub request_body_bytes_max: Option<u64>,
     /// Requests served on one client connection before it is closed.
     pub requests_per_connection_max: u64,
-    /// Idle connections kept per endpoint and worker, for primaries.
+    /// Idle connections kept per endpoint and worker, for primaries; 0 keeps none.
     pub upstream_idle_max: usize,
-    /// Unread request content we drain to keep a connection after answering by ourselves.
+    /// Unread request content we drain to keep a connection after answering by ourselves; 0 closes at once.
     pub drain_bytes_max: u64,
 }
 
+/// Never zero, never more than 30 days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the first byte of a request to the end of its head.
@@ -233,7 +235,8 @@ pub struct Mirror {
     pub name: String,
     pub lane: LaneId,
     pub percent: Percent,
-    /// A request whose content is longer is not copied (`dropped{reason="body_too_large"}`).
+    /// A request whose content is longer is not copied (`dropped{reason="body_too_large"}`). Never more than the
+    /// lane's `ring_bytes_max`.
     pub body_bytes_max: usize,
     pub host: MirrorHost,
 }
@@ -312,3 +315,6 @@ impl DropPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

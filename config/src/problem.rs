@@ -108,14 +108,18 @@ impl Report {
     }
 }
 
-/// ` Did you mean "…"?` when one of `known` is near enough to `word` to be a slip, else nothing.
+/// The one of `known` that `word` was probably meant to be.
 pub(crate) fn near_miss<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    // A third of the letters wrong is a slip; more is another word.
-    let slip = (word.chars().count() / 3).max(1);
+    // A third of the letters wrong is a slip; more is another word, as v3 is not v2.
+    let slip = word.chars().count() / 3;
+    // Half remembered: `fields` for `fields_max`, `percentage` for `percent`.
+    let part = |candidate: &str| {
+        word.len().min(candidate.len()) >= 4 && (candidate.starts_with(word) || word.starts_with(candidate))
+    };
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|&(distance, _)| distance <= slip)
+        .filter(|&(distance, candidate)| distance <= slip || part(candidate))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
 }
