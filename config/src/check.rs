@@ -14,8 +14,8 @@ use crate::reader::{At, Key, List, Named, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, TIB, show_period, show_size};
 use crate::{
-    Admin, Balance, Config, Driver, DropPolicy, Endpoint, Host, HostMatch, Lane, LaneId, Limits, Listener,
-    Match, Mirror, MirrorHost, PathMatch, Percent, Route, Timeouts, Upstream, UpstreamId, Workers,
+    Admin, Balance, Config, Driver, DropPolicy, Endpoint, Forwarded, Host, HostMatch, Lane, LaneId, Limits,
+    Listener, Match, Mirror, MirrorHost, PathMatch, Percent, Route, Timeouts, Upstream, UpstreamId, Workers,
 };
 
 /// A configuration that may be served, and what its operator may want to know about it all the same.
@@ -128,6 +128,7 @@ impl<'r> Check<'r> {
         let workers = self.workers(&file.workers.into_table());
         let limits = self.limits(&file.limits.into_table());
         let timeouts = self.timeouts(&file.timeouts.into_table());
+        let forwarded = word(&file.headers.into_table().forwarded, Forwarded::Append);
         self.upstreams(&file.upstream, &listeners);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);
@@ -137,6 +138,7 @@ impl<'r> Check<'r> {
             workers,
             limits,
             timeouts,
+            forwarded,
             upstreams: self.upstreams,
             routes,
             lanes: self.lanes,

@@ -8,9 +8,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, tables, words};
-use crate::{Balance, Driver, DropPolicy};
+use crate::{Balance, Driver, DropPolicy, Forwarded};
 
-words!(Driver, Balance, DropPolicy);
+words!(Driver, Balance, DropPolicy, Forwarded);
 
 tables! {
     /// The whole file.
@@ -20,6 +20,7 @@ tables! {
         workers: Workers,
         limits: Limits,
         timeouts: Timeouts,
+        headers: Headers,
         upstream: Named<Upstream>,
         route: List<Route>,
     }
@@ -68,6 +69,11 @@ tables! {
         response_body: Duration,
         upstream_idle: Duration,
         drain: Duration,
+    }
+
+    /// `[headers]`
+    pub(crate) struct Headers {
+        forwarded: Forwarded,
     }
 
     /// `[upstream.NAME]`

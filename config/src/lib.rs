@@ -31,6 +31,7 @@ pub struct Config {
     pub workers: Workers,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub forwarded: Forwarded,
     pub upstreams: Vec<Upstream>,
     /// First match wins, in this order.
     pub routes: Vec<Route>,
@@ -191,6 +192,27 @@ impl Balance {
         match self {
             Self::RoundRobin => "round_robin",
             Self::LeastInFlight => "least_in_flight",
+        }
+    }
+}
+
+/// What becomes of a client's own X-Forwarded-For, -Proto and -Host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Kept; the client's address is added to X-Forwarded-For. For a gateway behind a proxy that sets them.
+    Append,
+    /// Replaced by what we see ourselves. For a gateway that strangers reach.
+    Replace,
+}
+
+impl Forwarded {
+    pub const ALL: [Self; 2] = [Self::Append, Self::Replace];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Replace => "replace",
         }
     }
 }

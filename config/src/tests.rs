@@ -122,6 +122,7 @@ fn defaults_are_those_promised() {
             upstream_idle: seconds(60),
             drain: seconds(10),
         },
+        forwarded: Forwarded::Append,
         upstreams: vec![upstream("v1", 9001), upstream("v2", 9002)],
         routes: vec![Route {
             name: "route-1".into(),

@@ -1,0 +1,584 @@
+//! The workers' counters as OpenMetrics text: summed when asked, so there is no second copy to go stale.
+//!
+//! It knows every metric's name, its help and which counters make it up. It knows no HTTP and never writes a counter.
+//! Reads are relaxed and workers go on counting meanwhile: a scrape is exact once the workers rest, and off by the few
+//! steps under way while they do not.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use config::Config;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet};
+use prometheus_client::encoding::{NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::process;
+use crate::metrics::{
+    Class, Codes, Drop, Fail, Label, LaneCounters, MirrorCounters, Reject, RouteCounters, Shard, Skip,
+    UpstreamCounters, UpstreamFailure,
+};
+
+/// What `/metrics` is; Prometheus asks for it by this name.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Label of the status codes that share one counter.
+const OTHER_CODE: &str = "other";
+
+/// Label of answers given before a route was known.
+const NO_ROUTE: &str = "";
+
+/// Everything `/metrics` shows.
+#[derive(Debug)]
+pub struct Exposition(Registry);
+
+impl Exposition {
+    /// `shards`: one for each worker, by its number, in the shape of `config`.
+    pub fn new(config: Arc<Config>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Shards { config, shards, started }));
+        Self(registry)
+    }
+
+    /// The text as it stands now.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.0)?;
+        Ok(out)
+    }
+}
+
+#[derive(Debug)]
+struct Shards {
+    config: Arc<Config>,
+    shards: Vec<Arc<Shard>>,
+    started: SystemTime,
+}
+
+impl Collector for Shards {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Families(encoder);
+        self.requests(&mut out)?;
+        self.ledger(&mut out)?;
+        self.lanes(&mut out)?;
+        self.upstreams(&mut out)?;
+        self.connections(&mut out)?;
+        self.workers(&mut out)?;
+        self.process(&mut out)
+    }
+}
+
+impl Shards {
+    fn requests(&self, out: &mut Families<'_>) -> fmt::Result {
+        let routes = self.routes();
+        let mut rows = by_code(NO_ROUTE, self.shards.iter().map(|s| &s.unrouted));
+        for (route, counters) in &routes {
+            rows.extend(by_code(route, counters.iter().map(|c| &c.requests)));
+        }
+        out.counters(
+            "umbra_requests",
+            "Answers by the status code the client got; no route where none was known",
+            rows,
+        )?;
+        out.counters(
+            "umbra_exchanges_aborted",
+            "Exchanges whose client got no complete answer",
+            routes.iter().map(|(route, of)| ([("route", *route)], total(of, |r| r.aborted.get()))),
+        )?;
+        out.counters(
+            "umbra_rejected",
+            "Requests the gateway answered by itself, or connections it hung up on, by reason",
+            Reject::ALL.iter().map(|why| ([("reason", why.text())], self.total(|s| s.rejected.get(*why)))),
+        )
+    }
+
+    /// Every counter of the ledger appears even at zero, so that whoever checks the balance never misses an addend.
+    fn ledger(&self, out: &mut Families<'_>) -> fmt::Result {
+        let mirrors = self.mirrors();
+        let mut plain = |name, help, read: fn(&MirrorCounters) -> u64| {
+            out.counters(name, help, mirrors.iter().map(|m| (m.labels(), total(&m.counters, read))))
+        };
+        plain("umbra_mirror_eligible", "Requests of routes with this mirror", |m| m.eligible.get())?;
+        plain("umbra_mirror_sampled_out", "Eligible requests not drawn by percent", |m| m.sampled_out.get())?;
+        plain("umbra_mirror_sent", "Copies of which a byte was sent, or a connection was attempted", |m| {
+            m.sent.get()
+        })?;
+        out.counters(
+            "umbra_mirror_skipped",
+            "Eligible requests drawn but not copied, by reason",
+            by_label(&mirrors, "reason", |m, why: Skip| m.skipped.get(why)),
+        )?;
+        out.counters(
+            "umbra_mirror_dropped",
+            "Copies given up before they were sent, by reason",
+            by_label(&mirrors, "reason", |m, why: Drop| m.dropped.get(why)),
+        )?;
+        out.counters(
+            "umbra_mirror_completed",
+            "Copies answered completely, by class of status",
+            by_label(&mirrors, "class", |m, class: Class| m.completed.get(class)),
+        )?;
+        out.counters(
+            "umbra_mirror_failed",
+            "Copies sent but not answered completely, by reason",
+            by_label(&mirrors, "reason", |m, why: Fail| m.failed.get(why)),
+        )?;
+        let mut level = |name, help, read: fn(&MirrorCounters) -> i64| {
+            out.gauges(name, help, None, mirrors.iter().map(|m| (m.labels(), level(&m.counters, read))))
+        };
+        level("umbra_mirror_pending", "Copies whose request is still under way", |m| m.pending.get())?;
+        level("umbra_mirror_waiting", "Copies waiting in a ring", |m| m.waiting.get())?;
+        level("umbra_mirror_in_flight", "Copies sent whose answer is not complete", |m| m.in_flight.get())
+    }
+
+    fn lanes(&self, out: &mut Families<'_>) -> fmt::Result {
+        let lanes = self.lanes_by_name();
+        let mut gauge = |name, help, unit: Option<Unit>, read: fn(&LaneCounters) -> i64| {
+            out.gauges(
+                name,
+                help,
+                unit,
+                lanes.iter().map(|(name, of)| ([("mirror", *name)], level(of, read))),
+            )
+        };
+        gauge("umbra_mirror_ring_entries", "Copies in the rings", None, |l| l.ring_entries.get())?;
+        gauge("umbra_mirror_ring", "Bytes the rings hold", Some(Unit::Bytes), |l| l.ring_bytes.get())?;
+        gauge("umbra_mirror_connections", "Open connections to the mirror", None, |l| l.connections.get())?;
+        let mut counter = |name, help, read: fn(&LaneCounters) -> u64| {
+            out.counters(name, help, lanes.iter().map(|(name, of)| ([("mirror", *name)], total(of, read))))
+        };
+        counter("umbra_mirror_connects", "Connections made to the mirror", |l| l.connects.get())?;
+        counter("umbra_mirror_connect_failures", "Connections to the mirror that failed", |l| {
+            l.connect_failures.get()
+        })?;
+        counter("umbra_mirror_batches", "Writes that carried more than one copy", |l| l.batches.get())
+    }
+
+    fn upstreams(&self, out: &mut Families<'_>) -> fmt::Result {
+        let upstreams = self.upstreams_by_name();
+        let mut counter = |name, help, read: fn(&UpstreamCounters) -> u64| {
+            out.counters(
+                name,
+                help,
+                upstreams.iter().map(|(name, of)| ([("upstream", *name)], total(of, read))),
+            )
+        };
+        counter("umbra_upstream_attempts", "Attempts to forward a request to this primary", |u| {
+            u.attempts.get()
+        })?;
+        counter("umbra_upstream_connects", "Connections made to this primary", |u| u.connects.get())?;
+        counter("umbra_upstream_reuses", "Attempts on a kept connection", |u| u.reuses.get())?;
+        counter("umbra_upstream_retries", "Attempts made again, where nothing can happen twice", |u| {
+            u.retries.get()
+        })?;
+        out.counters(
+            "umbra_upstream_failures",
+            "Attempts that failed, by reason",
+            upstreams.iter().flat_map(|(name, of)| {
+                UpstreamFailure::ALL.iter().map(move |why| {
+                    ([("upstream", *name), ("reason", why.text())], total(of, |u| u.failures.get(*why)))
+                })
+            }),
+        )?;
+        out.gauges(
+            "umbra_upstream_idle_connections",
+            "Connections kept for reuse",
+            None,
+            upstreams.iter().map(|(name, of)| ([("upstream", *name)], level(of, |u| u.idle.get()))),
+        )
+    }
+
+    fn connections(&self, out: &mut Families<'_>) -> fmt::Result {
+        let mut counter = |name, help, read: fn(&Shard) -> u64| out.counter(name, help, self.total(read));
+        counter("umbra_connections_accepted", "Client connections accepted", |s| {
+            s.connections_accepted.get()
+        })?;
+        counter("umbra_connections_shed", "Client connections closed at accept: too many", |s| {
+            s.connections_shed.get()
+        })?;
+        counter("umbra_accept_errors", "Accepts that failed", |s| s.accept_errors.get())?;
+        counter("umbra_exchange_panics", "Panics caught; each ended one connection", |s| {
+            s.exchange_panics.get()
+        })?;
+        let active = level(&self.shards, |s| s.connections_active.get());
+        out.gauge("umbra_connections_active", "Open client connections", None, active)
+    }
+
+    fn workers(&self, out: &mut Families<'_>) -> fmt::Result {
+        let workers =
+            || self.shards.iter().enumerate().map(|(id, shard)| ([("worker", id.to_string())], shard));
+        out.counters(
+            "umbra_worker_ticks",
+            "Turns of the worker's clock; a stuck worker stops counting",
+            workers().map(|(labels, shard)| (labels, shard.ticks.get())),
+        )?;
+        out.counters(
+            "umbra_worker_busy_ticks",
+            "Turns that came late while the worker used its core",
+            workers().map(|(labels, shard)| (labels, shard.busy_ticks.get())),
+        )?;
+        out.counters_in(
+            "umbra_worker_cpu",
+            "CPU time of the worker's thread",
+            Some(Unit::Seconds),
+            workers().map(|(labels, shard)| (labels, seconds(shard.cpu_us.get()))),
+        )
+    }
+
+    fn process(&self, out: &mut Families<'_>) -> fmt::Result {
+        out.info("umbra_build", "The running version", &[("version", env!("CARGO_PKG_VERSION"))])?;
+        if let Some(open) = process::open_descriptors() {
+            out.gauge("process_open_fds", "Open file descriptors", None, open)?;
+        }
+        if let Some(bytes) = process::resident_bytes() {
+            out.gauge("process_resident_memory", "Resident memory", Some(Unit::Bytes), bytes)?;
+        }
+        let since_epoch = self.started.duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+        out.gauge(
+            "process_start_time",
+            "Start of the process since the Unix epoch",
+            Some(Unit::Seconds),
+            since_epoch,
+        )
+    }
+
+    fn total(&self, read: impl Fn(&Shard) -> u64) -> u64 {
+        total(&self.shards, read)
+    }
+
+    fn routes(&self) -> Vec<(&str, Vec<&RouteCounters>)> {
+        let of = |id: usize| self.shards.iter().filter_map(|s| s.routes.get(id)).map(AsRef::as_ref).collect();
+        self.config.routes.iter().enumerate().map(|(id, route)| (route.name.as_str(), of(id))).collect()
+    }
+
+    fn mirrors(&self) -> Vec<OneMirror<'_>> {
+        let mut mirrors = Vec::new();
+        for (route, (name, counters)) in self.config.routes.iter().zip(self.routes()) {
+            for (id, mirror) in route.mirrors.iter().enumerate() {
+                let counters = counters.iter().filter_map(|r| r.mirrors.get(id)).map(AsRef::as_ref).collect();
+                mirrors.push(OneMirror { route: name, mirror: &mirror.name, counters });
+            }
+        }
+        mirrors
+    }
+
+    /// Lanes of one name (mirrors of one upstream with different transport settings) are shown as one.
+    fn lanes_by_name(&self) -> BTreeMap<&str, Vec<&LaneCounters>> {
+        let mut lanes: BTreeMap<&str, Vec<&LaneCounters>> = BTreeMap::new();
+        for (id, lane) in self.config.lanes.iter().enumerate() {
+            let of = self.shards.iter().filter_map(|s| s.lanes.get(id)).map(AsRef::as_ref);
+            lanes.entry(&lane.name).or_default().extend(of);
+        }
+        lanes
+    }
+
+    fn upstreams_by_name(&self) -> Vec<(&str, Vec<&UpstreamCounters>)> {
+        let of =
+            |id: usize| self.shards.iter().filter_map(|s| s.upstreams.get(id)).map(AsRef::as_ref).collect();
+        self.config
+            .upstreams
+            .iter()
+            .enumerate()
+            .map(|(id, upstream)| (upstream.name.as_str(), of(id)))
+            .collect()
+    }
+}
+
+/// One mirror on one route: its counters on every worker.
+struct OneMirror<'a> {
+    route: &'a str,
+    mirror: &'a str,
+    counters: Vec<&'a MirrorCounters>,
+}
+
+impl<'a> OneMirror<'a> {
+    fn labels(&self) -> [(&'static str, &'a str); 2] {
+        [("route", self.route), ("mirror", self.mirror)]
+    }
+}
+
+fn by_code<'a>(
+    route: &'a str,
+    workers: impl Iterator<Item = &'a Codes>,
+) -> Vec<([(&'static str, Cow<'a>); 2], u64)> {
+    let mut codes: BTreeMap<Option<u16>, u64> = BTreeMap::new();
+    for (code, n) in workers.flat_map(Codes::seen) {
+        *codes.entry(code).or_default() += n;
+    }
+    let text = |code: Option<u16>| code.map_or(Cow::Borrowed(OTHER_CODE), |c| Cow::Owned(c.to_string()));
+    codes.into_iter().map(|(code, n)| ([("route", Cow::Borrowed(route)), ("code", text(code))], n)).collect()
+}
+
+type Cow<'a> = std::borrow::Cow<'a, str>;
+
+fn by_label<'a, L: Label>(
+    mirrors: &'a [OneMirror<'a>],
+    key: &'static str,
+    read: fn(&MirrorCounters, L) -> u64,
+) -> impl Iterator<Item = ([(&'static str, &'a str); 3], u64)> {
+    mirrors.iter().flat_map(move |m| {
+        L::ALL.iter().map(move |label| {
+            let labels = [("route", m.route), ("mirror", m.mirror), (key, label.text())];
+            (labels, total(&m.counters, |c| read(c, *label)))
+        })
+    })
+}
+
+fn total<T, R: std::ops::Deref<Target = T>>(workers: &[R], read: impl Fn(&T) -> u64) -> u64 {
+    workers.iter().map(|counters| read(counters)).fold(0, u64::wrapping_add)
+}
+
+fn level<T, R: std::ops::Deref<Target = T>>(workers: &[R], read: impl Fn(&T) -> i64) -> i64 {
+    workers.iter().map(|counters| read(counters)).fold(0, i64::wrapping_add)
+}
+
+fn seconds(microseconds: i64) -> f64 {
+    std::time::Duration::from_micros(u64::try_from(microseconds).unwrap_or(0)).as_secs_f64()
+}
+
+/// The encoder, by family. Names are given without `_total`, `_info` and unit: it appends those.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        self.counters_in(name, help, None, rows)
+    }
+
+    fn counters_in<L: EncodeLabelSet, V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        rows: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+        for (labels, value) in rows {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        rows: impl IntoIterator<Item = (L, i64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        for (labels, value) in rows {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: impl EncodeGaugeValue,
+    ) -> fmt::Result {
+        self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str); 1]) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::budget::tests::config;
+
+    /// Two workers whose counters a test may turn.
+    fn shards(config: &Config) -> Vec<Arc<Shard>> {
+        (0..2).map(|_| Arc::new(Shard::new(config))).collect()
+    }
+
+    fn text(config: Config, shards: Vec<Arc<Shard>>) -> String {
+        let started = UNIX_EPOCH + std::time::Duration::from_millis(1_500);
+        Exposition::new(Arc::new(config), shards, started).text().unwrap()
+    }
+
+    #[track_caller]
+    fn assert_has(text: &str, line: &str) {
+        assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
+    }
+
+    #[test]
+    fn every_family_is_there_before_anything_happened() {
+        let config = config();
+        let shards = shards(&config);
+        let text = text(config, shards);
+        let families = [
+            "umbra_requests counter",
+            "umbra_exchanges_aborted counter",
+            "umbra_rejected counter",
+            "umbra_mirror_eligible counter",
+            "umbra_mirror_sampled_out counter",
+            "umbra_mirror_skipped counter",
+            "umbra_mirror_dropped counter",
+            "umbra_mirror_sent counter",
+            "umbra_mirror_completed counter",
+            "umbra_mirror_failed counter",
+            "umbra_mirror_pending gauge",
+            "umbra_mirror_waiting gauge",
+            "umbra_mirror_in_flight gauge",
+            "umbra_mirror_ring_entries gauge",
+            "umbra_mirror_ring_bytes gauge",
+            "umbra_mirror_connections gauge",
+            "umbra_mirror_connects counter",
+            "umbra_mirror_connect_failures counter",
+            "umbra_mirror_batches counter",
+            "umbra_upstream_attempts counter",
+            "umbra_upstream_connects counter",
+            "umbra_upstream_reuses counter",
+            "umbra_upstream_retries counter",
+            "umbra_upstream_failures counter",
+            "umbra_upstream_idle_connections gauge",
+            "umbra_connections_accepted counter",
+            "umbra_connections_shed counter",
+            "umbra_connections_active gauge",
+            "umbra_accept_errors counter",
+            "umbra_exchange_panics counter",
+            "umbra_worker_ticks counter",
+            "umbra_worker_busy_ticks counter",
+            "umbra_worker_cpu_seconds counter",
+            "umbra_build info",
+            "process_open_fds gauge",
+            "process_resident_memory_bytes gauge",
+            "process_start_time_seconds gauge",
+        ];
+        for family in families {
+            assert_has(&text, &format!("# TYPE {family}"));
+        }
+        assert_eq!(text.matches("# TYPE ").count(), families.len(), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+        assert_has(&text, &format!("umbra_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")));
+        assert_has(&text, "process_start_time_seconds 1.5");
+        assert_has(&text, "umbra_connections_accepted_total 0");
+    }
+
+    #[test]
+    fn the_ledger_is_complete_at_zero() {
+        let config = config();
+        let shards = shards(&config);
+        let text = text(config, shards);
+        let labels = "route=\"default\",mirror=\"v2\"";
+        for plain in ["eligible_total", "sampled_out_total", "sent_total", "pending", "waiting", "in_flight"]
+        {
+            assert_has(&text, &format!("umbra_mirror_{plain}{{{labels}}} 0"));
+        }
+        fn check<L: Label>(text: &str, labels: &str, family: &str, key: &str) {
+            for label in L::ALL {
+                assert_has(
+                    text,
+                    &format!("umbra_mirror_{family}_total{{{labels},{key}=\"{}\"}} 0", label.text()),
+                );
+            }
+        }
+        check::<Skip>(&text, labels, "skipped", "reason");
+        check::<Drop>(&text, labels, "dropped", "reason");
+        check::<Class>(&text, labels, "completed", "class");
+        check::<Fail>(&text, labels, "failed", "reason");
+        for why in Reject::ALL {
+            assert_has(&text, &format!("umbra_rejected_total{{reason=\"{}\"}} 0", why.text()));
+        }
+        for why in UpstreamFailure::ALL {
+            assert_has(
+                &text,
+                &format!("umbra_upstream_failures_total{{upstream=\"v1\",reason=\"{}\"}} 0", why.text()),
+            );
+        }
+    }
+
+    #[test]
+    fn workers_are_summed_and_told_apart_where_that_matters() {
+        let config = config();
+        let shards = shards(&config);
+        for (n, shard) in (1..).zip(&shards) {
+            shard.unrouted.inc(400);
+            shard.routes[0].requests.inc(200);
+            shard.routes[0].requests.inc(299);
+            shard.routes[0].mirrors[0].sent.add(n);
+            shard.routes[0].mirrors[0].dropped.inc(Drop::RingBytes);
+            shard.routes[0].mirrors[0].in_flight.add(3);
+            shard.lanes[0].ring_bytes.set(100);
+            shard.upstreams[0].idle.set(5);
+            shard.connections_active.set(7);
+            shard.ticks.add(n);
+            shard.cpu_us.set(1_500_000);
+        }
+        let text = text(config, shards);
+        for line in [
+            "umbra_requests_total{route=\"\",code=\"400\"} 2",
+            "umbra_requests_total{route=\"default\",code=\"200\"} 2",
+            "umbra_requests_total{route=\"default\",code=\"other\"} 2",
+            "umbra_mirror_sent_total{route=\"default\",mirror=\"v2\"} 3",
+            "umbra_mirror_dropped_total{route=\"default\",mirror=\"v2\",reason=\"ring_bytes\"} 2",
+            "umbra_mirror_in_flight{route=\"default\",mirror=\"v2\"} 6",
+            "umbra_mirror_ring_bytes{mirror=\"v2\"} 200",
+            "umbra_upstream_idle_connections{upstream=\"v1\"} 10",
+            "umbra_connections_active 14",
+            "umbra_worker_ticks_total{worker=\"0\"} 1",
+            "umbra_worker_ticks_total{worker=\"1\"} 2",
+            "umbra_worker_cpu_seconds_total{worker=\"1\"} 1.5",
+        ] {
+            assert_has(&text, line);
+        }
+    }
+
+    #[test]
+    fn lanes_of_one_name_are_one_series() {
+        let mut config = config();
+        let mut twin = config.lanes[0].clone();
+        twin.pipeline_max = 1;
+        config.lanes.push(twin);
+        let shards = shards(&config);
+        shards[0].lanes[0].ring_entries.set(2);
+        shards[1].lanes[1].ring_entries.set(3);
+        let text = text(config, shards);
+        assert_has(&text, "umbra_mirror_ring_entries{mirror=\"v2\"} 5");
+        assert_eq!(text.matches("umbra_mirror_ring_entries{").count(), 1);
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        let mut config = config();
+        config.routes[0].name = "a\"b\\c\nd".to_owned();
+        let shards = shards(&config);
+        let text = text(config, shards);
+        assert_has(&text, "umbra_exchanges_aborted_total{route=\"a\\\"b\\\\c\\nd\"} 0");
+    }
+
+    #[test]
+    fn no_family_and_no_series_appears_twice() {
+        let config = config();
+        let shards = shards(&config);
+        let text = text(config, shards);
+        let mut series: Vec<&str> = text
+            .lines()
+            .map(|l| if l.starts_with('#') { l } else { l.rsplit_once(' ').unwrap().0 })
+            .collect();
+        let all = series.len();
+        series.sort_unstable();
+        series.dedup();
+        assert_eq!(series.len(), all);
+    }
+}

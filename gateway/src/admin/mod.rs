@@ -1,0 +1,214 @@
+//! The admin listener: is the process alive, is it ready, what has it counted.
+//!
+//! It reads what others write, counters and the phase of the process, and changes nothing. It knows no connection, no
+//! exchange and no worker; of the path of a request it names only `metrics`.
+
+mod exposition;
+mod health;
+mod process;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+pub use exposition::Exposition;
+pub use health::{Health, Phase, Watchdog};
+
+/// Open admin connections: a handful of scrapers and people. More wait in the backlog.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// From accept, or the last answer, to the end of the next request's head.
+const HEAD_MAX: Duration = Duration::from_secs(15);
+
+/// However busy, a connection is closed after this long: with the two bounds above, nobody can hold every place.
+const CONNECTION_MAX: Duration = Duration::from_secs(300);
+
+/// Request line and fields of an admin request.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Pause after an accept that failed, most likely for want of descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+const INDEX: &str = "\
+Umbra admin
+  /healthz   200 while every worker turns; else 503 and which do not
+  /readyz    200 while requests are welcome; 503 while starting or draining
+  /metrics   counters of all workers, OpenMetrics text
+";
+
+/// What the pages read.
+#[derive(Debug)]
+struct Pages {
+    exposition: Exposition,
+    health: watch::Receiver<Health>,
+}
+
+pub fn router(exposition: Exposition, health: watch::Receiver<Health>) -> Router {
+    Router::new()
+        .route("/", get(async || INDEX))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::new(Pages { exposition, health }))
+}
+
+/// Serves for the rest of the process's life.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // The semaphore is never closed, so the loop has no other end.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = connection(stream, router.clone());
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("admin: cannot accept: {error}");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await;
+    if let Err(error) = served {
+        tracing::debug!("admin: connection: {error}");
+    }
+}
+
+async fn healthz(State(pages): State<Arc<Pages>>) -> Response {
+    let health = pages.health.borrow();
+    if health.stuck.is_empty() {
+        return (StatusCode::OK, "ok\n").into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("workers not turning: {:?}\n", health.stuck)).into_response()
+}
+
+async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
+    let phase = pages.health.borrow().phase;
+    let status = match phase {
+        Phase::Ready => StatusCode::OK,
+        Phase::Starting | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, format!("{}\n", phase.text())).into_response()
+}
+
+async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
+    match pages.exposition.text() {
+        Ok(text) => ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
+        // Writing to a string fails only where the encoder refuses what we gave it.
+        Err(std::fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::SystemTime;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::metrics::Shard;
+    use crate::server::budget::tests::config;
+
+    async fn started() -> (SocketAddr, watch::Sender<Health>) {
+        let config = Arc::new(config());
+        let shards = vec![Arc::new(Shard::new(&config))];
+        let (health, seen) = watch::channel(Health::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, router(Exposition::new(config, shards, SystemTime::now()), seen)));
+        (address, health)
+    }
+
+    async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer)
+    }
+
+    #[tokio::test]
+    async fn ready_is_told_from_starting_and_draining() {
+        let (address, health) = started().await;
+        for (phase, status, word) in [
+            (Phase::Starting, 503, "starting"),
+            (Phase::Ready, 200, "ready"),
+            (Phase::Draining, 503, "draining"),
+        ] {
+            health.send_modify(|h| h.phase = phase);
+            let (got, answer) = ask(address, "GET", "/readyz").await;
+            assert_eq!(got, status);
+            assert!(answer.ends_with(&format!("\r\n\r\n{word}\n")), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stuck_worker_is_unhealthy_and_named() {
+        let (address, health) = started().await;
+        assert_eq!(ask(address, "GET", "/healthz").await.0, 200);
+        health.send_modify(|h| h.stuck = vec![1]);
+        let (status, answer) = ask(address, "GET", "/healthz").await;
+        assert_eq!(status, 503);
+        assert!(answer.ends_with("workers not turning: [1]\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn metrics_come_as_openmetrics() {
+        let (address, _health) = started().await;
+        let (status, answer) = ask(address, "GET", "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(
+            answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n")
+        );
+        assert!(answer.ends_with("# EOF\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn only_its_pages_and_only_to_read() {
+        let (address, _health) = started().await;
+        assert_eq!(ask(address, "GET", "/").await.0, 200);
+        assert_eq!(ask(address, "HEAD", "/metrics").await.0, 200);
+        assert_eq!(ask(address, "POST", "/metrics").await.0, 405);
+        assert_eq!(ask(address, "GET", "/config").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_wait_their_turn() {
+        let (address, _health) = started().await;
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            held.push(TcpStream::connect(address).await.unwrap());
+        }
+        // The backlog takes the connection; the answer comes when a place is free.
+        let waiting = tokio::spawn(async move { ask(address, "GET", "/healthz").await.0 });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(held);
+        assert_eq!(waiting.await.unwrap(), 200);
+    }
+}

@@ -1,0 +1,410 @@
+//! What the gateway says of itself before it serves: plain aligned text.
+//!
+//! Pure: facts in, text out. It knows no file, no socket and no thread.
+
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use config::{Balance, Config, DropPolicy, HostMatch, Lane, MirrorHost, PathMatch, Percent, Route};
+use core_affinity::CoreId;
+
+use crate::server::budget::{Descriptors, Memory};
+
+/// Everything the banner shows.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) version: &'a str,
+    pub(crate) source: &'a str,
+    /// The sample services run in this process, and whoever reads this may never have seen the gateway before.
+    pub(crate) embedded: bool,
+    pub(crate) config: &'a Config,
+    pub(crate) addresses: &'a [Vec<SocketAddr>],
+    pub(crate) listeners: &'a [SocketAddr],
+    pub(crate) admin: Option<SocketAddr>,
+    /// By worker: what each settled for.
+    pub(crate) drivers: &'a [String],
+    /// By worker.
+    pub(crate) cores: &'a [Option<CoreId>],
+    pub(crate) descriptors: Descriptors,
+    pub(crate) descriptor_limit: u64,
+    pub(crate) memory: Memory,
+}
+
+/// Ends with an empty line: the readiness lines stand by themselves.
+pub(crate) fn render(facts: &Facts<'_>) -> String {
+    let mut out = Rows { text: format!("umbra {}  {}\n", facts.version, facts.source), label: "" };
+    workers(facts, &mut out);
+    out.row("listeners", list(facts.listeners));
+    out.row(
+        "admin",
+        facts.admin.map_or_else(|| "off".to_owned(), |a| format!("{a}  /healthz /readyz /metrics")),
+    );
+    upstreams(facts, &mut out);
+    for route in &facts.config.routes {
+        out.row("routes", route_text(route, facts.config));
+    }
+    for lane in &facts.config.lanes {
+        out.row("mirrors", lane_text(lane));
+    }
+    limits(facts.config, &mut out);
+    budgets(facts, &mut out);
+    if facts.embedded {
+        next(facts, &mut out);
+    }
+    out.text.push('\n');
+    out.text
+}
+
+/// Lines with a label in a column of its own; a label is written once for the rows it heads.
+struct Rows {
+    text: String,
+    label: &'static str,
+}
+
+impl Rows {
+    fn row(&mut self, label: &'static str, text: impl Display) {
+        let shown = if label == self.label { "" } else { label };
+        self.label = label;
+        self.text.push_str(&format!("  {shown:<12}{text}\n"));
+    }
+}
+
+fn workers(facts: &Facts<'_>, out: &mut Rows) {
+    let mut alike: Vec<(&str, Vec<usize>)> = Vec::new();
+    for (id, driver) in facts.drivers.iter().enumerate() {
+        match alike.iter_mut().find(|(known, _)| known == driver) {
+            Some((_, ids)) => ids.push(id),
+            None => alike.push((driver, vec![id])),
+        }
+    }
+    let one_kind = alike.len() == 1;
+    for (driver, ids) in alike {
+        let cores: Vec<String> = ids
+            .iter()
+            .filter_map(|id| facts.cores.get(*id).copied().flatten())
+            .map(|core| core.id.to_string())
+            .collect();
+        let loose = ids.len() - cores.len();
+        let pinned = match (cores.len(), loose) {
+            (0, _) => "not pinned".to_owned(),
+            (_, 0) => format!("pinned to core {}", cores.join(",")),
+            (_, loose) => format!("pinned to core {}, {loose} not pinned", cores.join(",")),
+        };
+        let who = if one_kind { facts.drivers.len().to_string() } else { format!("#{}", list(&ids)) };
+        out.row("workers", format!("{who} × {driver}; {pinned}"));
+    }
+}
+
+fn upstreams(facts: &Facts<'_>, out: &mut Rows) {
+    for (upstream, addresses) in facts.config.upstreams.iter().zip(facts.addresses) {
+        let balance = match (addresses.len(), upstream.balance) {
+            (0 | 1, _) => "",
+            (_, Balance::RoundRobin) => "  round robin",
+            (_, Balance::LeastInFlight) => "  least in flight",
+        };
+        out.row("upstreams", format!("{} = {}{balance}", upstream.name, list(addresses)));
+    }
+}
+
+fn route_text(route: &Route, config: &Config) -> String {
+    let mut conditions = String::new();
+    if !route.matches.methods.is_empty() {
+        conditions.push_str(&format!("{} ", route.matches.methods.join("|")));
+    }
+    match &route.matches.host {
+        None => {}
+        Some(HostMatch::Exact(host)) => conditions.push_str(host),
+        Some(HostMatch::Suffix(suffix)) => conditions.push_str(&format!("*{suffix}")),
+    }
+    match &route.matches.path {
+        PathMatch::Exact(path) => conditions.push_str(path),
+        PathMatch::Prefix(path) => conditions.push_str(&format!("{path}*")),
+    }
+    let primary = config.upstreams.get(route.primary).map_or("?", |u| u.name.as_str());
+    let mut text = format!("{}: {conditions} → {primary}", route.name);
+    let mirrors: Vec<String> = route
+        .mirrors
+        .iter()
+        .map(|mirror| {
+            let host = match &mirror.host {
+                MirrorHost::Keep => String::new(),
+                MirrorHost::Shadow => " as host-shadow".to_owned(),
+                MirrorHost::Literal(host) => format!(" as {host}"),
+            };
+            format!(
+                "{} {} (≤ {}){host}",
+                mirror.name,
+                percent(mirror.percent),
+                Bytes(wide(mirror.body_bytes_max))
+            )
+        })
+        .collect();
+    if !mirrors.is_empty() {
+        text.push_str(&format!(" ⇒ {}", mirrors.join(", ")));
+    }
+    text
+}
+
+fn lane_text(lane: &Lane) -> String {
+    let drop = match lane.drop {
+        DropPolicy::Newest => "newest",
+        DropPolicy::Oldest => "oldest",
+    };
+    format!(
+        "{}: ring {} copies, {}, drop {drop}; {} connections × {} pipelined; connect {}, answer {}, {}; per worker",
+        lane.name,
+        lane.ring_entries_max,
+        Bytes(wide(lane.ring_bytes_max)),
+        lane.connections_max,
+        lane.pipeline_max,
+        Span(lane.connect_timeout),
+        Span(lane.timeout),
+        Bytes(lane.response_bytes_max),
+    )
+}
+
+fn limits(config: &Config, out: &mut Rows) {
+    let limits = &config.limits;
+    let body = limits.request_body_bytes_max.map_or_else(|| "unlimited".to_owned(), |n| Bytes(n).to_string());
+    out.row(
+        "limits",
+        format!(
+            "{} connections per worker, {} requests each, {} idle per endpoint; head {} (line {}, {} fields), answer's \
+             head {}; content {body}",
+            limits.connections_max,
+            limits.requests_per_connection_max,
+            limits.upstream_idle_max,
+            Bytes(wide(limits.request_head_bytes_max)),
+            Bytes(wide(limits.request_line_bytes_max)),
+            limits.fields_max,
+            Bytes(wide(limits.response_head_bytes_max)),
+        ),
+    );
+    let t = &config.timeouts;
+    let client = [
+        ("client idle", t.client_idle),
+        ("head", t.request_head),
+        ("content", t.request_body),
+        ("write", t.write),
+        ("drain", t.drain),
+    ];
+    let upstream = [
+        ("connect", t.connect),
+        ("answer's head", t.response_head),
+        ("answer's content", t.response_body),
+        ("upstream idle", t.upstream_idle),
+    ];
+    let spans = |of: &[(&str, Duration)]| {
+        of.iter().map(|(name, d)| format!("{name} {}", Span(*d))).collect::<Vec<_>>().join(", ")
+    };
+    out.row("timeouts", format!("{}; {}", spans(&client), spans(&upstream)));
+}
+
+fn budgets(facts: &Facts<'_>, out: &mut Rows) {
+    let m = &facts.memory;
+    out.row(
+        "memory",
+        format!(
+            "at most {} = {} rings + {} exchanges + {} copies under way + {} spare buffers",
+            Bytes(m.total()),
+            Bytes(m.rings),
+            Bytes(m.exchanges),
+            Bytes(m.copies),
+            Bytes(m.spare)
+        ),
+    );
+    let d = &facts.descriptors;
+    out.row(
+        "descriptors",
+        format!(
+            "at most {} = {} clients + {} primaries + {} idle + {} mirrors + {} own; limit {}",
+            d.total(),
+            d.clients,
+            d.primaries,
+            d.idle,
+            d.mirrors,
+            d.fixed,
+            facts.descriptor_limit
+        ),
+    );
+    if d.total() > facts.descriptor_limit {
+        out.row(
+            "",
+            "WARNING: the limit is below that: raise it (ulimit -n, LimitNOFILE=) or lower limits.connections_max",
+        );
+    }
+}
+
+fn next(facts: &Facts<'_>, out: &mut Rows) {
+    let Some(gateway) = facts.listeners.first() else { return };
+    out.row("try", format!("curl -i http://{gateway}/status/200"));
+    out.row("try", format!("curl http://{gateway}/anything -d hello"));
+    if let Some(admin) = facts.admin {
+        out.row("try", format!("curl http://{admin}/metrics"));
+    }
+    out.row("", "every request that v1 and v2 see is a line below; Ctrl-C drains and ends");
+    out.row("", "with a file: gateway --config FILE; config/gateway.toml shows every key and its default");
+}
+
+fn percent(percent: Percent) -> String {
+    // Six digits after the point of a whole are four of a percentage; trailing zeros say nothing.
+    let (whole, rest) = (percent.per_million / 10_000, percent.per_million % 10_000);
+    if rest == 0 {
+        return format!("{whole} %");
+    }
+    format!("{whole}.{} %", format!("{rest:04}").trim_end_matches('0'))
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn wide(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// In the largest unit that shows it exactly, or with one digit after the point.
+struct Bytes(u64);
+
+impl Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 4] =
+            [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        match UNITS.iter().find(|(_, size)| self.0 >= *size) {
+            None => write!(f, "{} B", self.0),
+            Some((unit, size)) if self.0.is_multiple_of(*size) => write!(f, "{} {unit}", self.0 / size),
+            Some((unit, size)) => {
+                let tenths = u128::from(self.0) * 10 / u128::from(*size);
+                write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
+            }
+        }
+    }
+}
+
+/// A duration as one would write it in the configuration.
+struct Span(Duration);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.subsec_millis() == 0 {
+            write!(f, "{} s", self.0.as_secs())
+        } else {
+            write!(f, "{} ms", self.0.as_millis())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::budget::tests::config;
+
+    fn with<R>(change: impl FnOnce(&mut Facts<'_>), then: impl FnOnce(&str) -> R) -> R {
+        let config = config();
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = vec![vec![at(9001), at(9011)], vec![at(9002)]];
+        let drivers = vec!["io_uring, 1024 entries".to_owned(); 2];
+        let mut facts = Facts {
+            version: "0.1.0",
+            source: "embedded default",
+            embedded: true,
+            config: &config,
+            addresses: &addresses,
+            listeners: &[at(8080)],
+            admin: Some(at(9901)),
+            drivers: &drivers,
+            cores: &[Some(CoreId { id: 0 }), Some(CoreId { id: 1 })],
+            descriptors: Descriptors::of(&config, &addresses),
+            descriptor_limit: 1_048_576,
+            memory: Memory::of(&config),
+        };
+        change(&mut facts);
+        then(&render(&facts))
+    }
+
+    #[test]
+    fn it_says_what_runs_and_what_to_type_next() {
+        with(
+            |_| {},
+            |text| {
+                for part in [
+                    "umbra 0.1.0  embedded default\n",
+                    "  workers     2 × io_uring, 1024 entries; pinned to core 0,1\n",
+                    "  listeners   127.0.0.1:8080\n",
+                    "  upstreams   v1 = 127.0.0.1:9001, 127.0.0.1:9011  round robin\n",
+                    "              v2 = 127.0.0.1:9002\n",
+                    "  routes      default: /* → v1 ⇒ v2 100 % (≤ 1 MiB)\n",
+                    "  mirrors     v2: ring 4096 copies, 32 MiB, drop newest; 8 connections × 16 pipelined; ",
+                    " = 64 MiB rings + ",
+                    "curl -i http://127.0.0.1:8080/status/200\n",
+                    "curl http://127.0.0.1:8080/anything -d hello\n",
+                    "curl http://127.0.0.1:9901/metrics\n",
+                    "config/gateway.toml",
+                ] {
+                    assert!(text.contains(part), "no {part:?} in\n{text}");
+                }
+                assert!(!text.contains("WARNING"), "{text}");
+                assert!(text.ends_with("\n\n"));
+            },
+        );
+    }
+
+    #[test]
+    fn a_descriptor_limit_below_the_budget_is_a_warning() {
+        with(
+            |facts| facts.descriptor_limit = 100,
+            |text| assert!(text.contains("WARNING: the limit is below"), "{text}"),
+        );
+    }
+
+    #[test]
+    fn workers_that_differ_are_told_apart() {
+        let drivers = ["epoll".to_owned(), "io_uring".to_owned(), "epoll".to_owned()];
+        let cores = [Some(CoreId { id: 3 }), Some(CoreId { id: 5 }), None];
+        // The borrow must outlive the facts, so they are rendered here.
+        let config = config();
+        let text = render(&Facts {
+            version: "0",
+            source: "a.toml",
+            embedded: false,
+            config: &config,
+            addresses: &[],
+            listeners: &[],
+            admin: None,
+            drivers: &drivers,
+            cores: &cores,
+            descriptors: Descriptors::of(&config, &[]),
+            descriptor_limit: 0,
+            memory: Memory::of(&config),
+        });
+        assert!(text.contains("  workers     #0, 2 × epoll; pinned to core 3, 1 not pinned\n"), "{text}");
+        assert!(text.contains("              #1 × io_uring; pinned to core 5\n"), "{text}");
+        assert!(!text.contains("curl"), "{text}");
+        assert!(text.contains("  admin       off\n"), "{text}");
+    }
+
+    #[test]
+    fn percentages_keep_their_grain() {
+        for (per_million, text) in
+            [(0, "0 %"), (1, "0.0001 %"), (5_000, "0.5 %"), (123_400, "12.34 %"), (1_000_000, "100 %")]
+        {
+            assert_eq!(percent(Percent { per_million }), text);
+        }
+    }
+
+    #[test]
+    fn sizes_and_spans_are_short() {
+        for (n, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (32 << 20, "32 MiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ] {
+            assert_eq!(Bytes(n).to_string(), text);
+        }
+        assert_eq!(Span(Duration::from_secs(90)).to_string(), "90 s");
+        assert_eq!(Span(Duration::from_millis(1_500)).to_string(), "1500 ms");
+    }
+}

@@ -1,0 +1,53 @@
+//! What the rooms of one worker share: plain data and cells, created by `worker`, borrowed by everyone on the path.
+//!
+//! No lock and nothing `Send`: it never leaves its thread.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use config::Config;
+
+use crate::buffer::Buffers;
+use crate::io::Sweeper;
+use crate::metrics::Shard;
+use crate::mirror::sample::Random;
+use crate::mirror::tee::Policy;
+use crate::route::Router;
+use crate::upstream::pool::Upstreams;
+
+pub struct Context {
+    pub config: Arc<Config>,
+    pub shard: Arc<Shard>,
+    pub router: Router,
+    /// By route: its mirrors.
+    pub policies: Vec<Vec<Policy>>,
+    pub upstreams: Rc<Upstreams>,
+    pub buffers: Rc<Buffers>,
+    pub sweeper: Rc<Sweeper>,
+    pub random: Random,
+    /// No new requests on kept connections, no new connections.
+    pub draining: Rc<Cell<bool>>,
+    /// The worker is late on its own loop: mirror work is given up first.
+    pub busy: Cell<bool>,
+    /// The Date of answers, refreshed once a second.
+    pub date: RefCell<String>,
+    /// A request for `/__panic` panics: only in debug builds, and only if the environment asks for it.
+    pub panic_on_request: bool,
+}
+
+impl Context {
+    pub fn now_ms(&self) -> u64 {
+        self.sweeper.now_ms()
+    }
+
+    /// A request id unique enough to follow one request through two services: 128 random bits in hex.
+    pub fn request_id(&self) -> [u8; 32] {
+        let bits = (u128::from(self.random.next()) << 64) | u128::from(self.random.next());
+        let mut id = [0; 32];
+        for (i, byte) in id.iter_mut().enumerate() {
+            *byte = b"0123456789abcdef"[(bits >> (124 - 4 * i) & 15) as usize];
+        }
+        id
+    }
+}

@@ -1,0 +1,196 @@
+//! The life of one client connection: read a head, run its exchange, again until one side is done.
+//!
+//! Knows when a connection may be kept and how to say no; what happens to a request is `exchange`'s business.
+
+use std::rc::Rc;
+
+use super::Client;
+use crate::context::Context;
+use crate::exchange::{self, Outcome, Refusal};
+use crate::http1::head::{Fault, may_start_request};
+use crate::http1::render::Persistence;
+use crate::http1::reply;
+use crate::http1::scan::{HeadScanner, Scan};
+use crate::io::Millis;
+use crate::limits::{DRAIN_IDLE_MS, LINGER_MS};
+use crate::metrics::Reject;
+
+/// Serves the connection until it ends.
+pub async fn serve(cx: &Rc<Context>, mut client: Client) {
+    loop {
+        let head_len = match read_head(cx, &mut client).await {
+            Ok(len) => len,
+            Err(NoHead::Ended) => return,
+            Err(NoHead::Refused(fault)) => {
+                cx.shard.unrouted.inc(fault.status);
+                return turn_away(cx, &mut client, &Refusal::hang_up(fault)).await;
+            }
+        };
+        client.served += 1;
+        let request = match exchange::prepare(cx, &mut client, head_len) {
+            Ok(request) => request,
+            Err(refusal) => {
+                cx.shard.unrouted.inc(refusal.fault.status);
+                if refuse(cx, &mut client, &refusal).await {
+                    continue;
+                }
+                return;
+            }
+        };
+        let route = request.route;
+        match exchange::run(cx, &mut client, request).await {
+            Outcome::Answered { status, next } => {
+                cx.shard.routes[route].requests.inc(status);
+                match next {
+                    Next::Request => {}
+                    Next::Close => return,
+                    Next::Linger => return linger(cx, &mut client).await,
+                }
+            }
+            Outcome::Refused(refusal) => {
+                cx.shard.routes[route].requests.inc(refusal.fault.status);
+                if !refuse(cx, &mut client, &refusal).await {
+                    return;
+                }
+            }
+            Outcome::Broken { reset } => {
+                cx.shard.routes[route].aborted.inc();
+                if reset {
+                    client.stream.reset_on_close();
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// What becomes of the connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Request,
+    Close,
+    /// The client may still be sending: read on a little so that it can read the answer.
+    Linger,
+}
+
+enum NoHead {
+    Ended,
+    Refused(Fault),
+}
+
+/// Reads until the inbox starts with a complete head; returns its length.
+async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHead> {
+    let limits = &cx.config.limits;
+    let mut scanner = HeadScanner::default();
+    let mut deadline_ms = None;
+    let mut may_skip_line = true;
+    loop {
+        // RFC 9112 §2.2: one empty line before a request is passed over, as some clients send it after content.
+        if may_skip_line && client.inbox.starts_with(b"\r\n") {
+            client.consume(2);
+            may_skip_line = false;
+        }
+        let inbox = &client.inbox;
+        let is_start_of_empty_line = may_skip_line && inbox.as_slice() == b"\r";
+        if let Some(first) = inbox.first()
+            && !is_start_of_empty_line
+        {
+            if !may_start_request(*first) || *first == b'\r' {
+                return Err(NoHead::Refused(Fault::bad("not an HTTP request")));
+            }
+            match scanner.scan(inbox) {
+                Scan::Complete(len) if len <= limits.request_head_bytes_max => return Ok(len),
+                Scan::BareLf => return Err(NoHead::Refused(Fault::bad("line ends with a bare LF"))),
+                Scan::Complete(_) => return Err(NoHead::Refused(too_large(cx, inbox))),
+                Scan::Partial if inbox.len() > limits.request_head_bytes_max => {
+                    return Err(NoHead::Refused(too_large(cx, inbox)));
+                }
+                Scan::Partial => {}
+            }
+        }
+        let inbox = std::mem::take(&mut client.inbox);
+        let is_idle = inbox.is_empty();
+        let inbox = if inbox.capacity() == 0 { cx.buffers.small() } else { inbox };
+        let (result, inbox) = if is_idle {
+            let within =
+                if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { cx.config.timeouts.client_idle.into() };
+            client.stream.r.read_idle(inbox, 1024, within).await
+        } else {
+            // The whole head has one deadline: bytes that drip in do not extend it.
+            let now = cx.now_ms();
+            let end = *deadline_ms.get_or_insert(now + Millis::from(cx.config.timeouts.request_head).0);
+            client.stream.r.read(inbox, 1024, Millis(end.saturating_sub(now))).await
+        };
+        client.inbox = inbox;
+        match result {
+            Ok(0) => return Err(NoHead::Ended),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut && !is_idle => {
+                return Err(NoHead::Refused(Fault::new(
+                    408,
+                    Reject::HeadTimeout,
+                    "request head took too long",
+                )));
+            }
+            Err(_) => return Err(NoHead::Ended),
+        }
+    }
+}
+
+/// Which of the two head limits was passed.
+fn too_large(cx: &Context, inbox: &[u8]) -> Fault {
+    if HeadScanner::first_line_len(inbox) > cx.config.limits.request_line_bytes_max {
+        Fault::new(414, Reject::UriTooLong, "request line too long")
+    } else {
+        Fault::new(431, Reject::HeadTooLarge, "request head too large")
+    }
+}
+
+/// Answers a refusal; says whether the connection goes on.
+async fn refuse(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) -> bool {
+    if !refusal.keep || cx.draining.get() {
+        turn_away(cx, client, refusal).await;
+        return false;
+    }
+    say(cx, client, refusal, if refusal.minor == 0 { Persistence::KeepSaid } else { Persistence::Keep }).await
+}
+
+/// Answers a refusal and ends the connection in a way that lets the client read the answer.
+async fn turn_away(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) {
+    if say(cx, client, refusal, Persistence::Close).await {
+        linger(cx, client).await;
+    }
+}
+
+async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persistence: Persistence) -> bool {
+    let Fault { status, reject, detail } = refusal.fault;
+    cx.shard.rejected.inc(reject);
+    let mut out = cx.buffers.small();
+    reply::render(&mut out, status, detail, refusal.to_head, persistence, cx.date.borrow().as_bytes());
+    let (sent, out) = client.stream.w.write_all(out, cx.config.timeouts.write.into()).await;
+    cx.buffers.give(out);
+    sent.is_ok()
+}
+
+/// Ends our side and reads on for a moment: closing with unread bytes would reset the connection, and the reset could
+/// overtake the answer.
+async fn linger(cx: &Rc<Context>, client: &mut Client) {
+    client.stream.w.finish();
+    let mut left = cx.config.limits.drain_bytes_max;
+    let end = cx.now_ms() + LINGER_MS;
+    let mut inbox = std::mem::take(&mut client.inbox);
+    if inbox.capacity() == 0 {
+        inbox = cx.buffers.small();
+    }
+    while cx.now_ms() < end {
+        inbox.clear();
+        let (result, filled) =
+            client.stream.r.read(inbox, 1024, Millis(end.saturating_sub(cx.now_ms()))).await;
+        inbox = filled;
+        match result {
+            Ok(n) if n > 0 && n as u64 <= left => left -= n as u64,
+            Ok(_) | Err(_) => break,
+        }
+    }
+    cx.buffers.give(inbox);
+}

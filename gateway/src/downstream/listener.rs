@@ -1,0 +1,52 @@
+//! Accepts connections and gives each a task. Knows the worker's limit on connections; knows nothing of HTTP.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use monoio::net::TcpStream;
+
+use super::Client;
+use super::connection;
+use crate::context::Context;
+use crate::io::{self, Listener, Stream};
+use crate::limits::ACCEPT_BACKOFF_MS;
+use crate::task;
+
+/// Accepts until the listener is shut down.
+pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => serve(&cx, stream, peer),
+            Err(_) if cx.draining.get() => return,
+            Err(error) => {
+                cx.shard.accept_errors.inc();
+                // A client that was gone before we looked costs nothing; running out of descriptors or memory would
+                // spin, so wait for some to come back.
+                if error.kind() != std::io::ErrorKind::ConnectionAborted {
+                    io::sleep_ms(ACCEPT_BACKOFF_MS).await;
+                }
+            }
+        }
+    }
+}
+
+/// Starts the task of one accepted connection, or turns it away.
+pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
+    cx.shard.connections_accepted.inc();
+    let stream = Stream::new(stream, &cx.sweeper);
+    if cx.shard.connections_active.get() >= cx.config.limits.connections_max as i64 {
+        cx.shard.connections_shed.inc();
+        stream.reset_on_close();
+        return;
+    }
+    let client = Client::new(stream, peer.ip());
+    let cx = Rc::clone(cx);
+    cx.shard.connections_active.add(1);
+    monoio::spawn(async move {
+        // A panic ends this connection and nothing else.
+        if task::caught(connection::serve(&cx, client)).await.is_err() {
+            cx.shard.exchange_panics.inc();
+        }
+        cx.shard.connections_active.add(-1);
+    });
+}

@@ -1,0 +1,35 @@
+//! Clients: accepting them, and the life of one connection.
+
+pub mod connection;
+pub mod listener;
+
+use std::net::IpAddr;
+
+use crate::io::Stream;
+
+/// One client connection and what has been read from it.
+#[derive(Debug)]
+pub struct Client {
+    pub stream: Stream,
+    /// Received and not yet used.
+    pub inbox: Vec<u8>,
+    /// The client's address as it goes into X-Forwarded-For.
+    pub address: Box<str>,
+    /// Requests served on this connection.
+    pub served: u64,
+}
+
+impl Client {
+    pub fn new(stream: Stream, address: IpAddr) -> Self {
+        Self { stream, inbox: Vec::new(), address: address.to_canonical().to_string().into(), served: 0 }
+    }
+
+    /// Forgets the first `n` bytes received.
+    pub fn consume(&mut self, n: usize) {
+        if n >= self.inbox.len() {
+            self.inbox.clear();
+        } else {
+            self.inbox.drain(..n);
+        }
+    }
+}

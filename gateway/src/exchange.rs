@@ -1,0 +1,590 @@
+//! One request and its response: prepared, forwarded to the primary, relayed to the client, its copy taken on the way.
+//!
+//! Read this first. `prepare` decides everything that can be decided at once, without waiting; `run` does the waiting.
+//! Nothing in here waits for a mirror: the tee's methods are plain functions that return nothing.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::context::Context;
+use crate::downstream::Client;
+use crate::downstream::connection::Next;
+use crate::error::Failure;
+use crate::http1::body::{self, HEADROOM, Incoming, Outgoing};
+use crate::http1::framing::Framing;
+use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, ResponseHead, with_request, with_response};
+use crate::http1::render::{self, Forwarding, Persistence, ResponseFraming};
+use crate::http1::scan::{HeadScanner, Scan};
+use crate::io::{Millis, ReadHalf, Stream, WriteHalf};
+use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX};
+use crate::metrics::{Reject, Skip, UpstreamFailure};
+use crate::mirror::sample::Draw;
+use crate::mirror::tee::{Source, Tee};
+use crate::task::{Until, until};
+
+/// A request ready to be forwarded.
+pub struct Request {
+    /// Index of its route.
+    pub route: usize,
+    /// Head for the primary and as much of the content as had arrived.
+    head: Vec<u8>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    tee: Tee,
+    facts: Facts,
+}
+
+/// What has to be remembered of a request's head.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    minor: u8,
+    to_head: bool,
+    /// May be sent again if its connection broke.
+    is_idempotent: bool,
+    expects_continue: bool,
+    /// The client wants the connection kept.
+    keep_alive: bool,
+}
+
+/// How an exchange ended.
+pub enum Outcome {
+    /// The client got the primary's whole answer.
+    Answered { status: u16, next: Next },
+    /// The client got nothing yet; the gateway answers by itself.
+    Refused(Refusal),
+    /// The answer was cut. `reset` where a plain close would make the cut look like the end.
+    Broken { reset: bool },
+}
+
+/// An answer of the gateway's own.
+#[derive(Debug)]
+pub struct Refusal {
+    pub fault: Fault,
+    pub to_head: bool,
+    /// The connection may go on: the client asked for it and nothing of the request is unread.
+    pub keep: bool,
+    pub minor: u8,
+}
+
+impl Refusal {
+    /// A refusal after which the connection cannot be used.
+    pub fn hang_up(fault: Fault) -> Self {
+        Self { fault, to_head: false, keep: false, minor: 1 }
+    }
+}
+
+/// Parses, routes and renders the request whose head fills the first `head_len` bytes of the client's inbox.
+pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Request, Refusal> {
+    let limits = &cx.config.limits;
+    let head_limits =
+        HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
+    let Client { inbox, address, .. } = client;
+    let (head_bytes, behind) = inbox.split_at_mut(head_len);
+    let mut request =
+        with_request(head_bytes, head_limits, |head| route(cx, head, address.as_bytes(), behind.len()))
+            .map_err(Refusal::hang_up)??;
+
+    let tee = &mut request.tee;
+    let copied =
+        body::copy(behind, &mut request.incoming, request.outgoing, &mut request.head, |c| tee.copy(c));
+    let used = copied.map_err(|_| Refusal::hang_up(Fault::bad("malformed chunked content")))?;
+    client.consume(head_len + used);
+    Ok(request)
+}
+
+fn route(
+    cx: &Context,
+    head: &RequestHead<'_, '_>,
+    client_address: &[u8],
+    bytes_behind: usize,
+) -> Result<Request, Refusal> {
+    if cx.panic_on_request && head.path() == b"/__panic" {
+        // invariant: only reachable in debug builds started with the test's environment variable.
+        panic!("asked to by the test");
+    }
+    let facts = Facts {
+        minor: head.minor,
+        to_head: head.method == Method::Head,
+        is_idempotent: head.method.is_idempotent(),
+        expects_continue: head.expects_continue,
+        keep_alive: head.keep_alive,
+    };
+    let refuse = |fault| {
+        let keep = head.keep_alive && head.framing == Framing::None;
+        Refusal { fault, to_head: facts.to_head, keep, minor: head.minor }
+    };
+    let Some(route) = cx.router.find(head.host, head.path(), head.method_token) else {
+        return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
+    };
+    if let (Framing::Length(n), Some(max)) = (head.framing, cx.config.limits.request_body_bytes_max)
+        && n > max
+    {
+        return Err(refuse(Fault::new(413, Reject::BodyTooLarge, "request content too large")));
+    }
+    let primary = cx.config.routes[route].primary;
+    let request_id = cx.request_id();
+    let add = Forwarding {
+        client: client_address,
+        proto: b"http",
+        request_id: &request_id,
+        trust: cx.config.forwarded == config::Forwarded::Append,
+        host_if_none: cx.config.upstreams[primary].name.as_bytes(),
+    };
+    let mut out = cx.buffers.with_room(cx.config.limits.request_line_bytes_max.min(1024) + bytes_behind);
+    let at = render::request(&mut out, head, &add);
+    let expects_content = matches!(head.method, Method::Post | Method::Put) || head.method_token == b"PATCH";
+    let source = Source {
+        head: &out,
+        at: &at,
+        framing: head.framing,
+        to_head: facts.to_head,
+        expects_content,
+        is_copy: head.is_copy,
+        worker_busy: cx.busy.get(),
+        now_ms: cx.now_ms(),
+    };
+    let tee = match &cx.policies[route] {
+        policies if policies.is_empty() => Tee::default(),
+        policies => Tee::begin(policies, Draw::of(&cx.random), &source, &cx.buffers),
+    };
+    render::end_request(&mut out, head.framing, expects_content, facts.expects_continue);
+    let outgoing = if head.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+    Ok(Request { route, head: out, incoming: Incoming::new(head.framing), outgoing, tee, facts })
+}
+
+/// Forwards the request and relays the answer.
+pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) -> Outcome {
+    let upstream = cx.config.routes[request.route].primary;
+    let counters = cx.upstreams.counters(upstream);
+    let facts = request.facts;
+    // All of it is in `head`: it can be sent again as it is.
+    let is_whole = request.incoming.is_done();
+    let mut may_retry = true;
+    let mut fresh = false;
+    loop {
+        let mut lease = match cx.upstreams.checkout(upstream, fresh).await {
+            Ok(lease) => lease,
+            Err(failure) => {
+                request.tee.skip(Skip::PrimaryUnavailable);
+                cx.buffers.give(request.head);
+                return refused(&facts, failure.fault(), is_whole);
+            }
+        };
+        // A kept connection may be closing just now. What it did not see, or may see twice, is sent once more on a new one.
+        may_retry &= lease.reused;
+        let Some(up) = lease.stream() else { continue };
+
+        let write_ms = cx.config.timeouts.write.into();
+        let (sent, head) = up.w.write_all(request.head, write_ms).await;
+        request.head = head;
+        if let Err(failed) = sent {
+            let failure = Failure::of(&failed.error);
+            if may_retry && (facts.is_idempotent || !failed.any_sent) {
+                counters.failures.inc(UpstreamFailure::Stale);
+                counters.retries.inc();
+                (may_retry, fresh) = (false, true);
+                continue;
+            }
+            counters.failures.inc(failure.on_primary());
+            request.tee.skip(Skip::PrimaryUnavailable);
+            cx.buffers.give(request.head);
+            return refused(&facts, failure.fault(), is_whole);
+        }
+
+        let (relayed, upload) = if is_whole {
+            request.tee.complete(request.incoming.trailers(), cx.now_ms());
+            let upload = Upload::default();
+            upload.complete.set(true);
+            let may_keep = may_keep(cx, client, &facts);
+            let relayed = relay(cx, &mut client.stream.w, &mut up.r, &facts, may_keep, &upload).await;
+            (relayed, upload)
+        } else {
+            // Boxed because it is large and rare: idle connections must not carry its size.
+            match Box::pin(duplex(cx, client, up, &mut request)).await {
+                Ok(both) => both,
+                Err(outcome) => {
+                    cx.buffers.give(request.head);
+                    return outcome;
+                }
+            }
+        };
+        if let Err(RelayFailed::NoAnswer(Failure::Closed | Failure::Reset)) = relayed
+            && may_retry
+            && is_whole
+            && facts.is_idempotent
+        {
+            counters.failures.inc(UpstreamFailure::Stale);
+            counters.retries.inc();
+            (may_retry, fresh) = (false, true);
+            continue;
+        }
+        cx.buffers.give(request.head);
+        let complete = upload.complete.get();
+        return match relayed {
+            Ok(answer) => {
+                if answer.reusable && complete {
+                    lease.put_back();
+                }
+                let next = match (complete, answer.keep_client) {
+                    (false, _) => Next::Linger,
+                    (true, true) => Next::Request,
+                    (true, false) => Next::Close,
+                };
+                Outcome::Answered { status: answer.status, next }
+            }
+            Err(RelayFailed::NoAnswer(failure) | RelayFailed::BadAnswer(failure)) => {
+                counters.failures.inc(failure.on_primary());
+                refused(&facts, failure.fault(), complete)
+            }
+            Err(RelayFailed::Cut { failure, close_delimited }) => {
+                counters.failures.inc(failure.on_primary());
+                Outcome::Broken { reset: close_delimited }
+            }
+            Err(RelayFailed::ClientGone) => Outcome::Broken { reset: false },
+        };
+    }
+}
+
+fn refused(facts: &Facts, fault: Fault, request_is_read: bool) -> Outcome {
+    let keep = facts.keep_alive && request_is_read;
+    Outcome::Refused(Refusal { fault, to_head: facts.to_head, keep, minor: facts.minor })
+}
+
+/// Whether the client's connection may carry another request after this one.
+fn may_keep(cx: &Context, client: &Client, facts: &Facts) -> bool {
+    facts.keep_alive && !cx.draining.get() && client.served < cx.config.limits.requests_per_connection_max
+}
+
+/// What the two directions of one exchange tell each other.
+#[derive(Debug, Default)]
+struct Upload {
+    /// The whole request has been written to the primary.
+    complete: Cell<bool>,
+    /// The client has been sent the first byte of an answer.
+    answering: Cell<bool>,
+}
+
+/// Streams the rest of the request while the answer may already come.
+async fn duplex(
+    cx: &Rc<Context>,
+    client: &mut Client,
+    up: &mut Stream,
+    request: &mut Request,
+) -> Result<(Result<Relayed, RelayFailed>, Upload), Outcome> {
+    let facts = request.facts;
+    let may_keep = may_keep(cx, client, &facts);
+    let Client { stream, inbox, .. } = client;
+    let upload = Upload::default();
+    let forwarding = forward(cx, &mut stream.r, inbox, &mut up.w, request, &upload);
+    let relaying = relay(cx, &mut stream.w, &mut up.r, &facts, may_keep, &upload);
+    let ended =
+        until(forwarding, relaying, |forwarded| matches!(forwarded, Err(ForwardFailed::Client(_)))).await;
+    match ended {
+        Until::Decided(relayed, _) => {
+            request.tee.skip(Skip::Aborted);
+            Ok((relayed, upload))
+        }
+        Until::Stopped(Err(ForwardFailed::Client(Some(fault)))) if !upload.answering.get() => {
+            request.tee.skip(Skip::Aborted);
+            Err(refused(&facts, fault, false))
+        }
+        Until::Stopped(_) => {
+            request.tee.skip(Skip::Aborted);
+            Err(Outcome::Broken { reset: false })
+        }
+    }
+}
+
+/// Why a request could not be forwarded to its end.
+enum ForwardFailed {
+    /// The client went away, or what it sent was refused with this fault.
+    Client(Option<Fault>),
+    /// The primary takes no more; it may have answered already, so its answer is still worth reading.
+    Primary,
+}
+
+/// Streams the request's content from the client to the primary, block by block, each block copied to the tee.
+async fn forward(
+    cx: &Rc<Context>,
+    from: &mut ReadHalf,
+    inbox: &mut Vec<u8>,
+    to: &mut WriteHalf,
+    request: &mut Request,
+    upload: &Upload,
+) -> Result<(), ForwardFailed> {
+    let timeouts = &cx.config.timeouts;
+    let Request { incoming, outgoing, tee, .. } = request;
+    let mut left = cx.config.limits.request_body_bytes_max.unwrap_or(u64::MAX);
+    let mut block = cx.buffers.block();
+    while !incoming.is_done() {
+        block.clear();
+        block.resize(HEADROOM, 0);
+        let (result, filled) = from.read(block, BLOCK_BYTES, timeouts.request_body.into()).await;
+        block = filled;
+        match result {
+            Ok(0) => return Err(ForwardFailed::Client(None)),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                return Err(ForwardFailed::Client(Some(Fault::new(
+                    408,
+                    Reject::BodyTimeout,
+                    "request content took too long",
+                ))));
+            }
+            Err(_) => return Err(ForwardFailed::Client(None)),
+        }
+        let placed = body::transform(&mut block, incoming, *outgoing, inbox)
+            .map_err(|_| ForwardFailed::Client(Some(Fault::bad("malformed chunked content"))))?;
+        let content = placed.content_from..placed.content_to;
+        left = left.checked_sub(content.len() as u64).ok_or(ForwardFailed::Client(Some(Fault::new(
+            413,
+            Reject::BodyTooLarge,
+            "request content too large",
+        ))))?;
+        let end = block.len();
+        let sent = if tee.is_active() && content.len() >= crate::limits::SHARE_MIN_BYTES {
+            let pinned = block.capacity();
+            let shared = Bytes::from(block);
+            tee.share(&shared.slice(content), pinned);
+            block = cx.buffers.block();
+            to.write_range(shared, placed.write_from, end, timeouts.write.into()).await.0
+        } else {
+            if tee.is_active() {
+                tee.copy(&block[content]);
+            }
+            let (sent, back) = to.write_range(block, placed.write_from, end, timeouts.write.into()).await;
+            block = back;
+            sent
+        };
+        if sent.is_err() {
+            to.limit_pending_read(timeouts.response_head.into());
+            return Err(ForwardFailed::Primary);
+        }
+    }
+    cx.buffers.give(block);
+    upload.complete.set(true);
+    tee.complete(incoming.trailers(), cx.now_ms());
+    to.limit_pending_read(timeouts.response_head.into());
+    Ok(())
+}
+
+/// An answer relayed to its end.
+struct Relayed {
+    status: u16,
+    /// The primary's connection ended its message exactly at the last byte read and stays open.
+    reusable: bool,
+    keep_client: bool,
+}
+
+/// Why an answer could not be relayed to its end.
+enum RelayFailed {
+    /// Not one byte of an answer came.
+    NoAnswer(Failure),
+    /// An answer came that cannot be passed on; the client has seen none of it.
+    BadAnswer(Failure),
+    /// It broke after the client had its head.
+    Cut {
+        failure: Failure,
+        close_delimited: bool,
+    },
+    ClientGone,
+}
+
+/// What the final head of an answer decided.
+struct Final {
+    status: u16,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    upstream_keeps: bool,
+    keep_client: bool,
+    close_delimited: bool,
+}
+
+enum Parsed {
+    Interim,
+    Final(Final),
+}
+
+/// Reads the primary's answer and writes it to the client: interim answers as they come, then the head with the content
+/// that arrived with it in one write, then the rest block by block.
+async fn relay(
+    cx: &Rc<Context>,
+    to: &mut WriteHalf,
+    from: &mut ReadHalf,
+    facts: &Facts,
+    may_keep: bool,
+    upload: &Upload,
+) -> Result<Relayed, RelayFailed> {
+    let timeouts = &cx.config.timeouts;
+    let mut continued = false;
+    if facts.expects_continue && !upload.complete.get() && !from.is_readable_within(CONTINUE_MS).await {
+        // The primary keeps silent and the client waits: its content may come (RFC 9110 §10.1.1).
+        continued = true;
+        let (sent, _) =
+            to.write_all(b"HTTP/1.1 100 Continue\r\n\r\n".as_slice(), timeouts.write.into()).await;
+        sent.map_err(|_| RelayFailed::ClientGone)?;
+    }
+
+    let mut buf = cx.buffers.medium();
+    let mut out = cx.buffers.medium();
+    let mut scanner = HeadScanner::default();
+    let mut interims = 0;
+    let bad = |detail| RelayFailed::BadAnswer(Failure::Protocol(detail));
+    let mut answer = loop {
+        match scanner.scan(&buf) {
+            Scan::BareLf => return Err(bad("primary sent a bare LF")),
+            Scan::Partial if buf.len() > cx.config.limits.response_head_bytes_max => {
+                return Err(bad("primary's response head is too large"));
+            }
+            Scan::Partial => {
+                // While the upload runs, the primary may take its time: its answer is due after the request's last byte.
+                let within =
+                    if upload.complete.get() { timeouts.response_head.into() } else { Millis::FOREVER };
+                let (result, filled) = from.read(buf, 4096, within).await;
+                buf = filled;
+                let failure = match result {
+                    Ok(0) => Failure::Closed,
+                    Ok(_) => continue,
+                    Err(error) => Failure::of(&error),
+                };
+                let nothing_came = buf.is_empty() && interims == 0;
+                return Err(if nothing_came {
+                    RelayFailed::NoAnswer(failure)
+                } else {
+                    RelayFailed::BadAnswer(failure)
+                });
+            }
+            Scan::Complete(len) => {
+                let fields_max = cx.config.limits.fields_max;
+                let parsed = with_response(&buf[..len], fields_max, facts.to_head, |head| {
+                    respond(cx, head, facts, may_keep && upload.complete.get(), continued, &mut out)
+                });
+                match parsed.and_then(|p| p).map_err(bad)? {
+                    Parsed::Final(answer) => {
+                        buf.drain(..len);
+                        break answer;
+                    }
+                    Parsed::Interim => {
+                        buf.drain(..len);
+                        interims += 1;
+                        if interims > INTERIM_RESPONSES_MAX {
+                            return Err(bad("primary sent too many interim responses"));
+                        }
+                        if !out.is_empty() {
+                            let (sent, back) = to.write_all(out, timeouts.write.into()).await;
+                            out = back;
+                            out.clear();
+                            sent.map_err(|_| RelayFailed::ClientGone)?;
+                        }
+                    }
+                }
+            }
+        }
+    };
+
+    // What arrived with the head goes out with it; a malformed beginning is refused before the client sees any of it.
+    let used = body::copy(&buf, &mut answer.incoming, answer.outgoing, &mut out, |_| {})
+        .map_err(|_| bad("primary sent malformed chunks"))?;
+    let mut excess = used < buf.len();
+    cx.buffers.give(buf);
+    upload.answering.set(true);
+    let (sent, out) = to.write_all(out, timeouts.write.into()).await;
+    cx.buffers.give(out);
+    sent.map_err(|_| RelayFailed::ClientGone)?;
+
+    if !answer.incoming.is_done() {
+        excess |= Box::pin(relay_content(cx, to, from, &mut answer)).await?;
+    }
+    Ok(Relayed {
+        status: answer.status,
+        reusable: answer.upstream_keeps && !excess,
+        keep_client: answer.keep_client,
+    })
+}
+
+/// Decides what one head of an answer means and renders it for the client.
+fn respond(
+    cx: &Context,
+    head: &ResponseHead<'_, '_>,
+    facts: &Facts,
+    may_keep: bool,
+    continued: bool,
+    out: &mut Vec<u8>,
+) -> Result<Parsed, &'static str> {
+    if head.status == 101 {
+        return Err("primary switched protocols unasked");
+    }
+    if head.status < 200 {
+        // RFC 9110 §15.2: an HTTP/1.0 client gets no interim answer; one it already had from us is not repeated.
+        if facts.minor > 0 && !(head.status == 100 && continued) {
+            render::interim(out, head);
+        }
+        return Ok(Parsed::Interim);
+    }
+    let (outgoing, framing) = match head.framing {
+        Framing::None => (Outgoing::Plain, ResponseFraming::None(head.length)),
+        Framing::Length(n) => (Outgoing::Plain, ResponseFraming::Length(n)),
+        Framing::Chunked | Framing::UntilClose if facts.minor == 0 => {
+            (Outgoing::Plain, ResponseFraming::UntilClose)
+        }
+        Framing::Chunked | Framing::UntilClose => (Outgoing::Chunked, ResponseFraming::Chunked),
+    };
+    let close_delimited = framing == ResponseFraming::UntilClose;
+    let keep_client = may_keep && !close_delimited;
+    let persistence = match (keep_client, facts.minor) {
+        (false, _) => Persistence::Close,
+        (true, 0) => Persistence::KeepSaid,
+        (true, _) => Persistence::Keep,
+    };
+    render::response(out, head, framing, persistence, cx.date.borrow().as_bytes());
+    Ok(Parsed::Final(Final {
+        status: head.status,
+        incoming: Incoming::new(head.framing),
+        outgoing,
+        upstream_keeps: head.keep_alive && head.framing != Framing::UntilClose,
+        keep_client,
+        close_delimited,
+    }))
+}
+
+/// Streams the rest of an answer's content; says whether bytes came behind its end.
+async fn relay_content(
+    cx: &Rc<Context>,
+    to: &mut WriteHalf,
+    from: &mut ReadHalf,
+    answer: &mut Final,
+) -> Result<bool, RelayFailed> {
+    let timeouts = &cx.config.timeouts;
+    let close_delimited = answer.close_delimited;
+    let cut = |failure| RelayFailed::Cut { failure, close_delimited };
+    let mut block = cx.buffers.block();
+    let mut excess = Vec::new();
+    while !answer.incoming.is_done() {
+        block.clear();
+        block.resize(HEADROOM, 0);
+        let (result, filled) = from.read(block, BLOCK_BYTES, timeouts.response_body.into()).await;
+        block = filled;
+        let write_from = match result {
+            Ok(0) if answer.incoming.ends_at_close() => {
+                block.clear();
+                body::end_at_close(&mut answer.incoming, answer.outgoing, &mut block);
+                0
+            }
+            Ok(0) => return Err(cut(Failure::Closed)),
+            Ok(_) => {
+                body::transform(&mut block, &mut answer.incoming, answer.outgoing, &mut excess)
+                    .map_err(|_| cut(Failure::Protocol("malformed chunk")))?
+                    .write_from
+            }
+            Err(error) => return Err(cut(Failure::of(&error))),
+        };
+        let end = block.len();
+        let (sent, back) = to.write_range(block, write_from, end, timeouts.write.into()).await;
+        block = back;
+        sent.map_err(|_| RelayFailed::ClientGone)?;
+    }
+    cx.buffers.give(block);
+    Ok(!excess.is_empty())
+}

@@ -1,0 +1,318 @@
+//! Content on its way through: decoded from one framing, encoded into another.
+//!
+//! `Incoming` knows where content lies in what was read, `Outgoing` how it is delimited on the other wire. Two ways
+//! through: `copy` into a buffer that already holds a head, and `transform` in place, which moves no content when it
+//! stands in one piece.
+
+use super::chunked::{BadChunk, Chunked, Step};
+use super::framing::Framing;
+
+/// Free bytes kept in front of a block's content, where the chunk size goes: 16 hex digits and CRLF.
+pub const HEADROOM: usize = 18;
+
+/// Decoder of one message's content.
+#[derive(Debug)]
+pub enum Incoming {
+    /// The message is complete; holds the permitted trailer lines it ended with.
+    Done {
+        trailers: Vec<u8>,
+    },
+    /// Bytes still to come.
+    Length(u64),
+    Chunked(Chunked),
+    UntilClose,
+}
+
+impl Incoming {
+    const DONE: Self = Self::Done { trailers: Vec::new() };
+
+    pub fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::None | Framing::Length(0) => Self::DONE,
+            Framing::Length(n) => Self::Length(n),
+            Framing::Chunked => Self::Chunked(Chunked::default()),
+            Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done { .. })
+    }
+
+    /// Permitted trailer lines, each with its CRLF; empty until the message is complete.
+    pub fn trailers(&self) -> &[u8] {
+        match self {
+            Self::Done { trailers } => trailers,
+            Self::Length(_) | Self::Chunked(_) | Self::UntilClose => b"",
+        }
+    }
+
+    /// Whether the connection's end right here completes the message.
+    pub fn ends_at_close(&self) -> bool {
+        match self {
+            Self::Done { .. } | Self::UntilClose => true,
+            Self::Length(_) | Self::Chunked(_) => false,
+        }
+    }
+
+    /// How many bytes it would be worth reading at once, where that is known.
+    pub fn bytes_expected(&self) -> Option<u64> {
+        match self {
+            Self::Done { .. } => Some(0),
+            Self::Length(n) => Some(*n),
+            Self::Chunked(_) | Self::UntilClose => None,
+        }
+    }
+
+    /// Passes over the content at the front of `input`; returns how many bytes of it belong to the message.
+    pub fn skip(&mut self, input: &[u8]) -> Result<usize, BadChunk> {
+        let mut used = 0;
+        while !self.is_done() {
+            match self.step(&input[used..])? {
+                Step::More => return Ok(input.len()),
+                Step::Data { at, len } => used += at + len,
+                Step::End { at } => {
+                    used += at;
+                    *self = Self::DONE;
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    fn step(&mut self, input: &[u8]) -> Result<Step, BadChunk> {
+        match self {
+            Self::Done { .. } => Ok(Step::End { at: 0 }),
+            Self::Length(_) | Self::UntilClose if input.is_empty() => Ok(Step::More),
+            Self::Length(left) => {
+                let len = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= len as u64;
+                if *left == 0 {
+                    *self = Self::DONE;
+                }
+                Ok(Step::Data { at: 0, len })
+            }
+            Self::UntilClose => Ok(Step::Data { at: 0, len: input.len() }),
+            Self::Chunked(chunked) => chunked.step(input),
+        }
+    }
+}
+
+/// How content is delimited where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Content-Length, or the connection's end.
+    Plain,
+    Chunked,
+}
+
+/// Appends the content found in `input` to `out` in its outgoing form and tells `tee` each piece of it; returns how many
+/// bytes of `input` belonged to the message. After it, `incoming.is_done()` says whether the message is complete.
+pub fn copy(
+    input: &[u8],
+    incoming: &mut Incoming,
+    outgoing: Outgoing,
+    out: &mut Vec<u8>,
+    mut tee: impl FnMut(&[u8]),
+) -> Result<usize, BadChunk> {
+    let mut used = 0;
+    while !incoming.is_done() {
+        match incoming.step(&input[used..])? {
+            Step::More => return Ok(input.len()),
+            Step::Data { at, len } => {
+                let content = &input[used + at..used + at + len];
+                used += at + len;
+                tee(content);
+                match outgoing {
+                    Outgoing::Plain => out.extend_from_slice(content),
+                    Outgoing::Chunked => {
+                        let (digits, start) = size_line(len);
+                        out.extend_from_slice(&digits[start..]);
+                        out.extend_from_slice(content);
+                        out.extend_from_slice(b"\r\n");
+                    }
+                }
+                if incoming.is_done() {
+                    finish(incoming, outgoing, out);
+                }
+            }
+            Step::End { at } => {
+                used += at;
+                finish(incoming, outgoing, out);
+            }
+        }
+    }
+    Ok(used)
+}
+
+/// Where things stand in a block after [`transform`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// `block[write_from..]` goes on the wire.
+    pub write_from: usize,
+    /// `block[content_from..content_to]` is the content in it.
+    pub content_from: usize,
+    pub content_to: usize,
+}
+
+/// Turns raw bytes read into `block[HEADROOM..]` into their outgoing form in place. What lies behind the message's end is
+/// moved to `rest`.
+pub fn transform(
+    block: &mut Vec<u8>,
+    incoming: &mut Incoming,
+    outgoing: Outgoing,
+    rest: &mut Vec<u8>,
+) -> Result<Placed, BadChunk> {
+    let mut from = HEADROOM;
+    let mut to = HEADROOM;
+    let mut used = HEADROOM;
+    let mut ended = incoming.is_done();
+    while !ended {
+        match incoming.step(&block[used..])? {
+            Step::More => {
+                used = block.len();
+                break;
+            }
+            Step::Data { at, len } => {
+                if to == from {
+                    (from, to) = (used + at, used + at);
+                }
+                if to != used + at {
+                    block.copy_within(used + at..used + at + len, to);
+                }
+                to += len;
+                used += at + len;
+                ended = incoming.is_done();
+            }
+            Step::End { at } => {
+                used += at;
+                ended = true;
+            }
+        }
+    }
+    if ended {
+        rest.extend_from_slice(&block[used..]);
+    }
+    block.truncate(to);
+    let mut write_from = from;
+    if outgoing == Outgoing::Chunked && to > from {
+        let (digits, start) = size_line(to - from);
+        let line = &digits[start..];
+        write_from = from - line.len();
+        block[write_from..from].copy_from_slice(line);
+        block.extend_from_slice(b"\r\n");
+    }
+    if ended {
+        finish(incoming, outgoing, block);
+    }
+    Ok(Placed { write_from, content_from: from, content_to: to })
+}
+
+/// What a close-delimited message's end adds where it goes out chunked.
+pub fn end_at_close(incoming: &mut Incoming, outgoing: Outgoing, out: &mut Vec<u8>) {
+    finish(incoming, outgoing, out);
+}
+
+fn finish(incoming: &mut Incoming, outgoing: Outgoing, out: &mut Vec<u8>) {
+    let trailers = match incoming {
+        Incoming::Chunked(chunked) => chunked.take_trailers(),
+        Incoming::Done { .. } | Incoming::Length(_) | Incoming::UntilClose => Vec::new(),
+    };
+    if outgoing == Outgoing::Chunked {
+        out.extend_from_slice(b"0\r\n");
+        out.extend_from_slice(&trailers);
+        out.extend_from_slice(b"\r\n");
+    }
+    *incoming = Incoming::Done { trailers };
+}
+
+/// `len` in hex and CRLF, right-aligned: the bytes and where they start.
+fn size_line(len: usize) -> ([u8; HEADROOM], usize) {
+    let mut line = [0; HEADROOM];
+    line[HEADROOM - 2..].copy_from_slice(b"\r\n");
+    let mut at = HEADROOM - 2;
+    let mut left = len;
+    loop {
+        at -= 1;
+        line[at] = b"0123456789abcdef"[left % 16];
+        left /= 16;
+        if left == 0 {
+            return (line, at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends `input` through in pieces, first by `copy`, then by `transform`: the outgoing bytes and what was left over.
+    fn pass(input: &[u8], piece: usize, framing: Framing, outgoing: Outgoing) -> (Vec<u8>, Vec<u8>, bool) {
+        let mut incoming = Incoming::new(framing);
+        let (mut out, mut rest, mut teed) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, part) in input.chunks(piece).enumerate() {
+            if incoming.is_done() {
+                rest.extend_from_slice(part);
+            } else if i == 0 {
+                let used =
+                    copy(part, &mut incoming, outgoing, &mut out, |c| teed.extend_from_slice(c)).unwrap();
+                rest.extend_from_slice(&part[used..]);
+            } else {
+                let mut block = vec![0; HEADROOM];
+                block.extend_from_slice(part);
+                let placed = transform(&mut block, &mut incoming, outgoing, &mut rest).unwrap();
+                teed.extend_from_slice(&block[placed.content_from..placed.content_to]);
+                out.extend_from_slice(&block[placed.write_from..]);
+            }
+        }
+        let done = incoming.is_done();
+        if outgoing == Outgoing::Plain {
+            assert_eq!(teed, out);
+        }
+        (out, rest, done)
+    }
+
+    fn content_of(chunked: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut decoder = Chunked::default();
+        let (mut content, mut at) = (Vec::new(), 0);
+        loop {
+            match decoder.step(&chunked[at..]).unwrap() {
+                Step::Data { at: from, len } => {
+                    content.extend_from_slice(&chunked[at + from..at + from + len]);
+                    at += from + len;
+                }
+                Step::End { .. } => return (content, decoder.take_trailers()),
+                Step::More => panic!("not complete: {:?}", String::from_utf8_lossy(chunked)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_stays_a_length_and_leaves_the_next_request_alone() {
+        for piece in 1..12 {
+            let (out, rest, done) = pass(b"helloGET /", piece, Framing::Length(5), Outgoing::Plain);
+            assert_eq!((out.as_slice(), rest.as_slice(), done), (&b"hello"[..], &b"GET /"[..], true));
+        }
+    }
+
+    #[test]
+    fn chunks_are_made_anew_and_trailers_kept() {
+        let input = b"5;x=y\r\nhello\r\n06\r\n world\r\n0\r\nX-T: 1\r\nHost: no\r\n\r\nGET /";
+        for piece in 1..input.len() {
+            let (out, rest, done) = pass(input, piece, Framing::Chunked, Outgoing::Chunked);
+            assert!(done);
+            assert_eq!(rest, b"GET /");
+            assert_eq!(content_of(&out), (b"hello world".to_vec(), b"X-T: 1\r\n".to_vec()), "piece {piece}");
+            let (out, rest, _) = pass(input, piece, Framing::Chunked, Outgoing::Plain);
+            assert_eq!((out.as_slice(), rest.as_slice()), (&b"hello world"[..], &b"GET /"[..]));
+        }
+    }
+
+    #[test]
+    fn a_close_delimited_body_goes_out_in_chunks() {
+        let (mut out, _, done) = pass(b"0123456789", 4, Framing::UntilClose, Outgoing::Chunked);
+        assert!(!done);
+        end_at_close(&mut Incoming::UntilClose, Outgoing::Chunked, &mut out);
+        assert_eq!(content_of(&out).0, b"0123456789");
+    }
+}

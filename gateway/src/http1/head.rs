@@ -1,0 +1,572 @@
+//! What a head says, parsed once into borrowed facts that nobody re-reads.
+//!
+//! httparse splits lines into fields; everything it is lenient about is decided here, strictly: one Host, one framing,
+//! one target, no repair. The parsed head borrows the read buffer and lives only inside the caller's closure, so the
+//! field table stays on the stack and a request costs no allocation here.
+
+use std::mem::MaybeUninit;
+
+use super::chunked::is_token;
+use super::framing::{Framing, FramingFields};
+use super::hop_by_hop::{self, ConnectionOptions, Kind};
+use crate::limits::FIELDS_CEILING;
+use crate::metrics::Reject;
+
+/// Why a head was refused: the status to answer with, the label to count it under and a sentence for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    pub status: u16,
+    pub reject: Reject,
+    pub detail: &'static str,
+}
+
+impl Fault {
+    pub const fn new(status: u16, reject: Reject, detail: &'static str) -> Self {
+        Self { status, reject, detail }
+    }
+
+    pub const fn bad(detail: &'static str) -> Self {
+        Self::new(400, Reject::BadRequest, detail)
+    }
+}
+
+/// Methods the gateway treats differently from one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Head,
+    Options,
+    Put,
+    Delete,
+    Post,
+    /// Any other token, passed as it is and assumed neither safe nor idempotent.
+    Other,
+}
+
+impl Method {
+    fn of(token: &[u8]) -> Self {
+        match token {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"OPTIONS" => Self::Options,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"POST" => Self::Post,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether a request may be sent again when its connection broke (RFC 9110 §9.2.2).
+    pub fn is_idempotent(self) -> bool {
+        match self {
+            Self::Get | Self::Head | Self::Options | Self::Put | Self::Delete => true,
+            Self::Post | Self::Other => false,
+        }
+    }
+}
+
+/// One field as received, and what it means here.
+#[derive(Debug, Clone, Copy)]
+pub struct Field<'b> {
+    pub name: &'b [u8],
+    pub value: &'b [u8],
+    pub kind: Kind,
+}
+
+/// A request head that may be forwarded.
+#[derive(Debug)]
+pub struct RequestHead<'b, 'h> {
+    pub method: Method,
+    pub method_token: &'b [u8],
+    /// What goes before `target` on our request line: `/` or `*` where an absolute target had no path, else nothing.
+    pub target_prefix: &'static [u8],
+    /// Path and query in origin form, or `*`.
+    pub target: &'b [u8],
+    /// Host to forward; empty only for HTTP/1.0 without one.
+    pub host: &'b [u8],
+    /// 0 or 1.
+    pub minor: u8,
+    pub framing: Framing,
+    /// The client wants the connection kept.
+    pub keep_alive: bool,
+    /// The client waits for an interim answer before it sends its content.
+    pub expects_continue: bool,
+    /// The request is itself a mirror's copy.
+    pub is_copy: bool,
+    headers: &'h [httparse::Header<'b>],
+    kinds: &'h [Kind],
+}
+
+impl<'b> RequestHead<'b, '_> {
+    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> {
+        fields(self.headers, self.kinds)
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &[u8] {
+        if self.target.is_empty() || self.target[0] == b'?' {
+            return self.target_prefix;
+        }
+        let end = memchr::memchr(b'?', self.target).unwrap_or(self.target.len());
+        &self.target[..end]
+    }
+}
+
+/// A response head from a primary or a mirror.
+#[derive(Debug)]
+pub struct ResponseHead<'b, 'h> {
+    pub minor: u8,
+    /// 100 to 599.
+    pub status: u16,
+    pub reason: &'b [u8],
+    pub framing: Framing,
+    /// Content-Length as declared, also where there is no content (HEAD, 304).
+    pub length: Option<u64>,
+    /// The upstream keeps its connection.
+    pub keep_alive: bool,
+    headers: &'h [httparse::Header<'b>],
+    kinds: &'h [Kind],
+}
+
+impl<'b> ResponseHead<'b, '_> {
+    pub fn fields(&self) -> impl Iterator<Item = Field<'b>> {
+        fields(self.headers, self.kinds)
+    }
+}
+
+fn fields<'b>(headers: &[httparse::Header<'b>], kinds: &[Kind]) -> impl Iterator<Item = Field<'b>> {
+    headers.iter().zip(kinds).map(|(h, k)| Field { name: h.name.as_bytes(), value: h.value, kind: *k })
+}
+
+/// Bounds of one head.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadLimits {
+    pub line_bytes_max: usize,
+    pub fields_max: usize,
+}
+
+/// Parses the complete request head `head` (its empty line included) and hands it to `then`.
+pub fn with_request<R>(
+    head: &mut [u8],
+    limits: HeadLimits,
+    then: impl FnOnce(&RequestHead<'_, '_>) -> R,
+) -> Result<R, Fault> {
+    let line_len = super::scan::HeadScanner::first_line_len(head);
+    if line_len > limits.line_bytes_max {
+        return Err(Fault::new(414, Reject::UriTooLong, "request line too long"));
+    }
+    accept_later_minor(&mut head[..line_len]);
+    let head = &*head;
+
+    let mut table = [const { MaybeUninit::uninit() }; FIELDS_CEILING];
+    let mut request = httparse::Request::new(&mut []);
+    let table = &mut table[..limits.fields_max.min(FIELDS_CEILING)];
+    match request.parse_with_uninit_headers(head, table) {
+        Ok(httparse::Status::Complete(used)) if used == head.len() => {}
+        Ok(_) => return Err(Fault::bad("malformed head")),
+        Err(error) => return Err(request_fault(error, &head[..line_len])),
+    }
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(Fault::bad("malformed request line"));
+    };
+    let mut kinds = [Kind::EndToEnd; FIELDS_CEILING];
+    let facts = RequestFacts::gather(request.headers, &mut kinds)?;
+
+    let method_token = method.as_bytes();
+    if method_token == b"CONNECT" {
+        return Err(Fault::new(405, Reject::Connect, "CONNECT is not offered"));
+    }
+    if method_token == b"TRACE" {
+        return Err(Fault::new(405, Reject::Trace, "TRACE is not offered"));
+    }
+    let method = Method::of(method_token);
+    let target = Target::parse(target.as_bytes(), method)?;
+    let host = match (facts.hosts, target.authority) {
+        (0, None) if minor == 0 => b"".as_slice(),
+        (0, _) if minor > 0 => return Err(Fault::bad("Host is missing")),
+        (2.., _) => return Err(Fault::bad("more than one Host")),
+        (_, authority) => {
+            let given = if facts.hosts == 0 { authority.unwrap_or_default() } else { facts.host };
+            check_host(given)?;
+            // RFC 9112 §3.2.2: an absolute target's authority replaces Host.
+            let used = authority.unwrap_or(given);
+            check_host(used)?;
+            used
+        }
+    };
+    let framing = facts.framing.of_request(minor).map_err(|_| Fault::bad("ambiguous message framing"))?;
+    if facts.wants_upgrade && minor > 0 {
+        return Err(Fault::new(501, Reject::Upgrade, "Upgrade is not offered"));
+    }
+    if facts.unknown_expectation && minor > 0 {
+        return Err(Fault::new(417, Reject::Expectation, "unknown expectation"));
+    }
+    let options = facts.options;
+    Ok(then(&RequestHead {
+        method,
+        method_token,
+        target_prefix: target.prefix,
+        target: target.rest,
+        host,
+        minor,
+        framing,
+        keep_alive: !options.close && (minor > 0 || options.keep_alive),
+        expects_continue: facts.expects_continue && minor > 0 && framing != Framing::None,
+        is_copy: facts.is_copy,
+        headers: request.headers,
+        kinds: &kinds,
+    }))
+}
+
+/// Parses the complete response head `head` and hands it to `then`. The fault says what was wrong in words; every fault
+/// is the upstream's, so the caller answers 502.
+pub fn with_response<R>(
+    head: &[u8],
+    fields_max: usize,
+    to_head: bool,
+    then: impl FnOnce(&ResponseHead<'_, '_>) -> R,
+) -> Result<R, &'static str> {
+    let mut table = [const { MaybeUninit::uninit() }; FIELDS_CEILING];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        head,
+        &mut table[..fields_max.min(FIELDS_CEILING)],
+    );
+    match parsed {
+        Ok(httparse::Status::Complete(used)) if used == head.len() => {}
+        Ok(_) => return Err("malformed response head"),
+        Err(httparse::Error::TooManyHeaders) => return Err("too many response fields"),
+        Err(_) => return Err("malformed response head"),
+    }
+    let (Some(minor), Some(status)) = (response.version, response.code) else {
+        return Err("malformed status line");
+    };
+    if !(100..600).contains(&status) {
+        return Err("status code out of range");
+    }
+    let mut kinds = [Kind::EndToEnd; FIELDS_CEILING];
+    let mut framing = FramingFields::default();
+    let mut options = ConnectionOptions::default();
+    for (header, slot) in response.headers.iter().zip(&mut kinds) {
+        *slot = hop_by_hop::kind(header.name.as_bytes());
+        match *slot {
+            Kind::ContentLength => framing.content_length(header.value),
+            Kind::TransferEncoding => framing.transfer_encoding(header.value),
+            Kind::Connection => options.add(header.value),
+            _ => {}
+        }
+    }
+    if options.nominates {
+        nominate(response.headers, &mut kinds);
+    }
+    let decided = framing.of_response(minor, status, to_head).map_err(|_| "ambiguous response framing")?;
+    Ok(then(&ResponseHead {
+        minor,
+        status,
+        reason: response.reason.unwrap_or_default().as_bytes(),
+        framing: decided,
+        length: framing.length(),
+        keep_alive: !options.close && (minor > 0 || options.keep_alive),
+        headers: response.headers,
+        kinds: &kinds,
+    }))
+}
+
+/// RFC 9110 §2.5: a later minor version is served as the latest we know. httparse knows 1.0 and 1.1 only.
+fn accept_later_minor(line: &mut [u8]) {
+    let at = line.len().saturating_sub(9);
+    if line.len() > 9 && &line[at..at + 8] == b" HTTP/1." && matches!(line[at + 8], b'2'..=b'9') {
+        line[at + 8] = b'1';
+    }
+}
+
+fn request_fault(error: httparse::Error, line: &[u8]) -> Fault {
+    match error {
+        httparse::Error::TooManyHeaders => Fault::new(431, Reject::HeadTooLarge, "too many fields"),
+        httparse::Error::Version => {
+            let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
+            let is_other_version = version.len() == 8
+                && version.starts_with(b"HTTP/")
+                && version[5].is_ascii_digit()
+                && version[6] == b'.'
+                && version[7].is_ascii_digit();
+            if is_other_version {
+                Fault::new(505, Reject::Version, "HTTP/1.1 is spoken here")
+            } else {
+                Fault::bad("malformed version")
+            }
+        }
+        httparse::Error::Token => Fault::bad("malformed method or target"),
+        httparse::Error::HeaderName => Fault::bad("malformed field name"),
+        httparse::Error::HeaderValue => Fault::bad("malformed field value"),
+        httparse::Error::NewLine => Fault::bad("malformed line end"),
+        httparse::Error::Status => Fault::bad("malformed head"),
+    }
+}
+
+/// What the fields of a request say together.
+#[derive(Default)]
+struct RequestFacts<'b> {
+    framing: FramingFields,
+    options: ConnectionOptions,
+    hosts: usize,
+    host: &'b [u8],
+    expects_continue: bool,
+    unknown_expectation: bool,
+    wants_upgrade: bool,
+    is_copy: bool,
+}
+
+impl<'b> RequestFacts<'b> {
+    fn gather(headers: &[httparse::Header<'b>], kinds: &mut [Kind]) -> Result<Self, Fault> {
+        let mut facts = Self::default();
+        let mut upgrade_to: Option<&[u8]> = None;
+        for (header, slot) in headers.iter().zip(kinds.iter_mut()) {
+            *slot = hop_by_hop::kind(header.name.as_bytes());
+            match *slot {
+                Kind::ContentLength => facts.framing.content_length(header.value),
+                Kind::TransferEncoding => facts.framing.transfer_encoding(header.value),
+                Kind::Connection => facts.options.add(header.value),
+                Kind::Host => {
+                    facts.hosts += 1;
+                    facts.host = header.value;
+                }
+                Kind::Expect if header.value.eq_ignore_ascii_case(b"100-continue") => {
+                    facts.expects_continue = true
+                }
+                Kind::Expect => facts.unknown_expectation = true,
+                Kind::Upgrade => upgrade_to = Some(header.value),
+                Kind::MirrorMark => facts.is_copy = true,
+                Kind::EndToEnd
+                | Kind::HopByHop
+                | Kind::Via
+                | Kind::ForwardedFor
+                | Kind::ForwardedProto
+                | Kind::ForwardedHost
+                | Kind::RequestId
+                | Kind::Protected
+                | Kind::Date => {}
+            }
+        }
+        if facts.options.nominates {
+            let asked = headers
+                .iter()
+                .zip(kinds.iter())
+                .filter(|(_, k)| **k == Kind::Connection)
+                .any(|(h, _)| hop_by_hop::list(h.value).any(|o| o.eq_ignore_ascii_case(b"upgrade")));
+            // h2c is an offer a server may pass over (RFC 9110 §7.8); anything else asks for a tunnel we do not build.
+            facts.wants_upgrade = asked && upgrade_to.is_some_and(|to| !to.eq_ignore_ascii_case(b"h2c"));
+            nominate(headers, kinds);
+        }
+        Ok(facts)
+    }
+}
+
+/// Marks the fields that `Connection` names as hop-by-hop, protected ones aside.
+fn nominate(headers: &[httparse::Header<'_>], kinds: &mut [Kind]) {
+    for line in 0..headers.len() {
+        if kinds[line] != Kind::Connection {
+            continue;
+        }
+        for option in hop_by_hop::list(headers[line].value) {
+            for (header, kind) in headers.iter().zip(kinds.iter_mut()) {
+                if kind.may_be_nominated() && header.name.as_bytes().eq_ignore_ascii_case(option) {
+                    *kind = Kind::HopByHop;
+                }
+            }
+        }
+    }
+}
+
+/// A request target reduced to what goes on our own request line.
+struct Target<'b> {
+    authority: Option<&'b [u8]>,
+    prefix: &'static [u8],
+    rest: &'b [u8],
+}
+
+impl<'b> Target<'b> {
+    fn parse(target: &'b [u8], method: Method) -> Result<Self, Fault> {
+        if !target.iter().all(|b| (b'!'..=b'~').contains(b) && *b != b'#') {
+            return Err(Fault::bad("forbidden byte in target"));
+        }
+        match target {
+            [b'/', ..] => Ok(Self { authority: None, prefix: b"", rest: target }),
+            b"*" if method == Method::Options => Ok(Self { authority: None, prefix: b"", rest: target }),
+            _ => Self::absolute(target, method),
+        }
+    }
+
+    fn absolute(target: &'b [u8], method: Method) -> Result<Self, Fault> {
+        let after = |scheme: &[u8]| {
+            target
+                .get(..scheme.len())
+                .filter(|s| s.eq_ignore_ascii_case(scheme))
+                .map(|_| &target[scheme.len()..])
+        };
+        let rest = after(b"http://").or_else(|| after(b"https://")).ok_or(Fault::bad("malformed target"))?;
+        let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        let prefix: &[u8] = match rest.first() {
+            Some(b'/') => b"",
+            None if method == Method::Options => b"*",
+            _ => b"/",
+        };
+        Ok(Self { authority: Some(authority), prefix, rest })
+    }
+}
+
+/// `uri-host [ ":" port ]` without userinfo (RFC 9110 §7.2, RFC 3986 §3.2.2).
+fn check_host(host: &[u8]) -> Result<(), Fault> {
+    const BAD: Fault = Fault::bad("malformed Host");
+    let (name, port) = if host.first() == Some(&b'[') {
+        let end = memchr::memchr(b']', host).ok_or(BAD)?;
+        let (name, port) = host.split_at(end + 1);
+        if !name[1..end].iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) || end < 3 {
+            return Err(BAD);
+        }
+        (name, port)
+    } else {
+        let end = memchr::memchr(b':', host).unwrap_or(host.len());
+        let (name, port) = host.split_at(end);
+        if !name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(b)) {
+            return Err(BAD);
+        }
+        (name, port)
+    };
+    let port_is_valid = match port {
+        [] => true,
+        [b':', digits @ ..] => {
+            digits.len() <= 5
+                && digits.iter().all(u8::is_ascii_digit)
+                && digits.iter().fold(0u32, |n, d| n * 10 + u32::from(d - b'0')) <= 65_535
+        }
+        _ => false,
+    };
+    if name.is_empty() || !port_is_valid { Err(BAD) } else { Ok(()) }
+}
+
+/// Whether the first byte of a connection can start a request at all; anything else (a TLS handshake, say) is refused at
+/// once instead of being waited for.
+pub fn may_start_request(first: u8) -> bool {
+    is_token(first) || first == b'\r'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { line_bytes_max: 8192, fields_max: 100 };
+
+    fn status(head: &str) -> u16 {
+        let mut bytes = head.as_bytes().to_vec();
+        with_request(&mut bytes, LIMITS, |_| ()).map_or_else(|f| f.status, |()| 200)
+    }
+
+    #[test]
+    fn heads_are_accepted_or_refused_with_the_right_status() {
+        for (head, expect) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("GET / HTTP/1.0\r\n\r\n", 200),
+            ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 200),
+            ("SLUDGE /x HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+            ("PRI * HTTP/2.0\r\n\r\n", 505),
+            ("GET / HTTP/1\r\nHost: a\r\n\r\n", 400),
+            ("GET / http/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/01.1\r\nHost: a\r\n\r\n", 400),
+            ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /\tx HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
+            ("GET /#f HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\n fold\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nx[y: 1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nx: \u{1}\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nx: a\rb\r\n\r\n", 400),
+            ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+            ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 501),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", 200),
+            ("GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
+            ("POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        ] {
+            assert_eq!(status(head), expect, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_origin_form_and_its_authority_the_host() {
+        let check = |head: &str, expect: (&str, &str, &str)| {
+            let mut bytes = head.as_bytes().to_vec();
+            let got = with_request(&mut bytes, LIMITS, |r| {
+                let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+                (text(r.host), text(r.target_prefix) + &text(r.target), text(r.path()))
+            });
+            assert_eq!(got, Ok((expect.0.into(), expect.1.into(), expect.2.into())), "{head:?}");
+        };
+        check("GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", ("b:81", "/x?y", "/x"));
+        check("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", ("b", "/", "/"));
+        check("GET HTTP://b?q HTTP/1.1\r\nHost: a\r\n\r\n", ("b", "/?q", "/"));
+        check("OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n", ("b", "*", "*"));
+        check("GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n", ("a", "/x?y", "/x"));
+    }
+
+    #[test]
+    fn a_client_cannot_nominate_away_what_routes_frames_or_authenticates() {
+        let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Secret, Host, Authorization\r\n\
+            X-Secret: 1\r\nAuthorization: b\r\nX-Kept: 2\r\n\r\n"
+            .to_vec();
+        let kinds = with_request(&mut head, LIMITS, |r| r.fields().map(|f| f.kind).collect::<Vec<_>>());
+        assert_eq!(
+            kinds,
+            Ok(vec![Kind::Host, Kind::Connection, Kind::HopByHop, Kind::Protected, Kind::EndToEnd])
+        );
+    }
+
+    #[test]
+    fn response_heads_are_accepted_or_refused() {
+        let check = |head: &str, expect: Result<(u16, Framing, bool), &'static str>| {
+            let got = with_response(head.as_bytes(), 100, false, |r| (r.status, r.framing, r.keep_alive));
+            assert_eq!(got.is_ok(), expect.is_ok(), "{head:?} gave {got:?}");
+            if expect.is_ok() {
+                assert_eq!(got, expect, "{head:?}");
+            }
+        };
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Ok((200, Framing::Length(3), true)));
+        check("HTTP/1.1 200\r\nContent-Length: 3\r\n\r\n", Ok((200, Framing::Length(3), true)));
+        check("HTTP/1.0 200 OK\r\n\r\n", Ok((200, Framing::UntilClose, false)));
+        check("HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", Ok((204, Framing::None, true)));
+        for bad in [
+            "HTTP/1.1 99 x\r\n\r\n",
+            "HTTP/1.1 1000 x\r\n\r\n",
+            "HTTP/1.1 2OO x\r\n\r\n",
+            "HTTP/1.1 600 x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: \0\r\n\r\n",
+            "hello\r\n\r\n",
+        ] {
+            check(bad, Err(""));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Which fields are ours to read, which stop at this hop and which pass (RFC 9110 §7.6.1).
+
+/// What a field means to a gateway. Names are matched without regard to case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Passes unchanged.
+    EndToEnd,
+    /// Stops here: concerns one connection only.
+    HopByHop,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    Host,
+    Expect,
+    Upgrade,
+    Via,
+    ForwardedFor,
+    ForwardedProto,
+    ForwardedHost,
+    RequestId,
+    /// `X-Umbra-Mirror`: the request is itself a copy.
+    MirrorMark,
+    /// Passes, and a Connection option may not remove it (RFC 9110 §7.6.1: a sender MUST NOT nominate such fields).
+    Protected,
+    Date,
+}
+
+impl Kind {
+    /// Whether a `Connection` option of the same name may remove the field. Framing and routing fields, credentials and
+    /// what proxies add are not a client's to delete.
+    pub fn may_be_nominated(self) -> bool {
+        match self {
+            Self::EndToEnd | Self::HopByHop | Self::Upgrade | Self::Expect | Self::Date => true,
+            Self::Connection
+            | Self::ContentLength
+            | Self::TransferEncoding
+            | Self::Host
+            | Self::Via
+            | Self::ForwardedFor
+            | Self::ForwardedProto
+            | Self::ForwardedHost
+            | Self::RequestId
+            | Self::MirrorMark
+            | Self::Protected => false,
+        }
+    }
+}
+
+/// Classifies a field by its name.
+#[inline]
+pub fn kind(name: &[u8]) -> Kind {
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
+        (2, Some(b't')) if is(b"te") => Kind::HopByHop,
+        (3, Some(b'v')) if is(b"via") => Kind::Via,
+        (4, Some(b'h')) if is(b"host") => Kind::Host,
+        (4, Some(b'd')) if is(b"date") => Kind::Date,
+        (6, Some(b'e')) if is(b"expect") => Kind::Expect,
+        (6, Some(b'c')) if is(b"cookie") => Kind::Protected,
+        (7, Some(b'u')) if is(b"upgrade") => Kind::Upgrade,
+        (10, Some(b'c')) if is(b"connection") => Kind::Connection,
+        (10, Some(b'k')) if is(b"keep-alive") => Kind::HopByHop,
+        (12, Some(b'x')) if is(b"x-request-id") => Kind::RequestId,
+        (12, Some(b'c')) if is(b"content-type") => Kind::Protected,
+        (13, Some(b'a')) if is(b"authorization") => Kind::Protected,
+        (14, Some(b'c')) if is(b"content-length") => Kind::ContentLength,
+        (14, Some(b'x')) if is(b"x-umbra-mirror") => Kind::MirrorMark,
+        (15, Some(b'x')) if is(b"x-forwarded-for") => Kind::ForwardedFor,
+        (16, Some(b'p')) if is(b"proxy-connection") => Kind::HopByHop,
+        (16, Some(b'x')) if is(b"x-forwarded-host") => Kind::ForwardedHost,
+        (17, Some(b't')) if is(b"transfer-encoding") => Kind::TransferEncoding,
+        (17, Some(b'x')) if is(b"x-forwarded-proto") => Kind::ForwardedProto,
+        (18, Some(b'p')) if is(b"proxy-authenticate") => Kind::HopByHop,
+        (19, Some(b'p')) if is(b"proxy-authorization") => Kind::HopByHop,
+        _ => Kind::EndToEnd,
+    }
+}
+
+/// What a `Connection` field asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    pub close: bool,
+    pub keep_alive: bool,
+    /// It names other fields, which then stop here too.
+    pub nominates: bool,
+}
+
+impl ConnectionOptions {
+    pub fn add(&mut self, value: &[u8]) {
+        for option in list(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else {
+                self.nominates = true;
+            }
+        }
+    }
+}
+
+/// Elements of a comma-separated list, trimmed, empty ones left out (RFC 9110 §5.6.1).
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
+}
+
+/// Names that never pass in a trailer section: framing, routing, credentials, connection control (RFC 9110 §6.5.1).
+pub fn forbidden_in_trailers(name: &[u8]) -> bool {
+    kind(name) != Kind::EndToEnd
+        || [b"trailer".as_slice(), b"set-cookie", b"content-encoding", b"content-range", b"cache-control"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_classified_without_regard_to_case() {
+        for (name, expect) in [
+            ("Host", Kind::Host),
+            ("CONTENT-LENGTH", Kind::ContentLength),
+            ("Content_Length", Kind::EndToEnd),
+            ("transfer-encoding", Kind::TransferEncoding),
+            ("TE", Kind::HopByHop),
+            ("Proxy-Authorization", Kind::HopByHop),
+            ("X-Umbra-Mirror", Kind::MirrorMark),
+            ("X-Anything", Kind::EndToEnd),
+            ("", Kind::EndToEnd),
+        ] {
+            assert_eq!(kind(name.as_bytes()), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn connection_options_add_up_over_lines() {
+        let mut options = ConnectionOptions::default();
+        options.add(b" close , X-Secret,,");
+        options.add(b"Keep-Alive");
+        assert_eq!(options, ConnectionOptions { close: true, keep_alive: true, nominates: true });
+    }
+}

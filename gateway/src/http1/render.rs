@@ -1,0 +1,341 @@
+//! Heads as we write them: hop-by-hop fields gone, our own added, framing made anew, order and spelling otherwise kept.
+//!
+//! A request is rendered once; each mirror's copy is cut from the same bytes, so that both wires carry the same request.
+
+use std::ops::Range;
+
+use super::framing::Framing;
+use super::head::{RequestHead, ResponseHead};
+use super::hop_by_hop::Kind;
+
+/// The header that marks a copy and names its mirror; a request that carries it is never copied again.
+pub const MIRROR_MARK: &[u8] = b"X-Umbra-Mirror: ";
+
+/// What we add to a request on its way to the primary and its mirrors.
+#[derive(Debug, Clone, Copy)]
+pub struct Forwarding<'a> {
+    /// The client's address without port.
+    pub client: &'a [u8],
+    /// Scheme the client spoke to us.
+    pub proto: &'static [u8],
+    /// Used where the client sent no X-Request-Id.
+    pub request_id: &'a [u8],
+    /// Keep what the client claims in X-Forwarded-*, adding ourselves; otherwise its claims are replaced.
+    pub trust: bool,
+    /// Host sent for an HTTP/1.0 request that has none.
+    pub host_if_none: &'a [u8],
+}
+
+/// A request head without its end: framing and the empty line are added by [`end_request`] for each wire.
+#[derive(Debug, Default)]
+pub struct RenderedHead {
+    /// The whole `Host: …\r\n` line in the rendered bytes.
+    pub host_line: Range<usize>,
+    /// Where the host itself stands.
+    pub host: Range<usize>,
+    /// End of what every wire shares.
+    pub common_end: usize,
+}
+
+/// Renders the part of a request head that every wire shares.
+pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'_>) -> RenderedHead {
+    out.extend_from_slice(head.method_token);
+    out.push(b' ');
+    out.extend_from_slice(head.target_prefix);
+    out.extend_from_slice(head.target);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let line_start = out.len();
+    out.extend_from_slice(b"Host: ");
+    let host_start = out.len();
+    let host = if head.host.is_empty() { add.host_if_none } else { head.host };
+    out.extend_from_slice(host);
+    let host_range = host_start..out.len();
+    out.extend_from_slice(b"\r\n");
+    let host_line = line_start..out.len();
+
+    let (mut has_id, mut has_proto, mut has_host) = (false, false, false);
+    let mut has_forwarded_for = false;
+    for field in head.fields() {
+        match field.kind {
+            Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via | Kind::MirrorMark => {}
+            Kind::RequestId => has_id = true,
+            Kind::ForwardedFor => {
+                has_forwarded_for |= add.trust;
+                continue;
+            }
+            Kind::ForwardedProto if add.trust => has_proto = true,
+            Kind::ForwardedHost if add.trust => has_host = true,
+            Kind::ForwardedProto
+            | Kind::ForwardedHost
+            | Kind::HopByHop
+            | Kind::Connection
+            | Kind::ContentLength
+            | Kind::TransferEncoding
+            | Kind::Host
+            | Kind::Expect
+            | Kind::Upgrade => continue,
+        }
+        line(out, field.name, field.value);
+    }
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if has_forwarded_for {
+        for field in head.fields().filter(|f| f.kind == Kind::ForwardedFor) {
+            out.extend_from_slice(field.value);
+            out.extend_from_slice(b", ");
+        }
+    }
+    out.extend_from_slice(add.client);
+    if !has_proto {
+        out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+        out.extend_from_slice(add.proto);
+    }
+    if !has_host {
+        out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+        out.extend_from_slice(host);
+    }
+    if !has_id {
+        out.extend_from_slice(b"\r\nX-Request-Id: ");
+        out.extend_from_slice(add.request_id);
+    }
+    out.extend_from_slice(if head.minor == 0 {
+        b"\r\nVia: 1.0 umbra\r\n"
+    } else {
+        b"\r\nVia: 1.1 umbra\r\n"
+    });
+    RenderedHead { host_line, host: host_range, common_end: out.len() }
+}
+
+/// Ends a request head with its framing and the empty line.
+///
+/// A method that usually carries content says so even where there is none, so that no origin waits for it
+/// (RFC 9110 §8.6: Content-Length: 0 SHOULD be sent where the method anticipates content).
+pub fn end_request(out: &mut Vec<u8>, framing: Framing, expects_content: bool, expect_continue: bool) {
+    match framing {
+        Framing::None | Framing::UntilClose if expects_content => {
+            out.extend_from_slice(b"Content-Length: 0\r\n")
+        }
+        Framing::None | Framing::UntilClose => {}
+        Framing::Length(n) => content_length(out, n),
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    if expect_continue {
+        out.extend_from_slice(b"Expect: 100-continue\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How a response is delimited on the client's wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseFraming {
+    /// No content follows; a declared length (HEAD, 304) is passed on.
+    None(Option<u64>),
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// What the connection to the client does after a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// HTTP/1.1's default: nothing to say.
+    Keep,
+    /// HTTP/1.0 client that asked for it.
+    KeepSaid,
+    Close,
+}
+
+/// Renders a final response head for the client. `date` is used where the upstream sent none (RFC 9110 §6.6.1).
+pub fn response(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_, '_>,
+    framing: ResponseFraming,
+    persistence: Persistence,
+    date: &[u8],
+) {
+    status_line(out, head.status, head.reason);
+    let mut has_date = false;
+    for field in head.fields() {
+        match field.kind {
+            Kind::HopByHop
+            | Kind::Connection
+            | Kind::ContentLength
+            | Kind::TransferEncoding
+            | Kind::Upgrade => continue,
+            Kind::Date => has_date = true,
+            Kind::EndToEnd
+            | Kind::Protected
+            | Kind::Host
+            | Kind::Expect
+            | Kind::Via
+            | Kind::ForwardedFor
+            | Kind::ForwardedProto
+            | Kind::ForwardedHost
+            | Kind::RequestId
+            | Kind::MirrorMark => {}
+        }
+        line(out, field.name, field.value);
+    }
+    if !has_date {
+        line(out, b"Date", date);
+    }
+    match framing {
+        // A 204 carries no Content-Length (RFC 9110 §8.6).
+        ResponseFraming::None(Some(n)) if head.status != 204 => content_length(out, n),
+        ResponseFraming::None(_) | ResponseFraming::UntilClose => {}
+        ResponseFraming::Length(n) => content_length(out, n),
+        ResponseFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    persist(out, persistence);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Renders an interim (1xx) response for the client.
+pub fn interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
+    status_line(out, head.status, head.reason);
+    for field in head.fields().filter(|f| f.kind == Kind::EndToEnd || f.kind == Kind::Protected) {
+        line(out, field.name, field.value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what a persistence has to say in a head.
+pub fn persist(out: &mut Vec<u8>, persistence: Persistence) {
+    match persistence {
+        Persistence::Keep => {}
+        Persistence::KeepSaid => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        Persistence::Close => out.extend_from_slice(b"Connection: close\r\n"),
+    }
+}
+
+fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub fn content_length(out: &mut Vec<u8>, n: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, n);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn decimal(out: &mut Vec<u8>, mut n: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// The `-shadow` form of a host: the suffix goes before the port, and an IPv6 literal is left alone (it has no labels).
+pub fn shadow_host(host: &[u8]) -> Vec<u8> {
+    if host.first() == Some(&b'[') {
+        return host.to_vec();
+    }
+    let end = memchr::memchr(b':', host).unwrap_or(host.len());
+    [&host[..end], b"-shadow", &host[end..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::head::{HeadLimits, with_request, with_response};
+    use super::*;
+
+    const ADD: Forwarding<'static> = Forwarding {
+        client: b"192.0.2.1",
+        proto: b"http",
+        request_id: b"id1",
+        trust: true,
+        host_if_none: b"v1",
+    };
+
+    fn request_text(input: &str, add: &Forwarding<'_>) -> String {
+        let mut bytes = input.as_bytes().to_vec();
+        let mut out = Vec::new();
+        with_request(&mut bytes, HeadLimits { line_bytes_max: 8192, fields_max: 100 }, |r| {
+            let at = request(&mut out, r, add);
+            assert_eq!(&out[at.host_line.clone()], [b"Host: ", &out[at.host.clone()], b"\r\n"].concat());
+            end_request(&mut out, r.framing, false, r.expects_continue);
+        })
+        .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_request_goes_on_with_its_own_fields_in_order_and_ours_after() {
+        assert_eq!(
+            request_text(
+                "POST http://b/x?y HTTP/1.1\r\nHost: a\r\nX-b: 1\r\nConnection: close, X-gone\r\nX-gone: 1\r\nX-B: 2\r\n\
+                 Keep-Alive: 1\r\nTE: gzip\r\nX-Empty:\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+                &ADD
+            ),
+            "POST /x?y HTTP/1.1\r\nHost: b\r\nX-b: 1\r\nX-B: 2\r\nX-Empty: \r\nX-Forwarded-For: 192.0.2.1\r\n\
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nX-Request-Id: id1\r\nVia: 1.1 umbra\r\n\
+             Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn forwarded_claims_are_kept_or_replaced_as_configured() {
+        let input = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n\
+            X-Forwarded-Proto: https\r\nX-Forwarded-Host: c\r\nX-Request-Id: theirs\r\n\r\n";
+        assert_eq!(
+            request_text(input, &ADD),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: c\r\nX-Request-Id: theirs\r\n\
+             X-Forwarded-For: 1.1.1.1, 2.2.2.2, 192.0.2.1\r\nVia: 1.1 umbra\r\n\r\n"
+        );
+        assert_eq!(
+            request_text(input, &Forwarding { trust: false, ..ADD }),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: theirs\r\nX-Forwarded-For: 192.0.2.1\r\n\
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 umbra\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_response_says_what_the_connection_does() {
+        let check = |input: &str, framing, persistence, expect: &str| {
+            let mut out = Vec::new();
+            with_response(input.as_bytes(), 100, false, |r| {
+                response(&mut out, r, framing, persistence, b"now")
+            })
+            .unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expect);
+        };
+        check(
+            "HTTP/1.0 200 Fine\r\nDate: then\r\nConnection: close\r\nX: y\r\n\r\n",
+            ResponseFraming::Chunked,
+            Persistence::Keep,
+            "HTTP/1.1 200 Fine\r\nDate: then\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
+        check(
+            "HTTP/1.1 204 \r\nContent-Length: 5\r\n\r\n",
+            ResponseFraming::None(Some(5)),
+            Persistence::Close,
+            "HTTP/1.1 204 \r\nDate: now\r\nConnection: close\r\n\r\n",
+        );
+    }
+
+    #[test]
+    fn the_shadow_suffix_goes_before_the_port() {
+        for (host, expect) in [("a.b", "a.b-shadow"), ("a.b:81", "a.b-shadow:81"), ("[::1]:8", "[::1]:8")] {
+            assert_eq!(shadow_host(host.as_bytes()), expect.as_bytes());
+        }
+    }
+}

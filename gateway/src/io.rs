@@ -1,0 +1,457 @@
+//! Every monoio call the rooms need, behind a handful of functions, and the deadlines that end them.
+//!
+//! monoio 0.2.4 loses data when a pending read is dropped, so nothing here is ever cancelled on a connection that lives
+//! on: a deadline that passes shuts the socket down and the pending operation completes by itself. One sweep per tick
+//! looks at all sockets of the worker; no timer is armed per operation.
+//!
+//! Knows sockets and coarse time; knows nothing of HTTP. Buffers are owned through each await and always given back.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use monoio::buf::{IoBuf, IoBufMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRent};
+use monoio::net::{TcpListener, TcpStream};
+use slab::Slab;
+
+use crate::limits::TICK_MS;
+
+/// A length of time in whole milliseconds, as the sweeper counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// No deadline.
+    pub const FOREVER: Self = Self(u64::MAX);
+}
+
+impl From<Duration> for Millis {
+    fn from(d: Duration) -> Self {
+        Self(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// The worker's coarse clock and the table of its sockets' deadlines.
+#[derive(Debug)]
+pub struct Sweeper {
+    started: Instant,
+    now_ms: Cell<u64>,
+    sockets: RefCell<Slab<Weak<Socket>>>,
+}
+
+impl Sweeper {
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self { started: Instant::now(), now_ms: Cell::new(0), sockets: RefCell::new(Slab::new()) })
+    }
+
+    /// Milliseconds since the worker started, at most one tick old.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// Open sockets of the worker.
+    pub fn open(&self) -> usize {
+        self.sockets.borrow().len()
+    }
+
+    /// One tick: reads the clock and shuts down every socket whose deadline has passed.
+    pub fn sweep(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.now_ms.set(now);
+        for (_, socket) in &*self.sockets.borrow() {
+            let Some(socket) = socket.upgrade() else { continue };
+            if socket.write_deadline.get() <= now {
+                socket.expire(libc::SHUT_RDWR);
+            } else if socket.read_deadline.get() <= now {
+                socket.expire(libc::SHUT_RD);
+            }
+        }
+    }
+
+    /// Draining: sockets that wait for a next request get at most `within` more.
+    pub fn shorten_idle(&self, within: Millis) {
+        let deadline = self.deadline(within);
+        for (_, socket) in &*self.sockets.borrow() {
+            let Some(socket) = socket.upgrade() else { continue };
+            if socket.idle.get() {
+                socket.read_deadline.set(socket.read_deadline.get().min(deadline));
+            }
+        }
+    }
+
+    /// The deadline `within` from now, one tick late rather than early because `now_ms` may be a tick old.
+    fn deadline(&self, within: Millis) -> u64 {
+        if within == Millis::FOREVER { NEVER } else { self.now_ms.get().saturating_add(within.0 + TICK_MS) }
+    }
+}
+
+/// One TCP connection as shared by its two halves and the sweeper.
+struct Socket {
+    stream: UnsafeCell<TcpStream>,
+    fd: RawFd,
+    read_deadline: Cell<u64>,
+    write_deadline: Cell<u64>,
+    /// Waiting for a request that may never come; a drain may end it early.
+    idle: Cell<bool>,
+    expired: Cell<bool>,
+    slot: Cell<usize>,
+    sweeper: Rc<Sweeper>,
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket").field("fd", &self.fd).finish_non_exhaustive()
+    }
+}
+
+impl Socket {
+    fn expire(&self, how: libc::c_int) {
+        self.expired.set(true);
+        self.read_deadline.set(NEVER);
+        self.write_deadline.set(NEVER);
+        shutdown(self.fd, how);
+    }
+
+    fn outcome(&self, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            Ok(0) | Err(_) if self.expired.get() => Err(io::ErrorKind::TimedOut.into()),
+            other => other,
+        }
+    }
+
+    #[allow(clippy::mut_from_ref)]
+    fn stream(&self) -> &mut TcpStream {
+        // SAFETY: a worker is one thread, and monoio's methods take `&mut self` only to name the descriptor: they copy
+        // its handle into the operation before they return their future, so no two live borrows ever touch the same
+        // state. monoio relies on the same for its own owned halves (`unsafe impl Split for TcpStream`).
+        unsafe { &mut *self.stream.get() }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.sweeper.sockets.borrow_mut().try_remove(self.slot.get());
+    }
+}
+
+fn shutdown(fd: RawFd, how: libc::c_int) {
+    // SAFETY: shutdown(2) takes no pointers; a stale descriptor cannot reach here because sockets leave the sweeper's
+    // table before their descriptor is closed.
+    unsafe { libc::shutdown(fd, how) };
+}
+
+/// A connection: two halves that can be used at the same time.
+#[derive(Debug)]
+pub struct Stream {
+    pub r: ReadHalf,
+    pub w: WriteHalf,
+}
+
+/// The half that reads.
+#[derive(Debug)]
+pub struct ReadHalf(Rc<Socket>);
+
+/// The half that writes. Dropping it does not end the stream; dropping both halves closes the connection.
+#[derive(Debug)]
+pub struct WriteHalf(Rc<Socket>);
+
+impl Stream {
+    pub fn new(stream: TcpStream, sweeper: &Rc<Sweeper>) -> Self {
+        let socket = Rc::new(Socket {
+            fd: stream.as_raw_fd(),
+            stream: UnsafeCell::new(stream),
+            read_deadline: Cell::new(NEVER),
+            write_deadline: Cell::new(NEVER),
+            idle: Cell::new(false),
+            expired: Cell::new(false),
+            slot: Cell::new(usize::MAX),
+            sweeper: Rc::clone(sweeper),
+        });
+        socket.slot.set(sweeper.sockets.borrow_mut().insert(Rc::downgrade(&socket)));
+        Self { r: ReadHalf(Rc::clone(&socket)), w: WriteHalf(socket) }
+    }
+
+    /// Connects within `within`; TCP_NODELAY is set.
+    pub async fn connect(address: SocketAddr, within: Duration, sweeper: &Rc<Sweeper>) -> io::Result<Self> {
+        // Dropping a pending connect drops its socket with it, so this cancellation loses nothing.
+        let stream = monoio::time::timeout(within, TcpStream::connect_addr(address))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        stream.set_nodelay(true)?;
+        Ok(Self::new(stream, sweeper))
+    }
+
+    /// Whether an idle connection can carry a request: still open, and the peer has said nothing since. One
+    /// non-blocking system call.
+    pub fn is_quiet(&self) -> bool {
+        let mut byte = 0u8;
+        // SAFETY: the buffer is one valid byte and outlives the call.
+        let n = unsafe {
+            libc::recv(self.r.0.fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT)
+        };
+        n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+    }
+
+    /// Makes the close of this connection a reset, so that the peer cannot take a cut message for a complete one.
+    pub fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        // SAFETY: the option's value is a valid `linger` of the size given.
+        unsafe {
+            libc::setsockopt(
+                self.r.0.fd,
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                size_of::<libc::linger>() as libc::socklen_t,
+            )
+        };
+    }
+}
+
+impl ReadHalf {
+    /// Appends what arrives to `buf`, which gets at least `spare_min` (≥ 1) free bytes first. `Ok(0)` is the peer's end;
+    /// a passed deadline is `TimedOut`, after which only writing works.
+    pub async fn read(
+        &mut self,
+        mut buf: Vec<u8>,
+        spare_min: usize,
+        within: Millis,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        buf.reserve(spare_min.max(1));
+        let (from, to) = (buf.len(), buf.capacity());
+        let socket = &self.0;
+        socket.read_deadline.set(socket.sweeper.deadline(within));
+        let (result, slice) = socket.stream().read(buf.slice_mut(from..to)).await;
+        socket.read_deadline.set(NEVER);
+        (socket.outcome(result), slice.into_inner())
+    }
+
+    /// Like `read`, for the wait between requests: a drain may end it early.
+    pub async fn read_idle(
+        &mut self,
+        buf: Vec<u8>,
+        spare_min: usize,
+        within: Millis,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        self.0.idle.set(true);
+        let done = self.read(buf, spare_min, within).await;
+        self.0.idle.set(false);
+        done
+    }
+
+    /// Whether something can be read within `ms`. Consumes nothing, so giving up loses nothing.
+    pub async fn is_readable_within(&self, ms: u64) -> bool {
+        monoio::time::timeout(Duration::from_millis(ms), self.0.stream().readable(true)).await.is_ok()
+    }
+}
+
+impl WriteHalf {
+    /// Writes all of `buf`; gives it back. An error after some bytes went out is told apart by [`WriteFailed`].
+    pub async fn write_all<B: IoBuf>(&mut self, buf: B, within: Millis) -> (Result<(), WriteFailed>, B) {
+        let end = buf.bytes_init();
+        self.write_range(buf, 0, end, within).await
+    }
+
+    /// Writes `buf[from..to]`; gives `buf` back.
+    pub async fn write_range<B: IoBuf>(
+        &mut self,
+        mut buf: B,
+        from: usize,
+        to: usize,
+        within: Millis,
+    ) -> (Result<(), WriteFailed>, B) {
+        let socket = &self.0;
+        let mut at = from;
+        while at < to {
+            socket.write_deadline.set(socket.sweeper.deadline(within));
+            let (result, slice) = socket.stream().write(buf.slice(at..to)).await;
+            socket.write_deadline.set(NEVER);
+            buf = slice.into_inner();
+            match socket.outcome(result) {
+                Ok(0) => {
+                    return (
+                        Err(WriteFailed { any_sent: at > from, error: io::ErrorKind::WriteZero.into() }),
+                        buf,
+                    );
+                }
+                Ok(n) => at += n,
+                Err(error) => return (Err(WriteFailed { any_sent: at > from, error }), buf),
+            }
+        }
+        (Ok(()), buf)
+    }
+
+    /// No more will be written; the peer reads to the end and then sees it.
+    pub fn finish(&self) {
+        shutdown(self.0.fd, libc::SHUT_WR);
+    }
+
+    /// Bounds the read that is pending on the other half, from now.
+    pub fn limit_pending_read(&self, within: Millis) {
+        let deadline = self.0.sweeper.deadline(within);
+        self.0.read_deadline.set(deadline);
+    }
+}
+
+/// A write that did not complete.
+#[derive(Debug)]
+pub struct WriteFailed {
+    /// Whether the kernel took any of it: if not, the peer cannot have seen it.
+    pub any_sent: bool,
+    pub error: io::Error,
+}
+
+/// A listening socket whose accept is never cancelled: monoio 0.2.4 would leak the accepted socket.
+pub struct Listener(TcpListener);
+
+impl Listener {
+    /// Takes over a bound, listening socket.
+    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        // The epoll driver needs it; io_uring would answer EAGAIN instead of waiting, so it must not have it there.
+        listener.set_nonblocking(monoio::utils::is_legacy())?;
+        Ok(Self(TcpListener::from_std(listener)?))
+    }
+
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.accept().await
+    }
+
+    /// Ends the listener, and with it a pending accept, which fails. Connections the kernel has already established are
+    /// handed to `accepted` first: their clients must not see a reset.
+    pub fn shutdown(&self, mut accepted: impl FnMut(TcpStream, SocketAddr)) {
+        let fd = self.0.as_raw_fd();
+        // SAFETY: the descriptor is open for as long as `self` lives, and it is borrowed, not owned, by the clone's source.
+        let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
+        if let Ok(listener) = listener.map(std::net::TcpListener::from)
+            && listener.set_nonblocking(true).is_ok()
+        {
+            while let Ok((stream, peer)) = listener.accept() {
+                if stream.set_nonblocking(monoio::utils::is_legacy()).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    accepted(stream, peer);
+                }
+            }
+        }
+        shutdown(fd, libc::SHUT_RDWR);
+    }
+}
+
+/// Bytes from the control plane: one command each.
+pub struct Control(monoio::net::UnixStream);
+
+impl Control {
+    pub fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(monoio::utils::is_legacy())?;
+        Ok(Self(monoio::net::UnixStream::from_std(stream)?))
+    }
+
+    /// The next command; `None` when the control plane is gone.
+    pub async fn next(&mut self) -> Option<u8> {
+        let (result, byte) = self.0.read(vec![0u8; 1]).await;
+        matches!(result, Ok(1)).then(|| byte.first().copied()).flatten()
+    }
+}
+
+/// Sleeps at least `ms`; the runtime's ticks are 1 ms.
+pub async fn sleep_ms(ms: u64) {
+    monoio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `test` on a connected pair of streams, on each driver.
+    fn with_pair<F: Future<Output = ()>>(test: impl Fn(Stream, std::net::TcpStream, Rc<Sweeper>) -> F) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let body = || async {
+            let sweeper = Sweeper::new();
+            let stream = Stream::connect(address, Duration::from_secs(5), &sweeper).await.unwrap();
+            let (peer, _) = listener.accept().unwrap();
+            test(stream, peer, sweeper).await;
+        };
+        let mut uring =
+            monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().enable_timer().build().unwrap();
+        uring.block_on(body());
+        let mut epoll = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build().unwrap();
+        epoll.block_on(body());
+    }
+
+    #[test]
+    fn reads_append_and_the_end_is_zero() {
+        use std::io::Write as _;
+        with_pair(|mut stream, mut peer, _| async move {
+            peer.write_all(b"new").unwrap();
+            let (n, buf) = stream.r.read(b"OLD".to_vec(), 64, Millis::FOREVER).await;
+            assert_eq!((n.unwrap(), buf.as_slice()), (3, &b"OLDnew"[..]));
+            drop(peer);
+            let (n, buf) = stream.r.read(buf, 1, Millis::FOREVER).await;
+            assert_eq!((n.unwrap(), buf.as_slice()), (0, &b"OLDnew"[..]));
+        });
+    }
+
+    #[test]
+    fn a_passed_deadline_ends_the_read_and_leaves_writing() {
+        use std::io::Read as _;
+        with_pair(|mut stream, mut peer, sweeper| async move {
+            let (read, ()) = {
+                let tick = async {
+                    sleep_ms(2 * TICK_MS + 50).await;
+                    sweeper.sweep();
+                };
+                crate::task::join(stream.r.read(Vec::new(), 16, Millis(1)), tick).await
+            };
+            assert_eq!(read.0.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            stream.w.write_all(b"late".to_vec(), Millis::FOREVER).await.0.unwrap();
+            let mut got = [0; 4];
+            peer.read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"late");
+        });
+    }
+
+    #[test]
+    fn short_writes_are_continued_to_the_last_byte() {
+        use std::io::Read as _;
+        with_pair(|mut stream, mut peer, _| async move {
+            let sent: Vec<u8> =
+                (0..8 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            let reader = std::thread::spawn(move || {
+                let mut got = Vec::new();
+                peer.read_to_end(&mut got).unwrap();
+                got
+            });
+            let (done, sent) = stream.w.write_all(sent, Millis::FOREVER).await;
+            done.unwrap();
+            stream.w.finish();
+            assert!(reader.join().unwrap() == sent);
+        });
+    }
+
+    #[test]
+    fn a_connection_is_quiet_until_its_peer_says_or_ends_something() {
+        use std::io::Write as _;
+        with_pair(|stream, mut peer, _| async move {
+            assert!(stream.is_quiet());
+            peer.write_all(b"x").unwrap();
+            assert!(stream.r.is_readable_within(5_000).await);
+            assert!(!stream.is_quiet());
+        });
+    }
+
+    #[test]
+    fn a_closed_socket_leaves_the_sweepers_table() {
+        with_pair(|stream, _peer, sweeper| async move {
+            assert_eq!(sweeper.open(), 1);
+            drop(stream);
+            assert_eq!(sweeper.open(), 0);
+        });
+    }
+}

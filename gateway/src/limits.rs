@@ -1,0 +1,67 @@
+//! Bounds that no operator needs to change, each with its reason. Those that one does stand in `config::Limits`.
+
+/// Fields in one head that the parser's table on the stack holds; `limits.fields_max` may be lower, never higher.
+pub const FIELDS_CEILING: usize = 256;
+
+/// Chunk extensions of one message, together (hyper's bound; Go's CVE-2023-39326 is what happens without one).
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
+
+/// Trailer section of one message: it is held until the last chunk, so it is kept as small as a head.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+
+/// Trailer fields of one message.
+pub const TRAILER_FIELDS_MAX: usize = 64;
+
+/// Interim (1xx) answers before a final one; a primary that sends more is broken or hostile.
+pub const INTERIM_RESPONSES_MAX: usize = 16;
+
+/// First read of a connection: most heads, and small content behind them, fit.
+pub const HEAD_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Read size of a response's first piece.
+pub const RESPONSE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Read size while content streams.
+pub const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Buffers of one size a worker keeps for reuse; 256 × 64 KiB = 16 MiB at most.
+pub const FREE_BUFFERS_MAX: usize = 256;
+
+/// Content up to this size travels in the same send as its head: copying it costs less than a second send.
+pub const INLINE_BODY_BYTES: usize = 16 * 1024;
+
+/// A piece of content smaller than this share of its block is copied into the mirror's copy instead of pinning the block.
+pub const SHARE_MIN_BYTES: usize = BLOCK_BYTES / 2;
+
+/// Resolution of timeouts: the sweeper's period.
+pub const TICK_MS: u64 = 100;
+
+/// A tick this late, with the core ours all the while, says that the worker's own turns are too long.
+pub const BUSY_LATE_MS: u64 = 50;
+
+/// How long we keep reading (and discarding) after the last byte of an answer, so that the client can read it.
+pub const LINGER_MS: u64 = 1_000;
+
+/// After SIGTERM a client connection without a request under way may stay idle this long before it is closed.
+pub const DRAIN_IDLE_MS: u64 = 500;
+
+/// Until the client of `Expect: 100-continue` is told to go on if the primary says nothing.
+pub const CONTINUE_MS: u64 = 1_000;
+
+/// Pause of an accept loop that ran out of descriptors or memory.
+pub const ACCEPT_BACKOFF_MS: u64 = 20;
+
+/// Longest pause between connect attempts to a mirror endpoint that refuses.
+pub const MIRROR_BACKOFF_MS_MAX: u64 = 1_000;
+
+/// How long an endpoint that answered pipelined copies out of step gets one copy at a time.
+pub const PIPELINE_PENALTY_MS: u64 = 30_000;
+
+/// Bytes of one write that carries several copies.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// A primary endpoint that refused a connection is tried last for this long.
+pub const ENDPOINT_FAILED_MS: u64 = 1_000;
+
+const _: () = assert!(HEAD_BUFFER_BYTES <= RESPONSE_BUFFER_BYTES && RESPONSE_BUFFER_BYTES <= BLOCK_BYTES);
+const _: () = assert!(SHARE_MIN_BYTES <= BLOCK_BYTES);

@@ -1,0 +1,77 @@
+//! Log lines go to standard error through one bounded queue and one thread of their own.
+//!
+//! Whoever logs, a worker included, formats its line and hands it over; it never waits for a terminal, a pipe or a
+//! disk. A full queue loses lines rather than time. This room knows nothing of what is logged.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal};
+use std::panic;
+
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::server::os;
+
+/// Lines that may wait for standard error; at about 150 bytes each this is half a megabyte. Lines beyond are lost.
+const LINES_MAX: usize = 4096;
+
+/// Starts logging for the whole process; what still waits is written when the guard is dropped.
+#[must_use = "lines are lost once the guard is gone"]
+pub fn start(level: LevelFilter) -> WorkerGuard {
+    let (lines, guard) = os::without_signals(|| {
+        NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(LINES_MAX)
+            .thread_name("umbra-log")
+            .finish(io::stderr())
+    });
+    // Libraries below us are quiet until they warn: their `info` is not about the gateway.
+    let ours = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target(env!("CARGO_CRATE_NAME"), level);
+    let format = tracing_subscriber::fmt::layer()
+        .with_writer(lines)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .with_thread_names(true)
+        .compact();
+    // Fails only where a logger is set already (a test that starts two gateways): the first one stays.
+    let _ = tracing_subscriber::registry().with(format).with(ours).try_init();
+    log_panics();
+    guard
+}
+
+/// The hook of the standard library writes to standard error on the thread that panics, under a lock; a worker whose
+/// exchange panics must not wait for that.
+fn log_panics() {
+    panic::set_hook(Box::new(|info| {
+        let message = message(info.payload());
+        let place = info.location().map_or_else(|| "unknown place".to_owned(), ToString::to_string);
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            tracing::error!("panic at {place}: {message}\n{trace}");
+        } else {
+            tracing::error!("panic at {place}: {message}");
+        }
+    }));
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panics_message_is_found_in_both_of_its_forms() {
+        assert_eq!(message(&"literal"), "literal");
+        assert_eq!(message(&"formatted".to_owned()), "formatted");
+        assert_eq!(message(&7_u8), "(no message)");
+    }
+}

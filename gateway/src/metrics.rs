@@ -1,0 +1,356 @@
+//! Counters of one worker: written by that worker alone with relaxed stores, read by the control plane at any time.
+//!
+//! This room knows names and numbers; it knows no socket, no clock and no exposition format. A `Counter` has exactly one
+//! writer, so an increment is a plain load and store: no lock prefix and no cache line shared between workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use config::Config;
+
+/// A number that only grows. One writer; any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A level that rises and falls. One writer; any number of readers.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    #[inline]
+    pub fn add(&self, n: i64) {
+        self.0.store(self.0.load(Relaxed) + n, Relaxed);
+    }
+
+    #[inline]
+    pub fn set(&self, n: i64) {
+        self.0.store(n, Relaxed);
+    }
+
+    pub fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A closed set of label values, so that a family of counters is an array and its cardinality a constant.
+pub trait Label: Copy + 'static {
+    const ALL: &'static [Self];
+    fn index(self) -> usize;
+    fn text(self) -> &'static str;
+}
+
+macro_rules! labels {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+            fn index(self) -> usize { self as usize }
+            fn text(self) -> &'static str { match self { $(Self::$variant => $text),+ } }
+        }
+    };
+}
+
+labels! {
+    /// Why an eligible request was not copied although it was drawn.
+    Skip {
+        /// The request already carries the mirror mark: it is itself a copy.
+        Loop = "loop",
+        /// The client or its upload went away before the request was complete.
+        Aborted = "aborted",
+        /// The primary never got the request.
+        PrimaryUnavailable = "primary_unavailable",
+    }
+}
+
+labels! {
+    /// Why a copy was given up before any byte of it was sent.
+    Drop {
+        BodyTooLarge = "body_too_large",
+        RingEntries = "ring_entries",
+        RingBytes = "ring_bytes",
+        /// Pushed out by a newer copy under `drop = "oldest"`.
+        Oldest = "oldest",
+        /// Every endpoint of the mirror is in connect back-off.
+        Unreachable = "unreachable",
+        /// The worker is late on its own loop: mirror work is given up first.
+        WorkerBusy = "worker_busy",
+        Drain = "drain",
+    }
+}
+
+labels! {
+    /// How a sent copy ended without a complete answer.
+    Fail {
+        Timeout = "timeout",
+        Reset = "reset",
+        /// The mirror closed the connection before answering.
+        Closed = "closed",
+        /// The answer was not HTTP/1.1 we accept.
+        Protocol = "protocol",
+        Drain = "drain",
+    }
+}
+
+labels! {
+    /// Status class of a mirror's complete answer.
+    Class { C1 = "1xx", C2 = "2xx", C3 = "3xx", C4 = "4xx", C5 = "5xx" }
+}
+
+labels! {
+    /// Why the gateway answered by itself or hung up.
+    Reject {
+        BadRequest = "bad_request",
+        UriTooLong = "uri_too_long",
+        HeadTooLarge = "head_too_large",
+        BodyTooLarge = "body_too_large",
+        Version = "version",
+        Connect = "connect_method",
+        Upgrade = "upgrade",
+        Trace = "trace",
+        Expectation = "expectation",
+        NoRoute = "no_route",
+        HeadTimeout = "head_timeout",
+        BodyTimeout = "body_timeout",
+        PrimaryConnect = "primary_connect",
+        PrimaryConnectTimeout = "primary_connect_timeout",
+        PrimaryTimeout = "primary_timeout",
+        PrimaryProtocol = "primary_protocol",
+        PrimaryClosed = "primary_closed",
+        Shed = "shed",
+    }
+}
+
+labels! {
+    /// How an attempt on a primary endpoint failed.
+    UpstreamFailure {
+        Connect = "connect",
+        ConnectTimeout = "connect_timeout",
+        /// A pooled connection turned out closed; the request was tried again where that cannot repeat anything.
+        Stale = "stale",
+        Reset = "reset",
+        Closed = "closed",
+        Protocol = "protocol",
+        Timeout = "timeout",
+    }
+}
+
+/// One counter for each value of a label.
+#[derive(Debug)]
+pub struct Family<L: Label> {
+    counters: Box<[Counter]>,
+    label: std::marker::PhantomData<L>,
+}
+
+impl<L: Label> Default for Family<L> {
+    fn default() -> Self {
+        Self {
+            counters: L::ALL.iter().map(|_| Counter::default()).collect(),
+            label: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<L: Label> Family<L> {
+    #[inline]
+    pub fn inc(&self, label: L) {
+        if let Some(counter) = self.counters.get(label.index()) {
+            counter.inc();
+        }
+    }
+
+    pub fn get(&self, label: L) -> u64 {
+        self.counters.get(label.index()).map_or(0, Counter::get)
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.counters.iter().map(Counter::get).sum()
+    }
+}
+
+/// Status codes counted by themselves; all others share the last slot as `"other"`, which bounds the cardinality.
+pub const CODES: [u16; 48] = [
+    200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403,
+    404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 425, 429, 431, 451,
+    500, 501, 502, 503, 504, 505,
+];
+
+const fn code_slots() -> [u8; 600] {
+    let mut slots = [CODES.len() as u8; 600];
+    let mut i = 0;
+    while i < CODES.len() {
+        slots[CODES[i] as usize] = i as u8;
+        i += 1;
+    }
+    slots
+}
+
+static CODE_SLOT: [u8; 600] = code_slots();
+
+/// Requests by the status code the client got.
+#[derive(Debug)]
+pub struct Codes(Box<[Counter]>);
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self((0..=CODES.len()).map(|_| Counter::default()).collect())
+    }
+}
+
+impl Codes {
+    #[inline]
+    pub fn inc(&self, status: u16) {
+        let slot = CODE_SLOT.get(usize::from(status)).copied().map_or(CODES.len(), usize::from);
+        if let Some(counter) = self.0.get(slot) {
+            counter.inc();
+        }
+    }
+
+    /// (code, count) of every code seen; `None` is every code without a slot of its own.
+    pub fn seen(&self) -> impl Iterator<Item = (Option<u16>, u64)> + '_ {
+        self.0.iter().enumerate().map(|(i, c)| (CODES.get(i).copied(), c.get())).filter(|(_, n)| *n > 0)
+    }
+}
+
+/// What one route counts.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
+    pub requests: Codes,
+    /// Exchanges whose client got no complete answer (either side went away in the middle).
+    pub aborted: Counter,
+    /// One for each mirror of the route, in the route's order.
+    pub mirrors: Box<[Arc<MirrorCounters>]>,
+}
+
+/// The ledger of one mirror on one route. At every instant between two steps of its worker
+/// `eligible = sampled_out + skipped + dropped + sent + pending + waiting` and
+/// `sent = completed + failed + in_flight`.
+#[derive(Debug, Default)]
+pub struct MirrorCounters {
+    pub eligible: Counter,
+    pub sampled_out: Counter,
+    pub skipped: Family<Skip>,
+    pub dropped: Family<Drop>,
+    pub sent: Counter,
+    pub completed: Family<Class>,
+    pub failed: Family<Fail>,
+    /// Copies whose request is still under way.
+    pub pending: Gauge,
+    /// Copies in the ring.
+    pub waiting: Gauge,
+    /// Copies sent whose answer is not complete.
+    pub in_flight: Gauge,
+}
+
+/// What one lane (a ring and its shippers) counts.
+#[derive(Debug, Default)]
+pub struct LaneCounters {
+    pub ring_entries: Gauge,
+    pub ring_bytes: Gauge,
+    pub connections: Gauge,
+    pub connects: Counter,
+    pub connect_failures: Counter,
+    /// Writes that carried more than one copy.
+    pub batches: Counter,
+    /// Answers longer than `response_bytes_max`: counted as completed, their connection closed instead of read on.
+    pub answers_cut: Counter,
+    /// Copies written a second time because the mirror announced that it would not look at them.
+    pub resent: Counter,
+}
+
+/// What one upstream counts in its role as a primary.
+#[derive(Debug, Default)]
+pub struct UpstreamCounters {
+    pub attempts: Counter,
+    pub connects: Counter,
+    pub reuses: Counter,
+    pub retries: Counter,
+    pub failures: Family<UpstreamFailure>,
+    pub idle: Gauge,
+}
+
+/// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
+#[derive(Debug, Default)]
+pub struct Shard {
+    pub connections_accepted: Counter,
+    /// Closed at accept because `connections_max` was reached.
+    pub connections_shed: Counter,
+    pub connections_active: Gauge,
+    pub accept_errors: Counter,
+    pub exchange_panics: Counter,
+    pub rejected: Family<Reject>,
+    /// Answers the gateway gave before a route was known, by code.
+    pub unrouted: Codes,
+    pub routes: Box<[Arc<RouteCounters>]>,
+    pub lanes: Box<[Arc<LaneCounters>]>,
+    pub upstreams: Box<[Arc<UpstreamCounters>]>,
+    /// Ticks of the worker's own clock: a stuck worker stops counting.
+    pub ticks: Counter,
+    /// Ticks that came late while the worker used its core.
+    pub busy_ticks: Counter,
+    /// Thread CPU time in microseconds.
+    pub cpu_us: Gauge,
+}
+
+impl Shard {
+    /// Zeroed counters in the shape of `config`: index for index its routes, mirrors, lanes and upstreams.
+    pub fn new(config: &Config) -> Self {
+        let mirrors = |n: usize| (0..n).map(|_| Arc::new(MirrorCounters::default())).collect();
+        Self {
+            routes: config
+                .routes
+                .iter()
+                .map(|r| Arc::new(RouteCounters { mirrors: mirrors(r.mirrors.len()), ..Default::default() }))
+                .collect(),
+            lanes: config.lanes.iter().map(|_| Arc::default()).collect(),
+            upstreams: config.upstreams.iter().map(|_| Arc::default()).collect(),
+            ..Default::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_value_has_the_index_of_its_position() {
+        fn check<L: Label + PartialEq + std::fmt::Debug>() {
+            for (i, l) in L::ALL.iter().enumerate() {
+                assert_eq!(l.index(), i, "{}", l.text());
+            }
+        }
+        check::<Skip>();
+        check::<Drop>();
+        check::<Fail>();
+        check::<Class>();
+        check::<Reject>();
+        check::<UpstreamFailure>();
+    }
+
+    #[test]
+    fn codes_without_a_slot_are_counted_as_other() {
+        let codes = Codes::default();
+        for status in [200, 200, 299, 999, 505] {
+            codes.inc(status);
+        }
+        assert_eq!(codes.seen().collect::<Vec<_>>(), vec![(Some(200), 2), (Some(505), 1), (None, 2)]);
+    }
+}

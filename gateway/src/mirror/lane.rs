@@ -1,0 +1,336 @@
+//! One mirror's ring on one worker, and what the two sides of it need to know of each other: who sleeps, what waits,
+//! whether the mirror can be reached. Offering a copy never waits and never fails the one who offers.
+//!
+//! Knows no socket and no runtime; time is the worker's coarse milliseconds, handed in.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use config::DropPolicy;
+
+use super::ledger::Ticket;
+use super::ring::{Full, Ring};
+use crate::limits::{MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
+use crate::metrics::{Drop as Dropped, LaneCounters};
+
+/// A complete request, ready for a mirror's wire.
+#[derive(Debug)]
+pub struct RequestCopy {
+    /// Head, and content where it is small.
+    pub head: Vec<u8>,
+    /// Content that follows `head`, shared with the exchange it was taken from.
+    pub pieces: Vec<Bytes>,
+    pub to_head: bool,
+    pub ticket: Ticket,
+}
+
+/// Ring, shippers' beds and endpoints of one mirror on one worker.
+#[derive(Debug)]
+pub struct Lane {
+    ring: RefCell<Ring<RequestCopy>>,
+    policy: DropPolicy,
+    /// Shippers without work, the last to fall asleep last.
+    beds: RefCell<Vec<(usize, Waker)>>,
+    /// By shipper: called, and not yet up.
+    called: RefCell<Vec<bool>>,
+    /// Somebody has been called for the copies now in the ring.
+    calling: Cell<bool>,
+    /// A connect to an endpoint that last refused is under way; one at a time is enough to learn.
+    pub probing: Cell<bool>,
+    pub endpoints: Vec<Endpoint>,
+    turn: Cell<usize>,
+    pub counters: Arc<LaneCounters>,
+}
+
+/// What is known of one mirror endpoint.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    /// Connects refused in a row.
+    refusals: Cell<u32>,
+    retry_at_ms: Cell<u64>,
+    /// It has answered and kept its connection: pipelining may be tried.
+    proven: Cell<bool>,
+    penalty_until_ms: Cell<u64>,
+    /// Moving average of an answer's time, in microseconds.
+    service_us: Cell<u64>,
+}
+
+/// Head-of-line time we accept on one connection: a batch is no longer than what the mirror answers within it.
+const BATCH_SERVICE_US_MAX: u64 = 10_000;
+
+impl Lane {
+    pub fn new(lane: &config::Lane, addresses: &[SocketAddr], counters: &Arc<LaneCounters>) -> Self {
+        Self {
+            ring: RefCell::new(Ring::new(lane.ring_entries_max, lane.ring_bytes_max)),
+            policy: lane.drop,
+            beds: RefCell::default(),
+            called: RefCell::new(vec![false; lane.connections_max]),
+            calling: Cell::new(false),
+            probing: Cell::new(false),
+            endpoints: addresses.iter().map(|a| Endpoint::new(*a)).collect(),
+            turn: Cell::new(0),
+            counters: Arc::clone(counters),
+        }
+    }
+
+    /// Whether a copy is worth taking at all right now, known before anything is copied.
+    pub fn would_drop(&self, now_ms: u64) -> Option<Dropped> {
+        if !self.is_reachable(now_ms) {
+            return Some(Dropped::Unreachable);
+        }
+        match (self.policy, self.ring.borrow().room_for(0)) {
+            (DropPolicy::Newest, Err(Full::Entries)) => Some(Dropped::RingEntries),
+            (DropPolicy::Newest, Err(Full::Bytes) | Ok(())) | (DropPolicy::Oldest, _) => None,
+        }
+    }
+
+    /// Queues a copy that keeps `bytes` alive, or gives up one by the lane's policy; calls a shipper.
+    pub fn offer(&self, mut copy: RequestCopy, bytes: usize, now_ms: u64) {
+        if !self.is_reachable(now_ms) {
+            return copy.ticket.drop(Dropped::Unreachable);
+        }
+        copy.ticket.wait();
+        let mut ring = self.ring.borrow_mut();
+        let pushed = match self.policy {
+            DropPolicy::Newest => ring.push(copy, bytes),
+            DropPolicy::Oldest => ring.push_evicting(copy, bytes, |old| old.ticket.drop(Dropped::Oldest)),
+        };
+        self.show(&ring);
+        drop(ring);
+        match pushed {
+            Ok(()) => self.call(),
+            Err((copy, Full::Entries)) => copy.ticket.drop(Dropped::RingEntries),
+            Err((copy, Full::Bytes)) => copy.ticket.drop(Dropped::RingBytes),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ring.borrow().is_empty()
+    }
+
+    /// Takes the oldest copy if `fits` says so.
+    pub fn take_if(&self, fits: impl FnOnce(&RequestCopy) -> bool) -> Option<RequestCopy> {
+        let mut ring = self.ring.borrow_mut();
+        if !fits(ring.peek()?) {
+            return None;
+        }
+        let copy = ring.pop().map(|(copy, _)| copy);
+        self.show(&ring);
+        copy
+    }
+
+    /// Gives up everything that waits; returns how many.
+    pub fn flush(&self, why: Dropped) -> usize {
+        let mut given_up = 0;
+        while let Some(copy) = self.take_if(|_| true) {
+            copy.ticket.drop(why);
+            given_up += 1;
+        }
+        given_up
+    }
+
+    fn show(&self, ring: &Ring<RequestCopy>) {
+        self.counters.ring_entries.set(ring.len() as i64);
+        self.counters.ring_bytes.set(ring.bytes() as i64);
+    }
+
+    // === Sleeping and calling ===
+
+    /// Calls one sleeping shipper unless one is already on its way.
+    pub fn call(&self) {
+        if !self.calling.get()
+            && let Some((shipper, waker)) = self.beds.borrow_mut().pop()
+        {
+            self.calling.set(true);
+            self.called.borrow_mut()[shipper] = true;
+            waker.wake();
+        }
+    }
+
+    /// Calls everybody: a reap or a drain.
+    pub fn call_all(&self) {
+        for (shipper, waker) in self.beds.take() {
+            self.called.borrow_mut()[shipper] = true;
+            waker.wake();
+        }
+    }
+
+    /// Sleeps until called.
+    pub async fn sleep(&self, shipper: usize) {
+        poll_fn(|cx| {
+            if std::mem::take(&mut self.called.borrow_mut()[shipper]) {
+                return Poll::Ready(());
+            }
+            let mut beds = self.beds.borrow_mut();
+            match beds.iter_mut().find(|(who, _)| *who == shipper) {
+                Some((_, waker)) => waker.clone_from(cx.waker()),
+                None => beds.push((shipper, cx.waker().clone())),
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// A shipper is up and looks at the ring: the next copy may call another.
+    pub fn up(&self) {
+        self.calling.set(false);
+    }
+
+    // === Endpoints ===
+
+    /// Reachable: at least one endpoint may be tried now, or has not refused twice in a row.
+    fn is_reachable(&self, now_ms: u64) -> bool {
+        self.endpoints.iter().any(|e| e.refusals.get() < 2 || e.retry_at_ms.get() <= now_ms)
+    }
+
+    /// The next endpoint in turn that may be connected to now.
+    pub fn pick(&self, now_ms: u64) -> Option<usize> {
+        let n = self.endpoints.len();
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        (0..n).map(|i| (turn + i) % n).find(|i| self.endpoints[*i].retry_at_ms.get() <= now_ms)
+    }
+
+    /// After a refusal: if no endpoint is left, everything that waits is given up.
+    pub fn flush_if_unreachable(&self, now_ms: u64) {
+        if !self.is_reachable(now_ms) {
+            self.flush(Dropped::Unreachable);
+        }
+    }
+}
+
+impl Endpoint {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            refusals: Cell::new(0),
+            retry_at_ms: Cell::new(0),
+            proven: Cell::new(false),
+            penalty_until_ms: Cell::new(0),
+            service_us: Cell::new(0),
+        }
+    }
+
+    pub fn is_refusing(&self) -> bool {
+        self.refusals.get() > 0
+    }
+
+    /// A connect failed: the next one waits, twice as long each time.
+    pub fn refused(&self, now_ms: u64) {
+        let refusals = self.refusals.get().saturating_add(1);
+        self.refusals.set(refusals);
+        let pause = (TICK_MS << refusals.min(16)).min(MIRROR_BACKOFF_MS_MAX);
+        self.retry_at_ms.set(now_ms + pause);
+    }
+
+    pub fn connected(&self) {
+        self.refusals.set(0);
+        self.retry_at_ms.set(0);
+    }
+
+    /// It answered a batch of `copies` in `us` altogether, in step, and kept the connection.
+    pub fn answered(&self, copies: usize, us: u64) {
+        self.proven.set(true);
+        let each = us / copies.max(1) as u64;
+        let before = self.service_us.get();
+        self.service_us.set(if before == 0 { each } else { (before * 7 + each) / 8 });
+    }
+
+    /// It closed, broke or answered out of step while copies were pipelined: one at a time for a while.
+    pub fn misbehaved(&self, now_ms: u64) {
+        self.penalty_until_ms.set(now_ms + PIPELINE_PENALTY_MS);
+    }
+
+    /// How many copies one write may carry. Pipelining saves a fast mirror's connection and our system calls; a slow
+    /// one would only queue them behind each other, so a batch is never longer than 10 ms of its answers.
+    pub fn depth(&self, pipeline_max: usize, now_ms: u64) -> usize {
+        if !self.proven.get() || self.penalty_until_ms.get() > now_ms {
+            return 1;
+        }
+        let by_service = BATCH_SERVICE_US_MAX / self.service_us.get().max(1);
+        usize::try_from(by_service).unwrap_or(usize::MAX).clamp(1, pipeline_max.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::MirrorCounters;
+
+    fn lane(entries: usize, bytes: usize, drop: DropPolicy) -> Lane {
+        let lane = config::Lane {
+            name: "v2".into(),
+            upstream: 0,
+            ring_entries_max: entries,
+            ring_bytes_max: bytes,
+            drop,
+            connect_timeout: std::time::Duration::from_secs(1),
+            timeout: std::time::Duration::from_secs(1),
+            connections_max: 2,
+            pipeline_max: 32,
+            response_bytes_max: 1,
+        };
+        Lane::new(&lane, &["127.0.0.1:1".parse().unwrap()], &Arc::default())
+    }
+
+    fn offer(lane: &Lane, counters: &Arc<MirrorCounters>, bytes: usize) {
+        let ticket = Ticket::open(counters);
+        lane.offer(RequestCopy { head: Vec::new(), pieces: Vec::new(), to_head: false, ticket }, bytes, 0);
+    }
+
+    #[test]
+    fn a_full_lane_drops_by_its_policy_and_counts_why() {
+        let counters = Arc::new(MirrorCounters::default());
+        let newest = lane(2, 100, DropPolicy::Newest);
+        [60, 60, 10, 10].into_iter().for_each(|bytes| offer(&newest, &counters, bytes));
+        assert_eq!(counters.dropped.get(Dropped::RingBytes), 1);
+        assert_eq!(counters.dropped.get(Dropped::RingEntries), 1);
+        assert_eq!(newest.would_drop(0), Some(Dropped::RingEntries));
+        let oldest = lane(2, 100, DropPolicy::Oldest);
+        [60, 60, 10, 10, 101].into_iter().for_each(|bytes| offer(&oldest, &counters, bytes));
+        assert_eq!(counters.dropped.get(Dropped::Oldest), 2);
+        assert_eq!(counters.dropped.get(Dropped::RingBytes), 2);
+        assert_eq!(newest.counters.ring_bytes.get(), 70);
+        assert_eq!(newest.flush(Dropped::Drain) + oldest.flush(Dropped::Drain), 4);
+        assert_eq!(counters.waiting.get(), 0);
+    }
+
+    #[test]
+    fn an_endpoint_that_refuses_twice_makes_the_lane_unreachable_until_its_pause_is_over() {
+        let counters = Arc::new(MirrorCounters::default());
+        let lane = lane(8, 100, DropPolicy::Newest);
+        let endpoint = &lane.endpoints[0];
+        endpoint.refused(0);
+        assert_eq!(lane.would_drop(0), None);
+        assert_eq!(lane.pick(0), None);
+        endpoint.refused(0);
+        assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
+        offer(&lane, &counters, 1);
+        assert_eq!(counters.dropped.get(Dropped::Unreachable), 1);
+        assert_eq!(lane.would_drop(MIRROR_BACKOFF_MS_MAX), None);
+        endpoint.connected();
+        assert_eq!(lane.pick(0), Some(0));
+    }
+
+    #[test]
+    fn batches_grow_only_for_an_endpoint_that_is_proven_fast_and_in_step() {
+        let endpoint = Endpoint::new("127.0.0.1:1".parse().unwrap());
+        assert_eq!(endpoint.depth(32, 0), 1);
+        endpoint.answered(1, 50);
+        assert_eq!(endpoint.depth(32, 0), 32);
+        (0..64).for_each(|_| endpoint.answered(1, 2_000));
+        assert_eq!(endpoint.depth(32, 0), 5);
+        (0..64).for_each(|_| endpoint.answered(1, 50_000));
+        assert_eq!(endpoint.depth(32, 0), 1);
+        (0..64).for_each(|_| endpoint.answered(32, 3_200));
+        assert_eq!(endpoint.depth(1, 0), 1);
+        endpoint.misbehaved(5);
+        assert_eq!(endpoint.depth(32, 5), 1);
+        assert_eq!(endpoint.depth(32, 5 + PIPELINE_PENALTY_MS), 32);
+    }
+}

@@ -1,0 +1,152 @@
+//! Every copy's account: a ticket that can only end in one counted outcome.
+//!
+//! A ticket moves pending → waiting → in flight, each step counted when it happens; settling consumes it. One that is
+//! lost on the way (a panic, the end of the worker) settles itself when dropped, so the ledger balances whatever happens.
+
+use std::sync::Arc;
+
+use crate::metrics::{Class, Drop as Dropped, Fail, MirrorCounters, Skip};
+
+/// One copy of one request for one mirror.
+#[derive(Debug)]
+pub struct Ticket {
+    counters: Arc<MirrorCounters>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Pending,
+    Waiting,
+    InFlight,
+    Settled,
+}
+
+impl Ticket {
+    /// Opens the account of an eligible request.
+    pub fn open(counters: &Arc<MirrorCounters>) -> Self {
+        counters.eligible.inc();
+        counters.pending.add(1);
+        Self { counters: Arc::clone(counters), stage: Stage::Pending }
+    }
+
+    pub fn sampled_out(mut self) {
+        self.leave();
+        self.counters.sampled_out.inc();
+    }
+
+    pub fn skip(mut self, why: Skip) {
+        self.leave();
+        self.counters.skipped.inc(why);
+    }
+
+    pub fn drop(mut self, why: Dropped) {
+        self.leave();
+        self.counters.dropped.inc(why);
+    }
+
+    /// The copy is complete and goes into the ring.
+    pub fn wait(&mut self) {
+        debug_assert_eq!(self.stage, Stage::Pending, "only a pending copy can be queued");
+        self.leave();
+        self.counters.waiting.add(1);
+        self.stage = Stage::Waiting;
+    }
+
+    /// Its first byte is about to be written.
+    pub fn send(&mut self) {
+        debug_assert_eq!(self.stage, Stage::Waiting, "only a waiting copy can be sent");
+        self.leave();
+        self.counters.sent.inc();
+        self.counters.in_flight.add(1);
+        self.stage = Stage::InFlight;
+    }
+
+    /// The mirror answered with `status`.
+    pub fn complete(mut self, status: u16) {
+        self.leave();
+        self.counters.completed.inc(match status {
+            ..200 => Class::C1,
+            200..300 => Class::C2,
+            300..400 => Class::C3,
+            400..500 => Class::C4,
+            500.. => Class::C5,
+        });
+    }
+
+    pub fn fail(mut self, why: Fail) {
+        self.leave();
+        self.counters.failed.inc(why);
+    }
+
+    fn leave(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Settled) {
+            Stage::Pending => self.counters.pending.add(-1),
+            Stage::Waiting => self.counters.waiting.add(-1),
+            Stage::InFlight => self.counters.in_flight.add(-1),
+            Stage::Settled => {}
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let stage = self.stage;
+        self.leave();
+        match stage {
+            Stage::Pending => self.counters.skipped.inc(Skip::Aborted),
+            Stage::Waiting => self.counters.dropped.inc(Dropped::Drain),
+            Stage::InFlight => self.counters.failed.inc(Fail::Drain),
+            Stage::Settled => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn balances(c: &MirrorCounters) -> bool {
+        let at_rest = c.sampled_out.get() + c.skipped.sum() + c.dropped.sum() + c.sent.get();
+        let under_way = c.pending.get() + c.waiting.get();
+        c.eligible.get() == at_rest + under_way as u64
+            && c.sent.get() == c.completed.sum() + c.failed.sum() + c.in_flight.get() as u64
+    }
+
+    #[test]
+    fn the_ledger_balances_after_every_step_and_every_way_out() {
+        let counters = Arc::new(MirrorCounters::default());
+        let step = |ticket: Ticket, ways: usize| {
+            assert!(balances(&counters));
+            drop(ticket);
+            assert!(balances(&counters), "way {ways}");
+        };
+        let open = || Ticket::open(&counters);
+        let waiting = || {
+            let mut t = open();
+            t.wait();
+            t
+        };
+        let sent = || {
+            let mut t = waiting();
+            t.send();
+            t
+        };
+        step(open(), 0);
+        step(waiting(), 1);
+        step(sent(), 2);
+        open().sampled_out();
+        open().skip(Skip::Loop);
+        open().drop(Dropped::BodyTooLarge);
+        waiting().drop(Dropped::Oldest);
+        sent().complete(204);
+        sent().fail(Fail::Timeout);
+        assert!(balances(&counters));
+        assert_eq!(counters.eligible.get(), 9);
+        assert_eq!(counters.sent.get(), 3);
+        assert_eq!((counters.pending.get(), counters.waiting.get(), counters.in_flight.get()), (0, 0, 0));
+        assert_eq!(counters.failed.get(Fail::Drain), 1);
+        assert_eq!(counters.skipped.get(Skip::Aborted), 1);
+        assert_eq!(counters.dropped.get(Dropped::Drain), 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! The bounded queue of copies: so many entries, so many bytes, and a named policy for what does not fit.
+//!
+//! Pure: no waker, no clock, no counter. Pushing is O(1) except under `Oldest`, where it is O(evicted); what is given up
+//! is handed back to the caller, never lost here.
+
+use std::collections::VecDeque;
+
+/// Why an item did not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    Entries,
+    Bytes,
+}
+
+/// A queue bounded by entries and by the bytes its items keep alive.
+#[derive(Debug)]
+pub struct Ring<T> {
+    queue: VecDeque<(T, usize)>,
+    bytes: usize,
+    entries_max: usize,
+    bytes_max: usize,
+}
+
+impl<T> Ring<T> {
+    pub fn new(entries_max: usize, bytes_max: usize) -> Self {
+        Self { queue: VecDeque::new(), bytes: 0, entries_max, bytes_max }
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether an item of `bytes` would fit now.
+    pub fn room_for(&self, bytes: usize) -> Result<(), Full> {
+        if self.queue.len() >= self.entries_max {
+            Err(Full::Entries)
+        } else if bytes > self.bytes_max - self.bytes {
+            Err(Full::Bytes)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Adds an item that keeps `bytes` alive, or hands it back.
+    pub fn push(&mut self, item: T, bytes: usize) -> Result<(), (T, Full)> {
+        if let Err(full) = self.room_for(bytes) {
+            return Err((item, full));
+        }
+        self.bytes += bytes;
+        self.queue.push_back((item, bytes));
+        Ok(())
+    }
+
+    /// Adds an item, giving up the oldest ones to `evicted` until it fits. Handed back only if it could never fit.
+    pub fn push_evicting(
+        &mut self,
+        item: T,
+        bytes: usize,
+        mut evicted: impl FnMut(T),
+    ) -> Result<(), (T, Full)> {
+        if bytes > self.bytes_max {
+            return Err((item, Full::Bytes));
+        }
+        while self.room_for(bytes).is_err() {
+            match self.pop() {
+                Some((oldest, _)) => evicted(oldest),
+                None => break,
+            }
+        }
+        self.push(item, bytes)
+    }
+
+    /// Takes the oldest item and what it kept alive.
+    pub fn pop(&mut self) -> Option<(T, usize)> {
+        let (item, bytes) = self.queue.pop_front()?;
+        self.bytes -= bytes;
+        Some((item, bytes))
+    }
+
+    /// The oldest item.
+    pub fn peek(&self) -> Option<&T> {
+        self.queue.front().map(|(item, _)| item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newest_hands_back_what_does_not_fit_and_says_which_bound() {
+        let mut ring = Ring::new(2, 10);
+        assert_eq!(ring.push("a", 4), Ok(()));
+        assert_eq!(ring.push("b", 7), Err(("b", Full::Bytes)));
+        assert_eq!(ring.push("c", 6), Ok(()));
+        assert_eq!(ring.push("d", 0), Err(("d", Full::Entries)));
+        assert_eq!((ring.len(), ring.bytes()), (2, 10));
+        assert_eq!(ring.pop(), Some(("a", 4)));
+        assert_eq!(ring.push("e", 4), Ok(()));
+        assert_eq!((ring.pop(), ring.pop(), ring.pop()), (Some(("c", 6)), Some(("e", 4)), None));
+        assert_eq!(ring.bytes(), 0);
+    }
+
+    #[test]
+    fn oldest_gives_up_from_the_front_until_the_new_one_fits() {
+        let mut ring = Ring::new(3, 10);
+        for item in ["a", "b", "c"] {
+            ring.push(item, 3).unwrap();
+        }
+        let mut gone = Vec::new();
+        ring.push_evicting("d", 6, |old| gone.push(old)).unwrap();
+        assert_eq!(gone, ["a", "b"]);
+        assert_eq!((ring.len(), ring.bytes()), (2, 9));
+        assert_eq!(
+            ring.push_evicting("e", 11, |_| panic!("nothing may go for what never fits")),
+            Err(("e", Full::Bytes))
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! The decision to copy: one draw for each request, compared with each mirror's share.
+//!
+//! One draw serves all mirrors of a request, so a smaller share is always a subset of a larger one (as in Envoy).
+
+use config::Percent;
+
+/// A worker's random numbers (xorshift64*): fast and unpredictable enough for sampling, never for secrets.
+#[derive(Debug)]
+pub struct Random(std::cell::Cell<u64>);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        // The generator's one forbidden state is zero.
+        Self(std::cell::Cell::new(seed | 1))
+    }
+
+    pub fn next(&self) -> u64 {
+        let mut x = self.0.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.0.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// One request's draw: uniform in 0..1_000_000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw(u32);
+
+impl Draw {
+    pub fn of(random: &Random) -> Self {
+        // The upper half of a 32 × 20 bit product: no division, and a bias below 1e-9.
+        Self((((random.next() >> 32) * 1_000_000) >> 32) as u32)
+    }
+
+    /// Whether a mirror with this share gets the copy. 0 is never, 100 % is always.
+    pub fn takes(self, share: Percent) -> bool {
+        self.0 < share.per_million
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(per_million: u32, of: u32) -> u32 {
+        let random = Random::new(7);
+        (0..of).map(|_| u32::from(Draw::of(&random).takes(Percent { per_million }))).sum()
+    }
+
+    #[test]
+    fn none_is_none_and_all_is_all() {
+        assert_eq!(taken(0, 1_000_000), 0);
+        assert_eq!(taken(1_000_000, 1_000_000), 1_000_000);
+    }
+
+    #[test]
+    fn a_share_is_met_within_three_sigma() {
+        for share in [100_u32, 10_000, 100_000, 500_000, 999_000] {
+            let (n, p) = (1_000_000.0, f64::from(share) / 1e6);
+            let sigma = (n * p * (1.0 - p)).sqrt();
+            let got = f64::from(taken(share, 1_000_000));
+            assert!((got - n * p).abs() <= 3.0 * sigma, "{share} per million: {got} of a million");
+        }
+    }
+
+    #[test]
+    fn the_smaller_share_is_a_subset_of_the_larger() {
+        let random = Random::new(3);
+        for _ in 0..100_000 {
+            let draw = Draw::of(&random);
+            assert!(
+                !draw.takes(Percent { per_million: 1_000 }) || draw.takes(Percent { per_million: 50_000 })
+            );
+        }
+    }
+}

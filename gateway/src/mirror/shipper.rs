@@ -1,0 +1,402 @@
+//! Sends copies to a mirror and reads its answers only to discard them.
+//!
+//! A few shippers serve each lane, each on a connection of its own: one turn of one shipper is one bounded batch, so the
+//! mirror work of a worker's turn is bounded by `connections_max` batches. Whatever the mirror does ends in a counted
+//! outcome here and is felt nowhere else. Knows nothing of clients, routes or exchanges.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::lane::{Lane, RequestCopy};
+use crate::buffer::Buffers;
+use crate::error::Failure;
+use crate::http1::body::Incoming;
+use crate::http1::head::with_response;
+use crate::http1::scan::{HeadScanner, Scan};
+use crate::io::{Millis, Stream, Sweeper};
+use crate::limits::{BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX};
+use crate::metrics::Fail;
+
+/// What a shipper works with.
+pub struct Shipper {
+    pub lane: Rc<Lane>,
+    pub settings: config::Lane,
+    pub limits: config::Limits,
+    pub buffers: Rc<Buffers>,
+    pub sweeper: Rc<Sweeper>,
+    /// Once set, a shipper ends when nothing waits.
+    pub draining: Rc<Cell<bool>>,
+    /// Its number within the lane.
+    pub number: usize,
+}
+
+/// A connection to a mirror endpoint.
+struct Connection {
+    stream: Stream,
+    endpoint: usize,
+    answers: u64,
+    used_ms: u64,
+}
+
+/// Answers after which a connection that the mirror closes was well used: closing it is no sign against pipelining.
+const WELL_USED_ANSWERS: u64 = 64;
+
+/// An idle mirror connection is closed after this long.
+const IDLE_MS: u64 = 30_000;
+
+impl Shipper {
+    /// Ships until drained.
+    pub async fn run(self) {
+        let mut connection: Option<Connection> = None;
+        // Copies a mirror announced it would not look at; they go first on the next connection.
+        let mut again: VecDeque<RequestCopy> = VecDeque::new();
+        loop {
+            self.lane.up();
+            if again.is_empty() && self.lane.is_empty() {
+                if self.draining.get() {
+                    return;
+                }
+                let idle_since = connection.as_ref().map(|c| c.used_ms);
+                if idle_since.is_some_and(|at| self.sweeper.now_ms().saturating_sub(at) > IDLE_MS) {
+                    self.close(connection.take());
+                }
+                self.lane.sleep(self.number).await;
+                continue;
+            }
+            if connection.as_ref().is_none_or(|c| !c.stream.is_quiet()) {
+                self.close(connection.take());
+                connection = self.connect().await;
+                if connection.is_none() {
+                    // Given up with the rest if the mirror stays away; called again with the next copy or tick.
+                    if !again.is_empty() && self.lane.would_drop(self.sweeper.now_ms()).is_some() {
+                        again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Closed));
+                    }
+                    self.lane.sleep(self.number).await;
+                    continue;
+                }
+            }
+            if let Some(mut used) = connection.take() {
+                match self.batch(&mut used, &mut again).await {
+                    After::Keep => connection = Some(used),
+                    After::Close => self.close(Some(used)),
+                }
+            }
+        }
+    }
+
+    /// Connects to the next endpoint that may be tried; a refusal is remembered by the endpoint.
+    async fn connect(&self) -> Option<Connection> {
+        let lane = &self.lane;
+        let index = lane.pick(self.sweeper.now_ms())?;
+        let endpoint = &lane.endpoints[index];
+        let probes = endpoint.is_refusing();
+        if probes && lane.probing.replace(true) {
+            return None;
+        }
+        lane.counters.connects.inc();
+        let connected = Stream::connect(endpoint.address, self.settings.connect_timeout, &self.sweeper).await;
+        if probes {
+            lane.probing.set(false);
+        }
+        match connected {
+            Ok(stream) => {
+                endpoint.connected();
+                lane.counters.connections.add(1);
+                Some(Connection { stream, endpoint: index, answers: 0, used_ms: self.sweeper.now_ms() })
+            }
+            Err(_) => {
+                lane.counters.connect_failures.inc();
+                endpoint.refused(self.sweeper.now_ms());
+                lane.flush_if_unreachable(self.sweeper.now_ms());
+                None
+            }
+        }
+    }
+
+    fn close(&self, connection: Option<Connection>) {
+        if connection.is_some() {
+            self.lane.counters.connections.add(-1);
+        }
+    }
+
+    /// Writes one batch and reads its answers.
+    async fn batch(&self, connection: &mut Connection, again: &mut VecDeque<RequestCopy>) -> After {
+        let endpoint = &self.lane.endpoints[connection.endpoint];
+        let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
+        let mut out = self.buffers.block();
+        let mut flying = VecDeque::with_capacity(depth);
+        while flying.len() < depth
+            && let Some(mut copy) = self.next_copy(again, &out, flying.is_empty())
+        {
+            copy.1.then(|| copy.0.ticket.send());
+            out.extend_from_slice(&copy.0.head);
+            let large = !copy.0.pieces.is_empty();
+            flying.push_back(copy.0);
+            if large {
+                break;
+            }
+        }
+        if !self.lane.is_empty() {
+            self.lane.call();
+        }
+        let copies = flying.len();
+        if copies == 0 {
+            self.buffers.give(out);
+            return After::Keep;
+        }
+        if copies > 1 {
+            self.lane.counters.batches.inc();
+        }
+        let started = Instant::now();
+        let give_up_ms = self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0);
+        let mut ended = self.write(&mut connection.stream, out, &flying).await;
+        if ended.is_none() {
+            ended = Some(self.read_answers(connection, &mut flying, give_up_ms).await);
+        }
+        match ended.unwrap_or(Ended::InStep) {
+            Ended::InStep => {
+                let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                endpoint.answered(copies, us);
+                connection.used_ms = self.sweeper.now_ms();
+                After::Keep
+            }
+            Ended::Announced => {
+                // RFC 9112 §9.6: after it said close, a server does not process further requests of the connection, so
+                // what was written behind is unseen and may be written once more elsewhere.
+                if !flying.is_empty() {
+                    if connection.answers < WELL_USED_ANSWERS {
+                        endpoint.misbehaved(self.sweeper.now_ms());
+                    }
+                    self.lane.counters.resent.add(flying.len() as u64);
+                    flying.drain(..).rev().for_each(|copy| again.push_front(copy));
+                }
+                After::Close
+            }
+            Ended::Failed(failure) => {
+                if copies > 1 {
+                    endpoint.misbehaved(self.sweeper.now_ms());
+                }
+                for copy in flying {
+                    copy.ticket.fail(failure.on_mirror());
+                    self.buffers.give(copy.head);
+                }
+                After::Close
+            }
+        }
+    }
+
+    /// The next copy that may join a batch whose bytes are `out`, and whether it is sent for the first time.
+    fn next_copy(
+        &self,
+        again: &mut VecDeque<RequestCopy>,
+        out: &[u8],
+        is_first: bool,
+    ) -> Option<(RequestCopy, bool)> {
+        let fits = |copy: &RequestCopy| {
+            is_first || (copy.pieces.is_empty() && out.len() + copy.head.len() <= BATCH_BYTES_MAX)
+        };
+        if let Some(front) = again.front() {
+            return fits(front).then(|| again.pop_front()).flatten().map(|copy| (copy, false));
+        }
+        self.lane.take_if(fits).map(|copy| (copy, true))
+    }
+
+    async fn write(
+        &self,
+        stream: &mut Stream,
+        out: Vec<u8>,
+        flying: &VecDeque<RequestCopy>,
+    ) -> Option<Ended> {
+        let within = Millis::from(self.settings.timeout);
+        let (result, out) = stream.w.write_all(out, within).await;
+        self.buffers.give(out);
+        let mut result = result;
+        // Only the last copy of a batch has pieces.
+        for piece in flying.back().into_iter().flat_map(|copy| &copy.pieces) {
+            if result.is_ok() {
+                result = stream.w.write_all(piece.clone(), within).await.0;
+            }
+        }
+        result.err().map(|failed| Ended::Failed(Failure::of(&failed.error)))
+    }
+
+    /// Reads one answer for each copy in flight, in order.
+    async fn read_answers(
+        &self,
+        connection: &mut Connection,
+        flying: &mut VecDeque<RequestCopy>,
+        give_up_ms: u64,
+    ) -> Ended {
+        let mut answer = Answer::new(self.settings.response_bytes_max);
+        let mut buf = self.buffers.medium();
+        let ended = loop {
+            let left = Millis(give_up_ms.saturating_sub(self.sweeper.now_ms()));
+            let (result, filled) =
+                connection.stream.r.read(buf, self.limits.response_head_bytes_max.min(4096), left).await;
+            buf = filled;
+            let closed = match result {
+                Ok(n) => n == 0,
+                Err(error) => break Ended::Failed(Failure::of(&error)),
+            };
+            match self.take_answers(connection, flying, &mut answer, &mut buf, closed) {
+                Some(ended) => break ended,
+                None if closed => break Ended::Failed(Failure::Closed),
+                None if left.0 == 0 => break Ended::Failed(Failure::Timeout),
+                None => {}
+            }
+        };
+        self.buffers.give(buf);
+        ended
+    }
+
+    /// Settles every copy whose answer is complete in `buf`; says when the batch is over.
+    fn take_answers(
+        &self,
+        connection: &mut Connection,
+        flying: &mut VecDeque<RequestCopy>,
+        answer: &mut Answer,
+        buf: &mut Vec<u8>,
+        closed: bool,
+    ) -> Option<Ended> {
+        let mut used = 0;
+        let ended = loop {
+            let Some(copy) = flying.front() else {
+                let in_step = used == buf.len();
+                break Some(if in_step {
+                    Ended::InStep
+                } else {
+                    Ended::Failed(Failure::Protocol("excess bytes"))
+                });
+            };
+            match answer.advance(&buf[used..], copy.to_head, &self.limits, closed) {
+                Ok(Progress::More { used: n }) => {
+                    used += n;
+                    break None;
+                }
+                Ok(Progress::Complete { used: n, status, keep_alive }) => {
+                    used += n;
+                    *answer = Answer::new(self.settings.response_bytes_max);
+                    self.settle(connection, flying, status);
+                    if !keep_alive {
+                        break Some(Ended::Announced);
+                    }
+                }
+                Ok(Progress::TooLong { status }) => {
+                    self.lane.counters.answers_cut.inc();
+                    self.settle(connection, flying, status);
+                    break Some(if flying.is_empty() {
+                        Ended::Announced
+                    } else {
+                        Ended::Failed(Failure::Closed)
+                    });
+                }
+                Err(failure) => break Some(Ended::Failed(failure)),
+            }
+        };
+        buf.drain(..used);
+        ended
+    }
+
+    fn settle(&self, connection: &mut Connection, flying: &mut VecDeque<RequestCopy>, status: u16) {
+        connection.answers += 1;
+        if let Some(copy) = flying.pop_front() {
+            copy.ticket.complete(status);
+            self.buffers.give(copy.head);
+        }
+    }
+}
+
+enum After {
+    Keep,
+    Close,
+}
+
+/// How a batch ended.
+enum Ended {
+    /// Every copy answered, nothing left over, the connection kept.
+    InStep,
+    /// The mirror said that it closes after an answer; what is still in flight was not looked at.
+    Announced,
+    Failed(Failure),
+}
+
+/// One answer being read.
+struct Answer {
+    scanner: HeadScanner,
+    head: Option<AnswerHead>,
+    interims: usize,
+    bytes_left: u64,
+}
+
+struct AnswerHead {
+    status: u16,
+    keep_alive: bool,
+    incoming: Incoming,
+}
+
+enum Progress {
+    More { used: usize },
+    Complete { used: usize, status: u16, keep_alive: bool },
+    TooLong { status: u16 },
+}
+
+impl Answer {
+    fn new(bytes_max: u64) -> Self {
+        Self { scanner: HeadScanner::default(), head: None, interims: 0, bytes_left: bytes_max }
+    }
+
+    fn advance(
+        &mut self,
+        input: &[u8],
+        to_head: bool,
+        limits: &config::Limits,
+        closed: bool,
+    ) -> Result<Progress, Failure> {
+        let mut used = 0;
+        while self.head.is_none() {
+            match self.scanner.scan(&input[used..]) {
+                Scan::Partial if input.len() - used > limits.response_head_bytes_max => {
+                    return Err(Failure::Protocol("response head too large"));
+                }
+                Scan::Partial => return Ok(Progress::More { used }),
+                Scan::BareLf => return Err(Failure::Protocol("bare LF in response head")),
+                Scan::Complete(len) => {
+                    let head =
+                        with_response(&input[used..used + len], limits.fields_max, to_head, |r| AnswerHead {
+                            status: r.status,
+                            keep_alive: r.keep_alive
+                                && r.framing != crate::http1::framing::Framing::UntilClose,
+                            incoming: Incoming::new(r.framing),
+                        })
+                        .map_err(Failure::Protocol)?;
+                    used += len;
+                    if head.status == 101 {
+                        return Err(Failure::Protocol("unasked 101"));
+                    }
+                    if head.status < 200 {
+                        self.interims += 1;
+                        if self.interims > INTERIM_RESPONSES_MAX {
+                            return Err(Failure::Protocol("too many interim responses"));
+                        }
+                        continue;
+                    }
+                    self.head = Some(head);
+                }
+            }
+        }
+        let Some(head) = &mut self.head else { return Ok(Progress::More { used }) };
+        let taken = head.incoming.skip(&input[used..]).map_err(|_| Failure::Protocol("malformed chunk"))?;
+        used += taken;
+        self.bytes_left = self.bytes_left.saturating_sub(taken as u64);
+        let (status, keep_alive) = (head.status, head.keep_alive);
+        if head.incoming.is_done() || (closed && head.incoming.ends_at_close()) {
+            Ok(Progress::Complete { used, status, keep_alive })
+        } else if self.bytes_left == 0 {
+            Ok(Progress::TooLong { status })
+        } else {
+            Ok(Progress::More { used })
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! The process: load, resolve, bind, start the workers, say so, wait for signals, drain, and say how it ended.
+//!
+//! It knows threads, sockets to listen on and signals. It does not know HTTP, what a worker does with its connections,
+//! or how to end the process: `main` does that with the ending returned here.
+
+mod bind;
+pub(crate) mod budget;
+pub(crate) mod os;
+mod resolve;
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use config::check::{self, Checked, Problem};
+use config::{Config, Host};
+use core_affinity::CoreId;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::{self, Health, Phase, Watchdog};
+use crate::banner;
+use crate::cli;
+use crate::metrics::Shard;
+use crate::sample::{self, Samples};
+use crate::worker::{self, Command, Ready, Setup};
+use budget::{Descriptors, Memory};
+
+/// A worker that has not said that it serves after this long never will.
+const READY_MAX: Duration = Duration::from_secs(30);
+
+/// What a worker gets on top of `timeouts.drain` to return before it counts as dead.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// Period of the look at every worker's tick counter.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Sample services in this process and the gateway before them.
+    Embedded,
+    File(PathBuf),
+}
+
+/// How a gateway that served came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Asked once; every worker returned.
+    Drained,
+    /// Asked a second time while it drained.
+    Hurried,
+    /// A worker, or the sample services, died or hung. Its listener may still take connections that nobody will ever
+    /// answer (a dead runtime keeps its sockets), so only a new process helps.
+    Broken,
+}
+
+impl Source {
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Embedded => "embedded default".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// A value that is well written but does not work here. `value` is as written: its first appearance gives the line.
+    fn problem(&self, key: String, value: &str, message: String) -> Problem {
+        let line = match self {
+            Self::Embedded => None,
+            // Read again, on this path only, rather than carry every line number through the configuration as meant.
+            Self::File(path) => std::fs::read_to_string(path).ok().and_then(|text| line_of(&text, value)),
+        };
+        Problem { file: self.name(), line, key: Some(key), message }
+    }
+}
+
+/// Something that no configuration decides.
+fn broken(message: String) -> Vec<Problem> {
+    vec![Problem { file: String::new(), line: None, key: None, message }]
+}
+
+fn line_of(text: &str, value: &str) -> Option<usize> {
+    let quoted = [format!("\"{value}\""), format!("'{value}'")];
+    let written =
+        |line: &str| quoted.iter().any(|q| line.split('#').next().is_some_and(|code| code.contains(q)));
+    text.lines().position(written).map(|index| index + 1)
+}
+
+/// Serves until told to stop. An error is why nothing was served.
+pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
+    let started = SystemTime::now();
+    let (told, ended) = mpsc::channel(ENDED_MAX);
+    let (config, samples) = load(source, &told)?;
+    let addresses = Arc::new(resolve::resolve(&config, source)?);
+    let descriptor_limit = os::raise_descriptor_limit()
+        .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
+    let bound = bind::bind(&config, source)?;
+    let cores = cores(&config);
+
+    let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::new(Shard::new(&config))).collect();
+    let (health, health_seen) = watch::channel(Health::default());
+    let scrape = admin::Exposition::new(Arc::clone(&config), shards.clone(), started);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
+
+    let threads =
+        Threads { config: &config, addresses: &addresses, shards: &shards, cores: &cores, told: &told };
+    let (workers, drivers) = threads.start(bound.listeners_by_worker)?;
+
+    let facts = banner::Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        source: &source.name(),
+        embedded: samples.is_some(),
+        config: &config,
+        addresses: &addresses,
+        listeners: &bound.listener_addresses,
+        admin: bound.admin.as_ref().map(|(address, _)| *address),
+        drivers: &drivers,
+        cores: &cores,
+        descriptors: Descriptors::of(&config, &addresses),
+        descriptor_limit,
+        memory: Memory::of(&config),
+    };
+    let announcement = announcement(&facts);
+    let plane = ControlPlane { config: &config, workers, shards: &shards, ended, health };
+    runtime.block_on(async {
+        // Signals first: whoever reads a readiness line may send one at once.
+        let signals = Signals::new().map_err(|e| broken(format!("cannot listen for signals: {e}")))?;
+        if let Some((address, listener)) = bound.admin {
+            let listener = tokio::net::TcpListener::from_std(listener)
+                .map_err(|e| broken(format!("cannot serve admin on {address}: {e}")))?;
+            tokio::spawn(admin::serve(listener, admin::router(scrape, health_seen)));
+        }
+        say(&announcement);
+        Ok(plane.run(signals).await)
+    })
+}
+
+/// Banner and readiness lines. A closed standard output is no reason not to serve.
+fn say(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+fn announcement(facts: &banner::Facts<'_>) -> String {
+    let mut text = banner::render(facts);
+    for address in facts.listeners {
+        text.push_str(&format!("listening on {address}\n"));
+    }
+    if let Some(address) = facts.admin {
+        text.push_str(&format!("admin on {address}\n"));
+    }
+    text
+}
+
+/// The configuration, and the sample services if it is the embedded one.
+fn load(source: &Source, told: &mpsc::Sender<Ended>) -> Result<(Arc<Config>, Option<Samples>), Vec<Problem>> {
+    match source {
+        Source::Embedded => {
+            let told = told.clone();
+            let gone = move || {
+                let _ = told.try_send(Ended::Samples);
+            };
+            let samples =
+                sample::start(gone).map_err(|e| broken(format!("cannot start the sample services: {e}")))?;
+            Ok((Arc::new(check::embedded_default(samples.v1, samples.v2)), Some(samples)))
+        }
+        Source::File(path) => {
+            let Checked { config, warnings } = check::load(path)?;
+            cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
+            Ok((Arc::new(config), None))
+        }
+    }
+}
+
+/// The core of each worker. Workers beyond the cores this process may use are left to the scheduler: two on one core
+/// would be worse off pinned.
+fn cores(config: &Config) -> Vec<Option<CoreId>> {
+    let allowed =
+        if config.workers.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+    (0..config.workers.count).map(|id| allowed.get(id).copied()).collect()
+}
+
+/// Said once by each thread that should have gone on, as its last words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Worker { id: usize, panicked: bool },
+    Samples,
+}
+
+/// More threads than anyone starts; a thread's last words never wait for room.
+const ENDED_MAX: usize = 4096;
+
+/// What the control plane keeps of a worker.
+struct Worker {
+    id: usize,
+    control: UnixStream,
+}
+
+/// What it takes to start the workers.
+struct Threads<'a> {
+    config: &'a Arc<Config>,
+    addresses: &'a Arc<Vec<Vec<SocketAddr>>>,
+    shards: &'a [Arc<Shard>],
+    cores: &'a [Option<CoreId>],
+    told: &'a mpsc::Sender<Ended>,
+}
+
+impl Threads<'_> {
+    /// Starts every worker and waits until all of them serve: (workers, what driver each settled for).
+    fn start(&self, listeners: Vec<Vec<TcpListener>>) -> Result<(Vec<Worker>, Vec<String>), Vec<Problem>> {
+        let (ready, said) = channel();
+        let mut workers = Vec::with_capacity(listeners.len());
+        for (id, listeners) in listeners.into_iter().enumerate() {
+            let cannot = |e: io::Error| broken(format!("cannot start worker {id}: {e}"));
+            let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
+            let setup = Setup {
+                id,
+                core: self.cores.get(id).copied().flatten(),
+                config: Arc::clone(self.config),
+                addresses: Arc::clone(self.addresses),
+                listeners,
+                control: theirs,
+                shard: self.shards.get(id).cloned().unwrap_or_default(),
+                ready: ready.clone(),
+            };
+            spawn(setup, self.told.clone()).map_err(cannot)?;
+            workers.push(Worker { id, control: ours });
+        }
+        drop(ready);
+        let drivers = await_ready(&said, workers.len(), READY_MAX)?;
+        Ok((workers, drivers))
+    }
+}
+
+fn spawn(setup: Setup, told: mpsc::Sender<Ended>) -> io::Result<()> {
+    let id = setup.id;
+    let ready = setup.ready.clone();
+    let body = move || {
+        // The worker catches what an exchange throws; what arrives here broke the worker itself.
+        let panicked = panic::catch_unwind(AssertUnwindSafe(|| worker::run(setup))).is_err();
+        // Heard only by a control plane that still waits for this worker to serve.
+        let _ = ready.send(Ready { worker: id, driver: Err("ended before it served".to_owned()) });
+        let _ = told.try_send(Ended::Worker { id, panicked });
+    };
+    // The handle is dropped: a thread's last words say all that a join would, and a join cannot be hurried.
+    os::without_signals(|| thread::Builder::new().name(format!("umbra-{id}")).spawn(body)).map(drop)
+}
+
+/// One driver text for each of `count` workers, or why one does not serve.
+fn await_ready(
+    said: &Receiver<Ready>,
+    count: usize,
+    patience: Duration,
+) -> Result<Vec<String>, Vec<Problem>> {
+    let deadline = Instant::now() + patience;
+    let mut drivers: Vec<Option<String>> = vec![None; count];
+    while drivers.iter().any(Option::is_none) {
+        match said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Ready { worker, driver: Ok(driver) }) => {
+                if let Some(slot) = drivers.get_mut(worker) {
+                    *slot = Some(driver);
+                }
+            }
+            Ok(Ready { worker, driver: Err(why) }) => {
+                return Err(broken(format!("worker {worker}: {why}")));
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                let late: Vec<String> = (0..)
+                    .zip(&drivers)
+                    .filter(|(_, d)| d.is_none())
+                    .map(|(id, _): (usize, _)| id.to_string())
+                    .collect();
+                let seconds = patience.as_secs();
+                let message = format!("not serving after {seconds} s: worker {}", late.join(", "));
+                return Err(broken(message));
+            }
+        }
+    }
+    Ok(drivers.into_iter().flatten().collect())
+}
+
+/// What an operator can tell the process. SIGPIPE is ignored by the standard library's start-up code already.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next request to stop; a hangup is answered in the log and does not end the wait.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => tracing::warn!("SIGHUP ignored: restart the gateway to change its configuration"),
+            }
+        }
+    }
+}
+
+/// The main thread once the workers serve.
+struct ControlPlane<'a> {
+    config: &'a Config,
+    workers: Vec<Worker>,
+    shards: &'a [Arc<Shard>],
+    ended: mpsc::Receiver<Ended>,
+    health: watch::Sender<Health>,
+}
+
+impl ControlPlane<'_> {
+    async fn run(mut self, mut signals: Signals) -> Ending {
+        self.health.send_modify(|h| h.phase = Phase::Ready);
+        match self.watch(&mut signals).await {
+            Some(ending) => ending,
+            None => self.drain(&mut signals).await,
+        }
+    }
+
+    /// Until a signal asks to stop (`None`) or a thread ends that should not.
+    async fn watch(&mut self, signals: &mut Signals) -> Option<Ending> {
+        let mut watchdog = Watchdog::new(self.workers.len());
+        let mut every = tokio::time::interval(WATCH_EVERY);
+        // After the process was stopped for a while, one look is enough.
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                signal = signals.stop() => {
+                    tracing::info!("{signal}: draining; a second signal ends at once");
+                    return None;
+                }
+                Some(ended) = self.ended.recv() => {
+                    log_death(ended);
+                    return Some(Ending::Broken);
+                }
+                _ = every.tick() => {
+                    let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
+                    self.health.send_if_modified(|h| note_stuck(h, stuck));
+                }
+            }
+        }
+    }
+
+    async fn drain(&mut self, signals: &mut Signals) -> Ending {
+        self.health.send_modify(|h| h.phase = Phase::Draining);
+        for worker in &self.workers {
+            // One byte into an empty socket buffer: it never waits. It fails only where the worker is gone, which its
+            // last words tell.
+            let _ = (&worker.control).write_all(&[Command::Drain as u8]);
+        }
+        let deadline = tokio::time::sleep(self.config.timeouts.drain + DRAIN_GRACE);
+        tokio::pin!(deadline);
+        let mut ending = Ending::Drained;
+        let mut open: Vec<usize> = self.workers.iter().map(|w| w.id).collect();
+        while !open.is_empty() {
+            tokio::select! {
+                signal = signals.stop() => {
+                    tracing::warn!("{signal} while draining: ending at once");
+                    return Ending::Hurried;
+                }
+                () = &mut deadline => {
+                    tracing::error!("workers {open:?} did not return in time");
+                    return Ending::Broken;
+                }
+                Some(ended) = self.ended.recv() => match ended {
+                    Ended::Worker { id, panicked } => {
+                        open.retain(|other| *other != id);
+                        if panicked {
+                            log_death(ended);
+                            ending = Ending::Broken;
+                        }
+                    }
+                    // The mirrors' last copies fail then, and are counted; nothing else depends on it.
+                    Ended::Samples => log_death(ended),
+                }
+            }
+        }
+        tracing::info!("drained");
+        ending
+    }
+}
+
+fn log_death(ended: Ended) {
+    match ended {
+        Ended::Worker { id, panicked: true } => {
+            tracing::error!("worker {id} panicked; only a new process helps")
+        }
+        Ended::Worker { id, panicked: false } => {
+            tracing::error!("worker {id} returned without being asked to")
+        }
+        Ended::Samples => tracing::error!("the sample services ended"),
+    }
+}
+
+fn note_stuck(health: &mut Health, stuck: Vec<usize>) -> bool {
+    if health.stuck == stuck {
+        return false;
+    }
+    if stuck.is_empty() {
+        tracing::info!("every worker turns again");
+    } else {
+        tracing::error!("workers {stuck:?} have stopped turning");
+    }
+    health.stuck = stuck;
+    true
+}
+
+/// `host:port` as written.
+pub(crate) fn endpoint_text(endpoint: &config::Endpoint) -> String {
+    match &endpoint.host {
+        Host::Address(ip) => SocketAddr::new(*ip, endpoint.port).to_string(),
+        Host::Name(name) => format!("{name}:{}", endpoint.port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_on_its_line_and_not_in_a_comment() {
+        let text = "# \"127.0.0.1:80\"\n[[listener]]\nbind = \"127.0.0.1:80\" # here\n";
+        assert_eq!(line_of(text, "127.0.0.1:80"), Some(3));
+        assert_eq!(line_of(text, "127.0.0.1:8"), None);
+        assert_eq!(line_of("a = '::1'", "::1"), Some(1));
+    }
+
+    #[test]
+    fn all_workers_must_say_that_they_serve() {
+        let (ready, said) = channel();
+        for worker in [1, 0] {
+            ready.send(Ready { worker, driver: Ok(format!("driver {worker}")) }).unwrap();
+        }
+        assert_eq!(await_ready(&said, 2, Duration::ZERO).unwrap(), ["driver 0", "driver 1"]);
+    }
+
+    #[test]
+    fn one_worker_that_cannot_serve_stops_the_start() {
+        let (ready, said) = channel();
+        ready.send(Ready { worker: 0, driver: Ok("io_uring".into()) }).unwrap();
+        ready.send(Ready { worker: 1, driver: Err("no memory for the ring".into()) }).unwrap();
+        let refused = await_ready(&said, 2, Duration::from_secs(1)).unwrap_err();
+        assert_eq!(refused[0].to_string(), "worker 1: no memory for the ring");
+    }
+
+    #[test]
+    fn a_worker_that_says_nothing_is_named() {
+        let (ready, said) = channel();
+        ready.send(Ready { worker: 0, driver: Ok("io_uring".into()) }).unwrap();
+        let refused = await_ready(&said, 2, Duration::ZERO).unwrap_err();
+        assert_eq!(refused[0].to_string(), "not serving after 0 s: worker 1");
+    }
+}

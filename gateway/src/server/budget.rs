@@ -1,0 +1,212 @@
+//! What a configuration may cost at its worst: descriptors and memory, as sums whose addends have names.
+//!
+//! Pure arithmetic over the configuration; it does not know what the machine has.
+
+use std::net::SocketAddr;
+
+use config::Config;
+
+use crate::admin;
+use crate::limits;
+
+/// Standard streams, the log, the signal pipe and the runtime of the control plane, files opened for a moment.
+const PROCESS_DESCRIPTORS: u64 = 32;
+
+/// The driver, the control socket and what the standard library may open beside them.
+const WORKER_DESCRIPTORS: u64 = 8;
+
+/// Open descriptors, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Descriptors {
+    /// Client connections.
+    pub(crate) clients: u64,
+    /// Connections to primaries that serve an exchange.
+    pub(crate) primaries: u64,
+    /// Connections to primaries kept for reuse.
+    pub(crate) idle: u64,
+    pub(crate) mirrors: u64,
+    /// Listeners, drivers, the admin listener and its connections, the process itself.
+    pub(crate) fixed: u64,
+}
+
+impl Descriptors {
+    /// `addresses` by upstream: an idle pool is kept for each resolved address.
+    pub(crate) fn of(config: &Config, addresses: &[Vec<SocketAddr>]) -> Self {
+        let workers = count(config.workers.count);
+        let clients = workers * count(config.limits.connections_max);
+        let idle_addresses: u64 = (0..config.upstreams.len())
+            .filter(|id| config.routes.iter().any(|r| r.primary == *id))
+            .map(|id| addresses.get(id).map_or(0, |a| count(a.len())))
+            .sum();
+        let admin = if config.admin.bind.is_some() { 1 + count(admin::CONNECTIONS_MAX) } else { 0 };
+        Self {
+            clients,
+            primaries: clients,
+            idle: workers * idle_addresses * count(config.limits.upstream_idle_max),
+            mirrors: workers * config.lanes.iter().map(|l| count(l.connections_max)).sum::<u64>(),
+            fixed: workers * (count(config.listeners.len()) + WORKER_DESCRIPTORS)
+                + admin
+                + PROCESS_DESCRIPTORS,
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.clients + self.primaries + self.idle + self.mirrors + self.fixed
+    }
+}
+
+/// Bytes held for peers, at most. The program itself and the kernel's socket buffers come on top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Copies that wait in rings.
+    pub(crate) rings: u64,
+    /// Heads and the piece of content under way in each direction, if every connection has an exchange at once.
+    pub(crate) exchanges: u64,
+    /// Copies whose request is still under way, if every one of those exchanges uploads as much as a copy may hold.
+    pub(crate) copies: u64,
+    /// Buffers kept for reuse.
+    pub(crate) spare: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(config: &Config) -> Self {
+        let workers = count(config.workers.count);
+        let connections = workers * count(config.limits.connections_max);
+        let exchange = count(config.limits.request_head_bytes_max)
+            + count(config.limits.response_head_bytes_max)
+            + 2 * count(limits::BLOCK_BYTES);
+        // The mirrors of one route share the bytes of a copy, so the most generous one decides.
+        let copy = config.routes.iter().flat_map(|r| &r.mirrors).map(|m| count(m.body_bytes_max)).max();
+        Self {
+            rings: workers * config.lanes.iter().map(|l| count(l.ring_bytes_max)).sum::<u64>(),
+            exchanges: connections.saturating_mul(exchange),
+            copies: connections.saturating_mul(copy.unwrap_or(0)),
+            spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        [self.rings, self.exchanges, self.copies, self.spare].into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+/// A `usize` is never wider than 64 bits here; the saturation only spares a cast.
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use config::{
+        Admin, Balance, Driver, DropPolicy, Endpoint, Host, Lane, Limits, Listener, Match, Mirror,
+        MirrorHost, PathMatch, Percent, Route, Timeouts, Upstream, Workers,
+    };
+
+    use super::*;
+
+    /// Two workers, one listener, v1 mirrored to v2 in round numbers; for the tests of every room of the control plane.
+    pub(crate) fn config() -> Config {
+        let second = Duration::from_secs(1);
+        let loopback = std::net::Ipv4Addr::LOCALHOST.into();
+        let upstream = |name: &str, port| Upstream {
+            name: name.to_owned(),
+            endpoints: vec![Endpoint { host: Host::Address(loopback), port }],
+            balance: Balance::RoundRobin,
+        };
+        Config {
+            listeners: vec![Listener { bind: SocketAddr::new(loopback, 8080) }],
+            admin: Admin { bind: Some(SocketAddr::new(loopback, 9901)) },
+            workers: Workers { count: 2, pin: true, driver: Driver::Auto, uring_entries: 1024 },
+            limits: Limits {
+                connections_max: 100,
+                request_head_bytes_max: 16 << 10,
+                request_line_bytes_max: 8 << 10,
+                response_head_bytes_max: 32 << 10,
+                fields_max: 100,
+                request_body_bytes_max: None,
+                requests_per_connection_max: 1000,
+                upstream_idle_max: 10,
+                drain_bytes_max: 64 << 10,
+            },
+            timeouts: Timeouts {
+                request_head: second * 10,
+                client_idle: second * 60,
+                request_body: second * 30,
+                write: second * 30,
+                connect: second,
+                response_head: second * 15,
+                response_body: second * 30,
+                upstream_idle: second * 4,
+                drain: second * 10,
+            },
+            forwarded: config::Forwarded::Append,
+            upstreams: vec![upstream("v1", 9001), upstream("v2", 9002)],
+            routes: vec![Route {
+                name: "default".to_owned(),
+                matches: Match { host: None, path: PathMatch::Prefix("/".to_owned()), methods: Vec::new() },
+                primary: 0,
+                mirrors: vec![Mirror {
+                    name: "v2".to_owned(),
+                    lane: 0,
+                    percent: Percent { per_million: 1_000_000 },
+                    body_bytes_max: 1 << 20,
+                    host: MirrorHost::Keep,
+                }],
+            }],
+            lanes: vec![Lane {
+                name: "v2".to_owned(),
+                upstream: 1,
+                ring_entries_max: 4096,
+                ring_bytes_max: 32 << 20,
+                drop: DropPolicy::Newest,
+                connect_timeout: second,
+                timeout: second * 5,
+                connections_max: 8,
+                pipeline_max: 16,
+                response_bytes_max: 1 << 20,
+            }],
+        }
+    }
+
+    fn addresses(v1: u16) -> Vec<Vec<SocketAddr>> {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        vec![(0..v1).map(|n| at(9001 + n)).collect(), vec![at(9101), at(9102), at(9103)]]
+    }
+
+    #[test]
+    fn descriptors_are_the_sum_of_named_addends() {
+        let of = Descriptors::of(&config(), &addresses(2));
+        // Idle connections are kept for the two addresses of the primary, not for the mirror's three.
+        let fixed = 2 * (1 + 8) + 1 + u64::try_from(admin::CONNECTIONS_MAX).unwrap() + 32;
+        assert_eq!(of, Descriptors { clients: 200, primaries: 200, idle: 2 * 2 * 10, mirrors: 16, fixed });
+        assert_eq!(of.total(), 456 + fixed);
+    }
+
+    #[test]
+    fn no_admin_listener_costs_no_descriptors() {
+        let mut without = config();
+        without.admin.bind = None;
+        let (with, without) =
+            (Descriptors::of(&config(), &addresses(1)), Descriptors::of(&without, &addresses(1)));
+        assert_eq!(with.fixed - without.fixed, 1 + u64::try_from(admin::CONNECTIONS_MAX).unwrap());
+    }
+
+    #[test]
+    fn memory_is_the_sum_of_named_addends() {
+        let of = Memory::of(&config());
+        assert_eq!(of.rings, 2 * (32 << 20));
+        assert_eq!(of.exchanges, 200 * (16 * 1024 + 32 * 1024 + 2 * 64 * 1024));
+        assert_eq!(of.copies, 200 << 20);
+        assert_eq!(of.spare, 2 * 256 * 64 * 1024);
+        assert_eq!(of.total(), of.rings + of.exchanges + of.copies + of.spare);
+    }
+
+    #[test]
+    fn absurd_limits_saturate_instead_of_wrapping() {
+        let mut config = config();
+        config.limits.connections_max = usize::MAX / 4;
+        assert_eq!(Memory::of(&config).total(), u64::MAX);
+    }
+}

@@ -1,0 +1,82 @@
+//! The process as the kernel sees it: which threads take signals, how many descriptors it may open.
+//!
+//! A leaf: the only unsafe code of the control plane, each block behind a safe function. It decides nothing.
+
+use std::{io, mem, ptr};
+
+/// Signals that tell the process something; the main thread alone takes them.
+const TOLD: [libc::c_int; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
+
+/// Runs `start` with the signals the process is told by blocked, so that the threads it starts never take one: a worker
+/// would have its wait interrupted for nothing.
+pub(crate) fn without_signals<R>(start: impl FnOnce() -> R) -> R {
+    /// Restores the mask on every way out, a panic included.
+    struct Before(libc::sigset_t);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            // SAFETY: the set was filled in by `pthread_sigmask` below; a null pointer asks for no old mask.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
+        }
+    }
+
+    // SAFETY: `sigset_t` is plain data for which zero bytes are a value; `sigemptyset` then gives it its meaning,
+    // `sigaddset` is given signal numbers that exist, and both pointers outlive the calls.
+    let before = unsafe {
+        let mut set: libc::sigset_t = mem::zeroed();
+        let mut before: libc::sigset_t = mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in TOLD {
+            libc::sigaddset(&mut set, signal);
+        }
+        // It can only fail for a first argument that does not exist.
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut before);
+        before
+    };
+    let _restore = Before(before);
+    start()
+}
+
+/// Raises the limit of open descriptors as far as this process may and returns what it is then.
+pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live `rlimit` of this frame.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        // SAFETY: the pointer is to a live `rlimit` of this frame, which the call only reads.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
+            limit = raised;
+        }
+    }
+    Ok(limit.rlim_cur)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sigterm_blocked() -> bool {
+        // SAFETY: zero bytes are a `sigset_t`; a null new set only asks for the current mask.
+        unsafe {
+            let mut now: libc::sigset_t = mem::zeroed();
+            libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &mut now);
+            libc::sigismember(&now, libc::SIGTERM) == 1
+        }
+    }
+
+    #[test]
+    fn threads_started_inside_take_no_signal_and_the_starter_still_does() {
+        let inside = without_signals(|| std::thread::spawn(sigterm_blocked)).join().unwrap();
+        assert!(inside, "the new thread blocks SIGTERM");
+        assert!(!sigterm_blocked(), "the starting thread does not");
+    }
+
+    #[test]
+    fn the_descriptor_limit_is_raised_once_and_then_stays() {
+        let first = raise_descriptor_limit().unwrap();
+        assert!(first > 0);
+        assert_eq!(raise_descriptor_limit().unwrap(), first);
+    }
+}

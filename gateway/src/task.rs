@@ -1,0 +1,79 @@
+//! Three small futures the rooms share: wait for both, wait for the one that decides, and outlive a panic.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+/// Runs both to their end.
+pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut done_a, mut done_b) = (None, None);
+    poll_fn(|cx| {
+        if done_a.is_none()
+            && let Poll::Ready(out) = a.as_mut().poll(cx)
+        {
+            done_a = Some(out);
+        }
+        if done_b.is_none()
+            && let Poll::Ready(out) = b.as_mut().poll(cx)
+        {
+            done_b = Some(out);
+        }
+        match (done_a.take(), done_b.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (a, b) => {
+                (done_a, done_b) = (a, b);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// How [`until`] ended.
+pub enum Until<S, D> {
+    /// The deciding future ended; what the side future had come to by then.
+    Decided(D, Option<S>),
+    /// The side future ended in a way that ends both.
+    Stopped(S),
+}
+
+/// Runs `side` beside `decides` until `decides` ends, or `side` ends with something that `stops` both. The other is then
+/// dropped where it stands.
+pub async fn until<S, D>(
+    side: impl Future<Output = S>,
+    decides: impl Future<Output = D>,
+    stops: impl Fn(&S) -> bool,
+) -> Until<S, D> {
+    let (mut side, mut decides) = (pin!(side), pin!(decides));
+    let mut side_out = None;
+    poll_fn(|cx| {
+        if side_out.is_none()
+            && let Poll::Ready(out) = side.as_mut().poll(cx)
+        {
+            if stops(&out) {
+                return Poll::Ready(Until::Stopped(out));
+            }
+            side_out = Some(out);
+        }
+        match decides.as_mut().poll(cx) {
+            Poll::Ready(out) => Poll::Ready(Until::Decided(out, side_out.take())),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Runs `future`; a panic in it comes back as `Err` instead of ending the worker (monoio does not catch panics of tasks).
+pub async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    // After a panic the future is never polled again, only dropped, so no broken state of it is seen.
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Ready(out)) => Poll::Ready(Ok(out)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}

@@ -1,0 +1,6 @@
+//! Connections to primaries: which endpoint, a kept connection or a new one.
+//!
+//! Knows nothing of clients, exchanges or mirrors; a mirror's shippers use [`crate::io`] with connections of their own.
+
+pub mod balance;
+pub mod pool;
