@@ -1,10 +1,15 @@
 //! The command line: spellings only. Decides nothing about load or faults.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::serve;
+use crate::report::assertion::Assertion;
+use crate::run::request::Url;
+use crate::run::schedule::{Arrivals, RateSpec};
+use crate::{serve, units};
 
 #[derive(Parser)]
 #[command(name = "loadgen", version, about, max_term_width = 110)]
@@ -15,6 +20,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Send load and measure it, from the moment each request was meant to leave
+    Run(Box<RunArgs>),
     /// Be the origin and the mirrors: many ports, healthy or broken on demand
     Serve(ServeArgs),
 }
@@ -35,4 +42,154 @@ pub struct ServeArgs {
     /// `TIME PORT FAULT`: switch a fault at a time after the start, such as `5s v2 blackhole`
     #[arg(long = "at", value_name = "EVENT")]
     pub timeline: Vec<serve::TimedFault>,
+}
+
+/// What the requests look like and how they travel; shared by all commands that send load.
+#[derive(clap::Args, Clone)]
+pub struct LoadArgs {
+    /// http://host:port/target, one or more of equal weight
+    #[arg(value_name = "URL")]
+    pub urls: Vec<Url>,
+    #[arg(short, long, default_value_t = 64)]
+    pub connections: usize,
+    /// Sending threads (default: one per core)
+    #[arg(short, long)]
+    pub threads: Option<usize>,
+    /// Pin each sending thread to a core
+    #[arg(long)]
+    pub pin: bool,
+    /// Request method (default: GET, or POST with a body)
+    #[arg(short = 'X', long)]
+    pub method: Option<String>,
+    /// `Name: value`, repeatable
+    #[arg(short = 'H', long = "header", value_parser = parse_header)]
+    pub headers: Vec<(String, String)>,
+    /// Request body from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "body_size")]
+    pub body_file: Option<PathBuf>,
+    /// Request body of so many bytes
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub body_size: Option<u64>,
+    /// Send bodies chunked
+    #[arg(long)]
+    pub chunked: bool,
+    /// File with lines of `[WEIGHT] [METHOD] URL [@BODYFILE|size=4k]`
+    #[arg(long = "urls", value_name = "FILE")]
+    pub urls_file: Option<PathBuf>,
+    /// Arrivals of the schedule
+    #[arg(long, value_enum, default_value = "constant")]
+    pub arrivals: Arrivals,
+    /// Send so many requests at once, at the same average rate
+    #[arg(long, default_value_t = 1)]
+    pub burst: u64,
+    /// A connection per request
+    #[arg(long)]
+    pub no_keepalive: bool,
+    /// From acting on a request to its last byte
+    #[arg(long, default_value = "10s", value_parser = units::duration)]
+    pub timeout: Duration,
+    #[arg(long, default_value = "5s", value_parser = units::duration)]
+    pub connect_timeout: Duration,
+    /// How long to wait behind the end for what is still due or running (default: the timeout)
+    #[arg(long, value_parser = units::duration)]
+    pub drain: Option<Duration>,
+    /// Any other status is an error (default: 400 and above are)
+    #[arg(long, value_name = "STATUS")]
+    pub expect_status: Option<u16>,
+    /// Decides all that is random
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Send up to so much later, to send more at once: cheaper, and honest, as it counts as dispatch delay
+    #[arg(long, default_value = "0", value_parser = units::duration)]
+    pub pace_slack: Duration,
+    /// SATURATED if the generator itself is later than this at its p99
+    #[arg(long, default_value = "5ms", value_parser = units::duration)]
+    pub max_lag: Duration,
+    /// No progress on standard error
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Open loop: `20k`, the ramp `100:10k`, or steps `1k@5s,1k:20k@10s,20k@5s` per second
+    #[arg(short, long, value_name = "RATE", required_unless_present_any = ["closed", "replay"])]
+    pub rate: Option<RateSpec>,
+    /// Closed loop: every connection sends as soon as it has its answer. Hides the target's stalls
+    #[arg(long, conflicts_with_all = ["rate", "replay"])]
+    pub closed: bool,
+    /// How long requests are scheduled (default: 10s, or what the rate's steps or the replay say)
+    #[arg(short, long, value_parser = units::duration)]
+    pub duration: Option<Duration>,
+    /// Requests of the beginning that are sent and not measured
+    #[arg(long, default_value = "0", value_parser = units::duration)]
+    pub warm_up: Duration,
+    /// At most so many requests
+    #[arg(short = 'n', long, value_parser = units::count)]
+    pub requests: Option<u64>,
+    /// Replay an access log (nginx combined, or JSON Lines with ts, method, target) against the URL's host
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "urls_file"])]
+    pub replay: Option<PathBuf>,
+    /// Replay so many times faster than it was recorded
+    #[arg(long, default_value_t = 1.0, requires = "replay")]
+    pub replay_speed: f64,
+    /// Such as `p99<5ms`, `service.p99.9<20ms`, `errors<0.1%`, `rate>19k`; exit code 3 if one fails
+    #[arg(long = "assert", value_name = "ASSERTION")]
+    pub assertions: Vec<Assertion>,
+    /// Length of the intervals in the CSV, the histogram log and the charts
+    #[arg(long, default_value = "1s", value_parser = units::duration)]
+    pub interval: Duration,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(clap::Args)]
+pub struct OutputArgs {
+    /// The whole run with configuration and histograms, for programs and `loadgen compare`
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Percentiles of the response time for HdrHistogram plotters
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+    /// HdrHistogram interval log V2, tags response, service, dispatch
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+    /// One line per interval
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// One self-contained page with charts
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("`{text}`: Name: value"))?;
+    let (name, value) = (name.trim(), value.trim());
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let is_value = |b: u8| b == b'\t' || (b' '..=b'~').contains(&b) || b >= 0x80;
+    if name.is_empty() || !name.bytes().all(is_token) || !value.bytes().all(is_value) {
+        return Err(format!("`{text}` is no header field"));
+    }
+    Ok((name.to_string(), value.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn headers_cannot_smuggle_lines() {
+        assert_eq!(parse_header("A: b c"), Ok(("A".into(), "b c".into())));
+        for bad in ["A", ": b", "A b: c", "A: b\r\nC: d"] {
+            assert!(parse_header(bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use monoio::buf::IoBufMut;
-use monoio::io::{AsyncReadRent, AsyncWriteRent};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, Splitable};
 use monoio::net::{TcpListener, TcpStream};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
@@ -137,6 +137,53 @@ impl Stream {
     }
 
     /// Writes all of it.
+    pub async fn write_all(&mut self, mut bytes: Bytes) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (result, back) = self.inner.write(bytes).await;
+            bytes = back;
+            match result? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => {
+                    let _ = bytes.split_to(count.min(bytes.len()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Splits for one task that always reads and others that now and then write. The writer's end sends FIN.
+    pub fn split(self) -> (ReadHalf, WriteHalf) {
+        let (read, write) = self.inner.into_split();
+        (ReadHalf { inner: read }, WriteHalf { inner: write })
+    }
+}
+
+pub struct ReadHalf {
+    inner: monoio::net::tcp::TcpOwnedReadHalf,
+}
+
+impl ReadHalf {
+    /// As `Stream::fill`.
+    pub async fn fill(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
+        buffer.make_room();
+        let (storage, end) = (std::mem::take(&mut buffer.storage), buffer.end);
+        let capacity = storage.len();
+        debug_assert!(end < capacity, "a read without room looks like the end of the stream");
+        let (result, slice) = self.inner.read(storage.slice_mut(end..capacity)).await;
+        buffer.storage = slice.into_inner();
+        let count = result?;
+        buffer.end += count;
+        Ok(count)
+    }
+}
+
+pub struct WriteHalf {
+    inner: monoio::net::tcp::TcpOwnedWriteHalf,
+}
+
+impl WriteHalf {
     pub async fn write_all(&mut self, mut bytes: Bytes) -> io::Result<()> {
         while !bytes.is_empty() {
             let (result, back) = self.inner.write(bytes).await;

@@ -4,7 +4,10 @@
 pub mod cli;
 pub mod http1;
 pub mod io;
+pub mod load;
 pub mod os;
+pub mod report;
+pub mod run;
 pub mod serve;
 pub mod units;
 
@@ -35,6 +38,7 @@ pub fn threads_default() -> usize {
 pub fn main() -> i32 {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Run(args) => load::run(&args),
         Command::Serve(args) => serve::run(serve::Options {
             ports: args.ports,
             control: args.control,

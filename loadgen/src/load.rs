@@ -1,0 +1,167 @@
+//! From arguments to a run and its report: the commands that send load share this. Measures nothing itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+
+use crate::Exit;
+use crate::cli::{LoadArgs, OutputArgs, RunArgs};
+use crate::report::assertion::Judged;
+use crate::report::document::Document;
+use crate::report::interval::{All, Csv, HistogramLog, hgrm};
+use crate::report::progress::Progress;
+use crate::report::{html, text};
+use crate::run::request::{Mix, Shape, sized_body};
+use crate::run::verdict::Verdict;
+use crate::run::{self, Observer, Options};
+
+/// Set by SIGINT or SIGTERM; a second one ends the process at once.
+pub fn interruptible() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, flag.clone())?;
+        signal_hook::flag::register(signal, flag.clone())?;
+    }
+    Ok(flag)
+}
+
+pub fn shape(args: &LoadArgs) -> anyhow::Result<Shape> {
+    let body = match (&args.body_file, args.body_size) {
+        (Some(path), _) => Bytes::from(read(path)?),
+        (None, Some(size)) => sized_body(size),
+        (None, None) => Bytes::new(),
+    };
+    Ok(Shape {
+        method: args.method.clone(),
+        headers: args.headers.clone(),
+        body,
+        chunked: args.chunked,
+        keep_alive: !args.no_keepalive,
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The requests that the arguments name, without replays.
+pub fn mix(args: &LoadArgs) -> anyhow::Result<Mix> {
+    let (mut mix, shape) = (Mix::default(), shape(args)?);
+    for url in &args.urls {
+        mix.add_url(&shape, url)?;
+    }
+    if let Some(path) = &args.urls_file {
+        mix.add_file(&shape, path)?;
+    }
+    Ok(mix)
+}
+
+/// What the shared arguments say of a run; rate and duration are left to the caller.
+pub fn options(args: &LoadArgs) -> Options {
+    Options {
+        arrivals: args.arrivals,
+        burst: args.burst,
+        connections: args.connections.max(1),
+        threads: args.threads.unwrap_or_else(crate::threads_default).max(1),
+        pin: args.pin,
+        timeout: args.timeout,
+        connect_timeout: args.connect_timeout,
+        drain: args.drain.unwrap_or(args.timeout),
+        keep_alive: !args.no_keepalive,
+        expect_status: args.expect_status,
+        seed: args.seed,
+        pace_slack: args.pace_slack,
+        lag_max: args.max_lag,
+        ..Options::default()
+    }
+}
+
+pub fn urls(args: &LoadArgs) -> Vec<String> {
+    args.urls.iter().map(|url| format!("http://{}{}", url.authority, url.target)).collect()
+}
+
+/// `loadgen run`.
+pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let mut mix = match &args.replay {
+        None => mix(&args.load)?,
+        Some(path) => {
+            let mut mix = Mix::default();
+            let base = args.load.urls.first().context("a replay needs the URL of the host it is sent to")?;
+            mix.add_log(&shape(&args.load)?, base, path, args.replay_speed)?;
+            mix
+        }
+    };
+    ensure!(!mix.templates.is_empty(), "name at least one URL, or --urls FILE");
+    let requests_max = args.requests.unwrap_or(u64::MAX);
+    let recorded = mix.recorded.as_ref().and_then(|recorded| recorded.last().copied());
+    let recorded = recorded.map(|(at_ns, _)| Duration::from_nanos(at_ns + 1));
+    let written = args.rate.as_ref().and_then(|rate| rate.length());
+    let unlimited = (args.requests.is_some() && args.closed).then_some(Duration::from_secs(86_400));
+    let duration = args.duration.or(recorded).or(written).or(unlimited).unwrap_or(Duration::from_secs(10));
+    if let (Some(recorded), Some(limit)) = (&mut mix.recorded, args.duration) {
+        let kept = recorded.iter().copied().filter(|(at_ns, _)| u128::from(*at_ns) < limit.as_nanos());
+        *recorded = Arc::new(kept.collect());
+    }
+    let options = Options {
+        rate: args.rate.clone(),
+        duration,
+        warm_up: args.warm_up,
+        interval: args.interval.max(Duration::from_millis(10)),
+        requests_max,
+        ..options(&args.load)
+    };
+    let mut observers: Vec<Box<dyn Observer>> = Vec::new();
+    if let Some(path) = &args.output.hlog {
+        observers.push(Box::new(HistogramLog::create(path).with_context(|| path.display().to_string())?));
+    }
+    if let Some(path) = &args.output.csv {
+        observers.push(Box::new(Csv::create(path).with_context(|| path.display().to_string())?));
+    }
+    if !args.load.quiet {
+        observers.push(Box::new(Progress::new(duration)));
+    }
+    let interrupted = interruptible()?;
+    let result = run::execute(&options, &Arc::new(mix.clone()), &mut All(observers), &interrupted)?;
+    let document = Document::new(&options, &urls(&args.load), &mix, &result);
+    print!("{}", text::render(&document));
+    if let Some(path) = &args.output.hgrm {
+        std::fs::write(path, hgrm(&result.total.response)).with_context(|| path.display().to_string())?;
+    }
+    write(&args.output, &document)?;
+    if interrupted.load(Relaxed) {
+        println!("interrupted: this is a part of the run; assertions are not evaluated");
+        return Ok(Exit::Interrupted);
+    }
+    let judged: Vec<Judged> = args.assertions.iter().map(|assertion| assertion.judge(&document)).collect();
+    judged.iter().for_each(|judged| println!("assert     {}", judged.text));
+    Ok(exit(&document, &judged))
+}
+
+fn write(output: &OutputArgs, document: &Document) -> anyhow::Result<()> {
+    if let Some(path) = &output.json {
+        let text = serde_json::to_string_pretty(document)?;
+        std::fs::write(path, text).with_context(|| path.display().to_string())?;
+    }
+    if let Some(path) = &output.html {
+        let page = html::render("loadgen run", &[(String::new(), document.clone())]);
+        std::fs::write(path, page).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// A run without one answer failed; figures of a saturated generator prove nothing, also no assertion.
+pub fn exit(document: &Document, judged: &[Judged]) -> Exit {
+    if document.statuses.is_empty() {
+        Exit::Failed
+    } else if document.verdict == Verdict::Saturated {
+        Exit::Saturated
+    } else if judged.iter().any(|judged| !judged.holds) {
+        Exit::Assertion
+    } else {
+        Exit::Ok
+    }
+}

@@ -1,0 +1,8 @@
+//! A finished run as a document, and its faces: text, JSON, .hgrm, interval log, CSV, HTML. Measures nothing.
+
+pub mod assertion;
+pub mod document;
+pub mod html;
+pub mod interval;
+pub mod progress;
+pub mod text;

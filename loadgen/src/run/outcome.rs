@@ -1,0 +1,119 @@
+//! How a request ended: a closed list. Measures nothing.
+
+use std::io::ErrorKind;
+
+use crate::http1::Bad;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum Outcome {
+    Ok,
+    Status4xx,
+    Status5xx,
+    /// The status is not the expected one.
+    Unexpected,
+    Refused,
+    /// The connection could not be made for another reason.
+    Connect,
+    Timeout,
+    Reset,
+    /// The connection ended before the answer began.
+    ClosedEarly,
+    /// The connection ended inside the answer.
+    Truncated,
+    BadHead,
+    BadFraming,
+    BadChunk,
+    HeadTooLarge,
+    /// More bytes than the answer owns: the next answer would be wrong.
+    ExtraBytes,
+    /// Scheduled, but no connection became free before the end.
+    Unsent,
+    /// Still running when the run was ended.
+    Unfinished,
+}
+
+impl Outcome {
+    pub const ALL: [Self; 17] = [
+        Self::Ok,
+        Self::Status4xx,
+        Self::Status5xx,
+        Self::Unexpected,
+        Self::Refused,
+        Self::Connect,
+        Self::Timeout,
+        Self::Reset,
+        Self::ClosedEarly,
+        Self::Truncated,
+        Self::BadHead,
+        Self::BadFraming,
+        Self::BadChunk,
+        Self::HeadTooLarge,
+        Self::ExtraBytes,
+        Self::Unsent,
+        Self::Unfinished,
+    ];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Status4xx => "status_4xx",
+            Self::Status5xx => "status_5xx",
+            Self::Unexpected => "unexpected_status",
+            Self::Refused => "refused",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::ClosedEarly => "closed_early",
+            Self::Truncated => "truncated",
+            Self::BadHead => "bad_head",
+            Self::BadFraming => "bad_framing",
+            Self::BadChunk => "bad_chunk",
+            Self::HeadTooLarge => "head_too_large",
+            Self::ExtraBytes => "extra_bytes",
+            Self::Unsent => "unsent",
+            Self::Unfinished => "unfinished",
+        }
+    }
+
+    pub fn of_status(status: u16, expected: Option<u16>) -> Self {
+        match (expected, status) {
+            (Some(expected), _) if expected == status => Self::Ok,
+            (Some(_), _) => Self::Unexpected,
+            (None, 500..) => Self::Status5xx,
+            (None, 400..) => Self::Status4xx,
+            (None, _) => Self::Ok,
+        }
+    }
+
+    pub fn of_bad(bad: Bad) -> Self {
+        match bad {
+            Bad::Head => Self::BadHead,
+            Bad::HeadTooLarge => Self::HeadTooLarge,
+            Bad::Framing => Self::BadFraming,
+            Bad::Chunk => Self::BadChunk,
+        }
+    }
+
+    pub fn of_connect_error(error: &std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Connect,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_stands_at_its_own_index_with_its_own_label() {
+        let mut labels = std::collections::HashSet::new();
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+            assert!(labels.insert(outcome.label()));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Requests as bytes, made once before the run: from URLs, weighted files and access logs. Sends nothing.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+
+use super::replay;
+use crate::{http1, units};
+
+/// One prepared request.
+#[derive(Clone, Debug)]
+pub struct Template {
+    pub bytes: Bytes,
+    pub is_head: bool,
+    /// Which of the mix's addresses it goes to.
+    pub target: usize,
+    pub weight: f64,
+}
+
+/// All prepared requests of a run and where they go.
+#[derive(Clone, Debug, Default)]
+pub struct Mix {
+    pub templates: Vec<Template>,
+    pub targets: Vec<SocketAddr>,
+    /// For a replay: when each request is due and which it is.
+    pub recorded: Option<std::sync::Arc<Vec<(u64, u32)>>>,
+}
+
+/// What all requests of a run have in common.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    pub method: Option<String>,
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+    pub chunked: bool,
+    pub keep_alive: bool,
+}
+
+/// `http://host[:port]/target`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    pub authority: String,
+    pub target: String,
+}
+
+impl std::str::FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = text
+            .strip_prefix("http://")
+            .ok_or_else(|| format!("`{text}`: a URL starts with http:// (TLS is not spoken)"))?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        let clean = |s: &str| s.bytes().all(|b| b.is_ascii_graphic());
+        if authority.is_empty() || !clean(rest) {
+            return Err(format!("`{text}` is no URL"));
+        }
+        let target = target.split('#').next().unwrap_or("");
+        let slash = if target.starts_with('/') { "" } else { "/" };
+        Ok(Self { authority: authority.to_string(), target: format!("{slash}{target}") })
+    }
+}
+
+impl Url {
+    pub fn resolve(&self) -> anyhow::Result<SocketAddr> {
+        let has_port = self.authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let full = if has_port { self.authority.clone() } else { format!("{}:80", self.authority) };
+        let mut found = full.to_socket_addrs().with_context(|| format!("cannot resolve {full}"))?;
+        found.next().with_context(|| format!("{full} has no address"))
+    }
+}
+
+impl Shape {
+    /// The request's bytes, body included.
+    pub fn render(&self, method: &str, url: &Url, body: &[u8]) -> Bytes {
+        let mut out = format!("{method} {} HTTP/1.1\r\n", url.target).into_bytes();
+        let has = |name: &str| self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        let mut field = |name: &str, value: &str| {
+            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        };
+        if !has("host") {
+            field("Host", &url.authority);
+        }
+        for (name, value) in &self.headers {
+            field(name, value);
+        }
+        if !self.keep_alive {
+            field("Connection", "close");
+        }
+        let chunked = self.chunked && !body.is_empty();
+        if chunked {
+            field("Transfer-Encoding", "chunked");
+        } else if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
+            field("Content-Length", &body.len().to_string());
+        }
+        out.extend_from_slice(b"\r\n");
+        if chunked {
+            http1::chunked::encode(body, 16 * 1024, &mut out);
+        } else {
+            out.extend_from_slice(body);
+        }
+        out.into()
+    }
+}
+
+impl Mix {
+    fn target(&mut self, url: &Url) -> anyhow::Result<usize> {
+        let addr = url.resolve()?;
+        Ok(self.targets.iter().position(|known| *known == addr).unwrap_or_else(|| {
+            self.targets.push(addr);
+            self.targets.len() - 1
+        }))
+    }
+
+    pub fn add(
+        &mut self,
+        shape: &Shape,
+        method: &str,
+        url: &Url,
+        body: &[u8],
+        weight: f64,
+    ) -> anyhow::Result<u32> {
+        ensure!(
+            !method.is_empty() && method.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-'),
+            "`{method}` is no method"
+        );
+        let target = self.target(url)?;
+        let bytes = shape.render(method, url, body);
+        self.templates.push(Template { bytes, is_head: method == "HEAD", target, weight });
+        Ok(self.templates.len() as u32 - 1)
+    }
+
+    pub fn add_url(&mut self, shape: &Shape, url: &Url) -> anyhow::Result<u32> {
+        let method = shape.method.as_deref().unwrap_or(if shape.body.is_empty() { "GET" } else { "POST" });
+        self.add(shape, method, url, &shape.body, 1.0)
+    }
+
+    /// Lines of `[WEIGHT] [METHOD] URL [@BODYFILE|size=4k]`; `#` starts a comment.
+    pub fn add_file(&mut self, shape: &Shape, path: &Path) -> anyhow::Result<()> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or("").trim();
+            if !line.is_empty() {
+                self.add_line(shape, line).with_context(|| format!("{}:{}", path.display(), number + 1))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_line(&mut self, shape: &Shape, line: &str) -> anyhow::Result<()> {
+        let (mut weight, mut method, mut url, mut body) =
+            (1.0, shape.method.clone(), None, shape.body.clone());
+        for word in line.split_whitespace() {
+            if let Some(path) = word.strip_prefix('@') {
+                body = std::fs::read(path).with_context(|| format!("cannot read {path}"))?.into();
+            } else if let Some(size) = word.strip_prefix("size=") {
+                body = sized_body(units::size(size).map_err(anyhow::Error::msg)?);
+            } else if word.starts_with("http://") {
+                url = Some(word.parse::<Url>().map_err(anyhow::Error::msg)?);
+            } else if let Ok(number) = word.parse::<f64>() {
+                weight = number;
+            } else {
+                method = Some(word.to_string());
+            }
+        }
+        let url = url.context("no http:// URL in this line")?;
+        ensure!(weight > 0.0 && weight.is_finite(), "a weight is above zero");
+        let method = method.unwrap_or_else(|| if body.is_empty() { "GET" } else { "POST" }.to_string());
+        self.add(shape, &method, &url, &body, weight)?;
+        Ok(())
+    }
+
+    /// The requests of an access log, at their recorded distances divided by `speed`, sent to `base`.
+    pub fn add_log(&mut self, shape: &Shape, base: &Url, path: &Path, speed: f64) -> anyhow::Result<()> {
+        ensure!(speed > 0.0 && speed.is_finite(), "the replay's speed is above zero");
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = replay::parse(&text).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        let mut known: HashMap<(String, String), u32> = HashMap::new();
+        let mut recorded = Vec::with_capacity(lines.len());
+        for line in lines {
+            let key = (line.method, line.target);
+            let template = match known.get(&key) {
+                Some(&template) => template,
+                None => {
+                    let url = Url { authority: base.authority.clone(), target: key.1.clone() };
+                    let template = self.add(shape, &key.0, &url, &shape.body, 1.0)?;
+                    known.insert(key, template);
+                    template
+                }
+            };
+            recorded.push(((line.after_ns as f64 / speed) as u64, template));
+        }
+        ensure!(!recorded.is_empty(), "{} holds no request", path.display());
+        self.recorded = Some(recorded.into());
+        Ok(())
+    }
+}
+
+/// `count` bytes of harmless content.
+pub fn sized_body(count: u64) -> Bytes {
+    let line = b"loadgen body 0123456789 abcdefghijklmnopqrstuvwxyz\n";
+    line.iter().copied().cycle().take(count as usize).collect::<Vec<u8>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_split_into_authority_and_target() {
+        let check = |text: &str, authority: &str, target: &str| {
+            let expected = Url { authority: authority.into(), target: target.into() };
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        };
+        check("http://127.0.0.1:80", "127.0.0.1:80", "/");
+        check("http://a/b?c#d", "a", "/b?c");
+        check("http://a?c", "a", "/?c");
+        for bad in ["https://a/", "a/b", "http://", "http://a b/"] {
+            assert!(bad.parse::<Url>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rendered_requests_parse_back() {
+        let url = Url { authority: "h:1".into(), target: "/x".into() };
+        for chunked in [false, true] {
+            let shape = Shape { chunked, keep_alive: true, ..Default::default() };
+            let bytes = shape.render("POST", &url, b"hello");
+            let head = http1::head::request(&bytes).ok().flatten();
+            assert!(head.as_ref().is_some_and(|h| h.keep_alive), "{bytes:?}");
+            let Some(head) = head else { return };
+            let (mut body, mut got) = (http1::body::Body::new(head.framing), Vec::new());
+            let used = body.feed(&bytes[head.head_len..], |d| got.extend_from_slice(d));
+            assert_eq!((used, &got[..]), (Ok(bytes.len() - head.head_len), &b"hello"[..]));
+            assert!(body.is_done());
+        }
+    }
+
+    #[test]
+    fn weighted_lines_say_weight_method_url_and_body() {
+        let (mut mix, shape) = (Mix::default(), Shape { keep_alive: true, ..Default::default() });
+        for line in ["http://127.0.0.1:1/a", "3 http://127.0.0.1:1/b", "0.5 PUT http://127.0.0.2:1/c size=10"]
+        {
+            assert!(mix.add_line(&shape, line).is_ok(), "{line}");
+        }
+        assert_eq!(mix.templates.iter().map(|t| t.weight).collect::<Vec<_>>(), [1.0, 3.0, 0.5]);
+        assert!(mix.templates[2].bytes.starts_with(b"PUT /c HTTP/1.1\r\n"));
+        assert_eq!(mix.targets.len(), 2);
+        assert!(mix.add_line(&shape, "3 /b").is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! One thread of the load: its runtime, its connections, its pacer, its reports to the coordinator. Sums nothing up.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use super::Options;
+use super::connection::{self, Shared};
+use super::engine::Engine;
+use super::recorder::Record;
+use super::request::Mix;
+use super::schedule::Schedule;
+use crate::io::{self, Alarm};
+use crate::os;
+
+/// Connections made at once before the clock starts: more would overrun a listener's backlog.
+const WARM_AT_ONCE: usize = 128;
+const TICK: Duration = Duration::from_millis(5);
+/// How long connections get to notice that it is over.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+pub struct Work {
+    pub thread: usize,
+    pub options: Arc<Options>,
+    pub mix: Arc<Mix>,
+    pub schedule: Option<Schedule>,
+    pub slots: usize,
+    pub closed_left: u64,
+    pub core: Option<core_affinity::CoreId>,
+    pub interrupted: Arc<AtomicBool>,
+    pub go: Receiver<Instant>,
+    /// With the number of this thread.
+    pub events: Sender<(usize, Event)>,
+}
+
+/// What a thread tells the coordinator.
+pub enum Event {
+    /// All connections were tried once.
+    Warm,
+    Interval(Box<Interval>),
+    Done(Done),
+    Failed(String),
+}
+
+pub struct Interval {
+    pub index: u64,
+    pub start_ns: u64,
+    pub end_ns: u64,
+    pub record: Record,
+}
+
+pub struct Done {
+    pub cpu: Duration,
+    pub wall: Duration,
+}
+
+pub fn run(work: Work) {
+    let (thread, events) = (work.thread, work.events.clone());
+    if let Some(core) = work.core {
+        core_affinity::set_for_current(core);
+    }
+    match io::run(|| load(work)) {
+        Ok(Ok(done)) => {
+            let _ = events.send((thread, Event::Done(done)));
+        }
+        Ok(Err(error)) | Err(error) => {
+            let _ = events.send((thread, Event::Failed(error.to_string())));
+        }
+    }
+}
+
+async fn load(work: Work) -> std::io::Result<Done> {
+    let alarm = Alarm::start()?;
+    let seed = work.options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(work.thread as u64);
+    let warm = work.options.keep_alive;
+    let engine = Engine::new(work.options, work.mix, work.schedule, work.slots, seed, work.closed_left);
+    let engine: Shared = Rc::new(RefCell::new(engine));
+    connect_all(&engine, work.slots, warm).await;
+
+    let _ = work.events.send((work.thread, Event::Warm));
+    // Blocks the thread, not a task: nothing may happen before the common start.
+    let Ok(start) = work.go.recv() else { return Err(std::io::Error::other("the coordinator is gone")) };
+    std::thread::sleep(start.saturating_duration_since(Instant::now()));
+    let cpu_before = os::cpu_time(false);
+    let rests = engine.borrow_mut().begin(start);
+    connection::spawn_rests(&engine, rests);
+    io::spawn(pace(engine.clone(), alarm));
+
+    let (thread, events) = (work.thread, work.events);
+    let report = |interval| {
+        let _ = events.send((thread, Event::Interval(Box::new(interval))));
+    };
+    watch(&engine, &report, &work.interrupted).await;
+    let done = Done { cpu: os::cpu_time(false).saturating_sub(cpu_before), wall: start.elapsed() };
+
+    let limit = Instant::now() + END_LIMIT;
+    while engine.borrow().live_tasks > 0 && Instant::now() < limit {
+        io::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(done)
+}
+
+async fn connect_all(engine: &Shared, slots: usize, warm: bool) {
+    for index in 0..slots {
+        engine.borrow_mut().live_tasks += 1;
+        io::spawn(connection::place(engine.clone(), index, warm));
+        if warm {
+            // Places before this one that are not yet connected.
+            while engine.borrow().warming + index + 1 >= slots + WARM_AT_ONCE {
+                io::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+    if warm {
+        while engine.borrow().warming > 0 {
+            io::sleep(Duration::from_millis(1)).await;
+        }
+    } else {
+        connection::with_rests(engine, |engine, rests| {
+            (0..slots).for_each(|index| engine.free(index, rests))
+        });
+    }
+}
+
+/// Fires what is due when nobody else comes by in time.
+async fn pace(engine: Shared, alarm: Alarm) {
+    let (start, slack) = {
+        let engine = engine.borrow();
+        (engine.start, engine.options.pace_slack)
+    };
+    loop {
+        if engine.borrow().stopping {
+            return;
+        }
+        let Some(at_ns) = connection::with_rests(&engine, |engine, rests| engine.dispatch(rests)) else {
+            return;
+        };
+        let due = start + Duration::from_nanos(at_ns);
+        // Looks up now and then even if nothing is due for long, to see the end.
+        let latest = Instant::now() + Duration::from_millis(100);
+        alarm.sleep_until((due + slack).min(latest)).await;
+    }
+}
+
+/// Looks after time: timeouts, intervals, the end. Returns when the run is over.
+async fn watch(engine: &Shared, report: &dyn Fn(Interval), interrupted: &AtomicBool) {
+    let (interval_ns, end_ns, drain_ns) = {
+        let options = &engine.borrow().options;
+        (options.interval.as_nanos() as u64, options.duration_ns(), options.drain.as_nanos() as u64)
+    };
+    let (mut index, mut since_ns) = (0u64, 0u64);
+    loop {
+        io::sleep(TICK).await;
+        let mut engine = engine.borrow_mut();
+        engine.sweep();
+        let now_ns = engine.now_ns();
+        let over = engine.is_done() || now_ns > end_ns + drain_ns || interrupted.load(Relaxed);
+        if over {
+            engine.stop();
+        }
+        // What comes after the last scheduled moment belongs to the last interval.
+        if over || now_ns >= (index + 1) * interval_ns && now_ns < end_ns {
+            let record = std::mem::take(&mut engine.record);
+            report(Interval { index, start_ns: since_ns, end_ns: now_ns, record });
+            since_ns = now_ns;
+            index = (now_ns / interval_ns).max(index + 1);
+        }
+        if over {
+            return;
+        }
+    }
+}
