@@ -45,7 +45,7 @@ pub(crate) fn render(facts: &Facts<'_>) -> String {
         out.row("routes", route_text(route, facts.config));
     }
     for lane in &facts.config.lanes {
-        out.row("mirrors", lane_text(lane));
+        mirror(lane, &mut out);
     }
     limits(facts.config, &mut out);
     budgets(facts, &mut out);
@@ -87,9 +87,9 @@ fn workers(facts: &Facts<'_>, out: &mut Rows) {
             .collect();
         let loose = ids.len() - cores.len();
         let pinned = match (cores.len(), loose) {
-            (0, _) => "not pinned".to_owned(),
-            (_, 0) => format!("pinned to core {}", cores.join(",")),
-            (_, loose) => format!("pinned to core {}, {loose} not pinned", cores.join(",")),
+            (0, _) => "on any core".to_owned(),
+            (_, 0) => format!("on core {}", cores.join(",")),
+            (_, loose) => format!("on core {}, {loose} on any", cores.join(",")),
         };
         let who = if one_kind { facts.drivers.len().to_string() } else { format!("#{}", list(&ids)) };
         out.row("workers", format!("{who} × {driver}; {pinned}"));
@@ -146,39 +146,45 @@ fn route_text(route: &Route, config: &Config) -> String {
     text
 }
 
-fn lane_text(lane: &Lane) -> String {
+fn mirror(lane: &Lane, out: &mut Rows) {
     let drop = match lane.drop {
         DropPolicy::Newest => "newest",
         DropPolicy::Oldest => "oldest",
     };
-    format!(
-        "{}: ring {} copies, {}, drop {drop}; {} connections × {} pipelined; connect {}, answer {}, {}; per worker",
-        lane.name,
-        lane.ring_entries_max,
-        Bytes(wide(lane.ring_bytes_max)),
-        lane.connections_max,
-        lane.pipeline_max,
-        Span(lane.connect_timeout),
-        Span(lane.timeout),
-        Bytes(lane.response_bytes_max),
-    )
+    let (entries, ring) = (lane.ring_entries_max, Bytes(wide(lane.ring_bytes_max)));
+    out.row("mirrors", format!("{}: ring of {entries} copies and {ring} per worker, drop {drop}", lane.name));
+    out.row(
+        "mirrors",
+        format!(
+            "    {} connections per worker, {} copies in a batch; connect {}, answer {} and {}",
+            lane.connections_max,
+            lane.pipeline_max,
+            Span(lane.connect_timeout),
+            Span(lane.timeout),
+            Bytes(lane.response_bytes_max)
+        ),
+    );
 }
 
 fn limits(config: &Config, out: &mut Rows) {
     let limits = &config.limits;
-    let body = limits.request_body_bytes_max.map_or_else(|| "unlimited".to_owned(), |n| Bytes(n).to_string());
     out.row(
         "limits",
         format!(
-            "{} connections per worker, {} requests each, {} idle per endpoint; head {} (line {}, {} fields), answer's \
-             head {}; content {body}",
-            limits.connections_max,
-            limits.requests_per_connection_max,
-            limits.upstream_idle_max,
+            "{} connections per worker, {} requests on each; {} idle per endpoint",
+            limits.connections_max, limits.requests_per_connection_max, limits.upstream_idle_max
+        ),
+    );
+    let content =
+        limits.request_body_bytes_max.map_or_else(|| "unlimited".to_owned(), |n| Bytes(n).to_string());
+    out.row(
+        "limits",
+        format!(
+            "head {} (line {}, {} fields), answer's head {}, content {content}",
             Bytes(wide(limits.request_head_bytes_max)),
             Bytes(wide(limits.request_line_bytes_max)),
             limits.fields_max,
-            Bytes(wide(limits.response_head_bytes_max)),
+            Bytes(wide(limits.response_head_bytes_max))
         ),
     );
     let t = &config.timeouts;
@@ -192,13 +198,15 @@ fn limits(config: &Config, out: &mut Rows) {
     let upstream = [
         ("connect", t.connect),
         ("answer's head", t.response_head),
-        ("answer's content", t.response_body),
+        ("its content", t.response_body),
         ("upstream idle", t.upstream_idle),
     ];
-    let spans = |of: &[(&str, Duration)]| {
-        of.iter().map(|(name, d)| format!("{name} {}", Span(*d))).collect::<Vec<_>>().join(", ")
-    };
-    out.row("timeouts", format!("{}; {}", spans(&client), spans(&upstream)));
+    out.row("timeouts", spans(&client));
+    out.row("timeouts", spans(&upstream));
+}
+
+fn spans(of: &[(&str, Duration)]) -> String {
+    of.iter().map(|(name, d)| format!("{name} {}", Span(*d))).collect::<Vec<_>>().join(", ")
 }
 
 fn budgets(facts: &Facts<'_>, out: &mut Rows) {
@@ -206,7 +214,7 @@ fn budgets(facts: &Facts<'_>, out: &mut Rows) {
     out.row(
         "memory",
         format!(
-            "at most {} = {} rings + {} exchanges + {} copies under way + {} spare buffers",
+            "{} at worst: rings {}, exchanges {}, copies under way {}, spare buffers {}",
             Bytes(m.total()),
             Bytes(m.rings),
             Bytes(m.exchanges),
@@ -215,10 +223,11 @@ fn budgets(facts: &Facts<'_>, out: &mut Rows) {
         ),
     );
     let d = &facts.descriptors;
+    let samples = if d.samples == 0 { String::new() } else { format!(", samples {}", d.samples) };
     out.row(
         "descriptors",
         format!(
-            "at most {} = {} clients + {} primaries + {} idle + {} mirrors + {} own; limit {}",
+            "{} at worst: clients {}, primaries {}, idle {}, mirrors {}{samples}, own {}; limit {}",
             d.total(),
             d.clients,
             d.primaries,
@@ -231,7 +240,7 @@ fn budgets(facts: &Facts<'_>, out: &mut Rows) {
     if d.total() > facts.descriptor_limit {
         out.row(
             "",
-            "WARNING: the limit is below that: raise it (ulimit -n, LimitNOFILE=) or lower limits.connections_max",
+            "WARNING: not enough for that many clients: raise it (LimitNOFILE=) or lower limits.connections_max",
         );
     }
 }
@@ -315,7 +324,7 @@ mod tests {
             admin: Some(at(9901)),
             drivers: &drivers,
             cores: &[Some(CoreId { id: 0 }), Some(CoreId { id: 1 })],
-            descriptors: Descriptors::of(&config, &addresses),
+            descriptors: Descriptors::of(&config, &addresses, true),
             descriptor_limit: 1_048_576,
             memory: Memory::of(&config),
         };
@@ -330,13 +339,15 @@ mod tests {
             |text| {
                 for part in [
                     "umbra 0.1.0  embedded default\n",
-                    "  workers     2 × io_uring, 1024 entries; pinned to core 0,1\n",
+                    "  workers     2 × io_uring, 1024 entries; on core 0,1\n",
                     "  listeners   127.0.0.1:8080\n",
                     "  upstreams   v1 = 127.0.0.1:9001, 127.0.0.1:9011  round robin\n",
                     "              v2 = 127.0.0.1:9002\n",
                     "  routes      default: /* → v1 ⇒ v2 100 % (≤ 1 MiB)\n",
-                    "  mirrors     v2: ring 4096 copies, 32 MiB, drop newest; 8 connections × 16 pipelined; ",
-                    " = 64 MiB rings + ",
+                    "  mirrors     v2: ring of 4096 copies and 32 MiB per worker, drop newest\n",
+                    "                  8 connections per worker, 16 copies in a batch; connect 1 s, answer 5 s and 1 MiB\n",
+                    "  timeouts    client idle 60 s, head 10 s, content 30 s, write 30 s, drain 10 s\n",
+                    " at worst: rings 64 MiB, exchanges ",
                     "curl -i http://127.0.0.1:8080/status/200\n",
                     "curl http://127.0.0.1:8080/anything -d hello\n",
                     "curl http://127.0.0.1:9901/metrics\n",
@@ -354,7 +365,7 @@ mod tests {
     fn a_descriptor_limit_below_the_budget_is_a_warning() {
         with(
             |facts| facts.descriptor_limit = 100,
-            |text| assert!(text.contains("WARNING: the limit is below"), "{text}"),
+            |text| assert!(text.contains("WARNING: not enough"), "{text}"),
         );
     }
 
@@ -374,12 +385,12 @@ mod tests {
             admin: None,
             drivers: &drivers,
             cores: &cores,
-            descriptors: Descriptors::of(&config, &[]),
+            descriptors: Descriptors::of(&config, &[], false),
             descriptor_limit: 0,
             memory: Memory::of(&config),
         });
-        assert!(text.contains("  workers     #0, 2 × epoll; pinned to core 3, 1 not pinned\n"), "{text}");
-        assert!(text.contains("              #1 × io_uring; pinned to core 5\n"), "{text}");
+        assert!(text.contains("  workers     #0, 2 × epoll; on core 3, 1 on any\n"), "{text}");
+        assert!(text.contains("              #1 × io_uring; on core 5\n"), "{text}");
         assert!(!text.contains("curl"), "{text}");
         assert!(text.contains("  admin       off\n"), "{text}");
     }

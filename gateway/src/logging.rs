@@ -4,7 +4,7 @@
 //! disk. A full queue loses lines rather than time. This room knows nothing of what is logged.
 
 use std::any::Any;
-use std::backtrace::{Backtrace, BacktraceStatus};
+use std::backtrace::Backtrace;
 use std::io::{self, IsTerminal};
 use std::panic;
 
@@ -45,16 +45,15 @@ pub fn start(level: LevelFilter) -> WorkerGuard {
 }
 
 /// The hook of the standard library writes to standard error on the thread that panics, under a lock; a worker whose
-/// exchange panics must not wait for that.
+/// exchange panics must not wait for that. Nor for a backtrace, whose symbols are read from files: only who asks for
+/// `--log debug` and sets RUST_BACKTRACE gets one.
 fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let message = message(info.payload());
         let place = info.location().map_or_else(|| "unknown place".to_owned(), ToString::to_string);
-        let trace = Backtrace::capture();
-        if trace.status() == BacktraceStatus::Captured {
-            tracing::error!("panic at {place}: {message}\n{trace}");
-        } else {
-            tracing::error!("panic at {place}: {message}");
+        tracing::error!("panic at {place}: {message}");
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!("{}", Backtrace::capture());
         }
     }));
 }

@@ -125,7 +125,7 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
         admin: bound.admin.as_ref().map(|(address, _)| *address),
         drivers: &drivers,
         cores: &cores,
-        descriptors: Descriptors::of(&config, &addresses),
+        descriptors: Descriptors::of(&config, &addresses, samples.is_some()),
         descriptor_limit,
         memory: Memory::of(&config),
     };

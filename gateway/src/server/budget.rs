@@ -25,25 +25,31 @@ pub(crate) struct Descriptors {
     /// Connections to primaries kept for reuse.
     pub(crate) idle: u64,
     pub(crate) mirrors: u64,
+    /// The other ends of the last three, where the sample services run in this process.
+    pub(crate) samples: u64,
     /// Listeners, drivers, the admin listener and its connections, the process itself.
     pub(crate) fixed: u64,
 }
 
 impl Descriptors {
     /// `addresses` by upstream: an idle pool is kept for each resolved address.
-    pub(crate) fn of(config: &Config, addresses: &[Vec<SocketAddr>]) -> Self {
+    pub(crate) fn of(config: &Config, addresses: &[Vec<SocketAddr>], embedded: bool) -> Self {
         let workers = count(config.workers.count);
-        let clients = workers * count(config.limits.connections_max);
+        let clients = workers.saturating_mul(count(config.limits.connections_max));
         let idle_addresses: u64 = (0..config.upstreams.len())
             .filter(|id| config.routes.iter().any(|r| r.primary == *id))
             .map(|id| addresses.get(id).map_or(0, |a| count(a.len())))
             .sum();
         let admin = if config.admin.bind.is_some() { 1 + count(admin::CONNECTIONS_MAX) } else { 0 };
+        let idle =
+            workers.saturating_mul(idle_addresses).saturating_mul(count(config.limits.upstream_idle_max));
+        let mirrors = workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.connections_max))));
         Self {
             clients,
             primaries: clients,
-            idle: workers * idle_addresses * count(config.limits.upstream_idle_max),
-            mirrors: workers * config.lanes.iter().map(|l| count(l.connections_max)).sum::<u64>(),
+            idle,
+            mirrors,
+            samples: if embedded { sum([clients, idle, mirrors]) } else { 0 },
             fixed: workers * (count(config.listeners.len()) + WORKER_DESCRIPTORS)
                 + admin
                 + PROCESS_DESCRIPTORS,
@@ -51,7 +57,7 @@ impl Descriptors {
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.clients + self.primaries + self.idle + self.mirrors + self.fixed
+        sum([self.clients, self.primaries, self.idle, self.mirrors, self.samples, self.fixed])
     }
 }
 
@@ -71,14 +77,14 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn of(config: &Config) -> Self {
         let workers = count(config.workers.count);
-        let connections = workers * count(config.limits.connections_max);
+        let connections = workers.saturating_mul(count(config.limits.connections_max));
         let exchange = count(config.limits.request_head_bytes_max)
             + count(config.limits.response_head_bytes_max)
             + 2 * count(limits::BLOCK_BYTES);
         // The mirrors of one route share the bytes of a copy, so the most generous one decides.
         let copy = config.routes.iter().flat_map(|r| &r.mirrors).map(|m| count(m.body_bytes_max)).max();
         Self {
-            rings: workers * config.lanes.iter().map(|l| count(l.ring_bytes_max)).sum::<u64>(),
+            rings: workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.ring_bytes_max)))),
             exchanges: connections.saturating_mul(exchange),
             copies: connections.saturating_mul(copy.unwrap_or(0)),
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
@@ -86,8 +92,13 @@ impl Memory {
     }
 
     pub(crate) fn total(&self) -> u64 {
-        [self.rings, self.exchanges, self.copies, self.spare].into_iter().fold(0, u64::saturating_add)
+        sum([self.rings, self.exchanges, self.copies, self.spare])
     }
+}
+
+/// No bound of an operator may make the sum wrap.
+fn sum(addends: impl IntoIterator<Item = u64>) -> u64 {
+    addends.into_iter().fold(0, u64::saturating_add)
 }
 
 /// A `usize` is never wider than 64 bits here; the saturation only spares a cast.
@@ -177,19 +188,30 @@ pub(crate) mod tests {
 
     #[test]
     fn descriptors_are_the_sum_of_named_addends() {
-        let of = Descriptors::of(&config(), &addresses(2));
+        let of = Descriptors::of(&config(), &addresses(2), false);
         // Idle connections are kept for the two addresses of the primary, not for the mirror's three.
         let fixed = 2 * (1 + 8) + 1 + u64::try_from(admin::CONNECTIONS_MAX).unwrap() + 32;
-        assert_eq!(of, Descriptors { clients: 200, primaries: 200, idle: 2 * 2 * 10, mirrors: 16, fixed });
+        assert_eq!(
+            of,
+            Descriptors { clients: 200, primaries: 200, idle: 2 * 2 * 10, mirrors: 16, samples: 0, fixed }
+        );
         assert_eq!(of.total(), 456 + fixed);
+    }
+
+    #[test]
+    fn sample_services_in_the_process_hold_the_other_ends() {
+        let of = Descriptors::of(&config(), &addresses(1), true);
+        assert_eq!(of.samples, of.primaries + of.idle + of.mirrors);
     }
 
     #[test]
     fn no_admin_listener_costs_no_descriptors() {
         let mut without = config();
         without.admin.bind = None;
-        let (with, without) =
-            (Descriptors::of(&config(), &addresses(1)), Descriptors::of(&without, &addresses(1)));
+        let (with, without) = (
+            Descriptors::of(&config(), &addresses(1), false),
+            Descriptors::of(&without, &addresses(1), false),
+        );
         assert_eq!(with.fixed - without.fixed, 1 + u64::try_from(admin::CONNECTIONS_MAX).unwrap());
     }
 
@@ -207,6 +229,8 @@ pub(crate) mod tests {
     fn absurd_limits_saturate_instead_of_wrapping() {
         let mut config = config();
         config.limits.connections_max = usize::MAX / 4;
+        config.workers.count = 64;
         assert_eq!(Memory::of(&config).total(), u64::MAX);
+        assert_eq!(Descriptors::of(&config, &addresses(1), true).total(), u64::MAX);
     }
 }
