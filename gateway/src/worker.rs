@@ -204,7 +204,7 @@ async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
                 lane.call();
             }
         }
-        if ticks % (1000 / TICK_MS) == 0 {
+        if ticks.is_multiple_of(1000 / TICK_MS) {
             *cx.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
             cx.upstreams.reap();
             lanes.iter().for_each(|lane| lane.call_all());

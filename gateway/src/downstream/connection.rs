@@ -118,7 +118,8 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
         } else {
             // The whole head has one deadline: bytes that drip in do not extend it.
             let now = cx.now_ms();
-            let end = *deadline_ms.get_or_insert(now + Millis::from(cx.config.timeouts.request_head).0);
+            let end =
+                *deadline_ms.get_or_insert_with(|| now + Millis::from(cx.config.timeouts.request_head).0);
             client.stream.r.read(inbox, 1024, Millis(end.saturating_sub(now))).await
         };
         client.inbox = inbox;

@@ -1,7 +1,7 @@
 //! Clients: accepting them, and the life of one connection.
 
-pub mod connection;
 pub mod listener;
+pub mod connection;
 
 use std::net::IpAddr;
 

@@ -237,8 +237,12 @@ pub(super) fn is_field_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// Decodes `input` in pieces of `piece` bytes: content, trailers, bytes used; `None` where it is not complete.
-    fn decode(input: &[u8], piece: usize) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>, BadChunk> {
+    /// Content, trailers and bytes used.
+    type Decoded = (Vec<u8>, Vec<u8>, usize);
+    type Expected<'a> = (&'a [u8], &'a [u8], usize);
+
+    /// Decodes `input` in pieces of `piece` bytes; `None` where it is not complete.
+    fn decode(input: &[u8], piece: usize) -> Result<Option<Decoded>, BadChunk> {
         let mut decoder = Chunked::default();
         let mut content = Vec::new();
         let mut used = 0;
@@ -262,7 +266,7 @@ mod tests {
         Ok(None)
     }
 
-    fn check(input: &[u8], expect: Result<Option<(&[u8], &[u8], usize)>, BadChunk>) {
+    fn check(input: &[u8], expect: Result<Option<Expected<'_>>, BadChunk>) {
         let expect = expect.map(|o| o.map(|(c, t, n)| (c.to_vec(), t.to_vec(), n)));
         for piece in [usize::MAX, 1, 2, 3, 7] {
             let piece = piece.min(input.len().max(1));

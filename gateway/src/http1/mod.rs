@@ -3,11 +3,11 @@
 //! In reading order: where a head ends (`scan`), what it says (`head`), how its content is delimited (`framing`,
 //! `chunked`, `body`), which fields stop here (`hop_by_hop`), and what we write ourselves (`render`, `reply`).
 
-pub mod body;
-pub mod chunked;
-pub mod framing;
+pub mod scan;
 pub mod head;
+pub mod framing;
 pub mod hop_by_hop;
+pub mod chunked;
+pub mod body;
 pub mod render;
 pub mod reply;
-pub mod scan;

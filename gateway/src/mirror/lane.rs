@@ -109,6 +109,21 @@ impl Lane {
         }
     }
 
+    /// Sets `bytes` aside for a copy being taken, by the lane's policy; `false` where the ring's budget is spent.
+    pub fn reserve(&self, bytes: usize) -> bool {
+        let mut ring = self.ring.borrow_mut();
+        let reserved = match self.policy {
+            DropPolicy::Newest => ring.reserve(bytes),
+            DropPolicy::Oldest => ring.reserve_evicting(bytes, |old| old.ticket.drop(Dropped::Oldest)),
+        };
+        self.show(&ring);
+        reserved.is_ok()
+    }
+
+    pub fn release(&self, bytes: usize) {
+        self.ring.borrow_mut().release(bytes);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.ring.borrow().is_empty()
     }

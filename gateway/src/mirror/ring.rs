@@ -12,18 +12,20 @@ pub enum Full {
     Bytes,
 }
 
-/// A queue bounded by entries and by the bytes its items keep alive.
+/// A queue bounded by entries and by the bytes its items keep alive, those of items still being made included.
 #[derive(Debug)]
 pub struct Ring<T> {
     queue: VecDeque<(T, usize)>,
     bytes: usize,
+    /// Kept alive by items that are not complete and so not queued yet.
+    reserved: usize,
     entries_max: usize,
     bytes_max: usize,
 }
 
 impl<T> Ring<T> {
     pub fn new(entries_max: usize, bytes_max: usize) -> Self {
-        Self { queue: VecDeque::new(), bytes: 0, entries_max, bytes_max }
+        Self { queue: VecDeque::new(), bytes: 0, reserved: 0, entries_max, bytes_max }
     }
 
     pub fn len(&self) -> usize {
@@ -42,7 +44,7 @@ impl<T> Ring<T> {
     pub fn room_for(&self, bytes: usize) -> Result<(), Full> {
         if self.queue.len() >= self.entries_max {
             Err(Full::Entries)
-        } else if bytes > self.bytes_max - self.bytes {
+        } else if bytes > self.bytes_max.saturating_sub(self.bytes + self.reserved) {
             Err(Full::Bytes)
         } else {
             Ok(())
@@ -66,7 +68,7 @@ impl<T> Ring<T> {
         bytes: usize,
         mut evicted: impl FnMut(T),
     ) -> Result<(), (T, Full)> {
-        if bytes > self.bytes_max {
+        if bytes > self.bytes_max.saturating_sub(self.reserved) {
             return Err((item, Full::Bytes));
         }
         while self.room_for(bytes).is_err() {
@@ -76,6 +78,35 @@ impl<T> Ring<T> {
             }
         }
         self.push(item, bytes)
+    }
+
+    /// Sets `bytes` aside for an item being made; they count like queued ones until released.
+    pub fn reserve(&mut self, bytes: usize) -> Result<(), Full> {
+        if bytes > self.bytes_max.saturating_sub(self.bytes + self.reserved) {
+            return Err(Full::Bytes);
+        }
+        self.reserved += bytes;
+        Ok(())
+    }
+
+    /// Like `reserve`, giving up the oldest items to `evicted` until there is room.
+    pub fn reserve_evicting(&mut self, bytes: usize, mut evicted: impl FnMut(T)) -> Result<(), Full> {
+        if bytes > self.bytes_max.saturating_sub(self.reserved) {
+            return Err(Full::Bytes);
+        }
+        while bytes > self.bytes_max - self.bytes - self.reserved {
+            match self.pop() {
+                Some((oldest, _)) => evicted(oldest),
+                None => break,
+            }
+        }
+        self.reserve(bytes)
+    }
+
+    /// Gives back what was set aside.
+    pub fn release(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.reserved, "only what was reserved can be released");
+        self.reserved = self.reserved.saturating_sub(bytes);
     }
 
     /// Takes the oldest item and what it kept alive.
@@ -107,6 +138,22 @@ mod tests {
         assert_eq!(ring.push("e", 4), Ok(()));
         assert_eq!((ring.pop(), ring.pop(), ring.pop()), (Some(("c", 6)), Some(("e", 4)), None));
         assert_eq!(ring.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_being_made_counts_like_what_waits() {
+        let mut ring = Ring::new(8, 10);
+        assert_eq!(ring.push("a", 4), Ok(()));
+        assert_eq!(ring.reserve(7), Err(Full::Bytes));
+        assert_eq!(ring.reserve(5), Ok(()));
+        assert_eq!(ring.push("b", 2), Err(("b", Full::Bytes)));
+        ring.release(5);
+        assert_eq!(ring.push("b", 2), Ok(()));
+        let mut gone = Vec::new();
+        assert_eq!(ring.reserve_evicting(7, |old| gone.push(old)), Ok(()));
+        assert_eq!(gone, ["a"]);
+        assert_eq!(ring.reserve_evicting(4, |_| panic!("eviction cannot make room")), Err(Full::Bytes));
+        assert_eq!((ring.len(), ring.bytes()), (1, 2));
     }
 
     #[test]

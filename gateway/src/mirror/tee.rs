@@ -16,7 +16,7 @@ use super::sample::Draw;
 use crate::buffer::Buffers;
 use crate::http1::framing::Framing;
 use crate::http1::render::{self, RenderedHead};
-use crate::limits::SHARE_MIN_BYTES;
+use crate::limits::{INLINE_BODY_BYTES, SHARE_MIN_BYTES};
 use crate::metrics::{Drop as Dropped, MirrorCounters, Skip};
 
 /// One mirror of one route, prepared for a worker.
@@ -58,8 +58,10 @@ pub struct Tee {
 #[derive(Debug)]
 struct Pending {
     ticket: Ticket,
-    lane: Rc<Lane>,
+    reserved: Reserved,
     head: Vec<u8>,
+    /// The head is complete: the request declared its length, so content follows it directly.
+    head_ended: bool,
     /// Content copied and not yet in `pieces`.
     small: Vec<u8>,
     pieces: Vec<Bytes>,
@@ -69,6 +71,31 @@ struct Pending {
     body_bytes_max: usize,
     to_head: bool,
     expects_content: bool,
+}
+
+/// Content being held for a copy that is not complete, set aside in its ring's budget.
+#[derive(Debug)]
+struct Reserved {
+    lane: Rc<Lane>,
+    bytes: usize,
+}
+
+impl Reserved {
+    fn grow(&mut self, bytes: usize) -> bool {
+        let reserved = self.lane.reserve(bytes);
+        if reserved {
+            self.bytes += bytes;
+        }
+        reserved
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.lane.release(self.bytes);
+        }
+    }
 }
 
 impl Tee {
@@ -93,11 +120,18 @@ impl Tee {
 
     /// Content that is going to be overwritten: copied.
     pub fn copy(&mut self, content: &[u8]) {
+        if content.is_empty() {
+            return;
+        }
         self.each(|p| {
-            p.take(content.len()).map(|mut p| {
+            let mut p = p.take(content.len(), content.len())?;
+            // While nothing is shared yet, content of a declared length stands right behind the head.
+            if p.head_ended && p.pieces.is_empty() && p.small.is_empty() && p.head.len() < INLINE_BODY_BYTES {
+                p.head.extend_from_slice(content);
+            } else {
                 p.small.extend_from_slice(content);
-                p
-            })
+            }
+            Some(p)
         });
     }
 
@@ -107,12 +141,11 @@ impl Tee {
             return self.copy(content);
         }
         self.each(|p| {
-            p.take(content.len()).map(|mut p| {
-                p.flush_small();
-                p.pieces.push(content.clone());
-                p.pinned_bytes += pinned_bytes;
-                p
-            })
+            let mut p = p.take(content.len(), pinned_bytes)?;
+            p.flush_small();
+            p.pieces.push(content.clone());
+            p.pinned_bytes += pinned_bytes;
+            Some(p)
         });
     }
 
@@ -165,7 +198,11 @@ impl Pending {
             ticket.drop(Dropped::BodyTooLarge);
             return None;
         }
-        let mut head = buffers.with_room(source.at.common_end + policy.mark.len() + 64);
+        let inline = match source.framing {
+            Framing::Length(n) => usize::try_from(n).unwrap_or(usize::MAX).min(INLINE_BODY_BYTES),
+            Framing::None | Framing::Chunked | Framing::UntilClose => 0,
+        };
+        let mut head = buffers.with_room(source.at.common_end + policy.mark.len() + 64 + inline);
         let common = &source.head[..source.at.common_end];
         match &policy.host {
             MirrorHost::Keep => head.extend_from_slice(common),
@@ -176,10 +213,15 @@ impl Pending {
             MirrorHost::Literal(host) => replace_host(&mut head, common, source.at, host.as_bytes()),
         }
         head.extend_from_slice(&policy.mark);
+        let head_ended = source.framing != Framing::Chunked;
+        if head_ended {
+            render::end_request(&mut head, source.framing, source.expects_content, false);
+        }
         Some(Self {
             ticket,
-            lane: Rc::clone(&policy.lane),
+            reserved: Reserved { lane: Rc::clone(&policy.lane), bytes: 0 },
             head,
+            head_ended,
             small: Vec::new(),
             pieces: Vec::new(),
             content_bytes: 0,
@@ -190,11 +232,15 @@ impl Pending {
         })
     }
 
-    /// Makes room for `bytes` more of content, or gives the copy up: it never goes out cut.
-    fn take(mut self, bytes: usize) -> Option<Self> {
+    /// Makes room for `bytes` more of content that keep `held_bytes` alive, or gives the copy up: it never goes out cut.
+    fn take(mut self, bytes: usize, held_bytes: usize) -> Option<Self> {
         self.content_bytes += bytes;
         if self.content_bytes > self.body_bytes_max {
             self.ticket.drop(Dropped::BodyTooLarge);
+            return None;
+        }
+        if !self.reserved.grow(held_bytes) {
+            self.ticket.drop(Dropped::RingBytes);
             return None;
         }
         Some(self)
@@ -208,9 +254,22 @@ impl Pending {
         }
     }
 
-    /// Ends the copy's head now that its length is known and offers it to the lane. Its framing is ours: one length, or
-    /// one chunk where trailers follow.
+    /// Offers the copy to its lane.
     fn complete(mut self, trailers: &[u8], now_ms: u64) {
+        if !self.head_ended {
+            self.end_head(trailers);
+        }
+        self.flush_small();
+        let bytes = self.head.capacity() + self.pinned_bytes;
+        let lane = Rc::clone(&self.reserved.lane);
+        drop(self.reserved);
+        let copy =
+            RequestCopy { head: self.head, pieces: self.pieces, to_head: self.to_head, ticket: self.ticket };
+        lane.offer(copy, bytes, now_ms);
+    }
+
+    /// Ends the head now that the length is known. Its framing is ours: one length, or one chunk where trailers follow.
+    fn end_head(&mut self, trailers: &[u8]) {
         let framing = match (self.content_bytes, trailers.is_empty()) {
             (0, true) => Framing::None,
             (n, true) => Framing::Length(n as u64),
@@ -227,17 +286,9 @@ impl Pending {
         if framing == Framing::Chunked {
             let end_of_chunk: &[u8] = if self.content_bytes > 0 { b"\r\n" } else { b"" };
             let end = [end_of_chunk, b"0\r\n", trailers, b"\r\n"].concat();
-            if self.pieces.is_empty() {
-                self.head.extend_from_slice(&end)
-            } else {
-                self.small.extend_from_slice(&end)
-            }
+            let last = if self.pieces.is_empty() { &mut self.head } else { &mut self.small };
+            last.extend_from_slice(&end);
         }
-        self.flush_small();
-        let bytes = self.head.capacity() + self.pinned_bytes;
-        let copy =
-            RequestCopy { head: self.head, pieces: self.pieces, to_head: self.to_head, ticket: self.ticket };
-        self.lane.offer(copy, bytes, now_ms);
     }
 }
 
@@ -356,6 +407,24 @@ mod tests {
         assert!(!declared.is_active());
         declared.complete(b"", 0);
         assert_eq!(policies[0].counters.dropped.get(Dropped::BodyTooLarge), 2);
+    }
+
+    #[test]
+    fn content_held_for_incomplete_copies_is_bounded_by_the_ring_and_given_back() {
+        let mut policies = [policy(MirrorHost::Keep, 1_000_000)];
+        policies[0].body_bytes_max = 1 << 20;
+        let block = Bytes::from(vec![0; SHARE_MIN_BYTES]);
+        let held: Vec<Tee> = (0..3)
+            .map(|_| {
+                let mut tee = begin(&policies, Framing::Chunked);
+                (0..10).for_each(|_| tee.share(&block, 50_000));
+                tee
+            })
+            .collect();
+        assert_eq!(held.iter().map(Tee::is_active).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(policies[0].counters.dropped.get(Dropped::RingBytes), 1);
+        drop(held);
+        assert!(policies[0].lane.reserve(1 << 20));
     }
 
     #[test]
