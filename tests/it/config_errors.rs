@@ -1,0 +1,1 @@
+//! Bad files: all errors at once, each with its key and line, before anything serves.

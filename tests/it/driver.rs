@@ -1,0 +1,1 @@
+//! The same promises on epoll, and the ladder down to it.

@@ -1,0 +1,1 @@
+//! The article's own application, behind the gateway.

@@ -1,0 +1,1 @@
+//! Whatever a mirror does, the client does not feel it.

@@ -1,0 +1,1 @@
+//! Starting, draining, ending; a panic costs one connection.

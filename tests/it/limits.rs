@@ -1,0 +1,1 @@
+//! Every bound: reached, answered, counted.

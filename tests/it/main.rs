@@ -1,0 +1,14 @@
+//! The promises, each checked from outside the process. Modules in reading order.
+
+mod article;
+mod mirror;
+mod isolation;
+mod requests;
+mod responses;
+mod pool;
+mod limits;
+mod lifecycle;
+mod driver;
+mod config_errors;
+mod httpbin;
+mod tidy;

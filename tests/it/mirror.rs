@@ -1,0 +1,1 @@
+//! Copies: exactly one, faithful, bounded, counted.

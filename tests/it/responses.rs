@@ -1,0 +1,1 @@
+//! What primaries may answer, and what the client then gets.

@@ -1,0 +1,274 @@
+//! A gateway process: built once, started with a configuration, watched from outside.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::{Client, Metrics, Origin, PATIENCE};
+
+/// The binary under test: `UMBRA_GATEWAY_BIN`, or built by cargo in the profile of this test.
+pub fn binary() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("UMBRA_GATEWAY_BIN") {
+            return path.into();
+        }
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "-p", "gateway", "--bin", "gateway", "--message-format=json"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let output =
+            build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo");
+        assert!(output.status.success(), "the gateway does not build");
+        let lines = String::from_utf8(output.stdout).expect("json is UTF-8");
+        let executables = lines.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        executables
+            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .next_back()
+            .expect("cargo names the executable")
+    })
+}
+
+/// A running gateway; killed when dropped.
+pub struct Gateway {
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    child: Child,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+    _directory: tempfile::TempDir,
+}
+
+/// A configuration in the making: one route from everything to one primary and its mirrors, unless said otherwise.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    primary: Vec<SocketAddr>,
+    mirrors: Vec<(String, SocketAddr, String)>,
+    sections: String,
+    workers: usize,
+    driver: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// Everything goes to `primary`.
+    pub fn new(primary: &Origin) -> Self {
+        Self::to(&[primary.address])
+    }
+
+    pub fn to(primary: &[SocketAddr]) -> Self {
+        Self {
+            primary: primary.to_vec(),
+            mirrors: Vec::new(),
+            sections: String::new(),
+            workers: 1,
+            driver: std::env::var("UMBRA_TEST_DRIVER").unwrap_or_else(|_| "auto".into()),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Adds a mirror called `name`; `keys` are further keys of its table, such as `percent = 50`.
+    #[must_use]
+    pub fn mirror(mut self, name: &str, address: SocketAddr, keys: &str) -> Self {
+        self.mirrors.push((name.into(), address, keys.into()));
+        self
+    }
+
+    /// Adds whole tables to the file.
+    #[must_use]
+    pub fn with(mut self, toml: &str) -> Self {
+        let _ = writeln!(self.sections, "{toml}");
+        self
+    }
+
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
+        self
+    }
+
+    #[must_use]
+    pub fn driver(mut self, driver: &str) -> Self {
+        self.driver = driver.into();
+        self
+    }
+
+    #[must_use]
+    pub fn environment(mut self, key: &str, value: &str) -> Self {
+        self.environment.push((key.into(), value.into()));
+        self
+    }
+
+    /// The file's text.
+    pub fn toml(&self) -> String {
+        let addresses: Vec<String> = self.primary.iter().map(|a| format!("{:?}", a.to_string())).collect();
+        let mut text = format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+             [workers]\ncount = {}\npin = false\ndriver = \"{}\"\n[upstream.primary]\nendpoints = [{}]\n",
+            self.workers,
+            self.driver,
+            addresses.join(", ")
+        );
+        for (name, address, _) in &self.mirrors {
+            let _ = writeln!(text, "[upstream.{name}]\nendpoints = [\"{address}\"]");
+        }
+        text.push_str(&self.sections);
+        let mirrors: Vec<String> = self
+            .mirrors
+            .iter()
+            .map(|(name, _, keys)| {
+                let comma = if keys.is_empty() { "" } else { ", " };
+                format!("{{ upstream = \"{name}\"{comma}{keys} }}")
+            })
+            .collect();
+        let _ = writeln!(
+            text,
+            "[[route]]\nname = \"all\"\npath_prefix = \"/\"\nprimary = \"primary\"\nmirrors = [{}]",
+            mirrors.join(", ")
+        );
+        text
+    }
+
+    #[track_caller]
+    pub fn start(&self) -> Gateway {
+        Gateway::start(&self.toml(), &self.environment)
+    }
+}
+
+impl Gateway {
+    /// Starts the gateway with this file and waits until it serves.
+    #[track_caller]
+    pub fn start(toml: &str, environment: &[(String, String)]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("gateway.toml");
+        std::fs::write(&file, toml).expect("the configuration is written");
+        let mut child = Command::new(binary())
+            .arg("--config")
+            .arg(&file)
+            .envs(environment.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the gateway starts");
+        let (stdout, stderr) = (Arc::<Mutex<String>>::default(), Arc::<Mutex<String>>::default());
+        let (said, lines) = mpsc::channel();
+        let out = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let log = Arc::clone(&stdout);
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                log.lock().expect("stdout").push_str(&(line.clone() + "\n"));
+                let _ = said.send(line);
+            }
+        });
+        let mut err = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let log = Arc::clone(&stderr);
+        std::thread::spawn(move || {
+            let mut block = [0; 4096];
+            while let Ok(n @ 1..) = err.read(&mut block) {
+                log.lock().expect("stderr").push_str(&String::from_utf8_lossy(&block[..n]));
+            }
+        });
+
+        let (mut address, mut admin) = (None, None);
+        let deadline = Instant::now() + PATIENCE;
+        while address.is_none() || admin.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = lines.recv_timeout(left).unwrap_or_else(|_| {
+                let _ = child.kill();
+                panic!("the gateway does not serve:\n{toml}\n{}", stderr.lock().expect("stderr"))
+            });
+            if let Some(at) = line.strip_prefix("listening on ") {
+                address = at.parse().ok();
+            } else if let Some(at) = line.strip_prefix("admin on ") {
+                admin = at.parse().ok();
+            }
+        }
+        let (Some(address), Some(admin)) = (address, admin) else { unreachable!("the loop ends with both") };
+        Self { address, admin, child, stdout, stderr, _directory: directory }
+    }
+
+    /// Runs `gateway check` on this text, written to a file called `gateway.toml`.
+    pub fn check(toml: &str) -> Output {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("gateway.toml");
+        std::fs::write(&file, toml).expect("the configuration is written");
+        Command::new(binary()).arg("check").arg("--config").arg(&file).output().expect("the gateway runs")
+    }
+
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    #[track_caller]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::read(self.admin)
+    }
+
+    /// Waits until every copy for `mirror` is settled; its ledger must balance then.
+    #[track_caller]
+    pub fn settled(&self, mirror: &str) -> Metrics {
+        Metrics::settled(self.admin, mirror)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().expect("stdout").clone()
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().expect("stderr").clone()
+    }
+
+    /// Sends a signal by its name without SIG, as kill(1) takes it.
+    pub fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("kill");
+        assert!(sent.success());
+    }
+
+    /// Waits for the process to end.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the gateway does not end:\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn has_exited(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
+    }
+
+    /// Resident memory in bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("status");
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("fd").count()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
