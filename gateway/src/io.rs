@@ -14,7 +14,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use monoio::buf::{IoBuf, IoBufMut};
-use monoio::io::{AsyncReadRent, AsyncWriteRent};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller};
 use monoio::net::{TcpListener, TcpStream};
 use slab::Slab;
 
@@ -66,6 +66,9 @@ impl Sweeper {
         self.now_ms.set(now);
         for (_, socket) in &*self.sockets.borrow() {
             let Some(socket) = socket.upgrade() else { continue };
+            if socket.park_at.get() <= now {
+                socket.park();
+            }
             if socket.write_deadline.get() <= now {
                 socket.expire(libc::SHUT_RDWR);
             } else if socket.read_deadline.get() <= now {
@@ -99,6 +102,9 @@ struct Socket {
     write_deadline: Cell<u64>,
     /// Waiting for a request that may never come; a drain may end it early.
     idle: Cell<bool>,
+    /// When an idle read gives its buffer back, and what ends that read without losing anything.
+    park_at: Cell<u64>,
+    parker: RefCell<Option<Canceller>>,
     expired: Cell<bool>,
     slot: Cell<usize>,
     sweeper: Rc<Sweeper>,
@@ -116,6 +122,13 @@ impl Socket {
         self.read_deadline.set(NEVER);
         self.write_deadline.set(NEVER);
         shutdown(self.fd, how);
+    }
+
+    fn park(&self) {
+        self.park_at.set(NEVER);
+        if let Some(parker) = self.parker.take() {
+            parker.cancel();
+        }
     }
 
     fn outcome(&self, result: io::Result<usize>) -> io::Result<usize> {
@@ -169,6 +182,8 @@ impl Stream {
             read_deadline: Cell::new(NEVER),
             write_deadline: Cell::new(NEVER),
             idle: Cell::new(false),
+            park_at: Cell::new(NEVER),
+            parker: RefCell::new(None),
             expired: Cell::new(false),
             slot: Cell::new(usize::MAX),
             sweeper: Rc::clone(sweeper),
@@ -214,6 +229,15 @@ impl Stream {
     }
 }
 
+/// How a wait for the next request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// So many bytes were appended; 0 is the peer's end.
+    Read(usize),
+    /// Nothing came for a while.
+    Parked,
+}
+
 impl ReadHalf {
     /// Appends what arrives to `buf`, which gets at least `spare_min` (≥ 1) free bytes first. `Ok(0)` is the peer's end;
     /// a passed deadline is `TimedOut`, after which only writing works.
@@ -232,17 +256,42 @@ impl ReadHalf {
         (socket.outcome(result), slice.into_inner())
     }
 
-    /// Like `read`, for the wait between requests: a drain may end it early.
+    /// Like `read`, for the wait between requests: a drain may end it early, and after `park` it ends by itself as
+    /// [`Idle::Parked`] with nothing read, so that a connection that stays idle can give its buffer back.
     pub async fn read_idle(
         &mut self,
-        buf: Vec<u8>,
+        mut buf: Vec<u8>,
         spare_min: usize,
         within: Millis,
-    ) -> (io::Result<usize>, Vec<u8>) {
-        self.0.idle.set(true);
-        let done = self.read(buf, spare_min, within).await;
-        self.0.idle.set(false);
-        done
+        park: Millis,
+    ) -> (io::Result<Idle>, Vec<u8>) {
+        buf.reserve(spare_min.max(1));
+        let (from, to) = (buf.len(), buf.capacity());
+        let socket = &self.0;
+        socket.idle.set(true);
+        socket.read_deadline.set(socket.sweeper.deadline(within));
+        socket.park_at.set(socket.sweeper.deadline(park));
+        let handle = socket.parker.borrow_mut().get_or_insert_default().handle();
+        let (result, slice) = socket.stream().cancelable_read(buf.slice_mut(from..to), handle).await;
+        socket.park_at.set(NEVER);
+        socket.read_deadline.set(NEVER);
+        socket.idle.set(false);
+        let result = match result {
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Ok(Idle::Parked),
+            other => socket.outcome(other).map(Idle::Read),
+        };
+        (result, slice.into_inner())
+    }
+
+    /// Waits, holding no buffer, until a read would find something: bytes, the end, or a passed deadline.
+    pub async fn readable_idle(&mut self, within: Millis) -> io::Result<()> {
+        let socket = &self.0;
+        socket.idle.set(true);
+        socket.read_deadline.set(socket.sweeper.deadline(within));
+        let result = socket.stream().readable(true).await;
+        socket.read_deadline.set(NEVER);
+        socket.idle.set(false);
+        if socket.expired.get() { Err(io::ErrorKind::TimedOut.into()) } else { result }
     }
 
     /// Whether something can be read within `ms`. Consumes nothing, so giving up loses nothing.
@@ -414,6 +463,26 @@ mod tests {
             let mut got = [0; 4];
             peer.read_exact(&mut got).unwrap();
             assert_eq!(&got, b"late");
+        });
+    }
+
+    #[test]
+    fn an_idle_read_parks_without_losing_what_comes_later() {
+        use std::io::Write as _;
+        with_pair(|mut stream, mut peer, sweeper| async move {
+            for round in 0..2 {
+                let tick = async {
+                    sleep_ms(2 * TICK_MS + 50).await;
+                    sweeper.sweep();
+                };
+                let read = stream.r.read_idle(Vec::new(), 16, Millis::FOREVER, Millis(1));
+                let ((result, buf), ()) = crate::task::join(read, tick).await;
+                assert_eq!((result.unwrap(), buf.len()), (Idle::Parked, 0), "round {round}");
+            }
+            peer.write_all(b"next").unwrap();
+            stream.r.readable_idle(Millis::FOREVER).await.unwrap();
+            let (result, buf) = stream.r.read_idle(Vec::new(), 16, Millis::FOREVER, Millis(1)).await;
+            assert_eq!((result.unwrap(), buf.as_slice()), (Idle::Read(4), &b"next"[..]));
         });
     }
 

@@ -11,46 +11,71 @@ use crate::http1::head::{Fault, may_start_request};
 use crate::http1::render::Persistence;
 use crate::http1::reply;
 use crate::http1::scan::{HeadScanner, Scan};
-use crate::io::Millis;
-use crate::limits::{DRAIN_IDLE_MS, LINGER_MS};
+use crate::io::{Idle, Millis};
+use crate::limits::{DRAIN_IDLE_MS, LINGER_MS, PARK_MS};
 use crate::metrics::Reject;
 
-/// Serves the connection until it ends.
+/// Serves the connection until it ends. While it is idle it costs a small task and no buffer.
 pub async fn serve(cx: &Rc<Context>, mut client: Client) {
+    // Boxed for as long as requests come: the busy part is large, and most connections are idle most of the time.
+    while Box::pin(serve_busy(cx, &mut client)).await == Rest::Idle {
+        let within =
+            if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { cx.config.timeouts.client_idle.into() };
+        if client.stream.r.readable_idle(within).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Why a connection's busy time ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// No request came for a while; the connection lives on.
+    Idle,
+    Ended,
+}
+
+/// Serves requests for as long as they keep coming.
+async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
     loop {
-        let head_len = match read_head(cx, &mut client).await {
+        let head_len = match read_head(cx, client).await {
             Ok(len) => len,
-            Err(NoHead::Ended) => return,
+            Err(NoHead::Ended) => return Rest::Ended,
+            Err(NoHead::Idle) => return Rest::Idle,
             Err(NoHead::Refused(fault)) => {
                 cx.shard.unrouted.inc(fault.status);
-                return turn_away(cx, &mut client, &Refusal::hang_up(fault)).await;
+                turn_away(cx, client, &Refusal::hang_up(fault)).await;
+                return Rest::Ended;
             }
         };
         client.served += 1;
-        let request = match exchange::prepare(cx, &mut client, head_len) {
+        let request = match exchange::prepare(cx, client, head_len) {
             Ok(request) => request,
             Err(refusal) => {
                 cx.shard.unrouted.inc(refusal.fault.status);
-                if refuse(cx, &mut client, &refusal).await {
+                if refuse(cx, client, &refusal).await {
                     continue;
                 }
-                return;
+                return Rest::Ended;
             }
         };
         let route = request.route;
-        match exchange::run(cx, &mut client, request).await {
+        match exchange::run(cx, client, request).await {
             Outcome::Answered { status, next } => {
                 cx.shard.routes[route].requests.inc(status);
                 match next {
                     Next::Request => {}
-                    Next::Close => return,
-                    Next::Linger => return linger(cx, &mut client).await,
+                    Next::Close => return Rest::Ended,
+                    Next::Linger => {
+                        linger(cx, client).await;
+                        return Rest::Ended;
+                    }
                 }
             }
             Outcome::Refused(refusal) => {
                 cx.shard.routes[route].requests.inc(refusal.fault.status);
-                if !refuse(cx, &mut client, &refusal).await {
-                    return;
+                if !refuse(cx, client, &refusal).await {
+                    return Rest::Ended;
                 }
             }
             Outcome::Broken { reset } => {
@@ -58,7 +83,7 @@ pub async fn serve(cx: &Rc<Context>, mut client: Client) {
                 if reset {
                     client.stream.reset_on_close();
                 }
-                return;
+                return Rest::Ended;
             }
         }
     }
@@ -75,6 +100,7 @@ pub enum Next {
 
 enum NoHead {
     Ended,
+    Idle,
     Refused(Fault),
 }
 
@@ -109,24 +135,36 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             }
         }
         let inbox = std::mem::take(&mut client.inbox);
-        let is_idle = inbox.is_empty();
-        let inbox = if inbox.capacity() == 0 { cx.buffers.small() } else { inbox };
-        let (result, inbox) = if is_idle {
+        let result = if inbox.is_empty() {
+            let inbox = if inbox.capacity() == 0 { cx.buffers.small() } else { inbox };
             let within =
                 if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { cx.config.timeouts.client_idle.into() };
-            client.stream.r.read_idle(inbox, 1024, within).await
+            let (result, inbox) = client.stream.r.read_idle(inbox, 1024, within, Millis(PARK_MS)).await;
+            match result {
+                Ok(Idle::Parked) => {
+                    cx.buffers.give(inbox);
+                    return Err(NoHead::Idle);
+                }
+                Ok(Idle::Read(n)) => {
+                    client.inbox = inbox;
+                    Ok(n)
+                }
+                // Nothing of a request came: there is nobody to answer.
+                Err(_) => return Err(NoHead::Ended),
+            }
         } else {
             // The whole head has one deadline: bytes that drip in do not extend it.
             let now = cx.now_ms();
             let end =
                 *deadline_ms.get_or_insert_with(|| now + Millis::from(cx.config.timeouts.request_head).0);
-            client.stream.r.read(inbox, 1024, Millis(end.saturating_sub(now))).await
+            let (result, inbox) = client.stream.r.read(inbox, 1024, Millis(end.saturating_sub(now))).await;
+            client.inbox = inbox;
+            result
         };
-        client.inbox = inbox;
         match result {
             Ok(0) => return Err(NoHead::Ended),
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut && !is_idle => {
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 return Err(NoHead::Refused(Fault::new(
                     408,
                     Reject::HeadTimeout,
