@@ -22,6 +22,14 @@ pub struct Cli {
 pub enum Command {
     /// Send load and measure it, from the moment each request was meant to leave
     Run(Box<RunArgs>),
+    /// Put runs side by side, whole histograms
+    Compare(crate::compare::CompareArgs),
+    /// Find the highest rate that keeps a promise
+    FindMax(Box<crate::find_max::FindMaxArgs>),
+    /// Run phases of load with faults and promises from a file
+    Scenario(crate::scenario::ScenarioArgs),
+    /// Prove what a mirroring gateway delivered: every copy exact, missing, duplicated, altered or truncated
+    Verify(Box<crate::verify::VerifyArgs>),
     /// Be the origin and the mirrors: many ports, healthy or broken on demand
     Serve(ServeArgs),
 }

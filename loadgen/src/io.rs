@@ -371,8 +371,8 @@ impl Alarm {
         monoio::spawn(async move {
             // Ends only with the thread: an error here means the ring itself is gone.
             while stream.readable(false).await.is_ok() {
-                // Setting the timer also empties it; without that `readable` would return at once for ever.
-                os::Timer::set(listening.inner.timer, Duration::from_secs(3600));
+                // Otherwise `readable` would return at once for ever.
+                os::Timer::clear(listening.inner.timer);
                 listening.inner.armed.set(None);
                 listening.ring();
             }

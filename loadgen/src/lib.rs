@@ -2,14 +2,19 @@
 //! mirroring gateway delivered.
 
 pub mod cli;
+pub mod client;
+pub mod compare;
+pub mod find_max;
 pub mod http1;
 pub mod io;
 pub mod load;
 pub mod os;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod serve;
 pub mod units;
+pub mod verify;
 
 use clap::Parser;
 
@@ -39,6 +44,10 @@ pub fn main() -> i32 {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Run(args) => load::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::FindMax(args) => find_max::run(&args),
+        Command::Scenario(args) => scenario::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Serve(args) => serve::run(serve::Options {
             ports: args.ports,
             control: args.control,

@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn histograms_survive_the_document() {
-        let mut times = crate::run::recorder::times();
+        let mut times = run::recorder::times();
         (1..10_000u64).for_each(|n| times.saturating_record(n * n));
         let back = decode(&encode(&times));
         assert!(back.as_ref() == Some(&times));

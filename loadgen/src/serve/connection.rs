@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::answer::{self, Answer};
-use super::behavior::{Behavior, Content};
+use super::behavior::{AnswerFraming, Behavior, Content};
 use super::fault::Fault;
 use super::port::{Arrival, Counters, Plan, Port, bump, unbump};
 use crate::http1::body::Body;
@@ -214,6 +214,7 @@ impl Connection {
             self.write(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n")).await?;
         }
         let close = !request.keep_alive
+            || behavior.framing == AnswerFraming::Close
             || behavior.requests_per_connection_max.is_some_and(|max| self.answers + 1 >= max);
         let constant = plan.constant.as_ref().filter(|_| special.is_none() && !close && !request.is_head);
         if behavior.early {
