@@ -1,1 +1,395 @@
-//! House rules of the source tree.
+//! House rules of the source tree, each with the sentence why; clippy.toml holds those that clippy can check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A source file: as written, and with comments, the text of literals and test modules blanked out.
+struct Source {
+    /// From the workspace's root, with slashes.
+    path: String,
+    text: String,
+    /// As long as `text` and with the same lines.
+    code: String,
+}
+
+impl Source {
+    fn lines(&self) -> impl Iterator<Item = (usize, &str, &str)> {
+        (1..).zip(self.text.lines()).zip(self.code.lines()).map(|((n, text), code)| (n, text, code))
+    }
+
+    fn is_below(&self, place: &str) -> bool {
+        self.path == format!("{place}.rs")
+            || self.path == place
+            || self.path.starts_with(&format!("{place}/"))
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// Every Rust file of the workspace, or of one folder of it.
+fn sources(below: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(below)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the workspace") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                open.push(path);
+            } else if name.ends_with(".rs") {
+                let text = fs::read_to_string(&path).expect("source is UTF-8");
+                let code = without_tests(&without_prose(&text));
+                let path = path.strip_prefix(root()).expect("below the root").display().to_string();
+                found.push(Source { path, text, code });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no source below {below:?}: the rules would hold for nothing");
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// Blanks comments and the text of string and character literals; lines stay where they are.
+fn without_prose(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut code = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let starts_a_word = at == 0 || !(bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
+        let len = if rest.starts_with(b"//") {
+            rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len())
+        } else if rest.starts_with(b"/*") {
+            rest.windows(2).position(|w| w == b"*/").map_or(rest.len(), |end| end + 2)
+        } else if let Some(hashes) = raw_string(rest).filter(|_| starts_a_word) {
+            let end = [b"\"".as_slice(), &b"#".repeat(hashes)].concat();
+            let open = hashes + 2;
+            let body = rest.get(open..).unwrap_or_default();
+            body.windows(end.len()).position(|w| w == end).map_or(rest.len(), |n| open + n + end.len())
+        } else if rest[0] == b'"' {
+            quoted(rest)
+        } else if rest.starts_with(b"'\\") || (rest.len() > 2 && rest[0] == b'\'' && rest[2] == b'\'') {
+            quoted(rest)
+        } else {
+            code.push(char::from(rest[0]));
+            at += 1;
+            continue;
+        };
+        code.extend(rest[..len].iter().map(|b| if *b == b'\n' { '\n' } else { ' ' }));
+        at += len;
+    }
+    code
+}
+
+/// The number of hashes if a raw string starts here.
+fn raw_string(rest: &[u8]) -> Option<usize> {
+    let hashes = rest.strip_prefix(b"r")?.iter().take_while(|b| **b == b'#').count();
+    (rest.get(hashes + 1) == Some(&b'"')).then_some(hashes)
+}
+
+/// The length of the literal that starts and ends with its first byte.
+fn quoted(rest: &[u8]) -> usize {
+    let mut at = 1;
+    while at < rest.len() && rest[at] != rest[0] {
+        at += if rest[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(rest.len())
+}
+
+/// Blanks what `#[cfg(test)]` stands before: up to the brace that closes it, or the semicolon.
+fn without_tests(code: &str) -> String {
+    let mut out = code.to_owned();
+    while let Some(start) = out.find("#[cfg(test)]") {
+        let mut depth = 0;
+        let end = out[start..].char_indices().find_map(|(at, c)| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            ((c == '}' || c == ';') && depth == 0).then_some(start + at + 1)
+        });
+        let end = end.unwrap_or(out.len());
+        let blank: String = out[start..end].chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
+        out.replace_range(start..end, &blank);
+    }
+    out
+}
+
+/// Whether `word` stands in `code` as a whole; a word that ends with `::` or another sign ends there.
+fn names(code: &str, word: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back().is_some_and(is_word);
+        let after = word.ends_with(is_word) && code[at + word.len()..].chars().next().is_some_and(is_word);
+        !before && !after
+    })
+}
+
+/// Fails with every breach and the reason of the rule.
+#[track_caller]
+fn check(why: &str, breaches: Vec<String>) {
+    assert!(breaches.is_empty(), "{why}\n  {}", breaches.join("\n  "));
+}
+
+fn breach(source: &Source, line: usize, text: &str) -> String {
+    format!("{}:{line}: {}", source.path, text.trim())
+}
+
+/// Files or folders, the words they must not name, and why.
+type Rule = (&'static [&'static str], &'static [&'static str], &'static str);
+
+const PURE: &[&str] = &[
+    "gateway/src/http1",
+    "gateway/src/route",
+    "gateway/src/mirror/sample",
+    "gateway/src/mirror/ring",
+    "gateway/src/mirror/lane",
+    "gateway/src/mirror/tee",
+    "gateway/src/mirror/ledger",
+    "gateway/src/upstream/balance",
+];
+
+const WHO_MAY_NAME_WHOM: &[Rule] = &[
+    (
+        PURE,
+        &["monoio", "tokio", "TcpStream", "TcpListener", "UnixStream", "socket2", "RawFd", "crate::io"],
+        "what decides owns no socket: it is tested with bytes, and serves HTTP/2 and TLS unchanged",
+    ),
+    (
+        PURE,
+        &["Instant", "SystemTime"],
+        "what decides reads no clock: the time is an argument, so a test can choose it",
+    ),
+    (
+        &["gateway/src/upstream"],
+        &["crate::downstream", "crate::exchange", "crate::mirror", "crate::worker"],
+        "a pool serves primaries and could serve mirrors: it must not know what for",
+    ),
+    (
+        &["gateway/src/mirror/shipper"],
+        &["crate::downstream", "crate::exchange", "crate::route", "crate::upstream"],
+        "a shipper that knows a client or a primary could make one wait",
+    ),
+    (
+        &["gateway/src/mirror/tee"],
+        &["async", "await"],
+        "no await on the way to the primary depends on a mirror",
+    ),
+    (
+        &["gateway/src/admin"],
+        &[
+            "crate::buffer",
+            "crate::context",
+            "crate::downstream",
+            "crate::exchange",
+            "crate::http1",
+            "crate::io",
+            "crate::mirror",
+            "crate::route",
+            "crate::runtime",
+            "crate::upstream",
+            "crate::worker",
+        ],
+        "the control plane reads counters and configuration; anything else would cross into a worker",
+    ),
+];
+
+#[test]
+fn rooms_name_only_the_rooms_they_may_know() {
+    let sources = sources("gateway/src");
+    for (places, words, why) in WHO_MAY_NAME_WHOM {
+        for place in *places {
+            assert!(
+                sources.iter().any(|s| s.is_below(place)),
+                "{place} is gone: the rule needs its new name"
+            );
+        }
+        let mut breaches = Vec::new();
+        for source in sources.iter().filter(|s| places.iter().any(|place| s.is_below(place))) {
+            for (n, text, code) in source.lines() {
+                if words.iter().any(|word| names(code, word)) {
+                    breaches.push(breach(source, n, text));
+                }
+            }
+        }
+        check(why, breaches);
+    }
+}
+
+/// Every line of product code outside `allowed` that names one of `words`.
+fn named_elsewhere(words: &[&str], allowed: &[&str]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for source in sources("gateway/src").iter().filter(|s| !allowed.contains(&s.path.as_str())) {
+        let named = source.lines().filter(|(_, _, code)| words.iter().any(|word| names(code, word)));
+        breaches.extend(named.map(|(n, text, _)| breach(source, n, text)));
+    }
+    breaches
+}
+
+#[test]
+fn only_the_configuration_knows_toml() {
+    check("one room reads what operators write, so that manifests can join it", {
+        named_elsewhere(&["toml", "serde_ignored"], &[])
+    });
+    let manifest = fs::read_to_string(root().join("gateway/Cargo.toml")).expect("the gateway's manifest");
+    let written: Vec<&str> = manifest.lines().filter(|line| line.starts_with("toml")).collect();
+    assert!(written.is_empty(), "the gateway does not depend on toml, {written:?}");
+}
+
+#[test]
+fn few_files_name_the_runtime() {
+    let allowed = [
+        "gateway/src/io.rs",
+        "gateway/src/runtime.rs",
+        "gateway/src/worker.rs",
+        "gateway/src/downstream/listener.rs",
+    ];
+    check("monoio is frozen and has defects: what works around them stands in one place", {
+        named_elsewhere(&["monoio", "io_uring"], &allowed)
+    });
+}
+
+#[test]
+fn only_main_ends_the_process() {
+    check("an exit elsewhere skips the drain and the log's last lines", {
+        named_elsewhere(&["process::exit", "process::abort"], &["gateway/src/main.rs"])
+    });
+}
+
+#[test]
+fn nothing_panics_without_naming_the_invariant() {
+    let calls = [".unwrap()", ".expect(", "panic!", "unreachable!", "todo!", "unimplemented!", "dbg!"];
+    let mut breaches = Vec::new();
+    for source in sources("gateway/src") {
+        let lines: Vec<_> = source.lines().collect();
+        for (index, (n, text, code)) in lines.iter().enumerate() {
+            let excused = || {
+                lines[index.saturating_sub(2)..=index].iter().any(|(_, text, _)| {
+                    text.split_once("//").is_some_and(|(_, comment)| comment.contains("invariant:"))
+                })
+            };
+            if calls.iter().any(|call| code.contains(call)) && !excused() {
+                breaches.push(breach(&source, *n, text));
+            }
+        }
+    }
+    check(
+        "bytes from a peer must never end an exchange by panic: say `// invariant:` why it cannot happen, or return \
+         an error",
+        breaches,
+    );
+}
+
+#[test]
+fn unsafe_stands_in_leaf_files_with_its_reason() {
+    let leaves = ["gateway/src/io.rs", "gateway/src/server/os.rs", "loadgen/src/os.rs", "bench/src/os.rs"];
+    let mut breaches = Vec::new();
+    for source in sources("") {
+        let lines: Vec<_> = source.lines().collect();
+        for (index, (n, text, code)) in lines.iter().enumerate() {
+            if !names(code, "unsafe") {
+                continue;
+            }
+            let reason =
+                lines[index.saturating_sub(6)..=index].iter().any(|(_, text, _)| text.contains("// SAFETY:"));
+            if !reason || !leaves.contains(&source.path.as_str()) {
+                breaches.push(breach(&source, *n, text));
+            }
+        }
+    }
+    check(
+        "unsafe code has a safe face in a file that does nothing else, and says `// SAFETY:` why it is sound",
+        breaches,
+    );
+}
+
+#[test]
+fn every_file_opens_with_what_it_is_for() {
+    let silent = |s: &Source| {
+        let first = s.text.lines().next().and_then(|line| line.strip_prefix("//! "));
+        first.is_none_or(|sentence| sentence.len() < 10)
+    };
+    let silent: Vec<String> = sources("").into_iter().filter(silent).map(|s| s.path).collect();
+    check("a reader decides by the first line whether to go on: `//!` and a sentence", silent);
+}
+
+#[test]
+fn no_file_is_longer_than_one_sitting() {
+    const LINES_MAX: usize = 700;
+    /// One table of what the checker says about what, a row each; read by search, not from top to bottom.
+    const TABLES: [&str; 1] = ["config/src/tests.rs"];
+    let long: Vec<String> = sources("")
+        .iter()
+        .map(|s| (&s.path, s.text.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .filter(|(path, _)| !TABLES.contains(&path.as_str()))
+        .map(|(path, lines)| format!("{path}: {lines} lines, at most {LINES_MAX}"))
+        .collect();
+    check("a longer file is two rooms", long);
+}
+
+#[test]
+fn what_corrupts_or_loses_bytes_is_not_used() {
+    let mut breaches = Vec::new();
+    for source in sources("") {
+        for (n, text, code) in source.lines() {
+            if ["write_vectored_all", "read_vectored_exact", "VecBuf", "monoio::select"]
+                .iter()
+                .any(|word| names(code, word))
+            {
+                breaches.push(breach(&source, n, text));
+            }
+        }
+    }
+    check(
+        "monoio 0.2.4: the vectored helpers send old bytes again after a partial write and read past their list, VecBuf \
+         clones pointers, and a branch that `select!` drops takes the bytes of its read with it",
+        breaches,
+    );
+}
+
+#[test]
+fn files_that_the_documents_name_exist() {
+    let mut breaches = Vec::new();
+    for document in ["README.md", "gateway/ARCHITECTURE.md", "bench/README.md"] {
+        // Documents that are not written yet promise nothing.
+        let Ok(text) = fs::read_to_string(root().join(document)) else { continue };
+        let folder = root().join(document).parent().expect("a folder").to_owned();
+        for (n, line) in (1..).zip(text.lines()) {
+            for path in paths(line) {
+                if !root().join(path).exists() && !folder.join(path).exists() {
+                    breaches.push(format!("{document}:{n}: {path}"));
+                }
+            }
+        }
+    }
+    check("a document that names what is not there is worse than none", breaches);
+}
+
+/// What a line of Markdown names as a file of the repository: targets of links, and code with a slash and an ending.
+fn paths(line: &str) -> Vec<&str> {
+    let links = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
+    let links = links.filter(|target| !target.is_empty() && !target.contains("://"));
+    let endings = [".rs", ".md", ".toml", ".sh", ".json", ".py", ".svg", ".png"];
+    let words = line.split('`').skip(1).step_by(2).flat_map(str::split_whitespace);
+    let words = words.filter(move |word| word.contains('/') && endings.iter().any(|e| word.ends_with(e)));
+    let words = words.filter(|word| !word.contains(['*', '{', '<', '$', '~']) && !word.starts_with('/'));
+    links.chain(words.filter(|word| !word.starts_with("target/"))).collect()
+}
+
+#[test]
+fn the_rules_see_code_and_only_code() {
+    let source = "//! monoio\nlet a = \"monoio \\\" // x\"; // monoio\nlet b = r#\"a \" monoio\"#; '\"'; let c: &'a str = x.unwrap();\n\
+                  /* monoio\n*/ monoio::spawn();\n#[cfg(test)]\nmod t {\n  fn f() { y.unwrap() }\n}\nfn g() {}\n";
+    let code = without_tests(&without_prose(source));
+    let lines: Vec<&str> = code.lines().collect();
+    assert_eq!(code.lines().count(), source.lines().count());
+    let naming: Vec<usize> = (0..lines.len()).filter(|n| names(lines[*n], "monoio")).collect();
+    assert_eq!(naming, [4], "{code}");
+    assert_eq!(code.matches(".unwrap()").count(), 1, "{code}");
+    assert!(code.contains("fn g() {}") && !code.contains("fn f()"), "{code}");
+    assert!(names("a monoio::b", "monoio") && !names("amonoio monoios", "monoio"));
+    assert_eq!(
+        paths("[a](b/c.md#d) `x/y.rs` [u](https://h/p.md) `target/a.rs` `cargo run`"),
+        ["b/c.md", "x/y.rs"]
+    );
+}
