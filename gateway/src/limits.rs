@@ -61,7 +61,7 @@ pub const MIRROR_BACKOFF_MS_MAX: u64 = 1_000;
 pub const PIPELINE_PENALTY_MS: u64 = 30_000;
 
 /// Bytes of one write that carries several copies.
-pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// A primary endpoint that refused a connection is tried last for this long.
 pub const ENDPOINT_FAILED_MS: u64 = 1_000;

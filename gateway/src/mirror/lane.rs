@@ -28,6 +28,18 @@ pub struct RequestCopy {
     pub ticket: Ticket,
 }
 
+impl RequestCopy {
+    /// Bytes on the wire.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.pieces.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Never: it has a head at least.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Ring, shippers' beds and endpoints of one mirror on one worker.
 #[derive(Debug)]
 pub struct Lane {

@@ -15,7 +15,7 @@ use crate::error::Failure;
 use crate::http1::body::Incoming;
 use crate::http1::head::with_response;
 use crate::http1::scan::{HeadScanner, Scan};
-use crate::io::{Millis, Stream, Sweeper};
+use crate::io::{Gather, Millis, Stream, Sweeper};
 use crate::limits::{BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX};
 use crate::metrics::Fail;
 
@@ -125,25 +125,22 @@ impl Shipper {
     async fn batch(&self, connection: &mut Connection, again: &mut VecDeque<RequestCopy>) -> After {
         let endpoint = &self.lane.endpoints[connection.endpoint];
         let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
-        let mut out = self.buffers.block();
+        let mut out = Gather::new(self.buffers.block());
         let mut flying = VecDeque::with_capacity(depth);
         while flying.len() < depth
             && let Some(mut copy) = self.next_copy(again, &out, flying.is_empty())
         {
             copy.1.then(|| copy.0.ticket.send());
-            out.extend_from_slice(&copy.0.head);
-            let large = !copy.0.pieces.is_empty();
+            out.copy(&copy.0.head);
+            copy.0.pieces.iter().for_each(|piece| out.share(piece.clone()));
             flying.push_back(copy.0);
-            if large {
-                break;
-            }
         }
         if !self.lane.is_empty() {
             self.lane.call();
         }
         let copies = flying.len();
         if copies == 0 {
-            self.buffers.give(out);
+            self.buffers.give(out.into_own());
             return After::Keep;
         }
         if copies > 1 {
@@ -151,7 +148,7 @@ impl Shipper {
         }
         let started = Instant::now();
         let give_up_ms = self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0);
-        let mut ended = self.write(&mut connection.stream, out, &flying).await;
+        let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
             ended = Some(self.read_answers(connection, &mut flying, give_up_ms).await);
         }
@@ -191,34 +188,20 @@ impl Shipper {
     fn next_copy(
         &self,
         again: &mut VecDeque<RequestCopy>,
-        out: &[u8],
+        out: &Gather,
         is_first: bool,
     ) -> Option<(RequestCopy, bool)> {
-        let fits = |copy: &RequestCopy| {
-            is_first || (copy.pieces.is_empty() && out.len() + copy.head.len() <= BATCH_BYTES_MAX)
-        };
+        let fits = |copy: &RequestCopy| is_first || out.len() + copy.len() <= BATCH_BYTES_MAX;
         if let Some(front) = again.front() {
             return fits(front).then(|| again.pop_front()).flatten().map(|copy| (copy, false));
         }
         self.lane.take_if(fits).map(|copy| (copy, true))
     }
 
-    async fn write(
-        &self,
-        stream: &mut Stream,
-        out: Vec<u8>,
-        flying: &VecDeque<RequestCopy>,
-    ) -> Option<Ended> {
-        let within = Millis::from(self.settings.timeout);
-        let (result, out) = stream.w.write_all(out, within).await;
-        self.buffers.give(out);
-        let mut result = result;
-        // Only the last copy of a batch has pieces.
-        for piece in flying.back().into_iter().flat_map(|copy| &copy.pieces) {
-            if result.is_ok() {
-                result = stream.w.write_all(piece.clone(), within).await.0;
-            }
-        }
+    async fn write(&self, stream: &mut Stream, mut out: Gather) -> Option<Ended> {
+        out.seal();
+        let (result, out) = stream.w.write_gather(out, self.settings.timeout.into()).await;
+        self.buffers.give(out.into_own());
         result.err().map(|failed| Ended::Failed(Failure::of(&failed.error)))
     }
 
