@@ -12,6 +12,8 @@ pub mod client;
 pub mod message;
 #[path = "support/metrics.rs"]
 pub mod metrics;
+#[path = "support/load.rs"]
+pub mod load;
 
 pub use client::Client;
 pub use gateway::{Gateway, Setup};
