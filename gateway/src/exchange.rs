@@ -18,7 +18,7 @@ use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, ResponseHead, w
 use crate::http1::render::{self, Forwarding, Persistence, ResponseFraming};
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Millis, ReadHalf, Stream, WriteHalf};
-use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX};
+use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
 use crate::metrics::{Reject, Skip, UpstreamFailure};
 use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
@@ -33,8 +33,12 @@ pub struct Request {
     incoming: Incoming,
     outgoing: Outgoing,
     tee: Tee,
+    /// Bytes of content the limit still allows.
+    content_left: u64,
     facts: Facts,
 }
+
+const TOO_LARGE: Fault = Fault::new(413, Reject::BodyTooLarge, "request content too large");
 
 /// What has to be remembered of a request's head.
 #[derive(Debug, Clone, Copy)]
@@ -82,14 +86,26 @@ pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Req
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
     let Client { inbox, address, .. } = client;
     let (head_bytes, behind) = inbox.split_at_mut(head_len);
-    let mut request =
+    let routed =
         with_request(head_bytes, head_limits, |head| route(cx, head, address.as_bytes(), behind.len()))
-            .map_err(Refusal::hang_up)??;
+            .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
+    let mut request = match routed {
+        Ok(request) => request,
+        Err(refusal) => {
+            // The connection may go on behind a head that was understood.
+            client.consume(head_len);
+            return Err(refusal);
+        }
+    };
 
-    let tee = &mut request.tee;
-    let copied =
-        body::copy(behind, &mut request.incoming, request.outgoing, &mut request.head, |c| tee.copy(c));
+    let (tee, mut content_bytes) = (&mut request.tee, 0);
+    let copied = body::copy(behind, &mut request.incoming, request.outgoing, &mut request.head, |content| {
+        content_bytes += content.len() as u64;
+        tee.copy(content);
+    });
     let used = copied.map_err(|_| Refusal::hang_up(Fault::bad("malformed chunked content")))?;
+    request.content_left =
+        request.content_left.checked_sub(content_bytes).ok_or_else(|| Refusal::hang_up(TOO_LARGE))?;
     client.consume(head_len + used);
     Ok(request)
 }
@@ -121,7 +137,7 @@ fn route(
     if let (Framing::Length(n), Some(max)) = (head.framing, cx.config.limits.request_body_bytes_max)
         && n > max
     {
-        return Err(refuse(Fault::new(413, Reject::BodyTooLarge, "request content too large")));
+        return Err(refuse(TOO_LARGE));
     }
     let primary = cx.config.routes[route].primary;
     let request_id = cx.request_id();
@@ -151,7 +167,16 @@ fn route(
     };
     render::end_request(&mut out, head.framing, expects_content, facts.expects_continue);
     let outgoing = if head.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
-    Ok(Request { route, head: out, incoming: Incoming::new(head.framing), outgoing, tee, facts })
+    let content_left = cx.config.limits.request_body_bytes_max.unwrap_or(u64::MAX);
+    Ok(Request {
+        route,
+        head: out,
+        incoming: Incoming::new(head.framing),
+        outgoing,
+        tee,
+        content_left,
+        facts,
+    })
 }
 
 /// Forwards the request and relays the answer.
@@ -228,9 +253,11 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                     lease.put_back();
                 }
                 let next = match (complete, answer.keep_client) {
-                    (false, _) => Next::Linger,
                     (true, true) => Next::Request,
-                    (true, false) => Next::Close,
+                    // The client said so too, and sends nothing more.
+                    (true, false) if !facts.keep_alive => Next::Close,
+                    // We decided: the client may have sent more already (RFC 9112 §9.6).
+                    (true | false, _) => Next::Linger,
                 };
                 Outcome::Answered { status: answer.status, next }
             }
@@ -238,11 +265,11 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 counters.failures.inc(failure.on_primary());
                 refused(&facts, failure.fault(), complete)
             }
-            Err(RelayFailed::Cut { failure, close_delimited }) => {
+            Err(RelayFailed::Cut(failure)) => {
                 counters.failures.inc(failure.on_primary());
-                Outcome::Broken { reset: close_delimited }
+                Outcome::Broken { reset: upload.close_delimited.get() }
             }
-            Err(RelayFailed::ClientGone) => Outcome::Broken { reset: false },
+            Err(RelayFailed::ClientGone) => Outcome::Broken { reset: upload.close_delimited.get() },
         };
     }
 }
@@ -264,6 +291,8 @@ struct Upload {
     complete: Cell<bool>,
     /// The client has been sent the first byte of an answer.
     answering: Cell<bool>,
+    /// That answer ends with its connection: a plain close would make a cut look like the end.
+    close_delimited: Cell<bool>,
 }
 
 /// Streams the rest of the request while the answer may already come.
@@ -292,7 +321,7 @@ async fn duplex(
         }
         Until::Stopped(_) => {
             request.tee.skip(Skip::Aborted);
-            Err(Outcome::Broken { reset: false })
+            Err(Outcome::Broken { reset: upload.close_delimited.get() })
         }
     }
 }
@@ -315,8 +344,7 @@ async fn forward(
     upload: &Upload,
 ) -> Result<(), ForwardFailed> {
     let timeouts = &cx.config.timeouts;
-    let Request { incoming, outgoing, tee, .. } = request;
-    let mut left = cx.config.limits.request_body_bytes_max.unwrap_or(u64::MAX);
+    let Request { incoming, outgoing, tee, content_left, .. } = request;
     let mut block = cx.buffers.block();
     while !incoming.is_done() {
         block.clear();
@@ -338,11 +366,8 @@ async fn forward(
         let placed = body::transform(&mut block, incoming, *outgoing, inbox)
             .map_err(|_| ForwardFailed::Client(Some(Fault::bad("malformed chunked content"))))?;
         let content = placed.content_from..placed.content_to;
-        left = left.checked_sub(content.len() as u64).ok_or(ForwardFailed::Client(Some(Fault::new(
-            413,
-            Reject::BodyTooLarge,
-            "request content too large",
-        ))))?;
+        *content_left =
+            content_left.checked_sub(content.len() as u64).ok_or(ForwardFailed::Client(Some(TOO_LARGE)))?;
         let end = block.len();
         let sent = if tee.is_active() && content.len() >= crate::limits::SHARE_MIN_BYTES {
             let pinned = block.capacity();
@@ -385,10 +410,7 @@ enum RelayFailed {
     /// An answer came that cannot be passed on; the client has seen none of it.
     BadAnswer(Failure),
     /// It broke after the client had its head.
-    Cut {
-        failure: Failure,
-        close_delimited: bool,
-    },
+    Cut(Failure),
     ClientGone,
 }
 
@@ -431,6 +453,7 @@ async fn relay(
     let mut out = cx.buffers.medium();
     let mut scanner = HeadScanner::default();
     let mut interims = 0;
+    let mut due_ms = None;
     let bad = |detail| RelayFailed::BadAnswer(Failure::Protocol(detail));
     let mut answer = loop {
         match scanner.scan(&buf) {
@@ -439,10 +462,16 @@ async fn relay(
                 return Err(bad("primary's response head is too large"));
             }
             Scan::Partial => {
-                // While the upload runs, the primary may take its time: its answer is due after the request's last byte.
-                let within =
-                    if upload.complete.get() { timeouts.response_head.into() } else { Millis::FOREVER };
-                let (result, filled) = from.read(buf, 4096, within).await;
+                // While the upload runs, the primary may take its time: its answer is due after the request's last byte,
+                // and then all of its head, however it drips.
+                let within = if upload.complete.get() {
+                    let now = cx.now_ms();
+                    let end = *due_ms.get_or_insert_with(|| now + Millis::from(timeouts.response_head).0);
+                    Millis(end.saturating_sub(now))
+                } else {
+                    Millis::FOREVER
+                };
+                let (result, filled) = from.read(buf, RESPONSE_BUFFER_BYTES, within).await;
                 buf = filled;
                 let failure = match result {
                     Ok(0) => Failure::Closed,
@@ -490,6 +519,7 @@ async fn relay(
     let mut excess = used < buf.len();
     cx.buffers.give(buf);
     upload.answering.set(true);
+    upload.close_delimited.set(answer.close_delimited);
     let (sent, out) = to.write_all(out, timeouts.write.into()).await;
     cx.buffers.give(out);
     sent.map_err(|_| RelayFailed::ClientGone)?;
@@ -557,8 +587,6 @@ async fn relay_content(
     answer: &mut Final,
 ) -> Result<bool, RelayFailed> {
     let timeouts = &cx.config.timeouts;
-    let close_delimited = answer.close_delimited;
-    let cut = |failure| RelayFailed::Cut { failure, close_delimited };
     let mut block = cx.buffers.block();
     let mut excess = Vec::new();
     while !answer.incoming.is_done() {
@@ -572,13 +600,13 @@ async fn relay_content(
                 body::end_at_close(&mut answer.incoming, answer.outgoing, &mut block);
                 0
             }
-            Ok(0) => return Err(cut(Failure::Closed)),
+            Ok(0) => return Err(RelayFailed::Cut(Failure::Closed)),
             Ok(_) => {
                 body::transform(&mut block, &mut answer.incoming, answer.outgoing, &mut excess)
-                    .map_err(|_| cut(Failure::Protocol("malformed chunk")))?
+                    .map_err(|_| RelayFailed::Cut(Failure::Protocol("malformed chunk")))?
                     .write_from
             }
-            Err(error) => return Err(cut(Failure::of(&error))),
+            Err(error) => return Err(RelayFailed::Cut(Failure::of(&error))),
         };
         let end = block.len();
         let (sent, back) = to.write_range(block, write_from, end, timeouts.write.into()).await;

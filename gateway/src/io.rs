@@ -38,17 +38,26 @@ impl From<Duration> for Millis {
 
 const NEVER: u64 = u64::MAX;
 
+/// Operations one socket may complete at once before others get a turn (epoll only).
+const EAGER_MAX: u8 = 16;
+
 /// The worker's coarse clock and the table of its sockets' deadlines.
 #[derive(Debug)]
 pub struct Sweeper {
     started: Instant,
     now_ms: Cell<u64>,
     sockets: RefCell<Slab<Weak<Socket>>>,
+    is_epoll: bool,
 }
 
 impl Sweeper {
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { started: Instant::now(), now_ms: Cell::new(0), sockets: RefCell::new(Slab::new()) })
+        Rc::new(Self {
+            started: Instant::now(),
+            now_ms: Cell::new(0),
+            sockets: RefCell::new(Slab::new()),
+            is_epoll: monoio::utils::is_legacy(),
+        })
     }
 
     /// Milliseconds since the worker started, at most one tick old.
@@ -70,7 +79,7 @@ impl Sweeper {
             if socket.park_at.get() <= now {
                 socket.park();
             }
-            if socket.write_deadline.get() <= now {
+            if socket.write_deadline.get() <= now || socket.final_deadline.get() <= now {
                 socket.expire(libc::SHUT_RDWR);
             } else if socket.read_deadline.get() <= now {
                 socket.expire(libc::SHUT_RD);
@@ -101,6 +110,10 @@ struct Socket {
     fd: RawFd,
     read_deadline: Cell<u64>,
     write_deadline: Cell<u64>,
+    /// Ends whatever is pending, whatever progress there was.
+    final_deadline: Cell<u64>,
+    /// Operations that completed at once, one after the other (epoll only).
+    eager: Cell<u8>,
     /// Waiting for a request that may never come; a drain may end it early.
     idle: Cell<bool>,
     /// When an idle read gives its buffer back, and what ends that read without losing anything.
@@ -120,9 +133,36 @@ impl std::fmt::Debug for Socket {
 impl Socket {
     fn expire(&self, how: libc::c_int) {
         self.expired.set(true);
+        self.clear_deadlines();
+        shutdown(self.fd, how);
+    }
+
+    fn clear_deadlines(&self) {
         self.read_deadline.set(NEVER);
         self.write_deadline.set(NEVER);
-        shutdown(self.fd, how);
+        self.final_deadline.set(NEVER);
+    }
+
+    /// Runs an operation and lets others have a turn now and then. On epoll an operation on a fast stream completes at
+    /// once, again and again, so that one bulk transfer would keep the worker to itself; io_uring completes none at once.
+    async fn fair<F: Future>(&self, operation: F) -> F::Output {
+        if !self.sweeper.is_epoll {
+            return operation.await;
+        }
+        let mut operation = std::pin::pin!(operation);
+        let mut polls = 0_u32;
+        let output = std::future::poll_fn(|cx| {
+            polls += 1;
+            operation.as_mut().poll(cx)
+        })
+        .await;
+        self.eager.set(if polls == 1 { self.eager.get() + 1 } else { 0 });
+        if self.eager.get() >= EAGER_MAX {
+            self.eager.set(0);
+            // A task that wakes itself goes to the front of monoio's queue; one woken by another goes to its end.
+            monoio::spawn(async {}).await;
+        }
+        output
     }
 
     fn park(&self) {
@@ -182,6 +222,8 @@ impl Stream {
             stream: UnsafeCell::new(stream),
             read_deadline: Cell::new(NEVER),
             write_deadline: Cell::new(NEVER),
+            final_deadline: Cell::new(NEVER),
+            eager: Cell::new(0),
             idle: Cell::new(false),
             park_at: Cell::new(NEVER),
             parker: RefCell::new(None),
@@ -214,6 +256,16 @@ impl Stream {
         n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 
+    /// Forgets all deadlines: nothing is under way.
+    pub fn clear_deadlines(&self) {
+        self.r.0.clear_deadlines();
+    }
+
+    /// Ends whatever is under way at `at_ms` of the worker's clock, whatever progress there is until then.
+    pub fn give_up_at(&self, at_ms: u64) {
+        self.r.0.final_deadline.set(at_ms.saturating_add(TICK_MS));
+    }
+
     /// Makes the close of this connection a reset, so that the peer cannot take a cut message for a complete one.
     pub fn reset_on_close(&self) {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -240,19 +292,20 @@ pub enum Idle {
 }
 
 impl ReadHalf {
-    /// Appends what arrives to `buf`, which gets at least `spare_min` (≥ 1) free bytes first. `Ok(0)` is the peer's end;
-    /// a passed deadline is `TimedOut`, after which only writing works.
+    /// Appends at most `room` (≥ 1) bytes to `buf`, which is given that much room first. `Ok(0)` is the peer's end; a
+    /// passed deadline is `TimedOut`, after which only writing works.
     pub async fn read(
         &mut self,
         mut buf: Vec<u8>,
-        spare_min: usize,
+        room: usize,
         within: Millis,
     ) -> (io::Result<usize>, Vec<u8>) {
-        buf.reserve(spare_min.max(1));
-        let (from, to) = (buf.len(), buf.capacity());
+        // Never more than asked for, however large the buffer is: what is behind it may be wanted for framing.
+        buf.reserve(room);
+        let (from, to) = (buf.len(), buf.len() + room);
         let socket = &self.0;
         socket.read_deadline.set(socket.sweeper.deadline(within));
-        let (result, slice) = socket.stream().read(buf.slice_mut(from..to)).await;
+        let (result, slice) = socket.fair(socket.stream().read(buf.slice_mut(from..to))).await;
         socket.read_deadline.set(NEVER);
         (socket.outcome(result), slice.into_inner())
     }
@@ -262,18 +315,19 @@ impl ReadHalf {
     pub async fn read_idle(
         &mut self,
         mut buf: Vec<u8>,
-        spare_min: usize,
+        room: usize,
         within: Millis,
         park: Millis,
     ) -> (io::Result<Idle>, Vec<u8>) {
-        buf.reserve(spare_min.max(1));
-        let (from, to) = (buf.len(), buf.capacity());
+        buf.reserve(room);
+        let (from, to) = (buf.len(), buf.len() + room);
         let socket = &self.0;
         socket.idle.set(true);
         socket.read_deadline.set(socket.sweeper.deadline(within));
         socket.park_at.set(socket.sweeper.deadline(park));
         let handle = socket.parker.borrow_mut().get_or_insert_default().handle();
-        let (result, slice) = socket.stream().cancelable_read(buf.slice_mut(from..to), handle).await;
+        let (result, slice) =
+            socket.fair(socket.stream().cancelable_read(buf.slice_mut(from..to), handle)).await;
         socket.park_at.set(NEVER);
         socket.read_deadline.set(NEVER);
         socket.idle.set(false);
@@ -289,7 +343,8 @@ impl ReadHalf {
         let socket = &self.0;
         socket.idle.set(true);
         socket.read_deadline.set(socket.sweeper.deadline(within));
-        let result = socket.stream().readable(true).await;
+        // Not relaxed: on epoll that would believe a readiness that an earlier read has used up.
+        let result = socket.stream().readable(false).await;
         socket.read_deadline.set(NEVER);
         socket.idle.set(false);
         if socket.expired.get() { Err(io::ErrorKind::TimedOut.into()) } else { result }
@@ -297,7 +352,7 @@ impl ReadHalf {
 
     /// Whether something can be read within `ms`. Consumes nothing, so giving up loses nothing.
     pub async fn is_readable_within(&self, ms: u64) -> bool {
-        monoio::time::timeout(Duration::from_millis(ms), self.0.stream().readable(true)).await.is_ok()
+        monoio::time::timeout(Duration::from_millis(ms), self.0.stream().readable(false)).await.is_ok()
     }
 }
 
@@ -320,7 +375,7 @@ impl WriteHalf {
         let mut at = from;
         while at < to {
             socket.write_deadline.set(socket.sweeper.deadline(within));
-            let (result, slice) = socket.stream().write(buf.slice(at..to)).await;
+            let (result, slice) = socket.fair(socket.stream().write(buf.slice(at..to))).await;
             socket.write_deadline.set(NEVER);
             buf = slice.into_inner();
             match socket.outcome(result) {
@@ -353,7 +408,7 @@ impl WriteHalf {
         let mut any_sent = false;
         while !gather.is_written() {
             socket.write_deadline.set(socket.sweeper.deadline(within));
-            let (result, back) = socket.stream().writev(gather).await;
+            let (result, back) = socket.fair(socket.stream().writev(gather)).await;
             socket.write_deadline.set(NEVER);
             gather = back;
             match socket.outcome(result) {
@@ -566,7 +621,7 @@ mod tests {
             let (n, buf) = stream.r.read(b"OLD".to_vec(), 64, Millis::FOREVER).await;
             assert_eq!((n.unwrap(), buf.as_slice()), (3, &b"OLDnew"[..]));
             drop(peer);
-            let (n, buf) = stream.r.read(buf, 1, Millis::FOREVER).await;
+            let (n, buf) = stream.r.read(buf, 64, Millis::FOREVER).await;
             assert_eq!((n.unwrap(), buf.as_slice()), (0, &b"OLDnew"[..]));
         });
     }

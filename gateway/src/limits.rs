@@ -3,6 +3,9 @@
 /// Fields in one head that the parser's table on the stack holds; `limits.fields_max` may be lower, never higher.
 pub const FIELDS_CEILING: usize = 256;
 
+/// Options in the Connection fields of one head: each is compared with each field's name, so the product is bounded.
+pub const CONNECTION_OPTIONS_MAX: usize = 64;
+
 /// Chunk extensions of one message, together (hyper's bound; Go's CVE-2023-39326 is what happens without one).
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
 

@@ -84,6 +84,7 @@ async fn serve(setup: Setup, driver: String) {
     let sweeper = Sweeper::new();
     let buffers = Rc::new(Buffers::default());
     let draining = Rc::new(Cell::new(false));
+    let last_call = Rc::new(Cell::new(false));
     let lanes: Vec<Rc<Lane>> = config
         .lanes
         .iter()
@@ -114,7 +115,7 @@ async fn serve(setup: Setup, driver: String) {
                 limits: config.limits.clone(),
                 buffers: Rc::clone(&buffers),
                 sweeper: Rc::clone(&sweeper),
-                draining: Rc::clone(&draining),
+                last_call: Rc::clone(&last_call),
                 number,
             };
             let shippers = Rc::clone(&shippers);
@@ -151,7 +152,7 @@ async fn serve(setup: Setup, driver: String) {
             break;
         }
     }
-    drain(&cx, &listeners, &lanes, &shippers).await;
+    drain(&cx, &listeners, &lanes, &shippers, &last_call).await;
 }
 
 fn policies(config: &Config, shard: &Shard, lanes: &[Rc<Lane>]) -> Vec<Vec<Policy>> {
@@ -221,16 +222,23 @@ fn cpu_us() -> u64 {
 }
 
 /// Stops accepting, lets open exchanges end and the rings ship, and gives up at the deadline.
-async fn drain(cx: &Rc<Context>, listeners: &[Rc<Listener>], lanes: &[Rc<Lane>], shippers: &Rc<Cell<usize>>) {
+async fn drain(
+    cx: &Rc<Context>,
+    listeners: &[Rc<Listener>],
+    lanes: &[Rc<Lane>],
+    shippers: &Cell<usize>,
+    last_call: &Cell<bool>,
+) {
     let deadline = Instant::now() + cx.config.timeouts.drain;
     cx.draining.set(true);
     for listener in listeners {
         listener.shutdown(|stream, peer| listener::serve(cx, stream, peer));
     }
     cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS));
-    // Shippers look at the flag when they are called; those of a lane that still fills are called again by the tick.
     while Instant::now() < deadline {
         if cx.shard.connections_active.get() == 0 {
+            // Only now: an exchange that still runs may yet complete its copies.
+            last_call.set(true);
             lanes.iter().for_each(|lane| lane.call_all());
             if shippers.get() == 0 {
                 break;

@@ -12,7 +12,7 @@ use crate::http1::render::Persistence;
 use crate::http1::reply;
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Idle, Millis};
-use crate::limits::{DRAIN_IDLE_MS, LINGER_MS, PARK_MS};
+use crate::limits::{DRAIN_IDLE_MS, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS};
 use crate::metrics::Reject;
 
 /// Serves the connection until it ends. While it is idle it costs a small task and no buffer.
@@ -139,7 +139,8 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             let inbox = if inbox.capacity() == 0 { cx.buffers.small() } else { inbox };
             let within =
                 if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { cx.config.timeouts.client_idle.into() };
-            let (result, inbox) = client.stream.r.read_idle(inbox, 1024, within, Millis(PARK_MS)).await;
+            let (result, inbox) =
+                client.stream.r.read_idle(inbox, HEAD_BUFFER_BYTES, within, Millis(PARK_MS)).await;
             match result {
                 Ok(Idle::Parked) => {
                     cx.buffers.give(inbox);
@@ -157,7 +158,8 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             let now = cx.now_ms();
             let end =
                 *deadline_ms.get_or_insert_with(|| now + Millis::from(cx.config.timeouts.request_head).0);
-            let (result, inbox) = client.stream.r.read(inbox, 1024, Millis(end.saturating_sub(now))).await;
+            let (result, inbox) =
+                client.stream.r.read(inbox, HEAD_BUFFER_BYTES, Millis(end.saturating_sub(now))).await;
             client.inbox = inbox;
             result
         };
@@ -224,7 +226,7 @@ async fn linger(cx: &Rc<Context>, client: &mut Client) {
     while cx.now_ms() < end {
         inbox.clear();
         let (result, filled) =
-            client.stream.r.read(inbox, 1024, Millis(end.saturating_sub(cx.now_ms()))).await;
+            client.stream.r.read(inbox, HEAD_BUFFER_BYTES, Millis(end.saturating_sub(cx.now_ms()))).await;
         inbox = filled;
         match result {
             Ok(n) if n > 0 && n as u64 <= left => left -= n as u64,

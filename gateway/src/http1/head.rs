@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use super::chunked::is_token;
 use super::framing::{Framing, FramingFields};
 use super::hop_by_hop::{self, ConnectionOptions, Kind};
-use crate::limits::FIELDS_CEILING;
+use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_CEILING};
 use crate::metrics::Reject;
 
 /// Why a head was refused: the status to answer with, the label to count it under and a sentence for the client.
@@ -257,6 +257,9 @@ pub fn with_response<R>(
             _ => {}
         }
     }
+    if options.count > CONNECTION_OPTIONS_MAX {
+        return Err("too many Connection options");
+    }
     if options.nominates {
         nominate(response.headers, &mut kinds);
     }
@@ -348,6 +351,9 @@ impl<'b> RequestFacts<'b> {
                 | Kind::Protected
                 | Kind::Date => {}
             }
+        }
+        if facts.options.count > CONNECTION_OPTIONS_MAX {
+            return Err(Fault::bad("too many Connection options"));
         }
         if facts.options.nominates {
             let asked = headers

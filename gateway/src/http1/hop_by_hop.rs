@@ -83,11 +83,14 @@ pub struct ConnectionOptions {
     pub keep_alive: bool,
     /// It names other fields, which then stop here too.
     pub nominates: bool,
+    /// Options in all; more than [`crate::limits::CONNECTION_OPTIONS_MAX`] are refused, because each is compared with each field.
+    pub count: usize,
 }
 
 impl ConnectionOptions {
     pub fn add(&mut self, value: &[u8]) {
         for option in list(value) {
+            self.count += 1;
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -138,6 +141,6 @@ mod tests {
         let mut options = ConnectionOptions::default();
         options.add(b" close , X-Secret,,");
         options.add(b"Keep-Alive");
-        assert_eq!(options, ConnectionOptions { close: true, keep_alive: true, nominates: true });
+        assert_eq!(options, ConnectionOptions { close: true, keep_alive: true, nominates: true, count: 3 });
     }
 }

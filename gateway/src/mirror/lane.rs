@@ -64,6 +64,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Connects refused in a row.
     refusals: Cell<u32>,
+    /// Connections open to it.
+    live: Cell<usize>,
     retry_at_ms: Cell<u64>,
     /// It has answered and kept its connection: pipelining may be tried.
     proven: Cell<bool>,
@@ -210,9 +212,11 @@ impl Lane {
 
     // === Endpoints ===
 
-    /// Reachable: at least one endpoint may be tried now, or has not refused twice in a row.
+    /// Reachable: at least one endpoint has a connection, may be tried now, or has not refused twice in a row.
     fn is_reachable(&self, now_ms: u64) -> bool {
-        self.endpoints.iter().any(|e| e.refusals.get() < 2 || e.retry_at_ms.get() <= now_ms)
+        self.endpoints
+            .iter()
+            .any(|e| e.live.get() > 0 || e.refusals.get() < 2 || e.retry_at_ms.get() <= now_ms)
     }
 
     /// The next endpoint in turn that may be connected to now.
@@ -236,6 +240,7 @@ impl Endpoint {
         Self {
             address,
             refusals: Cell::new(0),
+            live: Cell::new(0),
             retry_at_ms: Cell::new(0),
             proven: Cell::new(false),
             penalty_until_ms: Cell::new(0),
@@ -256,8 +261,14 @@ impl Endpoint {
     }
 
     pub fn connected(&self) {
+        self.live.set(self.live.get() + 1);
         self.refusals.set(0);
         self.retry_at_ms.set(0);
+    }
+
+    pub fn closed(&self) {
+        debug_assert!(self.live.get() > 0, "only a connection that was made can close");
+        self.live.set(self.live.get().saturating_sub(1));
     }
 
     /// It answered a batch of `copies` in `us` altogether, in step, and kept the connection.
@@ -342,6 +353,11 @@ mod tests {
         assert_eq!(lane.would_drop(MIRROR_BACKOFF_MS_MAX), None);
         endpoint.connected();
         assert_eq!(lane.pick(0), Some(0));
+        // A mirror that takes one connection and refuses more is reachable by the one.
+        (0..3).for_each(|_| endpoint.refused(0));
+        assert_eq!(lane.would_drop(0), None);
+        endpoint.closed();
+        assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::http1::body::Incoming;
 use crate::http1::head::with_response;
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Gather, Millis, Stream, Sweeper};
-use crate::limits::{BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
 use crate::metrics::Fail;
 
 /// What a shipper works with.
@@ -26,8 +26,8 @@ pub struct Shipper {
     pub limits: config::Limits,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
-    /// Once set, a shipper ends when nothing waits.
-    pub draining: Rc<Cell<bool>>,
+    /// Set when nothing more can come: a shipper then ends when nothing waits.
+    pub last_call: Rc<Cell<bool>>,
     /// Its number within the lane.
     pub number: usize,
 }
@@ -55,7 +55,7 @@ impl Shipper {
         loop {
             self.lane.up();
             if again.is_empty() && self.lane.is_empty() {
-                if self.draining.get() {
+                if self.last_call.get() {
                     return;
                 }
                 let idle_since = connection.as_ref().map(|c| c.used_ms);
@@ -72,6 +72,10 @@ impl Shipper {
                     // Given up with the rest if the mirror stays away; called again with the next copy or tick.
                     if !again.is_empty() && self.lane.would_drop(self.sweeper.now_ms()).is_some() {
                         again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Closed));
+                    }
+                    // Another shipper may have a connection to spare for what waits.
+                    if !self.lane.is_empty() {
+                        self.lane.call();
                     }
                     self.lane.sleep(self.number).await;
                     continue;
@@ -116,7 +120,8 @@ impl Shipper {
     }
 
     fn close(&self, connection: Option<Connection>) {
-        if connection.is_some() {
+        if let Some(connection) = connection {
+            self.lane.endpoints[connection.endpoint].closed();
             self.lane.counters.connections.add(-1);
         }
     }
@@ -147,16 +152,20 @@ impl Shipper {
             self.lane.counters.batches.inc();
         }
         let started = Instant::now();
-        let give_up_ms = self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0);
+        // One deadline for the whole batch, its writing included: progress does not extend it.
+        connection
+            .stream
+            .give_up_at(self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0));
         let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
-            ended = Some(self.read_answers(connection, &mut flying, give_up_ms).await);
+            ended = Some(self.read_answers(connection, &mut flying).await);
         }
         match ended.unwrap_or(Ended::InStep) {
             Ended::InStep => {
                 let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
                 endpoint.answered(copies, us);
                 connection.used_ms = self.sweeper.now_ms();
+                connection.stream.clear_deadlines();
                 After::Keep
             }
             Ended::Announced => {
@@ -200,24 +209,18 @@ impl Shipper {
 
     async fn write(&self, stream: &mut Stream, mut out: Gather) -> Option<Ended> {
         out.seal();
-        let (result, out) = stream.w.write_gather(out, self.settings.timeout.into()).await;
+        let (result, out) = stream.w.write_gather(out, Millis::FOREVER).await;
         self.buffers.give(out.into_own());
         result.err().map(|failed| Ended::Failed(Failure::of(&failed.error)))
     }
 
     /// Reads one answer for each copy in flight, in order.
-    async fn read_answers(
-        &self,
-        connection: &mut Connection,
-        flying: &mut VecDeque<RequestCopy>,
-        give_up_ms: u64,
-    ) -> Ended {
+    async fn read_answers(&self, connection: &mut Connection, flying: &mut VecDeque<RequestCopy>) -> Ended {
         let mut answer = Answer::new(self.settings.response_bytes_max);
         let mut buf = self.buffers.medium();
         let ended = loop {
-            let left = Millis(give_up_ms.saturating_sub(self.sweeper.now_ms()));
             let (result, filled) =
-                connection.stream.r.read(buf, self.limits.response_head_bytes_max.min(4096), left).await;
+                connection.stream.r.read(buf, RESPONSE_BUFFER_BYTES, Millis::FOREVER).await;
             buf = filled;
             let closed = match result {
                 Ok(n) => n == 0,
@@ -226,7 +229,6 @@ impl Shipper {
             match self.take_answers(connection, flying, &mut answer, &mut buf, closed) {
                 Some(ended) => break ended,
                 None if closed => break Ended::Failed(Failure::Closed),
-                None if left.0 == 0 => break Ended::Failed(Failure::Timeout),
                 None => {}
             }
         };

@@ -90,6 +90,8 @@ impl Lease {
     /// Keeps the connection for the next exchange.
     pub fn put_back(mut self) {
         let Some(stream) = self.stream.take() else { return };
+        // One may have been armed for a read that was not pending any more.
+        stream.clear_deadlines();
         let pool = &self.slot.pool;
         let mut idle = self.slot.endpoint().idle.borrow_mut();
         if idle.len() < pool.idle_max {
