@@ -362,14 +362,18 @@ impl Engine {
         self.send(index, Ready { at_ns: now_ns, template }, now_ns, rests);
     }
 
-    /// True when everything that was scheduled has come to its end.
-    pub fn is_done(&self) -> bool {
-        let exhausted = if self.is_closed() {
+    /// True when nothing more will be sent.
+    pub fn is_exhausted(&self) -> bool {
+        if self.is_closed() {
             self.closed_left == 0 || self.now_ns() >= self.options.duration_ns()
         } else {
             self.next.is_none() && self.targets.iter().all(|target| target.pending.is_empty())
-        };
-        exhausted && self.in_flight == 0
+        }
+    }
+
+    /// True when everything that was scheduled has come to its end.
+    pub fn is_done(&self) -> bool {
+        self.is_exhausted() && self.in_flight == 0
     }
 
     /// Ends the connections whose request takes too long; their readers then record the timeout.

@@ -18,7 +18,10 @@ use crate::os;
 
 /// Connections made at once before the clock starts: more would overrun a listener's backlog.
 const WARM_AT_ONCE: usize = 128;
-const TICK: Duration = Duration::from_millis(5);
+/// Looks at the clock at most and at least this often. Every turn of the ring arms the nearest timer, which costs more
+/// the nearer it is: the tick is short only where something is about to be over.
+const TICK_MAX: Duration = Duration::from_millis(50);
+const TICK_MIN: Duration = Duration::from_millis(2);
 /// How long connections get to notice that it is over.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
@@ -147,13 +150,19 @@ async fn pace(engine: Shared, alarm: Alarm) {
 
 /// Looks after time: timeouts, intervals, the end. Returns when the run is over.
 async fn watch(engine: &Shared, report: &dyn Fn(Interval), interrupted: &AtomicBool) {
-    let (interval_ns, end_ns, drain_ns) = {
+    let (interval_ns, end_ns, drain_ns, tick) = {
         let options = &engine.borrow().options;
-        (options.interval.as_nanos() as u64, options.duration_ns(), options.drain.as_nanos() as u64)
+        let tick = (options.timeout / 20).clamp(TICK_MIN, TICK_MAX);
+        (options.interval.as_nanos() as u64, options.duration_ns(), options.drain.as_nanos() as u64, tick)
     };
     let (mut index, mut since_ns) = (0u64, 0u64);
     loop {
-        io::sleep(TICK).await;
+        let now_ns = engine.borrow().now_ns();
+        // What comes next: the end of this interval or of the schedule. Behind the schedule, any moment may be the last.
+        let next_ns = ((index + 1) * interval_ns).min(end_ns).saturating_sub(now_ns);
+        let near = engine.borrow().is_exhausted() || next_ns == 0;
+        let wait = if near { TICK_MIN } else { tick.min(Duration::from_nanos(next_ns)).max(TICK_MIN) };
+        io::sleep(wait).await;
         let mut engine = engine.borrow_mut();
         engine.sweep();
         let now_ns = engine.now_ns();
