@@ -4,6 +4,8 @@
 
 #[path = "support/gateway.rs"]
 pub mod gateway;
+#[path = "support/process.rs"]
+pub mod process;
 #[path = "support/origin.rs"]
 pub mod origin;
 #[path = "support/client.rs"]
@@ -20,6 +22,7 @@ pub use gateway::{Gateway, Setup};
 pub use message::{Request, Response};
 pub use metrics::Metrics;
 pub use origin::{After, Origin};
+pub use process::Process;
 
 use std::time::{Duration, Instant};
 

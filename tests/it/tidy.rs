@@ -68,9 +68,7 @@ fn without_prose(text: &str) -> String {
             let open = hashes + 2;
             let body = rest.get(open..).unwrap_or_default();
             body.windows(end.len()).position(|w| w == end).map_or(rest.len(), |n| open + n + end.len())
-        } else if rest[0] == b'"' {
-            quoted(rest)
-        } else if rest.starts_with(b"'\\") || (rest.len() > 2 && rest[0] == b'\'' && rest[2] == b'\'') {
+        } else if rest[0] == b'"' || is_character(rest) {
             quoted(rest)
         } else {
             code.push(char::from(rest[0]));
@@ -87,6 +85,11 @@ fn without_prose(text: &str) -> String {
 fn raw_string(rest: &[u8]) -> Option<usize> {
     let hashes = rest.strip_prefix(b"r")?.iter().take_while(|b| **b == b'#').count();
     (rest.get(hashes + 1) == Some(&b'"')).then_some(hashes)
+}
+
+/// Whether a character literal starts here, and not a lifetime.
+fn is_character(rest: &[u8]) -> bool {
+    rest.starts_with(b"'\\") || (rest.len() > 2 && rest[0] == b'\'' && rest[2] == b'\'')
 }
 
 /// The length of the literal that starts and ends with its first byte.
