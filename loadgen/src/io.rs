@@ -43,7 +43,12 @@ where
             return Ok(output);
         }};
     }
-    for flags in [Flags::Deferred, Flags::Cooperative, Flags::Plain] {
+    // Empty where the kernel, a container or MONOIO_FORCE_LEGACY_DRIVER forbids io_uring.
+    let ladder: &[Flags] = match monoio::utils::detect_uring() {
+        true => &[Flags::Deferred, Flags::Cooperative, Flags::Plain],
+        false => &[],
+    };
+    for flags in ladder {
         let builder = RuntimeBuilder::<IoUringDriver>::new().with_entries(RING_ENTRIES);
         if let Ok(runtime) = builder.uring_builder(flags.builder()).enable_timer().build() {
             enter!(runtime);

@@ -158,7 +158,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
     print_sent(&sent);
     let mut lags = Vec::new();
     for (index, (sink, account)) in sinks.iter().zip(&accounts).enumerate() {
-        print_account(&sink.name, account);
+        print_account(&sink.name, account, args.connections);
         if index >= primaries && primaries > 0 {
             let (times, earlier) = lag(&sinks[0].arrivals, &sink.arrivals, &job.prefix);
             let lag = Percentiles::of(&times);
@@ -251,9 +251,11 @@ fn print_sent(sent: &SentAll) {
     sent.failures.iter().take(SHOWN).for_each(|failure| println!("           {failure}"));
 }
 
-fn print_account(name: &str, a: &Account) {
+fn print_account(name: &str, a: &Account, connections: usize) {
+    // On several connections at once there is no order to keep.
+    let order = if connections == 1 { format!(", {} out of order", a.reordered) } else { String::new() };
     println!(
-        "{name:<10} {} arrived: {} exact, {} missing, {} duplicated, {} altered, {} truncated, {} unknown, {} out of order",
+        "{name:<10} {} arrived: {} exact, {} missing, {} duplicated, {} altered, {} truncated, {} unknown{order}",
         a.arrived,
         a.exact,
         a.missing.len(),
@@ -261,7 +263,6 @@ fn print_account(name: &str, a: &Account) {
         a.altered.len(),
         a.truncated.len(),
         a.unknown.len(),
-        a.reordered
     );
     let kinds: [(&str, &[Finding]); 5] = [
         ("missing", &a.missing),

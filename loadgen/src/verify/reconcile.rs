@@ -62,7 +62,7 @@ pub struct Account {
     pub truncated: Vec<Finding>,
     /// Ids of this proof that nobody sent.
     pub unknown: Vec<Finding>,
-    /// Arrived after a request that was sent later.
+    /// Arrived after a request that was sent later; says something only if all went on one connection.
     pub reordered: u64,
 }
 
