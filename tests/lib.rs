@@ -10,19 +10,27 @@ pub mod process;
 pub mod origin;
 #[path = "support/client.rs"]
 pub mod client;
+#[path = "support/gate.rs"]
+pub mod gate;
 #[path = "support/message.rs"]
 pub mod message;
 #[path = "support/metrics.rs"]
 pub mod metrics;
 #[path = "support/load.rs"]
 pub mod load;
+#[path = "support/table.rs"]
+pub mod table;
+#[path = "support/stage.rs"]
+pub mod stage;
 
-pub use client::Client;
+pub use client::{Client, Cut};
+pub use gate::Gate;
 pub use gateway::{Gateway, Setup};
 pub use message::{Request, Response};
 pub use metrics::Metrics;
-pub use origin::{After, Origin};
+pub use origin::{After, Conn, Origin};
 pub use process::Process;
+pub use stage::Stage;
 
 use std::time::{Duration, Instant};
 
@@ -43,4 +51,28 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn show(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]).into_owned();
     text.replace('\r', "\\r").replace('\n', "\\n\n")
+}
+
+/// `n` bytes that are the same each time and nowhere repeat soon, so that a piece lost, doubled or moved shows.
+pub fn pattern(n: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}
+
+/// `content` in chunks of `size`, with the last chunk and no trailers.
+pub fn chunked(content: &[u8], size: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in content.chunks(size) {
+        out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        out.extend_from_slice(chunk);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"0\r\n\r\n");
+    out
 }

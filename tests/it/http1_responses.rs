@@ -1,1 +1,571 @@
-//! What primaries may answer, and what the client then gets.
+//! What primaries may answer, and what the client then gets: rows S of the HTTP/1.1 matrix, and U3 and U8.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tests::{After, Client, Conn, Origin, Response, Setup, Stage, chunked, eventually, pattern, show};
+
+/// What a row's client must get.
+enum Gets {
+    /// This status and content, complete; `fn` is asked about the rest.
+    Answer(u16, Vec<u8>, fn(&Response) -> bool),
+    /// A 502 of the gateway's own.
+    BadGateway,
+    /// A connection that breaks before the answer is complete.
+    Cut,
+    /// One or the other: how much of the answer was read before it broke is not the gateway's to choose.
+    Broken,
+}
+
+struct Row {
+    name: &'static str,
+    answer: Vec<u8>,
+    after: After,
+    method: &'static str,
+    gets: Gets,
+    /// The primary's connection may carry another request.
+    reused: bool,
+}
+
+fn row(name: &'static str, answer: impl Into<Vec<u8>>, after: After, gets: Gets) -> Row {
+    Row { name, answer: answer.into(), after, method: "GET", gets, reused: false }
+}
+
+impl Row {
+    fn reused(mut self) -> Self {
+        self.reused = true;
+        self
+    }
+
+    fn to(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+}
+
+fn ok(content: &str) -> Gets {
+    Gets::Answer(200, content.into(), |_| true)
+}
+
+fn none_of(status: u16, check: fn(&Response) -> bool) -> Gets {
+    Gets::Answer(status, Vec::new(), check)
+}
+
+fn lines(lines: &str, content: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n{content}")
+}
+
+fn framing() -> Vec<Row> {
+    let keep = After::Keep;
+    vec![
+        row("length", lines("Content-Length: 2", "ok"), keep, ok("ok")).reused(),
+        row(
+            "chunked",
+            lines("Transfer-Encoding: chunked", "1\r\no\r\n1;x=y\r\nk\r\n0\r\n\r\n"),
+            keep,
+            ok("ok"),
+        )
+        .reused(),
+        row("no content", lines("Content-Length: 0", ""), keep, ok("")).reused(),
+        row(
+            "trailers",
+            lines("Transfer-Encoding: chunked", "2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n"),
+            keep,
+            ok("ok"),
+        )
+        .reused(),
+        row("no reason", "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok", keep, ok("ok")).reused(),
+        row(
+            "the client's hop is its own",
+            lines(
+                "Connection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-End: 2\r\n\
+            Upgrade: h2c\r\nProxy-Connection: keep-alive\r\nContent-Length: 2",
+                "ok",
+            ),
+            keep,
+            Gets::Answer(200, b"ok".into(), |r| {
+                r.field("x-end") == Some("2")
+                    && ["x-hop", "keep-alive", "upgrade", "proxy-connection", "connection"]
+                        .iter()
+                        .all(|n| r.field(n).is_none())
+            }),
+        )
+        .reused(),
+        row(
+            "order and repetition",
+            lines("Set-Cookie: a\r\nX-B: 1\r\nset-cookie: b\r\nContent-Length: 2", "ok"),
+            keep,
+            Gets::Answer(200, b"ok".into(), |r| r.values("set-cookie") == ["a", "b"]),
+        )
+        .reused(),
+        row(
+            "obs-text",
+            [b"HTTP/1.1 200 OK\r\nX: \xe9\r\nContent-Length: 2\r\n\r\nok".as_slice()].concat(),
+            keep,
+            Gets::Answer(200, b"ok".into(), |r| r.field("x") == Some("\u{e9}")),
+        )
+        .reused(),
+        row(
+            "Connection: close",
+            lines("Connection: close\r\nContent-Length: 2", "ok"),
+            After::Close,
+            ok("ok"),
+        ),
+        row(
+            "S1 both framings",
+            lines("Content-Length: 2\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+            keep,
+            Gets::BadGateway,
+        ),
+        row("S1 two lengths", lines("Content-Length: 2\r\nContent-Length: 3", "okk"), keep, Gets::BadGateway),
+        row(
+            "S1 a length twice",
+            lines("Content-Length: 2\r\nContent-Length: 2", "ok"),
+            keep,
+            Gets::BadGateway,
+        ),
+        row("S1 a list of lengths", lines("Content-Length: 2, 2", "ok"), keep, Gets::BadGateway),
+        row("S1 a signed length", lines("Content-Length: +2", "ok"), keep, Gets::BadGateway),
+        row("S1 a length in hex", lines("Content-Length: 0x2", "ok"), keep, Gets::BadGateway),
+        row("S1 an empty length", lines("Content-Length:", "ok"), keep, Gets::BadGateway),
+        row(
+            "S1 a length of 30 digits",
+            lines(&format!("Content-Length: {}", "9".repeat(30)), "ok"),
+            keep,
+            Gets::BadGateway,
+        ),
+        row("S1 unknown coding", lines("Transfer-Encoding: gzip", "ok"), keep, Gets::BadGateway),
+        row("S1 two codings", lines("Transfer-Encoding: gzip, chunked", "0\r\n\r\n"), keep, Gets::BadGateway),
+        row(
+            "S1 chunked twice",
+            lines("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+            keep,
+            Gets::BadGateway,
+        ),
+        row(
+            "S1 coding in HTTP/1.0",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            keep,
+            Gets::BadGateway,
+        ),
+        row(
+            "S2 204",
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            keep,
+            none_of(204, |r| r.field("content-length").is_none()),
+        )
+        .reused(),
+        row(
+            "S2 204 with a length",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello",
+            keep,
+            none_of(204, |r| r.field("content-length").is_none() && r.field("transfer-encoding").is_none()),
+        ),
+        row(
+            "S2 304 with a length",
+            "HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 5\r\n\r\n",
+            keep,
+            none_of(304, |r| r.field("etag") == Some("x")),
+        )
+        .reused(),
+        row(
+            "S2 304 with content",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello",
+            keep,
+            none_of(304, |_| true),
+        ),
+        row("S4 until close", "HTTP/1.1 200 OK\r\n\r\nto the end", After::Close, ok("to the end")),
+        row(
+            "S4 until close in HTTP/1.0",
+            "HTTP/1.0 200 OK\r\n\r\nto the end",
+            After::Close,
+            ok("to the end"),
+        ),
+        row("S4 until close, nothing", "HTTP/1.1 200 OK\r\n\r\n", After::Close, ok("")),
+        row(
+            "U3 101 unasked",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            keep,
+            Gets::BadGateway,
+        ),
+        row(
+            "U3 200 with Upgrade",
+            lines("Upgrade: x\r\nConnection: upgrade\r\nContent-Length: 2", "ok"),
+            keep,
+            Gets::Answer(200, b"ok".into(), |r| r.field("upgrade").is_none()),
+        )
+        .reused(),
+        row(
+            "HEAD",
+            lines("Content-Length: 5", ""),
+            keep,
+            none_of(200, |r| r.field("content-length") == Some("5")),
+        )
+        .to("HEAD")
+        .reused(),
+        row("HEAD of chunked content", lines("Transfer-Encoding: chunked", ""), keep, none_of(200, |_| true))
+            .to("HEAD")
+            .reused(),
+        row("U8 HEAD with content", lines("Content-Length: 5", "hello"), keep, none_of(200, |_| true))
+            .to("HEAD"),
+    ]
+}
+
+fn interim() -> Vec<Row> {
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let interims: fn(&Response) -> bool = |r| r.interims == [100, 103, 103];
+    vec![
+        row(
+            "S3 interims in order",
+            format!("HTTP/1.1 100 Continue\r\n\r\n{hint}{hint}{}", lines("Content-Length: 2", "ok")),
+            After::Keep,
+            Gets::Answer(200, b"ok".into(), interims),
+        )
+        .reused(),
+        row("S3 interims without end", hint.repeat(1000), After::Keep, Gets::BadGateway),
+        row("S3 103 and then nothing", hint, After::Close, Gets::BadGateway),
+        row(
+            "S2 an interim with a length",
+            format!(
+                "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n{}",
+                lines("Content-Length: 2", "ok")
+            ),
+            After::Keep,
+            ok("ok"),
+        )
+        .reused(),
+    ]
+}
+
+fn broken() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for after in [After::Close, After::Reset] {
+        // A reset takes away what the gateway has not read yet.
+        let cut = || if after == After::Reset { Gets::Broken } else { Gets::Cut };
+        rows.extend([
+            row("S5 nothing", "", after, Gets::BadGateway),
+            row("S5 half a status line", "HTTP/1.1 20", after, Gets::BadGateway),
+            row("S5 half a head", "HTTP/1.1 200 OK\r\nContent-Le", after, Gets::BadGateway),
+            row("S5 half a length", lines("Content-Length: 10", "half"), after, cut()),
+            row("S5 half a chunk", lines("Transfer-Encoding: chunked", "a\r\nhalf"), after, cut()),
+            row("S5 no last chunk", lines("Transfer-Encoding: chunked", "4\r\nhalf\r\n"), after, cut()),
+            row(
+                "S5 half the trailers",
+                lines("Transfer-Encoding: chunked", "4\r\nhalf\r\n0\r\n"),
+                after,
+                cut(),
+            ),
+        ]);
+    }
+    rows.push(row("S5 everything, then close", lines("Content-Length: 2", "ok"), After::Close, ok("ok")));
+    rows.push(row(
+        "a malformed chunk later",
+        lines("Transfer-Encoding: chunked", &format!("4\r\nhalf\r\n{}", "x".repeat(9))),
+        After::Hang,
+        Gets::Broken,
+    ));
+    rows
+}
+
+fn garbage() -> Vec<Row> {
+    let keep = After::Hang;
+    let mut rows = vec![
+        row("S6 garbage", "\x01\x02\x03 no HTTP at all\r\n\r\n", keep, Gets::BadGateway),
+        row("S6 HTTP/0.9", "<html>hello</html>", After::Close, Gets::BadGateway),
+        row("S6 HTTP/2", "HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n", keep, Gets::BadGateway),
+        row("S6 bare LF", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok", keep, Gets::BadGateway),
+        row("S6 obs-fold", lines("X: a\r\n b\r\nContent-Length: 2", "ok"), keep, Gets::BadGateway),
+        row("S6 NUL", lines("X: a\0b\r\nContent-Length: 2", "ok"), keep, Gets::BadGateway),
+        row("S6 bare CR", lines("X: a\rb\r\nContent-Length: 2", "ok"), keep, Gets::BadGateway),
+        row("S6 space before colon", lines("X : a\r\nContent-Length: 2", "ok"), keep, Gets::BadGateway),
+        row("S6 no colon", lines("X\r\nContent-Length: 2", "ok"), keep, Gets::BadGateway),
+        row("S6 a head of 1 MiB", lines(&format!("X: {}", "y".repeat(1 << 20)), ""), keep, Gets::BadGateway),
+        row("S6 1000 fields", lines(&"X: y\r\n".repeat(1000), ""), keep, Gets::BadGateway),
+    ];
+    for status in ["99", "1000", "20", "2OO", "", "-20", "000", "600", "20 0"] {
+        let bytes = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        rows.push(row("S11 status", bytes, keep, Gets::BadGateway));
+    }
+    rows
+}
+
+/// How the primary's bytes are cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Whole,
+    Bytes,
+}
+
+/// Runs every row in both ways; between rows another client must get its own answer and nothing else.
+#[track_caller]
+fn run(rows: Vec<Row>, driver: Option<&str>) {
+    let rows = Arc::new(rows);
+    let primary = Origin::new({
+        let rows = Arc::clone(&rows);
+        move |request, stream| {
+            let mut parts = request.target.split('/').skip(1);
+            let (way, n) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let Some(row) = n.parse().ok().and_then(|n: usize| rows.get(n)) else {
+                let own = &request.target;
+                return tests::origin::write(
+                    stream,
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{own}", own.len()),
+                );
+            };
+            let size = if way == "bytes" { 1 } else { usize::MAX };
+            for piece in row.answer.chunks(size.min(row.answer.len().max(1))) {
+                if tests::origin::write(stream, piece) != After::Keep {
+                    return After::Close;
+                }
+            }
+            row.after
+        }
+    });
+    let stage = Stage::of(primary, Origin::named("v2"), "", |setup| match driver {
+        Some(driver) => setup.driver(driver),
+        None => setup,
+    });
+    let mut failures = Vec::new();
+    let mut asked = 0;
+    for (n, row) in rows.iter().enumerate() {
+        for way in [Way::Whole, Way::Bytes] {
+            if way == Way::Bytes && row.answer.len() > 10_000 {
+                continue;
+            }
+            asked += 2;
+            if let Err(why) = one(&stage, n, row, way) {
+                failures.push(format!(
+                    "{} ({way:?}, {:?}): {why}\n  primary: {}",
+                    row.name,
+                    row.after,
+                    show(&row.answer)
+                ));
+            }
+        }
+    }
+    let metrics = stage.settled();
+    let copies = metrics.mirror("v2", "eligible_total");
+    if copies != asked || stage.mirror.count() as i64 != asked {
+        failures.push(format!("{asked} requests, {copies} eligible, {} copies", stage.mirror.count()));
+    }
+    assert!(failures.is_empty(), "{} failures:\n\n{}", failures.len(), failures.join("\n"));
+}
+
+fn one(stage: &Stage, n: usize, row: &Row, way: Way) -> Result<(), String> {
+    let way = if way == Way::Bytes { "bytes" } else { "whole" };
+    let mut client = stage.client();
+    client.send(format!("{} /{way}/{n} HTTP/1.1\r\nHost: a\r\n\r\n", row.method));
+    let got = client.try_response(row.method == "HEAD");
+    let keeps = match (&row.gets, got) {
+        (Gets::Answer(status, content, check), Ok(answer)) => {
+            if answer.status != *status || answer.body != *content || !check(&answer) {
+                return Err(format!("the client got {answer:?}"));
+            }
+            // Whatever the primary does with its connection, the client's is its own.
+            answer.field("connection").is_none()
+        }
+        (Gets::BadGateway | Gets::Broken, Ok(answer)) if answer.status == 502 && answer.body.len() < 200 => {
+            answer.field("connection").is_none()
+        }
+        (Gets::Cut | Gets::Broken, Err(_)) if client.is_ended() => return next_client(stage, row),
+        (_, got) => return Err(format!("the client got {got:?}")),
+    };
+    if keeps {
+        let answer = client.send("GET /again HTTP/1.1\r\nHost: a\r\n\r\n").try_response(false)?;
+        if answer.text() != "/again" {
+            return Err(format!("its next request got {answer:?}"));
+        }
+        return Ok(());
+    }
+    if !client.is_closed() {
+        return Err(format!("the connection goes on: {}", show(&client.inbox)));
+    }
+    next_client(stage, row)
+}
+
+fn next_client(stage: &Stage, row: &Row) -> Result<(), String> {
+    let before = stage.primary.connections();
+    let answer = stage.client().send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").try_response(false)?;
+    if answer.text() != "/next" {
+        return Err(format!("the next client got {answer:?}"));
+    }
+    let reused = stage.primary.connections() == before;
+    if reused && !row.reused { Err("the primary's connection was used again".into()) } else { Ok(()) }
+}
+
+#[test]
+fn an_answer_ends_in_one_place_for_everybody() {
+    run(framing(), None);
+}
+
+#[test]
+fn interim_answers_are_relayed_in_order_and_bounded() {
+    run(interim(), None);
+}
+
+#[test]
+fn a_broken_answer_never_looks_complete() {
+    run(broken(), None);
+}
+
+#[test]
+fn garbage_from_a_primary_is_502() {
+    run(garbage(), None);
+}
+
+#[test]
+fn the_rows_hold_on_epoll_as_well() {
+    run([framing(), interim(), broken(), garbage()].into_iter().flatten().collect(), Some("epoll"));
+}
+
+/// S4: also for a client that knows no chunks, and for more than fits a buffer.
+#[test]
+fn an_answer_that_ends_with_its_connection_is_complete_for_every_client() {
+    let content = Arc::new(pattern(5 << 20));
+    let primary = Origin::new({
+        let content = Arc::clone(&content);
+        move |request, stream| {
+            let head = if request.target == "/chunked" { "Transfer-Encoding: chunked\r\n" } else { "" };
+            let body = if head.is_empty() { content.to_vec() } else { chunked(&content, 30_000) };
+            tests::origin::write(
+                stream,
+                [format!("HTTP/1.1 200 OK\r\n{head}\r\n").as_bytes(), &body].concat(),
+            );
+            After::Close
+        }
+    });
+    let gateway = Setup::new(&primary).start();
+    for target in ["/close", "/chunked"] {
+        let mut client = gateway.client();
+        let answer = client.ask(format!("GET {target} HTTP/1.0\r\nHost: a\r\n\r\n"));
+        assert!(answer.field("transfer-encoding").is_none() && answer.field("content-length").is_none());
+        assert!(answer.body == *content, "{target} to HTTP/1.0: {} bytes", answer.body.len());
+        assert!(client.is_closed());
+        let answer = gateway.client().ask(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(
+            answer.chunked && answer.body == *content,
+            "{target} to HTTP/1.1: {} bytes",
+            answer.body.len()
+        );
+    }
+}
+
+/// S5 for a client that cannot see a missing last chunk: it must see a reset.
+#[test]
+fn a_cut_answer_is_a_reset_for_a_client_that_waits_for_the_close() {
+    let primary = Origin::fixed(lines("Transfer-Encoding: chunked", "4\r\nhalf\r\n"), After::Close);
+    let gateway = Setup::new(&primary).start();
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(client.is_ended() && client.was_reset(), "half an answer looks whole: {}", show(&client.inbox));
+}
+
+/// S7: bytes behind an answer are nobody's answer, however the answer is framed. (Those that come later: see `pool`.)
+#[test]
+fn bytes_behind_an_answer_reach_no_client() {
+    let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
+    for content in ["Content-Length: 2\r\n\r\nok", "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"] {
+        let primary = Origin::scripted(move |conn: &mut Conn| {
+            while conn.request().is_some() {
+                conn.write(format!("HTTP/1.1 200 OK\r\n{content}{smuggled}"));
+            }
+        });
+        let gateway = Setup::new(&primary).start();
+        let mut client = gateway.client();
+        for n in 0..10 {
+            let answer = client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "answer {n}");
+        }
+        assert_eq!(primary.connections(), 10, "a connection with bytes left over was used again");
+    }
+}
+
+/// S8: an answer that comes before the upload is over is relayed at once; what is not whole is not mirrored.
+#[test]
+fn an_early_answer_is_relayed_at_once() {
+    for coded in [false, true] {
+        let primary = Origin::scripted(|conn| {
+            if conn.head().is_some() {
+                conn.write("HTTP/1.1 413 Too Much\r\nContent-Length: 3\r\n\r\nno!");
+                conn.read_to_end();
+            }
+        });
+        let stage = Stage::of(primary, Origin::named("v2"), "", |setup| setup);
+        let mut client = stage.client();
+        let framing = if coded { "Transfer-Encoding: chunked" } else { "Content-Length: 100000" };
+        let content = if coded { "3\r\nabc\r\n" } else { "abc" };
+        let answer = client.ask(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{content}"));
+        assert_eq!((answer.status, answer.text().as_str()), (413, "no!"));
+        client.send("GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(client.is_closed(), "content could become a request: {}", show(&client.inbox));
+        let metrics = stage.settled();
+        assert_eq!(metrics.mirror_by("v2", "skipped_total", "reason", "aborted"), 1);
+        assert_eq!(stage.mirror.count(), 0, "{}", stage.wires());
+        // The primary's connection is in the middle of a request: the next one has its own.
+        let connections = stage.primary.connections();
+        assert_eq!(stage.client().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 413);
+        assert_eq!(stage.primary.connections(), connections + 1);
+    }
+}
+
+/// S10: silence is 504 at its timeout, refusal is told at once.
+#[test]
+fn a_primary_that_does_not_answer_is_504_and_one_that_is_away_503_at_once() {
+    let timeouts = "[timeouts]\nresponse_head = \"300ms\"\nconnect = \"300ms\"\n";
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    let silent = Origin::scripted(|conn| {
+        conn.request();
+        conn.read_to_end();
+    });
+    let gateway = Setup::new(&silent).with(timeouts).start();
+    let started = Instant::now();
+    assert_eq!(gateway.client().ask(get).status, 504);
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(250) && took < Duration::from_secs(3), "{took:?}");
+    eventually("its connection is closed", || {
+        gateway.metrics().sum("umbra_upstream_idle_connections", &[]) == 0
+    });
+
+    let gateway = Setup::to(&[Origin::refusing()]).with(timeouts).start();
+    for _ in 0..3 {
+        let started = Instant::now();
+        let answer = gateway.client().ask(get);
+        assert!([502, 503].contains(&answer.status), "{answer:?}");
+        assert!(
+            answer.body.len() < 200
+                && answer.field("content-type").is_some_and(|t| t.starts_with("text/plain"))
+        );
+        assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
+    }
+
+    let full = tests::origin::Full::new();
+    let gateway = Setup::to(&[full.address]).with(timeouts).start();
+    let started = Instant::now();
+    assert_eq!(gateway.client().ask(get).status, 504);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+/// A primary that stalls in the middle of its content is cut, not waited for without end.
+#[test]
+fn a_primary_that_stalls_in_its_content_is_cut() {
+    let primary = Origin::fixed(lines("Content-Length: 10", "half"), After::Hang);
+    let gateway = Setup::new(&primary).with("[timeouts]\nresponse_body = \"300ms\"").start();
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.try_response(false).is_err() && client.is_ended(), "{}", show(&client.inbox));
+    assert_eq!(gateway.metrics().sum("umbra_upstream_failures_total", &["reason=\"timeout\""]), 1);
+}
+
+/// The next endpoint is tried while nothing was sent.
+#[test]
+fn an_endpoint_that_refuses_is_passed_over() {
+    let primary = Origin::named("v1");
+    let gateway = Setup::to(&[Origin::refusing(), primary.address]).start();
+    for n in 0..20 {
+        let answer =
+            Client::connect(gateway.address).ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(answer.status, 200, "request {n}");
+    }
+    assert_eq!(primary.count(), 20);
+}

@@ -3,8 +3,8 @@
 mod article;
 mod mirror;
 mod isolation;
-mod requests;
-mod responses;
+mod http1_requests;
+mod http1_responses;
 mod pool;
 mod limits;
 mod lifecycle;

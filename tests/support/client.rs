@@ -13,6 +13,7 @@ pub struct Client {
     /// Received and not yet taken as a response.
     pub inbox: Vec<u8>,
     closed: bool,
+    reset: bool,
 }
 
 /// How a request's bytes are cut into segments.
@@ -31,7 +32,7 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
-        Self { stream, inbox: Vec::new(), closed: false }
+        Self { stream, inbox: Vec::new(), closed: false, reset: false }
     }
 
     /// Writes all of `bytes`; a peer that hangs up in the middle is no error here, the response will tell.
@@ -95,11 +96,21 @@ impl Client {
 
     /// Whether the connection ends (by FIN or RST) with nothing more to read.
     pub fn is_closed(&mut self) -> bool {
+        self.is_ended() && self.inbox.is_empty()
+    }
+
+    /// Whether the connection ends; what came before stays in the inbox.
+    pub fn is_ended(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while !self.closed && Instant::now() < deadline {
             self.receive();
         }
-        self.closed && self.inbox.is_empty()
+        self.closed
+    }
+
+    /// Whether it ended with a reset.
+    pub fn was_reset(&self) -> bool {
+        self.reset
     }
 
     /// Whether anything arrives within `wait`.
@@ -117,6 +128,11 @@ impl Client {
         self
     }
 
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
     /// Reads once, waiting at most 50 ms.
     pub fn receive(&mut self) {
         let mut block = [0; 64 * 1024];
@@ -128,7 +144,10 @@ impl Client {
                     e.kind(),
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
                 ) => {}
-            Err(_) => self.closed = true,
+            Err(error) => {
+                self.closed = true;
+                self.reset = error.kind() == ErrorKind::ConnectionReset;
+            }
         }
     }
 }

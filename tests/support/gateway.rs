@@ -138,6 +138,12 @@ impl Setup {
     pub fn start(&self) -> Gateway {
         Gateway::start(&self.toml(), &self.environment)
     }
+
+    /// Runs it on a file that cannot be served; returns what it said when it gave up.
+    #[track_caller]
+    pub fn refused(&self) -> Output {
+        Gateway::refused(&self.toml())
+    }
 }
 
 impl Gateway {
@@ -199,6 +205,31 @@ impl Gateway {
         let file = directory.path().join("gateway.toml");
         std::fs::write(&file, toml).expect("the configuration is written");
         Command::new(binary()).arg("check").arg("--config").arg(&file).output().expect("the gateway runs")
+    }
+
+    /// Runs the gateway on this text, written to a file called `gateway.toml`, and expects it to end by itself.
+    #[track_caller]
+    pub fn refused(toml: &str) -> Output {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("gateway.toml");
+        std::fs::write(&file, toml).expect("the configuration is written");
+        Self::ends(Command::new(binary()).arg("--config").arg(&file))
+    }
+
+    /// Runs a command that must end in time.
+    #[track_caller]
+    pub fn ends(command: &mut Command) -> Output {
+        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().expect("the command starts");
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().expect("wait").is_none() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                panic!("it goes on running: {:?}", child.wait_with_output());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.wait_with_output().expect("output")
     }
 
     #[track_caller]

@@ -64,6 +64,9 @@ impl Request {
         let [method, target, "HTTP/1.1"] = words[..] else {
             return Read::Invalid(format!("request line {line:?}"));
         };
+        if values(&fields, "host").len() != 1 {
+            return Read::Invalid(format!("not exactly one Host: {fields:?}"));
+        }
         match body(&bytes[head_len..], &fields, Some(0)) {
             Ok(Some((body, trailers, chunked, used))) => Read::Complete(
                 Self { method: method.into(), target: target.into(), fields, body, trailers, chunked },
@@ -79,6 +82,10 @@ impl Response {
     /// The first value of a field.
     pub fn field(&self, name: &str) -> Option<&str> {
         value(&self.fields, name)
+    }
+
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        values(&self.fields, name)
     }
 
     pub fn text(&self) -> String {
@@ -158,7 +165,10 @@ fn body(bytes: &[u8], fields: &[Field], default: Option<usize>) -> Result<Option
     match (&lengths[..], &codings[..]) {
         ([], []) => Ok(Some((Vec::new(), Vec::new(), false, default.unwrap_or(usize::MAX)))),
         ([length], []) => {
-            let length: usize = length.parse().map_err(|_| format!("Content-Length {length:?}"))?;
+            // `parse` takes a sign; a length has none.
+            let digits = Some(length).filter(|l| l.bytes().all(|b| b.is_ascii_digit()));
+            let length: usize =
+                digits.and_then(|l| l.parse().ok()).ok_or_else(|| format!("Content-Length {length:?}"))?;
             Ok(bytes.get(..length).map(|body| (body.to_vec(), Vec::new(), false, length)))
         }
         ([], ["chunked"]) => chunked(bytes),
@@ -172,7 +182,10 @@ fn chunked(bytes: &[u8]) -> Result<Option<Body>, String> {
         let Some(line) = bytes[at..].windows(2).position(|w| w == b"\r\n") else { return Ok(None) };
         let digits = std::str::from_utf8(&bytes[at..at + line]).map_err(|e| e.to_string())?;
         // Stricter than the standard: whoever makes chunks for us adds no extensions.
-        let size = usize::from_str_radix(digits, 16).map_err(|_| format!("chunk size {digits:?}"))?;
+        let hex = Some(digits).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        let size = hex
+            .and_then(|d| usize::from_str_radix(d, 16).ok())
+            .ok_or_else(|| format!("chunk size {digits:?}"))?;
         at += line + 2;
         if size == 0 {
             break;
@@ -193,5 +206,55 @@ fn chunked(bytes: &[u8]) -> Result<Option<Body>, String> {
             return Ok(Some((content, trailers, true, at)));
         }
         trailers.push(field(&text)?);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_readers_could_read_differently_is_invalid() {
+        for text in [
+            "GET / HTTP/1.0\r\nHost: a\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: y\n\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;x\r\na\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+        ] {
+            assert!(matches!(Request::read(text.as_bytes()), Read::Invalid(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_prefix_of_a_message_is_partial_and_what_follows_it_is_left() {
+        let text = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: u\r\n\r\nGET";
+        let end = text.len() - 3;
+        for n in 0..end {
+            assert_eq!(Request::read(&text.as_bytes()[..n]), Read::Partial, "{n}");
+        }
+        let Read::Complete(request, used) = Request::read(text.as_bytes()) else { panic!("not complete") };
+        assert_eq!((used, request.body.as_slice()), (end, b"abc".as_slice()));
+        assert_eq!(request.trailers, [("T".to_owned(), "u".to_owned())]);
+    }
+
+    #[test]
+    fn an_answer_without_length_ends_with_its_connection() {
+        let text = b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabc";
+        assert_eq!(Response::read(text, false, false), Read::Partial);
+        let Read::Complete(response, used) = Response::read(text, false, true) else {
+            panic!("not complete")
+        };
+        assert_eq!(
+            (used, response.body.as_slice(), response.interims),
+            (text.len(), b"abc".as_slice(), vec![103])
+        );
     }
 }

@@ -29,10 +29,20 @@ impl Metrics {
         &self.0
     }
 
+    /// One of a mirror's counters or gauges over all routes and label values: `eligible_total`, `in_flight`.
+    pub fn mirror(&self, mirror: &str, what: &str) -> i64 {
+        self.sum(&format!("umbra_mirror_{what}"), &[&format!("mirror=\"{mirror}\"")])
+    }
+
+    /// One label value of a mirror's counter: `("dropped_total", "reason", "oldest")`.
+    pub fn mirror_by(&self, mirror: &str, what: &str, key: &str, value: &str) -> i64 {
+        let labels = [&*format!("mirror=\"{mirror}\""), &*format!("{key}=\"{value}\"")];
+        self.sum(&format!("umbra_mirror_{what}"), &labels)
+    }
+
     /// The two equations of a mirror's ledger, or what they miss each other by.
     pub fn ledger(&self, mirror: &str) -> Result<(), String> {
-        let mirror = format!("mirror=\"{mirror}\"");
-        let n = |what: &str| self.sum(&format!("umbra_mirror_{what}"), &[&mirror]);
+        let n = |what: &str| self.mirror(mirror, what);
         let eligible = n("eligible_total");
         let (out, skipped, dropped, sent) =
             (n("sampled_out_total"), n("skipped_total"), n("dropped_total"), n("sent_total"));

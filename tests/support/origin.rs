@@ -19,8 +19,6 @@ pub enum After {
     Hang,
 }
 
-type Handler = dyn Fn(&Request, &mut TcpStream) -> After + Send + Sync;
-
 #[derive(Default)]
 struct Seen {
     requests: Mutex<Vec<Request>>,
@@ -58,19 +56,30 @@ impl Origin {
 
     /// Calls `handler` with each complete request and the stream to answer on.
     pub fn new(handler: impl Fn(&Request, &mut TcpStream) -> After + Send + Sync + 'static) -> Self {
-        let handler: Arc<Handler> = Arc::new(handler);
-        Self::raw(move |stream, seen, connection| serve(stream, &*handler, &seen, connection))
+        Self::scripted(move |conn| {
+            while let Some(request) = conn.request() {
+                match handler(&request, &mut conn.stream) {
+                    After::Keep => {}
+                    After::Close => return,
+                    After::Reset => return conn.reset(),
+                    After::Hang => conn.hang(),
+                }
+            }
+        })
+    }
+
+    /// Calls `script` with each connection, which it may read and write as it likes; it is closed when `script` returns.
+    pub fn scripted(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
+        Self::raw(move |stream, seen, number| {
+            let _ = stream.set_nodelay(true);
+            script(&mut Conn { stream, number, inbox: Vec::new(), seen, block: vec![0; 64 * 1024] });
+        })
     }
 
     /// Accepts and never reads.
     pub fn never_reading() -> Self {
         let held = Mutex::new(Vec::new());
         Self::raw(move |stream, _, _| held.lock().expect("held").push(stream))
-    }
-
-    /// Calls `handler` with each connection before anything of it is read.
-    pub fn on_connection(handler: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        Self::raw(move |stream, _, _| handler(stream))
     }
 
     fn raw(on_connection: impl Fn(TcpStream, Arc<Seen>, usize) + Send + Sync + 'static) -> Self {
@@ -111,6 +120,15 @@ impl Origin {
         self.seen.requests.lock().expect("requests").len()
     }
 
+    /// Whether `n` complete requests in all come in time.
+    pub fn reaches(&self, n: usize) -> bool {
+        let deadline = std::time::Instant::now() + crate::PATIENCE;
+        while self.count() < n && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.count() >= n
+    }
+
     /// Waits for `n` complete requests in all and returns them.
     #[track_caller]
     pub fn wait_for(&self, n: usize) -> Vec<Request> {
@@ -148,6 +166,40 @@ impl Drop for Origin {
     }
 }
 
+/// A listener whose backlog is full: the kernel answers no more connects.
+pub struct Full {
+    pub address: SocketAddr,
+    _listener: socket2::Socket,
+    _held: Vec<socket2::Socket>,
+}
+
+impl Full {
+    pub fn new() -> Self {
+        use socket2::{Domain, Socket, Type};
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        listener.bind(&any.into()).expect("bind");
+        listener.listen(0).expect("listen");
+        let address = listener.local_addr().expect("address").as_socket().expect("an IP address");
+        let held = (0..8)
+            .map(|_| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+                socket.set_nonblocking(true).expect("non-blocking");
+                // Under way is all it can be: nobody accepts.
+                let _ = socket.connect(&address.into());
+                socket
+            })
+            .collect();
+        Self { address, _listener: listener, _held: held }
+    }
+}
+
+impl Default for Full {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Writes an answer; a peer that is gone closes.
 pub fn write(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) -> After {
     match stream.write_all(bytes.as_ref()) {
@@ -156,50 +208,97 @@ pub fn write(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) -> After {
     }
 }
 
-fn serve(mut stream: TcpStream, handler: &Handler, seen: &Seen, connection: usize) {
-    let _ = stream.set_nodelay(true);
-    let (mut inbox, mut block) = (Vec::new(), vec![0; 256 * 1024]);
-    loop {
+/// One connection of a scripted origin. Whatever is read from it is recorded.
+pub struct Conn {
+    pub stream: TcpStream,
+    /// Counted from 0 in the order they were accepted.
+    pub number: usize,
+    /// Received and not yet taken as a request.
+    pub inbox: Vec<u8>,
+    seen: Arc<Seen>,
+    block: Vec<u8>,
+}
+
+impl Conn {
+    /// The next complete request; `None` when the connection ends first or carries something else.
+    pub fn request(&mut self) -> Option<Request> {
         loop {
-            match Request::read(&inbox) {
+            match Request::read(&self.inbox) {
                 Read::Complete(request, used) => {
-                    inbox.drain(..used);
-                    seen.requests.lock().expect("requests").push(request.clone());
-                    match handler(&request, &mut stream) {
-                        After::Keep => {}
-                        After::Close => return,
-                        After::Reset => {
-                            let _ =
-                                socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
-                            return;
-                        }
-                        After::Hang => loop {
-                            std::thread::park();
-                        },
-                    }
+                    self.inbox.drain(..used);
+                    self.seen.requests.lock().expect("requests").push(request.clone());
+                    return Some(request);
                 }
-                Read::Partial => break,
+                Read::Partial => {}
                 Read::Invalid(why) => {
-                    seen.invalid.lock().expect("invalid").push(why);
-                    return;
+                    self.seen.invalid.lock().expect("invalid").push(why);
+                    return None;
                 }
+            }
+            if !self.read() {
+                if !self.inbox.is_empty() {
+                    self.seen.incomplete.fetch_add(1, Ordering::SeqCst);
+                }
+                return None;
             }
         }
-        match stream.read(&mut block) {
-            Ok(0) | Err(_) => {
-                if !inbox.is_empty() {
-                    seen.incomplete.fetch_add(1, Ordering::SeqCst);
-                }
-                return;
+    }
+
+    /// Waits for a request's head and returns it with its empty line; its content stays in the inbox or on the wire.
+    pub fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.inbox.windows(4).position(|w| w == b"\r\n\r\n") {
+                let head: Vec<u8> = self.inbox.drain(..end + 4).collect();
+                return Some(String::from_utf8_lossy(&head).into_owned());
             }
+            if !self.read() {
+                return None;
+            }
+        }
+    }
+
+    /// Reads once; `false` at the connection's end.
+    pub fn read(&mut self) -> bool {
+        match self.stream.read(&mut self.block) {
+            Ok(0) | Err(_) => false,
             Ok(n) => {
-                inbox.extend_from_slice(&block[..n]);
-                let wires = &mut seen.wires.lock().expect("wires")[connection];
-                // Enough to look at; big uploads are compared by what was parsed.
-                if wires.len() < 1 << 20 {
-                    wires.extend_from_slice(&block[..n]);
+                self.inbox.extend_from_slice(&self.block[..n]);
+                let wire = &mut self.seen.wires.lock().expect("wires")[self.number];
+                // Enough to look at; large uploads are compared by what was parsed.
+                if wire.len() < 1 << 20 {
+                    wire.extend_from_slice(&self.block[..n]);
                 }
+                true
             }
+        }
+    }
+
+    /// Reads and discards until the peer ends the connection; returns how many bytes came.
+    pub fn read_to_end(&mut self) -> usize {
+        let mut all = self.inbox.len();
+        loop {
+            self.inbox.clear();
+            if !self.read() {
+                return all;
+            }
+            all += self.inbox.len();
+        }
+    }
+
+    /// Writes; `false` when the peer is gone.
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(&mut self) {
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// Keeps the connection open and never looks at it again.
+    pub fn hang(&mut self) -> ! {
+        loop {
+            std::thread::park();
         }
     }
 }
