@@ -30,9 +30,6 @@ pub const BLOCK_BYTES: usize = 64 * 1024;
 /// Buffers of one size a worker keeps for reuse; 256 × 64 KiB = 16 MiB at most.
 pub const FREE_BUFFERS_MAX: usize = 256;
 
-/// Content up to this size travels in the same send as its head: copying it costs less than a second send.
-pub const INLINE_BODY_BYTES: usize = 16 * 1024;
-
 /// A piece of content smaller than this share of its block is copied into the mirror's copy instead of pinning the block.
 pub const SHARE_MIN_BYTES: usize = BLOCK_BYTES / 2;
 

@@ -289,21 +289,24 @@ fn run_phase(
     quiet: bool,
     interrupted: &Arc<std::sync::atomic::AtomicBool>,
 ) -> anyhow::Result<run::Result> {
+    // What holds from the phase's first moment is switched before its first request.
+    let (first, later): (Vec<&Timed>, Vec<&Timed>) =
+        phase.faults.iter().partition(|fault| fault.at.is_zero());
+    for fault in first {
+        client::set_fault(&fault.port, &fault.fault)?;
+        eprintln!("   0.0 s  {} {}", fault.port.target, fault.fault);
+    }
     let begin = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for fault in &phase.faults {
+            for fault in later {
                 while begin.elapsed() < fault.at && !interrupted.load(Relaxed) {
                     let left = fault.at.saturating_sub(begin.elapsed());
                     std::thread::sleep(left.min(Duration::from_millis(50)));
                 }
+                let at_s = begin.elapsed().as_secs_f64();
                 match client::set_fault(&fault.port, &fault.fault) {
-                    Ok(()) => eprintln!(
-                        "{:>6.1} s  {} {}",
-                        begin.elapsed().as_secs_f64(),
-                        fault.port.target,
-                        fault.fault
-                    ),
+                    Ok(()) => eprintln!("{at_s:>6.1} s  {} {}", fault.port.target, fault.fault),
                     Err(error) => eprintln!("loadgen: {error:#}"),
                 }
             }

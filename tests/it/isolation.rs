@@ -328,7 +328,6 @@ fn an_answer_that_is_late_dripping_or_never_taken_fails_at_the_mirrors_timeout()
 }
 
 #[test]
-#[ignore = "KNOWN: each write of a copy has the mirror's timeout anew, so a slow reader holds one for many times as long"]
 fn a_mirror_that_takes_a_copy_slowly_has_its_timeout_for_all_of_it() {
     let v1 = Origin::fixed(OK, After::Keep);
     let v2 = Peer::new(|mut stream| {

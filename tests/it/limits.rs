@@ -238,7 +238,6 @@ fn chunked_content_that_crosses_its_limit_is_cut_off_and_completes_nowhere() {
 }
 
 #[test]
-#[ignore = "KNOWN: content that arrives with its head is not counted against request_body_bytes_max"]
 fn chunked_content_that_crosses_its_limit_in_the_segment_of_its_head_is_refused() {
     crosses(10_241, None);
 }

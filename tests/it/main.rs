@@ -6,6 +6,7 @@ mod isolation;
 mod http1_requests;
 mod http1_responses;
 mod pool;
+mod regressions;
 mod limits;
 mod lifecycle;
 mod driver;

@@ -103,9 +103,7 @@ impl Shards {
         };
         plain("umbra_mirror_eligible", "Requests of routes with this mirror", |m| m.eligible.get())?;
         plain("umbra_mirror_sampled_out", "Eligible requests not drawn by percent", |m| m.sampled_out.get())?;
-        plain("umbra_mirror_sent", "Copies of which a byte was sent, or a connection was attempted", |m| {
-            m.sent.get()
-        })?;
+        plain("umbra_mirror_sent", "Copies of which a byte was sent", |m| m.sent.get())?;
         out.counters(
             "umbra_mirror_skipped",
             "Eligible requests drawn but not copied, by reason",
@@ -154,7 +152,13 @@ impl Shards {
         counter("umbra_mirror_connect_failures", "Connections to the mirror that failed", |l| {
             l.connect_failures.get()
         })?;
-        counter("umbra_mirror_batches", "Writes that carried more than one copy", |l| l.batches.get())
+        counter("umbra_mirror_batches", "Writes that carried more than one copy", |l| l.batches.get())?;
+        counter("umbra_mirror_resent", "Copies written again after the mirror announced its close", |l| {
+            l.resent.get()
+        })?;
+        counter("umbra_mirror_answers_cut", "Answers longer than response_bytes_max, not read on", |l| {
+            l.answers_cut.get()
+        })
     }
 
     fn upstreams(&self, out: &mut Families<'_>) -> fmt::Result {
@@ -446,6 +450,8 @@ mod tests {
             "umbra_mirror_connects counter",
             "umbra_mirror_connect_failures counter",
             "umbra_mirror_batches counter",
+            "umbra_mirror_resent counter",
+            "umbra_mirror_answers_cut counter",
             "umbra_upstream_attempts counter",
             "umbra_upstream_connects counter",
             "umbra_upstream_reuses counter",

@@ -46,7 +46,7 @@ pub struct Lane {
     ring: RefCell<Ring<RequestCopy>>,
     policy: DropPolicy,
     /// Shippers without work, the last to fall asleep last.
-    beds: RefCell<Vec<(usize, Waker)>>,
+    beds: RefCell<Vec<Bed>>,
     /// By shipper: called, and not yet up.
     called: RefCell<Vec<bool>>,
     /// Somebody has been called for the copies now in the ring.
@@ -56,6 +56,15 @@ pub struct Lane {
     pub endpoints: Vec<Endpoint>,
     turn: Cell<usize>,
     pub counters: Arc<LaneCounters>,
+}
+
+/// A sleeping shipper.
+#[derive(Debug)]
+struct Bed {
+    shipper: usize,
+    /// It can send at once; one that cannot is called only where no such sleeps.
+    has_connection: bool,
+    waker: Waker,
 }
 
 /// What is known of one mirror endpoint.
@@ -172,33 +181,36 @@ impl Lane {
 
     /// Calls one sleeping shipper unless one is already on its way.
     pub fn call(&self) {
-        if !self.calling.get()
-            && let Some((shipper, waker)) = self.beds.borrow_mut().pop()
-        {
-            self.calling.set(true);
-            self.called.borrow_mut()[shipper] = true;
-            waker.wake();
+        if self.calling.get() {
+            return;
         }
+        let mut beds = self.beds.borrow_mut();
+        let Some(last) = beds.len().checked_sub(1) else { return };
+        let best = beds.iter().rposition(|bed| bed.has_connection).unwrap_or(last);
+        let bed = beds.remove(best);
+        self.calling.set(true);
+        self.called.borrow_mut()[bed.shipper] = true;
+        bed.waker.wake();
     }
 
     /// Calls everybody: a reap or a drain.
     pub fn call_all(&self) {
-        for (shipper, waker) in self.beds.take() {
-            self.called.borrow_mut()[shipper] = true;
-            waker.wake();
+        for bed in self.beds.take() {
+            self.called.borrow_mut()[bed.shipper] = true;
+            bed.waker.wake();
         }
     }
 
     /// Sleeps until called.
-    pub async fn sleep(&self, shipper: usize) {
+    pub async fn sleep(&self, shipper: usize, has_connection: bool) {
         poll_fn(|cx| {
             if std::mem::take(&mut self.called.borrow_mut()[shipper]) {
                 return Poll::Ready(());
             }
             let mut beds = self.beds.borrow_mut();
-            match beds.iter_mut().find(|(who, _)| *who == shipper) {
-                Some((_, waker)) => waker.clone_from(cx.waker()),
-                None => beds.push((shipper, cx.waker().clone())),
+            match beds.iter_mut().find(|bed| bed.shipper == shipper) {
+                Some(bed) => bed.waker.clone_from(cx.waker()),
+                None => beds.push(Bed { shipper, has_connection, waker: cx.waker().clone() }),
             }
             Poll::Pending
         })

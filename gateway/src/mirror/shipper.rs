@@ -62,7 +62,7 @@ impl Shipper {
                 if idle_since.is_some_and(|at| self.sweeper.now_ms().saturating_sub(at) > IDLE_MS) {
                     self.close(connection.take());
                 }
-                self.lane.sleep(self.number).await;
+                self.lane.sleep(self.number, connection.is_some()).await;
                 continue;
             }
             if connection.as_ref().is_none_or(|c| !c.stream.is_quiet()) {
@@ -73,11 +73,7 @@ impl Shipper {
                     if !again.is_empty() && self.lane.would_drop(self.sweeper.now_ms()).is_some() {
                         again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Closed));
                     }
-                    // Another shipper may have a connection to spare for what waits.
-                    if !self.lane.is_empty() {
-                        self.lane.call();
-                    }
-                    self.lane.sleep(self.number).await;
+                    self.lane.sleep(self.number, false).await;
                     continue;
                 }
             }

@@ -16,7 +16,7 @@ use super::sample::Draw;
 use crate::buffer::Buffers;
 use crate::http1::framing::Framing;
 use crate::http1::render::{self, RenderedHead};
-use crate::limits::{INLINE_BODY_BYTES, SHARE_MIN_BYTES};
+use crate::limits::{RESPONSE_BUFFER_BYTES, SHARE_MIN_BYTES};
 use crate::metrics::{Drop as Dropped, MirrorCounters, Skip};
 
 /// One mirror of one route, prepared for a worker.
@@ -126,7 +126,8 @@ impl Tee {
         self.each(|p| {
             let mut p = p.take(content.len(), content.len())?;
             // While nothing is shared yet, content of a declared length stands right behind the head.
-            if p.head_ended && p.pieces.is_empty() && p.small.is_empty() && p.head.len() < INLINE_BODY_BYTES {
+            let fits = p.head.capacity() - p.head.len() >= content.len();
+            if p.head_ended && p.pieces.is_empty() && p.small.is_empty() && fits {
                 p.head.extend_from_slice(content);
             } else {
                 p.small.extend_from_slice(content);
@@ -198,11 +199,16 @@ impl Pending {
             ticket.drop(Dropped::BodyTooLarge);
             return None;
         }
-        let inline = match source.framing {
-            Framing::Length(n) => usize::try_from(n).unwrap_or(usize::MAX).min(INLINE_BODY_BYTES),
-            Framing::None | Framing::Chunked | Framing::UntilClose => 0,
+        let head_bytes = source.at.common_end + policy.mark.len() + 64;
+        let mut head = match source.framing {
+            // Content that fits beside its head goes into the same buffer; larger content gets none of its room there.
+            Framing::Length(n) if n <= RESPONSE_BUFFER_BYTES.saturating_sub(head_bytes) as u64 => {
+                buffers.with_room(head_bytes + usize::try_from(n).unwrap_or(0))
+            }
+            Framing::Length(_) | Framing::None | Framing::Chunked | Framing::UntilClose => {
+                buffers.with_room(head_bytes)
+            }
         };
-        let mut head = buffers.with_room(source.at.common_end + policy.mark.len() + 64 + inline);
         let common = &source.head[..source.at.common_end];
         match &policy.host {
             MirrorHost::Keep => head.extend_from_slice(common),

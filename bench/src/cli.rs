@@ -1,0 +1,110 @@
+//! The command line: spellings and defaults only. Starts and measures nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::variant::Variant;
+
+#[derive(Parser)]
+#[command(
+    name = "bench",
+    version,
+    about = "Every claim about speed, measured beside the peers",
+    max_term_width = 110
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// CPU per request beside nginx, HAProxy and Envoy, for each kind of request
+    Peers(RoundsArgs),
+    /// CPU per request while something grows: connections, routes, workers, mirrors, percent
+    Growth(RoundsArgs),
+    /// What clients see, and what memory is held, with the mirror healthy and in every fault
+    Isolation(IsolationArgs),
+    /// Memory of an idle keep-alive connection
+    Idle(IdleArgs),
+}
+
+#[derive(Args)]
+pub struct CommonArgs {
+    /// This gateway instead of building one
+    #[arg(long, value_name = "PATH")]
+    pub gateway: Option<PathBuf>,
+    /// This load generator instead of building one
+    #[arg(long, value_name = "PATH")]
+    pub loadgen: Option<PathBuf>,
+    /// Only these variants
+    #[arg(long, value_delimiter = ',')]
+    pub variants: Vec<Variant>,
+    /// Leave nothing in bench/runs
+    #[arg(long)]
+    pub no_keep: bool,
+    /// Name of the kept run after its date (default: the command's name)
+    #[arg(long)]
+    pub topic: Option<String>,
+}
+
+#[derive(Args)]
+pub struct RoundsArgs {
+    /// Only these scenarios, by their file's name
+    pub scenarios: Vec<String>,
+    /// Every variant is measured once in each round
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Load on one variant in one round; a scenario may ask for more
+    #[arg(long, default_value_t = 3)]
+    pub seconds: u64,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Args)]
+pub struct IsolationArgs {
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Load on one state of the mirror in one round
+    #[arg(long, default_value_t = 3)]
+    pub seconds: u64,
+    /// Requests per second, open loop
+    #[arg(long, default_value_t = 2000)]
+    pub rate: u64,
+    #[arg(long, default_value_t = 32)]
+    pub connections: usize,
+    /// POST so many bytes instead of GET
+    #[arg(long, default_value_t = 0)]
+    pub request_bytes: usize,
+    /// Only these states of the mirror (default: all)
+    #[arg(long, value_delimiter = ',')]
+    pub faults: Vec<String>,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Args)]
+pub struct IdleArgs {
+    /// Numbers of connections to hold, in rising order
+    #[arg(long, value_delimiter = ',', default_value = "1000,4000,5000")]
+    pub connections: Vec<usize>,
+    /// Connections whose one request is under way at the same time
+    #[arg(long, default_value_t = 32)]
+    pub together: usize,
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,209 @@
+//! `idle`: what a keep-alive connection costs a gateway while nothing happens on it, after it has made one request.
+//! Resident memory of the process tree only: what the kernel holds for a socket is the same for everyone.
+
+use std::fmt::Write;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::Bench;
+use crate::chart::{self, Bar, Group};
+use crate::cli::IdleArgs;
+use crate::clients::Clients;
+use crate::keep::Run;
+use crate::origin::Origin;
+use crate::peer::{Gateway, Targets};
+use crate::procfs::Memory;
+use crate::scenario::Setup;
+use crate::stats::Spread;
+use crate::table::{Table, dash};
+use crate::tools;
+use crate::variant::Variant;
+
+const VARIANTS: [Variant; 6] = [
+    Variant::OursPlain,
+    Variant::OursMirror,
+    Variant::NginxPlain,
+    Variant::HaproxyPlain,
+    Variant::EnvoyPlain,
+    Variant::EnvoyMirror,
+];
+/// Bytes of resident memory that ours may spend on one.
+const GOAL_BYTES: f64 = 1024.0;
+/// Requests before the first reading, so that what is made once is in it.
+const WARM_UP_REQUESTS: usize = 256;
+/// Until copies, timers and allocators are done with what the last request left.
+const SETTLE: Duration = Duration::from_millis(700);
+const RESPONSE_BYTES: usize = 64;
+
+/// One round of one variant: memory without connections, then with each number of them.
+struct Reading {
+    base: Memory,
+    held: Vec<(usize, Memory)>,
+}
+
+pub(super) fn run(args: &IdleArgs) -> Result<()> {
+    let most = args.connections.iter().copied().max().unwrap_or(0);
+    ensure!(
+        args.connections.is_sorted() && most > 0,
+        "--connections: rising numbers, such as 1000,4000,5000"
+    );
+    ensure!(args.rounds >= 1 && args.together >= 1, "--rounds and --together: at least 1");
+    let bench = Bench::open(&args.common)?;
+    ensure!(
+        (most as u64) + 512 < bench.open_files,
+        "{most} connections need more than the {} descriptors allowed: raise `ulimit -Hn`",
+        bench.open_files
+    );
+    let variants = bench.tools.runnable(&tools::only(&VARIANTS, &args.common.variants)?);
+    let mut readings: Vec<(Variant, Vec<Reading>)> = variants.iter().map(|v| (*v, Vec::new())).collect();
+    for round in 0..args.rounds {
+        for (variant, of) in &mut readings {
+            match measure(&bench, *variant, round, most, args) {
+                Ok(reading) => of.push(reading),
+                Err(error) => eprintln!("\n  !!! NO FIGURE for {}: {error:#}\n", variant.name()),
+            }
+        }
+    }
+    let text = show(&readings, args);
+    println!("{text}");
+    let last = args.connections.len() - 1;
+    let bar = |(variant, of): &(Variant, Vec<Reading>)| Bar {
+        label: variant.name().to_string(),
+        ours: variant.is_ours(),
+        spread: Spread::of(of.iter().map(|r| r.each(last))),
+    };
+    let group = Group { title: format!("{most} idle connections"), bars: readings.iter().map(bar).collect() };
+    bench.keep(
+        &args.common,
+        &Run {
+            topic: args.common.topic.as_deref().unwrap_or("idle"),
+            asked: vec!["How much resident memory does an idle keep-alive connection cost?".to_string()],
+            remarks: [bench.remarks.clone(), vec![HOW.to_string()]].concat(),
+            table: text,
+            csv: csv(&readings),
+            svg: chart::svg("Idle keep-alive connections", "resident bytes per connection", &[group]),
+            versions: bench.tools.versions(&variants),
+        },
+    )
+}
+
+const HOW: &str = "Each connection makes one request and then rests. Figures are resident memory of the gateway's \
+    processes above what they had after a warm-up without connections; kernel memory is in none. nginx allocates its \
+    connections' structures when it starts and only touches them later.";
+
+impl Reading {
+    /// Bytes per connection at one of the numbers.
+    fn each(&self, at: usize) -> f64 {
+        self.held.get(at).map_or(f64::NAN, |(count, memory)| {
+            (memory.resident as f64 - self.base.resident as f64) / *count as f64
+        })
+    }
+
+    /// Bytes per connection from the first number to the last: without what any first connection brings along.
+    fn each_more(&self) -> f64 {
+        match (self.held.first(), self.held.last()) {
+            (Some((few, less)), Some((many, more))) if many > few => {
+                (more.resident as f64 - less.resident as f64) / (many - few) as f64
+            }
+            _ => f64::NAN,
+        }
+    }
+}
+
+fn measure(bench: &Bench, variant: Variant, round: usize, most: usize, args: &IdleArgs) -> Result<Reading> {
+    let dir = bench.dir.path().join(format!("{}-{round}", variant.name()));
+    std::fs::create_dir_all(&dir)?;
+    super::readable(&dir)?;
+    let origin = |name| Origin::start(&bench.tools, name, RESPONSE_BYTES, args.together, &dir);
+    let (primary, mirror) = (origin("v1")?, origin("v2")?);
+    let targets = Targets { primary: primary.addr, mirrors: vec![mirror.addr] };
+    let setup = Setup {
+        connections: most,
+        busy: args.together,
+        routes: 1,
+        workers: 1,
+        mirrors: 1,
+        percent: 100,
+        ring_bytes_max: None,
+    };
+    let mut gateway = Gateway::start(variant, &setup, &targets, &bench.tools, &dir, "gateway")?;
+
+    for _ in 0..WARM_UP_REQUESTS.div_ceil(args.together) {
+        Clients::new(gateway.addr, RESPONSE_BYTES, args.together).open(args.together)?;
+    }
+    thread::sleep(SETTLE);
+    let base = gateway.memory();
+    let mut clients = Clients::new(gateway.addr, RESPONSE_BYTES, args.together);
+    let mut held = Vec::new();
+    for count in &args.connections {
+        clients.open(*count)?;
+        thread::sleep(SETTLE);
+        held.push((*count, gateway.memory()));
+    }
+    // Whoever had closed them would look frugal.
+    clients.probe()?;
+    gateway.check_alive()?;
+    eprintln!("  {} round {}: {most} connections held", variant.name(), round + 1);
+    Ok(Reading { base, held })
+}
+
+fn show(readings: &[(Variant, Vec<Reading>)], args: &IdleArgs) -> String {
+    let mut head = vec!["variant".to_string(), "before, MiB".to_string()];
+    head.extend(args.connections.iter().map(|count| format!("B each of {count}")));
+    head.extend(["B each more".to_string(), String::new()]);
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let mut table = Table::new(&head);
+    let mut goals = String::new();
+    for (variant, of) in readings {
+        let spread = |figure: &dyn Fn(&Reading) -> f64| Spread::of(of.iter().map(figure));
+        let cell = |s: Option<Spread>| s.map_or_else(dash, |s| s.show(0));
+        let before = spread(&|r| r.base.resident as f64 / f64::from(1 << 20));
+        let mut row =
+            vec![variant.name().to_string(), before.map_or_else(dash, |s| format!("{:.1}", s.median))];
+        row.extend((0..args.connections.len()).map(|at| cell(spread(&|r| r.each(at)))));
+        row.extend([cell(spread(&Reading::each_more)), String::new()]);
+        table.row(row);
+        if variant.is_ours() {
+            let last = spread(&|r| r.each(args.connections.len() - 1));
+            let verdict = match last {
+                None => "NO FIGURE",
+                Some(spread) if spread.median <= GOAL_BYTES => "met",
+                Some(_) => "NOT MET",
+            };
+            let _ = writeln!(
+                goals,
+                "  goal: {} ≤ {GOAL_BYTES:.0} B per idle connection: {}  {verdict}",
+                variant.name(),
+                cell(last)
+            );
+        }
+    }
+    format!(
+        "\nidle — resident bytes per idle keep-alive connection, kernel excluded\n\n{}\n{goals}",
+        table.text()
+    )
+}
+
+fn csv(readings: &[(Variant, Vec<Reading>)]) -> String {
+    let mut out = String::from("variant,round,connections,resident_bytes,private_bytes,bytes_each\n");
+    for (variant, of) in readings {
+        for (round, reading) in of.iter().enumerate() {
+            let base = &reading.base;
+            let _ = writeln!(out, "{},{},0,{},{},", variant.name(), round + 1, base.resident, base.private);
+            for (at, (count, memory)) in reading.held.iter().enumerate() {
+                let _ = writeln!(
+                    out,
+                    "{},{},{count},{},{},{:.1}",
+                    variant.name(),
+                    round + 1,
+                    memory.resident,
+                    memory.private,
+                    reading.each(at)
+                );
+            }
+        }
+    }
+    out
+}

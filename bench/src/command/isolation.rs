@@ -1,0 +1,229 @@
+//! `isolation`: what a broken mirror does to clients and to the gateway's memory, beside the same gateway with mirroring
+//! off, in pairs. Measures; `isolation_report` shows.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::Bench;
+use super::isolation_report;
+use crate::cli::IsolationArgs;
+use crate::faults::{self, Mirror, State};
+use crate::keep::Run;
+use crate::ledger::Ledger;
+use crate::load::{self, Request, Seen};
+use crate::open_loop::{self, OpenLoop};
+use crate::origin::Origin;
+use crate::peer::{Gateway, Targets};
+use crate::procfs::Memory;
+use crate::scenario::Setup;
+use crate::variant::Variant;
+use crate::{chart, machine, tools};
+
+/// Those that mirror; each is measured beside its own plain form.
+const VARIANTS: [Variant; 3] = [Variant::OursMirror, Variant::EnvoyMirror, Variant::NginxMirror];
+/// Load with a healthy mirror before it breaks: connections to it are open then, as they would be.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// From breaking the mirror to measuring.
+const BREAK: Duration = Duration::from_millis(100);
+const RESPONSE_BYTES: usize = 64;
+
+/// All rounds of one program with the mirror in one state.
+pub(super) struct Row {
+    pub variant: Variant,
+    pub state: State,
+    pub pairs: Vec<Pair>,
+}
+
+/// Neighbours in time.
+#[derive(Clone)]
+pub(super) struct Pair {
+    pub off: Measured,
+    pub on: Measured,
+}
+
+#[derive(Clone)]
+pub(super) struct Measured {
+    pub seen: Seen,
+    pub memory: Memory,
+    /// False if the load generator says that it was itself the limit.
+    pub is_valid: bool,
+    pub ledger: Option<Ledger>,
+}
+
+pub(super) fn run(args: &IsolationArgs) -> Result<()> {
+    ensure!(args.rounds >= 1 && args.seconds >= 1, "--rounds and --seconds: at least 1");
+    let states = faults::choose(&args.faults)?;
+    let bench = Bench::open(&args.common)?;
+    let is_open = open_loop::is_offered(&bench.tools.loadgen);
+    if !is_open {
+        eprintln!(
+            "  ! this loadgen has no open loop: wrk instead, which waits for slow answers and hides stalls"
+        );
+        bench.tools.wrk()?;
+    }
+    let variants = bench.tools.runnable(&tools::only(&VARIANTS, &args.common.variants)?);
+    let mut rows: Vec<Row> = variants
+        .iter()
+        .flat_map(|variant| {
+            states.iter().map(|state| Row { variant: *variant, state: *state, pairs: Vec::new() })
+        })
+        .collect();
+
+    let place = Place::new(&bench, args, is_open)?;
+    for round in 0..args.rounds {
+        for row in &mut rows {
+            match place.pair(row.variant, row.state, round) {
+                Ok(pair) => {
+                    eprintln!(
+                        "  round {}: {} {}: p99 off {:.0} on {:.0} µs",
+                        round + 1,
+                        row.variant.name(),
+                        row.state.name,
+                        pair.off.seen.p99,
+                        pair.on.seen.p99
+                    );
+                    row.pairs.push(pair);
+                }
+                Err(error) => {
+                    eprintln!("\n  !!! NO FIGURE for {} {}: {error:#}\n", row.variant.name(), row.state.name);
+                }
+            }
+        }
+    }
+
+    let load = if is_open {
+        format!("open loop from `loadgen run`, {} requests/s", args.rate)
+    } else {
+        "closed loop from wrk, which hides stalls".to_string()
+    };
+    let text = isolation_report::text(&rows, args, &load);
+    println!("{text}");
+    let mut remarks = bench.remarks.clone();
+    remarks.push(format!(
+        "{} rounds of {} s; {load}, {} connections. Each figure with the mirror on has its own with mirroring off, taken \
+         just before or after; ratios are between those two. A gateway is started anew for each figure and serves {} s \
+         with a healthy mirror first.",
+        args.rounds,
+        args.seconds,
+        args.connections,
+        WARM_UP.as_secs()
+    ));
+    remarks.push(
+        "The mirror runs on the same cores at the lowest priority, as it stands for another machine."
+            .to_string(),
+    );
+    let plain = variants.iter().map(|v| v.with_mirroring_off());
+    let measured: Vec<Variant> = variants.iter().copied().chain(plain).collect();
+    bench.keep(
+        &args.common,
+        &Run {
+            topic: args.common.topic.as_deref().unwrap_or("isolation"),
+            asked: vec![
+                "What does a mirror, healthy or broken, do to clients and to the gateway's memory?"
+                    .to_string(),
+            ],
+            remarks,
+            csv: isolation_report::csv(&rows),
+            svg: chart::svg(
+                "Isolation",
+                "p99 with the mirror / p99 without",
+                &isolation_report::groups(&rows),
+            ),
+            table: text,
+            versions: bench.tools.versions(&measured),
+        },
+    )
+}
+
+/// One healthy primary and one mirror that breaks when told.
+struct Place<'a> {
+    bench: &'a Bench,
+    args: &'a IsolationArgs,
+    is_open: bool,
+    primary: Origin,
+    mirror: Mirror,
+    request: Request,
+}
+
+impl<'a> Place<'a> {
+    fn new(bench: &'a Bench, args: &'a IsolationArgs, is_open: bool) -> Result<Self> {
+        let dir = bench.dir.path();
+        let primary = Origin::start(&bench.tools, "v1", RESPONSE_BYTES, args.connections, dir)?;
+        let mirror = Mirror::start(&bench.tools.loadgen, dir)?;
+        let method = if args.request_bytes > 0 { "POST" } else { "GET" };
+        let request = Request {
+            method: method.to_string(),
+            body_bytes: args.request_bytes,
+            keep_alive: true,
+            path: "/".to_string(),
+        };
+        Ok(Self { bench, args, is_open, primary, mirror, request })
+    }
+
+    fn pair(&self, variant: Variant, state: State, round: usize) -> Result<Pair> {
+        let name = format!("{}-{}-{round}", variant.name(), state.name);
+        let off = || self.measure(variant.with_mirroring_off(), state, &format!("{name}-off"));
+        let on = || self.measure(variant, state, &format!("{name}-on"));
+        // Neither is always first.
+        Ok(if round.is_multiple_of(2) {
+            let off = off()?;
+            Pair { off, on: on()? }
+        } else {
+            let on = on()?;
+            Pair { off: off()?, on }
+        })
+    }
+
+    fn measure(&self, variant: Variant, state: State, name: &str) -> Result<Measured> {
+        let dir = self.bench.dir.path();
+        let setup = Setup {
+            connections: self.args.connections,
+            busy: self.args.connections,
+            routes: 1,
+            workers: 1,
+            mirrors: 1,
+            percent: 100,
+            ring_bytes_max: None,
+        };
+        let targets = Targets { primary: self.primary.addr, mirrors: vec![self.mirror.addr] };
+        self.mirror.heal()?;
+        let mut gateway = Gateway::start(variant, &setup, &targets, &self.bench.tools, dir, name)?;
+        self.load(&gateway, WARM_UP, dir)?;
+        if variant.mirrors() {
+            self.mirror.set(state)?;
+            thread::sleep(BREAK);
+        }
+        let result = self.load(&gateway, Duration::from_secs(self.args.seconds), dir);
+        let memory = gateway.memory();
+        let admin = gateway.admin.filter(|_| variant.mirrors());
+        let ledger = admin.map(Ledger::read).transpose();
+        let alive = gateway.check_alive();
+        drop(gateway);
+        if variant.mirrors() {
+            self.mirror.heal()?;
+        }
+        alive?;
+        let (seen, is_valid) = result?;
+        Ok(Measured { seen, memory, is_valid, ledger: ledger? })
+    }
+
+    fn load(&self, gateway: &Gateway, time: Duration, dir: &Path) -> Result<(Seen, bool)> {
+        let core = machine::load_core();
+        if self.is_open {
+            let loadgen = &self.bench.tools.loadgen;
+            OpenLoop { loadgen, rate: self.args.rate, connections: self.args.connections, core }.run(
+                gateway.addr,
+                &self.request,
+                time,
+                dir,
+            )
+        } else {
+            let (tools, connections) = (&self.bench.tools, self.args.connections);
+            load::run(tools, gateway.addr, &self.request, connections, time, core, dir)
+                .map(|seen| (seen, true))
+        }
+    }
+}

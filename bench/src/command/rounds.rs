@@ -1,0 +1,287 @@
+//! `peers` and `growth`: CPU per request of every variant in interleaved rounds, so that each ratio is between
+//! neighbours in time. Measures; `rounds_report` shows.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Bench;
+use super::rounds_report::{self, Report};
+use crate::cli::RoundsArgs;
+use crate::clients::Clients;
+use crate::keep::Run;
+use crate::ledger::Ledger;
+use crate::load::{self, Request, Seen};
+use crate::origin::{Origin, RequestCount};
+use crate::peer::{self, Gateway, Targets};
+use crate::procfs::{self, Cpu};
+use crate::scenario::{self, OriginKind, Scenario, Setup, Topic, Window};
+use crate::tools::{self, Tools};
+use crate::variant::Variant;
+use crate::{chart, machine};
+
+/// Unmeasured load on each gateway before the first round: connections to origins, buffers, caches.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Behind the load, until CPU is read: copies and answers under way are part of the cost.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Our own copies may wait longer than that, and their cost counts too.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Of the connections that rest during the load, so many make their one request at a time.
+const RESTING_TOGETHER: usize = 32;
+/// The steady window ends so long before the load does.
+const TAIL: Duration = Duration::from_millis(300);
+
+/// A variant at one point of the axis, and what was measured of it, round by round.
+pub(super) struct Case {
+    pub variant: Variant,
+    /// Its place on the axis; empty without one.
+    pub place: String,
+    pub setup: Setup,
+    pub samples: Vec<Sample>,
+    /// Ours and mirroring only: all rounds together.
+    pub ledger: Option<Ledger>,
+}
+
+/// One round of one case. A figure that could not be taken is not a number.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub user_us: f64,
+    pub sys_us: f64,
+    pub seen: Seen,
+    pub resident: u64,
+    pub ledger: Option<Ledger>,
+}
+
+impl Sample {
+    pub(super) fn cpu_us(&self) -> f64 {
+        self.user_us + self.sys_us
+    }
+
+    fn missing() -> Self {
+        let seen =
+            Seen { seconds: f64::NAN, p50: f64::NAN, p99: f64::NAN, p99_9: f64::NAN, ..Seen::default() };
+        Self { user_us: f64::NAN, sys_us: f64::NAN, seen, resident: 0, ledger: None }
+    }
+}
+
+pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
+    ensure!(args.rounds >= 1 && args.seconds >= 1, "--rounds and --seconds: at least 1");
+    let bench = Bench::open(&args.common)?;
+    bench.tools.wrk()?;
+    let scenarios = scenario::load(&bench.tools.root.join("bench/scenarios"), topic, &args.scenarios)?;
+    let mut wanted: Vec<Variant> = scenarios.iter().flat_map(|s| s.variants.iter().copied()).collect();
+    wanted.sort();
+    wanted.dedup();
+    let runnable = bench.tools.runnable(&tools::only(&wanted, &args.common.variants)?);
+    ensure!(!runnable.is_empty(), "nothing left to measure");
+
+    let mut report = Report::default();
+    let mut asked = Vec::new();
+    for scenario in &scenarios {
+        let variants: Vec<Variant> =
+            scenario.variants.iter().copied().filter(|v| runnable.contains(v)).collect();
+        if variants.is_empty() {
+            continue;
+        }
+        let cases = measure(&bench, scenario, &variants, args)
+            .with_context(|| format!("bench/scenarios/{}.toml", scenario.name))?;
+        let table = rounds_report::add(&mut report, scenario, &cases);
+        println!("{table}");
+        asked.push(scenario.title.clone());
+    }
+    let name = if topic == Topic::Peers { "peers" } else { "growth" };
+    let mut remarks = bench.remarks.clone();
+    remarks.push(format!(
+        "{} rounds of at least {} s for each variant in turn, wrk with one thread (closed loop){}; CPU of the whole \
+         process tree from /proc.",
+        args.rounds,
+        args.seconds,
+        machine::load_core().map_or_else(String::new, |core| format!(" on core {core}"))
+    ));
+    let svg = chart::svg(name, "CPU µs per request", &report.groups);
+    bench.keep(
+        &args.common,
+        &Run {
+            topic: args.common.topic.as_deref().unwrap_or(name),
+            asked,
+            remarks,
+            table: report.text,
+            csv: report.csv,
+            svg,
+            versions: bench.tools.versions(&runnable),
+        },
+    )
+}
+
+fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], args: &RoundsArgs) -> Result<Vec<Case>> {
+    let dir = bench.dir.path().join(&scenario.name);
+    std::fs::create_dir_all(&dir)?;
+    super::readable(&dir)?;
+    let setups = scenario.setups(machine::cores());
+    let connections = setups.iter().map(|(_, s)| s.connections).max().unwrap_or(scenario.connections);
+    let mirrors = setups.iter().map(|(_, s)| s.mirrors).max().unwrap_or(1);
+    let origin = |name: &str| match scenario.origin {
+        OriginKind::Nginx => Origin::start(&bench.tools, name, scenario.response_bytes, connections, &dir),
+        OriginKind::Loadgen => Origin::start_reading(&bench.tools, name, scenario.response_bytes, &dir),
+    };
+    let primary = origin("v1")?;
+    let copies: Vec<Origin> =
+        (0..mirrors).map(|index| origin(&format!("v{}", index + 2))).collect::<Result<_>>()?;
+    let targets = Targets { primary: primary.addr, mirrors: copies.iter().map(|o| o.addr).collect() };
+
+    let mut running: Vec<(Case, Gateway)> = Vec::new();
+    for variant in variants {
+        for (place, setup) in &setups {
+            let needed = descriptors(*variant, setup);
+            if needed > bench.open_files {
+                eprintln!(
+                    "\n  !!! SKIPPED: {} {place} needs {needed} descriptors, {} are allowed: raise `ulimit -Hn`\n",
+                    variant.name(),
+                    bench.open_files
+                );
+                continue;
+            }
+            let name = format!("{}-{place}", variant.name());
+            match Gateway::start(*variant, setup, &targets, &bench.tools, &dir, &name) {
+                Ok(gateway) => running.push((Case::new(*variant, place, setup), gateway)),
+                Err(error) => eprintln!("\n  !!! SKIPPED: {error:#}\n"),
+            }
+        }
+    }
+    let load = Load {
+        tools: &bench.tools,
+        dir: &dir,
+        scenario,
+        count: primary.count,
+        time: Duration::from_secs(args.seconds.max(scenario.seconds_min)),
+    };
+    for (case, gateway) in &mut running {
+        load.wrk(gateway, &case.setup, WARM_UP)?;
+    }
+    for round in 0..args.rounds {
+        for turn in 0..running.len() {
+            // Everyone is first once, last once: nobody always follows the same neighbour's leftovers.
+            let at = (turn + round) % running.len();
+            let (case, gateway) = &mut running[at];
+            let sample = load.sample(case, gateway).unwrap_or_else(|error| {
+                eprintln!("\n  !!! NO FIGURE for {} {}: {error:#}\n", case.variant.name(), case.place);
+                Sample::missing()
+            });
+            eprintln!(
+                "  {} round {}: {} {} {:.1} µs/request",
+                scenario.name,
+                round + 1,
+                case.variant.name(),
+                case.place,
+                sample.cpu_us()
+            );
+            if let (Some(all), Some(one)) = (&mut case.ledger, &sample.ledger) {
+                all.add(one);
+            }
+            case.samples.push(sample);
+        }
+    }
+    Ok(running.into_iter().map(|(case, _)| case).collect())
+}
+
+/// What the process that needs most of them may hold: a connection to the origin for each busy client and, where copies
+/// have no connections of their own kind, another for each copy.
+fn descriptors(variant: Variant, setup: &Setup) -> u64 {
+    let copies = if variant.mirrors() && !variant.is_ours() { setup.mirrors } else { 0 };
+    (setup.connections + setup.busy * (1 + copies) + 400) as u64
+}
+
+impl Case {
+    fn new(variant: Variant, place: &str, setup: &Setup) -> Self {
+        let ledger = (variant.is_ours() && variant.mirrors()).then(Ledger::default);
+        Self { variant, place: place.to_string(), setup: setup.clone(), samples: Vec::new(), ledger }
+    }
+}
+
+struct Load<'a> {
+    tools: &'a Tools,
+    dir: &'a Path,
+    scenario: &'a Scenario,
+    count: Option<RequestCount>,
+    time: Duration,
+}
+
+impl Load<'_> {
+    fn wrk(&self, gateway: &Gateway, setup: &Setup, time: Duration) -> Result<Seen> {
+        let request = Request {
+            method: self.scenario.method.clone(),
+            body_bytes: self.scenario.request_bytes,
+            keep_alive: self.scenario.keep_alive,
+            path: peer::path(setup),
+        };
+        load::run(self.tools, gateway.addr, &request, setup.busy, time, machine::load_core(), self.dir)
+    }
+
+    fn sample(&self, case: &Case, gateway: &mut Gateway) -> Result<Sample> {
+        gateway.check_alive()?;
+        let mut resting = Clients::new(gateway.addr, self.scenario.response_bytes, RESTING_TOGETHER);
+        resting.open(case.setup.connections - case.setup.busy)?;
+        let admin = gateway.admin.filter(|_| case.ledger.is_some());
+        let before = admin.map(Ledger::read).transpose()?;
+        let (seen, cpu, requests) = match self.scenario.window {
+            Window::Whole => self.whole(case, gateway)?,
+            Window::Steady => self.steady(case, gateway)?,
+        };
+        gateway.check_alive()?;
+        resting.probe()?;
+        let ledger = match (admin, before) {
+            (Some(admin), Some(before)) => Some(Ledger::read(admin)?.since(&before)),
+            _ => None,
+        };
+        ensure!(requests > 0.0, "not one request was answered");
+        Ok(Sample {
+            user_us: cpu.user_s * 1e6 / requests,
+            sys_us: cpu.sys_s * 1e6 / requests,
+            seen,
+            resident: gateway.memory().resident,
+            ledger,
+        })
+    }
+
+    fn whole(&self, case: &Case, gateway: &Gateway) -> Result<(Seen, Cpu, f64)> {
+        let before = procfs::cpu(gateway.pid());
+        let seen = self.wrk(gateway, &case.setup, self.time)?;
+        let deadline = Instant::now() + SETTLE_MAX;
+        loop {
+            thread::sleep(SETTLE);
+            let waits = case.ledger.is_some()
+                && gateway.admin.is_some_and(|a| Ledger::read(a).is_ok_and(|l| l.unfinished > 0));
+            if !waits || Instant::now() > deadline {
+                break;
+            }
+        }
+        let cpu = procfs::cpu(gateway.pid()).since(before);
+        Ok((seen, cpu, seen.requests as f64))
+    }
+
+    /// Two readings while the load runs: what it costs to make the connections is in neither.
+    fn steady(&self, case: &Case, gateway: &Gateway) -> Result<(Seen, Cpu, f64)> {
+        let (pid, count) = (gateway.pid(), self.count.context("this origin does not count requests")?);
+        let reading = move || -> Result<(Cpu, u64)> {
+            // The count takes a moment under load, so it belongs to the middle of it.
+            let before = procfs::cpu(pid);
+            let requests = count.read()?;
+            Ok((before.between(procfs::cpu(pid)), requests))
+        };
+        let (first, second) = (self.time / 2, (self.time / 2).saturating_sub(TAIL));
+        thread::scope(|scope| {
+            let sampler = scope.spawn(move || -> Result<_> {
+                thread::sleep(first);
+                let from = reading()?;
+                thread::sleep(second);
+                Ok((from, reading()?))
+            });
+            let seen = self.wrk(gateway, &case.setup, self.time)?;
+            let readings = sampler.join().map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
+            let ((from, had), (to, has)) = readings?;
+            Ok((seen, to.since(from), has.saturating_sub(had) as f64))
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! The questions about speed, and their kept answers. A command asks a question; rooms below it start programs, load them
+//! and read them.
+//!
+//! Reading order: what is asked (`cli`, `scenario`, `variant`), who does it (`command`), what runs (`tools`, `origin`,
+//! `faults`, `peer`), what loads it (`load`, `open_loop`, `clients`), what is read (`procfs`, `ledger`), what is left behind
+//! (`stats`, `table`, `chart`, `machine`, `keep`).
+
+pub mod cli;
+pub mod scenario;
+pub mod variant;
+pub mod command;
+pub mod tools;
+pub mod origin;
+pub mod faults;
+pub mod peer;
+pub mod load;
+pub mod open_loop;
+pub mod clients;
+pub mod procfs;
+pub mod ledger;
+pub mod stats;
+pub mod table;
+pub mod chart;
+pub mod machine;
+pub mod keep;
+pub mod process;
+pub mod http;
+pub mod os;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    match command::run(&cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Envoy's configuration, as JSON, which it reads like YAML: one listener, HTTP/1.1, `request_mirror_policies`.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{Gateway, Targets, pool, route_prefix};
+use crate::origin::free_addrs;
+use crate::process::Process;
+use crate::scenario::Setup;
+use crate::tools::Tools;
+use crate::variant::Program;
+
+const MANAGER: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+/// Envoy's circuit breakers let 1,024 connections and requests through by default. They stay as they are until so many
+/// clients alone might trip them.
+const CLIENTS_UNDER_DEFAULT_BREAKERS: usize = 512;
+
+pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path) -> Result<Gateway> {
+    let [addr, admin] = free_addrs()?;
+    let file = dir.join("envoy.json");
+    fs::write(&file, serde_json::to_vec_pretty(&configuration(setup, targets, addr, admin))?)?;
+    let mut command = Command::new(tools.program(Program::Envoy)?);
+    command.arg("-c").arg(&file).args(["--concurrency", &setup.workers.to_string()]).args([
+        "--disable-hot-restart",
+        "--log-level",
+        "error",
+    ]);
+    let mut process = Process::start("envoy", command, dir, false)?;
+    process.wait_accepting(addr)?;
+    Ok(Gateway { addr, admin: None, process })
+}
+
+fn configuration(setup: &Setup, targets: &Targets, addr: SocketAddr, admin: SocketAddr) -> Value {
+    let policy = |index: usize| {
+        let fraction = json!({"default_value": {"numerator": setup.percent, "denominator": "HUNDRED"}});
+        let cluster = format!("v{}", index + 2);
+        match setup.percent {
+            100 => json!({"cluster": cluster}),
+            _ => json!({"cluster": cluster, "runtime_fraction": fraction}),
+        }
+    };
+    let policies: Vec<Value> = (0..targets.mirrors.len()).map(policy).collect();
+    let route = |index: usize| {
+        json!({
+            "match": {"prefix": route_prefix(setup, index)},
+            "route": {"cluster": "v1", "request_mirror_policies": policies},
+        })
+    };
+    let routes: Vec<Value> = (0..setup.routes).map(route).collect();
+    let manager = json!({
+        "@type": MANAGER,
+        "stat_prefix": "in",
+        "codec_type": "HTTP1",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}],
+    });
+    let filter = json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager});
+    let targets = std::iter::once(&targets.primary).chain(&targets.mirrors);
+    let clusters: Vec<Value> =
+        targets.enumerate().map(|(index, target)| cluster(setup, index, *target)).collect();
+    json!({
+        "admin": {"address": socket(admin)},
+        "static_resources": {
+            "listeners": [{"name": "l", "address": socket(addr), "filter_chains": [{"filters": [filter]}]}],
+            "clusters": clusters,
+        },
+    })
+}
+
+fn cluster(setup: &Setup, index: usize, target: SocketAddr) -> Value {
+    let name = format!("v{}", index + 1);
+    let endpoint = json!({"endpoint": {"address": socket(target)}});
+    let mut cluster = json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    });
+    if setup.busy > CLIENTS_UNDER_DEFAULT_BREAKERS {
+        let most = 4 * pool(setup);
+        let thresholds =
+            json!([{"max_connections": most, "max_pending_requests": most, "max_requests": most}]);
+        cluster["circuit_breakers"] = json!({"thresholds": thresholds});
+    }
+    cluster
+}
+
+fn socket(addr: SocketAddr) -> Value {
+    json!({"socket_address": {"address": addr.ip().to_string(), "port_value": addr.port()}})
+}

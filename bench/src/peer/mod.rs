@@ -1,0 +1,85 @@
+//! One gateway under measurement, ours or another's: started from a generated configuration, ready when it accepts.
+//! Each program's spelling is in its own file; none knows what load will come.
+
+mod ours;
+mod nginx;
+mod haproxy;
+mod envoy;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::process::Process;
+use crate::procfs::{self, Memory};
+use crate::scenario::Setup;
+use crate::tools::Tools;
+use crate::variant::{Program, Variant};
+
+pub struct Gateway {
+    pub addr: SocketAddr,
+    /// Ours only: where its ledger is.
+    pub admin: Option<SocketAddr>,
+    process: Process,
+}
+
+/// Whom a gateway forwards to and copies to.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    pub primary: SocketAddr,
+    pub mirrors: Vec<SocketAddr>,
+}
+
+impl Gateway {
+    /// `name` must be unique in `dir`; it names the directory of this gateway's files.
+    pub fn start(
+        variant: Variant,
+        setup: &Setup,
+        targets: &Targets,
+        tools: &Tools,
+        dir: &Path,
+        name: &str,
+    ) -> Result<Self> {
+        let dir = dir.join(name);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make a directory for {name}"))?;
+        let mut targets = targets.clone();
+        targets.mirrors.truncate(if variant.mirrors() { setup.mirrors } else { 0 });
+        let started = match variant.program() {
+            Program::Ours => ours::start(setup, &targets, tools, &dir),
+            Program::Nginx => nginx::start(setup, &targets, tools, &dir),
+            Program::Haproxy => haproxy::start(setup, &targets, tools, &dir),
+            Program::Envoy => envoy::start(setup, &targets, tools, &dir),
+        };
+        started.with_context(|| format!("{name} as {}", variant.name()))
+    }
+
+    /// The root of its processes.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub fn memory(&self) -> Memory {
+        procfs::memory(self.process.pid())
+    }
+
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.process.check_alive()
+    }
+}
+
+/// The path prefix of a route, by its number; the load asks for the last.
+pub fn route_prefix(setup: &Setup, index: usize) -> String {
+    if setup.routes == 1 { "/".to_string() } else { format!("/r/{index}/") }
+}
+
+/// What the load asks for.
+pub fn path(setup: &Setup) -> String {
+    route_prefix(setup, setup.routes - 1)
+}
+
+/// Connections to an origin worth keeping: enough for every client at once.
+fn pool(setup: &Setup) -> usize {
+    setup.busy.max(256)
+}

@@ -1,0 +1,48 @@
+//! nginx's configuration: its `mirror` directive as its documentation shows it.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{Gateway, Targets, pool, route_prefix};
+use crate::origin::{HTTP, free_addrs, nginx_main, start_nginx};
+use crate::scenario::Setup;
+use crate::tools::Tools;
+
+const TO_UPSTREAM: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\";";
+
+pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path) -> Result<Gateway> {
+    let [addr] = free_addrs()?;
+    let mut http = String::new();
+    for (index, target) in std::iter::once(&targets.primary).chain(&targets.mirrors).enumerate() {
+        writeln!(
+            http,
+            "upstream v{} {{ server {target}; keepalive {}; keepalive_requests 100000000; }}",
+            index + 1,
+            pool(setup)
+        )?;
+    }
+    writeln!(http, "server {{ listen {addr} backlog=4096; client_max_body_size 100m;")?;
+    let mirrors: String =
+        (0..targets.mirrors.len()).map(|index| format!("mirror /mirror-{index}; ")).collect();
+    for route in 0..setup.routes {
+        let prefix = route_prefix(setup, route);
+        writeln!(http, "location {prefix} {{ {mirrors}proxy_pass http://v1; {TO_UPSTREAM} }}")?;
+    }
+    for index in 0..targets.mirrors.len() {
+        writeln!(
+            http,
+            "location = /mirror-{index} {{ internal; proxy_pass http://v{}$request_uri; {TO_UPSTREAM} }}",
+            index + 2
+        )?;
+    }
+    let conf = format!(
+        "worker_processes {};\n{}http {{\n{HTTP}{http}}}\n}}\n",
+        setup.workers,
+        nginx_main(setup.connections),
+    );
+    let mut process = start_nginx(tools, "nginx", &conf, dir)?;
+    process.wait_accepting(addr)?;
+    Ok(Gateway { addr, admin: None, process })
+}

@@ -1,0 +1,52 @@
+//! Our gateway's configuration: defaults, but for the number of workers, which are not pinned as the peers' are not.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Gateway, Targets, pool, route_prefix};
+use crate::process::Process;
+use crate::scenario::Setup;
+use crate::tools::Tools;
+
+pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path) -> Result<Gateway> {
+    let file = dir.join("gateway.toml");
+    fs::write(&file, configuration(setup, targets)?)?;
+    let mut command = Command::new(&tools.gateway);
+    command.arg("--config").arg(&file).args(["--log", "warn"]);
+    let mut process = Process::start("gateway", command, dir, true)?;
+    let addr = process.wait_line(|line| line.strip_prefix("listening on ")?.parse().ok())?;
+    let admin = process.wait_line(|line| line.strip_prefix("admin on ")?.parse().ok())?;
+    process.wait_accepting(addr)?;
+    Ok(Gateway { addr, admin: Some(admin), process })
+}
+
+fn configuration(setup: &Setup, targets: &Targets) -> Result<String> {
+    let mut out = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+         [workers]\ncount = {}\npin = false\n\
+         [limits]\nconnections_max = {}\nupstream_idle_max = {}\n\
+         [upstream.v1]\nendpoints = [\"{}\"]\n",
+        setup.workers,
+        16384.max(setup.connections + 64),
+        pool(setup),
+        targets.primary,
+    );
+    for (index, mirror) in targets.mirrors.iter().enumerate() {
+        writeln!(out, "[upstream.v{}]\nendpoints = [\"{mirror}\"]", index + 2)?;
+    }
+    for route in 0..setup.routes {
+        let prefix = route_prefix(setup, route);
+        writeln!(out, "[[route]]\nname = \"r{route}\"\npath_prefix = \"{prefix}\"\nprimary = \"v1\"")?;
+        for index in 0..targets.mirrors.len() {
+            writeln!(out, "[[route.mirrors]]\nupstream = \"v{}\"\npercent = {}", index + 2, setup.percent)?;
+            if let Some(bytes) = &setup.ring_bytes_max {
+                writeln!(out, "ring_bytes_max = \"{bytes}\"")?;
+            }
+        }
+    }
+    Ok(out)
+}
