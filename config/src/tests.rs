@@ -161,12 +161,13 @@ fn the_reference_file_says_what_silence_means() {
 
 #[test]
 fn the_reference_file_shows_every_key_and_no_other() {
-    let tables: [(&str, &[&str]); 9] = [
+    let tables: [(&str, &[&str]); 10] = [
         ("[[listener]]", file::Listener::KEYS),
         ("[admin]", file::Admin::KEYS),
         ("[workers]", file::Workers::KEYS),
         ("[limits]", file::Limits::KEYS),
         ("[timeouts]", file::Timeouts::KEYS),
+        ("[headers]", file::Headers::KEYS),
         ("[upstream.v1]", file::Upstream::KEYS),
         ("[upstream.v2]", file::Upstream::KEYS),
         ("[[route]]", file::Route::KEYS),

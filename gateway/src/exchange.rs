@@ -488,7 +488,14 @@ async fn relay(
             Scan::Complete(len) => {
                 let fields_max = cx.config.limits.fields_max;
                 let parsed = with_response(&buf[..len], fields_max, facts.to_head, |head| {
-                    respond(cx, head, facts, may_keep && upload.complete.get(), continued, &mut out)
+                    respond(
+                        cx,
+                        head,
+                        facts,
+                        may_keep && !cx.draining.get() && upload.complete.get(),
+                        continued,
+                        &mut out,
+                    )
                 });
                 match parsed.and_then(|p| p).map_err(bad)? {
                     Parsed::Final(answer) => {

@@ -21,6 +21,7 @@ pub mod metrics;
 
 pub mod cli;
 pub mod server;
+pub(crate) mod os;
 pub mod banner;
 pub mod admin;
 pub mod sample;

@@ -13,7 +13,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::server::os;
+use crate::os;
 
 /// Lines that may wait for standard error; at about 150 bytes each this is half a megabyte. Lines beyond are lost.
 const LINES_MAX: usize = 4096;

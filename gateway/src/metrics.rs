@@ -125,6 +125,7 @@ labels! {
         Connect = "connect_method",
         Upgrade = "upgrade",
         Trace = "trace",
+        MaxForwards = "max_forwards",
         Expectation = "expectation",
         NoRoute = "no_route",
         HeadTimeout = "head_timeout",

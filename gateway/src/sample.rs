@@ -25,7 +25,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use crate::server::os;
+use crate::os;
 
 /// Content of one request; a sample that is asked to hold more says so.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -5,7 +5,6 @@
 
 mod bind;
 pub(crate) mod budget;
-pub(crate) mod os;
 mod resolve;
 
 use std::io::{self, Write};
@@ -27,7 +26,8 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{self, Health, Phase, Watchdog};
 use crate::banner;
 use crate::cli;
-use crate::metrics::Shard;
+use crate::metrics::{self, Shard};
+use crate::os;
 use crate::sample::{self, Samples};
 use crate::worker::{self, Command, Ready, Setup};
 use budget::{Descriptors, Memory};
@@ -292,7 +292,8 @@ fn await_ready(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    /// Not acted upon; by default they would end the process.
+    others: [(&'static str, Signal); 3],
 }
 
 impl Signals {
@@ -300,18 +301,26 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            others: [
+                ("SIGHUP", signal(SignalKind::hangup())?),
+                ("SIGUSR1", signal(SignalKind::user_defined1())?),
+                ("SIGUSR2", signal(SignalKind::user_defined2())?),
+            ],
         })
     }
 
-    /// The next request to stop; a hangup is answered in the log and does not end the wait.
+    /// The next request to stop; other signals are answered in the log and do not end the wait.
     async fn stop(&mut self) -> &'static str {
+        let Self { terminate, interrupt, others: [hangup, user1, user2] } = self;
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => tracing::warn!("SIGHUP ignored: restart the gateway to change its configuration"),
-            }
+            let name = tokio::select! {
+                _ = terminate.recv() => return "SIGTERM",
+                _ = interrupt.recv() => return "SIGINT",
+                _ = hangup.1.recv() => hangup.0,
+                _ = user1.1.recv() => user1.0,
+                _ = user2.1.recv() => user2.0,
+            };
+            tracing::warn!("{name} ignored: restart the gateway to change its configuration");
         }
     }
 }
@@ -392,8 +401,18 @@ impl ControlPlane<'_> {
                 }
             }
         }
+        let given_up = self.copies_given_up();
+        if given_up > 0 {
+            tracing::warn!("{given_up} copies given up: the drain time ended before their mirrors took them");
+        }
         tracing::info!("drained");
         ending
+    }
+
+    /// Copies that waited or were under way when the drain ended.
+    fn copies_given_up(&self) -> u64 {
+        let mirrors = self.shards.iter().flat_map(|s| &s.routes).flat_map(|r| &r.mirrors);
+        mirrors.map(|m| m.dropped.get(metrics::Drop::Drain) + m.failed.get(metrics::Fail::Drain)).sum()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::mirror::lane::Lane;
 use crate::mirror::sample::Random;
 use crate::mirror::shipper::Shipper;
 use crate::mirror::tee::Policy;
+use crate::os;
 use crate::route::Router;
 use crate::runtime;
 use crate::upstream::pool::Upstreams;
@@ -180,7 +181,7 @@ fn seed(worker: usize) -> u64 {
 
 /// The worker's heartbeat: coarse time, deadlines, the date, idle connections, and whether it is late on its own loop.
 async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
-    let mut last = (Instant::now(), cpu_us());
+    let mut last = (Instant::now(), os::thread_cpu_us());
     let mut ticks = 0_u64;
     loop {
         io::sleep_ms(TICK_MS).await;
@@ -188,7 +189,7 @@ async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
         cx.shard.ticks.inc();
         ticks += 1;
 
-        let (now, cpu) = (Instant::now(), cpu_us());
+        let (now, cpu) = (Instant::now(), os::thread_cpu_us());
         let took_us = u64::try_from((now - last.0).as_micros()).unwrap_or(u64::MAX);
         // Late, and not because somebody else had the core: our own turns are too long.
         let late = took_us > (TICK_MS + BUSY_LATE_MS) * 1000;
@@ -211,14 +212,6 @@ async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
             lanes.iter().for_each(|lane| lane.call_all());
         }
     }
-}
-
-/// This thread's CPU time in microseconds.
-fn cpu_us() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec for the duration of the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
 }
 
 /// Stops accepting, lets open exchanges end and the rings ship, and gives up at the deadline.

@@ -4,6 +4,7 @@ mod article;
 mod mirror;
 mod isolation;
 mod http1_requests;
+mod http1_courses;
 mod http1_responses;
 mod pool;
 mod regressions;

@@ -1,13 +1,14 @@
 //! The chunked transfer coding, decoded strictly (RFC 9112 §7.1). Stateful over any segmentation, never allocating for
 //! data; the coding itself is never passed on, only its content and permitted trailers.
 
+use super::framing::LENGTH_MAX;
 use super::hop_by_hop;
 use crate::limits::{CHUNK_EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
 
 /// Why a chunked body was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadChunk {
-    /// Not 1*HEXDIG, or more than a `u64` holds.
+    /// Not 1*HEXDIG, or more than [`LENGTH_MAX`].
     Size,
     /// Something other than CRLF, or an extension outside its grammar, after a size.
     SizeLine,
@@ -119,8 +120,8 @@ impl Chunked {
         self.state = match (self.state, byte) {
             (State::SizeStart | State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = (byte as char).to_digit(16).map_or(0, u64::from);
-                self.left =
-                    self.left.checked_mul(16).and_then(|n| n.checked_add(digit)).ok_or(BadChunk::Size)?;
+                let size = self.left.checked_mul(16).and_then(|n| n.checked_add(digit));
+                self.left = size.filter(|n| *n <= LENGTH_MAX).ok_or(BadChunk::Size)?;
                 State::Size
             }
             (State::SizeStart, _) => return Err(BadChunk::Size),

@@ -2,6 +2,9 @@
 //!
 //! Refuses rather than repairs: a message that two readers could delimit differently is not forwarded.
 
+/// The longest content that is believed: what a signed file offset holds, so that no reader behind us overflows.
+pub const LENGTH_MAX: u64 = i64::MAX as u64;
+
 /// How the end of a message's content is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -18,7 +21,7 @@ pub enum Framing {
 pub enum Ambiguous {
     /// More than one Content-Length, or a list in one.
     RepeatedLength,
-    /// Not 1*DIGIT, or more than a `u64` holds.
+    /// Not 1*DIGIT, or more than [`LENGTH_MAX`].
     BadLength,
     /// Content-Length beside Transfer-Encoding.
     Both,
@@ -92,17 +95,18 @@ impl FramingFields {
     }
 }
 
-/// 1*DIGIT into `u64` without wrapping (RFC 9110 §8.6).
+/// 1*DIGIT up to [`LENGTH_MAX`] without wrapping (RFC 9110 §8.6).
 fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }
-    value.iter().try_fold(0u64, |n, b| {
+    let length = value.iter().try_fold(0u64, |n, b| {
         if !b.is_ascii_digit() {
             return None;
         }
         n.checked_mul(10)?.checked_add(u64::from(b - b'0'))
-    })
+    })?;
+    (length <= LENGTH_MAX).then_some(length)
 }
 
 #[cfg(test)]
@@ -124,9 +128,22 @@ mod tests {
         check(&[], &[], 1, Ok(Framing::None));
         check(&["0"], &[], 1, Ok(Framing::None));
         check(&["5"], &[], 0, Ok(Framing::Length(5)));
-        check(&["18446744073709551615"], &[], 1, Ok(Framing::Length(u64::MAX)));
+        check(&["9223372036854775807"], &[], 1, Ok(Framing::Length(LENGTH_MAX)));
         check(&[], &["Chunked"], 1, Ok(Framing::Chunked));
-        for bad in ["", "+5", "-1", "0x5", "1_0", "5e0", "5.0", "5 6", "5Z", "5, 5", "18446744073709551616"] {
+        for bad in [
+            "",
+            "+5",
+            "-1",
+            "0x5",
+            "1_0",
+            "5e0",
+            "5.0",
+            "5 6",
+            "5Z",
+            "5, 5",
+            "9223372036854775808",
+            "18446744073709551616",
+        ] {
             check(&[bad], &[], 1, Err(Ambiguous::BadLength));
         }
         check(&["5", "5"], &[], 1, Err(Ambiguous::RepeatedLength));

@@ -93,6 +93,8 @@ pub struct RequestHead<'b, 'h> {
     pub expects_continue: bool,
     /// The request is itself a mirror's copy.
     pub is_copy: bool,
+    /// How many more hops it may take; 0 is never seen here. Only for OPTIONS (RFC 9110 §7.6.2).
+    pub max_forwards: Option<u64>,
     headers: &'h [httparse::Header<'b>],
     kinds: &'h [Kind],
 }
@@ -201,6 +203,12 @@ pub fn with_request<R>(
     if facts.unknown_expectation && minor > 0 {
         return Err(Fault::new(417, Reject::Expectation, "unknown expectation"));
     }
+    // What is no number is nobody's to count down, and passes.
+    let hops = facts.max_forwards.filter(|_| method == Method::Options);
+    let max_forwards = hops.and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
+    if max_forwards == Some(0) {
+        return Err(Fault::new(200, Reject::MaxForwards, "may go no further than this gateway"));
+    }
     let options = facts.options;
     Ok(then(&RequestHead {
         method,
@@ -213,6 +221,7 @@ pub fn with_request<R>(
         keep_alive: !options.close && (minor > 0 || options.keep_alive),
         expects_continue: facts.expects_continue && minor > 0 && framing != Framing::None,
         is_copy: facts.is_copy,
+        max_forwards,
         headers: request.headers,
         kinds: &kinds,
     }))
@@ -289,7 +298,9 @@ fn request_fault(error: httparse::Error, line: &[u8]) -> Fault {
         httparse::Error::TooManyHeaders => Fault::new(431, Reject::HeadTooLarge, "too many fields"),
         httparse::Error::Version => {
             let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
-            let is_other_version = version.len() == 8
+            // More than two spaces: which part is the target is anybody's guess, whatever stands last.
+            let is_other_version = memchr::memchr_iter(b' ', line).count() == 2
+                && version.len() == 8
                 && version.starts_with(b"HTTP/")
                 && version[5].is_ascii_digit()
                 && version[6] == b'.'
@@ -319,6 +330,7 @@ struct RequestFacts<'b> {
     unknown_expectation: bool,
     wants_upgrade: bool,
     is_copy: bool,
+    max_forwards: Option<&'b [u8]>,
 }
 
 impl<'b> RequestFacts<'b> {
@@ -341,6 +353,7 @@ impl<'b> RequestFacts<'b> {
                 Kind::Expect => facts.unknown_expectation = true,
                 Kind::Upgrade => upgrade_to = Some(header.value),
                 Kind::MirrorMark => facts.is_copy = true,
+                Kind::MaxForwards => facts.max_forwards = Some(header.value),
                 Kind::EndToEnd
                 | Kind::HopByHop
                 | Kind::Via

@@ -23,6 +23,8 @@ pub enum Kind {
     /// Passes, and a Connection option may not remove it (RFC 9110 §7.6.1: a sender MUST NOT nominate such fields).
     Protected,
     Date,
+    /// Counted down on OPTIONS (RFC 9110 §7.6.2).
+    MaxForwards,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             | Self::ForwardedHost
             | Self::RequestId
             | Self::MirrorMark
+            | Self::MaxForwards
             | Self::Protected => false,
         }
     }
@@ -62,6 +65,7 @@ pub fn kind(name: &[u8]) -> Kind {
         (10, Some(b'k')) if is(b"keep-alive") => Kind::HopByHop,
         (12, Some(b'x')) if is(b"x-request-id") => Kind::RequestId,
         (12, Some(b'c')) if is(b"content-type") => Kind::Protected,
+        (12, Some(b'm')) if is(b"max-forwards") => Kind::MaxForwards,
         (13, Some(b'a')) if is(b"authorization") => Kind::Protected,
         (14, Some(b'c')) if is(b"content-length") => Kind::ContentLength,
         (14, Some(b'x')) if is(b"x-umbra-mirror") => Kind::MirrorMark,

@@ -59,6 +59,12 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
         match field.kind {
             Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via | Kind::MirrorMark => {}
             Kind::RequestId => has_id = true,
+            Kind::MaxForwards => {
+                if let Some(hops) = head.max_forwards {
+                    line(out, field.name, (hops - 1).to_string().as_bytes());
+                    continue;
+                }
+            }
             Kind::ForwardedFor => {
                 has_forwarded_for |= add.trust;
                 continue;
@@ -171,6 +177,7 @@ pub fn response(
             | Kind::ForwardedProto
             | Kind::ForwardedHost
             | Kind::RequestId
+            | Kind::MaxForwards
             | Kind::MirrorMark => {}
         }
         line(out, field.name, field.value);

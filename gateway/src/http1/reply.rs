@@ -18,7 +18,7 @@ pub fn render(
     out.extend_from_slice(date);
     out.extend_from_slice(b"\r\nServer: umbra\r\nContent-Type: text/plain; charset=utf-8\r\n");
     render::content_length(out, text.len() as u64 + 1);
-    if status == 405 {
+    if matches!(status, 200 | 405) {
         out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
     }
     render::persist(out, persistence);
@@ -32,6 +32,7 @@ pub fn render(
 /// Reason phrases of the codes we answer with.
 fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
