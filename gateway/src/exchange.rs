@@ -18,7 +18,7 @@ use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, ResponseHead, w
 use crate::http1::render::{self, Forwarding, Persistence, ResponseFraming};
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Millis, ReadHalf, Stream, WriteHalf};
-use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
+use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, LINGER_MS, RESPONSE_BUFFER_BYTES};
 use crate::metrics::{Reject, Skip, UpstreamFailure};
 use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
@@ -249,7 +249,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
         let complete = upload.complete.get();
         return match relayed {
             Ok(answer) => {
-                if answer.reusable && complete {
+                if answer.reusable {
                     lease.put_back();
                 }
                 let next = match (complete, answer.keep_client) {
@@ -291,6 +291,8 @@ struct Upload {
     complete: Cell<bool>,
     /// The client has been sent the first byte of an answer.
     answering: Cell<bool>,
+    /// The answer is over: the rest of the upload has until then.
+    end_by_ms: Cell<Option<u64>>,
     /// That answer ends with its connection: a plain close would make a cut look like the end.
     close_delimited: Cell<bool>,
 }
@@ -307,9 +309,20 @@ async fn duplex(
     let Client { stream, inbox, .. } = client;
     let upload = Upload::default();
     let forwarding = forward(cx, &mut stream.r, inbox, &mut up.w, request, &upload);
-    let relaying = relay(cx, &mut stream.w, &mut up.r, &facts, may_keep, &upload);
-    let ended =
-        until(forwarding, relaying, |forwarded| matches!(forwarded, Err(ForwardFailed::Client(_)))).await;
+    let relaying = async {
+        let relayed = relay(cx, &mut stream.w, &mut up.r, &facts, may_keep, &upload).await;
+        upload.end_by_ms.set(Some(cx.now_ms() + LINGER_MS));
+        stream.w.limit_pending_read(Millis(LINGER_MS));
+        relayed
+    };
+    let ended = until(
+        forwarding,
+        relaying,
+        |forwarded| matches!(forwarded, Err(ForwardFailed::Client(_))),
+        // An early answer: the rest of the upload is usually on its way, and then nobody's connection need be closed.
+        |relayed| matches!(relayed, Ok(answer) if answer.keep_client && answer.upstream_keeps),
+    )
+    .await;
     match ended {
         Until::Decided(relayed, _) => {
             request.tee.skip(Skip::Aborted);
@@ -346,13 +359,21 @@ async fn forward(
     let timeouts = &cx.config.timeouts;
     let Request { incoming, outgoing, tee, content_left, .. } = request;
     let mut block = cx.buffers.block();
+    // What may still come behind an answer that is over.
+    let mut rest_left = cx.config.limits.drain_bytes_max;
     while !incoming.is_done() {
+        let within = match upload.end_by_ms.get() {
+            Some(end) if rest_left > 0 => Millis(end.saturating_sub(cx.now_ms())),
+            Some(_) => return Err(ForwardFailed::Client(None)),
+            None => timeouts.request_body.into(),
+        };
         block.clear();
         block.resize(HEADROOM, 0);
-        let (result, filled) = from.read(block, BLOCK_BYTES, timeouts.request_body.into()).await;
+        let (result, filled) = from.read(block, BLOCK_BYTES, within).await;
         block = filled;
         match result {
             Ok(0) => return Err(ForwardFailed::Client(None)),
+            Ok(n) if upload.end_by_ms.get().is_some() => rest_left = rest_left.saturating_sub(n as u64),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 return Err(ForwardFailed::Client(Some(Fault::new(
@@ -398,8 +419,10 @@ async fn forward(
 /// An answer relayed to its end.
 struct Relayed {
     status: u16,
-    /// The primary's connection ended its message exactly at the last byte read and stays open.
+    /// The primary's connection ended its message exactly at the last byte read, and may serve another request.
     reusable: bool,
+    /// The primary still reads.
+    upstream_keeps: bool,
     keep_client: bool,
 }
 
@@ -488,14 +511,10 @@ async fn relay(
             Scan::Complete(len) => {
                 let fields_max = cx.config.limits.fields_max;
                 let parsed = with_response(&buf[..len], fields_max, facts.to_head, |head| {
-                    respond(
-                        cx,
-                        head,
-                        facts,
-                        may_keep && !cx.draining.get() && upload.complete.get(),
-                        continued,
-                        &mut out,
-                    )
+                    // A client whose leave to continue never came may send its content or may not: nobody could tell.
+                    let waits = facts.expects_continue && !continued && !upload.complete.get();
+                    let may_keep = may_keep && !cx.draining.get() && !waits;
+                    respond(cx, head, facts, may_keep, continued, &mut out)
                 });
                 match parsed.and_then(|p| p).map_err(bad)? {
                     Parsed::Final(answer) => {
@@ -536,7 +555,10 @@ async fn relay(
     }
     Ok(Relayed {
         status: answer.status,
-        reusable: answer.upstream_keeps && !excess,
+        // An answer that was over before the request was: what the primary makes of the rest is unknown, so its
+        // connection serves nobody else (RFC 9112 §9.3; an early answer is how requests are smuggled).
+        reusable: answer.upstream_keeps && !excess && upload.complete.get(),
+        upstream_keeps: answer.upstream_keeps && !excess,
         keep_client: answer.keep_client,
     })
 }

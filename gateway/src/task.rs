@@ -40,27 +40,38 @@ pub enum Until<S, D> {
     Stopped(S),
 }
 
-/// Runs `side` beside `decides` until `decides` ends, or `side` ends with something that `stops` both. The other is then
-/// dropped where it stands.
+/// Runs `side` beside `decides` until `decides` ends, or `side` ends before it with something that `stops` both. Where
+/// `decides` ended with something that `waits`, `side` is then run to its end; otherwise it is dropped where it stands.
 pub async fn until<S, D>(
     side: impl Future<Output = S>,
     decides: impl Future<Output = D>,
     stops: impl Fn(&S) -> bool,
+    waits: impl Fn(&D) -> bool,
 ) -> Until<S, D> {
     let (mut side, mut decides) = (pin!(side), pin!(decides));
-    let mut side_out = None;
+    let (mut side_out, mut decided) = (None, None);
     poll_fn(|cx| {
         if side_out.is_none()
             && let Poll::Ready(out) = side.as_mut().poll(cx)
         {
-            if stops(&out) {
+            if decided.is_none() && stops(&out) {
                 return Poll::Ready(Until::Stopped(out));
             }
             side_out = Some(out);
         }
-        match decides.as_mut().poll(cx) {
-            Poll::Ready(out) => Poll::Ready(Until::Decided(out, side_out.take())),
-            Poll::Pending => Poll::Pending,
+        if decided.is_none()
+            && let Poll::Ready(out) = decides.as_mut().poll(cx)
+        {
+            decided = Some(out);
+        }
+        match decided.take() {
+            Some(out) if side_out.is_some() || !waits(&out) => {
+                Poll::Ready(Until::Decided(out, side_out.take()))
+            }
+            undecided => {
+                decided = undecided;
+                Poll::Pending
+            }
         }
     })
     .await

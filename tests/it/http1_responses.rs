@@ -508,6 +508,27 @@ fn an_early_answer_is_relayed_at_once() {
     }
 }
 
+/// The rest of the upload is on its way: nobody's connection is closed, and the copy is whole.
+#[test]
+fn an_early_answer_to_an_upload_that_goes_on_costs_no_connection() {
+    let primary = Origin::scripted(|conn| {
+        while conn.head().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+            while conn.inbox.len() < 50_000 && conn.read() {}
+            conn.inbox.clear();
+        }
+    });
+    let stage = Stage::of(primary, Origin::named("v2"), "", |setup| setup);
+    let mut client = stage.client();
+    for n in 1..=5 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n");
+        assert_eq!(client.response().text(), "early");
+        client.send([b'x'; 50_000]);
+        assert_eq!(stage.mirror.wait_for(n)[n - 1].body.len(), 50_000);
+    }
+    assert_eq!(stage.settled().sum("umbra_connections_accepted_total", &[]), 1);
+}
+
 /// S10: silence is 504 at its timeout, refusal is told at once.
 #[test]
 fn a_primary_that_does_not_answer_is_504_and_one_that_is_away_503_at_once() {
