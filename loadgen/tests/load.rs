@@ -24,6 +24,78 @@ fn percentiles_show_a_known_fixed_delay() {
     }
 }
 
+#[test]
+fn a_closed_loop_starts_its_clock_before_its_first_request() {
+    let server = Server::start(&["v,delay=20ms"]);
+    let (_, document) = run_json(&[&server.url("v", "/"), "--closed", "-c", "4", "-d", "300ms"]);
+    assert!(number(&document, "response_us.min") >= 19_900.0, "{}", document["response_us"]);
+}
+
+#[test]
+fn the_rate_counts_only_answers_within_the_measured_time() {
+    // One connection, 20 ms per request: 50 per second, however many are asked for and answered later.
+    let server = Server::start(&["v,delay=20ms"]);
+    let url = server.url("v", "/");
+    for mode in [["--rate", "200"], ["--rate", "150:250"]] {
+        let args = [&[url.as_str(), "-c", "1", "-d", "500ms"], &mode[..]].concat();
+        let (_, document) = run_json(&args);
+        assert_eq!(number(&document, "requests.ok"), 100.0);
+        let rate = number(&document, "achieved_rate");
+        assert!((10.0..=50.0).contains(&rate), "{rate}");
+    }
+}
+
+#[test]
+fn lateness_that_was_asked_for_is_no_saturation_and_stays_in_the_response_time() {
+    let server = Server::start(&["v"]);
+    let slack = ["--rate", "1k", "-d", "500ms", "--pace-slack", "100ms", "--max-lag", "50ms"];
+    let (code, document) = run_json(&[&[server.url("v", "/").as_str()], &slack[..]].concat());
+    assert_eq!(code, 0, "{}", document["reasons"]);
+    assert!(number(&document, "response_us.p90") > 60_000.0, "{}", document["response_us"]);
+    assert!(number(&document, "service_us.p50") < 60_000.0, "{}", document["service_us"]);
+}
+
+#[test]
+fn connections_that_die_while_idle_lose_no_request() {
+    let server = Server::start(&["v"]);
+    let url = server.url("v", "/");
+    let document = std::thread::scope(|scope| {
+        let load = scope.spawn(|| run_json(&[&url, "--rate", "1k", "-d", "1500ms", "-c", "4"]).1);
+        for turn in 1..=5 {
+            wait_until("the run is under way", || server.counters("v").requests > turn * 150);
+            server.set_fault("v", "refuse");
+            server.set_fault("v", "none");
+            wait_until("they are made again", || server.counters("v").requests > turn * 150 + 50);
+            // All connections are wanted at once: each may be given to one request only.
+            server.set_fault("v", "hold");
+            wait_until("all are in use", || {
+                let now = server.counters("v");
+                now.requests - now.answers >= now.connections_open.max(1)
+            });
+            server.set_fault("v", "none");
+        }
+        load.join().expect("the run ends")
+    });
+    assert!(number(&document, "requests.connects") > 4.0, "connections died");
+    assert_eq!(number(&document, "requests.due"), 1500.0);
+    assert_eq!(number(&document, "requests.total"), 1500.0);
+    assert!(document["errors"].get("unfinished").is_none(), "{}", document["errors"]);
+    assert!(number(&document, "wall_s") < 5.0, "nothing is waited for that will not come");
+}
+
+#[test]
+fn a_rate_that_few_connections_could_carry_is_carried_by_all() {
+    let server = Server::start(&["v"]);
+    let args =
+        [&server.url("v", "/"), "--rate", "100", "-d", "400ms", "-c", "10", "-H", "x-loadgen-id: spread"];
+    assert_eq!(number(&run_json(&args).1, "requests.ok"), 40.0);
+    let mut per_connection = std::collections::HashMap::new();
+    for arrival in server.log("v") {
+        *per_connection.entry(arrival.connection).or_insert(0) += 1;
+    }
+    assert_eq!(per_connection.len(), 10, "{per_connection:?}");
+}
+
 /// Runs with the given mode while the server freezes for one second in the middle.
 fn run_with_freeze(mode: &[&str]) -> serde_json::Value {
     let server = Server::start(&["v"]);

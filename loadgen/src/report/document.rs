@@ -31,7 +31,7 @@ pub struct Document {
     pub wall_s: f64,
     /// Requests per second the schedule asked for; absent in a closed loop.
     pub target_rate: Option<f64>,
-    /// Answers per second, over the measured time.
+    /// Answers per second within the measured time. Late answers of a target that could not keep up are not in it.
     pub achieved_rate: f64,
     pub requests: Requests,
     /// Share of requests that did not end well.
@@ -191,7 +191,8 @@ impl Document {
             total,
             open,
             cpu_share_max: result.cpu_share_max,
-            lag_max: options.lag_max,
+            // The slack is lateness that was asked for.
+            lag_max: options.lag_max + options.pace_slack,
             connections: options.connections,
         });
         let measured_s = result.measured.as_secs_f64().max(1e-9);
@@ -218,7 +219,7 @@ impl Document {
             measured_s,
             wall_s: result.wall.as_secs_f64(),
             target_rate: open.then(|| total.due as f64 / measured_s),
-            achieved_rate: total.answered() as f64 / measured_s,
+            achieved_rate: total.answers as f64 / measured_s,
             requests: Requests {
                 due: total.due,
                 total: total.count(),

@@ -31,6 +31,8 @@ pub struct Engine {
     slots: Vec<Slot>,
     pub record: Record,
     pub in_flight: usize,
+    /// The clock runs: before it, connections are only made.
+    running: bool,
     /// Nothing more is sent; connections end.
     pub stopping: bool,
     closed_left: u64,
@@ -47,16 +49,25 @@ struct Ready {
 
 #[derive(Default)]
 struct Target {
-    /// Connected, last used first.
-    idle: Vec<usize>,
-    /// Without a connection.
-    cold: Vec<usize>,
+    /// Places with a connection, longest unused first: all connections carry their part, also of a low rate.
+    idle: VecDeque<usize>,
+    /// Places without one.
+    cold: VecDeque<usize>,
     pending: VecDeque<Ready>,
+}
+
+/// Which list a place waits in. An entry that says otherwise is stale: the connection died while it was idle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parked {
+    No,
+    Idle,
+    Cold,
 }
 
 /// One connection's place, connected or not.
 struct Slot {
     target: usize,
+    parked: Parked,
     fd: Option<RawFd>,
     writer: Option<WriteHalf>,
     current: Option<Current>,
@@ -132,6 +143,7 @@ impl Engine {
         let targets = mix.targets.len();
         let slot = |index: usize| Slot {
             target: index % targets,
+            parked: Parked::No,
             fd: None,
             writer: None,
             current: None,
@@ -148,6 +160,7 @@ impl Engine {
             slots: (0..slots).map(slot).collect(),
             record: Record::default(),
             in_flight: 0,
+            running: false,
             stopping: false,
             closed_left,
             warming: slots,
@@ -174,7 +187,7 @@ impl Engine {
     /// The clock starts: draws the first request, or in a closed loop starts one on every place.
     pub fn begin(&mut self, start: Instant) -> Vec<(usize, Rest)> {
         self.start = start;
-        self.warming = 0;
+        self.running = true;
         self.draw();
         let mut rests = Vec::new();
         if self.is_closed() {
@@ -202,9 +215,9 @@ impl Engine {
             }
             self.draw();
             self.record.due += u64::from(ready.at_ns >= self.options.warm_up_ns());
-            let target = &mut self.targets[self.mix.templates[ready.template as usize].target];
-            if target.pending.is_empty()
-                && let Some(index) = target.idle.pop().or_else(|| target.cold.pop())
+            let target = self.mix.templates[ready.template as usize].target;
+            if self.targets[target].pending.is_empty()
+                && let Some(index) = self.unpark(target)
             {
                 let now_ns = self.now_ns();
                 self.record.lag.saturating_record(now_ns.saturating_sub(ready.at_ns));
@@ -212,8 +225,9 @@ impl Engine {
                 continue;
             }
             self.record.cap_hits += 1;
-            if target.pending.len() < PENDING_ENTRIES_MAX {
-                target.pending.push_back(ready);
+            let pending = &mut self.targets[target].pending;
+            if pending.len() < PENDING_ENTRIES_MAX {
+                pending.push_back(ready);
             } else {
                 let now_ns = self.now_ns();
                 self.note(ready.at_ns, now_ns, now_ns, Outcome::Unsent, 0);
@@ -221,8 +235,19 @@ impl Engine {
         }
     }
 
+    /// A place that waits for a request, one with a connection if there is any.
+    fn unpark(&mut self, target: usize) -> Option<usize> {
+        let (target, slots) = (&mut self.targets[target], &self.slots);
+        let next = |list: &mut VecDeque<usize>, parked: Parked| {
+            std::iter::from_fn(|| list.pop_front()).find(|&index| slots[index].parked == parked)
+        };
+        next(&mut target.idle, Parked::Idle).or_else(|| next(&mut target.cold, Parked::Cold))
+    }
+
     fn send(&mut self, index: usize, ready: Ready, now_ns: u64, rests: &mut Vec<(usize, Rest)>) {
         let slot = &mut self.slots[index];
+        debug_assert!(slot.current.is_none(), "a place holds one request at a time");
+        slot.parked = Parked::No;
         slot.number += 1;
         slot.current = Some(Current {
             intended_ns: ready.at_ns,
@@ -314,7 +339,9 @@ impl Engine {
     }
 
     fn note(&mut self, intended_ns: u64, started_ns: u64, ended_ns: u64, outcome: Outcome, status: u16) {
-        if intended_ns < self.options.warm_up_ns() {
+        let window_ns = self.options.warm_up_ns()..self.options.duration_ns();
+        self.record.answers += u64::from(status != 0 && window_ns.contains(&ended_ns));
+        if intended_ns < window_ns.start {
             self.record.warm_up += 1;
         } else {
             self.record.add(Sample { intended_ns, started_ns, ended_ns, outcome, status });
@@ -327,22 +354,24 @@ impl Engine {
             return;
         }
         if self.is_closed() {
-            if self.warming == 0 {
+            if self.running {
                 self.start_closed(index, rests);
             }
             return;
         }
-        let slot = &self.slots[index];
+        let slot = &mut self.slots[index];
         let target = &mut self.targets[slot.target];
         if let Some(ready) = target.pending.pop_front() {
             let now_ns = self.now_ns();
             self.send(index, ready, now_ns, rests);
         } else if slot.fd.is_some() {
-            target.idle.push(index);
+            slot.parked = Parked::Idle;
+            target.idle.push_back(index);
         } else {
-            target.cold.push(index);
+            slot.parked = Parked::Cold;
+            target.cold.push_back(index);
         }
-        if self.warming == 0 {
+        if self.running {
             // Whoever comes by fires what is due; the pacer's timer is only for quiet moments.
             self.dispatch(rests);
         }

@@ -161,7 +161,7 @@ pub struct Result {
     pub cpu: Duration,
     /// The busiest thread's share of its core.
     pub cpu_share_max: f64,
-    /// Requests the profile asked for within the measured time, in a complete run.
+    /// Interrupted before its end.
     pub partial: bool,
 }
 
@@ -281,13 +281,12 @@ pub fn execute(
     }
     observer.end();
     ensure!(gathering.next_of.iter().all(|next| *next == u64::MAX), "a thread died in the middle of the run");
-    let sent_for = if options.rate.is_none() || wall < options.duration { wall } else { options.duration };
     Ok(Result {
         total,
         rows,
         started_unix_ms: started.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
         wall,
-        measured: sent_for.saturating_sub(options.warm_up),
+        measured: wall.min(options.duration).saturating_sub(options.warm_up),
         cpu,
         cpu_share_max,
         partial: interrupted.load(std::sync::atomic::Ordering::Relaxed),

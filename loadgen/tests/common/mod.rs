@@ -97,8 +97,8 @@ pub fn text(output: &Output) -> String {
 pub fn run_json(args: &[&str]) -> (i32, serde_json::Value) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().to_str().expect("a path");
-    let fixed = ["run", "-q", "--threads", "1", "--max-lag", "1s", "--json", path];
-    let output = loadgen(&[&fixed, args].concat());
+    let lag: &[&str] = if args.contains(&"--max-lag") { &[] } else { &["--max-lag", "1s"] };
+    let output = loadgen(&[&["run", "-q", "--threads", "1", "--json", path], lag, args].concat());
     let json = std::fs::read_to_string(path).expect("the JSON was written");
     let document = serde_json::from_str(&json).unwrap_or_else(|_| panic!("no document: {}", text(&output)));
     (code(&output), document)
