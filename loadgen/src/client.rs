@@ -46,11 +46,6 @@ impl Client {
         self.stream = reusable.then_some(stream);
         Ok(reply)
     }
-
-    /// True if the next request goes on a connection that was used before.
-    pub fn is_connected(&self) -> bool {
-        self.stream.is_some()
-    }
 }
 
 fn invalid(what: &str) -> io::Error {

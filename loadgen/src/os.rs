@@ -118,13 +118,12 @@ impl AsRawFd for Timer {
     }
 }
 
-/// Processor time used so far by this process (`whole`) or by the calling thread.
-pub fn cpu_time(whole: bool) -> Duration {
+/// Processor time used so far by the calling thread.
+pub fn cpu_time() -> Duration {
     // SAFETY: rusage is plain numbers, for which all zeroes is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    let who = if whole { libc::RUSAGE_SELF } else { libc::RUSAGE_THREAD };
     // SAFETY: `usage` is valid for the kernel to fill.
-    unsafe { libc::getrusage(who, &mut usage) };
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
     let one = |t: libc::timeval| {
         Duration::from_secs(t.tv_sec.max(0) as u64) + Duration::from_micros(t.tv_usec.max(0) as u64)
     };
@@ -147,11 +146,11 @@ mod tests {
 
     #[test]
     fn processor_time_moves_forward() {
-        let before = cpu_time(true);
+        let before = cpu_time();
         let mut n = 0u64;
-        while cpu_time(true) <= before {
+        while cpu_time() <= before {
             n = std::hint::black_box(n.wrapping_add(1));
         }
-        assert!(cpu_time(true) > before);
+        assert!(cpu_time() > before);
     }
 }

@@ -200,6 +200,40 @@ fn flapping_refuses_and_recovers_in_turn() {
 }
 
 #[test]
+fn every_fault_that_can_be_asked_for_is_proven_here() {
+    let here = include_str!("faults.rs");
+    let is_used = |name: &str| ["=", "\""].iter().any(|before| here.contains(&format!("{before}{name}")));
+    for word in loadgen::serve::fault::NAMES.split_whitespace() {
+        let (name, values) = word.split_once('=').unwrap_or((word, ""));
+        assert!(is_used(name), "{name}");
+        values
+            .split('|')
+            .filter(|_| values.contains('|'))
+            .for_each(|value| assert!(is_used(value), "{value}"));
+    }
+}
+
+#[test]
+fn the_timeline_switches_a_fault_and_ends_it() {
+    let timeline = ["--threads", "2", "--at", "300ms v refuse", "--at", "600ms v none"];
+    let server = Server::start_with(&["v"], &timeline);
+    wait_until("it refuses", || connect(&server, "v").is_err());
+    wait_until("it recovers", || connect(&server, "v").is_ok());
+    assert!(is_healthy(&server, "v"));
+}
+
+#[test]
+fn a_delay_per_request_in_flight_grows_with_them_on_all_threads_together() {
+    // Four requests at once on two threads: the last to begin waits for four, wherever the others are.
+    let server = Server::start_with(&["v,delay=per_in_flight:250ms"], &["--threads", "2"]);
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(|| assert!(is_healthy(&server, "v")))));
+    });
+    assert!(begin.elapsed() >= Duration::from_millis(990), "{:?}", begin.elapsed());
+}
+
+#[test]
 fn answer_after_is_late_by_that_much() {
     let server = Server::start(&["v,fault=answer_after=200ms"]);
     let begin = Instant::now();

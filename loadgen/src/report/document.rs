@@ -196,7 +196,8 @@ impl Document {
             connections: options.connections,
         });
         let measured_s = result.measured.as_secs_f64().max(1e-9);
-        let all_time_requests = total.count() + total.warm_up;
+        // Also those of the warm-up cost something, and those that were never sent nothing.
+        let acted_on = total.count() + total.warm_up - total.count_of(Outcome::Unsent);
         let ok = total.ok();
         let mut histograms = BTreeMap::new();
         for (name, times) in [
@@ -246,7 +247,7 @@ impl Document {
             bytes_out: total.bytes_out,
             cpu: Cpu {
                 seconds: result.cpu.as_secs_f64(),
-                us_per_request: result.cpu.as_secs_f64() * 1e6 / all_time_requests.max(1) as f64,
+                us_per_request: result.cpu.as_secs_f64() * 1e6 / acted_on.max(1) as f64,
                 share_max: result.cpu_share_max,
             },
             intervals: result.rows.clone(),

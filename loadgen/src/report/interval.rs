@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
@@ -156,11 +156,6 @@ impl Observer for All {
     fn end(&mut self) {
         self.0.iter_mut().for_each(|observer| observer.end());
     }
-}
-
-/// As a duration, for tools that want one.
-pub fn length(row: &Row) -> Duration {
-    Duration::from_secs_f64(row.seconds())
 }
 
 #[cfg(test)]

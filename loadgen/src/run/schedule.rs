@@ -161,6 +161,7 @@ impl Schedule {
         if global >= self.limit {
             return None;
         }
+        let own = self.index;
         self.index += 1;
         match &mut self.kind {
             Kind::Recorded { due_ns } => {
@@ -171,7 +172,9 @@ impl Schedule {
                     Arrivals::Constant => (global / *burst * *burst) as f64,
                     Arrivals::Poisson => {
                         // Each thread's arrivals are a Poisson process of its share; together they are one again.
-                        *at += -(1.0 - random.f64()).ln() * self.threads as f64;
+                        if own % *burst == 0 {
+                            *at += -(1.0 - random.f64()).ln() * (self.threads * *burst) as f64;
+                        }
                         *at
                     }
                 };
@@ -234,6 +237,17 @@ mod tests {
         let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
         // Exponential gaps: the deviation equals the mean.
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn poisson_bursts_come_together_at_the_same_average_rate() {
+        let profile = RateSpec::constant(20_000.0).profile(Duration::from_secs(1));
+        let mut schedule = Schedule::new(profile, Arrivals::Poisson, 10, 0, 1, u64::MAX);
+        let mut random = fastrand::Rng::with_seed(1);
+        let due: Vec<u64> = std::iter::from_fn(|| schedule.next(&mut random)).map(|due| due.at_ns).collect();
+        assert!((17_500..22_500).contains(&due.len()), "{}", due.len());
+        assert!(due.chunks(10).all(|burst| burst.iter().all(|at| *at == burst[0])));
+        assert_ne!(due[9], due[10]);
     }
 
     #[test]

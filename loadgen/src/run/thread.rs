@@ -87,7 +87,7 @@ async fn load(work: Work) -> std::io::Result<Done> {
     // Blocks the thread, not a task: nothing may happen before the common start.
     let Ok(start) = work.go.recv() else { return Err(std::io::Error::other("the coordinator is gone")) };
     std::thread::sleep(start.saturating_duration_since(Instant::now()));
-    let cpu_before = os::cpu_time(false);
+    let cpu_before = os::cpu_time();
     let rests = engine.borrow_mut().begin(start);
     connection::spawn_rests(&engine, rests);
     io::spawn(pace(engine.clone(), alarm));
@@ -97,7 +97,7 @@ async fn load(work: Work) -> std::io::Result<Done> {
         let _ = events.send((thread, Event::Interval(Box::new(interval))));
     };
     watch(&engine, &report, &work.interrupted).await;
-    let done = Done { cpu: os::cpu_time(false).saturating_sub(cpu_before), wall: start.elapsed() };
+    let done = Done { cpu: os::cpu_time().saturating_sub(cpu_before), wall: start.elapsed() };
 
     let limit = Instant::now() + END_LIMIT;
     while engine.borrow().live_tasks > 0 && Instant::now() < limit {

@@ -128,14 +128,14 @@ fn parse_size(value: &str) -> Result<Content, String> {
 }
 
 impl Delay {
-    pub fn draw(&self, random: &mut fastrand::Rng, in_flight: u64) -> Duration {
+    pub fn draw(&self, random: &mut fastrand::Rng, in_flight: impl Fn() -> u64) -> Duration {
         match *self {
             Self::None => Duration::ZERO,
             Self::Fixed(fixed) => fixed,
             Self::Uniform(low, high) => low + (high - low).mul_f64(random.f64()),
             Self::Exponential(mean) => mean.mul_f64(-(1.0 - random.f64()).ln()),
             Self::LogNormal(median, sigma) => median.mul_f64((sigma * normal(random)).exp().min(1e6)),
-            Self::PerInFlight(each) => each.mul_f64(in_flight.max(1) as f64),
+            Self::PerInFlight(each) => each.mul_f64(in_flight().max(1) as f64),
         }
     }
 }
@@ -282,7 +282,7 @@ mod tests {
     fn delays_have_the_mean_they_promise() {
         let mut random = fastrand::Rng::with_seed(1);
         let mut mean = |delay: Delay| {
-            (0..20_000).map(|_| delay.draw(&mut random, 1).as_secs_f64()).sum::<f64>() / 20_000.0
+            (0..20_000).map(|_| delay.draw(&mut random, || 1).as_secs_f64()).sum::<f64>() / 20_000.0
         };
         let near = |got: f64, expected: f64| (got / expected - 1.0).abs() < 0.05;
         let ms = Duration::from_millis;

@@ -37,7 +37,6 @@ pub struct PortLocal {
     pub alarm: Alarm,
     pub pattern: Bytes,
     pub next_connection: Cell<u64>,
-    pub in_flight: Cell<u64>,
 }
 
 /// A plan with its answer prepared, where all answers are the same.
@@ -84,11 +83,18 @@ impl Drop for Live {
 }
 
 /// Counts a request as being worked on, however that ends.
-struct InFlight<'a>(&'a Cell<u64>);
+struct InFlight<'a>(&'a Counters);
+
+impl<'a> InFlight<'a> {
+    fn new(counters: &'a Counters) -> Self {
+        bump(&counters.in_flight, 1);
+        Self(counters)
+    }
+}
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        unbump(&self.0.in_flight);
     }
 }
 
@@ -132,8 +138,7 @@ impl Connection {
         loop {
             let request = self.read_head().await?;
             let local = self.local.clone();
-            local.in_flight.set(local.in_flight.get() + 1);
-            let _in_flight = InFlight(&local.in_flight);
+            let _in_flight = InFlight::new(local.counters());
             self.exchange(&request).await?;
         }
     }
@@ -308,7 +313,7 @@ impl Connection {
         to_head: bool,
         close: bool,
     ) -> Result<(), Over> {
-        let delay = behavior.delay.draw(&mut self.local.random.borrow_mut(), self.local.in_flight.get());
+        let delay = behavior.delay.draw(&mut self.local.random.borrow_mut(), || self.local.port.in_flight());
         self.local.alarm.sleep(delay).await;
         while self.local.fault() == Fault::Hold {
             self.local.changed.notified().await;

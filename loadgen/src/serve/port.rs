@@ -41,6 +41,8 @@ pub struct Counters {
     pub bytes_in: AtomicU64,
     pub bytes_out: AtomicU64,
     pub log_overflow: AtomicU64,
+    /// Requests being worked on now.
+    pub in_flight: AtomicU64,
 }
 
 /// All workers' numbers of one port, as the control URL shows them.
@@ -142,6 +144,11 @@ impl Port {
 
     pub fn clear_log(&self) {
         lock(&self.log).clear();
+    }
+
+    /// Requests that all workers together are working on now.
+    pub fn in_flight(&self) -> u64 {
+        self.counters.iter().map(|counters| counters.in_flight.load(Relaxed)).sum()
     }
 
     pub fn totals(&self) -> Totals {

@@ -95,7 +95,6 @@ async fn work(
                 alarm: alarm.clone(),
                 pattern: pattern.clone(),
                 next_connection: Cell::new(0),
-                in_flight: Cell::new(0),
             })
         })
         .collect();

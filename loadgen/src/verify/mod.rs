@@ -139,7 +139,6 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
         body_bytes: args.body,
         chunked_share: args.chunked_share,
         bodiless_share: args.bodiless_share,
-        headers: Vec::new(),
         timeout: args.timeout,
         seed: args.seed,
     };

@@ -22,7 +22,6 @@ pub struct Job {
     pub body_bytes: (u64, u64),
     pub chunked_share: f64,
     pub bodiless_share: f64,
-    pub headers: Vec<(String, String)>,
     pub timeout: Duration,
     pub seed: u64,
 }
@@ -90,7 +89,7 @@ fn build(job: &Job, number: u64) -> (Sent, Vec<u8>) {
     random.fill(&mut body);
     let separator = if job.url.target.contains('?') { '&' } else { '?' };
     let target = format!("{}{separator}proof={number}", job.url.target);
-    let mut headers = vec![
+    let headers = vec![
         ("Host".to_string(), job.url.authority.clone()),
         (ID_HEADER.to_string(), id.clone()),
         ("X-Proof-Value".to_string(), format!("{:016x}", random.u64(..))),
@@ -98,7 +97,6 @@ fn build(job: &Job, number: u64) -> (Sent, Vec<u8>) {
         ("X-Proof-List".to_string(), "first".to_string()),
         ("X-Proof-List".to_string(), format!("second; {}", random.u32(..))),
     ];
-    headers.extend(job.headers.iter().cloned());
     let mut bytes = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
     for (name, value) in &headers {
         bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());

@@ -19,8 +19,12 @@ pub struct Server {
 
 impl Server {
     pub fn start(ports: &[&str]) -> Self {
+        Self::start_with(ports, &["--threads", "1"])
+    }
+
+    pub fn start_with(ports: &[&str], more: &[&str]) -> Self {
         let mut command = Command::new(BIN);
-        command.args(["serve", "--threads", "1"]).stdout(Stdio::piped());
+        command.arg("serve").args(more).stdout(Stdio::piped());
         for port in ports {
             command.args(["--port", port]);
         }
