@@ -172,7 +172,7 @@ impl Schedule {
                     Arrivals::Constant => (global / *burst * *burst) as f64,
                     Arrivals::Poisson => {
                         // Each thread's arrivals are a Poisson process of its share; together they are one again.
-                        if own % *burst == 0 {
+                        if own.is_multiple_of(*burst) {
                             *at += -(1.0 - random.f64()).ln() * (self.threads * *burst) as f64;
                         }
                         *at
