@@ -8,7 +8,7 @@ use crate::cli::LoadArgs;
 use crate::report::assertion::Assertion;
 use crate::report::document::Document;
 use crate::run::schedule::RateSpec;
-use crate::run::verdict::Verdict;
+use crate::run::verdict::{CPU_SHARE_MAX, Verdict};
 use crate::run::{self, Options};
 use crate::{Exit, load, units};
 
@@ -93,7 +93,7 @@ pub fn run(args: &FindMaxArgs) -> anyhow::Result<Exit> {
             return Ok(None);
         }
         let document = Document::new(&options, &load::urls(&args.load), &mix, &result);
-        let (step, why) = judge(&document, &args.slos);
+        let (step, why) = judge(&document, &args.slos, options.lag_max + options.pace_slack);
         println!(
             "{rate:>12.1} {:>12.1} {:>10} {:>10} {:>8.3}%  {why}",
             document.achieved_rate,
@@ -129,11 +129,12 @@ pub fn run(args: &FindMaxArgs) -> anyhow::Result<Exit> {
     })
 }
 
-fn judge(document: &Document, slos: &[Assertion]) -> (Step, String) {
+fn judge(document: &Document, slos: &[Assertion], lag_max: Duration) -> (Step, String) {
     let failed: Vec<String> =
         slos.iter().map(|slo| slo.judge(document)).filter(|j| !j.holds).map(|j| j.text).collect();
     // An overrun target leaves requests unsent too: the generator is to blame only if it was late itself.
-    let own_fault = document.reasons.iter().any(|reason| reason.contains("late") || reason.contains("core"));
+    let own_fault =
+        document.lag_us.p99 > lag_max.as_nanos() as f64 / 1e3 || document.cpu.share_max > CPU_SHARE_MAX;
     if document.verdict == Verdict::Saturated && own_fault {
         (Step::Saturated, document.reasons.join("; "))
     } else if !failed.is_empty() {

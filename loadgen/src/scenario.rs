@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::Deserialize;
 
 use crate::compare::{MaxRegress, compare};
@@ -223,6 +223,12 @@ impl File {
             };
             let index = index.with_context(|| format!("fault at {}: no such phase", fault.at))?;
             let at = if fault.phase.is_some() { at } else { at - begins[index].0 };
+            ensure!(
+                at < phases[index].options.duration,
+                "fault at {}: phase `{}` is over by then",
+                fault.at,
+                phases[index].name
+            );
             let base = control.as_ref().context("faults need [target] control, or --control")?;
             fault.fault.parse::<crate::serve::fault::Fault>().map_err(anyhow::Error::msg)?;
             let port = client::below(base, &format!("/ports/{}", fault.port));
@@ -298,24 +304,26 @@ fn run_phase(
     }
     let begin = Instant::now();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let switching = scope.spawn(|| -> anyhow::Result<()> {
             for fault in later {
                 while begin.elapsed() < fault.at && !interrupted.load(Relaxed) {
                     let left = fault.at.saturating_sub(begin.elapsed());
                     std::thread::sleep(left.min(Duration::from_millis(50)));
                 }
                 let at_s = begin.elapsed().as_secs_f64();
-                match client::set_fault(&fault.port, &fault.fault) {
-                    Ok(()) => eprintln!("{at_s:>6.1} s  {} {}", fault.port.target, fault.fault),
-                    Err(error) => eprintln!("loadgen: {error:#}"),
-                }
+                client::set_fault(&fault.port, &fault.fault)?;
+                eprintln!("{at_s:>6.1} s  {} {}", fault.port.target, fault.fault);
             }
+            Ok(())
         });
         let mut observers: Vec<Box<dyn run::Observer>> = Vec::new();
         if !quiet {
             observers.push(Box::new(Progress::new(phase.options.duration)));
         }
-        run::execute(&phase.options, mix, &mut All(observers), interrupted)
+        let result = run::execute(&phase.options, mix, &mut All(observers), interrupted);
+        // A phase without its fault proves nothing of what it is about.
+        switching.join().map_err(|_| anyhow!("the thread that switches faults died"))??;
+        result
     })
 }
 
@@ -387,10 +395,11 @@ mod tests {
             ("\"blackhole\"", "\"backhole\""),
             ("phase = \"storm\"", "phase = \"rain\""),
             ("name = \"storm\"", "name = \"calm\""),
+            ("at = \"500ms\"", "at = \"3s\""),
         ] {
             let text = FILE.replacen(from, to, 1);
             let checked =
-                toml::from_str::<File>(&text).map_err(|e| anyhow::anyhow!("{e}")).and_then(|f| f.ready(None));
+                toml::from_str::<File>(&text).map_err(|e| anyhow!("{e}")).and_then(|f| f.ready(None));
             assert!(checked.is_err(), "{to}");
         }
     }

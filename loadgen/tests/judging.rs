@@ -143,6 +143,30 @@ fn a_scenario_switches_faults_and_judges_each_phase() {
     assert!([3, 4].contains(&code(&output)) && text(&output).contains("FAILS"), "{}", text(&output));
 }
 
+#[test]
+fn a_scenario_whose_fault_cannot_be_switched_fails() {
+    let server = Server::start(&["v"]);
+    let (_s, path) = file();
+    let scenario = r#"
+        [target]
+        threads = 1
+        max_lag = "1s"
+        [[phase]]
+        name = "calm"
+        rate = "100"
+        duration = "300ms"
+        [[fault]]
+        at = "100ms"
+        port = "nobody"
+        fault = "hold"
+    "#;
+    std::fs::write(&path, scenario).expect("written");
+    let control = format!("http://{}", server.addr("control"));
+    let output = loadgen(&["scenario", &path, "-q", "--url", &server.url("v", "/"), "--control", &control]);
+    assert_eq!(code(&output), 1, "{}", text(&output));
+    assert!(text(&output).contains("no port `nobody`"), "{}", text(&output));
+}
+
 /// What the fake gateway does to a copy; by the number at the end of its id.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Harm {

@@ -30,7 +30,7 @@ fn write(out: &mut String, d: &Document) -> std::fmt::Result {
             out,
             "rate       asked {target:.1}/s, answered {:.1}/s{}",
             d.achieved_rate,
-            if saturated { " (no capacity: the generator was the limit)" } else { "" }
+            if saturated { " (not the target's capacity, see the verdict)" } else { "" }
         )?,
         None if saturated => {
             writeln!(out, "rate       {:.1}/s, bounded by the generator itself", d.achieved_rate)?;

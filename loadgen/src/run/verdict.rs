@@ -29,7 +29,7 @@ const SENT_SHARE_MIN: f64 = 0.99;
 /// More requests than this that found no free connection, and the loop was not open.
 const CAP_HIT_SHARE_MAX: f64 = 0.5;
 /// A thread busier than this has no time left to be on time.
-const CPU_SHARE_MAX: f64 = 0.95;
+pub const CPU_SHARE_MAX: f64 = 0.95;
 
 pub struct Evidence<'a> {
     pub total: &'a Record,
