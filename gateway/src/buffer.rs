@@ -3,7 +3,7 @@
 //! A buffer is a `Vec<u8>` that is taken empty and given back; one that is lost on the way (a dropped operation) is only
 //! a missed reuse.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::http1::body::HEADROOM;
 use crate::limits::{BLOCK_BYTES, FREE_BUFFERS_MAX, HEAD_BUFFER_BYTES, RESPONSE_BUFFER_BYTES};
@@ -17,25 +17,25 @@ const BLOCK_CAPACITY_MAX: usize = 2 * BLOCK_CAPACITY + 1;
 /// Free lists of one worker.
 #[derive(Debug, Default)]
 pub struct Buffers {
-    small: RefCell<Vec<Vec<u8>>>,
-    medium: RefCell<Vec<Vec<u8>>>,
-    blocks: RefCell<Vec<Vec<u8>>>,
+    small: FreeList,
+    medium: FreeList,
+    blocks: FreeList,
 }
 
 impl Buffers {
     /// Room for a head and small content: [`HEAD_BUFFER_BYTES`].
     pub fn small(&self) -> Vec<u8> {
-        take(&self.small, HEAD_BUFFER_BYTES)
+        self.small.take(HEAD_BUFFER_BYTES)
     }
 
     /// Room for a response's first piece: [`RESPONSE_BUFFER_BYTES`].
     pub fn medium(&self) -> Vec<u8> {
-        take(&self.medium, RESPONSE_BUFFER_BYTES)
+        self.medium.take(RESPONSE_BUFFER_BYTES)
     }
 
     /// Room for streaming content: [`BLOCK_BYTES`] and the framing around it.
     pub fn block(&self) -> Vec<u8> {
-        take(&self.blocks, BLOCK_CAPACITY)
+        self.blocks.take(BLOCK_CAPACITY)
     }
 
     /// A buffer that holds `bytes` without growing.
@@ -52,7 +52,7 @@ impl Buffers {
     }
 
     /// Takes a buffer back; one of odd size, or one too many, is freed.
-    pub fn give(&self, mut buffer: Vec<u8>) {
+    pub fn give(&self, buffer: Vec<u8>) {
         let list = match buffer.capacity() {
             0..HEAD_BUFFER_BYTES => return,
             HEAD_BUFFER_BYTES..RESPONSE_BUFFER_BYTES => &self.small,
@@ -60,16 +60,47 @@ impl Buffers {
             BLOCK_CAPACITY..BLOCK_CAPACITY_MAX => &self.blocks,
             _ => return,
         };
-        let mut list = list.borrow_mut();
-        if list.len() < FREE_BUFFERS_MAX {
-            buffer.clear();
-            list.push(buffer);
-        }
+        list.give(buffer);
+    }
+
+    /// Frees half of what has lain unused since the last call; says whether there was any.
+    pub fn trim(&self) -> bool {
+        let lists = [&self.small, &self.medium, &self.blocks];
+        lists.into_iter().fold(false, |any, list| list.trim() || any)
     }
 }
 
-fn take(list: &RefCell<Vec<Vec<u8>>>, capacity: usize) -> Vec<u8> {
-    list.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(capacity))
+#[derive(Debug, Default)]
+struct FreeList {
+    free: RefCell<Vec<Vec<u8>>>,
+    /// The fewest there were since the last trim: so many were not needed.
+    low: Cell<usize>,
+}
+
+impl FreeList {
+    fn take(&self, capacity: usize) -> Vec<u8> {
+        let mut free = self.free.borrow_mut();
+        let buffer = free.pop();
+        self.low.set(self.low.get().min(free.len()));
+        buffer.unwrap_or_else(|| Vec::with_capacity(capacity))
+    }
+
+    fn give(&self, mut buffer: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < FREE_BUFFERS_MAX {
+            buffer.clear();
+            free.push(buffer);
+        }
+    }
+
+    fn trim(&self) -> bool {
+        let mut free = self.free.borrow_mut();
+        let unused = self.low.get().div_ceil(2);
+        // The oldest: those at the end are warm.
+        free.drain(..unused);
+        self.low.set(free.len());
+        unused > 0
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +126,22 @@ mod tests {
         for _ in 0..2 * FREE_BUFFERS_MAX {
             buffers.give(Vec::with_capacity(HEAD_BUFFER_BYTES));
         }
-        assert_eq!(buffers.small.borrow().len(), FREE_BUFFERS_MAX);
+        assert_eq!(buffers.small.free.borrow().len(), FREE_BUFFERS_MAX);
+    }
+
+    #[test]
+    fn what_lies_unused_is_freed_bit_by_bit_and_what_is_used_stays() {
+        let buffers = Buffers::default();
+        let held: Vec<_> = (0..8).map(|_| buffers.small()).collect();
+        held.into_iter().for_each(|buffer| buffers.give(buffer));
+        let free = || buffers.small.free.borrow().len();
+        // All eight were in use since the last trim.
+        assert!(!buffers.trim() && free() == 8);
+        // Two at a time are in use, six lie.
+        let two = [buffers.small(), buffers.small()];
+        two.into_iter().for_each(|buffer| buffers.give(buffer));
+        assert!(buffers.trim() && free() == 5);
+        while buffers.trim() {}
+        assert_eq!(free(), 0);
     }
 }

@@ -15,6 +15,7 @@ pub mod runtime;
 pub mod io;
 pub mod task;
 pub mod buffer;
+pub(crate) mod memory;
 pub mod error;
 pub mod limits;
 pub mod metrics;

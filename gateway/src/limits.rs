@@ -46,7 +46,7 @@ pub const LINGER_MS: u64 = 1_000;
 pub const DRAIN_IDLE_MS: u64 = 500;
 
 /// A client connection that sends nothing for this long gives its buffer and most of its memory back.
-pub const PARK_MS: u64 = 400;
+pub const PARK_MS: u64 = 100;
 
 /// Until the client of `Expect: 100-continue` is told to go on if the primary says nothing.
 pub const CONTINUE_MS: u64 = 1_000;

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 /// Runs both to their end.
@@ -78,8 +78,10 @@ pub async fn until<S, D>(
 }
 
 /// Runs `future`; a panic in it comes back as `Err` instead of ending the worker (monoio does not catch panics of tasks).
-pub async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
+///
+/// Takes it pinned: a future moved in here would be held twice, as the argument and where it is pinned, for as long as
+/// its connection lives.
+pub async fn caught<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, Box<dyn Any + Send>> {
     // After a panic the future is never polled again, only dropped, so no broken state of it is seen.
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Ready(out)) => Poll::Ready(Ok(out)),

@@ -16,6 +16,7 @@ use crate::downstream::listener;
 use crate::http1::render::MIRROR_MARK;
 use crate::io::{self, Control, Listener, Millis, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
+use crate::memory;
 use crate::metrics::{self, RouteCounters, Shard};
 use crate::mirror::lane::Lane;
 use crate::mirror::sample::Random;
@@ -25,6 +26,9 @@ use crate::os;
 use crate::route::Router;
 use crate::runtime;
 use crate::upstream::pool::Upstreams;
+
+/// Ticks between two returns of free memory to the system, where there may be any.
+const RELEASE_TICKS: u64 = 5;
 
 /// What the control plane hands a worker, once, before it starts.
 pub struct Setup {
@@ -183,6 +187,7 @@ fn seed(worker: usize) -> u64 {
 async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
     let mut last = (Instant::now(), os::thread_cpu_us());
     let mut ticks = 0_u64;
+    let mut unused = false;
     loop {
         io::sleep_ms(TICK_MS).await;
         cx.sweeper.sweep();
@@ -205,6 +210,11 @@ async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
             if !lane.is_empty() {
                 lane.call();
             }
+        }
+        unused |= cx.buffers.trim();
+        if unused && ticks.is_multiple_of(RELEASE_TICKS) {
+            memory::release();
+            unused = false;
         }
         if ticks.is_multiple_of(1000 / TICK_MS) {
             *cx.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());

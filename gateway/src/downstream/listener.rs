@@ -1,6 +1,7 @@
 //! Accepts connections and gives each a task. Knows the worker's limit on connections; knows nothing of HTTP.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 
 use monoio::net::TcpStream;
@@ -44,7 +45,7 @@ pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
     cx.shard.connections_active.add(1);
     monoio::spawn(async move {
         // A panic ends this connection and nothing else.
-        if task::caught(connection::serve(&cx, client)).await.is_err() {
+        if task::caught(pin!(connection::serve(&cx, client))).await.is_err() {
             cx.shard.exchange_panics.inc();
         }
         cx.shard.connections_active.add(-1);
