@@ -214,11 +214,11 @@ fn budgets(facts: &Facts<'_>, out: &mut Rows) {
     out.row(
         "memory",
         format!(
-            "{} at worst: rings {}, exchanges {}, copies under way {}, spare buffers {}",
+            "{} at worst: rings {}, exchanges {}, batches under way {}, spare buffers {}",
             Bytes(m.total()),
             Bytes(m.rings),
             Bytes(m.exchanges),
-            Bytes(m.copies),
+            Bytes(m.batches),
             Bytes(m.spare)
         ),
     );

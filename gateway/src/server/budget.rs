@@ -68,8 +68,8 @@ pub(crate) struct Memory {
     pub(crate) rings: u64,
     /// Heads and the piece of content under way in each direction, if every connection has an exchange at once.
     pub(crate) exchanges: u64,
-    /// Copies whose request is still under way, if every one of those exchanges uploads as much as a copy may hold.
-    pub(crate) copies: u64,
+    /// Copies on their way to a mirror, if every connection to one carries the largest batch at once.
+    pub(crate) batches: u64,
     /// Buffers kept for reuse.
     pub(crate) spare: u64,
 }
@@ -81,18 +81,22 @@ impl Memory {
         let exchange = count(config.limits.request_head_bytes_max)
             + count(config.limits.response_head_bytes_max)
             + 2 * count(limits::BLOCK_BYTES);
-        // The mirrors of one route share the bytes of a copy, so the most generous one decides.
-        let copy = config.routes.iter().flat_map(|r| &r.mirrors).map(|m| count(m.body_bytes_max)).max();
+        // A batch is bounded, but one copy alone may be larger.
+        let batches = config.lanes.iter().enumerate().map(|(lane, settings)| {
+            let mirrors = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.lane == lane);
+            let copy = mirrors.map(|m| count(m.body_bytes_max)).max().unwrap_or(0);
+            count(settings.connections_max).saturating_mul(copy.max(count(limits::BATCH_BYTES_MAX)))
+        });
         Self {
             rings: workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.ring_bytes_max)))),
             exchanges: connections.saturating_mul(exchange),
-            copies: connections.saturating_mul(copy.unwrap_or(0)),
+            batches: workers.saturating_mul(sum(batches)),
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
         }
     }
 
     pub(crate) fn total(&self) -> u64 {
-        sum([self.rings, self.exchanges, self.copies, self.spare])
+        sum([self.rings, self.exchanges, self.batches, self.spare])
     }
 }
 
@@ -220,9 +224,9 @@ pub(crate) mod tests {
         let of = Memory::of(&config());
         assert_eq!(of.rings, 2 * (32 << 20));
         assert_eq!(of.exchanges, 200 * (16 * 1024 + 32 * 1024 + 2 * 64 * 1024));
-        assert_eq!(of.copies, 200 << 20);
+        assert_eq!(of.batches, 2 * 8 << 20);
         assert_eq!(of.spare, 2 * 256 * 64 * 1024);
-        assert_eq!(of.total(), of.rings + of.exchanges + of.copies + of.spare);
+        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare);
     }
 
     #[test]
