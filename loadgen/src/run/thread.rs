@@ -134,6 +134,7 @@ async fn pace(engine: Shared, alarm: Alarm) {
         let engine = engine.borrow();
         (engine.start, engine.options.pace_slack)
     };
+    let mut lead = Lead::default();
     loop {
         if engine.borrow().stopping {
             return;
@@ -141,10 +142,45 @@ async fn pace(engine: Shared, alarm: Alarm) {
         let Some(at_ns) = connection::with_rests(&engine, |engine, rests| engine.dispatch(rests)) else {
             return;
         };
-        let due = start + Duration::from_nanos(at_ns);
+        let (due, now) = (start + Duration::from_nanos(at_ns), Instant::now());
+        let early =
+            if slack.is_zero() { lead.before(due.saturating_duration_since(now)) } else { Duration::ZERO };
+        let wake = due + slack - early;
         // Looks up now and then even if nothing is due for long, to see the end.
-        let latest = Instant::now() + Duration::from_millis(100);
-        alarm.sleep_until((due + slack).min(latest)).await;
+        let latest = now + Duration::from_millis(100);
+        alarm.sleep_until(wake.min(latest)).await;
+        if wake <= latest && slack.is_zero() {
+            lead.learn(wake.elapsed());
+            while Instant::now() < due {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// How much before a moment the pacer asks to be woken, since a sleeping thread is always woken late. Learned from how
+/// late, and rather too little than too much: what is too much is spun away.
+#[derive(Default)]
+struct Lead {
+    ns: u64,
+}
+
+impl Lead {
+    /// Spinning longer would keep the thread from reading answers.
+    const NS_MAX: u64 = 50_000;
+
+    fn learn(&mut self, late: Duration) {
+        let late_ns = (late.as_nanos() as u64).min(Self::NS_MAX);
+        if late_ns > self.ns {
+            self.ns += (late_ns - self.ns) / 32;
+        } else {
+            self.ns -= (self.ns - late_ns) / 4;
+        }
+    }
+
+    /// For a moment that far away; near ones leave time for everything else.
+    fn before(&self, distance: Duration) -> Duration {
+        Duration::from_nanos(self.ns).min(distance / 4)
     }
 }
 
@@ -180,5 +216,26 @@ async fn watch(engine: &Shared, report: &dyn Fn(Interval), interrupted: &AtomicB
         if over {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lead_settles_on_the_early_side_of_how_late_the_wakes_are() {
+        let (mut lead, mut random) = (Lead::default(), fastrand::Rng::with_seed(1));
+        let far = Duration::from_secs(1);
+        for _ in 0..5000 {
+            // 20 to 40 µs late, and now and then by a whole time slice.
+            let late_us = if random.u8(0..50) == 0 { 4000 } else { random.u64(20..40) };
+            lead.learn(Duration::from_micros(late_us));
+        }
+        let settled = lead.before(far);
+        assert!((18..30).contains(&settled.as_micros()), "{settled:?}");
+        assert_eq!(lead.before(Duration::from_micros(40)), Duration::from_micros(10));
+        (0..100).for_each(|_| lead.learn(Duration::ZERO));
+        assert!(lead.before(far) < Duration::from_micros(1));
     }
 }
