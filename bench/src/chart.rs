@@ -20,9 +20,12 @@ const WIDTH: f64 = 900.0;
 const LABELS: f64 = 240.0;
 const ROW: f64 = 20.0;
 const HEAD: f64 = 34.0;
+/// Right of the bars, for their figures.
+const ROOM: f64 = 90.0;
 
-/// Each group has its own scale, from zero: only bars of one group compare.
-pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
+/// Each group has its own scale, from zero: only bars of one group compare. With `clip` all have one, and bars end there:
+/// one that is a thousand times as long would leave nothing to see of the others.
+pub fn svg(title: &str, unit: &str, groups: &[Group], clip: Option<f64>) -> String {
     let rows: usize = groups.iter().map(|group| group.bars.len()).sum();
     let height = 50.0 + groups.len() as f64 * HEAD + rows as f64 * ROW;
     let mut out = format!(
@@ -36,7 +39,8 @@ pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
     let mut y = 50.0;
     for group in groups {
         let highest = group.bars.iter().filter_map(|bar| bar.spread).map(|s| s.max).fold(0.0, f64::max);
-        let scale = if highest > 0.0 { (WIDTH - LABELS - 90.0) / highest } else { 0.0 };
+        let highest = clip.unwrap_or(highest);
+        let scale = if highest > 0.0 { (WIDTH - LABELS - ROOM) / highest } else { 0.0 };
         let _ = writeln!(
             out,
             "<text x=\"12\" y=\"{}\" font-weight=\"bold\">{}</text>",
@@ -45,7 +49,7 @@ pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
         );
         y += HEAD;
         for bar in &group.bars {
-            draw(&mut out, bar, y, scale);
+            draw(&mut out, bar, y, scale, clip.unwrap_or(f64::INFINITY));
             y += ROW;
         }
     }
@@ -53,7 +57,7 @@ pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
     out
 }
 
-fn draw(out: &mut String, bar: &Bar, y: f64, scale: f64) {
+fn draw(out: &mut String, bar: &Bar, y: f64, scale: f64, clip: f64) {
     let middle = y + ROW / 2.0;
     let _ = writeln!(
         out,
@@ -66,7 +70,7 @@ fn draw(out: &mut String, bar: &Bar, y: f64, scale: f64) {
         let _ = writeln!(out, "<text x=\"{LABELS}\" y=\"{}\" fill=\"#666\">no figure</text>", middle + 4.0);
         return;
     };
-    let at = |value: f64| LABELS + value * scale;
+    let at = |value: f64| LABELS + value.min(clip) * scale;
     let color = if bar.ours { "#0a7d5a" } else { "#9aa5b1" };
     let _ = writeln!(
         out,
@@ -74,7 +78,7 @@ fn draw(out: &mut String, bar: &Bar, y: f64, scale: f64) {
          <path d=\"M{:.1} {middle}H{:.1}M{:.1} {:.1}v8M{:.1} {:.1}v8\" stroke=\"#222\" fill=\"none\"/>\
          <text x=\"{:.1}\" y=\"{}\">{}</text>",
         y + 3.0,
-        spread.median * scale,
+        spread.median.min(clip) * scale,
         ROW - 6.0,
         at(spread.min),
         at(spread.max),
@@ -84,14 +88,37 @@ fn draw(out: &mut String, bar: &Bar, y: f64, scale: f64) {
         middle - 4.0,
         at(spread.max) + 6.0,
         middle + 4.0,
-        short(spread.median)
+        if spread.median > clip { format!("→ {}", short(spread.median)) } else { short(spread.median) }
     );
 }
 
 fn short(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v => format!("{v:.2}"),
+    }
 }
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_beyond_the_clip_says_so_and_stays_inside() {
+        let bar = |median: f64| Bar {
+            label: "a<b".to_string(),
+            ours: false,
+            spread: Some(Spread { median, min: median, max: median }),
+        };
+        let groups = [Group { title: "g".to_string(), bars: vec![bar(1.0), bar(5000.0)] }];
+        let text = svg("t", "u", &groups, Some(10.0));
+        assert!(text.contains("→ 5000") && text.contains("a&lt;b"), "{text}");
+        assert!(text.contains(&format!("width=\"{:.1}\"", WIDTH - LABELS - ROOM)), "{text}");
+        assert!(svg("t", "u", &groups, None).contains(">5000<"));
+    }
 }

@@ -53,11 +53,11 @@ pub struct CommonArgs {
 pub struct RoundsArgs {
     /// Only these scenarios, by their file's name
     pub scenarios: Vec<String>,
-    /// Every variant is measured once in each round
-    #[arg(long, default_value_t = 5)]
-    pub rounds: usize,
+    /// Every variant is measured once in each round [default: 5 for peers, 3 for growth]
+    #[arg(long)]
+    pub rounds: Option<usize>,
     /// Load on one variant in one round; a scenario may ask for more
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     pub seconds: u64,
     #[command(flatten)]
     pub common: CommonArgs,
@@ -65,7 +65,8 @@ pub struct RoundsArgs {
 
 #[derive(Args)]
 pub struct IsolationArgs {
-    #[arg(long, default_value_t = 5)]
+    /// Every state of the mirror is measured once in each round
+    #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     /// Load on one state of the mirror in one round
     #[arg(long, default_value_t = 3)]
@@ -88,11 +89,12 @@ pub struct IsolationArgs {
 #[derive(Args)]
 pub struct IdleArgs {
     /// Numbers of connections to hold, in rising order
-    #[arg(long, value_delimiter = ',', default_value = "1000,4000,5000")]
+    #[arg(long, value_delimiter = ',', default_value = "1000,5000,10000")]
     pub connections: Vec<usize>,
     /// Connections whose one request is under way at the same time
     #[arg(long, default_value_t = 32)]
     pub together: usize,
+    /// Every variant is measured once in each round, in processes of its own
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
     #[command(flatten)]

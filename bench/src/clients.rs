@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::os;
+
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// One in so many is asked again by `probe`.
 const PROBE_STEP: usize = 97;
@@ -26,6 +28,7 @@ impl Clients {
     /// Opens connections until there are `count`, and has each make its request.
     pub fn open(&mut self, count: usize) -> Result<()> {
         while self.open.len() < count {
+            ensure!(!os::interrupted(), "interrupted");
             let from = self.open.len();
             for _ in 0..self.together.min(count - from) {
                 let mut client = TcpStream::connect_timeout(&self.addr, WAIT_MAX)

@@ -70,6 +70,10 @@ pub fn run(
     let output = run_to_end("wrk", command, dir, time + EXTRA)?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    // Of which kind they were is for whoever watches; the figures know only how many.
+    text.lines()
+        .filter_map(|line| line.strip_prefix("errors "))
+        .for_each(|kinds| eprintln!("  ! wrk: {kinds}"));
     parse(&text)
 }
 
@@ -88,6 +92,10 @@ fn lua(request: &Request) -> String {
          \"p99_9\":%.1f,\"errors\":%d}}\\n',\n\
          s.requests, s.duration / 1e6, latency:percentile(50), latency:percentile(99), latency:percentile(99.9),\n\
          e.connect + e.read + e.write + e.status + e.timeout))\n\
+         if e.connect + e.read + e.write + e.status + e.timeout > 0 then\n\
+         io.write(string.format('errors connect %d, read %d, write %d, status %d, timeout %d\\n',\n\
+         e.connect, e.read, e.write, e.status, e.timeout))\n\
+         end\n\
          end\n",
         request.method
     )

@@ -18,14 +18,18 @@ const INLINE_MAX: usize = 2048;
 
 pub struct Origin {
     pub addr: SocketAddr,
-    /// nginx only.
-    pub count: Option<RequestCount>,
+    pub count: RequestCount,
     _process: Process,
 }
 
 /// Asks an origin how many requests it has had; may be asked while it is under load.
-#[derive(Clone, Copy)]
-pub struct RequestCount(SocketAddr);
+#[derive(Clone)]
+pub enum RequestCount {
+    /// Where its `stub_status` is.
+    Nginx(SocketAddr),
+    /// Where `loadgen serve` is controlled, and the port's name there.
+    Loadgen(SocketAddr, String),
+}
 
 impl Origin {
     pub fn start(
@@ -52,7 +56,7 @@ impl Origin {
         );
         let mut process = start_nginx(tools, name, &conf, &dir)?;
         process.wait_accepting(addr)?;
-        Ok(Self { addr, count: Some(RequestCount(status)), _process: process })
+        Ok(Self { addr, count: RequestCount::Nginx(status), _process: process })
     }
 
     /// `loadgen serve`: answers when it has the whole content, as applications do and nginx's `return` does not.
@@ -61,17 +65,36 @@ impl Origin {
         command.args(["serve", "--threads", "1", "--port", &format!("{name}=0,size={response_bytes}")]);
         let mut process = Process::start(name, command, dir, true)?;
         let addr = process.wait_line(|line| served_port(line, name))?;
-        Ok(Self { addr, count: None, _process: process })
+        let control = process.wait_line(|line| served_port(line, "control"))?;
+        Ok(Self { addr, count: RequestCount::Loadgen(control, name.to_string()), _process: process })
     }
 }
 
 impl RequestCount {
-    /// Since its start, those that ask for this included.
-    pub fn read(self) -> Result<u64> {
-        let text = http::get(self.0, "/")?;
-        let counts = text.lines().nth(2).unwrap_or("");
-        let third = counts.split_whitespace().nth(2).and_then(|n| n.parse().ok());
-        third.with_context(|| format!("nginx's stub_status reads unlike what we know: {text}"))
+    /// Since its start.
+    pub fn read(&self) -> Result<u64> {
+        match self {
+            Self::Nginx(status) => {
+                let text = http::get(*status, "/")?;
+                let counts = text.lines().nth(2).unwrap_or("");
+                let third = counts.split_whitespace().nth(2).and_then(|n| n.parse().ok());
+                third.with_context(|| format!("nginx's stub_status reads unlike what we know: {text}"))
+            }
+            Self::Loadgen(control, name) => {
+                let text = http::get(*control, &format!("/ports/{name}/counters"))?;
+                let counters: serde_json::Value = serde_json::from_str(&text)?;
+                let requests = counters.get("requests").and_then(serde_json::Value::as_u64);
+                requests.with_context(|| format!("loadgen's counters read unlike what we know: {text}"))
+            }
+        }
+    }
+
+    /// Those that asking for the count adds to it.
+    pub fn own(&self) -> u64 {
+        match self {
+            Self::Nginx(_) => 1,
+            Self::Loadgen(..) => 0,
+        }
     }
 }
 

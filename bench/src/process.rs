@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{os, procfs};
 
@@ -79,6 +79,7 @@ impl Process {
             if TcpStream::connect_timeout(&addr, Duration::from_millis(200)).is_ok() {
                 return Ok(());
             }
+            ensure!(!os::interrupted(), "interrupted");
             if Instant::now() > deadline {
                 bail!("{} does not accept on {addr} after {START_MAX:?}: {}", self.name, self.last_words());
             }
@@ -140,9 +141,10 @@ pub fn run_to_end(name: &str, mut command: Command, dir: &Path, max: Duration) -
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if Instant::now() > deadline {
+        if os::interrupted() || Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
+            ensure!(!os::interrupted(), "interrupted");
             bail!("{name} did not end within {max:?} and was killed");
         }
         std::thread::sleep(POLL);

@@ -167,10 +167,6 @@ impl Scenario {
             self.request_bytes == 0 || self.method != "GET",
             "request_bytes: a GET has no body here, write method = \"POST\""
         );
-        ensure!(
-            self.window == Window::Whole || self.origin == OriginKind::Nginx,
-            "window: only nginx as the origin counts requests while it serves"
-        );
         if let Some(axis) = &self.axis {
             ensure!(!axis.values.is_empty(), "axis.values: name at least one");
             ensure!(

@@ -24,8 +24,11 @@ impl Spread {
         Self::of(of.iter().zip(to).map(|(a, b)| a / b))
     }
 
-    /// `median (min–max)` with so many decimals.
+    /// `median (min–max)` with so many decimals; of one round the figure alone.
     pub fn show(&self, decimals: usize) -> String {
+        if self.min == self.max {
+            return format!("{:.decimals$}", self.median);
+        }
         format!("{:.*} ({:.*}–{:.*})", decimals, self.median, decimals, self.min, decimals, self.max)
     }
 }

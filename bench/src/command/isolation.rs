@@ -19,8 +19,9 @@ use crate::origin::Origin;
 use crate::peer::{Gateway, Targets};
 use crate::procfs::Memory;
 use crate::scenario::Setup;
+use crate::table::micros;
 use crate::variant::Variant;
-use crate::{chart, machine, tools};
+use crate::{chart, machine, os, tools};
 
 /// Those that mirror; each is measured beside its own plain form.
 const VARIANTS: [Variant; 3] = [Variant::OursMirror, Variant::EnvoyMirror, Variant::NginxMirror];
@@ -29,10 +30,22 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// From breaking the mirror to measuring.
 const BREAK: Duration = Duration::from_millis(100);
 const RESPONSE_BYTES: usize = 64;
+/// The chart's bars end at so many times the latency with mirroring off: beyond that it is an outage.
+const CHART_MAX: f64 = 10.0;
+
+/// So many states of the mirror share their neighbour with mirroring off.
+const STATES_PER_OFF: usize = 3;
+
+/// All rounds of one program.
+pub(super) struct Program {
+    pub variant: Variant,
+    pub rows: Vec<Row>,
+    /// With mirroring off, in the order they were taken.
+    pub off: Vec<Measured>,
+}
 
 /// All rounds of one program with the mirror in one state.
 pub(super) struct Row {
-    pub variant: Variant,
     pub state: State,
     pub pairs: Vec<Pair>,
 }
@@ -65,30 +78,27 @@ pub(super) fn run(args: &IsolationArgs) -> Result<()> {
         bench.tools.wrk()?;
     }
     let variants = bench.tools.runnable(&tools::only(&VARIANTS, &args.common.variants)?);
-    let mut rows: Vec<Row> = variants
+    let mut programs: Vec<Program> = variants
         .iter()
-        .flat_map(|variant| {
-            states.iter().map(|state| Row { variant: *variant, state: *state, pairs: Vec::new() })
+        .map(|variant| Program {
+            variant: *variant,
+            rows: states.iter().map(|state| Row { state: *state, pairs: Vec::new() }).collect(),
+            off: Vec::new(),
         })
         .collect();
 
+    let runs = programs.len() * (states.len() + states.len().div_ceil(STATES_PER_OFF)) * args.rounds;
+    let planned = runs as f64 * (args.seconds as f64 + WARM_UP.as_secs_f64() + 0.5);
+    eprintln!("  {runs} runs: about {:.0} min", (planned / 60.0).ceil());
     let place = Place::new(&bench, args, is_open)?;
     for round in 0..args.rounds {
-        for row in &mut rows {
-            match place.pair(row.variant, row.state, round) {
-                Ok(pair) => {
-                    eprintln!(
-                        "  round {}: {} {}: p99 off {:.0} on {:.0} µs",
-                        round + 1,
-                        row.variant.name(),
-                        row.state.name,
-                        pair.off.seen.p99,
-                        pair.on.seen.p99
-                    );
-                    row.pairs.push(pair);
-                }
-                Err(error) => {
-                    eprintln!("\n  !!! NO FIGURE for {} {}: {error:#}\n", row.variant.name(), row.state.name);
+        for program in &mut programs {
+            let Program { variant, rows, off } = program;
+            for neighbours in rows.chunks_mut(STATES_PER_OFF) {
+                match place.neighbours(*variant, neighbours, round) {
+                    Ok(measured) => off.push(measured),
+                    Err(error) if os::interrupted() => return Err(error),
+                    Err(error) => eprintln!("\n  !!! NO FIGURE for {}: {error:#}\n", variant.name()),
                 }
             }
         }
@@ -99,13 +109,13 @@ pub(super) fn run(args: &IsolationArgs) -> Result<()> {
     } else {
         "closed loop from wrk, which hides stalls".to_string()
     };
-    let text = isolation_report::text(&rows, args, &load);
+    let text = isolation_report::text(&programs, args, &load);
     println!("{text}");
     let mut remarks = bench.remarks.clone();
     remarks.push(format!(
-        "{} rounds of {} s; {load}, {} connections. Each figure with the mirror on has its own with mirroring off, taken \
-         just before or after; ratios are between those two. A gateway is started anew for each figure and serves {} s \
-         with a healthy mirror first.",
+        "Rounds: {}, of {} s each; {load}, {} connections. Before or after each {STATES_PER_OFF} states the same program \
+         is measured with mirroring off; ratios are between such neighbours. A gateway is started anew for each figure \
+         and serves {} s with a healthy mirror first.",
         args.rounds,
         args.seconds,
         args.connections,
@@ -126,11 +136,12 @@ pub(super) fn run(args: &IsolationArgs) -> Result<()> {
                     .to_string(),
             ],
             remarks,
-            csv: isolation_report::csv(&rows),
+            csv: isolation_report::csv(&programs),
             svg: chart::svg(
                 "Isolation",
-                "p99 with the mirror / p99 without",
-                &isolation_report::groups(&rows),
+                "p99 of clients with the mirror in this state, in multiples of p99 with mirroring off",
+                &isolation_report::groups(&programs),
+                Some(CHART_MAX),
             ),
             table: text,
             versions: bench.tools.versions(&measured),
@@ -163,21 +174,50 @@ impl<'a> Place<'a> {
         Ok(Self { bench, args, is_open, primary, mirror, request })
     }
 
-    fn pair(&self, variant: Variant, state: State, round: usize) -> Result<Pair> {
-        let name = format!("{}-{}-{round}", variant.name(), state.name);
-        let off = || self.measure(variant.with_mirroring_off(), state, &format!("{name}-off"));
-        let on = || self.measure(variant, state, &format!("{name}-on"));
-        // Neither is always first.
-        Ok(if round.is_multiple_of(2) {
-            let off = off()?;
-            Pair { off, on: on()? }
-        } else {
-            let on = on()?;
-            Pair { off: off()?, on }
-        })
+    /// Some states of the mirror, and mirroring off before them, or after them in every other round.
+    fn neighbours(&self, variant: Variant, rows: &mut [Row], round: usize) -> Result<Measured> {
+        let off = || {
+            let measured = self.measure(variant.with_mirroring_off(), faults::STATES[0], "off", round)?;
+            self.say(round, variant.with_mirroring_off(), "mirroring off", &measured);
+            anyhow::Ok(measured)
+        };
+        let before = if round.is_multiple_of(2) { Some(off()?) } else { None };
+        let mut on = Vec::new();
+        for row in rows.iter() {
+            let measured = self.measure(variant, row.state, row.state.name, round);
+            match &measured {
+                Ok(measured) => self.say(round, variant, row.state.name, measured),
+                Err(_) if os::interrupted() => return measured,
+                Err(error) => {
+                    eprintln!("\n  !!! NO FIGURE for {} {}: {error:#}\n", variant.name(), row.state.name);
+                }
+            }
+            on.push(measured.ok());
+        }
+        let off = match before {
+            Some(measured) => measured,
+            None => off()?,
+        };
+        for (row, on) in rows.iter_mut().zip(on) {
+            row.pairs.extend(on.map(|on| Pair { off: off.clone(), on }));
+        }
+        Ok(off)
     }
 
-    fn measure(&self, variant: Variant, state: State, name: &str) -> Result<Measured> {
+    fn say(&self, round: usize, variant: Variant, state: &str, measured: &Measured) {
+        eprintln!(
+            "  isolation {}/{}: {} {state}: {:.0} requests/s, p50 {}, p99 {}",
+            round + 1,
+            self.args.rounds,
+            variant.name(),
+            measured.seen.rate(),
+            micros(measured.seen.p50),
+            micros(measured.seen.p99),
+        );
+    }
+
+    fn measure(&self, variant: Variant, state: State, what: &str, round: usize) -> Result<Measured> {
+        let name = format!("{}-{what}-{round}", variant.name());
         let dir = self.bench.dir.path();
         let setup = Setup {
             connections: self.args.connections,
@@ -190,7 +230,7 @@ impl<'a> Place<'a> {
         };
         let targets = Targets { primary: self.primary.addr, mirrors: vec![self.mirror.addr] };
         self.mirror.heal()?;
-        let mut gateway = Gateway::start(variant, &setup, &targets, &self.bench.tools, dir, name)?;
+        let mut gateway = Gateway::start(variant, &setup, &targets, &self.bench.tools, dir, &name)?;
         self.load(&gateway, WARM_UP, dir)?;
         if variant.mirrors() {
             self.mirror.set(state)?;

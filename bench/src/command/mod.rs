@@ -38,6 +38,7 @@ struct Bench {
 
 impl Bench {
     fn open(args: &CommonArgs) -> Result<Self> {
+        os::catch_interrupts();
         let open_files = os::raise_open_files(OPEN_FILES);
         let tools = Tools::find(args)?;
         let dir = tempfile::Builder::new().prefix("umbra-bench-").tempdir();

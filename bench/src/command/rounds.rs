@@ -18,9 +18,10 @@ use crate::origin::{Origin, RequestCount};
 use crate::peer::{self, Gateway, Targets};
 use crate::procfs::{self, Cpu};
 use crate::scenario::{self, OriginKind, Scenario, Setup, Topic, Window};
+use crate::table::figure;
 use crate::tools::{self, Tools};
 use crate::variant::Variant;
-use crate::{chart, machine};
+use crate::{chart, machine, os};
 
 /// Unmeasured load on each gateway before the first round: connections to origins, buffers, caches.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(10);
 const RESTING_TOGETHER: usize = 32;
 /// The steady window ends so long before the load does.
 const TAIL: Duration = Duration::from_millis(300);
+/// A cost per request of fewer than these is the clock's grain.
+const REQUESTS_MIN: f64 = 100.0;
 
 /// A variant at one point of the axis, and what was measured of it, round by round.
 pub(super) struct Case {
@@ -51,7 +54,17 @@ pub(super) struct Sample {
     pub sys_us: f64,
     pub seen: Seen,
     pub resident: u64,
+    /// By the origins' own counts, which know nothing of our ledger and hold for every program.
+    pub arrived: Arrived,
+    /// Ours and mirroring only.
     pub ledger: Option<Ledger>,
+}
+
+/// Requests that reached the primary, and those that reached all mirrors together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Arrived {
+    pub primary: u64,
+    pub mirrors: u64,
 }
 
 impl Sample {
@@ -62,12 +75,23 @@ impl Sample {
     fn missing() -> Self {
         let seen =
             Seen { seconds: f64::NAN, p50: f64::NAN, p99: f64::NAN, p99_9: f64::NAN, ..Seen::default() };
-        Self { user_us: f64::NAN, sys_us: f64::NAN, seen, resident: 0, ledger: None }
+        let arrived = Arrived::default();
+        Self { user_us: f64::NAN, sys_us: f64::NAN, seen, resident: 0, arrived, ledger: None }
     }
 }
 
+/// How long everything is measured.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    seconds: u64,
+}
+
 pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
-    ensure!(args.rounds >= 1 && args.seconds >= 1, "--rounds and --seconds: at least 1");
+    // One scenario of `growth` is many cases.
+    let rounds = args.rounds.unwrap_or(if topic == Topic::Peers { 5 } else { 3 });
+    let effort = Effort { rounds, seconds: args.seconds };
+    ensure!(rounds >= 1 && args.seconds >= 1, "--rounds and --seconds: at least 1");
     let bench = Bench::open(&args.common)?;
     bench.tools.wrk()?;
     let scenarios = scenario::load(&bench.tools.root.join("bench/scenarios"), topic, &args.scenarios)?;
@@ -77,6 +101,8 @@ pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
     let runnable = bench.tools.runnable(&tools::only(&wanted, &args.common.variants)?);
     ensure!(!runnable.is_empty(), "nothing left to measure");
 
+    let planned = scenarios.iter().map(|scenario| planned_seconds(scenario, &runnable, effort)).sum::<f64>();
+    eprintln!("  {} scenarios, {} rounds: about {:.0} min", scenarios.len(), rounds, (planned / 60.0).ceil());
     let mut report = Report::default();
     let mut asked = Vec::new();
     for scenario in &scenarios {
@@ -85,7 +111,7 @@ pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
         if variants.is_empty() {
             continue;
         }
-        let cases = measure(&bench, scenario, &variants, args)
+        let cases = measure(&bench, scenario, &variants, effort)
             .with_context(|| format!("bench/scenarios/{}.toml", scenario.name))?;
         let table = rounds_report::add(&mut report, scenario, &cases);
         println!("{table}");
@@ -94,13 +120,13 @@ pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
     let name = if topic == Topic::Peers { "peers" } else { "growth" };
     let mut remarks = bench.remarks.clone();
     remarks.push(format!(
-        "{} rounds of at least {} s for each variant in turn, wrk with one thread (closed loop){}; CPU of the whole \
+        "Rounds: {}, of at least {} s for each variant in turn, wrk with one thread (closed loop){}; CPU of the whole \
          process tree from /proc.",
-        args.rounds,
+        rounds,
         args.seconds,
         machine::load_core().map_or_else(String::new, |core| format!(" on core {core}"))
     ));
-    let svg = chart::svg(name, "CPU µs per request", &report.groups);
+    let svg = chart::svg(name, "CPU µs per request", &report.groups, None);
     bench.keep(
         &args.common,
         &Run {
@@ -115,7 +141,7 @@ pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
     )
 }
 
-fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], args: &RoundsArgs) -> Result<Vec<Case>> {
+fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], effort: Effort) -> Result<Vec<Case>> {
     let dir = bench.dir.path().join(&scenario.name);
     std::fs::create_dir_all(&dir)?;
     super::readable(&dir)?;
@@ -131,7 +157,16 @@ fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], args: &Roun
         (0..mirrors).map(|index| origin(&format!("v{}", index + 2))).collect::<Result<_>>()?;
     let targets = Targets { primary: primary.addr, mirrors: copies.iter().map(|o| o.addr).collect() };
 
-    let mut running: Vec<(Case, Gateway)> = Vec::new();
+    let load = Load {
+        tools: &bench.tools,
+        dir: &dir,
+        scenario,
+        targets: &targets,
+        primary: &primary.count,
+        mirrors: copies.iter().map(|origin| &origin.count).collect(),
+        time: time(scenario, effort),
+    };
+    let mut running: Vec<(Case, Option<Gateway>)> = Vec::new();
     for variant in variants {
         for (place, setup) in &setups {
             let needed = descriptors(*variant, setup);
@@ -143,39 +178,34 @@ fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], args: &Roun
                 );
                 continue;
             }
-            let name = format!("{}-{place}", variant.name());
-            match Gateway::start(*variant, setup, &targets, &bench.tools, &dir, &name) {
-                Ok(gateway) => running.push((Case::new(*variant, place, setup), gateway)),
+            let case = Case::new(*variant, place, setup);
+            match load.start(&case, scenario.window, 0) {
+                Ok(gateway) => running.push((case, gateway)),
+                Err(error) if os::interrupted() => return Err(error),
                 Err(error) => eprintln!("\n  !!! SKIPPED: {error:#}\n"),
             }
         }
     }
-    let load = Load {
-        tools: &bench.tools,
-        dir: &dir,
-        scenario,
-        count: primary.count,
-        time: Duration::from_secs(args.seconds.max(scenario.seconds_min)),
-    };
-    for (case, gateway) in &mut running {
-        load.wrk(gateway, &case.setup, WARM_UP)?;
-    }
-    for round in 0..args.rounds {
+    for round in 0..effort.rounds {
         for turn in 0..running.len() {
             // Everyone is first once, last once: nobody always follows the same neighbour's leftovers.
             let at = (turn + round) % running.len();
             let (case, gateway) = &mut running[at];
-            let sample = load.sample(case, gateway).unwrap_or_else(|error| {
-                eprintln!("\n  !!! NO FIGURE for {} {}: {error:#}\n", case.variant.name(), case.place);
-                Sample::missing()
-            });
+            let sample = match load.sample(case, gateway.as_mut(), round) {
+                Ok(sample) => sample,
+                Err(error) if os::interrupted() => return Err(error),
+                Err(error) => {
+                    eprintln!("\n  !!! NO FIGURE for {} {}: {error:#}\n", case.variant.name(), case.place);
+                    Sample::missing()
+                }
+            };
             eprintln!(
-                "  {} round {}: {} {} {:.1} µs/request",
+                "  {} {}/{}: {} {} µs/request",
                 scenario.name,
                 round + 1,
-                case.variant.name(),
-                case.place,
-                sample.cpu_us()
+                effort.rounds,
+                case.label(),
+                figure(Some(sample.cpu_us()), 1)
             );
             if let (Some(all), Some(one)) = (&mut case.ledger, &sample.ledger) {
                 all.add(one);
@@ -184,6 +214,16 @@ fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], args: &Roun
         }
     }
     Ok(running.into_iter().map(|(case, _)| case).collect())
+}
+
+fn time(scenario: &Scenario, effort: Effort) -> Duration {
+    Duration::from_secs(effort.seconds.max(scenario.seconds_min))
+}
+
+fn planned_seconds(scenario: &Scenario, runnable: &[Variant], effort: Effort) -> f64 {
+    let variants = scenario.variants.iter().filter(|v| runnable.contains(v)).count();
+    let cases = (variants * scenario.setups(machine::cores()).len()) as f64;
+    cases * (1.2 + effort.rounds as f64 * (time(scenario, effort).as_secs_f64() + 0.5))
 }
 
 /// What the process that needs most of them may hold: a connection to the origin for each busy client and, where copies
@@ -204,11 +244,29 @@ struct Load<'a> {
     tools: &'a Tools,
     dir: &'a Path,
     scenario: &'a Scenario,
-    count: Option<RequestCount>,
+    targets: &'a Targets,
+    primary: &'a RequestCount,
+    mirrors: Vec<&'a RequestCount>,
     time: Duration,
 }
 
 impl Load<'_> {
+    /// The gateway of a case, warm, for all rounds. None where each round starts its own: what thousands of connections
+    /// leave behind in one gateway's pool, and in the origin, would be the next one's burden.
+    fn start(&self, case: &Case, window: Window, round: usize) -> Result<Option<Gateway>> {
+        if window == Window::Steady {
+            return Ok(None);
+        }
+        let gateway = self.gateway(case, round)?;
+        self.wrk(&gateway, &case.setup, WARM_UP)?;
+        Ok(Some(gateway))
+    }
+
+    fn gateway(&self, case: &Case, round: usize) -> Result<Gateway> {
+        let name = format!("{}-{}-{round}", case.variant.name(), case.place);
+        Gateway::start(case.variant, &case.setup, self.targets, self.tools, self.dir, &name)
+    }
+
     fn wrk(&self, gateway: &Gateway, setup: &Setup, time: Duration) -> Result<Seen> {
         let request = Request {
             method: self.scenario.method.clone(),
@@ -219,28 +277,39 @@ impl Load<'_> {
         load::run(self.tools, gateway.addr, &request, setup.busy, time, machine::load_core(), self.dir)
     }
 
-    fn sample(&self, case: &Case, gateway: &mut Gateway) -> Result<Sample> {
+    fn sample(&self, case: &Case, running: Option<&mut Gateway>, round: usize) -> Result<Sample> {
+        let mut own;
+        let gateway = match running {
+            Some(gateway) => gateway,
+            None => {
+                own = self.gateway(case, round)?;
+                &mut own
+            }
+        };
         gateway.check_alive()?;
         let mut resting = Clients::new(gateway.addr, self.scenario.response_bytes, RESTING_TOGETHER);
         resting.open(case.setup.connections - case.setup.busy)?;
         let admin = gateway.admin.filter(|_| case.ledger.is_some());
         let before = admin.map(Ledger::read).transpose()?;
+        let arrived = self.arrived()?;
         let (seen, cpu, requests) = match self.scenario.window {
             Window::Whole => self.whole(case, gateway)?,
             Window::Steady => self.steady(case, gateway)?,
         };
         gateway.check_alive()?;
+        let arrived = self.arrived_since(arrived)?;
         resting.probe()?;
         let ledger = match (admin, before) {
             (Some(admin), Some(before)) => Some(Ledger::read(admin)?.since(&before)),
             _ => None,
         };
-        ensure!(requests > 0.0, "not one request was answered");
+        ensure!(requests >= REQUESTS_MIN, "only {requests} requests were answered while it was measured");
         Ok(Sample {
             user_us: cpu.user_s * 1e6 / requests,
             sys_us: cpu.sys_s * 1e6 / requests,
             seen,
             resident: gateway.memory().resident,
+            arrived,
             ledger,
         })
     }
@@ -248,22 +317,14 @@ impl Load<'_> {
     fn whole(&self, case: &Case, gateway: &Gateway) -> Result<(Seen, Cpu, f64)> {
         let before = procfs::cpu(gateway.pid());
         let seen = self.wrk(gateway, &case.setup, self.time)?;
-        let deadline = Instant::now() + SETTLE_MAX;
-        loop {
-            thread::sleep(SETTLE);
-            let waits = case.ledger.is_some()
-                && gateway.admin.is_some_and(|a| Ledger::read(a).is_ok_and(|l| l.unfinished > 0));
-            if !waits || Instant::now() > deadline {
-                break;
-            }
-        }
+        settle(case, gateway);
         let cpu = procfs::cpu(gateway.pid()).since(before);
         Ok((seen, cpu, seen.requests as f64))
     }
 
     /// Two readings while the load runs: what it costs to make the connections is in neither.
     fn steady(&self, case: &Case, gateway: &Gateway) -> Result<(Seen, Cpu, f64)> {
-        let (pid, count) = (gateway.pid(), self.count.context("this origin does not count requests")?);
+        let (pid, count) = (gateway.pid(), self.primary);
         let reading = move || -> Result<(Cpu, u64)> {
             // The count takes a moment under load, so it belongs to the middle of it.
             let before = procfs::cpu(pid);
@@ -271,17 +332,51 @@ impl Load<'_> {
             Ok((before.between(procfs::cpu(pid)), requests))
         };
         let (first, second) = (self.time / 2, (self.time / 2).saturating_sub(TAIL));
-        thread::scope(|scope| {
+        let (seen, cpu, requests) = thread::scope(|scope| {
             let sampler = scope.spawn(move || -> Result<_> {
                 thread::sleep(first);
                 let from = reading()?;
                 thread::sleep(second);
                 Ok((from, reading()?))
             });
-            let seen = self.wrk(gateway, &case.setup, self.time)?;
+            let seen = self.wrk(gateway, &case.setup, self.time);
             let readings = sampler.join().map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
             let ((from, had), (to, has)) = readings?;
-            Ok((seen, to.since(from), has.saturating_sub(had) as f64))
+            anyhow::Ok((seen?, to.since(from), has.saturating_sub(had + count.own()) as f64))
+        })?;
+        settle(case, gateway);
+        Ok((seen, cpu, requests))
+    }
+
+    fn arrived(&self) -> Result<Arrived> {
+        let mut mirrors = 0;
+        for mirror in &self.mirrors {
+            mirrors += mirror.read()?;
+        }
+        Ok(Arrived { primary: self.primary.read()?, mirrors })
+    }
+
+    fn arrived_since(&self, before: Arrived) -> Result<Arrived> {
+        let now = self.arrived()?;
+        // The steady window reads the primary's count twice in between.
+        let asked = if self.scenario.window == Window::Steady { 3 } else { 1 };
+        let own: u64 = self.mirrors.iter().map(|mirror| mirror.own()).sum();
+        Ok(Arrived {
+            primary: now.primary.saturating_sub(before.primary + asked * self.primary.own()),
+            mirrors: now.mirrors.saturating_sub(before.mirrors + own),
         })
+    }
+}
+
+/// Until what was under way when the load ended is done with.
+fn settle(case: &Case, gateway: &Gateway) {
+    let deadline = Instant::now() + SETTLE_MAX;
+    loop {
+        thread::sleep(SETTLE);
+        let waits = case.ledger.is_some()
+            && gateway.admin.is_some_and(|a| Ledger::read(a).is_ok_and(|l| l.unfinished > 0));
+        if !waits || os::interrupted() || Instant::now() > deadline {
+            return;
+        }
     }
 }

@@ -7,10 +7,13 @@ use crate::chart::{Bar, Group};
 use crate::keep::cell;
 use crate::scenario::{Goal, Scenario};
 use crate::stats::{self, Spread};
-use crate::table::{Table, dash, figure, micros};
+use crate::table::{Table, dash, figure, micros, wrap};
+use crate::variant::Variant;
 
 /// More failed requests than this, and the cost of the others says little.
 const ERROR_SHARE_MAX: f64 = 0.001;
+/// A larger share of copies that never arrived is named.
+const COPIES_LOST_MAX: f64 = 0.001;
 
 #[derive(Default)]
 pub(super) struct Report {
@@ -20,19 +23,19 @@ pub(super) struct Report {
 }
 
 const CSV_HEAD: &str = "scenario,variant,place,round,requests,seconds,requests_per_s,cpu_us,user_us,sys_us,p50_us,p99_us,\
-    p99_9_us,errors,resident_bytes,eligible,sent,completed,failed,dropped\n";
+    p99_9_us,errors,resident_bytes,reached_primary,reached_mirrors,eligible,sent,completed,failed,dropped\n";
 
 /// Adds a scenario to the report and returns its text.
 pub(super) fn add(report: &mut Report, scenario: &Scenario, cases: &[Case]) -> String {
     let mut text = format!("\n{} — {}\n", scenario.name, scenario.title);
     if !scenario.note.is_empty() {
-        let _ = writeln!(text, "  {}", scenario.note);
+        text.push_str(&wrap(&scenario.note));
     }
     text.push('\n');
     text.push_str(&rows(scenario, cases));
     for (variant, why) in &scenario.unfair {
         if cases.iter().any(|case| case.variant == *variant) {
-            let _ = writeln!(text, "  unfair: {} {why}", variant.name());
+            text.push_str(&wrap(&format!("unfair: {} {why}", variant.name())));
         }
     }
     for case in cases {
@@ -40,10 +43,8 @@ pub(super) fn add(report: &mut Report, scenario: &Scenario, cases: &[Case]) -> S
             let _ = writeln!(text, "  copies of {}: {}", case.label(), ledger.show());
         }
     }
-    let ratios = ratios(cases);
-    if !ratios.is_empty() {
-        let _ = write!(text, "\n{ratios}");
-    }
+    text.push_str(&peer_ratios(cases));
+    text.push_str(&growth_ratios(cases));
     text.push_str(&goals(scenario, cases));
 
     if report.csv.is_empty() {
@@ -66,7 +67,7 @@ pub(super) fn add(report: &mut Report, scenario: &Scenario, cases: &[Case]) -> S
 }
 
 impl Case {
-    fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         format!("{} {}", self.variant.name(), self.place).trim_end().to_string()
     }
 
@@ -80,6 +81,27 @@ impl Case {
 
     fn median(&self, of: impl Fn(&Sample) -> f64) -> Option<f64> {
         Spread::of(self.samples.iter().map(of)).map(|s| s.median)
+    }
+
+    /// Copies that reached a mirror, for each request that reached the primary, over all rounds.
+    fn copied(&self) -> Option<f64> {
+        let sum = |of: fn(&Sample) -> u64| self.samples.iter().map(of).sum::<u64>() as f64;
+        let requests = sum(|s| s.arrived.primary) * self.setup.mirrors as f64;
+        (self.variant.mirrors() && requests > 0.0).then(|| sum(|s| s.arrived.mirrors) / requests)
+    }
+
+    /// What makes its cost incomparable: copies that were to be made and never arrived.
+    fn lost_copies(&self) -> Option<String> {
+        let requests: u64 = self.samples.iter().map(|s| s.arrived.primary).sum();
+        let wanted = requests as f64 * self.setup.percent as f64 / 100.0;
+        let got = wanted.min(self.copied()? * requests as f64);
+        let lost = (wanted - got) / wanted.max(1.0);
+        let dropped = self.ledger.as_ref().is_some_and(|ledger| ledger.lost() > 0);
+        // Which requests are copied is drawn, so the share is only near the percentage.
+        let many = self.setup.percent == 100
+            && (wanted - got).round() > self.cut_off() as f64
+            && lost > COPIES_LOST_MAX;
+        (dropped || many).then(|| format!("{:.1} % OF COPIES LOST", lost * 100.0))
     }
 
     fn errors(&self) -> u64 {
@@ -98,13 +120,15 @@ impl Case {
 }
 
 fn rows(scenario: &Scenario, cases: &[Case]) -> String {
-    let mut table =
-        Table::new(&["variant", "CPU µs/request", "user", "sys", "requests/s", "p50", "p99", "errors", ""]);
+    let head =
+        ["variant", "CPU µs/request", "user", "sys", "requests/s", "p50", "p99", "copied", "errors", ""];
+    let mut table = Table::new(&head);
     for case in cases {
         let mut remarks: Vec<String> = Vec::new();
         if case.has_many_errors() {
             remarks.push("MANY ERRORS: its cost says little".to_string());
         }
+        remarks.extend(case.lost_copies());
         if scenario.unfair.contains_key(&case.variant) {
             remarks.push("unfair".to_string());
         }
@@ -117,6 +141,7 @@ fn rows(scenario: &Scenario, cases: &[Case]) -> String {
             figure(case.median(|s| s.seen.rate()), 0),
             time(|s| s.seen.p50),
             time(|s| s.seen.p99),
+            case.copied().map_or_else(dash, |share| format!("{:.1} %", share * 100.0)),
             case.errors().to_string(),
             remarks.join("; "),
         ]);
@@ -124,35 +149,57 @@ fn rows(scenario: &Scenario, cases: &[Case]) -> String {
     table.text()
 }
 
-/// Ours to each peer at the same place, and along an axis to the first place of the same variant.
-fn ratios(cases: &[Case]) -> String {
-    let mut table = Table::new(&["CPU ratio", "median (min–max)", ""]);
-    let mut any = false;
-    for ours in cases.iter().filter(|case| case.variant.is_ours()) {
-        for peer in cases.iter().filter(|case| !case.variant.is_ours() && case.place == ours.place) {
-            let ratio = Spread::of_ratios(&ours.series(), &peer.series());
-            table.row([
-                format!("{} / {}", ours.label(), peer.variant.name()),
-                ratio.map_or_else(dash, |s| s.show(2)),
-                String::new(),
-            ]);
-            any = true;
-        }
+/// Ours to each peer at the same place. Ours without mirroring beside a peer that mirrors would flatter us.
+fn peer_ratios(cases: &[Case]) -> String {
+    let mut ours: Vec<Variant> = cases.iter().map(|c| c.variant).filter(|v| v.is_ours()).collect();
+    ours.dedup();
+    let mut head = vec!["CPU: ours ÷ peer".to_string()];
+    head.extend(ours.iter().map(|variant| variant.name().to_string()));
+    head.push(String::new());
+    let mut table = Table::new(&head.iter().map(String::as_str).collect::<Vec<_>>());
+    let peers: Vec<&Case> = cases.iter().filter(|case| !case.variant.is_ours()).collect();
+    for peer in &peers {
+        let ratio = |variant: &Variant| {
+            let mine = cases.iter().find(|c| c.variant == *variant && c.place == peer.place)?;
+            let is_fair = variant.mirrors() || !peer.variant.mirrors();
+            is_fair.then(|| Spread::of_ratios(&mine.series(), &peer.series()))?
+        };
+        let mut row = vec![peer.label()];
+        row.extend(ours.iter().map(|v| ratio(v).map_or_else(dash, |s| s.show(2))));
+        row.push(String::new());
+        table.row(row);
     }
+    if ours.is_empty() || peers.is_empty() { String::new() } else { format!("\n{}", table.text()) }
+}
+
+/// Along an axis, everyone to itself at the first place.
+fn growth_ratios(cases: &[Case]) -> String {
+    let mut places: Vec<&str> = Vec::new();
+    let mut variants: Vec<Variant> = Vec::new();
     for case in cases {
-        let Some(first) = cases.iter().find(|c| c.variant == case.variant) else { continue };
-        if first.place == case.place {
-            continue;
+        if !places.contains(&case.place.as_str()) {
+            places.push(&case.place);
         }
-        let ratio = Spread::of_ratios(&case.series(), &first.series());
-        table.row([
-            format!("{} / {}", case.label(), first.place),
-            ratio.map_or_else(dash, |s| s.show(2)),
-            String::new(),
-        ]);
-        any = true;
+        if !variants.contains(&case.variant) {
+            variants.push(case.variant);
+        }
     }
-    if any { table.text() } else { String::new() }
+    let Some((first, others)) = places.split_first().filter(|(_, others)| !others.is_empty()) else {
+        return String::new();
+    };
+    let title = format!("CPU ÷ its own at {first}");
+    let head: Vec<&str> =
+        std::iter::once(title.as_str()).chain(others.iter().copied()).chain(std::iter::once("")).collect();
+    let mut table = Table::new(&head);
+    for variant in variants {
+        let at = |place: &str| cases.iter().find(|c| c.variant == variant && c.place == place);
+        let ratio = |place: &str| Spread::of_ratios(&at(place)?.series(), &at(first)?.series());
+        let mut row = vec![variant.name().to_string()];
+        row.extend(others.iter().map(|place| ratio(place).map_or_else(dash, |s| s.show(2))));
+        row.push(String::new());
+        table.row(row);
+    }
+    format!("\n{}", table.text())
 }
 
 fn goals(scenario: &Scenario, cases: &[Case]) -> String {
@@ -202,7 +249,7 @@ fn csv_row(scenario: &Scenario, case: &Case, round: usize, sample: &Sample) -> S
     let seen = &sample.seen;
     let ledger = sample.ledger.clone().unwrap_or_default();
     format!(
-        "{},{},{},{round},{},{:.3},{:.1},{:.3},{:.3},{:.3},{:.1},{:.1},{:.1},{},{},{},{},{},{},{}\n",
+        "{},{},{},{round},{},{:.3},{:.1},{:.3},{:.3},{:.3},{:.1},{:.1},{:.1},{},{},{},{},{},{},{},{},{}\n",
         cell(&scenario.name),
         case.variant.name(),
         cell(&case.place),
@@ -217,6 +264,8 @@ fn csv_row(scenario: &Scenario, case: &Case, round: usize, sample: &Sample) -> S
         seen.p99_9,
         seen.errors,
         sample.resident,
+        sample.arrived.primary,
+        sample.arrived.mirrors,
         ledger.eligible,
         ledger.sent,
         ledger.completed,
@@ -228,10 +277,10 @@ fn csv_row(scenario: &Scenario, case: &Case, round: usize, sample: &Sample) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::rounds::Arrived;
     use crate::ledger::Ledger;
     use crate::load::Seen;
     use crate::scenario::Setup;
-    use crate::variant::Variant;
 
     fn case(variant: Variant, cpu: f64, lost: u64) -> Case {
         let seen = Seen { requests: 100, seconds: 1.0, ..Seen::default() };
@@ -248,8 +297,16 @@ mod tests {
             variant,
             place: String::new(),
             setup,
-            samples: vec![Sample { user_us: cpu, sys_us: 0.0, seen, resident: 0, ledger: None }],
-            ledger: variant.mirrors().then(|| Ledger { failed: lost, ..Ledger::default() }),
+            samples: vec![Sample {
+                user_us: cpu,
+                sys_us: 0.0,
+                seen,
+                resident: 0,
+                arrived: Arrived { primary: 100, mirrors: 100 - lost },
+                ledger: None,
+            }],
+            ledger: (variant.is_ours() && variant.mirrors())
+                .then(|| Ledger { failed: lost, ..Ledger::default() }),
         }
     }
 
@@ -264,6 +321,28 @@ mod tests {
             let text = add(&mut report, &scenario, &cases);
             assert!(text.contains(expect), "{text}");
         }
+    }
+
+    #[test]
+    fn copies_that_never_arrived_are_named_whoever_lost_them() {
+        let lost = |variant, lost| case(variant, 1.0, lost).lost_copies();
+        assert_eq!(lost(Variant::EnvoyMirror, 20).as_deref(), Some("20.0 % OF COPIES LOST"));
+        assert_eq!(lost(Variant::OursMirror, 1).as_deref(), Some("1.0 % OF COPIES LOST"));
+        // One of one connection may have been cut off by the end of the load.
+        assert_eq!(lost(Variant::EnvoyMirror, 1), None);
+        assert_eq!(lost(Variant::EnvoyPlain, 100), None);
+    }
+
+    #[test]
+    fn ours_without_a_mirror_is_not_set_beside_a_peer_that_mirrors() {
+        let cases = [Variant::OursPlain, Variant::OursMirror, Variant::EnvoyPlain, Variant::EnvoyMirror]
+            .map(|variant| case(variant, 10.0, 0));
+        let text = peer_ratios(&cases);
+        assert!(
+            text.contains("envoy_plain")
+                && text.lines().any(|l| l.contains("envoy_mirror  ") && l.contains('–')),
+            "{text}"
+        );
     }
 
     #[test]

@@ -17,8 +17,13 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
     ensure!(targets.mirrors.is_empty() && setup.routes == 1, "HAProxy is only a plain proxy here");
     let [addr] = free_addrs()?;
     let file = dir.join("haproxy.cfg");
+    // By default it closes idle connections to servers when a quarter of its descriptors is in use, and would be measured
+    // connecting for each request where a user had given it more descriptors.
+    // It also counts on two descriptors for each connection and would not start where the hard limit is below that, though
+    // resting connections need one. `descriptors` in `rounds` has checked what is needed.
     let conf = format!(
-        "global\n  nbthread {}\n  maxconn {}\n\
+        "global\n  nbthread {}\n  maxconn {}\n  no strict-limits\n  tune.pool-low-fd-ratio 100\n  \
+         tune.pool-high-fd-ratio 100\n\
          defaults\n  mode http\n  timeout client 300s\n  timeout server 30s\n  timeout connect 5s\n  http-reuse always\n\
          frontend f\n  bind {addr} backlog 4096\n  default_backend b\n\
          backend b\n  server v1 {}\n",
