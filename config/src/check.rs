@@ -487,7 +487,7 @@ impl<'r> Check<'r> {
             connect_timeout: self.period(&written.connect_timeout, seconds(1)),
             timeout: self.period(&written.timeout, seconds(5)),
             connections_max: in_memory(self.count(&written.connections_max, 8, 1..=1024)),
-            pipeline_max: in_memory(self.count(&written.pipeline_max, 32, 1..=1024)),
+            pipeline_max: in_memory(self.count(&written.pipeline_max, 128, 1..=1024)),
             response_bytes_max: self.size(&written.response_bytes_max, MIB, 1..=TIB),
         }
     }

@@ -145,7 +145,7 @@ fn defaults_are_those_promised() {
             connect_timeout: seconds(1),
             timeout: seconds(5),
             connections_max: 8,
-            pipeline_max: 32,
+            pipeline_max: 128,
             response_bytes_max: 1024 * 1024,
         }],
     };

@@ -65,8 +65,7 @@ impl Buffers {
 
     /// Frees half of what has lain unused since the last call; says whether there was any.
     pub fn trim(&self) -> bool {
-        let lists = [&self.small, &self.medium, &self.blocks];
-        lists.into_iter().fold(false, |any, list| list.trim() || any)
+        [&self.small, &self.medium, &self.blocks].map(FreeList::trim).contains(&true)
     }
 }
 

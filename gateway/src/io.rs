@@ -120,7 +120,7 @@ struct Socket {
     idle: Cell<bool>,
     /// When an idle read gives its buffer back, and what ends that read without losing anything.
     park_at: Cell<u64>,
-    parker: RefCell<Option<Canceller>>,
+    parker: Cell<Option<Canceller>>,
     expired: Cell<bool>,
     slot: Cell<usize>,
     sweeper: Rc<Sweeper>,
@@ -228,7 +228,7 @@ impl Stream {
             eager: Cell::new(0),
             idle: Cell::new(false),
             park_at: Cell::new(NEVER),
-            parker: RefCell::new(None),
+            parker: Cell::new(None),
             expired: Cell::new(false),
             slot: Cell::new(usize::MAX),
             sweeper: Rc::clone(sweeper),
@@ -327,7 +327,9 @@ impl ReadHalf {
         socket.idle.set(true);
         socket.read_deadline.set(socket.sweeper.deadline(within));
         socket.park_at.set(socket.sweeper.deadline(park));
-        let handle = socket.parker.borrow_mut().get_or_insert_default().handle();
+        let parker = socket.parker.take().unwrap_or_default();
+        let handle = parker.handle();
+        socket.parker.set(Some(parker));
         let (result, slice) =
             socket.fair(socket.stream().cancelable_read(buf.slice_mut(from..to), handle)).await;
         socket.park_at.set(NEVER);

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{self, Health, Phase, Watchdog};
 use crate::banner;
 use crate::cli;
+use crate::memory;
 use crate::metrics::{self, Shard};
 use crate::os;
 use crate::sample::{self, Samples};
@@ -95,6 +96,7 @@ fn line_of(text: &str, value: &str) -> Option<usize> {
 /// Serves until told to stop. An error is why nothing was served.
 pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
     let started = SystemTime::now();
+    memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
     let (config, samples) = load(source, &told)?;
     let addresses = Arc::new(resolve::resolve(&config, source)?);

@@ -27,8 +27,12 @@ use crate::route::Router;
 use crate::runtime;
 use crate::upstream::pool::Upstreams;
 
-/// Ticks between two returns of free memory to the system, where there may be any.
+/// Ticks between two returns of free memory to the system.
 const RELEASE_TICKS: u64 = 5;
+
+/// Returns after buffers were last found unused: the allocator only marks what is free at first, and lets go of it when
+/// it is asked again.
+const RELEASES: u32 = 3;
 
 /// What the control plane hands a worker, once, before it starts.
 pub struct Setup {
@@ -187,7 +191,7 @@ fn seed(worker: usize) -> u64 {
 async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
     let mut last = (Instant::now(), os::thread_cpu_us());
     let mut ticks = 0_u64;
-    let mut unused = false;
+    let mut releases = 0;
     loop {
         io::sleep_ms(TICK_MS).await;
         cx.sweeper.sweep();
@@ -211,10 +215,12 @@ async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
                 lane.call();
             }
         }
-        unused |= cx.buffers.trim();
-        if unused && ticks.is_multiple_of(RELEASE_TICKS) {
+        if cx.buffers.trim() {
+            releases = RELEASES;
+        }
+        if releases > 0 && ticks.is_multiple_of(RELEASE_TICKS) {
             memory::release();
-            unused = false;
+            releases -= 1;
         }
         if ticks.is_multiple_of(1000 / TICK_MS) {
             *cx.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());

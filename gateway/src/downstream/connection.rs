@@ -16,9 +16,11 @@ use crate::limits::{DRAIN_IDLE_MS, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS};
 use crate::metrics::Reject;
 
 /// Serves the connection until it ends. While it is idle it costs a small task and no buffer.
-pub async fn serve(cx: &Rc<Context>, mut client: Client) {
+///
+/// Borrows the client: moved in, it would be held once more in every idle connection.
+pub async fn serve(cx: &Rc<Context>, client: &mut Client) {
     // Boxed for as long as requests come: the busy part is large, and most connections are idle most of the time.
-    while Box::pin(serve_busy(cx, &mut client)).await == Rest::Idle {
+    while Box::pin(serve_busy(cx, client)).await == Rest::Idle {
         let within =
             if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { cx.config.timeouts.client_idle.into() };
         if client.stream.r.readable_idle(within).await.is_err() {

@@ -40,12 +40,12 @@ pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
         stream.reset_on_close();
         return;
     }
-    let client = Client::new(stream, peer.ip());
+    let mut client = Client::new(stream, peer.ip());
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     monoio::spawn(async move {
         // A panic ends this connection and nothing else.
-        if task::caught(pin!(connection::serve(&cx, client))).await.is_err() {
+        if task::caught(pin!(connection::serve(&cx, &mut client))).await.is_err() {
             cx.shard.exchange_panics.inc();
         }
         cx.shard.connections_active.add(-1);

@@ -79,12 +79,19 @@ pub struct Endpoint {
     /// It has answered and kept its connection: pipelining may be tried.
     proven: Cell<bool>,
     penalty_until_ms: Cell<u64>,
-    /// Moving average of an answer's time, in microseconds.
-    service_us: Cell<u64>,
+    /// What one more copy in a batch adds to its time, in microseconds: at first a lone answer's whole time, then the
+    /// time between answers that were pipelined.
+    each_us: Cell<u64>,
+    /// Whether `each_us` was seen between pipelined answers.
+    spaced: Cell<bool>,
 }
 
 /// Head-of-line time we accept on one connection: a batch is no longer than what the mirror answers within it.
 const BATCH_SERVICE_US_MAX: u64 = 10_000;
+
+/// A lone answer that takes longer is never followed by a second copy on its connection, not even to learn how much of
+/// the time is the mirror's and how much our own worker's turn.
+const LONE_ANSWER_US_MAX: u64 = 100_000;
 
 impl Lane {
     pub fn new(lane: &config::Lane, addresses: &[SocketAddr], counters: &Arc<LaneCounters>) -> Self {
@@ -256,7 +263,8 @@ impl Endpoint {
             retry_at_ms: Cell::new(0),
             proven: Cell::new(false),
             penalty_until_ms: Cell::new(0),
-            service_us: Cell::new(0),
+            each_us: Cell::new(0),
+            spaced: Cell::new(false),
         }
     }
 
@@ -283,12 +291,21 @@ impl Endpoint {
         self.live.set(self.live.get().saturating_sub(1));
     }
 
-    /// It answered a batch of `copies` in `us` altogether, in step, and kept the connection.
-    pub fn answered(&self, copies: usize, us: u64) {
+    /// It answered a batch of `copies` (≥ 1) in step and kept the connection: all of it in `total_us`, from the first
+    /// answer to the last in `spread_us`.
+    pub fn answered(&self, copies: usize, total_us: u64, spread_us: u64) {
         self.proven.set(true);
-        let each = us / copies.max(1) as u64;
-        let before = self.service_us.get();
-        self.service_us.set(if before == 0 { each } else { (before * 7 + each) / 8 });
+        if copies > 1 {
+            let each = spread_us / (copies as u64 - 1);
+            let before = self.each_us.get();
+            // Slower is believed at once, faster bit by bit.
+            let slower = !self.spaced.replace(true) || each >= before;
+            self.each_us.set(if slower { each } else { (before * 3 + each) / 4 });
+        } else if !self.spaced.get() || total_us > LONE_ANSWER_US_MAX || total_us < self.each_us.get() / 2 {
+            // It has changed: learn anew.
+            self.spaced.set(false);
+            self.each_us.set(total_us);
+        }
     }
 
     /// It closed, broke or answered out of step while copies were pipelined: one at a time for a while.
@@ -302,8 +319,11 @@ impl Endpoint {
         if !self.proven.get() || self.penalty_until_ms.get() > now_ms {
             return 1;
         }
-        let by_service = BATCH_SERVICE_US_MAX / self.service_us.get().max(1);
-        usize::try_from(by_service).unwrap_or(usize::MAX).clamp(1, pipeline_max.max(1))
+        let each = self.each_us.get();
+        let by_time = usize::try_from(BATCH_SERVICE_US_MAX / each.max(1)).unwrap_or(usize::MAX);
+        // What a lone answer took may have been our own turn: a second copy tells.
+        let may_learn = !self.spaced.get() && each <= LONE_ANSWER_US_MAX;
+        by_time.clamp(if may_learn { 2 } else { 1 }, usize::MAX).min(pipeline_max.max(1))
     }
 }
 
@@ -376,13 +396,24 @@ mod tests {
     fn batches_grow_only_for_an_endpoint_that_is_proven_fast_and_in_step() {
         let endpoint = Endpoint::new("127.0.0.1:1".parse().unwrap());
         assert_eq!(endpoint.depth(32, 0), 1);
-        endpoint.answered(1, 50);
+        endpoint.answered(1, 50, 0);
         assert_eq!(endpoint.depth(32, 0), 32);
-        (0..64).for_each(|_| endpoint.answered(1, 2_000));
+        endpoint.answered(1, 2_000, 0);
         assert_eq!(endpoint.depth(32, 0), 5);
-        (0..64).for_each(|_| endpoint.answered(1, 50_000));
-        assert_eq!(endpoint.depth(32, 0), 1);
-        (0..64).for_each(|_| endpoint.answered(32, 3_200));
+        // 50 ms may be our own turn or the mirror's time: one more copy tells.
+        endpoint.answered(1, 50_000, 0);
+        assert_eq!(endpoint.depth(32, 0), 2);
+        endpoint.answered(2, 50_100, 100);
+        assert_eq!(endpoint.depth(1_000, 0), 100, "ours");
+        endpoint.answered(2, 100_000, 50_000);
+        assert_eq!(endpoint.depth(32, 0), 1, "the mirror's, and believed at once");
+        endpoint.answered(1, 50_000, 0);
+        assert_eq!(endpoint.depth(32, 0), 1, "nothing new");
+        endpoint.answered(1, 3_000, 0);
+        assert_eq!(endpoint.depth(32, 0), 3, "it has become faster");
+        endpoint.answered(1, 1_000_000, 0);
+        assert_eq!(endpoint.depth(32, 0), 1, "much slower: not even one more");
+        endpoint.answered(1, 100, 0);
         assert_eq!(endpoint.depth(1, 0), 1);
         endpoint.misbehaved(5);
         assert_eq!(endpoint.depth(32, 5), 1);

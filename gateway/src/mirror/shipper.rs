@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::lane::{Lane, RequestCopy};
 use crate::buffer::Buffers;
@@ -152,14 +152,16 @@ impl Shipper {
         connection
             .stream
             .give_up_at(self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0));
+        let mut first_answer = None;
         let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
-            ended = Some(self.read_answers(connection, &mut flying).await);
+            ended = Some(self.read_answers(connection, &mut flying, &mut first_answer).await);
         }
         match ended.unwrap_or(Ended::InStep) {
             Ended::InStep => {
-                let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                endpoint.answered(copies, us);
+                let us = |t: Duration| u64::try_from(t.as_micros()).unwrap_or(u64::MAX);
+                let spread = first_answer.map_or(Duration::ZERO, |first| first.elapsed());
+                endpoint.answered(copies, us(started.elapsed()), us(spread));
                 connection.used_ms = self.sweeper.now_ms();
                 connection.stream.clear_deadlines();
                 After::Keep
@@ -211,7 +213,12 @@ impl Shipper {
     }
 
     /// Reads one answer for each copy in flight, in order.
-    async fn read_answers(&self, connection: &mut Connection, flying: &mut VecDeque<RequestCopy>) -> Ended {
+    async fn read_answers(
+        &self,
+        connection: &mut Connection,
+        flying: &mut VecDeque<RequestCopy>,
+        first_answer: &mut Option<Instant>,
+    ) -> Ended {
         let mut answer = Answer::new(self.settings.response_bytes_max);
         let mut buf = self.buffers.medium();
         let ended = loop {
@@ -222,6 +229,7 @@ impl Shipper {
                 Ok(n) => n == 0,
                 Err(error) => break Ended::Failed(Failure::of(&error)),
             };
+            first_answer.get_or_insert_with(Instant::now);
             match self.take_answers(connection, flying, &mut answer, &mut buf, closed) {
                 Some(ended) => break ended,
                 None if closed => break Ended::Failed(Failure::Closed),

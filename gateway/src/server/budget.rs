@@ -224,7 +224,7 @@ pub(crate) mod tests {
         let of = Memory::of(&config());
         assert_eq!(of.rings, 2 * (32 << 20));
         assert_eq!(of.exchanges, 200 * (16 * 1024 + 32 * 1024 + 2 * 64 * 1024));
-        assert_eq!(of.batches, 2 * 8 << 20);
+        assert_eq!(of.batches, (2 * 8) << 20);
         assert_eq!(of.spare, 2 * 256 * 64 * 1024);
         assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare);
     }
