@@ -36,7 +36,7 @@ pub enum Command {
 
 #[derive(clap::Args)]
 pub struct ServeArgs {
-    /// NAME[=ADDR][,key=value…]: a port. ADDR is IP:PORT or a port number of 127.0.0.1 (default 0: any free one).
+    /// `NAME[=ADDR][,key=value…]`: a port. ADDR is IP:PORT or a port number of 127.0.0.1 (default 0: any free one).
     /// Keys: echo, size=4k or size=1k..64k, delay=5ms|uniform:a:b|exp:mean|lognormal:median:sigma|per_in_flight:d,
     /// status=200:99+503:1, framing=length|chunked|close, interim=N, early, requests_per_connection_max=N, fault=…
     #[arg(long = "port", value_name = "SPEC", required = true, num_args = 1)]
