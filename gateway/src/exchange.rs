@@ -291,6 +291,8 @@ struct Upload {
     complete: Cell<bool>,
     /// The client has been sent the first byte of an answer.
     answering: Cell<bool>,
+    /// Bytes of content not read yet, where the client declared them.
+    rest: Cell<Option<u64>>,
     /// The answer is over: the rest of the upload has until then.
     end_by_ms: Cell<Option<u64>>,
     /// That answer ends with its connection: a plain close would make a cut look like the end.
@@ -308,11 +310,18 @@ async fn duplex(
     let may_keep = may_keep(cx, client, &facts);
     let Client { stream, inbox, .. } = client;
     let upload = Upload::default();
+    upload.rest.set(request.incoming.bytes_expected());
     let forwarding = forward(cx, &mut stream.r, inbox, &mut up.w, request, &upload);
     let relaying = async {
         let relayed = relay(cx, &mut stream.w, &mut up.r, &facts, may_keep, &upload).await;
-        upload.end_by_ms.set(Some(cx.now_ms() + LINGER_MS));
-        stream.w.limit_pending_read(Millis(LINGER_MS));
+        if !upload.complete.get() {
+            // Both ends get so long for the rest: the client to send it, the primary, whose connection serves nobody
+            // else after this, to take it.
+            let end = cx.now_ms() + LINGER_MS;
+            upload.end_by_ms.set(Some(end));
+            up.r.give_up_at(end);
+            stream.w.limit_pending_read(Millis(LINGER_MS));
+        }
         relayed
     };
     let ended = until(
@@ -363,7 +372,7 @@ async fn forward(
     let mut rest_left = cx.config.limits.drain_bytes_max;
     while !incoming.is_done() {
         let within = match upload.end_by_ms.get() {
-            Some(end) if rest_left > 0 => Millis(end.saturating_sub(cx.now_ms())),
+            Some(end) if rest_left > 0 && cx.now_ms() < end => Millis(end - cx.now_ms()),
             Some(_) => return Err(ForwardFailed::Client(None)),
             None => timeouts.request_body.into(),
         };
@@ -386,6 +395,7 @@ async fn forward(
         }
         let placed = body::transform(&mut block, incoming, *outgoing, inbox)
             .map_err(|_| ForwardFailed::Client(Some(Fault::bad("malformed chunked content"))))?;
+        upload.rest.set(incoming.bytes_expected());
         let content = placed.content_from..placed.content_to;
         *content_left =
             content_left.checked_sub(content.len() as u64).ok_or(ForwardFailed::Client(Some(TOO_LARGE)))?;
@@ -511,9 +521,8 @@ async fn relay(
             Scan::Complete(len) => {
                 let fields_max = cx.config.limits.fields_max;
                 let parsed = with_response(&buf[..len], fields_max, facts.to_head, |head| {
-                    // A client whose leave to continue never came may send its content or may not: nobody could tell.
-                    let waits = facts.expects_continue && !continued && !upload.complete.get();
-                    let may_keep = may_keep && !cx.draining.get() && !waits;
+                    let may_keep =
+                        may_keep && !cx.draining.get() && may_go_on(cx, head, facts, continued, upload);
                     respond(cx, head, facts, may_keep, continued, &mut out)
                 });
                 match parsed.and_then(|p| p).map_err(bad)? {
@@ -561,6 +570,25 @@ async fn relay(
         upstream_keeps: answer.upstream_keeps && !excess,
         keep_client: answer.keep_client,
     })
+}
+
+/// Whether the client's connection may go on behind an answer that comes now. While the upload still runs: if its rest
+/// will be taken in.
+fn may_go_on(
+    cx: &Context,
+    head: &ResponseHead<'_, '_>,
+    facts: &Facts,
+    continued: bool,
+    upload: &Upload,
+) -> bool {
+    if upload.complete.get() {
+        return true;
+    }
+    // A client whose leave to continue never came may send its content or may not: nobody could tell.
+    let waits = facts.expects_continue && !continued;
+    let primary_reads = head.keep_alive && head.framing != Framing::UntilClose;
+    let drain_max = cx.config.limits.drain_bytes_max;
+    !waits && primary_reads && drain_max > 0 && upload.rest.get().is_none_or(|n| n <= drain_max)
 }
 
 /// Decides what one head of an answer means and renders it for the client.

@@ -112,6 +112,8 @@ struct Socket {
     fd: RawFd,
     read_deadline: Cell<u64>,
     write_deadline: Cell<u64>,
+    /// A read is pending.
+    reading: Cell<bool>,
     /// Ends whatever is pending, whatever progress there was.
     final_deadline: Cell<u64>,
     /// Operations that completed at once, one after the other (epoll only).
@@ -135,8 +137,22 @@ impl std::fmt::Debug for Socket {
 impl Socket {
     fn expire(&self, how: libc::c_int) {
         self.expired.set(true);
-        self.clear_deadlines();
+        self.read_deadline.set(NEVER);
+        if how == libc::SHUT_RDWR {
+            self.clear_deadlines();
+        }
         shutdown(self.fd, how);
+    }
+
+    /// A read begins that must end within `within`.
+    fn begin_read(&self, within: Millis) {
+        self.reading.set(true);
+        self.read_deadline.set(self.sweeper.deadline(within));
+    }
+
+    fn end_read(&self) {
+        self.reading.set(false);
+        self.read_deadline.set(NEVER);
     }
 
     fn clear_deadlines(&self) {
@@ -223,6 +239,7 @@ impl Stream {
             fd: stream.as_raw_fd(),
             stream: UnsafeCell::new(stream),
             read_deadline: Cell::new(NEVER),
+            reading: Cell::new(false),
             write_deadline: Cell::new(NEVER),
             final_deadline: Cell::new(NEVER),
             eager: Cell::new(0),
@@ -265,7 +282,7 @@ impl Stream {
 
     /// Ends whatever is under way at `at_ms` of the worker's clock, whatever progress there is until then.
     pub fn give_up_at(&self, at_ms: u64) {
-        self.r.0.final_deadline.set(at_ms.saturating_add(TICK_MS));
+        self.r.give_up_at(at_ms);
     }
 
     /// Makes the close of this connection a reset, so that the peer cannot take a cut message for a complete one.
@@ -294,6 +311,11 @@ pub enum Idle {
 }
 
 impl ReadHalf {
+    /// See [`Stream::give_up_at`].
+    pub fn give_up_at(&self, at_ms: u64) {
+        self.0.final_deadline.set(at_ms.saturating_add(TICK_MS));
+    }
+
     /// Appends at most `room` (≥ 1) bytes to `buf`, which is given that much room first. `Ok(0)` is the peer's end; a
     /// passed deadline is `TimedOut`, after which only writing works.
     pub async fn read(
@@ -306,9 +328,9 @@ impl ReadHalf {
         buf.reserve(room);
         let (from, to) = (buf.len(), buf.len() + room);
         let socket = &self.0;
-        socket.read_deadline.set(socket.sweeper.deadline(within));
+        socket.begin_read(within);
         let (result, slice) = socket.fair(socket.stream().read(buf.slice_mut(from..to))).await;
-        socket.read_deadline.set(NEVER);
+        socket.end_read();
         (socket.outcome(result), slice.into_inner())
     }
 
@@ -325,7 +347,7 @@ impl ReadHalf {
         let (from, to) = (buf.len(), buf.len() + room);
         let socket = &self.0;
         socket.idle.set(true);
-        socket.read_deadline.set(socket.sweeper.deadline(within));
+        socket.begin_read(within);
         socket.park_at.set(socket.sweeper.deadline(park));
         let parker = socket.parker.take().unwrap_or_default();
         let handle = parker.handle();
@@ -333,7 +355,7 @@ impl ReadHalf {
         let (result, slice) =
             socket.fair(socket.stream().cancelable_read(buf.slice_mut(from..to), handle)).await;
         socket.park_at.set(NEVER);
-        socket.read_deadline.set(NEVER);
+        socket.end_read();
         socket.idle.set(false);
         let result = match result {
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Ok(Idle::Parked),
@@ -346,10 +368,10 @@ impl ReadHalf {
     pub async fn readable_idle(&mut self, within: Millis) -> io::Result<()> {
         let socket = &self.0;
         socket.idle.set(true);
-        socket.read_deadline.set(socket.sweeper.deadline(within));
+        socket.begin_read(within);
         // Not relaxed: on epoll that would believe a readiness that an earlier read has used up.
         let result = socket.stream().readable(false).await;
-        socket.read_deadline.set(NEVER);
+        socket.end_read();
         socket.idle.set(false);
         if socket.expired.get() { Err(io::ErrorKind::TimedOut.into()) } else { result }
     }
@@ -434,10 +456,12 @@ impl WriteHalf {
         shutdown(self.0.fd, libc::SHUT_WR);
     }
 
-    /// Bounds the read that is pending on the other half, from now.
+    /// Bounds the read that is pending on the other half, from now. Without one it does nothing: a deadline left behind
+    /// would end a later read, or a connection on which nobody reads.
     pub fn limit_pending_read(&self, within: Millis) {
-        let deadline = self.0.sweeper.deadline(within);
-        self.0.read_deadline.set(deadline);
+        if self.0.reading.get() {
+            self.0.read_deadline.set(self.0.sweeper.deadline(within));
+        }
     }
 }
 

@@ -18,8 +18,11 @@ pub const TRAILER_FIELDS_MAX: usize = 64;
 /// Interim (1xx) answers before a final one; a primary that sends more is broken or hostile.
 pub const INTERIM_RESPONSES_MAX: usize = 16;
 
-/// First read of a connection: most heads, and small content behind them, fit.
+/// Room for a head that is rendered, or for a short answer of our own.
 pub const HEAD_BUFFER_BYTES: usize = 4 * 1024;
+
+/// First read of a request: its head, and content of some kilobytes behind it, come in one.
+pub const REQUEST_READ_BYTES: usize = 8 * 1024;
 
 /// Read size of a response's first piece.
 pub const RESPONSE_BUFFER_BYTES: usize = 16 * 1024;
@@ -66,5 +69,6 @@ pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// A primary endpoint that refused a connection is tried last for this long.
 pub const ENDPOINT_FAILED_MS: u64 = 1_000;
 
+const _: () = assert!(REQUEST_READ_BYTES <= RESPONSE_BUFFER_BYTES);
 const _: () = assert!(HEAD_BUFFER_BYTES <= RESPONSE_BUFFER_BYTES && RESPONSE_BUFFER_BYTES <= BLOCK_BYTES);
 const _: () = assert!(SHARE_MIN_BYTES <= BLOCK_BYTES);

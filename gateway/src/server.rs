@@ -27,7 +27,7 @@ use crate::admin::{self, Health, Phase, Watchdog};
 use crate::banner;
 use crate::cli;
 use crate::memory;
-use crate::metrics::{self, Shard};
+use crate::metrics::{self, MirrorCounters, Shard};
 use crate::os;
 use crate::sample::{self, Samples};
 use crate::worker::{self, Command, Ready, Setup};
@@ -414,7 +414,13 @@ impl ControlPlane<'_> {
     /// Copies that waited or were under way when the drain ended.
     fn copies_given_up(&self) -> u64 {
         let mirrors = self.shards.iter().flat_map(|s| &s.routes).flat_map(|r| &r.mirrors);
-        mirrors.map(|m| m.dropped.get(metrics::Drop::Drain) + m.failed.get(metrics::Fail::Drain)).sum()
+        let of = |m: &Arc<MirrorCounters>| {
+            // A worker that gives up leaves what its shippers hold to the end of the process.
+            let held = m.pending.get() + m.waiting.get() + m.in_flight.get();
+            let told = m.dropped.get(metrics::Drop::Drain) + m.failed.get(metrics::Fail::Drain);
+            told + u64::try_from(held).unwrap_or(0)
+        };
+        mirrors.map(of).sum()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What primaries may answer, and what the client then gets: rows S of the HTTP/1.1 matrix, and U3 and U8.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -527,6 +528,31 @@ fn an_early_answer_to_an_upload_that_goes_on_costs_no_connection() {
         assert_eq!(stage.mirror.wait_for(n)[n - 1].body.len(), 50_000);
     }
     assert_eq!(stage.settled().sum("umbra_connections_accepted_total", &[]), 1);
+}
+
+/// S8: what such a primary does not take is not waited for, and its copy is given up.
+#[test]
+fn a_primary_that_answers_early_and_reads_no_further_holds_nobody() {
+    let v1 = Origin::scripted(|conn| {
+        if conn.head().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+            std::thread::sleep(Duration::from_secs(20));
+        }
+    });
+    let v2 = Origin::named("v2");
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, "body_bytes_max = \"16MiB\"").start();
+    let mut client = gateway.client();
+    client.send("POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.response().text(), "early");
+    let began = Instant::now();
+    let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+    while client.stream.write_all(&chunk).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(10), "the upload goes on for ever");
+    }
+    let metrics = gateway.settled("v2");
+    assert_eq!(metrics.mirror_by("v2", "skipped_total", "reason", "aborted"), 1);
+    assert_eq!(metrics.sum("umbra_mirror_ring_bytes", &[]), 0);
+    assert_eq!(v2.count(), 0);
 }
 
 /// S10: silence is 504 at its timeout, refusal is told at once.

@@ -219,3 +219,29 @@ fn a_primarys_head_that_drips_is_given_up_in_time() {
     assert_eq!(gateway.client().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 504);
     assert!(asked.elapsed() < Duration::from_secs(3), "took {:?}", asked.elapsed());
 }
+
+#[test]
+fn an_upload_leaves_no_deadline_behind_for_the_request_that_follows_it() {
+    let v1 = Origin::scripted(|conn| {
+        while let Some(head) = conn.head() {
+            if head.starts_with("POST") {
+                while conn.inbox.len() < 5 && conn.read() {}
+                conn.inbox.drain(..5);
+            } else {
+                // Longer than a refused client is listened to.
+                std::thread::sleep(Duration::from_millis(1_500));
+            }
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let gateway = Setup::new(&v1).start();
+    let mut client = gateway.client();
+    client.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    eventually("the upload has begun", || v1.wires().iter().any(|wire| wire.contains("POST /up")));
+    // The end of the content and the next request come together, so that nothing is left to be read from the client.
+    client.send("helloGET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().text(), "ok");
+    assert_eq!(client.response().text(), "ok");
+    assert!(!client.hears_within(Duration::from_millis(200)), "the connection ended by itself");
+    assert_eq!(client.ask("GET /again HTTP/1.1\r\nHost: a\r\n\r\n").text(), "ok");
+}

@@ -12,7 +12,7 @@ use crate::http1::render::Persistence;
 use crate::http1::reply;
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Idle, Millis};
-use crate::limits::{DRAIN_IDLE_MS, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS};
+use crate::limits::{DRAIN_IDLE_MS, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, REQUEST_READ_BYTES};
 use crate::metrics::Reject;
 
 /// Serves the connection until it ends. While it is idle it costs a small task and no buffer.
@@ -138,11 +138,11 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
         }
         let inbox = std::mem::take(&mut client.inbox);
         let result = if inbox.is_empty() {
-            let inbox = if inbox.capacity() == 0 { cx.buffers.small() } else { inbox };
+            let inbox = if inbox.capacity() == 0 { cx.buffers.medium() } else { inbox };
             let within =
                 if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { cx.config.timeouts.client_idle.into() };
             let (result, inbox) =
-                client.stream.r.read_idle(inbox, HEAD_BUFFER_BYTES, within, Millis(PARK_MS)).await;
+                client.stream.r.read_idle(inbox, REQUEST_READ_BYTES, within, Millis(PARK_MS)).await;
             match result {
                 Ok(Idle::Parked) => {
                     cx.buffers.give(inbox);
@@ -161,7 +161,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             let end =
                 *deadline_ms.get_or_insert_with(|| now + Millis::from(cx.config.timeouts.request_head).0);
             let (result, inbox) =
-                client.stream.r.read(inbox, HEAD_BUFFER_BYTES, Millis(end.saturating_sub(now))).await;
+                client.stream.r.read(inbox, REQUEST_READ_BYTES, Millis(end.saturating_sub(now))).await;
             client.inbox = inbox;
             result
         };

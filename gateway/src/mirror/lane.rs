@@ -84,6 +84,10 @@ pub struct Endpoint {
     each_us: Cell<u64>,
     /// Whether `each_us` was seen between pipelined answers.
     spaced: Cell<bool>,
+    /// Lone answers since then: what was seen long ago is asked again.
+    lone: Cell<u32>,
+    /// A batch is at most twice as long as the last that was answered in step.
+    grown: Cell<usize>,
 }
 
 /// Head-of-line time we accept on one connection: a batch is no longer than what the mirror answers within it.
@@ -92,6 +96,9 @@ const BATCH_SERVICE_US_MAX: u64 = 10_000;
 /// A lone answer that takes longer is never followed by a second copy on its connection, not even to learn how much of
 /// the time is the mirror's and how much our own worker's turn.
 const LONE_ANSWER_US_MAX: u64 = 100_000;
+
+/// After so many lone answers a second copy asks again what one more adds.
+const LEARN_EVERY: u32 = 64;
 
 impl Lane {
     pub fn new(lane: &config::Lane, addresses: &[SocketAddr], counters: &Arc<LaneCounters>) -> Self {
@@ -265,6 +272,8 @@ impl Endpoint {
             penalty_until_ms: Cell::new(0),
             each_us: Cell::new(0),
             spaced: Cell::new(false),
+            lone: Cell::new(0),
+            grown: Cell::new(1),
         }
     }
 
@@ -295,22 +304,37 @@ impl Endpoint {
     /// answer to the last in `spread_us`.
     pub fn answered(&self, copies: usize, total_us: u64, spread_us: u64) {
         self.proven.set(true);
+        let grown = self.grown.get();
+        self.grown.set(if copies >= grown { copies * 2 } else { (grown / 2).max(copies * 2) });
         if copies > 1 {
-            let each = spread_us / (copies as u64 - 1);
+            self.lone.set(0);
+            let mut each = spread_us / (copies as u64 - 1);
+            if total_us > LONE_ANSWER_US_MAX {
+                // A server may work through them one by one and flush their answers together.
+                each = each.max(total_us / copies as u64);
+            }
             let before = self.each_us.get();
             // Slower is believed at once, faster bit by bit.
             let slower = !self.spaced.replace(true) || each >= before;
             self.each_us.set(if slower { each } else { (before * 3 + each) / 4 });
-        } else if !self.spaced.get() || total_us > LONE_ANSWER_US_MAX || total_us < self.each_us.get() / 2 {
-            // It has changed: learn anew.
+            return;
+        }
+        self.lone.set(self.lone.get() + 1);
+        let changed = total_us > LONE_ANSWER_US_MAX || total_us < self.each_us.get() / 2;
+        if !self.spaced.get() || changed || self.lone.get() >= LEARN_EVERY {
+            // Learn anew.
+            self.lone.set(0);
             self.spaced.set(false);
             self.each_us.set(total_us);
         }
     }
 
-    /// It closed, broke or answered out of step while copies were pipelined: one at a time for a while.
+    /// It closed, broke, timed out or answered out of step while copies were pipelined: one at a time for a while, and
+    /// then from the beginning.
     pub fn misbehaved(&self, now_ms: u64) {
         self.penalty_until_ms.set(now_ms + PIPELINE_PENALTY_MS);
+        self.spaced.set(false);
+        self.grown.set(1);
     }
 
     /// How many copies one write may carry. Pipelining saves a fast mirror's connection and our system calls; a slow
@@ -323,7 +347,7 @@ impl Endpoint {
         let by_time = usize::try_from(BATCH_SERVICE_US_MAX / each.max(1)).unwrap_or(usize::MAX);
         // What a lone answer took may have been our own turn: a second copy tells.
         let may_learn = !self.spaced.get() && each <= LONE_ANSWER_US_MAX;
-        by_time.clamp(if may_learn { 2 } else { 1 }, usize::MAX).min(pipeline_max.max(1))
+        by_time.max(if may_learn { 2 } else { 1 }).min(self.grown.get()).min(pipeline_max.max(1))
     }
 }
 
@@ -396,27 +420,33 @@ mod tests {
     fn batches_grow_only_for_an_endpoint_that_is_proven_fast_and_in_step() {
         let endpoint = Endpoint::new("127.0.0.1:1".parse().unwrap());
         assert_eq!(endpoint.depth(32, 0), 1);
-        endpoint.answered(1, 50, 0);
-        assert_eq!(endpoint.depth(32, 0), 32);
-        endpoint.answered(1, 2_000, 0);
+        // Twice as many each time.
+        for depth in [2, 4, 8, 16, 32, 32] {
+            let before = endpoint.depth(32, 0);
+            endpoint.answered(before, 50 * before as u64, 50 * (before as u64 - 1));
+            assert_eq!(endpoint.depth(32, 0), depth);
+        }
+        endpoint.answered(32, 64_000, 62_000);
         assert_eq!(endpoint.depth(32, 0), 5);
-        // 50 ms may be our own turn or the mirror's time: one more copy tells.
-        endpoint.answered(1, 50_000, 0);
-        assert_eq!(endpoint.depth(32, 0), 2);
-        endpoint.answered(2, 50_100, 100);
-        assert_eq!(endpoint.depth(1_000, 0), 100, "ours");
-        endpoint.answered(2, 100_000, 50_000);
-        assert_eq!(endpoint.depth(32, 0), 1, "the mirror's, and believed at once");
-        endpoint.answered(1, 50_000, 0);
+        endpoint.answered(5, 90_000, 0);
+        assert_eq!(endpoint.depth(32, 0), 6, "90 ms may be our own turn");
+        endpoint.answered(6, 600_000, 0);
+        assert_eq!(endpoint.depth(32, 0), 1, "600 ms are not, although the answers came together");
+        (1..LEARN_EVERY).for_each(|_| endpoint.answered(1, 60_000, 0));
         assert_eq!(endpoint.depth(32, 0), 1, "nothing new");
-        endpoint.answered(1, 3_000, 0);
-        assert_eq!(endpoint.depth(32, 0), 3, "it has become faster");
+        endpoint.answered(1, 60_000, 0);
+        assert_eq!(endpoint.depth(32, 0), 2, "but it is asked again");
+        endpoint.answered(2, 60_200, 200);
+        assert_eq!(endpoint.depth(32, 0), 4);
+        endpoint.answered(4, 60_200, 600);
         endpoint.answered(1, 1_000_000, 0);
         assert_eq!(endpoint.depth(32, 0), 1, "much slower: not even one more");
         endpoint.answered(1, 100, 0);
         assert_eq!(endpoint.depth(1, 0), 1);
         endpoint.misbehaved(5);
         assert_eq!(endpoint.depth(32, 5), 1);
-        assert_eq!(endpoint.depth(32, 5 + PIPELINE_PENALTY_MS), 32);
+        assert_eq!(endpoint.depth(32, 5 + PIPELINE_PENALTY_MS), 1);
+        endpoint.answered(1, 100, 0);
+        assert_eq!(endpoint.depth(32, 5 + PIPELINE_PENALTY_MS), 2);
     }
 }

@@ -179,7 +179,7 @@ impl Shipper {
                 After::Close
             }
             Ended::Failed(failure) => {
-                if copies > 1 {
+                if copies > 1 || matches!(failure, Failure::Timeout) {
                     endpoint.misbehaved(self.sweeper.now_ms());
                 }
                 for copy in flying {
