@@ -5,6 +5,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use bytes::Bytes;
+
 use crate::http1::body::HEADROOM;
 use crate::limits::{BLOCK_BYTES, FREE_BUFFERS_MAX, HEAD_BUFFER_BYTES, RESPONSE_BUFFER_BYTES};
 
@@ -19,7 +21,35 @@ const BLOCK_CAPACITY_MAX: usize = 2 * BLOCK_CAPACITY + 1;
 pub struct Buffers {
     small: FreeList,
     medium: FreeList,
-    blocks: FreeList,
+}
+
+thread_local! {
+    /// Free blocks of this worker. Beside the others because a shared block comes back by itself, from wherever the last
+    /// of its users let go of it.
+    static BLOCKS: FreeList = FreeList::default();
+}
+
+/// A block under shared use; given back when the last user is done. Without this each upload that is mirrored would take
+/// 64 KiB of cold memory.
+struct Shared(Vec<u8>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Refused only while the thread ends.
+        let _ = BLOCKS.try_with(|blocks| give_block(blocks, std::mem::take(&mut self.0)));
+    }
+}
+
+fn give_block(blocks: &FreeList, block: Vec<u8>) {
+    if (BLOCK_CAPACITY..BLOCK_CAPACITY_MAX).contains(&block.capacity()) {
+        blocks.give(block);
+    }
 }
 
 impl Buffers {
@@ -35,7 +65,12 @@ impl Buffers {
 
     /// Room for streaming content: [`BLOCK_BYTES`] and the framing around it.
     pub fn block(&self) -> Vec<u8> {
-        self.blocks.take(BLOCK_CAPACITY)
+        BLOCKS.with(|blocks| blocks.take(BLOCK_CAPACITY))
+    }
+
+    /// Makes a block readable from several places; it comes back by itself.
+    pub fn share(&self, block: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Shared(block))
     }
 
     /// A buffer that holds `bytes` without growing.
@@ -57,15 +92,14 @@ impl Buffers {
             0..HEAD_BUFFER_BYTES => return,
             HEAD_BUFFER_BYTES..RESPONSE_BUFFER_BYTES => &self.small,
             RESPONSE_BUFFER_BYTES..BLOCK_CAPACITY => &self.medium,
-            BLOCK_CAPACITY..BLOCK_CAPACITY_MAX => &self.blocks,
-            _ => return,
+            _ => return BLOCKS.with(|blocks| give_block(blocks, buffer)),
         };
         list.give(buffer);
     }
 
     /// Frees half of what has lain unused since the last call; says whether there was any.
     pub fn trim(&self) -> bool {
-        [&self.small, &self.medium, &self.blocks].map(FreeList::trim).contains(&true)
+        [self.small.trim(), self.medium.trim(), BLOCKS.with(FreeList::trim)].contains(&true)
     }
 }
 
@@ -142,5 +176,22 @@ mod tests {
         assert!(buffers.trim() && free() == 5);
         while buffers.trim() {}
         assert_eq!(free(), 0);
+    }
+
+    #[test]
+    fn a_shared_block_comes_back_when_its_last_user_is_done() {
+        let buffers = Buffers::default();
+        let mut block = buffers.block();
+        block.extend_from_slice(b"content");
+        let at = block.as_ptr();
+        let shared = buffers.share(block);
+        let slice = shared.slice(3..);
+        drop(shared);
+        let other = buffers.block();
+        assert_ne!(other.as_ptr(), at, "still in use");
+        assert_eq!(&slice[..], b"tent");
+        drop(slice);
+        let again = buffers.block();
+        assert_eq!((again.as_ptr(), again.len()), (at, 0));
     }
 }

@@ -6,8 +6,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use crate::context::Context;
 use crate::downstream::Client;
 use crate::downstream::connection::Next;
@@ -402,7 +400,7 @@ async fn forward(
         let end = block.len();
         let sent = if tee.is_active() && content.len() >= crate::limits::SHARE_MIN_BYTES {
             let pinned = block.capacity();
-            let shared = Bytes::from(block);
+            let shared = cx.buffers.share(block);
             tee.share(&shared.slice(content), pinned);
             block = cx.buffers.block();
             to.write_range(shared, placed.write_from, end, timeouts.write.into()).await.0

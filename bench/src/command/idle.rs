@@ -33,8 +33,8 @@ const VARIANTS: [Variant; 6] = [
 const GOAL_BYTES: f64 = 1024.0;
 /// Requests before the first reading, so that what is made once is in it.
 const WARM_UP_REQUESTS: usize = 256;
-/// Until copies, timers and allocators are done with what the last request left.
-const SETTLE: Duration = Duration::from_millis(700);
+/// Until copies, timers and allocators are done with what the last request left: a connection is idle for minutes.
+const SETTLE: Duration = Duration::from_secs(3);
 const RESPONSE_BYTES: usize = 64;
 
 /// One round of one variant: memory without connections, then with each number of them.
