@@ -2,6 +2,7 @@
 //!
 //! The first route that matches wins, in the order written.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use config::{HostMatch, PathMatch, Route};
@@ -70,10 +71,12 @@ impl Index {
         for (route, m) in routes.iter().enumerate() {
             let paths = match &m.host {
                 None => &mut index.any_host,
-                Some(HostMatch::Exact(host)) => index.hosts.entry(lower(host.as_bytes())).or_default(),
+                Some(HostMatch::Exact(host)) => {
+                    index.hosts.entry(lower(host.as_bytes()).into_owned()).or_default()
+                }
                 Some(HostMatch::Suffix(end)) => {
                     index.suffix_len_max = index.suffix_len_max.max(end.len());
-                    index.suffixes.entry(lower(end.as_bytes())).or_default()
+                    index.suffixes.entry(lower(end.as_bytes()).into_owned()).or_default()
                 }
             };
             paths.add(&m.path, route);
@@ -86,7 +89,7 @@ impl Index {
         self.any_host.first(path, &matches, &mut best);
         if !self.hosts.is_empty() || !self.suffixes.is_empty() {
             let host = lower(host);
-            if let Some(paths) = self.hosts.get(&host) {
+            if let Some(paths) = self.hosts.get(&*host) {
                 paths.first(path, &matches, &mut best);
             }
             // Every suffix starts with a dot.
@@ -136,8 +139,9 @@ impl Paths {
     }
 }
 
-fn lower(host: &[u8]) -> Vec<u8> {
-    host.to_ascii_lowercase()
+/// Clients send lower case nearly always: then nothing is allocated.
+fn lower(host: &[u8]) -> Cow<'_, [u8]> {
+    if host.iter().any(u8::is_ascii_uppercase) { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
 fn path_matches(expect: &PathMatch, path: &[u8]) -> bool {

@@ -52,6 +52,8 @@ impl Shipper {
         let mut connection: Option<Connection> = None;
         // Copies a mirror announced it would not look at; they go first on the next connection.
         let mut again: VecDeque<RequestCopy> = VecDeque::new();
+        // What a batch has written and not seen answered; empty between batches, kept for its memory.
+        let mut flying: VecDeque<RequestCopy> = VecDeque::new();
         loop {
             self.lane.up();
             if again.is_empty() && self.lane.is_empty() {
@@ -78,7 +80,7 @@ impl Shipper {
                 }
             }
             if let Some(mut used) = connection.take() {
-                match self.batch(&mut used, &mut again).await {
+                match self.batch(&mut used, &mut again, &mut flying).await {
                     After::Keep => connection = Some(used),
                     After::Close => self.close(Some(used)),
                 }
@@ -123,11 +125,15 @@ impl Shipper {
     }
 
     /// Writes one batch and reads its answers.
-    async fn batch(&self, connection: &mut Connection, again: &mut VecDeque<RequestCopy>) -> After {
+    async fn batch(
+        &self,
+        connection: &mut Connection,
+        again: &mut VecDeque<RequestCopy>,
+        flying: &mut VecDeque<RequestCopy>,
+    ) -> After {
         let endpoint = &self.lane.endpoints[connection.endpoint];
         let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
         let mut out = Gather::new(self.buffers.block());
-        let mut flying = VecDeque::with_capacity(depth);
         while flying.len() < depth
             && let Some(mut copy) = self.next_copy(again, &out, flying.is_empty())
         {
@@ -155,7 +161,7 @@ impl Shipper {
         let mut first_answer = None;
         let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
-            ended = Some(self.read_answers(connection, &mut flying, &mut first_answer).await);
+            ended = Some(self.read_answers(connection, flying, &mut first_answer).await);
         }
         match ended.unwrap_or(Ended::InStep) {
             Ended::InStep => {
@@ -182,7 +188,7 @@ impl Shipper {
                 if copies > 1 || matches!(failure, Failure::Timeout) {
                     endpoint.misbehaved(self.sweeper.now_ms());
                 }
-                for copy in flying {
+                for copy in flying.drain(..) {
                     copy.ticket.fail(failure.on_mirror());
                     self.buffers.give(copy.head);
                 }
