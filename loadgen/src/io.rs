@@ -130,30 +130,12 @@ impl Stream {
 
     /// As `fill`, with a limit.
     pub async fn fill_at_most(&mut self, buffer: &mut Buffer, bytes_max: usize) -> io::Result<usize> {
-        buffer.make_room();
-        let (storage, end) = (std::mem::take(&mut buffer.storage), buffer.end);
-        let limit = storage.len().min(end.saturating_add(bytes_max));
-        debug_assert!(end < limit, "a read without room looks like the end of the stream");
-        let (result, slice) = self.inner.read(storage.slice_mut(end..limit)).await;
-        buffer.storage = slice.into_inner();
-        let count = result?;
-        buffer.end += count;
-        Ok(count)
+        fill(&mut self.inner, buffer, bytes_max).await
     }
 
     /// Writes all of it.
-    pub async fn write_all(&mut self, mut bytes: Bytes) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let (result, back) = self.inner.write(bytes).await;
-            bytes = back;
-            match result? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => {
-                    let _ = bytes.split_to(count.min(bytes.len()));
-                }
-            }
-        }
-        Ok(())
+    pub async fn write_all(&mut self, bytes: Bytes) -> io::Result<()> {
+        write_all(&mut self.inner, bytes).await
     }
 }
 
@@ -172,15 +154,7 @@ pub struct ReadHalf {
 impl ReadHalf {
     /// As `Stream::fill`.
     pub async fn fill(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
-        buffer.make_room();
-        let (storage, end) = (std::mem::take(&mut buffer.storage), buffer.end);
-        let capacity = storage.len();
-        debug_assert!(end < capacity, "a read without room looks like the end of the stream");
-        let (result, slice) = self.inner.read(storage.slice_mut(end..capacity)).await;
-        buffer.storage = slice.into_inner();
-        let count = result?;
-        buffer.end += count;
-        Ok(count)
+        fill(&mut self.inner, buffer, usize::MAX).await
     }
 }
 
@@ -189,19 +163,36 @@ pub struct WriteHalf {
 }
 
 impl WriteHalf {
-    pub async fn write_all(&mut self, mut bytes: Bytes) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let (result, back) = self.inner.write(bytes).await;
-            bytes = back;
-            match result? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => {
-                    let _ = bytes.split_to(count.min(bytes.len()));
-                }
+    pub async fn write_all(&mut self, bytes: Bytes) -> io::Result<()> {
+        write_all(&mut self.inner, bytes).await
+    }
+}
+
+/// Reads up to `bytes_max` behind what is in `buffer`.
+async fn fill(from: &mut impl AsyncReadRent, buffer: &mut Buffer, bytes_max: usize) -> io::Result<usize> {
+    buffer.make_room();
+    let (storage, end) = (std::mem::take(&mut buffer.storage), buffer.end);
+    let limit = storage.len().min(end.saturating_add(bytes_max));
+    debug_assert!(end < limit, "a read without room looks like the end of the stream");
+    let (result, slice) = from.read(storage.slice_mut(end..limit)).await;
+    buffer.storage = slice.into_inner();
+    let count = result?;
+    buffer.end += count;
+    Ok(count)
+}
+
+async fn write_all(to: &mut impl AsyncWriteRent, mut bytes: Bytes) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let (result, back) = to.write(bytes).await;
+        bytes = back;
+        match result? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => {
+                let _ = bytes.split_to(count.min(bytes.len()));
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Read memory of one connection: `storage[start..end]` is what was read and not yet used.
