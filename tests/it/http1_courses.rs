@@ -2,20 +2,8 @@
 
 use std::time::Duration;
 
+use tests::message::{in_chunks, post, with};
 use tests::{After, Client, Gate, Origin, Request, Stage, chunked, eventually, origin, pattern};
-
-/// A GET whose head has these lines after Host.
-fn with(lines: &str) -> String {
-    format!("GET /with HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n")
-}
-
-fn post(lines: &str, content: &str) -> String {
-    format!("POST /post HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n{content}")
-}
-
-fn in_chunks(content: &str) -> String {
-    post("Transfer-Encoding: chunked", content)
-}
 
 /// RFC 9110 §7.6.2: a gateway answers what may go no further, and counts down what may.
 #[test]

@@ -1,5 +1,6 @@
 //! What clients may send, and what every wire then carries: rows R, H, F, C, P and U of the HTTP/1.1 matrix.
 
+use tests::message::{in_chunks, post, with};
 use tests::table::{self, Case, mixed, refused, served, serves};
 use tests::{Origin, Stage};
 
@@ -8,19 +9,6 @@ const BAD: &[u16] = &[400];
 const BAD_CODING: &[u16] = &[400, 501];
 const VERSION: &[u16] = &[400, 505];
 const TOO_LARGE: &[u16] = &[431];
-
-/// A GET whose head has these lines after Host.
-fn with(lines: &str) -> String {
-    format!("GET /with HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n")
-}
-
-fn post(lines: &str, content: &str) -> String {
-    format!("POST /post HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n{content}")
-}
-
-fn in_chunks(content: &str) -> String {
-    post("Transfer-Encoding: chunked", content)
-}
 
 fn head_with_byte(before: &str, byte: u8, after: &str) -> Vec<u8> {
     [before.as_bytes(), &[byte], after.as_bytes()].concat()

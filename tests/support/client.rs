@@ -32,6 +32,8 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
+        // A peer that never reads on fails a test instead of hanging it.
+        stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
         Self { stream, inbox: Vec::new(), closed: false, reset: false }
     }
 

@@ -3,6 +3,21 @@
 /// A field line's name and value as they stood on the wire.
 pub type Field = (String, String);
 
+/// A GET whose head has these lines after Host.
+pub fn with(lines: &str) -> String {
+    format!("GET /with HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n")
+}
+
+/// A POST with these lines after Host, and content as it goes on the wire.
+pub fn post(lines: &str, content: &str) -> String {
+    format!("POST /post HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n{content}")
+}
+
+/// A POST whose content is already in chunks.
+pub fn in_chunks(content: &str) -> String {
+    post("Transfer-Encoding: chunked", content)
+}
+
 /// A complete request as an origin saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
