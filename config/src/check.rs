@@ -14,8 +14,9 @@ use crate::reader::{At, Key, List, Named, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, TIB, show_period, show_size};
 use crate::{
-    Admin, Balance, Config, Driver, DropPolicy, Endpoint, Forwarded, Host, HostMatch, Lane, LaneId, Limits,
-    Listener, Match, Mirror, MirrorHost, PathMatch, Percent, Route, Timeouts, Upstream, UpstreamId, Workers,
+    Action, Admin, Balance, Config, Driver, DropPolicy, Endpoint, Fault, Forward, Forwarded, HeaderEdits,
+    Host, HostMatch, Lane, LaneId, Limits, Listener, Match, Mirror, MirrorHost, PathMatch, Percent, Primary,
+    Redact, Retries, Rewrite, Route, Timeouts, Upstream, UpstreamId, Workers,
 };
 
 /// A configuration that may be served, and what its operator may want to know about it all the same.
@@ -266,7 +267,19 @@ impl<'r> Check<'r> {
                 }
                 Key::Absent | Key::Refused => (Vec::new(), Balance::RoundRobin),
             };
-            self.upstreams.push(Upstream { name: name.value.clone(), endpoints, balance });
+            self.upstreams.push(Upstream {
+                name: name.value.clone(),
+                endpoints,
+                balance,
+                hash_by: None,
+                connect_timeout: Duration::from_secs(2),
+                idle_timeout: Duration::from_secs(60),
+                requests_per_connection_max: u64::MAX,
+                connections_max: usize::MAX,
+                pending_max: usize::MAX,
+                ejection: None,
+                health: None,
+            });
             self.used.push(false);
         }
     }
@@ -334,7 +347,10 @@ impl<'r> Check<'r> {
                     format!("{:?} is already the name of route[{first}]; names must differ", route.name);
                 self.report.error(&at, message);
             }
-            if let Some(earlier) = routes.iter().find(|earlier| covers(&earlier.matches, &route.matches)) {
+            if let Some(earlier) = routes
+                .iter()
+                .find(|earlier| route.matches.iter().all(|m| earlier.matches.iter().any(|e| covers(e, m))))
+            {
                 let message = format!(
                     "never reached: {:?} comes first and matches all that this one does",
                     earlier.name
@@ -362,7 +378,31 @@ impl<'r> Check<'r> {
             .required(&written.primary, &table.at, "primary", "the name of an upstream")
             .and_then(|name| self.upstream(name));
         let mirrors = self.mirrors(&written.mirrors, primary);
-        Route { name, matches: Match { host, path, methods }, primary: primary.unwrap_or_default(), mirrors }
+        let none = HeaderEdits::default;
+        let matches = vec![Match { hosts: host.into_iter().collect(), path, methods, ..Match::default() }];
+        let primaries =
+            vec![Primary { upstream: primary, weight: 1, request_headers: none(), response_headers: none() }];
+        let retries = Retries {
+            attempts: 0,
+            on: Vec::new(),
+            statuses: Vec::new(),
+            per_try_timeout: None,
+            backoff: Duration::from_millis(25),
+        };
+        Route {
+            name,
+            matches,
+            fault: Fault::default(),
+            request_headers: none(),
+            response_headers: none(),
+            action: Action::Forward(Forward {
+                primaries,
+                rewrite: Rewrite::default(),
+                timeout: None,
+                retries,
+            }),
+            mirrors,
+        }
     }
 
     fn path(&mut self, written: &file::Route) -> PathMatch {
@@ -455,7 +495,23 @@ impl<'r> Check<'r> {
         let upstream = self.upstreams.get(upstream?)?;
         let name = written.name.given().map_or(&upstream.name, |name| &name.value).clone();
         let lane = self.share(lane);
-        Some(Mirror { name, lane, percent, body_bytes_max: in_memory(body_bytes_max), host: host? })
+        Some(Mirror {
+            name,
+            lane,
+            percent,
+            only: None,
+            only_primary: None,
+            sample_by: None,
+            rate_max: None,
+            ttl: None,
+            answer: None,
+            governor: None,
+            body_bytes_max: in_memory(body_bytes_max),
+            host: host?,
+            path: None,
+            headers: HeaderEdits::default(),
+            redact: Redact::default(),
+        })
     }
 
     fn percent(&mut self, written: &Key<f64>) -> Percent {
@@ -620,20 +676,18 @@ fn reaches(bind: SocketAddr, address: SocketAddr) -> bool {
 
 /// Everything that `second` matches, `first` matches too.
 fn covers(first: &Match, second: &Match) -> bool {
-    let host = match (&first.host, &second.host) {
-        (None, _) => true,
-        (Some(_), None) | (Some(HostMatch::Exact(_)), Some(HostMatch::Suffix(_))) => false,
-        (Some(HostMatch::Exact(a)), Some(HostMatch::Exact(b))) => a == b,
-        (Some(HostMatch::Suffix(a)), Some(HostMatch::Exact(b) | HostMatch::Suffix(b))) => {
-            b.ends_with(a.as_str())
-        }
+    let host = |a: &HostMatch, b: &HostMatch| match (a, b) {
+        (HostMatch::Suffix(a), HostMatch::Exact(b) | HostMatch::Suffix(b)) => b.ends_with(a.as_str()),
+        (HostMatch::Exact(_) | HostMatch::Address, _) | (HostMatch::Suffix(_), HostMatch::Address) => a == b,
     };
+    let hosts = first.hosts.is_empty()
+        || !second.hosts.is_empty() && second.hosts.iter().all(|b| first.hosts.iter().any(|a| host(a, b)));
     let path = match (&first.path, &second.path) {
-        (PathMatch::Exact(a), PathMatch::Exact(b)) => a == b,
-        (PathMatch::Exact(_), PathMatch::Prefix(_)) => false,
         (PathMatch::Prefix(a), PathMatch::Exact(b) | PathMatch::Prefix(b)) => b.starts_with(a.as_str()),
+        (a, b) => a == b,
     };
     let methods = first.methods.is_empty()
         || !second.methods.is_empty() && second.methods.iter().all(|method| first.methods.contains(method));
-    host && path && methods
+    let unconditional = first.when.is_empty() && first.port.is_none();
+    hosts && path && methods && unconditional && first.ignore_case == second.ignore_case
 }

@@ -8,9 +8,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, tables, words};
-use crate::{Balance, Driver, DropPolicy, Forwarded};
+use crate::{Balance, Driver, DropPolicy, Forwarded, RetryOn};
 
-words!(Driver, Balance, DropPolicy, Forwarded);
+words!(Driver, Balance, DropPolicy, Forwarded, RetryOn);
 
 tables! {
     /// The whole file.
@@ -81,19 +81,155 @@ tables! {
         /// `ip:port`, `[v6]:port` or `name:port`.
         endpoints: List<String>,
         balance: Balance,
+        /// `header:NAME`, `cookie:NAME`, `query:NAME`, `address` or `traceparent`.
+        hash_by: String,
+        connect_timeout: Duration,
+        idle_timeout: Duration,
+        requests_per_connection_max: u64,
+        connections_max: u64,
+        pending_max: u64,
+        ejection: Ejection,
+        health: HealthCheck,
     }
 
-    /// `[[route]]`
+    /// `ejection` of an upstream; see [`crate::Ejection`].
+    pub(crate) struct Ejection {
+        consecutive_5xx: u64,
+        consecutive_gateway_errors: u64,
+        interval: Duration,
+        time: Duration,
+        percent_max: f64,
+    }
+
+    /// `health` of an upstream; see [`crate::HealthCheck`].
+    pub(crate) struct HealthCheck {
+        path: String,
+        host: String,
+        interval: Duration,
+        timeout: Duration,
+        healthy_after: u64,
+        unhealthy_after: u64,
+    }
+
+    /// `[[route]]`. The keys of one [`Match`] may stand in the route itself.
     pub(crate) struct Route {
         name: String,
-        /// Exact, or with `*.` at its left.
+        /// Exact, or with `*.` at its left, or `[address]`.
         host: String,
+        hosts: List<String>,
         path: String,
         path_prefix: String,
+        path_elements: String,
+        path_regex: String,
+        ignore_case: bool,
         methods: List<String>,
+        port: u64,
+        when: List<Condition>,
+        matches: List<Match>,
+        fault: Fault,
         /// Name of an upstream.
         primary: String,
+        primaries: List<Primary>,
+        redirect: Redirect,
+        reply: Reply,
+        rewrite: Rewrite,
+        timeout: Duration,
+        retries: Retries,
+        request_headers: HeaderEdits,
+        response_headers: HeaderEdits,
         mirrors: List<Mirror>,
+    }
+
+    /// One of `matches` of a route, or `only` of a mirror.
+    pub(crate) struct Match {
+        host: String,
+        hosts: List<String>,
+        path: String,
+        path_prefix: String,
+        path_elements: String,
+        path_regex: String,
+        ignore_case: bool,
+        methods: List<String>,
+        port: u64,
+        when: List<Condition>,
+    }
+
+    /// One of `when`: one of `header`, `query` and `of`, and at most one of `present`, `exact`, `prefix` and `regex`.
+    pub(crate) struct Condition {
+        header: String,
+        query: String,
+        /// `method`, `authority` or `scheme`.
+        of: String,
+        present: bool,
+        exact: String,
+        prefix: String,
+        regex: String,
+        not: bool,
+    }
+
+    /// `fault` of a route.
+    pub(crate) struct Fault {
+        delay: Duration,
+        /// 0 to 100, as all percents.
+        delay_percent: f64,
+        /// A status.
+        abort: u64,
+        abort_percent: f64,
+    }
+
+    /// One of `primaries` of a route.
+    pub(crate) struct Primary {
+        /// Name of an upstream; `!` for one that cannot be had.
+        upstream: String,
+        weight: u64,
+        request_headers: HeaderEdits,
+        response_headers: HeaderEdits,
+    }
+
+    /// `redirect` of a route.
+    pub(crate) struct Redirect {
+        status: u64,
+        scheme: String,
+        host: String,
+        port: u64,
+        path: String,
+        path_prefix: String,
+    }
+
+    /// `reply` of a route.
+    pub(crate) struct Reply {
+        status: u64,
+        body: String,
+        content_type: String,
+    }
+
+    /// `rewrite` of a route or a mirror.
+    pub(crate) struct Rewrite {
+        /// Not in a mirror, which has a `host` of its own.
+        host: String,
+        /// Instead of the whole path.
+        path: String,
+        /// Instead of what the route's path matched.
+        path_prefix: String,
+        /// Instead of what this matches in the path stands `path_with`.
+        path_regex: String,
+        path_with: String,
+    }
+
+    /// `retries` of a route.
+    pub(crate) struct Retries {
+        attempts: u64,
+        on: List<RetryOn>,
+        statuses: List<u64>,
+        per_try_timeout: Duration,
+        backoff: Duration,
+    }
+
+    /// `request_headers` and `response_headers` of a route, a primary or a mirror.
+    pub(crate) struct HeaderEdits {
+        remove: List<String>,
+        set: Named<String>,
+        add: Named<String>,
     }
 
     /// One of `mirrors` of a route.
@@ -101,8 +237,17 @@ tables! {
         /// Name of an upstream.
         upstream: String,
         name: String,
-        /// 0 to 100, with a grain of 0.0001: kept as a whole number of millionths, rounded to the nearest.
+        /// 0 to 10,000, with a grain of 0.0001: kept as a whole number of millionths, rounded to the nearest.
         percent: f64,
+        only: Match,
+        /// Name of the upstream of one of the route's primaries.
+        only_primary: String,
+        /// As `hash_by` of an upstream.
+        sample_by: String,
+        rate_max: u64,
+        ttl: Duration,
+        answer: AnswerCondition,
+        governor: Governor,
         ring_entries_max: u64,
         ring_bytes_max: Size,
         drop: DropPolicy,
@@ -114,6 +259,32 @@ tables! {
         response_bytes_max: Size,
         /// `keep`, `shadow`, or a literal value of Host.
         host: String,
+        rewrite: Rewrite,
+        request_headers: HeaderEdits,
+        redact: Redact,
+    }
+
+    /// `answer` of a mirror.
+    pub(crate) struct AnswerCondition {
+        /// `"503"`, `"500-504"` or `"5xx"`.
+        statuses: List<String>,
+        slower_than: Duration,
+    }
+
+    /// `governor` of a mirror.
+    pub(crate) struct Governor {
+        failures_max: f64,
+        slower_than: Duration,
+        least: f64,
+    }
+
+    /// `redact` of a mirror.
+    pub(crate) struct Redact {
+        headers: List<String>,
+        cookies: List<String>,
+        query: List<String>,
+        /// JSON pointers.
+        json: List<String>,
     }
 }
 

@@ -8,6 +8,9 @@
 
 pub mod check;
 
+mod route;
+mod upstream;
+mod mirror;
 mod cores;
 mod file;
 mod problem;
@@ -15,13 +18,18 @@ mod reader;
 mod syntax;
 mod units;
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use cores::cores_available;
+pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Percent, Redact};
 pub use problem::Problem;
+pub use route::{
+    Abort, Action, Condition, Delay, Fault, Forward, HeaderEdits, HostMatch, Match, PathMatch, PathRewrite,
+    Pattern, Primary, Redirect, Reply, Retries, RetryOn, Rewrite, Route, Subject, Test,
+};
+pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
 
 /// Everything an operator decided, as meant. Indices (`UpstreamId`, `LaneId`) are valid by construction.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,57 +153,6 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    pub name: String,
-    /// At least one.
-    pub endpoints: Vec<Endpoint>,
-    pub balance: Balance,
-}
-
-/// One `host:port` as written; names are resolved once by the control plane before the workers start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    pub host: Host,
-    pub port: u16,
-}
-
-/// As `host:port`, an IPv6 address in brackets.
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
-    Address(IpAddr),
-    /// Lower case.
-    Name(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    RoundRobin,
-    /// The endpoint with the fewest exchanges in flight on this worker.
-    LeastInFlight,
-}
-
-impl Balance {
-    pub const ALL: [Self; 2] = [Self::RoundRobin, Self::LeastInFlight];
-
-    /// The word a file uses for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::LeastInFlight => "least_in_flight",
-        }
-    }
-}
-
 /// What becomes of a client's own X-Forwarded-For, -Proto and -Host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forwarded {
@@ -213,127 +170,6 @@ impl Forwarded {
         match self {
             Self::Append => "append",
             Self::Replace => "replace",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// Unique; the `route` label of metrics.
-    pub name: String,
-    pub matches: Match,
-    pub primary: UpstreamId,
-    pub mirrors: Vec<Mirror>,
-}
-
-/// All conditions must hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Match {
-    /// Host without port, lower case; `None` matches every host.
-    pub host: Option<HostMatch>,
-    pub path: PathMatch,
-    /// Empty matches every method.
-    pub methods: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostMatch {
-    Exact(String),
-    /// `*.example.com` is kept as `.example.com`.
-    Suffix(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathMatch {
-    Exact(String),
-    /// Plain string prefix of the path (query excluded).
-    Prefix(String),
-}
-
-/// One copy's policy on one route.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mirror {
-    /// The `mirror` label of metrics and the value of `X-Umbra-Mirror`; unique within its route.
-    pub name: String,
-    pub lane: LaneId,
-    pub percent: Percent,
-    /// A request whose content is longer is not copied (`dropped{reason="body_too_large"}`). Never more than the
-    /// lane's `ring_bytes_max`.
-    pub body_bytes_max: usize,
-    pub host: MirrorHost,
-}
-
-/// A share of requests with a grain of one in a million (0.0001 %), as in Istio.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Percent {
-    /// 0 is none, 1_000_000 is every request.
-    pub per_million: u32,
-}
-
-impl Percent {
-    pub const NONE: Self = Self { per_million: 0 };
-    pub const ALL: Self = Self { per_million: 1_000_000 };
-
-    /// Rounded to the nearest millionth; `None` for what is not from 0 to 100.
-    pub fn from_percent(percent: f64) -> Option<Self> {
-        // Within the range, so the cast neither wraps nor saturates.
-        (0.0..=100.0).contains(&percent).then(|| Self { per_million: (percent * 10_000.0).round() as u32 })
-    }
-}
-
-/// As a number from 0 to 100 with no more digits than it needs, without a sign.
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", f64::from(self.per_million) / 10_000.0)
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MirrorHost {
-    /// The client's own Host.
-    Keep,
-    /// `-shadow` appended to the host, before the port (Envoy's convention).
-    Shadow,
-    Literal(String),
-}
-
-/// How copies travel to one mirror upstream: one ring and a few connections per worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lane {
-    /// The upstream's name. Lanes to one upstream with different settings bear the same name; the [`LaneId`] is unique.
-    pub name: String,
-    pub upstream: UpstreamId,
-    pub ring_entries_max: usize,
-    pub ring_bytes_max: usize,
-    pub drop: DropPolicy,
-    pub connect_timeout: Duration,
-    /// From a copy's first byte sent to the end of its answer.
-    pub timeout: Duration,
-    /// Connections per worker.
-    pub connections_max: usize,
-    /// Copies written on one connection before their answers are read; 1 is one at a time.
-    pub pipeline_max: usize,
-    /// Bytes of one answer read before its connection is closed instead.
-    pub response_bytes_max: u64,
-}
-
-/// Which copy is given up when a ring is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DropPolicy {
-    /// The one that does not fit.
-    Newest,
-    /// The ones that wait longest, until the new one fits.
-    Oldest,
-}
-
-impl DropPolicy {
-    pub const ALL: [Self; 2] = [Self::Newest, Self::Oldest];
-
-    /// The word a file uses for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Newest => "newest",
-            Self::Oldest => "oldest",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use config::{Balance, Config, DropPolicy, HostMatch, Lane, MirrorHost, PathMatch, Percent, Route};
+use config::{Action, Balance, Config, DropPolicy, Forward, Lane, MirrorHost, Percent, Primary, Route};
 use core_affinity::CoreId;
 
 use crate::server::budget::{Descriptors, Memory};
@@ -102,27 +102,21 @@ fn upstreams(facts: &Facts<'_>, out: &mut Rows) {
             (0 | 1, _) => "",
             (_, Balance::RoundRobin) => "  round robin",
             (_, Balance::LeastInFlight) => "  least in flight",
+            (_, Balance::Random) => "  random",
+            (_, Balance::Hash) => "  hash",
         };
         out.row("upstreams", format!("{} = {}{balance}", upstream.name, list(addresses)));
     }
 }
 
 fn route_text(route: &Route, config: &Config) -> String {
-    let mut conditions = String::new();
-    if !route.matches.methods.is_empty() {
-        conditions.push_str(&format!("{} ", route.matches.methods.join("|")));
-    }
-    match &route.matches.host {
-        None => {}
-        Some(HostMatch::Exact(host)) => conditions.push_str(host),
-        Some(HostMatch::Suffix(suffix)) => conditions.push_str(&format!("*{suffix}")),
-    }
-    match &route.matches.path {
-        PathMatch::Exact(path) => conditions.push_str(path),
-        PathMatch::Prefix(path) => conditions.push_str(&format!("{path}*")),
-    }
-    let primary = config.upstreams.get(route.primary).map_or("?", |u| u.name.as_str());
-    let mut text = format!("{}: {conditions} → {primary}", route.name);
+    let conditions: Vec<String> = route.matches.iter().map(ToString::to_string).collect();
+    let action = match &route.action {
+        Action::Forward(forward) => forward_text(forward, config),
+        Action::Redirect(redirect) => format!("redirect {}", redirect.status),
+        Action::Reply(reply) => format!("reply {}", reply.status),
+    };
+    let mut text = format!("{}: {} → {action}", route.name, conditions.join(" or "));
     let mirrors: Vec<String> = route
         .mirrors
         .iter()
@@ -144,6 +138,21 @@ fn route_text(route: &Route, config: &Config) -> String {
         text.push_str(&format!(" ⇒ {}", mirrors.join(", ")));
     }
     text
+}
+
+/// Each primary, with its share where there are several.
+fn forward_text(forward: &Forward, config: &Config) -> String {
+    let sum: u64 = forward.primaries.iter().map(|p| u64::from(p.weight)).sum();
+    let name = |p: &Primary| match p.upstream {
+        Some(id) => config.upstreams.get(id).map_or("?", |u| u.name.as_str()),
+        None => "500",
+    };
+    let share = |p: &Primary| format!("{:.4}", f64::from(p.weight) * 100.0 / sum.max(1) as f64);
+    let shown = forward.primaries.iter().map(|p| match forward.primaries.len() {
+        1 => name(p).to_owned(),
+        _ => format!("{} {} %", name(p), share(p).trim_end_matches('0').trim_end_matches('.')),
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn mirror(lane: &Lane, out: &mut Rows) {

@@ -137,7 +137,7 @@ fn route(
     {
         return Err(refuse(TOO_LARGE));
     }
-    let primary = cx.config.routes[route].primary;
+    let primary = primary_of(&cx.config.routes[route]);
     let request_id = cx.request_id();
     let add = Forwarding {
         client: client_address,
@@ -179,7 +179,7 @@ fn route(
 
 /// Forwards the request and relays the answer.
 pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) -> Outcome {
-    let upstream = cx.config.routes[request.route].primary;
+    let upstream = primary_of(&cx.config.routes[request.route]);
     let counters = cx.upstreams.counters(upstream);
     let facts = request.facts;
     // All of it is in `head`: it can be sent again as it is.
@@ -270,6 +270,10 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
             Err(RelayFailed::ClientGone) => Outcome::Broken { reset: upload.close_delimited.get() },
         };
     }
+}
+
+fn primary_of(route: &config::Route) -> config::UpstreamId {
+    route.upstreams().next().unwrap_or_default()
 }
 
 fn refused(facts: &Facts, fault: Fault, request_is_read: bool) -> Outcome {

@@ -20,7 +20,7 @@ const LINEAR_MAX: usize = 16;
 
 impl Router {
     pub fn new(routes: &[Route]) -> Self {
-        Self::of(routes.iter().map(|r| r.matches.clone()).collect())
+        Self::of(routes.iter().filter_map(|r| r.matches.first().cloned()).collect())
     }
 
     fn of(routes: Vec<config::Match>) -> Self {
@@ -33,7 +33,7 @@ impl Router {
         let host = without_port(host);
         let matches = |m: &config::Match| {
             path_matches(&m.path, path)
-                && m.host.as_ref().is_none_or(|h| host_matches(h, host))
+                && (m.hosts.is_empty() || m.hosts.iter().any(|h| host_matches(h, host)))
                 && (m.methods.is_empty() || m.methods.iter().any(|known| known.as_bytes() == method))
         };
         match &self.index {
@@ -69,8 +69,8 @@ impl Index {
     fn new(routes: &[config::Match]) -> Self {
         let mut index = Self::default();
         for (route, m) in routes.iter().enumerate() {
-            let paths = match &m.host {
-                None => &mut index.any_host,
+            let paths = match m.hosts.first() {
+                None | Some(HostMatch::Address) => &mut index.any_host,
                 Some(HostMatch::Exact(host)) => {
                     index.hosts.entry(lower(host.as_bytes()).into_owned()).or_default()
                 }
@@ -110,12 +110,13 @@ impl Paths {
             PathMatch::Exact(exact) => {
                 self.exact.entry(exact.as_bytes().to_vec()).or_default().push(route);
             }
-            PathMatch::Prefix(prefix) => {
+            PathMatch::Prefix(prefix) | PathMatch::Elements(prefix) => {
                 self.prefixes.entry(prefix.as_bytes().to_vec()).or_default().push(route);
                 if !self.lengths.contains(&prefix.len()) {
                     self.lengths.push(prefix.len());
                 }
             }
+            PathMatch::Regex(_) => {}
         }
     }
 
@@ -147,6 +148,7 @@ fn lower(host: &[u8]) -> Cow<'_, [u8]> {
 fn path_matches(expect: &PathMatch, path: &[u8]) -> bool {
     match expect {
         PathMatch::Exact(exact) => exact.as_bytes() == path,
+        PathMatch::Elements(_) | PathMatch::Regex(_) => false,
         PathMatch::Prefix(prefix) => {
             // `OPTIONS *` asks about the server as a whole: the route for everything answers it.
             path.starts_with(prefix.as_bytes()) || (prefix == "/" && path == b"*")
@@ -157,6 +159,7 @@ fn path_matches(expect: &PathMatch, path: &[u8]) -> bool {
 fn host_matches(expect: &HostMatch, host: &[u8]) -> bool {
     match expect {
         HostMatch::Exact(exact) => host.eq_ignore_ascii_case(exact.as_bytes()),
+        HostMatch::Address => false,
         HostMatch::Suffix(suffix) => {
             host.len() > suffix.len()
                 && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
@@ -177,7 +180,12 @@ mod tests {
     use super::*;
 
     fn route(host: Option<HostMatch>, path: PathMatch, methods: &[&str]) -> config::Match {
-        config::Match { host, path, methods: methods.iter().map(|m| (*m).to_owned()).collect() }
+        config::Match {
+            hosts: host.into_iter().collect(),
+            path,
+            methods: methods.iter().map(|m| (*m).to_owned()).collect(),
+            ..config::Match::default()
+        }
     }
 
     #[test]

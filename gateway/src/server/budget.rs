@@ -37,7 +37,7 @@ impl Descriptors {
         let workers = count(config.workers.count);
         let clients = workers.saturating_mul(count(config.limits.connections_max));
         let idle_addresses: u64 = (0..config.upstreams.len())
-            .filter(|id| config.routes.iter().any(|r| r.primary == *id))
+            .filter(|id| config.routes.iter().any(|r| r.upstreams().any(|u| u == *id)))
             .map(|id| addresses.get(id).map_or(0, |a| count(a.len())))
             .sum();
         let admin = if config.admin.bind.is_some() { 1 + count(admin::CONNECTIONS_MAX) } else { 0 };
@@ -112,77 +112,39 @@ fn count(n: usize) -> u64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
-    use config::{
-        Admin, Balance, Driver, DropPolicy, Endpoint, Host, Lane, Limits, Listener, Match, Mirror,
-        MirrorHost, PathMatch, Percent, Route, Timeouts, Upstream, Workers,
-    };
-
     use super::*;
 
     /// Two workers, one listener, v1 mirrored to v2 in round numbers; for the tests of every room of the control plane.
     pub(crate) fn config() -> Config {
-        let second = Duration::from_secs(1);
-        let loopback = std::net::Ipv4Addr::LOCALHOST.into();
-        let upstream = |name: &str, port| Upstream {
-            name: name.to_owned(),
-            endpoints: vec![Endpoint { host: Host::Address(loopback), port }],
-            balance: Balance::RoundRobin,
-        };
-        Config {
-            listeners: vec![Listener { bind: SocketAddr::new(loopback, 8080) }],
-            admin: Admin { bind: Some(SocketAddr::new(loopback, 9901)) },
-            workers: Workers { count: 2, pin: true, driver: Driver::Auto, uring_entries: 1024 },
-            limits: Limits {
-                connections_max: 100,
-                request_head_bytes_max: 16 << 10,
-                request_line_bytes_max: 8 << 10,
-                response_head_bytes_max: 32 << 10,
-                fields_max: 100,
-                request_body_bytes_max: None,
-                requests_per_connection_max: 1000,
-                upstream_idle_max: 10,
-                drain_bytes_max: 64 << 10,
-            },
-            timeouts: Timeouts {
-                request_head: second * 10,
-                client_idle: second * 60,
-                request_body: second * 30,
-                write: second * 30,
-                connect: second,
-                response_head: second * 15,
-                response_body: second * 30,
-                upstream_idle: second * 4,
-                drain: second * 10,
-            },
-            forwarded: config::Forwarded::Append,
-            upstreams: vec![upstream("v1", 9001), upstream("v2", 9002)],
-            routes: vec![Route {
-                name: "default".to_owned(),
-                matches: Match { host: None, path: PathMatch::Prefix("/".to_owned()), methods: Vec::new() },
-                primary: 0,
-                mirrors: vec![Mirror {
-                    name: "v2".to_owned(),
-                    lane: 0,
-                    percent: Percent { per_million: 1_000_000 },
-                    body_bytes_max: 1 << 20,
-                    host: MirrorHost::Keep,
-                }],
-            }],
-            lanes: vec![Lane {
-                name: "v2".to_owned(),
-                upstream: 1,
-                ring_entries_max: 4096,
-                ring_bytes_max: 32 << 20,
-                drop: DropPolicy::Newest,
-                connect_timeout: second,
-                timeout: second * 5,
-                connections_max: 8,
-                pipeline_max: 16,
-                response_bytes_max: 1 << 20,
-            }],
-        }
+        let text = r#"
+            [workers]
+            count = 2
+
+            [limits]
+            connections_max = 100
+            response_head_bytes_max = "32KiB"
+            requests_per_connection_max = 1000
+            upstream_idle_max = 10
+            drain_bytes_max = "64KiB"
+
+            [timeouts]
+            client_idle = "60s"
+            connect = "1s"
+            response_head = "15s"
+            response_body = "30s"
+            upstream_idle = "4s"
+
+            [upstream.v1]
+            endpoints = ["127.0.0.1:9001"]
+            [upstream.v2]
+            endpoints = ["127.0.0.1:9002"]
+
+            [[route]]
+            name = "default"
+            primary = "v1"
+            mirrors = [{ upstream = "v2", pipeline_max = 16 }]
+        "#;
+        config::parse("test", text).expect("the test's own text is sound").config
     }
 
     fn addresses(v1: u16) -> Vec<Vec<SocketAddr>> {

@@ -17,7 +17,7 @@ pub fn pick(balance: Balance, turn: usize, endpoints: usize, load: impl Fn(usize
     let in_turn =
         (0..endpoints).map(|i| (turn + i) % endpoints).map(|i| (i, load(i))).filter(|(_, l)| !l.tried);
     let best = match balance {
-        Balance::RoundRobin => in_turn.min_by_key(|(_, l)| l.failed),
+        Balance::RoundRobin | Balance::Random | Balance::Hash => in_turn.min_by_key(|(_, l)| l.failed),
         Balance::LeastInFlight => in_turn.min_by_key(|(_, l)| (l.failed, l.in_flight)),
     };
     best.map(|(i, _)| i)

@@ -1,0 +1,163 @@
+//! Mirrors and lanes as meant: which requests are copied, what a copy looks like, and how copies travel. Plain data.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::route::{HeaderEdits, Match, PathRewrite};
+use crate::upstream::RequestKey;
+use crate::{LaneId, UpstreamId};
+
+/// One copy's policy on one route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mirror {
+    /// The `mirror` label of metrics and the value of `X-Umbra-Mirror`; unique within its route.
+    pub name: String,
+    pub lane: LaneId,
+    /// Above 100 amplifies: 250 is two copies of each request and a third of every second one.
+    pub percent: Percent,
+    /// Only requests like this; its `hosts`, `path` and `port` are those of the client's request.
+    pub only: Option<Match>,
+    /// Only requests that go to this one of the route's primaries, by index.
+    pub only_primary: Option<usize>,
+    /// Requests with the same key are copied all or none; `None` draws for each request.
+    pub sample_by: Option<RequestKey>,
+    /// Copies per second over all workers; more are dropped.
+    pub rate_max: Option<u32>,
+    /// A copy that has waited longer is dropped rather than sent late.
+    pub ttl: Option<Duration>,
+    /// The copy waits for the primary's answer, and is sent only if that is like this.
+    pub answer: Option<AnswerCondition>,
+    pub governor: Option<Governor>,
+    /// A request whose content is longer is not copied (`dropped{reason="body_too_large"}`). Never more than the
+    /// lane's `ring_bytes_max`.
+    pub body_bytes_max: usize,
+    pub host: MirrorHost,
+    pub path: Option<PathRewrite>,
+    /// On the copy only, after the route's own.
+    pub headers: HeaderEdits,
+    pub redact: Redact,
+}
+
+/// A share of requests with a grain of one in a million (0.0001 %), as in Istio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent {
+    /// 0 is none, 1_000_000 is every request.
+    pub per_million: u32,
+}
+
+impl Percent {
+    pub const NONE: Self = Self { per_million: 0 };
+    pub const ALL: Self = Self { per_million: 1_000_000 };
+
+    /// Rounded to the nearest millionth; `None` for what is not from 0 to 100.
+    pub fn from_percent(percent: f64) -> Option<Self> {
+        Self::up_to(percent, 100.0)
+    }
+
+    /// As [`Percent::from_percent`], for shares that may amplify: up to 10,000 %, a hundred copies of each request.
+    pub fn from_percent_amplified(percent: f64) -> Option<Self> {
+        Self::up_to(percent, 10_000.0)
+    }
+
+    fn up_to(percent: f64, most: f64) -> Option<Self> {
+        // Within the range, so the cast neither wraps nor saturates.
+        (0.0..=most).contains(&percent).then(|| Self { per_million: (percent * 10_000.0).round() as u32 })
+    }
+}
+
+/// As a number of percent with no more digits than it needs, without a sign.
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", f64::from(self.per_million) / 10_000.0)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MirrorHost {
+    /// The Host that the primary gets.
+    Keep,
+    /// `-shadow` appended to the host, before the port (Envoy's convention).
+    Shadow,
+    Literal(String),
+}
+
+/// What the primary's answer must be like. All that is given must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnswerCondition {
+    /// Any of these; empty is any status.
+    pub statuses: Vec<RangeInclusive<u16>>,
+    /// From the request forwarded to the answer's head.
+    pub slower_than: Option<Duration>,
+}
+
+/// Lowers a mirror's share by itself while the mirror fails or slows, its ring fills or the worker is late, and raises it
+/// again when all is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Governor {
+    /// Of the copies answered or failed in a second; a 5xx counts as failed.
+    pub failures_max: Percent,
+    /// Mean time of an answer; `None` does not look at it.
+    pub slower_than: Option<Duration>,
+    /// Never lowers to less than this part of `percent`.
+    pub least: Percent,
+}
+
+/// What must not leave with a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Redact {
+    /// Lower-case names; their values become `[redacted]`.
+    pub headers: Vec<String>,
+    pub cookies: Vec<String>,
+    pub query: Vec<String>,
+    /// JSON pointers (RFC 6901), `*` for every element or member. A body that cannot be searched is not sent
+    /// (`dropped{reason="redaction"}`).
+    pub json: Vec<String>,
+}
+
+impl Redact {
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty() && self.cookies.is_empty() && self.query.is_empty() && self.json.is_empty()
+    }
+}
+
+/// How copies travel to one mirror upstream: one ring and a few connections per worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// The upstream's name. Lanes to one upstream with different settings bear the same name; the [`LaneId`] is unique.
+    pub name: String,
+    pub upstream: UpstreamId,
+    pub ring_entries_max: usize,
+    pub ring_bytes_max: usize,
+    pub drop: DropPolicy,
+    pub connect_timeout: Duration,
+    /// From a copy's first byte sent to the end of its answer.
+    pub timeout: Duration,
+    /// Connections per worker.
+    pub connections_max: usize,
+    /// Copies written on one connection before their answers are read; 1 is one at a time.
+    pub pipeline_max: usize,
+    /// Bytes of one answer read before its connection is closed instead.
+    pub response_bytes_max: u64,
+}
+
+/// Which copy is given up when a ring is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropPolicy {
+    /// The one that does not fit.
+    Newest,
+    /// The ones that wait longest, until the new one fits.
+    Oldest,
+}
+
+impl DropPolicy {
+    pub const ALL: [Self; 2] = [Self::Newest, Self::Oldest];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+        }
+    }
+}
