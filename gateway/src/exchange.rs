@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::asked::Asked;
 use crate::context::Context;
 use crate::downstream::Client;
 use crate::downstream::connection::Next;
@@ -20,6 +21,7 @@ use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, LINGER_MS, 
 use crate::metrics::{Reject, Skip, UpstreamFailure};
 use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
+use crate::route::Found;
 use crate::task::{Until, until};
 
 /// A request ready to be forwarded.
@@ -82,11 +84,12 @@ pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Req
     let limits = &cx.config.limits;
     let head_limits =
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
-    let Client { inbox, address, .. } = client;
+    let Client { inbox, address, port, .. } = client;
     let (head_bytes, behind) = inbox.split_at_mut(head_len);
-    let routed =
-        with_request(head_bytes, head_limits, |head| route(cx, head, address.as_bytes(), behind.len()))
-            .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
+    let routed = with_request(head_bytes, head_limits, |head| {
+        route(cx, head, (address.as_bytes(), *port), behind.len())
+    })
+    .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
     let mut request = match routed {
         Ok(request) => request,
         Err(refusal) => {
@@ -111,7 +114,7 @@ pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Req
 fn route(
     cx: &Context,
     head: &RequestHead<'_, '_>,
-    client_address: &[u8],
+    (client_address, port): (&[u8], u16),
     bytes_behind: usize,
 ) -> Result<Request, Refusal> {
     if cx.panic_on_request && head.path() == b"/__panic" {
@@ -129,7 +132,16 @@ fn route(
         let keep = head.keep_alive && head.framing == Framing::None;
         Refusal { fault, to_head: facts.to_head, keep, minor: head.minor }
     };
-    let Some(route) = cx.router.find(head.host, head.path(), head.method_token) else {
+    let asked = Asked {
+        method: head.method_token,
+        authority: head.host,
+        path: head.path(),
+        query: head.query(),
+        port,
+        address: client_address,
+        fields: head,
+    };
+    let Some(Found { route, .. }) = cx.router.find(&asked) else {
         return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
     };
     if let (Framing::Length(n), Some(max)) = (head.framing, cx.config.limits.request_body_bytes_max)

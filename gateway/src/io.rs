@@ -474,24 +474,29 @@ pub struct WriteFailed {
 }
 
 /// A listening socket whose accept is never cancelled: monoio 0.2.4 would leak the accepted socket.
-pub struct Listener(TcpListener);
+pub struct Listener {
+    listener: TcpListener,
+    /// The port it listens on.
+    pub port: u16,
+}
 
 impl Listener {
     /// Takes over a bound, listening socket.
     pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
         // The epoll driver needs it; io_uring would answer EAGAIN instead of waiting, so it must not have it there.
         listener.set_nonblocking(monoio::utils::is_legacy())?;
-        Ok(Self(TcpListener::from_std(listener)?))
+        let port = listener.local_addr()?.port();
+        Ok(Self { listener: TcpListener::from_std(listener)?, port })
     }
 
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.0.accept().await
+        self.listener.accept().await
     }
 
     /// Ends the listener, and with it a pending accept, which fails. Connections the kernel has already established are
     /// handed to `accepted` first: their clients must not see a reset.
     pub fn shutdown(&self, mut accepted: impl FnMut(TcpStream, SocketAddr)) {
-        let fd = self.0.as_raw_fd();
+        let fd = self.listener.as_raw_fd();
         // SAFETY: the descriptor is open for as long as `self` lives, and it is borrowed, not owned, by the clone's source.
         let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
         if let Ok(listener) = listener.map(std::net::TcpListener::from)

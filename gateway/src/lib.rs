@@ -6,6 +6,8 @@
 pub mod exchange;
 pub mod downstream;
 pub mod http1;
+pub mod asked;
+pub mod matcher;
 pub mod route;
 pub mod upstream;
 pub mod mirror;

@@ -1,50 +1,85 @@
-//! (host, path, method) → route. Pure, and prepared once from the configuration.
+//! A request → the first route that matches. Pure, and prepared once from the configuration.
 //!
-//! The first route that matches wins, in the order written.
+//! Routes are looked at in the order written, a route's matches one after the other. An index narrows the search; whether
+//! a match holds is always asked of the match itself.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use config::{HostMatch, PathMatch, Route};
 
-/// The routes of a configuration, by index.
+use crate::asked::Asked;
+use crate::matcher::{Matched, Matcher, Mismatch, without_port};
+
+/// The routes of a configuration.
 #[derive(Debug)]
 pub struct Router {
-    routes: Vec<config::Match>,
-    /// None where looking at each route in turn is quicker.
+    /// Every match of every route, in order.
+    entries: Vec<Entry>,
+    /// None where looking at each match in turn is quicker.
     index: Option<Index>,
 }
 
-/// Up to so many routes are compared one by one.
+#[derive(Debug)]
+struct Entry {
+    route: usize,
+    matcher: Matcher,
+}
+
+/// The route of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Its index in the configuration.
+    pub route: usize,
+    /// What of the path its match took: a rewrite may replace it.
+    pub matched: Matched,
+}
+
+/// Up to so many matches are compared one by one.
 const LINEAR_MAX: usize = 16;
 
 impl Router {
     pub fn new(routes: &[Route]) -> Self {
-        Self::of(routes.iter().filter_map(|r| r.matches.first().cloned()).collect())
+        let all = || routes.iter().enumerate().flat_map(|(i, r)| r.matches.iter().map(move |m| (i, m)));
+        let entries: Vec<Entry> =
+            all().map(|(route, given)| Entry { route, matcher: Matcher::new(given) }).collect();
+        let index = (entries.len() > LINEAR_MAX).then(|| Index::new(all().map(|(_, given)| given)));
+        Self { entries, index }
     }
 
-    fn of(routes: Vec<config::Match>) -> Self {
-        let index = (routes.len() > LINEAR_MAX).then(|| Index::new(&routes));
-        Self { routes, index }
-    }
-
-    /// Index of the first route that matches. `host` is as sent (a port is ignored), `path` without its query.
-    pub fn find(&self, host: &[u8], path: &[u8], method: &[u8]) -> Option<usize> {
-        let host = without_port(host);
-        let matches = |m: &config::Match| {
-            path_matches(&m.path, path)
-                && (m.hosts.is_empty() || m.hosts.iter().any(|h| host_matches(h, host)))
-                && (m.methods.is_empty() || m.methods.iter().any(|known| known.as_bytes() == method))
+    /// The first route that matches.
+    pub fn find(&self, asked: &Asked<'_>) -> Option<Found> {
+        let test = |entry: &Entry| {
+            entry.matcher.test(asked).ok().map(|matched| Found { route: entry.route, matched })
         };
         match &self.index {
-            None => self.routes.iter().position(matches),
-            Some(index) => index.first(host, path, |route| self.routes.get(route).is_some_and(matches)),
+            None => self.entries.iter().find_map(test),
+            Some(index) => index.first(asked, |at| self.entries.get(at).and_then(test)),
         }
+    }
+
+    /// Every match in the order written, with what came of it, up to and including the first that holds.
+    pub fn explain<'r>(
+        &'r self,
+        asked: &Asked<'_>,
+    ) -> impl Iterator<Item = (usize, Result<Matched, Mismatch<'r>>)> {
+        let mut found = false;
+        self.entries
+            .iter()
+            .map_while(move |entry| {
+                if found {
+                    return None;
+                }
+                let tested = entry.matcher.test(asked);
+                found = tested.is_ok();
+                Some((entry.route, tested))
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 }
 
-/// Where to look: routes by host, then by path, so that 10,000 cost about what 10 do. It only narrows the search; whether
-/// a route matches is still asked of the route itself.
+/// Where to look: matches by host, then by path, so that 10,000 routes cost about what 10 do.
 #[derive(Debug, Default)]
 struct Index {
     /// By exact host, in lower case.
@@ -56,87 +91,112 @@ struct Index {
     any_host: Paths,
 }
 
-/// Routes of one host, each list rising.
+/// Matches of one host, each list rising.
 #[derive(Debug, Default)]
 struct Paths {
     exact: HashMap<Vec<u8>, Vec<usize>>,
     prefixes: HashMap<Vec<u8>, Vec<usize>>,
     /// Lengths of the prefixes there are, without repetition.
     lengths: Vec<usize>,
+    /// Patterns, and paths in any case: looked at one by one.
+    others: Vec<usize>,
 }
 
 impl Index {
-    fn new(routes: &[config::Match]) -> Self {
+    fn new<'m>(matches: impl Iterator<Item = &'m config::Match>) -> Self {
         let mut index = Self::default();
-        for (route, m) in routes.iter().enumerate() {
-            let paths = match m.hosts.first() {
-                None | Some(HostMatch::Address) => &mut index.any_host,
-                Some(HostMatch::Exact(host)) => {
-                    index.hosts.entry(lower(host.as_bytes()).into_owned()).or_default()
-                }
-                Some(HostMatch::Suffix(end)) => {
-                    index.suffix_len_max = index.suffix_len_max.max(end.len());
-                    index.suffixes.entry(lower(end.as_bytes()).into_owned()).or_default()
-                }
-            };
-            paths.add(&m.path, route);
+        for (at, given) in matches.enumerate() {
+            if given.hosts.is_empty() || given.hosts.contains(&HostMatch::Address) {
+                index.any_host.add(given, at);
+                continue;
+            }
+            for host in &given.hosts {
+                let paths = match host {
+                    HostMatch::Exact(host) => {
+                        index.hosts.entry(lower(host.as_bytes()).into_owned()).or_default()
+                    }
+                    HostMatch::Suffix(end) => {
+                        index.suffix_len_max = index.suffix_len_max.max(end.len());
+                        index.suffixes.entry(lower(end.as_bytes()).into_owned()).or_default()
+                    }
+                    HostMatch::Address => &mut index.any_host,
+                };
+                paths.add(given, at);
+            }
         }
         index
     }
 
-    fn first(&self, host: &[u8], path: &[u8], matches: impl Fn(usize) -> bool) -> Option<usize> {
-        let mut best = None;
-        self.any_host.first(path, &matches, &mut best);
+    fn first(&self, asked: &Asked<'_>, test: impl Fn(usize) -> Option<Found>) -> Option<Found> {
+        let mut best = Best { at: usize::MAX, found: None };
+        self.any_host.first(asked.path, &test, &mut best);
         if !self.hosts.is_empty() || !self.suffixes.is_empty() {
-            let host = lower(host);
+            let host = lower(without_port(asked.authority));
             if let Some(paths) = self.hosts.get(&*host) {
-                paths.first(path, &matches, &mut best);
+                paths.first(asked.path, &test, &mut best);
             }
             // Every suffix starts with a dot.
             let end = &host[host.len().saturating_sub(self.suffix_len_max)..];
             for dot in memchr::memchr_iter(b'.', end) {
                 if let Some(paths) = self.suffixes.get(&end[dot..]) {
-                    paths.first(path, &matches, &mut best);
+                    paths.first(asked.path, &test, &mut best);
                 }
             }
         }
-        best
+        best.found
     }
 }
 
+/// The earliest match found so far, and where it stands.
+struct Best {
+    at: usize,
+    found: Option<Found>,
+}
+
 impl Paths {
-    fn add(&mut self, path: &PathMatch, route: usize) {
-        match path {
-            PathMatch::Exact(exact) => {
-                self.exact.entry(exact.as_bytes().to_vec()).or_default().push(route);
+    fn add(&mut self, given: &config::Match, at: usize) {
+        let list = match &given.path {
+            PathMatch::Regex(_) => &mut self.others,
+            PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Elements(_) if given.ignore_case => {
+                &mut self.others
             }
+            PathMatch::Exact(exact) => self.exact.entry(exact.as_bytes().to_vec()).or_default(),
             PathMatch::Prefix(prefix) | PathMatch::Elements(prefix) => {
-                self.prefixes.entry(prefix.as_bytes().to_vec()).or_default().push(route);
                 if !self.lengths.contains(&prefix.len()) {
                     self.lengths.push(prefix.len());
                 }
+                self.prefixes.entry(prefix.as_bytes().to_vec()).or_default()
             }
-            PathMatch::Regex(_) => {}
+        };
+        // A match that names a host twice.
+        if list.last() != Some(&at) {
+            list.push(at);
         }
     }
 
-    /// Lowers `best` to the first route of these that matches.
-    fn first(&self, path: &[u8], matches: &impl Fn(usize) -> bool, best: &mut Option<usize>) {
-        let mut look = |routes: Option<&Vec<usize>>| {
-            let earlier = |route: &usize| best.is_none_or(|found| *route < found);
-            let found =
-                routes.into_iter().flatten().copied().take_while(earlier).find(|route| matches(*route));
-            *best = found.or(*best);
+    /// Lowers `best` to the first of these that holds.
+    fn first(&self, path: &[u8], test: &impl Fn(usize) -> Option<Found>, best: &mut Best) {
+        let mut look = |list: &[usize]| {
+            let earlier = list.iter().copied().take_while(|at| *at < best.at);
+            let hit = earlier.map(|at| (at, test(at))).find(|(_, found)| found.is_some());
+            if let Some((at, found)) = hit {
+                *best = Best { at, found };
+            }
         };
-        look(self.exact.get(path));
+        if let Some(list) = self.exact.get(path) {
+            look(list);
+        }
         for length in &self.lengths {
-            if let Some(start) = path.get(..*length) {
-                look(self.prefixes.get(start));
+            if let Some(list) = path.get(..*length).and_then(|start| self.prefixes.get(start)) {
+                look(list);
             }
         }
-        if path == b"*" {
-            look(self.prefixes.get(b"/".as_slice()));
+        if path == b"*"
+            && let Some(list) = self.prefixes.get(b"/".as_slice())
+        {
+            look(list);
         }
+        look(&self.others);
     }
 }
 
@@ -145,100 +205,96 @@ fn lower(host: &[u8]) -> Cow<'_, [u8]> {
     if host.iter().any(u8::is_ascii_uppercase) { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
-fn path_matches(expect: &PathMatch, path: &[u8]) -> bool {
-    match expect {
-        PathMatch::Exact(exact) => exact.as_bytes() == path,
-        PathMatch::Elements(_) | PathMatch::Regex(_) => false,
-        PathMatch::Prefix(prefix) => {
-            // `OPTIONS *` asks about the server as a whole: the route for everything answers it.
-            path.starts_with(prefix.as_bytes()) || (prefix == "/" && path == b"*")
-        }
-    }
-}
-
-fn host_matches(expect: &HostMatch, host: &[u8]) -> bool {
-    match expect {
-        HostMatch::Exact(exact) => host.eq_ignore_ascii_case(exact.as_bytes()),
-        HostMatch::Address => false,
-        HostMatch::Suffix(suffix) => {
-            host.len() > suffix.len()
-                && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
-        }
-    }
-}
-
-fn without_port(host: &[u8]) -> &[u8] {
-    let from = if host.first() == Some(&b'[') { memchr::memchr(b']', host).unwrap_or(0) } else { 0 };
-    match memchr::memchr(b':', &host[from..]) {
-        Some(colon) => &host[..from + colon],
-        None => host,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::asked::tests::with_asked;
+    use config::{Action, Fault, HeaderEdits, Match, Pattern, Reply};
 
-    fn route(host: Option<HostMatch>, path: PathMatch, methods: &[&str]) -> config::Match {
-        config::Match {
-            hosts: host.into_iter().collect(),
-            path,
-            methods: methods.iter().map(|m| (*m).to_owned()).collect(),
-            ..config::Match::default()
-        }
+    fn given(host: Option<HostMatch>, path: PathMatch, methods: &[&str]) -> Match {
+        let methods = methods.iter().map(|m| (*m).to_owned()).collect();
+        Match { hosts: host.into_iter().collect(), path, methods, ..Match::default() }
+    }
+
+    fn router(routes: Vec<Vec<Match>>) -> Router {
+        let route = |(n, matches): (usize, Vec<Match>)| Route {
+            name: n.to_string(),
+            matches,
+            fault: Fault::default(),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            action: Action::Reply(Reply { status: 200, body: String::new(), content_type: String::new() }),
+            mirrors: Vec::new(),
+        };
+        Router::new(&routes.into_iter().enumerate().map(route).collect::<Vec<_>>())
+    }
+
+    fn find(router: &Router, method: &str, url: &str) -> Option<usize> {
+        with_asked(method, url, &[], |asked| router.find(asked)).map(|found| found.route)
     }
 
     #[test]
     fn the_first_match_in_written_order_wins() {
-        let router = Router::of(vec![
-            route(Some(HostMatch::Exact("a.example".into())), PathMatch::Exact("/x".into()), &[]),
-            route(Some(HostMatch::Suffix(".example".into())), PathMatch::Prefix("/y".into()), &["POST"]),
-            route(None, PathMatch::Prefix("/y".into()), &[]),
-            route(None, PathMatch::Prefix("/".into()), &["OPTIONS"]),
+        let router = router(vec![
+            vec![given(Some(HostMatch::Exact("a.example".into())), PathMatch::Exact("/x".into()), &[])],
+            vec![given(
+                Some(HostMatch::Suffix(".example".into())),
+                PathMatch::Prefix("/y".into()),
+                &["POST"],
+            )],
+            vec![given(None, PathMatch::Prefix("/y".into()), &[])],
+            vec![given(None, PathMatch::Prefix("/".into()), &["OPTIONS"])],
         ]);
-        for (host, path, method, expect) in [
-            ("a.example", "/x", "GET", Some(0)),
-            ("A.Example:81", "/x", "GET", Some(0)),
-            ("b.example", "/x", "GET", None),
-            ("b.example", "/yy", "POST", Some(1)),
-            ("b.example", "/yy", "GET", Some(2)),
-            (".example", "/y", "POST", Some(2)),
-            ("[::1]:8080", "/y/z", "GET", Some(2)),
-            ("c", "*", "OPTIONS", Some(3)),
+        for (url, method, expect) in [
+            ("http://a.example/x", "GET", Some(0)),
+            ("http://A.Example:81/x", "GET", Some(0)),
+            ("http://b.example/x", "GET", None),
+            ("http://b.example/yy", "POST", Some(1)),
+            ("http://b.example/yy", "GET", Some(2)),
+            ("http://.example/y", "POST", Some(2)),
+            ("http://[::1]:8080/y/z", "GET", Some(2)),
+            ("http://c*", "OPTIONS", Some(3)),
         ] {
-            let got = router.find(host.as_bytes(), path.as_bytes(), method.as_bytes());
-            assert_eq!(got, expect, "{method} {host}{path}");
+            assert_eq!(find(&router, method, url), expect, "{method} {url}");
         }
     }
 
     #[test]
-    fn the_index_finds_what_a_look_at_each_route_finds() {
-        let hosts = ["a.example", "b.a.example", "c", ""].map(str::to_owned);
-        let paths = ["/", "/a", "/a/b", "/a/bc", "/b", "*", ""];
+    fn the_index_finds_what_a_look_at_each_match_finds() {
+        let hosts = ["a.example", "b.a.example", "c", "127.0.0.1"].map(str::to_owned);
+        let paths = ["/", "/a", "/a/b", "/a/bc", "/b", "/A/B", "*"];
         let mut routes = Vec::new();
-        for n in 0..200_usize {
-            let host = match n % 5 {
+        for n in 0..300_usize {
+            let host = match n % 6 {
                 0 => None,
                 1 => Some(HostMatch::Suffix(".example".into())),
                 2 => Some(HostMatch::Suffix(".A.example".into())),
-                _ => Some(HostMatch::Exact(hosts[n / 5 % 3].to_uppercase())),
+                3 => Some(HostMatch::Address),
+                _ => Some(HostMatch::Exact(hosts[n / 6 % 3].to_uppercase())),
             };
-            let path = paths[n / 3 % 5].to_owned();
-            let path = if n % 7 < 3 { PathMatch::Exact(path) } else { PathMatch::Prefix(path) };
+            let path = paths[n / 3 % 6].to_owned();
+            let path = match n % 7 {
+                0 => PathMatch::Exact(path),
+                1 | 2 => PathMatch::Prefix(path),
+                3 | 4 => PathMatch::Elements(path.trim_end_matches('/').to_owned()),
+                _ => PathMatch::Regex(Pattern { text: format!("{path}.?") }),
+            };
             // Late routes are the general ones.
-            let methods: &[&str] = if n < 150 { &["PUT"] } else { &[] };
-            routes.push(route(host, path, methods));
+            let methods: &[&str] = if n < 200 { &["PUT"] } else { &[] };
+            let ignore_case = n % 11 == 0 && !matches!(path, PathMatch::Regex(_));
+            let second = given(None, PathMatch::Exact(format!("/{n}")), &[]);
+            routes.push(vec![Match { ignore_case, ..given(host, path, methods) }, second]);
         }
         routes.rotate_left(77);
-        let (indexed, linear) = (Router::of(routes.clone()), Router { routes, index: None });
-        assert!(indexed.index.is_some());
-        let mut found = 0;
+        let mut linear = router(routes.clone());
+        assert!(linear.index.take().is_some());
+        let (indexed, mut found) = (router(routes), 0);
         for host in &hosts {
             for path in paths {
                 for method in ["GET", "PUT"] {
-                    let ask =
-                        |router: &Router| router.find(host.as_bytes(), path.as_bytes(), method.as_bytes());
-                    assert_eq!(ask(&indexed), ask(&linear), "{method} {host}{path}");
+                    let url = format!("http://{host}{path}");
+                    let ask = |router: &Router| with_asked(method, &url, &[], |asked| router.find(asked));
+                    assert_eq!(ask(&indexed), ask(&linear), "{method} {url}");
                     found += usize::from(ask(&indexed).is_some());
                 }
             }
@@ -250,11 +306,30 @@ mod tests {
     fn a_host_of_nothing_but_dots_costs_no_more_than_its_length() {
         let suffix = |n: usize| Some(HostMatch::Suffix(format!(".{n}.example")));
         let router =
-            Router::of((0..100).map(|n| route(suffix(n), PathMatch::Prefix("/".into()), &[])).collect());
-        let host = [b".".repeat(16 * 1024), b".7.example".to_vec()].concat();
+            router((0..100).map(|n| vec![given(suffix(n), PathMatch::Prefix("/".into()), &[])]).collect());
+        let url = format!("http://{}.7.example/", ".".repeat(16 * 1024));
         // A look at every end of the host would take minutes.
         for _ in 0..2_000 {
-            assert_eq!(router.find(&host, b"/", b"GET"), Some(7));
+            assert_eq!(find(&router, "GET", &url), Some(7));
         }
+    }
+
+    #[test]
+    fn an_explanation_names_each_match_until_the_one_that_holds() {
+        let router = router(vec![
+            vec![given(None, PathMatch::Exact("/x".into()), &[])],
+            vec![
+                given(None, PathMatch::Prefix("/".into()), &["PUT"]),
+                given(None, PathMatch::default(), &[]),
+            ],
+            vec![given(None, PathMatch::default(), &[])],
+        ]);
+        with_asked("GET", "/y", &[], |asked| {
+            let told: Vec<_> = router.explain(asked).collect();
+            assert_eq!(told.len(), 3);
+            assert_eq!(told[0], (0, Err(Mismatch::Path)));
+            assert_eq!(told[1], (1, Err(Mismatch::Method)));
+            assert_eq!(told[2], (1, Ok(Matched::Prefix(1))));
+        });
     }
 }

@@ -241,7 +241,7 @@ async fn drain(
     let deadline = Instant::now() + cx.config.timeouts.drain;
     cx.draining.set(true);
     for listener in listeners {
-        listener.shutdown(|stream, peer| listener::serve(cx, stream, peer));
+        listener.shutdown(|stream, peer| listener::serve(cx, stream, peer, listener.port));
     }
     cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS));
     while Instant::now() < deadline {

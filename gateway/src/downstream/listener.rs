@@ -17,7 +17,7 @@ use crate::task;
 pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => serve(&cx, stream, peer),
+            Ok((stream, peer)) => serve(&cx, stream, peer, listener.port),
             Err(_) if cx.draining.get() => return,
             Err(error) => {
                 cx.shard.accept_errors.inc();
@@ -32,7 +32,7 @@ pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
 }
 
 /// Starts the task of one accepted connection, or turns it away.
-pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
+pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr, port: u16) {
     cx.shard.connections_accepted.inc();
     let stream = Stream::new(stream, &cx.sweeper);
     if cx.shard.connections_active.get() >= cx.config.limits.connections_max as i64 {
@@ -40,7 +40,7 @@ pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr) {
         stream.reset_on_close();
         return;
     }
-    let mut client = Client::new(stream, peer.ip());
+    let mut client = Client::new(stream, peer.ip(), port);
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     monoio::spawn(async move {

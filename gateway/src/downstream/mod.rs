@@ -15,13 +15,21 @@ pub struct Client {
     pub inbox: Vec<u8>,
     /// The client's address as it goes into X-Forwarded-For.
     pub address: Box<str>,
+    /// Port of the listener it came to.
+    pub port: u16,
     /// Requests served on this connection.
     pub served: u64,
 }
 
 impl Client {
-    pub fn new(stream: Stream, address: IpAddr) -> Self {
-        Self { stream, inbox: Vec::new(), address: address.to_canonical().to_string().into(), served: 0 }
+    pub fn new(stream: Stream, address: IpAddr, port: u16) -> Self {
+        Self {
+            stream,
+            inbox: Vec::new(),
+            address: address.to_canonical().to_string().into(),
+            port,
+            served: 0,
+        }
     }
 
     /// Forgets the first `n` bytes received.

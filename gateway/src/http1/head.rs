@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use super::chunked::is_token;
 use super::framing::{Framing, FramingFields};
 use super::hop_by_hop::{self, ConnectionOptions, Kind};
+use crate::asked::Fields;
 use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_CEILING};
 use crate::metrics::Reject;
 
@@ -111,6 +112,20 @@ impl<'b> RequestHead<'b, '_> {
         }
         let end = memchr::memchr(b'?', self.target).unwrap_or(self.target.len());
         &self.target[..end]
+    }
+}
+
+impl RequestHead<'_, '_> {
+    /// The query without its `?`.
+    pub fn query(&self) -> Option<&[u8]> {
+        let at = memchr::memchr(b'?', self.target)?;
+        Some(&self.target[at + 1..])
+    }
+}
+
+impl Fields for RequestHead<'_, '_> {
+    fn visit(&self, see: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        let _all = self.headers.iter().all(|h| see(h.name.as_bytes(), h.value));
     }
 }
 

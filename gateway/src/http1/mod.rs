@@ -1,7 +1,8 @@
 //! HTTP/1.1 as pure functions over bytes: no socket, no clock, no runtime.
 //!
 //! In reading order: where a head ends (`scan`), what it says (`head`), how its content is delimited (`framing`,
-//! `chunked`, `body`), which fields stop here (`hop_by_hop`), and what we write ourselves (`render`, `reply`).
+//! `chunked`, `body`), which fields stop here (`hop_by_hop`), what we write
+//! ourselves (`render`, `reply`), and how a route changes it (`edit`).
 
 pub mod scan;
 pub mod head;
@@ -10,4 +11,5 @@ pub mod hop_by_hop;
 pub mod chunked;
 pub mod body;
 pub mod render;
+pub mod edit;
 pub mod reply;

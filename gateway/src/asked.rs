@@ -1,0 +1,175 @@
+//! What may be asked of a request before it is forwarded: by routes, by mirrors, by whoever needs a key of it. Pure.
+//!
+//! Everything is as the client sent it, before any rewriting, and nothing is allocated unless a value has to be put
+//! together or decoded.
+
+use std::borrow::Cow;
+
+use config::RequestKey;
+use xxhash_rust::xxh64::xxh64;
+
+/// One request, as far as its head tells.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub method: &'a [u8],
+    /// Host with its port; empty for an HTTP/1.0 request without one.
+    pub authority: &'a [u8],
+    /// Without the query; `*` for `OPTIONS *`.
+    pub path: &'a [u8],
+    /// Without its `?`.
+    pub query: Option<&'a [u8]>,
+    /// Port of the listener.
+    pub port: u16,
+    /// The client's address without its port.
+    pub address: &'a [u8],
+    pub fields: &'a dyn Fields,
+}
+
+/// The fields of a request, in their order.
+pub trait Fields {
+    /// Shows each name and value until told to stop with `false`.
+    fn visit(&self, see: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+}
+
+impl Fields for [(String, String)] {
+    fn visit(&self, see: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        let _all = self.iter().all(|(name, value)| see(name.as_bytes(), value.as_bytes()));
+    }
+}
+
+impl Asked<'_> {
+    /// Shows each value of the field `name` to `see` until it returns `false`.
+    pub fn each_line(&self, name: &str, see: &mut dyn FnMut(&[u8]) -> bool) {
+        self.fields.visit(&mut |given, value| !given.eq_ignore_ascii_case(name.as_bytes()) || see(value));
+    }
+
+    /// Value of a field; several lines are one value, joined by a comma (RFC 9110 §5.3).
+    pub fn header(&self, name: &str) -> Option<Vec<u8>> {
+        let mut whole: Option<Vec<u8>> = None;
+        self.each_line(name, &mut |value| {
+            match &mut whole {
+                None => whole = Some(value.to_vec()),
+                Some(whole) => {
+                    whole.push(b',');
+                    whole.extend_from_slice(value);
+                }
+            }
+            true
+        });
+        whole
+    }
+
+    /// The first cookie of that name (RFC 6265 §4.2.1).
+    pub fn cookie(&self, name: &str) -> Option<Vec<u8>> {
+        let mut found = None;
+        self.each_line("cookie", &mut |line| {
+            found = line.split(|b| *b == b';').find_map(|pair| {
+                let (key, value) = split_once(pair.trim_ascii(), b'=')?;
+                (key == name.as_bytes()).then(|| value.to_vec())
+            });
+            found.is_none()
+        });
+        found
+    }
+
+    /// The first parameter of that name, decoded; empty for one without `=`.
+    pub fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, value) = form_urlencoded::parse(self.query?).find(|(key, _)| key == name)?;
+        Some(value)
+    }
+
+    /// A hash of `key`'s value that is the same on every worker, in every process and on every machine (xxHash64 with
+    /// seed 0); `None` where the request does not have it.
+    pub fn hash(&self, key: &RequestKey) -> Option<u64> {
+        let hash = |value: &[u8]| xxh64(value, 0);
+        match key {
+            RequestKey::Header(name) => self.header(name).map(|value| hash(&value)),
+            RequestKey::Cookie(name) => self.cookie(name).map(|value| hash(&value)),
+            RequestKey::Query(name) => self.parameter(name).map(|value| hash(value.as_bytes())),
+            RequestKey::Address => Some(hash(self.address)),
+            RequestKey::Traceparent => trace_id(&self.header("traceparent")?).map(hash),
+        }
+    }
+}
+
+/// `00-<trace id of 32 hex digits>-…` (W3C Trace Context §3.2.2).
+fn trace_id(traceparent: &[u8]) -> Option<&[u8]> {
+    let (_version, rest) = split_once(traceparent, b'-')?;
+    let (id, _parent) = split_once(rest, b'-')?;
+    (id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit)).then_some(id)
+}
+
+fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(at, text)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A request made of text: `GET http://a.example:81/path?query` and its fields.
+    pub(crate) fn with_asked<R>(
+        method: &str,
+        url: &str,
+        fields: &[(&str, &str)],
+        then: impl FnOnce(&Asked<'_>) -> R,
+    ) -> R {
+        let rest = url.strip_prefix("http://").unwrap_or(url);
+        let (authority, target) = rest.split_at(rest.find(['/', '*']).unwrap_or(rest.len()));
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.as_bytes())),
+            None => (target, None),
+        };
+        let fields: Vec<_> = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        then(&Asked {
+            method: method.as_bytes(),
+            authority: authority.as_bytes(),
+            path: path.as_bytes(),
+            query,
+            port: 80,
+            address: b"192.0.2.1",
+            fields: &fields.as_slice().to_vec(),
+        })
+    }
+
+    impl Fields for Vec<(String, String)> {
+        fn visit(&self, see: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+            self.as_slice().visit(see);
+        }
+    }
+
+    #[test]
+    fn values_are_found_by_name_whole_and_decoded() {
+        let fields = [
+            ("X-A", "1"),
+            ("Cookie", "sid=a=b; theme=dark"),
+            ("x-a", "2"),
+            ("cookie", "late=yes"),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ];
+        with_asked("GET", "http://a.example/p?user=J%C3%BCrgen+M&flag&user=2", &fields, |asked| {
+            assert_eq!(asked.header("x-a").unwrap(), b"1,2");
+            assert_eq!(asked.header("x-b"), None);
+            assert_eq!(asked.cookie("sid").unwrap(), b"a=b");
+            assert_eq!(asked.cookie("late").unwrap(), b"yes");
+            assert_eq!(asked.cookie("SID"), None);
+            assert_eq!(asked.parameter("user").unwrap(), "Jürgen M");
+            assert_eq!(asked.parameter("flag").unwrap(), "");
+            assert_eq!(asked.parameter("none"), None);
+            let id = xxh64(b"0af7651916cd43dd8448eb211c80319c", 0);
+            assert_eq!(asked.hash(&RequestKey::Traceparent), Some(id));
+        });
+    }
+
+    #[test]
+    fn a_key_hashes_alike_everywhere_and_forever() {
+        with_asked("GET", "/", &[("x-user", "ada"), ("traceparent", "00-short-1-01")], |asked| {
+            assert_eq!(asked.hash(&RequestKey::Header("x-user".into())), Some(xxh64(b"ada", 0)));
+            // From the reference implementation: a change would move every session.
+            assert_eq!(xxh64(b"", 0), 0xef46_db37_51d8_e999);
+            assert_eq!(asked.hash(&RequestKey::Traceparent), None);
+            assert_eq!(asked.hash(&RequestKey::Cookie("sid".into())), None);
+        });
+    }
+}
