@@ -1,7 +1,6 @@
 //! From the configuration as written to the configuration as meant: defaults, bounds, and the rules that hold between
 //! keys. Says everything that is wrong at once. Deliberately does not know how TOML is spelled: `file` and `reader` do.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -9,15 +8,18 @@ use std::time::Duration;
 
 use crate::file::{self, File};
 pub use crate::problem::Problem;
-use crate::problem::{Place, Report, near_miss};
-use crate::reader::{At, Key, List, Named, Size};
+use crate::problem::{Place, Report};
+use crate::reader::{At, Key, List, Size};
 use crate::syntax;
-use crate::units::{GIB, KIB, MIB, TIB, show_period, show_size};
-use crate::{
-    Action, Admin, Balance, Config, Driver, DropPolicy, Endpoint, Fault, Forward, Forwarded, HeaderEdits,
-    Host, HostMatch, Lane, LaneId, Limits, Listener, Match, Mirror, MirrorHost, PathMatch, Percent, Primary,
-    Redact, Retries, Rewrite, Route, Timeouts, Upstream, UpstreamId, Workers,
-};
+use crate::units::{GIB, KIB, MIB, show_period, show_size};
+use crate::{Admin, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers};
+
+mod upstreams;
+mod routes;
+mod matches;
+mod mirrors;
+
+use upstreams::reaches;
 
 /// A configuration that may be served, and what its operator may want to know about it all the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +132,7 @@ impl<'r> Check<'r> {
         let limits = self.limits(&file.limits.into_table());
         let timeouts = self.timeouts(&file.timeouts.into_table());
         let forwarded = word(&file.headers.into_table().forwarded, Forwarded::Append);
-        self.upstreams(&file.upstream, &listeners);
+        self.upstreams(&file.upstream, &listeners, &timeouts);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);
         Config {
@@ -257,349 +259,6 @@ impl<'r> Check<'r> {
         }
     }
 
-    fn upstreams(&mut self, written: &Key<Named<file::Upstream>>, listeners: &[Listener]) {
-        for (name, entry) in written.given().map(|named| named.value.as_slice()).unwrap_or_default() {
-            let _reported = self.syntax(name, syntax::token_name);
-            // Kept even when something in it is wrong, so that routes do not miss it.
-            let (endpoints, balance) = match entry {
-                Key::Given(table) => {
-                    (self.endpoints(table, listeners), word(&table.value.balance, Balance::RoundRobin))
-                }
-                Key::Absent | Key::Refused => (Vec::new(), Balance::RoundRobin),
-            };
-            self.upstreams.push(Upstream {
-                name: name.value.clone(),
-                endpoints,
-                balance,
-                hash_by: None,
-                connect_timeout: Duration::from_secs(2),
-                idle_timeout: Duration::from_secs(60),
-                requests_per_connection_max: u64::MAX,
-                connections_max: usize::MAX,
-                pending_max: usize::MAX,
-                ejection: None,
-                health: None,
-            });
-            self.used.push(false);
-        }
-    }
-
-    fn endpoints(&mut self, table: &At<file::Upstream>, listeners: &[Listener]) -> Vec<Endpoint> {
-        let example = r#"["127.0.0.1:9001"]"#;
-        let Some(list) = self.required(&table.value.endpoints, &table.at, "endpoints", example) else {
-            return Vec::new();
-        };
-        if list.value.is_empty() {
-            self.report.error(&list.at, format!("an upstream needs at least one endpoint, as in {example}"));
-        }
-        let mut endpoints = Vec::new();
-        for written in list.value.iter().filter_map(Key::given) {
-            let Some(endpoint) = self.syntax(written, syntax::endpoint) else {
-                continue;
-            };
-            if endpoints.contains(&endpoint) {
-                self.report
-                    .warn(&written.at, format!("{endpoint} is here twice and gets twice the requests"));
-            }
-            if let Host::Address(address) = endpoint.host
-                && listeners.iter().any(|on| reaches(on.bind, SocketAddr::new(address, endpoint.port)))
-            {
-                self.report.warn(
-                    &written.at,
-                    format!("{endpoint} is a listener of this gateway: requests will loop"),
-                );
-            }
-            endpoints.push(endpoint);
-        }
-        endpoints
-    }
-
-    fn unused(&mut self, written: &Key<Named<file::Upstream>>) {
-        let names = written.given().map(|named| named.value.as_slice()).unwrap_or_default();
-        for ((name, _), used) in names.iter().zip(&self.used) {
-            if !used {
-                self.report.warn(&name.at, "no route names this upstream");
-            }
-        }
-    }
-
-    fn routes(&mut self, written: &Key<List<file::Route>>) -> Vec<Route> {
-        let list = match written {
-            Key::Given(list) => list.value.as_slice(),
-            Key::Absent => &[],
-            Key::Refused => return Vec::new(),
-        };
-        if list.is_empty() {
-            let at = Place { key: "route".to_owned(), line: written.given().and_then(|list| list.at.line) };
-            self.report
-                .error(&at, "there is no route, so nothing can be served; write [[route]] with a primary");
-        }
-        let mut routes: Vec<Route> = Vec::new();
-        let mut names = HashMap::new();
-        for (index, entry) in list.iter().enumerate() {
-            let Some(table) = entry.given() else {
-                continue;
-            };
-            let route = self.route(index, table);
-            if let Some(first) = names.insert(route.name.clone(), index) {
-                let at = own_place(&table.value.name, &table.at, "name");
-                let message =
-                    format!("{:?} is already the name of route[{first}]; names must differ", route.name);
-                self.report.error(&at, message);
-            }
-            if let Some(earlier) = routes
-                .iter()
-                .find(|earlier| route.matches.iter().all(|m| earlier.matches.iter().any(|e| covers(e, m))))
-            {
-                let message = format!(
-                    "never reached: {:?} comes first and matches all that this one does",
-                    earlier.name
-                );
-                self.report.warn(&table.at, message);
-            }
-            routes.push(route);
-        }
-        routes
-    }
-
-    fn route(&mut self, index: usize, table: &At<file::Route>) -> Route {
-        let written = &table.value;
-        let name = match written.name.given() {
-            Some(name) => {
-                let _reported = self.syntax(name, syntax::label_name);
-                name.value.clone()
-            }
-            None => format!("route-{}", index + 1),
-        };
-        let host = written.host.given().and_then(|host| self.syntax(host, syntax::host_match));
-        let path = self.path(written);
-        let methods = self.methods(&written.methods);
-        let primary = self
-            .required(&written.primary, &table.at, "primary", "the name of an upstream")
-            .and_then(|name| self.upstream(name));
-        let mirrors = self.mirrors(&written.mirrors, primary);
-        let none = HeaderEdits::default;
-        let matches = vec![Match { hosts: host.into_iter().collect(), path, methods, ..Match::default() }];
-        let primaries =
-            vec![Primary { upstream: primary, weight: 1, request_headers: none(), response_headers: none() }];
-        let retries = Retries {
-            attempts: 0,
-            on: Vec::new(),
-            statuses: Vec::new(),
-            per_try_timeout: None,
-            backoff: Duration::from_millis(25),
-        };
-        Route {
-            name,
-            matches,
-            fault: Fault::default(),
-            request_headers: none(),
-            response_headers: none(),
-            action: Action::Forward(Forward {
-                primaries,
-                rewrite: Rewrite::default(),
-                timeout: None,
-                retries,
-            }),
-            mirrors,
-        }
-    }
-
-    fn path(&mut self, written: &file::Route) -> PathMatch {
-        for path in [&written.path, &written.path_prefix].into_iter().filter_map(|key| key.given()) {
-            let _reported = self.syntax(path, syntax::path);
-        }
-        match (written.path.given(), written.path_prefix.given()) {
-            (Some(exact), Some(prefix)) => {
-                let message = format!("a route has path or path_prefix, not both; path is {:?}", exact.value);
-                self.report.error(&prefix.at, message);
-                PathMatch::Exact(exact.value.clone())
-            }
-            (Some(exact), None) => PathMatch::Exact(exact.value.clone()),
-            (None, Some(prefix)) => PathMatch::Prefix(prefix.value.clone()),
-            (None, None) => PathMatch::Prefix("/".to_owned()),
-        }
-    }
-
-    fn methods(&mut self, written: &Key<List<String>>) -> Vec<String> {
-        let Some(list) = written.given() else {
-            return Vec::new();
-        };
-        if list.value.is_empty() {
-            self.report.error(&list.at, "no method is named; leave the key out to match every method");
-        }
-        let mut methods = Vec::new();
-        for method in list.value.iter().filter_map(Key::given) {
-            if self.syntax(method, syntax::method).is_none() {
-                continue;
-            }
-            if methods.contains(&method.value) {
-                self.report.warn(&method.at, format!("{:?} is here twice", method.value));
-                continue;
-            }
-            if method.value.bytes().any(|b| b.is_ascii_lowercase()) {
-                let upper = method.value.to_ascii_uppercase();
-                let message =
-                    format!("methods are case-sensitive: {:?} does not match {upper:?}", method.value);
-                self.report.warn(&method.at, message);
-            }
-            methods.push(method.value.clone());
-        }
-        methods
-    }
-
-    fn mirrors(&mut self, written: &Key<List<file::Mirror>>, primary: Option<UpstreamId>) -> Vec<Mirror> {
-        let mut mirrors: Vec<Mirror> = Vec::new();
-        let list = written.given().map(|list| list.value.as_slice()).unwrap_or_default();
-        for table in list.iter().filter_map(Key::given) {
-            let Some(mirror) = self.mirror(table, primary) else {
-                continue;
-            };
-            if mirrors.iter().any(|other| other.name == mirror.name) {
-                let at = own_place(&table.value.name, &table.at, "name");
-                let message = format!(
-                    "{:?} is already the name of another mirror of this route; give each a name of its own",
-                    mirror.name
-                );
-                self.report.error(&at, message);
-            }
-            mirrors.push(mirror);
-        }
-        mirrors
-    }
-
-    /// `None` when its upstream is not known; everything else is checked all the same.
-    fn mirror(&mut self, table: &At<file::Mirror>, primary: Option<UpstreamId>) -> Option<Mirror> {
-        let written = &table.value;
-        let upstream = self
-            .required(&written.upstream, &table.at, "upstream", "the name of an upstream")
-            .and_then(|name| self.upstream(name));
-        if let (Some(name), Some(upstream)) = (written.upstream.given(), upstream)
-            && primary == Some(upstream)
-        {
-            let message =
-                "the mirror is the primary of its route: the same servers get each copied request twice";
-            self.report.warn(&name.at, message);
-        }
-        if let Some(name) = written.name.given() {
-            let _reported = self.syntax(name, syntax::token_name);
-        }
-        let percent = self.percent(&written.percent);
-        let host = written
-            .host
-            .given()
-            .map_or(Some(MirrorHost::Keep), |host| self.syntax(host, syntax::mirror_host));
-        let lane = self.lane(written, upstream.unwrap_or_default());
-        let body_bytes_max = self.size(&written.body_bytes_max, MIB, 0..=TIB);
-        self.copy_fits_on_ring(written, body_bytes_max, lane.ring_bytes_max as u64);
-        let upstream = self.upstreams.get(upstream?)?;
-        let name = written.name.given().map_or(&upstream.name, |name| &name.value).clone();
-        let lane = self.share(lane);
-        Some(Mirror {
-            name,
-            lane,
-            percent,
-            only: None,
-            only_primary: None,
-            sample_by: None,
-            rate_max: None,
-            ttl: None,
-            answer: None,
-            governor: None,
-            body_bytes_max: in_memory(body_bytes_max),
-            host: host?,
-            path: None,
-            headers: HeaderEdits::default(),
-            redact: Redact::default(),
-        })
-    }
-
-    fn percent(&mut self, written: &Key<f64>) -> Percent {
-        let Some(given) = written.given() else {
-            return Percent::ALL;
-        };
-        let Some(percent) = Percent::from_percent(given.value) else {
-            self.report
-                .error(&given.at, format!("{} is out of range: must be a number from 0 to 100", given.value));
-            return Percent::NONE;
-        };
-        if percent == Percent::NONE && given.value > 0.0 {
-            self.report.warn(
-                &given.at,
-                format!("{} rounds to 0, so nothing is copied; the grain is 0.0001", given.value),
-            );
-        }
-        percent
-    }
-
-    fn lane(&mut self, written: &file::Mirror, upstream: UpstreamId) -> Lane {
-        let seconds = Duration::from_secs;
-        Lane {
-            name: self.upstreams.get(upstream).map(|upstream| upstream.name.clone()).unwrap_or_default(),
-            upstream,
-            ring_entries_max: in_memory(self.count(&written.ring_entries_max, 4096, 1..=1_048_576)),
-            ring_bytes_max: in_memory(self.size(&written.ring_bytes_max, 32 * MIB, 1..=TIB)),
-            drop: word(&written.drop, DropPolicy::Newest),
-            connect_timeout: self.period(&written.connect_timeout, seconds(1)),
-            timeout: self.period(&written.timeout, seconds(5)),
-            connections_max: in_memory(self.count(&written.connections_max, 8, 1..=1024)),
-            pipeline_max: in_memory(self.count(&written.pipeline_max, 128, 1..=1024)),
-            response_bytes_max: self.size(&written.response_bytes_max, MIB, 1..=TIB),
-        }
-    }
-
-    /// A body that may be copied but can never be pushed would make every such copy a surprise.
-    fn copy_fits_on_ring(&mut self, written: &file::Mirror, body_bytes_max: u64, ring_bytes_max: u64) {
-        if body_bytes_max <= ring_bytes_max {
-            return;
-        }
-        let (ring, body) = (show_size(ring_bytes_max), show_size(body_bytes_max));
-        // One of the two was given: the defaults fit.
-        if let Some(given) = written.ring_bytes_max.given() {
-            let message =
-                format!("a ring of {ring} can never hold a body of {body}, which body_bytes_max allows");
-            self.report.error(&given.at, format!("{message}; raise the one or lower the other"));
-        } else if let Some(given) = written.body_bytes_max.given() {
-            let message = format!("a body of {body} can never fit on the ring; ring_bytes_max is {ring}");
-            self.report.error(&given.at, format!("{message}; raise the one or lower the other"));
-        }
-    }
-
-    /// Mirrors that travel alike travel together.
-    fn share(&mut self, lane: Lane) -> LaneId {
-        if let Some(id) = self.lanes.iter().position(|other| *other == lane) {
-            return id;
-        }
-        self.lanes.push(lane);
-        self.lanes.len() - 1
-    }
-
-    /// The upstream of that name, now in use.
-    fn upstream(&mut self, name: &At<String>) -> Option<UpstreamId> {
-        if let Some(id) = self.upstreams.iter().position(|upstream| upstream.name == name.value) {
-            if let Some(used) = self.used.get_mut(id) {
-                *used = true;
-            }
-            return Some(id);
-        }
-        let known = || self.upstreams.iter().map(|upstream| upstream.name.as_str());
-        let hint = match near_miss(&name.value, known()) {
-            Some(near) => format!("; did you mean {near:?}?"),
-            None => String::new(),
-        };
-        let names: Vec<&str> = known().collect();
-        let message = if names.is_empty() {
-            format!(
-                "unknown upstream {0:?}: none is defined; write [upstream.{0}] with its endpoints",
-                name.value
-            )
-        } else {
-            format!("unknown upstream {:?}{hint} (known: {})", name.value, names.join(", "))
-        };
-        self.report.error(&name.at, message);
-        None
-    }
-
     fn required<'k, T>(
         &mut self,
         key: &'k Key<T>,
@@ -617,6 +276,22 @@ impl<'r> Check<'r> {
         parse(&written.value).map_err(|why| self.report.error(&written.at, why)).ok()
     }
 
+    /// A share from 0 to 100 %.
+    fn share(&mut self, key: &Key<f64>, default: Percent) -> Percent {
+        let Some(given) = key.given() else { return default };
+        Percent::from_percent(given.value).unwrap_or_else(|| {
+            let message = format!("{} is out of range: must be a number from 0 to 100", given.value);
+            self.report.error(&given.at, message);
+            default
+        })
+    }
+
+    /// Each element that is well written.
+    fn each<T>(&mut self, key: &Key<List<String>>, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let list = key.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        list.iter().filter_map(Key::given).filter_map(|text| self.syntax(text, &parse)).collect()
+    }
+
     fn count(&mut self, key: &Key<u64>, default: u64, allowed: RangeInclusive<u64>) -> u64 {
         let given = key.given().map(|given| (given.value, &given.at));
         self.bounded(given, default, allowed, |number| number.to_string())
@@ -630,6 +305,12 @@ impl<'r> Check<'r> {
     fn period(&mut self, key: &Key<Duration>, default: Duration) -> Duration {
         let given = key.given().map(|given| (given.value, &given.at));
         self.bounded(given, default, Duration::from_millis(1)..=PERIOD_MAX, show_period)
+    }
+
+    /// A duration that has no default.
+    fn given_period(&mut self, key: &Key<Duration>) -> Option<Duration> {
+        key.given()?;
+        Some(self.period(key, PERIOD_MAX))
     }
 
     /// The value given if it is allowed, else the default, after saying so.
@@ -664,30 +345,4 @@ fn in_memory(number: u64) -> usize {
 /// Where `name` was written in this table, or where it would have been.
 fn own_place<T>(key: &Key<T>, table: &Place, name: &str) -> Place {
     key.given().map_or_else(|| table.child(name), |given| given.at.clone())
-}
-
-/// A connection to `address` may end at a listener on `bind`.
-fn reaches(bind: SocketAddr, address: SocketAddr) -> bool {
-    let any = bind.ip().is_unspecified() && (address.ip().is_loopback() || address.ip().is_unspecified());
-    bind.port() != 0
-        && bind.port() == address.port()
-        && (bind.ip() == address.ip() || any && bind.is_ipv4() == address.is_ipv4())
-}
-
-/// Everything that `second` matches, `first` matches too.
-fn covers(first: &Match, second: &Match) -> bool {
-    let host = |a: &HostMatch, b: &HostMatch| match (a, b) {
-        (HostMatch::Suffix(a), HostMatch::Exact(b) | HostMatch::Suffix(b)) => b.ends_with(a.as_str()),
-        (HostMatch::Exact(_) | HostMatch::Address, _) | (HostMatch::Suffix(_), HostMatch::Address) => a == b,
-    };
-    let hosts = first.hosts.is_empty()
-        || !second.hosts.is_empty() && second.hosts.iter().all(|b| first.hosts.iter().any(|a| host(a, b)));
-    let path = match (&first.path, &second.path) {
-        (PathMatch::Prefix(a), PathMatch::Exact(b) | PathMatch::Prefix(b)) => b.starts_with(a.as_str()),
-        (a, b) => a == b,
-    };
-    let methods = first.methods.is_empty()
-        || !second.methods.is_empty() && second.methods.iter().all(|method| first.methods.contains(method));
-    let unconditional = first.when.is_empty() && first.port.is_none();
-    hosts && path && methods && unconditional && first.ignore_case == second.ignore_case
 }

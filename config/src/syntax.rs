@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::{Endpoint, Host, HostMatch, MirrorHost};
+use std::ops::RangeInclusive;
+
+use crate::{Endpoint, Host, HostMatch, MirrorHost, Pattern, RequestKey};
 
 /// An address to listen on. Port 0 lets the system choose.
 pub(crate) fn bind(text: &str) -> Result<SocketAddr, String> {
@@ -50,6 +52,9 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
 /// The host of a route: a name, an address, or a name with `*.` in place of everything to its left.
 pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
     let lower = text.to_ascii_lowercase();
+    if text == "[address]" {
+        return Ok(HostMatch::Address);
+    }
     if text == "*" {
         return Err(r#""*" is not a host; leave the key out to match every host"#.to_owned());
     }
@@ -96,19 +101,31 @@ pub(crate) fn mirror_host(text: &str) -> Result<MirrorHost, String> {
             return wrong(&format!("is neither {word:?} nor likely to be meant as a host"));
         }
     }
+    match host_and_port(text) {
+        Ok(()) => Ok(MirrorHost::Literal(text.to_owned())),
+        Err(why) => wrong(&why),
+    }
+}
+
+/// A value of Host: a host, and a port if need be.
+pub(crate) fn host_value(text: &str) -> Result<String, String> {
+    match host_and_port(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(why) => Err(format!(r#"{text:?} {why}; write a Host such as "v2.example.com" or "v2:8080""#)),
+    }
+}
+
+fn host_and_port(text: &str) -> Result<(), String> {
     let host = match text.rsplit_once(':') {
         Some((host, digits)) if !text.ends_with(']') => {
             if port(digits).is_none() {
-                return wrong("has no port from 0 to 65535 after its colon");
+                return Err("has no port from 0 to 65535 after its colon".to_owned());
             }
             host
         }
         Some(_) | None => text,
     };
-    match host_alone(host.strip_suffix('.').unwrap_or(host)) {
-        Ok(()) => Ok(MirrorHost::Literal(text.to_owned())),
-        Err(why) => wrong(&why),
-    }
+    host_alone(host.strip_suffix('.').unwrap_or(host))
 }
 
 /// A path to compare with the path of a request target, byte by byte.
@@ -129,19 +146,149 @@ pub(crate) fn path(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Text that goes into a path without breaking the line it stands in; may be empty.
+pub(crate) fn path_text(text: &str) -> Result<String, String> {
+    match text.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
+        Some(bad) => Err(format!("{text:?} has {bad:?}, which no path has; percent-encode it")),
+        None => Ok(text.to_owned()),
+    }
+}
+
 /// A method: a token (RFC 9110 §5.6.2), in the case that clients send.
 pub(crate) fn method(text: &str) -> Result<(), String> {
     if is_token(text) { Ok(()) } else { Err(format!(r#"{text:?} is not a method; write one such as "GET""#)) }
 }
 
-/// A name that may stand in a field value and in a metric's label without being quoted in either.
-pub(crate) fn token_name(text: &str) -> Result<(), String> {
-    if is_token(text) && text.len() <= NAME_BYTES_MAX {
+/// The name of an upstream or a mirror: it may stand in a field value and in a metric's label without being quoted in
+/// either. A token, and `/` and `:`, because `service/subset:port` is one.
+pub(crate) fn upstream_name(text: &str) -> Result<(), String> {
+    let parts = text.split(['/', ':']);
+    if text.len() <= NAME_BYTES_MAX && parts.into_iter().all(is_token) {
         Ok(())
     } else {
         Err(format!(
-            "{text:?} cannot be a name: it must be 1 to {NAME_BYTES_MAX} letters, digits or any of !#$%&'*+-.^_`|~"
+            "{text:?} cannot be a name: it must be 1 to {NAME_BYTES_MAX} letters, digits or any of !#$%&'*+-.^_`|~, \
+             with / or : between them"
         ))
+    }
+}
+
+/// `header:NAME`, `cookie:NAME`, `query:NAME`, `address` or `traceparent`.
+pub(crate) fn request_key(text: &str) -> Result<RequestKey, String> {
+    let wrong = |why: &str| {
+        Err(format!(
+            r#"{text:?} {why}; write "header:NAME", "cookie:NAME", "query:NAME", "address" or "traceparent""#
+        ))
+    };
+    match text.split_once(':') {
+        None if text == "address" => Ok(RequestKey::Address),
+        None if text == "traceparent" => Ok(RequestKey::Traceparent),
+        Some(("header", name)) if is_token(name) => Ok(RequestKey::Header(name.to_ascii_lowercase())),
+        Some(("cookie", name)) if is_token(name) => Ok(RequestKey::Cookie(name.to_owned())),
+        Some(("query", name)) if !name.is_empty() => Ok(RequestKey::Query(name.to_owned())),
+        Some(("header" | "cookie" | "query", _)) => wrong("names nothing after its colon"),
+        Some(_) | None => wrong("is no part of a request that can be a key"),
+    }
+}
+
+/// A regular expression in RE2's syntax.
+pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
+    // As the gateway uses it: the group must close what the text opens.
+    let whole = format!(r"\A(?:{text})\z");
+    match regex::bytes::RegexBuilder::new(text).build().and_then(|_| regex::bytes::Regex::new(&whole)) {
+        Ok(_) => Ok(Pattern { text: text.to_owned() }),
+        Err(error) => {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Err(format!("{text:?} is not a regular expression: {why}"))
+        }
+    }
+}
+
+/// The name of a field that may be looked at, in lower case.
+pub(crate) fn field_name(text: &str) -> Result<String, String> {
+    if is_token(text) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!(r#"{text:?} is not the name of a field; write one such as "x-user""#))
+    }
+}
+
+/// The name of a field that an operator may change, in lower case.
+pub(crate) fn editable_field(text: &str) -> Result<String, String> {
+    let name = field_name(text)?;
+    if UNTOUCHABLE.contains(&name.as_str()) {
+        return Err(format!(
+            "{text:?} cannot be changed: it frames the message, concerns one connection or marks a copy"
+        ));
+    }
+    Ok(name)
+}
+
+/// Fields the gateway alone writes.
+const UNTOUCHABLE: [&str; 12] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-umbra-copy",
+    "x-umbra-mirror",
+];
+
+/// A value of a field (RFC 9110 §5.5).
+pub(crate) fn field_value(text: &str) -> Result<String, String> {
+    let bad = text.chars().find(|c| (c.is_ascii_control() && *c != '\t') || *c == '\u{7f}');
+    match bad {
+        Some(bad) => Err(format!("{text:?} has {bad:?}, which no field may have in its value")),
+        None => Ok(text.trim().to_owned()),
+    }
+}
+
+/// `"503"`, `"500-504"` or `"5xx"`.
+pub(crate) fn statuses(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let number = |digits: &str| {
+        (digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| digits.parse::<u16>().ok())
+            .flatten()
+            .filter(|status| (100..600).contains(status))
+    };
+    let range = match text.split_once('-') {
+        Some((from, to)) => number(from).zip(number(to)).filter(|(from, to)| from <= to),
+        None => match text.strip_suffix("xx") {
+            Some(class) => number(&format!("{class}00")).map(|from| (from, from + 99)),
+            None => number(text).map(|status| (status, status)),
+        },
+    };
+    match range {
+        Some((from, to)) => Ok(from..=to),
+        None => Err(format!(r#"{text:?} is no status; write "503", "500-504" or "5xx""#)),
+    }
+}
+
+/// A JSON pointer (RFC 6901 §3).
+pub(crate) fn json_pointer(text: &str) -> Result<String, String> {
+    let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    if (text.is_empty() || text.starts_with('/')) && escapes {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(r#"{text:?} is not a JSON pointer; write one such as "/user/email" or "/items/*/card""#))
+    }
+}
+
+/// A media type as it stands in Content-Type.
+pub(crate) fn content_type(text: &str) -> Result<String, String> {
+    let (kind, _parameters) = text.split_once(';').unwrap_or((text, ""));
+    let known = kind.trim().split_once('/').is_some_and(|(a, b)| is_token(a) && is_token(b));
+    if known {
+        field_value(text)
+    } else {
+        Err(format!(r#"{text:?} is no media type, as "text/html" is one"#))
     }
 }
 

@@ -554,7 +554,7 @@ fn upstreams_keep_the_order_of_the_file() {
     let config = accepted(text).config;
     let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(names, ["z", "b", "m"]);
-    assert_eq!(config.routes[0].primary, 2);
+    assert_eq!(config.routes[0].upstreams().collect::<Vec<_>>(), [2]);
 }
 
 #[test]

@@ -28,6 +28,13 @@ pub struct Upstream {
     pub health: Option<HealthCheck>,
 }
 
+impl Upstream {
+    /// Its name without a manifest's subset and port: what a Host would be.
+    pub fn service(&self) -> &str {
+        self.name.split(['/', ':']).next().unwrap_or(&self.name)
+    }
+}
+
 /// One `host:port` as written; the control plane resolves names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {

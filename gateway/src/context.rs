@@ -13,6 +13,7 @@ use crate::io::Sweeper;
 use crate::metrics::Shard;
 use crate::mirror::sample::Random;
 use crate::mirror::tee::Policy;
+use crate::plan::Plan;
 use crate::route::Router;
 use crate::upstream::pool::Upstreams;
 
@@ -20,6 +21,8 @@ pub struct Context {
     pub config: Arc<Config>,
     pub shard: Arc<Shard>,
     pub router: Router,
+    /// By route.
+    pub plans: Vec<Plan>,
     /// By route: its mirrors.
     pub policies: Vec<Vec<Policy>>,
     pub upstreams: Rc<Upstreams>,

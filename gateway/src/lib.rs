@@ -9,6 +9,7 @@ pub mod http1;
 pub mod asked;
 pub mod matcher;
 pub mod route;
+pub mod plan;
 pub mod upstream;
 pub mod mirror;
 pub mod worker;

@@ -128,6 +128,8 @@ labels! {
         MaxForwards = "max_forwards",
         Expectation = "expectation",
         NoRoute = "no_route",
+        /// The route's primary is a service that nobody knows.
+        NoUpstream = "no_upstream",
         HeadTimeout = "head_timeout",
         BodyTimeout = "body_timeout",
         PrimaryConnect = "primary_connect",

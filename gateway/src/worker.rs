@@ -23,6 +23,7 @@ use crate::mirror::sample::Random;
 use crate::mirror::shipper::Shipper;
 use crate::mirror::tee::Policy;
 use crate::os;
+use crate::plan::Plan;
 use crate::route::Router;
 use crate::runtime;
 use crate::upstream::pool::Upstreams;
@@ -102,6 +103,7 @@ async fn serve(setup: Setup, driver: String) {
         .collect();
     let cx = Rc::new(Context {
         router: Router::new(&config.routes),
+        plans: config.routes.iter().map(Plan::new).collect(),
         policies: policies(&config, &shard, &lanes),
         upstreams: Upstreams::new(&config, &addresses, &shard, &sweeper),
         buffers: Rc::clone(&buffers),

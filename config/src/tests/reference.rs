@@ -1,6 +1,7 @@
 //! The files this crate ships, the form as first described, and what silence means.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
@@ -41,7 +42,16 @@ fn defaults_are_those_promised() {
         name: name.into(),
         endpoints: vec![endpoint(port)],
         balance: Balance::RoundRobin,
+        hash_by: None,
+        connect_timeout: seconds(2),
+        idle_timeout: seconds(60),
+        requests_per_connection_max: u64::MAX,
+        connections_max: usize::MAX,
+        pending_max: usize::MAX,
+        ejection: None,
+        health: None,
     };
+    let none = HeaderEdits::default;
     let promised = Config {
         listeners: vec![Listener { bind: SocketAddr::from(([127, 0, 0, 1], 8080)) }],
         admin: Admin { bind: Some(SocketAddr::from(([127, 0, 0, 1], 9901))) },
@@ -72,14 +82,50 @@ fn defaults_are_those_promised() {
         upstreams: vec![upstream("v1", 9001), upstream("v2", 9002)],
         routes: vec![Route {
             name: "route-1".into(),
-            matches: Match { host: None, path: PathMatch::Prefix("/".into()), methods: vec![] },
-            primary: 0,
+            matches: vec![Match {
+                hosts: vec![],
+                path: PathMatch::Prefix("/".into()),
+                ignore_case: false,
+                methods: vec![],
+                port: None,
+                when: vec![],
+            }],
+            fault: Fault { delay: None, abort: None },
+            request_headers: none(),
+            response_headers: none(),
+            action: Action::Forward(Forward {
+                primaries: vec![Primary {
+                    upstream: Some(0),
+                    weight: 1,
+                    request_headers: none(),
+                    response_headers: none(),
+                }],
+                rewrite: Rewrite { path: None, host: None },
+                timeout: None,
+                retries: Retries {
+                    attempts: 0,
+                    on: vec![],
+                    statuses: vec![],
+                    per_try_timeout: None,
+                    backoff: Duration::from_millis(25),
+                },
+            }),
             mirrors: vec![Mirror {
                 name: "v2".into(),
                 lane: 0,
                 percent: Percent::ALL,
+                only: None,
+                only_primary: None,
+                sample_by: None,
+                rate_max: None,
+                ttl: None,
+                answer: None,
+                governor: None,
                 body_bytes_max: 1024 * 1024,
                 host: MirrorHost::Keep,
+                path: None,
+                headers: none(),
+                redact: Redact::default(),
             }],
         }],
         lanes: vec![Lane {
@@ -168,11 +214,12 @@ fn what_the_reference_file_comments_out_is_sound_too() {
     assert_eq!(warnings, []);
     assert_eq!(config.workers.count, 2);
     assert_eq!(
-        config.routes[0].matches,
+        config.routes[0].matches[0],
         Match {
-            host: Some(HostMatch::Suffix(".example.com".into())),
+            hosts: vec![HostMatch::Suffix(".example.com".into())],
             path: PathMatch::Exact("/exactly/this".into()),
             methods: vec!["GET".into(), "HEAD".into()],
+            ..Match::default()
         }
     );
 }

@@ -15,7 +15,7 @@ fn hosts_of_routes_are_lower_case_names_without_port() {
     ];
     for (text, host) in good {
         let config = accepted(&routing(&format!("host = {text:?}"))).config;
-        assert_eq!(config.routes[0].matches.host, Some(host), "{text}");
+        assert_eq!(config.routes[0].matches[0].hosts, [host], "{text}");
     }
     let bad = [
         ("example.com:8080", "has a port, which a route does not look at; write \"example.com\""),

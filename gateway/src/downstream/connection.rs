@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use super::Client;
 use crate::context::Context;
-use crate::exchange::{self, Outcome, Refusal};
+use crate::exchange::{self, Outcome, Refusal, Said};
 use crate::http1::head::{Fault, may_start_request};
 use crate::http1::render::Persistence;
-use crate::http1::reply;
+use crate::http1::reply::{self, Manner};
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Idle, Millis};
 use crate::limits::{DRAIN_IDLE_MS, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, REQUEST_READ_BYTES};
@@ -54,7 +54,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
         let request = match exchange::prepare(cx, client, head_len) {
             Ok(request) => request,
             Err(refusal) => {
-                cx.shard.unrouted.inc(refusal.fault.status);
+                cx.shard.unrouted.inc(refusal.status());
                 if refuse(cx, client, &refusal).await {
                     continue;
                 }
@@ -75,7 +75,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                 }
             }
             Outcome::Refused(refusal) => {
-                cx.shard.routes[route].requests.inc(refusal.fault.status);
+                cx.shard.routes[route].requests.inc(refusal.status());
                 if !refuse(cx, client, &refusal).await {
                     return Rest::Ended;
                 }
@@ -206,10 +206,16 @@ async fn turn_away(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) {
 }
 
 async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persistence: Persistence) -> bool {
-    let Fault { status, reject, detail } = refusal.fault;
-    cx.shard.rejected.inc(reject);
     let mut out = cx.buffers.small();
-    reply::render(&mut out, status, detail, refusal.to_head, persistence, cx.date.borrow().as_bytes());
+    let date = cx.date.borrow().clone();
+    let how = Manner { to_head: refusal.to_head, persistence, date: date.as_bytes() };
+    match &refusal.said {
+        Said::Fault(Fault { status, reject, detail }) => {
+            cx.shard.rejected.inc(*reject);
+            reply::fault(&mut out, *status, detail, &how);
+        }
+        Said::Given(answer) => reply::given(&mut out, answer, &how),
+    }
     let (sent, out) = client.stream.w.write_all(out, cx.config.timeouts.write.into()).await;
     cx.buffers.give(out);
     sent.is_ok()

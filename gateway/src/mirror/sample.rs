@@ -22,6 +22,11 @@ impl Random {
         self.0.set(x);
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
+
+    /// Uniform in `0..bound`, with a bias below one in 2^32; 0 for a bound of 0.
+    pub fn below(&self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
 }
 
 /// One request's draw: uniform in 0..1_000_000.

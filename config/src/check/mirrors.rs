@@ -1,0 +1,196 @@
+//! Mirrors: which requests are copied, what copies look like, and the lanes they travel on.
+
+use std::time::Duration;
+
+use super::{Check, in_memory, own_place, word};
+use crate::file;
+use crate::reader::{At, Key, List};
+use crate::syntax;
+use crate::units::{MIB, TIB, show_size};
+use crate::{
+    AnswerCondition, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent, Redact,
+    UpstreamId,
+};
+
+impl Check<'_> {
+    pub(super) fn mirrors(&mut self, written: &Key<List<file::Mirror>>, forward: &Forward) -> Vec<Mirror> {
+        let mut mirrors: Vec<Mirror> = Vec::new();
+        let list = written.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        for table in list.iter().filter_map(Key::given) {
+            let Some(mirror) = self.mirror(table, forward) else {
+                continue;
+            };
+            if mirrors.iter().any(|other| other.name == mirror.name) {
+                let at = own_place(&table.value.name, &table.at, "name");
+                let message = format!(
+                    "{:?} is already the name of another mirror of this route; give each a name of its own",
+                    mirror.name
+                );
+                self.report.error(&at, message);
+            }
+            mirrors.push(mirror);
+        }
+        mirrors
+    }
+
+    /// `None` when its upstream is not known; everything else is checked all the same.
+    fn mirror(&mut self, table: &At<file::Mirror>, forward: &Forward) -> Option<Mirror> {
+        let written = &table.value;
+        let upstream = self
+            .required(&written.upstream, &table.at, "upstream", "the name of an upstream")
+            .and_then(|name| self.upstream(name));
+        if let (Some(name), Some(upstream)) = (written.upstream.given(), upstream)
+            && forward.primaries.iter().all(|primary| primary.upstream == Some(upstream))
+        {
+            let message =
+                "the mirror is the primary of its route: the same servers get each copied request twice";
+            self.report.warn(&name.at, message);
+        }
+        if let Some(name) = written.name.given() {
+            let _reported = self.syntax(name, syntax::upstream_name);
+        }
+        let percent = self.percent(&written.percent);
+        let host = written
+            .host
+            .given()
+            .map_or(Some(MirrorHost::Keep), |host| self.syntax(host, syntax::mirror_host));
+        let lane = self.lane(written, upstream.unwrap_or_default());
+        let body_bytes_max = self.size(&written.body_bytes_max, MIB, 0..=TIB);
+        self.copy_fits_on_ring(written, body_bytes_max, lane.ring_bytes_max as u64);
+        let only_primary = self.only_primary(&written.only_primary, forward);
+        let (headers, header_host) = self.request_edits(&written.request_headers);
+        let mut rewrite = written.rewrite.given().map(|table| self.rewrite(table)).unwrap_or_default();
+        if rewrite.host.take().is_some()
+            && let Some(table) = written.rewrite.given()
+        {
+            self.report.error(&table.at.child("host"), "a mirror has a host of its own: write it there");
+        }
+        // In u32: the bound says so.
+        let rate = |check: &mut Self| check.count(&written.rate_max, 1, 1..=u64::from(u32::MAX)) as u32;
+        let rest = Mirror {
+            name: String::new(),
+            lane: 0,
+            percent,
+            only: written.only.given().map(|table| self.only(table)),
+            only_primary,
+            sample_by: written.sample_by.given().and_then(|key| self.syntax(key, syntax::request_key)),
+            rate_max: written.rate_max.given().map(|_| rate(self)),
+            ttl: self.given_period(&written.ttl),
+            answer: written.answer.given().map(|table| self.answer(table)),
+            governor: written.governor.given().map(|table| self.governor(&table.value)),
+            body_bytes_max: in_memory(body_bytes_max),
+            host: MirrorHost::Keep,
+            path: rewrite.path,
+            headers,
+            redact: written.redact.given().map(|table| self.redact(&table.value)).unwrap_or_default(),
+        };
+        let upstream = self.upstreams.get(upstream?)?;
+        let name = written.name.given().map_or(&upstream.name, |name| &name.value).clone();
+        let host = header_host.map_or(host?, MirrorHost::Literal);
+        let lane = self.share_lane(lane);
+        Some(Mirror { name, lane, host, ..rest })
+    }
+
+    fn only_primary(&mut self, written: &Key<String>, forward: &Forward) -> Option<usize> {
+        let name = written.given()?;
+        let id = self.upstream(name)?;
+        let index = forward.primaries.iter().position(|primary| primary.upstream == Some(id));
+        if index.is_none() {
+            self.report.error(&name.at, format!("{:?} is not a primary of this route", name.value));
+        }
+        index
+    }
+
+    fn answer(&mut self, table: &At<file::AnswerCondition>) -> AnswerCondition {
+        let written = &table.value;
+        if written.statuses.is_absent() && written.slower_than.is_absent() {
+            let message = r#"asks nothing of the answer; write statuses = ["5xx"] or slower_than = "1s""#;
+            self.report.error(&table.at, message);
+        }
+        AnswerCondition {
+            statuses: self.each(&written.statuses, syntax::statuses),
+            slower_than: self.given_period(&written.slower_than),
+        }
+    }
+
+    fn governor(&mut self, written: &file::Governor) -> Governor {
+        Governor {
+            failures_max: self.share(&written.failures_max, Percent { per_million: 100_000 }),
+            slower_than: self.given_period(&written.slower_than),
+            least: self.share(&written.least, Percent { per_million: 10_000 }),
+        }
+    }
+
+    fn redact(&mut self, written: &file::Redact) -> Redact {
+        let name =
+            |text: &str| if text.is_empty() { Err("a name is missing".into()) } else { Ok(text.to_owned()) };
+        Redact {
+            headers: self.each(&written.headers, syntax::editable_field),
+            cookies: self.each(&written.cookies, name),
+            query: self.each(&written.query, name),
+            json: self.each(&written.json, syntax::json_pointer),
+        }
+    }
+
+    fn percent(&mut self, written: &Key<f64>) -> Percent {
+        let Some(given) = written.given() else {
+            return Percent::ALL;
+        };
+        let Some(percent) = Percent::from_percent_amplified(given.value) else {
+            self.report.error(
+                &given.at,
+                format!("{} is out of range: must be a number from 0 to 10000", given.value),
+            );
+            return Percent::NONE;
+        };
+        if percent == Percent::NONE && given.value > 0.0 {
+            self.report.warn(
+                &given.at,
+                format!("{} rounds to 0, so nothing is copied; the grain is 0.0001", given.value),
+            );
+        }
+        percent
+    }
+
+    fn lane(&mut self, written: &file::Mirror, upstream: UpstreamId) -> Lane {
+        let seconds = Duration::from_secs;
+        Lane {
+            name: self.upstreams.get(upstream).map(|upstream| upstream.name.clone()).unwrap_or_default(),
+            upstream,
+            ring_entries_max: in_memory(self.count(&written.ring_entries_max, 4096, 1..=1_048_576)),
+            ring_bytes_max: in_memory(self.size(&written.ring_bytes_max, 32 * MIB, 1..=TIB)),
+            drop: word(&written.drop, DropPolicy::Newest),
+            connect_timeout: self.period(&written.connect_timeout, seconds(1)),
+            timeout: self.period(&written.timeout, seconds(5)),
+            connections_max: in_memory(self.count(&written.connections_max, 8, 1..=1024)),
+            pipeline_max: in_memory(self.count(&written.pipeline_max, 128, 1..=1024)),
+            response_bytes_max: self.size(&written.response_bytes_max, MIB, 1..=TIB),
+        }
+    }
+
+    /// A body that may be copied but can never be pushed would make every such copy a surprise.
+    fn copy_fits_on_ring(&mut self, written: &file::Mirror, body_bytes_max: u64, ring_bytes_max: u64) {
+        if body_bytes_max <= ring_bytes_max {
+            return;
+        }
+        let (ring, body) = (show_size(ring_bytes_max), show_size(body_bytes_max));
+        // One of the two was given: the defaults fit.
+        if let Some(given) = written.ring_bytes_max.given() {
+            let message =
+                format!("a ring of {ring} can never hold a body of {body}, which body_bytes_max allows");
+            self.report.error(&given.at, format!("{message}; raise the one or lower the other"));
+        } else if let Some(given) = written.body_bytes_max.given() {
+            let message = format!("a body of {body} can never fit on the ring; ring_bytes_max is {ring}");
+            self.report.error(&given.at, format!("{message}; raise the one or lower the other"));
+        }
+    }
+
+    /// Mirrors that travel alike travel together.
+    fn share_lane(&mut self, lane: Lane) -> LaneId {
+        if let Some(id) = self.lanes.iter().position(|other| *other == lane) {
+            return id;
+        }
+        self.lanes.push(lane);
+        self.lanes.len() - 1
+    }
+}

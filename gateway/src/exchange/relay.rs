@@ -1,0 +1,309 @@
+//! The half of an exchange that brings the primary's answer to the client.
+
+use std::rc::Rc;
+
+use config::HeaderEdits;
+
+use super::Facts;
+use super::upload::Upload;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::http1::body::{self, HEADROOM, Incoming, Outgoing};
+use crate::http1::edit;
+use crate::http1::framing::Framing;
+use crate::http1::head::{ResponseHead, with_response};
+use crate::http1::render::{self, Persistence, ResponseFraming};
+use crate::http1::scan::{HeadScanner, Scan};
+use crate::io::{Millis, ReadHalf, WriteHalf};
+use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
+use crate::plan::Forward;
+
+/// Under which terms an answer is relayed.
+pub(super) struct Terms<'a> {
+    pub(super) facts: Facts,
+    /// The client's connection may carry another request.
+    pub(super) may_keep: bool,
+    /// When the whole exchange has to be over.
+    pub(super) deadline_ms: u64,
+    /// For this try's answer to begin.
+    pub(super) try_timeout: Option<Millis>,
+    /// Answers of some statuses are not wanted while the request can be sent again.
+    pub(super) retry: Option<&'a Forward>,
+    /// Changes to the answer's fields, one after the other.
+    pub(super) edits: [Option<&'a HeaderEdits>; 2],
+}
+
+impl Terms<'_> {
+    /// `within`, but not beyond the exchange's deadline.
+    fn bound(&self, within: Millis, now_ms: u64) -> Millis {
+        if self.deadline_ms == u64::MAX {
+            return within;
+        }
+        Millis(within.0.min(self.deadline_ms.saturating_sub(now_ms)))
+    }
+}
+
+/// An answer relayed to its end.
+pub(super) struct Relayed {
+    pub(super) status: u16,
+    /// The primary's connection ended its message exactly at the last byte read, and may serve another request.
+    pub(super) reusable: bool,
+    /// The primary still reads.
+    pub(super) upstream_keeps: bool,
+    pub(super) keep_client: bool,
+}
+
+/// Why an answer could not be relayed to its end.
+pub(super) enum RelayFailed {
+    /// Not one byte of an answer came.
+    NoAnswer(Failure),
+    /// An answer came that cannot be passed on; the client has seen none of it.
+    BadAnswer(Failure),
+    /// The answer's status asks for another try; the client has seen none of it.
+    Unwanted,
+    /// It broke after the client had its head.
+    Cut(Failure),
+    ClientGone,
+}
+
+/// What the final head of an answer decided.
+struct Final {
+    status: u16,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    upstream_keeps: bool,
+    keep_client: bool,
+    close_delimited: bool,
+}
+
+enum Parsed {
+    Interim,
+    Unwanted,
+    Final(Final),
+}
+
+/// Reads the primary's answer and writes it to the client: interim answers as they come, then the head with the content
+/// that arrived with it in one write, then the rest block by block.
+pub(super) async fn relay(
+    cx: &Rc<Context>,
+    to: &mut WriteHalf,
+    from: &mut ReadHalf,
+    terms: &Terms<'_>,
+    upload: &Upload,
+) -> Result<Relayed, RelayFailed> {
+    let timeouts = &cx.config.timeouts;
+    let facts = &terms.facts;
+    let answer_within =
+        terms.try_timeout.map_or(u64::MAX, |t| t.0).min(Millis::from(timeouts.response_head).0);
+    let mut continued = false;
+    if facts.expects_continue && !upload.complete.get() && !from.is_readable_within(CONTINUE_MS).await {
+        // The primary keeps silent and the client waits: its content may come (RFC 9110 §10.1.1).
+        continued = true;
+        let (sent, _) =
+            to.write_all(b"HTTP/1.1 100 Continue\r\n\r\n".as_slice(), timeouts.write.into()).await;
+        sent.map_err(|_| RelayFailed::ClientGone)?;
+    }
+
+    let mut buf = cx.buffers.medium();
+    let mut out = cx.buffers.medium();
+    let mut scanner = HeadScanner::default();
+    let mut interims = 0;
+    let mut due_ms = None;
+    let bad = |detail| RelayFailed::BadAnswer(Failure::Protocol(detail));
+    let mut answer = loop {
+        match scanner.scan(&buf) {
+            Scan::BareLf => return Err(bad("primary sent a bare LF")),
+            Scan::Partial if buf.len() > cx.config.limits.response_head_bytes_max => {
+                return Err(bad("primary's response head is too large"));
+            }
+            Scan::Partial => {
+                // While the upload runs, the primary may take its time: its answer is due after the request's last byte,
+                // and then all of its head, however it drips.
+                let now = cx.now_ms();
+                let within = if upload.complete.get() {
+                    let end = *due_ms.get_or_insert_with(|| now + answer_within);
+                    Millis(end.saturating_sub(now))
+                } else {
+                    Millis::FOREVER
+                };
+                let (result, filled) = from.read(buf, RESPONSE_BUFFER_BYTES, terms.bound(within, now)).await;
+                buf = filled;
+                let failure = match result {
+                    Ok(0) => Failure::Closed,
+                    Ok(_) => continue,
+                    Err(error) => Failure::of(&error),
+                };
+                let nothing_came = buf.is_empty() && interims == 0;
+                return Err(if nothing_came {
+                    RelayFailed::NoAnswer(failure)
+                } else {
+                    RelayFailed::BadAnswer(failure)
+                });
+            }
+            Scan::Complete(len) => {
+                let fields_max = cx.config.limits.fields_max;
+                let parsed = with_response(&buf[..len], fields_max, facts.to_head, |head| {
+                    if terms.retry.is_some_and(|forward| forward.retries_status(head.status)) {
+                        return Ok(Parsed::Unwanted);
+                    }
+                    let may_keep =
+                        terms.may_keep && !cx.draining.get() && may_go_on(cx, head, facts, continued, upload);
+                    respond(cx, head, terms, may_keep, continued, &mut out)
+                });
+                match parsed.and_then(|p| p).map_err(bad)? {
+                    Parsed::Final(answer) => {
+                        buf.drain(..len);
+                        break answer;
+                    }
+                    Parsed::Unwanted => return Err(RelayFailed::Unwanted),
+                    Parsed::Interim => {
+                        buf.drain(..len);
+                        interims += 1;
+                        if interims > INTERIM_RESPONSES_MAX {
+                            return Err(bad("primary sent too many interim responses"));
+                        }
+                        if !out.is_empty() {
+                            let (sent, back) = to.write_all(out, timeouts.write.into()).await;
+                            out = back;
+                            out.clear();
+                            sent.map_err(|_| RelayFailed::ClientGone)?;
+                        }
+                    }
+                }
+            }
+        }
+    };
+
+    // What arrived with the head goes out with it; a malformed beginning is refused before the client sees any of it.
+    let used = body::copy(&buf, &mut answer.incoming, answer.outgoing, &mut out, |_| {})
+        .map_err(|_| bad("primary sent malformed chunks"))?;
+    let mut excess = used < buf.len();
+    cx.buffers.give(buf);
+    upload.answering.set(true);
+    upload.close_delimited.set(answer.close_delimited);
+    let (sent, out) = to.write_all(out, timeouts.write.into()).await;
+    cx.buffers.give(out);
+    sent.map_err(|_| RelayFailed::ClientGone)?;
+
+    if !answer.incoming.is_done() {
+        excess |= Box::pin(relay_content(cx, to, from, terms, &mut answer)).await?;
+    }
+    Ok(Relayed {
+        status: answer.status,
+        // An answer that was over before the request was: what the primary makes of the rest is unknown, so its
+        // connection serves nobody else (RFC 9112 §9.3; an early answer is how requests are smuggled).
+        reusable: answer.upstream_keeps && !excess && upload.complete.get(),
+        upstream_keeps: answer.upstream_keeps && !excess,
+        keep_client: answer.keep_client,
+    })
+}
+
+/// Whether the client's connection may go on behind an answer that comes now. While the upload still runs: if its rest
+/// will be taken in.
+fn may_go_on(
+    cx: &Context,
+    head: &ResponseHead<'_, '_>,
+    facts: &Facts,
+    continued: bool,
+    upload: &Upload,
+) -> bool {
+    if upload.complete.get() {
+        return true;
+    }
+    // A client whose leave to continue never came may send its content or may not: nobody could tell.
+    let waits = facts.expects_continue && !continued;
+    let primary_reads = head.keep_alive && head.framing != Framing::UntilClose;
+    let drain_max = cx.config.limits.drain_bytes_max;
+    !waits && primary_reads && drain_max > 0 && upload.rest.get().is_none_or(|n| n <= drain_max)
+}
+
+/// Decides what one head of an answer means and renders it for the client.
+fn respond(
+    cx: &Context,
+    head: &ResponseHead<'_, '_>,
+    terms: &Terms<'_>,
+    may_keep: bool,
+    continued: bool,
+    out: &mut Vec<u8>,
+) -> Result<Parsed, &'static str> {
+    let facts = &terms.facts;
+    if head.status == 101 {
+        return Err("primary switched protocols unasked");
+    }
+    if head.status < 200 {
+        // RFC 9110 §15.2: an HTTP/1.0 client gets no interim answer; one it already had from us is not repeated.
+        if facts.minor > 0 && !(head.status == 100 && continued) {
+            render::interim(out, head);
+        }
+        return Ok(Parsed::Interim);
+    }
+    let (outgoing, framing) = match head.framing {
+        Framing::None => (Outgoing::Plain, ResponseFraming::None(head.length)),
+        Framing::Length(n) => (Outgoing::Plain, ResponseFraming::Length(n)),
+        Framing::Chunked | Framing::UntilClose if facts.minor == 0 => {
+            (Outgoing::Plain, ResponseFraming::UntilClose)
+        }
+        Framing::Chunked | Framing::UntilClose => (Outgoing::Chunked, ResponseFraming::Chunked),
+    };
+    let close_delimited = framing == ResponseFraming::UntilClose;
+    let keep_client = may_keep && !close_delimited;
+    let persistence = match (keep_client, facts.minor) {
+        (false, _) => Persistence::Close,
+        (true, 0) => Persistence::KeepSaid,
+        (true, _) => Persistence::Keep,
+    };
+    render::response(out, head, framing, persistence, cx.date.borrow().as_bytes());
+    if terms.edits.iter().any(Option::is_some) {
+        let rendered = std::mem::replace(out, cx.buffers.medium());
+        edit::response(out, &rendered, terms.edits);
+        cx.buffers.give(rendered);
+    }
+    Ok(Parsed::Final(Final {
+        status: head.status,
+        incoming: Incoming::new(head.framing),
+        outgoing,
+        upstream_keeps: head.keep_alive && head.framing != Framing::UntilClose,
+        keep_client,
+        close_delimited,
+    }))
+}
+
+/// Streams the rest of an answer's content; says whether bytes came behind its end.
+async fn relay_content(
+    cx: &Rc<Context>,
+    to: &mut WriteHalf,
+    from: &mut ReadHalf,
+    terms: &Terms<'_>,
+    answer: &mut Final,
+) -> Result<bool, RelayFailed> {
+    let timeouts = &cx.config.timeouts;
+    let mut block = cx.buffers.block();
+    let mut excess = Vec::new();
+    while !answer.incoming.is_done() {
+        block.clear();
+        block.resize(HEADROOM, 0);
+        let (result, filled) =
+            from.read(block, BLOCK_BYTES, terms.bound(timeouts.response_body.into(), cx.now_ms())).await;
+        block = filled;
+        let write_from = match result {
+            Ok(0) if answer.incoming.ends_at_close() => {
+                block.clear();
+                body::end_at_close(&mut answer.incoming, answer.outgoing, &mut block);
+                0
+            }
+            Ok(0) => return Err(RelayFailed::Cut(Failure::Closed)),
+            Ok(_) => {
+                body::transform(&mut block, &mut answer.incoming, answer.outgoing, &mut excess)
+                    .map_err(|_| RelayFailed::Cut(Failure::Protocol("malformed chunk")))?
+                    .write_from
+            }
+            Err(error) => return Err(RelayFailed::Cut(Failure::of(&error))),
+        };
+        let end = block.len();
+        let (sent, back) = to.write_range(block, write_from, end, timeouts.write.into()).await;
+        block = back;
+        sent.map_err(|_| RelayFailed::ClientGone)?;
+    }
+    cx.buffers.give(block);
+    Ok(!excess.is_empty())
+}

@@ -1,0 +1,157 @@
+//! The half of an exchange that streams a request's content to the primary while the answer may already come.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::relay::{RelayFailed, Relayed, Terms, relay};
+use super::{Outcome, Request, TOO_LARGE, refused};
+use crate::context::Context;
+use crate::downstream::Client;
+use crate::http1::body::{self, HEADROOM};
+use crate::http1::head::Fault;
+use crate::io::{Millis, ReadHalf, Stream, WriteHalf};
+use crate::limits::{BLOCK_BYTES, LINGER_MS};
+use crate::metrics::{Reject, Skip};
+use crate::task::{Until, until};
+
+/// What the two directions of one exchange tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    /// The whole request has been written to the primary.
+    pub(super) complete: Cell<bool>,
+    /// The client has been sent the first byte of an answer.
+    pub(super) answering: Cell<bool>,
+    /// Bytes of content not read yet, where the client declared them.
+    pub(super) rest: Cell<Option<u64>>,
+    /// The answer is over: the rest of the upload has until then.
+    pub(super) end_by_ms: Cell<Option<u64>>,
+    /// That answer ends with its connection: a plain close would make a cut look like the end.
+    pub(super) close_delimited: Cell<bool>,
+}
+
+/// Streams the rest of the request while the answer may already come.
+pub(super) async fn duplex(
+    cx: &Rc<Context>,
+    client: &mut Client,
+    up: &mut Stream,
+    request: &mut Request,
+    terms: &Terms<'_>,
+) -> Result<(Result<Relayed, RelayFailed>, Upload), Outcome> {
+    let facts = request.facts;
+    let Client { stream, inbox, .. } = client;
+    let upload = Upload::default();
+    upload.rest.set(request.incoming.bytes_expected());
+    let forwarding = forward(cx, &mut stream.r, inbox, &mut up.w, request, &upload);
+    let relaying = async {
+        let relayed = relay(cx, &mut stream.w, &mut up.r, terms, &upload).await;
+        if !upload.complete.get() {
+            // Both ends get so long for the rest: the client to send it, the primary, whose connection serves nobody
+            // else after this, to take it.
+            let end = cx.now_ms() + LINGER_MS;
+            upload.end_by_ms.set(Some(end));
+            up.r.give_up_at(end);
+            stream.w.limit_pending_read(Millis(LINGER_MS));
+        }
+        relayed
+    };
+    let ended = until(
+        forwarding,
+        relaying,
+        |forwarded| matches!(forwarded, Err(ForwardFailed::Client(_))),
+        // An early answer: the rest of the upload is usually on its way, and then nobody's connection need be closed.
+        |relayed| matches!(relayed, Ok(answer) if answer.keep_client && answer.upstream_keeps),
+    )
+    .await;
+    match ended {
+        Until::Decided(relayed, _) => {
+            request.tee.skip(Skip::Aborted);
+            Ok((relayed, upload))
+        }
+        Until::Stopped(Err(ForwardFailed::Client(Some(fault)))) if !upload.answering.get() => {
+            request.tee.skip(Skip::Aborted);
+            Err(refused(&facts, fault, false))
+        }
+        Until::Stopped(_) => {
+            request.tee.skip(Skip::Aborted);
+            Err(Outcome::Broken { reset: upload.close_delimited.get() })
+        }
+    }
+}
+
+/// Why a request could not be forwarded to its end.
+enum ForwardFailed {
+    /// The client went away, or what it sent was refused with this fault.
+    Client(Option<Fault>),
+    /// The primary takes no more; it may have answered already, so its answer is still worth reading.
+    Primary,
+}
+
+/// Streams the request's content from the client to the primary, block by block, each block copied to the tee.
+async fn forward(
+    cx: &Rc<Context>,
+    from: &mut ReadHalf,
+    inbox: &mut Vec<u8>,
+    to: &mut WriteHalf,
+    request: &mut Request,
+    upload: &Upload,
+) -> Result<(), ForwardFailed> {
+    let timeouts = &cx.config.timeouts;
+    let Request { incoming, outgoing, tee, content_left, .. } = request;
+    let mut block = cx.buffers.block();
+    // What may still come behind an answer that is over.
+    let mut rest_left = cx.config.limits.drain_bytes_max;
+    while !incoming.is_done() {
+        let within = match upload.end_by_ms.get() {
+            Some(end) if rest_left > 0 && cx.now_ms() < end => Millis(end - cx.now_ms()),
+            Some(_) => return Err(ForwardFailed::Client(None)),
+            None => timeouts.request_body.into(),
+        };
+        block.clear();
+        block.resize(HEADROOM, 0);
+        let (result, filled) = from.read(block, BLOCK_BYTES, within).await;
+        block = filled;
+        match result {
+            Ok(0) => return Err(ForwardFailed::Client(None)),
+            Ok(n) if upload.end_by_ms.get().is_some() => rest_left = rest_left.saturating_sub(n as u64),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                return Err(ForwardFailed::Client(Some(Fault::new(
+                    408,
+                    Reject::BodyTimeout,
+                    "request content took too long",
+                ))));
+            }
+            Err(_) => return Err(ForwardFailed::Client(None)),
+        }
+        let placed = body::transform(&mut block, incoming, *outgoing, inbox)
+            .map_err(|_| ForwardFailed::Client(Some(Fault::bad("malformed chunked content"))))?;
+        upload.rest.set(incoming.bytes_expected());
+        let content = placed.content_from..placed.content_to;
+        *content_left =
+            content_left.checked_sub(content.len() as u64).ok_or(ForwardFailed::Client(Some(TOO_LARGE)))?;
+        let end = block.len();
+        let sent = if tee.is_active() && content.len() >= crate::limits::SHARE_MIN_BYTES {
+            let pinned = block.capacity();
+            let shared = cx.buffers.share(block);
+            tee.share(&shared.slice(content), pinned);
+            block = cx.buffers.block();
+            to.write_range(shared, placed.write_from, end, timeouts.write.into()).await.0
+        } else {
+            if tee.is_active() {
+                tee.copy(&block[content]);
+            }
+            let (sent, back) = to.write_range(block, placed.write_from, end, timeouts.write.into()).await;
+            block = back;
+            sent
+        };
+        if sent.is_err() {
+            to.limit_pending_read(timeouts.response_head.into());
+            return Err(ForwardFailed::Primary);
+        }
+    }
+    cx.buffers.give(block);
+    upload.complete.set(true);
+    tee.complete(incoming.trailers(), cx.now_ms());
+    to.limit_pending_read(timeouts.response_head.into());
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! What becomes of the requests of one route: prepared once from the configuration, asked without waiting. Pure.
+
+use std::borrow::Cow;
+
+use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
+
+use crate::asked::Asked;
+use crate::http1::edit::{PathEdit, RequestEdit};
+use crate::io::Millis;
+use crate::matcher::{Matched, without_port};
+use crate::mirror::sample::{Draw, Random};
+
+/// One route, ready for its requests.
+#[derive(Debug)]
+pub struct Plan {
+    fault: Option<Fault>,
+    request_headers: Option<HeaderEdits>,
+    response_headers: Option<HeaderEdits>,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    Forward(Forward),
+    Redirect(Redirect),
+    Reply(config::Reply),
+}
+
+/// How a route's requests reach its primaries.
+#[derive(Debug)]
+pub struct Forward {
+    primaries: Vec<Primary>,
+    /// Of all primaries; not 0 where there are several.
+    weights: u64,
+    path: Option<PathEdit>,
+    host: Option<String>,
+    pub retries: Retries,
+    /// For the whole exchange.
+    pub timeout: Option<Millis>,
+    /// For one try's answer to begin.
+    pub try_timeout: Option<Millis>,
+}
+
+#[derive(Debug)]
+struct Primary {
+    upstream: Option<UpstreamId>,
+    weight: u64,
+    request_headers: Option<HeaderEdits>,
+    response_headers: Option<HeaderEdits>,
+}
+
+#[derive(Debug)]
+struct Redirect {
+    given: config::Redirect,
+    path: Option<PathEdit>,
+}
+
+/// What a request is to meet.
+#[derive(Debug)]
+pub struct Decision {
+    /// To be waited before anything else.
+    pub delay: Option<Millis>,
+    pub fate: Fate,
+}
+
+#[derive(Debug)]
+pub enum Fate {
+    /// Index of the primary among the route's.
+    Forward(usize),
+    Answer(Answer),
+}
+
+/// An answer that the configuration gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub location: Option<Vec<u8>>,
+    pub content_type: String,
+    pub body: Vec<u8>,
+    /// Made to its fields like to a primary's.
+    pub edits: Option<HeaderEdits>,
+}
+
+impl Answer {
+    fn plain(status: u16, text: &str) -> Self {
+        let content_type = "text/plain; charset=utf-8".to_owned();
+        Self { status, location: None, content_type, body: format!("{text}\n").into_bytes(), edits: None }
+    }
+}
+
+fn some(edits: &HeaderEdits) -> Option<HeaderEdits> {
+    (!edits.is_empty()).then(|| edits.clone())
+}
+
+impl Plan {
+    pub fn new(route: &config::Route) -> Self {
+        Self {
+            fault: (route.fault != Fault::default()).then(|| route.fault.clone()),
+            request_headers: some(&route.request_headers),
+            response_headers: some(&route.response_headers),
+            action: match &route.action {
+                config::Action::Forward(forward) => Action::Forward(Forward::new(forward)),
+                config::Action::Redirect(given) => {
+                    let path = given.path.as_ref().map(PathEdit::new);
+                    Action::Redirect(Redirect { given: given.clone(), path })
+                }
+                config::Action::Reply(reply) => Action::Reply(reply.clone()),
+            },
+        }
+    }
+
+    /// How its requests are forwarded, if they are.
+    pub fn forward(&self) -> Option<&Forward> {
+        match &self.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Redirect(_) | Action::Reply(_) => None,
+        }
+    }
+
+    /// Decides one request's fate.
+    pub fn decide(&self, asked: &Asked<'_>, matched: Matched, random: &Random) -> Decision {
+        let drawn = |percent: Percent| Draw::of(random).takes(percent);
+        let fault = self.fault.as_ref();
+        let delay = fault.and_then(|f| f.delay.as_ref()).filter(|d| drawn(d.percent)).map(|d| d.time.into());
+        if let Some(abort) = fault.and_then(|f| f.abort.as_ref()).filter(|a| drawn(a.percent)) {
+            return Decision { delay, fate: Fate::Answer(Answer::plain(abort.status, "fault filter abort")) };
+        }
+        let answer = match &self.action {
+            Action::Forward(forward) => {
+                return Decision { delay, fate: Fate::Forward(forward.choose(random)) };
+            }
+            Action::Redirect(redirect) => redirect.answer(asked, matched),
+            Action::Reply(reply) => Answer {
+                status: reply.status,
+                location: None,
+                content_type: reply.content_type.clone(),
+                body: reply.body.clone().into_bytes(),
+                edits: None,
+            },
+        };
+        Decision { delay, fate: Fate::Answer(Answer { edits: self.response_headers.clone(), ..answer }) }
+    }
+
+    /// What changes in a request on its way to `primary`.
+    pub fn request_edit<'a>(&'a self, primary: usize, path: &'a [u8], matched: Matched) -> RequestEdit<'a> {
+        let Some(forward) = self.forward() else { return RequestEdit::default() };
+        let of_primary = forward.primaries.get(primary).and_then(|p| p.request_headers.as_ref());
+        RequestEdit {
+            path: forward.path.as_ref().map(|edit| edit.path(path, matched)).filter(|new| **new != *path),
+            host: forward.host.as_deref().map(str::as_bytes),
+            headers: [self.request_headers.as_ref(), of_primary],
+        }
+    }
+
+    /// What changes in the answer of `primary`; the last word is the route's.
+    pub fn response_edits(&self, primary: usize) -> [Option<&HeaderEdits>; 2] {
+        let of_primary = self.forward().and_then(|f| f.primaries.get(primary)?.response_headers.as_ref());
+        [of_primary, self.response_headers.as_ref()]
+    }
+}
+
+impl Forward {
+    fn new(given: &config::Forward) -> Self {
+        let primary = |p: &config::Primary| Primary {
+            upstream: p.upstream,
+            weight: p.weight.into(),
+            request_headers: some(&p.request_headers),
+            response_headers: some(&p.response_headers),
+        };
+        Self {
+            primaries: given.primaries.iter().map(primary).collect(),
+            weights: given.primaries.iter().map(|p| u64::from(p.weight)).sum(),
+            path: given.rewrite.path.as_ref().map(PathEdit::new),
+            host: given.rewrite.host.clone(),
+            retries: given.retries.clone(),
+            timeout: given.timeout.map(Millis::from),
+            try_timeout: given.retries.per_try_timeout.map(Millis::from),
+        }
+    }
+
+    /// Upstream of a primary; `None` where there is none to be had.
+    pub fn upstream(&self, primary: usize) -> Option<UpstreamId> {
+        self.primaries.get(primary)?.upstream
+    }
+
+    /// A primary by its share.
+    fn choose(&self, random: &Random) -> usize {
+        if self.primaries.len() == 1 {
+            return 0;
+        }
+        let mut left = random.below(self.weights.max(1));
+        let hit = |p: &Primary| match left.checked_sub(p.weight) {
+            Some(rest) => {
+                left = rest;
+                false
+            }
+            None => true,
+        };
+        self.primaries.iter().position(hit).unwrap_or_default()
+    }
+
+    /// Whether an answer of `status` is asked for again.
+    pub fn retries_status(&self, status: u16) -> bool {
+        let means = |on: &RetryOn| match on {
+            RetryOn::ConnectFailure | RetryOn::Reset => false,
+            RetryOn::GatewayError => matches!(status, 502..=504),
+            RetryOn::ServerError => status >= 500,
+            RetryOn::Conflict => status == 409,
+        };
+        self.retries.statuses.contains(&status) || self.retries.on.iter().any(means)
+    }
+
+    /// Whether a try without a connection is made again.
+    pub fn retries_connect(&self) -> bool {
+        self.retries.on.iter().any(|on| matches!(on, RetryOn::ConnectFailure | RetryOn::ServerError))
+    }
+
+    /// Whether a try that broke before its answer is made again.
+    pub fn retries_reset(&self) -> bool {
+        self.retries.on.iter().any(|on| matches!(on, RetryOn::Reset | RetryOn::ServerError))
+    }
+
+    /// Pause before the `retry`-th retry, counted from 1: somewhere between nothing and `backoff`, which doubles each
+    /// time up to ten times itself.
+    pub fn backoff(&self, retry: u32, random: &Random) -> Millis {
+        let base = Millis::from(self.retries.backoff).0;
+        let span = base.saturating_mul(1 << retry.saturating_sub(1).min(4)).min(base.saturating_mul(10));
+        Millis(random.below(span.max(1)))
+    }
+}
+
+impl Redirect {
+    fn answer(&self, asked: &Asked<'_>, matched: Matched) -> Answer {
+        let scheme = self.given.scheme.as_deref().unwrap_or("http");
+        let implied = |port: u16| matches!((scheme, port), ("http", 80) | ("https", 443));
+        let host: Cow<'_, [u8]> = match (&self.given.host, self.given.port) {
+            (None, None) if self.given.scheme.is_none() => asked.authority.into(),
+            (Some(host), _) => host.as_bytes().into(),
+            (None, _) => without_port(asked.authority).into(),
+        };
+        let port = match (&self.given.host, self.given.port, &self.given.scheme) {
+            (_, Some(port), _) => Some(port),
+            // As the client wrote it, or as the new scheme implies.
+            (None, None, None) | (_, None, Some(_)) => None,
+            (Some(_), None, None) => Some(asked.port),
+        };
+        let path = match &self.path {
+            Some(edit) => edit.path(asked.path, matched),
+            None => asked.path.into(),
+        };
+        let mut location = [scheme.as_bytes(), b"://", &host].concat();
+        if let Some(port) = port.filter(|port| !implied(*port)) {
+            location.extend_from_slice(format!(":{port}").as_bytes());
+        }
+        location.extend_from_slice(&path);
+        if let Some(query) = asked.query {
+            location.push(b'?');
+            location.extend_from_slice(query);
+        }
+        let text = Answer::plain(self.given.status, "moved");
+        Answer { location: Some(location), ..text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::asked::tests::with_asked;
+
+    fn plan(toml: &str) -> Plan {
+        let text = format!(
+            "[upstream.a]\nendpoints = [\"127.0.0.1:1\"]\n[upstream.b]\nendpoints = [\"127.0.0.1:2\"]\n[[route]]\n{toml}"
+        );
+        Plan::new(&config::parse("test", &text).expect("the test's own text is sound").config.routes[0])
+    }
+
+    fn answer(plan: &Plan, url: &str, matched: Matched) -> Answer {
+        let decision = with_asked("GET", url, &[], |asked| plan.decide(asked, matched, &Random::new(1)));
+        match decision.fate {
+            Fate::Answer(answer) => answer,
+            Fate::Forward(_) => panic!("forwarded"),
+        }
+    }
+
+    #[test]
+    fn shares_of_primaries_are_met_within_three_sigma_and_none_is_none() {
+        let plan = plan(
+            r#"primaries = [{ upstream = "a", weight = 90 }, { upstream = "b", weight = 0 }, { upstream = "b", weight = 10 }]"#,
+        );
+        let (random, n) = (Random::new(5), 100_000);
+        let mut chosen = [0_u32; 3];
+        for _ in 0..n {
+            chosen[plan.forward().unwrap().choose(&random)] += 1;
+        }
+        let sigma = (f64::from(n) * 0.1 * 0.9).sqrt();
+        assert!((f64::from(chosen[2]) - f64::from(n) * 0.1).abs() < 3.0 * sigma, "{chosen:?}");
+        assert_eq!((chosen[0] + chosen[2], chosen[1]), (n, 0));
+    }
+
+    #[test]
+    fn a_redirect_changes_what_it_says_and_keeps_the_rest() {
+        let rows = [
+            ("status = 301", "http://a.example:81/x?q=1", "http://a.example:81/x?q=1"),
+            (r#"host = "b.example""#, "http://a.example/x", "http://b.example/x"),
+            (r#"scheme = "https""#, "http://a.example:81/x", "https://a.example/x"),
+            (r#"scheme = "https", port = 8443"#, "http://a.example:81/x", "https://a.example:8443/x"),
+            ("port = 80", "http://a.example:81/x", "http://a.example/x"),
+            (r#"path = "/y""#, "http://a.example/x?q", "http://a.example/y?q"),
+            (r#"path_prefix = "/y""#, "http://a.example/x/z", "http://a.example/y/z"),
+        ];
+        for (redirect, url, expect) in rows {
+            let plan = plan(&format!("redirect = {{ {redirect} }}"));
+            let got = answer(&plan, url, Matched::Prefix(2)).location.unwrap();
+            assert_eq!(String::from_utf8(got).unwrap(), expect, "{redirect}");
+        }
+    }
+
+    #[test]
+    fn faults_come_first_and_as_often_as_they_should() {
+        let plan = plan(
+            r#"fault = { delay = "1s", abort = 418, abort_percent = 25 }
+            primary = "a""#,
+        );
+        let random = Random::new(3);
+        let decide = || with_asked("GET", "/", &[], |asked| plan.decide(asked, Matched::Whole, &random));
+        let aborted = (0..10_000).filter(|_| matches!(decide().fate, Fate::Answer(_))).count();
+        assert!((2_370..2_630).contains(&aborted), "{aborted}");
+        assert_eq!(decide().delay, Some(Millis(1000)));
+    }
+
+    #[test]
+    fn retries_mean_what_their_words_say() {
+        let plan = plan(
+            r#"primary = "a"
+            retries = { attempts = 2, on = ["gateway_error", "conflict"], statuses = [418], backoff = "100ms" }"#,
+        );
+        let forward = plan.forward().unwrap();
+        let retried: Vec<u16> = (200..600).filter(|s| forward.retries_status(*s)).collect();
+        assert_eq!(retried, [409, 418, 502, 503, 504]);
+        assert!(!forward.retries_connect() && !forward.retries_reset());
+        let random = Random::new(9);
+        let longest = |n: u32| (0..1_000).map(|_| forward.backoff(n, &random).0).max().unwrap();
+        assert!((90..100).contains(&longest(1)), "{}", longest(1));
+        assert!((360..400).contains(&longest(3)), "{}", longest(3));
+        assert!((900..1_000).contains(&longest(9)), "{}", longest(9));
+        assert_eq!(forward.retries.backoff, Duration::from_millis(100));
+    }
+}
