@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::relay::{RelayFailed, Relayed, Terms, relay};
 use super::{Outcome, Request, TOO_LARGE, refused};
@@ -95,11 +96,13 @@ async fn forward(
     request: &mut Request,
     upload: &Upload,
 ) -> Result<(), ForwardFailed> {
-    let timeouts = &cx.config.timeouts;
+    let Request { generation, .. } = request;
+    let config = Arc::clone(&generation.config);
+    let timeouts = &config.timeouts;
     let Request { incoming, outgoing, tee, content_left, .. } = request;
     let mut block = cx.buffers.block();
     // What may still come behind an answer that is over.
-    let mut rest_left = cx.config.limits.drain_bytes_max;
+    let mut rest_left = config.limits.drain_bytes_max;
     while !incoming.is_done() {
         let within = match upload.end_by_ms.get() {
             Some(end) if rest_left > 0 && cx.now_ms() < end => Millis(end - cx.now_ms()),
