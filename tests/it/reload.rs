@@ -119,7 +119,12 @@ fn a_share_is_changed_from_none_to_all_and_back_while_clients_ask() {
     let metrics = gateway.settled("v2");
     let sent = metrics.mirror("v2", "sent_total");
     assert_eq!(metrics.mirror("v2", "eligible_total"), asked as i64);
-    assert_eq!(metrics.mirror("v2", "sampled_out_total") + sent, asked as i64, "{:?}", account(&metrics, "v2"));
+    assert_eq!(
+        metrics.mirror("v2", "sampled_out_total") + sent,
+        asked as i64,
+        "{:?}",
+        account(&metrics, "v2")
+    );
     assert!((100..asked as i64 - 100).contains(&sent), "{sent} of {asked}");
     assert!(gateway.admin("GET", "/mirrors", "").text().contains("\"percent\":0.0"));
 }
@@ -170,7 +175,8 @@ fn a_hundred_reloads_under_load_hurt_nobody_and_leave_nothing_behind() {
         let answer = gateway.admin("PUT", "/config", &setup(n).toml());
         assert_eq!(answer.status, 200, "{n}: {}", answer.text());
         // Each lane has its turn; a mirror that has a hundred connects a second to take may lose some.
-        v2.wait_for(v2.count() + 20);
+        let copies = v2.count();
+        eventually("copies travel on the new lane", || v2.count() >= copies + 20);
     };
     let ((warm, rss), asked) = while_clients_ask(&gateway, 8, || {
         (1..=20).for_each(reload);
