@@ -13,6 +13,8 @@ mod upstream;
 mod mirror;
 mod cores;
 mod file;
+mod node;
+mod yaml;
 mod problem;
 mod reader;
 mod syntax;
