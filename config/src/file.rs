@@ -7,12 +7,12 @@ use toml::de::DeTable;
 
 use crate::node;
 use crate::problem::{Place, Report};
-use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, tables, words};
+use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
 use crate::{Balance, Driver, DropPolicy, Forwarded, RetryOn};
 
 words!(Driver, Balance, DropPolicy, Forwarded, RetryOn);
 
-tables! {
+written_tables! {
     /// The whole file.
     pub(crate) struct File {
         listener: List<Listener>,

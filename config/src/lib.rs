@@ -7,6 +7,7 @@
 //! wrong goes unreported), [`check`] turns it into [`Config`] or into every [`Problem`] at once.
 
 pub mod check;
+pub mod manifest;
 
 mod route;
 mod upstream;
@@ -15,6 +16,7 @@ mod cores;
 mod file;
 mod node;
 mod yaml;
+mod write;
 mod problem;
 mod reader;
 mod syntax;

@@ -28,6 +28,11 @@ pub(crate) enum Key<T> {
 }
 
 impl<T> Key<T> {
+    /// What is said at `at`.
+    pub(crate) fn at(value: T, at: &Place) -> Self {
+        Self::Given(At { value, at: at.clone() })
+    }
+
     pub(crate) fn given(&self) -> Option<&At<T>> {
         match self {
             Self::Given(at) => Some(at),
@@ -300,6 +305,17 @@ impl<'n> Table<'n> {
     }
 }
 
+/// A key's name without Rust's mark for a word it has a use for itself: `r#match` is the key `match`.
+pub(crate) const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', rest @ ..] => match std::str::from_utf8(rest) {
+            Ok(plain) => plain,
+            Err(_) => name,
+        },
+        _ => name,
+    }
+}
+
 /// Declares tables of the written form: each a struct of optional keys, the list of its keys, and how it is read.
 macro_rules! tables {
     ($(
@@ -316,7 +332,7 @@ macro_rules! tables {
 
         impl $table {
             /// Every key of this table, in the order of its declaration.
-            pub(crate) const KEYS: &'static [&'static str] = &[$( stringify!($key) ),*];
+            pub(crate) const KEYS: &'static [&'static str] = &[$( $crate::reader::plain(stringify!($key)) ),*];
         }
 
         impl $crate::reader::Read for $table {
@@ -328,10 +344,37 @@ macro_rules! tables {
                 report: &mut $crate::problem::Report,
             ) -> Option<Self> {
                 let table = $crate::reader::Table::open(value, at, Self::KEYS, report)?;
-                Some(Self { $( $key: table.key(stringify!($key), report), )* })
+                Some(Self { $( $key: table.key($crate::reader::plain(stringify!($key)), report), )* })
             }
         }
     )*};
+}
+
+/// As [`tables`], for tables that are also written.
+macro_rules! written_tables {
+    ($(
+        $(#[$doc:meta])*
+        pub(crate) struct $table:ident {
+            $( $(#[$key_doc:meta])* $key:ident: $kind:ty, )*
+        }
+    )*) => {
+        $crate::reader::tables! {$(
+            $(#[$doc])*
+            pub(crate) struct $table {
+                $( $(#[$key_doc])* $key: $kind, )*
+            }
+        )*}
+
+        $(impl $crate::write::Write for $table {
+            fn value(&self) -> toml::Value {
+                let mut table = toml::Table::new();
+                $( if let Some(value) = $crate::write::of_key(&self.$key) {
+                    table.insert($crate::reader::plain(stringify!($key)).to_owned(), value);
+                } )*
+                toml::Value::Table(table)
+            }
+        })*
+    };
 }
 
 /// Lets closed sets of words stand as the type of a key.
@@ -356,7 +399,13 @@ macro_rules! words {
                 $crate::reader::read_word(value, at, report)
             }
         }
+
+        impl $crate::write::Write for $word {
+            fn value(&self) -> toml::Value {
+                $crate::write::word(*self)
+            }
+        }
     )*};
 }
 
-pub(crate) use {tables, words};
+pub(crate) use {tables, words, written_tables};
