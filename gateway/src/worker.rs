@@ -13,15 +13,14 @@ use config::Config;
 use crate::buffer::Buffers;
 use crate::context::Context;
 use crate::downstream::listener;
-use crate::http1::render::MIRROR_MARK;
 use crate::io::{self, Control, Listener, Millis, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, RouteCounters, Shard};
 use crate::mirror::lane::Lane;
+use crate::mirror::policy::Policy;
 use crate::mirror::sample::Random;
 use crate::mirror::shipper::Shipper;
-use crate::mirror::tee::Policy;
 use crate::os;
 use crate::plan::Plan;
 use crate::route::Router;
@@ -170,13 +169,8 @@ fn policies(config: &Config, shard: &Shard, lanes: &[Rc<Lane>]) -> Vec<Vec<Polic
     let of_route = |(route, counters): (&config::Route, &Arc<RouteCounters>)| {
         let with_counters = route.mirrors.iter().zip(&counters.mirrors);
         with_counters
-            .map(|(mirror, counters)| Policy {
-                counters: Arc::clone(counters),
-                lane: Rc::clone(&lanes[mirror.lane]),
-                percent: mirror.percent,
-                body_bytes_max: mirror.body_bytes_max,
-                host: mirror.host.clone(),
-                mark: [MIRROR_MARK, mirror.name.as_bytes(), b"\r\n"].concat(),
+            .map(|(mirror, counters)| {
+                Policy::new(mirror, counters, &lanes[mirror.lane], config.workers.count)
             })
             .collect()
     };
@@ -227,6 +221,7 @@ async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
         if ticks.is_multiple_of(1000 / TICK_MS) {
             *cx.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
             cx.upstreams.reap();
+            cx.policies.iter().flatten().for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
             lanes.iter().for_each(|lane| lane.call_all());
         }
     }

@@ -9,42 +9,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use bytes::Bytes;
 use config::DropPolicy;
 
-use super::ledger::Ticket;
+use super::copy::RequestCopy;
 use super::ring::{Full, Ring};
-use crate::limits::{MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
+use crate::limits::{EXPIRED_PER_PUSH, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
 use crate::metrics::{Drop as Dropped, LaneCounters};
-
-/// A complete request, ready for a mirror's wire.
-#[derive(Debug)]
-pub struct RequestCopy {
-    /// Head, and content where it is small.
-    pub head: Vec<u8>,
-    /// Content that follows `head`, shared with the exchange it was taken from.
-    pub pieces: Vec<Bytes>,
-    pub to_head: bool,
-    pub ticket: Ticket,
-}
-
-impl RequestCopy {
-    /// Bytes on the wire.
-    pub fn len(&self) -> usize {
-        self.head.len() + self.pieces.iter().map(Bytes::len).sum::<usize>()
-    }
-
-    /// Never: it has a head at least.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// Ring, shippers' beds and endpoints of one mirror on one worker.
 #[derive(Debug)]
 pub struct Lane {
     ring: RefCell<Ring<RequestCopy>>,
     policy: DropPolicy,
+    /// A copy that can become stale has been offered.
+    has_ttl: Cell<bool>,
     /// Shippers without work, the last to fall asleep last.
     beds: RefCell<Vec<Bed>>,
     /// By shipper: called, and not yet up.
@@ -105,6 +83,7 @@ impl Lane {
         Self {
             ring: RefCell::new(Ring::new(lane.ring_entries_max, lane.ring_bytes_max)),
             policy: lane.drop,
+            has_ttl: Cell::new(false),
             beds: RefCell::default(),
             called: RefCell::new(vec![false; lane.connections_max]),
             calling: Cell::new(false),
@@ -120,6 +99,7 @@ impl Lane {
         if !self.is_reachable(now_ms) {
             return Some(Dropped::Unreachable);
         }
+        self.expire(now_ms);
         match (self.policy, self.ring.borrow().room_for(0)) {
             (DropPolicy::Newest, Err(Full::Entries)) => Some(Dropped::RingEntries),
             (DropPolicy::Newest, Err(Full::Bytes) | Ok(())) | (DropPolicy::Oldest, _) => None,
@@ -132,6 +112,10 @@ impl Lane {
             return copy.ticket.drop(Dropped::Unreachable);
         }
         copy.ticket.wait();
+        if copy.stale_ms < u64::MAX {
+            self.has_ttl.set(true);
+        }
+        self.expire(now_ms);
         let mut ring = self.ring.borrow_mut();
         let pushed = match self.policy {
             DropPolicy::Newest => ring.push(copy, bytes),
@@ -174,6 +158,25 @@ impl Lane {
         let copy = ring.pop().map(|(copy, _)| copy);
         self.show(&ring);
         copy
+    }
+
+    /// Gives up what has waited too long at the ring's front, a bounded part of it: a ring that nobody takes from must not
+    /// stay full of what will never be sent.
+    fn expire(&self, now_ms: u64) {
+        if !self.has_ttl.get() {
+            return;
+        }
+        for _ in 0..EXPIRED_PER_PUSH {
+            match self.take_if(|copy| copy.stale_ms <= now_ms) {
+                Some(copy) => copy.ticket.drop(Dropped::Stale),
+                None => return,
+            }
+        }
+    }
+
+    /// How full the ring is, by entries or bytes.
+    pub fn ring_percent(&self) -> u64 {
+        self.ring.borrow().percent()
     }
 
     /// Gives up everything that waits; returns how many.
@@ -353,6 +356,7 @@ impl Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ledger::Ticket;
     use super::*;
     use crate::metrics::MirrorCounters;
 
@@ -372,9 +376,14 @@ mod tests {
         Lane::new(&lane, &["127.0.0.1:1".parse().unwrap()], &Arc::default())
     }
 
-    fn offer(lane: &Lane, counters: &Arc<MirrorCounters>, bytes: usize) {
+    fn copy(counters: &Arc<MirrorCounters>, stale_ms: u64) -> RequestCopy {
         let ticket = Ticket::open(counters);
-        lane.offer(RequestCopy { head: Vec::new(), pieces: Vec::new(), to_head: false, ticket }, bytes, 0);
+        let (head, pieces) = (Vec::new(), Vec::new());
+        RequestCopy { head, pieces, to_head: false, stale_ms, unsearched: None, ticket }
+    }
+
+    fn offer(lane: &Lane, counters: &Arc<MirrorCounters>, bytes: usize) {
+        lane.offer(copy(counters, u64::MAX), bytes, 0);
     }
 
     #[test]
@@ -392,6 +401,19 @@ mod tests {
         assert_eq!(newest.counters.ring_bytes.get(), 70);
         assert_eq!(newest.flush(Dropped::Drain) + oldest.flush(Dropped::Drain), 4);
         assert_eq!(counters.waiting.get(), 0);
+    }
+
+    #[test]
+    fn a_full_ring_that_nobody_takes_from_makes_room_of_what_became_stale() {
+        let counters = Arc::new(MirrorCounters::default());
+        let lane = lane(4, 100, DropPolicy::Newest);
+        (0..4).for_each(|_| lane.offer(copy(&counters, 1000), 1, 0));
+        assert_eq!(lane.would_drop(999), Some(Dropped::RingEntries));
+        assert_eq!(lane.would_drop(1000), None);
+        assert_eq!(counters.dropped.get(Dropped::Stale), EXPIRED_PER_PUSH as u64);
+        lane.offer(copy(&counters, 2000), 1, 1000);
+        assert_eq!(counters.dropped.get(Dropped::Stale), 2 * EXPIRED_PER_PUSH as u64);
+        assert_eq!((counters.waiting.get(), lane.ring_percent()), (1, 25));
     }
 
     #[test]
