@@ -177,11 +177,17 @@ impl<'r> Check<'r> {
     }
 
     fn admin(&mut self, written: &file::Admin, listeners: &[Listener]) -> Admin {
+        let token = written.token.given().map(|token| {
+            if token.value.len() < 8 || token.value.bytes().any(|b| !b.is_ascii_graphic()) {
+                self.report.error(&token.at, "must be at least 8 printable ASCII characters without spaces");
+            }
+            token.value.clone()
+        });
         let Some(bind) = written.bind.given() else {
-            return Admin { bind: Some(ADMIN_DEFAULT) };
+            return Admin { bind: Some(ADMIN_DEFAULT), token };
         };
         if bind.value == "off" {
-            return Admin { bind: None };
+            return Admin { bind: None, token };
         }
         let or_off = |text: &str| syntax::bind(text).map_err(|why| format!(r#"{why}, or "off" for none"#));
         let address = self.syntax(bind, or_off);
@@ -190,7 +196,7 @@ impl<'r> Check<'r> {
         {
             self.report.error(&bind.at, format!("{address} is already taken by a listener"));
         }
-        Admin { bind: address }
+        Admin { bind: address, token }
     }
 
     fn workers(&mut self, written: &file::Workers) -> Workers {

@@ -35,6 +35,7 @@ tables! {
     pub(crate) struct Admin {
         /// IP address and port, or `off`.
         bind: String,
+        token: String,
     }
 
     /// `[workers]`

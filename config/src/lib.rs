@@ -71,6 +71,8 @@ pub struct Listener {
 pub struct Admin {
     /// `None` when the operator switched the admin listener off with `bind = "off"`.
     pub bind: Option<SocketAddr>,
+    /// What a request that changes something must bear; `None` leaves changes to this machine.
+    pub token: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

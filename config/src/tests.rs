@@ -274,10 +274,10 @@ fn unknown_upstreams_are_told_with_those_that_are_known() {
         ),
         // The rest of a mirror is checked although its upstream is not known.
         (
-            routing("mirrors = [{ upstream = \"nobody\",\n percent = 101,\n timeout = \"0s\" }]"),
+            routing("mirrors = [{ upstream = \"nobody\",\n percent = 10001,\n timeout = \"0s\" }]"),
             &[
                 (5, "route[0].mirrors[0].upstream", "unknown upstream \"nobody\""),
-                (6, "route[0].mirrors[0].percent", "101 is out of range"),
+                (6, "route[0].mirrors[0].percent", "10001 is out of range"),
                 (7, "route[0].mirrors[0].timeout", "0ms is out of range"),
             ],
         ),
@@ -329,8 +329,8 @@ fn numbers_outside_their_bounds_are_refused_with_the_bounds() {
         );
     }
     let mirror = [
-        ("percent = -0.1", "percent", "-0.1 is out of range: must be a number from 0 to 100"),
-        ("percent = 100.00001", "percent", "100.00001 is out of range"),
+        ("percent = -0.1", "percent", "-0.1 is out of range: must be a number from 0 to 10000"),
+        ("percent = 10000.00001", "percent", "10000.00001 is out of range"),
         ("percent = nan", "percent", "NaN is out of range"),
         ("percent = inf", "percent", "inf is out of range"),
         ("percent = -inf", "percent", "-inf is out of range"),
@@ -365,7 +365,7 @@ fn words_outside_their_set_are_refused_with_the_set() {
         &routing("[upstream.v3]\nendpoints = [\"a:1\"]\nbalance = \"roundrobin\""),
         7,
         "upstream.v3.balance",
-        "must be \"round_robin\" or \"least_in_flight\"; did you mean \"round_robin\"?",
+        "must be \"round_robin\", \"least_in_flight\", \"random\" or \"hash\"; did you mean \"round_robin\"?",
     );
     row(
         &mirroring("drop = \"random\""),
@@ -411,7 +411,7 @@ fn addresses_to_listen_on_are_checked() {
     for (head, said) in rows {
         check(&starting(head), said);
     }
-    assert_eq!(accepted(&starting("admin.bind = \"off\"")).config.admin, Admin { bind: None });
+    assert_eq!(accepted(&starting("admin.bind = \"off\"")).config.admin, Admin { bind: None, token: None });
 }
 
 #[test]
@@ -648,7 +648,7 @@ endpoints = []
 path = "/a"
 path_prefix = "b"
 primary = "v3"
-mirrors = [{ upstream = "v2", percent = 200, drop = "all" },
+mirrors = [{ upstream = "v2", percent = 20000, drop = "all" },
   { upstream = "v4" }]
 "#,
         &[
@@ -659,8 +659,8 @@ mirrors = [{ upstream = "v2", percent = 200, drop = "all" },
             (10, "timeouts.drain", "out of range"),
             (12, "upstream.v1.endpoints[0]", "has no port"),
             (14, "upstream.v2.endpoints", "at least one"),
-            (17, "route[0].path_prefix", "does not start with"),
             (17, "route[0].path_prefix", "not both"),
+            (17, "route[0].path_prefix", "does not start with"),
             (18, "route[0].primary", "unknown upstream"),
             (19, "route[0].mirrors[0].drop", "is not known"),
             (19, "route[0].mirrors[0].percent", "out of range"),

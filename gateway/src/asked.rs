@@ -31,7 +31,13 @@ pub trait Fields {
     fn visit(&self, see: &mut dyn FnMut(&[u8], &[u8]) -> bool);
 }
 
-impl Fields for [(String, String)] {
+impl<const N: usize> Fields for [(String, String); N] {
+    fn visit(&self, see: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        let _all = self.iter().all(|(name, value)| see(name.as_bytes(), value.as_bytes()));
+    }
+}
+
+impl Fields for Vec<(String, String)> {
     fn visit(&self, see: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         let _all = self.iter().all(|(name, value)| see(name.as_bytes(), value.as_bytes()));
     }
@@ -129,14 +135,8 @@ pub(crate) mod tests {
             query,
             port: 80,
             address: b"192.0.2.1",
-            fields: &fields.as_slice().to_vec(),
+            fields: &fields,
         })
-    }
-
-    impl Fields for Vec<(String, String)> {
-        fn visit(&self, see: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-            self.as_slice().visit(see);
-        }
     }
 
     #[test]

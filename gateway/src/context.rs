@@ -6,26 +6,16 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::Config;
-
 use crate::buffer::Buffers;
+use crate::generation::Generation;
 use crate::io::Sweeper;
 use crate::metrics::Shard;
-use crate::mirror::policy::Policy;
 use crate::mirror::sample::Random;
-use crate::plan::Plan;
-use crate::route::Router;
-use crate::upstream::pool::Upstreams;
 
 pub struct Context {
-    pub config: Arc<Config>,
+    /// What a request that comes now is served by.
+    pub generation: RefCell<Rc<Generation>>,
     pub shard: Arc<Shard>,
-    pub router: Router,
-    /// By route.
-    pub plans: Vec<Plan>,
-    /// By route: its mirrors.
-    pub policies: Vec<Vec<Policy>>,
-    pub upstreams: Rc<Upstreams>,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
     pub random: Random,
@@ -40,6 +30,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// The generation in force. Whoever keeps it keeps it alive: an exchange for its own length, nobody longer.
+    pub fn generation(&self) -> Rc<Generation> {
+        Rc::clone(&self.generation.borrow())
+    }
+
     pub fn now_ms(&self) -> u64 {
         self.sweeper.now_ms()
     }

@@ -9,11 +9,14 @@ mod upload;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use config::Config;
+
 use crate::asked::Asked;
 use crate::context::Context;
 use crate::downstream::Client;
 use crate::downstream::connection::Next;
 use crate::error::Failure;
+use crate::generation::Generation;
 use crate::http1::body::{self, Incoming, Outgoing};
 use crate::http1::edit;
 use crate::http1::framing::Framing;
@@ -30,6 +33,8 @@ use upload::{Upload, duplex};
 
 /// A request whose fate is decided.
 pub struct Request {
+    /// What it is served by, to its end.
+    pub generation: Rc<Generation>,
     /// Index of its route.
     pub route: usize,
     /// Trouble made on purpose comes before everything else.
@@ -106,13 +111,14 @@ impl Refusal {
 
 /// Parses, routes and renders the request whose head fills the first `head_len` bytes of the client's inbox.
 pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Request, Refusal> {
-    let limits = &cx.config.limits;
+    let generation = cx.generation();
+    let limits = &generation.config.limits;
     let head_limits =
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
     let Client { inbox, address, port, .. } = client;
     let (head_bytes, behind) = inbox.split_at_mut(head_len);
     let routed = with_request(head_bytes, head_limits, |head| {
-        route(cx, head, (address.as_bytes(), *port), behind.len())
+        route(cx, &generation, head, (address.as_bytes(), *port), behind.len())
     })
     .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
     let mut request = match routed {
@@ -138,6 +144,7 @@ pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Req
 
 fn route(
     cx: &Context,
+    generation: &Rc<Generation>,
     head: &RequestHead<'_, '_>,
     (client_address, port): (&[u8], u16),
     bytes_behind: usize,
@@ -166,18 +173,19 @@ fn route(
         address: client_address,
         fields: head,
     };
-    let Some(Found { route, matched }) = cx.router.find(&asked) else {
+    let Some(Found { route, matched }) = generation.router.find(&asked) else {
         return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
     };
-    if let (Framing::Length(n), Some(max)) = (head.framing, cx.config.limits.request_body_bytes_max)
+    if let (Framing::Length(n), Some(max)) = (head.framing, generation.config.limits.request_body_bytes_max)
         && n > max
     {
         return Err(refuse(TOO_LARGE));
     }
-    let plan = &cx.plans[route];
+    let plan = &generation.plans[route];
     let decision = plan.decide(&asked, matched, &cx.random);
     let outgoing = if head.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
     let mut request = Request {
+        generation: Rc::clone(generation),
         route,
         delay: decision.delay,
         fate: decision.fate,
@@ -186,24 +194,25 @@ fn route(
         incoming: Incoming::new(head.framing),
         outgoing,
         tee: RefCell::default(),
-        content_left: cx.config.limits.request_body_bytes_max.unwrap_or(u64::MAX),
+        content_left: generation.config.limits.request_body_bytes_max.unwrap_or(u64::MAX),
         facts,
     };
     let Fate::Forward(primary) = request.fate else { return Ok(request) };
     let Some(upstream) = plan.forward().and_then(|f| f.upstream(primary)) else {
         return Err(refuse(NO_UPSTREAM));
     };
-    let upstream = &cx.config.upstreams[upstream];
+    let upstream = &generation.config.upstreams[upstream];
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
     let request_id = cx.request_id();
     let add = Forwarding {
         client: client_address,
         proto: b"http",
         request_id: &request_id,
-        trust: cx.config.forwarded == config::Forwarded::Append,
+        trust: generation.config.forwarded == config::Forwarded::Append,
         host_if_none: upstream.service().as_bytes(),
     };
-    let mut out = cx.buffers.with_room(cx.config.limits.request_line_bytes_max.min(1024) + bytes_behind);
+    let mut out =
+        cx.buffers.with_room(generation.config.limits.request_line_bytes_max.min(1024) + bytes_behind);
     let mut at = render::request(&mut out, head, &add);
     let changes = plan.request_edit(primary, asked.path, matched);
     if !changes.is_empty() {
@@ -226,9 +235,9 @@ fn route(
         worker_busy: cx.busy.get(),
         now_ms: cx.now_ms(),
     };
-    if !cx.policies[route].is_empty() {
+    if !generation.policies[route].is_empty() {
         let draw = Draw::of(&cx.random);
-        request.tee = Tee::begin(&cx.policies[route], draw, &source, &cx.buffers).into();
+        request.tee = Tee::begin(&generation.policies[route], draw, &source, &cx.buffers).into();
     }
     render::end_request(&mut out, head.framing, expects_content, facts.expects_continue);
     request.head = out;
@@ -249,18 +258,19 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
             return Outcome::Refused(Refusal { said, to_head: facts.to_head, keep, minor: facts.minor });
         }
     };
-    let plan = &cx.plans[request.route];
+    let generation = Rc::clone(&request.generation);
+    let plan = &generation.plans[request.route];
     let Some((forward, upstream)) = plan.forward().and_then(|f| Some((f, f.upstream(primary)?))) else {
         return Outcome::Refused(Refusal::hang_up(NO_UPSTREAM));
     };
-    let counters = cx.upstreams.counters(upstream);
+    let counters = generation.upstreams.counters(upstream);
     // All of it is in `head`: it can be sent again as it is.
     let is_whole = request.incoming.is_done();
     let mut tries = Tries::new(cx, forward);
     let mut may_retry = true;
     let mut fresh = false;
     loop {
-        let mut lease = match cx.upstreams.checkout(upstream, fresh).await {
+        let mut lease = match generation.upstreams.checkout(upstream, fresh).await {
             Ok(lease) => lease,
             Err(failure) => {
                 if forward.retries_connect() && tries.again(cx, forward).await {
@@ -276,7 +286,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
         may_retry &= lease.reused;
         let Some(up) = lease.stream() else { continue };
 
-        let write_ms = cx.config.timeouts.write.into();
+        let write_ms = generation.config.timeouts.write.into();
         let (sent, head) = up.w.write_all(request.head, write_ms).await;
         request.head = head;
         if let Err(failed) = sent {
@@ -298,8 +308,9 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
         }
 
         let terms = Terms {
+            config: &generation.config,
             facts,
-            may_keep: may_keep(cx, client, &facts),
+            may_keep: may_keep(cx, &generation.config, client, &facts),
             deadline_ms: tries.deadline_ms,
             try_timeout: forward.try_timeout,
             retry: (is_whole && tries.left > 0).then_some(forward),
@@ -422,6 +433,6 @@ fn refused(facts: &Facts, fault: Fault, request_is_read: bool) -> Outcome {
 }
 
 /// Whether the client's connection may carry another request after this one.
-fn may_keep(cx: &Context, client: &Client, facts: &Facts) -> bool {
-    facts.keep_alive && !cx.draining.get() && client.served < cx.config.limits.requests_per_connection_max
+fn may_keep(cx: &Context, config: &Config, client: &Client, facts: &Facts) -> bool {
+    facts.keep_alive && !cx.draining.get() && client.served < config.limits.requests_per_connection_max
 }

@@ -12,6 +12,7 @@ pub mod route;
 pub mod plan;
 pub mod upstream;
 pub mod mirror;
+pub mod generation;
 pub mod worker;
 pub mod context;
 pub mod runtime;

@@ -258,8 +258,6 @@ pub struct RouteCounters {
     pub requests: Codes,
     /// Exchanges whose client got no complete answer (either side went away in the middle).
     pub aborted: Counter,
-    /// One for each mirror of the route, in the route's order.
-    pub mirrors: Box<[Arc<MirrorCounters>]>,
 }
 
 /// The ledger of one mirror on one route. At every instant between two steps of its worker
@@ -326,9 +324,6 @@ pub struct Shard {
     pub rejected: Family<Reject>,
     /// Answers the gateway gave before a route was known, by code.
     pub unrouted: Codes,
-    pub routes: Box<[Arc<RouteCounters>]>,
-    pub lanes: Box<[Arc<LaneCounters>]>,
-    pub upstreams: Box<[Arc<UpstreamCounters>]>,
     /// Ticks of the worker's own clock: a stuck worker stops counting.
     pub ticks: Counter,
     /// Ticks that came late while the worker used its core.
@@ -337,19 +332,58 @@ pub struct Shard {
     pub cpu_us: Gauge,
 }
 
-impl Shard {
-    /// Zeroed counters in the shape of `config`: index for index its routes, mirrors, lanes and upstreams.
+/// What one worker counts of the things that one configuration names, index for index.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub routes: Box<[Arc<RouteCounters>]>,
+    /// By route, in the order of its mirrors.
+    pub mirrors: Box<[Box<[Arc<MirrorCounters>]>]>,
+    pub lanes: Box<[Arc<LaneCounters>]>,
+    pub upstreams: Box<[Arc<UpstreamCounters>]>,
+}
+
+impl Counters {
+    /// Zeroed counters in the shape of `config`.
     pub fn new(config: &Config) -> Self {
-        let mirrors = |n: usize| (0..n).map(|_| Arc::new(MirrorCounters::default())).collect();
+        Self::after(config, &Config { routes: Vec::new(), ..config.clone() }, &Self::default())
+    }
+
+    /// Counters in the shape of `config` that go on from those of the configuration `before`: a route, a mirror, an
+    /// upstream goes on counting as long as it bears its name, a lane as long as it is the same.
+    pub fn after(config: &Config, before: &Config, counters: &Self) -> Self {
+        use std::collections::HashMap;
+        let known: HashMap<&str, usize> =
+            before.routes.iter().enumerate().map(|(i, route)| (route.name.as_str(), i)).collect();
+        let route = |r: &config::Route| {
+            known.get(r.name.as_str()).and_then(|i| counters.routes.get(*i)).cloned().unwrap_or_default()
+        };
+        let mirrors = |r: &config::Route| {
+            let old = known.get(r.name.as_str()).copied();
+            let of = |m: &config::Mirror| {
+                let old = old?;
+                let at = before.routes.get(old)?.mirrors.iter().position(|other| other.name == m.name)?;
+                counters.mirrors.get(old)?.get(at).cloned()
+            };
+            r.mirrors.iter().map(|m| of(m).unwrap_or_default()).collect()
+        };
+        let lane = |l: &config::Lane| {
+            let upstream = |c: &Config, l: &config::Lane| c.upstreams.get(l.upstream).cloned();
+            let same = |other: &config::Lane| {
+                config::Lane { upstream: l.upstream, ..other.clone() } == *l
+                    && upstream(before, other) == upstream(config, l)
+            };
+            let at = before.lanes.iter().position(same);
+            at.and_then(|at| counters.lanes.get(at)).cloned().unwrap_or_default()
+        };
+        let upstream = |u: &config::Upstream| {
+            let at = before.upstreams.iter().position(|other| other.name == u.name);
+            at.and_then(|at| counters.upstreams.get(at)).cloned().unwrap_or_default()
+        };
         Self {
-            routes: config
-                .routes
-                .iter()
-                .map(|r| Arc::new(RouteCounters { mirrors: mirrors(r.mirrors.len()), ..Default::default() }))
-                .collect(),
-            lanes: config.lanes.iter().map(|_| Arc::default()).collect(),
-            upstreams: config.upstreams.iter().map(|_| Arc::default()).collect(),
-            ..Default::default()
+            routes: config.routes.iter().map(route).collect(),
+            mirrors: config.routes.iter().map(mirrors).collect(),
+            lanes: config.lanes.iter().map(lane).collect(),
+            upstreams: config.upstreams.iter().map(upstream).collect(),
         }
     }
 }

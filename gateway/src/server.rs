@@ -4,6 +4,7 @@
 //! or how to end the process: `main` does that with the ending returned here.
 
 mod bind;
+pub mod reload;
 pub(crate) mod budget;
 mod resolve;
 
@@ -23,15 +24,17 @@ use core_affinity::CoreId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, Health, Phase, Watchdog};
+use crate::admin::{self, Book, Health, Phase, Watchdog};
 use crate::banner;
 use crate::cli;
+use crate::generation::Blueprint;
 use crate::memory;
 use crate::metrics::{self, MirrorCounters, Shard};
 use crate::os;
 use crate::sample::{self, Samples};
 use crate::worker::{self, Command, Ready, Setup};
 use budget::{Descriptors, Memory};
+use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
 
 /// A worker that has not said that it serves after this long never will.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -41,6 +44,9 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Period of the look at every worker's tick counter.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Resolved addresses of each upstream, by `UpstreamId`.
+type Addresses = Arc<Vec<Vec<SocketAddr>>>;
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +73,14 @@ impl Source {
         match self {
             Self::Embedded => "embedded default".to_owned(),
             Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// What it says now. The embedded default says it once: its sample services have their ports from the system.
+    fn read(&self) -> Result<Checked, Vec<Problem>> {
+        match self {
+            Self::Embedded => Err(broken("the embedded default has no file to read again".to_owned())),
+            Self::File(path) => check::load(path),
         }
     }
 
@@ -105,16 +119,17 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
     let bound = bind::bind(&config, source)?;
     let cores = cores(&config);
 
-    let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::new(Shard::new(&config))).collect();
+    let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
+    let book = Book::new(&config);
     let (health, health_seen) = watch::channel(Health::default());
-    let scrape = admin::Exposition::new(Arc::clone(&config), shards.clone(), started);
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let scrape = admin::Exposition::new(Arc::clone(&book), shards.clone(), started);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
 
-    let threads =
-        Threads { config: &config, addresses: &addresses, shards: &shards, cores: &cores, told: &told };
+    let threads = Threads { book: &book, addresses: &addresses, shards: &shards, cores: &cores, told: &told };
     let (workers, drivers) = threads.start(bound.listeners_by_worker)?;
 
     let facts = banner::Facts {
@@ -132,14 +147,20 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
         memory: Memory::of(&config),
     };
     let announcement = announcement(&facts);
-    let plane = ControlPlane { config: &config, workers, shards: &shards, ended, health };
+    let reloader = Reloader { source: source.clone(), book: Arc::clone(&book) };
+    let plane = ControlPlane { reloader, workers, shards: &shards, ended, asked, health };
     runtime.block_on(async {
         // Signals first: whoever reads a readiness line may send one at once.
         let signals = Signals::new().map_err(|e| broken(format!("cannot listen for signals: {e}")))?;
         if let Some((address, listener)) = bound.admin {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|e| broken(format!("cannot serve admin on {address}: {e}")))?;
-            tokio::spawn(admin::serve(listener, admin::router(scrape, health_seen)));
+            let desk = admin::Desk {
+                book: Arc::clone(&book),
+                asks,
+                guard: admin::Guard::of(&config.admin, address),
+            };
+            tokio::spawn(admin::serve(listener, admin::router(scrape, health_seen, desk)));
         }
         say(&announcement);
         Ok(plane.run(signals).await)
@@ -204,13 +225,13 @@ const ENDED_MAX: usize = 4096;
 /// What the control plane keeps of a worker.
 struct Worker {
     id: usize,
-    control: UnixStream,
+    channel: Channel,
 }
 
 /// What it takes to start the workers.
 struct Threads<'a> {
-    config: &'a Arc<Config>,
-    addresses: &'a Arc<Vec<Vec<SocketAddr>>>,
+    book: &'a Book,
+    addresses: &'a Addresses,
     shards: &'a [Arc<Shard>],
     cores: &'a [Option<CoreId>],
     told: &'a mpsc::Sender<Ended>,
@@ -220,22 +241,28 @@ impl Threads<'_> {
     /// Starts every worker and waits until all of them serve: (workers, what driver each settled for).
     fn start(&self, listeners: Vec<Vec<TcpListener>>) -> Result<(Vec<Worker>, Vec<String>), Vec<Problem>> {
         let (ready, said) = channel();
+        let page = self.book.open();
         let mut workers = Vec::with_capacity(listeners.len());
         for (id, listeners) in listeners.into_iter().enumerate() {
             let cannot = |e: io::Error| broken(format!("cannot start worker {id}: {e}"));
             let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
+            let updates = Arc::default();
             let setup = Setup {
                 id,
                 core: self.cores.get(id).copied().flatten(),
-                config: Arc::clone(self.config),
-                addresses: Arc::clone(self.addresses),
+                blueprint: Blueprint {
+                    config: Arc::clone(&page.config),
+                    addresses: Arc::clone(self.addresses),
+                    counters: page.counters.get(id).cloned().unwrap_or_default(),
+                },
+                updates: Arc::clone(&updates),
                 listeners,
                 control: theirs,
                 shard: self.shards.get(id).cloned().unwrap_or_default(),
                 ready: ready.clone(),
             };
             spawn(setup, self.told.clone()).map_err(cannot)?;
-            workers.push(Worker { id, control: ours });
+            workers.push(Worker { id, channel: Channel { control: ours, updates } });
         }
         drop(ready);
         let drivers = await_ready(&said, workers.len(), READY_MAX)?;
@@ -295,7 +322,15 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// Not acted upon; by default they would end the process.
-    others: [(&'static str, Signal); 3],
+    others: [(&'static str, Signal); 2],
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Stop(&'static str),
+    Reload,
 }
 
 impl Signals {
@@ -303,38 +338,53 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
             others: [
-                ("SIGHUP", signal(SignalKind::hangup())?),
                 ("SIGUSR1", signal(SignalKind::user_defined1())?),
                 ("SIGUSR2", signal(SignalKind::user_defined2())?),
             ],
         })
     }
 
-    /// The next request to stop; other signals are answered in the log and do not end the wait.
-    async fn stop(&mut self) -> &'static str {
-        let Self { terminate, interrupt, others: [hangup, user1, user2] } = self;
+    /// The next that asks for something; others are answered in the log and do not end the wait.
+    async fn next(&mut self) -> Asked {
+        let Self { terminate, interrupt, hangup, others: [user1, user2] } = self;
         loop {
             let name = tokio::select! {
-                _ = terminate.recv() => return "SIGTERM",
-                _ = interrupt.recv() => return "SIGINT",
-                _ = hangup.1.recv() => hangup.0,
+                _ = terminate.recv() => return Asked::Stop("SIGTERM"),
+                _ = interrupt.recv() => return Asked::Stop("SIGINT"),
+                _ = hangup.recv() => return Asked::Reload,
                 _ = user1.1.recv() => user1.0,
                 _ = user2.1.recv() => user2.0,
             };
-            tracing::warn!("{name} ignored: restart the gateway to change its configuration");
+            tracing::warn!("{name} ignored: SIGHUP reads the configuration again");
+        }
+    }
+
+    /// The next request to stop.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            match self.next().await {
+                Asked::Stop(name) => return name,
+                Asked::Reload => tracing::warn!("SIGHUP ignored while draining"),
+            }
         }
     }
 }
 
 /// The main thread once the workers serve.
 struct ControlPlane<'a> {
-    config: &'a Config,
+    reloader: Reloader,
     workers: Vec<Worker>,
     shards: &'a [Arc<Shard>],
     ended: mpsc::Receiver<Ended>,
+    /// Changes that the admin listener was asked for.
+    asked: mpsc::Receiver<Ask>,
     health: watch::Sender<Health>,
 }
+
+/// Changes that may wait their turn; whoever asks for more waits to ask.
+const ASKS_MAX: usize = 16;
 
 impl ControlPlane<'_> {
     async fn run(mut self, mut signals: Signals) -> Ending {
@@ -353,9 +403,19 @@ impl ControlPlane<'_> {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                signal = signals.stop() => {
-                    tracing::info!("{signal}: draining; a second signal ends at once");
-                    return None;
+                asked = signals.next() => match asked {
+                    Asked::Stop(signal) => {
+                        tracing::info!("{signal}: draining; a second signal ends at once");
+                        return None;
+                    }
+                    Asked::Reload => {
+                        let _logged = self.change(Change::Source).await;
+                    }
+                },
+                Some(ask) = self.asked.recv() => {
+                    let result = self.change(ask.change).await;
+                    // Who asked may be gone; the change is made all the same.
+                    let _ = ask.answer.send(result);
                 }
                 Some(ended) = self.ended.recv() => {
                     log_death(ended);
@@ -369,14 +429,20 @@ impl ControlPlane<'_> {
         }
     }
 
+    async fn change(&self, change: Change) -> Result<Applied, Refused> {
+        let result = self.reloader.make(change, self.workers.iter().map(|w| &w.channel)).await;
+        reload::log(&result);
+        result
+    }
+
     async fn drain(&mut self, signals: &mut Signals) -> Ending {
         self.health.send_modify(|h| h.phase = Phase::Draining);
         for worker in &self.workers {
             // One byte into an empty socket buffer: it never waits. It fails only where the worker is gone, which its
             // last words tell.
-            let _ = (&worker.control).write_all(&[Command::Drain as u8]);
+            let _ = (&worker.channel.control).write_all(&[Command::Drain as u8]);
         }
-        let deadline = tokio::time::sleep(self.config.timeouts.drain + DRAIN_GRACE);
+        let deadline = tokio::time::sleep(self.reloader.book.open().config.timeouts.drain + DRAIN_GRACE);
         tokio::pin!(deadline);
         let mut ending = Ending::Drained;
         let mut open: Vec<usize> = self.workers.iter().map(|w| w.id).collect();
@@ -413,7 +479,8 @@ impl ControlPlane<'_> {
 
     /// Copies that waited or were under way when the drain ended.
     fn copies_given_up(&self) -> u64 {
-        let mirrors = self.shards.iter().flat_map(|s| &s.routes).flat_map(|r| &r.mirrors);
+        let page = self.reloader.book.open();
+        let mirrors = page.counters.iter().flat_map(|c| &c.mirrors).flatten();
         let of = |m: &Arc<MirrorCounters>| {
             // A worker that gives up leaves what its shippers hold to the end of the process.
             let held = m.pending.get() + m.waiting.get() + m.in_flight.get();

@@ -1,31 +1,25 @@
 //! One core: a runtime and everything it owns. The only file that knits rooms together.
 
 use std::cell::{Cell, RefCell};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::rc::{Rc, Weak};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use config::Config;
-
-use crate::buffer::Buffers;
 use crate::context::Context;
 use crate::downstream::listener;
+use crate::generation::{Blueprint, Generation};
 use crate::io::{self, Control, Listener, Millis, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
-use crate::metrics::{self, RouteCounters, Shard};
+use crate::metrics::{self, Shard};
 use crate::mirror::lane::Lane;
-use crate::mirror::policy::Policy;
 use crate::mirror::sample::Random;
 use crate::mirror::shipper::Shipper;
 use crate::os;
-use crate::plan::Plan;
-use crate::route::Router;
 use crate::runtime;
-use crate::upstream::pool::Upstreams;
 
 /// Ticks between two returns of free memory to the system.
 const RELEASE_TICKS: u64 = 5;
@@ -39,9 +33,9 @@ pub struct Setup {
     pub id: usize,
     /// The core to pin to, if any.
     pub core: Option<core_affinity::CoreId>,
-    pub config: Arc<Config>,
-    /// Resolved addresses of each upstream, by `UpstreamId`; never empty.
-    pub addresses: Arc<Vec<Vec<SocketAddr>>>,
+    pub blueprint: Blueprint,
+    /// Where the next configuration is left.
+    pub updates: Arc<Updates>,
     /// This worker's own SO_REUSEPORT sockets, one for each configured listener, already bound and listening.
     pub listeners: Vec<TcpListener>,
     /// One byte per command: see [`Command`].
@@ -59,24 +53,49 @@ pub struct Ready {
     pub driver: Result<String, String>,
 }
 
+/// The next configuration for one worker: left by the control plane, taken when the command comes.
+#[derive(Debug, Default)]
+pub struct Updates(Mutex<Option<Update>>);
+
+/// What a worker is to serve by from now on.
+#[derive(Debug)]
+pub struct Update {
+    pub blueprint: Blueprint,
+    /// Told the worker's number when it does. Never waits for room.
+    pub applied: tokio::sync::mpsc::Sender<usize>,
+}
+
+impl Updates {
+    /// An update that was not taken yet is replaced: the newer one says all.
+    pub fn leave(&self, update: Update) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(update);
+    }
+
+    fn take(&self) -> Option<Update> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Bytes on the control socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Command {
     /// Stop accepting, finish what is open, ship the rings, then return; give up at the configured deadline.
     Drain = b'd',
+    /// Serve by what was left in [`Updates`].
+    Reload = b'r',
 }
 
 /// The body of a worker's thread: serves until it has drained. A panic that is not an exchange's own comes out of it;
 /// the process must then end, because the kernel would go on queueing connections on this worker's sockets.
 pub fn run(setup: Setup) {
-    let Setup { id, core, config, ready, .. } = &setup;
+    let Setup { id, core, blueprint, ready, .. } = &setup;
     if let Some(core) = core {
         // Without it the worker only moves between cores.
         core_affinity::set_for_current(*core);
     }
     let (id, ready) = (*id, ready.clone());
-    match runtime::build(config.workers.driver, config.workers.uring_entries) {
+    match runtime::build(blueprint.config.workers.driver, blueprint.config.workers.uring_entries) {
         Ok((mut runtime, driver)) => {
             runtime.block_on(serve(setup, driver));
             // monoio cannot free pending operations: the runtime is left to the end of the process.
@@ -89,54 +108,22 @@ pub fn run(setup: Setup) {
 }
 
 async fn serve(setup: Setup, driver: String) {
-    let Setup { id, config, addresses, listeners, control, shard, ready, .. } = setup;
+    let Setup { id, blueprint, updates, listeners, control, shard, ready, .. } = setup;
     let sweeper = Sweeper::new();
-    let buffers = Rc::new(Buffers::default());
-    let draining = Rc::new(Cell::new(false));
-    let last_call = Rc::new(Cell::new(false));
-    let lanes: Vec<Rc<Lane>> = config
-        .lanes
-        .iter()
-        .zip(&shard.lanes)
-        .map(|(lane, counters)| Rc::new(Lane::new(lane, &addresses[lane.upstream], counters)))
-        .collect();
     let cx = Rc::new(Context {
-        router: Router::new(&config.routes),
-        plans: config.routes.iter().map(Plan::new).collect(),
-        policies: policies(&config, &shard, &lanes),
-        upstreams: Upstreams::new(&config, &addresses, &shard, &sweeper),
-        buffers: Rc::clone(&buffers),
-        sweeper: Rc::clone(&sweeper),
+        generation: RefCell::new(Generation::new(&blueprint, &sweeper, None)),
+        shard,
+        buffers: Rc::default(),
+        sweeper,
         random: Random::new(seed(id)),
-        draining: Rc::clone(&draining),
+        draining: Rc::default(),
         busy: Cell::new(false),
         date: RefCell::new(httpdate::fmt_http_date(SystemTime::now())),
         panic_on_request: cfg!(debug_assertions) && std::env::var_os("UMBRA_TEST_PANIC").is_some(),
-        config: Arc::clone(&config),
-        shard: Arc::clone(&shard),
     });
-
-    let shippers = Rc::new(Cell::new(0_usize));
-    for (lane, settings) in lanes.iter().zip(&config.lanes) {
-        for number in 0..settings.connections_max {
-            let shipper = Shipper {
-                lane: Rc::clone(lane),
-                settings: settings.clone(),
-                limits: config.limits.clone(),
-                buffers: Rc::clone(&buffers),
-                sweeper: Rc::clone(&sweeper),
-                last_call: Rc::clone(&last_call),
-                number,
-            };
-            let shippers = Rc::clone(&shippers);
-            shippers.set(shippers.get() + 1);
-            monoio::spawn(async move {
-                shipper.run().await;
-                shippers.set(shippers.get() - 1);
-            });
-        }
-    }
-    monoio::spawn(tick(Rc::clone(&cx), lanes.clone()));
+    let lanes = Rc::new(Lanes::default());
+    lanes.follow(&cx, None);
+    monoio::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
 
     let started =
         listeners.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>().and_then(|listeners| {
@@ -161,20 +148,103 @@ async fn serve(setup: Setup, driver: String) {
         if command == Command::Drain as u8 {
             break;
         }
+        if command == Command::Reload as u8
+            && let Some(update) = updates.take()
+        {
+            let before = cx.generation();
+            *cx.generation.borrow_mut() = Generation::new(&update.blueprint, &cx.sweeper, Some(&before));
+            lanes.follow(&cx, Some(before));
+            // Heard only by a control plane that still waits.
+            let _ = update.applied.try_send(id);
+        }
     }
-    drain(&cx, &listeners, &lanes, &shippers, &last_call).await;
+    drain(&cx, &listeners, &lanes).await;
 }
 
-fn policies(config: &Config, shard: &Shard, lanes: &[Rc<Lane>]) -> Vec<Vec<Policy>> {
-    let of_route = |(route, counters): (&config::Route, &Arc<RouteCounters>)| {
-        let with_counters = route.mirrors.iter().zip(&counters.mirrors);
-        with_counters
-            .map(|(mirror, counters)| {
-                Policy::new(mirror, counters, &lanes[mirror.lane], config.workers.count)
-            })
-            .collect()
-    };
-    config.routes.iter().zip(&shard.routes).map(of_route).collect()
+/// The lanes that have shippers: those of the generation in force, and those that it no longer has, until their copies
+/// are shipped.
+#[derive(Default)]
+struct Lanes {
+    open: RefCell<Vec<Rc<Lane>>>,
+    leaving: RefCell<Vec<Leaving>>,
+    /// Shippers that have not ended.
+    shippers: Rc<Cell<usize>>,
+}
+
+/// Lanes of an earlier generation that the next one does not have.
+struct Leaving {
+    lanes: Vec<Rc<Lane>>,
+    /// Whose exchanges may still offer copies.
+    generation: Weak<Generation>,
+    give_up_at_ms: u64,
+}
+
+impl Lanes {
+    /// Starts what the generation in force has new, and lets go of what `before` alone had.
+    fn follow(&self, cx: &Context, before: Option<Rc<Generation>>) {
+        let generation = cx.generation();
+        let mut open = self.open.borrow_mut();
+        for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
+            if !open.iter().any(|known| Rc::ptr_eq(known, lane)) {
+                open.push(Rc::clone(lane));
+                self.start(cx, lane, settings, &generation.config.limits);
+            }
+        }
+        if let Some(before) = before {
+            let lanes: Vec<_> =
+                before.lanes.iter().filter(|lane| !generation.has_lane(lane)).map(Rc::clone).collect();
+            let give_up_at_ms = cx.now_ms() + Millis::from(generation.config.timeouts.drain).0;
+            if !lanes.is_empty() {
+                let generation = Rc::downgrade(&before);
+                self.leaving.borrow_mut().push(Leaving { lanes, generation, give_up_at_ms });
+            }
+        }
+    }
+
+    fn start(&self, cx: &Context, lane: &Rc<Lane>, settings: &config::Lane, limits: &config::Limits) {
+        for number in 0..settings.connections_max {
+            let shipper = Shipper {
+                lane: Rc::clone(lane),
+                settings: settings.clone(),
+                limits: limits.clone(),
+                buffers: Rc::clone(&cx.buffers),
+                sweeper: Rc::clone(&cx.sweeper),
+                number,
+            };
+            let shippers = Rc::clone(&self.shippers);
+            shippers.set(shippers.get() + 1);
+            monoio::spawn(async move {
+                shipper.run().await;
+                shippers.set(shippers.get() - 1);
+            });
+        }
+    }
+
+    /// Ends lanes whose last copy has come, or whose time is over.
+    fn let_go(&self, now_ms: u64) {
+        let mut leaving = self.leaving.borrow_mut();
+        leaving.retain(|them| {
+            let late = now_ms >= them.give_up_at_ms;
+            let over = them.generation.strong_count() == 0;
+            if late {
+                them.lanes.iter().for_each(|lane| {
+                    lane.close();
+                });
+            } else if over {
+                them.lanes.iter().for_each(|lane| lane.call_last());
+            }
+            if late || over {
+                let gone = |lane: &Rc<Lane>| them.lanes.iter().any(|other| Rc::ptr_eq(other, lane));
+                self.open.borrow_mut().retain(|lane| !gone(lane));
+            }
+            !late && !(over && them.lanes.iter().all(|lane| lane.is_empty()))
+        });
+    }
+
+    fn each(&self, act: impl Fn(&Lane)) {
+        self.open.borrow().iter().for_each(|lane| act(lane));
+        self.leaving.borrow().iter().flat_map(|them| &them.lanes).for_each(|lane| act(lane));
+    }
 }
 
 /// A seed that differs between workers and starts.
@@ -184,7 +254,7 @@ fn seed(worker: usize) -> u64 {
 }
 
 /// The worker's heartbeat: coarse time, deadlines, the date, idle connections, and whether it is late on its own loop.
-async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
+async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
     let mut last = (Instant::now(), os::thread_cpu_us());
     let mut ticks = 0_u64;
     let mut releases = 0;
@@ -206,11 +276,12 @@ async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
         cx.shard.cpu_us.set(i64::try_from(cpu).unwrap_or(i64::MAX));
         last = (now, cpu);
 
-        for lane in &lanes {
+        lanes.let_go(cx.now_ms());
+        lanes.each(|lane| {
             if !lane.is_empty() {
                 lane.call();
             }
-        }
+        });
         if cx.buffers.trim() {
             releases = RELEASES;
         }
@@ -220,22 +291,18 @@ async fn tick(cx: Rc<Context>, lanes: Vec<Rc<Lane>>) {
         }
         if ticks.is_multiple_of(1000 / TICK_MS) {
             *cx.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
-            cx.upstreams.reap();
-            cx.policies.iter().flatten().for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
-            lanes.iter().for_each(|lane| lane.call_all());
+            let generation = cx.generation();
+            generation.upstreams.reap();
+            let mirrors = generation.policies.iter().flatten();
+            mirrors.for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
+            lanes.each(Lane::call_all);
         }
     }
 }
 
 /// Stops accepting, lets open exchanges end and the rings ship, and gives up at the deadline.
-async fn drain(
-    cx: &Rc<Context>,
-    listeners: &[Rc<Listener>],
-    lanes: &[Rc<Lane>],
-    shippers: &Cell<usize>,
-    last_call: &Cell<bool>,
-) {
-    let deadline = Instant::now() + cx.config.timeouts.drain;
+async fn drain(cx: &Rc<Context>, listeners: &[Rc<Listener>], lanes: &Lanes) {
+    let deadline = Instant::now() + cx.generation().config.timeouts.drain;
     cx.draining.set(true);
     for listener in listeners {
         listener.shutdown(|stream, peer| listener::serve(cx, stream, peer, listener.port));
@@ -244,15 +311,14 @@ async fn drain(
     while Instant::now() < deadline {
         if cx.shard.connections_active.get() == 0 {
             // Only now: an exchange that still runs may yet complete its copies.
-            last_call.set(true);
-            lanes.iter().for_each(|lane| lane.call_all());
-            if shippers.get() == 0 {
+            lanes.each(Lane::call_last);
+            if lanes.shippers.get() == 0 {
                 break;
             }
         }
         io::sleep_ms(5).await;
     }
-    lanes.iter().for_each(|lane| {
+    lanes.each(|lane| {
         lane.flush(metrics::Drop::Drain);
     });
 }

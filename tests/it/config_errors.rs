@@ -77,7 +77,7 @@ fn each_fault_is_named_with_its_line_and_key() {
         (format!("{SOUND}[upstream.odd]\nendpoints = [\"a:b\"]\n"), &[":6: upstream.odd.endpoints[0]: "]),
         (format!("{SOUND}mirrors = [{{ upstream = \"v3\" }}]\n"), &[":5: route[0].mirrors[0].upstream: "]),
         (
-            format!("{SOUND}mirrors = [{{ upstream = \"v1\", percent = 101 }}]\n"),
+            format!("{SOUND}mirrors = [{{ upstream = \"v1\", percent = 10001 }}]\n"),
             &[":5: route[0].mirrors[0].percent: "],
         ),
         (
@@ -105,7 +105,7 @@ fn each_fault_is_named_with_its_line_and_key() {
 #[test]
 fn all_faults_come_at_once_in_the_order_of_their_lines() {
     let text = "[workers]\ncount = 0\n[timeouts]\nconnect = \"soon\"\nconect = \"1s\"\n[upstream.v1]\nendpoints = []\n\
-                [[route]]\nprimary = \"v9\"\nmirrors = [{ upstream = \"v8\", percent = 200 }]\n";
+                [[route]]\nprimary = \"v9\"\nmirrors = [{ upstream = \"v8\", percent = 20000 }]\n";
     let expected = [
         ":2: workers.count: ",
         ":4: timeouts.connect: ",

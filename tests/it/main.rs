@@ -3,6 +3,8 @@
 mod article;
 mod mirror;
 mod isolation;
+mod routing;
+mod reload;
 mod http1_requests;
 mod http1_courses;
 mod http1_responses;

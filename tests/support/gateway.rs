@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::{Client, Metrics, Origin, PATIENCE};
+use crate::{Client, Metrics, Origin, PATIENCE, Response};
 
 /// The binary under test: `UMBRA_GATEWAY_BIN`, or built by cargo in the profile of this test.
 pub fn binary() -> &'static PathBuf {
@@ -41,7 +41,8 @@ pub struct Gateway {
     child: Child,
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
-    _directory: tempfile::TempDir,
+    /// Holds the file it was started with.
+    directory: tempfile::TempDir,
 }
 
 /// A configuration in the making: one route from everything to one primary and its mirrors, unless said otherwise.
@@ -196,7 +197,7 @@ impl Gateway {
             }
         }
         let (Some(address), Some(admin)) = (address, admin) else { unreachable!("the loop ends with both") };
-        Self { address, admin, child, stdout, stderr, _directory: directory }
+        Self { address, admin, child, stdout, stderr, directory }
     }
 
     /// Runs `gateway check` on this text, written to a file called `gateway.toml`.
@@ -246,6 +247,36 @@ impl Gateway {
     #[track_caller]
     pub fn settled(&self, mirror: &str) -> Metrics {
         Metrics::settled(self.admin, mirror)
+    }
+
+    /// The file it was started with.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("gateway.toml")
+    }
+
+    /// Writes its file anew, as editors do: a new file in the old one's place.
+    pub fn write(&self, toml: &str) {
+        let beside = self.directory.path().join("next.toml");
+        std::fs::write(&beside, toml).expect("the configuration is written");
+        std::fs::rename(beside, self.file()).expect("it takes the old one's place");
+    }
+
+    /// One request to the admin listener.
+    pub fn admin(&self, method: &str, target: &str, body: &str) -> Response {
+        self.admin_with(method, target, "", body)
+    }
+
+    /// As [`Gateway::admin`], with further header lines.
+    pub fn admin_with(&self, method: &str, target: &str, lines: &str, body: &str) -> Response {
+        let host = if lines.to_ascii_lowercase().contains("host:") {
+            String::new()
+        } else {
+            format!("Host: {}\r\n", self.admin)
+        };
+        Client::connect(self.admin).ask(format!(
+            "{method} {target} HTTP/1.1\r\n{host}Content-Type: application/json\r\n{lines}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     }
 
     pub fn pid(&self) -> u32 {

@@ -9,13 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use config::Config;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet};
 use prometheus_client::encoding::{NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::book::{Book, Page};
 use super::process;
 use crate::metrics::{
     Class, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard, Skip,
@@ -36,10 +36,10 @@ const NO_ROUTE: &str = "";
 pub struct Exposition(Registry);
 
 impl Exposition {
-    /// `shards`: one for each worker, by its number, in the shape of `config`.
-    pub fn new(config: Arc<Config>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
+    /// `shards`: one for each worker, by its number.
+    pub fn new(book: Arc<Book>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Shards { config, shards, started }));
+        registry.register_collector(Box::new(Workers { book, shards, started }));
         Self(registry)
     }
 
@@ -52,26 +52,48 @@ impl Exposition {
 }
 
 #[derive(Debug)]
-struct Shards {
-    config: Arc<Config>,
+struct Workers {
+    book: Arc<Book>,
     shards: Vec<Arc<Shard>>,
     started: SystemTime,
 }
 
-impl Collector for Shards {
+impl Collector for Workers {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Families(encoder);
-        self.requests(&mut out)?;
-        self.ledger(&mut out)?;
-        self.lanes(&mut out)?;
-        self.upstreams(&mut out)?;
-        self.connections(&mut out)?;
-        self.workers(&mut out)?;
-        self.process(&mut out)
+        let page = self.book.open();
+        let shards = Shards { page: &page, shards: &self.shards, started: self.started };
+        shards.requests(&mut out)?;
+        shards.ledger(&mut out)?;
+        shards.lanes(&mut out)?;
+        shards.upstreams(&mut out)?;
+        shards.connections(&mut out)?;
+        shards.workers(&mut out)?;
+        shards.configuration(&mut out)?;
+        shards.process(&mut out)
     }
 }
 
-impl Shards {
+/// What one scrape looks at.
+#[derive(Debug)]
+struct Shards<'a> {
+    page: &'a Page,
+    shards: &'a [Arc<Shard>],
+    started: SystemTime,
+}
+
+impl Shards<'_> {
+    /// What became of attempts to change the configuration.
+    fn configuration(&self, out: &mut Families<'_>) -> fmt::Result {
+        let page = self.page;
+        out.counters(
+            "umbra_reloads",
+            "Attempts to change the configuration while serving, by what became of them",
+            [("applied", page.applied), ("refused", page.refused)]
+                .map(|(result, n)| ([("result", result)], n)),
+        )
+    }
+
     fn requests(&self, out: &mut Families<'_>) -> fmt::Result {
         let routes = self.routes();
         let mut rows = by_code(NO_ROUTE, self.shards.iter().map(|s| &s.unrouted));
@@ -238,7 +260,7 @@ impl Shards {
         counter("umbra_exchange_panics", "Panics caught; each ended one connection", |s| {
             s.exchange_panics.get()
         })?;
-        let active = level(&self.shards, |s| s.connections_active.get());
+        let active = level(self.shards, |s| s.connections_active.get());
         out.gauge("umbra_connections_active", "Open client connections", None, active)
     }
 
@@ -281,20 +303,23 @@ impl Shards {
     }
 
     fn total(&self, read: impl Fn(&Shard) -> u64) -> u64 {
-        total(&self.shards, read)
+        total(self.shards, read)
     }
 
     fn routes(&self) -> Vec<(&str, Vec<&RouteCounters>)> {
-        let of = |id: usize| self.shards.iter().filter_map(|s| s.routes.get(id)).map(AsRef::as_ref).collect();
-        self.config.routes.iter().enumerate().map(|(id, route)| (route.name.as_str(), of(id))).collect()
+        let all = &self.page.counters;
+        let of = |id: usize| all.iter().filter_map(|c| c.routes.get(id)).map(AsRef::as_ref).collect();
+        self.page.config.routes.iter().enumerate().map(|(id, route)| (route.name.as_str(), of(id))).collect()
     }
 
     fn mirrors(&self) -> Vec<OneMirror<'_>> {
         let mut mirrors = Vec::new();
-        for (route, (name, counters)) in self.config.routes.iter().zip(self.routes()) {
+        for (index, route) in self.page.config.routes.iter().enumerate() {
             for (id, mirror) in route.mirrors.iter().enumerate() {
-                let counters = counters.iter().filter_map(|r| r.mirrors.get(id)).map(AsRef::as_ref).collect();
-                mirrors.push(OneMirror { route: name, mirror: &mirror.name, counters });
+                let all = self.page.counters.iter();
+                let of = all.filter_map(|c| c.mirrors.get(index)?.get(id).map(AsRef::as_ref));
+                let counters = of.collect();
+                mirrors.push(OneMirror { route: &route.name, mirror: &mirror.name, counters });
             }
         }
         mirrors
@@ -303,17 +328,19 @@ impl Shards {
     /// Lanes of one name (mirrors of one upstream with different transport settings) are shown as one.
     fn lanes_by_name(&self) -> BTreeMap<&str, Vec<&LaneCounters>> {
         let mut lanes: BTreeMap<&str, Vec<&LaneCounters>> = BTreeMap::new();
-        for (id, lane) in self.config.lanes.iter().enumerate() {
-            let of = self.shards.iter().filter_map(|s| s.lanes.get(id)).map(AsRef::as_ref);
+        for (id, lane) in self.page.config.lanes.iter().enumerate() {
+            let of = self.page.counters.iter().filter_map(|c| c.lanes.get(id)).map(AsRef::as_ref);
             lanes.entry(&lane.name).or_default().extend(of);
         }
         lanes
     }
 
     fn upstreams_by_name(&self) -> Vec<(&str, Vec<&UpstreamCounters>)> {
-        let of =
-            |id: usize| self.shards.iter().filter_map(|s| s.upstreams.get(id)).map(AsRef::as_ref).collect();
-        self.config
+        let of = |id: usize| {
+            self.page.counters.iter().filter_map(|c| c.upstreams.get(id)).map(AsRef::as_ref).collect()
+        };
+        self.page
+            .config
             .upstreams
             .iter()
             .enumerate()
@@ -438,17 +465,19 @@ impl Families<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ::config::Config;
+
     use super::*;
     use crate::server::budget::tests::config;
 
     /// Two workers whose counters a test may turn.
-    fn shards(config: &Config) -> Vec<Arc<Shard>> {
-        (0..2).map(|_| Arc::new(Shard::new(config))).collect()
+    fn workers(config: Config) -> (Arc<Book>, Vec<Arc<Shard>>) {
+        (Book::new(&Arc::new(config)), vec![Arc::default(), Arc::default()])
     }
 
-    fn text(config: Config, shards: Vec<Arc<Shard>>) -> String {
+    fn text((book, shards): (Arc<Book>, Vec<Arc<Shard>>)) -> String {
         let started = UNIX_EPOCH + std::time::Duration::from_millis(1_500);
-        Exposition::new(Arc::new(config), shards, started).text().unwrap()
+        Exposition::new(book, shards, started).text().unwrap()
     }
 
     #[track_caller]
@@ -459,8 +488,7 @@ mod tests {
     #[test]
     fn every_family_is_there_before_anything_happened() {
         let config = config();
-        let shards = shards(&config);
-        let text = text(config, shards);
+        let text = text(workers(config));
         let families = [
             "umbra_requests counter",
             "umbra_exchanges_aborted counter",
@@ -498,6 +526,7 @@ mod tests {
             "umbra_accept_errors counter",
             "umbra_exchange_panics counter",
             "umbra_worker_ticks counter",
+            "umbra_reloads counter",
             "umbra_worker_busy_ticks counter",
             "umbra_worker_cpu_seconds counter",
             "umbra_build info",
@@ -518,8 +547,7 @@ mod tests {
     #[test]
     fn the_ledger_is_complete_at_zero() {
         let config = config();
-        let shards = shards(&config);
-        let text = text(config, shards);
+        let text = text(workers(config));
         let labels = "route=\"default\",mirror=\"v2\"";
         for plain in ["eligible_total", "sampled_out_total", "sent_total", "pending", "waiting", "in_flight"]
         {
@@ -552,23 +580,23 @@ mod tests {
     #[test]
     fn workers_are_summed_and_told_apart_where_that_matters() {
         let config = config();
-        let shards = shards(&config);
-        for (n, shard) in (1..).zip(&shards) {
+        let workers = workers(config);
+        for ((n, shard), counters) in (1..).zip(&workers.1).zip(&workers.0.open().counters) {
             shard.unrouted.inc(400);
-            shard.routes[0].requests.inc(200);
-            shard.routes[0].requests.inc(299);
-            shard.routes[0].mirrors[0].sent.add(n);
-            shard.routes[0].mirrors[0].dropped.inc(Drop::RingBytes);
-            shard.routes[0].mirrors[0].in_flight.add(3);
-            shard.routes[0].mirrors[0].share.set(n as i64 * 500_000);
-            shard.routes[0].mirrors[0].answer_us.add(250_000);
-            shard.lanes[0].ring_bytes.set(100);
-            shard.upstreams[0].idle.set(5);
+            counters.routes[0].requests.inc(200);
+            counters.routes[0].requests.inc(299);
+            counters.mirrors[0][0].sent.add(n);
+            counters.mirrors[0][0].dropped.inc(Drop::RingBytes);
+            counters.mirrors[0][0].in_flight.add(3);
+            counters.mirrors[0][0].share.set(n as i64 * 500_000);
+            counters.mirrors[0][0].answer_us.add(250_000);
+            counters.lanes[0].ring_bytes.set(100);
+            counters.upstreams[0].idle.set(5);
             shard.connections_active.set(7);
             shard.ticks.add(n);
             shard.cpu_us.set(1_500_000);
         }
-        let text = text(config, shards);
+        let text = text(workers);
         for line in [
             "umbra_requests_total{route=\"\",code=\"400\"} 2",
             "umbra_requests_total{route=\"default\",code=\"200\"} 2",
@@ -595,10 +623,11 @@ mod tests {
         let mut twin = config.lanes[0].clone();
         twin.pipeline_max = 1;
         config.lanes.push(twin);
-        let shards = shards(&config);
-        shards[0].lanes[0].ring_entries.set(2);
-        shards[1].lanes[1].ring_entries.set(3);
-        let text = text(config, shards);
+        let workers = workers(config);
+        let counters = workers.0.open().counters;
+        counters[0].lanes[0].ring_entries.set(2);
+        counters[1].lanes[1].ring_entries.set(3);
+        let text = text(workers);
         assert_has(&text, "umbra_mirror_ring_entries{mirror=\"v2\"} 5");
         assert_eq!(text.matches("umbra_mirror_ring_entries{").count(), 1);
     }
@@ -607,16 +636,14 @@ mod tests {
     fn label_values_are_escaped() {
         let mut config = config();
         config.routes[0].name = "a\"b\\c\nd".to_owned();
-        let shards = shards(&config);
-        let text = text(config, shards);
+        let text = text(workers(config));
         assert_has(&text, "umbra_exchanges_aborted_total{route=\"a\\\"b\\\\c\\nd\"} 0");
     }
 
     #[test]
     fn no_family_and_no_series_appears_twice() {
         let config = config();
-        let shards = shards(&config);
-        let text = text(config, shards);
+        let text = text(workers(config));
         let mut series: Vec<&str> = text
             .lines()
             .map(|l| if l.starts_with('#') { l } else { l.rsplit_once(' ').unwrap().0 })

@@ -1,8 +1,10 @@
-//! The admin listener: is the process alive, is it ready, what has it counted.
+//! The admin listener: is the process alive, is it ready, what has it counted, what is in force.
 //!
-//! It reads what others write, counters and the phase of the process, and changes nothing. It knows no connection, no
+//! It reads what others write, counters and the phase of the process; changes are only asked for here (`desk`). It knows no connection, no
 //! exchange and no worker; of the path of a request it names only `metrics`.
 
+mod book;
+mod desk;
 mod exposition;
 mod health;
 mod process;
@@ -15,13 +17,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, patch, put};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+pub use book::{Book, Page};
+pub use desk::{Desk, Guard};
 pub use exposition::Exposition;
 pub use health::{Health, Phase, Watchdog};
 
@@ -45,6 +49,9 @@ Umbra admin
   /healthz   200 while every worker turns; else 503 and which do not
   /readyz    200 while requests are welcome; 503 while starting or draining
   /metrics   counters of all workers, OpenMetrics text
+  /routes    what is in force, JSON; PATCH /routes/NAME {\"weights\": {\"v1\": 90, \"v2\": 10}}
+  /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
+  /config    PUT a whole configuration, TOML; a bad one changes nothing
 ";
 
 /// What the pages read.
@@ -54,13 +61,21 @@ struct Pages {
     health: watch::Receiver<Health>,
 }
 
-pub fn router(exposition: Exposition, health: watch::Receiver<Health>) -> Router {
+pub fn router(exposition: Exposition, health: watch::Receiver<Health>, desk: Desk) -> Router {
+    let desk = Router::new()
+        .route("/routes", get(desk::routes))
+        .route("/routes/{*name}", patch(desk::patch_route))
+        .route("/mirrors", get(desk::mirrors))
+        .route("/mirrors/{*name}", patch(desk::patch_mirror))
+        .route("/config", put(desk::put_config))
+        .with_state(Arc::new(desk));
     Router::new()
         .route("/", get(async || INDEX))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Arc::new(Pages { exposition, health }))
+        .merge(desk)
 }
 
 /// Serves for the rest of the process's life.
@@ -127,18 +142,22 @@ mod tests {
     use std::time::SystemTime;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::mpsc;
 
     use super::*;
-    use crate::metrics::Shard;
     use crate::server::budget::tests::config;
 
     async fn started() -> (SocketAddr, watch::Sender<Health>) {
         let config = Arc::new(config());
-        let shards = vec![Arc::new(Shard::new(&config))];
+        let book = Book::new(&config);
+        let desk = Desk { book: Arc::clone(&book), asks: mpsc::channel(1).0, guard: Guard::Local };
         let (health, seen) = watch::channel(Health::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, router(Exposition::new(config, shards, SystemTime::now()), seen)));
+        tokio::spawn(serve(
+            listener,
+            router(Exposition::new(book, vec![Arc::default()], SystemTime::now()), seen, desk),
+        ));
         (address, health)
     }
 
@@ -194,7 +213,9 @@ mod tests {
         assert_eq!(ask(address, "GET", "/").await.0, 200);
         assert_eq!(ask(address, "HEAD", "/metrics").await.0, 200);
         assert_eq!(ask(address, "POST", "/metrics").await.0, 405);
-        assert_eq!(ask(address, "GET", "/config").await.0, 404);
+        assert_eq!(ask(address, "GET", "/routes").await.0, 200);
+        assert_eq!(ask(address, "GET", "/elsewhere").await.0, 404);
+        assert_eq!(ask(address, "DELETE", "/mirrors/v2").await.0, 405);
     }
 
     #[tokio::test]

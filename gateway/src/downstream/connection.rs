@@ -4,6 +4,8 @@
 
 use std::rc::Rc;
 
+use config::Limits;
+
 use super::Client;
 use crate::context::Context;
 use crate::exchange::{self, Outcome, Refusal, Said};
@@ -21,8 +23,11 @@ use crate::metrics::Reject;
 pub async fn serve(cx: &Rc<Context>, client: &mut Client) {
     // Boxed for as long as requests come: the busy part is large, and most connections are idle most of the time.
     while Box::pin(serve_busy(cx, client)).await == Rest::Idle {
-        let within =
-            if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { cx.config.timeouts.client_idle.into() };
+        let within = if cx.draining.get() {
+            Millis(DRAIN_IDLE_MS)
+        } else {
+            cx.generation().config.timeouts.client_idle.into()
+        };
         if client.stream.r.readable_idle(within).await.is_err() {
             return;
         }
@@ -61,10 +66,11 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                 return Rest::Ended;
             }
         };
-        let route = request.route;
+        let counters = Rc::clone(&request.generation);
+        let counters = &counters.counters.routes[request.route];
         match exchange::run(cx, client, request).await {
             Outcome::Answered { status, next } => {
-                cx.shard.routes[route].requests.inc(status);
+                counters.requests.inc(status);
                 match next {
                     Next::Request => {}
                     Next::Close => return Rest::Ended,
@@ -75,13 +81,13 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                 }
             }
             Outcome::Refused(refusal) => {
-                cx.shard.routes[route].requests.inc(refusal.status());
+                counters.requests.inc(refusal.status());
                 if !refuse(cx, client, &refusal).await {
                     return Rest::Ended;
                 }
             }
             Outcome::Broken { reset } => {
-                cx.shard.routes[route].aborted.inc();
+                counters.aborted.inc();
                 if reset {
                     client.stream.reset_on_close();
                 }
@@ -108,7 +114,9 @@ enum NoHead {
 
 /// Reads until the inbox starts with a complete head; returns its length.
 async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHead> {
-    let limits = &cx.config.limits;
+    let generation = cx.generation();
+    let config = &generation.config;
+    let limits = &config.limits;
     let mut scanner = HeadScanner::default();
     let mut deadline_ms = None;
     let mut may_skip_line = true;
@@ -129,9 +137,9 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             match scanner.scan(inbox) {
                 Scan::Complete(len) if len <= limits.request_head_bytes_max => return Ok(len),
                 Scan::BareLf => return Err(NoHead::Refused(Fault::bad("line ends with a bare LF"))),
-                Scan::Complete(_) => return Err(NoHead::Refused(too_large(cx, inbox))),
+                Scan::Complete(_) => return Err(NoHead::Refused(too_large(limits, inbox))),
                 Scan::Partial if inbox.len() > limits.request_head_bytes_max => {
-                    return Err(NoHead::Refused(too_large(cx, inbox)));
+                    return Err(NoHead::Refused(too_large(limits, inbox)));
                 }
                 Scan::Partial => {}
             }
@@ -140,7 +148,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
         let result = if inbox.is_empty() {
             let inbox = if inbox.capacity() == 0 { cx.buffers.medium() } else { inbox };
             let within =
-                if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { cx.config.timeouts.client_idle.into() };
+                if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { config.timeouts.client_idle.into() };
             let (result, inbox) =
                 client.stream.r.read_idle(inbox, REQUEST_READ_BYTES, within, Millis(PARK_MS)).await;
             match result {
@@ -158,8 +166,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
         } else {
             // The whole head has one deadline: bytes that drip in do not extend it.
             let now = cx.now_ms();
-            let end =
-                *deadline_ms.get_or_insert_with(|| now + Millis::from(cx.config.timeouts.request_head).0);
+            let end = *deadline_ms.get_or_insert_with(|| now + Millis::from(config.timeouts.request_head).0);
             let (result, inbox) =
                 client.stream.r.read(inbox, REQUEST_READ_BYTES, Millis(end.saturating_sub(now))).await;
             client.inbox = inbox;
@@ -181,8 +188,8 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
 }
 
 /// Which of the two head limits was passed.
-fn too_large(cx: &Context, inbox: &[u8]) -> Fault {
-    if HeadScanner::first_line_len(inbox) > cx.config.limits.request_line_bytes_max {
+fn too_large(limits: &Limits, inbox: &[u8]) -> Fault {
+    if HeadScanner::first_line_len(inbox) > limits.request_line_bytes_max {
         Fault::new(414, Reject::UriTooLong, "request line too long")
     } else {
         Fault::new(431, Reject::HeadTooLarge, "request head too large")
@@ -206,6 +213,7 @@ async fn turn_away(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) {
 }
 
 async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persistence: Persistence) -> bool {
+    let write_ms = cx.generation().config.timeouts.write.into();
     let mut out = cx.buffers.small();
     let date = cx.date.borrow().clone();
     let how = Manner { to_head: refusal.to_head, persistence, date: date.as_bytes() };
@@ -216,7 +224,7 @@ async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persisten
         }
         Said::Given(answer) => reply::given(&mut out, answer, &how),
     }
-    let (sent, out) = client.stream.w.write_all(out, cx.config.timeouts.write.into()).await;
+    let (sent, out) = client.stream.w.write_all(out, write_ms).await;
     cx.buffers.give(out);
     sent.is_ok()
 }
@@ -225,7 +233,7 @@ async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persisten
 /// overtake the answer.
 async fn linger(cx: &Rc<Context>, client: &mut Client) {
     client.stream.w.finish();
-    let mut left = cx.config.limits.drain_bytes_max;
+    let mut left = cx.generation().config.limits.drain_bytes_max;
     let end = cx.now_ms() + LINGER_MS;
     let mut inbox = std::mem::take(&mut client.inbox);
     if inbox.capacity() == 0 {

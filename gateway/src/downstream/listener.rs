@@ -35,7 +35,7 @@ pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
 pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr, port: u16) {
     cx.shard.connections_accepted.inc();
     let stream = Stream::new(stream, &cx.sweeper);
-    if cx.shard.connections_active.get() >= cx.config.limits.connections_max as i64 {
+    if cx.shard.connections_active.get() >= cx.generation.borrow().config.limits.connections_max as i64 {
         cx.shard.connections_shed.inc();
         stream.reset_on_close();
         return;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use config::HeaderEdits;
+use config::{Config, HeaderEdits};
 
 use super::Facts;
 use super::upload::Upload;
@@ -23,6 +23,7 @@ use crate::plan::Forward;
 
 /// Under which terms an answer is relayed.
 pub(super) struct Terms<'a> {
+    pub(super) config: &'a Config,
     pub(super) facts: Facts,
     /// The client's connection may carry another request.
     pub(super) may_keep: bool,
@@ -95,7 +96,7 @@ pub(super) async fn relay(
     upload: &Upload,
     tee: &RefCell<Tee>,
 ) -> Result<Relayed, RelayFailed> {
-    let timeouts = &cx.config.timeouts;
+    let timeouts = &terms.config.timeouts;
     let facts = &terms.facts;
     let answer_within =
         terms.try_timeout.map_or(u64::MAX, |t| t.0).min(Millis::from(timeouts.response_head).0);
@@ -117,7 +118,7 @@ pub(super) async fn relay(
     let mut answer = loop {
         match scanner.scan(&buf) {
             Scan::BareLf => return Err(bad("primary sent a bare LF")),
-            Scan::Partial if buf.len() > cx.config.limits.response_head_bytes_max => {
+            Scan::Partial if buf.len() > terms.config.limits.response_head_bytes_max => {
                 return Err(bad("primary's response head is too large"));
             }
             Scan::Partial => {
@@ -145,13 +146,13 @@ pub(super) async fn relay(
                 });
             }
             Scan::Complete(len) => {
-                let fields_max = cx.config.limits.fields_max;
+                let fields_max = terms.config.limits.fields_max;
                 let parsed = with_response(&buf[..len], fields_max, facts.to_head, |head| {
                     if terms.retry.is_some_and(|forward| forward.retries_status(head.status)) {
                         return Ok(Parsed::Unwanted);
                     }
                     let may_keep =
-                        terms.may_keep && !cx.draining.get() && may_go_on(cx, head, facts, continued, upload);
+                        terms.may_keep && !cx.draining.get() && may_go_on(terms, head, continued, upload);
                     respond(cx, head, terms, may_keep, continued, &mut out)
                 });
                 match parsed.and_then(|p| p).map_err(bad)? {
@@ -206,20 +207,14 @@ pub(super) async fn relay(
 
 /// Whether the client's connection may go on behind an answer that comes now. While the upload still runs: if its rest
 /// will be taken in.
-fn may_go_on(
-    cx: &Context,
-    head: &ResponseHead<'_, '_>,
-    facts: &Facts,
-    continued: bool,
-    upload: &Upload,
-) -> bool {
+fn may_go_on(terms: &Terms<'_>, head: &ResponseHead<'_, '_>, continued: bool, upload: &Upload) -> bool {
     if upload.complete.get() {
         return true;
     }
     // A client whose leave to continue never came may send its content or may not: nobody could tell.
-    let waits = facts.expects_continue && !continued;
+    let waits = terms.facts.expects_continue && !continued;
     let primary_reads = head.keep_alive && head.framing != Framing::UntilClose;
-    let drain_max = cx.config.limits.drain_bytes_max;
+    let drain_max = terms.config.limits.drain_bytes_max;
     !waits && primary_reads && drain_max > 0 && upload.rest.get().is_none_or(|n| n <= drain_max)
 }
 
@@ -282,7 +277,7 @@ async fn relay_content(
     terms: &Terms<'_>,
     answer: &mut Final,
 ) -> Result<bool, RelayFailed> {
-    let timeouts = &cx.config.timeouts;
+    let timeouts = &terms.config.timeouts;
     let mut block = cx.buffers.block();
     let mut excess = Vec::new();
     while !answer.incoming.is_done() {

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
+use config::Config;
+
 use super::relay::{RelayFailed, Relayed, Terms, relay};
 use super::{Outcome, Request, TOO_LARGE, refused};
 use crate::context::Context;
@@ -52,9 +54,9 @@ pub(super) async fn duplex(
     let Client { stream, inbox, .. } = client;
     let upload = Upload::default();
     upload.rest.set(request.incoming.bytes_expected());
-    let Request { incoming, outgoing, tee, content_left, .. } = request;
-    let tee = &*tee;
-    let content = Content { incoming, outgoing: *outgoing, left: content_left, tee };
+    let Request { generation, incoming, outgoing, tee, content_left, .. } = request;
+    let (config, tee) = (&*generation.config, &*tee);
+    let content = Content { config, incoming, outgoing: *outgoing, left: content_left, tee };
     let forwarding = forward(cx, &mut stream.r, inbox, &mut up.w, content, &upload);
     let relaying = async {
         let relayed = relay(cx, &mut stream.w, &mut up.r, terms, &upload, tee).await;
@@ -104,6 +106,7 @@ enum ForwardFailed {
 
 /// A request's content while it streams.
 struct Content<'a> {
+    config: &'a Config,
     incoming: &'a mut Incoming,
     outgoing: Outgoing,
     /// Bytes that the limit still allows.
@@ -120,11 +123,11 @@ async fn forward(
     content: Content<'_>,
     upload: &Upload,
 ) -> Result<(), ForwardFailed> {
-    let timeouts = &cx.config.timeouts;
-    let Content { incoming, outgoing, left: content_left, tee } = content;
+    let Content { config, incoming, outgoing, left: content_left, tee } = content;
+    let timeouts = &config.timeouts;
     let mut block = cx.buffers.block();
     // What may still come behind an answer that is over.
-    let mut rest_left = cx.config.limits.drain_bytes_max;
+    let mut rest_left = config.limits.drain_bytes_max;
     while !incoming.is_done() {
         let within = match upload.end_by_ms.get() {
             Some(end) if rest_left > 0 && cx.now_ms() < end => Millis(end - cx.now_ms()),

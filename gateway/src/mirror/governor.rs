@@ -19,7 +19,8 @@ pub struct Governor {
     settings: config::Governor,
     configured: Percent,
     effective: Cell<Percent>,
-    last: Cell<Tally>,
+    /// `None` before the first look: counters may go on from an earlier configuration.
+    last: Cell<Option<Tally>>,
 }
 
 /// What had been counted at the last look.
@@ -73,7 +74,7 @@ impl Governor {
             answer_us: counters.answer_us.get(),
             busy_ticks,
         };
-        let last = self.last.replace(now);
+        let Some(last) = self.last.replace(Some(now)) else { return };
         let since = |read: fn(&Tally) -> u64| read(&now).saturating_sub(read(&last));
         let answer_us = since(|t| t.answer_us);
         let look = Look {
@@ -204,6 +205,9 @@ mod tests {
     fn it_looks_at_the_last_second_alone() {
         let counters = MirrorCounters::default();
         let governor = Governor::new(&settings(), CONFIGURED);
+        (0..5).for_each(|_| counters.completed.inc(Class::C5));
+        governor.look(&counters, 0, 0);
+        assert_eq!(governor.effective(), CONFIGURED, "what was before it is not its own");
         (0..5).for_each(|_| counters.completed.inc(Class::C5));
         governor.look(&counters, 0, 0);
         assert_eq!((governor.effective().per_million, counters.share.get()), (250_000, 250_000));

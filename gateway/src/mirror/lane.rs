@@ -33,6 +33,10 @@ pub struct Lane {
     pub probing: Cell<bool>,
     pub endpoints: Vec<Endpoint>,
     turn: Cell<usize>,
+    /// Nothing more can come: a shipper that finds nothing waiting ends.
+    last_call: Cell<bool>,
+    /// Nobody ships any more.
+    closed: Cell<bool>,
     pub counters: Arc<LaneCounters>,
 }
 
@@ -90,6 +94,8 @@ impl Lane {
             probing: Cell::new(false),
             endpoints: addresses.iter().map(|a| Endpoint::new(*a)).collect(),
             turn: Cell::new(0),
+            last_call: Cell::new(false),
+            closed: Cell::new(false),
             counters: Arc::clone(counters),
         }
     }
@@ -108,6 +114,9 @@ impl Lane {
 
     /// Queues a copy that keeps `bytes` alive, or gives up one by the lane's policy; calls a shipper.
     pub fn offer(&self, mut copy: RequestCopy, bytes: usize, now_ms: u64) {
+        if self.closed.get() {
+            return copy.ticket.drop(Dropped::Drain);
+        }
         if !self.is_reachable(now_ms) {
             return copy.ticket.drop(Dropped::Unreachable);
         }
@@ -232,6 +241,23 @@ impl Lane {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Nothing more can come: the shippers send what waits, and end.
+    pub fn call_last(&self) {
+        self.last_call.set(true);
+        self.call_all();
+    }
+
+    pub fn is_last_call(&self) -> bool {
+        self.last_call.get()
+    }
+
+    /// Gives up what waits and whatever may still come; returns how many waited.
+    pub fn close(&self) -> usize {
+        self.closed.set(true);
+        self.call_last();
+        self.flush(Dropped::Drain)
     }
 
     /// A shipper is up and looks at the ring: the next copy may call another.

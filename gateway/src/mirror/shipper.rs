@@ -4,7 +4,6 @@
 //! mirror work of a worker's turn is bounded by `connections_max` batches. Whatever the mirror does ends in a counted
 //! outcome here and is felt nowhere else. Knows nothing of clients, routes or exchanges.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -28,8 +27,6 @@ pub struct Shipper {
     pub limits: config::Limits,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
-    /// Set when nothing more can come: a shipper then ends when nothing waits.
-    pub last_call: Rc<Cell<bool>>,
     /// Its number within the lane.
     pub number: usize,
 }
@@ -62,7 +59,7 @@ impl Shipper {
         loop {
             self.lane.up();
             if again.is_empty() && self.lane.is_empty() {
-                if self.last_call.get() {
+                if self.lane.is_last_call() {
                     return;
                 }
                 let idle_since = connection.as_ref().map(|c| c.used_ms);

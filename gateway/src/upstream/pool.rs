@@ -15,7 +15,7 @@ use super::balance::{self, Load};
 use crate::error::Failure;
 use crate::io::{Millis, Stream, Sweeper};
 use crate::limits::ENDPOINT_FAILED_MS;
-use crate::metrics::{Shard, UpstreamCounters};
+use crate::metrics::UpstreamCounters;
 
 /// Endpoints tried for one exchange before it is given up.
 const CONNECT_ATTEMPTS_MAX: usize = 3;
@@ -32,7 +32,7 @@ pub struct Upstreams {
 
 #[derive(Debug)]
 struct Group {
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<Rc<Endpoint>>,
     balance: Balance,
     turn: Cell<usize>,
     counters: Arc<UpstreamCounters>,
@@ -44,6 +44,14 @@ struct Endpoint {
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
     failed_until_ms: Cell<u64>,
+    counters: Arc<UpstreamCounters>,
+}
+
+impl Drop for Endpoint {
+    /// With the last configuration that named it go its kept connections.
+    fn drop(&mut self) {
+        self.counters.idle.add(-(self.idle.get_mut().len() as i64));
+    }
 }
 
 #[derive(Debug)]
@@ -102,17 +110,25 @@ impl Lease {
 }
 
 impl Upstreams {
+    /// Endpoints that `before` has too keep their connections.
     pub fn new(
         config: &Config,
         addresses: &[Vec<SocketAddr>],
-        shard: &Shard,
+        counters: &[Arc<UpstreamCounters>],
         sweeper: &Rc<Sweeper>,
+        before: Option<&Self>,
     ) -> Rc<Self> {
-        let groups = config.upstreams.iter().zip(addresses).zip(&shard.upstreams);
+        let groups = config.upstreams.iter().zip(addresses).zip(counters);
+        let endpoint = |address: SocketAddr, counters: &Arc<UpstreamCounters>| {
+            // The same counters are the same upstream.
+            let old = before.and_then(|b| b.groups.iter().find(|g| Arc::ptr_eq(&g.counters, counters)));
+            let known = old.and_then(|group| group.endpoints.iter().find(|e| e.address == address));
+            known.map_or_else(|| Rc::new(Endpoint::new(address, counters)), Rc::clone)
+        };
         Rc::new(Self {
             groups: groups
                 .map(|((upstream, addresses), counters)| Group {
-                    endpoints: addresses.iter().map(|a| Endpoint::new(*a)).collect(),
+                    endpoints: addresses.iter().map(|a| endpoint(*a, counters)).collect(),
                     balance: upstream.balance,
                     turn: Cell::new(0),
                     counters: Arc::clone(counters),
@@ -206,7 +222,13 @@ impl Upstreams {
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr) -> Self {
-        Self { address, idle: RefCell::default(), in_flight: Cell::new(0), failed_until_ms: Cell::new(0) }
+    fn new(address: SocketAddr, counters: &Arc<UpstreamCounters>) -> Self {
+        Self {
+            address,
+            idle: RefCell::default(),
+            in_flight: Cell::new(0),
+            failed_until_ms: Cell::new(0),
+            counters: Arc::clone(counters),
+        }
     }
 }

@@ -1,0 +1,258 @@
+//! What is in force, as JSON, and the desk where changes are asked for. It passes them on and tells what became of them;
+//! whether a change is sound is not its judgement.
+//!
+//! Changes are guarded: by a token where there is one, and without one only from this machine, by a client that named it
+//! by its address, so that no page in a browser can reach in under a name of its own (DNS rebinding).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use config::check::Problem;
+use config::{Action, Config};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::book::Book;
+use crate::server::reload::{Applied, Ask, Change, Refused};
+
+/// What the desk works with.
+#[derive(Debug)]
+pub struct Desk {
+    pub book: Arc<Book>,
+    pub asks: mpsc::Sender<Ask>,
+    pub guard: Guard,
+}
+
+/// Who may change anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guard {
+    /// Whoever bears the token.
+    Token(String),
+    /// Whoever is on this machine and is not a page of somebody else's.
+    Local,
+    /// Nobody: strangers reach the listener, and there is no token.
+    Closed,
+}
+
+impl Guard {
+    pub fn of(admin: &config::Admin, address: SocketAddr) -> Self {
+        match &admin.token {
+            Some(token) => Self::Token(token.clone()),
+            None if address.ip().is_loopback() => Self::Local,
+            None => Self::Closed,
+        }
+    }
+
+    /// Why a request may not change anything.
+    fn refuses(&self, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        match self {
+            Self::Token(token) => {
+                let given = text(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+                let right = given.is_some_and(|given| same(given.trim().as_bytes(), token.as_bytes()));
+                (!right).then_some((StatusCode::UNAUTHORIZED, "give the token: Authorization: Bearer …"))
+            }
+            Self::Local => {
+                let host = text(HOST).unwrap_or_default();
+                let own = text(ORIGIN).is_none_or(|origin| origin.strip_prefix("http://") == Some(host));
+                let named = is_local(host) && own;
+                let why = "changes are taken from this machine only, addressed as localhost or by IP address";
+                (!named).then_some((StatusCode::FORBIDDEN, why))
+            }
+            Self::Closed => Some((
+                StatusCode::FORBIDDEN,
+                "strangers reach this listener: set admin.token to allow changes",
+            )),
+        }
+    }
+}
+
+/// Takes as long whatever the first difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let inner = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || inner.parse::<IpAddr>().is_ok()
+}
+
+/// `GET /routes`
+pub(super) async fn routes(State(desk): State<Arc<Desk>>) -> Json<Value> {
+    let config = desk.book.open().config;
+    let route = |route: &config::Route| {
+        let matches: Vec<String> = route.matches.iter().map(ToString::to_string).collect();
+        let (action, detail) = match &route.action {
+            Action::Forward(forward) => {
+                let primary = |p: &config::Primary| {
+                    let name = p.upstream.and_then(|id| config.upstreams.get(id)).map(|u| u.name.as_str());
+                    json!({ "upstream": name, "weight": p.weight })
+                };
+                ("primaries", json!(forward.primaries.iter().map(primary).collect::<Vec<_>>()))
+            }
+            Action::Redirect(redirect) => ("redirect", json!({ "status": redirect.status })),
+            Action::Reply(reply) => ("reply", json!({ "status": reply.status })),
+        };
+        let mirrors: Vec<&str> = route.mirrors.iter().map(|mirror| mirror.name.as_str()).collect();
+        json!({ "name": route.name, "matches": matches, action: detail, "mirrors": mirrors })
+    };
+    Json(json!({ "routes": config.routes.iter().map(route).collect::<Vec<_>>() }))
+}
+
+/// `GET /mirrors`
+pub(super) async fn mirrors(State(desk): State<Arc<Desk>>) -> Json<Value> {
+    let config = desk.book.open().config;
+    let mut mirrors = Vec::new();
+    for route in &config.routes {
+        for mirror in &route.mirrors {
+            let percent = f64::from(mirror.percent.per_million) / 10_000.0;
+            let upstream = upstream_of(&config, mirror.lane);
+            mirrors.push(
+                json!({ "name": mirror.name, "route": route.name, "upstream": upstream, "percent": percent }),
+            );
+        }
+    }
+    Json(json!({ "mirrors": mirrors }))
+}
+
+fn upstream_of(config: &Config, lane: config::LaneId) -> Option<&str> {
+    let upstream = config.lanes.get(lane)?.upstream;
+    Some(config.upstreams.get(upstream)?.name.as_str())
+}
+
+/// `PUT /config`: a whole configuration, as TOML.
+pub(super) async fn put_config(State(desk): State<Arc<Desk>>, headers: HeaderMap, text: String) -> Response {
+    desk.ask(&headers, Change::Text(text)).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Percent {
+    percent: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OnRoute {
+    route: Option<String>,
+}
+
+/// `PATCH /mirrors/{name}?route=NAME`: `{"percent": 5}`.
+pub(super) async fn patch_mirror(
+    State(desk): State<Arc<Desk>>,
+    Path(mirror): Path<String>,
+    Query(OnRoute { route }): Query<OnRoute>,
+    headers: HeaderMap,
+    Json(Percent { percent }): Json<Percent>,
+) -> Response {
+    desk.ask(&headers, Change::Percent { mirror, route, percent }).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Weights {
+    weights: std::collections::BTreeMap<String, u32>,
+}
+
+/// `PATCH /routes/{name}`: `{"weights": {"v1": 90, "v2": 10}}`.
+pub(super) async fn patch_route(
+    State(desk): State<Arc<Desk>>,
+    Path(route): Path<String>,
+    headers: HeaderMap,
+    Json(Weights { weights }): Json<Weights>,
+) -> Response {
+    desk.ask(&headers, Change::Weights { route, weights: weights.into_iter().collect() }).await
+}
+
+/// One problem, as JSON.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    file: &'a str,
+    line: Option<usize>,
+    key: Option<&'a str>,
+    message: &'a str,
+}
+
+fn told(problems: &[Problem]) -> Vec<Told<'_>> {
+    fn one(p: &Problem) -> Told<'_> {
+        let Problem { file, line, key, message } = p;
+        Told { file, line: *line, key: key.as_deref(), message }
+    }
+    problems.iter().map(one).collect()
+}
+
+impl Desk {
+    async fn ask(&self, headers: &HeaderMap, change: Change) -> Response {
+        if let Some((status, why)) = self.guard.refuses(headers) {
+            return (status, Json(json!({ "error": why }))).into_response();
+        }
+        let (answer, answered) = oneshot::channel();
+        let gone = (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the gateway is ending" })));
+        if self.asks.send(Ask { change, answer }).await.is_err() {
+            return gone.into_response();
+        }
+        match answered.await {
+            Ok(Ok(Applied { workers, took, warnings })) => {
+                let took = took.as_secs_f64() * 1e3;
+                let body = json!({ "workers": workers, "took_ms": took, "warnings": told(&warnings) });
+                Json(body).into_response()
+            }
+            Ok(Err(Refused::Unknown(what))) => {
+                (StatusCode::NOT_FOUND, Json(json!({ "error": what }))).into_response()
+            }
+            Ok(Err(Refused::Wrong(problems))) => {
+                let body = json!({ "problems": told(&problems) });
+                (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+            }
+            Err(_) => gone.into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_taken_from_who_may_make_them() {
+        let token = Guard::Token("secret".into());
+        let rows: [(&Guard, &[(&str, &str)], bool); 12] = [
+            (&Guard::Local, &[("host", "127.0.0.1:9901")], true),
+            (&Guard::Local, &[("host", "[::1]:9901")], true),
+            (&Guard::Local, &[("host", "localhost:9901")], true),
+            (&Guard::Local, &[("host", "evil.example:9901")], false),
+            (&Guard::Local, &[], false),
+            (&Guard::Local, &[("host", "localhost:1"), ("origin", "http://localhost:1")], true),
+            (&Guard::Local, &[("host", "localhost:1"), ("origin", "http://evil.example")], false),
+            (&Guard::Closed, &[("host", "127.0.0.1:9901")], false),
+            (&token, &[("host", "evil.example"), ("authorization", "Bearer secret")], true),
+            (&token, &[("host", "127.0.0.1"), ("authorization", "Bearer secre")], false),
+            (&token, &[("host", "127.0.0.1"), ("authorization", "Basic secret")], false),
+            (&token, &[("host", "127.0.0.1")], false),
+        ];
+        for (guard, fields, may) in rows {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.insert(
+                    axum::http::HeaderName::from_static(match *name {
+                        "host" => "host",
+                        "origin" => "origin",
+                        _ => "authorization",
+                    }),
+                    value.parse().unwrap(),
+                );
+            }
+            assert_eq!(guard.refuses(&headers).is_none(), may, "{guard:?} {fields:?}");
+        }
+    }
+}
