@@ -135,3 +135,55 @@ pub(super) fn without_secrets(secrets: &Secrets, trailers: &[u8]) -> Vec<u8> {
     secrets.lines(&mut out, trailers);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::lane::tests::lane;
+    use super::super::policy::Policy;
+    use super::super::tee::tests::mirror;
+    use super::*;
+
+    fn unsearched(body_bytes_max: usize) -> Unsearched {
+        let redact = config::Redact { json: vec!["/*".into()], ..Default::default() };
+        let mirror = config::Mirror { redact, ..mirror() };
+        let policy = Policy::new(&mirror, &Arc::default(), &Rc::new(lane()), 1);
+        let rules = policy.rules.expect("it redacts");
+        Unsearched { rules, trailers: Vec::new(), expects_content: true, body_bytes_max }
+    }
+
+    /// How many turns it took, and the wire.
+    fn search(pieces: &[Bytes], body_bytes_max: usize) -> Result<(usize, Vec<u8>), Dropped> {
+        let (unsearched, mut head) = (unsearched(body_bytes_max), b"H: h\r\n".to_vec());
+        let mut searching = Searching::begin(&unsearched, &head, pieces)?;
+        let mut turns = 1;
+        while !searching.turn()? {
+            turns += 1;
+        }
+        let content = searching.end(&mut head)?;
+        Ok((turns, [&head, &content[..]].concat()))
+    }
+
+    #[test]
+    fn a_turn_searches_no_more_than_its_part_however_content_is_cut() {
+        let text = format!("{}[1]", " ".repeat(10 * REDACT_TURN_BYTES - 3));
+        let whole = Bytes::from(text.into_bytes());
+        let expect = "H: h\r\nContent-Length: 163851\r\n\r\n";
+        for cut in [1, 100, REDACT_TURN_BYTES, 3 * REDACT_TURN_BYTES + 1, whole.len()] {
+            let pieces = [whole.slice(..cut), whole.slice(cut..)];
+            let (turns, wire) = search(&pieces, usize::MAX).unwrap();
+            assert_eq!(turns, 10, "cut at {cut}");
+            assert!(wire.starts_with(expect.as_bytes()) && wire.ends_with(b" [\"[redacted]\"]"));
+        }
+    }
+
+    #[test]
+    fn what_grows_too_long_or_is_no_json_is_given_up() {
+        let pieces = |text: &str| [Bytes::copy_from_slice(text.as_bytes())];
+        assert_eq!(search(&pieces("[1,2]"), 26).unwrap_err(), Dropped::BodyTooLarge);
+        assert!(search(&pieces("[1,2]"), 27).is_ok());
+        assert_eq!(search(&pieces("[1,2"), 100).unwrap_err(), Dropped::Redaction);
+        assert_eq!(search(&pieces("a=1"), 100).unwrap_err(), Dropped::Redaction);
+    }
+}

@@ -381,12 +381,17 @@ impl Endpoint {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::ledger::Ticket;
     use super::*;
     use crate::metrics::MirrorCounters;
 
-    fn lane(entries: usize, bytes: usize, drop: DropPolicy) -> Lane {
+    /// Room for eight copies and a mebibyte.
+    pub(in crate::mirror) fn lane() -> Lane {
+        lane_of(8, 1 << 20, DropPolicy::Newest)
+    }
+
+    fn lane_of(entries: usize, bytes: usize, drop: DropPolicy) -> Lane {
         let lane = config::Lane {
             name: "v2".into(),
             upstream: 0,
@@ -415,12 +420,12 @@ mod tests {
     #[test]
     fn a_full_lane_drops_by_its_policy_and_counts_why() {
         let counters = Arc::new(MirrorCounters::default());
-        let newest = lane(2, 100, DropPolicy::Newest);
+        let newest = lane_of(2, 100, DropPolicy::Newest);
         [60, 60, 10, 10].into_iter().for_each(|bytes| offer(&newest, &counters, bytes));
         assert_eq!(counters.dropped.get(Dropped::RingBytes), 1);
         assert_eq!(counters.dropped.get(Dropped::RingEntries), 1);
         assert_eq!(newest.would_drop(0), Some(Dropped::RingEntries));
-        let oldest = lane(2, 100, DropPolicy::Oldest);
+        let oldest = lane_of(2, 100, DropPolicy::Oldest);
         [60, 60, 10, 10, 101].into_iter().for_each(|bytes| offer(&oldest, &counters, bytes));
         assert_eq!(counters.dropped.get(Dropped::Oldest), 2);
         assert_eq!(counters.dropped.get(Dropped::RingBytes), 2);
@@ -432,7 +437,7 @@ mod tests {
     #[test]
     fn a_full_ring_that_nobody_takes_from_makes_room_of_what_became_stale() {
         let counters = Arc::new(MirrorCounters::default());
-        let lane = lane(4, 100, DropPolicy::Newest);
+        let lane = lane_of(4, 100, DropPolicy::Newest);
         (0..4).for_each(|_| lane.offer(copy(&counters, 1000), 1, 0));
         assert_eq!(lane.would_drop(999), Some(Dropped::RingEntries));
         assert_eq!(lane.would_drop(1000), None);
@@ -445,7 +450,7 @@ mod tests {
     #[test]
     fn an_endpoint_that_refuses_twice_makes_the_lane_unreachable_until_its_pause_is_over() {
         let counters = Arc::new(MirrorCounters::default());
-        let lane = lane(8, 100, DropPolicy::Newest);
+        let lane = lane_of(8, 100, DropPolicy::Newest);
         let endpoint = &lane.endpoints[0];
         endpoint.refused(0);
         assert_eq!(lane.would_drop(0), None);

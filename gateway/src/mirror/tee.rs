@@ -115,14 +115,14 @@ impl Tee {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::rc::Rc;
     use std::sync::Arc;
 
-    use config::{DropPolicy, HeaderEdits, MirrorHost, Percent, Redact};
+    use config::{HeaderEdits, MirrorHost, Percent, Redact};
 
     use super::super::copy::Searching;
-    use super::super::lane::Lane;
+    use super::super::lane::tests::lane;
     use super::super::sample::Random;
     use super::*;
     use crate::asked::tests::with_asked;
@@ -130,23 +130,8 @@ mod tests {
 
     const HEAD: &[u8] = b"POST /x HTTP/1.1\r\nHost: a:81\r\nX: y\r\n";
 
-    fn lane() -> Rc<Lane> {
-        let lane = config::Lane {
-            name: "v2".into(),
-            upstream: 0,
-            ring_entries_max: 8,
-            ring_bytes_max: 1 << 20,
-            drop: DropPolicy::Newest,
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            connections_max: 1,
-            pipeline_max: 1,
-            response_bytes_max: 1,
-        };
-        Rc::new(Lane::new(&lane, &["127.0.0.1:1".parse().unwrap()], &Arc::default()))
-    }
-
-    fn mirror() -> config::Mirror {
+    /// A plain one.
+    pub(in crate::mirror) fn mirror() -> config::Mirror {
         config::Mirror {
             name: "v2".into(),
             lane: 0,
@@ -167,7 +152,7 @@ mod tests {
     }
 
     fn of(mirror: &config::Mirror) -> Policy {
-        Policy::new(mirror, &Arc::default(), &lane(), 1)
+        Policy::new(mirror, &Arc::default(), &Rc::new(lane()), 1)
     }
 
     fn policy(host: MirrorHost, per_million: u32) -> Policy {
