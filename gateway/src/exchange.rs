@@ -6,6 +6,7 @@
 mod relay;
 mod upload;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use config::Config;
@@ -45,7 +46,8 @@ pub struct Request {
     head: Vec<u8>,
     incoming: Incoming,
     outgoing: Outgoing,
-    tee: Tee,
+    /// Shared by the two directions of the exchange, never across an await.
+    tee: RefCell<Tee>,
     /// Bytes of content the limit still allows.
     content_left: u64,
     facts: Facts,
@@ -128,7 +130,7 @@ pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Req
         }
     };
 
-    let (tee, mut content_bytes) = (&mut request.tee, 0);
+    let (tee, mut content_bytes) = (request.tee.get_mut(), 0);
     let copied = body::copy(behind, &mut request.incoming, request.outgoing, &mut request.head, |content| {
         content_bytes += content.len() as u64;
         tee.copy(content);
@@ -191,7 +193,7 @@ fn route(
         head: Vec::new(),
         incoming: Incoming::new(head.framing),
         outgoing,
-        tee: Tee::default(),
+        tee: RefCell::default(),
         content_left: generation.config.limits.request_body_bytes_max.unwrap_or(u64::MAX),
         facts,
     };
@@ -227,13 +229,16 @@ fn route(
         to_head: facts.to_head,
         expects_content,
         is_copy: head.is_copy,
+        asked: &asked,
+        matched,
+        primary,
         worker_busy: cx.busy.get(),
         now_ms: cx.now_ms(),
     };
-    request.tee = match &generation.policies[route] {
-        policies if policies.is_empty() => Tee::default(),
-        policies => Tee::begin(policies, Draw::of(&cx.random), &source, &cx.buffers),
-    };
+    if !generation.policies[route].is_empty() {
+        let draw = Draw::of(&cx.random);
+        request.tee = Tee::begin(&generation.policies[route], draw, &source, &cx.buffers).into();
+    }
     render::end_request(&mut out, head.framing, expects_content, facts.expects_continue);
     request.head = out;
     Ok(request)
@@ -272,7 +277,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                     counters.retries.inc();
                     continue;
                 }
-                request.tee.skip(Skip::PrimaryUnavailable);
+                request.tee.get_mut().skip(Skip::PrimaryUnavailable);
                 cx.buffers.give(request.head);
                 return refused(&facts, failure.fault(), is_whole);
             }
@@ -297,7 +302,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 counters.retries.inc();
                 continue;
             }
-            request.tee.skip(Skip::PrimaryUnavailable);
+            request.tee.get_mut().skip(Skip::PrimaryUnavailable);
             cx.buffers.give(request.head);
             return refused(&facts, failure.fault(), is_whole);
         }
@@ -312,10 +317,10 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
             edits: plan.response_edits(primary),
         };
         let (relayed, upload) = if is_whole {
-            request.tee.complete(request.incoming.trailers(), cx.now_ms());
+            request.tee.get_mut().complete(request.incoming.trailers(), cx.now_ms());
             let upload = Upload::default();
-            upload.complete.set(true);
-            let relayed = relay(cx, &mut client.stream.w, &mut up.r, &terms, &upload).await;
+            upload.completed(&request.tee);
+            let relayed = relay(cx, &mut client.stream.w, &mut up.r, &terms, &upload, &request.tee).await;
             (relayed, upload)
         } else {
             // Boxed because it is large and rare: idle connections must not carry its size.
@@ -370,10 +375,14 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 Outcome::Answered { status: answer.status, next }
             }
             Err(RelayFailed::NoAnswer(failure) | RelayFailed::BadAnswer(failure)) => {
+                request.tee.get_mut().skip(Skip::PrimaryUnavailable);
                 counters.failures.inc(failure.on_primary());
                 refused(&facts, failure.fault(), complete)
             }
-            Err(RelayFailed::Unwanted) => refused(&facts, Failure::Timeout.fault(), complete),
+            Err(RelayFailed::Unwanted) => {
+                request.tee.get_mut().skip(Skip::PrimaryUnavailable);
+                refused(&facts, Failure::Timeout.fault(), complete)
+            }
             Err(RelayFailed::Cut(failure)) => {
                 counters.failures.inc(failure.on_primary());
                 Outcome::Broken { reset: upload.close_delimited.get() }

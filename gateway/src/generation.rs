@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use config::Config;
 
-use crate::http1::render::MIRROR_MARK;
 use crate::io::Sweeper;
 use crate::metrics::{Counters, MirrorCounters};
 use crate::mirror::lane::Lane;
-use crate::mirror::tee::Policy;
+use crate::mirror::policy::Policy;
 use crate::plan::Plan;
 use crate::route::Router;
 use crate::upstream::pool::Upstreams;
@@ -82,13 +81,8 @@ fn policies(config: &Config, counters: &Counters, lanes: &[Rc<Lane>]) -> Vec<Vec
     let of_route = |(route, counters): (&config::Route, &Box<[Arc<MirrorCounters>]>)| {
         let with_counters = route.mirrors.iter().zip(counters);
         with_counters
-            .map(|(mirror, counters)| Policy {
-                counters: Arc::clone(counters),
-                lane: Rc::clone(&lanes[mirror.lane]),
-                percent: mirror.percent,
-                body_bytes_max: mirror.body_bytes_max,
-                host: mirror.host.clone(),
-                mark: [MIRROR_MARK, mirror.name.as_bytes(), b"\r\n"].concat(),
+            .map(|(mirror, counters)| {
+                Policy::new(mirror, counters, &lanes[mirror.lane], config.workers.count)
             })
             .collect()
     };

@@ -67,6 +67,18 @@ pub const PIPELINE_PENALTY_MS: u64 = 30_000;
 /// a turn in which 32 clients send 32: two fifths were dropped (`bench/runs`, peers-batches).
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
+/// A ring fuller than this, by entries or bytes, has its governed mirrors lowered: what comes next would be dropped.
+pub const GOVERNOR_RING_PERCENT: u64 = 80;
+
+/// Containers in containers of a JSON body that is searched; what is nested deeper is no message, but an attack on one.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Bytes of a body searched in one turn of a worker: about 50 µs.
+pub const REDACT_TURN_BYTES: usize = 16 * 1024;
+
+/// Copies past their `ttl` given up by one push: two keep a ring of them shrinking, and no push pays for all.
+pub const EXPIRED_PER_PUSH: usize = 2;
+
 /// A primary endpoint that refused a connection is tried last for this long.
 pub const ENDPOINT_FAILED_MS: u64 = 1_000;
 

@@ -77,6 +77,8 @@ labels! {
         Aborted = "aborted",
         /// The primary never got the request.
         PrimaryUnavailable = "primary_unavailable",
+        /// The primary's answer is not like the mirror wants it.
+        Answer = "answer",
     }
 }
 
@@ -92,7 +94,25 @@ labels! {
         Unreachable = "unreachable",
         /// The worker is late on its own loop: mirror work is given up first.
         WorkerBusy = "worker_busy",
+        /// More than `rate_max`.
+        Rate = "rate",
+        /// It waited longer than `ttl`.
+        Stale = "stale",
+        /// Its content could not be searched for secrets.
+        Redaction = "redaction",
         Drain = "drain",
+    }
+}
+
+labels! {
+    /// Why a governor lowered its mirror's share.
+    Lower {
+        Failures = "failures",
+        /// The mirror's answers take too long.
+        Slow = "slow",
+        /// The ring is nearly full.
+        Ring = "ring",
+        WorkerBusy = "worker_busy",
     }
 }
 
@@ -258,6 +278,11 @@ pub struct MirrorCounters {
     pub waiting: Gauge,
     /// Copies sent whose answer is not complete.
     pub in_flight: Gauge,
+    /// Microseconds from the write of each completed copy to the end of its answer.
+    pub answer_us: Counter,
+    /// Share that holds now, in millionths of the requests; lower than `percent` where a governor lowered it.
+    pub share: Gauge,
+    pub lowered: Family<Lower>,
 }
 
 /// What one lane (a ring and its shippers) counts.
@@ -376,6 +401,7 @@ mod tests {
         }
         check::<Skip>();
         check::<Drop>();
+        check::<Lower>();
         check::<Fail>();
         check::<Class>();
         check::<Reject>();

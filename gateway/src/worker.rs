@@ -291,7 +291,10 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
         }
         if ticks.is_multiple_of(1000 / TICK_MS) {
             *cx.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
-            cx.generation().upstreams.reap();
+            let generation = cx.generation();
+            generation.upstreams.reap();
+            let mirrors = generation.policies.iter().flatten();
+            mirrors.for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
             lanes.each(Lane::call_all);
         }
     }

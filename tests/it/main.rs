@@ -2,6 +2,7 @@
 
 mod article;
 mod mirror;
+mod mirror_policy;
 mod isolation;
 mod routing;
 mod reload;

@@ -144,6 +144,12 @@ impl Origin {
         wires.iter().map(|w| String::from_utf8_lossy(&w[..w.len().min(4000)]).into_owned()).collect()
     }
 
+    /// Whether these bytes stand anywhere in what was received.
+    pub fn saw(&self, bytes: &str) -> bool {
+        let has = |wire: &Vec<u8>| wire.windows(bytes.len()).any(|window| window == bytes.as_bytes());
+        self.seen.wires.lock().expect("wires").iter().any(has)
+    }
+
     pub fn connections(&self) -> usize {
         self.seen.wires.lock().expect("wires").len()
     }

@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::book::{Book, Page};
 use super::process;
 use crate::metrics::{
-    Class, Codes, Drop, Fail, Label, LaneCounters, MirrorCounters, Reject, RouteCounters, Shard, Skip,
+    Class, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard, Skip,
     UpstreamCounters, UpstreamFailure,
 };
 
@@ -123,12 +123,14 @@ impl Shards<'_> {
         let mut plain = |name, help, read: fn(&MirrorCounters) -> u64| {
             out.counters(name, help, mirrors.iter().map(|m| (m.labels(), total(&m.counters, read))))
         };
-        plain("umbra_mirror_eligible", "Requests of routes with this mirror", |m| m.eligible.get())?;
-        plain("umbra_mirror_sampled_out", "Eligible requests not drawn by percent", |m| m.sampled_out.get())?;
+        plain("umbra_mirror_eligible", "Copies that requests meant for this mirror could have", |m| {
+            m.eligible.get()
+        })?;
+        plain("umbra_mirror_sampled_out", "Eligible copies not drawn by percent", |m| m.sampled_out.get())?;
         plain("umbra_mirror_sent", "Copies of which a byte was sent", |m| m.sent.get())?;
         out.counters(
             "umbra_mirror_skipped",
-            "Eligible requests drawn but not copied, by reason",
+            "Eligible copies drawn but not taken, by reason",
             by_label(&mirrors, "reason", |m, why: Skip| m.skipped.get(why)),
         )?;
         out.counters(
@@ -151,7 +153,36 @@ impl Shards<'_> {
         };
         level("umbra_mirror_pending", "Copies whose request is still under way", |m| m.pending.get())?;
         level("umbra_mirror_waiting", "Copies waiting in a ring", |m| m.waiting.get())?;
-        level("umbra_mirror_in_flight", "Copies sent whose answer is not complete", |m| m.in_flight.get())
+        level("umbra_mirror_in_flight", "Copies sent whose answer is not complete", |m| m.in_flight.get())?;
+        self.shares(out, &mirrors)
+    }
+
+    /// What mirrors really get, and how they answer: what governors look at and do.
+    fn shares(&self, out: &mut Families<'_>, mirrors: &[OneMirror<'_>]) -> fmt::Result {
+        let mean = |m: &OneMirror<'_>| {
+            let millionths = level(&m.counters, |m| m.share.get()) as f64;
+            millionths / 10_000.0 / m.counters.len().max(1) as f64
+        };
+        out.gauges(
+            "umbra_mirror_effective_percent",
+            "Share of requests copied now; below percent where a governor lowered it; mean of the workers",
+            None,
+            mirrors.iter().map(|m| (m.labels(), mean(m))),
+        )?;
+        out.counters(
+            "umbra_mirror_lowered",
+            "Times that a governor lowered the share on a worker, by reason",
+            by_label(mirrors, "reason", |m, why: Lower| m.lowered.get(why)),
+        )?;
+        out.counters_in(
+            "umbra_mirror_answer",
+            "Time from the write of completed copies to the end of their answers, together",
+            Some(Unit::Seconds),
+            mirrors.iter().map(|m| {
+                let us = total(&m.counters, |m| m.answer_us.get());
+                (m.labels(), seconds(i64::try_from(us).unwrap_or(i64::MAX)))
+            }),
+        )
     }
 
     fn lanes(&self, out: &mut Families<'_>) -> fmt::Result {
@@ -403,12 +434,12 @@ impl Families<'_> {
             .encode_counter::<NoLabelSet, u64, u64>(&value, None)
     }
 
-    fn gauges<L: EncodeLabelSet>(
+    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<Unit>,
-        rows: impl IntoIterator<Item = (L, i64)>,
+        rows: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
         for (labels, value) in rows {
@@ -472,6 +503,9 @@ mod tests {
             "umbra_mirror_pending gauge",
             "umbra_mirror_waiting gauge",
             "umbra_mirror_in_flight gauge",
+            "umbra_mirror_effective_percent gauge",
+            "umbra_mirror_lowered counter",
+            "umbra_mirror_answer_seconds counter",
             "umbra_mirror_ring_entries gauge",
             "umbra_mirror_ring_bytes gauge",
             "umbra_mirror_connections gauge",
@@ -531,6 +565,7 @@ mod tests {
         check::<Drop>(&text, labels, "dropped", "reason");
         check::<Class>(&text, labels, "completed", "class");
         check::<Fail>(&text, labels, "failed", "reason");
+        check::<Lower>(&text, labels, "lowered", "reason");
         for why in Reject::ALL {
             assert_has(&text, &format!("umbra_rejected_total{{reason=\"{}\"}} 0", why.text()));
         }
@@ -553,6 +588,8 @@ mod tests {
             counters.mirrors[0][0].sent.add(n);
             counters.mirrors[0][0].dropped.inc(Drop::RingBytes);
             counters.mirrors[0][0].in_flight.add(3);
+            counters.mirrors[0][0].share.set(n as i64 * 500_000);
+            counters.mirrors[0][0].answer_us.add(250_000);
             counters.lanes[0].ring_bytes.set(100);
             counters.upstreams[0].idle.set(5);
             shard.connections_active.set(7);
@@ -567,6 +604,8 @@ mod tests {
             "umbra_mirror_sent_total{route=\"default\",mirror=\"v2\"} 3",
             "umbra_mirror_dropped_total{route=\"default\",mirror=\"v2\",reason=\"ring_bytes\"} 2",
             "umbra_mirror_in_flight{route=\"default\",mirror=\"v2\"} 6",
+            "umbra_mirror_effective_percent{route=\"default\",mirror=\"v2\"} 75.0",
+            "umbra_mirror_answer_seconds_total{route=\"default\",mirror=\"v2\"} 0.5",
             "umbra_mirror_ring_bytes{mirror=\"v2\"} 200",
             "umbra_upstream_idle_connections{upstream=\"v1\"} 10",
             "umbra_connections_active 14",

@@ -1,6 +1,8 @@
 //! The half of an exchange that brings the primary's answer to the client.
 
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use config::{Config, HeaderEdits};
 
@@ -16,6 +18,7 @@ use crate::http1::render::{self, Persistence, ResponseFraming};
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Millis, ReadHalf, WriteHalf};
 use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
+use crate::mirror::tee::Tee;
 use crate::plan::Forward;
 
 /// Under which terms an answer is relayed.
@@ -91,6 +94,7 @@ pub(super) async fn relay(
     from: &mut ReadHalf,
     terms: &Terms<'_>,
     upload: &Upload,
+    tee: &RefCell<Tee>,
 ) -> Result<Relayed, RelayFailed> {
     let timeouts = &terms.config.timeouts;
     let facts = &terms.facts;
@@ -175,6 +179,7 @@ pub(super) async fn relay(
         }
     };
 
+    let took = upload.forwarded.get().map_or(Duration::ZERO, |at| at.elapsed());
     // What arrived with the head goes out with it; a malformed beginning is refused before the client sees any of it.
     let used = body::copy(&buf, &mut answer.incoming, answer.outgoing, &mut out, |_| {})
         .map_err(|_| bad("primary sent malformed chunks"))?;
@@ -184,6 +189,7 @@ pub(super) async fn relay(
     upload.close_delimited.set(answer.close_delimited);
     let (sent, out) = to.write_all(out, timeouts.write.into()).await;
     cx.buffers.give(out);
+    tee.borrow_mut().answered(answer.status, took, cx.now_ms());
     sent.map_err(|_| RelayFailed::ClientGone)?;
 
     if !answer.incoming.is_done() {

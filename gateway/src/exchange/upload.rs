@@ -1,18 +1,21 @@
 //! The half of an exchange that streams a request's content to the primary while the answer may already come.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::time::Instant;
+
+use config::Config;
 
 use super::relay::{RelayFailed, Relayed, Terms, relay};
 use super::{Outcome, Request, TOO_LARGE, refused};
 use crate::context::Context;
 use crate::downstream::Client;
-use crate::http1::body::{self, HEADROOM};
+use crate::http1::body::{self, HEADROOM, Incoming, Outgoing};
 use crate::http1::head::Fault;
 use crate::io::{Millis, ReadHalf, Stream, WriteHalf};
 use crate::limits::{BLOCK_BYTES, LINGER_MS};
 use crate::metrics::{Reject, Skip};
+use crate::mirror::tee::Tee;
 use crate::task::{Until, until};
 
 /// What the two directions of one exchange tell each other.
@@ -20,6 +23,8 @@ use crate::task::{Until, until};
 pub(super) struct Upload {
     /// The whole request has been written to the primary.
     pub(super) complete: Cell<bool>,
+    /// When that was, where a copy depends on what the answer took.
+    pub(super) forwarded: Cell<Option<Instant>>,
     /// The client has been sent the first byte of an answer.
     pub(super) answering: Cell<bool>,
     /// Bytes of content not read yet, where the client declared them.
@@ -28,6 +33,13 @@ pub(super) struct Upload {
     pub(super) end_by_ms: Cell<Option<u64>>,
     /// That answer ends with its connection: a plain close would make a cut look like the end.
     pub(super) close_delimited: Cell<bool>,
+}
+
+impl Upload {
+    pub(super) fn completed(&self, tee: &RefCell<Tee>) {
+        self.complete.set(true);
+        self.forwarded.set(tee.borrow().awaits_answer().then(Instant::now));
+    }
 }
 
 /// Streams the rest of the request while the answer may already come.
@@ -42,9 +54,12 @@ pub(super) async fn duplex(
     let Client { stream, inbox, .. } = client;
     let upload = Upload::default();
     upload.rest.set(request.incoming.bytes_expected());
-    let forwarding = forward(cx, &mut stream.r, inbox, &mut up.w, request, &upload);
+    let Request { generation, incoming, outgoing, tee, content_left, .. } = request;
+    let (config, tee) = (&*generation.config, &*tee);
+    let content = Content { config, incoming, outgoing: *outgoing, left: content_left, tee };
+    let forwarding = forward(cx, &mut stream.r, inbox, &mut up.w, content, &upload);
     let relaying = async {
-        let relayed = relay(cx, &mut stream.w, &mut up.r, terms, &upload).await;
+        let relayed = relay(cx, &mut stream.w, &mut up.r, terms, &upload, tee).await;
         if !upload.complete.get() {
             // Both ends get so long for the rest: the client to send it, the primary, whose connection serves nobody
             // else after this, to take it.
@@ -65,15 +80,17 @@ pub(super) async fn duplex(
     .await;
     match ended {
         Until::Decided(relayed, _) => {
-            request.tee.skip(Skip::Aborted);
+            if !upload.complete.get() {
+                tee.borrow_mut().skip(Skip::Aborted);
+            }
             Ok((relayed, upload))
         }
         Until::Stopped(Err(ForwardFailed::Client(Some(fault)))) if !upload.answering.get() => {
-            request.tee.skip(Skip::Aborted);
+            tee.borrow_mut().skip(Skip::Aborted);
             Err(refused(&facts, fault, false))
         }
         Until::Stopped(_) => {
-            request.tee.skip(Skip::Aborted);
+            tee.borrow_mut().skip(Skip::Aborted);
             Err(Outcome::Broken { reset: upload.close_delimited.get() })
         }
     }
@@ -87,19 +104,27 @@ enum ForwardFailed {
     Primary,
 }
 
+/// A request's content while it streams.
+struct Content<'a> {
+    config: &'a Config,
+    incoming: &'a mut Incoming,
+    outgoing: Outgoing,
+    /// Bytes that the limit still allows.
+    left: &'a mut u64,
+    tee: &'a RefCell<Tee>,
+}
+
 /// Streams the request's content from the client to the primary, block by block, each block copied to the tee.
 async fn forward(
     cx: &Rc<Context>,
     from: &mut ReadHalf,
     inbox: &mut Vec<u8>,
     to: &mut WriteHalf,
-    request: &mut Request,
+    content: Content<'_>,
     upload: &Upload,
 ) -> Result<(), ForwardFailed> {
-    let Request { generation, .. } = request;
-    let config = Arc::clone(&generation.config);
+    let Content { config, incoming, outgoing, left: content_left, tee } = content;
     let timeouts = &config.timeouts;
-    let Request { incoming, outgoing, tee, content_left, .. } = request;
     let mut block = cx.buffers.block();
     // What may still come behind an answer that is over.
     let mut rest_left = config.limits.drain_bytes_max;
@@ -126,22 +151,23 @@ async fn forward(
             }
             Err(_) => return Err(ForwardFailed::Client(None)),
         }
-        let placed = body::transform(&mut block, incoming, *outgoing, inbox)
+        let placed = body::transform(&mut block, incoming, outgoing, inbox)
             .map_err(|_| ForwardFailed::Client(Some(Fault::bad("malformed chunked content"))))?;
         upload.rest.set(incoming.bytes_expected());
         let content = placed.content_from..placed.content_to;
         *content_left =
             content_left.checked_sub(content.len() as u64).ok_or(ForwardFailed::Client(Some(TOO_LARGE)))?;
         let end = block.len();
-        let sent = if tee.is_active() && content.len() >= crate::limits::SHARE_MIN_BYTES {
+        let is_copied = tee.borrow().is_active();
+        let sent = if is_copied && content.len() >= crate::limits::SHARE_MIN_BYTES {
             let pinned = block.capacity();
             let shared = cx.buffers.share(block);
-            tee.share(&shared.slice(content), pinned);
+            tee.borrow_mut().share(&shared.slice(content), pinned);
             block = cx.buffers.block();
             to.write_range(shared, placed.write_from, end, timeouts.write.into()).await.0
         } else {
-            if tee.is_active() {
-                tee.copy(&block[content]);
+            if is_copied {
+                tee.borrow_mut().copy(&block[content]);
             }
             let (sent, back) = to.write_range(block, placed.write_from, end, timeouts.write.into()).await;
             block = back;
@@ -153,8 +179,8 @@ async fn forward(
         }
     }
     cx.buffers.give(block);
-    upload.complete.set(true);
-    tee.complete(incoming.trailers(), cx.now_ms());
+    upload.completed(tee);
+    tee.borrow_mut().complete(incoming.trailers(), cx.now_ms());
     to.limit_pending_read(timeouts.response_head.into());
     Ok(())
 }

@@ -9,42 +9,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use bytes::Bytes;
 use config::DropPolicy;
 
-use super::ledger::Ticket;
+use super::copy::RequestCopy;
 use super::ring::{Full, Ring};
-use crate::limits::{MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
+use crate::limits::{EXPIRED_PER_PUSH, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
 use crate::metrics::{Drop as Dropped, LaneCounters};
-
-/// A complete request, ready for a mirror's wire.
-#[derive(Debug)]
-pub struct RequestCopy {
-    /// Head, and content where it is small.
-    pub head: Vec<u8>,
-    /// Content that follows `head`, shared with the exchange it was taken from.
-    pub pieces: Vec<Bytes>,
-    pub to_head: bool,
-    pub ticket: Ticket,
-}
-
-impl RequestCopy {
-    /// Bytes on the wire.
-    pub fn len(&self) -> usize {
-        self.head.len() + self.pieces.iter().map(Bytes::len).sum::<usize>()
-    }
-
-    /// Never: it has a head at least.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// Ring, shippers' beds and endpoints of one mirror on one worker.
 #[derive(Debug)]
 pub struct Lane {
     ring: RefCell<Ring<RequestCopy>>,
     policy: DropPolicy,
+    /// A copy that can become stale has been offered.
+    has_ttl: Cell<bool>,
     /// Shippers without work, the last to fall asleep last.
     beds: RefCell<Vec<Bed>>,
     /// By shipper: called, and not yet up.
@@ -109,6 +87,7 @@ impl Lane {
         Self {
             ring: RefCell::new(Ring::new(lane.ring_entries_max, lane.ring_bytes_max)),
             policy: lane.drop,
+            has_ttl: Cell::new(false),
             beds: RefCell::default(),
             called: RefCell::new(vec![false; lane.connections_max]),
             calling: Cell::new(false),
@@ -126,6 +105,7 @@ impl Lane {
         if !self.is_reachable(now_ms) {
             return Some(Dropped::Unreachable);
         }
+        self.expire(now_ms);
         match (self.policy, self.ring.borrow().room_for(0)) {
             (DropPolicy::Newest, Err(Full::Entries)) => Some(Dropped::RingEntries),
             (DropPolicy::Newest, Err(Full::Bytes) | Ok(())) | (DropPolicy::Oldest, _) => None,
@@ -141,6 +121,10 @@ impl Lane {
             return copy.ticket.drop(Dropped::Unreachable);
         }
         copy.ticket.wait();
+        if copy.stale_ms < u64::MAX {
+            self.has_ttl.set(true);
+        }
+        self.expire(now_ms);
         let mut ring = self.ring.borrow_mut();
         let pushed = match self.policy {
             DropPolicy::Newest => ring.push(copy, bytes),
@@ -183,6 +167,25 @@ impl Lane {
         let copy = ring.pop().map(|(copy, _)| copy);
         self.show(&ring);
         copy
+    }
+
+    /// Gives up what has waited too long at the ring's front, a bounded part of it: a ring that nobody takes from must not
+    /// stay full of what will never be sent.
+    fn expire(&self, now_ms: u64) {
+        if !self.has_ttl.get() {
+            return;
+        }
+        for _ in 0..EXPIRED_PER_PUSH {
+            match self.take_if(|copy| copy.stale_ms <= now_ms) {
+                Some(copy) => copy.ticket.drop(Dropped::Stale),
+                None => return,
+            }
+        }
+    }
+
+    /// How full the ring is, by entries or bytes.
+    pub fn ring_percent(&self) -> u64 {
+        self.ring.borrow().percent()
     }
 
     /// Gives up everything that waits; returns how many.
@@ -378,11 +381,17 @@ impl Endpoint {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::ledger::Ticket;
     use super::*;
     use crate::metrics::MirrorCounters;
 
-    fn lane(entries: usize, bytes: usize, drop: DropPolicy) -> Lane {
+    /// Room for eight copies and a mebibyte.
+    pub(in crate::mirror) fn lane() -> Lane {
+        lane_of(8, 1 << 20, DropPolicy::Newest)
+    }
+
+    fn lane_of(entries: usize, bytes: usize, drop: DropPolicy) -> Lane {
         let lane = config::Lane {
             name: "v2".into(),
             upstream: 0,
@@ -398,20 +407,25 @@ mod tests {
         Lane::new(&lane, &["127.0.0.1:1".parse().unwrap()], &Arc::default())
     }
 
-    fn offer(lane: &Lane, counters: &Arc<MirrorCounters>, bytes: usize) {
+    fn copy(counters: &Arc<MirrorCounters>, stale_ms: u64) -> RequestCopy {
         let ticket = Ticket::open(counters);
-        lane.offer(RequestCopy { head: Vec::new(), pieces: Vec::new(), to_head: false, ticket }, bytes, 0);
+        let (head, pieces) = (Vec::new(), Vec::new());
+        RequestCopy { head, pieces, to_head: false, stale_ms, unsearched: None, ticket }
+    }
+
+    fn offer(lane: &Lane, counters: &Arc<MirrorCounters>, bytes: usize) {
+        lane.offer(copy(counters, u64::MAX), bytes, 0);
     }
 
     #[test]
     fn a_full_lane_drops_by_its_policy_and_counts_why() {
         let counters = Arc::new(MirrorCounters::default());
-        let newest = lane(2, 100, DropPolicy::Newest);
+        let newest = lane_of(2, 100, DropPolicy::Newest);
         [60, 60, 10, 10].into_iter().for_each(|bytes| offer(&newest, &counters, bytes));
         assert_eq!(counters.dropped.get(Dropped::RingBytes), 1);
         assert_eq!(counters.dropped.get(Dropped::RingEntries), 1);
         assert_eq!(newest.would_drop(0), Some(Dropped::RingEntries));
-        let oldest = lane(2, 100, DropPolicy::Oldest);
+        let oldest = lane_of(2, 100, DropPolicy::Oldest);
         [60, 60, 10, 10, 101].into_iter().for_each(|bytes| offer(&oldest, &counters, bytes));
         assert_eq!(counters.dropped.get(Dropped::Oldest), 2);
         assert_eq!(counters.dropped.get(Dropped::RingBytes), 2);
@@ -421,9 +435,22 @@ mod tests {
     }
 
     #[test]
+    fn a_full_ring_that_nobody_takes_from_makes_room_of_what_became_stale() {
+        let counters = Arc::new(MirrorCounters::default());
+        let lane = lane_of(4, 100, DropPolicy::Newest);
+        (0..4).for_each(|_| lane.offer(copy(&counters, 1000), 1, 0));
+        assert_eq!(lane.would_drop(999), Some(Dropped::RingEntries));
+        assert_eq!(lane.would_drop(1000), None);
+        assert_eq!(counters.dropped.get(Dropped::Stale), EXPIRED_PER_PUSH as u64);
+        lane.offer(copy(&counters, 2000), 1, 1000);
+        assert_eq!(counters.dropped.get(Dropped::Stale), 2 * EXPIRED_PER_PUSH as u64);
+        assert_eq!((counters.waiting.get(), lane.ring_percent()), (1, 25));
+    }
+
+    #[test]
     fn an_endpoint_that_refuses_twice_makes_the_lane_unreachable_until_its_pause_is_over() {
         let counters = Arc::new(MirrorCounters::default());
-        let lane = lane(8, 100, DropPolicy::Newest);
+        let lane = lane_of(8, 100, DropPolicy::Newest);
         let endpoint = &lane.endpoints[0];
         endpoint.refused(0);
         assert_eq!(lane.would_drop(0), None);

@@ -1,11 +1,18 @@
-//! The copy: decided (`sample`), taken (`tee`), held (`ring`, `lane`), sent (`shipper`), and accounted for (`ledger`).
+//! The copy: decided (`policy`, `sample`, `rate`, `governor`), taken (`tee`, `pending`), held (`copy`, `ring`, `lane`), rid of
+//! secrets (`redact`), sent (`shipper`), and accounted for (`ledger`).
 //!
 //! The way to the primary meets this room in `tee` alone, whose methods neither wait nor fail. Everything that waits on
 //! a mirror is in `shipper`, on connections, timeouts and budgets of its own.
 
 pub mod sample;
+pub mod rate;
+pub mod governor;
+pub mod redact;
+pub mod policy;
 pub mod ledger;
+pub mod copy;
 pub mod ring;
 pub mod lane;
 pub mod tee;
+mod pending;
 pub mod shipper;

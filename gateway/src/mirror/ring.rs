@@ -40,6 +40,12 @@ impl<T> Ring<T> {
         self.bytes
     }
 
+    /// How full it is, by entries or bytes, whichever is fuller; what is being made counts.
+    pub fn percent(&self) -> u64 {
+        let percent = |n: usize, max: usize| (n as u64).saturating_mul(100) / (max.max(1) as u64);
+        percent(self.queue.len(), self.entries_max).max(percent(self.bytes + self.reserved, self.bytes_max))
+    }
+
     /// Whether an item of `bytes` would fit now.
     pub fn room_for(&self, bytes: usize) -> Result<(), Full> {
         if self.queue.len() >= self.entries_max {
@@ -133,7 +139,7 @@ mod tests {
         assert_eq!(ring.push("b", 7), Err(("b", Full::Bytes)));
         assert_eq!(ring.push("c", 6), Ok(()));
         assert_eq!(ring.push("d", 0), Err(("d", Full::Entries)));
-        assert_eq!((ring.len(), ring.bytes()), (2, 10));
+        assert_eq!((ring.len(), ring.bytes(), ring.percent()), (2, 10, 100));
         assert_eq!(ring.pop(), Some(("a", 4)));
         assert_eq!(ring.push("e", 4), Ok(()));
         assert_eq!((ring.pop(), ring.pop(), ring.pop()), (Some(("c", 6)), Some(("e", 4)), None));
@@ -146,6 +152,7 @@ mod tests {
         assert_eq!(ring.push("a", 4), Ok(()));
         assert_eq!(ring.reserve(7), Err(Full::Bytes));
         assert_eq!(ring.reserve(5), Ok(()));
+        assert_eq!(ring.percent(), 90);
         assert_eq!(ring.push("b", 2), Err(("b", Full::Bytes)));
         ring.release(5);
         assert_eq!(ring.push("b", 2), Ok(()));

@@ -39,9 +39,27 @@ impl Draw {
         Self((((random.next() >> 32) * 1_000_000) >> 32) as u32)
     }
 
+    /// The draw of a key, by its hash: the same wherever and whenever that key is seen.
+    ///
+    /// The hash is mixed once more (splitmix64), because it also chooses endpoints: the sessions that are copied must not
+    /// be those of one endpoint.
+    pub fn of_key(hash: u64) -> Self {
+        let mut x = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        Self((((x >> 32) * 1_000_000) >> 32) as u32)
+    }
+
     /// Whether a mirror with this share gets the copy. 0 is never, 100 % is always.
     pub fn takes(self, share: Percent) -> bool {
-        self.0 < share.per_million
+        self.takes_copy(share, 0)
+    }
+
+    /// Whether a mirror with this share gets the copy with this number, counted from 0: a share of 250 % always gets the
+    /// first two and half of the third ones.
+    pub fn takes_copy(self, share: Percent, number: u32) -> bool {
+        self.0 < share.per_million.saturating_sub(number.saturating_mul(Percent::ALL.per_million))
     }
 }
 
@@ -79,5 +97,29 @@ mod tests {
                 !draw.takes(Percent { per_million: 1_000 }) || draw.takes(Percent { per_million: 50_000 })
             );
         }
+    }
+
+    #[test]
+    fn a_share_above_all_takes_whole_copies_and_a_part_of_the_last() {
+        let random = Random::new(5);
+        let share = Percent { per_million: 2_250_000 };
+        let mut taken = [0_u32; 4];
+        for _ in 0..100_000 {
+            let draw = Draw::of(&random);
+            (0..4).filter(|n| draw.takes_copy(share, *n)).for_each(|n| taken[n as usize] += 1);
+        }
+        assert_eq!((taken[0], taken[1], taken[3]), (100_000, 100_000, 0));
+        assert!((24_500..25_500).contains(&taken[2]), "{taken:?}");
+    }
+
+    #[test]
+    fn a_key_draws_alike_forever_and_keys_draw_evenly() {
+        // Fixed values: another mixing would move every session.
+        assert_eq!(Draw::of_key(0), Draw(883_310));
+        assert_eq!(Draw::of_key(u64::MAX), Draw(893_942));
+        let share = Percent { per_million: 100_000 };
+        // Even hashes that are all small draw evenly.
+        let n = (0..100_000).filter(|hash| Draw::of_key(*hash).takes(share)).count();
+        assert!((9_700..10_300).contains(&n), "{n}");
     }
 }

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::lane::{Lane, RequestCopy};
+use super::copy::{RequestCopy, Searching};
+use super::lane::Lane;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::body::Incoming;
@@ -16,7 +17,8 @@ use crate::http1::head::with_response;
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Gather, Millis, Stream, Sweeper};
 use crate::limits::{BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
-use crate::metrics::Fail;
+use crate::metrics::{Drop as Dropped, Fail};
+use crate::task::next_turn;
 
 /// What a shipper works with.
 pub struct Shipper {
@@ -39,6 +41,9 @@ struct Connection {
 
 /// Answers after which a connection that the mirror closes was well used: closing it is no sign against pipelining.
 const WELL_USED_ANSWERS: u64 = 64;
+
+/// Stale copies given up in one turn.
+const STALE_PER_TURN: u32 = 64;
 
 /// An idle mirror connection is closed after this long.
 const IDLE_MS: u64 = 30_000;
@@ -131,13 +136,30 @@ impl Shipper {
         let endpoint = &self.lane.endpoints[connection.endpoint];
         let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
         let mut out = Gather::new(self.buffers.block());
+        let mut stale = 0_u32;
         while flying.len() < depth
-            && let Some(mut copy) = self.next_copy(again, &out, flying.is_empty())
+            && let Some((mut copy, is_new)) = self.next_copy(again, &out, flying.is_empty())
         {
-            copy.1.then(|| copy.0.ticket.send());
-            out.copy(&copy.0.head);
-            copy.0.pieces.iter().for_each(|piece| out.share(piece.clone()));
-            flying.push_back(copy.0);
+            if is_new {
+                if copy.stale_ms <= self.sweeper.now_ms() {
+                    copy.ticket.drop(Dropped::Stale);
+                    self.buffers.give(copy.head);
+                    stale += 1;
+                    if stale % STALE_PER_TURN == 0 {
+                        next_turn().await;
+                    }
+                    continue;
+                }
+                if copy.unsearched.is_some() {
+                    // Boxed because it is large and rare.
+                    let Some(searched) = Box::pin(self.search(copy)).await else { continue };
+                    copy = searched;
+                }
+                copy.ticket.send();
+            }
+            out.copy(&copy.head);
+            copy.pieces.iter().for_each(|piece| out.share(piece.clone()));
+            flying.push_back(copy);
         }
         if !self.lane.is_empty() {
             self.lane.call();
@@ -158,13 +180,12 @@ impl Shipper {
         let mut first_answer = None;
         let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
-            ended = Some(self.read_answers(connection, flying, &mut first_answer).await);
+            ended = Some(self.read_answers(connection, flying, started, &mut first_answer).await);
         }
         match ended.unwrap_or(Ended::InStep) {
             Ended::InStep => {
-                let us = |t: Duration| u64::try_from(t.as_micros()).unwrap_or(u64::MAX);
                 let spread = first_answer.map_or(Duration::ZERO, |first| first.elapsed());
-                endpoint.answered(copies, us(started.elapsed()), us(spread));
+                endpoint.answered(copies, micros(started.elapsed()), micros(spread));
                 connection.used_ms = self.sweeper.now_ms();
                 connection.stream.clear_deadlines();
                 After::Keep
@@ -208,6 +229,30 @@ impl Shipper {
         self.lane.take_if(fits).map(|copy| (copy, true))
     }
 
+    /// Takes the secrets out of a copy's content, a bounded part of it a turn: a long body must not hold up the worker.
+    async fn search(&self, mut copy: RequestCopy) -> Option<RequestCopy> {
+        let Some(unsearched) = copy.unsearched.take() else { return Some(copy) };
+        let pieces = std::mem::take(&mut copy.pieces);
+        let searched = async {
+            let mut searching = Searching::begin(&unsearched, &copy.head, &pieces)?;
+            while !searching.turn()? {
+                next_turn().await;
+            }
+            searching.end(&mut copy.head)
+        };
+        match searched.await {
+            Ok(content) => {
+                copy.pieces.push(content);
+                Some(copy)
+            }
+            Err(why) => {
+                copy.ticket.drop(why);
+                self.buffers.give(copy.head);
+                None
+            }
+        }
+    }
+
     async fn write(&self, stream: &mut Stream, mut out: Gather) -> Option<Ended> {
         out.seal();
         let (result, out) = stream.w.write_gather(out, Millis::FOREVER).await;
@@ -220,6 +265,7 @@ impl Shipper {
         &self,
         connection: &mut Connection,
         flying: &mut VecDeque<RequestCopy>,
+        started: Instant,
         first_answer: &mut Option<Instant>,
     ) -> Ended {
         let mut answer = Answer::new(self.settings.response_bytes_max);
@@ -232,8 +278,10 @@ impl Shipper {
                 Ok(n) => n == 0,
                 Err(error) => break Ended::Failed(Failure::of(&error)),
             };
-            first_answer.get_or_insert_with(Instant::now);
-            match self.take_answers(connection, flying, &mut answer, &mut buf, closed) {
+            let now = Instant::now();
+            first_answer.get_or_insert(now);
+            let took_us = micros(now.duration_since(started));
+            match self.take_answers(connection, flying, &mut answer, &mut buf, (closed, took_us)) {
                 Some(ended) => break ended,
                 None if closed => break Ended::Failed(Failure::Closed),
                 None => {}
@@ -250,7 +298,7 @@ impl Shipper {
         flying: &mut VecDeque<RequestCopy>,
         answer: &mut Answer,
         buf: &mut Vec<u8>,
-        closed: bool,
+        (closed, took_us): (bool, u64),
     ) -> Option<Ended> {
         let mut used = 0;
         let ended = loop {
@@ -270,14 +318,14 @@ impl Shipper {
                 Ok(Progress::Complete { used: n, status, keep_alive }) => {
                     used += n;
                     *answer = Answer::new(self.settings.response_bytes_max);
-                    self.settle(connection, flying, status);
+                    self.settle(connection, flying, status, took_us);
                     if !keep_alive {
                         break Some(Ended::Announced);
                     }
                 }
                 Ok(Progress::TooLong { status }) => {
                     self.lane.counters.answers_cut.inc();
-                    self.settle(connection, flying, status);
+                    self.settle(connection, flying, status, took_us);
                     break Some(if flying.is_empty() {
                         Ended::Announced
                     } else {
@@ -291,13 +339,23 @@ impl Shipper {
         ended
     }
 
-    fn settle(&self, connection: &mut Connection, flying: &mut VecDeque<RequestCopy>, status: u16) {
+    fn settle(
+        &self,
+        connection: &mut Connection,
+        flying: &mut VecDeque<RequestCopy>,
+        status: u16,
+        took_us: u64,
+    ) {
         connection.answers += 1;
         if let Some(copy) = flying.pop_front() {
-            copy.ticket.complete(status);
+            copy.ticket.complete(status, took_us);
             self.buffers.give(copy.head);
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 enum After {

@@ -1,38 +1,25 @@
-//! Takes the copy of one request as it passes on its way to the primary.
+//! Takes the copies of one request as it passes on its way to the primary.
 //!
 //! Nothing here waits and nothing here fails its caller: every method returns `()`, a copy that cannot be taken is given
 //! up and counted, and the live request goes on untouched. Small pieces are copied, large ones shared, so that a slice
 //! never keeps a big block alive for a few bytes.
 
-use std::rc::Rc;
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use config::{MirrorHost, Percent};
 
-use super::lane::{Lane, RequestCopy};
-use super::ledger::Ticket;
+use super::pending::Pending;
+use super::policy::Policy;
 use super::sample::Draw;
+use crate::asked::Asked;
 use crate::buffer::Buffers;
 use crate::http1::framing::Framing;
-use crate::http1::render::{self, RenderedHead};
-use crate::limits::{RESPONSE_BUFFER_BYTES, SHARE_MIN_BYTES};
-use crate::metrics::{Drop as Dropped, MirrorCounters, Skip};
-
-/// One mirror of one route, prepared for a worker.
-#[derive(Debug)]
-pub struct Policy {
-    pub counters: Arc<MirrorCounters>,
-    pub lane: Rc<Lane>,
-    pub percent: Percent,
-    pub body_bytes_max: usize,
-    pub host: MirrorHost,
-    /// The whole marker line of a copy.
-    pub mark: Vec<u8>,
-}
+use crate::http1::render::RenderedHead;
+use crate::limits::SHARE_MIN_BYTES;
+use crate::matcher::Matched;
+use crate::metrics::Skip;
 
 /// What a copy is cut from, and what decides whether it is.
-#[derive(Debug)]
 pub struct Source<'a> {
     pub head: &'a [u8],
     pub at: &'a RenderedHead,
@@ -42,6 +29,11 @@ pub struct Source<'a> {
     pub expects_content: bool,
     /// The request is itself a copy.
     pub is_copy: bool,
+    /// The request as the client sent it, and what of its path the route matched.
+    pub asked: &'a Asked<'a>,
+    pub matched: Matched,
+    /// Index of the primary it goes to, among the route's.
+    pub primary: usize,
     /// The worker is late on its own loop.
     pub worker_busy: bool,
     pub now_ms: u64,
@@ -55,51 +47,8 @@ pub struct Tee {
     more: Vec<Pending>,
 }
 
-#[derive(Debug)]
-struct Pending {
-    ticket: Ticket,
-    reserved: Reserved,
-    head: Vec<u8>,
-    /// The head is complete: the request declared its length, so content follows it directly.
-    head_ended: bool,
-    /// Content copied and not yet in `pieces`.
-    small: Vec<u8>,
-    pieces: Vec<Bytes>,
-    content_bytes: usize,
-    /// Bytes of blocks that `pieces` keep alive.
-    pinned_bytes: usize,
-    body_bytes_max: usize,
-    to_head: bool,
-    expects_content: bool,
-}
-
-/// Content being held for a copy that is not complete, set aside in its ring's budget.
-#[derive(Debug)]
-struct Reserved {
-    lane: Rc<Lane>,
-    bytes: usize,
-}
-
-impl Reserved {
-    fn grow(&mut self, bytes: usize) -> bool {
-        let reserved = self.lane.reserve(bytes);
-        if reserved {
-            self.bytes += bytes;
-        }
-        reserved
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.lane.release(self.bytes);
-        }
-    }
-}
-
 impl Tee {
-    /// Opens an account for each mirror and takes the head for those that want the copy.
+    /// Opens the accounts of each mirror that the request concerns and takes the head for those that want a copy.
     pub fn begin(policies: &[Policy], draw: Draw, source: &Source<'_>, buffers: &Buffers) -> Self {
         let mut tee = Self::default();
         for policy in policies {
@@ -118,22 +67,16 @@ impl Tee {
         self.first.is_some() || !self.more.is_empty()
     }
 
+    /// Whether a copy depends on the primary's answer.
+    pub fn awaits_answer(&self) -> bool {
+        self.first.iter().chain(&self.more).any(Pending::awaits_answer)
+    }
+
     /// Content that is going to be overwritten: copied.
     pub fn copy(&mut self, content: &[u8]) {
-        if content.is_empty() {
-            return;
+        if !content.is_empty() {
+            self.each(|p| p.copy(content));
         }
-        self.each(|p| {
-            let mut p = p.take(content.len(), content.len())?;
-            // While nothing is shared yet, content of a declared length stands right behind the head.
-            let fits = p.head.capacity() - p.head.len() >= content.len();
-            if p.head_ended && p.pieces.is_empty() && p.small.is_empty() && fits {
-                p.head.extend_from_slice(content);
-            } else {
-                p.small.extend_from_slice(content);
-            }
-            Some(p)
-        });
     }
 
     /// Content in a block of its own, `pinned_bytes` large: shared if it fills the block well, else copied.
@@ -141,27 +84,24 @@ impl Tee {
         if content.len() < SHARE_MIN_BYTES {
             return self.copy(content);
         }
-        self.each(|p| {
-            let mut p = p.take(content.len(), pinned_bytes)?;
-            p.flush_small();
-            p.pieces.push(content.clone());
-            p.pinned_bytes += pinned_bytes;
-            Some(p)
-        });
+        self.each(|p| p.share(content, pinned_bytes));
     }
 
-    /// The request is complete and on its way to the primary: the copies go into their rings.
+    /// The request is complete and on its way to the primary: the copies go into their rings, or wait for its answer.
     pub fn complete(&mut self, trailers: &[u8], now_ms: u64) {
-        self.each(|p| {
-            p.complete(trailers, now_ms);
-            None
-        });
+        self.each(|p| p.complete(trailers, now_ms));
+    }
+
+    /// The primary answered, so long after the request was forwarded to it: copies that waited for that go into their
+    /// rings or are skipped.
+    pub fn answered(&mut self, status: u16, after: Duration, now_ms: u64) {
+        self.each(|p| p.answered(status, after, now_ms));
     }
 
     /// The request will not be copied.
     pub fn skip(&mut self, why: Skip) {
         self.each(|p| {
-            p.ticket.skip(why);
+            p.give_up(|ticket| ticket.skip(why));
             None
         });
     }
@@ -174,188 +114,82 @@ impl Tee {
     }
 }
 
-impl Pending {
-    fn begin(policy: &Policy, draw: Draw, source: &Source<'_>, buffers: &Buffers) -> Option<Self> {
-        let ticket = Ticket::open(&policy.counters);
-        if source.is_copy {
-            ticket.skip(Skip::Loop);
-            return None;
-        }
-        if !draw.takes(policy.percent) {
-            ticket.sampled_out();
-            return None;
-        }
-        if source.worker_busy {
-            ticket.drop(Dropped::WorkerBusy);
-            return None;
-        }
-        if let Some(why) = policy.lane.would_drop(source.now_ms) {
-            ticket.drop(why);
-            return None;
-        }
-        if let Framing::Length(n) = source.framing
-            && n > policy.body_bytes_max as u64
-        {
-            ticket.drop(Dropped::BodyTooLarge);
-            return None;
-        }
-        let head_bytes = source.at.common_end + policy.mark.len() + 64;
-        let mut head = match source.framing {
-            // Content that fits beside its head goes into the same buffer; larger content gets none of its room there.
-            Framing::Length(n) if n <= RESPONSE_BUFFER_BYTES.saturating_sub(head_bytes) as u64 => {
-                buffers.with_room(head_bytes + usize::try_from(n).unwrap_or(0))
-            }
-            Framing::Length(_) | Framing::None | Framing::Chunked | Framing::UntilClose => {
-                buffers.with_room(head_bytes)
-            }
-        };
-        let common = &source.head[..source.at.common_end];
-        match &policy.host {
-            MirrorHost::Keep => head.extend_from_slice(common),
-            MirrorHost::Shadow => {
-                let host = render::shadow_host(&common[source.at.host.clone()]);
-                replace_host(&mut head, common, source.at, &host);
-            }
-            MirrorHost::Literal(host) => replace_host(&mut head, common, source.at, host.as_bytes()),
-        }
-        head.extend_from_slice(&policy.mark);
-        let head_ended = source.framing != Framing::Chunked;
-        if head_ended {
-            render::end_request(&mut head, source.framing, source.expects_content, false);
-        }
-        Some(Self {
-            ticket,
-            reserved: Reserved { lane: Rc::clone(&policy.lane), bytes: 0 },
-            head,
-            head_ended,
-            small: Vec::new(),
-            pieces: Vec::new(),
-            content_bytes: 0,
-            pinned_bytes: 0,
-            body_bytes_max: policy.body_bytes_max,
-            to_head: source.to_head,
-            expects_content: source.expects_content,
-        })
-    }
-
-    /// Makes room for `bytes` more of content that keep `held_bytes` alive, or gives the copy up: it never goes out cut.
-    fn take(mut self, bytes: usize, held_bytes: usize) -> Option<Self> {
-        self.content_bytes += bytes;
-        if self.content_bytes > self.body_bytes_max {
-            self.ticket.drop(Dropped::BodyTooLarge);
-            return None;
-        }
-        if !self.reserved.grow(held_bytes) {
-            self.ticket.drop(Dropped::RingBytes);
-            return None;
-        }
-        Some(self)
-    }
-
-    fn flush_small(&mut self) {
-        if !self.small.is_empty() {
-            let small = std::mem::take(&mut self.small);
-            self.pinned_bytes += small.capacity();
-            self.pieces.push(Bytes::from(small));
-        }
-    }
-
-    /// Offers the copy to its lane.
-    fn complete(mut self, trailers: &[u8], now_ms: u64) {
-        if !self.head_ended {
-            self.end_head(trailers);
-        }
-        self.flush_small();
-        let bytes = self.head.capacity() + self.pinned_bytes;
-        let lane = Rc::clone(&self.reserved.lane);
-        drop(self.reserved);
-        let copy =
-            RequestCopy { head: self.head, pieces: self.pieces, to_head: self.to_head, ticket: self.ticket };
-        lane.offer(copy, bytes, now_ms);
-    }
-
-    /// Ends the head now that the length is known. Its framing is ours: one length, or one chunk where trailers follow.
-    fn end_head(&mut self, trailers: &[u8]) {
-        let framing = match (self.content_bytes, trailers.is_empty()) {
-            (0, true) => Framing::None,
-            (n, true) => Framing::Length(n as u64),
-            (_, false) => Framing::Chunked,
-        };
-        render::end_request(&mut self.head, framing, self.expects_content, false);
-        if framing == Framing::Chunked && self.content_bytes > 0 {
-            self.head.extend_from_slice(format!("{:x}\r\n", self.content_bytes).as_bytes());
-        }
-        if self.pieces.is_empty() {
-            self.head.extend_from_slice(&self.small);
-            self.small.clear();
-        }
-        if framing == Framing::Chunked {
-            let end_of_chunk: &[u8] = if self.content_bytes > 0 { b"\r\n" } else { b"" };
-            let end = [end_of_chunk, b"0\r\n", trailers, b"\r\n"].concat();
-            let last = if self.pieces.is_empty() { &mut self.head } else { &mut self.small };
-            last.extend_from_slice(&end);
-        }
-    }
-}
-
-fn replace_host(head: &mut Vec<u8>, common: &[u8], at: &RenderedHead, host: &[u8]) {
-    head.extend_from_slice(&common[..at.host.start]);
-    head.extend_from_slice(host);
-    head.extend_from_slice(&common[at.host.end..]);
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use config::{HeaderEdits, MirrorHost, Percent, Redact};
+
+    use super::super::copy::Searching;
+    use super::super::lane::tests::lane;
     use super::super::sample::Random;
     use super::*;
-    use config::DropPolicy;
+    use crate::asked::tests::with_asked;
+    use crate::metrics::Drop as Dropped;
 
     const HEAD: &[u8] = b"POST /x HTTP/1.1\r\nHost: a:81\r\nX: y\r\n";
 
-    fn lane() -> Rc<Lane> {
-        let lane = config::Lane {
+    /// A plain one.
+    pub(in crate::mirror) fn mirror() -> config::Mirror {
+        config::Mirror {
             name: "v2".into(),
-            upstream: 0,
-            ring_entries_max: 8,
-            ring_bytes_max: 1 << 20,
-            drop: DropPolicy::Newest,
-            connect_timeout: std::time::Duration::from_secs(1),
-            timeout: std::time::Duration::from_secs(1),
-            connections_max: 1,
-            pipeline_max: 1,
-            response_bytes_max: 1,
-        };
-        Rc::new(Lane::new(&lane, &["127.0.0.1:1".parse().unwrap()], &Arc::default()))
+            lane: 0,
+            percent: Percent::ALL,
+            only: None,
+            only_primary: None,
+            sample_by: None,
+            rate_max: None,
+            ttl: None,
+            answer: None,
+            governor: None,
+            body_bytes_max: 100_000,
+            host: MirrorHost::Keep,
+            path: None,
+            headers: HeaderEdits::default(),
+            redact: Redact::default(),
+        }
+    }
+
+    fn of(mirror: &config::Mirror) -> Policy {
+        Policy::new(mirror, &Arc::default(), &Rc::new(lane()), 1)
     }
 
     fn policy(host: MirrorHost, per_million: u32) -> Policy {
-        Policy {
-            counters: Arc::default(),
-            lane: lane(),
-            percent: Percent { per_million },
-            body_bytes_max: 100_000,
-            host,
-            mark: b"X-Umbra-Mirror: v2\r\n".to_vec(),
-        }
+        of(&config::Mirror { host, percent: Percent { per_million }, ..mirror() })
     }
 
     fn begin(policies: &[Policy], framing: Framing) -> Tee {
         let at = RenderedHead { host_line: 18..30, host: 24..28, common_end: HEAD.len() };
-        let source = Source {
-            head: HEAD,
-            at: &at,
-            framing,
-            to_head: false,
-            expects_content: true,
-            is_copy: false,
-            worker_busy: false,
-            now_ms: 0,
-        };
-        Tee::begin(policies, Draw::of(&Random::new(1)), &source, &Buffers::default())
+        begin_at(HEAD, &at, policies, framing, Draw::of(&Random::new(1)))
+    }
+
+    fn begin_at(head: &[u8], at: &RenderedHead, policies: &[Policy], framing: Framing, draw: Draw) -> Tee {
+        with_asked("POST", "http://a:81/x", &[("sid", "ada")], |asked| {
+            let source = Source {
+                head,
+                at,
+                framing,
+                to_head: false,
+                expects_content: true,
+                is_copy: false,
+                asked,
+                matched: Matched::Whole,
+                primary: 0,
+                worker_busy: false,
+                now_ms: 0,
+            };
+            Tee::begin(policies, draw, &source, &Buffers::default())
+        })
     }
 
     fn wire(policy: &Policy) -> Option<String> {
-        let copy = policy.lane.take_if(|_| true)?;
+        let mut copy = policy.lane.take_if(|_| true)?;
+        if let Some(unsearched) = copy.unsearched.take() {
+            let mut searching = Searching::begin(&unsearched, &copy.head, &copy.pieces).ok()?;
+            while !searching.turn().ok()? {}
+            copy.pieces = vec![searching.end(&mut copy.head).ok()?];
+        }
         let mut bytes = copy.head.clone();
         copy.pieces.iter().for_each(|p| bytes.extend_from_slice(p));
         Some(String::from_utf8(bytes).unwrap())
@@ -443,5 +277,194 @@ mod tests {
             assert_eq!(wire(policy), None);
             assert_eq!(policy.counters.skipped.get(Skip::Aborted), 1);
         }
+    }
+
+    #[test]
+    fn requests_outside_a_mirrors_match_open_no_account() {
+        let only =
+            |path: &str| config::Match { path: config::PathMatch::Exact(path.into()), ..Default::default() };
+        let policies = [
+            of(&config::Mirror { only: Some(only("/x")), ..mirror() }),
+            of(&config::Mirror { only: Some(only("/y")), ..mirror() }),
+            of(&config::Mirror { only_primary: Some(0), ..mirror() }),
+            of(&config::Mirror { only_primary: Some(1), ..mirror() }),
+        ];
+        begin(&policies, Framing::None).complete(b"", 0);
+        let eligible: Vec<u64> = policies.iter().map(|p| p.counters.eligible.get()).collect();
+        assert_eq!(eligible, [1, 0, 1, 0]);
+        assert!(wire(&policies[0]).is_some() && wire(&policies[2]).is_some());
+    }
+
+    #[test]
+    fn copies_of_one_request_are_numbered_and_share_its_content() {
+        let policies = [policy(MirrorHost::Keep, 3_000_000)];
+        for framing in [Framing::Length(5), Framing::Chunked] {
+            let mut tee = begin(&policies, framing);
+            tee.copy(b"hello");
+            tee.complete(b"", 0);
+            for line in ["", "X-Umbra-Copy: 2\r\n", "X-Umbra-Copy: 3\r\n"] {
+                let expect = format!("X: y\r\nX-Umbra-Mirror: v2\r\n{line}Content-Length: 5\r\n\r\nhello");
+                let text = wire(&policies[0]).unwrap();
+                assert!(text.ends_with(&expect), "{text}");
+            }
+            assert_eq!(wire(&policies[0]), None);
+        }
+        let large = Bytes::from(vec![b'L'; SHARE_MIN_BYTES]);
+        let mut tee = begin(&policies, Framing::Length(large.len() as u64));
+        tee.share(&large, large.len());
+        tee.complete(b"", 0);
+        for _ in 0..3 {
+            let copy = policies[0].lane.take_if(|_| true).unwrap();
+            assert_eq!(copy.pieces[0].as_ptr(), large.as_ptr());
+        }
+        assert_eq!(policies[0].counters.eligible.get(), 9);
+    }
+
+    #[test]
+    fn a_fraction_not_taken_is_sampled_out_and_the_rest_of_an_account_ends_alike() {
+        // The draw of these tests is neither the lowest nor the highest there is.
+        let low = of(&config::Mirror { percent: Percent { per_million: 2_000_001 }, ..mirror() });
+        let high = of(&config::Mirror { percent: Percent { per_million: 2_999_999 }, ..mirror() });
+        let policies = [low, high];
+        begin(&policies, Framing::None).skip(Skip::PrimaryUnavailable);
+        let account = |p: &Policy| {
+            let c = &p.counters;
+            (c.eligible.get(), c.sampled_out.get(), c.skipped.get(Skip::PrimaryUnavailable))
+        };
+        assert_eq!((account(&policies[0]), account(&policies[1])), ((3, 1, 2), (3, 0, 3)));
+    }
+
+    #[test]
+    fn all_requests_of_a_key_are_drawn_alike() {
+        let key = |name: &str| Some(config::RequestKey::Header(name.into()));
+        let share = Percent { per_million: 500_000 };
+        let by = |name| of(&config::Mirror { sample_by: key(name), percent: share, ..mirror() });
+        let at = RenderedHead { host_line: 18..30, host: 24..28, common_end: HEAD.len() };
+        let policies = [by("sid"), by("none")];
+        let random = Random::new(9);
+        for _ in 0..1000 {
+            let draw = Draw::of(&random);
+            begin_at(HEAD, &at, &policies, Framing::None, draw).skip(Skip::Aborted);
+        }
+        let skipped = policies.each_ref().map(|p| p.counters.skipped.get(Skip::Aborted));
+        assert!(skipped[0] == 0 || skipped[0] == 1000, "{skipped:?}");
+        assert!((400..600).contains(&skipped[1]), "{skipped:?}");
+    }
+
+    #[test]
+    fn a_copy_that_wants_the_answer_waits_for_it_and_tells_it() {
+        let answer = |slower_than| {
+            let wanted = config::AnswerCondition { statuses: vec![500..=599], slower_than };
+            of(&config::Mirror { answer: Some(wanted), ..mirror() })
+        };
+        let ms = Duration::from_millis;
+        for early in [false, true] {
+            let policies = [answer(None), answer(Some(ms(20))), policy(MirrorHost::Keep, 1_000_000)];
+            let mut tee = begin(&policies, Framing::Chunked);
+            tee.copy(b"hello");
+            if early {
+                tee.answered(503, Duration::from_micros(12_345), 0);
+                assert!(!tee.awaits_answer());
+                tee.complete(b"", 0);
+            } else {
+                tee.complete(b"", 0);
+                assert!(wire(&policies[2]).is_some(), "others do not wait");
+                assert!(tee.awaits_answer() && policies[0].lane.is_empty());
+                // Forwarded once more.
+                tee.complete(b"", 0);
+                tee.answered(503, Duration::from_micros(12_345), 0);
+            }
+            assert!(!tee.is_active());
+            let text = wire(&policies[0]).unwrap();
+            let expect = "X-Umbra-Mirror: v2\r\nX-Umbra-Primary-Status: 503\r\n\
+                          X-Umbra-Primary-Duration: 12.345\r\nContent-Length: 5\r\n\r\nhello";
+            assert!(text.ends_with(expect), "{text}");
+            assert_eq!(policies[1].counters.skipped.get(Skip::Answer), 1, "too fast");
+            assert_eq!(wire(&policies[1]), None);
+        }
+    }
+
+    #[test]
+    fn what_waits_for_an_answer_counts_against_the_ring_and_is_given_back() {
+        let wanted = config::AnswerCondition { statuses: vec![500..=599], slower_than: None };
+        let limit = 1 << 20;
+        let policies = [of(&config::Mirror { answer: Some(wanted), body_bytes_max: limit, ..mirror() })];
+        let block = Bytes::from(vec![0; 400_000]);
+        let mut held: Vec<Tee> = (0..3)
+            .map(|_| {
+                let mut tee = begin(&policies, Framing::Length(400_000));
+                tee.share(&block, 500_000);
+                tee.complete(b"", 0);
+                tee
+            })
+            .collect();
+        assert_eq!(held.iter().map(Tee::awaits_answer).collect::<Vec<_>>(), [true, true, false]);
+        let counters = &policies[0].counters;
+        assert_eq!((counters.dropped.get(Dropped::RingBytes), counters.pending.get()), (1, 2));
+        held[0].answered(200, Duration::ZERO, 0);
+        assert_eq!(counters.skipped.get(Skip::Answer), 1);
+        drop(held);
+        assert_eq!(counters.skipped.get(Skip::Aborted), 1);
+        assert!(policies[0].lane.reserve(limit));
+    }
+
+    #[test]
+    fn more_copies_than_the_rate_are_dropped_before_or_after_the_answer() {
+        let wanted = config::AnswerCondition { statuses: Vec::new(), slower_than: Some(Duration::ZERO) };
+        for answer in [None, Some(wanted)] {
+            let percent = Percent { per_million: 3_000_000 };
+            let policies = [of(&config::Mirror { rate_max: Some(10), percent, answer, ..mirror() })];
+            for _ in 0..2 {
+                let mut tee = begin(&policies, Framing::None);
+                tee.complete(b"", 0);
+                tee.answered(200, Duration::from_millis(1), 0);
+            }
+            assert_eq!(policies[0].counters.dropped.get(Dropped::Rate), 4);
+            assert!(wire(&policies[0]).is_some() && wire(&policies[0]).is_some());
+            assert_eq!(wire(&policies[0]), None);
+        }
+    }
+
+    #[test]
+    fn a_copy_is_edited_and_rid_of_secrets_alone() {
+        let edits = HeaderEdits {
+            remove: vec!["x".into()],
+            set: vec![("authorization".into(), "for v2".into())],
+            add: Vec::new(),
+        };
+        let names = |name: &str| vec![name.to_owned()];
+        let redact = Redact {
+            headers: names("authorization"),
+            cookies: names("sid"),
+            query: names("token"),
+            json: names("/card"),
+        };
+        let path = Some(config::PathRewrite::Whole("/v2".into()));
+        let policies =
+            [of(&config::Mirror { headers: edits, redact, path, host: MirrorHost::Shadow, ..mirror() })];
+        let head =
+            b"POST /x?token=S&a=1 HTTP/1.1\r\nHost: a:81\r\nX: y\r\nAuthorization: S\r\nCookie: sid=S\r\n\
+            X-Umbra-Copy: 9\r\n";
+        let at = RenderedHead { host_line: 30..42, host: 36..40, common_end: head.len() };
+        let draw = Draw::of(&Random::new(1));
+        let trailers = b"Authorization: S\r\nT: 1\r\n";
+        let start = "POST /v2?token=%5Bredacted%5D&a=1 HTTP/1.1\r\nHost: a-shadow:81\r\nCookie: sid=[redacted]\r\n\
+                     authorization: for v2\r\nX-Umbra-Mirror: v2\r\n";
+        let mut tee = begin_at(head, &at, &policies, Framing::Length(12), draw);
+        tee.copy(br#"{"card":"S"}"#);
+        tee.complete(b"", 0);
+        let end = "Content-Length: 21\r\n\r\n{\"card\":\"[redacted]\"}";
+        assert_eq!(wire(&policies[0]).unwrap(), format!("{start}{end}"));
+        let mut tee = begin_at(head, &at, &policies, Framing::Chunked, draw);
+        tee.copy(br#"{"card":"#);
+        tee.copy(br#""S"}"#);
+        tee.complete(trailers, 0);
+        let end = "Transfer-Encoding: chunked\r\n\r\n15\r\n{\"card\":\"[redacted]\"}\r\n0\r\n\
+                   Authorization: [redacted]\r\nT: 1\r\n\r\n";
+        assert_eq!(wire(&policies[0]).unwrap(), format!("{start}{end}"));
+        // Nothing to search in.
+        let mut tee = begin_at(head, &at, &policies, Framing::None, draw);
+        tee.complete(b"", 0);
+        assert_eq!(wire(&policies[0]).unwrap(), format!("{start}Content-Length: 0\r\n\r\n"));
     }
 }

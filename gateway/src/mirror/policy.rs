@@ -1,0 +1,176 @@
+//! One mirror of one route, prepared for a worker: which requests are eligible, which of them are copied, and what is
+//! special about the copies. Pure.
+//!
+//! What only some mirrors ask for stands apart in [`Rules`], so that a plain mirror passes all of it by one test.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{AnswerCondition, HeaderEdits, MirrorHost, Percent, RequestKey};
+
+use super::governor::Governor;
+use super::lane::Lane;
+use super::rate::Bucket;
+use super::redact::Secrets;
+use super::sample::Draw;
+use super::tee::Source;
+use crate::http1::edit::PathEdit;
+use crate::http1::render::MIRROR_MARK;
+use crate::matcher::Matcher;
+use crate::metrics::MirrorCounters;
+
+/// Number of a copy among those of one request, from the second on.
+pub const COPY_NUMBER: &str = "X-Umbra-Copy";
+
+/// Status of the primary's answer.
+pub const PRIMARY_STATUS: &str = "X-Umbra-Primary-Status";
+
+/// From the request forwarded to the head of the primary's answer, in milliseconds with three decimals.
+pub const PRIMARY_DURATION: &str = "X-Umbra-Primary-Duration";
+
+/// One mirror of one route, prepared for a worker.
+#[derive(Debug)]
+pub struct Policy {
+    pub counters: Arc<MirrorCounters>,
+    pub lane: Rc<Lane>,
+    pub percent: Percent,
+    pub body_bytes_max: usize,
+    pub host: MirrorHost,
+    /// The whole marker line of a copy.
+    pub mark: Vec<u8>,
+    /// `None` for a plain mirror.
+    pub rules: Option<Rc<Rules>>,
+}
+
+/// What few mirrors ask for.
+#[derive(Debug)]
+pub struct Rules {
+    only: Option<Matcher>,
+    only_primary: Option<usize>,
+    sample_by: Option<RequestKey>,
+    rate: Option<Bucket>,
+    /// Milliseconds in the ring.
+    ttl_ms: Option<u64>,
+    answer: Option<AnswerCondition>,
+    governor: Option<Governor>,
+    pub(super) path: Option<PathEdit>,
+    /// What a client says in fields that are ours to say is among those removed.
+    pub(super) headers: HeaderEdits,
+    pub(super) secrets: Option<Secrets>,
+}
+
+impl Policy {
+    /// `workers` share the mirror's `rate_max`.
+    pub fn new(
+        mirror: &config::Mirror,
+        counters: &Arc<MirrorCounters>,
+        lane: &Rc<Lane>,
+        workers: usize,
+    ) -> Self {
+        counters.share.set(mirror.percent.per_million.into());
+        Self {
+            counters: Arc::clone(counters),
+            lane: Rc::clone(lane),
+            percent: mirror.percent,
+            body_bytes_max: mirror.body_bytes_max,
+            host: mirror.host.clone(),
+            mark: [MIRROR_MARK, mirror.name.as_bytes(), b"\r\n"].concat(),
+            rules: Rules::new(mirror, workers).map(Rc::new),
+        }
+    }
+
+    /// Whether the request concerns this mirror at all. One that does not opens no account.
+    pub(super) fn concerns(&self, source: &Source<'_>) -> bool {
+        self.rules.as_ref().is_none_or(|rules| {
+            rules.only_primary.is_none_or(|primary| primary == source.primary)
+                && rules.only.as_ref().is_none_or(|only| only.holds(source.asked))
+        })
+    }
+
+    /// How many accounts an eligible request opens: one, or as many as it may have copies.
+    pub(super) fn accounts(&self) -> u32 {
+        self.percent.per_million.div_ceil(Percent::ALL.per_million).max(1)
+    }
+
+    /// The share that holds now.
+    pub(super) fn share(&self) -> Percent {
+        let governor = self.rules.as_ref().and_then(|rules| rules.governor.as_ref());
+        governor.map_or(self.percent, Governor::effective)
+    }
+
+    /// The request's draw, or that of its key. A request without the key is drawn like any other.
+    pub(super) fn draw(&self, common: Draw, source: &Source<'_>) -> Draw {
+        let key = self.rules.as_ref().and_then(|rules| rules.sample_by.as_ref());
+        key.and_then(|key| source.asked.hash(key)).map_or(common, Draw::of_key)
+    }
+
+    /// To be called once a second; `busy_ticks` counts the worker's late ticks.
+    pub fn govern(&self, busy_ticks: u64) {
+        if let Some(governor) = self.rules.as_ref().and_then(|rules| rules.governor.as_ref()) {
+            governor.look(&self.counters, self.lane.ring_percent(), busy_ticks);
+        }
+    }
+}
+
+impl Rules {
+    fn new(mirror: &config::Mirror, workers: usize) -> Option<Self> {
+        let is_plain = mirror.only.is_none()
+            && mirror.only_primary.is_none()
+            && mirror.sample_by.is_none()
+            && mirror.rate_max.is_none()
+            && mirror.ttl.is_none()
+            && mirror.answer.is_none()
+            && mirror.governor.is_none()
+            && mirror.path.is_none()
+            && mirror.headers.is_empty()
+            && mirror.redact.is_empty()
+            && mirror.percent.per_million <= Percent::ALL.per_million;
+        if is_plain {
+            return None;
+        }
+        let mut headers = mirror.headers.clone();
+        let ours = [COPY_NUMBER, PRIMARY_STATUS, PRIMARY_DURATION];
+        headers.remove.extend(ours.map(str::to_ascii_lowercase));
+        Some(Self {
+            only: mirror.only.as_ref().map(Matcher::new),
+            only_primary: mirror.only_primary,
+            sample_by: mirror.sample_by.clone(),
+            rate: mirror.rate_max.map(|rate| Bucket::new(rate, workers)),
+            ttl_ms: mirror.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+            answer: mirror.answer.clone(),
+            governor: mirror.governor.as_ref().map(|settings| Governor::new(settings, mirror.percent)),
+            path: mirror.path.as_ref().map(PathEdit::new),
+            headers,
+            secrets: Secrets::new(&mirror.redact),
+        })
+    }
+
+    /// How many of so many copies `rate_max` allows now; they are spent then.
+    pub(super) fn within_rate(&self, copies: usize, now_ms: u64) -> usize {
+        self.rate.as_ref().map_or(copies, |bucket| (0..copies).take_while(|_| bucket.take(now_ms)).count())
+    }
+
+    /// When a copy that enters the ring now is too old to be sent.
+    pub(super) fn stale_ms(&self, now_ms: u64) -> u64 {
+        self.ttl_ms.map_or(u64::MAX, |ttl| now_ms.saturating_add(ttl))
+    }
+
+    /// Copies wait for the primary's answer.
+    pub(super) fn wants_answer(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Whether the primary's answer is like the mirror wants it.
+    pub(super) fn likes(&self, status: u16, after: Duration) -> bool {
+        self.answer.as_ref().is_none_or(|wanted| {
+            (wanted.statuses.is_empty() || wanted.statuses.iter().any(|range| range.contains(&status)))
+                && wanted.slower_than.is_none_or(|least| after > least)
+        })
+    }
+
+    /// Content is searched before a copy is sent.
+    pub(super) fn searches(&self) -> bool {
+        self.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some())
+    }
+}
