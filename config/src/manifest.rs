@@ -5,6 +5,7 @@
 //! and [`convert`] prints it.
 
 mod fields;
+mod gateway_api;
 mod istio;
 mod services;
 mod virtual_service;
@@ -64,6 +65,8 @@ pub fn convert(manifests: &Manifests) -> Result<(String, Vec<Problem>), Vec<Prob
 struct Resource<T> {
     name: String,
     namespace: String,
+    /// `metadata.creationTimestamp`, empty where there is none.
+    created: String,
     /// Its `spec`.
     at: Place,
     spec: T,
@@ -74,6 +77,8 @@ struct Resource<T> {
 struct Found {
     virtual_services: Vec<Resource<istio::VirtualService>>,
     gateways: Vec<Resource<istio::Gateway>>,
+    http_routes: Vec<Resource<gateway_api::HttpRoute>>,
+    api_gateways: Vec<Resource<gateway_api::Gateway>>,
     services: Services,
 }
 
@@ -222,6 +227,7 @@ impl Found {
             kind,
             name,
             namespace: text("namespace").unwrap_or("default"),
+            created: text("creationTimestamp").unwrap_or_default(),
             line: document.line,
             spec: document.get("spec"),
         };
@@ -243,6 +249,16 @@ impl Found {
                 }
             }
             ("networking.istio.io", "Gateway") => self.gateways.extend(who.read(report)),
+            ("gateway.networking.k8s.io", "HTTPRoute") => self.http_routes.extend(who.read(report)),
+            ("gateway.networking.k8s.io", "Gateway") => self.api_gateways.extend(who.read(report)),
+            ("gateway.networking.k8s.io", "ReferenceGrant") => {}
+            (
+                "gateway.networking.k8s.io",
+                "GRPCRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute" | "BackendTLSPolicy",
+            ) => {
+                let at = report.place(format!("{kind}/{name}"), document.line);
+                report.error(&at, "is not offered, and leaving it out would change what becomes of requests");
+            }
             ("", "Service") => self.services.know(name, who.namespace),
             (_, kind) if SKIPPED.contains(&kind) => {
                 let at = report.place(format!("{kind}/{name}"), document.line);
@@ -257,8 +273,9 @@ impl Found {
 
     fn emit(mut self, file: &mut File, report: &mut Report) {
         let nowhere = Place { line: None, ..report.place(String::new(), 0) };
-        let routes = virtual_service::routes(&self.virtual_services, &mut self.services, report);
-        if routes.is_empty() && self.virtual_services.is_empty() {
+        let mut routes = virtual_service::routes(&self.virtual_services, &mut self.services, report);
+        routes.extend(gateway_api::routes(&self.http_routes, &mut self.services, report));
+        if self.virtual_services.is_empty() && self.http_routes.is_empty() {
             report.error(&nowhere, "the manifests have no route: a VirtualService or an HTTPRoute is needed");
         }
         self.listeners(file, report);
@@ -268,7 +285,7 @@ impl Found {
         file.upstream = Key::at(upstreams, &nowhere);
     }
 
-    /// Istio's gateways listen where their servers say, unless the command line does.
+    /// Gateways listen where they say, unless the command line says where.
     fn listeners(&self, file: &mut File, report: &mut Report) {
         let mut listeners: List<file::Listener> = Vec::new();
         for gateway in &self.gateways {
@@ -286,6 +303,19 @@ impl Found {
                 }
             }
         }
+        for gateway in &self.api_gateways {
+            let given = gateway.spec.listeners.given().map(|list| list.value.as_slice()).unwrap_or_default();
+            for listener in given.iter().filter_map(Key::given) {
+                let protocol = listener.value.protocol.given();
+                if let Some(protocol) = protocol.filter(|protocol| protocol.value != "HTTP") {
+                    report.error(&protocol.at, format!("{:?} is not offered; only HTTP is", protocol.value));
+                }
+                if let Some(port) = listener.value.port.given() {
+                    let bind = Key::at(format!("0.0.0.0:{}", port.value), &port.at);
+                    listeners.push(Key::at(file::Listener { bind }, &listener.at));
+                }
+            }
+        }
         if file.listener.is_absent()
             && let Some(first) = listeners.first().and_then(Key::given).map(|first| first.at.clone())
         {
@@ -299,13 +329,14 @@ struct Who<'d> {
     kind: &'d str,
     name: &'d str,
     namespace: &'d str,
+    created: &'d str,
     line: usize,
     spec: Option<&'d Node>,
 }
 
 impl Who<'_> {
     fn read<T: Read>(&self, report: &mut Report) -> Option<Resource<T>> {
-        let Self { kind, name, namespace, line, spec } = self;
+        let Self { kind, name, namespace, created, line, spec } = self;
         let key = format!("{kind}/{name} spec");
         let Some(spec) = spec else {
             report.error(&report.place(key, *line), "is missing");
@@ -313,7 +344,8 @@ impl Who<'_> {
         };
         let at = report.place(key, spec.line);
         let spec = T::read(&spec.value, &at, report)?;
-        Some(Resource { name: (*name).to_owned(), namespace: (*namespace).to_owned(), at, spec })
+        let [name, namespace, created] = [name, namespace, created].map(|text| (*text).to_owned());
+        Some(Resource { name, namespace, created, at, spec })
     }
 }
 

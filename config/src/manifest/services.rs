@@ -175,6 +175,8 @@ impl Services {
     }
 
     fn made_of(&mut self, wanted: Wanted, at: &Place, report: &mut Report) -> Option<String> {
+        let wanted =
+            if self.ports_matter(&wanted.service) { wanted } else { Wanted { port: None, ..wanted } };
         if let Some(made) = self.made.get(&wanted) {
             return made.and_then(|index| self.upstreams.get(index)).map(|made| made.name.clone());
         }
@@ -185,6 +187,23 @@ impl Services {
         });
         self.made.insert(wanted, index);
         index.and_then(|index| self.upstreams.get(index)).map(|made| made.name.clone())
+    }
+
+    /// Whether ports of a service can be told apart: then each has an upstream of its own.
+    fn ports_matter(&self, service: &str) -> bool {
+        let bound = self.bound.iter().any(|bound| bound.port.is_some() && is_named(&bound.service, service));
+        let many = |entry: &ServiceEntry| entry.ports.given().is_some_and(|ports| ports.value.len() > 1);
+        let levels = |policy: &Key<TrafficPolicy>| {
+            policy.given().is_some_and(|policy| !policy.value.port_level_settings.is_absent())
+        };
+        let rule = |rule: &DestinationRule| {
+            let subsets = rule.subsets.given().map(|list| list.value.as_slice()).unwrap_or_default();
+            levels(&rule.traffic_policy)
+                || subsets.iter().filter_map(Key::given).any(|subset| levels(&subset.value.traffic_policy))
+        };
+        bound
+            || self.entries.iter().any(|(name, entry)| name == service && many(&entry.spec))
+            || self.rules.iter().any(|(name, resource)| name == service && rule(&resource.spec))
     }
 
     fn make(&mut self, wanted: &Wanted, at: &Place, report: &mut Report) -> Option<Made> {
@@ -306,7 +325,7 @@ impl Services {
         mirror.connect_timeout = made.upstream.connect_timeout.clone();
     }
 
-    /// The upstreams in the order in which they were first named; says which `--endpoint` nobody asked for.
+    /// The upstreams, by name; says which `--endpoint` nobody asked for.
     pub(super) fn finish(self, report: &mut Report) -> Named<file::Upstream> {
         for bound in self.bound.iter().filter(|bound| !bound.used) {
             report.warn(&bound.at, "no destination of the manifests asks for this endpoint");
@@ -315,7 +334,9 @@ impl Services {
             let name = At { value: made.name, at: made.at.clone() };
             (name, Key::at(made.upstream, &made.at))
         };
-        self.upstreams.into_iter().map(one).collect()
+        let mut upstreams: Named<file::Upstream> = self.upstreams.into_iter().map(one).collect();
+        upstreams.sort_by(|(a, _), (b, _)| a.value.cmp(&b.value));
+        upstreams
     }
 }
 

@@ -1,0 +1,252 @@
+//! The Gateway API: every field, one row each; then the traps.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{HostMatch, PathMatch, PathRewrite, RetryOn, Subject, Test};
+
+const TO: [&str; 3] = ["v1=127.0.0.1:8001", "v2=127.0.0.1:8002", "v3=127.0.0.1:8003"];
+
+/// An HTTPRoute with these rules, written in YAML's flow style or indented by two.
+fn http_route(name: &str, hostnames: &str, rules: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  parentRefs: [{{name: g}}]\n  \
+         hostnames: {hostnames}\n  rules: {rules}\n---\n"
+    )
+}
+
+const BACKEND: &str = "backendRefs: [{name: v1, port: 80}]";
+
+#[track_caller]
+fn rule(keys: &str) -> crate::Route {
+    let mut config = accepted(&http_route("r", "[]", &format!("[{{{keys}, {BACKEND}}}]")), &TO).config;
+    config.routes.remove(0)
+}
+
+fn of(route: crate::Route) -> crate::Forward {
+    match route.action {
+        Action::Forward(forward) => forward,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn matches_and_filters_mean_what_the_specification_says() {
+    let rows = [
+        ("matches: [{path: {type: Exact, value: /a}}]", PathMatch::Exact("/a".into())),
+        ("matches: [{path: {type: PathPrefix, value: /a/}}]", PathMatch::Elements("/a".into())),
+        ("matches: [{path: {value: /a}}]", PathMatch::Elements("/a".into())),
+        ("matches: [{method: GET}]", PathMatch::Elements(String::new())),
+        (
+            "matches: [{path: {type: RegularExpression, value: '/a|/b'}}]",
+            PathMatch::Regex(crate::Pattern { text: "/a|/b".into() }),
+        ),
+    ];
+    for (yaml, path) in rows {
+        assert_eq!(rule(yaml).matches[0].path, path, "{yaml}");
+    }
+    let when = rule(
+        "matches: [{headers: [{name: X-A, value: b}, {name: x-a, value: c}], queryParams: [{name: q, type: RegularExpression, value: 'x+'}]}]",
+    );
+    assert_eq!(when.matches[0].when.len(), 2, "of several with one name the first counts");
+    assert_eq!(when.matches[0].when[0].subject, Subject::Header("x-a".into()));
+    assert_eq!(when.matches[0].when[1].test, Test::Regex(crate::Pattern { text: "x+".into() }));
+
+    let edits = rule(
+        "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: b}], add: [{name: x-c, value: d}], remove: [x-e]}}, \
+         {type: ResponseHeaderModifier, responseHeaderModifier: {remove: [server]}}]",
+    );
+    assert_eq!(edits.request_headers.set, [("x-a".to_owned(), "b".to_owned())]);
+    assert_eq!(
+        (edits.request_headers.remove, edits.response_headers.remove),
+        (vec!["x-e".into()], vec!["server".into()])
+    );
+    let rewrite = of(rule(
+        "filters: [{type: URLRewrite, urlRewrite: {hostname: b.example, path: {type: ReplacePrefixMatch, replacePrefixMatch: /x}}}]",
+    ))
+    .rewrite;
+    assert_eq!(
+        (rewrite.host.as_deref(), rewrite.path),
+        (Some("b.example"), Some(PathRewrite::Matched("/x".into())))
+    );
+    let full = of(rule(
+        "filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /x}}}]",
+    ));
+    assert_eq!(full.rewrite.path, Some(PathRewrite::Whole("/x".into())));
+    let timeouts = of(rule("timeouts: {request: 1m30s, backendRequest: 100ms}"));
+    assert_eq!(timeouts.timeout, Some(Duration::from_secs(90)));
+    assert_eq!(timeouts.retries.per_try_timeout, Some(Duration::from_millis(100)));
+    assert_eq!(of(rule("timeouts: {request: 0s}")).timeout, None);
+    let retry = of(rule("retry: {codes: [500, 503], attempts: 4, backoff: 20ms}")).retries;
+    assert_eq!(
+        (retry.attempts, retry.statuses, retry.backoff),
+        (4, vec![500, 503], Duration::from_millis(20))
+    );
+    assert!(retry.on.contains(&RetryOn::ConnectFailure));
+    let text = http_route(
+        "r",
+        "[]",
+        "[{filters: [{type: RequestRedirect, requestRedirect: {scheme: https, statusCode: 301}}]}]",
+    );
+    match &accepted(&text, &[]).config.routes[0].action {
+        Action::Redirect(redirect) => {
+            assert_eq!((redirect.status, redirect.scheme.as_deref()), (301, Some("https")))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_mirrors_share_is_a_percent_or_a_fraction_and_not_both() {
+    let mirror = |keys: &str| {
+        http_route(
+            "r",
+            "[]",
+            &format!(
+                "[{{filters: [{{type: RequestMirror, requestMirror: {{backendRef: {{name: v2, port: 80}}{keys}}}}}], {BACKEND}}}]"
+            ),
+        )
+    };
+    let rows: [(&str, Option<f64>); 9] = [
+        ("", Some(100.0)),
+        (", percent: 0", Some(0.0)),
+        (", percent: 100", Some(100.0)),
+        (", percent: 20", Some(20.0)),
+        (", fraction: {numerator: 25, denominator: 50}", Some(50.0)),
+        (", fraction: {numerator: 35}", Some(35.0)),
+        (", fraction: {numerator: 1, denominator: 3}", Some(33.3333)),
+        (", percent: 101", None),
+        (", fraction: {numerator: 3, denominator: 2}", None),
+    ];
+    for (keys, expect) in rows {
+        match expect {
+            Some(expect) => {
+                assert_eq!(
+                    accepted(&mirror(keys), &TO).config.routes[0].mirrors[0].percent,
+                    percent(expect),
+                    "{keys}"
+                );
+            }
+            None => assert!(!refused(&mirror(keys), &TO).is_empty(), "{keys}"),
+        }
+    }
+    assert!(
+        refused(&mirror(", percent: 1, fraction: {numerator: 1}"), &TO).contains("cannot be given together")
+    );
+    // One that cannot be had is left out; the route serves.
+    let checked = accepted(&mirror("").replace("name: v2", "name: v9"), &TO);
+    assert!(checked.config.routes[0].mirrors.is_empty());
+    assert!(warnings(&checked).contains("names the service v9.default.svc.cluster.local"));
+}
+
+#[test]
+fn several_mirrors_and_mirrors_of_one_backend() {
+    let text = http_route(
+        "r",
+        "[]",
+        "[{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: v2, port: 80}}}, {type: RequestMirror, requestMirror: \
+         {backendRef: {name: v3, port: 80}}}, {type: RequestMirror, requestMirror: {backendRef: {name: v3, port: 80}}}], backendRefs: [{name: v1, port: 80, weight: 3}, {name: v2, port: 80, \
+         filters: [{type: RequestMirror, requestMirror: {backendRef: {name: v3, port: 80}, percent: 7}}]}]}]",
+    );
+    let config = accepted(&text, &TO).config;
+    let mirrors: Vec<_> =
+        config.routes[0].mirrors.iter().map(|m| (m.name.as_str(), m.only_primary)).collect();
+    assert_eq!(mirrors, [("v2", None), ("v3", None), ("v3:2", None), ("v3:3", Some(1))]);
+    assert_eq!(forward(&config, 0).primaries.iter().map(|p| p.weight).collect::<Vec<_>>(), [3, 1]);
+}
+
+#[test]
+fn the_most_specific_match_comes_first_wherever_it_is_written() {
+    let one = |yaml: &str| format!("{{matches: [{yaml}], {BACKEND}}}");
+    let rules = [
+        "{}",
+        "{path: {value: /a}}",
+        "{path: {value: /a/b}}",
+        "{path: {type: Exact, value: /a}}",
+        "{path: {value: /a}, method: GET}",
+        "{path: {value: /a}, headers: [{name: x, value: y}]}",
+        "{path: {value: /a}, headers: [{name: x, value: y}, {name: z, value: y}]}",
+        "{path: {value: /a}, queryParams: [{name: x, value: y}]}",
+    ];
+    let rules = format!("[{}]", rules.map(one).join(", "));
+    let order = |text: &str| -> Vec<String> {
+        accepted(text, &TO).config.routes.iter().map(|route| route.name.clone()).collect()
+    };
+    assert_eq!(
+        order(&http_route("r", "[]", &rules)),
+        [
+            "r/rules[3]",
+            "r/rules[2]",
+            "r/rules[4]",
+            "r/rules[6]",
+            "r/rules[5]",
+            "r/rules[7]",
+            "r/rules[1]",
+            "r/rules[0]"
+        ]
+    );
+    let everything = format!("[{{{BACKEND}}}]");
+    let hosts = [
+        http_route("all", "[]", &everything),
+        http_route("wild", "['*.example.com']", &everything),
+        http_route("narrow", "['*.a.example.com']", &everything),
+        http_route("exact", "[b.example.com]", &everything),
+    ];
+    assert_eq!(
+        order(&hosts.concat()),
+        ["exact/rules[0]", "narrow/rules[0]", "wild/rules[0]", "all/rules[0]"]
+    );
+    let config = accepted(&hosts.concat(), &TO).config;
+    assert_eq!(config.routes[1].matches[0].hosts, [HostMatch::Suffix(".a.example.com".into())]);
+    // Older first, then by name.
+    let dated = |name: &str, date: &str| {
+        http_route(name, "[]", &everything)
+            .replace(&format!("{{name: {name}}}"), &format!("{{name: {name}, creationTimestamp: '{date}'}}"))
+    };
+    let text = [
+        dated("b", "2025-01-01T00:00:00Z"),
+        dated("c", "2024-01-01T00:00:00Z"),
+        dated("a", "2025-01-01T00:00:00Z"),
+    ];
+    assert_eq!(order(&text.concat()), ["c/rules[0]", "a/rules[0]", "b/rules[0]"]);
+}
+
+#[test]
+fn a_backend_that_cannot_be_had_answers_500_for_its_share() {
+    let text = http_route("r", "[]", "[{backendRefs: [{name: v1, port: 80}, {name: v9, port: 80}]}]");
+    let checked = accepted(&text, &TO);
+    assert_eq!(forward(&checked.config, 0).primaries[1].upstream, None);
+    assert!(warnings(&checked).contains("its share is answered 500"));
+    let none = accepted(&http_route("r", "[]", "[{matches: [{path: {value: /x}}]}]"), &[]);
+    assert!(matches!(&none.config.routes[0].action, Action::Reply(reply) if reply.status == 500));
+}
+
+#[test]
+fn unknown_filters_and_what_is_not_offered_are_refused_by_name() {
+    let rows = [
+        ("filters: [{type: CORS, cors: {}}]", "filters[0].cors: is not supported"),
+        ("filters: [{type: Magic}]", "\"Magic\" is not offered"),
+        ("filters: [{type: RequestMirror}]", "requestMirror: is missing"),
+        ("matches: [{path: {type: Glob, value: /}}]", "must be Exact, PathPrefix or RegularExpression"),
+        ("timeouts: {request: forever}", "must be a duration"),
+        ("sessionPersistence: {}", "sessionPersistence: is not supported"),
+    ];
+    for (yaml, told) in rows {
+        let said = refused(&http_route("r", "[]", &format!("[{{{yaml}, {BACKEND}}}]")), &TO);
+        assert!(said.contains(told) && said.contains("HTTPRoute/r spec.rules[0]"), "{yaml}\n{said}");
+    }
+    let grpc =
+        http_route("r", "[]", &format!("[{{{BACKEND}}}]")).replace("kind: HTTPRoute", "kind: GRPCRoute");
+    assert!(refused(&grpc, &TO).contains("GRPCRoute/r: is not offered"));
+}
+
+#[test]
+fn a_gateway_says_where_to_listen_unless_the_command_line_does() {
+    let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  gatewayClassName: x\n  \
+                   listeners: [{name: http, protocol: HTTP, port: 8088, allowedRoutes: {namespaces: {from: Same}}}]\n---\n";
+    let text = format!("{gateway}{}", http_route("r", "[]", &format!("[{{{BACKEND}}}]")));
+    let config = accepted(&text, &TO).config;
+    assert_eq!(config.listeners[0].bind.to_string(), "0.0.0.0:8088");
+    let https = text.replace("protocol: HTTP,", "protocol: HTTPS,");
+    assert!(refused(&https, &TO).contains("\"HTTPS\" is not offered"));
+}
