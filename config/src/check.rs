@@ -112,7 +112,7 @@ const ANY: u64 = u64::MAX;
 
 /// One walk through a file. Where something is wrong it goes on with a stand-in: the report then holds an error, and
 /// no configuration leaves this room.
-struct Check<'r> {
+pub(crate) struct Check<'r> {
     report: &'r mut Report,
     upstreams: Vec<Upstream>,
     /// By `UpstreamId`: named by some route.
@@ -121,11 +121,11 @@ struct Check<'r> {
 }
 
 impl<'r> Check<'r> {
-    fn new(report: &'r mut Report) -> Self {
+    pub(crate) fn new(report: &'r mut Report) -> Self {
         Self { report, upstreams: Vec::new(), used: Vec::new(), lanes: Vec::new() }
     }
 
-    fn config(mut self, file: File) -> Config {
+    pub(crate) fn config(mut self, file: File) -> Config {
         let listeners = self.listeners(&file.listener);
         let admin = self.admin(&file.admin.into_table(), &listeners);
         let workers = self.workers(&file.workers.into_table());

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use crate::node;
 use crate::problem::{Place, Report};
-use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, tables, words};
+use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
 use crate::{Balance, Driver, DropPolicy, Forwarded, RetryOn};
 
 words!(Driver, Balance, DropPolicy, Forwarded, RetryOn);
 
-tables! {
+written_tables! {
     /// The whole file.
     pub(crate) struct File {
         listener: List<Listener>,
@@ -302,12 +302,12 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<File> {
                 continue;
             }
             last_line = line;
-            report.error(&Place { key: String::new(), line }, syntax_message(text, &error));
+            report.error(&Place { line, ..Place::default() }, syntax_message(text, &error));
         }
         return None;
     }
-    let root = Spanned::new(document.span(), DeValue::Table(document.into_inner()));
-    File::read(root.get_ref(), &Place::default(), report)
+    let root = node::of_toml(document.get_ref(), &|span| report.line(span));
+    File::read(&root, &Place::default(), report)
 }
 
 fn syntax_message(text: &str, error: &toml::de::Error) -> String {

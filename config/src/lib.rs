@@ -7,12 +7,16 @@
 //! wrong goes unreported), [`check`] turns it into [`Config`] or into every [`Problem`] at once.
 
 pub mod check;
+pub mod manifest;
 
 mod route;
 mod upstream;
 mod mirror;
 mod cores;
 mod file;
+mod node;
+mod yaml;
+mod write;
 mod problem;
 mod reader;
 mod syntax;

@@ -40,12 +40,14 @@ pub(crate) struct Place {
     pub(crate) key: String,
     /// `None` for what is not there to be pointed at.
     pub(crate) line: Option<usize>,
+    /// Which of the report's sources it stands in.
+    pub(crate) source: usize,
 }
 
 impl Place {
     /// The place where `name` would stand if this table had it.
     pub(crate) fn child(&self, name: &str) -> Self {
-        Self { key: join(&self.key, name), line: self.line }
+        Self { key: join(&self.key, name), ..self.clone() }
     }
 }
 
@@ -60,24 +62,52 @@ pub(crate) fn join(table: &str, name: &str) -> String {
     }
 }
 
-/// Everything found in one text so far.
+/// Everything found in one or several texts so far.
 pub(crate) struct Report {
-    file: String,
-    /// Byte offsets at which lines start; the first is 0.
+    /// Names of the texts.
+    sources: Vec<String>,
+    /// Byte offsets at which lines of the last text start; the first is 0.
     line_starts: Vec<usize>,
-    errors: Vec<Problem>,
-    warnings: Vec<Problem>,
+    /// Keys of the last text may be in camelCase too, as Kubernetes writes them.
+    camel: bool,
+    errors: Vec<(usize, Problem)>,
+    warnings: Vec<(usize, Problem)>,
 }
 
 impl Report {
     pub(crate) fn new(file: &str, text: &str) -> Self {
-        let after_newlines = text.bytes().enumerate().filter(|&(_, b)| b == b'\n').map(|(at, _)| at + 1);
-        Self {
-            file: file.to_owned(),
-            line_starts: std::iter::once(0).chain(after_newlines).collect(),
+        let mut report = Self {
+            sources: Vec::new(),
+            line_starts: Vec::new(),
+            camel: false,
             errors: Vec::new(),
             warnings: Vec::new(),
-        }
+        };
+        report.open(file, text, false);
+        report
+    }
+
+    /// What comes next is about another text.
+    pub(crate) fn open(&mut self, file: &str, text: &str, camel: bool) {
+        let after_newlines = text.bytes().enumerate().filter(|&(_, b)| b == b'\n').map(|(at, _)| at + 1);
+        self.line_starts = std::iter::once(0).chain(after_newlines).collect();
+        self.sources.push(file.to_owned());
+        self.camel = camel;
+    }
+
+    /// A place in the text that was opened last.
+    pub(crate) fn place(&self, key: String, line: usize) -> Place {
+        Place { key, line: Some(line), source: self.sources.len().saturating_sub(1) }
+    }
+
+    /// Whether `written` is how this text may spell the key `name`.
+    pub(crate) fn spells(&self, name: &str, written: &str) -> bool {
+        name == written || self.camel && camel(name) == written
+    }
+
+    /// How this text would spell the key `name`.
+    pub(crate) fn spelling(&self, name: &str) -> String {
+        if self.camel { camel(name) } else { name.to_owned() }
     }
 
     /// The 1-based line in which `span` starts.
@@ -87,25 +117,40 @@ impl Report {
 
     pub(crate) fn error(&mut self, at: &Place, message: impl Into<String>) {
         let problem = self.problem(at, message.into());
-        self.errors.push(problem);
+        self.errors.push((at.source, problem));
     }
 
     pub(crate) fn warn(&mut self, at: &Place, message: impl Into<String>) {
         let problem = self.problem(at, message.into());
-        self.warnings.push(problem);
+        self.warnings.push((at.source, problem));
     }
 
     fn problem(&self, at: &Place, message: String) -> Problem {
         let key = (!at.key.is_empty()).then(|| at.key.clone());
-        Problem { file: self.file.clone(), line: at.line, key, message }
+        let file = self.sources.get(at.source).cloned().unwrap_or_default();
+        Problem { file, line: at.line, key, message }
     }
 
-    /// The warnings of a sound text, or the errors of any other; both in the order of the text.
-    pub(crate) fn finish(mut self) -> Result<Vec<Problem>, Vec<Problem>> {
-        self.errors.sort_by_key(|problem| problem.line);
-        self.warnings.sort_by_key(|problem| problem.line);
-        if self.errors.is_empty() { Ok(self.warnings) } else { Err(self.errors) }
+    /// The warnings of sound texts, or the errors of any others; both in the order of the texts and their lines.
+    pub(crate) fn finish(self) -> Result<Vec<Problem>, Vec<Problem>> {
+        let in_order = |mut found: Vec<(usize, Problem)>| {
+            found.sort_by_key(|(source, problem)| (*source, problem.line));
+            found.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>()
+        };
+        if self.errors.is_empty() { Ok(in_order(self.warnings)) } else { Err(in_order(self.errors)) }
     }
+}
+
+/// `max_connections` as `maxConnections`.
+fn camel(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut out = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        out.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        out.push_str(letters.as_str());
+    }
+    out
 }
 
 /// The one of `known` that `word` was probably meant to be.

@@ -1,4 +1,4 @@
-//! Reads typed values out of a parsed TOML document and reports everything that has the wrong type or is not known,
+//! Reads typed values out of a document and reports everything that has the wrong type or is not known,
 //! each with its key and line. Deliberately does not know any key by name, nor what a value means.
 //!
 //! This stands where a derived `Deserialize` would: serde stops at the first wrong value, and an operator deserves
@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
+use crate::node::{Entry, Node, Value};
 use crate::problem::{Place, Report, any_of, join, near_miss};
 use crate::units::{parse_period, parse_size};
 
@@ -30,6 +28,11 @@ pub(crate) enum Key<T> {
 }
 
 impl<T> Key<T> {
+    /// What is said at `at`.
+    pub(crate) fn at(value: T, at: &Place) -> Self {
+        Self::Given(At { value, at: at.clone() })
+    }
+
     pub(crate) fn given(&self) -> Option<&At<T>> {
         match self {
             Self::Given(at) => Some(at),
@@ -67,34 +70,38 @@ pub(crate) type List<T> = Vec<Key<T>>;
 /// A table whose keys the operator chose, in the order of the text.
 pub(crate) type Named<T> = Vec<(At<String>, Key<T>)>;
 
-/// A type that a TOML value can be read as.
+/// A type that a value can be read as.
 pub(crate) trait Read: Sized {
     /// What is allowed, to follow "must be".
     const WANTED: &'static str;
 
+    /// Nothing written after a key means this type's emptiness, rather than that the key is absent.
+    const MAY_BE_NOTHING: bool = false;
+
     /// `None` for a value of another type, or one that this type cannot hold.
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self>;
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self>;
 }
 
 /// Reads one value and says so if it cannot be had.
-pub(crate) fn read<T: Read>(node: &Spanned<DeValue<'_>>, key: String, report: &mut Report) -> Key<T> {
-    let at = Place { key, line: Some(report.line(&node.span())) };
-    match T::read(node.get_ref(), &at, report) {
+pub(crate) fn read<T: Read>(node: &Node, key: String, report: &mut Report) -> Key<T> {
+    let at = report.place(key, node.line);
+    match T::read(&node.value, &at, report) {
         Some(value) => Key::Given(At { value, at }),
         None => Key::Refused,
     }
 }
 
 /// Reports that a value is not what its key takes.
-fn refuse<T: Read>(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<T> {
+fn refuse<T: Read>(value: &Value, at: &Place, report: &mut Report) -> Option<T> {
     let found = match value {
-        DeValue::String(text) => format!("{text:?}"),
-        DeValue::Integer(number) => number.to_string(),
-        DeValue::Float(number) => number.to_string(),
-        DeValue::Boolean(yes) => yes.to_string(),
-        DeValue::Datetime(time) => time.to_string(),
-        DeValue::Array(_) => "an array".to_owned(),
-        DeValue::Table(_) => "a table".to_owned(),
+        Value::Text(text) => format!("{text:?}"),
+        Value::Integer(number, 16) => format!("0x{number}"),
+        Value::Integer(number, 8) => format!("0o{number}"),
+        Value::Integer(number, 2) => format!("0b{number}"),
+        Value::Integer(number, _) | Value::Float(number) => number.clone(),
+        Value::Boolean(yes) => yes.to_string(),
+        Value::Datetime(time) => time.clone(),
+        Value::Null | Value::List(_) | Value::Table(_) => value.kind().to_owned(),
     };
     report.error(at, format!("must be {}, not {found}", T::WANTED));
     None
@@ -103,23 +110,32 @@ fn refuse<T: Read>(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Opti
 impl Read for String {
     const WANTED: &'static str = "a string";
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
-        value.as_str().map(str::to_owned).or_else(|| refuse(value, at, report))
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
+        value.text().map(str::to_owned).or_else(|| refuse(value, at, report))
     }
 }
 
 impl Read for bool {
     const WANTED: &'static str = "true or false";
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
-        value.as_bool().or_else(|| refuse(value, at, report))
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
+        match value {
+            Value::Boolean(yes) => Some(*yes),
+            Value::Null
+            | Value::Text(_)
+            | Value::Integer(..)
+            | Value::Float(_)
+            | Value::Datetime(_)
+            | Value::List(_)
+            | Value::Table(_) => refuse(value, at, report),
+        }
     }
 }
 
 impl Read for u64 {
     const WANTED: &'static str = "a whole number that is not negative";
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
         whole(value).or_else(|| refuse(value, at, report))
     }
 }
@@ -127,16 +143,16 @@ impl Read for u64 {
 impl Read for f64 {
     const WANTED: &'static str = "a number";
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
         let number = match value {
-            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
-            DeValue::Float(number) => number.as_str().parse().ok(),
-            DeValue::Integer(_)
-            | DeValue::String(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_) => None,
+            Value::Integer(number, 10) | Value::Float(number) => number.parse().ok(),
+            Value::Null
+            | Value::Text(_)
+            | Value::Integer(..)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::List(_)
+            | Value::Table(_) => None,
         };
         number.or_else(|| refuse(value, at, report))
     }
@@ -145,8 +161,8 @@ impl Read for f64 {
 impl Read for Size {
     const WANTED: &'static str = r#"a size such as "64KiB" or "32MiB", or a whole number of bytes"#;
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
-        let bytes = value.as_str().map_or_else(|| whole(value), parse_size);
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
+        let bytes = value.text().map_or_else(|| whole(value), parse_size);
         bytes.map(Self).or_else(|| refuse(value, at, report))
     }
 }
@@ -155,11 +171,11 @@ impl Read for SizeOrUnlimited {
     const WANTED: &'static str =
         r#""unlimited", a size such as "64KiB" or "32MiB", or a whole number of bytes"#;
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
-        if value.as_str() == Some("unlimited") {
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
+        if value.text() == Some("unlimited") {
             return Some(Self(None));
         }
-        let bytes = value.as_str().map_or_else(|| whole(value), parse_size);
+        let bytes = value.text().map_or_else(|| whole(value), parse_size);
         bytes.map(|bytes| Self(Some(bytes))).or_else(|| refuse(value, at, report))
     }
 }
@@ -167,20 +183,20 @@ impl Read for SizeOrUnlimited {
 impl Read for Duration {
     const WANTED: &'static str = r#"a duration such as "500ms", "5s", "2m" or "1h""#;
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
-        value.as_str().and_then(parse_period).or_else(|| refuse(value, at, report))
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
+        value.text().and_then(parse_period).or_else(|| refuse(value, at, report))
     }
 }
 
 impl<T: Read> Read for List<T> {
     const WANTED: &'static str = "an array";
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
-        if value.is_table() {
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
+        if let Value::Table(_) = value {
             report.error(at, format!("must be an array of tables: write [[{}]] for each entry", at.key));
             return None;
         }
-        let Some(items) = value.as_array() else {
+        let Value::List(items) = value else {
             return refuse(value, at, report);
         };
         let key = |index: usize| format!("{}[{index}]", at.key);
@@ -191,30 +207,30 @@ impl<T: Read> Read for List<T> {
 impl<T: Read> Read for Named<T> {
     const WANTED: &'static str = "a table of named entries";
 
-    fn read(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<Self> {
-        let Some(table) = value.as_table() else {
+    fn read(value: &Value, at: &Place, report: &mut Report) -> Option<Self> {
+        let Value::Table(table) = value else {
             return refuse(value, at, report);
         };
-        let entries = in_order(table).into_iter().map(|(name, node)| {
-            let key = join(&at.key, name.get_ref());
-            let place = Place { key: key.clone(), line: Some(report.line(&name.span())) };
-            (At { value: name.get_ref().to_string(), at: place }, read(node, key, report))
+        let entries = table.iter().map(|entry| {
+            let key = join(&at.key, &entry.name);
+            let place = report.place(key.clone(), entry.line);
+            (At { value: entry.name.clone(), at: place }, read(&entry.node, key, report))
         });
         Some(entries.collect())
     }
 }
 
-fn whole(value: &DeValue<'_>) -> Option<u64> {
-    value.as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
-}
-
-type Entry<'n, 'i> = (&'n Spanned<std::borrow::Cow<'i, str>>, &'n Spanned<DeValue<'i>>);
-
-/// The document sorts its keys by name; people read it from top to bottom.
-fn in_order<'n, 'i>(table: &'n DeTable<'i>) -> Vec<Entry<'n, 'i>> {
-    let mut entries: Vec<Entry<'n, 'i>> = table.iter().collect();
-    entries.sort_by_key(|(name, _)| name.span().start);
-    entries
+fn whole(value: &Value) -> Option<u64> {
+    match value {
+        Value::Integer(number, radix) => u64::from_str_radix(number, *radix).ok(),
+        Value::Null
+        | Value::Text(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::List(_)
+        | Value::Table(_) => None,
+    }
 }
 
 /// A closed set of words. The written form of each is told by [`Word::written`], here and in messages.
@@ -225,9 +241,9 @@ pub(crate) trait Word: Copy + 'static {
 }
 
 /// Reads one of the words of `T`.
-pub(crate) fn read_word<T: Word>(value: &DeValue<'_>, at: &Place, report: &mut Report) -> Option<T> {
+pub(crate) fn read_word<T: Word>(value: &Value, at: &Place, report: &mut Report) -> Option<T> {
     let known = || T::ALL.iter().map(|word| word.written());
-    if let Some(text) = value.as_str() {
+    if let Some(text) = value.text() {
         if let Some(word) = T::ALL.iter().find(|word| word.written() == text) {
             return Some(*word);
         }
@@ -235,53 +251,39 @@ pub(crate) fn read_word<T: Word>(value: &DeValue<'_>, at: &Place, report: &mut R
             near_miss(text, known()).map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
         report.error(at, format!("{text:?} is not known; must be {}{hint}", any_of(known())));
     } else {
-        report.error(at, format!("must be {}, not {} {}", any_of(known()), article(value), value.type_str()));
+        report.error(at, format!("must be {}, not {}", any_of(known()), value.kind()));
     }
     None
 }
 
-fn article(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::Integer(_) | DeValue::Array(_) => "an",
-        DeValue::String(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => "a",
-    }
-}
-
 /// One table with a closed set of keys.
-pub(crate) struct Table<'n, 'i> {
-    entries: &'n DeTable<'i>,
+pub(crate) struct Table<'n> {
+    entries: &'n [Entry],
     at: &'n Place,
 }
 
-impl<'n, 'i> Table<'n, 'i> {
+impl<'n> Table<'n> {
     /// Reports every key that is not one of `known`.
-    pub(crate) fn open(
-        value: &'n DeValue<'i>,
-        at: &'n Place,
-        known: &[&str],
-        report: &mut Report,
-    ) -> Option<Self> {
-        if value.is_array() {
+    pub(crate) fn open(value: &'n Value, at: &'n Place, known: &[&str], report: &mut Report) -> Option<Self> {
+        if let Value::List(_) = value {
             report.error(at, format!("must be one table: write [{}] once", at.key));
             return None;
         }
-        let Some(entries) = value.as_table() else {
-            report.error(at, format!("must be a table, not {} {}", article(value), value.type_str()));
+        let Value::Table(entries) = value else {
+            report.error(at, format!("must be a table, not {}", value.kind()));
             return None;
         };
-        for (name, _) in in_order(entries) {
-            let name_text: &str = name.get_ref();
-            if known.contains(&name_text) {
+        for entry in entries {
+            if known.iter().any(|name| report.spells(name, &entry.name)) {
                 continue;
             }
-            let place = Place { key: join(&at.key, name_text), line: Some(report.line(&name.span())) };
-            let message = match near_miss(name_text, known.iter().copied()) {
-                Some(near) => format!("unknown key; did you mean {near:?}?"),
-                None => format!("unknown key; the keys known here are {}", known.join(", ")),
+            let place = report.place(join(&at.key, &entry.name), entry.line);
+            let message = match near_miss(&entry.name, known.iter().copied()) {
+                Some(near) => format!("unknown key; did you mean {:?}?", report.spelling(near)),
+                None => {
+                    let known: Vec<String> = known.iter().map(|name| report.spelling(name)).collect();
+                    format!("unknown key; the keys known here are {}", known.join(", "))
+                }
             };
             report.error(&place, message);
         }
@@ -289,10 +291,28 @@ impl<'n, 'i> Table<'n, 'i> {
     }
 
     pub(crate) fn key<T: Read>(&self, name: &str, report: &mut Report) -> Key<T> {
-        match self.entries.get(name) {
-            Some(node) => read(node, join(&self.at.key, name), report),
-            None => Key::Absent,
+        let mut written = self.entries.iter().filter(|entry| report.spells(name, &entry.name));
+        let (Some(entry), second) = (written.next(), written.next()) else { return Key::Absent };
+        if let Some(second) = second {
+            let place = report.place(join(&self.at.key, &second.name), second.line);
+            report.error(&place, format!("is another spelling of {}, which is given too", entry.name));
         }
+        // YAML's `key:` says nothing, but a table may be given empty that way.
+        match entry.node.value {
+            Value::Null if !T::MAY_BE_NOTHING => Key::Absent,
+            _ => read(&entry.node, join(&self.at.key, &entry.name), report),
+        }
+    }
+}
+
+/// A key's name without Rust's mark for a word it has a use for itself: `r#match` is the key `match`.
+pub(crate) const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', rest @ ..] => match std::str::from_utf8(rest) {
+            Ok(plain) => plain,
+            Err(_) => name,
+        },
+        _ => name,
     }
 }
 
@@ -312,22 +332,49 @@ macro_rules! tables {
 
         impl $table {
             /// Every key of this table, in the order of its declaration.
-            pub(crate) const KEYS: &'static [&'static str] = &[$( stringify!($key) ),*];
+            pub(crate) const KEYS: &'static [&'static str] = &[$( $crate::reader::plain(stringify!($key)) ),*];
         }
 
         impl $crate::reader::Read for $table {
             const WANTED: &'static str = "a table";
 
             fn read(
-                value: &toml::de::DeValue<'_>,
+                value: &$crate::node::Value,
                 at: &$crate::problem::Place,
                 report: &mut $crate::problem::Report,
             ) -> Option<Self> {
                 let table = $crate::reader::Table::open(value, at, Self::KEYS, report)?;
-                Some(Self { $( $key: table.key(stringify!($key), report), )* })
+                Some(Self { $( $key: table.key($crate::reader::plain(stringify!($key)), report), )* })
             }
         }
     )*};
+}
+
+/// As [`tables`], for tables that are also written.
+macro_rules! written_tables {
+    ($(
+        $(#[$doc:meta])*
+        pub(crate) struct $table:ident {
+            $( $(#[$key_doc:meta])* $key:ident: $kind:ty, )*
+        }
+    )*) => {
+        $crate::reader::tables! {$(
+            $(#[$doc])*
+            pub(crate) struct $table {
+                $( $(#[$key_doc])* $key: $kind, )*
+            }
+        )*}
+
+        $(impl $crate::write::Write for $table {
+            fn value(&self) -> toml::Value {
+                let mut table = toml::Table::new();
+                $( if let Some(value) = $crate::write::of_key(&self.$key) {
+                    table.insert($crate::reader::plain(stringify!($key)).to_owned(), value);
+                } )*
+                toml::Value::Table(table)
+            }
+        })*
+    };
 }
 
 /// Lets closed sets of words stand as the type of a key.
@@ -345,14 +392,20 @@ macro_rules! words {
             const WANTED: &'static str = "one of a few words";
 
             fn read(
-                value: &toml::de::DeValue<'_>,
+                value: &$crate::node::Value,
                 at: &$crate::problem::Place,
                 report: &mut $crate::problem::Report,
             ) -> Option<Self> {
                 $crate::reader::read_word(value, at, report)
             }
         }
+
+        impl $crate::write::Write for $word {
+            fn value(&self) -> toml::Value {
+                $crate::write::word(*self)
+            }
+        }
     )*};
 }
 
-pub(crate) use {tables, words};
+pub(crate) use {tables, words, written_tables};

@@ -5,27 +5,28 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use config::Config;
-use config::check::{self, Checked};
+use config::check::Checked;
+use config::manifest::{self, Manifests};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::explain;
 use crate::logging;
 use crate::server::{self, Ending, Source};
 
 /// Serve every request from the primary and send a copy to the mirrors.
 ///
-/// Without --config it starts the embedded default: sample services v1 and v2 in this process, the gateway on
-/// 127.0.0.1:8080 and the admin listener on 127.0.0.1:9901.
+/// Without --config and --manifest it starts the embedded default: sample services v1 and v2 in this process, the
+/// gateway on 127.0.0.1:8080 and the admin listener on 127.0.0.1:9901.
 #[derive(Debug, Parser)]
 #[command(name = "gateway", version, about, disable_help_subcommand = true)]
 struct Args {
-    /// Configuration to serve
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    input: Input,
 
     /// What is logged on standard error: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", env = "UMBRA_LOG", default_value = "info", global = true)]
@@ -35,10 +36,61 @@ struct Args {
     verb: Option<Verb>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+/// Where the configuration comes from.
+#[derive(Debug, Clone, clap::Args)]
+struct Input {
+    /// Configuration to serve; beside --manifest, everything in it that is no route and no upstream
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+
+    /// Istio or Gateway API manifest to serve: a file, a directory, or - for standard input; may be repeated
+    #[arg(long, value_name = "PATH", global = true)]
+    manifest: Vec<PathBuf>,
+
+    /// Where a manifest's service is: SERVICE[/SUBSET][:PORT]=ADDRESS:PORT[,ADDRESS:PORT…]; may be repeated
+    #[arg(long, value_name = "SERVICE=ADDRESS", global = true)]
+    endpoint: Vec<String>,
+
+    /// Address to listen on with --manifest; may be repeated
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    listen: Vec<String>,
+}
+
+impl Input {
+    fn source(self) -> Source {
+        let Self { config, manifest, endpoint, listen } = self;
+        if !manifest.is_empty() {
+            return Source::Manifests(Manifests {
+                paths: manifest,
+                endpoints: endpoint,
+                listen,
+                settings: config,
+            });
+        }
+        config.map_or(Source::Embedded, Source::File)
+    }
+}
+
+#[derive(Debug, Clone, Subcommand)]
 enum Verb {
-    /// Check the file named by --config and print every problem with its line
+    /// Check what --config or --manifest name and print every problem with its line
     Check,
+    /// Print the TOML that says the same as the manifests
+    Convert,
+    /// Tell which route a request takes and why, and what each wire will carry
+    Explain(Request),
+}
+
+/// A request as curl would make it.
+#[derive(Debug, Clone, clap::Args)]
+struct Request {
+    /// Method, unless it is GET; then the URL
+    #[arg(value_name = "[METHOD] URL", num_args = 1..=2, required = true)]
+    request: Vec<String>,
+
+    /// A field: 'name: value'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    headers: Vec<String>,
 }
 
 /// Does what the arguments ask and returns the exit code: 0 done, 1 refused to start (or told twice to stop),
@@ -52,30 +104,78 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             return error.exit_code();
         }
     };
-    match (args.verb, args.config) {
-        (Some(Verb::Check), Some(file)) => check(&file),
-        // `parse` refuses it; the arm keeps the match closed.
-        (Some(Verb::Check), None) => 2,
-        (None, file) => serve(&file.map_or(Source::Embedded, Source::File), args.log),
+    let source = args.input.source();
+    match args.verb {
+        None => serve(&source, args.log),
+        Some(Verb::Check) => check(&source),
+        Some(Verb::Convert) => convert(&source),
+        Some(Verb::Explain(request)) => explain(&source, &request),
     }
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
     let args = Args::try_parse_from(args)?;
-    match (&args.verb, &args.config) {
-        (Some(Verb::Check), None) => {
-            Err(Args::command().error(ErrorKind::MissingRequiredArgument, "check needs --config FILE"))
+    let missing = |what: &str| Err(Args::command().error(ErrorKind::MissingRequiredArgument, what));
+    let Input { config, manifest, endpoint, listen } = &args.input;
+    match &args.verb {
+        Some(Verb::Check | Verb::Explain(_)) if config.is_none() && manifest.is_empty() => {
+            missing("this needs --config FILE or --manifest PATH")
         }
-        (Some(Verb::Check), Some(_)) | (None, _) => Ok(args),
+        Some(Verb::Convert) if manifest.is_empty() => missing("convert needs --manifest PATH"),
+        _ if manifest.is_empty() && !(endpoint.is_empty() && listen.is_empty()) => {
+            missing("--endpoint and --listen need --manifest PATH")
+        }
+        Some(Verb::Check | Verb::Convert | Verb::Explain(_)) | None => Ok(args),
     }
 }
 
-fn check(file: &Path) -> i32 {
-    match check::load(file) {
+fn check(source: &Source) -> i32 {
+    match source.read() {
         Ok(Checked { config, warnings }) => {
             complain(warnings.iter().map(|w| format!("warning: {w}")));
-            let _ = writeln!(io::stdout(), "{}: ok: {}", file.display(), summary(&config));
+            let _ = writeln!(io::stdout(), "{}: ok: {}", source.name(), summary(&config));
             0
+        }
+        Err(problems) => {
+            complain(&problems);
+            1
+        }
+    }
+}
+
+fn convert(source: &Source) -> i32 {
+    let Source::Manifests(manifests) = source else { return 2 };
+    match manifest::convert(manifests) {
+        Ok((text, warnings)) => {
+            complain(warnings.iter().map(|w| format!("warning: {w}")));
+            let _ = write!(io::stdout(), "{text}");
+            0
+        }
+        Err(problems) => {
+            complain(&problems);
+            1
+        }
+    }
+}
+
+fn explain(source: &Source, request: &Request) -> i32 {
+    let (method, url) = match request.request.as_slice() {
+        [url] => ("GET", url.as_str()),
+        [method, url] => (method.as_str(), url.as_str()),
+        _ => return 2,
+    };
+    let asked = match explain::Question::new(method, url, &request.headers) {
+        Ok(asked) => asked,
+        Err(why) => {
+            complain([why]);
+            return 2;
+        }
+    };
+    match source.read() {
+        Ok(Checked { config, .. }) => {
+            let told = explain::explain(&config, &asked);
+            let _ = write!(io::stdout(), "{}", told.text);
+            i32::from(!told.served)
         }
         Err(problems) => {
             complain(&problems);
@@ -136,21 +236,29 @@ mod tests {
     #[test]
     fn no_argument_means_the_embedded_default() {
         let args = parsed("gateway").unwrap();
-        assert!(args.config.is_none() && args.verb.is_none());
+        assert!(args.input.config.is_none() && args.verb.is_none());
     }
 
     #[test]
     fn check_takes_its_file_on_either_side_of_the_verb() {
         for line in ["gateway check --config a.toml", "gateway --config a.toml check"] {
             let args = parsed(line).unwrap();
-            assert_eq!(args.config.as_deref(), Some(Path::new("a.toml")), "{line}");
+            assert_eq!(args.input.config, Some(PathBuf::from("a.toml")), "{line}");
             assert!(args.verb.is_some(), "{line}");
         }
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_with_2() {
-        for line in ["gateway check", "gateway --confg a", "gateway --log loud", "gateway serve"] {
+        for line in [
+            "gateway check",
+            "gateway convert",
+            "gateway explain --config a",
+            "gateway --listen 127.0.0.1:1",
+            "gateway --confg a",
+            "gateway --log loud",
+            "gateway serve",
+        ] {
             let error = parsed(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}: {error}");
         }

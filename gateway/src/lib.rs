@@ -25,6 +25,7 @@ pub mod limits;
 pub mod metrics;
 
 pub mod cli;
+pub mod explain;
 pub mod server;
 pub(crate) mod os;
 pub mod banner;

@@ -141,6 +141,17 @@ impl Plan {
         Decision { delay, fate: Fate::Answer(Answer { edits: self.response_headers.clone(), ..answer }) }
     }
 
+    /// Where a redirect sends a request; `None` for any other route.
+    pub fn location(&self, asked: &Asked<'_>, matched: Matched) -> Option<String> {
+        match &self.action {
+            Action::Redirect(redirect) => {
+                let location = redirect.answer(asked, matched).location?;
+                Some(String::from_utf8_lossy(&location).into_owned())
+            }
+            Action::Forward(_) | Action::Reply(_) => None,
+        }
+    }
+
     /// What changes in a request on its way to `primary`.
     pub fn request_edit<'a>(&'a self, primary: usize, path: &'a [u8], matched: Matched) -> RequestEdit<'a> {
         let Some(forward) = self.forward() else { return RequestEdit::default() };

@@ -19,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use config::check::{self, Checked, Problem};
+use config::manifest::{self, Manifests};
 use config::{Config, Host};
 use core_affinity::CoreId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -54,6 +55,8 @@ pub enum Source {
     /// Sample services in this process and the gateway before them.
     Embedded,
     File(PathBuf),
+    /// Manifests, and what goes with them.
+    Manifests(Manifests),
 }
 
 /// How a gateway that served came to its end.
@@ -73,21 +76,27 @@ impl Source {
         match self {
             Self::Embedded => "embedded default".to_owned(),
             Self::File(path) => path.display().to_string(),
+            Self::Manifests(manifests) => {
+                let names: Vec<String> =
+                    manifests.paths.iter().map(|path| path.display().to_string()).collect();
+                names.join(", ")
+            }
         }
     }
 
     /// What it says now. The embedded default says it once: its sample services have their ports from the system.
-    fn read(&self) -> Result<Checked, Vec<Problem>> {
+    pub(crate) fn read(&self) -> Result<Checked, Vec<Problem>> {
         match self {
             Self::Embedded => Err(broken("the embedded default has no file to read again".to_owned())),
             Self::File(path) => check::load(path),
+            Self::Manifests(manifests) => manifest::load(manifests),
         }
     }
 
     /// A value that is well written but does not work here. `value` is as written: its first appearance gives the line.
     fn problem(&self, key: String, value: &str, message: String) -> Problem {
         let line = match self {
-            Self::Embedded => None,
+            Self::Embedded | Self::Manifests(_) => None,
             // Read again, on this path only, rather than carry every line number through the configuration as meant.
             Self::File(path) => std::fs::read_to_string(path).ok().and_then(|text| line_of(&text, value)),
         };
@@ -196,8 +205,8 @@ fn load(source: &Source, told: &mpsc::Sender<Ended>) -> Result<(Arc<Config>, Opt
                 sample::start(gone).map_err(|e| broken(format!("cannot start the sample services: {e}")))?;
             Ok((Arc::new(check::embedded_default(samples.v1, samples.v2)), Some(samples)))
         }
-        Source::File(path) => {
-            let Checked { config, warnings } = check::load(path)?;
+        Source::File(_) | Source::Manifests(_) => {
+            let Checked { config, warnings } = source.read()?;
             cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
             Ok((Arc::new(config), None))
         }

@@ -26,7 +26,8 @@ impl Check<'_> {
             Key::Refused => return Vec::new(),
         };
         if list.is_empty() {
-            let at = Place { key: "route".to_owned(), line: written.given().and_then(|list| list.at.line) };
+            let line = written.given().and_then(|list| list.at.line);
+            let at = Place { key: "route".to_owned(), line, ..Place::default() };
             self.report
                 .error(&at, "there is no route, so nothing can be served; write [[route]] with a primary");
         }

@@ -70,7 +70,7 @@ fn problem(source: &Source, key: String, address: SocketAddr, error: &io::Error)
 fn elsewhere(source: &Source) -> &'static str {
     match source {
         Source::Embedded => "; with --config FILE the gateway listens elsewhere",
-        Source::File(_) => "",
+        Source::File(_) | Source::Manifests(_) => "",
     }
 }
 

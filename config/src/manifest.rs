@@ -1,0 +1,342 @@
+//! Kubernetes manifests → the configuration as written: Istio's routes and the Gateway API's run as they are.
+//!
+//! Manifests become a [`crate::file::File`] whose every place points into the YAML, and the same check makes a
+//! configuration of it as of a TOML file: one meaning, several spellings. So whatever a manifest can say TOML can say,
+//! and [`convert`] prints it.
+
+mod fields;
+mod istio;
+mod services;
+mod virtual_service;
+
+use std::path::{Path, PathBuf};
+
+use crate::check::{Check, Checked};
+use crate::file::{self, File};
+use crate::node::Node;
+use crate::problem::{Place, Problem, Report};
+use crate::reader::{At, Key, List, Named, Read};
+use crate::write;
+use crate::yaml;
+use services::Services;
+
+/// What to read, and what the manifests cannot know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifests {
+    /// Files, directories of them (`*.yaml`, `*.yml`, `*.json`), or `-` for standard input.
+    pub paths: Vec<PathBuf>,
+    /// `service[/subset][:port]=address:port[,address:port…]`.
+    pub endpoints: Vec<String>,
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// TOML with everything that is no route and no upstream.
+    pub settings: Option<PathBuf>,
+}
+
+/// More than any manifest; a bound on what a mistaken path makes us read.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Reads and checks manifests.
+///
+/// # Errors
+/// Everything that is wrong with them, in the order of files and lines.
+pub fn load(manifests: &Manifests) -> Result<Checked, Vec<Problem>> {
+    let mut report = Report::new("command line", "");
+    let file = read(manifests, &mut report);
+    let config = Check::new(&mut report).config(file);
+    report.finish().map(|warnings| Checked { config, warnings })
+}
+
+/// The same configuration as TOML, and what its operator may want to know about it.
+///
+/// # Errors
+/// As [`load`].
+pub fn convert(manifests: &Manifests) -> Result<(String, Vec<Problem>), Vec<Problem>> {
+    let mut report = Report::new("command line", "");
+    let file = read(manifests, &mut report);
+    let text = write::toml(&file);
+    let _checked = Check::new(&mut report).config(file);
+    report.finish().map(|warnings| (text, warnings))
+}
+
+/// One resource: who it is, where it stands, and what it wants.
+#[derive(Debug, Clone)]
+struct Resource<T> {
+    name: String,
+    namespace: String,
+    /// Its `spec`.
+    at: Place,
+    spec: T,
+}
+
+/// Everything the manifests hold that matters here.
+#[derive(Default)]
+struct Found {
+    virtual_services: Vec<Resource<istio::VirtualService>>,
+    gateways: Vec<Resource<istio::Gateway>>,
+    services: Services,
+}
+
+fn read(manifests: &Manifests, report: &mut Report) -> File {
+    let mut found = Found::default();
+    let mut file = match &manifests.settings {
+        Some(path) => settings(path, report),
+        None => File::default(),
+    };
+    for path in &manifests.paths {
+        for (name, text) in texts(path, report) {
+            report.open(&name, &text, true);
+            match yaml::documents(&text) {
+                Ok(documents) => documents.iter().for_each(|document| found.take(document, report)),
+                Err((line, message)) => {
+                    report.error(&report.place(String::new(), line.unwrap_or(1)), message)
+                }
+            }
+        }
+    }
+    report.open("command line", "", false);
+    let nowhere = |key: &str| Place { line: None, ..report.place(key.to_owned(), 0) };
+    let (endpoint, listen) = (nowhere("--endpoint"), nowhere("--listen"));
+    for text in &manifests.endpoints {
+        found.services.bind(text, &endpoint, report);
+    }
+    if !manifests.listen.is_empty() {
+        let one = |bind: &String| Key::at(file::Listener { bind: Key::at(bind.clone(), &listen) }, &listen);
+        file.listener = Key::at(manifests.listen.iter().map(one).collect(), &listen);
+    }
+    found.emit(&mut file, report);
+    file
+}
+
+/// Everything but routes and upstreams.
+fn settings(path: &Path, report: &mut Report) -> File {
+    let mut file = File::default();
+    for (name, text) in texts(path, report) {
+        report.open(&name, &text, false);
+        file = file::read(&text, report).unwrap_or_default();
+    }
+    for at in [file.route.given().map(|key| &key.at), file.upstream.given().map(|key| &key.at)]
+        .into_iter()
+        .flatten()
+    {
+        report.error(at, "routes and upstreams come from the manifests here; leave them out");
+    }
+    File { route: Key::Absent, upstream: Key::Absent, ..file }
+}
+
+/// Name and text of each file that `path` means; whatever cannot be read is reported.
+fn texts(path: &Path, report: &mut Report) -> Vec<(String, String)> {
+    let cannot = |path: &Path, why: &dyn std::fmt::Display, report: &mut Report| {
+        report.open(&path.display().to_string(), "", false);
+        let at = Place { line: None, ..report.place(String::new(), 0) };
+        report.error(&at, format!("cannot be read: {why}"));
+    };
+    if path == Path::new("-") {
+        return match std::io::read_to_string(std::io::stdin().lock()) {
+            Ok(text) => vec![("standard input".to_owned(), text)],
+            Err(error) => {
+                cannot(path, &error, report);
+                Vec::new()
+            }
+        };
+    }
+    let files = if path.is_dir() {
+        let known = |path: &PathBuf| {
+            path.is_file()
+                && path
+                    .extension()
+                    .and_then(|end| end.to_str())
+                    .is_some_and(|end| matches!(end, "yaml" | "yml" | "json"))
+        };
+        match std::fs::read_dir(path) {
+            Ok(entries) => {
+                let mut files: Vec<PathBuf> =
+                    entries.filter_map(|e| Some(e.ok()?.path())).filter(known).collect();
+                files.sort();
+                if files.is_empty() {
+                    cannot(path, &"it has no *.yaml, *.yml or *.json", report);
+                }
+                files
+            }
+            Err(error) => {
+                cannot(path, &error, report);
+                Vec::new()
+            }
+        }
+    } else {
+        vec![path.to_owned()]
+    };
+    let mut texts = Vec::new();
+    for file in files {
+        match std::fs::metadata(&file) {
+            Ok(facts) if facts.len() > BYTES_MAX => {
+                cannot(&file, &format!("it has {} bytes, which no manifest has", facts.len()), report);
+                continue;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        match std::fs::read(&file).map(String::from_utf8) {
+            Ok(Ok(text)) => texts.push((file.display().to_string(), text)),
+            Ok(Err(_)) => cannot(&file, &"it is not UTF-8", report),
+            Err(error) => cannot(&file, &error, report),
+        }
+    }
+    texts
+}
+
+/// Kinds that say nothing about where requests go.
+const SKIPPED: [&str; 12] = [
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "DaemonSet",
+    "Deployment",
+    "GatewayClass",
+    "HorizontalPodAutoscaler",
+    "Namespace",
+    "Pod",
+    "ReplicaSet",
+    "ServiceAccount",
+    "StatefulSet",
+];
+
+impl Found {
+    fn take(&mut self, document: &Node, report: &mut Report) {
+        let (Some(api), Some(kind)) = (document.text("apiVersion"), document.text("kind")) else {
+            let at = report.place(String::new(), document.line);
+            return report.error(&at, "is no manifest: apiVersion and kind are missing");
+        };
+        if kind == "List" && api == "v1" {
+            if let Some(crate::node::Value::List(items)) = document.get("items").map(|items| &items.value) {
+                items.iter().for_each(|item| self.take(item, report));
+            }
+            return;
+        }
+        let metadata = document.get("metadata");
+        let text = |name: &str| metadata.and_then(|metadata| metadata.text(name));
+        let Some(name) = text("name") else {
+            let at = report.place(kind.to_owned(), document.line);
+            return report.error(&at, "metadata.name is missing");
+        };
+        let who = Who {
+            kind,
+            name,
+            namespace: text("namespace").unwrap_or("default"),
+            line: document.line,
+            spec: document.get("spec"),
+        };
+        let (group, version) = api.split_once('/').unwrap_or(("", api));
+        match (group, kind) {
+            ("networking.istio.io", _) if !matches!(version, "v1" | "v1beta1" | "v1alpha3") => {
+                let at = report.place(format!("{kind}/{name} apiVersion"), document.line);
+                report.error(&at, format!("{version:?} is not known; must be v1, v1beta1 or v1alpha3"));
+            }
+            ("networking.istio.io", "VirtualService") => self.virtual_services.extend(who.read(report)),
+            ("networking.istio.io", "DestinationRule") => {
+                if let Some(rule) = who.read(report) {
+                    self.services.rule(rule, report);
+                }
+            }
+            ("networking.istio.io", "ServiceEntry") => {
+                if let Some(entry) = who.read(report) {
+                    self.services.entry(entry);
+                }
+            }
+            ("networking.istio.io", "Gateway") => self.gateways.extend(who.read(report)),
+            ("", "Service") => self.services.know(name, who.namespace),
+            (_, kind) if SKIPPED.contains(&kind) => {
+                let at = report.place(format!("{kind}/{name}"), document.line);
+                report.warn(&at, "is skipped: it does not say where requests go");
+            }
+            (_, kind) => {
+                let at = report.place(format!("{kind}/{name}"), document.line);
+                report.warn(&at, format!("is skipped: {api} {kind} is not known here"));
+            }
+        }
+    }
+
+    fn emit(mut self, file: &mut File, report: &mut Report) {
+        let nowhere = Place { line: None, ..report.place(String::new(), 0) };
+        let routes = virtual_service::routes(&self.virtual_services, &mut self.services, report);
+        if routes.is_empty() && self.virtual_services.is_empty() {
+            report.error(&nowhere, "the manifests have no route: a VirtualService or an HTTPRoute is needed");
+        }
+        self.listeners(file, report);
+        let upstreams = self.services.finish(report);
+        // Nothing more to say about what is missing: who misses it has said so.
+        file.route = if routes.is_empty() { Key::Refused } else { Key::at(routes, &nowhere) };
+        file.upstream = Key::at(upstreams, &nowhere);
+    }
+
+    /// Istio's gateways listen where their servers say, unless the command line does.
+    fn listeners(&self, file: &mut File, report: &mut Report) {
+        let mut listeners: List<file::Listener> = Vec::new();
+        for gateway in &self.gateways {
+            let servers = gateway.spec.servers.given().map(|list| list.value.as_slice()).unwrap_or_default();
+            for server in servers.iter().filter_map(Key::given) {
+                let Some(port) = server.value.port.given() else { continue };
+                let protocol = port.value.protocol.given();
+                if let Some(protocol) = protocol.filter(|p| !matches!(p.value.as_str(), "HTTP" | "HTTP2")) {
+                    report.error(&protocol.at, format!("{:?} is not offered; only HTTP is", protocol.value));
+                }
+                let host = server.value.bind.given().map_or("0.0.0.0", |bind| bind.value.as_str());
+                if let Some(number) = port.value.number.given() {
+                    let bind = format!("{host}:{}", number.value);
+                    listeners.push(Key::at(file::Listener { bind: Key::at(bind, &number.at) }, &server.at));
+                }
+            }
+        }
+        if file.listener.is_absent()
+            && let Some(first) = listeners.first().and_then(Key::given).map(|first| first.at.clone())
+        {
+            file.listener = Key::at(listeners, &first);
+        }
+    }
+}
+
+/// One document, before its kind is known.
+struct Who<'d> {
+    kind: &'d str,
+    name: &'d str,
+    namespace: &'d str,
+    line: usize,
+    spec: Option<&'d Node>,
+}
+
+impl Who<'_> {
+    fn read<T: Read>(&self, report: &mut Report) -> Option<Resource<T>> {
+        let Self { kind, name, namespace, line, spec } = self;
+        let key = format!("{kind}/{name} spec");
+        let Some(spec) = spec else {
+            report.error(&report.place(key, *line), "is missing");
+            return None;
+        };
+        let at = report.place(key, spec.line);
+        let spec = T::read(&spec.value, &at, report)?;
+        Some(Resource { name: (*name).to_owned(), namespace: (*namespace).to_owned(), at, spec })
+    }
+}
+
+/// Edits of fields, as TOML has them.
+fn header_edits(
+    set: &Key<Named<String>>,
+    add: &Key<Named<String>>,
+    remove: &Key<List<String>>,
+    at: &Place,
+) -> Key<file::HeaderEdits> {
+    // `:authority` is what HTTP/1.1 calls Host.
+    let named = |key: &Key<Named<String>>| match key.given() {
+        None => key.clone(),
+        Some(given) => {
+            let host = |(name, value): &(At<String>, Key<String>)| {
+                let plain = if name.value == ":authority" { "host" } else { &name.value };
+                (At { value: plain.to_owned(), at: name.at.clone() }, value.clone())
+            };
+            Key::at(given.value.iter().map(host).collect(), &given.at)
+        }
+    };
+    Key::at(file::HeaderEdits { remove: remove.clone(), set: named(set), add: named(add) }, at)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! Istio's networking resources as written: their fields and types. What they mean is told by their neighbours.
+//!
+//! Every field that concerns HTTP/1.1 is here; an unknown one is an error, because nobody could tell what leaving it out
+//! would change.
+
+use super::fields::{Ignored, Refused, Remark, Span};
+use crate::reader::{List, Named, tables};
+
+tables! {
+    /// `spec` of a VirtualService.
+    pub(crate) struct VirtualService {
+        hosts: List<String>,
+        gateways: List<String>,
+        http: List<HttpRoute>,
+        tls: Refused,
+        tcp: Refused,
+        export_to: Ignored,
+    }
+
+    /// One of `http`.
+    pub(crate) struct HttpRoute {
+        name: String,
+        r#match: List<HttpMatch>,
+        route: List<HttpDestination>,
+        redirect: HttpRedirect,
+        direct_response: DirectResponse,
+        delegate: Refused,
+        rewrite: HttpRewrite,
+        timeout: Span,
+        retries: HttpRetry,
+        fault: HttpFault,
+        mirror: Destination,
+        mirrors: List<HttpMirror>,
+        mirror_percent: u64,
+        mirror_percentage: Percentage,
+        cors_policy: Ignored,
+        headers: Headers,
+    }
+
+    /// One of `match`.
+    pub(crate) struct HttpMatch {
+        name: Remark,
+        uri: StringMatch,
+        scheme: StringMatch,
+        method: StringMatch,
+        authority: StringMatch,
+        headers: Named<StringMatch>,
+        without_headers: Named<StringMatch>,
+        query_params: Named<StringMatch>,
+        ignore_uri_case: bool,
+        port: u64,
+        source_labels: Named<String>,
+        source_namespace: String,
+        gateways: List<String>,
+        stat_prefix: Remark,
+    }
+
+    /// At most one of these; none is presence.
+    pub(crate) struct StringMatch {
+        exact: String,
+        prefix: String,
+        regex: String,
+    }
+
+    pub(crate) struct Destination {
+        host: String,
+        subset: String,
+        port: Port,
+    }
+
+    pub(crate) struct Port {
+        number: u64,
+    }
+
+    /// One of `route`.
+    pub(crate) struct HttpDestination {
+        destination: Destination,
+        weight: u64,
+        headers: Headers,
+    }
+
+    /// One of `mirrors`. `authority` and `headers` are proposed in istio/api#3705 and taken here.
+    pub(crate) struct HttpMirror {
+        destination: Destination,
+        percentage: Percentage,
+        authority: String,
+        headers: Headers,
+    }
+
+    pub(crate) struct Percentage {
+        value: f64,
+    }
+
+    pub(crate) struct Headers {
+        request: HeaderOperations,
+        response: HeaderOperations,
+    }
+
+    pub(crate) struct HeaderOperations {
+        set: Named<String>,
+        add: Named<String>,
+        remove: List<String>,
+    }
+
+    pub(crate) struct HttpRewrite {
+        uri: String,
+        authority: String,
+        uri_regex_rewrite: RegexRewrite,
+    }
+
+    pub(crate) struct RegexRewrite {
+        r#match: String,
+        rewrite: String,
+    }
+
+    pub(crate) struct HttpRedirect {
+        uri: String,
+        authority: String,
+        scheme: String,
+        port: u64,
+        derive_port: String,
+        redirect_code: u64,
+    }
+
+    pub(crate) struct DirectResponse {
+        status: u64,
+        body: Body,
+    }
+
+    pub(crate) struct Body {
+        string: String,
+        bytes: Refused,
+    }
+
+    pub(crate) struct HttpRetry {
+        attempts: u64,
+        per_try_timeout: Span,
+        retry_on: String,
+        backoff: Span,
+        retry_remote_localities: Ignored,
+        retry_ignore_previous_hosts: Ignored,
+    }
+
+    pub(crate) struct HttpFault {
+        delay: Delay,
+        abort: Abort,
+    }
+
+    pub(crate) struct Delay {
+        fixed_delay: Span,
+        percentage: Percentage,
+        percent: u64,
+        exponential_delay: Refused,
+    }
+
+    pub(crate) struct Abort {
+        http_status: u64,
+        percentage: Percentage,
+        percent: u64,
+        grpc_status: Refused,
+        http2_error: Refused,
+    }
+
+    /// `spec` of a DestinationRule.
+    pub(crate) struct DestinationRule {
+        host: String,
+        subsets: List<Subset>,
+        traffic_policy: TrafficPolicy,
+        export_to: Ignored,
+        workload_selector: Refused,
+    }
+
+    pub(crate) struct Subset {
+        name: String,
+        labels: Named<String>,
+        traffic_policy: TrafficPolicy,
+    }
+
+    pub(crate) struct TrafficPolicy {
+        connection_pool: ConnectionPool,
+        outlier_detection: OutlierDetection,
+        load_balancer: LoadBalancer,
+        tls: Tls,
+        port_level_settings: List<PortPolicy>,
+        tunnel: Refused,
+        proxy_protocol: Refused,
+    }
+
+    /// Stands in place of a whole policy for one port.
+    pub(crate) struct PortPolicy {
+        port: Port,
+        connection_pool: ConnectionPool,
+        outlier_detection: OutlierDetection,
+        load_balancer: LoadBalancer,
+        tls: Tls,
+    }
+
+    pub(crate) struct ConnectionPool {
+        tcp: TcpPool,
+        http: HttpPool,
+    }
+
+    pub(crate) struct TcpPool {
+        max_connections: u64,
+        connect_timeout: Span,
+        idle_timeout: Ignored,
+        max_connection_duration: Ignored,
+        tcp_keepalive: Ignored,
+    }
+
+    pub(crate) struct HttpPool {
+        http1_max_pending_requests: u64,
+        http2_max_requests: u64,
+        max_requests_per_connection: u64,
+        max_retries: Ignored,
+        idle_timeout: Span,
+        h2_upgrade_policy: Ignored,
+        use_client_protocol: Ignored,
+        max_concurrent_streams: Ignored,
+    }
+
+    pub(crate) struct OutlierDetection {
+        consecutive_5xx_errors: u64,
+        consecutive_gateway_errors: u64,
+        consecutive_errors: u64,
+        interval: Span,
+        base_ejection_time: Span,
+        max_ejection_percent: u64,
+        min_health_percent: Ignored,
+        split_external_local_origin_errors: Ignored,
+        consecutive_local_origin_failures: Ignored,
+    }
+
+    pub(crate) struct LoadBalancer {
+        simple: String,
+        consistent_hash: ConsistentHash,
+        locality_lb_setting: Ignored,
+        warmup: Ignored,
+        warmup_duration_secs: Ignored,
+    }
+
+    pub(crate) struct ConsistentHash {
+        http_header_name: String,
+        http_cookie: HttpCookie,
+        use_source_ip: bool,
+        http_query_parameter_name: String,
+        ring_hash: Remark,
+        maglev: Remark,
+        minimum_ring_size: Remark,
+    }
+
+    pub(crate) struct HttpCookie {
+        name: String,
+        path: Ignored,
+        ttl: Ignored,
+        attributes: Ignored,
+    }
+
+    pub(crate) struct Tls {
+        mode: String,
+        client_certificate: Refused,
+        private_key: Refused,
+        ca_certificates: Refused,
+        credential_name: Refused,
+        subject_alt_names: Refused,
+        sni: Refused,
+        insecure_skip_verify: Refused,
+        ca_crl: Refused,
+    }
+
+    /// `spec` of a ServiceEntry.
+    pub(crate) struct ServiceEntry {
+        hosts: List<String>,
+        addresses: Ignored,
+        ports: List<ServicePort>,
+        location: Remark,
+        resolution: String,
+        endpoints: List<WorkloadEntry>,
+        workload_selector: Refused,
+        export_to: Ignored,
+        subject_alt_names: Ignored,
+    }
+
+    /// One of `ports` of a ServiceEntry or a Service.
+    pub(crate) struct ServicePort {
+        number: u64,
+        name: String,
+        protocol: String,
+        target_port: u64,
+    }
+
+    /// One of `endpoints` of a ServiceEntry.
+    pub(crate) struct WorkloadEntry {
+        address: String,
+        ports: Named<u64>,
+        labels: Named<String>,
+        network: Ignored,
+        locality: Ignored,
+        weight: Ignored,
+        service_account: Ignored,
+    }
+
+    /// `spec` of Istio's own Gateway.
+    pub(crate) struct Gateway {
+        selector: Remark,
+        servers: List<Server>,
+    }
+
+    pub(crate) struct Server {
+        port: ServicePort,
+        hosts: List<String>,
+        name: Remark,
+        bind: String,
+        default_endpoint: Refused,
+        tls: Refused,
+    }
+}

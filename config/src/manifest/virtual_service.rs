@@ -1,0 +1,557 @@
+//! VirtualServices → routes: which host is whose, first match first, what becomes of the request.
+
+use std::time::Duration;
+
+use super::istio::{
+    Destination, HeaderOperations, HttpFault, HttpMatch, HttpMirror, HttpRetry, HttpRoute, Percentage,
+    StringMatch, VirtualService,
+};
+use super::services::{Services, duration};
+use super::{Resource, header_edits};
+use crate::RetryOn;
+use crate::file;
+use crate::problem::{Place, Report};
+use crate::reader::{At, Key, List};
+
+/// Routes of all VirtualServices, in the order in which they are to be looked at.
+///
+/// A host belongs to the most specific VirtualService that names it, and to no other: its last route answers 404 where
+/// a wider host would take over.
+pub(super) fn routes(
+    all: &[Resource<VirtualService>],
+    services: &mut Services,
+    report: &mut Report,
+) -> List<file::Route> {
+    let alone = all.len() == 1;
+    let mut groups = Vec::new();
+    for service in all {
+        for host in hosts(service, report) {
+            groups.push((specificity(&host.value), host, service));
+        }
+    }
+    groups.sort_by_key(|(rank, _, _)| std::cmp::Reverse(*rank));
+    let mut routes = List::new();
+    let mut next = groups.into_iter().peekable();
+    while let Some((_, first, service)) = next.next() {
+        let mut together = vec![first];
+        while let Some((_, host, _)) = next.next_if(|(_, _, other)| std::ptr::eq(*other, service)) {
+            together.push(host);
+        }
+        let named: Vec<At<String>> =
+            together.iter().flat_map(|host| spellings(host, service, alone, report)).collect();
+        let every = together.iter().any(|host| host.value == "*");
+        let group = Group { service, hosts: if every { Vec::new() } else { named } };
+        let closed = group.emit(&mut routes, services, report);
+        if !every && !closed && next.peek().is_some() {
+            routes.push(group.not_found());
+        }
+    }
+    routes
+}
+
+fn hosts(service: &Resource<VirtualService>, report: &mut Report) -> Vec<At<String>> {
+    let list = service.spec.hosts.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    if list.is_empty() {
+        report.error(&service.at.child("hosts"), "is missing: nobody could ask for this service");
+    }
+    list.iter().filter_map(Key::given).cloned().collect()
+}
+
+/// Exact before wildcard, longer before shorter.
+fn specificity(host: &str) -> (bool, usize) {
+    (!host.starts_with('*'), host.len())
+}
+
+/// A host as requests may name it.
+fn spellings(
+    host: &At<String>,
+    service: &Resource<VirtualService>,
+    alone: bool,
+    report: &mut Report,
+) -> Vec<At<String>> {
+    let at = |value: String| At { value, at: host.at.clone() };
+    if host.value == "*" || host.value.contains('.') {
+        return vec![host.clone()];
+    }
+    let (name, namespace) = (&host.value, &service.namespace);
+    let mut names: Vec<At<String>> = [
+        "",
+        &format!(".{namespace}"),
+        &format!(".{namespace}.svc"),
+        &format!(".{namespace}.svc.cluster.local"),
+    ]
+    .iter()
+    .map(|end| at(format!("{name}{end}")))
+    .collect();
+    let in_mesh = service.spec.gateways.given().is_none_or(|gateways| {
+        gateways.value.iter().filter_map(Key::given).all(|gateway| gateway.value == "mesh")
+    });
+    if alone && in_mesh {
+        let message = "names a service inside a mesh and is the only one: requests that name an IP address or localhost \
+                       instead of a host are served by it too";
+        report.warn(&host.at, message);
+        names.push(at("[address]".to_owned()));
+    }
+    names
+}
+
+/// Hosts that are served alike.
+struct Group<'s> {
+    service: &'s Resource<VirtualService>,
+    /// Empty is every host.
+    hosts: Vec<At<String>>,
+}
+
+impl Group<'_> {
+    /// Says whether its last route takes everything.
+    fn emit(&self, routes: &mut List<file::Route>, services: &mut Services, report: &mut Report) -> bool {
+        let list = self.service.spec.http.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        if list.is_empty() {
+            report.error(&self.service.at.child("http"), "is missing: there is nothing to do with a request");
+        }
+        let mut closed = false;
+        for (index, route) in list.iter().enumerate() {
+            let Some(route) = route.given() else { continue };
+            closed |= route.value.r#match.given().is_none_or(|list| list.value.is_empty());
+            if let Some(made) = self.route(index, route, services, report) {
+                routes.push(Key::at(made, &route.at));
+            }
+        }
+        closed
+    }
+
+    fn name(&self, what: &str, at: &Place) -> Key<String> {
+        let own = &self.service.name;
+        // A second group of the same service needs a name of its own.
+        let all = self.service.spec.hosts.given().map_or(0, |list| list.value.len());
+        let first = self.hosts.first().map(|host| host.value.as_str());
+        let hosts = match first {
+            Some(first) if all > 1 => format!(" for {first}"),
+            Some(_) | None => String::new(),
+        };
+        Key::at(format!("{own}/{what}{hosts}"), at)
+    }
+
+    fn hosts(&self) -> Key<List<String>> {
+        match self.hosts.first() {
+            None => Key::Absent,
+            Some(first) => {
+                let hosts = self.hosts.iter().map(|host| Key::Given(host.clone())).collect();
+                Key::at(hosts, &first.at)
+            }
+        }
+    }
+
+    /// What the end of a virtual host answers.
+    fn not_found(&self) -> Key<file::Route> {
+        let at = &self.service.at;
+        let reply = file::Reply { status: Key::at(404, at), ..file::Reply::default() };
+        let route = file::Route {
+            name: self.name("otherwise", at),
+            hosts: self.hosts(),
+            reply: Key::at(reply, at),
+            ..file::Route::default()
+        };
+        Key::at(route, at)
+    }
+
+    fn route(
+        &self,
+        index: usize,
+        written: &At<HttpRoute>,
+        services: &mut Services,
+        report: &mut Report,
+    ) -> Option<file::Route> {
+        let http = &written.value;
+        let what = http.name.given().map_or_else(|| format!("http[{index}]"), |name| name.value.clone());
+        let mut route = file::Route { name: self.name(&what, &written.at), ..file::Route::default() };
+        self.matches(http, &mut route, report)?;
+        route.fault = fault(&http.fault, report);
+        let edits = http.headers.given().map(|headers| &headers.value);
+        route.response_headers = edits.map_or(Key::Absent, |edits| operations(&edits.response));
+        if let Some(redirect) = http.redirect.given() {
+            route.redirect = redirect_of(redirect, report);
+            return Some(route);
+        }
+        if let Some(direct) = http.direct_response.given() {
+            let body = direct.value.body.given().map_or(Key::Absent, |body| body.value.string.clone());
+            let reply = file::Reply { status: direct.value.status.clone(), body, ..file::Reply::default() };
+            route.reply = Key::at(reply, &direct.at);
+            return Some(route);
+        }
+        route.request_headers = edits.map_or(Key::Absent, |edits| operations(&edits.request));
+        route.rewrite = rewrite(http, report);
+        // `0s` switches the timeout off, which it is without one.
+        route.timeout = match duration(&http.timeout) {
+            Key::Given(given) if given.value == Duration::ZERO => Key::Absent,
+            timeout => timeout,
+        };
+        route.retries = retries(&http.retries, &written.at, report);
+        let primaries = self.primaries(written, services, report)?;
+        route.primaries = Key::at(primaries, &written.at);
+        let mirrors = self.mirrors(http, services, report);
+        if !mirrors.is_empty() {
+            route.mirrors = Key::at(mirrors, &written.at);
+        }
+        Some(route)
+    }
+
+    /// `None` where no request could be told to match.
+    fn matches(&self, http: &HttpRoute, route: &mut file::Route, report: &mut Report) -> Option<()> {
+        let list = http.r#match.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        let mut matches: List<file::Match> = Vec::new();
+        for given in list.iter().filter_map(Key::given) {
+            matches.push(Key::at(self.one_match(given, report), &given.at));
+        }
+        match http.r#match.given() {
+            Some(given) if !matches.is_empty() => route.matches = Key::at(matches, &given.at),
+            Some(_) | None => route.hosts = self.hosts(),
+        }
+        Some(())
+    }
+
+    fn one_match(&self, given: &At<HttpMatch>, report: &mut Report) -> file::Match {
+        let written = &given.value;
+        let mut made = file::Match { hosts: self.hosts(), ..file::Match::default() };
+        let mut when: List<file::Condition> = Vec::new();
+        if let Some(uri) = written.uri.given() {
+            let value = &uri.value;
+            made.path = value.exact.clone();
+            made.path_prefix = value.prefix.clone();
+            made.path_regex = value.regex.clone();
+            if let Some(ignore) = written.ignore_uri_case.given()
+                && ignore.value
+            {
+                match value.regex.given() {
+                    // Istio has it for exact and prefix only.
+                    Some(_) => report.warn(&ignore.at, "is ignored with a regex, as Istio does"),
+                    None => made.ignore_case = Key::Given(ignore.clone()),
+                }
+            }
+        }
+        if let Some(method) = written.method.given() {
+            match method.value.exact.given() {
+                Some(exact) => made.methods = Key::at(vec![Key::Given(exact.clone())], &exact.at),
+                None => when.push(condition(Of::Subject("method"), method, false)),
+            }
+        }
+        for (subject, given) in [("authority", &written.authority), ("scheme", &written.scheme)] {
+            if let Some(given) = given.given() {
+                when.push(condition(Of::Subject(subject), given, false));
+            }
+        }
+        let pseudo = ["uri", "scheme", "method", "authority"];
+        for (fields, not) in [(&written.headers, false), (&written.without_headers, true)] {
+            for (name, test) in fields.given().map(|named| named.value.as_slice()).unwrap_or_default() {
+                if pseudo.contains(&name.value.as_str()) {
+                    report.warn(&name.at, "is ignored among headers, as Istio does; it has a key of its own");
+                } else if let Some(test) = test.given() {
+                    when.push(condition(Of::Header(&name.value), test, not));
+                }
+            }
+        }
+        for (name, test) in
+            written.query_params.given().map(|named| named.value.as_slice()).unwrap_or_default()
+        {
+            if let Some(test) = test.given() {
+                when.push(condition(Of::Query(&name.value), test, false));
+            }
+        }
+        made.port = written.port.clone();
+        let selects = [
+            written.source_labels.given().map(|key| &key.at),
+            written.source_namespace.given().map(|key| &key.at),
+            written.gateways.given().map(|key| &key.at),
+        ];
+        let asks_nothing_else = made.path.is_absent()
+            && made.path_prefix.is_absent()
+            && made.path_regex.is_absent()
+            && made.methods.is_absent()
+            && made.port.is_absent()
+            && when.is_empty();
+        for at in selects.into_iter().flatten() {
+            if asks_nothing_else {
+                let message =
+                    "selects clients of a mesh, and nothing else tells these requests apart; not supported";
+                report.error(at, message);
+            } else {
+                report.warn(at, "is ignored: it selects clients of a mesh");
+            }
+        }
+        if !when.is_empty() {
+            made.when = Key::at(when, &given.at);
+        }
+        made
+    }
+
+    fn primaries(
+        &self,
+        written: &At<HttpRoute>,
+        services: &mut Services,
+        report: &mut Report,
+    ) -> Option<List<file::Primary>> {
+        let list = written.value.route.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        if list.is_empty() {
+            report.error(&written.at.child("route"), "is missing: a route forwards, redirects or answers");
+            return None;
+        }
+        let several = list.len() > 1;
+        let mut primaries = Vec::new();
+        for given in list.iter().filter_map(Key::given) {
+            let Some(destination) = given.value.destination.given() else {
+                report.error(&given.at.child("destination"), "is missing");
+                continue;
+            };
+            let upstream = services.upstream(destination, &self.service.namespace, report);
+            let headers = given.value.headers.given().map(|headers| &headers.value);
+            let primary = file::Primary {
+                upstream: upstream.map_or(Key::Refused, |name| Key::at(name, &destination.at)),
+                weight: match given.value.weight.given() {
+                    // Among several, no weight is none.
+                    None if several => Key::at(0, &given.at),
+                    None => Key::Absent,
+                    Some(_) => {
+                        if several {
+                            given.value.weight.clone()
+                        } else {
+                            Key::Absent
+                        }
+                    }
+                },
+                request_headers: headers.map_or(Key::Absent, |h| operations(&h.request)),
+                response_headers: headers.map_or(Key::Absent, |h| operations(&h.response)),
+            };
+            primaries.push(Key::at(primary, &given.at));
+        }
+        Some(primaries)
+    }
+
+    fn mirrors(&self, http: &HttpRoute, services: &mut Services, report: &mut Report) -> List<file::Mirror> {
+        let mut mirrors = List::new();
+        if let Some(list) = http.mirrors.given() {
+            if let Some(one) = http.mirror.given() {
+                report.error(&one.at, "mirror and mirrors cannot be given together");
+            }
+            for given in list.value.iter().filter_map(Key::given) {
+                let HttpMirror { destination, percentage, authority, headers } = &given.value;
+                let Some(destination) = destination.given() else {
+                    report.error(&given.at.child("destination"), "is missing");
+                    continue;
+                };
+                let mut mirror =
+                    self.mirror(destination, percent(percentage, &Key::Absent, report), services, report);
+                if let Some(authority) = authority.given() {
+                    mirror.host = Key::Given(authority.clone());
+                }
+                if let Some(headers) = headers.given() {
+                    mirror.request_headers = operations(&headers.value.request);
+                }
+                name_apart(&mut mirror, &mirrors, &given.at);
+                mirrors.push(Key::at(mirror, &given.at));
+            }
+        } else if let Some(destination) = http.mirror.given() {
+            if !http.mirror_percent.is_absent() {
+                let place = http.mirror_percent.given().map(|given| given.at.clone()).unwrap_or_default();
+                report.warn(&place, "is deprecated: write mirrorPercentage");
+            }
+            let percent = percent(&http.mirror_percentage, &http.mirror_percent, report);
+            mirrors.push(Key::at(self.mirror(destination, percent, services, report), &destination.at));
+        }
+        mirrors
+    }
+
+    fn mirror(
+        &self,
+        destination: &At<Destination>,
+        percent: Key<f64>,
+        services: &mut Services,
+        report: &mut Report,
+    ) -> file::Mirror {
+        let upstream = services.upstream(destination, &self.service.namespace, report);
+        let mut mirror = file::Mirror {
+            upstream: upstream.as_ref().map_or(Key::Refused, |name| Key::at(name.clone(), &destination.at)),
+            percent,
+            ..file::Mirror::default()
+        };
+        if let Some(name) = upstream {
+            services.mirror_policy(&name, &mut mirror, report);
+        }
+        mirror
+    }
+}
+
+/// The same destination twice is how Istio amplifies: the second copy needs a name of its own.
+fn name_apart(mirror: &mut file::Mirror, before: &List<file::Mirror>, at: &Place) {
+    let own = mirror.upstream.given().map(|name| name.value.clone());
+    let same = before
+        .iter()
+        .filter_map(Key::given)
+        .filter(|m| m.value.upstream.given().map(|n| &n.value) == own.as_ref());
+    let count = same.count();
+    if let (Some(own), 1..) = (own, count) {
+        mirror.name = Key::at(format!("{own}:{}", count + 1), at);
+    }
+}
+
+enum Of<'a> {
+    Subject(&'a str),
+    Header(&'a str),
+    Query(&'a str),
+}
+
+fn condition(of: Of<'_>, test: &At<StringMatch>, not: bool) -> Key<file::Condition> {
+    let at = &test.at;
+    let mut made = file::Condition {
+        exact: test.value.exact.clone(),
+        prefix: test.value.prefix.clone(),
+        regex: test.value.regex.clone(),
+        ..file::Condition::default()
+    };
+    // A regex for everything is presence (Envoy would ask an absent field too).
+    if made.regex.given().is_some_and(|regex| regex.value == "*") {
+        made.regex = Key::Absent;
+    }
+    match of {
+        Of::Subject(word) => made.of = Key::at(word.to_owned(), at),
+        Of::Header(name) => made.header = Key::at(name.to_owned(), at),
+        Of::Query(name) => made.query = Key::at(name.to_owned(), at),
+    }
+    if not {
+        made.not = Key::at(true, at);
+    }
+    Key::at(made, at)
+}
+
+fn operations(key: &Key<HeaderOperations>) -> Key<file::HeaderEdits> {
+    let Some(given) = key.given() else { return Key::Absent };
+    header_edits(&given.value.set, &given.value.add, &given.value.remove, &given.at)
+}
+
+/// Truncated to Istio's grain of 0.0001 %; given but empty is 0.
+fn percent(percentage: &Key<Percentage>, legacy: &Key<u64>, report: &mut Report) -> Key<f64> {
+    let given = match percentage.given() {
+        Some(given) => (given.value.value.given().map_or(0.0, |value| value.value), &given.at),
+        None => match legacy.given() {
+            Some(given) => (given.value as f64, &given.at),
+            None => return Key::Absent,
+        },
+    };
+    let (value, at) = given;
+    if !(0.0..=100.0).contains(&value) {
+        report.error(at, format!("{value} is out of range: must be from 0 to 100"));
+        return Key::Refused;
+    }
+    Key::at((value * 10_000.0).trunc() / 10_000.0, at)
+}
+
+fn fault(key: &Key<HttpFault>, report: &mut Report) -> Key<file::Fault> {
+    let Some(given) = key.given() else { return Key::Absent };
+    let mut made = file::Fault::default();
+    if let Some(delay) = given.value.delay.given() {
+        made.delay = duration(&delay.value.fixed_delay);
+        made.delay_percent = percent(&delay.value.percentage, &delay.value.percent, report);
+    }
+    if let Some(abort) = given.value.abort.given() {
+        made.abort = abort.value.http_status.clone();
+        made.abort_percent = percent(&abort.value.percentage, &abort.value.percent, report);
+    }
+    Key::at(made, &given.at)
+}
+
+fn redirect_of(redirect: &At<super::istio::HttpRedirect>, report: &mut Report) -> Key<file::Redirect> {
+    let written = &redirect.value;
+    let status = if written.redirect_code.is_absent() {
+        Key::at(301, &redirect.at)
+    } else {
+        written.redirect_code.clone()
+    };
+    let mut port = written.port.clone();
+    match written.derive_port.given().map(|given| (given.value.as_str(), &given.at)) {
+        None | Some(("FROM_PROTOCOL_DEFAULT", _)) => {}
+        Some(("FROM_REQUEST_PORT", at)) => {
+            report.warn(at, "is ignored: the listener's port stands wherever the scheme stays");
+        }
+        Some((other, at)) => report.error(at, format!("{other:?} is not known")),
+    }
+    if port.is_absent() && !written.authority.is_absent() {
+        // An authority stands for all of it: no port is added to the one it names or leaves out.
+        port = Key::at(80, &redirect.at);
+    }
+    let made = file::Redirect {
+        status,
+        scheme: written.scheme.clone(),
+        host: written.authority.clone(),
+        port,
+        path: written.uri.clone(),
+        path_prefix: Key::Absent,
+    };
+    Key::at(made, &redirect.at)
+}
+
+fn rewrite(http: &HttpRoute, report: &mut Report) -> Key<file::Rewrite> {
+    let Some(given) = http.rewrite.given() else { return Key::Absent };
+    let written = &given.value;
+    let mut made = file::Rewrite { host: written.authority.clone(), ..file::Rewrite::default() };
+    if let Some(uri) = written.uri.given() {
+        // Stands for what was matched: the prefix, or all of it.
+        made.path_prefix = Key::Given(uri.clone());
+        if let Some(regex) = written.uri_regex_rewrite.given() {
+            report.error(&regex.at, "uri and uriRegexRewrite cannot be given together");
+        }
+    } else if let Some(regex) = written.uri_regex_rewrite.given() {
+        made.path_regex = regex.value.r#match.clone();
+        made.path_with = regex.value.rewrite.clone();
+    }
+    Key::at(made, &given.at)
+}
+
+/// Istio retries twice where nothing is said.
+fn retries(key: &Key<HttpRetry>, at: &Place, report: &mut Report) -> Key<file::Retries> {
+    let connect = |at: &Place| Key::at(vec![Key::at(RetryOn::ConnectFailure, at)], at);
+    let Some(given) = key.given() else {
+        let made = file::Retries { attempts: Key::at(2, at), on: connect(at), ..file::Retries::default() };
+        return Key::at(made, at);
+    };
+    let written = &given.value;
+    let mut made = file::Retries {
+        attempts: if written.attempts.is_absent() { Key::at(2, &given.at) } else { written.attempts.clone() },
+        per_try_timeout: duration(&written.per_try_timeout),
+        backoff: duration(&written.backoff),
+        ..file::Retries::default()
+    };
+    let Some(on) = written.retry_on.given() else {
+        made.on = connect(&given.at);
+        return Key::at(made, &given.at);
+    };
+    let (mut words, mut statuses) = (Vec::new(), Vec::new());
+    for word in on.value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let means = match word {
+            "5xx" => RetryOn::ServerError,
+            "gateway-error" => RetryOn::GatewayError,
+            "connect-failure" | "refused-stream" => RetryOn::ConnectFailure,
+            "reset" | "reset-before-request" => RetryOn::Reset,
+            "retriable-4xx" => RetryOn::Conflict,
+            // The statuses themselves stand beside it.
+            "retriable-status-codes" => continue,
+            // gRPC's own.
+            "cancelled" | "deadline-exceeded" | "internal" | "resource-exhausted" | "unavailable" => continue,
+            number => {
+                match number.parse::<u64>() {
+                    Ok(status) => statuses.push(Key::at(status, &on.at)),
+                    Err(_) => {
+                        report.warn(&on.at, format!("{word:?} is ignored: nothing like it is retried here"))
+                    }
+                }
+                continue;
+            }
+        };
+        if !words.iter().filter_map(Key::given).any(|known: &At<RetryOn>| known.value == means) {
+            words.push(Key::at(means, &on.at));
+        }
+    }
+    made.on = Key::at(words, &on.at);
+    if !statuses.is_empty() {
+        made.statuses = Key::at(statuses, &on.at);
+    }
+    Key::at(made, &given.at)
+}

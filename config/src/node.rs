@@ -1,0 +1,122 @@
+//! A document as a tree whose every value knows its line, whatever notation it was written in.
+//!
+//! TOML and YAML both become this, so that one reader reads both. Knows nothing of what a key means.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+/// A value and the line in which it starts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    /// 1-based.
+    pub(crate) line: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    /// Nothing was written: YAML's `key:`.
+    Null,
+    Text(String),
+    /// Digits as written, in this radix.
+    Integer(String, u32),
+    Float(String),
+    Boolean(bool),
+    /// TOML alone has these.
+    Datetime(String),
+    List(Vec<Node>),
+    /// In the order of the text.
+    Table(Vec<Entry>),
+}
+
+/// One key of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// Line of the key.
+    pub(crate) line: usize,
+    pub(crate) node: Node,
+}
+
+impl Value {
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null
+            | Self::Integer(..)
+            | Self::Float(_)
+            | Self::Boolean(_)
+            | Self::Datetime(_)
+            | Self::List(_)
+            | Self::Table(_) => None,
+        }
+    }
+
+    /// What kind of value it is, with its article.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Text(_) => "a string",
+            Self::Integer(..) => "an integer",
+            Self::Float(_) => "a float",
+            Self::Boolean(_) => "a boolean",
+            Self::Datetime(_) => "a datetime",
+            Self::List(_) => "an array",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+impl Node {
+    /// The value under `name`, where this is a table that has it.
+    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Table(entries) => entries.iter().find(|entry| entry.name == name).map(|entry| &entry.node),
+            Value::Null
+            | Value::Text(_)
+            | Value::Integer(..)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::List(_) => None,
+        }
+    }
+
+    /// The text under `name`.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.value.text()
+    }
+}
+
+/// A parsed TOML document as a tree; `line` tells the line in which a span starts.
+pub(crate) fn of_toml(table: &DeTable<'_>, line: &impl Fn(&Range<usize>) -> usize) -> Value {
+    let mut entries: Vec<_> = table.iter().collect();
+    // The document sorts its keys by name; people read it from top to bottom.
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let entry =
+        |(name, node): (&toml::Spanned<std::borrow::Cow<'_, str>>, &toml::Spanned<DeValue<'_>>)| Entry {
+            name: name.get_ref().to_string(),
+            line: line(&name.span()),
+            node: Node { value: of_value(node.get_ref(), line), line: line(&node.span()) },
+        };
+    Value::Table(entries.into_iter().map(entry).collect())
+}
+
+fn of_value(value: &DeValue<'_>, line: &impl Fn(&Range<usize>) -> usize) -> Value {
+    match value {
+        DeValue::String(text) => Value::Text(text.to_string()),
+        DeValue::Integer(number) => Value::Integer(number.as_str().to_owned(), number.radix()),
+        DeValue::Float(number) => Value::Float(number.as_str().to_owned()),
+        DeValue::Boolean(yes) => Value::Boolean(*yes),
+        DeValue::Datetime(time) => Value::Datetime(time.to_string()),
+        DeValue::Array(items) => {
+            let item = |item: &toml::Spanned<DeValue<'_>>| Node {
+                value: of_value(item.get_ref(), line),
+                line: line(&item.span()),
+            };
+            Value::List(items.iter().map(item).collect())
+        }
+        DeValue::Table(table) => of_toml(table, line),
+    }
+}
