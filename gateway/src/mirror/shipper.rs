@@ -152,7 +152,7 @@ impl Shipper {
                     copy.ticket.drop(Dropped::Stale);
                     self.buffers.give(copy.head);
                     stale += 1;
-                    if stale % STALE_PER_TURN == 0 {
+                    if stale.is_multiple_of(STALE_PER_TURN) {
                         next_turn().await;
                     }
                     continue;

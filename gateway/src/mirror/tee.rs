@@ -107,7 +107,9 @@ impl Tee {
     }
 
     fn each(&mut self, mut step: impl FnMut(Pending) -> Option<Pending>) {
-        self.first = self.first.take().and_then(&mut step);
+        if self.first.is_some() {
+            self.first = self.first.take().and_then(&mut step);
+        }
         if !self.more.is_empty() {
             self.more = std::mem::take(&mut self.more).into_iter().filter_map(step).collect();
         }
