@@ -311,6 +311,11 @@ pub(super) mod tests {
             }
             assert_eq!(wire(&policies[0]), None);
         }
+        let mut tee = begin(&policies, Framing::Length(5));
+        tee.copy(b"hello");
+        tee.complete(b"", 0);
+        let mut content = || policies[0].lane.take_if(|_| true).map(|copy| copy.pieces[0].as_ptr());
+        assert!(content() == content() && content().is_some());
         let large = Bytes::from(vec![b'L'; SHARE_MIN_BYTES]);
         let mut tee = begin(&policies, Framing::Length(large.len() as u64));
         tee.share(&large, large.len());
@@ -319,7 +324,7 @@ pub(super) mod tests {
             let copy = policies[0].lane.take_if(|_| true).unwrap();
             assert_eq!(copy.pieces[0].as_ptr(), large.as_ptr());
         }
-        assert_eq!(policies[0].counters.eligible.get(), 9);
+        assert_eq!(policies[0].counters.eligible.get(), 12);
     }
 
     #[test]
