@@ -314,7 +314,7 @@ pub(super) mod tests {
         let mut tee = begin(&policies, Framing::Length(5));
         tee.copy(b"hello");
         tee.complete(b"", 0);
-        let mut content = || policies[0].lane.take_if(|_| true).map(|copy| copy.pieces[0].as_ptr());
+        let content = || policies[0].lane.take_if(|_| true).map(|copy| copy.pieces[0].as_ptr());
         assert!(content() == content() && content().is_some());
         let large = Bytes::from(vec![b'L'; SHARE_MIN_BYTES]);
         let mut tee = begin(&policies, Framing::Length(large.len() as u64));
