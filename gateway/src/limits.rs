@@ -63,6 +63,16 @@ pub const MIRROR_BACKOFF_MS_MAX: u64 = 1_000;
 /// How long an endpoint that answered pipelined copies out of step gets one copy at a time.
 pub const PIPELINE_PENALTY_MS: u64 = 30_000;
 
+/// An answer of a mirror is long beyond this. Most are not, and are read whatever they cost.
+pub const ANSWER_SHORT_BYTES: u64 = 64 * 1024;
+
+/// What one lane reads of long answers in a second: about a thirtieth of the core, which is the primary's. A mirror that
+/// floods would otherwise have up to `response_bytes_max` of each answer read on it.
+pub const ANSWER_BYTES_PER_SECOND: u32 = 128 * 1024 * 1024;
+
+/// What closing a connection and making another costs, in bytes that could be read meanwhile.
+pub const ANSWER_CUT_BYTES: u64 = 256 * 1024;
+
 /// Bytes of one write that carries several copies. With 64 KiB, eight connections to a mirror carry eight large copies in
 /// a turn in which 32 clients send 32: two fifths were dropped (`bench/runs`, peers-batches).
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;

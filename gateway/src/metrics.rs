@@ -295,8 +295,11 @@ pub struct LaneCounters {
     pub connect_failures: Counter,
     /// Writes that carried more than one copy.
     pub batches: Counter,
-    /// Answers longer than `response_bytes_max`: counted as completed, their connection closed instead of read on.
+    /// Answers longer than `response_bytes_max` or than the lane may read: counted as completed, their connection closed
+    /// instead of read on.
     pub answers_cut: Counter,
+    /// Bytes of answers read and discarded.
+    pub answer_bytes: Counter,
     /// Copies written a second time because the mirror announced that it would not look at them.
     pub resent: Counter,
 }

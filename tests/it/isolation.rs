@@ -307,6 +307,36 @@ fn whatever_a_mirror_answers_is_counted_and_read_only_so_far() {
 }
 
 #[test]
+fn a_mirror_that_floods_is_read_on_a_budget_and_one_with_ordinary_answers_is_not() {
+    const PER_SECOND: f64 = (128 << 20) as f64;
+    let block = vec![b'0'; 64 * 1024];
+    let v1 = Origin::fixed(OK, After::Keep);
+    let v2 = Origin::new(move |_, stream| {
+        write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n");
+        pour(stream, &block, 100 << 20, &AtomicUsize::new(0))
+    });
+    let ordinary = [b"HTTP/1.1 200 OK\r\nContent-Length: 16384\r\n\r\n".as_slice(), &[b'x'; 16384]].concat();
+    let v3 = Origin::fixed(ordinary, After::Keep);
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, "").mirror("v3", v3.address, "").start();
+    let started = Instant::now();
+    let mut asked = 0;
+    while started.elapsed() < Duration::from_secs(2) {
+        hammer(gateway.address, 2, 50, get, |_, answer| assert_eq!(answer.status, 200));
+        asked += 100;
+    }
+    gateway.settled("v3");
+    let (metrics, took) = (gateway.metrics(), started.elapsed().as_secs_f64());
+    let n = |mirror, what| metrics.mirror(mirror, what);
+    // Two ticks' worth at the start, and what eight connections were reading when it was spent.
+    let most = PER_SECOND * (took + 0.2) + f64::from(8 << 20);
+    let read = n("v2", "answer_bytes_total") as f64;
+    assert!(read < most, "{read} of at most {most} bytes in {took} s");
+    assert!(n("v2", "answers_cut_total") > 0 && read > PER_SECOND / 2.0, "{read}: it was no flood");
+    assert_eq!((n("v3", "answers_cut_total"), n("v3", "completed_total")), (0, asked));
+    assert!(n("v3", "answer_bytes_total") > 16384 * asked);
+}
+
+#[test]
 fn an_answer_that_is_late_dripping_or_never_taken_fails_at_the_mirrors_timeout() {
     let silent = Origin::new(|_, _| After::Hang);
     let dripping = Origin::new(|_, stream| {

@@ -209,9 +209,15 @@ impl Shards<'_> {
         counter("umbra_mirror_resent", "Copies written again after the mirror announced its close", |l| {
             l.resent.get()
         })?;
-        counter("umbra_mirror_answers_cut", "Answers longer than response_bytes_max, not read on", |l| {
+        counter("umbra_mirror_answers_cut", "Answers too long to be read on; their status counts", |l| {
             l.answers_cut.get()
-        })
+        })?;
+        out.counters_in(
+            "umbra_mirror_answer",
+            "Bytes of answers, read and discarded",
+            Some(Unit::Bytes),
+            lanes.iter().map(|(name, of)| ([("mirror", *name)], total(of, |l| l.answer_bytes.get()))),
+        )
     }
 
     fn upstreams(&self, out: &mut Families<'_>) -> fmt::Result {
@@ -514,6 +520,7 @@ mod tests {
             "umbra_mirror_batches counter",
             "umbra_mirror_resent counter",
             "umbra_mirror_answers_cut counter",
+            "umbra_mirror_answer_bytes counter",
             "umbra_upstream_attempts counter",
             "umbra_upstream_connects counter",
             "umbra_upstream_reuses counter",

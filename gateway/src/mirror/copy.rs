@@ -170,7 +170,7 @@ mod tests {
         let text = format!("{}[1]", " ".repeat(10 * REDACT_TURN_BYTES - 3));
         let whole = Bytes::from(text.into_bytes());
         let expect = "H: h\r\nContent-Length: 163851\r\n\r\n";
-        for cut in [1, 100, REDACT_TURN_BYTES, 3 * REDACT_TURN_BYTES + 1, whole.len()] {
+        for cut in [1, 100, REDACT_TURN_BYTES, 3 * REDACT_TURN_BYTES + 1] {
             let pieces = [whole.slice(..cut), whole.slice(cut..)];
             let (turns, wire) = search(&pieces, usize::MAX).unwrap();
             assert_eq!(turns, 10, "cut at {cut}");

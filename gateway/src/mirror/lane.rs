@@ -12,8 +12,11 @@ use std::task::{Poll, Waker};
 use config::DropPolicy;
 
 use super::copy::RequestCopy;
+use super::rate::Bucket;
 use super::ring::{Full, Ring};
-use crate::limits::{EXPIRED_PER_PUSH, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
+use crate::limits::{
+    ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS,
+};
 use crate::metrics::{Drop as Dropped, LaneCounters};
 
 /// Ring, shippers' beds and endpoints of one mirror on one worker.
@@ -37,6 +40,8 @@ pub struct Lane {
     last_call: Cell<bool>,
     /// Nobody ships any more.
     closed: Cell<bool>,
+    /// Bytes that may be read of long answers: what is read of short ones is not counted.
+    answers: Bucket,
     pub counters: Arc<LaneCounters>,
 }
 
@@ -96,8 +101,21 @@ impl Lane {
             turn: Cell::new(0),
             last_call: Cell::new(false),
             closed: Cell::new(false),
+            answers: Bucket::new(ANSWER_BYTES_PER_SECOND, 1),
             counters: Arc::clone(counters),
         }
+    }
+
+    /// Counts `bytes` of long answers against what may be read of them.
+    pub fn spend(&self, bytes: u64, now_ms: u64) {
+        if bytes > 0 {
+            self.answers.spend(bytes, now_ms);
+        }
+    }
+
+    /// More has been read of long answers than may be: they are cut, and no copy goes out, until that is made up for.
+    pub fn rests(&self, now_ms: u64) -> bool {
+        self.answers.is_overspent(now_ms)
     }
 
     /// Whether a copy is worth taking at all right now, known before anything is copied.

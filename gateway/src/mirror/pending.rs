@@ -139,9 +139,9 @@ impl Pending {
     /// Content to be copied.
     pub(super) fn copy(self, content: &[u8]) -> Option<Self> {
         let mut p = self.take(content.len(), content.len())?;
-        // While nothing is shared yet, content of a declared length stands right behind the head.
+        // While nothing is shared yet, content of a declared length stands right behind the head of a lone copy.
         let fits = p.head.capacity() - p.head.len() >= content.len();
-        if p.head_ended && p.pieces.is_empty() && p.small.is_empty() && fits {
+        if p.head_ended && p.more.is_empty() && p.pieces.is_empty() && p.small.is_empty() && fits {
             p.head.extend_from_slice(content);
         } else {
             p.small.extend_from_slice(content);
@@ -242,7 +242,7 @@ impl Pending {
     fn end_plain(&mut self, trailers: &[u8]) {
         if !self.head_ended {
             let end = end_head(&mut self.head, self.content_bytes, trailers, self.expects_content);
-            if self.pieces.is_empty() {
+            if self.pieces.is_empty() && self.more.is_empty() {
                 self.head.extend_from_slice(&self.small);
                 self.small.clear();
                 self.head.extend_from_slice(&end);

@@ -1,38 +1,58 @@
-//! How many copies a second a mirror gets from one worker: a bucket of tokens. Pure.
+//! So much a second on one worker: a bucket of tokens, for copies sent and for bytes of answers read. Pure.
 
 use std::cell::Cell;
 
 use crate::limits::TICK_MS;
 
-/// A worker's part of a mirror's `rate_max`. Credit is counted in whole units, so that nothing is lost to rounding: each
-/// millisecond brings `per_second` units, and a copy costs 1000 for each worker.
+/// A worker's part of a rate. Credit is counted in whole units, so that nothing is lost to rounding: each millisecond
+/// brings `per_second` units, and a token costs 1000 for each worker.
 #[derive(Debug)]
 pub struct Bucket {
-    per_second: u64,
-    cost: u64,
-    credit_max: u64,
-    credit: Cell<u64>,
+    per_second: i64,
+    cost: i64,
+    credit_max: i64,
+    /// Below zero where more was spent than was there.
+    credit: Cell<i64>,
     seen_ms: Cell<u64>,
 }
 
 impl Bucket {
-    /// `per_second` copies over all `workers`. It holds one copy at least, and what two ticks bring: the time handed in
-    /// moves by ticks.
+    /// `per_second` tokens over all `workers`. It holds one at least, and what two ticks bring: the time handed in moves
+    /// by ticks.
     pub fn new(per_second: u32, workers: usize) -> Self {
-        let per_second = u64::from(per_second);
-        let cost = (workers.max(1) as u64).saturating_mul(1000);
-        let credit_max = cost.max(per_second * 2 * TICK_MS);
+        let per_second = i64::from(per_second);
+        let cost = i64::try_from(workers.max(1)).unwrap_or(i64::MAX).saturating_mul(1000);
+        let credit_max = cost.max(per_second.saturating_mul(2 * TICK_MS as i64));
         Self { per_second, cost, credit_max, credit: Cell::new(credit_max), seen_ms: Cell::new(0) }
     }
 
-    /// Takes one copy's token, if there is one.
+    /// Takes one token, if it is there.
     pub fn take(&self, now_ms: u64) -> bool {
+        let credit = self.refilled(now_ms);
+        let is_there = credit >= self.cost;
+        if is_there {
+            self.credit.set(credit - self.cost);
+        }
+        is_there
+    }
+
+    /// Spends so many tokens, be they there or not.
+    pub fn spend(&self, tokens: u64, now_ms: u64) {
+        let cost = i64::try_from(tokens).unwrap_or(i64::MAX).saturating_mul(self.cost);
+        self.credit.set(self.refilled(now_ms).saturating_sub(cost));
+    }
+
+    /// More was spent than there was, and it is not made up for yet.
+    pub fn is_overspent(&self, now_ms: u64) -> bool {
+        self.refilled(now_ms) < 0
+    }
+
+    fn refilled(&self, now_ms: u64) -> i64 {
         let passed = now_ms.saturating_sub(self.seen_ms.replace(now_ms));
-        let credit = self.credit.get().saturating_add(passed.saturating_mul(self.per_second));
-        let credit = credit.min(self.credit_max);
-        let left = credit.checked_sub(self.cost);
-        self.credit.set(left.unwrap_or(credit));
-        left.is_some()
+        let more = i64::try_from(passed).unwrap_or(i64::MAX).saturating_mul(self.per_second);
+        let credit = self.credit.get().saturating_add(more).min(self.credit_max);
+        self.credit.set(credit);
+        credit
     }
 }
 
@@ -61,5 +81,17 @@ mod tests {
         let bucket = Bucket::new(100, 1);
         assert_eq!((0..100).filter(|_| bucket.take(0)).count(), 20);
         assert_eq!((0..100).filter(|_| bucket.take(3_600_000)).count(), 20);
+    }
+
+    #[test]
+    fn what_was_spent_beyond_it_is_made_up_for_in_time() {
+        let bucket = Bucket::new(1000, 1);
+        bucket.spend(200, 0);
+        assert!(!bucket.is_overspent(0) && !bucket.take(0));
+        bucket.spend(300, 0);
+        assert!(bucket.is_overspent(0) && bucket.is_overspent(299));
+        assert!(!bucket.is_overspent(300) && !bucket.take(300) && bucket.take(301));
+        bucket.spend(u64::MAX, 400);
+        assert!(bucket.is_overspent(1_000_000));
     }
 }

@@ -16,7 +16,9 @@ use crate::http1::body::Incoming;
 use crate::http1::head::with_response;
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Gather, Millis, Stream, Sweeper};
-use crate::limits::{BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
+use crate::limits::{
+    ANSWER_CUT_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES,
+};
 use crate::metrics::{Drop as Dropped, Fail};
 use crate::task::next_turn;
 
@@ -66,6 +68,11 @@ impl Shipper {
                 if idle_since.is_some_and(|at| self.sweeper.now_ms().saturating_sub(at) > IDLE_MS) {
                     self.close(connection.take());
                 }
+                self.lane.sleep(self.number, connection.is_some()).await;
+                continue;
+            }
+            if self.lane.rests(self.sweeper.now_ms()) {
+                // The next tick calls again.
                 self.lane.sleep(self.number, connection.is_some()).await;
                 continue;
             }
@@ -145,7 +152,7 @@ impl Shipper {
                     copy.ticket.drop(Dropped::Stale);
                     self.buffers.give(copy.head);
                     stale += 1;
-                    if stale % STALE_PER_TURN == 0 {
+                    if stale.is_multiple_of(STALE_PER_TURN) {
                         next_turn().await;
                     }
                     continue;
@@ -275,7 +282,10 @@ impl Shipper {
                 connection.stream.r.read(buf, RESPONSE_BUFFER_BYTES, Millis::FOREVER).await;
             buf = filled;
             let closed = match result {
-                Ok(n) => n == 0,
+                Ok(n) => {
+                    self.lane.counters.answer_bytes.add(n as u64);
+                    n == 0
+                }
                 Err(error) => break Ended::Failed(Failure::of(&error)),
             };
             let now = Instant::now();
@@ -311,9 +321,12 @@ impl Shipper {
                 });
             };
             match answer.advance(&buf[used..], copy.to_head, &self.limits, closed) {
-                Ok(Progress::More { used: n }) => {
+                Ok(Progress::More { used: n, long }) => {
                     used += n;
-                    break None;
+                    let now_ms = self.sweeper.now_ms();
+                    self.lane.spend(long, now_ms);
+                    let is_cut = long > 0 && self.lane.rests(now_ms);
+                    break is_cut.then(|| self.cut(connection, flying, answer, took_us));
                 }
                 Ok(Progress::Complete { used: n, status, keep_alive }) => {
                     used += n;
@@ -323,20 +336,27 @@ impl Shipper {
                         break Some(Ended::Announced);
                     }
                 }
-                Ok(Progress::TooLong { status }) => {
-                    self.lane.counters.answers_cut.inc();
-                    self.settle(connection, flying, status, took_us);
-                    break Some(if flying.is_empty() {
-                        Ended::Announced
-                    } else {
-                        Ended::Failed(Failure::Closed)
-                    });
-                }
+                Ok(Progress::TooLong) => break Some(self.cut(connection, flying, answer, took_us)),
                 Err(failure) => break Some(Ended::Failed(failure)),
             }
         };
         buf.drain(..used);
         ended
+    }
+
+    /// An answer is too long to be read on: what matters of it is known, and its connection is given up.
+    fn cut(
+        &self,
+        connection: &mut Connection,
+        flying: &mut VecDeque<RequestCopy>,
+        answer: &Answer,
+        took_us: u64,
+    ) -> Ended {
+        let Some(head) = &answer.head else { return Ended::Failed(Failure::Closed) };
+        self.lane.counters.answers_cut.inc();
+        self.lane.spend(ANSWER_CUT_BYTES, self.sweeper.now_ms());
+        self.settle(connection, flying, head.status, took_us);
+        if flying.is_empty() { Ended::Announced } else { Ended::Failed(Failure::Closed) }
     }
 
     fn settle(
@@ -377,7 +397,8 @@ struct Answer {
     scanner: HeadScanner,
     head: Option<AnswerHead>,
     interims: usize,
-    bytes_left: u64,
+    bytes: u64,
+    bytes_max: u64,
 }
 
 struct AnswerHead {
@@ -387,14 +408,22 @@ struct AnswerHead {
 }
 
 enum Progress {
-    More { used: usize },
-    Complete { used: usize, status: u16, keep_alive: bool },
-    TooLong { status: u16 },
+    /// `long`: bytes to be counted because the answer is long.
+    More {
+        used: usize,
+        long: u64,
+    },
+    Complete {
+        used: usize,
+        status: u16,
+        keep_alive: bool,
+    },
+    TooLong,
 }
 
 impl Answer {
     fn new(bytes_max: u64) -> Self {
-        Self { scanner: HeadScanner::default(), head: None, interims: 0, bytes_left: bytes_max }
+        Self { scanner: HeadScanner::default(), head: None, interims: 0, bytes: 0, bytes_max }
     }
 
     fn advance(
@@ -410,7 +439,7 @@ impl Answer {
                 Scan::Partial if input.len() - used > limits.response_head_bytes_max => {
                     return Err(Failure::Protocol("response head too large"));
                 }
-                Scan::Partial => return Ok(Progress::More { used }),
+                Scan::Partial => return Ok(Progress::More { used, long: 0 }),
                 Scan::BareLf => return Err(Failure::Protocol("bare LF in response head")),
                 Scan::Complete(len) => {
                     let head =
@@ -436,17 +465,24 @@ impl Answer {
                 }
             }
         }
-        let Some(head) = &mut self.head else { return Ok(Progress::More { used }) };
+        let Some(head) = &mut self.head else { return Ok(Progress::More { used, long: 0 }) };
         let taken = head.incoming.skip(&input[used..]).map_err(|_| Failure::Protocol("malformed chunk"))?;
         used += taken;
-        self.bytes_left = self.bytes_left.saturating_sub(taken as u64);
+        let before = self.bytes;
+        self.bytes = before.saturating_add(taken as u64);
         let (status, keep_alive) = (head.status, head.keep_alive);
         if head.incoming.is_done() || (closed && head.incoming.ends_at_close()) {
             Ok(Progress::Complete { used, status, keep_alive })
-        } else if self.bytes_left == 0 {
-            Ok(Progress::TooLong { status })
+        } else if self.bytes >= self.bytes_max {
+            Ok(Progress::TooLong)
         } else {
-            Ok(Progress::More { used })
+            // All of it counts, once it is long.
+            let long = match self.bytes > ANSWER_SHORT_BYTES {
+                true if before <= ANSWER_SHORT_BYTES => self.bytes,
+                true => taken as u64,
+                false => 0,
+            };
+            Ok(Progress::More { used, long })
         }
     }
 }

@@ -107,7 +107,9 @@ impl Tee {
     }
 
     fn each(&mut self, mut step: impl FnMut(Pending) -> Option<Pending>) {
-        self.first = self.first.take().and_then(&mut step);
+        if self.first.is_some() {
+            self.first = self.first.take().and_then(&mut step);
+        }
         if !self.more.is_empty() {
             self.more = std::mem::take(&mut self.more).into_iter().filter_map(step).collect();
         }
@@ -309,6 +311,11 @@ pub(super) mod tests {
             }
             assert_eq!(wire(&policies[0]), None);
         }
+        let mut tee = begin(&policies, Framing::Length(5));
+        tee.copy(b"hello");
+        tee.complete(b"", 0);
+        let content = || policies[0].lane.take_if(|_| true).map(|copy| copy.pieces[0].as_ptr());
+        assert!(content() == content() && content().is_some());
         let large = Bytes::from(vec![b'L'; SHARE_MIN_BYTES]);
         let mut tee = begin(&policies, Framing::Length(large.len() as u64));
         tee.share(&large, large.len());
@@ -317,7 +324,7 @@ pub(super) mod tests {
             let copy = policies[0].lane.take_if(|_| true).unwrap();
             assert_eq!(copy.pieces[0].as_ptr(), large.as_ptr());
         }
-        assert_eq!(policies[0].counters.eligible.get(), 9);
+        assert_eq!(policies[0].counters.eligible.get(), 12);
     }
 
     #[test]

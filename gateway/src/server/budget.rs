@@ -84,7 +84,12 @@ impl Memory {
         // A batch is bounded, but one copy alone may be larger.
         let batches = config.lanes.iter().enumerate().map(|(lane, settings)| {
             let mirrors = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.lane == lane);
-            let copy = mirrors.map(|m| count(m.body_bytes_max)).max().unwrap_or(0);
+            // One that is searched is there twice, and joins a batch as long as it comes out.
+            let copy = |m: &config::Mirror| match m.redact.json.is_empty() {
+                true => count(m.body_bytes_max),
+                false => sum([2 * count(m.body_bytes_max), count(limits::BATCH_BYTES_MAX)]),
+            };
+            let copy = mirrors.map(copy).max().unwrap_or(0);
             count(settings.connections_max).saturating_mul(copy.max(count(limits::BATCH_BYTES_MAX)))
         });
         Self {
@@ -187,6 +192,9 @@ pub(crate) mod tests {
         assert_eq!(of.rings, 2 * (32 << 20));
         assert_eq!(of.exchanges, 200 * (16 * 1024 + 32 * 1024 + 2 * 64 * 1024));
         assert_eq!(of.batches, (2 * 8) << 20);
+        let mut searching = config();
+        searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
+        assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
         assert_eq!(of.spare, 2 * 256 * 64 * 1024);
         assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare);
     }

@@ -420,6 +420,9 @@ fn unescaped(name: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
+    use super::super::super::sample::Random;
     use super::*;
 
     /// Redacts `text` in pieces of every size; all must agree.
@@ -543,5 +546,87 @@ mod tests {
         assert!(search.name.capacity() <= 64, "{}", search.name.capacity());
         search.end().unwrap();
         assert!(out.ends_with(b"{\"c\":\"[redacted]\"}}"));
+    }
+
+    /// A value that the draws make, no deeper than `depth`.
+    fn any_value(random: &Random, depth: u64) -> Value {
+        let some = |n| 0..random.below(n);
+        match random.below(if depth == 0 { 4 } else { 6 }) {
+            0 => Value::Null,
+            1 => Value::from(random.below(1000) as f64 / 8.0 - 60.0),
+            2 => Value::from("\u{1F600}\"\\ \n a"),
+            3 => Value::from(random.below(2) == 0),
+            4 => some(4).map(|_| any_value(random, depth - 1)).collect(),
+            _ => some(4).map(|_| (any_name(random), any_value(random, depth - 1))).collect(),
+        }
+    }
+
+    fn any_name(random: &Random) -> String {
+        ["a", "b", "0", "1", "\u{e9}\""][random.below(5) as usize].to_owned()
+    }
+
+    /// What a pointer's tokens lead to, taken away from a value in memory.
+    fn take_away(value: &mut Value, tokens: &[&str]) {
+        let Some((token, rest)) = tokens.split_first() else {
+            *value = REDACTED.into();
+            return;
+        };
+        let goes = |name: &str| *token == "*" || *token == name;
+        match value {
+            Value::Object(members) => {
+                members.iter_mut().filter(|(name, _)| goes(name)).for_each(|(_, v)| take_away(v, rest));
+            }
+            Value::Array(elements) => {
+                let numbered = elements.iter_mut().enumerate();
+                numbered.filter(|(n, _)| goes(&n.to_string())).for_each(|(_, v)| take_away(v, rest));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn any_value_loses_what_another_reader_would_take_from_it() {
+        let random = Random::new(11);
+        for _ in 0..3000 {
+            let mut value = any_value(&random, 4);
+            let text = if random.below(2) == 0 { value.to_string() } else { format!("{value:#}") };
+            let name = |_| if random.below(3) == 0 { "*".to_owned() } else { any_name(&random) };
+            let pointers: Vec<Vec<String>> =
+                (0..1 + random.below(3)).map(|_| (0..1 + random.below(3)).map(name).collect()).collect();
+            let written: Vec<String> =
+                pointers.iter().map(|tokens| format!("/{}", tokens.join("/"))).collect();
+            let written: Vec<&str> = written.iter().map(String::as_str).collect();
+            let redacted = redact(&written, text.as_bytes()).expect("it is JSON");
+            for tokens in &pointers {
+                take_away(&mut value, &tokens.iter().map(String::as_str).collect::<Vec<_>>());
+            }
+            assert_eq!(redacted.parse::<Value>().unwrap(), value, "{written:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_another_strict_reader_refuses_is_refused_and_what_it_takes_is_taken() {
+        const SIGNS: &[u8] = b"{}[],:\"\\0123-.eEtruefalsn u\x00\x1f\x80\xc3\xff";
+        let random = Random::new(13);
+        for _ in 0..20_000 {
+            let mut text = any_value(&random, 3).to_string().into_bytes();
+            for _ in 0..1 + random.below(2) {
+                let at = random.below(text.len() as u64) as usize;
+                let new = SIGNS[random.below(SIGNS.len() as u64) as usize];
+                match random.below(3) {
+                    0 => text[at] = new,
+                    1 => text.insert(at, new),
+                    _ => drop(text.remove(at)),
+                }
+                text.push(b' ');
+            }
+            let (ours, theirs) = (redact(&["/a"], &text), serde_json::from_slice::<Value>(&text));
+            if theirs.as_ref().is_err_and(|error| error.to_string().contains("out of range")) {
+                // They stopped there; grammar is all we look at.
+                continue;
+            }
+            let shown = String::from_utf8_lossy(&text);
+            assert_eq!(ours.is_ok(), theirs.is_ok(), "{shown}: {theirs:?}");
+        }
     }
 }
