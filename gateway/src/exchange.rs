@@ -28,6 +28,7 @@ use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
 use crate::plan::{Answer, Fate, Forward};
 use crate::route::Found;
+use crate::upstream::ejection::Seen;
 use relay::{RelayFailed, Terms, relay};
 use upload::{Upload, duplex};
 
@@ -269,11 +270,14 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
     let mut tries = Tries::new(cx, forward);
     let mut may_retry = true;
     let mut fresh = false;
+    let mut search = generation.upstreams.search(upstream, request.key);
     loop {
-        let mut lease = match generation.upstreams.checkout(upstream, fresh).await {
+        let mut lease = match search.checkout(fresh).await {
             Ok(lease) => lease,
             Err(failure) => {
-                if forward.retries_connect() && tries.again(cx, forward).await {
+                // Whoever waited in vain for a connection would only wait again.
+                if failure != Failure::Overflow && forward.retries_connect() && tries.again(cx, forward).await
+                {
                     counters.retries.inc();
                     continue;
                 }
@@ -298,6 +302,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 continue;
             }
             counters.failures.inc(failure.on_primary());
+            search.report(&lease, Seen::Failed);
             if forward.retries_reset() && tries.again(cx, forward).await {
                 counters.retries.inc();
                 continue;
@@ -332,15 +337,20 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 }
             }
         };
+        if let Err(RelayFailed::NoAnswer(Failure::Closed | Failure::Reset)) = &relayed
+            && may_retry
+            && is_whole
+            && facts.is_idempotent
+        {
+            counters.failures.inc(UpstreamFailure::Stale);
+            counters.retries.inc();
+            (may_retry, fresh) = (false, true);
+            continue;
+        }
+        if let Some(seen) = relay::seen(&relayed) {
+            search.report(&lease, seen);
+        }
         match &relayed {
-            Err(RelayFailed::NoAnswer(Failure::Closed | Failure::Reset))
-                if may_retry && is_whole && facts.is_idempotent =>
-            {
-                counters.failures.inc(UpstreamFailure::Stale);
-                counters.retries.inc();
-                (may_retry, fresh) = (false, true);
-                continue;
-            }
             Err(RelayFailed::NoAnswer(failure)) if is_whole && forward.retries_reset() => {
                 let failure = *failure;
                 if tries.again(cx, forward).await {
@@ -349,7 +359,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                     continue;
                 }
             }
-            Err(RelayFailed::Unwanted) => {
+            Err(RelayFailed::Unwanted(_)) => {
                 // The terms offered no retry that is not there to be had, and a deadline ends the last try too.
                 if tries.again(cx, forward).await {
                     counters.retries.inc();
@@ -379,7 +389,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 counters.failures.inc(failure.on_primary());
                 refused(&facts, failure.fault(), complete)
             }
-            Err(RelayFailed::Unwanted) => {
+            Err(RelayFailed::Unwanted(_)) => {
                 request.tee.get_mut().skip(Skip::PrimaryUnavailable);
                 refused(&facts, Failure::Timeout.fault(), complete)
             }

@@ -1,14 +1,14 @@
 //! Everything that follows from one configuration on one worker: built whole, never changed, shared by the exchanges that
 //! began under it. A new configuration is a new generation; the old one ends with its last exchange.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use config::Config;
 
+use crate::discovery::Located;
 use crate::io::Sweeper;
-use crate::metrics::{Counters, MirrorCounters};
+use crate::metrics::{Counters, LaneCounters, MirrorCounters};
 use crate::mirror::lane::Lane;
 use crate::mirror::policy::Policy;
 use crate::plan::Plan;
@@ -19,8 +19,8 @@ use crate::upstream::pool::Upstreams;
 #[derive(Debug, Clone)]
 pub struct Blueprint {
     pub config: Arc<Config>,
-    /// Resolved addresses of each upstream, by `UpstreamId`; never empty.
-    pub addresses: Arc<Vec<Vec<SocketAddr>>>,
+    /// Where its upstreams are, and which of their endpoints are healthy.
+    pub located: Located,
     /// The worker's own.
     pub counters: Arc<Counters>,
 }
@@ -31,45 +31,49 @@ pub struct Generation {
     pub config: Arc<Config>,
     /// This worker's counters of the configuration's routes, lanes and upstreams, index for index.
     pub counters: Arc<Counters>,
-    pub router: Router,
+    pub router: Rc<Router>,
     /// By route.
-    pub plans: Vec<Plan>,
+    pub plans: Rc<Vec<Plan>>,
     /// By route: its mirrors.
-    pub policies: Vec<Vec<Policy>>,
+    pub policies: Rc<Vec<Vec<Policy>>>,
     pub upstreams: Rc<Upstreams>,
     /// By [`config::LaneId`].
     pub lanes: Vec<Rc<Lane>>,
 }
 
 impl Generation {
-    /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers.
+    /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers. Where only
+    /// addresses changed, all else is the same.
     pub fn new(blueprint: &Blueprint, sweeper: &Rc<Sweeper>, before: Option<&Self>) -> Rc<Self> {
-        let Blueprint { config, addresses, counters } = blueprint;
-        let lanes: Vec<Rc<Lane>> = config
-            .lanes
-            .iter()
-            .zip(&counters.lanes)
-            .map(|(lane, counters)| {
-                let addresses = &addresses[lane.upstream];
-                // The same counters are the same lane, as long as its copies go to the same addresses.
-                let same = |old: &&Rc<Lane>| {
-                    Arc::ptr_eq(&old.counters, counters)
-                        && old.endpoints.iter().map(|e| &e.address).eq(addresses.iter())
-                };
-                let old = before.and_then(|before| before.lanes.iter().find(same));
-                old.map_or_else(|| Rc::new(Lane::new(lane, addresses, counters)), Rc::clone)
-            })
-            .collect();
-        let pools = before.map(|before| before.upstreams.as_ref());
-        Rc::new(Self {
-            config: Arc::clone(config),
-            counters: Arc::clone(counters),
-            router: Router::new(&config.routes),
-            plans: config.routes.iter().map(Plan::new).collect(),
-            policies: policies(config, counters, &lanes),
-            upstreams: Upstreams::new(config, addresses, &counters.upstreams, sweeper, pools),
-            lanes,
-        })
+        let Blueprint { config, located, counters } = blueprint;
+        let lane = |(lane, counters): (&config::Lane, &Arc<LaneCounters>)| {
+            let addresses = &located.addresses[lane.upstream];
+            // The same counters are the same lane.
+            let old = before.and_then(|b| b.lanes.iter().find(|old| Arc::ptr_eq(&old.counters, counters)));
+            let Some(old) = old else { return Rc::new(Lane::new(lane, addresses, counters)) };
+            old.relocate(addresses);
+            Rc::clone(old)
+        };
+        let lanes: Vec<_> = config.lanes.iter().zip(&counters.lanes).map(lane).collect();
+        let upstreams = Upstreams::new(
+            config,
+            &located.addresses,
+            &located.health,
+            &counters.upstreams,
+            sweeper,
+            before.map(|before| before.upstreams.as_ref()),
+        );
+        let same = before.filter(|before| Arc::ptr_eq(&before.config, config));
+        let (router, plans, policies) = match same {
+            Some(same) => (Rc::clone(&same.router), Rc::clone(&same.plans), Rc::clone(&same.policies)),
+            None => (
+                Rc::new(Router::new(&config.routes)),
+                Rc::new(config.routes.iter().map(Plan::new).collect()),
+                Rc::new(policies(config, counters, &lanes)),
+            ),
+        };
+        let (config, counters) = (Arc::clone(config), Arc::clone(counters));
+        Rc::new(Self { config, counters, router, plans, policies, upstreams, lanes })
     }
 
     pub fn has_lane(&self, lane: &Rc<Lane>) -> bool {

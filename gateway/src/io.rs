@@ -257,9 +257,8 @@ impl Stream {
     /// Connects within `within`; TCP_NODELAY is set.
     pub async fn connect(address: SocketAddr, within: Duration, sweeper: &Rc<Sweeper>) -> io::Result<Self> {
         // Dropping a pending connect drops its socket with it, so this cancellation loses nothing.
-        let stream = monoio::time::timeout(within, TcpStream::connect_addr(address))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let connected = self::within(within, TcpStream::connect_addr(address)).await;
+        let stream = connected.ok_or(io::ErrorKind::TimedOut)??;
         stream.set_nodelay(true)?;
         Ok(Self::new(stream, sweeper))
     }
@@ -528,6 +527,11 @@ impl Control {
         let (result, byte) = self.0.read(vec![0u8; 1]).await;
         matches!(result, Ok(1)).then(|| byte.first().copied()).flatten()
     }
+}
+
+/// What `future` comes to, if it does so within `time`. It is dropped then: not for reads and writes of connections.
+pub async fn within<F: Future>(time: Duration, future: F) -> Option<F::Output> {
+    monoio::time::timeout(time, future).await.ok()
 }
 
 /// Sleeps at least `ms`; the runtime's ticks are 1 ms.

@@ -1,5 +1,7 @@
 //! Bounds that no operator needs to change, each with its reason. Those that one does stand in `config::Limits`.
 
+use std::time::Duration;
+
 /// Fields in one head that the parser's table on the stack holds; `limits.fields_max` may be lower, never higher.
 pub const FIELDS_CEILING: usize = 256;
 
@@ -91,6 +93,9 @@ pub const EXPIRED_PER_PUSH: usize = 2;
 
 /// A primary endpoint that refused a connection is tried last for this long.
 pub const ENDPOINT_FAILED_MS: u64 = 1_000;
+
+/// Longest ejection of an endpoint, unless its shortest is longer (Envoy's `max_ejection_time`).
+pub const EJECTION_MAX: Duration = Duration::from_secs(300);
 
 const _: () = assert!(REQUEST_READ_BYTES <= RESPONSE_BUFFER_BYTES);
 const _: () = assert!(HEAD_BUFFER_BYTES <= RESPONSE_BUFFER_BYTES && RESPONSE_BUFFER_BYTES <= BLOCK_BYTES);

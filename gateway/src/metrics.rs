@@ -157,6 +157,8 @@ labels! {
         PrimaryTimeout = "primary_timeout",
         PrimaryProtocol = "primary_protocol",
         PrimaryClosed = "primary_closed",
+        /// The upstream's connections were all in use, and its queue full or too slow.
+        UpstreamOverflow = "upstream_overflow",
         Shed = "shed",
     }
 }
@@ -172,6 +174,8 @@ labels! {
         Closed = "closed",
         Protocol = "protocol",
         Timeout = "timeout",
+        /// No connection became free: not the endpoint's failure, but ours to wait.
+        Overflow = "overflow",
     }
 }
 
@@ -313,6 +317,30 @@ pub struct UpstreamCounters {
     pub retries: Counter,
     pub failures: Family<UpstreamFailure>,
     pub idle: Gauge,
+    /// Exchanges that wait for a connection to become free.
+    pub pending: Gauge,
+    pub ejections: Counter,
+    /// Endpoints that are ejected now.
+    pub ejected: Gauge,
+    /// Attempts on an endpoint that is ejected or unhealthy: no other was left.
+    pub last_resorts: Counter,
+}
+
+/// What looking up names counts. Written by the control plane.
+#[derive(Debug, Default)]
+pub struct NameCounters {
+    pub answered: Counter,
+    /// Lookups without an answer: the last one's addresses stay.
+    pub failed: Counter,
+}
+
+/// What the health checks of one upstream count. Written by the control plane.
+#[derive(Debug, Default)]
+pub struct CheckCounters {
+    pub passed: Counter,
+    pub failed: Counter,
+    /// Endpoints that are unhealthy now.
+    pub unhealthy: Gauge,
 }
 
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.

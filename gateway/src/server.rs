@@ -9,7 +9,7 @@ pub(crate) mod budget;
 mod resolve;
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use config::Config;
 use config::check::{self, Checked, Problem};
 use config::manifest::{self, Manifests};
-use config::{Config, Host};
 use core_affinity::CoreId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{self, Book, Health, Phase, Watchdog};
 use crate::banner;
 use crate::cli;
+use crate::discovery::{Discovery, Located};
 use crate::generation::Blueprint;
 use crate::memory;
 use crate::metrics::{self, MirrorCounters, Shard};
@@ -45,9 +46,6 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Period of the look at every worker's tick counter.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-
-/// Resolved addresses of each upstream, by `UpstreamId`.
-type Addresses = Arc<Vec<Vec<SocketAddr>>>;
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,23 +120,23 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
     let (config, samples) = load(source, &told)?;
-    let addresses = Arc::new(resolve::resolve(&config, source)?);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
+    let book = Book::new(&config);
+    let (discovery, located) = runtime.block_on(locate(&book, source))?;
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
     let bound = bind::bind(&config, source)?;
     let cores = cores(&config);
 
     let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
-    let book = Book::new(&config);
     let (health, health_seen) = watch::channel(Health::default());
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let scrape = admin::Exposition::new(Arc::clone(&book), shards.clone(), started);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
 
-    let threads = Threads { book: &book, addresses: &addresses, shards: &shards, cores: &cores, told: &told };
+    let threads = Threads { book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
     let (workers, drivers) = threads.start(bound.listeners_by_worker)?;
 
     let facts = banner::Facts {
@@ -146,17 +144,17 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
         source: &source.name(),
         embedded: samples.is_some(),
         config: &config,
-        addresses: &addresses,
+        addresses: &located.addresses,
         listeners: &bound.listener_addresses,
         admin: bound.admin.as_ref().map(|(address, _)| *address),
         drivers: &drivers,
         cores: &cores,
-        descriptors: Descriptors::of(&config, &addresses, samples.is_some()),
+        descriptors: Descriptors::of(&config, &located.addresses, samples.is_some()),
         descriptor_limit,
         memory: Memory::of(&config),
     };
     let announcement = announcement(&facts);
-    let reloader = Reloader { source: source.clone(), book: Arc::clone(&book) };
+    let reloader = Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located };
     let plane = ControlPlane { reloader, workers, shards: &shards, ended, asked, health };
     runtime.block_on(async {
         // Signals first: whoever reads a readiness line may send one at once.
@@ -174,6 +172,17 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
         say(&announcement);
         Ok(plane.run(signals).await)
     })
+}
+
+/// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
+async fn locate(book: &Book, source: &Source) -> Result<(Discovery, Located), Vec<Problem>> {
+    let page = book.open();
+    let mut discovery = Discovery::new(&page.names);
+    let found = discovery.find(&page.config).await;
+    let warnings = resolve::judge(&page.config, &found, source)?;
+    cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
+    let located = discovery.settle(&page.config, found, &page.checks);
+    Ok((discovery, located))
 }
 
 /// Banner and readiness lines. A closed standard output is no reason not to serve.
@@ -240,7 +249,7 @@ struct Worker {
 /// What it takes to start the workers.
 struct Threads<'a> {
     book: &'a Book,
-    addresses: &'a Addresses,
+    located: &'a Located,
     shards: &'a [Arc<Shard>],
     cores: &'a [Option<CoreId>],
     told: &'a mpsc::Sender<Ended>,
@@ -261,7 +270,7 @@ impl Threads<'_> {
                 core: self.cores.get(id).copied().flatten(),
                 blueprint: Blueprint {
                     config: Arc::clone(&page.config),
-                    addresses: Arc::clone(self.addresses),
+                    located: self.located.clone(),
                     counters: page.counters.get(id).cloned().unwrap_or_default(),
                 },
                 updates: Arc::clone(&updates),
@@ -421,6 +430,9 @@ impl ControlPlane<'_> {
                         let _logged = self.change(Change::Source).await;
                     }
                 },
+                () = self.reloader.moved() => {
+                    self.reloader.relocate(self.workers.iter().map(|w| &w.channel)).await;
+                }
                 Some(ask) = self.asked.recv() => {
                     let result = self.change(ask.change).await;
                     // Who asked may be gone; the change is made all the same.
@@ -438,7 +450,7 @@ impl ControlPlane<'_> {
         }
     }
 
-    async fn change(&self, change: Change) -> Result<Applied, Refused> {
+    async fn change(&mut self, change: Change) -> Result<Applied, Refused> {
         let result = self.reloader.make(change, self.workers.iter().map(|w| &w.channel)).await;
         reload::log(&result);
         result
@@ -523,14 +535,6 @@ fn note_stuck(health: &mut Health, stuck: Vec<usize>) -> bool {
     }
     health.stuck = stuck;
     true
-}
-
-/// `host:port` as written.
-pub(crate) fn endpoint_text(endpoint: &config::Endpoint) -> String {
-    match &endpoint.host {
-        Host::Address(ip) => SocketAddr::new(*ip, endpoint.port).to_string(),
-        Host::Name(name) => format!("{name}:{}", endpoint.port),
-    }
 }
 
 #[cfg(test)]

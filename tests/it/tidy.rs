@@ -155,6 +155,9 @@ const PURE: &[&str] = &[
     "gateway/src/mirror/tee",
     "gateway/src/mirror/ledger",
     "gateway/src/upstream/balance",
+    "gateway/src/upstream/ejection",
+    "gateway/src/upstream/limit",
+    "gateway/src/mix",
 ];
 
 const WHO_MAY_NAME_WHOM: &[Rule] = &[
@@ -172,6 +175,18 @@ const WHO_MAY_NAME_WHOM: &[Rule] = &[
         &["gateway/src/upstream"],
         &["crate::downstream", "crate::exchange", "crate::mirror", "crate::worker"],
         "a pool serves primaries and could serve mirrors: it must not know what for",
+    ),
+    (
+        &["gateway/src/discovery"],
+        &[
+            "crate::downstream",
+            "crate::exchange",
+            "crate::io",
+            "crate::mirror",
+            "crate::worker",
+            "crate::upstream::pool",
+        ],
+        "discovery waits for name servers and endpoints: it must not stand where a request could wait for it",
     ),
     (
         &["gateway/src/mirror/shipper"],

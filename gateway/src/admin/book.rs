@@ -4,9 +4,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use config::Config;
+use config::{Config, Upstream};
 
-use crate::metrics::Counters;
+use crate::metrics::{CheckCounters, Counters, NameCounters};
 
 /// Where the page in force lies.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub struct Page {
     pub config: Arc<Config>,
     /// By worker.
     pub counters: Vec<Arc<Counters>>,
+    /// The control plane's own: of health checks, by upstream.
+    pub checks: Vec<Arc<CheckCounters>>,
+    pub names: Arc<NameCounters>,
     /// Changes made since the start.
     pub applied: u64,
     /// Changes asked for that were not made.
@@ -27,7 +30,9 @@ pub struct Page {
 impl Book {
     pub fn new(config: &Arc<Config>) -> Arc<Self> {
         let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
-        let page = Page { config: Arc::clone(config), counters, applied: 0, refused: 0 };
+        let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
+        let names = Arc::default();
+        let page = Page { config: Arc::clone(config), counters, checks, names, applied: 0, refused: 0 };
         Arc::new(Self(Mutex::new(page)))
     }
 
@@ -41,7 +46,13 @@ impl Book {
         let mut page = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &page.config, counters));
         let counters = page.counters.iter().map(after).collect();
-        *page = Page { config, counters, applied: page.applied + 1, refused: page.refused };
+        let check = |upstream: &Upstream| {
+            let at = page.config.upstreams.iter().position(|other| other.name == upstream.name);
+            at.and_then(|at| page.checks.get(at)).cloned().unwrap_or_default()
+        };
+        let checks = config.upstreams.iter().map(check).collect();
+        let names = Arc::clone(&page.names);
+        *page = Page { config, counters, checks, names, applied: page.applied + 1, refused: page.refused };
         page.clone()
     }
 

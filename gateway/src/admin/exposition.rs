@@ -4,6 +4,8 @@
 //! Reads are relaxed and workers go on counting meanwhile: a scrape is exact once the workers rest, and off by the few
 //! steps under way while they do not.
 
+mod upstreams;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -67,6 +69,7 @@ impl Collector for Workers {
         shards.ledger(&mut out)?;
         shards.lanes(&mut out)?;
         shards.upstreams(&mut out)?;
+        shards.discovery(&mut out)?;
         shards.connections(&mut out)?;
         shards.workers(&mut out)?;
         shards.configuration(&mut out)?;
@@ -217,40 +220,6 @@ impl Shards<'_> {
             "Bytes of answers, read and discarded",
             Some(Unit::Bytes),
             lanes.iter().map(|(name, of)| ([("mirror", *name)], total(of, |l| l.answer_bytes.get()))),
-        )
-    }
-
-    fn upstreams(&self, out: &mut Families<'_>) -> fmt::Result {
-        let upstreams = self.upstreams_by_name();
-        let mut counter = |name, help, read: fn(&UpstreamCounters) -> u64| {
-            out.counters(
-                name,
-                help,
-                upstreams.iter().map(|(name, of)| ([("upstream", *name)], total(of, read))),
-            )
-        };
-        counter("umbra_upstream_attempts", "Attempts to forward a request to this primary", |u| {
-            u.attempts.get()
-        })?;
-        counter("umbra_upstream_connects", "Connections made to this primary", |u| u.connects.get())?;
-        counter("umbra_upstream_reuses", "Attempts on a kept connection", |u| u.reuses.get())?;
-        counter("umbra_upstream_retries", "Attempts made again, where nothing can happen twice", |u| {
-            u.retries.get()
-        })?;
-        out.counters(
-            "umbra_upstream_failures",
-            "Attempts that failed, by reason",
-            upstreams.iter().flat_map(|(name, of)| {
-                UpstreamFailure::ALL.iter().map(move |why| {
-                    ([("upstream", *name), ("reason", why.text())], total(of, |u| u.failures.get(*why)))
-                })
-            }),
-        )?;
-        out.gauges(
-            "umbra_upstream_idle_connections",
-            "Connections kept for reuse",
-            None,
-            upstreams.iter().map(|(name, of)| ([("upstream", *name)], level(of, |u| u.idle.get()))),
         )
     }
 
@@ -527,6 +496,13 @@ mod tests {
             "umbra_upstream_retries counter",
             "umbra_upstream_failures counter",
             "umbra_upstream_idle_connections gauge",
+            "umbra_upstream_pending gauge",
+            "umbra_upstream_ejected gauge",
+            "umbra_upstream_ejections counter",
+            "umbra_upstream_last_resorts counter",
+            "umbra_upstream_unhealthy gauge",
+            "umbra_upstream_health_checks counter",
+            "umbra_name_lookups counter",
             "umbra_connections_accepted counter",
             "umbra_connections_shed counter",
             "umbra_connections_active gauge",

@@ -20,6 +20,7 @@ use crate::io::{Millis, ReadHalf, WriteHalf};
 use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
 use crate::mirror::tee::Tee;
 use crate::plan::Forward;
+use crate::upstream::ejection::Seen;
 
 /// Under which terms an answer is relayed.
 pub(super) struct Terms<'a> {
@@ -63,8 +64,8 @@ pub(super) enum RelayFailed {
     NoAnswer(Failure),
     /// An answer came that cannot be passed on; the client has seen none of it.
     BadAnswer(Failure),
-    /// The answer's status asks for another try; the client has seen none of it.
-    Unwanted,
+    /// The answer's status, this one, asks for another try; the client has seen none of it.
+    Unwanted(u16),
     /// It broke after the client had its head.
     Cut(Failure),
     ClientGone,
@@ -80,9 +81,19 @@ struct Final {
     close_delimited: bool,
 }
 
+/// What an exchange saw of its primary's endpoint, if it saw anything.
+pub(super) fn seen(relayed: &Result<Relayed, RelayFailed>) -> Option<Seen> {
+    match relayed {
+        Ok(answer) => Some(Seen::Answered(answer.status)),
+        Err(RelayFailed::Unwanted(status)) => Some(Seen::Answered(*status)),
+        Err(RelayFailed::NoAnswer(_) | RelayFailed::BadAnswer(_) | RelayFailed::Cut(_)) => Some(Seen::Failed),
+        Err(RelayFailed::ClientGone) => None,
+    }
+}
+
 enum Parsed {
     Interim,
-    Unwanted,
+    Unwanted(u16),
     Final(Final),
 }
 
@@ -149,7 +160,7 @@ pub(super) async fn relay(
                 let fields_max = terms.config.limits.fields_max;
                 let parsed = with_response(&buf[..len], fields_max, facts.to_head, |head| {
                     if terms.retry.is_some_and(|forward| forward.retries_status(head.status)) {
-                        return Ok(Parsed::Unwanted);
+                        return Ok(Parsed::Unwanted(head.status));
                     }
                     let may_keep =
                         terms.may_keep && !cx.draining.get() && may_go_on(terms, head, continued, upload);
@@ -160,7 +171,7 @@ pub(super) async fn relay(
                         buf.drain(..len);
                         break answer;
                     }
-                    Parsed::Unwanted => return Err(RelayFailed::Unwanted),
+                    Parsed::Unwanted(status) => return Err(RelayFailed::Unwanted(status)),
                     Parsed::Interim => {
                         buf.drain(..len);
                         interims += 1;

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -34,7 +35,7 @@ pub struct Lane {
     calling: Cell<bool>,
     /// A connect to an endpoint that last refused is under way; one at a time is enough to learn.
     pub probing: Cell<bool>,
-    pub endpoints: Vec<Endpoint>,
+    endpoints: RefCell<Vec<Rc<Endpoint>>>,
     turn: Cell<usize>,
     /// Nothing more can come: a shipper that finds nothing waiting ends.
     last_call: Cell<bool>,
@@ -75,6 +76,8 @@ pub struct Endpoint {
     lone: Cell<u32>,
     /// A batch is at most twice as long as the last that was answered in step.
     grown: Cell<usize>,
+    /// The mirror is not there any more.
+    is_gone: Cell<bool>,
 }
 
 /// Head-of-line time we accept on one connection: a batch is no longer than what the mirror answers within it.
@@ -97,7 +100,7 @@ impl Lane {
             called: RefCell::new(vec![false; lane.connections_max]),
             calling: Cell::new(false),
             probing: Cell::new(false),
-            endpoints: addresses.iter().map(|a| Endpoint::new(*a)).collect(),
+            endpoints: RefCell::new(addresses.iter().map(|a| Rc::new(Endpoint::new(*a))).collect()),
             turn: Cell::new(0),
             last_call: Cell::new(false),
             closed: Cell::new(false),
@@ -287,17 +290,33 @@ impl Lane {
 
     /// Reachable: at least one endpoint has a connection, may be tried now, or has not refused twice in a row.
     fn is_reachable(&self, now_ms: u64) -> bool {
-        self.endpoints
-            .iter()
-            .any(|e| e.live.get() > 0 || e.refusals.get() < 2 || e.retry_at_ms.get() <= now_ms)
+        let may_take =
+            |e: &Rc<Endpoint>| e.live.get() > 0 || e.refusals.get() < 2 || e.retry_at_ms.get() <= now_ms;
+        self.endpoints.borrow().iter().any(may_take)
+    }
+
+    /// The mirror is at these addresses from now on. What is known of those that stay is kept; connections to others end
+    /// with the batch they carry.
+    pub fn relocate(&self, addresses: &[SocketAddr]) {
+        let mut endpoints = self.endpoints.borrow_mut();
+        if endpoints.iter().map(|e| &e.address).eq(addresses) {
+            return;
+        }
+        let known = |address: &SocketAddr| endpoints.iter().find(|e| e.address == *address).cloned();
+        let next = addresses.iter().map(|a| known(a).unwrap_or_else(|| Rc::new(Endpoint::new(*a)))).collect();
+        let before = std::mem::replace(&mut *endpoints, next);
+        let gone = before.iter().filter(|e| !addresses.contains(&e.address));
+        gone.for_each(|e| e.is_gone.set(true));
     }
 
     /// The next endpoint in turn that may be connected to now.
-    pub fn pick(&self, now_ms: u64) -> Option<usize> {
-        let n = self.endpoints.len();
+    pub fn pick(&self, now_ms: u64) -> Option<Rc<Endpoint>> {
+        let endpoints = self.endpoints.borrow();
+        let n = endpoints.len();
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        (0..n).map(|i| (turn + i) % n).find(|i| self.endpoints[*i].retry_at_ms.get() <= now_ms)
+        let mut in_turn = (0..n).filter_map(|i| endpoints.get(turn.wrapping_add(i) % n));
+        in_turn.find(|e| e.retry_at_ms.get() <= now_ms).cloned()
     }
 
     /// After a refusal: if no endpoint is left, everything that waits is given up.
@@ -321,7 +340,13 @@ impl Endpoint {
             spaced: Cell::new(false),
             lone: Cell::new(0),
             grown: Cell::new(1),
+            is_gone: Cell::new(false),
         }
+    }
+
+    /// Whether its connections are to end.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.get()
     }
 
     pub fn is_refusing(&self) -> bool {
@@ -469,21 +494,39 @@ pub(super) mod tests {
     fn an_endpoint_that_refuses_twice_makes_the_lane_unreachable_until_its_pause_is_over() {
         let counters = Arc::new(MirrorCounters::default());
         let lane = lane_of(8, 100, DropPolicy::Newest);
-        let endpoint = &lane.endpoints[0];
+        let endpoint = lane.pick(0).unwrap();
         endpoint.refused(0);
         assert_eq!(lane.would_drop(0), None);
-        assert_eq!(lane.pick(0), None);
+        assert!(lane.pick(0).is_none());
         endpoint.refused(0);
         assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
         offer(&lane, &counters, 1);
         assert_eq!(counters.dropped.get(Dropped::Unreachable), 1);
         assert_eq!(lane.would_drop(MIRROR_BACKOFF_MS_MAX), None);
         endpoint.connected();
-        assert_eq!(lane.pick(0), Some(0));
+        assert!(Rc::ptr_eq(&lane.pick(0).unwrap(), &endpoint));
         // A mirror that takes one connection and refuses more is reachable by the one.
         (0..3).for_each(|_| endpoint.refused(0));
         assert_eq!(lane.would_drop(0), None);
         endpoint.closed();
+        assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
+    }
+
+    #[test]
+    fn a_lane_that_moves_keeps_what_waits_and_what_it_knows_of_addresses_that_stay() {
+        let counters = Arc::new(MirrorCounters::default());
+        let lane = lane_of(8, 100, DropPolicy::Newest);
+        offer(&lane, &counters, 1);
+        let [first, second] = ["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap());
+        let old = lane.pick(0).unwrap();
+        old.refused(0);
+        lane.relocate(&[first, second]);
+        assert!((0..4).all(|_| lane.pick(0).unwrap().address == second), "the first still has its pause");
+        lane.relocate(&[second]);
+        assert!(old.is_gone() && !lane.pick(0).unwrap().is_gone());
+        assert!(!lane.is_empty());
+        lane.relocate(&[]);
+        assert!(lane.pick(0).is_none());
         assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
     }
 

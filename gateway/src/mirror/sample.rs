@@ -4,6 +4,8 @@
 
 use config::Percent;
 
+use crate::mix::mix;
+
 /// A worker's random numbers (xorshift64*): fast and unpredictable enough for sampling, never for secrets.
 #[derive(Debug)]
 pub struct Random(std::cell::Cell<u64>);
@@ -41,14 +43,10 @@ impl Draw {
 
     /// The draw of a key, by its hash: the same wherever and whenever that key is seen.
     ///
-    /// The hash is mixed once more (splitmix64), because it also chooses endpoints: the sessions that are copied must not
+    /// The hash is mixed once more, because it also chooses endpoints: the sessions that are copied must not
     /// be those of one endpoint.
     pub fn of_key(hash: u64) -> Self {
-        let mut x = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^= x >> 31;
-        Self((((x >> 32) * 1_000_000) >> 32) as u32)
+        Self((((mix(hash) >> 32) * 1_000_000) >> 32) as u32)
     }
 
     /// Whether a mirror with this share gets the copy. 0 is never, 100 % is always.

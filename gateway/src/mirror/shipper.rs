@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::copy::{RequestCopy, Searching};
-use super::lane::Lane;
+use super::lane::{Endpoint, Lane};
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::body::Incoming;
@@ -36,7 +36,7 @@ pub struct Shipper {
 /// A connection to a mirror endpoint.
 struct Connection {
     stream: Stream,
-    endpoint: usize,
+    endpoint: Rc<Endpoint>,
     answers: u64,
     used_ms: u64,
 }
@@ -64,8 +64,8 @@ impl Shipper {
                 if self.lane.is_last_call() {
                     return;
                 }
-                let idle_since = connection.as_ref().map(|c| c.used_ms);
-                if idle_since.is_some_and(|at| self.sweeper.now_ms().saturating_sub(at) > IDLE_MS) {
+                let is_idle = |c: &Connection| self.sweeper.now_ms().saturating_sub(c.used_ms) > IDLE_MS;
+                if connection.as_ref().is_some_and(|c| is_idle(c) || c.endpoint.is_gone()) {
                     self.close(connection.take());
                 }
                 self.lane.sleep(self.number, connection.is_some()).await;
@@ -76,7 +76,7 @@ impl Shipper {
                 self.lane.sleep(self.number, connection.is_some()).await;
                 continue;
             }
-            if connection.as_ref().is_none_or(|c| !c.stream.is_quiet()) {
+            if connection.as_ref().is_none_or(|c| !c.stream.is_quiet() || c.endpoint.is_gone()) {
                 self.close(connection.take());
                 connection = self.connect().await;
                 if connection.is_none() {
@@ -100,8 +100,7 @@ impl Shipper {
     /// Connects to the next endpoint that may be tried; a refusal is remembered by the endpoint.
     async fn connect(&self) -> Option<Connection> {
         let lane = &self.lane;
-        let index = lane.pick(self.sweeper.now_ms())?;
-        let endpoint = &lane.endpoints[index];
+        let endpoint = lane.pick(self.sweeper.now_ms())?;
         let probes = endpoint.is_refusing();
         if probes && lane.probing.replace(true) {
             return None;
@@ -115,7 +114,7 @@ impl Shipper {
             Ok(stream) => {
                 endpoint.connected();
                 lane.counters.connections.add(1);
-                Some(Connection { stream, endpoint: index, answers: 0, used_ms: self.sweeper.now_ms() })
+                Some(Connection { stream, endpoint, answers: 0, used_ms: self.sweeper.now_ms() })
             }
             Err(_) => {
                 lane.counters.connect_failures.inc();
@@ -128,7 +127,7 @@ impl Shipper {
 
     fn close(&self, connection: Option<Connection>) {
         if let Some(connection) = connection {
-            self.lane.endpoints[connection.endpoint].closed();
+            connection.endpoint.closed();
             self.lane.counters.connections.add(-1);
         }
     }
@@ -140,7 +139,7 @@ impl Shipper {
         again: &mut VecDeque<RequestCopy>,
         flying: &mut VecDeque<RequestCopy>,
     ) -> After {
-        let endpoint = &self.lane.endpoints[connection.endpoint];
+        let endpoint = Rc::clone(&connection.endpoint);
         let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
         let mut out = Gather::new(self.buffers.block());
         let mut stale = 0_u32;

@@ -7,10 +7,14 @@ use std::net::SocketAddr;
 use config::Config;
 
 use crate::admin;
+use crate::discovery;
 use crate::limits;
 
 /// Standard streams, the log, the signal pipe and the runtime of the control plane, files opened for a moment.
 const PROCESS_DESCRIPTORS: u64 = 32;
+
+/// Of the control plane: health checks under way, and lookups with a socket per protocol.
+const DISCOVERY_DESCRIPTORS: u64 = discovery::CHECKS_MAX as u64 + 2 * discovery::LOOKUPS_MAX as u64;
 
 /// The driver, the control socket and what the standard library may open beside them.
 const WORKER_DESCRIPTORS: u64 = 8;
@@ -27,7 +31,7 @@ pub(crate) struct Descriptors {
     pub(crate) mirrors: u64,
     /// The other ends of the last three, where the sample services run in this process.
     pub(crate) samples: u64,
-    /// Listeners, drivers, the admin listener and its connections, the process itself.
+    /// Listeners, drivers, the admin listener and its connections, discovery, the process itself.
     pub(crate) fixed: u64,
 }
 
@@ -52,6 +56,7 @@ impl Descriptors {
             samples: if embedded { sum([clients, idle, mirrors]) } else { 0 },
             fixed: workers * (count(config.listeners.len()) + WORKER_DESCRIPTORS)
                 + admin
+                + DISCOVERY_DESCRIPTORS
                 + PROCESS_DESCRIPTORS,
         }
     }
@@ -161,7 +166,7 @@ pub(crate) mod tests {
     fn descriptors_are_the_sum_of_named_addends() {
         let of = Descriptors::of(&config(), &addresses(2), false);
         // Idle connections are kept for the two addresses of the primary, not for the mirror's three.
-        let fixed = 2 * (1 + 8) + 1 + u64::try_from(admin::CONNECTIONS_MAX).unwrap() + 32;
+        let fixed = 2 * (1 + 8) + 1 + u64::try_from(admin::CONNECTIONS_MAX).unwrap() + 128 + 32;
         assert_eq!(
             of,
             Descriptors { clients: 200, primaries: 200, idle: 2 * 2 * 10, mirrors: 16, samples: 0, fixed }

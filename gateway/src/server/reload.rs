@@ -14,8 +14,9 @@ use config::{Action, Config, Percent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Source, resolve};
-use crate::admin::Book;
+use crate::admin::{Book, Page};
 use crate::cli;
+use crate::discovery::{Discovery, Found, Located};
 use crate::generation::Blueprint;
 use crate::worker::{Command, Update, Updates};
 
@@ -70,12 +71,15 @@ pub(super) struct Channel {
 pub(super) struct Reloader {
     pub(super) source: Source,
     pub(super) book: Arc<Book>,
+    pub(super) discovery: Discovery,
+    /// What the workers know.
+    pub(super) located: Located,
 }
 
 impl Reloader {
     /// Makes one change on all workers.
     pub(super) async fn make(
-        &self,
+        &mut self,
         change: Change,
         workers: impl Iterator<Item = &Channel>,
     ) -> Result<Applied, Refused> {
@@ -92,7 +96,7 @@ impl Reloader {
     async fn prepare(&self, change: Change) -> Result<Next, Refused> {
         let started = Instant::now();
         let config = Arc::clone(&self.book.open().config);
-        let (config, warnings) = match change {
+        let (config, mut warnings) = match change {
             Change::Source => {
                 let checked = self.source.read().map_err(Refused::Wrong)?;
                 (checked.config, checked.warnings)
@@ -110,25 +114,43 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(Refused::Wrong(fixed));
         }
-        // Names are looked up on a thread of their own: signals and scrapes do not wait for a resolver.
-        let (config, source) = (Arc::new(config), self.source.clone());
-        let looked_up = Arc::clone(&config);
-        let addresses = tokio::task::spawn_blocking(move || resolve::resolve(&looked_up, &source)).await;
-        let addresses = addresses.unwrap_or_else(|panic| {
-            Err(vec![Problem { file: String::new(), line: None, key: None, message: panic.to_string() }])
-        });
-        let addresses = Arc::new(addresses.map_err(Refused::Wrong)?);
-        Ok(Next { config, addresses, warnings, started })
+        // Signals wait for it, scrapes and workers do not.
+        let found = self.discovery.find(&config).await;
+        warnings.extend(resolve::judge(&config, &found, &self.source).map_err(Refused::Wrong)?);
+        Ok(Next { config: Arc::new(config), found, warnings, started })
     }
 
-    async fn apply(&self, next: Next, workers: impl Iterator<Item = &Channel>) -> Applied {
+    async fn apply(&mut self, next: Next, workers: impl Iterator<Item = &Channel>) -> Applied {
         let page = self.book.turn(Arc::clone(&next.config));
+        self.located = self.discovery.settle(&page.config, next.found, &page.checks);
+        let workers = self.hand_out(&page, workers).await;
+        Applied { workers, took: next.started.elapsed(), warnings: next.warnings }
+    }
+
+    /// Waits until an upstream has other addresses.
+    pub(super) async fn moved(&mut self) {
+        self.discovery.changed().await;
+    }
+
+    /// Tells the workers where the upstreams are now.
+    pub(super) async fn relocate(&mut self, workers: impl Iterator<Item = &Channel>) {
+        let page = self.book.open();
+        let located = self.discovery.locate(&page.config, &page.checks);
+        if located.addresses == self.located.addresses {
+            return;
+        }
+        self.located = located;
+        let _told = self.hand_out(&page, workers).await;
+    }
+
+    /// Hands what is in force to every worker; how many serve by it.
+    async fn hand_out(&self, page: &Page, workers: impl Iterator<Item = &Channel>) -> usize {
         let (told, mut heard) = mpsc::channel(page.counters.len().max(1));
         for (worker, counters) in workers.zip(&page.counters) {
             worker.updates.leave(Update {
                 blueprint: Blueprint {
-                    config: Arc::clone(&next.config),
-                    addresses: Arc::clone(&next.addresses),
+                    config: Arc::clone(&page.config),
+                    located: self.located.clone(),
                     counters: Arc::clone(counters),
                 },
                 applied: told.clone(),
@@ -145,14 +167,14 @@ impl Reloader {
             }
         };
         let _late = tokio::time::timeout(APPLIED_MAX, all).await;
-        Applied { workers, took: next.started.elapsed(), warnings: next.warnings }
+        workers
     }
 }
 
 /// A configuration that may be applied.
 struct Next {
     config: Arc<Config>,
-    addresses: super::Addresses,
+    found: Found,
     warnings: Vec<Problem>,
     started: Instant,
 }

@@ -1,6 +1,9 @@
-//! Connections to primaries: which endpoint, a kept connection or a new one.
+//! Connections to primaries: which endpoint, a kept connection or a new one, and how many at once.
 //!
 //! Knows nothing of clients, exchanges or mirrors; a mirror's shippers use [`crate::io`] with connections of their own.
 
 pub mod balance;
+pub mod ejection;
+pub mod health;
+pub mod limit;
 pub mod pool;

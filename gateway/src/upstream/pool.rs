@@ -1,19 +1,23 @@
-//! Kept connections to primaries, one pool per worker and endpoint, most recently used first.
+//! Upstreams in their role as primaries: which endpoint serves an exchange, on a kept connection or a new one.
 //!
 //! A connection is handed out only if its peer is still there and has said nothing since it was put back; it is put back
-//! only by an exchange that proved its message ended at the last byte read (invariant 8).
+//! only by an exchange that proved its message ended at the last byte read (invariant 8). Most recently used first.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Balance, Config, UpstreamId};
+use config::{Balance, Config, Ejection, UpstreamId};
 
-use super::balance::{self, Load};
+use super::balance::{self, By, Load, Standing};
+use super::ejection::{self, Record, Seen};
+use super::health::{Health, HealthBoard};
+use super::limit::{Limit, Place};
 use crate::error::Failure;
-use crate::io::{Millis, Stream, Sweeper};
+use crate::io::{self, Millis, Stream, Sweeper};
 use crate::limits::ENDPOINT_FAILED_MS;
 use crate::metrics::UpstreamCounters;
 
@@ -22,42 +26,176 @@ const CONNECT_ATTEMPTS_MAX: usize = 3;
 
 /// All upstreams of one worker in their role as primaries.
 #[derive(Debug)]
-pub struct Upstreams {
-    groups: Vec<Group>,
-    sweeper: Rc<Sweeper>,
-    connect_timeout: Duration,
-    idle_max: usize,
-    idle_ms: Millis,
-}
+pub struct Upstreams(Vec<Rc<Group>>);
 
+/// One upstream.
 #[derive(Debug)]
 struct Group {
     endpoints: Vec<Rc<Endpoint>>,
+    /// By endpoint: what keys are hashed against.
+    places: Vec<u64>,
+    /// By endpoint; empty where nobody checks.
+    health: Vec<Arc<Health>>,
     balance: Balance,
-    turn: Cell<usize>,
+    turn: Cell<u64>,
+    ejection: Option<Ejection>,
+    /// When to look who may come back.
+    look_at_ms: Cell<u64>,
+    limit: Rc<Limit>,
+    connect_timeout: Duration,
+    idle_max: usize,
+    idle_ms: Millis,
+    requests_per_connection_max: u64,
     counters: Arc<UpstreamCounters>,
+    sweeper: Rc<Sweeper>,
 }
 
+/// One address of an upstream; generations that both have it share it.
 #[derive(Debug)]
 struct Endpoint {
     address: SocketAddr,
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
     failed_until_ms: Cell<u64>,
+    record: Record,
     counters: Arc<UpstreamCounters>,
-}
-
-impl Drop for Endpoint {
-    /// With the last configuration that named it go its kept connections.
-    fn drop(&mut self) {
-        self.counters.idle.add(-(self.idle.get_mut().len() as i64));
-    }
 }
 
 #[derive(Debug)]
 struct Idle {
     stream: Stream,
     since_ms: u64,
+    /// Exchanges it has carried.
+    served: u64,
+}
+
+impl Upstreams {
+    /// Endpoints that `before` has too keep their connections and their record, and places that are taken stay taken.
+    pub fn new(
+        config: &Config,
+        addresses: &[Vec<SocketAddr>],
+        health: &HealthBoard,
+        counters: &[Arc<UpstreamCounters>],
+        sweeper: &Rc<Sweeper>,
+        before: Option<&Self>,
+    ) -> Rc<Self> {
+        let mut groups = Vec::with_capacity(config.upstreams.len());
+        let upstreams = config.upstreams.iter().zip(addresses).zip(counters);
+        for (id, ((upstream, addresses), counters)) in upstreams.enumerate() {
+            // The same counters are the same upstream.
+            let old = before.and_then(|b| b.0.iter().find(|group| Arc::ptr_eq(&group.counters, counters)));
+            let endpoint = |address: &SocketAddr| {
+                let known = old.and_then(|group| group.endpoints.iter().find(|e| e.address == *address));
+                known.map_or_else(|| Rc::new(Endpoint::new(*address, counters)), Rc::clone)
+            };
+            let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
+            let limit = old.map_or_else(|| Limit::new(max, pending_max, counters), |g| Rc::clone(&g.limit));
+            limit.change(max, pending_max);
+            groups.push(Rc::new(Group {
+                endpoints: addresses.iter().map(endpoint).collect(),
+                places: addresses.iter().map(|address| balance::place(*address)).collect(),
+                health: health.get(id).cloned().unwrap_or_default(),
+                balance: upstream.balance,
+                // Anywhere, or workers that start together would keep step with each other.
+                turn: Cell::new(old.map_or_else(|| RandomState::new().hash_one(id), |g| g.turn.get())),
+                ejection: upstream.ejection.clone(),
+                look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
+                limit,
+                connect_timeout: upstream.connect_timeout,
+                idle_max: config.limits.upstream_idle_max,
+                idle_ms: upstream.idle_timeout.into(),
+                requests_per_connection_max: upstream.requests_per_connection_max,
+                counters: Arc::clone(counters),
+                sweeper: Rc::clone(sweeper),
+            }));
+        }
+        Rc::new(Self(groups))
+    }
+
+    pub fn counters(&self, upstream: UpstreamId) -> &UpstreamCounters {
+        &self.0[upstream].counters
+    }
+
+    /// Where one exchange looks for its connections to `upstream`. `key`: hash of what the balance goes by, where the
+    /// request has it.
+    pub fn search(&self, upstream: UpstreamId, key: Option<u64>) -> Search {
+        Search { group: Rc::clone(&self.0[upstream]), key, last: None, avoid: Vec::new() }
+    }
+
+    /// Closes kept connections that are too old or whose peer has ended or broken its silence; lets endpoints come back
+    /// whose ejection is over.
+    pub fn reap(&self) {
+        for group in &self.0 {
+            group.reap();
+            group.look();
+        }
+    }
+}
+
+/// One exchange's way to its connections, through all its tries.
+#[derive(Debug)]
+pub struct Search {
+    group: Rc<Group>,
+    key: Option<u64>,
+    /// Whom the last report was about.
+    last: Option<usize>,
+    /// Whom earlier reports were about: another try goes elsewhere, if there is somewhere.
+    avoid: Vec<usize>,
+}
+
+impl Search {
+    /// A connection to an endpoint: a kept one unless `fresh`, else a new one. Endpoints that refuse are passed over, up
+    /// to three; the last one's failure is returned. Where all connections are in use it waits its turn, for as long as a
+    /// connect may take.
+    pub async fn checkout(&mut self, fresh: bool) -> Result<Lease, Failure> {
+        // Not earlier, so that nothing is allocated for an exchange that is content with its first try.
+        self.avoid.extend(self.last.take());
+        let group = &self.group;
+        let place = match group.limit.take() {
+            Some(place) => place,
+            // Boxed because it is rare: every client connection's task would carry its size.
+            None => Box::pin(group.wait()).await?,
+        };
+        let mut tried = [usize::MAX; CONNECT_ATTEMPTS_MAX];
+        let mut failure = Failure::Connect;
+        for attempt in 0..CONNECT_ATTEMPTS_MAX {
+            let Some(index) = group.pick(self.key, &tried, &self.avoid) else { break };
+            tried[attempt] = index;
+            let slot = Slot::new(group, index);
+            let endpoint = slot.endpoint();
+            group.counters.attempts.inc();
+            if !fresh && let Some(idle) = group.take_idle(endpoint) {
+                group.counters.reuses.inc();
+                let served = idle.served + 1;
+                return Ok(Lease { stream: Some(idle.stream), reused: true, served, slot, _place: place });
+            }
+            group.counters.connects.inc();
+            // Boxed because it is rare and large, as above.
+            match Box::pin(Stream::connect(endpoint.address, group.connect_timeout, &group.sweeper)).await {
+                Ok(stream) => {
+                    endpoint.failed_until_ms.set(0);
+                    let stream = Some(stream);
+                    return Ok(Lease { stream, reused: false, served: 1, slot, _place: place });
+                }
+                Err(error) => {
+                    failure = match error.kind() {
+                        std::io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+                        _ => Failure::Connect,
+                    };
+                    endpoint.failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
+                    group.counters.failures.inc(failure.on_primary());
+                    group.saw(index, Seen::Failed);
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// What the exchange saw of the endpoint behind `lease`.
+    pub fn report(&mut self, lease: &Lease, seen: Seen) {
+        self.last = Some(lease.slot.index);
+        self.group.saw(lease.slot.index, seen);
+    }
 }
 
 /// A connection in use by one exchange. Dropping it closes it; [`Lease::put_back`] keeps it.
@@ -66,20 +204,48 @@ pub struct Lease {
     stream: Option<Stream>,
     /// It has carried an exchange before, so its peer may be closing it just now.
     pub reused: bool,
+    /// Exchanges it has carried with this one.
+    served: u64,
     slot: Slot,
+    _place: Place,
+}
+
+impl Lease {
+    pub fn stream(&mut self) -> Option<&mut Stream> {
+        self.stream.as_mut()
+    }
+
+    /// Keeps the connection for the next exchange, unless it has carried enough of them.
+    pub fn put_back(mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        let group = &self.slot.group;
+        let mut idle = self.slot.endpoint().idle.borrow_mut();
+        if self.served < group.requests_per_connection_max && idle.len() < group.idle_max {
+            // One may have been armed for a read that was not pending any more.
+            stream.clear_deadlines();
+            idle.push(Idle { stream, since_ms: group.sweeper.now_ms(), served: self.served });
+            group.counters.idle.add(1);
+        }
+    }
 }
 
 /// Counts one exchange in flight on an endpoint.
 #[derive(Debug)]
 struct Slot {
-    pool: Rc<Upstreams>,
-    group: usize,
-    endpoint: usize,
+    group: Rc<Group>,
+    index: usize,
 }
 
 impl Slot {
+    fn new(group: &Rc<Group>, index: usize) -> Self {
+        let slot = Self { group: Rc::clone(group), index };
+        let in_flight = &slot.endpoint().in_flight;
+        in_flight.set(in_flight.get() + 1);
+        slot
+    }
+
     fn endpoint(&self) -> &Endpoint {
-        &self.pool.groups[self.group].endpoints[self.endpoint]
+        &self.group.endpoints[self.index]
     }
 }
 
@@ -90,134 +256,117 @@ impl Drop for Slot {
     }
 }
 
-impl Lease {
-    pub fn stream(&mut self) -> Option<&mut Stream> {
-        self.stream.as_mut()
-    }
-
-    /// Keeps the connection for the next exchange.
-    pub fn put_back(mut self) {
-        let Some(stream) = self.stream.take() else { return };
-        // One may have been armed for a read that was not pending any more.
-        stream.clear_deadlines();
-        let pool = &self.slot.pool;
-        let mut idle = self.slot.endpoint().idle.borrow_mut();
-        if idle.len() < pool.idle_max {
-            idle.push(Idle { stream, since_ms: pool.sweeper.now_ms() });
-            pool.groups[self.slot.group].counters.idle.add(1);
-        }
-    }
-}
-
-impl Upstreams {
-    /// Endpoints that `before` has too keep their connections.
-    pub fn new(
-        config: &Config,
-        addresses: &[Vec<SocketAddr>],
-        counters: &[Arc<UpstreamCounters>],
-        sweeper: &Rc<Sweeper>,
-        before: Option<&Self>,
-    ) -> Rc<Self> {
-        let groups = config.upstreams.iter().zip(addresses).zip(counters);
-        let endpoint = |address: SocketAddr, counters: &Arc<UpstreamCounters>| {
-            // The same counters are the same upstream.
-            let old = before.and_then(|b| b.groups.iter().find(|g| Arc::ptr_eq(&g.counters, counters)));
-            let known = old.and_then(|group| group.endpoints.iter().find(|e| e.address == address));
-            known.map_or_else(|| Rc::new(Endpoint::new(address, counters)), Rc::clone)
+impl Group {
+    async fn wait(&self) -> Result<Place, Failure> {
+        let place = match self.limit.queue() {
+            Ok(wait) => io::within(self.connect_timeout, wait).await,
+            Err(super::limit::Full) => None,
         };
-        Rc::new(Self {
-            groups: groups
-                .map(|((upstream, addresses), counters)| Group {
-                    endpoints: addresses.iter().map(|a| endpoint(*a, counters)).collect(),
-                    balance: upstream.balance,
-                    turn: Cell::new(0),
-                    counters: Arc::clone(counters),
-                })
-                .collect(),
-            sweeper: Rc::clone(sweeper),
-            connect_timeout: config.timeouts.connect,
-            idle_max: config.limits.upstream_idle_max,
-            idle_ms: config.timeouts.upstream_idle.into(),
+        place.ok_or_else(|| {
+            self.counters.failures.inc(Failure::Overflow.on_primary());
+            Failure::Overflow
         })
     }
 
-    pub fn counters(&self, upstream: UpstreamId) -> &UpstreamCounters {
-        &self.groups[upstream].counters
-    }
-
-    /// A connection to an endpoint of `upstream`: a kept one unless `fresh`, else a new one. Endpoints that refuse are
-    /// passed over, up to three; the last one's failure is returned.
-    pub async fn checkout(self: &Rc<Self>, upstream: UpstreamId, fresh: bool) -> Result<Lease, Failure> {
-        let group = &self.groups[upstream];
-        let mut tried = [usize::MAX; CONNECT_ATTEMPTS_MAX];
-        let mut last = Failure::Connect;
-        for attempt in 0..CONNECT_ATTEMPTS_MAX {
-            let Some(index) = self.pick(group, &tried) else { break };
-            tried[attempt] = index;
-            let endpoint = &group.endpoints[index];
-            group.counters.attempts.inc();
-            endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-            let slot = Slot { pool: Rc::clone(self), group: upstream, endpoint: index };
-            if !fresh && let Some(stream) = self.take_idle(group, endpoint) {
-                group.counters.reuses.inc();
-                return Ok(Lease { stream: Some(stream), reused: true, slot });
-            }
-            group.counters.connects.inc();
-            // Boxed because it is rare and large: every client connection's task would carry its size.
-            match Box::pin(Stream::connect(endpoint.address, self.connect_timeout, &self.sweeper)).await {
-                Ok(stream) => {
-                    endpoint.failed_until_ms.set(0);
-                    return Ok(Lease { stream: Some(stream), reused: false, slot });
-                }
-                Err(error) => {
-                    last = match error.kind() {
-                        std::io::ErrorKind::TimedOut => Failure::ConnectTimeout,
-                        _ => Failure::Connect,
-                    };
-                    endpoint.failed_until_ms.set(self.sweeper.now_ms() + ENDPOINT_FAILED_MS);
-                    group.counters.failures.inc(last.on_primary());
-                }
-            }
-        }
-        Err(last)
-    }
-
-    fn pick(&self, group: &Group, tried: &[usize]) -> Option<usize> {
-        if group.endpoints.len() == 1 {
-            return (tried[0] != 0).then_some(0);
-        }
+    fn pick(&self, key: Option<u64>, tried: &[usize], avoid: &[usize]) -> Option<usize> {
         let now = self.sweeper.now_ms();
-        let turn = group.turn.get();
-        group.turn.set(turn.wrapping_add(1));
-        balance::pick(group.balance, turn, group.endpoints.len(), |i| Load {
-            in_flight: group.endpoints[i].in_flight.get(),
-            failed: group.endpoints[i].failed_until_ms.get() > now,
-            tried: tried.contains(&i),
-        })
+        let turn = self.turn.get();
+        let by = match (self.balance, key) {
+            (Balance::RoundRobin, _) => By::Turn,
+            (Balance::LeastInFlight, _) => By::LeastInFlight,
+            (Balance::Random, _) | (Balance::Hash, None) => By::Random,
+            (Balance::Hash, Some(key)) => By::Key(key, &self.places),
+        };
+        let index = balance::pick(by, turn, self.endpoints.len(), |index| Load {
+            in_flight: self.endpoints[index].in_flight.get(),
+            standing: self.standing(index, tried, avoid, now),
+        })?;
+        self.turn.set(match by {
+            // From the one that was taken: whoever stands behind one that was passed over must not have its turns too.
+            By::Turn => index as u64 + 1,
+            By::LeastInFlight | By::Random | By::Key(..) => turn.wrapping_add(1),
+        });
+        if self.is_out(index) {
+            self.counters.last_resorts.inc();
+        }
+        Some(index)
     }
 
-    fn take_idle(&self, group: &Group, endpoint: &Endpoint) -> Option<Stream> {
+    fn standing(&self, index: usize, tried: &[usize], avoid: &[usize], now_ms: u64) -> Standing {
+        if tried.contains(&index) {
+            Standing::Tried
+        } else if self.is_out(index) {
+            Standing::Out
+        } else if self.endpoints[index].failed_until_ms.get() > now_ms {
+            Standing::Failed
+        } else if avoid.contains(&index) {
+            Standing::Avoided
+        } else {
+            Standing::Ready
+        }
+    }
+
+    fn is_out(&self, index: usize) -> bool {
+        self.ejection.is_some() && self.endpoints[index].record.is_ejected()
+            || self.health.get(index).is_some_and(|health| !health.is_healthy())
+    }
+
+    /// Notes what an exchange saw, and ejects the endpoint where that was too much.
+    fn saw(&self, index: usize, seen: Seen) {
+        let Some(rules) = &self.ejection else { return };
+        let record = &self.endpoints[index].record;
+        if record.note(rules, seen) && ejection::may_eject(rules, self.ejected(), self.endpoints.len()) {
+            record.eject(rules, self.sweeper.now_ms());
+            self.counters.ejections.inc();
+            self.counters.ejected.add(1);
+        }
+    }
+
+    fn ejected(&self) -> usize {
+        self.endpoints.iter().filter(|endpoint| endpoint.record.is_ejected()).count()
+    }
+
+    /// Lets endpoints come back whose time is over; all of them where nobody is ejected any more.
+    fn look(&self) {
+        let now = self.sweeper.now_ms();
+        let Some(rules) = &self.ejection else {
+            if self.counters.ejected.get() > 0 {
+                let back = self.endpoints.iter().filter(|endpoint| endpoint.record.come_back()).count();
+                self.counters.ejected.add(-(back as i64));
+            }
+            return;
+        };
+        if self.look_at_ms.get() <= now {
+            self.look_at_ms.set(now.saturating_add(Millis::from(rules.interval).0));
+            let back = self.endpoints.iter().filter(|endpoint| endpoint.record.look(now)).count();
+            self.counters.ejected.add(-(back as i64));
+        }
+    }
+
+    fn take_idle(&self, endpoint: &Endpoint) -> Option<Idle> {
         loop {
             let idle = endpoint.idle.borrow_mut().pop()?;
-            group.counters.idle.add(-1);
-            if self.sweeper.now_ms().saturating_sub(idle.since_ms) <= self.idle_ms.0 && idle.stream.is_quiet()
-            {
-                return Some(idle.stream);
+            self.counters.idle.add(-1);
+            if self.may_use(&idle) {
+                return Some(idle);
             }
         }
     }
 
-    /// Closes kept connections that are too old or whose peer has ended or broken its silence.
-    pub fn reap(&self) {
-        let now = self.sweeper.now_ms();
-        for group in &self.groups {
-            for endpoint in &group.endpoints {
-                let mut idle = endpoint.idle.borrow_mut();
-                let before = idle.len();
-                idle.retain(|i| now.saturating_sub(i.since_ms) <= self.idle_ms.0 && i.stream.is_quiet());
-                group.counters.idle.add(idle.len() as i64 - before as i64);
-            }
+    fn reap(&self) {
+        for endpoint in &self.endpoints {
+            let mut idle = endpoint.idle.borrow_mut();
+            let before = idle.len();
+            idle.retain(|idle| self.may_use(idle));
+            self.counters.idle.add(idle.len() as i64 - before as i64);
         }
+    }
+
+    /// Neither too old nor gone. The bound on exchanges may have been lowered since.
+    fn may_use(&self, idle: &Idle) -> bool {
+        self.sweeper.now_ms().saturating_sub(idle.since_ms) <= self.idle_ms.0
+            && idle.served < self.requests_per_connection_max
+            && idle.stream.is_quiet()
     }
 }
 
@@ -228,7 +377,16 @@ impl Endpoint {
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             failed_until_ms: Cell::new(0),
+            record: Record::default(),
             counters: Arc::clone(counters),
         }
+    }
+}
+
+impl Drop for Endpoint {
+    /// With the last configuration that named it go its kept connections.
+    fn drop(&mut self) {
+        self.counters.idle.add(-(self.idle.get_mut().len() as i64));
+        self.counters.ejected.add(-i64::from(self.record.is_ejected()));
     }
 }

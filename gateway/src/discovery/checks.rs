@@ -1,0 +1,277 @@
+//! Health checks: `GET path` of each endpoint that can serve an exchange, one task per endpoint, a bounded number at once.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::http::header::{CONNECTION, HOST, USER_AGENT};
+use config::{Config, HealthCheck};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::{Site, Task, jittered};
+use crate::metrics::CheckCounters;
+use crate::upstream::health::{Health, HealthBoard};
+
+/// Checks under way at once: each has a connection.
+pub const CHECKS_MAX: usize = 64;
+
+/// What a server's log shows.
+const AGENT: &str = concat!("umbra-health-check/", env!("CARGO_PKG_VERSION"));
+
+/// The checks that run.
+#[derive(Debug)]
+pub(super) struct Checks {
+    running: HashMap<Key, Running>,
+    turns: Arc<Semaphore>,
+}
+
+/// Upstream and address: upstreams may ask one server for different paths.
+type Key = (String, SocketAddr);
+
+#[derive(Debug)]
+struct Running {
+    check: HealthCheck,
+    host: String,
+    health: Arc<Health>,
+    _task: Task,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { running: HashMap::new(), turns: Arc::new(Semaphore::new(CHECKS_MAX)) }
+    }
+}
+
+impl Checks {
+    /// Checks these endpoints from now on and no others. One that was checked before stays as healthy as it is.
+    pub(super) fn watch(
+        &mut self,
+        config: &Config,
+        sites: &[Vec<Site<'_>>],
+        counters: &[Arc<CheckCounters>],
+    ) -> HealthBoard {
+        let mut before = std::mem::take(&mut self.running);
+        let mut board = HealthBoard::with_capacity(sites.len());
+        for (id, (upstream, sites)) in config.upstreams.iter().zip(sites).enumerate() {
+            // A mirror's lane finds out by itself.
+            let is_primary = config.routes.iter().any(|route| route.upstreams().any(|other| other == id));
+            let Some(check) = upstream.health.as_ref().filter(|_| is_primary) else {
+                board.push(Vec::new());
+                continue;
+            };
+            let counters = counters.get(id).cloned().unwrap_or_default();
+            let mut marks = Vec::with_capacity(sites.len());
+            for site in sites {
+                let key = (upstream.name.clone(), site.address);
+                let host = check.host.clone().unwrap_or_else(|| site.endpoint.to_string());
+                let old = before.remove(&key);
+                let health = old.as_ref().map(|old| Arc::clone(&old.health)).unwrap_or_default();
+                marks.push(Arc::clone(&health));
+                let running = match old {
+                    Some(old) if old.check == *check && old.host == host => old,
+                    Some(_) | None => self.start(&key, check, host, health, &counters),
+                };
+                self.running.insert(key, running);
+            }
+            board.push(marks);
+        }
+        board
+    }
+
+    fn start(
+        &self,
+        (upstream, address): &Key,
+        check: &HealthCheck,
+        host: String,
+        health: Arc<Health>,
+        counters: &Arc<CheckCounters>,
+    ) -> Running {
+        let checker = Checker {
+            upstream: upstream.clone(),
+            address: *address,
+            check: check.clone(),
+            host: host.clone(),
+            turns: Arc::clone(&self.turns),
+            mark: Mark::new(&health, counters),
+        };
+        Running { check: check.clone(), host, health, _task: Task::spawn(checker.run()) }
+    }
+}
+
+/// One endpoint's state, shown on the board and in the gauge; it leaves the gauge with its task.
+struct Mark {
+    health: Arc<Health>,
+    counters: Arc<CheckCounters>,
+}
+
+impl Mark {
+    fn new(health: &Arc<Health>, counters: &Arc<CheckCounters>) -> Self {
+        counters.unhealthy.add(i64::from(!health.is_healthy()));
+        Self { health: Arc::clone(health), counters: Arc::clone(counters) }
+    }
+
+    fn set(&self, is_healthy: bool) {
+        self.health.set(is_healthy);
+        self.counters.unhealthy.add(if is_healthy { -1 } else { 1 });
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.counters.unhealthy.add(-i64::from(!self.health.is_healthy()));
+    }
+}
+
+struct Checker {
+    upstream: String,
+    address: SocketAddr,
+    check: HealthCheck,
+    host: String,
+    turns: Arc<Semaphore>,
+    mark: Mark,
+}
+
+impl Checker {
+    async fn run(self) {
+        let Self { check, upstream, address, .. } = &self;
+        let mut tally = Tally { is_healthy: self.mark.health.is_healthy(), against: 0 };
+        loop {
+            let result = self.ask().await;
+            let counters = &self.mark.counters;
+            if result.is_ok() {
+                counters.passed.inc()
+            } else {
+                counters.failed.inc()
+            }
+            if tally.turns(result.is_ok(), check) {
+                self.mark.set(tally.is_healthy);
+                match result {
+                    Ok(()) => tracing::info!("{upstream}: {address} is healthy again"),
+                    Err(why) => tracing::warn!("{upstream}: {address} is unhealthy: {why}"),
+                }
+            }
+            tokio::time::sleep(jittered(check.interval)).await;
+        }
+    }
+
+    /// One check; why it was not passed.
+    async fn ask(&self) -> Result<(), String> {
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await;
+        let status = tokio::time::timeout(self.check.timeout, self.status()).await;
+        match status {
+            Ok(Ok(200..=399)) => Ok(()),
+            Ok(Ok(status)) => Err(format!("it answered {status}")),
+            Ok(Err(why)) => Err(why),
+            Err(_) => Err(format!("no answer within {} ms", self.check.timeout.as_millis())),
+        }
+    }
+
+    async fn status(&self) -> Result<u16, String> {
+        let text = |e: hyper::Error| e.to_string();
+        let request = Request::get(&self.check.path)
+            .header(HOST, &self.host)
+            .header(USER_AGENT, AGENT)
+            .header(CONNECTION, "close")
+            .body(String::new())
+            .map_err(|e| e.to_string())?;
+        let stream = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+        // Ends with this check, whatever else the server still has to say.
+        let _connection = Task::spawn(async {
+            let _ = connection.await;
+        });
+        let answer = sender.send_request(request).await.map_err(text)?;
+        Ok(answer.status().as_u16())
+    }
+}
+
+/// What was seen of one endpoint.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    is_healthy: bool,
+    /// Results in a row that speak against it.
+    against: u32,
+}
+
+impl Tally {
+    /// Counts one result; says whether it turns the endpoint into its opposite.
+    fn turns(&mut self, passed: bool, check: &HealthCheck) -> bool {
+        if passed == self.is_healthy {
+            self.against = 0;
+            return false;
+        }
+        self.against += 1;
+        if self.against < if self.is_healthy { check.unhealthy_after } else { check.healthy_after } {
+            return false;
+        }
+        *self = Self { is_healthy: passed, against: 0 };
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Answers;
+    use super::*;
+
+    fn check(healthy_after: u32, unhealthy_after: u32) -> HealthCheck {
+        HealthCheck {
+            path: "/healthz".to_owned(),
+            host: None,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            healthy_after,
+            unhealthy_after,
+        }
+    }
+
+    #[test]
+    fn so_many_results_in_a_row_turn_an_endpoint_and_no_fewer() {
+        let mut tally = Tally { is_healthy: true, against: 0 };
+        let results = [false, false, true, false, false, false, true, false, true, true, false];
+        let states: Vec<bool> = results
+            .iter()
+            .map(|passed| {
+                tally.turns(*passed, &check(2, 3));
+                tally.is_healthy
+            })
+            .collect();
+        let (yes, no) = (true, false);
+        assert_eq!(states, [yes, yes, yes, yes, yes, no, no, no, no, yes, yes]);
+    }
+
+    fn config(keys: &str) -> Config {
+        let text = format!(
+            "[upstream.v1]\nendpoints = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n{keys}\n\
+             [upstream.v2]\nendpoints = [\"127.0.0.1:3\"]\nhealth = {{ path = \"/\" }}\n\
+             [[route]]\nprimary = \"v1\"\nmirrors = [{{ upstream = \"v2\" }}]\n"
+        );
+        config::parse("test", &text).expect("the test's own text is sound").config
+    }
+
+    #[tokio::test]
+    async fn primaries_are_checked_alone_and_keep_their_mark_through_changes() {
+        let counters: Vec<Arc<CheckCounters>> = vec![Arc::default(), Arc::default()];
+        let mut checks = Checks::default();
+        let mut watch = |keys: &str| {
+            let config = config(keys);
+            let board = checks.watch(&config, &super::super::sites(&config, &Answers::new()), &counters);
+            (board, checks.running.len())
+        };
+        let (none, running) = watch("");
+        assert_eq!((none.iter().map(Vec::len).collect::<Vec<_>>(), running), (vec![0, 0], 0));
+        let (first, running) = watch("health = { path = \"/a\" }");
+        assert_eq!((first.iter().map(Vec::len).collect::<Vec<_>>(), running), (vec![2, 0], 2));
+        first[0][1].set(false);
+        let (second, _) = watch("health = { path = \"/b\" }");
+        assert!(second[0][0].is_healthy() && !second[0][1].is_healthy());
+        assert_eq!(watch("").1, 0);
+    }
+}

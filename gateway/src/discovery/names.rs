@@ -1,0 +1,239 @@
+//! One name: asked as the system would ask, and again whenever its answer has expired.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
+use tokio::sync::{Semaphore, watch};
+
+use super::{Answer, Answers, jittered};
+use crate::metrics::NameCounters;
+
+/// Lookups at once; each has a socket or two.
+pub const LOOKUPS_MAX: usize = 32;
+
+/// A lookup that takes longer has failed, whatever resolv.conf says.
+const LOOKUP_MAX: Duration = Duration::from_secs(10);
+
+/// An answer is good for at least and at most so long, whatever its TTL says: names must not keep us busy, and a mistake in
+/// a zone must not stay with us for days.
+const GOOD_FOR_MIN: Duration = Duration::from_secs(1);
+const GOOD_FOR_MAX: Duration = Duration::from_secs(300);
+
+/// The hosts file has no TTL, but may be edited.
+const HOSTS_GOOD_FOR: Duration = Duration::from_secs(10);
+
+/// Longest pause between lookups that fail.
+const FAILED_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// In debug builds, a name server of a test's own: `ip:port`.
+const TEST_DNS: &str = "UMBRA_TEST_DNS";
+
+/// When a name is asked next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    wait: Duration,
+    /// Lookups in a row that failed.
+    failed: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { wait: GOOD_FOR_MIN, failed: 0 }
+    }
+}
+
+impl Pace {
+    fn answered(&mut self, good_for: Duration) {
+        *self = Self { wait: good_for.clamp(GOOD_FOR_MIN, GOOD_FOR_MAX), failed: 0 };
+    }
+
+    /// Twice as long each time.
+    fn failed(&mut self) {
+        let wait = GOOD_FOR_MIN.saturating_mul(1 << self.failed.min(16)).min(FAILED_PAUSE_MAX);
+        *self = Self { wait, failed: self.failed.saturating_add(1) };
+    }
+}
+
+/// Asks for `name` again and again and says in `known` when its addresses change. A lookup that fails changes nothing.
+pub(super) async fn follow(
+    name: String,
+    mut pace: Pace,
+    known: Arc<watch::Sender<Answers>>,
+    turns: Arc<Semaphore>,
+    counters: Arc<NameCounters>,
+) {
+    loop {
+        tokio::time::sleep(jittered(pace.wait)).await;
+        let had_failed = pace.failed > 0;
+        let answer = ask(&name, &turns, &counters, &mut pace).await;
+        match &answer {
+            Ok(_) if had_failed => tracing::info!("{name} resolves again"),
+            Err(why) if !had_failed => tracing::warn!("cannot resolve {name}: {why}; its addresses stay"),
+            Ok(_) | Err(_) => {}
+        }
+        known.send_if_modified(|known| learn(known, &name, answer));
+    }
+}
+
+/// Takes a later answer to `name`; says whether its addresses are others now.
+fn learn(known: &mut Answers, name: &str, answer: Answer) -> bool {
+    let Some(before) = known.get_mut(name) else { return false };
+    match (&*before, &answer) {
+        (Ok(old), Ok(new)) if old == new => false,
+        (Ok(_) | Err(_), Ok(new)) => {
+            tracing::info!("{name} is {new:?} now");
+            *before = answer;
+            true
+        }
+        // The last addresses stay; where there never were any, only the reason is newer.
+        (Ok(_), Err(_)) => false,
+        (Err(_), Err(_)) => {
+            *before = answer;
+            false
+        }
+    }
+}
+
+/// One lookup, counted, and when to make the next.
+pub(super) async fn ask(name: &str, turns: &Semaphore, counters: &NameCounters, pace: &mut Pace) -> Answer {
+    // The semaphore is never closed.
+    let _turn = turns.acquire().await;
+    let result = tokio::time::timeout(LOOKUP_MAX, look_up(name)).await;
+    let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", LOOKUP_MAX.as_secs())));
+    match result {
+        Ok((addresses, good_for)) => {
+            counters.answered.inc();
+            pace.answered(good_for);
+            Ok(addresses)
+        }
+        Err(why) => {
+            counters.failed.inc();
+            pace.failed();
+            Err(why)
+        }
+    }
+}
+
+/// All addresses of `name` that this machine has a way to, in an order of their own, and how long they are good for.
+async fn look_up(name: &str) -> Result<(Vec<IpAddr>, Duration), String> {
+    let (addresses, good_for) = match in_hosts(name) {
+        Some(addresses) => (addresses, HOSTS_GOOD_FOR),
+        None => {
+            // Made for each lookup: its files are small and may have changed.
+            let found = resolver()?.lookup_ip(name).await.map_err(|e| e.to_string())?;
+            (found.iter().collect(), found.valid_until().saturating_duration_since(Instant::now()))
+        }
+    };
+    let addresses = usable(addresses, has_way_to);
+    if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok((addresses, good_for)) }
+}
+
+/// What the hosts file says, if it knows the name: of both protocols, without asking anybody for the other.
+fn in_hosts(name: &str) -> Option<Vec<IpAddr>> {
+    let (hosts, name) = (Hosts::from_system().ok()?, Name::from_str(name).ok()?);
+    let found = [RecordType::A, RecordType::AAAA]
+        .map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+    let records = found.iter().flatten().flat_map(|lookup| lookup.answers());
+    let addresses: Vec<IpAddr> = records.filter_map(|record| record.data.ip_addr()).collect();
+    (!addresses.is_empty()).then_some(addresses)
+}
+
+fn resolver() -> Result<TokioResolver, String> {
+    let test_server = std::env::var(TEST_DNS).ok().filter(|_| cfg!(debug_assertions));
+    let mut builder = match test_server.and_then(|at| at.parse::<SocketAddr>().ok()) {
+        Some(at) => {
+            let mut server = NameServerConfig::udp(at.ip());
+            server.connections.iter_mut().for_each(|connection| connection.port = at.port());
+            let config = ResolverConfig::from_name_servers(vec![server]);
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        }
+        None => TokioResolver::builder_tokio().map_err(|e| format!("/etc/resolv.conf: {e}"))?,
+    };
+    let options = builder.options_mut();
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    // We keep answers ourselves.
+    options.cache_size = 0;
+    builder.build().map_err(|e| e.to_string())
+}
+
+/// Sorted, because servers turn the order of their answers, which is no change. Addresses without a way to them are left
+/// out (an IPv6 address on a machine without IPv6), unless there are no others.
+fn usable(mut addresses: Vec<IpAddr>, has_way_to: impl Fn(&IpAddr) -> bool) -> Vec<IpAddr> {
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.iter().any(&has_way_to) {
+        addresses.retain(has_way_to);
+    }
+    addresses
+}
+
+/// Whether the kernel knows a way to `address`. Nothing is sent.
+fn has_way_to(address: &IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((*address, 9))).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn answers_are_asked_again_by_their_ttl_within_bounds() {
+        let mut pace = Pace::default();
+        let secs = |pace: Pace| pace.wait.as_secs();
+        for (ttl, wait) in [(0, 1), (1, 1), (30, 30), (300, 300), (86_400, 300)] {
+            pace.answered(Duration::from_secs(ttl));
+            assert_eq!(secs(pace), wait, "TTL {ttl}");
+        }
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            pace.failed();
+            pauses.push(secs(pace));
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
+        pace.answered(Duration::from_secs(5));
+        assert_eq!((secs(pace), pace.failed), (5, 0));
+    }
+
+    #[test]
+    fn another_order_is_no_change_and_addresses_without_a_way_are_left_out() {
+        let v4_only = |address: &IpAddr| address.is_ipv4();
+        assert_eq!(
+            usable(ips(&["10.0.0.2", "::2", "10.0.0.1", "10.0.0.2"]), v4_only),
+            ips(&["10.0.0.1", "10.0.0.2"])
+        );
+        assert_eq!(usable(ips(&["::2", "::1"]), v4_only), ips(&["::1", "::2"]), "better than none");
+        assert!(has_way_to(&"127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_failed_lookup_keeps_the_last_addresses_and_a_new_answer_replaces_them() {
+        let mut known = Answers::from([
+            ("a.test".to_owned(), Ok(ips(&["10.0.0.1"]))),
+            ("b.test".to_owned(), Err("never".to_owned())),
+        ]);
+        assert!(!learn(&mut known, "a.test", Ok(ips(&["10.0.0.1"]))));
+        assert!(!learn(&mut known, "a.test", Err("gone".to_owned())));
+        assert_eq!(known["a.test"], Ok(ips(&["10.0.0.1"])));
+        assert!(learn(&mut known, "a.test", Ok(ips(&["10.0.0.2"]))));
+        assert_eq!(known["a.test"], Ok(ips(&["10.0.0.2"])));
+        assert!(!learn(&mut known, "b.test", Err("still".to_owned())));
+        assert_eq!(known["b.test"], Err("still".to_owned()));
+        assert!(learn(&mut known, "b.test", Ok(ips(&["10.0.0.3"]))));
+        assert!(!learn(&mut known, "forgotten.test", Ok(ips(&["10.0.0.4"]))) && known.len() == 2);
+    }
+}

@@ -1,0 +1,223 @@
+//! How many exchanges an upstream may have at once on one worker, and who waits for a place: first come, first served.
+//!
+//! Knows no clock and no socket. A wait that is given up, by its deadline or with its client, leaves nothing behind.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::metrics::UpstreamCounters;
+
+/// Places, and the queue for them.
+#[derive(Debug)]
+pub struct Limit {
+    max: Cell<usize>,
+    pending_max: Cell<usize>,
+    taken: Cell<usize>,
+    waiting: RefCell<VecDeque<Rc<Waiter>>>,
+    counters: Arc<UpstreamCounters>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    waker: RefCell<Waker>,
+    /// A place has been handed over: it counts as taken.
+    has_place: Cell<bool>,
+}
+
+/// One exchange's place; dropping it hands it on.
+#[derive(Debug)]
+pub struct Place(Rc<Limit>);
+
+/// No place, and no room to wait for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl Limit {
+    pub fn new(max: usize, pending_max: usize, counters: &Arc<UpstreamCounters>) -> Rc<Self> {
+        Rc::new(Self {
+            max: Cell::new(max),
+            pending_max: Cell::new(pending_max),
+            taken: Cell::new(0),
+            waiting: RefCell::default(),
+            counters: Arc::clone(counters),
+        })
+    }
+
+    /// Other bounds from now on. Nobody who has a place or waits is turned away.
+    pub fn change(&self, max: usize, pending_max: usize) {
+        self.max.set(max);
+        self.pending_max.set(pending_max);
+        self.hand_on();
+    }
+
+    /// A place, if there is one that nobody waits for.
+    pub fn take(self: &Rc<Self>) -> Option<Place> {
+        if self.taken.get() >= self.max.get() || !self.waiting.borrow().is_empty() {
+            return None;
+        }
+        self.taken.set(self.taken.get() + 1);
+        Some(Place(Rc::clone(self)))
+    }
+
+    /// Joins the queue, if it has room.
+    pub fn queue(self: &Rc<Self>) -> Result<Wait, Full> {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= self.pending_max.get() {
+            return Err(Full);
+        }
+        let waiter =
+            Rc::new(Waiter { waker: RefCell::new(Waker::noop().clone()), has_place: Cell::new(false) });
+        waiting.push_back(Rc::clone(&waiter));
+        self.show(&waiting);
+        Ok(Wait { limit: Rc::clone(self), waiter })
+    }
+
+    /// Hands free places to those who wait.
+    fn hand_on(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        while self.taken.get() < self.max.get()
+            && let Some(next) = waiting.pop_front()
+        {
+            self.taken.set(self.taken.get() + 1);
+            next.has_place.set(true);
+            next.waker.borrow().wake_by_ref();
+        }
+        self.show(&waiting);
+    }
+
+    fn show(&self, waiting: &VecDeque<Rc<Waiter>>) {
+        self.counters.pending.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        debug_assert!(self.0.taken.get() > 0, "only a place that was taken is given back");
+        self.0.taken.set(self.0.taken.get().saturating_sub(1));
+        if !self.0.waiting.borrow().is_empty() {
+            self.0.hand_on();
+        }
+    }
+}
+
+/// A wait in the queue; dropping it leaves the queue, and hands on a place that came meanwhile.
+#[derive(Debug)]
+pub struct Wait {
+    limit: Rc<Limit>,
+    waiter: Rc<Waiter>,
+}
+
+impl Future for Wait {
+    type Output = Place;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Place> {
+        if self.waiter.has_place.take() {
+            return Poll::Ready(Place(Rc::clone(&self.limit)));
+        }
+        self.waiter.waker.borrow_mut().clone_from(cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if self.waiter.has_place.take() {
+            drop(Place(Rc::clone(&self.limit)));
+            return;
+        }
+        let mut waiting = self.limit.waiting.borrow_mut();
+        waiting.retain(|other| !Rc::ptr_eq(other, &self.waiter));
+        self.limit.show(&waiting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn limit(max: usize, pending_max: usize) -> (Rc<Limit>, Arc<UpstreamCounters>) {
+        let counters = Arc::default();
+        (Limit::new(max, pending_max, &counters), counters)
+    }
+
+    fn poll(wait: &mut Wait, bell: &Arc<Bell>) -> Option<Place> {
+        match Pin::new(wait).poll(&mut Context::from_waker(&Arc::clone(bell).into())) {
+            Poll::Ready(place) => Some(place),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn places_are_handed_on_in_the_order_of_the_queue_and_nobody_overtakes() {
+        let (limit, counters) = limit(1, 2);
+        let bell = Arc::<Bell>::default();
+        let place = limit.take().unwrap();
+        assert!(limit.take().is_none());
+        let (mut first, mut second) = (limit.queue().unwrap(), limit.queue().unwrap());
+        assert_eq!(limit.queue().unwrap_err(), Full);
+        assert_eq!(counters.pending.get(), 2);
+        assert!(poll(&mut first, &bell).is_none() && poll(&mut second, &bell).is_none());
+        drop(place);
+        assert_eq!(bell.0.load(Relaxed), 1, "one place wakes one");
+        assert!(limit.take().is_none(), "it is the first one's");
+        assert!(poll(&mut second, &bell).is_none());
+        let place = poll(&mut first, &bell).unwrap();
+        drop((first, place));
+        let place = poll(&mut second, &bell).unwrap();
+        assert_eq!((limit.taken.get(), counters.pending.get()), (1, 0));
+        drop((second, place));
+        assert_eq!(limit.taken.get(), 0);
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_leaves_no_place_behind() {
+        let (limit, counters) = limit(1, 3);
+        let bell = Arc::<Bell>::default();
+        let place = limit.take().unwrap();
+        let (first, second) = (limit.queue().unwrap(), limit.queue().unwrap());
+        let mut third = limit.queue().unwrap();
+        assert!(poll(&mut third, &bell).is_none());
+        drop(second);
+        assert_eq!(counters.pending.get(), 2);
+        drop(place);
+        // The place is the first one's, which is given up before it looked.
+        drop(first);
+        assert_eq!(bell.0.load(Relaxed), 1);
+        drop((poll(&mut third, &bell).unwrap(), third));
+        assert_eq!((limit.taken.get(), counters.pending.get()), (0, 0));
+        assert!(limit.take().is_some());
+    }
+
+    #[test]
+    fn wider_bounds_let_those_in_who_wait_and_narrower_ones_turn_nobody_away() {
+        let (limit, _) = limit(1, 9);
+        let bell = Arc::<Bell>::default();
+        let one = limit.take().unwrap();
+        let mut waits: Vec<Wait> = (0..3).map(|_| limit.queue().unwrap()).collect();
+        limit.change(3, 0);
+        let places: Vec<Place> = waits.iter_mut().filter_map(|wait| poll(wait, &bell)).collect();
+        assert_eq!(places.len(), 2);
+        limit.change(1, 0);
+        drop(places);
+        assert!(poll(&mut waits[2], &bell).is_none(), "there is one place and it is taken");
+        drop(one);
+        assert!(poll(&mut waits[2], &bell).is_some());
+    }
+}
