@@ -8,6 +8,8 @@ pub mod gateway;
 pub mod process;
 #[path = "support/origin.rs"]
 pub mod origin;
+#[path = "support/dns.rs"]
+pub mod dns;
 #[path = "support/client.rs"]
 pub mod client;
 #[path = "support/gate.rs"]
@@ -24,6 +26,7 @@ pub mod table;
 pub mod stage;
 
 pub use client::{Client, Cut};
+pub use dns::NameServer;
 pub use gate::Gate;
 pub use gateway::{Gateway, Setup};
 pub use message::{Request, Response};

@@ -105,7 +105,8 @@ fn upstreams(facts: &Facts<'_>, out: &mut Rows) {
             (_, Balance::Random) => "  random",
             (_, Balance::Hash) => "  hash",
         };
-        out.row("upstreams", format!("{} = {}{balance}", upstream.name, list(addresses)));
+        let places = if addresses.is_empty() { "no address yet".to_owned() } else { list(addresses) };
+        out.row("upstreams", format!("{} = {places}{balance}", upstream.name));
     }
 }
 

@@ -6,6 +6,7 @@ mod mirror_policy;
 mod isolation;
 mod routing;
 mod reload;
+mod upstreams;
 mod http1_requests;
 mod http1_courses;
 mod http1_responses;

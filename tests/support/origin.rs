@@ -40,7 +40,12 @@ pub struct Origin {
 impl Origin {
     /// Answers each request with 200 and `name`.
     pub fn named(name: &'static str) -> Self {
-        Self::new(move |_, stream| {
+        Self::named_at(name, ([127, 0, 0, 1], 0).into())
+    }
+
+    /// As [`Origin::named`], on an address of the test's choice.
+    pub fn named_at(name: &'static str, address: SocketAddr) -> Self {
+        Self::at(address, move |_, stream| {
             write(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
         })
     }
@@ -56,7 +61,14 @@ impl Origin {
 
     /// Calls `handler` with each complete request and the stream to answer on.
     pub fn new(handler: impl Fn(&Request, &mut TcpStream) -> After + Send + Sync + 'static) -> Self {
-        Self::scripted(move |conn| {
+        Self::at(([127, 0, 0, 1], 0).into(), handler)
+    }
+
+    fn at(
+        address: SocketAddr,
+        handler: impl Fn(&Request, &mut TcpStream) -> After + Send + Sync + 'static,
+    ) -> Self {
+        Self::scripted_at(address, move |conn| {
             while let Some(request) = conn.request() {
                 match handler(&request, &mut conn.stream) {
                     After::Keep => {}
@@ -70,7 +82,11 @@ impl Origin {
 
     /// Calls `script` with each connection, which it may read and write as it likes; it is closed when `script` returns.
     pub fn scripted(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
-        Self::raw(move |stream, seen, number| {
+        Self::scripted_at(([127, 0, 0, 1], 0).into(), script)
+    }
+
+    fn scripted_at(address: SocketAddr, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
+        Self::raw(address, move |stream, seen, number| {
             let _ = stream.set_nodelay(true);
             script(&mut Conn { stream, number, inbox: Vec::new(), seen, block: vec![0; 64 * 1024] });
         })
@@ -79,11 +95,14 @@ impl Origin {
     /// Accepts and never reads.
     pub fn never_reading() -> Self {
         let held = Mutex::new(Vec::new());
-        Self::raw(move |stream, _, _| held.lock().expect("held").push(stream))
+        Self::raw(([127, 0, 0, 1], 0).into(), move |stream, _, _| held.lock().expect("held").push(stream))
     }
 
-    fn raw(on_connection: impl Fn(TcpStream, Arc<Seen>, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    fn raw(
+        address: SocketAddr,
+        on_connection: impl Fn(TcpStream, Arc<Seen>, usize) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("bind");
         let address = listener.local_addr().expect("address");
         let seen = Arc::new(Seen::default());
         let on_connection = Arc::new(on_connection);
