@@ -161,7 +161,8 @@ fn the_reference_file_shows_every_key_and_no_other() {
         ("[timeouts]", file::Timeouts::KEYS),
         ("[headers]", file::Headers::KEYS),
         ("[upstream.v1]", file::Upstream::KEYS),
-        ("[upstream.v2]", file::Upstream::KEYS),
+        // The second shows what a mirror's needs.
+        ("[upstream.v2]", &["endpoints", "balance"]),
         ("[[route]]", file::Route::KEYS),
         ("[[route.mirrors]]", file::Mirror::KEYS),
     ];
