@@ -11,6 +11,8 @@ pub enum Failure {
     /// No connection: refused, unreachable, out of descriptors.
     Connect,
     ConnectTimeout,
+    /// The upstream's own bound on exchanges is reached.
+    Overflow,
     /// Nothing came within the time allowed.
     Timeout,
     /// The connection broke.
@@ -38,6 +40,9 @@ impl Failure {
             Self::ConnectTimeout => {
                 Fault::new(504, Reject::PrimaryConnectTimeout, "primary did not accept in time")
             }
+            Self::Overflow => {
+                Fault::new(503, Reject::PrimaryOverflow, "primary has as much to do as it may have")
+            }
             Self::Timeout => Fault::new(504, Reject::PrimaryTimeout, "primary did not answer in time"),
             Self::Reset | Self::Closed => {
                 Fault::new(502, Reject::PrimaryClosed, "primary closed without an answer")
@@ -51,6 +56,7 @@ impl Failure {
         match self {
             Self::Connect => UpstreamFailure::Connect,
             Self::ConnectTimeout => UpstreamFailure::ConnectTimeout,
+            Self::Overflow => UpstreamFailure::Overflow,
             Self::Timeout => UpstreamFailure::Timeout,
             Self::Reset => UpstreamFailure::Reset,
             Self::Closed => UpstreamFailure::Closed,
@@ -62,7 +68,7 @@ impl Failure {
     pub fn on_mirror(self) -> Fail {
         match self {
             Self::Timeout | Self::ConnectTimeout => Fail::Timeout,
-            Self::Reset | Self::Connect => Fail::Reset,
+            Self::Reset | Self::Connect | Self::Overflow => Fail::Reset,
             Self::Closed => Fail::Closed,
             Self::Protocol(_) => Fail::Protocol,
         }

@@ -28,6 +28,7 @@ use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
 use crate::plan::{Answer, Fate, Forward};
 use crate::route::Found;
+use crate::upstream::eject::Report;
 use relay::{RelayFailed, Terms, relay};
 use upload::{Upload, duplex};
 
@@ -270,7 +271,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
     let mut may_retry = true;
     let mut fresh = false;
     loop {
-        let mut lease = match generation.upstreams.checkout(upstream, fresh).await {
+        let mut lease = match generation.upstreams.checkout(upstream, fresh, request.key).await {
             Ok(lease) => lease,
             Err(failure) => {
                 if forward.retries_connect() && tries.again(cx, forward).await {
@@ -332,15 +333,25 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 }
             }
         };
+        if let Err(RelayFailed::NoAnswer(Failure::Closed | Failure::Reset)) = relayed
+            && may_retry
+            && is_whole
+            && facts.is_idempotent
+        {
+            counters.failures.inc(UpstreamFailure::Stale);
+            counters.retries.inc();
+            (may_retry, fresh) = (false, true);
+            continue;
+        }
         match &relayed {
-            Err(RelayFailed::NoAnswer(Failure::Closed | Failure::Reset))
-                if may_retry && is_whole && facts.is_idempotent =>
-            {
-                counters.failures.inc(UpstreamFailure::Stale);
-                counters.retries.inc();
-                (may_retry, fresh) = (false, true);
-                continue;
+            Ok(answer) => lease.report(Report::Status(answer.status)),
+            Err(RelayFailed::Unwanted(status)) => lease.report(Report::Status(*status)),
+            Err(RelayFailed::ClientGone) => {}
+            Err(RelayFailed::NoAnswer(_) | RelayFailed::BadAnswer(_) | RelayFailed::Cut(_)) => {
+                lease.report(Report::Failed);
             }
+        }
+        match &relayed {
             Err(RelayFailed::NoAnswer(failure)) if is_whole && forward.retries_reset() => {
                 let failure = *failure;
                 if tries.again(cx, forward).await {
@@ -349,7 +360,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                     continue;
                 }
             }
-            Err(RelayFailed::Unwanted) => {
+            Err(RelayFailed::Unwanted(_)) => {
                 // The terms offered no retry that is not there to be had, and a deadline ends the last try too.
                 if tries.again(cx, forward).await {
                     counters.retries.inc();
@@ -379,7 +390,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 counters.failures.inc(failure.on_primary());
                 refused(&facts, failure.fault(), complete)
             }
-            Err(RelayFailed::Unwanted) => {
+            Err(RelayFailed::Unwanted(_)) => {
                 request.tee.get_mut().skip(Skip::PrimaryUnavailable);
                 refused(&facts, Failure::Timeout.fault(), complete)
             }

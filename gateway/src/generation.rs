@@ -13,6 +13,7 @@ use crate::mirror::lane::Lane;
 use crate::mirror::policy::Policy;
 use crate::plan::Plan;
 use crate::route::Router;
+use crate::upstream::health::HealthBoard;
 use crate::upstream::pool::Upstreams;
 
 /// What the control plane hands a worker, at the start and whenever the configuration changes.
@@ -21,6 +22,7 @@ pub struct Blueprint {
     pub config: Arc<Config>,
     /// Resolved addresses of each upstream, by `UpstreamId`; never empty.
     pub addresses: Arc<Vec<Vec<SocketAddr>>>,
+    pub health: Arc<HealthBoard>,
     /// The worker's own.
     pub counters: Arc<Counters>,
 }
@@ -44,7 +46,7 @@ pub struct Generation {
 impl Generation {
     /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers.
     pub fn new(blueprint: &Blueprint, sweeper: &Rc<Sweeper>, before: Option<&Self>) -> Rc<Self> {
-        let Blueprint { config, addresses, counters } = blueprint;
+        let Blueprint { config, addresses, health, counters } = blueprint;
         let lanes: Vec<Rc<Lane>> = config
             .lanes
             .iter()
@@ -67,7 +69,7 @@ impl Generation {
             router: Router::new(&config.routes),
             plans: config.routes.iter().map(Plan::new).collect(),
             policies: policies(config, counters, &lanes),
-            upstreams: Upstreams::new(config, addresses, &counters.upstreams, sweeper, pools),
+            upstreams: Upstreams::new(config, addresses, &counters.upstreams, health, sweeper, pools),
             lanes,
         })
     }
@@ -78,13 +80,13 @@ impl Generation {
 }
 
 fn policies(config: &Config, counters: &Counters, lanes: &[Rc<Lane>]) -> Vec<Vec<Policy>> {
-    let of_route = |(route, counters): (&config::Route, &Box<[Arc<MirrorCounters>]>)| {
+    let mut all = Vec::with_capacity(config.routes.len());
+    for (route, counters) in config.routes.iter().zip(&counters.mirrors) {
         let with_counters = route.mirrors.iter().zip(counters);
-        with_counters
-            .map(|(mirror, counters)| {
-                Policy::new(mirror, counters, &lanes[mirror.lane], config.workers.count)
-            })
-            .collect()
-    };
-    config.routes.iter().zip(&counters.mirrors).map(of_route).collect()
+        let policy = |(mirror, counters): (&config::Mirror, &Arc<MirrorCounters>)| {
+            Policy::new(mirror, counters, &lanes[mirror.lane], config.workers.count)
+        };
+        all.push(with_counters.map(policy).collect());
+    }
+    all
 }

@@ -157,6 +157,8 @@ labels! {
         PrimaryTimeout = "primary_timeout",
         PrimaryProtocol = "primary_protocol",
         PrimaryClosed = "primary_closed",
+        /// The upstream's own bound on exchanges is reached.
+        PrimaryOverflow = "primary_overflow",
         Shed = "shed",
     }
 }
@@ -172,6 +174,8 @@ labels! {
         Closed = "closed",
         Protocol = "protocol",
         Timeout = "timeout",
+        /// No connection was tried: the upstream's own bound is reached.
+        Overflow = "overflow",
     }
 }
 
@@ -312,6 +316,11 @@ pub struct UpstreamCounters {
     pub reuses: Counter,
     pub retries: Counter,
     pub failures: Family<UpstreamFailure>,
+    /// Exchanges turned away because as many were under way, and as many waited, as may.
+    pub overflows: Counter,
+    pub ejections: Counter,
+    /// Endpoints ejected at the moment.
+    pub ejected: Gauge,
     pub idle: Gauge,
 }
 

@@ -4,6 +4,7 @@
 //! or how to end the process: `main` does that with the ending returned here.
 
 mod bind;
+mod discovery;
 pub mod reload;
 pub(crate) mod budget;
 mod resolve;
@@ -33,8 +34,10 @@ use crate::memory;
 use crate::metrics::{self, MirrorCounters, Shard};
 use crate::os;
 use crate::sample::{self, Samples};
+use crate::upstream::health::HealthBoard;
 use crate::worker::{self, Command, Ready, Setup};
 use budget::{Descriptors, Memory};
+use discovery::Checks;
 use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
 
 /// A worker that has not said that it serves after this long never will.
@@ -138,7 +141,19 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
         .build()
         .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
 
-    let threads = Threads { book: &book, addresses: &addresses, shards: &shards, cores: &cores, told: &told };
+    let checks = {
+        // The checks run on the control plane's own runtime.
+        let _entered = runtime.enter();
+        Checks::start(&config, &addresses, &HealthBoard::default())
+    };
+    let threads = Threads {
+        book: &book,
+        addresses: &addresses,
+        health: &checks.board,
+        shards: &shards,
+        cores: &cores,
+        told: &told,
+    };
     let (workers, drivers) = threads.start(bound.listeners_by_worker)?;
 
     let facts = banner::Facts {
@@ -156,7 +171,7 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
         memory: Memory::of(&config),
     };
     let announcement = announcement(&facts);
-    let reloader = Reloader { source: source.clone(), book: Arc::clone(&book) };
+    let reloader = Reloader { source: source.clone(), book: Arc::clone(&book), checks };
     let plane = ControlPlane { reloader, workers, shards: &shards, ended, asked, health };
     runtime.block_on(async {
         // Signals first: whoever reads a readiness line may send one at once.
@@ -241,6 +256,7 @@ struct Worker {
 struct Threads<'a> {
     book: &'a Book,
     addresses: &'a Addresses,
+    health: &'a Arc<HealthBoard>,
     shards: &'a [Arc<Shard>],
     cores: &'a [Option<CoreId>],
     told: &'a mpsc::Sender<Ended>,
@@ -262,6 +278,7 @@ impl Threads<'_> {
                 blueprint: Blueprint {
                     config: Arc::clone(&page.config),
                     addresses: Arc::clone(self.addresses),
+                    health: Arc::clone(self.health),
                     counters: page.counters.get(id).cloned().unwrap_or_default(),
                 },
                 updates: Arc::clone(&updates),
@@ -438,7 +455,7 @@ impl ControlPlane<'_> {
         }
     }
 
-    async fn change(&self, change: Change) -> Result<Applied, Refused> {
+    async fn change(&mut self, change: Change) -> Result<Applied, Refused> {
         let result = self.reloader.make(change, self.workers.iter().map(|w| &w.channel)).await;
         reload::log(&result);
         result

@@ -237,7 +237,8 @@ impl Lanes {
                 let gone = |lane: &Rc<Lane>| them.lanes.iter().any(|other| Rc::ptr_eq(other, lane));
                 self.open.borrow_mut().retain(|lane| !gone(lane));
             }
-            !late && !(over && them.lanes.iter().all(|lane| lane.is_empty()))
+            let shipped = over && them.lanes.iter().all(|lane| lane.is_empty());
+            !(late || shipped)
         });
     }
 

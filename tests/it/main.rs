@@ -6,6 +6,8 @@ mod mirror_policy;
 mod isolation;
 mod routing;
 mod reload;
+mod upstreams;
+mod manifests;
 mod http1_requests;
 mod http1_courses;
 mod http1_responses;

@@ -233,6 +233,12 @@ impl Shards<'_> {
             u.attempts.get()
         })?;
         counter("umbra_upstream_connects", "Connections made to this primary", |u| u.connects.get())?;
+        counter(
+            "umbra_upstream_overflows",
+            "Exchanges turned away because this upstream's own bound was reached",
+            |u| u.overflows.get(),
+        )?;
+        counter("umbra_upstream_ejections", "Endpoints ejected for failing in a row", |u| u.ejections.get())?;
         counter("umbra_upstream_reuses", "Attempts on a kept connection", |u| u.reuses.get())?;
         counter("umbra_upstream_retries", "Attempts made again, where nothing can happen twice", |u| {
             u.retries.get()
@@ -245,6 +251,12 @@ impl Shards<'_> {
                     ([("upstream", *name), ("reason", why.text())], total(of, |u| u.failures.get(*why)))
                 })
             }),
+        )?;
+        out.gauges(
+            "umbra_upstream_ejected",
+            "Endpoints ejected at the moment, summed over workers: each judges by what it sees",
+            None,
+            upstreams.iter().map(|(name, of)| ([("upstream", *name)], level(of, |u| u.ejected.get()))),
         )?;
         out.gauges(
             "umbra_upstream_idle_connections",
@@ -523,9 +535,12 @@ mod tests {
             "umbra_mirror_answer_bytes counter",
             "umbra_upstream_attempts counter",
             "umbra_upstream_connects counter",
+            "umbra_upstream_overflows counter",
+            "umbra_upstream_ejections counter",
             "umbra_upstream_reuses counter",
             "umbra_upstream_retries counter",
             "umbra_upstream_failures counter",
+            "umbra_upstream_ejected gauge",
             "umbra_upstream_idle_connections gauge",
             "umbra_connections_accepted counter",
             "umbra_connections_shed counter",

@@ -64,7 +64,7 @@ pub(super) enum RelayFailed {
     /// An answer came that cannot be passed on; the client has seen none of it.
     BadAnswer(Failure),
     /// The answer's status asks for another try; the client has seen none of it.
-    Unwanted,
+    Unwanted(u16),
     /// It broke after the client had its head.
     Cut(Failure),
     ClientGone,
@@ -82,7 +82,7 @@ struct Final {
 
 enum Parsed {
     Interim,
-    Unwanted,
+    Unwanted(u16),
     Final(Final),
 }
 
@@ -149,7 +149,7 @@ pub(super) async fn relay(
                 let fields_max = terms.config.limits.fields_max;
                 let parsed = with_response(&buf[..len], fields_max, facts.to_head, |head| {
                     if terms.retry.is_some_and(|forward| forward.retries_status(head.status)) {
-                        return Ok(Parsed::Unwanted);
+                        return Ok(Parsed::Unwanted(head.status));
                     }
                     let may_keep =
                         terms.may_keep && !cx.draining.get() && may_go_on(terms, head, continued, upload);
@@ -160,7 +160,7 @@ pub(super) async fn relay(
                         buf.drain(..len);
                         break answer;
                     }
-                    Parsed::Unwanted => return Err(RelayFailed::Unwanted),
+                    Parsed::Unwanted(status) => return Err(RelayFailed::Unwanted(status)),
                     Parsed::Interim => {
                         buf.drain(..len);
                         interims += 1;

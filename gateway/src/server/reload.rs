@@ -13,6 +13,7 @@ use config::check::{self, Problem};
 use config::{Action, Config, Percent};
 use tokio::sync::{mpsc, oneshot};
 
+use super::discovery::Checks;
 use super::{Source, resolve};
 use crate::admin::Book;
 use crate::cli;
@@ -70,12 +71,14 @@ pub(super) struct Channel {
 pub(super) struct Reloader {
     pub(super) source: Source,
     pub(super) book: Arc<Book>,
+    /// The health checks of the configuration in force.
+    pub(super) checks: Checks,
 }
 
 impl Reloader {
     /// Makes one change on all workers.
     pub(super) async fn make(
-        &self,
+        &mut self,
         change: Change,
         workers: impl Iterator<Item = &Channel>,
     ) -> Result<Applied, Refused> {
@@ -121,14 +124,16 @@ impl Reloader {
         Ok(Next { config, addresses, warnings, started })
     }
 
-    async fn apply(&self, next: Next, workers: impl Iterator<Item = &Channel>) -> Applied {
+    async fn apply(&mut self, next: Next, workers: impl Iterator<Item = &Channel>) -> Applied {
         let page = self.book.turn(Arc::clone(&next.config));
+        self.checks = Checks::start(&next.config, &next.addresses, &self.checks.board);
         let (told, mut heard) = mpsc::channel(page.counters.len().max(1));
         for (worker, counters) in workers.zip(&page.counters) {
             worker.updates.leave(Update {
                 blueprint: Blueprint {
                     config: Arc::clone(&next.config),
                     addresses: Arc::clone(&next.addresses),
+                    health: Arc::clone(&self.checks.board),
                     counters: Arc::clone(counters),
                 },
                 applied: told.clone(),
