@@ -19,6 +19,7 @@ pub mod runtime;
 pub mod io;
 pub mod task;
 pub mod buffer;
+pub mod random;
 pub(crate) mod memory;
 pub mod error;
 pub mod limits;

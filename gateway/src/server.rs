@@ -7,7 +7,7 @@ mod bind;
 mod discovery;
 pub mod reload;
 pub(crate) mod budget;
-mod resolve;
+mod names;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -38,6 +38,7 @@ use crate::upstream::health::HealthBoard;
 use crate::worker::{self, Command, Ready, Setup};
 use budget::{Descriptors, Memory};
 use discovery::Checks;
+use names::Names;
 use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
 
 /// A worker that has not said that it serves after this long never will.
@@ -125,7 +126,16 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
     let (config, samples) = load(source, &told)?;
-    let addresses = Arc::new(resolve::resolve(&config, source)?);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
+    let (names, addresses) = runtime.block_on(async {
+        let mut names = Names::new();
+        let addresses = names.resolve(&config, source).await;
+        (names, addresses)
+    });
+    let addresses = Arc::new(addresses?);
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
     let bound = bind::bind(&config, source)?;
@@ -136,10 +146,6 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
     let (health, health_seen) = watch::channel(Health::default());
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let scrape = admin::Exposition::new(Arc::clone(&book), shards.clone(), started);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
 
     let checks = {
         // The checks run on the control plane's own runtime.
@@ -171,7 +177,13 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
         memory: Memory::of(&config),
     };
     let announcement = announcement(&facts);
-    let reloader = Reloader { source: source.clone(), book: Arc::clone(&book), checks };
+    let reloader = Reloader {
+        source: source.clone(),
+        book: Arc::clone(&book),
+        checks,
+        names,
+        addresses: Arc::clone(&addresses),
+    };
     let plane = ControlPlane { reloader, workers, shards: &shards, ended, asked, health };
     runtime.block_on(async {
         // Signals first: whoever reads a readiness line may send one at once.
@@ -398,6 +410,32 @@ impl Signals {
     }
 }
 
+/// A round of names being looked up beside everything else.
+#[derive(Default)]
+struct Lookup(Option<tokio::task::JoinHandle<names::Answers>>);
+
+impl Lookup {
+    /// Begins a round when the first answer no longer holds.
+    fn begin(&mut self, names: &Names) {
+        if self.0.is_none() && names.due().is_some_and(|due| due <= Instant::now()) {
+            self.0 = Some(tokio::spawn(names.look_up_due()));
+        }
+    }
+
+    /// The answers of the round under way; without one, never. The loop comes round once a second to begin the next.
+    async fn answers(&mut self) -> names::Answers {
+        match &mut self.0 {
+            None => std::future::pending().await,
+            Some(round) => {
+                let answers = round.await;
+                self.0 = None;
+                // A round that panicked has nothing to tell; its names stay due.
+                answers.unwrap_or_default()
+            }
+        }
+    }
+}
+
 /// The main thread once the workers serve.
 struct ControlPlane<'a> {
     reloader: Reloader,
@@ -427,8 +465,16 @@ impl ControlPlane<'_> {
         let mut every = tokio::time::interval(WATCH_EVERY);
         // After the process was stopped for a while, one look is enough.
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut lookup = Lookup::default();
         loop {
+            lookup.begin(&self.reloader.names);
             tokio::select! {
+                answers = lookup.answers() => {
+                    let workers = self.workers.iter().map(|worker| &worker.channel);
+                    if let Some(moved) = self.reloader.hear(answers, workers).await {
+                        tracing::info!("addresses of {moved} changed");
+                    }
+                }
                 asked = signals.next() => match asked {
                     Asked::Stop(signal) => {
                         tracing::info!("{signal}: draining; a second signal ends at once");

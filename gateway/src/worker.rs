@@ -16,9 +16,9 @@ use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
 use crate::mirror::lane::Lane;
-use crate::mirror::sample::Random;
 use crate::mirror::shipper::Shipper;
 use crate::os;
+use crate::random::Random;
 use crate::runtime;
 
 /// Ticks between two returns of free memory to the system.

@@ -154,3 +154,75 @@ fn a_connection_is_used_so_often_and_no_more() {
     (0..9).for_each(|_| assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200));
     assert_eq!((origins[0].count(), origins[0].connections()), (9, 3));
 }
+
+/// A name server on loopback that answers every A question with `addresses`, valid for a second; with none it is silent
+/// about that name (SERVFAIL).
+fn name_server(addresses: &Arc<std::sync::Mutex<Vec<[u8; 4]>>>) -> std::net::SocketAddr {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = socket.local_addr().expect("its address");
+    let addresses = Arc::clone(addresses);
+    std::thread::spawn(move || {
+        let mut block = [0; 512];
+        while let Ok((n, from)) = socket.recv_from(&mut block) {
+            // The question's name ends with a zero byte; type and class follow.
+            let Some(end) = block[12..n].iter().position(|b| *b == 0).map(|at| 12 + at + 5) else { continue };
+            let is_a = block[end - 4..end - 2] == [0, 1];
+            let known = addresses.lock().expect("addresses").clone();
+            let given: &[[u8; 4]] = if is_a { &known } else { &[] };
+            let code = if known.is_empty() { 2 } else { 0 };
+            let mut answer = block[..2].to_vec();
+            answer.extend([0x81, 0x80 | code, 0, 1, 0, given.len() as u8, 0, 0, 0, 0]);
+            answer.extend(&block[12..end]);
+            for ip in given {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+                answer.extend(ip);
+            }
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_name_that_moves_takes_its_traffic_along_and_one_that_fails_keeps_its_last_answer() {
+    let both = |name: &'static str, ip: &str| {
+        let listener = std::net::TcpListener::bind((ip, 0)).expect("a listener");
+        (listener, name)
+    };
+    // Two origins on one port of two loopback addresses.
+    let (first, _) = both("one", "127.0.0.1");
+    let port = first.local_addr().expect("its address").port();
+    let second = std::net::TcpListener::bind(("127.0.0.2", port)).expect("the same port elsewhere");
+    let serve = |listener: std::net::TcpListener, name: &'static str| {
+        tests::load::Peer::on(listener, move |mut stream| {
+            use std::io::{Read as _, Write as _};
+            let mut block = [0; 4096];
+            while let Ok(1..) = stream.read(&mut block) {
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{name}");
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let (_one, _two) = (serve(first, "one"), serve(second, "two"));
+    let addresses = Arc::new(std::sync::Mutex::new(vec![[127, 0, 0, 1]]));
+    let server = name_server(&addresses);
+    let toml = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n[workers]\ncount = 2\n\
+         [upstream.v1]\nendpoints = [\"v1.test:{port}\"]\n[[route]]\nname = \"all\"\nprimary = \"v1\"\n"
+    );
+    let gateway = Gateway::start(&toml, &[("UMBRA_TEST_DNS".into(), server.to_string())]);
+    assert_eq!(ask(&gateway, ""), (200, "one".into()));
+    *addresses.lock().expect("addresses") = vec![[127, 0, 0, 2]];
+    let mut kept = gateway.client();
+    eventually("traffic follows the name", || kept.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").text() == "two");
+    addresses.lock().expect("addresses").clear();
+    eventually("the failure is told", || gateway.stderr().contains("cannot resolve v1.test"));
+    assert_eq!(ask(&gateway, ""), (200, "two".into()));
+    assert_eq!(
+        kept.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status,
+        200,
+        "no connection was lost on the way"
+    );
+}

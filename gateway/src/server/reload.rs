@@ -14,8 +14,9 @@ use config::{Action, Config, Percent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::discovery::Checks;
-use super::{Source, resolve};
-use crate::admin::Book;
+use super::names::{Answers, Names};
+use super::{Addresses, Source};
+use crate::admin::{Book, Page};
 use crate::cli;
 use crate::generation::Blueprint;
 use crate::worker::{Command, Update, Updates};
@@ -73,6 +74,8 @@ pub(super) struct Reloader {
     pub(super) book: Arc<Book>,
     /// The health checks of the configuration in force.
     pub(super) checks: Checks,
+    pub(super) names: Names,
+    pub(super) addresses: Addresses,
 }
 
 impl Reloader {
@@ -92,7 +95,7 @@ impl Reloader {
         }
     }
 
-    async fn prepare(&self, change: Change) -> Result<Next, Refused> {
+    async fn prepare(&mut self, change: Change) -> Result<Next, Refused> {
         let started = Instant::now();
         let config = Arc::clone(&self.book.open().config);
         let (config, warnings) = match change {
@@ -113,19 +116,43 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(Refused::Wrong(fixed));
         }
-        // Names are looked up on a thread of their own: signals and scrapes do not wait for a resolver.
-        let (config, source) = (Arc::new(config), self.source.clone());
-        let looked_up = Arc::clone(&config);
-        let addresses = tokio::task::spawn_blocking(move || resolve::resolve(&looked_up, &source)).await;
-        let addresses = addresses.unwrap_or_else(|panic| {
-            Err(vec![Problem { file: String::new(), line: None, key: None, message: panic.to_string() }])
-        });
-        let addresses = Arc::new(addresses.map_err(Refused::Wrong)?);
-        Ok(Next { config, addresses, warnings, started })
+        let addresses = self.names.resolve(&config, &self.source).await.map_err(Refused::Wrong)?;
+        Ok(Next { config: Arc::new(config), addresses: Arc::new(addresses), warnings, started })
+    }
+
+    /// Takes in where names point now; says which upstreams have moved, if any.
+    pub(super) async fn hear(
+        &mut self,
+        answers: Answers,
+        workers: impl Iterator<Item = &Channel>,
+    ) -> Option<String> {
+        self.names.hear(answers);
+        let page = self.book.open();
+        let addresses = self.names.addresses(&page.config);
+        let with_names = page.config.upstreams.iter().zip(self.addresses.iter().zip(&addresses));
+        let moved: Vec<&str> = with_names
+            .filter(|(_, (old, new))| old != new)
+            .map(|(upstream, _)| upstream.name.as_str())
+            .collect();
+        if moved.is_empty() {
+            return None;
+        }
+        let moved = moved.join(", ");
+        let config = Arc::clone(&page.config);
+        let next =
+            Next { config, addresses: Arc::new(addresses), warnings: Vec::new(), started: Instant::now() };
+        self.hand_out(next, page, workers).await;
+        Some(moved)
     }
 
     async fn apply(&mut self, next: Next, workers: impl Iterator<Item = &Channel>) -> Applied {
         let page = self.book.turn(Arc::clone(&next.config));
+        self.hand_out(next, page, workers).await
+    }
+
+    /// Gives every worker its part of a configuration and waits until all have it.
+    async fn hand_out(&mut self, next: Next, page: Page, workers: impl Iterator<Item = &Channel>) -> Applied {
+        self.addresses = Arc::clone(&next.addresses);
         self.checks = Checks::start(&next.config, &next.addresses, &self.checks.board);
         let (told, mut heard) = mpsc::channel(page.counters.len().max(1));
         for (worker, counters) in workers.zip(&page.counters) {
@@ -157,7 +184,7 @@ impl Reloader {
 /// A configuration that may be applied.
 struct Next {
     config: Arc<Config>,
-    addresses: super::Addresses,
+    addresses: Addresses,
     warnings: Vec<Problem>,
     started: Instant,
 }

@@ -20,7 +20,7 @@ use crate::error::Failure;
 use crate::io::{Millis, Stream, Sweeper};
 use crate::limits::ENDPOINT_FAILED_MS;
 use crate::metrics::UpstreamCounters;
-use crate::mirror::sample::Random;
+use crate::random::Random;
 
 /// Endpoints tried for one exchange before it is given up.
 const CONNECT_ATTEMPTS_MAX: usize = 3;
