@@ -6,6 +6,7 @@
 mod bind;
 mod discovery;
 pub mod reload;
+mod watch;
 pub(crate) mod budget;
 mod names;
 
@@ -40,6 +41,7 @@ use budget::{Descriptors, Memory};
 use discovery::Checks;
 use names::Names;
 use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
+use watch::Watch;
 
 /// A worker that has not said that it serves after this long never will.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -120,8 +122,9 @@ fn line_of(text: &str, value: &str) -> Option<usize> {
     text.lines().position(written).map(|index| index + 1)
 }
 
-/// Serves until told to stop. An error is why nothing was served.
-pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
+/// Serves until told to stop; with `watched`, by what its files say whenever they change. An error is why nothing was
+/// served.
+pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let started = SystemTime::now();
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
@@ -184,7 +187,8 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
         names,
         addresses: Arc::clone(&addresses),
     };
-    let plane = ControlPlane { reloader, workers, shards: &shards, ended, asked, health };
+    let watch = watched.then(|| Watch::new(source));
+    let plane = ControlPlane { reloader, watch, workers, shards: &shards, ended, asked, health };
     runtime.block_on(async {
         // Signals first: whoever reads a readiness line may send one at once.
         let signals = Signals::new().map_err(|e| broken(format!("cannot listen for signals: {e}")))?;
@@ -439,6 +443,8 @@ impl Lookup {
 /// The main thread once the workers serve.
 struct ControlPlane<'a> {
     reloader: Reloader,
+    /// The files, where somebody is to look at them.
+    watch: Option<Watch>,
     workers: Vec<Worker>,
     shards: &'a [Arc<Shard>],
     ended: mpsc::Receiver<Ended>,
@@ -496,6 +502,9 @@ impl ControlPlane<'_> {
                 _ = every.tick() => {
                     let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
                     self.health.send_if_modified(|h| note_stuck(h, stuck));
+                    if self.watch.as_mut().is_some_and(Watch::has_changed) {
+                        let _logged = self.change(Change::Source).await;
+                    }
                 }
             }
         }
