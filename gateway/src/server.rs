@@ -6,7 +6,7 @@
 mod bind;
 mod discovery;
 pub mod reload;
-mod watch;
+mod files;
 pub(crate) mod budget;
 mod names;
 
@@ -39,9 +39,9 @@ use crate::upstream::health::HealthBoard;
 use crate::worker::{self, Command, Ready, Setup};
 use budget::{Descriptors, Memory};
 use discovery::Checks;
+use files::Watch;
 use names::Names;
 use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
-use watch::Watch;
 
 /// A worker that has not said that it serves after this long never will.
 const READY_MAX: Duration = Duration::from_secs(30);
