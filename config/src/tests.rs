@@ -7,6 +7,7 @@ use crate::*;
 
 mod reference;
 mod routes;
+mod policy;
 mod hostile;
 
 use reference::{AS_DESCRIBED, EXAMPLES, GATEWAY};

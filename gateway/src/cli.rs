@@ -28,6 +28,10 @@ struct Args {
     #[command(flatten)]
     input: Input,
 
+    /// Serve by what the files say whenever they change, as after SIGHUP
+    #[arg(long)]
+    watch: bool,
+
     /// What is logged on standard error: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", env = "UMBRA_LOG", default_value = "info", global = true)]
     log: LevelFilter,
@@ -106,7 +110,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     };
     let source = args.input.source();
     match args.verb {
-        None => serve(&source, args.log),
+        None => serve(&source, args.watch, args.log),
         Some(Verb::Check) => check(&source),
         Some(Verb::Convert) => convert(&source),
         Some(Verb::Explain(request)) => explain(&source, &request),
@@ -184,10 +188,10 @@ fn explain(source: &Source, request: &Request) -> i32 {
     }
 }
 
-fn serve(source: &Source, level: LevelFilter) -> i32 {
+fn serve(source: &Source, watched: bool, level: LevelFilter) -> i32 {
     // Dropped before `main` ends the process, which is when the last lines reach standard error.
     let _flush = logging::start(level);
-    match server::serve(source) {
+    match server::serve(source, watched) {
         Ok(ending) => match ending {
             Ending::Drained => 0,
             Ending::Hurried => 1,

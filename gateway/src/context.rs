@@ -10,7 +10,7 @@ use crate::buffer::Buffers;
 use crate::generation::Generation;
 use crate::io::Sweeper;
 use crate::metrics::Shard;
-use crate::mirror::sample::Random;
+use crate::random::Random;
 
 pub struct Context {
     /// What a request that comes now is served by.

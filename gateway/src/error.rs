@@ -11,7 +11,7 @@ pub enum Failure {
     /// No connection: refused, unreachable, out of descriptors.
     Connect,
     ConnectTimeout,
-    /// All connections that the upstream may have are in use.
+    /// The upstream's own bound on exchanges is reached.
     Overflow,
     /// Nothing came within the time allowed.
     Timeout,
@@ -40,7 +40,9 @@ impl Failure {
             Self::ConnectTimeout => {
                 Fault::new(504, Reject::PrimaryConnectTimeout, "primary did not accept in time")
             }
-            Self::Overflow => Fault::new(503, Reject::UpstreamOverflow, "too many requests for this primary"),
+            Self::Overflow => {
+                Fault::new(503, Reject::PrimaryOverflow, "primary has as much to do as it may have")
+            }
             Self::Timeout => Fault::new(504, Reject::PrimaryTimeout, "primary did not answer in time"),
             Self::Reset | Self::Closed => {
                 Fault::new(502, Reject::PrimaryClosed, "primary closed without an answer")

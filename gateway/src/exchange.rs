@@ -28,7 +28,7 @@ use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
 use crate::plan::{Answer, Fate, Forward};
 use crate::route::Found;
-use crate::upstream::ejection::Seen;
+use crate::upstream::eject::Report;
 use relay::{RelayFailed, Terms, relay};
 use upload::{Upload, duplex};
 
@@ -302,7 +302,7 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 continue;
             }
             counters.failures.inc(failure.on_primary());
-            search.report(&lease, Seen::Failed);
+            search.report(&lease, Report::Failed);
             if forward.retries_reset() && tries.again(cx, forward).await {
                 counters.retries.inc();
                 continue;
@@ -347,8 +347,13 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
             (may_retry, fresh) = (false, true);
             continue;
         }
-        if let Some(seen) = relay::seen(&relayed) {
-            search.report(&lease, seen);
+        match &relayed {
+            Ok(answer) => search.report(&lease, Report::Status(answer.status)),
+            Err(RelayFailed::Unwanted(status)) => search.report(&lease, Report::Status(*status)),
+            Err(RelayFailed::ClientGone) => {}
+            Err(RelayFailed::NoAnswer(_) | RelayFailed::BadAnswer(_) | RelayFailed::Cut(_)) => {
+                search.report(&lease, Report::Failed);
+            }
         }
         match &relayed {
             Err(RelayFailed::NoAnswer(failure)) if is_whole && forward.retries_reset() => {

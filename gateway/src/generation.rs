@@ -82,13 +82,13 @@ impl Generation {
 }
 
 fn policies(config: &Config, counters: &Counters, lanes: &[Rc<Lane>]) -> Vec<Vec<Policy>> {
-    let of_route = |(route, counters): (&config::Route, &Box<[Arc<MirrorCounters>]>)| {
+    let mut all = Vec::with_capacity(config.routes.len());
+    for (route, counters) in config.routes.iter().zip(&counters.mirrors) {
         let with_counters = route.mirrors.iter().zip(counters);
-        with_counters
-            .map(|(mirror, counters)| {
-                Policy::new(mirror, counters, &lanes[mirror.lane], config.workers.count)
-            })
-            .collect()
-    };
-    config.routes.iter().zip(&counters.mirrors).map(of_route).collect()
+        let policy = |(mirror, counters): (&config::Mirror, &Arc<MirrorCounters>)| {
+            Policy::new(mirror, counters, &lanes[mirror.lane], config.workers.count)
+        };
+        all.push(with_counters.map(policy).collect());
+    }
+    all
 }

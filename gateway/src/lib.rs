@@ -20,6 +20,7 @@ pub mod io;
 pub mod task;
 pub mod buffer;
 pub mod mix;
+pub mod random;
 pub(crate) mod memory;
 pub mod error;
 pub mod limits;

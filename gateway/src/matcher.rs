@@ -280,7 +280,8 @@ mod tests {
         let regex = |text: &str| Test::Regex(pattern(text));
         let prefix = |text: &str| Test::Prefix(text.into());
         let here: &[(&str, &str)] = &[("X-V", "beta-2")];
-        let rows: [(Subject, Test, bool, &[(&str, &str)], &str, bool); 16] = [
+        type Row<'a> = (Subject, Test, bool, &'a [(&'a str, &'a str)], &'a str, bool);
+        let rows: [Row<'_>; 16] = [
             (header(), Test::Present, false, here, "/", true),
             (header(), Test::Present, false, &[], "/", false),
             (header(), Test::Present, true, &[], "/", true),

@@ -157,8 +157,8 @@ labels! {
         PrimaryTimeout = "primary_timeout",
         PrimaryProtocol = "primary_protocol",
         PrimaryClosed = "primary_closed",
-        /// The upstream's connections were all in use, and its queue full or too slow.
-        UpstreamOverflow = "upstream_overflow",
+        /// The upstream's own bound on exchanges is reached.
+        PrimaryOverflow = "primary_overflow",
         Shed = "shed",
     }
 }
@@ -174,7 +174,7 @@ labels! {
         Closed = "closed",
         Protocol = "protocol",
         Timeout = "timeout",
-        /// No connection became free: not the endpoint's failure, but ours to wait.
+        /// No connection was tried: the upstream's own bound is reached.
         Overflow = "overflow",
     }
 }
@@ -316,6 +316,8 @@ pub struct UpstreamCounters {
     pub reuses: Counter,
     pub retries: Counter,
     pub failures: Family<UpstreamFailure>,
+    /// Exchanges turned away because as many were under way, and as many waited, as may.
+    pub overflows: Counter,
     pub idle: Gauge,
     /// Exchanges that wait for a connection to become free.
     pub pending: Gauge,

@@ -8,7 +8,8 @@ use crate::asked::Asked;
 use crate::http1::edit::{PathEdit, RequestEdit};
 use crate::io::Millis;
 use crate::matcher::{Matched, without_port};
-use crate::mirror::sample::{Draw, Random};
+use crate::mirror::sample::Draw;
+use crate::random::Random;
 
 /// One route, ready for its requests.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 mod bind;
 pub mod reload;
+mod files;
 pub(crate) mod budget;
 mod resolve;
 
@@ -36,6 +37,7 @@ use crate::os;
 use crate::sample::{self, Samples};
 use crate::worker::{self, Command, Ready, Setup};
 use budget::{Descriptors, Memory};
+use files::Watch;
 use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
 
 /// A worker that has not said that it serves after this long never will.
@@ -114,8 +116,9 @@ fn line_of(text: &str, value: &str) -> Option<usize> {
     text.lines().position(written).map(|index| index + 1)
 }
 
-/// Serves until told to stop. An error is why nothing was served.
-pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
+/// Serves until told to stop; with `watched`, by what its files say whenever they change. An error is why nothing was
+/// served.
+pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let started = SystemTime::now();
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
@@ -155,7 +158,8 @@ pub fn serve(source: &Source) -> Result<Ending, Vec<Problem>> {
     };
     let announcement = announcement(&facts);
     let reloader = Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located };
-    let plane = ControlPlane { reloader, workers, shards: &shards, ended, asked, health };
+    let watch = watched.then(|| Watch::new(source));
+    let plane = ControlPlane { reloader, watch, workers, shards: &shards, ended, asked, health };
     runtime.block_on(async {
         // Signals first: whoever reads a readiness line may send one at once.
         let signals = Signals::new().map_err(|e| broken(format!("cannot listen for signals: {e}")))?;
@@ -393,6 +397,8 @@ impl Signals {
 /// The main thread once the workers serve.
 struct ControlPlane<'a> {
     reloader: Reloader,
+    /// The files, where somebody is to look at them.
+    watch: Option<Watch>,
     workers: Vec<Worker>,
     shards: &'a [Arc<Shard>],
     ended: mpsc::Receiver<Ended>,
@@ -445,6 +451,9 @@ impl ControlPlane<'_> {
                 _ = every.tick() => {
                     let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
                     self.health.send_if_modified(|h| note_stuck(h, stuck));
+                    if self.watch.as_mut().is_some_and(Watch::has_changed) {
+                        let _logged = self.change(Change::Source).await;
+                    }
                 }
             }
         }

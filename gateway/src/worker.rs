@@ -16,9 +16,9 @@ use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
 use crate::mirror::lane::Lane;
-use crate::mirror::sample::Random;
 use crate::mirror::shipper::Shipper;
 use crate::os;
+use crate::random::Random;
 use crate::runtime;
 
 /// Ticks between two returns of free memory to the system.
@@ -237,7 +237,8 @@ impl Lanes {
                 let gone = |lane: &Rc<Lane>| them.lanes.iter().any(|other| Rc::ptr_eq(other, lane));
                 self.open.borrow_mut().retain(|lane| !gone(lane));
             }
-            !late && !(over && them.lanes.iter().all(|lane| lane.is_empty()))
+            let shipped = over && them.lanes.iter().all(|lane| lane.is_empty());
+            !(late || shipped)
         });
     }
 

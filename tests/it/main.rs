@@ -7,6 +7,7 @@ mod isolation;
 mod routing;
 mod reload;
 mod upstreams;
+mod manifests;
 mod http1_requests;
 mod http1_courses;
 mod http1_responses;

@@ -248,3 +248,21 @@ fn changes_are_refused_to_strangers_and_to_pages_of_others() {
     assert_eq!(guarded.admin("GET", "/mirrors", "").status, 200);
     assert!(!guarded.stdout().contains("sesame") && !guarded.stderr().contains("sesame"));
 }
+
+#[test]
+fn a_watched_file_is_served_when_it_changes() {
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, Setup::new(&old).toml()).expect("the configuration is written");
+    let mut command = std::process::Command::new(tests::gateway::binary());
+    let mut gateway = tests::Process::spawn(command.args(["--watch", "--config"]).arg(&file));
+    let address = gateway.lines("listening on ", 1).remove(0).parse().expect("an address");
+    let mut client = Client::connect(address);
+    assert_eq!(client.ask(get(0)).text(), "old");
+    std::fs::write(&file, Setup::new(&new).toml()).expect("the configuration is written");
+    eventually("the new file is served", || client.ask(get(1)).text() == "new");
+    std::fs::write(&file, "[[").expect("a broken one is written");
+    eventually("it is refused", || gateway.stderr().contains("configuration unchanged"));
+    assert_eq!(client.ask(get(2)).text(), "new");
+}

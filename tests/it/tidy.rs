@@ -142,6 +142,8 @@ type Rule = (&'static [&'static str], &'static [&'static str], &'static str);
 
 const PURE: &[&str] = &[
     "gateway/src/http1",
+    "gateway/src/asked",
+    "gateway/src/matcher",
     "gateway/src/route",
     "gateway/src/mirror/sample",
     "gateway/src/mirror/rate",
@@ -155,8 +157,8 @@ const PURE: &[&str] = &[
     "gateway/src/mirror/tee",
     "gateway/src/mirror/ledger",
     "gateway/src/upstream/balance",
-    "gateway/src/upstream/ejection",
-    "gateway/src/upstream/limit",
+    "gateway/src/upstream/eject",
+    "gateway/src/upstream/gate",
     "gateway/src/mix",
 ];
 

@@ -72,7 +72,7 @@ impl Check<'_> {
         let mut action = self.action(table);
         let mirrors = match &mut action {
             Action::Forward(forward) => {
-                forward.rewrite.host = host.or(forward.rewrite.host.take());
+                forward.rewrite.host = host.or_else(|| forward.rewrite.host.take());
                 self.mirrors(&written.mirrors, forward)
             }
             Action::Redirect(_) | Action::Reply(_) => {

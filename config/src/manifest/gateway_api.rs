@@ -434,10 +434,9 @@ impl Emit<'_> {
 
     fn backend(&mut self, backend: &At<BackendRef>) -> (file::Primary, List<file::Mirror>) {
         let filters = self.filters(&backend.value.filters);
-        for key in [filters.rewrite.given().map(|key| &key.at), filters.redirect.given().map(|key| &key.at)] {
-            if let Some(at) = key {
-                self.report.error(at, "is offered for a whole rule only, not for one backend");
-            }
+        let whole = [filters.rewrite.given().map(|key| &key.at), filters.redirect.given().map(|key| &key.at)];
+        for at in whole.into_iter().flatten() {
+            self.report.error(at, "is offered for a whole rule only, not for one backend");
         }
         let upstream = self.backend_upstream(backend);
         let primary = file::Primary {

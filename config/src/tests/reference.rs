@@ -7,12 +7,15 @@ use std::time::Duration;
 use super::*;
 
 pub(super) const GATEWAY: &str = include_str!("../../gateway.toml");
-pub(super) const EXAMPLES: [(&str, &str); 5] = [
+pub(super) const EXAMPLES: [(&str, &str); 8] = [
     ("minimal.toml", include_str!("../../examples/minimal.toml")),
     ("several-mirrors.toml", include_str!("../../examples/several-mirrors.toml")),
     ("sampled.toml", include_str!("../../examples/sampled.toml")),
     ("baseline.toml", include_str!("../../examples/baseline.toml")),
     ("hosts-and-routes.toml", include_str!("../../examples/hosts-and-routes.toml")),
+    ("rollout.toml", include_str!("../../examples/rollout.toml")),
+    ("policy.toml", include_str!("../../examples/policy.toml")),
+    ("mirror-policy.toml", include_str!("../../examples/mirror-policy.toml")),
 ];
 
 /// The written form as the project first described it.
@@ -161,7 +164,8 @@ fn the_reference_file_shows_every_key_and_no_other() {
         ("[timeouts]", file::Timeouts::KEYS),
         ("[headers]", file::Headers::KEYS),
         ("[upstream.v1]", file::Upstream::KEYS),
-        ("[upstream.v2]", file::Upstream::KEYS),
+        // The second shows what a mirror's needs.
+        ("[upstream.v2]", &["endpoints", "balance"]),
         ("[[route]]", file::Route::KEYS),
         ("[[route.mirrors]]", file::Mirror::KEYS),
     ];

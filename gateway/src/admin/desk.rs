@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn changes_are_taken_from_who_may_make_them() {
         let token = Guard::Token("secret".into());
-        let rows: [(&Guard, &[(&str, &str)], bool); 12] = [
+        type Row<'a> = (&'a Guard, &'a [(&'a str, &'a str)], bool);
+        let rows: [Row<'_>; 12] = [
             (&Guard::Local, &[("host", "127.0.0.1:9901")], true),
             (&Guard::Local, &[("host", "[::1]:9901")], true),
             (&Guard::Local, &[("host", "localhost:9901")], true),

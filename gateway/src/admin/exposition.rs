@@ -21,7 +21,7 @@ use super::book::{Book, Page};
 use super::process;
 use crate::metrics::{
     Class, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard, Skip,
-    UpstreamCounters, UpstreamFailure,
+    UpstreamCounters,
 };
 
 /// What `/metrics` is; Prometheus asks for it by this name.
@@ -443,6 +443,7 @@ mod tests {
     use ::config::Config;
 
     use super::*;
+    use crate::metrics::UpstreamFailure;
     use crate::server::budget::tests::config;
 
     /// Two workers whose counters a test may turn.
@@ -492,6 +493,7 @@ mod tests {
             "umbra_mirror_answer_bytes counter",
             "umbra_upstream_attempts counter",
             "umbra_upstream_connects counter",
+            "umbra_upstream_overflows counter",
             "umbra_upstream_reuses counter",
             "umbra_upstream_retries counter",
             "umbra_upstream_failures counter",

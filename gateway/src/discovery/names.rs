@@ -32,6 +32,8 @@ const HOSTS_GOOD_FOR: Duration = Duration::from_secs(10);
 /// Longest pause between lookups that fail.
 const FAILED_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+const NO_ADDRESS: &str = "the name has no address";
+
 /// In debug builds, a name server of a test's own: `ip:port`.
 const TEST_DNS: &str = "UMBRA_TEST_DNS";
 
@@ -127,12 +129,16 @@ async fn look_up(name: &str) -> Result<(Vec<IpAddr>, Duration), String> {
         Some(addresses) => (addresses, HOSTS_GOOD_FOR),
         None => {
             // Made for each lookup: its files are small and may have changed.
-            let found = resolver()?.lookup_ip(name).await.map_err(|e| e.to_string())?;
+            let found = resolver()?.lookup_ip(name).await.map_err(|e| match e {
+                e if e.is_nx_domain() => "there is no such name".to_owned(),
+                e if e.is_no_records_found() => NO_ADDRESS.to_owned(),
+                e => e.to_string(),
+            })?;
             (found.iter().collect(), found.valid_until().saturating_duration_since(Instant::now()))
         }
     };
     let addresses = usable(addresses, has_way_to);
-    if addresses.is_empty() { Err("the name has no address".to_owned()) } else { Ok((addresses, good_for)) }
+    if addresses.is_empty() { Err(NO_ADDRESS.to_owned()) } else { Ok((addresses, good_for)) }
 }
 
 /// What the hosts file says, if it knows the name: of both protocols, without asking anybody for the other.

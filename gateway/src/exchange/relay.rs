@@ -20,7 +20,6 @@ use crate::io::{Millis, ReadHalf, WriteHalf};
 use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
 use crate::mirror::tee::Tee;
 use crate::plan::Forward;
-use crate::upstream::ejection::Seen;
 
 /// Under which terms an answer is relayed.
 pub(super) struct Terms<'a> {
@@ -64,7 +63,7 @@ pub(super) enum RelayFailed {
     NoAnswer(Failure),
     /// An answer came that cannot be passed on; the client has seen none of it.
     BadAnswer(Failure),
-    /// The answer's status, this one, asks for another try; the client has seen none of it.
+    /// The answer's status asks for another try; the client has seen none of it.
     Unwanted(u16),
     /// It broke after the client had its head.
     Cut(Failure),
@@ -79,16 +78,6 @@ struct Final {
     upstream_keeps: bool,
     keep_client: bool,
     close_delimited: bool,
-}
-
-/// What an exchange saw of its primary's endpoint, if it saw anything.
-pub(super) fn seen(relayed: &Result<Relayed, RelayFailed>) -> Option<Seen> {
-    match relayed {
-        Ok(answer) => Some(Seen::Answered(answer.status)),
-        Err(RelayFailed::Unwanted(status)) => Some(Seen::Answered(*status)),
-        Err(RelayFailed::NoAnswer(_) | RelayFailed::BadAnswer(_) | RelayFailed::Cut(_)) => Some(Seen::Failed),
-        Err(RelayFailed::ClientGone) => None,
-    }
 }
 
 enum Parsed {

@@ -125,10 +125,10 @@ pub(super) mod tests {
 
     use super::super::copy::Searching;
     use super::super::lane::tests::lane;
-    use super::super::sample::Random;
     use super::*;
     use crate::asked::tests::with_asked;
     use crate::metrics::Drop as Dropped;
+    use crate::random::Random;
 
     const HEAD: &[u8] = b"POST /x HTTP/1.1\r\nHost: a:81\r\nX: y\r\n";
 

@@ -93,7 +93,7 @@ impl Reloader {
         }
     }
 
-    async fn prepare(&self, change: Change) -> Result<Next, Refused> {
+    async fn prepare(&mut self, change: Change) -> Result<Next, Refused> {
         let started = Instant::now();
         let config = Arc::clone(&self.book.open().config);
         let (config, mut warnings) = match change {

@@ -3,7 +3,7 @@
 //! Knows nothing of clients, exchanges or mirrors; a mirror's shippers use [`crate::io`] with connections of their own.
 
 pub mod balance;
-pub mod ejection;
+pub mod eject;
+pub mod gate;
 pub mod health;
-pub mod limit;
 pub mod pool;

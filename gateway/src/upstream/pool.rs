@@ -13,9 +13,9 @@ use std::time::Duration;
 use config::{Balance, Config, Ejection, UpstreamId};
 
 use super::balance::{self, By, Load, Standing};
-use super::ejection::{self, Record, Seen};
+use super::eject::{self, Record, Report};
+use super::gate::{Gate, Place};
 use super::health::{Health, HealthBoard};
-use super::limit::{Limit, Place};
 use crate::error::Failure;
 use crate::io::{self, Millis, Stream, Sweeper};
 use crate::limits::ENDPOINT_FAILED_MS;
@@ -41,7 +41,7 @@ struct Group {
     ejection: Option<Ejection>,
     /// When to look who may come back.
     look_at_ms: Cell<u64>,
-    limit: Rc<Limit>,
+    gate: Rc<Gate>,
     connect_timeout: Duration,
     idle_max: usize,
     idle_ms: Millis,
@@ -89,8 +89,8 @@ impl Upstreams {
                 known.map_or_else(|| Rc::new(Endpoint::new(*address, counters)), Rc::clone)
             };
             let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
-            let limit = old.map_or_else(|| Limit::new(max, pending_max, counters), |g| Rc::clone(&g.limit));
-            limit.change(max, pending_max);
+            let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
+            gate.change(max, pending_max);
             groups.push(Rc::new(Group {
                 endpoints: addresses.iter().map(endpoint).collect(),
                 places: addresses.iter().map(|address| balance::place(*address)).collect(),
@@ -100,7 +100,7 @@ impl Upstreams {
                 turn: Cell::new(old.map_or_else(|| RandomState::new().hash_one(id), |g| g.turn.get())),
                 ejection: upstream.ejection.clone(),
                 look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
-                limit,
+                gate,
                 connect_timeout: upstream.connect_timeout,
                 idle_max: config.limits.upstream_idle_max,
                 idle_ms: upstream.idle_timeout.into(),
@@ -151,7 +151,7 @@ impl Search {
         // Not earlier, so that nothing is allocated for an exchange that is content with its first try.
         self.avoid.extend(self.last.take());
         let group = &self.group;
-        let place = match group.limit.take() {
+        let place = match group.gate.take() {
             Some(place) => place,
             // Boxed because it is rare: every client connection's task would carry its size.
             None => Box::pin(group.wait()).await?,
@@ -184,7 +184,7 @@ impl Search {
                     };
                     endpoint.failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
                     group.counters.failures.inc(failure.on_primary());
-                    group.saw(index, Seen::Failed);
+                    group.saw(index, Report::Failed);
                 }
             }
         }
@@ -192,7 +192,7 @@ impl Search {
     }
 
     /// What the exchange saw of the endpoint behind `lease`.
-    pub fn report(&mut self, lease: &Lease, seen: Seen) {
+    pub fn report(&mut self, lease: &Lease, seen: Report) {
         self.last = Some(lease.slot.index);
         self.group.saw(lease.slot.index, seen);
     }
@@ -258,11 +258,12 @@ impl Drop for Slot {
 
 impl Group {
     async fn wait(&self) -> Result<Place, Failure> {
-        let place = match self.limit.queue() {
+        let place = match self.gate.queue() {
             Ok(wait) => io::within(self.connect_timeout, wait).await,
-            Err(super::limit::Full) => None,
+            Err(super::gate::Full) => None,
         };
         place.ok_or_else(|| {
+            self.counters.overflows.inc();
             self.counters.failures.inc(Failure::Overflow.on_primary());
             Failure::Overflow
         })
@@ -312,10 +313,10 @@ impl Group {
     }
 
     /// Notes what an exchange saw, and ejects the endpoint where that was too much.
-    fn saw(&self, index: usize, seen: Seen) {
+    fn saw(&self, index: usize, seen: Report) {
         let Some(rules) = &self.ejection else { return };
         let record = &self.endpoints[index].record;
-        if record.note(rules, seen) && ejection::may_eject(rules, self.ejected(), self.endpoints.len()) {
+        if record.note(rules, seen) && eject::may_eject(rules, self.ejected(), self.endpoints.len()) {
             record.eject(rules, self.sweeper.now_ms());
             self.counters.ejections.inc();
             self.counters.ejected.add(1);

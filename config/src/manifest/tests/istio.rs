@@ -51,7 +51,7 @@ fn header(name: &str) -> Subject {
 #[test]
 fn the_articles_manifests_run_as_they_are() {
     let text = ARTICLE.join("---\n");
-    let Checked { config, warnings } = accepted(&text, &BOTH);
+    let Checked { config, warnings: said } = accepted(&text, &BOTH);
     assert_eq!(
         config.upstreams.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(),
         ["httpbin/v1", "httpbin/v2"]
@@ -65,8 +65,8 @@ fn the_articles_manifests_run_as_they_are() {
     // Its curl names an address, not the service.
     assert!(route.matches[0].hosts.contains(&HostMatch::Address));
     assert!(route.matches[0].hosts.contains(&HostMatch::Exact("httpbin.default.svc.cluster.local".into())));
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].message.contains("IP address or localhost"));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].message.contains("IP address or localhost"));
     // The rest of the article's files is skipped by name.
     let rest = [
         include_str!("../../../examples/istio/httpbin-v1.yaml"),
@@ -409,8 +409,5 @@ fn what_has_no_effect_here_is_said_and_passed_over() {
         assert!(warnings(&checked).contains(told), "{yaml}\n{:?}", checked.warnings);
     }
     let unused = accepted(&service(&format!("-{}", &TO_V1[1..]), ""), &BOTH);
-    assert!(
-        warnings(&unused)
-            .contains("--endpoint: no destination of the manifests asks for this endpoint")
-    );
+    assert!(warnings(&unused).contains("--endpoint: no destination of the manifests asks for this endpoint"));
 }

@@ -59,6 +59,11 @@ impl Shards<'_> {
             let rows = upstreams.iter().map(|(name, of)| ([("upstream", *name)], total(of, read)));
             out.counters(name, help, rows)
         };
+        counter(
+            "umbra_upstream_overflows",
+            "Exchanges turned away because this upstream's own bound was reached",
+            |u| u.overflows.get(),
+        )?;
         counter("umbra_upstream_ejections", "Endpoints ejected because they kept failing", |u| {
             u.ejections.get()
         })?;

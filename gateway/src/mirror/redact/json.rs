@@ -422,8 +422,8 @@ fn unescaped(name: &[u8]) -> Vec<u8> {
 mod tests {
     use serde_json::Value;
 
-    use super::super::super::sample::Random;
     use super::*;
+    use crate::random::Random;
 
     /// Redacts `text` in pieces of every size; all must agree.
     fn redact(pointers: &[&str], text: &[u8]) -> Result<String, NotJson> {

@@ -14,7 +14,7 @@ use crate::metrics::UpstreamCounters;
 
 /// Places, and the queue for them.
 #[derive(Debug)]
-pub struct Limit {
+pub struct Gate {
     max: Cell<usize>,
     pending_max: Cell<usize>,
     taken: Cell<usize>,
@@ -31,13 +31,13 @@ struct Waiter {
 
 /// One exchange's place; dropping it hands it on.
 #[derive(Debug)]
-pub struct Place(Rc<Limit>);
+pub struct Place(Rc<Gate>);
 
 /// No place, and no room to wait for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-impl Limit {
+impl Gate {
     pub fn new(max: usize, pending_max: usize, counters: &Arc<UpstreamCounters>) -> Rc<Self> {
         Rc::new(Self {
             max: Cell::new(max),
@@ -74,7 +74,7 @@ impl Limit {
             Rc::new(Waiter { waker: RefCell::new(Waker::noop().clone()), has_place: Cell::new(false) });
         waiting.push_back(Rc::clone(&waiter));
         self.show(&waiting);
-        Ok(Wait { limit: Rc::clone(self), waiter })
+        Ok(Wait { gate: Rc::clone(self), waiter })
     }
 
     /// Hands free places to those who wait.
@@ -108,7 +108,7 @@ impl Drop for Place {
 /// A wait in the queue; dropping it leaves the queue, and hands on a place that came meanwhile.
 #[derive(Debug)]
 pub struct Wait {
-    limit: Rc<Limit>,
+    gate: Rc<Gate>,
     waiter: Rc<Waiter>,
 }
 
@@ -117,7 +117,7 @@ impl Future for Wait {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Place> {
         if self.waiter.has_place.take() {
-            return Poll::Ready(Place(Rc::clone(&self.limit)));
+            return Poll::Ready(Place(Rc::clone(&self.gate)));
         }
         self.waiter.waker.borrow_mut().clone_from(cx.waker());
         Poll::Pending
@@ -127,12 +127,12 @@ impl Future for Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         if self.waiter.has_place.take() {
-            drop(Place(Rc::clone(&self.limit)));
+            drop(Place(Rc::clone(&self.gate)));
             return;
         }
-        let mut waiting = self.limit.waiting.borrow_mut();
+        let mut waiting = self.gate.waiting.borrow_mut();
         waiting.retain(|other| !Rc::ptr_eq(other, &self.waiter));
-        self.limit.show(&waiting);
+        self.gate.show(&waiting);
     }
 }
 
@@ -152,9 +152,9 @@ mod tests {
         }
     }
 
-    fn limit(max: usize, pending_max: usize) -> (Rc<Limit>, Arc<UpstreamCounters>) {
+    fn with_counters(max: usize, pending_max: usize) -> (Rc<Gate>, Arc<UpstreamCounters>) {
         let counters = Arc::default();
-        (Limit::new(max, pending_max, &counters), counters)
+        (Gate::new(max, pending_max, &counters), counters)
     }
 
     fn poll(wait: &mut Wait, bell: &Arc<Bell>) -> Option<Place> {
@@ -166,33 +166,33 @@ mod tests {
 
     #[test]
     fn places_are_handed_on_in_the_order_of_the_queue_and_nobody_overtakes() {
-        let (limit, counters) = limit(1, 2);
+        let (gate, counters) = with_counters(1, 2);
         let bell = Arc::<Bell>::default();
-        let place = limit.take().unwrap();
-        assert!(limit.take().is_none());
-        let (mut first, mut second) = (limit.queue().unwrap(), limit.queue().unwrap());
-        assert_eq!(limit.queue().unwrap_err(), Full);
+        let place = gate.take().unwrap();
+        assert!(gate.take().is_none());
+        let (mut first, mut second) = (gate.queue().unwrap(), gate.queue().unwrap());
+        assert_eq!(gate.queue().unwrap_err(), Full);
         assert_eq!(counters.pending.get(), 2);
         assert!(poll(&mut first, &bell).is_none() && poll(&mut second, &bell).is_none());
         drop(place);
         assert_eq!(bell.0.load(Relaxed), 1, "one place wakes one");
-        assert!(limit.take().is_none(), "it is the first one's");
+        assert!(gate.take().is_none(), "it is the first one's");
         assert!(poll(&mut second, &bell).is_none());
         let place = poll(&mut first, &bell).unwrap();
         drop((first, place));
         let place = poll(&mut second, &bell).unwrap();
-        assert_eq!((limit.taken.get(), counters.pending.get()), (1, 0));
+        assert_eq!((gate.taken.get(), counters.pending.get()), (1, 0));
         drop((second, place));
-        assert_eq!(limit.taken.get(), 0);
+        assert_eq!(gate.taken.get(), 0);
     }
 
     #[test]
     fn a_wait_that_is_given_up_leaves_no_place_behind() {
-        let (limit, counters) = limit(1, 3);
+        let (gate, counters) = with_counters(1, 3);
         let bell = Arc::<Bell>::default();
-        let place = limit.take().unwrap();
-        let (first, second) = (limit.queue().unwrap(), limit.queue().unwrap());
-        let mut third = limit.queue().unwrap();
+        let place = gate.take().unwrap();
+        let (first, second) = (gate.queue().unwrap(), gate.queue().unwrap());
+        let mut third = gate.queue().unwrap();
         assert!(poll(&mut third, &bell).is_none());
         drop(second);
         assert_eq!(counters.pending.get(), 2);
@@ -201,20 +201,20 @@ mod tests {
         drop(first);
         assert_eq!(bell.0.load(Relaxed), 1);
         drop((poll(&mut third, &bell).unwrap(), third));
-        assert_eq!((limit.taken.get(), counters.pending.get()), (0, 0));
-        assert!(limit.take().is_some());
+        assert_eq!((gate.taken.get(), counters.pending.get()), (0, 0));
+        assert!(gate.take().is_some());
     }
 
     #[test]
     fn wider_bounds_let_those_in_who_wait_and_narrower_ones_turn_nobody_away() {
-        let (limit, _) = limit(1, 9);
+        let (gate, _) = with_counters(1, 9);
         let bell = Arc::<Bell>::default();
-        let one = limit.take().unwrap();
-        let mut waits: Vec<Wait> = (0..3).map(|_| limit.queue().unwrap()).collect();
-        limit.change(3, 0);
+        let one = gate.take().unwrap();
+        let mut waits: Vec<Wait> = (0..3).map(|_| gate.queue().unwrap()).collect();
+        gate.change(3, 0);
         let places: Vec<Place> = waits.iter_mut().filter_map(|wait| poll(wait, &bell)).collect();
         assert_eq!(places.len(), 2);
-        limit.change(1, 0);
+        gate.change(1, 0);
         drop(places);
         assert!(poll(&mut waits[2], &bell).is_none(), "there is one place and it is taken");
         drop(one);

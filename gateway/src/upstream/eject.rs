@@ -12,9 +12,9 @@ use crate::limits::EJECTION_MAX;
 
 /// What an exchange saw of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// An answer with this status.
-    Answered(u16),
+pub enum Report {
+    /// It answered with this status.
+    Status(u16),
     /// No answer, or none that we accept: refused, reset, late, malformed.
     Failed,
 }
@@ -35,13 +35,13 @@ impl Record {
     }
 
     /// Counts what was seen; says whether that is too much. Nothing more is counted while it is ejected.
-    pub fn note(&self, rules: &Ejection, seen: Seen) -> bool {
+    pub fn note(&self, rules: &Ejection, seen: Report) -> bool {
         if self.is_ejected() {
             return false;
         }
         let (is_5xx, is_gateway_error) = match seen {
-            Seen::Answered(status) => (status >= 500, matches!(status, 502..=504)),
-            Seen::Failed => (true, true),
+            Report::Status(status) => (status >= 500, matches!(status, 502..=504)),
+            Report::Failed => (true, true),
         };
         let too_many = |count: &Cell<u32>, again: bool, max: u32| {
             count.set(if again { count.get().saturating_add(1) } else { 0 });
@@ -109,22 +109,22 @@ mod tests {
     }
 
     /// Which of these, counted from 1, is too much.
-    fn too_much_at(rules: &Ejection, seen: &[Seen]) -> Option<usize> {
+    fn too_much_at(rules: &Ejection, seen: &[Report]) -> Option<usize> {
         let record = Record::default();
         seen.iter().position(|s| record.note(rules, *s)).map(|at| at + 1)
     }
 
     #[test]
     fn failures_in_a_row_are_too_much_and_one_success_begins_anew() {
-        use Seen::{Answered, Failed};
-        let rows: [(&Ejection, &[Seen], Option<usize>); 8] = [
-            (&rules(3, 0), &[Answered(500), Answered(503), Failed], Some(3)),
-            (&rules(3, 0), &[Answered(500), Failed, Answered(200), Failed, Failed], None),
-            (&rules(3, 0), &[Answered(500), Failed, Answered(499), Failed, Failed, Failed], Some(6)),
-            (&rules(0, 2), &[Answered(500), Answered(500), Answered(500)], None),
-            (&rules(0, 2), &[Answered(502), Answered(500), Answered(503), Answered(504)], Some(4)),
+        use Report::{Failed, Status};
+        let rows: [(&Ejection, &[Report], Option<usize>); 8] = [
+            (&rules(3, 0), &[Status(500), Status(503), Failed], Some(3)),
+            (&rules(3, 0), &[Status(500), Failed, Status(200), Failed, Failed], None),
+            (&rules(3, 0), &[Status(500), Failed, Status(499), Failed, Failed, Failed], Some(6)),
+            (&rules(0, 2), &[Status(500), Status(500), Status(500)], None),
+            (&rules(0, 2), &[Status(502), Status(500), Status(503), Status(504)], Some(4)),
             (&rules(0, 2), &[Failed, Failed], Some(2)),
-            (&rules(3, 2), &[Answered(500), Answered(502), Answered(505)], Some(3)),
+            (&rules(3, 2), &[Status(500), Status(502), Status(505)], Some(3)),
             (&rules(0, 0), &[Failed; 100], None),
         ];
         for (rules, seen, expected) in rows {
@@ -161,12 +161,12 @@ mod tests {
     #[test]
     fn whoever_comes_back_has_a_clean_record() {
         let (rules, record) = (rules(3, 0), Record::default());
-        assert!(!record.note(&rules, Seen::Failed) && !record.note(&rules, Seen::Failed));
-        assert!(record.note(&rules, Seen::Failed));
+        assert!(!record.note(&rules, Report::Failed) && !record.note(&rules, Report::Failed));
+        assert!(record.note(&rules, Report::Failed));
         record.eject(&rules, 0);
-        assert!(!record.note(&rules, Seen::Failed), "while it is out nothing counts");
+        assert!(!record.note(&rules, Report::Failed), "while it is out nothing counts");
         assert!(record.come_back() && !record.come_back());
-        assert!(!record.note(&rules, Seen::Failed) && !record.note(&rules, Seen::Failed));
+        assert!(!record.note(&rules, Report::Failed) && !record.note(&rules, Report::Failed));
     }
 
     #[test]

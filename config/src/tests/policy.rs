@@ -1,0 +1,137 @@
+//! What routes, upstreams and mirrors may ask for, and what they are told when it makes no sense.
+
+use super::*;
+
+#[test]
+fn keys_that_exclude_or_need_each_other_say_so() {
+    let route = |keys: &str| routing(keys);
+    let rows: &[(String, &[Said<'_>])] = &[
+        (
+            route("matches = [{ path = \"/a\" }]\npath = \"/b\""),
+            &[(6, "route[0].path", "itself or in its matches")],
+        ),
+        (route("host = \"a\"\nhosts = [\"b\"]"), &[(6, "route[0].hosts", "host or hosts, not both")]),
+        (route("path_regex = \"(\""), &[(5, "route[0].path_regex", "not a regular expression")]),
+        (route("path_regex = \"/a\"\nignore_case = true"), &[(6, "route[0].ignore_case", "(?i)")]),
+        (route("when = [{ exact = \"a\" }]"), &[(5, "route[0].when[0]", "exactly one thing")]),
+        (
+            route("when = [{ header = \"a\", exact = \"b\", regex = \"c\" }]"),
+            &[(5, "route[0].when[0]", "at most one of")],
+        ),
+        (route("when = [{ of = \"body\" }]"), &[(5, "route[0].when[0].of", "must be \"method\"")]),
+        (route("port = 0"), &[(5, "route[0].port", "from 1 to 65535")]),
+        (
+            route("reply = { status = 404 }"),
+            &[(5, "route[0].reply", "one of primary, primaries, redirect and reply")],
+        ),
+        (route("primaries = [{ upstream = \"v1\" }]"), &[(5, "route[0].primaries", "it has primary")]),
+        (route("rewrite = { path_regex = \"a\" }"), &[(5, "route[0].rewrite.path_regex", "needs path_with")]),
+        (route("rewrite = { path = \"a\" }"), &[(5, "route[0].rewrite.path", "does not start with")]),
+        (
+            route("rewrite = { path_prefix = \"/a b\" }"),
+            &[(5, "route[0].rewrite.path_prefix", "percent-encode it")],
+        ),
+        (route("retries = { attempts = 11 }"), &[(5, "route[0].retries.attempts", "from 0 to 10")]),
+        (route("retries = { statuses = [99] }"), &[(5, "route[0].retries.statuses[0]", "from 200 to 599")]),
+        (
+            route("request_headers = { set = { content-length = \"1\" } }"),
+            &[(5, "route[0].request_headers.set.content-length", "cannot be changed")],
+        ),
+        (
+            route("request_headers = { remove = [\"host\"] }"),
+            &[(5, "route[0].request_headers", "exactly one Host")],
+        ),
+        (
+            route("response_headers = { set = { a = \"b\\nc\" } }"),
+            &[(5, "route[0].response_headers.set.a", "no field may have")],
+        ),
+        (route("fault = { delay_percent = 5 }"), &[(5, "route[0].fault.delay_percent", "share of nothing")]),
+        (route("fault = { abort = 600 }"), &[(5, "route[0].fault.abort", "from 200 to 599")]),
+    ];
+    for (text, said) in rows {
+        check(text, said);
+    }
+}
+
+#[test]
+fn what_is_not_forwarded_has_nothing_to_copy_or_retry() {
+    let text = starting("").replace(
+        "primary = \"v1\"",
+        "redirect = { status = 309 }\ntimeout = \"1s\"\nmirrors = [{ upstream = \"v1\" }]",
+    );
+    check(
+        &text,
+        &[
+            (5, "route[0].redirect.status", "must be 301, 302, 303, 307 or 308"),
+            (6, "route[0].timeout", "nothing is forwarded here"),
+            (7, "route[0].mirrors", "nothing is forwarded here"),
+        ],
+    );
+}
+
+#[test]
+fn shares_of_primaries_must_leave_somebody() {
+    let with =
+        |primaries: &str| starting("").replace("primary = \"v1\"", &format!("primaries = {primaries}"));
+    check(&with("[]"), &[(5, "route[0].primaries", "nobody could answer")]);
+    let none = "[{ upstream = \"v1\", weight = 0 }, { upstream = \"!\", weight = 0 }]";
+    check(&with(none), &[(5, "route[0].primaries", "all weights are 0")]);
+    let config = accepted(&with("[{ upstream = \"v1\", weight = 0 }, { upstream = \"!\" }]")).config;
+    let Action::Forward(forward) = &config.routes[0].action else { panic!("forwards") };
+    assert_eq!(
+        forward.primaries.iter().map(|p| (p.upstream, p.weight)).collect::<Vec<_>>(),
+        [(Some(0), 0), (None, 1)]
+    );
+}
+
+#[test]
+fn an_upstreams_policy_is_checked() {
+    let rows: &[(&str, Said<'_>)] = &[
+        ("balance = \"hash\"", (7, "upstream.v3.balance", "needs hash_by")),
+        ("hash_by = \"address\"", (7, "upstream.v3.hash_by", "only used with balance")),
+        ("balance = \"hash\"\nhash_by = \"header\"", (8, "upstream.v3.hash_by", "no part of a request")),
+        ("balance = \"hash\"\nhash_by = \"cookie:\"", (8, "upstream.v3.hash_by", "names nothing")),
+        ("connections_max = 0", (7, "upstream.v3.connections_max", "from 1 to")),
+        ("health = { }", (7, "upstream.v3.health.path", "is missing")),
+        (
+            "health = { path = \"/h\", interval = \"1s\", timeout = \"2s\" }",
+            (7, "upstream.v3.health.timeout", "longer than the interval"),
+        ),
+        ("ejection = { percent_max = 101 }", (7, "upstream.v3.ejection.percent_max", "from 0 to 100")),
+    ];
+    for (keys, said) in rows {
+        let text = routing(&format!("[upstream.v3]\nendpoints = [\"a:1\"]\n{keys}"));
+        check(&text, std::slice::from_ref(said));
+    }
+}
+
+#[test]
+fn a_mirrors_policy_is_checked() {
+    let rows: &[(&str, Said<'_>)] = &[
+        ("sample_by = \"user\"", (7, "route[0].mirrors[0].sample_by", "no part of a request")),
+        ("rate_max = 0", (7, "route[0].mirrors[0].rate_max", "from 1 to")),
+        ("answer = { }", (7, "route[0].mirrors[0].answer", "asks nothing of the answer")),
+        ("answer = { statuses = [\"6xx\"] }", (7, "route[0].mirrors[0].answer.statuses[0]", "is no status")),
+        ("rewrite = { host = \"a\" }", (7, "route[0].mirrors[0].rewrite.host", "a host of its own")),
+        ("only_primary = \"v2\"", (7, "route[0].mirrors[0].only_primary", "not a primary of this route")),
+        ("redact = { json = [\"user\"] }", (7, "route[0].mirrors[0].redact.json[0]", "not a JSON pointer")),
+        ("governor = { least = 200 }", (7, "route[0].mirrors[0].governor.least", "from 0 to 100")),
+    ];
+    for (keys, said) in rows {
+        check(&mirroring(keys), std::slice::from_ref(said));
+    }
+}
+
+#[test]
+fn a_host_that_is_set_is_a_rewrite_and_ten_thousand_routes_are_checked_in_a_moment() {
+    let config =
+        accepted(&routing("request_headers = { set = { Host = \"b.example\", X-A = \"1\" } }")).config;
+    let Action::Forward(forward) = &config.routes[0].action else { panic!("forwards") };
+    assert_eq!(forward.rewrite.host.as_deref(), Some("b.example"));
+    assert_eq!(config.routes[0].request_headers.set, [("x-a".to_owned(), "1".to_owned())]);
+    let mut text = String::from("[upstream.v1]\nendpoints = [\"a:1\"]\n");
+    for n in 0..10_000 {
+        text.push_str(&format!("[[route]]\npath_prefix = \"/service-{n}/\"\nprimary = \"v1\"\n"));
+    }
+    assert_eq!(accepted(&text).config.routes.len(), 10_000);
+}

@@ -1,0 +1,236 @@
+//! Bring your manifest: Istio's and the Gateway API's routes, run as they are against live origins.
+//!
+//! The cases are rebuilt from the descriptions of the Gateway API's mirroring conformance tests and of Istio's mirroring
+//! integration test; ours look at the wires rather than at logs.
+
+use std::path::Path;
+use std::process::Command;
+
+use tests::load::becomes;
+use tests::process::Process;
+use tests::{Client, Gateway, Metrics, Origin};
+
+/// A gateway started on manifests.
+struct Running {
+    client: Client,
+    admin: std::net::SocketAddr,
+    process: Process,
+    _directory: tempfile::TempDir,
+}
+
+fn start(manifests: &[&str], endpoints: &[(&str, &Origin)]) -> Running {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(tests::gateway::binary());
+    for (n, text) in manifests.iter().enumerate() {
+        let path = directory.path().join(format!("{n}.yaml"));
+        std::fs::write(&path, text).expect("the manifest is written");
+        command.arg("--manifest").arg(path);
+    }
+    for (name, origin) in endpoints {
+        command.arg("--endpoint").arg(format!("{name}={}", origin.address));
+    }
+    let settings = directory.path().join("settings.toml");
+    std::fs::write(&settings, "[admin]\nbind = \"127.0.0.1:0\"\n").expect("the settings are written");
+    let mut process = Process::spawn(command.args(["--listen", "127.0.0.1:0", "--config"]).arg(settings));
+    let address = process.lines("listening on ", 1).remove(0).parse().expect("an address");
+    let admin = process.lines("admin on ", 1).remove(0).parse().expect("an address");
+    Running { client: Client::connect(address), admin, process, _directory: directory }
+}
+
+impl Running {
+    fn get(&mut self, host: &str, target: &str) -> (u16, String) {
+        let answer = self.client.ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        (answer.status, answer.text())
+    }
+}
+
+fn example(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples").join(path);
+    std::fs::read_to_string(root).expect("an example")
+}
+
+fn http_route(rules: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: request-mirror}}\nspec:\n  \
+         parentRefs: [{{name: same-namespace}}]\n  rules:\n{rules}"
+    )
+}
+
+const BACKEND: &str = "    backendRefs: [{name: v1, port: 8080}]\n";
+
+fn mirror(name: &str, share: &str) -> String {
+    format!(
+        "    - {{type: RequestMirror, requestMirror: {{backendRef: {{name: {name}, port: 8080}}{share}}}}}\n"
+    )
+}
+
+#[test]
+fn the_articles_manifests_mirror_as_the_article_says() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let manifests = [example("istio/virtualservice.yaml"), example("istio/destinationrule.yaml")];
+    let manifests: Vec<&str> = manifests.iter().map(String::as_str).collect();
+    let mut gateway = start(&manifests, &[("httpbin/v1", &v1), ("httpbin/v2", &v2)]);
+    // Its curl names the address; a client inside the mesh names the service.
+    for (n, host) in ["127.0.0.1:8080", "httpbin", "httpbin.default.svc.cluster.local:80"].iter().enumerate()
+    {
+        assert_eq!(gateway.get(host, "/status/200"), (200, "v1".into()), "{host}");
+        let copied = v2.wait_for(n + 1).swap_remove(n);
+        assert_eq!((copied.target.as_str(), copied.field("host")), ("/status/200", Some(*host)));
+        assert_eq!(copied.field("x-umbra-mirror"), Some("httpbin/v2"));
+    }
+    assert_eq!(gateway.get("elsewhere.example", "/status/200").0, 404);
+    assert_eq!((v1.count(), v2.count()), (3, 3));
+    assert!(gateway.process.stderr().contains("requests that name an IP address or localhost"));
+}
+
+#[test]
+fn conformance_one_mirror_and_header_modification() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let modify = "    - type: RequestHeaderModifier\n      requestHeaderModifier:\n        set: [{name: X-Header-Set, value: set-overwrites-values}]\n        \
+                  add: [{name: X-Header-Add, value: header-val-1}]\n        remove: [X-Header-Remove]\n";
+    let rules = format!(
+        "  - matches: [{{path: {{type: PathPrefix, value: /mirror}}}}]\n    filters:\n{}{BACKEND}  \
+         - matches: [{{path: {{type: PathPrefix, value: /mirror-and-modify-headers}}}}]\n    filters:\n{modify}{}{BACKEND}",
+        mirror("v2", ""),
+        mirror("v2", "")
+    );
+    let mut gateway = start(&[&http_route(&rules)], &[("v1", &v1), ("v2", &v2)]);
+    assert_eq!(gateway.get("a", "/mirror?id=1").1, "v1");
+    assert_eq!(v2.wait_for(1)[0].target, "/mirror?id=1");
+    let lines =
+        "X-Header-Remove: remove-val\r\nX-Header-Add-Append: append-val-1\r\nX-Header-Set: set-val\r\n";
+    gateway.client.ask(format!("GET /mirror-and-modify-headers HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
+    for request in [v1.wait_for(2).swap_remove(1), v2.wait_for(2).swap_remove(1)] {
+        assert_eq!(request.field("x-header-add"), Some("header-val-1"));
+        assert_eq!(request.values("x-header-set"), ["set-overwrites-values"]);
+        assert_eq!(request.field("x-header-add-append"), Some("append-val-1"));
+        assert_eq!(request.field("x-header-remove"), None);
+    }
+}
+
+#[test]
+fn conformance_several_mirrors() {
+    let [v1, v2, v3] = ["v1", "v2", "v3"].map(Origin::named);
+    let rules = format!(
+        "  - matches: [{{path: {{type: PathPrefix, value: /multi-mirror}}}}]\n    filters:\n{}{}{BACKEND}",
+        mirror("v2", ""),
+        mirror("v3", "")
+    );
+    let mut gateway = start(&[&http_route(&rules)], &[("v1", &v1), ("v2", &v2), ("v3", &v3)]);
+    assert_eq!(gateway.get("a", "/multi-mirror").1, "v1");
+    assert_eq!(v2.wait_for(1)[0].target, "/multi-mirror");
+    assert_eq!(v3.wait_for(1)[0].target, "/multi-mirror");
+}
+
+#[test]
+fn conformance_shares_of_five_hundred_requests() {
+    for (share, p) in [
+        (", percent: 20", 0.2),
+        (", fraction: {numerator: 25, denominator: 50}", 0.5),
+        (", percent: 35", 0.35),
+        (", percent: 0", 0.0),
+        (", percent: 100", 1.0),
+        ("", 1.0),
+    ] {
+        let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+        let rules = format!("  - filters:\n{}{BACKEND}", mirror("v2", share));
+        let mut gateway = start(&[&http_route(&rules)], &[("v1", &v1), ("v2", &v2)]);
+        // Up to five attempts, as conformance has them: three sigma fail once in 370.
+        let mut band = (0, 0.0, 0.0);
+        let passes = (0..5).any(|_| {
+            let before = Metrics::settled(gateway.admin, "v2").mirror("v2", "sent_total");
+            (0..500).for_each(|_| assert_eq!(gateway.get("a", "/").0, 200));
+            let sent = Metrics::settled(gateway.admin, "v2").mirror("v2", "sent_total") - before;
+            let (wanted, slack) = (500.0 * p, 3.0 * f64::sqrt(500.0 * p * (1.0 - p)));
+            band = (sent, wanted, slack);
+            (sent as f64 - wanted).abs() <= slack
+        });
+        assert!(passes, "{share}: {band:?}");
+    }
+}
+
+#[test]
+fn istios_integration_case_none_a_tenth_half_all_and_silence() {
+    for (percentage, p, slack) in [
+        ("    mirrorPercentage: {value: 0.0}\n", 0.0, 0.0),
+        ("    mirrorPercentage: {value: 10.0}\n", 0.1, 0.0),
+        ("    mirrorPercentage: {value: 50.0}\n", 0.5, 0.0),
+        ("    mirrorPercentage: {value: 100.0}\n", 1.0, 0.0),
+        ("", 1.0, 0.0),
+    ] {
+        let (a, b) = (Origin::named("a"), Origin::named("b"));
+        let service = format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: mirror}}\nspec:\n  hosts: [b.example.com]\n  \
+             http:\n  - route: [{{destination: {{host: a}}}}]\n    mirror: {{host: b}}\n{percentage}"
+        );
+        let mut gateway = start(&[&service], &[("a", &a), ("b", &b)]);
+        (0..1_000).for_each(|_| assert_eq!(gateway.get("b.example.com", "/").1, "a"));
+        let sent = Metrics::settled(gateway.admin, "b").mirror("b", "sent_total") as f64;
+        // None and all are exact; between them five sigma, of a thousand rather than its hundred calls.
+        let slack = slack + 5.0 * f64::sqrt(1_000.0 * p * (1.0 - p));
+        assert!((sent - 1_000.0 * p).abs() <= slack, "{percentage}: {sent}");
+        assert_eq!(b.count() as f64, sent);
+    }
+}
+
+#[test]
+fn what_a_manifest_converts_to_serves_alike() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("r.yaml");
+    std::fs::write(&path, example("gateway-api/httproute.yaml")).expect("the manifest is written");
+    let output = Command::new(tests::gateway::binary())
+        .args(["convert", "--listen", "127.0.0.1:0", "--manifest"])
+        .arg(&path)
+        .args(["--endpoint", &format!("v1={}", v1.address), "--endpoint", &format!("v2={}", v2.address)])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let toml =
+        String::from_utf8(output.stdout).expect("it is text").replace("percent = 10.0", "percent = 100");
+    let gateway = Gateway::start(&format!("{toml}\n[admin]\nbind = \"127.0.0.1:0\"\n"), &[]);
+    assert_eq!(gateway.client().ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "v1");
+    becomes(&gateway, "v2", &[("eligible", 1), ("sent", 1), ("completed 2xx", 1)]);
+}
+
+#[test]
+fn explain_tells_the_route_the_reasons_and_the_wires() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("r.yaml");
+    let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: shop}\nspec:\n  hosts: [shop.example]\n  http:\n  \
+                - match: [{uri: {prefix: /api/}, headers: {x-beta: {exact: 'yes'}}}]\n    rewrite: {uri: /, authority: inner.example}\n    \
+                headers: {request: {set: {x-env: beta}}}\n    route: [{destination: {host: a}}]\n    mirrors: [{destination: {host: b}, percentage: {value: 12.5}}]\n  \
+                - route: [{destination: {host: a}}]\n";
+    std::fs::write(&path, text).expect("the manifest is written");
+    let explain = |args: &[&str]| {
+        let output = Command::new(tests::gateway::binary())
+            .args(["explain", "--endpoint", "a=127.0.0.1:1", "--endpoint", "b=127.0.0.1:2", "--manifest"])
+            .arg(&path)
+            .args(args)
+            .output()
+            .expect("it runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("it is text"))
+    };
+    let (code, told) = explain(&["GET", "http://shop.example/api/x?q=1", "-H", "X-Beta: yes"]);
+    assert_eq!(code, Some(0), "{told}");
+    for part in [
+        "→ shop/http[0]",
+        "primary a (100.00 %) at 127.0.0.1:1",
+        "| GET /x?q=1 HTTP/1.1",
+        "| Host: inner.example",
+        "| x-env: beta",
+        "mirror b: 12.5 %",
+        "| X-Umbra-Mirror: b",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let (_, told) = explain(&["http://shop.example/api/x"]);
+    assert!(
+        told.contains("✗ shop/http[0]")
+            && told.contains("header x-beta is not there")
+            && told.contains("→ shop/http[1]"),
+        "{told}"
+    );
+    let (code, told) = explain(&["http://other.example/"]);
+    assert!(code == Some(1) && told.contains("no route matches: 404"), "{told}");
+}
