@@ -163,6 +163,9 @@ pub(crate) fn method(text: &str) -> Result<(), String> {
 /// either. A token, and `/` and `:`, because `service/subset:port` is one.
 pub(crate) fn upstream_name(text: &str) -> Result<(), String> {
     let parts = text.split(['/', ':']);
+    if text == "!" {
+        return Err(r#""!" cannot be a name: it stands for a primary that is not there"#.to_owned());
+    }
     if text.len() <= NAME_BYTES_MAX && parts.into_iter().all(is_token) {
         Ok(())
     } else {
@@ -223,6 +226,16 @@ pub(crate) fn editable_field(text: &str) -> Result<String, String> {
         ));
     }
     Ok(name)
+}
+
+/// The name of a field whose value may be taken out of a copy, in lower case.
+pub(crate) fn redactable_field(text: &str) -> Result<String, String> {
+    match editable_field(text)?.as_str() {
+        "host" => {
+            Err(r#""host" cannot be taken out of a request: give the mirror a host of its own"#.to_owned())
+        }
+        name => Ok(name.to_owned()),
+    }
 }
 
 /// Fields the gateway alone writes.

@@ -64,7 +64,12 @@ fn a_bad_file_leaves_the_old_one_serving_and_says_why() {
         (String::from("[["), "gateway.toml:1: ".to_owned()),
         (setup.clone().workers(2).toml(), "workers: cannot change while serving".to_owned()),
         (
-            setup.clone().with("[upstream.x]\nendpoints = [\"x.invalid:1\"]").toml(),
+            setup
+                .clone()
+                .with(
+                    "[upstream.x]\nendpoints = [\"x.invalid:1\"]\n[[route]]\npath = \"/x\"\nprimary = \"x\"",
+                )
+                .toml(),
             "cannot resolve".to_owned(),
         ),
     ] {

@@ -97,13 +97,20 @@ impl Check<'_> {
         let index = forward.primaries.iter().position(|primary| primary.upstream == Some(id));
         if index.is_none() {
             self.report.error(&name.at, format!("{:?} is not a primary of this route", name.value));
+        } else if forward.primaries.iter().filter(|primary| primary.upstream == Some(id)).count() > 1 {
+            let message = format!(
+                "{:?} is a primary of this route more than once: give it once, with the sum of its weights",
+                name.value
+            );
+            self.report.error(&name.at, message);
         }
         index
     }
 
     fn answer(&mut self, table: &At<file::AnswerCondition>) -> AnswerCondition {
         let written = &table.value;
-        if written.statuses.is_absent() && written.slower_than.is_absent() {
+        let asks_status = written.statuses.given().is_none_or(|list| !list.value.is_empty());
+        if (written.statuses.is_absent() || !asks_status) && written.slower_than.is_absent() {
             let message = r#"asks nothing of the answer; write statuses = ["5xx"] or slower_than = "1s""#;
             self.report.error(&table.at, message);
         }
@@ -125,7 +132,7 @@ impl Check<'_> {
         let name =
             |text: &str| if text.is_empty() { Err("a name is missing".into()) } else { Ok(text.to_owned()) };
         Redact {
-            headers: self.each(&written.headers, syntax::editable_field),
+            headers: self.each(&written.headers, syntax::redactable_field),
             cookies: self.each(&written.cookies, name),
             query: self.each(&written.query, name),
             json: self.each(&written.json, syntax::json_pointer),

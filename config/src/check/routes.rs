@@ -72,6 +72,11 @@ impl Check<'_> {
         let mut action = self.action(table);
         let mirrors = match &mut action {
             Action::Forward(forward) => {
+                if let (Some(_), Some(_), Some(table)) =
+                    (&host, &forward.rewrite.host, written.request_headers.given())
+                {
+                    self.report.error(&table.at, "Host is set here and rewritten in rewrite: write it once");
+                }
                 forward.rewrite.host = host.or_else(|| forward.rewrite.host.take());
                 self.mirrors(&written.mirrors, forward)
             }
@@ -294,6 +299,12 @@ impl Check<'_> {
             return Some(PathRewrite::Whole(whole.value.clone()));
         }
         let prefix = prefix.given()?;
+        if !prefix.value.is_empty() && !prefix.value.starts_with('/') {
+            self.report.error(
+                &prefix.at,
+                format!(r#"{:?} does not start with "/", as every path does"#, prefix.value),
+            );
+        }
         Some(PathRewrite::Matched(self.syntax(prefix, syntax::path_text)?))
     }
 
@@ -304,6 +315,13 @@ impl Check<'_> {
     ) -> (HeaderEdits, Option<String>) {
         let mut edits = self.response_edits(written);
         let host = edits.set.iter().position(|(name, _)| name == "host").map(|at| edits.set.remove(at).1);
+        let host = host.and_then(|host| match (syntax::host_value(&host), written.given()) {
+            (Err(why), Some(table)) => {
+                self.report.error(&table.at.child("set").child("host"), why);
+                None
+            }
+            (_, _) => Some(host),
+        });
         let mut names = edits.add.iter().map(|(name, _)| name).chain(&edits.remove);
         if let (true, Some(table)) = (names.any(|name| name == "host"), written.given()) {
             self.report.error(&table.at, "a request has exactly one Host: it can only be set");

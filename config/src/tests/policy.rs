@@ -45,6 +45,18 @@ fn keys_that_exclude_or_need_each_other_say_so() {
             route("response_headers = { set = { a = \"b\\nc\" } }"),
             &[(5, "route[0].response_headers.set.a", "no field may have")],
         ),
+        (
+            route("request_headers = { set = { host = \"a b/c\" } }"),
+            &[(5, "route[0].request_headers.set.host", "no host name has")],
+        ),
+        (
+            route("request_headers = { set = { host = \"a\" } }\nrewrite = { host = \"b\" }"),
+            &[(5, "route[0].request_headers", "write it once")],
+        ),
+        (
+            route("rewrite = { path_prefix = \"a\" }"),
+            &[(5, "route[0].rewrite.path_prefix", "does not start with")],
+        ),
         (route("fault = { delay_percent = 5 }"), &[(5, "route[0].fault.delay_percent", "share of nothing")]),
         (route("fault = { abort = 600 }"), &[(5, "route[0].fault.abort", "from 200 to 599")]),
     ];
@@ -114,6 +126,11 @@ fn a_mirrors_policy_is_checked() {
         ("answer = { statuses = [\"6xx\"] }", (7, "route[0].mirrors[0].answer.statuses[0]", "is no status")),
         ("rewrite = { host = \"a\" }", (7, "route[0].mirrors[0].rewrite.host", "a host of its own")),
         ("only_primary = \"v2\"", (7, "route[0].mirrors[0].only_primary", "not a primary of this route")),
+        ("answer = { statuses = [] }", (7, "route[0].mirrors[0].answer", "asks nothing of the answer")),
+        (
+            "redact = { headers = [\"Host\"] }",
+            (7, "route[0].mirrors[0].redact.headers[0]", "a host of its own"),
+        ),
         ("redact = { json = [\"user\"] }", (7, "route[0].mirrors[0].redact.json[0]", "not a JSON pointer")),
         ("governor = { least = 200 }", (7, "route[0].mirrors[0].governor.least", "from 0 to 100")),
     ];
