@@ -49,7 +49,7 @@ fn sighup_moves_traffic_and_mirrors_and_no_client_notices() {
     eventually("every copy of the first configuration is shipped", || v2.count() == old);
     assert_eq!(v3.count(), new);
     assert_eq!(reloads(&gateway, "applied"), 1);
-    assert!(gateway.stderr().contains("configuration applied on 2 workers"), "{}", gateway.stderr());
+    eventually("it is told", || gateway.stderr().contains("configuration applied on 2 workers"));
 }
 
 #[test]
