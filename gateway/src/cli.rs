@@ -51,7 +51,8 @@ struct Input {
     #[arg(long, value_name = "PATH", global = true)]
     manifest: Vec<PathBuf>,
 
-    /// Where a manifest's service is: SERVICE[/SUBSET][:PORT]=ADDRESS:PORT[,ADDRESS:PORT…]; may be repeated
+    /// Addresses of a manifest's service: the word before `=` may go on with /SUBSET and :PORT, several addresses are
+    /// divided by commas; may be repeated
     #[arg(long, value_name = "SERVICE=ADDRESS", global = true)]
     endpoint: Vec<String>,
 
