@@ -1,6 +1,6 @@
 //! Kubernetes manifests → the configuration as written: Istio's routes and the Gateway API's run as they are.
 //!
-//! Manifests become a [`crate::file::File`] whose every place points into the YAML, and the same check makes a
+//! Manifests become a `File` whose every place points into the YAML, and the same check makes a
 //! configuration of it as of a TOML file: one meaning, several spellings. So whatever a manifest can say TOML can say,
 //! and [`convert`] prints it.
 
