@@ -118,11 +118,13 @@ pub(crate) struct Check<'r> {
     /// By `UpstreamId`: named by some route.
     used: Vec<bool>,
     lanes: Vec<Lane>,
+    /// Where requests come in; empty where a port is chosen when listening.
+    ports: Vec<u16>,
 }
 
 impl<'r> Check<'r> {
     pub(crate) fn new(report: &'r mut Report) -> Self {
-        Self { report, upstreams: Vec::new(), used: Vec::new(), lanes: Vec::new() }
+        Self { report, upstreams: Vec::new(), used: Vec::new(), lanes: Vec::new(), ports: Vec::new() }
     }
 
     pub(crate) fn config(mut self, file: File) -> Config {
@@ -132,6 +134,9 @@ impl<'r> Check<'r> {
         let limits = self.limits(&file.limits.into_table());
         let timeouts = self.timeouts(&file.timeouts.into_table());
         let forwarded = word(&file.headers.into_table().forwarded, Forwarded::Append);
+        if listeners.iter().all(|listener| listener.bind.port() != 0) {
+            self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
+        }
         self.upstreams(&file.upstream, &listeners, &timeouts);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);

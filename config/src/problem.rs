@@ -1,10 +1,11 @@
 //! What is wrong with a configuration, and where: collects every problem of one text. Knows nothing of what any key means.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
 /// One sentence about one place of a configuration. Displays as `file:line: key: message`, unknown parts left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Name of the source as the caller gave it; empty when there is none.
     pub file: String,
@@ -131,10 +132,13 @@ impl Report {
         Problem { file, line: at.line, key, message }
     }
 
-    /// The warnings of sound texts, or the errors of any others; both in the order of the texts and their lines.
+    /// The warnings of sound texts, or the errors of any others; both in the order of the texts and their lines, and
+    /// each once, though what is wrong with a rule for several hosts is found for each of them.
     pub(crate) fn finish(self) -> Result<Vec<Problem>, Vec<Problem>> {
         let in_order = |mut found: Vec<(usize, Problem)>| {
             found.sort_by_key(|(source, problem)| (*source, problem.line));
+            let mut seen = HashSet::new();
+            found.retain(|(source, problem)| seen.insert((*source, problem.clone())));
             found.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>()
         };
         if self.errors.is_empty() { Ok(in_order(self.warnings)) } else { Err(in_order(self.errors)) }

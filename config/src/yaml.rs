@@ -2,6 +2,7 @@
 //! of them expand to gigabytes), tags, and nesting without end.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
@@ -94,6 +95,7 @@ impl<'t> Events<'t> {
 
     fn table(&mut self, depth: usize) -> Result<Vec<Entry>, Wrong> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut lines: HashMap<String, usize> = HashMap::new();
         loop {
             let name = match self.next()? {
                 None | Some(Event::MappingEnd) => return Ok(entries),
@@ -101,8 +103,8 @@ impl<'t> Events<'t> {
                 Some(_) => return self.wrong("has a key that is not plain text"),
             };
             let line = self.line;
-            if let Some(first) = entries.iter().find(|entry| entry.name == name) {
-                return self.wrong(format!("{name} stands here a second time, first in line {}", first.line));
+            if let Some(first) = lines.insert(name.clone(), line) {
+                return self.wrong(format!("{name} stands here a second time, first in line {first}"));
             }
             let Some(event) = self.next()? else { return self.wrong("not YAML: a value is missing") };
             let node = self.node(event, depth + 1)?;

@@ -80,10 +80,23 @@ impl Check<'_> {
             ignore_case: ignore_case.is_some_and(|given| given.value) && !matches!(path, PathMatch::Regex(_)),
             path,
             methods: self.methods(written.methods),
-            // In u16: the bound says so.
-            port: written.port.given().map(|_| self.count(written.port, 1, 1..=65_535) as u16),
+            port: written.port.given().map(|port| self.port(written.port, port)),
             when: self.conditions(written.when),
         }
+    }
+
+    fn port(&mut self, key: &Key<u64>, given: &At<u64>) -> u16 {
+        // In u16: the bound says so.
+        let port = self.count(key, 1, 1..=65_535) as u16;
+        if u64::from(port) == given.value && !self.ports.is_empty() && !self.ports.contains(&port) {
+            let known: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+            let message = format!(
+                "nothing listens on port {port}, so nothing matches (listening on {})",
+                known.join(", ")
+            );
+            self.report.warn(&given.at, message);
+        }
+        port
     }
 
     fn hosts(&mut self, written: &Written<'_>) -> Vec<HostMatch> {
