@@ -4,12 +4,16 @@
 //! configuration of it as of a TOML file: one meaning, several spellings. So whatever a manifest can say TOML can say,
 //! and [`convert`] prints it.
 
+mod attach;
 mod fields;
 mod gateway_api;
 mod istio;
+mod policy;
 mod services;
+mod virtual_hosts;
 mod virtual_service;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::check::{Check, Checked};
@@ -65,6 +69,8 @@ pub fn convert(manifests: &Manifests) -> Result<(String, Vec<Problem>), Vec<Prob
 struct Resource<T> {
     name: String,
     namespace: String,
+    /// What its routes are named after: its name, and its namespace where another one has that name too.
+    shown: String,
     /// `metadata.creationTimestamp`, empty where there is none.
     created: String,
     /// Its `spec`.
@@ -190,7 +196,7 @@ fn texts(path: &Path, report: &mut Report) -> Vec<(String, String)> {
 }
 
 /// Kinds that say nothing about where requests go.
-const SKIPPED: [&str; 12] = [
+const SKIPPED: [&str; 13] = [
     "ClusterRole",
     "ClusterRoleBinding",
     "ConfigMap",
@@ -200,6 +206,7 @@ const SKIPPED: [&str; 12] = [
     "HorizontalPodAutoscaler",
     "Namespace",
     "Pod",
+    "ReferenceGrant",
     "ReplicaSet",
     "ServiceAccount",
     "StatefulSet",
@@ -211,7 +218,7 @@ impl Found {
             let at = report.place(String::new(), document.line);
             return report.error(&at, "is no manifest: apiVersion and kind are missing");
         };
-        if kind == "List" && api == "v1" {
+        if kind.ends_with("List") && document.get("items").is_some() {
             if let Some(crate::node::Value::List(items)) = document.get("items").map(|items| &items.value) {
                 items.iter().for_each(|item| self.take(item, report));
             }
@@ -223,10 +230,12 @@ impl Found {
             let at = report.place(kind.to_owned(), document.line);
             return report.error(&at, "metadata.name is missing");
         };
+        let namespace = text("namespace").unwrap_or("default");
+        self.services.know_namespace(if kind == "Namespace" { name } else { namespace });
         let who = Who {
             kind,
             name,
-            namespace: text("namespace").unwrap_or("default"),
+            namespace,
             created: text("creationTimestamp").unwrap_or_default(),
             line: document.line,
             spec: document.get("spec"),
@@ -240,18 +249,17 @@ impl Found {
             ("networking.istio.io", "VirtualService") => self.virtual_services.extend(who.read(report)),
             ("networking.istio.io", "DestinationRule") => {
                 if let Some(rule) = who.read(report) {
-                    self.services.rule(rule, report);
+                    self.services.rule(rule);
                 }
             }
             ("networking.istio.io", "ServiceEntry") => {
                 if let Some(entry) = who.read(report) {
-                    self.services.entry(entry);
+                    self.services.entry(entry, report);
                 }
             }
             ("networking.istio.io", "Gateway") => self.gateways.extend(who.read(report)),
             ("gateway.networking.k8s.io", "HTTPRoute") => self.http_routes.extend(who.read(report)),
             ("gateway.networking.k8s.io", "Gateway") => self.api_gateways.extend(who.read(report)),
-            ("gateway.networking.k8s.io", "ReferenceGrant") => {}
             (
                 "gateway.networking.k8s.io",
                 "GRPCRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute" | "BackendTLSPolicy",
@@ -273,8 +281,24 @@ impl Found {
 
     fn emit(mut self, file: &mut File, report: &mut Report) {
         let nowhere = Place { line: None, ..report.place(String::new(), 0) };
-        let mut routes = virtual_service::routes(&self.virtual_services, &mut self.services, report);
-        routes.extend(gateway_api::routes(&self.http_routes, &mut self.services, report));
+        let (virtual_services, http_routes) = (&mut self.virtual_services, &mut self.http_routes);
+        tell_apart(virtual_services);
+        tell_apart(http_routes);
+        self.services.settle(report);
+        for service in virtual_services.iter() {
+            for host in virtual_service::destinations(&service.spec) {
+                self.services.mention(host, &service.namespace);
+            }
+        }
+        for route in http_routes.iter() {
+            for (name, namespace) in gateway_api::backends(&route.spec) {
+                self.services.mention(name, namespace.unwrap_or(&route.namespace));
+            }
+        }
+        let services = &mut self.services;
+        let mut routes = virtual_service::routes(virtual_services, !http_routes.is_empty(), services, report);
+        routes.extend(gateway_api::routes(http_routes, &self.api_gateways, services, report));
+        name_apart(&mut routes);
         if self.virtual_services.is_empty() && self.http_routes.is_empty() {
             report.error(&nowhere, "the manifests have no route: a VirtualService or an HTTPRoute is needed");
         }
@@ -288,6 +312,15 @@ impl Found {
     /// Gateways listen where they say, unless the command line says where.
     fn listeners(&self, file: &mut File, report: &mut Report) {
         let mut listeners: List<file::Listener> = Vec::new();
+        // Several servers of one port are one listener here.
+        let mut listen = |bind: String, port: &Place, at: &Place| {
+            let taken = |other: &Key<file::Listener>| {
+                other.given().and_then(|other| other.value.bind.given()).is_some_and(|b| b.value == bind)
+            };
+            if !listeners.iter().any(taken) {
+                listeners.push(Key::at(file::Listener { bind: Key::at(bind, port) }, at));
+            }
+        };
         for gateway in &self.gateways {
             let servers = gateway.spec.servers.given().map(|list| list.value.as_slice()).unwrap_or_default();
             for server in servers.iter().filter_map(Key::given) {
@@ -298,8 +331,11 @@ impl Found {
                 }
                 let host = server.value.bind.given().map_or("0.0.0.0", |bind| bind.value.as_str());
                 if let Some(number) = port.value.number.given() {
-                    let bind = format!("{host}:{}", number.value);
-                    listeners.push(Key::at(file::Listener { bind: Key::at(bind, &number.at) }, &server.at));
+                    listen(format!("{host}:{}", number.value), &number.at, &server.at);
+                }
+                let hosts = server.value.hosts.given().map(|list| list.value.as_slice()).unwrap_or_default();
+                for host in hosts.iter().filter_map(Key::given).filter(|host| !is_every_host(&host.value)) {
+                    report.warn(&host.at, "is ignored: the hosts of a VirtualService say what it takes");
                 }
             }
         }
@@ -311,8 +347,7 @@ impl Found {
                     report.error(&protocol.at, format!("{:?} is not offered; only HTTP is", protocol.value));
                 }
                 if let Some(port) = listener.value.port.given() {
-                    let bind = Key::at(format!("0.0.0.0:{}", port.value), &port.at);
-                    listeners.push(Key::at(file::Listener { bind }, &listener.at));
+                    listen(format!("0.0.0.0:{}", port.value), &port.at, &listener.at);
                 }
             }
         }
@@ -320,6 +355,38 @@ impl Found {
             && let Some(first) = listeners.first().and_then(Key::given).map(|first| first.at.clone())
         {
             file.listener = Key::at(listeners, &first);
+        }
+    }
+}
+
+/// `*`, or any namespace's `*`.
+fn is_every_host(host: &str) -> bool {
+    host.rsplit('/').next() == Some("*")
+}
+
+/// Names that several namespaces have are shown with theirs.
+fn tell_apart<T>(all: &mut [Resource<T>]) {
+    let mut namespaces: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for resource in all.iter() {
+        namespaces.entry(resource.name.clone()).or_default().insert(resource.namespace.clone());
+    }
+    for resource in all {
+        if namespaces.get(&resource.name).is_some_and(|namespaces| namespaces.len() > 1) {
+            resource.shown = format!("{}.{}", resource.name, resource.namespace);
+        }
+    }
+}
+
+/// Manifests may name routes alike, and here each needs a name of its own: the second `a/b` is `a/b:2`.
+fn name_apart(routes: &mut List<file::Route>) {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for route in routes {
+        let Key::Given(route) = route else { continue };
+        let Key::Given(name) = &mut route.value.name else { continue };
+        let count = seen.entry(name.value.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            name.value = format!("{}:{count}", name.value);
         }
     }
 }
@@ -345,7 +412,7 @@ impl Who<'_> {
         let at = report.place(key, spec.line);
         let spec = T::read(&spec.value, &at, report)?;
         let [name, namespace, created] = [name, namespace, created].map(|text| (*text).to_owned());
-        Some(Resource { name, namespace, created, at, spec })
+        Some(Resource { shown: name.clone(), name, namespace, created, at, spec })
     }
 }
 

@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::fields::{Ignored, Refused, Remark, Span};
-use super::services::{Services, duration, in_full};
-use super::{Resource, header_edits};
+use super::policy::{duration, unless_zero};
+use super::services::Services;
+use super::{Resource, attach, header_edits};
 use crate::RetryOn;
 use crate::file;
 use crate::problem::{Place, Report};
@@ -14,10 +15,20 @@ use crate::reader::{At, Key, List, Named, tables};
 tables! {
     /// `spec` of an HTTPRoute.
     pub(crate) struct HttpRoute {
-        parent_refs: Remark,
+        parent_refs: List<ParentRef>,
         use_default_gateways: Remark,
         hostnames: List<String>,
         rules: List<Rule>,
+    }
+
+    /// Where it is attached.
+    pub(crate) struct ParentRef {
+        group: Remark,
+        kind: String,
+        namespace: String,
+        name: String,
+        section_name: String,
+        port: u64,
     }
 
     pub(crate) struct Rule {
@@ -136,8 +147,8 @@ tables! {
     }
 
     pub(crate) struct Listener {
-        name: Remark,
-        hostname: Ignored,
+        name: String,
+        hostname: String,
         port: u64,
         protocol: String,
         tls: Refused,
@@ -169,22 +180,15 @@ struct Rank {
 /// Routes of all HTTPRoutes, the most specific first.
 pub(super) fn routes(
     all: &[Resource<HttpRoute>],
+    gateways: &[Resource<Gateway>],
     services: &mut Services,
     report: &mut Report,
 ) -> List<file::Route> {
     let mut ranked = Vec::new();
     for route in all {
-        let hosts: Vec<At<String>> = match route.spec.hostnames.given() {
-            Some(list) => list.value.iter().filter_map(Key::given).cloned().collect(),
-            None => Vec::new(),
-        };
         // Hosts differ in how specific they are, so each stands for itself.
-        let each: Vec<Vec<At<String>>> = if hosts.is_empty() {
-            vec![Vec::new()]
-        } else {
-            hosts.iter().map(|host| vec![host.clone()]).collect()
-        };
-        for (nth, hosts) in each.into_iter().enumerate() {
+        for (nth, host) in attach::hosts(route, gateways, report).into_iter().enumerate() {
+            let hosts = host.into_iter().collect();
             Emit { route, hosts, nth, services, report }.rules(&mut ranked);
         }
     }
@@ -202,6 +206,24 @@ pub(super) fn routes(
             other => other,
         })
         .collect()
+}
+
+/// Services that its rules name, with their namespaces where they are given.
+pub(super) fn backends(route: &HttpRoute) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let rules = route.rules.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    rules.iter().filter_map(Key::given).flat_map(|rule| {
+        let backends = rule.value.backend_refs.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        let backends = backends.iter().filter_map(Key::given);
+        let filters = backends.clone().map(|backend| &backend.value.filters).chain([&rule.value.filters]);
+        let filters =
+            filters.filter_map(Key::given).flat_map(|list| list.value.iter().filter_map(Key::given));
+        let mirrors =
+            filters.filter_map(|filter| filter.value.request_mirror.given()?.value.backend_ref.given());
+        backends.chain(mirrors).filter_map(|backend| {
+            let namespace = backend.value.namespace.given().map(|namespace| namespace.value.as_str());
+            Some((backend.value.name.given()?.value.as_str(), namespace))
+        })
+    })
 }
 
 /// One HTTPRoute under some of its hosts.
@@ -240,7 +262,7 @@ impl Emit<'_> {
                 rank.place = index * 1_000 + nth;
                 let own =
                     rule.value.name.given().map_or_else(|| format!("rules[{index}]"), |n| n.value.clone());
-                let mut name = format!("{}/{own}", self.route.name);
+                let mut name = format!("{}/{own}", self.route.shown);
                 if matches.len() > 1 {
                     name.push_str(&format!("/matches[{nth}]"));
                 }
@@ -258,6 +280,12 @@ impl Emit<'_> {
         let filters = self.filters(&rule.value.filters);
         let mut made = file::Route { response_headers: filters.response_headers, ..file::Route::default() };
         if !filters.redirect.is_absent() {
+            if let Some(rewrite) = filters.rewrite.given() {
+                self.report.error(&rewrite.at, "cannot stand beside a redirect: nothing is forwarded");
+            }
+            if let Some(backends) = rule.value.backend_refs.given() {
+                self.report.warn(&backends.at, "is ignored: the rule redirects");
+            }
             made.redirect = filters.redirect;
             return made;
         }
@@ -295,15 +323,11 @@ impl Emit<'_> {
         if !mirrors.is_empty() {
             made.mirrors = Key::at(mirrors, &rule.at);
         }
-        let off = |key: &Key<Span>| match duration(key) {
-            // 0s switches a timeout off.
-            Key::Given(given) if given.value == Duration::ZERO => Key::Absent,
-            key => key,
-        };
         let mut try_timeout = Key::Absent;
         if let Some(timeouts) = rule.value.timeouts.given() {
-            made.timeout = off(&timeouts.value.request);
-            try_timeout = off(&timeouts.value.backend_request);
+            // 0s switches a timeout off.
+            made.timeout = unless_zero(&timeouts.value.request);
+            try_timeout = unless_zero(&timeouts.value.backend_request);
         }
         made.retries = self.retries(&rule.value.retry, try_timeout, &rule.at);
         made
@@ -419,6 +443,9 @@ impl Emit<'_> {
                 made.query = Key::Given(name.clone());
             }
             let value = given.value.value.clone();
+            if value.is_absent() {
+                self.report.error(&given.at.child("value"), "is missing");
+            }
             match given.value.r#type.given().map(|kind| (kind.value.as_str(), &kind.at)) {
                 None | Some(("Exact", _)) => made.exact = value,
                 Some(("RegularExpression", _)) => made.regex = value,
@@ -438,7 +465,7 @@ impl Emit<'_> {
         for at in whole.into_iter().flatten() {
             self.report.error(at, "is offered for a whole rule only, not for one backend");
         }
-        let upstream = self.backend_upstream(backend);
+        let upstream = self.backend_upstream(backend, "its share is answered 500");
         let primary = file::Primary {
             upstream: Key::at(upstream.clone().unwrap_or_else(|| "!".to_owned()), &backend.at),
             weight: if backend.value.weight.is_absent() {
@@ -449,23 +476,25 @@ impl Emit<'_> {
             request_headers: filters.request_headers,
             response_headers: filters.response_headers,
         };
+        // What a backend that cannot be had would get, its mirrors do not get either.
+        let Some(name) = upstream else { return (primary, List::new()) };
         let mut mirrors = filters.mirrors;
         for mirror in &mut mirrors {
-            if let (Key::Given(mirror), Some(name)) = (mirror, &upstream) {
+            if let Key::Given(mirror) = mirror {
                 mirror.value.only_primary = Key::at(name.clone(), &backend.at);
             }
         }
         (primary, mirrors)
     }
 
-    /// `None` for a backend that cannot be had.
-    fn backend_upstream(&mut self, backend: &At<BackendRef>) -> Option<String> {
+    /// `None` for a backend that cannot be had, after saying what becomes of it.
+    fn backend_upstream(&mut self, backend: &At<BackendRef>, otherwise: &str) -> Option<String> {
         let written = &backend.value;
         let is = |key: &Key<String>, expect: &[&str]| {
             key.given().is_none_or(|given| expect.contains(&given.value.as_str()))
         };
         if !is(&written.group, &["", "core"]) || !is(&written.kind, &["Service"]) {
-            self.report.warn(&backend.at, "is no Service, so it cannot be had: its share is answered 500");
+            self.report.warn(&backend.at, format!("is no Service, so it cannot be had: {otherwise}"));
             return None;
         }
         let Some(name) = written.name.given() else {
@@ -473,10 +502,10 @@ impl Emit<'_> {
             return None;
         };
         let namespace = written.namespace.given().map_or(self.route.namespace.as_str(), |n| n.value.as_str());
-        if !self.services.is_known(&name.value, namespace) {
-            let full = in_full(&name.value, namespace);
+        let full = self.services.in_full(&name.value, namespace);
+        if !self.services.is_known(&full) {
             let message = format!(
-                "no manifest and no --endpoint names the service {full}: its share is answered 500; \
+                "no manifest and no --endpoint names the service {full}: {otherwise}; \
                  write --endpoint {}=ADDRESS:PORT",
                 name.value
             );
@@ -484,11 +513,12 @@ impl Emit<'_> {
             return None;
         }
         let port = written.port.given().map(|port| port.value);
-        self.services.plain_upstream(&name.value, namespace, port, &name.at, self.report)
+        self.services.plain_upstream(full, port, &name.at, self.report)
     }
 
     fn filters(&mut self, key: &Key<List<Filter>>) -> Filters {
         let mut made = Filters::default();
+        let mut seen: Vec<&str> = Vec::new();
         for filter in
             key.given().map(|list| list.value.as_slice()).unwrap_or_default().iter().filter_map(Key::given)
         {
@@ -497,6 +527,12 @@ impl Emit<'_> {
                 self.report.error(&filter.at.child("type"), "is missing");
                 continue;
             };
+            if kind.value != "RequestMirror" && seen.contains(&kind.value.as_str()) {
+                self.report.error(&kind.at, "stands here a second time, and only one of them can be meant");
+                continue;
+            }
+            seen.push(&kind.value);
+            self.only_its_own(written, &kind.value);
             match kind.value.as_str() {
                 "RequestHeaderModifier" => made.request_headers = modifier(&written.request_header_modifier),
                 "ResponseHeaderModifier" => {
@@ -516,6 +552,22 @@ impl Emit<'_> {
         made
     }
 
+    /// A filter has the table of its type and no other.
+    fn only_its_own(&mut self, filter: &Filter, kind: &str) {
+        let tables = [
+            ("RequestHeaderModifier", filter.request_header_modifier.given().map(|key| &key.at)),
+            ("ResponseHeaderModifier", filter.response_header_modifier.given().map(|key| &key.at)),
+            ("RequestMirror", filter.request_mirror.given().map(|key| &key.at)),
+            ("RequestRedirect", filter.request_redirect.given().map(|key| &key.at)),
+            ("URLRewrite", filter.url_rewrite.given().map(|key| &key.at)),
+        ];
+        for (name, at) in tables {
+            if let (true, Some(at)) = (name != kind, at) {
+                self.report.error(at, format!("belongs to a filter of type {name:?}, and this is {kind:?}"));
+            }
+        }
+    }
+
     fn mirror(&mut self, filter: &At<Filter>) -> Option<Key<file::Mirror>> {
         let Some(mirror) = filter.value.request_mirror.given() else {
             self.report.error(&filter.at.child("requestMirror"), "is missing");
@@ -527,7 +579,7 @@ impl Emit<'_> {
         };
         let percent = self.percent(&mirror.value);
         // A mirror that cannot be had is left out; the route serves all the same.
-        let upstream = self.backend_upstream(backend)?;
+        let upstream = self.backend_upstream(backend, "it is left out")?;
         let mut made = file::Mirror {
             upstream: Key::at(upstream.clone(), &backend.at),
             percent,

@@ -203,7 +203,8 @@ tables! {
     pub(crate) struct TcpPool {
         max_connections: u64,
         connect_timeout: Span,
-        idle_timeout: Ignored,
+        /// Where `http` has none.
+        idle_timeout: Span,
         max_connection_duration: Ignored,
         tcp_keepalive: Ignored,
     }

@@ -2,15 +2,12 @@
 //!
 //! Addresses come from `--endpoint`, from a ServiceEntry's endpoints, or from DNS names; there is no cluster to ask.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resource;
-use super::istio::{
-    ConnectionPool, Destination, DestinationRule, LoadBalancer, OutlierDetection, ServiceEntry, Tls,
-    TrafficPolicy,
-};
-use crate::Balance;
+use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
+use super::policy;
 use crate::file;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
@@ -23,7 +20,8 @@ struct Bound {
     port: Option<u64>,
     addresses: Vec<String>,
     at: Place,
-    used: bool,
+    /// The service that it was the address of.
+    used: Option<String>,
 }
 
 /// What a destination is asked for.
@@ -46,31 +44,36 @@ struct Made {
 #[derive(Default)]
 pub(super) struct Services {
     bound: Vec<Bound>,
-    rules: Vec<(String, Resource<DestinationRule>)>,
-    entries: Vec<(String, Resource<ServiceEntry>)>,
-    /// Names of Services, in full, with their namespaces.
-    known: Vec<String>,
+    /// Which of `bound` have this name.
+    bound_by_name: BTreeMap<String, Vec<usize>>,
+    /// As they were read; [`Services::settle`] sorts them by the names in full of whom they are about.
+    read_rules: Vec<Resource<DestinationRule>>,
+    rules: BTreeMap<String, Resource<DestinationRule>>,
+    entries: BTreeMap<String, Resource<ServiceEntry>>,
+    /// Names and namespaces of Services.
+    read_services: Vec<(String, String)>,
+    known: BTreeSet<String>,
+    /// Every namespace that a manifest names.
+    namespaces: BTreeSet<String>,
+    /// Who has the short name: the names in full of every service that anybody names.
+    shorts: BTreeMap<String, BTreeSet<String>>,
     made: BTreeMap<Wanted, Option<usize>>,
     upstreams: Vec<Made>,
+    upstreams_by_name: BTreeMap<String, usize>,
 }
 
-/// `httpbin` in `default` → `httpbin.default.svc.cluster.local`; a name with dots is one already, but for the short ends
-/// that Kubernetes knows.
-pub(super) fn in_full(host: &str, namespace: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    if !host.contains('.') {
-        return format!("{host}.{namespace}.svc.cluster.local");
-    }
-    if host.ends_with(".svc") && host.split('.').count() == 3 {
-        return format!("{host}.cluster.local");
-    }
-    host
-}
+/// What every service of a cluster ends with.
+const CLUSTER: &str = ".svc.cluster.local";
 
 /// The first label of a cluster's name, the whole of any other.
-pub(super) fn short(service: &str) -> &str {
-    let inner = service.strip_suffix(".svc.cluster.local").and_then(|inner| inner.split_once('.'));
+fn short(service: &str) -> &str {
+    let inner = service.strip_suffix(CLUSTER).and_then(|inner| inner.split_once('.'));
     inner.map_or(service, |(name, _namespace)| name)
+}
+
+/// Name and namespace of a service in a cluster, given its name in full.
+pub(super) fn in_cluster(service: &str) -> Option<(&str, &str)> {
+    service.strip_suffix(CLUSTER)?.split_once('.')
 }
 
 impl Services {
@@ -98,47 +101,137 @@ impl Services {
         if service.is_empty() || addresses.is_empty() || subset.as_deref() == Some("") {
             return wrong(report);
         }
+        let service = service.to_ascii_lowercase();
+        self.bound_by_name.entry(service.clone()).or_default().push(self.bound.len());
         self.bound.push(Bound {
-            service: service.to_ascii_lowercase(),
+            service,
             subset,
             port,
             addresses: addresses.split(',').map(str::to_owned).collect(),
             at: at.clone(),
-            used: false,
+            used: None,
         });
     }
 
+    /// Takes the name of a Service.
     pub(super) fn know(&mut self, service: &str, namespace: &str) {
-        self.known.push(in_full(service, namespace));
+        self.read_services.push((service.to_owned(), namespace.to_owned()));
     }
 
-    pub(super) fn rule(&mut self, rule: Resource<DestinationRule>, report: &mut Report) {
-        let Some(host) = rule.spec.host.given() else {
-            report.error(&rule.at.child("host"), "is missing");
-            return;
-        };
-        let service = in_full(&host.value, &rule.namespace);
-        if self.rules.iter().any(|(other, _)| *other == service) {
-            report.warn(&host.at, "is the host of another DestinationRule, which comes first and is used");
+    /// Takes the name of a namespace: `httpbin.shop` is a service where `shop` is one.
+    pub(super) fn know_namespace(&mut self, namespace: &str) {
+        if !self.namespaces.contains(namespace) {
+            self.namespaces.insert(namespace.to_owned());
         }
-        self.rules.push((service, rule));
     }
 
-    pub(super) fn entry(&mut self, entry: Resource<ServiceEntry>) {
+    pub(super) fn rule(&mut self, rule: Resource<DestinationRule>) {
+        self.read_rules.push(rule);
+    }
+
+    pub(super) fn entry(&mut self, entry: Resource<ServiceEntry>, report: &mut Report) {
         for host in entry.spec.hosts.given().map(|hosts| hosts.value.as_slice()).unwrap_or_default() {
-            if let Some(host) = host.given() {
-                self.entries.push((in_full(&host.value, &entry.namespace), entry.clone()));
+            let Some(host) = host.given() else { continue };
+            // It says itself what the whole of its name is.
+            let service = match host.value.matches('.').count() {
+                1 => host.value.to_ascii_lowercase(),
+                _ => self.in_full(&host.value, &entry.namespace),
+            };
+            match self.entries.entry(service) {
+                Entry::Vacant(free) => {
+                    free.insert(entry.clone());
+                }
+                Entry::Occupied(_) => {
+                    let message = "is the host of another ServiceEntry, which comes first and is used";
+                    report.warn(&host.at, message);
+                }
             }
         }
     }
 
+    /// Everything was read: who is meant by each name can be told now.
+    pub(super) fn settle(&mut self, report: &mut Report) {
+        for (service, namespace) in std::mem::take(&mut self.read_services) {
+            let service = self.in_full(&service, &namespace);
+            self.known.insert(service);
+        }
+        for rule in std::mem::take(&mut self.read_rules) {
+            let Some(host) = rule.spec.host.given() else {
+                report.error(&rule.at.child("host"), "is missing");
+                continue;
+            };
+            let service = self.in_full(&host.value, &rule.namespace);
+            let at = host.at.clone();
+            match self.rules.entry(service) {
+                Entry::Vacant(free) => {
+                    free.insert(rule);
+                }
+                Entry::Occupied(_) => {
+                    let message = "is the host of another DestinationRule, which comes first and is used";
+                    report.warn(&at, message);
+                }
+            }
+        }
+        for service in self.rules.keys().chain(self.entries.keys()).chain(&self.known) {
+            self.shorts.entry(short(service).to_owned()).or_default().insert(service.clone());
+        }
+    }
+
+    /// A destination names this service.
+    pub(super) fn mention(&mut self, host: &str, namespace: &str) {
+        let service = self.in_full(host, namespace);
+        self.shorts.entry(short(&service).to_owned()).or_default().insert(service);
+    }
+
+    /// `httpbin`, `httpbin.default` and `httpbin.default.svc` are `httpbin.default.svc.cluster.local`; other names with
+    /// dots are whole.
+    pub(super) fn in_full(&self, host: &str, namespace: &str) -> String {
+        let host = host.to_ascii_lowercase();
+        match host.split('.').collect::<Vec<_>>().as_slice() {
+            ["*", ..] => host,
+            [name] => format!("{name}.{namespace}{CLUSTER}"),
+            [_, inner]
+                if (*inner == namespace || *inner == "default" || self.namespaces.contains(*inner))
+                    && !self.entries.contains_key(&host) =>
+            {
+                format!("{host}{CLUSTER}")
+            }
+            [_, _, "svc"] => format!("{host}.cluster.local"),
+            _ => host,
+        }
+    }
+
     /// A service that a manifest or an `--endpoint` names.
-    pub(super) fn is_known(&self, host: &str, namespace: &str) -> bool {
-        let service = in_full(host, namespace);
-        self.known.contains(&service)
-            || self.entries.iter().any(|(other, _)| *other == service)
-            || self.rules.iter().any(|(other, _)| *other == service)
-            || self.bound.iter().any(|bound| is_named(&bound.service, &service))
+    pub(super) fn is_known(&self, service: &str) -> bool {
+        self.known.contains(service)
+            || self.entries.contains_key(service)
+            || self.rules.contains_key(service)
+            || self.bound_for(service).next().is_some()
+    }
+
+    /// The endpoints given under any name of this service; the more it says the earlier it comes.
+    fn bound_for(&self, service: &str) -> impl Iterator<Item = usize> {
+        let inner = service.strip_suffix(CLUSTER);
+        let names = [
+            Some(service.to_owned()),
+            inner.map(|inner| format!("{inner}.svc")),
+            inner.map(str::to_owned),
+            inner.map(|_| short(service).to_owned()),
+        ];
+        names.into_iter().flatten().flat_map(|name| {
+            self.bound_by_name.get(&name).map(Vec::as_slice).unwrap_or_default().iter().copied()
+        })
+    }
+
+    /// The rule of this service, or the one whose wildcard says most of its name.
+    fn rule_of(&self, service: &str) -> Option<&Resource<DestinationRule>> {
+        if let Some(rule) = self.rules.get(service) {
+            return Some(rule);
+        }
+        // Wildcards stand together in the order of names.
+        let wild = self.rules.range("*".to_owned()..).take_while(|(host, _)| host.starts_with('*'));
+        let fits = wild.filter(|(host, _)| service.ends_with(host.trim_start_matches('*')));
+        fits.max_by_key(|(host, _)| host.len()).map(|(_, rule)| rule)
     }
 
     /// The name of the upstream for a destination; `None` after saying why there is none.
@@ -154,7 +247,7 @@ impl Services {
             return None;
         };
         let wanted = Wanted {
-            service: in_full(&host.value, namespace),
+            service: self.in_full(&host.value, namespace),
             subset: written.subset.given().map(|subset| subset.value.clone()),
             port: written.port.given().and_then(|port| port.value.number.given()).map(|number| number.value),
         };
@@ -162,26 +255,24 @@ impl Services {
         self.made_of(wanted, at, report)
     }
 
-    /// As [`Services::upstream`], for who names no subset.
+    /// As [`Services::upstream`], for who knows the service's name in full and names no subset.
     pub(super) fn plain_upstream(
         &mut self,
-        host: &str,
-        namespace: &str,
+        service: String,
         port: Option<u64>,
         at: &Place,
         report: &mut Report,
     ) -> Option<String> {
-        self.made_of(Wanted { service: in_full(host, namespace), subset: None, port }, at, report)
+        self.made_of(Wanted { service, subset: None, port }, at, report)
     }
 
     fn made_of(&mut self, wanted: Wanted, at: &Place, report: &mut Report) -> Option<String> {
-        let wanted =
-            if self.ports_matter(&wanted.service) { wanted } else { Wanted { port: None, ..wanted } };
+        let wanted = if self.port_matters(&wanted) { wanted } else { Wanted { port: None, ..wanted } };
         if let Some(made) = self.made.get(&wanted) {
             return made.and_then(|index| self.upstreams.get(index)).map(|made| made.name.clone());
         }
-        let made = self.make(&wanted, at, report);
-        let index = made.map(|made| {
+        let index = self.make(&wanted, at, report).map(|made| {
+            self.upstreams_by_name.insert(made.name.clone(), self.upstreams.len());
             self.upstreams.push(made);
             self.upstreams.len() - 1
         });
@@ -189,10 +280,10 @@ impl Services {
         index.and_then(|index| self.upstreams.get(index)).map(|made| made.name.clone())
     }
 
-    /// Whether ports of a service can be told apart: then each has an upstream of its own.
-    fn ports_matter(&self, service: &str) -> bool {
-        let bound = self.bound.iter().any(|bound| bound.port.is_some() && is_named(&bound.service, service));
-        let many = |entry: &ServiceEntry| entry.ports.given().is_some_and(|ports| ports.value.len() > 1);
+    /// Whether the service's ports can be told apart: then each has an upstream of its own.
+    fn port_matters(&self, wanted: &Wanted) -> bool {
+        let service = &wanted.service;
+        let bound = self.bound_for(service).filter_map(|index| self.bound.get(index));
         let levels = |policy: &Key<TrafficPolicy>| {
             policy.given().is_some_and(|policy| !policy.value.port_level_settings.is_absent())
         };
@@ -201,76 +292,86 @@ impl Services {
             levels(&rule.traffic_policy)
                 || subsets.iter().filter_map(Key::given).any(|subset| levels(&subset.value.traffic_policy))
         };
-        bound
-            || self.entries.iter().any(|(name, entry)| name == service && many(&entry.spec))
-            || self.rules.iter().any(|(name, resource)| name == service && rule(&resource.spec))
+        // One port that is another than the one asked for is found out where addresses are looked for.
+        let entry = self.entries.get(service).is_some_and(|entry| {
+            let ports = ports_of(&entry.spec);
+            ports.len() > 1 || wanted.port.is_some_and(|port| !ports.contains(&port))
+        });
+        entry
+            || bound.into_iter().any(|bound| bound.port.is_some())
+            || self.rule_of(service).is_some_and(|resource| rule(&resource.spec))
     }
 
     fn make(&mut self, wanted: &Wanted, at: &Place, report: &mut Report) -> Option<Made> {
-        let rule =
-            self.rules.iter().find(|(service, _)| *service == wanted.service).map(|(_, rule)| rule.clone());
-        let subset = match (&wanted.subset, &rule) {
-            (None, _) => None,
-            (Some(name), Some(rule)) => {
-                let subsets = rule.spec.subsets.given().map(|list| list.value.as_slice()).unwrap_or_default();
-                let subsets: Vec<_> = subsets.iter().filter_map(Key::given).collect();
-                let named =
-                    subsets.iter().find(|s| s.value.name.given().is_some_and(|given| given.value == *name));
-                if named.is_none() {
-                    let known: Vec<&str> =
-                        subsets.iter().filter_map(|s| Some(s.value.name.given()?.value.as_str())).collect();
-                    let message = format!(
-                        "the DestinationRule of {} has no subset {name:?} (it has {})",
-                        short(&wanted.service),
-                        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-                    );
-                    report.error(at, message);
-                    return None;
-                }
-                named.map(|named| (*named).clone())
-            }
-            (Some(name), None) => {
-                let message = format!(
-                    "no DestinationRule says what subset {name:?} of {} is; give it with --manifest",
-                    short(&wanted.service)
-                );
-                report.error(at, message);
-                return None;
-            }
+        let rule = self.rule_of(&wanted.service).cloned();
+        let subset = match &wanted.subset {
+            None => None,
+            Some(name) => Some(self.subset(rule.as_ref(), name, &wanted.service, at, report)?),
         };
-        let labels = subset.as_ref().and_then(|subset| subset.value.labels.given());
+        let labels = subset.as_ref().and_then(|subset| subset.labels.given());
         let addresses = self.addresses(wanted, labels.map(|labels| &labels.value), at, report)?;
         let mut upstream = file::Upstream {
             endpoints: Key::at(addresses.into_iter().map(|a| Key::at(a, at)).collect::<List<String>>(), at),
             ..file::Upstream::default()
         };
-        let whole = rule.as_ref().and_then(|rule| rule.spec.traffic_policy.given());
-        let own = subset.as_ref().and_then(|subset| subset.value.traffic_policy.given());
-        for policy in [whole, own].into_iter().flatten() {
-            apply(&policy.value, wanted.port, &mut upstream, report);
+        let policies = [
+            rule.as_ref().and_then(|rule| rule.spec.traffic_policy.given()),
+            subset.as_ref().and_then(|subset| subset.traffic_policy.given()),
+        ];
+        policy::apply(policies.map(|p| p.map(|p| &p.value)), wanted.port, &mut upstream, report);
+        let mut name = self.display(wanted);
+        if self.upstreams_by_name.contains_key(&name) {
+            name = name.replacen(self.shown(&wanted.service), &wanted.service, 1);
         }
-        let name = match (&wanted.subset, wanted.port) {
-            (None, None) => self.display(&wanted.service),
-            (Some(subset), None) => format!("{}/{subset}", self.display(&wanted.service)),
-            (None, Some(port)) => format!("{}:{port}", self.display(&wanted.service)),
-            (Some(subset), Some(port)) => format!("{}/{subset}:{port}", self.display(&wanted.service)),
-        };
         Some(Made { name, upstream, at: at.clone() })
     }
 
-    /// The shortest name that nobody else has.
-    fn display(&self, service: &str) -> String {
-        let short_name = short(service);
-        let everyone = self
-            .known
-            .iter()
-            .chain(self.rules.iter().map(|(s, _)| s))
-            .chain(self.entries.iter().map(|(s, _)| s));
-        let mut others = everyone.filter(|other| *other != service);
-        if others.any(|other| short(other) == short_name) {
-            service.to_owned()
-        } else {
-            short_name.to_owned()
+    fn subset(
+        &self,
+        rule: Option<&Resource<DestinationRule>>,
+        name: &str,
+        service: &str,
+        at: &Place,
+        report: &mut Report,
+    ) -> Option<Subset> {
+        let service = self.shown(service);
+        let Some(rule) = rule else {
+            let message = format!(
+                "no DestinationRule says what subset {name:?} of {service} is; give it with --manifest"
+            );
+            report.error(at, message);
+            return None;
+        };
+        let subsets = rule.spec.subsets.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        let subsets: Vec<_> = subsets.iter().filter_map(Key::given).map(|subset| &subset.value).collect();
+        let named = |subset: &&&Subset| subset.name.given().is_some_and(|given| given.value == name);
+        if let Some(subset) = subsets.iter().find(named) {
+            return Some((*subset).clone());
+        }
+        let known: Vec<&str> = subsets.iter().filter_map(|s| Some(s.name.given()?.value.as_str())).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let message = format!("the DestinationRule of {service} has no subset {name:?} (it has {known})");
+        report.error(at, message);
+        None
+    }
+
+    /// The shortest name of a service that nobody else has.
+    fn shown<'s>(&self, service: &'s str) -> &'s str {
+        let name = short(service);
+        match self.shorts.get(name) {
+            Some(services) if services.len() > 1 => service.strip_suffix(CLUSTER).unwrap_or(service),
+            Some(_) | None => name,
+        }
+    }
+
+    /// As `--endpoint` names it.
+    fn display(&self, wanted: &Wanted) -> String {
+        let service = self.shown(&wanted.service);
+        match (&wanted.subset, wanted.port) {
+            (None, None) => service.to_owned(),
+            (Some(subset), None) => format!("{service}/{subset}"),
+            (None, Some(port)) => format!("{service}:{port}"),
+            (Some(subset), Some(port)) => format!("{service}/{subset}:{port}"),
         }
     }
 
@@ -281,43 +382,70 @@ impl Services {
         at: &Place,
         report: &mut Report,
     ) -> Option<Vec<String>> {
-        let fits = |bound: &Bound| {
-            is_named(&bound.service, &wanted.service)
-                && bound.subset == wanted.subset
-                && (bound.port.is_none() || bound.port == wanted.port)
-        };
-        let mut bound: Vec<&mut Bound> = self.bound.iter_mut().filter(|bound| fits(bound)).collect();
-        // One that names the port says more.
-        bound.sort_by_key(|bound| bound.port.is_none());
-        if let Some(bound) = bound.into_iter().next() {
-            bound.used = true;
-            return Some(bound.addresses.clone());
+        let found = self.bound_addresses(wanted, report);
+        if !found.is_empty() {
+            return Some(found);
         }
-        let entry = self.entries.iter().find(|(service, _)| *service == wanted.service);
-        if let Some((host, entry)) = entry {
-            let found = entry_addresses(host, &entry.spec, wanted.port, labels, report);
+        if let Some(entry) = self.entries.get(&wanted.service) {
+            let ports = ports_of(&entry.spec);
+            if let Some(port) = wanted.port
+                && !ports.contains(&port)
+            {
+                let known: Vec<String> = ports.iter().map(u64::to_string).collect();
+                let service = self.shown(&wanted.service);
+                let message =
+                    format!("the ServiceEntry of {service} has no port {port} (it has {})", known.join(", "));
+                report.error(at, message);
+                return None;
+            }
+            let found = entry_addresses(&wanted.service, &entry.spec, wanted.port, labels, report);
             if !found.is_empty() {
                 return Some(found);
             }
         }
-        let who = match &wanted.subset {
-            Some(subset) => format!("{}/{subset}", short(&wanted.service)),
-            None => short(&wanted.service).to_owned(),
-        };
-        let message = format!("no address is known for {who}: write --endpoint {who}=ADDRESS:PORT");
-        report.error(at, message);
+        let who = self.display(&Wanted { port: None, ..wanted.clone() });
+        report.error(at, format!("no address is known for {who}: write --endpoint {who}=ADDRESS:PORT"));
         None
+    }
+
+    /// What `--endpoint` gives for it: those that say most about it, taken together.
+    fn bound_addresses(&mut self, wanted: &Wanted, report: &mut Report) -> Vec<String> {
+        let fits = |bound: &Bound| {
+            bound.subset == wanted.subset && (bound.port.is_none() || bound.port == wanted.port)
+        };
+        // How much a name says is its length here: they are all names of one service.
+        let rank = |bound: &Bound| (bound.service.len(), bound.port.is_some());
+        let fitting =
+            self.bound_for(&wanted.service).filter_map(|index| Some((index, self.bound.get(index)?)));
+        let fitting: Vec<_> = fitting.filter(|(_, bound)| fits(bound)).map(|(i, b)| (rank(b), i)).collect();
+        let Some(best) = fitting.iter().map(|(rank, _)| *rank).max() else { return Vec::new() };
+        let mut addresses = Vec::new();
+        for (_, index) in fitting.into_iter().filter(|(rank, _)| *rank == best) {
+            let Some(bound) = self.bound.get_mut(index) else { continue };
+            match &bound.used {
+                Some(other) if *other != wanted.service => {
+                    let inner = |service: &str| service.strip_suffix(CLUSTER).unwrap_or(service).to_owned();
+                    let (one, other) = (inner(other), inner(&wanted.service));
+                    let message =
+                        format!("{} is the name of {one} and of {other}: write which", bound.service);
+                    report.error(&bound.at, message);
+                }
+                Some(_) | None => bound.used = Some(wanted.service.clone()),
+            }
+            addresses.extend(bound.addresses.iter().cloned());
+        }
+        addresses
     }
 
     /// A destination's connection pool bounds a mirror's ring and connections.
     pub(super) fn mirror_policy(&self, upstream: &str, mirror: &mut file::Mirror, report: &mut Report) {
-        let Some(made) = self.upstreams.iter().find(|made| made.name == upstream) else { return };
+        let index = self.upstreams_by_name.get(upstream);
+        let Some(made) = index.and_then(|index| self.upstreams.get(*index)) else { return };
         let bounded = |key: &Key<u64>, most: u64, report: &mut Report| match key.given() {
             Some(given) if given.value > most => {
                 report.warn(&given.at, format!("a mirror has at most {most} here, which is used"));
                 Key::at(most, &given.at)
             }
-            Some(given) if given.value == 0 => Key::at(1, &given.at),
             Some(_) | None => key.clone(),
         };
         mirror.ring_entries_max = bounded(&made.upstream.pending_max, 1_048_576, report);
@@ -327,7 +455,7 @@ impl Services {
 
     /// The upstreams, by name; says which `--endpoint` nobody asked for.
     pub(super) fn finish(self, report: &mut Report) -> Named<file::Upstream> {
-        for bound in self.bound.iter().filter(|bound| !bound.used) {
+        for bound in self.bound.iter().filter(|bound| bound.used.is_none()) {
             report.warn(&bound.at, "no destination of the manifests asks for this endpoint");
         }
         let one = |made: Made| {
@@ -340,13 +468,10 @@ impl Services {
     }
 }
 
-/// An `--endpoint` may name a service in full or by any of its shorter names.
-fn is_named(given: &str, service: &str) -> bool {
-    if given == service {
-        return true;
-    }
-    let Some(inner) = service.strip_suffix(".svc.cluster.local") else { return false };
-    given == inner || given == short(service) || given == format!("{inner}.svc")
+/// Numbers of its ports, in their order.
+fn ports_of(entry: &ServiceEntry) -> Vec<u64> {
+    let ports = entry.ports.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    ports.iter().filter_map(|port| Some(port.given()?.value.number.given()?.value)).collect()
 }
 
 fn entry_addresses(
@@ -405,129 +530,4 @@ fn entry_addresses(
         Some(if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
     };
     endpoints.iter().filter(|endpoint| has(endpoint)).filter_map(|endpoint| address(endpoint)).collect()
-}
-
-/// Lays a policy over what an earlier one said; a port's own stands in place of all of it.
-fn apply(policy: &TrafficPolicy, port: Option<u64>, upstream: &mut file::Upstream, report: &mut Report) {
-    let ports = policy.port_level_settings.given().map(|list| list.value.as_slice()).unwrap_or_default();
-    let number = |p: &At<super::istio::PortPolicy>| {
-        p.value.port.given().and_then(|port| port.value.number.given()).map(|number| number.value)
-    };
-    let own = ports.iter().filter_map(Key::given).find(|p| port.is_some() && number(p) == port);
-    let (pool, outliers, balancer, tls) = match own {
-        Some(own) => {
-            *upstream = file::Upstream { endpoints: upstream.endpoints.clone(), ..file::Upstream::default() };
-            let own = &own.value;
-            (&own.connection_pool, &own.outlier_detection, &own.load_balancer, &own.tls)
-        }
-        None => (&policy.connection_pool, &policy.outlier_detection, &policy.load_balancer, &policy.tls),
-    };
-    if let Some(pool) = pool.given() {
-        apply_pool(&pool.value, upstream);
-    }
-    if let Some(outliers) = outliers.given() {
-        upstream.ejection = Key::at(ejection(&outliers.value), &outliers.at);
-    }
-    if let Some(balancer) = balancer.given() {
-        apply_balancer(balancer, upstream, report);
-    }
-    if let Some(tls) = tls.given() {
-        check_tls(tls, report);
-    }
-}
-
-fn apply_pool(pool: &ConnectionPool, upstream: &mut file::Upstream) {
-    if let Some(tcp) = pool.tcp.given() {
-        upstream.connections_max = tcp.value.max_connections.clone();
-        upstream.connect_timeout = duration(&tcp.value.connect_timeout);
-    }
-    if let Some(http) = pool.http.given() {
-        let http = &http.value;
-        upstream.pending_max = http.http1_max_pending_requests.clone();
-        // An exchange has a connection to itself, so the smaller of the two bounds both.
-        let requests = http.http2_max_requests.given().map(|given| given.value);
-        let connections = upstream.connections_max.given().map(|given| given.value);
-        if requests.is_some_and(|requests| connections.is_none_or(|connections| requests < connections)) {
-            upstream.connections_max = http.http2_max_requests.clone();
-        }
-        upstream.idle_timeout = duration(&http.idle_timeout);
-        // 0 is unlimited there, and would be none here.
-        upstream.requests_per_connection_max = match http.max_requests_per_connection.given() {
-            Some(given) if given.value > 0 => http.max_requests_per_connection.clone(),
-            Some(_) | None => Key::Absent,
-        };
-    }
-}
-
-pub(super) fn duration(key: &Key<super::fields::Span>) -> Key<Duration> {
-    key.given().map_or(Key::Absent, |given| Key::at(given.value.0, &given.at))
-}
-
-fn ejection(written: &OutlierDetection) -> file::Ejection {
-    let consecutive = if written.consecutive_5xx_errors.is_absent() {
-        written.consecutive_errors.clone()
-    } else {
-        written.consecutive_5xx_errors.clone()
-    };
-    file::Ejection {
-        consecutive_5xx: consecutive,
-        consecutive_gateway_errors: written.consecutive_gateway_errors.clone(),
-        interval: duration(&written.interval),
-        time: duration(&written.base_ejection_time),
-        percent_max: match written.max_ejection_percent.given() {
-            Some(given) => Key::at(given.value as f64, &given.at),
-            None => Key::Absent,
-        },
-    }
-}
-
-fn apply_balancer(written: &At<LoadBalancer>, upstream: &mut file::Upstream, report: &mut Report) {
-    if let Some(simple) = written.value.simple.given() {
-        let balance = match simple.value.as_str() {
-            "ROUND_ROBIN" => Some(Balance::RoundRobin),
-            "LEAST_REQUEST" | "LEAST_CONN" | "UNSPECIFIED" => Some(Balance::LeastInFlight),
-            "RANDOM" => Some(Balance::Random),
-            other => {
-                let message =
-                    format!("{other:?} is not offered; must be ROUND_ROBIN, LEAST_REQUEST or RANDOM");
-                report.error(&simple.at, message);
-                None
-            }
-        };
-        if let Some(balance) = balance {
-            upstream.balance = Key::at(balance, &simple.at);
-            upstream.hash_by = Key::Absent;
-        }
-    }
-    let Some(hash) = written.value.consistent_hash.given() else { return };
-    let by = &hash.value;
-    let cookie = by.http_cookie.given().and_then(|cookie| cookie.value.name.given());
-    let key = match (
-        by.http_header_name.given(),
-        cookie,
-        by.http_query_parameter_name.given(),
-        by.use_source_ip.given(),
-    ) {
-        (Some(name), _, _, _) => format!("header:{}", name.value),
-        (_, Some(name), _, _) => format!("cookie:{}", name.value),
-        (_, _, Some(name), _) => format!("query:{}", name.value),
-        (_, _, _, Some(on)) if on.value => "address".to_owned(),
-        _ => {
-            report.error(
-                &hash.at,
-                "says not by what: httpHeaderName, httpCookie, httpQueryParameterName or useSourceIp",
-            );
-            return;
-        }
-    };
-    upstream.balance = Key::at(Balance::Hash, &hash.at);
-    upstream.hash_by = Key::at(key, &hash.at);
-}
-
-fn check_tls(tls: &At<Tls>, report: &mut Report) {
-    match tls.value.mode.given() {
-        Some(mode) if mode.value == "DISABLE" => {}
-        Some(mode) => report.error(&mode.at, "TLS to upstreams is not offered yet; only DISABLE is"),
-        None => {}
-    }
 }

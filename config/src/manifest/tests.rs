@@ -3,6 +3,7 @@
 mod istio;
 mod gateway_api;
 mod hostile;
+mod names;
 
 use super::*;
 use crate::{Action, Config, Percent};

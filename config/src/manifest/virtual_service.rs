@@ -1,127 +1,122 @@
 //! VirtualServices → routes: which host is whose, first match first, what becomes of the request.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use super::istio::{
     Destination, HeaderOperations, HttpFault, HttpMatch, HttpMirror, HttpRetry, HttpRoute, Percentage,
     StringMatch, VirtualService,
 };
-use super::services::{Services, duration};
+use super::policy::{duration, unless_zero};
+use super::services::Services;
+use super::virtual_hosts::{self, VirtualHost, covers, spellings};
 use super::{Resource, header_edits};
 use crate::RetryOn;
 use crate::file;
 use crate::problem::{Place, Report};
-use crate::reader::{At, Key, List};
+use crate::reader::{At, Key, List, Named};
 
 /// Routes of all VirtualServices, in the order in which they are to be looked at.
 ///
-/// A host belongs to the most specific VirtualService that names it, and to no other: its last route answers 404 where
-/// a wider host would take over.
+/// A host belongs to the VirtualServices that name it, and not to those that name a wider one: its last route answers
+/// 404 where another would take over, which `more_follow` says of routes behind these.
 pub(super) fn routes(
     all: &[Resource<VirtualService>],
+    more_follow: bool,
     services: &mut Services,
     report: &mut Report,
 ) -> List<file::Route> {
-    let alone = all.len() == 1;
-    let mut groups = Vec::new();
-    for service in all {
-        for host in hosts(service, report) {
-            groups.push((specificity(&host.value), host, service));
-        }
-    }
-    groups.sort_by_key(|(rank, _, _)| std::cmp::Reverse(*rank));
+    let alone = all.len() == 1 && !more_follow;
     let mut routes = List::new();
-    let mut next = groups.into_iter().peekable();
-    while let Some((_, first, service)) = next.next() {
+    let mut spelled = BTreeSet::new();
+    let hosts = virtual_hosts::all(all, services, report);
+    let wild: Vec<String> =
+        hosts.iter().map(|host| &host.name).filter(|name| name.starts_with('*')).cloned().collect();
+    let mut next = hosts.into_iter().peekable();
+    while let Some(first) = next.next() {
+        let owners = first.owners.clone();
         let mut together = vec![first];
-        while let Some((_, host, _)) = next.next_if(|(_, _, other)| std::ptr::eq(*other, service)) {
+        while let Some(host) = next.next_if(|host| host.owners == owners) {
             together.push(host);
         }
-        let named: Vec<At<String>> =
-            together.iter().flat_map(|host| spellings(host, service, alone, report)).collect();
-        let every = together.iter().any(|host| host.value == "*");
-        let group = Group { service, hosts: if every { Vec::new() } else { named } };
-        let closed = group.emit(&mut routes, services, report);
-        if !every && !closed && next.peek().is_some() {
-            routes.push(group.not_found());
+        let every = together.iter().any(|host| host.name == "*");
+        let mut named: Vec<At<String>> = Vec::new();
+        for (host, owner) in together.iter().filter_map(|host| Some((host, all.get(*host.owners.first()?)?)))
+        {
+            named.extend(spellings(host, owner, alone, &mut spelled, report));
         }
+        let taken = |host: &VirtualHost| wild.iter().any(|wild| covers(wild, &host.name));
+        let wider = more_follow || together.iter().any(taken);
+        let hosts = if every { Vec::new() } else { named };
+        let mut own = List::new();
+        for service in owners.iter().filter_map(|index| all.get(*index)) {
+            Group { service, hosts: &hosts }.emit(&mut own, services, report);
+        }
+        let takes_all = |route: &Key<file::Route>| route.given().is_some_and(|route| takes_all(&route.value));
+        if owners.len() > 1 {
+            // Whoever takes everything would leave nothing to those behind it (Istio, for gateways).
+            own.sort_by_key(takes_all);
+        }
+        if let (false, true, Some(service)) =
+            (own.iter().any(takes_all), wider && !every, owners.first().and_then(|index| all.get(*index)))
+        {
+            own.push(Group { service, hosts: &hosts }.not_found());
+        }
+        routes.extend(own);
     }
     routes
 }
 
-fn hosts(service: &Resource<VirtualService>, report: &mut Report) -> Vec<At<String>> {
-    let list = service.spec.hosts.given().map(|list| list.value.as_slice()).unwrap_or_default();
-    if list.is_empty() {
-        report.error(&service.at.child("hosts"), "is missing: nobody could ask for this service");
-    }
-    list.iter().filter_map(Key::given).cloned().collect()
+/// Whether every request for its hosts is taken by a route.
+fn takes_all(route: &file::Route) -> bool {
+    let Some(matches) = route.matches.given() else { return true };
+    matches.value.iter().filter_map(Key::given).any(|one| {
+        let one = &one.value;
+        let path = one.path_prefix.given().is_none_or(|prefix| prefix.value == "/");
+        path && one.path.is_absent()
+            && one.path_regex.is_absent()
+            && one.methods.is_absent()
+            && one.port.is_absent()
+            && one.when.is_absent()
+    })
 }
 
-/// Exact before wildcard, longer before shorter.
-fn specificity(host: &str) -> (bool, usize) {
-    (!host.starts_with('*'), host.len())
+/// Services that its routes name.
+pub(super) fn destinations(service: &VirtualService) -> impl Iterator<Item = &str> {
+    let routes = service.http.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    routes.iter().filter_map(Key::given).flat_map(|route| {
+        let http = &route.value;
+        let primaries = http.route.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        let mirrors = http.mirrors.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        let primaries = primaries.iter().filter_map(|one| one.given()?.value.destination.given());
+        let mirrors = mirrors.iter().filter_map(|one| one.given()?.value.destination.given());
+        let all = primaries.chain(mirrors).chain(http.mirror.given());
+        all.filter_map(|destination| Some(destination.value.host.given()?.value.as_str()))
+    })
 }
 
-/// A host as requests may name it.
-fn spellings(
-    host: &At<String>,
-    service: &Resource<VirtualService>,
-    alone: bool,
-    report: &mut Report,
-) -> Vec<At<String>> {
-    let at = |value: String| At { value, at: host.at.clone() };
-    if host.value == "*" || host.value.contains('.') {
-        return vec![host.clone()];
-    }
-    let (name, namespace) = (&host.value, &service.namespace);
-    let mut names: Vec<At<String>> = [
-        "",
-        &format!(".{namespace}"),
-        &format!(".{namespace}.svc"),
-        &format!(".{namespace}.svc.cluster.local"),
-    ]
-    .iter()
-    .map(|end| at(format!("{name}{end}")))
-    .collect();
-    let in_mesh = service.spec.gateways.given().is_none_or(|gateways| {
-        gateways.value.iter().filter_map(Key::given).all(|gateway| gateway.value == "mesh")
-    });
-    if alone && in_mesh {
-        let message = "names a service inside a mesh and is the only one: requests that name an IP address or localhost \
-                       instead of a host are served by it too";
-        report.warn(&host.at, message);
-        names.push(at("[address]".to_owned()));
-    }
-    names
-}
-
-/// Hosts that are served alike.
+/// Hosts of one VirtualService that are served alike.
 struct Group<'s> {
     service: &'s Resource<VirtualService>,
     /// Empty is every host.
-    hosts: Vec<At<String>>,
+    hosts: &'s [At<String>],
 }
 
 impl Group<'_> {
-    /// Says whether its last route takes everything.
-    fn emit(&self, routes: &mut List<file::Route>, services: &mut Services, report: &mut Report) -> bool {
+    fn emit(&self, routes: &mut List<file::Route>, services: &mut Services, report: &mut Report) {
         let list = self.service.spec.http.given().map(|list| list.value.as_slice()).unwrap_or_default();
         if list.is_empty() {
             report.error(&self.service.at.child("http"), "is missing: there is nothing to do with a request");
         }
-        let mut closed = false;
         for (index, route) in list.iter().enumerate() {
             let Some(route) = route.given() else { continue };
-            closed |= route.value.r#match.given().is_none_or(|list| list.value.is_empty());
             if let Some(made) = self.route(index, route, services, report) {
                 routes.push(Key::at(made, &route.at));
             }
         }
-        closed
     }
 
     fn name(&self, what: &str, at: &Place) -> Key<String> {
-        let own = &self.service.name;
+        let own = &self.service.shown;
         // A second group of the same service needs a name of its own.
         let all = self.service.spec.hosts.given().map_or(0, |list| list.value.len());
         let first = self.hosts.first().map(|host| host.value.as_str());
@@ -179,13 +174,16 @@ impl Group<'_> {
             route.reply = Key::at(reply, &direct.at);
             return Some(route);
         }
-        route.request_headers = edits.map_or(Key::Absent, |edits| operations(&edits.request));
+        route.request_headers = edits.map_or(Key::Absent, |edits| request_operations(&edits.request));
         route.rewrite = rewrite(http, report);
+        if let (Some(rewrite), Key::Given(edits)) = (route.rewrite.given(), &mut route.request_headers)
+            && !rewrite.value.host.is_absent()
+            && let Some((name, _)) = take_host(&mut edits.value.set)
+        {
+            report.warn(&name.at, "is ignored: rewrite.authority stands above it, as in Istio");
+        }
         // `0s` switches the timeout off, which it is without one.
-        route.timeout = match duration(&http.timeout) {
-            Key::Given(given) if given.value == Duration::ZERO => Key::Absent,
-            timeout => timeout,
-        };
+        route.timeout = unless_zero(&http.timeout);
         route.retries = retries(&http.retries, &written.at, report);
         let primaries = self.primaries(written, services, report)?;
         route.primaries = Key::at(primaries, &written.at);
@@ -318,7 +316,7 @@ impl Group<'_> {
                         }
                     }
                 },
-                request_headers: headers.map_or(Key::Absent, |h| operations(&h.request)),
+                request_headers: headers.map_or(Key::Absent, |h| request_operations(&h.request)),
                 response_headers: headers.map_or(Key::Absent, |h| operations(&h.response)),
             };
             primaries.push(Key::at(primary, &given.at));
@@ -427,6 +425,38 @@ fn operations(key: &Key<HeaderOperations>) -> Key<file::HeaderEdits> {
     header_edits(&given.value.set, &given.value.add, &given.value.remove, &given.at)
 }
 
+/// Edits of a request, which has exactly one Host: whoever adds it sets it, and nobody removes it (as in Istio).
+fn request_operations(key: &Key<HeaderOperations>) -> Key<file::HeaderEdits> {
+    let mut edits = operations(key);
+    if let Key::Given(given) = &mut edits {
+        let edits = &mut given.value;
+        let added = take_host(&mut edits.add);
+        if let (Some(added), Key::Absent | Key::Given(_)) = (added, &edits.set) {
+            let set = take_host(&mut edits.set).unwrap_or(added);
+            match &mut edits.set {
+                Key::Given(named) => named.value.push(set),
+                Key::Absent | Key::Refused => edits.set = Key::at(vec![set], &given.at),
+            }
+        }
+        if let Key::Given(remove) = &mut edits.remove {
+            let host = |name: &Key<String>| name.given().is_some_and(|name| is_host(&name.value));
+            remove.value.retain(|name| !host(name));
+        }
+    }
+    edits
+}
+
+fn is_host(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host") || name == ":authority"
+}
+
+/// Host, where these fields have it.
+fn take_host(fields: &mut Key<Named<String>>) -> Option<(At<String>, Key<String>)> {
+    let Key::Given(named) = fields else { return None };
+    let index = named.value.iter().position(|(name, _)| is_host(&name.value))?;
+    Some(named.value.remove(index))
+}
+
 /// Truncated to Istio's grain of 0.0001 %; given but empty is 0.
 fn percent(percentage: &Key<Percentage>, legacy: &Key<u64>, report: &mut Report) -> Key<f64> {
     let given = match percentage.given() {
@@ -505,6 +535,11 @@ fn rewrite(http: &HttpRoute, report: &mut Report) -> Key<file::Rewrite> {
     Key::at(made, &given.at)
 }
 
+/// No retry at all.
+fn off(at: &Place) -> file::Retries {
+    file::Retries { attempts: Key::at(0, at), ..file::Retries::default() }
+}
+
 /// Istio retries twice where nothing is said.
 fn retries(key: &Key<HttpRetry>, at: &Place, report: &mut Report) -> Key<file::Retries> {
     let connect = |at: &Place| Key::at(vec![Key::at(RetryOn::ConnectFailure, at)], at);
@@ -513,13 +548,20 @@ fn retries(key: &Key<HttpRetry>, at: &Place, report: &mut Report) -> Key<file::R
         return Key::at(made, at);
     };
     let written = &given.value;
+    if written.attempts.is_absent() {
+        // Not given is 0 there, and 0 switches retries off.
+        report.warn(&given.at, "says no attempts, so nothing is retried, as in Istio");
+    }
+    if written.attempts.given().is_none_or(|attempts| attempts.value == 0) {
+        return Key::at(off(&given.at), &given.at);
+    }
     let mut made = file::Retries {
-        attempts: if written.attempts.is_absent() { Key::at(2, &given.at) } else { written.attempts.clone() },
-        per_try_timeout: duration(&written.per_try_timeout),
+        attempts: written.attempts.clone(),
+        per_try_timeout: unless_zero(&written.per_try_timeout),
         backoff: duration(&written.backoff),
         ..file::Retries::default()
     };
-    let Some(on) = written.retry_on.given() else {
+    let Some(on) = written.retry_on.given().filter(|on| !on.value.is_empty()) else {
         made.on = connect(&given.at);
         return Key::at(made, &given.at);
     };
@@ -548,6 +590,10 @@ fn retries(key: &Key<HttpRetry>, at: &Place, report: &mut Report) -> Key<file::R
         if !words.iter().filter_map(Key::given).any(|known: &At<RetryOn>| known.value == means) {
             words.push(Key::at(means, &on.at));
         }
+    }
+    if words.is_empty() && statuses.is_empty() {
+        report.warn(&on.at, "names nothing that can happen here, so nothing is retried");
+        return Key::at(off(&given.at), &given.at);
     }
     made.on = Key::at(words, &on.at);
     if !statuses.is_empty() {

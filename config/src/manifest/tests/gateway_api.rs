@@ -136,7 +136,7 @@ fn a_mirrors_share_is_a_percent_or_a_fraction_and_not_both() {
     // One that cannot be had is left out; the route serves.
     let checked = accepted(&mirror("").replace("name: v2", "name: v9"), &TO);
     assert!(checked.config.routes[0].mirrors.is_empty());
-    assert!(warnings(&checked).contains("names the service v9.default.svc.cluster.local"));
+    assert!(warnings(&checked).contains("names the service v9.default.svc.cluster.local: it is left out"));
 }
 
 #[test]
@@ -217,6 +217,12 @@ fn a_backend_that_cannot_be_had_answers_500_for_its_share() {
     let checked = accepted(&text, &TO);
     assert_eq!(forward(&checked.config, 0).primaries[1].upstream, None);
     assert!(warnings(&checked).contains("its share is answered 500"));
+    // Nor do mirrors of that backend copy what other backends get.
+    let own = text.replace(
+        "{name: v9, port: 80}",
+        "{name: v9, port: 80, filters: [{type: RequestMirror, requestMirror: {backendRef: {name: v2, port: 80}}}]}",
+    );
+    assert!(accepted(&own, &TO).config.routes[0].mirrors.is_empty());
     let none = accepted(&http_route("r", "[]", "[{matches: [{path: {value: /x}}]}]"), &[]);
     assert!(matches!(&none.config.routes[0].action, Action::Reply(reply) if reply.status == 500));
 }
@@ -227,6 +233,19 @@ fn unknown_filters_and_what_is_not_offered_are_refused_by_name() {
         ("filters: [{type: CORS, cors: {}}]", "filters[0].cors: is not supported"),
         ("filters: [{type: Magic}]", "\"Magic\" is not offered"),
         ("filters: [{type: RequestMirror}]", "requestMirror: is missing"),
+        (
+            "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {}}, {type: RequestHeaderModifier, requestHeaderModifier: {}}]",
+            "filters[1].type: stands here a second time",
+        ),
+        (
+            "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {}, urlRewrite: {}}]",
+            "urlRewrite: belongs to a filter of type \"URLRewrite\"",
+        ),
+        (
+            "filters: [{type: RequestRedirect, requestRedirect: {}}, {type: URLRewrite, urlRewrite: {hostname: a}}]",
+            "urlRewrite: cannot stand beside a redirect",
+        ),
+        ("matches: [{headers: [{name: a}]}]", "headers[0].value: is missing"),
         ("matches: [{path: {type: Glob, value: /}}]", "must be Exact, PathPrefix or RegularExpression"),
         ("timeouts: {request: forever}", "must be a duration"),
         ("sessionPersistence: {}", "sessionPersistence: is not supported"),
@@ -249,4 +268,45 @@ fn a_gateway_says_where_to_listen_unless_the_command_line_does() {
     assert_eq!(config.listeners[0].bind.to_string(), "0.0.0.0:8088");
     let https = text.replace("protocol: HTTP,", "protocol: HTTPS,");
     assert!(refused(&https, &TO).contains("\"HTTPS\" is not offered"));
+}
+
+#[test]
+fn a_route_is_served_under_the_hosts_that_its_listeners_let_in() {
+    let gateway = |listeners: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: g}}\nspec: {{gatewayClassName: x, listeners: [{listeners}]}}\n---\n"
+        )
+    };
+    let two = "{name: a, protocol: HTTP, port: 8088, hostname: '*.a.example'}, {name: b, protocol: HTTP, port: 8088, hostname: b.example}";
+    let every =
+        "{name: a, protocol: HTTP, port: 8088}, {name: b, protocol: HTTP, port: 8088, hostname: b.example}";
+    let rows = [
+        (two, "[]", "g", vec!["b.example/*", "*.a.example/*"]),
+        (two, "[x.a.example, y.example, a.example]", "g", vec!["x.a.example/*"]),
+        (two, "['*.example']", "g", vec!["b.example/*", "*.a.example/*"]),
+        (two, "['*.x.a.example']", "g", vec!["*.x.a.example/*"]),
+        (two, "[]", "g, sectionName: b", vec!["b.example/*"]),
+        (every, "[]", "g", vec!["b.example/*", "/*"]),
+        (every, "[y.example]", "g", vec!["y.example/*"]),
+        // A Gateway that is not here says nothing.
+        (two, "[y.example]", "other", vec!["y.example/*"]),
+    ];
+    let everything = format!("[{{{BACKEND}}}]");
+    for (listeners, hostnames, parent, expect) in rows {
+        let route =
+            http_route("r", hostnames, &everything).replace("{name: g}", &format!("{{name: {parent}}}"));
+        let config = accepted(&format!("{}{route}", gateway(listeners)), &TO).config;
+        let shown: Vec<String> = config.routes.iter().map(|route| route.matches[0].to_string()).collect();
+        assert_eq!(shown, expect, "{listeners} {hostnames} {parent}");
+        assert_eq!(config.listeners.len(), 1, "two listeners of one port are one");
+    }
+    let other = http_route("s", "[b.example]", &everything);
+    let left_out = format!("{}{}{other}", gateway(two), http_route("r", "[y.example]", &everything));
+    let checked = accepted(&left_out, &TO);
+    assert_eq!(checked.config.routes.len(), 1);
+    assert!(warnings(&checked).contains("HTTPRoute/r spec.hostnames: is left out: no listener"));
+    let ports = two.replacen("8088", "8089", 1);
+    let one = http_route("r", "[]", &everything).replace("{name: g}", "{name: g, sectionName: b}");
+    let checked = accepted(&format!("{}{one}", gateway(&ports)), &TO);
+    assert!(warnings(&checked).contains("it is served on every port"), "{:?}", checked.warnings);
 }

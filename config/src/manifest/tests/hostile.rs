@@ -22,6 +22,45 @@ fn what_is_no_manifest_is_named_with_its_file_and_line() {
 }
 
 #[test]
+fn what_kubernetes_writes_is_read() {
+    let spec = "spec: {hosts: [a.example], http: [{directResponse: {status: 200}}]}";
+    let item = format!(
+        "- apiVersion: networking.istio.io/v1\n  kind: VirtualService\n  metadata: {{name: a}}\n  {spec}\n"
+    );
+    let rows = [
+        format!("apiVersion: v1\nkind: List\nitems:\n{item}"),
+        format!("apiVersion: networking.istio.io/v1\nkind: VirtualServiceList\nitems:\n{item}"),
+        "{\n\t\"apiVersion\": \"networking.istio.io/v1\",\n\t\"kind\": \"VirtualService\",\n\t\"metadata\": {\"name\": \"a\"},\n\t\
+         \"spec\": {\"hosts\": [\"a.example\"], \"http\": [{\"directResponse\": {\"status\": 200}}]}\n}\n"
+            .to_owned(),
+        format!("\u{feff}apiVersion: networking.istio.io/v1\r\nkind: VirtualService\r\nmetadata: {{name: a}}\r\n{spec}\r\n"),
+        format!("%YAML 1.1\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\n{spec}\n...\n"),
+    ];
+    for text in rows {
+        assert_eq!(accepted(&text, &[]).config.routes.len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_text_of_many_keys_or_services_takes_a_moment() {
+    let keys: String = (0..100_000).map(|n| format!("k{n}: 1\n")).collect();
+    let begun = std::time::Instant::now();
+    assert!(refused(&keys, &[]).contains("is no manifest"));
+    let one = |n: usize| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: s{n}}}\n\
+             spec: {{hosts: [h{n}.example], http: [{{route: [{{destination: {{host: s{n}}}}}]}}]}}\n---\n"
+        )
+    };
+    let services: String = (0..3_000).map(one).collect();
+    let endpoints: Vec<String> = (0..3_000).map(|n| format!("s{n}=127.0.0.1:{}", n + 1)).collect();
+    let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+    assert_eq!(accepted(&services, &endpoints).config.routes.len(), 3_000);
+    // Each looked at once is a second; each beside each other would be minutes.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn no_change_of_one_character_makes_the_reader_panic() {
     let text = concat!(
         include_str!("../../../examples/istio/virtualservice.yaml"),

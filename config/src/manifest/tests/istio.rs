@@ -166,6 +166,10 @@ fn a_route_does_what_each_of_its_fields_says() {
     };
     let authority = of(route("headers: {request: {set: {':authority': b.example}}}"));
     assert_eq!(authority.rewrite.host.as_deref(), Some("b.example"));
+    let added = of(route("headers: {request: {add: {Host: b.example}, remove: [host]}}"));
+    assert_eq!(added.rewrite.host.as_deref(), Some("b.example"));
+    let both = "headers: {request: {set: {host: b.example}}}\nrewrite: {authority: c.example}";
+    assert_eq!(of(route(both)).rewrite.host.as_deref(), Some("c.example"));
     let rewrite = of(route("match:\n- uri: {prefix: /a/}\nrewrite: {uri: /, authority: b.example}")).rewrite;
     assert_eq!(rewrite.path, Some(PathRewrite::Matched("/".into())));
     assert_eq!(rewrite.host.as_deref(), Some("b.example"));
@@ -180,6 +184,11 @@ fn a_route_does_what_each_of_its_fields_says() {
     let silent = of(route("name: x")).retries;
     assert_eq!((silent.attempts, silent.on.as_slice()), (2, &[RetryOn::ConnectFailure][..]));
     assert_eq!(of(route("retries: {attempts: 0}")).retries.attempts, 0);
+    // Not given is 0 in its protocol, and 0 switches them off.
+    assert_eq!(of(route("retries: {retryOn: 5xx}")).retries.attempts, 0);
+    assert_eq!(of(route("retries: {attempts: 2, retryOn: unavailable}")).retries.attempts, 0);
+    assert_eq!(of(route("retries: {attempts: 1, retryOn: ''}")).retries.on, [RetryOn::ConnectFailure]);
+    assert_eq!(of(route("retries: {attempts: 1, perTryTimeout: 0s}")).retries.per_try_timeout, None);
     let told = of(route("retries: {attempts: 3, perTryTimeout: 2s, backoff: 50ms, retryOn: '5xx,reset,retriable-4xx,503,gateway-error'}")).retries;
     assert_eq!(told.on, [RetryOn::ServerError, RetryOn::Reset, RetryOn::Conflict, RetryOn::GatewayError]);
     assert_eq!((told.attempts, told.statuses.as_slice()), (3, &[503][..]));
@@ -299,6 +308,32 @@ fn a_destination_rules_policy_becomes_the_upstreams() {
     );
     let config = accepted(&own, &BOTH).config;
     assert_eq!((config.upstreams[0].connections_max, config.upstreams[1].connections_max), (2, 10));
+    // A subset's group stands in place of the whole of its host's, and 0 is no limit.
+    let groups = service(
+        &http,
+        "connectionPool: {tcp: {maxConnections: 10, idleTimeout: 9s}, http: {http1MaxPendingRequests: 3}}\noutlierDetection: {}",
+    )
+    .replace(
+        "  - name: v1\n",
+        "  - name: v1\n    trafficPolicy: {connectionPool: {tcp: {maxConnections: 0}, http: {maxRequestsPerConnection: 4}}}\n",
+    );
+    let config = accepted(&groups, &BOTH).config;
+    let [v1, v2] = [&config.upstreams[0], &config.upstreams[1]];
+    assert_eq!(
+        (v1.connections_max, v1.pending_max, v1.requests_per_connection_max),
+        (usize::MAX, usize::MAX, 4)
+    );
+    assert_eq!((v2.connections_max, v2.pending_max), (10, 3));
+    assert_eq!(v2.idle_timeout, Duration::from_secs(9));
+    assert!(v1.ejection.is_some(), "a group that the subset has not stays");
+    let ports = service(
+        &http.replace("subset: v1", "subset: v1, port: {number: 81}"),
+        "connectionPool: {tcp: {maxConnections: 10}}\noutlierDetection: {}\nportLevelSettings: [{port: {number: 81}, loadBalancer: {simple: RANDOM}}]",
+    );
+    let config = accepted(&ports, &BOTH).config;
+    let v1 = &config.upstreams[0];
+    assert_eq!((v1.name.as_str(), v1.balance), ("httpbin/v1:81", Balance::Random));
+    assert!(v1.connections_max == usize::MAX && v1.ejection.is_none(), "a port's policy inherits nothing");
     for (policy, told) in [
         ("tls: {mode: SIMPLE}", "TLS to upstreams is not offered yet"),
         ("loadBalancer: {simple: PASSTHROUGH}", "must be ROUND_ROBIN, LEAST_REQUEST or RANDOM"),
@@ -401,7 +436,10 @@ fn what_has_no_effect_here_is_said_and_passed_over() {
             "gateways: is ignored: it selects clients of a mesh",
         ),
         ("match:\n- headers: {uri: {exact: /}, x: {}}", "has a key of its own"),
-        ("retries: {retryOn: 'http3-post-connect-failure,5xx'}", "nothing like it is retried here"),
+        (
+            "retries: {attempts: 1, retryOn: 'http3-post-connect-failure,5xx'}",
+            "nothing like it is retried here",
+        ),
     ];
     for (yaml, told) in rows {
         let lines: String = yaml.lines().map(|line| format!("  {line}\n")).collect();
