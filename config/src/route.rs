@@ -255,12 +255,17 @@ pub struct Reply {
 }
 
 impl Route {
-    /// The upstreams that may answer its requests, without repetition.
-    pub fn upstreams(&self) -> impl Iterator<Item = UpstreamId> + '_ {
-        let primaries = match &self.action {
+    /// What it forwards to; none where it answers by itself.
+    pub fn primaries(&self) -> &[Primary] {
+        match &self.action {
             Action::Forward(forward) => forward.primaries.as_slice(),
             Action::Redirect(_) | Action::Reply(_) => &[],
-        };
+        }
+    }
+
+    /// The upstreams that may answer its requests, without repetition.
+    pub fn upstreams(&self) -> impl Iterator<Item = UpstreamId> + '_ {
+        let primaries = self.primaries();
         let ids = primaries.iter().enumerate().filter_map(|(i, p)| Some((i, p.upstream?)));
         ids.filter(|(i, id)| !primaries.iter().take(*i).any(|p| p.upstream == Some(*id))).map(|(_, id)| id)
     }

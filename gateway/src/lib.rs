@@ -12,6 +12,7 @@ pub mod route;
 pub mod plan;
 pub mod upstream;
 pub mod mirror;
+pub mod observe;
 pub mod generation;
 pub mod worker;
 pub mod context;
@@ -28,6 +29,7 @@ pub mod metrics;
 
 pub mod cli;
 pub mod explain;
+pub mod ask;
 pub mod server;
 pub mod discovery;
 pub(crate) mod os;

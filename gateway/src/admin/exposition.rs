@@ -182,7 +182,7 @@ impl Shards<'_> {
             "Time from the write of completed copies to the end of their answers, together",
             Some(Unit::Seconds),
             mirrors.iter().map(|m| {
-                let us = total(&m.counters, |m| m.answer_us.get());
+                let us = total(&m.counters, |m| m.latency.sum());
                 (m.labels(), seconds(i64::try_from(us).unwrap_or(i64::MAX)))
             }),
         )
@@ -574,7 +574,7 @@ mod tests {
             counters.mirrors[0][0].dropped.inc(Drop::RingBytes);
             counters.mirrors[0][0].in_flight.add(3);
             counters.mirrors[0][0].share.set(n as i64 * 500_000);
-            counters.mirrors[0][0].answer_us.add(250_000);
+            counters.mirrors[0][0].latency.record(250_000);
             counters.lanes[0].ring_bytes.set(100);
             counters.upstreams[0].idle.set(5);
             shard.connections_active.set(7);

@@ -71,7 +71,7 @@ impl Governor {
             settled: answered + failed,
             failed: failed + counters.completed.get(Class::C5),
             answered,
-            answer_us: counters.answer_us.get(),
+            answer_us: counters.latency.sum(),
             busy_ticks,
         };
         let Some(last) = self.last.replace(Some(now)) else { return };
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!((governor.effective().per_million, counters.share.get()), (250_000, 250_000));
         assert_eq!(counters.lowered.get(Lower::Failures), 1);
         (0..5).for_each(|_| counters.completed.inc(Class::C2));
-        counters.answer_us.add(5 * 49_000);
+        (0..5).for_each(|_| counters.latency.record(49_000));
         governor.look(&counters, 0, 0);
         assert_eq!(governor.effective().per_million, 300_000);
         counters.dropped.inc(Dropped::Unreachable);

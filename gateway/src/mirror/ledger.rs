@@ -65,7 +65,7 @@ impl Ticket {
     /// The mirror answered with `status`, `us` microseconds after the copy was written.
     pub fn complete(mut self, status: u16, us: u64) {
         self.leave();
-        self.counters.answer_us.add(us);
+        self.counters.latency.record(us);
         self.counters.completed.inc(match status {
             ..200 => Class::C1,
             200..300 => Class::C2,
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(counters.eligible.get(), 9);
         assert_eq!(counters.sent.get(), 3);
         assert_eq!((counters.pending.get(), counters.waiting.get(), counters.in_flight.get()), (0, 0, 0));
-        assert_eq!(counters.answer_us.get(), 7);
+        assert_eq!(counters.latency.sum(), 7);
         assert_eq!(counters.failed.get(Fail::Drain), 1);
         assert_eq!(counters.skipped.get(Skip::Aborted), 1);
         assert_eq!(counters.dropped.get(Dropped::Drain), 1);

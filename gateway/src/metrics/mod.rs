@@ -3,10 +3,16 @@
 //! This room knows names and numbers; it knows no socket, no clock and no exposition format. A `Counter` has exactly one
 //! writer, so an increment is a plain load and store: no lock prefix and no cache line shared between workers.
 
+mod histogram;
+mod pairs;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use config::Config;
+
+pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
+pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 
 /// A number that only grows. One writer; any number of readers.
 #[derive(Debug, Default)]
@@ -231,6 +237,11 @@ const fn code_slots() -> [u8; 600] {
 
 static CODE_SLOT: [u8; 600] = code_slots();
 
+/// Where `status` is counted: its place in [`CODES`], or behind the last.
+fn code_slot(status: u16) -> usize {
+    CODE_SLOT.get(usize::from(status)).copied().map_or(CODES.len(), usize::from)
+}
+
 /// Requests by the status code the client got.
 #[derive(Debug)]
 pub struct Codes(Box<[Counter]>);
@@ -244,8 +255,7 @@ impl Default for Codes {
 impl Codes {
     #[inline]
     pub fn inc(&self, status: u16) {
-        let slot = CODE_SLOT.get(usize::from(status)).copied().map_or(CODES.len(), usize::from);
-        if let Some(counter) = self.0.get(slot) {
+        if let Some(counter) = self.0.get(code_slot(status)) {
             counter.inc();
         }
     }
@@ -262,6 +272,19 @@ pub struct RouteCounters {
     pub requests: Codes,
     /// Exchanges whose client got no complete answer (either side went away in the middle).
     pub aborted: Counter,
+    /// Microseconds from the head complete to the last byte of the answer written, of exchanges answered whole.
+    pub duration: Histogram,
+    /// Bytes of requests' content, of the same exchanges.
+    pub request_bytes: Histogram,
+    /// Bytes of answers' content, of the same exchanges.
+    pub response_bytes: Histogram,
+}
+
+/// What one primary of one route counts.
+#[derive(Debug, Default)]
+pub struct PrimaryCounters {
+    /// Microseconds from the request forwarded to the last byte of the answer read, of answers read whole.
+    pub latency: Histogram,
 }
 
 /// The ledger of one mirror on one route. At every instant between two steps of its worker
@@ -282,8 +305,12 @@ pub struct MirrorCounters {
     pub waiting: Gauge,
     /// Copies sent whose answer is not complete.
     pub in_flight: Gauge,
-    /// Microseconds from the write of each completed copy to the end of its answer.
-    pub answer_us: Counter,
+    /// Microseconds from the write of each completed copy to the end of its answer. Copies written together share the
+    /// time between their answers evenly.
+    pub latency: Histogram,
+    /// Microseconds from the request complete to the copy written, of copies sent.
+    pub lag: Histogram,
+    pub pairs: Pairs,
     /// Share that holds now, in millionths of the requests; lower than `percent` where a governor lowered it.
     pub share: Gauge,
     pub lowered: Family<Lower>,
@@ -369,6 +396,8 @@ pub struct Shard {
 #[derive(Debug, Default)]
 pub struct Counters {
     pub routes: Box<[Arc<RouteCounters>]>,
+    /// By route, in the order of its primaries; none where it does not forward.
+    pub primaries: Box<[Box<[Arc<PrimaryCounters>]>]>,
     /// By route, in the order of its mirrors.
     pub mirrors: Box<[Box<[Arc<MirrorCounters>]>]>,
     pub lanes: Box<[Arc<LaneCounters>]>,
@@ -399,6 +428,16 @@ impl Counters {
             };
             r.mirrors.iter().map(|m| of(m).unwrap_or_default()).collect()
         };
+        let primaries = |r: &config::Route| {
+            let name = |c: &Config, p: &config::Primary| Some(c.upstreams.get(p.upstream?)?.name.clone());
+            let old = known.get(r.name.as_str()).copied();
+            let of = |p: &config::Primary| {
+                let at = before.routes.get(old?)?.primaries();
+                let at = at.iter().position(|other| name(before, other) == name(config, p))?;
+                counters.primaries.get(old?)?.get(at).cloned()
+            };
+            r.primaries().iter().map(|p| of(p).unwrap_or_default()).collect()
+        };
         let lane = |l: &config::Lane| {
             let upstream = |c: &Config, l: &config::Lane| c.upstreams.get(l.upstream).cloned();
             let same = |other: &config::Lane| {
@@ -414,6 +453,7 @@ impl Counters {
         };
         Self {
             routes: config.routes.iter().map(route).collect(),
+            primaries: config.routes.iter().map(primaries).collect(),
             mirrors: config.routes.iter().map(mirrors).collect(),
             lanes: config.lanes.iter().map(lane).collect(),
             upstreams: config.upstreams.iter().map(upstream).collect(),

@@ -1,0 +1,89 @@
+//! Asks a running gateway's admin listener, for the commands that show what it knows.
+
+use std::time::Duration;
+
+/// From connect to the last byte: what is asked for is in memory there.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Longer answers than this are not believed.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Where to ask, and what proves that one may.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Admin {
+    /// Admin listener of the running gateway
+    #[arg(long = "admin", value_name = "URL", env = "UMBRA_ADMIN", default_value = "http://127.0.0.1:9901")]
+    pub url: String,
+
+    /// Its token, where it has one
+    #[arg(long, value_name = "TOKEN", env = "UMBRA_ADMIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+impl Admin {
+    /// The content at `path` (with its query). The error is one sentence that names the URL.
+    pub fn get(&self, path: &str) -> Result<String, String> {
+        let base = self.url.trim_end_matches('/');
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let url = format!("{base}{path}");
+        let settings = ureq::Agent::config_builder()
+            .timeout_global(Some(ANSWER_MAX))
+            .http_status_as_error(false)
+            .proxy(None)
+            .build();
+        let mut request = ureq::Agent::new_with_config(settings).get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut answer = request.call().map_err(|error| format!("{url}: {error}"))?;
+        let status = answer.status();
+        let content = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let content = content.map_err(|error| format!("{url}: {error}"))?;
+        if status.is_success() {
+            Ok(content)
+        } else {
+            Err(format!("{url}: {status}: {}", content.trim_end()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What `get` says of a listener that answers `answer`, and what it was asked.
+    fn ask(answer: &'static str, token: Option<&str>) -> (Result<String, String>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("{}/", listener.local_addr().unwrap());
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        let got = Admin { url, token: token.map(str::to_owned) }.get("/a?b=c");
+        (got, asked.join().unwrap())
+    }
+
+    #[test]
+    fn an_answer_is_its_content_and_anything_else_an_error_that_names_the_url() {
+        let (got, asked) = ask("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some("t"));
+        assert_eq!(got, Ok("{}".to_owned()));
+        assert!(asked.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.to_ascii_lowercase().contains("\r\nauthorization: bearer t\r\n"), "{asked}");
+        let (got, asked) = ask("HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\ntoken", None);
+        let error = got.unwrap_err();
+        assert!(error.contains("/a?b=c: 401 Unauthorized: token"), "{error}");
+        assert!(!asked.to_ascii_lowercase().contains("authorization"));
+        let nobody = Admin { url: "127.0.0.1:1".into(), token: None };
+        assert!(nobody.get("/").unwrap_err().starts_with("http://127.0.0.1:1/: "));
+    }
+}

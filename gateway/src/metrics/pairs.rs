@@ -1,0 +1,127 @@
+//! What two answers to one request came to: the primary's, which the client got, and the mirror's.
+//!
+//! A pair is counted when both sides are over. It knows no content: whether two answers say the same is not its question.
+
+use std::sync::OnceLock;
+
+use super::{CODES, Counter, Fail, Histogram, Label, code_slot};
+
+/// Status codes with a slot of their own, and one for all others.
+const CODE_SLOTS: usize = CODES.len() + 1;
+
+/// How one side of a pair ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PrimaryEnd {
+    /// The primary's whole answer was read.
+    Status(u16),
+    /// A code without a slot of its own; only when read.
+    Other,
+    /// It gave none, or not the whole of one, or the client went away before.
+    None,
+}
+
+/// How a copy that was sent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirrorEnd {
+    Status(u16),
+    /// A code without a slot of its own; only when read.
+    Other,
+    Failed(Fail),
+}
+
+const ROWS: usize = CODE_SLOTS + 1;
+const COLUMNS: usize = CODE_SLOTS + Fail::ALL.len();
+
+type Row = [Counter; COLUMNS];
+
+/// The matrix of ends: a row for each of the primary's, a column for each of the mirror's. Rows come with what they count.
+#[derive(Debug, Default)]
+pub struct Matrix(OnceLock<Box<[OnceLock<Box<Row>>; ROWS]>>);
+
+impl Matrix {
+    pub fn inc(&self, primary: PrimaryEnd, mirror: MirrorEnd) {
+        let row = match primary {
+            PrimaryEnd::Status(code) => code_slot(code),
+            PrimaryEnd::Other => CODES.len(),
+            PrimaryEnd::None => CODE_SLOTS,
+        };
+        let column = match mirror {
+            MirrorEnd::Status(code) => code_slot(code),
+            MirrorEnd::Other => CODES.len(),
+            MirrorEnd::Failed(why) => CODE_SLOTS + why.index(),
+        };
+        let rows = self.0.get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));
+        if let Some(row) = rows.get(row) {
+            let row = row.get_or_init(|| Box::new(std::array::from_fn(|_| Counter::default())));
+            row[column].inc();
+        }
+    }
+
+    /// Each cell that counted anything.
+    pub fn seen(&self) -> impl Iterator<Item = (PrimaryEnd, MirrorEnd, u64)> + '_ {
+        let rows = self.0.get().into_iter().flat_map(|rows| rows.iter().enumerate());
+        let rows = rows.filter_map(|(at, row)| Some((primary_of(at), row.get()?)));
+        let cells = rows.flat_map(|(primary, row)| {
+            row.iter().enumerate().map(move |(at, n)| (primary, mirror_of(at), n.get()))
+        });
+        cells.filter(|(_, _, n)| *n > 0)
+    }
+}
+
+fn primary_of(row: usize) -> PrimaryEnd {
+    match CODES.get(row) {
+        Some(code) => PrimaryEnd::Status(*code),
+        None if row == CODES.len() => PrimaryEnd::Other,
+        None => PrimaryEnd::None,
+    }
+}
+
+fn mirror_of(column: usize) -> MirrorEnd {
+    match CODES.get(column) {
+        Some(code) => MirrorEnd::Status(*code),
+        None => Fail::ALL
+            .get(column.wrapping_sub(CODE_SLOTS))
+            .map_or(MirrorEnd::Other, |why| MirrorEnd::Failed(*why)),
+    }
+}
+
+/// What one mirror on one route counts of pairs. Times in microseconds, sizes in bytes of content.
+#[derive(Debug, Default)]
+pub struct Pairs {
+    pub matrix: Matrix,
+    /// The primary's time for the requests that the mirror answered too: the other half of the same population.
+    pub primary: Histogram,
+    /// How much later the mirror's answer ended than the primary's, measured each from its own request's last byte.
+    pub slower: Histogram,
+    /// How much earlier; equal times count as slower by nothing.
+    pub faster: Histogram,
+    pub primary_bytes: Histogram,
+    pub mirror_bytes: Histogram,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_found_where_it_was_counted() {
+        let matrix = Matrix::default();
+        let all = [
+            (PrimaryEnd::Status(200), MirrorEnd::Status(200)),
+            (PrimaryEnd::Status(200), MirrorEnd::Status(505)),
+            (PrimaryEnd::Status(404), MirrorEnd::Failed(Fail::Timeout)),
+            (PrimaryEnd::Other, MirrorEnd::Other),
+            (PrimaryEnd::None, MirrorEnd::Failed(Fail::Drain)),
+        ];
+        for (n, (primary, mirror)) in all.iter().enumerate() {
+            (0..=n).for_each(|_| matrix.inc(*primary, *mirror));
+        }
+        matrix.inc(PrimaryEnd::Status(299), MirrorEnd::Status(599));
+        let seen: Vec<_> = matrix.seen().collect();
+        assert_eq!(seen.len(), all.len());
+        for (n, (primary, mirror)) in (1..).zip(all) {
+            let n = if primary == PrimaryEnd::Other { n + 1 } else { n };
+            assert!(seen.contains(&(primary, mirror, n)), "{primary:?} {mirror:?} {n}: {seen:?}");
+        }
+    }
+}

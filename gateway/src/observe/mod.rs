@@ -1,0 +1,3 @@
+//! Seeing what happened: what an exchange and its copies came to, told to whoever watches.
+
+pub mod record;

@@ -1,0 +1,130 @@
+//! What one exchange and its copies came to, as it leaves the worker: plain data, complete, once.
+//!
+//! Whoever reads it (access log, spans, comparison) lives on another thread. It knows no socket, no clock and no format.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use config::Config;
+
+use crate::metrics::{Drop as Dropped, Fail, Reject, Skip};
+
+/// One exchange, and each of its copies. Made when the last of them is over.
+#[derive(Debug)]
+pub struct Record {
+    /// What the indices below mean.
+    pub config: Arc<Config>,
+    /// Index of its route; `None` where none was known.
+    pub route: Option<usize>,
+    /// When its head was complete.
+    pub started: SystemTime,
+    /// As the primary and the mirrors got it.
+    pub request_id: Box<str>,
+    pub trace: Trace,
+    /// The client's address, without port.
+    pub client: Box<str>,
+    pub method: Box<str>,
+    /// Of the request's target or its Host; empty where it had none.
+    pub authority: Box<str>,
+    /// Path and query as the client sent them.
+    pub target: Box<str>,
+    /// HTTP/1.`minor`.
+    pub minor: u8,
+    /// Empty where the request had none.
+    pub user_agent: Box<str>,
+    /// Empty where the request had none.
+    pub referer: Box<str>,
+    /// What the client got; `None` where it got nothing.
+    pub status: Option<u16>,
+    /// Why the gateway answered by itself, where it did.
+    pub reject: Option<Reject>,
+    /// The client got no whole answer.
+    pub is_aborted: bool,
+    /// Bytes of the request's content.
+    pub request_bytes: u64,
+    /// Bytes of the answer's content that the client got.
+    pub response_bytes: u64,
+    /// From the head complete to the last byte of the answer written, in microseconds.
+    pub duration_us: u64,
+    /// `None` where the gateway answered by itself without asking anybody.
+    pub primary: Option<PrimaryLeg>,
+    /// Every copy of it that had an account: also those not taken, dropped or failed.
+    pub copies: Vec<CopyLeg>,
+}
+
+/// The identifiers of W3C Trace Context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trace {
+    pub trace_id: [u8; 16],
+    /// The client's span; `None` where the trace begins here.
+    pub parent: Option<[u8; 8]>,
+    /// The gateway's own span: parent of the primary's and of each copy's.
+    pub span: [u8; 8],
+    /// Named to the primary as its parent.
+    pub primary_span: [u8; 8],
+    pub is_sampled: bool,
+}
+
+/// The exchange with the primary.
+#[derive(Debug)]
+pub struct PrimaryLeg {
+    /// Index among the route's primaries.
+    pub primary: usize,
+    /// The last one that was asked.
+    pub endpoint: Option<SocketAddr>,
+    /// One and each retry.
+    pub attempts: u32,
+    /// Of its answer, were it whole or not.
+    pub status: Option<u16>,
+    /// Its answer was read to the end.
+    pub is_whole: bool,
+    /// From the request forwarded to the last byte of the answer read, in microseconds.
+    pub latency_us: u64,
+    /// Bytes of its answer's content.
+    pub response_bytes: u64,
+    /// The answer itself, where a comparison wants it.
+    pub answer: Option<Answer>,
+}
+
+/// One copy.
+#[derive(Debug)]
+pub struct CopyLeg {
+    /// Index among the route's mirrors.
+    pub mirror: usize,
+    /// 0, and on where the mirror amplifies.
+    pub number: u32,
+    /// Named to the mirror as its parent; zero where none was drawn.
+    pub span: [u8; 8],
+    pub end: CopyEnd,
+    /// From the request complete here to the copy's first byte sent, in microseconds; 0 where it was not sent.
+    pub lag_us: u64,
+    /// From the copy sent to the last byte of its answer read, in microseconds; 0 where it was not answered.
+    pub latency_us: u64,
+    /// Bytes of its answer's content.
+    pub response_bytes: u64,
+    /// The answer itself, where a comparison wants it.
+    pub answer: Option<Answer>,
+}
+
+/// How a copy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyEnd {
+    SampledOut,
+    Skipped(Skip),
+    Dropped(Dropped),
+    Completed(u16),
+    Failed(Fail),
+}
+
+/// An answer, kept to be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    /// Its field lines as received, each with its CRLF; without status line and without the empty line.
+    pub fields: Box<[u8]>,
+    /// Its content without transfer coding; content codings are left as they are.
+    pub content: Box<[u8]>,
+    /// The content was longer than may be kept: `content` is its beginning.
+    pub is_cut: bool,
+}
