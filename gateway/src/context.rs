@@ -10,12 +10,15 @@ use crate::buffer::Buffers;
 use crate::generation::Generation;
 use crate::io::Sweeper;
 use crate::metrics::Shard;
+use crate::observe::tap::Tap;
 use crate::random::Random;
 
 pub struct Context {
     /// What a request that comes now is served by.
     pub generation: RefCell<Rc<Generation>>,
     pub shard: Arc<Shard>,
+    /// Where records of exchanges go.
+    pub tap: Rc<Tap>,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
     pub random: Random,
@@ -37,6 +40,11 @@ impl Context {
 
     pub fn now_ms(&self) -> u64 {
         self.sweeper.now_ms()
+    }
+
+    /// Microseconds since the worker started, now.
+    pub fn now_us(&self) -> u64 {
+        self.sweeper.now_us()
     }
 
     /// A request id unique enough to follow one request through two services: 128 random bits in hex.

@@ -4,9 +4,10 @@
 //! Nothing in here waits for a mirror: the tee's methods are plain functions that return nothing.
 
 mod relay;
+mod seen;
 mod upload;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use config::Config;
@@ -26,10 +27,13 @@ use crate::io::{self, Millis};
 use crate::metrics::{Reject, Skip, UpstreamFailure};
 use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
+use crate::observe::pairing::Pairing;
 use crate::plan::{Answer, Fate, Forward};
 use crate::route::Found;
 use crate::upstream::eject::Report;
 use relay::{RelayFailed, Terms, relay};
+pub use seen::unread;
+use seen::{Seen, Tally, recorded};
 use upload::{Upload, duplex};
 
 /// A request whose fate is decided.
@@ -40,7 +44,10 @@ pub struct Request {
     pub route: usize,
     /// Trouble made on purpose comes before everything else.
     delay: Option<Millis>,
-    fate: Fate,
+    /// Where the route answers by itself.
+    answer: Option<Box<Answer>>,
+    /// Index of the primary among the route's, where it forwards.
+    primary: usize,
     /// What the balance hashes, where it does.
     key: Option<u64>,
     /// Head for the primary and as much of the content as had arrived.
@@ -49,9 +56,21 @@ pub struct Request {
     outgoing: Outgoing,
     /// Shared by the two directions of the exchange, never across an await.
     tee: RefCell<Tee>,
-    /// Bytes of content the limit still allows.
+    /// What joins it and its copies, where there is a copy or somebody wants a record.
+    pub pairing: OnceCell<Rc<Pairing>>,
+    /// Bytes of content the limit allows in all, and still.
+    content_max: u64,
     content_left: u64,
+    /// Bytes of content that came back.
+    pub response_bytes: u64,
     facts: Facts,
+}
+
+impl Request {
+    /// Bytes of its content read so far.
+    pub fn bytes(&self) -> u64 {
+        self.content_max - self.content_left
+    }
 }
 
 const TOO_LARGE: Fault = Fault::new(413, Reject::BodyTooLarge, "request content too large");
@@ -102,6 +121,14 @@ impl Refusal {
         Self { said: Said::Fault(fault), to_head: false, keep: false, minor: 1 }
     }
 
+    /// Why the gateway answers; `None` where the route's own words are the answer.
+    pub fn reject(&self) -> Option<Reject> {
+        match &self.said {
+            Said::Fault(fault) => Some(fault.reject),
+            Said::Given(_) => None,
+        }
+    }
+
     pub fn status(&self) -> u16 {
         match &self.said {
             Said::Fault(fault) => fault.status,
@@ -111,15 +138,22 @@ impl Refusal {
 }
 
 /// Parses, routes and renders the request whose head fills the first `head_len` bytes of the client's inbox.
-pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Request, Refusal> {
+///
+/// The error is what to answer instead, and what is to be told of that.
+pub fn prepare(
+    cx: &Context,
+    client: &mut Client,
+    head_len: usize,
+) -> Result<Request, (Refusal, Option<Rc<Pairing>>)> {
     let generation = cx.generation();
     let limits = &generation.config.limits;
     let head_limits =
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
     let Client { inbox, address, port, .. } = client;
     let (head_bytes, behind) = inbox.split_at_mut(head_len);
+    let mut pairing = OnceCell::new();
     let routed = with_request(head_bytes, head_limits, |head| {
-        route(cx, &generation, head, (address.as_bytes(), *port), behind.len())
+        route(cx, &generation, head, (address.as_bytes(), *port), behind.len(), &mut pairing)
     })
     .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
     let mut request = match routed {
@@ -127,7 +161,7 @@ pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Req
         Err(refusal) => {
             // The connection may go on behind a head that was understood.
             client.consume(head_len);
-            return Err(refusal);
+            return Err((refusal, pairing.take()));
         }
     };
 
@@ -136,9 +170,14 @@ pub fn prepare(cx: &Context, client: &mut Client, head_len: usize) -> Result<Req
         content_bytes += content.len() as u64;
         tee.copy(content);
     });
-    let used = copied.map_err(|_| Refusal::hang_up(Fault::bad("malformed chunked content")))?;
-    request.content_left =
-        request.content_left.checked_sub(content_bytes).ok_or_else(|| Refusal::hang_up(TOO_LARGE))?;
+    let hang_up = |fault, request: &mut Request| (Refusal::hang_up(fault), request.pairing.take());
+    let Ok(used) = copied else {
+        return Err(hang_up(Fault::bad("malformed chunked content"), &mut request));
+    };
+    match request.content_left.checked_sub(content_bytes) {
+        Some(left) => request.content_left = left,
+        None => return Err(hang_up(TOO_LARGE, &mut request)),
+    }
     client.consume(head_len + used);
     Ok(request)
 }
@@ -149,6 +188,7 @@ fn route(
     head: &RequestHead<'_, '_>,
     (client_address, port): (&[u8], u16),
     bytes_behind: usize,
+    pairing: &mut OnceCell<Rc<Pairing>>,
 ) -> Result<Request, Refusal> {
     if cx.panic_on_request && head.path() == b"/__panic" {
         // invariant: only reachable in debug builds started with the test's environment variable.
@@ -174,7 +214,13 @@ fn route(
         address: client_address,
         fields: head,
     };
-    let Some(Found { route, matched }) = generation.router.find(&asked) else {
+    let found = generation.router.find(&asked);
+    let request_id = cx.request_id();
+    let wants = generation.wants(&cx.random, found.as_ref().map(|found| found.route));
+    if wants.a_record() {
+        *pairing = recorded(cx, generation, &asked, head.minor, &request_id, &wants).into();
+    }
+    let Some(Found { route, matched }) = found else {
         return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
     };
     if let (Framing::Length(n), Some(max)) = (head.framing, generation.config.limits.request_body_bytes_max)
@@ -185,26 +231,38 @@ fn route(
     let plan = &generation.plans[route];
     let decision = plan.decide(&asked, matched, &cx.random);
     let outgoing = if head.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+    let content_max = generation.config.limits.request_body_bytes_max.unwrap_or(u64::MAX);
+    pairing.get().inspect(|pairing| pairing.note(|record| record.route = Some(route)));
+    let (primary, answer) = match decision.fate {
+        Fate::Forward(primary) => (primary, None),
+        Fate::Answer(answer) => (0, Some(Box::new(answer))),
+    };
     let mut request = Request {
         generation: Rc::clone(generation),
         route,
         delay: decision.delay,
-        fate: decision.fate,
+        answer,
+        primary,
         key: None,
         head: Vec::new(),
         incoming: Incoming::new(head.framing),
         outgoing,
         tee: RefCell::default(),
-        content_left: generation.config.limits.request_body_bytes_max.unwrap_or(u64::MAX),
+        pairing: OnceCell::new(),
+        content_max,
+        content_left: content_max,
+        response_bytes: 0,
         facts,
     };
-    let Fate::Forward(primary) = request.fate else { return Ok(request) };
+    if request.answer.is_some() {
+        request.pairing = std::mem::take(pairing);
+        return Ok(request);
+    }
     let Some(upstream) = plan.forward().and_then(|f| f.upstream(primary)) else {
         return Err(refuse(NO_UPSTREAM));
     };
     let upstream = &generation.config.upstreams[upstream];
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
-    let request_id = cx.request_id();
     let add = Forwarding {
         client: client_address,
         proto: b"http",
@@ -233,32 +291,50 @@ fn route(
         asked: &asked,
         matched,
         primary,
+        pairing,
+        random: &cx.random,
+        compares: wants.compares,
         worker_busy: cx.busy.get(),
         now_ms: cx.now_ms(),
     };
     if !generation.policies[route].is_empty() {
         let draw = Draw::of(&cx.random);
-        request.tee = Tee::begin(&generation.policies[route], draw, &source, &cx.buffers).into();
+        let tee = Tee::begin(&generation.policies[route], draw, &source, &cx.buffers);
+        request.tee = tee.into();
     }
     render::end_request(&mut out, head.framing, expects_content, facts.expects_continue);
     request.head = out;
+    request.pairing = std::mem::take(pairing);
     Ok(request)
 }
 
 /// Forwards the request and relays the answer; or gives the answer that its route has for it.
-pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) -> Outcome {
+pub async fn run(cx: &Rc<Context>, client: &mut Client, request: &mut Request) -> Outcome {
     if let Some(delay) = request.delay {
         io::sleep_ms(delay.0).await;
     }
     let facts = request.facts;
-    let primary = match request.fate {
-        Fate::Forward(primary) => primary,
-        Fate::Answer(answer) => {
-            let keep = facts.keep_alive && request.incoming.is_done();
-            let said = Said::Given(Box::new(answer));
-            return Outcome::Refused(Refusal { said, to_head: facts.to_head, keep, minor: facts.minor });
-        }
-    };
+    if let Some(answer) = request.answer.take() {
+        let keep = facts.keep_alive && request.incoming.is_done();
+        let said = Said::Given(answer);
+        return Outcome::Refused(Refusal { said, to_head: facts.to_head, keep, minor: facts.minor });
+    }
+    let mut tally = Tally::default();
+    let outcome = forward(cx, client, request, &mut tally).await;
+    request.response_bytes = tally.seen.bytes.get();
+    if tally.is_whole {
+        let counters = &request.generation.counters.primaries[request.route][request.primary];
+        counters.latency.record(tally.seen.latency_us.get());
+    }
+    if let Some(pairing) = request.pairing.get() {
+        tally.tell(pairing, request.primary);
+    }
+    outcome
+}
+
+/// Asks the primary, as often as its route allows, until there is an answer for the client.
+async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, tally: &mut Tally) -> Outcome {
+    let (facts, primary) = (request.facts, request.primary);
     let generation = Rc::clone(&request.generation);
     let plan = &generation.plans[request.route];
     let Some((forward, upstream)) = plan.forward().and_then(|f| Some((f, f.upstream(primary)?))) else {
@@ -282,16 +358,19 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                     continue;
                 }
                 request.tee.get_mut().skip(Skip::PrimaryUnavailable);
-                cx.buffers.give(request.head);
+                cx.buffers.give(std::mem::take(&mut request.head));
                 return refused(&facts, failure.fault(), is_whole);
             }
         };
         // A kept connection may be closing just now. What it did not see, or may see twice, is sent once more on a new one.
         may_retry &= lease.reused;
+        tally.attempts += 1;
+        tally.endpoint = Some(lease.address());
+        tally.seen = Seen::new(request.pairing.get().map_or(0, |pairing| pairing.keeps_bytes()));
         let Some(up) = lease.stream() else { continue };
 
         let write_ms = generation.config.timeouts.write.into();
-        let (sent, head) = up.w.write_all(request.head, write_ms).await;
+        let (sent, head) = up.w.write_all(std::mem::take(&mut request.head), write_ms).await;
         request.head = head;
         if let Err(failed) = sent {
             let failure = Failure::of(&failed.error);
@@ -308,11 +387,12 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
                 continue;
             }
             request.tee.get_mut().skip(Skip::PrimaryUnavailable);
-            cx.buffers.give(request.head);
+            cx.buffers.give(std::mem::take(&mut request.head));
             return refused(&facts, failure.fault(), is_whole);
         }
 
         let terms = Terms {
+            seen: &tally.seen,
             config: &generation.config,
             facts,
             may_keep: may_keep(cx, &generation.config, client, &facts),
@@ -322,17 +402,17 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
             edits: plan.response_edits(primary),
         };
         let (relayed, upload) = if is_whole {
-            request.tee.get_mut().complete(request.incoming.trailers(), cx.now_ms());
             let upload = Upload::default();
-            upload.completed(&request.tee);
+            upload.completed(cx, request.pairing.get());
+            request.tee.get_mut().complete(request.incoming.trailers(), cx.now_ms());
             let relayed = relay(cx, &mut client.stream.w, &mut up.r, &terms, &upload, &request.tee).await;
             (relayed, upload)
         } else {
             // Boxed because it is large and rare: idle connections must not carry its size.
-            match Box::pin(duplex(cx, client, up, &mut request, &terms)).await {
+            match Box::pin(duplex(cx, client, up, request, &terms)).await {
                 Ok(both) => both,
                 Err(outcome) => {
-                    cx.buffers.give(request.head);
+                    cx.buffers.give(std::mem::take(&mut request.head));
                     return outcome;
                 }
             }
@@ -373,10 +453,11 @@ pub async fn run(cx: &Rc<Context>, client: &mut Client, mut request: Request) ->
             }
             Ok(_) | Err(_) => {}
         }
-        cx.buffers.give(request.head);
+        cx.buffers.give(std::mem::take(&mut request.head));
         let complete = upload.complete.get();
         return match relayed {
             Ok(answer) => {
+                tally.is_whole = true;
                 if answer.reusable {
                     lease.put_back();
                 }

@@ -11,7 +11,10 @@ use crate::io::Sweeper;
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
 use crate::mirror::lane::Lane;
 use crate::mirror::policy::Policy;
+use crate::mirror::sample::Draw;
+use crate::observe::record::Trace;
 use crate::plan::Plan;
+use crate::random::Random;
 use crate::route::Router;
 use crate::upstream::pool::Upstreams;
 
@@ -76,6 +79,12 @@ impl Generation {
         Rc::new(Self { config, counters, router, plans, policies, upstreams, lanes })
     }
 
+    /// What is to be seen of a request on `route`, drawn for it.
+    pub fn wants(&self, random: &Random, route: Option<usize>) -> Wants {
+        let _ = (random, route);
+        Wants::default()
+    }
+
     pub fn has_lane(&self, lane: &Rc<Lane>) -> bool {
         self.lanes.iter().any(|own| Rc::ptr_eq(own, lane))
     }
@@ -84,11 +93,26 @@ impl Generation {
 fn policies(config: &Config, counters: &Counters, lanes: &[Rc<Lane>]) -> Vec<Vec<Policy>> {
     let mut all = Vec::with_capacity(config.routes.len());
     for (route, counters) in config.routes.iter().zip(&counters.mirrors) {
-        let with_counters = route.mirrors.iter().zip(counters);
-        let policy = |(mirror, counters): (&config::Mirror, &Arc<MirrorCounters>)| {
-            Policy::new(mirror, counters, &lanes[mirror.lane], config.workers.count)
+        let with_counters = route.mirrors.iter().enumerate().zip(counters);
+        let policy = |(numbered, counters): ((usize, &config::Mirror), &Arc<MirrorCounters>)| {
+            Policy::new(numbered, counters, &lanes[numbered.1.lane], config.workers.count)
         };
         all.push(with_counters.map(policy).collect());
     }
     all
+}
+
+/// What is to be seen of one request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wants {
+    pub is_logged: bool,
+    pub trace: Trace,
+    /// Its copies are compared where this takes them.
+    pub compares: Option<Draw>,
+}
+
+impl Wants {
+    pub fn a_record(&self) -> bool {
+        self.is_logged || self.trace.is_sampled || self.compares.is_some()
+    }
 }

@@ -67,6 +67,11 @@ impl Sweeper {
         self.now_ms.get()
     }
 
+    /// Microseconds since the worker started, now.
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Open sockets of the worker.
     pub fn open(&self) -> usize {
         self.sockets.borrow().len()

@@ -33,6 +33,8 @@ use crate::discovery::{Discovery, Located};
 use crate::generation::Blueprint;
 use crate::memory;
 use crate::metrics::{self, MirrorCounters, Shard};
+use crate::observe::observer::{Observer, Readers};
+use crate::observe::tap::{self, Tap};
 use crate::os;
 use crate::sample::{self, Samples};
 use crate::worker::{self, Command, Ready, Setup};
@@ -140,7 +142,10 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let scrape = admin::Exposition::new(Arc::clone(&book), shards.clone(), started);
 
     let threads = Threads { book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
-    let (workers, drivers) = threads.start(bound.listeners_by_worker)?;
+    let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
+    let observer = Observer::start(&config, spouts, Readers::new(&config))
+        .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
+    let (workers, drivers) = threads.start(bound.listeners_by_worker, taps)?;
 
     let facts = banner::Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -159,8 +164,9 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let announcement = announcement(&facts);
     let reloader = Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located };
     let watch = watched.then(|| Watch::new(source));
-    let plane = ControlPlane { reloader, watch, workers, shards: &shards, ended, asked, health };
-    runtime.block_on(async {
+    let plane =
+        ControlPlane { reloader, watch, workers, shards: &shards, observer: &observer, ended, asked, health };
+    let ending = runtime.block_on(async {
         // Signals first: whoever reads a readiness line may send one at once.
         let signals = Signals::new().map_err(|e| broken(format!("cannot listen for signals: {e}")))?;
         if let Some((address, listener)) = bound.admin {
@@ -175,7 +181,9 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
         }
         say(&announcement);
         Ok(plane.run(signals).await)
-    })
+    });
+    observer.join();
+    ending
 }
 
 /// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
@@ -261,11 +269,15 @@ struct Threads<'a> {
 
 impl Threads<'_> {
     /// Starts every worker and waits until all of them serve: (workers, what driver each settled for).
-    fn start(&self, listeners: Vec<Vec<TcpListener>>) -> Result<(Vec<Worker>, Vec<String>), Vec<Problem>> {
+    fn start(
+        &self,
+        listeners: Vec<Vec<TcpListener>>,
+        taps: Vec<Tap>,
+    ) -> Result<(Vec<Worker>, Vec<String>), Vec<Problem>> {
         let (ready, said) = channel();
         let page = self.book.open();
         let mut workers = Vec::with_capacity(listeners.len());
-        for (id, listeners) in listeners.into_iter().enumerate() {
+        for (id, (listeners, tap)) in listeners.into_iter().zip(taps).enumerate() {
             let cannot = |e: io::Error| broken(format!("cannot start worker {id}: {e}"));
             let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
             let updates = Arc::default();
@@ -281,6 +293,7 @@ impl Threads<'_> {
                 listeners,
                 control: theirs,
                 shard: self.shards.get(id).cloned().unwrap_or_default(),
+                tap,
                 ready: ready.clone(),
             };
             spawn(setup, self.told.clone()).map_err(cannot)?;
@@ -401,6 +414,7 @@ struct ControlPlane<'a> {
     watch: Option<Watch>,
     workers: Vec<Worker>,
     shards: &'a [Arc<Shard>],
+    observer: &'a Observer,
     ended: mpsc::Receiver<Ended>,
     /// Changes that the admin listener was asked for.
     asked: mpsc::Receiver<Ask>,
@@ -462,6 +476,9 @@ impl ControlPlane<'_> {
     async fn change(&mut self, change: Change) -> Result<Applied, Refused> {
         let result = self.reloader.make(change, self.workers.iter().map(|w| &w.channel)).await;
         reload::log(&result);
+        if result.is_ok() {
+            self.observer.turn(&self.reloader.book.open().config);
+        }
         result
     }
 

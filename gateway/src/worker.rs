@@ -17,6 +17,7 @@ use crate::memory;
 use crate::metrics::{self, Shard};
 use crate::mirror::lane::Lane;
 use crate::mirror::shipper::Shipper;
+use crate::observe::tap::Tap;
 use crate::os;
 use crate::random::Random;
 use crate::runtime;
@@ -41,6 +42,8 @@ pub struct Setup {
     /// One byte per command: see [`Command`].
     pub control: UnixStream,
     pub shard: Arc<Shard>,
+    /// Where records of exchanges go.
+    pub tap: Tap,
     /// Told once, when the worker serves or cannot.
     pub ready: Sender<Ready>,
 }
@@ -108,11 +111,12 @@ pub fn run(setup: Setup) {
 }
 
 async fn serve(setup: Setup, driver: String) {
-    let Setup { id, blueprint, updates, listeners, control, shard, ready, .. } = setup;
+    let Setup { id, blueprint, updates, listeners, control, shard, tap, ready, .. } = setup;
     let sweeper = Sweeper::new();
     let cx = Rc::new(Context {
         generation: RefCell::new(Generation::new(&blueprint, &sweeper, None)),
         shard,
+        tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
         random: Random::new(seed(id)),
@@ -209,6 +213,7 @@ impl Lanes {
                 limits: limits.clone(),
                 buffers: Rc::clone(&cx.buffers),
                 sweeper: Rc::clone(&cx.sweeper),
+                budget: Arc::clone(&cx.tap.budget),
                 number,
             };
             let shippers = Rc::clone(&self.shippers);

@@ -160,6 +160,8 @@ const PURE: &[&str] = &[
     "gateway/src/upstream/eject",
     "gateway/src/upstream/gate",
     "gateway/src/mix",
+    "gateway/src/observe/pairing",
+    "gateway/src/observe/keep",
 ];
 
 const WHO_MAY_NAME_WHOM: &[Rule] = &[
@@ -199,6 +201,20 @@ const WHO_MAY_NAME_WHOM: &[Rule] = &[
         &["gateway/src/mirror/tee", "gateway/src/mirror/pending"],
         &["async", "await"],
         "no await on the way to the primary depends on a mirror",
+    ),
+    (
+        &["gateway/src/observe"],
+        &[
+            "crate::downstream",
+            "crate::exchange",
+            "crate::io",
+            "crate::mirror",
+            "crate::upstream",
+            "crate::worker",
+            "async",
+            "await",
+        ],
+        "whoever watches an exchange must not be able to change it or to make it wait",
     ),
     (
         &["gateway/src/admin"],

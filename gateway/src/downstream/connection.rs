@@ -7,6 +7,7 @@ use std::rc::Rc;
 use config::Limits;
 
 use super::Client;
+use super::watch::{Reply, Watch};
 use crate::context::Context;
 use crate::exchange::{self, Outcome, Refusal, Said};
 use crate::http1::head::{Fault, may_start_request};
@@ -51,26 +52,39 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             Err(NoHead::Idle) => return Rest::Idle,
             Err(NoHead::Refused(fault)) => {
                 cx.shard.unrouted.inc(fault.status);
-                turn_away(cx, client, &Refusal::hang_up(fault)).await;
+                let mut watch = Watch::begin(cx);
+                watch.pairing = exchange::unread(cx, client);
+                let said = turn_away(cx, client, &Refusal::hang_up(fault)).await;
+                watch.refused(cx, fault.status, Some(fault.reject), 0, said);
                 return Rest::Ended;
             }
         };
         client.served += 1;
-        let request = match exchange::prepare(cx, client, head_len) {
+        let mut watch = Watch::begin(cx);
+        let mut request = match exchange::prepare(cx, client, head_len) {
             Ok(request) => request,
-            Err(refusal) => {
+            Err((refusal, pairing)) => {
                 cx.shard.unrouted.inc(refusal.status());
-                if refuse(cx, client, &refusal).await {
+                watch.pairing = pairing.or_else(|| exchange::unread(cx, client));
+                let said = refuse(cx, client, &refusal).await;
+                watch.refused(cx, refusal.status(), refusal.reject(), 0, said);
+                if said.is_kept {
                     continue;
                 }
                 return Rest::Ended;
             }
         };
-        let counters = Rc::clone(&request.generation);
-        let counters = &counters.counters.routes[request.route];
-        match exchange::run(cx, client, request).await {
+        watch.pairing = request.pairing.get().filter(|pairing| pairing.is_recorded()).cloned();
+        let outcome = exchange::run(cx, client, &mut request).await;
+        let counters = &request.generation.counters.routes[request.route];
+        match outcome {
             Outcome::Answered { status, next } => {
                 counters.requests.inc(status);
+                let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
+                counters.duration.record(duration_us);
+                counters.request_bytes.record(request.bytes());
+                counters.response_bytes.record(request.response_bytes);
+                drop(request);
                 match next {
                     Next::Request => {}
                     Next::Close => return Rest::Ended,
@@ -82,12 +96,15 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             }
             Outcome::Refused(refusal) => {
                 counters.requests.inc(refusal.status());
-                if !refuse(cx, client, &refusal).await {
+                let said = refuse(cx, client, &refusal).await;
+                watch.refused(cx, refusal.status(), refusal.reject(), request.bytes(), said);
+                if !said.is_kept {
                     return Rest::Ended;
                 }
             }
             Outcome::Broken { reset } => {
                 counters.aborted.inc();
+                watch.broken(cx, request.bytes(), request.response_bytes);
                 if reset {
                     client.stream.reset_on_close();
                 }
@@ -196,23 +213,24 @@ fn too_large(limits: &Limits, inbox: &[u8]) -> Fault {
     }
 }
 
-/// Answers a refusal; says whether the connection goes on.
-async fn refuse(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) -> bool {
+/// Answers a refusal, after which the connection goes on where it can.
+async fn refuse(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) -> Reply {
     if !refusal.keep || cx.draining.get() {
-        turn_away(cx, client, refusal).await;
-        return false;
+        return turn_away(cx, client, refusal).await;
     }
     say(cx, client, refusal, if refusal.minor == 0 { Persistence::KeepSaid } else { Persistence::Keep }).await
 }
 
 /// Answers a refusal and ends the connection in a way that lets the client read the answer.
-async fn turn_away(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) {
-    if say(cx, client, refusal, Persistence::Close).await {
+async fn turn_away(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) -> Reply {
+    let reply = say(cx, client, refusal, Persistence::Close).await;
+    if reply.is_sent {
         linger(cx, client).await;
     }
+    Reply { is_kept: false, ..reply }
 }
 
-async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persistence: Persistence) -> bool {
+async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persistence: Persistence) -> Reply {
     let write_ms = cx.generation().config.timeouts.write.into();
     let mut out = cx.buffers.small();
     let date = cx.date.borrow().clone();
@@ -224,9 +242,11 @@ async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persisten
         }
         Said::Given(answer) => reply::given(&mut out, answer, &how),
     }
+    let head_bytes = memchr::memmem::find(&out, b"\r\n\r\n").map_or(out.len(), |at| at + 4);
+    let bytes = (out.len() - head_bytes) as u64;
     let (sent, out) = client.stream.w.write_all(out, write_ms).await;
     cx.buffers.give(out);
-    sent.is_ok()
+    Reply { is_kept: sent.is_ok(), is_sent: sent.is_ok(), bytes }
 }
 
 /// Ends our side and reads on for a moment: closing with unread bytes would reset the connection, and the reset could

@@ -2,6 +2,7 @@
 
 pub mod listener;
 pub mod connection;
+mod watch;
 
 use std::net::IpAddr;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use config::{Config, HeaderEdits};
 
 use super::Facts;
+use super::seen::Seen;
 use super::upload::Upload;
 use crate::context::Context;
 use crate::error::Failure;
@@ -35,6 +36,8 @@ pub(super) struct Terms<'a> {
     pub(super) retry: Option<&'a Forward>,
     /// Changes to the answer's fields, one after the other.
     pub(super) edits: [Option<&'a HeaderEdits>; 2],
+    /// What is seen of the answer on the way.
+    pub(super) seen: &'a Seen,
 }
 
 impl Terms<'_> {
@@ -114,6 +117,7 @@ pub(super) async fn relay(
     let mut scanner = HeadScanner::default();
     let mut interims = 0;
     let mut due_ms = None;
+    let took_us;
     let bad = |detail| RelayFailed::BadAnswer(Failure::Protocol(detail));
     let mut answer = loop {
         match scanner.scan(&buf) {
@@ -157,6 +161,8 @@ pub(super) async fn relay(
                 });
                 match parsed.and_then(|p| p).map_err(bad)? {
                     Parsed::Final(answer) => {
+                        took_us = upload.since_forwarded(cx);
+                        terms.seen.head(cx, answer.status, &buf[..len], took_us);
                         buf.drain(..len);
                         break answer;
                     }
@@ -179,21 +185,21 @@ pub(super) async fn relay(
         }
     };
 
-    let took = upload.forwarded.get().map_or(Duration::ZERO, |at| at.elapsed());
     // What arrived with the head goes out with it; a malformed beginning is refused before the client sees any of it.
-    let used = body::copy(&buf, &mut answer.incoming, answer.outgoing, &mut out, |_| {})
-        .map_err(|_| bad("primary sent malformed chunks"))?;
+    let used =
+        body::copy(&buf, &mut answer.incoming, answer.outgoing, &mut out, |piece| terms.seen.content(piece))
+            .map_err(|_| bad("primary sent malformed chunks"))?;
     let mut excess = used < buf.len();
     cx.buffers.give(buf);
     upload.answering.set(true);
     upload.close_delimited.set(answer.close_delimited);
     let (sent, out) = to.write_all(out, timeouts.write.into()).await;
     cx.buffers.give(out);
-    tee.borrow_mut().answered(answer.status, took, cx.now_ms());
+    tee.borrow_mut().answered(answer.status, Duration::from_micros(took_us), cx.now_ms());
     sent.map_err(|_| RelayFailed::ClientGone)?;
 
     if !answer.incoming.is_done() {
-        excess |= Box::pin(relay_content(cx, to, from, terms, &mut answer)).await?;
+        excess |= Box::pin(relay_content(cx, to, from, terms, upload, &mut answer)).await?;
     }
     Ok(Relayed {
         status: answer.status,
@@ -275,6 +281,7 @@ async fn relay_content(
     to: &mut WriteHalf,
     from: &mut ReadHalf,
     terms: &Terms<'_>,
+    upload: &Upload,
     answer: &mut Final,
 ) -> Result<bool, RelayFailed> {
     let timeouts = &terms.config.timeouts;
@@ -294,12 +301,16 @@ async fn relay_content(
             }
             Ok(0) => return Err(RelayFailed::Cut(Failure::Closed)),
             Ok(_) => {
-                body::transform(&mut block, &mut answer.incoming, answer.outgoing, &mut excess)
-                    .map_err(|_| RelayFailed::Cut(Failure::Protocol("malformed chunk")))?
-                    .write_from
+                let placed = body::transform(&mut block, &mut answer.incoming, answer.outgoing, &mut excess)
+                    .map_err(|_| RelayFailed::Cut(Failure::Protocol("malformed chunk")))?;
+                terms.seen.content(&block[placed.content_from..placed.content_to]);
+                placed.write_from
             }
             Err(error) => return Err(RelayFailed::Cut(Failure::of(&error))),
         };
+        if answer.incoming.is_done() {
+            terms.seen.latency_us.set(upload.since_forwarded(cx));
+        }
         let end = block.len();
         let (sent, back) = to.write_range(block, write_from, end, timeouts.write.into()).await;
         block = back;

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
 
 use config::Config;
 
@@ -16,6 +15,7 @@ use crate::io::{Millis, ReadHalf, Stream, WriteHalf};
 use crate::limits::{BLOCK_BYTES, LINGER_MS};
 use crate::metrics::{Reject, Skip};
 use crate::mirror::tee::Tee;
+use crate::observe::pairing::Pairing;
 use crate::task::{Until, until};
 
 /// What the two directions of one exchange tell each other.
@@ -23,8 +23,8 @@ use crate::task::{Until, until};
 pub(super) struct Upload {
     /// The whole request has been written to the primary.
     pub(super) complete: Cell<bool>,
-    /// When that was, where a copy depends on what the answer took.
-    pub(super) forwarded: Cell<Option<Instant>>,
+    /// When that was, in the worker's microseconds; 0 until then.
+    forwarded_us: Cell<u64>,
     /// The client has been sent the first byte of an answer.
     pub(super) answering: Cell<bool>,
     /// Bytes of content not read yet, where the client declared them.
@@ -36,9 +36,21 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn completed(&self, tee: &RefCell<Tee>) {
+    pub(super) fn completed(&self, cx: &Context, pairing: Option<&Rc<Pairing>>) {
         self.complete.set(true);
-        self.forwarded.set(tee.borrow().awaits_answer().then(Instant::now));
+        let now_us = cx.now_us();
+        self.forwarded_us.set(now_us);
+        if let Some(pairing) = pairing {
+            pairing.forwarded(now_us);
+        }
+    }
+
+    /// Microseconds since then; 0 before it.
+    pub(super) fn since_forwarded(&self, cx: &Context) -> u64 {
+        match self.forwarded_us.get() {
+            0 => 0,
+            at => cx.now_us().saturating_sub(at),
+        }
     }
 }
 
@@ -54,9 +66,10 @@ pub(super) async fn duplex(
     let Client { stream, inbox, .. } = client;
     let upload = Upload::default();
     upload.rest.set(request.incoming.bytes_expected());
-    let Request { generation, incoming, outgoing, tee, content_left, .. } = request;
+    let Request { generation, incoming, outgoing, tee, content_left, pairing, .. } = request;
     let (config, tee) = (&*generation.config, &*tee);
-    let content = Content { config, incoming, outgoing: *outgoing, left: content_left, tee };
+    let pairing = pairing.get();
+    let content = Content { config, incoming, outgoing: *outgoing, left: content_left, tee, pairing };
     let forwarding = forward(cx, &mut stream.r, inbox, &mut up.w, content, &upload);
     let relaying = async {
         let relayed = relay(cx, &mut stream.w, &mut up.r, terms, &upload, tee).await;
@@ -112,6 +125,7 @@ struct Content<'a> {
     /// Bytes that the limit still allows.
     left: &'a mut u64,
     tee: &'a RefCell<Tee>,
+    pairing: Option<&'a Rc<Pairing>>,
 }
 
 /// Streams the request's content from the client to the primary, block by block, each block copied to the tee.
@@ -123,7 +137,7 @@ async fn forward(
     content: Content<'_>,
     upload: &Upload,
 ) -> Result<(), ForwardFailed> {
-    let Content { config, incoming, outgoing, left: content_left, tee } = content;
+    let Content { config, incoming, outgoing, left: content_left, tee, pairing } = content;
     let timeouts = &config.timeouts;
     let mut block = cx.buffers.block();
     // What may still come behind an answer that is over.
@@ -179,7 +193,7 @@ async fn forward(
         }
     }
     cx.buffers.give(block);
-    upload.completed(tee);
+    upload.completed(cx, pairing);
     tee.borrow_mut().complete(incoming.trailers(), cx.now_ms());
     to.limit_pending_read(timeouts.response_head.into());
     Ok(())

@@ -64,13 +64,17 @@ impl Incoming {
         }
     }
 
-    /// Passes over the content at the front of `input`; returns how many bytes of it belong to the message.
-    pub fn skip(&mut self, input: &[u8]) -> Result<usize, BadChunk> {
+    /// Reads the content at the front of `input` and tells `see` each piece of it; returns how many bytes of `input` belong
+    /// to the message.
+    pub fn read(&mut self, input: &[u8], mut see: impl FnMut(&[u8])) -> Result<usize, BadChunk> {
         let mut used = 0;
         while !self.is_done() {
             match self.step(&input[used..])? {
                 Step::More => return Ok(input.len()),
-                Step::Data { at, len } => used += at + len,
+                Step::Data { at, len } => {
+                    see(&input[used + at..used + at + len]);
+                    used += at + len;
+                }
                 Step::End { at } => {
                     used += at;
                     *self = Self::DONE;

@@ -381,6 +381,10 @@ pub struct Shard {
     pub connections_active: Gauge,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
+    /// Records of exchanges handed to whoever logs, traces or compares.
+    pub records: Counter,
+    /// Records that found no room on their way there.
+    pub records_lost: Counter,
     pub rejected: Family<Reject>,
     /// Answers the gateway gave before a route was known, by code.
     pub unrouted: Codes,

@@ -6,12 +6,17 @@
 use std::sync::Arc;
 
 use crate::metrics::{Class, Drop as Dropped, Fail, MirrorCounters, Skip};
+use crate::observe::keep::Kept;
+use crate::observe::pairing::{Half, Joined};
+use crate::observe::record::CopyEnd;
 
 /// One copy of one request for one mirror.
 #[derive(Debug)]
 pub struct Ticket {
     counters: Arc<MirrorCounters>,
     stage: Stage,
+    /// Its place beside the primary's exchange; apart from tests, every copy that is taken has one.
+    joined: Option<Joined>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,22 +32,34 @@ impl Ticket {
     pub fn open(counters: &Arc<MirrorCounters>) -> Self {
         counters.eligible.inc();
         counters.pending.add(1);
-        Self { counters: Arc::clone(counters), stage: Stage::Pending }
+        Self { counters: Arc::clone(counters), stage: Stage::Pending, joined: None }
+    }
+
+    /// What becomes of it is told there too.
+    pub fn join(&mut self, joined: Joined) {
+        self.joined = Some(joined);
+    }
+
+    pub fn joined(&mut self) -> Option<&mut Joined> {
+        self.joined.as_mut()
     }
 
     pub fn sampled_out(mut self) {
         self.leave();
         self.counters.sampled_out.inc();
+        self.tell(CopyEnd::SampledOut);
     }
 
     pub fn skip(mut self, why: Skip) {
         self.leave();
         self.counters.skipped.inc(why);
+        self.tell(CopyEnd::Skipped(why));
     }
 
     pub fn drop(mut self, why: Dropped) {
         self.leave();
         self.counters.dropped.inc(why);
+        self.tell(CopyEnd::Dropped(why));
     }
 
     /// The copy is complete and goes into the ring.
@@ -54,18 +71,26 @@ impl Ticket {
     }
 
     /// Its first byte is about to be written.
-    pub fn send(&mut self) {
+    pub fn send(&mut self, now_us: u64) {
         debug_assert_eq!(self.stage, Stage::Waiting, "only a waiting copy can be sent");
         self.leave();
         self.counters.sent.inc();
+        if let Some(joined) = &mut self.joined {
+            self.counters.lag.record(joined.sent(now_us));
+        }
         self.counters.in_flight.add(1);
         self.stage = Stage::InFlight;
     }
 
-    /// The mirror answered with `status`, `us` microseconds after the copy was written.
-    pub fn complete(mut self, status: u16, us: u64) {
+    /// How much of its answer is to be kept; 0 for none.
+    pub fn keeps_bytes(&self) -> usize {
+        self.joined.as_ref().map_or(0, |joined| joined.keeps_bytes)
+    }
+
+    /// The mirror's answer is complete, so long after the copy was written.
+    pub fn complete(mut self, Half { status, latency_us, bytes }: Half, kept: Option<Kept>) {
         self.leave();
-        self.counters.latency.record(us);
+        self.counters.latency.record(latency_us);
         self.counters.completed.inc(match status {
             ..200 => Class::C1,
             200..300 => Class::C2,
@@ -73,11 +98,21 @@ impl Ticket {
             400..500 => Class::C4,
             500.. => Class::C5,
         });
+        if let Some(joined) = self.joined.take() {
+            joined.over(&self.counters, CopyEnd::Completed(status), (latency_us, bytes), kept);
+        }
     }
 
     pub fn fail(mut self, why: Fail) {
         self.leave();
         self.counters.failed.inc(why);
+        self.tell(CopyEnd::Failed(why));
+    }
+
+    fn tell(&mut self, end: CopyEnd) {
+        if let Some(joined) = self.joined.take() {
+            joined.over(&self.counters, end, (0, 0), None);
+        }
     }
 
     fn leave(&mut self) {
@@ -95,9 +130,18 @@ impl Drop for Ticket {
         let stage = self.stage;
         self.leave();
         match stage {
-            Stage::Pending => self.counters.skipped.inc(Skip::Aborted),
-            Stage::Waiting => self.counters.dropped.inc(Dropped::Drain),
-            Stage::InFlight => self.counters.failed.inc(Fail::Drain),
+            Stage::Pending => {
+                self.counters.skipped.inc(Skip::Aborted);
+                self.tell(CopyEnd::Skipped(Skip::Aborted));
+            }
+            Stage::Waiting => {
+                self.counters.dropped.inc(Dropped::Drain);
+                self.tell(CopyEnd::Dropped(Dropped::Drain));
+            }
+            Stage::InFlight => {
+                self.counters.failed.inc(Fail::Drain);
+                self.tell(CopyEnd::Failed(Fail::Drain));
+            }
             Stage::Settled => {}
         }
     }
@@ -130,7 +174,7 @@ mod tests {
         };
         let sent = || {
             let mut t = waiting();
-            t.send();
+            t.send(0);
             t
         };
         step(open(), 0);
@@ -140,7 +184,7 @@ mod tests {
         open().skip(Skip::Loop);
         open().drop(Dropped::BodyTooLarge);
         waiting().drop(Dropped::Oldest);
-        sent().complete(204, 7);
+        sent().complete(Half { status: 204, latency_us: 7, bytes: 0 }, None);
         sent().fail(Fail::Timeout);
         assert!(balances(&counters));
         assert_eq!(counters.eligible.get(), 9);

@@ -20,6 +20,7 @@ use crate::http1::framing::Framing;
 use crate::http1::render::{self, RenderedHead};
 use crate::limits::RESPONSE_BUFFER_BYTES;
 use crate::metrics::{Drop as Dropped, Skip};
+use crate::observe::pairing::Joined;
 
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -82,12 +83,21 @@ impl Pending {
         let (share, draw) = (policy.share(), policy.draw(draw, source));
         let mut tickets = None;
         for number in 0..policy.accounts() {
-            let ticket = Ticket::open(&policy.counters);
+            let mut ticket = Ticket::open(&policy.counters);
+            if source.pairing.get().is_some_and(|pairing| pairing.is_recorded()) {
+                // Also what is not taken is told.
+                join(&mut ticket, policy, number, source);
+            }
             match &mut tickets {
                 _ if source.is_copy => ticket.skip(Skip::Loop),
                 _ if !draw.takes_copy(share, number) => ticket.sampled_out(),
-                None => tickets = Some((ticket, Vec::new())),
-                Some((_, more)) => more.push(ticket),
+                taken => {
+                    join(&mut ticket, policy, number, source);
+                    match taken {
+                        None => tickets = Some((ticket, Vec::new())),
+                        Some((_, more)) => more.push(ticket),
+                    }
+                }
             }
         }
         let (ticket, mut more) = tickets?;
@@ -206,11 +216,6 @@ impl Pending {
         Some(self)
     }
 
-    /// Whether it is held, or will be, until the primary has answered.
-    pub(super) fn awaits_answer(&self) -> bool {
-        self.awaits_answer
-    }
-
     pub(super) fn give_up(self, settle: impl Fn(Ticket)) {
         give_up(self.ticket, self.more, settle);
     }
@@ -307,6 +312,15 @@ impl Pending {
         let further: Vec<_> = further.collect();
         lane.offer(copy(head, pieces, unsearched, ticket), bytes, now_ms);
         further.into_iter().for_each(|copy| lane.offer(copy, bytes, now_ms));
+    }
+}
+
+/// Gives a copy its place beside the exchange, once.
+fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) {
+    if ticket.joined().is_none() {
+        let pairing = Rc::clone(source.pairing.get_or_init(Rc::default));
+        let mirror = policy.index;
+        ticket.join(Joined { pairing, mirror, number, span: [0; 8], keeps_bytes: 0, lag_us: 0 });
     }
 }
 

@@ -32,6 +32,8 @@ pub const PRIMARY_DURATION: &str = "X-Umbra-Primary-Duration";
 /// One mirror of one route, prepared for a worker.
 #[derive(Debug)]
 pub struct Policy {
+    /// Index among the route's mirrors.
+    pub index: usize,
     pub counters: Arc<MirrorCounters>,
     pub lane: Rc<Lane>,
     pub percent: Percent,
@@ -63,13 +65,14 @@ pub struct Rules {
 impl Policy {
     /// `workers` share the mirror's `rate_max`.
     pub fn new(
-        mirror: &config::Mirror,
+        (index, mirror): (usize, &config::Mirror),
         counters: &Arc<MirrorCounters>,
         lane: &Rc<Lane>,
         workers: usize,
     ) -> Self {
         counters.share.set(mirror.percent.per_million.into());
         Self {
+            index,
             counters: Arc::clone(counters),
             lane: Rc::clone(lane),
             percent: mirror.percent,

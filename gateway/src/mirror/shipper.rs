@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use super::copy::{RequestCopy, Searching};
 use super::lane::{Endpoint, Lane};
@@ -20,6 +20,8 @@ use crate::limits::{
     ANSWER_CUT_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES,
 };
 use crate::metrics::{Drop as Dropped, Fail};
+use crate::observe::keep::{Budget, Keeping, Kept, keep};
+use crate::observe::pairing::Half;
 use crate::task::next_turn;
 
 /// What a shipper works with.
@@ -29,6 +31,8 @@ pub struct Shipper {
     pub limits: config::Limits,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
+    /// Of answers that are kept to be compared.
+    pub budget: Arc<Budget>,
     /// Its number within the lane.
     pub number: usize,
 }
@@ -143,6 +147,7 @@ impl Shipper {
         let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
         let mut out = Gather::new(self.buffers.block());
         let mut stale = 0_u32;
+        let started_us = self.sweeper.now_us();
         while flying.len() < depth
             && let Some((mut copy, is_new)) = self.next_copy(again, &out, flying.is_empty())
         {
@@ -161,7 +166,7 @@ impl Shipper {
                     let Some(searched) = Box::pin(self.search(copy)).await else { continue };
                     copy = searched;
                 }
-                copy.ticket.send();
+                copy.ticket.send(started_us);
             }
             out.copy(&copy.head);
             copy.pieces.iter().for_each(|piece| out.share(piece.clone()));
@@ -178,20 +183,20 @@ impl Shipper {
         if copies > 1 {
             self.lane.counters.batches.inc();
         }
-        let started = Instant::now();
         // One deadline for the whole batch, its writing included: progress does not extend it.
         connection
             .stream
             .give_up_at(self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0));
-        let mut first_answer = None;
+        let mut pace = Pace { last_us: started_us, first_us: None };
         let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
-            ended = Some(self.read_answers(connection, flying, started, &mut first_answer).await);
+            ended = Some(self.read_answers(connection, flying, &mut pace).await);
         }
         match ended.unwrap_or(Ended::InStep) {
             Ended::InStep => {
-                let spread = first_answer.map_or(Duration::ZERO, |first| first.elapsed());
-                endpoint.answered(copies, micros(started.elapsed()), micros(spread));
+                let now_us = self.sweeper.now_us();
+                let spread_us = now_us - pace.first_us.unwrap_or(now_us);
+                endpoint.answered(copies, now_us - started_us, spread_us);
                 connection.used_ms = self.sweeper.now_ms();
                 connection.stream.clear_deadlines();
                 After::Keep
@@ -271,10 +276,10 @@ impl Shipper {
         &self,
         connection: &mut Connection,
         flying: &mut VecDeque<RequestCopy>,
-        started: Instant,
-        first_answer: &mut Option<Instant>,
+        pace: &mut Pace,
     ) -> Ended {
         let mut answer = Answer::new(self.settings.response_bytes_max);
+        let mut done = Vec::new();
         let mut buf = self.buffers.medium();
         let ended = loop {
             let (result, filled) =
@@ -287,10 +292,12 @@ impl Shipper {
                 }
                 Err(error) => break Ended::Failed(Failure::of(&error)),
             };
-            let now = Instant::now();
-            first_answer.get_or_insert(now);
-            let took_us = micros(now.duration_since(started));
-            match self.take_answers(connection, flying, &mut answer, &mut buf, (closed, took_us)) {
+            let now_us = self.sweeper.now_us();
+            pace.first_us.get_or_insert(now_us);
+            let ended = self.take_answers(flying, &mut answer, &mut buf, closed, &mut done);
+            connection.answers += done.len() as u64;
+            self.settle(&mut done, now_us, pace);
+            match ended {
                 Some(ended) => break ended,
                 None if closed => break Ended::Failed(Failure::Closed),
                 None => {}
@@ -300,14 +307,14 @@ impl Shipper {
         ended
     }
 
-    /// Settles every copy whose answer is complete in `buf`; says when the batch is over.
+    /// Moves every copy whose answer is complete in `buf` to `done`; says when the batch is over.
     fn take_answers(
         &self,
-        connection: &mut Connection,
         flying: &mut VecDeque<RequestCopy>,
         answer: &mut Answer,
         buf: &mut Vec<u8>,
-        (closed, took_us): (bool, u64),
+        closed: bool,
+        done: &mut Vec<Answered>,
     ) -> Option<Ended> {
         let mut used = 0;
         let ended = loop {
@@ -319,23 +326,23 @@ impl Shipper {
                     Ended::Failed(Failure::Protocol("excess bytes"))
                 });
             };
-            match answer.advance(&buf[used..], copy.to_head, &self.limits, closed) {
+            match answer.advance(&buf[used..], copy, self, closed) {
                 Ok(Progress::More { used: n, long }) => {
                     used += n;
                     let now_ms = self.sweeper.now_ms();
                     self.lane.spend(long, now_ms);
                     let is_cut = long > 0 && self.lane.rests(now_ms);
-                    break is_cut.then(|| self.cut(connection, flying, answer, took_us));
+                    break is_cut.then(|| self.cut(flying, answer, done));
                 }
                 Ok(Progress::Complete { used: n, status, keep_alive }) => {
                     used += n;
-                    *answer = Answer::new(self.settings.response_bytes_max);
-                    self.settle(connection, flying, status, took_us);
+                    let answer = std::mem::replace(answer, Answer::new(self.settings.response_bytes_max));
+                    done.extend(flying.pop_front().map(|copy| answer.of(copy, status)));
                     if !keep_alive {
                         break Some(Ended::Announced);
                     }
                 }
-                Ok(Progress::TooLong) => break Some(self.cut(connection, flying, answer, took_us)),
+                Ok(Progress::TooLong) => break Some(self.cut(flying, answer, done)),
                 Err(failure) => break Some(Ended::Failed(failure)),
             }
         };
@@ -346,35 +353,46 @@ impl Shipper {
     /// An answer is too long to be read on: what matters of it is known, and its connection is given up.
     fn cut(
         &self,
-        connection: &mut Connection,
         flying: &mut VecDeque<RequestCopy>,
-        answer: &Answer,
-        took_us: u64,
+        answer: &mut Answer,
+        done: &mut Vec<Answered>,
     ) -> Ended {
-        let Some(head) = &answer.head else { return Ended::Failed(Failure::Closed) };
+        let answer = std::mem::replace(answer, Answer::new(self.settings.response_bytes_max));
+        let Some(status) = answer.head.as_ref().map(|head| head.status) else {
+            return Ended::Failed(Failure::Closed);
+        };
         self.lane.counters.answers_cut.inc();
         self.lane.spend(ANSWER_CUT_BYTES, self.sweeper.now_ms());
-        self.settle(connection, flying, head.status, took_us);
+        done.extend(flying.pop_front().map(|copy| answer.cut_short().of(copy, status)));
         if flying.is_empty() { Ended::Announced } else { Ended::Failed(Failure::Closed) }
     }
 
-    fn settle(
-        &self,
-        connection: &mut Connection,
-        flying: &mut VecDeque<RequestCopy>,
-        status: u16,
-        took_us: u64,
-    ) {
-        connection.answers += 1;
-        if let Some(copy) = flying.pop_front() {
-            copy.ticket.complete(status, took_us);
+    /// Settles what one read completed. Answers that came together share the time since those before them evenly: how
+    /// long each was in the making cannot be seen from here.
+    fn settle(&self, done: &mut Vec<Answered>, now_us: u64, pace: &mut Pace) {
+        let Some(latency_us) = (now_us - pace.last_us).checked_div(done.len() as u64) else { return };
+        pace.last_us = now_us;
+        for Answered { copy, status, bytes, kept } in done.drain(..) {
+            copy.ticket.complete(Half { status, latency_us, bytes }, kept);
             self.buffers.give(copy.head);
         }
     }
 }
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+/// How a batch's answers come, in the worker's microseconds.
+struct Pace {
+    /// The last answers were complete, or the batch began.
+    last_us: u64,
+    /// The first byte of the first answer came.
+    first_us: Option<u64>,
+}
+
+/// A copy and what matters of its answer.
+struct Answered {
+    copy: RequestCopy,
+    status: u16,
+    bytes: u64,
+    kept: Option<Kept>,
 }
 
 enum After {
@@ -396,8 +414,12 @@ struct Answer {
     scanner: HeadScanner,
     head: Option<AnswerHead>,
     interims: usize,
+    /// Of content as it came, chunk sizes and extensions included: what reading it costs.
     bytes: u64,
+    content_bytes: u64,
     bytes_max: u64,
+    /// Where it is to be compared.
+    keeping: Option<Keeping>,
 }
 
 struct AnswerHead {
@@ -422,16 +444,37 @@ enum Progress {
 
 impl Answer {
     fn new(bytes_max: u64) -> Self {
-        Self { scanner: HeadScanner::default(), head: None, interims: 0, bytes: 0, bytes_max }
+        Self {
+            scanner: HeadScanner::default(),
+            head: None,
+            interims: 0,
+            bytes: 0,
+            content_bytes: 0,
+            bytes_max,
+            keeping: None,
+        }
+    }
+
+    /// It ends where it was cut.
+    fn cut_short(mut self) -> Self {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.cut();
+        }
+        self
+    }
+
+    fn of(self, copy: RequestCopy, status: u16) -> Answered {
+        Answered { copy, status, bytes: self.content_bytes, kept: self.keeping.map(Keeping::end) }
     }
 
     fn advance(
         &mut self,
         input: &[u8],
-        to_head: bool,
-        limits: &config::Limits,
+        copy: &RequestCopy,
+        shipper: &Shipper,
         closed: bool,
     ) -> Result<Progress, Failure> {
+        let limits = &shipper.limits;
         let mut used = 0;
         while self.head.is_none() {
             match self.scanner.scan(&input[used..]) {
@@ -442,13 +485,16 @@ impl Answer {
                 Scan::BareLf => return Err(Failure::Protocol("bare LF in response head")),
                 Scan::Complete(len) => {
                     let head =
-                        with_response(&input[used..used + len], limits.fields_max, to_head, |r| AnswerHead {
-                            status: r.status,
-                            keep_alive: r.keep_alive
-                                && r.framing != crate::http1::framing::Framing::UntilClose,
-                            incoming: Incoming::new(r.framing),
+                        with_response(&input[used..used + len], limits.fields_max, copy.to_head, |r| {
+                            AnswerHead {
+                                status: r.status,
+                                keep_alive: r.keep_alive
+                                    && r.framing != crate::http1::framing::Framing::UntilClose,
+                                incoming: Incoming::new(r.framing),
+                            }
                         })
                         .map_err(Failure::Protocol)?;
+                    let raw = &input[used..used + len];
                     used += len;
                     if head.status == 101 {
                         return Err(Failure::Protocol("unasked 101"));
@@ -460,12 +506,20 @@ impl Answer {
                         }
                         continue;
                     }
+                    if let bytes_max @ 1.. = copy.ticket.keeps_bytes() {
+                        self.keeping = Keeping::begin(&shipper.budget, head.status, raw, bytes_max);
+                    }
                     self.head = Some(head);
                 }
             }
         }
         let Some(head) = &mut self.head else { return Ok(Progress::More { used, long: 0 }) };
-        let taken = head.incoming.skip(&input[used..]).map_err(|_| Failure::Protocol("malformed chunk"))?;
+        let (keeping, content_bytes) = (&mut self.keeping, &mut self.content_bytes);
+        let taken = head.incoming.read(&input[used..], |content| {
+            *content_bytes = content_bytes.saturating_add(content.len() as u64);
+            keep(keeping, content);
+        });
+        let taken = taken.map_err(|_| Failure::Protocol("malformed chunk"))?;
         used += taken;
         let before = self.bytes;
         self.bytes = before.saturating_add(taken as u64);

@@ -4,6 +4,8 @@
 //! up and counted, and the live request goes on untouched. Small pieces are copied, large ones shared, so that a slice
 //! never keeps a big block alive for a few bytes.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +20,8 @@ use crate::http1::render::RenderedHead;
 use crate::limits::SHARE_MIN_BYTES;
 use crate::matcher::Matched;
 use crate::metrics::Skip;
+use crate::observe::pairing::Pairing;
+use crate::random::Random;
 
 /// What a copy is cut from, and what decides whether it is.
 pub struct Source<'a> {
@@ -34,6 +38,11 @@ pub struct Source<'a> {
     pub matched: Matched,
     /// Index of the primary it goes to, among the route's.
     pub primary: usize,
+    /// What joins the exchange and its copies; made with the first copy that is taken, if nobody wanted it before.
+    pub pairing: &'a OnceCell<Rc<Pairing>>,
+    pub random: &'a Random,
+    /// Drawn once for all mirrors, so that they are compared by the same requests: a copy is compared where this takes it.
+    pub compares: Option<Draw>,
     /// The worker is late on its own loop.
     pub worker_busy: bool,
     pub now_ms: u64,
@@ -65,11 +74,6 @@ impl Tee {
     /// Whether anything is still being taken.
     pub fn is_active(&self) -> bool {
         self.first.is_some() || !self.more.is_empty()
-    }
-
-    /// Whether a copy depends on the primary's answer.
-    pub fn awaits_answer(&self) -> bool {
-        self.first.iter().chain(&self.more).any(Pending::awaits_answer)
     }
 
     /// Content that is going to be overwritten: copied.
@@ -118,7 +122,6 @@ impl Tee {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::rc::Rc;
     use std::sync::Arc;
 
     use config::{HeaderEdits, MirrorHost, Percent, Redact};
@@ -154,7 +157,7 @@ pub(super) mod tests {
     }
 
     fn of(mirror: &config::Mirror) -> Policy {
-        Policy::new(mirror, &Arc::default(), &Rc::new(lane()), 1)
+        Policy::new((0, mirror), &Arc::default(), &Rc::new(lane()), 1)
     }
 
     fn policy(host: MirrorHost, per_million: u32) -> Policy {
@@ -178,6 +181,9 @@ pub(super) mod tests {
                 asked,
                 matched: Matched::Whole,
                 primary: 0,
+                pairing: &OnceCell::new(),
+                random: &Random::new(1),
+                compares: None,
                 worker_busy: false,
                 now_ms: 0,
             };
@@ -371,12 +377,11 @@ pub(super) mod tests {
             tee.copy(b"hello");
             if early {
                 tee.answered(503, Duration::from_micros(12_345), 0);
-                assert!(!tee.awaits_answer());
                 tee.complete(b"", 0);
             } else {
                 tee.complete(b"", 0);
                 assert!(wire(&policies[2]).is_some(), "others do not wait");
-                assert!(tee.awaits_answer() && policies[0].lane.is_empty());
+                assert!(tee.is_active() && policies[0].lane.is_empty());
                 // Forwarded once more.
                 tee.complete(b"", 0);
                 tee.answered(503, Duration::from_micros(12_345), 0);
@@ -405,7 +410,7 @@ pub(super) mod tests {
                 tee
             })
             .collect();
-        assert_eq!(held.iter().map(Tee::awaits_answer).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(held.iter().map(Tee::is_active).collect::<Vec<_>>(), [true, true, false]);
         let counters = &policies[0].counters;
         assert_eq!((counters.dropped.get(Dropped::RingBytes), counters.pending.get()), (1, 2));
         held[0].answered(200, Duration::ZERO, 0);

@@ -22,6 +22,8 @@ pub struct Record {
     /// As the primary and the mirrors got it.
     pub request_id: Box<str>,
     pub trace: Trace,
+    /// It was drawn for the access log.
+    pub is_logged: bool,
     /// The client's address, without port.
     pub client: Box<str>,
     pub method: Box<str>,

@@ -211,6 +211,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Whom it is to.
+    pub fn address(&self) -> SocketAddr {
+        self.slot.endpoint().address
+    }
+
     pub fn stream(&mut self) -> Option<&mut Stream> {
         self.stream.as_mut()
     }

@@ -1,0 +1,144 @@
+//! What is seen of an exchange while it runs, for whoever watches: the primary's answer, and what a record says.
+//!
+//! It decides nothing about the exchange.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use crate::asked::Asked;
+use crate::context::Context;
+use crate::downstream::Client;
+use crate::generation::{Generation, Wants};
+use crate::observe::keep::{Keeping, keep};
+use crate::observe::pairing::{Half, Pairing};
+use crate::observe::record::{PrimaryLeg, Record};
+
+/// What is seen of one answer of the primary.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) status: Cell<Option<u16>>,
+    /// Bytes of its content.
+    pub(super) bytes: Cell<u64>,
+    /// From the request forwarded to the last byte that mattered, in microseconds.
+    pub(super) latency_us: Cell<u64>,
+    /// How much of it is to be kept to be compared; 0 for none.
+    keeps_bytes: usize,
+    keeping: RefCell<Option<Keeping>>,
+}
+
+impl Seen {
+    pub(super) fn new(keeps_bytes: usize) -> Self {
+        Self { keeps_bytes, ..Self::default() }
+    }
+
+    /// Its final head came, `latency_us` after the request was forwarded.
+    pub(super) fn head(&self, cx: &Context, status: u16, head: &[u8], latency_us: u64) {
+        self.status.set(Some(status));
+        self.latency_us.set(latency_us);
+        if self.keeps_bytes > 0 {
+            *self.keeping.borrow_mut() = Keeping::begin(&cx.tap.budget, status, head, self.keeps_bytes);
+        }
+    }
+
+    pub(super) fn content(&self, piece: &[u8]) {
+        self.bytes.set(self.bytes.get() + piece.len() as u64);
+        if self.keeps_bytes > 0 {
+            keep(&mut self.keeping.borrow_mut(), piece);
+        }
+    }
+}
+
+/// What an exchange's attempts at the primary came to.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) attempts: u32,
+    /// The last one that was asked.
+    pub(super) endpoint: Option<SocketAddr>,
+    /// Of the last attempt.
+    pub(super) seen: Seen,
+    /// Its answer was read to the end.
+    pub(super) is_whole: bool,
+}
+
+impl Tally {
+    /// Tells the pairing that the primary's part is over.
+    pub(super) fn tell(self, pairing: &Pairing, primary: usize) {
+        let Self { attempts, endpoint, seen, is_whole } = self;
+        let (status, latency_us, response_bytes) =
+            (seen.status.get(), seen.latency_us.get(), seen.bytes.get());
+        let whole = status.filter(|_| is_whole);
+        let half = whole.map(|status| Half { status, latency_us, bytes: response_bytes });
+        let kept = seen.keeping.into_inner().filter(|_| is_whole).map(Keeping::end);
+        let leg = || PrimaryLeg {
+            primary,
+            endpoint,
+            attempts,
+            status,
+            is_whole,
+            latency_us,
+            response_bytes,
+            answer: None,
+        };
+        pairing.primary_over(half, leg, kept);
+    }
+}
+
+/// A pairing that becomes a record of this request.
+pub(super) fn recorded(
+    cx: &Context,
+    generation: &Generation,
+    asked: &Asked<'_>,
+    minor: u8,
+    request_id: &[u8],
+    wants: &Wants,
+) -> Rc<Pairing> {
+    let text = |bytes: &[u8]| Box::<str>::from(String::from_utf8_lossy(bytes));
+    let field = |name: &str| asked.header(name).map_or_else(Box::default, |value| text(&value));
+    let target = match asked.query {
+        Some(query) => text(&[asked.path, b"?", query].concat()),
+        None => text(asked.path),
+    };
+    let given = field("x-request-id");
+    let record = Record {
+        config: std::sync::Arc::clone(&generation.config),
+        route: None,
+        started: SystemTime::now(),
+        request_id: if given.is_empty() { text(request_id) } else { given },
+        trace: wants.trace,
+        is_logged: wants.is_logged,
+        client: text(asked.address),
+        method: text(asked.method),
+        authority: text(asked.authority),
+        target,
+        minor,
+        user_agent: field("user-agent"),
+        referer: field("referer"),
+        status: None,
+        reject: None,
+        is_aborted: false,
+        request_bytes: 0,
+        response_bytes: 0,
+        duration_us: 0,
+        primary: None,
+        copies: Vec::new(),
+    };
+    Rc::new(Pairing::recorded(record, &cx.tap))
+}
+
+/// A pairing that becomes a record of a request whose head could not be read.
+pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
+    let generation = cx.generation();
+    let wants = generation.wants(&cx.random, None);
+    let asked = Asked {
+        method: b"",
+        authority: b"",
+        path: b"",
+        query: None,
+        port: client.port,
+        address: client.address.as_bytes(),
+        fields: &[] as &[(String, String); 0],
+    };
+    wants.a_record().then(|| recorded(cx, &generation, &asked, 1, &cx.request_id(), &wants))
+}

@@ -1,0 +1,175 @@
+//! Answers kept to be compared: a bounded part of each, within a budget of all. Pure.
+//!
+//! What is kept counts from the first byte read to the end of the comparison, wherever it is then. Nothing kept is a
+//! reason to wait: an answer that finds no room is not kept, and the exchange goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::record::Answer;
+
+/// Bytes of answers that one worker's exchanges may keep, and how many they do.
+#[derive(Debug, Default)]
+pub struct Budget {
+    used: AtomicUsize,
+    bytes_max: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Budget {
+    pub fn set_max(&self, bytes: usize) {
+        self.bytes_max.store(bytes, Relaxed);
+    }
+
+    /// Bytes kept now.
+    pub fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
+    /// Answers that found no room.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Relaxed)
+    }
+
+    /// Only the worker takes, so what it reads can only have become less.
+    fn take(&self, bytes: usize) -> bool {
+        let fits = self.used().saturating_add(bytes) <= self.bytes_max.load(Relaxed);
+        if fits {
+            self.used.fetch_add(bytes, Relaxed);
+        } else {
+            self.refused.fetch_add(1, Relaxed);
+        }
+        fits
+    }
+}
+
+/// A part of a budget; dropping it gives it back.
+#[derive(Debug)]
+pub struct Held {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Held {
+    fn grow(&mut self, bytes: usize) -> bool {
+        let taken = self.budget.take(bytes);
+        if taken {
+            self.bytes += bytes;
+        }
+        taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// An answer and the room it takes.
+pub type Kept = (Answer, Held);
+
+/// An answer while it is read.
+#[derive(Debug)]
+pub struct Keeping {
+    status: u16,
+    fields: Vec<u8>,
+    content: Vec<u8>,
+    is_cut: bool,
+    bytes_max: usize,
+    held: Held,
+}
+
+impl Keeping {
+    /// `head`: the whole of it, from the status line to the empty line. At most `bytes_max` of its content are kept.
+    /// `None` where there is no room.
+    pub fn begin(budget: &Arc<Budget>, status: u16, head: &[u8], bytes_max: usize) -> Option<Self> {
+        let start = memchr::memchr(b'\n', head).map_or(head.len(), |at| at + 1);
+        let lines = head.get(start..).unwrap_or_default();
+        let fields = lines.strip_suffix(b"\r\n").unwrap_or(lines);
+        let mut held = Held { budget: Arc::clone(budget), bytes: 0 };
+        held.grow(fields.len()).then(|| Self {
+            status,
+            fields: fields.to_vec(),
+            content: Vec::new(),
+            is_cut: false,
+            bytes_max,
+            held,
+        })
+    }
+
+    /// A further piece of its content; `false` where there was no room for it and nothing can be kept.
+    #[must_use]
+    pub fn content(&mut self, piece: &[u8]) -> bool {
+        let room = self.bytes_max - self.content.len();
+        let part = piece.get(..room).unwrap_or(piece);
+        self.is_cut |= part.len() < piece.len();
+        if !self.held.grow(part.len()) {
+            return false;
+        }
+        self.content.extend_from_slice(part);
+        true
+    }
+
+    /// It ends here although more was to come.
+    pub fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
+    pub fn end(self) -> Kept {
+        let Self { status, fields, content, is_cut, bytes_max: _, held } = self;
+        (Answer { status, fields: fields.into(), content: content.into(), is_cut }, held)
+    }
+}
+
+/// Tells `keeping` a piece of content, and lets go of it where there is no room.
+pub fn keep(keeping: &mut Option<Keeping>, piece: &[u8]) {
+    if let Some(kept) = keeping
+        && !kept.content(piece)
+    {
+        *keeping = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\n\r\n";
+
+    fn budget(bytes: usize) -> Arc<Budget> {
+        let budget = Arc::new(Budget::default());
+        budget.set_max(bytes);
+        budget
+    }
+
+    #[test]
+    fn an_answer_is_kept_to_its_bound_and_its_room_given_back_at_the_end() {
+        let budget = budget(100);
+        let mut keeping = Keeping::begin(&budget, 200, HEAD, 5);
+        for piece in ["ab", "cd", "ef", "gh"] {
+            keep(&mut keeping, piece.as_bytes());
+        }
+        let (answer, held) = keeping.unwrap().end();
+        let fields = b"A: 1\r\nB: 2\r\n".as_slice();
+        assert_eq!(
+            answer,
+            Answer { status: 200, fields: fields.into(), content: b"abcde".as_slice().into(), is_cut: true }
+        );
+        assert_eq!(budget.used(), 17);
+        drop(held);
+        assert_eq!((budget.used(), budget.refused()), (0, 0));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_not_kept_and_holds_nothing() {
+        let budget = budget(14);
+        assert!(Keeping::begin(&budget, 200, &[HEAD, HEAD].concat(), 5).is_none());
+        let mut keeping = Keeping::begin(&budget, 200, HEAD, 5);
+        keep(&mut keeping, b"ab");
+        assert!(keeping.is_some());
+        keep(&mut keeping, b"c");
+        assert!(keeping.is_none());
+        assert_eq!((budget.used(), budget.refused()), (0, 2));
+    }
+}

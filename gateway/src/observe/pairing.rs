@@ -1,0 +1,260 @@
+//! One exchange and its copies, joined: whoever ends last completes what they came to together. Pure.
+//!
+//! The exchange holds it and so does every copy's ticket, whatever becomes of the copy; with the last of them it is
+//! dropped, and that is the one moment at which a record leaves. Times are the worker's microseconds.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::keep::Kept;
+use super::record::{CopyEnd, CopyLeg, PrimaryLeg, Record};
+use super::tap::{Sealed, Tap};
+use crate::metrics::{MirrorCounters, MirrorEnd, PrimaryEnd};
+
+/// What an exchange and its copies came to so far.
+#[derive(Debug, Default)]
+pub struct Pairing {
+    /// Of the primary's whole answer.
+    primary: Cell<Option<Half>>,
+    /// Copies that ended before it.
+    early: RefCell<Vec<(Arc<MirrorCounters>, MirrorHalf)>>,
+    forwarded_us: Cell<u64>,
+    /// Some copy's answer is to be compared; so many bytes of the primary's are to be kept.
+    keeps_bytes: Cell<usize>,
+    /// Where somebody wants a record.
+    detail: Option<Box<RefCell<Detail>>>,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Half {
+    pub status: u16,
+    pub latency_us: u64,
+    pub bytes: u64,
+}
+
+/// How a copy that was sent ended.
+#[derive(Debug, Clone, Copy)]
+enum MirrorHalf {
+    Answered(Half),
+    Failed(MirrorEnd),
+}
+
+#[derive(Debug)]
+struct Detail {
+    sealed: Sealed,
+    tap: Rc<Tap>,
+}
+
+impl Pairing {
+    /// One that becomes a record.
+    pub fn recorded(record: Record, tap: &Rc<Tap>) -> Self {
+        let sealed = Sealed { record, held: Vec::new() };
+        let detail = Detail { sealed, tap: Rc::clone(tap) };
+        let mut pairing = Self::default();
+        pairing.detail = Some(Box::new(RefCell::new(detail)));
+        pairing
+    }
+
+    /// Whether it becomes a record.
+    pub fn is_recorded(&self) -> bool {
+        self.detail.is_some()
+    }
+
+    /// Changes what the record says; nothing where there is none.
+    pub fn note(&self, change: impl FnOnce(&mut Record)) {
+        if let Some(detail) = &self.detail {
+            change(&mut detail.borrow_mut().sealed.record);
+        }
+    }
+
+    /// The whole request has been written to the primary.
+    pub fn forwarded(&self, now_us: u64) {
+        self.forwarded_us.set(now_us);
+    }
+
+    /// An answer to one of its copies is to be compared.
+    pub fn keep(&self, bytes: usize) {
+        self.keeps_bytes.set(self.keeps_bytes.get().max(bytes));
+    }
+
+    /// How much of the primary's answer is to be kept; 0 for none.
+    pub fn keeps_bytes(&self) -> usize {
+        if self.is_recorded() { self.keeps_bytes.get() } else { 0 }
+    }
+
+    /// The exchange with the primary is over. `whole`: its whole answer was read.
+    pub fn primary_over(&self, whole: Option<Half>, leg: impl FnOnce() -> PrimaryLeg, kept: Option<Kept>) {
+        if let Some(half) = whole {
+            self.primary.set(Some(half));
+            for (counters, mirror) in self.early.take() {
+                count(&counters, Some(half), mirror);
+            }
+        }
+        if let Some(detail) = &self.detail {
+            let Sealed { record, held } = &mut detail.borrow_mut().sealed;
+            let mut leg = leg();
+            if let Some((answer, room)) = kept {
+                leg.answer = Some(answer);
+                held.push(room);
+            }
+            record.primary = Some(leg);
+        }
+    }
+
+    /// A copy is over.
+    fn copy_over(&self, counters: &Arc<MirrorCounters>, leg: CopyLeg, room: Option<super::keep::Held>) {
+        let half = match leg.end {
+            CopyEnd::SampledOut | CopyEnd::Skipped(_) | CopyEnd::Dropped(_) => None,
+            CopyEnd::Failed(why) => Some(MirrorHalf::Failed(MirrorEnd::Failed(why))),
+            CopyEnd::Completed(status) => {
+                let Half { latency_us, bytes, .. } = Half::of(&leg, status);
+                Some(MirrorHalf::Answered(Half { status, latency_us, bytes }))
+            }
+        };
+        if let Some(half) = half {
+            match self.primary.get() {
+                Some(primary) => count(counters, Some(primary), half),
+                None => self.early.borrow_mut().push((Arc::clone(counters), half)),
+            }
+        }
+        if let Some(detail) = &self.detail {
+            let Sealed { record, held } = &mut detail.borrow_mut().sealed;
+            record.copies.push(leg);
+            held.extend(room);
+        }
+    }
+}
+
+impl Half {
+    fn of(leg: &CopyLeg, status: u16) -> Self {
+        Self { status, latency_us: leg.latency_us, bytes: leg.response_bytes }
+    }
+}
+
+impl Drop for Pairing {
+    fn drop(&mut self) {
+        for (counters, mirror) in self.early.take() {
+            count(&counters, None, mirror);
+        }
+        if let Some(detail) = self.detail.take() {
+            let Detail { sealed, tap } = detail.into_inner();
+            tap.push(Box::new(sealed));
+        }
+    }
+}
+
+fn count(counters: &MirrorCounters, primary: Option<Half>, mirror: MirrorHalf) {
+    let pairs = &counters.pairs;
+    let row = primary.map_or(PrimaryEnd::None, |half| PrimaryEnd::Status(half.status));
+    let mirror = match mirror {
+        MirrorHalf::Failed(end) => return pairs.matrix.inc(row, end),
+        MirrorHalf::Answered(half) => half,
+    };
+    pairs.matrix.inc(row, MirrorEnd::Status(mirror.status));
+    let Some(primary) = primary else { return };
+    pairs.primary.record(primary.latency_us);
+    match mirror.latency_us.checked_sub(primary.latency_us) {
+        Some(slower) => pairs.slower.record(slower),
+        None => pairs.faster.record(primary.latency_us - mirror.latency_us),
+    }
+    pairs.primary_bytes.record(primary.bytes);
+    pairs.mirror_bytes.record(mirror.bytes);
+}
+
+/// A copy's place in its pairing.
+#[derive(Debug)]
+pub struct Joined {
+    pub pairing: Rc<Pairing>,
+    /// Index among the route's mirrors.
+    pub mirror: usize,
+    /// 0, and on where the mirror amplifies.
+    pub number: u32,
+    /// Named to the mirror as its parent; zero where none was drawn.
+    pub span: [u8; 8],
+    /// How much of its answer is to be kept; 0 for none.
+    pub keeps_bytes: usize,
+    /// From the request forwarded to the copy sent; 0 until then.
+    pub lag_us: u64,
+}
+
+impl Joined {
+    /// The copy is being sent; returns how long after the request was forwarded.
+    pub fn sent(&mut self, now_us: u64) -> u64 {
+        self.lag_us = now_us.saturating_sub(self.pairing.forwarded_us.get());
+        self.lag_us
+    }
+
+    /// The copy is over. `answered`: time and bytes of its whole answer.
+    pub fn over(
+        self,
+        counters: &Arc<MirrorCounters>,
+        end: CopyEnd,
+        (latency_us, response_bytes): (u64, u64),
+        kept: Option<Kept>,
+    ) {
+        let Self { pairing, mirror, number, span, keeps_bytes: _, lag_us } = self;
+        let (answer, room) = kept.unzip();
+        let leg = CopyLeg { mirror, number, span, end, lag_us, latency_us, response_bytes, answer };
+        pairing.copy_over(counters, leg, room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Fail, Skip};
+
+    fn joined(pairing: &Rc<Pairing>) -> Joined {
+        Joined { pairing: Rc::clone(pairing), mirror: 0, number: 0, span: [0; 8], keeps_bytes: 0, lag_us: 0 }
+    }
+
+    fn leg() -> PrimaryLeg {
+        unreachable!("nobody wants a record")
+    }
+
+    #[test]
+    fn a_pair_is_counted_once_whichever_side_ends_first() {
+        let counters = Arc::new(MirrorCounters::default());
+        let half = Half { status: 200, latency_us: 50, bytes: 7 };
+        for mirror_first in [true, false] {
+            let pairing = Rc::new(Pairing::default());
+            let copies = [joined(&pairing), joined(&pairing), joined(&pairing), joined(&pairing)];
+            if !mirror_first {
+                pairing.primary_over(Some(half), leg, None);
+            }
+            let [answered, quick, failed, skipped] = copies;
+            answered.over(&counters, CopyEnd::Completed(500), (80, 9), None);
+            quick.over(&counters, CopyEnd::Completed(200), (20, 7), None);
+            failed.over(&counters, CopyEnd::Failed(Fail::Timeout), (0, 0), None);
+            skipped.over(&counters, CopyEnd::Skipped(Skip::Loop), (0, 0), None);
+            if mirror_first {
+                assert_eq!(counters.pairs.matrix.seen().count(), 0);
+                pairing.primary_over(Some(half), leg, None);
+            }
+        }
+        let seen: Vec<_> = counters.pairs.matrix.seen().collect();
+        let row = PrimaryEnd::Status(200);
+        let expect = [MirrorEnd::Status(200), MirrorEnd::Status(500), MirrorEnd::Failed(Fail::Timeout)];
+        assert_eq!(seen, expect.map(|mirror| (row, mirror, 2)));
+        let pairs = &counters.pairs;
+        assert_eq!((pairs.primary.count(), pairs.primary.sum()), (4, 200));
+        assert_eq!((pairs.slower.sum(), pairs.faster.sum()), (60, 60));
+        assert_eq!((pairs.primary_bytes.sum(), pairs.mirror_bytes.sum()), (28, 32));
+    }
+
+    #[test]
+    fn a_copy_whose_exchange_came_to_nothing_is_counted_beside_none() {
+        let counters = Arc::new(MirrorCounters::default());
+        let pairing = Rc::new(Pairing::default());
+        let late = joined(&pairing);
+        joined(&pairing).over(&counters, CopyEnd::Completed(204), (1, 0), None);
+        drop(pairing);
+        late.over(&counters, CopyEnd::Failed(Fail::Reset), (0, 0), None);
+        let seen: Vec<_> = counters.pairs.matrix.seen().collect();
+        let none = PrimaryEnd::None;
+        assert_eq!(seen, [(none, MirrorEnd::Status(204), 1), (none, MirrorEnd::Failed(Fail::Reset), 1)]);
+        assert_eq!(counters.pairs.primary.count(), 0);
+    }
+}

@@ -1,0 +1,61 @@
+//! The way of a record out of its worker: a bounded ring to one other thread. Pushing never waits and wakes nobody; what
+//! finds it full is lost, and counted.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use super::keep::{Budget, Held};
+use super::record::Record;
+use crate::metrics::Shard;
+
+/// Records that wait for the other thread, of one worker.
+const RECORDS_MAX: usize = 4096;
+
+/// A record, and the room that its answers take until it is dropped.
+#[derive(Debug)]
+pub struct Sealed {
+    pub record: Record,
+    pub(super) held: Vec<Held>,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub struct Tap {
+    records: RefCell<Producer<Box<Sealed>>>,
+    shard: Arc<Shard>,
+    /// Of what its exchanges keep of answers.
+    pub budget: Arc<Budget>,
+}
+
+/// The reader's end.
+#[derive(Debug)]
+pub struct Spout {
+    records: Consumer<Box<Sealed>>,
+    pub budget: Arc<Budget>,
+}
+
+/// Both ends for the worker that counts in `shard`.
+pub fn tap(shard: &Arc<Shard>) -> (Tap, Spout) {
+    let (producer, consumer) = RingBuffer::new(RECORDS_MAX);
+    let budget = Arc::<Budget>::default();
+    let tap = Tap { records: RefCell::new(producer), shard: Arc::clone(shard), budget: Arc::clone(&budget) };
+    (tap, Spout { records: consumer, budget })
+}
+
+impl Tap {
+    pub(super) fn push(&self, sealed: Box<Sealed>) {
+        match self.records.borrow_mut().push(sealed) {
+            Ok(()) => self.shard.records.inc(),
+            Err(_) => self.shard.records_lost.inc(),
+        }
+    }
+}
+
+impl Spout {
+    /// The oldest record that waits.
+    pub fn pop(&mut self) -> Option<Box<Sealed>> {
+        self.records.pop().ok()
+    }
+}
