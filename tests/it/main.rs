@@ -17,5 +17,6 @@ mod limits;
 mod lifecycle;
 mod driver;
 mod config_errors;
+mod conversations;
 mod httpbin;
 mod tidy;

@@ -5,23 +5,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 /// A sequence of numbers that look random.
-pub struct Dice(fastrand::Rng);
+pub(crate) struct Dice(fastrand::Rng);
 
 impl Dice {
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0.usize(..bound.max(1))
     }
 
-    pub fn one_in(&mut self, n: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
     /// `bytes` in pieces of any length, none of them empty.
-    pub fn pieces<'a>(&mut self, bytes: &'a [u8]) -> Vec<&'a [u8]> {
+    pub(crate) fn pieces<'a>(&mut self, bytes: &'a [u8]) -> Vec<&'a [u8]> {
         let longest = 1 + self.one(&[1, 2, 7, 100, 5000]);
         let (mut pieces, mut rest) = (Vec::new(), bytes);
         while !rest.is_empty() {
@@ -33,7 +33,7 @@ impl Dice {
     }
 
     /// A few changes to `text`: bytes turned, cut, doubled, put in, and parts of `others` mixed in.
-    pub fn spoil(&mut self, text: &mut Vec<u8>, others: &[&[u8]], scraps: &[&[u8]]) {
+    pub(crate) fn spoil(&mut self, text: &mut Vec<u8>, others: &[&[u8]], scraps: &[&[u8]]) {
         for _ in 0..self.one(&[0, 1, 1, 2, 3, 8]) {
             let at = self.below(text.len() + 1);
             let end = (at + self.one(&[1, 1, 2, 5, 20, 100])).min(text.len());
@@ -63,7 +63,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs `case` again and again; a failure names the seed and the number that bring it back.
-pub fn run(case: impl Fn(&mut Dice)) {
+pub(crate) fn run(case: impl Fn(&mut Dice)) {
     let seed = number("UMBRA_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
     let until = Instant::now() + Duration::from_secs(number("UMBRA_FUZZ_SECONDS").unwrap_or(2));
     let only = number("UMBRA_FUZZ_CASE");

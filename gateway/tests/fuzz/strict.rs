@@ -2,13 +2,13 @@
 
 /// A head as a strict recipient reads it: the start line, then (name in lower case, value).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    pub start: Vec<u8>,
-    pub fields: Vec<(String, Vec<u8>)>,
+pub(crate) struct Head {
+    pub(crate) start: Vec<u8>,
+    pub(crate) fields: Vec<(String, Vec<u8>)>,
 }
 
 impl Head {
-    pub fn values(&self, name: &str) -> Vec<&[u8]> {
+    pub(crate) fn values(&self, name: &str) -> Vec<&[u8]> {
         self.fields.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_slice()).collect()
     }
 }
@@ -19,7 +19,7 @@ fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// The whole of `bytes` as one head. The error says what is wrong with it.
-pub fn head(bytes: &[u8]) -> Result<Head, String> {
+pub(crate) fn head(bytes: &[u8]) -> Result<Head, String> {
     let lines = bytes.strip_suffix(b"\r\n\r\n").ok_or("does not end with an empty line")?;
     let mut lines = split(lines);
     let start = lines.remove(0).to_vec();
@@ -53,14 +53,14 @@ fn split(text: &[u8]) -> Vec<&[u8]> {
 
 /// How a message's content is delimited, by its fields alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delimited {
+pub(crate) enum Delimited {
     Nothing,
     Length(u64),
     Chunked,
 }
 
 /// The one way that `head`'s fields allow. The error says why there is none.
-pub fn delimited(head: &Head) -> Result<Delimited, String> {
+pub(crate) fn delimited(head: &Head) -> Result<Delimited, String> {
     let (lengths, codings) = (head.values("content-length"), head.values("transfer-encoding"));
     match (lengths.as_slice(), codings.as_slice()) {
         ([], []) => Ok(Delimited::Nothing),
@@ -74,7 +74,7 @@ pub fn delimited(head: &Head) -> Result<Delimited, String> {
 }
 
 /// The chunked message that `bytes` begins with: (content, trailer lines, bytes of it). `None`: not one, or not whole.
-pub fn dechunk(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>, usize)> {
+pub(crate) fn dechunk(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>, usize)> {
     let (mut content, mut at) = (Vec::new(), 0);
     loop {
         let end = at + bytes[at..].windows(2).position(|w| w == b"\r\n")?;
