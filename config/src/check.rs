@@ -13,12 +13,15 @@ use crate::reader::{At, Key, List, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write;
-use crate::{Admin, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers};
+use crate::{
+    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers,
+};
 
 mod upstreams;
 mod routes;
 mod matches;
 mod mirrors;
+mod observe;
 
 use upstreams::reaches;
 
@@ -139,7 +142,9 @@ impl<'r> Check<'r> {
         let workers = self.workers(&file.workers.into_table());
         let limits = self.limits(&file.limits.into_table());
         let timeouts = self.timeouts(&file.timeouts.into_table());
-        let forwarded = word(&file.headers.into_table().forwarded, Forwarded::Append);
+        let headers = file.headers.into_table();
+        let access_log = file.access_log.given().and_then(|table| self.access_log(table));
+        let tracing = file.tracing.given().and_then(|table| self.tracing(table));
         if listeners.iter().all(|listener| listener.bind.port() != 0) {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
@@ -152,7 +157,10 @@ impl<'r> Check<'r> {
             workers,
             limits,
             timeouts,
-            forwarded,
+            forwarded: word(&headers.forwarded, Forwarded::Append),
+            request_id: word(&headers.request_id, Claim::Keep),
+            access_log,
+            tracing,
             upstreams: self.upstreams,
             routes,
             lanes: self.lanes,

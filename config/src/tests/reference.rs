@@ -82,6 +82,9 @@ fn defaults_are_those_promised() {
             drain: seconds(10),
         },
         forwarded: Forwarded::Append,
+        request_id: Claim::Keep,
+        access_log: None,
+        tracing: None,
         upstreams: vec![upstream("v1", 9001), upstream("v2", 9002)],
         routes: vec![Route {
             name: "route-1".into(),
@@ -156,13 +159,15 @@ fn the_reference_file_says_what_silence_means() {
 
 #[test]
 fn the_reference_file_shows_every_key_and_no_other() {
-    let tables: [(&str, &[&str]); 10] = [
+    let tables: [(&str, &[&str]); 12] = [
         ("[[listener]]", file::Listener::KEYS),
         ("[admin]", file::Admin::KEYS),
         ("[workers]", file::Workers::KEYS),
         ("[limits]", file::Limits::KEYS),
         ("[timeouts]", file::Timeouts::KEYS),
         ("[headers]", file::Headers::KEYS),
+        ("[access_log]", file::AccessLog::KEYS),
+        ("[tracing]", file::Tracing::KEYS),
         ("[upstream.v1]", file::Upstream::KEYS),
         // The second shows what a mirror's needs.
         ("[upstream.v2]", &["endpoints", "balance"]),
