@@ -8,4 +8,5 @@ pub mod pairing;
 pub mod keep;
 pub mod tap;
 pub mod record;
+pub mod trace;
 pub mod observer;
