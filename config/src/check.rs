@@ -12,6 +12,7 @@ use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
+use crate::write;
 use crate::{
     Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers,
 };
@@ -28,6 +29,8 @@ use upstreams::reaches;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     pub config: Config,
+    /// The same as TOML, without the admin token and whatever was only a comment.
+    pub written: String,
     pub warnings: Vec<Problem>,
 }
 
@@ -59,10 +62,13 @@ pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
 /// Everything that is wrong with it, in the order of its lines.
 pub fn parse(source_name: &str, text: &str) -> Result<Checked, Vec<Problem>> {
     let mut report = Report::new(source_name, text);
-    let config = file::read(text, &mut report).map(|file| Check::new(&mut report).config(file));
+    let read = file::read(text, &mut report).map(|file| {
+        let written = write::public(&file);
+        (Check::new(&mut report).config(file), written)
+    });
     let warnings = report.finish()?;
-    match config {
-        Some(config) => Ok(Checked { config, warnings }),
+    match read {
+        Some((config, written)) => Ok(Checked { config, written, warnings }),
         // A text that cannot be read has said why, so `finish` has already returned.
         None => Err(Vec::new()),
     }

@@ -51,7 +51,7 @@ Umbra admin
   /metrics   counters of all workers, OpenMetrics text
   /routes    what is in force, JSON; PATCH /routes/NAME {\"weights\": {\"v1\": 90, \"v2\": 10}}
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
-  /config    PUT a whole configuration, TOML; a bad one changes nothing
+  /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
 /// What the pages read.
@@ -67,7 +67,7 @@ pub fn router(exposition: Exposition, health: watch::Receiver<Health>, desk: Des
         .route("/routes/{*name}", patch(desk::patch_route))
         .route("/mirrors", get(desk::mirrors))
         .route("/mirrors/{*name}", patch(desk::patch_mirror))
-        .route("/config", put(desk::put_config))
+        .route("/config", put(desk::put_config).get(desk::config))
         .with_state(Arc::new(desk));
     Router::new()
         .route("/", get(async || INDEX))
