@@ -162,6 +162,7 @@ const PURE: &[&str] = &[
     "gateway/src/mix",
     "gateway/src/observe/pairing",
     "gateway/src/observe/keep",
+    "gateway/src/observe/trace",
 ];
 
 const WHO_MAY_NAME_WHOM: &[Rule] = &[
