@@ -18,4 +18,5 @@ mod lifecycle;
 mod driver;
 mod config_errors;
 mod httpbin;
+mod dashboard;
 mod tidy;

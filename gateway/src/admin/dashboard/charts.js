@@ -16,8 +16,8 @@ function color(name, alpha = 1) {
 }
 
 /**
- * A chart in `host`. `lines`: {label, color, dash, width, fill, format, stepped}; `x`: {format, time, log, splits,
- * title}; `y`: {format, log, title}; `rows(data)` gives {caption, columns, rows} of its table. Returns `update(data)`,
+ * A chart in `host`. `lines`: {label, color, dash, width, fill, stepped}; `x`: {format(value, step), time, log, splits,
+ * range}; `y`: {format, log, least}; `rows(data)` gives {caption, columns, rows} of its table. Returns `update(data)`,
  * which takes the x column and one column for each line.
  */
 export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
@@ -37,7 +37,6 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
 
   let plot = null;
   let data = [[], ...lines.map(() => [])];
-  let why = "";
 
   const axis = (of, vertical) => ({
     stroke: color("quiet"),
@@ -48,7 +47,7 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
     size: vertical ? 58 : 26,
     space: vertical ? 30 : 64,
     ...(of.splits ? { splits: of.splits, filter: null } : {}),
-    values: (_, splits) => splits.map((value) => (value === null ? "" : of.format(value))),
+    values: (_, splits, axis, space, step) => splits.map((value) => (value === null ? "" : of.format(value, step))),
   });
 
   function build() {
@@ -91,13 +90,13 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
     );
   }
 
-  /** What the legend says: the values under the pointer, else the newest ones. */
+  /** What the legend says: the values under the pointer, else the newest ones where x is time. */
   function readout() {
     const at = plot?.cursor.idx ?? null;
     lines.forEach((line, n) => {
       const column = data[n + 1];
-      const value = at === null ? (line.still ?? ((c) => c.findLast((v) => v !== null) ?? null))(column) : column[at];
-      say(values[n], (line.format ?? y.format)(value ?? null));
+      const value = at !== null ? column[at] : x.time ? column.findLast((v) => v !== null) : undefined;
+      say(values[n], at === null && !x.time ? "" : y.format(value));
     });
   }
 
@@ -117,9 +116,8 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
 
   return (next, reason = "") => {
     data = next;
-    why = reason;
-    nothing.hidden = !why;
-    say(nothing, why);
+    nothing.hidden = !reason;
+    say(nothing, reason);
     plot.setData(data);
     readout();
     tell();

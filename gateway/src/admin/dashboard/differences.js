@@ -37,13 +37,13 @@ export function differences(answer, trouble, route) {
     h("button", { type: "button", class: "link", "data-key": `group ${group.id}`, onclick: () => open(group) }, h("code", {}, group.field)),
     group.route,
     [group.kind, group.is_noise ? h("span", { class: "badge noise" }, "noise") : null],
-    [value(group.example?.primary), " → ", value(group.example?.mirror)],
+    h("div", { class: "example" }, value(group.example?.primary), " → ", value(group.example?.mirror)),
     [count(group.count), h("small", {}, percent(share(group.count, group.compared)))],
     group.baseline_compared ? percent(share(group.baseline_count, group.baseline_compared)) : "none",
     instant(group.last_seen),
   ];
   const number = (title, hint) => ({ title, hint, class: "number" });
-  const columns = [{ title: "Field" }, { title: "Route" }, { title: "Kind" }, { title: "Example: v1 → v2", class: "wide" }, number("Pairs"), number("v1 with itself", "How often v1 differs from itself there"), { title: "Last seen" }];
+  const columns = [{ title: "Field" }, { title: "Route" }, { title: "Kind" }, { title: "Example: v1 → v2" }, number("Pairs"), number("v1 with itself", "How often v1 differs from itself there"), { title: "Last seen" }];
   const more = groups.length - shown.length;
   show(
     host,
@@ -83,7 +83,7 @@ function align(a, b) {
 }
 
 const text = (all, common) =>
-  all.map((line, at) => (common[at] ? `${line}\n` : h("mark", {}, `${line || " "}\n`)));
+  all.map((line, at) => h(common[at] ? "span" : "mark", { class: "line" }, line || " "));
 
 function side(title, name, answer, own, common) {
   const fields = (answer?.fields ?? []).map(([key, content]) => `${key}: ${content}`);

@@ -34,6 +34,17 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A bar of `share` from 0 to 1. With a label it is a meter that is read out, without one it only decorates a number. */
+export function gauge(share, kind, label) {
+  const part = Math.min(1, Math.max(0, share));
+  const bar = h("span", { class: `filled ${kind}` });
+  bar.style.width = part > 0 ? `max(2px, ${part * 100}%)` : "0";
+  const read = label
+    ? { role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(part * 100) }
+    : { "aria-hidden": "true" };
+  return h("span", { class: "gauge", ...read }, bar);
+}
+
 /** What stands where there is nothing to show, and why. */
 export const empty = (...text) => h("p", { class: "empty" }, ...text);
 

@@ -1,13 +1,15 @@
 // The ledger as a flow: from what was eligible to what became of it, each loss by its reason. Widths are true to the
 // counts, but nothing that happened is thinner than a line one can see.
 
-import { empty, h, s, show, table } from "./dom.js";
+import { empty, gauge, h, s, show, table } from "./dom.js";
 import { count, percent, words } from "./format.js";
 
 const FLOW = 180;
 const SLOT = 22;
 const THIN = 2;
 const BAR = 10;
+/** Room for the words beside the last column. */
+const LABEL = 230;
 
 const entries = (counts) => Object.entries(counts ?? {}).filter(([, n]) => n > 0);
 
@@ -46,7 +48,8 @@ function band(x0, y0, x1, y1, thick, kind) {
 
 function draw(ledger, all, width) {
   const thickness = (n) => Math.max(THIN, (n / ledger.eligible) * FLOW);
-  const columns = [0, Math.round(width * 0.3), Math.round(width * 0.58)];
+  const far = width - LABEL;
+  const columns = [0, Math.round(far / 2), far];
   const parts = [];
   let y = 18;
   const sent = { n: ledger.sent, top: y, from: 0, thick: thickness(ledger.sent) };
@@ -112,9 +115,9 @@ export function flow(host, ledger, why) {
   if (width < 520) {
     // Too narrow for bands beside their labels: the same as bars.
     const bar = (end) => {
-      const meter = h("meter", { class: end.kind, min: 0, max: ledger.eligible, "aria-hidden": "true" });
-      meter.value = end.n;
-      return h("li", {}, h("span", {}, end.name), h("span", { class: "figure" }, `${count(end.n)} · ${percent(end.n / ledger.eligible)}`), meter);
+      const share = end.n / ledger.eligible;
+      const figure = h("span", { class: "figure" }, `${count(end.n)} · ${percent(share)}`);
+      return h("li", {}, h("span", {}, end.name), figure, gauge(share, end.kind));
     };
     show(host, h("p", {}, `Of ${count(ledger.eligible)} eligible copies, ${count(ledger.sent)} were sent.`), h("ul", { class: "bars" }, all.map(bar)));
   } else {

@@ -72,10 +72,13 @@ export function clock(epoch) {
   return known(epoch) ? new Date(epoch * 1000).toLocaleTimeString([], { hour12: false }) : DASH;
 }
 
-/** RFC 3339 to local time. */
+/** RFC 3339 as local time, written in an order that everybody reads alike. */
 export function instant(text) {
   const at = new Date(text ?? NaN);
-  return Number.isNaN(at.getTime()) ? DASH : at.toLocaleString([], { hour12: false });
+  if (Number.isNaN(at.getTime())) return DASH;
+  const two = (n) => String(n).padStart(2, "0");
+  const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+  return `${day} ${clock(at.getTime() / 1000)}`;
 }
 
 /** 3 h 20 min */

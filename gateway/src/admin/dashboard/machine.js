@@ -1,17 +1,16 @@
 // Rings and workers: how full, how busy.
 
-import { byId, empty, h, show, table } from "./dom.js";
+import { byId, empty, gauge, h, show, table } from "./dom.js";
 import { bytes, count, percent } from "./format.js";
 import { last } from "./history.js";
 
 /** As many workers have a row of their own. */
 const WORKERS_MAX = 32;
 
-function meter(share, label) {
-  const element = h("meter", { min: 0, max: 1, low: 0.7, high: 0.9, optimum: 0, "aria-label": label });
-  element.value = Math.min(1, share);
-  return element;
-}
+/** From here on it is worth a look, and then worth a worry. */
+const [HIGH, FULL] = [0.7, 0.9];
+
+const meter = (share, label) => gauge(share, share >= FULL ? "full" : share >= HIGH ? "high" : "", label);
 
 export function machine(history) {
   const rings = history.rings.map((ring) => {

@@ -2,7 +2,7 @@
 
 import { chart } from "./charts.js";
 import { byId, empty, h, show, table } from "./dom.js";
-import { count, DASH, percent, seconds, signed } from "./format.js";
+import { count, percent, seconds, signed } from "./format.js";
 
 /** As many routes are shown; the route selector reaches all. */
 const ROUTES_MAX = 50;
@@ -114,10 +114,9 @@ export function distributions() {
     { label: "v1", color: "v1" },
     { label: "v2", color: "v2" },
   ];
-  const share = { format: percent, still: () => null };
   const bars = chart(byId("distribution-chart"), {
     label: "distribution of latency",
-    lines: sides.map((side) => ({ ...side, ...share, fill: 0.18, stepped: true })),
+    lines: sides.map((side) => ({ ...side, fill: 0.18, stepped: true })),
     x: { format: seconds, log: 10 },
     y: { format: percent, least: 0.01 },
     rows: (data) => ({
@@ -130,7 +129,7 @@ export function distributions() {
   const name = (step) => `p${Number((100 * (1 - 10 ** -step)).toFixed(2))}`;
   const curve = chart(byId("percentile-chart"), {
     label: "percentiles of latency",
-    lines: sides.map((side) => ({ ...side, width: 2, still: () => null })),
+    lines: sides.map((side) => ({ ...side, width: 2 })),
     x: { format: name, splits: () => STEPS.map(nines), range: [0, nines(0.9999) + 0.15] },
     y: { format: seconds, log: 10 },
     rows: (data) => ({
@@ -172,5 +171,3 @@ function histogram(sides) {
   });
   return [ladder.map((at) => 2 ** (at / 4) / 1e6), ...shares];
 }
-
-export const pairsOf = (outcomes) => (outcomes ? outcomes.reduce((n, of) => n + of.pairs, 0) : DASH);

@@ -38,7 +38,7 @@ export function tiles(history, name) {
     tile("v1, p99", seconds(last(history.primary.p99_seconds)), times(history.primary), "v1"),
     tile(mirror ? `${words(name)}, p99` : "v2, p99", mirror ? seconds(last(mirror.latency.p99_seconds)) : DASH, mirror ? times(mirror.latency) : "no mirror", "v2"),
     tile("Copies", mirror ? rate(recent(mirror.ledger.sent, lengths)) : DASH, mirror ? `${count(last(mirror.ledger.in_flight))} in flight` : "no mirror"),
-    tile("Copies lost", percent(share), "dropped or failed, 5 minutes"),
+    tile("Copies lost", percent(share), "in 5 minutes"),
     tile("Fullest ring", history.rings.length ? percent(fill) : DASH, "of entries or bytes"),
     tile("Busiest worker", percent(busiest), `of a core, ${history.workers.length} in all`),
   );
@@ -52,7 +52,8 @@ function rowsOf(data, formats) {
   return at.reverse().map((n) => [clock(data[0][n]), ...formats.map((format, column) => format(data[column + 1][n]))]);
 }
 
-const TIME = { time: true, format: (at) => clock(at).slice(0, 5) };
+/** With seconds only where the steps are. */
+const TIME = { time: true, format: (at, step) => (step < 60 ? clock(at) : clock(at).slice(0, 5)) };
 
 /** The two charts over time; `update(history, mirror)` draws the newest. */
 export function overTime() {

@@ -13,7 +13,7 @@ const SIGNS = { promote: "✓", hold: "…", reject: "✕", pass: "✓", fail: "
 /** A word with its sign, so that the colour is never the only difference. */
 const badge = (word) => h("span", { class: `badge ${word}` }, h("span", { "aria-hidden": "true" }, SIGNS[word] ?? "·"), ` ${words(word)}`);
 
-const WORST_FIRST = ["fail", "hold", "pass"];
+const WORST_FIRST = ["fail", "hold"];
 
 const evidence = (list) => {
   const one = (item) => h("li", {}, typeof item === "string" ? item : JSON.stringify(item));
@@ -42,9 +42,16 @@ export function verdict(answer, trouble) {
     evidence(rule.evidence),
   ];
   const order = (a, b) => WORST_FIRST.indexOf(a.result) - WORST_FIRST.indexOf(b.result);
-  const tables = (answer.mirrors ?? []).map((mirror) => [
-    h("h3", {}, mirror.mirror, " ", badge(mirror.verdict)),
-    table(`Rules for ${mirror.mirror}`, columns, [...mirror.rules].sort(order).map(row)),
-  ]);
+  const open = new Set([...host.querySelectorAll("details[open]")].map((details) => details.dataset.of));
+  const tables = (answer.mirrors ?? []).map(({ mirror, verdict: word, rules }) => {
+    const passed = rules.filter((rule) => rule.result === "pass");
+    const others = rules.filter((rule) => rule.result !== "pass").sort(order);
+    const summary = h("summary", { "data-key": `passed ${mirror}` }, `${count(passed.length)} of ${count(rules.length)} rules pass`);
+    return [
+      h("h3", {}, mirror, " ", badge(word)),
+      others.length > 0 && table(`Rules for ${mirror} that do not pass`, columns, others.map(row)),
+      passed.length > 0 && h("details", { class: "numbers", "data-of": mirror, open: open.has(mirror) }, summary, table(`Rules for ${mirror} that pass`, columns, passed.map(row))),
+    ];
+  });
   show(host, h("p", {}, MEANING[answer.verdict] ?? ""), tables.length ? tables : empty("No mirror to judge."));
 }
