@@ -22,11 +22,25 @@ export const s = (name, attributes = {}, ...children) =>
 
 export const byId = (id) => document.getElementById(id);
 
-/** Puts `children` in the place of what is in `host`, keeping the focus where it is by `data-key`. */
+/**
+ * Puts `children` in the place of what is in `host`. What somebody does there goes on: by `data-key` the focus stays where
+ * it is, details stay open and regions stay scrolled.
+ */
 export function show(host, ...children) {
+  const keyed = () => [...host.querySelectorAll("[data-key]")];
   const held = host.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  const before = keyed().filter((element) => element.open || element.scrollLeft || element.scrollTop);
+  const kept = before.map(({ dataset, open, scrollLeft, scrollTop }) => [dataset.key, { open, scrollLeft, scrollTop }]);
   host.replaceChildren(...children.flat(2).filter(Boolean));
-  if (held !== undefined) host.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+  if (held === undefined && !kept.length) return;
+  const found = new Map(keyed().map((element) => [element.dataset.key, element]));
+  for (const [key, { open, scrollLeft, scrollTop }] of kept) {
+    const element = found.get(key);
+    if (!element) continue;
+    if (open) element.open = true;
+    [element.scrollLeft, element.scrollTop] = [scrollLeft, scrollTop];
+  }
+  found.get(held)?.focus({ preventScroll: true });
 }
 
 /** Changes the text only where it differs, so that a screen reader is not told the same again. */

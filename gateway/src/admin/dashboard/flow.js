@@ -111,6 +111,7 @@ export function flow(host, ledger, why) {
   const row = (end) => [end.name, count(end.n), percent(end.n / ledger.eligible)];
   const columns = [{ title: "What became of it" }, { title: "Copies", class: "number" }, { title: "Of eligible", class: "number" }];
   const numbers = table("The ledger since the start", columns, all.map(row), { visible: false });
+  const note = h("p", { class: "note" }, balance(ledger, all));
   const width = host.clientWidth;
   if (width < 520) {
     // Too narrow for bands beside their labels: the same as bars.
@@ -119,11 +120,9 @@ export function flow(host, ledger, why) {
       const figure = h("span", { class: "figure" }, `${count(end.n)} · ${percent(share)}`);
       return h("li", {}, h("span", {}, end.name), figure, gauge(share, end.kind));
     };
-    show(host, h("p", {}, `Of ${count(ledger.eligible)} eligible copies, ${count(ledger.sent)} were sent.`), h("ul", { class: "bars" }, all.map(bar)));
+    show(host, h("p", {}, `Of ${count(ledger.eligible)} eligible copies, ${count(ledger.sent)} were sent.`), h("ul", { class: "bars" }, all.map(bar)), note);
   } else {
-    const open = host.querySelector("details")?.open ?? false;
-    const details = h("details", { class: "numbers", open }, h("summary", { "data-key": "ledger" }, "As a table"), numbers);
-    show(host, draw(ledger, all, width), details);
+    const summary = h("summary", { "data-key": "ledger summary" }, "As a table");
+    show(host, draw(ledger, all, width), h("details", { class: "numbers", "data-key": "ledger" }, summary, numbers), note);
   }
-  host.append(h("p", { class: "note" }, balance(ledger, all)));
 }

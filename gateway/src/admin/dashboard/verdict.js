@@ -15,10 +15,13 @@ const badge = (word) => h("span", { class: `badge ${word}` }, h("span", { "aria-
 
 const WORST_FIRST = ["fail", "hold"];
 
-const evidence = (list) => {
+/** What a rule rests on, folded away. */
+function evidence({ rule, route, evidence: list }, mirror) {
+  if (!list?.length) return "none";
+  const key = `evidence ${mirror} ${rule} ${route}`;
   const one = (item) => h("li", {}, typeof item === "string" ? item : JSON.stringify(item));
-  return list?.length ? h("details", {}, h("summary", {}, `${count(list.length)} kept`), h("ul", { class: "plain" }, list.map(one))) : "none";
-};
+  return h("details", { "data-key": key }, h("summary", { "data-key": `${key} summary` }, `${count(list.length)} kept`), h("ul", {}, list.map(one)));
+}
 
 export function verdict(answer, trouble) {
   const host = byId("verdict-body");
@@ -31,7 +34,7 @@ export function verdict(answer, trouble) {
   show(strip, badge(answer.verdict));
   const number = (title) => ({ title, class: "number" });
   const columns = [{ title: "Rule" }, { title: "Route" }, { title: "Result" }, number("Figure"), number("Threshold"), number("Interval"), number("Samples"), { title: "Evidence" }];
-  const row = (rule) => [
+  const row = (mirror) => (rule) => [
     words(rule.rule),
     rule.route ?? "all",
     badge(rule.result),
@@ -39,18 +42,17 @@ export function verdict(answer, trouble) {
     figure(rule.threshold),
     rule.interval ? rule.interval.map(figure).join(" to ") : "none",
     [count(rule.samples), rule.enough ? null : h("small", {}, " too few")],
-    evidence(rule.evidence),
+    evidence(rule, mirror),
   ];
   const order = (a, b) => WORST_FIRST.indexOf(a.result) - WORST_FIRST.indexOf(b.result);
-  const open = new Set([...host.querySelectorAll("details[open]")].map((details) => details.dataset.of));
   const tables = (answer.mirrors ?? []).map(({ mirror, verdict: word, rules }) => {
     const passed = rules.filter((rule) => rule.result === "pass");
     const others = rules.filter((rule) => rule.result !== "pass").sort(order);
     const summary = h("summary", { "data-key": `passed ${mirror}` }, `${count(passed.length)} of ${count(rules.length)} rules pass`);
     return [
       h("h3", {}, mirror, " ", badge(word)),
-      others.length > 0 && table(`Rules for ${mirror} that do not pass`, columns, others.map(row)),
-      passed.length > 0 && h("details", { class: "numbers", "data-of": mirror, open: open.has(mirror) }, summary, table(`Rules for ${mirror} that pass`, columns, passed.map(row))),
+      others.length > 0 && table(`Rules for ${mirror} that do not pass`, columns, others.map(row(mirror))),
+      passed.length > 0 && h("details", { class: "numbers", "data-key": `rules ${mirror}` }, summary, table(`Rules for ${mirror} that pass`, columns, passed.map(row(mirror)))),
     ];
   });
   show(host, h("p", {}, MEANING[answer.verdict] ?? ""), tables.length ? tables : empty("No mirror to judge."));
