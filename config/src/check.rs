@@ -12,12 +12,16 @@ use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
-use crate::{Admin, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers};
+use crate::write;
+use crate::{
+    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers,
+};
 
 mod upstreams;
 mod routes;
 mod matches;
 mod mirrors;
+mod observe;
 
 use upstreams::reaches;
 
@@ -25,6 +29,8 @@ use upstreams::reaches;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     pub config: Config,
+    /// The same as TOML, without the admin token and whatever was only a comment.
+    pub written: String,
     pub warnings: Vec<Problem>,
 }
 
@@ -56,10 +62,13 @@ pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
 /// Everything that is wrong with it, in the order of its lines.
 pub fn parse(source_name: &str, text: &str) -> Result<Checked, Vec<Problem>> {
     let mut report = Report::new(source_name, text);
-    let config = file::read(text, &mut report).map(|file| Check::new(&mut report).config(file));
+    let read = file::read(text, &mut report).map(|file| {
+        let written = write::public(&file);
+        (Check::new(&mut report).config(file), written)
+    });
     let warnings = report.finish()?;
-    match config {
-        Some(config) => Ok(Checked { config, warnings }),
+    match read {
+        Some((config, written)) => Ok(Checked { config, written, warnings }),
         // A text that cannot be read has said why, so `finish` has already returned.
         None => Err(Vec::new()),
     }
@@ -133,7 +142,9 @@ impl<'r> Check<'r> {
         let workers = self.workers(&file.workers.into_table());
         let limits = self.limits(&file.limits.into_table());
         let timeouts = self.timeouts(&file.timeouts.into_table());
-        let forwarded = word(&file.headers.into_table().forwarded, Forwarded::Append);
+        let headers = file.headers.into_table();
+        let access_log = file.access_log.given().and_then(|table| self.access_log(table));
+        let tracing = file.tracing.given().and_then(|table| self.tracing(table));
         if listeners.iter().all(|listener| listener.bind.port() != 0) {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
@@ -146,7 +157,10 @@ impl<'r> Check<'r> {
             workers,
             limits,
             timeouts,
-            forwarded,
+            forwarded: word(&headers.forwarded, Forwarded::Append),
+            request_id: word(&headers.request_id, Claim::Keep),
+            access_log,
+            tracing,
             upstreams: self.upstreams,
             routes,
             lanes: self.lanes,

@@ -8,9 +8,9 @@ use toml::de::DeTable;
 use crate::node;
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
-use crate::{Balance, Driver, DropPolicy, Forwarded, RetryOn};
+use crate::{Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, RetryOn};
 
-words!(Driver, Balance, DropPolicy, Forwarded, RetryOn);
+words!(Driver, Balance, DropPolicy, Forwarded, Claim, LogFormat, RetryOn);
 
 written_tables! {
     /// The whole file.
@@ -21,6 +21,8 @@ written_tables! {
         limits: Limits,
         timeouts: Timeouts,
         headers: Headers,
+        access_log: AccessLog,
+        tracing: Tracing,
         upstream: Named<Upstream>,
         route: List<Route>,
     }
@@ -75,6 +77,36 @@ written_tables! {
     /// `[headers]`
     pub(crate) struct Headers {
         forwarded: Forwarded,
+        request_id: Claim,
+    }
+
+    /// `[access_log]`
+    pub(crate) struct AccessLog {
+        /// `off`, `stdout`, or a path.
+        to: String,
+        format: LogFormat,
+        percent: f64,
+        only: Notable,
+        redact: List<String>,
+    }
+
+    /// `only` of the access log; see [`crate::Notable`].
+    pub(crate) struct Notable {
+        /// `"503"`, `"500-504"` or `"5xx"`.
+        statuses: List<String>,
+        slower_than: Duration,
+        mismatched: bool,
+    }
+
+    /// `[tracing]`; see [`crate::Tracing`].
+    pub(crate) struct Tracing {
+        /// `off`, `nowhere`, or a URL.
+        to: String,
+        percent: f64,
+        parent: Claim,
+        service_name: String,
+        spans_max: u64,
+        timeout: Duration,
     }
 
     /// `[upstream.NAME]`

@@ -12,6 +12,7 @@ pub mod manifest;
 mod route;
 mod upstream;
 mod mirror;
+mod observe;
 mod cores;
 mod file;
 mod node;
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use cores::cores_available;
 pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Percent, Redact};
+pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
 pub use problem::Problem;
 pub use route::{
     Abort, Action, Condition, Delay, Fault, Forward, HeaderEdits, HostMatch, Match, PathMatch, PathRewrite,
@@ -44,6 +46,12 @@ pub struct Config {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub forwarded: Forwarded,
+    /// Of a client's X-Request-Id.
+    pub request_id: Claim,
+    /// `None` where nothing is logged.
+    pub access_log: Option<AccessLog>,
+    /// `None` where traces are passed by: a client's `traceparent` goes on as any other field.
+    pub tracing: Option<Tracing>,
     pub upstreams: Vec<Upstream>,
     /// First match wins, in this order.
     pub routes: Vec<Route>,

@@ -48,8 +48,9 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub fn load(manifests: &Manifests) -> Result<Checked, Vec<Problem>> {
     let mut report = Report::new("command line", "");
     let file = read(manifests, &mut report);
+    let written = write::public(&file);
     let config = Check::new(&mut report).config(file);
-    report.finish().map(|warnings| Checked { config, warnings })
+    report.finish().map(|warnings| Checked { config, written, warnings })
 }
 
 /// The same configuration as TOML, and what its operator may want to know about it.

@@ -1,10 +1,13 @@
 //! Single values: text → a type that cannot be wrong, or a sentence that says why not. Pure; knows no key and no table.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
-use crate::{Endpoint, Host, HostMatch, MirrorHost, Pattern, RequestKey};
+use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, Pattern, RequestKey};
+
+/// Where collectors listen for OTLP over HTTP.
+const OTLP_PORT: u16 = 4318;
 
 /// An address to listen on. Port 0 lets the system choose.
 pub(crate) fn bind(text: &str) -> Result<SocketAddr, String> {
@@ -152,6 +155,55 @@ pub(crate) fn path_text(text: &str) -> Result<String, String> {
         Some(bad) => Err(format!("{text:?} has {bad:?}, which no path has; percent-encode it")),
         None => Ok(text.to_owned()),
     }
+}
+
+/// Where the access log goes; `None` is nowhere.
+pub(crate) fn log_target(text: &str) -> Result<Option<LogTarget>, String> {
+    match text {
+        "off" => Ok(None),
+        "stdout" => Ok(Some(LogTarget::Stdout)),
+        // A misspelt word must not become a file.
+        path if path.contains('/') && !path.ends_with('/') && !path.contains('\0') => {
+            Ok(Some(LogTarget::File(PathBuf::from(path))))
+        }
+        _ => Err(format!(
+            r#"{text:?} is no place for a log; write "off", "stdout" or the path of a file with a / in it"#
+        )),
+    }
+}
+
+/// Where spans go: `None` takes no part in traces, `Some(None)` passes them on and tells nobody.
+pub(crate) fn span_target(text: &str) -> Result<Option<Option<Collector>>, String> {
+    let wrong = |why: &str| {
+        Err(format!(r#"{text:?} {why}; write "off", "nowhere" or a URL such as "http://127.0.0.1:4318""#))
+    };
+    match text {
+        "off" => return Ok(None),
+        "nowhere" => return Ok(Some(None)),
+        _url => {}
+    }
+    if text.starts_with("https://") {
+        return Err(format!(
+            "{text:?} needs TLS, which is not offered here: name a collector on a trusted network"
+        ));
+    }
+    let Some(rest) = text.strip_prefix("http://") else { return wrong("is not a URL of http") };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return wrong("has a user name");
+    }
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let endpoint =
+        if has_port { endpoint(authority)? } else { endpoint(&format!("{authority}:{OTLP_PORT}"))? };
+    // As OpenTelemetry reads the endpoint of all its signals.
+    let path = if matches!(path, "" | "/") { "/v1/traces" } else { path };
+    self::path(path)?;
+    Ok(Some(Some(Collector { endpoint, path: path.to_owned() })))
+}
+
+/// Any text but none.
+pub(crate) fn nonempty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("a name is missing".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// A method: a token (RFC 9110 §5.6.2), in the case that clients send.

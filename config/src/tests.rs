@@ -8,6 +8,7 @@ use crate::*;
 mod reference;
 mod routes;
 mod policy;
+mod observe;
 mod hostile;
 
 use reference::{AS_DESCRIBED, EXAMPLES, GATEWAY};

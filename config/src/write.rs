@@ -27,6 +27,15 @@ pub(crate) fn toml(file: &File) -> String {
     text
 }
 
+/// What others may see of it: all but the admin token.
+pub(crate) fn public(file: &File) -> String {
+    let mut file = file.clone();
+    if let Key::Given(admin) = &mut file.admin {
+        admin.value.token = Key::Absent;
+    }
+    toml(&file)
+}
+
 /// The value of a key that was given.
 pub(crate) fn of_key<T: Write>(key: &Key<T>) -> Option<Value> {
     key.given().map(|given| given.value.value())

@@ -136,7 +136,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> 
 
 fn check(source: &Source) -> i32 {
     match source.read() {
-        Ok(Checked { config, warnings }) => {
+        Ok(Checked { config, warnings, .. }) => {
             complain(warnings.iter().map(|w| format!("warning: {w}")));
             let _ = writeln!(io::stdout(), "{}: ok: {}", source.name(), summary(&config));
             0

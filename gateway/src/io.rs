@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller};
@@ -21,6 +21,7 @@ use monoio::net::{TcpListener, TcpStream};
 use slab::Slab;
 
 use crate::limits::TICK_MS;
+use crate::os;
 pub use gather::Gather;
 
 /// A length of time in whole milliseconds, as the sweeper counts it.
@@ -46,7 +47,7 @@ const EAGER_MAX: u8 = 16;
 /// The worker's coarse clock and the table of its sockets' deadlines.
 #[derive(Debug)]
 pub struct Sweeper {
-    started: Instant,
+    started_us: u64,
     now_ms: Cell<u64>,
     sockets: RefCell<Slab<Weak<Socket>>>,
     is_epoll: bool,
@@ -55,7 +56,7 @@ pub struct Sweeper {
 impl Sweeper {
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
-            started: Instant::now(),
+            started_us: os::monotonic_us(),
             now_ms: Cell::new(0),
             sockets: RefCell::new(Slab::new()),
             is_epoll: monoio::utils::is_legacy(),
@@ -69,7 +70,7 @@ impl Sweeper {
 
     /// Microseconds since the worker started, now.
     pub fn now_us(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+        os::monotonic_us().saturating_sub(self.started_us)
     }
 
     /// Open sockets of the worker.
@@ -79,7 +80,7 @@ impl Sweeper {
 
     /// One tick: reads the clock and shuts down every socket whose deadline has passed.
     pub fn sweep(&self) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.now_us() / 1000;
         self.now_ms.set(now);
         for (_, socket) in &*self.sockets.borrow() {
             let Some(socket) = socket.upgrade() else { continue };

@@ -124,12 +124,13 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let started = SystemTime::now();
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
-    let (config, samples) = load(source, &told)?;
+    let (config, written, samples) = load(source, &told)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
     let book = Book::new(&config);
+    book.write(written);
     let (discovery, located) = runtime.block_on(locate(&book, source))?;
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
@@ -216,8 +217,11 @@ fn announcement(facts: &banner::Facts<'_>) -> String {
     text
 }
 
-/// The configuration, and the sample services if it is the embedded one.
-fn load(source: &Source, told: &mpsc::Sender<Ended>) -> Result<(Arc<Config>, Option<Samples>), Vec<Problem>> {
+/// The configuration, how it would be written, and the sample services if it is the embedded one.
+fn load(
+    source: &Source,
+    told: &mpsc::Sender<Ended>,
+) -> Result<(Arc<Config>, String, Option<Samples>), Vec<Problem>> {
     match source {
         Source::Embedded => {
             let told = told.clone();
@@ -226,12 +230,13 @@ fn load(source: &Source, told: &mpsc::Sender<Ended>) -> Result<(Arc<Config>, Opt
             };
             let samples =
                 sample::start(gone).map_err(|e| broken(format!("cannot start the sample services: {e}")))?;
-            Ok((Arc::new(check::embedded_default(samples.v1, samples.v2)), Some(samples)))
+            let written = check::embedded_text(samples.v1, samples.v2);
+            Ok((Arc::new(check::embedded_default(samples.v1, samples.v2)), written, Some(samples)))
         }
         Source::File(_) | Source::Manifests(_) => {
-            let Checked { config, warnings } = source.read()?;
+            let Checked { config, written, warnings } = source.read()?;
             cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
-            Ok((Arc::new(config), None))
+            Ok((Arc::new(config), written, None))
         }
     }
 }

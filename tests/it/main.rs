@@ -17,6 +17,7 @@ mod limits;
 mod lifecycle;
 mod driver;
 mod config_errors;
+mod conversations;
 mod httpbin;
 mod dashboard;
 mod tidy;

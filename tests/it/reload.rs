@@ -271,3 +271,26 @@ fn a_watched_file_is_served_when_it_changes() {
     eventually("it is refused", || gateway.stderr().contains("configuration unchanged"));
     assert_eq!(client.ask(get(2)).text(), "new");
 }
+
+#[test]
+fn what_is_in_force_can_be_read_and_put_back_and_never_tells_the_token() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let setup = Setup::new(&v1).mirror("v2", v2.address, "percent = 50");
+    let gateway = setup.start();
+    let read = || gateway.admin("GET", "/config", "").text();
+    let as_written = read();
+    assert!(
+        as_written.contains(&v2.address.to_string()) && as_written.contains("percent = 50"),
+        "{as_written}"
+    );
+    assert_eq!(gateway.admin("PATCH", "/mirrors/v2", r#"{"percent": 5}"#).status, 200);
+    assert_eq!(read(), format!("# since: mirror v2 percent = 5\n{as_written}"));
+    let put = gateway.admin("PUT", "/config", &as_written);
+    assert_eq!(put.status, 200, "{}", put.text());
+    assert_eq!(read(), as_written, "a whole configuration replaces what was changed since the last");
+
+    let guarded = setup.toml().replace("[admin]\n", "[admin]\ntoken = \"very-secret\"\n");
+    let guarded = Gateway::start(&guarded, &[]);
+    let told = guarded.admin("GET", "/config", "").text();
+    assert!(told.contains(&v1.address.to_string()) && !told.contains("very-secret"), "{told}");
+}

@@ -129,12 +129,10 @@ impl Check<'_> {
     }
 
     fn redact(&mut self, written: &file::Redact) -> Redact {
-        let name =
-            |text: &str| if text.is_empty() { Err("a name is missing".into()) } else { Ok(text.to_owned()) };
         Redact {
             headers: self.each(&written.headers, syntax::redactable_field),
-            cookies: self.each(&written.cookies, name),
-            query: self.each(&written.query, name),
+            cookies: self.each(&written.cookies, syntax::nonempty),
+            query: self.each(&written.query, syntax::nonempty),
             json: self.each(&written.json, syntax::json_pointer),
         }
     }

@@ -82,6 +82,9 @@ fn defaults_are_those_promised() {
             drain: seconds(10),
         },
         forwarded: Forwarded::Append,
+        request_id: Claim::Keep,
+        access_log: None,
+        tracing: None,
         upstreams: vec![upstream("v1", 9001), upstream("v2", 9002)],
         routes: vec![Route {
             name: "route-1".into(),
@@ -156,13 +159,15 @@ fn the_reference_file_says_what_silence_means() {
 
 #[test]
 fn the_reference_file_shows_every_key_and_no_other() {
-    let tables: [(&str, &[&str]); 10] = [
+    let tables: [(&str, &[&str]); 12] = [
         ("[[listener]]", file::Listener::KEYS),
         ("[admin]", file::Admin::KEYS),
         ("[workers]", file::Workers::KEYS),
         ("[limits]", file::Limits::KEYS),
         ("[timeouts]", file::Timeouts::KEYS),
         ("[headers]", file::Headers::KEYS),
+        ("[access_log]", file::AccessLog::KEYS),
+        ("[tracing]", file::Tracing::KEYS),
         ("[upstream.v1]", file::Upstream::KEYS),
         // The second shows what a mirror's needs.
         ("[upstream.v2]", &["endpoints", "balance"]),
@@ -214,7 +219,7 @@ fn what_the_reference_file_comments_out_is_sound_too() {
             Some(_) | None => line,
         })
         .collect();
-    let Checked { config, warnings } = accepted(&shown);
+    let Checked { config, warnings, .. } = accepted(&shown);
     assert_eq!(warnings, []);
     assert_eq!(config.workers.count, 2);
     assert_eq!(
@@ -247,7 +252,7 @@ fn every_example_is_sound_and_listed() {
 
 #[test]
 fn the_form_as_first_described_is_sound() {
-    let Checked { config, warnings } = accepted(AS_DESCRIBED);
+    let Checked { config, warnings, .. } = accepted(AS_DESCRIBED);
     assert_eq!(warnings, []);
     assert_eq!(config.workers.count, 2);
     assert_eq!(config.lanes, accepted(EXAMPLES[0].1).config.lanes);
@@ -259,7 +264,7 @@ fn the_embedded_default_is_its_text() {
     for (v1, v2) in [("127.0.0.1:9001", "127.0.0.1:9002"), ("[::1]:1", "[fe80::1%3]:65535")] {
         let (v1, v2) = (v1.parse::<SocketAddr>().unwrap(), v2.parse::<SocketAddr>().unwrap());
         let config = embedded_default(v1, v2);
-        let Checked { config: read, warnings } = accepted(&embedded_text(v1, v2));
+        let Checked { config: read, warnings, .. } = accepted(&embedded_text(v1, v2));
         assert_eq!((&config, warnings), (&read, vec![]));
         assert_eq!(config.routes[0].name, "default");
         assert_eq!(

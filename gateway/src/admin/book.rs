@@ -2,15 +2,27 @@
 //!
 //! Only the control plane knows it, so a lock is nobody's wait.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Upstream};
 
 use crate::metrics::{CheckCounters, Counters, NameCounters};
 
-/// Where the page in force lies.
+/// Where the page in force lies, and the text it came from.
 #[derive(Debug)]
-pub struct Book(Mutex<Page>);
+pub struct Book {
+    page: Mutex<Page>,
+    written: Mutex<Written>,
+}
+
+/// The configuration in force as TOML, and what was changed since by itself.
+#[derive(Debug, Default)]
+struct Written {
+    text: String,
+    /// What was changed → to what, the last change alone.
+    patches: BTreeMap<String, String>,
+}
 
 /// One configuration, and every worker's counters in its shape.
 #[derive(Debug, Clone)]
@@ -33,17 +45,17 @@ impl Book {
         let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
         let names = Arc::default();
         let page = Page { config: Arc::clone(config), counters, checks, names, applied: 0, refused: 0 };
-        Arc::new(Self(Mutex::new(page)))
+        Arc::new(Self { page: Mutex::new(page), written: Mutex::default() })
     }
 
     /// The page in force.
     pub fn open(&self) -> Page {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.page).clone()
     }
 
     /// Another configuration is in force; its counters go on from those before. Returns the new page.
     pub fn turn(&self, config: Arc<Config>) -> Page {
-        let mut page = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut page = lock(&self.page);
         let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &page.config, counters));
         let counters = page.counters.iter().map(after).collect();
         let check = |upstream: &Upstream| {
@@ -57,6 +69,28 @@ impl Book {
     }
 
     pub fn refuse(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
+        lock(&self.page).refused += 1;
     }
+
+    /// The whole configuration in force was read from this.
+    pub fn write(&self, text: String) {
+        *lock(&self.written) = Written { text, patches: BTreeMap::new() };
+    }
+
+    /// One thing in it was changed since.
+    pub fn patch(&self, what: String, to: String) {
+        lock(&self.written).patches.insert(what, to);
+    }
+
+    /// The configuration in force as TOML; what was changed since it was read stands before it in comments.
+    pub fn written(&self) -> String {
+        let written = lock(&self.written);
+        let patches: String =
+            written.patches.iter().map(|(what, to)| format!("# since: {what} = {to}\n")).collect();
+        format!("{patches}{}", written.text)
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

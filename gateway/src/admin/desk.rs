@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use config::check::Problem;
@@ -128,6 +128,11 @@ pub(super) async fn mirrors(State(desk): State<Arc<Desk>>) -> Json<Value> {
 fn upstream_of(config: &Config, lane: config::LaneId) -> Option<&str> {
     let upstream = config.lanes.get(lane)?.upstream;
     Some(config.upstreams.get(upstream)?.name.as_str())
+}
+
+/// `GET /config`: the configuration in force, as TOML.
+pub(super) async fn config(State(desk): State<Arc<Desk>>) -> Response {
+    ([(CONTENT_TYPE, "application/toml")], desk.book.written()).into_response()
 }
 
 /// `PUT /config`: a whole configuration, as TOML.

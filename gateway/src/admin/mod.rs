@@ -56,7 +56,7 @@ Umbra admin (in a browser: the dashboard)
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
   /live      the last five minutes by the second, JSON; ?after=SEQ for what is new
   /live/distributions   both sides' times since the start, JSON; ?route=NAME for one route
-  /config    PUT a whole configuration, TOML; a bad one changes nothing
+  /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
 /// What the pages read.
@@ -77,7 +77,7 @@ pub fn router(
         .route("/routes/{*name}", patch(desk::patch_route))
         .route("/mirrors", get(desk::mirrors))
         .route("/mirrors/{*name}", patch(desk::patch_mirror))
-        .route("/config", put(desk::put_config))
+        .route("/config", put(desk::put_config).get(desk::config))
         .with_state(Arc::new(desk));
     let live = Router::new()
         .route("/live", get(live::live))

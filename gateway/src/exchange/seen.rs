@@ -25,7 +25,7 @@ pub(super) struct Seen {
     pub(super) latency_us: Cell<u64>,
     /// How much of it is to be kept to be compared; 0 for none.
     keeps_bytes: usize,
-    keeping: RefCell<Option<Keeping>>,
+    keeping: RefCell<Option<Box<Keeping>>>,
 }
 
 impl Seen {
@@ -70,7 +70,7 @@ impl Tally {
             (seen.status.get(), seen.latency_us.get(), seen.bytes.get());
         let whole = status.filter(|_| is_whole);
         let half = whole.map(|status| Half { status, latency_us, bytes: response_bytes });
-        let kept = seen.keeping.into_inner().filter(|_| is_whole).map(Keeping::end);
+        let kept = seen.keeping.into_inner().filter(|_| is_whole).map(|keeping| keeping.end());
         let leg = || PrimaryLeg {
             primary,
             endpoint,

@@ -62,6 +62,8 @@ impl Shipper {
         let mut again: VecDeque<RequestCopy> = VecDeque::new();
         // What a batch has written and not seen answered; empty between batches, kept for its memory.
         let mut flying: VecDeque<RequestCopy> = VecDeque::new();
+        // What one read completed; kept for its memory too.
+        let mut done = Vec::new();
         loop {
             self.lane.up();
             if again.is_empty() && self.lane.is_empty() {
@@ -93,7 +95,7 @@ impl Shipper {
                 }
             }
             if let Some(mut used) = connection.take() {
-                match self.batch(&mut used, &mut again, &mut flying).await {
+                match self.batch(&mut used, &mut again, &mut flying, &mut done).await {
                     After::Keep => connection = Some(used),
                     After::Close => self.close(Some(used)),
                 }
@@ -142,6 +144,7 @@ impl Shipper {
         connection: &mut Connection,
         again: &mut VecDeque<RequestCopy>,
         flying: &mut VecDeque<RequestCopy>,
+        done: &mut Vec<Answered>,
     ) -> After {
         let endpoint = Rc::clone(&connection.endpoint);
         let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
@@ -190,11 +193,11 @@ impl Shipper {
         let mut pace = Pace { last_us: started_us, first_us: None };
         let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
-            ended = Some(self.read_answers(connection, flying, &mut pace).await);
+            ended = Some(self.read_answers(connection, flying, done, &mut pace).await);
         }
         match ended.unwrap_or(Ended::InStep) {
             Ended::InStep => {
-                let now_us = self.sweeper.now_us();
+                let now_us = pace.last_us;
                 let spread_us = now_us - pace.first_us.unwrap_or(now_us);
                 endpoint.answered(copies, now_us - started_us, spread_us);
                 connection.used_ms = self.sweeper.now_ms();
@@ -276,10 +279,10 @@ impl Shipper {
         &self,
         connection: &mut Connection,
         flying: &mut VecDeque<RequestCopy>,
+        done: &mut Vec<Answered>,
         pace: &mut Pace,
     ) -> Ended {
         let mut answer = Answer::new(self.settings.response_bytes_max);
-        let mut done = Vec::new();
         let mut buf = self.buffers.medium();
         let ended = loop {
             let (result, filled) =
@@ -294,9 +297,9 @@ impl Shipper {
             };
             let now_us = self.sweeper.now_us();
             pace.first_us.get_or_insert(now_us);
-            let ended = self.take_answers(flying, &mut answer, &mut buf, closed, &mut done);
+            let ended = self.take_answers(flying, &mut answer, &mut buf, closed, done);
             connection.answers += done.len() as u64;
-            self.settle(&mut done, now_us, pace);
+            self.settle(done, now_us, pace);
             match ended {
                 Some(ended) => break ended,
                 None if closed => break Ended::Failed(Failure::Closed),
@@ -336,8 +339,9 @@ impl Shipper {
                 }
                 Ok(Progress::Complete { used: n, status, keep_alive }) => {
                     used += n;
-                    let answer = std::mem::replace(answer, Answer::new(self.settings.response_bytes_max));
-                    done.extend(flying.pop_front().map(|copy| answer.of(copy, status)));
+                    if let Some(copy) = flying.pop_front() {
+                        done.push(answer.end(copy, status));
+                    }
                     if !keep_alive {
                         break Some(Ended::Announced);
                     }
@@ -357,13 +361,17 @@ impl Shipper {
         answer: &mut Answer,
         done: &mut Vec<Answered>,
     ) -> Ended {
-        let answer = std::mem::replace(answer, Answer::new(self.settings.response_bytes_max));
         let Some(status) = answer.head.as_ref().map(|head| head.status) else {
             return Ended::Failed(Failure::Closed);
         };
         self.lane.counters.answers_cut.inc();
         self.lane.spend(ANSWER_CUT_BYTES, self.sweeper.now_ms());
-        done.extend(flying.pop_front().map(|copy| answer.cut_short().of(copy, status)));
+        if let Some(keeping) = &mut answer.keeping {
+            keeping.cut();
+        }
+        if let Some(copy) = flying.pop_front() {
+            done.push(answer.end(copy, status));
+        }
         if flying.is_empty() { Ended::Announced } else { Ended::Failed(Failure::Closed) }
     }
 
@@ -419,7 +427,7 @@ struct Answer {
     content_bytes: u64,
     bytes_max: u64,
     /// Where it is to be compared.
-    keeping: Option<Keeping>,
+    keeping: Option<Box<Keeping>>,
 }
 
 struct AnswerHead {
@@ -455,16 +463,14 @@ impl Answer {
         }
     }
 
-    /// It ends where it was cut.
-    fn cut_short(mut self) -> Self {
-        if let Some(keeping) = &mut self.keeping {
-            keeping.cut();
-        }
-        self
-    }
-
-    fn of(self, copy: RequestCopy, status: u16) -> Answered {
-        Answered { copy, status, bytes: self.content_bytes, kept: self.keeping.map(Keeping::end) }
+    /// What matters of it, now that it is over; the next one is read from here on.
+    fn end(&mut self, copy: RequestCopy, status: u16) -> Answered {
+        let kept = self.keeping.take().map(|keeping| keeping.end());
+        let bytes = self.content_bytes;
+        self.scanner = HeadScanner::default();
+        self.head = None;
+        (self.interims, self.bytes, self.content_bytes) = (0, 0, 0);
+        Answered { copy, status, bytes, kept }
     }
 
     fn advance(

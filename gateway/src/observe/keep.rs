@@ -83,18 +83,14 @@ pub struct Keeping {
 impl Keeping {
     /// `head`: the whole of it, from the status line to the empty line. At most `bytes_max` of its content are kept.
     /// `None` where there is no room.
-    pub fn begin(budget: &Arc<Budget>, status: u16, head: &[u8], bytes_max: usize) -> Option<Self> {
+    pub fn begin(budget: &Arc<Budget>, status: u16, head: &[u8], bytes_max: usize) -> Option<Box<Self>> {
         let start = memchr::memchr(b'\n', head).map_or(head.len(), |at| at + 1);
         let lines = head.get(start..).unwrap_or_default();
         let fields = lines.strip_suffix(b"\r\n").unwrap_or(lines);
         let mut held = Held { budget: Arc::clone(budget), bytes: 0 };
-        held.grow(fields.len()).then(|| Self {
-            status,
-            fields: fields.to_vec(),
-            content: Vec::new(),
-            is_cut: false,
-            bytes_max,
-            held,
+        held.grow(fields.len()).then(|| {
+            let fields = fields.to_vec();
+            Box::new(Self { status, fields, content: Vec::new(), is_cut: false, bytes_max, held })
         })
     }
 
@@ -123,7 +119,7 @@ impl Keeping {
 }
 
 /// Tells `keeping` a piece of content, and lets go of it where there is no room.
-pub fn keep(keeping: &mut Option<Keeping>, piece: &[u8]) {
+pub fn keep(keeping: &mut Option<Box<Keeping>>, piece: &[u8]) {
     if let Some(kept) = keeping
         && !kept.content(piece)
     {

@@ -17,14 +17,17 @@ use crate::metrics::{MirrorCounters, MirrorEnd, PrimaryEnd};
 pub struct Pairing {
     /// Of the primary's whole answer.
     primary: Cell<Option<Half>>,
-    /// Copies that ended before it.
-    early: RefCell<Vec<(Arc<MirrorCounters>, MirrorHalf)>>,
+    /// Copies that ended before it; the first apart from the rest, because most requests have one.
+    early: RefCell<Option<Early>>,
+    more: RefCell<Vec<Early>>,
     forwarded_us: Cell<u64>,
     /// Some copy's answer is to be compared; so many bytes of the primary's are to be kept.
     keeps_bytes: Cell<usize>,
     /// Where somebody wants a record.
     detail: Option<Box<RefCell<Detail>>>,
 }
+
+type Early = (Arc<MirrorCounters>, MirrorHalf);
 
 /// A whole answer.
 #[derive(Debug, Clone, Copy)]
@@ -88,9 +91,7 @@ impl Pairing {
     pub fn primary_over(&self, whole: Option<Half>, leg: impl FnOnce() -> PrimaryLeg, kept: Option<Kept>) {
         if let Some(half) = whole {
             self.primary.set(Some(half));
-            for (counters, mirror) in self.early.take() {
-                count(&counters, Some(half), mirror);
-            }
+            self.settle(Some(half));
         }
         if let Some(detail) = &self.detail {
             let Sealed { record, held } = &mut detail.borrow_mut().sealed;
@@ -103,41 +104,31 @@ impl Pairing {
         }
     }
 
-    /// A copy is over.
-    fn copy_over(&self, counters: &Arc<MirrorCounters>, leg: CopyLeg, room: Option<super::keep::Held>) {
-        let half = match leg.end {
-            CopyEnd::SampledOut | CopyEnd::Skipped(_) | CopyEnd::Dropped(_) => None,
-            CopyEnd::Failed(why) => Some(MirrorHalf::Failed(MirrorEnd::Failed(why))),
-            CopyEnd::Completed(status) => {
-                let Half { latency_us, bytes, .. } = Half::of(&leg, status);
-                Some(MirrorHalf::Answered(Half { status, latency_us, bytes }))
-            }
-        };
-        if let Some(half) = half {
-            match self.primary.get() {
-                Some(primary) => count(counters, Some(primary), half),
-                None => self.early.borrow_mut().push((Arc::clone(counters), half)),
-            }
+    /// A copy that was sent is over.
+    fn mirror_over(&self, counters: &Arc<MirrorCounters>, half: MirrorHalf) {
+        if self.primary.get().is_some() {
+            return count(counters, self.primary.get(), half);
         }
-        if let Some(detail) = &self.detail {
-            let Sealed { record, held } = &mut detail.borrow_mut().sealed;
-            record.copies.push(leg);
-            held.extend(room);
+        let early = (Arc::clone(counters), half);
+        match &mut *self.early.borrow_mut() {
+            empty @ None => *empty = Some(early),
+            Some(_) => self.more.borrow_mut().push(early),
         }
     }
-}
 
-impl Half {
-    fn of(leg: &CopyLeg, status: u16) -> Self {
-        Self { status, latency_us: leg.latency_us, bytes: leg.response_bytes }
+    /// Counts the copies that waited for the primary's end.
+    fn settle(&self, primary: Option<Half>) {
+        let Some((counters, mirror)) = self.early.take() else { return };
+        count(&counters, primary, mirror);
+        for (counters, mirror) in self.more.take() {
+            count(&counters, primary, mirror);
+        }
     }
 }
 
 impl Drop for Pairing {
     fn drop(&mut self) {
-        for (counters, mirror) in self.early.take() {
-            count(&counters, None, mirror);
-        }
+        self.settle(None);
         if let Some(detail) = self.detail.take() {
             let Detail { sealed, tap } = detail.into_inner();
             tap.push(Box::new(sealed));
@@ -194,10 +185,23 @@ impl Joined {
         (latency_us, response_bytes): (u64, u64),
         kept: Option<Kept>,
     ) {
-        let Self { pairing, mirror, number, span, keeps_bytes: _, lag_us } = self;
+        match end {
+            CopyEnd::SampledOut | CopyEnd::Skipped(_) | CopyEnd::Dropped(_) => {}
+            CopyEnd::Failed(why) => {
+                self.pairing.mirror_over(counters, MirrorHalf::Failed(MirrorEnd::Failed(why)));
+            }
+            CopyEnd::Completed(status) => {
+                let half = Half { status, latency_us, bytes: response_bytes };
+                self.pairing.mirror_over(counters, MirrorHalf::Answered(half));
+            }
+        }
+        let Some(detail) = &self.pairing.detail else { return };
+        let Self { mirror, number, span, lag_us, .. } = self;
         let (answer, room) = kept.unzip();
         let leg = CopyLeg { mirror, number, span, end, lag_us, latency_us, response_bytes, answer };
-        pairing.copy_over(counters, leg, room);
+        let Sealed { record, held } = &mut detail.borrow_mut().sealed;
+        record.copies.push(leg);
+        held.extend(room);
     }
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use config::check::{self, Problem};
+use config::check::{self, Checked, Problem};
 use config::{Action, Config, Percent};
 use tokio::sync::{mpsc, oneshot};
 
@@ -96,19 +96,31 @@ impl Reloader {
     async fn prepare(&mut self, change: Change) -> Result<Next, Refused> {
         let started = Instant::now();
         let config = Arc::clone(&self.book.open().config);
-        let (config, mut warnings) = match change {
+        let (config, written, mut warnings) = match change {
             Change::Source => {
-                let checked = self.source.read().map_err(Refused::Wrong)?;
-                (checked.config, checked.warnings)
+                let Checked { config, written, warnings } = self.source.read().map_err(Refused::Wrong)?;
+                (config, Written::Whole(written), warnings)
             }
             Change::Text(text) => {
-                let checked = check::parse("request", &text).map_err(Refused::Wrong)?;
-                (checked.config, checked.warnings)
+                let Checked { config, written, warnings } =
+                    check::parse("request", &text).map_err(Refused::Wrong)?;
+                (config, Written::Whole(written), warnings)
             }
             Change::Percent { mirror, route, percent } => {
-                (with_percent(&config, &mirror, route.as_deref(), percent)?, Vec::new())
+                let changed = with_percent(&config, &mirror, route.as_deref(), percent)?;
+                let on = route.map(|route| format!(" on route {route}")).unwrap_or_default();
+                (
+                    changed,
+                    Written::Part(format!("mirror {mirror}{on} percent"), percent.to_string()),
+                    Vec::new(),
+                )
             }
-            Change::Weights { route, weights } => (with_weights(&config, &route, &weights)?, Vec::new()),
+            Change::Weights { route, weights } => {
+                let changed = with_weights(&config, &route, &weights)?;
+                let to: Vec<String> =
+                    weights.iter().map(|(name, weight)| format!("{name}:{weight}")).collect();
+                (changed, Written::Part(format!("route {route} weights"), to.join(" ")), Vec::new())
+            }
         };
         let fixed = fixed(&self.book.open().config, &config, &self.source.name());
         if !fixed.is_empty() {
@@ -117,11 +129,15 @@ impl Reloader {
         // Signals wait for it, scrapes and workers do not.
         let found = self.discovery.find(&config).await;
         warnings.extend(resolve::judge(&config, &found, &self.source).map_err(Refused::Wrong)?);
-        Ok(Next { config: Arc::new(config), found, warnings, started })
+        Ok(Next { config: Arc::new(config), written, found, warnings, started })
     }
 
     async fn apply(&mut self, next: Next, workers: impl Iterator<Item = &Channel>) -> Applied {
         let page = self.book.turn(Arc::clone(&next.config));
+        match next.written {
+            Written::Whole(text) => self.book.write(text),
+            Written::Part(what, to) => self.book.patch(what, to),
+        }
         self.located = self.discovery.settle(&page.config, next.found, &page.checks);
         let workers = self.hand_out(&page, workers).await;
         Applied { workers, took: next.started.elapsed(), warnings: next.warnings }
@@ -171,9 +187,17 @@ impl Reloader {
     }
 }
 
+/// How an operator would say it.
+enum Written {
+    Whole(String),
+    /// What was changed, and to what.
+    Part(String, String),
+}
+
 /// A configuration that may be applied.
 struct Next {
     config: Arc<Config>,
+    written: Written,
     found: Found,
     warnings: Vec<Problem>,
     started: Instant,

@@ -51,7 +51,7 @@ fn header(name: &str) -> Subject {
 #[test]
 fn the_articles_manifests_run_as_they_are() {
     let text = ARTICLE.join("---\n");
-    let Checked { config, warnings: said } = accepted(&text, &BOTH);
+    let Checked { config, warnings: said, .. } = accepted(&text, &BOTH);
     assert_eq!(
         config.upstreams.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(),
         ["httpbin/v1", "httpbin/v2"]

@@ -1,0 +1,68 @@
+//! Rules of what is told of exchanges: access log and tracing.
+
+use std::time::Duration;
+
+use super::{Check, in_memory, word};
+use crate::file;
+use crate::reader::{At, Key};
+use crate::syntax;
+use crate::units::show_period;
+use crate::{AccessLog, Claim, LogFormat, Notable, Percent, Tracing};
+
+impl Check<'_> {
+    /// `None` where nothing is logged.
+    pub(super) fn access_log(&mut self, table: &At<file::AccessLog>) -> Option<AccessLog> {
+        let written = &table.value;
+        let to = self.required(&written.to, &table.at, "to", r#""stdout""#);
+        // Everything is checked, also of a log that is switched off.
+        let to = to.and_then(|to| self.syntax(to, syntax::log_target));
+        let percent = self.share(&written.percent, Percent::ALL);
+        let only = written.only.given().map(|table| self.notable(table));
+        let redact = self.each(&written.redact, syntax::nonempty);
+        Some(AccessLog { to: to??, format: word(&written.format, LogFormat::Json), percent, only, redact })
+    }
+
+    fn notable(&mut self, table: &At<file::Notable>) -> Notable {
+        let written = &table.value;
+        let notable = Notable {
+            statuses: self.each(&written.statuses, syntax::statuses),
+            slower_than: self.given_period(&written.slower_than),
+            mismatched: word(&written.mismatched, false),
+        };
+        // What was refused has been told already.
+        let says_nothing = written.statuses.given().is_none_or(|list| list.value.is_empty())
+            && !matches!(written.statuses, Key::Refused)
+            && written.slower_than.is_absent()
+            && !notable.mismatched;
+        if says_nothing {
+            let message = r#"no exchange is like this; write statuses = ["5xx"], slower_than = "1s" or mismatched = true"#;
+            self.report.error(&table.at, message);
+        }
+        notable
+    }
+
+    /// `None` where traces are passed by.
+    pub(super) fn tracing(&mut self, table: &At<file::Tracing>) -> Option<Tracing> {
+        let written = &table.value;
+        let to = self.required(&written.to, &table.at, "to", r#""http://127.0.0.1:4318""#);
+        let to = to.and_then(|to| self.syntax(to, syntax::span_target));
+        let one_percent = Percent { per_million: 10_000 };
+        let percent = self.share(&written.percent, one_percent);
+        let name = written.service_name.given().and_then(|name| self.syntax(name, syntax::nonempty));
+        let spans_max = in_memory(self.count(&written.spans_max, 8192, 1..=1_048_576));
+        let timeout = self.bounded(
+            written.timeout.given().map(|given| (given.value, &given.at)),
+            Duration::from_secs(5),
+            Duration::from_millis(1)..=Duration::from_secs(60),
+            show_period,
+        );
+        Some(Tracing {
+            percent,
+            parent: word(&written.parent, Claim::Keep),
+            collector: to??,
+            service_name: name.unwrap_or_else(|| "umbra".to_owned()),
+            spans_max,
+            timeout,
+        })
+    }
+}

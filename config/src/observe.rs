@@ -1,0 +1,111 @@
+//! What is told of exchanges, to whom, and which identifiers they bear, as meant. Plain data.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::mirror::Percent;
+use crate::upstream::Endpoint;
+
+/// What becomes of an identifier that a client brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Passed on. For clients that we trust.
+    Keep,
+    /// One of ours in its place. For a gateway that strangers reach.
+    Replace,
+}
+
+impl Claim {
+    pub const ALL: [Self; 2] = [Self::Keep, Self::Replace];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Replace => "replace",
+        }
+    }
+}
+
+/// One line for each exchange that is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    pub to: LogTarget,
+    pub format: LogFormat,
+    /// Share of the exchanges that are looked at, drawn as each begins.
+    pub percent: Percent,
+    /// Of those, only what is like this.
+    pub only: Option<Notable>,
+    /// Names of query parameters whose values are left out, beside those that any mirror of the route redacts. They are
+    /// compared without regard to ASCII case.
+    pub redact: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    Stdout,
+    /// Appended to.
+    File(PathBuf),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// An object on each line.
+    Json,
+    /// Apache's "combined".
+    Combined,
+}
+
+impl LogFormat {
+    pub const ALL: [Self; 2] = [Self::Json, Self::Combined];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Combined => "combined",
+        }
+    }
+}
+
+/// Exchanges worth a line: one thing that holds is enough.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Notable {
+    /// The client got one of these.
+    pub statuses: Vec<RangeInclusive<u16>>,
+    /// From the request's head to the last byte of the answer.
+    pub slower_than: Option<Duration>,
+    /// A mirror answered with another status than the primary.
+    pub mismatched: bool,
+}
+
+/// The part that the gateway takes in traces (W3C Trace Context).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracing {
+    /// Share of the traces that begin here and are sampled.
+    pub percent: Percent,
+    /// Whether a client's trace goes on here, and with it its sampling.
+    pub parent: Claim,
+    /// Who gets the spans of sampled traces; `None` only passes the trace on.
+    pub collector: Option<Collector>,
+    pub service_name: String,
+    /// Spans that may wait for the collector; more are dropped.
+    pub spans_max: usize,
+    /// For the collector to take one batch.
+    pub timeout: Duration,
+}
+
+/// Where spans are posted, by OTLP over plain HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector {
+    pub endpoint: Endpoint,
+    pub path: String,
+}
+
+impl Collector {
+    /// As an operator would write it.
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.endpoint, self.path)
+    }
+}
