@@ -76,6 +76,8 @@ test("what the gateway does is on the page", async () => {
     assert.match(await numbers.locator("tbody tr").first().innerText(), /\d\s(ms|µs|s)/);
     await page.locator("#workers tbody tr").first().waitFor();
     assert.equal(await page.locator("#mirrors li").count(), 1);
+    await page.locator("#written summary").click();
+    await page.locator("#written-text", { hasText: "[[route]]" }).waitFor();
   });
 });
 

@@ -45,6 +45,11 @@ async function ask(path, options = {}) {
     throw new Trouble("unreachable", "The admin listener does not answer.");
   }
   if (!response.ok) throw new Trouble(KINDS[response.status] ?? "refused", reason(response.status, text));
+  return text;
+}
+
+async function json(path, options) {
+  const text = await ask(path, options);
   try {
     return JSON.parse(text);
   } catch {
@@ -52,10 +57,13 @@ async function ask(path, options = {}) {
   }
 }
 
-export const get = (path) => ask(path);
+export const get = (path) => json(path);
+
+/** As it is, for what is no JSON. */
+export const getText = (path) => ask(path, { headers: { accept: "*/*" } });
 
 export const patch = (path, body) =>
-  ask(path, { method: "PATCH", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+  json(path, { method: "PATCH", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
 
 /** `path` with the parameters that have a value. */
 export function query(path, parameters) {

@@ -4,7 +4,7 @@
 // page keeps showing what it knew last, saying so.
 
 import { get, query, Trouble, token } from "./api.js";
-import { askToken, configuration } from "./controls.js";
+import { askToken, configuration, written } from "./controls.js";
 import { differences } from "./differences.js";
 import { byId, h, say, show } from "./dom.js";
 import { flow, together } from "./flow.js";
@@ -218,6 +218,8 @@ byId("token-button").addEventListener("click", async () => {
     Object.values(turns).forEach((turn) => turn());
   }
 });
+
+byId("written").addEventListener("toggle", written);
 
 const theme = byId("theme-choice");
 theme.value = document.documentElement.dataset.theme ?? "system";

@@ -1,8 +1,8 @@
 // The configuration in force, and the changes that the gateway takes while it serves: a mirror's share, a route's
 // weights. Nothing is changed without a confirmation, and what was changed holds until the next reload.
 
-import { patch, query, segment, token } from "./api.js";
-import { byId, empty, h, show } from "./dom.js";
+import { getText, patch, query, segment, token } from "./api.js";
+import { byId, empty, h, say, show } from "./dom.js";
 import { DASH } from "./format.js";
 
 const PAUSED = "umbra-paused";
@@ -128,6 +128,16 @@ function routeRow(route, announce, reload) {
   );
 }
 
+/** The file that says what is in force, asked for when somebody wants to read it. */
+export async function written() {
+  if (!byId("written").open) return;
+  try {
+    say(byId("written-text"), await getText("/config"));
+  } catch (error) {
+    say(byId("written-text"), error.message);
+  }
+}
+
 let shown = "";
 
 /** Draws both lists, if they are others than those on the page: an input that somebody holds stays. */
@@ -135,6 +145,7 @@ export function configuration(routes, mirrors, announce, reload) {
   const told = JSON.stringify([routes, mirrors]);
   if (told === shown) return;
   shown = told;
+  written();
   const list = (rows, why) => (rows.length ? h("ul", { class: "controls" }, rows) : empty(why));
   show(byId("mirrors"), list(mirrors.map((mirror) => mirrorRow(mirror, announce, reload)), "No route has a mirror: nothing is copied."));
   show(byId("routes"), list(routes.map((route) => routeRow(route, announce, reload)), "No routes."));
