@@ -9,6 +9,8 @@ use gateway::http1::render::{self, Forwarding, Persistence, ResponseFraming};
 
 const LIMITS: HeadLimits = HeadLimits { line_bytes_max: 8192, fields_max: 100 };
 const ADD: Forwarding<'static> = Forwarding {
+    keeps_id: true,
+    traced: None,
     client: b"192.0.2.1",
     proto: b"http",
     request_id: b"0123456789abcdef0123456789abcdef",

@@ -96,6 +96,41 @@ pub enum Dimension {
     Workers,
     Mirrors,
     Percent,
+    /// Index into [`Watched::ALL`]; ours only.
+    Watched,
+}
+
+/// Who looks at every exchange of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watched {
+    /// Counters, distributions and pairs alone, which are always on.
+    #[default]
+    Nobody,
+    /// A line of JSON for each exchange, to a file.
+    Logged,
+    /// A trace for each exchange, told on every wire.
+    Traced,
+    /// Every answer of the mirror beside the primary's.
+    Compared,
+    All,
+}
+
+impl Watched {
+    pub const ALL: [Self; 5] = [Self::Nobody, Self::Logged, Self::Traced, Self::Compared, Self::All];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Logged => "logged",
+            Self::Traced => "traced",
+            Self::Compared => "compared",
+            Self::All => "all",
+        }
+    }
+
+    pub fn includes(self, other: Self) -> bool {
+        self == other || self == Self::All
+    }
 }
 
 /// `variant` costs at most `ratio_max` times the cheapest of `against`; or, along an axis, at most that many times its own
@@ -120,6 +155,7 @@ pub struct Setup {
     pub workers: usize,
     pub mirrors: usize,
     pub percent: usize,
+    pub watched: Watched,
     pub ring_bytes_max: Option<String>,
 }
 
@@ -148,6 +184,7 @@ impl Dimension {
             Self::Workers => "workers",
             Self::Mirrors => "mirrors",
             Self::Percent => "percent",
+            Self::Watched => "watched",
         }
     }
 }
@@ -173,16 +210,24 @@ impl Scenario {
                 axis.of != Dimension::Held || axis.values.iter().all(|held| *held >= self.connections),
                 "axis.values: the busy connections are among those held"
             );
-            let sampled = axis.of == Dimension::Percent;
             for variant in &self.variants {
                 let able = match (axis.of, variant.program()) {
                     (Dimension::Percent, Program::Nginx) => !variant.mirrors(),
                     (Dimension::Routes, Program::Haproxy) => false,
+                    (Dimension::Watched, program) => program == Program::Ours,
                     _ => true,
                 };
                 ensure!(able, "{} has no configuration for {}", variant.name(), axis.of.name());
             }
-            let ceiling = if sampled { 100 } else { 20_000 };
+            let ceiling = match axis.of {
+                Dimension::Percent => 100,
+                Dimension::Watched => Watched::ALL.len() - 1,
+                Dimension::Connections
+                | Dimension::Held
+                | Dimension::Routes
+                | Dimension::Workers
+                | Dimension::Mirrors => 20_000,
+            };
             ensure!(axis.values.iter().all(|v| *v <= ceiling), "axis.values: at most {ceiling}");
         }
         for goal in &self.goals {
@@ -205,6 +250,7 @@ impl Scenario {
             workers: 1,
             mirrors: 1,
             percent: 100,
+            watched: Watched::Nobody,
             ring_bytes_max: self.ring_bytes_max.clone(),
         };
         let Some(axis) = &self.axis else {
@@ -217,6 +263,10 @@ impl Scenario {
                 setup.busy = value;
             }
             *match axis.of {
+                Dimension::Watched => {
+                    setup.watched = Watched::ALL.get(value).copied().unwrap_or_default();
+                    return (format!("{}={}", axis.of.name(), setup.watched.name()), setup);
+                }
                 Dimension::Connections | Dimension::Held => &mut setup.connections,
                 Dimension::Routes => &mut setup.routes,
                 Dimension::Workers => &mut setup.workers,

@@ -28,6 +28,7 @@ use crate::metrics::{Reject, Skip, UpstreamFailure};
 use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
 use crate::observe::pairing::Pairing;
+use crate::observe::trace;
 use crate::plan::{Answer, Fate, Forward};
 use crate::route::Found;
 use crate::upstream::eject::Report;
@@ -216,7 +217,7 @@ fn route(
     };
     let found = generation.router.find(&asked);
     let request_id = cx.request_id();
-    let wants = generation.wants(&cx.random, found.as_ref().map(|found| found.route));
+    let wants = generation.wants(&cx.random, &asked, found.as_ref().map(|found| found.route));
     if wants.a_record() {
         *pairing = recorded(cx, generation, &asked, head.minor, &request_id, &wants).into();
     }
@@ -267,6 +268,8 @@ fn route(
         client: client_address,
         proto: b"http",
         request_id: &request_id,
+        keeps_id: generation.config.request_id == config::Claim::Keep,
+        traced: wants.trace.as_ref().map(trace::keeps_state),
         trust: generation.config.forwarded == config::Forwarded::Append,
         host_if_none: upstream.service().as_bytes(),
     };
@@ -294,6 +297,7 @@ fn route(
         pairing,
         random: &cx.random,
         compares: wants.compares,
+        trace: wants.trace.as_ref(),
         worker_busy: cx.busy.get(),
         now_ms: cx.now_ms(),
     };
@@ -301,6 +305,9 @@ fn route(
         let draw = Draw::of(&cx.random);
         let tee = Tee::begin(&generation.policies[route], draw, &source, &cx.buffers);
         request.tee = tee.into();
+    }
+    if let Some(trace) = &wants.trace {
+        render::traceparent(&mut out, &trace::traceparent(trace, &trace.primary_span));
     }
     render::end_request(&mut out, head.framing, expects_content, facts.expects_continue);
     request.head = out;

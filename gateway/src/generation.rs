@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use config::Config;
 
+use crate::asked::Asked;
 use crate::discovery::Located;
 use crate::io::Sweeper;
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
@@ -13,6 +14,7 @@ use crate::mirror::lane::Lane;
 use crate::mirror::policy::Policy;
 use crate::mirror::sample::Draw;
 use crate::observe::record::Trace;
+use crate::observe::trace;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::route::Router;
@@ -80,9 +82,22 @@ impl Generation {
     }
 
     /// What is to be seen of a request on `route`, drawn for it.
-    pub fn wants(&self, random: &Random, route: Option<usize>) -> Wants {
-        let _ = (random, route);
-        Wants::default()
+    #[inline]
+    pub fn wants(&self, random: &Random, asked: &Asked<'_>, route: Option<usize>) -> Wants {
+        let Config { access_log, tracing, .. } = &*self.config;
+        let drawn = |percent| Draw::of(random).takes_copy(percent, 0);
+        Wants {
+            is_logged: access_log.as_ref().is_some_and(|log| drawn(log.percent)),
+            trace: tracing
+                .as_ref()
+                .map(|by| trace::begin(asked.header("traceparent").as_deref(), by, random)),
+            compares: route.and_then(|route| self.compares(random, route)),
+        }
+    }
+
+    fn compares(&self, random: &Random, route: usize) -> Option<Draw> {
+        let (_, _) = (random, route);
+        None
     }
 
     pub fn has_lane(&self, lane: &Rc<Lane>) -> bool {
@@ -106,13 +121,14 @@ fn policies(config: &Config, counters: &Counters, lanes: &[Rc<Lane>]) -> Vec<Vec
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wants {
     pub is_logged: bool,
-    pub trace: Trace,
+    /// Where the gateway takes part in traces.
+    pub trace: Option<Trace>,
     /// Its copies are compared where this takes them.
     pub compares: Option<Draw>,
 }
 
 impl Wants {
     pub fn a_record(&self) -> bool {
-        self.is_logged || self.trace.is_sampled || self.compares.is_some()
+        self.is_logged || self.compares.is_some() || self.trace.is_some_and(|trace| trace.is_sampled)
     }
 }

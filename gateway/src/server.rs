@@ -141,6 +141,7 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let (health, health_seen) = watch::channel(Health::default());
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let scrape = admin::Exposition::new(Arc::clone(&book), shards.clone(), started);
+    let live = admin::Live::new(Arc::clone(&book), shards.clone(), started);
 
     let threads = Threads { book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
@@ -178,7 +179,8 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
                 asks,
                 guard: admin::Guard::of(&config.admin, address),
             };
-            tokio::spawn(admin::serve(listener, admin::router(scrape, health_seen, desk)));
+            tokio::spawn(Arc::clone(&live).watch());
+            tokio::spawn(admin::serve(listener, admin::router(scrape, health_seen, live, desk)));
         }
         say(&announcement);
         Ok(plane.run(signals).await)

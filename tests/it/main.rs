@@ -19,4 +19,5 @@ mod driver;
 mod config_errors;
 mod conversations;
 mod httpbin;
+mod dashboard;
 mod tidy;

@@ -160,6 +160,8 @@ const PURE: &[&str] = &[
     "gateway/src/upstream/eject",
     "gateway/src/upstream/gate",
     "gateway/src/mix",
+    "gateway/src/admin/live/look",
+    "gateway/src/admin/live/series",
     "gateway/src/observe/pairing",
     "gateway/src/observe/keep",
     "gateway/src/observe/trace",

@@ -129,6 +129,7 @@ fn measure(bench: &Bench, variant: Variant, round: usize, most: usize, args: &Id
         routes: 1,
         workers: 1,
         mirrors: 1,
+        watched: crate::scenario::Watched::Nobody,
         percent: 100,
         ring_bytes_max: None,
     };

@@ -225,6 +225,7 @@ impl<'a> Place<'a> {
             routes: 1,
             workers: 1,
             mirrors: 1,
+            watched: crate::scenario::Watched::Nobody,
             percent: 100,
             ring_bytes_max: None,
         };

@@ -9,12 +9,12 @@ use anyhow::Result;
 
 use super::{Gateway, Targets, pool, route_prefix};
 use crate::process::Process;
-use crate::scenario::Setup;
+use crate::scenario::{Setup, Watched};
 use crate::tools::Tools;
 
 pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path) -> Result<Gateway> {
     let file = dir.join("gateway.toml");
-    fs::write(&file, configuration(setup, targets)?)?;
+    fs::write(&file, configuration(setup, targets, dir)?)?;
     let mut command = Command::new(&tools.gateway);
     command.arg("--config").arg(&file).args(["--log", "warn"]);
     let mut process = Process::start("gateway", command, dir, true)?;
@@ -24,7 +24,7 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
     Ok(Gateway { addr, admin: Some(admin), process })
 }
 
-fn configuration(setup: &Setup, targets: &Targets) -> Result<String> {
+fn configuration(setup: &Setup, targets: &Targets, dir: &Path) -> Result<String> {
     let mut out = format!(
         "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
          [workers]\ncount = {}\npin = false\n\
@@ -35,6 +35,13 @@ fn configuration(setup: &Setup, targets: &Targets) -> Result<String> {
         pool(setup),
         targets.primary,
     );
+    let watched = |by| setup.watched.includes(by);
+    if watched(Watched::Logged) {
+        writeln!(out, "[access_log]\nto = {:?}", dir.join("access.log"))?;
+    }
+    if watched(Watched::Traced) {
+        writeln!(out, "[tracing]\npercent = 100")?;
+    }
     for (index, mirror) in targets.mirrors.iter().enumerate() {
         writeln!(out, "[upstream.v{}]\nendpoints = [\"{mirror}\"]", index + 2)?;
     }
@@ -43,6 +50,9 @@ fn configuration(setup: &Setup, targets: &Targets) -> Result<String> {
         writeln!(out, "[[route]]\nname = \"r{route}\"\npath_prefix = \"{prefix}\"\nprimary = \"v1\"")?;
         for index in 0..targets.mirrors.len() {
             writeln!(out, "[[route.mirrors]]\nupstream = \"v{}\"\npercent = {}", index + 2, setup.percent)?;
+            if watched(Watched::Compared) {
+                writeln!(out, "compare = {{}}")?;
+            }
             if let Some(bytes) = &setup.ring_bytes_max {
                 writeln!(out, "ring_bytes_max = \"{bytes}\"")?;
             }

@@ -4,9 +4,11 @@
 //! exchange and no worker; of the path of a request it names only `metrics`.
 
 mod book;
+mod dashboard;
 mod desk;
 mod exposition;
 mod health;
+mod live;
 mod process;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ pub use book::{Book, Page};
 pub use desk::{Desk, Guard};
 pub use exposition::Exposition;
 pub use health::{Health, Phase, Watchdog};
+pub use live::Live;
 
 /// Open admin connections: a handful of scrapers and people. More wait in the backlog.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -45,12 +48,14 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 const INDEX: &str = "\
-Umbra admin
+Umbra admin (in a browser: the dashboard)
   /healthz   200 while every worker turns; else 503 and which do not
   /readyz    200 while requests are welcome; 503 while starting or draining
   /metrics   counters of all workers, OpenMetrics text
   /routes    what is in force, JSON; PATCH /routes/NAME {\"weights\": {\"v1\": 90, \"v2\": 10}}
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
+  /live      the last five minutes by the second, JSON; ?after=SEQ for what is new
+  /live/distributions   both sides' times since the start, JSON; ?route=NAME for one route
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
@@ -61,7 +66,12 @@ struct Pages {
     health: watch::Receiver<Health>,
 }
 
-pub fn router(exposition: Exposition, health: watch::Receiver<Health>, desk: Desk) -> Router {
+pub fn router(
+    exposition: Exposition,
+    health: watch::Receiver<Health>,
+    live: Arc<Live>,
+    desk: Desk,
+) -> Router {
     let desk = Router::new()
         .route("/routes", get(desk::routes))
         .route("/routes/{*name}", patch(desk::patch_route))
@@ -69,13 +79,19 @@ pub fn router(exposition: Exposition, health: watch::Receiver<Health>, desk: Des
         .route("/mirrors/{*name}", patch(desk::patch_mirror))
         .route("/config", put(desk::put_config).get(desk::config))
         .with_state(Arc::new(desk));
+    let live = Router::new()
+        .route("/live", get(live::live))
+        .route("/live/distributions", get(live::distributions))
+        .with_state(live);
     Router::new()
-        .route("/", get(async || INDEX))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Arc::new(Pages { exposition, health }))
         .merge(desk)
+        .merge(live)
+        .merge(dashboard::router(INDEX))
+        .layer(axum::middleware::map_response(dashboard::careful))
 }
 
 /// Serves for the rest of the process's life.
@@ -151,12 +167,13 @@ mod tests {
         let config = Arc::new(config());
         let book = Book::new(&config);
         let desk = Desk { book: Arc::clone(&book), asks: mpsc::channel(1).0, guard: Guard::Local };
+        let live = Live::new(Arc::clone(&book), vec![Arc::default()], SystemTime::now());
         let (health, seen) = watch::channel(Health::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(
             listener,
-            router(Exposition::new(book, vec![Arc::default()], SystemTime::now()), seen, desk),
+            router(Exposition::new(book, vec![Arc::default()], SystemTime::now()), seen, live, desk),
         ));
         (address, health)
     }

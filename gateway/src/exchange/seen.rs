@@ -11,6 +11,7 @@ use crate::asked::Asked;
 use crate::context::Context;
 use crate::downstream::Client;
 use crate::generation::{Generation, Wants};
+use crate::http1::render;
 use crate::observe::keep::{Keeping, keep};
 use crate::observe::pairing::{Half, Pairing};
 use crate::observe::record::{PrimaryLeg, Record};
@@ -100,13 +101,15 @@ pub(super) fn recorded(
         Some(query) => text(&[asked.path, b"?", query].concat()),
         None => text(asked.path),
     };
-    let given = field("x-request-id");
+    let given = asked
+        .header("x-request-id")
+        .filter(|id| generation.config.request_id == config::Claim::Keep && render::is_id(id));
     let record = Record {
         config: std::sync::Arc::clone(&generation.config),
         route: None,
         started: SystemTime::now(),
-        request_id: if given.is_empty() { text(request_id) } else { given },
-        trace: wants.trace,
+        request_id: text(given.as_deref().unwrap_or(request_id)),
+        trace: wants.trace.unwrap_or_default(),
         is_logged: wants.is_logged,
         client: text(asked.address),
         method: text(asked.method),
@@ -130,7 +133,6 @@ pub(super) fn recorded(
 /// A pairing that becomes a record of a request whose head could not be read.
 pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
-    let wants = generation.wants(&cx.random, None);
     let asked = Asked {
         method: b"",
         authority: b"",
@@ -140,5 +142,6 @@ pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
         address: client.address.as_bytes(),
         fields: &[] as &[(String, String); 0],
     };
+    let wants = generation.wants(&cx.random, &asked, None);
     wants.a_record().then(|| recorded(cx, &generation, &asked, 1, &cx.request_id(), &wants))
 }

@@ -376,6 +376,8 @@ impl<'b> RequestFacts<'b> {
                 | Kind::ForwardedProto
                 | Kind::ForwardedHost
                 | Kind::RequestId
+                | Kind::TraceParent
+                | Kind::TraceState
                 | Kind::Protected
                 | Kind::Date => {}
             }

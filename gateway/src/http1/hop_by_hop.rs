@@ -18,6 +18,9 @@ pub enum Kind {
     ForwardedProto,
     ForwardedHost,
     RequestId,
+    /// `traceparent` of W3C Trace Context.
+    TraceParent,
+    TraceState,
     /// `X-Umbra-Mirror`: the request is itself a copy.
     MirrorMark,
     /// Passes, and a Connection option may not remove it (RFC 9110 §7.6.1: a sender MUST NOT nominate such fields).
@@ -42,6 +45,8 @@ impl Kind {
             | Self::ForwardedProto
             | Self::ForwardedHost
             | Self::RequestId
+            | Self::TraceParent
+            | Self::TraceState
             | Self::MirrorMark
             | Self::MaxForwards
             | Self::Protected => false,
@@ -63,6 +68,8 @@ pub fn kind(name: &[u8]) -> Kind {
         (7, Some(b'u')) if is(b"upgrade") => Kind::Upgrade,
         (10, Some(b'c')) if is(b"connection") => Kind::Connection,
         (10, Some(b'k')) if is(b"keep-alive") => Kind::HopByHop,
+        (10, Some(b't')) if is(b"tracestate") => Kind::TraceState,
+        (11, Some(b't')) if is(b"traceparent") => Kind::TraceParent,
         (12, Some(b'x')) if is(b"x-request-id") => Kind::RequestId,
         (12, Some(b'c')) if is(b"content-type") => Kind::Protected,
         (12, Some(b'm')) if is(b"max-forwards") => Kind::MaxForwards,

@@ -18,8 +18,12 @@ pub struct Forwarding<'a> {
     pub client: &'a [u8],
     /// Scheme the client spoke to us.
     pub proto: &'static [u8],
-    /// Used where the client sent no X-Request-Id.
+    /// X-Request-Id, instead of what the client sent if that is not to go on.
     pub request_id: &'a [u8],
+    /// The client's X-Request-Id goes on, where it is one.
+    pub keeps_id: bool,
+    /// Whether a trace of our own is told, behind this head; and then, whether the client's `tracestate` belongs to it.
+    pub traced: Option<bool>,
     /// Keep what the client claims in X-Forwarded-*, adding ourselves; otherwise its claims are replaced.
     pub trust: bool,
     /// Host sent for an HTTP/1.0 request that has none.
@@ -58,7 +62,11 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
     for field in head.fields() {
         match field.kind {
             Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via | Kind::MirrorMark => {}
-            Kind::RequestId => has_id = true,
+            Kind::RequestId if add.keeps_id && !has_id && is_id(field.value) => has_id = true,
+            Kind::RequestId => continue,
+            Kind::TraceParent if add.traced.is_some() => continue,
+            Kind::TraceState if add.traced == Some(false) => continue,
+            Kind::TraceParent | Kind::TraceState => {}
             Kind::MaxForwards => {
                 if let Some(hops) = head.max_forwards {
                     line(out, field.name, (hops - 1).to_string().as_bytes());
@@ -109,6 +117,16 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
         b"\r\nVia: 1.1 umbra\r\n"
     });
     RenderedHead { host_line, host: host_range, common_end: out.len() }
+}
+
+/// Whether a client's X-Request-Id can be one: short, and printable everywhere.
+pub fn is_id(value: &[u8]) -> bool {
+    (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
+}
+
+/// Appends one line to a head that is not ended.
+pub fn traceparent(out: &mut Vec<u8>, value: &[u8]) {
+    line(out, b"traceparent", value);
 }
 
 /// Ends a request head with its framing and the empty line.
@@ -177,6 +195,8 @@ pub fn response(
             | Kind::ForwardedProto
             | Kind::ForwardedHost
             | Kind::RequestId
+            | Kind::TraceParent
+            | Kind::TraceState
             | Kind::MaxForwards
             | Kind::MirrorMark => {}
         }
@@ -266,6 +286,8 @@ mod tests {
     use super::*;
 
     const ADD: Forwarding<'static> = Forwarding {
+        keeps_id: true,
+        traced: None,
         client: b"192.0.2.1",
         proto: b"http",
         request_id: b"id1",

@@ -21,6 +21,7 @@ use crate::http1::render::{self, RenderedHead};
 use crate::limits::RESPONSE_BUFFER_BYTES;
 use crate::metrics::{Drop as Dropped, Skip};
 use crate::observe::pairing::Joined;
+use crate::observe::trace;
 
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -31,6 +32,8 @@ pub(super) struct Pending {
     head: Vec<u8>,
     /// Behind the marker line, where further lines of ours go.
     mark_end: usize,
+    /// Where the copy's span stands before that, if it has one.
+    span_at: Option<usize>,
     /// The head is complete: the request declared its length, so content follows it directly.
     head_ended: bool,
     /// Content copied and not yet in `pieces`.
@@ -100,7 +103,7 @@ impl Pending {
                 }
             }
         }
-        let (ticket, mut more) = tickets?;
+        let (mut ticket, mut more) = tickets?;
         if let Some(why) = reason_not_to(policy, source) {
             give_up(ticket, more, |ticket| ticket.drop(why));
             return None;
@@ -120,6 +123,11 @@ impl Pending {
         let mut head = room(policy, source, buffers);
         take_head(&mut head, policy, source);
         head.extend_from_slice(&policy.mark);
+        let span_at = source.trace.map(|trace| {
+            let span = ticket.joined().map_or([0; 8], |joined| joined.span);
+            render::traceparent(&mut head, &trace::traceparent(trace, &span));
+            head.len() - SPAN_TO_END
+        });
         let mark_end = head.len();
         let head_ended = source.framing != Framing::Chunked && !searches;
         if head_ended {
@@ -131,6 +139,7 @@ impl Pending {
             reserved: Reserved { lane: Rc::clone(&policy.lane), bytes: 0 },
             head,
             mark_end,
+            span_at,
             head_ended,
             small: Vec::new(),
             pieces: Vec::new(),
@@ -288,7 +297,7 @@ impl Pending {
     fn offer(self, now_ms: u64) {
         let bytes = self.held_bytes();
         let stale_ms = self.rules.as_ref().map_or(u64::MAX, |rules| rules.stale_ms(now_ms));
-        let Self { ticket, more, reserved, head, mark_end, pieces, to_head, unsearched, .. } = self;
+        let Self { ticket, more, reserved, head, mark_end, span_at, pieces, to_head, unsearched, .. } = self;
         let lane = Rc::clone(&reserved.lane);
         drop(reserved);
         let copy = |head, pieces, unsearched, ticket| RequestCopy {
@@ -303,9 +312,15 @@ impl Pending {
             return lane.offer(copy(head, pieces, unsearched, ticket), bytes, now_ms);
         }
         let (start, end) = head.split_at(mark_end);
-        let further = (2..).zip(more).map(|(number, ticket)| {
+        let further = (2..).zip(more).map(|(number, mut ticket)| {
             let line = format!("{COPY_NUMBER}: {number}\r\n");
-            let head = [start, line.as_bytes(), end].concat();
+            let mut head = [start, line.as_bytes(), end].concat();
+            if let Some(at) = span_at
+                && let Some(joined) = ticket.joined()
+                && let Some(place) = head.get_mut(at..at + 2 * joined.span.len())
+            {
+                trace::write_hex(place, &joined.span);
+            }
             copy(head, pieces.clone(), unsearched.clone(), ticket)
         });
         // Made before the first is offered, sent behind it.
@@ -315,12 +330,16 @@ impl Pending {
     }
 }
 
+/// From the first digit of a span in a line of `traceparent` to the line's end: the digits, flags and CRLF.
+const SPAN_TO_END: usize = 16 + "-00\r\n".len();
+
 /// Gives a copy its place beside the exchange, once.
 fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) {
     if ticket.joined().is_none() {
         let pairing = Rc::clone(source.pairing.get_or_init(Rc::default));
         let mirror = policy.index;
-        ticket.join(Joined { pairing, mirror, number, span: [0; 8], keeps_bytes: 0, lag_us: 0 });
+        let span = source.trace.map_or([0; 8], |_| trace::new_span(source.random));
+        ticket.join(Joined { pairing, mirror, number, span, keeps_bytes: 0, lag_us: 0 });
     }
 }
 

@@ -21,6 +21,7 @@ use crate::limits::SHARE_MIN_BYTES;
 use crate::matcher::Matched;
 use crate::metrics::Skip;
 use crate::observe::pairing::Pairing;
+use crate::observe::record::Trace;
 use crate::random::Random;
 
 /// What a copy is cut from, and what decides whether it is.
@@ -43,6 +44,8 @@ pub struct Source<'a> {
     pub random: &'a Random,
     /// Drawn once for all mirrors, so that they are compared by the same requests: a copy is compared where this takes it.
     pub compares: Option<Draw>,
+    /// The trace that the copies belong to, each with a span of its own.
+    pub trace: Option<&'a Trace>,
     /// The worker is late on its own loop.
     pub worker_busy: bool,
     pub now_ms: u64,
@@ -184,6 +187,7 @@ pub(super) mod tests {
                 pairing: &OnceCell::new(),
                 random: &Random::new(1),
                 compares: None,
+                trace: None,
                 worker_busy: false,
                 now_ms: 0,
             };

@@ -84,8 +84,8 @@ impl Observer {
 }
 
 fn wants_records(config: &Config) -> bool {
-    let _ = config;
-    false
+    let exported = config.tracing.as_ref().is_some_and(|tracing| tracing.collector.is_some());
+    config.access_log.is_some() || exported
 }
 
 fn budget_of(config: &Config, workers: usize) -> usize {

@@ -86,7 +86,7 @@ pub fn traceparent(trace: &Trace, span: &[u8; 8]) -> [u8; TRACEPARENT_BYTES] {
 }
 
 /// Writes `bytes` as lower-case hexadecimal digits into `out`, which has two places for each.
-fn write_hex(out: &mut [u8], bytes: &[u8]) {
+pub fn write_hex(out: &mut [u8], bytes: &[u8]) {
     debug_assert_eq!(out.len(), bytes.len() * 2, "two digits for each byte");
     for (digits, byte) in out.chunks_exact_mut(2).zip(bytes) {
         digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);

@@ -118,6 +118,8 @@ fn a_heads_end_is_found_at_the_same_place_however_it_arrives() {
 /// What the gateway makes of a request head: its wire to the primary, and what it thinks of it.
 fn forwarded(head: &[u8], trust: bool) -> Option<(Vec<u8>, Facts)> {
     let add = Forwarding {
+        keeps_id: true,
+        traced: None,
         client: b"192.0.2.1",
         proto: b"http",
         request_id: b"0123456789abcdef",

@@ -1,0 +1,52 @@
+// What /live told so far: columns of seconds, the newest last. Pure.
+
+const keyOf = (item) => item.name ?? item.worker;
+
+const isList = (value) => Array.isArray(value) && value.length > 0 && typeof value[0] === "object" && value[0] !== null;
+
+/** `fresh` behind `old`; what one of them lacks is null there, so that all columns stay of one length. */
+function join(old, fresh, before, added, max) {
+  const nulls = (n) => new Array(n).fill(null);
+  if (isList(old) || isList(fresh)) {
+    const keys = [...new Set([...(fresh ?? []), ...(old ?? [])].map(keyOf))];
+    const find = (list, key) => (list ?? []).find((item) => keyOf(item) === key);
+    return keys.map((key) => join(find(old, key), find(fresh, key), before, added, max));
+  }
+  if (Array.isArray(old) || Array.isArray(fresh)) {
+    return [...(old ?? nulls(before)), ...(fresh ?? nulls(added))].slice(-max);
+  }
+  const shape = fresh ?? old;
+  if (typeof shape !== "object" || shape === null) return shape;
+  const entry = (key) => [key, join(old?.[key], fresh?.[key], before, added, max)];
+  return Object.fromEntries([...new Set([...Object.keys(old ?? {}), ...Object.keys(fresh ?? {})])].map(entry));
+}
+
+/** The history after one more answer. Another process's begins anew. */
+export function extend(history, answer) {
+  if (!history || history.started !== answer.started || answer.seq < history.seq) return answer;
+  return join(history, answer, history.at.length, answer.at.length, answer.samples_max);
+}
+
+const numbers = (column) => (column ?? []).filter((value) => value !== null);
+
+/** The last value that is known. */
+export const last = (column) => numbers(column).at(-1) ?? null;
+
+export const sum = (column) => numbers(column).reduce((all, value) => all + value, 0);
+
+/** Columns of counts, added up second by second. */
+export function total(columns) {
+  return (columns[0] ?? []).map((_, at) => columns.reduce((all, column) => all + (column[at] ?? 0), 0));
+}
+
+/** Counts of samples as counts per second. */
+export const perSecond = (column, seconds) =>
+  column.map((value, at) => (value === null || !seconds[at] ? null : value / seconds[at]));
+
+/** Mean per second of the newest samples. */
+export function recent(column, seconds, samples = 5) {
+  const time = sum(seconds.slice(-samples));
+  return time > 0 ? sum(column.slice(-samples)) / time : null;
+}
+
+export const mirrorOf = (history, name) => history?.mirrors?.find((mirror) => mirror.name === name) ?? null;

@@ -1,0 +1,59 @@
+// Whether v2 may take v1's place, rule by rule. The gateway judges; this only shows.
+
+import { byId, empty, h, show, table } from "./dom.js";
+import { count, figure, words } from "./format.js";
+
+const MEANING = {
+  promote: "v2 may take v1's place.",
+  hold: "Not yet: something is unproven or out of bounds.",
+  reject: "v2 must not take v1's place.",
+};
+const SIGNS = { promote: "✓", hold: "…", reject: "✕", pass: "✓", fail: "✕" };
+
+/** A word with its sign, so that the colour is never the only difference. */
+const badge = (word) => h("span", { class: `badge ${word}` }, h("span", { "aria-hidden": "true" }, SIGNS[word] ?? "·"), ` ${words(word)}`);
+
+const WORST_FIRST = ["fail", "hold"];
+
+/** What a rule rests on, folded away. */
+function evidence({ rule, route, evidence: list }, mirror) {
+  if (!list?.length) return "none";
+  const key = `evidence ${mirror} ${rule} ${route}`;
+  const one = (item) => h("li", {}, typeof item === "string" ? item : JSON.stringify(item));
+  return h("details", { "data-key": key }, h("summary", { "data-key": `${key} summary` }, `${count(list.length)} kept`), h("ul", {}, list.map(one)));
+}
+
+export function verdict(answer, trouble) {
+  const host = byId("verdict-body");
+  const strip = byId("verdict-word");
+  if (trouble) {
+    show(strip, badge("unknown"));
+    show(host, empty(trouble));
+    return;
+  }
+  show(strip, badge(answer.verdict));
+  const number = (title) => ({ title, class: "number" });
+  const columns = [{ title: "Rule" }, { title: "Route" }, { title: "Result" }, number("Figure"), number("Threshold"), number("Interval"), number("Samples"), { title: "Evidence" }];
+  const row = (mirror) => (rule) => [
+    words(rule.rule),
+    rule.route ?? "all",
+    badge(rule.result),
+    figure(rule.figure),
+    figure(rule.threshold),
+    rule.interval ? rule.interval.map(figure).join(" to ") : "none",
+    [count(rule.samples), rule.enough ? null : h("small", {}, " too few")],
+    evidence(rule, mirror),
+  ];
+  const order = (a, b) => WORST_FIRST.indexOf(a.result) - WORST_FIRST.indexOf(b.result);
+  const tables = (answer.mirrors ?? []).map(({ mirror, verdict: word, rules }) => {
+    const passed = rules.filter((rule) => rule.result === "pass");
+    const others = rules.filter((rule) => rule.result !== "pass").sort(order);
+    const summary = h("summary", { "data-key": `passed ${mirror}` }, `${count(passed.length)} of ${count(rules.length)} rules pass`);
+    return [
+      h("h3", {}, mirror, " ", badge(word)),
+      others.length > 0 && table(`Rules for ${mirror} that do not pass`, columns, others.map(row(mirror))),
+      passed.length > 0 && h("details", { class: "numbers", "data-key": `rules ${mirror}` }, summary, table(`Rules for ${mirror} that pass`, columns, passed.map(row(mirror)))),
+    ];
+  });
+  show(host, h("p", {}, MEANING[answer.verdict] ?? ""), tables.length ? tables : empty("No mirror to judge."));
+}

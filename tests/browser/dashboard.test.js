@@ -1,0 +1,233 @@
+// The dashboard in a browser, before a running gateway. `tests/it/dashboard.rs` starts the gateway and its traffic and
+// says in the environment where they are.
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { after, before, test as run } from "node:test";
+import { MARKUP, told } from "./fixtures.js";
+
+const { ADMIN, GUARDED, TOKEN, CHROMIUM, MODULES, SHOTS } = process.env;
+const installed = createRequire(`${MODULES}/`);
+const { chromium } = installed("playwright-core");
+const axe = installed.resolve("axe-core/axe.min.js");
+
+/** How long anything that must happen may take on a busy machine. */
+const PATIENCE = 20_000;
+
+/** One promise; what hangs fails. */
+const test = (promise, body) => run(promise, { timeout: 6 * PATIENCE }, body);
+
+let browser;
+before(async () => {
+  // Nothing but this gateway's own page is ever opened, so the sandbox, which needs rights that a container lacks, is off.
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+});
+after(() => browser?.close());
+
+/** Runs `body` with an open page; whatever the page complains of in its console fails the test. */
+async function onPage({ at = ADMIN, fixtures = false, expected = [], ...options }, body) {
+  const context = await browser.newContext({ viewport: { width: 1600, height: 1000 }, ...options });
+  context.setDefaultTimeout(PATIENCE);
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(error.stack));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  page.on("request", (request) => {
+    if (new URL(request.url()).host !== at) complaints.push(`asked ${request.url()}`);
+  });
+  if (fixtures) await told(page);
+  await page.goto(`http://${at}/`);
+  await page.locator("#state", { hasText: "live" }).waitFor();
+  await body(page, context);
+  const unexpected = complaints.filter((text) => !expected.some((pattern) => pattern.test(text)));
+  assert.deepEqual(unexpected, []);
+  await context.close();
+}
+
+/** What the gateway says of its mirror. */
+const percent = async (at = ADMIN) => (await (await fetch(`http://${at}/mirrors`)).json()).mirrors[0].percent;
+
+/** Waits until `read` gives `wanted`. */
+async function becomes(wanted, read) {
+  const deadline = Date.now() + PATIENCE;
+  for (let found; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    found = await read();
+    if (found === wanted) return;
+    assert.ok(Date.now() < deadline, `${found} never became ${wanted}`);
+  }
+}
+
+/** Pages that a gateway does not have are not the dashboard's fault. */
+const MISSING = /status of 404/;
+
+test("what the gateway does is on the page", async () => {
+  await onPage({ expected: [MISSING] }, async (page) => {
+    const tile = (name) => page.locator(".tile", { has: page.getByText(name, { exact: true }) }).locator("strong");
+    await becomes(true, async () => Number.parseFloat(await tile("Requests").innerText()) > 0);
+    await becomes(true, async () => Number.parseFloat(await tile("v1, p99").innerText()) > 0);
+    await becomes(true, async () => Number.parseFloat(await tile("v2, p99").innerText()) > 0);
+    await becomes(true, async () => Number.parseFloat(await tile("Copies").innerText()) > 0);
+    await page.locator("#distribution-note", { hasText: "answers of v1" }).waitFor();
+    const numbers = page.locator("#latency-chart details");
+    await numbers.locator("summary").click();
+    await numbers.locator("tbody tr").first().waitFor();
+    assert.match(await numbers.locator("tbody tr").first().innerText(), /\d\s(ms|µs|s)/);
+    await page.locator("#workers tbody tr").first().waitFor();
+    assert.equal(await page.locator("#mirrors li").count(), 1);
+    await page.locator("#written summary").click();
+    await page.locator("#written-text", { hasText: "[[route]]" }).waitFor();
+  });
+});
+
+test("a mirror's share is changed after a confirmation, paused and resumed", async () => {
+  await onPage({ expected: [MISSING] }, async (page) => {
+    const number = page.getByRole("spinbutton", { name: "Share of mirror v2 on route all as a number, percent" });
+    const set = page.locator("#mirrors").getByRole("button", { name: "Set" });
+    const dialog = page.locator("#confirm-dialog");
+    await number.fill("25");
+    await set.click();
+    await dialog.getByRole("button", { name: "Cancel" }).click();
+    assert.equal(await percent(), 100, "what was not confirmed is not done");
+    await set.click();
+    await dialog.getByRole("button", { name: "Set" }).click();
+    await becomes(25, percent);
+    await page.getByRole("button", { name: "Pause" }).click();
+    await dialog.getByRole("button", { name: "Pause" }).click();
+    await becomes(0, percent);
+    await page.getByText("paused").waitFor();
+    await page.getByRole("button", { name: /Resume at 25/ }).click();
+    await dialog.getByRole("button", { name: "Resume" }).click();
+    await becomes(25, percent);
+    await page.getByRole("slider").press("End");
+    await set.click();
+    await dialog.getByRole("button", { name: "Set" }).click();
+    await becomes(100, percent);
+  });
+});
+
+test("a guarded gateway is asked with a token that only this tab keeps", async () => {
+  await onPage({ at: GUARDED, expected: [MISSING, /status of 401/] }, async (page, context) => {
+    await page.getByRole("spinbutton", { name: "Share of mirror v2 on route all as a number, percent" }).fill("10");
+    await page.locator("#mirrors").getByRole("button", { name: "Set" }).click();
+    await page.locator("#confirm-dialog").getByRole("button", { name: "Set" }).click();
+    const dialog = page.locator("#token-dialog");
+    await dialog.getByLabel("Token", { exact: true }).fill("wrong");
+    await dialog.getByRole("button", { name: "Use it" }).click();
+    await becomes("", () => dialog.getByLabel("Token", { exact: true }).evaluate((field) => (field.value === "wrong" ? "" : field.value)));
+    assert.equal(await percent(GUARDED), 100);
+    await dialog.getByLabel("Token", { exact: true }).fill(TOKEN);
+    await dialog.getByRole("button", { name: "Use it" }).click();
+    await becomes(10, () => percent(GUARDED));
+    const kept = await page.evaluate(() => [Object.values(sessionStorage), Object.values(localStorage), document.cookie]);
+    assert.deepEqual(kept, [[TOKEN], [], ""]);
+    assert.deepEqual(await context.cookies(), []);
+  });
+});
+
+test("both sides, the ledger, differences and the verdict are told as the gateway tells them", async () => {
+  await onPage({ fixtures: true }, async (page) => {
+    await page.locator("#verdict-word", { hasText: "reject" }).waitFor();
+    await page.locator("#verdict tbody tr", { hasText: "copies lost" }).filter({ hasText: "too few" }).waitFor();
+    await page.locator("#ledger svg").waitFor();
+    assert.match(await page.locator("#ledger svg").getAttribute("aria-label"), /dropped: ring entries 0\.57/);
+    await page.getByText("The ledger balances").waitFor();
+    await page.locator("#matrix td", { hasText: "55\u202f420" }).waitFor();
+    await page.getByRole("button", { name: "users" }).click();
+    await page.locator("#matrix td", { hasText: "46\u202f120" }).waitFor();
+    const noise = page.locator("#differences tbody tr").last();
+    assert.match(await noise.innerText(), /date.*noise/s);
+    await page.getByRole("button", { name: "$.user.plan" }).click();
+    const dialog = page.locator("#sample-dialog");
+    assert.match(await dialog.locator(".side.v1 mark").innerText(), /"plan": "pro"/);
+    assert.match(await dialog.locator(".side.v2 mark").innerText(), /"plan": "free"/);
+    await page.keyboard.press("Escape");
+    await becomes("$.user.plan", () => page.evaluate(() => document.activeElement.textContent));
+  });
+});
+
+test("what an upstream says stays text", async () => {
+  await onPage({ fixtures: true }, async (page) => {
+    await page.locator("#differences", { hasText: MARKUP.slice(0, 10) }).waitFor();
+    await page.getByRole("button", { name: "$.user.plan" }).click();
+    await page.locator("#sample-dialog .side.v2").waitFor();
+    assert.equal(await page.locator("img[src=x], #differences b").count(), 0);
+    assert.equal(await page.title(), "Umbra");
+  });
+});
+
+test("nobody is kept out in either theme, on a wide screen or a small one", async () => {
+  for (const colorScheme of ["light", "dark"]) {
+    for (const [width, height] of [[1600, 1000], [360, 740]]) {
+      await onPage({ fixtures: true, colorScheme, viewport: { width, height }, bypassCSP: true }, async (page) => {
+        await page.locator("#differences table").waitFor();
+        await page.locator("#matrix table").waitFor();
+        await page.locator("#mirrors li").first().waitFor();
+        await page.locator("#distribution-note", { hasText: "answers of v1" }).waitFor();
+        for (const summary of await page.locator("summary").all()) await summary.click();
+        await page.addScriptTag({ path: axe });
+        const check = async () => {
+          const { violations } = await page.evaluate(() => globalThis.axe.run(document));
+          const said = violations.map((v) => `${v.id}: ${v.nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`);
+          assert.deepEqual(said, [], `${colorScheme} at ${width}`);
+        };
+        await check();
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(overflow <= 0, `${overflow} px wider than the screen of ${width}`);
+        if (SHOTS) await page.screenshot({ path: `${SHOTS}/${colorScheme}-${width}.png`, fullPage: true });
+        await page.getByRole("button", { name: "$.user.plan" }).click();
+        await page.locator("#sample-dialog .side.v2").waitFor();
+        await check();
+      });
+    }
+  }
+});
+
+test("the keyboard reaches everything, from a link past the head", async () => {
+  await onPage({ fixtures: true }, async (page) => {
+    await page.locator("#mirrors li").first().waitFor();
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "To the figures");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+    const reached = new Set();
+    for (let n = 0; n < 80 && !reached.has("Routes"); n += 1) {
+      await page.keyboard.press("Tab");
+      const name = await page.evaluate(() => {
+        const { tagName, type, textContent } = document.activeElement;
+        if (type === "range") return "slider";
+        if (tagName === "SUMMARY") return "summary";
+        if (document.activeElement.closest("footer")) return "Routes";
+        return textContent;
+      });
+      reached.add(name);
+    }
+    for (const name of ["summary", "users", "$.user.plan", "slider", "Pause", "Routes"]) {
+      assert.ok(reached.has(name), `${name} is not reached: ${[...reached]}`);
+    }
+  });
+});
+
+test("the theme that is chosen stays", async () => {
+  await onPage({ expected: [MISSING], colorScheme: "light" }, async (page) => {
+    const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const light = await ground();
+    await page.getByLabel("Theme").selectOption("dark");
+    assert.notEqual(await ground(), light);
+    await page.reload();
+    assert.notEqual(await ground(), light);
+  });
+});
+
+test("a gateway that is away is said to be, and so is its return", async () => {
+  await onPage({ expected: [MISSING, /ERR_INTERNET_DISCONNECTED/] }, async (page, context) => {
+    await context.setOffline(true);
+    await page.locator("#unreachable").waitFor();
+    await page.locator("#state", { hasText: "unreachable" }).waitFor();
+    await page.locator("#announcer", { hasText: "does not answer" }).waitFor({ state: "attached" });
+    await context.setOffline(false);
+    await page.locator("#state", { hasText: "live" }).waitFor();
+    await page.locator("#unreachable").waitFor({ state: "hidden" });
+  });
+});

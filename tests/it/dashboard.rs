@@ -1,0 +1,132 @@
+//! The dashboard in headless Chromium, before a gateway under traffic. What is promised stands in
+//! `tests/browser/dashboard.test.js`; here is what it needs.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tests::{Gateway, Origin, Setup};
+
+const HELP: &str = "the dashboard cannot be looked at, and without that it is not tested.\n\
+    Needed: chromium, node (18 or later) and npm on the PATH (Debian: apt-get install chromium nodejs npm; \
+    UMBRA_CHROMIUM names another Chromium), and a package registry that npm reaches. Then run the test again; remove \
+    target/browser to start afresh.";
+
+const TOKEN: &str = "nobody-guesses-this";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// What `npm ci` installs by the lock file, once for all test processes: the folder that holds `node_modules`.
+fn modules() -> PathBuf {
+    let (scripts, target) = (root().join("tests/browser"), root().join("target"));
+    fs::create_dir_all(&target).expect("the target folder");
+    let lock = File::create(target.join("browser.lock")).expect("a lock file");
+    lock.lock().expect("the lock");
+    let (folder, wanted) = (
+        target.join("browser"),
+        fs::read_to_string(scripts.join("package-lock.json")).expect("the lock file"),
+    );
+    let stamp = folder.join("installed");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return folder;
+    }
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder below target");
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(scripts.join(file), folder.join(file)).expect("the package's files");
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
+    match npm.output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => panic!("{HELP}\nnpm ci: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => panic!("{HELP}\nnpm: {error}"),
+    }
+    fs::write(&stamp, wanted).expect("the stamp");
+    folder
+}
+
+/// `UMBRA_CHROMIUM`, or the first of its names on the PATH.
+fn chromium() -> PathBuf {
+    if let Some(path) = std::env::var_os("UMBRA_CHROMIUM") {
+        return path.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let found = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
+    found.into_iter().find(|file| file.is_file()).unwrap_or_else(|| panic!("{HELP}\nno chromium"))
+}
+
+/// Requests, about two hundred a second, until it is dropped.
+struct Traffic {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Traffic {
+    fn before(gateway: &Gateway) -> Self {
+        let (is_over, mut client) = (Arc::<AtomicBool>::default(), gateway.client());
+        let seen = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            while !seen.load(Ordering::Relaxed) {
+                client.ask(b"GET /users/7 HTTP/1.1\r\nHost: a\r\n\r\n");
+                // The pace, not a wait for anything.
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { is_over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[test]
+fn the_dashboard_keeps_its_promises_in_a_browser() {
+    let (modules, chromium) = (modules(), chromium());
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let setup = Setup::new(&v1).mirror("v2", v2.address, "");
+    let gateway = setup.start();
+    let guarded = setup.toml().replace("[admin]\n", &format!("[admin]\ntoken = \"{TOKEN}\"\n"));
+    let guarded = Gateway::start(&guarded, &[]);
+    let _traffic = Traffic::before(&gateway);
+    let output = Command::new("node")
+        .arg(root().join("tests/browser/dashboard.test.js"))
+        .env("ADMIN", gateway.admin.to_string())
+        .env("GUARDED", guarded.admin.to_string())
+        .env("TOKEN", TOKEN)
+        .env("CHROMIUM", chromium)
+        .env("MODULES", modules)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{HELP}\nnode: {error}"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_browser_gets_the_dashboard_and_everybody_else_the_index() {
+    let gateway = Setup::new(&Origin::named("v1")).start();
+    let page = gateway.admin_with("GET", "/", "Accept: text/html,*/*;q=0.8\r\n", "");
+    assert_eq!(page.field("content-type"), Some("text/html; charset=utf-8"));
+    assert!(
+        page.field("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'"))
+    );
+    for lines in ["Accept: */*\r\n", ""] {
+        let index = gateway.admin_with("GET", "/", lines, "");
+        assert!(String::from_utf8_lossy(&index.body).starts_with("Umbra admin"), "{lines}");
+    }
+    let live = gateway.admin("GET", "/live", "");
+    assert_eq!(live.field("cache-control"), Some("no-store"));
+    assert_eq!(live.field("x-content-type-options"), Some("nosniff"));
+}
