@@ -7,6 +7,7 @@ use std::any::Any;
 use std::backtrace::Backtrace;
 use std::io::{self, IsTerminal};
 use std::panic;
+use std::time::{Duration, Instant};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -17,6 +18,28 @@ use crate::os;
 
 /// Lines that may wait for standard error; at about 150 bytes each this is half a megabyte. Lines beyond are lost.
 const LINES_MAX: usize = 4096;
+
+/// Between two messages that say the same.
+const REPEAT_EVERY: Duration = Duration::from_secs(60);
+
+/// Lets one of many like messages through each minute, so that trouble that lasts is told and does not fill a disk.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    last: Option<Instant>,
+    kept_back: u64,
+}
+
+impl Seldom {
+    /// Whether the message may be said now: then how many like it were not, since the last.
+    pub fn may_say(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < REPEAT_EVERY) {
+            self.kept_back += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.kept_back))
+    }
+}
 
 /// Starts logging for the whole process; what still waits is written when the guard is dropped.
 #[must_use = "lines are lost once the guard is gone"]
@@ -66,6 +89,13 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_repeats_is_said_once_a_minute_and_then_how_often() {
+        let (mut seldom, start) = (Seldom::default(), Instant::now());
+        let said = [0, 1, 59, 60, 61, 500].map(|s| seldom.may_say(start + Duration::from_secs(s)));
+        assert_eq!(said, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
 
     #[test]
     fn a_panics_message_is_found_in_both_of_its_forms() {

@@ -2,6 +2,8 @@
 //!
 //! A leaf: the only unsafe code beside `io`'s, each block behind a safe function. It decides nothing.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 use std::{io, mem, ptr};
 
 /// Signals that tell the process something; the main thread alone takes them.
@@ -59,6 +61,15 @@ pub(crate) fn monotonic_us() -> u64 {
     // SAFETY: `time` is a valid timespec for the duration of the call. It cannot fail for a clock that exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
+/// Whether a write to `file` would be taken now, or within `wait`: for a pipe, of `PIPE_BUF` bytes. An error counts as one,
+/// which the write then tells.
+pub(crate) fn takes_a_write(file: BorrowedFd<'_>, wait: Duration) -> bool {
+    let mut asked = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    let wait_ms = libc::c_int::try_from(wait.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the pointer is to one live `pollfd` of this frame, and one is what the count says.
+    unsafe { libc::poll(&raw mut asked, 1, wait_ms) > 0 }
 }
 
 /// This thread's CPU time in microseconds.

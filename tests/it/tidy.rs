@@ -165,6 +165,8 @@ const PURE: &[&str] = &[
     "gateway/src/observe/pairing",
     "gateway/src/observe/keep",
     "gateway/src/observe/trace",
+    "gateway/src/observe/access_log/line",
+    "gateway/src/observe/spans/otlp",
 ];
 
 const WHO_MAY_NAME_WHOM: &[Rule] = &[
@@ -211,7 +213,14 @@ const WHO_MAY_NAME_WHOM: &[Rule] = &[
             "crate::downstream",
             "crate::exchange",
             "crate::io",
-            "crate::mirror",
+            "crate::mirror::copy",
+            "crate::mirror::lane",
+            "crate::mirror::ledger",
+            "crate::mirror::pending",
+            "crate::mirror::policy",
+            "crate::mirror::ring",
+            "crate::mirror::shipper",
+            "crate::mirror::tee",
             "crate::upstream",
             "crate::worker",
             "async",

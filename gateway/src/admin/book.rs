@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Upstream};
 
-use crate::metrics::{CheckCounters, Counters, NameCounters};
+use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
 
 /// Where the page in force lies, and the text it came from.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Page {
     /// The control plane's own: of health checks, by upstream.
     pub checks: Vec<Arc<CheckCounters>>,
     pub names: Arc<NameCounters>,
+    /// Of who reads the workers' records.
+    pub observer: Arc<ObserverCounters>,
     /// Changes made since the start.
     pub applied: u64,
     /// Changes asked for that were not made.
@@ -44,7 +46,8 @@ impl Book {
         let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
         let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
         let names = Arc::default();
-        let page = Page { config: Arc::clone(config), counters, checks, names, applied: 0, refused: 0 };
+        let (config, observer) = (Arc::clone(config), Arc::default());
+        let page = Page { config, counters, checks, names, observer, applied: 0, refused: 0 };
         Arc::new(Self { page: Mutex::new(page), written: Mutex::default() })
     }
 
@@ -63,8 +66,9 @@ impl Book {
             at.and_then(|at| page.checks.get(at)).cloned().unwrap_or_default()
         };
         let checks = config.upstreams.iter().map(check).collect();
-        let names = Arc::clone(&page.names);
-        *page = Page { config, counters, checks, names, applied: page.applied + 1, refused: page.refused };
+        let (names, observer) = (Arc::clone(&page.names), Arc::clone(&page.observer));
+        let (applied, refused) = (page.applied + 1, page.refused);
+        *page = Page { config, counters, checks, names, observer, applied, refused };
         page.clone()
     }
 

@@ -5,6 +5,7 @@
 //! steps under way while they do not.
 
 mod upstreams;
+mod observer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,6 +73,7 @@ impl Collector for Workers {
         shards.discovery(&mut out)?;
         shards.connections(&mut out)?;
         shards.workers(&mut out)?;
+        shards.observer(&mut out)?;
         shards.configuration(&mut out)?;
         shards.process(&mut out)
     }
@@ -513,6 +515,11 @@ mod tests {
             "umbra_worker_ticks counter",
             "umbra_reloads counter",
             "umbra_worker_busy_ticks counter",
+            "umbra_records counter",
+            "umbra_access_log_lines counter",
+            "umbra_access_log_errors counter",
+            "umbra_spans counter",
+            "umbra_span_errors counter",
             "umbra_worker_cpu_seconds counter",
             "umbra_build info",
             "process_open_fds gauge",

@@ -4,6 +4,7 @@
 //! writer, so an increment is a plain load and store: no lock prefix and no cache line shared between workers.
 
 mod histogram;
+mod observer;
 mod pairs;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use config::Config;
 
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
+pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 
 /// A number that only grows. One writer; any number of readers.

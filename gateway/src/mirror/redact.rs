@@ -92,8 +92,8 @@ impl Secrets {
         out.extend_from_slice(version);
     }
 
-    /// Anything with a query at its end.
-    fn target(&self, out: &mut Vec<u8>, target: &[u8]) {
+    /// Writes anything with a query at its end to `out` without its secrets.
+    pub fn target(&self, out: &mut Vec<u8>, target: &[u8]) {
         let query = memchr::memchr(b'?', target).map_or(target.len(), |at| at + 1);
         let (before, query) = target.split_at(query);
         out.extend_from_slice(before);

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::Config;
+use config::{Action, Config, Mirror, Route, Upstream};
 
-use crate::metrics::{Drop as Dropped, Fail, Reject, Skip};
+use crate::metrics::{Drop as Dropped, Fail, Label, Reject, Skip};
 
 /// One exchange, and each of its copies. Made when the last of them is over.
 #[derive(Debug)]
@@ -53,6 +53,28 @@ pub struct Record {
     pub primary: Option<PrimaryLeg>,
     /// Every copy of it that had an account: also those not taken, dropped or failed.
     pub copies: Vec<CopyLeg>,
+}
+
+impl Record {
+    /// The route it took.
+    pub fn route(&self) -> Option<&Route> {
+        self.config.routes.get(self.route?)
+    }
+
+    /// The upstream that was asked.
+    pub fn upstream(&self, leg: &PrimaryLeg) -> Option<&Upstream> {
+        match &self.route()?.action {
+            Action::Forward(forward) => {
+                self.config.upstreams.get(forward.primaries.get(leg.primary)?.upstream?)
+            }
+            Action::Redirect(_) | Action::Reply(_) => None,
+        }
+    }
+
+    /// The mirror that a copy was for.
+    pub fn mirror(&self, leg: &CopyLeg) -> Option<&Mirror> {
+        self.route()?.mirrors.get(leg.mirror)
+    }
 }
 
 /// The identifiers of W3C Trace Context.
@@ -117,6 +139,45 @@ pub enum CopyEnd {
     Dropped(Dropped),
     Completed(u16),
     Failed(Fail),
+}
+
+impl CopyEnd {
+    /// The counter of the ledger that it was counted in.
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Self::SampledOut => "sampled_out",
+            Self::Skipped(_) => "skipped",
+            Self::Dropped(_) => "dropped",
+            Self::Completed(_) => "completed",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The label that tells why.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::SampledOut | Self::Completed(_) => None,
+            Self::Skipped(why) => Some(why.text()),
+            Self::Dropped(why) => Some(why.text()),
+            Self::Failed(why) => Some(why.text()),
+        }
+    }
+
+    /// Of its whole answer.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Self::Completed(status) => Some(status),
+            Self::SampledOut | Self::Skipped(_) | Self::Dropped(_) | Self::Failed(_) => None,
+        }
+    }
+
+    /// A byte of it was sent.
+    pub fn was_sent(self) -> bool {
+        match self {
+            Self::Completed(_) | Self::Failed(_) => true,
+            Self::SampledOut | Self::Skipped(_) | Self::Dropped(_) => false,
+        }
+    }
 }
 
 /// An answer, kept to be compared.

@@ -1,0 +1,39 @@
+//! What is counted of records: by the workers, which hand them over, and by who reads them.
+
+use std::fmt;
+
+use super::{Families, Shards};
+
+impl Shards<'_> {
+    pub(super) fn observer(&self, out: &mut Families<'_>) -> fmt::Result {
+        let of = &self.page.observer;
+        out.counters(
+            "umbra_records",
+            "Exchanges told to who logs, traces or compares, by what became of the telling",
+            [("taken", self.total(|s| s.records.get())), ("lost", self.total(|s| s.records_lost.get()))]
+                .map(|(result, n)| ([("result", result)], n)),
+        )?;
+        out.counters(
+            "umbra_access_log_lines",
+            "Lines of the access log, by what became of them",
+            [("written", of.log_lines.get()), ("lost", of.log_lines_lost.get())]
+                .map(|(result, n)| ([("result", result)], n)),
+        )?;
+        out.counter(
+            "umbra_access_log_errors",
+            "Attempts to open or to write the access log that failed",
+            of.log_errors.get(),
+        )?;
+        out.counters(
+            "umbra_spans",
+            "Spans, by what became of them: lost for want of room, refused by the collector or by its silence",
+            [
+                ("exported", of.spans_exported.get()),
+                ("lost", of.spans_lost.get()),
+                ("refused", of.spans_refused.get()),
+            ]
+            .map(|(result, n)| ([("result", result)], n)),
+        )?;
+        out.counter("umbra_span_errors", "Posts to the collector that failed", of.span_errors.get())
+    }
+}

@@ -1,0 +1,267 @@
+//! Spans of sampled exchanges, on their way to a collector. It runs on the observer's thread, and hands batches to one that
+//! posts them.
+//!
+//! It does not know how records come here, nor who else reads them. What finds no room is lost, and counted.
+//!
+//! The JSON of OTLP is written by hand here, with serde: the crates of OpenTelemetry bring a few dozen others, queues and
+//! threads of their own, and no count of what they drop.
+
+mod otlp;
+mod exporter;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use config::{Collector, Config, Tracing};
+
+use super::record::Record;
+use super::told::Discretion;
+use crate::metrics::ObserverCounters;
+use exporter::{Batch, Exporter};
+
+/// Spans in one request to the collector.
+const BATCH_SPANS_MAX: usize = 512;
+
+/// A batch that is not full is sent after this.
+const BATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What is sent by the configuration in force.
+#[derive(Debug)]
+pub struct Spans {
+    way: Option<Way>,
+    discretion: Discretion,
+    counters: Arc<ObserverCounters>,
+}
+
+/// To one collector.
+#[derive(Debug)]
+struct Way {
+    settings: Tracing,
+    collector: Collector,
+    exporter: Exporter,
+    /// The batch in the making: its beginning, and how many spans are in it.
+    body: Vec<u8>,
+    spans: usize,
+    since: Instant,
+}
+
+impl Spans {
+    pub fn new(config: &Config, counters: Arc<ObserverCounters>) -> Self {
+        let mut spans = Self { way: None, discretion: Discretion::default(), counters };
+        spans.turn(config);
+        spans
+    }
+
+    /// Another configuration is in force.
+    pub fn turn(&mut self, config: &Config) {
+        // How many are sampled is decided elsewhere: it is no reason to begin anew.
+        let wanted = config.tracing.as_ref().and_then(|tracing| Some((tracing, tracing.collector.clone()?)));
+        let is_same = match (&self.way, &wanted) {
+            (None, None) => true,
+            (Some(way), Some((tracing, collector))) => way.serves(tracing, collector),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if is_same {
+            return;
+        }
+        self.end();
+        let Some((settings, collector)) = wanted else { return };
+        match Exporter::start(&collector, settings.timeout, Arc::clone(&self.counters)) {
+            Ok(exporter) => {
+                let (settings, body, since) = (settings.clone(), Vec::new(), Instant::now());
+                self.way = Some(Way { settings, collector, exporter, body, spans: 0, since });
+            }
+            Err(error) => tracing::error!("spans: cannot start the thread that posts them: {error}"),
+        }
+    }
+
+    /// Tells of an exchange whose trace is sampled.
+    pub fn take(&mut self, record: &Record) {
+        let Some(way) = &mut self.way else { return };
+        if !record.trace.is_sampled {
+            return;
+        }
+        let spans = otlp::count(record);
+        if way.exporter.waiting() + way.spans + spans > way.settings.spans_max {
+            self.counters.spans_lost.add(spans as u64);
+            return;
+        }
+        if way.spans == 0 {
+            let (begin, _) = otlp::envelope(&way.settings.service_name);
+            way.body = begin;
+            way.since = Instant::now();
+        } else {
+            way.body.push(b',');
+        }
+        otlp::write_spans(&mut way.body, record, &mut self.discretion);
+        way.spans += spans;
+        if way.spans >= BATCH_SPANS_MAX {
+            way.send(&self.counters);
+        }
+    }
+
+    /// To be called often.
+    pub fn tick(&mut self) {
+        if let Some(way) = &mut self.way
+            && way.since.elapsed() >= BATCH_EVERY
+        {
+            way.send(&self.counters);
+        }
+    }
+
+    /// Nothing comes any more: what waits is sent, for as long as that may take.
+    pub fn end(&mut self) {
+        if let Some(mut way) = self.way.take() {
+            way.send(&self.counters);
+            way.exporter.end();
+        }
+    }
+}
+
+impl Way {
+    fn serves(&self, settings: &Tracing, collector: &Collector) -> bool {
+        let Tracing { percent: _, parent: _, collector: _, service_name, spans_max, timeout } = settings;
+        self.collector == *collector
+            && self.settings.service_name == *service_name
+            && self.settings.spans_max == *spans_max
+            && self.settings.timeout == *timeout
+    }
+
+    fn send(&mut self, counters: &ObserverCounters) {
+        if self.spans == 0 {
+            return;
+        }
+        let (_, end) = otlp::envelope("");
+        self.body.extend_from_slice(end);
+        let batch = Batch { spans: self.spans, body: std::mem::take(&mut self.body) };
+        self.spans = 0;
+        if let Err(batch) = self.exporter.hand_over(batch) {
+            counters.spans_lost.add(batch.spans as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+
+    use super::*;
+    use crate::observe::told::tests::record;
+
+    /// A collector that answers each post in turn with one of `answers`, and tells what it got.
+    fn collector(answers: Vec<&'static str>) -> (String, Receiver<serde_json::Value>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (told, got) = channel();
+        thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap();
+                    let line = line.trim_end().to_ascii_lowercase();
+                    if let Some(value) = line.strip_prefix("content-length: ") {
+                        length = value.parse().unwrap();
+                    }
+                    if line.is_empty() {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                let answer = format!("HTTP/1.1 {answer}");
+                stream.write_all(answer.as_bytes()).unwrap();
+                told.send(serde_json::from_slice(&body).unwrap()).unwrap();
+            }
+        });
+        (url, got)
+    }
+
+    const TAKEN: &str = "200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+
+    fn counted(of: &ObserverCounters) -> [u64; 4] {
+        [of.spans_exported.get(), of.spans_lost.get(), of.spans_refused.get(), of.span_errors.get()]
+    }
+
+    fn spans_in(sent: &serde_json::Value) -> usize {
+        sent["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().len()
+    }
+
+    #[test]
+    fn what_is_sampled_is_sent_whole_at_the_latest_at_the_end() {
+        let (url, got) = collector(vec![TAKEN]);
+        let record = record(&format!("[tracing]\nto = \"{url}\"\nservice_name = \"edge\""));
+        let counters = Arc::<ObserverCounters>::default();
+        let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+        spans.take(&record);
+        spans.take(&record);
+        let mut other = record;
+        other.trace.is_sampled = false;
+        spans.take(&other);
+        spans.end();
+        assert_eq!(spans_in(&got.recv().unwrap()), 8);
+        assert_eq!(counted(&counters), [8, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_collector_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
+        let busy = "503 Busy\r\nConnection: close\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
+        let some = "200 OK\r\nConnection: close\r\nContent-Length: 41\r\n\r\n{\"partialSuccess\":{\"rejectedSpans\":\"1\"}} ";
+        let never = "400 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        for (answers, expect) in
+            [(vec![busy, busy, TAKEN], [4, 0, 0, 2]), (vec![some], [3, 0, 1, 0]), (vec![never], [0, 0, 4, 1])]
+        {
+            let tries = answers.len();
+            let (url, got) = collector(answers);
+            let record = record(&format!("[tracing]\nto = \"{url}\""));
+            let counters = Arc::<ObserverCounters>::default();
+            let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+            spans.take(&record);
+            spans.way.as_mut().unwrap().send(&counters);
+            for _ in 0..tries {
+                got.recv().unwrap();
+            }
+            spans.end();
+            assert_eq!(counted(&counters), expect);
+        }
+    }
+
+    #[test]
+    fn a_collector_that_is_away_costs_a_bounded_queue_and_is_counted() {
+        // Nobody listens behind this address: it was the system's choice, and is given back.
+        let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let record = record(&format!("[tracing]\nto = \"http://{away}\"\nspans_max = 10"));
+        let counters = Arc::<ObserverCounters>::default();
+        let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+        for _ in 0..5 {
+            spans.take(&record);
+        }
+        assert_eq!(counters.spans_lost.get(), 12, "two exchanges of four spans find room, and three do not");
+        spans.end();
+        let [exported, lost, refused, errors] = counted(&counters);
+        assert_eq!((exported, lost, refused), (0, 12, 8));
+        assert!(errors >= 1);
+    }
+
+    #[test]
+    fn a_change_of_what_is_sampled_is_no_reason_to_begin_anew() {
+        let (url, got) = collector(vec![TAKEN]);
+        let with = |keys: &str| record(&format!("[tracing]\nto = \"{url}\"\n{keys}"));
+        let counters = Arc::<ObserverCounters>::default();
+        let record = with("");
+        let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+        spans.take(&record);
+        spans.turn(&with("percent = 50").config);
+        assert_eq!(spans.way.as_ref().unwrap().spans, 4, "the batch in the making goes on");
+        spans.turn(&with("service_name = \"b\"").config);
+        assert_eq!(spans_in(&got.recv().unwrap()), 4);
+        assert_eq!(spans.way.as_ref().unwrap().spans, 0);
+        spans.turn(&self::record("").config);
+        assert!(spans.way.is_none());
+    }
+}
