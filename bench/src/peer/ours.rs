@@ -40,7 +40,7 @@ fn configuration(setup: &Setup, targets: &Targets, dir: &Path) -> Result<String>
         writeln!(out, "[access_log]\nto = {:?}", dir.join("access.log"))?;
     }
     if watched(Watched::Traced) {
-        writeln!(out, "[tracing]\npercent = 100")?;
+        writeln!(out, "[tracing]\nto = \"nowhere\"\npercent = 100")?;
     }
     for (index, mirror) in targets.mirrors.iter().enumerate() {
         writeln!(out, "[upstream.v{}]\nendpoints = [\"{mirror}\"]", index + 2)?;

@@ -17,6 +17,9 @@ import { verdict } from "./verdict.js";
 
 const BACKOFF_MS_MAX = 10_000;
 
+/** A page that the gateway does not have may come with its next version. */
+const MISSING_MS = 60_000;
+
 const state = {
   history: null,
   outcomes: null,
@@ -71,6 +74,7 @@ function every(pace, work) {
         pause = Math.min(pause * 2, BACKOFF_MS_MAX);
       } else {
         reachable(true);
+        if (error.kind === "missing") pause = MISSING_MS;
       }
     } finally {
       running = false;
