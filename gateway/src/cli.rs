@@ -36,6 +36,10 @@ struct Args {
     #[arg(long, value_name = "LEVEL", env = "UMBRA_LOG", default_value = "info", global = true)]
     log: LevelFilter,
 
+    /// How each of its lines looks
+    #[arg(long, value_name = "FORMAT", env = "UMBRA_LOG_FORMAT", value_enum, default_value_t, global = true)]
+    log_format: logging::Format,
+
     #[command(subcommand)]
     verb: Option<Verb>,
 }
@@ -111,7 +115,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     };
     let source = args.input.source();
     match args.verb {
-        None => serve(&source, args.watch, args.log),
+        None => {
+            // Dropped before `main` ends the process, which is when the last lines reach standard error.
+            let _flush = logging::start(args.log, args.log_format);
+            serve(&source, args.watch)
+        }
         Some(Verb::Check) => check(&source),
         Some(Verb::Convert) => convert(&source),
         Some(Verb::Explain(request)) => explain(&source, &request),
@@ -189,9 +197,7 @@ fn explain(source: &Source, request: &Request) -> i32 {
     }
 }
 
-fn serve(source: &Source, watched: bool, level: LevelFilter) -> i32 {
-    // Dropped before `main` ends the process, which is when the last lines reach standard error.
-    let _flush = logging::start(level);
+fn serve(source: &Source, watched: bool) -> i32 {
     match server::serve(source, watched) {
         Ok(ending) => match ending {
             Ending::Drained => 0,
@@ -262,6 +268,7 @@ mod tests {
             "gateway --listen 127.0.0.1:1",
             "gateway --confg a",
             "gateway --log loud",
+            "gateway --log-format xml",
             "gateway serve",
         ] {
             let error = parsed(line).unwrap_err();

@@ -9,9 +9,10 @@ use std::io::{self, IsTerminal};
 use std::panic;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::os;
@@ -41,9 +42,19 @@ impl Seldom {
     }
 }
 
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// An object on each line.
+    Json,
+}
+
 /// Starts logging for the whole process; what still waits is written when the guard is dropped.
 #[must_use = "lines are lost once the guard is gone"]
-pub fn start(level: LevelFilter) -> WorkerGuard {
+pub fn start(level: LevelFilter, format: Format) -> WorkerGuard {
     let (lines, guard) = os::without_signals(|| {
         NonBlockingBuilder::default()
             .lossy(true)
@@ -55,14 +66,17 @@ pub fn start(level: LevelFilter) -> WorkerGuard {
     let ours = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level);
-    let format = tracing_subscriber::fmt::layer()
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(lines)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(format == Format::Text && io::stderr().is_terminal())
         .with_target(false)
-        .with_thread_names(true)
-        .compact();
+        .with_thread_names(true);
+    let layer = match format {
+        Format::Text => layer.compact().boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    };
     // Fails only where a logger is set already (a test that starts two gateways): the first one stays.
-    let _ = tracing_subscriber::registry().with(format).with(ours).try_init();
+    let _ = tracing_subscriber::registry().with(layer).with(ours).try_init();
     log_panics();
     guard
 }

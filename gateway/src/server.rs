@@ -145,7 +145,7 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
 
     let threads = Threads { book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
-    let observer = Observer::start(&config, spouts, Readers::new(&config))
+    let observer = Observer::start(&config, spouts, Readers::new(&config, &book.open().observer))
         .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
     let (workers, drivers) = threads.start(bound.listeners_by_worker, taps)?;
 
@@ -363,9 +363,10 @@ fn await_ready(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Not acted upon; by default they would end the process.
-    others: [(&'static str, Signal); 2],
     hangup: Signal,
+    user1: Signal,
+    /// Not acted upon; by default it would end the process.
+    user2: Signal,
 }
 
 /// What a signal asks for.
@@ -373,6 +374,8 @@ struct Signals {
 enum Asked {
     Stop(&'static str),
     Reload,
+    /// The access log's file was moved away.
+    Reopen,
 }
 
 impl Signals {
@@ -381,33 +384,34 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            others: [
-                ("SIGUSR1", signal(SignalKind::user_defined1())?),
-                ("SIGUSR2", signal(SignalKind::user_defined2())?),
-            ],
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
     /// The next that asks for something; others are answered in the log and do not end the wait.
     async fn next(&mut self) -> Asked {
-        let Self { terminate, interrupt, hangup, others: [user1, user2] } = self;
+        let Self { terminate, interrupt, hangup, user1, user2 } = self;
         loop {
-            let name = tokio::select! {
+            tokio::select! {
                 _ = terminate.recv() => return Asked::Stop("SIGTERM"),
                 _ = interrupt.recv() => return Asked::Stop("SIGINT"),
                 _ = hangup.recv() => return Asked::Reload,
-                _ = user1.1.recv() => user1.0,
-                _ = user2.1.recv() => user2.0,
-            };
-            tracing::warn!("{name} ignored: SIGHUP reads the configuration again");
+                _ = user1.recv() => return Asked::Reopen,
+                _ = user2.recv() => {}
+            }
+            tracing::warn!(
+                "SIGUSR2 ignored: SIGHUP reads the configuration again, SIGUSR1 opens the access log anew"
+            );
         }
     }
 
     /// The next request to stop.
-    async fn stop(&mut self) -> &'static str {
+    async fn stop(&mut self, observer: &Observer) -> &'static str {
         loop {
             match self.next().await {
                 Asked::Stop(name) => return name,
+                Asked::Reopen => observer.reopen(),
                 Asked::Reload => tracing::warn!("SIGHUP ignored while draining"),
             }
         }
@@ -456,6 +460,7 @@ impl ControlPlane<'_> {
                     Asked::Reload => {
                         let _logged = self.change(Change::Source).await;
                     }
+                    Asked::Reopen => self.observer.reopen(),
                 },
                 () = self.reloader.moved() => {
                     self.reloader.relocate(self.workers.iter().map(|w| &w.channel)).await;
@@ -502,7 +507,7 @@ impl ControlPlane<'_> {
         let mut open: Vec<usize> = self.workers.iter().map(|w| w.id).collect();
         while !open.is_empty() {
             tokio::select! {
-                signal = signals.stop() => {
+                signal = signals.stop(self.observer) => {
                     tracing::warn!("{signal} while draining: ending at once");
                     return Ending::Hurried;
                 }

@@ -19,5 +19,6 @@ mod driver;
 mod config_errors;
 mod conversations;
 mod httpbin;
+mod logs;
 mod dashboard;
 mod tidy;

@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use config::Config;
 
+use super::access_log::AccessLog;
 use super::record::Record;
+use super::spans::Spans;
 use super::tap::Spout;
+use crate::metrics::ObserverCounters;
 use crate::os;
 
 /// Between two looks that found nothing.
@@ -25,59 +28,91 @@ const IDLE_EVERY: Duration = Duration::from_millis(200);
 const TURN_RECORDS: usize = 64;
 
 /// What reads records.
-pub struct Readers {}
+#[derive(Debug)]
+pub struct Readers {
+    access_log: AccessLog,
+    spans: Spans,
+}
 
 impl Readers {
-    pub fn new(config: &Config) -> Self {
-        let _ = config;
-        Self {}
+    pub fn new(config: &Config, counters: &Arc<ObserverCounters>) -> Self {
+        Self {
+            access_log: AccessLog::new(config, Arc::clone(counters)),
+            spans: Spans::new(config, Arc::clone(counters)),
+        }
     }
 
     fn take(&mut self, record: &Record) {
-        let _ = record;
+        self.access_log.take(record);
+        self.spans.take(record);
     }
 
     /// Another configuration is in force.
     fn turn(&mut self, config: &Config) {
-        let _ = config;
+        self.access_log.turn(config);
+        self.spans.turn(config);
+    }
+
+    /// Files may have been moved away.
+    fn reopen(&mut self) {
+        self.access_log.reopen();
     }
 
     /// To be called often: whatever is to be done from time to time.
-    fn tick(&mut self) {}
+    fn tick(&mut self) {
+        self.access_log.tick();
+        self.spans.tick();
+    }
 
     /// Nothing comes any more.
-    fn end(&mut self) {}
+    fn end(&mut self) {
+        self.access_log.end();
+        self.spans.end();
+    }
+}
+
+/// What the control plane tells the thread.
+#[derive(Debug)]
+enum Told {
+    /// Another configuration is in force.
+    Turn(Arc<Config>),
+    Reopen,
 }
 
 /// The running thread, as the control plane has it.
 #[derive(Debug)]
 pub struct Observer {
-    turns: Sender<Arc<Config>>,
+    told: Sender<Told>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Observer {
     /// Reads what comes out of `spouts` until it is joined.
     pub fn start(config: &Arc<Config>, spouts: Vec<Spout>, readers: Readers) -> io::Result<Self> {
-        let (turns, turned) = channel();
+        let (told, heard) = channel();
         spouts.iter().for_each(|spout| spout.budget.set_max(budget_of(config, spouts.len())));
         let wants = wants_records(config);
-        let body = move || run(spouts, readers, &turned, wants);
+        let body = move || run(spouts, readers, &heard, wants);
         let thread =
             os::without_signals(|| thread::Builder::new().name("umbra-observer".into()).spawn(body))?;
-        Ok(Self { turns, thread: Some(thread) })
+        Ok(Self { told, thread: Some(thread) })
     }
 
     /// Another configuration is in force.
     pub fn turn(&self, config: &Arc<Config>) {
         // A thread that is gone logs nothing more anyway.
-        let _ = self.turns.send(Arc::clone(config));
+        let _ = self.told.send(Told::Turn(Arc::clone(config)));
+    }
+
+    /// The files that are written may have been moved away: what comes from now on goes into new ones.
+    pub fn reopen(&self) {
+        let _ = self.told.send(Told::Reopen);
     }
 
     /// Waits until all that the workers said is read; they are gone.
     pub fn join(mut self) {
         if let Some(thread) = self.thread.take() {
-            drop(self.turns);
+            drop(self.told);
             let _ = thread.join();
         }
     }
@@ -93,14 +128,18 @@ fn budget_of(config: &Config, workers: usize) -> usize {
     0
 }
 
-fn run(mut spouts: Vec<Spout>, mut readers: Readers, turned: &Receiver<Arc<Config>>, mut wants: bool) {
+fn run(mut spouts: Vec<Spout>, mut readers: Readers, heard: &Receiver<Told>, mut wants: bool) {
     let workers = spouts.len();
     loop {
-        let is_last = match turned.try_recv() {
-            Ok(config) => {
+        let is_last = match heard.try_recv() {
+            Ok(Told::Turn(config)) => {
                 spouts.iter().for_each(|spout| spout.budget.set_max(budget_of(&config, workers)));
                 wants = wants_records(&config);
                 readers.turn(&config);
+                false
+            }
+            Ok(Told::Reopen) => {
+                readers.reopen();
                 false
             }
             Err(TryRecvError::Empty) => false,

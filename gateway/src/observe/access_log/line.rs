@@ -2,7 +2,7 @@
 //!
 //! Whatever a client sends stays within its own field and its own line: quotes, backslashes and control characters are
 //! escaped, those of terminals and of the direction of text too. The fields of the JSON form and their names are a promise:
-//! all of them are in each line, `null` where there is nothing to say.
+//! all of them are in each line, `null` where there is nothing to say; LOGS.md describes them.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -273,6 +273,27 @@ mod tests {
         });
         let said: Value = serde_json::from_str(&line(&record(""), LogFormat::Json)).unwrap();
         assert_eq!(said, expect);
+    }
+
+    #[test]
+    fn every_field_is_described_where_operators_look() {
+        fn keys(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(object) => object.iter().for_each(|(key, value)| {
+                    found.push(key.clone());
+                    keys(value, found);
+                }),
+                Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        let described = include_str!("../../../LOGS.md");
+        let mut found = Vec::new();
+        keys(&serde_json::from_str(&line(&record(""), LogFormat::Json)).unwrap(), &mut found);
+        assert!(found.len() > 40);
+        for key in found {
+            assert!(described.contains(&format!("`{key}`")), "{key} is not described");
+        }
     }
 
     #[test]

@@ -179,8 +179,8 @@ impl Sink {
 
     /// Writes as much as is taken at once, or within `wait`.
     fn write(&mut self, now: Instant, wait: Duration) {
-        self.written_at = Some(now);
         let Some(out) = &self.out else { return };
+        self.written_at = Some(now);
         let (mut done, mut failed) = (0, None);
         while let Some(rest) = self.waiting.get(done..).filter(|rest| !rest.is_empty()) {
             if !os::takes_a_write(out.file.as_fd(), wait) {

@@ -64,28 +64,30 @@ struct Attribute {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 enum Value {
-    StringValue(String),
+    #[serde(rename = "stringValue")]
+    Text(String),
     /// 64 bits are text in this encoding.
-    IntValue(String),
-    DoubleValue(f64),
+    #[serde(rename = "intValue")]
+    Whole(String),
+    #[serde(rename = "doubleValue")]
+    Double(f64),
 }
 
 impl Attributes {
     /// Nothing is added for an empty text.
     fn text(&mut self, key: &'static str, text: &str) {
         if !text.is_empty() {
-            self.0.push(Attribute { key, value: Value::StringValue(text.to_owned()) });
+            self.0.push(Attribute { key, value: Value::Text(text.to_owned()) });
         }
     }
 
     fn number(&mut self, key: &'static str, number: impl Into<u64>) {
-        self.0.push(Attribute { key, value: Value::IntValue(number.into().to_string()) });
+        self.0.push(Attribute { key, value: Value::Whole(number.into().to_string()) });
     }
 
     fn ms(&mut self, key: &'static str, us: u64) {
-        self.0.push(Attribute { key, value: Value::DoubleValue(us as f64 / 1000.0) });
+        self.0.push(Attribute { key, value: Value::Double(us as f64 / 1000.0) });
     }
 
     fn status(&mut self, status: Option<u16>) {
