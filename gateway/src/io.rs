@@ -7,6 +7,8 @@
 //! Knows sockets and coarse time; knows nothing of HTTP. Buffers are owned through each await and always given back.
 
 mod gather;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::io;
@@ -70,12 +72,27 @@ impl Sweeper {
 
     /// Microseconds since the worker started, now.
     pub fn now_us(&self) -> u64 {
+        #[cfg(test)]
+        if let Some(world) = simulated::world() {
+            return world.now_us();
+        }
         os::monotonic_us().saturating_sub(self.started_us)
     }
 
     /// Open sockets of the worker.
     pub fn open(&self) -> usize {
         self.sockets.borrow().len()
+    }
+
+    /// That of a simulated world.
+    #[cfg(test)]
+    pub(crate) fn simulated() -> Rc<Self> {
+        Rc::new(Self {
+            started_us: 0,
+            now_ms: Cell::new(0),
+            sockets: RefCell::new(Slab::new()),
+            is_epoll: false,
+        })
     }
 
     /// One tick: reads the clock and shuts down every socket whose deadline has passed.
@@ -114,8 +131,7 @@ impl Sweeper {
 
 /// One TCP connection as shared by its two halves and the sweeper.
 struct Socket {
-    stream: UnsafeCell<TcpStream>,
-    fd: RawFd,
+    wire: Wire,
     read_deadline: Cell<u64>,
     write_deadline: Cell<u64>,
     /// A read is pending.
@@ -134,9 +150,16 @@ struct Socket {
     sweeper: Rc<Sweeper>,
 }
 
+/// What carries a connection's bytes.
+enum Wire {
+    Tcp(UnsafeCell<TcpStream>, RawFd),
+    #[cfg(test)]
+    Simulated(simulated::End),
+}
+
 impl std::fmt::Debug for Socket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Socket").field("fd", &self.fd).finish_non_exhaustive()
+        f.debug_struct("Socket").field("slot", &self.slot.get()).finish_non_exhaustive()
     }
 }
 
@@ -147,7 +170,16 @@ impl Socket {
         if how == libc::SHUT_RDWR {
             self.clear_deadlines();
         }
-        shutdown(self.fd, how);
+        match &self.wire {
+            Wire::Tcp(_, fd) => shutdown(*fd, how),
+            #[cfg(test)]
+            Wire::Simulated(end) => {
+                end.shut();
+                if how == libc::SHUT_RDWR {
+                    end.finish();
+                }
+            }
+        }
     }
 
     /// A read begins that must end within `within`.
@@ -191,6 +223,10 @@ impl Socket {
 
     fn park(&self) {
         self.park_at.set(NEVER);
+        #[cfg(test)]
+        if let Some(end) = self.simulated() {
+            return end.park();
+        }
         if let Some(parker) = self.parker.take() {
             parker.cancel();
         }
@@ -203,12 +239,26 @@ impl Socket {
         }
     }
 
+    #[cfg(test)]
+    fn simulated(&self) -> Option<&simulated::End> {
+        match &self.wire {
+            Wire::Tcp(..) => None,
+            Wire::Simulated(end) => Some(end),
+        }
+    }
+
     #[allow(clippy::mut_from_ref)]
     fn stream(&self) -> &mut TcpStream {
+        let stream = match &self.wire {
+            Wire::Tcp(stream, _) => stream,
+            // invariant: whoever is simulated was asked before.
+            #[cfg(test)]
+            Wire::Simulated(_) => unreachable!("a simulated wire has no socket"),
+        };
         // SAFETY: a worker is one thread, and monoio's methods take `&mut self` only to name the descriptor: they copy
         // its handle into the operation before they return their future, so no two live borrows ever touch the same
         // state. monoio relies on the same for its own owned halves (`unsafe impl Split for TcpStream`).
-        unsafe { &mut *self.stream.get() }
+        unsafe { &mut *stream.get() }
     }
 }
 
@@ -241,9 +291,18 @@ pub struct WriteHalf(Rc<Socket>);
 
 impl Stream {
     pub fn new(stream: TcpStream, sweeper: &Rc<Sweeper>) -> Self {
+        let fd = stream.as_raw_fd();
+        Self::over(Wire::Tcp(UnsafeCell::new(stream), fd), sweeper)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn simulated(end: simulated::End, sweeper: &Rc<Sweeper>) -> Self {
+        Self::over(Wire::Simulated(end), sweeper)
+    }
+
+    fn over(wire: Wire, sweeper: &Rc<Sweeper>) -> Self {
         let socket = Rc::new(Socket {
-            fd: stream.as_raw_fd(),
-            stream: UnsafeCell::new(stream),
+            wire,
             read_deadline: Cell::new(NEVER),
             reading: Cell::new(false),
             write_deadline: Cell::new(NEVER),
@@ -262,6 +321,12 @@ impl Stream {
 
     /// Connects within `within`; TCP_NODELAY is set.
     pub async fn connect(address: SocketAddr, within: Duration, sweeper: &Rc<Sweeper>) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(world) = simulated::world() {
+            let us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+            let connected = simulated::within(&world, us, world.connect(address)).await;
+            return Ok(Self::simulated(connected.ok_or(io::ErrorKind::TimedOut)??, sweeper));
+        }
         // Dropping a pending connect drops its socket with it, so this cancellation loses nothing.
         let connected = self::within(within, TcpStream::connect_addr(address)).await;
         let stream = connected.ok_or(io::ErrorKind::TimedOut)??;
@@ -272,11 +337,14 @@ impl Stream {
     /// Whether an idle connection can carry a request: still open, and the peer has said nothing since. One
     /// non-blocking system call.
     pub fn is_quiet(&self) -> bool {
+        let fd = match &self.r.0.wire {
+            Wire::Tcp(_, fd) => *fd,
+            #[cfg(test)]
+            Wire::Simulated(end) => return end.is_quiet(),
+        };
         let mut byte = 0u8;
         // SAFETY: the buffer is one valid byte and outlives the call.
-        let n = unsafe {
-            libc::recv(self.r.0.fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT)
-        };
+        let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
         n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 
@@ -292,11 +360,16 @@ impl Stream {
 
     /// Makes the close of this connection a reset, so that the peer cannot take a cut message for a complete one.
     pub fn reset_on_close(&self) {
+        let fd = match &self.r.0.wire {
+            Wire::Tcp(_, fd) => *fd,
+            #[cfg(test)]
+            Wire::Simulated(end) => return end.reset_on_close(),
+        };
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         // SAFETY: the option's value is a valid `linger` of the size given.
         unsafe {
             libc::setsockopt(
-                self.r.0.fd,
+                fd,
                 libc::SOL_SOCKET,
                 libc::SO_LINGER,
                 (&raw const linger).cast(),
@@ -334,6 +407,12 @@ impl ReadHalf {
         let (from, to) = (buf.len(), buf.len() + room);
         let socket = &self.0;
         socket.begin_read(within);
+        #[cfg(test)]
+        if let Some(end) = socket.simulated() {
+            let result = end.read(&mut buf, room).await;
+            socket.end_read();
+            return (socket.outcome(result), buf);
+        }
         let (result, slice) = socket.fair(socket.stream().read(buf.slice_mut(from..to))).await;
         socket.end_read();
         (socket.outcome(result), slice.into_inner())
@@ -354,6 +433,19 @@ impl ReadHalf {
         socket.idle.set(true);
         socket.begin_read(within);
         socket.park_at.set(socket.sweeper.deadline(park));
+        #[cfg(test)]
+        if let Some(end) = socket.simulated() {
+            end.unpark();
+            let result = end.read(&mut buf, room).await;
+            socket.park_at.set(NEVER);
+            socket.end_read();
+            socket.idle.set(false);
+            let result = match result {
+                Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => Ok(Idle::Parked),
+                other => socket.outcome(other).map(Idle::Read),
+            };
+            return (result, buf);
+        }
         let parker = socket.parker.take().unwrap_or_default();
         let handle = parker.handle();
         socket.parker.set(Some(parker));
@@ -374,6 +466,13 @@ impl ReadHalf {
         let socket = &self.0;
         socket.idle.set(true);
         socket.begin_read(within);
+        #[cfg(test)]
+        if let Some(end) = socket.simulated() {
+            end.readable().await;
+            socket.end_read();
+            socket.idle.set(false);
+            return if socket.expired.get() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) };
+        }
         // Not relaxed: on epoll that would believe a readiness that an earlier read has used up.
         let result = socket.stream().readable(false).await;
         socket.end_read();
@@ -383,6 +482,10 @@ impl ReadHalf {
 
     /// Whether something can be read within `ms`. Consumes nothing, so giving up loses nothing.
     pub async fn is_readable_within(&self, ms: u64) -> bool {
+        #[cfg(test)]
+        if let (Some(end), Some(world)) = (self.0.simulated(), simulated::world()) {
+            return simulated::within(&world, ms * 1000, end.readable()).await.is_some();
+        }
         monoio::time::timeout(Duration::from_millis(ms), self.0.stream().readable(false)).await.is_ok()
     }
 }
@@ -406,6 +509,18 @@ impl WriteHalf {
         let mut at = from;
         while at < to {
             socket.write_deadline.set(socket.sweeper.deadline(within));
+            #[cfg(test)]
+            if let Some(end) = socket.simulated() {
+                // SAFETY: the buffer has so many initialized bytes, and stands still while `buf` is here.
+                let bytes = unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) };
+                let result = end.write(&bytes[at..to]).await;
+                socket.write_deadline.set(NEVER);
+                match socket.outcome(result) {
+                    Ok(n) => at += n,
+                    Err(error) => return (Err(WriteFailed { any_sent: at > from, error }), buf),
+                }
+                continue;
+            }
             let (result, slice) = socket.fair(socket.stream().write(buf.slice(at..to))).await;
             socket.write_deadline.set(NEVER);
             buf = slice.into_inner();
@@ -439,6 +554,19 @@ impl WriteHalf {
         let mut any_sent = false;
         while !gather.is_written() {
             socket.write_deadline.set(socket.sweeper.deadline(within));
+            #[cfg(test)]
+            if let Some(end) = socket.simulated() {
+                let result = end.write(&gather.rest()).await;
+                socket.write_deadline.set(NEVER);
+                match socket.outcome(result) {
+                    Ok(n) => {
+                        any_sent = true;
+                        gather.advance(n);
+                    }
+                    Err(error) => return (Err(WriteFailed { any_sent, error }), gather),
+                }
+                continue;
+            }
             let (result, back) = socket.fair(socket.stream().writev(gather)).await;
             socket.write_deadline.set(NEVER);
             gather = back;
@@ -458,7 +586,11 @@ impl WriteHalf {
 
     /// No more will be written; the peer reads to the end and then sees it.
     pub fn finish(&self) {
-        shutdown(self.0.fd, libc::SHUT_WR);
+        match &self.0.wire {
+            Wire::Tcp(_, fd) => shutdown(*fd, libc::SHUT_WR),
+            #[cfg(test)]
+            Wire::Simulated(end) => end.finish(),
+        }
     }
 
     /// Bounds the read that is pending on the other half, from now. Without one it does nothing: a deadline left behind
@@ -542,146 +674,21 @@ pub async fn within<F: Future>(time: Duration, future: F) -> Option<F::Output> {
 
 /// Sleeps at least `ms`; the runtime's ticks are 1 ms.
 pub async fn sleep_ms(ms: u64) {
+    #[cfg(test)]
+    if let Some(world) = simulated::world() {
+        return world.sleep_us(ms * 1000).await;
+    }
     monoio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Runs `test` on a connected pair of streams, on each driver.
-    fn with_pair<F: Future<Output = ()>>(test: impl Fn(Stream, std::net::TcpStream, Rc<Sweeper>) -> F) {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let body = || async {
-            let sweeper = Sweeper::new();
-            let stream = Stream::connect(address, Duration::from_secs(5), &sweeper).await.unwrap();
-            let (peer, _) = listener.accept().unwrap();
-            test(stream, peer, sweeper).await;
-        };
-        let mut uring =
-            monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().enable_timer().build().unwrap();
-        uring.block_on(body());
-        let mut epoll = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build().unwrap();
-        epoll.block_on(body());
+/// Runs a task beside this one, on the same worker.
+pub fn spawn(task: impl Future<Output = ()> + 'static) {
+    #[cfg(test)]
+    if let Some(world) = simulated::world() {
+        return world.spawn(task);
     }
-
-    #[test]
-    fn reads_append_and_the_end_is_zero() {
-        use std::io::Write as _;
-        with_pair(|mut stream, mut peer, _| async move {
-            peer.write_all(b"new").unwrap();
-            let (n, buf) = stream.r.read(b"OLD".to_vec(), 64, Millis::FOREVER).await;
-            assert_eq!((n.unwrap(), buf.as_slice()), (3, &b"OLDnew"[..]));
-            drop(peer);
-            let (n, buf) = stream.r.read(buf, 64, Millis::FOREVER).await;
-            assert_eq!((n.unwrap(), buf.as_slice()), (0, &b"OLDnew"[..]));
-        });
-    }
-
-    #[test]
-    fn a_passed_deadline_ends_the_read_and_leaves_writing() {
-        use std::io::Read as _;
-        with_pair(|mut stream, mut peer, sweeper| async move {
-            let (read, ()) = {
-                let tick = async {
-                    sleep_ms(2 * TICK_MS + 50).await;
-                    sweeper.sweep();
-                };
-                crate::task::join(stream.r.read(Vec::new(), 16, Millis(1)), tick).await
-            };
-            assert_eq!(read.0.unwrap_err().kind(), io::ErrorKind::TimedOut);
-            stream.w.write_all(b"late".to_vec(), Millis::FOREVER).await.0.unwrap();
-            let mut got = [0; 4];
-            peer.read_exact(&mut got).unwrap();
-            assert_eq!(&got, b"late");
-        });
-    }
-
-    #[test]
-    fn an_idle_read_parks_without_losing_what_comes_later() {
-        use std::io::Write as _;
-        with_pair(|mut stream, mut peer, sweeper| async move {
-            for round in 0..2 {
-                let tick = async {
-                    sleep_ms(2 * TICK_MS + 50).await;
-                    sweeper.sweep();
-                };
-                let read = stream.r.read_idle(Vec::new(), 16, Millis::FOREVER, Millis(1));
-                let ((result, buf), ()) = crate::task::join(read, tick).await;
-                assert_eq!((result.unwrap(), buf.len()), (Idle::Parked, 0), "round {round}");
-            }
-            peer.write_all(b"next").unwrap();
-            stream.r.readable_idle(Millis::FOREVER).await.unwrap();
-            let (result, buf) = stream.r.read_idle(Vec::new(), 16, Millis::FOREVER, Millis(1)).await;
-            assert_eq!((result.unwrap(), buf.as_slice()), (Idle::Read(4), &b"next"[..]));
-        });
-    }
-
-    #[test]
-    fn short_writes_are_continued_to_the_last_byte() {
-        use std::io::Read as _;
-        with_pair(|mut stream, mut peer, _| async move {
-            let sent: Vec<u8> =
-                (0..8 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-            let reader = std::thread::spawn(move || {
-                let mut got = Vec::new();
-                peer.read_to_end(&mut got).unwrap();
-                got
-            });
-            let (done, sent) = stream.w.write_all(sent, Millis::FOREVER).await;
-            done.unwrap();
-            stream.w.finish();
-            assert!(reader.join().unwrap() == sent);
-        });
-    }
-
-    #[test]
-    fn a_gather_is_written_in_order_over_short_writes() {
-        use std::io::Read as _;
-        with_pair(|mut stream, mut peer, _| async move {
-            let mut gather = Gather::new(Vec::new());
-            let mut expect = Vec::new();
-            for i in 0..2_000_u32 {
-                let small: Vec<u8> = (0..i % 7).map(|j| (i + j) as u8).collect();
-                gather.copy(&small);
-                expect.extend_from_slice(&small);
-                if i % 3 == 0 {
-                    let piece = vec![i as u8; 4_096 + i as usize];
-                    expect.extend_from_slice(&piece);
-                    gather.share(piece.into());
-                }
-            }
-            gather.seal();
-            assert_eq!(gather.len(), expect.len());
-            let reader = std::thread::spawn(move || {
-                let mut got = Vec::new();
-                peer.read_to_end(&mut got).unwrap();
-                got
-            });
-            stream.w.write_gather(gather, Millis::FOREVER).await.0.unwrap();
-            stream.w.finish();
-            assert!(reader.join().unwrap() == expect);
-        });
-    }
-
-    #[test]
-    fn a_connection_is_quiet_until_its_peer_says_or_ends_something() {
-        use std::io::Write as _;
-        with_pair(|stream, mut peer, _| async move {
-            assert!(stream.is_quiet());
-            peer.write_all(b"x").unwrap();
-            assert!(stream.r.is_readable_within(5_000).await);
-            assert!(!stream.is_quiet());
-        });
-    }
-
-    #[test]
-    fn a_closed_socket_leaves_the_sweepers_table() {
-        with_pair(|stream, _peer, sweeper| async move {
-            assert_eq!(sweeper.open(), 1);
-            drop(stream);
-            assert_eq!(sweeper.open(), 0);
-        });
-    }
+    monoio::spawn(task);
 }
+
+#[cfg(test)]
+mod tests;

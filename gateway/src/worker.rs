@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 use crate::context::Context;
 use crate::downstream::listener;
 use crate::generation::{Blueprint, Generation};
-use crate::io::{self, Control, Listener, Millis, Sweeper};
+use crate::io::{self, Control, Listener, Millis, Stream, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
@@ -127,7 +127,7 @@ async fn serve(setup: Setup, driver: String) {
     });
     let lanes = Rc::new(Lanes::default());
     lanes.follow(&cx, None);
-    monoio::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
+    io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
 
     let started =
         listeners.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>().and_then(|listeners| {
@@ -142,7 +142,7 @@ async fn serve(setup: Setup, driver: String) {
         }
     };
     for listener in &listeners {
-        monoio::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener)));
+        io::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener)));
     }
     let _ = ready.send(Ready { worker: id, driver: Ok(driver) });
     drop(ready);
@@ -218,7 +218,7 @@ impl Lanes {
             };
             let shippers = Rc::clone(&self.shippers);
             shippers.set(shippers.get() + 1);
-            monoio::spawn(async move {
+            io::spawn(async move {
                 shipper.run().await;
                 shippers.set(shippers.get() - 1);
             });
@@ -311,7 +311,9 @@ async fn drain(cx: &Rc<Context>, listeners: &[Rc<Listener>], lanes: &Lanes) {
     let deadline = Instant::now() + cx.generation().config.timeouts.drain;
     cx.draining.set(true);
     for listener in listeners {
-        listener.shutdown(|stream, peer| listener::serve(cx, stream, peer, listener.port));
+        listener.shutdown(|stream, peer| {
+            listener::serve(cx, Stream::new(stream, &cx.sweeper), peer, listener.port);
+        });
     }
     cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS));
     while Instant::now() < deadline {
@@ -328,3 +330,6 @@ async fn drain(cx: &Rc<Context>, listeners: &[Rc<Listener>], lanes: &Lanes) {
         lane.flush(metrics::Drop::Drain);
     });
 }
+
+#[cfg(test)]
+mod simulation;

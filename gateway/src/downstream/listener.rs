@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
-use monoio::net::TcpStream;
-
 use super::Client;
 use super::connection;
 use crate::context::Context;
@@ -17,7 +15,7 @@ use crate::task;
 pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => serve(&cx, stream, peer, listener.port),
+            Ok((stream, peer)) => serve(&cx, Stream::new(stream, &cx.sweeper), peer, listener.port),
             Err(_) if cx.draining.get() => return,
             Err(error) => {
                 cx.shard.accept_errors.inc();
@@ -32,9 +30,8 @@ pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
 }
 
 /// Starts the task of one accepted connection, or turns it away.
-pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr, port: u16) {
+pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
     cx.shard.connections_accepted.inc();
-    let stream = Stream::new(stream, &cx.sweeper);
     if cx.shard.connections_active.get() >= cx.generation.borrow().config.limits.connections_max as i64 {
         cx.shard.connections_shed.inc();
         stream.reset_on_close();
@@ -43,7 +40,7 @@ pub fn serve(cx: &Rc<Context>, stream: TcpStream, peer: SocketAddr, port: u16) {
     let mut client = Client::new(stream, peer.ip(), port);
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
-    monoio::spawn(async move {
+    io::spawn(async move {
         // A panic ends this connection and nothing else.
         if task::caught(pin!(connection::serve(&cx, &mut client))).await.is_err() {
             cx.shard.exchange_panics.inc();

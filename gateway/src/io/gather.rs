@@ -59,6 +59,15 @@ impl Gather {
         self.parts.retain(|part| part.iov_len > 0);
     }
 
+    /// What is not written yet, in one piece.
+    #[cfg(test)]
+    pub(super) fn rest(&self) -> Vec<u8> {
+        let parts = self.parts.get(self.next..).unwrap_or_default().iter();
+        // SAFETY: `seal` made each part of bytes that this value owns or shares; `advance` moves within them.
+        let bytes = parts.map(|p| unsafe { std::slice::from_raw_parts(p.iov_base.cast::<u8>(), p.iov_len) });
+        bytes.collect::<Vec<_>>().concat()
+    }
+
     pub(super) fn is_written(&self) -> bool {
         self.next == self.parts.len()
     }

@@ -1,0 +1,521 @@
+//! The whole data path in a world without a kernel: clients, primary and mirror are adversaries drawn from a seed, the clock
+//! jumps, every read and write is cut where the dice say, and tasks run in any order.
+//!
+//! A seed is one play of some dozen conversations. `UMBRA_SIM_SEED` plays one alone, `UMBRA_SIM_SECONDS` plays for longer
+//! than the 3 seconds of every test run.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use config::check;
+
+use super::{Lanes, tick};
+use crate::context::Context;
+use crate::discovery::Located;
+use crate::downstream::listener;
+use crate::generation::{Blueprint, Generation};
+use crate::io::simulated::{self, End, Task, World};
+use crate::io::{self, Stream, Sweeper};
+use crate::metrics::{Counters, Label, Shard};
+use crate::observe::tap;
+use crate::random::Random;
+
+/// Small bounds and short times, so that a play reaches them.
+const CONFIGURATION: &str = r#"
+    [limits]
+    connections_max = 6
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    request_body_bytes_max = "60KiB"
+    upstream_idle_max = 3
+    [timeouts]
+    request_head = "500ms"
+    request_body = "500ms"
+    client_idle = "2s"
+    response_head = "1s"
+    response_body = "1s"
+    write = "1s"
+    connect = "500ms"
+    [upstream.v1]
+    endpoints = ["127.0.0.1:1", "127.0.0.1:11"]
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2"]
+    [[route]]
+    name = "all"
+    path_prefix = "/"
+    primary = "v1"
+    retries = { attempts = 1, on = ["connect_failure", "reset"] }
+    [[route.mirrors]]
+    upstream = "v2"
+    percent = 150
+    timeout = "1s"
+    connections_max = 2
+    ring_entries_max = 4
+    ring_bytes_max = "64KiB"
+    body_bytes_max = "40KiB"
+    response_bytes_max = "32KiB"
+"#;
+
+const ID: &str = "x-id";
+
+/// One message as a strict reader takes it.
+#[derive(Debug, Default)]
+struct Message {
+    start: String,
+    fields: Vec<(String, String)>,
+    content: Vec<u8>,
+}
+
+impl Message {
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.fields.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    fn id(&self) -> &str {
+        self.values(ID).next().unwrap_or_default()
+    }
+}
+
+/// One end of a connection and what came from it.
+struct Wire {
+    end: End,
+    inbox: Vec<u8>,
+}
+
+enum NoMessage {
+    /// The connection ended before one was complete.
+    Ended,
+    Malformed(String),
+}
+
+impl Wire {
+    fn new(end: End) -> Self {
+        Self { end, inbox: Vec::new() }
+    }
+
+    async fn more(&mut self) -> Result<(), NoMessage> {
+        match self.end.read(&mut self.inbox, 8192).await {
+            Ok(n) if n > 0 => Ok(()),
+            Ok(_) | Err(_) => Err(NoMessage::Ended),
+        }
+    }
+
+    async fn line(&mut self) -> Result<String, NoMessage> {
+        loop {
+            if let Some(at) = memchr::memmem::find(&self.inbox, b"\r\n") {
+                let line: Vec<u8> = self.inbox.drain(..at + 2).take(at).collect();
+                let line = String::from_utf8(line).map_err(|_| NoMessage::Malformed("not text".into()))?;
+                let bad = line.contains(|c: char| c.is_control() && c != '\t');
+                return if bad { Err(NoMessage::Malformed(format!("{line:?}"))) } else { Ok(line) };
+            }
+            self.more().await?;
+        }
+    }
+
+    async fn take(&mut self, n: usize, content: &mut Vec<u8>) -> Result<(), NoMessage> {
+        while self.inbox.len() < n {
+            self.more().await?;
+        }
+        content.extend(self.inbox.drain(..n));
+        Ok(())
+    }
+
+    /// The next message. `has_content` is false for answers that have none whatever their fields say.
+    async fn message(
+        &mut self,
+        is_answer: bool,
+        has_content: impl Fn(&str) -> bool,
+    ) -> Result<Message, NoMessage> {
+        let mut message = Message { start: self.line().await?, ..Message::default() };
+        let is_start = if is_answer {
+            message.start.starts_with("HTTP/1.1 ")
+        } else {
+            message.start.ends_with(" HTTP/1.1") && message.start.split(' ').count() == 3
+        };
+        if !is_start {
+            return Err(NoMessage::Malformed(format!("starts with {:?}", message.start)));
+        }
+        loop {
+            let line = self.line().await?;
+            if line.is_empty() {
+                break;
+            }
+            let Some((name, value)) = line.split_once(':') else {
+                return Err(NoMessage::Malformed(format!("a field {line:?}")));
+            };
+            message.fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        if !has_content(&message.start) {
+            return Ok(message);
+        }
+        let lengths: Vec<String> = message.values("content-length").map(str::to_owned).collect();
+        let codings: Vec<String> = message.values("transfer-encoding").map(str::to_owned).collect();
+        match (lengths.as_slice(), codings.as_slice()) {
+            ([], []) if !is_answer => {}
+            ([], []) => while self.more().await.is_ok() {},
+            ([length], []) => {
+                let n = length.parse().map_err(|_| NoMessage::Malformed(format!("length {length}")))?;
+                self.take(n, &mut message.content).await?;
+            }
+            ([], [coding]) if coding == "chunked" => loop {
+                let size = self.line().await?;
+                let size = usize::from_str_radix(&size, 16);
+                let size = size.map_err(|_| NoMessage::Malformed("chunk size".into()))?;
+                if size > 0 {
+                    self.take(size, &mut message.content).await?;
+                }
+                while !self.line().await?.is_empty() {}
+                if size == 0 {
+                    break;
+                }
+            },
+            _ => return Err(NoMessage::Malformed(format!("{lengths:?} beside {codings:?}"))),
+        }
+        if lengths.is_empty() && codings.is_empty() && is_answer {
+            message.content = std::mem::take(&mut self.inbox);
+        }
+        Ok(message)
+    }
+}
+
+/// One answer to `request`, often a bad one, and whether the connection goes on.
+fn answer(world: &World, request: &Message) -> (Vec<u8>, bool) {
+    let id = request.id();
+    let content = format!("{id};").repeat([1, 1, 40, 6000][world.below(4)]);
+    let head = format!("HTTP/1.1 200 OK\r\nX-Id: {id}\r\n");
+    let sized = format!("{head}Content-Length: {}\r\n\r\n{content}", content.len());
+    let half = content.len() / 2;
+    let (a, b) = content.split_at(half.max(1));
+    let second = if b.is_empty() { String::new() } else { format!("{:x}\r\n{b}\r\n", b.len()) };
+    let chunked =
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{a}\r\n{second}0\r\n\r\n", a.len());
+    if request.start.starts_with("HEAD ") {
+        return (format!("{head}Content-Length: {}\r\n\r\n", content.len()).into(), true);
+    }
+    let (text, goes_on) = match world.below(18) {
+        0..=5 => (sized, true),
+        6..=8 => (chunked, true),
+        9 => (format!("{head}\r\n{content}"), false),
+        10 => (format!("HTTP/1.1 103 Early Hints\r\n\r\n{sized}"), true),
+        11 => (sized[..world.below(sized.len())].to_owned(), false),
+        12 => (chunked[..world.below(chunked.len())].to_owned(), false),
+        13 => {
+            (format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{content}", content.len()), false)
+        }
+        14 => (format!("{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), true),
+        15 => ("\0nonsense\r\n\r\n".to_owned(), false),
+        16 => (format!("HTTP/1.1 304 Not Modified\r\nX-Id: {id}\r\n\r\n"), true),
+        _ => (String::new(), world.below(2) == 0),
+    };
+    (text.into(), goes_on)
+}
+
+/// An origin: whatever reaches it must be well formed; what it answers is not.
+async fn origin(world: Rc<World>, end: End) {
+    if world.below(30) == 0 {
+        return end.reset_on_close();
+    }
+    let mut wire = Wire::new(end);
+    loop {
+        let request = match wire.message(false, |_| true).await {
+            Ok(request) => request,
+            Err(NoMessage::Ended) => return,
+            Err(NoMessage::Malformed(why)) => panic!("malformed on an upstream's wire: {why}"),
+        };
+        if world.below(10) == 0 {
+            world.sleep_us(world.below(1_500_000) as u64).await;
+        }
+        let (bytes, goes_on) = answer(&world, &request);
+        if wire.end.write_all(&bytes).await.is_err() || !goes_on {
+            if world.below(4) == 0 {
+                wire.end.reset_on_close();
+            }
+            return;
+        }
+    }
+}
+
+/// One request, and whether another may follow it on its connection.
+fn request(world: &World, id: &str) -> (Vec<u8>, bool) {
+    let content = "c".repeat([0, 1, 300, 20_000, 50_000, 70_000][world.below(6)]);
+    let start = |method: &str| format!("{method} /s?n={id} HTTP/1.1\r\nHost: a\r\nX-Id: {id}\r\n");
+    let piece =
+        if content.is_empty() { String::new() } else { format!("{:x};x=y\r\n{content}\r\n", content.len()) };
+    let (text, goes_on) = match world.below(16) {
+        0..=4 => (format!("{}\r\n", start("GET")), true),
+        5..=7 => (format!("{}Content-Length: {}\r\n\r\n{content}", start("POST"), content.len()), true),
+        8..=9 => (format!("{}Transfer-Encoding: chunked\r\n\r\n{piece}0\r\n\r\n", start("PUT")), true),
+        10 => (format!("{}\r\n", start("HEAD")), true),
+        11 => (
+            format!("{}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", start("POST")),
+            false,
+        ),
+        12 => (format!("{}Transfer-Encoding: chunked\r\n\r\nzz\r\nhello", start("POST")), false),
+        13 => (format!("{} bad: 1\r\n\r\n", start("GET")), false),
+        14 => (format!("{}X: {}\r\n\r\n", start("GET"), "h".repeat(5000)), false),
+        _ => (format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "p".repeat(2000)), false),
+    };
+    (text.into(), goes_on)
+}
+
+/// One client: some requests, cut and delayed anyhow, and answers that must be its own.
+async fn converse(world: Rc<World>, end: End, name: String, answers: Rc<Cell<usize>>) {
+    let (mut sent, mut expected) = (Vec::new(), Vec::new());
+    for n in 0..1 + world.below(4) {
+        let id = format!("{name}.{n}");
+        let (bytes, goes_on) = request(&world, &id);
+        expected.push((id, bytes.starts_with(b"HEAD ")));
+        sent.extend(bytes);
+        if !goes_on {
+            break;
+        }
+    }
+    let breaks_off = world.below(8) == 0;
+    if breaks_off {
+        sent.truncate(world.below(sent.len()));
+    }
+    let mut wire = Wire::new(end);
+    let mut rest = sent.as_slice();
+    while !rest.is_empty() {
+        let n = (1 + world.below([1, 50, 3000, 100_000][world.below(4)])).min(rest.len());
+        if world.below(30) == 0 {
+            world.sleep_us(world.below(700_000) as u64).await;
+        }
+        // A small line would be full of answers nobody reads; so a client that is refused stops writing.
+        let written = simulated::within(&world, 3_000_000, wire.end.write_all(&rest[..n])).await;
+        if !matches!(written, Some(Ok(()))) {
+            break;
+        }
+        rest = &rest[n..];
+    }
+    match world.below(10) {
+        0 => return wire.end.reset_on_close(),
+        1 => return,
+        2 => wire.end.finish(),
+        _ => {}
+    }
+    for (id, to_head) in expected {
+        let has_content = |start: &str| !to_head && !start.starts_with("HTTP/1.1 304");
+        let message = loop {
+            match wire.message(true, has_content).await {
+                Ok(message) if message.start.starts_with("HTTP/1.1 1") => {}
+                Ok(message) => break message,
+                Err(NoMessage::Ended) => return,
+                Err(NoMessage::Malformed(why)) => panic!("malformed on {id}'s wire: {why}"),
+            }
+        };
+        answers.set(answers.get() + 1);
+        if message.id().is_empty() {
+            let status = message.start.get(9..12).unwrap_or_default();
+            assert!(status >= "400", "an answer to {id} without its id: {message:?}");
+            if message.values("connection").any(|v| v == "close") {
+                return;
+            }
+            continue;
+        }
+        assert_eq!(message.id(), id, "told another's answer");
+        let content = String::from_utf8_lossy(&message.content).into_owned();
+        let own = content.split(';').filter(|part| !part.is_empty()).all(|part| part == id);
+        assert!(own, "{id} was told another's content: {content:.200}");
+        if message.values("connection").any(|v| v == "close") {
+            return;
+        }
+    }
+}
+
+/// What many plays together have reached.
+#[derive(Default)]
+struct Reached {
+    plays: usize,
+    conversations: usize,
+    answers: usize,
+    labels: BTreeSet<String>,
+}
+
+const CONVERSATIONS: usize = 24;
+
+fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>, tap::Spout) {
+    let sweeper = Sweeper::simulated();
+    let (tap, spout) = tap::tap(shard);
+    let cx = Context {
+        generation: RefCell::new(Generation::new(blueprint, &sweeper, None)),
+        shard: Arc::clone(shard),
+        tap: Rc::new(tap),
+        buffers: Rc::default(),
+        sweeper,
+        random: Random::new(seed),
+        draining: Rc::default(),
+        busy: Cell::new(false),
+        date: RefCell::new("today".to_owned()),
+        panic_on_request: false,
+    };
+    (Rc::new(cx), spout)
+}
+
+/// One seed from its first connection to the last thing given back.
+fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
+    let reached = Rc::clone(reached);
+    World::run(seed, move |world| async move {
+        let config = Arc::new(check::parse("simulation", CONFIGURATION).expect("it is sound").config);
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = vec![vec![address(1), address(11)], vec![address(2)]];
+        let health = addresses.iter().map(|_| Vec::new()).collect::<Vec<_>>();
+        let counters = Arc::new(Counters::new(&config));
+        let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
+        let blueprint = Blueprint { config, located, counters: Arc::clone(&counters) };
+        let shard = Arc::<Shard>::default();
+        let (cx, _spout) = context(&blueprint, &shard, seed);
+        let lanes = Rc::new(Lanes::default());
+        lanes.follow(&cx, None);
+        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
+        for port in [1, 2, 11] {
+            let its_world = Rc::clone(&world);
+            let plays = move |end| -> Task { Box::pin(origin(Rc::clone(&its_world), end)) };
+            // Now and then one of them is not there at all.
+            if world.below(12) > 0 {
+                world.listen(address(port), Rc::new(plays));
+            }
+        }
+
+        let (running, answers) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        for n in 0..CONVERSATIONS {
+            world.sleep_us(world.below(60_000) as u64).await;
+            let (ours, theirs) = simulated::pair();
+            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), address(9999), 80);
+            running.set(running.get() + 1);
+            let ended = Rc::clone(&running);
+            let talk = converse(Rc::clone(&world), theirs, format!("{seed}-{n}"), Rc::clone(&answers));
+            world.spawn(async move {
+                talk.await;
+                ended.set(ended.get() - 1);
+            });
+        }
+        // Long enough for every timeout, and for what is kept to be let go.
+        let mut waited = 0;
+        while running.get() > 0 || shard.connections_active.get() > 0 {
+            world.sleep_us(100_000).await;
+            waited += 1;
+            assert!(
+                waited < 1200,
+                "{} clients, {} connections stay",
+                running.get(),
+                shard.connections_active.get()
+            );
+        }
+        world.sleep_us(150_000_000).await;
+
+        let route = &counters.routes[0];
+        let mirror = &counters.mirrors[0][0];
+        let ended = mirror.completed.sum() + mirror.failed.sum();
+        let all = mirror.sampled_out.get() + mirror.skipped.sum() + mirror.dropped.sum() + mirror.sent.get();
+        assert_eq!(mirror.eligible.get(), all, "the ledger balances");
+        assert_eq!(mirror.sent.get(), ended, "every copy that was sent has ended");
+        let levels = [&mirror.pending, &mirror.waiting, &mirror.in_flight].map(|level| level.get());
+        assert_eq!(levels, [0; 3]);
+        let paired: u64 = mirror.pairs.matrix.seen().map(|(_, _, n)| n).sum();
+        assert_eq!(paired, ended, "every copy that was sent has its place beside the primary's answer");
+        let lane = &counters.lanes[0];
+        assert_eq!((lane.ring_bytes.get(), lane.ring_entries.get(), lane.connections.get()), (0, 0, 0));
+        for upstream in &counters.upstreams {
+            assert_eq!((upstream.idle.get(), upstream.pending.get()), (0, 0));
+        }
+        assert_eq!(cx.sweeper.open(), 0, "every socket is closed");
+        assert_eq!(shard.exchange_panics.get(), 0);
+
+        let mut reached = reached.borrow_mut();
+        reached.plays += 1;
+        reached.conversations += CONVERSATIONS;
+        reached.answers += answers.get();
+        let mut note = |family: &str, label: &str, n: u64| {
+            if n > 0 {
+                reached.labels.insert(format!("{family} {label}"));
+            }
+        };
+        fn each<L: Label>(family: &crate::metrics::Family<L>, mut note: impl FnMut(&str, u64)) {
+            L::ALL.iter().for_each(|label| note(label.text(), family.get(*label)));
+        }
+        each(&mirror.skipped, |label, n| note("skipped", label, n));
+        each(&mirror.dropped, |label, n| note("dropped", label, n));
+        each(&mirror.completed, |label, n| note("completed", label, n));
+        each(&mirror.failed, |label, n| note("failed", label, n));
+        each(&shard.rejected, |label, n| note("rejected", label, n));
+        each(&counters.upstreams[0].failures, |label, n| note("upstream", label, n));
+        note("client", "aborted", route.aborted.get());
+        note("client", "shed", shard.connections_shed.get());
+        note("lane", "batch", lane.batches.get());
+        note("lane", "resent", lane.resent.get());
+        note("lane", "cut", lane.answers_cut.get());
+        note("upstream", "reuse", counters.upstreams[0].reuses.get());
+        note("upstream", "retry", counters.upstreams[0].retries.get());
+    });
+}
+
+/// What a run of a few seconds comes to for certain.
+const ALWAYS_REACHED: [&str; 24] = [
+    "client aborted",
+    "client shed",
+    "completed 2xx",
+    "completed 3xx",
+    "dropped body_too_large",
+    "dropped ring_bytes",
+    "failed closed",
+    "failed protocol",
+    "failed reset",
+    "failed timeout",
+    "lane cut",
+    "rejected bad_request",
+    "rejected body_too_large",
+    "rejected head_timeout",
+    "rejected head_too_large",
+    "rejected primary_closed",
+    "rejected primary_protocol",
+    "rejected primary_timeout",
+    "rejected uri_too_long",
+    "skipped aborted",
+    "upstream connect",
+    "upstream retry",
+    "upstream reuse",
+    "upstream stale",
+];
+
+#[test]
+fn nothing_is_mixed_up_lost_or_leaked_in_any_order_of_events() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let reached = Rc::new(RefCell::new(Reached::default()));
+    if let Some(seed) = number("UMBRA_SIM_SEED") {
+        return play(seed, &reached);
+    }
+    let first = RandomState::new().hash_one(0) >> 8;
+    let until = Instant::now() + Duration::from_secs(number("UMBRA_SIM_SECONDS").unwrap_or(3));
+    let mut seed = first;
+    while Instant::now() < until {
+        if let Err(why) = catch_unwind(AssertUnwindSafe(|| play(seed, &reached))) {
+            eprintln!("to see it again: UMBRA_SIM_SEED={seed}");
+            resume_unwind(why);
+        }
+        seed += 1;
+    }
+    let Reached { plays, conversations, answers, labels } = &*reached.borrow();
+    println!("{plays} plays, {conversations} conversations, {answers} answers; reached: {labels:?}");
+    if *plays > 50 {
+        let missed: Vec<_> = ALWAYS_REACHED.iter().filter(|label| !labels.contains(**label)).collect();
+        assert!(missed.is_empty(), "never reached in {plays} plays: {missed:?}");
+    }
+}
+
+#[test]
+fn a_seed_is_one_play() {
+    let told = |seed| {
+        let reached = Rc::new(RefCell::new(Reached::default()));
+        play(seed, &reached);
+        let reached = reached.borrow();
+        (reached.answers, reached.labels.clone())
+    };
+    assert_eq!(told(7), told(7));
+}
