@@ -1,5 +1,5 @@
 // The dashboard in a browser, before a running gateway. `tests/it/dashboard.rs` starts the gateway and its traffic and
-// says in the environment where they are.
+// says in the environment where they are. With SHOTS=FOLDER it also leaves pictures of the page there, for people.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -126,6 +126,57 @@ test("a guarded gateway is asked with a token that only this tab keeps", async (
   });
 });
 
+test("a route's weights are changed together", async () => {
+  const weights = async () => {
+    const { routes } = await (await fetch(`http://${GUARDED}/routes`)).json();
+    return routes[0].primaries.map((primary) => primary.weight).join();
+  };
+  await onPage({ at: GUARDED, expected: [MISSING, /status of 401/] }, async (page) => {
+    await page.getByRole("button", { name: "Token" }).click();
+    await page.locator("#token-dialog").getByLabel("Token", { exact: true }).fill(TOKEN);
+    await page.locator("#token-dialog").getByRole("button", { name: "Use it" }).click();
+    await page.getByRole("spinbutton", { name: "Weight of primary on route all" }).fill("70");
+    await page.getByRole("spinbutton", { name: "Weight of v2 on route all" }).fill("30");
+    await page.getByRole("button", { name: "Set weights" }).click();
+    await page.locator("#confirm-dialog").getByRole("button", { name: "Set" }).click();
+    await becomes("70,30", weights);
+  });
+});
+
+test("what a page knows is bounded and begins anew with another gateway", async () => {
+  await onPage({ expected: [MISSING] }, async (page) => {
+    const told = await page.evaluate(async () => {
+      const { extend } = await import("/dashboard/history.js");
+      const answer = (started, seq, mirrors) => ({
+        started,
+        seq,
+        samples_max: 3,
+        at: [seq],
+        mirrors: mirrors.map((name) => ({ name, ledger: { sent: [seq] } })),
+      });
+      let history = null;
+      const told = [];
+      const take = (...next) => {
+        history = extend(history, answer(...next));
+        told.push(`${history.at}: ${history.mirrors.map(({ name, ledger }) => `${name} ${ledger.sent.map(String)}`)}`);
+      };
+      take(1, 1, ["a"]);
+      take(1, 2, ["b"]);
+      take(1, 3, ["b"]);
+      take(1, 4, ["b"]);
+      take(2, 1, ["a"]);
+      return told;
+    });
+    assert.deepEqual(told, [
+      "1: a 1",
+      "1,2: b null,2,a 1,null",
+      "1,2,3: b null,2,3,a 1,null,null",
+      "2,3,4: b 2,3,4",
+      "1: a 1",
+    ]);
+  });
+});
+
 test("both sides, the ledger, differences and the verdict are told as the gateway tells them", async () => {
   await onPage({ fixtures: true }, async (page) => {
     await page.locator("#verdict-word", { hasText: "reject" }).waitFor();
@@ -165,6 +216,7 @@ test("nobody is kept out in either theme, on a wide screen or a small one", asyn
         await page.locator("#matrix table").waitFor();
         await page.locator("#mirrors li").first().waitFor();
         await page.locator("#distribution-note", { hasText: "answers of v1" }).waitFor();
+        if (SHOTS) await page.screenshot({ path: `${SHOTS}/${colorScheme}-${width}.png`, fullPage: true });
         for (const summary of await page.locator("summary").all()) await summary.click();
         await page.addScriptTag({ path: axe });
         const check = async () => {
@@ -175,7 +227,6 @@ test("nobody is kept out in either theme, on a wide screen or a small one", asyn
         await check();
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${overflow} px wider than the screen of ${width}`);
-        if (SHOTS) await page.screenshot({ path: `${SHOTS}/${colorScheme}-${width}.png`, fullPage: true });
         await page.getByRole("button", { name: "$.user.plan" }).click();
         await page.locator("#sample-dialog .side.v2").waitFor();
         await check();

@@ -67,9 +67,9 @@ export const verdict = {
       mirror: "v2",
       verdict: "reject",
       rules: [
-        { rule: "mismatch_above_noise", route: "users", figure: 0.0612, threshold: 0.001, interval: [0.058, 0.064], samples: 48_210, enough: true, result: "fail", evidence: ["$.user.plan on users"] },
-        { rule: "error_rate_difference", route: "users", figure: 0.0189, threshold: 0.001, interval: [0.0177, 0.0202], samples: 48_210, enough: true, result: "fail", evidence: [] },
-        { rule: "p99_ratio", route: "orders, all methods", figure: 0.765, threshold: 1.2, interval: [0.71, 0.82], samples: 9_300, enough: true, result: "pass", evidence: [] },
+        { rule: "mismatch_above_noise", route: "users", unit: "share", figure: 0.0612, threshold: 0.001, interval: [0.058, 0.064], samples: 48_210, enough: true, result: "fail", evidence: ["$.user.plan on users"] },
+        { rule: "error_rate_difference", route: "users", unit: "share", figure: 0.0189, threshold: 0.001, interval: [0.0177, 0.0202], samples: 48_210, enough: true, result: "fail", evidence: [] },
+        { rule: "p99_ratio", route: "orders, all methods", unit: "ratio", figure: 0.765, threshold: 1.2, interval: [0.71, 0.82], samples: 9_300, enough: true, result: "pass", evidence: [] },
         { rule: "copies_lost", route: null, figure: 0.0098, threshold: 0.01, interval: null, samples: 812, enough: false, result: "hold", evidence: [] },
       ],
     },

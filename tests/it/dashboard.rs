@@ -97,7 +97,9 @@ fn the_dashboard_keeps_its_promises_in_a_browser() {
     let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
     let setup = Setup::new(&v1).mirror("v2", v2.address, "");
     let gateway = setup.start();
+    let shares = "primaries = [{ upstream = \"primary\", weight = 90 }, { upstream = \"v2\", weight = 10 }]";
     let guarded = setup.toml().replace("[admin]\n", &format!("[admin]\ntoken = \"{TOKEN}\"\n"));
+    let guarded = guarded.replace("primary = \"primary\"", shares);
     let guarded = Gateway::start(&guarded, &[]);
     let _traffic = Traffic::before(&gateway);
     let output = Command::new("node")

@@ -48,6 +48,7 @@ export const rate = (value) => (known(value) ? `${few(value)}/s` : DASH);
 /** Of a share from 0 to 1. Neither 0 % nor 100 % unless it is exactly that. */
 export function percent(share) {
   if (!known(share)) return DASH;
+  if (share < 0) return `−${percent(-share)}`;
   const value = share * 100;
   if (value > 0 && value < 0.01) return `< 0.01${THIN}%`;
   if (value < 100 && value > 99.99) return `> 99.99${THIN}%`;

@@ -4,13 +4,21 @@ const keyOf = (item) => item.name ?? item.worker;
 
 const isList = (value) => Array.isArray(value) && value.length > 0 && typeof value[0] === "object" && value[0] !== null;
 
+/** Whether any column says anything still. */
+const speaks = (value) =>
+  Array.isArray(value)
+    ? value.some((cell) => cell !== null)
+    : typeof value === "object" && value !== null && Object.values(value).some(speaks);
+
 /** `fresh` behind `old`; what one of them lacks is null there, so that all columns stay of one length. */
 function join(old, fresh, before, added, max) {
   const nulls = (n) => new Array(n).fill(null);
   if (isList(old) || isList(fresh)) {
     const keys = [...new Set([...(fresh ?? []), ...(old ?? [])].map(keyOf))];
     const find = (list, key) => (list ?? []).find((item) => keyOf(item) === key);
-    return keys.map((key) => join(find(old, key), find(fresh, key), before, added, max));
+    const joined = keys.map((key) => join(find(old, key), find(fresh, key), before, added, max));
+    // What a configuration of long ago named goes with its last second.
+    return joined.filter((item, at) => find(fresh, keys[at]) || speaks(item));
   }
   if (Array.isArray(old) || Array.isArray(fresh)) {
     return [...(old ?? nulls(before)), ...(fresh ?? nulls(added))].slice(-max);
@@ -29,8 +37,11 @@ export function extend(history, answer) {
 
 const numbers = (column) => (column ?? []).filter((value) => value !== null);
 
-/** The last value that is known. */
-export const last = (column) => numbers(column).at(-1) ?? null;
+/** Seconds after which a value is no longer one of now. */
+const NOW = 5;
+
+/** The last value, if it is one of now. */
+export const last = (column) => numbers((column ?? []).slice(-NOW)).at(-1) ?? null;
 
 export const sum = (column) => numbers(column).reduce((all, value) => all + value, 0);
 
@@ -44,9 +55,9 @@ export const perSecond = (column, seconds) =>
   column.map((value, at) => (value === null || !seconds[at] ? null : value / seconds[at]));
 
 /** Mean per second of the newest samples. */
-export function recent(column, seconds, samples = 5) {
-  const time = sum(seconds.slice(-samples));
-  return time > 0 ? sum(column.slice(-samples)) / time : null;
+export function recent(column, seconds) {
+  const time = sum(seconds.slice(-NOW));
+  return time > 0 ? sum(column.slice(-NOW)) / time : null;
 }
 
 export const mirrorOf = (history, name) => history?.mirrors?.find((mirror) => mirror.name === name) ?? null;

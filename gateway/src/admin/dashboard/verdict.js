@@ -1,7 +1,14 @@
 // Whether v2 may take v1's place, rule by rule. The gateway judges; this only shows.
 
 import { byId, empty, h, show, table } from "./dom.js";
-import { count, figure, words } from "./format.js";
+import { count, figure, percent, seconds, signed, words } from "./format.js";
+
+/** How a rule's numbers are written, by the unit it names. */
+const UNITS = {
+  share: percent,
+  seconds: (value) => (value < 0 ? signed(seconds, value) : seconds(value)),
+  ratio: (value) => `× ${figure(value)}`,
+};
 
 const MEANING = {
   promote: "v2 may take v1's place.",
@@ -34,16 +41,19 @@ export function verdict(answer, trouble) {
   show(strip, badge(answer.verdict));
   const number = (title) => ({ title, class: "number" });
   const columns = [{ title: "Rule" }, { title: "Route" }, { title: "Result" }, number("Figure"), number("Threshold"), number("Interval"), number("Samples"), { title: "Evidence" }];
-  const row = (mirror) => (rule) => [
-    words(rule.rule),
-    rule.route ?? "all",
-    badge(rule.result),
-    figure(rule.figure),
-    figure(rule.threshold),
-    rule.interval ? rule.interval.map(figure).join(" to ") : "none",
-    [count(rule.samples), rule.enough ? null : h("small", {}, " too few")],
-    evidence(rule, mirror),
-  ];
+  const row = (mirror) => (rule) => {
+    const shown = (value) => (typeof value === "number" ? UNITS[rule.unit] ?? figure : figure)(value);
+    return [
+      words(rule.rule),
+      rule.route ?? "all",
+      badge(rule.result),
+      shown(rule.figure),
+      shown(rule.threshold),
+      rule.interval ? rule.interval.map(shown).join(" to ") : "none",
+      [count(rule.samples), rule.enough ? null : h("small", {}, " too few")],
+      evidence(rule, mirror),
+    ];
+  };
   const order = (a, b) => WORST_FIRST.indexOf(a.result) - WORST_FIRST.indexOf(b.result);
   const tables = (answer.mirrors ?? []).map(({ mirror, verdict: word, rules }) => {
     const passed = rules.filter((rule) => rule.result === "pass");
