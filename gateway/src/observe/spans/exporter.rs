@@ -45,7 +45,7 @@ pub(super) struct Batch {
     pub(super) body: Vec<u8>,
 }
 
-/// The thread, as who hands it batches has it.
+/// The thread, as who hands it batches has it. Once this is dropped it posts what waits, once each, and ends.
 #[derive(Debug)]
 pub(super) struct Exporter {
     batches: SyncSender<Batch>,

@@ -64,7 +64,10 @@ impl Spans {
         if is_same {
             return;
         }
-        self.end();
+        if let Some(mut way) = self.way.take() {
+            // The thread posts what it has and ends by itself: whoever reads records need not wait for that.
+            way.send(&self.counters);
+        }
         let Some((settings, collector)) = wanted else { return };
         match Exporter::start(&collector, settings.timeout, Arc::clone(&self.counters)) {
             Ok(exporter) => {

@@ -288,12 +288,13 @@ fn known_method(method: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|known| *known == method)
 }
 
-/// Without a port it is that of the scheme.
+/// An address of version 6 without its brackets; without a port, that of the scheme.
 fn host_and_port(authority: &str) -> (&str, u16) {
-    match authority.rsplit_once(':') {
+    let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().unwrap_or(80)),
         Some(_) | None => (authority, 80),
-    }
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 fn later(ns: u64, us: u64) -> u64 {
@@ -419,7 +420,7 @@ mod tests {
         assert_eq!(own["name"], "HTTP");
         assert_eq!(attribute(own, "http.request.method"), text("_OTHER"));
         assert_eq!(attribute(own, "http.request.method_original"), text("BREW"));
-        assert_eq!(attribute(own, "server.address"), text("[::1]"));
+        assert_eq!(attribute(own, "server.address"), text("::1"));
         assert_eq!(
             (attribute(own, "error.type"), &own["status"]["code"]),
             (text("primary_closed"), &json!(2))
