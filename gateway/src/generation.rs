@@ -86,11 +86,13 @@ impl Generation {
     pub fn wants(&self, random: &Random, asked: &Asked<'_>, route: Option<usize>) -> Wants {
         let Config { access_log, tracing, .. } = &*self.config;
         let drawn = |percent| Draw::of(random).takes_copy(percent, 0);
+        let trace =
+            tracing.as_ref().map(|by| trace::begin(asked.header("traceparent").as_deref(), by, random));
+        let has_collector = tracing.as_ref().is_some_and(|tracing| tracing.collector.is_some());
         Wants {
             is_logged: access_log.as_ref().is_some_and(|log| drawn(log.percent)),
-            trace: tracing
-                .as_ref()
-                .map(|by| trace::begin(asked.header("traceparent").as_deref(), by, random)),
+            trace,
+            is_exported: has_collector && trace.is_some_and(|trace| trace.is_sampled),
             compares: route.and_then(|route| self.compares(random, route)),
         }
     }
@@ -123,12 +125,14 @@ pub struct Wants {
     pub is_logged: bool,
     /// Where the gateway takes part in traces.
     pub trace: Option<Trace>,
+    /// Its spans go to a collector.
+    pub is_exported: bool,
     /// Its copies are compared where this takes them.
     pub compares: Option<Draw>,
 }
 
 impl Wants {
     pub fn a_record(&self) -> bool {
-        self.is_logged || self.compares.is_some() || self.trace.is_some_and(|trace| trace.is_sampled)
+        self.is_logged || self.is_exported || self.compares.is_some()
     }
 }

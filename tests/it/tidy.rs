@@ -47,8 +47,27 @@ fn sources(below: &str) -> Vec<Source> {
         }
     }
     assert!(!found.is_empty(), "no source below {below:?}: the rules would hold for nothing");
+    let of_tests: Vec<String> = found.iter().flat_map(test_modules).collect();
+    for source in found.iter_mut().filter(|source| of_tests.contains(&source.path)) {
+        source.code = source.code.chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
+    }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     found
+}
+
+/// Files that a source declares as modules of tests alone.
+fn test_modules(source: &Source) -> Vec<String> {
+    let folder = match source.path.strip_suffix(".rs") {
+        Some(path) if path.ends_with("/mod") || path.ends_with("/lib") => path[..path.len() - 4].to_owned(),
+        Some(path) => path.to_owned(),
+        None => return Vec::new(),
+    };
+    let lines: Vec<&str> = source.text.lines().collect();
+    let declared = lines.windows(2).filter(|pair| pair[0].trim() == "#[cfg(test)]").filter_map(|pair| {
+        let name = pair[1].trim().strip_suffix(';')?.rsplit_once("mod ")?.1;
+        Some(format!("{folder}/{name}.rs"))
+    });
+    declared.collect()
 }
 
 /// Blanks comments and the text of string and character literals; lines stay where they are.
