@@ -8,9 +8,9 @@ use toml::de::DeTable;
 use crate::node;
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
-use crate::{Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, RetryOn};
+use crate::{Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, RetryOn, Role};
 
-words!(Driver, Balance, DropPolicy, Forwarded, Claim, LogFormat, RetryOn);
+words!(Driver, Balance, DropPolicy, Forwarded, Claim, LogFormat, RetryOn, Role);
 
 written_tables! {
     /// The whole file.
@@ -295,6 +295,22 @@ written_tables! {
         rewrite: Rewrite,
         request_headers: HeaderEdits,
         redact: Redact,
+        role: Role,
+        compare: Compare,
+    }
+
+    /// `compare` of a mirror.
+    pub(crate) struct Compare {
+        /// 0 to 100, as all percents.
+        percent: f64,
+        body_bytes_max: Size,
+        ignore_headers: List<String>,
+        ignore_json: List<String>,
+        /// Regular expressions.
+        ignore_text: List<String>,
+        unordered: List<String>,
+        /// 0 to 1.
+        tolerance: f64,
     }
 
     /// `answer` of a mirror.

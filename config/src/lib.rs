@@ -11,6 +11,7 @@ pub mod manifest;
 
 mod route;
 mod upstream;
+mod compare;
 mod mirror;
 mod observe;
 mod cores;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
+pub use compare::{Compare, Role};
 pub use cores::cores_available;
 pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Percent, Redact};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};

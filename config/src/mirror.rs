@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::route::{HeaderEdits, Match, PathRewrite};
 use crate::upstream::RequestKey;
-use crate::{LaneId, UpstreamId};
+use crate::{Compare, LaneId, Role, UpstreamId};
 
 /// One copy's policy on one route.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,9 @@ pub struct Mirror {
     /// On the copy only, after the route's own.
     pub headers: HeaderEdits,
     pub redact: Redact,
+    pub role: Role,
+    /// `None` where answers are only counted.
+    pub compare: Option<Compare>,
 }
 
 /// A share of requests with a grain of one in a million (0.0001 %), as in Istio.

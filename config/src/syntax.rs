@@ -336,6 +336,15 @@ pub(crate) fn statuses(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
+/// The name of a field, or the beginning of one and `*`; in lower case.
+pub(crate) fn field_or_prefix(text: &str) -> Result<String, String> {
+    if is_token(text.strip_suffix('*').unwrap_or(text)) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!(r#"{text:?} is not the name of a field; write one such as "etag", or "x-trace-*""#))
+    }
+}
+
 /// A JSON pointer (RFC 6901 §3).
 pub(crate) fn json_pointer(text: &str) -> Result<String, String> {
     let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));

@@ -97,9 +97,12 @@ impl Generation {
         }
     }
 
+    /// One draw for all mirrors of a route, where any of them compares by it.
     fn compares(&self, random: &Random, route: usize) -> Option<Draw> {
-        let (_, _) = (random, route);
-        None
+        let percents = self.policies.get(route)?.iter().filter_map(|policy| policy.compare);
+        let most = percents.map(|(percent, _)| percent).max_by_key(|percent| percent.per_million)?;
+        let draw = Draw::of(random);
+        draw.takes_copy(most, 0).then_some(draw)
     }
 
     pub fn has_lane(&self, lane: &Rc<Lane>) -> bool {

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod upstream;
 pub mod mirror;
 pub mod observe;
+pub mod compare;
 pub mod generation;
 pub mod worker;
 pub mod context;

@@ -97,6 +97,9 @@ pub const ENDPOINT_FAILED_MS: u64 = 1_000;
 /// Longest ejection of an endpoint, unless its shortest is longer (Envoy's `max_ejection_time`).
 pub const EJECTION_MAX: Duration = Duration::from_secs(300);
 
+/// Bytes of answers that all workers together keep to be compared, from the first byte read to the end of the comparison.
+pub const KEPT_ANSWERS_BYTES_MAX: usize = 64 << 20;
+
 const _: () = assert!(REQUEST_READ_BYTES <= RESPONSE_BUFFER_BYTES);
 const _: () = assert!(HEAD_BUFFER_BYTES <= RESPONSE_BUFFER_BYTES && RESPONSE_BUFFER_BYTES <= BLOCK_BYTES);
 const _: () = assert!(SHARE_MIN_BYTES <= BLOCK_BYTES);

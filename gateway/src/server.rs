@@ -145,8 +145,9 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
 
     let threads = Threads { book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
-    let observer = Observer::start(&config, spouts, Readers::new(&config, &book.open().observer))
-        .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
+    let observer =
+        Observer::start(&config, spouts, Readers::new(&config, &book.open().observer, &book.findings))
+            .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
     let (workers, drivers) = threads.start(bound.listeners_by_worker, taps)?;
 
     let facts = banner::Facts {

@@ -6,10 +6,10 @@ use super::{Check, in_memory, own_place, word};
 use crate::file;
 use crate::reader::{At, Key, List};
 use crate::syntax;
-use crate::units::{MIB, TIB, show_size};
+use crate::units::{KIB, MIB, TIB, show_size};
 use crate::{
-    AnswerCondition, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent, Redact,
-    UpstreamId,
+    AnswerCondition, Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent,
+    Redact, Role, UpstreamId,
 };
 
 impl Check<'_> {
@@ -83,6 +83,8 @@ impl Check<'_> {
             path: rewrite.path,
             headers,
             redact: written.redact.given().map(|table| self.redact(&table.value)).unwrap_or_default(),
+            role: word(&written.role, Role::Candidate),
+            compare: written.compare.given().map(|table| self.compare(&table.value)),
         };
         let upstream = self.upstreams.get(upstream?)?;
         let name = written.name.given().map_or(&upstream.name, |name| &name.value).clone();
@@ -134,6 +136,25 @@ impl Check<'_> {
             cookies: self.each(&written.cookies, syntax::nonempty),
             query: self.each(&written.query, syntax::nonempty),
             json: self.each(&written.json, syntax::json_pointer),
+        }
+    }
+
+    fn compare(&mut self, written: &file::Compare) -> Compare {
+        let tolerance = written.tolerance.given().map_or(0.0, |given| {
+            if !(0.0..=1.0).contains(&given.value) {
+                let message = format!("{} is out of range: must be a number from 0 to 1", given.value);
+                self.report.error(&given.at, message);
+            }
+            given.value
+        });
+        Compare {
+            percent: self.share(&written.percent, Percent::ALL),
+            body_bytes_max: in_memory(self.size(&written.body_bytes_max, 64 * KIB, 0..=16 * MIB)),
+            ignore_headers: self.each(&written.ignore_headers, syntax::field_or_prefix),
+            ignore_json: self.each(&written.ignore_json, syntax::json_pointer),
+            ignore_text: self.each(&written.ignore_text, syntax::pattern),
+            unordered: self.each(&written.unordered, syntax::json_pointer),
+            tolerance,
         }
     }
 

@@ -132,6 +132,14 @@ fn a_mirrors_policy_is_checked() {
             (7, "route[0].mirrors[0].redact.headers[0]", "a host of its own"),
         ),
         ("redact = { json = [\"user\"] }", (7, "route[0].mirrors[0].redact.json[0]", "not a JSON pointer")),
+        ("compare = { tolerance = 2 }", (7, "route[0].mirrors[0].compare.tolerance", "from 0 to 1")),
+        ("compare = { ignore_text = [\"(\"] }", (7, "route[0].mirrors[0].compare.ignore_text[0]", "regular")),
+        (
+            "compare = { ignore_headers = [\"a b\"] }",
+            (7, "route[0].mirrors[0].compare.ignore_headers[0]", "not the name of a field"),
+        ),
+        ("compare = { unordered = [\"a\"] }", (7, "route[0].mirrors[0].compare.unordered[0]", "pointer")),
+        ("role = \"shadow\"", (7, "route[0].mirrors[0].role", "candidate")),
         ("governor = { least = 200 }", (7, "route[0].mirrors[0].governor.least", "from 0 to 100")),
     ];
     for (keys, said) in rows {

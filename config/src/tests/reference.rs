@@ -132,6 +132,8 @@ fn defaults_are_those_promised() {
                 path: None,
                 headers: none(),
                 redact: Redact::default(),
+                role: Role::Candidate,
+                compare: None,
             }],
         }],
         lanes: vec![Lane {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Upstream};
 
+use crate::compare::Findings;
 use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
 
 /// Where the page in force lies, and the text it came from.
@@ -14,6 +15,8 @@ use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
 pub struct Book {
     page: Mutex<Page>,
     written: Mutex<Written>,
+    /// What comparing answers has found, whatever configuration is in force.
+    pub findings: Arc<Findings>,
 }
 
 /// The configuration in force as TOML, and what was changed since by itself.
@@ -48,7 +51,7 @@ impl Book {
         let names = Arc::default();
         let (config, observer) = (Arc::clone(config), Arc::default());
         let page = Page { config, counters, checks, names, observer, applied: 0, refused: 0 };
-        Arc::new(Self { page: Mutex::new(page), written: Mutex::default() })
+        Arc::new(Self { page: Mutex::new(page), written: Mutex::default(), findings: Arc::default() })
     }
 
     /// The page in force.

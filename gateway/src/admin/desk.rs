@@ -197,9 +197,15 @@ fn told(problems: &[Problem]) -> Vec<Told<'_>> {
 }
 
 impl Desk {
+    /// What to answer whoever may neither change anything nor see what clients said.
+    pub(super) fn refuses(&self, headers: &HeaderMap) -> Option<Response> {
+        let (status, why) = self.guard.refuses(headers)?;
+        Some((status, Json(json!({ "error": why }))).into_response())
+    }
+
     async fn ask(&self, headers: &HeaderMap, change: Change) -> Response {
-        if let Some((status, why)) = self.guard.refuses(headers) {
-            return (status, Json(json!({ "error": why }))).into_response();
+        if let Some(refusal) = self.refuses(headers) {
+            return refusal;
         }
         let (answer, answered) = oneshot::channel();
         let gone = (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the gateway is ending" })));

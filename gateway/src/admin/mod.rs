@@ -6,9 +6,11 @@
 mod book;
 mod dashboard;
 mod desk;
+mod diffs;
 mod exposition;
 mod health;
 mod live;
+mod outcomes;
 mod process;
 
 use std::sync::Arc;
@@ -56,6 +58,8 @@ Umbra admin (in a browser: the dashboard)
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
   /live      the last five minutes by the second, JSON; ?after=SEQ for what is new
   /live/distributions   both sides' times since the start, JSON; ?route=NAME for one route
+  /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
+  /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
@@ -78,6 +82,9 @@ pub fn router(
         .route("/mirrors", get(desk::mirrors))
         .route("/mirrors/{*name}", patch(desk::patch_mirror))
         .route("/config", put(desk::put_config).get(desk::config))
+        .route("/outcomes", get(outcomes::outcomes))
+        .route("/diffs", get(diffs::diffs).delete(diffs::forget))
+        .route("/diffs/{id}", get(diffs::diff))
         .with_state(Arc::new(desk));
     let live = Router::new()
         .route("/live", get(live::live))

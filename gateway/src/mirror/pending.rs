@@ -339,7 +339,12 @@ fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) 
         let pairing = Rc::clone(source.pairing.get_or_init(Rc::default));
         let mirror = policy.index;
         let span = source.trace.map_or([0; 8], |_| trace::new_span(source.random));
-        ticket.join(Joined { pairing, mirror, number, span, keeps_bytes: 0, lag_us: 0 });
+        let compares = |percent| source.compares.is_some_and(|draw| draw.takes_copy(percent, 0));
+        // What a mirror with other rules gets is another request, but its answer is compared all the same.
+        let keeps = policy.compare.filter(|(percent, _)| compares(*percent)).map(|(_, bytes)| bytes);
+        let keeps_bytes = keeps.map_or(0, |bytes| bytes.max(1));
+        pairing.keep(keeps_bytes);
+        ticket.join(Joined { pairing, mirror, number, span, keeps_bytes, lag_us: 0 });
     }
 }
 

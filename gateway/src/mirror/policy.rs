@@ -43,6 +43,8 @@ pub struct Policy {
     pub mark: Vec<u8>,
     /// `None` for a plain mirror.
     pub rules: Option<Rc<Rules>>,
+    /// Share of the requests whose answers are compared, and how much of each answer's content.
+    pub compare: Option<(Percent, usize)>,
 }
 
 /// What few mirrors ask for.
@@ -80,6 +82,7 @@ impl Policy {
             host: mirror.host.clone(),
             mark: [MIRROR_MARK, mirror.name.as_bytes(), b"\r\n"].concat(),
             rules: Rules::new(mirror, workers).map(Rc::new),
+            compare: mirror.compare.as_ref().map(|compare| (compare.percent, compare.body_bytes_max)),
         }
     }
 

@@ -156,6 +156,8 @@ pub(super) mod tests {
             path: None,
             headers: HeaderEdits::default(),
             redact: Redact::default(),
+            role: config::Role::Candidate,
+            compare: None,
         }
     }
 

@@ -15,6 +15,8 @@ use super::access_log::AccessLog;
 use super::record::Record;
 use super::spans::Spans;
 use super::tap::Spout;
+use crate::compare::{Comparator, Findings};
+use crate::limits::KEPT_ANSWERS_BYTES_MAX;
 use crate::metrics::ObserverCounters;
 use crate::os;
 
@@ -32,11 +34,13 @@ const TURN_RECORDS: usize = 64;
 pub struct Readers {
     access_log: AccessLog,
     spans: Spans,
+    comparator: Comparator,
 }
 
 impl Readers {
-    pub fn new(config: &Config, counters: &Arc<ObserverCounters>) -> Self {
+    pub fn new(config: &Config, counters: &Arc<ObserverCounters>, findings: &Arc<Findings>) -> Self {
         Self {
+            comparator: Comparator::new(config, findings),
             access_log: AccessLog::new(config, Arc::clone(counters)),
             spans: Spans::new(config, Arc::clone(counters)),
         }
@@ -45,12 +49,14 @@ impl Readers {
     fn take(&mut self, record: &Record) {
         self.access_log.take(record);
         self.spans.take(record);
+        self.comparator.take(record);
     }
 
     /// Another configuration is in force.
     fn turn(&mut self, config: &Config) {
         self.access_log.turn(config);
         self.spans.turn(config);
+        self.comparator.turn(config);
     }
 
     /// Files may have been moved away.
@@ -120,12 +126,16 @@ impl Observer {
 
 fn wants_records(config: &Config) -> bool {
     let exported = config.tracing.as_ref().is_some_and(|tracing| tracing.collector.is_some());
-    config.access_log.is_some() || exported
+    config.access_log.is_some() || exported || compares(config)
 }
 
+fn compares(config: &Config) -> bool {
+    config.routes.iter().flat_map(|route| &route.mirrors).any(|mirror| mirror.compare.is_some())
+}
+
+/// Bytes of answers that each worker may keep.
 fn budget_of(config: &Config, workers: usize) -> usize {
-    let _ = (config, workers);
-    0
+    if compares(config) { KEPT_ANSWERS_BYTES_MAX / workers.max(1) } else { 0 }
 }
 
 fn run(mut spouts: Vec<Spout>, mut readers: Readers, heard: &Receiver<Told>, mut wants: bool) {

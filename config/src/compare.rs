@@ -1,0 +1,45 @@
+//! Which answers of a mirror are set beside the primary's, and what of them counts as different.
+
+use crate::{Pattern, Percent};
+
+/// What a mirror is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// The version that somebody wants to know about.
+    #[default]
+    Candidate,
+    /// The primary's version once more: how it differs from itself is what no candidate is blamed for.
+    Baseline,
+}
+
+impl Role {
+    pub const ALL: [Self; 2] = [Self::Candidate, Self::Baseline];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
+/// How the answers of one mirror are compared with the primary's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compare {
+    /// Share of the requests whose answers are compared, drawn once for all mirrors of a route.
+    pub percent: Percent,
+    /// Content kept of each answer; of longer ones only statuses and fields are compared.
+    pub body_bytes_max: usize,
+    /// Lower-case names of fields that are not compared; one that ends with `*` stands for all that begin so. Fields of
+    /// a connection, `date` and `content-length` never are.
+    pub ignore_headers: Vec<String>,
+    /// JSON pointers, `*` for any one member or index: what they name, and all below it, is not compared.
+    pub ignore_json: Vec<String>,
+    /// What these match in a text or a field's value is left out before it is compared.
+    pub ignore_text: Vec<Pattern>,
+    /// JSON pointers of arrays whose order means nothing.
+    pub unordered: Vec<String>,
+    /// Numbers that differ by no more than this share of the larger are the same.
+    pub tolerance: f64,
+}

@@ -1,0 +1,161 @@
+//! `GET /diffs`: what mirrors say otherwise than the primary, in groups; one group with its samples; all samples as lines.
+//!
+//! Samples are requests and answers of real clients: who may not change anything here may not read them from elsewhere.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use config::Role;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::desk::Desk;
+use crate::compare::{Judged, Sample, Shown, Tally};
+use crate::observe::told::rfc3339 as time;
+
+/// Told in one answer, the most telling first.
+const GROUPS_MAX: usize = 500;
+
+/// Which of them are asked for, and how.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chosen {
+    route: Option<String>,
+    mirror: Option<String>,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    Json,
+    /// One sample a line.
+    Jsonl,
+}
+
+impl Chosen {
+    fn includes(&self, route: &str, mirror: &str) -> bool {
+        let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
+        fits(&self.route, route) && fits(&self.mirror, mirror)
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    role.as_str()
+}
+
+/// What a mirror on a route came to.
+pub(super) fn tally(tally: &Tally) -> Value {
+    json!({
+        "route": tally.route,
+        "mirror": tally.mirror,
+        "role": role(tally.role),
+        "compared": tally.compared,
+        "differing": tally.differing,
+        "skipped": tally.skipped,
+    })
+}
+
+/// A group, without its samples' contents.
+pub(super) fn group(judged: &Judged) -> Value {
+    let Judged { group, compared, baseline_count, baseline_compared, is_noise } = judged;
+    json!({
+        "id": group.id.to_string(),
+        "route": group.route,
+        "mirror": group.mirror,
+        "field": group.field,
+        "kind": group.kind.text(),
+        "count": group.count,
+        "compared": compared,
+        "baseline_count": baseline_count,
+        "baseline_compared": baseline_compared,
+        "is_noise": is_noise,
+        "example": { "primary": group.example.0, "mirror": group.example.1 },
+        "first_seen": time(group.first_seen),
+        "last_seen": time(group.last_seen),
+        "samples": group.samples.iter().map(|sample| &sample.request_id).collect::<Vec<_>>(),
+    })
+}
+
+fn sample(sample: &Sample) -> Value {
+    let shown = |shown: &Shown| {
+        let fields: Vec<[&String; 2]> = shown.fields.iter().map(|(name, value)| [name, value]).collect();
+        json!({ "status": shown.status, "fields": fields, "content": shown.content })
+    };
+    json!({
+        "request_id": sample.request_id,
+        "method": sample.method,
+        "target": sample.target,
+        "at": time(sample.at),
+        "primary": shown(&sample.primary),
+        "mirror": shown(&sample.mirror),
+    })
+}
+
+/// `GET /diffs?route=NAME&mirror=NAME&format=json|jsonl`
+pub(super) async fn diffs(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    Query(chosen): Query<Chosen>,
+) -> Response {
+    if let Some(refusal) = desk.refuses(&headers) {
+        return refusal;
+    }
+    let findings = &desk.book.findings;
+    let mut groups = findings.groups();
+    groups.retain(|of| chosen.includes(&of.group.route, &of.group.mirror));
+    groups.truncate(GROUPS_MAX);
+    match chosen.format.unwrap_or(Format::Json) {
+        Format::Json => {
+            let tallies = findings.tallies();
+            let tallies = tallies.iter().filter(|of| chosen.includes(&of.route, &of.mirror)).map(tally);
+            let groups: Vec<Value> = groups.iter().map(group).collect();
+            Json(json!({ "compared": tallies.collect::<Vec<_>>(), "groups": groups })).into_response()
+        }
+        Format::Jsonl => {
+            let mut text = String::new();
+            for judged in &groups {
+                for kept in &judged.group.samples {
+                    let line = json!({ "group": group(judged), "sample": sample(kept) });
+                    text.push_str(&line.to_string());
+                    text.push('\n');
+                }
+            }
+            ([(CONTENT_TYPE, "application/jsonl")], text).into_response()
+        }
+    }
+}
+
+/// `GET /diffs/{id}`: one group and its samples.
+pub(super) async fn diff(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
+    if let Some(refusal) = desk.refuses(&headers) {
+        return refusal;
+    }
+    let found = id.parse().ok().and_then(|id| desk.book.findings.group(id));
+    let Some(judged) = found else {
+        let error = json!({ "error": format!("no group {id}") });
+        return (StatusCode::NOT_FOUND, Json(error)).into_response();
+    };
+    let mut told = group(&judged);
+    if let Some(told) = told.as_object_mut() {
+        told.insert("samples".to_owned(), judged.group.samples.iter().map(sample).collect());
+    }
+    Json(told).into_response()
+}
+
+/// `DELETE /diffs`: forgets what was found.
+pub(super) async fn forget(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = desk.refuses(&headers) {
+        return refusal;
+    }
+    desk.book.findings.forget();
+    StatusCode::NO_CONTENT.into_response()
+}

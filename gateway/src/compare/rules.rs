@@ -1,0 +1,148 @@
+//! One mirror's rules of what counts as different, prepared; and what of it nobody may see. Pure.
+
+use std::borrow::Cow;
+
+use config::{Compare, Redact};
+use regex::Regex;
+
+use crate::mirror::redact::{REDACTED, Secrets};
+
+/// Where something stands in a JSON text: names of members, `None` for any index.
+pub(super) type Path = Vec<Option<String>>;
+
+/// A JSON pointer; `*` is any one member or index.
+#[derive(Debug)]
+struct Pointer(Vec<String>);
+
+impl Pointer {
+    fn new(text: &str) -> Self {
+        let unescaped = |part: &str| part.replace("~1", "/").replace("~0", "~");
+        Self(text.split('/').skip(1).map(unescaped).collect())
+    }
+
+    /// Whether it names what stands at `path`. An index fits a number as well as `*`: where an item stands says little.
+    fn names(&self, path: &[Option<String>]) -> bool {
+        let fits = |(part, at): (&String, &Option<String>)| {
+            part == "*"
+                || match at {
+                    Some(name) => name == part,
+                    None => part.bytes().all(|b| b.is_ascii_digit()),
+                }
+        };
+        self.0.len() == path.len() && self.0.iter().zip(path).all(fits)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Rules {
+    ignore_headers: Vec<String>,
+    ignore_json: Vec<Pointer>,
+    ignore_text: Vec<Regex>,
+    unordered: Vec<Pointer>,
+    tolerance: f64,
+    pub(super) secrets: Option<Secrets>,
+    secret_json: Vec<Pointer>,
+}
+
+/// Fields of a connection or a message's frame, and the moment it was made: they tell nothing of the service.
+const NEVER_COMPARED: [&str; 12] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "date",
+    "content-length",
+    "age",
+];
+
+impl Rules {
+    pub(super) fn new(compare: &Compare, redact: &Redact) -> Self {
+        let pointers = |texts: &[String]| texts.iter().map(|text| Pointer::new(text)).collect();
+        // The configuration's check compiled the same texts.
+        let patterns = compare.ignore_text.iter().filter_map(|pattern| Regex::new(&pattern.text).ok());
+        Self {
+            ignore_headers: compare.ignore_headers.clone(),
+            ignore_json: pointers(&compare.ignore_json),
+            ignore_text: patterns.collect(),
+            unordered: pointers(&compare.unordered),
+            tolerance: compare.tolerance,
+            secrets: Secrets::new(redact),
+            secret_json: pointers(&redact.json),
+        }
+    }
+
+    /// Whether a field by this lower-case name is compared.
+    pub(super) fn compares_field(&self, name: &str) -> bool {
+        let ignored = |known: &String| match known.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => known == name,
+        };
+        !NEVER_COMPARED.contains(&name) && !self.ignore_headers.iter().any(ignored)
+    }
+
+    pub(super) fn ignores(&self, path: &[Option<String>]) -> bool {
+        self.ignore_json.iter().any(|pointer| pointer.names(path))
+    }
+
+    pub(super) fn is_unordered(&self, path: &[Option<String>]) -> bool {
+        self.unordered.iter().any(|pointer| pointer.names(path))
+    }
+
+    /// Whether what stands at `path`, or anything it stands in, is nobody's to see.
+    pub(super) fn is_secret(&self, path: &[Option<String>]) -> bool {
+        (0..=path.len()).any(|n| self.secret_json.iter().any(|pointer| pointer.names(&path[..n])))
+    }
+
+    /// `text` without what its rules leave out.
+    pub(super) fn without_ignored<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for pattern in &self.ignore_text {
+            if let Cow::Owned(replaced) = pattern.replace_all(&text, "") {
+                text = Cow::Owned(replaced);
+            }
+        }
+        text
+    }
+
+    pub(super) fn same_number(&self, a: f64, b: f64) -> bool {
+        a == b || (a - b).abs() <= self.tolerance * a.abs().max(b.abs())
+    }
+
+    /// Field lines as they may be shown.
+    pub(super) fn shown_fields(&self, fields: &[u8]) -> Vec<u8> {
+        let Some(secrets) = &self.secrets else { return fields.to_vec() };
+        let mut out = Vec::with_capacity(fields.len());
+        secrets.lines(&mut out, fields);
+        out
+    }
+
+    /// A request's target as it may be shown.
+    pub(super) fn shown_target(&self, target: &str) -> String {
+        let Some(secrets) = &self.secrets else { return target.to_owned() };
+        let mut out = Vec::with_capacity(target.len());
+        secrets.target(&mut out, target.as_bytes());
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// Content as it may be shown: without its secrets, or not at all where they cannot be found in it.
+    pub(super) fn shown_content(&self, content: &[u8], is_cut: bool) -> String {
+        use crate::mirror::redact::json::Search;
+        let Some(pointers) = self.secrets.as_ref().and_then(|secrets| secrets.json.as_ref()) else {
+            return String::from_utf8_lossy(content).into_owned();
+        };
+        let mut out = Vec::with_capacity(content.len());
+        let mut search = Search::new(pointers);
+        let searched =
+            search.feed(content, &mut out).and_then(|()| if is_cut { Ok(()) } else { search.end() });
+        match searched {
+            Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+            Err(_) if content.is_empty() => String::new(),
+            Err(_) => REDACTED.to_owned(),
+        }
+    }
+}
