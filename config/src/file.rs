@@ -339,6 +339,11 @@ written_tables! {
 
 /// Reads a text as far as it can be read. What is wrong with it, types and unknown keys included, goes to `report`.
 pub(crate) fn read(text: &str, report: &mut Report) -> Option<File> {
+    read_table(text, report)
+}
+
+/// Reads a whole TOML text as one table.
+pub(crate) fn read_table<T: Read>(text: &str, report: &mut Report) -> Option<T> {
     let (document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
         // What a broken text means can only be guessed at; its syntax comes first and alone.
@@ -355,7 +360,7 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<File> {
         return None;
     }
     let root = node::of_toml(document.get_ref(), &|span| report.line(span));
-    File::read(&root, &Place::default(), report)
+    T::read(&root, &Place::default(), report)
 }
 
 fn syntax_message(text: &str, error: &toml::de::Error) -> String {

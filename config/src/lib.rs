@@ -12,6 +12,7 @@ pub mod manifest;
 mod route;
 mod upstream;
 mod compare;
+mod verdict;
 mod mirror;
 mod observe;
 mod cores;
@@ -38,6 +39,7 @@ pub use route::{
     Pattern, Primary, Redirect, Reply, Retries, RetryOn, Rewrite, Route, Subject, Test,
 };
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
+pub use verdict::Policy;
 
 /// Everything an operator decided, as meant. Indices (`UpstreamId`, `LaneId`) are valid by construction.
 #[derive(Debug, Clone, PartialEq)]

@@ -23,6 +23,15 @@ pub struct Admin {
 impl Admin {
     /// The content at `path` (with its query). The error is one sentence that names the URL.
     pub fn get(&self, path: &str) -> Result<String, String> {
+        self.ask(path, None)
+    }
+
+    /// What comes of `content` posted to `path`. The error is as that of [`Self::get`].
+    pub fn post(&self, path: &str, content: &str) -> Result<String, String> {
+        self.ask(path, Some(content))
+    }
+
+    fn ask(&self, path: &str, content: Option<&str>) -> Result<String, String> {
         let base = self.url.trim_end_matches('/');
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         let url = format!("{base}{path}");
@@ -31,11 +40,18 @@ impl Admin {
             .http_status_as_error(false)
             .proxy(None)
             .build();
-        let mut request = ureq::Agent::new_with_config(settings).get(&url);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let mut answer = request.call().map_err(|error| format!("{url}: {error}"))?;
+        let agent = ureq::Agent::new_with_config(settings);
+        let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let answer = match content {
+            None => {
+                token.iter().fold(agent.get(&url), |request, t| request.header("authorization", t)).call()
+            }
+            Some(content) => token
+                .iter()
+                .fold(agent.post(&url), |request, t| request.header("authorization", t))
+                .send(content),
+        };
+        let mut answer = answer.map_err(|error| format!("{url}: {error}"))?;
         let status = answer.status();
         let content = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
         let content = content.map_err(|error| format!("{url}: {error}"))?;

@@ -2,6 +2,10 @@
 //!
 //! It knows no socket and no thread, and it never ends the process itself.
 
+mod diffs;
+mod histogram;
+mod verdict;
+
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -88,6 +92,12 @@ enum Verb {
     Convert,
     /// Tell which route a request takes and why, and what each wire will carry
     Explain(Request),
+    /// Print how long v1 and v2 took, side by side, as a running gateway counts it
+    Histogram(histogram::Histogram),
+    /// Print what v2 says otherwise than v1, as a running gateway has found it; exit code 1 where there is any
+    Diffs(diffs::Diffs),
+    /// Ask a running gateway whether v2 is ready; exit code 0 promote, 1 reject, 3 hold, 2 cannot be told
+    Verdict(verdict::Verdict),
 }
 
 /// A request as curl would make it.
@@ -123,6 +133,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         Some(Verb::Check) => check(&source),
         Some(Verb::Convert) => convert(&source),
         Some(Verb::Explain(request)) => explain(&source, &request),
+        Some(Verb::Histogram(histogram)) => histogram.run(),
+        Some(Verb::Diffs(diffs)) => diffs.run(),
+        Some(Verb::Verdict(verdict)) => verdict.run(),
     }
 }
 
@@ -138,7 +151,15 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> 
         _ if manifest.is_empty() && !(endpoint.is_empty() && listen.is_empty()) => {
             missing("--endpoint and --listen need --manifest PATH")
         }
-        Some(Verb::Check | Verb::Convert | Verb::Explain(_)) | None => Ok(args),
+        Some(
+            Verb::Check
+            | Verb::Convert
+            | Verb::Explain(_)
+            | Verb::Histogram(_)
+            | Verb::Diffs(_)
+            | Verb::Verdict(_),
+        )
+        | None => Ok(args),
     }
 }
 
@@ -217,6 +238,11 @@ pub(crate) fn complain<P: Display>(problems: impl IntoIterator<Item = P>) {
     for problem in problems {
         let _ = writeln!(stderr, "{problem}");
     }
+}
+
+/// What was asked for. A closed standard output is no failure.
+fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn summary(config: &Config) -> String {

@@ -14,6 +14,7 @@ pub mod upstream;
 pub mod mirror;
 pub mod observe;
 pub mod compare;
+pub mod verdict;
 pub mod generation;
 pub mod worker;
 pub mod context;

@@ -181,14 +181,14 @@ pub(super) async fn patch_route(
 
 /// One problem, as JSON.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+pub(super) struct Told<'a> {
     file: &'a str,
     line: Option<usize>,
     key: Option<&'a str>,
     message: &'a str,
 }
 
-fn told(problems: &[Problem]) -> Vec<Told<'_>> {
+pub(super) fn told(problems: &[Problem]) -> Vec<Told<'_>> {
     fn one(p: &Problem) -> Told<'_> {
         let Problem { file, line, key, message } = p;
         Told { file, line: *line, key: key.as_deref(), message }

@@ -12,6 +12,7 @@ mod health;
 mod live;
 mod outcomes;
 mod process;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,7 @@ Umbra admin (in a browser: the dashboard)
   /live/distributions   both sides' times since the start, JSON; ?route=NAME for one route
   /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
+  /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
@@ -83,6 +85,7 @@ pub fn router(
         .route("/mirrors/{*name}", patch(desk::patch_mirror))
         .route("/config", put(desk::put_config).get(desk::config))
         .route("/outcomes", get(outcomes::outcomes))
+        .route("/verdict", get(verdict::by_default).post(verdict::by_policy))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
         .with_state(Arc::new(desk));

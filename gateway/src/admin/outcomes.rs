@@ -36,8 +36,8 @@ pub(super) struct Pairing<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {
-    route: Option<String>,
-    mirror: Option<String>,
+    pub(super) route: Option<String>,
+    pub(super) mirror: Option<String>,
 }
 
 /// All that are asked for, those with the most copies first.

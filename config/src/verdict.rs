@@ -1,0 +1,168 @@
+//! By which figures a mirror is judged: the policy of `gateway verdict`, with the line of whatever is wrong in it.
+
+use std::time::Duration;
+
+use crate::file;
+use crate::problem::Report;
+use crate::reader::{Key, List, tables};
+use crate::syntax;
+use crate::{Percent, Problem};
+
+/// When a mirror is ready to take the primary's place. Shares are of requests that both answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Requests that a route's judgement needs, both answers counted as one.
+    pub samples_min: u64,
+    /// How sure all judgements together have to be that what is called worse is worse.
+    pub confidence: Percent,
+    /// Of answers that differ in one field, beyond what the primary differs from itself.
+    pub mismatch_max: Percent,
+    /// Of requests that only the mirror fails (5xx or no answer), less those that only the primary fails.
+    pub errors_max: Percent,
+    /// The mirror's median time, divided by the primary's.
+    pub p50_ratio_max: f64,
+    pub p99_ratio_max: f64,
+    /// A time that is longer by no more than this is as good.
+    pub slack: Duration,
+    /// Of copies that were to be sent and were dropped: then too little is known.
+    pub lost_max: Percent,
+    /// Routes that do not count.
+    pub ignore_routes: Vec<String>,
+    /// Fields of differences that do not count, as `GET /diffs` names them.
+    pub ignore_fields: Vec<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let per_million = |per_million| Percent { per_million };
+        Self {
+            samples_min: 300,
+            confidence: per_million(950_000),
+            mismatch_max: per_million(1_000),
+            errors_max: per_million(1_000),
+            p50_ratio_max: 1.2,
+            p99_ratio_max: 1.5,
+            slack: Duration::from_millis(1),
+            lost_max: per_million(10_000),
+            ignore_routes: Vec::new(),
+            ignore_fields: Vec::new(),
+        }
+    }
+}
+
+tables! {
+    /// A whole policy.
+    pub(crate) struct Written {
+        samples_min: u64,
+        confidence: f64,
+        mismatch_percent_max: f64,
+        error_percent_max: f64,
+        p50_ratio_max: f64,
+        p99_ratio_max: f64,
+        slack: Duration,
+        lost_percent_max: f64,
+        ignore_routes: List<String>,
+        ignore_fields: List<String>,
+    }
+}
+
+impl Policy {
+    /// Reads a policy; problems name it `source_name`. A key that is left out has its default.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of its lines.
+    pub fn parse(source_name: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        let mut report = Report::new(source_name, text);
+        let written = file::read_table::<Written>(text, &mut report).unwrap_or_default();
+        let policy = Self::of(&written, &mut report);
+        report.finish().map(|_no_warnings| policy)
+    }
+
+    fn of(written: &Written, report: &mut Report) -> Self {
+        let default = Self::default();
+        let mut percent = |key: &Key<f64>, default: Percent, least: u32| {
+            let Some(given) = key.given() else { return default };
+            let percent = Percent::from_percent(given.value).filter(|percent| percent.per_million >= least);
+            percent.unwrap_or_else(|| {
+                let least = f64::from(least) / 10_000.0;
+                let message =
+                    format!("{} is out of range: must be a number from {least} to 100", given.value);
+                report.error(&given.at, message);
+                default
+            })
+        };
+        let confidence = percent(&written.confidence, default.confidence, 500_000);
+        let mismatch_max = percent(&written.mismatch_percent_max, default.mismatch_max, 0);
+        let errors_max = percent(&written.error_percent_max, default.errors_max, 0);
+        let lost_max = percent(&written.lost_percent_max, default.lost_max, 0);
+        let mut ratio = |key: &Key<f64>, default: f64| {
+            let Some(given) = key.given() else { return default };
+            if !(given.value.is_finite() && given.value > 0.0) {
+                let message = format!("{} is out of range: must be a number above 0", given.value);
+                report.error(&given.at, message);
+            }
+            given.value
+        };
+        let p50_ratio_max = ratio(&written.p50_ratio_max, default.p50_ratio_max);
+        let p99_ratio_max = ratio(&written.p99_ratio_max, default.p99_ratio_max);
+        let samples_min = written.samples_min.given().map_or(default.samples_min, |given| {
+            if given.value == 0 {
+                report.error(&given.at, "0 is out of range: nothing can be said of no requests");
+            }
+            given.value
+        });
+        let mut each = |key: &Key<List<String>>| {
+            let list = key.given().map(|list| list.value.as_slice()).unwrap_or_default();
+            let one = |text: &crate::reader::At<String>| match syntax::nonempty(&text.value) {
+                Ok(text) => Some(text),
+                Err(message) => {
+                    report.error(&text.at, message);
+                    None
+                }
+            };
+            list.iter().filter_map(Key::given).filter_map(one).collect()
+        };
+        let (ignore_routes, ignore_fields) = (each(&written.ignore_routes), each(&written.ignore_fields));
+        Self {
+            samples_min,
+            confidence,
+            mismatch_max,
+            errors_max,
+            p50_ratio_max,
+            p99_ratio_max,
+            slack: written.slack.given().map_or(default.slack, |given| given.value),
+            lost_max,
+            ignore_routes,
+            ignore_fields,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_said_is_the_default_and_the_documented_file_says_the_same() {
+        assert_eq!(Policy::parse("policy", ""), Ok(Policy::default()));
+        let documented = include_str!("../verdict.toml");
+        assert_eq!(Policy::parse("verdict.toml", documented), Ok(Policy::default()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let text = "confidence = 20\nsamples_min = 0\nerror_percent_max = -1\np99_ratio_max = 0\nslack = \"x\"\nmore = 1\nignore_routes = [\"\"]\n";
+        let problems = Policy::parse("policy", text).unwrap_err();
+        let told: Vec<_> = problems.iter().map(|p| (p.line, p.key.clone().unwrap_or_default())).collect();
+        let keys = [
+            (1, "confidence"),
+            (2, "samples_min"),
+            (3, "error_percent_max"),
+            (4, "p99_ratio_max"),
+            (5, "slack"),
+            (6, "more"),
+            (7, "ignore_routes[0]"),
+        ];
+        assert_eq!(told, keys.map(|(line, key)| (Some(line), key.to_owned())));
+    }
+}

@@ -1,0 +1,204 @@
+//! `gateway diffs`: what a mirror says otherwise than the primary, as a running gateway has found it.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+use similar::TextDiff;
+
+use super::verdict::encoded;
+use super::{complain, print};
+use crate::ask::Admin;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Diffs {
+    #[command(flatten)]
+    admin: Admin,
+
+    /// A group's number: its samples, side by side
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+
+    /// This route alone
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+
+    /// This mirror alone
+    #[arg(long, value_name = "NAME")]
+    mirror: Option<String>,
+
+    /// Also what the primary does to itself
+    #[arg(long)]
+    noise: bool,
+
+    /// Print every sample as a line of JSON
+    #[arg(long)]
+    jsonl: bool,
+}
+
+impl Diffs {
+    /// 0 no differences, 1 some, 2 cannot be told.
+    pub(super) fn run(&self) -> i32 {
+        match self.ask() {
+            Ok((text, code)) => {
+                print(&text);
+                code
+            }
+            Err(why) => {
+                complain([why]);
+                2
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<(String, i32), String> {
+        if let Some(id) = &self.id {
+            let told = parsed(&self.admin.get(&format!("/diffs/{}", encoded(id)))?)?;
+            return Ok((one(&told), 1));
+        }
+        let named = |key: &str, name: &Option<String>| {
+            name.as_ref().map(|name| format!("&{key}={}", encoded(name))).unwrap_or_default()
+        };
+        let chosen = named("route", &self.route) + &named("mirror", &self.mirror);
+        if self.jsonl {
+            let text = self.admin.get(&format!("/diffs?format=jsonl{chosen}"))?;
+            let code = i32::from(!text.is_empty());
+            return Ok((text, code));
+        }
+        let told = parsed(&self.admin.get(&format!("/diffs?format=json{chosen}"))?)?;
+        Ok(all(&told, self.noise))
+    }
+}
+
+fn parsed(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not what /diffs tells: {error}"))
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "absent".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Every group in a line, and how many pairs there were.
+fn all(told: &Value, with_noise: bool) -> (String, i32) {
+    let mut out = String::new();
+    let list = |key: &str| told[key].as_array().cloned().unwrap_or_default();
+    // Writing to a string does not fail.
+    for tally in list("compared") {
+        let _ = writeln!(
+            out,
+            "{} on {} ({}): {} compared, {} differ",
+            text(&tally["mirror"]),
+            text(&tally["route"]),
+            text(&tally["role"]),
+            tally["compared"],
+            tally["differing"]
+        );
+        for (why, n) in tally["skipped"].as_object().into_iter().flatten() {
+            let _ = writeln!(out, "    not compared, {why}: {n}");
+        }
+    }
+    let (noise, real): (Vec<Value>, Vec<Value>) =
+        list("groups").into_iter().partition(|group| group["is_noise"] == true);
+    let shown = if with_noise { &real.iter().chain(&noise).cloned().collect::<Vec<_>>() } else { &real };
+    for group in shown {
+        let _ = writeln!(
+            out,
+            "{:>6}  {:>7} of {:<7} {} {} {}: {} → {}{}",
+            text(&group["id"]),
+            group["count"].to_string(),
+            group["compared"].to_string(),
+            text(&group["route"]),
+            text(&group["kind"]),
+            text(&group["field"]),
+            text(&group["example"]["primary"]),
+            text(&group["example"]["mirror"]),
+            if group["is_noise"] == true { "  (v1 does so itself)" } else { "" },
+        );
+    }
+    if !with_noise && !noise.is_empty() {
+        let _ = writeln!(out, "{} more that v1 does to itself: --noise shows them", noise.len());
+    }
+    (out, i32::from(!real.is_empty()))
+}
+
+/// One group and its samples, a line of v1's above the line of v2's where they differ.
+fn one(group: &Value) -> String {
+    let mut out = format!(
+        "{} {} on {}, mirror {}: {} of {}\n",
+        text(&group["kind"]),
+        text(&group["field"]),
+        text(&group["route"]),
+        text(&group["mirror"]),
+        group["count"],
+        group["compared"]
+    );
+    for sample in group["samples"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            out,
+            "\n{} {} {}  id={}",
+            text(&sample["at"]),
+            text(&sample["method"]),
+            text(&sample["target"]),
+            text(&sample["request_id"])
+        );
+        let (primary, mirror) = (lines(&sample["primary"]), lines(&sample["mirror"]));
+        for change in TextDiff::from_lines(&primary, &mirror).iter_all_changes() {
+            let _ = write!(out, "  {} {change}", change.tag());
+        }
+    }
+    out
+}
+
+/// Status, fields and content in lines; JSON is laid out, so that a field is a line.
+fn lines(answer: &Value) -> String {
+    let mut all = vec![format!("status: {}", answer["status"])];
+    for field in answer["fields"].as_array().into_iter().flatten() {
+        all.push(format!("{}: {}", text(&field[0]), text(&field[1])));
+    }
+    let content = text(&answer["content"]);
+    let laid_out =
+        serde_json::from_str::<Value>(&content).and_then(|json| serde_json::to_string_pretty(&json));
+    all.extend(laid_out.unwrap_or(content).lines().map(str::to_owned));
+    all.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn groups_come_in_lines_and_noise_only_where_asked_for() {
+        let group = |id: &str, field: &str, is_noise: bool| {
+            json!({ "id": id, "count": 4, "compared": 9, "route": "r", "kind": "changed", "field": field,
+                "example": { "primary": "1", "mirror": null }, "is_noise": is_noise })
+        };
+        let told = json!({
+            "compared": [{ "route": "r", "mirror": "v2", "role": "candidate", "compared": 9, "differing": 5,
+                "skipped": { "coded": 2 } }],
+            "groups": [group("7", "$.a", false), group("8", "date", true)],
+        });
+        let (shown, code) = all(&told, false);
+        let expect = "v2 on r (candidate): 9 compared, 5 differ\n    not compared, coded: 2\n     \
+                      7        4 of 9       r changed $.a: 1 → absent\n1 more that v1 does to itself: --noise shows them\n";
+        assert_eq!((shown.as_str(), code), (expect, 1));
+        assert!(all(&told, true).0.contains("date: 1 → absent  (v1 does so itself)\n"));
+    }
+
+    #[test]
+    fn a_sample_shows_both_sides_line_by_line() {
+        let side = |plan: &str| json!({ "status": 200, "fields": [["A", "b"]], "content": format!("{{\"plan\":\"{plan}\",\"n\":1}}") });
+        let told = json!({ "kind": "changed", "field": "$.plan", "route": "r", "mirror": "v2", "count": 1, "compared": 2,
+            "samples": [{ "at": "T", "method": "GET", "target": "/x", "request_id": "i",
+                "primary": side("pro"), "mirror": side("free") }] });
+        let shown = one(&told);
+        let lines = ["    status: 200", "    A: b", "  -   \"plan\": \"pro\"", "  +   \"plan\": \"free\""];
+        for line in lines {
+            assert!(shown.lines().any(|l| l.trim_end_matches(',') == line), "{line}\n{shown}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `gateway histogram`: how long v1 and v2 took for the same requests, side by side: percentiles, their distribution, and
+//! which statuses met which.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::verdict::encoded;
+use super::{complain, print};
+use crate::ask::Admin;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Histogram {
+    #[command(flatten)]
+    admin: Admin,
+
+    /// This route alone
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+
+    /// This mirror alone
+    #[arg(long, value_name = "NAME")]
+    mirror: Option<String>,
+
+    /// Draw with plain characters
+    #[arg(long)]
+    ascii: bool,
+}
+
+/// What a distribution is told by: a name, and its key in an answer of `/outcomes`.
+const ROWS: [(&str, &str); 6] = [
+    ("mean", "mean_seconds"),
+    ("p50", "p50_seconds"),
+    ("p90", "p90_seconds"),
+    ("p99", "p99_seconds"),
+    ("p99.9", "p999_seconds"),
+    ("max", "max_seconds"),
+];
+
+/// Characters of the longest bar.
+const BAR_CHARS: usize = 30;
+
+impl Histogram {
+    /// 0 told, 2 cannot be told.
+    pub(super) fn run(&self) -> i32 {
+        match self.ask() {
+            Ok(text) => {
+                print(&text);
+                0
+            }
+            Err(why) => {
+                complain([why]);
+                2
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<String, String> {
+        let named = |key: &str, name: &Option<String>| {
+            name.as_ref().map(|name| format!("{key}={}&", encoded(name))).unwrap_or_default()
+        };
+        let chosen = named("route", &self.route) + &named("mirror", &self.mirror);
+        let told = self.admin.get(&format!("/outcomes?{chosen}"))?;
+        let told: Value =
+            serde_json::from_str(&told).map_err(|error| format!("not what /outcomes tells: {error}"))?;
+        let outcomes = told["outcomes"].as_array().cloned().unwrap_or_default();
+        if outcomes.is_empty() {
+            return Err("no mirror is like this".to_owned());
+        }
+        Ok(outcomes.iter().map(|outcome| show(outcome, self.ascii)).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+fn show(outcome: &Value, ascii: bool) -> String {
+    let name = |key: &str| outcome[key].as_str().unwrap_or_default().to_owned();
+    let mut out = format!("{} on {}, {} pairs\n\n", name("mirror"), name("route"), outcome["pairs"]);
+    if outcome["pairs"] == 0 {
+        out.push_str("  no copy of any request has ended yet\n");
+        return out;
+    }
+    let (v1, v2) = (&outcome["latency"]["primary"], &outcome["latency"]["mirror"]);
+    let _ = writeln!(out, "  {:<8}{:>12}{:>12}{:>12}{:>8}", "", "v1", "v2", "v2 - v1", "÷");
+    let _ = writeln!(out, "  {:<8}{:>12}{:>12}", "count", v1["count"].to_string(), v2["count"].to_string());
+    for (label, key) in ROWS {
+        let (Some(a), Some(b)) = (v1[key].as_f64(), v2[key].as_f64()) else { continue };
+        let ratio = if a > 0.0 { format!("{:.2}", b / a) } else { String::new() };
+        let _ = writeln!(
+            out,
+            "  {label:<8}{:>12}{:>12}{:>12}{ratio:>8}",
+            seconds(a),
+            seconds(b),
+            format!("{}{}", if b < a { "-" } else { "+" }, seconds((b - a).abs()))
+        );
+    }
+    let longest = [v1, v2].iter().filter_map(|of| of["p999_seconds"].as_f64()).fold(0.0, f64::max);
+    out.push('\n');
+    for (label, key) in ROWS.iter().skip(1).take(4) {
+        for (side, of) in [("v1", v1), ("v2", v2)] {
+            let Some(value) = of[*key].as_f64() else { continue };
+            let _ = writeln!(out, "  {label:<6} {side} {} {}", bar(value, longest, ascii), seconds(value));
+        }
+    }
+    pairs(&mut out, outcome);
+    matrix(&mut out, outcome);
+    out
+}
+
+/// How much later or earlier v2's answer ended, request by request.
+fn pairs(out: &mut String, outcome: &Value) {
+    let side = |key: &str| (&outcome["latency"][key], outcome["latency"][key]["count"].as_u64().unwrap_or(0));
+    let ((slower, later), (faster, earlier)) = (side("slower"), side("faster"));
+    let told = |of: &Value| {
+        let at = |key: &str| of[key].as_f64().map_or_else(|| "nothing".to_owned(), seconds);
+        format!("by {} in the middle, {} at p99", at("p50_seconds"), at("p99_seconds"))
+    };
+    let _ = writeln!(out, "\n  for the same request v2 took longer {later} times");
+    if later > 0 {
+        let _ = writeln!(out, "    {}", told(slower));
+    }
+    let _ = writeln!(out, "  and less {earlier} times");
+    if earlier > 0 {
+        let _ = writeln!(out, "    {}", told(faster));
+    }
+}
+
+fn matrix(out: &mut String, outcome: &Value) {
+    let _ = writeln!(out, "\n  {:<8}{:<10}{:>10}", "v1", "v2", "times");
+    for cell in outcome["matrix"].as_array().into_iter().flatten() {
+        let end = |key: &str| cell[key].as_str().unwrap_or_default().to_owned();
+        let mark = if cell["primary"] == cell["mirror"] { "" } else { "  differs" };
+        let _ = writeln!(
+            out,
+            "  {:<8}{:<10}{:>10}{mark}",
+            end("primary"),
+            end("mirror"),
+            cell["count"].to_string()
+        );
+    }
+}
+
+/// As long as the time's logarithm, from a microsecond to the longest.
+fn bar(value: f64, longest: f64, ascii: bool) -> String {
+    let log = |seconds: f64| (seconds / 1e-6).max(1.0).ln();
+    let share = if longest > 1e-6 { log(value) / log(longest) } else { 0.0 };
+    let chars = ((share * BAR_CHARS as f64).round() as usize).min(BAR_CHARS);
+    let sign = if ascii { "#" } else { "█" };
+    format!("{}{}", sign.repeat(chars), " ".repeat(BAR_CHARS - chars))
+}
+
+/// Three digits and a unit.
+fn seconds(value: f64) -> String {
+    let (scaled, unit) = match value {
+        v if v < 1e-3 => (v * 1e6, "µs"),
+        v if v < 1.0 => (v * 1e3, "ms"),
+        v => (v, "s"),
+    };
+    match scaled {
+        v if v >= 99.95 => format!("{v:.0} {unit}"),
+        v if v >= 9.995 => format!("{v:.1} {unit}"),
+        v => format!("{v:.2} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn both_sides_stand_beside_each_other() {
+        let of = |count: u64, ms: f64| {
+            let at = |factor: f64| ms * factor / 1e3;
+            json!({ "count": count, "mean_seconds": at(1.0), "p50_seconds": at(1.0), "p90_seconds": at(2.0),
+                "p99_seconds": at(5.0), "p999_seconds": at(10.0), "max_seconds": at(20.0) })
+        };
+        let outcome = json!({
+            "route": "shop", "mirror": "v2", "pairs": 3,
+            "latency": { "primary": of(3, 10.0), "mirror": of(3, 15.0), "slower": of(2, 5.0), "faster": of(1, 0.5) },
+            "matrix": [{ "primary": "200", "mirror": "200", "count": 2 }, { "primary": "200", "mirror": "500", "count": 1 }],
+        });
+        let shown = show(&outcome, true);
+        for line in [
+            "v2 on shop, 3 pairs",
+            "  p50          10.0 ms     15.0 ms    +5.00 ms    1.50",
+            "  p99    v2 ############################   75.0 ms",
+            "  for the same request v2 took longer 2 times",
+            "  200     500                1  differs",
+        ] {
+            assert!(shown.lines().any(|l| l == line), "{line}\n{shown}");
+        }
+        let nothing = json!({ "route": "shop", "mirror": "v2", "pairs": 0 });
+        assert!(show(&nothing, false).contains("no copy of any request has ended yet"));
+    }
+}
