@@ -19,6 +19,7 @@ mod driver;
 mod config_errors;
 mod conversations;
 mod httpbin;
+mod rollout;
 mod logs;
 mod dashboard;
 mod tidy;
