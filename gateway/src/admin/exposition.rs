@@ -6,6 +6,7 @@
 
 mod upstreams;
 mod observer;
+pub(super) mod times;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,6 +68,7 @@ impl Collector for Workers {
         let page = self.book.open();
         let shards = Shards { page: &page, shards: &self.shards, started: self.started };
         shards.requests(&mut out)?;
+        shards.times(&mut out)?;
         shards.ledger(&mut out)?;
         shards.lanes(&mut out)?;
         shards.upstreams(&mut out)?;
@@ -471,6 +473,15 @@ mod tests {
             "umbra_requests counter",
             "umbra_exchanges_aborted counter",
             "umbra_rejected counter",
+            "umbra_request_duration_seconds histogram",
+            "umbra_request_size_bytes histogram",
+            "umbra_response_size_bytes histogram",
+            "umbra_primary_latency_seconds histogram",
+            "umbra_mirror_latency_seconds histogram",
+            "umbra_mirror_lag_seconds histogram",
+            "umbra_mirror_slower_seconds histogram",
+            "umbra_mirror_faster_seconds histogram",
+            "umbra_pairs counter",
             "umbra_mirror_eligible counter",
             "umbra_mirror_sampled_out counter",
             "umbra_mirror_skipped counter",

@@ -11,6 +11,7 @@ mod exposition;
 mod health;
 mod live;
 mod outcomes;
+mod histograms;
 mod process;
 mod verdict;
 
@@ -59,6 +60,7 @@ Umbra admin (in a browser: the dashboard)
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
   /live      the last five minutes by the second, JSON; ?after=SEQ for what is new
   /live/distributions   both sides' times since the start, JSON; ?route=NAME for one route
+  /histograms  distributions of times, JSON; ?route= &mirror= &name=route|primary|mirror|lag &format=hgrm
   /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
   /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
@@ -84,6 +86,7 @@ pub fn router(
         .route("/mirrors", get(desk::mirrors))
         .route("/mirrors/{*name}", patch(desk::patch_mirror))
         .route("/config", put(desk::put_config).get(desk::config))
+        .route("/histograms", get(histograms::histograms))
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))

@@ -14,9 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::book::Page;
 use super::desk::Desk;
-use crate::metrics::{
-    self, Class, Drop as Dropped, Fail, Family, Histogram, Label, MirrorCounters, MirrorEnd, PrimaryEnd, Skip,
-};
+use super::exposition::times::{mirror_text, primary_text};
+use crate::metrics::{self, Class, Drop as Dropped, Fail, Family, Histogram, Label, MirrorCounters, Skip};
 
 /// Told in one answer; of more, those with the most copies.
 const OUTCOMES_MAX: usize = 500;
@@ -130,22 +129,6 @@ impl Pairing<'_> {
     }
 }
 
-fn primary_text(end: PrimaryEnd) -> String {
-    match end {
-        PrimaryEnd::Status(code) => code.to_string(),
-        PrimaryEnd::Other => "other".to_owned(),
-        PrimaryEnd::None => "none".to_owned(),
-    }
-}
-
-fn mirror_text(end: MirrorEnd) -> String {
-    match end {
-        MirrorEnd::Status(code) => code.to_string(),
-        MirrorEnd::Other => "other".to_owned(),
-        MirrorEnd::Failed(why) => why.text().to_owned(),
-    }
-}
-
 /// What a distribution comes to, in `unit`; null where nothing was recorded. `scale`: that unit in one of the recorded.
 pub(super) fn summary(all: &Merged<u64>, unit: &str, scale: f64) -> Value {
     let known = |value: f64| if all.is_empty() { Value::Null } else { json!(value * scale) };
@@ -170,6 +153,7 @@ mod tests {
     use super::super::book::Book;
     use super::super::desk::Guard;
     use super::*;
+    use crate::metrics::{MirrorEnd, PrimaryEnd};
     use crate::server::budget::tests::config;
 
     #[tokio::test]
