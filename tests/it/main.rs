@@ -20,6 +20,7 @@ mod config_errors;
 mod conversations;
 mod httpbin;
 mod rollout;
+mod metrics;
 mod logs;
 mod dashboard;
 mod tidy;

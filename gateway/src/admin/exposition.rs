@@ -7,6 +7,7 @@
 mod upstreams;
 mod observer;
 pub(super) mod times;
+pub(super) mod classic;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, put};
 use hyper::server::conn::http1;
@@ -157,8 +157,13 @@ async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
     (status, format!("{}\n", phase.text())).into_response()
 }
 
-async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
+async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     match pages.exposition.text() {
+        Ok(text) if exposition::classic::is_wanted(accept) => {
+            let text = exposition::classic::of(&text);
+            ([(CONTENT_TYPE, exposition::classic::CONTENT_TYPE)], text).into_response()
+        }
         Ok(text) => ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
         // Writing to a string fails only where the encoder refuses what we gave it.
         Err(std::fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -32,10 +32,10 @@ struct Shown {
     buckets: Vec<(f64, u64)>,
 }
 
-/// `scale`: the unit shown, in one recorded.
-fn shown<'a>(of: impl Iterator<Item = &'a Histogram>, bounds: &[u64], scale: f64) -> Shown {
-    let mut buckets: Vec<(f64, u64)> = bounds.iter().map(|bound| (*bound as f64 * scale, 0)).collect();
-    buckets.push((f64::MAX, 0));
+/// `per_unit`: how many recorded are one shown.
+fn shown<'a>(of: impl Iterator<Item = &'a Histogram>, bounds: &[u64], per_unit: f64) -> Shown {
+    let mut buckets: Vec<(f64, u64)> = bounds.iter().map(|bound| (*bound as f64 / per_unit, 0)).collect();
+    buckets.push((f64::INFINITY, 0));
     let (mut sum, mut count) = (0, 0);
     for histogram in of {
         sum += histogram.sum();
@@ -47,10 +47,11 @@ fn shown<'a>(of: impl Iterator<Item = &'a Histogram>, bounds: &[u64], scale: f64
             count += n;
         }
     }
-    Shown { sum: sum as f64 * scale, count, buckets }
+    Shown { sum: sum as f64 / per_unit, count, buckets }
 }
 
-const US: f64 = 1e-6;
+/// Microseconds of a second.
+const US: f64 = 1e6;
 
 impl Shards<'_> {
     /// Index and counters of each route that has distributions of its own.
@@ -62,9 +63,9 @@ impl Shards<'_> {
 
     pub(super) fn times(&self, out: &mut Families<'_>) -> fmt::Result {
         let routes = self.seen_routes();
-        let route = |read: fn(&RouteCounters) -> &Histogram, bounds: &'static [u64], scale: f64| {
+        let route = |read: fn(&RouteCounters) -> &Histogram, bounds: &'static [u64], per_unit: f64| {
             let row = move |(_, name, of): &(usize, &str, Vec<&RouteCounters>)| {
-                ([("route", (*name).to_owned())], shown(of.iter().map(|of| read(of)), bounds, scale))
+                ([("route", (*name).to_owned())], shown(of.iter().map(|of| read(of)), bounds, per_unit))
             };
             routes.iter().map(row).collect::<Vec<_>>()
         };
@@ -221,6 +222,6 @@ mod tests {
         let mut expect = vec![0; TIMES_US.len() + 1];
         (expect[0], expect[1], expect[15], expect[16]) = (3, 1, 1, 1);
         assert_eq!(counts, expect);
-        assert_eq!(buckets[16].0, f64::MAX);
+        assert_eq!(buckets[16].0, f64::INFINITY);
     }
 }
