@@ -171,8 +171,6 @@ async fn serve(setup: Setup, driver: String) {
 struct Lanes {
     open: RefCell<Vec<Rc<Lane>>>,
     leaving: RefCell<Vec<Leaving>>,
-    /// Shippers that have not ended.
-    shippers: Rc<Cell<usize>>,
 }
 
 /// Lanes of an earlier generation that the next one does not have.
@@ -216,16 +214,17 @@ impl Lanes {
                 budget: Arc::clone(&cx.tap.budget),
                 number,
             };
-            let shippers = Rc::clone(&self.shippers);
-            shippers.set(shippers.get() + 1);
+            let lane = Rc::clone(lane);
+            lane.begin_shipper();
             io::spawn(async move {
                 shipper.run().await;
-                shippers.set(shippers.get() - 1);
+                lane.end_shipper();
             });
         }
     }
 
-    /// Ends lanes whose last copy has come, or whose time is over.
+    /// Ends lanes whose last copy has come, or whose time is over. They are called again and again until their last
+    /// shipper has ended: one that still connected when the others were called would sleep for ever.
     fn let_go(&self, now_ms: u64) {
         let mut leaving = self.leaving.borrow_mut();
         leaving.retain(|them| {
@@ -242,9 +241,13 @@ impl Lanes {
                 let gone = |lane: &Rc<Lane>| them.lanes.iter().any(|other| Rc::ptr_eq(other, lane));
                 self.open.borrow_mut().retain(|lane| !gone(lane));
             }
-            let shipped = over && them.lanes.iter().all(|lane| lane.is_empty());
-            !(late || shipped)
+            them.lanes.iter().any(|lane| lane.has_shippers())
         });
+    }
+
+    fn has_shippers(&self) -> bool {
+        let open = self.open.borrow().iter().any(|lane| lane.has_shippers());
+        open || self.leaving.borrow().iter().flat_map(|them| &them.lanes).any(|lane| lane.has_shippers())
     }
 
     fn each(&self, act: impl Fn(&Lane)) {
@@ -320,7 +323,7 @@ async fn drain(cx: &Rc<Context>, listeners: &[Rc<Listener>], lanes: &Lanes) {
         if cx.shard.connections_active.get() == 0 {
             // Only now: an exchange that still runs may yet complete its copies.
             lanes.each(Lane::call_last);
-            if lanes.shippers.get() == 0 {
+            if !lanes.has_shippers() {
                 break;
             }
         }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tests::origin::write;
+use tests::origin::{Full, write};
 use tests::{After, Client, Gate, Gateway, Origin, Process, Response, Setup, eventually};
 
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -185,6 +185,25 @@ fn copies_that_cannot_be_shipped_in_time_are_given_up_and_said() {
     let numbers = gateway.stderr();
     let told = |n: &str| numbers.split(|c: char| !c.is_ascii_digit()).any(|word| word == n);
     assert!(told("19") || told("20"), "abandoned copies are lost silently:\n{numbers}");
+}
+
+#[test]
+fn a_mirror_that_was_taken_out_while_it_was_connected_to_does_not_hold_up_the_end() {
+    let (v1, v2) = (Origin::named("v1"), Full::new());
+    let setup = Setup::new(&v1).with("[timeouts]\ndrain = \"20s\"");
+    let mut gateway = setup.clone().mirror("v2", v2.address, "connect_timeout = \"2s\"").start();
+    let mut client = gateway.client();
+    assert_eq!(client.ask(ASK).status, 200);
+    // One shipper is called each tick, so that some still connect when the failure of others empties the ring.
+    eventually("connects are under way", || gateway.metrics().sum("umbra_mirror_connects_total", &[]) >= 4);
+    gateway.write(&setup.toml());
+    gateway.signal("HUP");
+    eventually("the mirror is taken out", || gateway.metrics().sum("umbra_reloads_total", &[]) == 1);
+    drop(client);
+    let began = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait_exit().code(), Some(0), "{}", gateway.stderr());
+    assert!(began.elapsed() < Duration::from_secs(10), "nothing is left, and it took {:?}", began.elapsed());
 }
 
 #[test]

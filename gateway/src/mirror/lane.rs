@@ -37,6 +37,8 @@ pub struct Lane {
     pub probing: Cell<bool>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
     turn: Cell<usize>,
+    /// Shippers that have not ended.
+    shippers: Cell<usize>,
     /// Nothing more can come: a shipper that finds nothing waiting ends.
     last_call: Cell<bool>,
     /// Nobody ships any more.
@@ -102,6 +104,7 @@ impl Lane {
             probing: Cell::new(false),
             endpoints: RefCell::new(addresses.iter().map(|a| Rc::new(Endpoint::new(*a))).collect()),
             turn: Cell::new(0),
+            shippers: Cell::new(0),
             last_call: Cell::new(false),
             closed: Cell::new(false),
             answers: Bucket::new(ANSWER_BYTES_PER_SECOND, 1),
@@ -264,6 +267,22 @@ impl Lane {
         .await;
     }
 
+    /// A shipper serves the lane from now on.
+    pub fn begin_shipper(&self) {
+        self.shippers.set(self.shippers.get() + 1);
+    }
+
+    /// It does so no more.
+    pub fn end_shipper(&self) {
+        debug_assert!(self.shippers.get() > 0, "only a shipper that began can end");
+        self.shippers.set(self.shippers.get().saturating_sub(1));
+    }
+
+    /// Whether anybody is left who has to be told that the end is near.
+    pub fn has_shippers(&self) -> bool {
+        self.shippers.get() > 0
+    }
+
     /// Nothing more can come: the shippers send what waits, and end.
     pub fn call_last(&self) {
         self.last_call.set(true);
@@ -279,6 +298,10 @@ impl Lane {
         self.closed.set(true);
         self.call_last();
         self.flush(Dropped::Drain)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// A shipper is up and looks at the ring: the next copy may call another.

@@ -86,8 +86,11 @@ impl Shipper {
                 self.close(connection.take());
                 connection = self.connect().await;
                 if connection.is_none() {
-                    // Given up with the rest if the mirror stays away; called again with the next copy or tick.
-                    if !again.is_empty() && self.lane.would_drop(self.sweeper.now_ms()).is_some() {
+                    // Given up with the rest if the mirror stays away or its lane is closed; called again with the next
+                    // copy or tick.
+                    if self.lane.is_closed() {
+                        again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Drain));
+                    } else if !again.is_empty() && self.lane.would_drop(self.sweeper.now_ms()).is_some() {
                         again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Closed));
                     }
                     self.lane.sleep(self.number, false).await;
