@@ -186,6 +186,9 @@ const PURE: &[&str] = &[
     "gateway/src/observe/trace",
     "gateway/src/observe/access_log/line",
     "gateway/src/observe/spans/otlp",
+    "gateway/src/compare/rules",
+    "gateway/src/compare/differ",
+    "gateway/src/verdict",
 ];
 
 const WHO_MAY_NAME_WHOM: &[Rule] = &[
