@@ -20,6 +20,8 @@ mod config_errors;
 mod conversations;
 mod httpbin;
 mod rollout;
+mod openapi;
+mod controllers;
 mod logs;
 mod dashboard;
 mod tidy;
