@@ -22,6 +22,8 @@ pub mod metrics;
 pub mod load;
 #[path = "support/table.rs"]
 pub mod table;
+#[path = "support/python.rs"]
+pub mod python;
 #[path = "support/httpbin.rs"]
 pub mod httpbin;
 #[path = "support/stage.rs"]

@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::{Client, eventually};
+use crate::{Client, eventually, python};
 
 /// Many requests at once, on kept connections.
 pub const THREADS: &[&str] = &["--worker-class", "gthread", "--threads", "8", "--keep-alive", "30"];
@@ -13,41 +13,6 @@ pub const THREADS: &[&str] = &["--worker-class", "gthread", "--threads", "8", "-
 /// What `pip` installs, pinned: httpbin's answers are compared with themselves, not with a version's.
 const REQUIREMENTS: [&str; 5] =
     ["httpbin==0.10.4", "gunicorn==27.0.1", "flask==3.1.3", "werkzeug==3.1.9", "greenlet==2.0.2"];
-
-/// The virtual environment, made once for all test processes.
-fn environment() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("target");
-    fs::create_dir_all(&target).expect("the target folder");
-    let lock = File::create(target.join("httpbin-venv.lock")).expect("a lock file");
-    lock.lock().expect("the lock");
-    let (venv, wanted) = (target.join("httpbin-venv"), REQUIREMENTS.join("\n"));
-    let stamp = venv.join("installed");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return venv;
-    }
-    let _ = fs::remove_dir_all(&venv);
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet"]).args(REQUIREMENTS));
-    fs::write(&stamp, wanted).expect("the stamp");
-    venv
-}
-
-#[track_caller]
-fn run(command: &mut Command) {
-    const HELP: &str = "httpbin cannot be installed, and without it the article's experiment is not tested.\n\
-        Needed: python3 (3.9 or later) with venv and pip (Debian: apt-get install python3-venv), and a package index \
-        that pip reaches (PIP_INDEX_URL). Then run the test again; remove target/httpbin-venv to start afresh.";
-    match command.output() {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => panic!(
-            "{HELP}\n{command:?}: {}\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        ),
-        Err(error) => panic!("{HELP}\n{command:?}: {error}"),
-    }
-}
 
 /// httpbin under gunicorn on a free port; ended when dropped.
 pub struct Httpbin {
@@ -68,7 +33,7 @@ impl Httpbin {
     }
 
     fn of(application: &str, workers: &[&str]) -> Self {
-        let venv = environment();
+        let venv = python::environment("httpbin", &REQUIREMENTS);
         let folder = tempfile::tempdir().expect("a temporary directory");
         let errors = folder.path().join("errors");
         let child = Command::new(venv.join("bin/gunicorn"))

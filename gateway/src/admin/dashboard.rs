@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH,
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -14,6 +14,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use xxhash_rust::xxh64::xxh64;
+
+use super::asked::{self, Path};
 
 /// Nothing from outside, nothing inline, nobody's frame: a name or a value that an upstream made up stays text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -115,7 +117,7 @@ async fn root(State(shelf): State<Arc<Shelf>>, headers: HeaderMap) -> Response {
 async fn asset(State(shelf): State<Arc<Shelf>>, Path(name): Path<String>, headers: HeaderMap) -> Response {
     match shelf.assets.iter().find(|asset| asset.name == name) {
         Some(asset) => asset.answer(&headers),
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => asked::unknown().await,
     }
 }
 

@@ -4,11 +4,12 @@
 //! Changes are guarded: by a token where there is one, and without one only from this machine, by a client that named it
 //! by its address, so that no page in a browser can reach in under a name of its own (DNS rebinding).
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use super::asked::{Given, Path, Query, Text, refusal};
 use super::book::Book;
 use crate::server::reload::{Applied, Ask, Change, Refused};
 
@@ -136,7 +138,11 @@ pub(super) async fn config(State(desk): State<Arc<Desk>>) -> Response {
 }
 
 /// `PUT /config`: a whole configuration, as TOML.
-pub(super) async fn put_config(State(desk): State<Arc<Desk>>, headers: HeaderMap, text: String) -> Response {
+pub(super) async fn put_config(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    Text(text): Text,
+) -> Response {
     desk.ask(&headers, Change::Text(text)).await
 }
 
@@ -158,7 +164,7 @@ pub(super) async fn patch_mirror(
     Path(mirror): Path<String>,
     Query(OnRoute { route }): Query<OnRoute>,
     headers: HeaderMap,
-    Json(Percent { percent }): Json<Percent>,
+    Given(Percent { percent }): Given<Percent>,
 ) -> Response {
     desk.ask(&headers, Change::Percent { mirror, route, percent }).await
 }
@@ -166,7 +172,24 @@ pub(super) async fn patch_mirror(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Weights {
-    weights: std::collections::BTreeMap<String, u32>,
+    weights: BTreeMap<String, Weight>,
+}
+
+/// JSON has one kind of number: 90.0 is as whole as 90.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "f64")]
+struct Weight(u32);
+
+impl TryFrom<f64> for Weight {
+    type Error = String;
+
+    fn try_from(number: f64) -> Result<Self, String> {
+        let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+        // Within the range, so the cast neither wraps nor saturates.
+        is_whole
+            .then(|| Self(number as u32))
+            .ok_or_else(|| format!("{number} is not a whole number from 0 to {}", u32::MAX))
+    }
 }
 
 /// `PATCH /routes/{name}`: `{"weights": {"v1": 90, "v2": 10}}`.
@@ -174,9 +197,16 @@ pub(super) async fn patch_route(
     State(desk): State<Arc<Desk>>,
     Path(route): Path<String>,
     headers: HeaderMap,
-    Json(Weights { weights }): Json<Weights>,
+    Given(Weights { weights }): Given<Weights>,
 ) -> Response {
-    desk.ask(&headers, Change::Weights { route, weights: weights.into_iter().collect() }).await
+    desk.ask(
+        &headers,
+        Change::Weights {
+            route,
+            weights: weights.into_iter().map(|(name, Weight(weight))| (name, weight)).collect(),
+        },
+    )
+    .await
 }
 
 /// One problem, as JSON.
@@ -188,7 +218,7 @@ pub(super) struct Told<'a> {
     message: &'a str,
 }
 
-pub(super) fn told(problems: &[Problem]) -> Vec<Told<'_>> {
+fn told(problems: &[Problem]) -> Vec<Told<'_>> {
     fn one(p: &Problem) -> Told<'_> {
         let Problem { file, line, key, message } = p;
         Told { file, line: *line, key: key.as_deref(), message }
@@ -196,11 +226,16 @@ pub(super) fn told(problems: &[Problem]) -> Vec<Told<'_>> {
     problems.iter().map(one).collect()
 }
 
+/// The answer to a text in which these are wrong.
+pub(super) fn wrong(problems: &[Problem]) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "problems": told(problems) }))).into_response()
+}
+
 impl Desk {
     /// What to answer whoever may neither change anything nor see what clients said.
     pub(super) fn refuses(&self, headers: &HeaderMap) -> Option<Response> {
         let (status, why) = self.guard.refuses(headers)?;
-        Some((status, Json(json!({ "error": why }))).into_response())
+        Some(refusal(status, why))
     }
 
     async fn ask(&self, headers: &HeaderMap, change: Change) -> Response {
@@ -208,9 +243,9 @@ impl Desk {
             return refusal;
         }
         let (answer, answered) = oneshot::channel();
-        let gone = (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the gateway is ending" })));
+        let gone = || refusal(StatusCode::SERVICE_UNAVAILABLE, "the gateway is ending");
         if self.asks.send(Ask { change, answer }).await.is_err() {
-            return gone.into_response();
+            return gone();
         }
         match answered.await {
             Ok(Ok(Applied { workers, took, warnings })) => {
@@ -218,14 +253,9 @@ impl Desk {
                 let body = json!({ "workers": workers, "took_ms": took, "warnings": told(&warnings) });
                 Json(body).into_response()
             }
-            Ok(Err(Refused::Unknown(what))) => {
-                (StatusCode::NOT_FOUND, Json(json!({ "error": what }))).into_response()
-            }
-            Ok(Err(Refused::Wrong(problems))) => {
-                let body = json!({ "problems": told(&problems) });
-                (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
-            }
-            Err(_) => gone.into_response(),
+            Ok(Err(Refused::Unknown(what))) => refusal(StatusCode::NOT_FOUND, what),
+            Ok(Err(Refused::Wrong(problems))) => wrong(&problems),
+            Err(_) => gone(),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +13,7 @@ use config::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::asked::{Path, Query, refusal};
 use super::desk::Desk;
 use crate::compare::{Judged, Sample, Shown, Tally};
 use crate::observe::told::rfc3339 as time;
@@ -141,8 +142,7 @@ pub(super) async fn diff(
     }
     let found = id.parse().ok().and_then(|id| desk.book.findings.group(id));
     let Some(judged) = found else {
-        let error = json!({ "error": format!("no group {id}") });
-        return (StatusCode::NOT_FOUND, Json(error)).into_response();
+        return refusal(StatusCode::NOT_FOUND, format!("no group {id}"));
     };
     let mut told = group(&judged);
     if let Some(told) = told.as_object_mut() {

@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use hdrhistogram::Histogram as Merged;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::asked::Query;
 use super::book::Page;
 use super::desk::Desk;
 use super::outcomes::summary;

@@ -3,6 +3,7 @@
 //! It reads what others write, counters and the phase of the process; changes are only asked for here (`desk`). It knows no connection, no
 //! exchange and no worker; of the path of a request it names only `metrics`.
 
+mod asked;
 mod book;
 mod dashboard;
 mod desk;
@@ -10,6 +11,7 @@ mod diffs;
 mod exposition;
 mod health;
 mod live;
+mod openapi;
 mod outcomes;
 mod histograms;
 mod process;
@@ -23,7 +25,7 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, put};
+use axum::routing::{get, patch, post, put};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -64,6 +66,8 @@ Umbra admin (in a browser: the dashboard)
   /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
   /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
+  /openapi.json  all of this for machines, OpenAPI 3.1
+  /verdict/gate  the same as a status, for rollout controllers: POST is 200 for promote, else 409; ?passes=promote,hold
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
@@ -89,6 +93,7 @@ pub fn router(
         .route("/histograms", get(histograms::histograms))
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy))
+        .route("/verdict/gate", post(verdict::gate))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
         .with_state(Arc::new(desk));
@@ -103,7 +108,10 @@ pub fn router(
         .with_state(Arc::new(Pages { exposition, health }))
         .merge(desk)
         .merge(live)
+        .route("/openapi.json", get(openapi::openapi))
         .merge(dashboard::router(INDEX))
+        .fallback(asked::unknown)
+        .method_not_allowed_fallback(asked::unfit)
         .layer(axum::middleware::map_response(dashboard::careful))
 }
 
@@ -181,7 +189,7 @@ mod tests {
     use super::*;
     use crate::server::budget::tests::config;
 
-    async fn started() -> (SocketAddr, watch::Sender<Health>) {
+    pub(super) async fn started() -> (SocketAddr, watch::Sender<Health>) {
         let config = Arc::new(config());
         let book = Book::new(&config);
         let desk = Desk { book: Arc::clone(&book), asks: mpsc::channel(1).0, guard: Guard::Local };
@@ -196,7 +204,7 @@ mod tests {
         (address, health)
     }
 
-    async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    pub(super) async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use config::Mirror;
 use hdrhistogram::Histogram as Merged;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::asked::Query;
 use super::book::Page;
 use super::desk::Desk;
 use super::exposition::times::{mirror_text, primary_text};

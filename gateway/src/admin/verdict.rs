@@ -1,4 +1,5 @@
-//! `GET /verdict`: whether mirrors are ready, by the default policy; `POST /verdict`: by a policy given as TOML.
+//! `GET /verdict`: whether mirrors are ready, by the default policy; `POST /verdict`: by a policy given as TOML;
+//! `POST /verdict/gate`: yes or no, as a status code, for rollout controllers that look at nothing else.
 //!
 //! It puts the evidence together; judging is `verdict`'s.
 
@@ -6,14 +7,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use config::{Policy, Role};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::desk::{Desk, told};
+use super::asked::{Query, Text, refusal};
+use super::desk::{Desk, wrong};
 use super::outcomes::{self, Pairing};
 use crate::compare::Judged;
 use crate::metrics::Drop as Dropped;
@@ -47,33 +49,119 @@ pub(super) async fn by_policy(
     State(desk): State<Arc<Desk>>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
-    text: String,
+    Text(text): Text,
 ) -> Response {
     match Policy::parse("request", &text) {
         Ok(policy) => say(&desk, &headers, &policy, &asked),
-        Err(problems) => {
-            let body = json!({ "problems": told(&problems) });
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
-        }
+        Err(problems) => wrong(&problems),
     }
 }
 
+/// What `POST /verdict/gate` is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gate {
+    mirror: Option<String>,
+    /// Words with commas between them.
+    passes: Option<String>,
+}
+
+/// What a controller says of itself, as far as it matters: Flagger passes on the metadata of its webhook.
+#[derive(Debug, Default, Deserialize)]
+struct Hook {
+    metadata: Option<Metadata>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Metadata {
+    /// TOML.
+    policy: Option<String>,
+}
+
+/// Rules told to who does not pass: they end up in a controller's events.
+const TOLD_MAX: usize = 10;
+
+/// `POST /verdict/gate?passes=promote,hold&mirror=NAME`: 200 where the verdict is one of these words, by default promote,
+/// else 409 with what is in the way. Nothing need be posted; JSON may have a policy in `metadata.policy`.
+pub(super) async fn gate(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    Query(Gate { mirror, passes }): Query<Gate>,
+    Text(posted): Text,
+) -> Response {
+    let mut passing = Vec::new();
+    for word in passes.as_deref().unwrap_or(Decision::Promote.text()).split(',') {
+        match Decision::ALL.into_iter().find(|decision| decision.text() == word) {
+            Some(decision) => passing.push(decision),
+            None => {
+                let why = format!("passes: {word:?} is not known; must be promote, hold or reject");
+                return refusal(StatusCode::BAD_REQUEST, why);
+            }
+        }
+    }
+    let hook: Hook = match posted.trim() {
+        "" => Hook::default(),
+        posted => match serde_json::from_str(posted) {
+            Ok(hook) => hook,
+            Err(error) if error.is_data() => {
+                return refusal(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
+            }
+            Err(error) => return refusal(StatusCode::BAD_REQUEST, format!("not JSON: {error}")),
+        },
+    };
+    let policy = hook.metadata.and_then(|metadata| metadata.policy).unwrap_or_default();
+    let policy = match Policy::parse("metadata.policy", &policy) {
+        Ok(policy) => policy,
+        Err(problems) => return wrong(&problems),
+    };
+    let verdict = match decide(&desk, &headers, &policy, mirror.as_deref()) {
+        Ok(verdict) => verdict,
+        Err(refusal) => return refusal,
+    };
+    let mut out = format!("{}\n", verdict.verdict.text());
+    let rules = verdict.mirrors.iter().flat_map(|m| m.rules.iter().map(|rule| (&m.mirror, rule)));
+    for (mirror, rule) in rules.filter(|(_, rule)| rule.result != Outcome::Pass).take(TOLD_MAX) {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{mirror}: {}", line(rule));
+    }
+    let does_pass = passing.contains(&verdict.verdict);
+    (if does_pass { StatusCode::OK } else { StatusCode::CONFLICT }, out).into_response()
+}
+
 fn say(desk: &Desk, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Response {
-    let mut verdict = judge(policy, &evidence(desk, asked));
+    match (decide(desk, headers, policy, asked.mirror.as_deref()), asked.format.unwrap_or(Format::Json)) {
+        (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
+        (Ok(verdict), Format::Text) => text(&verdict).into_response(),
+        (Err(refusal), _) => refusal,
+    }
+}
+
+/// On one mirror, or on all. A name that no route's candidate has would be undecided for ever, so it is refused.
+fn decide(
+    desk: &Desk,
+    headers: &HeaderMap,
+    policy: &Policy,
+    mirror: Option<&str>,
+) -> Result<Verdict, Response> {
+    let config = desk.book.open().config;
+    let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
+    if let Some(name) = mirror
+        && !candidates.any(|mirror| mirror.name == name)
+    {
+        return Err(refusal(StatusCode::NOT_FOUND, format!("no mirror {name:?} to judge")));
+    }
+    let mut verdict = judge(policy, &evidence(desk, mirror));
     if desk.refuses(headers).is_some() {
         // What shows it may quote clients' requests: figures are for everybody, those are not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
-    match asked.format.unwrap_or(Format::Json) {
-        Format::Json => Json(json!(verdict)).into_response(),
-        Format::Text => text(&verdict).into_response(),
-    }
+    Ok(verdict)
 }
 
-fn evidence(desk: &Desk, asked: &Asked) -> Vec<Evidence> {
+fn evidence(desk: &Desk, mirror: Option<&str>) -> Vec<Evidence> {
     let page = desk.book.open();
     let (groups, tallies) = (desk.book.findings.groups(), desk.book.findings.tallies());
-    let chosen = outcomes::Chosen { mirror: asked.mirror.clone(), ..outcomes::Chosen::default() };
+    let chosen = outcomes::Chosen { mirror: mirror.map(str::to_owned), ..outcomes::Chosen::default() };
     let candidates = outcomes::pairings(&page, &chosen);
     let of = |pairing: &Pairing<'_>| {
         let is_its = |judged: &&Judged| {
@@ -172,4 +260,78 @@ fn line(rule: &Ruling) -> String {
         rule.samples,
         show(rule.threshold)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use tokio::sync::mpsc;
+
+    use super::super::book::Book;
+    use super::super::desk::Guard;
+    use super::*;
+    use crate::metrics::{MirrorEnd, PrimaryEnd};
+    use crate::server::budget::tests::config;
+
+    /// A desk before which both sides answered `n` times, the mirror with this code.
+    fn desk(n: u64, code: u16) -> Arc<Desk> {
+        let book = Book::new(&Arc::new(config()));
+        let page = book.open();
+        for counters in page.counters.iter().take(1).map(|c| &c.mirrors[0][0]) {
+            for _ in 0..n {
+                counters.sent.inc();
+                counters.pairs.matrix.inc(PrimaryEnd::Status(200), MirrorEnd::Status(code));
+                counters.pairs.primary.record(2_000);
+                counters.latency.record(2_000);
+            }
+        }
+        Arc::new(Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local })
+    }
+
+    async fn pass(desk: &Arc<Desk>, passes: Option<&str>, posted: &str) -> (u16, String) {
+        let asked = Gate { mirror: None, passes: passes.map(str::to_owned) };
+        let answer = gate(State(Arc::clone(desk)), HeaderMap::new(), Query(asked), Text(posted.into())).await;
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_gate_opens_for_the_words_that_pass_and_tells_what_is_in_the_way() {
+        let states = [("promote", desk(5_000, 200)), ("hold", desk(10, 200)), ("reject", desk(5_000, 500))];
+        let keys = ["promote", "hold", "reject", "promote,hold"];
+        for (word, desk) in &states {
+            for passes in keys {
+                let (status, told) = pass(desk, Some(passes), "").await;
+                let wanted = if passes.split(',').any(|one| one == *word) { 200 } else { 409 };
+                assert_eq!(status, wanted, "{word} {passes}: {told}");
+                assert!(told.starts_with(&format!("{word}\n")), "{told}");
+            }
+            assert_eq!(pass(desk, None, "").await.0, if *word == "promote" { 200 } else { 409 });
+        }
+        let (_, told) = pass(&states[2].1, None, "").await;
+        assert!(told.contains("v2: FAIL  error_rate_difference on default: 100.000 %"), "{told}");
+        assert_eq!(pass(&states[0].1, Some("promote,"), "").await.0, 400);
+    }
+
+    #[tokio::test]
+    async fn a_webhook_may_bring_its_policy_and_nothing_it_says_otherwise_matters() {
+        let few = desk(10, 200);
+        let hook = |policy: &str| {
+            let metadata = json!({ "policy": policy, "other": 1 });
+            json!({ "name": "app", "namespace": "test", "phase": "Progressing", "metadata": metadata })
+                .to_string()
+        };
+        assert_eq!(
+            pass(&few, None, r#"{"name": "app", "namespace": "test", "phase": "Progressing"}"#).await.0,
+            409
+        );
+        let lenient = "samples_min = 5\nmismatch_percent_max = 100\nerror_percent_max = 100\np50_ratio_max = 9\np99_ratio_max = 9\n";
+        assert_eq!(pass(&few, None, &hook(lenient)).await.0, 200);
+        let (status, told) = pass(&few, None, &hook("sample_min = 5")).await;
+        assert_eq!(status, 422);
+        assert!(told.contains("samples_min") && told.contains("\"line\":1"), "{told}");
+        assert_eq!(pass(&few, None, "{").await.0, 400);
+        assert_eq!(pass(&few, None, "[1]").await.0, 422);
+    }
 }

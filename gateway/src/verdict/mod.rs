@@ -57,6 +57,8 @@ pub enum Decision {
 }
 
 impl Decision {
+    pub const ALL: [Self; 3] = [Self::Promote, Self::Hold, Self::Reject];
+
     pub fn text(self) -> &'static str {
         match self {
             Self::Promote => "promote",
