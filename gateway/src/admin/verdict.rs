@@ -245,7 +245,10 @@ fn line(rule: &Ruling) -> String {
         _ => format!("× {value:.3}"),
     };
     let figure = rule.figure.map_or_else(|| "nothing".to_owned(), show);
-    let interval = rule.interval.map(|[low, high]| format!(" ({} to {})", show(low), show(high)));
+    let interval = rule.interval.map(|[low, high]| {
+        let end = if high.is_finite() { format!("to {}", show(high)) } else { "or more".to_owned() };
+        format!(" ({} {end})", show(low))
+    });
     let result = match rule.result {
         Outcome::Pass => "pass",
         Outcome::Hold => "hold",

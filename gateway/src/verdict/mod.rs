@@ -11,10 +11,13 @@ use config::{Percent, Policy};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use statistics::{Estimate, excess, paired_excess, quantile, ratio, share, z_of};
+use statistics::{Chance, Estimate, excess, paired_excess, quantile, ratio, share};
 
 /// Routes that carry less of a mirror's requests cannot hold its verdict up, only reject it.
 const MINOR_ROUTE_SHARE: f64 = 0.05;
+
+/// A field that v1 itself does not keep may differ more often by this share of its noise: less cannot be told from chance.
+const NOISE_SLACK: f64 = 0.2;
 
 /// What was seen of one mirror on one route.
 #[derive(Debug)]
@@ -86,7 +89,8 @@ pub struct Ruling {
     pub unit: &'static str,
     pub figure: Option<f64>,
     pub threshold: f64,
-    /// Where the figure lies with the policy's confidence.
+    /// Where the figure lies with the policy's confidence. An end that too few samples leave open is infinite (`null` in
+    /// JSON).
     pub interval: Option<[f64; 2]>,
     /// What the figure was made of.
     pub samples: u64,
@@ -119,7 +123,7 @@ pub fn judge(policy: &Policy, evidence: &[Evidence]) -> Verdict {
     // Errors, two quantiles and losses on each route, and each field that differs.
     let rulings: usize = evidence.iter().map(|e| 4 + e.differences.len().max(1)).sum();
     let alpha = 1.0 - f64::from(policy.confidence.per_million) / 1e6;
-    let court = Court { policy, z: z_of(alpha / rulings.max(1) as f64) };
+    let court = Court { policy, chance: Chance::of(alpha / rulings.max(1) as f64) };
     let mut names: Vec<&str> = evidence.iter().map(|e| e.mirror.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -131,7 +135,7 @@ pub fn judge(policy: &Policy, evidence: &[Evidence]) -> Verdict {
 
 struct Court<'a> {
     policy: &'a Policy,
-    z: f64,
+    chance: Chance,
 }
 
 fn of_percent(percent: Percent) -> f64 {
@@ -205,26 +209,20 @@ impl Court<'_> {
         let name = ("mismatch_above_noise", "share");
         let threshold = of_percent(self.policy.mismatch_max);
         let ignored = |d: &&Difference| !self.policy.ignore_fields.contains(&d.field);
-        let estimate =
-            |d: &Difference| excess((d.count, d.compared), (d.baseline_count, d.baseline_compared), self.z);
-        let mut all: Vec<(Estimate, &Difference)> =
-            evidence.differences.iter().filter(ignored).map(|d| (estimate(d), d)).collect();
-        all.sort_by(|(a, _), (b, _)| b.figure.total_cmp(&a.figure));
+        let judged = |d| Mismatch::of(d, threshold, self.chance);
+        let mut all: Vec<Mismatch> = evidence.differences.iter().filter(ignored).map(judged).collect();
+        all.sort_by(|a, b| b.beyond().total_cmp(&a.beyond()));
         let compared = evidence.differences.iter().map(|d| d.compared).max();
-        let Some((most, first)) = all.first() else {
+        let Some(first) = all.first() else {
             // Answers that were compared and never differed, or that nobody compares: statuses are judged below.
             let samples = compared.unwrap_or_else(|| evidence.pairs());
-            return self.ruling(
-                name,
-                evidence,
-                (threshold, samples),
-                Some(share(0, samples, self.z)),
-                Vec::new(),
-            );
+            let none = share(0, samples, self.chance);
+            return self.ruling(name, evidence, (threshold, samples), Some(none), Vec::new());
         };
-        let telling = all.iter().filter(|(estimate, _)| estimate.figure > threshold);
-        let shown = telling.map(|(_, difference)| difference.shown()).collect();
-        self.ruling(name, evidence, (threshold, first.compared), Some(*most), shown)
+        let telling = all.iter().filter(|mismatch| mismatch.beyond() > 0.0);
+        let shown = telling.map(|mismatch| mismatch.of.shown()).collect();
+        let of = (first.allowed, first.of.compared);
+        self.ruling(name, evidence, of, Some(first.estimate), shown)
     }
 
     fn errors(&self, evidence: &Evidence) -> Ruling {
@@ -240,14 +238,14 @@ impl Court<'_> {
             }
         }
         let n = evidence.pairs();
-        let estimate = (n > 0).then(|| paired_excess(only_mirror, only_primary, n, self.z));
+        let estimate = (n > 0).then(|| paired_excess(only_mirror, only_primary, n, self.chance));
         let threshold = of_percent(self.policy.errors_max);
         self.ruling(("error_rate_difference", "share"), evidence, (threshold, n), estimate, shown)
     }
 
     fn times(&self, evidence: &Evidence, (rule, at, threshold): (&'static str, f64, f64)) -> Ruling {
         let n = evidence.primary.len().min(evidence.mirror_times.len());
-        let ours = |of: &Histogram<u64>| quantile(of, at, self.z);
+        let ours = |of: &Histogram<u64>| quantile(of, at, self.chance);
         let estimate = (n > 0).then(|| {
             let (primary, mirror) = (ours(&evidence.primary), ours(&evidence.mirror_times));
             (ratio(mirror, primary), primary, mirror)
@@ -276,7 +274,7 @@ impl Court<'_> {
     fn losses(&self, evidence: &Evidence) -> Ruling {
         let Evidence { wanted, dropped, .. } = evidence;
         let threshold = of_percent(self.policy.lost_max);
-        let estimate = (*wanted > 0).then(|| share(*dropped, *wanted, self.z));
+        let estimate = (*wanted > 0).then(|| share(*dropped, *wanted, self.chance));
         let shown = vec![format!("{dropped} of {wanted} copies were dropped")];
         let mut ruling =
             self.ruling(("copies_lost", "share"), evidence, (threshold, *wanted), estimate, shown);
@@ -284,6 +282,26 @@ impl Court<'_> {
             ruling.result = Outcome::Hold;
         }
         ruling
+    }
+}
+
+/// How often one field differs beyond its noise, and how often it may.
+struct Mismatch<'a> {
+    of: &'a Difference,
+    estimate: Estimate,
+    allowed: f64,
+}
+
+impl<'a> Mismatch<'a> {
+    fn of(of: &'a Difference, threshold: f64, chance: Chance) -> Self {
+        let noise = (of.baseline_count, of.baseline_compared);
+        let estimate = excess((of.count, of.compared), noise, chance);
+        let noise = noise.0 as f64 / noise.1.max(1) as f64;
+        Self { of, estimate, allowed: threshold.max(NOISE_SLACK * noise) }
+    }
+
+    fn beyond(&self) -> f64 {
+        self.estimate.figure - self.allowed
     }
 }
 

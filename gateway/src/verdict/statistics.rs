@@ -1,8 +1,27 @@
 //! How far counts can be trusted: intervals around shares, differences and quantiles. Pure.
 //!
-//! `z` is how many standard deviations an interval reaches to either side; [`z_of`] makes it of a one-sided chance of error.
+//! A [`Chance`] is how often an interval may miss on one side, and what that is in standard deviations.
 
 use hdrhistogram::Histogram;
+
+/// A one-sided chance of error, and how many standard deviations an interval then reaches to either side.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chance {
+    alpha: f64,
+    z: f64,
+}
+
+impl Chance {
+    /// `alpha` from 0 to 0.5.
+    pub(super) fn of(alpha: f64) -> Self {
+        Self { alpha, z: z_of(alpha) }
+    }
+
+    #[cfg(test)]
+    fn by(z: f64) -> Self {
+        Self { alpha: 0.025, z }
+    }
+}
 
 /// A figure and where it lies with the chosen confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,7 +34,7 @@ pub(super) struct Estimate {
 /// The standard deviations beyond which a normal deviate lies with the chance `alpha` (0 to 0.5).
 ///
 /// By Abramowitz and Stegun 26.2.23: off by less than 4.5e-4, far below what matters here.
-pub(super) fn z_of(alpha: f64) -> f64 {
+fn z_of(alpha: f64) -> f64 {
     let t = (-2.0 * alpha.clamp(1e-12, 0.5).ln()).sqrt();
     let above = 2.515_517 + t * (0.802_853 + t * 0.010_328);
     let below = 1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308));
@@ -23,7 +42,7 @@ pub(super) fn z_of(alpha: f64) -> f64 {
 }
 
 /// A share of `n` (≥ 1), by Wilson's score.
-pub(super) fn share(count: u64, n: u64, z: f64) -> Estimate {
+pub(super) fn share(count: u64, n: u64, Chance { z, .. }: Chance) -> Estimate {
     let (n, count) = (n.max(1) as f64, count as f64);
     let figure = count / n;
     let (z2, middle) = (z * z, figure + z * z / (2.0 * n));
@@ -33,11 +52,11 @@ pub(super) fn share(count: u64, n: u64, z: f64) -> Estimate {
 }
 
 /// How much larger one share is than an independent other one, by Newcombe's hybrid of two scores (1998, method 10).
-pub(super) fn excess((count, n): (u64, u64), (other, m): (u64, u64), z: f64) -> Estimate {
+pub(super) fn excess((count, n): (u64, u64), (other, m): (u64, u64), chance: Chance) -> Estimate {
     if m == 0 {
-        return share(count, n, z);
+        return share(count, n, chance);
     }
-    let (p, q) = (share(count, n, z), share(other, m, z));
+    let (p, q) = (share(count, n, chance), share(other, m, chance));
     let figure = p.figure - q.figure;
     let reach = |a: f64, b: f64| (a * a + b * b).sqrt();
     Estimate {
@@ -49,19 +68,26 @@ pub(super) fn excess((count, n): (u64, u64), (other, m): (u64, u64), z: f64) -> 
 
 /// How much more often only the one of a pair fails than only the other, of `n` pairs: Bonett and Price's adjusted
 /// interval for paired shares (2012).
-pub(super) fn paired_excess(only_one: u64, only_other: u64, n: u64, z: f64) -> Estimate {
+pub(super) fn paired_excess(only_one: u64, only_other: u64, n: u64, Chance { z, .. }: Chance) -> Estimate {
     let (a, b, n) = (only_one as f64, only_other as f64, n.max(1) as f64);
     let (p, q) = ((a + 1.0) / (n + 2.0), (b + 1.0) / (n + 2.0));
     let reach = z * ((p + q - (p - q).powi(2)) / (n + 2.0)).sqrt();
     Estimate { figure: (a - b) / n, low: p - q - reach, high: p - q + reach }
 }
 
-/// A quantile, by the ranks between which it lies.
-pub(super) fn quantile(of: &Histogram<u64>, quantile: f64, z: f64) -> Estimate {
+/// A quantile, by the ranks between which it lies. Too few values leave an end open: all of them may lie below it (then
+/// the interval ends at infinity) or above it (then at 0).
+pub(super) fn quantile(of: &Histogram<u64>, quantile: f64, Chance { alpha, z }: Chance) -> Estimate {
     let n = of.len() as f64;
     let (middle, reach) = (n * quantile, z * (n * quantile * (1.0 - quantile)).sqrt());
     let at = |rank: f64| of.value_at_quantile((rank / n).clamp(0.0, 1.0)) as f64;
-    Estimate { figure: at(middle), low: at(middle - reach), high: at((middle + reach).min(n)) }
+    let may_all_be_below = quantile.powf(n) > alpha;
+    let may_all_be_above = (1.0 - quantile).powf(n) > alpha;
+    Estimate {
+        figure: at(middle),
+        low: if may_all_be_above { 0.0 } else { at(middle - reach) },
+        high: if may_all_be_below { f64::INFINITY } else { at((middle + reach).min(n)) },
+    }
 }
 
 /// How many times as large one value is as another, with the least and most that their intervals leave open.
@@ -88,13 +114,13 @@ mod tests {
         near(z_of(0.025), 1.96, 0.001);
         near(z_of(0.001), 3.09, 0.001);
         // Newcombe (1998), tables I and II.
-        let wilson = share(81, 263, 1.96);
+        let wilson = share(81, 263, Chance::by(1.96));
         near(wilson.low, 0.2553, 0.0001);
         near(wilson.high, 0.3662, 0.0001);
-        let hybrid = excess((56, 70), (48, 80), 1.96);
+        let hybrid = excess((56, 70), (48, 80), Chance::by(1.96));
         near(hybrid.low, 0.0524, 0.0001);
         near(hybrid.high, 0.3339, 0.0001);
-        let none = paired_excess(0, 0, 1000, 1.96);
+        let none = paired_excess(0, 0, 1000, Chance::by(1.96));
         assert!(none.figure == 0.0 && none.low < 0.0 && none.high > 0.0 && none.high < 0.003);
     }
 
@@ -102,11 +128,22 @@ mod tests {
     fn a_quantile_lies_between_its_ranks() {
         let mut of = Histogram::new_with_bounds(1, 1 << 20, 3).unwrap();
         (1..=1000).for_each(|value| of.record(value).unwrap());
-        let median = quantile(&of, 0.5, 1.96);
+        let median = quantile(&of, 0.5, Chance::by(1.96));
         near(median.figure, 500.0, 1.0);
         near(median.low, 469.0, 2.0);
         near(median.high, 531.0, 2.0);
-        let p99 = quantile(&of, 0.99, 1.96);
+        let p99 = quantile(&of, 0.99, Chance::by(1.96));
         assert!(p99.low < 990.0 && p99.high > 990.0 && p99.high <= 1000.0);
+    }
+
+    #[test]
+    fn a_quantile_of_few_values_may_lie_beyond_them_all() {
+        let mut of = Histogram::new_with_bounds(1, 1 << 20, 3).unwrap();
+        (1..=3).for_each(|value| of.record(value).unwrap());
+        let chance = Chance::of(0.01);
+        let (p50, p99) = (quantile(&of, 0.5, chance), quantile(&of, 0.99, chance));
+        assert!(p50.low == 0.0 && p50.high.is_infinite(), "{p50:?}");
+        assert!(p99.low > 0.0 && p99.high.is_infinite(), "{p99:?}");
+        assert_eq!(ratio(p99, p99).low, 0.0);
     }
 }

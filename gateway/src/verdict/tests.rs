@@ -47,6 +47,9 @@ fn a_sound_mirror_is_promoted_and_nothing_seen_is_held() {
     assert_eq!(judge(&policy, &[]).verdict, Decision::Hold);
     assert_eq!(judge(&policy, &[evidence("a", &[])]).verdict, Decision::Hold);
     assert_eq!(judge(&policy, &[evidence("a", &[("200", "200", 100)])]).verdict, Decision::Hold);
+    let mut few = evidence("a", &[("200", "200", 3)]);
+    few.mirror_times = times([90_000, 91_000, 92_000].into_iter());
+    assert_eq!(judge(&policy, &[few]).verdict, Decision::Hold, "three requests tell no percentile");
     let verdict = judge(&policy, &[evidence("a", &[("200", "200", 1000), ("500", "500", 20)])]);
     assert_eq!(verdict.verdict, Decision::Promote, "{verdict:#?}");
 }
@@ -81,8 +84,18 @@ fn each_thing_that_is_worse_is_named_with_what_shows_it() {
 #[test]
 fn noise_and_what_the_policy_leaves_out_are_not_held_against_a_mirror() {
     let mut noisy = evidence("a", &[("200", "200", 2000)]);
-    noisy.differences = vec![differing(2000, 2000, (1996, 2000))];
-    assert_eq!(judge(&Policy::default(), &[noisy]).verdict, Decision::Hold, "a little more than the noise");
+    noisy.differences = vec![differing(420, 2000, (400, 2000))];
+    assert_eq!(
+        judge(&Policy::default(), &[noisy]).verdict,
+        Decision::Promote,
+        "a little more than the noise"
+    );
+    let mut noisy = evidence("a", &[("200", "200", 2000)]);
+    noisy.differences = vec![differing(490, 2000, (400, 2000))];
+    assert_eq!(judge(&Policy::default(), &[noisy]).verdict, Decision::Hold, "more, by chance or not");
+    let mut noisy = evidence("a", &[("200", "200", 2000)]);
+    noisy.differences = vec![differing(800, 2000, (400, 2000))];
+    assert_eq!(judge(&Policy::default(), &[noisy]).verdict, Decision::Reject, "twice the noise");
     let with = |count| {
         let mut noisy = evidence("a", &[("200", "200", 2000)]);
         noisy.differences = vec![differing(count, 2000, (2000, 2000))];

@@ -41,6 +41,9 @@ export function verdict(answer, trouble) {
   show(strip, badge(answer.verdict));
   const number = (title) => ({ title, class: "number" });
   const columns = [{ title: "Rule" }, { title: "Route" }, { title: "Result" }, number("Figure"), number("Threshold"), number("Interval"), number("Samples"), { title: "Evidence" }];
+  // Too few samples leave the upper end open.
+  const interval = ({ interval: ends }, shown) =>
+    ends ? `${shown(ends[0])} ${ends[1] === null ? "or more" : `to ${shown(ends[1])}`}` : "none";
   const row = (mirror) => (rule) => {
     const shown = (value) => (typeof value === "number" ? UNITS[rule.unit] ?? figure : figure)(value);
     return [
@@ -49,7 +52,7 @@ export function verdict(answer, trouble) {
       badge(rule.result),
       shown(rule.figure),
       shown(rule.threshold),
-      rule.interval ? rule.interval.map(shown).join(" to ") : "none",
+      interval(rule, shown),
       [count(rule.samples), rule.enough ? null : h("small", {}, " too few")],
       evidence(rule, mirror),
     ];
