@@ -142,6 +142,7 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let scrape = admin::Exposition::new(Arc::clone(&book), shards.clone(), started);
     let live = admin::Live::new(Arc::clone(&book), shards.clone(), started);
+    let histograms = admin::Histograms::new(Arc::clone(&book));
 
     let threads = Threads { book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
@@ -181,7 +182,8 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
                 guard: admin::Guard::of(&config.admin, address),
             };
             tokio::spawn(Arc::clone(&live).watch());
-            tokio::spawn(admin::serve(listener, admin::router(scrape, health_seen, live, desk)));
+            tokio::spawn(Arc::clone(&histograms).watch());
+            tokio::spawn(admin::serve(listener, admin::router(scrape, health_seen, live, histograms, desk)));
         }
         say(&announcement);
         Ok(plane.run(signals).await)

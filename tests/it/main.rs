@@ -22,6 +22,7 @@ mod httpbin;
 mod rollout;
 mod controllers;
 mod metrics;
+mod histograms;
 mod openapi;
 mod logs;
 mod dashboard;

@@ -17,21 +17,26 @@ pub fn binary() -> &'static PathBuf {
         if let Some(path) = std::env::var_os("UMBRA_GATEWAY_BIN") {
             return path.into();
         }
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "-p", "gateway", "--bin", "gateway", "--message-format=json"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        let output =
-            build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo");
-        assert!(output.status.success(), "the gateway does not build");
-        let lines = String::from_utf8(output.stdout).expect("json is UTF-8");
-        let executables = lines.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        executables
-            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .next_back()
-            .expect("cargo names the executable")
+        built("gateway")
     })
+}
+
+/// The workspace's binary of this name, built by cargo in the profile of this test.
+pub fn built(name: &str) -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "-p", name, "--bin", name, "--message-format=json"]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    let output =
+        build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo");
+    assert!(output.status.success(), "{name} does not build");
+    let lines = String::from_utf8(output.stdout).expect("json is UTF-8");
+    let executables = lines.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+    executables
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+        .expect("cargo names the executable")
 }
 
 /// A running gateway; killed when dropped.

@@ -1,27 +1,29 @@
-//! `GET /histograms`: every distribution of times since the start, as JSON or as HdrHistogram's percentile text.
+//! `GET /histograms`: distributions of times since the start and of the last minutes, as JSON or for HdrHistogram's tools.
 
-use std::fmt::Write;
-use std::sync::Arc;
+mod series;
+mod text;
+mod windows;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use hdrhistogram::Histogram as Merged;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::Query;
-use super::book::Page;
-use super::desk::Desk;
+use super::book::Book;
+use super::live::pause_after;
 use super::outcomes::summary;
-use crate::metrics::{self, Counters, Histogram};
+use crate::metrics::Slots;
+use series::{Key, Name, Wanted};
+use windows::{LENGTH, WINDOWS_MAX, Windows};
 
-/// Told in one answer.
-const SERIES_MAX: usize = 1000;
-
-/// Lines of percentiles for each halving of the distance to the end, as HdrHistogram's own tools have it.
-const TICKS_PER_HALF_DISTANCE: u32 = 5;
+/// The interval where none is asked for.
+const INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,31 +32,8 @@ pub(super) struct Chosen {
     mirror: Option<String>,
     name: Option<Name>,
     format: Option<Format>,
-}
-
-/// Which distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Name {
-    /// From a request's head to the last byte of its answer written.
-    Route,
-    /// From a request forwarded to the last byte of its answer read.
-    Primary,
-    /// From a copy sent to the last byte of its answer read.
-    Mirror,
-    /// From a request forwarded to its copy sent.
-    Lag,
-}
-
-impl Name {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Route => "route",
-            Self::Primary => "primary",
-            Self::Mirror => "mirror",
-            Self::Lag => "lag",
-        }
-    }
+    /// How long the interval is to be; as much as is kept where that is less.
+    seconds: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -62,131 +41,134 @@ impl Name {
 enum Format {
     Json,
     Hgrm,
+    Hlog,
 }
 
-/// One distribution, of all workers.
-struct Series {
-    name: Name,
-    route: String,
-    /// Of the primary.
-    upstream: Option<String>,
-    mirror: Option<String>,
-    all: Merged<u64>,
+/// Looked at by a task of its own, read by the page.
+#[derive(Debug)]
+pub struct Histograms {
+    book: Arc<Book>,
+    /// Only the control plane's one thread takes it, so nobody waits.
+    windows: Mutex<Windows>,
 }
 
-fn merged(page: &Page, read: impl Fn(&Counters) -> Option<&Histogram>) -> Merged<u64> {
-    let mut all = metrics::merged();
-    page.counters.iter().filter_map(|of| read(of)).for_each(|of| of.add_to(&mut all));
-    all
-}
+impl Histograms {
+    pub fn new(book: Arc<Book>) -> Arc<Self> {
+        Arc::new(Self { book, windows: Mutex::default() })
+    }
 
-/// Those asked for that have any value.
-fn series(page: &Page, chosen: &Chosen) -> Vec<Series> {
-    let mut out = Vec::new();
-    let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    let wants = |name| chosen.name.is_none_or(|wanted| wanted == name);
-    for (index, route) in page.config.routes.iter().enumerate().filter(|(_, r)| fits(&chosen.route, &r.name))
-    {
-        let mut push = |name, upstream: Option<String>, mirror: Option<String>, all: Merged<u64>| {
-            if !all.is_empty() && out.len() < SERIES_MAX {
-                out.push(Series { name, route: route.name.clone(), upstream, mirror, all });
-            }
-        };
-        if wants(Name::Route) && chosen.mirror.is_none() {
-            push(Name::Route, None, None, merged(page, |c| Some(&c.routes.get(index)?.duration)));
-        }
-        for (at, primary) in route.primaries().iter().enumerate().filter(|_| wants(Name::Primary)) {
-            let upstream = primary.upstream.and_then(|id| page.config.upstreams.get(id));
-            let all = merged(page, |c| Some(&c.primaries.get(index)?.get(at)?.latency));
-            push(Name::Primary, upstream.map(|u| u.name.clone()), None, all);
-        }
-        for (at, mirror) in route.mirrors.iter().enumerate().filter(|(_, m)| fits(&chosen.mirror, &m.name)) {
-            if wants(Name::Mirror) {
-                let all = merged(page, |c| Some(&c.mirrors.get(index)?.get(at)?.latency));
-                push(Name::Mirror, None, Some(mirror.name.clone()), all);
-            }
-            if wants(Name::Lag) {
-                let all = merged(page, |c| Some(&c.mirrors.get(index)?.get(at)?.lag));
-                push(Name::Lag, None, Some(mirror.name.clone()), all);
-            }
+    /// Looks for the rest of the process's life.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            let began = Instant::now();
+            self.look(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+            tokio::time::sleep(pause_after(LENGTH, began.elapsed())).await;
         }
     }
-    out
+
+    fn look(&self, now: Duration) {
+        let all = series::all(&self.book.open(), &Wanted::default());
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner).look(now, all);
+    }
 }
 
-/// `GET /histograms?route=NAME&mirror=NAME&name=route|primary|mirror|lag&format=json|hgrm`
-pub(super) async fn histograms(State(desk): State<Arc<Desk>>, Query(chosen): Query<Chosen>) -> Response {
-    let all = series(&desk.book.open(), &chosen);
-    match chosen.format.unwrap_or(Format::Json) {
-        Format::Json => {
-            let one = |of: &Series| -> Value {
-                json!({
-                    "name": of.name.text(),
-                    "route": of.route,
-                    "upstream": of.upstream,
-                    "mirror": of.mirror,
-                    "since_start": summary(&of.all, "seconds", 1e-6),
-                })
-            };
-            Json(json!({ "histograms": all.iter().map(one).collect::<Vec<_>>() })).into_response()
-        }
+/// `GET /histograms?route=NAME&mirror=NAME&name=NAME&seconds=N&format=json|hgrm|hlog`
+pub(super) async fn histograms(
+    State(histograms): State<Arc<Histograms>>,
+    Query(Chosen { route, mirror, name, format, seconds }): Query<Chosen>,
+) -> Response {
+    let wanted = Wanted { route, mirror, name };
+    let length = seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    let all = series::all(&histograms.book.open(), &wanted);
+    let windows = histograms.windows.lock().unwrap_or_else(PoisonError::into_inner);
+    match format.unwrap_or(Format::Json) {
+        Format::Json => json(&all, &windows, length.unwrap_or(INTERVAL)),
         Format::Hgrm => {
-            let text: String = all.iter().map(hgrm).collect();
-            ([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+            let one = |(key, slots): &(Key, Slots)| match length {
+                None => text::percentiles(key, &slots.merged()),
+                Some(length) => text::percentiles(key, &within(&windows, length, key).merged()),
+            };
+            plain(all.iter().map(one).collect())
+        }
+        Format::Hlog => {
+            let length = length.unwrap_or(LENGTH * u32::try_from(WINDOWS_MAX).unwrap_or(u32::MAX));
+            plain(text::log(windows.newest(length), |key| all.iter().any(|(other, _)| other == key)))
         }
     }
 }
 
-/// Milliseconds by percentile, as HdrHistogram's `outputPercentileDistribution` writes it; its plotters read one at a time.
-fn hgrm(of: &Series) -> String {
-    let whose = of.upstream.iter().chain(&of.mirror).map(|name| format!(" {name}")).collect::<String>();
-    let mut out = format!("#[{} of {}{whose}, milliseconds]\n", of.name.text(), of.route);
-    let _ = writeln!(
-        out,
-        "{:>12} {:>14} {:>10} {:>14}\n",
-        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
-    );
-    let ms = |us: f64| us / 1e3;
-    let mut seen = 0;
-    for step in of.all.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
-        seen += step.count_since_last_iteration();
-        let (value, quantile) = (ms(step.value_iterated_to() as f64), step.quantile_iterated_to());
-        let _ = if quantile < 1.0 {
-            writeln!(out, "{value:>12.3} {quantile:>2.12} {seen:>10} {:>14.2}", 1.0 / (1.0 - quantile))
-        } else {
-            writeln!(out, "{value:>12.3} {quantile:>2.12} {seen:>10}")
-        };
-    }
-    let all = &of.all;
-    let _ =
-        writeln!(out, "#[Mean    = {:>12.3}, StdDeviation   = {:>12.3}]", ms(all.mean()), ms(all.stdev()));
-    let _ = writeln!(out, "#[Max     = {:>12.3}, Total count    = {:>12}]", ms(all.max() as f64), all.len());
-    out
+fn plain(text: String) -> Response {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+/// One distribution of the newest windows.
+fn within(windows: &Windows, length: Duration, key: &Key) -> Slots {
+    let of = windows.newest(length).flat_map(|window| &window.series);
+    Slots::together(of.filter(|(other, _)| other == key).map(|(_, slots)| slots))
+}
+
+fn json(all: &[(Key, Slots)], windows: &Windows, length: Duration) -> Response {
+    let from = windows.newest(length).next().map(|window| window.from);
+    let interval = from.zip(windows.until()).map(|(from, until)| {
+        json!({ "from": from.as_secs_f64(), "seconds": until.saturating_sub(from).as_secs_f64() })
+    });
+    let times = |slots: &Slots| summary(&slots.merged(), "seconds", 1e-6);
+    let one = |(key, slots): &(Key, Slots)| -> Value {
+        json!({
+            "name": key.name.text(),
+            "route": key.route,
+            "upstream": key.upstream,
+            "mirror": key.mirror,
+            "since_start": times(slots),
+            "interval": times(&within(windows, length, key)),
+        })
+    };
+    let told: Vec<Value> = all.iter().map(one).collect();
+    Json(json!({ "interval": interval, "histograms": told })).into_response()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::book::Book;
     use super::*;
     use crate::server::budget::tests::config;
 
-    #[test]
-    fn a_distribution_is_told_once_it_has_a_value_and_counts_add_up() {
+    async fn ask(of: &Arc<Histograms>, chosen: Chosen) -> String {
+        let answer = histograms(State(Arc::clone(of)), Query(chosen)).await;
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_since_the_start_stands_beside_what_came_in_the_interval() {
         let book = Book::new(&Arc::new(config()));
-        let page = book.open();
-        assert!(series(&page, &Chosen::default()).is_empty());
-        page.counters[0].mirrors[0][0].latency.record(1_000);
-        page.counters[1].mirrors[0][0].latency.record(3_000);
-        page.counters[1].routes[0].duration.record(500);
-        let all = series(&page, &Chosen::default());
-        let told: Vec<_> = all.iter().map(|of| (of.name.text(), of.all.len())).collect();
-        assert_eq!(told, [("route", 1), ("mirror", 2)]);
-        let text = hgrm(&all[1]);
-        assert!(text.contains("#[mirror of default v2, milliseconds]\n"), "{text}");
-        assert!(
-            text.lines().any(|line| line.trim_start().starts_with("3.0") && line.contains("1.000000000000")),
-            "{text}"
-        );
-        assert!(text.ends_with("Total count    =            2]\n"), "{text}");
+        let of = Histograms::new(Arc::clone(&book));
+        let counters = book.open().counters;
+        counters[0].mirrors[0][0].latency.record(1_000);
+        counters[0].routes[0].duration.record(500);
+        let json = async |chosen| serde_json::from_str::<Value>(&ask(&of, chosen).await).unwrap();
+        let before = json(Chosen::default()).await;
+        assert_eq!(before["interval"], Value::Null);
+        assert_eq!(before["histograms"][0]["interval"]["count"], 0);
+        of.look(Duration::from_secs(100));
+        counters[1].mirrors[0][0].latency.record(3_000);
+        of.look(Duration::from_secs(110));
+        let told = json(Chosen::default()).await;
+        assert_eq!(told["interval"], json!({ "from": 100.0, "seconds": 10.0 }));
+        let counts = |of: &Value, key: &str| (of["name"].clone(), of[key]["count"].clone());
+        let all = told["histograms"].as_array().unwrap();
+        let since: Vec<_> = all.iter().map(|of| counts(of, "since_start")).collect();
+        let interval: Vec<_> = all.iter().map(|of| counts(of, "interval")).collect();
+        assert_eq!(since, [(json!("route"), json!(1)), (json!("mirror"), json!(2))]);
+        assert_eq!(interval, [(json!("route"), json!(0)), (json!("mirror"), json!(1))]);
+        let hgrm = |seconds| Chosen {
+            name: Some(Name::Mirror),
+            format: Some(Format::Hgrm),
+            seconds,
+            ..Chosen::default()
+        };
+        assert!(ask(&of, hgrm(None)).await.ends_with("Total count    =            2]\n"));
+        assert!(ask(&of, hgrm(Some(10))).await.ends_with("Total count    =            1]\n"));
+        let log = ask(&of, Chosen { format: Some(Format::Hlog), ..Chosen::default() }).await;
+        assert_eq!(log.matches("Tag=").count(), 1, "{log}");
     }
 }

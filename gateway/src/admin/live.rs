@@ -54,7 +54,7 @@ impl Live {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
             self.sample(&mut last, began);
-            pause = pause_after(began.elapsed());
+            pause = pause_after(INTERVAL, began.elapsed());
         }
     }
 
@@ -72,9 +72,9 @@ impl Live {
     }
 }
 
-/// So long that looking stays within its part of the time.
-fn pause_after(took: Duration) -> Duration {
-    INTERVAL.saturating_sub(took).max(took.saturating_mul(COST_PARTS))
+/// So long that looking each `interval` stays within its part of the time.
+pub(super) fn pause_after(interval: Duration, took: Duration) -> Duration {
+    interval.saturating_sub(took).max(took.saturating_mul(COST_PARTS))
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,9 +122,9 @@ mod tests {
 
     #[test]
     fn looking_never_costs_more_than_its_part() {
-        assert_eq!(pause_after(Duration::ZERO), INTERVAL);
-        assert_eq!(pause_after(Duration::from_millis(1)), Duration::from_millis(999));
-        assert_eq!(pause_after(Duration::from_millis(50)), Duration::from_secs(5));
+        assert_eq!(pause_after(INTERVAL, Duration::ZERO), INTERVAL);
+        assert_eq!(pause_after(INTERVAL, Duration::from_millis(1)), Duration::from_millis(999));
+        assert_eq!(pause_after(INTERVAL, Duration::from_millis(50)), Duration::from_secs(5));
     }
 
     #[tokio::test]

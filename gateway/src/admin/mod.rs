@@ -36,6 +36,7 @@ pub use book::{Book, Page};
 pub use desk::{Desk, Guard};
 pub use exposition::Exposition;
 pub use health::{Health, Phase, Watchdog};
+pub use histograms::Histograms;
 pub use live::Live;
 
 /// Open admin connections: a handful of scrapers and people. More wait in the backlog.
@@ -62,7 +63,8 @@ Umbra admin (in a browser: the dashboard)
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
   /live      the last five minutes by the second, JSON; ?after=SEQ for what is new
   /live/distributions   both sides' times since the start, JSON; ?route=NAME for one route
-  /histograms  distributions of times, JSON; ?route= &mirror= &name=route|primary|mirror|lag &format=hgrm
+  /histograms  distributions of times, JSON; ?route= &mirror= &name=route|primary|paired|mirror|slower|faster|lag
+             &seconds=60 for how long the interval is &format=hgrm|hlog
   /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
   /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
@@ -82,6 +84,7 @@ pub fn router(
     exposition: Exposition,
     health: watch::Receiver<Health>,
     live: Arc<Live>,
+    histograms: Arc<Histograms>,
     desk: Desk,
 ) -> Router {
     let desk = Router::new()
@@ -90,7 +93,6 @@ pub fn router(
         .route("/mirrors", get(desk::mirrors))
         .route("/mirrors/{*name}", patch(desk::patch_mirror))
         .route("/config", put(desk::put_config).get(desk::config))
-        .route("/histograms", get(histograms::histograms))
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy))
         .route("/verdict/gate", post(verdict::gate))
@@ -101,6 +103,7 @@ pub fn router(
         .route("/live", get(live::live))
         .route("/live/distributions", get(live::distributions))
         .with_state(live);
+    let histograms = Router::new().route("/histograms", get(histograms::histograms)).with_state(histograms);
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -108,6 +111,7 @@ pub fn router(
         .with_state(Arc::new(Pages { exposition, health }))
         .merge(desk)
         .merge(live)
+        .merge(histograms)
         .route("/openapi.json", get(openapi::openapi))
         .merge(dashboard::router(INDEX))
         .fallback(asked::unknown)
@@ -194,12 +198,19 @@ mod tests {
         let book = Book::new(&config);
         let desk = Desk { book: Arc::clone(&book), asks: mpsc::channel(1).0, guard: Guard::Local };
         let live = Live::new(Arc::clone(&book), vec![Arc::default()], SystemTime::now());
+        let histograms = Histograms::new(Arc::clone(&book));
         let (health, seen) = watch::channel(Health::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(
             listener,
-            router(Exposition::new(book, vec![Arc::default()], SystemTime::now()), seen, live, desk),
+            router(
+                Exposition::new(book, vec![Arc::default()], SystemTime::now()),
+                seen,
+                live,
+                histograms,
+                desk,
+            ),
         ));
         (address, health)
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::verdict::encoded;
 use super::{complain, print};
@@ -21,6 +21,10 @@ pub(super) struct Histogram {
     /// This mirror alone
     #[arg(long, value_name = "NAME")]
     mirror: Option<String>,
+
+    /// What came in the last seconds, in steps of ten, up to five minutes; else since the start
+    #[arg(long, value_name = "N")]
+    seconds: Option<u32>,
 
     /// Draw with plain characters
     #[arg(long)]
@@ -60,22 +64,55 @@ impl Histogram {
             name.as_ref().map(|name| format!("{key}={}&", encoded(name))).unwrap_or_default()
         };
         let chosen = named("route", &self.route) + &named("mirror", &self.mirror);
-        let told = self.admin.get(&format!("/outcomes?{chosen}"))?;
-        let told: Value =
-            serde_json::from_str(&told).map_err(|error| format!("not what /outcomes tells: {error}"))?;
-        let outcomes = told["outcomes"].as_array().cloned().unwrap_or_default();
+        let told = self.json(&format!("/outcomes?{chosen}"))?;
+        let mut outcomes = told["outcomes"].as_array().cloned().unwrap_or_default();
         if outcomes.is_empty() {
             return Err("no mirror is like this".to_owned());
         }
-        Ok(outcomes.iter().map(|outcome| show(outcome, self.ascii)).collect::<Vec<_>>().join("\n"))
+        let Some(seconds) = self.seconds else { return Ok(self.show(&outcomes)) };
+        let recent = self.json(&format!("/histograms?{chosen}seconds={seconds}"))?;
+        let covered = recent["interval"]["seconds"]
+            .as_f64()
+            .ok_or("too early: the first ten seconds are not over; leave --seconds out to see them")?;
+        outcomes.iter_mut().for_each(|outcome| narrow(outcome, &recent));
+        Ok(format!("the last {covered:.0} seconds\n\n{}", self.show(&outcomes)))
     }
+
+    fn json(&self, target: &str) -> Result<Value, String> {
+        let told = self.admin.get(target)?;
+        serde_json::from_str(&told).map_err(|error| format!("not what {target} tells: {error}"))
+    }
+
+    fn show(&self, outcomes: &[Value]) -> String {
+        outcomes.iter().map(|outcome| show(outcome, self.ascii)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Leaves in an outcome what came in the interval of an answer of `/histograms`. Statuses have none.
+fn narrow(outcome: &mut Value, recent: &Value) {
+    let find = |name: &str| {
+        let mut all = recent["histograms"].as_array().into_iter().flatten();
+        let of = all.find(|of| {
+            of["name"] == name && of["route"] == outcome["route"] && of["mirror"] == outcome["mirror"]
+        });
+        of.map_or_else(|| json!({ "count": 0 }), |of| of["interval"].clone())
+    };
+    let latency = json!({
+        "primary": find("paired"),
+        "mirror": find("mirror"),
+        "slower": find("slower"),
+        "faster": find("faster"),
+    });
+    outcome["pairs"] = latency["primary"]["count"].clone();
+    outcome["latency"] = latency;
+    outcome["matrix"] = json!([]);
 }
 
 fn show(outcome: &Value, ascii: bool) -> String {
     let name = |key: &str| outcome[key].as_str().unwrap_or_default().to_owned();
     let mut out = format!("{} on {}, {} pairs\n\n", name("mirror"), name("route"), outcome["pairs"]);
     if outcome["pairs"] == 0 {
-        out.push_str("  no copy of any request has ended yet\n");
+        out.push_str("  no copy of any request has ended\n");
         return out;
     }
     let (v1, v2) = (&outcome["latency"]["primary"], &outcome["latency"]["mirror"]);
@@ -124,6 +161,9 @@ fn pairs(out: &mut String, outcome: &Value) {
 }
 
 fn matrix(out: &mut String, outcome: &Value) {
+    if outcome["matrix"].as_array().is_none_or(Vec::is_empty) {
+        return;
+    }
     let _ = writeln!(out, "\n  {:<8}{:<10}{:>10}", "v1", "v2", "times");
     for cell in outcome["matrix"].as_array().into_iter().flatten() {
         let end = |key: &str| cell[key].as_str().unwrap_or_default().to_owned();
@@ -190,6 +230,18 @@ mod tests {
             assert!(shown.lines().any(|l| l == line), "{line}\n{shown}");
         }
         let nothing = json!({ "route": "shop", "mirror": "v2", "pairs": 0 });
-        assert!(show(&nothing, false).contains("no copy of any request has ended yet"));
+        assert!(show(&nothing, false).contains("no copy of any request has ended"));
+        let mut recent_outcome = outcome.clone();
+        let series = |name: &str, count: u64, ms: f64| json!({ "name": name, "route": "shop", "mirror": "v2", "interval": of(count, ms) });
+        let other = json!({ "name": "mirror", "route": "other", "mirror": "v2", "interval": of(9, 9.0) });
+        narrow(
+            &mut recent_outcome,
+            &json!({ "histograms": [other, series("paired", 2, 1.0), series("mirror", 2, 3.0)] }),
+        );
+        let shown = show(&recent_outcome, true);
+        for line in ["v2 on shop, 2 pairs", "  p50          1.00 ms     3.00 ms    +2.00 ms    3.00"] {
+            assert!(shown.lines().any(|l| l == line), "{line}\n{shown}");
+        }
+        assert!(!shown.contains("differs"), "{shown}");
     }
 }

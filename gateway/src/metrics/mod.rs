@@ -6,6 +6,7 @@
 mod histogram;
 mod observer;
 mod pairs;
+mod slots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -15,6 +16,7 @@ use config::Config;
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
+pub use slots::Slots;
 
 /// A number that only grows. One writer; any number of readers.
 #[derive(Debug, Default)]

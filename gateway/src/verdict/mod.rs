@@ -210,7 +210,7 @@ impl Court<'_> {
         let threshold = of_percent(self.policy.mismatch_max);
         let ignored = |d: &&Difference| !self.policy.ignore_fields.contains(&d.field);
         let judged = |d| Mismatch::of(d, threshold, self.chance);
-        let mut all: Vec<Mismatch> = evidence.differences.iter().filter(ignored).map(judged).collect();
+        let mut all: Vec<Mismatch<'_>> = evidence.differences.iter().filter(ignored).map(judged).collect();
         all.sort_by(|a, b| b.beyond().total_cmp(&a.beyond()));
         let compared = evidence.differences.iter().map(|d| d.compared).max();
         let Some(first) = all.first() else {

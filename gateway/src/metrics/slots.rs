@@ -1,0 +1,96 @@
+//! Counts of a distribution by value, sparse: what of a [`Histogram`] is kept, added up and taken away. Pure.
+
+use hdrhistogram::Histogram as Merged;
+
+use super::Histogram;
+use super::histogram::merged;
+
+/// (the least value of a slot, how many), from small to large; none is zero.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Slots(Vec<(u64, u64)>);
+
+impl Slots {
+    /// Of several workers together.
+    pub fn of<'a>(all: impl IntoIterator<Item = &'a Histogram>) -> Self {
+        Self::sum(all.into_iter().flat_map(Histogram::counts))
+    }
+
+    /// Several together.
+    pub fn together<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        Self::sum(all.into_iter().flat_map(|slots| slots.0.iter().copied()))
+    }
+
+    fn sum(counts: impl Iterator<Item = (u64, u64)>) -> Self {
+        let mut slots: Vec<(u64, u64)> = counts.collect();
+        slots.sort_unstable_by_key(|(value, _)| *value);
+        slots.dedup_by(|(value, n), (kept, sum)| {
+            let same = value == kept;
+            if same {
+                *sum += *n;
+            }
+            same
+        });
+        Self(slots)
+    }
+
+    /// What came since `before`, which is an earlier look at the same distribution.
+    pub fn since(&self, before: &Self) -> Self {
+        let mut earlier = before.0.iter().copied().peekable();
+        let rest = |(value, n): &(u64, u64)| {
+            while earlier.next_if(|(other, _)| other < value).is_some() {}
+            let then = earlier.next_if(|(other, _)| other == value).map_or(0, |(_, then)| then);
+            let new = n.saturating_sub(then);
+            (new > 0).then_some((*value, new))
+        };
+        Self(self.0.iter().filter_map(rest).collect())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Slots held, 16 bytes each.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// (the least value of a slot, how many), from small to large.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// As the crate has it, to ask for quantiles.
+    pub fn merged(&self) -> Merged<u64> {
+        let mut all = merged();
+        self.iter().for_each(|(value, n)| all.saturating_record_n(value, n));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[u64]) -> Histogram {
+        let histogram = Histogram::default();
+        values.iter().for_each(|value| histogram.record(*value));
+        histogram
+    }
+
+    #[test]
+    fn what_is_added_up_can_be_taken_away_again() {
+        let (one, other) = (of(&[1, 1, 7, 5000]), of(&[1, 90, 5000]));
+        let (first, all) = (Slots::of([&one]), Slots::of([&one, &other]));
+        let second = Slots::of([&other]);
+        assert_eq!(all.since(&first), second);
+        assert_eq!(all.since(&second), first);
+        assert_eq!(Slots::together([&first, &second]), all);
+        assert!(all.since(&all).is_empty());
+        assert_eq!(all.since(&Slots::default()), all);
+        assert_eq!(all.iter().map(|(_, n)| n).sum::<u64>(), 7);
+        let mut both = merged();
+        one.add_to(&mut both);
+        other.add_to(&mut both);
+        assert_eq!(all.merged(), both);
+    }
+}
