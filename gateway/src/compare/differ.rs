@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::coding::{DECODED_BYTES_MAX, Plain, plain};
 use super::rules::{Path, Rules};
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::REDACTED;
@@ -141,11 +142,13 @@ impl Found<'_> {
         if primary.is_cut || mirror.is_cut {
             return Some("too_long");
         }
-        let is_coded = |fields: &Fields| {
-            fields.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"))
-        };
-        if is_coded(ours) || is_coded(theirs) {
+        let (Some(primary), Some(mirror)) =
+            (plain(primary, DECODED_BYTES_MAX), plain(mirror, DECODED_BYTES_MAX))
+        else {
             return Some("coded");
+        };
+        if primary.is_cut || mirror.is_cut {
+            return Some("too_long");
         }
         let is_json = |fields: &Fields| {
             let kind = fields.get("content-type").map(|t| t.to_ascii_lowercase()).unwrap_or_default();
@@ -153,8 +156,8 @@ impl Found<'_> {
             kind == "application/json" || kind.ends_with("+json")
         };
         if is_json(ours) && is_json(theirs) {
-            let parsed = |answer: &Answer| serde_json::from_slice::<Value>(&answer.content).ok();
-            if let (Some(a), Some(b)) = (parsed(primary), parsed(mirror)) {
+            let parsed = |of: &Plain<'_>| serde_json::from_slice::<Value>(&of.content).ok();
+            if let (Some(a), Some(b)) = (parsed(&primary), parsed(&mirror)) {
                 self.values(&mut Vec::new(), &a, &b);
                 return None;
             }
@@ -377,8 +380,8 @@ mod tests {
             (answer(200, "", "a\nb\nc"), answer(200, "", "a\nB\nc"), &["body body b → B"]),
             (answer(200, "", "a"), answer(200, "", "a\nmore"), &["body body nothing → more"]),
             (
-                answer(200, "Content-Encoding: gzip\n", "a"),
-                answer(200, "Content-Encoding: gzip\n", "b"),
+                answer(200, "Content-Encoding: br\n", "a"),
+                answer(200, "Content-Encoding: br\n", "b"),
                 &["coded"],
             ),
         ];
@@ -389,6 +392,23 @@ mod tests {
             expect.sort_unstable();
             assert_eq!(found, expect);
         }
+    }
+
+    #[test]
+    fn compressed_content_is_compared_by_what_it_says() {
+        let coded = |content: &str, level| Answer {
+            content: super::super::coding::tests::gzip(content.as_bytes(), level).into(),
+            ..answer(200, "Content-Type: application/json\nContent-Encoding: gzip\n", "")
+        };
+        let none = Redact::default();
+        let a = coded(r#"{"plan":"pro","n":1}"#, 6);
+        assert_eq!(told(&plain(), &none, &a, &coded(r#"{"n":1,"plan":"pro"}"#, 0)), Vec::<String>::new());
+        let other = coded(r#"{"plan":"free","n":1}"#, 9);
+        assert_eq!(told(&plain(), &none, &a, &other), ["changed $.plan \"pro\" → \"free\""]);
+        let uncoded = json(r#"{"plan":"pro","n":1}"#);
+        assert_eq!(told(&plain(), &none, &a, &uncoded), ["header content-encoding gzip → nothing"]);
+        let broken = Answer { content: a.content.get(..20).unwrap_or_default().into(), ..coded("", 0) };
+        assert_eq!(told(&plain(), &none, &a, &broken), ["too_long"]);
     }
 
     #[test]

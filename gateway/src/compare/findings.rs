@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use config::Role;
 
+use super::coding::{Plain, plain};
 use super::differ::{Compared, Kind};
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
@@ -268,9 +269,11 @@ impl Sample {
                 (text(name), text(value))
             };
             let fields = lines(&fields).map(field).collect();
-            let kept = answer.content.get(..SAMPLE_BYTES_MAX).unwrap_or(&answer.content);
-            let is_cut = answer.is_cut || kept.len() < answer.content.len();
-            Shown { status: answer.status, fields, content: rules.shown_content(kept, is_cut) }
+            let content = match plain(answer, SAMPLE_BYTES_MAX) {
+                Some(Plain { content, is_cut }) => rules.shown_content(&content, is_cut),
+                None => format!("({} bytes in a coding that is not read here)", answer.content.len()),
+            };
+            Shown { status: answer.status, fields, content }
         };
         Self {
             request_id: pair.record.request_id.to_string(),

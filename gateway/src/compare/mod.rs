@@ -1,9 +1,11 @@
-//! What a mirror says otherwise than the primary: two answers to one request side by side (`differ`), by rules (`rules`),
+//! What a mirror says otherwise than the primary: two answers to one request side by side (`differ`), read through
+//! their content coding (`coding`), by rules (`rules`),
 //! told apart from what the primary does to itself and kept in groups with a few samples (`findings`).
 //!
 //! It runs on the observer's thread. It knows no socket, no worker and no clock but the one it budgets its own time by.
 
 mod rules;
+mod coding;
 mod differ;
 mod findings;
 
