@@ -185,10 +185,11 @@ impl TryFrom<f64> for Weight {
 
     fn try_from(number: f64) -> Result<Self, String> {
         let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+        if !is_whole {
+            return Err(format!("{number} is not a whole number from 0 to {}", u32::MAX));
+        }
         // Within the range, so the cast neither wraps nor saturates.
-        is_whole
-            .then(|| Self(number as u32))
-            .ok_or_else(|| format!("{number} is not a whole number from 0 to {}", u32::MAX))
+        Ok(Self(number as u32))
     }
 }
 

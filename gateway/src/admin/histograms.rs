@@ -20,7 +20,7 @@ use super::live::pause_after;
 use super::outcomes::summary;
 use crate::metrics::Slots;
 use series::{Key, Name, Wanted};
-use windows::{LENGTH, WINDOWS_MAX, Windows};
+use windows::{LENGTH, Windows};
 
 /// The interval where none is asked for.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -91,8 +91,8 @@ pub(super) async fn histograms(
             plain(all.iter().map(one).collect())
         }
         Format::Hlog => {
-            let length = length.unwrap_or(LENGTH * u32::try_from(WINDOWS_MAX).unwrap_or(u32::MAX));
-            plain(text::log(windows.newest(length), |key| all.iter().any(|(other, _)| other == key)))
+            let windows = windows.newest(length.unwrap_or(Duration::MAX));
+            plain(text::log(windows, |key| all.iter().any(|(other, _)| other == key)))
         }
     }
 }

@@ -90,7 +90,7 @@ pub(super) async fn gate(
     Text(posted): Text,
 ) -> Response {
     let mut passing = Vec::new();
-    for word in passes.as_deref().unwrap_or(Decision::Promote.text()).split(',') {
+    for word in passes.as_deref().unwrap_or_else(|| Decision::Promote.text()).split(',') {
         match Decision::ALL.into_iter().find(|decision| decision.text() == word) {
             Some(decision) => passing.push(decision),
             None => {
@@ -116,7 +116,7 @@ pub(super) async fn gate(
     };
     let verdict = match decide(&desk, &headers, &policy, mirror.as_deref()) {
         Ok(verdict) => verdict,
-        Err(refusal) => return refusal,
+        Err(unknown) => return unknown.into_response(),
     };
     let mut out = format!("{}\n", verdict.verdict.text());
     let rules = verdict.mirrors.iter().flat_map(|m| m.rules.iter().map(|rule| (&m.mirror, rule)));
@@ -132,7 +132,16 @@ fn say(desk: &Desk, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Resp
     match (decide(desk, headers, policy, asked.mirror.as_deref()), asked.format.unwrap_or(Format::Json)) {
         (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
         (Ok(verdict), Format::Text) => text(&verdict).into_response(),
-        (Err(refusal), _) => refusal,
+        (Err(unknown), _) => unknown.into_response(),
+    }
+}
+
+/// Asked about a mirror that nobody has.
+struct NoMirror(String);
+
+impl IntoResponse for NoMirror {
+    fn into_response(self) -> Response {
+        refusal(StatusCode::NOT_FOUND, format!("no mirror {:?} to judge", self.0))
     }
 }
 
@@ -142,13 +151,13 @@ fn decide(
     headers: &HeaderMap,
     policy: &Policy,
     mirror: Option<&str>,
-) -> Result<Verdict, Response> {
+) -> Result<Verdict, NoMirror> {
     let config = desk.book.open().config;
     let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
     if let Some(name) = mirror
         && !candidates.any(|mirror| mirror.name == name)
     {
-        return Err(refusal(StatusCode::NOT_FOUND, format!("no mirror {name:?} to judge")));
+        return Err(NoMirror(name.to_owned()));
     }
     let mut verdict = judge(policy, &evidence(desk, mirror));
     if desk.refuses(headers).is_some() {

@@ -28,9 +28,11 @@ pub(super) enum Name {
     Lag,
 }
 
+type Read = fn(&MirrorCounters) -> &Histogram;
+
 impl Name {
     /// What a mirror has.
-    const OF_MIRRORS: [(Self, fn(&MirrorCounters) -> &Histogram); 5] = [
+    const OF_MIRRORS: [(Self, Read); 5] = [
         (Self::Paired, |c| &c.pairs.primary),
         (Self::Mirror, |c| &c.latency),
         (Self::Slower, |c| &c.pairs.slower),

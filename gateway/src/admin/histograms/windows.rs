@@ -10,7 +10,7 @@ use crate::metrics::Slots;
 pub(super) const LENGTH: Duration = Duration::from_secs(10);
 
 /// Kept at most: five minutes.
-pub(super) const WINDOWS_MAX: usize = 30;
+const WINDOWS_MAX: usize = 30;
 
 /// Slots of all windows together, 16 bytes each. Beyond it the oldest windows go.
 const SLOTS_MAX: usize = 1 << 20;
