@@ -129,11 +129,20 @@ pub(crate) struct Check<'r> {
     lanes: Vec<Lane>,
     /// Where requests come in; empty where a port is chosen when listening.
     ports: Vec<u16>,
+    /// Of routes without one of their own.
+    request_timeout: Option<Duration>,
 }
 
 impl<'r> Check<'r> {
     pub(crate) fn new(report: &'r mut Report) -> Self {
-        Self { report, upstreams: Vec::new(), used: Vec::new(), lanes: Vec::new(), ports: Vec::new() }
+        Self {
+            report,
+            upstreams: Vec::new(),
+            used: Vec::new(),
+            lanes: Vec::new(),
+            ports: Vec::new(),
+            request_timeout: None,
+        }
     }
 
     pub(crate) fn config(mut self, file: File) -> Config {
@@ -142,6 +151,7 @@ impl<'r> Check<'r> {
         let workers = self.workers(&file.workers.into_table());
         let limits = self.limits(&file.limits.into_table());
         let timeouts = self.timeouts(&file.timeouts.into_table());
+        self.request_timeout = timeouts.request;
         let headers = file.headers.into_table();
         let access_log = file.access_log.given().and_then(|table| self.access_log(table));
         let tracing = file.tracing.given().and_then(|table| self.tracing(table));
@@ -263,6 +273,13 @@ impl<'r> Check<'r> {
             )),
             fields_max: in_memory(self.count(&written.fields_max, 100, 1..=4096)),
             request_body_bytes_max: written.request_body_bytes_max.given().and_then(|given| given.value.0),
+            connections_per_address_max: in_memory(self.count(
+                &written.connections_per_address_max,
+                ANY,
+                1..=ANY,
+            )),
+            request_bytes_per_second_min: self.count(&written.request_bytes_per_second_min, 240, 0..=GIB),
+            response_bytes_per_second_min: self.count(&written.response_bytes_per_second_min, 240, 0..=GIB),
             requests_per_connection_max: self.count(&written.requests_per_connection_max, 1_000_000, 1..=ANY),
             upstream_idle_max: in_memory(self.count(&written.upstream_idle_max, 256, 0..=65_536)),
             drain_bytes_max: self.size(&written.drain_bytes_max, 256 * KIB, 0..=GIB),
@@ -272,6 +289,7 @@ impl<'r> Check<'r> {
     fn timeouts(&mut self, written: &file::Timeouts) -> Timeouts {
         let seconds = Duration::from_secs;
         Timeouts {
+            request: self.given_period(&written.request),
             request_head: self.period(&written.request_head, seconds(10)),
             client_idle: self.period(&written.client_idle, seconds(75)),
             request_body: self.period(&written.request_body, seconds(30)),

@@ -56,13 +56,17 @@ written_tables! {
         response_head_bytes_max: Size,
         fields_max: u64,
         request_body_bytes_max: SizeOrUnlimited,
+        connections_per_address_max: u64,
         requests_per_connection_max: u64,
+        request_bytes_per_second_min: u64,
+        response_bytes_per_second_min: u64,
         upstream_idle_max: u64,
         drain_bytes_max: Size,
     }
 
     /// `[timeouts]`; see [`crate::Timeouts`].
     pub(crate) struct Timeouts {
+        request: Duration,
         request_head: Duration,
         client_idle: Duration,
         request_body: Duration,

@@ -140,6 +140,12 @@ pub struct Limits {
     pub fields_max: usize,
     /// Content of one request; `None` is unlimited (content is streamed, never held), 0 refuses any.
     pub request_body_bytes_max: Option<u64>,
+    /// Open client connections per worker from one IPv4 address or one IPv6 /64; more are closed at accept.
+    pub connections_per_address_max: usize,
+    /// Least pace at which a client sends content and takes its answer, averaged over the time it was waited for; 0 is
+    /// any pace. The first wait of `timeouts.request_body` or `timeouts.write` is free.
+    pub request_bytes_per_second_min: u64,
+    pub response_bytes_per_second_min: u64,
     /// Requests served on one client connection before it is closed.
     pub requests_per_connection_max: u64,
     /// Idle connections kept per endpoint and worker, for primaries; 0 keeps none.
@@ -151,6 +157,9 @@ pub struct Limits {
 /// Never zero, never more than 30 days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From a request's head to the last byte of its answer, of routes without a timeout of their own (it stands
+    /// in theirs then); `None` is no bound.
+    pub request: Option<Duration>,
     /// From the first byte of a request to the end of its head.
     pub request_head: Duration,
     /// Client connection with no request under way.

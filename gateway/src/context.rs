@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::buffer::Buffers;
+use crate::downstream::Places;
 use crate::generation::Generation;
 use crate::io::Sweeper;
 use crate::metrics::Shard;
@@ -21,6 +22,8 @@ pub struct Context {
     pub tap: Rc<Tap>,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
+    /// Who holds how many client connections, where that is bounded.
+    pub places: Places,
     pub random: Random,
     /// No new requests on kept connections, no new connections.
     pub draining: Rc<Cell<bool>>,

@@ -3,6 +3,7 @@
 //! Read this first. `prepare` decides everything that can be decided at once, without waiting; `run` does the waiting.
 //! Nothing in here waits for a mirror: the tee's methods are plain functions that return nothing.
 
+mod pace;
 mod relay;
 mod seen;
 mod upload;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use crate::context::Context;
-use crate::downstream::listener;
+use crate::downstream::{Places, listener};
 use crate::generation::{Blueprint, Generation};
 use crate::io::{self, Control, Listener, Millis, Stream, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
@@ -119,6 +119,7 @@ async fn serve(setup: Setup, driver: String) {
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
+        places: Places::default(),
         random: Random::new(seed(id)),
         draining: Rc::default(),
         busy: Cell::new(false),

@@ -106,7 +106,9 @@ fn content_that_stops_coming_is_answered_408_and_not_copied() {
 #[test]
 fn content_that_drips_in_time_is_passed_on_whole() {
     let v1 = Origin::named("v1");
-    let gateway = Setup::new(&v1).with("[timeouts]\nrequest_body = \"1s\"").start();
+    let gateway = Setup::new(&v1)
+        .with("[timeouts]\nrequest_body = \"1s\"\n[limits]\nrequest_bytes_per_second_min = 1")
+        .start();
     let mut client = gateway.client();
     client.send(format!("{POST}Content-Length: 15\r\n\r\n"));
     for byte in b"fifteen bytes.." {
@@ -116,6 +118,69 @@ fn content_that_drips_in_time_is_passed_on_whole() {
     }
     assert_eq!(client.response().text(), "v1");
     assert_eq!(v1.wait_for(1)[0].body, b"fifteen bytes..");
+}
+
+#[test]
+fn content_that_drips_for_ever_is_answered_408_although_each_piece_is_in_time() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let gateway = Setup::new(&v1)
+        .mirror("v2", v2.address, "")
+        .with("[timeouts]\nrequest_body = \"1s\"\n[limits]\nrequest_bytes_per_second_min = 100")
+        .start();
+    let mut client = gateway.client();
+    client.send(format!("{POST}Content-Length: 10000\r\n\r\n"));
+    let started = Instant::now();
+    // Ten bytes a second, a tenth of what is asked for.
+    while !client.hears_within(Duration::from_millis(100)) {
+        assert!(started.elapsed() < PATIENCE, "dripping goes on for ever");
+        client.send(b"x");
+    }
+    let took = started.elapsed();
+    let answer = client.response();
+    assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
+    assert!((1000..4000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(rejected(&gateway, "body_timeout"), 1);
+    eventually("the primary's connection ends inside the request", || v1.incomplete() == 1);
+    gateway.settled("v2");
+    assert_eq!((v1.count(), v2.connections()), (0, 0));
+}
+
+#[test]
+fn a_primary_that_takes_content_slowly_is_not_held_against_the_client() {
+    // It reads nothing for longer than the client's own patience, while the client has sent all that fits.
+    let gate = Gate::closed();
+    let held = Arc::clone(&gate);
+    let v1 = Origin::scripted(move |conn| {
+        held.wait_at_most(Duration::from_millis(1500));
+        if conn.request().is_some_and(|request| request.body.len() == 8 << 20) {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv1");
+        }
+    });
+    let gateway = Setup::new(&v1)
+        .with("[timeouts]\nrequest_body = \"400ms\"\n[limits]\nrequest_bytes_per_second_min = 1_000_000_000")
+        .start();
+    let mut client = gateway.client();
+    let sent =
+        [format!("{POST}Content-Length: {}\r\n\r\n", 8 << 20).into_bytes(), pattern(0, 8 << 20)].concat();
+    assert_eq!(client.ask(sent).text(), "v1");
+}
+
+#[test]
+fn a_whole_request_has_its_own_time_whatever_drips() {
+    let v1 = Origin::new(|_, stream| {
+        write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+        // A byte now and then: each read is in time.
+        while write(stream, "x") == After::Keep {
+            Gate::closed().wait_at_most(Duration::from_millis(50));
+        }
+        After::Close
+    });
+    let gateway = Setup::new(&v1).with("[timeouts]\nrequest = \"700ms\"").start();
+    let (mut client, started) = (gateway.client(), Instant::now());
+    let answer = client.send(GET).try_response(false);
+    let took = started.elapsed();
+    assert_eq!(answer.map(|answer| answer.status), Err("closed before a complete response".into()));
+    assert!((700..3000).contains(&took.as_millis()), "{took:?}");
 }
 
 // === Sizes ===
@@ -286,6 +351,32 @@ fn connections_beyond_their_limit_are_closed_and_counted_and_places_come_back() 
     eventually("the place is free again", || answered(gateway.address).is_some());
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     inside.iter_mut().for_each(|client| assert_eq!(client.ask(GET).text(), "v1"));
+}
+
+#[test]
+fn one_address_has_its_own_share_of_the_connections() {
+    let v1 = Origin::named("v1");
+    let gateway = Setup::new(&v1).with("[limits]\nconnections_per_address_max = 2").start();
+    let from = |address: &str| -> Option<TcpStream> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).ok()?;
+        let own: SocketAddr = format!("{address}:0").parse().ok()?;
+        socket.bind(&own.into()).ok()?;
+        socket.connect(&gateway.address.into()).ok()?;
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.write_all(GET.as_bytes()).ok()?;
+        Some(read_head(&mut stream)).filter(|head| !head.is_empty()).map(|_| stream)
+    };
+    let mut greedy: Vec<TcpStream> = (0..2).map(|_| from("127.0.0.2").expect("a place")).collect();
+    assert!(from("127.0.0.2").is_none(), "a third");
+    let other = from("127.0.0.3");
+    assert!(other.is_some(), "another address is served");
+    let of = |reason: &str| {
+        gateway.metrics().sum("umbra_connections_shed_total", &[&format!("reason=\"{reason}\"")])
+    };
+    assert_eq!((of("address"), of("all")), (1, 0));
+    drop(greedy.pop());
+    eventually("the place is free again", || from("127.0.0.2").is_some());
 }
 
 #[test]
@@ -465,6 +556,27 @@ fn a_client_that_does_not_read_its_answer_is_given_up_in_time_and_in_little_memo
     assert!(grown < 12 << 20, "{} MiB more", grown >> 20);
     assert!(poured.load(SeqCst) < STREAMED, "all was taken from the primary");
     assert_eq!(lazy.try_response(false), Err("closed before a complete response".into()));
+    eventually("the exchange is counted as aborted", || {
+        gateway.metrics().sum("umbra_exchanges_aborted_total", &[]) == 1
+    });
+}
+
+#[test]
+fn a_client_that_takes_its_answer_in_drips_is_given_up() {
+    let (v1, poured, gave_up) = pouring();
+    let gateway = Setup::new(&v1)
+        .with("[timeouts]\nwrite = \"1s\"\n[limits]\nresponse_bytes_per_second_min = 100_000_000")
+        .start();
+    let mut slow = gateway.client();
+    slow.send(GET);
+    // Half a megabyte at a time, ten times a second: far below what is asked for, and never silent for a second.
+    let started = Instant::now();
+    let mut some = vec![0; 512 << 10];
+    while !gave_up.wait_at_most(Duration::from_millis(100)) {
+        assert!(started.elapsed() < PATIENCE, "it may drip for ever");
+        let _ = slow.stream.read(&mut some);
+    }
+    assert!(poured.load(SeqCst) < STREAMED, "all was taken from the primary");
     eventually("the exchange is counted as aborted", || {
         gateway.metrics().sum("umbra_exchanges_aborted_total", &[]) == 1
     });

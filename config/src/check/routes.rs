@@ -113,7 +113,7 @@ impl Check<'_> {
         Action::Forward(Forward {
             primaries: self.primaries(table),
             rewrite: written.rewrite.given().map(|table| self.rewrite(table)).unwrap_or_default(),
-            timeout: self.given_period(&written.timeout),
+            timeout: self.given_period(&written.timeout).or(self.request_timeout),
             retries: self.retries(written.retries.given()),
         })
     }

@@ -23,8 +23,8 @@ use prometheus_client::registry::{Registry, Unit};
 use super::book::{Book, Page};
 use super::process;
 use crate::metrics::{
-    Class, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard, Skip,
-    UpstreamCounters,
+    Class, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard, Shed,
+    Skip, UpstreamCounters,
 };
 
 /// What `/metrics` is; Prometheus asks for it by this name.
@@ -233,13 +233,15 @@ impl Shards<'_> {
         counter("umbra_connections_accepted", "Client connections accepted", |s| {
             s.connections_accepted.get()
         })?;
-        counter("umbra_connections_shed", "Client connections closed at accept: too many", |s| {
-            s.connections_shed.get()
-        })?;
         counter("umbra_accept_errors", "Accepts that failed", |s| s.accept_errors.get())?;
         counter("umbra_exchange_panics", "Panics caught; each ended one connection", |s| {
             s.exchange_panics.get()
         })?;
+        out.counters(
+            "umbra_connections_shed",
+            "Client connections closed at accept: too many altogether, or of one address",
+            Shed::ALL.iter().map(|l| ([("reason", l.text())], self.total(|s| s.connections_shed.get(*l)))),
+        )?;
         let active = level(self.shards, |s| s.connections_active.get());
         out.gauge("umbra_connections_active", "Open client connections", None, active)
     }

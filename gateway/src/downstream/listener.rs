@@ -9,6 +9,7 @@ use super::connection;
 use crate::context::Context;
 use crate::io::{self, Listener, Stream};
 use crate::limits::ACCEPT_BACKOFF_MS;
+use crate::metrics::Shed;
 use crate::task;
 
 /// Accepts until the listener is shut down.
@@ -32,11 +33,23 @@ pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
 /// Starts the task of one accepted connection, or turns it away.
 pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
     cx.shard.connections_accepted.inc();
-    if cx.shard.connections_active.get() >= cx.generation.borrow().config.limits.connections_max as i64 {
-        cx.shard.connections_shed.inc();
-        stream.reset_on_close();
-        return;
-    }
+    let place = {
+        let generation = cx.generation.borrow();
+        let limits = &generation.config.limits;
+        if cx.shard.connections_active.get() >= limits.connections_max as i64 {
+            Err(Shed::All)
+        } else {
+            cx.places.take(peer.ip(), limits.connections_per_address_max).ok_or(Shed::Address)
+        }
+    };
+    let place = match place {
+        Ok(place) => place,
+        Err(why) => {
+            cx.shard.connections_shed.inc(why);
+            stream.reset_on_close();
+            return;
+        }
+    };
     let mut client = Client::new(stream, peer.ip(), port);
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
@@ -46,5 +59,6 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
             cx.shard.exchange_panics.inc();
         }
         cx.shard.connections_active.add(-1);
+        drop(place);
     });
 }

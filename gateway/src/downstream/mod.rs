@@ -2,11 +2,13 @@
 
 pub mod listener;
 pub mod connection;
+mod places;
 mod watch;
 
 use std::net::IpAddr;
 
 use crate::io::Stream;
+pub use places::Places;
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]

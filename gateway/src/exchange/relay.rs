@@ -7,6 +7,7 @@ use std::time::Duration;
 use config::{Config, HeaderEdits};
 
 use super::Facts;
+use super::pace::Pace;
 use super::seen::Seen;
 use super::upload::Upload;
 use crate::context::Context;
@@ -285,6 +286,7 @@ async fn relay_content(
     answer: &mut Final,
 ) -> Result<bool, RelayFailed> {
     let timeouts = &terms.config.timeouts;
+    let mut pace = Pace::new(timeouts.write.into(), terms.config.limits.response_bytes_per_second_min);
     let mut block = cx.buffers.block();
     let mut excess = Vec::new();
     while !answer.incoming.is_done() {
@@ -312,9 +314,12 @@ async fn relay_content(
             terms.seen.latency_us.set(upload.since_forwarded(cx));
         }
         let end = block.len();
-        let (sent, back) = to.write_range(block, write_from, end, timeouts.write.into()).await;
+        let asked_ms = cx.now_ms();
+        let patience = pace.patience(timeouts.write.into());
+        let (sent, back) = to.write_range(block, write_from, end, patience).await;
         block = back;
         sent.map_err(|_| RelayFailed::ClientGone)?;
+        pace.took(cx.now_ms() - asked_ms, end - write_from);
     }
     cx.buffers.give(block);
     Ok(!excess.is_empty())

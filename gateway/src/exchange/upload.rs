@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use config::Config;
 
+use super::pace::Pace;
 use super::relay::{RelayFailed, Relayed, Terms, relay};
 use super::{Outcome, Request, TOO_LARGE, refused};
 use crate::context::Context;
@@ -140,18 +141,21 @@ async fn forward(
     let Content { config, incoming, outgoing, left: content_left, tee, pairing } = content;
     let timeouts = &config.timeouts;
     let mut block = cx.buffers.block();
+    let mut pace = Pace::new(timeouts.request_body.into(), config.limits.request_bytes_per_second_min);
     // What may still come behind an answer that is over.
     let mut rest_left = config.limits.drain_bytes_max;
     while !incoming.is_done() {
         let within = match upload.end_by_ms.get() {
             Some(end) if rest_left > 0 && cx.now_ms() < end => Millis(end - cx.now_ms()),
             Some(_) => return Err(ForwardFailed::Client(None)),
-            None => timeouts.request_body.into(),
+            None => pace.patience(timeouts.request_body.into()),
         };
         block.clear();
         block.resize(HEADROOM, 0);
+        let asked_ms = cx.now_ms();
         let (result, filled) = from.read(block, BLOCK_BYTES, within).await;
         block = filled;
+        pace.took(cx.now_ms() - asked_ms, result.as_ref().map_or(0, |n| *n));
         match result {
             Ok(0) => return Err(ForwardFailed::Client(None)),
             Ok(n) if upload.end_by_ms.get().is_some() => rest_left = rest_left.saturating_sub(n as u64),
@@ -160,7 +164,7 @@ async fn forward(
                 return Err(ForwardFailed::Client(Some(Fault::new(
                     408,
                     Reject::BodyTimeout,
-                    "request content took too long",
+                    "request content came too slowly",
                 ))));
             }
             Err(_) => return Err(ForwardFailed::Client(None)),

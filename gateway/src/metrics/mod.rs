@@ -174,6 +174,16 @@ labels! {
 }
 
 labels! {
+    /// Whose connections were too many.
+    Shed {
+        /// All clients'.
+        All = "all",
+        /// Those of one address.
+        Address = "address",
+    }
+}
+
+labels! {
     /// How an attempt on a primary endpoint failed.
     UpstreamFailure {
         Connect = "connect",
@@ -380,8 +390,8 @@ pub struct CheckCounters {
 #[derive(Debug, Default)]
 pub struct Shard {
     pub connections_accepted: Counter,
-    /// Closed at accept because `connections_max` was reached.
-    pub connections_shed: Counter,
+    /// Closed at accept.
+    pub connections_shed: Family<Shed>,
     pub connections_active: Gauge,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,

@@ -18,7 +18,7 @@ use config::check;
 use super::{Lanes, tick};
 use crate::context::Context;
 use crate::discovery::Located;
-use crate::downstream::listener;
+use crate::downstream::{Places, listener};
 use crate::generation::{Blueprint, Generation};
 use crate::io::simulated::{self, End, Task, World};
 use crate::io::{self, Stream, Sweeper};
@@ -371,6 +371,7 @@ fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
+        places: Places::default(),
         random: Random::new(seed),
         draining: Rc::default(),
         busy: Cell::new(false),
@@ -471,7 +472,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         each(&shard.rejected, |label, n| note("rejected", label, n));
         each(&counters.upstreams[0].failures, |label, n| note("upstream", label, n));
         note("client", "aborted", route.aborted.get());
-        note("client", "shed", shard.connections_shed.get());
+        note("client", "shed", shard.connections_shed.sum());
         note("lane", "batch", lane.batches.get());
         note("lane", "resent", lane.resent.get());
         note("lane", "cut", lane.answers_cut.get());
