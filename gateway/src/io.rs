@@ -7,6 +7,7 @@
 //! Knows sockets and coarse time; knows nothing of HTTP. Buffers are owned through each await and always given back.
 
 mod gather;
+mod listener;
 #[cfg(test)]
 pub(crate) mod simulated;
 
@@ -19,12 +20,13 @@ use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller};
-use monoio::net::{TcpListener, TcpStream};
+use monoio::net::TcpStream;
 use slab::Slab;
 
 use crate::limits::TICK_MS;
 use crate::os;
 pub use gather::Gather;
+pub use listener::{Control, Listener};
 
 /// A length of time in whole milliseconds, as the sweeper counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -608,63 +610,6 @@ pub struct WriteFailed {
     /// Whether the kernel took any of it: if not, the peer cannot have seen it.
     pub any_sent: bool,
     pub error: io::Error,
-}
-
-/// A listening socket whose accept is never cancelled: monoio 0.2.4 would leak the accepted socket.
-pub struct Listener {
-    listener: TcpListener,
-    /// The port it listens on.
-    pub port: u16,
-}
-
-impl Listener {
-    /// Takes over a bound, listening socket.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
-        // The epoll driver needs it; io_uring would answer EAGAIN instead of waiting, so it must not have it there.
-        listener.set_nonblocking(monoio::utils::is_legacy())?;
-        let port = listener.local_addr()?.port();
-        Ok(Self { listener: TcpListener::from_std(listener)?, port })
-    }
-
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.listener.accept().await
-    }
-
-    /// Ends the listener, and with it a pending accept, which fails. Connections the kernel has already established are
-    /// handed to `accepted` first: their clients must not see a reset.
-    pub fn shutdown(&self, mut accepted: impl FnMut(TcpStream, SocketAddr)) {
-        let fd = self.listener.as_raw_fd();
-        // SAFETY: the descriptor is open for as long as `self` lives, and it is borrowed, not owned, by the clone's source.
-        let listener = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
-        if let Ok(listener) = listener.map(std::net::TcpListener::from)
-            && listener.set_nonblocking(true).is_ok()
-        {
-            while let Ok((stream, peer)) = listener.accept() {
-                if stream.set_nonblocking(monoio::utils::is_legacy()).is_ok()
-                    && let Ok(stream) = TcpStream::from_std(stream)
-                {
-                    accepted(stream, peer);
-                }
-            }
-        }
-        shutdown(fd, libc::SHUT_RDWR);
-    }
-}
-
-/// Bytes from the control plane: one command each.
-pub struct Control(monoio::net::UnixStream);
-
-impl Control {
-    pub fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
-        stream.set_nonblocking(monoio::utils::is_legacy())?;
-        Ok(Self(monoio::net::UnixStream::from_std(stream)?))
-    }
-
-    /// The next command; `None` when the control plane is gone.
-    pub async fn next(&mut self) -> Option<u8> {
-        let (result, byte) = self.0.read(vec![0u8; 1]).await;
-        matches!(result, Ok(1)).then(|| byte.first().copied()).flatten()
-    }
 }
 
 /// What `future` comes to, if it does so within `time`. It is dropped then: not for reads and writes of connections.

@@ -2,7 +2,9 @@
 //!
 //! A leaf: the only unsafe code beside `io`'s, each block behind a safe function. It decides nothing.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 use std::{io, mem, ptr};
 
@@ -70,6 +72,58 @@ pub(crate) fn takes_a_write(file: BorrowedFd<'_>, wait: Duration) -> bool {
     let wait_ms = libc::c_int::try_from(wait.as_millis()).unwrap_or(libc::c_int::MAX);
     // SAFETY: the pointer is to one live `pollfd` of this frame, and one is what the count says.
     unsafe { libc::poll(&raw mut asked, 1, wait_ms) > 0 }
+}
+
+/// Takes over a descriptor that this process was started with; programs it starts do not get it.
+///
+/// Only for descriptors that nobody else in this process owns: before it opens any of its own, those below which the
+/// environment tells of.
+pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD takes an integer; a descriptor that is not open is an error.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and by the rule above nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has `command` start its program with `passed` as descriptors 3, 4, … and no other beside the standard streams.
+pub(crate) fn pass_on(command: &mut Command, passed: Vec<OwnedFd>) -> io::Result<()> {
+    let first: RawFd = 3;
+    let count = RawFd::try_from(passed.len()).map_err(io::Error::other)?;
+    // Duplicates beyond the targets, so that no target is a source that is still needed.
+    let beyond = |fd: OwnedFd| -> io::Result<OwnedFd> {
+        // SAFETY: F_DUPFD_CLOEXEC takes an integer; the new descriptor is nobody else's.
+        unsafe {
+            match libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first + count) {
+                -1 => Err(io::Error::last_os_error()),
+                new => Ok(OwnedFd::from_raw_fd(new)),
+            }
+        }
+    };
+    let passed = passed.into_iter().map(beyond).collect::<io::Result<Vec<_>>>()?;
+    let arrange = move || {
+        // Connections were accepted without close-on-exec (monoio 0.2.4): the new program must not hold them open.
+        // SAFETY: plain integers; between fork and exec this only marks the child's own table, without allocating.
+        if unsafe {
+            libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+        } != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        for (target, fd) in (first..).zip(&passed) {
+            // A duplicate made by dup2 is kept across exec.
+            // SAFETY: both are descriptors of this process, or an error comes back.
+            if unsafe { libc::dup2(fd.as_raw_fd(), target) } == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls on integers, allocates nothing and takes no lock, as is asked of what runs
+    // between fork and exec of a process with threads.
+    unsafe { command.pre_exec(arrange) };
+    Ok(())
 }
 
 /// This thread's CPU time in microseconds.

@@ -4,6 +4,10 @@
 //! or how to end the process: `main` does that with the ending returned here.
 
 mod bind;
+mod handover;
+mod inherit;
+mod notify;
+mod signals;
 pub mod reload;
 mod files;
 pub(crate) mod budget;
@@ -23,8 +27,8 @@ use config::Config;
 use config::check::{self, Checked, Problem};
 use config::manifest::{self, Manifests};
 use core_affinity::CoreId;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Book, Health, Phase, Watchdog};
 use crate::banner;
@@ -40,7 +44,11 @@ use crate::sample::{self, Samples};
 use crate::worker::{self, Command, Ready, Setup};
 use budget::{Descriptors, Memory};
 use files::Watch;
+use handover::{Program, Successor};
+use inherit::{Inherited, Use};
+use notify::Notify;
 use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
+use signals::{Asked, Signals};
 
 /// A worker that has not said that it serves after this long never will.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -122,6 +130,9 @@ fn line_of(text: &str, value: &str) -> Option<usize> {
 /// served.
 pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let started = SystemTime::now();
+    // First of all: until then a descriptor that is not ours yet could be taken for one that is.
+    let mut inherited = Inherited::find().map_err(broken)?;
+    let program = Program::own();
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
     let (config, written, samples) = load(source, &told)?;
@@ -134,7 +145,10 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let (discovery, located) = runtime.block_on(locate(&book, source))?;
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
-    let bound = bind::bind(&config, source)?;
+    let bound = bind::bind(&config, source, &mut inherited)?;
+    cli::complain(inherited.left().iter().map(|address| {
+        format!("warning: a socket that listens on {address} was given to this process, and no listener has that address")
+    }));
     let cores = cores(&config);
 
     let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
@@ -168,11 +182,24 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
     let announcement = announcement(&facts);
     let reloader = Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located };
     let watch = watched.then(|| Watch::new(source));
-    let plane =
-        ControlPlane { reloader, watch, workers, shards: &shards, observer: &observer, ended, asked, health };
+    let plane = ControlPlane {
+        reloader,
+        watch,
+        workers,
+        shards: &shards,
+        observer: &observer,
+        ended,
+        asked,
+        health,
+        notify: Notify::from_environment(),
+        program,
+        sockets: bound.kept,
+        successor: None,
+    };
     let ending = runtime.block_on(async {
         // Signals first: whoever reads a readiness line may send one at once.
         let signals = Signals::new().map_err(|e| broken(format!("cannot listen for signals: {e}")))?;
+        let mut admin = None;
         if let Some((address, listener)) = bound.admin {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|e| broken(format!("cannot serve admin on {address}: {e}")))?;
@@ -183,10 +210,14 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
             };
             tokio::spawn(Arc::clone(&live).watch());
             tokio::spawn(Arc::clone(&histograms).watch());
-            tokio::spawn(admin::serve(listener, admin::router(scrape, health_seen, live, histograms, desk)));
+            let router = admin::router(scrape, health_seen, live, histograms, desk);
+            admin = Some(tokio::spawn(admin::serve(listener, router)));
         }
         say(&announcement);
-        Ok(plane.run(signals).await)
+        if let Some(predecessor) = inherited.predecessor {
+            handover::tell(predecessor);
+        }
+        Ok(plane.run(signals, admin).await)
     });
     observer.join();
     ending
@@ -362,65 +393,6 @@ fn await_ready(
     Ok(drivers.into_iter().flatten().collect())
 }
 
-/// What an operator can tell the process. SIGPIPE is ignored by the standard library's start-up code already.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user1: Signal,
-    /// Not acted upon; by default it would end the process.
-    user2: Signal,
-}
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Stop(&'static str),
-    Reload,
-    /// The access log's file was moved away.
-    Reopen,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
-            user2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    /// The next that asks for something; others are answered in the log and do not end the wait.
-    async fn next(&mut self) -> Asked {
-        let Self { terminate, interrupt, hangup, user1, user2 } = self;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Asked::Stop("SIGTERM"),
-                _ = interrupt.recv() => return Asked::Stop("SIGINT"),
-                _ = hangup.recv() => return Asked::Reload,
-                _ = user1.recv() => return Asked::Reopen,
-                _ = user2.recv() => {}
-            }
-            tracing::warn!(
-                "SIGUSR2 ignored: SIGHUP reads the configuration again, SIGUSR1 opens the access log anew"
-            );
-        }
-    }
-
-    /// The next request to stop.
-    async fn stop(&mut self, observer: &Observer) -> &'static str {
-        loop {
-            match self.next().await {
-                Asked::Stop(name) => return name,
-                Asked::Reopen => observer.reopen(),
-                Asked::Reload => tracing::warn!("SIGHUP ignored while draining"),
-            }
-        }
-    }
-}
-
 /// The main thread once the workers serve.
 struct ControlPlane<'a> {
     reloader: Reloader,
@@ -433,22 +405,50 @@ struct ControlPlane<'a> {
     /// Changes that the admin listener was asked for.
     asked: mpsc::Receiver<Ask>,
     health: watch::Sender<Health>,
+    notify: Notify,
+    program: Program,
+    /// Every listening socket, for whoever comes after.
+    sockets: Vec<(Use, TcpListener)>,
+    /// It was started and does not serve yet.
+    successor: Option<Successor>,
+}
+
+/// How the watch over a serving gateway ends.
+enum Watched {
+    /// It was asked to stop.
+    Stop,
+    /// Another process serves now.
+    HandedOver,
+    /// A thread ended that should not.
+    Broken,
 }
 
 /// Changes that may wait their turn; whoever asks for more waits to ask.
 const ASKS_MAX: usize = 16;
 
 impl ControlPlane<'_> {
-    async fn run(mut self, mut signals: Signals) -> Ending {
+    async fn run(mut self, mut signals: Signals, admin: Option<JoinHandle<()>>) -> Ending {
         self.health.send_modify(|h| h.phase = Phase::Ready);
+        self.notify.ready("serving");
         match self.watch(&mut signals).await {
-            Some(ending) => ending,
-            None => self.drain(&mut signals).await,
+            Watched::Broken => Ending::Broken,
+            Watched::Stop => {
+                self.notify.stopping();
+                self.drain(&mut signals, Command::Drain).await
+            }
+            Watched::HandedOver => {
+                // Who asks is to be answered by the process that serves.
+                if let Some(admin) = admin {
+                    admin.abort();
+                }
+                self.drain(&mut signals, Command::HandOver).await
+            }
         }
     }
 
-    /// Until a signal asks to stop (`None`) or a thread ends that should not.
-    async fn watch(&mut self, signals: &mut Signals) -> Option<Ending> {
+    /// Until there is a reason to end.
+    async fn watch(&mut self, signals: &mut Signals) -> Watched {
+        let mut pulse = tokio::time::interval(self.notify.pulse().unwrap_or(Duration::MAX));
         let mut watchdog = Watchdog::new(self.workers.len());
         let mut every = tokio::time::interval(WATCH_EVERY);
         // After the process was stopped for a while, one look is enough.
@@ -458,10 +458,13 @@ impl ControlPlane<'_> {
                 asked = signals.next() => match asked {
                     Asked::Stop(signal) => {
                         tracing::info!("{signal}: draining; a second signal ends at once");
-                        return None;
+                        return Watched::Stop;
                     }
+                    Asked::HandOver => self.start_successor(),
                     Asked::Reload => {
+                        self.notify.reloading();
                         let _logged = self.change(Change::Source).await;
+                        self.notify.ready("serving");
                     }
                     Asked::Reopen => self.observer.reopen(),
                 },
@@ -475,7 +478,24 @@ impl ControlPlane<'_> {
                 }
                 Some(ended) = self.ended.recv() => {
                     log_death(ended);
-                    return Some(Ending::Broken);
+                    return Watched::Broken;
+                }
+                result = serves(&mut self.successor) => {
+                    let Some(successor) = self.successor.take() else { continue };
+                    match result {
+                        Ok(()) => {
+                            let id = successor.id();
+                            tracing::info!("process {id} serves now; draining");
+                            self.notify.followed_by(id);
+                            return Watched::HandedOver;
+                        }
+                        Err(why) => tracing::error!("the successor does not serve, so this process goes on: {why}"),
+                    }
+                }
+                _ = pulse.tick() => {
+                    if self.health.borrow().stuck.is_empty() {
+                        self.notify.is_well();
+                    }
                 }
                 _ = every.tick() => {
                     let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
@@ -488,6 +508,19 @@ impl ControlPlane<'_> {
         }
     }
 
+    fn start_successor(&mut self) {
+        if self.successor.is_some() {
+            return tracing::warn!("SIGUSR2 ignored: a successor is starting already");
+        }
+        match Successor::start(&self.program, &self.sockets) {
+            Ok(successor) => {
+                tracing::info!("SIGUSR2: process {} is to take over", successor.id());
+                self.successor = Some(successor);
+            }
+            Err(why) => tracing::error!("SIGUSR2: no successor, so this process goes on: {why}"),
+        }
+    }
+
     async fn change(&mut self, change: Change) -> Result<Applied, Refused> {
         let result = self.reloader.make(change, self.workers.iter().map(|w| &w.channel)).await;
         reload::log(&result);
@@ -497,12 +530,12 @@ impl ControlPlane<'_> {
         result
     }
 
-    async fn drain(&mut self, signals: &mut Signals) -> Ending {
+    async fn drain(&mut self, signals: &mut Signals, command: Command) -> Ending {
         self.health.send_modify(|h| h.phase = Phase::Draining);
         for worker in &self.workers {
             // One byte into an empty socket buffer: it never waits. It fails only where the worker is gone, which its
             // last words tell.
-            let _ = (&worker.channel.control).write_all(&[Command::Drain as u8]);
+            let _ = (&worker.channel.control).write_all(&[command as u8]);
         }
         let deadline = tokio::time::sleep(self.reloader.book.open().config.timeouts.drain + DRAIN_GRACE);
         tokio::pin!(deadline);
@@ -510,7 +543,7 @@ impl ControlPlane<'_> {
         let mut open: Vec<usize> = self.workers.iter().map(|w| w.id).collect();
         while !open.is_empty() {
             tokio::select! {
-                signal = signals.stop(self.observer) => {
+                signal = signals.stop(|| self.observer.reopen()) => {
                     tracing::warn!("{signal} while draining: ending at once");
                     return Ending::Hurried;
                 }
@@ -550,6 +583,14 @@ impl ControlPlane<'_> {
             told + u64::try_from(held).unwrap_or(0)
         };
         mirrors.map(of).sum()
+    }
+}
+
+/// Whether the successor serves; for ever undecided where there is none.
+async fn serves(successor: &mut Option<Successor>) -> Result<(), String> {
+    match successor {
+        Some(successor) => successor.serves().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -85,6 +85,8 @@ impl Updates {
 pub enum Command {
     /// Stop accepting, finish what is open, ship the rings, then return; give up at the configured deadline.
     Drain = b'd',
+    /// The same, but the listening sockets are another process's now: stop accepting and leave them open.
+    HandOver = b'h',
     /// Serve by what was left in [`Updates`].
     Reload = b'r',
 }
@@ -149,8 +151,10 @@ async fn serve(setup: Setup, driver: String) {
     drop(ready);
 
     // Until told to drain; a control plane that is gone means the same.
+    let mut are_handed_over = false;
     while let Some(command) = control.next().await {
-        if command == Command::Drain as u8 {
+        are_handed_over = command == Command::HandOver as u8;
+        if command == Command::Drain as u8 || are_handed_over {
             break;
         }
         if command == Command::Reload as u8
@@ -163,7 +167,17 @@ async fn serve(setup: Setup, driver: String) {
             let _ = update.applied.try_send(id);
         }
     }
-    drain(&cx, &listeners, &lanes).await;
+    cx.draining.set(true);
+    for listener in &listeners {
+        if are_handed_over {
+            listener.leave();
+        } else {
+            listener.shutdown(|stream, peer| {
+                listener::serve(&cx, Stream::new(stream, &cx.sweeper), peer, listener.port);
+            });
+        }
+    }
+    drain(&cx, &lanes).await;
 }
 
 /// The lanes that have shippers: those of the generation in force, and those that it no longer has, until their copies
@@ -310,15 +324,9 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
     }
 }
 
-/// Stops accepting, lets open exchanges end and the rings ship, and gives up at the deadline.
-async fn drain(cx: &Rc<Context>, listeners: &[Rc<Listener>], lanes: &Lanes) {
+/// Lets open exchanges end and the rings ship, and gives up at the deadline.
+async fn drain(cx: &Rc<Context>, lanes: &Lanes) {
     let deadline = Instant::now() + cx.generation().config.timeouts.drain;
-    cx.draining.set(true);
-    for listener in listeners {
-        listener.shutdown(|stream, peer| {
-            listener::serve(cx, Stream::new(stream, &cx.sweeper), peer, listener.port);
-        });
-    }
     cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS));
     while Instant::now() < deadline {
         if cx.shard.connections_active.get() == 0 {

@@ -15,6 +15,8 @@ mod pool;
 mod regressions;
 mod limits;
 mod lifecycle;
+mod handover;
+mod supervisor;
 mod driver;
 mod config_errors;
 mod conversations;

@@ -1,4 +1,5 @@
-//! Addresses to listening sockets: for each listener one SO_REUSEPORT socket per worker, and one for admin.
+//! Addresses to listening sockets: for each listener one SO_REUSEPORT socket per worker, and one for admin; or those that
+//! the process was started with.
 //!
 //! It knows socket options and which key each address stands under; nothing here accepts.
 
@@ -10,6 +11,7 @@ use config::check::Problem;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Source;
+use super::inherit::{Inherited, Use};
 
 /// Connections the kernel completes while a worker is busy elsewhere; it clips this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -19,38 +21,61 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Bound {
     /// By listener; port 0 has become the port it got.
     pub(super) listener_addresses: Vec<SocketAddr>,
-    /// For each worker its own socket of every listener.
+    /// For each worker its own sockets of every listener.
     pub(super) listeners_by_worker: Vec<Vec<TcpListener>>,
     /// Ready for an asynchronous runtime: it does not block.
     pub(super) admin: Option<(SocketAddr, TcpListener)>,
+    /// All of them once more, for a successor.
+    pub(super) kept: Vec<(Use, TcpListener)>,
 }
 
-/// Binds everything or says all that does not work.
-pub(super) fn bind(config: &Config, source: &Source) -> Result<Bound, Vec<Problem>> {
+/// Binds everything that was not `inherited`, or says all that does not work.
+pub(super) fn bind(
+    config: &Config,
+    source: &Source,
+    inherited: &mut Inherited,
+) -> Result<Bound, Vec<Problem>> {
+    let workers = config.workers.count;
+    let mut kept = Vec::new();
+    let mut keep = |is: Use, sockets: &[TcpListener]| -> io::Result<()> {
+        for socket in sockets {
+            kept.push((is, socket.try_clone()?));
+        }
+        Ok(())
+    };
     let mut refused = Vec::new();
     let mut listener_addresses = Vec::with_capacity(config.listeners.len());
-    let mut listeners_by_worker: Vec<Vec<TcpListener>> =
-        (0..config.workers.count).map(|_| Vec::new()).collect();
+    let mut listeners_by_worker: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     for (index, listener) in config.listeners.iter().enumerate() {
-        match shared(listener.bind, config.workers.count) {
-            Ok((address, sockets)) => {
-                listener_addresses.push(address);
-                for (worker, socket) in listeners_by_worker.iter_mut().zip(sockets) {
-                    worker.push(socket);
-                }
-            }
+        let sockets = match inherited.listener(listener.bind) {
+            none if none.is_empty() => shared(listener.bind, workers),
+            sockets => given(sockets),
+        };
+        let dealt = sockets.and_then(|(address, sockets)| {
+            keep(Use::Listener(listener.bind), &sockets)?;
+            deal(&sockets, &mut listeners_by_worker)?;
+            Ok(address)
+        });
+        match dealt {
+            Ok(address) => listener_addresses.push(address),
             Err(e) => refused.push(problem(source, format!("listener[{index}].bind"), listener.bind, &e)),
         }
     }
     let mut admin = None;
     if let Some(address) = config.admin.bind {
-        match single(address) {
+        let bound = inherited.admin(address).map_or_else(|| single(address), Ok).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            let own = socket.local_addr()?;
+            keep(Use::Admin(address), std::slice::from_ref(&socket))?;
+            Ok((own, socket))
+        });
+        match bound {
             Ok(bound) => admin = Some(bound),
             Err(e) => refused.push(problem(source, "admin.bind".to_owned(), address, &e)),
         }
     }
     if refused.is_empty() {
-        Ok(Bound { listener_addresses, listeners_by_worker, admin })
+        Ok(Bound { listener_addresses, listeners_by_worker, admin, kept })
     } else {
         Err(refused)
     }
@@ -72,6 +97,25 @@ fn elsewhere(source: &Source) -> &'static str {
         Source::Embedded => "; with --config FILE the gateway listens elsewhere",
         Source::File(_) | Source::Manifests(_) => "",
     }
+}
+
+/// Sockets that were open before.
+fn given(sockets: Vec<TcpListener>) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let address = sockets.first().map(TcpListener::local_addr).ok_or(ErrorKind::NotFound)??;
+    Ok((address, sockets))
+}
+
+/// Each socket to a worker, so that nobody waits in one from which nobody takes, and to each worker a socket. With as many
+/// of the one as of the other, each has its own.
+fn deal(sockets: &[TcpListener], workers: &mut [Vec<TcpListener>]) -> io::Result<()> {
+    let turns = if sockets.is_empty() { 0 } else { sockets.len().max(workers.len()) };
+    for turn in 0..turns {
+        let worker = turn % workers.len().max(1);
+        if let (Some(socket), Some(worker)) = (sockets.get(turn % sockets.len()), workers.get_mut(worker)) {
+            worker.push(socket.try_clone()?);
+        }
+    }
+    Ok(())
 }
 
 /// One listening socket per worker on one address.
@@ -98,10 +142,8 @@ fn reuse_port(address: SocketAddr) -> io::Result<TcpListener> {
     listen(socket, address)
 }
 
-fn single(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
-    let listener = listen(socket(address)?, address)?;
-    listener.set_nonblocking(true)?;
-    Ok((listener.local_addr()?, listener))
+fn single(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(socket(address)?, address)
 }
 
 /// SO_REUSEADDR lets a new process bind while connections of the last one are in TIME_WAIT; two sockets that listen
@@ -140,6 +182,10 @@ mod tests {
         config
     }
 
+    fn bound(config: &Config, source: &Source) -> Result<Bound, Vec<Problem>> {
+        bind(config, source, &mut Inherited::default())
+    }
+
     fn texts(refused: Result<Bound, Vec<Problem>>) -> Vec<String> {
         refused.unwrap_err().iter().map(ToString::to_string).collect()
     }
@@ -147,14 +193,36 @@ mod tests {
     #[test]
     fn all_workers_share_the_port_that_port_zero_became() {
         let config = on(&[any_port()], Some(any_port()));
-        let bound = bind(&config, &Source::Embedded).unwrap();
-        let address = bound.listener_addresses[0];
+        let all = bound(&config, &Source::Embedded).unwrap();
+        let address = all.listener_addresses[0];
         assert_ne!(address.port(), 0);
-        assert_eq!(bound.listeners_by_worker.len(), config.workers.count);
-        for worker in &bound.listeners_by_worker {
+        assert_eq!(all.listeners_by_worker.len(), config.workers.count);
+        for worker in &all.listeners_by_worker {
             assert_eq!(worker[0].local_addr().unwrap(), address);
         }
-        assert_ne!(bound.admin.unwrap().0.port(), 0);
+        assert_ne!(all.admin.unwrap().0.port(), 0);
+    }
+
+    #[test]
+    fn every_socket_has_a_worker_and_every_worker_a_socket() {
+        let open = |n| (0..n).map(|_| TcpListener::bind(any_port()).unwrap()).collect::<Vec<_>>();
+        for (sockets, workers, expect) in [
+            (2, 2, vec![1, 1]),
+            (3, 2, vec![2, 1]),
+            (1, 3, vec![1, 1, 1]),
+            (2, 3, vec![1, 1, 1]),
+            (5, 1, vec![5]),
+        ] {
+            let mut dealt: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+            let sockets = open(sockets);
+            deal(&sockets, &mut dealt).unwrap();
+            assert_eq!(dealt.iter().map(Vec::len).collect::<Vec<_>>(), expect);
+            let mut ports: Vec<u16> =
+                dealt.iter().flatten().map(|socket| socket.local_addr().unwrap().port()).collect();
+            ports.sort_unstable();
+            ports.dedup();
+            assert_eq!(ports.len(), sockets.len());
+        }
     }
 
     #[test]
@@ -166,9 +234,9 @@ mod tests {
 
     #[test]
     fn a_second_gateway_on_the_same_port_is_refused_by_key() {
-        let first = bind(&on(&[any_port()], Some(any_port())), &Source::Embedded).unwrap();
+        let first = bound(&on(&[any_port()], Some(any_port())), &Source::Embedded).unwrap();
         let (taken, admin) = (first.listener_addresses[0], first.admin.as_ref().unwrap().0);
-        let texts = texts(bind(&on(&[any_port(), taken], Some(admin)), &Source::Embedded));
+        let texts = texts(bound(&on(&[any_port(), taken], Some(admin)), &Source::Embedded));
         assert_eq!(
             texts,
             [
@@ -186,8 +254,8 @@ mod tests {
 
     #[test]
     fn one_address_cannot_be_two_listeners() {
-        let port = bind(&on(&[any_port()], None), &Source::Embedded).unwrap().listener_addresses[0];
-        let texts = texts(bind(&on(&[port, port], None), &Source::Embedded));
+        let port = bound(&on(&[any_port()], None), &Source::Embedded).unwrap().listener_addresses[0];
+        let texts = texts(bound(&on(&[port, port], None), &Source::Embedded));
         assert_eq!(texts.len(), 1, "{texts:?}");
         assert!(texts[0].contains("listener[1].bind"), "{texts:?}");
     }
@@ -197,14 +265,14 @@ mod tests {
         let (taken, _keep) = shared(any_port(), 1).unwrap();
         let file = std::env::temp_dir().join(format!("umbra-bind-{}.toml", taken.port()));
         std::fs::write(&file, format!("[[listener]]\nbind = \"{taken}\"\n")).unwrap();
-        let texts = texts(bind(&on(&[taken], None), &Source::File(file.clone())));
+        let texts = texts(bound(&on(&[taken], None), &Source::File(file.clone())));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(texts, [format!("{}:2: listener[0].bind: {taken} is already in use", file.display())]);
     }
 
     #[test]
     fn an_address_of_another_machine_is_called_that() {
-        let texts = texts(bind(&on(&["192.0.2.1:80".parse().unwrap()], None), &Source::Embedded));
+        let texts = texts(bound(&on(&["192.0.2.1:80".parse().unwrap()], None), &Source::Embedded));
         assert_eq!(
             texts,
             ["embedded default: listener[0].bind: 192.0.2.1:80 is not an address of this machine"]

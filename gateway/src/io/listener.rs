@@ -1,0 +1,109 @@
+//! Where connections and commands come in: a listening socket, and the control plane's bytes.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::task::{Poll, Waker};
+
+use monoio::io::AsyncReadRent;
+use monoio::net::{TcpListener, TcpStream};
+
+use super::shutdown;
+
+/// A listening socket, which another process may share.
+///
+/// It waits for readiness and then takes without waiting. An accept left with the kernel would be cheaper by a system
+/// call, but one that is given up has been woken for a connection that nobody else is then woken for; and monoio 0.2.4
+/// leaks the socket of one that is dropped.
+pub struct Listener {
+    listener: std::net::TcpListener,
+    /// The same socket, to wait by.
+    waiter: TcpListener,
+    /// The port it listens on.
+    pub port: u16,
+    left: Cell<bool>,
+    /// Who waits.
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Listener {
+    /// Takes over a bound, listening socket.
+    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        let waiter = TcpListener::from_std(listener.try_clone()?)?;
+        Ok(Self { listener, waiter, port, left: Cell::new(false), waiting: RefCell::default() })
+    }
+
+    /// The next connection; an error once it was left or shut down.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            if self.left.get() {
+                return Err(io::Error::from_raw_os_error(libc::ECANCELED));
+            }
+            match self.take() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                taken => return taken,
+            }
+        }
+    }
+
+    /// A connection that waits.
+    fn take(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.listener.accept()?;
+        // The epoll driver needs it; io_uring would answer EAGAIN instead of waiting, so it must not have it there.
+        if monoio::utils::is_legacy() {
+            stream.set_nonblocking(true)?;
+        }
+        Ok((TcpStream::from_std(stream)?, peer))
+    }
+
+    /// Until there may be a connection, or until it is left.
+    async fn readable(&self) -> io::Result<()> {
+        // Dropping this wait loses nothing: it holds no buffer, and takes nothing.
+        let mut ready = pin!(self.waiter.readable(false));
+        std::future::poll_fn(|cx| {
+            if self.left.get() {
+                return Poll::Ready(Ok(()));
+            }
+            self.waiting.replace(Some(cx.waker().clone()));
+            ready.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Accepts no more, and leaves the socket and what the kernel has queued there to whoever else has it.
+    pub fn leave(&self) {
+        self.left.set(true);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    /// Ends the listener for everybody, and with it a pending accept, which fails. Connections the kernel has already
+    /// established are handed to `accepted` first: their clients must not see a reset.
+    pub fn shutdown(&self, mut accepted: impl FnMut(TcpStream, SocketAddr)) {
+        while let Ok((stream, peer)) = self.take() {
+            accepted(stream, peer);
+        }
+        shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR);
+    }
+}
+
+/// Bytes from the control plane: one command each.
+pub struct Control(monoio::net::UnixStream);
+
+impl Control {
+    pub fn new(stream: std::os::unix::net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(monoio::utils::is_legacy())?;
+        Ok(Self(monoio::net::UnixStream::from_std(stream)?))
+    }
+
+    /// The next command; `None` when the control plane is gone.
+    pub async fn next(&mut self) -> Option<u8> {
+        let (result, byte) = self.0.read(vec![0u8; 1]).await;
+        matches!(result, Ok(1)).then(|| byte.first().copied()).flatten()
+    }
+}

@@ -1,0 +1,123 @@
+//! The gateway's successor: the program started once more, with every listening socket, so that no client finds the door
+//! closed while one goes and the other comes. The old process serves until the new one says that it does.
+
+use std::env;
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use tokio::net::unix::pipe;
+use tokio::time::Instant;
+
+use super::inherit::{ACTIVATED, HANDED_OVER, Use};
+use crate::os;
+
+/// A successor that has not said that it serves after this long never will: names are looked up and workers started.
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// How this process was started, as it was then: a file that is replaced later is the new version.
+#[derive(Debug)]
+pub(super) struct Program {
+    path: io::Result<PathBuf>,
+    arguments: Vec<std::ffi::OsString>,
+}
+
+impl Program {
+    /// Of this process. Call it before anybody changes the directory.
+    pub(super) fn own() -> Self {
+        let mut arguments = env::args_os();
+        let named = arguments.next().map(PathBuf::from).filter(|path| path.components().count() > 1);
+        // A name without a directory was searched for; what was found is what runs.
+        let path = named.map_or_else(env::current_exe, std::path::absolute);
+        Self { path, arguments: arguments.collect() }
+    }
+}
+
+/// A new process that was given the sockets and does not serve yet. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Successor {
+    child: Child,
+    said: pipe::Receiver,
+    deadline: Instant,
+    serves: bool,
+}
+
+impl Successor {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The program cannot be started, or descriptors are lacking.
+    pub(super) fn start(program: &Program, sockets: &[(Use, TcpListener)]) -> Result<Self, String> {
+        let path = program.path.as_ref().map_err(|e| format!("the program's own path is not known: {e}"))?;
+        let failed = |e: io::Error| format!("cannot start {}: {e}", path.display());
+        let (reader, writer) = io::pipe().map_err(failed)?;
+        let said = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(failed)?;
+        let mut told = std::process::id().to_string();
+        let mut passed = Vec::with_capacity(sockets.len() + 1);
+        for (is, socket) in sockets {
+            told.push(' ');
+            told.push_str(&is.word());
+            passed.push(OwnedFd::from(socket.try_clone().map_err(failed)?));
+        }
+        passed.push(OwnedFd::from(writer));
+        let mut command = Command::new(path);
+        command.args(&program.arguments).env(HANDED_OVER, told);
+        // What a service manager said was said to this process.
+        ACTIVATED.iter().chain(&["WATCHDOG_PID"]).for_each(|name| {
+            command.env_remove(name);
+        });
+        os::pass_on(&mut command, passed).map_err(failed)?;
+        let child = command.spawn().map_err(failed)?;
+        drop(command);
+        Ok(Self { child, said, deadline: Instant::now() + READY_MAX, serves: false })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it serves. May be dropped and called again.
+    ///
+    /// # Errors
+    /// It ended, or took too long; then it is no more.
+    pub(super) async fn serves(&mut self) -> Result<(), String> {
+        let mut byte = [0];
+        loop {
+            let said = tokio::time::timeout_at(self.deadline, self.said.readable()).await;
+            match said.map(|_| self.said.try_read(&mut byte)) {
+                Ok(Ok(1)) => {
+                    self.serves = true;
+                    return Ok(());
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(Ok(_) | Err(_)) => {
+                    let _ = self.child.kill();
+                    let status = self.child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
+                    return Err(format!("it ended before it served ({status}); it said why above"));
+                }
+                Err(_) => {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    return Err(format!("it did not serve after {} s", READY_MAX.as_secs()));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if !self.serves {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Tells the process that this one follows that it serves. One that is gone needs to know nothing.
+pub(super) fn tell(predecessor: OwnedFd) {
+    let _ = io::PipeWriter::from(predecessor).write_all(b"1");
+}

@@ -1,0 +1,61 @@
+//! What an operator can tell the process by signals. SIGPIPE is ignored by the standard library's start-up code already.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that are listened to.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Stop(&'static str),
+    Reload,
+    /// The access log's file was moved away.
+    Reopen,
+    /// A new process is to take over.
+    HandOver,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// What is asked for next.
+    pub(super) async fn next(&mut self) -> Asked {
+        let Self { terminate, interrupt, hangup, user1, user2 } = self;
+        tokio::select! {
+            _ = terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = hangup.recv() => Asked::Reload,
+            _ = user1.recv() => Asked::Reopen,
+            _ = user2.recv() => Asked::HandOver,
+        }
+    }
+
+    /// The next request to stop; `reopen` is called for each request to open the access log anew.
+    pub(super) async fn stop(&mut self, reopen: impl Fn()) -> &'static str {
+        loop {
+            match self.next().await {
+                Asked::Stop(name) => return name,
+                Asked::Reopen => reopen(),
+                Asked::Reload => tracing::warn!("SIGHUP ignored while draining"),
+                Asked::HandOver => tracing::warn!("SIGUSR2 ignored while draining"),
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Hot restart: a new process takes the listening sockets over while clients go on asking.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use tests::{Client, Gateway, Origin, Setup, eventually};
+
+/// Kept if the server keeps it.
+const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const ASK_ONCE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+/// A process that outlives the one the test started; ended with the test.
+struct Successor(String);
+
+impl Successor {
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.0]).status().expect("kill");
+        assert!(sent.success(), "SIG{name} to {}", self.0);
+    }
+
+    fn is_gone(&self) -> bool {
+        // A child that ended and was not waited for is no more than an entry.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        status.lines().find(|line| line.starts_with("State:")).is_none_or(|state| state.contains('Z'))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", &self.0]).stderr(std::process::Stdio::null()).status();
+    }
+}
+
+/// The process that the `n`th hand-over went to, once it serves.
+#[track_caller]
+fn successor(gateway: &Gateway, n: usize) -> Successor {
+    let find = || {
+        let log = gateway.stderr();
+        let line = log.lines().filter(|line| line.contains(" serves now; draining")).nth(n)?.to_owned();
+        Some(line.split("process ").nth(1)?.split(' ').next()?.to_owned())
+    };
+    eventually(&format!("hand-over {n}; so far: {}", gateway.stderr()), || find().is_some());
+    Successor(find().expect("found just now"))
+}
+
+/// What clients saw while `work` was done: answers, and everything that went wrong.
+fn under_load(gateway: &Gateway, work: impl FnOnce()) -> (usize, Vec<String>) {
+    let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let ask = |client: &mut Client, request: &str| -> Result<bool, String> {
+        let answer = client.send(request).try_response(false)?;
+        if answer.status != 200 {
+            return Err(format!("answered {}", answer.status));
+        }
+        answers.fetch_add(1, SeqCst);
+        Ok(answer.field("connection").is_some_and(|option| option.eq_ignore_ascii_case("close")))
+    };
+    let once = || -> Result<(), String> {
+        while !stop.load(SeqCst) {
+            ask(&mut gateway.client(), ASK_ONCE)?;
+        }
+        Ok(())
+    };
+    let kept = || -> Result<(), String> {
+        while !stop.load(SeqCst) {
+            let mut client = gateway.client();
+            while !ask(&mut client, ASK)? && !stop.load(SeqCst) {}
+        }
+        Ok(())
+    };
+    let errors = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..3).flat_map(|_| [scope.spawn(once), scope.spawn(kept)]).collect();
+        eventually("everybody is at work", || answers.load(SeqCst) > 200);
+        work();
+        let before = answers.load(SeqCst);
+        eventually("the work goes on", || answers.load(SeqCst) > before + 200);
+        stop.store(true, SeqCst);
+        running.into_iter().filter_map(|client| client.join().expect("a client").err()).collect()
+    });
+    (answers.load(SeqCst), errors)
+}
+
+#[test]
+fn new_processes_take_over_under_load_and_no_client_notices() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let mut gateway = Setup::new(&v1).workers(2).mirror("v2", v2.address, "").start();
+    let mut last = None;
+    let (answers, errors) = under_load(&gateway, || {
+        gateway.signal("USR2");
+        let second = successor(&gateway, 0);
+        second.signal("USR2");
+        last = Some(successor(&gateway, 1));
+        eventually("the second has drained", || second.is_gone());
+    });
+    assert!(errors.is_empty(), "{errors:?}\n{}", gateway.stderr());
+    assert_eq!(gateway.wait_exit().code(), Some(0), "{}", gateway.stderr());
+    assert_eq!((v1.count(), v1.incomplete()), (answers, 0), "each request once, none cut short");
+    eventually("each copy once", || v2.count() == answers);
+    assert_eq!(v2.incomplete(), 0);
+    // The last one is a gateway like any other.
+    assert_eq!(gateway.client().ask(ASK_ONCE).text(), "v1");
+    let last = last.expect("it took over");
+    assert_eq!(gateway.admin("GET", "/readyz", "").status, 200);
+    last.signal("TERM");
+    eventually("it drains and ends", || last.is_gone());
+}
+
+#[test]
+fn a_successor_serves_by_the_file_as_it_is_then_with_as_many_workers_as_it_says() {
+    let v1 = Origin::named("v1");
+    let setup = |workers| Setup::new(&v1).workers(workers);
+    let gateway = setup(3).start();
+    let listener = format!("bind = \"{}\"", gateway.address);
+    // The port in the file is still 0: whose sockets these are is known by what was written.
+    assert!(!setup(3).toml().contains(&listener));
+    let mut before: Option<Successor> = None;
+    for (n, workers) in [1, 4].into_iter().enumerate() {
+        gateway.write(&setup(workers).toml());
+        let (_, errors) = under_load(&gateway, || {
+            match &before {
+                None => gateway.signal("USR2"),
+                Some(process) => process.signal("USR2"),
+            }
+            before = Some(successor(&gateway, n));
+        });
+        assert!(errors.is_empty(), "{workers} workers: {errors:?}\n{}", gateway.stderr());
+        let metrics = gateway.admin("GET", "/metrics", "").text();
+        let told = metrics.lines().filter(|line| line.starts_with("umbra_worker_ticks_total{")).count();
+        assert_eq!(told, workers);
+    }
+}
+
+#[test]
+fn a_successor_that_cannot_serve_changes_nothing() {
+    let v1 = Origin::named("v1");
+    let setup = Setup::new(&v1);
+    let gateway = setup.start();
+    gateway.write(&setup.toml().replace("endpoints", "endpoint"));
+    let (_, errors) = under_load(&gateway, || {
+        gateway.signal("USR2");
+        eventually("it is said why", || {
+            let log = gateway.stderr();
+            log.contains("endpoint") && log.contains("the successor does not serve, so this process goes on")
+        });
+    });
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(gateway.admin("GET", "/readyz", "").status, 200);
+    // Nothing is left behind, and the next try is one.
+    gateway.write(&setup.toml());
+    gateway.signal("USR2");
+    let _successor = successor(&gateway, 0);
+    assert_eq!(gateway.client().ask(ASK_ONCE).text(), "v1");
+}
+
+#[test]
+fn a_successor_holds_none_of_its_predecessors_connections() {
+    let v1 = Origin::named("v1");
+    let mut gateway = Setup::new(&v1).start();
+    let mut idle: Vec<Client> = (0..20).map(|_| gateway.client()).collect();
+    idle.iter_mut().for_each(|client| assert_eq!(client.ask(ASK).text(), "v1"));
+    gateway.signal("USR2");
+    let process = successor(&gateway, 0);
+    // Their end comes from the one that accepted them, although the other lives on.
+    idle.iter_mut().for_each(|client| assert!(client.is_closed()));
+    assert_eq!(gateway.wait_exit().code(), Some(0));
+    let sockets = std::fs::read_dir(format!("/proc/{}/fd", process.0))
+        .expect("its descriptors")
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|target| target.to_string_lossy().starts_with("socket:"))
+        .count();
+    assert!(sockets < 20, "{sockets} sockets");
+}
