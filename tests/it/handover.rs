@@ -63,7 +63,11 @@ fn under_load(gateway: &Gateway, work: impl FnOnce()) -> (usize, Vec<String>) {
     let kept = || -> Result<(), String> {
         while !stop.load(SeqCst) {
             let mut client = gateway.client();
-            while !ask(&mut client, ASK)? && !stop.load(SeqCst) {}
+            loop {
+                if ask(&mut client, ASK)? || stop.load(SeqCst) {
+                    break;
+                }
+            }
         }
         Ok(())
     };
