@@ -316,9 +316,9 @@ fn few_files_name_the_runtime() {
     let allowed = [
         "gateway/src/io.rs",
         "gateway/src/io/gather.rs",
+        "gateway/src/io/listener.rs",
         "gateway/src/runtime.rs",
         "gateway/src/worker.rs",
-        "gateway/src/downstream/listener.rs",
     ];
     check("monoio is frozen and has defects: what works around them stands in one place", {
         named_elsewhere(&["monoio", "io_uring"], &allowed)
