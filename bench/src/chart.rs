@@ -1,4 +1,5 @@
-//! Bars with whiskers as SVG, by hand: one look at medians and spreads. Knows nothing of what they mean.
+//! Bars with whiskers, and lines over time, as SVG by hand: one look at medians and spreads, or at what grows. Knows
+//! nothing of what they mean.
 
 use std::fmt::Write;
 
@@ -92,6 +93,78 @@ fn draw(out: &mut String, bar: &Bar, y: f64, scale: f64, clip: f64) {
     );
 }
 
+/// One figure over time, in a panel of its own.
+pub struct Line {
+    pub title: String,
+    pub points: Vec<(f64, f64)>,
+}
+
+const PANEL: f64 = 110.0;
+const LEFT: f64 = 60.0;
+
+/// Panels below each other with one axis of time and a scale each, from zero; `marks` are named moments.
+pub fn lines(title: &str, unit: &str, lines: &[Line], marks: &[(f64, String)]) -> String {
+    let height = 90.0 + lines.len() as f64 * (PANEL + HEAD);
+    let last = lines.iter().flat_map(|line| &line.points).map(|(at, _)| *at).fold(0.0, f64::max);
+    let x = |at: f64| LEFT + if last > 0.0 { at / last * (WIDTH - LEFT - 30.0) } else { 0.0 };
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
+         font-size=\"12\"><rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
+         <text x=\"12\" y=\"24\" font-size=\"16\">{}</text>\n",
+        escape(title)
+    );
+    for (at, name) in marks {
+        let at = x(*at);
+        let _ = writeln!(
+            out,
+            "<path d=\"M{at:.1} 52V{:.1}\" stroke=\"#ccc\"/><text x=\"{:.1}\" y=\"48\" fill=\"#666\">{}</text>",
+            height - 30.0,
+            at + 2.0,
+            escape(name)
+        );
+    }
+    let mut y = 50.0;
+    for line in lines {
+        let highest = line.points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
+        let scale = if highest > 0.0 { PANEL / highest } else { 0.0 };
+        let bottom = y + HEAD + PANEL;
+        let _ = writeln!(
+            out,
+            "<text x=\"{LEFT}\" y=\"{:.1}\" font-weight=\"bold\">{}</text>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
+             <text x=\"{:.1}\" y=\"{bottom:.1}\" text-anchor=\"end\">0</text>\
+             <path d=\"M{LEFT} {bottom:.1}H{:.1}\" stroke=\"#999\"/>",
+            y + 26.0,
+            escape(&line.title),
+            LEFT - 6.0,
+            y + HEAD + 8.0,
+            short(highest),
+            LEFT - 6.0,
+            WIDTH - 30.0
+        );
+        let points: Vec<String> = line
+            .points
+            .iter()
+            .map(|(at, value)| format!("{:.1},{:.1}", x(*at), bottom - value * scale))
+            .collect();
+        let _ = writeln!(
+            out,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"#0a7d5a\" stroke-width=\"1.2\"/>",
+            points.join(" ")
+        );
+        y += PANEL + HEAD;
+    }
+    let _ = writeln!(
+        out,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{} {}</text></svg>",
+        WIDTH - 30.0,
+        y + 24.0,
+        short(last),
+        escape(unit)
+    );
+    out
+}
+
 fn short(value: f64) -> String {
     match value {
         v if v >= 100.0 => format!("{v:.0}"),
@@ -107,6 +180,17 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_stay_in_their_panels() {
+        let line = Line { title: "a<b".to_string(), points: vec![(0.0, 1.0), (2.0, 4.0)] };
+        let text = lines("t", "minutes", &[line], &[(1.0, "here".to_string())]);
+        assert!(text.contains("a&lt;b") && text.contains("here") && text.contains("2.00 minutes"), "{text}");
+        assert!(
+            text.contains(&format!("{LEFT:.1},{:.1} {:.1},84.0", 194.0 - PANEL / 4.0, WIDTH - 30.0)),
+            "{text}"
+        );
+    }
 
     #[test]
     fn a_bar_beyond_the_clip_says_so_and_stays_inside() {

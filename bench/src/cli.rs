@@ -28,6 +28,8 @@ pub enum Command {
     Isolation(IsolationArgs),
     /// Memory of an idle keep-alive connection
     Idle(IdleArgs),
+    /// Peers that break and come back for an hour: memory, descriptors, the ledger, and whose bytes reach whom
+    Soak(SoakArgs),
 }
 
 #[derive(Args)]
@@ -97,6 +99,28 @@ pub struct IdleArgs {
     /// Every variant is measured once in each round, in processes of its own
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Args)]
+pub struct SoakArgs {
+    /// Only these classes of faults (default: all)
+    pub classes: Vec<String>,
+    /// Of each class: one half with the mirror in trouble, one with the primary as well
+    #[arg(long, default_value_t = 10.0)]
+    pub minutes: f64,
+    /// Requests per second at most
+    #[arg(long, default_value_t = 2000)]
+    pub rate: u64,
+    #[arg(long, default_value_t = 32)]
+    pub connections: usize,
+    /// Decides every fault and every request
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// `uring` or `epoll`
+    #[arg(long, default_value = "auto")]
+    pub driver: String,
     #[command(flatten)]
     pub common: CommonArgs,
 }

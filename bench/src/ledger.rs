@@ -27,6 +27,13 @@ impl Ledger {
         Ok(Self::parse(&http::get(admin, "/metrics")?))
     }
 
+    /// Of one mirror, from what `/metrics` said.
+    pub fn of_mirror(metrics: &str, mirror: &str) -> Self {
+        let label = format!("mirror=\"{mirror}\"");
+        let of_it: Vec<&str> = metrics.lines().filter(|line| line.contains(&label)).collect();
+        Self::parse(&of_it.join("\n"))
+    }
+
     fn parse(text: &str) -> Self {
         let mut ledger = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -2,7 +2,7 @@
 //! and read them.
 //!
 //! Reading order: what is asked (`cli`, `scenario`, `variant`), who does it (`command`), what runs (`tools`, `origin`,
-//! `faults`, `peer`), what loads it (`load`, `open_loop`, `clients`), what is read (`procfs`, `ledger`), what is left behind
+//! `faults`, `peer`), what loads it (`load`, `open_loop`, `clients`, `soak`), what is read (`procfs`, `ledger`), what is left behind
 //! (`stats`, `table`, `chart`, `machine`, `keep`).
 
 pub mod cli;
@@ -16,6 +16,7 @@ pub mod peer;
 pub mod load;
 pub mod open_loop;
 pub mod clients;
+pub mod soak;
 pub mod procfs;
 pub mod ledger;
 pub mod stats;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,7 +22,8 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
-    lines: Option<mpsc::Receiver<String>>,
+    /// Shared by nobody; the lock lets a whole process be seen from several threads.
+    lines: Option<Mutex<mpsc::Receiver<String>>>,
 }
 
 impl Process {
@@ -43,7 +44,7 @@ impl Process {
                     let _ = sender.send(line);
                 }
             });
-            receiver
+            Mutex::new(receiver)
         });
         Ok(Self { name: name.to_string(), child, log, lines })
     }
@@ -55,7 +56,7 @@ impl Process {
     /// The next line on standard output that `wanted` makes something of.
     pub fn wait_line<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + START_MAX;
-        while let Some(lines) = &self.lines {
+        while let Some(lines) = self.lines.as_mut().and_then(|lines| lines.get_mut().ok()) {
             let left = deadline.saturating_duration_since(Instant::now());
             match lines.recv_timeout(left) {
                 Ok(line) => {

@@ -55,6 +55,11 @@ impl Gateway {
         started.with_context(|| format!("{name} as {}", variant.name()))
     }
 
+    /// Ours by a file of the caller's own.
+    pub fn ours(file: &Path, tools: &Tools, dir: &Path) -> Result<Self> {
+        ours::launch(file, tools, dir)
+    }
+
     /// The root of its processes.
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -15,8 +15,13 @@ use crate::tools::Tools;
 pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path) -> Result<Gateway> {
     let file = dir.join("gateway.toml");
     fs::write(&file, configuration(setup, targets, dir)?)?;
+    launch(&file, tools, dir)
+}
+
+/// Our gateway by a file of any kind, on ports it chooses.
+pub(super) fn launch(file: &Path, tools: &Tools, dir: &Path) -> Result<Gateway> {
     let mut command = Command::new(&tools.gateway);
-    command.arg("--config").arg(&file).args(["--log", "warn"]);
+    command.arg("--config").arg(file).args(["--log", "warn"]);
     let mut process = Process::start("gateway", command, dir, true)?;
     let addr = process.wait_line(|line| line.strip_prefix("listening on ")?.parse().ok())?;
     let admin = process.wait_line(|line| line.strip_prefix("admin on ")?.parse().ok())?;
