@@ -10,6 +10,7 @@ use config::{Action, Balance, Config, DropPolicy, Forward, Lane, MirrorHost, Per
 use core_affinity::CoreId;
 
 use crate::server::budget::{Descriptors, Memory};
+use crate::server::privileges::Privileges;
 
 /// Everything the banner shows.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) descriptors: Descriptors,
     pub(crate) descriptor_limit: u64,
     pub(crate) memory: Memory,
+    /// `None`: they could not be given up.
+    pub(crate) privileges: Option<Privileges>,
 }
 
 /// Ends with an empty line: the readiness lines stand by themselves.
@@ -49,6 +52,9 @@ pub(crate) fn render(facts: &Facts<'_>) -> String {
     }
     limits(facts.config, &mut out);
     budgets(facts, &mut out);
+    let privileges =
+        facts.privileges.map_or_else(|| "as the process was given them".to_owned(), |p| p.to_string());
+    out.row("privileges", privileges);
     if facts.embedded {
         next(facts, &mut out);
     }
@@ -343,6 +349,7 @@ mod tests {
             descriptors: Descriptors::of(&config, &addresses, true),
             descriptor_limit: 1_048_576,
             memory: Memory::of(&config),
+            privileges: None,
         };
         change(&mut facts);
         then(&render(&facts))
@@ -404,6 +411,7 @@ mod tests {
             descriptors: Descriptors::of(&config, &[], false),
             descriptor_limit: 0,
             memory: Memory::of(&config),
+            privileges: None,
         });
         assert!(text.contains("  workers     #0, 2 × epoll; on core 3, 1 on any\n"), "{text}");
         assert!(text.contains("              #1 × io_uring; on core 5\n"), "{text}");

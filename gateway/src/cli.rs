@@ -20,6 +20,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::explain;
 use crate::logging;
+use crate::server::privileges::{self, Privileges};
 use crate::server::{self, Ending, Source};
 
 /// Serve every request from the primary and send a copy to the mirrors.
@@ -126,9 +127,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
     let source = args.input.source();
     match args.verb {
         None => {
+            // Before there is a second thread, whose capabilities would be its own.
+            let privileges = privileges::give_up();
             // Dropped before `main` ends the process, which is when the last lines reach standard error.
             let _flush = logging::start(args.log, args.log_format);
-            serve(&source, args.watch)
+            let privileges = privileges
+                .inspect_err(|error| tracing::warn!("privileges could not be given up: {error}"))
+                .ok();
+            serve(&source, args.watch, privileges)
         }
         Some(Verb::Check) => check(&source),
         Some(Verb::Convert) => convert(&source),
@@ -218,8 +224,8 @@ fn explain(source: &Source, request: &Request) -> i32 {
     }
 }
 
-fn serve(source: &Source, watched: bool) -> i32 {
-    match server::serve(source, watched) {
+fn serve(source: &Source, watched: bool, privileges: Option<Privileges>) -> i32 {
+    match server::serve(source, watched, privileges) {
         Ok(ending) => match ending {
             Ending::Drained => 0,
             Ending::Hurried => 1,

@@ -7,6 +7,7 @@ mod bind;
 mod handover;
 mod inherit;
 mod notify;
+pub(crate) mod privileges;
 mod signals;
 pub mod reload;
 mod files;
@@ -47,6 +48,7 @@ use files::Watch;
 use handover::{Program, Successor};
 use inherit::{Inherited, Use};
 use notify::Notify;
+use privileges::Privileges;
 use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
 use signals::{Asked, Signals};
 
@@ -127,8 +129,12 @@ fn line_of(text: &str, value: &str) -> Option<usize> {
 }
 
 /// Serves until told to stop; with `watched`, by what its files say whenever they change. An error is why nothing was
-/// served.
-pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
+/// served. `privileges` is what [`privileges::give_up`] left, for the banner.
+pub(crate) fn serve(
+    source: &Source,
+    watched: bool,
+    privileges: Option<Privileges>,
+) -> Result<Ending, Vec<Problem>> {
     let started = SystemTime::now();
     // First of all: until then a descriptor that is not ours yet could be taken for one that is.
     let mut inherited = Inherited::find().map_err(broken)?;
@@ -178,6 +184,7 @@ pub fn serve(source: &Source, watched: bool) -> Result<Ending, Vec<Problem>> {
         descriptors: Descriptors::of(&config, &located.addresses, samples.is_some()),
         descriptor_limit,
         memory: Memory::of(&config),
+        privileges,
     };
     let announcement = announcement(&facts);
     let reloader = Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located };

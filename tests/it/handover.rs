@@ -1,47 +1,13 @@
 //! Hot restart: a new process takes the listening sockets over while clients go on asking.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
+use tests::process::{Successor, successor};
 use tests::{Client, Gateway, Origin, Setup, eventually};
 
 /// Kept if the server keeps it.
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const ASK_ONCE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-
-/// A process that outlives the one the test started; ended with the test.
-struct Successor(String);
-
-impl Successor {
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.0]).status().expect("kill");
-        assert!(sent.success(), "SIG{name} to {}", self.0);
-    }
-
-    fn is_gone(&self) -> bool {
-        // A child that ended and was not waited for is no more than an entry.
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
-        status.lines().find(|line| line.starts_with("State:")).is_none_or(|state| state.contains('Z'))
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-KILL", &self.0]).stderr(std::process::Stdio::null()).status();
-    }
-}
-
-/// The process that the `n`th hand-over went to, once it serves.
-#[track_caller]
-fn successor(gateway: &Gateway, n: usize) -> Successor {
-    let find = || {
-        let log = gateway.stderr();
-        let line = log.lines().filter(|line| line.contains(" serves now; draining")).nth(n)?.to_owned();
-        Some(line.split("process ").nth(1)?.split(' ').next()?.to_owned())
-    };
-    eventually(&format!("hand-over {n}; so far: {}", gateway.stderr()), || find().is_some());
-    Successor(find().expect("found just now"))
-}
 
 /// What clients saw while `work` was done: answers, and everything that went wrong.
 fn under_load(gateway: &Gateway, work: impl FnOnce()) -> (usize, Vec<String>) {
@@ -90,9 +56,9 @@ fn new_processes_take_over_under_load_and_no_client_notices() {
     let mut last = None;
     let (answers, errors) = under_load(&gateway, || {
         gateway.signal("USR2");
-        let second = successor(&gateway, 0);
+        let second = successor(|| gateway.stderr(), 0);
         second.signal("USR2");
-        last = Some(successor(&gateway, 1));
+        last = Some(successor(|| gateway.stderr(), 1));
         eventually("the second has drained", || second.is_gone());
     });
     assert!(errors.is_empty(), "{errors:?}\n{}", gateway.stderr());
@@ -124,7 +90,7 @@ fn a_successor_serves_by_the_file_as_it_is_then_with_as_many_workers_as_it_says(
                 None => gateway.signal("USR2"),
                 Some(process) => process.signal("USR2"),
             }
-            before = Some(successor(&gateway, n));
+            before = Some(successor(|| gateway.stderr(), n));
         });
         assert!(errors.is_empty(), "{workers} workers: {errors:?}\n{}", gateway.stderr());
         let metrics = gateway.admin("GET", "/metrics", "").text();
@@ -151,7 +117,7 @@ fn a_successor_that_cannot_serve_changes_nothing() {
     // Nothing is left behind, and the next try is one.
     gateway.write(&setup.toml());
     gateway.signal("USR2");
-    let _successor = successor(&gateway, 0);
+    let _successor = successor(|| gateway.stderr(), 0);
     assert_eq!(gateway.client().ask(ASK_ONCE).text(), "v1");
 }
 
@@ -162,11 +128,11 @@ fn a_successor_holds_none_of_its_predecessors_connections() {
     let mut idle: Vec<Client> = (0..20).map(|_| gateway.client()).collect();
     idle.iter_mut().for_each(|client| assert_eq!(client.ask(ASK).text(), "v1"));
     gateway.signal("USR2");
-    let process = successor(&gateway, 0);
+    let process = successor(|| gateway.stderr(), 0);
     // Their end comes from the one that accepted them, although the other lives on.
     idle.iter_mut().for_each(|client| assert!(client.is_closed()));
     assert_eq!(gateway.wait_exit().code(), Some(0));
-    let sockets = std::fs::read_dir(format!("/proc/{}/fd", process.0))
+    let sockets = std::fs::read_dir(format!("/proc/{}/fd", process.id))
         .expect("its descriptors")
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
         .filter(|target| target.to_string_lossy().starts_with("socket:"))

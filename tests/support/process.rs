@@ -92,3 +92,40 @@ fn collect(mut stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     });
     text
 }
+
+/// A process that outlives the one the test started; ended with the test.
+pub struct Successor {
+    pub id: String,
+}
+
+impl Successor {
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id]).status().expect("kill");
+        assert!(sent.success(), "SIG{name} to {}", self.id);
+    }
+
+    pub fn is_gone(&self) -> bool {
+        // A child that ended and was not waited for is no more than an entry.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap_or_default();
+        status.lines().find(|line| line.starts_with("State:")).is_none_or(|state| state.contains('Z'))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", &self.id]).stderr(Stdio::null()).status();
+    }
+}
+
+/// The process that the `n`th hand-over went to, once it serves, by what was logged.
+#[track_caller]
+pub fn successor(log: impl Fn() -> String, n: usize) -> Successor {
+    let find = || {
+        let log = log();
+        let line = log.lines().filter(|line| line.contains(" serves now; draining")).nth(n)?.to_owned();
+        Some(line.split("process ").nth(1)?.split(' ').next()?.to_owned())
+    };
+    eventually(&format!("hand-over {n}; so far: {}", log()), || find().is_some());
+    Successor { id: find().expect("found just now") }
+}

@@ -1,8 +1,8 @@
 //! What must not leave with a copy: values of fields, of cookies, of the query's parameters and inside JSON. Pure.
 //!
 //! Names are compared without regard to ASCII case, those of the query decoded; where a value's end could be read in two
-//! ways, the longer reading is taken away. Covered: the query of the request target and of Referer, every Cookie line,
-//! every line and trailer line of the named fields, and a JSON body. Not covered: the path, a field that repeats a secret
+//! ways, the longer reading is taken away. Covered: the query of the request target, of Referer and of an answer's Location,
+//! every Cookie and Set-Cookie line, every line and trailer line of the named fields, and a JSON body. Not covered: the path, a field that repeats a secret
 //! under another name, and forms or other bodies that are not JSON (with `json` given, those are not sent at all).
 
 pub mod json;
@@ -69,14 +69,14 @@ impl Secrets {
             out.extend_from_slice(b": ");
             out.extend_from_slice(REDACTED.as_bytes());
             out.extend_from_slice(b"\r\n");
-        } else if !self.cookies.is_empty() && name.eq_ignore_ascii_case(b"cookie") {
+        } else if !self.cookies.is_empty() && is_any(name, &["cookie", "set-cookie"]) {
             let (value, end) = without_line_end(value);
             // Behind the colon, which is no name's sign.
             let (colon, value) = value.split_at(value.len().min(1));
             out.extend_from_slice(colon);
             pairs(out, value, b";", b",", REDACTED, |name| is_one_of(&self.cookies, name.trim_ascii()));
             out.extend_from_slice(end);
-        } else if !self.query.is_empty() && name.eq_ignore_ascii_case(b"referer") {
+        } else if !self.query.is_empty() && is_any(name, &["referer", "location", "content-location"]) {
             let (value, end) = without_line_end(value);
             self.target(out, value);
             out.extend_from_slice(end);
@@ -108,6 +108,10 @@ pub fn is_coded(head: &[u8]) -> bool {
         let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
         name.eq_ignore_ascii_case(b"content-encoding") && !value.eq_ignore_ascii_case(b"identity")
     })
+}
+
+fn is_any(name: &[u8], of: &[&str]) -> bool {
+    of.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 fn is_one_of(names: &[String], name: &[u8]) -> bool {
