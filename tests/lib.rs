@@ -22,6 +22,10 @@ pub mod metrics;
 pub mod load;
 #[path = "support/table.rs"]
 pub mod table;
+#[path = "support/request_rows.rs"]
+pub mod request_rows;
+#[path = "support/answer_rows.rs"]
+pub mod answer_rows;
 #[path = "support/python.rs"]
 pub mod python;
 #[path = "support/httpbin.rs"]

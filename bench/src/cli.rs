@@ -30,6 +30,8 @@ pub enum Command {
     Idle(IdleArgs),
     /// Peers that break and come back for an hour: memory, descriptors, the ledger, and whose bytes reach whom
     Soak(SoakArgs),
+    /// What ordinary clients feel of slow ones: slowhttptest's modes
+    Slow(SlowArgs),
 }
 
 #[derive(Args)]
@@ -99,6 +101,24 @@ pub struct IdleArgs {
     /// Every variant is measured once in each round, in processes of its own
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Args)]
+pub struct SlowArgs {
+    /// Every kind is measured once in each round
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Ordinary load, without slow clients and with them
+    #[arg(long, default_value_t = 6)]
+    pub seconds: u64,
+    /// Ordinary requests per second, open loop
+    #[arg(long, default_value_t = 1000)]
+    pub rate: u64,
+    /// Slow clients at once
+    #[arg(long, default_value_t = 1000)]
+    pub slow: usize,
     #[command(flatten)]
     pub common: CommonArgs,
 }

@@ -33,6 +33,7 @@ use crate::observe::trace;
 use crate::plan::{Answer, Fate, Forward};
 use crate::route::Found;
 use crate::upstream::eject::Report;
+use crate::upstream::pool::Rest;
 use relay::{RelayFailed, Terms, relay};
 pub use seen::unread;
 use seen::{Seen, Tally, recorded};
@@ -467,7 +468,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
             Ok(answer) => {
                 tally.is_whole = true;
                 if answer.reusable {
-                    lease.put_back();
+                    lease.put_back(if answer.withheld { Rest::Watched } else { Rest::Over });
                 }
                 let next = match (complete, answer.keep_client) {
                     (true, true) => Next::Request,

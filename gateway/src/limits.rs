@@ -91,6 +91,10 @@ pub const REDACT_TURN_BYTES: usize = 16 * 1024;
 /// Copies past their `ttl` given up by one push: two keep a ring of them shrinking, and no push pays for all.
 pub const EXPIRED_PER_PUSH: usize = 2;
 
+/// How long a primary's connection must stay silent behind an answer that declared content it must not have (to HEAD, 204,
+/// 304), before it serves again: two of the sweeper's periods, one at least.
+pub const WATCH_MS: u64 = 2 * TICK_MS;
+
 /// A primary endpoint that refused a connection is tried last for this long.
 pub const ENDPOINT_FAILED_MS: u64 = 1_000;
 

@@ -24,6 +24,7 @@ mod conversations;
 mod httpbin;
 mod rollout;
 mod controllers;
+mod matrix;
 mod metrics;
 mod histograms;
 mod openapi;

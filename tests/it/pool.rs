@@ -252,6 +252,53 @@ fn a_connection_that_spoke_while_idle_is_not_used_again() {
 }
 
 /// K6: whoever hangs up, nobody gets an answer that was another's.
+/// U8 and S2, where the content comes when the answer is long relayed: its connection rests for a moment.
+#[test]
+fn content_that_an_answer_must_not_have_reaches_no_client_however_late() {
+    let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
+    let primary = Origin::new(move |request, stream| {
+        let status = match request.target.as_str() {
+            "/204" => "204 No Content",
+            "/304" => "304 Not Modified",
+            "/head" | "/clean" => "200 OK",
+            own => {
+                return origin::write(
+                    stream,
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{own}", own.len()),
+                );
+            }
+        };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", smuggled.len());
+        if origin::write(stream, head) != After::Keep || request.target == "/clean" {
+            return After::Keep;
+        }
+        // The fault itself: later than the next request can come.
+        thread::sleep(Duration::from_millis(30));
+        origin::write(stream, smuggled)
+    });
+    let gateway = Setup::new(&primary).start();
+    let mut client = gateway.client();
+    for round in 0..5 {
+        for (method, target, status) in [("HEAD", "/head", 200), ("GET", "/204", 204), ("GET", "/304", 304)] {
+            client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!(client.try_response(true).expect("an answer").status, status);
+            for n in 0..5 {
+                let own = format!("/own/{round}/{n}");
+                let answer = client.ask(get(&own));
+                assert_eq!((answer.status, answer.text()), (200, own), "behind {method} {target}");
+            }
+        }
+    }
+    // One that has no other connection.
+    let gateway = Setup::new(&primary).start();
+    let mut client = gateway.client();
+    eventually("a connection that stayed silent is used again", || {
+        let before = primary.connections();
+        client.send("HEAD /clean HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.try_response(true).is_ok_and(|answer| answer.status == 200) && primary.connections() == before
+    });
+}
+
 #[test]
 fn answers_never_reach_another_client() {
     let primary = Origin::new(|request: &Request, stream| {

@@ -165,8 +165,13 @@ impl Origin {
 
     /// Whether these bytes stand anywhere in what was received.
     pub fn saw(&self, bytes: &str) -> bool {
-        let has = |wire: &Vec<u8>| wire.windows(bytes.len()).any(|window| window == bytes.as_bytes());
-        self.seen.wires.lock().expect("wires").iter().any(has)
+        self.seen.wires.lock().expect("wires").iter().any(|wire| has(wire, bytes))
+    }
+
+    /// How many bytes the connection has carried on which these came.
+    pub fn carried_with(&self, bytes: &str) -> Option<usize> {
+        let wires = self.seen.wires.lock().expect("wires");
+        wires.iter().find(|wire| has(wire, bytes)).map(Vec::len)
     }
 
     pub fn connections(&self) -> usize {
@@ -231,6 +236,10 @@ pub fn write(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) -> After {
         Ok(()) => After::Keep,
         Err(_) => After::Close,
     }
+}
+
+fn has(wire: &[u8], bytes: &str) -> bool {
+    wire.windows(bytes.len()).any(|window| window == bytes.as_bytes())
 }
 
 /// One connection of a scripted origin. Whatever is read from it is recorded.

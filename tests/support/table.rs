@@ -63,6 +63,16 @@ pub enum Case {
     One(ServedRow),
 }
 
+impl Case {
+    /// The row, and what is asked of each of its requests.
+    pub fn parts(self) -> (Row, fn(&Request) -> bool) {
+        match self {
+            Self::Any(row) => (row, |_| true),
+            Self::One(one) => (one.row, one.check),
+        }
+    }
+}
+
 impl From<Row> for Case {
     fn from(row: Row) -> Self {
         Self::Any(row)
@@ -95,8 +105,38 @@ impl ServedRow {
 enum Way {
     Whole,
     Bytes,
+    /// In two, after so many bytes.
+    At(usize),
     /// In one segment behind a request that is served.
     Pipelined,
+}
+
+/// Where rows are cut in two, beside being sent whole and byte by byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cuts {
+    Some,
+    /// At every byte; of long ones at as many places as [`EVERY_MAX`] says.
+    Every,
+}
+
+/// Cuts of one row.
+const EVERY_MAX: usize = 1000;
+
+/// A few places, the same ones in every run: before the last byte, and where the name draws them.
+pub fn some_cuts(name: &str, length: usize) -> Vec<usize> {
+    const DRAWN: u64 = 4;
+    if length < 2 {
+        return Vec::new();
+    }
+    // FNV-1a: other names, other places.
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let drawn = (1..=DRAWN).map(|n| 1 + (hash.wrapping_mul(2 * n + 1) >> 20) as usize % (length - 1));
+    let mut cuts: Vec<usize> = drawn.chain([length - 1]).collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    cuts
 }
 
 const BEFORE: &[u8] = b"GET /before HTTP/1.1\r\nHost: before\r\n\r\n";
@@ -107,16 +147,18 @@ const BYTEWISE_MAX: usize = 12_000;
 
 /// Runs every row in every way, then checks that nothing reached an origin that no row sent there, and the ledger.
 #[track_caller]
-pub fn run(stage: &Stage, cases: impl IntoIterator<Item = Case>) {
+pub fn run(stage: &Stage, cuts: Cuts, cases: impl IntoIterator<Item = Case>) {
     let mut failures = Vec::new();
     let mut rows = 0;
     for case in cases {
         rows += 1;
-        let (row, each): (Row, fn(&Request) -> bool) = match case {
-            Case::Any(row) => (row, |_| true),
-            Case::One(one) => (one.row, one.check),
+        let (row, each) = case.parts();
+        let places = match cuts {
+            Cuts::Some => some_cuts(&row.name, row.bytes.len()),
+            Cuts::Every => (1..row.bytes.len()).step_by(1 + row.bytes.len() / EVERY_MAX).collect(),
         };
-        for way in [Way::Whole, Way::Bytes, Way::Pipelined] {
+        let cut = places.into_iter().map(Way::At);
+        for way in [Way::Whole, Way::Bytes, Way::Pipelined].into_iter().chain(cut) {
             if matches!(way, Way::Bytes) && row.bytes.len() > BYTEWISE_MAX {
                 continue;
             }
@@ -157,6 +199,7 @@ fn run_one(stage: &Stage, row: &Row, each: fn(&Request) -> bool, way: Way) -> Re
     match way {
         Way::Whole => client.send_cut(&row.bytes, Cut::Whole),
         Way::Bytes => client.send_cut(&row.bytes, Cut::Bytes),
+        Way::At(at) => client.send_cut(&row.bytes, Cut::At(at)),
         Way::Pipelined => {
             answers.insert(0, &[200]);
             extra += 1;

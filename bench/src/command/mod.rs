@@ -1,10 +1,11 @@
-//! The five questions. Each command finds the tools, measures, prints as it goes, and keeps what came out.
+//! The questions. Each command finds the tools, measures, prints as it goes, and keeps what came out.
 
 mod rounds;
 mod rounds_report;
 mod isolation;
 mod isolation_report;
 mod idle;
+mod slow;
 mod soak;
 mod soak_report;
 
@@ -27,6 +28,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Growth(args) => rounds::run(args, Topic::Growth),
         Command::Isolation(args) => isolation::run(args),
         Command::Idle(args) => idle::run(args),
+        Command::Slow(args) => slow::run(args),
         Command::Soak(args) => soak::run(args),
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Relayed {
     pub(super) status: u16,
     /// The primary's connection ended its message exactly at the last byte read, and may serve another request.
     pub(super) reusable: bool,
+    /// It declared content that it must not have: that may come yet.
+    pub(super) withheld: bool,
     /// The primary still reads.
     pub(super) upstream_keeps: bool,
     pub(super) keep_client: bool,
@@ -80,6 +82,7 @@ struct Final {
     incoming: Incoming,
     outgoing: Outgoing,
     upstream_keeps: bool,
+    withheld: bool,
     keep_client: bool,
     close_delimited: bool,
 }
@@ -207,6 +210,7 @@ pub(super) async fn relay(
         // An answer that was over before the request was: what the primary makes of the rest is unknown, so its
         // connection serves nobody else (RFC 9112 §9.3; an early answer is how requests are smuggled).
         reusable: answer.upstream_keeps && !excess && upload.complete.get(),
+        withheld: answer.withheld,
         upstream_keeps: answer.upstream_keeps && !excess,
         keep_client: answer.keep_client,
     })
@@ -271,6 +275,7 @@ fn respond(
         incoming: Incoming::new(head.framing),
         outgoing,
         upstream_keeps: head.keep_alive && head.framing != Framing::UntilClose,
+        withheld: head.withholds,
         keep_client,
         close_delimited,
     }))

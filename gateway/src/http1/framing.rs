@@ -89,6 +89,11 @@ impl FramingFields {
         Ok(declared.unwrap_or(Framing::UntilClose))
     }
 
+    /// Some content is declared, whether or not an answer of its kind carries it.
+    pub fn declares_content(self) -> bool {
+        self.chunked || self.length.is_some_and(|n| n > 0)
+    }
+
     /// The Content-Length itself, which a HEAD or 304 answer carries without content.
     pub fn length(self) -> Option<u64> {
         self.length

@@ -139,6 +139,9 @@ pub struct ResponseHead<'b, 'h> {
     pub framing: Framing,
     /// Content-Length as declared, also where there is no content (HEAD, 304).
     pub length: Option<u64>,
+    /// It declares content that no answer of its kind carries (HEAD, 204, 304; RFC 9112 §6.3 item 1). A server that sends
+    /// it all the same does so behind this head, perhaps later.
+    pub withholds: bool,
     /// The upstream keeps its connection.
     pub keep_alive: bool,
     headers: &'h [httparse::Header<'b>],
@@ -294,6 +297,7 @@ pub fn with_response<R>(
         reason: response.reason.unwrap_or_default().as_bytes(),
         framing: decided,
         length: framing.length(),
+        withholds: decided == Framing::None && framing.declares_content(),
         keep_alive: !options.close && (minor > 0 || options.keep_alive),
         headers: response.headers,
         kinds: &kinds,
@@ -579,7 +583,10 @@ mod tests {
     #[test]
     fn response_heads_are_accepted_or_refused() {
         let check = |head: &str, expect: Result<(u16, Framing, bool), &'static str>| {
-            let got = with_response(head.as_bytes(), 100, false, |r| (r.status, r.framing, r.keep_alive));
+            let got = with_response(head.as_bytes(), 100, false, |r| {
+                assert_eq!(r.withholds, r.status == 204, "{head:?}");
+                (r.status, r.framing, r.keep_alive)
+            });
             assert_eq!(got.is_ok(), expect.is_ok(), "{head:?} gave {got:?}");
             if expect.is_ok() {
                 assert_eq!(got, expect, "{head:?}");

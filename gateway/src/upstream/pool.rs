@@ -18,7 +18,7 @@ use super::gate::{Gate, Place};
 use super::health::{Health, HealthBoard};
 use crate::error::Failure;
 use crate::io::{self, Millis, Stream, Sweeper};
-use crate::limits::ENDPOINT_FAILED_MS;
+use crate::limits::{ENDPOINT_FAILED_MS, WATCH_MS};
 use crate::metrics::UpstreamCounters;
 
 /// Endpoints tried for one exchange before it is given up.
@@ -65,6 +65,8 @@ struct Endpoint {
 struct Idle {
     stream: Stream,
     since_ms: u64,
+    /// Not used before.
+    from_ms: u64,
     /// Exchanges it has carried.
     served: u64,
 }
@@ -198,6 +200,15 @@ impl Search {
     }
 }
 
+/// What may still come on a connection behind the answer to its exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing.
+    Over,
+    /// Content that the answer declared and must not have: the connection is watched for a moment before it is used.
+    Watched,
+}
+
 /// A connection in use by one exchange. Dropping it closes it; [`Lease::put_back`] keeps it.
 #[derive(Debug)]
 pub struct Lease {
@@ -221,14 +232,19 @@ impl Lease {
     }
 
     /// Keeps the connection for the next exchange, unless it has carried enough of them.
-    pub fn put_back(mut self) {
+    pub fn put_back(mut self, rest: Rest) {
         let Some(stream) = self.stream.take() else { return };
         let group = &self.slot.group;
         let mut idle = self.slot.endpoint().idle.borrow_mut();
         if self.served < group.requests_per_connection_max && idle.len() < group.idle_max {
             // One may have been armed for a read that was not pending any more.
             stream.clear_deadlines();
-            idle.push(Idle { stream, since_ms: group.sweeper.now_ms(), served: self.served });
+            let since_ms = group.sweeper.now_ms();
+            let from_ms = match rest {
+                Rest::Over => since_ms,
+                Rest::Watched => since_ms + WATCH_MS,
+            };
+            idle.push(Idle { stream, since_ms, from_ms, served: self.served });
             group.counters.idle.add(1);
         }
     }
@@ -351,7 +367,12 @@ impl Group {
 
     fn take_idle(&self, endpoint: &Endpoint) -> Option<Idle> {
         loop {
-            let idle = endpoint.idle.borrow_mut().pop()?;
+            let now_ms = self.sweeper.now_ms();
+            let mut all = endpoint.idle.borrow_mut();
+            // The last one, hardly ever another.
+            let at = all.iter().rposition(|idle| idle.from_ms <= now_ms)?;
+            let idle = all.remove(at);
+            drop(all);
             self.counters.idle.add(-1);
             if self.may_use(&idle) {
                 return Some(idle);
