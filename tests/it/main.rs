@@ -31,4 +31,5 @@ mod openapi;
 mod logs;
 mod dashboard;
 mod deploy;
+mod differential;
 mod tidy;

@@ -110,6 +110,11 @@ impl Client {
         self.closed
     }
 
+    /// Whether its end has been read.
+    pub fn has_ended(&self) -> bool {
+        self.closed
+    }
+
     /// Whether it ended with a reset.
     pub fn was_reset(&self) -> bool {
         self.reset

@@ -186,7 +186,7 @@ fn body(bytes: &[u8], fields: &[Field], default: Option<usize>) -> Result<Option
                 digits.and_then(|l| l.parse().ok()).ok_or_else(|| format!("Content-Length {length:?}"))?;
             Ok(bytes.get(..length).map(|body| (body.to_vec(), Vec::new(), false, length)))
         }
-        ([], ["chunked"]) => chunked(bytes),
+        ([], [coding]) if coding.eq_ignore_ascii_case("chunked") => chunked(bytes),
         _ => Err(format!("two framings: {lengths:?} {codings:?}")),
     }
 }
