@@ -116,6 +116,9 @@ pub struct SlowArgs {
     /// Ordinary requests per second, open loop
     #[arg(long, default_value_t = 1000)]
     pub rate: u64,
+    /// Seconds between two bytes of a slow head or content (slowhttptest's own default is 10)
+    #[arg(long, default_value_t = 10)]
+    pub interval: u64,
     /// Slow clients at once
     #[arg(long, default_value_t = 1000)]
     pub slow: usize,

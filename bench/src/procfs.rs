@@ -1,6 +1,7 @@
 //! What the kernel says about a tree of processes: its CPU time and its memory. Starts and ends nothing.
 
-use std::fs;
+use std::net::SocketAddr;
+use std::{fs, io};
 
 use crate::os;
 
@@ -77,6 +78,17 @@ pub fn tree(root: u32) -> Vec<Stat> {
         at += 1;
     }
     found
+}
+
+/// Established connections that a server at `address` (IPv4) has accepted or will.
+pub fn accepted(address: SocketAddr) -> io::Result<usize> {
+    let port = format!(":{:04X}", address.port());
+    let is_one = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, state) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+        local.ends_with(&port) && state == "01"
+    };
+    Ok(fs::read_to_string("/proc/net/tcp")?.lines().filter(|line| is_one(line)).count())
 }
 
 pub fn stat(pid: u32) -> Option<Stat> {
