@@ -308,7 +308,7 @@ impl End {
                 line.reset();
                 return Poll::Ready(Ok(bytes.len()));
             }
-            let room = WAY_BYTES_MAX - way.bytes.len();
+            let room = WAY_BYTES_MAX.saturating_sub(way.bytes.len());
             if room == 0 {
                 way.writer = Some(cx.waker().clone());
                 return Poll::Pending;
@@ -320,6 +320,17 @@ impl End {
             Poll::Ready(Ok(n))
         })
         .await
+    }
+
+    /// Writes all of `bytes` so that nobody sees them come in pieces, however much the line holds already.
+    pub(crate) fn write_at_once(&self, bytes: &[u8]) {
+        let mut line = self.line.borrow_mut();
+        let is_open = !line.is_reset;
+        let way = &mut line.ways[self.side];
+        if is_open && !way.is_ended && !way.is_deaf {
+            way.bytes.extend(bytes);
+            way.wake();
+        }
     }
 
     /// Writes all of `bytes`.

@@ -216,6 +216,23 @@ fn answer(world: &World, request: &Message) -> (Vec<u8>, bool) {
     (text.into(), goes_on)
 }
 
+/// What belongs to no request and must reach no client.
+const STRAY: &[u8] = b"HTTP/1.1 200 OK\r\nX-Id: stray\r\nContent-Length: 0\r\n\r\n";
+
+/// An answer to HEAD, or a 204 or 304, whose declared content comes all the same, later than the answer.
+async fn answer_late(world: &World, request: &Message, end: &End) -> std::io::Result<()> {
+    let status = if request.start.starts_with("HEAD ") {
+        "200 OK"
+    } else {
+        ["204 No Content", "304 Not Modified"][world.below(2)]
+    };
+    let (id, length) = (request.id(), STRAY.len());
+    let head = format!("HTTP/1.1 {status}\r\nX-Id: {id}\r\nContent-Length: {length}\r\n\r\n");
+    end.write_all(head.as_bytes()).await?;
+    world.sleep_us(world.below(90_000) as u64).await;
+    end.write_all(STRAY).await
+}
+
 /// Answers as soon as the request's head is there, whatever else of it comes, and more than it was asked for.
 async fn answer_early(world: &World, mut wire: Wire) {
     let Ok(head) = wire.message(false, |_| false).await else { return };
@@ -225,11 +242,10 @@ async fn answer_early(world: &World, mut wire: Wire) {
     let mut bytes =
         format!("HTTP/1.1 200 OK\r\nX-Id: {id}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes();
     if world.below(2) == 0 {
-        // What belongs to no request must reach no client; it comes with the answer, as it could not be told from the
-        // next one's otherwise.
-        bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\nX-Id: stray\r\nContent-Length: 0\r\n\r\n");
+        // It comes with the answer, as it could not be told from the next one's otherwise.
+        bytes.extend_from_slice(STRAY);
     }
-    let _ = wire.end.write_all(&bytes).await;
+    wire.end.write_at_once(&bytes);
     if world.below(2) == 0 {
         world.sleep_us(world.below(1_000_000) as u64).await;
     }
@@ -252,6 +268,12 @@ async fn origin(world: Rc<World>, end: End) {
         };
         if world.below(10) == 0 {
             world.sleep_us(world.below(1_500_000) as u64).await;
+        }
+        if world.below(if request.start.starts_with("HEAD ") { 2 } else { 20 }) == 0 {
+            if answer_late(&world, &request, &wire.end).await.is_err() {
+                return;
+            }
+            continue;
         }
         let (bytes, goes_on) = answer(&world, &request);
         if wire.end.write_all(&bytes).await.is_err() || !goes_on {
@@ -323,7 +345,9 @@ async fn converse(world: Rc<World>, end: End, name: String, answers: Rc<Cell<usi
         _ => {}
     }
     for (id, to_head) in expected {
-        let has_content = |start: &str| !to_head && !start.starts_with("HTTP/1.1 304");
+        let has_content = |start: &str| {
+            !to_head && !["HTTP/1.1 204", "HTTP/1.1 304"].iter().any(|bare| start.starts_with(bare))
+        };
         let message = loop {
             match wire.message(true, has_content).await {
                 Ok(message) if message.start.starts_with("HTTP/1.1 1") => {}
