@@ -262,8 +262,9 @@ impl<'r> Check<'r> {
             );
             self.report.error(&given.at, message);
         }
+        let connections = self.count(&written.connections_max, 16_384, 1..=1_000_000);
         Limits {
-            connections_max: in_memory(self.count(&written.connections_max, 16_384, 1..=1_000_000)),
+            connections_max: in_memory(connections),
             request_head_bytes_max: in_memory(head),
             request_line_bytes_max: in_memory(line),
             response_head_bytes_max: in_memory(self.size(
@@ -278,6 +279,11 @@ impl<'r> Check<'r> {
                 ANY,
                 1..=ANY,
             )),
+            exchanges_max: in_memory(
+                self.count(&written.exchanges_max, connections, 1..=1_000_000).min(connections),
+            ),
+            requests_per_second_max: self.rate(&written.requests_per_second_max),
+            requests_per_second_per_address_max: self.rate(&written.requests_per_second_per_address_max),
             request_bytes_per_second_min: self.count(&written.request_bytes_per_second_min, 240, 0..=GIB),
             response_bytes_per_second_min: self.count(&written.response_bytes_per_second_min, 240, 0..=GIB),
             requests_per_connection_max: self.count(&written.requests_per_connection_max, 1_000_000, 1..=ANY),
@@ -338,6 +344,11 @@ impl<'r> Check<'r> {
     fn count(&mut self, key: &Key<u64>, default: u64, allowed: RangeInclusive<u64>) -> u64 {
         let given = key.given().map(|given| (given.value, &given.at));
         self.bounded(given, default, allowed, |number| number.to_string())
+    }
+
+    fn rate(&mut self, key: &Key<u64>) -> Option<u32> {
+        // In u32: the bound of `count` says so.
+        key.given().map(|_| self.count(key, 1, 1..=u64::from(u32::MAX)) as u32)
     }
 
     fn size(&mut self, key: &Key<Size>, default: u64, allowed: RangeInclusive<u64>) -> u64 {

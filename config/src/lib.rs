@@ -15,7 +15,7 @@ mod compare;
 mod verdict;
 mod mirror;
 mod observe;
-mod cores;
+mod machine;
 mod file;
 mod node;
 mod yaml;
@@ -30,7 +30,7 @@ use std::time::Duration;
 
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
-pub use cores::cores_available;
+pub use machine::{cores_available, memory_available};
 pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Percent, Redact};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
 pub use problem::Problem;
@@ -142,6 +142,13 @@ pub struct Limits {
     pub request_body_bytes_max: Option<u64>,
     /// Open client connections per worker from one IPv4 address or one IPv6 /64; more are closed at accept.
     pub connections_per_address_max: usize,
+    /// Requests under way at once per worker; more are answered 503. Never more than `connections_max`, as a connection
+    /// has one at a time.
+    pub exchanges_max: usize,
+    /// Requests a second over all workers, each of which has its part; more are answered 503. `None` is no bound.
+    pub requests_per_second_max: Option<u32>,
+    /// Requests a second per worker from one IPv4 address or one IPv6 /64; more are answered 429. `None` is no bound.
+    pub requests_per_second_per_address_max: Option<u32>,
     /// Least pace at which a client sends content and takes its answer, averaged over the time it was waited for; 0 is
     /// any pace. The first wait of `timeouts.request_body` or `timeouts.write` is free.
     pub request_bytes_per_second_min: u64,

@@ -30,6 +30,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) descriptors: Descriptors,
     pub(crate) descriptor_limit: u64,
     pub(crate) memory: Memory,
+    /// Bytes that this process may use.
+    pub(crate) memory_limit: Option<u64>,
     /// `None`: they could not be given up.
     pub(crate) privileges: Option<Privileges>,
 }
@@ -197,6 +199,11 @@ fn limits(config: &Config, out: &mut Rows) {
             limits.upstream_idle_max
         ),
     );
+    let mut asked = vec![format!("{} at once per worker", limits.exchanges_max)];
+    asked.extend(limits.requests_per_second_max.map(|max| format!("{max} a second")));
+    let of_one = limits.requests_per_second_per_address_max;
+    asked.extend(of_one.map(|max| format!("{max} a second and worker of one address")));
+    out.row("limits", format!("requests: {}", asked.join(", ")));
     let content =
         limits.request_body_bytes_max.map_or_else(|| "unlimited".to_owned(), |n| Bytes(n).to_string());
     out.row(
@@ -242,8 +249,11 @@ fn budgets(facts: &Facts<'_>, out: &mut Rows) {
             Bytes(m.exchanges),
             Bytes(m.batches),
             Bytes(m.spare)
-        ),
+        ) + &facts.memory_limit.map_or_else(String::new, |limit| format!("; limit {}", Bytes(limit))),
     );
+    if facts.memory_limit.is_some_and(|limit| m.total() > limit) {
+        out.row("", "WARNING: clients could ask for more than there is: lower limits.exchanges_max, or ring_bytes_max");
+    }
     let d = &facts.descriptors;
     let samples = if d.samples == 0 { String::new() } else { format!(", samples {}", d.samples) };
     out.row(
@@ -349,6 +359,7 @@ mod tests {
             descriptors: Descriptors::of(&config, &addresses, true),
             descriptor_limit: 1_048_576,
             memory: Memory::of(&config),
+            memory_limit: None,
             privileges: None,
         };
         change(&mut facts);
@@ -393,6 +404,14 @@ mod tests {
     }
 
     #[test]
+    fn a_memory_limit_below_the_budget_is_a_warning() {
+        with(
+            |facts| facts.memory_limit = Some(1 << 20),
+            |text| assert!(text.contains("; limit 1 MiB\n") && text.contains("WARNING: clients"), "{text}"),
+        );
+    }
+
+    #[test]
     fn workers_that_differ_are_told_apart() {
         let drivers = ["epoll".to_owned(), "io_uring".to_owned(), "epoll".to_owned()];
         let cores = [Some(CoreId { id: 3 }), Some(CoreId { id: 5 }), None];
@@ -411,6 +430,7 @@ mod tests {
             descriptors: Descriptors::of(&config, &[], false),
             descriptor_limit: 0,
             memory: Memory::of(&config),
+            memory_limit: None,
             privileges: None,
         });
         assert!(text.contains("  workers     #0, 2 × epoll; on core 3, 1 on any\n"), "{text}");

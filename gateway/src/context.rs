@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::buffer::Buffers;
 use crate::downstream::Places;
+use crate::downstream::admission::Admission;
 use crate::generation::Generation;
 use crate::io::Sweeper;
 use crate::metrics::Shard;
@@ -24,6 +25,8 @@ pub struct Context {
     pub sweeper: Rc<Sweeper>,
     /// Who holds how many client connections, where that is bounded.
     pub places: Places,
+    /// Which requests are taken.
+    pub admission: Rc<Admission>,
     pub random: Random,
     /// No new requests on kept connections, no new connections.
     pub draining: Rc<Cell<bool>>,
@@ -39,6 +42,11 @@ impl Context {
     /// The generation in force. Whoever keeps it keeps it alive: an exchange for its own length, nobody longer.
     pub fn generation(&self) -> Rc<Generation> {
         Rc::clone(&self.generation.borrow())
+    }
+
+    /// Why no copies are taken now, if so.
+    pub fn overload(&self, config: &config::Config) -> Option<crate::metrics::Drop> {
+        if self.busy.get() { Some(crate::metrics::Drop::WorkerBusy) } else { self.admission.overload(config) }
     }
 
     pub fn now_ms(&self) -> u64 {

@@ -15,8 +15,9 @@ use config::Config;
 
 use crate::asked::Asked;
 use crate::context::Context;
-use crate::downstream::Client;
+use crate::downstream::admission::Admitted;
 use crate::downstream::connection::Next;
+use crate::downstream::{Client, Place};
 use crate::error::Failure;
 use crate::generation::Generation;
 use crate::http1::body::{self, Incoming, Outgoing};
@@ -67,6 +68,8 @@ pub struct Request {
     /// Bytes of content that came back.
     pub response_bytes: u64,
     facts: Facts,
+    /// Its place among those under way.
+    _admitted: Admitted,
 }
 
 impl Request {
@@ -152,11 +155,12 @@ pub fn prepare(
     let limits = &generation.config.limits;
     let head_limits =
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
-    let Client { inbox, address, port, .. } = client;
+    let Client { inbox, address, port, place, .. } = client;
     let (head_bytes, behind) = inbox.split_at_mut(head_len);
     let mut pairing = OnceCell::new();
     let routed = with_request(head_bytes, head_limits, |head| {
-        route(cx, &generation, head, (address.as_bytes(), *port), behind.len(), &mut pairing)
+        let from = From { address: address.as_bytes(), port: *port, place };
+        route(cx, &generation, head, &from, behind.len(), &mut pairing)
     })
     .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
     let mut request = match routed {
@@ -185,11 +189,19 @@ pub fn prepare(
     Ok(request)
 }
 
+/// Whom a request comes from.
+struct From<'a> {
+    address: &'a [u8],
+    /// Of the listener.
+    port: u16,
+    place: &'a Place,
+}
+
 fn route(
     cx: &Context,
     generation: &Rc<Generation>,
     head: &RequestHead<'_, '_>,
-    (client_address, port): (&[u8], u16),
+    from: &From<'_>,
     bytes_behind: usize,
     pairing: &mut OnceCell<Rc<Pairing>>,
 ) -> Result<Request, Refusal> {
@@ -213,8 +225,8 @@ fn route(
         authority: head.host,
         path: head.path(),
         query: head.query(),
-        port,
-        address: client_address,
+        port: from.port,
+        address: from.address,
         fields: head,
     };
     let found = generation.router.find(&asked);
@@ -223,6 +235,7 @@ fn route(
     if wants.a_record() {
         *pairing = recorded(cx, generation, &asked, head.minor, &request_id, &wants).into();
     }
+    let admitted = cx.admission.take(&generation.config, from.place, cx.now_ms()).map_err(refuse)?;
     let Some(Found { route, matched }) = found else {
         return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
     };
@@ -256,6 +269,7 @@ fn route(
         content_left: content_max,
         response_bytes: 0,
         facts,
+        _admitted: admitted,
     };
     if request.answer.is_some() {
         request.pairing = std::mem::take(pairing);
@@ -267,7 +281,7 @@ fn route(
     let upstream = &generation.config.upstreams[upstream];
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
     let add = Forwarding {
-        client: client_address,
+        client: from.address,
         proto: b"http",
         request_id: &request_id,
         keeps_id: generation.config.request_id == config::Claim::Keep,
@@ -300,7 +314,7 @@ fn route(
         random: &cx.random,
         compares: wants.compares,
         trace: wants.trace.as_ref(),
-        worker_busy: cx.busy.get(),
+        overload: cx.overload(&generation.config),
         now_ms: cx.now_ms(),
     };
     if !generation.policies[route].is_empty() {

@@ -23,6 +23,7 @@ pub mod io;
 pub mod task;
 pub mod buffer;
 pub mod mix;
+pub mod rate;
 pub mod random;
 pub(crate) mod memory;
 pub mod error;

@@ -56,6 +56,12 @@ pub const PARK_MS: u64 = 100;
 /// Until the client of `Expect: 100-continue` is told to go on if the primary says nothing.
 pub const CONTINUE_MS: u64 = 1_000;
 
+/// Connections taken in one go before others on the worker get a turn: a flood of them would otherwise be all it does.
+pub const ACCEPTS_PER_TURN: u32 = 16;
+
+/// Addresses without a connection whose requests of the last second a worker remembers; about 100 bytes each.
+pub const ADDRESSES_MAX: usize = 65_536;
+
 /// Pause of an accept loop that ran out of descriptors or memory.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;
 

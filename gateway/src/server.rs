@@ -184,6 +184,7 @@ pub(crate) fn serve(
         descriptors: Descriptors::of(&config, &located.addresses, samples.is_some()),
         descriptor_limit,
         memory: Memory::of(&config),
+        memory_limit: config::memory_available(),
         privileges,
     };
     let announcement = announcement(&facts);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use crate::context::Context;
+use crate::downstream::admission::Admission;
 use crate::downstream::{Places, listener};
 use crate::generation::{Blueprint, Generation};
 use crate::io::{self, Control, Listener, Millis, Stream, Sweeper};
@@ -115,6 +116,7 @@ pub fn run(setup: Setup) {
 async fn serve(setup: Setup, driver: String) {
     let Setup { id, blueprint, updates, listeners, control, shard, tap, ready, .. } = setup;
     let sweeper = Sweeper::new();
+    let admission = Admission::new(&shard);
     let cx = Rc::new(Context {
         generation: RefCell::new(Generation::new(&blueprint, &sweeper, None)),
         shard,
@@ -122,6 +124,7 @@ async fn serve(setup: Setup, driver: String) {
         buffers: Rc::default(),
         sweeper,
         places: Places::default(),
+        admission,
         random: Random::new(seed(id)),
         draining: Rc::default(),
         busy: Cell::new(false),
@@ -317,6 +320,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
             *cx.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
             let generation = cx.generation();
             generation.upstreams.reap();
+            cx.places.reap(cx.now_ms());
             let mirrors = generation.policies.iter().flatten();
             mirrors.for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
             lanes.each(Lane::call_all);

@@ -29,7 +29,22 @@ pub enum Cut {
 impl Client {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connect");
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE).expect("connect"))
+    }
+
+    /// From another address of this machine, such as 127.0.0.2.
+    #[track_caller]
+    pub fn connect_from(own: &str, address: SocketAddr) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+        let own: SocketAddr = format!("{own}:0").parse().expect("an IPv4 address");
+        socket.bind(&own.into()).expect("an address of this machine");
+        socket.connect(&address.into()).expect("connect");
+        Self::over(socket.into())
+    }
+
+    #[track_caller]
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
         // A peer that never reads on fails a test instead of hanging it.

@@ -66,7 +66,6 @@ impl Check<'_> {
             self.report.error(&table.at.child("host"), "a mirror has a host of its own: write it there");
         }
         // In u32: the bound says so.
-        let rate = |check: &mut Self| check.count(&written.rate_max, 1, 1..=u64::from(u32::MAX)) as u32;
         let rest = Mirror {
             name: String::new(),
             lane: 0,
@@ -74,7 +73,7 @@ impl Check<'_> {
             only: written.only.given().map(|table| self.only(table)),
             only_primary,
             sample_by: written.sample_by.given().and_then(|key| self.syntax(key, syntax::request_key)),
-            rate_max: written.rate_max.given().map(|_| rate(self)),
+            rate_max: self.rate(&written.rate_max),
             ttl: self.given_period(&written.ttl),
             answer: written.answer.given().map(|table| self.answer(table)),
             governor: written.governor.given().map(|table| self.governor(&table.value)),

@@ -242,6 +242,8 @@ impl Shards<'_> {
             "Client connections closed at accept: too many altogether, or of one address",
             Shed::ALL.iter().map(|l| ([("reason", l.text())], self.total(|s| s.connections_shed.get(*l)))),
         )?;
+        let active = level(self.shards, |s| s.exchanges_active.get());
+        out.gauge("umbra_exchanges_active", "Requests under way", None, active)?;
         let active = level(self.shards, |s| s.connections_active.get());
         out.gauge("umbra_connections_active", "Open client connections", None, active)
     }
@@ -523,6 +525,7 @@ mod tests {
             "umbra_name_lookups counter",
             "umbra_connections_accepted counter",
             "umbra_connections_shed counter",
+            "umbra_exchanges_active gauge",
             "umbra_connections_active gauge",
             "umbra_accept_errors counter",
             "umbra_exchange_panics counter",

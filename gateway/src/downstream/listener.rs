@@ -50,7 +50,7 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
             return;
         }
     };
-    let mut client = Client::new(stream, peer.ip(), port);
+    let mut client = Client::new(stream, peer.ip(), port, place);
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     io::spawn(async move {
@@ -59,6 +59,5 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
             cx.shard.exchange_panics.inc();
         }
         cx.shard.connections_active.add(-1);
-        drop(place);
     });
 }

@@ -2,13 +2,14 @@
 
 pub mod listener;
 pub mod connection;
+pub mod admission;
 mod places;
 mod watch;
 
 use std::net::IpAddr;
 
 use crate::io::Stream;
-pub use places::Places;
+pub use places::{Place, Places};
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]
@@ -22,16 +23,19 @@ pub struct Client {
     pub port: u16,
     /// Requests served on this connection.
     pub served: u64,
+    /// Among those of its address.
+    pub place: Place,
 }
 
 impl Client {
-    pub fn new(stream: Stream, address: IpAddr, port: u16) -> Self {
+    pub fn new(stream: Stream, address: IpAddr, port: u16, place: Place) -> Self {
         Self {
             stream,
             inbox: Vec::new(),
             address: address.to_canonical().to_string().into(),
             port,
             served: 0,
+            place,
         }
     }
 

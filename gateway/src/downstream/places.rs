@@ -1,20 +1,32 @@
-//! Who holds how many of a worker's client connections. Knows addresses; knows no socket.
+//! Who holds how many of a worker's client connections, and asks how much on them. Knows addresses; knows no socket.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
-/// Connections by address. It holds an entry for each address that holds a place, so it is bounded by the connections.
+use crate::limits::ADDRESSES_MAX;
+use crate::rate::Bucket;
+
+/// What is known of each address. Bounded: an entry for each address that holds a connection, and for
+/// [`ADDRESSES_MAX`] more that asked for something in the last moments.
 #[derive(Debug, Clone, Default)]
-pub struct Places(Rc<RefCell<HashMap<IpAddr, usize>>>);
+pub struct Places(Rc<RefCell<HashMap<IpAddr, Holder>>>);
+
+#[derive(Debug, Default)]
+struct Holder {
+    connections: usize,
+    /// Where its requests are counted, and the rate they are counted by.
+    requests: Option<(u32, Bucket)>,
+}
 
 /// One connection's place, free again when dropped.
 #[derive(Debug)]
 pub struct Place {
     places: Places,
-    /// `None` where nobody counts.
-    whose: Option<IpAddr>,
+    whose: IpAddr,
+    /// It counts among its address's connections.
+    is_counted: bool,
 }
 
 /// A customer of an IPv6 network has a /64 at the least: its addresses are one holder's.
@@ -29,30 +41,61 @@ impl Places {
     /// A place for one more connection of `address`; `None` where it has `max` already. `usize::MAX` is no bound, and
     /// then nothing is counted.
     pub fn take(&self, address: IpAddr, max: usize) -> Option<Place> {
-        let mut whose = None;
-        if max != usize::MAX {
-            let address = holder(address);
-            let mut held = self.0.borrow_mut();
-            let held = held.entry(address).or_default();
-            if *held >= max {
+        let whose = holder(address);
+        let is_counted = max != usize::MAX;
+        if is_counted {
+            let mut all = self.0.borrow_mut();
+            let held = all.entry(whose).or_default();
+            if held.connections >= max {
                 return None;
             }
-            *held += 1;
-            whose = Some(address);
+            held.connections += 1;
         }
-        Some(Place { places: self.clone(), whose })
+        Some(Place { places: self.clone(), whose, is_counted })
+    }
+
+    /// Forgets who holds nothing and has asked for nothing lately.
+    pub fn reap(&self, now_ms: u64) {
+        self.0.borrow_mut().retain(|_, held| held.connections > 0 || !held.is_forgettable(now_ms));
+    }
+}
+
+impl Holder {
+    /// Nothing would change if it began anew.
+    fn is_forgettable(&self, now_ms: u64) -> bool {
+        self.requests.as_ref().is_none_or(|(_, bucket)| bucket.is_full(now_ms))
+    }
+}
+
+impl Place {
+    /// Whether its address may ask for one thing more, where it may `per_second` times.
+    pub fn may_ask(&self, per_second: u32, now_ms: u64) -> bool {
+        let mut all = self.places.0.borrow_mut();
+        if !all.contains_key(&self.whose) && all.len() >= ADDRESSES_MAX {
+            // More strangers at once than we can tell apart: those that are known stay bounded.
+            return true;
+        }
+        let held = all.entry(self.whose).or_default();
+        match &held.requests {
+            Some((rate, bucket)) if *rate == per_second => bucket.take(now_ms),
+            _ => {
+                let (_, bucket) = held.requests.insert((per_second, Bucket::new(per_second, 1)));
+                bucket.take(now_ms)
+            }
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(address) = self.whose else { return };
-        let mut held = self.places.0.borrow_mut();
-        let left = held.get(&address).map_or(0, |held| held.saturating_sub(1));
-        if left == 0 {
-            held.remove(&address);
-        } else {
-            held.insert(address, left);
+        if !self.is_counted {
+            return;
+        }
+        let mut all = self.places.0.borrow_mut();
+        let Some(held) = all.get_mut(&self.whose) else { return };
+        held.connections = held.connections.saturating_sub(1);
+        if held.connections == 0 && held.requests.is_none() {
+            all.remove(&self.whose);
         }
     }
 }
@@ -61,10 +104,13 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn at(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn an_address_has_so_many_places_and_a_network_counts_as_one() {
         let places = Places::default();
-        let at = |text: &str| text.parse::<IpAddr>().unwrap();
         let held: Vec<Place> = ["10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1"]
             .into_iter()
             .map(|address| places.take(at(address), 2).unwrap())
@@ -76,5 +122,35 @@ mod tests {
         assert!(places.take(at("10.0.0.1"), usize::MAX).is_some(), "no bound");
         drop(held);
         assert!(places.0.borrow().is_empty(), "{places:?}");
+    }
+
+    #[test]
+    fn an_address_asks_so_often_whatever_connections_it_asks_on() {
+        let places = Places::default();
+        let asked = |address: &str, times: usize, now_ms: u64| {
+            let of_one = || places.take(at(address), usize::MAX).unwrap().may_ask(100, now_ms);
+            (0..times).filter(|_| of_one()).count()
+        };
+        // What two ticks bring, once; closing and coming back brings nothing.
+        assert_eq!(asked("10.0.0.1", 50, 0), 20);
+        assert_eq!(asked("2001:db8::1", 50, 0) + asked("2001:db8::2", 50, 0), 20);
+        assert_eq!(asked("10.0.0.2", 5, 0), 5);
+        assert_eq!(asked("10.0.0.1", 50, 100), 10);
+        places.reap(150);
+        assert_eq!(asked("10.0.0.1", 50, 150), 5, "still known");
+        places.reap(1_000);
+        assert!(places.0.borrow().is_empty(), "{places:?}");
+    }
+
+    #[test]
+    fn strangers_are_told_apart_up_to_a_bound() {
+        let places = Places::default();
+        let known = places.take(at("10.0.0.1"), 5).unwrap();
+        for n in 0..2 * ADDRESSES_MAX as u32 {
+            let stranger = IpAddr::from(std::net::Ipv4Addr::from_bits(n + (20 << 24)));
+            assert!(places.take(stranger, usize::MAX).unwrap().may_ask(1, 0));
+        }
+        assert!(places.0.borrow().len() <= ADDRESSES_MAX);
+        assert!(known.may_ask(1, 0) && !known.may_ask(1, 0), "who is known stays bounded");
     }
 }

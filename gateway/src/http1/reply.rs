@@ -22,6 +22,10 @@ pub fn fault(out: &mut Vec<u8>, status: u16, detail: &str, manner: &Manner<'_>) 
     if matches!(status, 200 | 405) {
         out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
     }
+    // RFC 6585 §4. Rates are counted over fractions of a second, and this is the least that can be said.
+    if status == 429 {
+        out.extend_from_slice(b"Retry-After: 1\r\n");
+    }
     content(out, status, "text/plain; charset=utf-8", &[text.as_bytes(), b"\n"], manner);
 }
 

@@ -11,6 +11,7 @@ use monoio::io::AsyncReadRent;
 use monoio::net::{TcpListener, TcpStream};
 
 use super::shutdown;
+use crate::limits::ACCEPTS_PER_TURN;
 
 /// A listening socket, which another process may share.
 ///
@@ -24,6 +25,8 @@ pub struct Listener {
     /// The port it listens on.
     pub port: u16,
     left: Cell<bool>,
+    /// Connections taken since it last waited.
+    taken: Cell<u32>,
     /// Who waits.
     waiting: RefCell<Option<Waker>>,
 }
@@ -34,7 +37,14 @@ impl Listener {
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let waiter = TcpListener::from_std(listener.try_clone()?)?;
-        Ok(Self { listener, waiter, port, left: Cell::new(false), waiting: RefCell::default() })
+        Ok(Self {
+            listener,
+            waiter,
+            port,
+            left: Cell::new(false),
+            taken: Cell::new(0),
+            waiting: RefCell::default(),
+        })
     }
 
     /// The next connection; an error once it was left or shut down.
@@ -43,9 +53,17 @@ impl Listener {
             if self.left.get() {
                 return Err(io::Error::from_raw_os_error(libc::ECANCELED));
             }
+            // Also in a flood: what is ready goes through the kernel and back, behind everybody else's turn.
+            if self.taken.get() >= ACCEPTS_PER_TURN {
+                self.readable().await?;
+                continue;
+            }
             match self.take() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
-                taken => return taken,
+                taken => {
+                    self.taken.set(self.taken.get() + 1);
+                    return taken;
+                }
             }
         }
     }
@@ -68,6 +86,7 @@ impl Listener {
             if self.left.get() {
                 return Poll::Ready(Ok(()));
             }
+            self.taken.set(0);
             self.waiting.replace(Some(cx.waker().clone()));
             ready.as_mut().poll(cx)
         })

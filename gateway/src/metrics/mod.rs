@@ -110,6 +110,8 @@ labels! {
         Stale = "stale",
         /// Its content could not be searched for secrets.
         Redaction = "redaction",
+        /// Three quarters of `limits.exchanges_max` are under way: mirror work is given up first.
+        Exchanges = "exchanges",
         Drain = "drain",
     }
 }
@@ -169,7 +171,12 @@ labels! {
         PrimaryClosed = "primary_closed",
         /// The upstream's own bound on exchanges is reached.
         PrimaryOverflow = "primary_overflow",
-        Shed = "shed",
+        /// More requests at once than `limits.exchanges_max`.
+        Exchanges = "exchanges",
+        /// More requests a second than `limits.requests_per_second_max`.
+        RequestRate = "request_rate",
+        /// The same, of one address.
+        AddressRate = "address_rate",
     }
 }
 
@@ -393,6 +400,8 @@ pub struct Shard {
     /// Closed at accept.
     pub connections_shed: Family<Shed>,
     pub connections_active: Gauge,
+    /// Requests under way.
+    pub exchanges_active: Gauge,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
     /// Records of exchanges handed to whoever logs, traces or compares.

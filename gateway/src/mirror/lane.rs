@@ -13,12 +13,12 @@ use std::task::{Poll, Waker};
 use config::DropPolicy;
 
 use super::copy::RequestCopy;
-use super::rate::Bucket;
 use super::ring::{Full, Ring};
 use crate::limits::{
     ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS,
 };
 use crate::metrics::{Drop as Dropped, LaneCounters};
+use crate::rate::Bucket;
 
 /// Ring, shippers' beds and endpoints of one mirror on one worker.
 #[derive(Debug)]

@@ -5,7 +5,6 @@
 //! a mirror is in `shipper`, on connections, timeouts and budgets of its own.
 
 pub mod sample;
-pub mod rate;
 pub mod governor;
 pub mod redact;
 pub mod policy;

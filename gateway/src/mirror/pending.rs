@@ -350,10 +350,7 @@ fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) 
 
 /// Why no copy can be taken now, known before anything is copied.
 fn reason_not_to(policy: &Policy, source: &Source<'_>) -> Option<Dropped> {
-    if source.worker_busy {
-        return Some(Dropped::WorkerBusy);
-    }
-    if let Some(why) = policy.lane.would_drop(source.now_ms) {
+    if let Some(why) = source.overload.or_else(|| policy.lane.would_drop(source.now_ms)) {
         return Some(why);
     }
     match source.framing {

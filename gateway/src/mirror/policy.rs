@@ -11,7 +11,6 @@ use config::{AnswerCondition, HeaderEdits, MirrorHost, Percent, RequestKey};
 
 use super::governor::Governor;
 use super::lane::Lane;
-use super::rate::Bucket;
 use super::redact::Secrets;
 use super::sample::Draw;
 use super::tee::Source;
@@ -19,6 +18,7 @@ use crate::http1::edit::PathEdit;
 use crate::http1::render::MIRROR_MARK;
 use crate::matcher::Matcher;
 use crate::metrics::MirrorCounters;
+use crate::rate::Bucket;
 
 /// Number of a copy among those of one request, from the second on.
 pub const COPY_NUMBER: &str = "X-Umbra-Copy";

@@ -19,7 +19,7 @@ use crate::http1::framing::Framing;
 use crate::http1::render::RenderedHead;
 use crate::limits::SHARE_MIN_BYTES;
 use crate::matcher::Matched;
-use crate::metrics::Skip;
+use crate::metrics::{Drop as Dropped, Skip};
 use crate::observe::pairing::Pairing;
 use crate::observe::record::Trace;
 use crate::random::Random;
@@ -46,8 +46,8 @@ pub struct Source<'a> {
     pub compares: Option<Draw>,
     /// The trace that the copies belong to, each with a span of its own.
     pub trace: Option<&'a Trace>,
-    /// The worker is late on its own loop.
-    pub worker_busy: bool,
+    /// Why nobody gets copies now: mirror work is given up first.
+    pub overload: Option<Dropped>,
     pub now_ms: u64,
 }
 
@@ -190,7 +190,7 @@ pub(super) mod tests {
                 random: &Random::new(1),
                 compares: None,
                 trace: None,
-                worker_busy: false,
+                overload: None,
                 now_ms: 0,
             };
             Tee::begin(policies, draw, &source, &Buffers::default())

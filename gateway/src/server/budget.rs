@@ -72,7 +72,7 @@ impl Descriptors {
 pub(crate) struct Memory {
     /// Copies that wait in rings.
     pub(crate) rings: u64,
-    /// Heads and the piece of content under way in each direction, if every connection has an exchange at once.
+    /// Heads and the piece of content under way in each direction, of as many exchanges as there may be at once.
     pub(crate) exchanges: u64,
     /// Copies on their way to a mirror, if every connection to one carries the largest batch at once.
     pub(crate) batches: u64,
@@ -83,7 +83,7 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn of(config: &Config) -> Self {
         let workers = count(config.workers.count);
-        let connections = workers.saturating_mul(count(config.limits.connections_max));
+        let exchanges = workers.saturating_mul(count(config.limits.exchanges_max));
         let exchange = count(config.limits.request_head_bytes_max)
             + count(config.limits.response_head_bytes_max)
             + 2 * count(limits::BLOCK_BYTES);
@@ -100,7 +100,7 @@ impl Memory {
         });
         Self {
             rings: workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.ring_bytes_max)))),
-            exchanges: connections.saturating_mul(exchange),
+            exchanges: exchanges.saturating_mul(exchange),
             batches: workers.saturating_mul(sum(batches)),
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
         }
@@ -209,6 +209,7 @@ pub(crate) mod tests {
     fn absurd_limits_saturate_instead_of_wrapping() {
         let mut config = config();
         config.limits.connections_max = usize::MAX / 4;
+        config.limits.exchanges_max = usize::MAX / 4;
         config.workers.count = 64;
         assert_eq!(Memory::of(&config).total(), u64::MAX);
         assert_eq!(Descriptors::of(&config, &addresses(1), true).total(), u64::MAX);

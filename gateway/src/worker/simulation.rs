@@ -18,6 +18,7 @@ use config::check;
 use super::{Lanes, tick};
 use crate::context::Context;
 use crate::discovery::Located;
+use crate::downstream::admission::Admission;
 use crate::downstream::{Places, listener};
 use crate::generation::{Blueprint, Generation};
 use crate::io::simulated::{self, End, Task, World};
@@ -388,6 +389,7 @@ const CONVERSATIONS: usize = 24;
 
 fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>, tap::Spout) {
     let sweeper = Sweeper::simulated();
+    let admission = Admission::new(shard);
     let (tap, spout) = tap::tap(shard);
     let cx = Context {
         generation: RefCell::new(Generation::new(blueprint, &sweeper, None)),
@@ -396,6 +398,7 @@ fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>
         buffers: Rc::default(),
         sweeper,
         places: Places::default(),
+        admission,
         random: Random::new(seed),
         draining: Rc::default(),
         busy: Cell::new(false),

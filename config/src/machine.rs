@@ -1,4 +1,5 @@
-//! How many cores this process may use: affinity mask and cgroup v2 quota. Knows nothing of workers or configuration.
+//! What this process may use of the machine: cores by affinity mask and cgroup v2 quota, memory by cgroup v2 limit. Knows
+//! nothing of workers or configuration.
 
 use std::fs;
 use std::num::NonZero;
@@ -18,12 +19,30 @@ pub fn cores_available() -> usize {
     quota_cores().map_or(allowed, |quota| allowed.min(quota)).max(1)
 }
 
+/// Bytes of memory this process may use: the machine's, but no more than its cgroup (v2, the tightest on the way to the
+/// root) allows. `None` where neither can be read.
+pub fn memory_available() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_meminfo(&text));
+    machine.into_iter().chain(tightest("memory.max", |text| text.trim().parse().ok())).min()
+}
+
 fn quota_cores() -> Option<usize> {
+    tightest("cpu.max", parse_cpu_max)
+}
+
+/// The least that a file of this process's cgroup, or of one above it, says.
+fn tightest<T: Ord>(file: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
     let (mount, group) = locate_group(&mounts, &membership)?;
     let levels = group.ancestors().take_while(|level| level.starts_with(&mount));
-    levels.filter_map(|level| parse_cpu_max(&fs::read_to_string(level.join("cpu.max")).ok()?)).min()
+    levels.filter_map(|level| parse(&fs::read_to_string(level.join(file)).ok()?)).min()
+}
+
+/// `MemTotal:  24689544 kB` → bytes.
+fn parse_meminfo(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The cgroup v2 mount point and, under it, the directory of this process's group.
@@ -101,7 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn there_is_always_a_core() {
+    fn there_is_always_a_core_and_some_memory() {
         assert!(cores_available() >= 1);
+        assert!(memory_available().is_some_and(|bytes| bytes > 1 << 20));
+        assert_eq!(parse_meminfo("MemTotal:       24689544 kB\nMemFree: 1 kB\n"), Some(24_689_544 << 10));
+        assert_eq!(parse_meminfo("MemFree: 1 kB\n"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! So much a second on one worker: a bucket of tokens, for copies sent and for bytes of answers read. Pure.
+//! So much a second on one worker: a bucket of tokens, for requests taken, copies sent and bytes of answers read. Pure.
 
 use std::cell::Cell;
 
@@ -45,6 +45,11 @@ impl Bucket {
     /// More was spent than there was, and it is not made up for yet.
     pub fn is_overspent(&self, now_ms: u64) -> bool {
         self.refilled(now_ms) < 0
+    }
+
+    /// All of it is there: it is as if it had never been used.
+    pub fn is_full(&self, now_ms: u64) -> bool {
+        self.refilled(now_ms) == self.credit_max
     }
 
     fn refilled(&self, now_ms: u64) -> i64 {
