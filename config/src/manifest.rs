@@ -196,6 +196,9 @@ fn texts(path: &Path, report: &mut Report) -> Vec<(String, String)> {
     texts
 }
 
+/// What a manifest has; anything else is misplaced or misspelt, and leaving it out would change what becomes of requests.
+const TOP_LEVEL: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+
 /// Kinds that say nothing about where requests go.
 const SKIPPED: [&str; 13] = [
     "ClusterRole",
@@ -240,6 +243,7 @@ impl Found {
             created: text("creationTimestamp").unwrap_or_default(),
             line: document.line,
             spec: document.get("spec"),
+            document,
         };
         let (group, version) = api.split_once('/').unwrap_or(("", api));
         match (group, kind) {
@@ -302,6 +306,9 @@ impl Found {
         name_apart(&mut routes);
         if self.virtual_services.is_empty() && self.http_routes.is_empty() {
             report.error(&nowhere, "the manifests have no route: a VirtualService or an HTTPRoute is needed");
+        }
+        if routes.is_empty() && !report.has_errors() {
+            report.error(&nowhere, "no route of the manifests has a rule, so nothing can be served");
         }
         self.listeners(file, report);
         let upstreams = self.services.finish(report);
@@ -400,11 +407,22 @@ struct Who<'d> {
     created: &'d str,
     line: usize,
     spec: Option<&'d Node>,
+    /// All of it.
+    document: &'d Node,
 }
 
 impl Who<'_> {
     fn read<T: Read>(&self, report: &mut Report) -> Option<Resource<T>> {
-        let Self { kind, name, namespace, created, line, spec } = self;
+        let Self { kind, name, namespace, created, line, spec, document } = self;
+        for entry in document.entries() {
+            if !TOP_LEVEL.contains(&entry.name.as_str()) {
+                let at = report.place(format!("{kind}/{name} {}", entry.name), entry.line);
+                report.error(
+                    &at,
+                    "is not known here; beside spec there are apiVersion, kind, metadata and status",
+                );
+            }
+        }
         let key = format!("{kind}/{name} spec");
         let Some(spec) = spec else {
             report.error(&report.place(key, *line), "is missing");

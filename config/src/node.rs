@@ -71,15 +71,20 @@ impl Value {
 impl Node {
     /// The value under `name`, where this is a table that has it.
     pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+        self.entries().iter().find(|entry| entry.name == name).map(|entry| &entry.node)
+    }
+
+    /// What stands in it, where it is a table.
+    pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
-            Value::Table(entries) => entries.iter().find(|entry| entry.name == name).map(|entry| &entry.node),
+            Value::Table(entries) => entries,
             Value::Null
             | Value::Text(_)
             | Value::Integer(..)
             | Value::Float(_)
             | Value::Boolean(_)
             | Value::Datetime(_)
-            | Value::List(_) => None,
+            | Value::List(_) => &[],
         }
     }
 

@@ -126,6 +126,10 @@ impl Report {
         self.warnings.push((at.source, problem));
     }
 
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     fn problem(&self, at: &Place, message: String) -> Problem {
         let key = (!at.key.is_empty()).then(|| at.key.clone());
         let file = self.sources.get(at.source).cloned().unwrap_or_default();

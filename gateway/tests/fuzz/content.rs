@@ -6,7 +6,7 @@ use gateway::http1::framing::Framing;
 use crate::dice::{Dice, run};
 use crate::strict;
 
-const CHUNKED: [&[u8]; 6] = [
+pub(crate) const CHUNKED: [&[u8]; 6] = [
     b"5\r\nhello\r\n0\r\n\r\n",
     b"5;a=b\r\nhello\r\n00006\r\n world\r\n0\r\nX-T: 1\r\n\r\n",
     b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0;x=\"y\"\r\nX: 1\r\nY: 2\r\n\r\n",
@@ -48,17 +48,18 @@ fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), 
 
 #[test]
 fn chunks_are_decoded_alike_however_they_arrive_and_never_otherwise_than_by_a_strict_reader() {
-    run(|dice| {
-        let mut text = dice.one(&CHUNKED).to_vec();
-        dice.spoil(&mut text, &CHUNKED, &SCRAPS);
-        let whole = decode(Framing::Chunked, &[&text]);
-        let in_pieces = decode(Framing::Chunked, &dice.pieces(&text));
-        assert_eq!(whole, in_pieces, "{:?}", String::from_utf8_lossy(&text));
-        if let Ok((content, used, true)) = whole {
-            let strict = strict::dechunk(&text).map(|(content, _, used)| (content, used));
-            assert_eq!(strict, Some((content, used)), "{:?}", String::from_utf8_lossy(&text));
-        }
-    });
+    run(chunks);
+}
+
+pub(crate) fn chunks(dice: &mut Dice) {
+    let text = dice.text(&CHUNKED, &SCRAPS);
+    let whole = decode(Framing::Chunked, &[&text]);
+    let in_pieces = decode(Framing::Chunked, &dice.pieces(&text));
+    assert_eq!(whole, in_pieces, "{:?}", String::from_utf8_lossy(&text));
+    if let Ok((content, used, true)) = whole {
+        let strict = strict::dechunk(&text).map(|(content, _, used)| (content, used));
+        assert_eq!(strict, Some((content, used)), "{:?}", String::from_utf8_lossy(&text));
+    }
 }
 
 /// A message's wire, and the content it carries.
@@ -81,43 +82,45 @@ fn message(dice: &mut Dice) -> (Framing, Vec<u8>, Vec<u8>) {
 
 #[test]
 fn content_goes_through_unchanged_and_what_follows_it_is_left_alone() {
-    run(|dice| {
-        let (framing, mut wire, content) = message(dice);
-        let next = dice.one(&[b"".as_slice(), b"GET / HTTP/1.1\r\n"]);
-        wire.extend_from_slice(next);
-        let outgoing = dice.one(&[Outgoing::Plain, Outgoing::Chunked]);
-        let mut incoming = Incoming::new(framing);
-        let (mut out, mut rest, mut teed) = (Vec::new(), Vec::new(), Vec::new());
-        let by_copy = dice.below(3);
-        for (n, piece) in dice.pieces(&wire).into_iter().enumerate() {
-            if incoming.is_done() {
-                // What `transform` of a message that is over does: all of it is the next one's.
-                rest.extend_from_slice(piece);
-            } else if n < by_copy {
-                let used =
-                    body::copy(piece, &mut incoming, outgoing, &mut out, |part| teed.extend_from_slice(part));
-                rest.extend_from_slice(&piece[used.expect("well formed")..]);
-            } else {
-                let mut block = [&[0; HEADROOM], piece].concat();
-                let placed =
-                    body::transform(&mut block, &mut incoming, outgoing, &mut rest).expect("well formed");
-                teed.extend_from_slice(&block[placed.content_from..placed.content_to]);
-                out.extend_from_slice(&block[placed.write_from..]);
-            }
+    run(content);
+}
+
+pub(crate) fn content(dice: &mut Dice) {
+    let (framing, mut wire, content) = message(dice);
+    let next = dice.one(&[b"".as_slice(), b"GET / HTTP/1.1\r\n"]);
+    wire.extend_from_slice(next);
+    let outgoing = dice.one(&[Outgoing::Plain, Outgoing::Chunked]);
+    let mut incoming = Incoming::new(framing);
+    let (mut out, mut rest, mut teed) = (Vec::new(), Vec::new(), Vec::new());
+    let by_copy = dice.below(3);
+    for (n, piece) in dice.pieces(&wire).into_iter().enumerate() {
+        if incoming.is_done() {
+            // What `transform` of a message that is over does: all of it is the next one's.
+            rest.extend_from_slice(piece);
+        } else if n < by_copy {
+            let used =
+                body::copy(piece, &mut incoming, outgoing, &mut out, |part| teed.extend_from_slice(part));
+            rest.extend_from_slice(&piece[used.expect("well formed")..]);
+        } else {
+            let mut block = [&[0; HEADROOM], piece].concat();
+            let placed =
+                body::transform(&mut block, &mut incoming, outgoing, &mut rest).expect("well formed");
+            teed.extend_from_slice(&block[placed.content_from..placed.content_to]);
+            out.extend_from_slice(&block[placed.write_from..]);
         }
-        if wire.is_empty() || (framing == Framing::Length(0)) {
-            return;
+    }
+    if wire.is_empty() || (framing == Framing::Length(0)) {
+        return;
+    }
+    assert!(incoming.is_done());
+    assert_eq!(rest, next);
+    assert_eq!(teed, content);
+    match outgoing {
+        Outgoing::Plain => assert_eq!(out, content),
+        Outgoing::Chunked if framing == Framing::Chunked || !content.is_empty() => {
+            let (decoded, _, used) = strict::dechunk(&out).expect("chunks of our own");
+            assert_eq!((decoded, used), (content, out.len()));
         }
-        assert!(incoming.is_done());
-        assert_eq!(rest, next);
-        assert_eq!(teed, content);
-        match outgoing {
-            Outgoing::Plain => assert_eq!(out, content),
-            Outgoing::Chunked if framing == Framing::Chunked || !content.is_empty() => {
-                let (decoded, _, used) = strict::dechunk(&out).expect("chunks of our own");
-                assert_eq!((decoded, used), (content, out.len()));
-            }
-            Outgoing::Chunked => {}
-        }
-    });
+        Outgoing::Chunked => {}
+    }
 }

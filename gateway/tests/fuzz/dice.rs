@@ -4,12 +4,34 @@ use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-/// A sequence of numbers that look random.
-pub(crate) struct Dice(fastrand::Rng);
+/// A sequence of numbers that look random, and perhaps a text that somebody else made.
+pub(crate) struct Dice {
+    numbers: fastrand::Rng,
+    given: Option<Vec<u8>>,
+}
 
 impl Dice {
+    fn new(seed: u64) -> Self {
+        Self { numbers: fastrand::Rng::with_seed(seed), given: None }
+    }
+
+    /// What a fuzzer that watches the code makes up: eight bytes to draw numbers from, and a text behind them.
+    pub(crate) fn given(data: &[u8]) -> Option<Self> {
+        let (seed, text) = data.split_first_chunk()?;
+        Some(Self { given: Some(text.to_vec()), ..Self::new(u64::from_le_bytes(*seed)) })
+    }
+
+    /// The text that was given; else one of `texts`, spoiled.
+    pub(crate) fn text(&mut self, texts: &[&[u8]], scraps: &[&[u8]]) -> Vec<u8> {
+        self.given.take().unwrap_or_else(|| {
+            let mut text = self.one(texts).to_vec();
+            self.spoil(&mut text, texts, scraps);
+            text
+        })
+    }
+
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0.usize(..bound.max(1))
+        self.numbers.usize(..bound.max(1))
     }
 
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
@@ -33,12 +55,12 @@ impl Dice {
     }
 
     /// A few changes to `text`: bytes turned, cut, doubled, put in, and parts of `others` mixed in.
-    pub(crate) fn spoil(&mut self, text: &mut Vec<u8>, others: &[&[u8]], scraps: &[&[u8]]) {
+    fn spoil(&mut self, text: &mut Vec<u8>, others: &[&[u8]], scraps: &[&[u8]]) {
         for _ in 0..self.one(&[0, 1, 1, 2, 3, 8]) {
             let at = self.below(text.len() + 1);
             let end = (at + self.one(&[1, 1, 2, 5, 20, 100])).min(text.len());
             match self.below(7) {
-                0 if at < text.len() => text[at] = self.0.u8(..),
+                0 if at < text.len() => text[at] = self.numbers.u8(..),
                 1 => drop(text.drain(at..end)),
                 2 => {
                     let part = text[at..end].to_vec();
@@ -69,8 +91,7 @@ pub(crate) fn run(case: impl Fn(&mut Dice)) {
     let only = number("UMBRA_FUZZ_CASE");
     let mut n = only.unwrap_or(0);
     loop {
-        let mut dice =
-            Dice(fastrand::Rng::with_seed(seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))));
+        let mut dice = Dice::new(seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         if let Err(why) = catch_unwind(AssertUnwindSafe(|| case(&mut dice))) {
             eprintln!("to see it again: UMBRA_FUZZ_SEED={seed} UMBRA_FUZZ_CASE={n}");
             resume_unwind(why);

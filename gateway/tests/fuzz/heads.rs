@@ -8,7 +8,7 @@ use gateway::http1::scan::{HeadScanner, Scan};
 use crate::dice::{Dice, run};
 use crate::strict::{self, Delimited};
 
-const REQUESTS: [&[u8]; 16] = [
+pub(crate) const REQUESTS: [&[u8]; 16] = [
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /a/b?c=d&e HTTP/1.1\r\nHost: a.example:8080\r\nAccept: */*\r\n\r\n",
     b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n",
@@ -27,7 +27,7 @@ const REQUESTS: [&[u8]; 16] = [
     b"GET / HTTP/1.1\r\nHost: a\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\nX: \xe9\t\r\n\r\n",
 ];
 
-const RESPONSES: [&[u8]; 9] = [
+pub(crate) const RESPONSES: [&[u8]; 9] = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nDate: now\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
     b"HTTP/1.0 200 OK\r\nServer: x\r\n\r\n",
@@ -86,33 +86,29 @@ const LIMITS: HeadLimits = HeadLimits { line_bytes_max: 8192, fields_max: 100 };
 const OF_A_CONNECTION: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "proxy-authorization"];
 
-fn spoiled(dice: &mut Dice, seeds: &[&[u8]]) -> Vec<u8> {
-    let mut text = dice.one(seeds).to_vec();
-    dice.spoil(&mut text, seeds, &SCRAPS);
-    text
-}
-
 #[test]
 fn a_heads_end_is_found_at_the_same_place_however_it_arrives() {
-    run(|dice| {
-        let text = spoiled(dice, &REQUESTS);
-        let whole = HeadScanner::default().scan(&text);
-        let (mut scanner, mut arrived, mut found) = (HeadScanner::default(), Vec::new(), Scan::Partial);
-        for piece in dice.pieces(&text) {
-            arrived.extend_from_slice(piece);
-            found = scanner.scan(&arrived);
-            if found != Scan::Partial {
-                break;
-            }
+    run(end_of_head);
+}
+
+pub(crate) fn end_of_head(dice: &mut Dice) {
+    let text = dice.text(&REQUESTS, &SCRAPS);
+    let whole = HeadScanner::default().scan(&text);
+    let (mut scanner, mut arrived, mut found) = (HeadScanner::default(), Vec::new(), Scan::Partial);
+    for piece in dice.pieces(&text) {
+        arrived.extend_from_slice(piece);
+        found = scanner.scan(&arrived);
+        if found != Scan::Partial {
+            break;
         }
-        assert_eq!(found, whole, "{:?}", String::from_utf8_lossy(&text));
-        if let Scan::Complete(len) = whole {
-            let head = &text[..len];
-            assert!(head.ends_with(b"\r\n\r\n"));
-            let lone = (0..len).any(|at| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r'));
-            assert!(!lone, "a bare LF was taken: {:?}", String::from_utf8_lossy(head));
-        }
-    });
+    }
+    assert_eq!(found, whole, "{:?}", String::from_utf8_lossy(&text));
+    if let Scan::Complete(len) = whole {
+        let head = &text[..len];
+        assert!(head.ends_with(b"\r\n\r\n"));
+        let lone = (0..len).any(|at| head[at] == b'\n' && (at == 0 || head[at - 1] != b'\r'));
+        assert!(!lone, "a bare LF was taken: {:?}", String::from_utf8_lossy(head));
+    }
 }
 
 /// What the gateway makes of a request head: its wire to the primary, and what it thinks of it.
@@ -155,89 +151,92 @@ struct Facts {
 
 #[test]
 fn a_request_that_is_taken_is_passed_on_so_that_nobody_can_read_it_otherwise() {
-    run(|dice| {
-        let text = spoiled(dice, &REQUESTS);
-        let Scan::Complete(len) = HeadScanner::default().scan(&text) else { return };
-        let Some((wire, facts)) = forwarded(&text[..len], dice.one_in(2)) else { return };
-        let shown =
-            || format!("{:?}\n became\n{:?}", String::from_utf8_lossy(&text), String::from_utf8_lossy(&wire));
-        let head = strict::head(&wire).unwrap_or_else(|why| panic!("{why}: {}", shown()));
+    run(request);
+}
 
-        let words: Vec<&[u8]> = head.start.split(|b| *b == b' ').collect();
-        let [method, target, version] = words.as_slice() else {
-            panic!("a request line of {} words: {}", words.len(), shown())
-        };
-        assert_eq!((*version, *method), (b"HTTP/1.1".as_slice(), facts.method.as_slice()), "{}", shown());
-        assert!(target.starts_with(b"/") || *target == b"*", "{}", shown());
-        assert_eq!(head.values("host"), [facts.host.as_slice()], "{}", shown());
-        let expect = match facts.framing {
-            Framing::None => Delimited::Nothing,
-            Framing::Length(n) => Delimited::Length(n),
-            Framing::Chunked => Delimited::Chunked,
-            Framing::UntilClose => panic!("a request until close: {}", shown()),
-        };
-        assert_eq!(strict::delimited(&head), Ok(expect), "{}", shown());
-        for name in OF_A_CONNECTION {
-            assert!(head.values(name).is_empty(), "{name} was passed on: {}", shown());
-        }
-        assert_eq!(head.values("x-forwarded-for").len(), 1, "{}", shown());
+pub(crate) fn request(dice: &mut Dice) {
+    let text = dice.text(&REQUESTS, &SCRAPS);
+    let Scan::Complete(len) = HeadScanner::default().scan(&text) else { return };
+    let Some((wire, facts)) = forwarded(&text[..len], dice.one_in(2)) else { return };
+    let shown =
+        || format!("{:?}\n became\n{:?}", String::from_utf8_lossy(&text), String::from_utf8_lossy(&wire));
+    let head = strict::head(&wire).unwrap_or_else(|why| panic!("{why}: {}", shown()));
 
-        if head.values("max-forwards") == [b"0"] {
-            // The next to read it answers by itself.
-            return;
-        }
-        // What we wrote we read as what we meant, and writing it again changes nothing that matters.
-        let (_, again) =
-            forwarded(&wire, true).unwrap_or_else(|| panic!("our own head is refused: {}", shown()));
-        assert_eq!(
-            (again.method, again.host, again.framing),
-            (facts.method, facts.host, facts.framing),
-            "{}",
-            shown()
-        );
-    });
+    let words: Vec<&[u8]> = head.start.split(|b| *b == b' ').collect();
+    let [method, target, version] = words.as_slice() else {
+        panic!("a request line of {} words: {}", words.len(), shown())
+    };
+    assert_eq!((*version, *method), (b"HTTP/1.1".as_slice(), facts.method.as_slice()), "{}", shown());
+    assert!(target.starts_with(b"/") || *target == b"*", "{}", shown());
+    assert_eq!(head.values("host"), [facts.host.as_slice()], "{}", shown());
+    let expect = match facts.framing {
+        Framing::None => Delimited::Nothing,
+        Framing::Length(n) => Delimited::Length(n),
+        Framing::Chunked => Delimited::Chunked,
+        Framing::UntilClose => panic!("a request until close: {}", shown()),
+    };
+    assert_eq!(strict::delimited(&head), Ok(expect), "{}", shown());
+    for name in OF_A_CONNECTION {
+        assert!(head.values(name).is_empty(), "{name} was passed on: {}", shown());
+    }
+    assert_eq!(head.values("x-forwarded-for").len(), 1, "{}", shown());
+
+    if head.values("max-forwards") == [b"0"] {
+        // The next to read it answers by itself.
+        return;
+    }
+    // What we wrote we read as what we meant, and writing it again changes nothing that matters.
+    let (_, again) = forwarded(&wire, true).unwrap_or_else(|| panic!("our own head is refused: {}", shown()));
+    assert_eq!(
+        (again.method, again.host, again.framing),
+        (facts.method, facts.host, facts.framing),
+        "{}",
+        shown()
+    );
 }
 
 #[test]
 fn an_answer_that_is_taken_is_passed_on_so_that_nobody_can_read_it_otherwise() {
-    run(|dice| {
-        let text = spoiled(dice, &RESPONSES);
-        let Scan::Complete(len) = HeadScanner::default().scan(&text) else { return };
-        let to_head = dice.one_in(4);
-        let rendered = with_response(&text[..len], 100, to_head, |head| {
-            let mut out = Vec::new();
-            if head.status < 200 {
-                render::interim(&mut out, head);
-                return (out, head.status, None);
-            }
-            let framing = match head.framing {
-                Framing::None => ResponseFraming::None(head.length),
-                Framing::Length(n) => ResponseFraming::Length(n),
-                Framing::Chunked | Framing::UntilClose => ResponseFraming::Chunked,
-            };
-            render::response(&mut out, head, framing, Persistence::Close, b"today");
-            (out, head.status, Some(framing))
-        });
-        let Ok((wire, status, framing)) = rendered else { return };
-        let shown =
-            || format!("{:?}\n became\n{:?}", String::from_utf8_lossy(&text), String::from_utf8_lossy(&wire));
-        let head = strict::head(&wire).unwrap_or_else(|why| panic!("{why}: {}", shown()));
-        assert!(head.start.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", shown());
-        let delimited = strict::delimited(&head).unwrap_or_else(|why| panic!("{why}: {}", shown()));
-        match framing {
-            Some(ResponseFraming::Length(n)) => assert_eq!(delimited, Delimited::Length(n), "{}", shown()),
-            Some(ResponseFraming::Chunked) => assert_eq!(delimited, Delimited::Chunked, "{}", shown()),
-            Some(ResponseFraming::None(_)) => assert_ne!(delimited, Delimited::Chunked, "{}", shown()),
-            Some(ResponseFraming::UntilClose) | None => {
-                assert_eq!(delimited, Delimited::Nothing, "{}", shown());
-            }
+    run(answer);
+}
+
+pub(crate) fn answer(dice: &mut Dice) {
+    let text = dice.text(&RESPONSES, &SCRAPS);
+    let Scan::Complete(len) = HeadScanner::default().scan(&text) else { return };
+    let to_head = dice.one_in(4);
+    let rendered = with_response(&text[..len], 100, to_head, |head| {
+        let mut out = Vec::new();
+        if head.status < 200 {
+            render::interim(&mut out, head);
+            return (out, head.status, None);
         }
-        if framing.is_some() {
-            assert_eq!(head.values("connection"), [b"close".as_slice()], "{}", shown());
-            assert!(!head.values("date").is_empty(), "{}", shown());
-        } else {
-            assert!(head.values("connection").is_empty(), "{}", shown());
-        }
-        assert!(head.values("keep-alive").is_empty(), "{}", shown());
+        let framing = match head.framing {
+            Framing::None => ResponseFraming::None(head.length),
+            Framing::Length(n) => ResponseFraming::Length(n),
+            Framing::Chunked | Framing::UntilClose => ResponseFraming::Chunked,
+        };
+        render::response(&mut out, head, framing, Persistence::Close, b"today");
+        (out, head.status, Some(framing))
     });
+    let Ok((wire, status, framing)) = rendered else { return };
+    let shown =
+        || format!("{:?}\n became\n{:?}", String::from_utf8_lossy(&text), String::from_utf8_lossy(&wire));
+    let head = strict::head(&wire).unwrap_or_else(|why| panic!("{why}: {}", shown()));
+    assert!(head.start.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{}", shown());
+    let delimited = strict::delimited(&head).unwrap_or_else(|why| panic!("{why}: {}", shown()));
+    match framing {
+        Some(ResponseFraming::Length(n)) => assert_eq!(delimited, Delimited::Length(n), "{}", shown()),
+        Some(ResponseFraming::Chunked) => assert_eq!(delimited, Delimited::Chunked, "{}", shown()),
+        Some(ResponseFraming::None(_)) => assert_ne!(delimited, Delimited::Chunked, "{}", shown()),
+        Some(ResponseFraming::UntilClose) | None => {
+            assert_eq!(delimited, Delimited::Nothing, "{}", shown());
+        }
+    }
+    if framing.is_some() {
+        assert_eq!(head.values("connection"), [b"close".as_slice()], "{}", shown());
+        assert!(!head.values("date").is_empty(), "{}", shown());
+    } else {
+        assert!(head.values("connection").is_empty(), "{}", shown());
+    }
+    assert!(head.values("keep-alive").is_empty(), "{}", shown());
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::dice::{Dice, run};
 
-const TEXTS: [&[u8]; 6] = [
+pub(crate) const TEXTS: [&[u8]; 6] = [
     br#"{"user":{"name":"ann","card":"4111"},"list":[1,{"card":[1,2]},null]}"#,
     br#"[{"card":"a"},{"card":{"deep":true}},{"no":0.5e-3}]"#,
     br#"{"c\u0061rd":"x","a/b":1,"m~n":2,"":{"":"s"}}"#,
@@ -76,22 +76,23 @@ fn pointers(dice: &mut Dice) -> Vec<&'static str> {
 
 #[test]
 fn secrets_are_replaced_wherever_a_second_reader_finds_them_and_nothing_else_is() {
-    run(|dice| {
-        let mut text = dice.one(&TEXTS).to_vec();
-        dice.spoil(&mut text, &TEXTS, &SCRAPS);
-        let given = pointers(dice);
-        let owned: Vec<String> = given.iter().map(|p| (*p).to_owned()).collect();
-        let compiled = Pointers::new(&owned);
-        let whole = search(&compiled, &[&text]);
-        let in_pieces = search(&compiled, &dice.pieces(&text));
-        let shown = String::from_utf8_lossy(&text);
-        assert_eq!(whole.as_ref().ok(), in_pieces.as_ref().ok(), "{shown}");
-        let (Ok(mut expect), Ok(out)) = (serde_json::from_slice::<Value>(&text), &whole) else { return };
-        let paths: Vec<Vec<&str>> = given.iter().map(|p| p.split('/').skip(1).collect()).collect();
-        without(&mut expect, &paths);
-        let found: Value = serde_json::from_slice(out).unwrap_or_else(|e| {
-            panic!("{e}: {shown}\n became\n{}", String::from_utf8_lossy(out));
-        });
-        assert_eq!(found, expect, "{shown}\n by {given:?}");
+    run(secrets);
+}
+
+pub(crate) fn secrets(dice: &mut Dice) {
+    let text = dice.text(&TEXTS, &SCRAPS);
+    let given = pointers(dice);
+    let owned: Vec<String> = given.iter().map(|p| (*p).to_owned()).collect();
+    let compiled = Pointers::new(&owned);
+    let whole = search(&compiled, &[&text]);
+    let in_pieces = search(&compiled, &dice.pieces(&text));
+    let shown = String::from_utf8_lossy(&text);
+    assert_eq!(whole.as_ref().ok(), in_pieces.as_ref().ok(), "{shown}");
+    let (Ok(mut expect), Ok(out)) = (serde_json::from_slice::<Value>(&text), &whole) else { return };
+    let paths: Vec<Vec<&str>> = given.iter().map(|p| p.split('/').skip(1).collect()).collect();
+    without(&mut expect, &paths);
+    let found: Value = serde_json::from_slice(out).unwrap_or_else(|e| {
+        panic!("{e}: {shown}\n became\n{}", String::from_utf8_lossy(out));
     });
+    assert_eq!(found, expect, "{shown}\n by {given:?}");
 }

@@ -14,6 +14,14 @@ fn what_is_no_manifest_is_named_with_its_file_and_line() {
             "spec: is missing",
         ),
         ("", "the manifests have no route"),
+        (
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: x}\nspec: {}\n",
+            "no route of the manifests has a rule",
+        ),
+        (
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: x}\nspec: {}\nrules: []\n",
+            "m.yaml:5: HTTPRoute/x rules: is not known here",
+        ),
     ];
     for (text, told) in rows {
         let said = refused(text, &[]);
