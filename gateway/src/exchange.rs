@@ -371,7 +371,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
     let mut fresh = false;
     let mut search = generation.upstreams.search(upstream, request.key);
     loop {
-        let mut lease = match search.checkout(fresh).await {
+        let mut lease = match search.checkout(fresh, tries.deadline_ms).await {
             Ok(lease) => lease,
             Err(failure) => {
                 // Whoever waited in vain for a connection would only wait again.
@@ -392,7 +392,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
         tally.seen = Seen::new(request.pairing.get().map_or(0, |pairing| pairing.keeps_bytes()));
         let Some(up) = lease.stream() else { continue };
 
-        let write_ms = generation.config.timeouts.write.into();
+        let write_ms = Millis::from(generation.config.timeouts.write).until(tries.deadline_ms, cx.now_ms());
         let (sent, head) = up.w.write_all(std::mem::take(&mut request.head), write_ms).await;
         request.head = head;
         if let Err(failed) = sent {
@@ -453,7 +453,9 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
         match &relayed {
             Ok(answer) => search.report(&lease, Report::Status(answer.status)),
             Err(RelayFailed::Unwanted(status)) => search.report(&lease, Report::Status(*status)),
-            Err(RelayFailed::ClientGone) => {}
+            Err(RelayFailed::ClientGone | RelayFailed::Late) => {}
+            // A client that takes its time with its content leaves the primary none for an answer.
+            Err(RelayFailed::NoAnswer(Failure::Timeout)) if upload.waits_for_client.get() => {}
             Err(RelayFailed::NoAnswer(_) | RelayFailed::BadAnswer(_) | RelayFailed::Cut(_)) => {
                 search.report(&lease, Report::Failed);
             }
@@ -484,14 +486,19 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
                 if answer.reusable {
                     lease.put_back(if answer.withheld { Rest::Watched } else { Rest::Over });
                 }
+                // It may have sent more, and closing upon that resets the connection, answer and all (RFC 9112 §9.6).
+                let is_heard = || tally.seen.bytes.get() <= HEARD_BYTES && client.stream.is_quiet();
                 let next = match (complete, answer.keep_client) {
                     (true, true) => Next::Request,
-                    // The client said so too, and sends nothing more.
-                    (true, false) if !facts.keep_alive => Next::Close,
-                    // We decided: the client may have sent more already (RFC 9112 §9.6).
+                    // The client said so too, and has sent nothing more.
+                    (true, false) if !facts.keep_alive && is_heard() => Next::Close,
                     (true | false, _) => Next::Linger,
                 };
                 Outcome::Answered { status: answer.status, next }
+            }
+            Err(RelayFailed::NoAnswer(Failure::Timeout)) if upload.waits_for_client.get() => {
+                request.tee.get_mut().skip(Skip::Aborted);
+                refused(&facts, SLOW_CONTENT, false)
             }
             Err(RelayFailed::NoAnswer(failure) | RelayFailed::BadAnswer(failure)) => {
                 request.tee.get_mut().skip(Skip::PrimaryUnavailable);
@@ -506,13 +513,20 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
                 counters.failures.inc(failure.on_primary());
                 Outcome::Broken { reset: upload.close_delimited.get() }
             }
-            Err(RelayFailed::ClientGone) => Outcome::Broken { reset: upload.close_delimited.get() },
+            Err(RelayFailed::ClientGone | RelayFailed::Late) => {
+                Outcome::Broken { reset: upload.close_delimited.get() }
+            }
         };
     }
 }
 
 /// What edits usually add to a head, at most.
 const EDIT_ROOM_BYTES: usize = 1024;
+
+/// An answer with as little content as this is in the socket's buffer whole when its last byte is written.
+const HEARD_BYTES: u64 = 64 * 1024;
+
+const SLOW_CONTENT: Fault = Fault::new(408, Reject::BodyTimeout, "request content came too slowly");
 
 const NO_UPSTREAM: Fault = Fault::new(500, Reject::NoUpstream, "the route's primary is not known");
 

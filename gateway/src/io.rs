@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller};
-use monoio::net::TcpStream;
+use monoio::net::{TcpStream, UnixStream};
 use slab::Slab;
 
 use crate::limits::TICK_MS;
@@ -35,6 +35,11 @@ pub struct Millis(pub u64);
 impl Millis {
     /// No deadline.
     pub const FOREVER: Self = Self(u64::MAX);
+
+    /// So long, but not beyond `end_ms` of the worker's clock; `u64::MAX` is no end.
+    pub fn until(self, end_ms: u64, now_ms: u64) -> Self {
+        if end_ms == u64::MAX { self } else { Self(self.0.min(end_ms.saturating_sub(now_ms))) }
+    }
 }
 
 impl From<Duration> for Millis {
@@ -217,8 +222,7 @@ impl Socket {
         self.eager.set(if polls == 1 { self.eager.get() + 1 } else { 0 });
         if self.eager.get() >= EAGER_MAX {
             self.eager.set(0);
-            // A task that wakes itself goes to the front of monoio's queue; one woken by another goes to its end.
-            monoio::spawn(async {}).await;
+            turn().await;
         }
         output
     }
@@ -362,12 +366,19 @@ impl Stream {
 
     /// Makes the close of this connection a reset, so that the peer cannot take a cut message for a complete one.
     pub fn reset_on_close(&self) {
-        let fd = match &self.r.0.wire {
+        self.w.reset_on_close(true);
+    }
+}
+
+impl WriteHalf {
+    /// Whether the close of this connection is a reset, whenever and however it comes.
+    pub fn reset_on_close(&self, does: bool) {
+        let fd = match &self.0.wire {
             Wire::Tcp(_, fd) => *fd,
             #[cfg(test)]
-            Wire::Simulated(end) => return end.reset_on_close(),
+            Wire::Simulated(end) => return end.set_reset_on_close(does),
         };
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let linger = libc::linger { l_onoff: does.into(), l_linger: 0 };
         // SAFETY: the option's value is a valid `linger` of the size given.
         unsafe {
             libc::setsockopt(
@@ -595,11 +606,12 @@ impl WriteHalf {
         }
     }
 
-    /// Bounds the read that is pending on the other half, from now. Without one it does nothing: a deadline left behind
-    /// would end a later read, or a connection on which nobody reads.
+    /// Bounds the read that is pending on the other half, from now; one that ends sooner stays as it is. Without one it
+    /// does nothing: a deadline left behind would end a later read, or a connection on which nobody reads.
     pub fn limit_pending_read(&self, within: Millis) {
         if self.0.reading.get() {
-            self.0.read_deadline.set(self.0.sweeper.deadline(within));
+            let deadline = &self.0.read_deadline;
+            deadline.set(deadline.get().min(self.0.sweeper.deadline(within)));
         }
     }
 }
@@ -624,6 +636,45 @@ pub async fn sleep_ms(ms: u64) {
         return world.sleep_us(ms * 1000).await;
     }
     monoio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+thread_local! {
+    /// Two ends of which one can always be read: see [`turn`].
+    static ALWAYS_READY: std::cell::OnceCell<Option<AlwaysReady>> = const { std::cell::OnceCell::new() };
+}
+
+struct AlwaysReady {
+    reader: Rc<UnixStream>,
+    _writer: std::os::unix::net::UnixStream,
+}
+
+fn always_ready() -> Option<AlwaysReady> {
+    use std::io::Write as _;
+    let (reader, mut writer) = std::os::unix::net::UnixStream::pair().ok()?;
+    writer.write_all(b"x").ok()?;
+    Some(AlwaysReady { reader: Rc::new(UnixStream::from_std(reader).ok()?), _writer: writer })
+}
+
+/// Lets everybody else on the worker have a turn, and what the kernel has completed come in, before it goes on.
+///
+/// A task that wakes itself does neither: monoio 0.2.4 runs it next, before all others, and as long as one is ready it
+/// does not ask io_uring for completions. Only an operation that the kernel completes comes back behind the others.
+pub async fn turn() {
+    #[cfg(test)]
+    if let Some(world) = simulated::world() {
+        return world.sleep_us(1).await;
+    }
+    if monoio::utils::is_legacy() {
+        // Here the queue's end is enough: epoll is asked between rounds, and a socket that is ready would not wait.
+        return monoio::spawn(async {}).await;
+    }
+    let reader = ALWAYS_READY
+        .with(|cell| cell.get_or_init(always_ready).as_ref().map(|ready| Rc::clone(&ready.reader)));
+    match reader {
+        // Whatever it says, it came back from the kernel.
+        Some(reader) => drop(reader.readable(false).await),
+        None => sleep_ms(1).await,
+    }
 }
 
 /// Runs a task beside this one, on the same worker.

@@ -68,11 +68,18 @@ pub const ACCEPT_BACKOFF_MS: u64 = 20;
 /// Longest pause between connect attempts to a mirror endpoint that refuses.
 pub const MIRROR_BACKOFF_MS_MAX: u64 = 1_000;
 
+/// Connections in a row that a mirror may end without an answer before it is called seldom.
+pub const HANG_UPS_MAX: u32 = 256;
+
 /// How long an endpoint that answered pipelined copies out of step gets one copy at a time.
 pub const PIPELINE_PENALTY_MS: u64 = 30_000;
 
-/// An answer of a mirror is long beyond this. Most are not, and are read whatever they cost.
+/// An answer of a mirror is long beyond this, its heads and pieces counted. Most are not, and are read whatever they cost.
 pub const ANSWER_SHORT_BYTES: u64 = 64 * 1024;
+
+/// What each piece of an answer's content costs beside its bytes, in bytes: a chunk of one byte is ten times as dear as a
+/// byte among many.
+pub const ANSWER_PIECE_BYTES: u64 = 32;
 
 /// What one lane reads of long answers in a second: about a thirtieth of the core, which is the primary's. A mirror that
 /// floods would otherwise have up to `response_bytes_max` of each answer read on it.

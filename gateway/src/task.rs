@@ -1,4 +1,4 @@
-//! Small futures the rooms share: wait for both, for the one that decides, for the next turn, and outlive a panic.
+//! Small futures the rooms share: wait for both, for the one that decides, and outlive a panic.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -30,19 +30,6 @@ pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
         }
     })
     .await
-}
-
-/// Lets every other task that is ready have its turn first.
-pub async fn next_turn() {
-    let mut waited = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// How [`until`] ended.

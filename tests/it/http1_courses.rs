@@ -24,12 +24,37 @@ fn max_forwards_is_obeyed_for_options() {
 fn a_clients_claims_are_replaced_where_strangers_reach_us() {
     let primary = Origin::named("v1");
     let gateway = tests::Setup::new(&primary).with("[headers]\nforwarded = \"replace\"").start();
-    let claims = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil";
+    let claims = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
+                  Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-Port: 1\r\n\
+                  X_Forwarded_For: 6.6.6.6\r\nX-Forwarded_For: 6.6.6.6\r\nX_Own: kept";
     assert_eq!(gateway.client().ask(with(claims)).status, 200);
     let request = &primary.wait_for(1)[0];
     assert_eq!(request.values("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(request.values("x-forwarded-proto"), ["http"]);
     assert_eq!(request.values("x-forwarded-host"), ["a"]);
+    for name in ["forwarded", "x-real-ip", "x-forwarded-port", "x_forwarded_for", "x-forwarded_for"] {
+        assert!(request.values(name).is_empty(), "{name}");
+    }
+    assert_eq!(request.values("x_own"), ["kept"]);
+}
+
+#[test]
+fn what_only_the_gateway_says_no_client_can_say() {
+    let stage = Stage::plain();
+    let claims = "X-Umbra-Primary-Status: 500\r\nx_umbra_primary_status: 500\r\nX-Umbra-Copy: 7\r\n\
+                  X_Forwarded_For: 6.6.6.6\r\nX_Umbra_Mirror: v9";
+    assert_eq!(stage.client().ask(with(claims)).status, 200);
+    for request in [&stage.primary.wait_for(1)[0], &stage.mirror.wait_for(1)[0]] {
+        for name in [
+            "x-umbra-primary-status",
+            "x_umbra_primary_status",
+            "x-umbra-copy",
+            "x_forwarded_for",
+            "x_umbra_mirror",
+        ] {
+            assert!(request.values(name).is_empty(), "{name}");
+        }
+    }
 }
 
 /// F12, C8: whatever ends an upload early, neither wire carries a request that looks complete.

@@ -12,7 +12,7 @@ use tests::load::{
 };
 use tests::message::Read;
 use tests::origin::{After, write};
-use tests::{Gateway, Origin, Request, Setup, eventually};
+use tests::{Gateway, Origin, PATIENCE, Request, Setup, eventually};
 
 /// What no answer may take while v2 is at its worst: far below the mirror's five seconds, far above a busy machine's hiccup.
 const SOON: Duration = Duration::from_secs(1);
@@ -306,9 +306,11 @@ fn whatever_a_mirror_answers_is_counted_and_read_only_so_far() {
     }
 }
 
+/// What a worker reads of a mirror's long answers.
+const PER_SECOND: f64 = (128 << 20) as f64;
+
 #[test]
 fn a_mirror_that_floods_is_read_on_a_budget_and_one_with_ordinary_answers_is_not() {
-    const PER_SECOND: f64 = (128 << 20) as f64;
     let block = vec![b'0'; 64 * 1024];
     let v1 = Origin::fixed(OK, After::Keep);
     let v2 = Origin::new(move |_, stream| {
@@ -334,6 +336,46 @@ fn a_mirror_that_floods_is_read_on_a_budget_and_one_with_ordinary_answers_is_not
     assert!(n("v2", "answers_cut_total") > 0 && read > PER_SECOND / 2.0, "{read}: it was no flood");
     assert_eq!((n("v3", "answers_cut_total"), n("v3", "completed_total")), (0, asked));
     assert!(n("v3", "answer_bytes_total") > 16384 * asked);
+}
+
+#[test]
+fn answers_that_are_dear_to_read_are_on_the_budget_however_few_bytes_they_are() {
+    // A byte in each chunk, and sixteen heads before the one that counts: both short of what is long.
+    let chunks =
+        ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &"1\r\nx\r\n".repeat(10_000), "0\r\n\r\n"]
+            .concat();
+    let interim =
+        format!("HTTP/1.1 103 Early Hints\r\n{}\r\n", format!("X: {}\r\n", "h".repeat(600)).repeat(90));
+    let interims = [interim.repeat(16), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned()].concat();
+    // A piece costs as much as 32 bytes beside its own six.
+    for (name, answer, share) in [("chunks", chunks, 6.0 / 38.0), ("interims", interims, 1.0)] {
+        let (v1, v2) = (Origin::fixed(OK, After::Keep), Origin::fixed(answer, After::Keep));
+        let gateway = Setup::new(&v1).mirror("v2", v2.address, "").start();
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(2) {
+            hammer(gateway.address, 2, 50, get, |_, answer| assert_eq!(answer.status, 200));
+        }
+        // A ring of them takes longer than anybody waits for.
+        let metrics = gateway.metrics();
+        let most = share * PER_SECOND * (started.elapsed().as_secs_f64() + 0.2) + f64::from(8 << 20);
+        let read = metrics.mirror("v2", "answer_bytes_total") as f64;
+        assert!(read < most, "{name}: {read} of at most {most} bytes");
+        assert!(read > most / 20.0, "{name}: {read} bytes are no flood");
+    }
+}
+
+#[test]
+fn a_mirror_that_accepts_and_hangs_up_is_called_seldom() {
+    let (v1, v2) = (Origin::fixed(OK, After::Keep), Origin::scripted(|_| {}));
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, "").start();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(2) {
+        hammer(gateway.address, 2, 50, get, |_, answer| assert_eq!(answer.status, 200));
+    }
+    let metrics = gateway.settled("v2");
+    // Some hundreds are a server that restarts; then there is a pause that doubles to a second.
+    let connects = metrics.mirror("v2", "connects_total");
+    assert!((1..=600).contains(&connects), "{connects} in two seconds: {}", metrics.text());
 }
 
 #[test]

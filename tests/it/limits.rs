@@ -460,6 +460,19 @@ fn a_connection_ends_with_the_last_request_it_may_carry() {
 }
 
 #[test]
+fn what_is_refused_counts_among_the_requests_a_connection_may_carry() {
+    let v1 = Origin::named("v1");
+    let one = Setup::new(&v1).with("[limits]\nrequests_per_connection_max = 3").toml();
+    let gateway = Gateway::start(&one.replace("path_prefix = \"/\"", "path_prefix = \"/known\""), &[]);
+    let mut client = gateway.client();
+    client.send(GET.repeat(5));
+    let answers: Vec<_> = (0..3).map(|_| client.response()).collect();
+    let said: Vec<_> = answers.iter().map(|a| (a.status, a.field("connection"))).collect();
+    assert_eq!(said, [(404, None), (404, None), (404, Some("close"))]);
+    assert!(client.is_closed(), "{}", show(&client.inbox));
+}
+
+#[test]
 fn running_out_of_descriptors_neither_spins_nor_lasts() {
     let v1 = Origin::named("v1");
     let gateway = Setup::new(&v1).start();

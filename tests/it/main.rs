@@ -30,6 +30,7 @@ mod histograms;
 mod openapi;
 mod logs;
 mod dashboard;
+mod deadlines;
 mod deploy;
 mod differential;
 mod tidy;

@@ -142,6 +142,50 @@ fn continue_is_sent_to_a_waiting_client_on_a_kept_connection_too() {
 }
 
 #[test]
+fn a_stray_line_behind_a_last_request_does_not_destroy_its_answer() {
+    const BYTES: usize = 3_000_000;
+    let gate = tests::Gate::closed();
+    let held = gate.clone();
+    let v1 = Origin::new(move |_, stream| {
+        held.pass();
+        write(
+            stream,
+            [format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n").into_bytes(), vec![b'x'; BYTES]]
+                .concat(),
+        )
+    });
+    let gateway = Setup::new(&v1).start();
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");
+    v1.wait_for(1);
+    // Some clients end content with a line that is none of it (RFC 9112 §2.2).
+    client.send("\r\n");
+    gate.open();
+    assert_eq!(client.response().body.len(), BYTES);
+    assert!(client.is_closed() && !client.was_reset());
+}
+
+#[test]
+fn a_close_delimited_answer_that_a_drain_cuts_does_not_look_complete() {
+    let v1 = Origin::scripted(|conn| {
+        conn.request();
+        conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
+        conn.hang();
+    });
+    let mut gateway = Setup::new(&v1).with("[timeouts]\ndrain = \"300ms\"").start();
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    eventually("it begins", || {
+        client.hears_within(Duration::from_millis(10));
+        client.inbox.ends_with(b"one")
+    });
+    gateway.signal("TERM");
+    gateway.wait_exit();
+    eventually("it ends", || client.is_ended());
+    assert!(client.was_reset(), "a plain end would say that the answer is complete");
+}
+
+#[test]
 fn a_cut_close_delimited_answer_does_not_look_complete() {
     // The upload times out while the answer, delimited by its end for an HTTP/1.0 client, still runs.
     let v1 = Origin::scripted(|conn| {

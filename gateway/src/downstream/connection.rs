@@ -24,15 +24,21 @@ use crate::metrics::Reject;
 pub async fn serve(cx: &Rc<Context>, client: &mut Client) {
     // Boxed for as long as requests come: the busy part is large, and most connections are idle most of the time.
     while Box::pin(serve_busy(cx, client)).await == Rest::Idle {
-        let within = if cx.draining.get() {
-            Millis(DRAIN_IDLE_MS)
-        } else {
-            cx.generation().config.timeouts.client_idle.into()
-        };
+        let within = idle_within(cx, client);
         if client.stream.r.readable_idle(within).await.is_err() {
             return;
         }
     }
+}
+
+/// How much longer the next request is waited for. An empty line is none, so it does not begin the wait anew.
+fn idle_within(cx: &Context, client: &mut Client) -> Millis {
+    if cx.draining.get() {
+        return Millis(DRAIN_IDLE_MS);
+    }
+    let (now, idle) = (cx.now_ms(), Millis::from(cx.generation().config.timeouts.client_idle));
+    let end = *client.idle_until_ms.get_or_insert_with(|| now.saturating_add(idle.0));
+    idle.until(end, now)
 }
 
 /// Why a connection's busy time ended.
@@ -60,6 +66,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             }
         };
         client.served += 1;
+        (client.idle_until_ms, client.has_skipped_line) = (None, false);
         let mut watch = Watch::begin(cx);
         let mut request = match exchange::prepare(cx, client, head_len) {
             Ok(request) => request,
@@ -136,15 +143,14 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
     let limits = &config.limits;
     let mut scanner = HeadScanner::default();
     let mut deadline_ms = None;
-    let mut may_skip_line = true;
     loop {
         // RFC 9112 §2.2: one empty line before a request is passed over, as some clients send it after content.
-        if may_skip_line && client.inbox.starts_with(b"\r\n") {
+        if !client.has_skipped_line && client.inbox.starts_with(b"\r\n") {
             client.consume(2);
-            may_skip_line = false;
+            client.has_skipped_line = true;
         }
         let inbox = &client.inbox;
-        let is_start_of_empty_line = may_skip_line && inbox.as_slice() == b"\r";
+        let is_start_of_empty_line = !client.has_skipped_line && inbox.as_slice() == b"\r";
         if let Some(first) = inbox.first()
             && !is_start_of_empty_line
         {
@@ -164,8 +170,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
         let inbox = std::mem::take(&mut client.inbox);
         let result = if inbox.is_empty() {
             let inbox = if inbox.capacity() == 0 { cx.buffers.medium() } else { inbox };
-            let within =
-                if cx.draining.get() { Millis(DRAIN_IDLE_MS) } else { config.timeouts.client_idle.into() };
+            let within = idle_within(cx, client);
             let (result, inbox) =
                 client.stream.r.read_idle(inbox, REQUEST_READ_BYTES, within, Millis(PARK_MS)).await;
             match result {
@@ -215,7 +220,8 @@ fn too_large(limits: &Limits, inbox: &[u8]) -> Fault {
 
 /// Answers a refusal, after which the connection goes on where it can.
 async fn refuse(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) -> Reply {
-    if !refusal.keep || cx.draining.get() {
+    let may_go_on = client.served < cx.generation().config.limits.requests_per_connection_max;
+    if !refusal.keep || !may_go_on || cx.draining.get() {
         return turn_away(cx, client, refusal).await;
     }
     say(cx, client, refusal, if refusal.minor == 0 { Persistence::KeepSaid } else { Persistence::Keep }).await

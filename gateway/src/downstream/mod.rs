@@ -23,6 +23,10 @@ pub struct Client {
     pub port: u16,
     /// Requests served on this connection.
     pub served: u64,
+    /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
+    pub idle_until_ms: Option<u64>,
+    /// An empty line was passed over since the last request.
+    pub has_skipped_line: bool,
     /// Among those of its address.
     pub place: Place,
 }
@@ -35,6 +39,8 @@ impl Client {
             address: address.to_canonical().to_string().into(),
             port,
             served: 0,
+            idle_until_ms: None,
+            has_skipped_line: false,
             place,
         }
     }

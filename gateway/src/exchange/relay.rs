@@ -44,10 +44,12 @@ pub(super) struct Terms<'a> {
 impl Terms<'_> {
     /// `within`, but not beyond the exchange's deadline.
     fn bound(&self, within: Millis, now_ms: u64) -> Millis {
-        if self.deadline_ms == u64::MAX {
-            return within;
-        }
-        Millis(within.0.min(self.deadline_ms.saturating_sub(now_ms)))
+        within.until(self.deadline_ms, now_ms)
+    }
+
+    /// The exchange's deadline has passed, however readily both sides still read and write.
+    fn is_late(&self, now_ms: u64) -> bool {
+        now_ms >= self.deadline_ms
     }
 }
 
@@ -73,6 +75,8 @@ pub(super) enum RelayFailed {
     Unwanted(u16),
     /// It broke after the client had its head.
     Cut(Failure),
+    /// The exchange's deadline passed after the client had its head: nobody can say whose fault that is.
+    Late,
     ClientGone,
 }
 
@@ -120,7 +124,7 @@ pub(super) async fn relay(
     let mut out = cx.buffers.medium();
     let mut scanner = HeadScanner::default();
     let mut interims = 0;
-    let mut due_ms = None;
+    upload.answer_within.set(Some(Millis(answer_within)));
     let took_us;
     let bad = |detail| RelayFailed::BadAnswer(Failure::Protocol(detail));
     let mut answer = loop {
@@ -134,8 +138,7 @@ pub(super) async fn relay(
                 // and then all of its head, however it drips.
                 let now = cx.now_ms();
                 let within = if upload.complete.get() {
-                    let end = *due_ms.get_or_insert_with(|| now + answer_within);
-                    Millis(end.saturating_sub(now))
+                    Millis(answer_within).until(upload.forwarded_ms.get().saturating_add(answer_within), now)
                 } else {
                     Millis::FOREVER
                 };
@@ -178,6 +181,8 @@ pub(super) async fn relay(
                             return Err(bad("primary sent too many interim responses"));
                         }
                         if !out.is_empty() {
+                            // Nothing of ours may come in between.
+                            upload.answering.set(true);
                             let (sent, back) = to.write_all(out, timeouts.write.into()).await;
                             out = back;
                             out.clear();
@@ -196,14 +201,22 @@ pub(super) async fn relay(
     let mut excess = used < buf.len();
     cx.buffers.give(buf);
     upload.answering.set(true);
+    upload.answer_within.set(None);
     upload.close_delimited.set(answer.close_delimited);
-    let (sent, out) = to.write_all(out, timeouts.write.into()).await;
+    if answer.close_delimited {
+        // Until its end is known, whatever ends it (a drain, a panic) must not look like the end.
+        to.reset_on_close(true);
+    }
+    let (sent, out) = to.write_all(out, terms.bound(timeouts.write.into(), cx.now_ms())).await;
     cx.buffers.give(out);
     tee.borrow_mut().answered(answer.status, Duration::from_micros(took_us), cx.now_ms());
     sent.map_err(|_| RelayFailed::ClientGone)?;
 
     if !answer.incoming.is_done() {
         excess |= Box::pin(relay_content(cx, to, from, terms, upload, &mut answer)).await?;
+    }
+    if answer.close_delimited {
+        to.reset_on_close(false);
     }
     Ok(Relayed {
         status: answer.status,
@@ -295,6 +308,9 @@ async fn relay_content(
     let mut block = cx.buffers.block();
     let mut excess = Vec::new();
     while !answer.incoming.is_done() {
+        if terms.is_late(cx.now_ms()) {
+            return Err(RelayFailed::Late);
+        }
         block.clear();
         block.resize(HEADROOM, 0);
         let (result, filled) =
@@ -313,6 +329,7 @@ async fn relay_content(
                 terms.seen.content(&block[placed.content_from..placed.content_to]);
                 placed.write_from
             }
+            Err(_) if terms.is_late(cx.now_ms()) => return Err(RelayFailed::Late),
             Err(error) => return Err(RelayFailed::Cut(Failure::of(&error))),
         };
         if answer.incoming.is_done() {
@@ -320,7 +337,7 @@ async fn relay_content(
         }
         let end = block.len();
         let asked_ms = cx.now_ms();
-        let patience = pace.patience(timeouts.write.into());
+        let patience = terms.bound(pace.patience(timeouts.write.into()), asked_ms);
         let (sent, back) = to.write_range(block, write_from, end, patience).await;
         block = back;
         sent.map_err(|_| RelayFailed::ClientGone)?;

@@ -7,14 +7,14 @@ use config::Config;
 
 use super::pace::Pace;
 use super::relay::{RelayFailed, Relayed, Terms, relay};
-use super::{Outcome, Request, TOO_LARGE, refused};
+use super::{Outcome, Request, SLOW_CONTENT, TOO_LARGE, refused};
 use crate::context::Context;
 use crate::downstream::Client;
 use crate::http1::body::{self, HEADROOM, Incoming, Outgoing};
 use crate::http1::head::Fault;
 use crate::io::{Millis, ReadHalf, Stream, WriteHalf};
 use crate::limits::{BLOCK_BYTES, LINGER_MS};
-use crate::metrics::{Reject, Skip};
+use crate::metrics::Skip;
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
 use crate::task::{Until, until};
@@ -26,6 +26,12 @@ pub(super) struct Upload {
     pub(super) complete: Cell<bool>,
     /// When that was, in the worker's microseconds; 0 until then.
     forwarded_us: Cell<u64>,
+    /// The same in its milliseconds.
+    pub(super) forwarded_ms: Cell<u64>,
+    /// The primary's answer is waited for, and due this long after the request was forwarded.
+    pub(super) answer_within: Cell<Option<Millis>>,
+    /// What is waited for is the client's content, and not that the primary takes it.
+    pub(super) waits_for_client: Cell<bool>,
     /// The client has been sent the first byte of an answer.
     pub(super) answering: Cell<bool>,
     /// Bytes of content not read yet, where the client declared them.
@@ -41,8 +47,16 @@ impl Upload {
         self.complete.set(true);
         let now_us = cx.now_us();
         self.forwarded_us.set(now_us);
+        self.forwarded_ms.set(cx.now_ms());
         if let Some(pairing) = pairing {
             pairing.forwarded(now_us);
+        }
+    }
+
+    /// No more comes from the client: from now on the primary's answer is due, unless it has begun.
+    fn over(&self, to: &WriteHalf) {
+        if let Some(within) = self.answer_within.get() {
+            to.limit_pending_read(within);
         }
     }
 
@@ -153,7 +167,9 @@ async fn forward(
         block.clear();
         block.resize(HEADROOM, 0);
         let asked_ms = cx.now_ms();
+        upload.waits_for_client.set(true);
         let (result, filled) = from.read(block, BLOCK_BYTES, within).await;
+        upload.waits_for_client.set(false);
         block = filled;
         pace.took(cx.now_ms() - asked_ms, result.as_ref().map_or(0, |n| *n));
         match result {
@@ -161,11 +177,7 @@ async fn forward(
             Ok(n) if upload.end_by_ms.get().is_some() => rest_left = rest_left.saturating_sub(n as u64),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                return Err(ForwardFailed::Client(Some(Fault::new(
-                    408,
-                    Reject::BodyTimeout,
-                    "request content came too slowly",
-                ))));
+                return Err(ForwardFailed::Client(Some(SLOW_CONTENT)));
             }
             Err(_) => return Err(ForwardFailed::Client(None)),
         }
@@ -192,13 +204,13 @@ async fn forward(
             sent
         };
         if sent.is_err() {
-            to.limit_pending_read(timeouts.response_head.into());
+            upload.over(to);
             return Err(ForwardFailed::Primary);
         }
     }
     cx.buffers.give(block);
     upload.completed(cx, pairing);
     tee.borrow_mut().complete(incoming.trailers(), cx.now_ms());
-    to.limit_pending_read(timeouts.response_head.into());
+    upload.over(to);
     Ok(())
 }

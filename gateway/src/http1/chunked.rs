@@ -118,6 +118,8 @@ impl Chunked {
 
     fn byte(&mut self, byte: u8) -> Result<(), BadChunk> {
         self.state = match (self.state, byte) {
+            // Zeros before a size say as little as an extension, and are bounded with them.
+            (State::Size, b'0') if self.left == 0 => self.extension(State::Size)?,
             (State::SizeStart | State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = (byte as char).to_digit(16).map_or(0, u64::from);
                 let size = self.left.checked_mul(16).and_then(|n| n.checked_add(digit));
@@ -327,6 +329,8 @@ mod tests {
         let one = format!("1;{}\r\nx\r\n", "e".repeat(1000));
         let many = one.repeat(CHUNK_EXTENSION_BYTES_MAX / 1000 + 1);
         assert_eq!(decode(many.as_bytes(), many.len()), Err(BadChunk::ExtensionsTooLong));
+        let zeros = format!("{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(CHUNK_EXTENSION_BYTES_MAX + 2));
+        assert_eq!(decode(zeros.as_bytes(), zeros.len()), Err(BadChunk::ExtensionsTooLong));
         let fields = format!("0\r\n{}", "a: b\r\n".repeat(TRAILER_FIELDS_MAX + 1));
         assert_eq!(decode(fields.as_bytes(), fields.len()), Err(BadChunk::TrailersTooLarge));
         let long = format!("0\r\na: {}", "b".repeat(TRAILER_BYTES_MAX));

@@ -379,6 +379,8 @@ impl<'b> RequestFacts<'b> {
                 | Kind::ForwardedFor
                 | Kind::ForwardedProto
                 | Kind::ForwardedHost
+                | Kind::Claim
+                | Kind::Ours
                 | Kind::RequestId
                 | Kind::TraceParent
                 | Kind::TraceState

@@ -17,6 +17,10 @@ pub enum Kind {
     ForwardedFor,
     ForwardedProto,
     ForwardedHost,
+    /// `Forwarded`, `X-Real-IP` and the other `X-Forwarded-…`: what a client may claim of itself where it is believed.
+    Claim,
+    /// A name that only we give, spelt in any way that some servers take for it: `_` for `-` is one name to CGI and WSGI.
+    Ours,
     RequestId,
     /// `traceparent` of W3C Trace Context.
     TraceParent,
@@ -44,6 +48,8 @@ impl Kind {
             | Self::ForwardedFor
             | Self::ForwardedProto
             | Self::ForwardedHost
+            | Self::Claim
+            | Self::Ours
             | Self::RequestId
             | Self::TraceParent
             | Self::TraceState
@@ -62,6 +68,11 @@ pub fn kind(name: &[u8]) -> Kind {
         (2, Some(b't')) if is(b"te") => Kind::HopByHop,
         (3, Some(b'v')) if is(b"via") => Kind::Via,
         (4, Some(b'h')) if is(b"host") => Kind::Host,
+        (9, Some(b'f')) if is(b"forwarded") => Kind::Claim,
+        (9, Some(b'x')) if is(b"x-real-ip") => Kind::Claim,
+        (12, Some(b'x')) if is(b"x-umbra-copy") => Kind::Ours,
+        (22, Some(b'x')) if is(b"x-umbra-primary-status") => Kind::Ours,
+        (24, Some(b'x')) if is(b"x-umbra-primary-duration") => Kind::Ours,
         (4, Some(b'd')) if is(b"date") => Kind::Date,
         (6, Some(b'e')) if is(b"expect") => Kind::Expect,
         (6, Some(b'c')) if is(b"cookie") => Kind::Protected,
@@ -83,7 +94,47 @@ pub fn kind(name: &[u8]) -> Kind {
         (17, Some(b'x')) if is(b"x-forwarded-proto") => Kind::ForwardedProto,
         (18, Some(b'p')) if is(b"proxy-authenticate") => Kind::HopByHop,
         (19, Some(b'p')) if is(b"proxy-authorization") => Kind::HopByHop,
+        (12.., Some(b'x'))
+            if name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-")) =>
+        {
+            Kind::Claim
+        }
+        (9..=NAME_OF_OURS_MAX, Some(b'x')) if name.contains(&b'_') => spelt_otherwise(name),
         _ => Kind::EndToEnd,
+    }
+}
+
+/// The longest name that only we give.
+const NAME_OF_OURS_MAX: usize = 24;
+
+/// A name with underscores that is one of ours without them must not pass beside it: behind us both are one.
+fn spelt_otherwise(name: &[u8]) -> Kind {
+    let mut plain = [0; NAME_OF_OURS_MAX];
+    let Some(plain) = plain.get_mut(..name.len()) else { return Kind::EndToEnd };
+    plain.copy_from_slice(name);
+    plain.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
+    match kind(plain) {
+        Kind::ForwardedFor
+        | Kind::ForwardedProto
+        | Kind::ForwardedHost
+        | Kind::Claim
+        | Kind::Ours
+        | Kind::RequestId
+        | Kind::MirrorMark => Kind::Ours,
+        Kind::EndToEnd
+        | Kind::HopByHop
+        | Kind::Connection
+        | Kind::ContentLength
+        | Kind::TransferEncoding
+        | Kind::Host
+        | Kind::Expect
+        | Kind::Upgrade
+        | Kind::Via
+        | Kind::TraceParent
+        | Kind::TraceState
+        | Kind::Protected
+        | Kind::Date
+        | Kind::MaxForwards => Kind::EndToEnd,
     }
 }
 

@@ -79,8 +79,13 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
             }
             Kind::ForwardedProto if add.trust => has_proto = true,
             Kind::ForwardedHost if add.trust => has_host = true,
+            Kind::Claim if add.trust => {}
+            // Of a copy they are true: whoever mirrored it before us set them.
+            Kind::Ours if head.is_copy && !field.name.contains(&b'_') => {}
             Kind::ForwardedProto
             | Kind::ForwardedHost
+            | Kind::Claim
+            | Kind::Ours
             | Kind::HopByHop
             | Kind::Connection
             | Kind::ContentLength
@@ -194,6 +199,8 @@ pub fn response(
             | Kind::ForwardedFor
             | Kind::ForwardedProto
             | Kind::ForwardedHost
+            | Kind::Claim
+            | Kind::Ours
             | Kind::RequestId
             | Kind::TraceParent
             | Kind::TraceState

@@ -53,9 +53,9 @@ impl Listener {
             if self.left.get() {
                 return Err(io::Error::from_raw_os_error(libc::ECANCELED));
             }
-            // Also in a flood: what is ready goes through the kernel and back, behind everybody else's turn.
             if self.taken.get() >= ACCEPTS_PER_TURN {
-                self.readable().await?;
+                self.taken.set(0);
+                super::turn().await;
                 continue;
             }
             match self.take() {

@@ -368,7 +368,11 @@ impl End {
     }
 
     pub(crate) fn reset_on_close(&self) {
-        self.resets.set(true);
+        self.set_reset_on_close(true);
+    }
+
+    pub(crate) fn set_reset_on_close(&self, does: bool) {
+        self.resets.set(does);
     }
 
     /// Open, and nothing to be read.

@@ -135,3 +135,26 @@ fn a_closed_socket_leaves_the_sweepers_table() {
         assert_eq!(sweeper.open(), 0);
     });
 }
+
+#[test]
+fn a_turn_lets_other_tasks_and_what_the_kernel_has_completed_go_first() {
+    use std::io::Write as _;
+    with_pair(|mut stream, mut peer, _| async move {
+        let is_read = Rc::new(Cell::new(false));
+        let told = Rc::clone(&is_read);
+        let reading = monoio::spawn(async move {
+            let (n, _) = stream.r.read(Vec::new(), 16, Millis::FOREVER).await;
+            told.set(n.is_ok());
+        });
+        // The read is under way before the bytes come.
+        turn().await;
+        peer.write_all(b"hello").unwrap();
+        let mut turns = 0;
+        while !is_read.get() {
+            turns += 1;
+            assert!(turns < 1000, "a busy task keeps the worker to itself");
+            turn().await;
+        }
+        reading.await;
+    });
+}

@@ -15,7 +15,8 @@ use config::DropPolicy;
 use super::copy::RequestCopy;
 use super::ring::{Full, Ring};
 use crate::limits::{
-    ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS,
+    ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH, HANG_UPS_MAX, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS,
+    TICK_MS,
 };
 use crate::metrics::{Drop as Dropped, LaneCounters};
 use crate::rate::Bucket;
@@ -61,6 +62,8 @@ struct Bed {
 #[derive(Debug)]
 pub struct Endpoint {
     pub address: SocketAddr,
+    /// Connections in a row that ended without an answer although a copy was sent on them.
+    hang_ups: Cell<u32>,
     /// Connects refused in a row.
     refusals: Cell<u32>,
     /// Connections open to it.
@@ -354,6 +357,7 @@ impl Endpoint {
     fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            hang_ups: Cell::new(0),
             refusals: Cell::new(0),
             live: Cell::new(0),
             retry_at_ms: Cell::new(0),
@@ -386,6 +390,25 @@ impl Endpoint {
 
     pub fn connected(&self) {
         self.live.set(self.live.get() + 1);
+        if self.hang_ups.get() < HANG_UPS_MAX {
+            self.refusals.set(0);
+            self.retry_at_ms.set(0);
+        }
+    }
+
+    /// It closed a connection on which it got a copy, without answering anything. Who restarts, or dislikes a request, does
+    /// so now and then; who does nothing else is called as seldom as who refuses, or each copy would cost a connection.
+    pub fn hung_up(&self, now_ms: u64) {
+        let hang_ups = self.hang_ups.get().saturating_add(1);
+        self.hang_ups.set(hang_ups);
+        if hang_ups >= HANG_UPS_MAX {
+            self.refused(now_ms);
+        }
+    }
+
+    /// It answered something: what was before is forgotten.
+    pub fn answers(&self) {
+        self.hang_ups.set(0);
         self.refusals.set(0);
         self.retry_at_ms.set(0);
     }
@@ -533,6 +556,22 @@ pub(super) mod tests {
         assert_eq!(lane.would_drop(0), None);
         endpoint.closed();
         assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
+    }
+
+    #[test]
+    fn an_endpoint_that_does_nothing_but_hang_up_is_called_seldom_until_it_answers() {
+        let lane = lane_of(8, 100, DropPolicy::Newest);
+        let endpoint = lane.pick(0).unwrap();
+        let calls = || {
+            endpoint.connected();
+            endpoint.closed();
+            endpoint.hung_up(0);
+            lane.pick(0).is_some()
+        };
+        assert_eq!((0..2 * HANG_UPS_MAX).take_while(|_| calls()).count(), HANG_UPS_MAX as usize - 1);
+        assert!(lane.pick(MIRROR_BACKOFF_MS_MAX).is_some() && !calls(), "once it may be tried again");
+        endpoint.answers();
+        assert!(lane.pick(0).is_some());
     }
 
     #[test]

@@ -15,14 +15,14 @@ use crate::error::Failure;
 use crate::http1::body::Incoming;
 use crate::http1::head::with_response;
 use crate::http1::scan::{HeadScanner, Scan};
-use crate::io::{Gather, Millis, Stream, Sweeper};
+use crate::io::{Gather, Millis, Stream, Sweeper, turn};
 use crate::limits::{
-    ANSWER_CUT_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES,
+    ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX,
+    RESPONSE_BUFFER_BYTES,
 };
 use crate::metrics::{Drop as Dropped, Fail};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 use crate::observe::pairing::Half;
-use crate::task::next_turn;
 
 /// What a shipper works with.
 pub struct Shipper {
@@ -137,6 +137,7 @@ impl Shipper {
     fn close(&self, connection: Option<Connection>) {
         if let Some(connection) = connection {
             connection.endpoint.closed();
+            self.lane.flush_if_unreachable(self.sweeper.now_ms());
             self.lane.counters.connections.add(-1);
         }
     }
@@ -152,8 +153,7 @@ impl Shipper {
         let endpoint = Rc::clone(&connection.endpoint);
         let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
         let mut out = Gather::new(self.buffers.block());
-        let mut stale = 0_u32;
-        let started_us = self.sweeper.now_us();
+        let (mut stale, mut sent_before) = (0_u32, 0);
         while flying.len() < depth
             && let Some((mut copy, is_new)) = self.next_copy(again, &out, flying.is_empty())
         {
@@ -163,7 +163,7 @@ impl Shipper {
                     self.buffers.give(copy.head);
                     stale += 1;
                     if stale.is_multiple_of(STALE_PER_TURN) {
-                        next_turn().await;
+                        turn().await;
                     }
                     continue;
                 }
@@ -172,7 +172,9 @@ impl Shipper {
                     let Some(searched) = Box::pin(self.search(copy)).await else { continue };
                     copy = searched;
                 }
-                copy.ticket.send(started_us);
+            } else {
+                // These come first.
+                sent_before += 1;
             }
             out.copy(&copy.head);
             copy.pieces.iter().for_each(|piece| out.share(piece.clone()));
@@ -189,6 +191,9 @@ impl Shipper {
         if copies > 1 {
             self.lane.counters.batches.inc();
         }
+        // Not before: what we did with the copies until now is no time of the mirror's.
+        let started_us = self.sweeper.now_us();
+        flying.iter_mut().skip(sent_before).for_each(|copy| copy.ticket.send(started_us));
         // One deadline for the whole batch, its writing included: progress does not extend it.
         connection
             .stream
@@ -220,6 +225,9 @@ impl Shipper {
                 After::Close
             }
             Ended::Failed(failure) => {
+                if connection.answers == 0 && failure != Failure::Timeout {
+                    endpoint.hung_up(self.sweeper.now_ms());
+                }
                 if copies > 1 || matches!(failure, Failure::Timeout) {
                     endpoint.misbehaved(self.sweeper.now_ms());
                 }
@@ -253,7 +261,7 @@ impl Shipper {
         let searched = async {
             let mut searching = Searching::begin(&unsearched, &copy.head, &pieces)?;
             while !searching.turn()? {
-                next_turn().await;
+                turn().await;
             }
             searching.end(&mut copy.head)
         };
@@ -301,6 +309,9 @@ impl Shipper {
             let now_us = self.sweeper.now_us();
             pace.first_us.get_or_insert(now_us);
             let ended = self.take_answers(flying, &mut answer, &mut buf, closed, done);
+            if connection.answers == 0 && !done.is_empty() {
+                connection.endpoint.answers();
+            }
             connection.answers += done.len() as u64;
             self.settle(done, now_us, pace);
             match ended {
@@ -332,12 +343,13 @@ impl Shipper {
                     Ended::Failed(Failure::Protocol("excess bytes"))
                 });
             };
-            match answer.advance(&buf[used..], copy, self, closed) {
-                Ok(Progress::More { used: n, long }) => {
+            let progress = answer.advance(&buf[used..], copy, self, closed);
+            let (spent, now_ms) = (answer.spent(), self.sweeper.now_ms());
+            self.lane.spend(spent, now_ms);
+            match progress {
+                Ok(Progress::More { used: n }) => {
                     used += n;
-                    let now_ms = self.sweeper.now_ms();
-                    self.lane.spend(long, now_ms);
-                    let is_cut = long > 0 && self.lane.rests(now_ms);
+                    let is_cut = spent > 0 && self.lane.rests(now_ms);
                     break is_cut.then(|| self.cut(flying, answer, done));
                 }
                 Ok(Progress::Complete { used: n, status, keep_alive }) => {
@@ -425,8 +437,12 @@ struct Answer {
     scanner: HeadScanner,
     head: Option<AnswerHead>,
     interims: usize,
-    /// Of content as it came, chunk sizes and extensions included: what reading it costs.
+    /// Of content as it came, chunk sizes and extensions included.
     bytes: u64,
+    /// What reading it costs, in bytes: heads, interim ones too, and each piece as so many more.
+    cost: u64,
+    /// How much of that was told.
+    told: u64,
     content_bytes: u64,
     bytes_max: u64,
     /// Where it is to be compared.
@@ -440,16 +456,8 @@ struct AnswerHead {
 }
 
 enum Progress {
-    /// `long`: bytes to be counted because the answer is long.
-    More {
-        used: usize,
-        long: u64,
-    },
-    Complete {
-        used: usize,
-        status: u16,
-        keep_alive: bool,
-    },
+    More { used: usize },
+    Complete { used: usize, status: u16, keep_alive: bool },
     TooLong,
 }
 
@@ -460,6 +468,8 @@ impl Answer {
             head: None,
             interims: 0,
             bytes: 0,
+            cost: 0,
+            told: 0,
             content_bytes: 0,
             bytes_max,
             keeping: None,
@@ -473,6 +483,7 @@ impl Answer {
         self.scanner = HeadScanner::default();
         self.head = None;
         (self.interims, self.bytes, self.content_bytes) = (0, 0, 0);
+        (self.cost, self.told) = (0, 0);
         Answered { copy, status, bytes, kept }
     }
 
@@ -490,7 +501,7 @@ impl Answer {
                 Scan::Partial if input.len() - used > limits.response_head_bytes_max => {
                     return Err(Failure::Protocol("response head too large"));
                 }
-                Scan::Partial => return Ok(Progress::More { used, long: 0 }),
+                Scan::Partial => return Ok(Progress::More { used }),
                 Scan::BareLf => return Err(Failure::Protocol("bare LF in response head")),
                 Scan::Complete(len) => {
                     let head =
@@ -505,6 +516,7 @@ impl Answer {
                         .map_err(Failure::Protocol)?;
                     let raw = &input[used..used + len];
                     used += len;
+                    self.cost = self.cost.saturating_add(len as u64);
                     if head.status == 101 {
                         return Err(Failure::Protocol("unasked 101"));
                     }
@@ -522,29 +534,33 @@ impl Answer {
                 }
             }
         }
-        let Some(head) = &mut self.head else { return Ok(Progress::More { used, long: 0 }) };
-        let (keeping, content_bytes) = (&mut self.keeping, &mut self.content_bytes);
+        let Some(head) = &mut self.head else { return Ok(Progress::More { used }) };
+        let (keeping, content_bytes, mut pieces) = (&mut self.keeping, &mut self.content_bytes, 0_u64);
         let taken = head.incoming.read(&input[used..], |content| {
+            pieces += 1;
             *content_bytes = content_bytes.saturating_add(content.len() as u64);
             keep(keeping, content);
         });
         let taken = taken.map_err(|_| Failure::Protocol("malformed chunk"))?;
         used += taken;
-        let before = self.bytes;
-        self.bytes = before.saturating_add(taken as u64);
+        self.bytes = self.bytes.saturating_add(taken as u64);
+        self.cost = self.cost.saturating_add(taken as u64).saturating_add(pieces * ANSWER_PIECE_BYTES);
         let (status, keep_alive) = (head.status, head.keep_alive);
         if head.incoming.is_done() || (closed && head.incoming.ends_at_close()) {
             Ok(Progress::Complete { used, status, keep_alive })
         } else if self.bytes >= self.bytes_max {
             Ok(Progress::TooLong)
         } else {
-            // All of it counts, once it is long.
-            let long = match self.bytes > ANSWER_SHORT_BYTES {
-                true if before <= ANSWER_SHORT_BYTES => self.bytes,
-                true => taken as u64,
-                false => 0,
-            };
-            Ok(Progress::More { used, long })
+            Ok(Progress::More { used })
         }
+    }
+
+    /// What reading it has cost since the last time this was asked; nothing while that is little. All of it counts once
+    /// it is more.
+    fn spent(&mut self) -> u64 {
+        if self.cost <= ANSWER_SHORT_BYTES {
+            return 0;
+        }
+        self.cost - std::mem::replace(&mut self.told, self.cost)
     }
 }

@@ -148,15 +148,15 @@ pub struct Search {
 impl Search {
     /// A connection to an endpoint: a kept one unless `fresh`, else a new one. Endpoints that refuse are passed over, up
     /// to three; the last one's failure is returned. Where all connections are in use it waits its turn, for as long as a
-    /// connect may take.
-    pub async fn checkout(&mut self, fresh: bool) -> Result<Lease, Failure> {
+    /// connect may take. Nothing is waited for beyond `deadline_ms` of the worker's clock.
+    pub async fn checkout(&mut self, fresh: bool, deadline_ms: u64) -> Result<Lease, Failure> {
         // Not earlier, so that nothing is allocated for an exchange that is content with its first try.
         self.avoid.extend(self.last.take());
         let group = &self.group;
         let place = match group.gate.take() {
             Some(place) => place,
             // Boxed because it is rare: every client connection's task would carry its size.
-            None => Box::pin(group.wait()).await?,
+            None => Box::pin(group.wait(group.patience(deadline_ms))).await?,
         };
         let mut tried = [usize::MAX; CONNECT_ATTEMPTS_MAX];
         let mut failure = Failure::Connect;
@@ -171,22 +171,31 @@ impl Search {
                 let served = idle.served + 1;
                 return Ok(Lease { stream: Some(idle.stream), reused: true, served, slot, _place: place });
             }
+            let within = group.patience(deadline_ms);
+            if within.is_zero() {
+                return Err(Failure::ConnectTimeout);
+            }
             group.counters.connects.inc();
             // Boxed because it is rare and large, as above.
-            match Box::pin(Stream::connect(endpoint.address, group.connect_timeout, &group.sweeper)).await {
+            match Box::pin(Stream::connect(endpoint.address, within, &group.sweeper)).await {
                 Ok(stream) => {
                     endpoint.failed_until_ms.set(0);
                     let stream = Some(stream);
                     return Ok(Lease { stream, reused: false, served: 1, slot, _place: place });
                 }
                 Err(error) => {
-                    failure = match error.kind() {
-                        std::io::ErrorKind::TimedOut => Failure::ConnectTimeout,
-                        _ => Failure::Connect,
-                    };
-                    endpoint.failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
+                    let is_late = error.kind() == std::io::ErrorKind::TimedOut;
+                    failure = if is_late { Failure::ConnectTimeout } else { Failure::Connect };
                     group.counters.failures.inc(failure.on_primary());
-                    group.saw(index, Report::Failed);
+                    if is_ours(&error) {
+                        // Descriptors that lie idle are better used.
+                        group.endpoints.iter().for_each(|endpoint| group.forget_idle(endpoint));
+                        continue;
+                    }
+                    endpoint.failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
+                    if !is_late || within == group.connect_timeout {
+                        group.saw(index, Report::Failed);
+                    }
                 }
             }
         }
@@ -277,10 +286,29 @@ impl Drop for Slot {
     }
 }
 
+/// What this process or machine has run out of says nothing of an endpoint.
+fn is_ours(error: &std::io::Error) -> bool {
+    let exhausted =
+        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EAGAIN];
+    error.raw_os_error().is_some_and(|code| exhausted.contains(&code))
+}
+
 impl Group {
-    async fn wait(&self) -> Result<Place, Failure> {
+    /// How long a connect may take, if all has to be over by `deadline_ms`.
+    fn patience(&self, deadline_ms: u64) -> Duration {
+        let whole = Millis::from(self.connect_timeout);
+        let within = whole.until(deadline_ms, self.sweeper.now_ms());
+        if within == whole { self.connect_timeout } else { Duration::from_millis(within.0) }
+    }
+
+    fn forget_idle(&self, endpoint: &Endpoint) {
+        let idle = endpoint.idle.take();
+        self.counters.idle.add(-(idle.len() as i64));
+    }
+
+    async fn wait(&self, within: Duration) -> Result<Place, Failure> {
         let place = match self.gate.queue() {
-            Ok(wait) => io::within(self.connect_timeout, wait).await,
+            Ok(wait) => io::within(within, wait).await,
             Err(super::gate::Full) => None,
         };
         place.ok_or_else(|| {
