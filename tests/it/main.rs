@@ -26,6 +26,7 @@ mod rollout;
 mod controllers;
 mod matrix;
 mod metrics;
+mod commands;
 mod histograms;
 mod openapi;
 mod logs;

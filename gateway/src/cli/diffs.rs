@@ -8,6 +8,7 @@ use similar::TextDiff;
 use super::verdict::encoded;
 use super::{complain, print};
 use crate::ask::Admin;
+use crate::visible::visible;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Diffs {
@@ -73,7 +74,12 @@ fn parsed(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("not what /diffs tells: {error}"))
 }
 
+/// A value within its line.
 fn text(value: &Value) -> String {
+    visible(&raw(value)).into_owned()
+}
+
+fn raw(value: &Value) -> String {
     match value {
         Value::Null => "absent".to_owned(),
         Value::String(text) => text.clone(),
@@ -158,7 +164,7 @@ fn lines(answer: &Value) -> String {
     for field in answer["fields"].as_array().into_iter().flatten() {
         all.push(format!("{}: {}", text(&field[0]), text(&field[1])));
     }
-    let content = text(&answer["content"]);
+    let content = raw(&answer["content"]);
     let laid_out =
         serde_json::from_str::<Value>(&content).and_then(|json| serde_json::to_string_pretty(&json));
     all.extend(laid_out.unwrap_or(content).lines().map(str::to_owned));
