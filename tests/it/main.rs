@@ -27,6 +27,7 @@ mod controllers;
 mod matrix;
 mod metrics;
 mod commands;
+mod admin;
 mod histograms;
 mod openapi;
 mod logs;

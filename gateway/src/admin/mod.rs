@@ -24,6 +24,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post, put};
 use hyper::server::conn::http1;
@@ -87,6 +88,7 @@ pub fn router(
     histograms: Arc<Histograms>,
     desk: Desk,
 ) -> Router {
+    let guard = desk.guard.clone();
     let desk = Router::new()
         .route("/routes", get(desk::routes))
         .route("/routes/{*name}", patch(desk::patch_route))
@@ -116,7 +118,8 @@ pub fn router(
         .merge(dashboard::router(INDEX))
         .fallback(asked::unknown)
         .method_not_allowed_fallback(asked::unfit)
-        .layer(axum::middleware::map_response(dashboard::careful))
+        .layer(from_fn_with_state(guard, desk::answered))
+        .layer(map_response(dashboard::careful))
 }
 
 /// Serves for the rest of the process's life.
@@ -217,7 +220,7 @@ mod tests {
 
     pub(super) async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

@@ -1,0 +1,55 @@
+//! The admin listener among strangers: who is told what, and who can keep it from others.
+
+use tests::{Gateway, Origin, Setup};
+
+const TOKEN: &str = "nobody-guesses-this";
+
+fn with_token(setup: &Setup) -> String {
+    setup.toml().replace("[admin]\n", &format!("[admin]\ntoken = \"{TOKEN}\"\n"))
+}
+
+const PAGES: [&str; 14] = [
+    "/",
+    "/dashboard/app.js",
+    "/metrics",
+    "/config",
+    "/routes",
+    "/mirrors",
+    "/live",
+    "/live/distributions",
+    "/histograms",
+    "/outcomes",
+    "/verdict",
+    "/openapi.json",
+    "/diffs",
+    "/nowhere",
+];
+
+#[test]
+fn a_page_in_a_browser_whose_name_was_turned_to_this_machine_is_told_nothing() {
+    let gateway = Setup::new(&Origin::named("v1")).start();
+    let port = gateway.admin.port();
+    for page in PAGES {
+        let answer = gateway.admin_with("GET", page, &format!("Host: evil.example:{port}\r\n"), "");
+        assert_eq!(answer.status, 403, "{page}: {}", answer.text());
+        assert!(answer.text().contains("addressed as localhost or by IP address"), "{}", answer.text());
+        for own in [format!("localhost:{port}"), format!("[::1]:{port}"), "127.0.0.1".to_owned()] {
+            let answer = gateway.admin_with("GET", page, &format!("Host: {own}\r\n"), "");
+            assert_eq!(answer.status, if page == "/nowhere" { 404 } else { 200 }, "{page} of {own}");
+        }
+    }
+    for probe in ["/healthz", "/readyz"] {
+        assert_eq!(gateway.admin_with("GET", probe, "Host: pod.example\r\n", "").status, 200);
+    }
+}
+
+#[test]
+fn a_listener_that_expects_strangers_is_scraped_by_whatever_name() {
+    let setup = Setup::new(&Origin::named("v1"));
+    let everywhere = setup.toml().replace("[admin]\nbind = \"127.0.0.1:0\"", "[admin]\nbind = \"0.0.0.0:0\"");
+    for toml in [with_token(&setup), everywhere] {
+        let gateway = Gateway::start(&toml, &[]);
+        let answer = gateway.admin_with("GET", "/metrics", "Host: umbra.gateway:9901\r\n", "");
+        assert_eq!(answer.status, 200, "{toml}");
+    }
+}
