@@ -53,3 +53,36 @@ fn a_listener_that_expects_strangers_is_scraped_by_whatever_name() {
         assert_eq!(answer.status, 200, "{toml}");
     }
 }
+
+#[test]
+fn what_header_edits_set_is_shown_to_who_may_change_it_and_to_nobody_else() {
+    let edits = |n: usize| {
+        format!(
+            "request_headers = {{ set = {{ x-{n} = \"S3CRET-{n}\" }}, add = {{ authorization = \"Bearer S3CRET-{n}\" }} }}"
+        )
+    };
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let setup = Setup::new(&v1).mirror("v2", v2.address, &edits(1));
+    let primaries = format!("primaries = [{{ upstream = \"primary\", {} }}]\n{}\n", edits(2), edits(3));
+    let toml = |text: String| text.replace("primary = \"primary\"\n", &primaries);
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let strangers = setup.toml().replace("[admin]\nbind = \"127.0.0.1:0\"", "[admin]\nbind = \"0.0.0.0:0\"");
+    let rows = [
+        (with_token(&setup), "", 0),
+        (with_token(&setup), bearer.as_str(), 6),
+        (strangers, "", 0),
+        (setup.toml(), "", 6),
+    ];
+    for (text, lines, shown) in rows {
+        let gateway = Gateway::start(&toml(text), &[]);
+        let told = gateway.admin_with("GET", "/config", lines, "").text();
+        assert_eq!(told.matches("S3CRET").count(), shown, "{lines:?}: {told}");
+        assert_eq!(told.matches("[masked: ").count(), 6 - shown, "{lines:?}: {told}");
+        if gateway.admin_with("GET", "/diffs", &bearer, "").status == 200 && shown == 0 {
+            // Whoever puts back what they were shown would set every header to the mask.
+            let answer = gateway.admin_with("PUT", "/config", &bearer, &told);
+            assert_eq!(answer.status, 422, "{}", answer.text());
+            assert!(answer.text().contains("is masked"), "{}", answer.text());
+        }
+    }
+}

@@ -174,9 +174,13 @@ fn upstream_of(config: &Config, lane: config::LaneId) -> Option<&str> {
     Some(config.upstreams.get(upstream)?.name.as_str())
 }
 
-/// `GET /config`: the configuration in force, as TOML.
-pub(super) async fn config(State(desk): State<Arc<Desk>>) -> Response {
-    ([(CONTENT_TYPE, "application/toml")], desk.book.written()).into_response()
+/// `GET /config`: the configuration in force, as TOML; whole for who may change it.
+pub(super) async fn config(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    let text = match desk.refuses(&headers) {
+        None => desk.book.written(|shown| &shown.whole),
+        Some(_) => desk.book.written(|shown| &shown.masked),
+    };
+    ([(CONTENT_TYPE, "application/toml")], text).into_response()
 }
 
 /// `PUT /config`: a whole configuration, as TOML.
