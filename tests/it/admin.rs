@@ -1,6 +1,6 @@
 //! The admin listener among strangers: who is told what, and who can keep it from others.
 
-use tests::{Gateway, Origin, Setup};
+use tests::{Client, Gateway, Origin, Setup};
 
 const TOKEN: &str = "nobody-guesses-this";
 
@@ -85,4 +85,32 @@ fn what_header_edits_set_is_shown_to_who_may_change_it_and_to_nobody_else() {
             assert!(answer.text().contains("is masked"), "{}", answer.text());
         }
     }
+}
+
+#[test]
+fn content_that_never_ends_keeps_nobody_else_out() {
+    let gateway = Setup::new(&Origin::named("v1")).start();
+    let begun = "POST /verdict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n";
+    let mut slow: Vec<Client> = Vec::new();
+    for _ in 0..70 {
+        let mut client = Client::connect(gateway.admin);
+        client.send(begun);
+        slow.push(client);
+    }
+    let asked = std::time::Instant::now();
+    assert_eq!(gateway.admin("GET", "/healthz", "").status, 200);
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
+    // The newest is still there, and is told that it took too long.
+    let answer = slow.last_mut().expect("seventy").try_response(false);
+    assert_eq!(answer.map(|answer| answer.status), Ok(408));
+}
+
+#[test]
+fn who_may_not_change_anything_is_refused_before_their_content_is_read() {
+    let gateway = Gateway::start(&with_token(&Setup::new(&Origin::named("v1"))), &[]);
+    let mut stranger = Client::connect(gateway.admin);
+    let asked = std::time::Instant::now();
+    let answer = stranger.ask("PUT /config HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+    assert_eq!(answer.status, 401);
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
 }
