@@ -68,3 +68,39 @@ fn nothing_that_v2_says_acts_on_the_terminal() {
         "it is shown all the same: {sample}"
     );
 }
+
+#[test]
+fn what_is_printed_and_the_exit_code_are_one_verdict() {
+    // A listener that never says the same twice.
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let words = ["hold\n", "promote\n", "reject\n"];
+    let fickle = Origin::new(move |_, stream| {
+        let word = words[asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3];
+        tests::origin::write(
+            stream,
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{word}", word.len()),
+        )
+    });
+    for (word, code) in [("hold\n", 3), ("promote\n", 0), ("reject\n", 1)] {
+        let (told, complaint, exit) = run(&fickle.address.to_string(), &["verdict"]);
+        assert_eq!((told.as_str(), exit), (word, code), "{complaint}");
+    }
+    assert_eq!(fickle.count(), 3, "each is asked for once");
+}
+
+#[test]
+fn where_there_is_nothing_to_show_it_is_said_why() {
+    let v1 = Origin::named("v1");
+    let gateway = Setup::new(&v1).mirror("v2", Origin::refusing(), "").start();
+    let admin = gateway.admin.to_string();
+    let (told, _, code) = run(&admin, &["histogram"]);
+    assert!(
+        code == 0 && told.contains("no copy of any request has ended: no request for it has come"),
+        "{told}"
+    );
+    asked(&gateway, 7);
+    let (told, _, code) = run(&admin, &["histogram"]);
+    assert!(code == 0 && told.contains("has ended: of 7, 7 dropped (unreachable)"), "{told}");
+    let (told, _, code) = run(&admin, &["diffs"]);
+    assert!(code == 0 && told.starts_with("nothing compared: no mirror with `compare`"), "{told}");
+}

@@ -91,6 +91,9 @@ fn raw(value: &Value) -> String {
 fn all(told: &Value, with_noise: bool) -> (String, i32) {
     let mut out = String::new();
     let list = |key: &str| told[key].as_array().cloned().unwrap_or_default();
+    if list("compared").is_empty() && list("groups").is_empty() {
+        out.push_str("nothing compared: no mirror with `compare` has answered yet, or none is like this\n");
+    }
     // Writing to a string does not fail.
     for tally in list("compared") {
         let _ = writeln!(
@@ -126,6 +129,9 @@ fn all(told: &Value, with_noise: bool) -> (String, i32) {
     }
     if !with_noise && !noise.is_empty() {
         let _ = writeln!(out, "{} more that v1 does to itself: --noise shows them", noise.len());
+    }
+    if real.is_empty() && list("compared").iter().any(|tally| tally["compared"].as_u64() > Some(0)) {
+        out.push_str("no differences\n");
     }
     (out, i32::from(!real.is_empty()))
 }
@@ -193,6 +199,8 @@ mod tests {
                       7        4 of 9       r changed $.a: 1 → absent\n1 more that v1 does to itself: --noise shows them\n";
         assert_eq!((shown.as_str(), code), (expect, 1));
         assert!(all(&told, true).0.contains("date: 1 → absent  (v1 does so itself)\n"));
+        let (nothing, code) = all(&json!({ "compared": [], "groups": [] }), false);
+        assert!(code == 0 && nothing.starts_with("nothing compared: "), "{nothing}");
     }
 
     #[test]
