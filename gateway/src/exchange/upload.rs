@@ -43,6 +43,7 @@ impl Upload {
         self.forwarded_us.set(now_us);
         if let Some(pairing) = pairing {
             pairing.forwarded(now_us);
+            pairing.note(|record| record.forwarded_us = Some(now_us.saturating_sub(record.started_us)));
         }
     }
 
