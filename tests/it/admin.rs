@@ -1,5 +1,6 @@
 //! The admin listener among strangers: who is told what, and who can keep it from others.
 
+use serde_json::{Value, json};
 use tests::{Client, Gateway, Origin, Setup};
 
 const TOKEN: &str = "nobody-guesses-this";
@@ -113,4 +114,22 @@ fn who_may_not_change_anything_is_refused_before_their_content_is_read() {
     let answer = stranger.ask("PUT /config HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
     assert_eq!(answer.status, 401);
     assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_share_that_was_patched_is_told_beside_the_one_that_is_configured() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let setup = Setup::new(&v1).mirror("again", v1.address, "role = \"baseline\"").mirror(
+        "v2",
+        v2.address,
+        "percent = 5, compare = {}",
+    );
+    let gateway = setup.start();
+    assert_eq!(gateway.admin("PATCH", "/mirrors/v2", r#"{"percent": 0}"#).status, 200);
+    let told: Value = serde_json::from_str(&gateway.admin("GET", "/mirrors", "").text()).expect("JSON");
+    let of = |at: usize| {
+        ["name", "role", "percent", "configured_percent"].map(|key| told["mirrors"][at][key].clone())
+    };
+    assert_eq!(json!(of(0)), json!(["again", "baseline", 100.0, 100.0]));
+    assert_eq!(json!(of(1)), json!(["v2", "candidate", 0.0, 5.0]));
 }

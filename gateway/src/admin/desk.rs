@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use config::check::Problem;
-use config::{Action, Config};
+use config::{Action, Config, Mirror};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -156,14 +156,21 @@ pub(super) async fn routes(State(desk): State<Arc<Desk>>) -> Json<Value> {
 /// `GET /mirrors`
 pub(super) async fn mirrors(State(desk): State<Arc<Desk>>) -> Json<Value> {
     let config = desk.book.open().config;
+    let whole = desk.book.whole();
+    let percent = |mirror: &Mirror| f64::from(mirror.percent.per_million) / 10_000.0;
     let mut mirrors = Vec::new();
     for route in &config.routes {
+        let written = whole.routes.iter().find(|written| written.name == route.name);
         for mirror in &route.mirrors {
-            let percent = f64::from(mirror.percent.per_million) / 10_000.0;
-            let upstream = upstream_of(&config, mirror.lane);
-            mirrors.push(
-                json!({ "name": mirror.name, "route": route.name, "upstream": upstream, "percent": percent }),
-            );
+            let written = written.and_then(|route| route.mirrors.iter().find(|m| m.name == mirror.name));
+            mirrors.push(json!({
+                "name": mirror.name,
+                "route": route.name,
+                "upstream": upstream_of(&config, mirror.lane),
+                "role": mirror.role.as_str(),
+                "percent": percent(mirror),
+                "configured_percent": percent(written.unwrap_or(mirror)),
+            }));
         }
     }
     Json(json!({ "mirrors": mirrors }))
