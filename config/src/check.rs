@@ -12,7 +12,7 @@ use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
-use crate::write;
+use crate::write::Shown;
 use crate::{
     Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers,
 };
@@ -29,8 +29,8 @@ use upstreams::reaches;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     pub config: Config,
-    /// The same as TOML, without the admin token and whatever was only a comment.
-    pub written: String,
+    /// The same as TOML.
+    pub written: Shown,
     pub warnings: Vec<Problem>,
 }
 
@@ -63,7 +63,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
 pub fn parse(source_name: &str, text: &str) -> Result<Checked, Vec<Problem>> {
     let mut report = Report::new(source_name, text);
     let read = file::read(text, &mut report).map(|file| {
-        let written = write::public(&file);
+        let written = Shown::of(&file);
         (Check::new(&mut report).config(file), written)
     });
     let warnings = report.finish()?;

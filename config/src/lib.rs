@@ -40,6 +40,7 @@ pub use route::{
 };
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
 pub use verdict::Policy;
+pub use write::Shown;
 
 /// Everything an operator decided, as meant. Indices (`UpstreamId`, `LaneId`) are valid by construction.
 #[derive(Debug, Clone, PartialEq)]

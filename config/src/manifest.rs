@@ -21,7 +21,7 @@ use crate::file::{self, File};
 use crate::node::Node;
 use crate::problem::{Place, Problem, Report};
 use crate::reader::{At, Key, List, Named, Read};
-use crate::write;
+use crate::write::{self, Shown};
 use crate::yaml;
 use services::Services;
 
@@ -48,7 +48,7 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub fn load(manifests: &Manifests) -> Result<Checked, Vec<Problem>> {
     let mut report = Report::new("command line", "");
     let file = read(manifests, &mut report);
-    let written = write::public(&file);
+    let written = Shown::of(&file);
     let config = Check::new(&mut report).config(file);
     report.finish().map(|warnings| Checked { config, written, warnings })
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use crate::write::MASK;
 use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, Pattern, RequestKey};
 
 /// Where collectors listen for OTLP over HTTP.
@@ -308,6 +309,11 @@ const UNTOUCHABLE: [&str; 12] = [
 
 /// A value of a field (RFC 9110 §5.5).
 pub(crate) fn field_value(text: &str) -> Result<String, String> {
+    if text == MASK {
+        return Err(
+            "is masked: this text was read by who may not change it; read it with the token".to_owned()
+        );
+    }
     let bad = text.chars().find(|c| (c.is_ascii_control() && *c != '\t') || *c == '\u{7f}');
     match bad {
         Some(bad) => Err(format!("{text:?} has {bad:?}, which no field may have in its value")),

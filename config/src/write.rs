@@ -15,7 +15,11 @@ pub(crate) trait Write {
 
 /// The whole file, its tables in the order in which they are documented.
 pub(crate) fn toml(file: &File) -> String {
-    let Value::Table(tables) = file.value() else { return String::new() };
+    tables(&file.value())
+}
+
+fn tables(tree: &Value) -> String {
+    let Value::Table(tables) = tree else { return String::new() };
     let mut text = String::new();
     for name in File::KEYS {
         let Some(value) = tables.get(*name) else { continue };
@@ -27,13 +31,57 @@ pub(crate) fn toml(file: &File) -> String {
     text
 }
 
-/// What others may see of it: all but the admin token.
-pub(crate) fn public(file: &File) -> String {
-    let mut file = file.clone();
-    if let Key::Given(admin) = &mut file.admin {
-        admin.value.token = Key::Absent;
+/// What stands in the place of a value that is not for everybody. No field is set to it: a text with it is not what is in force.
+pub(crate) const MASK: &str = "[masked: shown to who may change it]";
+
+/// A configuration as TOML, without the admin token and whatever was only a comment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// For who may change it.
+    pub whole: String,
+    /// For everybody: without what header edits set and add, which may be credentials.
+    pub masked: String,
+}
+
+impl Shown {
+    pub(crate) fn of(file: &File) -> Self {
+        let mut file = file.clone();
+        if let Key::Given(admin) = &mut file.admin {
+            admin.value.token = Key::Absent;
+        }
+        let mut tree = file.value();
+        let whole = tables(&tree);
+        mask(&mut tree);
+        Self { whole, masked: tables(&tree) }
     }
-    toml(&file)
+}
+
+/// Masks the values of header edits, wherever in the tree they stand. Its header's name does not tell whether one is a
+/// credential; a Host is none.
+fn mask(tree: &mut Value) {
+    match tree {
+        Value::Table(table) => {
+            for (key, value) in table.iter_mut() {
+                match key.as_str() {
+                    "request_headers" | "response_headers" => mask_edits(value),
+                    _ => mask(value),
+                }
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(mask),
+        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+    }
+}
+
+fn mask_edits(edits: &mut Value) {
+    for kind in ["set", "add"] {
+        let fields = edits.get_mut(kind).and_then(Value::as_table_mut);
+        for (name, value) in fields.into_iter().flatten() {
+            if !name.eq_ignore_ascii_case("host") {
+                *value = Value::String(MASK.to_owned());
+            }
+        }
+    }
 }
 
 /// The value of a key that was given.

@@ -22,6 +22,7 @@ use crate::explain;
 use crate::logging;
 use crate::server::privileges::{self, Privileges};
 use crate::server::{self, Ending, Source};
+use crate::visible::visible_lines;
 
 /// Serve every request from the primary and send a copy to the mirrors.
 ///
@@ -238,17 +239,18 @@ fn serve(source: &Source, watched: bool, privileges: Option<Privileges>) -> i32 
     }
 }
 
-/// One line each on standard error. Where that is closed there is nobody to tell, so a failure to write is dropped.
+/// One line each on standard error, nothing in which acts on a terminal. Where that is closed there is nobody to tell, so a failure to write is dropped.
 pub(crate) fn complain<P: Display>(problems: impl IntoIterator<Item = P>) {
     let mut stderr = io::stderr().lock();
     for problem in problems {
-        let _ = writeln!(stderr, "{problem}");
+        let _ = writeln!(stderr, "{}", visible_lines(&problem.to_string()));
     }
 }
 
-/// What was asked for. A closed standard output is no failure.
+/// What was asked for, as lines. Much of it was said by v1, v2 and clients: nothing of theirs acts on a terminal. A closed
+/// standard output is no failure.
 fn print(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    let _ = io::stdout().lock().write_all(visible_lines(text).as_bytes());
 }
 
 fn summary(config: &Config) -> String {

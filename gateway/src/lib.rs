@@ -22,6 +22,7 @@ pub mod runtime;
 pub mod io;
 pub mod task;
 pub mod buffer;
+pub mod visible;
 pub mod mix;
 pub mod rate;
 pub mod random;

@@ -24,9 +24,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use config::Config;
 use config::check::{self, Checked, Problem};
 use config::manifest::{self, Manifests};
+use config::{Config, Shown};
 use core_affinity::CoreId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -263,7 +263,7 @@ fn announcement(facts: &banner::Facts<'_>) -> String {
 fn load(
     source: &Source,
     told: &mpsc::Sender<Ended>,
-) -> Result<(Arc<Config>, String, Option<Samples>), Vec<Problem>> {
+) -> Result<(Arc<Config>, Shown, Option<Samples>), Vec<Problem>> {
     match source {
         Source::Embedded => {
             let told = told.clone();
@@ -272,7 +272,8 @@ fn load(
             };
             let samples =
                 sample::start(gone).map_err(|e| broken(format!("cannot start the sample services: {e}")))?;
-            let written = check::embedded_text(samples.v1, samples.v2);
+            let text = check::embedded_text(samples.v1, samples.v2);
+            let written = Shown { masked: text.clone(), whole: text };
             Ok((Arc::new(check::embedded_default(samples.v1, samples.v2)), written, Some(samples)))
         }
         Source::File(_) | Source::Manifests(_) => {

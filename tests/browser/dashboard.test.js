@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { after, before, test as run } from "node:test";
 import { MARKUP, told } from "./fixtures.js";
 
-const { ADMIN, GUARDED, TOKEN, CHROMIUM, MODULES, SHOTS } = process.env;
+const { ADMIN, GUARDED, BASELINE, TOKEN, CHROMIUM, MODULES, SHOTS } = process.env;
 const installed = createRequire(`${MODULES}/`);
 const { chromium } = installed("playwright-core");
 const axe = installed.resolve("axe-core/axe.min.js");
@@ -106,6 +106,46 @@ test("a mirror's share is changed after a confirmation, paused and resumed", asy
     await becomes(100, percent);
   });
 });
+
+test("a candidate is what is looked at first, by its own name, and paused elsewhere it goes on as configured", async () => {
+  const patch = (percent) => fetch(`http://${BASELINE}/mirrors/next`, { method: "PATCH", body: JSON.stringify({ percent }), headers: { "content-type": "application/json" } });
+  const { mirrors } = await (await fetch(`http://${BASELINE}/mirrors`)).json();
+  assert.deepEqual(mirrors.map((mirror) => mirror.role), ["baseline", "candidate"]);
+  await patch(100);
+  await onPage({ at: BASELINE }, async (page) => {
+    const choice = page.locator("#mirror-choice");
+    await becomes("next", () => choice.inputValue());
+    assert.deepEqual(await choice.locator("option").allInnerTexts(), ["next", "again (baseline)"]);
+    await page.getByRole("heading", { name: "What next says differently" }).waitFor();
+    await page.getByRole("heading", { name: "Is next ready?" }).waitFor();
+    await page.locator("#matrix th", { hasText: "next →" }).waitFor();
+    await page.locator("#differences tbody tr").first().waitFor();
+    await page.locator("#distribution-note", { hasText: "that next answered too" }).waitFor();
+    await page.locator("#latency-chart .legend", { hasText: "next p99" }).waitFor();
+    const { compared } = await (await fetch(`http://${BASELINE}/diffs`)).json();
+    await page.locator("#differences", { hasText: "pairs compared" }).waitFor();
+    const told = Number((await page.locator("#differences .note").innerText()).replace(/\D/g, ""));
+    const again = compared.find((of) => of.mirror === "again").compared;
+    assert.ok(told < again, `${told} pairs are not the baseline's ${again} too`);
+    if (SHOTS) await shots(page, "candidate");
+    await choice.selectOption("again");
+    await page.getByRole("heading", { name: "What again says differently" }).waitFor();
+    await page.locator("#latency-chart .legend", { hasText: "again p99" }).waitFor();
+    if (SHOTS) await shots(page, "baseline");
+  });
+  await patch(0);
+  await onPage({ at: BASELINE }, async (page) => {
+    await page.getByRole("button", { name: /Resume at 5\s%/ }).waitFor();
+  });
+});
+
+/** Pictures of a page as it is, in both themes. */
+async function shots(page, name) {
+  for (const theme of ["light", "dark"]) {
+    await page.getByLabel("Theme").selectOption(theme);
+    await page.screenshot({ path: `${SHOTS}/${name}-${theme}.png`, fullPage: true });
+  }
+}
 
 test("a guarded gateway is asked with a token that only this tab keeps", async () => {
   await onPage({ at: GUARDED, expected: [MISSING, /status of 401/] }, async (page, context) => {

@@ -101,11 +101,16 @@ fn the_dashboard_keeps_its_promises_in_a_browser() {
     let guarded = setup.toml().replace("[admin]\n", &format!("[admin]\ntoken = \"{TOKEN}\"\n"));
     let guarded = guarded.replace("primary = \"primary\"", shares);
     let guarded = Gateway::start(&guarded, &[]);
-    let _traffic = Traffic::before(&gateway);
+    let again = Setup::new(&v1)
+        .mirror("again", v1.address, "role = \"baseline\", compare = {}")
+        .mirror("next", v2.address, "percent = 5, compare = {}")
+        .start();
+    let _traffic = [Traffic::before(&gateway), Traffic::before(&again)];
     let output = Command::new("node")
         .arg(root().join("tests/browser/dashboard.test.js"))
         .env("ADMIN", gateway.admin.to_string())
         .env("GUARDED", guarded.admin.to_string())
+        .env("BASELINE", again.admin.to_string())
         .env("TOKEN", TOKEN)
         .env("CHROMIUM", chromium)
         .env("MODULES", modules)

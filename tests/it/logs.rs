@@ -257,6 +257,26 @@ fn a_trace_goes_through_to_every_wire_and_its_spans_to_the_collector() {
 }
 
 #[test]
+fn a_copys_span_never_begins_before_the_primarys() {
+    let (v1, v2) = (Origin::fixed(OK, After::Keep), Origin::fixed(OK, After::Keep));
+    let collector = Origin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", After::Keep);
+    let tracing = format!("[tracing]\nto = \"http://{}\"\npercent = 100", collector.address);
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, "").with(&tracing).start();
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
+    // The upload takes its time: that is no lag of the copy's. What has come is on its way to the primary.
+    eventually("the beginning is at v1", || v1.carried_with("12345").is_some());
+    assert_eq!(client.ask("67890").status, 200);
+    eventually("three spans", || spans(&collector).len() == 3);
+    let all = spans(&collector);
+    let starts = |name: &str| {
+        all[name]["startTimeUnixNano"].as_str().and_then(|ns| ns.parse::<u64>().ok()).expect("an instant")
+    };
+    let (own, primary, copy) = (starts("POST all"), starts("POST primary"), starts("POST v2"));
+    assert!(own <= primary && primary <= copy, "{own} {primary} {copy}");
+}
+
+#[test]
 fn without_a_part_in_traces_a_clients_trace_passes_as_any_other_field() {
     let v1 = Origin::fixed(OK, After::Keep);
     let gateway = Setup::new(&v1).start();

@@ -26,6 +26,8 @@ mod rollout;
 mod controllers;
 mod matrix;
 mod metrics;
+mod commands;
+mod admin;
 mod histograms;
 mod openapi;
 mod logs;

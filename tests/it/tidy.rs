@@ -179,6 +179,7 @@ const PURE: &[&str] = &[
     "gateway/src/upstream/eject",
     "gateway/src/upstream/gate",
     "gateway/src/mix",
+    "gateway/src/visible",
     "gateway/src/downstream/places",
     "gateway/src/downstream/admission",
     "gateway/src/admin/live/look",

@@ -12,7 +12,7 @@ impl Metrics {
     #[track_caller]
     pub fn read(admin: SocketAddr) -> Self {
         let mut client = Client::connect(admin);
-        let response = client.ask("GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let response = client.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(response.status, 200);
         Self(response.text())
     }

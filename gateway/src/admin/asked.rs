@@ -1,6 +1,8 @@
 //! What is asked of the admin listener: its query, its path, its content. What cannot be read is answered as every other
 //! refusal is, with the reason as JSON.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection, StringRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -9,6 +11,10 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::error::Elapsed;
+
+/// From the head of a request to the end of its content, of which there are two megabytes at most.
+const CONTENT_MAX: Duration = Duration::from_secs(10);
 
 /// A refusal with its reason.
 pub(super) fn refusal(status: StatusCode, why: impl Into<String>) -> Response {
@@ -55,7 +61,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Given<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let read = Json::from_request(request, state).await;
+        let read = in_time(Json::from_request(request, state)).await?;
         read.map(|Json(of)| Self(of)).map_err(|e: JsonRejection| refusal(e.status(), e.body_text()))
     }
 }
@@ -64,9 +70,15 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let read = String::from_request(request, state).await;
+        let read = in_time(String::from_request(request, state)).await?;
         read.map(Self).map_err(|e: StringRejection| refusal(e.status(), e.body_text()))
     }
+}
+
+/// What comes of reading content, unless that never ends.
+async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Response> {
+    let late = |_: Elapsed| refusal(StatusCode::REQUEST_TIMEOUT, "the content did not end in ten seconds");
+    tokio::time::timeout(CONTENT_MAX, reading).await.map_err(late)
 }
 
 /// There is nothing of this name.

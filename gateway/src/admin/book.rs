@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use config::{Config, Upstream};
+use config::{Config, Shown, Upstream};
 
 use crate::compare::Findings;
 use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
@@ -19,10 +19,11 @@ pub struct Book {
     pub findings: Arc<Findings>,
 }
 
-/// The configuration in force as TOML, and what was changed since by itself.
-#[derive(Debug, Default)]
+/// The last configuration that came whole, and what was changed since by itself.
+#[derive(Debug)]
 struct Written {
-    text: String,
+    config: Arc<Config>,
+    shown: Shown,
     /// What was changed → to what, the last change alone.
     patches: BTreeMap<String, String>,
 }
@@ -49,9 +50,11 @@ impl Book {
         let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
         let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
         let names = Arc::default();
+        let written =
+            Written { config: Arc::clone(config), shown: Shown::default(), patches: BTreeMap::new() };
         let (config, observer) = (Arc::clone(config), Arc::default());
         let page = Page { config, counters, checks, names, observer, applied: 0, refused: 0 };
-        Arc::new(Self { page: Mutex::new(page), written: Mutex::default(), findings: Arc::default() })
+        Arc::new(Self { page: Mutex::new(page), written: Mutex::new(written), findings: Arc::default() })
     }
 
     /// The page in force.
@@ -80,8 +83,14 @@ impl Book {
     }
 
     /// The whole configuration in force was read from this.
-    pub fn write(&self, text: String) {
-        *lock(&self.written) = Written { text, patches: BTreeMap::new() };
+    pub fn write(&self, shown: Shown) {
+        let config = self.open().config;
+        *lock(&self.written) = Written { config, shown, patches: BTreeMap::new() };
+    }
+
+    /// The last configuration that came whole: what a restart or a reload would bring back.
+    pub fn whole(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.written).config)
     }
 
     /// One thing in it was changed since.
@@ -89,12 +98,13 @@ impl Book {
         lock(&self.written).patches.insert(what, to);
     }
 
-    /// The configuration in force as TOML; what was changed since it was read stands before it in comments.
-    pub fn written(&self) -> String {
+    /// The configuration in force as TOML, as far as `choose` shows it; what was changed since it was read stands before it in
+    /// comments.
+    pub fn written(&self, choose: fn(&Shown) -> &str) -> String {
         let written = lock(&self.written);
         let patches: String =
             written.patches.iter().map(|(what, to)| format!("# since: {what} = {to}\n")).collect();
-        format!("{patches}{}", written.text)
+        format!("{patches}{}", choose(&written.shown))
     }
 }
 

@@ -2,19 +2,22 @@
 //! whether a change is sound is not its judgement.
 //!
 //! Changes are guarded: by a token where there is one, and without one only from this machine, by a client that named it
-//! by its address, so that no page in a browser can reach in under a name of its own (DNS rebinding).
+//! by its address, so that no page in a browser can reach in under a name of its own (DNS rebinding). Where only this machine
+//! is expected, such a page is told nothing either.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use config::check::Problem;
-use config::{Action, Config};
+use config::{Action, Config, Mirror};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -51,18 +54,28 @@ impl Guard {
         }
     }
 
+    /// Whether a request may be told anything. On this machine alone and without a token, nobody but this machine asks: under
+    /// another name than its own it is a page in a browser that asks, whose name was turned to this address (DNS rebinding).
+    fn answers(&self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Local => is_local(text(headers, HOST)),
+            // Strangers are expected, by whatever name: Prometheus scrapes a service, a controller asks another one.
+            Self::Token(_) | Self::Closed => true,
+        }
+    }
+
     /// Why a request may not change anything.
     fn refuses(&self, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         match self {
             Self::Token(token) => {
-                let given = text(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+                let given = text(headers, AUTHORIZATION).strip_prefix("Bearer ");
                 let right = given.is_some_and(|given| same(given.trim().as_bytes(), token.as_bytes()));
                 (!right).then_some((StatusCode::UNAUTHORIZED, "give the token: Authorization: Bearer …"))
             }
             Self::Local => {
-                let host = text(HOST).unwrap_or_default();
-                let own = text(ORIGIN).is_none_or(|origin| origin.strip_prefix("http://") == Some(host));
+                let host = text(headers, HOST);
+                let origin = headers.get(ORIGIN).map(|_| text(headers, ORIGIN));
+                let own = origin.is_none_or(|origin| origin.strip_prefix("http://") == Some(host));
                 let named = is_local(host) && own;
                 let why = "changes are taken from this machine only, addressed as localhost or by IP address";
                 (!named).then_some((StatusCode::FORBIDDEN, why))
@@ -72,6 +85,35 @@ impl Guard {
                 "strangers reach this listener: set admin.token to allow changes",
             )),
         }
+    }
+}
+
+/// Empty where there is none.
+fn text(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Pages that say nothing but "alive" and "ready", to probes that ask by whatever name they know.
+const FOR_PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Lets through what [`Guard::answers`].
+pub(super) async fn answered(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    if guard.answers(request.headers()) || FOR_PROBES.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let why = "this listener is for its own machine, addressed as localhost or by IP address: set admin.token to \
+               reach it by another name";
+    refusal(StatusCode::FORBIDDEN, why)
+}
+
+/// Whoever may change things; anybody else is refused before what they send is read.
+pub(super) struct Permitted;
+
+impl FromRequestParts<Arc<Desk>> for Permitted {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Response> {
+        desk.refuses(&parts.headers).map_or(Ok(Self), Err)
     }
 }
 
@@ -114,14 +156,21 @@ pub(super) async fn routes(State(desk): State<Arc<Desk>>) -> Json<Value> {
 /// `GET /mirrors`
 pub(super) async fn mirrors(State(desk): State<Arc<Desk>>) -> Json<Value> {
     let config = desk.book.open().config;
+    let whole = desk.book.whole();
+    let percent = |mirror: &Mirror| f64::from(mirror.percent.per_million) / 10_000.0;
     let mut mirrors = Vec::new();
     for route in &config.routes {
+        let written = whole.routes.iter().find(|written| written.name == route.name);
         for mirror in &route.mirrors {
-            let percent = f64::from(mirror.percent.per_million) / 10_000.0;
-            let upstream = upstream_of(&config, mirror.lane);
-            mirrors.push(
-                json!({ "name": mirror.name, "route": route.name, "upstream": upstream, "percent": percent }),
-            );
+            let written = written.and_then(|route| route.mirrors.iter().find(|m| m.name == mirror.name));
+            mirrors.push(json!({
+                "name": mirror.name,
+                "route": route.name,
+                "upstream": upstream_of(&config, mirror.lane),
+                "role": mirror.role.as_str(),
+                "percent": percent(mirror),
+                "configured_percent": percent(written.unwrap_or(mirror)),
+            }));
         }
     }
     Json(json!({ "mirrors": mirrors }))
@@ -132,18 +181,18 @@ fn upstream_of(config: &Config, lane: config::LaneId) -> Option<&str> {
     Some(config.upstreams.get(upstream)?.name.as_str())
 }
 
-/// `GET /config`: the configuration in force, as TOML.
-pub(super) async fn config(State(desk): State<Arc<Desk>>) -> Response {
-    ([(CONTENT_TYPE, "application/toml")], desk.book.written()).into_response()
+/// `GET /config`: the configuration in force, as TOML; whole for who may change it.
+pub(super) async fn config(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
+    let text = match desk.refuses(&headers) {
+        None => desk.book.written(|shown| &shown.whole),
+        Some(_) => desk.book.written(|shown| &shown.masked),
+    };
+    ([(CONTENT_TYPE, "application/toml")], text).into_response()
 }
 
 /// `PUT /config`: a whole configuration, as TOML.
-pub(super) async fn put_config(
-    State(desk): State<Arc<Desk>>,
-    headers: HeaderMap,
-    Text(text): Text,
-) -> Response {
-    desk.ask(&headers, Change::Text(text)).await
+pub(super) async fn put_config(State(desk): State<Arc<Desk>>, _: Permitted, Text(text): Text) -> Response {
+    desk.ask(Change::Text(text)).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -161,12 +210,12 @@ pub(super) struct OnRoute {
 /// `PATCH /mirrors/{name}?route=NAME`: `{"percent": 5}`.
 pub(super) async fn patch_mirror(
     State(desk): State<Arc<Desk>>,
+    _: Permitted,
     Path(mirror): Path<String>,
     Query(OnRoute { route }): Query<OnRoute>,
-    headers: HeaderMap,
     Given(Percent { percent }): Given<Percent>,
 ) -> Response {
-    desk.ask(&headers, Change::Percent { mirror, route, percent }).await
+    desk.ask(Change::Percent { mirror, route, percent }).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,17 +245,14 @@ impl TryFrom<f64> for Weight {
 /// `PATCH /routes/{name}`: `{"weights": {"v1": 90, "v2": 10}}`.
 pub(super) async fn patch_route(
     State(desk): State<Arc<Desk>>,
+    _: Permitted,
     Path(route): Path<String>,
-    headers: HeaderMap,
     Given(Weights { weights }): Given<Weights>,
 ) -> Response {
-    desk.ask(
-        &headers,
-        Change::Weights {
-            route,
-            weights: weights.into_iter().map(|(name, Weight(weight))| (name, weight)).collect(),
-        },
-    )
+    desk.ask(Change::Weights {
+        route,
+        weights: weights.into_iter().map(|(name, Weight(weight))| (name, weight)).collect(),
+    })
     .await
 }
 
@@ -239,10 +285,7 @@ impl Desk {
         Some(refusal(status, why))
     }
 
-    async fn ask(&self, headers: &HeaderMap, change: Change) -> Response {
-        if let Some(refusal) = self.refuses(headers) {
-            return refusal;
-        }
+    async fn ask(&self, change: Change) -> Response {
         let (answer, answered) = oneshot::channel();
         let gone = || refusal(StatusCode::SERVICE_UNAVAILABLE, "the gateway is ending");
         if self.asks.send(Ask { change, answer }).await.is_err() {
@@ -266,6 +309,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_listener_that_expects_strangers_answers_to_any_name() {
+        let names = ["127.0.0.1:9901", "localhost", "[::1]:9901", "evil.example", "umbra.gateway:9901", ""];
+        let rows = [
+            (Guard::Local, [true, true, true, false, false, false]),
+            (Guard::Closed, [true; 6]),
+            (Guard::Token("secret".into()), [true; 6]),
+        ];
+        for (guard, answers) in rows {
+            for (name, answers) in names.iter().zip(answers) {
+                let headers = HeaderMap::from_iter([(HOST, name.parse().unwrap())]);
+                assert_eq!(guard.answers(&headers), answers, "{guard:?} {name}");
+            }
+        }
+    }
+
+    #[test]
     fn changes_are_taken_from_who_may_make_them() {
         let token = Guard::Token("secret".into());
         type Row<'a> = (&'a Guard, &'a [(&'a str, &'a str)], bool);
@@ -287,7 +346,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             for (name, value) in fields {
                 headers.insert(
-                    axum::http::HeaderName::from_static(match *name {
+                    HeaderName::from_static(match *name {
                         "host" => "host",
                         "origin" => "origin",
                         _ => "authorization",

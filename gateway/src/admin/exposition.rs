@@ -11,7 +11,7 @@ pub(super) mod classic;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
@@ -26,6 +26,7 @@ use crate::metrics::{
     Class, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard, Shed,
     Skip, UpstreamCounters,
 };
+use times::ChosenSeries;
 
 /// What `/metrics` is; Prometheus asks for it by this name.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -44,7 +45,7 @@ impl Exposition {
     /// `shards`: one for each worker, by its number.
     pub fn new(book: Arc<Book>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Workers { book, shards, started }));
+        registry.register_collector(Box::new(Workers { book, shards, started, chosen: Mutex::default() }));
         Self(registry)
     }
 
@@ -61,13 +62,15 @@ struct Workers {
     book: Arc<Book>,
     shards: Vec<Arc<Shard>>,
     started: SystemTime,
+    chosen: Mutex<ChosenSeries>,
 }
 
 impl Collector for Workers {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Families(encoder);
         let page = self.book.open();
-        let shards = Shards { page: &page, shards: &self.shards, started: self.started };
+        let shards =
+            Shards { page: &page, shards: &self.shards, started: self.started, chosen: &self.chosen };
         shards.requests(&mut out)?;
         shards.times(&mut out)?;
         shards.ledger(&mut out)?;
@@ -88,6 +91,7 @@ struct Shards<'a> {
     page: &'a Page,
     shards: &'a [Arc<Shard>],
     started: SystemTime,
+    chosen: &'a Mutex<ChosenSeries>,
 }
 
 impl Shards<'_> {

@@ -13,6 +13,7 @@ mod health;
 mod live;
 mod openapi;
 mod outcomes;
+mod places;
 mod histograms;
 mod process;
 mod verdict;
@@ -24,6 +25,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post, put};
 use hyper::server::conn::http1;
@@ -38,14 +40,15 @@ pub use exposition::Exposition;
 pub use health::{Health, Phase, Watchdog};
 pub use histograms::Histograms;
 pub use live::Live;
+use places::Places;
 
-/// Open admin connections: a handful of scrapers and people. More wait in the backlog.
+/// Open admin connections: a handful of scrapers and people. Beyond, the oldest of whoever has the most goes.
 pub const CONNECTIONS_MAX: usize = 64;
 
 /// From accept, or the last answer, to the end of the next request's head.
 const HEAD_MAX: Duration = Duration::from_secs(15);
 
-/// However busy, a connection is closed after this long: with the two bounds above, nobody can hold every place.
+/// However busy, a connection is closed after this long.
 const CONNECTION_MAX: Duration = Duration::from_secs(300);
 
 /// Request line and fields of an admin request.
@@ -87,6 +90,7 @@ pub fn router(
     histograms: Arc<Histograms>,
     desk: Desk,
 ) -> Router {
+    let guard = desk.guard.clone();
     let desk = Router::new()
         .route("/routes", get(desk::routes))
         .route("/routes/{*name}", patch(desk::patch_route))
@@ -116,27 +120,37 @@ pub fn router(
         .merge(dashboard::router(INDEX))
         .fallback(asked::unknown)
         .method_not_allowed_fallback(asked::unfit)
-        .layer(axum::middleware::map_response(dashboard::careful))
+        .layer(from_fn_with_state(guard, desk::answered))
+        .layer(map_response(dashboard::careful))
 }
 
 /// Serves for the rest of the process's life.
 pub async fn serve(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // The semaphore is never closed, so the loop has no other end.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = connection(stream, router.clone());
-                tokio::spawn(async move {
-                    let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
-                    drop(place);
-                });
-            }
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut places = Places::default();
+    loop {
+        let (stream, of) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("admin: cannot accept: {error}");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
             }
-        }
+        };
+        let place = tokio::select! {
+            biased;
+            place = Arc::clone(&room).acquire_owned() => place,
+            // Its place is free as soon as its task has been dropped.
+            () = places.free_one() => Arc::clone(&room).acquire_owned().await,
+        };
+        // The semaphore is never closed.
+        let Ok(place) = place else { return };
+        let connection = connection(stream, router.clone());
+        let task = tokio::spawn(async move {
+            let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
+            drop(place);
+        });
+        places.take(of.ip(), task.abort_handle());
     }
 }
 
@@ -217,7 +231,7 @@ mod tests {
 
     pub(super) async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -273,17 +287,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_bound_wait_their_turn() {
+    async fn whoever_holds_the_most_places_makes_room_for_whoever_comes() {
         let (address, _health) = started().await;
+        let hold = async |own: &str| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(format!("{own}:0").parse().unwrap()).unwrap();
+            let mut held = socket.connect(address).await.unwrap();
+            let head = "POST /verdict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";
+            held.write_all(head.as_bytes()).await.unwrap();
+            held
+        };
+        let mut lone = hold("127.0.0.2").await;
         let mut held = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
-            held.push(TcpStream::connect(address).await.unwrap());
+        for _ in 1..CONNECTIONS_MAX {
+            held.push(hold("127.0.0.3").await);
         }
-        // The backlog takes the connection; the answer comes when a place is free.
-        let waiting = tokio::spawn(async move { ask(address, "GET", "/healthz").await.0 });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(held);
-        assert_eq!(waiting.await.unwrap(), 200);
+        assert_eq!(ask(address, "GET", "/healthz").await.0, 200);
+        // The oldest of the many is gone, the lone one still has its place.
+        assert_eq!(held[0].read(&mut [0]).await.unwrap_or(0), 0);
+        lone.write_all(b"         ").await.unwrap();
+        let mut answer = [0; 12];
+        lone.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
     }
 }

@@ -20,6 +20,7 @@ use super::outcomes::{self, Pairing};
 use crate::compare::Judged;
 use crate::metrics::Drop as Dropped;
 use crate::verdict::{Decision, Difference, Evidence, Outcome, Ruling, Verdict, judge};
+use crate::visible::visible;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -236,7 +237,7 @@ fn text(verdict: &Verdict) -> String {
         for rule in &mirror.rules {
             let _ = writeln!(out, "  {}", line(rule));
             for shown in &rule.evidence {
-                let _ = writeln!(out, "        {shown}");
+                let _ = writeln!(out, "        {}", visible(shown));
             }
         }
         let passed = mirror.rules.iter().filter(|rule| rule.result == Outcome::Pass).count();

@@ -8,6 +8,7 @@ use similar::TextDiff;
 use super::verdict::encoded;
 use super::{complain, print};
 use crate::ask::Admin;
+use crate::visible::visible;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Diffs {
@@ -73,7 +74,12 @@ fn parsed(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("not what /diffs tells: {error}"))
 }
 
+/// A value within its line.
 fn text(value: &Value) -> String {
+    visible(&raw(value)).into_owned()
+}
+
+fn raw(value: &Value) -> String {
     match value {
         Value::Null => "absent".to_owned(),
         Value::String(text) => text.clone(),
@@ -85,6 +91,9 @@ fn text(value: &Value) -> String {
 fn all(told: &Value, with_noise: bool) -> (String, i32) {
     let mut out = String::new();
     let list = |key: &str| told[key].as_array().cloned().unwrap_or_default();
+    if list("compared").is_empty() && list("groups").is_empty() {
+        out.push_str("nothing compared: no mirror with `compare` has answered yet, or none is like this\n");
+    }
     // Writing to a string does not fail.
     for tally in list("compared") {
         let _ = writeln!(
@@ -120,6 +129,9 @@ fn all(told: &Value, with_noise: bool) -> (String, i32) {
     }
     if !with_noise && !noise.is_empty() {
         let _ = writeln!(out, "{} more that v1 does to itself: --noise shows them", noise.len());
+    }
+    if real.is_empty() && list("compared").iter().any(|tally| tally["compared"].as_u64() > Some(0)) {
+        out.push_str("no differences\n");
     }
     (out, i32::from(!real.is_empty()))
 }
@@ -158,7 +170,7 @@ fn lines(answer: &Value) -> String {
     for field in answer["fields"].as_array().into_iter().flatten() {
         all.push(format!("{}: {}", text(&field[0]), text(&field[1])));
     }
-    let content = text(&answer["content"]);
+    let content = raw(&answer["content"]);
     let laid_out =
         serde_json::from_str::<Value>(&content).and_then(|json| serde_json::to_string_pretty(&json));
     all.extend(laid_out.unwrap_or(content).lines().map(str::to_owned));
@@ -187,6 +199,8 @@ mod tests {
                       7        4 of 9       r changed $.a: 1 → absent\n1 more that v1 does to itself: --noise shows them\n";
         assert_eq!((shown.as_str(), code), (expect, 1));
         assert!(all(&told, true).0.contains("date: 1 → absent  (v1 does so itself)\n"));
+        let (nothing, code) = all(&json!({ "compared": [], "groups": [] }), false);
+        assert!(code == 0 && nothing.starts_with("nothing compared: "), "{nothing}");
     }
 
     #[test]

@@ -106,13 +106,15 @@ fn narrow(outcome: &mut Value, recent: &Value) {
     outcome["pairs"] = latency["primary"]["count"].clone();
     outcome["latency"] = latency;
     outcome["matrix"] = json!([]);
+    // Since the start, which says nothing of the interval.
+    outcome["ledger"] = Value::Null;
 }
 
 fn show(outcome: &Value, ascii: bool) -> String {
     let name = |key: &str| outcome[key].as_str().unwrap_or_default().to_owned();
     let mut out = format!("{} on {}, {} pairs\n\n", name("mirror"), name("route"), outcome["pairs"]);
     if outcome["pairs"] == 0 {
-        out.push_str("  no copy of any request has ended\n");
+        let _ = writeln!(out, "  no copy of any request has ended{}", why(&outcome["ledger"]));
         return out;
     }
     let (v1, v2) = (&outcome["latency"]["primary"], &outcome["latency"]["mirror"]);
@@ -140,6 +142,27 @@ fn show(outcome: &Value, ascii: bool) -> String {
     pairs(&mut out, outcome);
     matrix(&mut out, outcome);
     out
+}
+
+/// What became of the copies instead, from the ledger: each account that counted anything. Empty where there is none.
+fn why(ledger: &Value) -> String {
+    let Some(eligible) = ledger["eligible"].as_u64() else { return String::new() };
+    if eligible == 0 {
+        return ": no request for it has come".to_owned();
+    }
+    let mut parts = Vec::new();
+    for account in ["sampled_out", "skipped", "dropped", "pending", "waiting", "in_flight"] {
+        let words = account.replace('_', " ");
+        match &ledger[account] {
+            Value::Object(reasons) => {
+                let counted = reasons.iter().filter(|(_, n)| n.as_u64() > Some(0));
+                parts.extend(counted.map(|(reason, n)| format!("{n} {words} ({reason})")));
+            }
+            n if n.as_i64() > Some(0) => parts.push(format!("{n} {words}")),
+            _ => {}
+        }
+    }
+    format!(": of {eligible}, {}", parts.join(", "))
 }
 
 /// How much later or earlier v2's answer ended, request by request.
@@ -230,7 +253,13 @@ mod tests {
             assert!(shown.lines().any(|l| l == line), "{line}\n{shown}");
         }
         let nothing = json!({ "route": "shop", "mirror": "v2", "pairs": 0 });
-        assert!(show(&nothing, false).contains("no copy of any request has ended"));
+        assert!(show(&nothing, false).contains("no copy of any request has ended\n"));
+        let ledger = |eligible: u64| {
+            json!({ "eligible": eligible, "sampled_out": 4, "skipped": { "loop": 0 }, "waiting": 1,
+                "dropped": { "unreachable": 12, "rate": 0 }, "pending": 0, "in_flight": 0 })
+        };
+        assert_eq!(why(&ledger(17)), ": of 17, 4 sampled out, 12 dropped (unreachable), 1 waiting");
+        assert_eq!(why(&ledger(0)), ": no request for it has come");
         let mut recent_outcome = outcome.clone();
         let series = |name: &str, count: u64, ms: f64| json!({ "name": name, "route": "shop", "mirror": "v2", "interval": of(count, ms) });
         let other = json!({ "name": "mirror", "route": "other", "mirror": "v2", "interval": of(9, 9.0) });

@@ -68,19 +68,26 @@ impl Verdict {
         };
         let mirror =
             self.mirror.as_ref().map(|name| format!("&mirror={}", encoded(name))).unwrap_or_default();
-        let json = self.admin.post(&format!("/verdict?format=json{mirror}"), &policy)?;
-        let told: serde_json::Value =
-            serde_json::from_str(&json).map_err(|error| format!("not a verdict: {error}"))?;
-        let code = match told["verdict"].as_str() {
-            Some("promote") => 0,
-            Some("reject") => 1,
-            Some("hold") => HOLD,
-            Some(_) | None => return Err(format!("not a verdict: {json}")),
-        };
-        if self.json {
-            return Ok((format!("{json}\n"), code));
-        }
-        Ok((self.admin.post(&format!("/verdict?format=text{mirror}"), &policy)?, code))
+        // Asked once, so that what is printed and what is answered are one verdict.
+        let format = if self.json { "json" } else { "text" };
+        let told = self.admin.post(&format!("/verdict?format={format}{mirror}"), &policy)?;
+        let code = code(&told, self.json).ok_or_else(|| format!("not a verdict: {told}"))?;
+        Ok((if self.json { format!("{told}\n") } else { told }, code))
+    }
+}
+
+/// The exit code of a verdict: as text it begins with its word.
+fn code(told: &str, is_json: bool) -> Option<i32> {
+    let word = if is_json {
+        serde_json::from_str::<serde_json::Value>(told).ok()?["verdict"].as_str()?.to_owned()
+    } else {
+        told.lines().next()?.to_owned()
+    };
+    match word.as_str() {
+        "promote" => Some(0),
+        "reject" => Some(1),
+        "hold" => Some(HOLD),
+        _ => None,
     }
 }
 
@@ -89,4 +96,19 @@ const HOLD: i32 = 3;
 /// As a value in a query.
 pub(super) fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_that_of_the_verdict_that_is_printed() {
+        for (word, expect) in [("promote", Some(0)), ("reject", Some(1)), ("hold", Some(3)), ("maybe", None)]
+        {
+            assert_eq!(code(&format!("{word}\n\nv2: promote\n"), false), expect, "{word}");
+            assert_eq!(code(&format!(r#"{{"verdict":"{word}","mirrors":[]}}"#), true), expect, "{word}");
+        }
+        assert_eq!((code("", false), code("{}", true), code("promote", true)), (None, None, None));
+    }
 }

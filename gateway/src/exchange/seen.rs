@@ -108,6 +108,8 @@ pub(super) fn recorded(
         config: std::sync::Arc::clone(&generation.config),
         route: None,
         started: SystemTime::now(),
+        started_us: cx.now_us(),
+        forwarded_us: None,
         request_id: text(given.as_deref().unwrap_or(request_id)),
         trace: wants.trace.unwrap_or_default(),
         is_logged: wants.is_logged,

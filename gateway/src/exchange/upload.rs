@@ -50,6 +50,7 @@ impl Upload {
         self.forwarded_ms.set(cx.now_ms());
         if let Some(pairing) = pairing {
             pairing.forwarded(now_us);
+            pairing.note(|record| record.forwarded_us = Some(now_us.saturating_sub(record.started_us)));
         }
     }
 

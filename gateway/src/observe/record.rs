@@ -19,6 +19,11 @@ pub struct Record {
     pub route: Option<usize>,
     /// When its head was complete.
     pub started: SystemTime,
+    /// The same by the worker's clock, in its microseconds.
+    pub started_us: u64,
+    /// From then to the whole request written to the primary, in microseconds; of more than one attempt the last. `None` where
+    /// it never was.
+    pub forwarded_us: Option<u64>,
     /// As the primary and the mirrors got it.
     pub request_id: Box<str>,
     pub trace: Trace,
@@ -121,7 +126,7 @@ pub struct CopyLeg {
     /// Named to the mirror as its parent; zero where none was drawn.
     pub span: [u8; 8],
     pub end: CopyEnd,
-    /// From the request complete here to the copy's first byte sent, in microseconds; 0 where it was not sent.
+    /// From the whole request forwarded to the copy's first byte sent, in microseconds; 0 where it was not sent.
     pub lag_us: u64,
     /// From the copy sent to the last byte of its answer read, in microseconds; 0 where it was not answered.
     pub latency_us: u64,

@@ -138,6 +138,8 @@ pub(super) mod tests {
             config,
             route: Some(0),
             started: UNIX_EPOCH + Duration::from_micros(1_763_913_600_123_456),
+            started_us: 7_000,
+            forwarded_us: Some(400),
             request_id: "id-1".into(),
             trace: Trace {
                 trace_id: [1; 16],

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::check::{self, Checked, Problem};
-use config::{Action, Config, Percent};
+use config::{Action, Config, Percent, Shown};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Source, resolve};
@@ -135,7 +135,7 @@ impl Reloader {
     async fn apply(&mut self, next: Next, workers: impl Iterator<Item = &Channel>) -> Applied {
         let page = self.book.turn(Arc::clone(&next.config));
         match next.written {
-            Written::Whole(text) => self.book.write(text),
+            Written::Whole(shown) => self.book.write(shown),
             Written::Part(what, to) => self.book.patch(what, to),
         }
         self.located = self.discovery.settle(&page.config, next.found, &page.checks);
@@ -189,7 +189,7 @@ impl Reloader {
 
 /// How an operator would say it.
 enum Written {
-    Whole(String),
+    Whole(Shown),
     /// What was changed, and to what.
     Part(String, String),
 }

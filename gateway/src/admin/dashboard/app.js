@@ -97,15 +97,30 @@ async function ask(path, draw) {
   }
 }
 
-/** The options of a selector, keeping what is chosen while it is there. */
-function offer(select, names, first) {
-  const wanted = [...(first ? [["", first]] : []), ...names.map((name) => [name, name])];
+/** The options of a selector, [value, label] each, keeping what is chosen while it is there. */
+function offer(select, wanted) {
   const told = JSON.stringify(wanted);
   if (select.dataset.told === told) return;
   select.dataset.told = told;
   const chosen = select.value;
   show(select, wanted.map(([value, label]) => h("option", { value }, label)));
   select.value = wanted.some(([value]) => value === chosen) ? chosen : (wanted[0]?.[0] ?? "");
+}
+
+/** A baseline is v1 once more: it is looked at where somebody chooses it. */
+const isBaseline = (mirrors, name) => mirrors.filter((mirror) => mirror.name === name).every((mirror) => mirror.role === "baseline");
+
+/** Names of mirrors, candidates before baselines. */
+function byRole(mirrors) {
+  const names = [...new Set(mirrors.map((mirror) => mirror.name))];
+  return names.sort((a, b) => Number(isBaseline(mirrors, a)) - Number(isBaseline(mirrors, b)));
+}
+
+/** Titles speak of mirrors by their names: what is judged are candidates, what is looked at is the one chosen. */
+function nameMirrors() {
+  const candidates = byRole(state.mirrors).filter((name) => !isBaseline(state.mirrors, name));
+  say(byId("judged"), candidates.length === 1 ? candidates[0] : "v2");
+  say(byId("looked-at"), state.mirror || "v2");
 }
 
 const meant = (of) => of.mirror === state.mirror && (!state.route || of.route === state.route);
@@ -118,8 +133,8 @@ function drawOutcomes(trouble) {
     return;
   }
   if (!state.outcomes) return;
-  routes(ofMirror, state.route, (name) => choose("route", name));
-  matrix(ofMirror, state.route);
+  routes(ofMirror, state.mirror, state.route, (name) => choose("route", name));
+  matrix(ofMirror, state.mirror, state.route);
   const ledgers = all.filter(meant).map((of) => of.ledger).filter(Boolean);
   flow(byId("ledger"), ledgers.length ? together(ledgers) : null, noCopies());
 }
@@ -163,11 +178,13 @@ const turns = {
   configuration: every(5_000, async () => {
     const [routesInForce, { mirrors }] = await Promise.all([get("/routes"), get("/mirrors")]);
     state.mirrors = mirrors;
-    offer(byId("mirror-choice"), [...new Set(mirrors.map((mirror) => mirror.name))]);
-    offer(byId("route-choice"), routesInForce.routes.map((route) => route.name), "all routes");
+    const names = byRole(mirrors);
+    offer(byId("mirror-choice"), names.map((name) => [name, isBaseline(mirrors, name) ? `${name} (baseline)` : name]));
+    offer(byId("route-choice"), [["", "all routes"], ...routesInForce.routes.map(({ name }) => [name, name])]);
     state.mirror = byId("mirror-choice").value;
     state.route = byId("route-choice").value;
-    byId("mirror-field").hidden = new Set(mirrors.map((mirror) => mirror.name)).size < 2;
+    byId("mirror-field").hidden = names.length < 2;
+    nameMirrors();
     configuration(routesInForce.routes, mirrors, notice, refresh);
     if (!state.drawn) {
       state.drawn = true;
@@ -178,7 +195,7 @@ const turns = {
   differences: every(5_000, () =>
     ask(query("/diffs", { mirror: state.mirror }), (answer, trouble) => {
       state.diffs = [answer, trouble];
-      differences(answer, trouble, state.route);
+      differences(answer, trouble, state.mirror, state.route);
     }),
   ),
 };
@@ -193,12 +210,13 @@ function redraw() {
   drawOutcomes(null);
   turns.distributions();
   turns.differences();
-  if (state.diffs) differences(...state.diffs, state.route);
+  if (state.diffs) differences(...state.diffs, state.mirror, state.route);
 }
 
 function choose(what, name) {
   byId(`${what}-choice`).value = name;
   state[what] = name;
+  nameMirrors();
   redraw();
 }
 

@@ -17,17 +17,20 @@ function color(name, alpha = 1) {
 
 /**
  * A chart in `host`. `lines`: {label, color, dash, width, fill, stepped}; `x`: {format(value, step), time, log, splits,
- * range}; `y`: {format, log, least}; `rows(data)` gives {caption, columns, rows} of its table. Returns `update(data)`,
- * which takes the x column and one column for each line.
+ * range}; `y`: {format, log, least}; `rows(data, names)` gives {caption, columns, rows} of its table. Returns
+ * `update(data, reason, names)`, which takes the x column and one column for each line, why there is nothing to draw, and how
+ * the lines are called from now on.
  */
 export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
   const figure = h("div", { class: "plot", "aria-hidden": "true" });
   const values = lines.map(() => h("output", { class: "value", "aria-hidden": "true" }));
+  let names = lines.map((line) => line.label);
+  const labels = names.map((name) => h("span", {}, name));
   const legend = h(
     "ul",
     { class: "legend", "aria-label": `Lines of ${label}` },
     lines.map((line, at) =>
-      h("li", {}, h("span", { class: `swatch ${line.color}${line.dash ? " dashed" : ""}` }), line.label, " ", values[at]),
+      h("li", {}, h("span", { class: `swatch ${line.color}${line.dash ? " dashed" : ""}` }), labels[at], " ", values[at]),
     ),
   );
   const body = h("div", { class: "data" });
@@ -46,6 +49,8 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
     gap: 6,
     size: vertical ? 58 : 26,
     space: vertical ? 30 : 64,
+    // Nothing comes more often than by the second.
+    ...(of.time ? { incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300] } : {}),
     ...(of.splits ? { splits: of.splits, filter: null } : {}),
     values: (_, splits, axis, space, step) => splits.map((value) => (value === null ? "" : of.format(value, step))),
   });
@@ -59,7 +64,7 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
         width,
         height,
         legend: { show: false },
-        padding: [8, 10, 0, 0],
+        padding: [8, 22, 0, 0],
         cursor: {
           y: false,
           points: { size: 6 },
@@ -102,7 +107,7 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
 
   function tell() {
     if (!details.open) return;
-    const { caption, columns, rows: cells } = rows(data);
+    const { caption, columns, rows: cells } = rows(data, names);
     show(body, table(caption, columns, cells, { visible: true }));
   }
 
@@ -114,8 +119,10 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
   document.addEventListener("themechange", build);
   build();
 
-  return (next, reason = "") => {
+  return (next, reason = "", called = names) => {
     data = next;
+    names = called;
+    labels.forEach((element, at) => say(element, names[at]));
     nothing.hidden = !reason;
     say(nothing, reason);
     plot.setData(data);

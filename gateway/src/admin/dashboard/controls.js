@@ -5,7 +5,8 @@ import { getText, patch, query, segment, token } from "./api.js";
 import { byId, empty, h, say, show } from "./dom.js";
 import { DASH } from "./format.js";
 
-const PAUSED = "umbra-paused";
+/** The shares that mirrors had when this page last saw them run. */
+const ran = new Map();
 
 const percentText = (value) => `${value}\u202f%`;
 
@@ -54,8 +55,6 @@ async function change(path, body, announce, reload) {
   }
 }
 
-const pausedKey = (mirror) => `${PAUSED} ${mirror.route} ${mirror.name}`;
-
 /** A mirror on a route: its share, a slider and a field for another one, pause and resume. */
 function mirrorRow(mirror, announce, reload) {
   const what = `mirror ${mirror.name} on route ${mirror.route}`;
@@ -79,17 +78,16 @@ function mirrorRow(mirror, announce, reload) {
     apply.disabled = field.value === "" || Number(field.value) === mirror.percent || !(Number(field.value) >= 0);
   });
   take(String(mirror.percent));
-  const before = Number(sessionStorage.getItem(pausedKey(mirror))) || 100;
   const isPaused = mirror.percent === 0;
-  const pause = () => {
-    sessionStorage.setItem(pausedKey(mirror), String(mirror.percent));
-    return set(0, "Pause");
-  };
-  const toggle = h("button", { type: "button", "data-key": `pause ${what}`, onclick: () => (isPaused ? set(before, "Resume") : pause()) }, isPaused ? `Resume at ${percentText(before)}` : "Pause");
+  if (!isPaused) ran.set(what, mirror.percent);
+  // What this page saw last; paused before it looked, what is configured. Where that is nothing, nothing is offered.
+  const before = ran.get(what) ?? mirror.configured_percent;
+  const turn = () => (isPaused ? set(before, "Resume") : set(0, "Pause"));
+  const toggle = (!isPaused || before > 0) && h("button", { type: "button", "data-key": `pause ${what}`, onclick: turn }, isPaused ? `Resume at ${percentText(before)}` : "Pause");
   return h(
     "li",
     { class: "control" },
-    h("p", {}, h("strong", {}, mirror.name), ` on ${mirror.route}, to ${mirror.upstream ?? DASH}: `, h("span", { class: isPaused ? "badge hold" : "figure" }, isPaused ? "paused" : percentText(mirror.percent))),
+    h("p", {}, h("strong", {}, mirror.name), ` on ${mirror.route}, to ${mirror.upstream ?? DASH}${mirror.role === "baseline" ? ", baseline" : ""}: `, h("span", { class: isPaused ? "badge hold" : "figure" }, isPaused ? "paused" : percentText(mirror.percent))),
     h("div", { class: "inputs" }, slider, field, h("span", { "aria-hidden": "true" }, "%"), apply, toggle),
   );
 }

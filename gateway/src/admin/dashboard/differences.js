@@ -14,13 +14,14 @@ const share = (n, of) => (of > 0 ? n / of : null);
 
 const value = (text) => (text === null || text === undefined ? h("em", {}, "absent") : h("code", {}, text));
 
-export function differences(answer, trouble, route) {
+export function differences(answer, trouble, name, route) {
   const host = byId("differences");
   if (trouble) {
     show(host, empty(trouble));
     return;
   }
-  const meant = (of) => !route || of.route === route;
+  // What was asked for before the mirrors were known tells of all of them.
+  const meant = (of) => (!name || of.mirror === name) && (!route || of.route === route);
   const compared = (answer.compared ?? []).filter(meant).reduce((n, of) => n + of.compared, 0);
   const groups = (answer.groups ?? []).filter(meant);
   if (!compared && !groups.length) {
@@ -43,7 +44,7 @@ export function differences(answer, trouble, route) {
     instant(group.last_seen),
   ];
   const number = (title, hint) => ({ title, hint, class: "number" });
-  const columns = [{ title: "Field" }, { title: "Route" }, { title: "Kind" }, { title: "Example: v1 → v2" }, number("Pairs"), number("v1 with itself", "How often v1 differs from itself there"), { title: "Last seen" }];
+  const columns = [{ title: "Field" }, { title: "Route" }, { title: "Kind" }, { title: `Example: v1 → ${name}` }, number("Pairs"), number("v1 with itself", "How often v1 differs from itself there"), { title: "Last seen" }];
   const more = groups.length - shown.length;
   show(
     host,
@@ -96,12 +97,12 @@ function side(title, name, answer, own, common) {
   );
 }
 
-function sample(one) {
+function sample(one, name) {
   const [a, b] = [lines(one.primary?.content), lines(one.mirror?.content)];
   const [inA, inB] = align(a, b);
   return [
     h("p", { class: "note" }, h("code", {}, `${one.method} ${one.target}`), ` · ${instant(one.at)} · request ${one.request_id}`),
-    h("div", { class: "sides" }, side("v1", "v1", one.primary, a, inA), side("v2", "v2", one.mirror, b, inB)),
+    h("div", { class: "sides" }, side("v1", "v1", one.primary, a, inA), side(name, "v2", one.mirror, b, inB)),
   ];
 }
 
@@ -119,7 +120,7 @@ async function open(group) {
       const option = (one, n) => h("option", { value: String(n) }, `${n + 1} of ${samples.length}: ${one.method} ${one.target}`);
       const select = h("select", { id: "sample-choice", "data-key": "sample", onchange: (event) => pick(Number(event.target.value)) }, samples.map(option));
       select.value = String(at);
-      show(host, h("label", { class: "field" }, "Sample ", select), sample(samples[at]));
+      show(host, h("label", { class: "field" }, "Sample ", select), sample(samples[at], group.mirror));
     };
     if (samples.length) pick(0);
     else show(host, empty("No sample is kept of this difference."));

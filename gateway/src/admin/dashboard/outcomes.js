@@ -24,7 +24,7 @@ const difference = (latency, name) => {
 };
 
 /** The table of routes; a click on one shows it alone. */
-export function routes(outcomes, chosen, choose) {
+export function routes(outcomes, name, chosen, choose) {
   const host = byId("routes-table");
   if (!outcomes.length) {
     show(host, empty("No route has a mirror, so there are no pairs to compare."));
@@ -36,11 +36,11 @@ export function routes(outcomes, chosen, choose) {
     number("Pairs", "Requests that both sides ended"),
     number("Same status"),
     number("v1 p50"),
-    number("v2 p50"),
-    number("Δ p50", "v2 less v1"),
+    number(`${name} p50`),
+    number("Δ p50", `${name} less v1`),
     number("v1 p99"),
-    number("v2 p99"),
-    number("Δ p99", "v2 less v1"),
+    number(`${name} p99`),
+    number("Δ p99", `${name} less v1`),
   ];
   const row = (of) => {
     const share = agreement(of);
@@ -72,8 +72,8 @@ export function routes(outcomes, chosen, choose) {
 
 const byCode = (a, b) => a.localeCompare(b, "en", { numeric: true });
 
-/** Rows are v1's statuses, columns what v2 did. */
-export function matrix(outcomes, route) {
+/** Rows are v1's statuses, columns what the mirror of this name did. */
+export function matrix(outcomes, name, route) {
   const host = byId("matrix");
   const cells = new Map();
   for (const { primary, mirror, count: n } of outcomes.filter((of) => !route || of.route === route).flatMap((of) => of.matrix)) {
@@ -95,13 +95,13 @@ export function matrix(outcomes, route) {
     const kind = primary === mirror ? "same" : "other";
     return { cell: [count(n), h("small", {}, percent(n / sum))], class: `number ${kind} depth${depth}` };
   };
-  const heads = [{ title: "v1 ↓  v2 →" }, ...columns.map((title) => ({ title, class: "number" }))];
+  const heads = [{ title: `v1 ↓  ${name} →` }, ...columns.map((title) => ({ title, class: "number" }))];
   const body = rows.map((primary) => [primary, ...columns.map((mirror) => cell(primary, mirror))]);
   const same = all.filter(agrees).reduce((n, cell) => n + cell.n, 0);
   show(
     host,
-    table("Status of v1 by status of v2, pairs", heads, body),
-    h("p", { class: "note" }, `${percent(same / sum)} of ${count(sum)} pairs have the same status. Words instead of a code tell how v2 failed.`),
+    table(`Status of v1 by status of ${name}, pairs`, heads, body),
+    h("p", { class: "note" }, `${percent(same / sum)} of ${count(sum)} pairs have the same status. Words instead of a code tell how ${name} failed.`),
   );
 }
 
@@ -119,9 +119,9 @@ export function distributions() {
     lines: sides.map((side) => ({ ...side, fill: 0.18, stepped: true })),
     x: { format: seconds, log: 10 },
     y: { format: percent, least: 0.01 },
-    rows: (data) => ({
+    rows: (data, names) => ({
       caption: "Share of answers by latency",
-      columns: ["From", "v1", "v2"].map((title, at) => ({ title, class: at ? "number" : null })),
+      columns: ["From", ...names].map((title, at) => ({ title, class: at ? "number" : null })),
       rows: data[0].map((from, at) => [seconds(from), percent(data[1][at]), percent(data[2][at])]),
     }),
   });
@@ -132,30 +132,31 @@ export function distributions() {
     lines: sides.map((side) => ({ ...side, width: 2 })),
     x: { format: name, splits: () => STEPS.map(nines), range: [0, nines(0.9999) + 0.15] },
     y: { format: seconds, log: 10 },
-    rows: (data) => ({
+    rows: (data, names) => ({
       caption: "Latency by percentile",
-      columns: ["Percentile", "v1", "v2"].map((title, at) => ({ title, class: at ? "number" : null })),
+      columns: ["Percentile", ...names].map((title, at) => ({ title, class: at ? "number" : null })),
       rows: data[0].map((step, at) => [name(step), seconds(data[1][at]), seconds(data[2][at])]),
     }),
   });
   return (answer, mirror) => {
     const of = answer?.distributions.find((one) => one.name === mirror);
+    const names = ["v1", mirror || "v2"];
     const both = of ? [of.primary, of.mirror] : [];
     if (!both.some((side) => side.count > 0)) {
       const why = mirror ? "No copies answered yet." : "No mirror to compare with.";
-      bars([[], [], []], why);
-      curve([[], [], []], why);
+      bars([[], [], []], why, names);
+      curve([[], [], []], why, names);
       byId("distribution-note").textContent = "";
       return;
     }
-    bars(histogram(both));
+    bars(histogram(both), "", names);
     const known = answer.quantiles.map((quantile, at) => ({ quantile, at })).filter(({ quantile }) => quantile < 1);
     // A percentile that rests on less than one answer is none.
     const cell = (side, { quantile, at }) => (side.count * (1 - quantile) >= 1 ? (side.quantiles_seconds[at] || null) : null);
-    curve([known.map(({ quantile }) => nines(quantile)), ...both.map((side) => known.map((q) => cell(side, q)))]);
+    curve([known.map(({ quantile }) => nines(quantile)), ...both.map((side) => known.map((q) => cell(side, q)))], "", names);
     const [v1, v2] = both.map((side) => count(side.count));
     const worst = both.map((side) => seconds(side.quantiles_seconds.at(-1)));
-    byId("distribution-note").textContent = `Since the start, of the requests that v2 answered too: ${v1} answers of v1, at most ${worst[0]}; ${v2} of v2, at most ${worst[1]}. Known to one percent.`;
+    byId("distribution-note").textContent = `Since the start, of the requests that ${mirror} answered too: ${v1} answers of v1, at most ${worst[0]}; ${v2} of ${mirror}, at most ${worst[1]}. Known to one percent.`;
   };
 }
 

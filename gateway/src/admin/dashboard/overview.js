@@ -2,7 +2,7 @@
 
 import { chart } from "./charts.js";
 import { byId, h, show } from "./dom.js";
-import { clock, count, DASH, few, percent, rate, seconds, span, words } from "./format.js";
+import { clock, count, DASH, few, percent, rate, seconds, span } from "./format.js";
 import { last, mirrorOf, perSecond, recent, sum, total } from "./history.js";
 
 /** Seconds between the rows of a chart's table. */
@@ -17,6 +17,8 @@ export function lost(ledger) {
   const wanted = sum(ledger.eligible) - sum(ledger.sampled_out) - sum(ledger.skipped);
   return wanted > 0 ? (sum(ledger.dropped) + sum(ledger.failed)) / wanted : null;
 }
+
+const connections = (n) => `${few(n)} connection${n === 1 ? "" : "s"}`;
 
 const classes = (history) => Object.values(history.requests);
 
@@ -33,10 +35,10 @@ export function tiles(history, name) {
   const times = (of) => `p50 ${seconds(last(of.p50_seconds))}`;
   show(
     byId("tiles"),
-    tile("Requests", rate(recent(requests, lengths)), `${few(last(history.connections))} connections`),
+    tile("Requests", rate(recent(requests, lengths)), connections(last(history.connections))),
     tile("Errors to clients", rate(recent(errors, lengths)), "5xx and aborted"),
     tile("v1, p99", seconds(last(history.primary.p99_seconds)), times(history.primary), "v1"),
-    tile(mirror ? `${words(name)}, p99` : "v2, p99", mirror ? seconds(last(mirror.latency.p99_seconds)) : DASH, mirror ? times(mirror.latency) : "no mirror", "v2"),
+    tile(`${name || "v2"}, p99`, mirror ? seconds(last(mirror.latency.p99_seconds)) : DASH, mirror ? times(mirror.latency) : "no mirror", "v2"),
     tile("Copies", mirror ? rate(recent(mirror.ledger.sent, lengths)) : DASH, mirror ? `${count(last(mirror.ledger.in_flight))} in flight` : "no mirror"),
     tile("Copies lost", percent(share), "in 5 minutes"),
     tile("Fullest ring", history.rings.length ? percent(fill) : DASH, "of entries or bytes"),
@@ -69,9 +71,9 @@ export function overTime() {
     x: TIME,
     y: { format: rate, least: 10 },
     sync: "time",
-    rows: (data) => ({
+    rows: (data, names) => ({
       caption: "Per second, every ten seconds",
-      columns: ["Time", ...rates.map((line) => line.label)].map((title, at) => ({ title, class: at ? "number" : null })),
+      columns: ["Time", ...names].map((title, at) => ({ title, class: at ? "number" : null })),
       rows: rowsOf(data, rates.map(() => rate)),
     }),
   });
@@ -87,9 +89,9 @@ export function overTime() {
     x: TIME,
     y: { format: seconds, log: 10 },
     sync: "time",
-    rows: (data) => ({
+    rows: (data, names) => ({
       caption: "Latency, every ten seconds",
-      columns: ["Time", ...times.map((line) => line.label)].map((title, at) => ({ title, class: at ? "number" : null })),
+      columns: ["Time", ...names].map((title, at) => ({ title, class: at ? "number" : null })),
       rows: rowsOf(data, times.map(() => seconds)),
     }),
   });
@@ -106,6 +108,8 @@ export function overTime() {
     const v2 = mirror?.latency;
     const columns = [history.primary.p50_seconds, history.primary.p99_seconds, v2?.p50_seconds ?? nothing, v2?.p99_seconds ?? nothing];
     const known = columns.some((column) => column.some((value) => value !== null));
-    drawTimes([at, ...columns], known ? "" : quiet || "No answers in the last five minutes.");
+    const second = name || "v2";
+    const called = ["v1 p50", "v1 p99", `${second} p50`, `${second} p99`];
+    drawTimes([at, ...columns], known ? "" : quiet || "No answers in the last five minutes.", called);
   };
 }

@@ -11,9 +11,9 @@ const UNITS = {
 };
 
 const MEANING = {
-  promote: "v2 may take v1's place.",
-  hold: "Not yet: something is unproven or out of bounds.",
-  reject: "v2 must not take v1's place.",
+  promote: (names) => `${names} may take v1's place.`,
+  hold: () => "Not yet: something is unproven or out of bounds.",
+  reject: (names) => `${names} must not take v1's place.`,
 };
 const SIGNS = { promote: "✓", hold: "…", reject: "✕", pass: "✓", fail: "✕" };
 
@@ -68,5 +68,7 @@ export function verdict(answer, trouble) {
       passed.length > 0 && h("details", { class: "numbers", "data-key": `rules ${mirror}` }, summary, table(`Rules for ${mirror} that pass`, columns, passed.map(row(mirror)))),
     ];
   });
-  show(host, h("p", {}, MEANING[answer.verdict] ?? ""), tables.length ? tables : empty("No mirror to judge."));
+  // Who makes the verdict what it is.
+  const decisive = (answer.mirrors ?? []).filter((of) => of.verdict === answer.verdict).map((of) => of.mirror);
+  show(host, h("p", {}, MEANING[answer.verdict]?.(decisive.join(" and ") || "v2") ?? ""), tables.length ? tables : empty("No mirror to judge."));
 }

@@ -3,7 +3,9 @@
 //! Buckets are fixed, a factor of two or two and a half apart. A bound lies within one slot of the distribution it is read
 //! from, so that a count may be off by what lies within one percent of the bound; sums and counts are exact.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{MutexGuard, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -21,9 +23,43 @@ const TIMES_US: [u64; 16] = [
 /// Upper bounds in bytes.
 const SIZES: [u64; 9] = [0, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20];
 
-/// Routes with distributions of their own: those first in the configuration that saw any request. Cardinality is bounded by
-/// this, the buckets, and the primaries and mirrors that a route has.
-const ROUTES_MAX: usize = 200;
+/// Routes with distributions of their own, and mirrors of routes. Cardinality is bounded by this, the buckets, and the primaries
+/// that a route has.
+const SHOWN_MAX: usize = 200;
+
+/// Whose distributions are told: the first that were seen to have any. A series that was told once goes on for as long as what
+/// it is of is there, or the rates of whoever scrapes it would break.
+#[derive(Debug)]
+pub(super) struct Chosen<K>(BTreeSet<K>);
+
+// Derived, it would want a default of the key.
+impl<K: Ord> Default for Chosen<K> {
+    fn default() -> Self {
+        Self(BTreeSet::new())
+    }
+}
+
+impl<K: Ord + Clone> Chosen<K> {
+    /// Goes on with those of `all` that were told before, and those of the others that have something to tell while there is
+    /// room.
+    fn choose(&mut self, all: &[(K, bool)]) -> BTreeSet<K> {
+        let there: BTreeSet<&K> = all.iter().map(|(key, _)| key).collect();
+        self.0.retain(|key| there.contains(key));
+        for (key, _) in all.iter().filter(|(_, has_any)| *has_any) {
+            if self.0.len() < SHOWN_MAX {
+                self.0.insert(key.clone());
+            }
+        }
+        self.0.clone()
+    }
+}
+
+/// Routes by name, and mirrors by route and name.
+#[derive(Debug, Default)]
+pub(super) struct ChosenSeries {
+    routes: Chosen<String>,
+    mirrors: Chosen<[String; 2]>,
+}
 
 /// Sum, count and buckets of several workers' distributions.
 struct Shown {
@@ -54,11 +90,18 @@ fn shown<'a>(of: impl Iterator<Item = &'a Histogram>, bounds: &[u64], per_unit: 
 const US: f64 = 1e6;
 
 impl Shards<'_> {
+    fn chosen(&self) -> MutexGuard<'_, ChosenSeries> {
+        self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Index and counters of each route that has distributions of its own.
     fn seen_routes(&self) -> Vec<(usize, &str, Vec<&RouteCounters>)> {
-        let all = self.routes().into_iter().enumerate();
-        let seen = all.filter(|(_, (_, of))| of.iter().any(|route| route.duration.sum() > 0));
-        seen.take(ROUTES_MAX).map(|(index, (name, of))| (index, name, of)).collect()
+        let all = self.routes();
+        let has_any = |of: &[&RouteCounters]| of.iter().any(|route| route.duration.sum() > 0);
+        let asked: Vec<_> = all.iter().map(|(name, of)| ((*name).to_owned(), has_any(of))).collect();
+        let chosen = self.chosen().routes.choose(&asked);
+        let all = all.into_iter().enumerate().filter(|(_, (name, _))| chosen.contains(*name));
+        all.map(|(index, (name, of))| (index, name, of)).collect()
     }
 
     pub(super) fn times(&self, out: &mut Families<'_>) -> fmt::Result {
@@ -117,8 +160,11 @@ impl Shards<'_> {
 
     fn mirror_times(&self, out: &mut Families<'_>) -> fmt::Result {
         let mirrors = self.mirrors();
-        let seen: Vec<&OneMirror<'_>> =
-            mirrors.iter().filter(|m| m.counters.iter().any(|c| c.sent.get() > 0)).take(ROUTES_MAX).collect();
+        let key = |m: &OneMirror<'_>| [m.route, m.mirror].map(str::to_owned);
+        let has_any = |m: &OneMirror<'_>| m.counters.iter().any(|c| c.sent.get() > 0);
+        let asked: Vec<_> = mirrors.iter().map(|m| (key(m), has_any(m))).collect();
+        let chosen = self.chosen().mirrors.choose(&asked);
+        let seen: Vec<&OneMirror<'_>> = mirrors.iter().filter(|m| chosen.contains(&key(m))).collect();
         let rows = |read: fn(&crate::metrics::MirrorCounters) -> &Histogram| {
             let row = move |m: &&OneMirror<'_>| {
                 let labels = m.labels().map(|(key, value)| (key, value.to_owned()));
@@ -211,6 +257,21 @@ impl Families<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_told_stays_told_while_it_is_there() {
+        let mut chosen = Chosen::default();
+        let late: Vec<(usize, bool)> = (0..SHOWN_MAX + 9).map(|at| (at, at > 5)).collect();
+        let told = chosen.choose(&late);
+        assert_eq!((told.len(), told.first()), (SHOWN_MAX, Some(&6)));
+        // Earlier ones get their first request: nobody who was told makes way for them.
+        let all: Vec<(usize, bool)> = late.iter().map(|(at, _)| (*at, true)).collect();
+        assert_eq!(chosen.choose(&all), told);
+        // One goes, with a change of the configuration: there is room for one.
+        let fewer: Vec<(usize, bool)> = all.into_iter().filter(|(at, _)| *at != 7).collect();
+        let after = chosen.choose(&fewer);
+        assert_eq!((after.len(), after.first(), after.contains(&7)), (SHOWN_MAX, Some(&0), false));
+    }
 
     #[test]
     fn every_value_is_in_the_bucket_of_the_first_bound_that_is_not_below_it() {

@@ -4,7 +4,6 @@
 //! escaped, those of terminals and of the direction of text too. The fields of the JSON form and their names are a promise:
 //! all of them are in each line, `null` where there is nothing to say; LOGS.md describes them.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use config::LogFormat;
@@ -15,6 +14,7 @@ use super::super::record::{CopyLeg, PrimaryLeg, Record};
 use super::super::told::{Discretion, apache_time, path_and_query, rfc3339};
 use super::super::trace::hex;
 use crate::metrics::Label;
+use crate::visible::visible;
 
 /// Appends the line, with its end.
 pub(super) fn write(out: &mut Vec<u8>, record: &Record, format: LogFormat, discretion: &mut Discretion) {
@@ -177,27 +177,6 @@ impl Formatter for Plain {
     }
 }
 
-fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 6);
-    for c in text.chars() {
-        if is_hidden(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// Controls, line and paragraph ends, and marks of direction; all of them within four digits.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 fn protocol(record: &Record) -> &'static str {
     if record.minor == 0 { "HTTP/1.0" } else { "HTTP/1.1" }
 }
@@ -348,7 +327,7 @@ mod tests {
             ..record("")
         };
         let text = line(&record, LogFormat::Json);
-        assert!(!text.contains(is_hidden), "{text:?}");
+        assert_eq!(visible(&text), text);
         let said: Value = serde_json::from_str(&text).unwrap();
         for key in ["method", "authority", "path", "user_agent", "referer", "request_id"] {
             assert_eq!(said[key], evil, "{key}");

@@ -1,8 +1,8 @@
 //! A record as spans in OTLP's JSON encoding, with the names of OpenTelemetry's semantic conventions for HTTP. Pure.
 //!
 //! Three kinds: the gateway's own span (server), one for the primary and one for each copy that was sent (clients, children
-//! of the gateway's). Copies that were not sent are events of the gateway's span. A record knows durations, not every
-//! instant: the primary's answer is taken to end when ours does, and a copy to begin its lag after the exchange did.
+//! of the gateway's). Copies that were not sent are events of the gateway's span. The
+//! primary's begins when the whole request has been forwarded, and a copy's its lag after that.
 
 use std::net::SocketAddr;
 
@@ -199,7 +199,8 @@ fn gateways<'r>(record: &Record, trace_id: &'r str, target: &str) -> Span<'r> {
 }
 
 fn primarys<'r>(record: &Record, leg: &PrimaryLeg, trace_id: &'r str, target: &str) -> Span<'r> {
-    let begins_us = record.duration_us.saturating_sub(leg.latency_us);
+    // Where the request never left whole, the answer is taken to end when ours does.
+    let begins_us = record.forwarded_us.unwrap_or_else(|| record.duration_us.saturating_sub(leg.latency_us));
     let start_ns = later(unix_ns(record.started), begins_us);
     let upstream = record.upstream(leg).map_or("", |upstream| &upstream.name);
     let mut attributes = Attributes::default();
@@ -234,7 +235,8 @@ fn primarys<'r>(record: &Record, leg: &PrimaryLeg, trace_id: &'r str, target: &s
 }
 
 fn copys<'r>(record: &Record, leg: &CopyLeg, trace_id: &'r str) -> Span<'r> {
-    let start_ns = later(unix_ns(record.started), leg.lag_us);
+    let start_ns =
+        later(unix_ns(record.started), record.forwarded_us.unwrap_or(0).saturating_add(leg.lag_us));
     let mirror = record.mirror(leg).map_or("", |mirror| &mirror.name);
     let mut attributes = Attributes::default();
     attributes.method(&record.method);
@@ -359,8 +361,9 @@ mod tests {
             ["startTimeUnixNano", "endTimeUnixNano"].map(|key| span[key].as_str().unwrap().to_owned())
         };
         assert_eq!(times(own), ["1763913600123456000", "1763913600125956000"]);
-        assert_eq!(times(primary), ["1763913600123956000", "1763913600125956000"]);
-        assert_eq!(times(copy), ["1763913600123556000", "1763913600126556000"]);
+        assert_eq!(times(primary), ["1763913600123856000", "1763913600125856000"]);
+        // Its lag counts from there.
+        assert_eq!(times(copy), ["1763913600123956000", "1763913600126956000"]);
     }
 
     #[test]
