@@ -12,7 +12,7 @@ use tests::load::{
 };
 use tests::message::Read;
 use tests::origin::{After, write};
-use tests::{Gateway, Origin, PATIENCE, Request, Setup, eventually};
+use tests::{Gateway, Origin, Request, Setup, eventually};
 
 /// What no answer may take while v2 is at its worst: far below the mirror's five seconds, far above a busy machine's hiccup.
 const SOON: Duration = Duration::from_secs(1);
