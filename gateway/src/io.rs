@@ -626,6 +626,10 @@ pub struct WriteFailed {
 
 /// What `future` comes to, if it does so within `time`. It is dropped then: not for reads and writes of connections.
 pub async fn within<F: Future>(time: Duration, future: F) -> Option<F::Output> {
+    #[cfg(test)]
+    if let Some(world) = simulated::world() {
+        return simulated::within(&world, u64::try_from(time.as_micros()).unwrap_or(u64::MAX), future).await;
+    }
     monoio::time::timeout(time, future).await.ok()
 }
 

@@ -330,9 +330,10 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
 
 /// Lets open exchanges end and the rings ship, and gives up at the deadline.
 async fn drain(cx: &Rc<Context>, lanes: &Lanes) {
-    let deadline = Instant::now() + cx.generation().config.timeouts.drain;
+    let patience_us = u64::try_from(cx.generation().config.timeouts.drain.as_micros()).unwrap_or(u64::MAX);
+    let deadline_us = cx.now_us().saturating_add(patience_us);
     cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS));
-    while Instant::now() < deadline {
+    while cx.now_us() < deadline_us {
         if cx.shard.connections_active.get() == 0 {
             // Only now: an exchange that still runs may yet complete its copies.
             lanes.each(Lane::call_last);

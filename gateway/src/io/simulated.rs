@@ -35,6 +35,7 @@ pub(crate) struct World {
     sleepers: RefCell<HashMap<u64, Waker>>,
     next_timer: Cell<u64>,
     origins: RefCell<HashMap<SocketAddr, Origin>>,
+    silent: RefCell<Vec<SocketAddr>>,
 }
 
 struct TaskWaker {
@@ -69,6 +70,7 @@ impl World {
             sleepers: RefCell::default(),
             next_timer: Cell::new(0),
             origins: RefCell::default(),
+            silent: RefCell::default(),
         });
         struct Leave;
         impl Drop for Leave {
@@ -159,9 +161,17 @@ impl World {
         self.origins.borrow_mut().insert(address, origin);
     }
 
+    /// Whoever connects to `address` hears nothing.
+    pub(crate) fn ignore(&self, address: SocketAddr) {
+        self.silent.borrow_mut().push(address);
+    }
+
     /// A connection to `address`; refused where nobody listens, or where the dice say so.
     pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<End> {
         self.sleep_us(self.below(2_000) as u64).await;
+        if self.silent.borrow().contains(&address) {
+            std::future::pending::<()>().await;
+        }
         let origin = self.origins.borrow().get(&address).cloned();
         let Some(origin) = origin.filter(|_| self.below(50) > 0) else {
             return Err(io::ErrorKind::ConnectionRefused.into());

@@ -68,6 +68,7 @@ impl Shipper {
             self.lane.up();
             if again.is_empty() && self.lane.is_empty() {
                 if self.lane.is_last_call() {
+                    self.close(connection.take());
                     return;
                 }
                 let is_idle = |c: &Connection| self.sweeper.now_ms().saturating_sub(c.used_ms) > IDLE_MS;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use config::check;
 
-use super::{Lanes, tick};
+use super::{Lanes, drain, tick};
 use crate::context::Context;
 use crate::discovery::Located;
 use crate::downstream::admission::Admission;
@@ -23,12 +23,16 @@ use crate::downstream::{Places, listener};
 use crate::generation::{Blueprint, Generation};
 use crate::io::simulated::{self, End, Task, World};
 use crate::io::{self, Stream, Sweeper};
-use crate::metrics::{Counters, Label, Shard};
+use crate::metrics::{
+    self, Class, Counters, Fail, Label, Lower, MirrorCounters, Reject, Shard, Shed, Skip, UpstreamFailure,
+};
 use crate::observe::tap;
 use crate::random::Random;
 
-/// Small bounds and short times, so that a play reaches them.
-const CONFIGURATION: &str = r#"
+/// What plays begin by, and change to in the middle. Small bounds and short times, so that a play reaches them.
+const CONFIGURATIONS: [&str; 3] = [PLAIN, MOVED, POLICIES];
+
+const PLAIN: &str = r#"
     [limits]
     connections_max = 6
     request_head_bytes_max = "4KiB"
@@ -62,6 +66,98 @@ const CONFIGURATION: &str = r#"
     body_bytes_max = "40KiB"
     response_bytes_max = "32KiB"
 "#;
+
+/// One primary fewer, another ring, a mirror that does not answer connects.
+const MOVED: &str = r#"
+    [limits]
+    connections_max = 6
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    upstream_idle_max = 0
+    requests_per_connection_max = 2
+    [timeouts]
+    request_head = "500ms"
+    client_idle = "1s"
+    response_head = "1s"
+    response_body = "1s"
+    write = "1s"
+    connect = "300ms"
+    [upstream.v1]
+    endpoints = ["127.0.0.1:11", "127.0.0.1:99"]
+    balance = "random"
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2", "127.0.0.1:98"]
+    [[route]]
+    name = "all"
+    path_prefix = "/s"
+    primary = "v1"
+    mirrors = [{ upstream = "v2", percent = 50, timeout = "500ms", connect_timeout = "100ms", ring_entries_max = 2 }]
+"#;
+
+/// Everything that a mirror, a route and an upstream may be asked for.
+const POLICIES: &str = r#"
+    [limits]
+    connections_max = 12
+    connections_per_address_max = 4
+    exchanges_max = 3
+    requests_per_second_max = 200
+    requests_per_second_per_address_max = 20
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    request_body_bytes_max = "60KiB"
+    [timeouts]
+    request = "2s"
+    request_head = "500ms"
+    request_body = "500ms"
+    client_idle = "1s"
+    response_head = "1s"
+    write = "1s"
+    connect = "300ms"
+    [tracing]
+    to = "nowhere"
+    percent = 50
+    [upstream.v1]
+    endpoints = ["127.0.0.1:1", "127.0.0.1:11"]
+    balance = "least_in_flight"
+    connections_max = 1
+    pending_max = 1
+    ejection = { consecutive_5xx = 2, interval = "500ms", time = "500ms", percent_max = 100 }
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2"]
+    [upstream.v3]
+    endpoints = ["127.0.0.1:3"]
+    [[route]]
+    name = "all"
+    path_prefix = "/s"
+    primary = "v1"
+    retries = { attempts = 2, on = ["connect_failure", "reset", "5xx"], per_try_timeout = "400ms" }
+    fault = { delay = "50ms", delay_percent = 10, abort = 503, abort_percent = 5 }
+    [[route.mirrors]]
+    upstream = "v2"
+    percent = 250
+    sample_by = "header:x-id"
+    answer = { statuses = ["2xx"] }
+    ttl = "150ms"
+    drop = "oldest"
+    ring_entries_max = 2
+    ring_bytes_max = "64KiB"
+    body_bytes_max = "40KiB"
+    timeout = "1s"
+    connections_max = 1
+    redact = { json = ["/secret"], headers = ["x-secret"] }
+    governor = { failures_max = 10, slower_than = "200ms", least = 1 }
+    compare = {}
+    [[route.mirrors]]
+    upstream = "v3"
+    rate_max = 3
+    timeout = "300ms"
+    connections_max = 2
+    role = "baseline"
+    compare = {}
+"#;
+
+/// What a mirror that redacts must never see.
+const SECRET: &str = "hidden-from-v2";
 
 const ID: &str = "x-id";
 
@@ -199,8 +295,10 @@ fn answer(world: &World, request: &Message) -> (Vec<u8>, bool) {
     if request.start.starts_with("HEAD ") {
         return (format!("{head}Content-Length: {}\r\n\r\n", content.len()).into(), true);
     }
-    let (text, goes_on) = match world.below(18) {
+    let (text, goes_on) = match world.below(20) {
         0..=5 => (sized, true),
+        18 => (sized.replacen("200 OK", "500 Oh", 1), true),
+        19 => (sized.replacen("200 OK", "404 Not", 1), true),
         6..=8 => (chunked, true),
         9 => (format!("{head}\r\n{content}"), false),
         10 => (format!("HTTP/1.1 103 Early Hints\r\n\r\n{sized}"), true),
@@ -253,7 +351,7 @@ async fn answer_early(world: &World, mut wire: Wire) {
 }
 
 /// An origin: whatever reaches it must be well formed; what it answers is not.
-async fn origin(world: Rc<World>, end: End) {
+async fn origin(world: Rc<World>, port: u16, end: End) {
     if world.below(30) == 0 {
         return end.reset_on_close();
     }
@@ -267,6 +365,10 @@ async fn origin(world: Rc<World>, end: End) {
             Err(NoMessage::Ended) => return,
             Err(NoMessage::Malformed(why)) => panic!("malformed on an upstream's wire: {why}"),
         };
+        // Only the policies redact, and whatever the other configurations copy was sent without them.
+        let redacts = port == 2 && request.values("x-under").any(|under| under == "policies");
+        let shown = format!("{:?} {}", request.fields, String::from_utf8_lossy(&request.content));
+        assert!(!redacts || !shown.contains(SECRET), "a secret on v2's wire: {shown:.300}");
         if world.below(10) == 0 {
             world.sleep_us(world.below(1_500_000) as u64).await;
         }
@@ -286,10 +388,37 @@ async fn origin(world: Rc<World>, end: End) {
     }
 }
 
+/// Requests that are refused, each for a reason of its own.
+const REFUSED: [&str; 10] = [
+    "GET /s HTTP/2.0\r\nHost: a\r\n\r\n",
+    "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
+    "GET /s HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "TRACE /s HTTP/1.1\r\nHost: a\r\n\r\n",
+    "OPTIONS /s HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n",
+    "PUT /s HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\nContent-Length: 0\r\n\r\n",
+    "GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /s HTTP/1.1\r\n\r\n",
+    "GET /s HTTP/1.1\r\nHost: a\r\nX: a\nb\r\n\r\n",
+    "nonsense\r\n\r\n",
+];
+
 /// One request, and whether another may follow it on its connection.
-fn request(world: &World, id: &str) -> (Vec<u8>, bool) {
-    let content = "c".repeat([0, 1, 300, 20_000, 50_000, 70_000][world.below(6)]);
-    let start = |method: &str| format!("{method} /s?n={id} HTTP/1.1\r\nHost: a\r\nX-Id: {id}\r\n");
+fn request(world: &World, id: &str, under: &str) -> (Vec<u8>, bool) {
+    if world.below(8) == 0 {
+        return (REFUSED[world.below(REFUSED.len())].into(), false);
+    }
+    let content = match world.below(8) {
+        6 => format!("{{\"a\":1,\"secret\":\"{SECRET}\"}}"),
+        7 => format!("{{\"a\":[{}],\"secret\":[\"{SECRET}\"]}}", "1,".repeat(9_000) + "1"),
+        n => "c".repeat([0, 1, 300, 20_000, 50_000, 70_000][n]),
+    };
+    // Now and then it is a copy itself.
+    let mark = if world.below(20) == 0 { "X-Umbra-Mirror: v0\r\n" } else { "" };
+    let start = |method: &str| {
+        format!(
+            "{method} /s?n={id} HTTP/1.1\r\nHost: a\r\nX-Id: {id}\r\nX-Under: {under}\r\nX-Secret: {SECRET}\r\n{mark}"
+        )
+    };
     let piece =
         if content.is_empty() { String::new() } else { format!("{:x};x=y\r\n{content}\r\n", content.len()) };
     let (text, goes_on) = match world.below(16) {
@@ -310,11 +439,11 @@ fn request(world: &World, id: &str) -> (Vec<u8>, bool) {
 }
 
 /// One client: some requests, cut and delayed anyhow, and answers that must be its own.
-async fn converse(world: Rc<World>, end: End, name: String, answers: Rc<Cell<usize>>) {
+async fn converse(world: Rc<World>, end: End, name: String, under: &'static str, answers: Rc<Cell<usize>>) {
     let (mut sent, mut expected) = (Vec::new(), Vec::new());
     for n in 0..1 + world.below(4) {
         let id = format!("{name}.{n}");
-        let (bytes, goes_on) = request(&world, &id);
+        let (bytes, goes_on) = request(&world, &id, under);
         expected.push((id, bytes.starts_with(b"HEAD ")));
         sent.extend(bytes);
         if !goes_on {
@@ -360,7 +489,9 @@ async fn converse(world: Rc<World>, end: End, name: String, answers: Rc<Cell<usi
         answers.set(answers.get() + 1);
         if message.id().is_empty() {
             let status = message.start.get(9..12).unwrap_or_default();
-            assert!(status >= "400", "an answer to {id} without its id: {message:?}");
+            // Whoever may send OPTIONS no further is answered here.
+            let ends_here = message.values("allow").count() > 0;
+            assert!(status >= "400" || ends_here, "an answer to {id} without its id: {message:?}");
             if message.values("connection").any(|v| v == "close") {
                 return;
             }
@@ -408,43 +539,79 @@ fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>
     (Rc::new(cx), spout)
 }
 
+/// A configuration as a worker gets it, behind what was in force before.
+fn blueprint(text: &str, before: Option<&Blueprint>) -> Blueprint {
+    let config = Arc::new(check::parse("simulation", text).expect("it is sound").config);
+    let address = |endpoint: &config::Endpoint| match &endpoint.host {
+        config::Host::Address(ip) => SocketAddr::from((*ip, endpoint.port)),
+        config::Host::Name(_) => unreachable!("there are no names in this world"),
+    };
+    let addresses: Vec<Vec<SocketAddr>> =
+        config.upstreams.iter().map(|upstream| upstream.endpoints.iter().map(address).collect()).collect();
+    let health = addresses.iter().map(|_| Vec::new()).collect::<Vec<_>>();
+    let counters = match before {
+        Some(before) => Counters::after(&config, &before.config, &before.counters),
+        None => Counters::new(&config),
+    };
+    let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
+    Blueprint { config, located, counters: Arc::new(counters) }
+}
+
 /// One seed from its first connection to the last thing given back.
 fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
     let reached = Rc::clone(reached);
     World::run(seed, move |world| async move {
-        let config = Arc::new(check::parse("simulation", CONFIGURATION).expect("it is sound").config);
-        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let addresses = vec![vec![address(1), address(11)], vec![address(2)]];
-        let health = addresses.iter().map(|_| Vec::new()).collect::<Vec<_>>();
-        let counters = Arc::new(Counters::new(&config));
-        let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
-        let blueprint = Blueprint { config, located, counters: Arc::clone(&counters) };
+        let chosen = world.below(CONFIGURATIONS.len());
+        let first = blueprint(CONFIGURATIONS[chosen], None);
+        // A secret may be told to v2 while another configuration is in force, so those plays keep theirs.
+        let changes = CONFIGURATIONS[chosen] != POLICIES && world.below(2) == 0;
+        let under = if CONFIGURATIONS[chosen] == POLICIES { "policies" } else { "others" };
+        let mut blueprints = vec![first];
         let shard = Arc::<Shard>::default();
-        let (cx, _spout) = context(&blueprint, &shard, seed);
+        let (cx, mut spout) = context(&blueprints[0], &shard, seed);
+        cx.tap.budget.set_max(200_000);
         let lanes = Rc::new(Lanes::default());
         lanes.follow(&cx, None);
         io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
-        for port in [1, 2, 11] {
+        for port in [1, 2, 3, 11] {
             let its_world = Rc::clone(&world);
-            let plays = move |end| -> Task { Box::pin(origin(Rc::clone(&its_world), end)) };
+            let plays = move |end| -> Task { Box::pin(origin(Rc::clone(&its_world), port, end)) };
             // Now and then one of them is not there at all.
             if world.below(12) > 0 {
-                world.listen(address(port), Rc::new(plays));
+                world.listen(SocketAddr::from(([127, 0, 0, 1], port)), Rc::new(plays));
             }
+        }
+        for silent in [98, 99] {
+            world.ignore(SocketAddr::from(([127, 0, 0, 1], silent)));
         }
 
         let (running, answers) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         for n in 0..CONVERSATIONS {
             world.sleep_us(world.below(60_000) as u64).await;
+            if changes && world.below(8) == 0 {
+                let text = CONFIGURATIONS[world.below(2)];
+                let next = blueprint(text, blueprints.last());
+                let before = cx.generation();
+                *cx.generation.borrow_mut() = Generation::new(&next, &cx.sweeper, Some(&before));
+                lanes.follow(&cx, Some(before));
+                blueprints.push(next);
+            }
             let (ours, theirs) = simulated::pair();
-            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), address(9999), 80);
+            let client = SocketAddr::from(([127, 0, 0, 1 + world.below(2) as u8], 9999));
+            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, 80);
             running.set(running.get() + 1);
             let ended = Rc::clone(&running);
-            let talk = converse(Rc::clone(&world), theirs, format!("{seed}-{n}"), Rc::clone(&answers));
+            let talk = converse(Rc::clone(&world), theirs, format!("{seed}-{n}"), under, Rc::clone(&answers));
             world.spawn(async move {
                 talk.await;
                 ended.set(ended.get() - 1);
             });
+        }
+        let drains = world.below(6) == 0;
+        if drains {
+            world.sleep_us(world.below(300_000) as u64).await;
+            cx.draining.set(true);
+            drain(&cx, &lanes).await;
         }
         // Long enough for every timeout, and for what is kept to be let go.
         let mut waited = 0;
@@ -460,58 +627,138 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         }
         world.sleep_us(150_000_000).await;
 
-        let route = &counters.routes[0];
-        let mirror = &counters.mirrors[0][0];
-        let ended = mirror.completed.sum() + mirror.failed.sum();
-        let all = mirror.sampled_out.get() + mirror.skipped.sum() + mirror.dropped.sum() + mirror.sent.get();
-        assert_eq!(mirror.eligible.get(), all, "the ledger balances");
-        assert_eq!(mirror.sent.get(), ended, "every copy that was sent has ended");
-        let levels = [&mirror.pending, &mirror.waiting, &mirror.in_flight].map(|level| level.get());
-        assert_eq!(levels, [0; 3]);
-        let paired: u64 = mirror.pairs.matrix.seen().map(|(_, _, n)| n).sum();
-        assert_eq!(paired, ended, "every copy that was sent has its place beside the primary's answer");
-        let lane = &counters.lanes[0];
-        assert_eq!((lane.ring_bytes.get(), lane.ring_entries.get(), lane.connections.get()), (0, 0, 0));
-        let all_room = cx.generation().config.lanes[0].ring_bytes_max;
-        assert!(cx.generation().lanes[0].reserve(all_room), "the ring's whole room is free again");
-        for upstream in &counters.upstreams {
-            assert_eq!((upstream.idle.get(), upstream.pending.get()), (0, 0));
+        let mut told = 0;
+        while spout.pop().is_some() {
+            told += 1;
+        }
+        assert_eq!(told + shard.records_lost.get(), shard.records.get() + shard.records_lost.get());
+        assert_eq!(cx.tap.budget.used(), 0, "what was kept to be compared is given back");
+        for counters in blueprints.iter().map(|blueprint| &blueprint.counters) {
+            counters.mirrors.iter().flatten().for_each(|mirror| balances(mirror));
+            for lane in &counters.lanes {
+                let left = (lane.ring_bytes.get(), lane.ring_entries.get(), lane.connections.get());
+                assert_eq!(left, (0, 0, 0));
+            }
+            for upstream in &counters.upstreams {
+                assert_eq!((upstream.idle.get(), upstream.pending.get()), (0, 0));
+            }
+        }
+        assert!(!lanes.has_shippers() || !drains, "a drain ends the shippers");
+        let generation = cx.generation();
+        for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
+            assert!(lane.reserve(settings.ring_bytes_max), "the ring's whole room is free again");
         }
         assert_eq!(cx.sweeper.open(), 0, "every socket is closed");
-        assert_eq!(shard.exchange_panics.get(), 0);
+        assert_eq!((shard.exchange_panics.get(), shard.exchanges_active.get()), (0, 0));
 
         let mut reached = reached.borrow_mut();
         reached.plays += 1;
         reached.conversations += CONVERSATIONS;
         reached.answers += answers.get();
-        let mut note = |family: &str, label: &str, n: u64| {
-            if n > 0 {
-                reached.labels.insert(format!("{family} {label}"));
-            }
-        };
-        fn each<L: Label>(family: &crate::metrics::Family<L>, mut note: impl FnMut(&str, u64)) {
-            L::ALL.iter().for_each(|label| note(label.text(), family.get(*label)));
-        }
-        each(&mirror.skipped, |label, n| note("skipped", label, n));
-        each(&mirror.dropped, |label, n| note("dropped", label, n));
-        each(&mirror.completed, |label, n| note("completed", label, n));
-        each(&mirror.failed, |label, n| note("failed", label, n));
-        each(&shard.rejected, |label, n| note("rejected", label, n));
-        each(&counters.upstreams[0].failures, |label, n| note("upstream", label, n));
-        note("client", "aborted", route.aborted.get());
-        note("client", "shed", shard.connections_shed.sum());
-        note("lane", "batch", lane.batches.get());
-        note("lane", "resent", lane.resent.get());
-        note("lane", "cut", lane.answers_cut.get());
-        note("upstream", "reuse", counters.upstreams[0].reuses.get());
-        note("upstream", "retry", counters.upstreams[0].retries.get());
+        reached.see(&shard, &blueprints);
     });
 }
+
+/// The ledger of one mirror, when everything is over.
+fn balances(mirror: &MirrorCounters) {
+    let ended = mirror.completed.sum() + mirror.failed.sum();
+    let all = mirror.sampled_out.get() + mirror.skipped.sum() + mirror.dropped.sum() + mirror.sent.get();
+    assert_eq!(mirror.eligible.get(), all, "the ledger balances");
+    assert_eq!(mirror.sent.get(), ended, "every copy that was sent has ended");
+    let levels = [&mirror.pending, &mirror.waiting, &mirror.in_flight].map(|level| level.get());
+    assert_eq!(levels, [0; 3]);
+    let paired: u64 = mirror.pairs.matrix.seen().map(|(_, _, n)| n).sum();
+    assert_eq!(paired, ended, "every copy that was sent has its place beside the primary's answer");
+}
+
+impl Reached {
+    fn see(&mut self, shard: &Shard, blueprints: &[Blueprint]) {
+        let labels = &mut self.labels;
+        let mut note = |family: &str, label: &str, n: u64| {
+            if n > 0 {
+                labels.insert(format!("{family} {label}"));
+            }
+        };
+        fn each<L: Label>(family: &metrics::Family<L>, mut note: impl FnMut(&str, u64)) {
+            L::ALL.iter().for_each(|label| note(label.text(), family.get(*label)));
+        }
+        each(&shard.rejected, |label, n| note("rejected", label, n));
+        each(&shard.connections_shed, |label, n| note("shed", label, n));
+        for counters in blueprints.iter().map(|blueprint| &blueprint.counters) {
+            for mirror in counters.mirrors.iter().flatten() {
+                each(&mirror.skipped, |label, n| note("skipped", label, n));
+                each(&mirror.dropped, |label, n| note("dropped", label, n));
+                each(&mirror.completed, |label, n| note("completed", label, n));
+                each(&mirror.failed, |label, n| note("failed", label, n));
+                each(&mirror.lowered, |label, n| note("lowered", label, n));
+                note("mirror", "sampled_out", mirror.sampled_out.get());
+            }
+            for upstream in &counters.upstreams {
+                each(&upstream.failures, |label, n| note("upstream", label, n));
+                note("upstream", "reuse", upstream.reuses.get());
+                note("upstream", "retry", upstream.retries.get());
+                note("upstream", "ejection", upstream.ejections.get());
+                note("upstream", "last_resort", upstream.last_resorts.get());
+                note("upstream", "overflows", upstream.overflows.get());
+            }
+            for lane in &counters.lanes {
+                note("lane", "batch", lane.batches.get());
+                note("lane", "resent", lane.resent.get());
+                note("lane", "cut", lane.answers_cut.get());
+                note("lane", "connect_failure", lane.connect_failures.get());
+            }
+            counters.routes.iter().for_each(|route| note("client", "aborted", route.aborted.get()));
+        }
+    }
+}
+
+/// Every label that a family of the data path's counters has, and the plain counters beside them.
+fn every_label() -> Vec<String> {
+    fn all<L: Label>(family: &str) -> Vec<String> {
+        L::ALL.iter().map(|label| format!("{family} {}", label.text())).collect()
+    }
+    let plain = [
+        "client aborted",
+        "mirror sampled_out",
+        "upstream reuse",
+        "upstream retry",
+        "upstream ejection",
+        "upstream last_resort",
+        "upstream overflows",
+        "lane batch",
+        "lane resent",
+        "lane cut",
+        "lane connect_failure",
+    ];
+    [
+        all::<Reject>("rejected"),
+        all::<Shed>("shed"),
+        all::<Skip>("skipped"),
+        all::<metrics::Drop>("dropped"),
+        all::<Class>("completed"),
+        all::<Fail>("failed"),
+        all::<Lower>("lowered"),
+        all::<UpstreamFailure>("upstream"),
+        plain.map(str::to_owned).to_vec(),
+    ]
+    .concat()
+}
+
+/// What no play can come to, and why.
+const NEVER_REACHED: [(&str, &str); 4] = [
+    ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
+    ("dropped worker_busy", "a worker's lateness is measured by the real clock"),
+    ("lowered worker_busy", "the same"),
+    ("rejected no_upstream", "only a manifest can name a primary that nobody knows"),
+];
+
+/// Plays of a run that is long enough for everything that can happen.
+const ALL_IN_PLAYS: usize = 3_000;
 
 /// What a run of a few seconds comes to for certain.
 const ALWAYS_REACHED: [&str; 24] = [
     "client aborted",
-    "client shed",
+    "shed all",
     "completed 2xx",
     "completed 3xx",
     "dropped body_too_large",
@@ -558,6 +805,13 @@ fn nothing_is_mixed_up_lost_or_leaked_in_any_order_of_events() {
     if *plays > 50 {
         let missed: Vec<_> = ALWAYS_REACHED.iter().filter(|label| !labels.contains(**label)).collect();
         assert!(missed.is_empty(), "never reached in {plays} plays: {missed:?}");
+    }
+    if *plays > ALL_IN_PLAYS {
+        let cannot = |label: &String| NEVER_REACHED.iter().any(|(never, _)| label == never);
+        let (impossible, possible): (Vec<_>, Vec<_>) = every_label().into_iter().partition(cannot);
+        let missed: Vec<_> = possible.iter().filter(|label| !labels.contains(*label)).collect();
+        assert!(missed.is_empty(), "never reached in {plays} plays: {missed:?}");
+        assert!(impossible.iter().all(|label| !labels.contains(label)), "reached after all: {labels:?}");
     }
 }
 
