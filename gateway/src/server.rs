@@ -36,6 +36,7 @@ use crate::banner;
 use crate::cli;
 use crate::discovery::{Discovery, Located};
 use crate::generation::Blueprint;
+use crate::io::Owner;
 use crate::memory;
 use crate::metrics::{self, MirrorCounters, Shard};
 use crate::observe::observer::{Observer, Readers};
@@ -151,10 +152,11 @@ pub(crate) fn serve(
     let (discovery, located) = runtime.block_on(locate(&book, source))?;
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
-    let bound = bind::bind(&config, source, &mut inherited)?;
+    let mut bound = bind::bind(&config, source, &mut inherited)?;
     cli::complain(inherited.left().iter().map(|address| {
         format!("warning: a socket that listens on {address} was given to this process, and no listener has that address")
     }));
+    bound.kept.extend(inherited.leave());
     let cores = cores(&config);
 
     let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
@@ -320,7 +322,7 @@ impl Threads<'_> {
     /// Starts every worker and waits until all of them serve: (workers, what driver each settled for).
     fn start(
         &self,
-        listeners: Vec<Vec<TcpListener>>,
+        listeners: Vec<Vec<(TcpListener, Owner)>>,
         taps: Vec<Tap>,
     ) -> Result<(Vec<Worker>, Vec<String>), Vec<Problem>> {
         let (ready, said) = channel();
@@ -545,6 +547,8 @@ impl ControlPlane<'_> {
             // last words tell.
             let _ = (&worker.channel.control).write_all(&[command as u8]);
         }
+        // Those that a successor has not, nobody takes from any more: who comes now is refused rather than left to wait.
+        self.sockets.clear();
         let deadline = tokio::time::sleep(self.reloader.book.open().config.timeouts.drain + DRAIN_GRACE);
         tokio::pin!(deadline);
         let mut ending = Ending::Drained;

@@ -1,9 +1,12 @@
 //! Hot restart: a new process takes the listening sockets over while clients go on asking.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
+use tests::origin::write;
 use tests::process::{Successor, successor};
-use tests::{Client, Gateway, Origin, Setup, eventually};
+use tests::{Client, Gate, Gateway, Origin, Setup, eventually};
 
 /// Kept if the server keeps it.
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -97,6 +100,39 @@ fn a_successor_serves_by_the_file_as_it_is_then_with_as_many_workers_as_it_says(
         let told = metrics.lines().filter(|line| line.starts_with("umbra_worker_ticks_total{")).count();
         assert_eq!(told, workers);
     }
+}
+
+#[test]
+fn a_listener_that_is_no_longer_in_the_file_is_closed_at_the_hand_over() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let v1 = Origin::new(move |request, stream| {
+        if request.target == "/slow" {
+            held.pass();
+        }
+        write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv1")
+    });
+    let setup = Setup::new(&v1).workers(2);
+    let gateway = setup.clone().with("[[listener]]\nbind = \"127.0.0.2:0\"").start();
+    let listener = |host: &str| -> SocketAddr {
+        let said = gateway.stdout();
+        let mut addresses = said.lines().filter_map(|line| line.strip_prefix("listening on "));
+        addresses.find(|address| address.starts_with(host)).expect("it listens").parse().expect("an address")
+    };
+    let [stays, removed] = ["127.0.0.1", "127.0.0.2"].map(listener);
+    let mut slow = Client::connect(removed);
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    v1.wait_for(1);
+    gateway.write(&setup.toml());
+    gateway.signal("USR2");
+    let _successor = successor(|| gateway.stderr(), 0);
+    // While the old process still has an exchange to end.
+    eventually("new connections are refused", || {
+        TcpStream::connect(removed).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+    });
+    assert_eq!(Client::connect(stays).ask(ASK_ONCE).text(), "v1");
+    gate.open();
+    assert_eq!(slow.response().text(), "v1");
 }
 
 #[test]

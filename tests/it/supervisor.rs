@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use tests::gateway::binary;
-use tests::{Client, Origin, PATIENCE, Process, Setup};
+use tests::process::{Successor, successor};
+use tests::{Client, Origin, PATIENCE, Process, Setup, eventually};
 
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -136,4 +137,62 @@ fn sockets_that_a_service_manager_opened_are_taken_by_their_addresses() {
         assert_eq!(Client::connect(address).ask(ASK).text(), "v1");
     }
     assert_eq!(Client::connect(admin).ask("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+}
+
+/// A service manager: opens a socket and keeps it, and starts the gateway whenever it is told to by SIGUSR1.
+const LENDING: &str = "
+import os, signal, socket, subprocess, sys
+lent = socket.create_server(('127.0.0.1', 0))
+text = open(sys.argv[2]).read().replace('LISTENER', '%s:%d' % lent.getsockname())
+open(sys.argv[2], 'w').write(text)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+def lend():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    os.dup2(lent.fileno(), 100)
+    os.dup2(100, 3, inheritable=True)
+    os.closerange(4, 200)
+become = 'LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --config \"$1\"'
+while True:
+    gateway = subprocess.Popen(['sh', '-c', become] + sys.argv[1:], close_fds=False, preexec_fn=lend)
+    print('started', gateway.pid, flush=True)
+    signal.sigwait([signal.SIGUSR1])
+";
+
+#[test]
+fn a_socket_that_a_service_manager_lends_outlives_the_processes_it_is_lent_to() {
+    let v1 = Origin::named("v1");
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("gateway.toml");
+    let toml = Setup::new(&v1).workers(2).toml().replacen("127.0.0.1:0", "LISTENER", 1);
+    std::fs::write(&file, toml).expect("the configuration is written");
+    let mut python = Command::new("python3");
+    let mut manager = Process::spawn(python.args(["-c", LENDING]).arg(binary()).arg(&file));
+    let start_another = |manager: &Process| {
+        let told =
+            Command::new("kill").args(["-USR1", &manager.child.id().to_string()]).status().expect("kill");
+        assert!(told.success());
+    };
+    let first = Successor { id: manager.lines("started ", 1).remove(0) };
+    let address: SocketAddr = manager.lines("listening on ", 1)[0].parse().expect("an address");
+    assert_eq!(Client::connect(address).ask(ASK).text(), "v1");
+    first.signal("TERM");
+    eventually("it drains and ends", || first.is_gone());
+    // Nobody serves, and whoever comes waits for the next one.
+    let mut early = Client::connect(address);
+    early.send(ASK);
+    start_another(&manager);
+    assert_eq!(early.response().text(), "v1");
+    let second = Successor { id: manager.lines("started ", 2).remove(1) };
+    manager.lines("listening on ", 2);
+    // The mark stays with the socket when it goes from one gateway to another.
+    second.signal("USR2");
+    let third = successor(|| manager.stderr(), 0);
+    eventually("the second has drained", || second.is_gone());
+    third.signal("TERM");
+    eventually("the third has drained", || third.is_gone());
+    let mut early = Client::connect(address);
+    early.send(ASK);
+    start_another(&manager);
+    assert_eq!(early.response().text(), "v1");
+    let _fourth = Successor { id: manager.lines("started ", 3).remove(2) };
 }
