@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -45,8 +44,8 @@ pub struct Setup {
     pub shard: Arc<Shard>,
     /// Where records of exchanges go.
     pub tap: Tap,
-    /// Told once, when the worker serves or cannot.
-    pub ready: Sender<Ready>,
+    /// Told once, when the worker serves or cannot. Never waits for room.
+    pub ready: tokio::sync::mpsc::Sender<Ready>,
 }
 
 /// What a worker says when it has started.
@@ -108,7 +107,7 @@ pub fn run(setup: Setup) {
             std::mem::forget(runtime);
         }
         Err(why) => {
-            let _ = ready.send(Ready { worker: id, driver: Err(why) });
+            let _ = ready.try_send(Ready { worker: id, driver: Err(why) });
         }
     }
 }
@@ -141,14 +140,14 @@ async fn serve(setup: Setup, driver: String) {
     let (listeners, mut control) = match started {
         Ok(started) => started,
         Err(error) => {
-            let _ = ready.send(Ready { worker: id, driver: Err(format!("cannot listen: {error}")) });
+            let _ = ready.try_send(Ready { worker: id, driver: Err(format!("cannot listen: {error}")) });
             return;
         }
     };
     for listener in &listeners {
         io::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener)));
     }
-    let _ = ready.send(Ready { worker: id, driver: Ok(driver) });
+    let _ = ready.try_send(Ready { worker: id, driver: Ok(driver) });
     drop(ready);
 
     // Until told to drain; a control plane that is gone means the same.

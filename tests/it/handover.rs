@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use tests::origin::write;
 use tests::process::{Successor, successor};
-use tests::{Client, Gate, Gateway, Origin, Setup, eventually};
+use tests::{Client, Gate, Gateway, NameServer, Origin, Setup, eventually};
 
 /// Kept if the server keeps it.
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -133,6 +133,58 @@ fn a_listener_that_is_no_longer_in_the_file_is_closed_at_the_hand_over() {
     assert_eq!(Client::connect(stays).ask(ASK_ONCE).text(), "v1");
     gate.open();
     assert_eq!(slow.response().text(), "v1");
+}
+
+/// The process that was started to take over, and does not yet.
+fn starting(gateway: &Gateway) -> Successor {
+    let find = || {
+        let log = gateway.stderr();
+        let line = log.lines().find(|line| line.ends_with(" is to take over"))?;
+        Some(line.split("process ").nth(1)?.split(' ').next()?.to_owned())
+    };
+    eventually("a successor starts", || find().is_some());
+    Successor { id: find().expect("found just now") }
+}
+
+/// A gateway whose successor waits for a name server.
+fn with_a_slow_successor(v1: &Origin) -> (Gateway, Successor, NameServer) {
+    let names = NameServer::start();
+    let (dns, at) = names.environment();
+    let setup = Setup::new(v1).environment(&dns, &at);
+    let gateway = setup.start();
+    names.hold("slow.test");
+    gateway.write(&setup.with("[upstream.slow]\nendpoints = [\"slow.test:1\"]").toml());
+    gateway.signal("USR2");
+    let next = starting(&gateway);
+    (gateway, next, names)
+}
+
+#[test]
+fn a_successor_that_starts_lives_through_what_its_predecessor_could_be_asked_for() {
+    let v1 = Origin::named("v1");
+    let (gateway, next, names) = with_a_slow_successor(&v1);
+    // In its first moment, and when it has come some way.
+    let ask = || ["HUP", "USR1", "USR2"].iter().for_each(|signal| next.signal(signal));
+    ask();
+    eventually("it has come some way", || names.holds() > 0);
+    ask();
+    names.say("slow.test", &[[127, 0, 0, 1].into()]);
+    let served = successor(|| gateway.stderr(), 0);
+    assert_eq!(served.id, next.id);
+    // It was asked to, so it does: and starts one in turn.
+    let last = successor(|| gateway.stderr(), 1);
+    assert_eq!(Client::connect(gateway.address).ask(ASK_ONCE).text(), "v1");
+    drop(last);
+}
+
+#[test]
+fn who_is_told_to_stop_takes_a_successor_that_does_not_serve_along() {
+    let v1 = Origin::named("v1");
+    let (mut gateway, next, names) = with_a_slow_successor(&v1);
+    eventually("it has come some way", || names.holds() > 0);
+    gateway.signal("TERM");
+    eventually("the successor ends", || next.is_gone());
+    assert_eq!(gateway.wait_exit().code(), Some(0), "{}", gateway.stderr());
 }
 
 #[test]

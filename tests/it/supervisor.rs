@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tests::gateway::binary;
 use tests::process::{Successor, successor};
-use tests::{Client, Origin, PATIENCE, Process, Setup, eventually};
+use tests::{Client, NameServer, Origin, PATIENCE, Process, Setup, eventually};
 
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -100,6 +100,44 @@ fn a_watchdog_hears_while_the_workers_turn_and_not_when_one_is_stuck() {
     gateway.signal("CONT");
     manager.socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     assert_eq!(manager.hears_anything(), ["WATCHDOG=1"]);
+}
+
+#[test]
+fn names_that_nobody_answers_for_keep_nobody_else_waiting() {
+    let (manager, v1, names) = (Manager::new(), Origin::named("v1"), NameServer::start());
+    let (dns, at) = names.environment();
+    let setup = Setup::new(&v1)
+        .environment("NOTIFY_SOCKET", &manager.path())
+        .environment("WATCHDOG_USEC", "400000")
+        .environment(&dns, &at);
+    let mut gateway = setup.start();
+    assert_eq!(manager.hears(), ["READY=1", "STATUS=serving"]);
+    let held = |name: &str| {
+        names.hold(name);
+        setup.clone().with(&format!("[upstream.slow]\nendpoints = [\"{name}:1\"]")).toml()
+    };
+    gateway.write(&held("one.test"));
+    gateway.signal("HUP");
+    assert_eq!(manager.hears()[0], "RELOADING=1");
+    eventually("the name is looked up", || names.holds() > 0);
+    (0..5).for_each(|_| assert_eq!(manager.hears_anything(), ["WATCHDOG=1"]));
+    // What is asked for meanwhile has its turn afterwards.
+    gateway.signal("HUP");
+    assert_eq!(gateway.admin("GET", "/readyz", "").status, 200);
+    names.say("one.test", &[[127, 0, 0, 1].into()]);
+    assert_eq!(manager.hears(), ["READY=1", "STATUS=serving"]);
+    assert_eq!(manager.hears()[0], "RELOADING=1");
+    assert_eq!(manager.hears(), ["READY=1", "STATUS=serving"]);
+    // Nor does the end wait.
+    let next = held("two.test");
+    std::thread::scope(|scope| {
+        let put = scope.spawn(|| gateway.admin("PUT", "/config", &next).status);
+        eventually("the name is looked up", || names.holds() > 0);
+        gateway.signal("TERM");
+        assert_eq!(manager.hears()[0], "STOPPING=1");
+        assert_eq!(put.join().expect("an answer"), 503);
+    });
+    assert_eq!(gateway.wait_exit().code(), Some(0));
 }
 
 /// Opens a socket as a service manager does and becomes the gateway.
