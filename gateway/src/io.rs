@@ -26,7 +26,7 @@ use slab::Slab;
 use crate::limits::TICK_MS;
 use crate::os;
 pub use gather::Gather;
-pub use listener::{Control, Listener};
+pub use listener::{Control, Listener, Owner};
 
 /// A length of time in whole milliseconds, as the sweeper counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

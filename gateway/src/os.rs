@@ -57,6 +57,16 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Bytes of the machine's memory. Unlike `/proc/meminfo` it can be told where nothing but processes is to be seen in `/proc`.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    // SAFETY: `sysinfo` is plain data for which zero bytes are a value, and the call fills it in or fails.
+    let (told, info) = unsafe {
+        let mut info: libc::sysinfo = mem::zeroed();
+        (libc::sysinfo(&raw mut info), info)
+    };
+    (told == 0).then(|| info.totalram.saturating_mul(u64::from(info.mem_unit)))
+}
+
 /// Microseconds of a clock that only goes on. The standard library's says the same, at three times the instructions.
 pub(crate) fn monotonic_us() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -87,7 +97,8 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Has `command` start its program with `passed` as descriptors 3, 4, … and no other beside the standard streams.
+/// Has `command` start its program with `passed` as descriptors 3, 4, … and no other beside the standard streams, and deaf to
+/// the signals that do not ask for its end until it listens to them.
 pub(crate) fn pass_on(command: &mut Command, passed: Vec<OwnedFd>) -> io::Result<()> {
     let first: RawFd = 3;
     let count = RawFd::try_from(passed.len()).map_err(io::Error::other)?;
@@ -103,6 +114,13 @@ pub(crate) fn pass_on(command: &mut Command, passed: Vec<OwnedFd>) -> io::Result
     };
     let passed = passed.into_iter().map(beyond).collect::<io::Result<Vec<_>>>()?;
     let arrange = move || {
+        for signal in [libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+            // Until the new program knows them, they would end it.
+            // SAFETY: the signals exist, and to ignore one installs no handler.
+            if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+                return Err(io::Error::last_os_error());
+            }
+        }
         // Connections were accepted without close-on-exec (monoio 0.2.4): the new program must not hold them open.
         // SAFETY: plain integers; between fork and exec this only marks the child's own table, without allocating.
         if unsafe {
@@ -152,6 +170,13 @@ mod tests {
         let inside = without_signals(|| std::thread::spawn(sigterm_blocked)).join().unwrap();
         assert!(inside, "the new thread blocks SIGTERM");
         assert!(!sigterm_blocked(), "the starting thread does not");
+    }
+
+    #[test]
+    fn the_kernel_and_its_files_agree_on_the_memory_there_is() {
+        let file = std::fs::read_to_string("/proc/meminfo").unwrap();
+        let kib: u64 = file.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert_eq!(memory_bytes(), Some(kib * 1024));
     }
 
     #[test]

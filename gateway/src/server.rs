@@ -11,6 +11,7 @@ pub(crate) mod privileges;
 mod signals;
 pub mod reload;
 mod files;
+mod source;
 pub(crate) mod budget;
 mod resolve;
 
@@ -18,14 +19,11 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use config::check::{self, Checked, Problem};
-use config::manifest::{self, Manifests};
 use config::{Config, Shown};
 use core_affinity::CoreId;
 use tokio::sync::{mpsc, watch};
@@ -36,6 +34,7 @@ use crate::banner;
 use crate::cli;
 use crate::discovery::{Discovery, Located};
 use crate::generation::Blueprint;
+use crate::io::Owner;
 use crate::memory;
 use crate::metrics::{self, MirrorCounters, Shard};
 use crate::observe::observer::{Observer, Readers};
@@ -49,8 +48,10 @@ use handover::{Program, Successor};
 use inherit::{Inherited, Use};
 use notify::Notify;
 use privileges::Privileges;
-use reload::{Applied, Ask, Change, Channel, Refused, Reloader};
-use signals::{Asked, Signals};
+use reload::{Ask, Change, Channel, Reloader, Stepped, Underway};
+use signals::{Asked, Requests, Signals};
+pub use source::Source;
+use source::broken;
 
 /// A worker that has not said that it serves after this long never will.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -61,71 +62,16 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// Period of the look at every worker's tick counter.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// Where the configuration comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Sample services in this process and the gateway before them.
-    Embedded,
-    File(PathBuf),
-    /// Manifests, and what goes with them.
-    Manifests(Manifests),
-}
-
 /// How a gateway that served came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Asked once; every worker returned.
+    /// Asked once; every worker returned, or there were none yet.
     Drained,
     /// Asked a second time while it drained.
     Hurried,
     /// A worker, or the sample services, died or hung. Its listener may still take connections that nobody will ever
     /// answer (a dead runtime keeps its sockets), so only a new process helps.
     Broken,
-}
-
-impl Source {
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Embedded => "embedded default".to_owned(),
-            Self::File(path) => path.display().to_string(),
-            Self::Manifests(manifests) => {
-                let names: Vec<String> =
-                    manifests.paths.iter().map(|path| path.display().to_string()).collect();
-                names.join(", ")
-            }
-        }
-    }
-
-    /// What it says now. The embedded default says it once: its sample services have their ports from the system.
-    pub(crate) fn read(&self) -> Result<Checked, Vec<Problem>> {
-        match self {
-            Self::Embedded => Err(broken("the embedded default has no file to read again".to_owned())),
-            Self::File(path) => check::load(path),
-            Self::Manifests(manifests) => manifest::load(manifests),
-        }
-    }
-
-    /// A value that is well written but does not work here. `value` is as written: its first appearance gives the line.
-    fn problem(&self, key: String, value: &str, message: String) -> Problem {
-        let line = match self {
-            Self::Embedded | Self::Manifests(_) => None,
-            // Read again, on this path only, rather than carry every line number through the configuration as meant.
-            Self::File(path) => std::fs::read_to_string(path).ok().and_then(|text| line_of(&text, value)),
-        };
-        Problem { file: self.name(), line, key: Some(key), message }
-    }
-}
-
-/// Something that no configuration decides.
-fn broken(message: String) -> Vec<Problem> {
-    vec![Problem { file: String::new(), line: None, key: None, message }]
-}
-
-fn line_of(text: &str, value: &str) -> Option<usize> {
-    let quoted = [format!("\"{value}\""), format!("'{value}'")];
-    let written =
-        |line: &str| quoted.iter().any(|q| line.split('#').next().is_some_and(|code| code.contains(q)));
-    text.lines().position(written).map(|index| index + 1)
 }
 
 /// Serves until told to stop; with `watched`, by what its files say whenever they change. An error is why nothing was
@@ -138,23 +84,30 @@ pub(crate) fn serve(
     let started = SystemTime::now();
     // First of all: until then a descriptor that is not ours yet could be taken for one that is.
     let mut inherited = Inherited::find().map_err(broken)?;
-    let program = Program::own();
-    memory::without_huge_pages();
-    let (told, ended) = mpsc::channel(ENDED_MAX);
-    let (config, written, samples) = load(source, &told)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
+    let deaf = |e: io::Error| broken(format!("cannot listen for signals: {e}"));
+    let requests = runtime.block_on(async { Requests::new() }).map_err(deaf)?;
+    let program = Program::own();
+    memory::without_huge_pages();
+    let (told, ended) = mpsc::channel(ENDED_MAX);
+    let (config, written, samples) = load(source, &told)?;
+    // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
+    // takes time looks at them, for a container's first process has no other end.
+    let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
     let book = Book::new(&config);
     book.write(written);
-    let (discovery, located) = runtime.block_on(locate(&book, source))?;
+    let located = runtime.block_on(unless_stopped(&mut signals, locate(&book, source)))?;
+    let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
-    let bound = bind::bind(&config, source, &mut inherited)?;
+    let mut bound = bind::bind(&config, source, &mut inherited)?;
     cli::complain(inherited.left().iter().map(|address| {
         format!("warning: a socket that listens on {address} was given to this process, and no listener has that address")
     }));
+    bound.kept.extend(inherited.leave());
     let cores = cores(&config);
 
     let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
@@ -169,7 +122,11 @@ pub(crate) fn serve(
     let observer =
         Observer::start(&config, spouts, Readers::new(&config, &book.open().observer, &book.findings))
             .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
-    let (workers, drivers) = threads.start(bound.listeners_by_worker, taps)?;
+    let (workers, mut said) = threads.start(bound.listeners_by_worker, taps)?;
+    let ready = await_ready(&mut said, workers.len(), READY_MAX);
+    let Some(drivers) = runtime.block_on(unless_stopped(&mut signals, ready))? else {
+        return Ok(Ending::Drained);
+    };
 
     let facts = banner::Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -184,7 +141,7 @@ pub(crate) fn serve(
         descriptors: Descriptors::of(&config, &located.addresses, samples.is_some()),
         descriptor_limit,
         memory: Memory::of(&config),
-        memory_limit: config::memory_available(),
+        memory_limit: config::memory_available().into_iter().chain(os::memory_bytes()).min(),
         privileges,
     };
     let announcement = announcement(&facts);
@@ -203,10 +160,10 @@ pub(crate) fn serve(
         program,
         sockets: bound.kept,
         successor: None,
+        underway: None,
+        is_stale: false,
     };
     let ending = runtime.block_on(async {
-        // Signals first: whoever reads a readiness line may send one at once.
-        let signals = Signals::new().map_err(|e| broken(format!("cannot listen for signals: {e}")))?;
         let mut admin = None;
         if let Some((address, listener)) = bound.admin {
             let listener = tokio::net::TcpListener::from_std(listener)
@@ -229,6 +186,20 @@ pub(crate) fn serve(
     });
     observer.join();
     ending
+}
+
+/// Does what belongs to the start, unless somebody ends it meanwhile.
+async fn unless_stopped<T>(
+    signals: &mut Signals,
+    start: impl Future<Output = Result<T, Vec<Problem>>>,
+) -> Result<Option<T>, Vec<Problem>> {
+    tokio::select! {
+        signal = signals.stop_only() => {
+            tracing::info!("{signal} before it served: ending");
+            Ok(None)
+        }
+        done = start => done.map(Some),
+    }
 }
 
 /// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
@@ -318,13 +289,14 @@ struct Threads<'a> {
 }
 
 impl Threads<'_> {
-    /// Starts every worker and waits until all of them serve: (workers, what driver each settled for).
+    /// Starts every worker: (workers, where each says whether it serves).
     fn start(
         &self,
-        listeners: Vec<Vec<TcpListener>>,
+        listeners: Vec<Vec<(TcpListener, Owner)>>,
         taps: Vec<Tap>,
-    ) -> Result<(Vec<Worker>, Vec<String>), Vec<Problem>> {
-        let (ready, said) = channel();
+    ) -> Result<(Vec<Worker>, mpsc::Receiver<Ready>), Vec<Problem>> {
+        // Each says at most that it serves and that it ended.
+        let (ready, said) = mpsc::channel(2 * listeners.len().max(1));
         let page = self.book.open();
         let mut workers = Vec::with_capacity(listeners.len());
         for (id, (listeners, tap)) in listeners.into_iter().zip(taps).enumerate() {
@@ -349,9 +321,7 @@ impl Threads<'_> {
             spawn(setup, self.told.clone()).map_err(cannot)?;
             workers.push(Worker { id, channel: Channel { control: ours, updates } });
         }
-        drop(ready);
-        let drivers = await_ready(&said, workers.len(), READY_MAX)?;
-        Ok((workers, drivers))
+        Ok((workers, said))
     }
 }
 
@@ -362,7 +332,7 @@ fn spawn(setup: Setup, told: mpsc::Sender<Ended>) -> io::Result<()> {
         // The worker catches what an exchange throws; what arrives here broke the worker itself.
         let panicked = panic::catch_unwind(AssertUnwindSafe(|| worker::run(setup))).is_err();
         // Heard only by a control plane that still waits for this worker to serve.
-        let _ = ready.send(Ready { worker: id, driver: Err("ended before it served".to_owned()) });
+        let _ = ready.try_send(Ready { worker: id, driver: Err("ended before it served".to_owned()) });
         let _ = told.try_send(Ended::Worker { id, panicked });
     };
     // The handle is dropped: a thread's last words say all that a join would, and a join cannot be hurried.
@@ -370,24 +340,24 @@ fn spawn(setup: Setup, told: mpsc::Sender<Ended>) -> io::Result<()> {
 }
 
 /// One driver text for each of `count` workers, or why one does not serve.
-fn await_ready(
-    said: &Receiver<Ready>,
+async fn await_ready(
+    said: &mut mpsc::Receiver<Ready>,
     count: usize,
     patience: Duration,
 ) -> Result<Vec<String>, Vec<Problem>> {
-    let deadline = Instant::now() + patience;
+    let deadline = tokio::time::Instant::now() + patience;
     let mut drivers: Vec<Option<String>> = vec![None; count];
     while drivers.iter().any(Option::is_none) {
-        match said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Ready { worker, driver: Ok(driver) }) => {
+        match tokio::time::timeout_at(deadline, said.recv()).await {
+            Ok(Some(Ready { worker, driver: Ok(driver) })) => {
                 if let Some(slot) = drivers.get_mut(worker) {
                     *slot = Some(driver);
                 }
             }
-            Ok(Ready { worker, driver: Err(why) }) => {
+            Ok(Some(Ready { worker, driver: Err(why) })) => {
                 return Err(broken(format!("worker {worker}: {why}")));
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Err(_) | Ok(None) => {
                 let late: Vec<String> = (0..)
                     .zip(&drivers)
                     .filter(|(_, d)| d.is_none())
@@ -420,6 +390,10 @@ struct ControlPlane<'a> {
     sockets: Vec<(Use, TcpListener)>,
     /// It was started and does not serve yet.
     successor: Option<Successor>,
+    /// The change that is being made.
+    underway: Option<Underway>,
+    /// The files are to be read again after it.
+    is_stale: bool,
 }
 
 /// How the watch over a serving gateway ends.
@@ -466,25 +440,26 @@ impl ControlPlane<'_> {
             tokio::select! {
                 asked = signals.next() => match asked {
                     Asked::Stop(signal) => {
+                        // One that serves already goes on; one that does not would find no sockets any more.
+                        if let Some(successor) = self.successor.take_if(Successor::has_said) {
+                            return self.is_followed_by(&successor);
+                        }
+                        self.successor = None;
                         tracing::info!("{signal}: draining; a second signal ends at once");
                         return Watched::Stop;
                     }
                     Asked::HandOver => self.start_successor(),
-                    Asked::Reload => {
-                        self.notify.reloading();
-                        let _logged = self.change(Change::Source).await;
-                        self.notify.ready("serving");
-                    }
+                    Asked::Reload => self.reload(),
                     Asked::Reopen => self.observer.reopen(),
                 },
-                () = self.reloader.moved() => {
-                    self.reloader.relocate(self.workers.iter().map(|w| &w.channel)).await;
+                // A configuration that is on its way to the workers arrives first.
+                () = self.reloader.moved(), if !self.underway.as_ref().is_some_and(Underway::is_applying) => {
+                    self.reloader.relocate(self.workers.iter().map(|w| &w.channel));
                 }
-                Some(ask) = self.asked.recv() => {
-                    let result = self.change(ask.change).await;
-                    // Who asked may be gone; the change is made all the same.
-                    let _ = ask.answer.send(result);
+                Some(ask) = self.asked.recv(), if self.underway.is_none() => {
+                    self.underway = Some(self.reloader.begin(ask.change, Some(ask.answer)));
                 }
+                stepped = Underway::step(&mut self.underway) => self.go_on(stepped),
                 Some(ended) = self.ended.recv() => {
                     log_death(ended);
                     return Watched::Broken;
@@ -492,12 +467,7 @@ impl ControlPlane<'_> {
                 result = serves(&mut self.successor) => {
                     let Some(successor) = self.successor.take() else { continue };
                     match result {
-                        Ok(()) => {
-                            let id = successor.id();
-                            tracing::info!("process {id} serves now; draining");
-                            self.notify.followed_by(id);
-                            return Watched::HandedOver;
-                        }
+                        Ok(()) => return self.is_followed_by(&successor),
                         Err(why) => tracing::error!("the successor does not serve, so this process goes on: {why}"),
                     }
                 }
@@ -510,16 +480,29 @@ impl ControlPlane<'_> {
                     let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
                     self.health.send_if_modified(|h| note_stuck(h, stuck));
                     if self.watch.as_mut().is_some_and(Watch::has_changed) {
-                        let _logged = self.change(Change::Source).await;
+                        self.reload();
                     }
                 }
             }
         }
     }
 
+    fn is_followed_by(&self, successor: &Successor) -> Watched {
+        let id = successor.id();
+        tracing::info!("process {id} serves now; draining");
+        self.notify.followed_by(id);
+        Watched::HandedOver
+    }
+
     fn start_successor(&mut self) {
         if self.successor.is_some() {
             return tracing::warn!("SIGUSR2 ignored: a successor is starting already");
+        }
+        if std::process::id() == 1 {
+            // A container, or what else it is first in, ends with its first process and takes all others along.
+            return tracing::error!(
+                "SIGUSR2 ignored: this is its container's first process, which ends with it"
+            );
         }
         match Successor::start(&self.program, &self.sockets) {
             Ok(successor) => {
@@ -530,22 +513,53 @@ impl ControlPlane<'_> {
         }
     }
 
-    async fn change(&mut self, change: Change) -> Result<Applied, Refused> {
-        let result = self.reloader.make(change, self.workers.iter().map(|w| &w.channel)).await;
-        reload::log(&result);
-        if result.is_ok() {
-            self.observer.turn(&self.reloader.book.open().config);
+    /// Reads the files again, after the change that is being made if there is one.
+    fn reload(&mut self) {
+        self.is_stale = self.underway.is_some();
+        if !self.is_stale {
+            self.notify.reloading();
+            self.underway = Some(self.reloader.begin(Change::Source, None));
         }
-        result
+    }
+
+    /// A change has come a step further.
+    fn go_on(&mut self, stepped: Stepped) {
+        let Some(mut underway) = self.underway.take() else { return };
+        let result = match stepped {
+            Stepped::Looked(Ok(next)) => {
+                self.reloader.apply(next, &mut underway, self.workers.iter().map(|w| &w.channel));
+                self.underway = Some(underway);
+                return;
+            }
+            Stepped::Looked(Err(refused)) => {
+                self.reloader.book.refuse();
+                Err(refused)
+            }
+            Stepped::Applied(applied) => {
+                self.observer.turn(&self.reloader.book.open().config);
+                Ok(applied)
+            }
+        };
+        if underway.is_reload() {
+            self.notify.ready("serving");
+        }
+        underway.tell(result);
+        if self.is_stale {
+            self.reload();
+        }
     }
 
     async fn drain(&mut self, signals: &mut Signals, command: Command) -> Ending {
+        // Who waits for a change hears that nothing comes of it.
+        self.underway = None;
         self.health.send_modify(|h| h.phase = Phase::Draining);
         for worker in &self.workers {
             // One byte into an empty socket buffer: it never waits. It fails only where the worker is gone, which its
             // last words tell.
             let _ = (&worker.channel.control).write_all(&[command as u8]);
         }
+        // Those that a successor has not, nobody takes from any more: who comes now is refused rather than left to wait.
+        self.sockets.clear();
         let deadline = tokio::time::sleep(self.reloader.book.open().config.timeouts.drain + DRAIN_GRACE);
         tokio::pin!(deadline);
         let mut ending = Ending::Drained;
@@ -572,6 +586,10 @@ impl ControlPlane<'_> {
                     Ended::Samples => log_death(ended),
                 }
             }
+        }
+        let cut: i64 = self.shards.iter().map(|shard| shard.exchanges_active.get()).sum();
+        if cut > 0 {
+            tracing::warn!("{cut} exchanges cut: the drain time ended before they did");
         }
         let given_up = self.copies_given_up();
         if given_up > 0 {
@@ -632,37 +650,29 @@ fn note_stuck(health: &mut Health, stuck: Vec<usize>) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_value_is_found_on_its_line_and_not_in_a_comment() {
-        let text = "# \"127.0.0.1:80\"\n[[listener]]\nbind = \"127.0.0.1:80\" # here\n";
-        assert_eq!(line_of(text, "127.0.0.1:80"), Some(3));
-        assert_eq!(line_of(text, "127.0.0.1:8"), None);
-        assert_eq!(line_of("a = '::1'", "::1"), Some(1));
-    }
-
-    #[test]
-    fn all_workers_must_say_that_they_serve() {
-        let (ready, said) = channel();
+    #[tokio::test]
+    async fn all_workers_must_say_that_they_serve() {
+        let (ready, mut said) = mpsc::channel(4);
         for worker in [1, 0] {
-            ready.send(Ready { worker, driver: Ok(format!("driver {worker}")) }).unwrap();
+            ready.try_send(Ready { worker, driver: Ok(format!("driver {worker}")) }).unwrap();
         }
-        assert_eq!(await_ready(&said, 2, Duration::ZERO).unwrap(), ["driver 0", "driver 1"]);
+        assert_eq!(await_ready(&mut said, 2, Duration::ZERO).await.unwrap(), ["driver 0", "driver 1"]);
     }
 
-    #[test]
-    fn one_worker_that_cannot_serve_stops_the_start() {
-        let (ready, said) = channel();
-        ready.send(Ready { worker: 0, driver: Ok("io_uring".into()) }).unwrap();
-        ready.send(Ready { worker: 1, driver: Err("no memory for the ring".into()) }).unwrap();
-        let refused = await_ready(&said, 2, Duration::from_secs(1)).unwrap_err();
+    #[tokio::test]
+    async fn one_worker_that_cannot_serve_stops_the_start() {
+        let (ready, mut said) = mpsc::channel(4);
+        ready.try_send(Ready { worker: 0, driver: Ok("io_uring".into()) }).unwrap();
+        ready.try_send(Ready { worker: 1, driver: Err("no memory for the ring".into()) }).unwrap();
+        let refused = await_ready(&mut said, 2, Duration::from_secs(1)).await.unwrap_err();
         assert_eq!(refused[0].to_string(), "worker 1: no memory for the ring");
     }
 
-    #[test]
-    fn a_worker_that_says_nothing_is_named() {
-        let (ready, said) = channel();
-        ready.send(Ready { worker: 0, driver: Ok("io_uring".into()) }).unwrap();
-        let refused = await_ready(&said, 2, Duration::ZERO).unwrap_err();
+    #[tokio::test]
+    async fn a_worker_that_says_nothing_is_named() {
+        let (ready, mut said) = mpsc::channel(4);
+        ready.try_send(Ready { worker: 0, driver: Ok("io_uring".into()) }).unwrap();
+        let refused = await_ready(&mut said, 2, Duration::ZERO).await.unwrap_err();
         assert_eq!(refused[0].to_string(), "not serving after 0 s: worker 1");
     }
 }

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -12,7 +11,7 @@ use crate::context::Context;
 use crate::downstream::admission::Admission;
 use crate::downstream::{Places, listener};
 use crate::generation::{Blueprint, Generation};
-use crate::io::{self, Control, Listener, Millis, Stream, Sweeper};
+use crate::io::{self, Control, Listener, Millis, Owner, Stream, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
@@ -39,14 +38,14 @@ pub struct Setup {
     /// Where the next configuration is left.
     pub updates: Arc<Updates>,
     /// This worker's own SO_REUSEPORT sockets, one for each configured listener, already bound and listening.
-    pub listeners: Vec<TcpListener>,
+    pub listeners: Vec<(TcpListener, Owner)>,
     /// One byte per command: see [`Command`].
     pub control: UnixStream,
     pub shard: Arc<Shard>,
     /// Where records of exchanges go.
     pub tap: Tap,
-    /// Told once, when the worker serves or cannot.
-    pub ready: Sender<Ready>,
+    /// Told once, when the worker serves or cannot. Never waits for room.
+    pub ready: tokio::sync::mpsc::Sender<Ready>,
 }
 
 /// What a worker says when it has started.
@@ -108,7 +107,7 @@ pub fn run(setup: Setup) {
             std::mem::forget(runtime);
         }
         Err(why) => {
-            let _ = ready.send(Ready { worker: id, driver: Err(why) });
+            let _ = ready.try_send(Ready { worker: id, driver: Err(why) });
         }
     }
 }
@@ -135,22 +134,20 @@ async fn serve(setup: Setup, driver: String) {
     lanes.follow(&cx, None);
     io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
 
-    let started =
-        listeners.into_iter().map(Listener::new).collect::<Result<Vec<_>, _>>().and_then(|listeners| {
-            let control = Control::new(control)?;
-            Ok((listeners.into_iter().map(Rc::new).collect::<Vec<_>>(), control))
-        });
+    let listeners: Result<Vec<_>, _> =
+        listeners.into_iter().map(|(socket, owner)| Listener::new(socket, owner).map(Rc::new)).collect();
+    let started = listeners.and_then(|listeners| Ok((listeners, Control::new(control)?)));
     let (listeners, mut control) = match started {
         Ok(started) => started,
         Err(error) => {
-            let _ = ready.send(Ready { worker: id, driver: Err(format!("cannot listen: {error}")) });
+            let _ = ready.try_send(Ready { worker: id, driver: Err(format!("cannot listen: {error}")) });
             return;
         }
     };
     for listener in &listeners {
         io::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener)));
     }
-    let _ = ready.send(Ready { worker: id, driver: Ok(driver) });
+    let _ = ready.try_send(Ready { worker: id, driver: Ok(driver) });
     drop(ready);
 
     // Until told to drain; a control plane that is gone means the same.
@@ -180,7 +177,10 @@ async fn serve(setup: Setup, driver: String) {
             });
         }
     }
-    drain(&cx, &lanes).await;
+    // Closed as soon as its accept has seen it: where nobody else has the socket, nobody is to wait at it.
+    let closing = listeners.iter().map(Rc::downgrade).collect();
+    drop(listeners);
+    drain(&cx, &lanes, closing).await;
 }
 
 /// The lanes that have shippers: those of the generation in force, and those that it no longer has, until their copies
@@ -328,13 +328,15 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
     }
 }
 
-/// Lets open exchanges end and the rings ship, and gives up at the deadline.
-async fn drain(cx: &Rc<Context>, lanes: &Lanes) {
+/// Lets open exchanges end and the rings ship, and gives up at the deadline. Not before the listeners are closed: what a
+/// worker holds when it returns stays open until the process ends.
+async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
     let patience_us = u64::try_from(cx.generation().config.timeouts.drain.as_micros()).unwrap_or(u64::MAX);
     let deadline_us = cx.now_us().saturating_add(patience_us);
     cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS));
     while cx.now_us() < deadline_us {
-        if cx.shard.connections_active.get() == 0 {
+        let are_closed = closing.iter().all(|listener| listener.strong_count() == 0);
+        if are_closed && cx.shard.connections_active.get() == 0 {
             // Only now: an exchange that still runs may yet complete its copies.
             lanes.each(Lane::call_last);
             if !lanes.has_shippers() {

@@ -1,9 +1,12 @@
 //! Hot restart: a new process takes the listening sockets over while clients go on asking.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
+use tests::origin::write;
 use tests::process::{Successor, successor};
-use tests::{Client, Gateway, Origin, Setup, eventually};
+use tests::{Client, Gate, Gateway, NameServer, Origin, Setup, eventually};
 
 /// Kept if the server keeps it.
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -97,6 +100,91 @@ fn a_successor_serves_by_the_file_as_it_is_then_with_as_many_workers_as_it_says(
         let told = metrics.lines().filter(|line| line.starts_with("umbra_worker_ticks_total{")).count();
         assert_eq!(told, workers);
     }
+}
+
+#[test]
+fn a_listener_that_is_no_longer_in_the_file_is_closed_at_the_hand_over() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let v1 = Origin::new(move |request, stream| {
+        if request.target == "/slow" {
+            held.pass();
+        }
+        write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv1")
+    });
+    let setup = Setup::new(&v1).workers(2);
+    let gateway = setup.clone().with("[[listener]]\nbind = \"127.0.0.2:0\"").start();
+    let listener = |host: &str| -> SocketAddr {
+        let said = gateway.stdout();
+        let mut addresses = said.lines().filter_map(|line| line.strip_prefix("listening on "));
+        addresses.find(|address| address.starts_with(host)).expect("it listens").parse().expect("an address")
+    };
+    let [stays, removed] = ["127.0.0.1", "127.0.0.2"].map(listener);
+    let mut slow = Client::connect(removed);
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    v1.wait_for(1);
+    gateway.write(&setup.toml());
+    gateway.signal("USR2");
+    let _successor = successor(|| gateway.stderr(), 0);
+    // While the old process still has an exchange to end.
+    eventually("new connections are refused", || {
+        TcpStream::connect(removed).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+    });
+    assert_eq!(Client::connect(stays).ask(ASK_ONCE).text(), "v1");
+    gate.open();
+    assert_eq!(slow.response().text(), "v1");
+}
+
+/// The process that was started to take over, and does not yet.
+fn starting(gateway: &Gateway) -> Successor {
+    let find = || {
+        let log = gateway.stderr();
+        let line = log.lines().find(|line| line.ends_with(" is to take over"))?;
+        Some(line.split("process ").nth(1)?.split(' ').next()?.to_owned())
+    };
+    eventually("a successor starts", || find().is_some());
+    Successor { id: find().expect("found just now") }
+}
+
+/// A gateway whose successor waits for a name server.
+fn with_a_slow_successor(v1: &Origin) -> (Gateway, Successor, NameServer) {
+    let names = NameServer::start();
+    let (dns, at) = names.environment();
+    let setup = Setup::new(v1).environment(&dns, &at);
+    let gateway = setup.start();
+    names.hold("slow.test");
+    gateway.write(&setup.with("[upstream.slow]\nendpoints = [\"slow.test:1\"]").toml());
+    gateway.signal("USR2");
+    let next = starting(&gateway);
+    (gateway, next, names)
+}
+
+#[test]
+fn a_successor_that_starts_lives_through_what_its_predecessor_could_be_asked_for() {
+    let v1 = Origin::named("v1");
+    let (gateway, next, names) = with_a_slow_successor(&v1);
+    // In its first moment, and when it has come some way.
+    let ask = || ["HUP", "USR1", "USR2"].iter().for_each(|signal| next.signal(signal));
+    ask();
+    eventually("it has come some way", || names.holds() > 0);
+    ask();
+    names.say("slow.test", &[[127, 0, 0, 1].into()]);
+    let served = successor(|| gateway.stderr(), 0);
+    assert_eq!(served.id, next.id);
+    // It was asked to, so it does: and starts one in turn.
+    let last = successor(|| gateway.stderr(), 1);
+    assert_eq!(Client::connect(gateway.address).ask(ASK_ONCE).text(), "v1");
+    drop(last);
+}
+
+#[test]
+fn who_is_told_to_stop_takes_a_successor_that_does_not_serve_along() {
+    let v1 = Origin::named("v1");
+    let (mut gateway, next, names) = with_a_slow_successor(&v1);
+    eventually("it has come some way", || names.holds() > 0);
+    gateway.signal("TERM");
+    eventually("the successor ends", || next.is_gone());
+    assert_eq!(gateway.wait_exit().code(), Some(0), "{}", gateway.stderr());
 }
 
 #[test]

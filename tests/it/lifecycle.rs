@@ -1,13 +1,14 @@
 //! Starting, draining, ending; a panic costs one connection.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tests::origin::{Full, write};
-use tests::{After, Client, Gate, Gateway, Origin, Process, Response, Setup, eventually};
+use tests::process::Successor;
+use tests::{After, Client, Gate, Gateway, NameServer, Origin, Process, Response, Setup, eventually};
 
 const ASK: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -213,6 +214,7 @@ fn exchanges_that_do_not_end_are_given_up_at_the_deadline() {
     let mut download = mid_download(&gateway);
     gateway.signal("TERM");
     assert_eq!(gateway.wait_exit().code(), Some(0), "{}", gateway.stderr());
+    assert!(gateway.stderr().contains("1 exchanges cut"), "{}", gateway.stderr());
     assert_eq!(download.try_response(false), Err("closed before a complete response".into()));
 }
 
@@ -276,6 +278,96 @@ fn nobody_listening_to_its_output_does_not_end_it() {
     let alive = child.try_wait().expect("wait").is_none();
     child.kill().and_then(|()| child.wait()).expect("the gateway can be killed");
     assert!(alive);
+}
+
+#[test]
+fn an_unread_standard_error_holds_up_nobody() {
+    let (v1, names) = (Origin::named("v1"), NameServer::start());
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("gateway.toml");
+    let setup = Setup::new(&v1);
+    std::fs::write(&file, setup.toml()).expect("the configuration is written");
+    // Read by nobody, but open.
+    let (_unread, stderr) = std::io::pipe().expect("a pipe");
+    let (dns, at) = names.environment();
+    let mut child = Command::new(tests::gateway::binary())
+        .arg("--config")
+        .arg(&file)
+        .env(dns, at)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .expect("the gateway starts");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    let admin: SocketAddr = lines
+        .find_map(|line| Some(line.ok()?.strip_prefix("admin on ")?.parse().expect("an address")))
+        .expect("it serves");
+    // Each mirror whose name does not resolve is a warning.
+    let all: Vec<String> = (0..100).map(|n| format!("\"{}{n}.test:80\"", "long-".repeat(10))).collect();
+    let mirrors = format!("[upstream.v2]\nendpoints = [{}]", all.join(","));
+    let toml = setup.with(&mirrors).toml().replace("mirrors = []", "mirrors = [{ upstream = \"v2\" }]");
+    let put = || {
+        let length = toml.len();
+        let head = format!("PUT /config HTTP/1.1\r\nHost: {admin}\r\nContent-Length: {length}\r\n\r\n");
+        Client::connect(admin).ask(head + &toml).status
+    };
+    // More than a pipe holds, and each change is another configuration's.
+    for _ in 0..10 {
+        assert_eq!(put(), 200);
+    }
+    let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    assert!(told.success());
+    eventually("it ends", || child.try_wait().expect("wait").is_some());
+    assert_eq!(child.wait().expect("it ended").code(), Some(0));
+}
+
+/// Runs the gateway as the first process of a container; what it is outside, once it is.
+fn as_first(command: &Command) -> (Process, impl Fn() -> Option<Successor> + use<>) {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--pid", "--fork", "--kill-child"]).arg(command.get_program()).args(command.get_args());
+    unshare.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let process = Process::spawn(&mut unshare);
+    let id = process.child.id();
+    let find = move || {
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+        Some(Successor { id: children.split_whitespace().next()?.to_owned() })
+    };
+    (process, find)
+}
+
+#[test]
+fn a_containers_first_process_ends_when_it_is_told_to_and_never_has_a_successor() {
+    let may =
+        Command::new("unshare").args(["--pid", "--fork", "true"]).output().is_ok_and(|o| o.status.success());
+    if !may {
+        println!("skipped: this user cannot make a namespace of processes");
+        return;
+    }
+    let (v1, names) = (Origin::named("v1"), NameServer::start());
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("gateway.toml");
+    let slow = Setup::new(&v1).with("[upstream.slow]\nendpoints = [\"slow.test:1\"]").toml();
+    std::fs::write(&file, slow).expect("the configuration is written");
+    names.hold("slow.test");
+    let (dns, at) = names.environment();
+    let mut command = Command::new(tests::gateway::binary());
+    command.arg("--config").arg(&file).env(dns, at);
+
+    // The kernel itself would let no signal end it.
+    let (mut process, find) = as_first(&command);
+    eventually("it has come some way", || names.holds() > 0);
+    let first = find().expect("it runs");
+    first.signal("TERM");
+    assert_eq!(process.wait_exit().code(), Some(0), "{}", process.stderr());
+
+    names.say("slow.test", &[[127, 0, 0, 1].into()]);
+    let (mut process, find) = as_first(&command);
+    let address = process.lines("listening on ", 1)[0].parse().expect("an address");
+    let first = find().expect("it runs");
+    first.signal("USR2");
+    eventually("it says why not", || process.stderr().contains("SIGUSR2 ignored"));
+    assert_eq!(Client::connect(address).ask(ASK).text(), "v1");
 }
 
 #[test]

@@ -85,6 +85,55 @@ fn a_bad_file_leaves_the_old_one_serving_and_says_why() {
 }
 
 #[test]
+fn workers_that_the_machine_decided_on_are_no_reason_to_refuse_a_file() {
+    let may_use = std::thread::available_parallelism().expect("cores").get();
+    if may_use < 2 {
+        println!("skipped: with one core there is none to take away");
+        return;
+    }
+    let v1 = Origin::named("v1");
+    let toml = Setup::new(&v1).toml();
+    let without: Vec<&str> = toml.lines().filter(|line| !line.starts_with("count = ")).collect();
+    let gateway = Gateway::start(&without.join("\n"), &[]);
+    let fewer = std::process::Command::new("taskset")
+        .args(["--pid", "--cpu-list", "0", &gateway.pid().to_string()])
+        .output()
+        .expect("taskset");
+    assert!(fewer.status.success(), "{fewer:?}");
+    gateway.signal("HUP");
+    eventually("it is applied", || reloads(&gateway, "applied") == 1);
+    gateway.write(&Setup::new(&v1).workers(may_use + 1).toml());
+    gateway.signal("HUP");
+    eventually("other workers are still refused", || reloads(&gateway, "refused") == 1);
+}
+
+#[test]
+fn what_was_read_from_standard_input_is_not_read_again() {
+    let v1 = Origin::named("v1");
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let settings = folder.path().join("gateway.toml");
+    std::fs::write(&settings, "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n")
+        .expect("the settings are written");
+    let manifest = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: all}\n\
+                    spec: {hosts: ['*'], http: [{route: [{destination: {host: v1}}]}]}\n";
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    std::io::Write::write_all(&mut writer, manifest.as_bytes()).expect("the manifest");
+    let mut command = std::process::Command::new("sh");
+    let become_it = "exec \"$0\" --manifest - --config \"$1\" --endpoint v1=$2 <\"$3\"";
+    let input = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&reader));
+    command.args(["-c", become_it]).arg(tests::gateway::binary()).arg(&settings);
+    command.arg(v1.address.to_string()).arg(input);
+    let mut gateway = tests::Process::spawn(&mut command);
+    eventually("it waits for more", || gateway.child.try_wait().expect("wait").is_none());
+    drop(writer);
+    let address = gateway.lines("listening on ", 1).remove(0).parse().expect("an address");
+    let hangup = std::process::Command::new("kill").args(["-HUP", &gateway.child.id().to_string()]).status();
+    assert!(hangup.expect("kill").success());
+    eventually("it is refused", || gateway.stderr().contains("standard input was read at the start"));
+    assert_eq!(Client::connect(address).ask(get(0)).text(), "v1");
+}
+
+#[test]
 fn counters_of_what_keeps_its_name_go_on() {
     let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
     let setup = Setup::new(&v1).mirror("v2", v2.address, "");

@@ -1,6 +1,7 @@
 //! Which endpoint serves a request: by its key, by how it answers, by its health, by what its name means now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -319,6 +320,35 @@ fn traffic_follows_a_name_and_stays_where_it_is_when_the_name_fails() {
     names.say("v1.test", &[[127, 0, 0, 2].into()]);
     eventually("it resolves again", || gateway.stderr().contains("v1.test resolves again"));
     eventually("all traffic is where the name says", || (0..4).all(|id| client.ask(get(id)).text() == "old"));
+}
+
+#[test]
+fn a_half_of_an_answer_that_fails_keeps_its_addresses_and_one_that_is_empty_does_not() {
+    let four = Origin::named_at("four", ([127, 0, 0, 2], 0).into());
+    let port = four.address.port();
+    let _six = Origin::named_at("six", (Ipv6Addr::LOCALHOST, port).into());
+    let names = NameServer::start();
+    let v4: &[Ipv4Addr] = &[[127, 0, 0, 2].into()];
+    let v6: &[Ipv6Addr] = &[Ipv6Addr::LOCALHOST];
+    names.say_both("v1.test", Some(v4), Some(v6));
+    let gateway = Gateway::start(&toml(&[format!("v1.test:{port}")], "", "", 1), &[names.environment()]);
+    let mut client = gateway.client();
+    let mut served = || (0..4).map(|id| client.ask(get(id)).text()).collect::<BTreeSet<_>>();
+    assert_eq!(served().len(), 2);
+    let lookups =
+        |result: &str| gateway.metrics().sum("umbra_name_lookups_total", &[&format!("result=\"{result}\"")]);
+    for (half_v4, half_v6) in [(None, Some(v6)), (Some(v4), None)] {
+        let failed = lookups("failed");
+        names.say_both("v1.test", half_v4, half_v6);
+        eventually("a half fails", || lookups("failed") >= failed + 2);
+        assert_eq!(served().len(), 2, "{}", gateway.stderr());
+        names.say_both("v1.test", Some(v4), Some(v6));
+        let answered = lookups("answered");
+        eventually("it is whole again", || lookups("answered") > answered);
+    }
+    assert!(!gateway.stderr().contains("v1.test is"), "{}", gateway.stderr());
+    names.say_both("v1.test", Some(&[]), Some(v6));
+    eventually("one kind is left", || served().iter().eq(["six"]));
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub use checks::CHECKS_MAX;
 use checks::Checks;
 pub use names::LOOKUPS_MAX;
 
+/// All names of a configuration are found in this time or have no address, however many there are: who waits for it is a
+/// person, or a service manager whose patience has an end.
+const FIND_MAX: Duration = Duration::from_secs(20);
+
 /// Addresses of each upstream, by `UpstreamId`.
 pub type Addresses = Arc<Vec<Vec<SocketAddr>>>;
 
@@ -85,30 +89,40 @@ impl Discovery {
         }
     }
 
-    /// Looks up the names of `config` that are not followed yet. Changes nothing.
-    pub async fn find(&self, config: &Config) -> Found {
+    /// Looks up the names of `config` that are not followed yet. Changes nothing, and begins at once; whoever drops what is
+    /// returned looks up nothing any more.
+    pub fn find(&self, config: &Config) -> impl Future<Output = Found> + Send + use<> {
         let mut lookups = JoinSet::new();
         let mut found = Found { answers: Answers::new(), new: HashMap::new() };
+        let mut asked = Vec::new();
         for name in names_of(config) {
             if let Some(answer) = self.changes.borrow().get(name) {
                 found.answers.insert(name.to_owned(), answer.clone());
                 continue;
             }
+            asked.push(name.to_owned());
             let (name, turns, counters) =
                 (name.to_owned(), Arc::clone(&self.turns), Arc::clone(&self.counters));
             lookups.spawn(async move {
                 let mut pace = names::Pace::default();
-                let answer = names::ask(&name, &turns, &counters, &mut pace).await;
+                let (answer, _trouble) = names::ask(&name, &[], &turns, &counters, &mut pace).await;
                 (name, answer, pace)
             });
         }
-        while let Some(looked_up) = lookups.join_next().await {
-            // A lookup that panics is one that was not made: its name has no answer.
-            let Ok((name, answer, pace)) = looked_up else { continue };
-            found.answers.insert(name.clone(), answer);
-            found.new.insert(name, pace);
+        async move {
+            let deadline = tokio::time::Instant::now() + FIND_MAX;
+            while let Ok(Some(looked_up)) = tokio::time::timeout_at(deadline, lookups.join_next()).await {
+                // A lookup that panics is one that was not made: its name has no answer.
+                let Ok((name, answer, pace)) = looked_up else { continue };
+                found.answers.insert(name.clone(), answer);
+                found.new.insert(name, pace);
+            }
+            for name in asked {
+                let none = || Err(format!("no answer within {} s", FIND_MAX.as_secs()));
+                found.answers.entry(name).or_insert_with(none);
+            }
+            found
         }
-        found
     }
 
     /// Follows the names of `config`, found before, and checks its endpoints; lets go of all others. `counters` by

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
@@ -74,11 +75,12 @@ pub(super) async fn follow(
     loop {
         tokio::time::sleep(jittered(pace.wait)).await;
         let had_failed = pace.failed > 0;
-        let answer = ask(&name, &turns, &counters, &mut pace).await;
-        match &answer {
-            Ok(_) if had_failed => tracing::info!("{name} resolves again"),
-            Err(why) if !had_failed => tracing::warn!("cannot resolve {name}: {why}; its addresses stay"),
-            Ok(_) | Err(_) => {}
+        let before = known.borrow().get(&name).and_then(|answer| answer.clone().ok()).unwrap_or_default();
+        let (answer, trouble) = ask(&name, &before, &turns, &counters, &mut pace).await;
+        match trouble {
+            None if had_failed => tracing::info!("{name} resolves again"),
+            Some(why) if !had_failed => tracing::warn!("cannot resolve {name}: {why}; its addresses stay"),
+            None | Some(_) => {}
         }
         known.send_if_modified(|known| learn(known, &name, answer));
     }
@@ -103,42 +105,90 @@ fn learn(known: &mut Answers, name: &str, answer: Answer) -> bool {
     }
 }
 
-/// One lookup, counted, and when to make the next.
-pub(super) async fn ask(name: &str, turns: &Semaphore, counters: &NameCounters, pace: &mut Pace) -> Answer {
+/// One lookup, counted, what went wrong with it, and when to make the next. `before` is its last answer.
+pub(super) async fn ask(
+    name: &str,
+    before: &[IpAddr],
+    turns: &Semaphore,
+    counters: &NameCounters,
+    pace: &mut Pace,
+) -> (Answer, Option<String>) {
     // The semaphore is never closed.
     let _turn = turns.acquire().await;
-    let result = tokio::time::timeout(LOOKUP_MAX, look_up(name)).await;
+    let result = tokio::time::timeout(LOOKUP_MAX, look_up(name, before)).await;
     let result = result.unwrap_or_else(|_| Err(format!("no answer within {} s", LOOKUP_MAX.as_secs())));
-    match result {
-        Ok((addresses, good_for)) => {
+    let (answer, trouble) = match result {
+        Ok(Looked { addresses, good_for, trouble: None }) => {
             counters.answered.inc();
             pace.answered(good_for);
-            Ok(addresses)
+            return (Ok(addresses), None);
         }
-        Err(why) => {
-            counters.failed.inc();
-            pace.failed();
-            Err(why)
-        }
-    }
+        Ok(Looked { addresses, trouble: Some(why), .. }) => (Ok(addresses), why),
+        Err(why) => (Err(why.clone()), why),
+    };
+    counters.failed.inc();
+    pace.failed();
+    (answer, Some(trouble))
 }
 
-/// All addresses of `name` that this machine has a way to, in an order of their own, and how long they are good for.
-async fn look_up(name: &str) -> Result<(Vec<IpAddr>, Duration), String> {
-    let (addresses, good_for) = match in_hosts(name) {
-        Some(addresses) => (addresses, HOSTS_GOOD_FOR),
+/// What a lookup came to.
+struct Looked {
+    /// All that this machine has a way to, in an order of their own.
+    addresses: Vec<IpAddr>,
+    good_for: Duration,
+    /// Why those of one protocol are the ones from before.
+    trouble: Option<String>,
+}
+
+async fn look_up(name: &str, before: &[IpAddr]) -> Result<Looked, String> {
+    let (addresses, good_for, trouble) = match in_hosts(name) {
+        Some(addresses) => (addresses, HOSTS_GOOD_FOR, None),
         None => {
             // Made for each lookup: its files are small and may have changed.
-            let found = resolver()?.lookup_ip(name).await.map_err(|e| match e {
+            let resolver = resolver()?;
+            let found = resolver.lookup_ip(name).await.map_err(|e| match e {
                 e if e.is_nx_domain() => "there is no such name".to_owned(),
                 e if e.is_no_records_found() => NO_ADDRESS.to_owned(),
                 e => e.to_string(),
             })?;
-            (found.iter().collect(), found.valid_until().saturating_duration_since(Instant::now()))
+            let good_for = found.valid_until().saturating_duration_since(Instant::now());
+            let (addresses, trouble) = completed(&resolver, &found, before).await;
+            (addresses, good_for, trouble)
         }
     };
     let addresses = usable(addresses, has_way_to);
-    if addresses.is_empty() { Err(NO_ADDRESS.to_owned()) } else { Ok((addresses, good_for)) }
+    if addresses.is_empty() {
+        Err(NO_ADDRESS.to_owned())
+    } else {
+        Ok(Looked { addresses, good_for, trouble })
+    }
+}
+
+/// An answer is made of two, one for each protocol, and the resolver is content with either. Where all addresses of one
+/// are gone, they may be so because nobody could tell: that half is asked for once more, by itself, and where it cannot be
+/// told again its addresses stay.
+async fn completed(
+    resolver: &TokioResolver,
+    found: &LookupIp,
+    before: &[IpAddr],
+) -> (Vec<IpAddr>, Option<String>) {
+    let mut addresses: Vec<IpAddr> = found.iter().collect();
+    let mut trouble = None;
+    for kind in [RecordType::A, RecordType::AAAA] {
+        let is_of_it = |address: &IpAddr| address.is_ipv4() == (kind == RecordType::A);
+        if addresses.iter().any(is_of_it) || !before.iter().any(is_of_it) {
+            continue;
+        }
+        match resolver.lookup(found.query().name().clone(), kind).await {
+            Ok(half) => addresses.extend(half.answers().iter().filter_map(|record| record.data.ip_addr())),
+            Err(error) if error.is_nx_domain() || error.is_no_records_found() => {}
+            Err(error) => {
+                addresses.extend(before.iter().filter(|address| is_of_it(address)));
+                trouble = Some(format!("{kind}: {error}"));
+            }
+        }
+    }
+    (addresses, trouble)
 }
 
 /// What the hosts file says, if it knows the name: of both protocols, without asking anybody for the other.

@@ -13,6 +13,15 @@ use monoio::net::{TcpListener, TcpStream};
 use super::shutdown;
 use crate::limits::ACCEPTS_PER_TURN;
 
+/// Who goes on listening at a socket when this process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody: it was opened for this process, or by the one it followed.
+    Us,
+    /// A service manager, which lends it to one process after another.
+    ServiceManager,
+}
+
 /// A listening socket, which another process may share.
 ///
 /// It waits for readiness and then takes without waiting. An accept left with the kernel would be cheaper by a system
@@ -24,6 +33,7 @@ pub struct Listener {
     waiter: TcpListener,
     /// The port it listens on.
     pub port: u16,
+    owner: Owner,
     left: Cell<bool>,
     /// Connections taken since it last waited.
     taken: Cell<u32>,
@@ -33,7 +43,7 @@ pub struct Listener {
 
 impl Listener {
     /// Takes over a bound, listening socket.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+    pub fn new(listener: std::net::TcpListener, owner: Owner) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let waiter = TcpListener::from_std(listener.try_clone()?)?;
@@ -41,6 +51,7 @@ impl Listener {
             listener,
             waiter,
             port,
+            owner,
             left: Cell::new(false),
             taken: Cell::new(0),
             waiting: RefCell::default(),
@@ -102,8 +113,13 @@ impl Listener {
     }
 
     /// Ends the listener for everybody, and with it a pending accept, which fails. Connections the kernel has already
-    /// established are handed to `accepted` first: their clients must not see a reset.
+    /// established are handed to `accepted` first: their clients must not see a reset. What a service manager lent is only
+    /// left: a shutdown would reach its own descriptor, and those who wait there are the next process's.
     pub fn shutdown(&self, mut accepted: impl FnMut(TcpStream, SocketAddr)) {
+        match self.owner {
+            Owner::Us => {}
+            Owner::ServiceManager => return self.leave(),
+        }
         while let Ok((stream, peer)) = self.take() {
             accepted(stream, peer);
         }

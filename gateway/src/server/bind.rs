@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Source;
 use super::inherit::{Inherited, Use};
+use crate::io::Owner;
 
 /// Connections the kernel completes while a worker is busy elsewhere; it clips this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -22,14 +23,14 @@ pub(super) struct Bound {
     /// By listener; port 0 has become the port it got.
     pub(super) listener_addresses: Vec<SocketAddr>,
     /// For each worker its own sockets of every listener.
-    pub(super) listeners_by_worker: Vec<Vec<TcpListener>>,
+    pub(super) listeners_by_worker: Vec<Vec<(TcpListener, Owner)>>,
     /// Ready for an asynchronous runtime: it does not block.
     pub(super) admin: Option<(SocketAddr, TcpListener)>,
-    /// All of them once more, for a successor.
+    /// All of them once more, for a successor, and what a service manager opened and nobody named.
     pub(super) kept: Vec<(Use, TcpListener)>,
 }
 
-/// Binds everything that was not `inherited`, or says all that does not work.
+/// Binds everything that was not `inherited`, or says all that does not work. What is left of `inherited` stays there.
 pub(super) fn bind(
     config: &Config,
     source: &Source,
@@ -37,22 +38,24 @@ pub(super) fn bind(
 ) -> Result<Bound, Vec<Problem>> {
     let workers = config.workers.count;
     let mut kept = Vec::new();
-    let mut keep = |is: Use, sockets: &[TcpListener]| -> io::Result<()> {
-        for socket in sockets {
-            kept.push((is, socket.try_clone()?));
+    let mut keep = |sockets: &[(Use, TcpListener)]| -> io::Result<()> {
+        for (is, socket) in sockets {
+            kept.push((*is, socket.try_clone()?));
         }
         Ok(())
     };
     let mut refused = Vec::new();
     let mut listener_addresses = Vec::with_capacity(config.listeners.len());
-    let mut listeners_by_worker: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut listeners_by_worker: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
     for (index, listener) in config.listeners.iter().enumerate() {
         let sockets = match inherited.listener(listener.bind) {
-            none if none.is_empty() => shared(listener.bind, workers),
+            none if none.is_empty() => shared(listener.bind, workers).map(|(address, sockets)| {
+                (address, sockets.into_iter().map(|socket| (Use::Listener(listener.bind), socket)).collect())
+            }),
             sockets => given(sockets),
         };
         let dealt = sockets.and_then(|(address, sockets)| {
-            keep(Use::Listener(listener.bind), &sockets)?;
+            keep(&sockets)?;
             deal(&sockets, &mut listeners_by_worker)?;
             Ok(address)
         });
@@ -63,11 +66,12 @@ pub(super) fn bind(
     }
     let mut admin = None;
     if let Some(address) = config.admin.bind {
-        let bound = inherited.admin(address).map_or_else(|| single(address), Ok).and_then(|socket| {
+        let found = inherited.admin(address).map_or_else(|| Ok((Use::Admin(address), single(address)?)), Ok);
+        let bound = found.and_then(|one| {
+            keep(std::slice::from_ref(&one))?;
+            let (_, socket) = one;
             socket.set_nonblocking(true)?;
-            let own = socket.local_addr()?;
-            keep(Use::Admin(address), std::slice::from_ref(&socket))?;
-            Ok((own, socket))
+            Ok((socket.local_addr()?, socket))
         });
         match bound {
             Ok(bound) => admin = Some(bound),
@@ -100,19 +104,27 @@ fn elsewhere(source: &Source) -> &'static str {
 }
 
 /// Sockets that were open before.
-fn given(sockets: Vec<TcpListener>) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let address = sockets.first().map(TcpListener::local_addr).ok_or(ErrorKind::NotFound)??;
+fn given(sockets: Vec<(Use, TcpListener)>) -> io::Result<(SocketAddr, Vec<(Use, TcpListener)>)> {
+    let address = sockets.first().map(|(_, socket)| socket.local_addr()).ok_or(ErrorKind::NotFound)??;
     Ok((address, sockets))
+}
+
+fn owner(is: Use) -> Owner {
+    match is {
+        Use::Listener(_) | Use::Admin(_) => Owner::Us,
+        Use::Address => Owner::ServiceManager,
+    }
 }
 
 /// Each socket to a worker, so that nobody waits in one from which nobody takes, and to each worker a socket. With as many
 /// of the one as of the other, each has its own.
-fn deal(sockets: &[TcpListener], workers: &mut [Vec<TcpListener>]) -> io::Result<()> {
+fn deal(sockets: &[(Use, TcpListener)], workers: &mut [Vec<(TcpListener, Owner)>]) -> io::Result<()> {
     let turns = if sockets.is_empty() { 0 } else { sockets.len().max(workers.len()) };
     for turn in 0..turns {
         let worker = turn % workers.len().max(1);
-        if let (Some(socket), Some(worker)) = (sockets.get(turn % sockets.len()), workers.get_mut(worker)) {
-            worker.push(socket.try_clone()?);
+        let socket = sockets.get(turn % sockets.len());
+        if let (Some((is, socket)), Some(worker)) = (socket, workers.get_mut(worker)) {
+            worker.push((socket.try_clone()?, owner(*is)));
         }
     }
     Ok(())
@@ -198,14 +210,15 @@ mod tests {
         assert_ne!(address.port(), 0);
         assert_eq!(all.listeners_by_worker.len(), config.workers.count);
         for worker in &all.listeners_by_worker {
-            assert_eq!(worker[0].local_addr().unwrap(), address);
+            assert_eq!(worker[0].0.local_addr().unwrap(), address);
         }
         assert_ne!(all.admin.unwrap().0.port(), 0);
     }
 
     #[test]
     fn every_socket_has_a_worker_and_every_worker_a_socket() {
-        let open = |n| (0..n).map(|_| TcpListener::bind(any_port()).unwrap()).collect::<Vec<_>>();
+        let one = |_| (Use::Address, TcpListener::bind(any_port()).unwrap());
+        let open = |n| (0..n).map(one).collect::<Vec<_>>();
         for (sockets, workers, expect) in [
             (2, 2, vec![1, 1]),
             (3, 2, vec![2, 1]),
@@ -213,12 +226,12 @@ mod tests {
             (2, 3, vec![1, 1, 1]),
             (5, 1, vec![5]),
         ] {
-            let mut dealt: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+            let mut dealt: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
             let sockets = open(sockets);
             deal(&sockets, &mut dealt).unwrap();
             assert_eq!(dealt.iter().map(Vec::len).collect::<Vec<_>>(), expect);
             let mut ports: Vec<u16> =
-                dealt.iter().flatten().map(|socket| socket.local_addr().unwrap().port()).collect();
+                dealt.iter().flatten().map(|(socket, _)| socket.local_addr().unwrap().port()).collect();
             ports.sort_unstable();
             ports.dedup();
             assert_eq!(ports.len(), sockets.len());

@@ -18,6 +18,10 @@ use crate::os;
 /// A successor that has not said that it serves after this long never will: names are looked up and workers started.
 const READY_MAX: Duration = Duration::from_secs(60);
 
+/// One that will not serve has this long to say why and to end, and is looked at so often.
+const ENDED_MAX: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// How this process was started, as it was then: a file that is replaced later is the new version.
 #[derive(Debug)]
 pub(super) struct Program {
@@ -43,6 +47,8 @@ pub(super) struct Successor {
     said: pipe::Receiver,
     deadline: Instant,
     serves: bool,
+    /// It will not serve any more; it has until then to say why and to end.
+    ending: Option<Instant>,
 }
 
 impl Successor {
@@ -72,7 +78,7 @@ impl Successor {
         os::pass_on(&mut command, passed).map_err(failed)?;
         let child = command.spawn().map_err(failed)?;
         drop(command);
-        Ok(Self { child, said, deadline: Instant::now() + READY_MAX, serves: false })
+        Ok(Self { child, said, deadline: Instant::now() + READY_MAX, serves: false, ending: None })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -84,35 +90,55 @@ impl Successor {
     /// # Errors
     /// It ended, or took too long; then it is no more.
     pub(super) async fn serves(&mut self) -> Result<(), String> {
-        let mut byte = [0];
-        loop {
-            let said = tokio::time::timeout_at(self.deadline, self.said.readable()).await;
-            match said.map(|_| self.said.try_read(&mut byte)) {
-                Ok(Ok(1)) => {
-                    self.serves = true;
-                    return Ok(());
-                }
-                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(Ok(_) | Err(_)) => {
-                    let _ = self.child.kill();
-                    let status = self.child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
-                    return Err(format!("it ended before it served ({status}); it said why above"));
-                }
-                Err(_) => {
-                    let _ = self.child.kill();
-                    let _ = self.child.wait();
-                    return Err(format!("it did not serve after {} s", READY_MAX.as_secs()));
-                }
+        while self.ending.is_none() {
+            let readable = tokio::time::timeout_at(self.deadline, self.said.readable()).await;
+            if readable.is_err() {
+                self.kill();
+                return Err(format!("it did not serve after {} s", READY_MAX.as_secs()));
+            }
+            if self.has_said() {
+                return Ok(());
             }
         }
+        // The pipe closes a moment before it says why.
+        let status = self.ended().await;
+        Err(format!("it ended before it served ({status}); it said why above"))
+    }
+
+    /// Whether it has said by now that it serves.
+    pub(super) fn has_said(&mut self) -> bool {
+        match self.said.try_read(&mut [0]) {
+            Ok(1) => self.serves = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => {
+                self.ending.get_or_insert_with(|| Instant::now() + ENDED_MAX);
+            }
+        }
+        self.serves
+    }
+
+    /// Waits until it has ended, and helps it where that takes too long.
+    async fn ended(&mut self) -> String {
+        while self.ending.is_some_and(|deadline| Instant::now() < deadline) {
+            match self.child.try_wait() {
+                Ok(None) => tokio::time::sleep(LOOK_EVERY).await,
+                Ok(Some(status)) => return status.to_string(),
+                Err(error) => return error.to_string(),
+            }
+        }
+        self.kill()
+    }
+
+    fn kill(&mut self) -> String {
+        let _ = self.child.kill();
+        self.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string())
     }
 }
 
 impl Drop for Successor {
     fn drop(&mut self) {
         if !self.serves {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.kill();
         }
     }
 }

@@ -28,7 +28,8 @@ pub(super) enum Use {
     /// As whoever bound it wrote the address, port 0 included.
     Listener(SocketAddr),
     Admin(SocketAddr),
-    /// Whatever its own address is the address of.
+    /// Whatever its own address is the address of. A service manager opened it: it is handed on as what it is, through any
+    /// number of processes, and none of them may end it.
     Address,
 }
 
@@ -100,24 +101,38 @@ impl Inherited {
     }
 
     /// The sockets of a listener with this `bind`.
-    pub(super) fn listener(&mut self, bind: SocketAddr) -> Vec<TcpListener> {
+    pub(super) fn listener(&mut self, bind: SocketAddr) -> Vec<(Use, TcpListener)> {
         self.take(|is, own| is == Use::Listener(bind) || (is == Use::Address && own == bind))
     }
 
     /// The admin listener's socket.
-    pub(super) fn admin(&mut self, bind: SocketAddr) -> Option<TcpListener> {
+    pub(super) fn admin(&mut self, bind: SocketAddr) -> Option<(Use, TcpListener)> {
         self.take(|is, own| is == Use::Admin(bind) || (is == Use::Address && own == bind)).into_iter().next()
     }
 
-    fn take(&mut self, wanted: impl Fn(Use, SocketAddr) -> bool) -> Vec<TcpListener> {
+    fn take(&mut self, wanted: impl Fn(Use, SocketAddr) -> bool) -> Vec<(Use, TcpListener)> {
         let is_wanted =
             |(is, socket): &mut (Use, TcpListener)| socket.local_addr().is_ok_and(|own| wanted(*is, own));
-        self.sockets.extract_if(.., is_wanted).map(|(_, socket)| socket).collect()
+        self.sockets.extract_if(.., is_wanted).collect()
     }
 
     /// Addresses that nobody asked for.
     pub(super) fn left(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().filter_map(|(_, socket)| socket.local_addr().ok()).collect()
+        let mut left: Vec<_> =
+            self.sockets.iter().filter_map(|(_, socket)| socket.local_addr().ok()).collect();
+        left.sort_unstable();
+        left.dedup();
+        left
+    }
+
+    /// Lets go of what nobody asked for, lest clients wait at a socket from which nobody takes. A service manager's is open
+    /// whatever we do: these come back, for a successor whose configuration names them.
+    pub(super) fn leave(&mut self) -> Vec<(Use, TcpListener)> {
+        let lent = |(is, _): &(Use, TcpListener)| match is {
+            Use::Address => true,
+            Use::Listener(_) | Use::Admin(_) => false,
+        };
+        self.sockets.drain(..).filter(lent).collect()
     }
 }
 
@@ -179,5 +194,19 @@ mod tests {
         assert_eq!(found.listener(port_zero).len(), 1);
         assert_eq!(found.left(), [b]);
         assert!(found.admin(b).is_some() && found.left().is_empty());
+    }
+
+    #[test]
+    fn of_sockets_that_nobody_names_only_a_service_managers_are_kept() {
+        let open = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (lent, ours) = (open(), open());
+        let [lent_at, ours_at] = [&lent, &ours].map(|socket| socket.local_addr().unwrap());
+        let sockets = vec![(Use::Address, lent), (Use::Listener(ours_at), ours)];
+        let mut found = Inherited { sockets, predecessor: None };
+        assert_eq!(found.left().len(), 2);
+        let kept = found.leave();
+        assert!(kept.len() == 1 && kept[0].0 == Use::Address, "{kept:?}");
+        assert_eq!(kept[0].1.local_addr().unwrap(), lent_at);
+        assert!(TcpListener::bind(ours_at).is_ok(), "the other is closed");
     }
 }

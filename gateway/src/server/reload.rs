@@ -4,8 +4,10 @@
 //! It knows what cannot change without a restart. What a worker keeps from one configuration to the next is the
 //! worker's business.
 
+use std::future::{self, Future};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Source, resolve};
 use crate::admin::{Book, Page};
-use crate::cli;
 use crate::discovery::{Discovery, Found, Located};
 use crate::generation::Blueprint;
 use crate::worker::{Command, Update, Updates};
@@ -67,6 +68,57 @@ pub(super) struct Channel {
     pub(super) updates: Arc<Updates>,
 }
 
+/// A change under way, of which there is one at a time. What takes time is waited for here, beside all else that the
+/// control plane has to do.
+pub(super) struct Underway {
+    step: Step,
+    asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
+}
+
+enum Step {
+    /// The names of its upstreams are looked up.
+    Looking(Pin<Box<dyn Future<Output = Result<Next, Refused>>>>),
+    /// The workers take it.
+    Applying(Pin<Box<dyn Future<Output = Applied>>>),
+}
+
+/// How far a change has come.
+pub(super) enum Stepped {
+    Looked(Result<Next, Refused>),
+    Applied(Applied),
+}
+
+impl Underway {
+    pub(super) fn is_applying(&self) -> bool {
+        match self.step {
+            Step::Looking(_) => false,
+            Step::Applying(_) => true,
+        }
+    }
+
+    /// Waits for the end of the step that `this` is in; for ever, where there is none. May be dropped and called again.
+    pub(super) async fn step(this: &mut Option<Self>) -> Stepped {
+        match this.as_mut().map(|underway| &mut underway.step) {
+            None => future::pending().await,
+            Some(Step::Looking(next)) => Stepped::Looked(next.await),
+            Some(Step::Applying(applied)) => Stepped::Applied(applied.await),
+        }
+    }
+
+    /// Nobody waits for an answer: it is the files that were read again.
+    pub(super) fn is_reload(&self) -> bool {
+        self.asker.is_none()
+    }
+
+    /// Tells whoever asked, who may be gone; the change is made all the same.
+    pub(super) fn tell(self, result: Result<Applied, Refused>) {
+        log(&result);
+        if let Some(asker) = self.asker {
+            let _ = asker.send(result);
+        }
+    }
+}
+
 /// Makes changes.
 pub(super) struct Reloader {
     pub(super) source: Source,
@@ -77,28 +129,33 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Makes one change on all workers.
-    pub(super) async fn make(
-        &mut self,
+    /// Begins to make a change: checks it, and looks up the names that are new.
+    pub(super) fn begin(
+        &self,
         change: Change,
-        workers: impl Iterator<Item = &Channel>,
-    ) -> Result<Applied, Refused> {
-        let made = self.prepare(change).await;
-        match made {
-            Ok(next) => Ok(self.apply(next, workers).await),
-            Err(refused) => {
-                self.book.refuse();
-                Err(refused)
-            }
-        }
+        asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
+    ) -> Underway {
+        let started = Instant::now();
+        let source = self.source.clone();
+        let checked = self.check(change).map(|(config, written, warnings)| {
+            let found = self.discovery.find(&config);
+            (config, written, warnings, found)
+        });
+        let next = async move {
+            let (config, written, mut warnings, found) = checked?;
+            let found = found.await;
+            warnings.extend(resolve::judge(&config, &found, &source).map_err(Refused::Wrong)?);
+            Ok(Next { config: Arc::new(config), written, found, warnings, started })
+        };
+        Underway { step: Step::Looking(Box::pin(next)), asker }
     }
 
-    async fn prepare(&mut self, change: Change) -> Result<Next, Refused> {
-        let started = Instant::now();
+    fn check(&self, change: Change) -> Result<(Config, Written, Vec<Problem>), Refused> {
         let config = Arc::clone(&self.book.open().config);
-        let (config, written, mut warnings) = match change {
+        let (config, written, warnings) = match change {
             Change::Source => {
-                let Checked { config, written, warnings } = self.source.read().map_err(Refused::Wrong)?;
+                let Checked { config, written, warnings } =
+                    self.source.read_again().map_err(Refused::Wrong)?;
                 (config, Written::Whole(written), warnings)
             }
             Change::Text(text) => {
@@ -126,21 +183,37 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(Refused::Wrong(fixed));
         }
-        // Signals wait for it, scrapes and workers do not.
-        let found = self.discovery.find(&config).await;
-        warnings.extend(resolve::judge(&config, &found, &self.source).map_err(Refused::Wrong)?);
-        Ok(Next { config: Arc::new(config), written, found, warnings, started })
+        Ok((config, written, warnings))
     }
 
-    async fn apply(&mut self, next: Next, workers: impl Iterator<Item = &Channel>) -> Applied {
+    /// Puts a change into force, and goes on in `underway` until every worker has it.
+    pub(super) fn apply<'w>(
+        &mut self,
+        next: Next,
+        underway: &mut Underway,
+        workers: impl Iterator<Item = &'w Channel>,
+    ) {
         let page = self.book.turn(Arc::clone(&next.config));
         match next.written {
             Written::Whole(shown) => self.book.write(shown),
             Written::Part(what, to) => self.book.patch(what, to),
         }
         self.located = self.discovery.settle(&page.config, next.found, &page.checks);
-        let workers = self.hand_out(&page, workers).await;
-        Applied { workers, took: next.started.elapsed(), warnings: next.warnings }
+        let mut heard = self.hand_out(&page, workers);
+        let all = page.counters.len();
+        underway.step = Step::Applying(Box::pin(async move {
+            let deadline = tokio::time::Instant::now() + APPLIED_MAX;
+            let mut taken = Vec::new();
+            while let Ok(Some(worker)) = tokio::time::timeout_at(deadline, heard.recv()).await {
+                taken.push(worker);
+            }
+            let late: Vec<usize> = (0..all).filter(|id| !taken.contains(id)).collect();
+            if !late.is_empty() {
+                let seconds = APPLIED_MAX.as_secs();
+                tracing::warn!("workers {late:?} have not taken the configuration after {seconds} s");
+            }
+            Applied { workers: taken.len(), took: next.started.elapsed(), warnings: next.warnings }
+        }));
     }
 
     /// Waits until an upstream has other addresses.
@@ -149,19 +222,20 @@ impl Reloader {
     }
 
     /// Tells the workers where the upstreams are now.
-    pub(super) async fn relocate(&mut self, workers: impl Iterator<Item = &Channel>) {
+    pub(super) fn relocate<'w>(&mut self, workers: impl Iterator<Item = &'w Channel>) {
         let page = self.book.open();
         let located = self.discovery.locate(&page.config, &page.checks);
         if located.addresses == self.located.addresses {
             return;
         }
         self.located = located;
-        let _told = self.hand_out(&page, workers).await;
+        // Nobody asked, so nobody waits.
+        drop(self.hand_out(&page, workers));
     }
 
-    /// Hands what is in force to every worker; how many serve by it.
-    async fn hand_out(&self, page: &Page, workers: impl Iterator<Item = &Channel>) -> usize {
-        let (told, mut heard) = mpsc::channel(page.counters.len().max(1));
+    /// Hands what is in force to every worker; each says there when it serves by it.
+    fn hand_out<'w>(&self, page: &Page, workers: impl Iterator<Item = &'w Channel>) -> mpsc::Receiver<usize> {
+        let (told, heard) = mpsc::channel(page.counters.len().max(1));
         for (worker, counters) in workers.zip(&page.counters) {
             worker.updates.leave(Update {
                 blueprint: Blueprint {
@@ -175,15 +249,7 @@ impl Reloader {
             // its last words tell.
             let _ = (&worker.control).write_all(&[Command::Reload as u8]);
         }
-        drop(told);
-        let mut workers = 0;
-        let all = async {
-            while heard.recv().await.is_some() {
-                workers += 1;
-            }
-        };
-        let _late = tokio::time::timeout(APPLIED_MAX, all).await;
-        workers
+        heard
     }
 }
 
@@ -195,7 +261,7 @@ enum Written {
 }
 
 /// A configuration that may be applied.
-struct Next {
+pub(super) struct Next {
     config: Arc<Config>,
     written: Written,
     found: Found,
@@ -203,11 +269,12 @@ struct Next {
     started: Instant,
 }
 
-/// Says in the log what became of a change.
-pub(super) fn log(result: &Result<Applied, Refused>) {
+/// Says in the log what became of a change. In the log, whose lines wait for nobody: an unread standard error must not
+/// hold up who listens to signals.
+fn log(result: &Result<Applied, Refused>) {
     match result {
         Ok(Applied { workers, took, warnings }) => {
-            cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
+            warnings.iter().for_each(|warning| tracing::warn!("warning: {warning}"));
             tracing::info!("configuration applied on {workers} workers in {} ms", took.as_millis());
         }
         Err(Refused::Unknown(what)) => tracing::error!("configuration unchanged: {what}"),

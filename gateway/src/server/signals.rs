@@ -4,13 +4,19 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that are listened to.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+/// Signals that ask for something else than the end, and would be the end of a process that does not know them: they are
+/// kept from the first moment on, and answered once there is somebody who can.
+pub(super) struct Requests {
     hangup: Signal,
     user1: Signal,
     user2: Signal,
+}
+
+/// All signals that are listened to.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    requests: Requests,
 }
 
 /// What a signal asks for.
@@ -24,20 +30,35 @@ pub(super) enum Asked {
     HandOver,
 }
 
-impl Signals {
+impl Requests {
+    /// Inside a runtime.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
         })
     }
+}
+
+impl Signals {
+    /// Inside a runtime. From now on whoever starts has to look at them, or nothing but SIGKILL ends it.
+    pub(super) fn new(requests: Requests) -> io::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, requests })
+    }
+
+    /// The next request to stop. All others wait.
+    pub(super) async fn stop_only(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 
     /// What is asked for next.
     pub(super) async fn next(&mut self) -> Asked {
-        let Self { terminate, interrupt, hangup, user1, user2 } = self;
+        let Self { terminate, interrupt, requests: Requests { hangup, user1, user2 } } = self;
         tokio::select! {
             _ = terminate.recv() => Asked::Stop("SIGTERM"),
             _ = interrupt.recv() => Asked::Stop("SIGINT"),

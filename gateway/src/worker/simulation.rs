@@ -611,7 +611,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         if drains {
             world.sleep_us(world.below(300_000) as u64).await;
             cx.draining.set(true);
-            drain(&cx, &lanes).await;
+            drain(&cx, &lanes, Vec::new()).await;
         }
         // Long enough for every timeout, and for what is kept to be let go.
         let mut waited = 0;

@@ -78,7 +78,7 @@ pub(crate) fn toml(dice: &mut Dice) {
     let text = dice.text(&TOML, &SCRAPS);
     let Ok(text) = std::str::from_utf8(&text) else { return };
     match config::parse("t.toml", text) {
-        Ok(read) => reads_the_same(&read.config, &read.written, text),
+        Ok(read) => reads_the_same(&read.config, &read.written.whole, text),
         Err(problems) => are_told(&problems, text),
     }
 }
@@ -103,7 +103,7 @@ pub(crate) fn yaml(dice: &mut Dice) {
     let shown = String::from_utf8_lossy(&text);
     match (manifest::load(&manifests), manifest::convert(&manifests)) {
         (Ok(read), Ok((toml, _))) => {
-            reads_the_same(&read.config, &read.written, &shown);
+            reads_the_same(&read.config, &read.written.whole, &shown);
             reads_the_same(&read.config, &toml, &shown);
         }
         (Err(problems), Err(_)) => are_told(&problems, &shown),

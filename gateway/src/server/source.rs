@@ -1,0 +1,87 @@
+//! Where the configuration comes from: read at the start, read again, and pointed at where a value does not work here.
+//!
+//! It knows files and their lines; what a configuration means is `config`'s to say.
+
+use std::path::PathBuf;
+
+use config::check::{self, Checked, Problem};
+use config::manifest::{self, Manifests};
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Sample services in this process and the gateway before them.
+    Embedded,
+    File(PathBuf),
+    /// Manifests, and what goes with them.
+    Manifests(Manifests),
+}
+
+impl Source {
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Embedded => "embedded default".to_owned(),
+            Self::File(path) => path.display().to_string(),
+            Self::Manifests(manifests) => {
+                let names: Vec<String> =
+                    manifests.paths.iter().map(|path| path.display().to_string()).collect();
+                names.join(", ")
+            }
+        }
+    }
+
+    /// What it says now, to a process that serves already.
+    pub(crate) fn read_again(&self) -> Result<Checked, Vec<Problem>> {
+        match self {
+            // It would wait for a person, and everybody else with it.
+            Self::Manifests(manifests) if manifests.paths.iter().any(|path| path.as_os_str() == "-") => {
+                Err(broken("standard input was read at the start and cannot be read again".to_owned()))
+            }
+            Self::Embedded | Self::File(_) | Self::Manifests(_) => self.read(),
+        }
+    }
+
+    /// What it says now. The embedded default says it once: its sample services have their ports from the system.
+    pub(crate) fn read(&self) -> Result<Checked, Vec<Problem>> {
+        match self {
+            Self::Embedded => Err(broken("the embedded default has no file to read again".to_owned())),
+            Self::File(path) => check::load(path),
+            Self::Manifests(manifests) => manifest::load(manifests),
+        }
+    }
+
+    /// A value that is well written but does not work here. `value` is as written: its first appearance gives the line.
+    pub(super) fn problem(&self, key: String, value: &str, message: String) -> Problem {
+        let line = match self {
+            Self::Embedded | Self::Manifests(_) => None,
+            // Read again, on this path only, rather than carry every line number through the configuration as meant.
+            Self::File(path) => std::fs::read_to_string(path).ok().and_then(|text| line_of(&text, value)),
+        };
+        Problem { file: self.name(), line, key: Some(key), message }
+    }
+}
+
+/// Something that no configuration decides.
+pub(super) fn broken(message: String) -> Vec<Problem> {
+    vec![Problem { file: String::new(), line: None, key: None, message }]
+}
+
+fn line_of(text: &str, value: &str) -> Option<usize> {
+    let quoted = [format!("\"{value}\""), format!("'{value}'")];
+    let written =
+        |line: &str| quoted.iter().any(|q| line.split('#').next().is_some_and(|code| code.contains(q)));
+    text.lines().position(written).map(|index| index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_on_its_line_and_not_in_a_comment() {
+        let text = "# \"127.0.0.1:80\"\n[[listener]]\nbind = \"127.0.0.1:80\" # here\n";
+        assert_eq!(line_of(text, "127.0.0.1:80"), Some(3));
+        assert_eq!(line_of(text, "127.0.0.1:8"), None);
+        assert_eq!(line_of("a = '::1'", "::1"), Some(1));
+    }
+}
