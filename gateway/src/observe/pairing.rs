@@ -196,9 +196,10 @@ impl Joined {
             }
         }
         let Some(detail) = &self.pairing.detail else { return };
-        let Self { mirror, number, span, lag_us, .. } = self;
+        let Self { mirror, number, span, lag_us, keeps_bytes, .. } = self;
         let (answer, room) = kept.unzip();
-        let leg = CopyLeg { mirror, number, span, end, lag_us, latency_us, response_bytes, answer };
+        let compares = keeps_bytes > 0;
+        let leg = CopyLeg { mirror, number, span, end, lag_us, latency_us, response_bytes, compares, answer };
         let Sealed { record, held } = &mut detail.borrow_mut().sealed;
         record.copies.push(leg);
         held.extend(room);
