@@ -17,7 +17,8 @@ use crate::http1::head::with_response;
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Gather, Millis, Stream, Sweeper};
 use crate::limits::{
-    ANSWER_CUT_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES,
+    ANSWER_CUT_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX, LONE_EVERY,
+    RESPONSE_BUFFER_BYTES,
 };
 use crate::metrics::{Drop as Dropped, Fail};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
@@ -42,6 +43,7 @@ struct Connection {
     stream: Stream,
     endpoint: Rc<Endpoint>,
     answers: u64,
+    batches: u64,
     used_ms: u64,
 }
 
@@ -123,7 +125,7 @@ impl Shipper {
             Ok(stream) => {
                 endpoint.connected();
                 lane.counters.connections.add(1);
-                Some(Connection { stream, endpoint, answers: 0, used_ms: self.sweeper.now_ms() })
+                Some(Connection { stream, endpoint, answers: 0, batches: 0, used_ms: self.sweeper.now_ms() })
             }
             Err(_) => {
                 lane.counters.connect_failures.inc();
@@ -150,7 +152,11 @@ impl Shipper {
         done: &mut Vec<Answered>,
     ) -> After {
         let endpoint = Rc::clone(&connection.endpoint);
-        let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
+        let deepest = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
+        connection.batches += 1;
+        // It tells a copy's time, and nothing of what more would do.
+        let is_measured = deepest > 1 && connection.batches.is_multiple_of(LONE_EVERY);
+        let depth = if is_measured { 1 } else { deepest };
         let mut out = Gather::new(self.buffers.block());
         let mut stale = 0_u32;
         let started_us = self.sweeper.now_us();
@@ -193,7 +199,7 @@ impl Shipper {
         connection
             .stream
             .give_up_at(self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0));
-        let mut pace = Pace { last_us: started_us, first_us: None };
+        let mut pace = Pace { last_us: started_us, first_us: None, is_lone: copies == 1 };
         let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
             ended = Some(self.read_answers(connection, flying, done, &mut pace).await);
@@ -202,7 +208,9 @@ impl Shipper {
             Ended::InStep => {
                 let now_us = pace.last_us;
                 let spread_us = now_us - pace.first_us.unwrap_or(now_us);
-                endpoint.answered(copies, now_us - started_us, spread_us);
+                if !is_measured {
+                    endpoint.answered(copies, now_us - started_us, spread_us);
+                }
                 connection.used_ms = self.sweeper.now_ms();
                 connection.stream.clear_deadlines();
                 After::Keep
@@ -373,7 +381,7 @@ impl Shipper {
             keeping.cut();
         }
         if let Some(copy) = flying.pop_front() {
-            done.push(answer.end(copy, status));
+            done.push(Answered { is_cut: true, ..answer.end(copy, status) });
         }
         if flying.is_empty() { Ended::Announced } else { Ended::Failed(Failure::Closed) }
     }
@@ -383,8 +391,9 @@ impl Shipper {
     fn settle(&self, done: &mut Vec<Answered>, now_us: u64, pace: &mut Pace) {
         let Some(latency_us) = (now_us - pace.last_us).checked_div(done.len() as u64) else { return };
         pace.last_us = now_us;
-        for Answered { copy, status, bytes, kept } in done.drain(..) {
-            copy.ticket.complete(Half { status, latency_us, bytes }, kept);
+        for Answered { copy, status, bytes, is_cut, kept } in done.drain(..) {
+            let is_sure = pace.is_lone && !is_cut;
+            copy.ticket.complete(Half { status, latency_us, bytes, is_sure }, kept);
             self.buffers.give(copy.head);
         }
     }
@@ -396,6 +405,9 @@ struct Pace {
     last_us: u64,
     /// The first byte of the first answer came.
     first_us: Option<u64>,
+    /// It carries one copy, whose time is nobody else's: behind another, an answer may be ready long before it comes, or
+    /// wait for its turn.
+    is_lone: bool,
 }
 
 /// A copy and what matters of its answer.
@@ -403,6 +415,8 @@ struct Answered {
     copy: RequestCopy,
     status: u16,
     bytes: u64,
+    /// It was not read to its end.
+    is_cut: bool,
     kept: Option<Kept>,
 }
 
@@ -473,7 +487,7 @@ impl Answer {
         self.scanner = HeadScanner::default();
         self.head = None;
         (self.interims, self.bytes, self.content_bytes) = (0, 0, 0);
-        Answered { copy, status, bytes, kept }
+        Answered { copy, status, bytes, is_cut: false, kept }
     }
 
     fn advance(
