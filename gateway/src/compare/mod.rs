@@ -23,6 +23,12 @@ use crate::observe::record::{CopyEnd, Record};
 use findings::{Pair, Place};
 use rules::Rules;
 
+/// Why a pair was not compared: only one of the two answers found room.
+pub const ALONE: &str = "one_answer_alone";
+
+/// The same: no time was left.
+pub const BUSY: &str = "busy";
+
 /// Share of one core that comparing may take.
 const CPU_SHARE: f64 = 0.5;
 
@@ -94,7 +100,7 @@ impl Comparator {
                 (Some(primary), Some(answer), CopyEnd::Completed(_)) => {
                     let began = Instant::now();
                     if self.budget.is_spent(began) {
-                        self.findings.skip(place, "busy");
+                        self.findings.skip(place, BUSY);
                         continue;
                     }
                     let compared = differ::compare(rules, primary, answer);
@@ -103,7 +109,7 @@ impl Comparator {
                 }
                 // One of the two was to be kept and found no room.
                 (Some(_), None, CopyEnd::Completed(_)) | (None, Some(_), _) => {
-                    self.findings.skip(place, "one_answer_alone");
+                    self.findings.skip(place, ALONE);
                 }
                 (None, None, _) | (Some(_), _, _) => {}
             }
