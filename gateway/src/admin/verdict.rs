@@ -361,7 +361,8 @@ mod tests {
 
     #[test]
     fn every_route_is_judged_and_a_baseline_stands_beside_its_candidate() {
-        let mut text = "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n".to_owned();
+        let mut text =
+            "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n".to_owned();
         for n in 0..600 {
             text.push_str(&format!(
                 "[[route]]\nname = \"r{n}\"\npath_prefix = \"/{n}\"\nprimary = \"v1\"\nmirrors = [{{ upstream = \"v2\", \
@@ -389,7 +390,10 @@ mod tests {
         let of = all.iter().find(|of| of.route == "r599").unwrap();
         assert_eq!((of.seen.sent, of.seen.unreachable, of.seen.lost), (400, 1, 1));
         assert_eq!(of.baseline.as_ref().map(|seen| seen.sent), Some(400));
-        assert!(of.seen.compared.as_ref().is_some_and(|of| of.answers == 0), "nothing is known, not nothing wrong");
+        assert!(
+            of.seen.compared.as_ref().is_some_and(|of| of.answers == 0),
+            "nothing is known, not nothing wrong"
+        );
         let verdict = judge(&Policy::default(), &all);
         assert_eq!((verdict.verdict, verdict.mirrors[0].rules[0].route.as_str()), (Decision::Reject, "r599"));
         assert!(evidence(&desk, Some("again")).is_empty());

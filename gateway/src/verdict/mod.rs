@@ -447,7 +447,9 @@ impl Court<'_> {
     fn times(&self, evidence: &Evidence, (rule, at, threshold): (&'static str, f64, f64)) -> Ruling {
         let Seen { primary_times, mirror_times, .. } = &evidence.seen;
         let samples = primary_times.count().min(mirror_times.count());
-        let chance = self.chance(evidence).of_groups(TIMES_TOGETHER);
+        // Few times are long, and those come together; what most take is seen by each.
+        let together = if at > 0.5 { TIMES_TOGETHER } else { 1.0 };
+        let chance = self.chance(evidence).of_groups(together);
         let of = |times: &Slots| quantile(times, at, chance);
         let (primary, mirror) = (of(primary_times), of(mirror_times));
         // A copy may take longer for what it is: then v1's own does so too.

@@ -119,24 +119,32 @@ pub(super) fn quantile(of: &Slots, quantile: f64, Chance { alpha, z, together }:
     }
 }
 
-/// A value so many times as large.
+/// A value so many times as large, both estimated apart from each other.
 pub(super) fn times(one: Estimate, factor: Estimate) -> Estimate {
-    let by = |a: f64, b: f64| a.max(1.0) * b;
-    Estimate {
-        figure: by(one.figure, factor.figure),
-        low: by(one.low, factor.low),
-        high: by(one.high, factor.high),
-    }
+    let (low, high) = reaches(one, factor);
+    let figure = one.figure.max(1.0) * factor.figure;
+    Estimate { figure, low: figure / low, high: figure * high }
 }
 
-/// How many times as large one value is as another, with the least and most that their intervals leave open.
+/// How many times as large one value is as another, both estimated apart from each other.
 pub(super) fn ratio(one: Estimate, other: Estimate) -> Estimate {
-    let over = |a: f64, b: f64| a / b.max(1.0);
-    Estimate {
-        figure: over(one.figure, other.figure),
-        low: over(one.low, other.high),
-        high: over(one.high, other.low),
-    }
+    let turned = |value: f64| 1.0 / value.max(1.0);
+    let inverse = Estimate {
+        figure: turned(other.figure),
+        low: turned(other.high),
+        high: if other.low > 0.0 { turned(other.low) } else { f64::INFINITY },
+    };
+    let (low, high) = reaches(one, inverse);
+    let figure = one.figure.max(1.0) * inverse.figure;
+    Estimate { figure, low: figure / low, high: figure * high }
+}
+
+/// By what factors a product reaches below and above itself: as [`beyond`], of logarithms. An end that is open stays open.
+fn reaches(one: Estimate, other: Estimate) -> (f64, f64) {
+    let both = |a: f64, b: f64| (a.ln().powi(2) + b.ln().powi(2)).sqrt().exp();
+    let (down, up) = (|of: Estimate| of.figure / of.low, |of: Estimate| of.high / of.figure);
+    let one = Estimate { figure: one.figure.max(1.0), ..one };
+    (both(down(one), down(other)), both(up(one), up(other)))
 }
 
 #[cfg(test)]
