@@ -435,6 +435,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
             match Box::pin(duplex(cx, client, up, request, &terms)).await {
                 Ok(both) => both,
                 Err(outcome) => {
+                    tally.is_abandoned = true;
                     cx.buffers.give(std::mem::take(&mut request.head));
                     return outcome;
                 }
@@ -514,6 +515,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
                 Outcome::Broken { reset: upload.close_delimited.get() }
             }
             Err(RelayFailed::ClientGone | RelayFailed::Late) => {
+                tally.is_abandoned = true;
                 Outcome::Broken { reset: upload.close_delimited.get() }
             }
         };

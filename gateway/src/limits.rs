@@ -74,6 +74,10 @@ pub const HANG_UPS_MAX: u32 = 256;
 /// How long an endpoint that answered pipelined copies out of step gets one copy at a time.
 pub const PIPELINE_PENALTY_MS: u64 = 30_000;
 
+/// Every so many batches a connection sends one copy alone, however many wait: only such an answer's time is its own, and
+/// verdicts rest on them. It costs a busy lane a sixteenth of its writes.
+pub const LONE_EVERY: u64 = 16;
+
 /// An answer of a mirror is long beyond this, its heads and pieces counted. Most are not, and are read whatever they cost.
 pub const ANSWER_SHORT_BYTES: u64 = 64 * 1024;
 

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::httpbin::{Httpbin, THREADS};
-use tests::{Client, Gateway, eventually, gateway};
+use tests::origin::write;
+use tests::{Client, Gateway, Origin, Setup, eventually, gateway};
 
 /// A route for each thing that may go wrong, and how often it is asked: two errors in a hundred take the most to be sure of.
 const PATHS: [(&str, &str, usize); 4] = [
@@ -15,6 +18,12 @@ const PATHS: [(&str, &str, usize); 4] = [
     ("noise", "/uuid", 400),
 ];
 
+/// Three processes on a small machine may take their time.
+const PATIENT: &str = "p50_ratio_max = 3\np99_ratio_max = 20\nslack = \"20ms\"\n";
+
+const ONE_PERCENT: &str = "mismatch_percent_max = 1\nerror_percent_max = 1\n";
+
+/// Copies are sent alone, so that of 400 requests each has a time of its own.
 fn configuration(v1: &Httpbin, v2: &Httpbin, again: &Httpbin) -> String {
     let mut toml = format!(
         "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n[workers]\ncount = 1\n\
@@ -24,8 +33,8 @@ fn configuration(v1: &Httpbin, v2: &Httpbin, again: &Httpbin) -> String {
     for (name, path, _) in PATHS {
         toml.push_str(&format!(
             "[[route]]\nname = \"{name}\"\npath_prefix = \"{path}\"\nprimary = \"v1\"\nmirrors = [\n\
-             {{ upstream = \"v2\", timeout = \"20s\", compare = {{}} }},\n\
-             {{ upstream = \"again\", timeout = \"20s\", role = \"baseline\", compare = {{}} }},\n]\n"
+             {{ upstream = \"v2\", timeout = \"20s\", pipeline_max = 1, compare = {{}} }},\n\
+             {{ upstream = \"again\", timeout = \"20s\", pipeline_max = 1, role = \"baseline\", compare = {{}} }},\n]\n"
         ));
     }
     toml
@@ -81,7 +90,7 @@ fn a_version_that_went_wrong_in_three_ways_is_rejected_for_exactly_these() {
     // Of the times of three processes on a small machine only v2's sleep is a reason.
     let policy = tempfile::tempdir().expect("a temporary directory");
     let file = policy.path().join("policy.toml");
-    fs::write(&file, "p50_ratio_max = 3\np99_ratio_max = 20\nslack = \"20ms\"\n").expect("it is written");
+    fs::write(&file, PATIENT).expect("it is written");
     let verdict = run(&gateway, &["verdict", "--json", "--policy", file.to_str().expect("UTF-8")]);
     assert_eq!(verdict.status.code(), Some(1), "{}", text(&verdict));
     let told: Value = serde_json::from_slice(&verdict.stdout).expect("JSON");
@@ -137,9 +146,111 @@ fn a_version_that_is_the_same_is_promoted() {
     ask(&gateway);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("policy.toml");
-    fs::write(&file, "p50_ratio_max = 3\np99_ratio_max = 20\nslack = \"20ms\"\n").expect("it is written");
+    // 400 requests show a share of 1 %, not of the tenth of it that is the default.
+    fs::write(&file, format!("{PATIENT}{ONE_PERCENT}")).expect("it is written");
     let verdict = run(&gateway, &["verdict", "--policy", file.to_str().expect("UTF-8")]);
     assert_eq!(verdict.status.code(), Some(0), "{}", text(&verdict));
     println!("{}", text(&verdict));
+    fs::write(&file, PATIENT).expect("it is written");
+    let few = run(&gateway, &["verdict", "--policy", file.to_str().expect("UTF-8")]);
+    assert_eq!(few.status.code(), Some(3), "{}", text(&few));
+    assert!(text(&few).contains("samples of the 3000 that it takes"), "{}", text(&few));
+    // What is forgotten is not known.
+    assert_eq!(gateway.admin("DELETE", "/diffs", "").status, 204);
+    fs::write(&file, format!("{PATIENT}{ONE_PERCENT}")).expect("it is written");
+    let forgotten = run(&gateway, &["verdict", "--policy", file.to_str().expect("UTF-8")]);
+    assert_eq!(forgotten.status.code(), Some(3), "{}", text(&forgotten));
     assert_eq!(gateway.admin("POST", "/verdict", "confidence = 1000\n").status, 422);
+}
+
+/// By the policy in `policy`: the exit code and what is said.
+fn judged(gateway: &Gateway, policy: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("policy.toml");
+    fs::write(&file, policy).expect("it is written");
+    let verdict = run(gateway, &["verdict", "--policy", file.to_str().expect("UTF-8")]);
+    (verdict.status.code(), text(&verdict))
+}
+
+/// Answers in JSON with a number that is another one each time.
+fn noisy(from: usize) -> Origin {
+    let n = AtomicUsize::new(from);
+    Origin::new(move |_, stream| {
+        let json =
+            format!("{{\"plan\":\"pro\",\"at\":{}}}", n.fetch_add(1, Relaxed) * 7919 % 100_003 + 1_000_000);
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+            json.len()
+        );
+        write(stream, answer)
+    })
+}
+
+#[test]
+fn the_baseline_of_the_readme_takes_v1s_own_noise_out() {
+    let (v1, v2, again) = (noisy(0), noisy(1000), noisy(2000));
+    let gateway = Setup::new(&v1)
+        .mirror("v2", v2.address, "compare = { ignore_headers = [\"etag\"] }")
+        .mirror("v1-again", again.address, "role = \"baseline\"")
+        .start();
+    let mut client = gateway.client();
+    for _ in 0..400 {
+        assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    }
+    let _all_ended = (gateway.settled("v2"), gateway.settled("v1-again"));
+    eventually("every pair is compared", || {
+        let told: Value = serde_json::from_str(&gateway.admin("GET", "/diffs", "").text()).expect("JSON");
+        let of = told["compared"].as_array().expect("a list");
+        of.len() == 2 && of.iter().all(|of| of["contents"] == 400 && of["differing"] == 400)
+    });
+    let (code, told) = judged(&gateway, &format!("{PATIENT}{ONE_PERCENT}"));
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
+fn a_mirror_that_is_not_there_is_rejected_once_it_was_asked_enough() {
+    let v1 = Origin::named("v1");
+    let nobody =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let gateway = Setup::new(&v1).mirror("v2", nobody, "").start();
+    let mut client = gateway.client();
+    for _ in 0..400 {
+        assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    }
+    let _all_ended = gateway.settled("v2");
+    let (code, told) = judged(&gateway, "");
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("FAIL  unreachable on all: 100.000 %"), "{told}");
+}
+
+#[test]
+fn a_slow_route_is_not_held_against_a_fast_one_of_the_same_mirror() {
+    let slow = || {
+        Origin::new(|request, stream| {
+            if request.target == "/slow" {
+                // The service's own time, which is what is judged.
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        })
+    };
+    let (v1, v2) = (Origin::named("v1"), slow());
+    let toml = Setup::new(&v1).mirror("v2", v2.address, "connections_max = 2").toml();
+    let gateway = Gateway::start(&toml, &[]);
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                let mut client = gateway.client();
+                for n in 0..500 {
+                    let path = if part == 0 && n % 20 == 0 { "/slow" } else { "/fast" };
+                    let answer = client.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+                    assert_eq!(answer.status, 200);
+                }
+            });
+        }
+    });
+    let _all_ended = gateway.settled("v2");
+    let (_, told) = judged(&gateway, "slack = \"20ms\"\n");
+    assert!(!told.contains("FAIL  p"), "{told}");
 }

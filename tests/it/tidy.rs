@@ -189,6 +189,7 @@ const PURE: &[&str] = &[
     "gateway/src/observe/trace",
     "gateway/src/observe/access_log/line",
     "gateway/src/observe/spans/otlp",
+    "gateway/src/compare/json",
     "gateway/src/compare/rules",
     "gateway/src/compare/differ",
     "gateway/src/verdict",

@@ -12,6 +12,22 @@ use crate::{
     Redact, Role, UpstreamId,
 };
 
+/// A baseline tells what is noise in what its candidate is compared by, of requests like those that its candidate gets: what
+/// it does not say of that itself is what the route's first candidate that compares says.
+fn baselines_like_their_candidate(mirrors: &mut [Mirror]) {
+    let compares = |mirror: &&Mirror| mirror.role == Role::Candidate && mirror.compare.is_some();
+    let Some(first) = mirrors.iter().find(compares) else { return };
+    let (compare, redact) = (first.compare.clone(), first.redact.clone());
+    for baseline in mirrors.iter_mut().filter(|mirror| mirror.role == Role::Baseline) {
+        if baseline.compare.is_none() {
+            baseline.compare = compare.clone();
+        }
+        if baseline.redact.is_empty() {
+            baseline.redact = redact.clone();
+        }
+    }
+}
+
 impl Check<'_> {
     pub(super) fn mirrors(&mut self, written: &Key<List<file::Mirror>>, forward: &Forward) -> Vec<Mirror> {
         let mut mirrors: Vec<Mirror> = Vec::new();
@@ -30,6 +46,7 @@ impl Check<'_> {
             }
             mirrors.push(mirror);
         }
+        baselines_like_their_candidate(&mut mirrors);
         mirrors
     }
 

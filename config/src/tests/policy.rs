@@ -160,3 +160,23 @@ fn a_host_that_is_set_is_a_rewrite_and_ten_thousand_routes_are_checked_in_a_mome
     }
     assert_eq!(accepted(&text).config.routes.len(), 10_000);
 }
+
+#[test]
+fn a_baseline_compares_and_redacts_like_its_candidate_unless_it_says_otherwise() {
+    let with = |again: &str| {
+        let text = format!(
+            "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n[upstream.again]\nendpoints = [\"a:3\"]\n\
+             [[route]]\nprimary = \"v1\"\nmirrors = [\n{{ upstream = \"again\", role = \"baseline\"{again} }},\n\
+             {{ upstream = \"v2\", compare = {{ percent = 50, ignore_headers = [\"etag\"] }}, redact = {{ cookies = [\"sid\"] }} }},\n]\n"
+        );
+        let route = accepted(&text).config.routes.swap_remove(0);
+        (route.mirrors[0].clone(), route.mirrors[1].clone())
+    };
+    let (baseline, candidate) = with("");
+    assert_eq!((baseline.compare, baseline.redact), (candidate.compare, candidate.redact));
+    let (baseline, candidate) = with(", compare = {}, redact = { query = [\"token\"] }");
+    assert_ne!(baseline.compare, candidate.compare);
+    assert_eq!(baseline.redact.query, ["token"]);
+    let alone = "[upstream.v1]\nendpoints = [\"a:1\"]\n[[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", role = \"baseline\" }]\n";
+    assert_eq!(accepted(alone).config.routes[0].mirrors[0].compare, None, "nobody compares");
+}

@@ -56,6 +56,7 @@ pub(super) fn tally(tally: &Tally) -> Value {
         "mirror": tally.mirror,
         "role": role(tally.role),
         "compared": tally.compared,
+        "contents": tally.contents,
         "differing": tally.differing,
         "skipped": tally.skipped,
     })
@@ -146,7 +147,7 @@ pub(super) async fn diff(
     };
     let mut told = group(&judged);
     if let Some(told) = told.as_object_mut() {
-        told.insert("samples".to_owned(), judged.group.samples.iter().map(sample).collect());
+        told.insert("samples".to_owned(), judged.group.samples.iter().map(|kept| sample(kept)).collect());
     }
     Json(told).into_response()
 }

@@ -16,7 +16,9 @@ use super::asked::Query;
 use super::book::Page;
 use super::desk::Desk;
 use super::exposition::times::{mirror_text, primary_text};
-use crate::metrics::{self, Class, Drop as Dropped, Fail, Family, Histogram, Label, MirrorCounters, Skip};
+use crate::metrics::{
+    self, Class, Drop as Dropped, Fail, Family, Histogram, Label, MirrorCounters, Skip, Slots,
+};
 
 /// Told in one answer; of more, those with the most copies.
 const OUTCOMES_MAX: usize = 500;
@@ -56,7 +58,6 @@ pub(super) fn pairings<'a>(page: &'a Page, chosen: &Chosen) -> Vec<Pairing<'a>> 
         }
     }
     all.sort_by_key(|of| std::cmp::Reverse(of.sum(|c| c.eligible.get())));
-    all.truncate(OUTCOMES_MAX);
     all
 }
 
@@ -74,6 +75,11 @@ impl Pairing<'_> {
         let mut all = metrics::merged();
         self.counters.iter().for_each(|c| read(c).add_to(&mut all));
         all
+    }
+
+    /// The same, sparse.
+    pub(super) fn slots(&self, read: impl Fn(&MirrorCounters) -> &Histogram) -> Slots {
+        Slots::of(self.counters.iter().map(|c| read(c)))
     }
 
     /// Each cell of the matrix that counted anything.
@@ -145,7 +151,7 @@ pub(super) fn summary(all: &Merged<u64>, unit: &str, scale: f64) -> Value {
 /// `GET /outcomes?route=NAME&mirror=NAME`
 pub(super) async fn outcomes(State(desk): State<Arc<Desk>>, Query(chosen): Query<Chosen>) -> Json<Value> {
     let page = desk.book.open();
-    let all: Vec<Value> = pairings(&page, &chosen).iter().map(Pairing::json).collect();
+    let all: Vec<Value> = pairings(&page, &chosen).iter().take(OUTCOMES_MAX).map(Pairing::json).collect();
     Json(json!({ "outcomes": all }))
 }
 

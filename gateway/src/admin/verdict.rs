@@ -3,6 +3,7 @@
 //!
 //! It puts the evidence together; judging is `verdict`'s.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -10,16 +11,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use config::{Policy, Role};
+use config::{Percent, Policy, Role};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::asked::{Query, Text, refusal};
 use super::desk::{Desk, wrong};
 use super::outcomes::{self, Pairing};
-use crate::compare::Judged;
-use crate::metrics::Drop as Dropped;
-use crate::verdict::{Decision, Difference, Evidence, Outcome, Ruling, Verdict, judge};
+use crate::compare::{ALONE, BUSY, Judged, Tally};
+use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters, Slots};
+use crate::verdict::{Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, judge};
 use crate::visible::visible;
 
 #[derive(Debug, Default, Deserialize)]
@@ -170,34 +171,79 @@ fn decide(
 
 fn evidence(desk: &Desk, mirror: Option<&str>) -> Vec<Evidence> {
     let page = desk.book.open();
-    let (groups, tallies) = (desk.book.findings.groups(), desk.book.findings.tallies());
-    let chosen = outcomes::Chosen { mirror: mirror.map(str::to_owned), ..outcomes::Chosen::default() };
-    let candidates = outcomes::pairings(&page, &chosen);
+    let mut differences: HashMap<(String, String), Vec<Difference>> = HashMap::new();
+    for judged in desk.book.findings.groups() {
+        let place = (judged.group.route.clone(), judged.group.mirror.clone());
+        differences.entry(place).or_default().push(difference(&judged));
+    }
+    let tallies = desk.book.findings.tallies();
+    let tallies: HashMap<_, _> = tallies.iter().map(|t| ((t.route.as_str(), t.mirror.as_str()), t)).collect();
+    let all = outcomes::pairings(&page, &outcomes::Chosen::default());
+    let mut baselines: HashMap<&str, Vec<&Pairing<'_>>> = HashMap::new();
+    for pairing in all.iter().filter(|pairing| pairing.mirror.role == Role::Baseline) {
+        baselines.entry(pairing.route).or_default().push(pairing);
+    }
+    let seen = |of: &[&Pairing<'_>]| {
+        let tally =
+            |pairing: &&Pairing<'_>| tallies.get(&(pairing.route, pairing.mirror.name.as_str())).copied();
+        seen(of, of.iter().filter_map(tally))
+    };
     let of = |pairing: &Pairing<'_>| {
-        let is_its = |judged: &&Judged| {
-            judged.group.route == pairing.route && judged.group.mirror == pairing.mirror.name
-        };
-        let mut differences: Vec<Difference> = groups.iter().filter(is_its).map(difference).collect();
-        let tally = tallies.iter().find(|t| t.route == pairing.route && t.mirror == pairing.mirror.name);
-        if let (Some(tally), true) = (tally, differences.is_empty()) {
-            differences.push(none(tally.compared));
-        }
-        let dropped = pairing.sum(|c| c.dropped.sum());
-        // A copy that a full rate or a stale one gave up was not wanted after all.
-        let unwanted = pairing.sum(|c| c.dropped.get(Dropped::Rate));
-        let sent = pairing.sum(|c| c.sent.get());
+        let (route, mirror) = (pairing.route.to_owned(), pairing.mirror.name.clone());
+        let differences = differences.remove(&(route.clone(), mirror.clone())).unwrap_or_default();
         Evidence {
-            route: pairing.route.to_owned(),
-            mirror: pairing.mirror.name.clone(),
-            matrix: pairing.matrix().into_iter().map(|((p, m), n)| (p, m, n)).collect(),
-            primary: pairing.merged(|c| &c.pairs.primary),
-            mirror_times: pairing.merged(|c| &c.latency),
-            wanted: sent + dropped - unwanted,
-            dropped: dropped - unwanted,
+            route,
+            mirror,
+            copies: pairing.mirror.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
+            seen: seen(&[pairing]),
+            baseline: baselines.get(pairing.route).map(|all| seen(all)),
             differences,
         }
     };
-    candidates.iter().filter(|pairing| pairing.mirror.role == Role::Candidate).map(of).collect()
+    let is_judged = |pairing: &&Pairing<'_>| {
+        pairing.mirror.role == Role::Candidate && mirror.is_none_or(|name| pairing.mirror.name == name)
+    };
+    all.iter().filter(is_judged).map(of).collect()
+}
+
+/// What these came to together, and what setting their answers side by side did.
+fn seen<'a>(of: &[&Pairing<'_>], tallies: impl Iterator<Item = &'a Tally>) -> Seen {
+    let sum = |read: fn(&MirrorCounters) -> u64| of.iter().map(|pairing| pairing.sum(read)).sum();
+    let times = |read: fn(&MirrorCounters) -> &Histogram| {
+        Slots::together(&of.iter().map(|pairing| pairing.slots(read)).collect::<Vec<_>>())
+    };
+    let mut matrix = BTreeMap::new();
+    for (cell, n) in of.iter().flat_map(|pairing| pairing.matrix()) {
+        *matrix.entry(cell).or_default() += n;
+    }
+    let compares = of.iter().any(|pairing| pairing.mirror.compare.is_some());
+    Seen {
+        matrix: matrix.into_iter().map(|((primary, mirror), n)| (primary, mirror, n)).collect(),
+        primary_times: times(|c| &c.pairs.sure_primary),
+        mirror_times: times(|c| &c.pairs.sure_mirror),
+        sent: sum(|c| c.sent.get()),
+        unreachable: sum(|c| c.dropped.get(Dropped::Unreachable)),
+        // A copy that a full rate gave up was not wanted after all.
+        lost: sum(|c| c.dropped.sum_where(|why| !matches!(why, Dropped::Rate | Dropped::Unreachable))),
+        compared: compares.then(|| compared(tallies)),
+    }
+}
+
+fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
+    let mut all = Compared::default();
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for tally in tallies {
+        all.answers += tally.compared;
+        all.contents += tally.contents;
+        all.differing += tally.differing;
+        all.alone += tally.skipped.get(ALONE).copied().unwrap_or_default();
+        // What found no time was drawn by chance, and speaks of nothing.
+        for (why, n) in tally.skipped.iter().filter(|(why, _)| **why != BUSY) {
+            *reasons.entry(why).or_default() += n;
+        }
+    }
+    all.reasons = reasons.into_iter().map(|(why, n)| (why.to_owned(), n)).collect();
+    all
 }
 
 fn difference(judged: &Judged) -> Difference {
@@ -211,20 +257,6 @@ fn difference(judged: &Judged) -> Difference {
         baseline_compared: *baseline_compared,
         example: group.example.clone(),
         samples: group.samples.iter().map(|sample| sample.request_id.clone()).collect(),
-    }
-}
-
-/// So many answers were compared, and none differed.
-fn none(compared: u64) -> Difference {
-    Difference {
-        field: "nothing".to_owned(),
-        kind: "nothing",
-        count: 0,
-        compared,
-        baseline_count: 0,
-        baseline_compared: 0,
-        example: (None, None),
-        samples: Vec::new(),
     }
 }
 
@@ -264,14 +296,15 @@ fn line(rule: &Ruling) -> String {
         Outcome::Hold => "hold",
         Outcome::Fail => "FAIL",
     };
-    let few = if rule.enough { "" } else { ", too few" };
+    let why = rule.why.as_ref().map(|why| format!("; {why}"));
     format!(
-        "{result}  {} on {}: {figure}{} of {} samples{few}; at most {}",
+        "{result}  {} on {}: {figure}{} of {} samples; at most {}{}",
         rule.rule,
         rule.route,
         interval.unwrap_or_default(),
         rule.samples,
-        show(rule.threshold)
+        show(rule.threshold),
+        why.unwrap_or_default()
     )
 }
 
@@ -294,8 +327,8 @@ mod tests {
             for _ in 0..n {
                 counters.sent.inc();
                 counters.pairs.matrix.inc(PrimaryEnd::Status(200), MirrorEnd::Status(code));
-                counters.pairs.primary.record(2_000);
-                counters.latency.record(2_000);
+                counters.pairs.sure_primary.record(2_000);
+                counters.pairs.sure_mirror.record(2_000);
             }
         }
         Arc::new(Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local })
@@ -325,6 +358,46 @@ mod tests {
         let (_, told) = pass(&states[2].1, None, "").await;
         assert!(told.contains("v2: FAIL  error_rate_difference on default: 100.000 %"), "{told}");
         assert_eq!(pass(&states[0].1, Some("promote,"), "").await.0, 400);
+    }
+
+    #[test]
+    fn every_route_is_judged_and_a_baseline_stands_beside_its_candidate() {
+        let mut text =
+            "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n".to_owned();
+        for n in 0..600 {
+            text.push_str(&format!(
+                "[[route]]\nname = \"r{n}\"\npath_prefix = \"/{n}\"\nprimary = \"v1\"\nmirrors = [{{ upstream = \"v2\", \
+                 compare = {{}} }}, {{ upstream = \"v1\", name = \"again\", role = \"baseline\" }}]\n"
+            ));
+        }
+        let book = Book::new(&Arc::new(config::parse("test", &text).unwrap().config));
+        let page = book.open();
+        for (route, code) in [(3, 200), (599, 500)] {
+            let [v2, again] = &page.counters[0].mirrors[route][..] else { panic!("two mirrors") };
+            for counters in [v2, again] {
+                (0..400).for_each(|_| counters.sent.inc());
+            }
+            (0..400).for_each(|_| {
+                v2.pairs.matrix.inc(PrimaryEnd::Status(200), MirrorEnd::Status(code));
+                again.pairs.matrix.inc(PrimaryEnd::Status(200), MirrorEnd::Status(200));
+            });
+            v2.dropped.inc(Dropped::Rate);
+            v2.dropped.inc(Dropped::Unreachable);
+            v2.dropped.inc(Dropped::Oldest);
+        }
+        let desk = Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local };
+        let all = evidence(&desk, Some("v2"));
+        assert_eq!(all.len(), 600);
+        let of = all.iter().find(|of| of.route == "r599").unwrap();
+        assert_eq!((of.seen.sent, of.seen.unreachable, of.seen.lost), (400, 1, 1));
+        assert_eq!(of.baseline.as_ref().map(|seen| seen.sent), Some(400));
+        assert!(
+            of.seen.compared.as_ref().is_some_and(|of| of.answers == 0),
+            "nothing is known, not nothing wrong"
+        );
+        let verdict = judge(&Policy::default(), &all);
+        assert_eq!((verdict.verdict, verdict.mirrors[0].rules[0].route.as_str()), (Decision::Reject, "r599"));
+        assert!(evidence(&desk, Some("again")).is_empty());
     }
 
     #[tokio::test]

@@ -8,15 +8,21 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use crate::http1::edit::{field_name, lines};
 use crate::observe::record::Answer;
 
-/// Decoded bytes of one answer: more is a bomb, or nothing that anybody compares.
-pub(super) const DECODED_BYTES_MAX: usize = 8 << 20;
-
 /// An answer's content as its reader sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plain<'a> {
     pub(super) content: Cow<'a, [u8]>,
-    /// It goes on, or its coding does not end as it should.
-    pub(super) is_cut: bool,
+    pub(super) end: End,
+}
+
+/// How content that could be read ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Whole,
+    /// It goes on.
+    Cut,
+    /// Its coding is not what it says, or ends before its end.
+    Broken,
 }
 
 enum Coding {
@@ -51,31 +57,36 @@ fn coding(answer: &Answer) -> Option<Coding> {
 /// At most `bytes_max` of the content. `None` where its coding is not known here.
 pub(super) fn plain(answer: &Answer, bytes_max: usize) -> Option<Plain<'_>> {
     let bytes = answer.content.as_ref();
-    let (content, is_whole) = match coding(answer)? {
+    let (content, end) = match coding(answer)? {
         Coding::None => {
             let kept = bytes.get(..bytes_max).unwrap_or(bytes);
-            return Some(Plain { content: kept.into(), is_cut: answer.is_cut || kept.len() < bytes.len() });
+            let is_cut = answer.is_cut || kept.len() < bytes.len();
+            return Some(Plain { content: kept.into(), end: if is_cut { End::Cut } else { End::Whole } });
         }
         // Without content there is nothing to undo: answers to HEAD, 304.
-        Coding::Gzip | Coding::Deflate if bytes.is_empty() => (Vec::new(), true),
+        Coding::Gzip | Coding::Deflate if bytes.is_empty() => (Vec::new(), End::Whole),
         Coding::Gzip => read(MultiGzDecoder::new(bytes), bytes_max),
         // zlib's format is meant (§8.4.1.2); some servers send the bare one.
         Coding::Deflate => match read(ZlibDecoder::new(bytes), bytes_max) {
-            (content, false) if content.is_empty() => read(DeflateDecoder::new(bytes), bytes_max),
+            (content, End::Broken) if content.is_empty() => read(DeflateDecoder::new(bytes), bytes_max),
             zlib => zlib,
         },
     };
-    Some(Plain { content: content.into(), is_cut: answer.is_cut || !is_whole })
+    Some(Plain { content: content.into(), end: if answer.is_cut { End::Cut } else { end } })
 }
 
-/// What can be read, and whether that is all.
-fn read(decoder: impl Read, bytes_max: usize) -> (Vec<u8>, bool) {
+/// What can be read, and how it ends.
+fn read(decoder: impl Read, bytes_max: usize) -> (Vec<u8>, End) {
     let mut content = Vec::new();
     // One more than is kept tells whether there is more.
     let ended = decoder.take(bytes_max as u64 + 1).read_to_end(&mut content).is_ok();
-    let is_whole = ended && content.len() <= bytes_max;
+    let end = match ended {
+        _ if content.len() > bytes_max => End::Cut,
+        true => End::Whole,
+        false => End::Broken,
+    };
     content.truncate(bytes_max);
-    (content, is_whole)
+    (content, end)
 }
 
 #[cfg(test)]
@@ -115,9 +126,9 @@ pub(super) mod tests {
         for (fields, content) in rows {
             let answer = answer(fields, content);
             let read = plain(&answer, 1000).unwrap();
-            assert_eq!((read.content.as_ref(), read.is_cut), (text.as_slice(), false), "{fields}");
+            assert_eq!((read.content.as_ref(), read.end), (text.as_slice(), End::Whole), "{fields}");
             let beginning = plain(&answer, 8).unwrap();
-            assert_eq!((beginning.content.as_ref(), beginning.is_cut), (&text[..8], true), "{fields}");
+            assert_eq!((beginning.content.as_ref(), beginning.end), (&text[..8], End::Cut), "{fields}");
         }
         for fields in ["Content-Encoding: br\r\n", "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n"] {
             assert_eq!(plain(&answer(fields, gzip(text, 6)), 1000), None, "{fields}");
@@ -125,15 +136,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_broken_or_blows_up_is_cut() {
+    fn what_is_broken_is_told_from_what_blows_up() {
         let fields = "Content-Encoding: gzip\r\n";
+        let end = |content: Vec<u8>| plain(&answer(fields, content), 10_000).unwrap().end;
         let mut broken = gzip(&[b'a'; 5000], 6);
         broken.truncate(broken.len() - 8);
-        assert!(plain(&answer(fields, broken), 10_000).unwrap().is_cut);
-        assert!(plain(&answer(fields, b"no gzip at all".to_vec()), 1000).unwrap().is_cut);
+        assert_eq!(end(broken.clone()), End::Broken);
+        assert_eq!(end(b"no gzip at all".to_vec()), End::Broken);
+        assert_eq!(end(Vec::new()), End::Whole);
+        let cut = Answer { is_cut: true, ..answer(fields, broken) };
+        assert_eq!(plain(&cut, 10_000).unwrap().end, End::Cut, "the rest is not kept");
         let bomb = answer(fields, gzip(&vec![0; 1 << 24], 9));
         let read = plain(&bomb, 1 << 20).unwrap();
-        assert_eq!((read.content.len(), read.is_cut), (1 << 20, true));
-        assert!(!plain(&answer(fields, Vec::new()), 10).unwrap().is_cut);
+        assert_eq!((read.content.len(), read.end), (1 << 20, End::Cut));
     }
 }

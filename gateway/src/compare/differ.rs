@@ -1,10 +1,14 @@
 //! Two answers to one request, side by side: where they differ, and how. Pure.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use xxhash_rust::xxh64::xxh64;
 
-use super::coding::{DECODED_BYTES_MAX, Plain, plain};
+use super::coding::{End, Plain, plain};
+use super::json::{self, Member, Node, Unread};
 use super::rules::{Path, Rules};
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::REDACTED;
@@ -102,7 +106,12 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// What is kept of it is bounded here, whoever named it.
     fn add(&mut self, field: String, kind: Kind, primary: Option<String>, mirror: Option<String>) {
+        let field = match bounded(&field, FIELD_BYTES_MAX) {
+            Cow::Owned(shorter) => shorter,
+            Cow::Borrowed(_) => field,
+        };
         // The same place of several items is one place.
         let is_known = self.differences.iter().any(|known| known.kind == kind && known.field == field);
         if self.differences.len() < DIFFERENCES_MAX && !is_known {
@@ -131,136 +140,175 @@ impl Found<'_> {
         }
     }
 
+    /// Why the contents were not compared, where they were not.
     fn contents(
         &mut self,
         (primary, ours): (&Answer, &Fields),
         (mirror, theirs): (&Answer, &Fields),
     ) -> Option<&'static str> {
-        if primary.content == mirror.content && primary.is_cut == mirror.is_cut {
-            return primary.is_cut.then_some("too_long");
+        if primary.content == mirror.content && !primary.is_cut && !mirror.is_cut {
+            return None;
         }
-        if primary.is_cut || mirror.is_cut {
-            return Some("too_long");
-        }
-        let (Some(primary), Some(mirror)) =
-            (plain(primary, DECODED_BYTES_MAX), plain(mirror, DECODED_BYTES_MAX))
-        else {
+        let bytes_max = self.rules.decoded_bytes_max;
+        let (Some(primary), Some(mirror)) = (plain(primary, bytes_max), plain(mirror, bytes_max)) else {
             return Some("coded");
         };
-        if primary.is_cut || mirror.is_cut {
-            return Some("too_long");
-        }
         let is_json = |fields: &Fields| {
             let kind = fields.get("content-type").map(|t| t.to_ascii_lowercase()).unwrap_or_default();
             let kind = kind.split(';').next().unwrap_or_default().trim();
             kind == "application/json" || kind.ends_with("+json")
         };
-        if is_json(ours) && is_json(theirs) {
-            let parsed = |of: &Plain<'_>| serde_json::from_slice::<Value>(&of.content).ok();
-            if let (Some(a), Some(b)) = (parsed(&primary), parsed(&mirror)) {
-                self.values(&mut Vec::new(), &a, &b);
+        let are_json = is_json(ours) && is_json(theirs);
+        match (primary.end, mirror.end) {
+            (End::Whole, End::Whole) => {}
+            (End::Broken, End::Broken) => return Some("broken"),
+            (End::Broken, End::Whole | End::Cut) | (End::Whole | End::Cut, End::Broken) => {
+                let shown = |of: &Plain<'_>| match of.end {
+                    End::Broken => "content whose coding is broken".to_owned(),
+                    End::Whole | End::Cut => "content".to_owned(),
+                };
+                self.body(Some(shown(&primary)), Some(shown(&mirror)));
                 return None;
+            }
+            (End::Cut, End::Cut) => return Some("too_long"),
+            (End::Cut, End::Whole) | (End::Whole, End::Cut) => {
+                let (cut, whole) =
+                    if primary.end == End::Cut { (&primary, &mirror) } else { (&mirror, &primary) };
+                // JSON may say in fewer bytes what the other says in more.
+                let may_be_same = are_json && json::read(&whole.content).is_ok();
+                if whole.content.len() >= cut.content.len() || may_be_same {
+                    return Some("too_long");
+                }
+                let shown = |of: &Plain<'_>| match of.end {
+                    End::Cut => format!("more than {} bytes", of.content.len()),
+                    End::Whole | End::Broken => format!("{} bytes", of.content.len()),
+                };
+                self.body(Some(shown(&primary)), Some(shown(&mirror)));
+                return None;
+            }
+        }
+        if are_json {
+            match (json::read(&primary.content), json::read(&mirror.content)) {
+                (Ok(a), Ok(b)) => {
+                    self.values(&mut Vec::new(), &a, &b);
+                    return None;
+                }
+                (Err(Unread::TooComplex), _) | (_, Err(Unread::TooComplex)) => return Some("too_complex"),
+                (Err(Unread::NotJson), _) | (_, Err(Unread::NotJson)) => {}
             }
         }
         self.texts(&primary.content, &mirror.content);
         None
     }
 
-    /// Content that is not JSON: told by its first line that differs.
+    fn body(&mut self, primary: Option<String>, mirror: Option<String>) {
+        self.add("body".to_owned(), Kind::Body, primary, mirror);
+    }
+
+    /// Content that is not JSON: told by its first line that differs, or by length and hash where it is no text.
     fn texts(&mut self, primary: &[u8], mirror: &[u8]) {
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let (a, b) = (text(primary), text(mirror));
-        let (a, b) = (self.rules.without_ignored(&a), self.rules.without_ignored(&b));
+        let has_secrets = self.rules.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some());
+        let shown = |text: String| if has_secrets { REDACTED.to_owned() } else { text };
+        let (Ok(a), Ok(b)) = (str::from_utf8(primary), str::from_utf8(mirror)) else {
+            if primary != mirror {
+                let told = |bytes: &[u8]| format!("{} bytes, hash {:016x}", bytes.len(), xxh64(bytes, 0));
+                self.body(Some(shown(told(primary))), Some(shown(told(mirror))));
+            }
+            return;
+        };
+        let (a, b) = (self.rules.without_ignored(a), self.rules.without_ignored(b));
         if a == b {
             return;
         }
-        let has_secrets = self.rules.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some());
         let (mut ours, mut theirs) = (a.lines(), b.lines());
         loop {
             match (ours.next(), theirs.next()) {
                 (Some(a), Some(b)) if a == b => {}
-                (None, None) => return self.add("body".to_owned(), Kind::Body, None, None),
+                (None, None) => return self.body(None, None),
                 (a, b) => {
-                    let shown = |line: Option<&str>| {
-                        line.map(|l| if has_secrets { REDACTED.to_owned() } else { short(l) })
-                    };
-                    return self.add("body".to_owned(), Kind::Body, shown(a), shown(b));
+                    let line = |of: Option<&str>| of.map(|line| shown(short(line)));
+                    return self.body(line(a), line(b));
                 }
             }
         }
     }
 
-    fn values(&mut self, path: &mut Path, primary: &Value, mirror: &Value) {
+    fn values<'n>(&mut self, path: &mut Path<'n>, primary: &'n Node<'_>, mirror: &'n Node<'_>) {
         if self.rules.ignores(path) || self.differences.len() >= DIFFERENCES_MAX {
             return;
         }
         match (primary, mirror) {
-            (Value::Object(a), Value::Object(b)) => {
-                for (name, value) in a {
-                    path.push(Some(name.clone()));
-                    match b.get(name) {
-                        Some(other) => self.values(path, value, other),
-                        None => self.one_side(path, Kind::Missing, Some(value), None),
-                    }
-                    path.pop();
-                }
-                for (name, value) in b.iter().filter(|(name, _)| !a.contains_key(*name)) {
-                    path.push(Some(name.clone()));
-                    self.one_side(path, Kind::Added, None, Some(value));
-                    path.pop();
-                }
-            }
-            (Value::Array(a), Value::Array(b)) => self.items(path, a, b),
-            (Value::String(a), Value::String(b)) => {
+            (Node::Object(a), Node::Object(b)) => self.members(path, a, b),
+            (Node::Array(a), Node::Array(b)) => self.items(path, a, b),
+            (Node::String(a), Node::String(b)) => {
                 if self.rules.without_ignored(a) != self.rules.without_ignored(b) {
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
                 }
             }
-            (Value::Number(a), Value::Number(b)) => {
-                // Beyond what a float holds the digits decide.
-                let same = a == b
-                    || a.as_f64().zip(b.as_f64()).is_some_and(|(x, y)| {
-                        (x != y || a.is_f64() || b.is_f64()) && self.rules.same_number(x, y)
-                    });
-                if !same {
+            (Node::Number(a), Node::Number(b)) => {
+                if !self.rules.same_number(a, b) {
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
                 }
             }
-            (Value::Bool(a), Value::Bool(b)) if a == b => {}
-            (Value::Null, Value::Null) => {}
-            (Value::Bool(_), Value::Bool(_)) => {
+            (Node::Bool(a), Node::Bool(b)) if a == b => {}
+            (Node::Null, Node::Null) => {}
+            (Node::Bool(_), Node::Bool(_)) => {
                 self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
             }
             (
-                Value::Object(_)
-                | Value::Array(_)
-                | Value::String(_)
-                | Value::Number(_)
-                | Value::Bool(_)
-                | Value::Null,
+                Node::Object(_)
+                | Node::Array(_)
+                | Node::String(_)
+                | Node::Number(_)
+                | Node::Bool(_)
+                | Node::Null,
                 _,
             ) => self.one_side(path, Kind::Type, Some(primary), Some(mirror)),
         }
     }
 
-    fn items(&mut self, path: &mut Path, primary: &[Value], mirror: &[Value]) {
+    /// Members side by side by their names, which either side may repeat: readers take the first, the last, or refuse.
+    fn members<'n>(&mut self, path: &mut Path<'n>, primary: &'n [Member<'_>], mirror: &'n [Member<'_>]) {
+        let mut ours = primary.chunk_by(|(a, _), (b, _)| a == b).peekable();
+        let mut theirs = mirror.chunk_by(|(a, _), (b, _)| a == b).peekable();
+        loop {
+            let a = ours.peek().and_then(|of| of.first());
+            let b = theirs.peek().and_then(|of| of.first());
+            let (name, order) = match (a, b) {
+                (Some((a, _)), Some((b, _))) => (a.min(b), a.cmp(b)),
+                (Some((a, _)), None) => (a, Ordering::Less),
+                (None, Some((b, _))) => (b, Ordering::Greater),
+                (None, None) => return,
+            };
+            let a = ours.next_if(|_| order.is_le()).unwrap_or_default();
+            let b = theirs.next_if(|_| order.is_ge()).unwrap_or_default();
+            path.push(Some(name));
+            match (a, b) {
+                ([], [(_, only), ..]) => self.one_side(path, Kind::Added, None, Some(only)),
+                ([(_, only), ..], []) => self.one_side(path, Kind::Missing, Some(only), None),
+                (a, b) => {
+                    if a.len() != b.len() && !self.rules.ignores(path) {
+                        let shown = |times: usize| Some(format!("{times} times"));
+                        self.add(text_of(path), Kind::Length, shown(a.len()), shown(b.len()));
+                    }
+                    a.iter().zip(b).for_each(|((_, a), (_, b))| self.values(path, a, b));
+                }
+            }
+            path.pop();
+        }
+    }
+
+    fn items<'n>(&mut self, path: &mut Path<'n>, primary: &'n [Node<'_>], mirror: &'n [Node<'_>]) {
         if primary.len() != mirror.len() {
-            let shown = |items: &[Value]| Some(format!("{} items", items.len()));
+            let shown = |items: &[Node<'_>]| Some(format!("{} items", items.len()));
             self.add(text_of(path), Kind::Length, shown(primary), shown(mirror));
         }
+        let is_unordered = self.rules.is_unordered(path);
         path.push(None);
-        if self.rules.is_unordered(&path[..path.len() - 1]) {
-            // Members stand in one order in a parsed object, so that equal items have equal texts.
-            let sorted = |items: &[Value]| {
-                let mut all: Vec<(String, usize)> =
-                    items.iter().enumerate().map(|(n, item)| (item.to_string(), n)).collect();
-                all.sort();
-                all
-            };
-            for ((_, a), (_, b)) in sorted(primary).into_iter().zip(sorted(mirror)) {
-                if let (Some(a), Some(b)) = (primary.get(a), mirror.get(b)) {
-                    self.values(path, a, b);
-                }
+        if is_unordered {
+            let (ours, theirs) = (self.sorted(path, primary), self.sorted(path, mirror));
+            for ((_, a), (_, b)) in ours.into_iter().zip(theirs) {
+                self.values(path, a, b);
             }
         } else {
             primary.iter().zip(mirror).for_each(|(a, b)| self.values(path, a, b));
@@ -268,40 +316,126 @@ impl Found<'_> {
         path.pop();
     }
 
-    fn one_side(&mut self, path: &Path, kind: Kind, primary: Option<&Value>, mirror: Option<&Value>) {
+    /// Items at `path` by what of them is compared.
+    fn sorted<'n, 'j>(&self, path: &mut Path<'n>, items: &'n [Node<'j>]) -> Vec<(String, &'n Node<'j>)> {
+        let said = |item: &'n Node<'j>| {
+            let mut text = String::new();
+            self.say(path, item, &mut text);
+            (text, item)
+        };
+        let mut all: Vec<_> = items.iter().map(said).collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+
+    /// Writes what is compared of `node`: what the rules leave out is left out, and equal ones have equal texts.
+    fn say<'n>(&self, path: &mut Path<'n>, node: &'n Node<'_>, out: &mut String) {
+        if self.rules.ignores(path) {
+            return;
+        }
+        match node {
+            Node::Null => out.push_str("null"),
+            Node::Bool(is) => out.push_str(if *is { "true" } else { "false" }),
+            Node::Number(text) => match text.parse::<f64>() {
+                Ok(value) if value.abs() < EXACT_MAX => out.push_str(&value.to_string()),
+                Ok(_) | Err(_) => out.push_str(text),
+            },
+            Node::String(text) => {
+                out.push('"');
+                out.push_str(&self.rules.without_ignored(text));
+                out.push('"');
+            }
+            Node::Array(items) => {
+                let is_unordered = self.rules.is_unordered(path);
+                path.push(None);
+                out.push('[');
+                if is_unordered {
+                    self.sorted(path, items).iter().for_each(|(text, _)| out.push_str(text));
+                } else {
+                    items.iter().for_each(|item| {
+                        self.say(path, item, out);
+                        out.push(',');
+                    });
+                }
+                out.push(']');
+                path.pop();
+            }
+            Node::Object(members) => {
+                out.push('{');
+                for (name, value) in members {
+                    path.push(Some(name));
+                    if !self.rules.ignores(path) {
+                        out.push_str(name);
+                        out.push(':');
+                        self.say(path, value, out);
+                    }
+                    path.pop();
+                }
+                out.push('}');
+            }
+        }
+    }
+
+    fn one_side(
+        &mut self,
+        path: &Path<'_>,
+        kind: Kind,
+        primary: Option<&Node<'_>>,
+        mirror: Option<&Node<'_>>,
+    ) {
         if self.rules.ignores(path) {
             return;
         }
         let is_secret = self.rules.is_secret(path);
-        let shown = |value: Option<&Value>| {
-            value.map(|value| match value {
-                _ if is_secret => REDACTED.to_owned(),
-                // What is secret may stand anywhere in it.
-                Value::Object(members) => format!("{{{} members}}", members.len()),
-                Value::Array(items) => format!("[{} items]", items.len()),
-                Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {
-                    short(&value.to_string())
-                }
-            })
+        let shown = |value: &Node<'_>| match value {
+            _ if is_secret => REDACTED.to_owned(),
+            // What is secret may stand anywhere in it.
+            Node::Object(members) => format!("{{{} members}}", members.len()),
+            Node::Array(items) => format!("[{} items]", items.len()),
+            Node::String(text) => short(&Value::String(short(text)).to_string()),
+            Node::Number(text) => short(text),
+            Node::Bool(is) => is.to_string(),
+            Node::Null => "null".to_owned(),
         };
-        self.add(text_of(path), kind, shown(primary), shown(mirror));
+        self.add(text_of(path), kind, primary.map(shown), mirror.map(shown));
     }
 }
 
+/// Below it every whole number has a float of its own.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Bytes of the name of one member, and of the whole name of a field.
+const NAME_BYTES_MAX: usize = 128;
+const FIELD_BYTES_MAX: usize = 512;
+
 /// `$.items[*].id`
-fn text_of(path: &Path) -> String {
+fn text_of(path: &Path<'_>) -> String {
     let mut text = "$".to_owned();
     for part in path {
         match part {
             None => text.push_str("[*]"),
-            Some(name) if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') => {
-                text.push('.');
-                text.push_str(name);
+            Some(name) => {
+                let name = bounded(name, NAME_BYTES_MAX);
+                if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+                    text.push('.');
+                    text.push_str(&name);
+                } else {
+                    text.push_str(&format!("[{}]", Value::String(name.into_owned())));
+                }
             }
-            Some(name) => text.push_str(&format!("[{}]", Value::String(short(name)))),
         }
     }
     text
+}
+
+/// `name` in so many bytes. A longer one ends with the hash of all of it, so that different ones stay different.
+fn bounded(name: &str, bytes_max: usize) -> Cow<'_, str> {
+    if name.len() <= bytes_max {
+        return name.into();
+    }
+    let tail = format!("…{:016x}", xxh64(name.as_bytes(), 0));
+    let end = name.floor_char_boundary(bytes_max.saturating_sub(tail.len()));
+    format!("{}{tail}", name.get(..end).unwrap_or_default()).into()
 }
 
 fn short(text: &str) -> String {
@@ -320,7 +454,7 @@ mod tests {
     fn plain() -> Compare {
         Compare {
             percent: Percent::ALL,
-            body_bytes_max: 1000,
+            body_bytes_max: 64 * 1024,
             ignore_headers: Vec::new(),
             ignore_json: Vec::new(),
             ignore_text: Vec::new(),
@@ -376,6 +510,14 @@ mod tests {
             (json("[true]"), json("[false]"), &["changed $[*] true → false"]),
             (json(r#"{"a b":1}"#), json(r#"{"a b":2}"#), &["changed $[\"a b\"] 1 → 2"]),
             (json("12345678901234567890123"), json("12345678901234567890123"), &[]),
+            (
+                json("123456789012345678901"),
+                json("123456789012345678999"),
+                &["changed $ 123456789012345678901 → 123456789012345678999"],
+            ),
+            (json("[-0, 1e2, 0.10]"), json("[0, 100, 0.1]"), &[]),
+            (json(r#"{"a":1,"a":2}"#), json(r#"{"a":1}"#), &["length $.a 2 times → 1 times"]),
+            (json(r#"{"a":1,"a":2}"#), json(r#"{"a":1,"a":3}"#), &["changed $.a 2 → 3"]),
             (json("{"), json("{}"), &["body body { → {}"]),
             (answer(200, "", "a\nb\nc"), answer(200, "", "a\nB\nc"), &["body body b → B"]),
             (answer(200, "", "a"), answer(200, "", "a\nmore"), &["body body nothing → more"]),
@@ -407,8 +549,13 @@ mod tests {
         assert_eq!(told(&plain(), &none, &a, &other), ["changed $.plan \"pro\" → \"free\""]);
         let uncoded = json(r#"{"plan":"pro","n":1}"#);
         assert_eq!(told(&plain(), &none, &a, &uncoded), ["header content-encoding gzip → nothing"]);
-        let broken = Answer { content: a.content.get(..20).unwrap_or_default().into(), ..coded("", 0) };
-        assert_eq!(told(&plain(), &none, &a, &broken), ["too_long"]);
+        let broken = || Answer { content: a.content.get(..20).unwrap_or_default().into(), ..coded("", 0) };
+        assert_eq!(
+            told(&plain(), &none, &a, &broken()),
+            ["body body content → content whose coding is broken"]
+        );
+        let other = Answer { content: a.content.get(..19).unwrap_or_default().into(), ..coded("", 0) };
+        assert_eq!(told(&plain(), &none, &broken(), &other), ["broken"], "neither side can be read");
     }
 
     #[test]
@@ -477,5 +624,60 @@ mod tests {
         }
         let cut = Answer { is_cut: true, ..json("[1") };
         assert_eq!(told(&plain(), &Redact::default(), &cut, &json("[1")), ["too_long"]);
+        assert_eq!(told(&plain(), &Redact::default(), &cut, &cut), ["too_long"], "what follows may differ");
+    }
+
+    #[test]
+    fn a_side_that_is_shorter_than_what_was_kept_of_the_other_differs() {
+        let none = Redact::default();
+        let long = |content: &str| Answer { is_cut: true, ..json(content) };
+        let rows = [
+            (long("[1,2"), json(""), "body body more than 4 bytes → 0 bytes"),
+            (json("[1"), long("[1,2"), "body body 2 bytes → more than 4 bytes"),
+            // The same may be said in fewer bytes.
+            (long("[1, 2"), json("[1]"), "too_long"),
+            (long("[1"), json("[1,2]"), "too_long"),
+        ];
+        for (primary, mirror, expect) in rows {
+            assert_eq!(told(&plain(), &none, &primary, &mirror), [expect]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_compared_by_its_bytes() {
+        let bytes = |content: &[u8]| Answer { content: content.into(), ..answer(200, "", "") };
+        let none = Redact::default();
+        assert_eq!(told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xff")), Vec::<String>::new());
+        let found = told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xfe"));
+        assert!(found[0].starts_with("body body 2 bytes, hash "), "{found:?}");
+        let found = told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xef\xbf\xbd"));
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    #[test]
+    fn items_without_order_are_matched_by_what_is_compared_of_them() {
+        let list = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let rules = Compare { ignore_json: list(&["/*/id"]), unordered: list(&["", "/*/tags"]), ..plain() };
+        let a = json(r#"[{"id":1,"name":"x","n":1},{"id":2,"name":"y","tags":["a","b"]}]"#);
+        let b = json(r#"[{"id":8,"name":"y","tags":["b","a"]},{"id":9,"name":"x","n":1.0}]"#);
+        assert_eq!(told(&rules, &Redact::default(), &a, &b), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_are_kept_to_their_bound_and_stay_apart() {
+        let of = |name: &str| json(&format!("{{\"{name}\":1}}"));
+        let fields = |name: &str| {
+            compare(&Rules::new(&plain(), &Redact::default()), &of(name), &json("{}")).differences
+        };
+        let long = "n".repeat(1 << 19);
+        let (one, other) = (fields(&format!("{long}1")), fields(&format!("{long}2")));
+        assert!(one[0].field.len() <= FIELD_BYTES_MAX && one[0].field != other[0].field, "{one:?}");
+        let mut deep = "1".to_owned();
+        (0..100).for_each(|_| deep = format!("{{\"a-name-of-some-length\":{deep}}}"));
+        let found = told(&plain(), &Redact::default(), &json(&deep), &json(&deep.replace('1', "2")));
+        assert!(found[0].len() < FIELD_BYTES_MAX + 100, "{found:?}");
+        let header = |value: &str| answer(200, &format!("{}: {value}\n", "h".repeat(5000)), "");
+        let found = told(&plain(), &Redact::default(), &header("a"), &header("b"));
+        assert!(found[0].len() < FIELD_BYTES_MAX + 100, "{found:?}");
     }
 }

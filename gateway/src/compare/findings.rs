@@ -5,21 +5,25 @@
 //! so many samples of each, so many bytes of all.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use config::Role;
 
-use super::coding::{Plain, plain};
+use super::coding::{End, plain};
 use super::differ::{Compared, Kind};
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
 use crate::observe::record::{Answer, Record};
 
-/// Groups told apart; further differences are counted as one, by the name [`OTHER`].
+/// Groups told apart of one mirror on one route: clients may choose the names in its answers, and must not take the place
+/// of others'. Further differences are counted as one, by the name [`OTHER`].
+const GROUPS_OF_ONE_MAX: usize = 200;
+
+/// The same of all together. A group takes 3 KiB at most, its fields' names and examples being bounded.
 const GROUPS_MAX: usize = 2000;
 
-/// Field of the group of all differences beyond [`GROUPS_MAX`].
+/// Field of the group of all differences beyond these.
 const OTHER: &str = "(others)";
 
 /// Whole samples kept of each group.
@@ -40,6 +44,7 @@ pub struct Findings(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// By route and mirror.
     tallies: BTreeMap<(String, String), Tally>,
     groups: HashMap<Key, Group>,
     next_id: u64,
@@ -71,10 +76,26 @@ pub struct Tally {
     pub role: Role,
     /// Pairs of answers set side by side.
     pub compared: u64,
-    /// Of those, where anything differed.
+    /// Of those, where the contents were too.
+    pub contents: u64,
+    /// Of those compared, where anything differed.
     pub differing: u64,
     /// Pairs not compared, or not their contents, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
+    /// Groups told apart.
+    groups: usize,
+}
+
+impl Tally {
+    /// Pairs of which a difference of this kind could have been seen.
+    fn of(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Status | Kind::Header => self.compared,
+            Kind::Changed | Kind::Missing | Kind::Added | Kind::Type | Kind::Length | Kind::Body => {
+                self.contents
+            }
+        }
+    }
 }
 
 /// Differences of one kind in one place.
@@ -90,7 +111,7 @@ pub struct Group {
     pub last_seen: SystemTime,
     /// The latest, of either side.
     pub example: (Option<String>, Option<String>),
-    pub samples: Vec<Sample>,
+    pub samples: Vec<Arc<Sample>>,
 }
 
 /// A pair kept whole, without secrets.
@@ -116,7 +137,7 @@ pub struct Shown {
 #[derive(Debug, Clone)]
 pub struct Judged {
     pub group: Group,
-    /// Pairs of its mirror and route that were compared.
+    /// Pairs of its mirror and route that were compared where it differs.
     pub compared: u64,
     pub baseline_count: u64,
     pub baseline_compared: u64,
@@ -136,13 +157,20 @@ impl Findings {
         let tally = state.tally(place);
         tally.compared += 1;
         tally.differing += u64::from(!compared.differences.is_empty());
-        if let Some(why) = compared.content_skipped {
-            *tally.skipped.entry(why).or_default() += 1;
+        match compared.content_skipped {
+            None => tally.contents += 1,
+            Some(why) => *tally.skipped.entry(why).or_default() += 1,
         }
         let mut sample = None;
+        let mut counted: Vec<Key> = Vec::new();
         for difference in compared.differences {
             let key = (place.route.to_owned(), place.mirror.to_owned(), difference.field, difference.kind);
-            let (key, is_new) = state.known(key);
+            let key = state.known(place, key);
+            if counted.contains(&key) {
+                // One pair is one, however many of its fields share a group.
+                continue;
+            }
+            counted.push(key.clone());
             let now = pair.record.started;
             let next_id = state.next_id;
             let has_room = state.sample_bytes < ALL_SAMPLES_BYTES_MAX;
@@ -158,18 +186,32 @@ impl Findings {
                 example: (None, None),
                 samples: Vec::new(),
             });
+            let is_new = group.count == 0;
             group.count += 1;
             group.last_seen = now;
             group.example = (difference.primary, difference.mirror);
-            let mut bytes = 0;
-            if has_room && group.samples.len() < SAMPLES_MAX {
-                let sample = sample.get_or_insert_with(|| Sample::of(rules, pair)).clone();
-                bytes = sample.bytes();
-                group.samples.push(sample);
+            let is_kept = || group.samples.iter().any(|kept| kept.request_id == *pair.record.request_id);
+            if has_room && group.samples.len() < SAMPLES_MAX && !is_kept() {
+                // All groups of a pair share it.
+                let sample = sample.get_or_insert_with(|| Arc::new(Sample::of(rules, pair)));
+                group.samples.push(Arc::clone(sample));
             }
-            state.sample_bytes += bytes;
             state.next_id += u64::from(is_new);
+            state.tally(place).groups += usize::from(is_new);
         }
+        state.sample_bytes += sample.map_or(0, |sample| sample.bytes());
+    }
+
+    /// Forgets all but what was found of these, by route and mirror: a name that comes back begins anew.
+    pub(super) fn keep_only(&self, is_known: impl Fn(&str, &str) -> bool) {
+        let mut state = self.lock();
+        state.tallies.retain(|(route, mirror), _| is_known(route, mirror));
+        state.groups.retain(|(route, mirror, _, _), _| is_known(route, mirror));
+        let mut kept: HashMap<*const Sample, usize> = HashMap::new();
+        for sample in state.groups.values().flat_map(|group| &group.samples) {
+            kept.entry(Arc::as_ptr(sample)).or_insert_with(|| sample.bytes());
+        }
+        state.sample_bytes = kept.values().sum();
     }
 
     /// What each mirror on each route came to.
@@ -177,7 +219,7 @@ impl Findings {
         self.lock().tallies.values().cloned().collect()
     }
 
-    /// Every group, the most frequent above noise first.
+    /// Every group, the most frequent above noise first. Samples are shared, not copied.
     pub fn groups(&self) -> Vec<Judged> {
         let state = self.lock();
         let mut all: Vec<Judged> = state.groups.values().map(|group| state.judge(group)).collect();
@@ -217,29 +259,27 @@ impl State {
         tally
     }
 
-    /// `key`, or that of all others where there are enough; and whether it is new.
-    fn known(&self, key: Key) -> (Key, bool) {
-        if self.groups.contains_key(&key) {
-            return (key, false);
+    /// `key`, or that of all others where there are enough.
+    fn known(&self, place: Place<'_>, key: Key) -> Key {
+        let tally = self.tallies.get(&(place.route.to_owned(), place.mirror.to_owned()));
+        let own = tally.map_or(0, |tally| tally.groups);
+        if self.groups.contains_key(&key) || (own < GROUPS_OF_ONE_MAX && self.groups.len() < GROUPS_MAX) {
+            return key;
         }
-        if self.groups.len() < GROUPS_MAX {
-            return (key, true);
-        }
-        let other = (key.0, key.1, OTHER.to_owned(), Kind::Changed);
-        let is_new = !self.groups.contains_key(&other);
-        (other, is_new)
+        (key.0, key.1, OTHER.to_owned(), Kind::Changed)
     }
 
     fn judge(&self, group: &Group) -> Judged {
         let of = |mirror: &str| self.tallies.get(&(group.route.clone(), mirror.to_owned()));
-        let compared = of(&group.mirror).map_or(0, |tally| tally.compared);
+        let compared = of(&group.mirror).map_or(0, |tally| tally.of(group.kind));
         let is_baseline = of(&group.mirror).is_some_and(|tally| tally.role == Role::Baseline);
         let (mut baseline_count, mut baseline_compared) = (0, 0);
-        let baselines = self.tallies.values().filter(|t| t.route == group.route && t.role == Role::Baseline);
-        for tally in baselines {
+        let of_route = self.tallies.range((group.route.clone(), String::new())..).map(|(_, tally)| tally);
+        let of_route = of_route.take_while(|tally| tally.route == group.route);
+        for tally in of_route.filter(|tally| tally.role == Role::Baseline) {
             let key = (group.route.clone(), tally.mirror.clone(), group.field.clone(), group.kind);
             baseline_count += self.groups.get(&key).map_or(0, |group| group.count);
-            baseline_compared += tally.compared;
+            baseline_compared += tally.of(group.kind);
         }
         let is_noise = is_baseline || is_noise((group.count, compared), (baseline_count, baseline_compared));
         Judged { group: group.clone(), compared, baseline_count, baseline_compared, is_noise }
@@ -270,7 +310,7 @@ impl Sample {
             };
             let fields = lines(&fields).map(field).collect();
             let content = match plain(answer, SAMPLE_BYTES_MAX) {
-                Some(Plain { content, is_cut }) => rules.shown_content(&content, is_cut),
+                Some(plain) => rules.shown_content(&plain.content, plain.end != End::Whole),
                 None => format!("({} bytes in a coding that is not read here)", answer.content.len()),
             };
             Shown { status: answer.status, fields, content }
@@ -287,14 +327,18 @@ impl Sample {
 
     fn bytes(&self) -> usize {
         let of = |shown: &Shown| {
-            shown.content.len() + shown.fields.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>()
+            let fields = shown.fields.iter().map(|(n, v)| n.len() + v.len());
+            shown.content.len() + fields.sum::<usize>() + size_of_val(shown.fields.as_slice())
         };
-        self.request_id.len() + self.target.len() + of(&self.primary) + of(&self.mirror)
+        let own = size_of::<Self>() + self.request_id.len() + self.method.len() + self.target.len();
+        own + of(&self.primary) + of(&self.mirror)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{answer, config, record};
+    use super::super::{Comparator, Kind};
     use super::*;
 
     #[test]
@@ -313,5 +357,68 @@ mod tests {
         for (candidate, baseline, expect) in rows {
             assert_eq!(is_noise(candidate, baseline), expect, "{candidate:?} {baseline:?}");
         }
+    }
+
+    #[test]
+    fn names_that_clients_choose_share_a_group_that_counts_pairs() {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["one", "other"], "compare = {}");
+        let mut comparator = Comparator::new(&config, &findings);
+        let many = |n: usize| {
+            let members: Vec<String> = (0..3).map(|k| format!("\"u{n}-{k}\":1")).collect();
+            answer(&format!("{{{}}}", members.join(",")))
+        };
+        for n in 0..300 {
+            comparator.take(&record(&config, 0, &n.to_string(), answer("{}"), many(n)));
+        }
+        comparator.take(&record(&config, 1, "x", answer("1"), answer("2")));
+        let groups = findings.groups();
+        let of = |route: &str| groups.iter().filter(|of| of.group.route == route).collect::<Vec<_>>();
+        assert_eq!(of("one").len(), GROUPS_OF_ONE_MAX + 1);
+        assert_eq!(of("other").len(), 1, "another route has room");
+        let others = of("one").into_iter().find(|of| of.group.field == OTHER).unwrap();
+        assert!(others.group.count <= others.compared && others.compared == 300, "{others:?}");
+        let ids: Vec<&String> = others.group.samples.iter().map(|sample| &sample.request_id).collect();
+        assert!(ids.len() == SAMPLES_MAX && ids.windows(2).all(|two| two[0] != two[1]), "{ids:?}");
+        let tally = &findings.tallies()[0];
+        assert_eq!((tally.compared, tally.contents, tally.differing), (300, 300, 300));
+        let distinct: std::collections::HashSet<_> =
+            groups.iter().flat_map(|of| &of.group.samples).map(Arc::as_ptr).collect();
+        assert!(distinct.len() < groups.len(), "groups of a pair share its sample");
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten_and_a_name_that_comes_back_begins_anew() {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["a", "b"], "compare = {}");
+        let mut comparator = Comparator::new(&config, &findings);
+        comparator.take(&record(&config, 0, "1", answer("1"), answer("2")));
+        comparator.take(&record(&config, 1, "2", answer("1"), answer("2")));
+        let fewer = super::super::tests::config(&["b"], "compare = {}");
+        comparator.turn(&fewer);
+        assert_eq!(findings.groups().iter().map(|of| of.group.route.clone()).collect::<Vec<_>>(), ["b"]);
+        let bytes = findings.lock().sample_bytes;
+        assert!(bytes > 0 && bytes == findings.groups()[0].group.samples[0].bytes());
+        // A record of the configuration before, which comes late.
+        comparator.take(&record(&config, 0, "3", answer("1"), answer("2")));
+        comparator.take(&record(&config, 1, "4", answer("1"), answer("2")));
+        let counts: Vec<u64> = findings.tallies().iter().map(|tally| tally.compared).collect();
+        assert_eq!(counts, [2], "by name, not by place");
+        comparator.turn(&config);
+        assert_eq!(findings.tallies().len(), 1);
+    }
+
+    #[test]
+    fn a_field_of_contents_is_judged_by_the_contents_that_were_compared() {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["a"], "compare = {}");
+        let mut comparator = Comparator::new(&config, &findings);
+        let cut = || Answer { is_cut: true, ..answer("1") };
+        comparator.take(&record(&config, 0, "1", answer("1"), answer("2")));
+        comparator.take(&record(&config, 0, "2", cut(), cut()));
+        let tally = findings.tallies().remove(0);
+        assert_eq!((tally.compared, tally.contents, tally.skipped.get("too_long")), (2, 1, Some(&1)));
+        let judged = findings.groups().remove(0);
+        assert_eq!((judged.group.kind, judged.group.count, judged.compared), (Kind::Changed, 1, 1));
     }
 }

@@ -1,11 +1,12 @@
 //! What a mirror says otherwise than the primary: two answers to one request side by side (`differ`), read through
-//! their content coding (`coding`), by rules (`rules`),
+//! their content coding (`coding`) and JSON as it is written (`json`), by rules (`rules`),
 //! told apart from what the primary does to itself and kept in groups with a few samples (`findings`).
 //!
 //! It runs on the observer's thread. It knows no socket, no worker and no clock but the one it budgets its own time by.
 
 mod rules;
 mod coding;
+mod json;
 mod differ;
 mod findings;
 
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use config::Config;
+use config::{Config, Redact};
 
 pub use differ::{Difference, Kind};
 pub use findings::{Findings, Group, Judged, Sample, Shown, Tally};
@@ -21,6 +22,12 @@ pub use findings::{Findings, Group, Judged, Sample, Shown, Tally};
 use crate::observe::record::{CopyEnd, Record};
 use findings::{Pair, Place};
 use rules::Rules;
+
+/// Why a pair was not compared: only one of the two answers found room.
+pub const ALONE: &str = "one_answer_alone";
+
+/// The same: no time was left.
+pub const BUSY: &str = "busy";
 
 /// Share of one core that comparing may take.
 const CPU_SHARE: f64 = 0.5;
@@ -31,8 +38,8 @@ const SAVED_US_MAX: f64 = 1e6;
 /// Compares what the records of one configuration bring.
 #[derive(Debug)]
 pub struct Comparator {
-    /// By route and mirror, where one compares.
-    rules: HashMap<(usize, usize), Rules>,
+    /// By the names of route and mirror, where one compares: records come from several configurations.
+    rules: HashMap<String, HashMap<String, Rules>>,
     findings: Arc<Findings>,
     budget: Budget,
 }
@@ -61,40 +68,39 @@ impl Comparator {
         comparator
     }
 
-    /// Another configuration is in force. What was found stays, under its names.
+    /// Another configuration is in force. What was found stays under its names, as long as these are there.
     pub fn turn(&mut self, config: &Config) {
         self.rules.clear();
-        for (route, settings) in config.routes.iter().enumerate() {
-            // A baseline without rules of its own is compared by the first candidate's: else it could not tell what of
-            // that one's is noise.
-            let first = settings.mirrors.iter().find_map(|mirror| mirror.compare.as_ref());
-            for (mirror, of) in settings.mirrors.iter().enumerate() {
-                let is_baseline = of.role == config::Role::Baseline;
-                let compare = of.compare.as_ref().or_else(|| first.filter(|_| is_baseline));
-                if let Some(compare) = compare {
-                    self.rules.insert((route, mirror), Rules::new(compare, &of.redact));
-                }
+        for route in &config.routes {
+            // The primary's answer is shown beside each mirror's: what one of them says is a secret is one.
+            let redact = all_secrets(&route.mirrors);
+            let of = |mirror: &config::Mirror| {
+                Some((mirror.name.clone(), Rules::new(mirror.compare.as_ref()?, &redact)))
+            };
+            let rules: HashMap<String, Rules> = route.mirrors.iter().filter_map(of).collect();
+            if !rules.is_empty() {
+                self.rules.insert(route.name.clone(), rules);
             }
         }
+        let rules = &self.rules;
+        self.findings
+            .keep_only(|route, mirror| rules.get(route).is_some_and(|mirrors| mirrors.contains_key(mirror)));
     }
 
     /// Compares each copy's answer in `record` with the primary's, where both are there.
     pub fn take(&mut self, record: &Record) {
-        let Some((route, settings)) =
-            record.route.and_then(|route| Some((route, record.config.routes.get(route)?)))
-        else {
-            return;
-        };
+        let Some(route) = record.route() else { return };
+        let Some(rules) = self.rules.get(&route.name) else { return };
         let primary = record.primary.as_ref().and_then(|leg| leg.answer.as_ref());
-        for copy in &record.copies {
-            let Some(rules) = self.rules.get(&(route, copy.mirror)) else { continue };
-            let Some(mirror) = settings.mirrors.get(copy.mirror) else { continue };
-            let place = Place { route: &settings.name, mirror: &mirror.name, role: mirror.role };
+        for copy in record.copies.iter().filter(|copy| copy.compares) {
+            let Some(mirror) = record.mirror(copy) else { continue };
+            let Some(rules) = rules.get(&mirror.name) else { continue };
+            let place = Place { route: &route.name, mirror: &mirror.name, role: mirror.role };
             match (primary, &copy.answer, copy.end) {
                 (Some(primary), Some(answer), CopyEnd::Completed(_)) => {
                     let began = Instant::now();
                     if self.budget.is_spent(began) {
-                        self.findings.skip(place, "busy");
+                        self.findings.skip(place, BUSY);
                         continue;
                     }
                     let compared = differ::compare(rules, primary, answer);
@@ -103,10 +109,137 @@ impl Comparator {
                 }
                 // One of the two was to be kept and found no room.
                 (Some(_), None, CopyEnd::Completed(_)) | (None, Some(_), _) => {
-                    self.findings.skip(place, "one_answer_alone");
+                    self.findings.skip(place, ALONE);
                 }
                 (None, None, _) | (Some(_), _, _) => {}
             }
         }
+    }
+}
+
+/// What any of them says is nobody's to see.
+fn all_secrets(mirrors: &[config::Mirror]) -> Redact {
+    let mut all = Redact::default();
+    for Redact { headers, cookies, query, json } in mirrors.iter().map(|mirror| &mirror.redact) {
+        all.headers.extend_from_slice(headers);
+        all.cookies.extend_from_slice(cookies);
+        all.query.extend_from_slice(query);
+        all.json.extend_from_slice(json);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::observe::record::{Answer, CopyLeg, PrimaryLeg};
+
+    /// A route of each name, with a mirror `v2` that has these keys and a baseline `again`.
+    pub(super) fn config(routes: &[&str], keys: &str) -> Arc<Config> {
+        let mut text = "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n\
+                        [upstream.again]\nendpoints = [\"a:3\"]\n"
+            .to_owned();
+        for name in routes {
+            text.push_str(&format!(
+                "[[route]]\nname = \"{name}\"\npath_prefix = \"/{name}\"\nprimary = \"v1\"\nmirrors = [\n\
+                 {{ upstream = \"v2\", {keys} }},\n{{ upstream = \"again\", role = \"baseline\" }},\n]\n"
+            ));
+        }
+        Arc::new(config::parse("test", &text).unwrap().config)
+    }
+
+    /// JSON.
+    pub(super) fn answer(content: &str) -> Answer {
+        let fields = b"Content-Type: application/json\r\n".as_slice();
+        Answer { status: 200, fields: fields.into(), content: content.as_bytes().into(), is_cut: false }
+    }
+
+    /// A request on that route, and both answers.
+    pub(super) fn record(
+        config: &Arc<Config>,
+        route: usize,
+        id: &str,
+        primary: Answer,
+        mirror: Answer,
+    ) -> Record {
+        let copy = CopyLeg {
+            mirror: 0,
+            number: 0,
+            span: [0; 8],
+            end: CopyEnd::Completed(mirror.status),
+            lag_us: 0,
+            latency_us: 1,
+            response_bytes: 0,
+            compares: true,
+            answer: Some(mirror),
+        };
+        let leg = PrimaryLeg {
+            primary: 0,
+            endpoint: None,
+            attempts: 1,
+            status: Some(primary.status),
+            is_whole: true,
+            latency_us: 1,
+            response_bytes: 0,
+            answer: Some(primary),
+        };
+        Record {
+            config: Arc::clone(config),
+            route: Some(route),
+            started: SystemTime::UNIX_EPOCH,
+            started_us: 0,
+            forwarded_us: None,
+            request_id: id.into(),
+            trace: Default::default(),
+            is_logged: false,
+            client: "".into(),
+            method: "GET".into(),
+            authority: "a".into(),
+            target: "/".into(),
+            minor: 1,
+            user_agent: "".into(),
+            referer: "".into(),
+            status: Some(200),
+            reject: None,
+            is_aborted: false,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_us: 1,
+            primary: Some(leg),
+            copies: vec![copy],
+        }
+    }
+
+    #[test]
+    fn a_copy_that_was_not_drawn_is_not_missed_and_an_answer_alone_is() {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["a"], "compare = {}");
+        let mut comparator = Comparator::new(&config, &findings);
+        let mut alone = record(&config, 0, "1", answer("1"), answer("1"));
+        alone.copies[0].answer = None;
+        comparator.take(&alone);
+        alone.copies[0].compares = false;
+        comparator.take(&alone);
+        let tally = findings.tallies().remove(0);
+        assert_eq!((tally.compared, tally.skipped.get("one_answer_alone")), (0, Some(&1)));
+    }
+
+    #[test]
+    fn what_one_mirror_of_a_route_calls_a_secret_is_shown_beside_none() {
+        let findings = Arc::new(Findings::default());
+        let keys = "redact = { json = [\"/card\"], headers = [\"x-key\"] }, compare = {} }, \
+                    { upstream = \"again\", name = \"open\", redact = { cookies = [\"a\"] }, compare = {}";
+        let config = config(&["a"], keys);
+        let mut comparator = Comparator::new(&config, &findings);
+        let mut record = record(&config, 0, "1", answer("{\"card\":\"S1\"}"), answer("{\"card\":\"S2\"}"));
+        for mirror in 0..3 {
+            record.copies[0].mirror = mirror;
+            comparator.take(&record);
+        }
+        let told = format!("{:?}", findings.groups());
+        assert_eq!(findings.tallies().len(), 3);
+        assert!(told.contains("[redacted]") && !told.contains("S1") && !told.contains("S2"), "{told}");
     }
 }

@@ -8,7 +8,13 @@ use regex::Regex;
 use crate::mirror::redact::{REDACTED, Secrets};
 
 /// Where something stands in a JSON text: names of members, `None` for any index.
-pub(super) type Path = Vec<Option<String>>;
+pub(super) type Path<'a> = Vec<Option<&'a str>>;
+
+/// Decoded bytes of one answer: more is a bomb, or nothing that anybody compares.
+const DECODED_BYTES_MAX: usize = 8 << 20;
+
+/// How many times as many bytes decoded content may have as may be kept of it coded: text seldom shrinks to less.
+const DECODED_RATIO_MAX: usize = 16;
 
 /// A JSON pointer; `*` is any one member or index.
 #[derive(Debug)]
@@ -21,11 +27,11 @@ impl Pointer {
     }
 
     /// Whether it names what stands at `path`. An index fits a number as well as `*`: where an item stands says little.
-    fn names(&self, path: &[Option<String>]) -> bool {
-        let fits = |(part, at): (&String, &Option<String>)| {
+    fn names(&self, path: &[Option<&str>]) -> bool {
+        let fits = |(part, at): (&String, &Option<&str>)| {
             part == "*"
                 || match at {
-                    Some(name) => name == part,
+                    Some(name) => *name == part.as_str(),
                     None => part.bytes().all(|b| b.is_ascii_digit()),
                 }
         };
@@ -40,6 +46,7 @@ pub(super) struct Rules {
     ignore_text: Vec<Regex>,
     unordered: Vec<Pointer>,
     tolerance: f64,
+    pub(super) decoded_bytes_max: usize,
     pub(super) secrets: Option<Secrets>,
     secret_json: Vec<Pointer>,
 }
@@ -61,6 +68,7 @@ const NEVER_COMPARED: [&str; 12] = [
 ];
 
 impl Rules {
+    /// `redact`: whatever nobody may see of any answer on the route.
     pub(super) fn new(compare: &Compare, redact: &Redact) -> Self {
         let pointers = |texts: &[String]| texts.iter().map(|text| Pointer::new(text)).collect();
         // The configuration's check compiled the same texts.
@@ -71,6 +79,10 @@ impl Rules {
             ignore_text: patterns.collect(),
             unordered: pointers(&compare.unordered),
             tolerance: compare.tolerance,
+            decoded_bytes_max: compare
+                .body_bytes_max
+                .saturating_mul(DECODED_RATIO_MAX)
+                .min(DECODED_BYTES_MAX),
             secrets: Secrets::new(redact),
             secret_json: pointers(&redact.json),
         }
@@ -85,16 +97,16 @@ impl Rules {
         !NEVER_COMPARED.contains(&name) && !self.ignore_headers.iter().any(ignored)
     }
 
-    pub(super) fn ignores(&self, path: &[Option<String>]) -> bool {
+    pub(super) fn ignores(&self, path: &[Option<&str>]) -> bool {
         self.ignore_json.iter().any(|pointer| pointer.names(path))
     }
 
-    pub(super) fn is_unordered(&self, path: &[Option<String>]) -> bool {
+    pub(super) fn is_unordered(&self, path: &[Option<&str>]) -> bool {
         self.unordered.iter().any(|pointer| pointer.names(path))
     }
 
     /// Whether what stands at `path`, or anything it stands in, is nobody's to see.
-    pub(super) fn is_secret(&self, path: &[Option<String>]) -> bool {
+    pub(super) fn is_secret(&self, path: &[Option<&str>]) -> bool {
         (0..=path.len()).any(|n| self.secret_json.iter().any(|pointer| pointer.names(&path[..n])))
     }
 
@@ -109,8 +121,18 @@ impl Rules {
         text
     }
 
-    pub(super) fn same_number(&self, a: f64, b: f64) -> bool {
-        a == b || (a - b).abs() <= self.tolerance * a.abs().max(b.abs())
+    /// Whether two numbers, as they are written, are the same. Where floats cannot tell whole numbers apart, digits do.
+    pub(super) fn same_number(&self, one: &str, other: &str) -> bool {
+        let value = |text: &str| text.parse::<f64>().ok().filter(|value| value.is_finite());
+        let is_whole = |text: &str| !text.contains(['.', 'e', 'E']);
+        if one == other {
+            return true;
+        }
+        let Some((a, b)) = value(one).zip(value(other)) else { return false };
+        if self.tolerance == 0.0 && a != 0.0 && is_whole(one) && is_whole(other) {
+            return false;
+        }
+        (a - b).abs() <= self.tolerance * a.abs().max(b.abs())
     }
 
     /// Field lines as they may be shown.

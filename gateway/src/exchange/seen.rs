@@ -13,7 +13,7 @@ use crate::downstream::Client;
 use crate::generation::{Generation, Wants};
 use crate::http1::render;
 use crate::observe::keep::{Keeping, keep};
-use crate::observe::pairing::{Half, Pairing};
+use crate::observe::pairing::{Half, Pairing, PrimaryHalf};
 use crate::observe::record::{PrimaryLeg, Record};
 
 /// What is seen of one answer of the primary.
@@ -61,16 +61,23 @@ pub(super) struct Tally {
     pub(super) seen: Seen,
     /// Its answer was read to the end.
     pub(super) is_whole: bool,
+    /// The client went away, or sent no whole request: the answer was not waited for.
+    pub(super) is_abandoned: bool,
 }
 
 impl Tally {
     /// Tells the pairing that the primary's part is over.
     pub(super) fn tell(self, pairing: &Pairing, primary: usize) {
-        let Self { attempts, endpoint, seen, is_whole } = self;
+        let Self { attempts, endpoint, seen, is_whole, is_abandoned } = self;
         let (status, latency_us, response_bytes) =
             (seen.status.get(), seen.latency_us.get(), seen.bytes.get());
-        let whole = status.filter(|_| is_whole);
-        let half = whole.map(|status| Half { status, latency_us, bytes: response_bytes });
+        let half = match status {
+            Some(status) if is_whole => {
+                PrimaryHalf::Answered(Half { status, latency_us, bytes: response_bytes, is_sure: true })
+            }
+            Some(_) | None if is_abandoned => PrimaryHalf::Abandoned,
+            Some(_) | None => PrimaryHalf::Failed,
+        };
         let kept = seen.keeping.into_inner().filter(|_| is_whole).map(|keeping| keeping.end());
         let leg = || PrimaryLeg {
             primary,

@@ -237,6 +237,11 @@ impl<L: Label> Family<L> {
     pub fn sum(&self) -> u64 {
         self.counters.iter().map(Counter::get).sum()
     }
+
+    /// Of some labels, each read once: a sum less one of its addends may be less than nothing while they grow.
+    pub fn sum_where(&self, counts: impl Fn(L) -> bool) -> u64 {
+        L::ALL.iter().filter(|label| counts(**label)).map(|label| self.get(*label)).sum()
+    }
 }
 
 /// Status codes counted by themselves; all others share the last slot as `"other"`, which bounds the cardinality.

@@ -16,8 +16,10 @@ pub enum PrimaryEnd {
     Status(u16),
     /// A code without a slot of its own; only when read.
     Other,
-    /// It gave none, or not the whole of one, or the client went away before.
+    /// It gave none, or not the whole of one.
     None,
+    /// The client went away before, or the exchange was given up here: it tells nothing of the primary.
+    Abandoned,
 }
 
 /// How a copy that was sent ended.
@@ -29,7 +31,7 @@ pub enum MirrorEnd {
     Failed(Fail),
 }
 
-const ROWS: usize = CODE_SLOTS + 1;
+const ROWS: usize = CODE_SLOTS + 2;
 const COLUMNS: usize = CODE_SLOTS + Fail::ALL.len();
 
 type Row = [Counter; COLUMNS];
@@ -44,6 +46,7 @@ impl Matrix {
             PrimaryEnd::Status(code) => code_slot(code),
             PrimaryEnd::Other => CODES.len(),
             PrimaryEnd::None => CODE_SLOTS,
+            PrimaryEnd::Abandoned => CODE_SLOTS + 1,
         };
         let column = match mirror {
             MirrorEnd::Status(code) => code_slot(code),
@@ -72,7 +75,8 @@ fn primary_of(row: usize) -> PrimaryEnd {
     match CODES.get(row) {
         Some(code) => PrimaryEnd::Status(*code),
         None if row == CODES.len() => PrimaryEnd::Other,
-        None => PrimaryEnd::None,
+        None if row == CODE_SLOTS => PrimaryEnd::None,
+        None => PrimaryEnd::Abandoned,
     }
 }
 
@@ -95,6 +99,9 @@ pub struct Pairs {
     pub slower: Histogram,
     /// How much earlier; equal times count as slower by nothing.
     pub faster: Histogram,
+    /// Both times once more, of those pairs alone whose mirror's time is known for its own: its copy was sent alone.
+    pub sure_primary: Histogram,
+    pub sure_mirror: Histogram,
     pub primary_bytes: Histogram,
     pub mirror_bytes: Histogram,
 }
@@ -112,6 +119,7 @@ mod tests {
             (PrimaryEnd::Status(404), MirrorEnd::Failed(Fail::Timeout)),
             (PrimaryEnd::Other, MirrorEnd::Other),
             (PrimaryEnd::None, MirrorEnd::Failed(Fail::Drain)),
+            (PrimaryEnd::Abandoned, MirrorEnd::Status(500)),
         ];
         for (n, (primary, mirror)) in all.iter().enumerate() {
             (0..=n).for_each(|_| matrix.inc(*primary, *mirror));

@@ -54,6 +54,22 @@ impl Slots {
         self.0.len()
     }
 
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(_, n)| n).sum()
+    }
+
+    /// The value of this rank, counted from 1, as its slot has it; 0 where there is none.
+    pub fn at(&self, rank: f64) -> u64 {
+        let mut passed = 0;
+        let reaches = |(value, n): &(u64, u64)| {
+            passed += n;
+            (passed as f64 >= rank).then_some(*value)
+        };
+        let found = self.0.iter().find_map(reaches);
+        found.or_else(|| self.0.last().map(|(value, _)| *value)).unwrap_or_default()
+    }
+
     /// (the least value of a slot, how many), from small to large.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.0.iter().copied()
@@ -87,7 +103,9 @@ mod tests {
         assert_eq!(Slots::together([&first, &second]), all);
         assert!(all.since(&all).is_empty());
         assert_eq!(all.since(&Slots::default()), all);
-        assert_eq!(all.iter().map(|(_, n)| n).sum::<u64>(), 7);
+        assert_eq!(all.count(), 7);
+        assert_eq!([0.0, 1.0, 3.0, 3.1, 5.0, 99.0].map(|rank| all.at(rank)), [1, 1, 1, 7, 90, 4992]);
+        assert_eq!(Slots::default().at(1.0), 0);
         let mut both = merged();
         one.add_to(&mut both);
         other.add_to(&mut both);

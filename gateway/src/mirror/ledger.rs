@@ -88,7 +88,8 @@ impl Ticket {
     }
 
     /// The mirror's answer is complete, so long after the copy was written.
-    pub fn complete(mut self, Half { status, latency_us, bytes }: Half, kept: Option<Kept>) {
+    pub fn complete(mut self, half: Half, kept: Option<Kept>) {
+        let Half { status, latency_us, .. } = half;
         self.leave();
         self.counters.latency.record(latency_us);
         self.counters.completed.inc(match status {
@@ -99,7 +100,7 @@ impl Ticket {
             500.. => Class::C5,
         });
         if let Some(joined) = self.joined.take() {
-            joined.over(&self.counters, CopyEnd::Completed(status), (latency_us, bytes), kept);
+            joined.over(&self.counters, CopyEnd::Completed(status), half, kept);
         }
     }
 
@@ -111,7 +112,7 @@ impl Ticket {
 
     fn tell(&mut self, end: CopyEnd) {
         if let Some(joined) = self.joined.take() {
-            joined.over(&self.counters, end, (0, 0), None);
+            joined.over(&self.counters, end, Half::default(), None);
         }
     }
 
@@ -184,7 +185,7 @@ mod tests {
         open().skip(Skip::Loop);
         open().drop(Dropped::BodyTooLarge);
         waiting().drop(Dropped::Oldest);
-        sent().complete(Half { status: 204, latency_us: 7, bytes: 0 }, None);
+        sent().complete(Half { status: 204, latency_us: 7, ..Half::default() }, None);
         sent().fail(Fail::Timeout);
         assert!(balances(&counters));
         assert_eq!(counters.eligible.get(), 9);

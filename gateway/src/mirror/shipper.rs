@@ -18,7 +18,7 @@ use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Gather, Millis, Stream, Sweeper, turn};
 use crate::limits::{
     ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX,
-    RESPONSE_BUFFER_BYTES,
+    LONE_EVERY, RESPONSE_BUFFER_BYTES,
 };
 use crate::metrics::{Drop as Dropped, Fail};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
@@ -42,6 +42,7 @@ struct Connection {
     stream: Stream,
     endpoint: Rc<Endpoint>,
     answers: u64,
+    batches: u64,
     used_ms: u64,
 }
 
@@ -124,7 +125,7 @@ impl Shipper {
             Ok(stream) => {
                 endpoint.connected();
                 lane.counters.connections.add(1);
-                Some(Connection { stream, endpoint, answers: 0, used_ms: self.sweeper.now_ms() })
+                Some(Connection { stream, endpoint, answers: 0, batches: 0, used_ms: self.sweeper.now_ms() })
             }
             Err(_) => {
                 lane.counters.connect_failures.inc();
@@ -152,7 +153,11 @@ impl Shipper {
         done: &mut Vec<Answered>,
     ) -> After {
         let endpoint = Rc::clone(&connection.endpoint);
-        let depth = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
+        let deepest = endpoint.depth(self.settings.pipeline_max, self.sweeper.now_ms());
+        connection.batches += 1;
+        // It tells a copy's time, and nothing of what more would do.
+        let is_measured = deepest > 1 && connection.batches.is_multiple_of(LONE_EVERY);
+        let depth = if is_measured { 1 } else { deepest };
         let mut out = Gather::new(self.buffers.block());
         let (mut stale, mut sent_before) = (0_u32, 0);
         while flying.len() < depth
@@ -199,7 +204,7 @@ impl Shipper {
         connection
             .stream
             .give_up_at(self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0));
-        let mut pace = Pace { last_us: started_us, first_us: None };
+        let mut pace = Pace { last_us: started_us, first_us: None, is_lone: copies == 1 };
         let mut ended = self.write(&mut connection.stream, out).await;
         if ended.is_none() {
             ended = Some(self.read_answers(connection, flying, done, &mut pace).await);
@@ -208,7 +213,9 @@ impl Shipper {
             Ended::InStep => {
                 let now_us = pace.last_us;
                 let spread_us = now_us - pace.first_us.unwrap_or(now_us);
-                endpoint.answered(copies, now_us - started_us, spread_us);
+                if !is_measured {
+                    endpoint.answered(copies, now_us - started_us, spread_us);
+                }
                 connection.used_ms = self.sweeper.now_ms();
                 connection.stream.clear_deadlines();
                 After::Keep
@@ -386,7 +393,7 @@ impl Shipper {
             keeping.cut();
         }
         if let Some(copy) = flying.pop_front() {
-            done.push(answer.end(copy, status));
+            done.push(Answered { is_cut: true, ..answer.end(copy, status) });
         }
         if flying.is_empty() { Ended::Announced } else { Ended::Failed(Failure::Closed) }
     }
@@ -396,8 +403,9 @@ impl Shipper {
     fn settle(&self, done: &mut Vec<Answered>, now_us: u64, pace: &mut Pace) {
         let Some(latency_us) = (now_us - pace.last_us).checked_div(done.len() as u64) else { return };
         pace.last_us = now_us;
-        for Answered { copy, status, bytes, kept } in done.drain(..) {
-            copy.ticket.complete(Half { status, latency_us, bytes }, kept);
+        for Answered { copy, status, bytes, is_cut, kept } in done.drain(..) {
+            let is_sure = pace.is_lone && !is_cut;
+            copy.ticket.complete(Half { status, latency_us, bytes, is_sure }, kept);
             self.buffers.give(copy.head);
         }
     }
@@ -409,6 +417,9 @@ struct Pace {
     last_us: u64,
     /// The first byte of the first answer came.
     first_us: Option<u64>,
+    /// It carries one copy, whose time is nobody else's: behind another, an answer may be ready long before it comes, or
+    /// wait for its turn.
+    is_lone: bool,
 }
 
 /// A copy and what matters of its answer.
@@ -416,6 +427,8 @@ struct Answered {
     copy: RequestCopy,
     status: u16,
     bytes: u64,
+    /// It was not read to its end.
+    is_cut: bool,
     kept: Option<Kept>,
 }
 
@@ -485,7 +498,7 @@ impl Answer {
         self.head = None;
         (self.interims, self.bytes, self.content_bytes) = (0, 0, 0);
         (self.cost, self.told) = (0, 0);
-        Answered { copy, status, bytes, kept }
+        Answered { copy, status, bytes, is_cut: false, kept }
     }
 
     fn advance(

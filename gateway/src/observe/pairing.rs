@@ -15,8 +15,8 @@ use crate::metrics::{MirrorCounters, MirrorEnd, PrimaryEnd};
 /// What an exchange and its copies came to so far.
 #[derive(Debug, Default)]
 pub struct Pairing {
-    /// Of the primary's whole answer.
-    primary: Cell<Option<Half>>,
+    /// How the primary's part ended, once it did.
+    primary: Cell<Option<PrimaryHalf>>,
     /// Copies that ended before it; the first apart from the rest, because most requests have one.
     early: RefCell<Option<Early>>,
     more: RefCell<Vec<Early>>,
@@ -30,11 +30,23 @@ pub struct Pairing {
 type Early = (Arc<MirrorCounters>, MirrorHalf);
 
 /// A whole answer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Half {
     pub status: u16,
     pub latency_us: u64,
     pub bytes: u64,
+    /// Nothing but its own request was waited for meanwhile.
+    pub is_sure: bool,
+}
+
+/// How an exchange with the primary ended.
+#[derive(Debug, Clone, Copy)]
+pub enum PrimaryHalf {
+    Answered(Half),
+    /// It gave no whole answer.
+    Failed,
+    /// Nobody waited for its answer.
+    Abandoned,
 }
 
 /// How a copy that was sent ended.
@@ -87,12 +99,10 @@ impl Pairing {
         if self.is_recorded() { self.keeps_bytes.get() } else { 0 }
     }
 
-    /// The exchange with the primary is over. `whole`: its whole answer was read.
-    pub fn primary_over(&self, whole: Option<Half>, leg: impl FnOnce() -> PrimaryLeg, kept: Option<Kept>) {
-        if let Some(half) = whole {
-            self.primary.set(Some(half));
-            self.settle(Some(half));
-        }
+    /// The exchange with the primary is over.
+    pub fn primary_over(&self, half: PrimaryHalf, leg: impl FnOnce() -> PrimaryLeg, kept: Option<Kept>) {
+        self.primary.set(Some(half));
+        self.settle(half);
         if let Some(detail) = &self.detail {
             let Sealed { record, held } = &mut detail.borrow_mut().sealed;
             let mut leg = leg();
@@ -106,8 +116,8 @@ impl Pairing {
 
     /// A copy that was sent is over.
     fn mirror_over(&self, counters: &Arc<MirrorCounters>, half: MirrorHalf) {
-        if self.primary.get().is_some() {
-            return count(counters, self.primary.get(), half);
+        if let Some(primary) = self.primary.get() {
+            return count(counters, primary, half);
         }
         let early = (Arc::clone(counters), half);
         match &mut *self.early.borrow_mut() {
@@ -117,7 +127,7 @@ impl Pairing {
     }
 
     /// Counts the copies that waited for the primary's end.
-    fn settle(&self, primary: Option<Half>) {
+    fn settle(&self, primary: PrimaryHalf) {
         let Some((counters, mirror)) = self.early.take() else { return };
         count(&counters, primary, mirror);
         for (counters, mirror) in self.more.take() {
@@ -128,7 +138,7 @@ impl Pairing {
 
 impl Drop for Pairing {
     fn drop(&mut self) {
-        self.settle(None);
+        self.settle(PrimaryHalf::Abandoned);
         if let Some(detail) = self.detail.take() {
             let Detail { sealed, tap } = detail.into_inner();
             tap.push(Box::new(sealed));
@@ -136,16 +146,24 @@ impl Drop for Pairing {
     }
 }
 
-fn count(counters: &MirrorCounters, primary: Option<Half>, mirror: MirrorHalf) {
+fn count(counters: &MirrorCounters, primary: PrimaryHalf, mirror: MirrorHalf) {
     let pairs = &counters.pairs;
-    let row = primary.map_or(PrimaryEnd::None, |half| PrimaryEnd::Status(half.status));
+    let row = match primary {
+        PrimaryHalf::Answered(half) => PrimaryEnd::Status(half.status),
+        PrimaryHalf::Failed => PrimaryEnd::None,
+        PrimaryHalf::Abandoned => PrimaryEnd::Abandoned,
+    };
     let mirror = match mirror {
         MirrorHalf::Failed(end) => return pairs.matrix.inc(row, end),
         MirrorHalf::Answered(half) => half,
     };
     pairs.matrix.inc(row, MirrorEnd::Status(mirror.status));
-    let Some(primary) = primary else { return };
+    let PrimaryHalf::Answered(primary) = primary else { return };
     pairs.primary.record(primary.latency_us);
+    if mirror.is_sure {
+        pairs.sure_primary.record(primary.latency_us);
+        pairs.sure_mirror.record(mirror.latency_us);
+    }
     match mirror.latency_us.checked_sub(primary.latency_us) {
         Some(slower) => pairs.slower.record(slower),
         None => pairs.faster.record(primary.latency_us - mirror.latency_us),
@@ -177,28 +195,21 @@ impl Joined {
         self.lag_us
     }
 
-    /// The copy is over. `answered`: time and bytes of its whole answer.
-    pub fn over(
-        self,
-        counters: &Arc<MirrorCounters>,
-        end: CopyEnd,
-        (latency_us, response_bytes): (u64, u64),
-        kept: Option<Kept>,
-    ) {
+    /// The copy is over. `half`: its whole answer, where it is completed.
+    pub fn over(self, counters: &Arc<MirrorCounters>, end: CopyEnd, half: Half, kept: Option<Kept>) {
         match end {
             CopyEnd::SampledOut | CopyEnd::Skipped(_) | CopyEnd::Dropped(_) => {}
             CopyEnd::Failed(why) => {
                 self.pairing.mirror_over(counters, MirrorHalf::Failed(MirrorEnd::Failed(why)));
             }
-            CopyEnd::Completed(status) => {
-                let half = Half { status, latency_us, bytes: response_bytes };
-                self.pairing.mirror_over(counters, MirrorHalf::Answered(half));
-            }
+            CopyEnd::Completed(_) => self.pairing.mirror_over(counters, MirrorHalf::Answered(half)),
         }
         let Some(detail) = &self.pairing.detail else { return };
-        let Self { mirror, number, span, lag_us, .. } = self;
+        let Self { mirror, number, span, lag_us, keeps_bytes, .. } = self;
         let (answer, room) = kept.unzip();
-        let leg = CopyLeg { mirror, number, span, end, lag_us, latency_us, response_bytes, answer };
+        let Half { latency_us, bytes: response_bytes, .. } = half;
+        let compares = keeps_bytes > 0;
+        let leg = CopyLeg { mirror, number, span, end, lag_us, latency_us, response_bytes, compares, answer };
         let Sealed { record, held } = &mut detail.borrow_mut().sealed;
         record.copies.push(leg);
         held.extend(room);
@@ -221,21 +232,22 @@ mod tests {
     #[test]
     fn a_pair_is_counted_once_whichever_side_ends_first() {
         let counters = Arc::new(MirrorCounters::default());
-        let half = Half { status: 200, latency_us: 50, bytes: 7 };
+        let half = |status, latency_us, bytes| Half { status, latency_us, bytes, is_sure: latency_us == 80 };
+        let primary = PrimaryHalf::Answered(half(200, 50, 7));
         for mirror_first in [true, false] {
             let pairing = Rc::new(Pairing::default());
             let copies = [joined(&pairing), joined(&pairing), joined(&pairing), joined(&pairing)];
             if !mirror_first {
-                pairing.primary_over(Some(half), leg, None);
+                pairing.primary_over(primary, leg, None);
             }
             let [answered, quick, failed, skipped] = copies;
-            answered.over(&counters, CopyEnd::Completed(500), (80, 9), None);
-            quick.over(&counters, CopyEnd::Completed(200), (20, 7), None);
-            failed.over(&counters, CopyEnd::Failed(Fail::Timeout), (0, 0), None);
-            skipped.over(&counters, CopyEnd::Skipped(Skip::Loop), (0, 0), None);
+            answered.over(&counters, CopyEnd::Completed(500), half(500, 80, 9), None);
+            quick.over(&counters, CopyEnd::Completed(200), half(200, 20, 7), None);
+            failed.over(&counters, CopyEnd::Failed(Fail::Timeout), Half::default(), None);
+            skipped.over(&counters, CopyEnd::Skipped(Skip::Loop), Half::default(), None);
             if mirror_first {
                 assert_eq!(counters.pairs.matrix.seen().count(), 0);
-                pairing.primary_over(Some(half), leg, None);
+                pairing.primary_over(primary, leg, None);
             }
         }
         let seen: Vec<_> = counters.pairs.matrix.seen().collect();
@@ -245,20 +257,43 @@ mod tests {
         let pairs = &counters.pairs;
         assert_eq!((pairs.primary.count(), pairs.primary.sum()), (4, 200));
         assert_eq!((pairs.slower.sum(), pairs.faster.sum()), (60, 60));
+        let sure = [&pairs.sure_primary, &pairs.sure_mirror].map(|of| (of.count(), of.sum()));
+        assert_eq!(sure, [(2, 100), (2, 160)], "both sides of the same pairs");
         assert_eq!((pairs.primary_bytes.sum(), pairs.mirror_bytes.sum()), (28, 32));
     }
 
     #[test]
-    fn a_copy_whose_exchange_came_to_nothing_is_counted_beside_none() {
+    fn a_primary_that_failed_is_told_from_a_client_that_went_away() {
+        let counters = Arc::new(MirrorCounters::default());
+        for primary in [PrimaryHalf::Failed, PrimaryHalf::Abandoned] {
+            let pairing = Rc::new(Pairing::default());
+            let early = joined(&pairing);
+            let late = joined(&pairing);
+            early.over(&counters, CopyEnd::Failed(Fail::Reset), Half::default(), None);
+            pairing.primary_over(primary, leg, None);
+            late.over(&counters, CopyEnd::Failed(Fail::Reset), Half::default(), None);
+        }
+        let seen: Vec<_> = counters.pairs.matrix.seen().collect();
+        let reset = MirrorEnd::Failed(Fail::Reset);
+        assert_eq!(seen, [(PrimaryEnd::None, reset, 2), (PrimaryEnd::Abandoned, reset, 2)]);
+    }
+
+    #[test]
+    fn a_copy_whose_exchange_came_to_nothing_speaks_against_nobody() {
         let counters = Arc::new(MirrorCounters::default());
         let pairing = Rc::new(Pairing::default());
         let late = joined(&pairing);
-        joined(&pairing).over(&counters, CopyEnd::Completed(204), (1, 0), None);
+        joined(&pairing).over(
+            &counters,
+            CopyEnd::Completed(204),
+            Half { status: 204, ..Half::default() },
+            None,
+        );
         drop(pairing);
-        late.over(&counters, CopyEnd::Failed(Fail::Reset), (0, 0), None);
+        late.over(&counters, CopyEnd::Failed(Fail::Reset), Half::default(), None);
         let seen: Vec<_> = counters.pairs.matrix.seen().collect();
-        let none = PrimaryEnd::None;
-        assert_eq!(seen, [(none, MirrorEnd::Status(204), 1), (none, MirrorEnd::Failed(Fail::Reset), 1)]);
+        let nobody = PrimaryEnd::Abandoned;
+        assert_eq!(seen, [(nobody, MirrorEnd::Status(204), 1), (nobody, MirrorEnd::Failed(Fail::Reset), 1)]);
         assert_eq!(counters.pairs.primary.count(), 0);
     }
 }

@@ -132,7 +132,9 @@ pub struct CopyLeg {
     pub latency_us: u64,
     /// Bytes of its answer's content.
     pub response_bytes: u64,
-    /// The answer itself, where a comparison wants it.
+    /// It was drawn to be compared.
+    pub compares: bool,
+    /// The answer itself, where a comparison wants it and it found room.
     pub answer: Option<Answer>,
 }
 

@@ -132,6 +132,7 @@ pub(super) mod tests {
             lag_us,
             latency_us,
             response_bytes: 0,
+            compares: false,
             answer: None,
         };
         Record {

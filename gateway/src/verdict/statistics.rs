@@ -2,24 +2,31 @@
 //!
 //! A [`Chance`] is how often an interval may miss on one side, and what that is in standard deviations.
 
-use hdrhistogram::Histogram;
+use crate::metrics::Slots;
 
 /// A one-sided chance of error, and how many standard deviations an interval then reaches to either side.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chance {
     alpha: f64,
     z: f64,
+    /// So many of what is counted share their fate, and tell no more than one.
+    together: f64,
 }
 
 impl Chance {
     /// `alpha` from 0 to 0.5.
     pub(super) fn of(alpha: f64) -> Self {
-        Self { alpha, z: z_of(alpha) }
+        Self { alpha, z: z_of(alpha), together: 1.0 }
+    }
+
+    /// The same where so many (≥ 1) of what is counted share their fate.
+    pub(super) fn of_groups(self, together: f64) -> Self {
+        Self { z: self.z * together.sqrt(), together: self.together * together, ..self }
     }
 
     #[cfg(test)]
     fn by(z: f64) -> Self {
-        Self { alpha: 0.025, z }
+        Self { alpha: 0.025, z, together: 1.0 }
     }
 }
 
@@ -29,6 +36,14 @@ pub(super) struct Estimate {
     pub(super) figure: f64,
     pub(super) low: f64,
     pub(super) high: f64,
+}
+
+impl Estimate {
+    /// No end of it, nor the figure, below this.
+    pub(super) fn at_least(self, least: f64) -> Self {
+        let Self { figure, low, high } = self;
+        Self { figure: figure.max(least), low: low.max(least), high: high.max(least) }
+    }
 }
 
 /// The standard deviations beyond which a normal deviate lies with the chance `alpha` (0 to 0.5).
@@ -75,14 +90,28 @@ pub(super) fn paired_excess(only_one: u64, only_other: u64, n: u64, Chance { z, 
     Estimate { figure: (a - b) / n, low: p - q - reach, high: p - q + reach }
 }
 
+/// An estimate beyond what another is above nothing; as if independent of it (Zou and Donner 2008, as Newcombe's).
+pub(super) fn beyond(one: Estimate, noise: Estimate) -> Estimate {
+    if noise.figure <= 0.0 {
+        return one;
+    }
+    let figure = one.figure - noise.figure;
+    let reach = |a: f64, b: f64| (a * a + b * b).sqrt();
+    Estimate {
+        figure,
+        low: figure - reach(one.figure - one.low, noise.high - noise.figure),
+        high: figure + reach(one.high - one.figure, noise.figure - noise.low),
+    }
+}
+
 /// A quantile, by the ranks between which it lies. Too few values leave an end open: all of them may lie below it (then
 /// the interval ends at infinity) or above it (then at 0).
-pub(super) fn quantile(of: &Histogram<u64>, quantile: f64, Chance { alpha, z }: Chance) -> Estimate {
-    let n = of.len() as f64;
+pub(super) fn quantile(of: &Slots, quantile: f64, Chance { alpha, z, together }: Chance) -> Estimate {
+    let n = of.count() as f64;
     let (middle, reach) = (n * quantile, z * (n * quantile * (1.0 - quantile)).sqrt());
-    let at = |rank: f64| of.value_at_quantile((rank / n).clamp(0.0, 1.0)) as f64;
-    let may_all_be_below = quantile.powf(n) > alpha;
-    let may_all_be_above = (1.0 - quantile).powf(n) > alpha;
+    let at = |rank: f64| of.at(rank) as f64;
+    let may_all_be_below = quantile.powf(n / together) > alpha;
+    let may_all_be_above = (1.0 - quantile).powf(n / together) > alpha;
     Estimate {
         figure: at(middle),
         low: if may_all_be_above { 0.0 } else { at(middle - reach) },
@@ -90,14 +119,32 @@ pub(super) fn quantile(of: &Histogram<u64>, quantile: f64, Chance { alpha, z }: 
     }
 }
 
-/// How many times as large one value is as another, with the least and most that their intervals leave open.
+/// A value so many times as large, both estimated apart from each other.
+pub(super) fn times(one: Estimate, factor: Estimate) -> Estimate {
+    let (low, high) = reaches(one, factor);
+    let figure = one.figure.max(1.0) * factor.figure;
+    Estimate { figure, low: figure / low, high: figure * high }
+}
+
+/// How many times as large one value is as another, both estimated apart from each other.
 pub(super) fn ratio(one: Estimate, other: Estimate) -> Estimate {
-    let over = |a: f64, b: f64| a / b.max(1.0);
-    Estimate {
-        figure: over(one.figure, other.figure),
-        low: over(one.low, other.high),
-        high: over(one.high, other.low),
-    }
+    let turned = |value: f64| 1.0 / value.max(1.0);
+    let inverse = Estimate {
+        figure: turned(other.figure),
+        low: turned(other.high),
+        high: if other.low > 0.0 { turned(other.low) } else { f64::INFINITY },
+    };
+    let (low, high) = reaches(one, inverse);
+    let figure = one.figure.max(1.0) * inverse.figure;
+    Estimate { figure, low: figure / low, high: figure * high }
+}
+
+/// By what factors a product reaches below and above itself: as [`beyond`], of logarithms. An end that is open stays open.
+fn reaches(one: Estimate, other: Estimate) -> (f64, f64) {
+    let both = |a: f64, b: f64| (a.ln().powi(2) + b.ln().powi(2)).sqrt().exp();
+    let (down, up) = (|of: Estimate| of.figure / of.low, |of: Estimate| of.high / of.figure);
+    let one = Estimate { figure: one.figure.max(1.0), ..one };
+    (both(down(one), down(other)), both(up(one), up(other)))
 }
 
 #[cfg(test)]
@@ -107,6 +154,13 @@ mod tests {
     #[track_caller]
     fn near(a: f64, b: f64, by: f64) {
         assert!((a - b).abs() <= by, "{a} is not {b}");
+    }
+
+    /// Known to one percent, as they are counted.
+    fn values(all: impl Iterator<Item = u64>) -> Slots {
+        let of = crate::metrics::Histogram::default();
+        all.for_each(|value| of.record(value));
+        Slots::of([&of])
     }
 
     #[test]
@@ -126,24 +180,36 @@ mod tests {
 
     #[test]
     fn a_quantile_lies_between_its_ranks() {
-        let mut of = Histogram::new_with_bounds(1, 1 << 20, 3).unwrap();
-        (1..=1000).for_each(|value| of.record(value).unwrap());
+        let of = values(1..=1000);
         let median = quantile(&of, 0.5, Chance::by(1.96));
-        near(median.figure, 500.0, 1.0);
-        near(median.low, 469.0, 2.0);
-        near(median.high, 531.0, 2.0);
+        near(median.figure, 500.0, 4.0);
+        near(median.low, 469.0, 4.0);
+        near(median.high, 531.0, 4.0);
         let p99 = quantile(&of, 0.99, Chance::by(1.96));
         assert!(p99.low < 990.0 && p99.high > 990.0 && p99.high <= 1000.0);
     }
 
     #[test]
     fn a_quantile_of_few_values_may_lie_beyond_them_all() {
-        let mut of = Histogram::new_with_bounds(1, 1 << 20, 3).unwrap();
-        (1..=3).for_each(|value| of.record(value).unwrap());
+        let of = values(1..=3);
         let chance = Chance::of(0.01);
         let (p50, p99) = (quantile(&of, 0.5, chance), quantile(&of, 0.99, chance));
         assert!(p50.low == 0.0 && p50.high.is_infinite(), "{p50:?}");
         assert!(p99.low > 0.0 && p99.high.is_infinite(), "{p99:?}");
         assert_eq!(ratio(p99, p99).low, 0.0);
+    }
+
+    #[test]
+    fn what_comes_in_groups_tells_as_much_as_one_of_each() {
+        let chance = Chance::by(1.96);
+        let (many, few) = (share(400, 4000, chance.of_groups(4.0)), share(100, 1000, chance));
+        near(many.low, few.low, 0.0005);
+        near(many.high, few.high, 0.0005);
+        let of = values(1..=400);
+        assert!(quantile(&of, 0.99, chance).high.is_finite());
+        assert!(
+            quantile(&of, 0.99, chance.of_groups(4.0)).high.is_infinite(),
+            "a hundred tell no percentile"
+        );
     }
 }

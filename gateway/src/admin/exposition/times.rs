@@ -219,12 +219,13 @@ impl Shards<'_> {
     }
 }
 
-/// A code, `other`, or `none` where there was no whole answer.
+/// A code, `other`, `none` where there was no whole answer, or `abandoned` where nobody waited for it.
 pub(in crate::admin) fn primary_text(end: PrimaryEnd) -> String {
     match end {
         PrimaryEnd::Status(code) => code.to_string(),
         PrimaryEnd::Other => "other".to_owned(),
         PrimaryEnd::None => "none".to_owned(),
+        PrimaryEnd::Abandoned => "abandoned".to_owned(),
     }
 }
 
