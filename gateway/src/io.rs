@@ -86,6 +86,16 @@ impl Sweeper {
         os::monotonic_us().saturating_sub(self.started_us)
     }
 
+    /// A number that differs between workers and starts; in a simulated world it is its seed's.
+    pub fn anywhere(&self, salt: usize) -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        #[cfg(test)]
+        if let Some(world) = simulated::world() {
+            return world.below(usize::MAX) as u64;
+        }
+        RandomState::new().hash_one((self.started_us, salt))
+    }
+
     /// Open sockets of the worker.
     pub fn open(&self) -> usize {
         self.sockets.borrow().len()

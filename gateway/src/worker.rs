@@ -189,13 +189,14 @@ async fn serve(setup: Setup, driver: String) {
 struct Lanes {
     open: RefCell<Vec<Rc<Lane>>>,
     leaving: RefCell<Vec<Leaving>>,
+    /// Generations that are not in force any more, while an exchange still has them: it may yet offer copies, and to lanes
+    /// that several generations shared.
+    earlier: RefCell<Vec<Weak<Generation>>>,
 }
 
 /// Lanes of an earlier generation that the next one does not have.
 struct Leaving {
     lanes: Vec<Rc<Lane>>,
-    /// Whose exchanges may still offer copies.
-    generation: Weak<Generation>,
     give_up_at_ms: u64,
 }
 
@@ -215,9 +216,9 @@ impl Lanes {
                 before.lanes.iter().filter(|lane| !generation.has_lane(lane)).map(Rc::clone).collect();
             let give_up_at_ms = cx.now_ms() + Millis::from(generation.config.timeouts.drain).0;
             if !lanes.is_empty() {
-                let generation = Rc::downgrade(&before);
-                self.leaving.borrow_mut().push(Leaving { lanes, generation, give_up_at_ms });
+                self.leaving.borrow_mut().push(Leaving { lanes, give_up_at_ms });
             }
+            self.earlier.borrow_mut().push(Rc::downgrade(&before));
         }
     }
 
@@ -244,10 +245,14 @@ impl Lanes {
     /// Ends lanes whose last copy has come, or whose time is over. They are called again and again until their last
     /// shipper has ended: one that still connected when the others were called would sleep for ever.
     fn let_go(&self, now_ms: u64) {
+        let mut earlier = self.earlier.borrow_mut();
+        earlier.retain(|generation| generation.strong_count() > 0);
+        let alive: Vec<Rc<Generation>> = earlier.iter().filter_map(Weak::upgrade).collect();
         let mut leaving = self.leaving.borrow_mut();
         leaving.retain(|them| {
             let late = now_ms >= them.give_up_at_ms;
-            let over = them.generation.strong_count() == 0;
+            let over =
+                !alive.iter().any(|generation| them.lanes.iter().any(|lane| generation.has_lane(lane)));
             if late {
                 them.lanes.iter().for_each(|lane| {
                     lane.close();

@@ -61,7 +61,8 @@ impl Admission {
         let max = config.limits.exchanges_max;
         // As many as connections is no bound of its own: then they cannot be too many.
         let is_bounded = max < config.limits.connections_max;
-        (is_bounded && self.open.get() > max - max / 4).then_some(Dropped::Exchanges)
+        (is_bounded && self.open.get().saturating_mul(4) > max.saturating_mul(3))
+            .then_some(Dropped::Exchanges)
     }
 
     fn may_ask(&self, per_second: u32, workers: usize, now_ms: u64) -> bool {

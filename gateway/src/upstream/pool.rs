@@ -4,7 +4,6 @@
 //! only by an exchange that proved its message ended at the last byte read (invariant 8). Most recently used first.
 
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -99,7 +98,7 @@ impl Upstreams {
                 health: health.get(id).cloned().unwrap_or_default(),
                 balance: upstream.balance,
                 // Anywhere, or workers that start together would keep step with each other.
-                turn: Cell::new(old.map_or_else(|| RandomState::new().hash_one(id), |g| g.turn.get())),
+                turn: Cell::new(old.map_or_else(|| sweeper.anywhere(id), |g| g.turn.get())),
                 ejection: upstream.ejection.clone(),
                 look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
                 gate,

@@ -47,6 +47,7 @@ const PLAIN: &str = r#"
     response_body = "1s"
     write = "1s"
     connect = "500ms"
+    drain = "200ms"
     [upstream.v1]
     endpoints = ["127.0.0.1:1", "127.0.0.1:11"]
     [upstream.v2]
@@ -82,6 +83,7 @@ const MOVED: &str = r#"
     response_body = "1s"
     write = "1s"
     connect = "300ms"
+    drain = "200ms"
     [upstream.v1]
     endpoints = ["127.0.0.1:11", "127.0.0.1:99"]
     balance = "random"
@@ -100,7 +102,7 @@ const POLICIES: &str = r#"
     connections_max = 12
     connections_per_address_max = 4
     exchanges_max = 3
-    requests_per_second_max = 200
+    requests_per_second_max = 25
     requests_per_second_per_address_max = 20
     request_head_bytes_max = "4KiB"
     request_line_bytes_max = "1KiB"
@@ -113,6 +115,9 @@ const POLICIES: &str = r#"
     response_head = "1s"
     write = "1s"
     connect = "300ms"
+    drain = "200ms"
+    [workers]
+    count = 1
     [tracing]
     to = "nowhere"
     percent = 50
@@ -405,7 +410,8 @@ const REFUSED: [&str; 10] = [
 /// One request, and whether another may follow it on its connection.
 fn request(world: &World, id: &str, under: &str) -> (Vec<u8>, bool) {
     if world.below(8) == 0 {
-        return (REFUSED[world.below(REFUSED.len())].into(), false);
+        let text = REFUSED[world.below(REFUSED.len())];
+        return (text.replacen("\r\n", &format!("\r\nX-Id: {id}\r\n"), 1).into(), false);
     }
     let content = match world.below(8) {
         6 => format!("{{\"a\":1,\"secret\":\"{SECRET}\"}}"),
