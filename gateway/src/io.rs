@@ -8,6 +8,7 @@
 
 mod gather;
 mod listener;
+mod turn;
 #[cfg(test)]
 pub(crate) mod simulated;
 
@@ -20,13 +21,14 @@ use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller};
-use monoio::net::{TcpStream, UnixStream};
+use monoio::net::TcpStream;
 use slab::Slab;
 
 use crate::limits::TICK_MS;
 use crate::os;
 pub use gather::Gather;
 pub use listener::{Control, Listener, Owner};
+pub use turn::turn;
 
 /// A length of time in whole milliseconds, as the sweeper counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -650,45 +652,6 @@ pub async fn sleep_ms(ms: u64) {
         return world.sleep_us(ms * 1000).await;
     }
     monoio::time::sleep(Duration::from_millis(ms)).await;
-}
-
-thread_local! {
-    /// Two ends of which one can always be read: see [`turn`].
-    static ALWAYS_READY: std::cell::OnceCell<Option<AlwaysReady>> = const { std::cell::OnceCell::new() };
-}
-
-struct AlwaysReady {
-    reader: Rc<UnixStream>,
-    _writer: std::os::unix::net::UnixStream,
-}
-
-fn always_ready() -> Option<AlwaysReady> {
-    use std::io::Write as _;
-    let (reader, mut writer) = std::os::unix::net::UnixStream::pair().ok()?;
-    writer.write_all(b"x").ok()?;
-    Some(AlwaysReady { reader: Rc::new(UnixStream::from_std(reader).ok()?), _writer: writer })
-}
-
-/// Lets everybody else on the worker have a turn, and what the kernel has completed come in, before it goes on.
-///
-/// A task that wakes itself does neither: monoio 0.2.4 runs it next, before all others, and as long as one is ready it
-/// does not ask io_uring for completions. Only an operation that the kernel completes comes back behind the others.
-pub async fn turn() {
-    #[cfg(test)]
-    if let Some(world) = simulated::world() {
-        return world.sleep_us(1).await;
-    }
-    if monoio::utils::is_legacy() {
-        // Here the queue's end is enough: epoll is asked between rounds, and a socket that is ready would not wait.
-        return monoio::spawn(async {}).await;
-    }
-    let reader = ALWAYS_READY
-        .with(|cell| cell.get_or_init(always_ready).as_ref().map(|ready| Rc::clone(&ready.reader)));
-    match reader {
-        // Whatever it says, it came back from the kernel.
-        Some(reader) => drop(reader.readable(false).await),
-        None => sleep_ms(1).await,
-    }
 }
 
 /// Runs a task beside this one, on the same worker.

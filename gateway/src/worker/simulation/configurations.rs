@@ -1,0 +1,136 @@
+//! What plays are configured by.
+
+/// What plays begin by, and change to in the middle. Small bounds and short times, so that a play reaches them.
+pub(super) const CONFIGURATIONS: [&str; 3] = [PLAIN, MOVED, POLICIES];
+
+const PLAIN: &str = r#"
+    [limits]
+    connections_max = 6
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    request_body_bytes_max = "60KiB"
+    upstream_idle_max = 3
+    [timeouts]
+    request_head = "500ms"
+    request_body = "500ms"
+    client_idle = "2s"
+    response_head = "1s"
+    response_body = "1s"
+    write = "1s"
+    connect = "500ms"
+    drain = "200ms"
+    [upstream.v1]
+    endpoints = ["127.0.0.1:1", "127.0.0.1:11"]
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2"]
+    [[route]]
+    name = "all"
+    path_prefix = "/"
+    primary = "v1"
+    retries = { attempts = 1, on = ["connect_failure", "reset"] }
+    [[route.mirrors]]
+    upstream = "v2"
+    percent = 150
+    timeout = "1s"
+    connections_max = 2
+    ring_entries_max = 4
+    ring_bytes_max = "64KiB"
+    body_bytes_max = "40KiB"
+    response_bytes_max = "32KiB"
+"#;
+
+/// One primary fewer, another ring, a mirror that does not answer connects.
+const MOVED: &str = r#"
+    [limits]
+    connections_max = 6
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    upstream_idle_max = 0
+    requests_per_connection_max = 2
+    [timeouts]
+    request_head = "500ms"
+    client_idle = "1s"
+    response_head = "1s"
+    response_body = "1s"
+    write = "1s"
+    connect = "300ms"
+    drain = "200ms"
+    [upstream.v1]
+    endpoints = ["127.0.0.1:11", "127.0.0.1:99"]
+    balance = "random"
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2", "127.0.0.1:98"]
+    [[route]]
+    name = "all"
+    path_prefix = "/s"
+    primary = "v1"
+    mirrors = [{ upstream = "v2", percent = 50, timeout = "500ms", connect_timeout = "100ms", ring_entries_max = 2 }]
+"#;
+
+/// Everything that a mirror, a route and an upstream may be asked for.
+pub(super) const POLICIES: &str = r#"
+    [limits]
+    connections_max = 12
+    connections_per_address_max = 4
+    exchanges_max = 3
+    requests_per_second_max = 25
+    requests_per_second_per_address_max = 20
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    request_body_bytes_max = "60KiB"
+    [timeouts]
+    request = "2s"
+    request_head = "500ms"
+    request_body = "500ms"
+    client_idle = "1s"
+    response_head = "1s"
+    write = "1s"
+    connect = "300ms"
+    drain = "200ms"
+    [workers]
+    count = 1
+    [tracing]
+    to = "nowhere"
+    percent = 50
+    [upstream.v1]
+    endpoints = ["127.0.0.1:1", "127.0.0.1:11"]
+    balance = "least_in_flight"
+    connections_max = 1
+    pending_max = 1
+    ejection = { consecutive_5xx = 2, interval = "500ms", time = "500ms", percent_max = 100 }
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2"]
+    [upstream.v3]
+    endpoints = ["127.0.0.1:3"]
+    [[route]]
+    name = "all"
+    path_prefix = "/s"
+    primary = "v1"
+    retries = { attempts = 2, on = ["connect_failure", "reset", "5xx"], per_try_timeout = "400ms" }
+    fault = { delay = "50ms", delay_percent = 10, abort = 503, abort_percent = 5 }
+    [[route.mirrors]]
+    upstream = "v2"
+    percent = 250
+    sample_by = "header:x-id"
+    answer = { statuses = ["2xx"] }
+    ttl = "150ms"
+    drop = "oldest"
+    ring_entries_max = 2
+    ring_bytes_max = "64KiB"
+    body_bytes_max = "40KiB"
+    timeout = "1s"
+    connections_max = 1
+    redact = { json = ["/secret"], headers = ["x-secret"] }
+    governor = { failures_max = 10, slower_than = "200ms", least = 1 }
+    compare = {}
+    [[route.mirrors]]
+    upstream = "v3"
+    rate_max = 3
+    timeout = "300ms"
+    connections_max = 2
+    role = "baseline"
+    compare = {}
+"#;
+
+/// What a mirror that redacts must never see.
+pub(super) const SECRET: &str = "hidden-from-v2";
