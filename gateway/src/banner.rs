@@ -29,6 +29,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) cores: &'a [Option<CoreId>],
     pub(crate) descriptors: Descriptors,
     pub(crate) descriptor_limit: u64,
+    /// Client connections of one worker that there are descriptors for.
+    pub(crate) clients_max: usize,
     pub(crate) memory: Memory,
     /// Bytes that this process may use.
     pub(crate) memory_limit: Option<u64>,
@@ -269,10 +271,13 @@ fn budgets(facts: &Facts<'_>, out: &mut Rows) {
             facts.descriptor_limit
         ),
     );
-    if d.total() > facts.descriptor_limit {
+    if facts.clients_max < facts.config.limits.connections_max {
         out.row(
             "",
-            "WARNING: not enough for that many clients: raise it (LimitNOFILE=) or lower limits.connections_max",
+            format!(
+                "WARNING: enough for {} clients per worker: raise it (LimitNOFILE=) or lower limits.connections_max",
+                facts.clients_max
+            ),
         );
     }
 }
@@ -358,6 +363,7 @@ mod tests {
             cores: &[Some(CoreId { id: 0 }), Some(CoreId { id: 1 })],
             descriptors: Descriptors::of(&config, &addresses, true),
             descriptor_limit: 1_048_576,
+            clients_max: usize::MAX,
             memory: Memory::of(&config),
             memory_limit: None,
             privileges: None,
@@ -398,8 +404,8 @@ mod tests {
     #[test]
     fn a_descriptor_limit_below_the_budget_is_a_warning() {
         with(
-            |facts| facts.descriptor_limit = 100,
-            |text| assert!(text.contains("WARNING: not enough"), "{text}"),
+            |facts| facts.clients_max = 7,
+            |text| assert!(text.contains("WARNING: enough for 7 clients"), "{text}"),
         );
     }
 
@@ -429,6 +435,7 @@ mod tests {
             cores: &cores,
             descriptors: Descriptors::of(&config, &[], false),
             descriptor_limit: 0,
+            clients_max: usize::MAX,
             memory: Memory::of(&config),
             memory_limit: None,
             privileges: None,

@@ -28,12 +28,16 @@ pub struct Blueprint {
     pub located: Located,
     /// The worker's own.
     pub counters: Arc<Counters>,
+    /// Client connections at once: the configuration's bound, or what descriptors allow.
+    pub clients_max: usize,
 }
 
 /// See the room's own words above.
 #[derive(Debug)]
 pub struct Generation {
     pub config: Arc<Config>,
+    /// See [`Blueprint::clients_max`].
+    pub clients_max: usize,
     /// This worker's counters of the configuration's routes, lanes and upstreams, index for index.
     pub counters: Arc<Counters>,
     pub router: Rc<Router>,
@@ -50,7 +54,7 @@ impl Generation {
     /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers. Where only
     /// addresses changed, all else is the same.
     pub fn new(blueprint: &Blueprint, sweeper: &Rc<Sweeper>, before: Option<&Self>) -> Rc<Self> {
-        let Blueprint { config, located, counters } = blueprint;
+        let Blueprint { config, located, counters, clients_max } = blueprint;
         let lane = |(lane, counters): (&config::Lane, &Arc<LaneCounters>)| {
             let addresses = &located.addresses[lane.upstream];
             // The same counters are the same lane.
@@ -78,7 +82,16 @@ impl Generation {
             ),
         };
         let (config, counters) = (Arc::clone(config), Arc::clone(counters));
-        Rc::new(Self { config, counters, router, plans, policies, upstreams, lanes })
+        Rc::new(Self {
+            config,
+            clients_max: *clients_max,
+            counters,
+            router,
+            plans,
+            policies,
+            upstreams,
+            lanes,
+        })
     }
 
     /// What is to be seen of a request on `route`, drawn for it.

@@ -117,7 +117,10 @@ pub(crate) fn serve(
     let live = admin::Live::new(Arc::clone(&book), shards.clone(), started);
     let histograms = admin::Histograms::new(Arc::clone(&book));
 
-    let threads = Threads { book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
+    let descriptors = Descriptors::of(&config, &located.addresses, samples.is_some());
+    let clients_max = budget::clients_max(&config, &descriptors, descriptor_limit);
+    let threads =
+        Threads { clients_max, book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
     let observer =
         Observer::start(&config, spouts, Readers::new(&config, &book.open().observer, &book.findings))
@@ -138,14 +141,16 @@ pub(crate) fn serve(
         admin: bound.admin.as_ref().map(|(address, _)| *address),
         drivers: &drivers,
         cores: &cores,
-        descriptors: Descriptors::of(&config, &located.addresses, samples.is_some()),
+        descriptors,
+        clients_max,
         descriptor_limit,
         memory: Memory::of(&config),
         memory_limit: config::memory_available().into_iter().chain(os::memory_bytes()).min(),
         privileges,
     };
     let announcement = announcement(&facts);
-    let reloader = Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located };
+    let reloader =
+        Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located, descriptor_limit };
     let watch = watched.then(|| Watch::new(source));
     let plane = ControlPlane {
         reloader,
@@ -281,6 +286,8 @@ struct Worker {
 
 /// What it takes to start the workers.
 struct Threads<'a> {
+    /// Client connections of one worker at once.
+    clients_max: usize,
     book: &'a Book,
     located: &'a Located,
     shards: &'a [Arc<Shard>],
@@ -310,6 +317,7 @@ impl Threads<'_> {
                     config: Arc::clone(&page.config),
                     located: self.located.clone(),
                     counters: page.counters.get(id).cloned().unwrap_or_default(),
+                    clients_max: self.clients_max,
                 },
                 updates: Arc::clone(&updates),
                 listeners,

@@ -473,6 +473,35 @@ fn what_is_refused_counts_among_the_requests_a_connection_may_carry() {
 }
 
 #[test]
+fn a_mirror_takes_no_descriptor_that_a_client_or_its_primary_needs() {
+    let v1 = Origin::named("v1");
+    let v2 = Origin::scripted(|conn| conn.hang());
+    let directory = tempfile::tempdir().expect("a folder");
+    let file = directory.path().join("gateway.toml");
+    let text = Setup::new(&v1).mirror("v2", v2.address, "connections_max = 100").toml();
+    std::fs::write(&file, text).expect("a file");
+    let mut command = Command::new("prlimit");
+    // The process's own, the mirror's hundred, and room for some clients and as many connections to v1.
+    command.arg("--nofile=400:400").arg(tests::gateway::binary()).arg("--config").arg(&file);
+    let mut process = tests::Process::spawn(&mut command);
+    let addresses = process.lines("listening on ", 1);
+    let address: SocketAddr = addresses[0].parse().expect("an address");
+    assert!(process.stdout().contains("WARNING: enough for "), "{}", process.stdout());
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(address)).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    let heard: Vec<Option<u16>> = clients
+        .iter_mut()
+        .map(|client| client.try_response(false).ok().map(|answer| answer.status))
+        .collect();
+    // Whoever is let in is served; the others are turned away at once, and nobody gets a 503.
+    let served = heard.iter().filter(|status| **status == Some(200)).count();
+    assert!((10..100).contains(&served), "{heard:?}");
+    assert!(heard.iter().all(|status| matches!(status, Some(200) | None)), "{heard:?}");
+}
+
+#[test]
 fn running_out_of_descriptors_neither_spins_nor_lasts() {
     let v1 = Origin::named("v1");
     let gateway = Setup::new(&v1).start();

@@ -36,7 +36,7 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
     let place = {
         let generation = cx.generation.borrow();
         let limits = &generation.config.limits;
-        if cx.shard.connections_active.get() >= limits.connections_max as i64 {
+        if cx.shard.connections_active.get() >= generation.clients_max as i64 {
             Err(Shed::All)
         } else {
             cx.places.take(peer.ip(), limits.connections_per_address_max).ok_or(Shed::Address)

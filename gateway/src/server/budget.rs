@@ -62,9 +62,28 @@ impl Descriptors {
         }
     }
 
+    /// Client connections for which there are descriptors, with as many to primaries, once mirrors have theirs; `None`
+    /// where there are enough. Idle connections are not counted: they are closed where descriptors run out.
+    pub(crate) fn clients_affordable(&self, limit: u64) -> Option<u64> {
+        let is_embedded = self.samples > 0;
+        let each = if is_embedded { 4 } else { 2 };
+        let taken = sum([self.fixed, self.mirrors, if is_embedded { self.mirrors } else { 0 }]);
+        let affordable = limit.saturating_sub(taken) / each;
+        (affordable < self.clients).then_some(affordable)
+    }
+
     pub(crate) fn total(&self) -> u64 {
         sum([self.clients, self.primaries, self.idle, self.mirrors, self.samples, self.fixed])
     }
+}
+
+/// Client connections that one worker may have at once: those of the configuration, or as many as there are descriptors
+/// for. A mirror must not take the primary's.
+pub(crate) fn clients_max(config: &Config, descriptors: &Descriptors, limit: u64) -> usize {
+    let affordable =
+        descriptors.clients_affordable(limit).map(|all| all / count(config.workers.count).max(1));
+    let affordable = affordable.map_or(usize::MAX, |each| usize::try_from(each).unwrap_or(usize::MAX).max(1));
+    config.limits.connections_max.min(affordable)
 }
 
 /// Bytes held for peers, at most. The program itself and the kernel's socket buffers come on top.
@@ -173,6 +192,15 @@ pub(crate) mod tests {
             Descriptors { clients: 200, primaries: 200, idle: 2 * 2 * 10, mirrors: 16, samples: 0, fixed }
         );
         assert_eq!(of.total(), 456 + fixed);
+    }
+
+    #[test]
+    fn clients_get_no_more_descriptors_than_leave_their_primaries_and_the_mirrors_some() {
+        let of = Descriptors::of(&config(), &addresses(2), false);
+        assert_eq!(of.clients_affordable(of.total()), None);
+        assert_eq!(of.clients_affordable(of.fixed + 16 + 400), None, "idle ones are no reason");
+        assert_eq!(of.clients_affordable(of.fixed + 16 + 100), Some(50));
+        assert_eq!(of.clients_affordable(0), Some(0));
     }
 
     #[test]

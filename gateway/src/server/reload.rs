@@ -15,6 +15,7 @@ use config::check::{self, Checked, Problem};
 use config::{Action, Config, Percent, Shown};
 use tokio::sync::{mpsc, oneshot};
 
+use super::budget::{self, Descriptors};
 use super::{Source, resolve};
 use crate::admin::{Book, Page};
 use crate::discovery::{Discovery, Found, Located};
@@ -126,6 +127,8 @@ pub(super) struct Reloader {
     pub(super) discovery: Discovery,
     /// What the workers know.
     pub(super) located: Located,
+    /// Descriptors that this process may have.
+    pub(super) descriptor_limit: u64,
 }
 
 impl Reloader {
@@ -236,12 +239,16 @@ impl Reloader {
     /// Hands what is in force to every worker; each says there when it serves by it.
     fn hand_out<'w>(&self, page: &Page, workers: impl Iterator<Item = &'w Channel>) -> mpsc::Receiver<usize> {
         let (told, heard) = mpsc::channel(page.counters.len().max(1));
+        let descriptors =
+            Descriptors::of(&page.config, &self.located.addresses, matches!(self.source, Source::Embedded));
+        let clients_max = budget::clients_max(&page.config, &descriptors, self.descriptor_limit);
         for (worker, counters) in workers.zip(&page.counters) {
             worker.updates.leave(Update {
                 blueprint: Blueprint {
                     config: Arc::clone(&page.config),
                     located: self.located.clone(),
                     counters: Arc::clone(counters),
+                    clients_max,
                 },
                 applied: told.clone(),
             });

@@ -311,7 +311,7 @@ fn blueprint(text: &str, before: Option<&Blueprint>) -> Blueprint {
         None => Counters::new(&config),
     };
     let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
-    Blueprint { config, located, counters: Arc::new(counters) }
+    Blueprint { clients_max: config.limits.connections_max, config, located, counters: Arc::new(counters) }
 }
 
 /// One seed from its first connection to the last thing given back.
