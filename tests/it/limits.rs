@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tests::load::{Gate, Peer, account, chunked, pattern};
 use tests::origin::{After, write};
-use tests::{Client, Gateway, Origin, PATIENCE, Response, Setup, eventually, show};
+use tests::{Client, Gateway, Origin, PATIENCE, Setup, eventually, show};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\n";
@@ -371,79 +371,6 @@ fn one_address_has_its_own_share_of_the_connections() {
     assert_eq!((of("address"), of("all")), (1, 0));
     drop(greedy.pop());
     eventually("the place is free again", || from("127.0.0.2").is_some());
-}
-
-#[test]
-fn more_requests_at_once_than_agreed_are_answered_503_and_copies_are_given_up_before() {
-    let (gate, v2) = (tests::Gate::closed(), Origin::named("v2"));
-    let held = gate.clone();
-    let v1 = Origin::new(move |_, stream| {
-        held.pass();
-        write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv1")
-    });
-    let gateway =
-        Setup::new(&v1).mirror("v2", v2.address, "").workers(1).with("[limits]\nexchanges_max = 4").start();
-    let mut served: Vec<Client> = (0..4)
-        .map(|n| {
-            let mut client = gateway.client();
-            client.send(GET);
-            eventually("it is under way", || gateway.metrics().sum("umbra_exchanges_active", &[]) == n + 1);
-            client
-        })
-        .collect();
-    // One too many, answered at once, on a connection that goes on.
-    let mut late = gateway.client();
-    assert_eq!([late.ask(GET).status, late.ask(GET).status], [503, 503]);
-    assert_eq!(rejected(&gateway, "exchanges"), 2);
-    gate.open();
-    assert!(served.iter_mut().all(|client| client.response().text() == "v1"));
-    eventually("all are over", || gateway.metrics().sum("umbra_exchanges_active", &[]) == 0);
-    assert_eq!(late.ask(GET).text(), "v1");
-    let metrics = gateway.settled("v2");
-    // The fourth was beyond three quarters; those that were refused were nobody's to copy.
-    assert_eq!(metrics.mirror_by("v2", "dropped_total", "reason", "exchanges"), 1, "{}", metrics.text());
-    assert_eq!((metrics.mirror("v2", "eligible_total"), v2.wait_for(4).len()), (5, 4));
-}
-
-#[test]
-fn more_requests_a_second_than_agreed_are_answered_503_and_the_connection_goes_on() {
-    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
-    let gateway = Setup::new(&v1)
-        .mirror("v2", v2.address, "")
-        .workers(1)
-        .with("[limits]\nrequests_per_second_max = 50")
-        .start();
-    let (began, mut client) = (Instant::now(), gateway.client());
-    let statuses: Vec<u16> = (0..200).map(|_| client.ask(GET).status).collect();
-    let passed = began.elapsed().as_secs_f64();
-    let served = statuses.iter().filter(|status| **status == 200).count();
-    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 200 - served);
-    assert_eq!(rejected(&gateway, "request_rate"), 200 - served as i64);
-    // What two ticks bring at once, and a fiftieth of a second for each more; a tick may be late.
-    let most = 10.0 + 50.0 * (passed + 0.5);
-    assert!(served >= 10 && served as f64 <= most, "{served} in {passed} s");
-    assert_eq!(v1.count(), served);
-    gateway.settled("v2");
-    assert_eq!(v2.wait_for(served).len(), served, "what was refused is not copied");
-    eventually("it is served again", || client.ask(GET).status == 200);
-}
-
-#[test]
-fn one_address_has_its_own_share_of_the_requests() {
-    let v1 = Origin::named("v1");
-    let gateway =
-        Setup::new(&v1).workers(1).with("[limits]\nrequests_per_second_per_address_max = 5").start();
-    // Coming back on new connections changes nothing.
-    let from = |address: &str| -> Vec<Response> {
-        let mut clients: Vec<_> = (0..4).map(|_| Client::connect_from(address, gateway.address)).collect();
-        clients.iter_mut().flat_map(|client| (0..5).map(|_| client.ask(GET)).collect::<Vec<_>>()).collect()
-    };
-    let greedy = from("127.0.0.2");
-    let refused: Vec<_> = greedy.iter().filter(|answer| answer.status == 429).collect();
-    assert!(greedy.iter().any(|answer| answer.status == 200) && refused.len() > 10);
-    assert_eq!(rejected(&gateway, "address_rate"), refused.len() as i64);
-    assert!(refused.iter().all(|answer| answer.field("retry-after") == Some("1")));
-    assert_eq!(from("127.0.0.3")[0].status, 200, "another address is served");
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod matrix;
 mod metrics;
 mod commands;
 mod admin;
+mod admission;
 mod histograms;
 mod openapi;
 mod logs;
