@@ -321,6 +321,7 @@ fn few_files_name_the_runtime() {
         "gateway/src/io.rs",
         "gateway/src/io/gather.rs",
         "gateway/src/io/listener.rs",
+        "gateway/src/io/turn.rs",
         "gateway/src/runtime.rs",
         "gateway/src/worker.rs",
     ];
