@@ -16,13 +16,8 @@ const DEPTH_MAX: usize = 64;
 
 /// Every document of a text that is not empty, in order.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, Wrong> {
-    // What is wrong at the end of a text is said to be behind its last line, where nobody finds it.
     let last = text.lines().count().max(1);
-    read(text).map_err(|(line, message)| (line.map(|line| line.min(last)), message))
-}
-
-fn read(text: &str) -> Result<Vec<Node>, Wrong> {
-    let mut events = Events { parser: Parser::new_from_str(text), line: 1 };
+    let mut events = Events { parser: Parser::new_from_str(text), line: 1, last };
     let mut documents = Vec::new();
     while let Some(event) = events.next()? {
         match event {
@@ -43,6 +38,8 @@ struct Events<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
     /// Of the last event.
     line: usize,
+    /// The text's last line: what is at its end stands behind it for the parser, where nobody finds it.
+    last: usize,
 }
 
 impl<'t> Events<'t> {
@@ -50,10 +47,12 @@ impl<'t> Events<'t> {
         match self.parser.next() {
             None => Ok(None),
             Some(Ok((event, span))) => {
-                self.line = span.start.line();
+                self.line = span.start.line().min(self.last);
                 Ok(Some(event))
             }
-            Some(Err(error)) => Err((Some(error.marker().line()), format!("not YAML: {}", error.info()))),
+            Some(Err(error)) => {
+                Err((Some(error.marker().line().min(self.last)), format!("not YAML: {}", error.info())))
+            }
         }
     }
 

@@ -67,11 +67,16 @@ impl Metrics {
     pub fn settled(admin: SocketAddr, mirror: &str) -> Self {
         let label = format!("mirror=\"{mirror}\"");
         let mut last = Self(String::new());
+        let mut settled_text = String::new();
         eventually(&format!("the copies for {mirror} settle"), || {
             last = Self::read(admin);
-            ["pending", "waiting", "in_flight"]
-                .iter()
-                .all(|g| last.sum(&format!("umbra_mirror_{g}"), &[&label]) == 0)
+            let levels = ["pending", "waiting", "in_flight"];
+            let is_still = levels.iter().all(|g| last.sum(&format!("umbra_mirror_{g}"), &[&label]) == 0);
+            // Counters are read one after the other while the worker writes them, so that a copy that ends meanwhile is
+            // in one and not yet in another: what counts is what two readings say alike.
+            let own = |text: &str| -> String { text.lines().filter(|line| line.contains(&label)).collect() };
+            let was = std::mem::replace(&mut settled_text, own(&last.0));
+            is_still && was == settled_text
         });
         if let Err(why) = last.ledger(mirror) {
             panic!("the ledger of {mirror} does not balance: {why}\n{}", last.0);

@@ -80,10 +80,12 @@ pub(crate) fn dechunk(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>, usize)> {
         let end = at + bytes[at..].windows(2).position(|w| w == b"\r\n")?;
         let line = &bytes[at..end];
         let digits = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
-        if digits == 0 || digits > 16 {
+        if digits == 0 {
             return None;
         }
-        let size = u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()?;
+        // Zeros before a size mean nothing, however many.
+        let size = std::str::from_utf8(&line[..digits]).ok()?.trim_start_matches('0');
+        let size = if size.is_empty() { 0 } else { u64::from_str_radix(size, 16).ok()? };
         let size = usize::try_from(size).ok()?;
         at = end + 2;
         if size == 0 {

@@ -3,7 +3,7 @@
 //! `tests/guided/run CASE [SECONDS]` builds and runs one. A text that fails is left in the folder it was started in.
 
 #![no_main]
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::sync::OnceLock;
 
