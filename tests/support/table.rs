@@ -115,7 +115,7 @@ enum Way {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cuts {
     Some,
-    /// At every byte; of long ones at as many places as [`EVERY_MAX`] says.
+    /// At every byte; of long ones at as many places as `EVERY_MAX` says.
     Every,
 }
 
