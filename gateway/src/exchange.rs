@@ -393,6 +393,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
         let Some(up) = lease.stream() else { continue };
 
         let write_ms = Millis::from(generation.config.timeouts.write).until(tries.deadline_ms, cx.now_ms());
+        let written_us = cx.now_us();
         let (sent, head) = up.w.write_all(std::mem::take(&mut request.head), write_ms).await;
         request.head = head;
         if let Err(failed) = sent {
@@ -426,7 +427,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
         };
         let (relayed, upload) = if is_whole {
             let upload = Upload::default();
-            upload.completed(cx, request.pairing.get());
+            upload.completed(cx, written_us, request.pairing.get());
             request.tee.get_mut().complete(request.incoming.trailers(), cx.now_ms());
             let relayed = relay(cx, &mut client.stream.w, &mut up.r, &terms, &upload, &request.tee).await;
             (relayed, upload)

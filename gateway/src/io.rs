@@ -563,21 +563,26 @@ impl WriteHalf {
         (Ok(()), buf)
     }
 
-    /// Writes all of a sealed [`Gather`]; gives it back.
+    /// Writes all of a sealed [`Gather`]; gives it back, and when the last part began (the worker's microseconds) where
+    /// it went in several.
     pub async fn write_gather(
         &mut self,
         mut gather: Gather,
         within: Millis,
-    ) -> (Result<(), WriteFailed>, Gather) {
+    ) -> (Result<Option<u64>, WriteFailed>, Gather) {
         if gather.pieces.is_empty() {
             // One part: a plain send is cheaper than a vectored write.
             let (result, own) = self.write_all(std::mem::take(&mut gather.own), within).await;
             gather.own = own;
-            return (result, gather);
+            return (result.map(|()| None), gather);
         }
         let socket = &self.0;
         let mut any_sent = false;
+        let mut last_us = None;
         while !gather.is_written() {
+            if any_sent {
+                last_us = Some(socket.sweeper.now_us());
+            }
             socket.write_deadline.set(socket.sweeper.deadline(within));
             #[cfg(test)]
             if let Some(end) = socket.simulated() {
@@ -606,7 +611,7 @@ impl WriteHalf {
                 Err(error) => return (Err(WriteFailed { any_sent, error }), gather),
             }
         }
-        (Ok(()), gather)
+        (Ok(last_us), gather)
     }
 
     /// No more will be written; the peer reads to the end and then sees it.

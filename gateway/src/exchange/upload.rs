@@ -24,9 +24,10 @@ use crate::task::{Until, until};
 pub(super) struct Upload {
     /// The whole request has been written to the primary.
     pub(super) complete: Cell<bool>,
-    /// When that was, in the worker's microseconds; 0 until then.
+    /// When the last of it was given to the kernel, in the worker's microseconds; 0 until it was taken. Not when we heard
+    /// that it was: the primary may be at work by then.
     forwarded_us: Cell<u64>,
-    /// The same in its milliseconds.
+    /// When it was taken, in the worker's milliseconds.
     pub(super) forwarded_ms: Cell<u64>,
     /// The primary's answer is waited for, and due this long after the request was forwarded.
     pub(super) answer_within: Cell<Option<Millis>>,
@@ -43,14 +44,14 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn completed(&self, cx: &Context, pairing: Option<&Rc<Pairing>>) {
+    /// The whole request has been written to the primary; the last write of it began at `written_us`.
+    pub(super) fn completed(&self, cx: &Context, written_us: u64, pairing: Option<&Rc<Pairing>>) {
         self.complete.set(true);
-        let now_us = cx.now_us();
-        self.forwarded_us.set(now_us);
+        self.forwarded_us.set(written_us);
         self.forwarded_ms.set(cx.now_ms());
         if let Some(pairing) = pairing {
-            pairing.forwarded(now_us);
-            pairing.note(|record| record.forwarded_us = Some(now_us.saturating_sub(record.started_us)));
+            pairing.forwarded(written_us);
+            pairing.note(|record| record.forwarded_us = Some(written_us.saturating_sub(record.started_us)));
         }
     }
 
@@ -159,6 +160,7 @@ async fn forward(
     let mut pace = Pace::new(timeouts.request_body.into(), config.limits.request_bytes_per_second_min);
     // What may still come behind an answer that is over.
     let mut rest_left = config.limits.drain_bytes_max;
+    let mut written_us = cx.now_us();
     while !incoming.is_done() {
         let within = match upload.end_by_ms.get() {
             Some(end) if rest_left > 0 && cx.now_ms() < end => Millis(end - cx.now_ms()),
@@ -190,6 +192,7 @@ async fn forward(
             content_left.checked_sub(content.len() as u64).ok_or(ForwardFailed::Client(Some(TOO_LARGE)))?;
         let end = block.len();
         let is_copied = tee.borrow().is_active();
+        written_us = cx.now_us();
         let sent = if is_copied && content.len() >= crate::limits::SHARE_MIN_BYTES {
             let pinned = block.capacity();
             let shared = cx.buffers.share(block);
@@ -210,7 +213,7 @@ async fn forward(
         }
     }
     cx.buffers.give(block);
-    upload.completed(cx, pairing);
+    upload.completed(cx, written_us, pairing);
     tee.borrow_mut().complete(incoming.trailers(), cx.now_ms());
     upload.over(to);
     Ok(())

@@ -205,7 +205,7 @@ impl Shipper {
             .stream
             .give_up_at(self.sweeper.now_ms().saturating_add(Millis::from(self.settings.timeout).0));
         let mut pace = Pace { last_us: started_us, first_us: None, is_lone: copies == 1 };
-        let mut ended = self.write(&mut connection.stream, out).await;
+        let mut ended = self.write(&mut connection.stream, out, &mut pace).await;
         if ended.is_none() {
             ended = Some(self.read_answers(connection, flying, done, &mut pace).await);
         }
@@ -286,11 +286,18 @@ impl Shipper {
         }
     }
 
-    async fn write(&self, stream: &mut Stream, mut out: Gather) -> Option<Ended> {
+    async fn write(&self, stream: &mut Stream, mut out: Gather, pace: &mut Pace) -> Option<Ended> {
         out.seal();
         let (result, out) = stream.w.write_gather(out, Millis::FOREVER).await;
         self.buffers.give(out.into_own());
-        result.err().map(|failed| Ended::Failed(Failure::of(&failed.error)))
+        match result {
+            Ok(last_us) => {
+                // As with the primary: what a large content takes on its way is no time of the service's.
+                pace.last_us = last_us.unwrap_or(pace.last_us);
+                None
+            }
+            Err(failed) => Some(Ended::Failed(Failure::of(&failed.error))),
+        }
     }
 
     /// Reads one answer for each copy in flight, in order.
