@@ -31,6 +31,9 @@ pub struct Compare {
     pub percent: Percent,
     /// Content kept of each answer; of longer ones only statuses and fields are compared.
     pub body_bytes_max: usize,
+    /// Lower-case media types, `*` for any part of a subtype: of answers of which neither is of one of them, contents are
+    /// not compared. Empty: all are.
+    pub content_types: Vec<String>,
     /// Lower-case names of fields that are not compared; one that ends with `*` stands for all that begin so. Fields of
     /// a connection, `date` and `content-length` never are.
     pub ignore_headers: Vec<String>,

@@ -311,6 +311,7 @@ written_tables! {
         /// 0 to 100, as all percents.
         percent: f64,
         body_bytes_max: Size,
+        content_types: List<String>,
         ignore_headers: List<String>,
         ignore_json: List<String>,
         /// Regular expressions.

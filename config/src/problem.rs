@@ -63,6 +63,9 @@ pub(crate) fn join(table: &str, name: &str) -> String {
     }
 }
 
+/// Problems told of one configuration, and warnings: more are counted. Whoever writes the text decides how many there are.
+const PROBLEMS_MAX: usize = 1_000;
+
 /// Everything found in one or several texts so far.
 pub(crate) struct Report {
     /// Names of the texts.
@@ -71,8 +74,40 @@ pub(crate) struct Report {
     line_starts: Vec<usize>,
     /// Keys of the last text may be in camelCase too, as Kubernetes writes them.
     camel: bool,
-    errors: Vec<(usize, Problem)>,
-    warnings: Vec<(usize, Problem)>,
+    errors: Found,
+    warnings: Found,
+}
+
+/// Problems with the numbers of their sources.
+#[derive(Default)]
+struct Found {
+    all: Vec<(usize, Problem)>,
+    /// Those that are not kept.
+    more: usize,
+}
+
+impl Found {
+    fn add(&mut self, source: usize, problem: impl FnOnce() -> Problem) {
+        if self.all.len() < PROBLEMS_MAX {
+            self.all.push((source, problem()));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// In the order of the texts and their lines, and each once, though what is wrong with a rule for several hosts is
+    /// found for each of them.
+    fn in_order(mut self) -> Vec<Problem> {
+        self.all.sort_by_key(|(source, problem)| (*source, problem.line));
+        let mut seen = HashSet::new();
+        self.all.retain(|(source, problem)| seen.insert((*source, problem.clone())));
+        let mut told: Vec<Problem> = self.all.into_iter().map(|(_, problem)| problem).collect();
+        if self.more > 0 {
+            let message = format!("and {} more", self.more);
+            told.push(Problem { file: String::new(), line: None, key: None, message });
+        }
+        told
+    }
 }
 
 impl Report {
@@ -81,8 +116,8 @@ impl Report {
             sources: Vec::new(),
             line_starts: Vec::new(),
             camel: false,
-            errors: Vec::new(),
-            warnings: Vec::new(),
+            errors: Found::default(),
+            warnings: Found::default(),
         };
         report.open(file, text, false);
         report
@@ -117,36 +152,29 @@ impl Report {
     }
 
     pub(crate) fn error(&mut self, at: &Place, message: impl Into<String>) {
-        let problem = self.problem(at, message.into());
-        self.errors.push((at.source, problem));
+        let Self { sources, errors, .. } = self;
+        errors.add(at.source, || problem(sources, at, message.into()));
     }
 
     pub(crate) fn warn(&mut self, at: &Place, message: impl Into<String>) {
-        let problem = self.problem(at, message.into());
-        self.warnings.push((at.source, problem));
+        let Self { sources, warnings, .. } = self;
+        warnings.add(at.source, || problem(sources, at, message.into()));
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        !self.errors.is_empty()
+        !self.errors.all.is_empty()
     }
 
-    fn problem(&self, at: &Place, message: String) -> Problem {
-        let key = (!at.key.is_empty()).then(|| at.key.clone());
-        let file = self.sources.get(at.source).cloned().unwrap_or_default();
-        Problem { file, line: at.line, key, message }
-    }
-
-    /// The warnings of sound texts, or the errors of any others; both in the order of the texts and their lines, and
-    /// each once, though what is wrong with a rule for several hosts is found for each of them.
+    /// The warnings of sound texts, or the errors of any others.
     pub(crate) fn finish(self) -> Result<Vec<Problem>, Vec<Problem>> {
-        let in_order = |mut found: Vec<(usize, Problem)>| {
-            found.sort_by_key(|(source, problem)| (*source, problem.line));
-            let mut seen = HashSet::new();
-            found.retain(|(source, problem)| seen.insert((*source, problem.clone())));
-            found.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>()
-        };
-        if self.errors.is_empty() { Ok(in_order(self.warnings)) } else { Err(in_order(self.errors)) }
+        if self.has_errors() { Err(self.errors.in_order()) } else { Ok(self.warnings.in_order()) }
     }
+}
+
+fn problem(sources: &[String], at: &Place, message: String) -> Problem {
+    let key = (!at.key.is_empty()).then(|| at.key.clone());
+    let file = sources.get(at.source).cloned().unwrap_or_default();
+    Problem { file, line: at.line, key, message }
 }
 
 /// `max_connections` as `maxConnections`.

@@ -351,6 +351,18 @@ pub(crate) fn field_or_prefix(text: &str) -> Result<String, String> {
     }
 }
 
+/// A media type without parameters, or some of one kind: `*` stands for any part of the subtype. In lower case.
+pub(crate) fn media_type(text: &str) -> Result<String, String> {
+    let known = text
+        .split_once('/')
+        .is_some_and(|(a, b)| is_token(a) && is_token(b) && !a.contains('*') && b.matches('*').count() <= 1);
+    if known {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!(r#"{text:?} is not a media type; write one such as "application/json", or "text/*""#))
+    }
+}
+
 /// A JSON pointer (RFC 6901 §3).
 pub(crate) fn json_pointer(text: &str) -> Result<String, String> {
     let escapes = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));

@@ -3,10 +3,22 @@
 use std::time::Duration;
 
 use crate::file;
-use crate::problem::Report;
+use crate::problem::{Report, any_of};
 use crate::reader::{Key, List, tables};
 use crate::syntax;
 use crate::{Percent, Problem};
+
+/// The rules that a mirror is judged by, as a verdict names them.
+pub const RULES: [&str; 8] = [
+    "unreachable",
+    "error_rate_difference",
+    "status_mismatch",
+    "mismatch_above_noise",
+    "contents_not_compared",
+    "p50_ratio",
+    "p99_ratio",
+    "copies_lost",
+];
 
 /// When a mirror is ready to take the primary's place. Shares are of requests that both answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +42,8 @@ pub struct Policy {
     pub ignore_routes: Vec<String>,
     /// Fields of differences that do not count, as `GET /diffs` names them.
     pub ignore_fields: Vec<String>,
+    /// Those of [`RULES`] that do not count.
+    pub ignore_rules: Vec<String>,
 }
 
 impl Default for Policy {
@@ -46,6 +60,7 @@ impl Default for Policy {
             lost_max: per_million(10_000),
             ignore_routes: Vec::new(),
             ignore_fields: Vec::new(),
+            ignore_rules: Vec::new(),
         }
     }
 }
@@ -63,6 +78,7 @@ tables! {
         lost_percent_max: f64,
         ignore_routes: List<String>,
         ignore_fields: List<String>,
+        ignore_rules: List<String>,
     }
 }
 
@@ -111,9 +127,9 @@ impl Policy {
             }
             given.value
         });
-        let mut each = |key: &Key<List<String>>| {
+        let mut each = |key: &Key<List<String>>, syntax: fn(&str) -> Result<String, String>| {
             let list = key.given().map(|list| list.value.as_slice()).unwrap_or_default();
-            let one = |text: &crate::reader::At<String>| match syntax::nonempty(&text.value) {
+            let one = |text: &crate::reader::At<String>| match syntax(&text.value) {
                 Ok(text) => Some(text),
                 Err(message) => {
                     report.error(&text.at, message);
@@ -122,7 +138,9 @@ impl Policy {
             };
             list.iter().filter_map(Key::given).filter_map(one).collect()
         };
-        let (ignore_routes, ignore_fields) = (each(&written.ignore_routes), each(&written.ignore_fields));
+        let ignore_routes = each(&written.ignore_routes, syntax::nonempty);
+        let ignore_fields = each(&written.ignore_fields, syntax::nonempty);
+        let ignore_rules = each(&written.ignore_rules, rule);
         Self {
             samples_min,
             confidence,
@@ -134,8 +152,16 @@ impl Policy {
             lost_max,
             ignore_routes,
             ignore_fields,
+            ignore_rules,
         }
     }
+}
+
+fn rule(text: &str) -> Result<String, String> {
+    if RULES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not known; must be {}", any_of(RULES)))
 }
 
 #[cfg(test)]
@@ -151,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
-        let text = "confidence = 20\nsamples_min = 0\nerror_percent_max = -1\np99_ratio_max = 0\nslack = \"x\"\nmore = 1\nignore_routes = [\"\"]\n";
+        let text = "confidence = 20\nsamples_min = 0\nerror_percent_max = -1\np99_ratio_max = 0\nslack = \"x\"\nmore = 1\nignore_routes = [\"\"]\nignore_rules = [\"p99\"]\n";
         let problems = Policy::parse("policy", text).unwrap_err();
         let told: Vec<_> = problems.iter().map(|p| (p.line, p.key.clone().unwrap_or_default())).collect();
         let keys = [
@@ -162,6 +188,7 @@ mod tests {
             (5, "slack"),
             (6, "more"),
             (7, "ignore_routes[0]"),
+            (8, "ignore_rules[0]"),
         ];
         assert_eq!(told, keys.map(|(line, key)| (Some(line), key.to_owned())));
     }

@@ -163,9 +163,12 @@ pub fn prepare(
         route(cx, &generation, head, &from, behind.len(), &mut pairing)
     })
     .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
+    let is_to_head = head_bytes.starts_with(b"HEAD ");
     let mut request = match routed {
         Ok(request) => request,
-        Err(refusal) => {
+        Err(mut refusal) => {
+            // RFC 9110 §9.3.2: no content, whatever is the matter.
+            refusal.to_head |= is_to_head;
             // The connection may go on behind a head that was understood.
             client.consume(head_len);
             return Err((refusal, pairing.take()));
@@ -177,7 +180,10 @@ pub fn prepare(
         content_bytes += content.len() as u64;
         tee.copy(content);
     });
-    let hang_up = |fault, request: &mut Request| (Refusal::hang_up(fault), request.pairing.take());
+    let hang_up = |fault, request: &mut Request| {
+        let refusal = Refusal { to_head: is_to_head, ..Refusal::hang_up(fault) };
+        (refusal, request.pairing.take())
+    };
     let Ok(used) = copied else {
         return Err(hang_up(Fault::bad("malformed chunked content"), &mut request));
     };
@@ -377,6 +383,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
                 // Whoever waited in vain for a connection would only wait again.
                 if failure != Failure::Overflow && forward.retries_connect() && tries.again(cx, forward).await
                 {
+                    tally.retried(None);
                     counters.retries.inc();
                     continue;
                 }
@@ -407,6 +414,7 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
             counters.failures.inc(failure.on_primary());
             search.report(&lease, Report::Failed);
             if forward.retries_reset() && tries.again(cx, forward).await {
+                tally.retried(None);
                 counters.retries.inc();
                 continue;
             }
@@ -457,7 +465,8 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
             Err(RelayFailed::Unwanted(status)) => search.report(&lease, Report::Status(*status)),
             Err(RelayFailed::ClientGone | RelayFailed::Late) => {}
             // A client that takes its time with its content leaves the primary none for an answer.
-            Err(RelayFailed::NoAnswer(Failure::Timeout)) if upload.waits_for_client.get() => {}
+            Err(RelayFailed::NoAnswer(Failure::Timeout) | RelayFailed::BadAnswer(Failure::Timeout))
+                if upload.waits_for_client.get() => {}
             Err(RelayFailed::NoAnswer(_) | RelayFailed::BadAnswer(_) | RelayFailed::Cut(_)) => {
                 search.report(&lease, Report::Failed);
             }
@@ -466,14 +475,17 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
             Err(RelayFailed::NoAnswer(failure)) if is_whole && forward.retries_reset() => {
                 let failure = *failure;
                 if tries.again(cx, forward).await {
+                    tally.retried(None);
                     counters.failures.inc(failure.on_primary());
                     counters.retries.inc();
                     continue;
                 }
             }
-            Err(RelayFailed::Unwanted(_)) => {
+            Err(RelayFailed::Unwanted(status)) => {
+                let status = *status;
                 // The terms offered no retry that is not there to be had, and a deadline ends the last try too.
                 if tries.again(cx, forward).await {
+                    tally.retried(Some(status));
                     counters.retries.inc();
                     continue;
                 }
@@ -498,7 +510,9 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
                 };
                 Outcome::Answered { status: answer.status, next }
             }
-            Err(RelayFailed::NoAnswer(Failure::Timeout)) if upload.waits_for_client.get() => {
+            Err(RelayFailed::NoAnswer(Failure::Timeout) | RelayFailed::BadAnswer(Failure::Timeout))
+                if upload.waits_for_client.get() =>
+            {
                 request.tee.get_mut().skip(Skip::Aborted);
                 refused(&facts, SLOW_CONTENT, false)
             }

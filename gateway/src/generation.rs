@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::Config;
+use config::{Action, Config, Role};
 
 use crate::asked::Asked;
 use crate::discovery::Located;
@@ -128,11 +128,27 @@ fn policies(config: &Config, counters: &Counters, lanes: &[Rc<Lane>]) -> Vec<Vec
     for (route, counters) in config.routes.iter().zip(&counters.mirrors) {
         let with_counters = route.mirrors.iter().enumerate().zip(counters);
         let policy = |(numbered, counters): ((usize, &config::Mirror), &Arc<MirrorCounters>)| {
-            Policy::new(numbered, counters, &lanes[numbered.1.lane], config.workers.count)
+            let policy = Policy::new(numbered, counters, &lanes[numbered.1.lane], config.workers.count);
+            Policy { unpaired: unpaired(config, route, numbered.1), ..policy }
         };
         all.push(with_counters.map(policy).collect());
     }
     all
+}
+
+/// Primaries of `route` that `mirror` cannot be told from, or should not be likened to: while clients are sent to v2 by
+/// weight, some of its copies are of requests that v2 itself answered, and some of v1-again's.
+fn unpaired(config: &Config, route: &config::Route, mirror: &config::Mirror) -> Box<[usize]> {
+    let Action::Forward(forward) = &route.action else { return Box::default() };
+    let upstream = |mirror: &config::Mirror| config.lanes.get(mirror.lane).map(|lane| lane.upstream);
+    let candidates = route.mirrors.iter().filter(|of| match mirror.role {
+        Role::Candidate => of.lane == mirror.lane,
+        Role::Baseline => of.role == Role::Candidate,
+    });
+    let taken: Vec<_> = candidates.filter_map(upstream).collect();
+    let is_taken = |primary: &config::Primary| primary.upstream.is_some_and(|id| taken.contains(&id));
+    let primaries = forward.primaries.iter().enumerate();
+    primaries.filter(|(_, primary)| is_taken(primary)).map(|(index, _)| index).collect()
 }
 
 /// What is to be seen of one request.

@@ -518,49 +518,76 @@ impl ReadHalf {
 impl WriteHalf {
     /// Writes all of `buf`; gives it back. An error after some bytes went out is told apart by [`WriteFailed`].
     pub async fn write_all<B: IoBuf>(&mut self, buf: B, within: Millis) -> (Result<(), WriteFailed>, B) {
+        self.write_all_by(buf, within, NEVER).await
+    }
+
+    /// The same, and all of it before the worker's time is `end_ms`.
+    pub async fn write_all_by<B: IoBuf>(
+        &mut self,
+        buf: B,
+        within: Millis,
+        end_ms: u64,
+    ) -> (Result<(), WriteFailed>, B) {
         let end = buf.bytes_init();
-        self.write_range(buf, 0, end, within).await
+        self.write_to(buf, 0, end, (within, end_ms)).await
     }
 
     /// Writes `buf[from..to]`; gives `buf` back.
     pub async fn write_range<B: IoBuf>(
         &mut self,
-        mut buf: B,
+        buf: B,
         from: usize,
         to: usize,
         within: Millis,
     ) -> (Result<(), WriteFailed>, B) {
-        let socket = &self.0;
+        self.write_to(buf, from, to, (within, NEVER)).await
+    }
+
+    async fn write_to<B: IoBuf>(
+        &mut self,
+        mut buf: B,
+        from: usize,
+        to: usize,
+        (within, end_ms): (Millis, u64),
+    ) -> (Result<(), WriteFailed>, B) {
         let mut at = from;
         while at < to {
-            socket.write_deadline.set(socket.sweeper.deadline(within));
-            #[cfg(test)]
-            if let Some(end) = socket.simulated() {
-                // SAFETY: the buffer has so many initialized bytes, and stands still while `buf` is here.
-                let bytes = unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) };
-                let result = end.write(&bytes[at..to]).await;
-                socket.write_deadline.set(NEVER);
-                match socket.outcome(result) {
-                    Ok(n) => at += n,
-                    Err(error) => return (Err(WriteFailed { any_sent: at > from, error }), buf),
-                }
-                continue;
-            }
-            let (result, slice) = socket.fair(socket.stream().write(buf.slice(at..to))).await;
-            socket.write_deadline.set(NEVER);
-            buf = slice.into_inner();
-            match socket.outcome(result) {
-                Ok(0) => {
-                    return (
-                        Err(WriteFailed { any_sent: at > from, error: io::ErrorKind::WriteZero.into() }),
-                        buf,
-                    );
-                }
+            let within = within.until(end_ms, self.0.sweeper.now_ms());
+            let (result, back) = self.write_some(buf, at, to, within).await;
+            buf = back;
+            match result {
                 Ok(n) => at += n,
                 Err(error) => return (Err(WriteFailed { any_sent: at > from, error }), buf),
             }
         }
         (Ok(()), buf)
+    }
+
+    /// Writes as much of `buf[at..to]` as the peer takes at once, a byte at least; gives `buf` back.
+    pub async fn write_some<B: IoBuf>(
+        &mut self,
+        buf: B,
+        at: usize,
+        to: usize,
+        within: Millis,
+    ) -> (io::Result<usize>, B) {
+        let socket = &self.0;
+        socket.write_deadline.set(socket.sweeper.deadline(within));
+        #[cfg(test)]
+        if let Some(end) = socket.simulated() {
+            // SAFETY: the buffer has so many initialized bytes, and stands still while `buf` is here.
+            let bytes = unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) };
+            let result = end.write(&bytes[at..to]).await;
+            socket.write_deadline.set(NEVER);
+            return (socket.outcome(result), buf);
+        }
+        let (result, slice) = socket.fair(socket.stream().write(buf.slice(at..to))).await;
+        socket.write_deadline.set(NEVER);
+        let result = match socket.outcome(result) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            result => result,
+        };
+        (result, slice.into_inner())
     }
 
     /// Writes all of a sealed [`Gather`]; gives it back, and when the last part began (the worker's microseconds) where

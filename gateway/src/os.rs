@@ -121,7 +121,7 @@ pub(crate) fn pass_on(command: &mut Command, passed: Vec<OwnedFd>) -> io::Result
                 return Err(io::Error::last_os_error());
             }
         }
-        // Connections were accepted without close-on-exec (monoio 0.2.4): the new program must not hold them open.
+        // Whatever somebody opened without close-on-exec, the new program must not hold open.
         // SAFETY: plain integers; between fork and exec this only marks the child's own table, without allocating.
         if unsafe {
             libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)

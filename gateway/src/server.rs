@@ -183,6 +183,7 @@ pub(crate) fn serve(
             let router = admin::router(scrape, health_seen, live, histograms, desk);
             admin = Some(tokio::spawn(admin::serve(listener, router)));
         }
+        plane.tell(Command::Begin);
         say(&announcement);
         if let Some(predecessor) = inherited.predecessor {
             handover::tell(predecessor);
@@ -557,15 +558,19 @@ impl ControlPlane<'_> {
         }
     }
 
+    /// Tells every worker. One byte into an empty socket buffer: it never waits. It fails only where the worker is gone,
+    /// which its last words tell.
+    fn tell(&self, command: Command) {
+        for worker in &self.workers {
+            let _ = (&worker.channel.control).write_all(&[command as u8]);
+        }
+    }
+
     async fn drain(&mut self, signals: &mut Signals, command: Command) -> Ending {
         // Who waits for a change hears that nothing comes of it.
         self.underway = None;
         self.health.send_modify(|h| h.phase = Phase::Draining);
-        for worker in &self.workers {
-            // One byte into an empty socket buffer: it never waits. It fails only where the worker is gone, which its
-            // last words tell.
-            let _ = (&worker.channel.control).write_all(&[command as u8]);
-        }
+        self.tell(command);
         // Those that a successor has not, nobody takes from any more: who comes now is refused rather than left to wait.
         self.sockets.clear();
         let deadline = tokio::time::sleep(self.reloader.book.open().config.timeouts.drain + DRAIN_GRACE);

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use crate::context::Context;
 use crate::downstream::admission::Admission;
@@ -83,6 +83,8 @@ impl Updates {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Command {
+    /// Accept: every worker can.
+    Begin = b'b',
     /// Stop accepting, finish what is open, ship the rings, then return; give up at the configured deadline.
     Drain = b'd',
     /// The same, but the listening sockets are another process's now: stop accepting and leave them open.
@@ -144,15 +146,17 @@ async fn serve(setup: Setup, driver: String) {
             return;
         }
     };
-    for listener in &listeners {
-        io::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener)));
-    }
     let _ = ready.try_send(Ready { worker: id, driver: Ok(driver) });
     drop(ready);
 
     // Until told to drain; a control plane that is gone means the same.
     let mut are_handed_over = false;
     while let Some(command) = control.next().await {
+        if command == Command::Begin as u8 {
+            for listener in &listeners {
+                io::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener)));
+            }
+        }
         are_handed_over = command == Command::HandOver as u8;
         if command == Command::Drain as u8 || are_handed_over {
             break;
@@ -206,9 +210,10 @@ impl Lanes {
         let generation = cx.generation();
         let mut open = self.open.borrow_mut();
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
+            lane.answer_heads.set((&generation.config.limits).into());
             if !open.iter().any(|known| Rc::ptr_eq(known, lane)) {
                 open.push(Rc::clone(lane));
-                self.start(cx, lane, settings, &generation.config.limits);
+                self.start(cx, lane, settings);
             }
         }
         if let Some(before) = before {
@@ -222,12 +227,11 @@ impl Lanes {
         }
     }
 
-    fn start(&self, cx: &Context, lane: &Rc<Lane>, settings: &config::Lane, limits: &config::Limits) {
+    fn start(&self, cx: &Context, lane: &Rc<Lane>, settings: &config::Lane) {
         for number in 0..settings.connections_max {
             let shipper = Shipper {
                 lane: Rc::clone(lane),
                 settings: settings.clone(),
-                limits: limits.clone(),
                 buffers: Rc::clone(&cx.buffers),
                 sweeper: Rc::clone(&cx.sweeper),
                 budget: Arc::clone(&cx.tap.budget),
@@ -287,7 +291,7 @@ fn seed(worker: usize) -> u64 {
 
 /// The worker's heartbeat: coarse time, deadlines, the date, idle connections, and whether it is late on its own loop.
 async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
-    let mut last = (Instant::now(), os::thread_cpu_us());
+    let mut last = (cx.now_us(), os::thread_cpu_us());
     let mut ticks = 0_u64;
     let mut releases = 0;
     loop {
@@ -296,8 +300,8 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
         cx.shard.ticks.inc();
         ticks += 1;
 
-        let (now, cpu) = (Instant::now(), os::thread_cpu_us());
-        let took_us = u64::try_from((now - last.0).as_micros()).unwrap_or(u64::MAX);
+        let (now, cpu) = (cx.now_us(), os::thread_cpu_us());
+        let took_us = now - last.0;
         // Late, and not because somebody else had the core: our own turns are too long.
         let late = took_us > (TICK_MS + BUSY_LATE_MS) * 1000;
         let ours = (cpu - last.1).saturating_mul(5) > took_us.saturating_mul(4);

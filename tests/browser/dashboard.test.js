@@ -224,7 +224,7 @@ test("what a page knows is bounded and begins anew with another gateway", async 
 test("both sides, the ledger, differences and the verdict are told as the gateway tells them", async () => {
   await onPage({ fixtures: true }, async (page) => {
     await page.locator("#verdict-word", { hasText: "reject" }).waitFor();
-    await page.locator("#verdict tbody tr", { hasText: "copies lost" }).filter({ hasText: "too few" }).waitFor();
+    await page.locator("#verdict tbody tr", { hasText: "copies lost" }).filter({ hasText: "that it takes" }).waitFor();
     await page.locator("#ledger svg").waitFor();
     assert.match(await page.locator("#ledger svg").getAttribute("aria-label"), /dropped: ring entries 0\.57/);
     await page.getByText("The ledger balances").waitFor();

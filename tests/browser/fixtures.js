@@ -70,7 +70,7 @@ export const verdict = {
         { rule: "mismatch_above_noise", route: "users", unit: "share", figure: 0.0612, threshold: 0.001, interval: [0.058, 0.064], samples: 48_210, enough: true, result: "fail", evidence: ["$.user.plan on users"] },
         { rule: "error_rate_difference", route: "users", unit: "share", figure: 0.0189, threshold: 0.001, interval: [0.0177, 0.0202], samples: 48_210, enough: true, result: "fail", evidence: [] },
         { rule: "p99_ratio", route: "orders, all methods", unit: "ratio", figure: 0.765, threshold: 1.2, interval: [0.71, 0.82], samples: 9_300, enough: true, result: "pass", evidence: [] },
-        { rule: "copies_lost", route: null, figure: 0.0098, threshold: 0.01, interval: null, samples: 812, enough: false, result: "hold", evidence: [] },
+        { rule: "copies_lost", route: null, figure: 0.0098, threshold: 0.01, interval: null, samples: 812, enough: false, result: "hold", why: "812 samples of the 3000 that it takes", evidence: [] },
       ],
     },
   ],
@@ -97,7 +97,7 @@ const group = (id, field, kind, count, primary, mirror, noise = false) => ({
 });
 
 export const diffs = {
-  compared: [{ route: "users", mirror: "v2", role: "candidate", compared: 48_210, differing: 2_952, skipped: { type: 0 } }],
+  compared: [{ route: "users", mirror: "v2", role: "candidate", compared: 48_210, contents: 48_000, differing: 2_952, skipped: { coded: 210 } }],
   groups: [
     group("g1", "$.user.plan", "changed", 2_040, '"pro"', '"free"'),
     group("g2", "status", "status", 912, "200", "500"),

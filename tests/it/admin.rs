@@ -45,6 +45,24 @@ fn a_page_in_a_browser_whose_name_was_turned_to_this_machine_is_told_nothing() {
 }
 
 #[test]
+fn a_policy_is_taken_from_no_strange_page_and_no_longer_than_one_is() {
+    let gateway = Setup::new(&Origin::named("v1")).start();
+    let post = |lines: &str, text: &str| gateway.admin_with("POST", "/verdict", lines, text);
+    let strange = "Host: localhost\r\nOrigin: http://evil.example\r\n";
+    for path in ["/verdict", "/verdict/gate"] {
+        assert_eq!(gateway.admin_with("POST", path, strange, "").status, 403, "{path}");
+        let long = gateway.admin_with("POST", path, "Host: localhost\r\n", &" ".repeat(70_000));
+        assert_eq!(long.status, 413, "{path}");
+    }
+    assert_eq!(post("Host: localhost\r\n", "samples_min = 5").status, 200);
+    // However much is wrong with it, as much is told as anybody reads.
+    let wrong = post("Host: localhost\r\n", &format!("ignore_routes = [{}0]", "0,".repeat(30_000)));
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.body.len() < 300_000, "{} bytes", wrong.body.len());
+    assert!(wrong.text().contains("and 29001 more"), "{}", &wrong.text()[wrong.text().len() - 200..]);
+}
+
+#[test]
 fn a_listener_that_expects_strangers_is_scraped_by_whatever_name() {
     let setup = Setup::new(&Origin::named("v1"));
     let everywhere = setup.toml().replace("[admin]\nbind = \"127.0.0.1:0\"", "[admin]\nbind = \"0.0.0.0:0\"");

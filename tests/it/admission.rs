@@ -84,3 +84,15 @@ fn one_address_has_its_own_share_of_the_requests() {
     assert!(refused.iter().all(|answer| answer.field("retry-after") == Some("1")));
     assert_eq!(from("127.0.0.3")[0].status, 200, "another address is served");
 }
+
+#[test]
+fn whoever_is_refused_gives_its_place_back_before_it_lingers() {
+    let gateway = Setup::to(&[Origin::refusing()]).with("[limits]\nexchanges_max = 2").start();
+    let mut clients: Vec<Client> = (0..8).map(|_| gateway.client()).collect();
+    let asked = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    // None of them closes: each connection lingers for a second.
+    for client in &mut clients {
+        assert_eq!(client.send(asked).response().status, 503);
+    }
+    assert_eq!(rejected(&gateway, "exchanges"), 0);
+}

@@ -102,5 +102,5 @@ fn where_there_is_nothing_to_show_it_is_said_why() {
     let (told, _, code) = run(&admin, &["histogram"]);
     assert!(code == 0 && told.contains("has ended: of 7, 7 dropped (unreachable)"), "{told}");
     let (told, _, code) = run(&admin, &["diffs"]);
-    assert!(code == 0 && told.starts_with("nothing compared: no mirror with `compare`"), "{told}");
+    assert!(code == 2 && told.starts_with("nothing compared: no mirror with `compare`"), "{told}");
 }

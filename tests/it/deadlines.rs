@@ -135,3 +135,47 @@ fn an_empty_line_is_no_request_and_keeps_no_connection_open() {
         assert_eq!(client.ask(format!("\r\n{GET}")).text(), "v1");
     }
 }
+
+/// Answers 100 or 103 to a head, and then waits for content that does not come.
+fn encouraging(interim: &'static str) -> Origin {
+    Origin::scripted(move |conn| {
+        if conn.head().is_some() {
+            conn.write(interim);
+            conn.hang();
+        }
+    })
+}
+
+#[test]
+fn a_client_that_stops_behind_an_interim_answer_is_the_one_who_is_late() {
+    for interim in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"] {
+        let v1 = encouraging(interim);
+        for timeouts in ["request_body = \"300ms\"", "request = \"500ms\""] {
+            let ejecting = "[upstream.primary.ejection]\nconsecutive_gateway_errors = 1\ntime = \"1h\"\npercent_max = 100";
+            let gateway = Setup::new(&v1).with(&format!("{ejecting}\n[timeouts]\n{timeouts}")).start();
+            let mut client = gateway.client();
+            client.send(HALF);
+            eventually("the interim answer comes", || {
+                client.receive();
+                client.inbox.ends_with(b"\r\n\r\n")
+            });
+            assert_eq!(&client.inbox[..interim.len()], interim.as_bytes());
+            client.inbox.clear();
+            assert_eq!(client.response().status, 408, "{timeouts}");
+            let metrics = gateway.metrics();
+            assert_eq!(metrics.sum("umbra_upstream_ejections_total", &[]), 0, "{timeouts}");
+            assert_eq!(metrics.sum("umbra_rejected_total", &["reason=\"body_timeout\""]), 1, "{timeouts}");
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_longer_than_the_request_may_take_to_be_told_to_continue() {
+    let v1 = silent();
+    let gateway = Setup::new(&v1).with("[timeouts]\nrequest = \"100ms\"").start();
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    let status = client.response().status;
+    // A second is how long a silent primary is waited for otherwise.
+    assert!([408, 504].contains(&status), "{status}");
+}

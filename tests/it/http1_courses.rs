@@ -26,16 +26,19 @@ fn a_clients_claims_are_replaced_where_strangers_reach_us() {
     let gateway = tests::Setup::new(&primary).with("[headers]\nforwarded = \"replace\"").start();
     let claims = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
                   Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX-Forwarded-Port: 1\r\n\
-                  X_Forwarded_For: 6.6.6.6\r\nX-Forwarded_For: 6.6.6.6\r\nX_Own: kept";
+                  X_Forwarded_For: 6.6.6.6\r\nX-Forwarded_For: 6.6.6.6\r\nX_Own: kept\r\n\
+                  X_Forwarded_Tls_Client_Cert_Info: admin\r\nX_Forwarder_Of_A_Very_Long_Name: kept";
     assert_eq!(gateway.client().ask(with(claims)).status, 200);
     let request = &primary.wait_for(1)[0];
     assert_eq!(request.values("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(request.values("x-forwarded-proto"), ["http"]);
     assert_eq!(request.values("x-forwarded-host"), ["a"]);
-    for name in ["forwarded", "x-real-ip", "x-forwarded-port", "x_forwarded_for", "x-forwarded_for"] {
+    let gone = ["forwarded", "x-real-ip", "x-forwarded-port", "x_forwarded_for", "x-forwarded_for"];
+    for name in gone.into_iter().chain(["x_forwarded_tls_client_cert_info"]) {
         assert!(request.values(name).is_empty(), "{name}");
     }
     assert_eq!(request.values("x_own"), ["kept"]);
+    assert_eq!(request.values("x_forwarder_of_a_very_long_name"), ["kept"]);
 }
 
 #[test]
@@ -219,4 +222,23 @@ fn pipelined_requests_are_answered_in_order() {
         assert_eq!(client.response().text(), format!("/{i}"));
     }
     assert_eq!(stage.settled().mirror("v2", "completed_total"), 20);
+}
+
+#[test]
+fn an_answer_to_head_has_no_content_whatever_is_the_matter() {
+    let primary = Origin::named("v1");
+    let gateway = tests::Setup::new(&primary).with("[limits]\nrequest_body_bytes_max = 4").start();
+    for (lines, status) in [
+        ("Expect: magic", 417),
+        ("Connection: upgrade\r\nUpgrade: websocket", 501),
+        ("Content-Length: 5\r\n", 413),
+        ("Transfer-Encoding: chunked\r\n\r\nzz", 400),
+        ("Content-Length: a", 400),
+    ] {
+        let mut client = gateway.client();
+        client.send(format!("HEAD / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\nhello"));
+        assert_eq!(client.response_to_head().status, status, "{lines}");
+        assert!(client.is_closed() && client.inbox.is_empty(), "{lines}: {:?}", client.inbox);
+    }
+    assert_eq!(primary.count(), 0);
 }

@@ -343,3 +343,25 @@ fn what_is_in_force_can_be_read_and_put_back_and_never_tells_the_token() {
     let told = guarded.admin("GET", "/config", "").text();
     assert!(told.contains(&v1.address.to_string()) && !told.contains("very-secret"), "{told}");
 }
+
+#[test]
+fn how_long_a_mirrors_heads_may_be_changes_with_the_configuration() {
+    let v1 = Origin::named("v1");
+    let v2 = Origin::new(|_, stream| {
+        let long = "x".repeat(100_000);
+        tests::origin::write(
+            stream,
+            format!("HTTP/1.1 200 OK\r\nX-Long: {long}\r\nContent-Length: 0\r\n\r\n"),
+        )
+    });
+    let of = |bytes: &str| {
+        let limits = format!("[limits]\nresponse_head_bytes_max = \"{bytes}\"");
+        Setup::new(&v1).mirror("v2", v2.address, "").with(&limits)
+    };
+    let gateway = of("16KiB").start();
+    gateway.client().ask(get(0));
+    becomes(&gateway, "v2", &[("eligible", 1), ("sent", 1), ("failed protocol", 1)]);
+    assert_eq!(gateway.admin("PUT", "/config", &of("256KiB").toml()).status, 200);
+    gateway.client().ask(get(1));
+    becomes(&gateway, "v2", &[("eligible", 2), ("sent", 2), ("failed protocol", 1), ("completed 2xx", 1)]);
+}

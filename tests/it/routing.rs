@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tests::origin::{After, write};
-use tests::{Gateway, Origin, Response};
+use tests::{Gateway, Origin, Response, eventually};
 
 /// A gateway whose routes are `routes`, before the upstreams a, b and m.
 fn gateway(routes: &str, origins: [&Origin; 3]) -> Gateway {
@@ -141,7 +141,7 @@ fn redirects_replies_and_faults_are_the_gateways_own_and_nothing_is_copied() {
     m.wait_for(1);
     assert_eq!((a.count(), b.count(), m.count()), (0, 1, 1));
     let counted = |code: &str| gateway.metrics().sum("umbra_requests_total", &[&format!("code=\"{code}\"")]);
-    tests::eventually("they are counted", || (counted("308"), counted("418")) == (2, 1));
+    eventually("they are counted", || (counted("308"), counted("418")) == (2, 1));
 }
 
 #[test]
@@ -186,8 +186,17 @@ fn a_try_that_fails_is_made_again_as_the_route_says_and_copied_once() {
     assert_eq!(post("/never"), 500);
     assert_eq!(b.count(), 4);
     let retries = || gateway.metrics().sum("umbra_upstream_retries_total", &[]);
-    tests::eventually("five retries are counted", || retries() == 5);
+    eventually("five retries are counted", || retries() == 5);
     assert_eq!(m.count(), 1, "a request is copied once, however often it is tried");
+    gateway.settled("m");
+    let outcomes = gateway.admin("GET", "/outcomes", "").text();
+    let outcomes: serde_json::Value = serde_json::from_str(&outcomes).expect("JSON");
+    let pair = &outcomes["outcomes"][0]["matrix"];
+    assert_eq!(
+        pair,
+        &serde_json::json!([{ "primary": "503", "mirror": "200", "count": 1 }]),
+        "by the first try"
+    );
 }
 
 #[test]
@@ -258,4 +267,40 @@ fn shares_of_primaries_hold_over_many_requests() {
     // 200 ± 4 sigma.
     assert!((150..250).contains(&b.count()), "{}", b.count());
     assert_eq!(a.count() + b.count(), 1_000);
+}
+
+#[test]
+fn what_a_mirrors_own_version_answered_is_not_set_beside_its_copy() {
+    let [a, b, m] = origins();
+    // Clients are sent to b already, by weight; copies of their requests go to b too, and to a once more.
+    let gateway = gateway(
+        r#"
+        [[route]]
+        name = "all"
+        primaries = [{ upstream = "a", weight = 1 }, { upstream = "b", weight = 1 }]
+        mirrors = [{ upstream = "b", compare = {} }, { upstream = "m", role = "baseline" }]
+        "#,
+        [&a, &b, &m],
+    );
+    let mut client = gateway.client();
+    let by_a = (0..100).filter(|id| client.ask(tests::load::get(*id)).text() == "a").count() as u64;
+    assert!((20..80).contains(&by_a), "{by_a}");
+    gateway.settled("b");
+    gateway.settled("m");
+    let told = |page: &str| -> serde_json::Value {
+        serde_json::from_str(&gateway.admin("GET", page, "").text()).expect("JSON")
+    };
+    for mirror in ["b", "m"] {
+        eventually("all are paired", || {
+            let outcomes = told(&format!("/outcomes?mirror={mirror}"));
+            let pairs = outcomes["outcomes"][0]["pairs"].as_u64();
+            assert!(pairs.is_none_or(|pairs| pairs <= by_a), "{outcomes:#}");
+            pairs == Some(by_a)
+        });
+    }
+    eventually("all are compared", || {
+        let tallies = told("/diffs")["compared"].as_array().cloned().unwrap_or_default();
+        let compared: Vec<_> = tallies.iter().map(|tally| tally["compared"].as_u64()).collect();
+        compared == [Some(by_a), Some(by_a)]
+    });
 }

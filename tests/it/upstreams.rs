@@ -153,6 +153,58 @@ fn an_endpoint_that_refuses_is_ejected_too() {
 }
 
 #[test]
+fn our_own_want_of_descriptors_ejects_nobody() {
+    let v1 = Origin::named("v1");
+    let keys = "ejection = { consecutive_gateway_errors = 1, time = \"1h\", percent_max = 100 }";
+    let gateway = started(&[&v1], keys, 1);
+    let mut client = gateway.client();
+    eventually("it is accepted", || gateway.metrics().sum("umbra_connections_active", &[]) == 1);
+    let usual = gateway.descriptors_max();
+    gateway.allow_descriptors(3);
+    assert_eq!(client.ask(get(0)).status, 503);
+    gateway.allow_descriptors(usual);
+    assert_eq!(v1.connections(), 0);
+    assert_eq!(client.ask(get(0)).text(), "v1");
+    assert_eq!(upstream(&gateway, "ejections_total"), 0);
+}
+
+#[test]
+fn connections_that_lie_idle_make_room_for_whoever_needs_one() {
+    let (one, other) = (Origin::named("one"), Origin::named("other"));
+    let toml = format!(
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n[workers]\ncount = 1\npin = false\n\
+         [upstream.one]\nendpoints = [\"{}\"]\n[upstream.other]\nendpoints = [\"{}\"]\n\
+         [[route]]\nname = \"other\"\npath_prefix = \"/other\"\nprimary = \"other\"\n\
+         [[route]]\nname = \"rest\"\nprimary = \"one\"\n",
+        one.address, other.address
+    );
+    let gateway = Gateway::start(&toml, &[]);
+    let mut client = gateway.client();
+    assert_eq!(client.ask(get(0)).text(), "one");
+    // Clients that fill the gaps between its descriptors: the limit is on the highest.
+    let numbers = || -> Vec<usize> {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("fd");
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    };
+    let mut others = Vec::new();
+    eventually("there are no gaps", || {
+        let numbers = numbers();
+        let (highest, count) = (numbers.iter().max().copied().unwrap_or_default(), numbers.len());
+        if highest >= count {
+            others.push(gateway.client());
+        }
+        highest < count
+    });
+    let usual = gateway.descriptors_max();
+    gateway.allow_descriptors(numbers().len());
+    let asked = client.ask("GET /other HTTP/1.1\r\nHost: a\r\n\r\n");
+    gateway.allow_descriptors(usual);
+    assert_eq!(asked.text(), "other");
+    let failures = gateway.metrics().sum("umbra_upstream_failures_total", &["reason=\"connect\""]);
+    assert_eq!(failures, 1, "it was out of descriptors first");
+}
+
+#[test]
 fn an_unhealthy_endpoint_gets_nothing_until_it_has_recovered() {
     let (sick, is_sick) = {
         let is_sick = Arc::new(AtomicBool::new(true));

@@ -331,6 +331,19 @@ impl Gateway {
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("fd").count()
     }
+
+    /// How many it may have.
+    pub fn descriptors_max(&self) -> usize {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.pid())).expect("limits");
+        let line = limits.lines().find(|l| l.starts_with("Max open files")).expect("the limit");
+        line.split_whitespace().nth(3).and_then(|n| n.parse().ok()).expect("a number")
+    }
+
+    /// From now on it gets no descriptor with this number or a higher one.
+    pub fn allow_descriptors(&self, most: usize) {
+        let arguments = [format!("--pid={}", self.pid()), format!("--nofile={most}:")];
+        assert!(Command::new("prlimit").args(arguments).status().expect("prlimit").success());
+    }
 }
 
 impl Drop for Gateway {

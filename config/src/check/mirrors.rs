@@ -166,6 +166,7 @@ impl Check<'_> {
         Compare {
             percent: self.share(&written.percent, Percent::ALL),
             body_bytes_max: in_memory(self.size(&written.body_bytes_max, 64 * KIB, 0..=16 * MIB)),
+            content_types: self.each(&written.content_types, syntax::media_type),
             ignore_headers: self.each(&written.ignore_headers, syntax::field_or_prefix),
             ignore_json: self.each(&written.ignore_json, syntax::json_pointer),
             ignore_text: self.each(&written.ignore_text, syntax::pattern),

@@ -138,6 +138,10 @@ fn a_mirrors_policy_is_checked() {
             "compare = { ignore_headers = [\"a b\"] }",
             (7, "route[0].mirrors[0].compare.ignore_headers[0]", "not the name of a field"),
         ),
+        (
+            "compare = { content_types = [\"text/html; charset=utf-8\"] }",
+            (7, "route[0].mirrors[0].compare.content_types[0]", "not a media type"),
+        ),
         ("compare = { unordered = [\"a\"] }", (7, "route[0].mirrors[0].compare.unordered[0]", "pointer")),
         ("role = \"shadow\"", (7, "route[0].mirrors[0].role", "candidate")),
         ("governor = { least = 200 }", (7, "route[0].mirrors[0].governor.least", "from 0 to 100")),

@@ -98,6 +98,13 @@ const FOR_PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Lets through what [`Guard::answers`].
 pub(super) async fn answered(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    // A policy changes nothing, but no page of somebody else's is to keep the gateway busy with one.
+    if guard == Guard::Local
+        && !request.method().is_safe()
+        && let Some((status, why)) = guard.refuses(request.headers())
+    {
+        return refusal(status, why);
+    }
     if guard.answers(request.headers()) || FOR_PROBES.contains(&request.uri().path()) {
         return next.run(request).await;
     }

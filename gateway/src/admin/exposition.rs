@@ -23,16 +23,13 @@ use prometheus_client::registry::{Registry, Unit};
 use super::book::{Book, Page};
 use super::process;
 use crate::metrics::{
-    Class, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard, Shed,
-    Skip, UpstreamCounters,
+    Class, Code, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard,
+    Shed, Skip, UpstreamCounters,
 };
 use times::ChosenSeries;
 
 /// What `/metrics` is; Prometheus asks for it by this name.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Label of the status codes that share one counter.
-const OTHER_CODE: &str = "other";
 
 /// Label of answers given before a route was known.
 const NO_ROUTE: &str = "";
@@ -354,12 +351,11 @@ fn by_code<'a>(
     route: &'a str,
     workers: impl Iterator<Item = &'a Codes>,
 ) -> Vec<([(&'static str, Cow<'a>); 2], u64)> {
-    let mut codes: BTreeMap<Option<u16>, u64> = BTreeMap::new();
+    let mut codes: BTreeMap<Code, u64> = BTreeMap::new();
     for (code, n) in workers.flat_map(Codes::seen) {
         *codes.entry(code).or_default() += n;
     }
-    let text = |code: Option<u16>| code.map_or(Cow::Borrowed(OTHER_CODE), |c| Cow::Owned(c.to_string()));
-    codes.into_iter().map(|(code, n)| ([("route", Cow::Borrowed(route)), ("code", text(code))], n)).collect()
+    codes.into_iter().map(|(code, n)| ([("route", Cow::Borrowed(route)), ("code", code.text())], n)).collect()
 }
 
 type Cow<'a> = std::borrow::Cow<'a, str>;
@@ -541,6 +537,7 @@ mod tests {
             "umbra_access_log_errors counter",
             "umbra_spans counter",
             "umbra_span_errors counter",
+            "umbra_observer_panics counter",
             "umbra_worker_cpu_seconds counter",
             "umbra_build info",
             "process_open_fds gauge",

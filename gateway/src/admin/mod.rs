@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{from_fn_with_state, map_response};
@@ -56,6 +56,13 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Pause after an accept that failed, most likely for want of descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Anybody may ask by a policy of their own, and none takes as much.
+const POLICY_BYTES_MAX: usize = 64 * 1024;
+
+fn of_a_policy() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(POLICY_BYTES_MAX)
+}
 
 const INDEX: &str = "\
 Umbra admin (in a browser: the dashboard)
@@ -98,8 +105,8 @@ pub fn router(
         .route("/mirrors/{*name}", patch(desk::patch_mirror))
         .route("/config", put(desk::put_config).get(desk::config))
         .route("/outcomes", get(outcomes::outcomes))
-        .route("/verdict", get(verdict::by_default).post(verdict::by_policy))
-        .route("/verdict/gate", post(verdict::gate))
+        .route("/verdict", get(verdict::by_default).post(verdict::by_policy).layer(of_a_policy()))
+        .route("/verdict/gate", post(verdict::gate).layer(of_a_policy()))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
         .with_state(Arc::new(desk));

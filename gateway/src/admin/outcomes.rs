@@ -160,7 +160,7 @@ mod tests {
     use super::super::book::Book;
     use super::super::desk::Guard;
     use super::*;
-    use crate::metrics::{MirrorEnd, PrimaryEnd};
+    use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
     use crate::server::budget::tests::config;
 
     #[tokio::test]
@@ -179,7 +179,7 @@ mod tests {
         for (worker, code) in [(0, 200), (1, 200), (1, 500)] {
             let page = book.open();
             let counters = &page.counters[worker].mirrors[0][0];
-            counters.pairs.matrix.inc(PrimaryEnd::Status(200), MirrorEnd::Status(code));
+            counters.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(code)));
             counters.latency.record(2_000);
             counters.eligible.inc();
         }

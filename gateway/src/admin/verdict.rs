@@ -18,7 +18,7 @@ use serde_json::json;
 use super::asked::{Query, Text, refusal};
 use super::desk::{Desk, wrong};
 use super::outcomes::{self, Pairing};
-use crate::compare::{ALONE, BUSY, Judged, Tally};
+use crate::compare::{BUSY, Judged, NO_ROOM, Tally};
 use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters, Slots};
 use crate::verdict::{Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, judge};
 use crate::visible::visible;
@@ -195,6 +195,7 @@ fn evidence(desk: &Desk, mirror: Option<&str>) -> Vec<Evidence> {
             route,
             mirror,
             copies: pairing.mirror.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
+            are_chosen_by_answer: pairing.mirror.answer.is_some(),
             seen: seen(&[pairing]),
             baseline: baselines.get(pairing.route).map(|all| seen(all)),
             differences,
@@ -236,7 +237,7 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
         all.answers += tally.compared;
         all.contents += tally.contents;
         all.differing += tally.differing;
-        all.alone += tally.skipped.get(ALONE).copied().unwrap_or_default();
+        all.no_room += tally.skipped.get(NO_ROOM).copied().unwrap_or_default();
         // What found no time was drawn by chance, and speaks of nothing.
         for (why, n) in tally.skipped.iter().filter(|(why, _)| **why != BUSY) {
             *reasons.entry(why).or_default() += n;
@@ -316,7 +317,7 @@ mod tests {
     use super::super::book::Book;
     use super::super::desk::Guard;
     use super::*;
-    use crate::metrics::{MirrorEnd, PrimaryEnd};
+    use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
     use crate::server::budget::tests::config;
 
     /// A desk before which both sides answered `n` times, the mirror with this code.
@@ -326,7 +327,7 @@ mod tests {
         for counters in page.counters.iter().take(1).map(|c| &c.mirrors[0][0]) {
             for _ in 0..n {
                 counters.sent.inc();
-                counters.pairs.matrix.inc(PrimaryEnd::Status(200), MirrorEnd::Status(code));
+                counters.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(code)));
                 counters.pairs.sure_primary.record(2_000);
                 counters.pairs.sure_mirror.record(2_000);
             }
@@ -378,8 +379,8 @@ mod tests {
                 (0..400).for_each(|_| counters.sent.inc());
             }
             (0..400).for_each(|_| {
-                v2.pairs.matrix.inc(PrimaryEnd::Status(200), MirrorEnd::Status(code));
-                again.pairs.matrix.inc(PrimaryEnd::Status(200), MirrorEnd::Status(200));
+                v2.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(code)));
+                again.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(200)));
             });
             v2.dropped.inc(Dropped::Rate);
             v2.dropped.inc(Dropped::Unreachable);
@@ -402,7 +403,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_webhook_may_bring_its_policy_and_nothing_it_says_otherwise_matters() {
-        let few = desk(10, 200);
+        let few = desk(1000, 200);
         let hook = |policy: &str| {
             let metadata = json!({ "policy": policy, "other": 1 });
             json!({ "name": "app", "namespace": "test", "phase": "Progressing", "metadata": metadata })

@@ -37,7 +37,7 @@ pub(super) struct Diffs {
 }
 
 impl Diffs {
-    /// 0 no differences, 1 some, 2 cannot be told.
+    /// 0 no differences, 1 some, 2 cannot be told: no contents were compared.
     pub(super) fn run(&self) -> i32 {
         match self.ask() {
             Ok((text, code)) => {
@@ -60,13 +60,12 @@ impl Diffs {
             name.as_ref().map(|name| format!("&{key}={}", encoded(name))).unwrap_or_default()
         };
         let chosen = named("route", &self.route) + &named("mirror", &self.mirror);
-        if self.jsonl {
-            let text = self.admin.get(&format!("/diffs?format=jsonl{chosen}"))?;
-            let code = i32::from(!text.is_empty());
-            return Ok((text, code));
-        }
         let told = parsed(&self.admin.get(&format!("/diffs?format=json{chosen}"))?)?;
-        Ok(all(&told, self.noise))
+        let (text, code) = all(&told, self.noise);
+        if self.jsonl {
+            return Ok((self.admin.get(&format!("/diffs?format=jsonl{chosen}"))?, code));
+        }
+        Ok((text, code))
     }
 }
 
@@ -91,7 +90,9 @@ fn raw(value: &Value) -> String {
 fn all(told: &Value, with_noise: bool) -> (String, i32) {
     let mut out = String::new();
     let list = |key: &str| told[key].as_array().cloned().unwrap_or_default();
-    if list("compared").is_empty() && list("groups").is_empty() {
+    let sum = |key: &str| -> u64 { list("compared").iter().filter_map(|tally| tally[key].as_u64()).sum() };
+    let (compared, contents) = (sum("compared"), sum("contents"));
+    if compared == 0 {
         out.push_str("nothing compared: no mirror with `compare` has answered yet, or none is like this\n");
     }
     // Writing to a string does not fail.
@@ -130,10 +131,15 @@ fn all(told: &Value, with_noise: bool) -> (String, i32) {
     if !with_noise && !noise.is_empty() {
         let _ = writeln!(out, "{} more that v1 does to itself: --noise shows them", noise.len());
     }
-    if real.is_empty() && list("compared").iter().any(|tally| tally["compared"].as_u64() > Some(0)) {
-        out.push_str("no differences\n");
+    let code = match real.as_slice() {
+        [_, ..] => 1,
+        [] if contents == 0 => 2,
+        [] => 0,
+    };
+    if code == 0 {
+        let _ = writeln!(out, "no differences; contents compared: {contents} of {compared}");
     }
-    (out, i32::from(!real.is_empty()))
+    (out, code)
 }
 
 /// One group and its samples, a line of v1's above the line of v2's where they differ.
@@ -200,7 +206,14 @@ mod tests {
         assert_eq!((shown.as_str(), code), (expect, 1));
         assert!(all(&told, true).0.contains("date: 1 → absent  (v1 does so itself)\n"));
         let (nothing, code) = all(&json!({ "compared": [], "groups": [] }), false);
-        assert!(code == 0 && nothing.starts_with("nothing compared: "), "{nothing}");
+        assert!(code == 2 && nothing.starts_with("nothing compared: "), "{nothing}");
+        let alike = |contents: u64| {
+            let tally = json!({ "route": "r", "mirror": "v2", "role": "candidate", "compared": 9, "contents": contents,
+                "differing": 0, "skipped": {} });
+            all(&json!({ "compared": [tally], "groups": [group("8", "date", true)] }), false)
+        };
+        assert!(alike(7).0.ends_with("no differences; contents compared: 7 of 9\n"), "{}", alike(7).0);
+        assert_eq!((alike(7).1, alike(0).1), (0, 2), "of contents that nobody compared nothing is known");
     }
 
     #[test]

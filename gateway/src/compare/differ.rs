@@ -85,8 +85,8 @@ pub(super) fn compare(rules: &Rules, primary: &Answer, mirror: &Answer) -> Compa
     Compared { differences: found.differences, content_skipped }
 }
 
-/// Lower-case name → values in their order, joined by a comma.
-type Fields = BTreeMap<String, String>;
+/// Lower-case name → values in their order.
+type Fields = BTreeMap<String, Vec<String>>;
 
 fn fields(answer: &Answer) -> Fields {
     let mut all = Fields::new();
@@ -95,9 +95,15 @@ fn fields(answer: &Answer) -> Fields {
         let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
         let value = String::from_utf8_lossy(value).into_owned();
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        all.entry(name).and_modify(|all| *all = format!("{all}, {value}")).or_insert(value);
+        all.entry(name).or_default().push(value);
     }
     all
+}
+
+/// In lower case, without parameters; empty where the answer does not say.
+fn media_type(fields: &Fields) -> String {
+    let kind = fields.get("content-type").and_then(|values| values.first()).map_or("", String::as_str);
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 struct Found<'a> {
@@ -120,17 +126,23 @@ impl Found<'_> {
     }
 
     fn fields(&mut self, primary: &Fields, mirror: &Fields) {
-        let shown = |name: &str, value: Option<&String>| {
-            let value = value?;
+        // Each by itself: what is secret in one is found where it stands.
+        let one = |name: &str, value: &String| {
             let line = self.rules.shown_fields(format!("{name}: {value}\r\n").as_bytes());
             let line = String::from_utf8_lossy(&line);
-            Some(short(line.split_once(": ").map_or("", |(_, value)| value).trim_end()))
+            line.split_once(": ").map_or("", |(_, value)| value).trim_end().to_owned()
+        };
+        let shown = |name: &str, values: Option<&Vec<String>>| {
+            let values: Vec<String> = values?.iter().map(|value| one(name, value)).collect();
+            Some(short(&values.join(", ")))
         };
         let names = primary.keys().chain(mirror.keys().filter(|name| !primary.contains_key(*name)));
         let mut differing = Vec::new();
         for name in names.filter(|name| self.rules.compares_field(name)) {
             let (a, b) = (primary.get(name), mirror.get(name));
-            let plain = |value: Option<&String>| value.map(|v| self.rules.without_ignored(v).into_owned());
+            let plain = |values: Option<&Vec<String>>| {
+                values.map(|values| self.rules.without_ignored(&values.join(", ")).into_owned())
+            };
             if plain(a) != plain(b) {
                 differing.push((name.clone(), shown(name, a), shown(name, b)));
             }
@@ -149,16 +161,16 @@ impl Found<'_> {
         if primary.content == mirror.content && !primary.is_cut && !mirror.is_cut {
             return None;
         }
+        let (our_type, their_type) = (media_type(ours), media_type(theirs));
+        if !self.rules.compares_contents(&our_type, &their_type) {
+            return None;
+        }
         let bytes_max = self.rules.decoded_bytes_max;
         let (Some(primary), Some(mirror)) = (plain(primary, bytes_max), plain(mirror, bytes_max)) else {
             return Some("coded");
         };
-        let is_json = |fields: &Fields| {
-            let kind = fields.get("content-type").map(|t| t.to_ascii_lowercase()).unwrap_or_default();
-            let kind = kind.split(';').next().unwrap_or_default().trim();
-            kind == "application/json" || kind.ends_with("+json")
-        };
-        let are_json = is_json(ours) && is_json(theirs);
+        let is_json = |kind: &str| kind == "application/json" || kind.ends_with("+json");
+        let are_json = is_json(&our_type) && is_json(&their_type);
         match (primary.end, mirror.end) {
             (End::Whole, End::Whole) => {}
             (End::Broken, End::Broken) => return Some("broken"),
@@ -307,7 +319,7 @@ impl Found<'_> {
         path.push(None);
         if is_unordered {
             let (ours, theirs) = (self.sorted(path, primary), self.sorted(path, mirror));
-            for ((_, a), (_, b)) in ours.into_iter().zip(theirs) {
+            for (a, b) in ours.into_iter().zip(theirs) {
                 self.values(path, a, b);
             }
         } else {
@@ -317,61 +329,68 @@ impl Found<'_> {
     }
 
     /// Items at `path` by what of them is compared.
-    fn sorted<'n, 'j>(&self, path: &mut Path<'n>, items: &'n [Node<'j>]) -> Vec<(String, &'n Node<'j>)> {
+    fn sorted<'n, 'j>(&self, path: &mut Path<'n>, items: &'n [Node<'j>]) -> Vec<&'n Node<'j>> {
+        self.said(path, items).into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// The same, with what is said of each.
+    fn said<'n, 'j>(&self, path: &mut Path<'n>, items: &'n [Node<'j>]) -> Vec<(Said, &'n Node<'j>)> {
         let said = |item: &'n Node<'j>| {
-            let mut text = String::new();
-            self.say(path, item, &mut text);
-            (text, item)
+            let mut said = Said::default();
+            self.say(path, item, &mut said);
+            (said, item)
         };
         let mut all: Vec<_> = items.iter().map(said).collect();
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all.sort_by(|(a, _), (b, _)| a.order(b));
         all
     }
 
-    /// Writes what is compared of `node`: what the rules leave out is left out, and equal ones have equal texts.
-    fn say<'n>(&self, path: &mut Path<'n>, node: &'n Node<'_>, out: &mut String) {
+    /// Says what is compared of `node`: what the rules leave out is left out, and equal ones are told equally.
+    fn say<'n>(&self, path: &mut Path<'n>, node: &'n Node<'_>, said: &mut Said) {
         if self.rules.ignores(path) {
             return;
         }
         match node {
-            Node::Null => out.push_str("null"),
-            Node::Bool(is) => out.push_str(if *is { "true" } else { "false" }),
+            Node::Null => said.text.push_str("null"),
+            Node::Bool(is) => said.text.push_str(if *is { "true" } else { "false" }),
             Node::Number(text) => match text.parse::<f64>() {
-                Ok(value) if value.abs() < EXACT_MAX => out.push_str(&value.to_string()),
-                Ok(_) | Err(_) => out.push_str(text),
+                // Numbers that count as the same are near each other, and their digits need not be.
+                Ok(value) if self.rules.is_tolerant() => said.numbers.push(value),
+                Ok(value) if value.abs() < EXACT_MAX => said.text.push_str(&value.to_string()),
+                Ok(_) | Err(_) => said.text.push_str(text),
             },
             Node::String(text) => {
-                out.push('"');
-                out.push_str(&self.rules.without_ignored(text));
-                out.push('"');
+                said.text.push('"');
+                said.text.push_str(&self.rules.without_ignored(text));
+                said.text.push('"');
             }
             Node::Array(items) => {
                 let is_unordered = self.rules.is_unordered(path);
                 path.push(None);
-                out.push('[');
+                said.text.push('[');
                 if is_unordered {
-                    self.sorted(path, items).iter().for_each(|(text, _)| out.push_str(text));
+                    self.said(path, items).into_iter().for_each(|(item, _)| said.append(item));
                 } else {
                     items.iter().for_each(|item| {
-                        self.say(path, item, out);
-                        out.push(',');
+                        self.say(path, item, said);
+                        said.text.push(',');
                     });
                 }
-                out.push(']');
+                said.text.push(']');
                 path.pop();
             }
             Node::Object(members) => {
-                out.push('{');
+                said.text.push('{');
                 for (name, value) in members {
                     path.push(Some(name));
                     if !self.rules.ignores(path) {
-                        out.push_str(name);
-                        out.push(':');
-                        self.say(path, value, out);
+                        said.text.push_str(name);
+                        said.text.push(':');
+                        self.say(path, value, said);
                     }
                     path.pop();
                 }
-                out.push('}');
+                said.text.push('}');
             }
         }
     }
@@ -398,6 +417,30 @@ impl Found<'_> {
             Node::Null => "null".to_owned(),
         };
         self.add(text_of(path), kind, primary.map(shown), mirror.map(shown));
+    }
+}
+
+/// What is compared of a JSON text, to put items in an order that both sides share.
+#[derive(Debug, Default)]
+struct Said {
+    text: String,
+    /// Numbers in their order, where they may differ a little.
+    numbers: Vec<f64>,
+}
+
+impl Said {
+    fn append(&mut self, other: Self) {
+        self.text.push_str(&other.text);
+        self.text.push(',');
+        self.numbers.extend(other.numbers);
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let numbers = || {
+            let mut pairs = self.numbers.iter().zip(&other.numbers);
+            pairs.find_map(|(a, b)| Some(a.total_cmp(b)).filter(|order| order.is_ne()))
+        };
+        self.text.cmp(&other.text).then_with(|| numbers().unwrap_or(Ordering::Equal))
     }
 }
 
@@ -446,238 +489,4 @@ fn short(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use config::{Compare, Percent, Redact};
-
-    use super::*;
-
-    fn plain() -> Compare {
-        Compare {
-            percent: Percent::ALL,
-            body_bytes_max: 64 * 1024,
-            ignore_headers: Vec::new(),
-            ignore_json: Vec::new(),
-            ignore_text: Vec::new(),
-            unordered: Vec::new(),
-            tolerance: 0.0,
-        }
-    }
-
-    fn answer(status: u16, fields: &str, content: &str) -> Answer {
-        let fields = fields.replace('\n', "\r\n");
-        Answer { status, fields: fields.as_bytes().into(), content: content.as_bytes().into(), is_cut: false }
-    }
-
-    fn json(content: &str) -> Answer {
-        answer(200, "Content-Type: application/json\n", content)
-    }
-
-    /// Each difference as `kind field primary → mirror`.
-    fn told(compare: &Compare, redact: &Redact, primary: &Answer, mirror: &Answer) -> Vec<String> {
-        let compared = super::compare(&Rules::new(compare, redact), primary, mirror);
-        let side = |of: &Option<String>| of.clone().unwrap_or_else(|| "nothing".to_owned());
-        let one = |d: &Difference| {
-            format!("{} {} {} → {}", d.kind.text(), d.field, side(&d.primary), side(&d.mirror))
-        };
-        compared.differences.iter().map(one).chain(compared.content_skipped.map(str::to_owned)).collect()
-    }
-
-    #[test]
-    fn each_kind_of_difference_is_found_and_named() {
-        let rows: &[(Answer, Answer, &[&str])] = &[
-            (answer(200, "", ""), answer(500, "", ""), &["status status 200 → 500"]),
-            (
-                answer(200, "ETag: a\nDate: x\nVary: b\nX: 1\nX: 2\n", ""),
-                answer(200, "etag: b\nDate: y\nX: 1\nx: 2\nServer: s\n", ""),
-                &["header etag a → b", "header vary b → nothing", "header server nothing → s"],
-            ),
-            (json(r#"{"a":1,"b":{"c":"x"}}"#), json(r#"{ "b" : { "c" : "x" }, "a" : 1.0 }"#), &[]),
-            (
-                json(r#"{"user":{"plan":"pro","id":1,"old":null}}"#),
-                json(r#"{"user":{"plan":"free","id":"1","new":[1]}}"#),
-                &[
-                    "type $.user.id 1 → \"1\"",
-                    "missing $.user.old null → nothing",
-                    "changed $.user.plan \"pro\" → \"free\"",
-                    "added $.user.new nothing → [1 items]",
-                ],
-            ),
-            (
-                json(r#"{"items":[{"id":1},{"id":2},{"id":3}]}"#),
-                json(r#"{"items":[{"id":2},{"id":3}]}"#),
-                &["length $.items 3 items → 2 items", "changed $.items[*].id 1 → 2"],
-            ),
-            (json("[true]"), json("[false]"), &["changed $[*] true → false"]),
-            (json(r#"{"a b":1}"#), json(r#"{"a b":2}"#), &["changed $[\"a b\"] 1 → 2"]),
-            (json("12345678901234567890123"), json("12345678901234567890123"), &[]),
-            (
-                json("123456789012345678901"),
-                json("123456789012345678999"),
-                &["changed $ 123456789012345678901 → 123456789012345678999"],
-            ),
-            (json("[-0, 1e2, 0.10]"), json("[0, 100, 0.1]"), &[]),
-            (json(r#"{"a":1,"a":2}"#), json(r#"{"a":1}"#), &["length $.a 2 times → 1 times"]),
-            (json(r#"{"a":1,"a":2}"#), json(r#"{"a":1,"a":3}"#), &["changed $.a 2 → 3"]),
-            (json("{"), json("{}"), &["body body { → {}"]),
-            (answer(200, "", "a\nb\nc"), answer(200, "", "a\nB\nc"), &["body body b → B"]),
-            (answer(200, "", "a"), answer(200, "", "a\nmore"), &["body body nothing → more"]),
-            (
-                answer(200, "Content-Encoding: br\n", "a"),
-                answer(200, "Content-Encoding: br\n", "b"),
-                &["coded"],
-            ),
-        ];
-        for (primary, mirror, expect) in rows {
-            let mut found = told(&plain(), &Redact::default(), primary, mirror);
-            let mut expect = expect.to_vec();
-            found.sort();
-            expect.sort_unstable();
-            assert_eq!(found, expect);
-        }
-    }
-
-    #[test]
-    fn compressed_content_is_compared_by_what_it_says() {
-        let coded = |content: &str, level| Answer {
-            content: super::super::coding::tests::gzip(content.as_bytes(), level).into(),
-            ..answer(200, "Content-Type: application/json\nContent-Encoding: gzip\n", "")
-        };
-        let none = Redact::default();
-        let a = coded(r#"{"plan":"pro","n":1}"#, 6);
-        assert_eq!(told(&plain(), &none, &a, &coded(r#"{"n":1,"plan":"pro"}"#, 0)), Vec::<String>::new());
-        let other = coded(r#"{"plan":"free","n":1}"#, 9);
-        assert_eq!(told(&plain(), &none, &a, &other), ["changed $.plan \"pro\" → \"free\""]);
-        let uncoded = json(r#"{"plan":"pro","n":1}"#);
-        assert_eq!(told(&plain(), &none, &a, &uncoded), ["header content-encoding gzip → nothing"]);
-        let broken = || Answer { content: a.content.get(..20).unwrap_or_default().into(), ..coded("", 0) };
-        assert_eq!(
-            told(&plain(), &none, &a, &broken()),
-            ["body body content → content whose coding is broken"]
-        );
-        let other = Answer { content: a.content.get(..19).unwrap_or_default().into(), ..coded("", 0) };
-        assert_eq!(told(&plain(), &none, &broken(), &other), ["broken"], "neither side can be read");
-    }
-
-    #[test]
-    fn what_the_rules_leave_out_is_no_difference() {
-        let pattern = |text: &str| config::Pattern { text: text.to_owned() };
-        let list = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
-        let rules = Compare {
-            ignore_headers: list(&["etag", "x-trace-*"]),
-            ignore_json: list(&["/at", "/items/*/id"]),
-            ignore_text: vec![pattern("[0-9]{4}-[0-9]{2}")],
-            unordered: list(&["/tags"]),
-            tolerance: 0.01,
-            ..plain()
-        };
-        let a = answer(
-            200,
-            "Content-Type: application/vnd.x+json; charset=utf-8\nETag: 1\nX-Trace-Id: 1\n",
-            r#"{"at":1,"items":[{"id":1,"on":"2026-01"}],"tags":["a","b"],"n":1000}"#,
-        );
-        let b = answer(
-            200,
-            "Content-Type: application/vnd.x+json; charset=utf-8\nETag: 2\nX-Trace-Other: 1\n",
-            r#"{"at":2,"items":[{"id":2,"on":"2026-02"}],"tags":["b","a"],"n":1009}"#,
-        );
-        assert_eq!(told(&rules, &Redact::default(), &a, &b), Vec::<String>::new());
-        assert_eq!(told(&plain(), &Redact::default(), &a, &b).len(), 8);
-    }
-
-    #[test]
-    fn secrets_are_compared_and_not_told() {
-        let redact = Redact {
-            headers: vec!["x-key".into()],
-            json: vec!["/card".into(), "/people/*/name".into()],
-            ..Redact::default()
-        };
-        let a = answer(
-            200,
-            "Content-Type: application/json\nX-Key: S1\n",
-            r#"{"card":{"no":"S2"},"people":[{"name":"S3"}]}"#,
-        );
-        let b = answer(
-            200,
-            "Content-Type: application/json\nX-Key: S4\n",
-            r#"{"card":{"no":"S5"},"people":[{"name":"S6"}]}"#,
-        );
-        let all = told(&plain(), &redact, &a, &b);
-        assert_eq!(all.len(), 3, "{all:?}");
-        assert!(all.iter().all(|line| line.ends_with("[redacted] → [redacted]")), "{all:?}");
-        let text = told(&plain(), &redact, &json("S1"), &json("S2"));
-        assert_eq!(text, ["body body [redacted] → [redacted]"]);
-    }
-
-    #[test]
-    fn an_answer_never_differs_from_itself_and_nothing_it_holds_is_too_much() {
-        let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
-        let wide = format!("[{}1]", "{\"a\":1},".repeat(2000));
-        for content in ["", "{}", "nan", "1e999", "\u{feff}{}", &deep, &wide, "{\"a\":1,\"a\":2}"] {
-            assert_eq!(
-                told(&plain(), &Redact::default(), &json(content), &json(content)),
-                Vec::<String>::new()
-            );
-            let other = content.replace('1', "2") + " ";
-            assert!(
-                told(&plain(), &Redact::default(), &json(content), &json(&other)).len() <= DIFFERENCES_MAX
-            );
-        }
-        let cut = Answer { is_cut: true, ..json("[1") };
-        assert_eq!(told(&plain(), &Redact::default(), &cut, &json("[1")), ["too_long"]);
-        assert_eq!(told(&plain(), &Redact::default(), &cut, &cut), ["too_long"], "what follows may differ");
-    }
-
-    #[test]
-    fn a_side_that_is_shorter_than_what_was_kept_of_the_other_differs() {
-        let none = Redact::default();
-        let long = |content: &str| Answer { is_cut: true, ..json(content) };
-        let rows = [
-            (long("[1,2"), json(""), "body body more than 4 bytes → 0 bytes"),
-            (json("[1"), long("[1,2"), "body body 2 bytes → more than 4 bytes"),
-            // The same may be said in fewer bytes.
-            (long("[1, 2"), json("[1]"), "too_long"),
-            (long("[1"), json("[1,2]"), "too_long"),
-        ];
-        for (primary, mirror, expect) in rows {
-            assert_eq!(told(&plain(), &none, &primary, &mirror), [expect]);
-        }
-    }
-
-    #[test]
-    fn what_is_no_text_is_compared_by_its_bytes() {
-        let bytes = |content: &[u8]| Answer { content: content.into(), ..answer(200, "", "") };
-        let none = Redact::default();
-        assert_eq!(told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xff")), Vec::<String>::new());
-        let found = told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xfe"));
-        assert!(found[0].starts_with("body body 2 bytes, hash "), "{found:?}");
-        let found = told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xef\xbf\xbd"));
-        assert_eq!(found.len(), 1, "{found:?}");
-    }
-
-    #[test]
-    fn items_without_order_are_matched_by_what_is_compared_of_them() {
-        let list = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
-        let rules = Compare { ignore_json: list(&["/*/id"]), unordered: list(&["", "/*/tags"]), ..plain() };
-        let a = json(r#"[{"id":1,"name":"x","n":1},{"id":2,"name":"y","tags":["a","b"]}]"#);
-        let b = json(r#"[{"id":8,"name":"y","tags":["b","a"]},{"id":9,"name":"x","n":1.0}]"#);
-        assert_eq!(told(&rules, &Redact::default(), &a, &b), Vec::<String>::new());
-    }
-
-    #[test]
-    fn names_are_kept_to_their_bound_and_stay_apart() {
-        let of = |name: &str| json(&format!("{{\"{name}\":1}}"));
-        let fields = |name: &str| {
-            compare(&Rules::new(&plain(), &Redact::default()), &of(name), &json("{}")).differences
-        };
-        let long = "n".repeat(1 << 19);
-        let (one, other) = (fields(&format!("{long}1")), fields(&format!("{long}2")));
-        assert!(one[0].field.len() <= FIELD_BYTES_MAX && one[0].field != other[0].field, "{one:?}");
-        let mut deep = "1".to_owned();
-        (0..100).for_each(|_| deep = format!("{{\"a-name-of-some-length\":{deep}}}"));
-        let found = told(&plain(), &Redact::default(), &json(&deep), &json(&deep.replace('1', "2")));
-        assert!(found[0].len() < FIELD_BYTES_MAX + 100, "{found:?}");
-        let header = |value: &str| answer(200, &format!("{}: {value}\n", "h".repeat(5000)), "");
-        let found = told(&plain(), &Redact::default(), &header("a"), &header("b"));
-        assert!(found[0].len() < FIELD_BYTES_MAX + 100, "{found:?}");
-    }
-}
+mod tests;

@@ -23,8 +23,8 @@ use crate::observe::record::{CopyEnd, Record};
 use findings::{Pair, Place};
 use rules::Rules;
 
-/// Why a pair was not compared: only one of the two answers found room.
-pub const ALONE: &str = "one_answer_alone";
+/// Why a pair was not compared: one of the two answers, or both, found no room.
+pub const NO_ROOM: &str = "no_room";
 
 /// The same: no time was left.
 pub const BUSY: &str = "busy";
@@ -92,6 +92,10 @@ impl Comparator {
         let Some(route) = record.route() else { return };
         let Some(rules) = self.rules.get(&route.name) else { return };
         let primary = record.primary.as_ref().and_then(|leg| leg.answer.as_ref());
+        if record.primary.as_ref().is_some_and(|leg| leg.is_retried) {
+            return;
+        }
+        let is_whole = record.primary.as_ref().is_some_and(|leg| leg.is_whole);
         for copy in record.copies.iter().filter(|copy| copy.compares) {
             let Some(mirror) = record.mirror(copy) else { continue };
             let Some(rules) = rules.get(&mirror.name) else { continue };
@@ -107,10 +111,11 @@ impl Comparator {
                     self.findings.add(place, rules, &Pair { record, primary, mirror: answer }, compared);
                     self.budget.left_us -= began.elapsed().as_secs_f64() * 1e6;
                 }
-                // One of the two was to be kept and found no room.
+                // What was to be kept found no room.
                 (Some(_), None, CopyEnd::Completed(_)) | (None, Some(_), _) => {
-                    self.findings.skip(place, ALONE);
+                    self.findings.skip(place, NO_ROOM);
                 }
+                (None, None, CopyEnd::Completed(_)) if is_whole => self.findings.skip(place, NO_ROOM),
                 (None, None, _) | (Some(_), _, _) => {}
             }
         }
@@ -181,6 +186,7 @@ mod tests {
             attempts: 1,
             status: Some(primary.status),
             is_whole: true,
+            is_retried: false,
             latency_us: 1,
             response_bytes: 0,
             answer: Some(primary),
@@ -213,17 +219,21 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_was_not_drawn_is_not_missed_and_an_answer_alone_is() {
+    fn a_copy_that_was_not_drawn_is_not_missed_and_an_answer_without_room_is() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], "compare = {}");
         let mut comparator = Comparator::new(&config, &findings);
         let mut alone = record(&config, 0, "1", answer("1"), answer("1"));
         alone.copies[0].answer = None;
         comparator.take(&alone);
+        if let Some(primary) = &mut alone.primary {
+            primary.answer = None;
+        }
+        comparator.take(&alone);
         alone.copies[0].compares = false;
         comparator.take(&alone);
         let tally = findings.tallies().remove(0);
-        assert_eq!((tally.compared, tally.skipped.get("one_answer_alone")), (0, Some(&1)));
+        assert_eq!((tally.compared, tally.skipped.get("no_room")), (0, Some(&2)));
     }
 
     #[test]

@@ -28,10 +28,19 @@ impl Pointer {
 
     /// Whether it names what stands at `path`. An index fits a number as well as `*`: where an item stands says little.
     fn names(&self, path: &[Option<&str>]) -> bool {
+        self.fits(path, |name, part| name == part)
+    }
+
+    /// The same whatever the case of its letters: as secrets are searched for.
+    fn names_in_any_case(&self, path: &[Option<&str>]) -> bool {
+        self.fits(path, str::eq_ignore_ascii_case)
+    }
+
+    fn fits(&self, path: &[Option<&str>], is: impl Fn(&str, &str) -> bool) -> bool {
         let fits = |(part, at): (&String, &Option<&str>)| {
             part == "*"
                 || match at {
-                    Some(name) => *name == part.as_str(),
+                    Some(name) => is(name, part),
                     None => part.bytes().all(|b| b.is_ascii_digit()),
                 }
         };
@@ -41,6 +50,7 @@ impl Pointer {
 
 #[derive(Debug)]
 pub(super) struct Rules {
+    content_types: Vec<String>,
     ignore_headers: Vec<String>,
     ignore_json: Vec<Pointer>,
     ignore_text: Vec<Regex>,
@@ -74,6 +84,7 @@ impl Rules {
         // The configuration's check compiled the same texts.
         let patterns = compare.ignore_text.iter().filter_map(|pattern| Regex::new(&pattern.text).ok());
         Self {
+            content_types: compare.content_types.clone(),
             ignore_headers: compare.ignore_headers.clone(),
             ignore_json: pointers(&compare.ignore_json),
             ignore_text: patterns.collect(),
@@ -86,6 +97,16 @@ impl Rules {
             secrets: Secrets::new(redact),
             secret_json: pointers(&redact.json),
         }
+    }
+
+    /// Whether contents of these lower-case media types are compared.
+    pub(super) fn compares_contents(&self, ours: &str, theirs: &str) -> bool {
+        let fits = |known: &String, of: &str| match known.split_once('*') {
+            Some((start, end)) => of.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+            None => known == of,
+        };
+        let mut known = self.content_types.iter();
+        self.content_types.is_empty() || known.any(|known| fits(known, ours) || fits(known, theirs))
     }
 
     /// Whether a field by this lower-case name is compared.
@@ -107,7 +128,7 @@ impl Rules {
 
     /// Whether what stands at `path`, or anything it stands in, is nobody's to see.
     pub(super) fn is_secret(&self, path: &[Option<&str>]) -> bool {
-        (0..=path.len()).any(|n| self.secret_json.iter().any(|pointer| pointer.names(&path[..n])))
+        (0..=path.len()).any(|n| self.secret_json.iter().any(|pointer| pointer.names_in_any_case(&path[..n])))
     }
 
     /// `text` without what its rules leave out.
@@ -119,6 +140,11 @@ impl Rules {
             }
         }
         text
+    }
+
+    /// Whether numbers that differ may count as the same.
+    pub(super) fn is_tolerant(&self) -> bool {
+        self.tolerance > 0.0
     }
 
     /// Whether two numbers, as they are written, are the same. Where floats cannot tell whole numbers apart, digits do.

@@ -103,8 +103,11 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             }
             Outcome::Refused(refusal) => {
                 counters.requests.inc(refusal.status());
+                // Its place among those under way is free: its client may linger.
+                let bytes = request.bytes();
+                drop(request);
                 let said = refuse(cx, client, &refusal).await;
-                watch.refused(cx, refusal.status(), refusal.reject(), request.bytes(), said);
+                watch.refused(cx, refusal.status(), refusal.reject(), bytes, said);
                 if !said.is_kept {
                     return Rest::Ended;
                 }

@@ -112,12 +112,16 @@ pub(super) async fn relay(
     let answer_within =
         terms.try_timeout.map_or(u64::MAX, |t| t.0).min(Millis::from(timeouts.response_head).0);
     let mut continued = false;
-    if facts.expects_continue && !upload.complete.get() && !from.is_readable_within(CONTINUE_MS).await {
+    if facts.expects_continue && !upload.complete.get() {
+        let patience = terms.bound(Millis(CONTINUE_MS), cx.now_ms());
+        let is_silent = !from.is_readable_within(patience.0).await;
         // The primary keeps silent and the client waits: its content may come (RFC 9110 §10.1.1).
-        continued = true;
-        let (sent, _) =
-            to.write_all(b"HTTP/1.1 100 Continue\r\n\r\n".as_slice(), timeouts.write.into()).await;
-        sent.map_err(|_| RelayFailed::ClientGone)?;
+        if is_silent && !upload.complete.get() && !terms.is_late(cx.now_ms()) {
+            continued = true;
+            let said = b"HTTP/1.1 100 Continue\r\n\r\n".as_slice();
+            let (sent, _) = to.write_all_by(said, timeouts.write.into(), terms.deadline_ms).await;
+            sent.map_err(|_| RelayFailed::ClientGone)?;
+        }
     }
 
     let mut buf = cx.buffers.medium();
@@ -183,10 +187,13 @@ pub(super) async fn relay(
                         if !out.is_empty() {
                             // Nothing of ours may come in between.
                             upload.answering.set(true);
-                            let (sent, back) = to.write_all(out, timeouts.write.into()).await;
+                            let (sent, back) =
+                                to.write_all_by(out, timeouts.write.into(), terms.deadline_ms).await;
                             out = back;
                             out.clear();
                             sent.map_err(|_| RelayFailed::ClientGone)?;
+                            // It is whole: a refusal may follow it (RFC 9110 §15.2).
+                            upload.answering.set(false);
                         }
                     }
                 }
@@ -207,7 +214,7 @@ pub(super) async fn relay(
         // Until its end is known, whatever ends it (a drain, a panic) must not look like the end.
         to.reset_on_close(true);
     }
-    let (sent, out) = to.write_all(out, terms.bound(timeouts.write.into(), cx.now_ms())).await;
+    let (sent, out) = to.write_all_by(out, timeouts.write.into(), terms.deadline_ms).await;
     cx.buffers.give(out);
     tee.borrow_mut().answered(answer.status, Duration::from_micros(took_us), cx.now_ms());
     sent.map_err(|_| RelayFailed::ClientGone)?;
@@ -336,12 +343,18 @@ async fn relay_content(
             terms.seen.latency_us.set(upload.since_forwarded(cx));
         }
         let end = block.len();
-        let asked_ms = cx.now_ms();
-        let patience = terms.bound(pace.patience(timeouts.write.into()), asked_ms);
-        let (sent, back) = to.write_range(block, write_from, end, patience).await;
-        block = back;
-        sent.map_err(|_| RelayFailed::ClientGone)?;
-        pace.took(cx.now_ms() - asked_ms, end - write_from);
+        let (mut at, asked_us) = (write_from, cx.now_us());
+        // Each part anew: whoever takes little at a time is no less slow.
+        while at < end {
+            let asked_ms = cx.now_ms();
+            let patience = terms.bound(pace.patience(timeouts.write.into()), asked_ms);
+            let (sent, back) = to.write_some(block, at, end, patience).await;
+            block = back;
+            let n = sent.map_err(|_| RelayFailed::ClientGone)?;
+            pace.took(cx.now_ms() - asked_ms, n);
+            at += n;
+        }
+        terms.seen.wrote(cx.now_us() - asked_us);
     }
     cx.buffers.give(block);
     Ok(!excess.is_empty())

@@ -16,6 +16,9 @@ use crate::observe::keep::{Keeping, keep};
 use crate::observe::pairing::{Half, Pairing, PrimaryHalf};
 use crate::observe::record::{PrimaryLeg, Record};
 
+/// A write that takes longer waited for its reader.
+const WRITE_OF_OURS_US: u64 = 1_000;
+
 /// What is seen of one answer of the primary.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -24,6 +27,8 @@ pub(super) struct Seen {
     pub(super) bytes: Cell<u64>,
     /// From the request forwarded to the last byte that mattered, in microseconds.
     pub(super) latency_us: Cell<u64>,
+    /// Of it, how long the client kept us from reading on.
+    client_us: Cell<u64>,
     /// How much of it is to be kept to be compared; 0 for none.
     keeps_bytes: usize,
     keeping: RefCell<Option<Box<Keeping>>>,
@@ -40,6 +45,13 @@ impl Seen {
         self.latency_us.set(latency_us);
         if self.keeps_bytes > 0 {
             *self.keeping.borrow_mut() = Keeping::begin(&cx.tap.budget, status, head, self.keeps_bytes);
+        }
+    }
+
+    /// A write to the client took so long, before which nothing more was read.
+    pub(super) fn wrote(&self, took_us: u64) {
+        if took_us > WRITE_OF_OURS_US {
+            self.client_us.set(self.client_us.get() + took_us);
         }
     }
 
@@ -63,26 +75,39 @@ pub(super) struct Tally {
     pub(super) is_whole: bool,
     /// The client went away, or sent no whole request: the answer was not waited for.
     pub(super) is_abandoned: bool,
+    /// How the first try ended, where the route granted another: with a status that was not wanted, or without an answer.
+    first: Option<Option<u16>>,
 }
 
 impl Tally {
-    /// Tells the pairing that the primary's part is over.
+    /// Another try follows one that ended so.
+    pub(super) fn retried(&mut self, status: Option<u16>) {
+        self.first.get_or_insert(status);
+    }
+
+    /// Tells the pairing that the primary's part is over. A copy has one try, so it is paired with the primary's first.
     pub(super) fn tell(self, pairing: &Pairing, primary: usize) {
-        let Self { attempts, endpoint, seen, is_whole, is_abandoned } = self;
+        let Self { attempts, endpoint, seen, is_whole, is_abandoned, first } = self;
         let (status, latency_us, response_bytes) =
             (seen.status.get(), seen.latency_us.get(), seen.bytes.get());
-        let half = match status {
-            Some(status) if is_whole => {
-                PrimaryHalf::Answered(Half { status, latency_us, bytes: response_bytes, is_sure: true })
-            }
-            Some(_) | None if is_abandoned => PrimaryHalf::Abandoned,
-            Some(_) | None => PrimaryHalf::Failed,
+        // Of which more than a twentieth is the client's, that is not the primary's.
+        let is_sure = seen.client_us.get() <= latency_us / 20;
+        let answered = |status, is_sure| {
+            PrimaryHalf::Answered(Half { status, latency_us, bytes: response_bytes, is_sure })
         };
-        let kept = seen.keeping.into_inner().filter(|_| is_whole).map(|keeping| keeping.end());
+        let half = match (first, status) {
+            (None | Some(_), Some(_) | None) if is_abandoned => PrimaryHalf::Abandoned,
+            (Some(Some(first)), Some(_) | None) => answered(first, false),
+            (None, Some(status)) if is_whole => answered(status, is_sure),
+            (None | Some(None), Some(_) | None) => PrimaryHalf::Failed,
+        };
+        let is_first = is_whole && first.is_none();
+        let kept = seen.keeping.into_inner().filter(|_| is_first).map(|keeping| keeping.end());
         let leg = || PrimaryLeg {
             primary,
             endpoint,
             attempts,
+            is_retried: first.is_some(),
             status,
             is_whole,
             latency_us,

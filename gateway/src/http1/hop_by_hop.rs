@@ -99,7 +99,7 @@ pub fn kind(name: &[u8]) -> Kind {
         {
             Kind::Claim
         }
-        (9..=NAME_OF_OURS_MAX, Some(b'x')) if name.contains(&b'_') => spelt_otherwise(name),
+        (9.., Some(b'x')) if name.contains(&b'_') => spelt_otherwise(name),
         _ => Kind::EndToEnd,
     }
 }
@@ -110,14 +110,17 @@ const NAME_OF_OURS_MAX: usize = 24;
 /// A name with underscores that is one of ours without them must not pass beside it: behind us both are one.
 fn spelt_otherwise(name: &[u8]) -> Kind {
     let mut plain = [0; NAME_OF_OURS_MAX];
-    let Some(plain) = plain.get_mut(..name.len()) else { return Kind::EndToEnd };
-    plain.copy_from_slice(name);
+    // Of a longer one the beginning tells.
+    let start = name.get(..NAME_OF_OURS_MAX).unwrap_or(name);
+    let Some(plain) = plain.get_mut(..start.len()) else { return Kind::EndToEnd };
+    plain.copy_from_slice(start);
     plain.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
     match kind(plain) {
+        Kind::Claim => Kind::Ours,
+        _ if name.len() > NAME_OF_OURS_MAX => Kind::EndToEnd,
         Kind::ForwardedFor
         | Kind::ForwardedProto
         | Kind::ForwardedHost
-        | Kind::Claim
         | Kind::Ours
         | Kind::RequestId
         | Kind::MirrorMark => Kind::Ours,

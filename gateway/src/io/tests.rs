@@ -40,7 +40,7 @@ fn a_passed_deadline_ends_the_read_and_leaves_writing() {
                 sleep_ms(2 * TICK_MS + 50).await;
                 sweeper.sweep();
             };
-            crate::task::join(stream.r.read(Vec::new(), 16, Millis(1)), tick).await
+            tokio::join!(stream.r.read(Vec::new(), 16, Millis(1)), tick)
         };
         assert_eq!(read.0.unwrap_err().kind(), io::ErrorKind::TimedOut);
         stream.w.write_all(b"late".to_vec(), Millis::FOREVER).await.0.unwrap();
@@ -60,7 +60,7 @@ fn an_idle_read_parks_without_losing_what_comes_later() {
                 sweeper.sweep();
             };
             let read = stream.r.read_idle(Vec::new(), 16, Millis::FOREVER, Millis(1));
-            let ((result, buf), ()) = crate::task::join(read, tick).await;
+            let ((result, buf), ()) = tokio::join!(read, tick);
             assert_eq!((result.unwrap(), buf.len()), (Idle::Parked, 0), "round {round}");
         }
         peer.write_all(b"next").unwrap();

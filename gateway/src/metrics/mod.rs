@@ -4,6 +4,7 @@
 //! writer, so an increment is a plain load and store: no lock prefix and no cache line shared between workers.
 
 mod histogram;
+mod codes;
 mod observer;
 mod pairs;
 mod slots;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use config::Config;
 
+pub use codes::{Code, Codes};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
@@ -244,54 +246,6 @@ impl<L: Label> Family<L> {
     }
 }
 
-/// Status codes counted by themselves; all others share the last slot as `"other"`, which bounds the cardinality.
-pub const CODES: [u16; 48] = [
-    200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403,
-    404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 425, 429, 431, 451,
-    500, 501, 502, 503, 504, 505,
-];
-
-const fn code_slots() -> [u8; 600] {
-    let mut slots = [CODES.len() as u8; 600];
-    let mut i = 0;
-    while i < CODES.len() {
-        slots[CODES[i] as usize] = i as u8;
-        i += 1;
-    }
-    slots
-}
-
-static CODE_SLOT: [u8; 600] = code_slots();
-
-/// Where `status` is counted: its place in [`CODES`], or behind the last.
-fn code_slot(status: u16) -> usize {
-    CODE_SLOT.get(usize::from(status)).copied().map_or(CODES.len(), usize::from)
-}
-
-/// Requests by the status code the client got.
-#[derive(Debug)]
-pub struct Codes(Box<[Counter]>);
-
-impl Default for Codes {
-    fn default() -> Self {
-        Self((0..=CODES.len()).map(|_| Counter::default()).collect())
-    }
-}
-
-impl Codes {
-    #[inline]
-    pub fn inc(&self, status: u16) {
-        if let Some(counter) = self.0.get(code_slot(status)) {
-            counter.inc();
-        }
-    }
-
-    /// (code, count) of every code seen; `None` is every code without a slot of its own.
-    pub fn seen(&self) -> impl Iterator<Item = (Option<u16>, u64)> + '_ {
-        self.0.iter().enumerate().map(|(i, c)| (CODES.get(i).copied(), c.get())).filter(|(_, n)| *n > 0)
-    }
-}
-
 /// What one route counts.
 #[derive(Debug, Default)]
 pub struct RouteCounters {
@@ -511,14 +465,5 @@ mod tests {
         check::<Class>();
         check::<Reject>();
         check::<UpstreamFailure>();
-    }
-
-    #[test]
-    fn codes_without_a_slot_are_counted_as_other() {
-        let codes = Codes::default();
-        for status in [200, 200, 299, 999, 505] {
-            codes.inc(status);
-        }
-        assert_eq!(codes.seen().collect::<Vec<_>>(), vec![(Some(200), 2), (Some(505), 1), (None, 2)]);
     }
 }

@@ -1,6 +1,9 @@
 //! What the readers of records count, beside the workers. Each counter has one writer: the observer's thread, or the one that
 //! posts spans.
 
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::Counter;
 
 /// Written beside the workers; read by whoever shows it.
@@ -20,4 +23,36 @@ pub struct ObserverCounters {
     pub spans_refused: Counter,
     /// Posts that failed, each of which may be tried again. Written by the thread that posts.
     pub span_errors: Counter,
+    /// Panics caught beside the workers; each cost a record, or a batch of spans.
+    /// Written by both threads.
+    pub panics: AtomicU64,
+}
+
+impl ObserverCounters {
+    /// Does `work`. What it throws is its own loss: whoever reads records goes on to the next. What it was at may be
+    /// half done, so whatever it holds must bear that.
+    pub fn survive(&self, work: impl FnOnce()) -> bool {
+        let survived = panic::catch_unwind(AssertUnwindSafe(work)).is_ok();
+        if !survived {
+            self.panics.fetch_add(1, Relaxed);
+        }
+        survived
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_record_throws_is_counted_and_costs_no_other() {
+        let counters = ObserverCounters::default();
+        let mut taken = Vec::new();
+        for n in 0..4 {
+            // invariant: thrown on purpose.
+            let survived = counters.survive(|| if n == 2 { panic!("{n}") } else { taken.push(n) });
+            assert_eq!(survived, n != 2);
+        }
+        assert_eq!((taken, counters.panics.load(Relaxed)), (vec![0, 1, 3], 1));
+    }
 }

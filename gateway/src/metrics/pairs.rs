@@ -4,18 +4,14 @@
 
 use std::sync::OnceLock;
 
-use super::{CODES, Counter, Fail, Histogram, Label, code_slot};
-
-/// Status codes with a slot of their own, and one for all others.
-const CODE_SLOTS: usize = CODES.len() + 1;
+use super::codes::CODE_SLOTS;
+use super::{Code, Counter, Fail, Histogram, Label};
 
 /// How one side of a pair ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PrimaryEnd {
     /// The primary's whole answer was read.
-    Status(u16),
-    /// A code without a slot of its own; only when read.
-    Other,
+    Code(Code),
     /// It gave none, or not the whole of one.
     None,
     /// The client went away before, or the exchange was given up here: it tells nothing of the primary.
@@ -25,9 +21,7 @@ pub enum PrimaryEnd {
 /// How a copy that was sent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MirrorEnd {
-    Status(u16),
-    /// A code without a slot of its own; only when read.
-    Other,
+    Code(Code),
     Failed(Fail),
 }
 
@@ -43,14 +37,12 @@ pub struct Matrix(OnceLock<Box<[OnceLock<Box<Row>>; ROWS]>>);
 impl Matrix {
     pub fn inc(&self, primary: PrimaryEnd, mirror: MirrorEnd) {
         let row = match primary {
-            PrimaryEnd::Status(code) => code_slot(code),
-            PrimaryEnd::Other => CODES.len(),
+            PrimaryEnd::Code(code) => code.slot(),
             PrimaryEnd::None => CODE_SLOTS,
             PrimaryEnd::Abandoned => CODE_SLOTS + 1,
         };
         let column = match mirror {
-            MirrorEnd::Status(code) => code_slot(code),
-            MirrorEnd::Other => CODES.len(),
+            MirrorEnd::Code(code) => code.slot(),
             MirrorEnd::Failed(why) => CODE_SLOTS + why.index(),
         };
         let rows = self.0.get_or_init(|| Box::new(std::array::from_fn(|_| OnceLock::new())));
@@ -72,20 +64,17 @@ impl Matrix {
 }
 
 fn primary_of(row: usize) -> PrimaryEnd {
-    match CODES.get(row) {
-        Some(code) => PrimaryEnd::Status(*code),
-        None if row == CODES.len() => PrimaryEnd::Other,
-        None if row == CODE_SLOTS => PrimaryEnd::None,
-        None => PrimaryEnd::Abandoned,
+    match row {
+        ..CODE_SLOTS => PrimaryEnd::Code(Code::at(row)),
+        CODE_SLOTS => PrimaryEnd::None,
+        _ => PrimaryEnd::Abandoned,
     }
 }
 
 fn mirror_of(column: usize) -> MirrorEnd {
-    match CODES.get(column) {
-        Some(code) => MirrorEnd::Status(*code),
-        None => Fail::ALL
-            .get(column.wrapping_sub(CODE_SLOTS))
-            .map_or(MirrorEnd::Other, |why| MirrorEnd::Failed(*why)),
+    match column.checked_sub(CODE_SLOTS).and_then(|at| Fail::ALL.get(at)) {
+        Some(why) => MirrorEnd::Failed(*why),
+        None => MirrorEnd::Code(Code::at(column)),
     }
 }
 
@@ -113,22 +102,24 @@ mod tests {
     #[test]
     fn a_pair_is_found_where_it_was_counted() {
         let matrix = Matrix::default();
+        let primary = |status| PrimaryEnd::Code(Code::of(status));
+        let mirror = |status| MirrorEnd::Code(Code::of(status));
         let all = [
-            (PrimaryEnd::Status(200), MirrorEnd::Status(200)),
-            (PrimaryEnd::Status(200), MirrorEnd::Status(505)),
-            (PrimaryEnd::Status(404), MirrorEnd::Failed(Fail::Timeout)),
-            (PrimaryEnd::Other, MirrorEnd::Other),
+            (primary(200), mirror(200)),
+            (primary(200), mirror(505)),
+            (primary(404), MirrorEnd::Failed(Fail::Timeout)),
+            (PrimaryEnd::Code(Code::Other), MirrorEnd::Code(Code::Other5xx)),
             (PrimaryEnd::None, MirrorEnd::Failed(Fail::Drain)),
-            (PrimaryEnd::Abandoned, MirrorEnd::Status(500)),
+            (PrimaryEnd::Abandoned, mirror(500)),
         ];
         for (n, (primary, mirror)) in all.iter().enumerate() {
             (0..=n).for_each(|_| matrix.inc(*primary, *mirror));
         }
-        matrix.inc(PrimaryEnd::Status(299), MirrorEnd::Status(599));
+        matrix.inc(primary(299), mirror(599));
         let seen: Vec<_> = matrix.seen().collect();
         assert_eq!(seen.len(), all.len());
         for (n, (primary, mirror)) in (1..).zip(all) {
-            let n = if primary == PrimaryEnd::Other { n + 1 } else { n };
+            let n = if primary == PrimaryEnd::Code(Code::Other) { n + 1 } else { n };
             assert!(seen.contains(&(primary, mirror, n)), "{primary:?} {mirror:?} {n}: {seen:?}");
         }
     }

@@ -44,9 +44,24 @@ pub struct Lane {
     last_call: Cell<bool>,
     /// Nobody ships any more.
     closed: Cell<bool>,
+    /// What an answer's head may be by the configuration in force.
+    pub answer_heads: Cell<AnswerHeads>,
     /// Bytes that may be read of long answers: what is read of short ones is not counted.
     answers: Bucket,
     pub counters: Arc<LaneCounters>,
+}
+
+/// How much of an answer's head is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AnswerHeads {
+    pub bytes_max: usize,
+    pub fields_max: usize,
+}
+
+impl From<&config::Limits> for AnswerHeads {
+    fn from(limits: &config::Limits) -> Self {
+        Self { bytes_max: limits.response_head_bytes_max, fields_max: limits.fields_max }
+    }
 }
 
 /// A sleeping shipper.
@@ -110,6 +125,7 @@ impl Lane {
             shippers: Cell::new(0),
             last_call: Cell::new(false),
             closed: Cell::new(false),
+            answer_heads: Cell::default(),
             answers: Bucket::new(ANSWER_BYTES_PER_SECOND, 1),
             counters: Arc::clone(counters),
         }
@@ -315,7 +331,7 @@ impl Lane {
     // === Endpoints ===
 
     /// Reachable: at least one endpoint has a connection, may be tried now, or has not refused twice in a row.
-    fn is_reachable(&self, now_ms: u64) -> bool {
+    pub(super) fn is_reachable(&self, now_ms: u64) -> bool {
         let may_take =
             |e: &Rc<Endpoint>| e.live.get() > 0 || e.refusals.get() < 2 || e.retry_at_ms.get() <= now_ms;
         self.endpoints.borrow().iter().any(may_take)

@@ -342,9 +342,10 @@ fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) 
         let compares = |percent| source.compares.is_some_and(|draw| draw.takes_copy(percent, 0));
         // What a mirror with other rules gets is another request, but its answer is compared all the same.
         let keeps = policy.compare.filter(|(percent, _)| compares(*percent)).map(|(_, bytes)| bytes);
-        let keeps_bytes = keeps.map_or(0, |bytes| bytes.max(1));
+        let is_paired = !policy.unpaired.contains(&source.primary);
+        let keeps_bytes = keeps.filter(|_| is_paired).map_or(0, |bytes| bytes.max(1));
         pairing.keep(keeps_bytes);
-        ticket.join(Joined { pairing, mirror, number, span, keeps_bytes, lag_us: 0 });
+        ticket.join(Joined { pairing, mirror, number, span, is_paired, keeps_bytes, lag_us: 0 });
     }
 }
 

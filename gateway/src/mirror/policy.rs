@@ -43,6 +43,9 @@ pub struct Policy {
     pub mark: Vec<u8>,
     /// `None` for a plain mirror.
     pub rules: Option<Rc<Rules>>,
+    /// Primaries beside which its answers say nothing, by their indices: of a candidate, its own upstream; of a baseline,
+    /// what it is no baseline of.
+    pub unpaired: Box<[usize]>,
     /// Share of the requests whose answers are compared, and how much of each answer's content.
     pub compare: Option<(Percent, usize)>,
 }
@@ -82,6 +85,7 @@ impl Policy {
             host: mirror.host.clone(),
             mark: [MIRROR_MARK, mirror.name.as_bytes(), b"\r\n"].concat(),
             rules: Rules::new(mirror, workers).map(Rc::new),
+            unpaired: Box::default(),
             compare: mirror.compare.as_ref().map(|compare| (compare.percent, compare.body_bytes_max)),
         }
     }

@@ -18,7 +18,7 @@ use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::{Gather, Millis, Stream, Sweeper, turn};
 use crate::limits::{
     ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX,
-    LONE_EVERY, RESPONSE_BUFFER_BYTES,
+    LONE_EVERY, REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES,
 };
 use crate::metrics::{Drop as Dropped, Fail};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
@@ -28,7 +28,6 @@ use crate::observe::pairing::Half;
 pub struct Shipper {
     pub lane: Rc<Lane>,
     pub settings: config::Lane,
-    pub limits: config::Limits,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
     /// Of answers that are kept to be compared.
@@ -92,7 +91,7 @@ impl Shipper {
                     // copy or tick.
                     if self.lane.is_closed() {
                         again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Drain));
-                    } else if !again.is_empty() && self.lane.would_drop(self.sweeper.now_ms()).is_some() {
+                    } else if !again.is_empty() && !self.lane.is_reachable(self.sweeper.now_ms()) {
                         again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Closed));
                     }
                     self.lane.sleep(self.number, false).await;
@@ -159,7 +158,7 @@ impl Shipper {
         let is_measured = deepest > 1 && connection.batches.is_multiple_of(LONE_EVERY);
         let depth = if is_measured { 1 } else { deepest };
         let mut out = Gather::new(self.buffers.block());
-        let (mut stale, mut sent_before) = (0_u32, 0);
+        let (mut stale, mut sent_before, mut unsearched_bytes) = (0_u32, 0, 0);
         while flying.len() < depth
             && let Some((mut copy, is_new)) = self.next_copy(again, &out, flying.is_empty())
         {
@@ -174,6 +173,11 @@ impl Shipper {
                     continue;
                 }
                 if copy.unsearched.is_some() {
+                    unsearched_bytes += copy.pieces.iter().map(|piece| piece.len()).sum::<usize>();
+                    if unsearched_bytes > REDACT_TURN_BYTES {
+                        unsearched_bytes = 0;
+                        turn().await;
+                    }
                     // Boxed because it is large and rare.
                     let Some(searched) = Box::pin(self.search(copy)).await else { continue };
                     copy = searched;
@@ -515,11 +519,11 @@ impl Answer {
         shipper: &Shipper,
         closed: bool,
     ) -> Result<Progress, Failure> {
-        let limits = &shipper.limits;
+        let limits = shipper.lane.answer_heads.get();
         let mut used = 0;
         while self.head.is_none() {
             match self.scanner.scan(&input[used..]) {
-                Scan::Partial if input.len() - used > limits.response_head_bytes_max => {
+                Scan::Partial if input.len() - used > limits.bytes_max => {
                     return Err(Failure::Protocol("response head too large"));
                 }
                 Scan::Partial => return Ok(Progress::More { used }),

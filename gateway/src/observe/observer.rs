@@ -35,6 +35,7 @@ pub struct Readers {
     access_log: AccessLog,
     spans: Spans,
     comparator: Comparator,
+    counters: Arc<ObserverCounters>,
 }
 
 impl Readers {
@@ -43,13 +44,16 @@ impl Readers {
             comparator: Comparator::new(config, findings),
             access_log: AccessLog::new(config, Arc::clone(counters)),
             spans: Spans::new(config, Arc::clone(counters)),
+            counters: Arc::clone(counters),
         }
     }
 
+    /// Strangers wrote what a record holds: none of its readers may take the others along.
     fn take(&mut self, record: &Record) {
-        self.access_log.take(record);
-        self.spans.take(record);
-        self.comparator.take(record);
+        let Self { access_log, spans, comparator, counters } = self;
+        counters.survive(|| access_log.take(record));
+        counters.survive(|| spans.take(record));
+        counters.survive(|| comparator.take(record));
     }
 
     /// Another configuration is in force.
@@ -66,8 +70,9 @@ impl Readers {
 
     /// To be called often: whatever is to be done from time to time.
     fn tick(&mut self) {
-        self.access_log.tick();
-        self.spans.tick();
+        let Self { access_log, spans, counters, .. } = self;
+        counters.survive(|| access_log.tick());
+        counters.survive(|| spans.tick());
     }
 
     /// Nothing comes any more.

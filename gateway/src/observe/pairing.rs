@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::keep::Kept;
 use super::record::{CopyEnd, CopyLeg, PrimaryLeg, Record};
 use super::tap::{Sealed, Tap};
-use crate::metrics::{MirrorCounters, MirrorEnd, PrimaryEnd};
+use crate::metrics::{Code, MirrorCounters, MirrorEnd, PrimaryEnd};
 
 /// What an exchange and its copies came to so far.
 #[derive(Debug, Default)]
@@ -149,7 +149,7 @@ impl Drop for Pairing {
 fn count(counters: &MirrorCounters, primary: PrimaryHalf, mirror: MirrorHalf) {
     let pairs = &counters.pairs;
     let row = match primary {
-        PrimaryHalf::Answered(half) => PrimaryEnd::Status(half.status),
+        PrimaryHalf::Answered(half) => PrimaryEnd::Code(Code::of(half.status)),
         PrimaryHalf::Failed => PrimaryEnd::None,
         PrimaryHalf::Abandoned => PrimaryEnd::Abandoned,
     };
@@ -157,10 +157,10 @@ fn count(counters: &MirrorCounters, primary: PrimaryHalf, mirror: MirrorHalf) {
         MirrorHalf::Failed(end) => return pairs.matrix.inc(row, end),
         MirrorHalf::Answered(half) => half,
     };
-    pairs.matrix.inc(row, MirrorEnd::Status(mirror.status));
+    pairs.matrix.inc(row, MirrorEnd::Code(Code::of(mirror.status)));
     let PrimaryHalf::Answered(primary) = primary else { return };
     pairs.primary.record(primary.latency_us);
-    if mirror.is_sure {
+    if primary.is_sure && mirror.is_sure {
         pairs.sure_primary.record(primary.latency_us);
         pairs.sure_mirror.record(mirror.latency_us);
     }
@@ -182,6 +182,8 @@ pub struct Joined {
     pub number: u32,
     /// Named to the mirror as its parent; zero where none was drawn.
     pub span: [u8; 8],
+    /// Its answer is set beside the primary's.
+    pub is_paired: bool,
     /// How much of its answer is to be kept; 0 for none.
     pub keeps_bytes: usize,
     /// From the request forwarded to the copy sent; 0 until then.
@@ -197,12 +199,13 @@ impl Joined {
 
     /// The copy is over. `half`: its whole answer, where it is completed.
     pub fn over(self, counters: &Arc<MirrorCounters>, end: CopyEnd, half: Half, kept: Option<Kept>) {
-        match end {
-            CopyEnd::SampledOut | CopyEnd::Skipped(_) | CopyEnd::Dropped(_) => {}
-            CopyEnd::Failed(why) => {
-                self.pairing.mirror_over(counters, MirrorHalf::Failed(MirrorEnd::Failed(why)));
-            }
-            CopyEnd::Completed(_) => self.pairing.mirror_over(counters, MirrorHalf::Answered(half)),
+        let mirror = match end {
+            CopyEnd::SampledOut | CopyEnd::Skipped(_) | CopyEnd::Dropped(_) => None,
+            CopyEnd::Failed(why) => Some(MirrorHalf::Failed(MirrorEnd::Failed(why))),
+            CopyEnd::Completed(_) => Some(MirrorHalf::Answered(half)),
+        };
+        if let Some(mirror) = mirror.filter(|_| self.is_paired) {
+            self.pairing.mirror_over(counters, mirror);
         }
         let Some(detail) = &self.pairing.detail else { return };
         let Self { mirror, number, span, lag_us, keeps_bytes, .. } = self;
@@ -222,7 +225,8 @@ mod tests {
     use crate::metrics::{Fail, Skip};
 
     fn joined(pairing: &Rc<Pairing>) -> Joined {
-        Joined { pairing: Rc::clone(pairing), mirror: 0, number: 0, span: [0; 8], keeps_bytes: 0, lag_us: 0 }
+        let pairing = Rc::clone(pairing);
+        Joined { pairing, mirror: 0, number: 0, span: [0; 8], is_paired: true, keeps_bytes: 0, lag_us: 0 }
     }
 
     fn leg() -> PrimaryLeg {
@@ -232,7 +236,7 @@ mod tests {
     #[test]
     fn a_pair_is_counted_once_whichever_side_ends_first() {
         let counters = Arc::new(MirrorCounters::default());
-        let half = |status, latency_us, bytes| Half { status, latency_us, bytes, is_sure: latency_us == 80 };
+        let half = |status, latency_us, bytes| Half { status, latency_us, bytes, is_sure: latency_us >= 50 };
         let primary = PrimaryHalf::Answered(half(200, 50, 7));
         for mirror_first in [true, false] {
             let pairing = Rc::new(Pairing::default());
@@ -251,8 +255,12 @@ mod tests {
             }
         }
         let seen: Vec<_> = counters.pairs.matrix.seen().collect();
-        let row = PrimaryEnd::Status(200);
-        let expect = [MirrorEnd::Status(200), MirrorEnd::Status(500), MirrorEnd::Failed(Fail::Timeout)];
+        let row = PrimaryEnd::Code(Code::of(200));
+        let expect = [
+            MirrorEnd::Code(Code::of(200)),
+            MirrorEnd::Code(Code::of(500)),
+            MirrorEnd::Failed(Fail::Timeout),
+        ];
         assert_eq!(seen, expect.map(|mirror| (row, mirror, 2)));
         let pairs = &counters.pairs;
         assert_eq!((pairs.primary.count(), pairs.primary.sum()), (4, 200));
@@ -260,6 +268,22 @@ mod tests {
         let sure = [&pairs.sure_primary, &pairs.sure_mirror].map(|of| (of.count(), of.sum()));
         assert_eq!(sure, [(2, 100), (2, 160)], "both sides of the same pairs");
         assert_eq!((pairs.primary_bytes.sum(), pairs.mirror_bytes.sum()), (28, 32));
+    }
+
+    #[test]
+    fn times_that_are_not_either_sides_own_are_left_out_and_so_is_what_is_no_pair() {
+        let counters = Arc::new(MirrorCounters::default());
+        let half = |is_sure| Half { status: 200, latency_us: 9, bytes: 1, is_sure };
+        for (primary_sure, is_paired) in [(false, true), (true, false)] {
+            let pairing = Rc::new(Pairing::default());
+            let copies = [CopyEnd::Completed(200), CopyEnd::Failed(Fail::Reset)];
+            let copies = copies.map(|end| (Joined { is_paired, ..joined(&pairing) }, end));
+            pairing.primary_over(PrimaryHalf::Answered(half(primary_sure)), leg, None);
+            copies.into_iter().for_each(|(copy, end)| copy.over(&counters, end, half(true), None));
+        }
+        let pairs = &counters.pairs;
+        let seen: u64 = pairs.matrix.seen().map(|(_, _, n)| n).sum();
+        assert_eq!((seen, pairs.primary.count(), pairs.sure_primary.count()), (2, 1, 0));
     }
 
     #[test]
@@ -293,7 +317,10 @@ mod tests {
         late.over(&counters, CopyEnd::Failed(Fail::Reset), Half::default(), None);
         let seen: Vec<_> = counters.pairs.matrix.seen().collect();
         let nobody = PrimaryEnd::Abandoned;
-        assert_eq!(seen, [(nobody, MirrorEnd::Status(204), 1), (nobody, MirrorEnd::Failed(Fail::Reset), 1)]);
+        assert_eq!(
+            seen,
+            [(nobody, MirrorEnd::Code(Code::of(204)), 1), (nobody, MirrorEnd::Failed(Fail::Reset), 1)]
+        );
         assert_eq!(counters.pairs.primary.count(), 0);
     }
 }

@@ -108,6 +108,8 @@ pub struct PrimaryLeg {
     pub status: Option<u16>,
     /// Its answer was read to the end.
     pub is_whole: bool,
+    /// The route granted it another try than its first, which is what copies are paired with.
+    pub is_retried: bool,
     /// From the request forwarded to the last byte of the answer read, in microseconds.
     pub latency_us: u64,
     /// Bytes of its answer's content.

@@ -169,6 +169,7 @@ pub(super) mod tests {
                 attempts: 2,
                 status: Some(200),
                 is_whole: true,
+                is_retried: false,
                 latency_us: 2_000,
                 response_bytes: 5,
                 answer: None,

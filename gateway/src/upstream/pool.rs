@@ -119,8 +119,20 @@ impl Upstreams {
 
     /// Where one exchange looks for its connections to `upstream`. `key`: hash of what the balance goes by, where the
     /// request has it.
-    pub fn search(&self, upstream: UpstreamId, key: Option<u64>) -> Search {
-        Search { group: Rc::clone(&self.0[upstream]), key, last: None, avoid: Vec::new() }
+    pub fn search(self: &Rc<Self>, upstream: UpstreamId, key: Option<u64>) -> Search {
+        let (all, group) = (Rc::clone(self), Rc::clone(&self.0[upstream]));
+        Search { all, group, key, last: None, avoid: Vec::new() }
+    }
+
+    /// Closes every kept connection; whether there was one.
+    fn forget_idle(&self) -> bool {
+        let mut closed = 0;
+        for group in &self.0 {
+            let idle: Vec<Idle> = group.endpoints.iter().flat_map(|endpoint| endpoint.idle.take()).collect();
+            group.counters.idle.add(-(idle.len() as i64));
+            closed += idle.len();
+        }
+        closed > 0
     }
 
     /// Closes kept connections that are too old or whose peer has ended or broken its silence; lets endpoints come back
@@ -136,6 +148,7 @@ impl Upstreams {
 /// One exchange's way to its connections, through all its tries.
 #[derive(Debug)]
 pub struct Search {
+    all: Rc<Upstreams>,
     group: Rc<Group>,
     key: Option<u64>,
     /// Whom the last report was about.
@@ -159,6 +172,7 @@ impl Search {
         };
         let mut tried = [usize::MAX; CONNECT_ATTEMPTS_MAX];
         let mut failure = Failure::Connect;
+        let mut may_make_room = true;
         for attempt in 0..CONNECT_ATTEMPTS_MAX {
             let Some(index) = group.pick(self.key, &tried, &self.avoid) else { break };
             tried[attempt] = index;
@@ -187,12 +201,16 @@ impl Search {
                     failure = if is_late { Failure::ConnectTimeout } else { Failure::Connect };
                     group.counters.failures.inc(failure.on_primary());
                     if is_ours(&error) {
-                        // Descriptors that lie idle are better used.
-                        group.endpoints.iter().for_each(|endpoint| group.forget_idle(endpoint));
+                        // Descriptors that lie idle are better used, whoever they lead to.
+                        if std::mem::take(&mut may_make_room) && self.all.forget_idle() {
+                            io::turn().await;
+                            tried[attempt] = usize::MAX;
+                        }
                         continue;
                     }
-                    endpoint.failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
+                    // What this exchange had no time left for speaks against nobody.
                     if !is_late || within == group.connect_timeout {
+                        endpoint.failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
                         group.saw(index, Report::Failed);
                     }
                 }
@@ -298,11 +316,6 @@ impl Group {
         let whole = Millis::from(self.connect_timeout);
         let within = whole.until(deadline_ms, self.sweeper.now_ms());
         if within == whole { self.connect_timeout } else { Duration::from_millis(within.0) }
-    }
-
-    fn forget_idle(&self, endpoint: &Endpoint) {
-        let idle = endpoint.idle.take();
-        self.counters.idle.add(-(idle.len() as i64));
     }
 
     async fn wait(&self, within: Duration) -> Result<Place, Failure> {

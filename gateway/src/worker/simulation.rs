@@ -502,7 +502,7 @@ fn every_label() -> Vec<String> {
 /// What no play can come to, and why.
 const NEVER_REACHED: [(&str, &str); 4] = [
     ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
-    ("dropped worker_busy", "a worker's lateness is measured by the real clock"),
+    ("dropped worker_busy", "time passes there only while a worker waits, so it is never late"),
     ("lowered worker_busy", "the same"),
     ("rejected no_upstream", "only a manifest can name a primary that nobody knows"),
 ];

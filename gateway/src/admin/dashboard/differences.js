@@ -2,7 +2,7 @@
 
 import { get, query } from "./api.js";
 import { byId, empty, h, show, table } from "./dom.js";
-import { count, instant, percent } from "./format.js";
+import { count, instant, percent, words } from "./format.js";
 
 /** As many groups are listed, the most frequent first. */
 const GROUPS_MAX = 25;
@@ -22,14 +22,20 @@ export function differences(answer, trouble, name, route) {
   }
   // What was asked for before the mirrors were known tells of all of them.
   const meant = (of) => (!name || of.mirror === name) && (!route || of.route === route);
-  const compared = (answer.compared ?? []).filter(meant).reduce((n, of) => n + of.compared, 0);
+  const tallies = (answer.compared ?? []).filter(meant);
+  const compared = tallies.reduce((n, of) => n + of.compared, 0);
+  const contents = tallies.reduce((n, of) => n + of.contents, 0);
+  // Of contents that nobody compared nobody knows whether they are the same.
+  const reasons = [...new Set(tallies.flatMap((of) => Object.keys(of.skipped ?? {})))].map(words).join(", ");
+  const unseen = contents < compared ? ` The contents of ${count(compared - contents)} were not compared${reasons && ` (${reasons})`}.` : "";
   const groups = (answer.groups ?? []).filter(meant);
   if (!compared && !groups.length) {
     show(host, empty("Nothing compared yet: a mirror with ", h("code", {}, "compare"), " holds both answers side by side."));
     return;
   }
   if (!groups.length) {
-    show(host, empty(`${count(compared)} pairs of answers compared, none differs.`));
+    const same = contents > 0 ? "none differs" : "no status or field differs";
+    show(host, empty(`${count(compared)} pairs of answers compared, ${same}.${unseen}`));
     return;
   }
   const order = (a, b) => Number(a.is_noise) - Number(b.is_noise) || b.count - a.count;
@@ -49,7 +55,7 @@ export function differences(answer, trouble, name, route) {
   show(
     host,
     table("Differences, the most frequent first", columns, shown.map(row)),
-    h("p", { class: "note" }, `${count(compared)} pairs compared.`, more > 0 ? ` And ${count(more)} more groups.` : ""),
+    h("p", { class: "note" }, `${count(compared)} pairs compared.${unseen}`, more > 0 ? ` And ${count(more)} more groups.` : ""),
   );
 }
 

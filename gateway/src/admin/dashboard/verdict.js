@@ -49,11 +49,11 @@ export function verdict(answer, trouble) {
     return [
       words(rule.rule),
       rule.route ?? "all",
-      badge(rule.result),
+      [badge(rule.result), rule.why ? h("small", {}, ` ${rule.why}`) : null],
       shown(rule.figure),
       shown(rule.threshold),
       interval(rule, shown),
-      [count(rule.samples), rule.enough ? null : h("small", {}, " too few")],
+      count(rule.samples),
       evidence(rule, mirror),
     ];
   };

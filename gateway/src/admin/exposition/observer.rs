@@ -1,6 +1,7 @@
 //! What is counted of records: by the workers, which hand them over, and by who reads them.
 
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Families, Shards};
 
@@ -34,6 +35,11 @@ impl Shards<'_> {
             ]
             .map(|(result, n)| ([("result", result)], n)),
         )?;
-        out.counter("umbra_span_errors", "Posts to the collector that failed", of.span_errors.get())
+        out.counter("umbra_span_errors", "Posts to the collector that failed", of.span_errors.get())?;
+        out.counter(
+            "umbra_observer_panics",
+            "Panics caught beside the workers; each cost a record, or a batch of spans",
+            of.panics.load(Relaxed),
+        )
     }
 }

@@ -219,21 +219,19 @@ impl Shards<'_> {
     }
 }
 
-/// A code, `other`, `none` where there was no whole answer, or `abandoned` where nobody waited for it.
+/// A code, `other_5xx`, `other`, `none` where there was no whole answer, or `abandoned` where nobody waited for it.
 pub(in crate::admin) fn primary_text(end: PrimaryEnd) -> String {
     match end {
-        PrimaryEnd::Status(code) => code.to_string(),
-        PrimaryEnd::Other => "other".to_owned(),
+        PrimaryEnd::Code(code) => code.text().into_owned(),
         PrimaryEnd::None => "none".to_owned(),
         PrimaryEnd::Abandoned => "abandoned".to_owned(),
     }
 }
 
-/// A code, `other`, or why there was no whole answer.
+/// A code, `other_5xx`, `other`, or why there was no whole answer.
 pub(in crate::admin) fn mirror_text(end: MirrorEnd) -> String {
     match end {
-        MirrorEnd::Status(code) => code.to_string(),
-        MirrorEnd::Other => "other".to_owned(),
+        MirrorEnd::Code(code) => code.text().into_owned(),
         MirrorEnd::Failed(why) => why.text().to_owned(),
     }
 }

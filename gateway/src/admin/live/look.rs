@@ -244,7 +244,7 @@ impl Times {
 fn add_codes(classes: &mut [u64; CLASSES], codes: &Codes) {
     for (code, n) in codes.seen() {
         // 200 is of the second class; no code at all is the last.
-        let class = code.and_then(|code| usize::from(code / 100).checked_sub(1));
+        let class = code.class().and_then(|class| usize::from(class).checked_sub(1));
         let class = class.filter(|class| *class < CLASSES).unwrap_or(CLASSES - 1);
         classes[class] = classes[class].wrapping_add(n);
     }

@@ -85,7 +85,10 @@ impl Exporter {
         let body = move || {
             let _ends: Sender<Infallible> = ends;
             while let Ok(batch) = posted.recv() {
-                poster.deliver(&batch);
+                let counters = Arc::clone(&poster.counters);
+                if !counters.survive(|| poster.deliver(&batch)) {
+                    poster.settle(&batch, batch.spans as u64);
+                }
             }
         };
         os::without_signals(|| thread::Builder::new().name("umbra-spans".into()).spawn(body))?;

@@ -1,0 +1,280 @@
+//! What is a difference and what is none, row by row.
+
+use config::{Compare, Percent, Redact};
+
+use super::*;
+
+fn plain() -> Compare {
+    Compare {
+        percent: Percent::ALL,
+        body_bytes_max: 64 * 1024,
+        content_types: Vec::new(),
+        ignore_headers: Vec::new(),
+        ignore_json: Vec::new(),
+        ignore_text: Vec::new(),
+        unordered: Vec::new(),
+        tolerance: 0.0,
+    }
+}
+
+fn answer(status: u16, fields: &str, content: &str) -> Answer {
+    let fields = fields.replace('\n', "\r\n");
+    Answer { status, fields: fields.as_bytes().into(), content: content.as_bytes().into(), is_cut: false }
+}
+
+fn json(content: &str) -> Answer {
+    answer(200, "Content-Type: application/json\n", content)
+}
+
+/// Each difference as `kind field primary → mirror`.
+fn told(compare: &Compare, redact: &Redact, primary: &Answer, mirror: &Answer) -> Vec<String> {
+    let compared = super::compare(&Rules::new(compare, redact), primary, mirror);
+    let side = |of: &Option<String>| of.clone().unwrap_or_else(|| "nothing".to_owned());
+    let one =
+        |d: &Difference| format!("{} {} {} → {}", d.kind.text(), d.field, side(&d.primary), side(&d.mirror));
+    compared.differences.iter().map(one).chain(compared.content_skipped.map(str::to_owned)).collect()
+}
+
+#[test]
+fn each_kind_of_difference_is_found_and_named() {
+    let rows: &[(Answer, Answer, &[&str])] = &[
+        (answer(200, "", ""), answer(500, "", ""), &["status status 200 → 500"]),
+        (
+            answer(200, "ETag: a\nDate: x\nVary: b\nX: 1\nX: 2\n", ""),
+            answer(200, "etag: b\nDate: y\nX: 1\nx: 2\nServer: s\n", ""),
+            &["header etag a → b", "header vary b → nothing", "header server nothing → s"],
+        ),
+        (json(r#"{"a":1,"b":{"c":"x"}}"#), json(r#"{ "b" : { "c" : "x" }, "a" : 1.0 }"#), &[]),
+        (
+            json(r#"{"user":{"plan":"pro","id":1,"old":null}}"#),
+            json(r#"{"user":{"plan":"free","id":"1","new":[1]}}"#),
+            &[
+                "type $.user.id 1 → \"1\"",
+                "missing $.user.old null → nothing",
+                "changed $.user.plan \"pro\" → \"free\"",
+                "added $.user.new nothing → [1 items]",
+            ],
+        ),
+        (
+            json(r#"{"items":[{"id":1},{"id":2},{"id":3}]}"#),
+            json(r#"{"items":[{"id":2},{"id":3}]}"#),
+            &["length $.items 3 items → 2 items", "changed $.items[*].id 1 → 2"],
+        ),
+        (json("[true]"), json("[false]"), &["changed $[*] true → false"]),
+        (json(r#"{"a b":1}"#), json(r#"{"a b":2}"#), &["changed $[\"a b\"] 1 → 2"]),
+        (json("12345678901234567890123"), json("12345678901234567890123"), &[]),
+        (
+            json("123456789012345678901"),
+            json("123456789012345678999"),
+            &["changed $ 123456789012345678901 → 123456789012345678999"],
+        ),
+        (json("[-0, 1e2, 0.10]"), json("[0, 100, 0.1]"), &[]),
+        (json(r#"{"a":1,"a":2}"#), json(r#"{"a":1}"#), &["length $.a 2 times → 1 times"]),
+        (json(r#"{"a":1,"a":2}"#), json(r#"{"a":1,"a":3}"#), &["changed $.a 2 → 3"]),
+        (json("{"), json("{}"), &["body body { → {}"]),
+        (answer(200, "", "a\nb\nc"), answer(200, "", "a\nB\nc"), &["body body b → B"]),
+        (answer(200, "", "a"), answer(200, "", "a\nmore"), &["body body nothing → more"]),
+        (answer(200, "Content-Encoding: br\n", "a"), answer(200, "Content-Encoding: br\n", "b"), &["coded"]),
+    ];
+    for (primary, mirror, expect) in rows {
+        let mut found = told(&plain(), &Redact::default(), primary, mirror);
+        let mut expect = expect.to_vec();
+        found.sort();
+        expect.sort_unstable();
+        assert_eq!(found, expect);
+    }
+}
+
+#[test]
+fn compressed_content_is_compared_by_what_it_says() {
+    let coded = |content: &str, level| Answer {
+        content: crate::compare::coding::tests::gzip(content.as_bytes(), level).into(),
+        ..answer(200, "Content-Type: application/json\nContent-Encoding: gzip\n", "")
+    };
+    let none = Redact::default();
+    let a = coded(r#"{"plan":"pro","n":1}"#, 6);
+    assert_eq!(told(&plain(), &none, &a, &coded(r#"{"n":1,"plan":"pro"}"#, 0)), Vec::<String>::new());
+    let other = coded(r#"{"plan":"free","n":1}"#, 9);
+    assert_eq!(told(&plain(), &none, &a, &other), ["changed $.plan \"pro\" → \"free\""]);
+    let uncoded = json(r#"{"plan":"pro","n":1}"#);
+    assert_eq!(told(&plain(), &none, &a, &uncoded), ["header content-encoding gzip → nothing"]);
+    let broken = || Answer { content: a.content.get(..20).unwrap_or_default().into(), ..coded("", 0) };
+    assert_eq!(told(&plain(), &none, &a, &broken()), ["body body content → content whose coding is broken"]);
+    let other = Answer { content: a.content.get(..19).unwrap_or_default().into(), ..coded("", 0) };
+    assert_eq!(told(&plain(), &none, &broken(), &other), ["broken"], "neither side can be read");
+}
+
+#[test]
+fn what_the_rules_leave_out_is_no_difference() {
+    let pattern = |text: &str| config::Pattern { text: text.to_owned() };
+    let list = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let rules = Compare {
+        ignore_headers: list(&["etag", "x-trace-*"]),
+        ignore_json: list(&["/at", "/items/*/id"]),
+        ignore_text: vec![pattern("[0-9]{4}-[0-9]{2}")],
+        unordered: list(&["/tags"]),
+        tolerance: 0.01,
+        ..plain()
+    };
+    let a = answer(
+        200,
+        "Content-Type: application/vnd.x+json; charset=utf-8\nETag: 1\nX-Trace-Id: 1\n",
+        r#"{"at":1,"items":[{"id":1,"on":"2026-01"}],"tags":["a","b"],"n":1000}"#,
+    );
+    let b = answer(
+        200,
+        "Content-Type: application/vnd.x+json; charset=utf-8\nETag: 2\nX-Trace-Other: 1\n",
+        r#"{"at":2,"items":[{"id":2,"on":"2026-02"}],"tags":["b","a"],"n":1009}"#,
+    );
+    assert_eq!(told(&rules, &Redact::default(), &a, &b), Vec::<String>::new());
+    assert_eq!(told(&plain(), &Redact::default(), &a, &b).len(), 8);
+}
+
+#[test]
+fn secrets_are_compared_and_not_told() {
+    let redact = Redact {
+        headers: vec!["x-key".into()],
+        json: vec!["/card".into(), "/people/*/name".into()],
+        ..Redact::default()
+    };
+    let a = answer(
+        200,
+        "Content-Type: application/json\nX-Key: S1\n",
+        r#"{"card":{"no":"S2"},"people":[{"name":"S3"}]}"#,
+    );
+    let b = answer(
+        200,
+        "Content-Type: application/json\nX-Key: S4\n",
+        r#"{"card":{"no":"S5"},"people":[{"name":"S6"}]}"#,
+    );
+    let all = told(&plain(), &redact, &a, &b);
+    assert_eq!(all.len(), 3, "{all:?}");
+    assert!(all.iter().all(|line| line.ends_with("[redacted] → [redacted]")), "{all:?}");
+    let text = told(&plain(), &redact, &json("S1"), &json("S2"));
+    assert_eq!(text, ["body body [redacted] → [redacted]"]);
+    // As on the wire, whatever the case of a member's name.
+    let cased = told(&plain(), &redact, &json("{\"card\":\"S1\"}"), &json("{\"Card\":\"S2\"}"));
+    assert_eq!(cased, ["added $.Card nothing → [redacted]", "missing $.card [redacted] → nothing"]);
+    // And in each line of a field by itself.
+    let query = Redact { query: vec!["token".into()], ..Redact::default() };
+    let a = answer(302, "Location: /a?x=1\nLocation: /b?token=S1\n", "");
+    let b = answer(302, "Location: /a?x=1\nLocation: /b?token=S2\n", "");
+    let lines = told(&plain(), &query, &a, &b);
+    assert!(lines.len() == 1 && !lines[0].contains("S1") && !lines[0].contains("S2"), "{lines:?}");
+    assert!(lines[0].contains("/a?x=1"), "{lines:?}");
+}
+
+#[test]
+fn an_answer_never_differs_from_itself_and_nothing_it_holds_is_too_much() {
+    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    let wide = format!("[{}1]", "{\"a\":1},".repeat(2000));
+    for content in ["", "{}", "nan", "1e999", "\u{feff}{}", &deep, &wide, "{\"a\":1,\"a\":2}"] {
+        assert_eq!(told(&plain(), &Redact::default(), &json(content), &json(content)), Vec::<String>::new());
+        let other = content.replace('1', "2") + " ";
+        assert!(told(&plain(), &Redact::default(), &json(content), &json(&other)).len() <= DIFFERENCES_MAX);
+    }
+    let cut = Answer { is_cut: true, ..json("[1") };
+    assert_eq!(told(&plain(), &Redact::default(), &cut, &json("[1")), ["too_long"]);
+    assert_eq!(told(&plain(), &Redact::default(), &cut, &cut), ["too_long"], "what follows may differ");
+}
+
+#[test]
+fn a_side_that_is_shorter_than_what_was_kept_of_the_other_differs() {
+    let none = Redact::default();
+    let long = |content: &str| Answer { is_cut: true, ..json(content) };
+    let rows = [
+        (long("[1,2"), json(""), "body body more than 4 bytes → 0 bytes"),
+        (json("[1"), long("[1,2"), "body body 2 bytes → more than 4 bytes"),
+        // The same may be said in fewer bytes.
+        (long("[1, 2"), json("[1]"), "too_long"),
+        (long("[1"), json("[1,2]"), "too_long"),
+    ];
+    for (primary, mirror, expect) in rows {
+        assert_eq!(told(&plain(), &none, &primary, &mirror), [expect]);
+    }
+}
+
+#[test]
+fn what_is_no_text_is_compared_by_its_bytes() {
+    let bytes = |content: &[u8]| Answer { content: content.into(), ..answer(200, "", "") };
+    let none = Redact::default();
+    assert_eq!(told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xff")), Vec::<String>::new());
+    let found = told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xfe"));
+    assert!(found[0].starts_with("body body 2 bytes, hash "), "{found:?}");
+    let found = told(&plain(), &none, &bytes(b"A\xff"), &bytes(b"A\xef\xbf\xbd"));
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn items_without_order_are_matched_by_what_is_compared_of_them() {
+    let list = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let rules = Compare { ignore_json: list(&["/*/id"]), unordered: list(&["", "/*/tags"]), ..plain() };
+    let a = json(r#"[{"id":1,"name":"x","n":1},{"id":2,"name":"y","tags":["a","b"]}]"#);
+    let b = json(r#"[{"id":8,"name":"y","tags":["b","a"]},{"id":9,"name":"x","n":1.0}]"#);
+    assert_eq!(told(&rules, &Redact::default(), &a, &b), Vec::<String>::new());
+}
+
+#[test]
+fn items_without_order_are_matched_though_their_numbers_differ_a_little() {
+    let rules = Compare { tolerance: 0.01, unordered: vec!["/items".into()], ..plain() };
+    let none = Redact::default();
+    let rows = [
+        (
+            r#"{"items":[{"p":9.999,"s":"a"},{"p":50,"s":"b"}]}"#,
+            r#"{"items":[{"p":50,"s":"b"},{"p":10.001,"s":"a"}]}"#,
+        ),
+        (r#"{"items":[9.999,50,-3]}"#, r#"{"items":[10.001,-3.01,50]}"#),
+        (
+            r#"{"items":[{"a":[1,2],"b":7},{"a":[1,3],"b":6}]}"#,
+            r#"{"items":[{"a":[1,3],"b":6},{"a":[1,2],"b":7}]}"#,
+        ),
+    ];
+    for (a, b) in rows {
+        assert_eq!(told(&rules, &none, &json(a), &json(b)), Vec::<String>::new(), "{a}");
+    }
+    let found = told(&rules, &none, &json(r#"{"items":[1,2]}"#), &json(r#"{"items":[2,3]}"#));
+    assert_eq!(found, ["changed $.items[*] 1 → 2"]);
+}
+
+#[test]
+fn names_are_kept_to_their_bound_and_stay_apart() {
+    let of = |name: &str| json(&format!("{{\"{name}\":1}}"));
+    let fields =
+        |name: &str| compare(&Rules::new(&plain(), &Redact::default()), &of(name), &json("{}")).differences;
+    let long = "n".repeat(1 << 19);
+    let (one, other) = (fields(&format!("{long}1")), fields(&format!("{long}2")));
+    assert!(one[0].field.len() <= FIELD_BYTES_MAX && one[0].field != other[0].field, "{one:?}");
+    let mut deep = "1".to_owned();
+    (0..100).for_each(|_| deep = format!("{{\"a-name-of-some-length\":{deep}}}"));
+    let found = told(&plain(), &Redact::default(), &json(&deep), &json(&deep.replace('1', "2")));
+    assert!(found[0].len() < FIELD_BYTES_MAX + 100, "{found:?}");
+    let header = |value: &str| answer(200, &format!("{}: {value}\n", "h".repeat(5000)), "");
+    let found = told(&plain(), &Redact::default(), &header("a"), &header("b"));
+    assert!(found[0].len() < FIELD_BYTES_MAX + 100, "{found:?}");
+}
+
+#[test]
+fn contents_of_other_types_than_asked_for_are_not_compared() {
+    let rules = |types: &[&str]| {
+        let content_types = types.iter().map(|t| (*t).to_owned()).collect();
+        Compare { content_types, ..plain() }
+    };
+    let of = |kind: &str, content: &str| answer(200, &format!("Content-Type: {kind}\n"), content);
+    let rows: &[(&[&str], &str, bool)] = &[
+        (&[], "image/png", true),
+        (&["text/*"], "Text/HTML; charset=utf-8", true),
+        (&["text/*"], "image/png", false),
+        (&["application/json", "text/html"], "text/htmlx", false),
+        (&["application/*+json"], "application/vnd.x+json", true),
+        (&["application/*+json"], "application/json", false),
+    ];
+    for (types, kind, differs) in rows {
+        let found = told(&rules(types), &Redact::default(), &of(kind, "1"), &of(kind, "2"));
+        assert_eq!(found.len(), usize::from(*differs), "{types:?} {kind}: {found:?}");
+    }
+    // A page of errors where JSON was is what somebody wants to see.
+    let found = told(&rules(&["application/json"]), &Redact::default(), &json("1"), &of("text/html", "2"));
+    assert_eq!(found, ["header content-type application/json → text/html", "body body 1 → 2"]);
+    let found = told(&rules(&["text/*"]), &Redact::default(), &answer(200, "", "1"), &answer(200, "", "2"));
+    assert_eq!(found, Vec::<String>::new(), "nobody says what it is");
+}
