@@ -1,12 +1,13 @@
 //! Which endpoint serves a request: by its key, by how it answers, by its health, by what its name means now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tests::load::{Gate, OK, becomes, get};
+use tests::origin::listeners;
 use tests::{Client, Gateway, NameServer, Origin, Setup, eventually, origin};
 
 /// A gateway before one upstream called `v1` with these endpoints and keys; `route` completes the one route.
@@ -25,13 +26,28 @@ fn started(origins: &[&Origin], keys: &str, workers: usize) -> Gateway {
 
 /// Answers 200 with its name, or 503 while it is told to.
 fn failing(name: &'static str) -> (Origin, Arc<AtomicBool>) {
+    failing_on(TcpListener::bind("127.0.0.1:0").expect("bind"), name)
+}
+
+fn failing_on(listener: TcpListener, name: &'static str) -> (Origin, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(true));
     let told = Arc::clone(&fails);
-    let origin = Origin::new(move |_, stream| {
+    let origin = Origin::on(listener, move |_, stream| {
         let status = if told.load(Relaxed) { "503 Service Unavailable" } else { "200 OK" };
         origin::write(stream, format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
     });
     (origin, fails)
+}
+
+/// At 127.0.0.2.
+fn away(name: &'static str) -> Origin {
+    Origin::named_on(TcpListener::bind("127.0.0.2:0").expect("bind"), name)
+}
+
+/// At 127.0.0.2 and 127.0.0.3, on one port.
+fn pair(one: &'static str, other: &'static str) -> [Origin; 2] {
+    let [at_two, at_three] = listeners([[127, 0, 0, 2], [127, 0, 0, 3]].map(IpAddr::from));
+    [Origin::named_on(at_two, one), Origin::named_on(at_three, other)]
 }
 
 fn upstream(gateway: &Gateway, what: &str) -> i64 {
@@ -165,7 +181,7 @@ fn an_unhealthy_endpoint_gets_nothing_until_it_has_recovered() {
         (origin, is_sick)
     };
     let well = Origin::named("well");
-    let check = "path = \"/healthz\", host = \"check.example\", interval = \"50ms\", timeout = \"50ms\"";
+    let check = "path = \"/healthz\", host = \"check.example\", interval = \"500ms\", timeout = \"500ms\"";
     let keys = format!("health = {{ {check}, healthy_after = 2, unhealthy_after = 3 }}");
     let gateway = started(&[&sick, &well], &keys, 2);
     eventually("it is unhealthy", || upstream(&gateway, "unhealthy") == 1);
@@ -292,9 +308,8 @@ fn another_try_goes_to_another_endpoint() {
 
 #[test]
 fn traffic_follows_a_name_and_stays_where_it_is_when_the_name_fails() {
-    let old = Origin::named_at("old", ([127, 0, 0, 2], 0).into());
+    let [old, new] = pair("old", "new");
     let port = old.address.port();
-    let new = Origin::named_at("new", ([127, 0, 0, 3], port).into());
     let names = NameServer::start();
     names.say("v1.test", &[[127, 0, 0, 2].into()]);
     let gateway = Gateway::start(&toml(&[format!("v1.test:{port}")], "", "", 2), &[names.environment()]);
@@ -324,9 +339,9 @@ fn traffic_follows_a_name_and_stays_where_it_is_when_the_name_fails() {
 
 #[test]
 fn a_half_of_an_answer_that_fails_keeps_its_addresses_and_one_that_is_empty_does_not() {
-    let four = Origin::named_at("four", ([127, 0, 0, 2], 0).into());
+    let [four, six] = listeners([[127, 0, 0, 2].into(), Ipv6Addr::LOCALHOST.into()]);
+    let (four, _six) = (Origin::named_on(four, "four"), Origin::named_on(six, "six"));
     let port = four.address.port();
-    let _six = Origin::named_at("six", (Ipv6Addr::LOCALHOST, port).into());
     let names = NameServer::start();
     let v4: &[Ipv4Addr] = &[[127, 0, 0, 2].into()];
     let v6: &[Ipv6Addr] = &[Ipv6Addr::LOCALHOST];
@@ -353,7 +368,7 @@ fn a_half_of_an_answer_that_fails_keeps_its_addresses_and_one_that_is_empty_does
 
 #[test]
 fn a_refused_configuration_forgets_no_name_of_the_one_in_force() {
-    let (one, two) = (Origin::named("one"), Origin::named_at("two", ([127, 0, 0, 2], 0).into()));
+    let (one, two) = (Origin::named("one"), away("two"));
     let names = NameServer::start();
     names.say("one.test", &[[127, 0, 0, 1].into()]);
     names.say("two.test", &[[127, 0, 0, 1].into()]);
@@ -381,9 +396,8 @@ fn a_refused_configuration_forgets_no_name_of_the_one_in_force() {
 
 #[test]
 fn another_order_of_an_answer_is_no_change() {
-    let v1 = Origin::named_at("v1", ([127, 0, 0, 2], 0).into());
+    let [v1, _too] = pair("v1", "too");
     let port = v1.address.port();
-    let _too = Origin::named_at("too", ([127, 0, 0, 3], port).into());
     let names = NameServer::start();
     let both = [[127, 0, 0, 2].into(), [127, 0, 0, 3].into()];
     names.say("v1.test", &both);
@@ -398,9 +412,9 @@ fn another_order_of_an_answer_is_no_change() {
 
 #[test]
 fn a_name_that_moves_all_the_time_keeps_nobody_ejected_for_longer() {
-    let (bad, _fails) = failing("bad");
+    let [bad, other] = listeners([[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from));
+    let ((bad, _fails), _other) = (failing_on(bad, "bad"), Origin::named_on(other, "other"));
     let port = bad.address.port();
-    let _other = Origin::named_at("other", ([127, 0, 0, 2], port).into());
     let names = NameServer::start();
     names.say("v1.test", &[[127, 0, 0, 1].into(), [127, 0, 0, 2].into()]);
     let rules = "ejection = { consecutive_5xx = 1, interval = \"3s\", time = \"2s\" }";
@@ -424,9 +438,8 @@ fn a_name_that_moves_all_the_time_keeps_nobody_ejected_for_longer() {
 
 #[test]
 fn connections_to_an_address_that_stays_are_kept_when_others_come_and_go() {
-    let stays = Origin::named_at("stays", ([127, 0, 0, 2], 0).into());
+    let [stays, comes] = pair("stays", "comes");
     let port = stays.address.port();
-    let comes = Origin::named_at("comes", ([127, 0, 0, 3], port).into());
     let names = NameServer::start();
     names.say("v1.test", &[[127, 0, 0, 2].into()]);
     let gateway = Gateway::start(&toml(&[format!("v1.test:{port}")], "", "", 1), &[names.environment()]);
@@ -452,7 +465,7 @@ fn a_primary_without_address_is_refused_and_a_mirror_without_one_waits() {
         "{told}"
     );
 
-    let (v1, v2) = (Origin::named("v1"), Origin::named_at("v2", ([127, 0, 0, 2], 0).into()));
+    let (v1, v2) = (Origin::named("v1"), away("v2"));
     let names = NameServer::start();
     let (key, value) = names.environment();
     let mirror = format!("[upstream.v2]\nendpoints = [\"v2.test:{}\"]", v2.address.port());
@@ -476,10 +489,10 @@ fn a_primary_without_address_is_refused_and_a_mirror_without_one_waits() {
 #[test]
 fn what_waits_in_a_mirrors_ring_goes_to_its_new_address() {
     let v1 = Origin::named("v1");
-    let new = Origin::named_at("new", ([127, 0, 0, 3], 0).into());
-    let port = new.address.port();
     // The mirror's first address takes connections and never answers.
-    let _old = std::net::TcpListener::bind(("127.0.0.2", port)).expect("bind");
+    let [_old, new] = listeners([[127, 0, 0, 2], [127, 0, 0, 3]].map(IpAddr::from));
+    let new = Origin::named_on(new, "new");
+    let port = new.address.port();
     let names = NameServer::start();
     names.say("v2.test", &[[127, 0, 0, 2].into()]);
     let mirror = format!("[upstream.v2]\nendpoints = [\"v2.test:{port}\"]");
