@@ -36,6 +36,7 @@ fn content_that_is_chunked_on_its_way_does_not_grow_the_buffers() {
     let mut clients: Vec<_> = (0..20).map(|_| gateway.client()).collect();
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
     }
     // Each client takes a megabyte in small sips, so that the primary is always ahead.
     let mut sip = vec![0; 16 * 1024];
