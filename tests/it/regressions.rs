@@ -194,7 +194,7 @@ fn a_cut_close_delimited_answer_does_not_look_complete() {
         conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
         conn.hang()
     });
-    let gateway = Setup::new(&v1).with("[timeouts]\nrequest_body = \"300ms\"").start();
+    let gateway = Setup::new(&v1).with("[timeouts]\nrequest_body = \"2s\"").start();
     let mut client = gateway.client();
     client.send("POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf");
     assert!(client.hears_within(PATIENCE));

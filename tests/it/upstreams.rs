@@ -73,15 +73,15 @@ fn a_key_keeps_its_endpoint_on_every_worker_of_every_gateway() {
         gateway.client().ask(format!("GET / HTTP/1.1\r\nHost: a\r\nX-User: {user}\r\n\r\n")).text()
     };
     let mut served_by = BTreeMap::<String, BTreeSet<String>>::new();
-    for user in (0..40).map(|n| format!("user-{n}")) {
+    for user in (0..80).map(|n| format!("user-{n}")) {
         for gateway in [&one, &other] {
-            let endpoints: BTreeSet<String> = (0..8).map(|_| ask(gateway, &user)).collect();
+            let endpoints: BTreeSet<String> = (0..4).map(|_| ask(gateway, &user)).collect();
             served_by.entry(user.clone()).or_default().extend(endpoints);
         }
     }
     assert!(served_by.values().all(|endpoints| endpoints.len() == 1), "{served_by:?}");
     let used: BTreeSet<&String> = served_by.values().flatten().collect();
-    assert_eq!(used.len(), 5, "forty keys reach all endpoints");
+    assert_eq!(used.len(), 5, "eighty keys reach all endpoints");
     let without: BTreeSet<String> = (0..40).map(|id| one.client().ask(get(id)).text()).collect();
     assert!(without.len() > 2, "a request without the key goes anywhere: {without:?}");
 }
@@ -100,20 +100,21 @@ fn chance_spreads_over_all_endpoints() {
 fn an_endpoint_that_keeps_failing_gets_nothing_for_a_while_and_comes_back() {
     let (bad, fails) = failing("bad");
     let good = Origin::named("good");
-    let keys = "ejection = { consecutive_5xx = 3, interval = \"100ms\", time = \"2s\" }";
+    let keys = "ejection = { consecutive_5xx = 3, interval = \"100ms\", time = \"3s\" }";
     let gateway = started(&[&good, &bad], keys, 1);
     let mut client = gateway.client();
+    // Before it is ejected: by this clock that lasts its three seconds at least.
+    let asked = Instant::now();
     let statuses: Vec<u16> = (0..6).map(|id| client.ask(get(id)).status).collect();
     assert_eq!(statuses.iter().filter(|s| **s == 503).count(), 3, "{statuses:?}");
-    let ejected = Instant::now();
-    assert!((0..50).all(|id| client.ask(get(id)).text() == "good"));
-    assert!(ejected.elapsed() < Duration::from_secs(2), "too slow to tell");
+    assert!((0..10).all(|id| client.ask(get(id)).text() == "good"));
+    assert!(asked.elapsed() < Duration::from_secs(3), "too slow to tell");
     assert_eq!(bad.count(), 3);
     upstream_becomes(&gateway, "ejections_total", 1);
     upstream_becomes(&gateway, "ejected", 1);
     fails.store(false, Relaxed);
     eventually("it serves again", || client.ask(get(0)).text() == "bad");
-    assert!(ejected.elapsed() > Duration::from_millis(1_500), "{:?}", ejected.elapsed());
+    assert!(asked.elapsed() > Duration::from_millis(2_500), "{:?}", asked.elapsed());
     upstream_becomes(&gateway, "ejections_total", 1);
     upstream_becomes(&gateway, "ejected", 0);
     upstream_becomes(&gateway, "last_resorts_total", 0);
@@ -502,7 +503,8 @@ fn what_waits_in_a_mirrors_ring_goes_to_its_new_address() {
     let mut client = gateway.client();
     (0..50).for_each(|id| assert_eq!(client.ask(get(id)).status, 200));
     names.say("v2.test", &[[127, 0, 0, 3].into()]);
-    new.wait_for(40);
+    // Some of the fifty may have gone to the old address, as many as its two connections take.
+    new.wait_for(30);
     let metrics = gateway.settled("v2");
     let (sent, lost) = (metrics.mirror("v2", "sent_total"), metrics.mirror("v2", "failed_total"));
     assert_eq!((sent, sent - lost), (50, new.count() as i64), "nothing was dropped");
