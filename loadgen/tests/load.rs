@@ -4,7 +4,7 @@ mod common;
 
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use common::{BIN, Server, code, loadgen, number, run_json, text, wait_until};
@@ -14,13 +14,13 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 #[test]
 fn percentiles_show_a_known_fixed_delay() {
-    let server = Server::start(&["v,delay=20ms"]);
-    let (code, document) = run_json(&[&server.url("v", "/"), "--rate", "200", "-d", "1500ms"]);
+    let server = Server::start(&["v,delay=200ms"]);
+    let (code, document) = run_json(&[&server.url("v", "/"), "--rate", "100", "-d", "1500ms"]);
     assert_eq!(code, 0);
-    assert_eq!(number(&document, "requests.total"), 300.0);
+    assert_eq!(number(&document, "requests.total"), 150.0);
     for percentile in ["min", "p50", "p90"] {
         let us = number(&document, &format!("response_us.{percentile}"));
-        assert!((19_900.0..40_000.0).contains(&us), "{percentile}: {us}");
+        assert!((199_900.0..400_000.0).contains(&us), "{percentile}: {us}");
     }
 }
 
@@ -48,7 +48,8 @@ fn the_rate_counts_only_answers_within_the_measured_time() {
 #[test]
 fn lateness_that_was_asked_for_is_no_saturation_and_stays_in_the_response_time() {
     let server = Server::start(&["v"]);
-    let slack = ["--rate", "1k", "-d", "500ms", "--pace-slack", "100ms", "--max-lag", "50ms"];
+    // A tenth of a second of it is taken, which without the slack would be twice as much as may be.
+    let slack = ["--rate", "100", "-d", "4s", "--pace-slack", "1500ms", "--max-lag", "50ms"];
     let (code, document) = run_json(&[&[server.url("v", "/").as_str()], &slack[..]].concat());
     assert_eq!(code, 0, "{}", document["reasons"]);
     assert!(number(&document, "response_us.p90") > 60_000.0, "{}", document["response_us"]);
@@ -60,7 +61,7 @@ fn connections_that_die_while_idle_lose_no_request() {
     let server = Server::start(&["v"]);
     let url = server.url("v", "/");
     let document = std::thread::scope(|scope| {
-        let load = scope.spawn(|| run_json(&[&url, "--rate", "1k", "-d", "1500ms", "-c", "4"]).1);
+        let load = scope.spawn(|| run_json(&[&url, "--rate", "250", "-d", "6s", "-c", "4"]).1);
         for turn in 1..=5 {
             wait_until("the run is under way", || server.counters("v").requests > turn * 150);
             server.set_fault("v", "refuse");
@@ -80,7 +81,7 @@ fn connections_that_die_while_idle_lose_no_request() {
     assert_eq!(number(&document, "requests.due"), 1500.0);
     assert_eq!(number(&document, "requests.total"), 1500.0);
     assert!(document["errors"].get("unfinished").is_none(), "{}", document["errors"]);
-    assert!(number(&document, "wall_s") < 5.0, "nothing is waited for that will not come");
+    assert!(number(&document, "wall_s") < 12.0, "nothing is waited for that will not come");
 }
 
 #[test]
@@ -151,15 +152,18 @@ fn pacing_ns() -> (u64, u64) {
 
 #[test]
 fn requests_arrive_at_the_server_as_the_schedule_says() {
-    // Other work on the machine can only disturb the pacing: one undisturbed try in ten shows what it is.
+    // Other work on the machine can only disturb the pacing: one undisturbed try within a minute shows what it is.
     // Sent once per millisecond, two at a time, half of the gaps would be near zero.
-    let mut tries = Vec::new();
-    let good = (0..10).any(|_| {
+    let (mut tries, began) = (Vec::new(), Instant::now());
+    loop {
         let (distance, gap) = pacing_ns();
+        if distance < 200_000 && (400_000..600_000).contains(&gap) {
+            return;
+        }
         tries.push((distance, gap));
-        distance < 200_000 && (400_000..600_000).contains(&gap)
-    });
-    assert!(good, "middle distance and middle gap in ns: {tries:?}");
+        let is_over = began.elapsed() > Duration::from_secs(60);
+        assert!(!is_over, "middle distance and middle gap in ns: {tries:?}");
+    }
 }
 
 #[test]
@@ -181,7 +185,8 @@ fn every_way_of_failing_has_its_class_and_stays_in_the_figures() {
         ("endless_chunked", "timeout"),
     ] {
         server.set_fault("v", fault);
-        let args = [&url, "--rate", "100", "-d", "200ms", "-c", "20", "--timeout", "300ms"];
+        let timeout = if class == "timeout" { "300ms" } else { "5s" };
+        let args = [&url, "--rate", "100", "-d", "200ms", "-c", "20", "--timeout", timeout];
         let (_, document) = run_json(&args);
         let of_class = document["errors"][class]["count"].as_u64().unwrap_or(0);
         // A switch of the fault may still close a connection that was made before it.
@@ -238,7 +243,7 @@ fn weighted_files_and_replayed_logs_send_what_they_say() {
     let often = server.log("v").iter().filter(|a| a.target == "/often").count();
     assert!((410..490).contains(&often), "{often} of 500");
 
-    let log = "{\"ts\":10.0,\"method\":\"GET\",\"target\":\"/a\"}\n{\"ts\":12.0,\"method\":\"POST\",\"target\":\"/b\"}\n";
+    let log = "{\"ts\":10.0,\"method\":\"GET\",\"target\":\"/a\"}\n{\"ts\":30.0,\"method\":\"POST\",\"target\":\"/b\"}\n";
     std::fs::write(path, log).expect("written");
     let id = ["-H", "x-loadgen-id: replay", "--replay", path, "--replay-speed", "10"];
     let (code, document) = run_json(&[&[server.url("v", "/").as_str()], &id[..]].concat());
@@ -247,7 +252,7 @@ fn weighted_files_and_replayed_logs_send_what_they_say() {
     let what: Vec<_> = replayed.iter().map(|a| (a.method.as_str(), a.target.as_str())).collect();
     assert_eq!(what, [("GET", "/a"), ("POST", "/b")]);
     let apart_ms = (replayed[1].received_unix_ns - replayed[0].received_unix_ns) / 1_000_000;
-    assert!((150..400).contains(&apart_ms), "2 s at tenfold speed are 200 ms, not {apart_ms} ms");
+    assert!((1_500..4_000).contains(&apart_ms), "20 s at tenfold speed are 2 s, not {apart_ms} ms");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn more_requests_a_second_than_agreed_are_answered_503_and_the_connection_goes_o
 fn one_address_has_its_own_share_of_the_requests() {
     let v1 = Origin::named("v1");
     let gateway =
-        Setup::new(&v1).workers(1).with("[limits]\nrequests_per_second_per_address_max = 5").start();
+        Setup::new(&v1).workers(1).with("[limits]\nrequests_per_second_per_address_max = 1").start();
     // Coming back on new connections changes nothing.
     let from = |address: &str| -> Vec<Response> {
         let mut clients: Vec<_> = (0..4).map(|_| Client::connect_from(address, gateway.address)).collect();

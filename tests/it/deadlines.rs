@@ -19,9 +19,9 @@ fn silent() -> Origin {
 #[test]
 fn a_whole_requests_time_holds_behind_an_upload_too() {
     let v1 = silent();
-    let gateway = Setup::new(&v1).with("[timeouts]\nrequest = \"1s\"\nresponse_head = \"20s\"").start();
+    let gateway = Setup::new(&v1).with("[timeouts]\nrequest = \"3s\"\nresponse_head = \"20s\"").start();
     for pieces in [&[HALF, "world"] as &[&str], &[&format!("{HALF}world")]] {
-        let (asked, mut client) = (Instant::now(), gateway.client());
+        let mut client = gateway.client();
         for (n, piece) in pieces.iter().enumerate() {
             client.send(piece);
             if n + 1 < pieces.len() {
@@ -30,8 +30,9 @@ fn a_whole_requests_time_holds_behind_an_upload_too() {
                 });
             }
         }
+        let asked = Instant::now();
         assert_eq!(client.response().status, 504);
-        assert!(asked.elapsed() < Duration::from_secs(4), "took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(6), "took {:?}", asked.elapsed());
     }
 }
 
@@ -70,7 +71,7 @@ fn a_client_that_takes_its_time_is_told_so_and_no_primary_is_blamed_for_it() {
     let (one, other) = (Origin::named("v1"), Origin::named("v1"));
     let eject = "ejection = { consecutive_5xx = 1, interval = \"10s\", time = \"30s\", percent_max = 100 }";
     let text = Setup::to(&[one.address, other.address])
-        .with("[timeouts]\nrequest = \"500ms\"")
+        .with("[timeouts]\nrequest = \"2s\"")
         .toml()
         .replace("[timeouts]", &format!("{eject}\n[timeouts]"));
     let gateway = tests::Gateway::start(&text, &[]);
@@ -89,10 +90,10 @@ fn a_client_that_takes_its_time_is_told_so_and_no_primary_is_blamed_for_it() {
 fn a_whole_requests_time_holds_while_a_connection_is_made() {
     let gone: Vec<Full> = (0..3).map(|_| Full::new()).collect();
     let addresses: Vec<_> = gone.iter().map(|full| full.address).collect();
-    let gateway = Setup::to(&addresses).with("[timeouts]\nrequest = \"500ms\"").start();
+    let gateway = Setup::to(&addresses).with("[timeouts]\nrequest = \"500ms\"\nconnect = \"20s\"").start();
     let asked = Instant::now();
     assert_eq!(gateway.client().ask(GET).status, 504);
-    assert!(asked.elapsed() < Duration::from_millis(1_800), "took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
 }
 
 #[test]
@@ -122,10 +123,10 @@ fn a_whole_requests_time_holds_for_a_client_that_reads_slowly_from_a_ready_prima
 #[test]
 fn an_empty_line_is_no_request_and_keeps_no_connection_open() {
     let v1 = Origin::named("v1");
-    let gateway = Setup::new(&v1).with("[timeouts]\nclient_idle = \"1s\"").start();
+    let gateway = Setup::new(&v1).with("[timeouts]\nclient_idle = \"3s\"").start();
     let (began, mut client) = (Instant::now(), gateway.client());
     while !client.has_ended() {
-        assert!(began.elapsed() < Duration::from_secs(6), "kept open by empty lines");
+        assert!(began.elapsed() < Duration::from_secs(8), "kept open by empty lines");
         client.send("\r\n");
         (0..8).for_each(|_| client.receive());
     }

@@ -13,17 +13,17 @@ const REQUESTS: u64 = 600;
 const PRECISION: f64 = 0.011;
 
 /// What a busy machine may put between the two clocks in the middle of a distribution.
-const BETWEEN_CLOCKS_MS: f64 = 5.0;
+const BETWEEN_CLOCKS_MS: f64 = 25.0;
 
 fn loadgen() -> Command {
     static BINARY: OnceLock<std::path::PathBuf> = OnceLock::new();
     Command::new(BINARY.get_or_init(|| built("loadgen")))
 }
 
-/// Two versions that take their time: v1 20 to 60 ms, v2 twice as long.
+/// Two versions that take their time: v1 100 to 300 ms, v2 twice as long.
 fn versions() -> (Process, Vec<String>) {
     let mut serve = loadgen();
-    serve.args(["serve", "--port", "v1,delay=uniform:20ms:60ms", "--port", "v2,delay=uniform:40ms:120ms"]);
+    serve.args(["serve", "--port", "v1,delay=uniform:100ms:300ms", "--port", "v2,delay=uniform:200ms:600ms"]);
     let mut process = Process::spawn(&mut serve);
     let ports = process.lines("{", 3);
     let address = |name: &str| {
@@ -49,11 +49,11 @@ fn the_gateways_distributions_are_those_that_the_client_and_v2_saw() {
     let (_versions, addresses) = versions();
     let address = |at: usize| addresses[at].parse().expect("an address");
     let v1 = [address(0)];
-    let gateway = Setup::to(&v1).mirror("v2", address(1), "").start();
+    let gateway = Setup::to(&v1).mirror("v2", address(1), "connections_max = 64").start();
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("run.json");
     let run = loadgen()
-        .args(["run", "-q", "--threads", "1", "--connections", "32", "--rate", "200", "--max-lag", "1s"])
+        .args(["run", "-q", "--threads", "1", "--connections", "64", "--rate", "100", "--max-lag", "5s"])
         .args(["--requests", &REQUESTS.to_string(), "--duration", "30s", "--json"])
         .arg(&file)
         .arg(format!("http://{}/", gateway.address))
@@ -82,9 +82,9 @@ fn the_gateways_distributions_are_those_that_the_client_and_v2_saw() {
     }
     let (seen, ours) = (client["service_us"]["p50"].as_f64().expect("a time") / 1e3, ms(&primary, "p50"));
     assert!(ours >= seen * (1.0 - PRECISION) - BETWEEN_CLOCKS_MS, "{ours} ms of {seen} ms");
-    assert!((1.0 - ours / 40.0).abs() < 0.25, "v1 takes 40 ms in the middle, not {ours} ms");
+    assert!((1.0 - ours / 200.0).abs() < 0.25, "v1 takes 200 ms in the middle, not {ours} ms");
     let v2 = ms(&mirror, "p50");
-    assert!((1.0 - v2 / 80.0).abs() < 0.25, "v2 takes 80 ms in the middle, not {v2} ms");
+    assert!((1.0 - v2 / 400.0).abs() < 0.25, "v2 takes 400 ms in the middle, not {v2} ms");
 
     // Ten seconds later the same stands in the interval, in the log, and in the terminal.
     let interval = |of: &Value| of["histograms"][0]["interval"]["count"].as_u64();

@@ -307,7 +307,9 @@ fn a_primary_that_does_not_answer_is_504_and_one_that_is_away_503_at_once() {
         gateway.metrics().sum("umbra_upstream_idle_connections", &[]) == 0
     });
 
-    let gateway = Setup::to(&[Origin::refusing()]).with(timeouts).start();
+    // No timeout has a part in it.
+    let long = timeouts.replace("300ms", "20s");
+    let gateway = Setup::to(&[Origin::refusing()]).with(&long).start();
     for _ in 0..3 {
         let started = Instant::now();
         let answer = gateway.client().ask(get);
@@ -316,7 +318,7 @@ fn a_primary_that_does_not_answer_is_504_and_one_that_is_away_503_at_once() {
             answer.body.len() < 200
                 && answer.field("content-type").is_some_and(|t| t.starts_with("text/plain"))
         );
-        assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
 
     let full = tests::origin::Full::new();

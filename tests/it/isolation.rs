@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tests::load::{
@@ -12,18 +12,19 @@ use tests::load::{
 };
 use tests::message::Read;
 use tests::origin::{After, write};
-use tests::{Gateway, Origin, Request, Setup, eventually};
+use tests::{Gateway, Origin, PATIENCE, Request, Setup, eventually};
 
-/// What no answer may take while v2 is at its worst: far below the mirror's five seconds, far above a busy machine's hiccup.
-const SOON: Duration = Duration::from_secs(1);
+/// What no answer may take while v2 is at its worst: below whatever one would wait for at a mirror, far above a busy
+/// machine's hiccup.
+const SOON: Duration = Duration::from_millis(2500);
 
 /// Resident memory that a run may add to the ring's bytes: blocks of exchanges under way and kept for reuse.
 const MARGIN_BYTES: u64 = 28 << 20;
 const RING_BYTES: u64 = 4 << 20;
 
-/// Two connections, so that v2's slowness backs up at once; all the mirror's timeouts are as an operator gets them.
-const KEYS: &str =
-    "connections_max = 2, ring_bytes_max = \"4MiB\", body_bytes_max = \"1MiB\", ring_entries_max = 256";
+/// Two connections, so that v2's slowness backs up at once; an answer may take as long as an operator lets it, five seconds.
+const KEYS: &str = "connections_max = 2, ring_bytes_max = \"4MiB\", body_bytes_max = \"1MiB\", \
+                    ring_entries_max = 256, connect_timeout = \"3s\"";
 
 /// A v1 that says what it got.
 fn v1() -> Origin {
@@ -58,8 +59,16 @@ fn hear(stream: &mut TcpStream, gate: &Gate, ask: impl Fn(&mut TcpStream) -> Aft
 /// The promise: answers are right and soon, memory is bounded, every copy is accounted for, descriptors come back.
 #[track_caller]
 fn assert_unfelt(address: SocketAddr, gate: &Gate) -> Gateway {
+    assert_unfelt_with(KEYS, address, gate)
+}
+
+#[track_caller]
+fn assert_unfelt_with(keys: &str, address: SocketAddr, gate: &Gate) -> Gateway {
+    // One at a time: what they do to the machine is not to be felt by each other.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let v1 = v1();
-    let gateway = Setup::new(&v1).mirror("v2", address, KEYS).start();
+    let gateway = Setup::new(&v1).mirror("v2", address, keys).start();
     let (descriptors, rss) = (gateway.descriptors(), gateway.rss_bytes());
     let slowest = hammer(gateway.address, 8, 400, get, |id, answer| {
         assert_eq!((answer.status, answer.text()), (200, format!("GET /r?id={id} 0 0")));
@@ -144,14 +153,14 @@ fn a_mirror_that_reads_and_never_answers_is_not_felt() {
 }
 
 #[test]
-fn a_mirror_that_answers_after_a_second_is_not_felt() {
+fn a_mirror_that_answers_after_seconds_is_not_felt() {
     let gate = Gate::closed();
     let late = Arc::clone(&gate);
     let v2 = Origin::new(move |_, stream| {
-        late.wait_at_most(Duration::from_secs(1));
+        late.wait_at_most(Duration::from_secs(3));
         write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     });
-    let gateway = assert_unfelt(v2.address, &gate);
+    let gateway = assert_unfelt_with(&format!("{KEYS}, timeout = \"60s\""), v2.address, &gate);
     let (completed, dropped) = (counted(&gateway, "completed 2xx"), counted(&gateway, "dropped ring"));
     assert!(completed >= 256 && dropped > 0, "{completed} answered, {dropped} dropped");
     assert_eq!(v2.count() as i64, completed);
@@ -217,7 +226,8 @@ fn the_next_request_of_a_connection_does_not_wait_for_the_mirror() {
         let post = format!("POST /{id} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
         assert_eq!(client.ask(post).text(), format!("POST /{id} 1 120"));
     }
-    assert!(started.elapsed() < SOON, "twenty answers in turn took {:?}", started.elapsed());
+    // To wait once would be five seconds.
+    assert!(started.elapsed() < Duration::from_millis(4500), "twenty took {:?}", started.elapsed());
     assert!(
         counted(&gateway, "in_flight") > 0,
         "v2 is meant to be slow: {:?}",
@@ -322,7 +332,8 @@ fn a_mirror_that_floods_is_read_on_a_budget_and_one_with_ordinary_answers_is_not
     let gateway = Setup::new(&v1).mirror("v2", v2.address, "").mirror("v3", v3.address, "").start();
     let started = Instant::now();
     let mut asked = 0;
-    while started.elapsed() < Duration::from_secs(2) {
+    let flooded = || gateway.metrics().mirror("v2", "answer_bytes_total") as f64 > PER_SECOND / 2.0;
+    while started.elapsed() < Duration::from_secs(2) || (!flooded() && started.elapsed() < PATIENCE) {
         hammer(gateway.address, 2, 50, get, |_, answer| assert_eq!(answer.status, 200));
         asked += 100;
     }
@@ -395,7 +406,8 @@ fn an_answer_that_is_late_dripping_or_never_taken_fails_at_the_mirrors_timeout()
         ask_all(&gateway, 0..3);
         becomes(&gateway, "v2", &[("eligible", 3), ("sent", 3), ("failed timeout", 3)]);
         let took = started.elapsed();
-        assert!((300..3000).contains(&took.as_millis()), "{name}: {took:?}");
+        // The time is counted in ticks of a tenth of a second.
+        assert!((200..3000).contains(&took.as_millis()), "{name}: {took:?}");
     }
 }
 
@@ -411,8 +423,8 @@ fn a_mirror_that_takes_a_copy_slowly_has_its_timeout_for_all_of_it() {
     });
     let keys = "timeout = \"500ms\", body_bytes_max = \"32MiB\", ring_bytes_max = \"64MiB\"";
     let gateway = Setup::new(&v1).mirror("v2", v2.address, keys).start();
-    let started = Instant::now();
     assert_eq!(gateway.client().ask(post("/", &pattern(0, 24 << 20))).status, 200);
+    let started = Instant::now();
     becomes(&gateway, "v2", &[("eligible", 1), ("sent", 1), ("failed timeout", 1)]);
     assert!(started.elapsed() < Duration::from_secs(4), "took {:?}", started.elapsed());
 }

@@ -190,7 +190,7 @@ const MATRIX: &[(&str, &[By])] = &[
         "M3",
         &[
             Test("isolation::the_next_request_of_a_connection_does_not_wait_for_the_mirror"),
-            Test("isolation::a_mirror_that_answers_after_a_second_is_not_felt"),
+            Test("isolation::a_mirror_that_answers_after_seconds_is_not_felt"),
         ],
     ),
     (

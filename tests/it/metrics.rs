@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::load::ask_all;
-use tests::{Gateway, Origin, Process, Setup, eventually};
+use tests::{Gateway, Origin, Process, Setup, eventually_within};
 
 /// A gateway that has counted something of everything.
 fn counted() -> (Gateway, [Origin; 2]) {
@@ -53,8 +54,8 @@ fn a_real_prometheus_scrapes_every_family() {
         gateway.admin
     );
     fs::write(&file, config).expect("it is written");
-    // It cannot be asked for a port of the system's choice.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    // It cannot be asked for a port of the system's choice; nobody else has one on this address.
+    let free = std::net::TcpListener::bind("127.0.9.1:0").expect("bind").local_addr().expect("address");
     let mut server = tool("prometheus");
     server
         .arg(format!("--config.file={}", file.display()))
@@ -71,7 +72,9 @@ fn a_real_prometheus_scrapes_every_family() {
         let told = ask(query)?;
         told["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()
     };
-    eventually("it has scraped", || value("umbra_mirror_sent_total") == Some(50.0));
+    // The first time is seconds after its start.
+    let patience = Duration::from_secs(60);
+    eventually_within(patience, "it has scraped", || value("umbra_mirror_sent_total") == Some(50.0));
     assert_eq!(value("up"), Some(1.0));
     assert_eq!(value("umbra_mirror_latency_seconds_count"), Some(50.0));
     assert_eq!(value("umbra_pairs_total"), Some(50.0));

@@ -1,8 +1,9 @@
 //! Copies: exactly one, faithful, bounded, counted.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tests::load::{
@@ -10,7 +11,7 @@ use tests::load::{
     post,
 };
 use tests::origin::{After, write};
-use tests::{Client, Gateway, Metrics, Origin, Request, Setup, eventually, show};
+use tests::{Client, Gateway, Metrics, Origin, PATIENCE, Request, Setup, eventually, show};
 
 #[track_caller]
 fn becomes(gateway: &Gateway, account: &[(&str, i64)]) -> Metrics {
@@ -85,7 +86,7 @@ fn a_copy_does_not_ask_to_continue() {
     let head = "POST /r?id=0 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let mut client = gateway.client();
     client.send(head);
-    assert!(client.hears_within(tests::PATIENCE), "nobody said 100");
+    assert!(client.hears_within(PATIENCE), "nobody said 100");
     let answer = client.ask("hello");
     assert_eq!((answer.status, answer.interims), (200, vec![100]));
     let copied = v2.wait_for(1).swap_remove(0);
@@ -292,9 +293,9 @@ fn one_draw_per_request_serves_all_mirrors_and_keeps_their_shares() {
         let seen = ids(&origin.requests());
         let out = metrics.sum("umbra_mirror_sampled_out_total", &[&format!("mirror=\"{name}\"")]);
         assert_eq!(seen.len() as i64 + out, N as i64, "{name}: {:?}", account(&metrics, name));
-        // Four sigma: three would fail one honest run in 370.
+        // Five sigma: four would fail one honest run in 16,000, three one in 370.
         let (mean, sigma) = (N as f64 * share, (N as f64 * share * (1.0 - share)).sqrt());
-        assert!((seen.len() as f64 - mean).abs() <= 4.0 * sigma, "{name}: {} of {N}", seen.len());
+        assert!((seen.len() as f64 - mean).abs() <= 5.0 * sigma, "{name}: {} of {N}", seen.len());
         let set: HashSet<usize> = seen.iter().copied().collect();
         assert_eq!(set.len(), seen.len(), "{name}: doubled");
         set
@@ -501,10 +502,17 @@ fn a_mirror_that_closes_unannounced_fails_copies_and_gets_none_twice() {
 #[test]
 fn a_kept_connection_that_the_mirror_closed_while_idle_costs_no_copy() {
     let v1 = Origin::fixed(OK, After::Keep);
-    let v2 = Origin::fixed(OK, After::Close);
+    let (closed, closes) = mpsc::channel();
+    let v2 = Origin::scripted(move |conn| {
+        if conn.request().is_some() && conn.write(OK) {
+            let _ = conn.stream.shutdown(Shutdown::Both);
+            let _ = closed.send(());
+        }
+    });
     let gateway = Setup::new(&v1).mirror("v2", v2.address, "").start();
     for n in 1..=20 {
         ask_all(&gateway, n - 1..n);
+        closes.recv_timeout(PATIENCE).expect("the mirror closes");
         becomes(&gateway, &[("eligible", n as i64), ("sent", n as i64), ("completed 2xx", n as i64)]);
     }
     assert_each_once(&ids(&v2.requests()), 20);

@@ -60,15 +60,15 @@ fn two_hundred_and_fifty_percent_are_two_copies_and_a_third_of_every_second() {
     assert!((0..N).all(|id| matches!(copies[&id], 2 | 3)), "each has its two");
     let thirds = copies.values().filter(|n| **n == 3).count();
     assert_eq!(n("sampled_out_total"), (N - thirds) as i64);
-    // Four sigma of a fair coin.
+    // Five sigma of a fair coin.
     let sigma = (N as f64 / 4.0).sqrt();
-    assert!((thirds as f64 - N as f64 / 2.0).abs() <= 4.0 * sigma, "{thirds} of {N}");
+    assert!((thirds as f64 - N as f64 / 2.0).abs() <= 5.0 * sigma, "{thirds} of {N}");
 }
 
 #[test]
 fn a_rate_is_kept_whatever_is_asked() {
     let (v1, v2) = (Origin::fixed(OK, After::Keep), Origin::fixed(OK, After::Keep));
-    let gateway = Setup::new(&v1).mirror("v2", v2.address, "rate_max = 200").workers(2).start();
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, "rate_max = 20").workers(2).start();
     let started = Instant::now();
     let mut asked = 0;
     while started.elapsed() < Duration::from_millis(1500) {
@@ -80,10 +80,10 @@ fn a_rate_is_kept_whatever_is_asked() {
     let (sent, over) =
         (metrics.mirror("v2", "sent_total"), metrics.mirror_by("v2", "dropped_total", "reason", "rate"));
     assert_eq!(sent + over, asked, "{}", metrics.text());
-    // Each of two workers holds two ticks' worth and sees time in ticks.
-    let most = 200.0 * (took + 0.4);
+    // Each of two workers holds two ticks' worth and sees time in ticks, which may be late.
+    let most = 20.0 * (took + 1.0);
     assert!(sent as f64 <= most, "{sent} of at most {most}");
-    assert!(sent as f64 >= 100.0 && over > 0, "{sent} sent, {over} over");
+    assert!(sent >= 10 && over > 0, "{sent} sent, {over} over");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_copy_that_waited_too_long_is_not_sent_late() {
             write(stream, OK)
         }),
     ];
-    let keys = "ttl = \"300ms\", connections_max = 1, pipeline_max = 1, timeout = \"30s\"";
+    let keys = "ttl = \"2s\", connections_max = 1, pipeline_max = 1, timeout = \"30s\"";
     let gateway = Setup::new(&v1).mirror("v2", v2.address, keys).start();
     ask_all(&gateway, 0..1);
     v2.wait_for(1);
@@ -212,7 +212,7 @@ fn a_copy_that_waited_too_long_is_not_sent_late() {
     eventually("copies become stale", || {
         ask_all(&gateway, id..id + 1);
         id += 1;
-        gateway.metrics().mirror_by("v2", "dropped_total", "reason", "stale") > 0
+        gateway.metrics().mirror_by("v2", "dropped_total", "reason", "stale") >= 20
     });
     let asked = id as i64;
     gate.open();
@@ -280,7 +280,7 @@ fn a_copy_that_waits_for_an_answer_that_never_comes_is_skipped() {
         _ => After::Hang,
     });
     let v2 = Origin::named("v2");
-    let setup = Setup::new(&v1).with("[timeouts]\nresponse_head = \"300ms\"");
+    let setup = Setup::new(&v1).with("[timeouts]\nresponse_head = \"2s\"");
     let gateway = setup.mirror("v2", v2.address, "answer = { slower_than = \"1ms\" }").start();
     for (target, status) in [("/close", 502), ("/hang", 504)] {
         let asked = post(target, b"content");

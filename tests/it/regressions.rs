@@ -36,6 +36,7 @@ fn content_that_is_chunked_on_its_way_does_not_grow_the_buffers() {
     let mut clients: Vec<_> = (0..20).map(|_| gateway.client()).collect();
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
     }
     // Each client takes a megabyte in small sips, so that the primary is always ahead.
     let mut sip = vec![0; 16 * 1024];
@@ -193,7 +194,7 @@ fn a_cut_close_delimited_answer_does_not_look_complete() {
         conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
         conn.hang()
     });
-    let gateway = Setup::new(&v1).with("[timeouts]\nrequest_body = \"300ms\"").start();
+    let gateway = Setup::new(&v1).with("[timeouts]\nrequest_body = \"2s\"").start();
     let mut client = gateway.client();
     client.send("POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf");
     assert!(client.hears_within(PATIENCE));

@@ -87,10 +87,11 @@ fn a_version_that_went_wrong_in_three_ways_is_rejected_for_exactly_these() {
     assert_eq!(early.status.code(), Some(3), "nothing was seen yet: {}", text(&early));
     ask(&gateway);
 
-    // Of the times of three processes on a small machine only v2's sleep is a reason.
+    // Of the times of three processes on a small machine only v2's sleep is a reason, however long v1 takes beside them.
     let policy = tempfile::tempdir().expect("a temporary directory");
     let file = policy.path().join("policy.toml");
-    fs::write(&file, PATIENT).expect("it is written");
+    let rules = PATIENT.replace("p50_ratio_max = 3", "p50_ratio_max = 1.5");
+    fs::write(&file, rules).expect("it is written");
     let verdict = run(&gateway, &["verdict", "--json", "--policy", file.to_str().expect("UTF-8")]);
     assert_eq!(verdict.status.code(), Some(1), "{}", text(&verdict));
     let told: Value = serde_json::from_slice(&verdict.stdout).expect("JSON");
@@ -210,9 +211,7 @@ fn the_baseline_of_the_readme_takes_v1s_own_noise_out() {
 #[test]
 fn a_mirror_that_is_not_there_is_rejected_once_it_was_asked_enough() {
     let v1 = Origin::named("v1");
-    let nobody =
-        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
-    let gateway = Setup::new(&v1).mirror("v2", nobody, "").start();
+    let gateway = Setup::new(&v1).mirror("v2", Origin::refusing(), "").start();
     let mut client = gateway.client();
     for _ in 0..400 {
         assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);

@@ -216,14 +216,14 @@ fn a_route_has_its_own_patience() {
     let gateway = gateway(
         "[[route]]\npath = \"/whole\"\ntimeout = \"300ms\"\nprimary = \"a\"\n\
          [[route]]\npath = \"/try\"\nprimary = \"a\"\nretries = { attempts = 1, per_try_timeout = \"200ms\", backoff = \"1ms\" }\n\
-         [[route]]\npath = \"/half\"\ntimeout = \"300ms\"\nprimary = \"b\"\n",
+         [[route]]\npath = \"/half\"\ntimeout = \"2s\"\nprimary = \"b\"\n",
         [&slow, &half, &m],
     );
     let started = Instant::now();
     assert_eq!(ask(&gateway, "GET", "/whole", "").status, 504);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(ask(&gateway, "GET", "/try", "").status, 504);
-    assert_eq!(slow.count(), 3, "the try was made again");
+    assert_eq!(slow.wait_for(3).len(), 3, "the try was made again");
     let mut client = gateway.client();
     client.send("GET /half HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(client.try_response(false).is_err(), "an answer cut short never looks whole");
@@ -264,8 +264,8 @@ fn shares_of_primaries_hold_over_many_requests() {
         let answer = client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(answer.field("x-version"), (answer.text() == "b").then_some("2"));
     }
-    // 200 ± 4 sigma.
-    assert!((150..250).contains(&b.count()), "{}", b.count());
+    // 200 ± 5 sigma.
+    assert!((137..264).contains(&b.count()), "{}", b.count());
     assert_eq!(a.count() + b.count(), 1_000);
 }
 

@@ -24,7 +24,9 @@ pub fn binary() -> &'static PathBuf {
 /// The workspace's binary of this name, built by cargo in the profile of this test.
 pub fn built(name: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "-p", name, "--bin", name, "--message-format=json"]);
+    // A test among the targets makes the features those of `cargo test --workspace`: what that built is fresh, and
+    // nothing is compiled beside running tests.
+    build.args(["build", "--workspace", "--bin", name, "--test", "it", "--message-format=json"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
@@ -34,8 +36,8 @@ pub fn built(name: &str) -> PathBuf {
     let lines = String::from_utf8(output.stdout).expect("json is UTF-8");
     let executables = lines.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
     executables
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back()
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo names the executable")
 }
 

@@ -4,8 +4,12 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use crate::{Client, eventually, python};
+use crate::{Client, eventually_within, python};
+
+/// How long Python may take to import the application.
+const START: Duration = Duration::from_secs(60);
 
 /// Many requests at once, on kept connections.
 pub const THREADS: &[&str] = &["--worker-class", "gthread", "--threads", "8", "--keep-alive", "30"];
@@ -51,7 +55,7 @@ impl Httpbin {
             .spawn()
             .expect("gunicorn starts");
         let mut address = None;
-        eventually("gunicorn listens and its worker has booted", || {
+        eventually_within(START, "gunicorn listens and its worker has booted", || {
             let log = fs::read_to_string(&errors).unwrap_or_default();
             let at = log.split("Listening at: http://").nth(1).and_then(|rest| rest.split(' ').next());
             address = at.and_then(|at| at.parse().ok());
@@ -59,8 +63,10 @@ impl Httpbin {
         });
         let address = address.expect("found above");
         let httpbin = Self { address, child, folder };
-        eventually("httpbin answers", || {
-            Client::connect(address).ask(b"GET /status/204 HTTP/1.1\r\nHost: a\r\n\r\n").status == 204
+        eventually_within(START, "httpbin answers", || {
+            let mut client = Client::connect(address);
+            let answer = client.send("GET /status/204 HTTP/1.1\r\nHost: a\r\n\r\n").try_response(false);
+            answer.is_ok_and(|answer| answer.status == 204)
         });
         httpbin
     }

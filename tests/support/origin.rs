@@ -1,11 +1,12 @@
 //! A scripted origin: records every byte of every connection, and answers as the test says.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::eventually;
+use crate::load::bound_and_refusing;
 use crate::message::{Read, Request};
 
 /// What an origin does with its connection after it handled a request.
@@ -40,12 +41,12 @@ pub struct Origin {
 impl Origin {
     /// Answers each request with 200 and `name`.
     pub fn named(name: &'static str) -> Self {
-        Self::named_at(name, ([127, 0, 0, 1], 0).into())
+        Self::named_on(local(), name)
     }
 
     /// As [`Origin::named`], on an address of the test's choice.
-    pub fn named_at(name: &'static str, address: SocketAddr) -> Self {
-        Self::at(address, move |_, stream| {
+    pub fn named_on(listener: TcpListener, name: &'static str) -> Self {
+        Self::on(listener, move |_, stream| {
             write(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
         })
     }
@@ -61,14 +62,15 @@ impl Origin {
 
     /// Calls `handler` with each complete request and the stream to answer on.
     pub fn new(handler: impl Fn(&Request, &mut TcpStream) -> After + Send + Sync + 'static) -> Self {
-        Self::at(([127, 0, 0, 1], 0).into(), handler)
+        Self::on(local(), handler)
     }
 
-    fn at(
-        address: SocketAddr,
+    /// As [`Origin::new`], on an address of the test's choice.
+    pub fn on(
+        listener: TcpListener,
         handler: impl Fn(&Request, &mut TcpStream) -> After + Send + Sync + 'static,
     ) -> Self {
-        Self::scripted_at(address, move |conn| {
+        Self::scripted_on(listener, move |conn| {
             while let Some(request) = conn.request() {
                 match handler(&request, &mut conn.stream) {
                     After::Keep => {}
@@ -82,11 +84,11 @@ impl Origin {
 
     /// Calls `script` with each connection, which it may read and write as it likes; it is closed when `script` returns.
     pub fn scripted(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
-        Self::scripted_at(([127, 0, 0, 1], 0).into(), script)
+        Self::scripted_on(local(), script)
     }
 
-    fn scripted_at(address: SocketAddr, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
-        Self::raw(address, move |stream, seen, number| {
+    fn scripted_on(listener: TcpListener, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
+        Self::raw(listener, move |stream, seen, number| {
             let _ = stream.set_nodelay(true);
             script(&mut Conn { stream, number, inbox: Vec::new(), seen, block: vec![0; 64 * 1024] });
         })
@@ -95,14 +97,13 @@ impl Origin {
     /// Accepts and never reads.
     pub fn never_reading() -> Self {
         let held = Mutex::new(Vec::new());
-        Self::raw(([127, 0, 0, 1], 0).into(), move |stream, _, _| held.lock().expect("held").push(stream))
+        Self::raw(local(), move |stream, _, _| held.lock().expect("held").push(stream))
     }
 
     fn raw(
-        address: SocketAddr,
+        listener: TcpListener,
         on_connection: impl Fn(TcpStream, Arc<Seen>, usize) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).expect("bind");
         let address = listener.local_addr().expect("address");
         let seen = Arc::new(Seen::default());
         let on_connection = Arc::new(on_connection);
@@ -126,8 +127,10 @@ impl Origin {
 
     /// An address where nothing listens: connections to it are refused.
     pub fn refusing() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        listener.local_addr().expect("address")
+        let (bound, address) = bound_and_refusing();
+        // For as long as the process runs nobody else gets its port.
+        std::mem::forget(bound);
+        address
     }
 
     /// The complete requests so far, in the order they were complete.
@@ -193,6 +196,28 @@ impl Drop for Origin {
     fn drop(&mut self) {
         self.seen.stopped.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn local() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("bind")
+}
+
+/// Listeners that share one port, each on an address of its own.
+#[track_caller]
+pub fn listeners<const N: usize>(hosts: [IpAddr; N]) -> [TcpListener; N] {
+    loop {
+        let first = TcpListener::bind((hosts[0], 0)).expect("bind");
+        let port = first.local_addr().expect("address").port();
+        let mut all = vec![first];
+        // Somebody else may have the port on the others; then it is another one.
+        all.extend(hosts[1..].iter().map_while(|host| match TcpListener::bind((*host, port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+            bound => Some(bound.expect("bind")),
+        }));
+        if let Ok(all) = all.try_into() {
+            return all;
+        }
     }
 }
 

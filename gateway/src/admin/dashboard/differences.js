@@ -119,6 +119,9 @@ async function open(group) {
   byId("sample-title").textContent = `${group.field} on ${group.route}`;
   show(host, empty("Fetching the samples."));
   dialog.showModal();
+  // The table may be drawn anew meanwhile: the button that had the focus is gone then, and its successor gets it.
+  const focus = () => byId("differences").querySelector(`[data-key="group ${CSS.escape(group.id)}"]`)?.focus();
+  dialog.addEventListener("close", focus, { once: true });
   try {
     const answer = await get(query(`/diffs/${encodeURIComponent(group.id)}`, {}));
     const samples = answer.samples ?? [];
