@@ -383,7 +383,6 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
                 // Whoever waited in vain for a connection would only wait again.
                 if failure != Failure::Overflow && forward.retries_connect() && tries.again(cx, forward).await
                 {
-                    tally.retried(None);
                     counters.retries.inc();
                     continue;
                 }

@@ -15,15 +15,20 @@ use crate::{
 /// A baseline tells what is noise in what its candidate is compared by, of requests like those that its candidate gets: what
 /// it does not say of that itself is what the route's first candidate that compares says.
 fn baselines_like_their_candidate(mirrors: &mut [Mirror]) {
-    let compares = |mirror: &&Mirror| mirror.role == Role::Candidate && mirror.compare.is_some();
-    let Some(first) = mirrors.iter().find(compares) else { return };
-    let (compare, redact) = (first.compare.clone(), first.redact.clone());
+    let candidates: Vec<Mirror> = mirrors.iter().filter(|of| of.role == Role::Candidate).cloned().collect();
+    let first = candidates.iter().find(|mirror| mirror.compare.is_some());
+    let answer = candidates.first().and_then(|first| first.answer.clone());
+    // Where they are chosen differently, it cannot be like all of them.
+    let answer = answer.filter(|answer| candidates.iter().all(|of| of.answer.as_ref() == Some(answer)));
     for baseline in mirrors.iter_mut().filter(|mirror| mirror.role == Role::Baseline) {
         if baseline.compare.is_none() {
-            baseline.compare = compare.clone();
+            baseline.compare = first.and_then(|first| first.compare.clone());
         }
         if baseline.redact.is_empty() {
-            baseline.redact = redact.clone();
+            baseline.redact = first.map(|first| first.redact.clone()).unwrap_or_default();
+        }
+        if baseline.answer.is_none() {
+            baseline.answer = answer.clone();
         }
     }
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::asked::{Query, Text, refusal};
 use super::desk::{Desk, wrong};
 use super::outcomes::{self, Pairing};
-use crate::compare::{BUSY, Judged, NO_ROOM, Tally};
+use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, Tally};
 use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters, Slots};
 use crate::verdict::{Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, judge};
 use crate::visible::visible;
@@ -196,6 +196,9 @@ fn evidence(desk: &Desk, mirror: Option<&str>) -> Vec<Evidence> {
             mirror,
             copies: pairing.mirror.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
             are_chosen_by_answer: pairing.mirror.answer.is_some(),
+            is_baseline_chosen_alike: baselines
+                .get(pairing.route)
+                .is_none_or(|all| all.iter().all(|of| of.mirror.answer == pairing.mirror.answer)),
             seen: seen(&[pairing]),
             baseline: baselines.get(pairing.route).map(|all| seen(all)),
             differences,
@@ -238,8 +241,10 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
         all.contents += tally.contents;
         all.differing += tally.differing;
         all.no_room += tally.skipped.get(NO_ROOM).copied().unwrap_or_default();
-        // What found no time was drawn by chance, and speaks of nothing.
-        for (why, n) in tally.skipped.iter().filter(|(why, _)| **why != BUSY) {
+        all.left_out += tally.skipped.get(CONTENT_TYPE).copied().unwrap_or_default();
+        // What found no time was drawn by chance, and what nobody asked for is not missed: they speak of nothing.
+        let tells = |why: &str| why != BUSY && why != CONTENT_TYPE;
+        for (why, n) in tally.skipped.iter().filter(|(why, _)| tells(why)) {
             *reasons.entry(why).or_default() += n;
         }
     }

@@ -163,7 +163,7 @@ impl Found<'_> {
         }
         let (our_type, their_type) = (media_type(ours), media_type(theirs));
         if !self.rules.compares_contents(&our_type, &their_type) {
-            return None;
+            return Some(super::CONTENT_TYPE);
         }
         let bytes_max = self.rules.decoded_bytes_max;
         let (Some(primary), Some(mirror)) = (plain(primary, bytes_max), plain(mirror, bytes_max)) else {

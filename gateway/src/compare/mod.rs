@@ -26,7 +26,10 @@ use rules::Rules;
 /// Why a pair was not compared: one of the two answers, or both, found no room.
 pub const NO_ROOM: &str = "no_room";
 
-/// The same: no time was left.
+/// Why contents were not compared: nobody asked for their type.
+pub const CONTENT_TYPE: &str = "content_type";
+
+/// Why a pair was not compared: no time was left.
 pub const BUSY: &str = "busy";
 
 /// Share of one core that comparing may take.
@@ -112,11 +115,11 @@ impl Comparator {
                     self.budget.left_us -= began.elapsed().as_secs_f64() * 1e6;
                 }
                 // What was to be kept found no room.
-                (Some(_), None, CopyEnd::Completed(_)) | (None, Some(_), _) => {
+                (Some(_), None, CopyEnd::Completed(_)) => self.findings.skip(place, NO_ROOM),
+                (None, Some(_) | None, CopyEnd::Completed(_)) if is_whole => {
                     self.findings.skip(place, NO_ROOM);
                 }
-                (None, None, CopyEnd::Completed(_)) if is_whole => self.findings.skip(place, NO_ROOM),
-                (None, None, _) | (Some(_), _, _) => {}
+                (None, Some(_) | None, _) | (Some(_), Some(_) | None, _) => {}
             }
         }
     }
@@ -229,6 +232,13 @@ mod tests {
         if let Some(primary) = &mut alone.primary {
             primary.answer = None;
         }
+        comparator.take(&alone);
+        // Of an answer that nobody waited for nothing was to be kept.
+        if let Some(primary) = &mut alone.primary {
+            primary.is_whole = false;
+        }
+        comparator.take(&alone);
+        alone.copies[0].answer = Some(answer("1"));
         comparator.take(&alone);
         alone.copies[0].compares = false;
         comparator.take(&alone);

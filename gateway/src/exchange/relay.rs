@@ -115,8 +115,9 @@ pub(super) async fn relay(
     if facts.expects_continue && !upload.complete.get() {
         let patience = terms.bound(Millis(CONTINUE_MS), cx.now_ms());
         let is_silent = !from.is_readable_within(patience.0).await;
+        let has_time = patience == Millis(CONTINUE_MS);
         // The primary keeps silent and the client waits: its content may come (RFC 9110 §10.1.1).
-        if is_silent && !upload.complete.get() && !terms.is_late(cx.now_ms()) {
+        if is_silent && has_time && !upload.complete.get() {
             continued = true;
             let said = b"HTTP/1.1 100 Continue\r\n\r\n".as_slice();
             let (sent, _) = to.write_all_by(said, timeouts.write.into(), terms.deadline_ms).await;
@@ -214,12 +215,14 @@ pub(super) async fn relay(
         // Until its end is known, whatever ends it (a drain, a panic) must not look like the end.
         to.reset_on_close(true);
     }
+    let asked_us = if answer.incoming.is_done() { 0 } else { cx.now_us() };
     let (sent, out) = to.write_all_by(out, timeouts.write.into(), terms.deadline_ms).await;
     cx.buffers.give(out);
     tee.borrow_mut().answered(answer.status, Duration::from_micros(took_us), cx.now_ms());
     sent.map_err(|_| RelayFailed::ClientGone)?;
 
     if !answer.incoming.is_done() {
+        terms.seen.wrote(cx.now_us() - asked_us);
         excess |= Box::pin(relay_content(cx, to, from, terms, upload, &mut answer)).await?;
     }
     if answer.close_delimited {
@@ -354,7 +357,9 @@ async fn relay_content(
             pace.took(cx.now_ms() - asked_ms, n);
             at += n;
         }
-        terms.seen.wrote(cx.now_us() - asked_us);
+        if !answer.incoming.is_done() {
+            terms.seen.wrote(cx.now_us() - asked_us);
+        }
     }
     cx.buffers.give(block);
     Ok(!excess.is_empty())

@@ -48,7 +48,7 @@ impl Seen {
         }
     }
 
-    /// A write to the client took so long, before which nothing more was read.
+    /// A write to the client took so long, and only then was more of the answer read.
     pub(super) fn wrote(&self, took_us: u64) {
         if took_us > WRITE_OF_OURS_US {
             self.client_us.set(self.client_us.get() + took_us);
@@ -75,7 +75,8 @@ pub(super) struct Tally {
     pub(super) is_whole: bool,
     /// The client went away, or sent no whole request: the answer was not waited for.
     pub(super) is_abandoned: bool,
-    /// How the first try ended, where the route granted another: with a status that was not wanted, or without an answer.
+    /// How the first try that reached the primary ended, where the route granted another: with a status that was not wanted,
+    /// or without an answer.
     first: Option<Option<u16>>,
 }
 

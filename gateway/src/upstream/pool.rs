@@ -202,7 +202,9 @@ impl Search {
                     group.counters.failures.inc(failure.on_primary());
                     if is_ours(&error) {
                         // Descriptors that lie idle are better used, whoever they lead to.
-                        if std::mem::take(&mut may_make_room) && self.all.forget_idle() {
+                        let wants_descriptor =
+                            matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+                        if wants_descriptor && std::mem::take(&mut may_make_room) && self.all.forget_idle() {
                             io::turn().await;
                             tried[attempt] = usize::MAX;
                         }

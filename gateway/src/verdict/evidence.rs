@@ -11,6 +11,8 @@ pub struct Evidence {
     pub copies: u32,
     /// Requests were copied because of how the primary answered them.
     pub are_chosen_by_answer: bool,
+    /// So were the baseline's, or neither; true where there is none.
+    pub is_baseline_chosen_alike: bool,
     pub seen: Seen,
     /// The same of the primary once more, where the route has a baseline.
     pub baseline: Option<Seen>,
@@ -40,6 +42,8 @@ pub struct Compared {
     pub answers: u64,
     /// Of those, where the contents were too.
     pub contents: u64,
+    /// Of those, where nobody asked for contents of their type.
+    pub left_out: u64,
     /// Of the answers, where anything differs.
     pub differing: u64,
     /// Pairs of which an answer found no room.

@@ -152,6 +152,8 @@ struct Weighed {
     /// What it may come to, as sure as it takes to pass; where that matters.
     ceiling: Option<f64>,
     samples: u64,
+    /// Of so many the figure is a share, where those are others.
+    counted: Option<u64>,
     /// Samples without which it cannot pass.
     needed: u64,
     shown: Vec<String>,
@@ -234,15 +236,16 @@ impl Court<'_> {
     }
 
     fn ruling(&self, evidence: &Evidence, weighed: Weighed) -> Ruling {
-        let Weighed { rule, unit, estimate, threshold, ceiling, samples, needed, shown } = weighed;
+        let Weighed { rule, unit, estimate, threshold, ceiling, samples, counted, needed, shown } = weighed;
+        let counted = counted.unwrap_or(samples);
         let enough = samples >= needed;
         let least = self.samples_min(evidence);
         let is_worse = estimate.is_some_and(|of| of.figure > threshold && of.low > threshold);
-        let is_suspect = is_worse && samples < least;
+        let is_suspect = is_worse && counted < least;
         let slipping = ceiling.filter(|ceiling| *ceiling > SLIPS * threshold.max(LEAST_THRESHOLD));
         let (result, why) = match estimate {
             Some(_) if is_suspect => {
-                (Outcome::Hold, Some(format!("so far, of {samples} samples: to reject takes {least}")))
+                (Outcome::Hold, Some(format!("so far, of {counted} samples: to reject takes {least}")))
             }
             Some(_) if is_worse => (Outcome::Fail, None),
             Some(estimate) if estimate.figure > threshold => {
@@ -291,6 +294,7 @@ impl Court<'_> {
                 threshold,
                 ceiling: None,
                 samples,
+                counted: None,
                 needed: self.needed(evidence, threshold),
                 shown: vec![format!("{unreachable} of {samples} copies found no connection")],
             },
@@ -322,6 +326,7 @@ impl Court<'_> {
                 threshold,
                 ceiling: None,
                 samples: n,
+                counted: None,
                 needed: self.needed(evidence, threshold),
                 shown: evidence.seen.shown(is_other_status),
             },
@@ -338,31 +343,38 @@ impl Court<'_> {
         let (left_out, judged): (Vec<_>, Vec<_>) =
             evidence.differences.iter().partition(|of| self.ignores(&of.field));
         let mut all = Vec::new();
-        for of in judged {
+        for of in &judged {
             let noise = baseline.map(|_| (of.baseline_count, of.baseline_compared));
             all.push((Mismatch::of((of.count, of.compared), noise, asked, chances), of.shown()));
         }
         if compared.answers > 0 {
-            // Pairs that differ only where it does not count are as many as the most frequent of such differences at least,
-            // and as all of them together at most.
-            let without = |left_out: u64, noise_left_out: u64| {
-                let differing = compared.differing.saturating_sub(left_out);
-                let noise = baseline.map(|of| {
-                    of.map_or((0, 0), |of| (of.differing.saturating_sub(noise_left_out), of.answers))
-                });
+            let all_of = |differing: u64, noise: Option<u64>| {
+                let answers = |of: Option<&Compared>| of.map_or(0, |of| of.answers);
+                let noise =
+                    baseline.map(|of| (noise.unwrap_or(of.map_or(0, |of| of.differing)), answers(of)));
                 let mismatch = Mismatch::of((differing, compared.answers), noise, asked, chances);
                 (mismatch, format!("anything at all: {differing} of {}", compared.answers))
             };
-            let counts = || left_out.iter().map(|of| of.count);
-            let noises = || left_out.iter().map(|of| of.baseline_count);
-            let fewest = without(counts().sum(), noises().sum());
-            let mut any = without(counts().max().unwrap_or_default(), noises().max().unwrap_or_default());
-            if fewest.0.result() == Outcome::Fail {
-                any = fewest;
-            } else if any.0.result() == Outcome::Fail {
-                any.0.unsure =
-                    Some("how many differ in nothing but what the policy ignores is not known".to_owned());
-            }
+            let any = if left_out.is_empty() {
+                all_of(compared.differing, None)
+            } else {
+                // How many differ where it counts is known within bounds: each that differs is counted by a field.
+                let sum = |of: &[&Difference]| of.iter().map(|of| of.count).sum::<u64>();
+                let most_frequent = judged.iter().map(|of| of.count).max().unwrap_or_default();
+                let least = compared.differing.saturating_sub(sum(&left_out)).max(most_frequent);
+                let most = compared.differing.min(sum(&judged)).max(least);
+                let least_noise = judged.iter().map(|of| of.baseline_count).max().unwrap_or_default();
+                let (kind, mut unkind) = (all_of(least, None), all_of(most, Some(least_noise)));
+                if kind.0.result() == Outcome::Fail {
+                    kind
+                } else {
+                    if unkind.0.result() == Outcome::Fail {
+                        let why = "how many differ in more than what the policy ignores is not known";
+                        unkind.0.unsure = Some(why.to_owned());
+                    }
+                    unkind
+                }
+            };
             all.push(any);
         }
         all.sort_by(|(a, _), (b, _)| {
@@ -380,7 +392,8 @@ impl Court<'_> {
                 estimate: None,
                 threshold,
                 ceiling: None,
-                samples: compared.contents,
+                samples: compared.contents + compared.left_out,
+                counted: None,
                 needed: self.needed(evidence, threshold),
                 shown,
             },
@@ -389,13 +402,18 @@ impl Court<'_> {
 
     /// A ruling on a mismatch, which noise that nobody knows keeps from failing.
     fn mismatch(&self, evidence: &Evidence, of: Option<Mismatch>, weighed: Weighed) -> Ruling {
-        let Some(Mismatch { estimate, allowed, ceiling, unsure }) = of else {
+        let Some(Mismatch { estimate, allowed, ceiling, counted, unsure }) = of else {
             return self.ruling(evidence, weighed);
         };
-        let weighed =
-            Weighed { estimate: Some(estimate), threshold: allowed, ceiling: Some(ceiling), ..weighed };
+        let weighed = Weighed {
+            estimate: Some(estimate),
+            threshold: allowed,
+            ceiling: Some(ceiling),
+            counted: Some(counted),
+            ..weighed
+        };
         let mut ruling = self.ruling(evidence, weighed);
-        if let Some(why) = unsure.filter(|_| ruling.result == Outcome::Fail) {
+        if let Some(why) = unsure.filter(|_| ruling.result == Outcome::Fail || ruling.is_suspect) {
             ruling.hold(why);
         }
         ruling
@@ -404,7 +422,7 @@ impl Court<'_> {
     /// Of answers that were not seen whole nobody knows whether they are the same.
     fn contents(&self, evidence: &Evidence, compared: &Compared) -> Ruling {
         let samples = compared.answers + compared.no_room;
-        let unseen = samples.saturating_sub(compared.contents);
+        let unseen = samples.saturating_sub(compared.contents + compared.left_out);
         let mut reasons = compared.reasons.clone();
         reasons.retain(|(_, n)| *n > 0);
         let shown = reasons.iter().map(|(why, n)| format!("{why}: {n}")).collect();
@@ -417,11 +435,12 @@ impl Court<'_> {
                 threshold: of_percent(self.policy.lost_max),
                 ceiling: None,
                 samples,
+                counted: None,
                 needed: self.samples_min(evidence),
                 shown,
             },
         );
-        if ruling.result == Outcome::Fail {
+        if ruling.result == Outcome::Fail || ruling.is_suspect {
             ruling.hold("whether they are the same is not known".to_owned());
         }
         ruling
@@ -449,11 +468,12 @@ impl Court<'_> {
             threshold: threshold.max(NOISE_SLACK * noise),
             ceiling: (n > 0).then(|| with(Self::pass_chance(evidence)).high),
             samples: n,
+            counted: None,
             needed: self.needed(evidence, threshold),
             shown: evidence.seen.shown(is_only_mirrors),
         };
         let mut ruling = self.ruling(evidence, weighed);
-        ruling.unless_chosen(evidence);
+        ruling.unless_chosen(evidence, baseline.is_some());
         ruling
     }
 
@@ -467,8 +487,8 @@ impl Court<'_> {
         let of = |times: &Slots| quantile(times, at, chance);
         let (primary, mirror) = (of(primary_times), of(mirror_times));
         // A copy may take longer for what it is: then v1's own does so too.
-        let again =
-            evidence.baseline.as_ref().filter(|b| b.mirror_times.count() >= self.samples_min(evidence));
+        let enough = self.samples_min(evidence).max(least);
+        let again = evidence.baseline.as_ref().filter(|b| b.mirror_times.count() >= enough);
         let again = again.map(|b| ratio(of(&b.mirror_times), of(&b.primary_times)).at_least(1.0));
         let wanted = again.map_or(primary, |factor| times(primary, factor));
         let all = ratio(mirror, wanted);
@@ -493,7 +513,8 @@ impl Court<'_> {
             threshold,
             ceiling: None,
             samples,
-            needed: self.samples_min(evidence).max(least),
+            counted: None,
+            needed: enough,
             shown: vec![shown],
         };
         let mut ruling = self.ruling(evidence, weighed);
@@ -504,10 +525,13 @@ impl Court<'_> {
         if ruling.result == Outcome::Pass && all.figure > threshold {
             ruling.why = Some(format!("longer by no more than the slack of {:?}", self.policy.slack));
         }
-        ruling.unless_chosen(evidence);
+        ruling.unless_chosen(evidence, again.is_some());
+        if ruling.result == Outcome::Fail && again.is_none() && evidence.baseline.is_some() {
+            ruling.hold("the baseline has too few times to tell what being a copy takes".to_owned());
+        }
         if ruling.result == Outcome::Hold && !ruling.enough && evidence.seen.pairs() >= ruling.samples * 2 {
-            let why =
-                "only copies that are sent alone have a time of their own, which pipeline_max = 1 makes all";
+            let why = "only times that are the services' own count: of copies that are sent alone, which \
+                       pipeline_max = 1 makes all, and of answers that waited for no client";
             ruling.why = Some(ruling.why.map_or_else(|| why.to_owned(), |more| format!("{more}; {why}")));
         }
         ruling
@@ -526,11 +550,12 @@ impl Court<'_> {
                 threshold: of_percent(self.policy.lost_max),
                 ceiling: None,
                 samples: wanted,
+                counted: None,
                 needed: self.samples_min(evidence),
                 shown: vec![format!("{lost} of {wanted} copies were dropped")],
             },
         );
-        if ruling.result == Outcome::Fail {
+        if ruling.result == Outcome::Fail || ruling.is_suspect {
             ruling.hold("what became of them on v2 is not known".to_owned());
         }
         ruling
@@ -553,6 +578,8 @@ struct Mismatch {
     allowed: f64,
     /// What it may come to, as sure as it takes to pass.
     ceiling: f64,
+    /// Of so many.
+    counted: u64,
     /// Why it cannot speak against a mirror.
     unsure: Option<String>,
 }
@@ -572,7 +599,8 @@ impl Mismatch {
             format!("the baseline has {n} such answers, too few to tell what v1 does to itself")
         });
         let estimate = excess(counted, known, chances.0);
-        Self { estimate, allowed, ceiling: excess(counted, known, chances.1).high, unsure }
+        let ceiling = excess(counted, known, chances.1).high;
+        Self { estimate, allowed, ceiling, counted: counted.1, unsure }
     }
 
     fn beyond(&self) -> f64 {
@@ -605,14 +633,17 @@ impl Ruling {
     fn hold(&mut self, why: String) {
         self.result = Outcome::Hold;
         self.why = Some(why);
+        self.is_suspect = false;
     }
 
     /// Where requests were copied because of v1's answer, chance alone makes v2's differ: v1's own failures, or quick
-    /// answers, are not among them. A baseline is chosen alike, and tells how much.
-    fn unless_chosen(&mut self, evidence: &Evidence) {
-        let is_unfair = evidence.are_chosen_by_answer && evidence.baseline.is_none();
+    /// answers, are not among them. A baseline that is chosen alike tells how much.
+    fn unless_chosen(&mut self, evidence: &Evidence, has_baseline: bool) {
+        let is_unfair = evidence.are_chosen_by_answer && !has_baseline || !evidence.is_baseline_chosen_alike;
         if is_unfair && self.result != Outcome::Hold {
-            self.hold("copies are chosen by v1's answer: it takes a baseline to compare with".to_owned());
+            let why =
+                "copies are chosen by v1's answer: it takes a baseline that is too, and has seen enough";
+            self.hold(why.to_owned());
         }
     }
 }

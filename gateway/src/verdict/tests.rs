@@ -21,6 +21,7 @@ fn evidence(route: &str, matrix: &[(&str, &str, u64)]) -> Evidence {
         mirror: "v2".to_owned(),
         copies: 1,
         are_chosen_by_answer: false,
+        is_baseline_chosen_alike: true,
         seen: cells(matrix),
         baseline: None,
         differences: Vec::new(),
@@ -359,8 +360,28 @@ fn what_the_policy_ignores_hides_no_other_difference() {
     };
     assert_eq!(with(&[("etag", 2400), ("last-modified", 2400)], 2400), Decision::Promote, "the same answers");
     assert_eq!(with(&[("etag", 2400)], 3000), Decision::Reject, "600 differ in something else");
-    assert_eq!(with(&[("etag", 2400), ("x-version", 2400)], 3000), Decision::Hold, "or in one or the other");
+    assert_eq!(with(&[("etag", 2400), ("x-version", 2400)], 3000), Decision::Promote, "one or the other");
     assert_eq!(with(&[("etag", 400), ("x-version", 400)], 3000), Decision::Reject);
+    // One field always differs and is ignored, and five in a hundred differ each in a place of its own.
+    let mut of = evidence("a", &[("200", "200", 4000)]);
+    of.seen.compared = compared(4000, 4000);
+    let one = differing(4000, 1, (0, 0)).differences.remove(0);
+    of.differences = (0..200).map(|n| Difference { field: format!("$.f{n}"), ..one.clone() }).collect();
+    of.differences.push(Difference { field: "etag".to_owned(), count: 4000, ..one });
+    let verdict = judge(&Policy { ignore_fields: vec!["etag".into()], ..Policy::default() }, &[of]);
+    let first = &verdict.mirrors[0].rules[0];
+    assert_eq!((verdict.verdict, first.rule), (Decision::Hold, "mismatch_above_noise"));
+    assert!(first.why.as_ref().is_some_and(|why| why.contains("what the policy ignores")), "{first:?}");
+    // What is ignored varies by itself, what is not is noise through and through.
+    let mut of = differing(4000, 4000, (4000, 4000));
+    of.differences.push(Difference {
+        field: "x-cache".to_owned(),
+        count: 2000,
+        baseline_count: 3000,
+        ..of.differences[0].clone()
+    });
+    let policy = Policy { ignore_fields: vec!["x-cache".into()], ..Policy::default() };
+    assert_eq!(judge(&policy, &[of]).verdict, Decision::Promote);
 }
 
 #[test]
@@ -399,6 +420,56 @@ fn copies_chosen_by_v1s_answer_are_judged_beside_a_baseline_alone() {
     assert_eq!(ruled(with(None), "p50_ratio").0, Outcome::Hold, "nor are times");
     assert_eq!(ruled(with(Some(seen())), "p50_ratio").0, Outcome::Pass);
     assert_ne!(ruled(with(Some(seen())), "error_rate_difference").0, Outcome::Fail);
+    // One that saw little, or is chosen otherwise, tells nothing.
+    let few = cells(&[("200", "200", 250), ("200", "500", 3)]);
+    assert_eq!(ruled(with(Some(few)), "error_rate_difference").0, Outcome::Hold);
+    let every = || cells(&[("200", "200", 3920), ("200", "500", 40), ("500", "200", 40)]);
+    let unlike = Evidence { is_baseline_chosen_alike: false, ..with(Some(every())) };
+    assert_eq!(ruled(unlike, "error_rate_difference").0, Outcome::Hold);
+}
+
+#[test]
+fn a_small_route_of_noise_or_losses_holds_nobody_up() {
+    let big = || {
+        let mut of = evidence("big", &[("200", "200", 10_000)]);
+        of.seen.compared = compared(0, 10_000);
+        of
+    };
+    // A field that always differs, of which the baseline has seen little.
+    let noisy = differing(20, 20, (20, 20));
+    assert_eq!(judge(&Policy::default(), &[big(), noisy]).verdict, Decision::Promote);
+    let mut long = evidence("small", &[("200", "200", 20)]);
+    long.seen.compared = Some(Compared { answers: 20, ..Compared::default() });
+    assert_eq!(judge(&Policy::default(), &[big(), long]).verdict, Decision::Promote);
+    let mut lost = evidence("small", &[("200", "200", 20)]);
+    lost.seen.lost = 20;
+    assert_eq!(judge(&Policy::default(), &[big(), lost]).verdict, Decision::Promote);
+}
+
+#[test]
+fn what_nobody_asked_to_compare_is_not_missed_and_fields_reject_without_contents() {
+    let with = |compared: Compared, count| {
+        let mut of = differing(4000, count, (0, 0));
+        of.seen.compared = Some(compared);
+        of
+    };
+    let pictures = || Compared { answers: 4000, contents: 100, left_out: 3900, ..Compared::default() };
+    assert_eq!(decide(with(pictures(), 0)), Decision::Promote);
+    let coded = Compared { answers: 4000, differing: 4000, ..Compared::default() };
+    let (result, _) = ruled(with(coded, 4000), "mismatch_above_noise");
+    assert_eq!(result, Outcome::Fail, "a field of every answer");
+}
+
+#[test]
+fn a_baseline_of_few_times_excuses_no_slow_one_and_condemns_none() {
+    let mut of = evidence("a", &[("200", "200", 4000)]);
+    of.seen.mirror_times = times((0..4000).map(|i| if i % 50 == 0 { 200_000 } else { 10_000 }));
+    of.baseline = Some(cells(&[("200", "200", 400)]));
+    if let Some(baseline) = &mut of.baseline {
+        baseline.mirror_times = times((0..400).map(|i| if i % 50 == 0 { 500_000 } else { 10_000 }));
+    }
+    let (result, why) = ruled(of, "p99_ratio");
+    assert!(result == Outcome::Hold && why.contains("baseline has too few times"), "{why}");
 }
 
 #[test]

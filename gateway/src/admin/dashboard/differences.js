@@ -26,7 +26,9 @@ export function differences(answer, trouble, name, route) {
   const compared = tallies.reduce((n, of) => n + of.compared, 0);
   const contents = tallies.reduce((n, of) => n + of.contents, 0);
   // Of contents that nobody compared nobody knows whether they are the same.
-  const reasons = [...new Set(tallies.flatMap((of) => Object.keys(of.skipped ?? {})))].map(words).join(", ");
+  const ofContents = ([why, n]) => n > 0 && !["busy", "no_room"].includes(why);
+  const skipped = tallies.flatMap((of) => Object.entries(of.skipped ?? {}).filter(ofContents));
+  const reasons = [...new Set(skipped.map(([why]) => words(why)))].join(", ");
   const unseen = contents < compared ? ` The contents of ${count(compared - contents)} were not compared${reasons && ` (${reasons})`}.` : "";
   const groups = (answer.groups ?? []).filter(meant);
   if (!compared && !groups.length) {
