@@ -350,8 +350,8 @@ impl Court<'_> {
         if compared.answers > 0 {
             let all_of = |differing: u64, noise: Option<u64>| {
                 let answers = |of: Option<&Compared>| of.map_or(0, |of| of.answers);
-                let noise =
-                    baseline.map(|of| (noise.unwrap_or(of.map_or(0, |of| of.differing)), answers(of)));
+                let noise = baseline
+                    .map(|of| (noise.unwrap_or_else(|| of.map_or(0, |of| of.differing)), answers(of)));
                 let mismatch = Mismatch::of((differing, compared.answers), noise, asked, chances);
                 (mismatch, format!("anything at all: {differing} of {}", compared.answers))
             };
