@@ -148,7 +148,10 @@ fn unpaired(config: &Config, route: &config::Route, mirror: &config::Mirror) -> 
     let taken: Vec<_> = candidates.filter_map(upstream).collect();
     let is_taken = |primary: &config::Primary| primary.upstream.is_some_and(|id| taken.contains(&id));
     let primaries = forward.primaries.iter().enumerate();
-    primaries.filter(|(_, primary)| is_taken(primary)).map(|(index, _)| index).collect()
+    let unpaired: Box<[usize]> =
+        primaries.filter(|(_, primary)| is_taken(primary)).map(|(index, _)| index).collect();
+    // Where nothing else answers, the mirror is the primary once more on purpose: it is told, and that is the question.
+    if unpaired.len() == forward.primaries.len() { Box::default() } else { unpaired }
 }
 
 /// What is to be seen of one request.

@@ -304,3 +304,17 @@ fn what_a_mirrors_own_version_answered_is_not_set_beside_its_copy() {
         compared == [Some(by_a), Some(by_a)]
     });
 }
+
+#[test]
+fn a_primary_that_is_its_own_mirror_is_set_beside_itself() {
+    let [a, b, m] = origins();
+    let gateway = gateway(
+        "[[route]]\nprimary = \"a\"\nmirrors = [{ upstream = \"a\", name = \"v2\" }]\n",
+        [&a, &b, &m],
+    );
+    assert_eq!(gateway.client().ask(tests::load::get(0)).text(), "a");
+    gateway.settled("v2");
+    eventually("the pair is counted", || {
+        gateway.admin("GET", "/outcomes", "").text().contains("\"pairs\":1")
+    });
+}

@@ -183,4 +183,17 @@ fn a_baseline_compares_and_redacts_like_its_candidate_unless_it_says_otherwise()
     assert_eq!(baseline.redact.query, ["token"]);
     let alone = "[upstream.v1]\nendpoints = [\"a:1\"]\n[[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", role = \"baseline\" }]\n";
     assert_eq!(accepted(alone).config.routes[0].mirrors[0].compare, None, "nobody compares");
+    // Chosen by v1's answer too, unless its candidates are chosen in different ways.
+    let chosen = |third: &str| {
+        let text = format!(
+            "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n[upstream.v3]\nendpoints = [\"a:3\"]\n\
+             [[route]]\nprimary = \"v1\"\nmirrors = [\n{{ upstream = \"v3\", name = \"again\", role = \"baseline\" }},\n\
+             {{ upstream = \"v2\", answer = {{ statuses = [\"5xx\"] }} }},\n{third}]\n"
+        );
+        let route = accepted(&text).config.routes.swap_remove(0);
+        (route.mirrors[0].answer.clone(), route.mirrors[1].answer.clone())
+    };
+    let (baseline, candidate) = chosen("");
+    assert!(baseline.is_some() && baseline == candidate);
+    assert_eq!(chosen("{ upstream = \"v3\" },\n").0, None);
 }
