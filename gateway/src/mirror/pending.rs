@@ -36,6 +36,8 @@ pub(super) struct Pending {
     span_at: Option<usize>,
     /// The head is complete: the request declared its length, so content follows it directly.
     head_ended: bool,
+    /// Its content is searched for secrets before it is sent.
+    searches: bool,
     /// Content copied and not yet in `pieces`.
     small: Vec<u8>,
     pieces: Vec<Bytes>,
@@ -119,9 +121,9 @@ impl Pending {
             };
             more.drain(further..).for_each(|ticket| ticket.drop(Dropped::Rate));
         }
-        let searches = policy.rules.as_ref().is_some_and(|rules| rules.searches());
         let mut head = room(policy, source, buffers);
         take_head(&mut head, policy, source);
+        let searches = policy.rules.as_ref().is_some_and(|rules| rules.searches(&head));
         head.extend_from_slice(&policy.mark);
         let span_at = source.trace.map(|trace| {
             let span = ticket.joined().map_or([0; 8], |joined| joined.span);
@@ -141,6 +143,7 @@ impl Pending {
             mark_end,
             span_at,
             head_ended,
+            searches,
             small: Vec::new(),
             pieces: Vec::new(),
             content_bytes: 0,
@@ -274,7 +277,7 @@ impl Pending {
             Some(secrets) if !trailers.is_empty() => &without_secrets(secrets, trailers),
             Some(_) | None => trailers,
         };
-        if rules.searches() && self.content_bytes > 0 {
+        if self.searches && self.content_bytes > 0 {
             self.flush_small();
             self.unsearched = Some(Box::new(Unsearched {
                 rules: Rc::clone(rules),
@@ -404,7 +407,13 @@ fn take_head(head: &mut Vec<u8>, policy: &Policy, source: &Source<'_>) {
 /// Without its secrets first, so that what the mirror's own edits set stays as it is set.
 fn edit_head(head: &mut Vec<u8>, common: &[u8], source: &Source<'_>, rules: &Rules, host: Option<&[u8]>) {
     let change = RequestEdit {
-        path: rules.path.as_ref().map(|path| path.path(source.asked.path, source.matched)),
+        path: rules.path.as_ref().map(|path| {
+            let path = path.path(source.asked.path, source.matched);
+            let Some(secrets) = &rules.secrets else { return path };
+            let mut without = Vec::with_capacity(path.len());
+            secrets.target(&mut without, &path);
+            without.into()
+        }),
         host,
         headers: [Some(&rules.headers), None],
     };
