@@ -24,6 +24,7 @@ use crate::http1::body::{self, Incoming, Outgoing};
 use crate::http1::edit;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, with_request};
+use crate::http1::hop_by_hop::Kind;
 use crate::http1::render::{self, Forwarding};
 use crate::io::{self, Millis};
 use crate::metrics::{Reject, Skip, UpstreamFailure};
@@ -286,13 +287,18 @@ fn route(
     };
     let upstream = &generation.config.upstreams[upstream];
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
+    let trusts = generation.config.forwarded == config::Forwarded::Append;
+    let proves = || head.fields().any(|f| f.kind == Kind::MirrorProof && cx.proof.is(f.value));
+    // What anybody may say is believed where clients are; where strangers are, only what they cannot write.
+    let is_copy = (head.is_marked && trusts) || (head.has_proof && proves());
     let add = Forwarding {
         client: from.address,
         proto: b"http",
         request_id: &request_id,
         keeps_id: generation.config.request_id == config::Claim::Keep,
         traced: wants.trace.as_ref().map(trace::keeps_state),
-        trust: generation.config.forwarded == config::Forwarded::Append,
+        trust: trusts,
+        is_copy,
         host_if_none: upstream.service().as_bytes(),
     };
     let mut out =
@@ -312,7 +318,8 @@ fn route(
         framing: head.framing,
         to_head: facts.to_head,
         expects_content,
-        is_copy: head.is_copy,
+        is_copy,
+        proof: Some(&cx.proof),
         asked: &asked,
         matched,
         primary,

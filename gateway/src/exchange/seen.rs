@@ -136,9 +136,14 @@ pub(super) fn recorded(
         Some(query) => Cow::Owned([asked.path, b"?", query].concat()),
         None => Cow::Borrowed(asked.path),
     };
-    let given = asked
-        .header("x-request-id")
-        .filter(|id| generation.config.request_id == config::Claim::Keep && render::is_id(id));
+    let mut given = None;
+    if generation.config.request_id == config::Claim::Keep {
+        // Of several the one that is sent on.
+        asked.each_line("x-request-id", &mut |id| {
+            given = render::is_id(id).then(|| id.to_vec());
+            given.is_none()
+        });
+    }
     let record = Record {
         config: std::sync::Arc::clone(&generation.config),
         route: None,

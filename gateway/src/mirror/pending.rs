@@ -12,6 +12,7 @@ use super::copy::{RequestCopy, Unsearched, end_head, without_secrets};
 use super::lane::Lane;
 use super::ledger::Ticket;
 use super::policy::{COPY_NUMBER, PRIMARY_DURATION, PRIMARY_STATUS, Policy, Rules};
+use super::proof;
 use super::sample::Draw;
 use super::tee::Source;
 use crate::buffer::Buffers;
@@ -125,6 +126,9 @@ impl Pending {
         take_head(&mut head, policy, source);
         let searches = policy.rules.as_ref().is_some_and(|rules| rules.searches(&head));
         head.extend_from_slice(&policy.mark);
+        if let Some(proof) = source.proof {
+            proof.write(&mut head);
+        }
         let span_at = source.trace.map(|trace| {
             let span = ticket.joined().map_or([0; 8], |joined| joined.span);
             render::traceparent(&mut head, &trace::traceparent(trace, &span));
@@ -370,7 +374,8 @@ fn give_up(ticket: Ticket, more: Vec<Ticket>, settle: impl Fn(Ticket)) {
 
 /// A buffer for a copy's head, and for content that fits beside it; larger content gets none of its room there.
 fn room(policy: &Policy, source: &Source<'_>, buffers: &Buffers) -> Vec<u8> {
-    let head_bytes = source.at.common_end + policy.mark.len() + 64;
+    let head_bytes =
+        source.at.common_end + policy.mark.len() + 64 + source.proof.map_or(0, |_| proof::LINE_BYTES);
     match source.framing {
         Framing::Length(n) if n <= RESPONSE_BUFFER_BYTES.saturating_sub(head_bytes) as u64 => {
             buffers.with_room(head_bytes + usize::try_from(n).unwrap_or(0))

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::pending::Pending;
 use super::policy::Policy;
+use super::proof::Proof;
 use super::sample::Draw;
 use crate::asked::Asked;
 use crate::buffer::Buffers;
@@ -34,6 +35,8 @@ pub struct Source<'a> {
     pub expects_content: bool,
     /// The request is itself a copy.
     pub is_copy: bool,
+    /// What proves its copies to be ours.
+    pub proof: Option<&'a Proof>,
     /// The request as the client sent it, and what of its path the route matched.
     pub asked: &'a Asked<'a>,
     pub matched: Matched,
@@ -183,6 +186,7 @@ pub(super) mod tests {
                 to_head: false,
                 expects_content: true,
                 is_copy: false,
+                proof: None,
                 asked,
                 matched: Matched::Whole,
                 primary: 0,
