@@ -54,6 +54,14 @@ impl From<Saying<'_>> for Said {
     }
 }
 
+impl Said {
+    /// What it takes of memory.
+    pub fn bytes(&self) -> usize {
+        let Self { request_id, client, authority, target, user_agent, referer } = self;
+        [request_id, client, authority, target, user_agent, referer].iter().map(|text| text.len()).sum()
+    }
+}
+
 impl fmt::Debug for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Said")

@@ -18,6 +18,9 @@ const SERVER: u8 = 2;
 const CLIENT: u8 = 3;
 const ERROR: u8 = 2;
 
+/// Bytes of one text of a span: a head of 16 KiB would stand in it three times.
+const TEXT_BYTES_MAX: usize = 1024;
+
 /// Methods that the conventions name; any other is `_OTHER`, or names of spans would be as many as strangers like.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT"];
 
@@ -75,8 +78,9 @@ enum Value {
 }
 
 impl Attributes {
-    /// Nothing is added for an empty text.
+    /// Nothing is added for an empty text, and of a long one its beginning.
     fn text(&mut self, key: &'static str, text: &str) {
+        let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text);
         if !text.is_empty() {
             self.0.push(Attribute { key, value: Value::Text(text.to_owned()) });
         }
