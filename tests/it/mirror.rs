@@ -319,8 +319,8 @@ fn a_copy_that_comes_back_is_known_whatever_hops_between_took_from_it() {
         });
         let lines: Vec<String> = kept.map(|(name, value)| format!("{name}: {value}")).collect();
         let address = *address.get().expect("the gateway runs");
-        let back = tests::Client::connect(address).ask(tests::message::with(&lines.join("\r\n")));
-        tests::origin::write(stream, format!("HTTP/1.1 {} OK\r\nContent-Length: 0\r\n\r\n", back.status))
+        let back = Client::connect(address).ask(tests::message::with(&lines.join("\r\n")));
+        write(stream, format!("HTTP/1.1 {} OK\r\nContent-Length: 0\r\n\r\n", back.status))
     });
     let running = among_strangers(Setup::new(&v1).mirror("v2", hop.address, "")).start();
     gateway.set(running.address).expect("set once");

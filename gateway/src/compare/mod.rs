@@ -193,6 +193,7 @@ mod tests {
             said: Saying { request_id: id, authority: "a", target: "/", ..Saying::default() }.into(),
             trace: Default::default(),
             is_logged: false,
+            scheme: Default::default(),
             method: "GET".into(),
             minor: 1,
             status: Some(200),

@@ -2,14 +2,15 @@
 
 pub mod listener;
 pub mod connection;
-pub mod admission;
-mod places;
+mod http1;
 mod watch;
 
 use std::net::IpAddr;
 
+use crate::admission::Place;
+use crate::asked::Scheme;
+use crate::exchange;
 use crate::io::Stream;
-pub use places::{Place, Places};
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Client {
     pub address: Box<str>,
     /// Port of the listener it came to.
     pub port: u16,
+    /// What is spoken on it.
+    pub scheme: Scheme,
     /// Requests served on this connection.
     pub served: u64,
     /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
@@ -38,11 +41,18 @@ impl Client {
             inbox: Vec::new(),
             address: address.to_canonical().to_string().into(),
             port,
+            scheme: Scheme::Http,
             served: 0,
             idle_until_ms: None,
             has_skipped_line: false,
             place,
         }
+    }
+
+    /// Whom its requests come from.
+    pub fn caller(&self) -> exchange::Caller<'_> {
+        let Self { address, port, scheme, place, .. } = self;
+        exchange::Caller { address: address.as_bytes(), port: *port, scheme: *scheme, place }
     }
 
     /// Forgets the first `n` bytes received.

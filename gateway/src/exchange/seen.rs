@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+use super::Caller;
 use crate::asked::Asked;
 use crate::context::Context;
-use crate::downstream::Client;
 use crate::generation::{Generation, Wants};
 use crate::http1::render;
 use crate::observe::keep::{Keeping, keep};
@@ -161,6 +161,7 @@ pub(super) fn recorded(
         trace: wants.trace.unwrap_or_default(),
         is_logged: wants.is_logged,
         method: String::from_utf8_lossy(asked.method).into(),
+        scheme: asked.scheme,
         minor,
         status: None,
         reject: None,
@@ -175,15 +176,16 @@ pub(super) fn recorded(
 }
 
 /// A pairing that becomes a record of a request whose head could not be read.
-pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
+pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
     let asked = Asked {
         method: b"",
+        scheme: from.scheme,
         authority: b"",
         path: b"",
         query: None,
-        port: client.port,
-        address: client.address.as_bytes(),
+        port: from.port,
+        address: from.address,
         fields: &[] as &[(String, String); 0],
     };
     let wants = generation.wants(&cx.random, &asked, None);

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use config::{Action, Config, Mirror, Route, Upstream};
 
 use super::told::Said;
+use crate::asked::Scheme;
 use crate::metrics::{Drop as Dropped, Fail, Label, Reject, Skip};
 
 /// One exchange, and each of its copies. Made when the last of them is over.
@@ -31,6 +32,7 @@ pub struct Record {
     /// It was drawn for the access log.
     pub is_logged: bool,
     pub method: Box<str>,
+    pub scheme: Scheme,
     /// HTTP/1.`minor`.
     pub minor: u8,
     /// What the client got; `None` where it got nothing.

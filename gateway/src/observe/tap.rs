@@ -69,7 +69,12 @@ pub struct Spout {
 pub fn tap(shard: &Arc<Shard>) -> (Tap, Spout) {
     let (producer, consumer) = RingBuffer::new(RECORDS_MAX);
     let budget = Arc::<Budget>::default();
-    let tap = Tap { records: RefCell::new(producer), shard: Arc::clone(shard), said: Arc::default(), budget: Arc::clone(&budget) };
+    let tap = Tap {
+        records: RefCell::new(producer),
+        shard: Arc::clone(shard),
+        said: Arc::default(),
+        budget: Arc::clone(&budget),
+    };
     (tap, Spout { records: consumer, budget })
 }
 

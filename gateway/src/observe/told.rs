@@ -260,6 +260,7 @@ pub(super) mod tests {
             },
             is_logged: true,
             method: "GET".into(),
+            scheme: Default::default(),
             minor: 1,
             status: Some(200),
             reject: None,

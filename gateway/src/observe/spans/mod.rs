@@ -133,7 +133,15 @@ impl Spans {
 
 impl Way {
     fn serves(&self, settings: &Tracing, collector: &Collector) -> bool {
-        let Tracing { percent: _, parent: _, collector: _, service_name, spans_max, spans_bytes_max, timeout } = settings;
+        let Tracing {
+            percent: _,
+            parent: _,
+            collector: _,
+            service_name,
+            spans_max,
+            spans_bytes_max,
+            timeout,
+        } = settings;
         self.collector == *collector
             && self.settings.service_name == *service_name
             && self.settings.spans_max == *spans_max

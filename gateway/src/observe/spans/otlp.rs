@@ -164,7 +164,7 @@ fn gateways<'r>(record: &Record, trace_id: &'r str, told: &Told<'_>) -> Span<'r>
     let (host, port) = host_and_port(&told.authority);
     let mut attributes = Attributes::default();
     attributes.method(&record.method);
-    attributes.text("url.scheme", "http");
+    attributes.text("url.scheme", record.scheme.name());
     attributes.text("url.path", path);
     attributes.text("url.query", query.unwrap_or_default());
     attributes.text("server.address", host);
