@@ -11,6 +11,7 @@ pub(super) mod classic;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -77,6 +78,11 @@ impl Collector for Workers {
         shards.connections(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
+        out.counter(
+            "umbra_admin_answers_cut",
+            "Answers of the admin listener given up for their readers were slow and others wanted the room",
+            self.book.outgoing.cut.load(Relaxed),
+        )?;
         shards.configuration(&mut out)?;
         shards.process(&mut out)
     }

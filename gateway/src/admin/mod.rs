@@ -14,6 +14,7 @@ mod live;
 mod openapi;
 mod outcomes;
 mod places;
+pub(crate) mod outgoing;
 mod histograms;
 mod process;
 mod verdict;
@@ -97,7 +98,7 @@ pub fn router(
     histograms: Arc<Histograms>,
     desk: Desk,
 ) -> Router {
-    let guard = desk.guard.clone();
+    let (guard, outgoing) = (desk.guard.clone(), Arc::clone(&desk.book.outgoing));
     let desk = Router::new()
         .route("/routes", get(desk::routes))
         .route("/routes/{*name}", patch(desk::patch_route))
@@ -127,6 +128,7 @@ pub fn router(
         .merge(dashboard::router(INDEX))
         .fallback(asked::unknown)
         .method_not_allowed_fallback(asked::unfit)
+        .layer(from_fn_with_state(outgoing, outgoing::weighed))
         .layer(from_fn_with_state(guard, desk::answered))
         .layer(map_response(dashboard::careful))
 }

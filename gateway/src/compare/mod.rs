@@ -17,6 +17,7 @@ use std::time::Instant;
 use config::Config;
 
 pub use differ::{Difference, Kind};
+pub(crate) use findings::ALL_SAMPLES_BYTES_MAX;
 pub use findings::{Findings, Group, Judged, Sample, Shown, Tally};
 
 use crate::observe::record::{CopyEnd, Record};
