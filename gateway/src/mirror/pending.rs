@@ -13,7 +13,7 @@ use super::lane::Lane;
 use super::ledger::Ticket;
 use super::policy::{COPY_NUMBER, PRIMARY_DURATION, PRIMARY_STATUS, Policy, Rules};
 use super::sample::Draw;
-use super::tee::Source;
+use super::source::Source;
 use crate::buffer::Buffers;
 use crate::http1::edit::{self, RequestEdit};
 use crate::http1::framing::Framing;
