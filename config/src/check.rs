@@ -41,7 +41,8 @@ pub struct Checked {
 pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
     let path = path.as_ref();
     let file = path.display().to_string();
-    let alone = |line, message| Err(vec![Problem { file: file.clone(), line, key: None, message }]);
+    let alone =
+        |line, message| Err(vec![Problem { file: file.clone(), line, message, ..Problem::default() }]);
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => return alone(None, format!("cannot be read: {error}")),

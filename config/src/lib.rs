@@ -9,6 +9,9 @@
 pub mod check;
 pub mod manifest;
 
+mod percent;
+mod matching;
+mod edits;
 mod route;
 mod upstream;
 mod compare;
@@ -30,14 +33,14 @@ use std::time::Duration;
 
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
+pub use edits::{HeaderEdits, PathRewrite, Rewrite};
 pub use machine::{cores_available, memory_available};
-pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Percent, Redact};
+pub use matching::{Condition, HostMatch, Match, PathMatch, Pattern, Subject, Test};
+pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
-pub use problem::Problem;
-pub use route::{
-    Abort, Action, Condition, Delay, Fault, Forward, HeaderEdits, HostMatch, Match, PathMatch, PathRewrite,
-    Pattern, Primary, Redirect, Reply, Retries, RetryOn, Rewrite, Route, Subject, Test,
-};
+pub use percent::Percent;
+pub use problem::{Problem, ResourceId};
+pub use route::{Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route};
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
 pub use verdict::{Policy, RULES};
 pub use write::Shown;
