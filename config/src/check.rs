@@ -14,7 +14,8 @@ use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers,
+    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Via,
+    Workers,
 };
 
 mod upstreams;
@@ -169,6 +170,7 @@ impl<'r> Check<'r> {
             limits,
             timeouts,
             forwarded: word(&headers.forwarded, Forwarded::Append),
+            via: word(&headers.via, Via::Append),
             request_id: word(&headers.request_id, Claim::Keep),
             access_log,
             tracing,

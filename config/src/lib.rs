@@ -54,6 +54,7 @@ pub struct Config {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub forwarded: Forwarded,
+    pub via: Via,
     /// Of a client's X-Request-Id.
     pub request_id: Claim,
     /// `None` where nothing is logged.
@@ -208,6 +209,27 @@ impl Forwarded {
         match self {
             Self::Append => "append",
             Self::Replace => "replace",
+        }
+    }
+}
+
+/// Whether requests say that a gateway passed them on. Some servers answer differently then: nginx does not compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// As a proxy must (RFC 9110 §7.6.3).
+    Append,
+    /// We add nothing; what a client says goes on.
+    Off,
+}
+
+impl Via {
+    pub const ALL: [Self; 2] = [Self::Append, Self::Off];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Off => "off",
         }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
         };
     }
     // A part of the leftmost label, as Istio has it: `*-v2.example.com`.
-    if let Some(end) = lower.strip_prefix('*').filter(|end| end.starts_with('-')) {
+    if let Some(end) = lower.strip_prefix('*').filter(|end| end.starts_with('-') && end.len() > 1) {
         return match name(&format!("x{end}")) {
             Ok(()) => Ok(HostMatch::Suffix(end.to_owned())),
             Err(why) => {
@@ -293,6 +293,11 @@ pub(crate) fn editable_field(text: &str) -> Result<String, String> {
         ));
     }
     Ok(name)
+}
+
+/// The name of a field that may be taken out of a request, in lower case: Via too, by which servers answer differently.
+pub(crate) fn removable_field(text: &str) -> Result<String, String> {
+    if text.eq_ignore_ascii_case("via") { Ok("via".to_owned()) } else { editable_field(text) }
 }
 
 /// The name of a field whose value may be taken out of a copy, in lower case.

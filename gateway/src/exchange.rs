@@ -296,6 +296,7 @@ fn route(
         keeps_id: generation.config.request_id == config::Claim::Keep,
         traced: wants.trace.as_ref().map(trace::keeps_state),
         trust: generation.config.forwarded == config::Forwarded::Append,
+        via: generation.config.via == config::Via::Append,
         host_if_none: upstream.service().as_bytes(),
     };
     let mut out =

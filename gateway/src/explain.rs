@@ -213,7 +213,12 @@ fn forwarded(
     if let Some(timeout) = forward.timeout {
         let _ = writeln!(text, "timeout: {timeout:?} for the whole exchange");
     }
-    text.push_str("every wire also gets X-Forwarded-For, -Proto and -Host, X-Request-Id and Via\n");
+    text.push_str(match config.via {
+        config::Via::Append => {
+            "every wire also gets X-Forwarded-For, -Proto and -Host, X-Request-Id and Via\n"
+        }
+        config::Via::Off => "every wire also gets X-Forwarded-For, -Proto and -Host, and X-Request-Id\n",
+    });
 }
 
 /// What a copy depends on besides its share.

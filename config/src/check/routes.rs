@@ -313,7 +313,7 @@ impl Check<'_> {
         &mut self,
         written: &Key<file::HeaderEdits>,
     ) -> (HeaderEdits, Option<String>) {
-        let mut edits = self.response_edits(written);
+        let mut edits = self.edits(written, syntax::removable_field);
         let host = edits.set.iter().position(|(name, _)| name == "host").map(|at| edits.set.remove(at).1);
         let host = host.and_then(|host| match (syntax::host_value(&host), written.given()) {
             (Err(why), Some(table)) => {
@@ -330,9 +330,17 @@ impl Check<'_> {
     }
 
     fn response_edits(&mut self, written: &Key<file::HeaderEdits>) -> HeaderEdits {
+        self.edits(written, syntax::editable_field)
+    }
+
+    fn edits(
+        &mut self,
+        written: &Key<file::HeaderEdits>,
+        removable: fn(&str) -> Result<String, String>,
+    ) -> HeaderEdits {
         let Some(table) = written.given() else { return HeaderEdits::default() };
         HeaderEdits {
-            remove: self.each(&table.value.remove, syntax::editable_field),
+            remove: self.each(&table.value.remove, removable),
             set: self.fields(&table.value.set),
             add: self.fields(&table.value.add),
         }

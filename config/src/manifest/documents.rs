@@ -82,15 +82,15 @@ pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
             _ => Unread::Skipped(format!("{api} {kind} is not known here")),
         });
     };
-    let versions: &[&str] = match group {
-        ISTIO => &["v1", "v1beta1", "v1alpha3"],
-        GATEWAY_API => &["v1", "v1beta1", "v1alpha2"],
-        _ => &[],
+    let versions = match group {
+        ISTIO => ["v1", "v1beta1", "v1alpha3"],
+        GATEWAY_API => ["v1", "v1beta1", "v1alpha2"],
+        _core => return Ok(known),
     };
-    if !versions.is_empty() && !versions.contains(&version) {
+    if !versions.contains(&version) {
+        let [first, second, last] = versions;
         return Err(Unread::Refused(format!(
-            "apiVersion {version:?} is not known; must be {}",
-            versions.join(", ")
+            "apiVersion {version:?} is not known; must be {first}, {second} or {last}"
         )));
     }
     Ok(known)

@@ -27,7 +27,7 @@ fn hosts_of_routes_are_lower_case_names_without_port() {
         ("a*.com", "only the leftmost label"),
         ("*example.com", "only the leftmost label"),
         ("", "has no host"),
-        ("example.com.", "has an empty label"),
+        ("example.com..", "has an empty label"),
         ("exa mple.com", "has ' '"),
         ("http://example.com", "has ':'"),
         ("::1", "has ':'"),

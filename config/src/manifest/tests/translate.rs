@@ -108,15 +108,15 @@ fn one_bad_document_stops_nobody_else() {
             "ok (g cannot be asked (\"kubernetes.io/h2c\" is not spoken to destinations yet",
         ),
         (
-            "{apiVersion: v1, kind: Pod, metadata: {name: p}}".to_owned(),
+            "{apiVersion: v1, kind: Pod, metadata: {name: p}}\n---\n".to_owned(),
             "skip: it does not say where requests go",
         ),
         (
-            "{apiVersion: batch/v1, kind: Job, metadata: {generateName: j-}}".to_owned(),
+            "{apiVersion: batch/v1, kind: Job, metadata: {generateName: j-}}\n---\n".to_owned(),
             "skip: batch/v1 Job is not known",
         ),
         (
-            "{apiVersion: networking.istio.io/v1, kind: VirtualService, spec: {}}".to_owned(),
+            "{apiVersion: networking.istio.io/v1, kind: VirtualService, spec: {}}\n---\n".to_owned(),
             "metadata.name is missing",
         ),
     ];
