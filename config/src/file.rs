@@ -271,6 +271,9 @@ written_tables! {
         remove: List<String>,
         set: Named<String>,
         add: Named<String>,
+        /// With operators in the values, `%DOWNSTREAM_REMOTE_ADDRESS%`; of requests to a primary only.
+        set_format: Named<String>,
+        add_format: Named<String>,
     }
 
     /// One of `mirrors` of a route.

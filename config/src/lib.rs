@@ -26,6 +26,7 @@ mod write;
 mod problem;
 mod reader;
 mod syntax;
+mod formats;
 mod units;
 
 use std::net::SocketAddr;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
-pub use edits::{HeaderEdits, PathRewrite, Rewrite};
+pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
 pub use machine::{cores_available, memory_available};
 pub use matching::{Condition, HostMatch, Match, PathMatch, Pattern, Subject, Test};
 pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact};

@@ -17,7 +17,6 @@ mod http_route;
 mod services;
 mod protocol;
 mod policy;
-mod operators;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -520,7 +519,7 @@ impl Who<'_> {
     }
 }
 
-/// Edits of fields, as TOML has them.
+/// Edits of fields with plain values, as TOML has them.
 fn header_edits(
     set: &Key<Named<String>>,
     add: &Key<Named<String>>,
@@ -538,7 +537,10 @@ fn header_edits(
             Key::at(given.value.iter().map(host).collect(), &given.at)
         }
     };
-    Key::at(file::HeaderEdits { remove: remove.clone(), set: named(set), add: named(add) }, at)
+    Key::at(
+        file::HeaderEdits { remove: remove.clone(), set: named(set), add: named(add), ..Default::default() },
+        at,
+    )
 }
 
 #[cfg(test)]

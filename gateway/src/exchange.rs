@@ -10,6 +10,7 @@ mod upload;
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use config::Config;
 
@@ -30,7 +31,7 @@ use crate::metrics::{Reject, Skip, UpstreamFailure};
 use crate::mirror::sample::Draw;
 use crate::mirror::tee::{Source, Tee};
 use crate::observe::pairing::Pairing;
-use crate::observe::trace;
+use crate::observe::{told, trace};
 use crate::plan::{Answer, Fate, Forward};
 use crate::route::Found;
 use crate::time::Millis;
@@ -156,11 +157,17 @@ pub fn prepare(
     let limits = &generation.config.limits;
     let head_limits =
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
-    let Client { inbox, address, port, scheme, place, .. } = client;
+    let Client { inbox, address, address_port, port, scheme, place, .. } = client;
     let (head_bytes, behind) = inbox.split_at_mut(head_len);
     let mut pairing = OnceCell::new();
     let routed = with_request(head_bytes, head_limits, |head| {
-        let from = From { address: address.as_bytes(), port: *port, scheme: *scheme, place };
+        let from = From {
+            address: address.as_bytes(),
+            address_port: *address_port,
+            port: *port,
+            scheme: *scheme,
+            place,
+        };
         route(cx, &generation, head, &from, behind.len(), &mut pairing)
     })
     .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
@@ -199,6 +206,7 @@ pub fn prepare(
 /// Whom a request comes from.
 struct From<'a> {
     address: &'a [u8],
+    address_port: u16,
     /// Of the listener.
     port: u16,
     scheme: Scheme,
@@ -236,6 +244,8 @@ fn route(
         query: head.query(),
         port: from.port,
         address: from.address,
+        address_port: from.address_port,
+        minor: head.minor,
         fields: head,
     };
     let found = generation.router.find(&asked);
@@ -302,7 +312,7 @@ fn route(
     let mut out =
         cx.buffers.with_room(generation.config.limits.request_line_bytes_max.min(1024) + bytes_behind);
     let mut at = render::request(&mut out, head, &add);
-    let changes = plan.request_edit(primary, asked.path, matched);
+    let changes = plan.request_edit(primary, &asked, matched, &|| told::rfc3339(SystemTime::now()));
     if !changes.is_empty() {
         let room = cx.buffers.with_room(out.len() + bytes_behind + EDIT_ROOM_BYTES);
         let rendered = std::mem::replace(&mut out, room);

@@ -296,3 +296,21 @@ fn a_manifest_may_take_out_via_which_changes_what_some_servers_answer() {
     assert_eq!(v1.wait_for(1)[0].field("via"), None);
     assert_eq!(v2.wait_for(1)[0].field("via"), None);
 }
+
+#[test]
+fn istios_operators_stand_for_what_the_client_sent() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: s}\nspec:\n  hosts: [s]\n  http:\n  \
+                - route: [{destination: {host: v1}}]\n    mirror: {host: v2}\n    headers: {request: {set: {x-ip: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%', \
+                p: '100%%', x-host: '<%REQ(:authority)%>', x-none: '%REQ(x-absent)%'}}}\n";
+    let mut gateway = start(&[text], &[("v1", &v1), ("v2", &v2)]);
+    let answer = gateway.client.ask("GET /a HTTP/1.1\r\nHost: s\r\nX-None: theirs\r\n\r\n");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "v1"));
+    for origin in [&v1, &v2] {
+        let asked = origin.wait_for(1).swap_remove(0);
+        assert_eq!(asked.field("x-ip"), Some("127.0.0.1"));
+        assert_eq!(asked.field("p"), Some("100%"));
+        assert_eq!(asked.field("x-host"), Some("<s>"));
+        assert_eq!(asked.field("x-none"), None);
+    }
+}

@@ -7,11 +7,10 @@ use super::istio::{
 use super::policy::{duration, unless_zero};
 use super::services::Services;
 use super::virtual_hosts::{self, Spelled, VirtualHost, covers, spellings};
-use super::{Resource, header_edits, operators};
-use crate::RetryOn;
-use crate::file;
+use super::{Resource, header_edits};
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
+use crate::{RetryOn, file, formats};
 
 /// Routes of all VirtualServices, in the order in which they are to be looked at.
 ///
@@ -423,28 +422,29 @@ fn condition(of: Of<'_>, test: &At<StringMatch>, not: bool) -> Key<file::Conditi
 
 fn operations(key: &Key<HeaderOperations>, report: &mut Report) -> Key<file::HeaderEdits> {
     let Some(given) = key.given() else { return Key::Absent };
-    let set = values(&given.value.set, report);
-    let add = values(&given.value.add, report);
-    header_edits(&set, &add, &given.value.remove, &given.at)
+    let (set, set_format) = values(&given.value.set, report);
+    let (add, add_format) = values(&given.value.add, report);
+    let mut edits = header_edits(&set, &add, &given.value.remove, &given.at);
+    if let Key::Given(edits) = &mut edits {
+        (edits.value.set_format, edits.value.add_format) = (set_format, add_format);
+    }
+    edits
 }
 
-/// Values as they mean themselves: `%` begins an operator in what is written.
-fn values(key: &Key<Named<String>>, report: &mut Report) -> Key<Named<String>> {
-    let Some(given) = key.given() else { return key.clone() };
-    let mut literal = |(name, value): &(At<String>, Key<String>)| {
-        let value = match value.given() {
-            None => value.clone(),
-            Some(given) => match operators::literal(&given.value) {
-                Ok(text) => Key::at(text, &given.at),
-                Err(why) => {
-                    report.error(&given.at, why);
-                    Key::Refused
-                }
-            },
-        };
-        (name.clone(), value)
-    };
-    Key::at(given.value.iter().map(&mut literal).collect(), &given.at)
+/// Values that are always the same, as they mean themselves, and those in which a request has a say, as they are written.
+fn values(key: &Key<Named<String>>, report: &mut Report) -> (Key<Named<String>>, Key<Named<String>>) {
+    let Some(given) = key.given() else { return (key.clone(), Key::Absent) };
+    let (mut plain, mut formats) = (Named::new(), Named::new());
+    for (name, value) in &given.value {
+        let Some(text) = value.given() else { continue };
+        match formats::format(&text.value).map(|format| formats::constant(&format)) {
+            Ok(Some(constant)) => plain.push((name.clone(), Key::at(constant, &text.at))),
+            Ok(None) => formats.push((name.clone(), value.clone())),
+            Err(why) => report.error(&text.at, why),
+        }
+    }
+    let formats = if formats.is_empty() { Key::Absent } else { Key::at(formats, &given.at) };
+    (Key::at(plain, &given.at), formats)
 }
 
 /// Where a route redirects or answers by itself: Istio refuses what else would decide, and the rest has no effect.

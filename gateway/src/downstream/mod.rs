@@ -6,7 +6,7 @@ pub mod admission;
 mod places;
 mod watch;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use crate::asked::Scheme;
 use crate::io::Stream;
@@ -20,6 +20,7 @@ pub struct Client {
     pub inbox: Vec<u8>,
     /// The client's address as it goes into X-Forwarded-For.
     pub address: Box<str>,
+    pub address_port: u16,
     /// Port of the listener it came to.
     pub port: u16,
     /// What is spoken on it.
@@ -35,11 +36,12 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(stream: Stream, address: IpAddr, port: u16, place: Place) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place) -> Self {
         Self {
             stream,
             inbox: Vec::new(),
-            address: address.to_canonical().to_string().into(),
+            address: peer.ip().to_canonical().to_string().into(),
+            address_port: peer.port(),
             port,
             scheme: Scheme::Http,
             served: 0,

@@ -177,6 +177,8 @@ pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
         query: None,
         port: client.port,
         address: client.address.as_bytes(),
+        address_port: client.address_port,
+        minor: 1,
         fields: &[] as &[(String, String); 0],
     };
     let wants = generation.wants(&cx.random, &asked, None);

@@ -257,6 +257,18 @@ fn values_of_istios_headers_are_a_language() {
         let config = accepted(&text(written), &["s=127.0.0.1:1"]).config;
         assert_eq!(config.routes[0].request_headers.set, [("x-p".to_owned(), meant.to_owned())], "{written}");
     }
+    // Where a request has a say the value is put together for each.
+    let config =
+        accepted(&text("%DOWNSTREAM_REMOTE_ADDRESS% and %REQ(x-user?:authority)%"), &["s=127.0.0.1:1"])
+            .config;
+    let [(name, format)] = config.routes[0].request_headers.set_format.as_slice() else { panic!() };
+    assert_eq!((name.as_str(), format.parts.len()), ("x-p", 3));
+    let answer = text("%PROTOCOL%").replace("request:", "response:");
+    let said = refused(&answer, &["s=127.0.0.1:1"]);
+    assert!(
+        said.contains("headers.response.set.x-p: has an operator, which is offered for requests"),
+        "{said}"
+    );
     for operator in ["%NONSENSE%", "%REQ(x", "50% off", "%%%", "%"] {
         let said = refused(&text(operator), &["s=127.0.0.1:1"]);
         assert!(
