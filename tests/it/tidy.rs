@@ -167,6 +167,7 @@ const PURE: &[&str] = &[
     "gateway/src/matcher",
     "gateway/src/route",
     "gateway/src/plan",
+    "gateway/src/format",
     "gateway/src/time",
     "gateway/src/exchange/pace",
     "gateway/src/exchange/judge",

@@ -418,7 +418,7 @@ pub(super) mod tests {
         let edits = HeaderEdits {
             remove: vec!["x".into()],
             set: vec![("authorization".into(), "for v2".into())],
-            add: Vec::new(),
+            ..HeaderEdits::default()
         };
         let names = |name: &str| vec![name.to_owned()];
         let redact = Redact {
