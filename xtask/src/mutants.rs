@@ -76,7 +76,16 @@ fn mutants() -> Result<Command, String> {
     }
     let mut command = Command::new(program);
     // The folder is a copy already, and what is compiled there serves the next mutant.
-    command.args(["mutants", "--in-place", "--dir", FOLDER, "--output", "target/mutants", "--colors", "never"]);
+    command.args([
+        "mutants",
+        "--in-place",
+        "--dir",
+        FOLDER,
+        "--output",
+        "target/mutants",
+        "--colors",
+        "never",
+    ]);
     Ok(command)
 }
 

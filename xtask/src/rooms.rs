@@ -37,7 +37,8 @@ impl Tree {
                     "mod" => below.trim_end_matches('/').replace('/', "::"),
                     _ => format!("{below}{stem}").replace('/', "::"),
                 };
-                let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let text =
+                    fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
                 self.modules.insert(module, Module { file: format!("{below}{name}"), text });
             }
         }
@@ -70,7 +71,9 @@ impl Tree {
         }
         let top = needed.iter().filter(|name| !name.contains("::"));
         let lines: String = top.map(|name| format!("pub mod {name};\n")).collect();
-        let root = format!("//! A part of the gateway.\n#![allow(dead_code, unused_imports, unreachable_pub)]\n{lines}");
+        let root = format!(
+            "//! A part of the gateway.\n#![allow(dead_code, unused_imports, unreachable_pub)]\n{lines}"
+        );
         part.insert("lib.rs".to_owned(), root);
         Ok(part)
     }
@@ -190,7 +193,10 @@ mod tests {
         ]);
         let part = tree.part(&["mirror::ring"]).unwrap();
         let files: Vec<&str> = part.keys().map(String::as_str).collect();
-        assert_eq!(files, ["lib.rs", "limits.rs", "limits/deep.rs", "mirror/mod.rs", "mirror/ring.rs", "mix.rs"]);
+        assert_eq!(
+            files,
+            ["lib.rs", "limits.rs", "limits/deep.rs", "mirror/mod.rs", "mirror/ring.rs", "mix.rs"]
+        );
         assert_eq!(part["mirror/mod.rs"], "//! x\npub mod ring;\n");
         assert!(part["lib.rs"].ends_with("pub mod limits;\npub mod mirror;\npub mod mix;\n"));
         assert!(tree.part(&["mirror::shipper"]).is_err_and(|why| why.contains("crate::io")));
