@@ -15,6 +15,7 @@ cargo xtask TASK
   mutants [ROOM...]    mutation tests of the pure rooms, or of these (http1, mirror::ring): what no unit test notices
   mutants --since REF  the same for what has changed since a commit
   book                 docs/ as HTML, below target/book
+  reference            the book's pages of metrics, admin API and command line, written anew from the gateway
   ci                   everything that must hold before a change is taken (.ci/run)
 ";
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         ["mutants", "--since", reference] => mutants::since(reference),
         ["mutants", rooms @ ..] => mutants::of(rooms),
         ["book"] => book(),
+        ["reference"] => reference(),
         ["ci"] => run(Command::new("bash").arg(".ci/run")),
         _ => {
             eprint!("{HELP}");
@@ -91,4 +93,10 @@ fn bench(args: &[&str]) -> Outcome {
 
 fn book() -> Outcome {
     run(Command::new("bash").args([".ci/run", "book"]))
+}
+
+fn reference() -> Outcome {
+    run(cargo()
+        .args(["test", "--package", "tests", "--test", "it", "--", "book::"])
+        .env("UMBRA_BOOK", "write"))
 }
