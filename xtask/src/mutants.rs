@@ -75,7 +75,8 @@ fn mutants() -> Result<Command, String> {
             .arg(tools.join("build")))?;
     }
     let mut command = Command::new(program);
-    // The folder is a copy already, and what is compiled there serves the next mutant.
+    // The folder is a copy already; what is compiled of other crates serves the next room too.
+    command.env("CARGO_TARGET_DIR", root().join("target/mutants/build"));
     command.args([
         "mutants",
         "--in-place",
