@@ -5,6 +5,7 @@
 
 pub mod exchange;
 pub mod downstream;
+pub mod message;
 pub mod http1;
 pub mod asked;
 pub mod matcher;
@@ -25,6 +26,7 @@ pub mod task;
 pub mod buffer;
 pub mod visible;
 pub mod mix;
+pub mod admission;
 pub mod rate;
 pub mod random;
 pub(crate) mod memory;

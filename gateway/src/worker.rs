@@ -7,9 +7,9 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::admission::{Admission, Places};
 use crate::context::Context;
-use crate::downstream::admission::Admission;
-use crate::downstream::{Places, listener};
+use crate::downstream::listener;
 use crate::generation::{Blueprint, Generation};
 use crate::io::{self, Control, Listener, Owner, Stream, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};

@@ -2,15 +2,15 @@
 
 pub mod listener;
 pub mod connection;
-pub mod admission;
-mod places;
+mod http1;
 mod watch;
 
 use std::net::IpAddr;
 
+use crate::admission::Place;
 use crate::asked::Scheme;
+use crate::exchange;
 use crate::io::Stream;
-pub use places::{Place, Places};
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]
@@ -47,6 +47,12 @@ impl Client {
             has_skipped_line: false,
             place,
         }
+    }
+
+    /// Whom its requests come from.
+    pub fn caller(&self) -> exchange::Caller<'_> {
+        let Self { address, port, scheme, place, .. } = self;
+        exchange::Caller { address: address.as_bytes(), port: *port, scheme: *scheme, place }
     }
 
     /// Forgets the first `n` bytes received.

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+use super::Caller;
 use crate::asked::Asked;
 use crate::context::Context;
-use crate::downstream::Client;
 use crate::generation::{Generation, Wants};
 use crate::http1::render;
 use crate::observe::keep::{Keeping, keep};
@@ -167,16 +167,16 @@ pub(super) fn recorded(
 }
 
 /// A pairing that becomes a record of a request whose head could not be read.
-pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
+pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
     let asked = Asked {
         method: b"",
-        scheme: client.scheme,
+        scheme: from.scheme,
         authority: b"",
         path: b"",
         query: None,
-        port: client.port,
-        address: client.address.as_bytes(),
+        port: from.port,
+        address: from.address,
         fields: &[] as &[(String, String); 0],
     };
     let wants = generation.wants(&cx.random, &asked, None);
