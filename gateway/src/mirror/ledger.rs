@@ -209,7 +209,7 @@ mod tests {
         pairing.forwarded(1_000);
         let span = [0; 8];
         ticket.join(Joined {
-            pairing,
+            pairing: Rc::clone(&pairing),
             mirror: 3,
             number: 0,
             span,
@@ -222,6 +222,11 @@ mod tests {
         ticket.wait();
         ticket.send(1_250);
         assert_eq!((counters.lag.count(), counters.lag.sum()), (1, 250));
+        ticket.fail(Fail::Reset);
+        // A pair is counted when both of its sides are over.
+        assert_eq!(counters.pairs.matrix.seen().count(), 0);
+        drop(pairing);
+        assert_eq!(counters.pairs.matrix.seen().map(|(_, _, n)| n).collect::<Vec<_>>(), [1]);
     }
 
     #[test]
