@@ -2,7 +2,7 @@
 //!
 //! Whatever a client sends stays within its own field and its own line: quotes, backslashes and control characters are
 //! escaped, those of terminals and of the direction of text too. The fields of the JSON form and their names are a promise:
-//! all of them are in each line, `null` where there is nothing to say; LOGS.md describes them.
+//! all of them are in each line, `null` where there is nothing to say; the book (docs/src/logs.md) describes them.
 
 use std::io::{self, Write};
 
@@ -266,7 +266,7 @@ mod tests {
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
             }
         }
-        let described = include_str!("../../../LOGS.md");
+        let described = include_str!("../../../../docs/src/logs.md");
         let mut found = Vec::new();
         keys(&serde_json::from_str(&line(&record(""), LogFormat::Json)).unwrap(), &mut found);
         assert!(found.len() > 40);
