@@ -9,13 +9,14 @@ use std::time::Duration;
 use crate::file::{self, File};
 pub use crate::problem::Problem;
 use crate::problem::{Place, Report};
+use crate::program;
 use crate::reader::{At, Key, List, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Via,
-    Workers,
+    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Pattern, Percent, Timeouts, Upstream,
+    Via, Workers,
 };
 
 mod upstreams;
@@ -326,6 +327,15 @@ impl<'r> Check<'r> {
 
     fn syntax<T>(&mut self, written: &At<String>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         parse(&written.value).map_err(|why| self.report.error(&written.at, why)).ok()
+    }
+
+    /// A pattern that requests are matched by; one that costs them something is warned of.
+    fn pattern(&mut self, written: &At<String>) -> Option<Pattern> {
+        let pattern = self.syntax(written, syntax::pattern)?;
+        if let Some(cost) = program::cost(&written.value) {
+            self.report.warn(&written.at, format!("{:?} {cost}", written.value));
+        }
+        Some(pattern)
     }
 
     /// A share from 0 to 100 %.

@@ -26,6 +26,7 @@ mod write;
 mod problem;
 mod reader;
 mod syntax;
+pub mod program;
 mod formats;
 mod units;
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use crate::program;
 use crate::write::MASK;
 use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, Pattern, RequestKey};
 
@@ -264,8 +265,15 @@ pub(crate) fn request_key(text: &str) -> Result<RequestKey, String> {
 /// A regular expression in RE2's syntax.
 pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
     // As the gateway uses it: the group must close what the text opens.
-    let whole = format!(r"\A(?:{text})\z");
-    match regex::bytes::RegexBuilder::new(text).build().and_then(|_| regex::bytes::Regex::new(&whole)) {
+    match program::compile(text).and_then(|_| program::compile(&format!(r"\A(?:{text})\z"))) {
+        Ok(_) => Ok(Pattern { text: text.to_owned() }),
+        Err(why) => Err(format!("{text:?} {why}")),
+    }
+}
+
+/// A regular expression that answers are compared by, beside the workers: text of Unicode, within a budget of time.
+pub(crate) fn text_pattern(text: &str) -> Result<Pattern, String> {
+    match regex::Regex::new(text) {
         Ok(_) => Ok(Pattern { text: text.to_owned() }),
         Err(error) => {
             let why = error.to_string();

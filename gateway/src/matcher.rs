@@ -1,6 +1,6 @@
 //! Whether a request is like a [`config::Match`]: its conditions prepared once, patterns compiled. Pure.
 
-use config::{Condition, HostMatch, Match, PathMatch, Pattern, Subject, Test};
+use config::{Condition, HostMatch, Match, PathMatch, Pattern, Subject, Test, program};
 use regex::bytes::Regex;
 
 use crate::asked::Asked;
@@ -65,7 +65,7 @@ pub enum Mismatch<'m> {
 /// Never for a checked configuration, whose patterns are known to compile.
 fn whole(pattern: &Pattern) -> Regex {
     // invariant: the configuration's check compiled the same text.
-    Regex::new(&format!(r"\A(?:{})\z", pattern.text)).expect("a checked pattern compiles")
+    program::compile(&format!(r"\A(?:{})\z", pattern.text)).expect("a checked pattern compiles")
 }
 
 impl Matcher {

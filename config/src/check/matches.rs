@@ -129,7 +129,7 @@ impl Check<'_> {
             }
         }
         if name == "path_regex" {
-            let pattern = self.syntax(text, syntax::pattern);
+            let pattern = self.pattern(text);
             return PathMatch::Regex(pattern.unwrap_or_else(|| Pattern { text: String::new() }));
         }
         let _reported = self.syntax(text, syntax::path);
@@ -174,7 +174,7 @@ impl Check<'_> {
         let test = match texts {
             [Some(exact), _, _] => Test::Exact(exact.value.clone()),
             [_, Some(prefix), _] => Test::Prefix(prefix.value.clone()),
-            [_, _, Some(regex)] => Test::Regex(self.syntax(regex, syntax::pattern)?),
+            [_, _, Some(regex)] => Test::Regex(self.pattern(regex)?),
             [None, None, None] => Test::Present,
         };
         let not = written.not.given().is_some_and(|not| not.value);

@@ -175,7 +175,7 @@ impl Check<'_> {
             content_types: self.each(&written.content_types, syntax::media_type),
             ignore_headers: self.each(&written.ignore_headers, syntax::field_or_prefix),
             ignore_json: self.each(&written.ignore_json, syntax::json_pointer),
-            ignore_text: self.each(&written.ignore_text, syntax::pattern),
+            ignore_text: self.each(&written.ignore_text, syntax::text_pattern),
             unordered: self.each(&written.unordered, syntax::json_pointer),
             tolerance,
         }

@@ -273,7 +273,13 @@ impl Check<'_> {
                     let message = "a rewrite has one of path, path_prefix and path_regex";
                     self.report.error(&pattern.at, message);
                 }
-                let pattern = self.syntax(pattern, syntax::pattern);
+                let pattern = self.pattern(pattern);
+                if let Some(named) = with.value.split_once('$').map(|(_, rest)| rest)
+                    && named.starts_with(|first: char| first.is_ascii_digit() || first == '{')
+                {
+                    let message = "a dollar stands for itself here: a group is \\1, as in RE2";
+                    self.report.warn(&with.at, message);
+                }
                 let with = self.syntax(with, syntax::path_text);
                 pattern.zip(with).map(|(pattern, with)| PathRewrite::Regex { pattern, with })
             }

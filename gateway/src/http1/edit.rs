@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use config::{HeaderEdits, PathRewrite};
+use config::{HeaderEdits, PathRewrite, program};
 use regex::bytes::{NoExpand, Regex};
 
 use super::render::RenderedHead;
@@ -30,7 +30,7 @@ impl PathEdit {
             PathRewrite::Whole(with) => Self::Whole(with.clone()),
             PathRewrite::Regex { pattern, with } => {
                 // invariant: the configuration's check compiled the same text.
-                let regex = Regex::new(&pattern.text).expect("a checked pattern compiles");
+                let regex = program::compile(&pattern.text).expect("a checked pattern compiles");
                 Self::Regex(regex, expansion(with))
             }
         }
