@@ -161,7 +161,7 @@ impl<'r> Check<'r> {
         if listeners.iter().all(|listener| listener.bind.port() != 0) {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
-        self.upstreams(&file.upstream, &listeners, &timeouts);
+        self.upstreams(&file.upstream, (&listeners, admin.bind), &timeouts);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);
         Config {
