@@ -381,6 +381,8 @@ mod simulation;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
