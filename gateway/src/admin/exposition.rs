@@ -80,7 +80,7 @@ impl Collector for Workers {
         shards.observer(&mut out)?;
         out.counter(
             "umbra_admin_answers_cut",
-            "Answers of the admin listener given up for their readers were slow and others wanted the room",
+            "Answers of the admin listener given up because their readers were slow and others wanted the room",
             self.book.outgoing.cut.load(Relaxed),
         )?;
         shards.configuration(&mut out)?;
