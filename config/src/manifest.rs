@@ -113,7 +113,9 @@ fn read(manifests: &Manifests, report: &mut Report) -> File {
         found.services.bind(text, &endpoint, report);
     }
     if !manifests.listen.is_empty() {
-        let one = |bind: &String| Key::at(file::Listener { bind: Key::at(bind.clone(), &listen) }, &listen);
+        let one = |bind: &String| {
+            Key::at(file::Listener { bind: Key::at(bind.clone(), &listen), tls: Key::Absent }, &listen)
+        };
         file.listener = Key::at(manifests.listen.iter().map(one).collect(), &listen);
     }
     found.emit(&mut file, report);
@@ -326,7 +328,7 @@ impl Found {
                 other.given().and_then(|other| other.value.bind.given()).is_some_and(|b| b.value == bind)
             };
             if !listeners.iter().any(taken) {
-                listeners.push(Key::at(file::Listener { bind: Key::at(bind, port) }, at));
+                listeners.push(Key::at(file::Listener { bind: Key::at(bind, port), tls: Key::Absent }, at));
             }
         };
         for gateway in &self.gateways {

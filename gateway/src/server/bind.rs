@@ -189,7 +189,7 @@ mod tests {
 
     fn on(binds: &[SocketAddr], admin: Option<SocketAddr>) -> Config {
         let mut config = config();
-        config.listeners = binds.iter().map(|bind| Listener { bind: *bind }).collect();
+        config.listeners = binds.iter().map(|bind| Listener { bind: *bind, tls: None }).collect();
         config.admin.bind = admin;
         config
     }

@@ -1,0 +1,15 @@
+//! TLS: what files and configuration make of it on the control plane, and the pure session that covers a wire.
+//!
+//! `load` reads and checks, once per configuration; workers share what comes of it. `session` is one connection's state;
+//! `io::cover` puts it over a socket. rustls stands in here and nowhere else.
+
+pub mod session;
+pub mod fault;
+pub mod names;
+pub mod server;
+mod pem;
+mod resolver;
+pub mod load;
+
+pub use load::Tls;
+pub use server::Listening;

@@ -1,0 +1,1 @@
+//! Sessions of both roles, in memory: records split anywhere, and everything that comes between messages.
