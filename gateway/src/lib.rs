@@ -20,6 +20,7 @@ pub mod worker;
 pub mod context;
 pub mod runtime;
 pub mod io;
+pub mod time;
 pub mod tls;
 pub mod task;
 pub mod buffer;

@@ -6,10 +6,10 @@ use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
 
 use crate::asked::Asked;
 use crate::http1::edit::{PathEdit, RequestEdit};
-use crate::io::Millis;
 use crate::matcher::{Matched, without_port};
 use crate::mirror::sample::Draw;
 use crate::random::Random;
+use crate::time::Millis;
 
 /// One route, ready for its requests.
 #[derive(Debug)]

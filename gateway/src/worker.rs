@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::downstream::admission::Admission;
 use crate::downstream::{Places, listener};
 use crate::generation::{Blueprint, Generation};
-use crate::io::{self, Control, Listener, Millis, Owner, Stream, Sweeper};
+use crate::io::{self, Control, Listener, Owner, Stream, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
@@ -21,6 +21,7 @@ use crate::observe::tap::Tap;
 use crate::os;
 use crate::random::Random;
 use crate::runtime;
+use crate::time::Millis;
 
 /// Ticks between two returns of free memory to the system.
 const RELEASE_TICKS: u64 = 5;

@@ -14,9 +14,10 @@ use crate::http1::head::{Fault, may_start_request};
 use crate::http1::render::Persistence;
 use crate::http1::reply::{self, Manner};
 use crate::http1::scan::{HeadScanner, Scan};
-use crate::io::{Idle, Millis};
+use crate::io::Idle;
 use crate::limits::{DRAIN_IDLE_MS, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, REQUEST_READ_BYTES};
 use crate::metrics::Reject;
+use crate::time::Millis;
 
 /// Serves the connection until it ends. While it is idle it costs a small task and no buffer.
 ///

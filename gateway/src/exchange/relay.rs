@@ -18,10 +18,11 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, with_response};
 use crate::http1::render::{self, Persistence, ResponseFraming};
 use crate::http1::scan::{HeadScanner, Scan};
-use crate::io::{Millis, ReadHalf, WriteHalf};
+use crate::io::{ReadHalf, WriteHalf};
 use crate::limits::{BLOCK_BYTES, CONTINUE_MS, INTERIM_RESPONSES_MAX, RESPONSE_BUFFER_BYTES};
 use crate::mirror::tee::Tee;
 use crate::plan::Forward;
+use crate::time::Millis;
 
 /// Under which terms an answer is relayed.
 pub(super) struct Terms<'a> {

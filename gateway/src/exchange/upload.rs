@@ -12,12 +12,13 @@ use crate::context::Context;
 use crate::downstream::Client;
 use crate::http1::body::{self, HEADROOM, Incoming, Outgoing};
 use crate::http1::head::Fault;
-use crate::io::{Millis, ReadHalf, Stream, WriteHalf};
+use crate::io::{ReadHalf, Stream, WriteHalf};
 use crate::limits::{BLOCK_BYTES, LINGER_MS};
 use crate::metrics::Skip;
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
 use crate::task::{Until, until};
+use crate::time::Millis;
 
 /// What the two directions of one exchange tell each other.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use crate::error::Failure;
 use crate::http1::body::Incoming;
 use crate::http1::head::with_response;
 use crate::http1::scan::{HeadScanner, Scan};
-use crate::io::{Gather, Millis, Stream, Sweeper, turn};
+use crate::io::{Gather, Stream, Sweeper, turn};
 use crate::limits::{
     ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX,
     LONE_EVERY, REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES,
@@ -23,6 +23,7 @@ use crate::limits::{
 use crate::metrics::{Drop as Dropped, Fail};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 use crate::observe::pairing::Half;
+use crate::time::Millis;
 
 /// What a shipper works with.
 pub struct Shipper {

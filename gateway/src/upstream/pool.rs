@@ -16,9 +16,10 @@ use super::eject::{self, Record, Report};
 use super::gate::{Gate, Place};
 use super::health::{Health, HealthBoard};
 use crate::error::Failure;
-use crate::io::{self, Millis, Stream, Sweeper};
+use crate::io::{self, Stream, Sweeper};
 use crate::limits::{ENDPOINT_FAILED_MS, WATCH_MS};
 use crate::metrics::UpstreamCounters;
+use crate::time::Millis;
 
 /// Endpoints tried for one exchange before it is given up.
 const CONNECT_ATTEMPTS_MAX: usize = 3;
