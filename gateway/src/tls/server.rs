@@ -12,20 +12,23 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
+use super::fault::Fault;
 use super::names::{self, Names};
 use super::pem::{self, Identity, Wrong};
 use super::resolver::Resolver;
+use super::session::Session;
 
 /// The one protocol that is spoken over it.
 const ALPN: &[u8] = b"http/1.1";
 
 /// A listener's TLS, shared by its workers.
 pub struct Listening {
-    pub config: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
     /// Names of its certificates.
     names: Names<()>,
     /// Where no client is authenticated.
     ticketer: Option<Arc<dyn ProducesTickets>>,
+    authenticates: bool,
 }
 
 impl std::fmt::Debug for Listening {
@@ -73,7 +76,13 @@ impl Listening {
         for name in identities.iter().flat_map(|identity| &identity.names) {
             names.entry(name);
         }
-        Ok(Self { config: Arc::new(config), names, ticketer })
+        let authenticates = !matches!(written.client_auth, ClientAuth::Off);
+        Ok(Self { config: Arc::new(config), names, ticketer, authenticates })
+    }
+
+    /// A session for one client.
+    pub fn session(&self) -> Result<Session, Fault> {
+        Session::server(&self.config, self.authenticates)
     }
 
     /// Whether a request for `authority` belongs on its connections (RFC 9110 §15.5.20). Certificates without names say
@@ -84,9 +93,10 @@ impl Listening {
 }
 
 pub(super) fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
     match min {
         TlsVersion::Tls12 => rustls::ALL_VERSIONS,
-        TlsVersion::Tls13 => &[&rustls::version::TLS13],
+        TlsVersion::Tls13 => TLS13,
     }
 }
 

@@ -22,8 +22,14 @@ pub struct Session {
     unopened: Vec<u8>,
     /// The peer's first byte has been looked at.
     is_known_tls: bool,
+    /// What it came to grief by.
+    broken: Option<Fault>,
     /// The wire ended.
     is_cut: bool,
+    /// Something was sent: a server's flight, with its signature.
+    has_spoken: bool,
+    /// A server that looks at its client's certificate.
+    authenticates: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -34,9 +40,9 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub fn server(config: &Arc<ServerConfig>) -> Result<Self, Fault> {
+    pub fn server(config: &Arc<ServerConfig>, authenticates: bool) -> Result<Self, Fault> {
         let tls = ServerConnection::new(Arc::clone(config)).map_err(|e| Fault::of(&e))?;
-        Ok(Self::of(tls.into()))
+        Ok(Self { authenticates, ..Self::of(tls.into()) })
     }
 
     pub fn client(config: &Arc<ClientConfig>, name: &ServerName<'static>) -> Result<Self, Fault> {
@@ -47,7 +53,15 @@ impl Session {
     fn of(mut tls: Connection) -> Self {
         // What is sealed is taken out at once, and callers bound what they seal.
         tls.set_buffer_limit(None);
-        Self { tls, unopened: Vec::new(), is_known_tls: false, is_cut: false }
+        Self {
+            tls,
+            unopened: Vec::new(),
+            broken: None,
+            is_known_tls: false,
+            is_cut: false,
+            has_spoken: false,
+            authenticates: false,
+        }
     }
 
     pub fn is_handshaking(&self) -> bool {
@@ -77,12 +91,38 @@ impl Session {
                     break Ok(());
                 }
                 Ok(n) => opened += n,
-                Err(fault) => break Err(fault),
+                Err(fault) => {
+                    // What came before it is the caller's.
+                    written += self.take_into(&mut buf[written..]);
+                    opened = buf.len();
+                    break Err(fault);
+                }
             }
         };
         self.unopened.extend_from_slice(&buf[opened..]);
         buf.truncate(written);
         result
+    }
+
+    /// Takes in ciphertext that has come; what it says is for [`Session::take`].
+    pub fn push(&mut self, cipher: &[u8]) -> Result<(), Fault> {
+        let mut rest = cipher;
+        while self.unopened.is_empty() && !rest.is_empty() && !self.has_plaintext() {
+            match self.feed(rest)? {
+                0 => return Ok(()),
+                n => rest = &rest[n..],
+            }
+        }
+        self.unopened.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Whether what comes next may cost a signature, ours made or the peer's looked at.
+    pub fn is_next_dear(&self) -> bool {
+        match &self.tls {
+            Connection::Server(_) => !self.has_spoken || self.authenticates,
+            Connection::Client(_) => true,
+        }
     }
 
     /// Appends plaintext that waits, at most `room`. None of it is 0.
@@ -101,18 +141,20 @@ impl Session {
                 }
                 continue;
             }
-            if self.unopened.is_empty() {
-                return Ok(taken);
+            match self.broken {
+                // What came before it was the caller's, who asks again.
+                Some(fault) if taken == 0 => return Err(fault),
+                Some(_) => return Ok(taken),
+                None if self.unopened.is_empty() => return Ok(taken),
+                None => {}
             }
             let unopened = std::mem::take(&mut self.unopened);
             let fed = self.feed(&unopened);
             match fed {
                 Ok(0) => {}
                 Ok(n) if n < unopened.len() => self.unopened.extend_from_slice(&unopened[n..]),
-                Ok(_) => {}
-                // What came before it is the caller's; the session says the same again.
-                Err(_) if taken > 0 => return Ok(taken),
-                Err(fault) => return Err(fault),
+                // A fault is said when all that came before it is taken.
+                Ok(_) | Err(_) => {}
             }
         }
     }
@@ -139,6 +181,7 @@ impl Session {
     /// Whether nothing came that is anybody's message: no content and no end. Tickets and KeyUpdates are neither.
     pub fn is_quiet(&mut self) -> bool {
         !self.is_cut
+            && self.broken.is_none()
             && self.unopened.is_empty()
             && matches!(self.tls.reader().into_first_chunk(), Err(e) if e.kind() == ErrorKind::WouldBlock)
     }
@@ -160,6 +203,7 @@ impl Session {
             if !matches!(self.tls.write_tls(out), Ok(1..)) {
                 return;
             }
+            self.has_spoken = true;
         }
     }
 
@@ -197,6 +241,15 @@ impl Session {
 
     /// Takes as much of `cipher` as there is room for what it says; 0 behind the peer's close_notify.
     fn feed(&mut self, cipher: &[u8]) -> Result<usize, Fault> {
+        let fed = self.feed_unless_broken(cipher);
+        self.broken = fed.err();
+        fed
+    }
+
+    fn feed_unless_broken(&mut self, cipher: &[u8]) -> Result<usize, Fault> {
+        if let Some(fault) = self.broken {
+            return Err(fault);
+        }
         if !self.is_known_tls
             && let Some(first) = cipher.first()
         {
