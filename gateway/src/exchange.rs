@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use config::Config;
 
-use crate::asked::Asked;
+use crate::asked::{Asked, Scheme};
 use crate::context::Context;
 use crate::downstream::admission::Admitted;
 use crate::downstream::connection::Next;
@@ -156,11 +156,11 @@ pub fn prepare(
     let limits = &generation.config.limits;
     let head_limits =
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
-    let Client { inbox, address, port, place, .. } = client;
+    let Client { inbox, address, port, scheme, place, .. } = client;
     let (head_bytes, behind) = inbox.split_at_mut(head_len);
     let mut pairing = OnceCell::new();
     let routed = with_request(head_bytes, head_limits, |head| {
-        let from = From { address: address.as_bytes(), port: *port, place };
+        let from = From { address: address.as_bytes(), port: *port, scheme: *scheme, place };
         route(cx, &generation, head, &from, behind.len(), &mut pairing)
     })
     .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
@@ -201,6 +201,7 @@ struct From<'a> {
     address: &'a [u8],
     /// Of the listener.
     port: u16,
+    scheme: Scheme,
     place: &'a Place,
 }
 
@@ -229,6 +230,7 @@ fn route(
     };
     let asked = Asked {
         method: head.method_token,
+        scheme: from.scheme,
         authority: head.host,
         path: head.path(),
         query: head.query(),
@@ -289,7 +291,7 @@ fn route(
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
     let add = Forwarding {
         client: from.address,
-        proto: b"http",
+        proto: from.scheme.name().as_bytes(),
         request_id: &request_id,
         keeps_id: generation.config.request_id == config::Claim::Keep,
         traced: wants.trace.as_ref().map(trace::keeps_state),

@@ -8,6 +8,7 @@ mod watch;
 
 use std::net::IpAddr;
 
+use crate::asked::Scheme;
 use crate::io::Stream;
 pub use places::{Place, Places};
 
@@ -21,6 +22,8 @@ pub struct Client {
     pub address: Box<str>,
     /// Port of the listener it came to.
     pub port: u16,
+    /// What is spoken on it.
+    pub scheme: Scheme,
     /// Requests served on this connection.
     pub served: u64,
     /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
@@ -38,6 +41,7 @@ impl Client {
             inbox: Vec::new(),
             address: address.to_canonical().to_string().into(),
             port,
+            scheme: Scheme::Http,
             served: 0,
             idle_until_ms: None,
             has_skipped_line: false,

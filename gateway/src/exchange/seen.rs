@@ -148,6 +148,7 @@ pub(super) fn recorded(
         is_logged: wants.is_logged,
         client: text(asked.address),
         method: text(asked.method),
+        scheme: asked.scheme,
         authority: text(asked.authority),
         target,
         minor,
@@ -170,6 +171,7 @@ pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
     let asked = Asked {
         method: b"",
+        scheme: client.scheme,
         authority: b"",
         path: b"",
         query: None,
