@@ -20,6 +20,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::explain;
 use crate::logging;
+use crate::server::certificates;
 use crate::server::privileges::{self, Privileges};
 use crate::server::{self, Ending, Source};
 use crate::visible::visible_lines;
@@ -171,8 +172,13 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> 
 }
 
 fn check(source: &Source) -> i32 {
-    match source.read() {
-        Ok(Checked { config, warnings, .. }) => {
+    let read = source.read().and_then(|checked| {
+        let (_, odd) = certificates::load(&checked.config, None, source)?;
+        Ok((checked, odd))
+    });
+    match read {
+        Ok((Checked { config, mut warnings, .. }, odd)) => {
+            warnings.extend(odd);
             complain(warnings.iter().map(|w| format!("warning: {w}")));
             let _ = writeln!(io::stdout(), "{}: ok: {}", source.name(), summary(&config));
             0

@@ -10,7 +10,7 @@ use crate::buffer::Buffers;
 use crate::downstream::Places;
 use crate::downstream::admission::Admission;
 use crate::generation::Generation;
-use crate::io::Sweeper;
+use crate::io::{Sweeper, Turnstile};
 use crate::metrics::Shard;
 use crate::observe::tap::Tap;
 use crate::random::Random;
@@ -23,6 +23,8 @@ pub struct Context {
     pub tap: Rc<Tap>,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
+    /// Through which signatures go one at a time.
+    pub turnstile: Rc<Turnstile>,
     /// Who holds how many client connections, where that is bounded.
     pub places: Places,
     /// Which requests are taken.

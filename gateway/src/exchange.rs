@@ -17,7 +17,7 @@ use crate::asked::{Asked, Scheme};
 use crate::context::Context;
 use crate::downstream::admission::Admitted;
 use crate::downstream::connection::Next;
-use crate::downstream::{Client, Place};
+use crate::downstream::{Client, Place, Secured};
 use crate::error::Failure;
 use crate::generation::Generation;
 use crate::http1::body::{self, Incoming, Outgoing};
@@ -79,6 +79,9 @@ impl Request {
         self.content_max - self.content_left
     }
 }
+
+const MISDIRECTED: Fault =
+    Fault::new(421, Reject::Misdirected, "this connection's certificate is for other hosts");
 
 const TOO_LARGE: Fault = Fault::new(413, Reject::BodyTooLarge, "request content too large");
 
@@ -156,11 +159,12 @@ pub fn prepare(
     let limits = &generation.config.limits;
     let head_limits =
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
-    let Client { inbox, address, port, scheme, place, .. } = client;
+    let Client { inbox, address, port, scheme, place, secured, .. } = client;
+    let secured = secured.as_deref();
     let (head_bytes, behind) = inbox.split_at_mut(head_len);
     let mut pairing = OnceCell::new();
     let routed = with_request(head_bytes, head_limits, |head| {
-        let from = From { address: address.as_bytes(), port: *port, scheme: *scheme, place };
+        let from = From { address: address.as_bytes(), port: *port, scheme: *scheme, place, secured };
         route(cx, &generation, head, &from, behind.len(), &mut pairing)
     })
     .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)));
@@ -203,6 +207,7 @@ struct From<'a> {
     port: u16,
     scheme: Scheme,
     place: &'a Place,
+    secured: Option<&'a Secured>,
 }
 
 fn route(
@@ -243,6 +248,12 @@ fn route(
     let wants = generation.wants(&cx.random, &asked, found.as_ref().map(|found| found.route));
     if wants.a_record() {
         *pairing = recorded(cx, generation, &asked, head.minor, &request_id, &wants).into();
+    }
+    if let Some(secured) = from.secured
+        && !head.host.is_empty()
+        && !secured.listening.covers(head.host)
+    {
+        return Err(refuse(MISDIRECTED));
     }
     let admitted = cx.admission.take(&generation.config, from.place, cx.now_ms()).map_err(refuse)?;
     let Some(Found { route, matched }) = found else {
@@ -292,6 +303,7 @@ fn route(
     let add = Forwarding {
         client: from.address,
         proto: from.scheme.name().as_bytes(),
+        client_cert: from.secured.map(|secured| secured.certificate.as_str()),
         request_id: &request_id,
         keeps_id: generation.config.request_id == config::Claim::Keep,
         traced: wants.trace.as_ref().map(trace::keeps_state),

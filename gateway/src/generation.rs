@@ -18,6 +18,7 @@ use crate::observe::trace;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::route::Router;
+use crate::tls::Tls;
 use crate::upstream::pool::Upstreams;
 
 /// What the control plane hands a worker, at the start and whenever the configuration changes.
@@ -28,6 +29,8 @@ pub struct Blueprint {
     pub located: Located,
     /// The worker's own.
     pub counters: Arc<Counters>,
+    /// What its `tls` keys came to.
+    pub tls: Arc<Tls>,
     /// Client connections at once: the configuration's bound, or what descriptors allow.
     pub clients_max: usize,
 }
@@ -36,6 +39,7 @@ pub struct Blueprint {
 #[derive(Debug)]
 pub struct Generation {
     pub config: Arc<Config>,
+    pub tls: Arc<Tls>,
     /// See [`Blueprint::clients_max`].
     pub clients_max: usize,
     /// This worker's counters of the configuration's routes, lanes and upstreams, index for index.
@@ -54,7 +58,7 @@ impl Generation {
     /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers. Where only
     /// addresses changed, all else is the same.
     pub fn new(blueprint: &Blueprint, sweeper: &Rc<Sweeper>, before: Option<&Self>) -> Rc<Self> {
-        let Blueprint { config, located, counters, clients_max } = blueprint;
+        let Blueprint { config, tls, located, counters, clients_max } = blueprint;
         let lane = |(lane, counters): (&config::Lane, &Arc<LaneCounters>)| {
             let addresses = &located.addresses[lane.upstream];
             // The same counters are the same lane.
@@ -84,6 +88,7 @@ impl Generation {
         let (config, counters) = (Arc::clone(config), Arc::clone(counters));
         Rc::new(Self {
             config,
+            tls: Arc::clone(tls),
             clients_max: *clients_max,
             counters,
             router,

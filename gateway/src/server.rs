@@ -11,6 +11,7 @@ pub(crate) mod privileges;
 mod signals;
 pub mod reload;
 mod files;
+pub(crate) mod certificates;
 mod source;
 pub(crate) mod budget;
 mod resolve;
@@ -41,6 +42,7 @@ use crate::observe::observer::{Observer, Readers};
 use crate::observe::tap::{self, Tap};
 use crate::os;
 use crate::sample::{self, Samples};
+use crate::tls::Tls;
 use crate::worker::{self, Command, Ready, Setup};
 use budget::{Descriptors, Memory};
 use files::Watch;
@@ -97,6 +99,8 @@ pub(crate) fn serve(
     // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
+    let (tls, warnings) = certificates::load(&config, None, source)?;
+    cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
     let book = Book::new(&config);
     book.write(written);
     let located = runtime.block_on(unless_stopped(&mut signals, locate(&book, source)))?;
@@ -119,8 +123,15 @@ pub(crate) fn serve(
 
     let descriptors = Descriptors::of(&config, &located.addresses, samples.is_some());
     let clients_max = budget::clients_max(&config, &descriptors, descriptor_limit);
-    let threads =
-        Threads { clients_max, book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
+    let threads = Threads {
+        clients_max,
+        tls: &tls,
+        book: &book,
+        located: &located,
+        shards: &shards,
+        cores: &cores,
+        told: &told,
+    };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
     let observer =
         Observer::start(&config, spouts, Readers::new(&config, &book.open().observer, &book.findings))
@@ -149,8 +160,14 @@ pub(crate) fn serve(
         privileges,
     };
     let announcement = announcement(&facts);
-    let reloader =
-        Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located, descriptor_limit };
+    let reloader = Reloader {
+        source: source.clone(),
+        book: Arc::clone(&book),
+        tls,
+        discovery,
+        located,
+        descriptor_limit,
+    };
     let watch = watched.then(|| Watch::new(source));
     let plane = ControlPlane {
         reloader,
@@ -290,6 +307,7 @@ struct Threads<'a> {
     /// Client connections of one worker at once.
     clients_max: usize,
     book: &'a Book,
+    tls: &'a Arc<Tls>,
     located: &'a Located,
     shards: &'a [Arc<Shard>],
     cores: &'a [Option<CoreId>],
@@ -316,6 +334,7 @@ impl Threads<'_> {
                 core: self.cores.get(id).copied().flatten(),
                 blueprint: Blueprint {
                     config: Arc::clone(&page.config),
+                    tls: Arc::clone(self.tls),
                     located: self.located.clone(),
                     counters: page.counters.get(id).cloned().unwrap_or_default(),
                     clients_max: self.clients_max,

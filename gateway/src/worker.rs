@@ -125,6 +125,7 @@ async fn serve(setup: Setup, driver: String) {
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
+        turnstile: Rc::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed(id)),
@@ -154,8 +155,8 @@ async fn serve(setup: Setup, driver: String) {
     let mut are_handed_over = false;
     while let Some(command) = control.next().await {
         if command == Command::Begin as u8 {
-            for listener in &listeners {
-                io::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener)));
+            for (index, listener) in listeners.iter().enumerate() {
+                io::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener), index));
             }
         }
         are_handed_over = command == Command::HandOver as u8;
@@ -173,12 +174,12 @@ async fn serve(setup: Setup, driver: String) {
         }
     }
     cx.draining.set(true);
-    for listener in &listeners {
+    for (index, listener) in listeners.iter().enumerate() {
         if are_handed_over {
             listener.leave();
         } else {
             listener.shutdown(|stream, peer| {
-                listener::serve(&cx, Stream::new(stream, &cx.sweeper), peer, listener.port);
+                listener::serve(&cx, Stream::new(stream, &cx.sweeper), peer, (listener.port, index));
             });
         }
     }

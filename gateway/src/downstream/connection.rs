@@ -159,7 +159,12 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             && !is_start_of_empty_line
         {
             if !may_start_request(*first) || *first == b'\r' {
-                return Err(NoHead::Refused(Fault::bad("not an HTTP request")));
+                // A handshake's record (RFC 8446 §5.1): worth a word of its own, for it is our configuration that is wrong.
+                return Err(NoHead::Refused(if *first == 0x16 {
+                    Fault::new(400, Reject::NotPlaintext, "TLS, and this listener has none")
+                } else {
+                    Fault::bad("not an HTTP request")
+                }));
             }
             match scanner.scan(inbox) {
                 Scan::Complete(len) if len <= limits.request_head_bytes_max => return Ok(len),

@@ -185,6 +185,10 @@ impl Cover {
         wire.write_now(&out);
     }
 
+    pub(super) fn peer_certificate(&self) -> Option<Vec<u8>> {
+        Some(self.session.borrow().peer_certificate()?.to_vec())
+    }
+
     pub(super) fn reset_on_close(&self, does: bool) {
         self.resets.set(does);
     }

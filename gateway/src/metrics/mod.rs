@@ -20,6 +20,8 @@ pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 pub use slots::Slots;
 
+use crate::tls::fault::Fault;
+
 /// A number that only grows. One writer; any number of readers.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -177,6 +179,10 @@ labels! {
         Exchanges = "exchanges",
         /// More requests a second than `limits.requests_per_second_max`.
         RequestRate = "request_rate",
+        /// It names a host that the connection's certificates are not for.
+        Misdirected = "misdirected",
+        /// A TLS client on a listener without TLS.
+        NotPlaintext = "tls_on_plaintext",
         /// The same, of one address.
         AddressRate = "address_rate",
     }
@@ -205,6 +211,15 @@ labels! {
         Timeout = "timeout",
         /// No connection was tried: the upstream's own bound is reached.
         Overflow = "overflow",
+    }
+}
+
+labels! {
+    /// What a TLS handshake began with.
+    Handshake {
+        Full = "full",
+        /// A ticket: no certificate was shown.
+        Resumed = "resumed",
     }
 }
 
@@ -352,6 +367,16 @@ pub struct CheckCounters {
     pub unhealthy: Gauge,
 }
 
+/// TLS with clients.
+#[derive(Debug, Default)]
+pub struct TlsCounters {
+    pub handshakes: Family<Handshake>,
+    /// Handshakes that came to nothing, those that were not begun among them.
+    pub failures: Family<Fault>,
+    /// Under way.
+    pub pending: Gauge,
+}
+
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -361,6 +386,7 @@ pub struct Shard {
     pub connections_active: Gauge,
     /// Requests under way.
     pub exchanges_active: Gauge,
+    pub tls: TlsCounters,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
     /// Records of exchanges handed to whoever logs, traces or compares.

@@ -16,10 +16,11 @@ use config::{Action, Config, Percent, Shown};
 use tokio::sync::{mpsc, oneshot};
 
 use super::budget::{self, Descriptors};
-use super::{Source, resolve};
+use super::{Source, certificates, resolve};
 use crate::admin::{Book, Page};
 use crate::discovery::{Discovery, Found, Located};
 use crate::generation::Blueprint;
+use crate::tls::Tls;
 use crate::worker::{Command, Update, Updates};
 
 /// A worker that has not taken a configuration after this long is stuck, which its watchdog tells.
@@ -124,6 +125,8 @@ impl Underway {
 pub(super) struct Reloader {
     pub(super) source: Source,
     pub(super) book: Arc<Book>,
+    /// What the `tls` keys in force came to.
+    pub(super) tls: Arc<Tls>,
     pub(super) discovery: Discovery,
     /// What the workers know.
     pub(super) located: Located,
@@ -140,20 +143,37 @@ impl Reloader {
     ) -> Underway {
         let started = Instant::now();
         let source = self.source.clone();
-        let checked = self.check(change).map(|(config, written, warnings)| {
-            let found = self.discovery.find(&config);
-            (config, written, warnings, found)
-        });
+        let checked = self.check(change).and_then(|checked| self.secure(checked)).map(
+            |(config, written, warnings, tls)| {
+                let found = self.discovery.find(&config);
+                (config, written, warnings, tls, found)
+            },
+        );
         let next = async move {
-            let (config, written, mut warnings, found) = checked?;
+            let (config, written, mut warnings, tls, found) = checked?;
             let found = found.await;
             warnings.extend(resolve::judge(&config, &found, &source).map_err(Refused::Wrong)?);
-            Ok(Next { config: Arc::new(config), written, found, warnings, started })
+            Ok(Next { config: Arc::new(config), tls, written, found, warnings, started })
         };
         Underway { step: Step::Looking(Box::pin(next)), asker }
     }
 
-    fn check(&self, change: Change) -> Result<(Config, Written, Vec<Problem>), Refused> {
+    /// Reads the files behind a configuration's `tls` keys, unless only shares and weights differ.
+    fn secure(&self, (config, written, mut warnings): Sound) -> Result<Secured, Refused> {
+        let tls = match &written {
+            Written::Part(..) => Arc::clone(&self.tls),
+            Written::Whole(_) => {
+                let now = self.book.open();
+                let loaded = certificates::load(&config, Some((&now.config, &self.tls)), &self.source);
+                let (tls, odd) = loaded.map_err(Refused::Wrong)?;
+                warnings.extend(odd);
+                tls
+            }
+        };
+        Ok((config, written, warnings, tls))
+    }
+
+    fn check(&self, change: Change) -> Result<Sound, Refused> {
         let config = Arc::clone(&self.book.open().config);
         let (config, written, warnings) = match change {
             Change::Source => {
@@ -201,6 +221,7 @@ impl Reloader {
             Written::Whole(shown) => self.book.write(shown),
             Written::Part(what, to) => self.book.patch(what, to),
         }
+        self.tls = next.tls;
         self.located = self.discovery.settle(&page.config, next.found, &page.checks);
         let mut heard = self.hand_out(&page, workers);
         let all = page.counters.len();
@@ -246,6 +267,7 @@ impl Reloader {
             worker.updates.leave(Update {
                 blueprint: Blueprint {
                     config: Arc::clone(&page.config),
+                    tls: Arc::clone(&self.tls),
                     located: self.located.clone(),
                     counters: Arc::clone(counters),
                     clients_max,
@@ -260,6 +282,12 @@ impl Reloader {
     }
 }
 
+/// A configuration that is sound in itself, and what is odd about it.
+type Sound = (Config, Written, Vec<Problem>);
+
+/// The same, with what its `tls` keys came to.
+type Secured = (Config, Written, Vec<Problem>, Arc<Tls>);
+
 /// How an operator would say it.
 enum Written {
     Whole(Shown),
@@ -270,6 +298,7 @@ enum Written {
 /// A configuration that may be applied.
 pub(super) struct Next {
     config: Arc<Config>,
+    tls: Arc<Tls>,
     written: Written,
     found: Found,
     warnings: Vec<Problem>,
@@ -294,7 +323,7 @@ fn log(result: &Result<Applied, Refused>) {
 /// What differs and cannot change while serving.
 fn fixed(now: &Config, next: &Config, source: &str) -> Vec<Problem> {
     let differs = [
-        ("listener", now.listeners != next.listeners),
+        ("listener", !now.listeners.iter().map(|l| l.bind).eq(next.listeners.iter().map(|l| l.bind))),
         ("admin", now.admin != next.admin),
         ("workers", now.workers != next.workers),
     ];

@@ -2,6 +2,8 @@
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use crate::metrics::Label;
+
 /// Why a session, or its handshake, came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -31,8 +33,8 @@ pub enum Fault {
     Rate,
 }
 
-impl Fault {
-    pub const ALL: [Self; 12] = [
+impl Label for Fault {
+    const ALL: &'static [Self] = &[
         Self::NotTls,
         Self::NoCommonProtocol,
         Self::BadCertificate,
@@ -47,6 +49,16 @@ impl Fault {
         Self::Rate,
     ];
 
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn text(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Fault {
     /// The label of its counter.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -7,7 +7,8 @@ pub mod session;
 pub mod fault;
 pub mod names;
 pub mod server;
-mod pem;
+pub mod client_cert;
+pub mod pem;
 mod resolver;
 pub mod load;
 

@@ -12,14 +12,14 @@ use super::pem::Identity;
 
 /// The certificates of one listener.
 #[derive(Debug, Default)]
-pub struct Resolver {
+pub(super) struct Resolver {
     names: Names<Vec<Arc<CertifiedKey>>>,
     /// For clients that ask for no name, or for one that nothing is for.
     default: Vec<Arc<CertifiedKey>>,
 }
 
 impl Resolver {
-    pub fn new(identities: &[Identity]) -> Self {
+    pub(super) fn new(identities: &[Identity]) -> Self {
         let mut by_name: Names<Vec<Arc<CertifiedKey>>> = Names::default();
         for identity in identities {
             for name in &identity.names {

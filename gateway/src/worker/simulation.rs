@@ -285,6 +285,7 @@ fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
+        turnstile: Rc::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed),
@@ -311,7 +312,13 @@ fn blueprint(text: &str, before: Option<&Blueprint>) -> Blueprint {
         None => Counters::new(&config),
     };
     let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
-    Blueprint { clients_max: config.limits.connections_max, config, located, counters: Arc::new(counters) }
+    Blueprint {
+        clients_max: config.limits.connections_max,
+        tls: Arc::default(),
+        config,
+        located,
+        counters: Arc::new(counters),
+    }
 }
 
 /// One seed from its first connection to the last thing given back.
@@ -355,7 +362,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
             }
             let (ours, theirs) = simulated::pair();
             let client = SocketAddr::from(([127, 0, 0, 1 + world.below(2) as u8], 9999));
-            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, 80);
+            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, (80, 0));
             running.set(running.get() + 1);
             let ended = Rc::clone(&running);
             let talk = converse(Rc::clone(&world), theirs, format!("{seed}-{n}"), under, Rc::clone(&answers));
