@@ -33,7 +33,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use monoio::buf::IoBuf;
+pub use monoio::buf::IoBuf;
 use monoio::net::TcpStream;
 
 use crate::limits::TICK_MS;

@@ -5,11 +5,13 @@
 
 pub mod exchange;
 pub mod downstream;
+pub mod message;
 pub mod http1;
 pub mod asked;
 pub mod matcher;
 pub mod route;
 pub mod plan;
+pub mod format;
 pub mod upstream;
 pub mod mirror;
 pub mod observe;
@@ -26,6 +28,7 @@ pub mod task;
 pub mod buffer;
 pub mod visible;
 pub mod mix;
+pub mod admission;
 pub mod rate;
 pub mod random;
 pub(crate) mod memory;

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use config::Limits;
 
-use super::{Client, Place, Secured};
+use super::Client;
+use crate::admission::Place;
 use crate::asked::Scheme;
 use crate::context::Context;
 use crate::io::Turn;
 use crate::limits::DRAIN_IDLE_MS;
 use crate::metrics::Handshake;
 use crate::time::Millis;
-use crate::tls::Listening;
-use crate::tls::client_cert;
 use crate::tls::fault::Fault;
+use crate::tls::{Listening, Secured, client_cert};
 
 /// Whether one more handshake is begun; asked at accept, before anything is read.
 pub(super) fn may_begin(cx: &Context, limits: &Limits, place: &Place) -> Result<(), Fault> {

@@ -63,7 +63,7 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, (port, index): 
         return;
     }
     drop(generation);
-    let mut client = Client::new(stream, peer.ip(), port, place);
+    let mut client = Client::new(stream, peer, port, place);
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     io::spawn(async move {

@@ -2,18 +2,17 @@
 
 pub mod listener;
 pub mod connection;
-pub mod admission;
-mod places;
+mod http1;
 mod handshake;
 mod watch;
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::SocketAddr;
 
+use crate::admission::Place;
 use crate::asked::Scheme;
+use crate::exchange;
 use crate::io::Stream;
-use crate::tls::Listening;
-pub use places::{Place, Places};
+use crate::tls::Secured;
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]
@@ -23,6 +22,7 @@ pub struct Client {
     pub inbox: Vec<u8>,
     /// The client's address as it goes into X-Forwarded-For.
     pub address: Box<str>,
+    pub address_port: u16,
     /// Port of the listener it came to.
     pub port: u16,
     /// What is spoken on it.
@@ -39,27 +39,32 @@ pub struct Client {
     pub place: Place,
 }
 
-/// What is known of a client by its TLS handshake.
-#[derive(Debug)]
-pub struct Secured {
-    /// What it shook hands with.
-    pub listening: Arc<Listening>,
-    /// Its certificate as it goes into X-Forwarded-Client-Cert; empty where it has shown none.
-    pub certificate: String,
-}
-
 impl Client {
-    pub fn new(stream: Stream, address: IpAddr, port: u16, place: Place) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place) -> Self {
         Self {
             stream,
             inbox: Vec::new(),
-            address: address.to_canonical().to_string().into(),
+            address: peer.ip().to_canonical().to_string().into(),
+            address_port: peer.port(),
             port,
             scheme: Scheme::Http,
             secured: None,
             served: 0,
             idle_until_ms: None,
             has_skipped_line: false,
+            place,
+            secured: secured.as_deref(),
+        }
+    }
+
+    /// Whom its requests come from.
+    pub fn caller(&self) -> exchange::Caller<'_> {
+        let Self { address, address_port, port, scheme, place, secured, .. } = self;
+        exchange::Caller {
+            address: address.as_bytes(),
+            address_port: *address_port,
+            port: *port,
+            scheme: *scheme,
             place,
         }
     }

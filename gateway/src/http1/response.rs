@@ -2,7 +2,6 @@
 //! the end. Pure: bytes in, facts out; the room with the socket asks for more where more is needed.
 
 use super::body::Incoming;
-use super::framing::Framing;
 use super::head::{ResponseHead, with_response};
 use super::scan::{HeadScanner, Scan};
 use crate::limits::INTERIM_RESPONSES_MAX;
@@ -80,11 +79,11 @@ impl Reader {
     }
 
     /// Looks for the next head at the front of `input`, which starts at that head's first byte and only grows between calls;
-    /// `look` is shown it. Each byte is looked at once.
+    /// `look` is shown it and its bytes. Each byte is looked at once.
     pub fn head<T>(
         &mut self,
         input: &[u8],
-        look: impl FnOnce(&ResponseHead<'_, '_>) -> T,
+        look: impl FnOnce(&ResponseHead<'_, '_>, &[u8]) -> T,
     ) -> Result<Step<T>, Fault> {
         let used = match self.scanner.scan(input) {
             Scan::Partial if input.len() > self.limits.bytes_max => return Err(Fault::HeadTooLarge),
@@ -100,10 +99,10 @@ impl Reader {
             let message = (head.status >= 200).then(|| Message {
                 status: head.status,
                 incoming: Incoming::new(head.framing),
-                keeps: head.keep_alive && head.framing != Framing::UntilClose,
+                keeps: head.keeps(),
                 withholds: head.withholds,
             });
-            Ok((look(head), message))
+            Ok((look(head, raw), message))
         });
         let (told, message) = found.map_err(Fault::Malformed)??;
         let Some(message) = message else {
@@ -164,7 +163,7 @@ mod tests {
         for part in input.chunks(piece) {
             buf.extend_from_slice(part);
             while message.is_none() {
-                match reader.head(&buf, |head| head.status)? {
+                match reader.head(&buf, |head, _| head.status)? {
                     Step::More => break,
                     Step::Interim { used, told } => {
                         statuses.push(told);

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::copy::{RequestCopy, Searching};
-use super::lane::{Endpoint, Lane};
+use super::endpoint::Endpoint;
+use super::lane::Lane;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::response::{Message, Reader, Step};
@@ -516,7 +517,7 @@ impl Answer {
             let new_reader = || Reader::new(shipper.lane.response_heads.get(), copy.to_head);
             let reader = self.reader.get_or_insert_with(new_reader);
             let step =
-                reader.head(&input[used..], |_| ()).map_err(|fault| Failure::Protocol(fault.detail()))?;
+                reader.head(&input[used..], |_, _| ()).map_err(|fault| Failure::Protocol(fault.detail()))?;
             let (len, message) = match step {
                 Step::More => return Ok(Progress::More { used }),
                 Step::Interim { used: len, .. } => (len, None),

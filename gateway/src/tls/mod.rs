@@ -12,5 +12,16 @@ pub mod pem;
 mod resolver;
 pub mod load;
 
+use std::sync::Arc;
+
 pub use load::Tls;
 pub use server::Listening;
+
+/// What is known of a client by its TLS handshake.
+#[derive(Debug)]
+pub struct Secured {
+    /// What it shook hands with.
+    pub listening: Arc<Listening>,
+    /// Its certificate as it goes into X-Forwarded-Client-Cert; empty where it has shown none.
+    pub certificate: String,
+}
