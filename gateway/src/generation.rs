@@ -22,7 +22,7 @@ use crate::upstream::pool::Upstreams;
 
 /// What the control plane hands a worker, at the start and whenever the configuration changes.
 #[derive(Debug, Clone)]
-pub struct Blueprint {
+pub struct WorkerConfig {
     pub config: Arc<Config>,
     /// Where its upstreams are, and which of their endpoints are healthy.
     pub located: Located,
@@ -36,7 +36,7 @@ pub struct Blueprint {
 #[derive(Debug)]
 pub struct Generation {
     pub config: Arc<Config>,
-    /// See [`Blueprint::clients_max`].
+    /// See [`WorkerConfig::clients_max`].
     pub clients_max: usize,
     /// This worker's counters of the configuration's routes, lanes and upstreams, index for index.
     pub counters: Arc<Counters>,
@@ -53,8 +53,8 @@ pub struct Generation {
 impl Generation {
     /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers. Where only
     /// addresses changed, all else is the same.
-    pub fn new(blueprint: &Blueprint, sweeper: &Rc<Sweeper>, before: Option<&Self>) -> Rc<Self> {
-        let Blueprint { config, located, counters, clients_max } = blueprint;
+    pub fn new(worker_config: &WorkerConfig, sweeper: &Rc<Sweeper>, before: Option<&Self>) -> Rc<Self> {
+        let WorkerConfig { config, located, counters, clients_max } = worker_config;
         let lane = |(lane, counters): (&config::Lane, &Arc<LaneCounters>)| {
             let addresses = &located.addresses[lane.upstream];
             // The same counters are the same lane.

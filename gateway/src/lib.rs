@@ -35,6 +35,7 @@ pub mod cli;
 pub mod explain;
 pub mod ask;
 pub mod server;
+pub mod control;
 pub mod discovery;
 pub(crate) mod os;
 pub mod banner;

@@ -9,10 +9,9 @@ mod inherit;
 mod notify;
 pub(crate) mod privileges;
 mod signals;
-pub mod reload;
+mod reload;
 mod files;
 mod source;
-pub(crate) mod budget;
 mod resolve;
 
 use std::io::{self, Write};
@@ -29,12 +28,14 @@ use core_affinity::CoreId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, Book, Health, Phase, Watchdog};
+use crate::admin;
 use crate::banner;
-use crate::cli;
+use crate::control::budget::{self, Descriptors, Memory};
+use crate::control::{Ask, Change, ConfigStore, Health, Phase, Watchdog};
 use crate::discovery::{Discovery, Located};
-use crate::generation::Blueprint;
+use crate::generation::WorkerConfig;
 use crate::io::Owner;
+use crate::logging::complain;
 use crate::memory;
 use crate::metrics::{self, MirrorCounters, Shard};
 use crate::observe::observer::{Observer, Readers};
@@ -42,13 +43,12 @@ use crate::observe::tap::{self, Tap};
 use crate::os;
 use crate::sample::{self, Samples};
 use crate::worker::{self, Command, Ready, Setup};
-use budget::{Descriptors, Memory};
 use files::Watch;
 use handover::{Program, Successor};
 use inherit::{Inherited, Use};
 use notify::Notify;
 use privileges::Privileges;
-use reload::{Ask, Change, Channel, Reloader, Stepped, Underway};
+use reload::{Channel, Reloader, Stepped, Underway};
 use signals::{Asked, Requests, Signals};
 pub use source::Source;
 use source::broken;
@@ -97,14 +97,14 @@ pub(crate) fn serve(
     // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
-    let book = Book::new(&config);
-    book.write(written);
-    let located = runtime.block_on(unless_stopped(&mut signals, locate(&book, source)))?;
+    let store = ConfigStore::new(&config);
+    store.write(written);
+    let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, source)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
     let mut bound = bind::bind(&config, source, &mut inherited)?;
-    cli::complain(inherited.left().iter().map(|address| {
+    complain(inherited.left().iter().map(|address| {
         format!("warning: a socket that listens on {address} was given to this process, and no listener has that address")
     }));
     bound.kept.extend(inherited.leave());
@@ -113,17 +113,23 @@ pub(crate) fn serve(
     let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
     let (health, health_seen) = watch::channel(Health::default());
     let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let scrape = admin::Exposition::new(Arc::clone(&book), shards.clone(), started);
-    let live = admin::Live::new(Arc::clone(&book), shards.clone(), started);
-    let histograms = admin::Histograms::new(Arc::clone(&book));
+    let scrape = admin::Exposition::new(Arc::clone(&store), shards.clone(), started);
+    let live = admin::Live::new(Arc::clone(&store), shards.clone(), started);
+    let histograms = admin::Histograms::new(Arc::clone(&store));
 
     let descriptors = Descriptors::of(&config, &located.addresses, samples.is_some());
     let clients_max = budget::clients_max(&config, &descriptors, descriptor_limit);
-    let threads =
-        Threads { clients_max, book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
+    let threads = Threads {
+        clients_max,
+        store: &store,
+        located: &located,
+        shards: &shards,
+        cores: &cores,
+        told: &told,
+    };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
     let observer =
-        Observer::start(&config, spouts, Readers::new(&config, &book.open().observer, &book.findings))
+        Observer::start(&config, spouts, Readers::new(&config, &store.open().observer, &store.findings))
             .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
     let (workers, mut said) = threads.start(bound.listeners_by_worker, taps)?;
     let ready = await_ready(&mut said, workers.len(), READY_MAX);
@@ -150,7 +156,7 @@ pub(crate) fn serve(
     };
     let announcement = announcement(&facts);
     let reloader =
-        Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located, descriptor_limit };
+        Reloader { source: source.clone(), store: Arc::clone(&store), discovery, located, descriptor_limit };
     let watch = watched.then(|| Watch::new(source));
     let plane = ControlPlane {
         reloader,
@@ -173,14 +179,14 @@ pub(crate) fn serve(
         if let Some((address, listener)) = bound.admin {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|e| broken(format!("cannot serve admin on {address}: {e}")))?;
-            let desk = admin::Desk {
-                book: Arc::clone(&book),
+            let state = admin::AdminState {
+                store: Arc::clone(&store),
                 asks,
                 guard: admin::Guard::of(&config.admin, address),
             };
             tokio::spawn(Arc::clone(&live).watch());
             tokio::spawn(Arc::clone(&histograms).watch());
-            let router = admin::router(scrape, health_seen, live, histograms, desk);
+            let router = admin::router(scrape, health_seen, live, histograms, state);
             admin = Some(tokio::spawn(admin::serve(listener, router)));
         }
         plane.tell(Command::Begin);
@@ -209,12 +215,12 @@ async fn unless_stopped<T>(
 }
 
 /// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
-async fn locate(book: &Book, source: &Source) -> Result<(Discovery, Located), Vec<Problem>> {
-    let page = book.open();
+async fn locate(store: &ConfigStore, source: &Source) -> Result<(Discovery, Located), Vec<Problem>> {
+    let page = store.open();
     let mut discovery = Discovery::new(&page.names);
     let found = discovery.find(&page.config).await;
     let warnings = resolve::judge(&page.config, &found, source)?;
-    cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
+    complain(warnings.iter().map(|w| format!("warning: {w}")));
     let located = discovery.settle(&page.config, found, &page.checks);
     Ok((discovery, located))
 }
@@ -255,7 +261,7 @@ fn load(
         }
         Source::File(_) | Source::Manifests(_) => {
             let Checked { config, written, warnings } = source.read()?;
-            cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
+            complain(warnings.iter().map(|w| format!("warning: {w}")));
             Ok((Arc::new(config), written, None))
         }
     }
@@ -289,7 +295,7 @@ struct Worker {
 struct Threads<'a> {
     /// Client connections of one worker at once.
     clients_max: usize,
-    book: &'a Book,
+    store: &'a ConfigStore,
     located: &'a Located,
     shards: &'a [Arc<Shard>],
     cores: &'a [Option<CoreId>],
@@ -305,7 +311,7 @@ impl Threads<'_> {
     ) -> Result<(Vec<Worker>, mpsc::Receiver<Ready>), Vec<Problem>> {
         // Each says at most that it serves and that it ended.
         let (ready, said) = mpsc::channel(2 * listeners.len().max(1));
-        let page = self.book.open();
+        let page = self.store.open();
         let mut workers = Vec::with_capacity(listeners.len());
         for (id, (listeners, tap)) in listeners.into_iter().zip(taps).enumerate() {
             let cannot = |e: io::Error| broken(format!("cannot start worker {id}: {e}"));
@@ -314,7 +320,7 @@ impl Threads<'_> {
             let setup = Setup {
                 id,
                 core: self.cores.get(id).copied().flatten(),
-                blueprint: Blueprint {
+                worker_config: WorkerConfig {
                     config: Arc::clone(&page.config),
                     located: self.located.clone(),
                     counters: page.counters.get(id).cloned().unwrap_or_default(),
@@ -541,11 +547,11 @@ impl ControlPlane<'_> {
                 return;
             }
             Stepped::Looked(Err(refused)) => {
-                self.reloader.book.refuse();
+                self.reloader.store.refuse();
                 Err(refused)
             }
             Stepped::Applied(applied) => {
-                self.observer.turn(&self.reloader.book.open().config);
+                self.observer.turn(&self.reloader.store.open().config);
                 Ok(applied)
             }
         };
@@ -573,7 +579,7 @@ impl ControlPlane<'_> {
         self.tell(command);
         // Those that a successor has not, nobody takes from any more: who comes now is refused rather than left to wait.
         self.sockets.clear();
-        let deadline = tokio::time::sleep(self.reloader.book.open().config.timeouts.drain + DRAIN_GRACE);
+        let deadline = tokio::time::sleep(self.reloader.store.open().config.timeouts.drain + DRAIN_GRACE);
         tokio::pin!(deadline);
         let mut ending = Ending::Drained;
         let mut open: Vec<usize> = self.workers.iter().map(|w| w.id).collect();
@@ -614,7 +620,7 @@ impl ControlPlane<'_> {
 
     /// Copies that waited or were under way when the drain ended.
     fn copies_given_up(&self) -> u64 {
-        let page = self.reloader.book.open();
+        let page = self.reloader.store.open();
         let mirrors = page.counters.iter().flat_map(|c| &c.mirrors).flatten();
         let of = |m: &Arc<MirrorCounters>| {
             // A worker that gives up leaves what its shippers hold to the end of the process.

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use crate::context::Context;
 use crate::downstream::admission::Admission;
 use crate::downstream::{Places, listener};
-use crate::generation::{Blueprint, Generation};
+use crate::generation::{Generation, WorkerConfig};
 use crate::io::{self, Control, Listener, Millis, Owner, Stream, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
@@ -34,7 +34,7 @@ pub struct Setup {
     pub id: usize,
     /// The core to pin to, if any.
     pub core: Option<core_affinity::CoreId>,
-    pub blueprint: Blueprint,
+    pub worker_config: WorkerConfig,
     /// Where the next configuration is left.
     pub updates: Arc<Updates>,
     /// This worker's own SO_REUSEPORT sockets, one for each configured listener, already bound and listening.
@@ -63,7 +63,7 @@ pub struct Updates(Mutex<Option<Update>>);
 /// What a worker is to serve by from now on.
 #[derive(Debug)]
 pub struct Update {
-    pub blueprint: Blueprint,
+    pub worker_config: WorkerConfig,
     /// Told the worker's number when it does. Never waits for room.
     pub applied: tokio::sync::mpsc::Sender<usize>,
 }
@@ -96,13 +96,13 @@ pub enum Command {
 /// The body of a worker's thread: serves until it has drained. A panic that is not an exchange's own comes out of it;
 /// the process must then end, because the kernel would go on queueing connections on this worker's sockets.
 pub fn run(setup: Setup) {
-    let Setup { id, core, blueprint, ready, .. } = &setup;
+    let Setup { id, core, worker_config, ready, .. } = &setup;
     if let Some(core) = core {
         // Without it the worker only moves between cores.
         core_affinity::set_for_current(*core);
     }
     let (id, ready) = (*id, ready.clone());
-    match runtime::build(blueprint.config.workers.driver, blueprint.config.workers.uring_entries) {
+    match runtime::build(worker_config.config.workers.driver, worker_config.config.workers.uring_entries) {
         Ok((mut runtime, driver)) => {
             runtime.block_on(serve(setup, driver));
             // monoio cannot free pending operations: the runtime is left to the end of the process.
@@ -115,11 +115,11 @@ pub fn run(setup: Setup) {
 }
 
 async fn serve(setup: Setup, driver: String) {
-    let Setup { id, blueprint, updates, listeners, control, shard, tap, ready, .. } = setup;
+    let Setup { id, worker_config, updates, listeners, control, shard, tap, ready, .. } = setup;
     let sweeper = Sweeper::new();
     let admission = Admission::new(&shard);
     let cx = Rc::new(Context {
-        generation: RefCell::new(Generation::new(&blueprint, &sweeper, None)),
+        generation: RefCell::new(Generation::new(&worker_config, &sweeper, None)),
         shard,
         tap: Rc::new(tap),
         buffers: Rc::default(),
@@ -165,7 +165,7 @@ async fn serve(setup: Setup, driver: String) {
             && let Some(update) = updates.take()
         {
             let before = cx.generation();
-            *cx.generation.borrow_mut() = Generation::new(&update.blueprint, &cx.sweeper, Some(&before));
+            *cx.generation.borrow_mut() = Generation::new(&update.worker_config, &cx.sweeper, Some(&before));
             lanes.follow(&cx, Some(before));
             // Heard only by a control plane that still waits.
             let _ = update.applied.try_send(id);

@@ -266,10 +266,23 @@ const WHO_MAY_NAME_WHOM: &[Rule] = &[
             "crate::mirror",
             "crate::route",
             "crate::runtime",
+            "crate::server",
             "crate::upstream",
             "crate::worker",
         ],
         "the control plane reads counters and configuration; anything else would cross into a worker",
+    ),
+    (
+        &["gateway/src/control"],
+        &[
+            "crate::admin",
+            "crate::context",
+            "crate::downstream",
+            "crate::exchange",
+            "crate::server",
+            "crate::worker",
+        ],
+        "what the control plane's rooms share stands below all of them, or they would know each other by it",
     ),
 ];
 

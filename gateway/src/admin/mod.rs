@@ -1,15 +1,15 @@
 //! The admin listener: is the process alive, is it ready, what has it counted, what is in force.
 //!
-//! It reads what others write, counters and the phase of the process; changes are only asked for here (`desk`). It knows no connection, no
-//! exchange and no worker; of the path of a request it names only `metrics`.
+//! It reads what others write, counters and the phase of the process; changes are only asked for here (`changes`). It knows no
+//! connection, no exchange and no worker; of the path of a request it names only `metrics`.
 
 mod asked;
-mod book;
 mod dashboard;
-mod desk;
+mod changes;
+mod guard;
+mod state;
 mod diffs;
 mod exposition;
-mod health;
 mod live;
 mod openapi;
 mod outcomes;
@@ -34,16 +34,15 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-pub use book::{Book, Page};
-pub use desk::{Desk, Guard};
 pub use exposition::Exposition;
-pub use health::{Health, Phase, Watchdog};
+pub use guard::Guard;
 pub use histograms::Histograms;
 pub use live::Live;
 use places::Places;
+pub use state::AdminState;
 
-/// Open admin connections: a handful of scrapers and people. Beyond, the oldest of whoever has the most goes.
-pub const CONNECTIONS_MAX: usize = 64;
+use crate::control::{Health, Phase};
+use crate::limits::ADMIN_CONNECTIONS_MAX;
 
 /// From accept, or the last answer, to the end of the next request's head.
 const HEAD_MAX: Duration = Duration::from_secs(15);
@@ -95,21 +94,21 @@ pub fn router(
     health: watch::Receiver<Health>,
     live: Arc<Live>,
     histograms: Arc<Histograms>,
-    desk: Desk,
+    state: AdminState,
 ) -> Router {
-    let guard = desk.guard.clone();
-    let desk = Router::new()
-        .route("/routes", get(desk::routes))
-        .route("/routes/{*name}", patch(desk::patch_route))
-        .route("/mirrors", get(desk::mirrors))
-        .route("/mirrors/{*name}", patch(desk::patch_mirror))
-        .route("/config", put(desk::put_config).get(desk::config))
+    let guard = state.guard.clone();
+    let asking = Router::new()
+        .route("/routes", get(changes::routes))
+        .route("/routes/{*name}", patch(changes::patch_route))
+        .route("/mirrors", get(changes::mirrors))
+        .route("/mirrors/{*name}", patch(changes::patch_mirror))
+        .route("/config", put(changes::put_config).get(changes::config))
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy).layer(of_a_policy()))
         .route("/verdict/gate", post(verdict::gate).layer(of_a_policy()))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
-        .with_state(Arc::new(desk));
+        .with_state(Arc::new(state));
     let live = Router::new()
         .route("/live", get(live::live))
         .route("/live/distributions", get(live::distributions))
@@ -120,20 +119,20 @@ pub fn router(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Arc::new(Pages { exposition, health }))
-        .merge(desk)
+        .merge(asking)
         .merge(live)
         .merge(histograms)
         .route("/openapi.json", get(openapi::openapi))
         .merge(dashboard::router(INDEX))
         .fallback(asked::unknown)
         .method_not_allowed_fallback(asked::unfit)
-        .layer(from_fn_with_state(guard, desk::answered))
+        .layer(from_fn_with_state(guard, guard::answered))
         .layer(map_response(dashboard::careful))
 }
 
 /// Serves for the rest of the process's life.
 pub async fn serve(listener: TcpListener, router: Router) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     let mut places = Places::default();
     loop {
         let (stream, of) = match listener.accept().await {
@@ -212,25 +211,26 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::server::budget::tests::config;
+    use crate::control::ConfigStore;
+    use crate::control::budget::tests::config;
 
     pub(super) async fn started() -> (SocketAddr, watch::Sender<Health>) {
         let config = Arc::new(config());
-        let book = Book::new(&config);
-        let desk = Desk { book: Arc::clone(&book), asks: mpsc::channel(1).0, guard: Guard::Local };
-        let live = Live::new(Arc::clone(&book), vec![Arc::default()], SystemTime::now());
-        let histograms = Histograms::new(Arc::clone(&book));
+        let store = ConfigStore::new(&config);
+        let state = AdminState { store: Arc::clone(&store), asks: mpsc::channel(1).0, guard: Guard::Local };
+        let live = Live::new(Arc::clone(&store), vec![Arc::default()], SystemTime::now());
+        let histograms = Histograms::new(Arc::clone(&store));
         let (health, seen) = watch::channel(Health::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(
             listener,
             router(
-                Exposition::new(book, vec![Arc::default()], SystemTime::now()),
+                Exposition::new(store, vec![Arc::default()], SystemTime::now()),
                 seen,
                 live,
                 histograms,
-                desk,
+                state,
             ),
         ));
         (address, health)
@@ -306,7 +306,7 @@ mod tests {
         };
         let mut lone = hold("127.0.0.2").await;
         let mut held = Vec::new();
-        for _ in 1..CONNECTIONS_MAX {
+        for _ in 1..ADMIN_CONNECTIONS_MAX {
             held.push(hold("127.0.0.3").await);
         }
         assert_eq!(ask(address, "GET", "/healthz").await.0, 200);

@@ -181,7 +181,7 @@ mod tests {
     use config::Listener;
 
     use super::*;
-    use crate::server::budget::tests::config;
+    use crate::control::budget::tests::config;
 
     fn any_port() -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 0))

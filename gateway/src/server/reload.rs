@@ -15,52 +15,15 @@ use config::check::{self, Checked, Problem};
 use config::{Action, Config, Percent, Shown};
 use tokio::sync::{mpsc, oneshot};
 
-use super::budget::{self, Descriptors};
 use super::{Source, resolve};
-use crate::admin::{Book, Page};
+use crate::control::budget::{self, Descriptors};
+use crate::control::{Applied, Change, ConfigStore, Refused, Snapshot};
 use crate::discovery::{Discovery, Found, Located};
-use crate::generation::Blueprint;
+use crate::generation::WorkerConfig;
 use crate::worker::{Command, Update, Updates};
 
 /// A worker that has not taken a configuration after this long is stuck, which its watchdog tells.
 const APPLIED_MAX: Duration = Duration::from_secs(5);
-
-/// What somebody wants changed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// The source, read again.
-    Source,
-    /// A whole configuration in its written form.
-    Text(String),
-    /// The share of every mirror of that name, or of the one on a route.
-    Percent { mirror: String, route: Option<String>, percent: f64 },
-    /// The weights of a route's primaries, by the names of their upstreams.
-    Weights { route: String, weights: Vec<(String, u32)> },
-}
-
-/// A change, and who waits for what became of it.
-#[derive(Debug)]
-pub struct Ask {
-    pub change: Change,
-    pub answer: oneshot::Sender<Result<Applied, Refused>>,
-}
-
-/// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
-    pub workers: usize,
-    pub took: Duration,
-    pub warnings: Vec<Problem>,
-}
-
-/// A change that was not made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// It names something that is not there.
-    Unknown(String),
-    /// Everything that is wrong with it.
-    Wrong(Vec<Problem>),
-}
 
 /// One worker, as far as a change concerns it.
 #[derive(Debug)]
@@ -123,7 +86,7 @@ impl Underway {
 /// Makes changes.
 pub(super) struct Reloader {
     pub(super) source: Source,
-    pub(super) book: Arc<Book>,
+    pub(super) store: Arc<ConfigStore>,
     pub(super) discovery: Discovery,
     /// What the workers know.
     pub(super) located: Located,
@@ -154,7 +117,7 @@ impl Reloader {
     }
 
     fn check(&self, change: Change) -> Result<(Config, Written, Vec<Problem>), Refused> {
-        let config = Arc::clone(&self.book.open().config);
+        let config = Arc::clone(&self.store.open().config);
         let (config, written, warnings) = match change {
             Change::Source => {
                 let Checked { config, written, warnings } =
@@ -182,7 +145,7 @@ impl Reloader {
                 (changed, Written::Part(format!("route {route} weights"), to.join(" ")), Vec::new())
             }
         };
-        let fixed = fixed(&self.book.open().config, &config, &self.source.name());
+        let fixed = fixed(&self.store.open().config, &config, &self.source.name());
         if !fixed.is_empty() {
             return Err(Refused::Wrong(fixed));
         }
@@ -196,14 +159,14 @@ impl Reloader {
         underway: &mut Underway,
         workers: impl Iterator<Item = &'w Channel>,
     ) {
-        let page = self.book.turn(Arc::clone(&next.config));
+        let snapshot = self.store.turn(Arc::clone(&next.config));
         match next.written {
-            Written::Whole(shown) => self.book.write(shown),
-            Written::Part(what, to) => self.book.patch(what, to),
+            Written::Whole(shown) => self.store.write(shown),
+            Written::Part(what, to) => self.store.patch(what, to),
         }
-        self.located = self.discovery.settle(&page.config, next.found, &page.checks);
-        let mut heard = self.hand_out(&page, workers);
-        let all = page.counters.len();
+        self.located = self.discovery.settle(&snapshot.config, next.found, &snapshot.checks);
+        let mut heard = self.hand_out(&snapshot, workers);
+        let all = snapshot.counters.len();
         underway.step = Step::Applying(Box::pin(async move {
             let deadline = tokio::time::Instant::now() + APPLIED_MAX;
             let mut taken = Vec::new();
@@ -226,26 +189,33 @@ impl Reloader {
 
     /// Tells the workers where the upstreams are now.
     pub(super) fn relocate<'w>(&mut self, workers: impl Iterator<Item = &'w Channel>) {
-        let page = self.book.open();
-        let located = self.discovery.locate(&page.config, &page.checks);
+        let snapshot = self.store.open();
+        let located = self.discovery.locate(&snapshot.config, &snapshot.checks);
         if located.addresses == self.located.addresses {
             return;
         }
         self.located = located;
         // Nobody asked, so nobody waits.
-        drop(self.hand_out(&page, workers));
+        drop(self.hand_out(&snapshot, workers));
     }
 
     /// Hands what is in force to every worker; each says there when it serves by it.
-    fn hand_out<'w>(&self, page: &Page, workers: impl Iterator<Item = &'w Channel>) -> mpsc::Receiver<usize> {
-        let (told, heard) = mpsc::channel(page.counters.len().max(1));
-        let descriptors =
-            Descriptors::of(&page.config, &self.located.addresses, matches!(self.source, Source::Embedded));
-        let clients_max = budget::clients_max(&page.config, &descriptors, self.descriptor_limit);
-        for (worker, counters) in workers.zip(&page.counters) {
+    fn hand_out<'w>(
+        &self,
+        snapshot: &Snapshot,
+        workers: impl Iterator<Item = &'w Channel>,
+    ) -> mpsc::Receiver<usize> {
+        let (told, heard) = mpsc::channel(snapshot.counters.len().max(1));
+        let descriptors = Descriptors::of(
+            &snapshot.config,
+            &self.located.addresses,
+            matches!(self.source, Source::Embedded),
+        );
+        let clients_max = budget::clients_max(&snapshot.config, &descriptors, self.descriptor_limit);
+        for (worker, counters) in workers.zip(&snapshot.counters) {
             worker.updates.leave(Update {
-                blueprint: Blueprint {
-                    config: Arc::clone(&page.config),
+                worker_config: WorkerConfig {
+                    config: Arc::clone(&snapshot.config),
                     located: self.located.clone(),
                     counters: Arc::clone(counters),
                     clients_max,

@@ -41,7 +41,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_primary_without_address_is_refused_with_its_key_and_a_mirror_is_not() {
-        let mut config = crate::server::budget::tests::config();
+        let mut config = crate::control::budget::tests::config();
         config.upstreams[1].endpoints = vec![named("mirror.invalid", 3)];
         let discovery = Discovery::new(&Arc::default());
         let found = discovery.find(&config).await;

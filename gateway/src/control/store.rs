@@ -10,10 +10,10 @@ use config::{Config, Shown, Upstream};
 use crate::compare::Findings;
 use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
 
-/// Where the page in force lies, and the text it came from.
+/// Where the snapshot in force lies, and the text it came from.
 #[derive(Debug)]
-pub struct Book {
-    page: Mutex<Page>,
+pub struct ConfigStore {
+    snapshot: Mutex<Snapshot>,
     written: Mutex<Written>,
     /// What comparing answers has found, whatever configuration is in force.
     pub findings: Arc<Findings>,
@@ -30,7 +30,7 @@ struct Written {
 
 /// One configuration, and every worker's counters in its shape.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct Snapshot {
     pub config: Arc<Config>,
     /// By worker.
     pub counters: Vec<Arc<Counters>>,
@@ -45,7 +45,7 @@ pub struct Page {
     pub refused: u64,
 }
 
-impl Book {
+impl ConfigStore {
     pub fn new(config: &Arc<Config>) -> Arc<Self> {
         let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
         let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
@@ -53,33 +53,37 @@ impl Book {
         let written =
             Written { config: Arc::clone(config), shown: Shown::default(), patches: BTreeMap::new() };
         let (config, observer) = (Arc::clone(config), Arc::default());
-        let page = Page { config, counters, checks, names, observer, applied: 0, refused: 0 };
-        Arc::new(Self { page: Mutex::new(page), written: Mutex::new(written), findings: Arc::default() })
+        let snapshot = Snapshot { config, counters, checks, names, observer, applied: 0, refused: 0 };
+        Arc::new(Self {
+            snapshot: Mutex::new(snapshot),
+            written: Mutex::new(written),
+            findings: Arc::default(),
+        })
     }
 
-    /// The page in force.
-    pub fn open(&self) -> Page {
-        lock(&self.page).clone()
+    /// The snapshot in force.
+    pub fn open(&self) -> Snapshot {
+        lock(&self.snapshot).clone()
     }
 
-    /// Another configuration is in force; its counters go on from those before. Returns the new page.
-    pub fn turn(&self, config: Arc<Config>) -> Page {
-        let mut page = lock(&self.page);
-        let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &page.config, counters));
-        let counters = page.counters.iter().map(after).collect();
+    /// Another configuration is in force; its counters go on from those before. Returns the new snapshot.
+    pub fn turn(&self, config: Arc<Config>) -> Snapshot {
+        let mut snapshot = lock(&self.snapshot);
+        let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &snapshot.config, counters));
+        let counters = snapshot.counters.iter().map(after).collect();
         let check = |upstream: &Upstream| {
-            let at = page.config.upstreams.iter().position(|other| other.name == upstream.name);
-            at.and_then(|at| page.checks.get(at)).cloned().unwrap_or_default()
+            let at = snapshot.config.upstreams.iter().position(|other| other.name == upstream.name);
+            at.and_then(|at| snapshot.checks.get(at)).cloned().unwrap_or_default()
         };
         let checks = config.upstreams.iter().map(check).collect();
-        let (names, observer) = (Arc::clone(&page.names), Arc::clone(&page.observer));
-        let (applied, refused) = (page.applied + 1, page.refused);
-        *page = Page { config, counters, checks, names, observer, applied, refused };
-        page.clone()
+        let (names, observer) = (Arc::clone(&snapshot.names), Arc::clone(&snapshot.observer));
+        let (applied, refused) = (snapshot.applied + 1, snapshot.refused);
+        *snapshot = Snapshot { config, counters, checks, names, observer, applied, refused };
+        snapshot.clone()
     }
 
     pub fn refuse(&self) {
-        lock(&self.page).refused += 1;
+        lock(&self.snapshot).refused += 1;
     }
 
     /// The whole configuration in force was read from this.
