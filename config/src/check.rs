@@ -4,9 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::file::{self, File};
+use crate::pattern::{Pattern, Patterns};
 pub use crate::problem::Problem;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Size};
@@ -42,7 +44,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
     let path = path.as_ref();
     let file = path.display().to_string();
     let alone = |line, message| Err(vec![Problem { file: file.clone(), line, key: None, message }]);
-    let bytes = match std::fs::read(path) {
+    let bytes = match crate::text::read(path) {
         Ok(bytes) => bytes,
         Err(error) => return alone(None, format!("cannot be read: {error}")),
     };
@@ -131,6 +133,7 @@ pub(crate) struct Check<'r> {
     ports: Vec<u16>,
     /// Of routes without one of their own.
     request_timeout: Option<Duration>,
+    patterns: Rc<Patterns>,
 }
 
 impl<'r> Check<'r> {
@@ -142,6 +145,7 @@ impl<'r> Check<'r> {
             lanes: Vec::new(),
             ports: Vec::new(),
             request_timeout: None,
+            patterns: Rc::default(),
         }
     }
 
@@ -323,6 +327,12 @@ impl<'r> Check<'r> {
 
     fn syntax<T>(&mut self, written: &At<String>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         parse(&written.value).map_err(|why| self.report.error(&written.at, why)).ok()
+    }
+
+    /// A pattern that must match the whole of a value.
+    fn pattern(&mut self, written: &At<String>) -> Option<Pattern> {
+        let patterns = Rc::clone(&self.patterns);
+        self.syntax(written, |text| patterns.whole(text))
     }
 
     /// A share from 0 to 100 %.

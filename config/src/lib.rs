@@ -8,8 +8,10 @@
 
 pub mod check;
 pub mod manifest;
+pub mod text;
 
 mod route;
+mod pattern;
 mod upstream;
 mod compare;
 mod verdict;
@@ -33,10 +35,11 @@ pub use compare::{Compare, Role};
 pub use machine::{cores_available, memory_available};
 pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Percent, Redact};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
+pub use pattern::Pattern;
 pub use problem::Problem;
 pub use route::{
     Abort, Action, Condition, Delay, Fault, Forward, HeaderEdits, HostMatch, Match, PathMatch, PathRewrite,
-    Pattern, Primary, Redirect, Reply, Retries, RetryOn, Rewrite, Route, Subject, Test,
+    Primary, Redirect, Reply, Retries, RetryOn, Rewrite, Route, Subject, Test,
 };
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
 pub use verdict::{Policy, RULES};

@@ -21,6 +21,7 @@ use crate::file::{self, File};
 use crate::node::Node;
 use crate::problem::{Place, Problem, Report};
 use crate::reader::{At, Key, List, Named, Read};
+use crate::text;
 use crate::write::{self, Shown};
 use crate::yaml;
 use services::Services;
@@ -38,8 +39,8 @@ pub struct Manifests {
     pub settings: Option<PathBuf>,
 }
 
-/// More than any manifest; a bound on what a mistaken path makes us read.
-const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// All manifests together; a bound on what a mistaken path makes us read. Each file has its own in `text`.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Reads and checks manifests.
 ///
@@ -144,8 +145,12 @@ fn texts(path: &Path, report: &mut Report) -> Vec<(String, String)> {
         report.error(&at, format!("cannot be read: {why}"));
     };
     if path == Path::new("-") {
-        return match std::io::read_to_string(std::io::stdin().lock()) {
-            Ok(text) => vec![("standard input".to_owned(), text)],
+        return match text::bounded(std::io::stdin().lock()).map(String::from_utf8) {
+            Ok(Ok(text)) => vec![("standard input".to_owned(), text)],
+            Ok(Err(_)) => {
+                cannot(path, &"it is not UTF-8", report);
+                Vec::new()
+            }
             Err(error) => {
                 cannot(path, &error, report);
                 Vec::new()
@@ -178,17 +183,18 @@ fn texts(path: &Path, report: &mut Report) -> Vec<(String, String)> {
     } else {
         vec![path.to_owned()]
     };
-    let mut texts = Vec::new();
+    let (mut texts, mut bytes) = (Vec::new(), 0);
     for file in files {
-        match std::fs::metadata(&file) {
-            Ok(facts) if facts.len() > BYTES_MAX => {
-                cannot(&file, &format!("it has {} bytes, which no manifest has", facts.len()), report);
-                continue;
+        match text::read(&file).map(String::from_utf8) {
+            Ok(Ok(text)) => {
+                bytes += text.len();
+                if bytes > BYTES_MAX {
+                    let max = BYTES_MAX / (1024 * 1024);
+                    cannot(&file, &format!("with it there are more than {max} MiB"), report);
+                    break;
+                }
+                texts.push((file.display().to_string(), text));
             }
-            Ok(_) | Err(_) => {}
-        }
-        match std::fs::read(&file).map(String::from_utf8) {
-            Ok(Ok(text)) => texts.push((file.display().to_string(), text)),
             Ok(Err(_)) => cannot(&file, &"it is not UTF-8", report),
             Err(error) => cannot(&file, &error, report),
         }

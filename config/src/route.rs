@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::mirror::Mirror;
-use crate::{Percent, UpstreamId};
+use crate::{Pattern, Percent, UpstreamId};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
@@ -64,12 +64,6 @@ impl Default for PathMatch {
     fn default() -> Self {
         Self::Prefix("/".to_owned())
     }
-}
-
-/// A regular expression in RE2's syntax, known to compile.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Pattern {
-    pub text: String,
 }
 
 /// One property of a request, and what it must be.
