@@ -43,17 +43,27 @@ pub struct Checked {
 pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
     let path = path.as_ref();
     let file = path.display().to_string();
-    let alone = |line, message| Err(vec![Problem { file: file.clone(), line, key: None, message }]);
-    let bytes = match crate::text::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return alone(None, format!("cannot be read: {error}")),
-    };
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(&file, text),
+    match crate::text::read(path) {
+        Ok(bytes) => parse_bytes(&file, &bytes),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(vec![Problem { file, line: None, key: None, message }])
+        }
+    }
+}
+
+/// As [`parse`], of a text that may not be one.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_bytes(source_name: &str, bytes: &[u8]) -> Result<Checked, Vec<Problem>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(source_name, text),
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-            alone(Some(line), "not TOML: this line is not UTF-8".to_owned())
+            let line = Some(1 + before.iter().filter(|&&byte| byte == b'\n').count());
+            let message = "not TOML: this line is not UTF-8".to_owned();
+            Err(vec![Problem { file: source_name.to_owned(), line, key: None, message }])
         }
     }
 }

@@ -422,7 +422,9 @@ async fn forward(cx: &Rc<Context>, client: &mut Client, request: &mut Request, t
             return refused(&facts, failure.fault(), is_whole);
         }
 
+        let entrance = Rc::clone(&client.listener);
         let terms = Terms {
+            entrance: &entrance,
             seen: &tally.seen,
             config: &generation.config,
             facts,
@@ -583,5 +585,5 @@ fn refused(facts: &Facts, fault: Fault, request_is_read: bool) -> Outcome {
 
 /// Whether the client's connection may carry another request after this one.
 fn may_keep(cx: &Context, config: &Config, client: &Client, facts: &Facts) -> bool {
-    facts.keep_alive && !cx.draining.get() && client.served < config.limits.requests_per_connection_max
+    facts.keep_alive && !client.is_draining(cx) && client.served < config.limits.requests_per_connection_max
 }

@@ -131,13 +131,23 @@ impl Sweeper {
         }
     }
 
-    /// Draining: sockets that wait for a next request get at most `within` more.
-    pub fn shorten_idle(&self, within: Millis) {
+    /// Draining: sockets that wait for a next request get at most `within` more; all of them, or those of a group.
+    pub fn shorten_idle(&self, within: Millis, group: Option<u32>) {
         let deadline = self.deadline(within);
         for (_, socket) in &*self.sockets.borrow() {
             let Some(socket) = socket.upgrade() else { continue };
-            if socket.idle.get() {
+            if socket.idle.get() && group.is_none_or(|group| socket.group.get() == group) {
                 socket.read_deadline.set(socket.read_deadline.get().min(deadline));
+            }
+        }
+    }
+
+    /// Ends whatever the sockets of a group are doing, with the next tick.
+    pub fn end_group(&self, group: u32) {
+        for (_, socket) in &*self.sockets.borrow() {
+            let Some(socket) = socket.upgrade() else { continue };
+            if socket.group.get() == group {
+                socket.final_deadline.set(0);
             }
         }
     }
@@ -166,6 +176,8 @@ struct Socket {
     parker: Cell<Option<Canceller>>,
     expired: Cell<bool>,
     slot: Cell<usize>,
+    /// Of sockets that drain together; 0 is none.
+    group: Cell<u32>,
     sweeper: Rc<Sweeper>,
 }
 
@@ -331,10 +343,16 @@ impl Stream {
             parker: Cell::new(None),
             expired: Cell::new(false),
             slot: Cell::new(usize::MAX),
+            group: Cell::new(0),
             sweeper: Rc::clone(sweeper),
         });
         socket.slot.set(sweeper.sockets.borrow_mut().insert(Rc::downgrade(&socket)));
         Self { r: ReadHalf(Rc::clone(&socket)), w: WriteHalf(socket) }
+    }
+
+    /// It drains with the others of this group from now on.
+    pub fn join_group(&self, group: u32) {
+        self.r.0.group.set(group);
     }
 
     /// Connects within `within`; TCP_NODELAY is set.

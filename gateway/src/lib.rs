@@ -15,6 +15,7 @@ pub mod mirror;
 pub mod observe;
 pub mod compare;
 pub mod verdict;
+pub mod prepared;
 pub mod generation;
 pub mod worker;
 pub mod context;

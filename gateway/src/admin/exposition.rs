@@ -36,18 +36,18 @@ const NO_ROUTE: &str = "";
 
 /// Everything `/metrics` shows.
 #[derive(Debug)]
-pub struct Exposition(Registry);
+pub(super) struct Exposition(Registry);
 
 impl Exposition {
     /// `shards`: one for each worker, by its number.
-    pub fn new(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
+    pub(super) fn new(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Workers { store, shards, started, chosen: Mutex::default() }));
         Self(registry)
     }
 
     /// The text as it stands now.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub(super) fn text(&self) -> Result<String, fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.0)?;
         Ok(out)

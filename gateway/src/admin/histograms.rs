@@ -46,19 +46,19 @@ enum Format {
 
 /// Looked at by a task of its own, read by the page.
 #[derive(Debug)]
-pub struct Histograms {
+pub(super) struct Histograms {
     store: Arc<ConfigStore>,
     /// Only the control plane's one thread takes it, so nobody waits.
     windows: Mutex<Windows>,
 }
 
 impl Histograms {
-    pub fn new(store: Arc<ConfigStore>) -> Arc<Self> {
+    pub(super) fn new(store: Arc<ConfigStore>) -> Arc<Self> {
         Arc::new(Self { store, windows: Mutex::default() })
     }
 
     /// Looks for the rest of the process's life.
-    pub async fn watch(self: Arc<Self>) {
+    pub(super) async fn watch(self: Arc<Self>) {
         loop {
             let began = Instant::now();
             self.look(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());

@@ -32,7 +32,7 @@ const COST_PARTS: u32 = 100;
 
 /// Sampled by a task of its own, read by the pages.
 #[derive(Debug)]
-pub struct Live {
+pub(super) struct Live {
     store: Arc<ConfigStore>,
     shards: Vec<Arc<Shard>>,
     started: SystemTime,
@@ -42,12 +42,12 @@ pub struct Live {
 
 impl Live {
     /// `shards`: one for each worker, by its number. Nothing is sampled before [`Live::watch`] runs.
-    pub fn new(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Arc<Self> {
+    pub(super) fn new(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Arc<Self> {
         Arc::new(Self { store, shards, started, series: Mutex::new(Series::new(SAMPLES_MAX)) })
     }
 
     /// Looks for the rest of the process's life.
-    pub async fn watch(self: Arc<Self>) {
+    pub(super) async fn watch(self: Arc<Self>) {
         let mut last = (self.look(), Instant::now());
         let mut pause = INTERVAL;
         loop {

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use config::check::Problem;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::asked::refusal;
@@ -19,10 +20,10 @@ use crate::control::{Applied, Ask, Change, ConfigStore, Refused};
 
 /// What pages are given that ask for changes.
 #[derive(Debug)]
-pub struct AdminState {
-    pub store: Arc<ConfigStore>,
-    pub asks: mpsc::Sender<Ask>,
-    pub guard: Guard,
+pub(super) struct AdminState {
+    pub(super) store: Arc<ConfigStore>,
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) guard: Guard,
 }
 
 /// Whoever may change things; anybody else is refused before what they send is read.
@@ -68,8 +69,12 @@ impl AdminState {
     pub(super) async fn ask(&self, change: Change) -> Response {
         let (answer, answered) = oneshot::channel();
         let gone = || refusal(StatusCode::SERVICE_UNAVAILABLE, "the gateway is ending");
-        if self.asks.send(Ask { change, answer }).await.is_err() {
-            return gone();
+        match self.asks.try_send(Ask { change, answer }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many changes wait already; try again");
+            }
+            Err(TrySendError::Closed(_)) => return gone(),
         }
         match answered.await {
             Ok(Ok(Applied { workers, took, warnings })) => {
@@ -79,6 +84,7 @@ impl AdminState {
             }
             Ok(Err(Refused::Unknown(what))) => refusal(StatusCode::NOT_FOUND, what),
             Ok(Err(Refused::Wrong(problems))) => wrong(&problems),
+            Ok(Err(Refused::Busy(why))) => refusal(StatusCode::SERVICE_UNAVAILABLE, why),
             Err(_) => gone(),
         }
     }

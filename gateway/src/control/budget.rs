@@ -2,6 +2,7 @@
 //!
 //! Pure arithmetic over the configuration; it does not know what the machine has.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use config::Config;
@@ -39,8 +40,9 @@ impl Descriptors {
     pub(crate) fn of(config: &Config, addresses: &[Vec<SocketAddr>], embedded: bool) -> Self {
         let workers = count(config.workers.count);
         let clients = workers.saturating_mul(count(config.limits.connections_max));
+        let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
         let idle_addresses: u64 = (0..config.upstreams.len())
-            .filter(|id| config.routes.iter().any(|r| r.upstreams().any(|u| u == *id)))
+            .filter(|id| primaries.contains(id))
             .map(|id| addresses.get(id).map_or(0, |a| count(a.len())))
             .sum();
         let admin = if config.admin.bind.is_some() { 2 + count(limits::ADMIN_CONNECTIONS_MAX) } else { 0 };

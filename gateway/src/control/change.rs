@@ -40,4 +40,6 @@ pub enum Refused {
     Unknown(String),
     /// Everything that is wrong with it.
     Wrong(Vec<Problem>),
+    /// An earlier one is still being read, or so many wait that this one cannot.
+    Busy(&'static str),
 }

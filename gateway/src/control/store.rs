@@ -2,7 +2,7 @@
 //!
 //! Only the control plane knows it, so a lock is nobody's wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Shown, Upstream};
@@ -45,6 +45,24 @@ pub struct Snapshot {
     pub refused: u64,
 }
 
+impl Snapshot {
+    /// That of another configuration, whose counters go on from these. It takes time in proportion to the configuration, and
+    /// changes nothing.
+    #[must_use]
+    pub fn after(&self, config: Arc<Config>) -> Self {
+        let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &self.config, counters));
+        let counters = self.counters.iter().map(after).collect();
+        let known: HashMap<&str, usize> =
+            self.config.upstreams.iter().enumerate().map(|(at, u)| (u.name.as_str(), at)).collect();
+        let check = |upstream: &Upstream| {
+            let at = known.get(upstream.name.as_str());
+            at.and_then(|at| self.checks.get(*at)).cloned().unwrap_or_default()
+        };
+        let checks = config.upstreams.iter().map(check).collect();
+        Self { config, counters, checks, ..self.clone() }
+    }
+}
+
 impl ConfigStore {
     pub fn new(config: &Arc<Config>) -> Arc<Self> {
         let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
@@ -66,19 +84,11 @@ impl ConfigStore {
         lock(&self.snapshot).clone()
     }
 
-    /// Another configuration is in force; its counters go on from those before. Returns the new snapshot.
-    pub fn turn(&self, config: Arc<Config>) -> Snapshot {
+    /// Another configuration is in force: a snapshot that was [`Snapshot::after`] the one before. Returns it as it is in force.
+    pub fn turn(&self, next: Snapshot) -> Snapshot {
         let mut snapshot = lock(&self.snapshot);
-        let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &snapshot.config, counters));
-        let counters = snapshot.counters.iter().map(after).collect();
-        let check = |upstream: &Upstream| {
-            let at = snapshot.config.upstreams.iter().position(|other| other.name == upstream.name);
-            at.and_then(|at| snapshot.checks.get(at)).cloned().unwrap_or_default()
-        };
-        let checks = config.upstreams.iter().map(check).collect();
-        let (names, observer) = (Arc::clone(&snapshot.names), Arc::clone(&snapshot.observer));
         let (applied, refused) = (snapshot.applied + 1, snapshot.refused);
-        *snapshot = Snapshot { config, counters, checks, names, observer, applied, refused };
+        *snapshot = Snapshot { applied, refused, ..next };
         snapshot.clone()
     }
 

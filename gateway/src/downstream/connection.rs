@@ -33,7 +33,7 @@ pub async fn serve(cx: &Rc<Context>, client: &mut Client) {
 
 /// How much longer the next request is waited for. An empty line is none, so it does not begin the wait anew.
 fn idle_within(cx: &Context, client: &mut Client) -> Millis {
-    if cx.draining.get() {
+    if client.is_draining(cx) {
         return Millis(DRAIN_IDLE_MS);
     }
     let (now, idle) = (cx.now_ms(), Millis::from(cx.generation().config.timeouts.client_idle));
@@ -224,7 +224,7 @@ fn too_large(limits: &Limits, inbox: &[u8]) -> Fault {
 /// Answers a refusal, after which the connection goes on where it can.
 async fn refuse(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal) -> Reply {
     let may_go_on = client.served < cx.generation().config.limits.requests_per_connection_max;
-    if !refusal.keep || !may_go_on || cx.draining.get() {
+    if !refusal.keep || !may_go_on || client.is_draining(cx) {
         return turn_away(cx, client, refusal).await;
     }
     say(cx, client, refusal, if refusal.minor == 0 { Persistence::KeepSaid } else { Persistence::Keep }).await

@@ -11,6 +11,7 @@ use super::pace::Pace;
 use super::seen::Seen;
 use super::upload::Upload;
 use crate::context::Context;
+use crate::downstream::Entrance;
 use crate::error::Failure;
 use crate::http1::body::{self, HEADROOM, Incoming, Outgoing};
 use crate::http1::edit;
@@ -29,6 +30,8 @@ pub(super) struct Terms<'a> {
     pub(super) facts: Facts,
     /// The client's connection may carry another request.
     pub(super) may_keep: bool,
+    /// What the client came in by, which may close meanwhile.
+    pub(super) entrance: &'a Entrance,
     /// When the whole exchange has to be over.
     pub(super) deadline_ms: u64,
     /// For this try's answer to begin.
@@ -167,8 +170,8 @@ pub(super) async fn relay(
                     if terms.retry.is_some_and(|forward| forward.retries_status(head.status)) {
                         return Ok(Parsed::Unwanted(head.status));
                     }
-                    let may_keep =
-                        terms.may_keep && !cx.draining.get() && may_go_on(terms, head, continued, upload);
+                    let drains = cx.draining.get() || terms.entrance.is_draining.get();
+                    let may_keep = terms.may_keep && !drains && may_go_on(terms, head, continued, upload);
                     respond(cx, head, terms, may_keep, continued, &mut out)
                 });
                 match parsed.and_then(|p| p).map_err(bad)? {

@@ -27,6 +27,7 @@ use crate::metrics::{
     self, Class, Counters, Fail, Label, Lower, MirrorCounters, Reject, Shard, Shed, Skip, UpstreamFailure,
 };
 use crate::observe::tap;
+use crate::prepared::{Difference, Prepared};
 use crate::random::Random;
 
 const ID: &str = "x-id";
@@ -311,7 +312,18 @@ fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
         None => Counters::new(&config),
     };
     let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
-    WorkerConfig { clients_max: config.limits.connections_max, config, located, counters: Arc::new(counters) }
+    let prepared = match before {
+        Some(before) => before.prepared.after(&Difference::between(&before.config, &config), &config),
+        None => Prepared::new(&config),
+    };
+    WorkerConfig {
+        clients_max: config.limits.connections_max,
+        config,
+        located,
+        counters: Arc::new(counters),
+        prepared: Arc::new(prepared),
+        listeners: Vec::new(),
+    }
 }
 
 /// One seed from its first connection to the last thing given back.
@@ -329,7 +341,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         cx.tap.budget.set_max(200_000);
         let lanes = Rc::new(Lanes::default());
         lanes.follow(&cx, None);
-        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
+        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::default()));
         for port in [1, 2, 3, 11] {
             let its_world = Rc::clone(&world);
             let plays = move |end| -> Task { Box::pin(origin(Rc::clone(&its_world), port, end)) };
@@ -355,7 +367,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
             }
             let (ours, theirs) = simulated::pair();
             let client = SocketAddr::from(([127, 0, 0, 1 + world.below(2) as u8], 9999));
-            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, 80);
+            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, 80, &Rc::default());
             running.set(running.get() + 1);
             let ended = Rc::clone(&running);
             let talk = converse(Rc::clone(&world), theirs, format!("{seed}-{n}"), under, Rc::clone(&answers));

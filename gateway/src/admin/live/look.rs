@@ -361,7 +361,7 @@ mod tests {
         store.open().counters[0].routes[0].requests.inc(200);
         store.open().counters[0].primaries[0][0].latency.record(10);
         let before = Look::at(&store.open(), &shards);
-        store.turn(Arc::new(::config::Config { routes: Vec::new(), ..config() }));
+        store.turn(store.open().after(Arc::new(::config::Config { routes: Vec::new(), ..config() })));
         let sample = Look::at(&store.open(), &shards).since(&before, SECOND, SECOND);
         assert_eq!(
             sample,
