@@ -164,6 +164,7 @@ const PURE: &[&str] = &[
     "gateway/src/asked",
     "gateway/src/matcher",
     "gateway/src/route",
+    "gateway/src/prepared",
     "gateway/src/mirror/sample",
     "gateway/src/rate",
     "gateway/src/mirror/governor",
@@ -326,6 +327,13 @@ fn only_the_configuration_knows_toml() {
     let manifest = fs::read_to_string(root().join("gateway/Cargo.toml")).expect("the gateway's manifest");
     let written: Vec<&str> = manifest.lines().filter(|line| line.starts_with("toml")).collect();
     assert!(written.is_empty(), "the gateway does not depend on toml, {written:?}");
+}
+
+#[test]
+fn only_who_compares_compiles_patterns_again() {
+    check("a pattern is compiled where the configuration is checked, never on a worker's time", {
+        named_elsewhere(&["Regex::new", "RegexBuilder"], &["gateway/src/compare/rules.rs"])
+    });
 }
 
 #[test]
