@@ -8,10 +8,29 @@ use std::borrow::Cow;
 use config::RequestKey;
 use xxhash_rust::xxh64::xxh64;
 
+/// What a client speaks to its listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    #[default]
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// One request, as far as its head tells.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     pub method: &'a [u8],
+    pub scheme: Scheme,
     /// Host with its port; empty for an HTTP/1.0 request without one.
     pub authority: &'a [u8],
     /// Without the query; `*` for `OPTIONS *`.
@@ -121,7 +140,11 @@ pub(crate) mod tests {
         fields: &[(&str, &str)],
         then: impl FnOnce(&Asked<'_>) -> R,
     ) -> R {
-        let rest = url.strip_prefix("http://").unwrap_or(url);
+        let (scheme, rest) = match url.split_once("://") {
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some((_, rest)) => (Scheme::Http, rest),
+            None => (Scheme::Http, url),
+        };
         let (authority, target) = rest.split_at(rest.find(['/', '*']).unwrap_or(rest.len()));
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query.as_bytes())),
@@ -130,6 +153,7 @@ pub(crate) mod tests {
         let fields: Vec<_> = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         then(&Asked {
             method: method.as_bytes(),
+            scheme,
             authority: authority.as_bytes(),
             path: path.as_bytes(),
             query,

@@ -6,9 +6,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::admission::{Admission, Places};
 use crate::buffer::Buffers;
-use crate::downstream::Places;
-use crate::downstream::admission::Admission;
 use crate::generation::Generation;
 use crate::io::Sweeper;
 use crate::metrics::Shard;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use config::{Action, Config, MirrorHost, Percent};
 
-use crate::asked::Asked;
+use crate::asked::{Asked, Scheme};
 use crate::http1::edit;
 use crate::http1::render::RenderedHead;
 use crate::matcher::{Matched, Mismatch};
@@ -15,6 +15,7 @@ use crate::route::Router;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     method: String,
+    scheme: Scheme,
     authority: String,
     path: String,
     query: Option<String>,
@@ -31,13 +32,15 @@ pub struct Told {
 }
 
 impl Question {
-    /// From a method, a URL (`http://host[:port]/path?query`) and fields (`name: value`).
+    /// From a method, a URL (`http[s]://host[:port]/path?query`) and fields (`name: value`).
     ///
     /// # Errors
     /// A sentence that names what cannot be understood.
     pub fn new(method: &str, url: &str, headers: &[String]) -> Result<Self, String> {
-        let rest =
-            url.strip_prefix("http://").ok_or_else(|| format!("{url:?} does not start with http://"))?;
+        let rest = |scheme: Scheme| Some((scheme, url.strip_prefix(scheme.name())?.strip_prefix("://")?));
+        let (scheme, rest) = rest(Scheme::Http)
+            .or_else(|| rest(Scheme::Https))
+            .ok_or_else(|| format!("{url:?} does not start with http:// or https://"))?;
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query.to_owned())),
@@ -53,15 +56,20 @@ impl Question {
         let host = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
         let authority = host.map_or(authority, |(_, value)| value).to_owned();
         let digits = authority.rsplit_once(':').map(|(_, port)| port);
-        let port = digits.and_then(|port| port.parse().ok()).unwrap_or(80);
+        let implied = match scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        };
+        let port = digits.and_then(|port| port.parse().ok()).unwrap_or(implied);
         fields.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
         let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Ok(Self { method: method.to_owned(), authority, path, query, port, fields })
+        Ok(Self { method: method.to_owned(), scheme, authority, path, query, port, fields })
     }
 
     fn asked(&self) -> Asked<'_> {
         Asked {
             method: self.method.as_bytes(),
+            scheme: self.scheme,
             authority: self.authority.as_bytes(),
             path: self.path.as_bytes(),
             query: self.query.as_deref().map(str::as_bytes),
@@ -261,7 +269,7 @@ fn because(why: &Mismatch<'_>, question: &Question) -> String {
                 }
                 config::Subject::Method => ("method".to_owned(), Some(question.method.clone())),
                 config::Subject::Authority => ("authority".to_owned(), Some(question.authority.clone())),
-                config::Subject::Scheme => ("scheme".to_owned(), Some("http".to_owned())),
+                config::Subject::Scheme => ("scheme".to_owned(), Some(question.scheme.name().to_owned())),
             };
             match found {
                 (what, Some(value)) => format!("{what} is {value:?}"),

@@ -259,3 +259,95 @@ impl Wants {
         self.is_logged || self.is_exported || self.compares.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepared::Difference;
+
+    fn config(percent: u32, others: u32) -> Arc<Config> {
+        let routes: String = (0..100)
+            .map(|n| {
+                let percent = if n == 7 { percent } else { others };
+                format!(
+                    "[[route]]\nname = \"r{n}\"\npath_regex = '/r{n}/\\d+'\nprimary = \"v1\"\nmirrors = \
+                     [{{ upstream = \"v2\", percent = {percent}, rate_max = 10, governor = {{}} }}]\n"
+                )
+            })
+            .collect();
+        let text = format!(
+            "[upstream.v1]\nendpoints = [\"127.0.0.1:1\"]\n[upstream.v2]\nendpoints = [\"127.0.0.1:2\"]\n{routes}"
+        );
+        Arc::new(config::parse("test", &text).expect("the test's own text is sound").config)
+    }
+
+    fn of(config: &Arc<Config>, before: Option<&WorkerConfig>) -> WorkerConfig {
+        let addresses = vec![vec![([127, 0, 0, 1], 1).into()], vec![([127, 0, 0, 1], 2).into()]];
+        let located = Located { addresses: Arc::new(addresses), health: Arc::default() };
+        let (counters, prepared) = match before {
+            None => (Counters::new(config), Prepared::new(config)),
+            Some(before) => (
+                Counters::after(config, &before.config, &before.counters),
+                before.prepared.after(&Difference::between(&before.config, config), config),
+            ),
+        };
+        WorkerConfig {
+            config: Arc::clone(config),
+            located,
+            counters: Arc::new(counters),
+            clients_max: 10,
+            prepared: Arc::new(prepared),
+            listeners: Vec::new(),
+        }
+    }
+
+    fn kept(first: &Generation, second: &Generation) -> usize {
+        let pairs = first.policies.iter().zip(second.policies.iter());
+        pairs.filter(|(old, new)| Rc::ptr_eq(old, new)).count()
+    }
+
+    #[test]
+    fn a_percent_on_one_route_makes_one_routes_mirrors_anew_and_nothing_else() {
+        let sweeper = Sweeper::simulated();
+        let before = of(&config(5, 50), None);
+        let first = Generation::new(&before, &sweeper, None);
+        let after = of(&config(6, 50), Some(&before));
+        let second = Generation::new(&after, &sweeper, Some(&first));
+        assert!(Arc::ptr_eq(&first.router, &second.router) && Arc::ptr_eq(&first.plans, &second.plans));
+        assert_eq!(kept(&first, &second), 99);
+        assert_eq!(second.policies[7][0].percent.per_million, 60_000);
+    }
+
+    #[test]
+    fn what_a_mirror_has_spent_goes_on_though_a_worker_missed_a_configuration_or_all_mirrors_changed() {
+        let sweeper = Sweeper::simulated();
+        let before = of(&config(5, 50), None);
+        let first = Generation::new(&before, &sweeper, None);
+        let spent = |generation: &Generation| {
+            let rules = generation.policies[3][0].rules.as_ref().expect("it has a rate");
+            rules.within_rate(100, 0)
+        };
+        assert_eq!(spent(&first), 2);
+        let missed = of(&config(6, 50), Some(&before));
+        let after = of(&config(6, 60), Some(&missed));
+        let third = Generation::new(&after, &sweeper, Some(&first));
+        assert_eq!((kept(&first, &third), spent(&third)), (0, 0));
+    }
+
+    #[test]
+    fn many_routes_made_anew_take_many_turns() {
+        let sweeper = Sweeper::simulated();
+        let before = of(&config(5, 50), None);
+        let turns = |of: &WorkerConfig, first: Option<&Generation>| {
+            let mut building = Building::new(of, &sweeper, first);
+            let mut turns = 1;
+            while building.go_on() {
+                turns += 1;
+            }
+            (turns, building.finish())
+        };
+        let (new, first) = turns(&before, None);
+        assert_eq!(new, 1 + 100 / (TURN / MADE_ANEW));
+        assert_eq!(turns(&of(&config(6, 50), Some(&before)), Some(&first)).0, 1);
+    }
+}

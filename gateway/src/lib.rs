@@ -5,6 +5,7 @@
 
 pub mod exchange;
 pub mod downstream;
+pub mod message;
 pub mod http1;
 pub mod asked;
 pub mod matcher;
@@ -21,10 +22,12 @@ pub mod worker;
 pub mod context;
 pub mod runtime;
 pub mod io;
+pub mod time;
 pub mod task;
 pub mod buffer;
 pub mod visible;
 pub mod mix;
+pub mod admission;
 pub mod rate;
 pub mod random;
 pub(crate) mod memory;

@@ -142,7 +142,7 @@ impl Prepared {
         let is = match &self.subject {
             Subject::Method => self.test.holds(Some(asked.method), self.not),
             Subject::Authority => self.test.holds(Some(asked.authority), self.not),
-            Subject::Scheme => self.test.holds(Some(b"http"), self.not),
+            Subject::Scheme => self.test.holds(Some(asked.scheme.name().as_bytes()), self.not),
             Subject::Header(name) => self.test.holds(asked.header(name).as_deref(), self.not),
             Subject::Query(name) => {
                 let value = asked.parameter(name);

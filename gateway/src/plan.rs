@@ -6,10 +6,10 @@ use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
 
 use crate::asked::Asked;
 use crate::http1::edit::{PathEdit, RequestEdit};
-use crate::io::Millis;
 use crate::matcher::{Matched, without_port};
 use crate::mirror::sample::Draw;
 use crate::random::Random;
+use crate::time::Millis;
 
 /// One route, ready for its requests.
 #[derive(Debug)]
@@ -243,7 +243,7 @@ impl Forward {
 
 impl Redirect {
     fn answer(&self, asked: &Asked<'_>, matched: Matched) -> Answer {
-        let scheme = self.given.scheme.as_deref().unwrap_or("http");
+        let scheme = self.given.scheme.as_deref().unwrap_or_else(|| asked.scheme.name());
         let implied = |port: u16| matches!((scheme, port), ("http", 80) | ("https", 443));
         let host: Cow<'_, [u8]> = match (&self.given.host, self.given.port) {
             (None, None) if self.given.scheme.is_none() => asked.authority.into(),

@@ -210,12 +210,12 @@ async fn unless_stopped<T>(
 
 /// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
 async fn locate(store: &ConfigStore, text: &SourceText) -> Result<(Discovery, Located), Vec<Problem>> {
-    let page = store.open();
-    let mut discovery = Discovery::new(&page.names);
-    let found = discovery.find(&page.config).await;
-    let warnings = resolve::judge(&page.config, &found, text)?;
+    let snapshot = store.open();
+    let mut discovery = Discovery::new(&snapshot.names);
+    let found = discovery.find(&snapshot.config).await;
+    let warnings = resolve::judge(&snapshot.config, &found, text)?;
     complain(warnings.iter().map(|w| format!("warning: {w}")));
-    let located = discovery.settle(&page.config, found, &page.checks);
+    let located = discovery.settle(&snapshot.config, found, &snapshot.checks);
     Ok((discovery, located))
 }
 

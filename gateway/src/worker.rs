@@ -6,12 +6,11 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::admission::{Admission, Places};
 use crate::context::Context;
-use crate::downstream::Places;
-use crate::downstream::admission::Admission;
 use crate::downstream::listeners::Listeners;
 use crate::generation::{Building, Generation, WorkerConfig};
-use crate::io::{self, Control, Listener, Millis, Sweeper};
+use crate::io::{self, Control, Listener, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
@@ -21,6 +20,7 @@ use crate::observe::tap::Tap;
 use crate::os;
 use crate::random::Random;
 use crate::runtime;
+use crate::time::Millis;
 
 /// Ticks between two returns of free memory to the system.
 const RELEASE_TICKS: u64 = 5;
@@ -205,7 +205,7 @@ impl Lanes {
         let generation = cx.generation();
         let mut open = self.open.borrow_mut();
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
-            lane.answer_heads.set((&generation.config.limits).into());
+            lane.response_heads.set((&generation.config.limits).into());
             if !open.iter().any(|known| Rc::ptr_eq(known, lane)) {
                 open.push(Rc::clone(lane));
                 self.start(cx, lane, settings);

@@ -204,6 +204,7 @@ mod tests {
             trace: Default::default(),
             is_logged: false,
             client: "".into(),
+            scheme: Default::default(),
             method: "GET".into(),
             authority: "a".into(),
             target: "/".into(),

@@ -9,8 +9,9 @@ use std::rc::{Rc, Weak};
 use super::{Entrance, listener};
 use crate::context::Context;
 use crate::generation::ListenerSockets;
-use crate::io::{Listener, Millis, Stream};
+use crate::io::{Listener, Stream};
 use crate::limits::DRAIN_IDLE_MS;
+use crate::time::Millis;
 
 /// Open listeners, and those whose connections drain.
 #[derive(Default)]

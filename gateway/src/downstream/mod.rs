@@ -3,17 +3,18 @@
 pub mod listener;
 pub mod listeners;
 pub mod connection;
-pub mod admission;
-mod places;
+mod http1;
 mod watch;
 
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use crate::admission::Place;
+use crate::asked::Scheme;
 use crate::context::Context;
+use crate::exchange;
 use crate::io::Stream;
-pub use places::{Place, Places};
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Client {
     pub address: Box<str>,
     /// Port of the listener it came to.
     pub port: u16,
+    /// What is spoken on it.
+    pub scheme: Scheme,
     /// Requests served on this connection.
     pub served: u64,
     /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
@@ -54,6 +57,7 @@ impl Client {
             inbox: Vec::new(),
             address: address.to_canonical().to_string().into(),
             port,
+            scheme: Scheme::Http,
             served: 0,
             idle_until_ms: None,
             has_skipped_line: false,
@@ -65,6 +69,12 @@ impl Client {
     /// No new requests are taken on this connection: the worker drains, or its listener is gone.
     pub fn is_draining(&self, cx: &Context) -> bool {
         cx.draining.get() || self.listener.is_draining.get()
+    }
+
+    /// Whom its requests come from.
+    pub fn caller(&self) -> exchange::Caller<'_> {
+        let Self { address, port, scheme, place, .. } = self;
+        exchange::Caller { address: address.as_bytes(), port: *port, scheme: *scheme, place }
     }
 
     /// Forgets the first `n` bytes received.

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+use super::Caller;
 use crate::asked::Asked;
 use crate::context::Context;
-use crate::downstream::Client;
 use crate::generation::{Generation, Wants};
 use crate::http1::render;
 use crate::observe::keep::{Keeping, keep};
@@ -148,6 +148,7 @@ pub(super) fn recorded(
         is_logged: wants.is_logged,
         client: text(asked.address),
         method: text(asked.method),
+        scheme: asked.scheme,
         authority: text(asked.authority),
         target,
         minor,
@@ -166,15 +167,16 @@ pub(super) fn recorded(
 }
 
 /// A pairing that becomes a record of a request whose head could not be read.
-pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
+pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
     let asked = Asked {
         method: b"",
+        scheme: from.scheme,
         authority: b"",
         path: b"",
         query: None,
-        port: client.port,
-        address: client.address.as_bytes(),
+        port: from.port,
+        address: from.address,
         fields: &[] as &[(String, String); 0],
     };
     let wants = generation.wants(&cx.random, &asked, None);

@@ -149,6 +149,11 @@ pub struct ResponseHead<'b, 'h> {
 }
 
 impl<'b> ResponseHead<'b, '_> {
+    /// The upstream leaves its connection open behind this response.
+    pub fn keeps(&self) -> bool {
+        self.keep_alive && self.framing != Framing::UntilClose
+    }
+
     pub fn fields(&self) -> impl Iterator<Item = Field<'b>> {
         fields(self.headers, self.kinds)
     }

@@ -14,6 +14,7 @@ use config::DropPolicy;
 
 use super::copy::RequestCopy;
 use super::ring::{Full, Ring};
+use crate::http1::response::HeadLimits;
 use crate::limits::{
     ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH, HANG_UPS_MAX, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS,
     TICK_MS,
@@ -45,23 +46,10 @@ pub struct Lane {
     /// Nobody ships any more.
     closed: Cell<bool>,
     /// What an answer's head may be by the configuration in force.
-    pub answer_heads: Cell<AnswerHeads>,
+    pub response_heads: Cell<HeadLimits>,
     /// Bytes that may be read of long answers: what is read of short ones is not counted.
     answers: Bucket,
     pub counters: Arc<LaneCounters>,
-}
-
-/// How much of an answer's head is read.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AnswerHeads {
-    pub bytes_max: usize,
-    pub fields_max: usize,
-}
-
-impl From<&config::Limits> for AnswerHeads {
-    fn from(limits: &config::Limits) -> Self {
-        Self { bytes_max: limits.response_head_bytes_max, fields_max: limits.fields_max }
-    }
 }
 
 /// A sleeping shipper.
@@ -125,7 +113,7 @@ impl Lane {
             shippers: Cell::new(0),
             last_call: Cell::new(false),
             closed: Cell::new(false),
-            answer_heads: Cell::default(),
+            response_heads: Cell::default(),
             answers: Bucket::new(ANSWER_BYTES_PER_SECOND, 1),
             counters: Arc::clone(counters),
         }

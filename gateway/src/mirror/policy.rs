@@ -172,7 +172,7 @@ impl Rules {
     }
 
     /// How many of so many copies `rate_max` allows now; they are spent then.
-    pub(super) fn within_rate(&self, copies: usize, now_ms: u64) -> usize {
+    pub(crate) fn within_rate(&self, copies: usize, now_ms: u64) -> usize {
         self.rate.as_ref().map_or(copies, |bucket| (0..copies).take_while(|_| bucket.take(now_ms)).count())
     }
 

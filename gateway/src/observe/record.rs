@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use config::{Action, Config, Mirror, Route, Upstream};
 
+use crate::asked::Scheme;
 use crate::metrics::{Drop as Dropped, Fail, Label, Reject, Skip};
 
 /// One exchange, and each of its copies. Made when the last of them is over.
@@ -32,6 +33,7 @@ pub struct Record {
     /// The client's address, without port.
     pub client: Box<str>,
     pub method: Box<str>,
+    pub scheme: Scheme,
     /// Of the request's target or its Host; empty where it had none.
     pub authority: Box<str>,
     /// Path and query as the client sent them.

@@ -152,6 +152,7 @@ pub(super) mod tests {
             is_logged: true,
             client: "192.0.2.7".into(),
             method: "GET".into(),
+            scheme: Default::default(),
             authority: "shop.example:8080".into(),
             target: "/cart?user=7&token=SECRET".into(),
             minor: 1,

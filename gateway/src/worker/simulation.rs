@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use config::check;
 
 use super::{Lanes, drain, tick};
+use crate::admission::{Admission, Places};
 use crate::context::Context;
 use crate::discovery::Located;
-use crate::downstream::admission::Admission;
-use crate::downstream::{Places, listener};
+use crate::downstream::listener;
 use crate::generation::{Generation, WorkerConfig};
 use crate::io::simulated::{self, End, Task, World};
 use crate::io::{self, Stream, Sweeper};
@@ -33,6 +33,7 @@ use crate::random::Random;
 const ID: &str = "x-id";
 
 mod configurations;
+mod values;
 mod wire;
 
 use configurations::{CONFIGURATIONS, POLICIES, SECRET};

@@ -160,7 +160,7 @@ fn gateways<'r>(record: &Record, trace_id: &'r str, target: &str) -> Span<'r> {
     let (host, port) = host_and_port(&record.authority);
     let mut attributes = Attributes::default();
     attributes.method(&record.method);
-    attributes.text("url.scheme", "http");
+    attributes.text("url.scheme", record.scheme.name());
     attributes.text("url.path", path);
     attributes.text("url.query", query.unwrap_or_default());
     attributes.text("server.address", host);
