@@ -6,6 +6,7 @@
 pub mod exchange;
 pub mod downstream;
 pub mod http1;
+pub mod http2;
 pub mod asked;
 pub mod matcher;
 pub mod route;

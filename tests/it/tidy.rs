@@ -161,6 +161,7 @@ type Rule = (&'static [&'static str], &'static [&'static str], &'static str);
 
 const PURE: &[&str] = &[
     "gateway/src/http1",
+    "gateway/src/http2",
     "gateway/src/asked",
     "gateway/src/matcher",
     "gateway/src/route",
@@ -262,6 +263,7 @@ const WHO_MAY_NAME_WHOM: &[Rule] = &[
             "crate::downstream",
             "crate::exchange",
             "crate::http1",
+            "crate::http2",
             "crate::io",
             "crate::mirror",
             "crate::route",
