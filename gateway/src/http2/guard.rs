@@ -53,7 +53,8 @@ pub struct Limits {
     pub stream_bytes_max: u64,
     /// What one stream may send before it is taken; at least HTTP/2's default, which a peer may use before it knows better.
     pub stream_window_bytes: u32,
-    /// Content queued on one stream beyond which [`super::session::Session::has_room`] says no.
+    /// Content queued on one stream beyond which [`super::session::Session::has_room`] says no. A connection holds at most
+    /// `streams_max` times this and one block each.
     pub queued_bytes_max: usize,
     /// Preface and SETTINGS, and each block of fields, from the first byte to the last.
     pub head_ms_max: u64,

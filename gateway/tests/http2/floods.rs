@@ -210,6 +210,27 @@ fn a_peer_that_reads_nothing_of_its_answer_is_given_up() {
 }
 
 #[test]
+fn a_client_that_asks_and_does_not_read_is_not_read_either() {
+    let mut peer = Peer::client();
+    let (mut asked, head) = (0, format!("HTTP/1.1 404 x\r\nX: {}\r\n\r\n", "y".repeat(1_000)));
+    while peer.session.wants_bytes() {
+        peer.send(&headers(id(asked), END, &GET));
+        peer.answer(id(asked), &head, true);
+        peer.session.release(id(asked));
+        asked += 1;
+    }
+    assert!((200..300).contains(&asked), "{asked}");
+    assert_eq!(peer.said_of(HEADERS).len(), asked);
+    assert!(peer.session.wants_bytes());
+    // A client of ours always reads, or two of us would wait for each other.
+    let mut server = Peer::server();
+    for _ in 0..100 {
+        server.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(10_000)), true);
+    }
+    assert!(server.session.wants_bytes());
+}
+
+#[test]
 fn empty_data_costs_and_ten_thousand_small_messages_do_not() {
     let mut peer = Peer::client();
     peer.send(&headers(1, 0, &POST));

@@ -302,3 +302,27 @@ fn who_holds_a_stream_that_the_client_left_is_told_why() {
     peer.session.release(1);
     assert_eq!((peer.session.streams(), peer.ends()), (1, Ends::default()));
 }
+
+#[test]
+fn who_holds_a_stream_is_told_once_that_it_ended() {
+    let reset = frame(RST_STREAM, 0, 1, &8u32.to_be_bytes());
+    let itself = frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 0]);
+    for again in [&reset, &itself, &frame(WINDOW_UPDATE, 0, 1, &[0; 4]), &headers(1, END, &[("x", "y")])] {
+        for first in [&reset, &itself] {
+            let mut peer = connection();
+            peer.send(first).send(again);
+            assert!(matches!(peer.event(), Event::Reset { stream: 1, .. }));
+        }
+    }
+    // One that was complete on both sides has nothing more to hear.
+    let mut peer = connection();
+    peer.answer(3, "HTTP/1.1 200 x\r\n\r\n", true);
+    peer.send(&frame(DATA, 0, 3, b"x"));
+    assert_eq!((peer.ends().resets, peer.events.len()), (vec![(3, STREAM_CLOSED)], 0));
+    // Of two that a GOAWAY leaves behind, the one that was reset is not told again.
+    let mut server = Peer::server();
+    (0..2).for_each(|_| assert!(server.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true) > 0));
+    server.send(&frame(RST_STREAM, 0, 1, &[0; 4])).send(&frame(GOAWAY, 0, 0, &[0; 8]));
+    let told: Vec<_> = server.events.iter().filter(|event| matches!(event, Event::Reset { .. })).collect();
+    assert_eq!(told.len(), 2);
+}

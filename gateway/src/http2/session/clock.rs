@@ -67,7 +67,9 @@ impl Session {
         self.last_admitted = last;
         frame::goaway(&mut self.out, last, Code::NoError, b"");
         self.drain = Drain::Final;
-        self.events.push_back(Event::StreamsChanged);
+        if self.role == Role::Client {
+            self.events.push_back(Event::StreamsChanged);
+        }
         self.close_if_done();
     }
 

@@ -3,6 +3,7 @@
 
 mod streams;
 mod read;
+mod control;
 mod blocks;
 mod write;
 mod clock;
@@ -104,6 +105,8 @@ pub enum What<'a> {
 pub enum Unsent {
     /// The stream is over, or its side of ours has ended.
     Gone,
+    /// A response's content stands behind its final head.
+    Headless,
     Inexpressible(Inexpressible),
 }
 
@@ -260,6 +263,17 @@ impl Session {
         }
     }
 
+    /// Gives back memory that an idle connection does not need.
+    pub fn trim(&mut self) {
+        self.input.trim();
+        self.workspace = Workspace::default();
+        self.spare = Vec::new();
+        self.block = Vec::new();
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+    }
+
     /// Streams whose exchanges go on, or whose last bytes are not gone.
     pub fn streams(&self) -> usize {
         self.streams.len()
@@ -407,8 +421,10 @@ impl Session {
         if self.drain == Drain::Closed {
             return;
         }
+        // Of a stream that was complete on both sides, its holder has nothing more to hear.
+        let is_told = self.streams.get(stream).is_some_and(|known| known.is_held && !known.is_over());
         self.reset_by_us(stream, code);
-        if self.streams.get(stream).is_some_and(|known| known.is_held) {
+        if is_told {
             self.events.push_back(Event::Reset { stream, why: Why::Malformed(why) });
         }
         self.forget(stream);

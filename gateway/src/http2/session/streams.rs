@@ -82,6 +82,11 @@ impl Stream {
         matches!(self.sending, Sending::Ended | Sending::Reset)
     }
 
+    /// Nothing more can go either way, and whoever holds it knows.
+    pub(super) fn is_over(&self) -> bool {
+        self.receiving == Receiving::Reset || (self.peer_is_done() && self.we_are_done())
+    }
+
     /// Content or an end waits.
     pub(super) fn has_more(&self) -> bool {
         !self.we_are_done() && (self.queued_bytes > 0 || self.ending.is_some())

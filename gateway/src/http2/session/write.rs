@@ -28,6 +28,10 @@ impl Session {
                 | What::Reset(_) => Err(Unsent::Gone),
             };
         }
+        let is_content = matches!(what, What::Content(_) | What::Copied(_) | What::Trailers(_) | What::End);
+        if is_content && known.sending == Sending::Head {
+            return Err(Unsent::Headless);
+        }
         match what {
             What::Head { lines, never_indexed, end } => {
                 return self.queue_head(stream, lines, never_indexed, end);
@@ -66,6 +70,13 @@ impl Session {
         !self.out.is_empty() || (!self.ready.is_empty() && self.send_window.room() > 0)
     }
 
+    /// Whether more bytes should be read from the peer now. A client that asks and does not read is not read either, or its
+    /// answers would pile up in `out`. A server is always read: what it makes us say is little, and if both ends waited for
+    /// the other to read, both would wait for ever.
+    pub fn wants_bytes(&self) -> bool {
+        self.role == Role::Client || self.out.len() < OUT_BYTES_MAX
+    }
+
     /// What goes to the peer next, whole; `spare` is filled after it. The writer calls this when its last write is done.
     pub fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Vec<u8> {
         debug_assert!(spare.is_empty(), "what is in it would be sent");
@@ -100,7 +111,6 @@ impl Session {
 
     fn queue_content(&mut self, stream: u32, content: Bytes, now_ms: u64) {
         let Some(known) = self.streams.get_mut(stream).filter(|_| !content.is_empty()) else { return };
-        debug_assert_eq!(known.sending, Sending::Content, "content stands behind a head");
         if !known.has_more() {
             known.progress_ms = now_ms;
         }
@@ -111,7 +121,6 @@ impl Session {
 
     fn queue_end(&mut self, stream: u32, ending: Ending, now_ms: u64) {
         let Some(known) = self.streams.get_mut(stream) else { return };
-        debug_assert_eq!(known.sending, Sending::Content, "an end stands behind a head");
         if !known.has_more() {
             known.progress_ms = now_ms;
         }
