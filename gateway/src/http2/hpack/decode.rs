@@ -141,8 +141,8 @@ impl Decoder {
         let is_edge = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         let value_is_good = seen & IN_VALUE == 0 && !is_edge(value.first()) && !is_edge(value.last());
         if is_added {
-            let name = out.get(at..at + name_len).unwrap_or_default();
-            self.table.add(name, value, Facts { name_index, name_is_good, value_is_good });
+            let text = out.get(at..).unwrap_or_default();
+            self.table.add(text, name_len, Facts { name_index, name_is_good, value_is_good });
         }
         let value_len = value.len();
         Ok(Field { at, name_len, value_len, name_index, name_is_good, value_is_good, never_indexed })
@@ -150,22 +150,25 @@ impl Decoder {
 
     #[inline]
     fn indexed(&self, index: usize, out: &mut Vec<u8>, at: usize) -> Result<Field, Unreadable> {
-        let (name, value, facts) = match index {
+        let (name_len, facts) = match index {
             0 => return Err(Unreadable::Malformed("index 0")),
             1..=STATIC => {
                 let (name, value) = fixed(index).ok_or(UNKNOWN_INDEX)?;
-                (name, value, fixed_facts(index, name))
+                out.extend_from_slice(name);
+                out.extend_from_slice(SEPARATOR);
+                out.extend_from_slice(value);
+                (name.len(), fixed_facts(index, name))
             }
-            _ => self.table.entry(index - STATIC - 1).ok_or(UNKNOWN_INDEX)?,
+            _ => {
+                let (text, name_len, facts) = self.table.entry(index - STATIC - 1).ok_or(UNKNOWN_INDEX)?;
+                out.extend_from_slice(text);
+                (name_len, facts)
+            }
         };
-        out.reserve(name.len() + value.len() + 64);
-        out.extend_from_slice(name);
-        out.extend_from_slice(SEPARATOR);
-        out.extend_from_slice(value);
         Ok(Field {
             at,
-            name_len: name.len(),
-            value_len: value.len(),
+            name_len,
+            value_len: out.len() - at - name_len - SEPARATOR.len(),
             name_index: facts.name_index,
             name_is_good: facts.name_is_good,
             value_is_good: facts.value_is_good,
@@ -180,8 +183,8 @@ impl Decoder {
             let (name, _) = fixed(index).ok_or(UNKNOWN_INDEX)?;
             (name, fixed_facts(index, name))
         } else {
-            let (name, _, facts) = self.table.entry(index - STATIC - 1).ok_or(UNKNOWN_INDEX)?;
-            (name, facts)
+            let (text, name_len, facts) = self.table.entry(index - STATIC - 1).ok_or(UNKNOWN_INDEX)?;
+            (text.get(..name_len).unwrap_or_default(), facts)
         };
         out.extend_from_slice(name);
         Ok((facts.name_index, facts.name_is_good))

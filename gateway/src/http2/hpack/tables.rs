@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::decode::SEPARATOR;
+
 /// Entries of the static table; dynamic ones are numbered behind it.
 pub const STATIC: usize = 61;
 
@@ -152,7 +154,7 @@ pub struct Facts {
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// Where its name starts in `bytes`; the value follows it.
+    /// Where it starts in `bytes`, as the decoder writes it: `name: value`.
     at: usize,
     name_len: usize,
     len: usize,
@@ -161,7 +163,7 @@ struct Entry {
 
 impl Entry {
     fn size(&self) -> usize {
-        self.len + ENTRY_OVERHEAD
+        self.len - SEPARATOR.len() + ENTRY_OVERHEAD
     }
 }
 
@@ -183,14 +185,12 @@ impl Default for Dynamic {
 }
 
 impl Dynamic {
-    /// Entry `nth`, the newest being 0: name, value and facts.
+    /// Entry `nth`, the newest being 0: `name: value`, the length of the name, and facts.
     #[inline]
-    pub fn entry(&self, nth: usize) -> Option<(&[u8], &[u8], Facts)> {
+    pub fn entry(&self, nth: usize) -> Option<(&[u8], usize, Facts)> {
         let nth = self.entries.len().checked_sub(nth + 1)?;
         let entry = self.entries.get(nth)?;
-        let text = self.bytes.get(entry.at..entry.at + entry.len)?;
-        let (name, value) = text.split_at_checked(entry.name_len)?;
-        Some((name, value, entry.facts))
+        Some((self.bytes.get(entry.at..entry.at + entry.len)?, entry.name_len, entry.facts))
     }
 
     /// The peer's word on how much it uses, within what we allow.
@@ -200,24 +200,22 @@ impl Dynamic {
         self.evict(0);
     }
 
-    /// Adds an entry; one larger than the table empties it (RFC 7541 §4.4).
-    pub fn add(&mut self, name: &[u8], value: &[u8], facts: Facts) {
-        let len = name.len() + value.len();
-        self.evict(len + ENTRY_OVERHEAD);
-        if len + ENTRY_OVERHEAD > self.size_max {
+    /// Adds `name: value`; an entry larger than the table empties it (RFC 7541 §4.4).
+    pub fn add(&mut self, text: &[u8], name_len: usize, facts: Facts) {
+        let entry = Entry { at: 0, name_len, len: text.len(), facts };
+        self.evict(entry.size());
+        if entry.size() > self.size_max {
             return;
         }
         // What entries that are gone left in front is given up when it is as much as a table: each byte moves once.
-        if self.bytes.len() + len > 2 * TABLE_BYTES_MAX {
+        if self.bytes.len() + text.len() > 2 * TABLE_BYTES_MAX {
             let gone = self.entries.front().map_or(self.bytes.len(), |oldest| oldest.at);
             self.bytes.drain(..gone);
             self.entries.iter_mut().for_each(|entry| entry.at -= gone);
         }
-        let entry = Entry { at: self.bytes.len(), name_len: name.len(), len, facts };
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(value);
         self.size += entry.size();
-        self.entries.push_back(entry);
+        self.entries.push_back(Entry { at: self.bytes.len(), ..entry });
+        self.bytes.extend_from_slice(text);
     }
 
     /// Makes room for `size`.
@@ -250,21 +248,21 @@ mod tests {
         let mut table = Dynamic::default();
         for n in 0..10_000u32 {
             let (name, value) = (format!("name-{n}"), "v".repeat(n as usize % 90));
-            table.add(name.as_bytes(), value.as_bytes(), FACTS);
+            table.add(format!("{name}: {value}").as_bytes(), name.len(), FACTS);
             assert!(table.size <= TABLE_BYTES_MAX && table.bytes.len() <= 2 * TABLE_BYTES_MAX);
             for back in 0..table.entries.len() as u32 {
-                let (name, value, _) = table.entry(back as usize).unwrap();
-                assert_eq!(name, format!("name-{}", n - back).as_bytes());
-                assert_eq!(value.len(), (n - back) as usize % 90);
+                let (text, name_len, _) = table.entry(back as usize).unwrap();
+                let (name, value) = (format!("name-{}", n - back), "v".repeat((n - back) as usize % 90));
+                assert_eq!((text, name_len), (format!("{name}: {value}").as_bytes(), name.len()));
             }
         }
-        table.add(&[b'x'; TABLE_BYTES_MAX], b"", FACTS);
+        table.add(&[b'x'; TABLE_BYTES_MAX], 9, FACTS);
         assert!(table.entry(0).is_none() && table.size == 0);
-        table.add(b"a", b"b", FACTS);
+        table.add(b"a: b", 1, FACTS);
         table.resize(33);
         assert!(table.entry(0).is_none());
         table.resize(34);
-        table.add(b"a", b"b", FACTS);
+        table.add(b"a: b", 1, FACTS);
         assert!(table.entry(0).is_some());
     }
 }

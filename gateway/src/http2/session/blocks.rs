@@ -29,6 +29,9 @@ enum Place {
     Wrong(Code, &'static str),
 }
 
+/// What fields came to; what is unfit leaves its buffer.
+type Read<T> = Result<T, (Unfit, Vec<u8>)>;
+
 /// Forgets what is decoded.
 struct Nowhere(Vec<u8>);
 
@@ -185,13 +188,7 @@ impl Session {
         }
     }
 
-    fn request(
-        &mut self,
-        block: &Block,
-        read: Result<Head, (Unfit, Vec<u8>)>,
-        fault: Option<&'static str>,
-        now_ms: u64,
-    ) {
+    fn request(&mut self, block: &Block, read: Read<Head>, fault: Option<&'static str>, now_ms: u64) {
         let id = block.stream;
         self.opened(id, now_ms);
         let read = match (read, fault) {
@@ -223,12 +220,7 @@ impl Session {
         self.events.push_back(event);
     }
 
-    fn response(
-        &mut self,
-        block: &Block,
-        read: Option<Result<Head, (Unfit, Vec<u8>)>>,
-        fault: Option<&'static str>,
-    ) {
+    fn response(&mut self, block: &Block, read: Option<Read<Head>>, fault: Option<&'static str>) {
         let id = block.stream;
         let head = match (read, fault) {
             (Some(Ok(head)), None) => head,
@@ -267,12 +259,7 @@ impl Session {
         self.forget(id);
     }
 
-    fn trailers(
-        &mut self,
-        id: u32,
-        read: Option<Result<(Vec<u8>, usize), (Unfit, Vec<u8>)>>,
-        fault: Option<&'static str>,
-    ) {
+    fn trailers(&mut self, id: u32, read: Option<Read<(Vec<u8>, usize)>>, fault: Option<&'static str>) {
         let (lines, dropped) = match (read, fault) {
             (Some(Ok(read)), None) => read,
             (Some(Ok(_)), Some(why)) => return self.fail_stream(id, Code::Protocol, why),
@@ -296,11 +283,7 @@ impl Session {
     }
 }
 
-fn request_or_fault(
-    collector: Collector<'_>,
-    extent: Extent,
-    ends_stream: bool,
-) -> Result<Head, (Unfit, Vec<u8>)> {
+fn request_or_fault(collector: Collector<'_>, extent: Extent, ends_stream: bool) -> Read<Head> {
     if extent.is_too_large {
         let fault = Fault::new(431, Reject::HeadTooLarge, "head too large");
         return Err((Unfit::Refused(fault), collector.into_buffer()));

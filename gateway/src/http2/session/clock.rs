@@ -6,7 +6,7 @@ use crate::http2::frame::{self, Code};
 use crate::http2::guard::Flood;
 
 /// How long the peer has to read the first GOAWAY before the last one, where it does not answer the PING beside it.
-pub const GOAWAY_MS: u64 = 1_000;
+const GOAWAY_MS: u64 = 1_000;
 
 /// PINGs of ours are told apart by what they carry.
 pub(super) const PING_OF_DRAIN: [u8; 8] = *b"umbra-go";
