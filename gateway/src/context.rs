@@ -6,12 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::admission::{Admission, Places};
 use crate::buffer::Buffers;
-use crate::downstream::Places;
-use crate::downstream::admission::Admission;
 use crate::generation::Generation;
 use crate::io::Sweeper;
 use crate::metrics::Shard;
+use crate::mirror::proof::Proof;
 use crate::observe::tap::Tap;
 use crate::random::Random;
 
@@ -28,6 +28,8 @@ pub struct Context {
     /// Which requests are taken.
     pub admission: Rc<Admission>,
     pub random: Random,
+    /// What copies of ours are known by.
+    pub proof: Proof,
     /// No new requests on kept connections, no new connections.
     pub draining: Rc<Cell<bool>>,
     /// The worker is late on its own loop: mirror work is given up first.

@@ -5,12 +5,14 @@
 
 pub mod exchange;
 pub mod downstream;
+pub mod message;
 pub mod http1;
 pub mod http2;
 pub mod asked;
 pub mod matcher;
 pub mod route;
 pub mod plan;
+pub mod format;
 pub mod upstream;
 pub mod mirror;
 pub mod observe;
@@ -21,10 +23,12 @@ pub mod worker;
 pub mod context;
 pub mod runtime;
 pub mod io;
+pub mod time;
 pub mod task;
 pub mod buffer;
 pub mod visible;
 pub mod mix;
+pub mod admission;
 pub mod rate;
 pub mod random;
 pub(crate) mod memory;

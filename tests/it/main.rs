@@ -36,4 +36,5 @@ mod dashboard;
 mod deadlines;
 mod deploy;
 mod differential;
+mod book;
 mod tidy;

@@ -2,14 +2,15 @@
 
 pub mod listener;
 pub mod connection;
-pub mod admission;
-mod places;
+mod http1;
 mod watch;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
+use crate::admission::Place;
+use crate::asked::Scheme;
+use crate::exchange;
 use crate::io::Stream;
-pub use places::{Place, Places};
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]
@@ -19,8 +20,11 @@ pub struct Client {
     pub inbox: Vec<u8>,
     /// The client's address as it goes into X-Forwarded-For.
     pub address: Box<str>,
+    pub address_port: u16,
     /// Port of the listener it came to.
     pub port: u16,
+    /// What is spoken on it.
+    pub scheme: Scheme,
     /// Requests served on this connection.
     pub served: u64,
     /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
@@ -32,15 +36,29 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(stream: Stream, address: IpAddr, port: u16, place: Place) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place) -> Self {
         Self {
             stream,
             inbox: Vec::new(),
-            address: address.to_canonical().to_string().into(),
+            address: peer.ip().to_canonical().to_string().into(),
+            address_port: peer.port(),
             port,
+            scheme: Scheme::Http,
             served: 0,
             idle_until_ms: None,
             has_skipped_line: false,
+            place,
+        }
+    }
+
+    /// Whom its requests come from.
+    pub fn caller(&self) -> exchange::Caller<'_> {
+        let Self { address, address_port, port, scheme, place, .. } = self;
+        exchange::Caller {
+            address: address.as_bytes(),
+            address_port: *address_port,
+            port: *port,
+            scheme: *scheme,
             place,
         }
     }

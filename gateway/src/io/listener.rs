@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 use monoio::io::AsyncReadRent;
 use monoio::net::{TcpListener, TcpStream};
 
-use super::shutdown;
+use super::tcp::shutdown;
 use crate::limits::ACCEPTS_PER_TURN;
 
 /// Who goes on listening at a socket when this process ends.
@@ -123,7 +123,7 @@ impl Listener {
         while let Ok((stream, peer)) = self.take() {
             accepted(stream, peer);
         }
-        shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR);
+        shutdown(self.listener.as_raw_fd(), std::net::Shutdown::Both);
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! Knows limits and counts; knows neither heads nor sockets. It is asked once per request, before anything is done for it.
 
+mod places;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use config::Config;
 
-use super::Place;
 use crate::http1::head::Fault;
 use crate::metrics::{Drop as Dropped, Gauge, Reject, Shard};
 use crate::rate::Bucket;
+pub use places::{Place, Places};
 
 /// One worker's requests under way, and those of the last moments.
 #[derive(Debug)]
@@ -88,7 +90,6 @@ impl Drop for Admitted {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Places;
     use super::*;
 
     fn config(limits: &str) -> Config {
