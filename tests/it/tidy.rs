@@ -369,6 +369,7 @@ const PATH: &[&str] = &[
     "gateway/src/exchange",
     "gateway/src/downstream",
     "gateway/src/http1",
+    "gateway/src/http2",
     "gateway/src/asked",
     "gateway/src/matcher",
     "gateway/src/route",

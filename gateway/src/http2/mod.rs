@@ -27,7 +27,7 @@
 //! [`Data`](session::Event::Data) brings content; when the primary took a piece, the task says
 //! [`taken`](session::Session::taken), which is the back-pressure. It answers by [`queue`](session::Session::queue): a head,
 //! content while [`has_room`](session::Session::has_room) (else it waits for [`Room`](session::Event::Room)), trailers or an
-//! end; and says [`release`](session::Session::release) when its exchange has ended, whichever way. A task that panicked is
+//! end, of which [`is_flushed`](session::Session::is_flushed) says whether the peer took it; and says [`release`](session::Session::release) when its exchange has ended, whichever way. A task that panicked is
 //! released by whoever caught it, and its stream is reset. Until then the stream counts against `streams_max`.
 //! [`Refused`](session::Event::Refused) is a request to be answered with its fault; [`Malformed`](session::Event::Malformed) one
 //! that is only counted.

@@ -248,6 +248,7 @@ fn answered(dice: &mut Dice, session: &mut Session, text: &[u8]) {
                 | Event::Trailers { .. }
                 | Event::Malformed { .. }
                 | Event::Room { .. }
+                | Event::Flushed { .. }
                 | Event::StreamsChanged
                 | Event::Closed(_) => {}
             }
@@ -255,6 +256,9 @@ fn answered(dice: &mut Dice, session: &mut Session, text: &[u8]) {
         if let Some(stream) = (!held.is_empty()).then(|| held[dice.below(held.len())]) {
             let head = What::Head { lines: b"HTTP/1.1 200 OK\r\n\r\n", never_indexed, end: dice.one_in(4) };
             let _maybe = session.queue(stream, head, now);
+            if dice.one_in(2) {
+                let _maybe = session.queue(stream, What::Copied(&[7; 50_000]), now);
+            }
             if session.queue(stream, What::Trailers(b""), now).is_err() || dice.one_in(3) {
                 held.retain(|id| *id != stream);
                 session.release(stream);

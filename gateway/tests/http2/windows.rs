@@ -205,5 +205,33 @@ fn a_stream_says_when_it_has_room() {
     peer.send(&set_window(40_000));
     peer.said();
     assert_eq!(peer.event(), Event::Room { stream: 1 });
+    // And when its end is gone, if somebody waits for that.
+    peer.session.queue(1, What::End, 0).unwrap();
     assert!(!peer.session.is_flushed(1));
+    peer.said();
+    assert!(peer.events.is_empty());
+    peer.send(&set_window(70_000));
+    peer.said();
+    assert_eq!(peer.event(), Event::Flushed { stream: 1 });
+    assert!(peer.session.is_flushed(1));
+}
+
+#[test]
+fn an_upload_whose_exchange_has_ended_is_nobodys_and_stops_at_its_window() {
+    let mut peer = asking(0);
+    peer.send(&set_window(10)).send(&headers(1, 0, &POST));
+    peer.answer(1, "HTTP/1.1 413 x\r\n\r\n", false);
+    queue(&mut peer, 1, 100);
+    peer.session.queue(1, What::End, 0).unwrap();
+    peer.session.release(1);
+    peer.said();
+    peer.events.clear();
+    peer.send_times(4, &frame(DATA, 0, 1, &[0; 16_384]));
+    assert!(peer.events.is_empty() && peer.said_of(WINDOW_UPDATE).is_empty());
+    // The answer goes on, and then the rest is refused.
+    peer.send(&frame(WINDOW_UPDATE, 0, 1, &90u32.to_be_bytes()));
+    let frames = peer.said();
+    let kinds: Vec<_> = frames.iter().map(|frame| (frame.kind, frame.flags)).collect();
+    assert_eq!(kinds, [(DATA, END), (RST_STREAM, 0)]);
+    assert_eq!(peer.session.streams(), 0);
 }

@@ -140,6 +140,7 @@ fn passes(name: &[u8], nominated: &[&[u8]]) -> bool {
         | Kind::TraceParent
         | Kind::TraceState
         | Kind::MirrorMark
+        | Kind::MirrorProof
         | Kind::Protected
         | Kind::Date
         | Kind::MaxForwards => false,

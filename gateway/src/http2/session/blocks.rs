@@ -278,7 +278,9 @@ impl Session {
             return self.fail_stream(id, Code::Protocol, "content is not as long as declared");
         }
         known.receiving = Receiving::Ended;
-        self.events.push_back(Event::Trailers { stream: id, lines, dropped });
+        if known.is_held {
+            self.events.push_back(Event::Trailers { stream: id, lines, dropped });
+        }
         self.forget(id);
     }
 }

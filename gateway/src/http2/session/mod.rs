@@ -50,6 +50,8 @@ pub enum Event {
     Malformed { stream: u32, why: &'static str },
     /// There is room again on a stream that had none.
     Room { stream: u32 },
+    /// The end that was queued is in what the writer took, with all that was queued before it.
+    Flushed { stream: u32 },
     /// Client: how many streams the peer takes has changed, or that it takes no more.
     StreamsChanged,
     /// The last event: the connection is over. What is in `out` is worth a last write.
@@ -357,6 +359,7 @@ impl Session {
             ending: None,
             is_ready: false,
             wants_room: false,
+            wants_flush: false,
             progress_ms: now_ms,
             is_held: true,
             reset_at_end: None,
@@ -372,7 +375,12 @@ impl Session {
         let role = self.role;
         let Some(known) = self.streams.get_mut(stream) else { return };
         known.is_held = false;
-        known.wants_room = false;
+        (known.wants_room, known.wants_flush) = (false, false);
+        if self.drain == Drain::Closed {
+            known.abandon();
+            known.receiving = streams::Receiving::Reset;
+            return self.streams.settle(stream);
+        }
         let ends = known.we_are_done() || known.ending.is_some();
         match role {
             Role::Server if !ends => self.reset_by_us(stream, Code::Internal),
@@ -453,6 +461,10 @@ impl Session {
         frame::goaway(&mut self.out, last, code, why.as_bytes());
         self.drain = Drain::Closed;
         self.events.push_back(Event::Closed(close));
+        // What waits for windows will not get them; who still holds a stream lets go of it when the connection ends.
+        let left: Vec<u32> =
+            self.streams.iter().filter(|known| !known.is_held).map(|known| known.id).collect();
+        left.into_iter().for_each(|id| self.release(id));
     }
 
     fn close_if_done(&mut self) {

@@ -337,7 +337,8 @@ impl Session {
         if end {
             known.receiving = Receiving::Ended;
         }
-        if len > 0 || end {
+        // Of an exchange that has ended the rest is not wanted, and not given back: a reset follows the answer's last byte.
+        if known.is_held && (len > 0 || end) {
             self.events.push_back(Event::Data { stream: id, at, len, end });
         }
         if end {

@@ -65,6 +65,8 @@ pub(super) struct Stream {
     pub(super) is_ready: bool,
     /// Its caller was told that there is no room.
     pub(super) wants_room: bool,
+    /// Its caller waits until its end is in `out`.
+    pub(super) wants_flush: bool,
     /// When it last got on with what is queued.
     pub(super) progress_ms: u64,
     /// Its exchange goes on. It counts against `streams_max` until that has ended.

@@ -60,9 +60,12 @@ impl Session {
         !known.wants_room
     }
 
-    /// Whether all that was queued on a stream is in what the writer took.
-    pub fn is_flushed(&self, stream: u32) -> bool {
-        self.streams.get(stream).is_none_or(|known| !known.has_more())
+    /// Whether all that was queued on a stream, its end included, is in `out` or gone; if not, [`Event::Flushed`] will say when.
+    /// An exchange that waits for it knows whether the peer took its answer.
+    pub fn is_flushed(&mut self, stream: u32) -> bool {
+        let Some(known) = self.streams.get_mut(stream) else { return true };
+        known.wants_flush = !known.we_are_done();
+        !known.wants_flush
     }
 
     /// Whether [`Session::take`] would give anything.
@@ -211,6 +214,9 @@ impl Session {
         }
         let Some(known) = self.streams.get_mut(stream) else { return };
         known.sending = Sending::Ended;
+        if std::mem::take(&mut known.wants_flush) {
+            self.events.push_back(Event::Flushed { stream });
+        }
         let rest = known.reset_at_end.take().filter(|_| !known.peer_is_done());
         if let Some(code) = rest {
             self.reset_by_us(stream, code);
