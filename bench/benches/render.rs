@@ -15,6 +15,7 @@ const ADD: Forwarding<'static> = Forwarding {
     proto: b"http",
     request_id: b"0123456789abcdef0123456789abcdef",
     trust: true,
+    via: true,
     host_if_none: b"v1",
 };
 

@@ -14,7 +14,8 @@ use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers,
+    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Via,
+    Workers,
 };
 
 mod upstreams;
@@ -41,7 +42,8 @@ pub struct Checked {
 pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
     let path = path.as_ref();
     let file = path.display().to_string();
-    let alone = |line, message| Err(vec![Problem { file: file.clone(), line, key: None, message }]);
+    let alone =
+        |line, message| Err(vec![Problem { file: file.clone(), line, message, ..Problem::default() }]);
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => return alone(None, format!("cannot be read: {error}")),
@@ -168,6 +170,7 @@ impl<'r> Check<'r> {
             limits,
             timeouts,
             forwarded: word(&headers.forwarded, Forwarded::Append),
+            via: word(&headers.via, Via::Append),
             request_id: word(&headers.request_id, Claim::Keep),
             access_log,
             tracing,

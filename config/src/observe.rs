@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::mirror::Percent;
+use crate::percent::Percent;
 use crate::upstream::Endpoint;
 
 /// What becomes of an identifier that a client brings.

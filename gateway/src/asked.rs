@@ -41,6 +41,10 @@ pub struct Asked<'a> {
     pub port: u16,
     /// The client's address without its port.
     pub address: &'a [u8],
+    /// Its port.
+    pub address_port: u16,
+    /// Of HTTP/1.
+    pub minor: u8,
     pub fields: &'a dyn Fields,
 }
 
@@ -159,6 +163,8 @@ pub(crate) mod tests {
             query,
             port: 80,
             address: b"192.0.2.1",
+            address_port: 4321,
+            minor: 1,
             fields: &fields,
         })
     }

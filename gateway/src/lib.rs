@@ -11,6 +11,7 @@ pub mod asked;
 pub mod matcher;
 pub mod route;
 pub mod plan;
+pub mod format;
 pub mod upstream;
 pub mod mirror;
 pub mod observe;

@@ -50,7 +50,7 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
             return;
         }
     };
-    let mut client = Client::new(stream, peer.ip(), port, place);
+    let mut client = Client::new(stream, peer, port, place);
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     io::spawn(async move {

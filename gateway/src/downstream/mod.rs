@@ -5,7 +5,7 @@ pub mod connection;
 mod http1;
 mod watch;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use crate::admission::Place;
 use crate::asked::Scheme;
@@ -20,6 +20,7 @@ pub struct Client {
     pub inbox: Vec<u8>,
     /// The client's address as it goes into X-Forwarded-For.
     pub address: Box<str>,
+    pub address_port: u16,
     /// Port of the listener it came to.
     pub port: u16,
     /// What is spoken on it.
@@ -35,11 +36,12 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(stream: Stream, address: IpAddr, port: u16, place: Place) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place) -> Self {
         Self {
             stream,
             inbox: Vec::new(),
-            address: address.to_canonical().to_string().into(),
+            address: peer.ip().to_canonical().to_string().into(),
+            address_port: peer.port(),
             port,
             scheme: Scheme::Http,
             served: 0,
@@ -51,8 +53,14 @@ impl Client {
 
     /// Whom its requests come from.
     pub fn caller(&self) -> exchange::Caller<'_> {
-        let Self { address, port, scheme, place, .. } = self;
-        exchange::Caller { address: address.as_bytes(), port: *port, scheme: *scheme, place }
+        let Self { address, address_port, port, scheme, place, .. } = self;
+        exchange::Caller {
+            address: address.as_bytes(),
+            address_port: *address_port,
+            port: *port,
+            scheme: *scheme,
+            place,
+        }
     }
 
     /// Forgets the first `n` bytes received.

@@ -177,6 +177,8 @@ pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
         query: None,
         port: from.port,
         address: from.address,
+        address_port: from.address_port,
+        minor: 1,
         fields: &[] as &[(String, String); 0],
     };
     let wants = generation.wants(&cx.random, &asked, None);

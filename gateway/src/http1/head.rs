@@ -299,7 +299,7 @@ pub fn with_response<R>(
     Ok(then(&ResponseHead {
         minor,
         status,
-        reason: response.reason.unwrap_or_default().as_bytes(),
+        reason: reason_phrase(head),
         framing: decided,
         length: framing.length(),
         withholds: decided == Framing::None && framing.declares_content(),
@@ -307,6 +307,16 @@ pub fn with_response<R>(
         headers: response.headers,
         kinds: &kinds,
     }))
+}
+
+/// The reason phrase of a status line that is known to be one, byte for byte: obs-text may stand in it (RFC 9112 §4), which
+/// httparse leaves out where it is no ASCII.
+fn reason_phrase(head: &[u8]) -> &[u8] {
+    let start = head.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let head = head.get(start..).unwrap_or_default();
+    let line = head.get(..memchr::memchr(b'\n', head).unwrap_or(head.len())).unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.get(b"HTTP/1.1 200 ".len()..).unwrap_or_default()
 }
 
 /// RFC 9110 §2.5: a later minor version is served as the latest we know. httparse knows 1.0 and 1.1 only.

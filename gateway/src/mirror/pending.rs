@@ -2,6 +2,7 @@
 //!
 //! Several copies of one request differ in their heads only: its content is taken once and shared.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::lane::Lane;
 use super::ledger::Ticket;
 use super::policy::{COPY_NUMBER, PRIMARY_DURATION, PRIMARY_STATUS, Policy, Rules};
 use super::sample::Draw;
-use super::tee::Source;
+use super::source::Source;
 use crate::buffer::Buffers;
 use crate::http1::edit::{self, RequestEdit};
 use crate::http1::framing::Framing;
@@ -406,7 +407,7 @@ fn edit_head(head: &mut Vec<u8>, common: &[u8], source: &Source<'_>, rules: &Rul
     let change = RequestEdit {
         path: rules.path.as_ref().map(|path| path.path(source.asked.path, source.matched)),
         host,
-        headers: [Some(&rules.headers), None],
+        headers: [Some(Cow::Borrowed(&rules.headers)), None],
     };
     let edit =
         |common: &[u8], at: &RenderedHead, head: &mut Vec<u8>| edit::request(head, common, at, &change);

@@ -13,7 +13,7 @@ use super::governor::Governor;
 use super::lane::Lane;
 use super::redact::Secrets;
 use super::sample::Draw;
-use super::tee::Source;
+use super::source::Source;
 use crate::http1::edit::PathEdit;
 use crate::http1::render::MIRROR_MARK;
 use crate::matcher::Matcher;

@@ -300,15 +300,16 @@ fn fixed(now: &Config, next: &Config, source: &str) -> Vec<Problem> {
     ];
     let problem = |key: &str| Problem {
         file: source.to_owned(),
-        line: None,
         key: Some(key.to_owned()),
         message: "cannot change while serving; restart the gateway for it".to_owned(),
+        ..Problem::default()
     };
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| problem(key)).collect()
 }
 
 fn wrong(key: String, message: String) -> Refused {
-    Refused::Wrong(vec![Problem { file: "request".to_owned(), line: None, key: Some(key), message }])
+    let file = "request".to_owned();
+    Refused::Wrong(vec![Problem { file, key: Some(key), message, ..Problem::default() }])
 }
 
 fn with_percent(config: &Config, mirror: &str, route: Option<&str>, percent: f64) -> Result<Config, Refused> {

@@ -57,13 +57,13 @@ impl Source {
             // Read again, on this path only, rather than carry every line number through the configuration as meant.
             Self::File(path) => std::fs::read_to_string(path).ok().and_then(|text| line_of(&text, value)),
         };
-        Problem { file: self.name(), line, key: Some(key), message }
+        Problem { file: self.name(), line, key: Some(key), message, ..Problem::default() }
     }
 }
 
 /// Something that no configuration decides.
 pub(super) fn broken(message: String) -> Vec<Problem> {
-    vec![Problem { file: String::new(), line: None, key: None, message }]
+    vec![Problem { message, ..Problem::default() }]
 }
 
 fn line_of(text: &str, value: &str) -> Option<usize> {

@@ -58,7 +58,13 @@ fn a_message_made_of_values_runs_a_whole_exchange_and_is_copied() {
         io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
 
         let place = cx.places.take([192, 0, 2, 1].into(), usize::MAX).expect("there is no bound");
-        let caller = Caller { address: b"192.0.2.1", port: 80, scheme: Scheme::Http, place: &place };
+        let caller = Caller {
+            address: b"192.0.2.1",
+            address_port: 4321,
+            port: 80,
+            scheme: Scheme::Http,
+            place: &place,
+        };
         let mut head = b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n".to_vec();
         let prepared = exchange::prepare(&cx, &caller, &mut head, 0);
         let mut request = prepared.unwrap_or_else(|(refusal, _)| panic!("refused: {refusal:?}"));
