@@ -16,6 +16,7 @@ const ADD: Forwarding<'static> = Forwarding {
     request_id: b"0123456789abcdef0123456789abcdef",
     trust: true,
     via: true,
+    is_copy: false,
     host_if_none: b"v1",
 };
 

@@ -114,6 +114,7 @@ written_tables! {
         parent: Claim,
         service_name: String,
         spans_max: u64,
+        spans_bytes_max: Size,
         timeout: Duration,
     }
 

@@ -92,6 +92,8 @@ pub struct Tracing {
     pub service_name: String,
     /// Spans that may wait for the collector; more are dropped.
     pub spans_max: usize,
+    /// Bytes of them, as they are posted.
+    pub spans_bytes_max: usize,
     /// For the collector to take one batch.
     pub timeout: Duration,
 }

@@ -311,7 +311,7 @@ pub(crate) fn redactable_field(text: &str) -> Result<String, String> {
 }
 
 /// Fields the gateway alone writes.
-const UNTOUCHABLE: [&str; 12] = [
+const UNTOUCHABLE: [&str; 13] = [
     "connection",
     "content-length",
     "expect",
@@ -324,6 +324,7 @@ const UNTOUCHABLE: [&str; 12] = [
     "via",
     "x-umbra-copy",
     "x-umbra-mirror",
+    "x-umbra-proof",
 ];
 
 /// A value of a field (RFC 9110 §5.5).

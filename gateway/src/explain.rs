@@ -273,7 +273,7 @@ fn because(why: &Mismatch<'_>, question: &Question) -> String {
                     )
                 }
                 config::Subject::Query(name) => {
-                    let value = question.asked().parameter(name).map(std::borrow::Cow::into_owned);
+                    let value = question.asked().parameter(name).map(Cow::into_owned);
                     (format!("query {name}"), value)
                 }
                 config::Subject::Method => ("method".to_owned(), Some(question.method.clone())),

@@ -37,6 +37,7 @@ use crate::generation::Blueprint;
 use crate::io::Owner;
 use crate::memory;
 use crate::metrics::{self, MirrorCounters, Shard};
+use crate::mirror::proof::Proof;
 use crate::observe::observer::{Observer, Readers};
 use crate::observe::tap::{self, Tap};
 use crate::os;
@@ -305,6 +306,7 @@ impl Threads<'_> {
     ) -> Result<(Vec<Worker>, mpsc::Receiver<Ready>), Vec<Problem>> {
         // Each says at most that it serves and that it ended.
         let (ready, said) = mpsc::channel(2 * listeners.len().max(1));
+        let proof = Proof::of_process().map_err(broken)?;
         let page = self.book.open();
         let mut workers = Vec::with_capacity(listeners.len());
         for (id, (listeners, tap)) in listeners.into_iter().zip(taps).enumerate() {
@@ -325,6 +327,7 @@ impl Threads<'_> {
                 control: theirs,
                 shard: self.shards.get(id).cloned().unwrap_or_default(),
                 tap,
+                proof,
                 ready: ready.clone(),
             };
             spawn(setup, self.told.clone()).map_err(cannot)?;

@@ -16,6 +16,7 @@ use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
 use crate::mirror::lane::Lane;
+use crate::mirror::proof::Proof;
 use crate::mirror::shipper::Shipper;
 use crate::observe::tap::Tap;
 use crate::os;
@@ -45,6 +46,8 @@ pub struct Setup {
     pub shard: Arc<Shard>,
     /// Where records of exchanges go.
     pub tap: Tap,
+    /// What copies of this process are known by.
+    pub proof: Proof,
     /// Told once, when the worker serves or cannot. Never waits for room.
     pub ready: tokio::sync::mpsc::Sender<Ready>,
 }
@@ -116,7 +119,7 @@ pub fn run(setup: Setup) {
 }
 
 async fn serve(setup: Setup, driver: String) {
-    let Setup { id, blueprint, updates, listeners, control, shard, tap, ready, .. } = setup;
+    let Setup { id, blueprint, updates, listeners, control, shard, tap, ready, proof, .. } = setup;
     let sweeper = Sweeper::new();
     let admission = Admission::new(&shard);
     let cx = Rc::new(Context {
@@ -128,6 +131,7 @@ async fn serve(setup: Setup, driver: String) {
         places: Places::default(),
         admission,
         random: Random::new(seed(id)),
+        proof,
         draining: Rc::default(),
         busy: Cell::new(false),
         date: RefCell::new(httpdate::fmt_http_date(SystemTime::now())),

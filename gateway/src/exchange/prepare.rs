@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::generation::Generation;
 use crate::http1::edit;
 use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, with_request};
+use crate::http1::hop_by_hop::Kind;
 use crate::http1::render::{self, Forwarding};
 use crate::message::Declared;
 use crate::message::server::{Content, ContentFailed};
@@ -168,14 +169,19 @@ fn route(
     };
     let upstream = &generation.config.upstreams[upstream];
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
+    let trusts = generation.config.forwarded == config::Forwarded::Append;
+    let proves = || head.fields().any(|f| f.kind == Kind::MirrorProof && cx.proof.is(f.value));
+    // What anybody may say is believed where clients are; where strangers are, only what they cannot write.
+    let is_copy = (head.is_marked && trusts) || (head.has_proof && proves());
     let add = Forwarding {
         client: from.address,
         proto: from.scheme.name().as_bytes(),
         request_id: &request_id,
         keeps_id: generation.config.request_id == config::Claim::Keep,
         traced: wants.trace.as_ref().map(trace::keeps_state),
-        trust: generation.config.forwarded == config::Forwarded::Append,
         via: generation.config.via == config::Via::Append,
+        trust: trusts,
+        is_copy,
         host_if_none: upstream.service().as_bytes(),
     };
     let mut out =
@@ -196,7 +202,8 @@ fn route(
         framing: head.framing,
         to_head: facts.to_head,
         expects_content,
-        is_copy: head.is_copy,
+        is_copy,
+        proof: Some(&cx.proof),
         asked: &asked,
         matched,
         primary,

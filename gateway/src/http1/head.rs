@@ -92,8 +92,10 @@ pub struct RequestHead<'b, 'h> {
     pub keep_alive: bool,
     /// The client waits for an interim answer before it sends its content.
     pub expects_continue: bool,
-    /// The request is itself a mirror's copy.
-    pub is_copy: bool,
+    /// The request says that it is a mirror's copy, which anybody may say.
+    pub is_marked: bool,
+    /// It has something to prove that by.
+    pub has_proof: bool,
     /// How many more hops it may take; 0 is never seen here. Only for OPTIONS (RFC 9110 §7.6.2).
     pub max_forwards: Option<u64>,
     headers: &'h [httparse::Header<'b>],
@@ -243,7 +245,8 @@ pub fn with_request<R>(
         framing,
         keep_alive: !options.close && (minor > 0 || options.keep_alive),
         expects_continue: facts.expects_continue && minor > 0 && framing != Framing::None,
-        is_copy: facts.is_copy,
+        is_marked: facts.is_marked,
+        has_proof: facts.has_proof,
         max_forwards,
         headers: request.headers,
         kinds: &kinds,
@@ -363,7 +366,8 @@ struct RequestFacts<'b> {
     expects_continue: bool,
     unknown_expectation: bool,
     wants_upgrade: bool,
-    is_copy: bool,
+    is_marked: bool,
+    has_proof: bool,
     max_forwards: Option<&'b [u8]>,
 }
 
@@ -386,7 +390,8 @@ impl<'b> RequestFacts<'b> {
                 }
                 Kind::Expect => facts.unknown_expectation = true,
                 Kind::Upgrade => upgrade_to = Some(header.value),
-                Kind::MirrorMark => facts.is_copy = true,
+                Kind::MirrorMark => facts.is_marked = true,
+                Kind::MirrorProof => facts.has_proof = true,
                 Kind::MaxForwards => facts.max_forwards = Some(header.value),
                 Kind::EndToEnd
                 | Kind::HopByHop

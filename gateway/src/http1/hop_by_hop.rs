@@ -27,6 +27,8 @@ pub enum Kind {
     TraceState,
     /// `X-Umbra-Mirror`: the request is itself a copy.
     MirrorMark,
+    /// `X-Umbra-Proof`: which gateway made the copy, to those who have its key.
+    MirrorProof,
     /// Passes, and a Connection option may not remove it (RFC 9110 §7.6.1: a sender MUST NOT nominate such fields).
     Protected,
     Date,
@@ -54,6 +56,7 @@ impl Kind {
             | Self::TraceParent
             | Self::TraceState
             | Self::MirrorMark
+            | Self::MirrorProof
             | Self::MaxForwards
             | Self::Protected => false,
         }
@@ -86,6 +89,7 @@ pub fn kind(name: &[u8]) -> Kind {
         (12, Some(b'm')) if is(b"max-forwards") => Kind::MaxForwards,
         (13, Some(b'a')) if is(b"authorization") => Kind::Protected,
         (14, Some(b'c')) if is(b"content-length") => Kind::ContentLength,
+        (13, Some(b'x')) if is(b"x-umbra-proof") => Kind::MirrorProof,
         (14, Some(b'x')) if is(b"x-umbra-mirror") => Kind::MirrorMark,
         (15, Some(b'x')) if is(b"x-forwarded-for") => Kind::ForwardedFor,
         (16, Some(b'p')) if is(b"proxy-connection") => Kind::HopByHop,
@@ -123,7 +127,8 @@ fn spelt_otherwise(name: &[u8]) -> Kind {
         | Kind::ForwardedHost
         | Kind::Ours
         | Kind::RequestId
-        | Kind::MirrorMark => Kind::Ours,
+        | Kind::MirrorMark
+        | Kind::MirrorProof => Kind::Ours,
         Kind::EndToEnd
         | Kind::HopByHop
         | Kind::Connection
@@ -194,6 +199,8 @@ mod tests {
             ("TE", Kind::HopByHop),
             ("Proxy-Authorization", Kind::HopByHop),
             ("X-Umbra-Mirror", Kind::MirrorMark),
+            ("x-umbra-proof", Kind::MirrorProof),
+            ("X_Umbra_Proof", Kind::Ours),
             ("X-Anything", Kind::EndToEnd),
             ("", Kind::EndToEnd),
         ] {

@@ -28,6 +28,8 @@ pub struct Forwarding<'a> {
     pub trust: bool,
     /// Whether we say that we passed it on.
     pub via: bool,
+    /// The request is a copy, and known to be one: what it says of itself as a copy goes on. Of any other it does not.
+    pub is_copy: bool,
     /// Host sent for an HTTP/1.0 request that has none.
     pub host_if_none: &'a [u8],
 }
@@ -63,7 +65,10 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
     let mut has_forwarded_for = false;
     for field in head.fields() {
         match field.kind {
-            Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via | Kind::MirrorMark => {}
+            Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via => {}
+            // Only whoever made it can tell whether it is one: it goes on, and comes back to them where copies go round.
+            Kind::MirrorProof => {}
+            Kind::MirrorMark if add.is_copy => {}
             Kind::RequestId if add.keeps_id && !has_id && is_id(field.value) => has_id = true,
             Kind::RequestId => continue,
             Kind::TraceParent if add.traced.is_some() => continue,
@@ -83,11 +88,12 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
             Kind::ForwardedHost if add.trust => has_host = true,
             Kind::Claim if add.trust => {}
             // Of a copy they are true: whoever mirrored it before us set them.
-            Kind::Ours if head.is_copy && !field.name.contains(&b'_') => {}
+            Kind::Ours if add.is_copy && !field.name.contains(&b'_') => {}
             Kind::ForwardedProto
             | Kind::ForwardedHost
             | Kind::Claim
             | Kind::Ours
+            | Kind::MirrorMark
             | Kind::HopByHop
             | Kind::Connection
             | Kind::ContentLength
@@ -207,7 +213,8 @@ pub fn response(
             | Kind::TraceParent
             | Kind::TraceState
             | Kind::MaxForwards
-            | Kind::MirrorMark => {}
+            | Kind::MirrorMark
+            | Kind::MirrorProof => {}
         }
         line(out, field.name, field.value);
     }
@@ -302,6 +309,7 @@ mod tests {
         request_id: b"id1",
         trust: true,
         via: true,
+        is_copy: false,
         host_if_none: b"v1",
     };
 

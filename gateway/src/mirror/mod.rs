@@ -6,6 +6,7 @@
 
 pub mod sample;
 pub mod governor;
+pub mod proof;
 pub mod redact;
 pub mod source;
 pub mod policy;

@@ -179,8 +179,8 @@ impl Rules {
         })
     }
 
-    /// Content is searched before a copy is sent.
-    pub(super) fn searches(&self) -> bool {
-        self.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some())
+    /// Content behind this head is searched before a copy is sent.
+    pub(super) fn searches(&self, head: &[u8]) -> bool {
+        self.secrets.as_ref().is_some_and(|secrets| secrets.searches(head))
     }
 }

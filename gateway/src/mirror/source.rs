@@ -5,6 +5,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::proof::Proof;
 use super::sample::Draw;
 use crate::asked::Asked;
 use crate::http1::framing::Framing;
@@ -25,6 +26,8 @@ pub struct Source<'a> {
     pub expects_content: bool,
     /// The request is itself a copy.
     pub is_copy: bool,
+    /// What proves its copies to be ours.
+    pub proof: Option<&'a Proof>,
     /// The request as the client sent it, and what of its path the route matched.
     pub asked: &'a Asked<'a>,
     pub matched: Matched,

@@ -153,6 +153,7 @@ pub(super) mod tests {
                 to_head: false,
                 expects_content: true,
                 is_copy: false,
+                proof: None,
                 asked,
                 matched: Matched::Whole,
                 primary: 0,

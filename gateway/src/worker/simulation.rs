@@ -26,6 +26,7 @@ use crate::io::{self, Stream, Sweeper};
 use crate::metrics::{
     self, Class, Counters, Fail, Label, Lower, MirrorCounters, Reject, Shard, Shed, Skip, UpstreamFailure,
 };
+use crate::mirror::proof::Proof;
 use crate::observe::tap;
 use crate::random::Random;
 
@@ -289,6 +290,7 @@ fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>
         places: Places::default(),
         admission,
         random: Random::new(seed),
+        proof: Proof::new([7; 16]),
         draining: Rc::default(),
         busy: Cell::new(false),
         date: RefCell::new("today".to_owned()),

@@ -124,6 +124,7 @@ fn forwarded(head: &[u8], limits: HeadLimits, trust: bool) -> Option<(Vec<u8>, F
         request_id: b"0123456789abcdef",
         trust,
         via: true,
+        is_copy: false,
         host_if_none: b"v1.internal",
     };
     let told = with_request(&mut head.to_vec(), limits, |head| {
