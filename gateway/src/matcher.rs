@@ -86,7 +86,7 @@ impl Matcher {
         }
     }
 
-    /// What of the path was matched, or the first condition that does not hold.
+    /// The part of the path that was matched, or the first condition that does not hold.
     #[inline]
     pub fn test(&self, asked: &Asked<'_>) -> Result<Matched, Mismatch<'_>> {
         let matched = self.path(asked.path).ok_or(Mismatch::Path)?;
@@ -164,7 +164,7 @@ impl Prepared {
 
 impl ValueTest {
     fn holds(&self, value: Option<&[u8]>, not: bool) -> bool {
-        // What is not there is nothing one could be like; asked for the contrary, it counts as empty (Istio).
+        // An absent value matches nothing; negated, it counts as empty (Istio).
         let text = match (value, not) {
             (Some(value), _) => value,
             (None, true) => b"",
@@ -190,7 +190,7 @@ fn host_matches(known: &HostMatch, host: &[u8]) -> bool {
     }
 }
 
-/// The request was addressed to a machine, or named nobody.
+/// The request was addressed to a machine, or named no host.
 fn is_address(host: &[u8]) -> bool {
     let inner = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
     let text = std::str::from_utf8(inner).unwrap_or_default();

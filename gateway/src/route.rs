@@ -31,7 +31,7 @@ struct Entry {
 pub struct Found {
     /// Its index in the configuration.
     pub route: usize,
-    /// What of the path its match took: a rewrite may replace it.
+    /// The part of the path that its match took: a rewrite may replace it.
     pub matched: Matched,
 }
 
