@@ -16,7 +16,8 @@ use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Workers,
+    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Via,
+    Workers,
 };
 
 mod upstreams;
@@ -47,7 +48,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
         Ok(bytes) => parse_bytes(&file, &bytes),
         Err(error) => {
             let message = format!("cannot be read: {error}");
-            Err(vec![Problem { file, line: None, key: None, message }])
+            Err(vec![Problem { file, message, ..Problem::default() }])
         }
     }
 }
@@ -63,7 +64,7 @@ pub fn parse_bytes(source_name: &str, bytes: &[u8]) -> Result<Checked, Vec<Probl
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = Some(1 + before.iter().filter(|&&byte| byte == b'\n').count());
             let message = "not TOML: this line is not UTF-8".to_owned();
-            Err(vec![Problem { file: source_name.to_owned(), line, key: None, message }])
+            Err(vec![Problem { file: source_name.to_owned(), line, message, ..Problem::default() }])
         }
     }
 }
@@ -182,6 +183,7 @@ impl<'r> Check<'r> {
             limits,
             timeouts,
             forwarded: word(&headers.forwarded, Forwarded::Append),
+            via: word(&headers.via, Via::Append),
             request_id: word(&headers.request_id, Claim::Keep),
             access_log,
             tracing,

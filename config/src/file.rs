@@ -8,9 +8,9 @@ use toml::de::DeTable;
 use crate::node;
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
-use crate::{Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, RetryOn, Role};
+use crate::{Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, RetryOn, Role, Via};
 
-words!(Driver, Balance, DropPolicy, Forwarded, Claim, LogFormat, RetryOn, Role);
+words!(Driver, Balance, DropPolicy, Forwarded, Via, Claim, LogFormat, RetryOn, Role);
 
 written_tables! {
     /// The whole file.
@@ -84,6 +84,7 @@ written_tables! {
     /// `[headers]`
     pub(crate) struct Headers {
         forwarded: Forwarded,
+        via: Via,
         request_id: Claim,
     }
 
@@ -113,6 +114,7 @@ written_tables! {
         parent: Claim,
         service_name: String,
         spans_max: u64,
+        spans_bytes_max: Size,
         timeout: Duration,
     }
 
@@ -270,6 +272,9 @@ written_tables! {
         remove: List<String>,
         set: Named<String>,
         add: Named<String>,
+        /// With operators in the values, `%DOWNSTREAM_REMOTE_ADDRESS%`; of requests to a primary only.
+        set_format: Named<String>,
+        add_format: Named<String>,
     }
 
     /// One of `mirrors` of a route.

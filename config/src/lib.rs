@@ -10,6 +10,9 @@ pub mod check;
 pub mod manifest;
 pub mod text;
 
+mod percent;
+mod matching;
+mod edits;
 mod route;
 mod pattern;
 mod upstream;
@@ -25,6 +28,7 @@ mod write;
 mod problem;
 mod reader;
 mod syntax;
+mod formats;
 mod units;
 
 use std::net::SocketAddr;
@@ -32,15 +36,15 @@ use std::time::Duration;
 
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
+pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
 pub use machine::{cores_available, memory_available};
-pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Percent, Redact};
+pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
+pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
 pub use pattern::Pattern;
-pub use problem::Problem;
-pub use route::{
-    Abort, Action, Condition, Delay, Fault, Forward, HeaderEdits, HostMatch, Match, PathMatch, PathRewrite,
-    Primary, Redirect, Reply, Retries, RetryOn, Rewrite, Route, Subject, Test,
-};
+pub use percent::Percent;
+pub use problem::{Problem, ResourceId};
+pub use route::{Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route};
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
 pub use verdict::{Policy, RULES};
 pub use write::Shown;
@@ -54,6 +58,7 @@ pub struct Config {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub forwarded: Forwarded,
+    pub via: Via,
     /// Of a client's X-Request-Id.
     pub request_id: Claim,
     /// `None` where nothing is logged.
@@ -208,6 +213,27 @@ impl Forwarded {
         match self {
             Self::Append => "append",
             Self::Replace => "replace",
+        }
+    }
+}
+
+/// Whether requests say that a gateway passed them on. Some servers answer differently then: nginx does not compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// As a proxy must (RFC 9110 §7.6.3).
+    Append,
+    /// We add nothing; what a client says goes on.
+    Off,
+}
+
+impl Via {
+    pub const ALL: [Self; 2] = [Self::Append, Self::Off];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Off => "off",
         }
     }
 }

@@ -41,6 +41,10 @@ pub struct Asked<'a> {
     pub port: u16,
     /// The client's address without its port.
     pub address: &'a [u8],
+    /// Its port.
+    pub address_port: u16,
+    /// Of HTTP/1.
+    pub minor: u8,
     pub fields: &'a dyn Fields,
 }
 
@@ -63,8 +67,15 @@ impl Fields for Vec<(String, String)> {
 }
 
 impl Asked<'_> {
-    /// Shows each value of the field `name` to `see` until it returns `false`.
+    /// Shows each value of the field `name` to `see` until it returns `false`. Host is the authority that the request is routed
+    /// and sent by, whatever a field says beside it (RFC 9112 §3.2.2).
     pub fn each_line(&self, name: &str, see: &mut dyn FnMut(&[u8]) -> bool) {
+        if name.eq_ignore_ascii_case("host") {
+            if !self.authority.is_empty() {
+                see(self.authority);
+            }
+            return;
+        }
         self.fields.visit(&mut |given, value| !given.eq_ignore_ascii_case(name.as_bytes()) || see(value));
     }
 
@@ -159,6 +170,8 @@ pub(crate) mod tests {
             query,
             port: 80,
             address: b"192.0.2.1",
+            address_port: 4321,
+            minor: 1,
             fields: &fields,
         })
     }
@@ -184,6 +197,16 @@ pub(crate) mod tests {
             let id = xxh64(b"0af7651916cd43dd8448eb211c80319c", 0);
             assert_eq!(asked.hash(&RequestKey::Traceparent), Some(id));
         });
+    }
+
+    #[test]
+    fn host_is_the_authority_whatever_its_field_says() {
+        let fields = [("Host", "other"), ("host", "another")];
+        with_asked("GET", "http://internal/", &fields, |asked| {
+            assert_eq!(asked.header("Host").unwrap(), b"internal");
+            assert_eq!(asked.hash(&RequestKey::Header("host".into())), Some(xxh64(b"internal", 0)));
+        });
+        with_asked("GET", "/", &fields, |asked| assert_eq!(asked.header("host"), None));
     }
 
     #[test]

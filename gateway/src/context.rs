@@ -11,6 +11,7 @@ use crate::buffer::Buffers;
 use crate::generation::Generation;
 use crate::io::Sweeper;
 use crate::metrics::Shard;
+use crate::mirror::proof::Proof;
 use crate::observe::tap::Tap;
 use crate::random::Random;
 
@@ -27,6 +28,8 @@ pub struct Context {
     /// Which requests are taken.
     pub admission: Rc<Admission>,
     pub random: Random,
+    /// What copies of ours are known by.
+    pub proof: Proof,
     /// No new requests on kept connections, no new connections.
     pub draining: Rc<Cell<bool>>,
     /// The worker is late on its own loop: mirror work is given up first.

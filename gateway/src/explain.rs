@@ -1,5 +1,6 @@
 //! What would become of a request: told from the same router and plans that a worker uses, without sending anything.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use config::{Action, Config, MirrorHost, Percent};
@@ -75,6 +76,8 @@ impl Question {
             query: self.query.as_deref().map(str::as_bytes),
             port: self.port,
             address: b"192.0.2.1",
+            address_port: 0,
+            minor: 1,
             fields: &self.fields,
         }
     }
@@ -167,6 +170,7 @@ fn forwarded(
     let sum: u64 = forward.primaries.iter().map(|primary| u64::from(primary.weight)).sum();
     let name = |id: Option<usize>| id.and_then(|id| config.upstreams.get(id));
     let (head, at) = question.head();
+    let asked = question.asked();
     for (index, primary) in forward.primaries.iter().enumerate() {
         let part = match forward.primaries.len() {
             1 => 1.0,
@@ -180,7 +184,7 @@ fn forwarded(
         let _ =
             writeln!(text, "primary {} ({:.2} %) at {}", upstream.name, part * 100.0, endpoints.join(", "));
         let mut wire = Vec::new();
-        let changes = plan.request_edit(index, question.path.as_bytes(), matched);
+        let changes = plan.request_edit(index, &asked, matched, &|| "START_TIME".to_owned());
         let at = edit::request(&mut wire, &head, &at, &changes);
         quote(&wire, text);
         for mirror in route.mirrors.iter().filter(|m| m.only_primary.is_none_or(|only| only == index)) {
@@ -198,7 +202,7 @@ fn forwarded(
             let changes = edit::RequestEdit {
                 path: path.as_ref().map(|edit| edit.path(question.path.as_bytes(), matched)),
                 host: host.as_deref(),
-                headers: [Some(&mirror.headers), None],
+                headers: [Some(Cow::Borrowed(&mirror.headers)), None],
             };
             edit::request(&mut copy, &wire, &at, &changes);
             copy.extend_from_slice(format!("X-Umbra-Mirror: {}\r\n", mirror.name).as_bytes());
@@ -213,7 +217,12 @@ fn forwarded(
     if let Some(timeout) = forward.timeout {
         let _ = writeln!(text, "timeout: {timeout:?} for the whole exchange");
     }
-    text.push_str("every wire also gets X-Forwarded-For, -Proto and -Host, X-Request-Id and Via\n");
+    text.push_str(match config.via {
+        config::Via::Append => {
+            "every wire also gets X-Forwarded-For, -Proto and -Host, X-Request-Id and Via\n"
+        }
+        config::Via::Off => "every wire also gets X-Forwarded-For, -Proto and -Host, and X-Request-Id\n",
+    });
 }
 
 /// What a copy depends on besides its share.
@@ -264,7 +273,7 @@ fn because(why: &Mismatch<'_>, question: &Question) -> String {
                     )
                 }
                 config::Subject::Query(name) => {
-                    let value = question.asked().parameter(name).map(std::borrow::Cow::into_owned);
+                    let value = question.asked().parameter(name).map(Cow::into_owned);
                     (format!("query {name}"), value)
                 }
                 config::Subject::Method => ("method".to_owned(), Some(question.method.clone())),

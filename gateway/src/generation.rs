@@ -200,8 +200,10 @@ impl Generation {
     pub fn wants(&self, random: &Random, asked: &Asked<'_>, route: Option<usize>) -> Wants {
         let Config { access_log, tracing, .. } = &*self.config;
         let drawn = |percent| Draw::of(random).takes_copy(percent, 0);
-        let trace =
-            tracing.as_ref().map(|by| trace::begin(asked.header("traceparent").as_deref(), by, random));
+        let trace = tracing.as_ref().map(|by| {
+            let given = asked.header("traceparent").filter(|_| !self.hides_trace(route));
+            trace::begin(given.as_deref(), by, random)
+        });
         let has_collector = tracing.as_ref().is_some_and(|tracing| tracing.collector.is_some());
         Wants {
             is_logged: access_log.as_ref().is_some_and(|log| drawn(log.percent)),
@@ -209,6 +211,14 @@ impl Generation {
             is_exported: has_collector && trace.is_some_and(|trace| trace.is_sampled),
             compares: route.and_then(|route| self.compares(random, route)),
         }
+    }
+
+    /// Whether a mirror of the route redacts the client's trace: a trace of our own begins there then, so that neither the
+    /// mirror nor a collector is told of it.
+    fn hides_trace(&self, route: Option<usize>) -> bool {
+        let route = route.and_then(|route| self.config.routes.get(route));
+        let mut mirrors = route.iter().flat_map(|route| &route.mirrors);
+        mirrors.any(|mirror| mirror.redact.headers.iter().any(|name| name == "traceparent"))
     }
 
     /// One draw for all mirrors of a route, where any of them compares by it.

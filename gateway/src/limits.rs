@@ -125,6 +125,20 @@ pub const EJECTION_MAX: Duration = Duration::from_secs(300);
 /// Bytes of answers that all workers together keep to be compared, from the first byte read to the end of the comparison.
 pub const KEPT_ANSWERS_BYTES_MAX: usize = 64 << 20;
 
+// How the bounds hang together; a change of one that breaks another does not build.
 const _: () = assert!(REQUEST_READ_BYTES <= RESPONSE_BUFFER_BYTES);
 const _: () = assert!(HEAD_BUFFER_BYTES <= RESPONSE_BUFFER_BYTES && RESPONSE_BUFFER_BYTES <= BLOCK_BYTES);
 const _: () = assert!(SHARE_MIN_BYTES <= BLOCK_BYTES);
+// A batch holds a block at least, and a copy that shares one.
+const _: () = assert!(BATCH_BYTES_MAX >= BLOCK_BYTES);
+// A trailer section and a chunk's extensions fit into what is read at once.
+const _: () = assert!(TRAILER_BYTES_MAX <= BLOCK_BYTES && CHUNK_EXTENSION_BYTES_MAX <= BLOCK_BYTES);
+const _: () = assert!(TRAILER_FIELDS_MAX <= FIELDS_CEILING && CONNECTION_OPTIONS_MAX <= FIELDS_CEILING);
+// A deadline is up to two ticks late, and must still be told from none.
+const _: () = assert!(LINGER_MS >= 2 * TICK_MS && CONTINUE_MS >= 2 * TICK_MS && DRAIN_IDLE_MS >= 2 * TICK_MS);
+const _: () = assert!(PARK_MS <= TICK_MS && WATCH_MS >= 2 * TICK_MS);
+const _: () = assert!(MIRROR_BACKOFF_MS_MAX >= 2 * TICK_MS && PIPELINE_PENALTY_MS > MIRROR_BACKOFF_MS_MAX);
+// What is read of a long response before it is looked at again is less than what cutting it costs.
+const _: () =
+    assert!(RESPONSE_BUFFER_BYTES as u64 <= ANSWER_SHORT_BYTES && ANSWER_SHORT_BYTES <= ANSWER_CUT_BYTES);
+const _: () = assert!(REDACT_TURN_BYTES <= BLOCK_BYTES);

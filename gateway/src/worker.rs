@@ -15,6 +15,7 @@ use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
 use crate::mirror::lane::Lane;
+use crate::mirror::proof::Proof;
 use crate::mirror::shipper::Shipper;
 use crate::observe::tap::Tap;
 use crate::os;
@@ -42,6 +43,8 @@ pub struct Setup {
     pub shard: Arc<Shard>,
     /// Where records of exchanges go.
     pub tap: Tap,
+    /// What copies of this process are known by.
+    pub proof: Proof,
     /// Told once, when the worker serves or cannot. Never waits for room.
     pub ready: tokio::sync::mpsc::Sender<Ready>,
 }
@@ -113,7 +116,7 @@ pub fn run(setup: Setup) {
 }
 
 async fn serve(setup: Setup, driver: String) {
-    let Setup { id, worker_config, updates, control, shard, tap, ready, .. } = setup;
+    let Setup { id, worker_config, updates, control, shard, tap, ready, proof, .. } = setup;
     let sweeper = Sweeper::new();
     let admission = Admission::new(&shard);
     let cx = Rc::new(Context {
@@ -125,6 +128,7 @@ async fn serve(setup: Setup, driver: String) {
         places: Places::default(),
         admission,
         random: Random::new(seed(id)),
+        proof,
         draining: Rc::default(),
         busy: Cell::new(false),
         date: RefCell::new(httpdate::fmt_http_date(SystemTime::now())),
@@ -284,6 +288,13 @@ fn seed(worker: usize) -> u64 {
     RandomState::new().hash_one(worker)
 }
 
+/// Whether a tick that came after `took_us` says that the worker's own turns are too long: it is late, and the core was the
+/// worker's (`cpu_us` of that time) rather than another thread's.
+fn is_busy(took_us: u64, cpu_us: u64) -> bool {
+    let is_late = took_us > (TICK_MS + BUSY_LATE_MS) * 1000;
+    is_late && cpu_us.saturating_mul(5) > took_us.saturating_mul(4)
+}
+
 /// The worker's heartbeat: coarse time, deadlines, the date, idle connections, and whether it is late on its own loop.
 async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
     let mut last = (cx.now_us(), os::thread_cpu_us());
@@ -296,12 +307,9 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
         ticks += 1;
 
         let (now, cpu) = (cx.now_us(), os::thread_cpu_us());
-        let took_us = now - last.0;
-        // Late, and not because somebody else had the core: our own turns are too long.
-        let late = took_us > (TICK_MS + BUSY_LATE_MS) * 1000;
-        let ours = (cpu - last.1).saturating_mul(5) > took_us.saturating_mul(4);
-        cx.busy.set(late && ours);
-        if late && ours {
+        let busy = is_busy(now - last.0, cpu - last.1);
+        cx.busy.set(busy);
+        if busy {
             cx.shard.busy_ticks.inc();
         }
         cx.shard.cpu_us.set(i64::try_from(cpu).unwrap_or(i64::MAX));
@@ -357,3 +365,26 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
 
 #[cfg(test)]
 mod simulation;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_tick_counts_only_where_the_core_was_the_workers_own() {
+        for (took_ms, cpu_ms, expect) in [
+            (100, 100, false),
+            (150, 150, false),
+            (151, 151, true),
+            (1_000, 801, true),
+            (1_000, 800, false),
+            (1_000, 10, false),
+        ] {
+            assert_eq!(
+                is_busy(took_ms * 1000, cpu_ms * 1000),
+                expect,
+                "{took_ms} ms, {cpu_ms} ms of them ours"
+            );
+        }
+    }
+}

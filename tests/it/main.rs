@@ -38,4 +38,5 @@ mod dashboard;
 mod deadlines;
 mod deploy;
 mod differential;
+mod book;
 mod tidy;

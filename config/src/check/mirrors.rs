@@ -82,6 +82,7 @@ impl Check<'_> {
         self.copy_fits_on_ring(written, body_bytes_max, lane.ring_bytes_max as u64);
         let only_primary = self.only_primary(&written.only_primary, forward);
         let (headers, header_host) = self.request_edits(&written.request_headers);
+        self.no_formats(&written.request_headers);
         let mut rewrite = written.rewrite.given().map(|table| self.rewrite(table)).unwrap_or_default();
         if rewrite.host.take().is_some()
             && let Some(table) = written.rewrite.given()

@@ -89,6 +89,7 @@ fn defaults_are_those_promised() {
             drain: seconds(10),
         },
         forwarded: Forwarded::Append,
+        via: Via::Append,
         request_id: Claim::Keep,
         access_log: None,
         tracing: None,

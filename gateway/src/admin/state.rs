@@ -48,7 +48,7 @@ pub(super) struct Told<'a> {
 
 fn told(problems: &[Problem]) -> Vec<Told<'_>> {
     fn one(p: &Problem) -> Told<'_> {
-        let Problem { file, line, key, message } = p;
+        let Problem { file, line, key, message, resource: _ } = p;
         Told { file, line: *line, key: key.as_deref(), message }
     }
     problems.iter().map(one).collect()

@@ -112,8 +112,12 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// What is kept of it is bounded here, whoever named it.
+    /// What is kept of it is bounded here, whoever named it, and names and values lose what parameters they hold.
     fn add(&mut self, field: String, kind: Kind, primary: Option<String>, mirror: Option<String>) {
+        let field = match self.rules.shown_text(&field) {
+            Cow::Owned(without) => without,
+            Cow::Borrowed(_) => field,
+        };
         let field = match bounded(&field, FIELD_BYTES_MAX) {
             Cow::Owned(shorter) => shorter,
             Cow::Borrowed(_) => field,
@@ -121,8 +125,31 @@ impl Found<'_> {
         // The same place of several items is one place.
         let is_known = self.differences.iter().any(|known| known.kind == kind && known.field == field);
         if self.differences.len() < DIFFERENCES_MAX && !is_known {
+            let [primary, mirror] = [primary, mirror].map(|side| {
+                let side = side?;
+                Some(short(&self.rules.shown_text(&side)))
+            });
             self.differences.push(Difference { field, kind, primary, mirror });
         }
+    }
+
+    /// What differs at `path` of a JSON text: told in full, or as one difference of whatever nobody may see there. Names below
+    /// a secret are part of it, and so are their number and the kind of what they name.
+    fn add_at(&mut self, path: &Path<'_>, kind: Kind, primary: Option<String>, mirror: Option<String>) {
+        let Some(secret) = self.rules.secret_at(path) else {
+            return self.add(text_of(path), kind, primary, mirror);
+        };
+        let shown = || Some(REDACTED.to_owned());
+        let (kind, primary, mirror) = match kind {
+            // Whether the member is there is no part of its value.
+            Kind::Missing if secret.len() == path.len() => (kind, shown(), None),
+            Kind::Added if secret.len() == path.len() => (kind, None, shown()),
+            Kind::Status | Kind::Header | Kind::Changed | Kind::Missing | Kind::Added => {
+                (Kind::Changed, shown(), shown())
+            }
+            Kind::Type | Kind::Length | Kind::Body => (Kind::Changed, shown(), shown()),
+        };
+        self.add(text_of(&secret), kind, primary, mirror);
     }
 
     fn fields(&mut self, primary: &Fields, mirror: &Fields) {
@@ -133,6 +160,10 @@ impl Found<'_> {
             line.split_once(": ").map_or("", |(_, value)| value).trim_end().to_owned()
         };
         let shown = |name: &str, values: Option<&Vec<String>>| {
+            // Nor how many there are.
+            if self.rules.secrets.as_ref().is_some_and(|secrets| secrets.hides_field(name.as_bytes())) {
+                return values.map(|_| REDACTED.to_owned());
+            }
             let values: Vec<String> = values?.iter().map(|value| one(name, value)).collect();
             Some(short(&values.join(", ")))
         };
@@ -192,6 +223,7 @@ impl Found<'_> {
                     return Some("too_long");
                 }
                 let shown = |of: &Plain<'_>| match of.end {
+                    _ if self.hides_content() => REDACTED.to_owned(),
                     End::Cut => format!("more than {} bytes", of.content.len()),
                     End::Whole | End::Broken => format!("{} bytes", of.content.len()),
                 };
@@ -217,10 +249,15 @@ impl Found<'_> {
         self.add("body".to_owned(), Kind::Body, primary, mirror);
     }
 
+    /// Whether members of JSON are nobody's to see: where they cannot be found, neither is anything else.
+    fn hides_content(&self) -> bool {
+        self.rules.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some())
+    }
+
     /// Content that is not JSON: told by its first line that differs, or by length and hash where it is no text.
     fn texts(&mut self, primary: &[u8], mirror: &[u8]) {
-        let has_secrets = self.rules.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some());
-        let shown = |text: String| if has_secrets { REDACTED.to_owned() } else { text };
+        let hides = self.hides_content();
+        let shown = |text: String| if hides { REDACTED.to_owned() } else { text };
         let (Ok(a), Ok(b)) = (str::from_utf8(primary), str::from_utf8(mirror)) else {
             if primary != mirror {
                 let told = |bytes: &[u8]| format!("{} bytes, hash {:016x}", bytes.len(), xxh64(bytes, 0));
@@ -238,7 +275,7 @@ impl Found<'_> {
                 (Some(a), Some(b)) if a == b => {}
                 (None, None) => return self.body(None, None),
                 (a, b) => {
-                    let line = |of: Option<&str>| of.map(|line| shown(short(line)));
+                    let line = |of: Option<&str>| of.map(|line| shown(short(&self.rules.shown_text(line))));
                     return self.body(line(a), line(b));
                 }
             }
@@ -301,7 +338,7 @@ impl Found<'_> {
                 (a, b) => {
                     if a.len() != b.len() && !self.rules.ignores(path) {
                         let shown = |times: usize| Some(format!("{times} times"));
-                        self.add(text_of(path), Kind::Length, shown(a.len()), shown(b.len()));
+                        self.add_at(path, Kind::Length, shown(a.len()), shown(b.len()));
                     }
                     a.iter().zip(b).for_each(|((_, a), (_, b))| self.values(path, a, b));
                 }
@@ -313,7 +350,7 @@ impl Found<'_> {
     fn items<'n>(&mut self, path: &mut Path<'n>, primary: &'n [Node<'_>], mirror: &'n [Node<'_>]) {
         if primary.len() != mirror.len() {
             let shown = |items: &[Node<'_>]| Some(format!("{} items", items.len()));
-            self.add(text_of(path), Kind::Length, shown(primary), shown(mirror));
+            self.add_at(path, Kind::Length, shown(primary), shown(mirror));
         }
         let is_unordered = self.rules.is_unordered(path);
         path.push(None);
@@ -405,18 +442,16 @@ impl Found<'_> {
         if self.rules.ignores(path) {
             return;
         }
-        let is_secret = self.rules.is_secret(path);
         let shown = |value: &Node<'_>| match value {
-            _ if is_secret => REDACTED.to_owned(),
             // What is secret may stand anywhere in it.
             Node::Object(members) => format!("{{{} members}}", members.len()),
             Node::Array(items) => format!("[{} items]", items.len()),
-            Node::String(text) => short(&Value::String(short(text)).to_string()),
+            Node::String(text) => short(&Value::String(short(&self.rules.shown_text(text))).to_string()),
             Node::Number(text) => short(text),
             Node::Bool(is) => is.to_string(),
             Node::Null => "null".to_owned(),
         };
-        self.add(text_of(path), kind, primary.map(shown), mirror.map(shown));
+        self.add_at(path, kind, primary.map(shown), mirror.map(shown));
     }
 }
 

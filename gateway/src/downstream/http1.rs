@@ -73,9 +73,14 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
         (client.idle_until_ms, client.has_skipped_line) = (None, false);
         let mut watch = Watch::begin(cx);
         let prepared = {
-            let Client { inbox, address, port, scheme, place, .. } = client;
-            let caller =
-                exchange::Caller { address: address.as_bytes(), port: *port, scheme: *scheme, place };
+            let Client { inbox, address, address_port, port, scheme, place, .. } = client;
+            let caller = exchange::Caller {
+                address: address.as_bytes(),
+                address_port: *address_port,
+                port: *port,
+                scheme: *scheme,
+                place,
+            };
             let (head, behind) = inbox.split_at_mut(head_len);
             exchange::prepare(cx, &caller, head, behind.len())
         };

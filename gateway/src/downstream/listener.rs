@@ -51,7 +51,7 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16, entr
             return;
         }
     };
-    let mut client = Client::new(stream, peer.ip(), port, place, Rc::clone(entrance));
+    let mut client = Client::new(stream, peer, port, place, Rc::clone(entrance));
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     io::spawn(async move {

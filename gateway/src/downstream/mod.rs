@@ -7,7 +7,7 @@ mod http1;
 mod watch;
 
 use std::cell::Cell;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::admission::Place;
@@ -24,6 +24,7 @@ pub struct Client {
     pub inbox: Vec<u8>,
     /// The client's address as it goes into X-Forwarded-For.
     pub address: Box<str>,
+    pub address_port: u16,
     /// Port of the listener it came to.
     pub port: u16,
     /// What is spoken on it.
@@ -50,12 +51,13 @@ pub struct Entrance {
 }
 
 impl Client {
-    pub fn new(stream: Stream, address: IpAddr, port: u16, place: Place, listener: Rc<Entrance>) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place, listener: Rc<Entrance>) -> Self {
         stream.join_group(listener.id);
         Self {
             stream,
             inbox: Vec::new(),
-            address: address.to_canonical().to_string().into(),
+            address: peer.ip().to_canonical().to_string().into(),
+            address_port: peer.port(),
             port,
             scheme: Scheme::Http,
             served: 0,
@@ -73,8 +75,14 @@ impl Client {
 
     /// Whom its requests come from.
     pub fn caller(&self) -> exchange::Caller<'_> {
-        let Self { address, port, scheme, place, .. } = self;
-        exchange::Caller { address: address.as_bytes(), port: *port, scheme: *scheme, place }
+        let Self { address, address_port, port, scheme, place, .. } = self;
+        exchange::Caller {
+            address: address.as_bytes(),
+            address_port: *address_port,
+            port: *port,
+            scheme: *scheme,
+            place,
+        }
     }
 
     /// Forgets the first `n` bytes received.

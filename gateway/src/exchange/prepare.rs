@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use super::seen::recorded;
 use super::{Facts, NO_UPSTREAM, Refusal, Request, Said, TOO_LARGE};
@@ -12,20 +13,23 @@ use crate::context::Context;
 use crate::generation::Generation;
 use crate::http1::edit;
 use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, with_request};
+use crate::http1::hop_by_hop::Kind;
 use crate::http1::render::{self, Forwarding};
 use crate::message::Declared;
 use crate::message::server::{Content, ContentFailed};
 use crate::metrics::Reject;
 use crate::mirror::sample::Draw;
-use crate::mirror::tee::{Source, Tee};
+use crate::mirror::source::Source;
+use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
-use crate::observe::trace;
+use crate::observe::{told, trace};
 use crate::plan::Fate;
 use crate::route::Found;
 
 /// Whom a request comes from.
 pub struct Caller<'a> {
     pub address: &'a [u8],
+    pub address_port: u16,
     /// Of the listener.
     pub port: u16,
     pub scheme: Scheme,
@@ -112,6 +116,8 @@ fn route(
         query: head.query(),
         port: from.port,
         address: from.address,
+        address_port: from.address_port,
+        minor: head.minor,
         fields: head,
     };
     let found = generation.router.find(&asked);
@@ -163,19 +169,26 @@ fn route(
     };
     let upstream = &generation.config.upstreams[upstream];
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
+    let trusts = generation.config.forwarded == config::Forwarded::Append;
+    let proves = || head.fields().any(|f| f.kind == Kind::MirrorProof && cx.proof.is(f.value));
+    // What anybody may say is believed where clients are; where strangers are, only what they cannot write.
+    let is_copy = (head.is_marked && trusts) || (head.has_proof && proves());
     let add = Forwarding {
         client: from.address,
         proto: from.scheme.name().as_bytes(),
         request_id: &request_id,
         keeps_id: generation.config.request_id == config::Claim::Keep,
         traced: wants.trace.as_ref().map(trace::keeps_state),
-        trust: generation.config.forwarded == config::Forwarded::Append,
+        via: generation.config.via == config::Via::Append,
+        trust: trusts,
+        is_copy,
         host_if_none: upstream.service().as_bytes(),
     };
     let mut out =
         cx.buffers.with_room(generation.config.limits.request_line_bytes_max.min(1024) + bytes_behind);
     let mut at = render::request(&mut out, head, &add);
-    let changes = plan.request_edit(primary, asked.path, matched);
+    let started = || told::rfc3339(SystemTime::now());
+    let changes = plan.request_edit(primary, &asked, matched, &started);
     if !changes.is_empty() {
         let room = cx.buffers.with_room(out.len() + bytes_behind + EDIT_ROOM_BYTES);
         let rendered = std::mem::replace(&mut out, room);
@@ -189,7 +202,8 @@ fn route(
         framing: head.framing,
         to_head: facts.to_head,
         expects_content,
-        is_copy: head.is_copy,
+        is_copy,
+        proof: Some(&cx.proof),
         asked: &asked,
         matched,
         primary,

@@ -76,7 +76,7 @@ pub struct RequestEdit<'a> {
     pub path: Option<Cow<'a, [u8]>>,
     pub host: Option<&'a [u8]>,
     /// One after the other.
-    pub headers: [Option<&'a HeaderEdits>; 2],
+    pub headers: [Option<Cow<'a, HeaderEdits>>; 2],
 }
 
 impl RequestEdit<'_> {
@@ -100,7 +100,8 @@ pub fn request(out: &mut Vec<u8>, head: &[u8], at: &RenderedHead, edit: &Request
     out.extend_from_slice(b"\r\n");
     let host_line = host_line..out.len();
     let fields = head.get(at.host_line.end..at.common_end).unwrap_or_default();
-    headers(out, fields, edit.headers);
+    let [first, second] = &edit.headers;
+    headers(out, fields, [first.as_deref(), second.as_deref()]);
     RenderedHead { host_line, host, common_end: out.len() }
 }
 
@@ -184,6 +185,7 @@ mod tests {
             remove: remove.iter().map(|n| (*n).to_owned()).collect(),
             set: pairs(set),
             add: pairs(add),
+            ..HeaderEdits::default()
         }
     }
 
@@ -217,9 +219,12 @@ mod tests {
         let (first, second) =
             (edits(&["x-b"], &[("x-a", "9")], &[("x-c", "4")]), edits(&["x-c"], &[], &[("x-a", "5")]));
         let head = |fields: &str| format!("GET /api/v1?q=/api HTTP/1.1\r\nHost: a:81\r\n{fields}");
-        let one = RequestEdit { headers: [None, Some(&first)], ..RequestEdit::default() };
+        let one = RequestEdit { headers: [None, Some(Cow::Borrowed(&first))], ..RequestEdit::default() };
         assert_eq!(edited(&one), head("x-a: 9\r\nx-c: 4\r\n"));
-        let both = RequestEdit { headers: [Some(&first), Some(&second)], ..RequestEdit::default() };
+        let both = RequestEdit {
+            headers: [Some(Cow::Borrowed(&first)), Some(Cow::Borrowed(&second))],
+            ..RequestEdit::default()
+        };
         assert_eq!(edited(&both), head("x-a: 9\r\nx-a: 5\r\n"));
     }
 

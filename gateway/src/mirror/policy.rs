@@ -13,7 +13,7 @@ use super::governor::Governor;
 use super::lane::Lane;
 use super::redact::Secrets;
 use super::sample::Draw;
-use super::tee::Source;
+use super::source::Source;
 use crate::http1::edit::PathEdit;
 use crate::http1::render::MIRROR_MARK;
 use crate::matcher::Matcher;
@@ -194,8 +194,8 @@ impl Rules {
         })
     }
 
-    /// Content is searched before a copy is sent.
-    pub(super) fn searches(&self) -> bool {
-        self.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some())
+    /// Content behind this head is searched before a copy is sent.
+    pub(super) fn searches(&self, head: &[u8]) -> bool {
+        self.secrets.as_ref().is_some_and(|secrets| secrets.searches(head))
     }
 }

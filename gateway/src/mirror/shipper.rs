@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::copy::{RequestCopy, Searching};
-use super::lane::{Endpoint, Lane};
+use super::endpoint::Endpoint;
+use super::lane::Lane;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::response::{Message, Reader, Step};

@@ -6,7 +6,8 @@ use config::{Action, Config, Percent};
 use crate::control::Refused;
 
 fn wrong(key: String, message: String) -> Refused {
-    Refused::Wrong(vec![Problem { file: "request".to_owned(), line: None, key: Some(key), message }])
+    let file = "request".to_owned();
+    Refused::Wrong(vec![Problem { file, key: Some(key), message, ..Problem::default() }])
 }
 
 pub(super) fn with_percent(

@@ -54,7 +54,7 @@ impl Source {
                 let name = self.name();
                 let bytes = text::read(path).map_err(|error| {
                     let message = format!("cannot be read: {error}");
-                    vec![Problem { file: name.clone(), line: None, key: None, message }]
+                    vec![Problem { file: name.clone(), message, ..Problem::default() }]
                 })?;
                 let checked = check::parse_bytes(&name, &bytes)?;
                 Ok((checked, SourceText::new(&name, String::from_utf8(bytes).unwrap_or_default())))
@@ -108,13 +108,13 @@ impl SourceText {
     /// A value that is well written but does not work here. `value` is as written: its first appearance gives the line.
     pub(super) fn problem(&self, key: String, value: &str, message: String) -> Problem {
         let line = self.text.as_ref().and_then(|text| line_of(text, value));
-        Problem { file: self.name.clone(), line, key: Some(key), message }
+        Problem { file: self.name.clone(), line, key: Some(key), message, ..Problem::default() }
     }
 }
 
 /// Something that no configuration decides.
 pub(super) fn broken(message: String) -> Vec<Problem> {
-    vec![Problem { file: String::new(), line: None, key: None, message }]
+    vec![Problem { message, ..Problem::default() }]
 }
 
 fn line_of(text: &str, value: &str) -> Option<usize> {

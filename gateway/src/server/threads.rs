@@ -20,6 +20,7 @@ use crate::control::ConfigStore;
 use crate::discovery::Located;
 use crate::generation::WorkerConfig;
 use crate::metrics::Shard;
+use crate::mirror::proof::Proof;
 use crate::observe::tap::Tap;
 use crate::os;
 use crate::prepared::Prepared;
@@ -70,7 +71,8 @@ impl Threads<'_> {
         // Each says at most that it serves and that it ended.
         let count = taps.len();
         let (ready, said) = mpsc::channel(2 * count.max(1));
-        let page = self.store.open();
+        let proof = Proof::of_process().map_err(broken)?;
+        let snapshot = self.store.open();
         let mut workers = Vec::with_capacity(count);
         for (id, (tap, prepared)) in taps.into_iter().zip(self.prepared).enumerate() {
             let cannot = |e: io::Error| broken(format!("cannot start worker {id}: {e}"));
@@ -80,9 +82,9 @@ impl Threads<'_> {
                 id,
                 core: self.cores.get(id).copied().flatten(),
                 worker_config: WorkerConfig {
-                    config: Arc::clone(&page.config),
+                    config: Arc::clone(&snapshot.config),
                     located: self.located.clone(),
-                    counters: page.counters.get(id).cloned().unwrap_or_default(),
+                    counters: snapshot.counters.get(id).cloned().unwrap_or_default(),
                     clients_max: self.clients_max,
                     prepared: Arc::clone(prepared),
                     listeners: self.listeners.of_worker(id, count),
@@ -91,6 +93,7 @@ impl Threads<'_> {
                 control: theirs,
                 shard: self.shards.get(id).cloned().unwrap_or_default(),
                 tap,
+                proof,
                 ready: ready.clone(),
             };
             spawn(setup, self.told.clone()).map_err(cannot)?;

@@ -26,6 +26,7 @@ use crate::io::{self, Stream, Sweeper};
 use crate::metrics::{
     self, Class, Counters, Fail, Label, Lower, MirrorCounters, Reject, Shard, Shed, Skip, UpstreamFailure,
 };
+use crate::mirror::proof::Proof;
 use crate::observe::tap;
 use crate::prepared::{Difference, Prepared};
 use crate::random::Random;
@@ -290,6 +291,7 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         places: Places::default(),
         admission,
         random: Random::new(seed),
+        proof: Proof::new([7; 16]),
         draining: Rc::default(),
         busy: Cell::new(false),
         date: RefCell::new("today".to_owned()),
@@ -515,7 +517,10 @@ fn every_label() -> Vec<String> {
 /// What no play can come to, and why.
 const NEVER_REACHED: [(&str, &str); 4] = [
     ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
-    ("dropped worker_busy", "time passes there only while a worker waits, so it is never late"),
+    (
+        "dropped worker_busy",
+        "time passes there only while a worker waits, so it is never late: a_busy_worker_gives_up_copies_and_serves_its_clients",
+    ),
     ("lowered worker_busy", "the same"),
     ("rejected no_upstream", "only a manifest can name a primary that nobody knows"),
 ];
@@ -601,4 +606,70 @@ fn a_seed_is_one_play() {
         (reached.answers, reached.labels.clone())
     };
     assert_eq!(told(7), told(7));
+}
+
+/// Requests of a client one after the other, answered 200 where the primary could be connected to; how many were.
+async fn served(wire: &mut Wire, requests: usize) -> usize {
+    let mut served = 0;
+    for n in 0..requests {
+        let request = format!("GET /s HTTP/1.1\r\nHost: a\r\nX-Id: {n}\r\n\r\n");
+        if wire.end.write_all(request.as_bytes()).await.is_err() {
+            break;
+        }
+        let Ok(answer) = wire.message(true, |_| true).await else { break };
+        served += usize::from(answer.start.starts_with("HTTP/1.1 200"));
+    }
+    served
+}
+
+#[test]
+fn a_busy_worker_gives_up_copies_and_serves_its_clients() {
+    World::run(1, |world| async move {
+        let plays = |end| -> Task {
+            Box::pin(async move {
+                let mut wire = Wire::new(end);
+                while wire.message(false, |_| true).await.is_ok() {
+                    let answer = b"HTTP/1.1 200 OK\r\nX-Id: x\r\nContent-Length: 2\r\n\r\nok";
+                    if wire.end.write_all(answer).await.is_err() {
+                        break;
+                    }
+                }
+            })
+        };
+        for port in [1, 2, 11] {
+            world.listen(SocketAddr::from(([127, 0, 0, 1], port)), Rc::new(plays));
+        }
+        let shard = Arc::<Shard>::default();
+        let worker_config = worker_config(CONFIGURATIONS[0], None);
+        let (cx, _spout) = context(&worker_config, &shard, 1);
+        let lanes = Rc::new(Lanes::default());
+        lanes.follow(&cx, None);
+        // Nothing ticks here, so the worker stays as busy as it is said to be.
+        cx.busy.set(true);
+        let (ours, theirs) = simulated::pair();
+        listener::serve(
+            &cx,
+            Stream::simulated(ours, &cx.sweeper),
+            SocketAddr::from(([127, 0, 0, 1], 9)),
+            80,
+            &Rc::default(),
+        );
+        let mut wire = Wire::new(theirs);
+        let served_busy = served(&mut wire, 20).await as u64;
+        let mirror = &worker_config.counters.mirrors[0][0];
+        assert!(served_busy > 10, "clients of a busy worker are served: {served_busy} of 20");
+        assert!(mirror.dropped.get(metrics::Drop::WorkerBusy) >= served_busy, "each had a copy at least");
+        assert_eq!(mirror.sent.get(), 0, "and none was sent");
+
+        cx.busy.set(false);
+        let served_then = served(&mut wire, 20).await as u64;
+        assert!(served_then > 10, "{served_then} of 20");
+        let given_up = mirror.dropped.get(metrics::Drop::WorkerBusy);
+        world.sleep_us(10_000).await;
+        assert_eq!(mirror.dropped.get(metrics::Drop::WorkerBusy), given_up);
+        assert!(mirror.sent.get() > 0, "copies are sent again as soon as it is not busy");
+        drop(wire);
+        cx.draining.set(true);
+        drain(&cx, &lanes, Vec::new()).await;
+    });
 }

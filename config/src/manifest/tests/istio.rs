@@ -397,7 +397,8 @@ fn a_host_belongs_to_the_most_specific_service_and_to_no_other() {
 #[test]
 fn what_would_change_routing_and_cannot_be_had_is_refused_by_name() {
     let rows = [
-        ("delegate: {name: x}", "spec.http[0].delegate: is not supported"),
+        ("delegate: {name: x}", "spec.http[0].route: route and delegate cannot be given together"),
+        ("corsPolicy: {allowOrigins: []}", "spec.http[0].corsPolicy: is not offered"),
         ("matches: []", "spec.http[0].matches: unknown key; did you mean \"match\"?"),
         ("match:\n- sourceLabels: {app: x}", "selects clients of a mesh, and nothing else"),
         ("match:\n- uri: {regex: '('}", "is not a regular expression"),
@@ -430,7 +431,6 @@ fn what_would_change_routing_and_cannot_be_had_is_refused_by_name() {
 #[test]
 fn what_has_no_effect_here_is_said_and_passed_over() {
     let rows = [
-        ("corsPolicy: {allowOrigins: []}", "corsPolicy: is ignored"),
         (
             "match:\n- uri: {prefix: /}\n  gateways: [mesh]",
             "gateways: is ignored: it selects clients of a mesh",
