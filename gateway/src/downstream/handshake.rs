@@ -46,7 +46,7 @@ impl Drop for Pending<'_> {
 /// Covers the client's connection. `false` where that came to nothing, which is counted: there is no client then.
 pub(super) async fn run(cx: &Rc<Context>, client: &mut Client, tls: Arc<Listening>) -> bool {
     let _pending = Pending::new(cx);
-    let within = if cx.draining.get() {
+    let within = if client.is_draining(cx) {
         Millis(DRAIN_IDLE_MS)
     } else {
         cx.generation().config.timeouts.tls_handshake.into()

@@ -5,8 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Client;
-use super::{connection, handshake};
+use super::{Client, Entrance, connection, handshake};
 use crate::context::Context;
 use crate::io::{self, Listener, Stream};
 use crate::limits::ACCEPT_BACKOFF_MS;
@@ -14,14 +13,14 @@ use crate::metrics::Shed;
 use crate::task;
 use crate::tls::Listening;
 
-/// Accepts until the listener is shut down. `index` is its place in the configuration.
-pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>, index: usize) {
+/// Accepts until the listener is shut down, because the worker drains or because the configuration has it no more.
+pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>, entrance: Rc<Entrance>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                serve(&cx, Stream::new(stream, &cx.sweeper), peer, (listener.port, index));
+                serve(&cx, Stream::new(stream, &cx.sweeper), peer, listener.port, &entrance);
             }
-            Err(_) if cx.draining.get() => return,
+            Err(_) if cx.draining.get() || entrance.is_draining.get() => return,
             Err(error) => {
                 cx.shard.accept_errors.inc();
                 // A client that was gone before we looked costs nothing; running out of descriptors or memory would
@@ -35,10 +34,10 @@ pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>, index: usize) {
 }
 
 /// Starts the task of one accepted connection, or turns it away.
-pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, (port, index): (u16, usize)) {
+pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16, entrance: &Rc<Entrance>) {
     cx.shard.connections_accepted.inc();
-    let generation = cx.generation();
     let place = {
+        let generation = cx.generation.borrow();
         let limits = &generation.config.limits;
         if cx.shard.connections_active.get() >= generation.clients_max as i64 {
             Err(Shed::All)
@@ -54,16 +53,15 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, (port, index): 
             return;
         }
     };
-    let tls = generation.tls.listener(index).map(Arc::clone);
+    let tls = entrance.tls.borrow().clone();
     if tls.is_some()
-        && let Err(fault) = handshake::may_begin(cx, &generation.config.limits, &place)
+        && let Err(fault) = handshake::may_begin(cx, &cx.generation().config.limits, &place)
     {
         cx.shard.tls.failures.inc(fault);
         stream.reset_on_close();
         return;
     }
-    drop(generation);
-    let mut client = Client::new(stream, peer, port, place);
+    let mut client = Client::new(stream, peer, port, place, Rc::clone(entrance));
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     io::spawn(async move {

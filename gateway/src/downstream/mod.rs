@@ -1,18 +1,23 @@
 //! Clients: accepting them, and the life of one connection.
 
 pub mod listener;
+pub mod listeners;
 pub mod connection;
 mod http1;
 mod handshake;
 mod watch;
 
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::admission::Place;
 use crate::asked::Scheme;
+use crate::context::Context;
 use crate::exchange;
 use crate::io::Stream;
-use crate::tls::Secured;
+use crate::tls::{Listening, Secured};
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]
@@ -37,10 +42,24 @@ pub struct Client {
     pub has_skipped_line: bool,
     /// Among those of its address.
     pub place: Place,
+    /// What it came in by.
+    pub listener: Rc<Entrance>,
+}
+
+/// What the connections of one listener have in common.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    /// See [`crate::generation::ListenerSockets::id`].
+    pub id: u32,
+    /// What clients that come now shake hands with; `None` where they speak plaintext.
+    pub tls: RefCell<Option<Arc<Listening>>>,
+    /// The listener is gone: no new requests on its kept connections.
+    pub is_draining: Cell<bool>,
 }
 
 impl Client {
-    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place, listener: Rc<Entrance>) -> Self {
+        stream.join_group(listener.id);
         Self {
             stream,
             inbox: Vec::new(),
@@ -53,8 +72,13 @@ impl Client {
             idle_until_ms: None,
             has_skipped_line: false,
             place,
-            secured: secured.as_deref(),
+            listener,
         }
+    }
+
+    /// No new requests are taken on this connection: the worker drains, or its listener is gone.
+    pub fn is_draining(&self, cx: &Context) -> bool {
+        cx.draining.get() || self.listener.is_draining.get()
     }
 
     /// Whom its requests come from.
@@ -66,6 +90,7 @@ impl Client {
             port: *port,
             scheme: *scheme,
             place,
+            secured: secured.as_deref(),
         }
     }
 
