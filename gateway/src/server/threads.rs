@@ -60,7 +60,7 @@ pub(super) struct Threads<'a> {
     pub(super) store: &'a ConfigStore,
     pub(super) located: &'a Located,
     pub(super) prepared: &'a [Arc<Prepared>],
-    pub(super) /// What the listeners shake hands by.
+    /// What the listeners shake hands by.
     pub(super) tls: &'a Tls,
     pub(super) listeners: &'a Listeners,
     pub(super) shards: &'a [Arc<Shard>],
