@@ -6,6 +6,7 @@
 
 mod upstreams;
 mod observer;
+mod tls;
 pub(super) mod times;
 pub(super) mod classic;
 
@@ -23,10 +24,9 @@ use prometheus_client::registry::{Registry, Unit};
 use super::process;
 use crate::control::{ConfigStore, Snapshot};
 use crate::metrics::{
-    Class, Code, Codes, Drop, Fail, Handshake, Label, LaneCounters, Lower, MirrorCounters, Reject,
-    RouteCounters, Shard, Shed, Skip, UpstreamCounters,
+    Class, Code, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard,
+    Shed, Skip, UpstreamCounters,
 };
-use crate::tls::fault::Fault as TlsFault;
 use times::ChosenSeries;
 
 /// What `/metrics` is; Prometheus asks for it by this name.
@@ -76,6 +76,7 @@ impl Collector for Workers {
         shards.upstreams(&mut out)?;
         shards.discovery(&mut out)?;
         shards.connections(&mut out)?;
+        shards.tls(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         shards.configuration(&mut out)?;
@@ -244,18 +245,6 @@ impl Shards<'_> {
             "Client connections closed at accept: too many altogether, or of one address",
             Shed::ALL.iter().map(|l| ([("reason", l.text())], self.total(|s| s.connections_shed.get(*l)))),
         )?;
-        out.counters(
-            "umbra_tls_handshakes",
-            "TLS handshakes of clients that were completed: full, or resumed by a ticket",
-            Handshake::ALL.iter().map(|l| ([("kind", l.text())], self.total(|s| s.tls.handshakes.get(*l)))),
-        )?;
-        out.counters(
-            "umbra_tls_handshake_failures",
-            "TLS handshakes of clients that came to nothing, by reason",
-            TlsFault::ALL.iter().map(|l| ([("reason", l.text())], self.total(|s| s.tls.failures.get(*l)))),
-        )?;
-        let pending = level(self.shards, |s| s.tls.pending.get());
-        out.gauge("umbra_tls_handshakes_pending", "TLS handshakes of clients under way", None, pending)?;
         let active = level(self.shards, |s| s.exchanges_active.get());
         out.gauge("umbra_exchanges_active", "Requests under way", None, active)?;
         let active = level(self.shards, |s| s.connections_active.get());
@@ -544,11 +533,12 @@ mod tests {
             "umbra_name_lookups counter",
             "umbra_connections_accepted counter",
             "umbra_connections_shed counter",
+            "umbra_exchanges_active gauge",
+            "umbra_connections_active gauge",
             "umbra_tls_handshakes counter",
             "umbra_tls_handshake_failures counter",
             "umbra_tls_handshakes_pending gauge",
-            "umbra_exchanges_active gauge",
-            "umbra_connections_active gauge",
+            "umbra_tls_certificate_expires_seconds gauge",
             "umbra_accept_errors counter",
             "umbra_exchange_panics counter",
             "umbra_worker_ticks counter",

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::cover::Cover;
-use super::{Stream, turn};
+use super::{Idle, Stream, turn};
 use crate::limits::HANDSHAKE_READ_BYTES;
 use crate::time::Millis;
 use crate::tls::fault::Fault;
@@ -141,7 +141,17 @@ impl Stream {
                 return Ok(());
             }
             let left = Millis(end_ms.saturating_sub(sweeper.now_ms()));
-            let (read, back) = self.r.read(buf, HANDSHAKE_READ_BYTES, left).await;
+            let (read, back) = if session.waits_for_first() {
+                // A client that says nothing is idle: a drain does not wait for it.
+                let (read, back) = self.r.read_idle(buf, HANDSHAKE_READ_BYTES, left, Millis::FOREVER).await;
+                let read = read.map(|read| match read {
+                    Idle::Read(n) => n,
+                    Idle::Parked => 0,
+                });
+                (read, back)
+            } else {
+                self.r.read(buf, HANDSHAKE_READ_BYTES, left).await
+            };
             buf = back;
             match read {
                 Ok(0) => return Err(Fault::Closed),

@@ -123,6 +123,8 @@ impl Job {
             // Shares and weights name no files.
             Written::Part(..) => tls,
             Written::Whole(_) => {
+                // Looked at before they are read, so that a change in between is seen.
+                served.also(&crate::tls::load::files(&config));
                 let loaded = certificates::load(&config, Some((&snapshot.config, &tls)), &text);
                 let (tls, odd) = loaded.map_err(bounded)?;
                 warnings.extend(odd);
@@ -132,7 +134,7 @@ impl Job {
         let config = Arc::new(config);
         let difference = Difference::between(&snapshot.config, &config);
         let prepared = prepared.iter().map(|old| Arc::new(old.after(&difference, &config))).collect();
-        let snapshot = snapshot.after(config);
+        let snapshot = Snapshot { certificates: Arc::clone(&tls.expiries), ..snapshot.after(config) };
         Ok(Ready { snapshot, prepared, tls, written, warnings, text, started })
     }
 }

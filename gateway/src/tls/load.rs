@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use config::Config;
 use rustls::crypto::CryptoProvider;
@@ -17,7 +17,7 @@ pub struct Tls {
     /// By listener; `None` speaks plaintext.
     listeners: Vec<Option<Arc<Listening>>>,
     /// Certificates in use, and until when they are good.
-    pub expiries: Vec<Expiry>,
+    pub expiries: Arc<[Expiry]>,
 }
 
 /// Until when a certificate is good.
@@ -26,6 +26,16 @@ pub struct Expiry {
     /// Its file.
     pub name: String,
     pub not_after: SystemTime,
+}
+
+impl Expiry {
+    pub fn seconds_left(&self, now: SystemTime) -> i64 {
+        let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+        match self.not_after.duration_since(now) {
+            Ok(left) => seconds(left),
+            Err(past) => -seconds(past.duration()),
+        }
+    }
 }
 
 /// What `load` has to say beside its result.
@@ -52,7 +62,7 @@ impl Tls {
         if !reading.wrong.is_empty() {
             return Err(reading.wrong);
         }
-        let expiries = reading.expiries();
+        let expiries = reading.expiries().into();
         Ok((Self { listeners, expiries }, reading.warnings))
     }
 

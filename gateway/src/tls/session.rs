@@ -117,6 +117,11 @@ impl Session {
         Ok(())
     }
 
+    /// A server's session that no client has said anything on.
+    pub fn waits_for_first(&self) -> bool {
+        matches!(self.tls, Connection::Server(_)) && !self.is_known_tls
+    }
+
     /// Whether what comes next may cost a signature, ours made or the peer's looked at.
     pub fn is_next_dear(&self) -> bool {
         match &self.tls {
