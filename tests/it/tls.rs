@@ -386,3 +386,86 @@ fn what_is_wrong_with_a_certificate_is_said_with_key_and_file() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && said.contains("has expired"), "served, and said: {said}");
 }
+
+#[test]
+fn certificates_change_while_serving_and_no_client_notices() {
+    let stage = Stage::new();
+    let v1 = Origin::named("v1");
+    let gateway =
+        Gateway::start(&with_listeners(&Setup::new(&v1).workers(2), &[tls(&[&stage.shop], "")]), &[]);
+    let reloads =
+        |result: &str| gateway.metrics().sum("umbra_reloads_total", &[&format!("result=\"{result}\"")]);
+    let served = || {
+        let connect = gateway.address.to_string();
+        let output = Command::new("openssl")
+            .args(["s_client", "-connect", &connect, "-servername", "shop.example"])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("openssl");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let from = text.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
+        let end = "-----END CERTIFICATE-----";
+        text[from..=from + text[from..].find(end).expect("its end") + end.len()].trim().to_owned()
+    };
+    let (stop, address) = (std::sync::atomic::AtomicBool::new(false), gateway.address.to_string());
+    let asked = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut asked = 0;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        let (said, status) = stage.curl(gateway.address, "shop.example", &[]);
+                        assert_eq!(status, "200", "{said}");
+                        asked += 1;
+                    }
+                    asked
+                })
+            })
+            .collect();
+        let kept = scope.spawn(|| stage.python("parked", "1.3", &[&address, "2"]));
+        for n in 1..=20 {
+            let next = stage.authority.issue("shop", &["shop.example"]);
+            gateway.signal("HUP");
+            eventually("it is applied", || reloads("applied") == n);
+            assert_eq!(served(), std::fs::read_to_string(&next.cert).expect("it is there").trim());
+        }
+        // A bad pair changes nothing.
+        let other = stage.authority.issue("other", &["other.example"]);
+        let before = served();
+        std::fs::copy(&other.key, &stage.shop.key).expect("it is copied");
+        gateway.signal("HUP");
+        eventually("it is refused", || reloads("refused") == 1);
+        assert_eq!(served(), before);
+        assert!(gateway.stderr().contains("is not the key of the certificate"));
+        let told = kept.join().expect("python");
+        assert_eq!((&told["first"], &told["second"]), (&200.into(), &200.into()), "its connection goes on");
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().expect("a client was hurt")).sum::<usize>()
+    });
+    assert!(asked > 0);
+    let name = format!("name=\"{}\"", stage.shop.cert.display());
+    assert!(gateway.metrics().sum("umbra_tls_certificate_expires_seconds", &[&name]) > 0);
+}
+
+#[test]
+fn what_was_an_open_door_is_none_when_clients_must_show_certificates() {
+    let stage = Stage::new();
+    let clients = Authority::new(stage.path(), "clients");
+    let v1 = Origin::named("v1");
+    let open = with_listeners(&Setup::new(&v1), &[tls(&[&stage.shop], "")]);
+    let auth = format!(", client_auth = \"required\", client_ca = {:?}", clients.ca);
+    let closed = with_listeners(&Setup::new(&v1), &[tls(&[&stage.shop], &auth)]);
+    let gateway = Gateway::start(&open, &[]);
+    let reloads = || gateway.metrics().sum("umbra_reloads_total", &["result=\"applied\""]);
+    assert_eq!(stage.curl(gateway.address, "shop.example", &[]).1, "200");
+    gateway.write(&closed);
+    gateway.signal("HUP");
+    eventually("it is applied", || reloads() == 1);
+    assert_eq!(stage.curl(gateway.address, "shop.example", &[]).1, "000");
+    eventually("it is counted", || failures(&gateway, "no_certificate") == 1);
+    gateway.write(&open);
+    gateway.signal("HUP");
+    eventually("it is applied", || reloads() == 2);
+    let address = gateway.address.to_string();
+    assert_eq!(stage.python("resume", "1.3", &[&address, &address])["reused"], true);
+}
