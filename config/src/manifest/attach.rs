@@ -41,9 +41,6 @@ pub(super) struct Attach<'a> {
     spelled: Spelled,
 }
 
-/// A listener, and the port that requests must come to where that matters.
-type LetsIn<'g> = (&'g Listener, Option<At<u64>>);
-
 /// What a reference to a parent means.
 enum Parent<'a> {
     Gateway(&'a Resource<Gateway>),
@@ -54,6 +51,9 @@ enum Parent<'a> {
     /// Nothing is served by it; why.
     None(String),
 }
+
+/// A listener that lets a route in, and the port that requests must come to where that matters.
+type Attached<'g> = (&'g Listener, Option<At<u64>>);
 
 impl<'a> Attach<'a> {
     pub(super) fn new(
@@ -174,7 +174,7 @@ impl<'a> Attach<'a> {
         parent: &At<ParentRef>,
         gateway: &'g Resource<Gateway>,
         report: &mut Report,
-    ) -> Result<Vec<LetsIn<'g>>, String> {
+    ) -> Result<Vec<Attached<'g>>, String> {
         let known = gateway.spec.listeners.given().map(|list| list.value.as_slice()).unwrap_or_default();
         let known: Vec<&Listener> = known.iter().filter_map(Key::given).map(|one| &one.value).collect();
         let fits = |listener: &&Listener| {
@@ -268,7 +268,7 @@ fn rooted(host: &At<String>) -> At<String> {
 }
 
 /// Adds what the route's hosts and the listeners' have in common.
-fn meet(own: &[Option<At<String>>], listeners: &[LetsIn<'_>], asked: &mut Vec<Asked>) {
+fn meet(own: &[Option<At<String>>], listeners: &[(&Listener, Option<At<u64>>)], asked: &mut Vec<Asked>) {
     for host in own {
         for (listener, port) in listeners {
             let known = listener.hostname.given().filter(|name| !name.value.is_empty()).map(rooted);
