@@ -290,7 +290,7 @@ mod tests {
                 0 => PathMatch::Exact(path),
                 1 | 2 => PathMatch::Prefix(path),
                 3 | 4 => PathMatch::Elements(path.trim_end_matches('/').to_owned()),
-                _ => PathMatch::Regex(Pattern { text: format!("{path}.?") }),
+                _ => PathMatch::Regex(Pattern::whole(&format!("{path}.?")).unwrap()),
             };
             // Late routes are the general ones.
             let methods: &[&str] = if n < 200 { &["PUT"] } else { &[] };

@@ -169,6 +169,7 @@ const PURE: &[&str] = &[
     "gateway/src/asked",
     "gateway/src/matcher",
     "gateway/src/route",
+    "gateway/src/prepared",
     "gateway/src/plan",
     "gateway/src/format",
     "gateway/src/time",
@@ -308,10 +309,23 @@ const WHO_MAY_NAME_WHOM: &[Rule] = &[
             "crate::mirror",
             "crate::route",
             "crate::runtime",
+            "crate::server",
             "crate::upstream",
             "crate::worker",
         ],
         "the control plane reads counters and configuration; anything else would cross into a worker",
+    ),
+    (
+        &["gateway/src/control"],
+        &[
+            "crate::admin",
+            "crate::context",
+            "crate::downstream",
+            "crate::exchange",
+            "crate::server",
+            "crate::worker",
+        ],
+        "what the control plane's rooms share stands below all of them, or they would know each other by it",
     ),
 ];
 
@@ -419,6 +433,13 @@ fn only_the_configuration_knows_toml() {
     let manifest = fs::read_to_string(root().join("gateway/Cargo.toml")).expect("the gateway's manifest");
     let written: Vec<&str> = manifest.lines().filter(|line| line.starts_with("toml")).collect();
     assert!(written.is_empty(), "the gateway does not depend on toml, {written:?}");
+}
+
+#[test]
+fn only_who_compares_compiles_patterns_again() {
+    check("a pattern is compiled where the configuration is checked, never on a worker's time", {
+        named_elsewhere(&["Regex::new", "RegexBuilder"], &["gateway/src/compare/rules.rs"])
+    });
 }
 
 #[test]

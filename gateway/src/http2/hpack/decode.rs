@@ -34,8 +34,6 @@ pub struct Field {
     pub at: usize,
     pub name_len: usize,
     pub value_len: usize,
-    /// The first static entry with this name; 0: none, or not looked for.
-    pub name_index: u8,
     /// A token in lower case, not empty.
     pub name_is_good: bool,
     /// No control byte but HT, no space at either end (RFC 9113 §8.2.1).
@@ -127,9 +125,8 @@ impl Decoder {
             0..0x10 => (4, false, false),
         };
         let index = input.integer(prefix)?;
-        let (name_index, name_is_good) = if index == 0 {
-            let seen = input.string(out)?;
-            (0, seen & IN_NAME == 0 && out.len() > at)
+        let name_is_good = if index == 0 {
+            input.string(out)? & IN_NAME == 0 && out.len() > at
         } else {
             self.name(index, out)?
         };
@@ -142,10 +139,10 @@ impl Decoder {
         let value_is_good = seen & IN_VALUE == 0 && !is_edge(value.first()) && !is_edge(value.last());
         if is_added {
             let text = out.get(at..).unwrap_or_default();
-            self.table.add(text, name_len, Facts { name_index, name_is_good, value_is_good });
+            self.table.add(text, name_len, Facts { name_is_good, value_is_good });
         }
         let value_len = value.len();
-        Ok(Field { at, name_len, value_len, name_index, name_is_good, value_is_good, never_indexed })
+        Ok(Field { at, name_len, value_len, name_is_good, value_is_good, never_indexed })
     }
 
     #[inline]
@@ -157,7 +154,7 @@ impl Decoder {
                 out.extend_from_slice(name);
                 out.extend_from_slice(SEPARATOR);
                 out.extend_from_slice(value);
-                (name.len(), fixed_facts(index, name))
+                (name.len(), fixed_facts(name))
             }
             _ => {
                 let (text, name_len, facts) = self.table.entry(index - STATIC - 1).ok_or(UNKNOWN_INDEX)?;
@@ -169,25 +166,24 @@ impl Decoder {
             at,
             name_len,
             value_len: out.len() - at - name_len - SEPARATOR.len(),
-            name_index: facts.name_index,
             name_is_good: facts.name_is_good,
             value_is_good: facts.value_is_good,
             never_indexed: false,
         })
     }
 
-    /// Writes the name of an entry.
+    /// Writes the name of an entry; says whether it is a good one.
     #[inline]
-    fn name(&self, index: usize, out: &mut Vec<u8>) -> Result<(u8, bool), Unreadable> {
+    fn name(&self, index: usize, out: &mut Vec<u8>) -> Result<bool, Unreadable> {
         let (name, facts) = if index <= STATIC {
             let (name, _) = fixed(index).ok_or(UNKNOWN_INDEX)?;
-            (name, fixed_facts(index, name))
+            (name, fixed_facts(name))
         } else {
             let (text, name_len, facts) = self.table.entry(index - STATIC - 1).ok_or(UNKNOWN_INDEX)?;
             (text.get(..name_len).unwrap_or_default(), facts)
         };
         out.extend_from_slice(name);
-        Ok((facts.name_index, facts.name_is_good))
+        Ok(facts.name_is_good)
     }
 }
 
@@ -195,15 +191,8 @@ const UNKNOWN_INDEX: Unreadable = Unreadable::Malformed("index beyond the table"
 const TRUNCATED: Unreadable = Unreadable::Malformed("a field ends behind the block");
 
 /// Static names are good, pseudo-headers aside, whose colon no token has.
-fn fixed_facts(index: usize, name: &[u8]) -> Facts {
-    let name_index = match index {
-        3 => 2,
-        5 => 4,
-        7 => 6,
-        9..=14 => 8,
-        _ => u8::try_from(index).unwrap_or_default(),
-    };
-    Facts { name_index, name_is_good: name.first() != Some(&b':'), value_is_good: true }
+fn fixed_facts(name: &[u8]) -> Facts {
+    Facts { name_is_good: name.first() != Some(&b':'), value_is_good: true }
 }
 
 /// What is left of a block.

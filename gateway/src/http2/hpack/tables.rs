@@ -146,8 +146,6 @@ pub fn index_of_name(name: &[u8]) -> u8 {
 /// What is known of an entry beside its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
-    /// The static entry with its name, or 0.
-    pub name_index: u8,
     pub name_is_good: bool,
     pub value_is_good: bool,
 }
@@ -231,7 +229,7 @@ impl Dynamic {
 mod tests {
     use super::*;
 
-    const FACTS: Facts = Facts { name_index: 0, name_is_good: true, value_is_good: true };
+    const FACTS: Facts = Facts { name_is_good: true, value_is_good: true };
 
     #[test]
     fn names_are_found_where_they_stand_first() {
