@@ -4,9 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::file::{self, File};
+use crate::pattern::{Pattern, Patterns};
 pub use crate::problem::Problem;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Size};
@@ -42,18 +44,27 @@ pub struct Checked {
 pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
     let path = path.as_ref();
     let file = path.display().to_string();
-    let alone =
-        |line, message| Err(vec![Problem { file: file.clone(), line, message, ..Problem::default() }]);
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return alone(None, format!("cannot be read: {error}")),
-    };
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(&file, text),
+    match crate::text::read(path) {
+        Ok(bytes) => parse_bytes(&file, &bytes),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(vec![Problem { file, message, ..Problem::default() }])
+        }
+    }
+}
+
+/// As [`parse`], of a text that may not be one.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_bytes(source_name: &str, bytes: &[u8]) -> Result<Checked, Vec<Problem>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(source_name, text),
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-            alone(Some(line), "not TOML: this line is not UTF-8".to_owned())
+            let line = Some(1 + before.iter().filter(|&&byte| byte == b'\n').count());
+            let message = "not TOML: this line is not UTF-8".to_owned();
+            Err(vec![Problem { file: source_name.to_owned(), line, message, ..Problem::default() }])
         }
     }
 }
@@ -133,6 +144,7 @@ pub(crate) struct Check<'r> {
     ports: Vec<u16>,
     /// Of routes without one of their own.
     request_timeout: Option<Duration>,
+    patterns: Rc<Patterns>,
 }
 
 impl<'r> Check<'r> {
@@ -144,6 +156,7 @@ impl<'r> Check<'r> {
             lanes: Vec::new(),
             ports: Vec::new(),
             request_timeout: None,
+            patterns: Rc::default(),
         }
     }
 
@@ -326,6 +339,12 @@ impl<'r> Check<'r> {
 
     fn syntax<T>(&mut self, written: &At<String>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         parse(&written.value).map_err(|why| self.report.error(&written.at, why)).ok()
+    }
+
+    /// A pattern that must match the whole of a value.
+    fn pattern(&mut self, written: &At<String>) -> Option<Pattern> {
+        let patterns = Rc::clone(&self.patterns);
+        self.syntax(written, |text| patterns.whole(text))
     }
 
     /// A share from 0 to 100 %.

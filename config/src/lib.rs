@@ -8,11 +8,13 @@
 
 pub mod check;
 pub mod manifest;
+pub mod text;
 
 mod percent;
 mod matching;
 mod edits;
 mod route;
+mod pattern;
 mod upstream;
 mod compare;
 mod verdict;
@@ -36,9 +38,10 @@ pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
 pub use machine::{cores_available, memory_available};
-pub use matching::{Condition, HostMatch, Match, PathMatch, Pattern, Subject, Test};
+pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
 pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
+pub use pattern::Pattern;
 pub use percent::Percent;
 pub use problem::{Problem, ResourceId};
 pub use route::{Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route};

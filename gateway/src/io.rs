@@ -141,6 +141,11 @@ impl Stream {
         Self { r: ReadHalf(Rc::clone(&socket)), w: WriteHalf(socket) }
     }
 
+    /// It drains with the others of this group from now on; 0 is none.
+    pub fn join_group(&self, group: u32) {
+        self.r.0.deadlines.group.set(group);
+    }
+
     /// Connects within `within`; TCP_NODELAY is set.
     pub async fn connect(address: SocketAddr, within: Duration, sweeper: &Rc<Sweeper>) -> io::Result<Self> {
         // Dropping a pending connect drops its socket with it, so this cancellation loses nothing.

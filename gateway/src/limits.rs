@@ -62,6 +62,10 @@ pub const ACCEPTS_PER_TURN: u32 = 16;
 /// Addresses without a connection whose requests of the last second a worker remembers; about 100 bytes each.
 pub const ADDRESSES_MAX: usize = 65_536;
 
+/// Open connections of the admin listener: a handful of scrapers and people. Beyond, the oldest of the address with the most
+/// is closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
 /// Pause of an accept loop that ran out of descriptors or memory.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;
 

@@ -6,6 +6,8 @@ mod mirror_policy;
 mod isolation;
 mod routing;
 mod reload;
+mod listeners;
+mod control;
 mod upstreams;
 mod manifests;
 mod http1_requests;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::matches::Earlier;
@@ -273,7 +274,8 @@ impl Check<'_> {
                     let message = "a rewrite has one of path, path_prefix and path_regex";
                     self.report.error(&pattern.at, message);
                 }
-                let pattern = self.syntax(pattern, syntax::pattern);
+                let patterns = Rc::clone(&self.patterns);
+                let pattern = self.syntax(pattern, |text| patterns.anywhere(text));
                 let with = self.syntax(with, syntax::path_text);
                 pattern.zip(with).map(|(pattern, with)| PathRewrite::Regex { pattern, with })
             }

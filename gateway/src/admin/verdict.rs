@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::asked::{Query, Text, refusal};
-use super::desk::{Desk, wrong};
 use super::outcomes::{self, Pairing};
+use super::state::{AdminState, wrong};
 use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, Tally};
 use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters, Slots};
 use crate::verdict::{Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, judge};
@@ -39,22 +39,22 @@ enum Format {
 
 /// `GET /verdict?mirror=NAME&format=json|text`
 pub(super) async fn by_default(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
     Query(asked): Query<Asked>,
 ) -> Response {
-    say(&desk, &headers, &Policy::default(), &asked)
+    say(&state, &headers, &Policy::default(), &asked)
 }
 
 /// `POST /verdict`, a policy as TOML.
 pub(super) async fn by_policy(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
     Text(text): Text,
 ) -> Response {
     match Policy::parse("request", &text) {
-        Ok(policy) => say(&desk, &headers, &policy, &asked),
+        Ok(policy) => say(&state, &headers, &policy, &asked),
         Err(problems) => wrong(&problems),
     }
 }
@@ -86,7 +86,7 @@ const TOLD_MAX: usize = 10;
 /// `POST /verdict/gate?passes=promote,hold&mirror=NAME`: 200 where the verdict is one of these words, by default promote,
 /// else 409 with what is in the way. Nothing need be posted; JSON may have a policy in `metadata.policy`.
 pub(super) async fn gate(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
     Query(Gate { mirror, passes }): Query<Gate>,
     Text(posted): Text,
@@ -116,7 +116,7 @@ pub(super) async fn gate(
         Ok(policy) => policy,
         Err(problems) => return wrong(&problems),
     };
-    let verdict = match decide(&desk, &headers, &policy, mirror.as_deref()) {
+    let verdict = match decide(&state, &headers, &policy, mirror.as_deref()) {
         Ok(verdict) => verdict,
         Err(unknown) => return unknown.into_response(),
     };
@@ -130,8 +130,8 @@ pub(super) async fn gate(
     (if does_pass { StatusCode::OK } else { StatusCode::CONFLICT }, out).into_response()
 }
 
-fn say(desk: &Desk, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Response {
-    match (decide(desk, headers, policy, asked.mirror.as_deref()), asked.format.unwrap_or(Format::Json)) {
+fn say(state: &AdminState, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Response {
+    match (decide(state, headers, policy, asked.mirror.as_deref()), asked.format.unwrap_or(Format::Json)) {
         (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
         (Ok(verdict), Format::Text) => text(&verdict).into_response(),
         (Err(unknown), _) => unknown.into_response(),
@@ -149,36 +149,36 @@ impl IntoResponse for NoMirror {
 
 /// On one mirror, or on all. A name that no route's candidate has would be undecided for ever, so it is refused.
 fn decide(
-    desk: &Desk,
+    state: &AdminState,
     headers: &HeaderMap,
     policy: &Policy,
     mirror: Option<&str>,
 ) -> Result<Verdict, NoMirror> {
-    let config = desk.book.open().config;
+    let config = state.store.open().config;
     let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
     if let Some(name) = mirror
         && !candidates.any(|mirror| mirror.name == name)
     {
         return Err(NoMirror(name.to_owned()));
     }
-    let mut verdict = judge(policy, &evidence(desk, mirror));
-    if desk.refuses(headers).is_some() {
+    let mut verdict = judge(policy, &evidence(state, mirror));
+    if state.refuses(headers).is_some() {
         // What shows it may quote clients' requests: figures are for everybody, those are not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
     Ok(verdict)
 }
 
-fn evidence(desk: &Desk, mirror: Option<&str>) -> Vec<Evidence> {
-    let page = desk.book.open();
+fn evidence(state: &AdminState, mirror: Option<&str>) -> Vec<Evidence> {
+    let snapshot = state.store.open();
     let mut differences: HashMap<(String, String), Vec<Difference>> = HashMap::new();
-    for judged in desk.book.findings.groups() {
+    for judged in state.store.findings.groups() {
         let place = (judged.group.route.clone(), judged.group.mirror.clone());
         differences.entry(place).or_default().push(difference(&judged));
     }
-    let tallies = desk.book.findings.tallies();
+    let tallies = state.store.findings.tallies();
     let tallies: HashMap<_, _> = tallies.iter().map(|t| ((t.route.as_str(), t.mirror.as_str()), t)).collect();
-    let all = outcomes::pairings(&page, &outcomes::Chosen::default());
+    let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
     let mut baselines: HashMap<&str, Vec<&Pairing<'_>>> = HashMap::new();
     for pairing in all.iter().filter(|pairing| pairing.mirror.role == Role::Baseline) {
         baselines.entry(pairing.route).or_default().push(pairing);
@@ -319,17 +319,17 @@ mod tests {
     use axum::body::to_bytes;
     use tokio::sync::mpsc;
 
-    use super::super::book::Book;
-    use super::super::desk::Guard;
     use super::*;
+    use crate::admin::Guard;
+    use crate::control::ConfigStore;
+    use crate::control::budget::tests::config;
     use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
-    use crate::server::budget::tests::config;
 
-    /// A desk before which both sides answered `n` times, the mirror with this code.
-    fn desk(n: u64, code: u16) -> Arc<Desk> {
-        let book = Book::new(&Arc::new(config()));
-        let page = book.open();
-        for counters in page.counters.iter().take(1).map(|c| &c.mirrors[0][0]) {
+    /// A store before which both sides answered `n` times, the mirror with this code.
+    fn state(n: u64, code: u16) -> Arc<AdminState> {
+        let store = ConfigStore::new(&Arc::new(config()));
+        let snapshot = store.open();
+        for counters in snapshot.counters.iter().take(1).map(|c| &c.mirrors[0][0]) {
             for _ in 0..n {
                 counters.sent.inc();
                 counters.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(code)));
@@ -337,12 +337,13 @@ mod tests {
                 counters.pairs.sure_mirror.record(2_000);
             }
         }
-        Arc::new(Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local })
+        Arc::new(AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local })
     }
 
-    async fn pass(desk: &Arc<Desk>, passes: Option<&str>, posted: &str) -> (u16, String) {
+    async fn pass(state: &Arc<AdminState>, passes: Option<&str>, posted: &str) -> (u16, String) {
         let asked = Gate { mirror: None, passes: passes.map(str::to_owned) };
-        let answer = gate(State(Arc::clone(desk)), HeaderMap::new(), Query(asked), Text(posted.into())).await;
+        let answer =
+            gate(State(Arc::clone(state)), HeaderMap::new(), Query(asked), Text(posted.into())).await;
         let status = answer.status().as_u16();
         let body = to_bytes(answer.into_body(), 1 << 16).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -350,16 +351,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_gate_opens_for_the_words_that_pass_and_tells_what_is_in_the_way() {
-        let states = [("promote", desk(5_000, 200)), ("hold", desk(10, 200)), ("reject", desk(5_000, 500))];
+        let states =
+            [("promote", state(5_000, 200)), ("hold", state(10, 200)), ("reject", state(5_000, 500))];
         let keys = ["promote", "hold", "reject", "promote,hold"];
-        for (word, desk) in &states {
+        for (word, state) in &states {
             for passes in keys {
-                let (status, told) = pass(desk, Some(passes), "").await;
+                let (status, told) = pass(state, Some(passes), "").await;
                 let wanted = if passes.split(',').any(|one| one == *word) { 200 } else { 409 };
                 assert_eq!(status, wanted, "{word} {passes}: {told}");
                 assert!(told.starts_with(&format!("{word}\n")), "{told}");
             }
-            assert_eq!(pass(desk, None, "").await.0, if *word == "promote" { 200 } else { 409 });
+            assert_eq!(pass(state, None, "").await.0, if *word == "promote" { 200 } else { 409 });
         }
         let (_, told) = pass(&states[2].1, None, "").await;
         assert!(told.contains("v2: FAIL  error_rate_difference on default: 100.000 %"), "{told}");
@@ -376,10 +378,10 @@ mod tests {
                  compare = {{}} }}, {{ upstream = \"v1\", name = \"again\", role = \"baseline\" }}]\n"
             ));
         }
-        let book = Book::new(&Arc::new(config::parse("test", &text).unwrap().config));
-        let page = book.open();
+        let store = ConfigStore::new(&Arc::new(config::parse("test", &text).unwrap().config));
+        let snapshot = store.open();
         for (route, code) in [(3, 200), (599, 500)] {
-            let [v2, again] = &page.counters[0].mirrors[route][..] else { panic!("two mirrors") };
+            let [v2, again] = &snapshot.counters[0].mirrors[route][..] else { panic!("two mirrors") };
             for counters in [v2, again] {
                 (0..400).for_each(|_| counters.sent.inc());
             }
@@ -391,8 +393,8 @@ mod tests {
             v2.dropped.inc(Dropped::Unreachable);
             v2.dropped.inc(Dropped::Oldest);
         }
-        let desk = Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local };
-        let all = evidence(&desk, Some("v2"));
+        let state = AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local };
+        let all = evidence(&state, Some("v2"));
         assert_eq!(all.len(), 600);
         let of = all.iter().find(|of| of.route == "r599").unwrap();
         assert_eq!((of.seen.sent, of.seen.unreachable, of.seen.lost), (400, 1, 1));
@@ -403,12 +405,12 @@ mod tests {
         );
         let verdict = judge(&Policy::default(), &all);
         assert_eq!((verdict.verdict, verdict.mirrors[0].rules[0].route.as_str()), (Decision::Reject, "r599"));
-        assert!(evidence(&desk, Some("again")).is_empty());
+        assert!(evidence(&state, Some("again")).is_empty());
     }
 
     #[tokio::test]
     async fn a_webhook_may_bring_its_policy_and_nothing_it_says_otherwise_matters() {
-        let few = desk(1000, 200);
+        let few = state(1000, 200);
         let hook = |policy: &str| {
             let metadata = json!({ "policy": policy, "other": 1 });
             json!({ "name": "app", "namespace": "test", "phase": "Progressing", "metadata": metadata })

@@ -37,7 +37,7 @@ pub(super) async fn serve(cx: &Rc<Context>, client: &mut Client) {
 
 /// How much longer the next request is waited for. An empty line is none, so it does not begin the wait anew.
 fn idle_within(cx: &Context, client: &mut Client) -> Millis {
-    if cx.draining.get() {
+    if client.is_draining(cx) {
         return Millis(DRAIN_IDLE_MS);
     }
     let (now, idle) = (cx.now_ms(), Millis::from(cx.generation().config.timeouts.client_idle));
@@ -100,6 +100,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             declared: request.declared,
             minor: request.facts.minor,
             may_keep: request.facts.keep_alive && may_go_on(cx, client),
+            is_draining: &client.listener.is_draining,
         };
         let mut message = Message::http1(cx, &mut client.stream, &mut client.inbox, facts);
         if let Err((refusal, pairing)) = exchange::take_arrived(&mut request, &mut message.content) {
@@ -161,7 +162,7 @@ const HEARD_BYTES: u64 = 64 * 1024;
 
 /// Whether the connection may carry another request after this one, as far as it knows itself.
 fn may_go_on(cx: &Context, client: &Client) -> bool {
-    !cx.draining.get() && client.served < cx.generation().config.limits.requests_per_connection_max
+    !client.is_draining(cx) && client.served < cx.generation().config.limits.requests_per_connection_max
 }
 
 /// Answers a request that no route's counters know; says whether the connection goes on.

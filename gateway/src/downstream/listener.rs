@@ -4,20 +4,21 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
-use super::Client;
-use super::connection;
+use super::{Client, Entrance, connection};
 use crate::context::Context;
 use crate::io::{self, Listener, Stream};
 use crate::limits::ACCEPT_BACKOFF_MS;
 use crate::metrics::Shed;
 use crate::task;
 
-/// Accepts until the listener is shut down.
-pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
+/// Accepts until the listener is shut down, because the worker drains or because the configuration has it no more.
+pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>, entrance: Rc<Entrance>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => serve(&cx, Stream::new(stream, &cx.sweeper), peer, listener.port),
-            Err(_) if cx.draining.get() => return,
+            Ok((stream, peer)) => {
+                serve(&cx, Stream::new(stream, &cx.sweeper), peer, listener.port, &entrance);
+            }
+            Err(_) if cx.draining.get() || entrance.is_draining.get() => return,
             Err(error) => {
                 cx.shard.accept_errors.inc();
                 // A client that was gone before we looked costs nothing; running out of descriptors or memory would
@@ -31,7 +32,7 @@ pub async fn accept(cx: Rc<Context>, listener: Rc<Listener>) {
 }
 
 /// Starts the task of one accepted connection, or turns it away.
-pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
+pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16, entrance: &Rc<Entrance>) {
     cx.shard.connections_accepted.inc();
     let place = {
         let generation = cx.generation.borrow();
@@ -50,7 +51,7 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16) {
             return;
         }
     };
-    let mut client = Client::new(stream, peer, port, place);
+    let mut client = Client::new(stream, peer, port, place, Rc::clone(entrance));
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     io::spawn(async move {

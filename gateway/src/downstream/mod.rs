@@ -1,14 +1,18 @@
 //! Clients: accepting them, and the life of one connection.
 
 pub mod listener;
+pub mod listeners;
 pub mod connection;
 mod http1;
 mod watch;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use crate::admission::Place;
 use crate::asked::Scheme;
+use crate::context::Context;
 use crate::exchange;
 use crate::io::Stream;
 
@@ -33,10 +37,22 @@ pub struct Client {
     pub has_skipped_line: bool,
     /// Among those of its address.
     pub place: Place,
+    /// What it came in by.
+    pub listener: Rc<Entrance>,
+}
+
+/// What the connections of one listener have in common.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    /// See [`crate::generation::ListenerSockets::id`].
+    pub id: u32,
+    /// The listener is gone: no new requests on its kept connections.
+    pub is_draining: Cell<bool>,
 }
 
 impl Client {
-    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place, listener: Rc<Entrance>) -> Self {
+        stream.join_group(listener.id);
         Self {
             stream,
             inbox: Vec::new(),
@@ -48,7 +64,13 @@ impl Client {
             idle_until_ms: None,
             has_skipped_line: false,
             place,
+            listener,
         }
+    }
+
+    /// No new requests are taken on this connection: the worker drains, or its listener is gone.
+    pub fn is_draining(&self, cx: &Context) -> bool {
+        cx.draining.get() || self.listener.is_draining.get()
     }
 
     /// Whom its requests come from.

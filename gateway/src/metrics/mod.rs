@@ -201,18 +201,32 @@ impl Counters {
             };
             r.primaries().iter().map(|p| of(p).unwrap_or_default()).collect()
         };
+        let upstreams: HashMap<&str, usize> =
+            before.upstreams.iter().enumerate().map(|(i, upstream)| (upstream.name.as_str(), i)).collect();
+        let mut lanes: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, lane) in before.lanes.iter().enumerate() {
+            if let Some(upstream) = before.upstreams.get(lane.upstream) {
+                lanes.entry(upstream.name.as_str()).or_default().push(at);
+            }
+        }
         let lane = |l: &config::Lane| {
             let upstream = |c: &Config, l: &config::Lane| c.upstreams.get(l.upstream).cloned();
             let same = |other: &config::Lane| {
                 config::Lane { upstream: l.upstream, ..other.clone() } == *l
                     && upstream(before, other) == upstream(config, l)
             };
-            let at = before.lanes.iter().position(same);
-            at.and_then(|at| counters.lanes.get(at)).cloned().unwrap_or_default()
+            // Looked for among those to the same upstream: all with all would be the square of a large configuration.
+            let name = config.upstreams.get(l.upstream).map(|upstream| upstream.name.as_str());
+            let to_it = name.and_then(|name| lanes.get(name)).map(Vec::as_slice).unwrap_or_default();
+            let at = to_it.iter().find(|at| before.lanes.get(**at).is_some_and(same));
+            at.and_then(|at| counters.lanes.get(*at)).cloned().unwrap_or_default()
         };
         let upstream = |u: &config::Upstream| {
-            let at = before.upstreams.iter().position(|other| other.name == u.name);
-            at.and_then(|at| counters.upstreams.get(at)).cloned().unwrap_or_default()
+            upstreams
+                .get(u.name.as_str())
+                .and_then(|at| counters.upstreams.get(*at))
+                .cloned()
+                .unwrap_or_default()
         };
         Self {
             routes: config.routes.iter().map(route).collect(),

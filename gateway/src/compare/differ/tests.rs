@@ -110,7 +110,7 @@ fn compressed_content_is_compared_by_what_it_says() {
 
 #[test]
 fn what_the_rules_leave_out_is_no_difference() {
-    let pattern = |text: &str| config::Pattern { text: text.to_owned() };
+    let pattern = |text: &str| config::Pattern::anywhere(text).unwrap();
     let list = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
     let rules = Compare {
         ignore_headers: list(&["etag", "x-trace-*"]),
