@@ -25,6 +25,7 @@ mod routes;
 mod matches;
 mod mirrors;
 mod observe;
+mod tls;
 
 use upstreams::reaches;
 
@@ -195,7 +196,7 @@ impl<'r> Check<'r> {
 
     fn listeners(&mut self, written: &Key<List<file::Listener>>) -> Vec<Listener> {
         let list = match written {
-            Key::Absent => return vec![Listener { bind: LISTENER_DEFAULT }],
+            Key::Absent => return vec![Listener { bind: LISTENER_DEFAULT, tls: None }],
             Key::Refused => return Vec::new(),
             Key::Given(list) => list,
         };
@@ -216,7 +217,8 @@ impl<'r> Check<'r> {
             if address.port() != 0 && listeners.iter().any(|other| other.bind == address) {
                 self.report.error(&bind.at, format!("{address} is already the address of another listener"));
             }
-            listeners.push(Listener { bind: address });
+            let tls = entry.value.tls.given().and_then(|table| self.listener_tls(table));
+            listeners.push(Listener { bind: address, tls });
         }
         listeners
     }
@@ -305,6 +307,13 @@ impl<'r> Check<'r> {
             requests_per_connection_max: self.count(&written.requests_per_connection_max, 1_000_000, 1..=ANY),
             upstream_idle_max: in_memory(self.count(&written.upstream_idle_max, 256, 0..=65_536)),
             drain_bytes_max: self.size(&written.drain_bytes_max, 256 * KIB, 0..=GIB),
+            tls_handshakes_pending_max: in_memory(self.count(
+                &written.tls_handshakes_pending_max,
+                256,
+                1..=1_000_000,
+            )),
+            tls_handshakes_per_second_per_address_max: self
+                .rate(&written.tls_handshakes_per_second_per_address_max),
         }
     }
 
@@ -312,6 +321,7 @@ impl<'r> Check<'r> {
         let seconds = Duration::from_secs;
         Timeouts {
             request: self.given_period(&written.request),
+            tls_handshake: self.period(&written.tls_handshake, seconds(10)),
             request_head: self.period(&written.request_head, seconds(10)),
             client_idle: self.period(&written.client_idle, seconds(75)),
             request_body: self.period(&written.request_body, seconds(30)),

@@ -19,6 +19,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::explain;
 use crate::logging::{self, complain};
+use crate::server::certificates;
 use crate::server::privileges::{self, Privileges};
 use crate::server::{self, Ending, Source};
 use crate::visible::visible_lines;
@@ -170,7 +171,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> 
 }
 
 fn check(source: &Source) -> i32 {
-    match source.read() {
+    match certificates::read(source) {
         Ok(Checked { config, warnings, .. }) => {
             complain(warnings.iter().map(|w| format!("warning: {w}")));
             let _ = writeln!(io::stdout(), "{}: ok: {}", source.name(), summary(&config));

@@ -22,6 +22,7 @@ use crate::plan::Plan;
 use crate::prepared::{Earlier, Prepared};
 use crate::random::Random;
 use crate::route::Router;
+use crate::tls::Listening;
 use crate::upstream::pool::Upstreams;
 
 /// What the control plane hands a worker, at the start and whenever the configuration changes.
@@ -47,6 +48,8 @@ pub struct ListenerSockets {
     pub id: u32,
     /// Bound and listening.
     pub sockets: Vec<(Arc<TcpListener>, Owner)>,
+    /// What its clients shake hands with; `None` where they speak plaintext.
+    pub tls: Option<Arc<Listening>>,
 }
 
 /// See the room's own words above.

@@ -25,6 +25,7 @@ pub mod context;
 pub mod runtime;
 pub mod io;
 pub mod time;
+pub mod tls;
 pub mod task;
 pub mod buffer;
 pub mod visible;

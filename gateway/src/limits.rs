@@ -26,6 +26,12 @@ pub const HEAD_BUFFER_BYTES: usize = 4 * 1024;
 /// First read of a request: its head, and content of some kilobytes behind it, come in one.
 pub const REQUEST_READ_BYTES: usize = 8 * 1024;
 
+/// Read size of a handshake: a flight with a chain of certificates fits.
+pub const HANDSHAKE_READ_BYTES: usize = 8 * 1024;
+
+/// Reads of 4 KiB that a look at an idle connection takes to be tickets and nothing else; OpenSSL sends two, of 250 bytes.
+pub const QUIET_READS_MAX: usize = 4;
+
 /// Read size of a response's first piece.
 pub const RESPONSE_BUFFER_BYTES: usize = 16 * 1024;
 

@@ -9,10 +9,12 @@ mod reload;
 mod prepare;
 mod patch;
 mod source;
+pub(crate) mod certificates;
 mod files;
 mod resolve;
 mod listeners;
 mod admin_listener;
+mod tls_watch;
 mod handover;
 mod inherit;
 mod notify;
@@ -92,8 +94,12 @@ pub(crate) fn serve(
     // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
+    served.also(&crate::tls::load::files(&config));
+    let (tls, odd) = certificates::load(&config, None, &text)?;
+    complain(odd.iter().map(|w| format!("warning: {w}")));
     let store = ConfigStore::new(&config);
     store.write(written);
+    store.certify(&tls.expiries);
     let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &text)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
     let descriptor_limit = os::raise_descriptor_limit()
@@ -116,6 +122,7 @@ pub(crate) fn serve(
     let threads = Threads {
         prepared: &prepared,
         listeners: &listeners,
+        tls: &tls,
         clients_max,
         store: &store,
         located: &located,
@@ -162,6 +169,7 @@ pub(crate) fn serve(
         discovery,
         located,
         listeners,
+        tls,
         descriptor_limit,
         retired: Vec::new(),
     };

@@ -14,6 +14,7 @@ mod http1_requests;
 mod http1_courses;
 mod http1_responses;
 mod pool;
+mod tls;
 mod privacy;
 mod regressions;
 mod limits;

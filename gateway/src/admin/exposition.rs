@@ -6,6 +6,7 @@
 
 mod upstreams;
 mod observer;
+mod tls;
 pub(super) mod times;
 pub(super) mod classic;
 
@@ -75,6 +76,7 @@ impl Collector for Workers {
         shards.upstreams(&mut out)?;
         shards.discovery(&mut out)?;
         shards.connections(&mut out)?;
+        shards.tls(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         shards.configuration(&mut out)?;
@@ -533,6 +535,10 @@ mod tests {
             "umbra_connections_shed counter",
             "umbra_exchanges_active gauge",
             "umbra_connections_active gauge",
+            "umbra_tls_handshakes counter",
+            "umbra_tls_handshake_failures counter",
+            "umbra_tls_handshakes_pending gauge",
+            "umbra_tls_certificate_expires_seconds gauge",
             "umbra_accept_errors counter",
             "umbra_exchange_panics counter",
             "umbra_worker_ticks counter",

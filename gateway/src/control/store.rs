@@ -9,6 +9,7 @@ use config::{Config, Shown, Upstream};
 
 use crate::compare::Findings;
 use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
+use crate::tls::load::Expiry;
 
 /// Where the snapshot in force lies, and the text it came from.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub names: Arc<NameCounters>,
     /// Of who reads the workers' records.
     pub observer: Arc<ObserverCounters>,
+    /// Until when the certificates in use are good.
+    pub certificates: Arc<[Expiry]>,
     /// Changes made since the start.
     pub applied: u64,
     /// Changes asked for that were not made.
@@ -71,12 +74,26 @@ impl ConfigStore {
         let written =
             Written { config: Arc::clone(config), shown: Shown::default(), patches: BTreeMap::new() };
         let (config, observer) = (Arc::clone(config), Arc::default());
-        let snapshot = Snapshot { config, counters, checks, names, observer, applied: 0, refused: 0 };
+        let snapshot = Snapshot {
+            config,
+            counters,
+            checks,
+            names,
+            observer,
+            certificates: [].into(),
+            applied: 0,
+            refused: 0,
+        };
         Arc::new(Self {
             snapshot: Mutex::new(snapshot),
             written: Mutex::new(written),
             findings: Arc::default(),
         })
+    }
+
+    /// Until when the certificates that are in force from the start are good.
+    pub fn certify(&self, certificates: &Arc<[Expiry]>) {
+        lock(&self.snapshot).certificates = Arc::clone(certificates);
     }
 
     /// The snapshot in force.

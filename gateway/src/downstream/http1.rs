@@ -73,13 +73,14 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
         (client.idle_until_ms, client.has_skipped_line) = (None, false);
         let mut watch = Watch::begin(cx);
         let prepared = {
-            let Client { inbox, address, address_port, port, scheme, place, .. } = client;
+            let Client { inbox, address, address_port, port, scheme, place, secured, .. } = client;
             let caller = exchange::Caller {
                 address: address.as_bytes(),
                 address_port: *address_port,
                 port: *port,
                 scheme: *scheme,
                 place,
+                secured: secured.as_deref(),
             };
             let (head, behind) = inbox.split_at_mut(head_len);
             exchange::prepare(cx, &caller, head, behind.len())
@@ -214,7 +215,12 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             && !is_start_of_empty_line
         {
             if !may_start_request(*first) || *first == b'\r' {
-                return Err(NoHead::Refused(Fault::bad("not an HTTP request")));
+                // A handshake's record (RFC 8446 §5.1): worth a word of its own, for it is a configuration that is wrong.
+                return Err(NoHead::Refused(if *first == 0x16 {
+                    Fault::new(400, Reject::NotPlaintext, "TLS, and this listener has none")
+                } else {
+                    Fault::bad("not an HTTP request")
+                }));
             }
             match scanner.scan(inbox) {
                 Scan::Complete(len) if len <= limits.request_head_bytes_max => return Ok(len),

@@ -45,10 +45,16 @@ impl Listeners {
         closed.into_iter().for_each(|open| self.close(cx, open));
         let mut result = Ok(());
         for given in wanted {
-            if self.open.borrow().iter().any(|open| open.entrance.id == given.id) {
+            if let Some(open) = self.open.borrow().iter().find(|open| open.entrance.id == given.id) {
+                // The next handshake is by what is in force now; connections go on.
+                open.entrance.tls.replace(given.tls.clone());
                 continue;
             }
-            let entrance = Rc::new(Entrance { id: given.id, is_draining: Cell::new(false) });
+            let entrance = Rc::new(Entrance {
+                id: given.id,
+                tls: given.tls.clone().into(),
+                is_draining: Cell::new(false),
+            });
             let mut sockets = Vec::with_capacity(given.sockets.len());
             for (socket, owner) in &given.sockets {
                 match Listener::new(socket.clone(), *owner) {

@@ -18,10 +18,12 @@ use config::Config;
 pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
-pub use labels::{Class, Drop, Fail, Label, Lower, Reject, Shed, Skip, UpstreamFailure};
+pub use labels::{Class, Drop, Fail, Handshake, Label, Lower, Reject, Shed, Skip, UpstreamFailure};
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 pub use slots::Slots;
+
+use crate::tls::fault::Fault;
 
 /// What one route counts.
 #[derive(Debug, Default)]
@@ -129,6 +131,16 @@ pub struct CheckCounters {
     pub unhealthy: Gauge,
 }
 
+/// TLS with clients.
+#[derive(Debug, Default)]
+pub struct TlsCounters {
+    pub handshakes: Family<Handshake>,
+    /// Handshakes that came to nothing, those that were not begun among them.
+    pub failures: Family<Fault>,
+    /// Under way.
+    pub pending: Gauge,
+}
+
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -138,6 +150,7 @@ pub struct Shard {
     pub connections_active: Gauge,
     /// Requests under way.
     pub exchanges_active: Gauge,
+    pub tls: TlsCounters,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
     /// Records of exchanges handed to whoever logs, traces or compares.

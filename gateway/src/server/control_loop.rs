@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use config::check::Problem;
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,7 @@ use super::notify::Notify;
 use super::reload::{Next, Reloader, Stepped, Underway};
 use super::signals::{Asked, Signals};
 use super::threads::{Ended, Worker};
+use super::tls_watch::TlsWatch;
 use crate::control::{Ask, Change, Health, Phase, Refused, Watchdog};
 use crate::metrics::{self, MirrorCounters, Shard};
 use crate::observe::observer::Observer;
@@ -88,6 +89,7 @@ impl ControlPlane<'_> {
     async fn watch(&mut self, signals: &mut Signals) -> Watched {
         let mut pulse = tokio::time::interval(self.notify.pulse().unwrap_or(Duration::MAX));
         let mut watchdog = Watchdog::new(self.workers.len());
+        let mut tls_watch = TlsWatch::default();
         let mut every = tokio::time::interval(WATCH_EVERY);
         // After the process was stopped for a while, one look is enough.
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -136,6 +138,9 @@ impl ControlPlane<'_> {
                     let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
                     self.health.send_if_modified(|h| note_stuck(h, stuck));
                     self.reloader.bury();
+                    let certificates = self.reloader.store.open().certificates;
+                    let said = tls_watch.look(&certificates, self.shards, SystemTime::now());
+                    said.iter().for_each(|what| tracing::warn!("{what}"));
                 }
             }
         }

@@ -5,7 +5,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -18,19 +18,38 @@ use crate::os;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a file looks like from outside: device and inode, size, time of change.
-type Look = Vec<(PathBuf, Option<(u64, u64, u64, i64, i64)>)>;
+type Facts = (u64, u64, u64, i64, i64);
+
+type Look = Vec<(PathBuf, Option<Facts>)>;
 
 /// How the files looked just before they were read the last time, whatever became of it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Served(Arc<Mutex<Look>>);
+pub(super) struct Served(Arc<Mutex<Looks>>);
+
+/// Of the source, and of the files that it names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Looks {
+    source: Look,
+    named: Look,
+}
 
 impl Served {
     pub(super) fn set(&self, look: Look) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = look;
+        self.lock().source = look;
     }
 
-    fn get(&self) -> Look {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Files that the source names are about to be read too: these are watched beside it from now on.
+    pub(super) fn also(&self, files: &[PathBuf]) {
+        let named = files.iter().cloned().map(one).collect();
+        self.lock().named = named;
+    }
+
+    fn get(&self) -> Looks {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Looks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -39,24 +58,26 @@ impl Served {
 pub(super) struct Watch {
     source: Source,
     served: Served,
-    last: Look,
+    last: Looks,
 }
 
 impl Watch {
     pub(super) fn new(source: &Source, served: &Served) -> Self {
-        Self { source: source.clone(), served: served.clone(), last: look(source) }
+        let last = Looks { source: look(source), named: served.get().named };
+        Self { source: source.clone(), served: served.clone(), last }
     }
 
     /// Says that the files differ from those served, once they look the same twice: nobody is writing any more.
     pub(super) fn has_changed(&mut self) -> bool {
-        let now = look(&self.source);
+        let named = self.served.get().named.into_iter().map(|(path, _)| one(path)).collect();
+        let now = Looks { source: look(&self.source), named };
         let rests = now == self.last;
         self.last = now;
         if !rests || self.last == self.served.get() {
             return false;
         }
         // Told once: whoever reads them says anew how they looked.
-        self.served.set(self.last.clone());
+        *self.served.lock() = self.last.clone();
         true
     }
 
@@ -93,13 +114,14 @@ pub(super) fn look(source: &Source) -> Look {
     let more: Vec<PathBuf> = files.iter().filter(|path| path.is_dir()).flat_map(inside).collect();
     files.extend(more);
     files.sort();
-    let one = |path: PathBuf| {
-        // Followed to what it points at.
-        let facts = std::fs::metadata(&path).ok();
-        let look = facts.map(|f| (f.dev(), f.ino(), f.len(), f.mtime(), f.mtime_nsec()));
-        (path, look)
-    };
     files.into_iter().map(one).collect()
+}
+
+fn one(path: PathBuf) -> (PathBuf, Option<Facts>) {
+    // Followed to what it points at.
+    let facts = std::fs::metadata(&path).ok();
+    let look = facts.map(|f| (f.dev(), f.ino(), f.len(), f.mtime(), f.mtime_nsec()));
+    (path, look)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::inherit::{Inherited, Use};
 use super::source::SourceText;
 use crate::generation::ListenerSockets;
 use crate::io::Owner;
+use crate::tls::Tls;
 
 /// Connections the kernel completes while a worker is busy elsewhere; it clips this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -130,9 +131,18 @@ impl Listeners {
             let turns = (worker..turns).step_by(workers.max(1));
             let sockets = turns.filter_map(|turn| open.sockets.get(turn % open.sockets.len().max(1)));
             let sockets = sockets.map(|(is, socket)| (Arc::clone(socket), owner(*is))).collect();
-            ListenerSockets { id: open.id, sockets }
+            ListenerSockets { id: open.id, sockets, tls: None }
         };
         self.open.iter().map(of).collect()
+    }
+
+    /// The same, with what each listener shakes hands by.
+    pub(super) fn of_worker_secured(&self, worker: usize, workers: usize, tls: &Tls) -> Vec<ListenerSockets> {
+        let mut all = self.of_worker(worker, workers);
+        for (index, of) in all.iter_mut().enumerate() {
+            of.tls = tls.listener(index).map(Arc::clone);
+        }
+        all
     }
 
     /// Every listening socket, for a successor.
@@ -229,7 +239,7 @@ mod tests {
 
     fn on(binds: &[SocketAddr], admin: Option<SocketAddr>) -> Config {
         let mut config = config();
-        config.listeners = binds.iter().map(|bind| Listener { bind: *bind }).collect();
+        config.listeners = binds.iter().map(|bind| Listener { bind: *bind, tls: None }).collect();
         config.admin.bind = admin;
         config
     }

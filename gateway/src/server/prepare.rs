@@ -14,12 +14,14 @@ use config::check::{self, Checked, Problem};
 use config::{Config, Shown};
 use tokio::sync::oneshot;
 
+use super::certificates;
 use super::files::Served;
 use super::patch::{with_percent, with_weights};
 use super::source::{Source, SourceText, broken};
 use crate::control::{Change, Refused, Snapshot};
 use crate::os;
 use crate::prepared::{Difference, Prepared};
+use crate::tls::Tls;
 
 /// A configuration that is not read and checked after this long is refused.
 const PREPARE_MAX: Duration = Duration::from_secs(30);
@@ -37,6 +39,7 @@ pub(super) struct Job {
     pub(super) snapshot: Snapshot,
     /// By worker.
     pub(super) prepared: Vec<Arc<Prepared>>,
+    pub(super) tls: Arc<Tls>,
 }
 
 /// A configuration that is sound by itself.
@@ -44,6 +47,7 @@ pub(super) struct Ready {
     pub(super) snapshot: Snapshot,
     /// By worker.
     pub(super) prepared: Vec<Arc<Prepared>>,
+    pub(super) tls: Arc<Tls>,
     pub(super) written: Written,
     pub(super) warnings: Vec<Problem>,
     /// Where problems that show later point.
@@ -109,17 +113,29 @@ impl Preparer {
 
 impl Job {
     fn run(self, started: Instant) -> Result<Ready, Refused> {
-        let Self { change, source, served, snapshot, prepared } = self;
-        let (config, written, warnings, text) = changed(change, &source, &served, &snapshot.config)?;
+        let Self { change, source, served, snapshot, prepared, tls } = self;
+        let (config, written, mut warnings, text) = changed(change, &source, &served, &snapshot.config)?;
         let fixed = fixed(&snapshot.config, &config, &text);
         if !fixed.is_empty() {
             return Err(Refused::Wrong(fixed));
         }
+        let tls = match &written {
+            // Shares and weights name no files.
+            Written::Part(..) => tls,
+            Written::Whole(_) => {
+                // Looked at before they are read, so that a change in between is seen.
+                served.also(&crate::tls::load::files(&config));
+                let loaded = certificates::load(&config, Some((&snapshot.config, &tls)), &text);
+                let (tls, odd) = loaded.map_err(bounded)?;
+                warnings.extend(odd);
+                tls
+            }
+        };
         let config = Arc::new(config);
         let difference = Difference::between(&snapshot.config, &config);
         let prepared = prepared.iter().map(|old| Arc::new(old.after(&difference, &config))).collect();
-        let snapshot = snapshot.after(config);
-        Ok(Ready { snapshot, prepared, written, warnings, text, started })
+        let snapshot = Snapshot { certificates: Arc::clone(&tls.expiries), ..snapshot.after(config) };
+        Ok(Ready { snapshot, prepared, tls, written, warnings, text, started })
     }
 }
 

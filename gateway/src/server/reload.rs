@@ -22,6 +22,7 @@ use crate::control::{Applied, Change, ConfigStore, Refused, Snapshot};
 use crate::discovery::{Discovery, Found, Located};
 use crate::generation::WorkerConfig;
 use crate::prepared::Prepared;
+use crate::tls::Tls;
 use crate::worker::{Command, Update};
 
 /// A worker that has not taken a configuration after this long is stuck, which its watchdog tells.
@@ -94,6 +95,8 @@ pub(super) struct Reloader {
     /// What the workers know.
     pub(super) located: Located,
     pub(super) listeners: Listeners,
+    /// What the `tls` keys in force came to.
+    pub(super) tls: Arc<Tls>,
     /// Descriptors that this process may have.
     pub(super) descriptor_limit: u64,
     /// What was in force, until no exchange has it any more.
@@ -113,6 +116,7 @@ impl Reloader {
             served: self.served.clone(),
             snapshot: self.store.open(),
             prepared: self.prepared.clone(),
+            tls: Arc::clone(&self.tls),
         };
         Underway { step: Step::Preparing(Box::pin(self.preparer.begin(job))), asker }
     }
@@ -138,7 +142,7 @@ impl Reloader {
         workers: impl Iterator<Item = &'w Channel>,
     ) {
         let Next { ready, found } = next;
-        let Ready { snapshot, prepared, written, warnings, started, text: _ } = ready;
+        let Ready { snapshot, prepared, tls, written, warnings, started, text: _ } = ready;
         let before = self.store.open().config;
         let snapshot = self.store.turn(snapshot);
         match written {
@@ -151,6 +155,7 @@ impl Reloader {
         came.iter().for_each(|address| tracing::info!("listening on {address}"));
         went.iter().for_each(|address| tracing::info!("no longer listening on {address}: draining"));
         self.listeners = listeners;
+        self.tls = tls;
         let mut heard = self.hand_out(&snapshot, workers);
         let all = snapshot.counters.len();
         underway.step = Step::Applying(Box::pin(async move {
@@ -216,7 +221,7 @@ impl Reloader {
                     counters: Arc::clone(counters),
                     clients_max,
                     prepared: Arc::clone(prepared),
-                    listeners: self.listeners.of_worker(id, count),
+                    listeners: self.listeners.of_worker_secured(id, count, &self.tls),
                 },
                 applied: told.clone(),
             });

@@ -97,12 +97,8 @@ impl SourceText {
 
     /// A key whose value cannot be had here.
     pub(super) fn problem_of(&self, key: &str, message: &str) -> Problem {
-        Problem {
-            file: self.name.clone(),
-            line: None,
-            key: Some(key.to_owned()),
-            message: message.to_owned(),
-        }
+        let file = self.name.clone();
+        Problem { file, key: Some(key.to_owned()), message: message.to_owned(), ..Problem::default() }
     }
 
     /// A value that is well written but does not work here. `value` is as written: its first appearance gives the line.

@@ -24,6 +24,7 @@ use crate::mirror::proof::Proof;
 use crate::observe::tap::Tap;
 use crate::os;
 use crate::prepared::Prepared;
+use crate::tls::Tls;
 use crate::worker::{self, Ready, Setup, Updates};
 
 /// A worker that has not said that it serves after this long never will.
@@ -59,6 +60,8 @@ pub(super) struct Threads<'a> {
     pub(super) store: &'a ConfigStore,
     pub(super) located: &'a Located,
     pub(super) prepared: &'a [Arc<Prepared>],
+    /// What the listeners shake hands by.
+    pub(super) tls: &'a Tls,
     pub(super) listeners: &'a Listeners,
     pub(super) shards: &'a [Arc<Shard>],
     pub(super) cores: &'a [Option<CoreId>],
@@ -87,7 +90,7 @@ impl Threads<'_> {
                     counters: snapshot.counters.get(id).cloned().unwrap_or_default(),
                     clients_max: self.clients_max,
                     prepared: Arc::clone(prepared),
-                    listeners: self.listeners.of_worker(id, count),
+                    listeners: self.listeners.of_worker_secured(id, count, self.tls),
                 },
                 updates: Arc::clone(&updates),
                 control: theirs,

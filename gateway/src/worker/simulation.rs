@@ -288,6 +288,7 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
+        turnstile: Rc::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed),

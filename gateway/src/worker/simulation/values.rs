@@ -64,6 +64,7 @@ fn a_message_made_of_values_runs_a_whole_exchange_and_is_copied() {
             port: 80,
             scheme: Scheme::Http,
             place: &place,
+            secured: None,
         };
         let mut head = b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n".to_vec();
         let prepared = exchange::prepare(&cx, &caller, &mut head, 0);
