@@ -39,7 +39,7 @@ pub use route::{
     Pattern, Primary, Redirect, Reply, Retries, RetryOn, Rewrite, Route, Subject, Test,
 };
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
-pub use verdict::{Policy, RULES};
+pub use verdict::{Contents, Policy, RULES};
 pub use write::Shown;
 
 /// Everything an operator decided, as meant. Indices (`UpstreamId`, `LaneId`) are valid by construction.

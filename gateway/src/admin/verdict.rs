@@ -18,7 +18,7 @@ use serde_json::json;
 use super::asked::{Query, Text, refusal};
 use super::desk::{Desk, wrong};
 use super::outcomes::{self, Pairing};
-use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, Tally};
+use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, TOO_MANY, Tally};
 use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters, Slots};
 use crate::verdict::{Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, judge};
 use crate::visible::visible;
@@ -241,6 +241,13 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
         all.contents += tally.contents;
         all.differing += tally.differing;
         all.no_room += tally.skipped.get(NO_ROOM).copied().unwrap_or_default();
+        all.partly += tally.skipped.get(TOO_MANY).copied().unwrap_or_default() + tally.hidden;
+        all.hidden += tally.hidden;
+        all.beside = (
+            all.beside.0 + tally.beside.pairs,
+            all.beside.1 + tally.beside.only_mirror,
+            all.beside.2 + tally.beside.only_baseline,
+        );
         all.left_out += tally.skipped.get(CONTENT_TYPE).copied().unwrap_or_default();
         // What found no time was drawn by chance, and what nobody asked for is not missed: they speak of nothing.
         let tells = |why: &str| why != BUSY && why != CONTENT_TYPE;
@@ -248,12 +255,15 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
             *reasons.entry(why).or_default() += n;
         }
     }
+    if all.hidden > 0 {
+        reasons.insert("more_places_than_are_kept_apart", all.hidden);
+    }
     all.reasons = reasons.into_iter().map(|(why, n)| (why.to_owned(), n)).collect();
     all
 }
 
 fn difference(judged: &Judged) -> Difference {
-    let Judged { group, compared, baseline_count, baseline_compared, is_noise: _ } = judged;
+    let Judged { group, compared, baseline_count, baseline_compared, beside, is_noise: _ } = judged;
     Difference {
         field: group.field.clone(),
         kind: group.kind.text(),
@@ -261,6 +271,9 @@ fn difference(judged: &Judged) -> Difference {
         compared: *compared,
         baseline_count: *baseline_count,
         baseline_compared: *baseline_compared,
+        beside: *beside,
+        only_mirror: group.only_mirror,
+        only_baseline: group.only_baseline,
         example: group.example.clone(),
         samples: group.samples.iter().map(|sample| sample.request_id.clone()).collect(),
     }
@@ -340,6 +353,9 @@ mod tests {
         Arc::new(Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local })
     }
 
+    /// Nobody compares before these desks.
+    const OPTIONAL: &str = r#"{"metadata": {"policy": "contents = \"optional\""}}"#;
+
     async fn pass(desk: &Arc<Desk>, passes: Option<&str>, posted: &str) -> (u16, String) {
         let asked = Gate { mirror: None, passes: passes.map(str::to_owned) };
         let answer = gate(State(Arc::clone(desk)), HeaderMap::new(), Query(asked), Text(posted.into())).await;
@@ -354,13 +370,15 @@ mod tests {
         let keys = ["promote", "hold", "reject", "promote,hold"];
         for (word, desk) in &states {
             for passes in keys {
-                let (status, told) = pass(desk, Some(passes), "").await;
+                let (status, told) = pass(desk, Some(passes), OPTIONAL).await;
                 let wanted = if passes.split(',').any(|one| one == *word) { 200 } else { 409 };
                 assert_eq!(status, wanted, "{word} {passes}: {told}");
                 assert!(told.starts_with(&format!("{word}\n")), "{told}");
             }
-            assert_eq!(pass(desk, None, "").await.0, if *word == "promote" { 200 } else { 409 });
+            assert_eq!(pass(desk, None, OPTIONAL).await.0, if *word == "promote" { 200 } else { 409 });
         }
+        let (_, told) = pass(&states[0].1, None, "").await;
+        assert!(told.starts_with("hold\n") && told.contains("compare = {}"), "{told}");
         let (_, told) = pass(&states[2].1, None, "").await;
         assert!(told.contains("v2: FAIL  error_rate_difference on default: 100.000 %"), "{told}");
         assert_eq!(pass(&states[0].1, Some("promote,"), "").await.0, 400);
@@ -418,7 +436,7 @@ mod tests {
             pass(&few, None, r#"{"name": "app", "namespace": "test", "phase": "Progressing"}"#).await.0,
             409
         );
-        let lenient = "samples_min = 5\nmismatch_percent_max = 100\nerror_percent_max = 100\np50_ratio_max = 9\np99_ratio_max = 9\n";
+        let lenient = "contents = \"optional\"\nsamples_min = 5\nmismatch_percent_max = 100\nerror_percent_max = 100\np50_ratio_max = 9\np99_ratio_max = 9\n";
         assert_eq!(pass(&few, None, &hook(lenient)).await.0, 200);
         let (status, told) = pass(&few, None, &hook("sample_min = 5")).await;
         assert_eq!(status, 422);

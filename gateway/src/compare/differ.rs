@@ -1,13 +1,16 @@
 //! Two answers to one request, side by side: where they differ, and how. Pure.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 use xxhash_rust::xxh64::xxh64;
 
+use super::added::{self, Added};
 use super::coding::{End, Plain, plain};
+use super::folds::Folds;
 use super::json::{self, Member, Node, Unread};
 use super::rules::{Path, Rules};
 use crate::http1::edit::{field_name, lines};
@@ -45,6 +48,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Contents have to be compared to see it.
+    pub fn is_of_contents(self) -> bool {
+        match self {
+            Self::Status | Self::Header => false,
+            Self::Changed | Self::Missing | Self::Added | Self::Type | Self::Length | Self::Body => true,
+        }
+    }
+
     pub fn text(self) -> &'static str {
         match self {
             Self::Status => "status",
@@ -65,16 +76,30 @@ pub(super) struct Compared {
     pub(super) differences: Vec<Difference>,
     /// Why the contents were not compared, where they were not.
     pub(super) content_skipped: Option<&'static str>,
+    /// They differ in more than was looked at.
+    pub(super) is_cut: bool,
 }
 
-/// Differences told of one pair; answers that differ in more differ altogether.
+/// What is known of a pair beside its two answers.
+#[derive(Debug, Default)]
+pub(super) struct Context<'a> {
+    /// Places where the route's baseline differs too: they take no room from the others.
+    pub(super) known: Option<&'a HashSet<(String, Kind)>>,
+    pub(super) folds: Option<&'a RefCell<Folds>>,
+    /// What the gateway itself wrote on the copy.
+    pub(super) added: Added,
+}
+
+/// Differences told of one pair beside those that its baseline has too: the pair of which there are more is counted, and
+/// holds a verdict as contents do that were not compared.
 const DIFFERENCES_MAX: usize = 64;
 
 /// Characters shown of one value.
 const SHOWN_CHARS_MAX: usize = 120;
 
-pub(super) fn compare(rules: &Rules, primary: &Answer, mirror: &Answer) -> Compared {
-    let mut found = Found { rules, differences: Vec::new() };
+pub(super) fn compare(rules: &Rules, context: &Context<'_>, primary: &Answer, mirror: &Answer) -> Compared {
+    let (seen, differences) = (HashSet::new(), Vec::new());
+    let mut found = Found { rules, context, differences, seen, unknown: 0, is_cut: false };
     if primary.status != mirror.status {
         let shown = |answer: &Answer| Some(answer.status.to_string());
         found.add("status".to_owned(), Kind::Status, shown(primary), shown(mirror));
@@ -82,7 +107,7 @@ pub(super) fn compare(rules: &Rules, primary: &Answer, mirror: &Answer) -> Compa
     let (ours, theirs) = (fields(primary), fields(mirror));
     found.fields(&ours, &theirs);
     let content_skipped = found.contents((primary, &ours), (mirror, &theirs));
-    Compared { differences: found.differences, content_skipped }
+    Compared { differences: found.differences, content_skipped, is_cut: found.is_cut }
 }
 
 /// Lower-case name → values in their order.
@@ -108,7 +133,12 @@ fn media_type(fields: &Fields) -> String {
 
 struct Found<'a> {
     rules: &'a Rules,
+    context: &'a Context<'a>,
     differences: Vec<Difference>,
+    seen: HashSet<(String, Kind)>,
+    /// Of the differences those that the baseline does not have.
+    unknown: usize,
+    is_cut: bool,
 }
 
 impl Found<'_> {
@@ -119,10 +149,32 @@ impl Found<'_> {
             Cow::Borrowed(_) => field,
         };
         // The same place of several items is one place.
-        let is_known = self.differences.iter().any(|known| known.kind == kind && known.field == field);
-        if self.differences.len() < DIFFERENCES_MAX && !is_known {
-            self.differences.push(Difference { field, kind, primary, mirror });
+        let place = (field, kind);
+        if self.seen.contains(&place) {
+            return;
         }
+        let is_known = self.context.known.is_some_and(|known| known.contains(&place));
+        if !is_known && self.unknown == DIFFERENCES_MAX {
+            self.is_cut = true;
+            return;
+        }
+        self.unknown += usize::from(!is_known);
+        self.seen.insert(place.clone());
+        self.differences.push(Difference { field: place.0, kind, primary, mirror });
+    }
+
+    /// As text is compared: without what its rules leave out, and with what the gateway wrote on the copy as on the original.
+    fn plain<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.context.added.undone(text) {
+            Cow::Borrowed(text) => self.rules.without_ignored(text),
+            Cow::Owned(text) => self.rules.without_ignored(&text).into_owned().into(),
+        }
+    }
+
+    /// `$.items[*].id`, in which names that are data are folded.
+    fn place(&self, path: &Path<'_>) -> String {
+        let mut folds = self.context.folds.map(RefCell::borrow_mut);
+        text_of(path, folds.as_deref_mut())
     }
 
     fn fields(&mut self, primary: &Fields, mirror: &Fields) {
@@ -138,10 +190,10 @@ impl Found<'_> {
         };
         let names = primary.keys().chain(mirror.keys().filter(|name| !primary.contains_key(*name)));
         let mut differing = Vec::new();
-        for name in names.filter(|name| self.rules.compares_field(name)) {
+        for name in names.filter(|name| self.rules.compares_field(name) && !added::names(name)) {
             let (a, b) = (primary.get(name), mirror.get(name));
             let plain = |values: Option<&Vec<String>>| {
-                values.map(|values| self.rules.without_ignored(&values.join(", ")).into_owned())
+                values.map(|values| self.plain(&values.join(", ")).into_owned())
             };
             if plain(a) != plain(b) {
                 differing.push((name.clone(), shown(name, a), shown(name, b)));
@@ -228,11 +280,15 @@ impl Found<'_> {
             }
             return;
         };
-        let (a, b) = (self.rules.without_ignored(a), self.rules.without_ignored(b));
+        let (a, b) = (self.plain(a), self.plain(b));
         if a == b {
             return;
         }
-        let (mut ours, mut theirs) = (a.lines(), b.lines());
+        let is_services = |line: &&str| !added::is_line(line);
+        let (mut ours, mut theirs) = (a.lines().filter(is_services), b.lines().filter(is_services));
+        if a.lines().chain(b.lines()).any(added::is_line) && ours.clone().eq(theirs.clone()) {
+            return;
+        }
         loop {
             match (ours.next(), theirs.next()) {
                 (Some(a), Some(b)) if a == b => {}
@@ -246,14 +302,14 @@ impl Found<'_> {
     }
 
     fn values<'n>(&mut self, path: &mut Path<'n>, primary: &'n Node<'_>, mirror: &'n Node<'_>) {
-        if self.rules.ignores(path) || self.differences.len() >= DIFFERENCES_MAX {
+        if self.rules.ignores(path) || self.is_cut {
             return;
         }
         match (primary, mirror) {
             (Node::Object(a), Node::Object(b)) => self.members(path, a, b),
             (Node::Array(a), Node::Array(b)) => self.items(path, a, b),
             (Node::String(a), Node::String(b)) => {
-                if self.rules.without_ignored(a) != self.rules.without_ignored(b) {
+                if self.plain(a) != self.plain(b) {
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
                 }
             }
@@ -294,6 +350,9 @@ impl Found<'_> {
             };
             let a = ours.next_if(|_| order.is_le()).unwrap_or_default();
             let b = theirs.next_if(|_| order.is_ge()).unwrap_or_default();
+            if added::names(name) {
+                continue;
+            }
             path.push(Some(name));
             match (a, b) {
                 ([], [(_, only), ..]) => self.one_side(path, Kind::Added, None, Some(only)),
@@ -301,7 +360,7 @@ impl Found<'_> {
                 (a, b) => {
                     if a.len() != b.len() && !self.rules.ignores(path) {
                         let shown = |times: usize| Some(format!("{times} times"));
-                        self.add(text_of(path), Kind::Length, shown(a.len()), shown(b.len()));
+                        self.add(self.place(path), Kind::Length, shown(a.len()), shown(b.len()));
                     }
                     a.iter().zip(b).for_each(|((_, a), (_, b))| self.values(path, a, b));
                 }
@@ -311,36 +370,42 @@ impl Found<'_> {
     }
 
     fn items<'n>(&mut self, path: &mut Path<'n>, primary: &'n [Node<'_>], mirror: &'n [Node<'_>]) {
+        let services = |items: &'n [Node<'_>]| items.iter().filter(|item| !added::is_item(item)).collect();
+        let (primary, mirror): (Vec<_>, Vec<_>) = (services(primary), services(mirror));
         if primary.len() != mirror.len() {
-            let shown = |items: &[Node<'_>]| Some(format!("{} items", items.len()));
-            self.add(text_of(path), Kind::Length, shown(primary), shown(mirror));
+            let shown = |items: &[&Node<'_>]| Some(format!("{} items", items.len()));
+            self.add(self.place(path), Kind::Length, shown(&primary), shown(&mirror));
         }
         let is_unordered = self.rules.is_unordered(path);
         path.push(None);
         if is_unordered {
-            let (ours, theirs) = (self.sorted(path, primary), self.sorted(path, mirror));
+            let (ours, theirs) = (self.sorted(path, &primary), self.sorted(path, &mirror));
             for (a, b) in ours.into_iter().zip(theirs) {
                 self.values(path, a, b);
             }
         } else {
-            primary.iter().zip(mirror).for_each(|(a, b)| self.values(path, a, b));
+            primary.into_iter().zip(mirror).for_each(|(a, b)| self.values(path, a, b));
         }
         path.pop();
     }
 
     /// Items at `path` by what of them is compared.
-    fn sorted<'n, 'j>(&self, path: &mut Path<'n>, items: &'n [Node<'j>]) -> Vec<&'n Node<'j>> {
-        self.said(path, items).into_iter().map(|(_, item)| item).collect()
+    fn sorted<'n, 'j>(&self, path: &mut Path<'n>, items: &[&'n Node<'j>]) -> Vec<&'n Node<'j>> {
+        self.said(path, items.iter().copied()).into_iter().map(|(_, item)| item).collect()
     }
 
     /// The same, with what is said of each.
-    fn said<'n, 'j>(&self, path: &mut Path<'n>, items: &'n [Node<'j>]) -> Vec<(Said, &'n Node<'j>)> {
+    fn said<'n, 'j: 'n>(
+        &self,
+        path: &mut Path<'n>,
+        items: impl Iterator<Item = &'n Node<'j>>,
+    ) -> Vec<(Said, &'n Node<'j>)> {
         let said = |item: &'n Node<'j>| {
             let mut said = Said::default();
             self.say(path, item, &mut said);
             (said, item)
         };
-        let mut all: Vec<_> = items.iter().map(said).collect();
+        let mut all: Vec<_> = items.map(said).collect();
         all.sort_by(|(a, _), (b, _)| a.order(b));
         all
     }
@@ -361,7 +426,7 @@ impl Found<'_> {
             },
             Node::String(text) => {
                 said.text.push('"');
-                said.text.push_str(&self.rules.without_ignored(text));
+                said.text.push_str(&self.plain(text));
                 said.text.push('"');
             }
             Node::Array(items) => {
@@ -369,7 +434,7 @@ impl Found<'_> {
                 path.push(None);
                 said.text.push('[');
                 if is_unordered {
-                    self.said(path, items).into_iter().for_each(|(item, _)| said.append(item));
+                    self.said(path, items.iter()).into_iter().for_each(|(item, _)| said.append(item));
                 } else {
                     items.iter().for_each(|item| {
                         self.say(path, item, said);
@@ -416,7 +481,7 @@ impl Found<'_> {
             Node::Bool(is) => is.to_string(),
             Node::Null => "null".to_owned(),
         };
-        self.add(text_of(path), kind, primary.map(shown), mirror.map(shown));
+        self.add(self.place(path), kind, primary.map(shown), mirror.map(shown));
     }
 }
 
@@ -451,13 +516,17 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 const NAME_BYTES_MAX: usize = 128;
 const FIELD_BYTES_MAX: usize = 512;
 
-/// `$.items[*].id`
-fn text_of(path: &Path<'_>) -> String {
+fn text_of(path: &Path<'_>, mut folds: Option<&mut Folds>) -> String {
     let mut text = "$".to_owned();
     for part in path {
         match part {
             None => text.push_str("[*]"),
             Some(name) => {
+                if let Some(folded) = folds.as_mut().and_then(|folds| folds.fold(&text, name)) {
+                    text.push('.');
+                    text.push_str(&folded);
+                    continue;
+                }
                 let name = bounded(name, NAME_BYTES_MAX);
                 if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
                     text.push('.');

@@ -48,6 +48,13 @@ pub struct Compared {
     pub differing: u64,
     /// Pairs of which an answer found no room.
     pub no_room: u64,
+    /// Of the answers, those that were looked at in part: they differ in more places than are told, or in one that has no
+    /// place among those kept apart.
+    pub partly: u64,
+    /// The latter alone.
+    pub hidden: u64,
+    /// Requests that the baseline answered too; of those, where this alone differs, and where the baseline alone does.
+    pub beside: (u64, u64, u64),
     /// Why contents were not compared, and how often.
     pub reasons: Vec<(String, u64)>,
 }
@@ -61,6 +68,10 @@ pub struct Difference {
     pub compared: u64,
     pub baseline_count: u64,
     pub baseline_compared: u64,
+    /// Requests that the baseline answered too; of those, where this alone differs, and where the baseline alone does.
+    pub beside: u64,
+    pub only_mirror: u64,
+    pub only_baseline: u64,
     pub example: (Option<String>, Option<String>),
     /// Ids of requests that are kept.
     pub samples: Vec<String>,

@@ -10,7 +10,7 @@
 mod evidence;
 mod statistics;
 
-use config::{Percent, Policy};
+use config::{Contents, Percent, Policy};
 use serde::Serialize;
 
 use crate::metrics::Slots;
@@ -199,9 +199,13 @@ impl Court<'_> {
         if !self.ignores("status") {
             rulings.push(self.statuses(evidence));
         }
-        if let Some(compared) = &evidence.seen.compared {
-            rulings.push(self.contents(evidence, compared));
-            rulings.push(self.mismatches(evidence, compared));
+        match &evidence.seen.compared {
+            Some(compared) => {
+                rulings.push(self.contents(evidence, compared));
+                rulings.push(self.mismatches(evidence, compared));
+            }
+            None if self.policy.contents == Contents::Required => rulings.push(self.unlooked(evidence)),
+            None => {}
         }
         rulings
     }
@@ -419,10 +423,36 @@ impl Court<'_> {
         ruling
     }
 
+    /// Nobody looks at the contents of a mirror without `compare`.
+    fn unlooked(&self, evidence: &Evidence) -> Ruling {
+        let n = evidence.seen.pairs();
+        let mut ruling = self.ruling(
+            evidence,
+            Weighed {
+                rule: "contents_not_compared",
+                unit: "share",
+                estimate: (n > 0).then(|| share(n, n, self.chance(evidence))),
+                threshold: of_percent(self.policy.lost_max),
+                ceiling: None,
+                samples: n,
+                counted: None,
+                needed: self.samples_min(evidence),
+                shown: Vec::new(),
+            },
+        );
+        ruling.hold(format!(
+            "contents are not compared: write `compare = {{}}` beside `upstream` of mirror {:?} on this route, or \
+             `contents = \"optional\"` in the policy",
+            evidence.mirror
+        ));
+        ruling
+    }
+
     /// Of answers that were not seen whole nobody knows whether they are the same.
     fn contents(&self, evidence: &Evidence, compared: &Compared) -> Ruling {
         let samples = compared.answers + compared.no_room;
         let unseen = samples.saturating_sub(compared.contents + compared.left_out);
+        let unseen = (unseen + compared.partly).min(samples);
         let mut reasons = compared.reasons.clone();
         reasons.retain(|(_, n)| *n > 0);
         let shown = reasons.iter().map(|(why, n)| format!("{why}: {n}")).collect();

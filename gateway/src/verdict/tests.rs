@@ -12,7 +12,14 @@ fn cells(matrix: &[(&str, &str, u64)]) -> Seen {
     let matrix: Vec<_> = matrix.iter().map(|(p, m, n)| ((*p).to_owned(), (*m).to_owned(), *n)).collect();
     let n = matrix.iter().map(|(_, _, n)| n).sum();
     let some = || times((0..n).map(|i| 10_000 + i % 100));
-    Seen { matrix, primary_times: some(), mirror_times: some(), sent: n, ..Seen::default() }
+    Seen {
+        matrix,
+        primary_times: some(),
+        mirror_times: some(),
+        sent: n,
+        compared: compared(0, n),
+        ..Seen::default()
+    }
 }
 
 fn evidence(route: &str, matrix: &[(&str, &str, u64)]) -> Evidence {
@@ -47,6 +54,9 @@ fn differing(n: u64, count: u64, baseline: (u64, u64)) -> Evidence {
         compared: n,
         baseline_count: baseline.0,
         baseline_compared: baseline.1,
+        beside: 0,
+        only_mirror: 0,
+        only_baseline: 0,
         example: (Some("\"pro\"".to_owned()), Some("\"free\"".to_owned())),
         samples: vec!["id-1".to_owned()],
     }];
@@ -208,6 +218,15 @@ fn what_was_not_compared_is_not_the_same() {
     let rules: Vec<&str> =
         judge(&Policy::default(), &[with(None)]).mirrors[0].rules.iter().map(|r| r.rule).collect();
     assert!(!rules.contains(&"mismatch_above_noise"), "nobody compares: {rules:?}");
+    let (result, why) = ruled(with(None), "contents_not_compared");
+    assert!(
+        result == Outcome::Hold && why.contains("write `compare = {}` beside `upstream` of mirror \"v2\""),
+        "{why}"
+    );
+    let optional = Policy { contents: Contents::Optional, ..Policy::default() };
+    assert_eq!(judge(&optional, &[with(None)]).verdict, Decision::Promote);
+    let partly = Compared { answers: 4000, contents: 4000, partly: 100, ..Compared::default() };
+    assert_eq!(decide(with(Some(partly))), Decision::Hold, "nor is what was looked at in part");
     assert_eq!(decide(with(compared(0, 0))), Decision::Hold, "forgotten, or not begun");
     let long = Compared {
         answers: 4000,

@@ -28,7 +28,7 @@ fn json(content: &str) -> Answer {
 
 /// Each difference as `kind field primary → mirror`.
 fn told(compare: &Compare, redact: &Redact, primary: &Answer, mirror: &Answer) -> Vec<String> {
-    let compared = super::compare(&Rules::new(compare, redact), primary, mirror);
+    let compared = super::compare(&Rules::new(compare, redact), &Context::default(), primary, mirror);
     let side = |of: &Option<String>| of.clone().unwrap_or_else(|| "nothing".to_owned());
     let one =
         |d: &Difference| format!("{} {} {} → {}", d.kind.text(), d.field, side(&d.primary), side(&d.mirror));
@@ -239,8 +239,10 @@ fn items_without_order_are_matched_though_their_numbers_differ_a_little() {
 #[test]
 fn names_are_kept_to_their_bound_and_stay_apart() {
     let of = |name: &str| json(&format!("{{\"{name}\":1}}"));
-    let fields =
-        |name: &str| compare(&Rules::new(&plain(), &Redact::default()), &of(name), &json("{}")).differences;
+    let fields = |name: &str| {
+        compare(&Rules::new(&plain(), &Redact::default()), &Context::default(), &of(name), &json("{}"))
+            .differences
+    };
     let long = "n".repeat(1 << 19);
     let (one, other) = (fields(&format!("{long}1")), fields(&format!("{long}2")));
     assert!(one[0].field.len() <= FIELD_BYTES_MAX && one[0].field != other[0].field, "{one:?}");
@@ -278,4 +280,47 @@ fn contents_of_other_types_than_asked_for_are_not_compared() {
     assert_eq!(found, ["header content-type application/json → text/html", "body body 1 → 2"]);
     let found = told(&rules(&["text/*"]), &Redact::default(), &answer(200, "", "1"), &answer(200, "", "2"));
     assert_eq!(found, ["content_type"], "nobody says what it is");
+}
+
+#[test]
+fn what_the_gateway_wrote_on_a_copy_is_left_out_wherever_an_answer_echoes_it() {
+    let ours = "00-0af7651916cd43dd8448eb211c80319c-0101010101010101-01";
+    let theirs = ours.replace("0101010101010101", "abababababababab");
+    let context = Context { added: Added::new([0xab; 8], [1; 8]), ..Context::default() };
+    let text = |content: &str| answer(200, "Content-Type: text/plain\n", content);
+    let rows = [
+        (
+            json(&format!(r#"{{"headers":{{"Host":"a","Traceparent":"{ours}"}}}}"#)),
+            json(&format!(
+                r#"{{"headers":{{"Host":"a","Traceparent":"{theirs}","X-Umbra-Mirror":"v2","X-Umbra-Primary-Status":"200"}}}}"#
+            )),
+        ),
+        (
+            json(r#"{"environ":{}}"#),
+            json(r#"{"environ":{"HTTP_X_UMBRA_MIRROR":"v2","HTTP_X_UMBRA_COPY":"2"}}"#),
+        ),
+        (
+            json(r#"{"headers":[["host","a"],["accept","*/*"]]}"#),
+            json(r#"{"headers":[["host","a"],["x-umbra-mirror","v2"],["accept","*/*"]]}"#),
+        ),
+        (
+            json(r#"[{"name":"host","value":"a"}]"#),
+            json(r#"[{"name":"X-Umbra-Mirror","value":"v2"},{"name":"host","value":"a"}]"#),
+        ),
+        (json(&format!("{{\"trace\":\"{ours}\"}}")), json(&format!("{{\"trace\":\"{theirs}\"}}"))),
+        (text("Host: a\nAccept: b\n"), text("Host: a\nX-Umbra-Mirror: v2\nAccept: b\n")),
+        (
+            answer(200, &format!("X-Trace: {ours}\n"), ""),
+            answer(200, &format!("X-Umbra-Mirror: v2\nX-Trace: {theirs}\n"), ""),
+        ),
+    ];
+    let rules = Rules::new(&plain(), &Redact::default());
+    for (primary, mirror) in rows {
+        assert_eq!(compare(&rules, &context, &primary, &mirror).differences, []);
+        assert_ne!(
+            compare(&rules, &context, &primary, &json(r#"{"other":1}"#)).differences,
+            [],
+            "nor is all else"
+        );
+    }
 }
