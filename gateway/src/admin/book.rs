@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Shown, Upstream};
 
+use super::epoch::Epochs;
 use crate::compare::Findings;
 use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
 
@@ -17,6 +18,8 @@ pub struct Book {
     written: Mutex<Written>,
     /// What comparing answers has found, whatever configuration is in force.
     pub findings: Arc<Findings>,
+    /// Since when each mirror's evidence counts.
+    pub epochs: Epochs,
 }
 
 /// The last configuration that came whole, and what was changed since by itself.
@@ -54,7 +57,12 @@ impl Book {
             Written { config: Arc::clone(config), shown: Shown::default(), patches: BTreeMap::new() };
         let (config, observer) = (Arc::clone(config), Arc::default());
         let page = Page { config, counters, checks, names, observer, applied: 0, refused: 0 };
-        Arc::new(Self { page: Mutex::new(page), written: Mutex::new(written), findings: Arc::default() })
+        Arc::new(Self {
+            page: Mutex::new(page),
+            written: Mutex::new(written),
+            findings: Arc::default(),
+            epochs: Epochs::default(),
+        })
     }
 
     /// The page in force.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::asked::Query;
 use super::book::Book;
+use super::epoch;
 use crate::metrics::Shard;
 use look::Look;
 use series::Series;
@@ -54,6 +55,7 @@ impl Live {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
             self.sample(&mut last, began);
+            epoch::look(&self.book);
             pause = pause_after(INTERVAL, began.elapsed());
         }
     }

@@ -1,11 +1,12 @@
 //! `GET /verdict`: whether mirrors are ready, by the default policy; `POST /verdict`: by a policy given as TOML;
-//! `POST /verdict/gate`: yes or no, as a status code, for rollout controllers that look at nothing else.
+//! `POST /verdict/begin`: evidence begins anew; `POST /verdict/gate`: yes or no, as a status code, for rollout controllers that look at nothing else.
 //!
 //! It puts the evidence together; judging is `verdict`'s.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::State;
@@ -17,10 +18,15 @@ use serde_json::json;
 
 use super::asked::{Query, Text, refusal};
 use super::desk::{Desk, wrong};
+use super::epoch::{Epoch, Mark, Snapshot};
 use super::outcomes::{self, Pairing};
 use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, TOO_MANY, Tally};
-use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters, Slots};
-use crate::verdict::{Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, judge};
+use crate::metrics::Slots;
+use crate::observe::told::rfc3339;
+use crate::verdict::{
+    Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, Window, design_effect, judge,
+    said,
+};
 use crate::visible::visible;
 
 #[derive(Debug, Default, Deserialize)]
@@ -28,6 +34,10 @@ use crate::visible::visible;
 pub(super) struct Asked {
     mirror: Option<String>,
     format: Option<Format>,
+    /// Only what came in about so many seconds.
+    since: Option<u64>,
+    /// Every rule, as text.
+    all: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -116,7 +126,7 @@ pub(super) async fn gate(
         Ok(policy) => policy,
         Err(problems) => return wrong(&problems),
     };
-    let verdict = match decide(&desk, &headers, &policy, mirror.as_deref()) {
+    let verdict = match decide(&desk, &headers, &policy, mirror.as_deref(), None) {
         Ok(verdict) => verdict,
         Err(unknown) => return unknown.into_response(),
     };
@@ -131,9 +141,11 @@ pub(super) async fn gate(
 }
 
 fn say(desk: &Desk, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Response {
-    match (decide(desk, headers, policy, asked.mirror.as_deref()), asked.format.unwrap_or(Format::Json)) {
+    let since = asked.since.map(Duration::from_secs);
+    let verdict = decide(desk, headers, policy, asked.mirror.as_deref(), since);
+    match (verdict, asked.format.unwrap_or(Format::Json)) {
         (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
-        (Ok(verdict), Format::Text) => text(&verdict).into_response(),
+        (Ok(verdict), Format::Text) => text(&verdict, asked.all.unwrap_or(false)).into_response(),
         (Err(unknown), _) => unknown.into_response(),
     }
 }
@@ -153,6 +165,7 @@ fn decide(
     headers: &HeaderMap,
     policy: &Policy,
     mirror: Option<&str>,
+    since: Option<Duration>,
 ) -> Result<Verdict, NoMirror> {
     let config = desk.book.open().config;
     let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
@@ -161,48 +174,87 @@ fn decide(
     {
         return Err(NoMirror(name.to_owned()));
     }
-    let mut verdict = judge(policy, &evidence(desk, mirror));
+    let now = SystemTime::now();
+    let since = since.and_then(|since| now.checked_sub(since));
+    let mut verdict = judge(policy, &evidence(desk, mirror, since));
     if desk.refuses(headers).is_some() {
         // What shows it may quote clients' requests: figures are for everybody, those are not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
+    for mirror in &mut verdict.mirrors {
+        let routes = config.routes.iter().map(|route| route.name.as_str());
+        let began = routes.filter_map(|route| {
+            let epoch = desk.book.epochs.of(route, &mirror.mirror)?;
+            let mut moments = epoch.marks.iter().rev().map(|mark| mark.at);
+            let mark = moments.find(|at| since.is_some_and(|since| *at <= since));
+            Some(mark.unwrap_or(epoch.began))
+        });
+        // Of several routes the one that began first.
+        if let Some(began) = began.min() {
+            mirror.since = Some(rfc3339(began));
+            mirror.seconds = Some(now.duration_since(began).unwrap_or_default().as_secs_f64());
+        }
+        mirror.said = said::sentences(mirror, mirror.seconds);
+    }
     Ok(verdict)
 }
 
-fn evidence(desk: &Desk, mirror: Option<&str>) -> Vec<Evidence> {
+/// What is known of each candidate on each route, or of this one, since its epoch began or since a moment in it.
+fn evidence(desk: &Desk, mirror: Option<&str>, since: Option<SystemTime>) -> Vec<Evidence> {
     let page = desk.book.open();
     let mut differences: HashMap<(String, String), Vec<Difference>> = HashMap::new();
     for judged in desk.book.findings.groups() {
+        // Contents are counted since the epoch began; of a later moment it is known what was seen since, not how often.
+        if since.is_some_and(|since| judged.group.last_seen < since) {
+            continue;
+        }
         let place = (judged.group.route.clone(), judged.group.mirror.clone());
         differences.entry(place).or_default().push(difference(&judged));
     }
     let tallies = desk.book.findings.tallies();
     let tallies: HashMap<_, _> = tallies.iter().map(|t| ((t.route.as_str(), t.mirror.as_str()), t)).collect();
     let all = outcomes::pairings(&page, &outcomes::Chosen::default());
-    let mut baselines: HashMap<&str, Vec<&Pairing<'_>>> = HashMap::new();
+    let mut baselines: HashMap<&str, Vec<Counted<'_>>> = HashMap::new();
     for pairing in all.iter().filter(|pairing| pairing.mirror.role == Role::Baseline) {
-        baselines.entry(pairing.route).or_default().push(pairing);
+        baselines.entry(pairing.route).or_default().push(Counted::of(desk, pairing));
     }
-    let seen = |of: &[&Pairing<'_>]| {
-        let tally =
-            |pairing: &&Pairing<'_>| tallies.get(&(pairing.route, pairing.mirror.name.as_str())).copied();
-        seen(of, of.iter().filter_map(tally))
+    let tally = |counted: &Counted<'_>| {
+        let Pairing { route, mirror, .. } = counted.pairing;
+        tallies.get(&(*route, mirror.name.as_str())).copied()
+    };
+    let seen_of = |of: &[Counted<'_>], since: Option<SystemTime>| {
+        let snapshots: Vec<Snapshot> = of.iter().map(|counted| counted.since(since)).collect();
+        let compares = of.iter().any(|counted| counted.pairing.mirror.compare.is_some());
+        seen(&snapshots, compares, of.iter().filter_map(tally))
     };
     let of = |pairing: &Pairing<'_>| {
-        let (route, mirror) = (pairing.route.to_owned(), pairing.mirror.name.clone());
-        let differences = differences.remove(&(route.clone(), mirror.clone())).unwrap_or_default();
-        Evidence {
-            route,
-            mirror,
+        let (route, name) = (pairing.route.to_owned(), pairing.mirror.name.clone());
+        let differences = differences.remove(&(route.clone(), name.clone())).unwrap_or_default();
+        let counted = [Counted::of(desk, pairing)];
+        let again = baselines.get(pairing.route);
+        let one = |since: Option<SystemTime>, differences, bursts| Evidence {
+            route: route.clone(),
+            mirror: name.clone(),
             copies: pairing.mirror.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
             are_chosen_by_answer: pairing.mirror.answer.is_some(),
-            is_baseline_chosen_alike: baselines
-                .get(pairing.route)
-                .is_none_or(|all| all.iter().all(|of| of.mirror.answer == pairing.mirror.answer)),
-            seen: seen(&[pairing]),
-            baseline: baselines.get(pairing.route).map(|all| seen(all)),
+            is_baseline_chosen_alike: again
+                .is_none_or(|all| all.iter().all(|of| of.pairing.mirror.answer == pairing.mirror.answer)),
+            seen: seen_of(&counted, since),
+            baseline: again.map(|all| seen_of(all, since)),
             differences,
-        }
+            bursts,
+            windows: Vec::new(),
+        };
+        let [counted_one] = &counted;
+        let bursts = counted_one.bursts();
+        let marks = counted_one.epoch.iter().flat_map(|epoch| &epoch.marks);
+        let window = |mark: &Mark| Window {
+            since: rfc3339(mark.at),
+            number: mark.number,
+            evidence: one(Some(mark.at), Vec::new(), bursts),
+        };
+        let windows = if since.is_none() { marks.map(window).collect() } else { Vec::new() };
+        Evidence { windows, ..one(since, differences, bursts) }
     };
     let is_judged = |pairing: &&Pairing<'_>| {
         pairing.mirror.role == Role::Candidate && mirror.is_none_or(|name| pairing.mirror.name == name)
@@ -210,25 +262,68 @@ fn evidence(desk: &Desk, mirror: Option<&str>) -> Vec<Evidence> {
     all.iter().filter(is_judged).map(of).collect()
 }
 
-/// What these came to together, and what setting their answers side by side did.
-fn seen<'a>(of: &[&Pairing<'_>], tallies: impl Iterator<Item = &'a Tally>) -> Seen {
-    let sum = |read: fn(&MirrorCounters) -> u64| of.iter().map(|pairing| pairing.sum(read)).sum();
-    let times = |read: fn(&MirrorCounters) -> &Histogram| {
-        Slots::together(&of.iter().map(|pairing| pairing.slots(read)).collect::<Vec<_>>())
-    };
-    let mut matrix = BTreeMap::new();
-    for (cell, n) in of.iter().flat_map(|pairing| pairing.matrix()) {
-        *matrix.entry(cell).or_default() += n;
+/// A mirror on a route, what it counts now, and the epoch that it counts in.
+struct Counted<'a> {
+    pairing: &'a Pairing<'a>,
+    now: Snapshot,
+    epoch: Option<Epoch>,
+}
+
+impl<'a> Counted<'a> {
+    fn of(desk: &Desk, pairing: &'a Pairing<'a>) -> Self {
+        let epoch = desk.book.epochs.of(pairing.route, &pairing.mirror.name);
+        Self { pairing, now: Snapshot::of(pairing), epoch }
     }
-    let compares = of.iter().any(|pairing| pairing.mirror.compare.is_some());
+
+    /// What came since the last moment before `since` that is remembered, or since the epoch began.
+    fn since(&self, since: Option<SystemTime>) -> Snapshot {
+        let Some(epoch) = &self.epoch else { return self.now.clone() };
+        let mark = epoch.marks.iter().rev().find(|mark| since.is_some_and(|since| mark.at <= since));
+        self.now.since(mark.map_or(&epoch.base, |mark| &mark.counted))
+    }
+
+    /// How many times share a fate, about the median and about the 99th percentile, as v1's own tell: v2's may be what is wrong.
+    fn bursts(&self) -> [Option<f64>; 2] {
+        let Some(epoch) = &self.epoch else { return [None; 2] };
+        let moments: Vec<&Snapshot> = [&*epoch.base]
+            .into_iter()
+            .chain(epoch.marks.iter().map(|mark| &*mark.counted))
+            .chain([&self.now])
+            .collect();
+        let all = self.now.primary_times.since(&epoch.base.primary_times);
+        [0.5, 0.99].map(|quantile| {
+            let limit = all.at(all.count() as f64 * quantile);
+            let stretch = |two: &[&Snapshot]| match two {
+                [before, after] => {
+                    let new = after.primary_times.since(&before.primary_times);
+                    let beyond = new.iter().filter(|(value, _)| *value > limit).map(|(_, n)| n).sum();
+                    Some((new.count(), beyond))
+                }
+                _ => None,
+            };
+            let stretches: Vec<(u64, u64)> = moments.windows(2).filter_map(stretch).collect();
+            design_effect(&stretches).map(|effect| effect.clamp(1.0, BURST_MAX))
+        })
+    }
+}
+
+/// No burst is taken for larger: what varies that much is another load, not a hiccup.
+const BURST_MAX: f64 = 16.0;
+
+/// What these came to together, and what setting their answers side by side did; `compares`: they are.
+fn seen<'a>(of: &[Snapshot], compares: bool, tallies: impl Iterator<Item = &'a Tally>) -> Seen {
+    let mut matrix = BTreeMap::new();
+    for (cell, n) in of.iter().flat_map(|snapshot| &snapshot.matrix) {
+        *matrix.entry(cell.clone()).or_default() += n;
+    }
+    let sum = |read: fn(&Snapshot) -> u64| of.iter().map(read).sum();
     Seen {
         matrix: matrix.into_iter().map(|((primary, mirror), n)| (primary, mirror, n)).collect(),
-        primary_times: times(|c| &c.pairs.sure_primary),
-        mirror_times: times(|c| &c.pairs.sure_mirror),
-        sent: sum(|c| c.sent.get()),
-        unreachable: sum(|c| c.dropped.get(Dropped::Unreachable)),
-        // A copy that a full rate gave up was not wanted after all.
-        lost: sum(|c| c.dropped.sum_where(|why| !matches!(why, Dropped::Rate | Dropped::Unreachable))),
+        primary_times: Slots::together(of.iter().map(|snapshot| &snapshot.primary_times)),
+        mirror_times: Slots::together(of.iter().map(|snapshot| &snapshot.mirror_times)),
+        sent: sum(|of| of.sent),
+        unreachable: sum(|of| of.unreachable),
+        lost: sum(|of| of.lost),
         compared: compares.then(|| compared(tallies)),
     }
 }
@@ -271,20 +366,40 @@ fn difference(judged: &Judged) -> Difference {
         compared: *compared,
         baseline_count: *baseline_count,
         baseline_compared: *baseline_compared,
-        beside: *beside,
-        only_mirror: group.only_mirror,
+        is_volatile: group.is_volatile(*compared),
+        rank: group.rank,
+        first: group.began.0,
+        beside: beside.saturating_sub(group.began.1),
+        only_mirror: group.only_mirror.saturating_sub(u64::from(group.began.1 > 0)),
         only_baseline: group.only_baseline,
         example: group.example.clone(),
         samples: group.samples.iter().map(|sample| sample.request_id.clone()).collect(),
     }
 }
 
-/// As a person reads it.
-fn text(verdict: &Verdict) -> String {
+/// As a person reads it; with every rule where `all` are asked for.
+fn text(verdict: &Verdict, all: bool) -> String {
     let mut out = format!("{}\n", verdict.verdict.text());
     for mirror in &verdict.mirrors {
+        let since = mirror.since.as_ref().zip(mirror.seconds).map(|(since, seconds)| {
+            let (clock, how_long) = (said::clock(since), said::duration(seconds));
+            format!(" since {clock}, {how_long}, {} pairs", said::grouped(mirror.pairs))
+        });
         // Writing to a string does not fail.
-        let _ = writeln!(out, "\n{}: {}", mirror.mirror, mirror.verdict.text());
+        let _ = writeln!(
+            out,
+            "\n{}: {}{}",
+            mirror.mirror,
+            mirror.verdict.text(),
+            since.map_or_else(String::new, |since| format!(" ({})", since.trim_start()))
+        );
+        for sentence in &mirror.said {
+            let _ = writeln!(out, "  {}", visible(sentence));
+        }
+        if !all {
+            continue;
+        }
+        out.push('\n');
         for rule in &mirror.rules {
             let _ = writeln!(out, "  {}", line(rule));
             for shown in &rule.evidence {
@@ -298,6 +413,36 @@ fn text(verdict: &Verdict) -> String {
         out.push_str("\nno copies of any request were answered yet\n");
     }
     out
+}
+
+/// Whose evidence begins anew.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Begin {
+    mirror: Option<String>,
+}
+
+/// `POST /verdict/begin?mirror=NAME`: evidence on that mirror, or on all, begins anew; what baselines have shown stays.
+pub(super) async fn begin(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    Query(Begin { mirror }): Query<Begin>,
+) -> Response {
+    if let Some(refusal) = desk.refuses(&headers) {
+        return refusal;
+    }
+    let page = desk.book.open();
+    let all = outcomes::pairings(&page, &outcomes::Chosen::default());
+    let chosen = all.iter().filter(|of| mirror.as_ref().is_none_or(|name| *name == of.mirror.name));
+    let names: BTreeSet<&str> = chosen.map(|of| of.mirror.name.as_str()).collect();
+    if let Some(name) = mirror.as_ref().filter(|_| names.is_empty()) {
+        return NoMirror(name.clone()).into_response();
+    }
+    let now = SystemTime::now();
+    for (route, mirror) in desk.book.epochs.begin(&all, mirror.as_deref(), now) {
+        desk.book.findings.begin(&route, &mirror);
+    }
+    Json(json!({ "mirrors": names, "since": rfc3339(now) })).into_response()
 }
 
 fn line(rule: &Ruling) -> String {
@@ -330,12 +475,14 @@ fn line(rule: &Ruling) -> String {
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
+    use axum::http::HeaderValue;
+    use axum::http::header::HOST;
     use tokio::sync::mpsc;
 
     use super::super::book::Book;
     use super::super::desk::Guard;
     use super::*;
-    use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
+    use crate::metrics::{Code, Drop as Dropped, MirrorEnd, PrimaryEnd};
     use crate::server::budget::tests::config;
 
     /// A desk before which both sides answered `n` times, the mirror with this code.
@@ -384,6 +531,25 @@ mod tests {
         assert_eq!(pass(&states[0].1, Some("promote,"), "").await.0, 400);
     }
 
+    #[tokio::test]
+    async fn evidence_begins_anew_when_somebody_says_so_and_what_came_before_is_not_judged() {
+        let desk = desk(5_000, 500);
+        let judged = async || pass(&desk, Some("hold"), OPTIONAL).await.0;
+        assert_eq!(judged().await, 409, "it is rejected");
+        let anew = |mirror: &str| {
+            let asked = Begin { mirror: Some(mirror.to_owned()) };
+            let host = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
+            begin(State(Arc::clone(&desk)), host, Query(asked))
+        };
+        assert_eq!(anew("v9").await.status().as_u16(), 404);
+        assert_eq!(judged().await, 409);
+        assert_eq!(anew("v2").await.status().as_u16(), 200);
+        assert_eq!(judged().await, 200, "nothing is known of what is new");
+        let told =
+            text(&decide(&desk, &HeaderMap::new(), &Policy::default(), None, None).ok().unwrap(), false);
+        assert!(told.starts_with("hold\n\nv2: hold (since ") && told.contains(" 0 pairs)"), "{told}");
+    }
+
     #[test]
     fn every_route_is_judged_and_a_baseline_stands_beside_its_candidate() {
         let mut text =
@@ -410,7 +576,7 @@ mod tests {
             v2.dropped.inc(Dropped::Oldest);
         }
         let desk = Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local };
-        let all = evidence(&desk, Some("v2"));
+        let all = evidence(&desk, Some("v2"), None);
         assert_eq!(all.len(), 600);
         let of = all.iter().find(|of| of.route == "r599").unwrap();
         assert_eq!((of.seen.sent, of.seen.unreachable, of.seen.lost), (400, 1, 1));
@@ -421,7 +587,7 @@ mod tests {
         );
         let verdict = judge(&Policy::default(), &all);
         assert_eq!((verdict.verdict, verdict.mirrors[0].rules[0].route.as_str()), (Decision::Reject, "r599"));
-        assert!(evidence(&desk, Some("again")).is_empty());
+        assert!(evidence(&desk, Some("again"), None).is_empty());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 use xxhash_rust::xxh64::xxh64;
@@ -11,8 +11,10 @@ use xxhash_rust::xxh64::xxh64;
 use super::added::{self, Added};
 use super::coding::{End, Plain, plain};
 use super::folds::Folds;
+use super::grammar;
 use super::json::{self, Member, Node, Unread};
 use super::rules::{Path, Rules};
+use super::shape;
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::REDACTED;
 use crate::observe::record::Answer;
@@ -26,6 +28,8 @@ pub struct Difference {
     /// As it may be shown; `None` where that side has none.
     pub primary: Option<String>,
     pub mirror: Option<String>,
+    /// Hashes of both values, where these have one shape.
+    pub alike: Option<(u64, u64)>,
 }
 
 /// How it differs.
@@ -99,10 +103,14 @@ const SHOWN_CHARS_MAX: usize = 120;
 
 pub(super) fn compare(rules: &Rules, context: &Context<'_>, primary: &Answer, mirror: &Answer) -> Compared {
     let (seen, differences) = (HashSet::new(), Vec::new());
-    let mut found = Found { rules, context, differences, seen, unknown: 0, is_cut: false };
+    let mut found = Found { rules, context, differences, seen, unknown: 0, is_cut: false, alike: None };
     if primary.status != mirror.status {
         let shown = |answer: &Answer| Some(answer.status.to_string());
         found.add("status".to_owned(), Kind::Status, shown(primary), shown(mirror));
+        // An error page instead of an answer is one difference: that its fields and contents are others goes without saying.
+        if primary.status / 100 != mirror.status / 100 {
+            return Compared { differences: found.differences, ..Compared::default() };
+        }
     }
     let (ours, theirs) = (fields(primary), fields(mirror));
     found.fields(&ours, &theirs);
@@ -139,6 +147,7 @@ struct Found<'a> {
     /// Of the differences those that the baseline does not have.
     unknown: usize,
     is_cut: bool,
+    alike: Option<(u64, u64)>,
 }
 
 impl Found<'_> {
@@ -160,7 +169,14 @@ impl Found<'_> {
         }
         self.unknown += usize::from(!is_known);
         self.seen.insert(place.clone());
-        self.differences.push(Difference { field: place.0, kind, primary, mirror });
+        let alike = self.alike.take();
+        self.differences.push(Difference { field: place.0, kind, primary, mirror, alike });
+    }
+
+    /// Says of the difference that is added next what its values look like.
+    fn looks(&mut self, primary: &str, mirror: &str) {
+        let hash = |text: &str| xxh64(text.as_bytes(), 0);
+        self.alike = shape::is_alike(primary, mirror).then(|| (hash(primary), hash(mirror)));
     }
 
     /// As text is compared: without what its rules leave out, and with what the gateway wrote on the copy as on the original.
@@ -189,18 +205,76 @@ impl Found<'_> {
             Some(short(&values.join(", ")))
         };
         let names = primary.keys().chain(mirror.keys().filter(|name| !primary.contains_key(*name)));
-        let mut differing = Vec::new();
+        let (mut differing, mut cookies) = (Vec::new(), None);
         for name in names.filter(|name| self.rules.compares_field(name) && !added::names(name)) {
             let (a, b) = (primary.get(name), mirror.get(name));
+            if let ("set-cookie", Some(a), Some(b)) = (name.as_str(), a, b) {
+                cookies = Some((a, b));
+                continue;
+            }
             let plain = |values: Option<&Vec<String>>| {
-                values.map(|values| self.plain(&values.join(", ")).into_owned())
+                let values = values?;
+                let said = grammar::canonical(name, values).unwrap_or_else(|| values.join(", "));
+                Some(self.plain(&said).into_owned())
             };
-            if plain(a) != plain(b) {
-                differing.push((name.clone(), shown(name, a), shown(name, b)));
+            let (ours, theirs) = (plain(a), plain(b));
+            if ours != theirs {
+                differing.push((name.clone(), shown(name, a), shown(name, b), ours.zip(theirs)));
             }
         }
-        for (name, a, b) in differing {
+        for (name, a, b, both) in differing {
+            if let Some((ours, theirs)) = both {
+                self.looks(&ours, &theirs);
+            }
             self.add(name, Kind::Header, a, b);
+        }
+        if let Some((a, b)) = cookies {
+            self.cookies(a, b, |line| one("set-cookie", line));
+        }
+    }
+
+    /// Each cookie by its name, and each of its attributes: a lost `Secure` is found beside a value that is drawn anew.
+    fn cookies(&mut self, primary: &[String], mirror: &[String], shown: impl Fn(&String) -> String) {
+        let (ours, theirs) = (grammar::cookies(primary), grammar::cookies(mirror));
+        let value = |name: &str, value: &str| {
+            let line = shown(&format!("{name}={value}"));
+            short(line.split_once('=').map_or("", |(_, value)| value))
+        };
+        let names: BTreeSet<&&str> = ours.keys().chain(theirs.keys()).collect();
+        for name in names {
+            let place = format!("set-cookie.{name}");
+            if !self.rules.compares_field(&place) {
+                continue;
+            }
+            let (a, b) = (ours.get(*name), theirs.get(*name));
+            let (Some((a, of_a)), Some((b, of_b))) = (a, b) else {
+                let told =
+                    |of: Option<&(&str, _)>| of.map(|(text, _): &(&str, BTreeMap<_, _>)| value(name, text));
+                self.add(place, Kind::Header, told(a), told(b));
+                continue;
+            };
+            let attributes: BTreeSet<&String> = of_a.keys().chain(of_b.keys()).collect();
+            for attribute in attributes {
+                let (a, b) = (of_a.get(attribute).copied(), of_b.get(attribute).copied());
+                let said = |of: Option<&str>| {
+                    of.map(|of| {
+                        grammar::canonical(attribute, &[of.to_owned()]).unwrap_or_else(|| of.to_owned())
+                    })
+                };
+                let place = format!("{place}.{attribute}");
+                if said(a) == said(b) || !self.rules.compares_field(&place) {
+                    continue;
+                }
+                if let (Some(a), Some(b)) = (a, b) {
+                    self.looks(a, b);
+                }
+                let told = |of: Option<&str>| of.map(|of| short(if of.is_empty() { attribute } else { of }));
+                self.add(place, Kind::Header, told(a), told(b));
+            }
+            if self.plain(a) != self.plain(b) {
+                self.looks(a, b);
+                self.add(place, Kind::Header, Some(value(name, a)), Some(value(name, b)));
+            }
         }
     }
 
@@ -261,6 +335,11 @@ impl Found<'_> {
                 (Err(Unread::NotJson), _) | (_, Err(Unread::NotJson)) => {}
             }
         }
+        let are_lines = [&our_type, &their_type].iter().all(|kind| JSON_LINES.contains(&kind.as_str()));
+        if are_lines && let (Some(a), Some(b)) = (json_lines(&primary.content), json_lines(&mirror.content)) {
+            self.items(&mut Vec::new(), &a, &b);
+            return None;
+        }
         self.texts(&primary.content, &mirror.content);
         None
     }
@@ -275,6 +354,9 @@ impl Found<'_> {
         let shown = |text: String| if has_secrets { REDACTED.to_owned() } else { text };
         let (Ok(a), Ok(b)) = (str::from_utf8(primary), str::from_utf8(mirror)) else {
             if primary != mirror {
+                if primary.len() == mirror.len() {
+                    self.alike = Some((xxh64(primary, 0), xxh64(mirror, 0)));
+                }
                 let told = |bytes: &[u8]| format!("{} bytes, hash {:016x}", bytes.len(), xxh64(bytes, 0));
                 self.body(Some(shown(told(primary))), Some(shown(told(mirror))));
             }
@@ -293,7 +375,9 @@ impl Found<'_> {
             match (ours.next(), theirs.next()) {
                 (Some(a), Some(b)) if a == b => {}
                 (None, None) => return self.body(None, None),
-                (a, b) => {
+                (first, second) => {
+                    self.looks(&a, &b);
+                    let (a, b) = (first, second);
                     let line = |of: Option<&str>| of.map(|line| shown(short(line)));
                     return self.body(line(a), line(b));
                 }
@@ -310,11 +394,13 @@ impl Found<'_> {
             (Node::Array(a), Node::Array(b)) => self.items(path, a, b),
             (Node::String(a), Node::String(b)) => {
                 if self.plain(a) != self.plain(b) {
+                    self.looks(a, b);
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
                 }
             }
             (Node::Number(a), Node::Number(b)) => {
                 if !self.rules.same_number(a, b) {
+                    self.looks(a, b);
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
                 }
             }
@@ -375,6 +461,12 @@ impl Found<'_> {
         if primary.len() != mirror.len() {
             let shown = |items: &[&Node<'_>]| Some(format!("{} items", items.len()));
             self.add(self.place(path), Kind::Length, shown(&primary), shown(&mirror));
+            // Items put in or taken out are one difference; those after them only stand elsewhere.
+            let (few, many) =
+                if primary.len() < mirror.len() { (&primary, &mirror) } else { (&mirror, &primary) };
+            if self.is_part(path, few, many) {
+                return;
+            }
         }
         let is_unordered = self.rules.is_unordered(path);
         path.push(None);
@@ -387,6 +479,23 @@ impl Found<'_> {
             primary.into_iter().zip(mirror).for_each(|(a, b)| self.values(path, a, b));
         }
         path.pop();
+    }
+
+    /// Whether these are among the others, in their order.
+    fn is_part<'n>(&self, path: &mut Path<'n>, few: &[&'n Node<'_>], many: &[&'n Node<'_>]) -> bool {
+        path.push(None);
+        let mut said = |item: &'n Node<'_>| {
+            let mut said = Said::default();
+            self.say(path, item, &mut said);
+            (said.text, said.numbers)
+        };
+        let mut rest = many.iter().map(|item| said(item)).collect::<Vec<_>>().into_iter();
+        let is_part = few.iter().all(|item| {
+            let wanted = said(item);
+            rest.any(|other| other == wanted)
+        });
+        path.pop();
+        is_part
     }
 
     /// Items at `path` by what of them is compared.
@@ -511,6 +620,16 @@ impl Said {
 
 /// Below it every whole number has a float of its own.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Media types of a JSON text on each line.
+const JSON_LINES: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+
+/// Each line's, where each is one.
+fn json_lines(text: &[u8]) -> Option<Vec<Node<'_>>> {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    lines.map(|line| json::read(line).ok()).collect()
+}
 
 /// Bytes of the name of one member, and of the whole name of a field.
 const NAME_BYTES_MAX: usize = 128;

@@ -28,6 +28,9 @@ const EVICTED_TOGETHER: usize = 20;
 /// Groups of all mirrors together. A group takes 3 KiB at most, its fields' names and examples being bounded.
 const GROUPS_MAX: usize = 2000;
 
+/// Share of pairs in which a value that is drawn anew each time differs: two counters meet, two clocks are read in one tick.
+const VOLATILE_SHARE: f64 = 0.9;
+
 /// Whole samples kept of each group.
 const SAMPLES_MAX: usize = 5;
 
@@ -134,11 +137,16 @@ pub struct Group {
     pub count: u64,
     /// How many more there may have been before it had a place.
     pub missed: u64,
+    /// How often both values had one shape; and of those, how often either side's was another than the time before.
+    pub alike: u64,
+    pub turns: (u64, u64),
+    last: (u64, u64),
     /// How many groups its mirror had on its route before.
     pub rank: u64,
     /// When it was found: pairs compared until then where it differs, and those beside a baseline.
     pub began: (u64, u64),
-    /// Of requests that the baseline answered too: it differs here, and the baseline does not; and the other way round.
+    /// Of requests that the baseline answered too, from the one on that it was found by: it differs here, and the baseline does
+    /// not; and the other way round.
     pub only_mirror: u64,
     pub only_baseline: u64,
     pub first_seen: SystemTime,
@@ -146,6 +154,18 @@ pub struct Group {
     /// The latest, of either side.
     pub example: (Option<String>, Option<String>),
     pub samples: Vec<Arc<Sample>>,
+}
+
+impl Group {
+    /// Whether it differs in nearly all of so many pairs, each time with the same shape on both sides, and either side's value
+    /// is nearly always another: an id, a time, a token, a counter. What differs in some pairs alone is no such thing.
+    pub fn is_volatile(&self, compared: u64) -> bool {
+        let nearly = |n: u64, all: u64| n as f64 >= VOLATILE_SHARE * all as f64;
+        nearly(self.count, compared)
+            && nearly(self.alike, self.count)
+            && nearly(self.turns.0, self.count)
+            && nearly(self.turns.1, self.count)
+    }
 }
 
 /// A pair kept whole, without secrets.
@@ -237,6 +257,12 @@ impl Findings {
                 group.only_mirror += 1;
             }
             group.last_seen = pair.record.started;
+            if let Some((primary, mirror)) = difference.alike {
+                group.alike += 1;
+                group.turns.0 += u64::from(group.last.0 != primary);
+                group.turns.1 += u64::from(group.last.1 != mirror);
+                group.last = (primary, mirror);
+            }
             group.example = (difference.primary, difference.mirror);
             let is_kept = || group.samples.iter().any(|kept| kept.request_id == *pair.record.request_id);
             if has_room && group.samples.len() < SAMPLES_MAX && !is_kept() {
@@ -265,6 +291,11 @@ impl Findings {
         state.tallies.retain(|(route, mirror), _| is_known(route, mirror));
         state.groups.retain(|(route, mirror, _, _), _| is_known(route, mirror));
         state.count_samples();
+    }
+
+    /// Evidence on this mirror on this route begins anew.
+    pub fn begin(&self, route: &str, mirror: &str) {
+        self.keep_only(|of_route, of_mirror| of_route != route || of_mirror != mirror);
     }
 
     /// What each mirror on each route came to.
@@ -328,14 +359,6 @@ impl State {
         let rank = tally.found;
         tally.found += 1;
         let began = (tally.of(key.3), tally.beside_of(key.3));
-        // How often the baseline differed alone before it had a group is no more than it differed at all.
-        let baselines = self.tallies.range((own.0.clone(), String::new())..).map(|(_, tally)| tally);
-        let baselines = baselines.take_while(|tally| tally.route == own.0 && place.role == Role::Candidate);
-        let again = baselines.filter(|tally| tally.role == Role::Baseline).map(|tally| {
-            let key = (own.0.clone(), tally.mirror.clone(), key.2.clone(), key.3);
-            self.groups.get(&key).map_or(tally.hidden, |group| group.count + group.missed)
-        });
-        let only_baseline = again.sum();
         let group = Group {
             id: self.next_id,
             route: key.0.clone(),
@@ -344,10 +367,13 @@ impl State {
             kind: key.3,
             count: 0,
             missed,
+            alike: 0,
+            turns: (0, 0),
+            last: (0, 0),
             rank,
             began,
             only_mirror: 0,
-            only_baseline,
+            only_baseline: 0,
             first_seen: now,
             last_seen: now,
             example: (None, None),

@@ -9,6 +9,8 @@ mod coding;
 mod json;
 mod added;
 mod folds;
+mod grammar;
+mod shape;
 mod differ;
 mod findings;
 

@@ -58,7 +58,32 @@ fn each_kind_of_difference_is_found_and_named() {
         (
             json(r#"{"items":[{"id":1},{"id":2},{"id":3}]}"#),
             json(r#"{"items":[{"id":2},{"id":3}]}"#),
+            &["length $.items 3 items → 2 items"],
+        ),
+        (
+            json(r#"{"items":[{"id":1},{"id":2},{"id":3}]}"#),
+            json(r#"{"items":[{"id":2},{"id":4}]}"#),
             &["length $.items 3 items → 2 items", "changed $.items[*].id 1 → 2"],
+        ),
+        (
+            answer(200, "Content-Type: application/x-ndjson\n", "{\"a\":1}\n{\"a\":2}\n"),
+            answer(200, "Content-Type: application/x-ndjson\n", "{ \"a\" : 1 }\n{\"a\":3}"),
+            &["changed $[*].a 2 → 3"],
+        ),
+        (
+            answer(200, "Content-Type: application/json; charset=utf-8\n", "{}"),
+            answer(200, "content-type: application/json;charset=UTF-8\n", "{}"),
+            &[],
+        ),
+        (
+            answer(200, "Set-Cookie: sid=r4nd0m; Path=/; Secure\nSet-Cookie: b=1\n", ""),
+            answer(200, "Set-Cookie: b=1\nSet-Cookie: sid=0th3r; path=/\n", ""),
+            &["header set-cookie.sid r4nd0m → 0th3r", "header set-cookie.sid.secure secure → nothing"],
+        ),
+        (
+            answer(200, "Content-Type: application/json\nETag: a\n", r#"{"a":1,"b":2}"#),
+            answer(503, "Content-Type: text/html\nServer: x\n", "<h1>Sorry</h1>"),
+            &["status status 200 → 503"],
         ),
         (json("[true]"), json("[false]"), &["changed $[*] true → false"]),
         (json(r#"{"a b":1}"#), json(r#"{"a b":2}"#), &["changed $[\"a b\"] 1 → 2"]),
