@@ -15,6 +15,8 @@ const ADD: Forwarding<'static> = Forwarding {
     proto: b"http",
     request_id: b"0123456789abcdef0123456789abcdef",
     trust: true,
+    via: true,
+    is_copy: false,
     host_if_none: b"v1",
 };
 

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gateway::asked::Asked;
+use gateway::asked::{Asked, Scheme};
 use gateway::route::Router;
 
 /// Routes by path and by host in equal parts, as configurations have them.
@@ -27,11 +27,14 @@ fn find(criterion: &mut Criterion) {
         let fields: [(String, String); 0] = [];
         let asked = |host, path| Asked {
             method: b"GET",
+            scheme: Scheme::Http,
             authority: host,
             path,
             query: None,
             port: 80,
             address: b"192.0.2.1",
+            address_port: 49_152,
+            minor: 1,
             fields: &fields,
         };
         let found = router.find(&asked(host.as_bytes(), path.as_bytes())).map(|found| found.route);

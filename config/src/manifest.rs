@@ -4,14 +4,20 @@
 //! configuration of it as of a TOML file: one meaning, several spellings. So whatever a manifest can say TOML can say,
 //! and [`convert`] prints it.
 
-mod attach;
-mod fields;
-mod gateway_api;
+mod documents;
 mod istio;
-mod policy;
-mod services;
+mod gateway_api;
+mod fields;
+mod delegate;
 mod virtual_hosts;
 mod virtual_service;
+mod grants;
+mod attach;
+mod http_route;
+mod services;
+mod protocol;
+mod policy;
+mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,9 +27,14 @@ use crate::file::{self, File};
 use crate::node::Node;
 use crate::problem::{Place, Problem, Report};
 use crate::reader::{At, Key, List, Named, Read};
+use crate::text;
 use crate::write::{self, Shown};
 use crate::yaml;
+use documents::{Kind, Unread};
 use services::Services;
+
+pub use documents::Document;
+pub use translate::{Applied, Destination, Outcome, State, Translated, translate};
 
 /// What to read, and what the manifests cannot know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,8 +49,8 @@ pub struct Manifests {
     pub settings: Option<PathBuf>,
 }
 
-/// More than any manifest; a bound on what a mistaken path makes us read.
-const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// All manifests together; a bound on what a mistaken path makes us read. Each file has its own in `text`.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Reads and checks manifests.
 ///
@@ -86,7 +97,13 @@ struct Found {
     gateways: Vec<Resource<istio::Gateway>>,
     http_routes: Vec<Resource<gateway_api::HttpRoute>>,
     api_gateways: Vec<Resource<gateway_api::Gateway>>,
+    grants: Vec<Resource<gateway_api::ReferenceGrant>>,
+    namespaces: grants::Namespaces,
     services: Services,
+    /// Routes that were refused alone: they are still somebody whom a request could be for.
+    lost_routes: usize,
+    /// Namespaces and names of the Gateway API's Gateways that were refused alone.
+    lost_gateways: BTreeSet<(String, String)>,
 }
 
 fn read(manifests: &Manifests, report: &mut Report) -> File {
@@ -96,10 +113,20 @@ fn read(manifests: &Manifests, report: &mut Report) -> File {
         None => File::default(),
     };
     for path in &manifests.paths {
-        for (name, text) in texts(path, report) {
+        for Text { name, text, searched } in texts(path, report) {
             report.open(&name, &text, true);
             match yaml::documents(&text) {
-                Ok(documents) => documents.iter().for_each(|document| found.take(document, report)),
+                Ok(all) => {
+                    for document in all.iter().flat_map(documents::manifests) {
+                        report.enter(documents::identity(document));
+                        found.take(document, searched, report);
+                        report.leave();
+                    }
+                }
+                Err((line, message)) if searched && !documents::may_matter(text.as_bytes()) => {
+                    let at = report.place(String::new(), line.unwrap_or(1));
+                    report.skip(&at, &format!("it names no kind that is known here ({message})"));
+                }
                 Err((line, message)) => {
                     report.error(&report.place(String::new(), line.unwrap_or(1)), message)
                 }
@@ -107,26 +134,38 @@ fn read(manifests: &Manifests, report: &mut Report) -> File {
         }
     }
     report.open("command line", "", false);
-    let nowhere = |key: &str| Place { line: None, ..report.place(key.to_owned(), 0) };
-    let (endpoint, listen) = (nowhere("--endpoint"), nowhere("--listen"));
+    let [endpoint, listen] = ["--endpoint", "--listen"].map(|key| report.place(key.to_owned(), 0));
     for text in &manifests.endpoints {
         found.services.bind(text, &endpoint, report);
     }
     if !manifests.listen.is_empty() {
-        let one = |bind: &String| Key::at(file::Listener { bind: Key::at(bind.clone(), &listen) }, &listen);
-        file.listener = Key::at(manifests.listen.iter().map(one).collect(), &listen);
+        file.listener = listeners_at(&manifests.listen, &listen);
     }
-    found.emit(&mut file, report);
+    let _all_have_addresses = found.emit(&mut file, report);
     file
+}
+
+/// Listeners on these addresses.
+fn listeners_at(all: &[String], at: &Place) -> Key<List<file::Listener>> {
+    Key::at(all.iter().map(|bind| Key::at(listener(Key::at(bind.clone(), at)), at)).collect(), at)
+}
+
+fn listener(bind: Key<String>) -> file::Listener {
+    file::Listener { bind, tls: Key::Absent }
 }
 
 /// Everything but routes and upstreams.
 fn settings(path: &Path, report: &mut Report) -> File {
     let mut file = File::default();
-    for (name, text) in texts(path, report) {
-        report.open(&name, &text, false);
-        file = file::read(&text, report).unwrap_or_default();
+    for Text { name, text, .. } in texts(path, report) {
+        file = settings_of(&name, &text, report);
     }
+    file
+}
+
+fn settings_of(name: &str, text: &str, report: &mut Report) -> File {
+    report.open(name, text, false);
+    let file = file::read(text, report).unwrap_or_default();
     for at in [file.route.given().map(|key| &key.at), file.upstream.given().map(|key| &key.at)]
         .into_iter()
         .flatten()
@@ -136,156 +175,185 @@ fn settings(path: &Path, report: &mut Report) -> File {
     File { route: Key::Absent, upstream: Key::Absent, ..file }
 }
 
-/// Name and text of each file that `path` means; whatever cannot be read is reported.
-fn texts(path: &Path, report: &mut Report) -> Vec<(String, String)> {
-    let cannot = |path: &Path, why: &dyn std::fmt::Display, report: &mut Report| {
-        report.open(&path.display().to_string(), "", false);
-        let at = Place { line: None, ..report.place(String::new(), 0) };
-        report.error(&at, format!("cannot be read: {why}"));
-    };
+/// One file's text.
+struct Text {
+    name: String,
+    text: String,
+    /// It was met in a directory, rather than named.
+    searched: bool,
+}
+
+/// Each file that `path` means; whatever cannot be read is reported.
+fn texts(path: &Path, report: &mut Report) -> Vec<Text> {
     if path == Path::new("-") {
-        return match std::io::read_to_string(std::io::stdin().lock()) {
-            Ok(text) => vec![("standard input".to_owned(), text)],
+        let text = text::bounded(std::io::stdin().lock())
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8")));
+        return match text {
+            Ok(text) => vec![Text { name: "standard input".to_owned(), text, searched: false }],
             Err(error) => {
-                cannot(path, &error, report);
+                cannot_be_read(path, &error, report);
                 Vec::new()
             }
         };
     }
-    let files = if path.is_dir() {
-        let known = |path: &PathBuf| {
-            path.is_file()
-                && path
-                    .extension()
-                    .and_then(|end| end.to_str())
-                    .is_some_and(|end| matches!(end, "yaml" | "yml" | "json"))
-        };
-        match std::fs::read_dir(path) {
-            Ok(entries) => {
-                let mut files: Vec<PathBuf> =
-                    entries.filter_map(|e| Some(e.ok()?.path())).filter(known).collect();
-                files.sort();
-                if files.is_empty() {
-                    cannot(path, &"it has no *.yaml, *.yml or *.json", report);
-                }
-                files
-            }
-            Err(error) => {
-                cannot(path, &error, report);
-                Vec::new()
-            }
-        }
-    } else {
-        vec![path.to_owned()]
-    };
-    let mut texts = Vec::new();
+    let searched = path.is_dir();
+    let files = if searched { files_in(path, report) } else { vec![path.to_owned()] };
+    let (mut texts, mut bytes) = (Vec::new(), 0);
     for file in files {
-        match std::fs::metadata(&file) {
-            Ok(facts) if facts.len() > BYTES_MAX => {
-                cannot(&file, &format!("it has {} bytes, which no manifest has", facts.len()), report);
-                continue;
+        match text::read(&file).map(String::from_utf8) {
+            Ok(Ok(text)) => {
+                bytes += text.len();
+                if bytes > BYTES_MAX {
+                    let max = BYTES_MAX / (1024 * 1024);
+                    cannot_be_read(&file, &format!("with it there are more than {max} MiB"), report);
+                    break;
+                }
+                texts.push(Text { name: file.display().to_string(), text, searched });
             }
-            Ok(_) | Err(_) => {}
-        }
-        match std::fs::read(&file).map(String::from_utf8) {
-            Ok(Ok(text)) => texts.push((file.display().to_string(), text)),
-            Ok(Err(_)) => cannot(&file, &"it is not UTF-8", report),
-            Err(error) => cannot(&file, &error, report),
+            Ok(Err(error)) if searched && !documents::may_matter(error.as_bytes()) => {
+                report.open(&file.display().to_string(), "", false);
+                let at = report.place(String::new(), 0);
+                report.skip(&at, "it is not UTF-8, and names no kind that is known here");
+            }
+            Ok(Err(_)) => cannot_be_read(&file, &"it is not UTF-8", report),
+            Err(error) => cannot_be_read(&file, &error, report),
         }
     }
     texts
 }
 
+fn cannot_be_read(path: &Path, why: &dyn std::fmt::Display, report: &mut Report) {
+    report.open(&path.display().to_string(), "", false);
+    let at = report.place(String::new(), 0);
+    report.error(&at, format!("cannot be read: {why}"));
+}
+
+/// What a directory has that may be a manifest, in the order of names.
+fn files_in(directory: &Path, report: &mut Report) -> Vec<PathBuf> {
+    let known = |path: &PathBuf| {
+        let end = path.extension().and_then(|end| end.to_str());
+        path.is_file() && end.is_some_and(|end| matches!(end, "yaml" | "yml" | "json"))
+    };
+    match std::fs::read_dir(directory) {
+        Ok(entries) => {
+            let mut files: Vec<PathBuf> =
+                entries.filter_map(|e| Some(e.ok()?.path())).filter(known).collect();
+            files.sort();
+            if files.is_empty() {
+                cannot_be_read(directory, &"it has no *.yaml, *.yml or *.json", report);
+            }
+            files
+        }
+        Err(error) => {
+            cannot_be_read(directory, &error, report);
+            Vec::new()
+        }
+    }
+}
+
 /// What a manifest has; anything else is misplaced or misspelt, and leaving it out would change what becomes of requests.
 const TOP_LEVEL: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-/// Kinds that say nothing about where requests go.
-const SKIPPED: [&str; 13] = [
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "ConfigMap",
-    "DaemonSet",
-    "Deployment",
-    "GatewayClass",
-    "HorizontalPodAutoscaler",
-    "Namespace",
-    "Pod",
-    "ReferenceGrant",
-    "ReplicaSet",
-    "ServiceAccount",
-    "StatefulSet",
-];
-
 impl Found {
-    fn take(&mut self, document: &Node, report: &mut Report) {
-        let (Some(api), Some(kind)) = (document.text("apiVersion"), document.text("kind")) else {
-            let at = report.place(String::new(), document.line);
-            return report.error(&at, "is no manifest: apiVersion and kind are missing");
+    /// Takes what the document that was entered says; `searched` where nobody named its file.
+    fn take(&mut self, document: &Node, searched: bool, report: &mut Report) {
+        let id = documents::identity(document);
+        let shown = [id.kind.as_str(), &id.name].into_iter().filter(|part| !part.is_empty());
+        let shown = shown.collect::<Vec<_>>().join("/");
+        let at = report.place(shown.clone(), document.line);
+        if id.kind == "Namespace" {
+            self.services.know_namespace(&id.name);
+        } else if !id.name.is_empty() {
+            self.services.know_namespace(&id.namespace);
+        }
+        let kind = match documents::kind(document, searched) {
+            Ok(kind) => kind,
+            Err(Unread::Skipped(why)) => return report.skip(&at, &why),
+            Err(Unread::Refused(why)) => return report.error(&at, why),
         };
-        if kind.ends_with("List") && document.get("items").is_some() {
-            if let Some(crate::node::Value::List(items)) = document.get("items").map(|items| &items.value) {
-                items.iter().for_each(|item| self.take(item, report));
-            }
+        if id.name.is_empty() {
+            return report.error(&at, "metadata.name is missing");
+        }
+        let unusable = document.unusable();
+        for (path, line, why) in &unusable {
+            report.error(&report.place(format!("{shown} {path}"), *line), *why);
+        }
+        if !unusable.is_empty() {
             return;
         }
         let metadata = document.get("metadata");
-        let text = |name: &str| metadata.and_then(|metadata| metadata.text(name));
-        let Some(name) = text("name") else {
-            let at = report.place(kind.to_owned(), document.line);
-            return report.error(&at, "metadata.name is missing");
-        };
-        let namespace = text("namespace").unwrap_or("default");
-        self.services.know_namespace(if kind == "Namespace" { name } else { namespace });
+        let created = metadata.and_then(|metadata| metadata.text("creationTimestamp")).unwrap_or_default();
         let who = Who {
-            kind,
-            name,
-            namespace,
-            created: text("creationTimestamp").unwrap_or_default(),
+            kind: &id.kind,
+            name: &id.name,
+            namespace: &id.namespace,
+            created,
             line: document.line,
             spec: document.get("spec"),
             document,
         };
-        let (group, version) = api.split_once('/').unwrap_or(("", api));
-        match (group, kind) {
-            ("networking.istio.io", _) if !matches!(version, "v1" | "v1beta1" | "v1alpha3") => {
-                let at = report.place(format!("{kind}/{name} apiVersion"), document.line);
-                report.error(&at, format!("{version:?} is not known; must be v1, v1beta1 or v1alpha3"));
-            }
-            ("networking.istio.io", "VirtualService") => self.virtual_services.extend(who.read(report)),
-            ("networking.istio.io", "DestinationRule") => {
+        match kind {
+            Kind::VirtualService => self.virtual_services.extend(who.read(report)),
+            Kind::DestinationRule => {
                 if let Some(rule) = who.read(report) {
                     self.services.rule(rule);
                 }
             }
-            ("networking.istio.io", "ServiceEntry") => {
+            Kind::ServiceEntry => {
                 if let Some(entry) = who.read(report) {
                     self.services.entry(entry, report);
                 }
             }
-            ("networking.istio.io", "Gateway") => self.gateways.extend(who.read(report)),
-            ("gateway.networking.k8s.io", "HTTPRoute") => self.http_routes.extend(who.read(report)),
-            ("gateway.networking.k8s.io", "Gateway") => self.api_gateways.extend(who.read(report)),
-            (
-                "gateway.networking.k8s.io",
-                "GRPCRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute" | "BackendTLSPolicy",
-            ) => {
-                let at = report.place(format!("{kind}/{name}"), document.line);
-                report.error(&at, "is not offered, and leaving it out would change what becomes of requests");
+            Kind::IstioGateway => self.gateways.extend(who.read(report)),
+            Kind::HttpRoute => self.http_routes.extend(who.read(report)),
+            Kind::ApiGateway => self.api_gateways.extend(who.read(report)),
+            Kind::ReferenceGrant => self.grants.extend(who.read(report)),
+            Kind::Service => {
+                self.services.know(&id.name, &id.namespace, protocol::ports(document, &shown, report));
             }
-            ("", "Service") => self.services.know(name, who.namespace),
-            (_, kind) if SKIPPED.contains(&kind) => {
-                let at = report.place(format!("{kind}/{name}"), document.line);
-                report.warn(&at, "is skipped: it does not say where requests go");
-            }
-            (_, kind) => {
-                let at = report.place(format!("{kind}/{name}"), document.line);
-                report.warn(&at, format!("is skipped: {api} {kind} is not known here"));
+            Kind::Namespace => {
+                let labels = metadata.and_then(|metadata| metadata.get("labels"));
+                let labels = labels.map(Node::entries).unwrap_or_default().iter();
+                let text = |entry: &crate::node::Entry| {
+                    Some((entry.name.clone(), entry.node.value.text()?.to_owned()))
+                };
+                self.namespaces.know(&id.name, labels.filter_map(text).collect());
             }
         }
     }
 
-    fn emit(mut self, file: &mut File, report: &mut Report) {
-        let nowhere = Place { line: None, ..report.place(String::new(), 0) };
+    /// Takes of a document that was refused alone what others must know to be missing.
+    fn lose(&mut self, document: &Node) {
+        let id = documents::identity(document);
+        self.services.know_namespace(&id.namespace);
+        match documents::kind(document, true) {
+            Ok(Kind::VirtualService | Kind::HttpRoute) => self.lost_routes += 1,
+            Ok(Kind::ApiGateway) => {
+                self.lost_gateways.insert((id.namespace, id.name));
+            }
+            Ok(Kind::DestinationRule) => {
+                let spec = document.get("spec");
+                if spec.is_some_and(names_tls)
+                    && let Some(host) = spec.and_then(|spec| spec.text("host"))
+                {
+                    self.services.lose(host, &id.namespace);
+                }
+            }
+            Ok(
+                Kind::ServiceEntry
+                | Kind::IstioGateway
+                | Kind::ReferenceGrant
+                | Kind::Service
+                | Kind::Namespace,
+            )
+            | Err(_) => {}
+        }
+    }
+
+    /// Writes routes, upstreams and listeners into `file`; tells which upstreams have no addresses yet.
+    fn emit(mut self, file: &mut File, report: &mut Report) -> Vec<(String, Destination)> {
+        let nowhere = report.place(String::new(), 0);
+        delegate::join(&mut self.virtual_services, &self.services, report);
         let (virtual_services, http_routes) = (&mut self.virtual_services, &mut self.http_routes);
         tell_apart(virtual_services);
         tell_apart(http_routes);
@@ -296,25 +364,38 @@ impl Found {
             }
         }
         for route in http_routes.iter() {
-            for (name, namespace) in gateway_api::backends(&route.spec) {
+            for (name, namespace) in http_route::backends(&route.spec) {
                 self.services.mention(name, namespace.unwrap_or(&route.namespace));
             }
         }
         let services = &mut self.services;
-        let mut routes = virtual_service::routes(virtual_services, !http_routes.is_empty(), services, report);
-        routes.extend(gateway_api::routes(http_routes, &self.api_gateways, services, report));
+        let alone = virtual_services.len() + http_routes.len() + self.lost_routes == 1;
+        let more_follow = !http_routes.is_empty();
+        let mut routes = virtual_service::routes(virtual_services, more_follow, alone, services, report);
+        let around = attach::Around {
+            gateways: &self.api_gateways,
+            lost_gateways: &self.lost_gateways,
+            namespaces: &self.namespaces,
+            listens_elsewhere: !file.listener.is_absent(),
+            alone,
+        };
+        routes.extend(http_route::routes(http_routes, &around, &self.grants, services, report));
         name_apart(&mut routes);
-        if self.virtual_services.is_empty() && self.http_routes.is_empty() {
-            report.error(&nowhere, "the manifests have no route: a VirtualService or an HTTPRoute is needed");
-        }
-        if routes.is_empty() && !report.has_errors() {
-            report.error(&nowhere, "no route of the manifests has a rule, so nothing can be served");
+        if !report.is_by_resource() {
+            if self.virtual_services.is_empty() && self.http_routes.is_empty() {
+                let message = "the manifests have no route: a VirtualService or an HTTPRoute is needed";
+                report.error(&nowhere, message);
+            }
+            if routes.is_empty() && !report.has_errors() {
+                report.error(&nowhere, "no route of the manifests has a rule, so nothing can be served");
+            }
         }
         self.listeners(file, report);
-        let upstreams = self.services.finish(report);
+        let (upstreams, destinations) = self.services.finish(report);
         // Nothing more to say about what is missing: who misses it has said so.
         file.route = if routes.is_empty() { Key::Refused } else { Key::at(routes, &nowhere) };
         file.upstream = Key::at(upstreams, &nowhere);
+        destinations
     }
 
     /// Gateways listen where they say, unless the command line says where.
@@ -326,7 +407,7 @@ impl Found {
                 other.given().and_then(|other| other.value.bind.given()).is_some_and(|b| b.value == bind)
             };
             if !listeners.iter().any(taken) {
-                listeners.push(Key::at(file::Listener { bind: Key::at(bind, port) }, at));
+                listeners.push(Key::at(listener(Key::at(bind, port)), at));
             }
         };
         for gateway in &self.gateways {
@@ -365,6 +446,12 @@ impl Found {
             file.listener = Key::at(listeners, &first);
         }
     }
+}
+
+/// Whether a policy says anything of TLS, at whatever depth.
+fn names_tls(node: &Node) -> bool {
+    node.entries().iter().any(|entry| entry.name == "tls" || names_tls(&entry.node))
+        || node.items().iter().any(names_tls)
 }
 
 /// `*`, or any namespace's `*`.
@@ -435,7 +522,7 @@ impl Who<'_> {
     }
 }
 
-/// Edits of fields, as TOML has them.
+/// Edits of fields with plain values, as TOML has them.
 fn header_edits(
     set: &Key<Named<String>>,
     add: &Key<Named<String>>,
@@ -453,7 +540,10 @@ fn header_edits(
             Key::at(given.value.iter().map(host).collect(), &given.at)
         }
     };
-    Key::at(file::HeaderEdits { remove: remove.clone(), set: named(set), add: named(add) }, at)
+    Key::at(
+        file::HeaderEdits { remove: remove.clone(), set: named(set), add: named(add), ..Default::default() },
+        at,
+    )
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::problem::join;
+
 /// A value and the line in which it starts.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     pub(crate) value: Value,
-    /// 1-based.
+    /// 1-based; 0 for a value that stood in no text.
     pub(crate) line: usize,
 }
 
@@ -28,6 +30,8 @@ pub(crate) enum Value {
     List(Vec<Node>),
     /// In the order of the text.
     Table(Vec<Entry>),
+    /// Well written, but nothing that may be read here; why.
+    Unusable(String),
 }
 
 /// One key of a table.
@@ -49,7 +53,8 @@ impl Value {
             | Self::Boolean(_)
             | Self::Datetime(_)
             | Self::List(_)
-            | Self::Table(_) => None,
+            | Self::Table(_)
+            | Self::Unusable(_) => None,
         }
     }
 
@@ -64,6 +69,7 @@ impl Value {
             Self::Datetime(_) => "a datetime",
             Self::List(_) => "an array",
             Self::Table(_) => "a table",
+            Self::Unusable(_) => "unusable",
         }
     }
 }
@@ -84,7 +90,43 @@ impl Node {
             | Value::Float(_)
             | Value::Boolean(_)
             | Value::Datetime(_)
-            | Value::List(_) => &[],
+            | Value::List(_)
+            | Value::Unusable(_) => &[],
+        }
+    }
+
+    /// What stands in it, where it is a list.
+    pub(crate) fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            Value::Null
+            | Value::Text(_)
+            | Value::Integer(..)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Table(_)
+            | Value::Unusable(_) => &[],
+        }
+    }
+
+    /// Everything in it that may not be read: its path, its line, and why.
+    pub(crate) fn unusable(&self) -> Vec<(String, usize, &str)> {
+        let mut found = Vec::new();
+        self.search_unusable(String::new(), &mut found);
+        found
+    }
+
+    fn search_unusable<'n>(&'n self, path: String, found: &mut Vec<(String, usize, &'n str)>) {
+        if let Value::Unusable(why) = &self.value {
+            found.push((path, self.line, why));
+            return;
+        }
+        for entry in self.entries() {
+            entry.node.search_unusable(join(&path, &entry.name), found);
+        }
+        for (index, item) in self.items().iter().enumerate() {
+            item.search_unusable(format!("{path}[{index}]"), found);
         }
     }
 
@@ -92,6 +134,27 @@ impl Node {
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.value.text()
     }
+}
+
+/// A JSON value as a tree, which has no lines.
+pub(crate) fn of_json(value: &serde_json::Value) -> Node {
+    let value = match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(yes) => Value::Boolean(*yes),
+        serde_json::Value::Number(number) if number.is_f64() => Value::Float(number.to_string()),
+        serde_json::Value::Number(number) => Value::Integer(number.to_string(), 10),
+        serde_json::Value::String(text) => Value::Text(text.clone()),
+        serde_json::Value::Array(items) => Value::List(items.iter().map(of_json).collect()),
+        serde_json::Value::Object(members) => {
+            let entry = |(name, value): (&String, &serde_json::Value)| Entry {
+                name: name.clone(),
+                line: 0,
+                node: of_json(value),
+            };
+            Value::Table(members.iter().map(entry).collect())
+        }
+    };
+    Node { value, line: 0 }
 }
 
 /// A parsed TOML document as a tree; `line` tells the line in which a span starts.

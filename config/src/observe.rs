@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::mirror::Percent;
+use crate::percent::Percent;
 use crate::upstream::Endpoint;
 
 /// What becomes of an identifier that a client brings.
@@ -92,6 +92,8 @@ pub struct Tracing {
     pub service_name: String,
     /// Spans that may wait for the collector; more are dropped.
     pub spans_max: usize,
+    /// Bytes of them, as they are posted.
+    pub spans_bytes_max: usize,
     /// For the collector to take one batch.
     pub timeout: Duration,
 }

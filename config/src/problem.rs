@@ -1,11 +1,11 @@
 //! What is wrong with a configuration, and where: collects every problem of one text. Knows nothing of what any key means.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 
 /// One sentence about one place of a configuration. Displays as `file:line: key: message`, unknown parts left out.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Problem {
     /// Name of the source as the caller gave it; empty when there is none.
     pub file: String,
@@ -15,6 +15,27 @@ pub struct Problem {
     pub key: Option<String>,
     /// What is wrong and what is allowed.
     pub message: String,
+    /// The manifest that is to be changed; `None` where the problem is nobody's, or a TOML file's.
+    pub resource: Option<ResourceId>,
+}
+
+/// One Kubernetes object. Displays as `VirtualService default/httpbin`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ResourceId {
+    /// `networking.istio.io`; empty for the core group. Tells Istio's Gateway from the Gateway API's.
+    pub group: String,
+    pub kind: String,
+    pub namespace: String,
+    /// Empty where it has only a `generateName`.
+    pub name: String,
+    /// `metadata.generation`, which an API server counts and a file has not.
+    pub generation: Option<u64>,
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
 }
 
 impl fmt::Display for Problem {
@@ -43,12 +64,18 @@ pub(crate) struct Place {
     pub(crate) line: Option<usize>,
     /// Which of the report's sources it stands in.
     pub(crate) source: usize,
+    /// Which of the report's resources it belongs to.
+    pub(crate) resource: Option<usize>,
 }
 
 impl Place {
     /// The place where `name` would stand if this table had it.
     pub(crate) fn child(&self, name: &str) -> Self {
         Self { key: join(&self.key, name), ..self.clone() }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { source: self.source, resource: self.resource }
     }
 }
 
@@ -65,6 +92,8 @@ pub(crate) fn join(table: &str, name: &str) -> String {
 
 /// Problems told of one configuration, and warnings: more are counted. Whoever writes the text decides how many there are.
 const PROBLEMS_MAX: usize = 1_000;
+/// The same for each resource where the sound ones are served without the others: none may hide its neighbour's.
+const PROBLEMS_PER_RESOURCE_MAX: usize = 50;
 
 /// Everything found in one or several texts so far.
 pub(crate) struct Report {
@@ -74,6 +103,14 @@ pub(crate) struct Report {
     line_starts: Vec<usize>,
     /// Keys of the last text may be in camelCase too, as Kubernetes writes them.
     camel: bool,
+    /// Manifests in the order in which they were entered.
+    resources: Vec<ResourceId>,
+    /// The one that is being read.
+    entered: Option<usize>,
+    /// A resource is refused alone, and what it lacks may still come.
+    by_resource: bool,
+    /// Why a resource has no part in the configuration though nothing is wrong with it.
+    skipped: BTreeMap<usize, String>,
     errors: Found,
     warnings: Found,
 }
@@ -81,33 +118,63 @@ pub(crate) struct Report {
 /// Problems with the numbers of their sources.
 #[derive(Default)]
 struct Found {
-    all: Vec<(usize, Problem)>,
-    /// Those that are not kept.
-    more: usize,
+    all: Vec<(Origin, Problem)>,
+    /// Those that are not kept; by resource where each has room of its own.
+    more: BTreeMap<Option<usize>, usize>,
+    kept: BTreeMap<Option<usize>, usize>,
+}
+
+/// Where a problem comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Origin {
+    source: usize,
+    resource: Option<usize>,
 }
 
 impl Found {
-    fn add(&mut self, source: usize, problem: impl FnOnce() -> Problem) {
-        if self.all.len() < PROBLEMS_MAX {
-            self.all.push((source, problem()));
+    fn add(&mut self, origin: Origin, each_has_room: bool, problem: impl FnOnce() -> Problem) {
+        let (room, max) = match origin.resource {
+            Some(_) if each_has_room => (origin.resource, PROBLEMS_PER_RESOURCE_MAX),
+            Some(_) | None => (None, PROBLEMS_MAX),
+        };
+        let kept = self.kept.entry(room).or_default();
+        if *kept < max {
+            *kept += 1;
+            self.all.push((origin, problem()));
         } else {
-            self.more += 1;
+            *self.more.entry(room).or_default() += 1;
         }
     }
 
     /// In the order of the texts and their lines, and each once, though what is wrong with a rule for several hosts is
     /// found for each of them.
-    fn in_order(mut self) -> Vec<Problem> {
-        self.all.sort_by_key(|(source, problem)| (*source, problem.line));
+    fn in_order(&mut self) -> Vec<(Option<usize>, Problem)> {
+        self.all.sort_by_key(|(origin, problem)| (origin.source, problem.line));
         let mut seen = HashSet::new();
-        self.all.retain(|(source, problem)| seen.insert((*source, problem.clone())));
-        let mut told: Vec<Problem> = self.all.into_iter().map(|(_, problem)| problem).collect();
-        if self.more > 0 {
-            let message = format!("and {} more", self.more);
-            told.push(Problem { file: String::new(), line: None, key: None, message });
+        self.all.retain(|told| seen.insert(told.clone()));
+        let all = std::mem::take(&mut self.all).into_iter();
+        let mut told: Vec<_> = all.map(|(origin, problem)| (origin.resource, problem)).collect();
+        for (resource, more) in std::mem::take(&mut self.more) {
+            told.push((resource, Problem { message: format!("and {more} more"), ..Problem::default() }));
         }
         told
     }
+}
+
+/// What a report says of each of its resources, in the order in which they were entered, and of nobody.
+#[derive(Debug, Default)]
+pub(crate) struct ByResource {
+    pub(crate) resources: Vec<OfResource>,
+    pub(crate) errors: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct OfResource {
+    pub(crate) id: ResourceId,
+    pub(crate) errors: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+    pub(crate) skipped: Option<String>,
 }
 
 impl Report {
@@ -116,11 +183,24 @@ impl Report {
             sources: Vec::new(),
             line_starts: Vec::new(),
             camel: false,
+            resources: Vec::new(),
+            entered: None,
+            by_resource: false,
+            skipped: BTreeMap::new(),
             errors: Found::default(),
             warnings: Found::default(),
         };
         report.open(file, text, false);
         report
+    }
+
+    /// For documents that stand for themselves: one is refused alone, and what it lacks is only warned of.
+    pub(crate) fn by_resource() -> Self {
+        Self { by_resource: true, ..Self::new("", "") }
+    }
+
+    pub(crate) const fn is_by_resource(&self) -> bool {
+        self.by_resource
     }
 
     /// What comes next is about another text.
@@ -129,11 +209,24 @@ impl Report {
         self.line_starts = std::iter::once(0).chain(after_newlines).collect();
         self.sources.push(file.to_owned());
         self.camel = camel;
+        self.entered = None;
     }
 
-    /// A place in the text that was opened last.
+    /// What is read next belongs to this resource, and so do its places wherever they are carried.
+    pub(crate) fn enter(&mut self, resource: ResourceId) {
+        self.entered = Some(self.resources.len());
+        self.resources.push(resource);
+    }
+
+    /// What comes next belongs to no resource.
+    pub(crate) fn leave(&mut self) {
+        self.entered = None;
+    }
+
+    /// A place in the text that was opened last; line 0 is that of a value that stood in no text.
     pub(crate) fn place(&self, key: String, line: usize) -> Place {
-        Place { key, line: Some(line), source: self.sources.len().saturating_sub(1) }
+        let source = self.sources.len().saturating_sub(1);
+        Place { key, line: (line > 0).then_some(line), source, resource: self.entered }
     }
 
     /// Whether `written` is how this text may spell the key `name`.
@@ -152,13 +245,33 @@ impl Report {
     }
 
     pub(crate) fn error(&mut self, at: &Place, message: impl Into<String>) {
-        let Self { sources, errors, .. } = self;
-        errors.add(at.source, || problem(sources, at, message.into()));
+        let problem = || problem(&self.sources, &self.resources, at, message.into());
+        self.errors.add(at.origin(), self.by_resource, problem);
     }
 
     pub(crate) fn warn(&mut self, at: &Place, message: impl Into<String>) {
-        let Self { sources, warnings, .. } = self;
-        warnings.add(at.source, || problem(sources, at, message.into()));
+        let problem = || problem(&self.sources, &self.resources, at, message.into());
+        self.warnings.add(at.origin(), self.by_resource, problem);
+    }
+
+    /// Something that another document would have to say. Where all of them are at hand it is an error, and `cure` says
+    /// what to do about it; where they come one by one it may still come, and `meanwhile` says what becomes of requests.
+    pub(crate) fn missing(&mut self, at: &Place, what: &str, cure: &str, meanwhile: &str) {
+        if self.by_resource {
+            self.warn(at, format!("{what}: {meanwhile}"));
+        } else {
+            self.error(at, format!("{what}{cure}"));
+        }
+    }
+
+    /// The resource that stands here has no part in the configuration.
+    pub(crate) fn skip(&mut self, at: &Place, why: &str) {
+        match at.resource {
+            Some(resource) if self.by_resource => {
+                self.skipped.entry(resource).or_insert_with(|| why.to_owned());
+            }
+            Some(_) | None => self.warn(at, format!("is skipped: {why}")),
+        }
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -166,15 +279,45 @@ impl Report {
     }
 
     /// The warnings of sound texts, or the errors of any others.
-    pub(crate) fn finish(self) -> Result<Vec<Problem>, Vec<Problem>> {
-        if self.has_errors() { Err(self.errors.in_order()) } else { Ok(self.warnings.in_order()) }
+    pub(crate) fn finish(mut self) -> Result<Vec<Problem>, Vec<Problem>> {
+        let all = |found: &mut Found| found.in_order().into_iter().map(|(_, problem)| problem).collect();
+        if self.has_errors() { Err(all(&mut self.errors)) } else { Ok(all(&mut self.warnings)) }
+    }
+
+    /// Everything, given to whom it belongs.
+    pub(crate) fn finish_by_resource(mut self) -> ByResource {
+        let of = |id: ResourceId| OfResource { id, ..OfResource::default() };
+        let mut told =
+            ByResource { resources: self.resources.into_iter().map(of).collect(), ..ByResource::default() };
+        for (resource, problem) in self.errors.in_order() {
+            match resource.and_then(|resource| told.resources.get_mut(resource)) {
+                Some(resource) => resource.errors.push(problem),
+                None => told.errors.push(problem),
+            }
+        }
+        for (resource, problem) in self.warnings.in_order() {
+            match resource.and_then(|resource| told.resources.get_mut(resource)) {
+                Some(resource) => resource.warnings.push(problem),
+                None => told.warnings.push(problem),
+            }
+        }
+        for (resource, why) in self.skipped {
+            if let Some(resource) = told.resources.get_mut(resource) {
+                resource.skipped = Some(why);
+            }
+        }
+        told
     }
 }
 
-fn problem(sources: &[String], at: &Place, message: String) -> Problem {
-    let key = (!at.key.is_empty()).then(|| at.key.clone());
-    let file = sources.get(at.source).cloned().unwrap_or_default();
-    Problem { file, line: at.line, key, message }
+fn problem(sources: &[String], resources: &[ResourceId], at: &Place, message: String) -> Problem {
+    Problem {
+        file: sources.get(at.source).cloned().unwrap_or_default(),
+        line: at.line,
+        key: (!at.key.is_empty()).then(|| at.key.clone()),
+        message,
+        resource: at.resource.and_then(|resource| resources.get(resource)).cloned(),
+    }
 }
 
 /// `max_connections` as `maxConnections`.

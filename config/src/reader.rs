@@ -102,6 +102,7 @@ fn refuse<T: Read>(value: &Value, at: &Place, report: &mut Report) -> Option<T> 
         Value::Boolean(yes) => yes.to_string(),
         Value::Datetime(time) => time.clone(),
         Value::Null | Value::List(_) | Value::Table(_) => value.kind().to_owned(),
+        Value::Unusable(why) => why.clone(),
     };
     report.error(at, format!("must be {}, not {found}", T::WANTED));
     None
@@ -127,7 +128,8 @@ impl Read for bool {
             | Value::Float(_)
             | Value::Datetime(_)
             | Value::List(_)
-            | Value::Table(_) => refuse(value, at, report),
+            | Value::Table(_)
+            | Value::Unusable(_) => refuse(value, at, report),
         }
     }
 }
@@ -152,7 +154,8 @@ impl Read for f64 {
             | Value::Boolean(_)
             | Value::Datetime(_)
             | Value::List(_)
-            | Value::Table(_) => None,
+            | Value::Table(_)
+            | Value::Unusable(_) => None,
         };
         number.or_else(|| refuse(value, at, report))
     }
@@ -229,7 +232,8 @@ fn whole(value: &Value) -> Option<u64> {
         | Value::Boolean(_)
         | Value::Datetime(_)
         | Value::List(_)
-        | Value::Table(_) => None,
+        | Value::Table(_)
+        | Value::Unusable(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::write::MASK;
-use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, Pattern, RequestKey};
+use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, RequestKey};
 
 /// Where collectors listen for OTLP over HTTP.
 const OTLP_PORT: u16 = 4318;
@@ -56,6 +56,11 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
 /// The host of a route: a name, an address, or a name with `*.` in place of everything to its left.
 pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
     let lower = text.to_ascii_lowercase();
+    // The dot of the root: the same host (RFC 1034 §3.1). What is left of a dot alone is no host.
+    let lower = lower
+        .strip_suffix('.')
+        .filter(|rest| !matches!(*rest, "" | "*") && !rest.ends_with('.'))
+        .unwrap_or(&lower);
     if text == "[address]" {
         return Ok(HostMatch::Address);
     }
@@ -68,12 +73,21 @@ pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
             Err(why) => Err(format!(r#"{text:?} {why}; write "*." and a host name, as in "*.example.com""#)),
         };
     }
-    if is_address(&lower) {
-        return Ok(HostMatch::Exact(lower));
+    // A part of the leftmost label, as Istio has it: `*-v2.example.com`.
+    if let Some(end) = lower.strip_prefix('*').filter(|end| end.starts_with('-') && end.len() > 1) {
+        return match name(&format!("x{end}")) {
+            Ok(()) => Ok(HostMatch::Suffix(end.to_owned())),
+            Err(why) => {
+                Err(format!(r#"{text:?} {why}; write "*-" and the rest of a name, as in "*-v2.example.com""#))
+            }
+        };
+    }
+    if is_address(lower) {
+        return Ok(HostMatch::Exact(lower.to_owned()));
     }
     if lower.contains('*') {
         return Err(format!(
-            r#"{text:?} has "*" where it cannot be: only the whole leftmost label may be one, as in "*.example.com""#
+            r#"{text:?} has "*" where it cannot be: only the leftmost label may be one or begin with one, as in "*.example.com" and "*-v2.example.com""#
         ));
     }
     if let Some((host, digits)) = lower.rsplit_once(':')
@@ -82,8 +96,8 @@ pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
     {
         return Err(format!("{text:?} has a port, which a route does not look at; write {host:?}"));
     }
-    match host_alone(&lower) {
-        Ok(()) => Ok(HostMatch::Exact(lower)),
+    match host_alone(lower) {
+        Ok(()) => Ok(HostMatch::Exact(lower.to_owned())),
         Err(why) => Err(format!(r#"{text:?} {why}; write a host such as "example.com" or "*.example.com""#)),
     }
 }
@@ -247,20 +261,6 @@ pub(crate) fn request_key(text: &str) -> Result<RequestKey, String> {
     }
 }
 
-/// A regular expression in RE2's syntax.
-pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
-    // As the gateway uses it: the group must close what the text opens.
-    let whole = format!(r"\A(?:{text})\z");
-    match regex::bytes::RegexBuilder::new(text).build().and_then(|_| regex::bytes::Regex::new(&whole)) {
-        Ok(_) => Ok(Pattern { text: text.to_owned() }),
-        Err(error) => {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Err(format!("{text:?} is not a regular expression: {why}"))
-        }
-    }
-}
-
 /// The name of a field that may be looked at, in lower case.
 pub(crate) fn field_name(text: &str) -> Result<String, String> {
     if is_token(text) {
@@ -281,6 +281,11 @@ pub(crate) fn editable_field(text: &str) -> Result<String, String> {
     Ok(name)
 }
 
+/// The name of a field that may be taken out of a request, in lower case: Via too, by which servers answer differently.
+pub(crate) fn removable_field(text: &str) -> Result<String, String> {
+    if text.eq_ignore_ascii_case("via") { Ok("via".to_owned()) } else { editable_field(text) }
+}
+
 /// The name of a field whose value may be taken out of a copy, in lower case.
 pub(crate) fn redactable_field(text: &str) -> Result<String, String> {
     match editable_field(text)?.as_str() {
@@ -292,7 +297,7 @@ pub(crate) fn redactable_field(text: &str) -> Result<String, String> {
 }
 
 /// Fields the gateway alone writes.
-const UNTOUCHABLE: [&str; 12] = [
+const UNTOUCHABLE: [&str; 13] = [
     "connection",
     "content-length",
     "expect",
@@ -305,6 +310,7 @@ const UNTOUCHABLE: [&str; 12] = [
     "via",
     "x-umbra-copy",
     "x-umbra-mirror",
+    "x-umbra-proof",
 ];
 
 /// A value of a field (RFC 9110 §5.5).

@@ -77,7 +77,13 @@ fn a_problem_shows_what_it_knows() {
         (("", None, None), "m"),
     ];
     for ((file, line, key), shown) in rows {
-        let problem = Problem { file: file.into(), line, key: key.map(Into::into), message: "m".into() };
+        let problem = Problem {
+            file: file.into(),
+            line,
+            key: key.map(Into::into),
+            message: "m".into(),
+            resource: None,
+        };
         assert_eq!(problem.to_string(), shown);
     }
 }

@@ -1,5 +1,6 @@
-//! YAML text → documents as trees. What a manifest has no need for and an attacker has is refused: aliases (a few lines
-//! of them expand to gigabytes), tags, and nesting without end.
+//! YAML text → documents as trees. What a manifest has no need for and an attacker has is not followed: aliases (a few
+//! lines of them expand to gigabytes) and tags stand as unusable values, which only a document that matters is refused
+//! for; nesting without end refuses the whole text.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -66,16 +67,20 @@ impl<'t> Events<'t> {
             return self.wrong(format!("nested deeper than {DEPTH_MAX} levels"));
         }
         let value = match event {
-            Event::Scalar(_, _, _, Some(tag))
-            | Event::SequenceStart(_, Some(tag))
-            | Event::MappingStart(_, Some(tag)) => {
-                return self.wrong(format!("has the tag {tag}, which manifests have no use for"));
+            Event::Scalar(_, _, _, Some(tag)) => tagged(&tag.to_string()),
+            Event::SequenceStart(_, Some(tag)) => {
+                let _passed_over = self.list(depth)?;
+                tagged(&tag.to_string())
+            }
+            Event::MappingStart(_, Some(tag)) => {
+                let _passed_over = self.table(depth)?;
+                tagged(&tag.to_string())
             }
             Event::Scalar(text, style, _, None) => scalar(text, style),
             Event::SequenceStart(_, None) => Value::List(self.list(depth)?),
             Event::MappingStart(_, None) => Value::Table(self.table(depth)?),
             Event::Alias(_) => {
-                return self.wrong("is an alias (*name), which is not followed: write it out");
+                Value::Unusable("is an alias (*name), which is not followed: write it out".to_owned())
             }
             Event::Nothing
             | Event::StreamStart
@@ -102,20 +107,34 @@ impl<'t> Events<'t> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut lines: HashMap<String, usize> = HashMap::new();
         loop {
-            let name = match self.next()? {
+            let (name, line) = match self.next()? {
                 None | Some(Event::MappingEnd) => return Ok(entries),
-                Some(Event::Scalar(name, _, _, None)) => name.into_owned(),
-                Some(_) => return self.wrong("has a key that is not plain text"),
+                Some(Event::Scalar(name, _, _, None)) => (Some(name.into_owned()), self.line),
+                Some(key) => {
+                    let line = self.line;
+                    let _passed_over = self.node(key, depth + 1)?;
+                    (None, line)
+                }
             };
-            let line = self.line;
-            if let Some(first) = lines.insert(name.clone(), line) {
-                return self.wrong(format!("{name} stands here a second time, first in line {first}"));
-            }
             let Some(event) = self.next()? else { return self.wrong("not YAML: a value is missing") };
-            let node = self.node(event, depth + 1)?;
+            let mut node = self.node(event, depth + 1)?;
+            let unusable = match &name {
+                None => Some("has a key that is not plain text".to_owned()),
+                Some(name) => lines
+                    .insert(name.clone(), line)
+                    .map(|first| format!("{name} stands here a second time, first in line {first}")),
+            };
+            if let Some(why) = unusable {
+                node = Node { value: Value::Unusable(why), line };
+            }
+            let name = name.unwrap_or_default();
             entries.push(Entry { name, line, node });
         }
     }
+}
+
+fn tagged(tag: &str) -> Value {
+    Value::Unusable(format!("has the tag {tag}, which manifests have no use for"))
 }
 
 /// YAML 1.2's core schema; quoted text is always text.
@@ -157,13 +176,22 @@ mod tests {
         let rows = [
             ("a: &x [1]\nb: *x\n", 2, "alias"),
             ("a: 1\nb: 2\na: 3\n", 3, "a second time, first in line 1"),
-            ("a: !!binary abc\n", 1, "tag"),
+            ("a: !!binary abc\nb: 1\n", 1, "tag"),
+            ("a: !x {b: [1, 2], c: {}}\nd: 1\n", 1, "tag"),
             ("? [a]\n: b\n", 1, "not plain text"),
+            ("? {a: b}\n: b\n", 1, "not plain text"),
             ("a: [\n", 2, "not YAML"),
             ("a: b: c\n", 1, "not YAML"),
         ];
         for (text, line, message) in rows {
-            let (at, why) = documents(text).unwrap_err();
+            let (at, why) = match documents(text) {
+                Err((at, why)) => (at, why),
+                Ok(documents) => {
+                    let unusable = documents[0].unusable();
+                    let (_, at, why) = unusable.first().expect("something in it may not be read");
+                    (Some(*at), (*why).to_owned())
+                }
+            };
             assert!(why.contains(message), "{text:?}: {why}");
             assert!(at.is_some_and(|at| at <= line), "{text:?}: {at:?}");
         }

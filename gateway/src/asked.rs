@@ -8,10 +8,29 @@ use std::borrow::Cow;
 use config::RequestKey;
 use xxhash_rust::xxh64::xxh64;
 
+/// What a client speaks to its listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    #[default]
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// One request, as far as its head tells.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     pub method: &'a [u8],
+    pub scheme: Scheme,
     /// Host with its port; empty for an HTTP/1.0 request without one.
     pub authority: &'a [u8],
     /// Without the query; `*` for `OPTIONS *`.
@@ -22,6 +41,10 @@ pub struct Asked<'a> {
     pub port: u16,
     /// The client's address without its port.
     pub address: &'a [u8],
+    /// Its port.
+    pub address_port: u16,
+    /// Of HTTP/1.
+    pub minor: u8,
     pub fields: &'a dyn Fields,
 }
 
@@ -44,8 +67,15 @@ impl Fields for Vec<(String, String)> {
 }
 
 impl Asked<'_> {
-    /// Shows each value of the field `name` to `see` until it returns `false`.
+    /// Shows each value of the field `name` to `see` until it returns `false`. Host is the authority that the request is routed
+    /// and sent by, whatever a field says beside it (RFC 9112 §3.2.2).
     pub fn each_line(&self, name: &str, see: &mut dyn FnMut(&[u8]) -> bool) {
+        if name.eq_ignore_ascii_case("host") {
+            if !self.authority.is_empty() {
+                see(self.authority);
+            }
+            return;
+        }
         self.fields.visit(&mut |given, value| !given.eq_ignore_ascii_case(name.as_bytes()) || see(value));
     }
 
@@ -121,7 +151,11 @@ pub(crate) mod tests {
         fields: &[(&str, &str)],
         then: impl FnOnce(&Asked<'_>) -> R,
     ) -> R {
-        let rest = url.strip_prefix("http://").unwrap_or(url);
+        let (scheme, rest) = match url.split_once("://") {
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some((_, rest)) => (Scheme::Http, rest),
+            None => (Scheme::Http, url),
+        };
         let (authority, target) = rest.split_at(rest.find(['/', '*']).unwrap_or(rest.len()));
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query.as_bytes())),
@@ -130,11 +164,14 @@ pub(crate) mod tests {
         let fields: Vec<_> = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         then(&Asked {
             method: method.as_bytes(),
+            scheme,
             authority: authority.as_bytes(),
             path: path.as_bytes(),
             query,
             port: 80,
             address: b"192.0.2.1",
+            address_port: 4321,
+            minor: 1,
             fields: &fields,
         })
     }
@@ -160,6 +197,16 @@ pub(crate) mod tests {
             let id = xxh64(b"0af7651916cd43dd8448eb211c80319c", 0);
             assert_eq!(asked.hash(&RequestKey::Traceparent), Some(id));
         });
+    }
+
+    #[test]
+    fn host_is_the_authority_whatever_its_field_says() {
+        let fields = [("Host", "other"), ("host", "another")];
+        with_asked("GET", "http://internal/", &fields, |asked| {
+            assert_eq!(asked.header("Host").unwrap(), b"internal");
+            assert_eq!(asked.hash(&RequestKey::Header("host".into())), Some(xxh64(b"internal", 0)));
+        });
+        with_asked("GET", "/", &fields, |asked| assert_eq!(asked.header("host"), None));
     }
 
     #[test]

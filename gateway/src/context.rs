@@ -6,12 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::admission::{Admission, Places};
 use crate::buffer::Buffers;
-use crate::downstream::Places;
-use crate::downstream::admission::Admission;
 use crate::generation::Generation;
-use crate::io::Sweeper;
+use crate::io::{Sweeper, Turnstile};
 use crate::metrics::Shard;
+use crate::mirror::proof::Proof;
 use crate::observe::tap::Tap;
 use crate::random::Random;
 
@@ -23,11 +23,15 @@ pub struct Context {
     pub tap: Rc<Tap>,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
+    /// Through which signatures go one at a time.
+    pub turnstile: Rc<Turnstile>,
     /// Who holds how many client connections, where that is bounded.
     pub places: Places,
     /// Which requests are taken.
     pub admission: Rc<Admission>,
     pub random: Random,
+    /// What copies of ours are known by.
+    pub proof: Proof,
     /// No new requests on kept connections, no new connections.
     pub draining: Rc<Cell<bool>>,
     /// The worker is late on its own loop: mirror work is given up first.

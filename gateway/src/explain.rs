@@ -1,10 +1,11 @@
 //! What would become of a request: told from the same router and plans that a worker uses, without sending anything.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use config::{Action, Config, MirrorHost, Percent};
 
-use crate::asked::Asked;
+use crate::asked::{Asked, Scheme};
 use crate::http1::edit;
 use crate::http1::render::RenderedHead;
 use crate::matcher::{Matched, Mismatch};
@@ -15,6 +16,7 @@ use crate::route::Router;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     method: String,
+    scheme: Scheme,
     authority: String,
     path: String,
     query: Option<String>,
@@ -31,13 +33,15 @@ pub struct Told {
 }
 
 impl Question {
-    /// From a method, a URL (`http://host[:port]/path?query`) and fields (`name: value`).
+    /// From a method, a URL (`http[s]://host[:port]/path?query`) and fields (`name: value`).
     ///
     /// # Errors
     /// A sentence that names what cannot be understood.
     pub fn new(method: &str, url: &str, headers: &[String]) -> Result<Self, String> {
-        let rest =
-            url.strip_prefix("http://").ok_or_else(|| format!("{url:?} does not start with http://"))?;
+        let rest = |scheme: Scheme| Some((scheme, url.strip_prefix(scheme.name())?.strip_prefix("://")?));
+        let (scheme, rest) = rest(Scheme::Http)
+            .or_else(|| rest(Scheme::Https))
+            .ok_or_else(|| format!("{url:?} does not start with http:// or https://"))?;
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query.to_owned())),
@@ -53,20 +57,27 @@ impl Question {
         let host = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
         let authority = host.map_or(authority, |(_, value)| value).to_owned();
         let digits = authority.rsplit_once(':').map(|(_, port)| port);
-        let port = digits.and_then(|port| port.parse().ok()).unwrap_or(80);
+        let implied = match scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        };
+        let port = digits.and_then(|port| port.parse().ok()).unwrap_or(implied);
         fields.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
         let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Ok(Self { method: method.to_owned(), authority, path, query, port, fields })
+        Ok(Self { method: method.to_owned(), scheme, authority, path, query, port, fields })
     }
 
     fn asked(&self) -> Asked<'_> {
         Asked {
             method: self.method.as_bytes(),
+            scheme: self.scheme,
             authority: self.authority.as_bytes(),
             path: self.path.as_bytes(),
             query: self.query.as_deref().map(str::as_bytes),
             port: self.port,
             address: b"192.0.2.1",
+            address_port: 0,
+            minor: 1,
             fields: &self.fields,
         }
     }
@@ -159,6 +170,7 @@ fn forwarded(
     let sum: u64 = forward.primaries.iter().map(|primary| u64::from(primary.weight)).sum();
     let name = |id: Option<usize>| id.and_then(|id| config.upstreams.get(id));
     let (head, at) = question.head();
+    let asked = question.asked();
     for (index, primary) in forward.primaries.iter().enumerate() {
         let part = match forward.primaries.len() {
             1 => 1.0,
@@ -172,7 +184,7 @@ fn forwarded(
         let _ =
             writeln!(text, "primary {} ({:.2} %) at {}", upstream.name, part * 100.0, endpoints.join(", "));
         let mut wire = Vec::new();
-        let changes = plan.request_edit(index, question.path.as_bytes(), matched);
+        let changes = plan.request_edit(index, &asked, matched, &|| "START_TIME".to_owned());
         let at = edit::request(&mut wire, &head, &at, &changes);
         quote(&wire, text);
         for mirror in route.mirrors.iter().filter(|m| m.only_primary.is_none_or(|only| only == index)) {
@@ -190,7 +202,7 @@ fn forwarded(
             let changes = edit::RequestEdit {
                 path: path.as_ref().map(|edit| edit.path(question.path.as_bytes(), matched)),
                 host: host.as_deref(),
-                headers: [Some(&mirror.headers), None],
+                headers: [Some(Cow::Borrowed(&mirror.headers)), None],
             };
             edit::request(&mut copy, &wire, &at, &changes);
             copy.extend_from_slice(format!("X-Umbra-Mirror: {}\r\n", mirror.name).as_bytes());
@@ -205,7 +217,12 @@ fn forwarded(
     if let Some(timeout) = forward.timeout {
         let _ = writeln!(text, "timeout: {timeout:?} for the whole exchange");
     }
-    text.push_str("every wire also gets X-Forwarded-For, -Proto and -Host, X-Request-Id and Via\n");
+    text.push_str(match config.via {
+        config::Via::Append => {
+            "every wire also gets X-Forwarded-For, -Proto and -Host, X-Request-Id and Via\n"
+        }
+        config::Via::Off => "every wire also gets X-Forwarded-For, -Proto and -Host, and X-Request-Id\n",
+    });
 }
 
 /// What a copy depends on besides its share.
@@ -256,12 +273,12 @@ fn because(why: &Mismatch<'_>, question: &Question) -> String {
                     )
                 }
                 config::Subject::Query(name) => {
-                    let value = question.asked().parameter(name).map(std::borrow::Cow::into_owned);
+                    let value = question.asked().parameter(name).map(Cow::into_owned);
                     (format!("query {name}"), value)
                 }
                 config::Subject::Method => ("method".to_owned(), Some(question.method.clone())),
                 config::Subject::Authority => ("authority".to_owned(), Some(question.authority.clone())),
-                config::Subject::Scheme => ("scheme".to_owned(), Some("http".to_owned())),
+                config::Subject::Scheme => ("scheme".to_owned(), Some(question.scheme.name().to_owned())),
             };
             match found {
                 (what, Some(value)) => format!("{what} is {value:?}"),

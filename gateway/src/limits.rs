@@ -26,6 +26,12 @@ pub const HEAD_BUFFER_BYTES: usize = 4 * 1024;
 /// First read of a request: its head, and content of some kilobytes behind it, come in one.
 pub const REQUEST_READ_BYTES: usize = 8 * 1024;
 
+/// Read size of a handshake: a flight with a chain of certificates fits.
+pub const HANDSHAKE_READ_BYTES: usize = 8 * 1024;
+
+/// Reads of 4 KiB that a look at an idle connection takes to be tickets and nothing else; OpenSSL sends two, of 250 bytes.
+pub const QUIET_READS_MAX: usize = 4;
+
 /// Read size of a response's first piece.
 pub const RESPONSE_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -61,6 +67,10 @@ pub const ACCEPTS_PER_TURN: u32 = 16;
 
 /// Addresses without a connection whose requests of the last second a worker remembers; about 100 bytes each.
 pub const ADDRESSES_MAX: usize = 65_536;
+
+/// Open connections of the admin listener: a handful of scrapers and people. Beyond, the oldest of the address with the most
+/// is closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// Pause of an accept loop that ran out of descriptors or memory.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;
@@ -121,6 +131,20 @@ pub const EJECTION_MAX: Duration = Duration::from_secs(300);
 /// Bytes of answers that all workers together keep to be compared, from the first byte read to the end of the comparison.
 pub const KEPT_ANSWERS_BYTES_MAX: usize = 64 << 20;
 
+// How the bounds hang together; a change of one that breaks another does not build.
 const _: () = assert!(REQUEST_READ_BYTES <= RESPONSE_BUFFER_BYTES);
 const _: () = assert!(HEAD_BUFFER_BYTES <= RESPONSE_BUFFER_BYTES && RESPONSE_BUFFER_BYTES <= BLOCK_BYTES);
 const _: () = assert!(SHARE_MIN_BYTES <= BLOCK_BYTES);
+// A batch holds a block at least, and a copy that shares one.
+const _: () = assert!(BATCH_BYTES_MAX >= BLOCK_BYTES);
+// A trailer section and a chunk's extensions fit into what is read at once.
+const _: () = assert!(TRAILER_BYTES_MAX <= BLOCK_BYTES && CHUNK_EXTENSION_BYTES_MAX <= BLOCK_BYTES);
+const _: () = assert!(TRAILER_FIELDS_MAX <= FIELDS_CEILING && CONNECTION_OPTIONS_MAX <= FIELDS_CEILING);
+// A deadline is up to two ticks late, and must still be told from none.
+const _: () = assert!(LINGER_MS >= 2 * TICK_MS && CONTINUE_MS >= 2 * TICK_MS && DRAIN_IDLE_MS >= 2 * TICK_MS);
+const _: () = assert!(PARK_MS <= TICK_MS && WATCH_MS >= 2 * TICK_MS);
+const _: () = assert!(MIRROR_BACKOFF_MS_MAX >= 2 * TICK_MS && PIPELINE_PENALTY_MS > MIRROR_BACKOFF_MS_MAX);
+// What is read of a long response before it is looked at again is less than what cutting it costs.
+const _: () =
+    assert!(RESPONSE_BUFFER_BYTES as u64 <= ANSWER_SHORT_BYTES && ANSWER_SHORT_BYTES <= ANSWER_CUT_BYTES);
+const _: () = assert!(REDACT_TURN_BYTES <= BLOCK_BYTES);

@@ -1,6 +1,6 @@
 //! Whether a request is like a [`config::Match`]: its conditions prepared once, patterns compiled. Pure.
 
-use config::{Condition, HostMatch, Match, PathMatch, Pattern, Subject, Test};
+use config::{Condition, HostMatch, Match, PathMatch, Subject, Test};
 use regex::bytes::Regex;
 
 use crate::asked::Asked;
@@ -59,22 +59,13 @@ pub enum Mismatch<'m> {
     Condition(&'m Subject),
 }
 
-/// A pattern that must match the whole of a value.
-///
-/// # Panics
-/// Never for a checked configuration, whose patterns are known to compile.
-fn whole(pattern: &Pattern) -> Regex {
-    // invariant: the configuration's check compiled the same text.
-    Regex::new(&format!(r"\A(?:{})\z", pattern.text)).expect("a checked pattern compiles")
-}
-
 impl Matcher {
     pub fn new(given: &Match) -> Self {
         let path = match &given.path {
             PathMatch::Exact(path) => PathTest::Exact(path.clone()),
             PathMatch::Prefix(path) => PathTest::Prefix(path.clone()),
             PathMatch::Elements(path) => PathTest::Elements(path.clone()),
-            PathMatch::Regex(pattern) => PathTest::Regex(whole(pattern)),
+            PathMatch::Regex(pattern) => PathTest::Regex(pattern.regex()),
         };
         Self {
             hosts: given.hosts.clone(),
@@ -86,12 +77,12 @@ impl Matcher {
         }
     }
 
-    /// What of the path was matched, or the first condition that does not hold.
+    /// The part of the path that was matched, or the first condition that does not hold.
     #[inline]
     pub fn test(&self, asked: &Asked<'_>) -> Result<Matched, Mismatch<'_>> {
         let matched = self.path(asked.path).ok_or(Mismatch::Path)?;
         if !self.hosts.is_empty() {
-            let host = without_port(asked.authority);
+            let host = host_name(asked.authority);
             if !self.hosts.iter().any(|known| host_matches(known, host)) {
                 return Err(Mismatch::Host);
             }
@@ -142,7 +133,7 @@ impl Prepared {
             Test::Present => ValueTest::Present,
             Test::Exact(text) => ValueTest::Exact(text.clone()),
             Test::Prefix(text) => ValueTest::Prefix(text.clone()),
-            Test::Regex(pattern) => ValueTest::Regex(whole(pattern)),
+            Test::Regex(pattern) => ValueTest::Regex(pattern.regex()),
         };
         Self { subject: given.subject.clone(), test, not: given.not }
     }
@@ -151,7 +142,7 @@ impl Prepared {
         let is = match &self.subject {
             Subject::Method => self.test.holds(Some(asked.method), self.not),
             Subject::Authority => self.test.holds(Some(asked.authority), self.not),
-            Subject::Scheme => self.test.holds(Some(b"http"), self.not),
+            Subject::Scheme => self.test.holds(Some(asked.scheme.name().as_bytes()), self.not),
             Subject::Header(name) => self.test.holds(asked.header(name).as_deref(), self.not),
             Subject::Query(name) => {
                 let value = asked.parameter(name);
@@ -164,7 +155,7 @@ impl Prepared {
 
 impl ValueTest {
     fn holds(&self, value: Option<&[u8]>, not: bool) -> bool {
-        // What is not there is nothing one could be like; asked for the contrary, it counts as empty (Istio).
+        // An absent value matches nothing; negated, it counts as empty (Istio).
         let text = match (value, not) {
             (Some(value), _) => value,
             (None, true) => b"",
@@ -190,7 +181,7 @@ fn host_matches(known: &HostMatch, host: &[u8]) -> bool {
     }
 }
 
-/// The request was addressed to a machine, or named nobody.
+/// The request was addressed to a machine, or named no host.
 fn is_address(host: &[u8]) -> bool {
     let inner = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
     let text = std::str::from_utf8(inner).unwrap_or_default();
@@ -206,13 +197,22 @@ pub fn without_port(host: &[u8]) -> &[u8] {
     }
 }
 
+/// Host as names are compared: without its port, and without the dot of the root at its end, which names the same host
+/// (RFC 3986 §3.2.2, RFC 1034 §3.1). A dot alone is no name, and stays.
+pub fn host_name(authority: &[u8]) -> &[u8] {
+    let host = without_port(authority);
+    host.strip_suffix(b".").filter(|name| !name.is_empty()).unwrap_or(host)
+}
+
 #[cfg(test)]
 mod tests {
+    use config::Pattern;
+
     use super::*;
     use crate::asked::tests::with_asked;
 
     fn pattern(text: &str) -> Pattern {
-        Pattern { text: text.into() }
+        Pattern::whole(text).unwrap()
     }
 
     fn holds(given: Match, method: &str, url: &str, fields: &[(&str, &str)]) -> bool {
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn hosts_match_exactly_by_suffix_or_as_an_address() {
-        let rows: [(HostMatch, &str, bool); 12] = [
+        let rows: [(HostMatch, &str, bool); 24] = [
             (HostMatch::Exact("a.example".into()), "A.Example:81", true),
             (HostMatch::Exact("a.example".into()), "b.a.example", false),
             (HostMatch::Suffix(".example".into()), "a.b.example", true),
@@ -264,6 +264,20 @@ mod tests {
             (HostMatch::Address, "a.example", false),
             (HostMatch::Address, "1.2.3", false),
             (HostMatch::Exact("[::1]".into()), "[::1]:8080", true),
+            // The dot of the root.
+            (HostMatch::Exact("a.example".into()), "a.example.", true),
+            (HostMatch::Exact("a.example".into()), "A.example.:81", true),
+            (HostMatch::Exact("a.example".into()), "a.example..", false),
+            (HostMatch::Suffix(".example".into()), "a.example.:81", true),
+            (HostMatch::Suffix(".example".into()), "example.", false),
+            (HostMatch::Address, "localhost.", true),
+            (HostMatch::Address, "127.0.0.1.", true),
+            (HostMatch::Address, ".", false),
+            // A part of a label.
+            (HostMatch::Suffix("-v2.example".into()), "a-v2.example", true),
+            (HostMatch::Suffix("-v2.example".into()), "A-V2.Example.:81", true),
+            (HostMatch::Suffix("-v2.example".into()), "-v2.example", false),
+            (HostMatch::Suffix("-v2.example".into()), "av2.example", false),
         ];
         for (host, sent, expect) in rows {
             let shown = format!("{host:?} {sent}");

@@ -8,6 +8,18 @@ use std::process::Command;
 use std::time::Duration;
 use std::{io, mem, ptr};
 
+/// This machine's name, as it was when it was first asked for.
+pub(crate) fn host_name() -> &'static str {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| {
+        let mut name = [0_u8; 256];
+        // SAFETY: the pointer and the length are those of one array, whose last byte the call is not given.
+        let told = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        if told == 0 { String::from_utf8_lossy(name).into_owned() } else { String::new() }
+    })
+}
+
 /// Signals that tell the process something; the main thread alone takes them.
 const TOLD: [libc::c_int; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
 
 use crate::asked::Asked;
+use crate::format;
 use crate::http1::edit::{PathEdit, RequestEdit};
-use crate::io::Millis;
 use crate::matcher::{Matched, without_port};
 use crate::mirror::sample::Draw;
 use crate::random::Random;
+use crate::time::Millis;
 
 /// One route, ready for its requests.
 #[derive(Debug)]
@@ -154,13 +155,21 @@ impl Plan {
     }
 
     /// What changes in a request on its way to `primary`.
-    pub fn request_edit<'a>(&'a self, primary: usize, path: &'a [u8], matched: Matched) -> RequestEdit<'a> {
+    pub fn request_edit<'a>(
+        &'a self,
+        primary: usize,
+        asked: &Asked<'a>,
+        matched: Matched,
+        started: &dyn Fn() -> String,
+    ) -> RequestEdit<'a> {
+        let path = asked.path;
         let Some(forward) = self.forward() else { return RequestEdit::default() };
         let of_primary = forward.primaries.get(primary).and_then(|p| p.request_headers.as_ref());
         RequestEdit {
             path: forward.path.as_ref().map(|edit| edit.path(path, matched)).filter(|new| **new != *path),
             host: forward.host.as_deref().map(str::as_bytes),
-            headers: [self.request_headers.as_ref(), of_primary],
+            headers: [self.request_headers.as_ref(), of_primary]
+                .map(|edits| edits.map(|edits| format::resolved(edits, asked, started))),
         }
     }
 
@@ -243,7 +252,7 @@ impl Forward {
 
 impl Redirect {
     fn answer(&self, asked: &Asked<'_>, matched: Matched) -> Answer {
-        let scheme = self.given.scheme.as_deref().unwrap_or("http");
+        let scheme = self.given.scheme.as_deref().unwrap_or_else(|| asked.scheme.name());
         let implied = |port: u16| matches!((scheme, port), ("http", 80) | ("https", 443));
         let host: Cow<'_, [u8]> = match (&self.given.host, self.given.port) {
             (None, None) if self.given.scheme.is_none() => asked.authority.into(),

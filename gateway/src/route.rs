@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use config::{HostMatch, PathMatch, Route};
 
 use crate::asked::Asked;
-use crate::matcher::{Matched, Matcher, Mismatch, without_port};
+use crate::matcher::{Matched, Matcher, Mismatch, host_name};
 
 /// The routes of a configuration.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct Entry {
 pub struct Found {
     /// Its index in the configuration.
     pub route: usize,
-    /// What of the path its match took: a rewrite may replace it.
+    /// The part of the path that its match took: a rewrite may replace it.
     pub matched: Matched,
 }
 
@@ -106,7 +106,7 @@ impl Index {
     fn new<'m>(matches: impl Iterator<Item = &'m config::Match>) -> Self {
         let mut index = Self::default();
         for (at, given) in matches.enumerate() {
-            if given.hosts.is_empty() || given.hosts.contains(&HostMatch::Address) {
+            if given.hosts.is_empty() || given.hosts.iter().any(is_looked_at_always) {
                 index.any_host.add(given, at);
                 continue;
             }
@@ -115,6 +115,7 @@ impl Index {
                     HostMatch::Exact(host) => {
                         index.hosts.entry(lower(host.as_bytes()).into_owned()).or_default()
                     }
+                    // Suffixes are looked up at dots.
                     HostMatch::Suffix(end) => {
                         index.suffix_len_max = index.suffix_len_max.max(end.len());
                         index.suffixes.entry(lower(end.as_bytes()).into_owned()).or_default()
@@ -131,7 +132,7 @@ impl Index {
         let mut best = Best { at: usize::MAX, found: None };
         self.any_host.first(asked.path, &test, &mut best);
         if !self.hosts.is_empty() || !self.suffixes.is_empty() {
-            let host = lower(without_port(asked.authority));
+            let host = lower(host_name(asked.authority));
             if let Some(paths) = self.hosts.get(&*host) {
                 paths.first(asked.path, &test, &mut best);
             }
@@ -200,6 +201,15 @@ impl Paths {
     }
 }
 
+/// No name of a host leads to it: an address, or a suffix that begins within a label.
+fn is_looked_at_always(host: &HostMatch) -> bool {
+    match host {
+        HostMatch::Address => true,
+        HostMatch::Suffix(end) => !end.starts_with('.'),
+        HostMatch::Exact(_) => false,
+    }
+}
+
 /// Clients send lower case nearly always: then nothing is allocated.
 fn lower(host: &[u8]) -> Cow<'_, [u8]> {
     if host.iter().any(u8::is_ascii_uppercase) { host.to_ascii_lowercase().into() } else { host.into() }
@@ -261,7 +271,9 @@ mod tests {
 
     #[test]
     fn the_index_finds_what_a_look_at_each_match_finds() {
-        let hosts = ["a.example", "b.a.example", "c", "127.0.0.1"].map(str::to_owned);
+        let hosts =
+            ["a.example", "b.a.example", "c", "127.0.0.1", "A.example.", "x-v2.Example", "-v2.example"]
+                .map(str::to_owned);
         let paths = ["/", "/a", "/a/b", "/a/bc", "/b", "/A/B", "*"];
         let mut routes = Vec::new();
         for n in 0..300_usize {
@@ -270,6 +282,7 @@ mod tests {
                 1 => Some(HostMatch::Suffix(".example".into())),
                 2 => Some(HostMatch::Suffix(".A.example".into())),
                 3 => Some(HostMatch::Address),
+                4 => Some(HostMatch::Suffix("-v2.example".into())),
                 _ => Some(HostMatch::Exact(hosts[n / 6 % 3].to_uppercase())),
             };
             let path = paths[n / 3 % 6].to_owned();
@@ -277,7 +290,7 @@ mod tests {
                 0 => PathMatch::Exact(path),
                 1 | 2 => PathMatch::Prefix(path),
                 3 | 4 => PathMatch::Elements(path.trim_end_matches('/').to_owned()),
-                _ => PathMatch::Regex(Pattern { text: format!("{path}.?") }),
+                _ => PathMatch::Regex(Pattern::whole(&format!("{path}.?")).unwrap()),
             };
             // Late routes are the general ones.
             let methods: &[&str] = if n < 200 { &["PUT"] } else { &[] };

@@ -1,4 +1,4 @@
-//! Rollout controllers and the verdict: what `gateway/ROLLOUTS.md` tells an operator to write is read from there and done
+//! Rollout controllers and the verdict: what `docs/src/rollouts.md` tells an operator to write is read from there and done
 //! as Argo Rollouts and Flagger do it.
 
 use std::fs;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::{Gateway, Origin, Setup};
 
 fn document() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/ROLLOUTS.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/rollouts.md");
     fs::read_to_string(path).expect("the document")
 }
 

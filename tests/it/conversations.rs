@@ -212,6 +212,9 @@ fn converse_with_everybody(driver: &str) {
         .driver(driver)
         .workers(2)
         .start();
+    // Where nothing may be skipped (`.ci/run`), both drivers are to be had.
+    let required = driver == "auto" && std::env::var_os("UMBRA_TEST_REQUIRE_URING").is_some();
+    assert!(!required || !gateway.stdout().contains("no io_uring"), "{}", gateway.stdout());
     let descriptors = gateway.descriptors();
     let (conversations, answers) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {

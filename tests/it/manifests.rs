@@ -235,3 +235,82 @@ fn explain_tells_the_route_the_reasons_and_the_wires() {
     let (code, told) = explain(&["http://other.example/"]);
     assert!(code == Some(1) && told.contains("no route matches: 404"), "{told}");
 }
+
+#[test]
+fn the_dot_of_the_root_and_a_part_of_a_label_lead_to_the_same_route() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let route = |name: &str, host: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  \
+             hosts: ['{host}']\n  http: [{{route: [{{destination: {{host: {name}}}}}]}}]\n"
+        )
+    };
+    let (one, other) = (route("a", "a.default.svc.cluster.local."), route("b", "*-v2.example.com"));
+    let mut gateway = start(&[&one, &other], &[("a", &a), ("b", &b)]);
+    for host in ["a", "a.", "A.default.svc.cluster.local.", "a.default.svc.cluster.local.:80"] {
+        assert_eq!(gateway.get(host, "/"), (200, "a".into()), "{host}");
+    }
+    for host in ["x-v2.example.com", "x-v2.example.com.", "X-V2.Example.com:80"] {
+        assert_eq!(gateway.get(host, "/"), (200, "b".into()), "{host}");
+    }
+    for host in ["a..", "-v2.example.com", "x.example.com", "xv2.example.com."] {
+        assert_eq!(gateway.get(host, "/").0, 404, "{host}");
+    }
+}
+
+#[test]
+fn routes_for_services_take_the_requests_of_their_own_and_other_namespaces_need_a_grant() {
+    let (a, b, far) = (Origin::named("a"), Origin::named("b"), Origin::named("far"));
+    let route = |name: &str, backend: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  \
+             parentRefs: [{{group: '', kind: Service, name: {name}, port: 80}}]\n  rules:\n  - backendRefs: [{backend}]\n"
+        )
+    };
+    let one = route("a", "{name: a-v1, port: 80}");
+    let two = route("b", "{name: b-v1, port: 80}");
+    let three = route("c", "{name: far, namespace: other, port: 80}");
+    let endpoints = [("a-v1", &a), ("b-v1", &b), ("far.other", &far)];
+    let mut gateway = start(&[&one, &two, &three], &endpoints);
+    for (host, answer) in
+        [("a", "a"), ("b", "b"), ("b.default.svc:80", "b"), ("a.default.svc.cluster.local.", "a")]
+    {
+        assert_eq!(gateway.get(host, "/"), (200, answer.into()), "{host}");
+    }
+    assert_eq!(gateway.get("c", "/").0, 500);
+    assert_eq!(gateway.get("elsewhere", "/").0, 404);
+    assert_eq!(far.count(), 0);
+    let grant = "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: other}\nspec:\n  \
+                 from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}]\n  to: [{group: '', kind: Service}]\n";
+    let mut gateway = start(&[&one, &two, &three, grant], &endpoints);
+    assert_eq!(gateway.get("c", "/"), (200, "far".into()));
+}
+
+#[test]
+fn a_manifest_may_take_out_via_which_changes_what_some_servers_answer() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: s}\nspec:\n  hosts: [s]\n  http:\n  \
+                - route: [{destination: {host: v1}}]\n    mirror: {host: v2}\n    headers: {request: {remove: [Via]}}\n";
+    let mut gateway = start(&[text], &[("v1", &v1), ("v2", &v2)]);
+    assert_eq!(gateway.get("s", "/"), (200, "v1".into()));
+    assert_eq!(v1.wait_for(1)[0].field("via"), None);
+    assert_eq!(v2.wait_for(1)[0].field("via"), None);
+}
+
+#[test]
+fn istios_operators_stand_for_what_the_client_sent() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: s}\nspec:\n  hosts: [s]\n  http:\n  \
+                - route: [{destination: {host: v1}}]\n    mirror: {host: v2}\n    headers: {request: {set: {x-ip: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%', \
+                p: '100%%', x-host: '<%REQ(:authority)%>', x-none: '%REQ(x-absent)%'}}}\n";
+    let mut gateway = start(&[text], &[("v1", &v1), ("v2", &v2)]);
+    let answer = gateway.client.ask("GET /a HTTP/1.1\r\nHost: s\r\nX-None: theirs\r\n\r\n");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "v1"));
+    for origin in [&v1, &v2] {
+        let asked = origin.wait_for(1).swap_remove(0);
+        assert_eq!(asked.field("x-ip"), Some("127.0.0.1"));
+        assert_eq!(asked.field("p"), Some("100%"));
+        assert_eq!(asked.field("x-host"), Some("<s>"));
+        assert_eq!(asked.field("x-none"), None);
+    }
+}

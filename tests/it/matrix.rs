@@ -176,7 +176,7 @@ const MATRIX: &[(&str, &[By])] = &[
     ("L5", &[Test("limits::idle_connections_cost_little")]),
     ("L6", &[Run("bench/README.md: `… -- soak")]),
     ("L7", &[Test("limits::a_hundred_megabytes_stream_up_and_down_exactly_and_in_little_memory")]),
-    ("L8", &[Not("README.md: Memory that the system refuses")]),
+    ("L8", &[Not("docs/src/limits.md: Memory that the system refuses")]),
     ("M1", &[Test("isolation::a_mirror_that_refuses_is_not_felt")]),
     (
         "M2",

@@ -1,9 +1,9 @@
 //! Copies: exactly one, faithful, bounded, counted.
 
 use std::collections::HashSet;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use tests::load::{
@@ -272,6 +272,88 @@ fn a_request_that_is_itself_a_copy_is_not_copied_again() {
     assert_eq!(first.client().ask(marked).text(), "v1");
     becomes(&first, &[("eligible", 6), ("sent", 5), ("completed 2xx", 5), ("skipped loop", 1)]);
     assert_eq!((v2.count(), v3.connections()), (5, 0));
+}
+
+/// Nothing that a client says of itself is believed.
+fn among_strangers(setup: Setup) -> Setup {
+    setup.with(
+        "[headers]
+forwarded = \"replace\"",
+    )
+}
+
+#[test]
+fn a_stranger_cannot_take_a_request_out_of_mirroring_nor_be_taken_for_a_copy() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let gateway = among_strangers(Setup::new(&v1).mirror("v2", v2.address, "")).start();
+    let forged = "0".repeat(32);
+    let marks = [
+        "X-Umbra-Mirror: stranger".to_owned(),
+        "x_umbra_mirror: stranger".to_owned(),
+        format!("X-Umbra-Mirror: stranger\r\nX-Umbra-Proof: {forged}"),
+        format!("X-Umbra-Proof: {forged}\r\nX-Umbra-Proof: stranger"),
+        "X-Umbra-Mirror: stranger\r\nConnection: X-Umbra-Mirror".to_owned(),
+    ];
+    for mark in &marks {
+        assert_eq!(gateway.client().ask(tests::message::with(mark)).text(), "v1");
+    }
+    let n = marks.len() as i64;
+    becomes(&gateway, &[("eligible", n), ("sent", n), ("completed 2xx", n)]);
+    assert!(
+        v1.requests().iter().all(|request| request.field("x-umbra-mirror").is_none()),
+        "{:?}",
+        v1.requests()
+    );
+    assert!(v2.requests().iter().all(|copy| copy.values("x-umbra-mirror") == ["v2"]), "{:?}", v2.requests());
+}
+
+#[test]
+fn a_copy_that_comes_back_is_known_whatever_hops_between_took_from_it() {
+    let (v1, gateway) = (Origin::named("v1"), Arc::new(OnceLock::<SocketAddr>::new()));
+    let address = Arc::clone(&gateway);
+    // A hop that takes every mark away but what it does not know.
+    let hop = Origin::new(move |request, stream| {
+        let kept = request.fields.iter().filter(|(name, _)| {
+            !["via", "x-umbra-mirror", "host", "connection", "x-request-id"]
+                .contains(&name.to_ascii_lowercase().as_str())
+        });
+        let lines: Vec<String> = kept.map(|(name, value)| format!("{name}: {value}")).collect();
+        let address = *address.get().expect("the gateway runs");
+        let back = Client::connect(address).ask(tests::message::with(&lines.join("\r\n")));
+        write(stream, format!("HTTP/1.1 {} OK\r\nContent-Length: 0\r\n\r\n", back.status))
+    });
+    let running = among_strangers(Setup::new(&v1).mirror("v2", hop.address, "")).start();
+    gateway.set(running.address).expect("set once");
+    assert_eq!(running.client().ask(get(0)).text(), "v1");
+    becomes(&running, &[("eligible", 2), ("sent", 1), ("completed 2xx", 1), ("skipped loop", 1)]);
+    assert_eq!((v1.count(), hop.count()), (2, 1));
+}
+
+#[test]
+fn gateways_that_share_a_key_know_each_others_copies_and_others_do_not() {
+    const KEY: &str = "00112233445566778899aabbccddeeff";
+    for (key, skipped) in [(KEY, 1), ("ffeeddccbbaa99887766554433221100", 0)] {
+        let (v1, v2, v3) = (Origin::named("v1"), Origin::named("v2"), Origin::named("v3"));
+        let second = among_strangers(Setup::new(&v2).mirror("v3", v3.address, ""));
+        let second = second.environment("UMBRA_MARK_KEY", key).start();
+        let first = Setup::new(&v1).mirror("v2", second.address, "");
+        let first = first.environment("UMBRA_MARK_KEY", KEY).start();
+        assert_eq!(first.client().ask(get(0)).text(), "v1");
+        v2.wait_for(1);
+        load::becomes(&second, "v3", &[("eligible", 1), ("skipped loop", skipped), ("sent", 1 - skipped)]);
+        let told = v2.requests()[0].field("x-umbra-mirror").is_some();
+        assert_eq!(told, skipped == 1, "who is behind the second is told of a copy that it knows to be one");
+    }
+    let v1 = Origin::named("v1");
+    let toml = Setup::new(&v1).toml();
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("umbra.toml");
+    std::fs::write(&file, toml).expect("a file");
+    let mut command = std::process::Command::new(tests::gateway::binary());
+    command.arg("--config").arg(&file).env("UMBRA_MARK_KEY", "secret");
+    let output = Gateway::ends(&mut command);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("UMBRA_MARK_KEY is no key"), "{said}");
 }
 
 // === Shares ===

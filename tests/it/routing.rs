@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tests::origin::{After, write};
-use tests::{Gateway, Origin, Response, eventually};
+use tests::{Gateway, Origin, Response, Setup, eventually};
 
 /// A gateway whose routes are `routes`, before the upstreams a, b and m.
 fn gateway(routes: &str, origins: [&Origin; 3]) -> Gateway {
@@ -22,6 +22,28 @@ fn origins() -> [Origin; 3] {
 
 fn ask(gateway: &Gateway, method: &str, target: &str, lines: &str) -> Response {
     gateway.client().ask(format!("{method} {target} HTTP/1.1\r\nHost: a.example\r\n{lines}\r\n"))
+}
+
+#[test]
+fn a_condition_on_host_reads_the_authority_that_is_sent() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let toml = Setup::new(&v1)
+        .mirror("v2", v2.address, "only = { when = [{ header = \"host\", exact = \"shown\" }] }")
+        .toml();
+    let closed = "[[route]]\nwhen = [{ header = \"host\", exact = \"internal\" }]\nreply = 403\n[[route]]\n";
+    let gateway = Gateway::start(&toml.replacen("[[route]]\n", closed, 1), &[]);
+    let ask = |target: &str, host: &str| {
+        gateway.client().ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).status
+    };
+    assert_eq!(ask("/", "internal"), 403);
+    assert_eq!(ask("http://internal/", "other"), 403, "the field beside an absolute target says nothing");
+    assert_eq!(ask("http://other/", "internal"), 200);
+    assert_eq!(ask("http://shown/", "other"), 200);
+    v2.wait_for(1);
+    let sent: Vec<_> = v1.requests().iter().map(|request| request.field("host").map(str::to_owned)).collect();
+    assert_eq!(sent, [Some("other".to_owned()), Some("shown".to_owned())]);
+    gateway.settled("v2");
+    assert_eq!(v2.count(), 1, "what is mirrored is chosen by what is sent");
 }
 
 #[test]

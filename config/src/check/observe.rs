@@ -6,7 +6,7 @@ use super::{Check, in_memory, word};
 use crate::file;
 use crate::reader::{At, Key};
 use crate::syntax;
-use crate::units::show_period;
+use crate::units::{GIB, KIB, MIB, show_period};
 use crate::{AccessLog, Claim, LogFormat, Notable, Percent, Tracing};
 
 impl Check<'_> {
@@ -50,6 +50,7 @@ impl Check<'_> {
         let percent = self.share(&written.percent, one_percent);
         let name = written.service_name.given().and_then(|name| self.syntax(name, syntax::nonempty));
         let spans_max = in_memory(self.count(&written.spans_max, 8192, 1..=1_048_576));
+        let spans_bytes_max = in_memory(self.size(&written.spans_bytes_max, 16 * MIB, 64 * KIB..=4 * GIB));
         let timeout = self.bounded(
             written.timeout.given().map(|given| (given.value, &given.at)),
             Duration::from_secs(5),
@@ -62,6 +63,7 @@ impl Check<'_> {
             collector: to??,
             service_name: name.unwrap_or_else(|| "umbra".to_owned()),
             spans_max,
+            spans_bytes_max,
             timeout,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::matches::Earlier;
@@ -9,11 +10,11 @@ use super::{Check, own_place};
 use crate::file;
 use crate::problem::Place;
 use crate::reader::{At, Key, List, Named};
-use crate::syntax;
 use crate::{
-    Abort, Action, Delay, Fault, Forward, HeaderEdits, PathRewrite, Percent, Primary, Redirect, Reply,
-    Retries, RetryOn, Rewrite, Route,
+    Abort, Action, Delay, Fault, Format, Forward, HeaderEdits, PathRewrite, Percent, Primary, Redirect,
+    Reply, Retries, RetryOn, Rewrite, Route,
 };
+use crate::{formats, syntax};
 
 /// What a reply may hold: every worker keeps it.
 const REPLY_BYTES_MAX: usize = 1024 * 1024;
@@ -273,7 +274,8 @@ impl Check<'_> {
                     let message = "a rewrite has one of path, path_prefix and path_regex";
                     self.report.error(&pattern.at, message);
                 }
-                let pattern = self.syntax(pattern, syntax::pattern);
+                let patterns = Rc::clone(&self.patterns);
+                let pattern = self.syntax(pattern, |text| patterns.anywhere(text));
                 let with = self.syntax(with, syntax::path_text);
                 pattern.zip(with).map(|(pattern, with)| PathRewrite::Regex { pattern, with })
             }
@@ -313,7 +315,11 @@ impl Check<'_> {
         &mut self,
         written: &Key<file::HeaderEdits>,
     ) -> (HeaderEdits, Option<String>) {
-        let mut edits = self.response_edits(written);
+        let mut edits = self.edits(written, syntax::removable_field);
+        if let Some(table) = written.given() {
+            edits.set_format = self.formats(&table.value.set_format);
+            edits.add_format = self.formats(&table.value.add_format);
+        }
         let host = edits.set.iter().position(|(name, _)| name == "host").map(|at| edits.set.remove(at).1);
         let host = host.and_then(|host| match (syntax::host_value(&host), written.given()) {
             (Err(why), Some(table)) => {
@@ -330,12 +336,48 @@ impl Check<'_> {
     }
 
     fn response_edits(&mut self, written: &Key<file::HeaderEdits>) -> HeaderEdits {
+        self.no_formats(written);
+        self.edits(written, syntax::editable_field)
+    }
+
+    fn edits(
+        &mut self,
+        written: &Key<file::HeaderEdits>,
+        removable: fn(&str) -> Result<String, String>,
+    ) -> HeaderEdits {
         let Some(table) = written.given() else { return HeaderEdits::default() };
         HeaderEdits {
-            remove: self.each(&table.value.remove, syntax::editable_field),
+            remove: self.each(&table.value.remove, removable),
             set: self.fields(&table.value.set),
             add: self.fields(&table.value.add),
+            ..HeaderEdits::default()
         }
+    }
+
+    /// Values that are put together are those of requests to a primary.
+    pub(super) fn no_formats(&mut self, written: &Key<file::HeaderEdits>) {
+        let Some(table) = written.given() else { return };
+        for key in [&table.value.set_format, &table.value.add_format] {
+            for (_, value) in key.given().map(|named| named.value.as_slice()).unwrap_or_default() {
+                if let Some(value) = value.given() {
+                    let message = "has an operator, which is offered for requests to a primary only";
+                    self.report.error(&value.at, message);
+                }
+            }
+        }
+    }
+
+    fn formats(&mut self, written: &Key<Named<String>>) -> Vec<(String, Format)> {
+        let mut fields = Vec::new();
+        for (name, value) in written.given().map(|named| named.value.as_slice()).unwrap_or_default() {
+            if name.value.eq_ignore_ascii_case("host") {
+                self.report.error(&name.at, "Host is set without operators: write it in set");
+            }
+            let name = self.syntax(name, syntax::editable_field);
+            let value = value.given().and_then(|value| self.syntax(value, formats::format));
+            fields.extend(name.zip(value));
+        }
+        fields
     }
 
     fn fields(&mut self, written: &Key<Named<String>>) -> Vec<(String, String)> {

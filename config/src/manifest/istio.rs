@@ -3,7 +3,7 @@
 //! Every field that concerns HTTP/1.1 is here; an unknown one is an error, because nobody could tell what leaving it out
 //! would change.
 
-use super::fields::{Ignored, Refused, Remark, Span};
+use super::fields::{Cors, Ignored, Refused, Remark, Span};
 use crate::reader::{List, Named, tables};
 
 tables! {
@@ -24,7 +24,7 @@ tables! {
         route: List<HttpDestination>,
         redirect: HttpRedirect,
         direct_response: DirectResponse,
-        delegate: Refused,
+        delegate: Delegate,
         rewrite: HttpRewrite,
         timeout: Span,
         retries: HttpRetry,
@@ -33,8 +33,14 @@ tables! {
         mirrors: List<HttpMirror>,
         mirror_percent: u64,
         mirror_percentage: Percentage,
-        cors_policy: Ignored,
+        cors_policy: Cors,
         headers: Headers,
+    }
+
+    /// The VirtualService whose routes stand for a root's.
+    pub(crate) struct Delegate {
+        name: String,
+        namespace: String,
     }
 
     /// One of `match`.
@@ -115,6 +121,8 @@ tables! {
 
     pub(crate) struct HttpRedirect {
         uri: String,
+        /// In place of the prefix that was matched.
+        prefix_rewrite: String,
         authority: String,
         scheme: String,
         port: u64,
@@ -182,6 +190,7 @@ tables! {
         load_balancer: LoadBalancer,
         tls: Tls,
         port_level_settings: List<PortPolicy>,
+        retry_budget: Ignored,
         tunnel: Refused,
         proxy_protocol: Refused,
     }
@@ -218,6 +227,7 @@ tables! {
         h2_upgrade_policy: Ignored,
         use_client_protocol: Ignored,
         max_concurrent_streams: Ignored,
+        http2_keep_alive: Ignored,
     }
 
     pub(crate) struct OutlierDetection {
@@ -230,12 +240,15 @@ tables! {
         min_health_percent: Ignored,
         split_external_local_origin_errors: Ignored,
         consecutive_local_origin_failures: Ignored,
+        outlier_detection_http_error_codes: Ignored,
     }
 
     pub(crate) struct LoadBalancer {
         simple: String,
         consistent_hash: ConsistentHash,
+        backend_utilization: Ignored,
         locality_lb_setting: Ignored,
+        zone_aware_lb_setting: Ignored,
         warmup: Ignored,
         warmup_duration_secs: Ignored,
     }

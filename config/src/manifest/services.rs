@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Resource;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
 use super::policy;
+use super::protocol::{self, Port};
+use super::translate::Destination as Unaddressed;
+use super::virtual_hosts::without_root;
 use crate::file;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
@@ -33,11 +36,23 @@ struct Wanted {
     port: Option<u64>,
 }
 
+/// Who asks for an upstream.
+struct Asking<'a> {
+    at: &'a Place,
+    /// What becomes of requests without it.
+    otherwise: &'a str,
+    /// The names of ports say what is spoken on them.
+    by_name: bool,
+}
+
 /// One upstream in the making.
 struct Made {
     name: String,
     upstream: file::Upstream,
     at: Place,
+    /// Whose addresses are still to be told.
+    unaddressed: Option<Wanted>,
+    labels: Vec<(String, String)>,
 }
 
 /// Everything the manifests and the command line say about services.
@@ -50,9 +65,12 @@ pub(super) struct Services {
     read_rules: Vec<Resource<DestinationRule>>,
     rules: BTreeMap<String, Resource<DestinationRule>>,
     entries: BTreeMap<String, Resource<ServiceEntry>>,
-    /// Names and namespaces of Services.
-    read_services: Vec<(String, String)>,
-    known: BTreeSet<String>,
+    /// Names, namespaces and ports of Services.
+    read_services: Vec<(String, String, Vec<Port>)>,
+    known: BTreeMap<String, Vec<Port>>,
+    /// Hosts and namespaces of DestinationRules that were refused alone and say something of TLS.
+    read_lost: Vec<(String, String)>,
+    lost: BTreeSet<String>,
     /// Every namespace that a manifest names.
     namespaces: BTreeSet<String>,
     /// Who has the short name: the names in full of every service that anybody names.
@@ -101,7 +119,7 @@ impl Services {
         if service.is_empty() || addresses.is_empty() || subset.as_deref() == Some("") {
             return wrong(report);
         }
-        let service = service.to_ascii_lowercase();
+        let service = without_root(service).to_ascii_lowercase();
         self.bound_by_name.entry(service.clone()).or_default().push(self.bound.len());
         self.bound.push(Bound {
             service,
@@ -113,9 +131,14 @@ impl Services {
         });
     }
 
-    /// Takes the name of a Service.
-    pub(super) fn know(&mut self, service: &str, namespace: &str) {
-        self.read_services.push((service.to_owned(), namespace.to_owned()));
+    /// Takes a Service.
+    pub(super) fn know(&mut self, service: &str, namespace: &str, ports: Vec<Port>) {
+        self.read_services.push((service.to_owned(), namespace.to_owned(), ports));
+    }
+
+    /// Takes the host of a DestinationRule that was refused alone and says something of TLS.
+    pub(super) fn lose(&mut self, host: &str, namespace: &str) {
+        self.read_lost.push((host.to_owned(), namespace.to_owned()));
     }
 
     /// Takes the name of a namespace: `httpbin.shop` is a service where `shop` is one.
@@ -133,8 +156,8 @@ impl Services {
         for host in entry.spec.hosts.given().map(|hosts| hosts.value.as_slice()).unwrap_or_default() {
             let Some(host) = host.given() else { continue };
             // It says itself what the whole of its name is.
-            let service = match host.value.matches('.').count() {
-                1 => host.value.to_ascii_lowercase(),
+            let service = match without_root(&host.value).matches('.').count() {
+                1 => without_root(&host.value).to_ascii_lowercase(),
                 _ => self.in_full(&host.value, &entry.namespace),
             };
             match self.entries.entry(service) {
@@ -151,9 +174,13 @@ impl Services {
 
     /// Everything was read: who is meant by each name can be told now.
     pub(super) fn settle(&mut self, report: &mut Report) {
-        for (service, namespace) in std::mem::take(&mut self.read_services) {
+        for (service, namespace, ports) in std::mem::take(&mut self.read_services) {
             let service = self.in_full(&service, &namespace);
-            self.known.insert(service);
+            self.known.entry(service).or_insert(ports);
+        }
+        for (host, namespace) in std::mem::take(&mut self.read_lost) {
+            let service = self.in_full(&host, &namespace);
+            self.lost.insert(service);
         }
         for rule in std::mem::take(&mut self.read_rules) {
             let Some(host) = rule.spec.host.given() else {
@@ -172,7 +199,7 @@ impl Services {
                 }
             }
         }
-        for service in self.rules.keys().chain(self.entries.keys()).chain(&self.known) {
+        for service in self.rules.keys().chain(self.entries.keys()).chain(self.known.keys()) {
             self.shorts.entry(short(service).to_owned()).or_default().insert(service.clone());
         }
     }
@@ -186,9 +213,9 @@ impl Services {
     /// `httpbin`, `httpbin.default` and `httpbin.default.svc` are `httpbin.default.svc.cluster.local`; other names with
     /// dots are whole.
     pub(super) fn in_full(&self, host: &str, namespace: &str) -> String {
-        let host = host.to_ascii_lowercase();
+        let host = without_root(host).to_ascii_lowercase();
         match host.split('.').collect::<Vec<_>>().as_slice() {
-            ["*", ..] => host,
+            [wild, ..] if wild.starts_with('*') => host,
             [name] => format!("{name}.{namespace}{CLUSTER}"),
             [_, inner]
                 if (*inner == namespace || *inner == "default" || self.namespaces.contains(*inner))
@@ -203,7 +230,7 @@ impl Services {
 
     /// A service that a manifest or an `--endpoint` names.
     pub(super) fn is_known(&self, service: &str) -> bool {
-        self.known.contains(service)
+        self.known.contains_key(service)
             || self.entries.contains_key(service)
             || self.rules.contains_key(service)
             || self.bound_for(service).next().is_some()
@@ -234,11 +261,18 @@ impl Services {
         fits.max_by_key(|(host, _)| host.len()).map(|(_, rule)| rule)
     }
 
-    /// The name of the upstream for a destination; `None` after saying why there is none.
+    /// The number of a Service's port, by its name.
+    pub(super) fn port_named(&self, service: &str, name: &str) -> Option<u64> {
+        protocol::number(self.known.get(service)?, name)
+    }
+
+    /// The name of the upstream for a destination; `None` after saying why there is none, and what becomes of requests
+    /// `otherwise`.
     pub(super) fn upstream(
         &mut self,
         destination: &At<Destination>,
         namespace: &str,
+        otherwise: &str,
         report: &mut Report,
     ) -> Option<String> {
         let written = &destination.value;
@@ -252,7 +286,8 @@ impl Services {
             port: written.port.given().and_then(|port| port.value.number.given()).map(|number| number.value),
         };
         let at = written.subset.given().map_or(&host.at, |subset| &subset.at);
-        self.made_of(wanted, at, report)
+        // Istio reads a protocol from a port's name.
+        self.made_of(wanted, &Asking { at, otherwise, by_name: true }, report)
     }
 
     /// As [`Services::upstream`], for who knows the service's name in full and names no subset.
@@ -261,23 +296,71 @@ impl Services {
         service: String,
         port: Option<u64>,
         at: &Place,
+        otherwise: &str,
         report: &mut Report,
     ) -> Option<String> {
-        self.made_of(Wanted { service, subset: None, port }, at, report)
+        let asking = Asking { at, otherwise, by_name: false };
+        self.made_of(Wanted { service, subset: None, port }, &asking, report)
     }
 
-    fn made_of(&mut self, wanted: Wanted, at: &Place, report: &mut Report) -> Option<String> {
-        let wanted = if self.port_matters(&wanted) { wanted } else { Wanted { port: None, ..wanted } };
+    fn made_of(&mut self, wanted: Wanted, asking: &Asking<'_>, report: &mut Report) -> Option<String> {
+        let Asking { at, otherwise, .. } = asking;
+        if self.is_lost(&wanted.service) {
+            let service = self.shown(&wanted.service);
+            report.warn(
+                at,
+                format!("the DestinationRule of {service}, which is about TLS, was refused: {otherwise}"),
+            );
+            return None;
+        }
+        self.can_be_spoken_to(&wanted, asking, report)?;
+        // Where addresses come from a cluster, each port has its own.
+        let matters = report.is_by_resource() || self.port_matters(&wanted);
+        let wanted = if matters { wanted } else { Wanted { port: None, ..wanted } };
         if let Some(made) = self.made.get(&wanted) {
             return made.and_then(|index| self.upstreams.get(index)).map(|made| made.name.clone());
         }
-        let index = self.make(&wanted, at, report).map(|made| {
+        let index = self.make(&wanted, asking, report).map(|made| {
             self.upstreams_by_name.insert(made.name.clone(), self.upstreams.len());
             self.upstreams.push(made);
             self.upstreams.len() - 1
         });
-        self.made.insert(wanted, index);
+        // What is missing is said again of everybody who misses it, where it may still come.
+        if index.is_some() || !report.is_by_resource() {
+            self.made.insert(wanted, index);
+        }
         index.and_then(|index| self.upstreams.get(index)).map(|made| made.name.clone())
+    }
+
+    /// A refused DestinationRule would have said something of TLS to this service.
+    fn is_lost(&self, service: &str) -> bool {
+        let wild = self.lost.range("*".to_owned()..).take_while(|host| host.starts_with('*'));
+        self.lost.contains(service)
+            || !self.rules.contains_key(service)
+                && wild.into_iter().any(|host| service.ends_with(host.trim_start_matches('*')))
+    }
+
+    /// `None` after saying that manifests say another protocol than is spoken.
+    fn can_be_spoken_to(&self, wanted: &Wanted, asking: &Asking<'_>, report: &mut Report) -> Option<()> {
+        let ports = match (self.known.get(&wanted.service), self.entries.get(&wanted.service)) {
+            (Some(ports), _) => ports.clone(),
+            (None, Some(entry)) => protocol::entry_ports(&entry.spec),
+            (None, None) => return Some(()),
+        };
+        let by_name = asking.by_name || !self.known.contains_key(&wanted.service);
+        // Of several ports of a ServiceEntry the first is meant.
+        let first =
+            ports.first().filter(|_| !self.known.contains_key(&wanted.service)).map(|port| port.number);
+        let Some((at, why)) = protocol::fault(&ports, wanted.port.or(first), by_name) else {
+            return Some(());
+        };
+        if report.is_by_resource() {
+            let service = self.shown(&wanted.service);
+            report.warn(asking.at, format!("{service} cannot be asked ({why}): {}", asking.otherwise));
+        } else {
+            report.error(at, why);
+        }
+        None
     }
 
     /// Whether the service's ports can be told apart: then each has an upstream of its own.
@@ -302,18 +385,23 @@ impl Services {
             || self.rule_of(service).is_some_and(|resource| rule(&resource.spec))
     }
 
-    fn make(&mut self, wanted: &Wanted, at: &Place, report: &mut Report) -> Option<Made> {
+    fn make(&mut self, wanted: &Wanted, asking: &Asking<'_>, report: &mut Report) -> Option<Made> {
+        let at = asking.at;
         let rule = self.rule_of(&wanted.service).cloned();
         let subset = match &wanted.subset {
             None => None,
-            Some(name) => Some(self.subset(rule.as_ref(), name, &wanted.service, at, report)?),
+            Some(name) => Some(self.subset(rule.as_ref(), name, &wanted.service, asking, report)?),
         };
         let labels = subset.as_ref().and_then(|subset| subset.labels.given());
-        let addresses = self.addresses(wanted, labels.map(|labels| &labels.value), at, report)?;
-        let mut upstream = file::Upstream {
-            endpoints: Key::at(addresses.into_iter().map(|a| Key::at(a, at)).collect::<List<String>>(), at),
-            ..file::Upstream::default()
+        let labels = labels.map(|labels| &labels.value);
+        let addresses = self.addresses(wanted, labels, asking, report)?;
+        let unaddressed = addresses.is_empty().then(|| wanted.clone());
+        let endpoints = if addresses.is_empty() {
+            Key::Refused
+        } else {
+            Key::at(addresses.into_iter().map(|a| Key::at(a, at)).collect::<List<String>>(), at)
         };
+        let mut upstream = file::Upstream { endpoints, ..file::Upstream::default() };
         let policies = [
             rule.as_ref().and_then(|rule| rule.spec.traffic_policy.given()),
             subset.as_ref().and_then(|subset| subset.traffic_policy.given()),
@@ -323,7 +411,11 @@ impl Services {
         if self.upstreams_by_name.contains_key(&name) {
             name = name.replacen(self.shown(&wanted.service), &wanted.service, 1);
         }
-        Some(Made { name, upstream, at: at.clone() })
+        let label = |(name, value): &(At<String>, Key<String>)| {
+            Some((name.value.clone(), value.given()?.value.clone()))
+        };
+        let labels = labels.into_iter().flatten().filter_map(label).collect();
+        Some(Made { name, upstream, at: at.clone(), unaddressed, labels })
     }
 
     fn subset(
@@ -331,15 +423,13 @@ impl Services {
         rule: Option<&Resource<DestinationRule>>,
         name: &str,
         service: &str,
-        at: &Place,
+        asking: &Asking<'_>,
         report: &mut Report,
     ) -> Option<Subset> {
         let service = self.shown(service);
         let Some(rule) = rule else {
-            let message = format!(
-                "no DestinationRule says what subset {name:?} of {service} is; give it with --manifest"
-            );
-            report.error(at, message);
+            let what = format!("no DestinationRule says what subset {name:?} of {service} is");
+            report.missing(asking.at, &what, "; give it with --manifest", asking.otherwise);
             return None;
         };
         let subsets = rule.spec.subsets.given().map(|list| list.value.as_slice()).unwrap_or_default();
@@ -350,8 +440,8 @@ impl Services {
         }
         let known: Vec<&str> = subsets.iter().filter_map(|s| Some(s.name.given()?.value.as_str())).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let message = format!("the DestinationRule of {service} has no subset {name:?} (it has {known})");
-        report.error(at, message);
+        let what = format!("the DestinationRule of {service} has no subset {name:?} (it has {known})");
+        report.missing(asking.at, &what, "", asking.otherwise);
         None
     }
 
@@ -379,7 +469,7 @@ impl Services {
         &mut self,
         wanted: &Wanted,
         labels: Option<&Named<String>>,
-        at: &Place,
+        asking: &Asking<'_>,
         report: &mut Report,
     ) -> Option<Vec<String>> {
         let found = self.bound_addresses(wanted, report);
@@ -393,9 +483,9 @@ impl Services {
             {
                 let known: Vec<String> = ports.iter().map(u64::to_string).collect();
                 let service = self.shown(&wanted.service);
-                let message =
+                let what =
                     format!("the ServiceEntry of {service} has no port {port} (it has {})", known.join(", "));
-                report.error(at, message);
+                report.missing(asking.at, &what, "", asking.otherwise);
                 return None;
             }
             let found = entry_addresses(&wanted.service, &entry.spec, wanted.port, labels, report);
@@ -403,8 +493,12 @@ impl Services {
                 return Some(found);
             }
         }
+        if report.is_by_resource() {
+            return Some(Vec::new());
+        }
         let who = self.display(&Wanted { port: None, ..wanted.clone() });
-        report.error(at, format!("no address is known for {who}: write --endpoint {who}=ADDRESS:PORT"));
+        report
+            .error(asking.at, format!("no address is known for {who}: write --endpoint {who}=ADDRESS:PORT"));
         None
     }
 
@@ -453,18 +547,23 @@ impl Services {
         mirror.connect_timeout = made.upstream.connect_timeout.clone();
     }
 
-    /// The upstreams, by name; says which `--endpoint` nobody asked for.
-    pub(super) fn finish(self, report: &mut Report) -> Named<file::Upstream> {
+    /// The upstreams, by name, and those without addresses; says which `--endpoint` nobody asked for.
+    pub(super) fn finish(self, report: &mut Report) -> (Named<file::Upstream>, Vec<(String, Unaddressed)>) {
         for bound in self.bound.iter().filter(|bound| bound.used.is_none()) {
             report.warn(&bound.at, "no destination of the manifests asks for this endpoint");
         }
+        let unaddressed = |made: &Made| {
+            let Wanted { service, subset, port } = made.unaddressed.clone()?;
+            Some((made.name.clone(), Unaddressed { service, subset, labels: made.labels.clone(), port }))
+        };
+        let unaddressed = self.upstreams.iter().filter_map(unaddressed).collect();
         let one = |made: Made| {
             let name = At { value: made.name, at: made.at.clone() };
             (name, Key::at(made.upstream, &made.at))
         };
         let mut upstreams: Named<file::Upstream> = self.upstreams.into_iter().map(one).collect();
         upstreams.sort_by(|(a, _), (b, _)| a.value.cmp(&b.value));
-        upstreams
+        (upstreams, unaddressed)
     }
 }
 

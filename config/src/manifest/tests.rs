@@ -4,6 +4,8 @@ mod istio;
 mod gateway_api;
 mod hostile;
 mod names;
+mod translate;
+mod kinds;
 
 use super::*;
 use crate::{Action, Config, Percent};

@@ -1,7 +1,7 @@
 //! Whose a host is: each host that VirtualServices name, in the order in which they are asked, and how requests name it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Resource;
 use super::istio::VirtualService;
@@ -61,12 +61,48 @@ pub(super) fn covers(wider: &str, host: &str) -> bool {
     wider != host && wider.strip_prefix('*').is_some_and(|end| host.ends_with(end))
 }
 
+/// A host without the dot of the root at its end, which names the same host (RFC 1034 §3.1). Two dots are no host, and
+/// stay to be told.
+pub(super) fn without_root(host: &str) -> &str {
+    host.strip_suffix('.').filter(|rest| !rest.is_empty() && !rest.ends_with('.')).unwrap_or(host)
+}
+
+/// Names within a namespace, and the service in full that has each.
+pub(super) type Spelled = BTreeMap<String, String>;
+
+/// Every name of a service of the cluster, within its own namespace.
+pub(super) fn names_of(
+    service: &str,
+    at: &Place,
+    spelled: &mut Spelled,
+    report: &mut Report,
+) -> Vec<At<String>> {
+    let Some((name, namespace)) = in_cluster(service) else {
+        return vec![At { value: service.to_owned(), at: at.clone() }];
+    };
+    let mut names = long_names(name, namespace, at);
+    // Alone it is a name within the namespace, and there is one of that name for each of them.
+    if spelled.entry(name.to_owned()).or_insert_with(|| service.to_owned()) == service {
+        names.insert(0, At { value: name.to_owned(), at: at.clone() });
+    } else {
+        let message =
+            format!("{name:?} alone is a service of another namespace: this one is {name}.{namespace}");
+        report.warn(at, message);
+    }
+    names
+}
+
+fn long_names(name: &str, namespace: &str, at: &Place) -> Vec<At<String>> {
+    let end = |end: &str| At { value: format!("{name}.{namespace}{end}"), at: at.clone() };
+    ["", ".svc", ".svc.cluster.local"].map(end).into()
+}
+
 /// A host as requests may name it.
 pub(super) fn spellings(
     host: &VirtualHost,
     owner: &Resource<VirtualService>,
     alone: bool,
-    spelled: &mut BTreeSet<String>,
+    spelled: &mut Spelled,
     report: &mut Report,
 ) -> Vec<At<String>> {
     let at = |value: String| At { value, at: host.at.clone() };
@@ -74,18 +110,11 @@ pub(super) fn spellings(
     if host.name.starts_with('*') {
         return vec![at(host.name.clone())];
     }
-    let mut names: Vec<At<String>> =
-        ["", ".svc", ".svc.cluster.local"].iter().map(|end| at(format!("{name}.{namespace}{end}"))).collect();
-    if namespace == owner.namespace {
-        // Alone it is a name within the namespace, and there is one of that name for each of them.
-        if spelled.insert(name.to_owned()) {
-            names.insert(0, at(name.to_owned()));
-        } else {
-            let message =
-                format!("{name:?} alone is a service of another namespace: this one is {name}.{namespace}");
-            report.warn(&host.at, message);
-        }
-    }
+    let mut names = if namespace == owner.namespace {
+        names_of(&host.name, &host.at, spelled, report)
+    } else {
+        long_names(name, namespace, &host.at)
+    };
     let in_mesh = owner.spec.gateways.given().is_none_or(|gateways| {
         gateways.value.iter().filter_map(Key::given).all(|gateway| gateway.value == "mesh")
     });

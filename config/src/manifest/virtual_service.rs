@@ -1,33 +1,31 @@
 //! VirtualServices → routes: which host is whose, first match first, what becomes of the request.
 
-use std::collections::BTreeSet;
-
 use super::istio::{
     Destination, HeaderOperations, HttpFault, HttpMatch, HttpMirror, HttpRetry, HttpRoute, Percentage,
     StringMatch, VirtualService,
 };
 use super::policy::{duration, unless_zero};
 use super::services::Services;
-use super::virtual_hosts::{self, VirtualHost, covers, spellings};
+use super::virtual_hosts::{self, Spelled, VirtualHost, covers, spellings};
 use super::{Resource, header_edits};
-use crate::RetryOn;
-use crate::file;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
+use crate::{RetryOn, file, formats};
 
 /// Routes of all VirtualServices, in the order in which they are to be looked at.
 ///
 /// A host belongs to the VirtualServices that name it, and not to those that name a wider one: its last route answers
-/// 404 where another would take over, which `more_follow` says of routes behind these.
+/// 404 where another would take over, which `more_follow` says of routes behind these. One that is `alone` takes requests
+/// that name nobody.
 pub(super) fn routes(
     all: &[Resource<VirtualService>],
     more_follow: bool,
+    alone: bool,
     services: &mut Services,
     report: &mut Report,
 ) -> List<file::Route> {
-    let alone = all.len() == 1 && !more_follow;
     let mut routes = List::new();
-    let mut spelled = BTreeSet::new();
+    let mut spelled = Spelled::new();
     let hosts = virtual_hosts::all(all, services, report);
     let wild: Vec<String> =
         hosts.iter().map(|host| &host.name).filter(|name| name.starts_with('*')).cloned().collect();
@@ -163,7 +161,8 @@ impl Group<'_> {
         self.matches(http, &mut route, report)?;
         route.fault = fault(&http.fault, report);
         let edits = http.headers.given().map(|headers| &headers.value);
-        route.response_headers = edits.map_or(Key::Absent, |edits| operations(&edits.response));
+        route.response_headers = edits.map_or(Key::Absent, |edits| operations(&edits.response, report));
+        answers_alone(http, report);
         if let Some(redirect) = http.redirect.given() {
             route.redirect = redirect_of(redirect, report);
             return Some(route);
@@ -174,7 +173,7 @@ impl Group<'_> {
             route.reply = Key::at(reply, &direct.at);
             return Some(route);
         }
-        route.request_headers = edits.map_or(Key::Absent, |edits| request_operations(&edits.request));
+        route.request_headers = edits.map_or(Key::Absent, |edits| request_operations(&edits.request, report));
         route.rewrite = rewrite(http, report);
         if let (Some(rewrite), Key::Given(edits)) = (route.rewrite.given(), &mut route.request_headers)
             && !rewrite.value.host.is_absent()
@@ -300,10 +299,11 @@ impl Group<'_> {
                 report.error(&given.at.child("destination"), "is missing");
                 continue;
             };
-            let upstream = services.upstream(destination, &self.service.namespace, report);
+            let otherwise = "its share is answered 500";
+            let upstream = services.upstream(destination, &self.service.namespace, otherwise, report);
             let headers = given.value.headers.given().map(|headers| &headers.value);
             let primary = file::Primary {
-                upstream: upstream.map_or(Key::Refused, |name| Key::at(name, &destination.at)),
+                upstream: Key::at(upstream.unwrap_or_else(|| "!".to_owned()), &destination.at),
                 weight: match given.value.weight.given() {
                     // Among several, no weight is none.
                     None if several => Key::at(0, &given.at),
@@ -316,8 +316,8 @@ impl Group<'_> {
                         }
                     }
                 },
-                request_headers: headers.map_or(Key::Absent, |h| request_operations(&h.request)),
-                response_headers: headers.map_or(Key::Absent, |h| operations(&h.response)),
+                request_headers: headers.map_or(Key::Absent, |h| request_operations(&h.request, report)),
+                response_headers: headers.map_or(Key::Absent, |h| operations(&h.response, report)),
             };
             primaries.push(Key::at(primary, &given.at));
         }
@@ -336,13 +336,13 @@ impl Group<'_> {
                     report.error(&given.at.child("destination"), "is missing");
                     continue;
                 };
-                let mut mirror =
-                    self.mirror(destination, percent(percentage, &Key::Absent, report), services, report);
+                let share = percent(percentage, &Key::Absent, report);
+                let Some(mut mirror) = self.mirror(destination, share, services, report) else { continue };
                 if let Some(authority) = authority.given() {
                     mirror.host = Key::Given(authority.clone());
                 }
                 if let Some(headers) = headers.given() {
-                    mirror.request_headers = operations(&headers.value.request);
+                    mirror.request_headers = operations(&headers.value.request, report);
                 }
                 name_apart(&mut mirror, &mirrors, &given.at);
                 mirrors.push(Key::at(mirror, &given.at));
@@ -353,28 +353,28 @@ impl Group<'_> {
                 report.warn(&place, "is deprecated: write mirrorPercentage");
             }
             let percent = percent(&http.mirror_percentage, &http.mirror_percent, report);
-            mirrors.push(Key::at(self.mirror(destination, percent, services, report), &destination.at));
+            let mirror = self.mirror(destination, percent, services, report);
+            mirrors.extend(mirror.map(|mirror| Key::at(mirror, &destination.at)));
         }
         mirrors
     }
 
+    /// `None` for a mirror that cannot be had; the route serves all the same.
     fn mirror(
         &self,
         destination: &At<Destination>,
         percent: Key<f64>,
         services: &mut Services,
         report: &mut Report,
-    ) -> file::Mirror {
-        let upstream = services.upstream(destination, &self.service.namespace, report);
+    ) -> Option<file::Mirror> {
+        let name = services.upstream(destination, &self.service.namespace, "it gets no copy", report)?;
         let mut mirror = file::Mirror {
-            upstream: upstream.as_ref().map_or(Key::Refused, |name| Key::at(name.clone(), &destination.at)),
+            upstream: Key::at(name.clone(), &destination.at),
             percent,
             ..file::Mirror::default()
         };
-        if let Some(name) = upstream {
-            services.mirror_policy(&name, &mut mirror, report);
-        }
-        mirror
+        services.mirror_policy(&name, &mut mirror, report);
+        Some(mirror)
     }
 }
 
@@ -420,14 +420,71 @@ fn condition(of: Of<'_>, test: &At<StringMatch>, not: bool) -> Key<file::Conditi
     Key::at(made, at)
 }
 
-fn operations(key: &Key<HeaderOperations>) -> Key<file::HeaderEdits> {
+fn operations(key: &Key<HeaderOperations>, report: &mut Report) -> Key<file::HeaderEdits> {
     let Some(given) = key.given() else { return Key::Absent };
-    header_edits(&given.value.set, &given.value.add, &given.value.remove, &given.at)
+    let (set, set_format) = values(&given.value.set, report);
+    let (add, add_format) = values(&given.value.add, report);
+    let mut edits = header_edits(&set, &add, &given.value.remove, &given.at);
+    if let Key::Given(edits) = &mut edits {
+        (edits.value.set_format, edits.value.add_format) = (set_format, add_format);
+    }
+    edits
+}
+
+/// Values that are always the same, as they mean themselves, and those in which a request has a say, as they are written.
+fn values(key: &Key<Named<String>>, report: &mut Report) -> (Key<Named<String>>, Key<Named<String>>) {
+    let Some(given) = key.given() else { return (key.clone(), Key::Absent) };
+    let (mut plain, mut formats) = (Named::new(), Named::new());
+    for (name, value) in &given.value {
+        let Some(text) = value.given() else { continue };
+        match formats::format(&text.value).map(|format| formats::constant(&format)) {
+            Ok(Some(constant)) => plain.push((name.clone(), Key::at(constant, &text.at))),
+            Ok(None) => formats.push((name.clone(), value.clone())),
+            Err(why) => report.error(&text.at, why),
+        }
+    }
+    let formats = if formats.is_empty() { Key::Absent } else { Key::at(formats, &given.at) };
+    (Key::at(plain, &given.at), formats)
+}
+
+/// Where a route redirects or answers by itself: Istio refuses what else would decide, and the rest has no effect.
+fn answers_alone(http: &HttpRoute, report: &mut Report) {
+    let what = match (http.redirect.given(), http.direct_response.given()) {
+        (None, None) => return,
+        (Some(_), None) => "redirect",
+        (None, Some(_)) => "directResponse",
+        (Some(_), Some(direct)) => {
+            report.error(&direct.at, "redirect and directResponse cannot be given together");
+            "redirect"
+        }
+    };
+    let others = [
+        ("route", http.route.given().filter(|list| !list.value.is_empty()).map(|key| &key.at)),
+        ("rewrite", http.rewrite.given().map(|key| &key.at)),
+    ];
+    for (name, at) in others {
+        if let Some(at) = at {
+            report.error(at, format!("{name} and {what} cannot be given together"));
+        }
+    }
+    let request = http.headers.given().and_then(|headers| headers.value.request.given());
+    let unused = [
+        http.mirror.given().map(|key| &key.at),
+        http.mirrors.given().map(|key| &key.at),
+        http.mirror_percent.given().map(|key| &key.at),
+        http.mirror_percentage.given().map(|key| &key.at),
+        http.timeout.given().map(|key| &key.at),
+        http.retries.given().map(|key| &key.at),
+        request.map(|key| &key.at),
+    ];
+    for at in unused.into_iter().flatten() {
+        report.warn(at, format!("is ignored: nothing is forwarded, as there is {what}"));
+    }
 }
 
 /// Edits of a request, which has exactly one Host: whoever adds it sets it, and nobody removes it (as in Istio).
-fn request_operations(key: &Key<HeaderOperations>) -> Key<file::HeaderEdits> {
-    let mut edits = operations(key);
+fn request_operations(key: &Key<HeaderOperations>, report: &mut Report) -> Key<file::HeaderEdits> {
+    let mut edits = operations(key, report);
     if let Key::Given(given) = &mut edits {
         let edits = &mut given.value;
         let added = take_host(&mut edits.add);
@@ -513,7 +570,7 @@ fn redirect_of(redirect: &At<super::istio::HttpRedirect>, report: &mut Report) -
         host: written.authority.clone(),
         port,
         path: written.uri.clone(),
-        path_prefix: Key::Absent,
+        path_prefix: written.prefix_rewrite.clone(),
     };
     Key::at(made, &redirect.at)
 }

@@ -42,6 +42,7 @@ fn a_collector_is_a_url_whose_port_and_path_may_be_left_out() {
         collector: None,
         service_name: "umbra".into(),
         spans_max: 8192,
+        spans_bytes_max: 16 << 20,
         timeout: Duration::from_secs(5),
     };
     assert_eq!(tracing("nowhere"), Some(passing));

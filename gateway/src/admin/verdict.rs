@@ -1,5 +1,6 @@
 //! `GET /verdict`: whether mirrors are ready, by the default policy; `POST /verdict`: by a policy given as TOML;
-//! `POST /verdict/begin`: evidence begins anew; `POST /verdict/gate`: yes or no, as a status code, for rollout controllers that look at nothing else.
+//! `POST /verdict/begin`: evidence begins anew; `POST /verdict/gate`: yes or no, as a status code, for rollout controllers
+//! that look at nothing else.
 //!
 //! It puts the evidence together; judging is `verdict`'s.
 
@@ -17,15 +18,15 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::asked::{Query, Text, refusal};
-use super::desk::{Desk, wrong};
-use super::epoch::{Epoch, Mark, Snapshot};
+use super::epoch::{Counted, looked};
 use super::outcomes::{self, Pairing};
+use super::state::{AdminState, wrong};
 use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, TOO_MANY, Tally};
+use crate::control::{Counts, Mark};
 use crate::metrics::Slots;
 use crate::observe::told::rfc3339;
 use crate::verdict::{
-    Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, Window, design_effect, judge,
-    said,
+    Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, Window, judge, said,
 };
 use crate::visible::visible;
 
@@ -49,22 +50,22 @@ enum Format {
 
 /// `GET /verdict?mirror=NAME&format=json|text`
 pub(super) async fn by_default(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
     Query(asked): Query<Asked>,
 ) -> Response {
-    say(&desk, &headers, &Policy::default(), &asked)
+    say(&state, &headers, &Policy::default(), &asked)
 }
 
 /// `POST /verdict`, a policy as TOML.
 pub(super) async fn by_policy(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
     Text(text): Text,
 ) -> Response {
     match Policy::parse("request", &text) {
-        Ok(policy) => say(&desk, &headers, &policy, &asked),
+        Ok(policy) => say(&state, &headers, &policy, &asked),
         Err(problems) => wrong(&problems),
     }
 }
@@ -96,7 +97,7 @@ const TOLD_MAX: usize = 10;
 /// `POST /verdict/gate?passes=promote,hold&mirror=NAME`: 200 where the verdict is one of these words, by default promote,
 /// else 409 with what is in the way. Nothing need be posted; JSON may have a policy in `metadata.policy`.
 pub(super) async fn gate(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
     Query(Gate { mirror, passes }): Query<Gate>,
     Text(posted): Text,
@@ -126,7 +127,7 @@ pub(super) async fn gate(
         Ok(policy) => policy,
         Err(problems) => return wrong(&problems),
     };
-    let verdict = match decide(&desk, &headers, &policy, mirror.as_deref(), None) {
+    let verdict = match decide(&state, &headers, &policy, mirror.as_deref(), None) {
         Ok(verdict) => verdict,
         Err(unknown) => return unknown.into_response(),
     };
@@ -140,9 +141,9 @@ pub(super) async fn gate(
     (if does_pass { StatusCode::OK } else { StatusCode::CONFLICT }, out).into_response()
 }
 
-fn say(desk: &Desk, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Response {
+fn say(state: &AdminState, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Response {
     let since = asked.since.map(Duration::from_secs);
-    let verdict = decide(desk, headers, policy, asked.mirror.as_deref(), since);
+    let verdict = decide(state, headers, policy, asked.mirror.as_deref(), since);
     match (verdict, asked.format.unwrap_or(Format::Json)) {
         (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
         (Ok(verdict), Format::Text) => text(&verdict, asked.all.unwrap_or(false)).into_response(),
@@ -161,13 +162,13 @@ impl IntoResponse for NoMirror {
 
 /// On one mirror, or on all. A name that no route's candidate has would be undecided for ever, so it is refused.
 fn decide(
-    desk: &Desk,
+    state: &AdminState,
     headers: &HeaderMap,
     policy: &Policy,
     mirror: Option<&str>,
     since: Option<Duration>,
 ) -> Result<Verdict, NoMirror> {
-    let config = desk.book.open().config;
+    let config = state.store.open().config;
     let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
     if let Some(name) = mirror
         && !candidates.any(|mirror| mirror.name == name)
@@ -176,15 +177,15 @@ fn decide(
     }
     let now = SystemTime::now();
     let since = since.and_then(|since| now.checked_sub(since));
-    let mut verdict = judge(policy, &evidence(desk, mirror, since));
-    if desk.refuses(headers).is_some() {
+    let mut verdict = judge(policy, &evidence(state, mirror, since));
+    if state.refuses(headers).is_some() {
         // What shows it may quote clients' requests: figures are for everybody, those are not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
     for mirror in &mut verdict.mirrors {
         let routes = config.routes.iter().map(|route| route.name.as_str());
         let began = routes.filter_map(|route| {
-            let epoch = desk.book.epochs.of(route, &mirror.mirror)?;
+            let epoch = state.store.epochs.of(route, &mirror.mirror)?;
             let mut moments = epoch.marks.iter().rev().map(|mark| mark.at);
             let mark = moments.find(|at| since.is_some_and(|since| *at <= since));
             Some(mark.unwrap_or(epoch.began))
@@ -200,10 +201,10 @@ fn decide(
 }
 
 /// What is known of each candidate on each route, or of this one, since its epoch began or since a moment in it.
-fn evidence(desk: &Desk, mirror: Option<&str>, since: Option<SystemTime>) -> Vec<Evidence> {
-    let page = desk.book.open();
+fn evidence(state: &AdminState, mirror: Option<&str>, since: Option<SystemTime>) -> Vec<Evidence> {
+    let snapshot = state.store.open();
     let mut differences: HashMap<(String, String), Vec<Difference>> = HashMap::new();
-    for judged in desk.book.findings.groups() {
+    for judged in state.store.findings.groups() {
         // Contents are counted since the epoch began; of a later moment it is known what was seen since, not how often.
         if since.is_some_and(|since| judged.group.last_seen < since) {
             continue;
@@ -211,26 +212,26 @@ fn evidence(desk: &Desk, mirror: Option<&str>, since: Option<SystemTime>) -> Vec
         let place = (judged.group.route.clone(), judged.group.mirror.clone());
         differences.entry(place).or_default().push(difference(&judged));
     }
-    let tallies = desk.book.findings.tallies();
+    let tallies = state.store.findings.tallies();
     let tallies: HashMap<_, _> = tallies.iter().map(|t| ((t.route.as_str(), t.mirror.as_str()), t)).collect();
-    let all = outcomes::pairings(&page, &outcomes::Chosen::default());
+    let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
     let mut baselines: HashMap<&str, Vec<Counted<'_>>> = HashMap::new();
     for pairing in all.iter().filter(|pairing| pairing.mirror.role == Role::Baseline) {
-        baselines.entry(pairing.route).or_default().push(Counted::of(desk, pairing));
+        baselines.entry(pairing.route).or_default().push(Counted::of(state, pairing));
     }
     let tally = |counted: &Counted<'_>| {
         let Pairing { route, mirror, .. } = counted.pairing;
         tallies.get(&(*route, mirror.name.as_str())).copied()
     };
     let seen_of = |of: &[Counted<'_>], since: Option<SystemTime>| {
-        let snapshots: Vec<Snapshot> = of.iter().map(|counted| counted.since(since)).collect();
+        let snapshots: Vec<Counts> = of.iter().map(|counted| counted.since(since)).collect();
         let compares = of.iter().any(|counted| counted.pairing.mirror.compare.is_some());
         seen(&snapshots, compares, of.iter().filter_map(tally))
     };
     let of = |pairing: &Pairing<'_>| {
         let (route, name) = (pairing.route.to_owned(), pairing.mirror.name.clone());
         let differences = differences.remove(&(route.clone(), name.clone())).unwrap_or_default();
-        let counted = [Counted::of(desk, pairing)];
+        let counted = [Counted::of(state, pairing)];
         let again = baselines.get(pairing.route);
         let one = |since: Option<SystemTime>, differences, bursts| Evidence {
             route: route.clone(),
@@ -262,61 +263,13 @@ fn evidence(desk: &Desk, mirror: Option<&str>, since: Option<SystemTime>) -> Vec
     all.iter().filter(is_judged).map(of).collect()
 }
 
-/// A mirror on a route, what it counts now, and the epoch that it counts in.
-struct Counted<'a> {
-    pairing: &'a Pairing<'a>,
-    now: Snapshot,
-    epoch: Option<Epoch>,
-}
-
-impl<'a> Counted<'a> {
-    fn of(desk: &Desk, pairing: &'a Pairing<'a>) -> Self {
-        let epoch = desk.book.epochs.of(pairing.route, &pairing.mirror.name);
-        Self { pairing, now: Snapshot::of(pairing), epoch }
-    }
-
-    /// What came since the last moment before `since` that is remembered, or since the epoch began.
-    fn since(&self, since: Option<SystemTime>) -> Snapshot {
-        let Some(epoch) = &self.epoch else { return self.now.clone() };
-        let mark = epoch.marks.iter().rev().find(|mark| since.is_some_and(|since| mark.at <= since));
-        self.now.since(mark.map_or(&epoch.base, |mark| &mark.counted))
-    }
-
-    /// How many times share a fate, about the median and about the 99th percentile, as v1's own tell: v2's may be what is wrong.
-    fn bursts(&self) -> [Option<f64>; 2] {
-        let Some(epoch) = &self.epoch else { return [None; 2] };
-        let moments: Vec<&Snapshot> = [&*epoch.base]
-            .into_iter()
-            .chain(epoch.marks.iter().map(|mark| &*mark.counted))
-            .chain([&self.now])
-            .collect();
-        let all = self.now.primary_times.since(&epoch.base.primary_times);
-        [0.5, 0.99].map(|quantile| {
-            let limit = all.at(all.count() as f64 * quantile);
-            let stretch = |two: &[&Snapshot]| match two {
-                [before, after] => {
-                    let new = after.primary_times.since(&before.primary_times);
-                    let beyond = new.iter().filter(|(value, _)| *value > limit).map(|(_, n)| n).sum();
-                    Some((new.count(), beyond))
-                }
-                _ => None,
-            };
-            let stretches: Vec<(u64, u64)> = moments.windows(2).filter_map(stretch).collect();
-            design_effect(&stretches).map(|effect| effect.clamp(1.0, BURST_MAX))
-        })
-    }
-}
-
-/// No burst is taken for larger: what varies that much is another load, not a hiccup.
-const BURST_MAX: f64 = 16.0;
-
 /// What these came to together, and what setting their answers side by side did; `compares`: they are.
-fn seen<'a>(of: &[Snapshot], compares: bool, tallies: impl Iterator<Item = &'a Tally>) -> Seen {
+fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tally>) -> Seen {
     let mut matrix = BTreeMap::new();
     for (cell, n) in of.iter().flat_map(|snapshot| &snapshot.matrix) {
         *matrix.entry(cell.clone()).or_default() += n;
     }
-    let sum = |read: fn(&Snapshot) -> u64| of.iter().map(read).sum();
+    let sum = |read: fn(&Counts) -> u64| of.iter().map(read).sum();
     Seen {
         matrix: matrix.into_iter().map(|((primary, mirror), n)| (primary, mirror, n)).collect(),
         primary_times: Slots::together(of.iter().map(|snapshot| &snapshot.primary_times)),
@@ -424,23 +377,24 @@ pub(super) struct Begin {
 
 /// `POST /verdict/begin?mirror=NAME`: evidence on that mirror, or on all, begins anew; what baselines have shown stays.
 pub(super) async fn begin(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
     Query(Begin { mirror }): Query<Begin>,
 ) -> Response {
-    if let Some(refusal) = desk.refuses(&headers) {
+    if let Some(refusal) = state.refuses(&headers) {
         return refusal;
     }
-    let page = desk.book.open();
-    let all = outcomes::pairings(&page, &outcomes::Chosen::default());
+    let snapshot = state.store.open();
+    let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
     let chosen = all.iter().filter(|of| mirror.as_ref().is_none_or(|name| *name == of.mirror.name));
     let names: BTreeSet<&str> = chosen.map(|of| of.mirror.name.as_str()).collect();
     if let Some(name) = mirror.as_ref().filter(|_| names.is_empty()) {
         return NoMirror(name.clone()).into_response();
     }
     let now = SystemTime::now();
-    for (route, mirror) in desk.book.epochs.begin(&all, mirror.as_deref(), now) {
-        desk.book.findings.begin(&route, &mirror);
+    let looked = looked(&snapshot.config, &all);
+    for (route, mirror) in state.store.epochs.begin(&looked, mirror.as_deref(), now) {
+        state.store.findings.begin(&route, &mirror);
     }
     Json(json!({ "mirrors": names, "since": rfc3339(now) })).into_response()
 }
@@ -479,17 +433,17 @@ mod tests {
     use axum::http::header::HOST;
     use tokio::sync::mpsc;
 
-    use super::super::book::Book;
-    use super::super::desk::Guard;
     use super::*;
+    use crate::admin::Guard;
+    use crate::control::ConfigStore;
+    use crate::control::budget::tests::config;
     use crate::metrics::{Code, Drop as Dropped, MirrorEnd, PrimaryEnd};
-    use crate::server::budget::tests::config;
 
-    /// A desk before which both sides answered `n` times, the mirror with this code.
-    fn desk(n: u64, code: u16) -> Arc<Desk> {
-        let book = Book::new(&Arc::new(config()));
-        let page = book.open();
-        for counters in page.counters.iter().take(1).map(|c| &c.mirrors[0][0]) {
+    /// A store before which both sides answered `n` times, the mirror with this code.
+    fn state(n: u64, code: u16) -> Arc<AdminState> {
+        let store = ConfigStore::new(&Arc::new(config()));
+        let snapshot = store.open();
+        for counters in snapshot.counters.iter().take(1).map(|c| &c.mirrors[0][0]) {
             for _ in 0..n {
                 counters.sent.inc();
                 counters.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(code)));
@@ -497,15 +451,16 @@ mod tests {
                 counters.pairs.sure_mirror.record(2_000);
             }
         }
-        Arc::new(Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local })
+        Arc::new(AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local })
     }
 
-    /// Nobody compares before these desks.
+    /// Nobody compares in these.
     const OPTIONAL: &str = r#"{"metadata": {"policy": "contents = \"optional\""}}"#;
 
-    async fn pass(desk: &Arc<Desk>, passes: Option<&str>, posted: &str) -> (u16, String) {
+    async fn pass(state: &Arc<AdminState>, passes: Option<&str>, posted: &str) -> (u16, String) {
         let asked = Gate { mirror: None, passes: passes.map(str::to_owned) };
-        let answer = gate(State(Arc::clone(desk)), HeaderMap::new(), Query(asked), Text(posted.into())).await;
+        let answer =
+            gate(State(Arc::clone(state)), HeaderMap::new(), Query(asked), Text(posted.into())).await;
         let status = answer.status().as_u16();
         let body = to_bytes(answer.into_body(), 1 << 16).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -513,16 +468,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_gate_opens_for_the_words_that_pass_and_tells_what_is_in_the_way() {
-        let states = [("promote", desk(5_000, 200)), ("hold", desk(10, 200)), ("reject", desk(5_000, 500))];
+        let states =
+            [("promote", state(5_000, 200)), ("hold", state(10, 200)), ("reject", state(5_000, 500))];
         let keys = ["promote", "hold", "reject", "promote,hold"];
-        for (word, desk) in &states {
+        for (word, state) in &states {
             for passes in keys {
-                let (status, told) = pass(desk, Some(passes), OPTIONAL).await;
+                let (status, told) = pass(state, Some(passes), OPTIONAL).await;
                 let wanted = if passes.split(',').any(|one| one == *word) { 200 } else { 409 };
                 assert_eq!(status, wanted, "{word} {passes}: {told}");
                 assert!(told.starts_with(&format!("{word}\n")), "{told}");
             }
-            assert_eq!(pass(desk, None, OPTIONAL).await.0, if *word == "promote" { 200 } else { 409 });
+            assert_eq!(pass(state, None, OPTIONAL).await.0, if *word == "promote" { 200 } else { 409 });
         }
         let (_, told) = pass(&states[0].1, None, "").await;
         assert!(told.starts_with("hold\n") && told.contains("compare = {}"), "{told}");
@@ -533,20 +489,20 @@ mod tests {
 
     #[tokio::test]
     async fn evidence_begins_anew_when_somebody_says_so_and_what_came_before_is_not_judged() {
-        let desk = desk(5_000, 500);
-        let judged = async || pass(&desk, Some("hold"), OPTIONAL).await.0;
+        let state = state(5_000, 500);
+        let judged = async || pass(&state, Some("hold"), OPTIONAL).await.0;
         assert_eq!(judged().await, 409, "it is rejected");
         let anew = |mirror: &str| {
             let asked = Begin { mirror: Some(mirror.to_owned()) };
             let host = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
-            begin(State(Arc::clone(&desk)), host, Query(asked))
+            begin(State(Arc::clone(&state)), host, Query(asked))
         };
         assert_eq!(anew("v9").await.status().as_u16(), 404);
         assert_eq!(judged().await, 409);
         assert_eq!(anew("v2").await.status().as_u16(), 200);
         assert_eq!(judged().await, 200, "nothing is known of what is new");
         let told =
-            text(&decide(&desk, &HeaderMap::new(), &Policy::default(), None, None).ok().unwrap(), false);
+            text(&decide(&state, &HeaderMap::new(), &Policy::default(), None, None).ok().unwrap(), false);
         assert!(told.starts_with("hold\n\nv2: hold (since ") && told.contains(" 0 pairs)"), "{told}");
     }
 
@@ -560,10 +516,10 @@ mod tests {
                  compare = {{}} }}, {{ upstream = \"v1\", name = \"again\", role = \"baseline\" }}]\n"
             ));
         }
-        let book = Book::new(&Arc::new(config::parse("test", &text).unwrap().config));
-        let page = book.open();
+        let store = ConfigStore::new(&Arc::new(config::parse("test", &text).unwrap().config));
+        let snapshot = store.open();
         for (route, code) in [(3, 200), (599, 500)] {
-            let [v2, again] = &page.counters[0].mirrors[route][..] else { panic!("two mirrors") };
+            let [v2, again] = &snapshot.counters[0].mirrors[route][..] else { panic!("two mirrors") };
             for counters in [v2, again] {
                 (0..400).for_each(|_| counters.sent.inc());
             }
@@ -575,8 +531,8 @@ mod tests {
             v2.dropped.inc(Dropped::Unreachable);
             v2.dropped.inc(Dropped::Oldest);
         }
-        let desk = Desk { book, asks: mpsc::channel(1).0, guard: Guard::Local };
-        let all = evidence(&desk, Some("v2"), None);
+        let state = AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local };
+        let all = evidence(&state, Some("v2"), None);
         assert_eq!(all.len(), 600);
         let of = all.iter().find(|of| of.route == "r599").unwrap();
         assert_eq!((of.seen.sent, of.seen.unreachable, of.seen.lost), (400, 1, 1));
@@ -587,12 +543,12 @@ mod tests {
         );
         let verdict = judge(&Policy::default(), &all);
         assert_eq!((verdict.verdict, verdict.mirrors[0].rules[0].route.as_str()), (Decision::Reject, "r599"));
-        assert!(evidence(&desk, Some("again"), None).is_empty());
+        assert!(evidence(&state, Some("again"), None).is_empty());
     }
 
     #[tokio::test]
     async fn a_webhook_may_bring_its_policy_and_nothing_it_says_otherwise_matters() {
-        let few = desk(1000, 200);
+        let few = state(1000, 200);
         let hook = |policy: &str| {
             let metadata = json!({ "policy": policy, "other": 1 });
             json!({ "name": "app", "namespace": "test", "phase": "Progressing", "metadata": metadata })

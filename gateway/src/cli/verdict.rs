@@ -96,7 +96,8 @@ impl Verdict {
             None => String::new(),
             Some(path) => {
                 let name = path.display().to_string();
-                let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+                let bytes = config::text::read(path).map_err(|error| format!("{name}: {error}"))?;
+                let text = String::from_utf8(bytes).map_err(|error| format!("{name}: {error}"))?;
                 // Told here, with the file's name.
                 let checked = Policy::parse(&name, &text);
                 checked.map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;

@@ -14,6 +14,7 @@ use super::folds::Folds;
 use super::grammar;
 use super::json::{self, Member, Node, Unread};
 use super::rules::{Path, Rules};
+use super::said::Said;
 use super::shape;
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::REDACTED;
@@ -151,8 +152,12 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// What is kept of it is bounded here, whoever named it.
+    /// What is kept of it is bounded here, whoever named it, and names and values lose what parameters they hold.
     fn add(&mut self, field: String, kind: Kind, primary: Option<String>, mirror: Option<String>) {
+        let field = match self.rules.shown_text(&field) {
+            Cow::Owned(without) => without,
+            Cow::Borrowed(_) => field,
+        };
         let field = match bounded(&field, FIELD_BYTES_MAX) {
             Cow::Owned(shorter) => shorter,
             Cow::Borrowed(_) => field,
@@ -170,6 +175,10 @@ impl Found<'_> {
         self.unknown += usize::from(!is_known);
         self.seen.insert(place.clone());
         let alike = self.alike.take();
+        let [primary, mirror] = [primary, mirror].map(|side| {
+            let side = side?;
+            Some(short(&self.rules.shown_text(&side)))
+        });
         self.differences.push(Difference { field: place.0, kind, primary, mirror, alike });
     }
 
@@ -193,6 +202,25 @@ impl Found<'_> {
         text_of(path, folds.as_deref_mut())
     }
 
+    /// What differs at `path` of a JSON text: told in full, or as one difference of whatever nobody may see there. Names below
+    /// a secret are part of it, and so are their number and the kind of what they name.
+    fn add_at(&mut self, path: &Path<'_>, kind: Kind, primary: Option<String>, mirror: Option<String>) {
+        let Some(secret) = self.rules.secret_at(path) else {
+            return self.add(self.place(path), kind, primary, mirror);
+        };
+        let shown = || Some(REDACTED.to_owned());
+        let (kind, primary, mirror) = match kind {
+            // Whether the member is there is no part of its value.
+            Kind::Missing if secret.len() == path.len() => (kind, shown(), None),
+            Kind::Added if secret.len() == path.len() => (kind, None, shown()),
+            Kind::Status | Kind::Header | Kind::Changed | Kind::Missing | Kind::Added => {
+                (Kind::Changed, shown(), shown())
+            }
+            Kind::Type | Kind::Length | Kind::Body => (Kind::Changed, shown(), shown()),
+        };
+        self.add(self.place(&secret), kind, primary, mirror);
+    }
+
     fn fields(&mut self, primary: &Fields, mirror: &Fields) {
         // Each by itself: what is secret in one is found where it stands.
         let one = |name: &str, value: &String| {
@@ -201,6 +229,10 @@ impl Found<'_> {
             line.split_once(": ").map_or("", |(_, value)| value).trim_end().to_owned()
         };
         let shown = |name: &str, values: Option<&Vec<String>>| {
+            // Nor how many there are.
+            if self.rules.secrets.as_ref().is_some_and(|secrets| secrets.hides_field(name.as_bytes())) {
+                return values.map(|_| REDACTED.to_owned());
+            }
             let values: Vec<String> = values?.iter().map(|value| one(name, value)).collect();
             Some(short(&values.join(", ")))
         };
@@ -208,7 +240,10 @@ impl Found<'_> {
         let (mut differing, mut cookies) = (Vec::new(), None);
         for name in names.filter(|name| self.rules.compares_field(name) && !added::names(name)) {
             let (a, b) = (primary.get(name), mirror.get(name));
-            if let ("set-cookie", Some(a), Some(b)) = (name.as_str(), a, b) {
+            let hides = || self.rules.secrets.as_ref().is_some_and(|of| of.hides_field(b"set-cookie"));
+            if let ("set-cookie", Some(a), Some(b)) = (name.as_str(), a, b)
+                && !hides()
+            {
                 cookies = Some((a, b));
                 continue;
             }
@@ -318,6 +353,7 @@ impl Found<'_> {
                     return Some("too_long");
                 }
                 let shown = |of: &Plain<'_>| match of.end {
+                    _ if self.hides_content() => REDACTED.to_owned(),
                     End::Cut => format!("more than {} bytes", of.content.len()),
                     End::Whole | End::Broken => format!("{} bytes", of.content.len()),
                 };
@@ -335,8 +371,12 @@ impl Found<'_> {
                 (Err(Unread::NotJson), _) | (_, Err(Unread::NotJson)) => {}
             }
         }
-        let are_lines = [&our_type, &their_type].iter().all(|kind| JSON_LINES.contains(&kind.as_str()));
-        if are_lines && let (Some(a), Some(b)) = (json_lines(&primary.content), json_lines(&mirror.content)) {
+        let are_lines =
+            [&our_type, &their_type].iter().all(|kind| json::LINES_TYPES.contains(&kind.as_str()));
+        if are_lines
+            && let (Some(a), Some(b)) =
+                (json::read_lines(&primary.content), json::read_lines(&mirror.content))
+        {
             self.items(&mut Vec::new(), &a, &b);
             return None;
         }
@@ -348,10 +388,15 @@ impl Found<'_> {
         self.add("body".to_owned(), Kind::Body, primary, mirror);
     }
 
+    /// Whether members of JSON are nobody's to see: where they cannot be found, neither is anything else.
+    fn hides_content(&self) -> bool {
+        self.rules.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some())
+    }
+
     /// Content that is not JSON: told by its first line that differs, or by length and hash where it is no text.
     fn texts(&mut self, primary: &[u8], mirror: &[u8]) {
-        let has_secrets = self.rules.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some());
-        let shown = |text: String| if has_secrets { REDACTED.to_owned() } else { text };
+        let hides = self.hides_content();
+        let shown = |text: String| if hides { REDACTED.to_owned() } else { text };
         let (Ok(a), Ok(b)) = (str::from_utf8(primary), str::from_utf8(mirror)) else {
             if primary != mirror {
                 if primary.len() == mirror.len() {
@@ -378,7 +423,7 @@ impl Found<'_> {
                 (first, second) => {
                     self.looks(&a, &b);
                     let (a, b) = (first, second);
-                    let line = |of: Option<&str>| of.map(|line| shown(short(line)));
+                    let line = |of: Option<&str>| of.map(|line| shown(short(&self.rules.shown_text(line))));
                     return self.body(line(a), line(b));
                 }
             }
@@ -446,7 +491,7 @@ impl Found<'_> {
                 (a, b) => {
                     if a.len() != b.len() && !self.rules.ignores(path) {
                         let shown = |times: usize| Some(format!("{times} times"));
-                        self.add(self.place(path), Kind::Length, shown(a.len()), shown(b.len()));
+                        self.add_at(path, Kind::Length, shown(a.len()), shown(b.len()));
                     }
                     a.iter().zip(b).for_each(|((_, a), (_, b))| self.values(path, a, b));
                 }
@@ -460,7 +505,7 @@ impl Found<'_> {
         let (primary, mirror): (Vec<_>, Vec<_>) = (services(primary), services(mirror));
         if primary.len() != mirror.len() {
             let shown = |items: &[&Node<'_>]| Some(format!("{} items", items.len()));
-            self.add(self.place(path), Kind::Length, shown(&primary), shown(&mirror));
+            self.add_at(path, Kind::Length, shown(&primary), shown(&mirror));
             // Items put in or taken out are one difference; those after them only stand elsewhere.
             let (few, many) =
                 if primary.len() < mirror.len() { (&primary, &mirror) } else { (&mirror, &primary) };
@@ -579,57 +624,21 @@ impl Found<'_> {
         if self.rules.ignores(path) {
             return;
         }
-        let is_secret = self.rules.is_secret(path);
         let shown = |value: &Node<'_>| match value {
-            _ if is_secret => REDACTED.to_owned(),
             // What is secret may stand anywhere in it.
             Node::Object(members) => format!("{{{} members}}", members.len()),
             Node::Array(items) => format!("[{} items]", items.len()),
-            Node::String(text) => short(&Value::String(short(text)).to_string()),
+            Node::String(text) => short(&Value::String(short(&self.rules.shown_text(text))).to_string()),
             Node::Number(text) => short(text),
             Node::Bool(is) => is.to_string(),
             Node::Null => "null".to_owned(),
         };
-        self.add(self.place(path), kind, primary.map(shown), mirror.map(shown));
-    }
-}
-
-/// What is compared of a JSON text, to put items in an order that both sides share.
-#[derive(Debug, Default)]
-struct Said {
-    text: String,
-    /// Numbers in their order, where they may differ a little.
-    numbers: Vec<f64>,
-}
-
-impl Said {
-    fn append(&mut self, other: Self) {
-        self.text.push_str(&other.text);
-        self.text.push(',');
-        self.numbers.extend(other.numbers);
-    }
-
-    fn order(&self, other: &Self) -> Ordering {
-        let numbers = || {
-            let mut pairs = self.numbers.iter().zip(&other.numbers);
-            pairs.find_map(|(a, b)| Some(a.total_cmp(b)).filter(|order| order.is_ne()))
-        };
-        self.text.cmp(&other.text).then_with(|| numbers().unwrap_or(Ordering::Equal))
+        self.add_at(path, kind, primary.map(shown), mirror.map(shown));
     }
 }
 
 /// Below it every whole number has a float of its own.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-
-/// Media types of a JSON text on each line.
-const JSON_LINES: [&str; 4] =
-    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
-
-/// Each line's, where each is one.
-fn json_lines(text: &[u8]) -> Option<Vec<Node<'_>>> {
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    lines.map(|line| json::read(line).ok()).collect()
-}
 
 /// Bytes of the name of one member, and of the whole name of a field.
 const NAME_BYTES_MAX: usize = 128;

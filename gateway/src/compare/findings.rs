@@ -15,6 +15,7 @@ use super::differ::{Compared, Kind};
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
 use crate::observe::record::{Answer, Record};
+use crate::observe::told::{Told, told};
 
 /// Groups told apart of one mirror on one route: clients may choose the names in its answers, and must not take the place
 /// of others'. When full, the rarest group gives its place to the next difference (space-saving: Metwally, Agrawal, El
@@ -171,6 +172,8 @@ impl Group {
 /// A pair kept whole, without secrets.
 #[derive(Debug, Clone)]
 pub struct Sample {
+    /// When the exchange began, by both clocks.
+    exchange: (SystemTime, u64),
     pub request_id: String,
     pub method: String,
     pub target: String,
@@ -264,7 +267,7 @@ impl Findings {
                 group.last = (primary, mirror);
             }
             group.example = (difference.primary, difference.mirror);
-            let is_kept = || group.samples.iter().any(|kept| kept.request_id == *pair.record.request_id);
+            let is_kept = || group.samples.iter().any(|kept| kept.is_of(pair.record));
             if has_room && group.samples.len() < SAMPLES_MAX && !is_kept() {
                 // All groups of a pair share it.
                 let sample = sample.get_or_insert_with(|| Arc::new(Sample::of(rules, pair)));
@@ -464,14 +467,21 @@ impl Sample {
             };
             Shown { status: answer.status, fields, content }
         };
+        let Told { request_id, target, .. } = told(pair.record, rules.secrets.as_deref());
         Self {
-            request_id: pair.record.request_id.to_string(),
+            exchange: (pair.record.started, pair.record.started_us),
+            request_id: request_id.into_owned(),
             method: pair.record.method.to_string(),
-            target: rules.shown_target(&pair.record.target),
+            target: target.into_owned(),
             at: pair.record.started,
             primary: shown(pair.primary),
             mirror: shown(pair.mirror),
         }
+    }
+
+    /// Whether it is of this exchange. Its request id may be nobody's to tell, and the same for all.
+    fn is_of(&self, record: &Record) -> bool {
+        self.exchange == (record.started, record.started_us)
     }
 
     fn bytes(&self) -> usize {

@@ -11,6 +11,7 @@ mod added;
 mod folds;
 mod grammar;
 mod shape;
+mod said;
 mod differ;
 mod findings;
 
@@ -19,12 +20,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use config::{Config, Redact, Role};
+use config::{Config, Role};
 
 pub use differ::{Difference, Kind};
 pub use findings::{Findings, Group, Judged, Sample, Shown, Tally};
 
 use crate::observe::record::{CopyEnd, CopyLeg, Record};
+use crate::observe::told;
 use added::Added;
 use differ::{Compared, Context};
 use findings::{Again, Pair, Place};
@@ -101,9 +103,9 @@ impl Comparator {
         self.rules.clear();
         for route in &config.routes {
             // The primary's answer is shown beside each mirror's: what one of them says is a secret is one.
-            let redact = all_secrets(&route.mirrors);
+            let secrets = told::secrets(config, [route]).map(Arc::new);
             let of = |mirror: &config::Mirror| {
-                Some((mirror.name.clone(), Rules::new(mirror.compare.as_ref()?, &redact)))
+                Some((mirror.name.clone(), Rules::new(mirror.compare.as_ref()?, secrets.as_ref())))
             };
             let rules: HashMap<String, Rules> = route.mirrors.iter().filter_map(of).collect();
             if !rules.is_empty() {
@@ -185,24 +187,13 @@ impl Learnt {
     }
 }
 
-/// What any of them says is nobody's to see.
-fn all_secrets(mirrors: &[config::Mirror]) -> Redact {
-    let mut all = Redact::default();
-    for Redact { headers, cookies, query, json } in mirrors.iter().map(|mirror| &mirror.redact) {
-        all.headers.extend_from_slice(headers);
-        all.cookies.extend_from_slice(cookies);
-        all.query.extend_from_slice(query);
-        all.json.extend_from_slice(json);
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
     use super::*;
     use crate::observe::record::{Answer, PrimaryLeg};
+    use crate::observe::told::Saying;
 
     /// A route of each name, with a mirror `v2` that has these keys and a baseline `again`.
     pub(super) fn config(routes: &[&str], keys: &str) -> Arc<Config> {
@@ -258,18 +249,14 @@ mod tests {
             config: Arc::clone(config),
             route: Some(route),
             started: SystemTime::UNIX_EPOCH,
-            started_us: 0,
+            started_us: id.bytes().fold(0, |us, byte| 31 * us + u64::from(byte)),
             forwarded_us: None,
-            request_id: id.into(),
+            said: Saying { request_id: id, authority: "a", target: "/", ..Saying::default() }.into(),
             trace: Default::default(),
             is_logged: false,
-            client: "".into(),
+            scheme: Default::default(),
             method: "GET".into(),
-            authority: "a".into(),
-            target: "/".into(),
             minor: 1,
-            user_agent: "".into(),
-            referer: "".into(),
             status: Some(200),
             reject: None,
             is_aborted: false,

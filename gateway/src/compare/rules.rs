@@ -1,8 +1,9 @@
 //! One mirror's rules of what counts as different, prepared; and what of it nobody may see. Pure.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use config::{Compare, Redact};
+use config::Compare;
 use regex::Regex;
 
 use crate::mirror::redact::{REDACTED, Secrets};
@@ -31,11 +32,6 @@ impl Pointer {
         self.fits(path, |name, part| name == part)
     }
 
-    /// The same whatever the case of its letters: as secrets are searched for.
-    fn names_in_any_case(&self, path: &[Option<&str>]) -> bool {
-        self.fits(path, str::eq_ignore_ascii_case)
-    }
-
     fn fits(&self, path: &[Option<&str>], is: impl Fn(&str, &str) -> bool) -> bool {
         let fits = |(part, at): (&String, &Option<&str>)| {
             part == "*"
@@ -57,8 +53,8 @@ pub(super) struct Rules {
     unordered: Vec<Pointer>,
     tolerance: f64,
     pub(super) decoded_bytes_max: usize,
-    pub(super) secrets: Option<Secrets>,
-    secret_json: Vec<Pointer>,
+    /// What nobody may see of any answer on the route.
+    pub(super) secrets: Option<Arc<Secrets>>,
 }
 
 /// Fields of a connection or a message's frame, and the moment it was made: they tell nothing of the service.
@@ -78,8 +74,8 @@ const NEVER_COMPARED: [&str; 12] = [
 ];
 
 impl Rules {
-    /// `redact`: whatever nobody may see of any answer on the route.
-    pub(super) fn new(compare: &Compare, redact: &Redact) -> Self {
+    /// `secrets`: whatever nobody may see of any answer on the route.
+    pub(super) fn new(compare: &Compare, secrets: Option<&Arc<Secrets>>) -> Self {
         let pointers = |texts: &[String]| texts.iter().map(|text| Pointer::new(text)).collect();
         // The configuration's check compiled the same texts.
         let patterns = compare.ignore_text.iter().filter_map(|pattern| Regex::new(&pattern.text).ok());
@@ -94,8 +90,7 @@ impl Rules {
                 .body_bytes_max
                 .saturating_mul(DECODED_RATIO_MAX)
                 .min(DECODED_BYTES_MAX),
-            secrets: Secrets::new(redact),
-            secret_json: pointers(&redact.json),
+            secrets: secrets.map(Arc::clone),
         }
     }
 
@@ -126,9 +121,9 @@ impl Rules {
         self.unordered.iter().any(|pointer| pointer.names(path))
     }
 
-    /// Whether what stands at `path`, or anything it stands in, is nobody's to see.
-    pub(super) fn is_secret(&self, path: &[Option<&str>]) -> bool {
-        (0..=path.len()).any(|n| self.secret_json.iter().any(|pointer| pointer.names_in_any_case(&path[..n])))
+    /// Where the pointer leads that keeps what stands at `path` from being seen, if one does.
+    pub(super) fn secret_at<'p>(&self, path: &[Option<&'p str>]) -> Option<Path<'p>> {
+        self.secrets.as_ref()?.json.as_ref()?.covering(path)
     }
 
     /// `text` without what its rules leave out.
@@ -169,26 +164,23 @@ impl Rules {
         out
     }
 
-    /// A request's target as it may be shown.
-    pub(super) fn shown_target(&self, target: &str) -> String {
-        let Some(secrets) = &self.secrets else { return target.to_owned() };
-        let mut out = Vec::with_capacity(target.len());
-        secrets.target(&mut out, target.as_bytes());
-        String::from_utf8_lossy(&out).into_owned()
+    /// Text as it may be shown.
+    pub(super) fn shown_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.secrets.as_ref().map_or(Cow::Borrowed(text), |secrets| secrets.text(text))
     }
 
     /// Content as it may be shown: without its secrets, or not at all where they cannot be found in it.
     pub(super) fn shown_content(&self, content: &[u8], is_cut: bool) -> String {
         use crate::mirror::redact::json::Search;
         let Some(pointers) = self.secrets.as_ref().and_then(|secrets| secrets.json.as_ref()) else {
-            return String::from_utf8_lossy(content).into_owned();
+            return self.shown_text(&String::from_utf8_lossy(content)).into_owned();
         };
         let mut out = Vec::with_capacity(content.len());
         let mut search = Search::new(pointers);
         let searched =
             search.feed(content, &mut out).and_then(|()| if is_cut { Ok(()) } else { search.end() });
         match searched {
-            Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+            Ok(()) => self.shown_text(&String::from_utf8_lossy(&out)).into_owned(),
             Err(_) if content.is_empty() => String::new(),
             Err(_) => REDACTED.to_owned(),
         }

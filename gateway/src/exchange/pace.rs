@@ -1,6 +1,6 @@
 //! The least pace of a client, so that dripping does not hold an exchange for ever. Pure: waits and bytes in, patience out.
 
-use crate::io::Millis;
+use crate::time::Millis;
 
 /// How long a client was waited for in one direction of one exchange, and what came of it. The time in which a primary
 /// keeps us waiting is not the client's.

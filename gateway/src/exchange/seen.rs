@@ -2,19 +2,21 @@
 //!
 //! It decides nothing about the exchange.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+use super::Caller;
 use crate::asked::Asked;
 use crate::context::Context;
-use crate::downstream::Client;
 use crate::generation::{Generation, Wants};
 use crate::http1::render;
 use crate::observe::keep::{Keeping, keep};
 use crate::observe::pairing::{Half, Pairing, PrimaryHalf};
 use crate::observe::record::{PrimaryLeg, Record};
+use crate::observe::told::{Said, Saying};
 
 /// A write that takes longer waited for its reader.
 const WRITE_OF_OURS_US: u64 = 1_000;
@@ -128,31 +130,39 @@ pub(super) fn recorded(
     request_id: &[u8],
     wants: &Wants,
 ) -> Rc<Pairing> {
-    let text = |bytes: &[u8]| Box::<str>::from(String::from_utf8_lossy(bytes));
-    let field = |name: &str| asked.header(name).map_or_else(Box::default, |value| text(&value));
+    let field = |name: &str| asked.header(name).unwrap_or_default();
+    let (user_agent, referer) = (field("user-agent"), field("referer"));
     let target = match asked.query {
-        Some(query) => text(&[asked.path, b"?", query].concat()),
-        None => text(asked.path),
+        Some(query) => Cow::Owned([asked.path, b"?", query].concat()),
+        None => Cow::Borrowed(asked.path),
     };
-    let given = asked
-        .header("x-request-id")
-        .filter(|id| generation.config.request_id == config::Claim::Keep && render::is_id(id));
+    let mut given = None;
+    if generation.config.request_id == config::Claim::Keep {
+        // Of several the one that is sent on.
+        asked.each_line("x-request-id", &mut |id| {
+            given = render::is_id(id).then(|| id.to_vec());
+            given.is_none()
+        });
+    }
     let record = Record {
         config: std::sync::Arc::clone(&generation.config),
         route: None,
         started: SystemTime::now(),
         started_us: cx.now_us(),
         forwarded_us: None,
-        request_id: text(given.as_deref().unwrap_or(request_id)),
+        said: Said::from(Saying {
+            request_id: &String::from_utf8_lossy(given.as_deref().unwrap_or(request_id)),
+            client: &String::from_utf8_lossy(asked.address),
+            authority: &String::from_utf8_lossy(asked.authority),
+            target: &String::from_utf8_lossy(&target),
+            user_agent: &String::from_utf8_lossy(&user_agent),
+            referer: &String::from_utf8_lossy(&referer),
+        }),
         trace: wants.trace.unwrap_or_default(),
         is_logged: wants.is_logged,
-        client: text(asked.address),
-        method: text(asked.method),
-        authority: text(asked.authority),
-        target,
+        method: String::from_utf8_lossy(asked.method).into(),
+        scheme: asked.scheme,
         minor,
-        user_agent: field("user-agent"),
-        referer: field("referer"),
         status: None,
         reject: None,
         is_aborted: false,
@@ -166,15 +176,18 @@ pub(super) fn recorded(
 }
 
 /// A pairing that becomes a record of a request whose head could not be read.
-pub fn unread(cx: &Context, client: &Client) -> Option<Rc<Pairing>> {
+pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
     let asked = Asked {
         method: b"",
+        scheme: from.scheme,
         authority: b"",
         path: b"",
         query: None,
-        port: client.port,
-        address: client.address.as_bytes(),
+        port: from.port,
+        address: from.address,
+        address_port: from.address_port,
+        minor: 1,
         fields: &[] as &[(String, String); 0],
     };
     let wants = generation.wants(&cx.random, &asked, None);

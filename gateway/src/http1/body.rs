@@ -1,8 +1,10 @@
 //! Content on its way through: decoded from one framing, encoded into another.
 //!
 //! `Incoming` knows where content lies in what was read, `Outgoing` how it is delimited on the other wire. Two ways
-//! through: `copy` into a buffer that already holds a head, and `transform` in place, which moves no content when it
+//! through: `copy` into a buffer that already holds a head, and `decode` and `encode` in place, which move no content when it
 //! stands in one piece.
+
+use std::ops::Range;
 
 use super::chunked::{BadChunk, Chunked, Step};
 use super::framing::Framing;
@@ -77,11 +79,21 @@ impl Incoming {
                 }
                 Step::End { at } => {
                     used += at;
-                    *self = Self::DONE;
+                    self.end();
                 }
             }
         }
         Ok(used)
+    }
+
+    /// The message ends here.
+    pub fn end(&mut self) {
+        let trailers = match self {
+            Self::Chunked(chunked) => chunked.take_trailers(),
+            Self::Done { .. } => return,
+            Self::Length(_) | Self::UntilClose => Vec::new(),
+        };
+        *self = Self::Done { trailers };
     }
 
     fn step(&mut self, input: &[u8]) -> Result<Step, BadChunk> {
@@ -127,46 +139,34 @@ pub fn copy(
                 let content = &input[used + at..used + at + len];
                 used += at + len;
                 tee(content);
-                match outgoing {
-                    Outgoing::Plain => out.extend_from_slice(content),
-                    Outgoing::Chunked => {
-                        let (digits, start) = size_line(len);
-                        out.extend_from_slice(&digits[start..]);
-                        out.extend_from_slice(content);
-                        out.extend_from_slice(b"\r\n");
-                    }
-                }
+                push(out, outgoing, content);
                 if incoming.is_done() {
-                    finish(incoming, outgoing, out);
+                    push_end(out, outgoing, incoming.trailers());
                 }
             }
             Step::End { at } => {
                 used += at;
-                finish(incoming, outgoing, out);
+                incoming.end();
+                push_end(out, outgoing, incoming.trailers());
             }
         }
     }
     Ok(used)
 }
 
-/// Where things stand in a block after [`transform`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed {
-    /// `block[write_from..]` goes on the wire.
-    pub write_from: usize,
-    /// `block[content_from..content_to]` is the content in it.
-    pub content_from: usize,
-    pub content_to: usize,
+/// Makes `block` ready to be read into: empty but for the room in front.
+pub fn make_room(block: &mut Vec<u8>) {
+    block.clear();
+    block.resize(HEADROOM, 0);
 }
 
-/// Turns raw bytes read into `block[HEADROOM..]` into their outgoing form in place. What lies behind the message's end is
-/// moved to `rest`.
-pub fn transform(
+/// Decodes raw bytes read behind the room of a block ([`make_room`]) in place: the block then ends with its content, whose
+/// place is returned. What lies behind the message's end is moved to `rest`.
+pub fn decode(
     block: &mut Vec<u8>,
     incoming: &mut Incoming,
-    outgoing: Outgoing,
     rest: &mut Vec<u8>,
-) -> Result<Placed, BadChunk> {
+) -> Result<Range<usize>, BadChunk> {
     let mut from = HEADROOM;
     let mut to = HEADROOM;
     let mut used = HEADROOM;
@@ -196,38 +196,49 @@ pub fn transform(
     }
     if ended {
         rest.extend_from_slice(&block[used..]);
+        incoming.end();
     }
     block.truncate(to);
-    let mut write_from = from;
-    if outgoing == Outgoing::Chunked && to > from {
-        let (digits, start) = size_line(to - from);
+    Ok(from..to)
+}
+
+/// Gives the content with which `block` ends its outgoing form in place, and behind it the message's end where `end` has
+/// trailers; returns where the outgoing bytes begin. A chunk's size goes into the room in front ([`HEADROOM`]).
+pub fn encode(block: &mut Vec<u8>, content: Range<usize>, outgoing: Outgoing, end: Option<&[u8]>) -> usize {
+    let mut from = content.start;
+    if outgoing == Outgoing::Chunked && !content.is_empty() {
+        let (digits, start) = size_line(content.len());
         let line = &digits[start..];
-        write_from = from - line.len();
-        block[write_from..from].copy_from_slice(line);
+        from = content.start - line.len();
+        block[from..content.start].copy_from_slice(line);
         block.extend_from_slice(b"\r\n");
     }
-    if ended {
-        finish(incoming, outgoing, block);
+    if let Some(trailers) = end {
+        push_end(block, outgoing, trailers);
     }
-    Ok(Placed { write_from, content_from: from, content_to: to })
+    from
 }
 
-/// What a close-delimited message's end adds where it goes out chunked.
-pub fn end_at_close(incoming: &mut Incoming, outgoing: Outgoing, out: &mut Vec<u8>) {
-    finish(incoming, outgoing, out);
+/// Appends content in its outgoing form.
+pub fn push(out: &mut Vec<u8>, outgoing: Outgoing, content: &[u8]) {
+    match outgoing {
+        Outgoing::Plain => out.extend_from_slice(content),
+        Outgoing::Chunked => {
+            let (digits, start) = size_line(content.len());
+            out.extend_from_slice(&digits[start..]);
+            out.extend_from_slice(content);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
-fn finish(incoming: &mut Incoming, outgoing: Outgoing, out: &mut Vec<u8>) {
-    let trailers = match incoming {
-        Incoming::Chunked(chunked) => chunked.take_trailers(),
-        Incoming::Done { .. } | Incoming::Length(_) | Incoming::UntilClose => Vec::new(),
-    };
+/// Appends the end of a message, with the trailer lines that are passed on.
+pub fn push_end(out: &mut Vec<u8>, outgoing: Outgoing, trailers: &[u8]) {
     if outgoing == Outgoing::Chunked {
         out.extend_from_slice(b"0\r\n");
-        out.extend_from_slice(&trailers);
+        out.extend_from_slice(trailers);
         out.extend_from_slice(b"\r\n");
     }
-    *incoming = Incoming::Done { trailers };
 }
 
 /// `len` in hex and CRLF, right-aligned: the bytes and where they start.
@@ -262,11 +273,14 @@ mod tests {
                     copy(part, &mut incoming, outgoing, &mut out, |c| teed.extend_from_slice(c)).unwrap();
                 rest.extend_from_slice(&part[used..]);
             } else {
-                let mut block = vec![0; HEADROOM];
+                let mut block = Vec::new();
+                make_room(&mut block);
                 block.extend_from_slice(part);
-                let placed = transform(&mut block, &mut incoming, outgoing, &mut rest).unwrap();
-                teed.extend_from_slice(&block[placed.content_from..placed.content_to]);
-                out.extend_from_slice(&block[placed.write_from..]);
+                let content = decode(&mut block, &mut incoming, &mut rest).unwrap();
+                teed.extend_from_slice(&block[content.clone()]);
+                let end = incoming.is_done().then(|| incoming.trailers());
+                let from = encode(&mut block, content, outgoing, end);
+                out.extend_from_slice(&block[from..]);
             }
         }
         let done = incoming.is_done();
@@ -316,7 +330,7 @@ mod tests {
     fn a_close_delimited_body_goes_out_in_chunks() {
         let (mut out, _, done) = pass(b"0123456789", 4, Framing::UntilClose, Outgoing::Chunked);
         assert!(!done);
-        end_at_close(&mut Incoming::UntilClose, Outgoing::Chunked, &mut out);
+        push_end(&mut out, Outgoing::Chunked, b"");
         assert_eq!(content_of(&out).0, b"0123456789");
     }
 }

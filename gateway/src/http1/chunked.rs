@@ -22,7 +22,7 @@ pub enum BadChunk {
     TrailersTooLarge,
 }
 
-/// What the decoder found at the front of its input.
+/// The decoder's finding at the front of its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// All input looked at; nothing of it is content.
@@ -311,6 +311,10 @@ mod tests {
             (b"5;\r\n", BadChunk::SizeLine),
             (b"5;a\n", BadChunk::SizeLine),
             (b"5;a=\"\0\"\r\n", BadChunk::SizeLine),
+            (b"5;a=\r\n", BadChunk::SizeLine),
+            (b"5;a=@\r\n", BadChunk::SizeLine),
+            (b"5;a=b@\r\n", BadChunk::SizeLine),
+            (b"5;a@\r\n", BadChunk::SizeLine),
             (b"5\r\nhelloX\r\n", BadChunk::DataEnd),
             (b"5\r\nhello\n0\r\n\r\n", BadChunk::DataEnd),
             (b"5\r\nhello\rX", BadChunk::DataEnd),
@@ -335,5 +339,23 @@ mod tests {
         assert_eq!(decode(fields.as_bytes(), fields.len()), Err(BadChunk::TrailersTooLarge));
         let long = format!("0\r\na: {}", "b".repeat(TRAILER_BYTES_MAX));
         assert_eq!(decode(long.as_bytes(), long.len()), Err(BadChunk::TrailersTooLarge));
+    }
+
+    #[test]
+    fn bounds_are_met_exactly() {
+        let extensions = format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(CHUNK_EXTENSION_BYTES_MAX - 1));
+        assert!(decode(extensions.as_bytes(), extensions.len()).is_ok_and(|decoded| decoded.is_some()));
+        let one_more = extensions.replacen(';', ";e", 1);
+        assert_eq!(decode(one_more.as_bytes(), one_more.len()), Err(BadChunk::ExtensionsTooLong));
+        let fields = format!("0\r\n{}\r\n", "a: b\r\n".repeat(TRAILER_FIELDS_MAX));
+        let decoded = decode(fields.as_bytes(), fields.len());
+        assert!(decoded.is_ok_and(|decoded| decoded.is_some_and(|(_, kept, _)| kept.len() == 6 * TRAILER_FIELDS_MAX)));
+    }
+
+    #[test]
+    fn nothing_behind_the_end_is_looked_at() {
+        let mut decoder = Chunked::default();
+        assert_eq!(decoder.step(b"0\r\n\r\n"), Ok(Step::End { at: 5 }));
+        assert_eq!(decoder.step(b"zz\r\n"), Ok(Step::End { at: 0 }));
     }
 }

@@ -22,17 +22,11 @@ pub enum PathEdit {
 }
 
 impl PathEdit {
-    /// # Panics
-    /// Never for a checked configuration, whose patterns are known to compile.
     pub fn new(rewrite: &PathRewrite) -> Self {
         match rewrite {
             PathRewrite::Matched(with) => Self::Matched(with.clone()),
             PathRewrite::Whole(with) => Self::Whole(with.clone()),
-            PathRewrite::Regex { pattern, with } => {
-                // invariant: the configuration's check compiled the same text.
-                let regex = Regex::new(&pattern.text).expect("a checked pattern compiles");
-                Self::Regex(regex, expansion(with))
-            }
+            PathRewrite::Regex { pattern, with } => Self::Regex(pattern.regex(), expansion(with)),
         }
     }
 
@@ -82,7 +76,7 @@ pub struct RequestEdit<'a> {
     pub path: Option<Cow<'a, [u8]>>,
     pub host: Option<&'a [u8]>,
     /// One after the other.
-    pub headers: [Option<&'a HeaderEdits>; 2],
+    pub headers: [Option<Cow<'a, HeaderEdits>>; 2],
 }
 
 impl RequestEdit<'_> {
@@ -106,7 +100,8 @@ pub fn request(out: &mut Vec<u8>, head: &[u8], at: &RenderedHead, edit: &Request
     out.extend_from_slice(b"\r\n");
     let host_line = host_line..out.len();
     let fields = head.get(at.host_line.end..at.common_end).unwrap_or_default();
-    headers(out, fields, edit.headers);
+    let [first, second] = &edit.headers;
+    headers(out, fields, [first.as_deref(), second.as_deref()]);
     RenderedHead { host_line, host, common_end: out.len() }
 }
 
@@ -190,6 +185,7 @@ mod tests {
             remove: remove.iter().map(|n| (*n).to_owned()).collect(),
             set: pairs(set),
             add: pairs(add),
+            ..HeaderEdits::default()
         }
     }
 
@@ -223,9 +219,12 @@ mod tests {
         let (first, second) =
             (edits(&["x-b"], &[("x-a", "9")], &[("x-c", "4")]), edits(&["x-c"], &[], &[("x-a", "5")]));
         let head = |fields: &str| format!("GET /api/v1?q=/api HTTP/1.1\r\nHost: a:81\r\n{fields}");
-        let one = RequestEdit { headers: [None, Some(&first)], ..RequestEdit::default() };
+        let one = RequestEdit { headers: [None, Some(Cow::Borrowed(&first))], ..RequestEdit::default() };
         assert_eq!(edited(&one), head("x-a: 9\r\nx-c: 4\r\n"));
-        let both = RequestEdit { headers: [Some(&first), Some(&second)], ..RequestEdit::default() };
+        let both = RequestEdit {
+            headers: [Some(Cow::Borrowed(&first)), Some(Cow::Borrowed(&second))],
+            ..RequestEdit::default()
+        };
         assert_eq!(edited(&both), head("x-a: 9\r\nx-a: 5\r\n"));
     }
 
@@ -276,7 +275,7 @@ mod tests {
             ("^/a", "", "/a", "/"),
         ];
         for (pattern, with, path, expect) in rows {
-            let pattern = config::Pattern { text: pattern.into() };
+            let pattern = config::Pattern::anywhere(pattern).unwrap();
             let edit = PathEdit::new(&PathRewrite::Regex { pattern, with: with.into() });
             let got = String::from_utf8(edit.path(path.as_bytes(), Matched::Whole).into_owned()).unwrap();
             assert_eq!(got, expect, "{path}");

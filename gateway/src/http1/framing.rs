@@ -171,4 +171,22 @@ mod tests {
         assert_eq!(fields(&["0"], &[]).of_response(1, 200, false), Ok(Framing::Length(0)));
         assert_eq!(fields(&["5"], &["chunked"]).of_response(1, 200, false), Err(Ambiguous::Both));
     }
+
+    #[test]
+    fn what_is_declared_is_told_whether_or_not_there_is_content() {
+        for (lengths, codings, declares, length) in [
+            (&[][..], &[][..], false, None),
+            (&["0"], &[], false, Some(0)),
+            (&["1"], &[], true, Some(1)),
+            (&["5"], &[], true, Some(5)),
+            (&[], &["chunked"], true, None),
+        ] {
+            let given = fields(lengths, codings);
+            assert_eq!(
+                (given.declares_content(), given.length()),
+                (declares, length),
+                "{lengths:?} {codings:?}"
+            );
+        }
+    }
 }

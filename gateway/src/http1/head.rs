@@ -92,8 +92,10 @@ pub struct RequestHead<'b, 'h> {
     pub keep_alive: bool,
     /// The client waits for an interim answer before it sends its content.
     pub expects_continue: bool,
-    /// The request is itself a mirror's copy.
-    pub is_copy: bool,
+    /// The request says that it is a mirror's copy, which anybody may say.
+    pub is_marked: bool,
+    /// It has something to prove that by.
+    pub has_proof: bool,
     /// How many more hops it may take; 0 is never seen here. Only for OPTIONS (RFC 9110 §7.6.2).
     pub max_forwards: Option<u64>,
     headers: &'h [httparse::Header<'b>],
@@ -149,6 +151,11 @@ pub struct ResponseHead<'b, 'h> {
 }
 
 impl<'b> ResponseHead<'b, '_> {
+    /// The upstream leaves its connection open behind this response.
+    pub fn keeps(&self) -> bool {
+        self.keep_alive && self.framing != Framing::UntilClose
+    }
+
     pub fn fields(&self) -> impl Iterator<Item = Field<'b>> {
         fields(self.headers, self.kinds)
     }
@@ -238,7 +245,8 @@ pub fn with_request<R>(
         framing,
         keep_alive: !options.close && (minor > 0 || options.keep_alive),
         expects_continue: facts.expects_continue && minor > 0 && framing != Framing::None,
-        is_copy: facts.is_copy,
+        is_marked: facts.is_marked,
+        has_proof: facts.has_proof,
         max_forwards,
         headers: request.headers,
         kinds: &kinds,
@@ -294,7 +302,7 @@ pub fn with_response<R>(
     Ok(then(&ResponseHead {
         minor,
         status,
-        reason: response.reason.unwrap_or_default().as_bytes(),
+        reason: reason_phrase(head),
         framing: decided,
         length: framing.length(),
         withholds: decided == Framing::None && framing.declares_content(),
@@ -302,6 +310,16 @@ pub fn with_response<R>(
         headers: response.headers,
         kinds: &kinds,
     }))
+}
+
+/// The reason phrase of a status line that is known to be one, byte for byte: obs-text may stand in it (RFC 9112 §4), which
+/// httparse leaves out where it is no ASCII.
+fn reason_phrase(head: &[u8]) -> &[u8] {
+    let start = head.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let head = head.get(start..).unwrap_or_default();
+    let line = head.get(..memchr::memchr(b'\n', head).unwrap_or(head.len())).unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.get(b"HTTP/1.1 200 ".len()..).unwrap_or_default()
 }
 
 /// RFC 9110 §2.5: a later minor version is served as the latest we know. httparse knows 1.0 and 1.1 only.
@@ -348,7 +366,8 @@ struct RequestFacts<'b> {
     expects_continue: bool,
     unknown_expectation: bool,
     wants_upgrade: bool,
-    is_copy: bool,
+    is_marked: bool,
+    has_proof: bool,
     max_forwards: Option<&'b [u8]>,
 }
 
@@ -371,7 +390,8 @@ impl<'b> RequestFacts<'b> {
                 }
                 Kind::Expect => facts.unknown_expectation = true,
                 Kind::Upgrade => upgrade_to = Some(header.value),
-                Kind::MirrorMark => facts.is_copy = true,
+                Kind::MirrorMark => facts.is_marked = true,
+                Kind::MirrorProof => facts.has_proof = true,
                 Kind::MaxForwards => facts.max_forwards = Some(header.value),
                 Kind::EndToEnd
                 | Kind::HopByHop
@@ -460,7 +480,7 @@ impl<'b> Target<'b> {
 }
 
 /// `uri-host [ ":" port ]` without userinfo (RFC 9110 §7.2, RFC 3986 §3.2.2).
-fn check_host(host: &[u8]) -> Result<(), Fault> {
+pub(crate) fn check_host(host: &[u8]) -> Result<(), Fault> {
     const BAD: Fault = Fault::bad("malformed Host");
     let (name, port) = if host.first() == Some(&b'[') {
         let end = memchr::memchr(b']', host).ok_or(BAD)?;

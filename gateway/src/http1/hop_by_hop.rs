@@ -27,6 +27,8 @@ pub enum Kind {
     TraceState,
     /// `X-Umbra-Mirror`: the request is itself a copy.
     MirrorMark,
+    /// `X-Umbra-Proof`: which gateway made the copy, to those who have its key.
+    MirrorProof,
     /// Passes, and a Connection option may not remove it (RFC 9110 §7.6.1: a sender MUST NOT nominate such fields).
     Protected,
     Date,
@@ -54,6 +56,7 @@ impl Kind {
             | Self::TraceParent
             | Self::TraceState
             | Self::MirrorMark
+            | Self::MirrorProof
             | Self::MaxForwards
             | Self::Protected => false,
         }
@@ -86,6 +89,7 @@ pub fn kind(name: &[u8]) -> Kind {
         (12, Some(b'm')) if is(b"max-forwards") => Kind::MaxForwards,
         (13, Some(b'a')) if is(b"authorization") => Kind::Protected,
         (14, Some(b'c')) if is(b"content-length") => Kind::ContentLength,
+        (13, Some(b'x')) if is(b"x-umbra-proof") => Kind::MirrorProof,
         (14, Some(b'x')) if is(b"x-umbra-mirror") => Kind::MirrorMark,
         (15, Some(b'x')) if is(b"x-forwarded-for") => Kind::ForwardedFor,
         (16, Some(b'p')) if is(b"proxy-connection") => Kind::HopByHop,
@@ -123,7 +127,8 @@ fn spelt_otherwise(name: &[u8]) -> Kind {
         | Kind::ForwardedHost
         | Kind::Ours
         | Kind::RequestId
-        | Kind::MirrorMark => Kind::Ours,
+        | Kind::MirrorMark
+        | Kind::MirrorProof => Kind::Ours,
         Kind::EndToEnd
         | Kind::HopByHop
         | Kind::Connection
@@ -194,6 +199,8 @@ mod tests {
             ("TE", Kind::HopByHop),
             ("Proxy-Authorization", Kind::HopByHop),
             ("X-Umbra-Mirror", Kind::MirrorMark),
+            ("x-umbra-proof", Kind::MirrorProof),
+            ("X_Umbra_Proof", Kind::Ours),
             ("X-Anything", Kind::EndToEnd),
             ("", Kind::EndToEnd),
         ] {
@@ -207,5 +214,86 @@ mod tests {
         options.add(b" close , X-Secret,,");
         options.add(b"Keep-Alive");
         assert_eq!(options, ConnectionOptions { close: true, keep_alive: true, nominates: true, count: 3 });
+    }
+
+    /// Every name that means something to a gateway.
+    const KNOWN: [(&str, Kind); 26] = [
+        ("te", Kind::HopByHop),
+        ("via", Kind::Via),
+        ("host", Kind::Host),
+        ("forwarded", Kind::Claim),
+        ("x-real-ip", Kind::Claim),
+        ("x-umbra-copy", Kind::Ours),
+        ("x-umbra-primary-status", Kind::Ours),
+        ("x-umbra-primary-duration", Kind::Ours),
+        ("date", Kind::Date),
+        ("expect", Kind::Expect),
+        ("cookie", Kind::Protected),
+        ("upgrade", Kind::Upgrade),
+        ("connection", Kind::Connection),
+        ("keep-alive", Kind::HopByHop),
+        ("tracestate", Kind::TraceState),
+        ("traceparent", Kind::TraceParent),
+        ("x-request-id", Kind::RequestId),
+        ("content-type", Kind::Protected),
+        ("max-forwards", Kind::MaxForwards),
+        ("authorization", Kind::Protected),
+        ("content-length", Kind::ContentLength),
+        ("x-umbra-mirror", Kind::MirrorMark),
+        ("proxy-connection", Kind::HopByHop),
+        ("transfer-encoding", Kind::TransferEncoding),
+        ("proxy-authenticate", Kind::HopByHop),
+        ("proxy-authorization", Kind::HopByHop),
+    ];
+
+    #[test]
+    fn each_known_name_is_known_in_any_case_and_a_name_like_it_is_not() {
+        for (name, expect) in KNOWN {
+            assert_eq!(kind(name.as_bytes()), expect, "{name}");
+            assert_eq!(kind(name.to_uppercase().as_bytes()), expect, "{name} in capitals");
+            // As long, with the same first byte: only the whole name may decide.
+            let other = format!("{}q", &name[..name.len() - 1]);
+            assert_eq!(kind(other.as_bytes()), Kind::EndToEnd, "{other}");
+        }
+        for (name, expect) in [
+            ("X-Forwarded-For", Kind::ForwardedFor),
+            ("X-Forwarded-Host", Kind::ForwardedHost),
+            ("X-Forwarded-Proto", Kind::ForwardedProto),
+            ("X-Forwarded-Foq", Kind::Claim),
+            ("X-Forwarded-Hosq", Kind::Claim),
+            ("X-Forwarded-Protq", Kind::Claim),
+            ("X-Forwarded-", Kind::Claim),
+            ("X-Forwarded-Client-Cert", Kind::Claim),
+            ("X-Forwarded", Kind::EndToEnd),
+            ("X-Forwardes-For-Nobody", Kind::EndToEnd),
+        ] {
+            assert_eq!(kind(name.as_bytes()), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_ours_spelt_with_underscores_is_ours_and_no_other_is() {
+        for name in [
+            "x_real_ip",
+            "X_Forwarded_For",
+            "x_forwarded_host",
+            "x_forwarded-proto",
+            "x_forwarded_prefix",
+            "x_forwarded_client_certificate_chain",
+            "x_request_id",
+            "x-request_id",
+            "x_umbra_mirror",
+            "x_umbra_copy",
+            "x_umbra_primary_status",
+            // As long as a name of ours can be.
+            "x_umbra_primary_duration",
+        ] {
+            assert_eq!(kind(name.as_bytes()), Kind::Ours, "{name}");
+        }
+        for name in
+            ["x_anything_else", "x_umbra_primary_durations", "x_umbra_mirrors", "content_length_x", "x_a"]
+        {
+            assert_eq!(kind(name.as_bytes()), Kind::EndToEnd, "{name}");
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod framing;
 pub mod hop_by_hop;
 pub mod chunked;
 pub mod body;
+pub mod response;
 pub mod render;
 pub mod edit;
 pub mod reply;

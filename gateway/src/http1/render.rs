@@ -11,6 +11,9 @@ use super::hop_by_hop::Kind;
 /// The header that marks a copy and names its mirror; a request that carries it is never copied again.
 pub const MIRROR_MARK: &[u8] = b"X-Umbra-Mirror: ";
 
+/// Whose the connection is, as TLS knows it; anybody else may only claim it.
+const CLIENT_CERT: &[u8] = b"X-Forwarded-Client-Cert";
+
 /// What we add to a request on its way to the primary and its mirrors.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwarding<'a> {
@@ -18,6 +21,9 @@ pub struct Forwarding<'a> {
     pub client: &'a [u8],
     /// Scheme the client spoke to us.
     pub proto: &'static [u8],
+    /// The client's certificate, in the words of X-Forwarded-Client-Cert; empty where TLS showed none, and then what the
+    /// client claims of one goes. `None` where there is no TLS that could tell.
+    pub client_cert: Option<&'a str>,
     /// X-Request-Id, instead of what the client sent if that is not to go on.
     pub request_id: &'a [u8],
     /// The client's X-Request-Id goes on, where it is one.
@@ -26,6 +32,10 @@ pub struct Forwarding<'a> {
     pub traced: Option<bool>,
     /// Keep what the client claims in X-Forwarded-*, adding ourselves; otherwise its claims are replaced.
     pub trust: bool,
+    /// Whether we say that we passed it on.
+    pub via: bool,
+    /// The request is a copy, and known to be one: what it says of itself as a copy goes on. Of any other it does not.
+    pub is_copy: bool,
     /// Host sent for an HTTP/1.0 request that has none.
     pub host_if_none: &'a [u8],
 }
@@ -61,7 +71,10 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
     let mut has_forwarded_for = false;
     for field in head.fields() {
         match field.kind {
-            Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via | Kind::MirrorMark => {}
+            Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via => {}
+            // Only whoever made it can tell whether it is one: it goes on, and comes back to them where copies go round.
+            Kind::MirrorProof => {}
+            Kind::MirrorMark if add.is_copy => {}
             Kind::RequestId if add.keeps_id && !has_id && is_id(field.value) => has_id = true,
             Kind::RequestId => continue,
             Kind::TraceParent if add.traced.is_some() => continue,
@@ -79,13 +92,17 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
             }
             Kind::ForwardedProto if add.trust => has_proto = true,
             Kind::ForwardedHost if add.trust => has_host = true,
+            Kind::Claim if add.client_cert.is_some() && field.name.eq_ignore_ascii_case(CLIENT_CERT) => {
+                continue;
+            }
             Kind::Claim if add.trust => {}
             // Of a copy they are true: whoever mirrored it before us set them.
-            Kind::Ours if head.is_copy && !field.name.contains(&b'_') => {}
+            Kind::Ours if add.is_copy && !field.name.contains(&b'_') => {}
             Kind::ForwardedProto
             | Kind::ForwardedHost
             | Kind::Claim
             | Kind::Ours
+            | Kind::MirrorMark
             | Kind::HopByHop
             | Kind::Connection
             | Kind::ContentLength
@@ -112,14 +129,18 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
         out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
         out.extend_from_slice(host);
     }
+    if let Some(certificate @ [_, ..]) = add.client_cert.map(str::as_bytes) {
+        out.extend_from_slice(b"\r\nX-Forwarded-Client-Cert: ");
+        out.extend_from_slice(certificate);
+    }
     if !has_id {
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(add.request_id);
     }
-    out.extend_from_slice(if head.minor == 0 {
-        b"\r\nVia: 1.0 umbra\r\n"
-    } else {
-        b"\r\nVia: 1.1 umbra\r\n"
+    out.extend_from_slice(match (add.via, head.minor) {
+        (false, _) => b"\r\n",
+        (true, 0) => b"\r\nVia: 1.0 umbra\r\n",
+        (true, _) => b"\r\nVia: 1.1 umbra\r\n",
     });
     RenderedHead { host_line, host: host_range, common_end: out.len() }
 }
@@ -205,7 +226,8 @@ pub fn response(
             | Kind::TraceParent
             | Kind::TraceState
             | Kind::MaxForwards
-            | Kind::MirrorMark => {}
+            | Kind::MirrorMark
+            | Kind::MirrorProof => {}
         }
         line(out, field.name, field.value);
     }
@@ -297,8 +319,11 @@ mod tests {
         traced: None,
         client: b"192.0.2.1",
         proto: b"http",
+        client_cert: None,
         request_id: b"id1",
         trust: true,
+        via: true,
+        is_copy: false,
         host_if_none: b"v1",
     };
 
@@ -366,6 +391,32 @@ mod tests {
             Persistence::Close,
             "HTTP/1.1 204 \r\nDate: now\r\nConnection: close\r\n\r\n",
         );
+    }
+
+    #[test]
+    fn via_is_ours_to_add_or_not_and_a_clients_goes_on() {
+        let input = "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 before\r\n\r\n";
+        let silent = request_text(input, &Forwarding { via: false, ..ADD });
+        assert_eq!(silent.matches("Via:").count(), 1);
+        assert!(silent.contains("\r\nVia: 1.1 before\r\n") && silent.ends_with("id1\r\n\r\n"), "{silent}");
+        assert_eq!(request_text(input, &ADD).matches("Via:").count(), 2);
+    }
+
+    #[test]
+    fn a_reason_phrase_goes_on_as_it_came() {
+        let phrases: [&[u8]; 5] = [b"", b"caf\xe9", b"Not  Found ", b"\xd0\x9d\xd0\xb5\xd1\x82", b"\tx"];
+        for phrase in phrases {
+            for start in ["", "\r\n"] {
+                let head = [start.as_bytes(), b"HTTP/1.1 404 ", phrase, b"\r\nDate: d\r\n\r\n"].concat();
+                let mut out = Vec::new();
+                with_response(&head, 100, false, |r| {
+                    response(&mut out, r, ResponseFraming::Length(0), Persistence::Keep, b"now")
+                })
+                .unwrap();
+                let line = [b"HTTP/1.1 404 ", phrase, b"\r\n"].concat();
+                assert!(out.starts_with(&line), "{:?}", String::from_utf8_lossy(&out));
+            }
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use monoio::io::AsyncReadRent;
 use monoio::net::{TcpListener, TcpStream};
 
-use super::shutdown;
+use super::tcp::shutdown;
 use crate::limits::ACCEPTS_PER_TURN;
 
 /// Who goes on listening at a socket when this process ends.
@@ -28,7 +29,8 @@ pub enum Owner {
 /// call, but one that is given up has been woken for a connection that nobody else is then woken for; and monoio 0.2.4
 /// leaks the socket of one that is dropped.
 pub struct Listener {
-    listener: std::net::TcpListener,
+    /// Shared with the control plane, which keeps it for a successor.
+    listener: Arc<std::net::TcpListener>,
     /// The same socket, to wait by.
     waiter: TcpListener,
     /// The port it listens on.
@@ -43,7 +45,7 @@ pub struct Listener {
 
 impl Listener {
     /// Takes over a bound, listening socket.
-    pub fn new(listener: std::net::TcpListener, owner: Owner) -> io::Result<Self> {
+    pub fn new(listener: Arc<std::net::TcpListener>, owner: Owner) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let waiter = TcpListener::from_std(listener.try_clone()?)?;
@@ -123,7 +125,7 @@ impl Listener {
         while let Ok((stream, peer)) = self.take() {
             accepted(stream, peer);
         }
-        shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR);
+        shutdown(self.listener.as_raw_fd(), std::net::Shutdown::Both);
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! It stands behind the same face as the kernel does: `io` asks it wherever a wire is a simulated one.
 
+mod arm;
+
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -13,6 +15,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+
+pub(crate) use arm::Arm;
 
 thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
@@ -383,6 +387,23 @@ impl End {
 
     pub(crate) fn set_reset_on_close(&self, does: bool) {
         self.resets.set(does);
+    }
+
+    /// What is there, without waiting.
+    pub(crate) fn read_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let mut line = self.line.borrow_mut();
+        if line.is_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let way = &mut line.ways[1 - self.side];
+        if way.bytes.is_empty() {
+            let is_over = way.is_ended || self.is_shut.get();
+            return if is_over { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = way.bytes.len();
+        buf.extend(way.bytes.drain(..));
+        way.wake();
+        Ok(n)
     }
 
     /// Open, and nothing to be read.

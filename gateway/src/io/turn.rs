@@ -30,10 +30,7 @@ fn always_ready() -> Option<AlwaysReady> {
 /// A task that wakes itself does neither: monoio 0.2.4 runs it next, before all others, and as long as one is ready it
 /// does not ask io_uring for completions. Only an operation that the kernel completes comes back behind the others.
 pub async fn turn() {
-    #[cfg(test)]
-    if let Some(world) = super::simulated::world() {
-        return world.sleep_us(1).await;
-    }
+    super::in_world!(world => world.sleep_us(1).await);
     if monoio::utils::is_legacy() {
         // Here the queue's end is enough: epoll is asked between rounds, and a socket that is ready would not wait.
         return monoio::spawn(async {}).await;

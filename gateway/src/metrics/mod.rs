@@ -3,6 +3,8 @@
 //! This room knows names and numbers; it knows no socket, no clock and no exposition format. A `Counter` has exactly one
 //! writer, so an increment is a plain load and store: no lock prefix and no cache line shared between workers.
 
+mod counter;
+mod labels;
 mod histogram;
 mod codes;
 mod observer;
@@ -10,241 +12,18 @@ mod pairs;
 mod slots;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use config::Config;
 
 pub use codes::{Code, Codes};
+pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
+pub use labels::{Class, Drop, Fail, Handshake, Label, Lower, Reject, Shed, Skip, UpstreamFailure};
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 pub use slots::Slots;
 
-/// A number that only grows. One writer; any number of readers.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    pub fn inc(&self) {
-        self.add(1);
-    }
-
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// A level that rises and falls. One writer; any number of readers.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    #[inline]
-    pub fn add(&self, n: i64) {
-        self.0.store(self.0.load(Relaxed) + n, Relaxed);
-    }
-
-    #[inline]
-    pub fn set(&self, n: i64) {
-        self.0.store(n, Relaxed);
-    }
-
-    pub fn get(&self) -> i64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// A closed set of label values, so that a family of counters is an array and its cardinality a constant.
-pub trait Label: Copy + 'static {
-    const ALL: &'static [Self];
-    fn index(self) -> usize;
-    fn text(self) -> &'static str;
-}
-
-macro_rules! labels {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$vmeta])* $variant),+ }
-        impl Label for $name {
-            const ALL: &'static [Self] = &[$(Self::$variant),+];
-            fn index(self) -> usize { self as usize }
-            fn text(self) -> &'static str { match self { $(Self::$variant => $text),+ } }
-        }
-    };
-}
-
-labels! {
-    /// Why an eligible request was not copied although it was drawn.
-    Skip {
-        /// The request already carries the mirror mark: it is itself a copy.
-        Loop = "loop",
-        /// The client or its upload went away before the request was complete.
-        Aborted = "aborted",
-        /// The primary never got the request.
-        PrimaryUnavailable = "primary_unavailable",
-        /// The primary's answer is not like the mirror wants it.
-        Answer = "answer",
-    }
-}
-
-labels! {
-    /// Why a copy was given up before any byte of it was sent.
-    Drop {
-        BodyTooLarge = "body_too_large",
-        RingEntries = "ring_entries",
-        RingBytes = "ring_bytes",
-        /// Pushed out by a newer copy under `drop = "oldest"`.
-        Oldest = "oldest",
-        /// Every endpoint of the mirror is in connect back-off.
-        Unreachable = "unreachable",
-        /// The worker is late on its own loop: mirror work is given up first.
-        WorkerBusy = "worker_busy",
-        /// More than `rate_max`.
-        Rate = "rate",
-        /// It waited longer than `ttl`.
-        Stale = "stale",
-        /// Its content could not be searched for secrets.
-        Redaction = "redaction",
-        /// Three quarters of `limits.exchanges_max` are under way: mirror work is given up first.
-        Exchanges = "exchanges",
-        Drain = "drain",
-    }
-}
-
-labels! {
-    /// Why a governor lowered its mirror's share.
-    Lower {
-        Failures = "failures",
-        /// The mirror's answers take too long.
-        Slow = "slow",
-        /// The ring is nearly full.
-        Ring = "ring",
-        WorkerBusy = "worker_busy",
-    }
-}
-
-labels! {
-    /// How a sent copy ended without a complete answer.
-    Fail {
-        Timeout = "timeout",
-        Reset = "reset",
-        /// The mirror closed the connection before answering.
-        Closed = "closed",
-        /// The answer was not HTTP/1.1 we accept.
-        Protocol = "protocol",
-        Drain = "drain",
-    }
-}
-
-labels! {
-    /// Status class of a mirror's complete answer.
-    Class { C1 = "1xx", C2 = "2xx", C3 = "3xx", C4 = "4xx", C5 = "5xx" }
-}
-
-labels! {
-    /// Why the gateway answered by itself or hung up.
-    Reject {
-        BadRequest = "bad_request",
-        UriTooLong = "uri_too_long",
-        HeadTooLarge = "head_too_large",
-        BodyTooLarge = "body_too_large",
-        Version = "version",
-        Connect = "connect_method",
-        Upgrade = "upgrade",
-        Trace = "trace",
-        MaxForwards = "max_forwards",
-        Expectation = "expectation",
-        NoRoute = "no_route",
-        /// The route's primary is a service that nobody knows.
-        NoUpstream = "no_upstream",
-        HeadTimeout = "head_timeout",
-        BodyTimeout = "body_timeout",
-        PrimaryConnect = "primary_connect",
-        PrimaryConnectTimeout = "primary_connect_timeout",
-        PrimaryTimeout = "primary_timeout",
-        PrimaryProtocol = "primary_protocol",
-        PrimaryClosed = "primary_closed",
-        /// The upstream's own bound on exchanges is reached.
-        PrimaryOverflow = "primary_overflow",
-        /// More requests at once than `limits.exchanges_max`.
-        Exchanges = "exchanges",
-        /// More requests a second than `limits.requests_per_second_max`.
-        RequestRate = "request_rate",
-        /// The same, of one address.
-        AddressRate = "address_rate",
-    }
-}
-
-labels! {
-    /// Whose connections were too many.
-    Shed {
-        /// All clients'.
-        All = "all",
-        /// Those of one address.
-        Address = "address",
-    }
-}
-
-labels! {
-    /// How an attempt on a primary endpoint failed.
-    UpstreamFailure {
-        Connect = "connect",
-        ConnectTimeout = "connect_timeout",
-        /// A pooled connection turned out closed; the request was tried again where that cannot repeat anything.
-        Stale = "stale",
-        Reset = "reset",
-        Closed = "closed",
-        Protocol = "protocol",
-        Timeout = "timeout",
-        /// No connection was tried: the upstream's own bound is reached.
-        Overflow = "overflow",
-    }
-}
-
-/// One counter for each value of a label.
-#[derive(Debug)]
-pub struct Family<L: Label> {
-    counters: Box<[Counter]>,
-    label: std::marker::PhantomData<L>,
-}
-
-impl<L: Label> Default for Family<L> {
-    fn default() -> Self {
-        Self {
-            counters: L::ALL.iter().map(|_| Counter::default()).collect(),
-            label: std::marker::PhantomData,
-        }
-    }
-}
-
-impl<L: Label> Family<L> {
-    #[inline]
-    pub fn inc(&self, label: L) {
-        if let Some(counter) = self.counters.get(label.index()) {
-            counter.inc();
-        }
-    }
-
-    pub fn get(&self, label: L) -> u64 {
-        self.counters.get(label.index()).map_or(0, Counter::get)
-    }
-
-    pub fn sum(&self) -> u64 {
-        self.counters.iter().map(Counter::get).sum()
-    }
-
-    /// Of some labels, each read once: a sum less one of its addends may be less than nothing while they grow.
-    pub fn sum_where(&self, counts: impl Fn(L) -> bool) -> u64 {
-        L::ALL.iter().filter(|label| counts(**label)).map(|label| self.get(*label)).sum()
-    }
-}
+use crate::tls::fault::Fault;
 
 /// What one route counts.
 #[derive(Debug, Default)]
@@ -352,6 +131,16 @@ pub struct CheckCounters {
     pub unhealthy: Gauge,
 }
 
+/// TLS with clients.
+#[derive(Debug, Default)]
+pub struct TlsCounters {
+    pub handshakes: Family<Handshake>,
+    /// Handshakes that came to nothing, those that were not begun among them.
+    pub failures: Family<Fault>,
+    /// Under way.
+    pub pending: Gauge,
+}
+
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -361,6 +150,7 @@ pub struct Shard {
     pub connections_active: Gauge,
     /// Requests under way.
     pub exchanges_active: Gauge,
+    pub tls: TlsCounters,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
     /// Records of exchanges handed to whoever logs, traces or compares.
@@ -424,18 +214,32 @@ impl Counters {
             };
             r.primaries().iter().map(|p| of(p).unwrap_or_default()).collect()
         };
+        let upstreams: HashMap<&str, usize> =
+            before.upstreams.iter().enumerate().map(|(i, upstream)| (upstream.name.as_str(), i)).collect();
+        let mut lanes: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, lane) in before.lanes.iter().enumerate() {
+            if let Some(upstream) = before.upstreams.get(lane.upstream) {
+                lanes.entry(upstream.name.as_str()).or_default().push(at);
+            }
+        }
         let lane = |l: &config::Lane| {
             let upstream = |c: &Config, l: &config::Lane| c.upstreams.get(l.upstream).cloned();
             let same = |other: &config::Lane| {
                 config::Lane { upstream: l.upstream, ..other.clone() } == *l
                     && upstream(before, other) == upstream(config, l)
             };
-            let at = before.lanes.iter().position(same);
-            at.and_then(|at| counters.lanes.get(at)).cloned().unwrap_or_default()
+            // Looked for among those to the same upstream: all with all would be the square of a large configuration.
+            let name = config.upstreams.get(l.upstream).map(|upstream| upstream.name.as_str());
+            let to_it = name.and_then(|name| lanes.get(name)).map(Vec::as_slice).unwrap_or_default();
+            let at = to_it.iter().find(|at| before.lanes.get(**at).is_some_and(same));
+            at.and_then(|at| counters.lanes.get(*at)).cloned().unwrap_or_default()
         };
         let upstream = |u: &config::Upstream| {
-            let at = before.upstreams.iter().position(|other| other.name == u.name);
-            at.and_then(|at| counters.upstreams.get(at)).cloned().unwrap_or_default()
+            upstreams
+                .get(u.name.as_str())
+                .and_then(|at| counters.upstreams.get(*at))
+                .cloned()
+                .unwrap_or_default()
         };
         Self {
             routes: config.routes.iter().map(route).collect(),

@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use super::ledger::Ticket;
 use super::policy::Rules;
-use super::redact::json::{NotJson, Search};
-use super::redact::{self, Secrets};
+use super::redact::{Search, Secrets, Unsearchable};
 use crate::http1::framing::Framing;
 use crate::http1::render;
 use crate::limits::REDACT_TURN_BYTES;
@@ -64,11 +63,10 @@ pub struct Searching<'a> {
 impl<'a> Searching<'a> {
     /// Begins with a copy's head and pieces; a reason if they cannot be searched.
     pub fn begin(unsearched: &'a Unsearched, head: &[u8], pieces: &'a [Bytes]) -> Result<Self, Dropped> {
-        let pointers = unsearched.rules.secrets.as_ref().and_then(|secrets| secrets.json.as_ref());
-        let pointers = pointers.filter(|_| !redact::is_coded(head)).ok_or(Dropped::Redaction)?;
+        let secrets = unsearched.rules.secrets.as_ref().ok_or(Dropped::Redaction)?;
         let bytes = pieces.iter().map(Bytes::len).sum();
         Ok(Self {
-            search: Search::new(pointers),
+            search: Search::begin(secrets, head, bytes).map_err(|Unsearchable| Dropped::Redaction)?,
             unsearched,
             pieces,
             at: (0, 0),
@@ -81,23 +79,28 @@ impl<'a> Searching<'a> {
         let mut left = REDACT_TURN_BYTES;
         while left > 0 {
             let (index, done) = self.at;
-            let Some(piece) = self.pieces.get(index) else { return Ok(true) };
+            let Some(piece) = self.pieces.get(index) else {
+                let is_over = self.search.turn(&mut self.out);
+                return self.within_bounds().map(|()| is_over);
+            };
             let rest = piece.get(done..).unwrap_or_default();
             let part = rest.get(..left).unwrap_or(rest);
-            self.search.feed(part, &mut self.out).map_err(|NotJson| Dropped::Redaction)?;
-            if self.out.len() > self.unsearched.body_bytes_max {
-                return Err(Dropped::BodyTooLarge);
-            }
+            self.search.feed(part, &mut self.out).map_err(|Unsearchable| Dropped::Redaction)?;
+            self.within_bounds()?;
             left -= part.len();
             self.at = if part.len() == rest.len() { (index + 1, 0) } else { (index, done + part.len()) };
         }
-        Ok(self.at.0 >= self.pieces.len())
+        Ok(self.at.0 >= self.pieces.len() && self.search.is_over())
+    }
+
+    fn within_bounds(&self) -> Result<(), Dropped> {
+        if self.out.len() > self.unsearched.body_bytes_max { Err(Dropped::BodyTooLarge) } else { Ok(()) }
     }
 
     /// Content without its secrets, and what `head` needs to go before it.
     pub fn end(self, head: &mut Vec<u8>) -> Result<Bytes, Dropped> {
         let Self { search, unsearched, mut out, .. } = self;
-        search.end().map_err(|NotJson| Dropped::Redaction)?;
+        search.end().map_err(|Unsearchable| Dropped::Redaction)?;
         let Unsearched { trailers, expects_content, .. } = unsearched;
         let end = end_head(head, out.len(), trailers, *expects_content);
         out.extend_from_slice(&end);
@@ -148,7 +151,7 @@ mod tests {
     fn unsearched(body_bytes_max: usize) -> Unsearched {
         let redact = config::Redact { json: vec!["/*".into()], ..Default::default() };
         let mirror = config::Mirror { redact, ..mirror() };
-        let policy = Policy::new((0, &mirror), &Arc::default(), &Rc::new(lane()), 1);
+        let policy = Policy::new((0, &mirror), &Arc::default(), &Rc::new(lane()), 1, None);
         let rules = policy.rules.expect("it redacts");
         Unsearched { rules, trailers: Vec::new(), expects_content: true, body_bytes_max }
     }

@@ -13,11 +13,10 @@ use std::task::{Poll, Waker};
 use config::DropPolicy;
 
 use super::copy::RequestCopy;
+use super::endpoint::Endpoint;
 use super::ring::{Full, Ring};
-use crate::limits::{
-    ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH, HANG_UPS_MAX, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS,
-    TICK_MS,
-};
+use crate::http1::response::HeadLimits;
+use crate::limits::{ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH};
 use crate::metrics::{Drop as Dropped, LaneCounters};
 use crate::rate::Bucket;
 
@@ -45,23 +44,10 @@ pub struct Lane {
     /// Nobody ships any more.
     closed: Cell<bool>,
     /// What an answer's head may be by the configuration in force.
-    pub answer_heads: Cell<AnswerHeads>,
+    pub response_heads: Cell<HeadLimits>,
     /// Bytes that may be read of long answers: what is read of short ones is not counted.
     answers: Bucket,
     pub counters: Arc<LaneCounters>,
-}
-
-/// How much of an answer's head is read.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AnswerHeads {
-    pub bytes_max: usize,
-    pub fields_max: usize,
-}
-
-impl From<&config::Limits> for AnswerHeads {
-    fn from(limits: &config::Limits) -> Self {
-        Self { bytes_max: limits.response_head_bytes_max, fields_max: limits.fields_max }
-    }
 }
 
 /// A sleeping shipper.
@@ -72,43 +58,6 @@ struct Bed {
     has_connection: bool,
     waker: Waker,
 }
-
-/// What is known of one mirror endpoint.
-#[derive(Debug)]
-pub struct Endpoint {
-    pub address: SocketAddr,
-    /// Connections in a row that ended without an answer although a copy was sent on them.
-    hang_ups: Cell<u32>,
-    /// Connects refused in a row.
-    refusals: Cell<u32>,
-    /// Connections open to it.
-    live: Cell<usize>,
-    retry_at_ms: Cell<u64>,
-    /// It has answered and kept its connection: pipelining may be tried.
-    proven: Cell<bool>,
-    penalty_until_ms: Cell<u64>,
-    /// What one more copy in a batch adds to its time, in microseconds: at first a lone answer's whole time, then the
-    /// time between answers that were pipelined.
-    each_us: Cell<u64>,
-    /// Whether `each_us` was seen between pipelined answers.
-    spaced: Cell<bool>,
-    /// Lone answers since then: what was seen long ago is asked again.
-    lone: Cell<u32>,
-    /// A batch is at most twice as long as the last that was answered in step.
-    grown: Cell<usize>,
-    /// The mirror is not there any more.
-    is_gone: Cell<bool>,
-}
-
-/// Head-of-line time we accept on one connection: a batch is no longer than what the mirror answers within it.
-const BATCH_SERVICE_US_MAX: u64 = 10_000;
-
-/// A lone answer that takes longer is never followed by a second copy on its connection, not even to learn how much of
-/// the time is the mirror's and how much our own worker's turn.
-const LONE_ANSWER_US_MAX: u64 = 100_000;
-
-/// After so many lone answers a second copy asks again what one more adds.
-const LEARN_EVERY: u32 = 64;
 
 impl Lane {
     pub fn new(lane: &config::Lane, addresses: &[SocketAddr], counters: &Arc<LaneCounters>) -> Self {
@@ -125,7 +74,7 @@ impl Lane {
             shippers: Cell::new(0),
             last_call: Cell::new(false),
             closed: Cell::new(false),
-            answer_heads: Cell::default(),
+            response_heads: Cell::default(),
             answers: Bucket::new(ANSWER_BYTES_PER_SECOND, 1),
             counters: Arc::clone(counters),
         }
@@ -332,9 +281,7 @@ impl Lane {
 
     /// Reachable: at least one endpoint has a connection, may be tried now, or has not refused twice in a row.
     pub(super) fn is_reachable(&self, now_ms: u64) -> bool {
-        let may_take =
-            |e: &Rc<Endpoint>| e.live.get() > 0 || e.refusals.get() < 2 || e.retry_at_ms.get() <= now_ms;
-        self.endpoints.borrow().iter().any(may_take)
+        self.endpoints.borrow().iter().any(|endpoint| endpoint.is_reachable(now_ms))
     }
 
     /// The mirror is at these addresses from now on. What is known of those that stay is kept; connections to others end
@@ -348,7 +295,7 @@ impl Lane {
         let next = addresses.iter().map(|a| known(a).unwrap_or_else(|| Rc::new(Endpoint::new(*a)))).collect();
         let before = std::mem::replace(&mut *endpoints, next);
         let gone = before.iter().filter(|e| !addresses.contains(&e.address));
-        gone.for_each(|e| e.is_gone.set(true));
+        gone.for_each(|endpoint| endpoint.leave());
     }
 
     /// The next endpoint in turn that may be connected to now.
@@ -358,7 +305,7 @@ impl Lane {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let mut in_turn = (0..n).filter_map(|i| endpoints.get(turn.wrapping_add(i) % n));
-        in_turn.find(|e| e.retry_at_ms.get() <= now_ms).cloned()
+        in_turn.find(|endpoint| endpoint.may_connect(now_ms)).cloned()
     }
 
     /// After a refusal: if no endpoint is left, everything that waits is given up.
@@ -369,126 +316,11 @@ impl Lane {
     }
 }
 
-impl Endpoint {
-    fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            hang_ups: Cell::new(0),
-            refusals: Cell::new(0),
-            live: Cell::new(0),
-            retry_at_ms: Cell::new(0),
-            proven: Cell::new(false),
-            penalty_until_ms: Cell::new(0),
-            each_us: Cell::new(0),
-            spaced: Cell::new(false),
-            lone: Cell::new(0),
-            grown: Cell::new(1),
-            is_gone: Cell::new(false),
-        }
-    }
-
-    /// Whether its connections are to end.
-    pub fn is_gone(&self) -> bool {
-        self.is_gone.get()
-    }
-
-    pub fn is_refusing(&self) -> bool {
-        self.refusals.get() > 0
-    }
-
-    /// A connect failed: the next one waits, twice as long each time.
-    pub fn refused(&self, now_ms: u64) {
-        let refusals = self.refusals.get().saturating_add(1);
-        self.refusals.set(refusals);
-        let pause = (TICK_MS << refusals.min(16)).min(MIRROR_BACKOFF_MS_MAX);
-        self.retry_at_ms.set(now_ms + pause);
-    }
-
-    pub fn connected(&self) {
-        self.live.set(self.live.get() + 1);
-        if self.hang_ups.get() < HANG_UPS_MAX {
-            self.refusals.set(0);
-            self.retry_at_ms.set(0);
-        }
-    }
-
-    /// It closed a connection on which it got a copy, without answering anything. Who restarts, or dislikes a request, does
-    /// so now and then; who does nothing else is called as seldom as who refuses, or each copy would cost a connection.
-    pub fn hung_up(&self, now_ms: u64) {
-        let hang_ups = self.hang_ups.get().saturating_add(1);
-        self.hang_ups.set(hang_ups);
-        if hang_ups >= HANG_UPS_MAX {
-            self.refused(now_ms);
-        }
-    }
-
-    /// It answered something: what was before is forgotten.
-    pub fn answers(&self) {
-        self.hang_ups.set(0);
-        self.refusals.set(0);
-        self.retry_at_ms.set(0);
-    }
-
-    pub fn closed(&self) {
-        debug_assert!(self.live.get() > 0, "only a connection that was made can close");
-        self.live.set(self.live.get().saturating_sub(1));
-    }
-
-    /// It answered a batch of `copies` (≥ 1) in step and kept the connection: all of it in `total_us`, from the first
-    /// answer to the last in `spread_us`.
-    pub fn answered(&self, copies: usize, total_us: u64, spread_us: u64) {
-        self.proven.set(true);
-        let grown = self.grown.get();
-        self.grown.set(if copies >= grown { copies * 2 } else { (grown / 2).max(copies * 2) });
-        if copies > 1 {
-            self.lone.set(0);
-            let mut each = spread_us / (copies as u64 - 1);
-            if total_us > LONE_ANSWER_US_MAX {
-                // A server may work through them one by one and flush their answers together.
-                each = each.max(total_us / copies as u64);
-            }
-            let before = self.each_us.get();
-            // Slower is believed at once, faster bit by bit.
-            let slower = !self.spaced.replace(true) || each >= before;
-            self.each_us.set(if slower { each } else { (before * 3 + each) / 4 });
-            return;
-        }
-        self.lone.set(self.lone.get() + 1);
-        let changed = total_us > LONE_ANSWER_US_MAX || total_us < self.each_us.get() / 2;
-        if !self.spaced.get() || changed || self.lone.get() >= LEARN_EVERY {
-            // Learn anew.
-            self.lone.set(0);
-            self.spaced.set(false);
-            self.each_us.set(total_us);
-        }
-    }
-
-    /// It closed, broke, timed out or answered out of step while copies were pipelined: one at a time for a while, and
-    /// then from the beginning.
-    pub fn misbehaved(&self, now_ms: u64) {
-        self.penalty_until_ms.set(now_ms + PIPELINE_PENALTY_MS);
-        self.spaced.set(false);
-        self.grown.set(1);
-    }
-
-    /// How many copies one write may carry. Pipelining saves a fast mirror's connection and our system calls; a slow
-    /// one would only queue them behind each other, so a batch is never longer than 10 ms of its answers.
-    pub fn depth(&self, pipeline_max: usize, now_ms: u64) -> usize {
-        if !self.proven.get() || self.penalty_until_ms.get() > now_ms {
-            return 1;
-        }
-        let each = self.each_us.get();
-        let by_time = usize::try_from(BATCH_SERVICE_US_MAX / each.max(1)).unwrap_or(usize::MAX);
-        // What a lone answer took may have been our own turn: a second copy tells.
-        let may_learn = !self.spaced.get() && each <= LONE_ANSWER_US_MAX;
-        by_time.max(if may_learn { 2 } else { 1 }).min(self.grown.get()).min(pipeline_max.max(1))
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::ledger::Ticket;
     use super::*;
+    use crate::limits::{HANG_UPS_MAX, MIRROR_BACKOFF_MS_MAX};
     use crate::metrics::MirrorCounters;
 
     /// Room for eight copies and a mebibyte.
@@ -606,39 +438,5 @@ pub(super) mod tests {
         lane.relocate(&[]);
         assert!(lane.pick(0).is_none());
         assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
-    }
-
-    #[test]
-    fn batches_grow_only_for_an_endpoint_that_is_proven_fast_and_in_step() {
-        let endpoint = Endpoint::new("127.0.0.1:1".parse().unwrap());
-        assert_eq!(endpoint.depth(32, 0), 1);
-        // Twice as many each time.
-        for depth in [2, 4, 8, 16, 32, 32] {
-            let before = endpoint.depth(32, 0);
-            endpoint.answered(before, 50 * before as u64, 50 * (before as u64 - 1));
-            assert_eq!(endpoint.depth(32, 0), depth);
-        }
-        endpoint.answered(32, 64_000, 62_000);
-        assert_eq!(endpoint.depth(32, 0), 5);
-        endpoint.answered(5, 90_000, 0);
-        assert_eq!(endpoint.depth(32, 0), 6, "90 ms may be our own turn");
-        endpoint.answered(6, 600_000, 0);
-        assert_eq!(endpoint.depth(32, 0), 1, "600 ms are not, although the answers came together");
-        (1..LEARN_EVERY).for_each(|_| endpoint.answered(1, 60_000, 0));
-        assert_eq!(endpoint.depth(32, 0), 1, "nothing new");
-        endpoint.answered(1, 60_000, 0);
-        assert_eq!(endpoint.depth(32, 0), 2, "but it is asked again");
-        endpoint.answered(2, 60_200, 200);
-        assert_eq!(endpoint.depth(32, 0), 4);
-        endpoint.answered(4, 60_200, 600);
-        endpoint.answered(1, 1_000_000, 0);
-        assert_eq!(endpoint.depth(32, 0), 1, "much slower: not even one more");
-        endpoint.answered(1, 100, 0);
-        assert_eq!(endpoint.depth(1, 0), 1);
-        endpoint.misbehaved(5);
-        assert_eq!(endpoint.depth(32, 5), 1);
-        assert_eq!(endpoint.depth(32, 5 + PIPELINE_PENALTY_MS), 1);
-        endpoint.answered(1, 100, 0);
-        assert_eq!(endpoint.depth(32, 5 + PIPELINE_PENALTY_MS), 2);
     }
 }

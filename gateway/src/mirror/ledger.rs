@@ -196,4 +196,49 @@ mod tests {
         assert_eq!(counters.skipped.get(Skip::Aborted), 1);
         assert_eq!(counters.dropped.get(Dropped::Drain), 1);
     }
+
+    #[test]
+    fn a_ticket_knows_its_pair_and_tells_it_how_long_the_copy_waited() {
+        use crate::observe::pairing::Pairing;
+        use std::rc::Rc;
+        let counters = Arc::new(MirrorCounters::default());
+        let mut ticket = Ticket::open(&counters);
+        assert!(ticket.joined().is_none());
+        assert_eq!(ticket.keeps_bytes(), 0);
+        let pairing = Rc::new(Pairing::default());
+        pairing.forwarded(1_000);
+        let span = [0; 8];
+        ticket.join(Joined {
+            pairing: Rc::clone(&pairing),
+            mirror: 3,
+            number: 0,
+            span,
+            is_paired: true,
+            keeps_bytes: 77,
+            lag_us: 0,
+        });
+        assert_eq!(ticket.joined().map(|joined| joined.mirror), Some(3));
+        assert_eq!(ticket.keeps_bytes(), 77);
+        ticket.wait();
+        ticket.send(1_250);
+        assert_eq!((counters.lag.count(), counters.lag.sum()), (1, 250));
+        ticket.fail(Fail::Reset);
+        // A pair is counted when both of its sides are over.
+        assert_eq!(counters.pairs.matrix.seen().count(), 0);
+        drop(pairing);
+        assert_eq!(counters.pairs.matrix.seen().map(|(_, _, n)| n).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_response_is_counted_in_its_class() {
+        let counters = Arc::new(MirrorCounters::default());
+        for status in [199, 200, 299, 300, 399, 400, 499, 500, 999] {
+            let mut ticket = Ticket::open(&counters);
+            ticket.wait();
+            ticket.send(0);
+            ticket.complete(Half { status, ..Half::default() }, None);
+        }
+        let classes = [Class::C1, Class::C2, Class::C3, Class::C4, Class::C5];
+        assert_eq!(classes.map(|class| counters.completed.get(class)), [1, 2, 2, 2, 2]);
+    }
 }

@@ -6,11 +6,14 @@
 
 pub mod sample;
 pub mod governor;
+pub mod proof;
 pub mod redact;
+pub mod source;
 pub mod policy;
 pub mod ledger;
 pub mod copy;
 pub mod ring;
+pub mod endpoint;
 pub mod lane;
 pub mod tee;
 mod pending;

@@ -2,6 +2,7 @@
 //!
 //! Several copies of one request differ in their heads only: its content is taken once and shared.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use super::copy::{RequestCopy, Unsearched, end_head, without_secrets};
 use super::lane::Lane;
 use super::ledger::Ticket;
 use super::policy::{COPY_NUMBER, PRIMARY_DURATION, PRIMARY_STATUS, Policy, Rules};
+use super::proof;
 use super::sample::Draw;
-use super::tee::Source;
+use super::source::Source;
 use crate::buffer::Buffers;
 use crate::http1::edit::{self, RequestEdit};
 use crate::http1::framing::Framing;
@@ -36,6 +38,8 @@ pub(super) struct Pending {
     span_at: Option<usize>,
     /// The head is complete: the request declared its length, so content follows it directly.
     head_ended: bool,
+    /// Its content is searched for secrets before it is sent.
+    searches: bool,
     /// Content copied and not yet in `pieces`.
     small: Vec<u8>,
     pieces: Vec<Bytes>,
@@ -119,10 +123,13 @@ impl Pending {
             };
             more.drain(further..).for_each(|ticket| ticket.drop(Dropped::Rate));
         }
-        let searches = policy.rules.as_ref().is_some_and(|rules| rules.searches());
         let mut head = room(policy, source, buffers);
         take_head(&mut head, policy, source);
+        let searches = policy.rules.as_ref().is_some_and(|rules| rules.searches(&head));
         head.extend_from_slice(&policy.mark);
+        if let Some(proof) = source.proof {
+            proof.write(&mut head);
+        }
         let span_at = source.trace.map(|trace| {
             let span = ticket.joined().map_or([0; 8], |joined| joined.span);
             render::traceparent(&mut head, &trace::traceparent(trace, &span));
@@ -141,6 +148,7 @@ impl Pending {
             mark_end,
             span_at,
             head_ended,
+            searches,
             small: Vec::new(),
             pieces: Vec::new(),
             content_bytes: 0,
@@ -274,7 +282,7 @@ impl Pending {
             Some(secrets) if !trailers.is_empty() => &without_secrets(secrets, trailers),
             Some(_) | None => trailers,
         };
-        if rules.searches() && self.content_bytes > 0 {
+        if self.searches && self.content_bytes > 0 {
             self.flush_small();
             self.unsearched = Some(Box::new(Unsearched {
                 rules: Rc::clone(rules),
@@ -367,7 +375,8 @@ fn give_up(ticket: Ticket, more: Vec<Ticket>, settle: impl Fn(Ticket)) {
 
 /// A buffer for a copy's head, and for content that fits beside it; larger content gets none of its room there.
 fn room(policy: &Policy, source: &Source<'_>, buffers: &Buffers) -> Vec<u8> {
-    let head_bytes = source.at.common_end + policy.mark.len() + 64;
+    let head_bytes =
+        source.at.common_end + policy.mark.len() + 64 + source.proof.map_or(0, |_| proof::LINE_BYTES);
     match source.framing {
         Framing::Length(n) if n <= RESPONSE_BUFFER_BYTES.saturating_sub(head_bytes) as u64 => {
             buffers.with_room(head_bytes + usize::try_from(n).unwrap_or(0))
@@ -404,9 +413,15 @@ fn take_head(head: &mut Vec<u8>, policy: &Policy, source: &Source<'_>) {
 /// Without its secrets first, so that what the mirror's own edits set stays as it is set.
 fn edit_head(head: &mut Vec<u8>, common: &[u8], source: &Source<'_>, rules: &Rules, host: Option<&[u8]>) {
     let change = RequestEdit {
-        path: rules.path.as_ref().map(|path| path.path(source.asked.path, source.matched)),
+        path: rules.path.as_ref().map(|path| {
+            let path = path.path(source.asked.path, source.matched);
+            let Some(secrets) = &rules.secrets else { return path };
+            let mut without = Vec::with_capacity(path.len());
+            secrets.target(&mut without, &path);
+            without.into()
+        }),
         host,
-        headers: [Some(&rules.headers), None],
+        headers: [Some(Cow::Borrowed(&rules.headers)), None],
     };
     let edit =
         |common: &[u8], at: &RenderedHead, head: &mut Vec<u8>| edit::request(head, common, at, &change);

@@ -1,10 +1,12 @@
-//! What must not leave with a copy: values of fields, of cookies, of the query's parameters and inside JSON. Pure.
+//! What must not leave with a copy, nor be told of an exchange: values of fields, of cookies, of parameters and inside JSON.
+//! Pure. The one place that knows where in a message a secret stands: wires and outlets ask it, and decide nothing themselves.
 //!
-//! Names are compared without regard to ASCII case, those of the query decoded; where a value's end could be read in two
-//! ways, the longer reading is taken away. Covered: the query of the request target, of Referer and of an answer's Location,
-//! every Cookie and Set-Cookie line, every line and trailer line of the named fields, and a JSON body. Not covered: the path, a field that repeats a secret
-//! under another name, and forms or other bodies that are not JSON (with `json` given, those are not sent at all).
+//! Names are compared without regard to ASCII case; where a value's end could be read in two ways, the longer reading is taken
+//! away. Covered: every line and trailer line of the named fields; every Cookie and Set-Cookie line; parameters by their shape
+//! in the target, in any field's value and in forms (`parameters`); members of JSON (`json`). Not covered: path segments, a
+//! secret under another name, and parameters within content that is no form.
 
+mod parameters;
 pub mod json;
 
 use std::borrow::Cow;
@@ -12,13 +14,12 @@ use std::ops::Range;
 
 use crate::http1::edit::{field_name, lines};
 use crate::http1::render::RenderedHead;
-use json::Pointers;
+use crate::limits::REDACT_TURN_BYTES;
+use json::{NotJson, Pointers};
+use parameters::{Place, decoded, without};
 
 /// What stands in the place of a value.
 pub const REDACTED: &str = "[redacted]";
-
-/// The same where brackets may not stand (RFC 3986 §3.4).
-const REDACTED_QUERY: &str = "%5Bredacted%5D";
 
 /// What a mirror's copies must not carry.
 #[derive(Debug)]
@@ -65,24 +66,30 @@ impl Secrets {
         let name = field_name(line);
         let value = line.get(name.len()..).unwrap_or_default();
         out.extend_from_slice(name);
-        if is_one_of(&self.headers, name) {
+        if self.hides_field(name) {
             out.extend_from_slice(b": ");
             out.extend_from_slice(REDACTED.as_bytes());
             out.extend_from_slice(b"\r\n");
-        } else if !self.cookies.is_empty() && is_any(name, &["cookie", "set-cookie"]) {
-            let (value, end) = without_line_end(value);
-            // Behind the colon, which is no name's sign.
-            let (colon, value) = value.split_at(value.len().min(1));
-            out.extend_from_slice(colon);
-            pairs(out, value, b";", b",", REDACTED, |name| is_one_of(&self.cookies, name.trim_ascii()));
-            out.extend_from_slice(end);
-        } else if !self.query.is_empty() && is_any(name, &["referer", "location", "content-location"]) {
-            let (value, end) = without_line_end(value);
-            self.target(out, value);
-            out.extend_from_slice(end);
-        } else {
-            out.extend_from_slice(value);
+            return;
         }
+        let (value, end) = without_line_end(value);
+        // Behind the colon, which is no name's sign.
+        let (colon, value) = value.split_at(value.len().min(1));
+        out.extend_from_slice(colon);
+        let mut value = Cow::Borrowed(value);
+        if !self.cookies.is_empty() && is_any(name, &["cookie", "set-cookie", "cookie2", "set-cookie2"]) {
+            let mut without = Vec::with_capacity(value.len());
+            cookies(&mut without, &value, |name| is_cookie(&self.cookies, name));
+            value = Cow::Owned(without);
+        }
+        let place = if is_uri(value.trim_ascii_start()) { Place::Uri } else { Place::Field };
+        without(out, &value, &self.query, place);
+        out.extend_from_slice(end);
+    }
+
+    /// Whether no value of a field by this name may be told.
+    pub fn hides_field(&self, name: &[u8]) -> bool {
+        self.headers.iter().any(|known| is_same_field(known.as_bytes(), name))
     }
 
     /// `METHOD target HTTP/1.1` and its end.
@@ -92,12 +99,126 @@ impl Secrets {
         out.extend_from_slice(version);
     }
 
-    /// Writes anything with a query at its end to `out` without its secrets.
+    /// Writes a URI to `out` without its secrets.
     pub fn target(&self, out: &mut Vec<u8>, target: &[u8]) {
-        let query = memchr::memchr(b'?', target).map_or(target.len(), |at| at + 1);
-        let (before, query) = target.split_at(query);
-        out.extend_from_slice(before);
-        pairs(out, query, b"&", b";", REDACTED_QUERY, |name| is_one_of(&self.query, &decoded(name)));
+        without(out, target, &self.query, Place::Uri);
+    }
+
+    /// A URI that is shown, without its secrets.
+    pub fn uri<'t>(&self, uri: &'t str) -> Cow<'t, str> {
+        if self.query.is_empty() {
+            return Cow::Borrowed(uri);
+        }
+        let mut out = Vec::with_capacity(uri.len());
+        self.target(&mut out, uri.as_bytes());
+        Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// `text`, which is shown and never sent, without its secrets: wherever in it a parameter may stand.
+    pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.query.is_empty() || !text.contains(['=', '%', '\\']) {
+            return Cow::Borrowed(text);
+        }
+        let mut out = Vec::with_capacity(text.len());
+        without(&mut out, text.as_bytes(), &self.query, Place::Text);
+        Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// Whether content behind the head `head` has to be searched before it is sent.
+    pub fn searches(&self, head: &[u8]) -> bool {
+        self.json.is_some() || (!self.query.is_empty() && Form::of(head).is_some())
+    }
+}
+
+/// A form, by its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Encoded,
+    /// Files and fields between boundaries, which readers find in many ways.
+    Multipart,
+}
+
+impl Form {
+    /// Of several content types, whichever an application may take.
+    fn of(head: &[u8]) -> Option<Self> {
+        let kinds = lines(head).filter(|line| is_same_field(b"content-type", field_name(line))).map(|line| {
+            let value = line.get(field_name(line).len() + 1..).unwrap_or_default();
+            value.split(|byte| matches!(byte, b';' | b',')).next().unwrap_or_default().trim_ascii()
+        });
+        let form = |kind: &[u8]| {
+            let is = |start: &[u8]| kind.get(..start.len()).is_some_and(|of| of.eq_ignore_ascii_case(start));
+            match () {
+                () if is(b"application/x-www-form-urlencoded") => Some(Self::Encoded),
+                () if is(b"multipart/form-data") => Some(Self::Multipart),
+                () => None,
+            }
+        };
+        kinds.filter_map(form).max_by_key(|form| *form == Self::Multipart)
+    }
+}
+
+/// Content that cannot be searched, and is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsearchable;
+
+/// A search through the content of a request, a bounded part at a time.
+#[derive(Debug)]
+pub enum Search<'s> {
+    Json(json::Search<'s>),
+    Form { names: &'s [String], search: parameters::Search, content: Vec<u8> },
+}
+
+impl<'s> Search<'s> {
+    /// Of content behind the head `head`.
+    pub fn begin(secrets: &'s Secrets, head: &[u8], bytes: usize) -> Result<Self, Unsearchable> {
+        if is_coded(head) {
+            return Err(Unsearchable);
+        }
+        match (&secrets.json, Form::of(head)) {
+            (Some(pointers), None | Some(_)) => Ok(Self::Json(json::Search::new(pointers))),
+            (None, Some(Form::Encoded)) => Ok(Self::Form {
+                names: &secrets.query,
+                search: parameters::Search::new(Place::Form),
+                content: Vec::with_capacity(bytes),
+            }),
+            (None, Some(Form::Multipart) | None) => Err(Unsearchable),
+        }
+    }
+
+    /// Reads the next piece, and appends what can be told of it to `out`.
+    pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Unsearchable> {
+        match self {
+            Self::Json(search) => search.feed(piece, out).map_err(|NotJson| Unsearchable),
+            // The next `=` and the end of a value are looked for ahead: content is searched as far as it is there.
+            Self::Form { content, .. } => {
+                content.extend_from_slice(piece);
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on once all pieces are read; says whether that was all.
+    pub fn turn(&mut self, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Json(_) => true,
+            Self::Form { names, search, content } => search.turn(content, REDACT_TURN_BYTES, names, out),
+        }
+    }
+
+    /// Whether nothing is left to do once all pieces are read.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Json(_) => true,
+            Self::Form { search, content, .. } => search.is_over(content),
+        }
+    }
+
+    /// The content is over.
+    pub fn end(self) -> Result<(), Unsearchable> {
+        match self {
+            Self::Json(search) => search.end().map_err(|NotJson| Unsearchable),
+            Self::Form { .. } => Ok(()),
+        }
     }
 }
 
@@ -114,8 +235,26 @@ fn is_any(name: &[u8], of: &[&str]) -> bool {
     of.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-fn is_one_of(names: &[String], name: &[u8]) -> bool {
-    names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+/// Names of fields are one name to servers that put them into an environment, where `-` becomes `_` (RFC 3875 §4.1.18).
+fn is_same_field(known: &[u8], name: &[u8]) -> bool {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    known.len() == name.len() && known.iter().map(plain).eq(name.iter().map(plain))
+}
+
+/// A cookie's name may be quoted, and some applications decode it.
+fn is_cookie(names: &[String], name: &[u8]) -> bool {
+    let quotes_or_blank = |byte: &u8| *byte == b'"' || byte.is_ascii_whitespace();
+    let from = name.iter().position(|byte| !quotes_or_blank(byte)).unwrap_or(name.len());
+    let to = name.iter().rposition(|byte| !quotes_or_blank(byte)).map_or(from, |at| at + 1);
+    let name = name.get(from..to).unwrap_or_default();
+    let is_one = |name: &[u8]| names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+    is_one(name) || is_one(&decoded(name))
+}
+
+/// Whether a field's value is a URI and nothing else, by how it begins.
+fn is_uri(value: &[u8]) -> bool {
+    let has = |start: &[u8]| value.get(..start.len()).is_some_and(|of| of.eq_ignore_ascii_case(start));
+    [b"/".as_slice(), b"http://", b"https://", b"?", b"#", b"."].into_iter().any(has)
 }
 
 /// A line's value and its CRLF.
@@ -123,29 +262,22 @@ fn without_line_end(value: &[u8]) -> (&[u8], &[u8]) {
     value.split_at(value.strip_suffix(b"\r\n").map_or(value.len(), <[u8]>::len))
 }
 
-/// Writes `name=value` pairs to `out`, `with` instead of the values of names that are `secret`. Pairs end at `end`; some
-/// read `also` as an end too, so that a name may stand behind it, but a secret value goes on to the next `end`.
-fn pairs(
-    out: &mut Vec<u8>,
-    text: &[u8],
-    end: &[u8; 1],
-    also: &[u8; 1],
-    with: &str,
-    secret: impl Fn(&[u8]) -> bool,
-) {
+/// Writes the pairs of a Cookie or Set-Cookie line to `out` without the values of names that are `secret`. Pairs end at `;`;
+/// some read `,` as an end too, so that a name may stand behind it, but a secret value goes on to the next `;`.
+fn cookies(out: &mut Vec<u8>, text: &[u8], secret: impl Fn(&[u8]) -> bool) {
     let mut rest = text;
     while !rest.is_empty() {
-        let pair_len = memchr::memchr(end[0], rest).unwrap_or(rest.len());
+        let pair_len = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let pair = &rest[..pair_len];
-        let value_at = secret_value(pair, also[0], &secret);
+        let value_at = secret_value(pair, &secret);
         let kept = value_at.unwrap_or(pair_len);
         out.extend_from_slice(&rest[..kept]);
         rest = &rest[kept..];
         if value_at.is_some() {
-            out.extend_from_slice(with.as_bytes());
+            out.extend_from_slice(REDACTED.as_bytes());
             // A quoted value may hold the sign that ends others.
             let quoted = quoted_len(rest);
-            let ends = memchr::memchr(end[0], &rest[quoted..]).map_or(rest.len(), |at| quoted + at);
+            let ends = memchr::memchr(b';', &rest[quoted..]).map_or(rest.len(), |at| quoted + at);
             rest = &rest[ends..];
         }
         if let Some((first, behind)) = rest.split_first() {
@@ -156,9 +288,9 @@ fn pairs(
 }
 
 /// Where the value of the first secret name of a pair begins.
-fn secret_value(pair: &[u8], also: u8, secret: &impl Fn(&[u8]) -> bool) -> Option<usize> {
+fn secret_value(pair: &[u8], secret: &impl Fn(&[u8]) -> bool) -> Option<usize> {
     let mut start = 0;
-    for part in pair.split(|b| *b == also) {
+    for part in pair.split(|b| *b == b',') {
         if let Some(equals) = memchr::memchr(b'=', part)
             && secret(&part[..equals])
         {
@@ -176,30 +308,6 @@ fn quoted_len(value: &[u8]) -> usize {
         Some(text) => memchr::memchr(b'"', text).map_or(0, |end| blank + 1 + end + 1),
         None => 0,
     }
-}
-
-/// A parameter's name as the application reads it.
-fn decoded(name: &[u8]) -> Cow<'_, [u8]> {
-    if !name.iter().any(|b| matches!(b, b'%' | b'+')) {
-        return name.into();
-    }
-    let mut out = Vec::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte {
-            Some(byte) => {
-                out.push(byte);
-                rest = &behind[2..];
-            }
-            None => {
-                out.push(if *first == b'+' { b' ' } else { *first });
-                rest = behind;
-            }
-        }
-    }
-    out.into()
 }
 
 #[cfg(test)]
@@ -237,31 +345,6 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_found_however_their_names_are_written() {
-        let rows = [
-            ("/p?token=S", "/p?token=R"),
-            ("/p?TOKEN=S&b=1", "/p?TOKEN=R&b=1"),
-            ("/p?%74oken=S", "/p?%74oken=R"),
-            ("/p?api+key=S&api%20key=S", "/p?api+key=R&api%20key=R"),
-            ("/p?token=S=S?S", "/p?token=R"),
-            ("/p?a=1;token=S", "/p?a=1;token=R"),
-            ("/p?token=S;S&b", "/p?token=R&b"),
-            ("/p?token", "/p?token"),
-            ("/p?token=", "/p?token=R"),
-            ("/p?&&x=%&=1&%zz=2", "/p?&&x=%&=1&%zz=2"),
-            ("/token=S", "/token=S"),
-            ("/p?tokens=kept&to=ken", "/p?tokens=kept&to=ken"),
-            ("*", "*"),
-        ];
-        for (target, expect) in rows {
-            let mut out = Vec::new();
-            secrets().request_line(&mut out, format!("GET {target} HTTP/1.1\r\n").as_bytes());
-            let expect = format!("GET {} HTTP/1.1\r\n", expect.replace('R', REDACTED_QUERY));
-            assert_eq!(String::from_utf8(out).unwrap(), expect);
-        }
-    }
-
-    #[test]
     fn cookies_are_found_however_they_are_separated_and_quoted() {
         let rows = [
             ("sid=S", "sid=R"),
@@ -273,15 +356,63 @@ mod tests {
             (" sid=\"S; c=d", " sid=R; c=d"),
             (" a=\"x; sid=S\"", " a=\"x; sid=R"),
             (" sid=a:S", " sid=R"),
+            (" \"sid\"=S; c=d", " \"sid\"=R; c=d"),
+            (" s%69d=S; c=d", " s%69d=R; c=d"),
             (" sid; side=1", " sid; side=1"),
             (";;", ";;"),
         ];
         for (value, expect) in rows {
-            let mut out = Vec::new();
-            secrets().line(&mut out, format!("Cookie:{value}\r\n").as_bytes());
-            let expect = format!("Cookie:{}\r\n", expect.replace('R', REDACTED));
-            assert_eq!(String::from_utf8(out).unwrap(), expect);
+            for name in ["Cookie", "Set-Cookie", "COOKIE2"] {
+                let mut out = Vec::new();
+                secrets().line(&mut out, format!("{name}:{value}\r\n").as_bytes());
+                let expect = format!("{name}:{}\r\n", expect.replace('R', REDACTED));
+                assert_eq!(String::from_utf8(out).unwrap(), expect);
+            }
         }
+    }
+
+    #[test]
+    fn a_parameter_is_the_parameter_in_whichever_field_it_stands() {
+        for line in [
+            "Location: https://app/cb#token=SECRET",
+            "Link: <https://a/?a=1&token=SECRET>; rel=\"next\"",
+            "Refresh: 5; url=/x?token=SECRET",
+            "X-Accel-Redirect: /in/x;token=SECRET",
+            "X-Original-URL: /x?%74oken=SECRET",
+            "Set-Cookie: last=/x?token=SECRET",
+            "x_key: SECRET",
+        ] {
+            let mut out = Vec::new();
+            secrets().lines(&mut out, format!("{line}\r\n").as_bytes());
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.contains("redacted") && !text.contains("SECRET"), "{text}");
+        }
+        let mut out = Vec::new();
+        secrets().lines(&mut out, b"Accept: text/html;token=0.9\r\n");
+        assert_eq!(out, b"Accept: text/html;token=0.9\r\n", "a field's own parameter");
+    }
+
+    #[test]
+    fn a_form_is_searched_and_what_only_looks_like_one_is_not_sent() {
+        let searched = |head: &str, content: &str| {
+            let secrets = secrets();
+            assert!(secrets.searches(head.as_bytes()), "{head}");
+            let mut search = Search::begin(&secrets, head.as_bytes(), 0).ok()?;
+            let mut out = Vec::new();
+            search.feed(content.as_bytes(), &mut out).ok()?;
+            while !search.turn(&mut out) {}
+            search.end().ok()?;
+            Some(String::from_utf8(out).unwrap())
+        };
+        let form = "Content-Type: Application/x-www-form-urlencoded; charset=utf-8\r\n";
+        let expect = Some("a=1&token=%5Bredacted%5D&b=2".to_owned());
+        assert_eq!(searched(form, "a=1&token=S&b=2"), expect);
+        assert_eq!(searched(&format!("Content-Type: text/plain\r\n{form}"), "a=1&token=S&b=2"), expect);
+        assert_eq!(searched(&format!("Content-Encoding: gzip\r\n{form}"), "a=1"), None);
+        assert_eq!(searched("Content-Type: multipart/form-data; boundary=x\r\n", "a=1"), None);
+        assert!(!secrets().searches(b"Content-Type: text/plain\r\n"));
+        let long = format!("a={}&token=S", "x".repeat(3 * REDACT_TURN_BYTES));
+        assert!(searched(form, &long).is_some_and(|text| text.ends_with("&token=%5Bredacted%5D")));
     }
 
     #[test]

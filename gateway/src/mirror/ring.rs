@@ -178,4 +178,35 @@ mod tests {
             Err(("e", Full::Bytes))
         );
     }
+
+    #[test]
+    fn what_fits_exactly_fits_and_nothing_goes_for_it_that_need_not() {
+        let none = |gone: &str| panic!("{gone} was given up");
+        let mut ring = Ring::new(8, 10);
+        assert!(ring.is_empty() && ring.peek().is_none());
+        assert_eq!(ring.push_evicting("whole", 10, none), Ok(()));
+        assert!(!ring.is_empty());
+        assert_eq!(ring.peek(), Some(&"whole"));
+        let mut gone = Vec::new();
+        assert_eq!(ring.reserve_evicting(10, |old| gone.push(old)), Ok(()));
+        assert_eq!((gone, ring.len(), ring.percent()), (vec!["whole"], 0, 100));
+        ring.release(10);
+        assert_eq!(ring.push("a", 4), Ok(()));
+        assert_eq!(ring.reserve_evicting(6, none), Ok(()));
+        assert_eq!(ring.peek(), Some(&"a"));
+    }
+
+    #[test]
+    fn what_is_set_aside_adds_up() {
+        let mut ring = Ring::new(8, 10);
+        assert_eq!((ring.push("a", 4), ring.reserve(4)), (Ok(()), Ok(())));
+        assert_eq!(ring.reserve(3), Err(Full::Bytes));
+        assert_eq!(ring.reserve(2), Ok(()));
+        ring.release(4);
+        assert_eq!(ring.push("b", 2), Ok(()));
+        // Six bytes wait and two are set aside: two are free, and four more with the oldest gone.
+        let mut gone = Vec::new();
+        assert_eq!(ring.reserve_evicting(4, |old| gone.push(old)), Ok(()));
+        assert_eq!((gone, ring.bytes()), (vec!["a"], 2));
+    }
 }

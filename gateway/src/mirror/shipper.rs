@@ -9,20 +9,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::copy::{RequestCopy, Searching};
-use super::lane::{Endpoint, Lane};
+use super::endpoint::Endpoint;
+use super::lane::Lane;
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::http1::body::Incoming;
-use crate::http1::head::with_response;
-use crate::http1::scan::{HeadScanner, Scan};
-use crate::io::{Gather, Millis, Stream, Sweeper, turn};
+use crate::http1::response::{Message, Reader, Step};
+use crate::io::{Gather, Stream, Sweeper, turn};
 use crate::limits::{
-    ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, INTERIM_RESPONSES_MAX,
-    LONE_EVERY, REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES,
+    ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, REDACT_TURN_BYTES,
+    RESPONSE_BUFFER_BYTES,
 };
 use crate::metrics::{Drop as Dropped, Fail};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 use crate::observe::pairing::Half;
+use crate::time::Millis;
 
 /// What a shipper works with.
 pub struct Shipper {
@@ -395,7 +395,7 @@ impl Shipper {
         answer: &mut Answer,
         done: &mut Vec<Answered>,
     ) -> Ended {
-        let Some(status) = answer.head.as_ref().map(|head| head.status) else {
+        let Some(status) = answer.message.as_ref().map(|message| message.status) else {
             return Ended::Failed(Failure::Closed);
         };
         self.lane.counters.answers_cut.inc();
@@ -459,9 +459,10 @@ enum Ended {
 
 /// One answer being read.
 struct Answer {
-    scanner: HeadScanner,
-    head: Option<AnswerHead>,
-    interims: usize,
+    /// Of its heads, once the first byte was looked at.
+    reader: Option<Reader>,
+    /// What follows its final head, once that came.
+    message: Option<Message>,
     /// Of content as it came, chunk sizes and extensions included.
     bytes: u64,
     /// What reading it costs, in bytes: heads, interim ones too, and each piece as so many more.
@@ -474,12 +475,6 @@ struct Answer {
     keeping: Option<Box<Keeping>>,
 }
 
-struct AnswerHead {
-    status: u16,
-    keep_alive: bool,
-    incoming: Incoming,
-}
-
 enum Progress {
     More { used: usize },
     Complete { used: usize, status: u16, keep_alive: bool },
@@ -489,9 +484,8 @@ enum Progress {
 impl Answer {
     fn new(bytes_max: u64) -> Self {
         Self {
-            scanner: HeadScanner::default(),
-            head: None,
-            interims: 0,
+            reader: None,
+            message: None,
             bytes: 0,
             cost: 0,
             told: 0,
@@ -505,9 +499,8 @@ impl Answer {
     fn end(&mut self, copy: RequestCopy, status: u16) -> Answered {
         let kept = self.keeping.take().map(|keeping| keeping.end());
         let bytes = self.content_bytes;
-        self.scanner = HeadScanner::default();
-        self.head = None;
-        (self.interims, self.bytes, self.content_bytes) = (0, 0, 0);
+        (self.reader, self.message) = (None, None);
+        (self.bytes, self.content_bytes) = (0, 0);
         (self.cost, self.told) = (0, 0);
         Answered { copy, status, bytes, is_cut: false, kept }
     }
@@ -519,60 +512,38 @@ impl Answer {
         shipper: &Shipper,
         closed: bool,
     ) -> Result<Progress, Failure> {
-        let limits = shipper.lane.answer_heads.get();
         let mut used = 0;
-        while self.head.is_none() {
-            match self.scanner.scan(&input[used..]) {
-                Scan::Partial if input.len() - used > limits.bytes_max => {
-                    return Err(Failure::Protocol("response head too large"));
-                }
-                Scan::Partial => return Ok(Progress::More { used }),
-                Scan::BareLf => return Err(Failure::Protocol("bare LF in response head")),
-                Scan::Complete(len) => {
-                    let head =
-                        with_response(&input[used..used + len], limits.fields_max, copy.to_head, |r| {
-                            AnswerHead {
-                                status: r.status,
-                                keep_alive: r.keep_alive
-                                    && r.framing != crate::http1::framing::Framing::UntilClose,
-                                incoming: Incoming::new(r.framing),
-                            }
-                        })
-                        .map_err(Failure::Protocol)?;
-                    let raw = &input[used..used + len];
-                    used += len;
-                    self.cost = self.cost.saturating_add(len as u64);
-                    if head.status == 101 {
-                        return Err(Failure::Protocol("unasked 101"));
-                    }
-                    if head.status < 200 {
-                        self.interims += 1;
-                        if self.interims > INTERIM_RESPONSES_MAX {
-                            return Err(Failure::Protocol("too many interim responses"));
-                        }
-                        continue;
-                    }
-                    if let bytes_max @ 1.. = copy.ticket.keeps_bytes() {
-                        self.keeping = Keeping::begin(&shipper.budget, head.status, raw, bytes_max);
-                    }
-                    self.head = Some(head);
-                }
+        while self.message.is_none() {
+            let new_reader = || Reader::new(shipper.lane.response_heads.get(), copy.to_head);
+            let reader = self.reader.get_or_insert_with(new_reader);
+            let step =
+                reader.head(&input[used..], |_, _| ()).map_err(|fault| Failure::Protocol(fault.detail()))?;
+            let (len, message) = match step {
+                Step::More => return Ok(Progress::More { used }),
+                Step::Interim { used: len, .. } => (len, None),
+                Step::Head { used: len, message, .. } => (len, Some(message)),
+            };
+            let raw = &input[used..used + len];
+            used += len;
+            self.cost = self.cost.saturating_add(len as u64);
+            if let (Some(message), bytes_max @ 1..) = (&message, copy.ticket.keeps_bytes()) {
+                self.keeping = Keeping::begin(&shipper.budget, message.status, raw, bytes_max);
             }
+            self.message = message;
         }
-        let Some(head) = &mut self.head else { return Ok(Progress::More { used }) };
+        let Some(message) = &mut self.message else { return Ok(Progress::More { used }) };
         let (keeping, content_bytes, mut pieces) = (&mut self.keeping, &mut self.content_bytes, 0_u64);
-        let taken = head.incoming.read(&input[used..], |content| {
+        let taken = message.read(&input[used..], |content| {
             pieces += 1;
             *content_bytes = content_bytes.saturating_add(content.len() as u64);
             keep(keeping, content);
         });
-        let taken = taken.map_err(|_| Failure::Protocol("malformed chunk"))?;
+        let taken = taken.map_err(|fault| Failure::Protocol(fault.detail()))?;
         used += taken;
         self.bytes = self.bytes.saturating_add(taken as u64);
         self.cost = self.cost.saturating_add(taken as u64).saturating_add(pieces * ANSWER_PIECE_BYTES);
-        let (status, keep_alive) = (head.status, head.keep_alive);
-        if head.incoming.is_done() || (closed && head.incoming.ends_at_close()) {
-            Ok(Progress::Complete { used, status, keep_alive })
+        if message.is_over(closed) {
+            Ok(Progress::Complete { used, status: message.status, keep_alive: message.keeps })
         } else if self.bytes >= self.bytes_max {
             Ok(Progress::TooLong)
         } else {

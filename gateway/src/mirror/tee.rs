@@ -4,8 +4,6 @@
 //! up and counted, and the live request goes on untouched. Small pieces are copied, large ones shared, so that a slice
 //! never keeps a big block alive for a few bytes.
 
-use std::cell::OnceCell;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,43 +11,10 @@ use bytes::Bytes;
 use super::pending::Pending;
 use super::policy::Policy;
 use super::sample::Draw;
-use crate::asked::Asked;
+use super::source::Source;
 use crate::buffer::Buffers;
-use crate::http1::framing::Framing;
-use crate::http1::render::RenderedHead;
 use crate::limits::SHARE_MIN_BYTES;
-use crate::matcher::Matched;
-use crate::metrics::{Drop as Dropped, Skip};
-use crate::observe::pairing::Pairing;
-use crate::observe::record::Trace;
-use crate::random::Random;
-
-/// What a copy is cut from, and what decides whether it is.
-pub struct Source<'a> {
-    pub head: &'a [u8],
-    pub at: &'a RenderedHead,
-    pub framing: Framing,
-    pub to_head: bool,
-    /// The method usually carries content.
-    pub expects_content: bool,
-    /// The request is itself a copy.
-    pub is_copy: bool,
-    /// The request as the client sent it, and what of its path the route matched.
-    pub asked: &'a Asked<'a>,
-    pub matched: Matched,
-    /// Index of the primary it goes to, among the route's.
-    pub primary: usize,
-    /// What joins the exchange and its copies; made with the first copy that is taken, if nobody wanted it before.
-    pub pairing: &'a OnceCell<Rc<Pairing>>,
-    pub random: &'a Random,
-    /// Drawn once for all mirrors, so that they are compared by the same requests: a copy is compared where this takes it.
-    pub compares: Option<Draw>,
-    /// The trace that the copies belong to, each with a span of its own.
-    pub trace: Option<&'a Trace>,
-    /// Why nobody gets copies now: mirror work is given up first.
-    pub overload: Option<Dropped>,
-    pub now_ms: u64,
-}
+use crate::metrics::Skip;
 
 /// The copies under way of one request; dropping it gives them up as aborted.
 #[derive(Debug, Default)]
@@ -125,6 +90,8 @@ impl Tee {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::cell::OnceCell;
+    use std::rc::Rc;
     use std::sync::Arc;
 
     use config::{HeaderEdits, MirrorHost, Percent, Redact};
@@ -133,6 +100,9 @@ pub(super) mod tests {
     use super::super::lane::tests::lane;
     use super::*;
     use crate::asked::tests::with_asked;
+    use crate::http1::framing::Framing;
+    use crate::http1::render::RenderedHead;
+    use crate::matcher::Matched;
     use crate::metrics::Drop as Dropped;
     use crate::random::Random;
 
@@ -162,7 +132,7 @@ pub(super) mod tests {
     }
 
     fn of(mirror: &config::Mirror) -> Policy {
-        Policy::new((0, mirror), &Arc::default(), &Rc::new(lane()), 1)
+        Policy::new((0, mirror), &Arc::default(), &Rc::new(lane()), 1, None)
     }
 
     fn policy(host: MirrorHost, per_million: u32) -> Policy {
@@ -183,6 +153,7 @@ pub(super) mod tests {
                 to_head: false,
                 expects_content: true,
                 is_copy: false,
+                proof: None,
                 asked,
                 matched: Matched::Whole,
                 primary: 0,
@@ -448,7 +419,7 @@ pub(super) mod tests {
         let edits = HeaderEdits {
             remove: vec!["x".into()],
             set: vec![("authorization".into(), "for v2".into())],
-            add: Vec::new(),
+            ..HeaderEdits::default()
         };
         let names = |name: &str| vec![name.to_owned()];
         let redact = Redact {

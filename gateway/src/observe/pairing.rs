@@ -65,7 +65,7 @@ struct Detail {
 impl Pairing {
     /// One that becomes a record.
     pub fn recorded(record: Record, tap: &Rc<Tap>) -> Self {
-        let sealed = Sealed { record, held: Vec::new() };
+        let sealed = Sealed { record, held: Vec::new(), said: None };
         let detail = Detail { sealed, tap: Rc::clone(tap) };
         let mut pairing = Self::default();
         pairing.detail = Some(Box::new(RefCell::new(detail)));
@@ -104,7 +104,7 @@ impl Pairing {
         self.primary.set(Some(half));
         self.settle(half);
         if let Some(detail) = &self.detail {
-            let Sealed { record, held } = &mut detail.borrow_mut().sealed;
+            let Sealed { record, held, said: _ } = &mut detail.borrow_mut().sealed;
             let mut leg = leg();
             if let Some((answer, room)) = kept {
                 leg.answer = Some(answer);
@@ -213,7 +213,7 @@ impl Joined {
         let Half { latency_us, bytes: response_bytes, .. } = half;
         let compares = keeps_bytes > 0;
         let leg = CopyLeg { mirror, number, span, end, lag_us, latency_us, response_bytes, compares, answer };
-        let Sealed { record, held } = &mut detail.borrow_mut().sealed;
+        let Sealed { record, held, said: _ } = &mut detail.borrow_mut().sealed;
         record.copies.push(leg);
         held.extend(room);
     }

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 use config::{Action, Config, Mirror, Route, Upstream};
 
+use super::told::Said;
+use crate::asked::Scheme;
 use crate::metrics::{Drop as Dropped, Fail, Label, Reject, Skip};
 
 /// One exchange, and each of its copies. Made when the last of them is over.
@@ -24,24 +26,15 @@ pub struct Record {
     /// From then to the whole request written to the primary, in microseconds; of more than one attempt the last. `None` where
     /// it never was.
     pub forwarded_us: Option<u64>,
-    /// As the primary and the mirrors got it.
-    pub request_id: Box<str>,
+    /// What the request said of itself; only `told` reads it, and says what of it may be told.
+    pub said: Said,
     pub trace: Trace,
     /// It was drawn for the access log.
     pub is_logged: bool,
-    /// The client's address, without port.
-    pub client: Box<str>,
     pub method: Box<str>,
-    /// Of the request's target or its Host; empty where it had none.
-    pub authority: Box<str>,
-    /// Path and query as the client sent them.
-    pub target: Box<str>,
+    pub scheme: Scheme,
     /// HTTP/1.`minor`.
     pub minor: u8,
-    /// Empty where the request had none.
-    pub user_agent: Box<str>,
-    /// Empty where the request had none.
-    pub referer: Box<str>,
     /// What the client got; `None` where it got nothing.
     pub status: Option<u16>,
     /// Why the gateway answered by itself, where it did.

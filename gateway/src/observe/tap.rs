@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -13,11 +14,37 @@ use crate::metrics::Shard;
 /// Records that wait for the other thread, of one worker.
 const RECORDS_MAX: usize = 4096;
 
+/// Bytes of what clients wrote in them, of one worker: heads may be long.
+pub const RECORDS_BYTES_MAX: usize = 8 << 20;
+
 /// A record, and the room that its answers take until it is dropped.
 #[derive(Debug)]
 pub struct Sealed {
     pub record: Record,
     pub(super) held: Vec<Held>,
+    /// Bytes of what its client wrote, while it waits.
+    pub(super) said: Option<Weighed>,
+}
+
+/// Bytes in the ring, given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Weighed {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Weighed {
+    fn take(bytes: usize, all: &Arc<AtomicUsize>) -> Option<Self> {
+        let before = all.fetch_add(bytes, Relaxed);
+        let weighed = Self { bytes, all: Arc::clone(all) };
+        (before + bytes <= RECORDS_BYTES_MAX).then_some(weighed)
+    }
+}
+
+impl Drop for Weighed {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Relaxed);
+    }
 }
 
 /// The worker's end.
@@ -25,6 +52,8 @@ pub struct Sealed {
 pub struct Tap {
     records: RefCell<Producer<Box<Sealed>>>,
     shard: Arc<Shard>,
+    /// Bytes of what clients wrote in records that wait.
+    said: Arc<AtomicUsize>,
     /// Of what its exchanges keep of answers.
     pub budget: Arc<Budget>,
 }
@@ -40,12 +69,21 @@ pub struct Spout {
 pub fn tap(shard: &Arc<Shard>) -> (Tap, Spout) {
     let (producer, consumer) = RingBuffer::new(RECORDS_MAX);
     let budget = Arc::<Budget>::default();
-    let tap = Tap { records: RefCell::new(producer), shard: Arc::clone(shard), budget: Arc::clone(&budget) };
+    let tap = Tap {
+        records: RefCell::new(producer),
+        shard: Arc::clone(shard),
+        said: Arc::default(),
+        budget: Arc::clone(&budget),
+    };
     (tap, Spout { records: consumer, budget })
 }
 
 impl Tap {
-    pub(super) fn push(&self, sealed: Box<Sealed>) {
+    pub(super) fn push(&self, mut sealed: Box<Sealed>) {
+        sealed.said = Weighed::take(sealed.record.said.bytes() + sealed.record.method.len(), &self.said);
+        if sealed.said.is_none() {
+            return self.shard.records_lost.inc();
+        }
         match self.records.borrow_mut().push(sealed) {
             Ok(()) => self.shard.records.inc(),
             Err(_) => self.shard.records_lost.inc(),

@@ -1,16 +1,130 @@
-//! What may be told of a request: its target and its referer without the secrets of their queries. And when it happened, as
-//! text. It knows no place where anything is told.
+//! What may be told of a request: the one way from what it said to whatever shows it (access log, spans, samples, evidence),
+//! without what any mirror of its route redacts. And when it happened, as text. It knows no place where anything is told.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use config::{AccessLog, Config, Redact, Route};
+use config::{Config, Redact, Route};
 use time::OffsetDateTime;
 
 use super::record::Record;
-use crate::mirror::redact::Secrets;
+use crate::mirror::redact::{REDACTED, Secrets};
+
+/// What a request said of itself. Its parts are nobody's to read but [`told`]'s.
+#[derive(Default)]
+pub struct Said {
+    request_id: Box<str>,
+    client: Box<str>,
+    authority: Box<str>,
+    target: Box<str>,
+    user_agent: Box<str>,
+    referer: Box<str>,
+}
+
+/// The same as it comes from a request, or is made up by a test.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Saying<'a> {
+    /// As the primary and the mirrors got it.
+    pub request_id: &'a str,
+    /// The client's address, without port.
+    pub client: &'a str,
+    /// Of the request's target or its Host; empty where it had none.
+    pub authority: &'a str,
+    /// Path and query as the client sent them.
+    pub target: &'a str,
+    /// Empty where the request had none.
+    pub user_agent: &'a str,
+    /// Empty where the request had none.
+    pub referer: &'a str,
+}
+
+impl From<Saying<'_>> for Said {
+    fn from(saying: Saying<'_>) -> Self {
+        let Saying { request_id, client, authority, target, user_agent, referer } = saying;
+        Self {
+            request_id: request_id.into(),
+            client: client.into(),
+            authority: authority.into(),
+            target: target.into(),
+            user_agent: user_agent.into(),
+            referer: referer.into(),
+        }
+    }
+}
+
+impl Said {
+    /// What it takes of memory.
+    pub fn bytes(&self) -> usize {
+        let Self { request_id, client, authority, target, user_agent, referer } = self;
+        [request_id, client, authority, target, user_agent, referer].iter().map(|text| text.len()).sum()
+    }
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Said")
+    }
+}
+
+/// What may be told of what a request said.
+#[derive(Debug)]
+pub struct Told<'r> {
+    pub request_id: Cow<'r, str>,
+    pub client: Cow<'r, str>,
+    pub authority: Cow<'r, str>,
+    pub target: Cow<'r, str>,
+    pub user_agent: Cow<'r, str>,
+    pub referer: Cow<'r, str>,
+}
+
+/// What of `record` may be told where these are the secrets.
+pub fn told<'r>(record: &'r Record, secrets: Option<&Secrets>) -> Told<'r> {
+    let Said { request_id, client, authority, target, user_agent, referer } = &record.said;
+    let Some(secrets) = secrets else {
+        let [request_id, client, authority, target, user_agent, referer] =
+            [request_id, client, authority, target, user_agent, referer].map(|text| Cow::Borrowed(&**text));
+        return Told { request_id, client, authority, target, user_agent, referer };
+    };
+    // A value stands in fields by these names, and is told by none of them if one of them may not tell it.
+    let of = |fields: &[&str], text: &'r str| {
+        if !text.is_empty() && fields.iter().any(|field| secrets.hides_field(field.as_bytes())) {
+            return Cow::Borrowed(REDACTED);
+        }
+        secrets.text(text)
+    };
+    Told {
+        request_id: of(&["x-request-id"], request_id),
+        client: of(&["x-forwarded-for", "forwarded", "x-real-ip"], client),
+        authority: of(&["x-forwarded-host"], authority),
+        target: secrets.uri(target),
+        user_agent: of(&["user-agent"], user_agent),
+        referer: match secrets.hides_field(b"referer") {
+            true => of(&["referer"], referer),
+            false => secrets.uri(referer),
+        },
+    }
+}
+
+/// Everything that any mirror of these routes redacts, and what the access log does.
+pub fn secrets<'c>(config: &'c Config, routes: impl IntoIterator<Item = &'c Route>) -> Option<Secrets> {
+    let mut all = Redact::default();
+    all.query.extend(config.access_log.iter().flat_map(|log| log.redact.iter().cloned()));
+    for Redact { headers, cookies, query, json } in
+        routes.into_iter().flat_map(|route| &route.mirrors).map(|mirror| &mirror.redact)
+    {
+        all.headers.extend_from_slice(headers);
+        all.cookies.extend_from_slice(cookies);
+        all.query.extend_from_slice(query);
+        all.json.extend_from_slice(json);
+    }
+    for names in [&mut all.headers, &mut all.cookies, &mut all.query, &mut all.json] {
+        names.sort_unstable();
+        names.dedup();
+    }
+    Secrets::new(&all)
+}
 
 /// Knows the secrets of the configuration that was looked at last.
 #[derive(Debug, Default)]
@@ -32,20 +146,9 @@ impl Known {
     }
 }
 
-/// The parameters that any mirror of these routes redacts, and those that the log does.
-fn secrets<'c>(config: &'c Config, routes: impl IntoIterator<Item = &'c Route>) -> Option<Secrets> {
-    let of_mirrors = routes.into_iter().flat_map(|route| &route.mirrors).flat_map(|m| &m.redact.query);
-    let own = config.access_log.iter().flat_map(|AccessLog { redact, .. }| redact);
-    let names: BTreeSet<&String> = of_mirrors.chain(own).collect();
-    Secrets::new(&Redact { query: names.into_iter().cloned().collect(), ..Redact::default() })
-}
-
 impl Discretion {
-    /// What may be told of `text`, a part of `record` with a query at its end.
-    pub fn of<'r>(&mut self, record: &Record, text: &'r str) -> Cow<'r, str> {
-        if !text.contains('?') {
-            return Cow::Borrowed(text);
-        }
+    /// What may be told of `record`.
+    pub fn of<'r>(&mut self, record: &'r Record) -> Told<'r> {
         let known = match &mut self.0 {
             Some(known) if Arc::ptr_eq(&known.config, &record.config) => known,
             other => other.insert(Known::of(&record.config)),
@@ -54,10 +157,7 @@ impl Discretion {
             Some(route) => known.by_route.get(route).and_then(Option::as_ref),
             None => known.elsewhere.as_ref(),
         };
-        let Some(secrets) = secrets else { return Cow::Borrowed(text) };
-        let mut out = Vec::with_capacity(text.len());
-        secrets.target(&mut out, text.as_bytes());
-        Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+        told(record, secrets)
     }
 }
 
@@ -116,6 +216,15 @@ pub(super) mod tests {
     use crate::metrics::{Drop as Dropped, Fail};
     use crate::observe::record::{CopyEnd, CopyLeg, PrimaryLeg, Trace};
 
+    pub(in crate::observe) const SAYING: Saying<'static> = Saying {
+        request_id: "id-1",
+        client: "192.0.2.7",
+        authority: "shop.example:8080",
+        target: "/cart?user=7&token=SECRET",
+        user_agent: "curl/8",
+        referer: "http://shop.example/?token=SECRET",
+    };
+
     /// An exchange at a known time on a route with two mirrors, in a configuration that `sections` adds to.
     pub(in crate::observe) fn record(sections: &str) -> Record {
         let text = format!(
@@ -141,7 +250,7 @@ pub(super) mod tests {
             started: UNIX_EPOCH + Duration::from_micros(1_763_913_600_123_456),
             started_us: 7_000,
             forwarded_us: Some(400),
-            request_id: "id-1".into(),
+            said: SAYING.into(),
             trace: Trace {
                 trace_id: [1; 16],
                 parent: Some([2; 8]),
@@ -150,13 +259,9 @@ pub(super) mod tests {
                 is_sampled: true,
             },
             is_logged: true,
-            client: "192.0.2.7".into(),
             method: "GET".into(),
-            authority: "shop.example:8080".into(),
-            target: "/cart?user=7&token=SECRET".into(),
+            scheme: Default::default(),
             minor: 1,
-            user_agent: "curl/8".into(),
-            referer: "http://shop.example/?token=SECRET".into(),
             status: Some(200),
             reject: None,
             is_aborted: false,
@@ -194,10 +299,39 @@ pub(super) mod tests {
         let mut discretion = Discretion::default();
         for (sections, route, expect) in rows {
             let record = Record { route, ..record(sections) };
-            assert_eq!(discretion.of(&record, &record.target), expect);
-            assert!(!discretion.of(&record, &record.referer).contains("SECRET"));
-            assert_eq!(discretion.of(&record, "/token=kept"), "/token=kept");
+            let told = discretion.of(&record);
+            assert_eq!(told.target, expect);
+            assert!(!told.referer.contains("SECRET"));
+            assert_eq!(told.user_agent, "curl/8");
         }
+    }
+
+    #[test]
+    fn a_value_of_a_redacted_field_is_told_under_none_of_its_names() {
+        let rows = [
+            ("user-agent", "curl/8"),
+            ("x-request-id", "id-1"),
+            ("referer", "http://shop.example/"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-host", "shop.example:8080"),
+        ];
+        let record = record("");
+        for (name, value) in rows {
+            let redact = Redact { headers: vec![name.into()], ..Redact::default() };
+            let all = |secrets: Option<&Secrets>| {
+                let Told { request_id, client, authority, target: _, user_agent, referer } =
+                    told(&record, secrets);
+                [request_id, client, authority, user_agent, referer].join(" ")
+            };
+            assert!(all(None).contains(value));
+            let secret = all(Secrets::new(&redact).as_ref());
+            let referer_of_the_same_host = name == "x-forwarded-host";
+            assert!(
+                !secret.contains(value) && secret.contains(REDACTED) || referer_of_the_same_host,
+                "{secret}"
+            );
+        }
+        assert!(!format!("{record:?}").contains("id-1"), "nor is it told by accident");
     }
 
     #[test]

@@ -130,6 +130,7 @@ mod tests {
             collector: None,
             service_name: "umbra".into(),
             spans_max: 1,
+            spans_bytes_max: 1,
             timeout: std::time::Duration::from_secs(1),
         }
     }

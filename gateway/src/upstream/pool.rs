@@ -16,9 +16,11 @@ use super::eject::{self, Record, Report};
 use super::gate::{Gate, Place};
 use super::health::{Health, HealthBoard};
 use crate::error::Failure;
-use crate::io::{self, Millis, Stream, Sweeper};
+use crate::io::{self, Sweeper};
 use crate::limits::{ENDPOINT_FAILED_MS, WATCH_MS};
+use crate::message::client::{Line, Rest};
 use crate::metrics::UpstreamCounters;
+use crate::time::Millis;
 
 /// Endpoints tried for one exchange before it is given up.
 const CONNECT_ATTEMPTS_MAX: usize = 3;
@@ -62,7 +64,7 @@ struct Endpoint {
 
 #[derive(Debug)]
 struct Idle {
-    stream: Stream,
+    line: Line,
     since_ms: u64,
     /// Not used before.
     from_ms: u64,
@@ -83,8 +85,9 @@ impl Upstreams {
         let mut groups = Vec::with_capacity(config.upstreams.len());
         let upstreams = config.upstreams.iter().zip(addresses).zip(counters);
         for (id, ((upstream, addresses), counters)) in upstreams.enumerate() {
-            // The same counters are the same upstream.
-            let old = before.and_then(|b| b.0.iter().find(|group| Arc::ptr_eq(&group.counters, counters)));
+            // The same counters are the same upstream, most often in the same place.
+            let is_it = |group: &&Rc<Group>| Arc::ptr_eq(&group.counters, counters);
+            let old = before.and_then(|b| b.0.get(id).filter(is_it).or_else(|| b.0.iter().find(is_it)));
             let endpoint = |address: &SocketAddr| {
                 let known = old.and_then(|group| group.endpoints.iter().find(|e| e.address == *address));
                 known.map_or_else(|| Rc::new(Endpoint::new(*address, counters)), Rc::clone)
@@ -182,7 +185,7 @@ impl Search {
             if !fresh && let Some(idle) = group.take_idle(endpoint) {
                 group.counters.reuses.inc();
                 let served = idle.served + 1;
-                return Ok(Lease { stream: Some(idle.stream), reused: true, served, slot, _place: place });
+                return Ok(Lease { line: idle.line, reused: true, served, slot, _place: place });
             }
             let within = group.patience(deadline_ms);
             if within.is_zero() {
@@ -190,11 +193,10 @@ impl Search {
             }
             group.counters.connects.inc();
             // Boxed because it is rare and large, as above.
-            match Box::pin(Stream::connect(endpoint.address, within, &group.sweeper)).await {
-                Ok(stream) => {
+            match Box::pin(Line::connect(endpoint.address, within, &group.sweeper)).await {
+                Ok(line) => {
                     endpoint.failed_until_ms.set(0);
-                    let stream = Some(stream);
-                    return Ok(Lease { stream, reused: false, served: 1, slot, _place: place });
+                    return Ok(Lease { line, reused: false, served: 1, slot, _place: place });
                 }
                 Err(error) => {
                     let is_late = error.kind() == std::io::ErrorKind::TimedOut;
@@ -228,19 +230,10 @@ impl Search {
     }
 }
 
-/// What may still come on a connection behind the answer to its exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// Nothing.
-    Over,
-    /// Content that the answer declared and must not have: the connection is watched for a moment before it is used.
-    Watched,
-}
-
 /// A connection in use by one exchange. Dropping it closes it; [`Lease::put_back`] keeps it.
 #[derive(Debug)]
 pub struct Lease {
-    stream: Option<Stream>,
+    pub line: Line,
     /// It has carried an exchange before, so its peer may be closing it just now.
     pub reused: bool,
     /// Exchanges it has carried with this one.
@@ -255,24 +248,20 @@ impl Lease {
         self.slot.endpoint().address
     }
 
-    pub fn stream(&mut self) -> Option<&mut Stream> {
-        self.stream.as_mut()
-    }
-
     /// Keeps the connection for the next exchange, unless it has carried enough of them.
-    pub fn put_back(mut self, rest: Rest) {
-        let Some(stream) = self.stream.take() else { return };
-        let group = &self.slot.group;
-        let mut idle = self.slot.endpoint().idle.borrow_mut();
-        if self.served < group.requests_per_connection_max && idle.len() < group.idle_max {
+    pub fn put_back(self, rest: Rest) {
+        let Self { line, served, slot, .. } = self;
+        let group = &slot.group;
+        let mut idle = slot.endpoint().idle.borrow_mut();
+        if served < group.requests_per_connection_max && idle.len() < group.idle_max {
             // One may have been armed for a read that was not pending any more.
-            stream.clear_deadlines();
+            line.clear_deadlines();
             let since_ms = group.sweeper.now_ms();
             let from_ms = match rest {
                 Rest::Over => since_ms,
                 Rest::Watched => since_ms + WATCH_MS,
             };
-            idle.push(Idle { stream, since_ms, from_ms, served: self.served });
+            idle.push(Idle { line, since_ms, from_ms, served });
             group.counters.idle.add(1);
         }
     }
@@ -435,7 +424,7 @@ impl Group {
     fn may_use(&self, idle: &Idle) -> bool {
         self.sweeper.now_ms().saturating_sub(idle.since_ms) <= self.idle_ms.0
             && idle.served < self.requests_per_connection_max
-            && idle.stream.is_quiet()
+            && idle.line.is_quiet()
     }
 }
 

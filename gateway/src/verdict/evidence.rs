@@ -90,7 +90,8 @@ pub struct Difference {
     /// since, so that a place is not judged by what it was chosen for.
     pub rank: u64,
     pub first: u64,
-    /// Since then, requests that the baseline answered too; of those, where this alone differs, and where the baseline alone does.
+    /// Since then, requests that the baseline answered too; of those, where this alone differs, and where the baseline
+    /// alone does.
     pub beside: u64,
     pub only_mirror: u64,
     pub only_baseline: u64,

@@ -72,7 +72,8 @@ pub struct Ruling {
     pub threshold: f64,
     /// How likely an equal mirror would ever show as much, of all looks; where it fails.
     pub chance: Option<f64>,
-    /// Where the figure lies with the policy's confidence, at every look. An end that too few samples leave open is infinite (`null` in
+    /// Where the figure lies with the policy's confidence, at every look. An end that too few samples leave open is
+    /// infinite (`null` in
     /// JSON).
     pub interval: Option<[f64; 2]>,
     /// Only what came since then was looked at, as RFC 3339 has it: it was well before.
@@ -187,7 +188,8 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
     }
 }
 
-/// What came since each moment that is remembered is a test of its own, so that what was well for an hour does not outweigh its last
+/// What came since each moment that is remembered is a test of its own, so that what was well for an hour does not outweigh
+/// its last
 /// minute. The `n`th of them has a part of `1 / n (n + 1)`: the sum over all that ever come is one.
 fn lately(policy: &Policy, each: Chance, route: &Evidence, known: &[Ruling]) -> Vec<Ruling> {
     let mut found: Vec<Ruling> = Vec::new();

@@ -95,7 +95,7 @@ pub(crate) fn content(dice: &mut Dice) {
     let by_copy = dice.below(3);
     for (n, piece) in dice.pieces(&wire).into_iter().enumerate() {
         if incoming.is_done() {
-            // What `transform` of a message that is over does: all of it is the next one's.
+            // What `decode` of a message that is over does: all of it is the next one's.
             rest.extend_from_slice(piece);
         } else if n < by_copy {
             let used =
@@ -103,10 +103,11 @@ pub(crate) fn content(dice: &mut Dice) {
             rest.extend_from_slice(&piece[used.expect("well formed")..]);
         } else {
             let mut block = [&[0; HEADROOM], piece].concat();
-            let placed =
-                body::transform(&mut block, &mut incoming, outgoing, &mut rest).expect("well formed");
-            teed.extend_from_slice(&block[placed.content_from..placed.content_to]);
-            out.extend_from_slice(&block[placed.write_from..]);
+            let found = body::decode(&mut block, &mut incoming, &mut rest).expect("well formed");
+            teed.extend_from_slice(&block[found.clone()]);
+            let end = incoming.is_done().then(|| incoming.trailers());
+            let from = body::encode(&mut block, found, outgoing, end);
+            out.extend_from_slice(&block[from..]);
         }
     }
     if wire.is_empty() || (framing == Framing::Length(0)) {

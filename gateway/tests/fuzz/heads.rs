@@ -121,8 +121,11 @@ fn forwarded(head: &[u8], limits: HeadLimits, trust: bool) -> Option<(Vec<u8>, F
         traced: None,
         client: b"192.0.2.1",
         proto: b"http",
+        client_cert: None,
         request_id: b"0123456789abcdef",
         trust,
+        via: true,
+        is_copy: false,
         host_if_none: b"v1.internal",
     };
     let told = with_request(&mut head.to_vec(), limits, |head| {

@@ -7,7 +7,10 @@ fn what_is_no_manifest_is_named_with_its_file_and_line() {
     let rows = [
         ("a: 1\n", "m.yaml:1: is no manifest: apiVersion and kind are missing"),
         ("apiVersion: v1\nkind: Service\n", "m.yaml:1: Service: metadata.name is missing"),
-        ("a: &x [1]\nb: *x\n", "is an alias"),
+        (
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: &x x}\nspec: {hosts: *x}\n",
+            "m.yaml:4: VirtualService/x spec.hosts: is an alias",
+        ),
         ("a: [\n", "not YAML"),
         (
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x}\n",

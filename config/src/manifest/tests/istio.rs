@@ -83,7 +83,7 @@ fn every_condition_of_a_match_has_its_meaning() {
     let rows: Vec<(&str, PathMatch, Vec<Condition>)> = vec![
         ("uri: {exact: /a}", PathMatch::Exact("/a".into()), vec![]),
         ("uri: {prefix: /a}", PathMatch::Prefix("/a".into()), vec![]),
-        ("uri: {regex: '/a.*'}", PathMatch::Regex(Pattern { text: "/a.*".into() }), vec![]),
+        ("uri: {regex: '/a.*'}", PathMatch::Regex(Pattern::whole("/a.*").unwrap()), vec![]),
         (
             "authority: {exact: 'a:81'}",
             PathMatch::default(),
@@ -97,7 +97,7 @@ fn every_condition_of_a_match_has_its_meaning() {
         (
             "method: {regex: 'GET|PUT'}",
             PathMatch::default(),
-            vec![condition(Subject::Method, Test::Regex(Pattern { text: "GET|PUT".into() }), false)],
+            vec![condition(Subject::Method, Test::Regex(Pattern::whole("GET|PUT").unwrap()), false)],
         ),
         (
             "headers: {X-A: {exact: b}}",
@@ -176,7 +176,7 @@ fn a_route_does_what_each_of_its_fields_says() {
     let regex = of(route("rewrite: {uriRegexRewrite: {match: '^/a/(.*)', rewrite: '/\\1'}}")).rewrite.path;
     assert_eq!(
         regex,
-        Some(PathRewrite::Regex { pattern: Pattern { text: "^/a/(.*)".into() }, with: r"/\1".into() })
+        Some(PathRewrite::Regex { pattern: Pattern::anywhere("^/a/(.*)").unwrap(), with: r"/\1".into() })
     );
     assert_eq!(of(route("timeout: 1.5s")).timeout, Some(Duration::from_millis(1_500)));
     assert_eq!(of(route("timeout: 0s")).timeout, None);
@@ -397,7 +397,8 @@ fn a_host_belongs_to_the_most_specific_service_and_to_no_other() {
 #[test]
 fn what_would_change_routing_and_cannot_be_had_is_refused_by_name() {
     let rows = [
-        ("delegate: {name: x}", "spec.http[0].delegate: is not supported"),
+        ("delegate: {name: x}", "spec.http[0].route: route and delegate cannot be given together"),
+        ("corsPolicy: {allowOrigins: []}", "spec.http[0].corsPolicy: is not offered"),
         ("matches: []", "spec.http[0].matches: unknown key; did you mean \"match\"?"),
         ("match:\n- sourceLabels: {app: x}", "selects clients of a mesh, and nothing else"),
         ("match:\n- uri: {regex: '('}", "is not a regular expression"),
@@ -430,7 +431,6 @@ fn what_would_change_routing_and_cannot_be_had_is_refused_by_name() {
 #[test]
 fn what_has_no_effect_here_is_said_and_passed_over() {
     let rows = [
-        ("corsPolicy: {allowOrigins: []}", "corsPolicy: is ignored"),
         (
             "match:\n- uri: {prefix: /}\n  gateways: [mesh]",
             "gateways: is ignored: it selects clients of a mesh",

@@ -160,13 +160,13 @@ fn what_is_wrong_for_several_hosts_is_said_once() {
             "v",
             "a",
             "[a.example, '*.b.example', c.b.example]",
-            "[{corsPolicy: {}, timeout: soon, directResponse: {status: 200}}]",
+            "[{retries: {retryRemoteLocalities: true}, timeout: soon, directResponse: {status: 200}}]",
         ),
         service("w", "a", "[xx.example]", "[{directResponse: {status: 200}}]"),
     ];
     assert_eq!(refused(&text.concat(), &[]).matches("must be a duration").count(), 1);
     let text = text.concat().replace("timeout: soon, ", "");
-    assert_eq!(warnings(&accepted(&text, &[])).matches("corsPolicy").count(), 1);
+    assert_eq!(warnings(&accepted(&text, &[])).matches("retryRemoteLocalities").count(), 1);
 }
 
 #[test]

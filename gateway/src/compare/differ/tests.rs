@@ -1,8 +1,11 @@
 //! What is a difference and what is none, row by row.
 
+use std::sync::Arc;
+
 use config::{Compare, Percent, Redact};
 
 use super::*;
+use crate::mirror::redact::Secrets;
 
 fn plain() -> Compare {
     Compare {
@@ -28,7 +31,9 @@ fn json(content: &str) -> Answer {
 
 /// Each difference as `kind field primary → mirror`.
 fn told(compare: &Compare, redact: &Redact, primary: &Answer, mirror: &Answer) -> Vec<String> {
-    let compared = super::compare(&Rules::new(compare, redact), &Context::default(), primary, mirror);
+    let secrets = Secrets::new(redact).map(Arc::new);
+    let rules = Rules::new(compare, secrets.as_ref());
+    let compared = super::compare(&rules, &Context::default(), primary, mirror);
     let side = |of: &Option<String>| of.clone().unwrap_or_else(|| "nothing".to_owned());
     let one =
         |d: &Difference| format!("{} {} {} → {}", d.kind.text(), d.field, side(&d.primary), side(&d.mirror));
@@ -131,7 +136,7 @@ fn compressed_content_is_compared_by_what_it_says() {
 
 #[test]
 fn what_the_rules_leave_out_is_no_difference() {
-    let pattern = |text: &str| config::Pattern { text: text.to_owned() };
+    let pattern = |text: &str| config::Pattern::anywhere(text).unwrap();
     let list = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
     let rules = Compare {
         ignore_headers: list(&["etag", "x-trace-*"]),
@@ -153,6 +158,67 @@ fn what_the_rules_leave_out_is_no_difference() {
     );
     assert_eq!(told(&rules, &Redact::default(), &a, &b), Vec::<String>::new());
     assert_eq!(told(&plain(), &Redact::default(), &a, &b).len(), 8);
+}
+
+#[test]
+fn a_difference_at_or_below_a_secret_is_one_difference_of_the_secret() {
+    let redact = Redact {
+        headers: vec!["x-key".into()],
+        query: vec!["token".into()],
+        json: vec!["/sessions".into(), "/users/*/mail".into(), "/keys/*".into()],
+        ..Redact::default()
+    };
+    let r = "[redacted] → [redacted]";
+    let rows: &[(&str, &str, &[String])] = &[
+        // Names, kinds, lengths and repeated names below it.
+        (
+            r#"{"sessions":{"S1":1,"x":2}}"#,
+            r#"{"sessions":{"S2":1,"x":"2"}}"#,
+            &[format!("changed $.sessions {r}")],
+        ),
+        (r#"{"sessions":["S1"]}"#, r#"{"sessions":["S1","S2"]}"#, &[format!("changed $.sessions {r}")]),
+        (r#"{"sessions":["S1"]}"#, r#"{"sessions":null}"#, &[format!("changed $.sessions {r}")]),
+        (r#"{"sessions":{"S":1,"S":1}}"#, r#"{"sessions":{"S":1}}"#, &[format!("changed $.sessions {r}")]),
+        (r#"{"sessions":1,"sessions":1}"#, r#"{"sessions":1}"#, &[format!("changed $.sessions {r}")]),
+        (r#"{"SESSIONS":{"S1":1}}"#, r#"{}"#, &["missing $.SESSIONS [redacted] → nothing".to_owned()]),
+        (r#"{"sessions":{"S1":{"S2":[3]}}}"#, r#"{"sessions":{"S1":{"S2":[3]}}}"#, &[]),
+        // What a star stands for.
+        (
+            r#"{"users":{"S1":{"mail":1},"S2":{"mail":2}}}"#,
+            r#"{"users":{"S1":{"mail":3},"S2":{"mail":4}}}"#,
+            &[format!(r#"changed $.users["*"].mail {r}"#)],
+        ),
+        (
+            r#"{"keys":{"S1":1}}"#,
+            r#"{"keys":{"S2":1}}"#,
+            &[
+                r#"added $.keys["*"] nothing → [redacted]"#.to_owned(),
+                r#"missing $.keys["*"] [redacted] → nothing"#.to_owned(),
+            ],
+        ),
+        // A batch.
+        (r#"[{"sessions":"S1"}]"#, r#"[{"sessions":"S2"}]"#, &[format!("changed $[*].sessions {r}")]),
+        // Parameters in names and values.
+        (
+            r#"{"next":"/x?a=1&token=S1","/y?token=S2":1}"#,
+            r#"{"next":"/x?a=2&token=S3"}"#,
+            &[
+                r#"missing $["/y?token=%5Bredacted%5D"] 1 → nothing"#.to_owned(),
+                r#"changed $.next "/x?a=1&token=%5Bredacted%5D" → "/x?a=2&token=%5Bredacted%5D""#.to_owned(),
+            ],
+        ),
+    ];
+    for (a, b, expect) in rows {
+        let mut found = told(&plain(), &redact, &json(a), &json(b));
+        found.sort_by_key(|line| !line.starts_with("added"));
+        assert_eq!(&found, expect, "{a} {b}");
+    }
+    // How many lines a field has, and how long content is that cannot be searched.
+    let (a, b) = (answer(200, "X-Key: S1\n", ""), answer(200, "X-Key: S1\nX-Key: S2\n", ""));
+    assert_eq!(told(&plain(), &redact, &a, &b), [format!("header x-key {r}")]);
+    let (a, b) =
+        (answer(200, "", "long content"), Answer { is_cut: true, ..answer(200, "", "longer content yet") });
+    assert_eq!(told(&plain(), &redact, &a, &b), [format!("body body {r}")]);
 }
 
 #[test]
@@ -265,8 +331,7 @@ fn items_without_order_are_matched_though_their_numbers_differ_a_little() {
 fn names_are_kept_to_their_bound_and_stay_apart() {
     let of = |name: &str| json(&format!("{{\"{name}\":1}}"));
     let fields = |name: &str| {
-        compare(&Rules::new(&plain(), &Redact::default()), &Context::default(), &of(name), &json("{}"))
-            .differences
+        compare(&Rules::new(&plain(), None), &Context::default(), &of(name), &json("{}")).differences
     };
     let long = "n".repeat(1 << 19);
     let (one, other) = (fields(&format!("{long}1")), fields(&format!("{long}2")));
@@ -339,7 +404,7 @@ fn what_the_gateway_wrote_on_a_copy_is_left_out_wherever_an_answer_echoes_it() {
             answer(200, &format!("X-Umbra-Mirror: v2\nX-Trace: {theirs}\n"), ""),
         ),
     ];
-    let rules = Rules::new(&plain(), &Redact::default());
+    let rules = Rules::new(&plain(), None);
     for (primary, mirror) in rows {
         assert_eq!(compare(&rules, &context, &primary, &mirror).differences, []);
         assert_ne!(

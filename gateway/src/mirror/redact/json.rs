@@ -18,6 +18,8 @@ pub struct Pointers {
 #[derive(Debug)]
 enum Token {
     Any,
+    /// Any element of an array.
+    Element,
     /// A member, or an element by its number.
     Name(Vec<u8>, Option<u64>),
 }
@@ -36,14 +38,45 @@ impl Token {
 
 impl Pointers {
     pub fn new(given: &[String]) -> Self {
+        let pointer = |text: &String| text.split('/').skip(1).map(Token::new).collect::<Vec<_>>();
+        // A batch is an array of what would stand there alone: a name is looked for in each of its elements.
+        let in_batch = |text: &String| {
+            let pointer = pointer(text);
+            let is_name = matches!(pointer.first(), Some(Token::Name(_, None)));
+            is_name.then(|| std::iter::once(Token::Element).chain(pointer).collect())
+        };
         let pointers: Vec<Vec<Token>> =
-            given.iter().map(|text| text.split('/').skip(1).map(Token::new).collect()).collect();
+            given.iter().map(pointer).chain(given.iter().filter_map(in_batch)).collect();
         let longest = pointers.iter().flatten().map(|token| match token {
-            Token::Any => 0,
+            Token::Any | Token::Element => 0,
             Token::Name(name, _) => name.len(),
         });
         let name_bytes_max = longest.max().unwrap_or(0).saturating_mul(r"\u0000".len());
         Self { pointers, name_bytes_max }
+    }
+
+    /// Of what stands at `path`, or in anything that a pointer names: where that pointer leads, by the first that does. Names of
+    /// members, `None` for any index; what a `*` stands for is none of the pointer's own words.
+    pub fn covering<'p>(&self, path: &[Option<&'p str>]) -> Option<Vec<Option<&'p str>>> {
+        let fits = |(token, at): (&Token, &Option<&str>)| match (token, at) {
+            (Token::Any, Some(_) | None) | (Token::Element, None) => true,
+            (Token::Element, Some(_)) => false,
+            (Token::Name(known, _), Some(name)) => known.eq_ignore_ascii_case(name.as_bytes()),
+            (Token::Name(_, number), None) => number.is_some(),
+        };
+        let leads = |pointer: &&Vec<Token>| pointer.len() <= path.len() && pointer.iter().zip(path).all(fits);
+        let pointer = self.pointers.iter().filter(leads).min_by_key(|pointer| pointer.len())?;
+        Some(
+            pointer
+                .iter()
+                .zip(path)
+                .map(|(token, at)| match token {
+                    Token::Any => at.map(|_| "*"),
+                    Token::Element => None,
+                    Token::Name(..) => *at,
+                })
+                .collect(),
+        )
     }
 }
 
@@ -263,6 +296,7 @@ impl<'p> Search<'p> {
             let goes_on = match token {
                 None => false,
                 Some(Token::Any) => true,
+                Some(Token::Element) => !frame.is_object,
                 Some(Token::Name(known, _)) if frame.is_object => {
                     !self.name_too_long && known.eq_ignore_ascii_case(&name)
                 }
@@ -598,7 +632,14 @@ mod tests {
             let written: Vec<&str> = written.iter().map(String::as_str).collect();
             let redacted = redact(&written, text.as_bytes()).expect("it is JSON");
             for tokens in &pointers {
-                take_away(&mut value, &tokens.iter().map(String::as_str).collect::<Vec<_>>());
+                let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+                take_away(&mut value, &tokens);
+                if let Value::Array(batch) = &mut value
+                    && tokens[0] != "*"
+                    && tokens[0].parse::<u64>().is_err()
+                {
+                    batch.iter_mut().for_each(|value| take_away(value, &tokens));
+                }
             }
             assert_eq!(redacted.parse::<Value>().unwrap(), value, "{written:?} in {text}");
         }

@@ -2,7 +2,7 @@
 //!
 //! Whatever a client sends stays within its own field and its own line: quotes, backslashes and control characters are
 //! escaped, those of terminals and of the direction of text too. The fields of the JSON form and their names are a promise:
-//! all of them are in each line, `null` where there is nothing to say; LOGS.md describes them.
+//! all of them are in each line, `null` where there is nothing to say; the book (docs/src/logs.md) describes them.
 
 use std::io::{self, Write};
 
@@ -11,18 +11,17 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use super::super::record::{CopyLeg, PrimaryLeg, Record};
-use super::super::told::{Discretion, apache_time, path_and_query, rfc3339};
+use super::super::told::{Discretion, Told, apache_time, path_and_query, rfc3339};
 use super::super::trace::hex;
 use crate::metrics::Label;
 use crate::visible::visible;
 
 /// Appends the line, with its end.
 pub(super) fn write(out: &mut Vec<u8>, record: &Record, format: LogFormat, discretion: &mut Discretion) {
-    let target = discretion.of(record, &record.target);
-    let referer = discretion.of(record, &record.referer);
+    let told = discretion.of(record);
     match format {
-        LogFormat::Json => json(out, record, &target, &referer),
-        LogFormat::Combined => combined(out, record, &target, &referer),
+        LogFormat::Json => json(out, record, &told),
+        LogFormat::Combined => combined(out, record, &told),
     }
     out.push(b'\n');
 }
@@ -76,21 +75,21 @@ struct Copy<'r> {
     span_id: Option<String>,
 }
 
-fn json(out: &mut Vec<u8>, record: &Record, target: &str, referer: &str) {
-    let (path, query) = path_and_query(target);
+fn json(out: &mut Vec<u8>, record: &Record, told: &Told<'_>) {
+    let (path, query) = path_and_query(&told.target);
     let line = Line {
         time: rfc3339(record.started),
-        request_id: &record.request_id,
+        request_id: &told.request_id,
         trace_id: id(&record.trace.trace_id),
         span_id: id(&record.trace.span),
-        client: &record.client,
+        client: &told.client,
         method: &record.method,
-        authority: &record.authority,
+        authority: &told.authority,
         path,
         query,
         protocol: protocol(record),
-        user_agent: given(&record.user_agent),
-        referer: given(referer),
+        user_agent: given(&told.user_agent),
+        referer: given(&told.referer),
         route: record.route().map(|route| route.name.as_str()),
         status: record.status,
         reject: record.reject.map(Label::text),
@@ -134,23 +133,23 @@ fn copy<'r>(record: &'r Record, leg: &CopyLeg) -> Copy<'r> {
 }
 
 /// Apache's "combined", of which many tools know every byte: nothing of ours is added.
-fn combined(out: &mut Vec<u8>, record: &Record, target: &str, referer: &str) {
+fn combined(out: &mut Vec<u8>, record: &Record, told: &Told<'_>) {
     let quoted = |text: &str| if text.is_empty() { "-".to_owned() } else { apache_escaped(text) };
     let request = if record.method.is_empty() {
         "-".to_owned()
     } else {
-        format!("{} {} {}", apache_escaped(&record.method), apache_escaped(target), protocol(record))
+        format!("{} {} {}", apache_escaped(&record.method), apache_escaped(&told.target), protocol(record))
     };
     // A vector takes everything. A client that got nothing has the status that nginx writes for it.
     let _ = write!(
         out,
         "{} - - [{}] \"{request}\" {:03} {} \"{}\" \"{}\"",
-        if record.client.is_empty() { "-" } else { &record.client },
+        if told.client.is_empty() { "-" } else { &told.client },
         apache_time(record.started),
         record.status.unwrap_or(0),
         record.response_bytes,
-        quoted(referer),
-        quoted(&record.user_agent)
+        quoted(&told.referer),
+        quoted(&told.user_agent)
     );
 }
 
@@ -200,7 +199,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::Reject;
-    use crate::observe::told::tests::record;
+    use crate::observe::told::Saying;
+    use crate::observe::told::tests::{SAYING, record};
 
     fn line(record: &Record, format: LogFormat) -> String {
         let mut out = Vec::new();
@@ -266,7 +266,7 @@ mod tests {
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
             }
         }
-        let described = include_str!("../../../LOGS.md");
+        let described = include_str!("../../../../docs/src/logs.md");
         let mut found = Vec::new();
         keys(&serde_json::from_str(&line(&record(""), LogFormat::Json)).unwrap(), &mut found);
         assert!(found.len() > 40);
@@ -281,10 +281,7 @@ mod tests {
             route: None,
             trace: Default::default(),
             method: "".into(),
-            authority: "".into(),
-            target: "".into(),
-            user_agent: "".into(),
-            referer: "".into(),
+            said: Saying { client: SAYING.client, request_id: SAYING.request_id, ..Saying::default() }.into(),
             status: None,
             reject: Some(Reject::HeadTimeout),
             primary: None,
@@ -319,11 +316,15 @@ mod tests {
         let evil = "\" 200 0\r\n10.0.0.1 - - [x] \"GET / \\\" \u{1b}[2J \u{9b}2J \u{7f} \u{202e} \u{2028} \0 \u{fffd} é";
         let record = Record {
             method: evil.into(),
-            authority: evil.into(),
-            target: evil.into(),
-            user_agent: evil.into(),
-            referer: evil.into(),
-            request_id: evil.into(),
+            said: Saying {
+                authority: evil,
+                target: evil,
+                user_agent: evil,
+                referer: evil,
+                request_id: evil,
+                client: SAYING.client,
+            }
+            .into(),
             ..record("")
         };
         let text = line(&record, LogFormat::Json);

@@ -51,6 +51,8 @@ pub(super) struct Exporter {
     batches: SyncSender<Batch>,
     /// Spans handed over and not yet taken, refused or given up.
     waiting: Arc<AtomicUsize>,
+    /// Bytes of them.
+    waiting_bytes: Arc<AtomicUsize>,
     /// Dropped to tell the thread to hurry.
     patience: Sender<Infallible>,
     /// Ends with the thread.
@@ -66,7 +68,7 @@ impl Exporter {
         let (batches, posted) = mpsc::sync_channel(BATCHES_MAX);
         let (patience, hurry) = mpsc::channel();
         let (ends, ended) = mpsc::channel();
-        let waiting = Arc::<AtomicUsize>::default();
+        let (waiting, waiting_bytes) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let agent = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
@@ -80,6 +82,7 @@ impl Exporter {
             hurry,
             seldom: Seldom::default(),
             waiting: Arc::clone(&waiting),
+            waiting_bytes: Arc::clone(&waiting_bytes),
             counters,
         };
         let body = move || {
@@ -92,19 +95,25 @@ impl Exporter {
             }
         };
         os::without_signals(|| thread::Builder::new().name("umbra-spans".into()).spawn(body))?;
-        Ok(Self { batches, waiting, patience, ended })
+        Ok(Self { batches, waiting, waiting_bytes, patience, ended })
     }
 
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }
 
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Relaxed)
+    }
+
     /// Gives the batch back where there is no room for it.
     pub(super) fn hand_over(&self, batch: Batch) -> Result<(), Batch> {
-        let spans = batch.spans;
+        let (spans, bytes) = (batch.spans, batch.body.len());
         self.waiting.fetch_add(spans, Relaxed);
+        self.waiting_bytes.fetch_add(bytes, Relaxed);
         self.batches.try_send(batch).map_err(|error| {
             self.waiting.fetch_sub(spans, Relaxed);
+            self.waiting_bytes.fetch_sub(bytes, Relaxed);
             match error {
                 TrySendError::Full(batch) | TrySendError::Disconnected(batch) => batch,
             }
@@ -113,7 +122,7 @@ impl Exporter {
 
     /// Lets the thread post what waits, once each, and waits for that, but not long.
     pub(super) fn end(self) {
-        let Self { batches, waiting, patience, ended } = self;
+        let Self { batches, waiting, waiting_bytes: _, patience, ended } = self;
         drop((batches, patience));
         match ended.recv_timeout(END_MAX) {
             Ok(never) => match never {},
@@ -145,6 +154,7 @@ struct Poster {
     hurry: Receiver<Infallible>,
     seldom: Seldom,
     waiting: Arc<AtomicUsize>,
+    waiting_bytes: Arc<AtomicUsize>,
     counters: Arc<ObserverCounters>,
 }
 
@@ -175,6 +185,7 @@ impl Poster {
     fn settle(&self, batch: &Batch, refused: u64) {
         self.counters.spans_refused.add(refused);
         self.waiting.fetch_sub(batch.spans, Relaxed);
+        self.waiting_bytes.fetch_sub(batch.body.len(), Relaxed);
     }
 
     /// An error says that there is no time for that any more.

@@ -22,6 +22,9 @@ use exporter::{Batch, Exporter};
 /// Spans in one request to the collector.
 const BATCH_SPANS_MAX: usize = 512;
 
+/// Bytes of one request to the collector, and a record more: a collector takes 4 MiB or more.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
 /// A batch that is not full is sent after this.
 const BATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -30,6 +33,8 @@ const BATCH_EVERY: Duration = Duration::from_secs(1);
 pub struct Spans {
     way: Option<Way>,
     discretion: Discretion,
+    /// Spans of the record under way.
+    written: Vec<u8>,
     counters: Arc<ObserverCounters>,
 }
 
@@ -47,7 +52,7 @@ struct Way {
 
 impl Spans {
     pub fn new(config: &Config, counters: Arc<ObserverCounters>) -> Self {
-        let mut spans = Self { way: None, discretion: Discretion::default(), counters };
+        let mut spans = Self { way: None, discretion: Discretion::default(), written: Vec::new(), counters };
         spans.turn(config);
         spans
     }
@@ -85,7 +90,12 @@ impl Spans {
             return;
         }
         let spans = otlp::count(record);
-        if way.exporter.waiting() + way.spans + spans > way.settings.spans_max {
+        self.written.clear();
+        otlp::write_spans(&mut self.written, record, &mut self.discretion);
+        let bytes = way.exporter.waiting_bytes() + way.body.len() + self.written.len();
+        if way.exporter.waiting() + way.spans + spans > way.settings.spans_max
+            || bytes > way.settings.spans_bytes_max
+        {
             self.counters.spans_lost.add(spans as u64);
             return;
         }
@@ -96,9 +106,9 @@ impl Spans {
         } else {
             way.body.push(b',');
         }
-        otlp::write_spans(&mut way.body, record, &mut self.discretion);
+        way.body.extend_from_slice(&self.written);
         way.spans += spans;
-        if way.spans >= BATCH_SPANS_MAX {
+        if way.spans >= BATCH_SPANS_MAX || way.body.len() >= BATCH_BYTES_MAX {
             way.send(&self.counters);
         }
     }
@@ -123,10 +133,19 @@ impl Spans {
 
 impl Way {
     fn serves(&self, settings: &Tracing, collector: &Collector) -> bool {
-        let Tracing { percent: _, parent: _, collector: _, service_name, spans_max, timeout } = settings;
+        let Tracing {
+            percent: _,
+            parent: _,
+            collector: _,
+            service_name,
+            spans_max,
+            spans_bytes_max,
+            timeout,
+        } = settings;
         self.collector == *collector
             && self.settings.service_name == *service_name
             && self.settings.spans_max == *spans_max
+            && self.settings.spans_bytes_max == *spans_bytes_max
             && self.settings.timeout == *timeout
     }
 
@@ -152,7 +171,8 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::observe::told::tests::record;
+    use crate::observe::told::Saying;
+    use crate::observe::told::tests::{SAYING, record};
 
     /// A collector that answers each post in turn with one of `answers`, and tells what it got.
     fn collector(answers: Vec<&'static str>) -> (String, Receiver<serde_json::Value>) {
@@ -249,6 +269,26 @@ mod tests {
         let [exported, lost, refused, errors] = counted(&counters);
         assert_eq!((exported, lost, refused), (0, 12, 8));
         assert!(errors >= 1);
+    }
+
+    #[test]
+    fn spans_that_wait_are_weighed_whatever_a_client_writes_into_them() {
+        let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut record = record(&format!("[tracing]\nto = \"http://{away}\"\nspans_bytes_max = \"64KiB\""));
+        let long = "a".repeat(15_000);
+        record.said = Saying { target: &format!("/{long}?{long}"), user_agent: &long, ..SAYING }.into();
+        let counters = Arc::<ObserverCounters>::default();
+        let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+        for _ in 0..100 {
+            spans.take(&record);
+        }
+        let way = spans.way.as_ref().unwrap();
+        let bytes = way.exporter.waiting_bytes() + way.body.len();
+        assert!(bytes <= 64 << 10, "{bytes}");
+        assert!(bytes > 32 << 10 && way.spans >= 8, "what is long is cut, not lost: {bytes} {}", way.spans);
+        let [_, lost, ..] = counted(&counters);
+        assert_eq!(lost + way.spans as u64, 400, "each is counted");
+        spans.end();
     }
 
     #[test]

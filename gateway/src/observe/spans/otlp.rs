@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::super::record::{CopyLeg, PrimaryLeg, Record};
-use super::super::told::{Discretion, path_and_query, unix_ns};
+use super::super::told::{Discretion, Told, path_and_query, unix_ns};
 use super::super::trace::hex;
 use crate::metrics::Label;
 
@@ -17,6 +17,9 @@ use crate::metrics::Label;
 const SERVER: u8 = 2;
 const CLIENT: u8 = 3;
 const ERROR: u8 = 2;
+
+/// Bytes of one text of a span: a head of 16 KiB would stand in it three times.
+const TEXT_BYTES_MAX: usize = 1024;
 
 /// Methods that the conventions name; any other is `_OTHER`, or names of spans would be as many as strangers like.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT"];
@@ -75,8 +78,9 @@ enum Value {
 }
 
 impl Attributes {
-    /// Nothing is added for an empty text.
+    /// Nothing is added for an empty text, and of a long one its beginning.
     fn text(&mut self, key: &'static str, text: &str) {
+        let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text);
         if !text.is_empty() {
             self.0.push(Attribute { key, value: Value::Text(text.to_owned()) });
         }
@@ -132,12 +136,12 @@ pub(super) fn count(record: &Record) -> usize {
 
 /// Appends the spans of a record, divided by commas.
 pub(super) fn write_spans(out: &mut Vec<u8>, record: &Record, discretion: &mut Discretion) {
-    let target = discretion.of(record, &record.target);
+    let told = discretion.of(record);
     let trace_id = hex(&record.trace.trace_id);
-    write(out, &gateways(record, &trace_id, &target));
+    write(out, &gateways(record, &trace_id, &told));
     if let Some(leg) = &record.primary {
         out.push(b',');
-        write(out, &primarys(record, leg, &trace_id, &target));
+        write(out, &primarys(record, leg, &trace_id, &told.target));
     }
     for leg in record.copies.iter().filter(|leg| is_span(leg)) {
         out.push(b',');
@@ -154,24 +158,24 @@ fn is_span(leg: &CopyLeg) -> bool {
     leg.end.was_sent() && leg.span != [0; 8]
 }
 
-fn gateways<'r>(record: &Record, trace_id: &'r str, target: &str) -> Span<'r> {
+fn gateways<'r>(record: &Record, trace_id: &'r str, told: &Told<'_>) -> Span<'r> {
     let start_ns = unix_ns(record.started);
-    let (path, query) = path_and_query(target);
-    let (host, port) = host_and_port(&record.authority);
+    let (path, query) = path_and_query(&told.target);
+    let (host, port) = host_and_port(&told.authority);
     let mut attributes = Attributes::default();
     attributes.method(&record.method);
-    attributes.text("url.scheme", "http");
+    attributes.text("url.scheme", record.scheme.name());
     attributes.text("url.path", path);
     attributes.text("url.query", query.unwrap_or_default());
     attributes.text("server.address", host);
     attributes.number("server.port", port);
-    attributes.text("client.address", &record.client);
+    attributes.text("client.address", &told.client);
     attributes.text("network.protocol.version", if record.minor == 0 { "1.0" } else { "1.1" });
-    attributes.text("user_agent.original", &record.user_agent);
+    attributes.text("user_agent.original", &told.user_agent);
     attributes.number("http.request.body.size", record.request_bytes);
     attributes.number("http.response.body.size", record.response_bytes);
     attributes.status(record.status);
-    attributes.text("umbra.request_id", &record.request_id);
+    attributes.text("umbra.request_id", &told.request_id);
     attributes.text("umbra.route", record.route().map_or("", |route| &route.name));
     attributes.text("umbra.reject", record.reject.map_or("", Label::text));
     let is_error = record.is_aborted || record.status.is_none_or(|status| status >= 500);
@@ -309,7 +313,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::Reject;
-    use crate::observe::told::tests::record;
+    use crate::observe::told::Saying;
+    use crate::observe::told::tests::{SAYING, record};
 
     /// What a collector gets of `record`.
     fn sent(record: &Record) -> Json {
@@ -411,7 +416,7 @@ mod tests {
         let odd = Record {
             route: None,
             method: "BREW".into(),
-            authority: "[::1]".into(),
+            said: Saying { authority: "[::1]", ..SAYING }.into(),
             status: Some(502),
             reject: Some(Reject::PrimaryClosed),
             primary: None,

@@ -1,0 +1,305 @@
+//! Documents one by one, as a cluster hands them in: the good ones are translated, and each bad one is told what is wrong.
+
+use super::*;
+use crate::manifest::{Applied, Document, Outcome, State, Translated, translate};
+
+/// Each document of a YAML text, as an API server would say it.
+fn documents(text: &str) -> Vec<Document> {
+    yaml::documents(text).unwrap().into_iter().map(Document).collect()
+}
+
+fn translated(text: &str) -> Translated {
+    translate(&Applied { documents: &documents(text), ..Applied::default() })
+}
+
+/// What became of each, in a line: `ok`, `no: …`, `skip: …`, and how many warnings.
+fn outcomes(all: &Translated) -> Vec<String> {
+    let one = |outcome: &Outcome| {
+        let state = match &outcome.state {
+            State::Accepted => "ok".to_owned(),
+            State::Rejected(problems) => {
+                let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                assert!(
+                    problems.iter().all(|p| p.resource.as_ref() == Some(&outcome.resource)),
+                    "{problems:?}"
+                );
+                format!("no: {}", told.join("; "))
+            }
+            State::Skipped(why) => format!("skip: {why}"),
+        };
+        let warnings: Vec<String> = outcome.warnings.iter().map(|w| format!(" ({})", w.message)).collect();
+        format!("{} {}: {state}{}", outcome.resource.kind, outcome.resource.name, warnings.concat())
+    };
+    all.outcomes.iter().map(one).collect()
+}
+
+fn routes(all: &Translated) -> Vec<String> {
+    let config = &all.checked.as_ref().expect("nothing is wrong with the settings").config;
+    config.routes.iter().map(|route| route.name.clone()).collect()
+}
+
+fn virtual_service(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: {name}, generation: 3}}, spec: {spec}}}\n---\n"
+    )
+}
+
+fn destination_rule(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: {name}}}, spec: {spec}}}\n---\n"
+    )
+}
+
+fn http_route(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}}}, spec: {spec}}}\n---\n"
+    )
+}
+
+fn gateway(name: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: {name}}}, spec: {spec}}}\n---\n"
+    )
+}
+
+fn service(name: &str, ports: &str) -> String {
+    format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: {ports}}}}}\n---\n")
+}
+
+const GOOD: &str = "{hosts: [good], http: [{route: [{destination: {host: good}}]}]}";
+
+#[test]
+fn one_bad_document_stops_nobody_else() {
+    let good = virtual_service("good", GOOD);
+    let grpc = service("g", "[{port: 80, appProtocol: kubernetes.io/h2c}]");
+    let listener = "{gatewayClassName: u, listeners: [{name: l, port: 80, protocol: HTTP}]}";
+    // What is wrong beside it, and what is said of that: the last outcome.
+    let rows = [
+        (virtual_service("bad", "{hosts: [b], tcp: []}"), "VirtualService/bad spec.tcp: is not supported"),
+        (virtual_service("bad", "{hosts: [b], htttp: []}"), "unknown key; did you mean \"http\"?"),
+        (
+            virtual_service(
+                "bad",
+                "{hosts: [b], http: [{match: [{uri: {regex: '('}}], directResponse: {status: 200}}]}",
+            ),
+            "spec.http[0].match[0].uri.regex: \"(\" is not a regular expression",
+        ),
+        (virtual_service("bad", "{hosts: [b], http: [{directResponse: {status: 7}}]}"), "7 is out of range"),
+        (
+            virtual_service("bad", "{hosts: ['a b'], http: [{directResponse: {status: 200}}]}"),
+            "spec.hosts[0]: ",
+        ),
+        (http_route("bad", "{rules: [{filters: [{type: Magic}]}]}"), "\"Magic\" is not offered"),
+        (
+            http_route("bad", "{parentRefs: [{name: gone}], rules: []}"),
+            "skip: no Gateway default/gone is known here",
+        ),
+        (gateway("bad", "{listeners: [{name: l, port: 80, protocol: SCTP}]}"), "\"SCTP\" is not offered"),
+        (
+            [
+                gateway("gw", listener),
+                http_route("bad", "{parentRefs: [{name: gw, sectionName: x}], rules: []}"),
+            ]
+            .concat(),
+            "skip: Gateway gw has no listener that it names",
+        ),
+        (
+            [grpc, http_route("r", "{rules: [{backendRefs: [{name: g, port: 80}]}]}")].concat(),
+            "ok (g cannot be asked (\"kubernetes.io/h2c\" is not spoken to destinations yet",
+        ),
+        (
+            "{apiVersion: v1, kind: Pod, metadata: {name: p}}\n---\n".to_owned(),
+            "skip: it does not say where requests go",
+        ),
+        (
+            "{apiVersion: batch/v1, kind: Job, metadata: {generateName: j-}}\n---\n".to_owned(),
+            "skip: batch/v1 Job is not known",
+        ),
+        (
+            "{apiVersion: networking.istio.io/v1, kind: VirtualService, spec: {}}\n---\n".to_owned(),
+            "metadata.name is missing",
+        ),
+    ];
+    for (bad, told) in rows {
+        for text in [[good.clone(), bad.clone()].concat(), [bad.clone(), good.clone()].concat()] {
+            let all = translated(&text);
+            let said = outcomes(&all);
+            let of_good = said.iter().find(|line| line.starts_with("VirtualService good")).unwrap();
+            assert!(of_good.starts_with("VirtualService good: ok"), "{said:#?}");
+            assert!(said.iter().any(|line| line.contains(told)), "{told}\n{said:#?}");
+            assert!(routes(&all).contains(&"good/http[0]".to_owned()), "{:?}", routes(&all));
+            assert!(!routes(&all).iter().any(|name| name.starts_with("bad")), "{:?}", routes(&all));
+        }
+    }
+}
+
+#[test]
+fn every_problem_names_its_resource_and_its_generation() {
+    let text =
+        [virtual_service("good", GOOD), virtual_service("bad", "{hosts: [b], tcp: [], tls: []}")].concat();
+    let all = translated(&text);
+    let State::Rejected(problems) = &all.outcomes[1].state else { panic!("{:?}", all.outcomes) };
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    let resource = problems[0].resource.as_ref().unwrap();
+    assert_eq!(resource.to_string(), "VirtualService default/bad");
+    assert_eq!((resource.group.as_str(), resource.generation), ("networking.istio.io", Some(3)));
+    assert!(problems.iter().all(|p| p.file.is_empty()), "{problems:?}");
+    assert!(problems.iter().any(|p| p.key.as_deref() == Some("VirtualService/bad spec.tcp")), "{problems:?}");
+    // In files too, where all of it is refused.
+    let refused = load_text(&text, &["good=127.0.0.1:1"]).unwrap_err();
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused.iter().all(|p| p.resource.as_ref() == Some(resource) && p.line.is_some()), "{refused:?}");
+}
+
+#[test]
+fn what_a_broken_document_means_for_others_is_decided() {
+    let subset = "{hosts: [s], http: [{route: [{destination: {host: s, subset: v1}}], mirror: {host: s, subset: v2}}]}";
+    let plain = "{hosts: [s], http: [{route: [{destination: {host: s}}]}]}";
+    let rule = |rest: &str| {
+        destination_rule("rule", &format!("{{host: s, subsets: [{{name: v1}}, {{name: v2}}]{rest}}}"))
+    };
+    let root = "{hosts: [s], http: [{match: [{uri: {prefix: /a}}], delegate: {name: child}}]}";
+    let attached = "{parentRefs: [{name: gw}], rules: [{backendRefs: [{name: s}]}]}";
+    let broken_gateway = gateway("gw", "{listeners: [{name: l, port: 80, protocol: SCTP}]}");
+    // Documents; the routes that are served, each with the upstreams of its primaries; something that is said.
+    let rows: [(String, &[&str], &str); 9] = [
+        // Not there yet, or refused: no subset.
+        (
+            virtual_service("s", subset),
+            &["s/http[0] !"],
+            "what subset \"v1\" of s is: its share is answered 500",
+        ),
+        (virtual_service("s", subset), &["s/http[0] !"], "what subset \"v2\" of s is: it gets no copy"),
+        (
+            [virtual_service("s", subset), rule(", nonsense: 1")].concat(),
+            &["s/http[0] !"],
+            "its share is answered 500",
+        ),
+        ([virtual_service("s", subset), rule("")].concat(), &["s/http[0] s/v1"], "DestinationRule rule: ok"),
+        // A policy that cannot be read is none, unless it is about TLS.
+        (
+            [virtual_service("s", plain), rule(", nonsense: 1")].concat(),
+            &["s/http[0] s"],
+            "VirtualService s: ok",
+        ),
+        (
+            [virtual_service("s", plain), rule(", trafficPolicy: {tls: {mode: NONSENSE}}")].concat(),
+            &["s/http[0] !"],
+            "the DestinationRule of s, which is about TLS, was refused",
+        ),
+        // What is attached to a Gateway that is not there is not served under every host.
+        (
+            [broken_gateway, service("s", "[]"), http_route("r", attached)].concat(),
+            &[],
+            "skip: its Gateway default/gw was refused",
+        ),
+        // A delegate.
+        (virtual_service("s", root), &["s/http[0]"], "these requests are answered 503"),
+        (
+            [virtual_service("s", root), virtual_service("child", "{http: [{directResponse: {status: 9}}]}")]
+                .concat(),
+            &["s/http[0]"],
+            "these requests are answered 503",
+        ),
+    ];
+    for (text, served, told) in rows {
+        let all = translated(&text);
+        let said = outcomes(&all);
+        let config = &all.checked.as_ref().unwrap().config;
+        let shown = |route: &crate::Route| {
+            let names =
+                route.primaries().iter().map(|p| p.upstream.map_or("!", |id| &config.upstreams[id].name));
+            std::iter::once(route.name.as_str()).chain(names).collect::<Vec<_>>().join(" ")
+        };
+        let got: Vec<String> = config.routes.iter().map(shown).collect();
+        assert_eq!(got, served, "{said:#?}");
+        assert!(said.iter().any(|line| line.contains(told)), "{told}\n{said:#?}");
+    }
+}
+
+#[test]
+fn a_refused_service_still_counts_where_it_matters_who_is_alone() {
+    let served = |text: &str| {
+        let all = translated(text);
+        let hosts = &all.checked.unwrap().config.routes[0].matches[0].hosts;
+        hosts.contains(&crate::HostMatch::Address)
+    };
+    let good = virtual_service("good", GOOD);
+    assert!(served(&good));
+    assert!(!served(&[good.clone(), virtual_service("bad", "{hosts: [b], tcp: []}")].concat()));
+    assert!(!served(&[good, http_route("bad", "{rules: [{filters: [{type: Magic}]}]}")].concat()));
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration_without_routes() {
+    let all = translated("");
+    assert_eq!((routes(&all), all.outcomes.len()), (Vec::new(), 0));
+    let all = translated(&virtual_service("bad", "{hosts: [b], tcp: []}"));
+    assert_eq!((routes(&all), all.outcomes.len()), (Vec::new(), 1));
+    // Settings are nobody's resource.
+    let settings = Some(("settings.toml", "[limits]\nfields_max = 0\n"));
+    let all = translate(&Applied { settings, ..Applied::default() });
+    let problems = all.checked.unwrap_err();
+    assert!(
+        problems[0].to_string().starts_with("settings.toml:2: limits.fields_max: 0 is out of range"),
+        "{problems:?}"
+    );
+    assert_eq!(problems[0].resource, None);
+}
+
+#[test]
+fn upstreams_wait_for_the_addresses_of_their_destinations() {
+    let text = [
+        virtual_service(
+            "s",
+            "{hosts: [s], http: [{route: [{destination: {host: s, subset: v1, port: {number: 80}}}]}]}",
+        ),
+        destination_rule("s", "{host: s, subsets: [{name: v1, labels: {version: v1}}]}"),
+    ];
+    let all = translated(&text.concat());
+    let [(name, destination)] = all.destinations.as_slice() else { panic!("{:?}", all.destinations) };
+    assert_eq!(name, "s/v1:80");
+    assert_eq!(destination.in_cluster(), Some(("s", "default")));
+    assert_eq!((destination.subset.as_deref(), destination.port), (Some("v1"), Some(80)));
+    assert_eq!(destination.labels, [("version".to_owned(), "v1".to_owned())]);
+    assert_eq!(all.checked.unwrap().config.upstreams[0].endpoints, []);
+}
+
+#[test]
+fn json_of_an_api_server_is_a_document_as_yaml_is() {
+    let json = serde_json::json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "a", "namespace": "shop", "generation": 7, "uid": "u", "managedFields": [{"x": null}]},
+        "spec": {"hosts": ["a"], "http": [
+            {"route": [{"destination": {"host": "a"}, "weight": 1}], "mirror": {"host": "b"}, "mirrorPercentage": {"value": 12.5}},
+        ]},
+        "status": {"observedGeneration": 6},
+    });
+    let list = serde_json::json!({"kind": "VirtualServiceList", "apiVersion": "networking.istio.io/v1", "items": [json.clone()]});
+    for value in [&json, &list] {
+        let all = translate(&Applied { documents: &[Document::from(value)], ..Applied::default() });
+        assert_eq!(outcomes(&all).len(), 1);
+        assert_eq!(
+            (&all.outcomes[0].state, all.outcomes[0].resource.generation),
+            (&State::Accepted, Some(7))
+        );
+        let config = all.checked.unwrap().config;
+        assert_eq!(config.routes[0].mirrors[0].percent, percent(12.5));
+    }
+}
+
+#[test]
+fn a_thousand_bad_documents_hide_neither_each_other_nor_the_good_one() {
+    let bad: String = (0..1_200)
+        .map(|n| virtual_service(&format!("bad{n}"), &format!("{{hosts: [b{n}], a: 1, b: 2, tcp: []}}")))
+        .collect();
+    let all = translated(&[bad, virtual_service("good", GOOD)].concat());
+    let rejected =
+        all.outcomes.iter().filter(|o| matches!(&o.state, State::Rejected(p) if p.len() == 4)).count();
+    assert_eq!((rejected, routes(&all)), (1_200, vec!["good/http[0]".to_owned()]));
+    // Of one document so many are told.
+    let keys: String = (0..200).map(|n| format!("k{n}: 1, ")).collect();
+    let all = translated(&virtual_service("bad", &format!("{{hosts: [b], {keys} tcp: []}}")));
+    let State::Rejected(problems) = &all.outcomes[0].state else { panic!() };
+    assert_eq!((problems.len(), problems.last().unwrap().message.as_str()), (51, "and 152 more"));
+}

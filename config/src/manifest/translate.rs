@@ -1,0 +1,150 @@
+//! Documents that come one by one, as a cluster's do → what is sound of them, and what became of each. One bad document
+//! stops nobody else: it counts as if it had not been applied.
+//!
+//! What a refused document means for others, who may have relied on it:
+//! * a VirtualService or HTTPRoute: its requests go where they would if it did not exist; it still counts where it
+//!   matters whether a VirtualService is the only one;
+//! * a DestinationRule: its service has no subset and no policy, so that a destination with a subset is answered 500 and a
+//!   mirror gets no copy. One that says anything of TLS takes its service with it, subset or not: what would have been
+//!   encrypted is not sent in the clear;
+//! * a ServiceEntry: its hosts have no addresses;
+//! * a Gateway: what is attached to it alone is not served, rather than served under every host;
+//! * a ReferenceGrant: it grants nothing;
+//! * a delegate: its part of the root's requests is answered 503.
+
+use super::documents::{self, Document};
+use super::{Found, settings_of};
+use crate::check::{Check, Checked};
+use crate::file::File;
+use crate::node::Node;
+use crate::problem::{ByResource, OfResource, Place, Problem, Report, ResourceId};
+use crate::write::Shown;
+
+/// What a cluster says, and what it cannot know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Applied<'a> {
+    pub documents: &'a [Document],
+    /// Name and text of TOML with everything that is no route and no upstream.
+    pub settings: Option<(&'a str, &'a str)>,
+    /// Addresses to listen on; where none is given the Gateways say it.
+    pub listen: &'a [String],
+}
+
+/// What is sound, and what became of each document.
+#[derive(Debug)]
+pub struct Translated {
+    /// Of the accepted documents; without any route where none has one. Its warnings are those of no resource.
+    ///
+    /// # Errors
+    /// What is wrong with the settings or the addresses to listen on.
+    pub checked: Result<Checked, Vec<Problem>>,
+    /// One for each document, in their order; a list's members stand for it.
+    pub outcomes: Vec<Outcome>,
+    /// The upstreams that have no addresses yet, by name.
+    pub destinations: Vec<(String, Destination)>,
+}
+
+/// What became of one document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub resource: ResourceId,
+    pub state: State,
+    /// What its author may want to know about it.
+    pub warnings: Vec<Problem>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    Accepted,
+    /// It has no part in the configuration until these are mended.
+    Rejected(Vec<Problem>),
+    /// It has no part in the configuration, and nothing is wrong with it; why.
+    Skipped(String),
+}
+
+/// Who an upstream is: its addresses are for the cluster to say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Destination {
+    /// In full: `httpbin.default.svc.cluster.local`.
+    pub service: String,
+    pub subset: Option<String>,
+    /// What the subset's endpoints are labelled with.
+    pub labels: Vec<(String, String)>,
+    /// The service's port; `None` where none is named.
+    pub port: Option<u64>,
+}
+
+impl Destination {
+    /// Name and namespace of the Service; `None` for a host outside of the cluster.
+    pub fn in_cluster(&self) -> Option<(&str, &str)> {
+        super::services::in_cluster(&self.service)
+    }
+}
+
+/// Translates the sound ones of these documents together.
+///
+/// Everything is translated, the documents that have problems are taken out, and the rest is translated again until none
+/// has any: what is served is always the whole translation of a set of documents, never a part of one.
+pub fn translate(applied: &Applied<'_>) -> Translated {
+    let all: Vec<&Node> = applied.documents.iter().flat_map(|one| documents::manifests(&one.0)).collect();
+    let mut rejected: Vec<Option<OfResource>> = all.iter().map(|_| None).collect();
+    loop {
+        let (sound, told, destinations) = pass(applied, &all, &rejected);
+        let ByResource { resources, errors, warnings } = told;
+        let mut settled = true;
+        let mut outcomes = Vec::new();
+        for (slot, of) in rejected.iter_mut().zip(resources) {
+            if slot.is_none() && !of.errors.is_empty() {
+                settled = false;
+                *slot = Some(of);
+            } else {
+                outcomes.push(outcome(slot.as_ref(), of));
+            }
+        }
+        if settled {
+            let checked = if errors.is_empty() { Ok(Checked { warnings, ..sound }) } else { Err(errors) };
+            return Translated { checked, outcomes, destinations };
+        }
+    }
+}
+
+fn outcome(rejected: Option<&OfResource>, of: OfResource) -> Outcome {
+    let (state, warnings) = match (rejected, of.skipped) {
+        (Some(rejected), _) => (State::Rejected(rejected.errors.clone()), rejected.warnings.clone()),
+        (None, Some(why)) => (State::Skipped(why), of.warnings),
+        (None, None) => (State::Accepted, of.warnings),
+    };
+    Outcome { resource: of.id, state, warnings }
+}
+
+/// Translates all that is not rejected.
+fn pass(
+    applied: &Applied<'_>,
+    all: &[&Node],
+    rejected: &[Option<OfResource>],
+) -> (Checked, ByResource, Vec<(String, Destination)>) {
+    let mut report = Report::by_resource();
+    let mut file = match applied.settings {
+        Some((name, text)) => settings_of(name, text, &mut report),
+        None => File::default(),
+    };
+    report.open("", "", true);
+    let mut found = Found::default();
+    for (document, rejected) in all.iter().zip(rejected) {
+        report.enter(documents::identity(document));
+        match rejected {
+            None => found.take(document, true, &mut report),
+            Some(_) => found.lose(document),
+        }
+        report.leave();
+    }
+    report.open("", "", false);
+    let listen = Place { key: "--listen".to_owned(), ..Place::default() };
+    if !applied.listen.is_empty() {
+        file.listener = super::listeners_at(applied.listen, &listen);
+    }
+    let destinations = found.emit(&mut file, &mut report);
+    let written = Shown::of(&file);
+    let config = Check::new(&mut report).config(file);
+    (Checked { config, written, warnings: Vec::new() }, report.finish_by_resource(), destinations)
+}

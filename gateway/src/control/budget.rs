@@ -1,0 +1,246 @@
+//! What a configuration may cost at its worst: descriptors and memory, as sums whose addends have names.
+//!
+//! Pure arithmetic over the configuration; it does not know what the machine has.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use config::Config;
+
+use crate::discovery;
+use crate::limits;
+
+/// Standard streams, the log, the signal pipe and the runtime of the control plane, files opened for a moment.
+const PROCESS_DESCRIPTORS: u64 = 32;
+
+/// Of the control plane: health checks under way, and lookups with a socket per protocol.
+const DISCOVERY_DESCRIPTORS: u64 = discovery::CHECKS_MAX as u64 + 2 * discovery::LOOKUPS_MAX as u64;
+
+/// The driver, the control socket and what the standard library may open beside them.
+const WORKER_DESCRIPTORS: u64 = 8;
+
+/// Open descriptors, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Descriptors {
+    /// Client connections.
+    pub(crate) clients: u64,
+    /// Connections to primaries that serve an exchange.
+    pub(crate) primaries: u64,
+    /// Connections to primaries kept for reuse.
+    pub(crate) idle: u64,
+    pub(crate) mirrors: u64,
+    /// The other ends of the last three, where the sample services run in this process.
+    pub(crate) samples: u64,
+    /// Listeners, drivers, the admin listener and its connections, discovery, the process itself.
+    pub(crate) fixed: u64,
+}
+
+impl Descriptors {
+    /// `addresses` by upstream: an idle pool is kept for each resolved address.
+    pub(crate) fn of(config: &Config, addresses: &[Vec<SocketAddr>], embedded: bool) -> Self {
+        let workers = count(config.workers.count);
+        let clients = workers.saturating_mul(count(config.limits.connections_max));
+        let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
+        let idle_addresses: u64 = (0..config.upstreams.len())
+            .filter(|id| primaries.contains(id))
+            .map(|id| addresses.get(id).map_or(0, |a| count(a.len())))
+            .sum();
+        let admin = if config.admin.bind.is_some() { 2 + count(limits::ADMIN_CONNECTIONS_MAX) } else { 0 };
+        let idle =
+            workers.saturating_mul(idle_addresses).saturating_mul(count(config.limits.upstream_idle_max));
+        let mirrors = workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.connections_max))));
+        Self {
+            clients,
+            primaries: clients,
+            idle,
+            mirrors,
+            samples: if embedded { sum([clients, idle, mirrors]) } else { 0 },
+            // A worker has each listening socket twice, and a third is kept for a successor.
+            fixed: workers * (3 * count(config.listeners.len()) + WORKER_DESCRIPTORS)
+                + admin
+                + DISCOVERY_DESCRIPTORS
+                + PROCESS_DESCRIPTORS,
+        }
+    }
+
+    /// Client connections for which there are descriptors, with as many to primaries, once mirrors have theirs; `None`
+    /// where there are enough. Idle connections are not counted: they are closed where descriptors run out.
+    pub(crate) fn clients_affordable(&self, limit: u64) -> Option<u64> {
+        let is_embedded = self.samples > 0;
+        let each = if is_embedded { 4 } else { 2 };
+        let taken = sum([self.fixed, self.mirrors, if is_embedded { self.mirrors } else { 0 }]);
+        let affordable = limit.saturating_sub(taken) / each;
+        (affordable < self.clients).then_some(affordable)
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        sum([self.clients, self.primaries, self.idle, self.mirrors, self.samples, self.fixed])
+    }
+}
+
+/// Client connections that one worker may have at once: those of the configuration, or as many as there are descriptors
+/// for. A mirror must not take the primary's.
+pub(crate) fn clients_max(config: &Config, descriptors: &Descriptors, limit: u64) -> usize {
+    let affordable =
+        descriptors.clients_affordable(limit).map(|all| all / count(config.workers.count).max(1));
+    let affordable = affordable.map_or(usize::MAX, |each| usize::try_from(each).unwrap_or(usize::MAX).max(1));
+    config.limits.connections_max.min(affordable)
+}
+
+/// Bytes held for peers, at most. The program itself and the kernel's socket buffers come on top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Copies that wait in rings.
+    pub(crate) rings: u64,
+    /// Heads and the piece of content under way in each direction, of as many exchanges as there may be at once.
+    pub(crate) exchanges: u64,
+    /// Copies on their way to a mirror, if every connection to one carries the largest batch at once.
+    pub(crate) batches: u64,
+    /// Buffers kept for reuse.
+    pub(crate) spare: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(config: &Config) -> Self {
+        let workers = count(config.workers.count);
+        let exchanges = workers.saturating_mul(count(config.limits.exchanges_max));
+        let exchange = count(config.limits.request_head_bytes_max)
+            + count(config.limits.response_head_bytes_max)
+            + 2 * count(limits::BLOCK_BYTES);
+        // A batch is bounded, but one copy alone may be larger.
+        let batches = config.lanes.iter().enumerate().map(|(lane, settings)| {
+            let mirrors = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.lane == lane);
+            // One that is searched is there twice, and joins a batch as long as it comes out.
+            let copy = |m: &config::Mirror| match m.redact.json.is_empty() {
+                true => count(m.body_bytes_max),
+                false => sum([2 * count(m.body_bytes_max), count(limits::BATCH_BYTES_MAX)]),
+            };
+            let copy = mirrors.map(copy).max().unwrap_or(0);
+            count(settings.connections_max).saturating_mul(copy.max(count(limits::BATCH_BYTES_MAX)))
+        });
+        Self {
+            rings: workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.ring_bytes_max)))),
+            exchanges: exchanges.saturating_mul(exchange),
+            batches: workers.saturating_mul(sum(batches)),
+            spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        sum([self.rings, self.exchanges, self.batches, self.spare])
+    }
+}
+
+/// No bound of an operator may make the sum wrap.
+fn sum(addends: impl IntoIterator<Item = u64>) -> u64 {
+    addends.into_iter().fold(0, u64::saturating_add)
+}
+
+/// A `usize` is never wider than 64 bits here; the saturation only spares a cast.
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Two workers, one listener, v1 mirrored to v2 in round numbers; for the tests of every room of the control plane.
+    pub(crate) fn config() -> Config {
+        let text = r#"
+            [workers]
+            count = 2
+
+            [limits]
+            connections_max = 100
+            response_head_bytes_max = "32KiB"
+            requests_per_connection_max = 1000
+            upstream_idle_max = 10
+            drain_bytes_max = "64KiB"
+
+            [timeouts]
+            client_idle = "60s"
+            connect = "1s"
+            response_head = "15s"
+            response_body = "30s"
+            upstream_idle = "4s"
+
+            [upstream.v1]
+            endpoints = ["127.0.0.1:9001"]
+            [upstream.v2]
+            endpoints = ["127.0.0.1:9002"]
+
+            [[route]]
+            name = "default"
+            primary = "v1"
+            mirrors = [{ upstream = "v2", pipeline_max = 16 }]
+        "#;
+        config::parse("test", text).expect("the test's own text is sound").config
+    }
+
+    fn addresses(v1: u16) -> Vec<Vec<SocketAddr>> {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        vec![(0..v1).map(|n| at(9001 + n)).collect(), vec![at(9101), at(9102), at(9103)]]
+    }
+
+    #[test]
+    fn descriptors_are_the_sum_of_named_addends() {
+        let of = Descriptors::of(&config(), &addresses(2), false);
+        // Idle connections are kept for the two addresses of the primary, not for the mirror's three.
+        let fixed = 2 * (3 + 8) + 2 + u64::try_from(limits::ADMIN_CONNECTIONS_MAX).unwrap() + 128 + 32;
+        assert_eq!(
+            of,
+            Descriptors { clients: 200, primaries: 200, idle: 2 * 2 * 10, mirrors: 16, samples: 0, fixed }
+        );
+        assert_eq!(of.total(), 456 + fixed);
+    }
+
+    #[test]
+    fn clients_get_no_more_descriptors_than_leave_their_primaries_and_the_mirrors_some() {
+        let of = Descriptors::of(&config(), &addresses(2), false);
+        assert_eq!(of.clients_affordable(of.total()), None);
+        assert_eq!(of.clients_affordable(of.fixed + 16 + 400), None, "idle ones are no reason");
+        assert_eq!(of.clients_affordable(of.fixed + 16 + 100), Some(50));
+        assert_eq!(of.clients_affordable(0), Some(0));
+    }
+
+    #[test]
+    fn sample_services_in_the_process_hold_the_other_ends() {
+        let of = Descriptors::of(&config(), &addresses(1), true);
+        assert_eq!(of.samples, of.primaries + of.idle + of.mirrors);
+    }
+
+    #[test]
+    fn no_admin_listener_costs_no_descriptors() {
+        let mut without = config();
+        without.admin.bind = None;
+        let (with, without) = (
+            Descriptors::of(&config(), &addresses(1), false),
+            Descriptors::of(&without, &addresses(1), false),
+        );
+        assert_eq!(with.fixed - without.fixed, 2 + u64::try_from(limits::ADMIN_CONNECTIONS_MAX).unwrap());
+    }
+
+    #[test]
+    fn memory_is_the_sum_of_named_addends() {
+        let of = Memory::of(&config());
+        assert_eq!(of.rings, 2 * (32 << 20));
+        assert_eq!(of.exchanges, 200 * (16 * 1024 + 32 * 1024 + 2 * 64 * 1024));
+        assert_eq!(of.batches, (2 * 8) << 20);
+        let mut searching = config();
+        searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
+        assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
+        assert_eq!(of.spare, 2 * 256 * 64 * 1024);
+        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare);
+    }
+
+    #[test]
+    fn absurd_limits_saturate_instead_of_wrapping() {
+        let mut config = config();
+        config.limits.connections_max = usize::MAX / 4;
+        config.limits.exchanges_max = usize::MAX / 4;
+        config.workers.count = 64;
+        assert_eq!(Memory::of(&config).total(), u64::MAX);
+        assert_eq!(Descriptors::of(&config, &addresses(1), true).total(), u64::MAX);
+    }
+}

@@ -1,0 +1,148 @@
+//! The configuration in force and where its things are counted: written by whoever changes it, read by the pages.
+//!
+//! Only the control plane knows it, so a lock is nobody's wait.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use config::{Config, Shown, Upstream};
+
+use super::epoch::Epochs;
+use crate::compare::Findings;
+use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
+use crate::tls::load::Expiry;
+
+/// Where the snapshot in force lies, and the text it came from.
+#[derive(Debug)]
+pub struct ConfigStore {
+    snapshot: Mutex<Snapshot>,
+    written: Mutex<Written>,
+    /// What comparing answers has found, whatever configuration is in force.
+    pub findings: Arc<Findings>,
+    /// Since when each mirror's evidence counts.
+    pub epochs: Epochs,
+}
+
+/// The last configuration that came whole, and what was changed since by itself.
+#[derive(Debug)]
+struct Written {
+    config: Arc<Config>,
+    shown: Shown,
+    /// What was changed → to what, the last change alone.
+    patches: BTreeMap<String, String>,
+}
+
+/// One configuration, and every worker's counters in its shape.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub config: Arc<Config>,
+    /// By worker.
+    pub counters: Vec<Arc<Counters>>,
+    /// The control plane's own: of health checks, by upstream.
+    pub checks: Vec<Arc<CheckCounters>>,
+    pub names: Arc<NameCounters>,
+    /// Of who reads the workers' records.
+    pub observer: Arc<ObserverCounters>,
+    /// Until when the certificates in use are good.
+    pub certificates: Arc<[Expiry]>,
+    /// Changes made since the start.
+    pub applied: u64,
+    /// Changes asked for that were not made.
+    pub refused: u64,
+}
+
+impl Snapshot {
+    /// That of another configuration, whose counters go on from these. It takes time in proportion to the configuration, and
+    /// changes nothing.
+    #[must_use]
+    pub fn after(&self, config: Arc<Config>) -> Self {
+        let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &self.config, counters));
+        let counters = self.counters.iter().map(after).collect();
+        let known: HashMap<&str, usize> =
+            self.config.upstreams.iter().enumerate().map(|(at, u)| (u.name.as_str(), at)).collect();
+        let check = |upstream: &Upstream| {
+            let at = known.get(upstream.name.as_str());
+            at.and_then(|at| self.checks.get(*at)).cloned().unwrap_or_default()
+        };
+        let checks = config.upstreams.iter().map(check).collect();
+        Self { config, counters, checks, ..self.clone() }
+    }
+}
+
+impl ConfigStore {
+    pub fn new(config: &Arc<Config>) -> Arc<Self> {
+        let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
+        let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
+        let names = Arc::default();
+        let written =
+            Written { config: Arc::clone(config), shown: Shown::default(), patches: BTreeMap::new() };
+        let (config, observer) = (Arc::clone(config), Arc::default());
+        let snapshot = Snapshot {
+            config,
+            counters,
+            checks,
+            names,
+            observer,
+            certificates: [].into(),
+            applied: 0,
+            refused: 0,
+        };
+        Arc::new(Self {
+            snapshot: Mutex::new(snapshot),
+            written: Mutex::new(written),
+            findings: Arc::default(),
+            epochs: Epochs::default(),
+        })
+    }
+
+    /// Until when the certificates that are in force from the start are good.
+    pub fn certify(&self, certificates: &Arc<[Expiry]>) {
+        lock(&self.snapshot).certificates = Arc::clone(certificates);
+    }
+
+    /// The snapshot in force.
+    pub fn open(&self) -> Snapshot {
+        lock(&self.snapshot).clone()
+    }
+
+    /// Another configuration is in force: a snapshot that was [`Snapshot::after`] the one before. Returns it as it is in force.
+    pub fn turn(&self, next: Snapshot) -> Snapshot {
+        let mut snapshot = lock(&self.snapshot);
+        let (applied, refused) = (snapshot.applied + 1, snapshot.refused);
+        *snapshot = Snapshot { applied, refused, ..next };
+        snapshot.clone()
+    }
+
+    pub fn refuse(&self) {
+        lock(&self.snapshot).refused += 1;
+    }
+
+    /// The whole configuration in force was read from this.
+    pub fn write(&self, shown: Shown) {
+        let config = self.open().config;
+        *lock(&self.written) = Written { config, shown, patches: BTreeMap::new() };
+    }
+
+    /// The last configuration that came whole: what a restart or a reload would bring back.
+    pub fn whole(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.written).config)
+    }
+
+    /// One thing in it was changed since.
+    pub fn patch(&self, what: String, to: String) {
+        lock(&self.written).patches.insert(what, to);
+    }
+
+    /// The configuration in force as TOML, as far as `choose` shows it; what was changed since it was read stands before it in
+    /// comments.
+    pub fn written(&self, choose: fn(&Shown) -> &str) -> String {
+        let written = lock(&self.written);
+        let patches: String =
+            written.patches.iter().map(|(what, to)| format!("# since: {what} = {to}\n")).collect();
+        format!("{patches}{}", choose(&written.shown))
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

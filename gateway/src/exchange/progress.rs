@@ -1,0 +1,57 @@
+//! How far a request has got on its way to the primary, as the two directions of one exchange tell each other.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::context::Context;
+use crate::message::client::Requester;
+use crate::observe::pairing::Pairing;
+use crate::time::Millis;
+
+/// What the two directions of one exchange tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The whole request has been written to the primary.
+    pub(super) complete: Cell<bool>,
+    /// When the last of it was given to the kernel, in the worker's microseconds; 0 until it was taken. Not when we heard
+    /// that it was: the primary may be at work by then.
+    forwarded_us: Cell<u64>,
+    /// When it was taken, in the worker's milliseconds.
+    pub(super) forwarded_ms: Cell<u64>,
+    /// The primary's answer is waited for, and due this long after the request was forwarded.
+    pub(super) answer_within: Cell<Option<Millis>>,
+    /// What is waited for is the client's content, and not that the primary takes it.
+    pub(super) waits_for_client: Cell<bool>,
+    /// Bytes of content not read yet, where the client declared them.
+    pub(super) rest: Cell<Option<u64>>,
+    /// The answer is over: the rest of the upload has until then.
+    pub(super) end_by_ms: Cell<Option<u64>>,
+}
+
+impl Progress {
+    /// The whole request has been written to the primary; the last write of it began at `written_us`.
+    pub(super) fn completed(&self, cx: &Context, written_us: u64, pairing: Option<&Rc<Pairing>>) {
+        self.complete.set(true);
+        self.forwarded_us.set(written_us);
+        self.forwarded_ms.set(cx.now_ms());
+        if let Some(pairing) = pairing {
+            pairing.forwarded(written_us);
+            pairing.note(|record| record.forwarded_us = Some(written_us.saturating_sub(record.started_us)));
+        }
+    }
+
+    /// No more comes from the client: from now on the primary's answer is due, unless it has begun.
+    pub(super) fn over(&self, to: &Requester<'_>) {
+        if let Some(within) = self.answer_within.get() {
+            to.limit_pending_response(within);
+        }
+    }
+
+    /// Microseconds since then; 0 before it.
+    pub(super) fn since_forwarded(&self, cx: &Context) -> u64 {
+        match self.forwarded_us.get() {
+            0 => 0,
+            at => cx.now_us().saturating_sub(at),
+        }
+    }
+}

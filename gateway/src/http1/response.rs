@@ -1,0 +1,237 @@
+//! One response read from the bytes of a connection, in whatever pieces they come: interim heads, the final head, content,
+//! the end. Pure: bytes in, facts out; the room with the socket asks for more where more is needed.
+
+use super::body::Incoming;
+use super::head::{ResponseHead, with_response};
+use super::scan::{HeadScanner, Scan};
+use crate::limits::INTERIM_RESPONSES_MAX;
+
+/// How large a response's head may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Of each head, interim ones too.
+    pub bytes_max: usize,
+    pub fields_max: usize,
+}
+
+impl From<&config::Limits> for HeadLimits {
+    fn from(limits: &config::Limits) -> Self {
+        Self { bytes_max: limits.response_head_bytes_max, fields_max: limits.fields_max }
+    }
+}
+
+/// Why what came is no response that can be believed. Nothing behind it on the connection means anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    BareLf,
+    HeadTooLarge,
+    /// A head that breaks the grammar, or whose end nobody could agree upon.
+    Malformed(&'static str),
+    /// 101 to a request that asked for no other protocol (RFC 9110 §15.2.2).
+    SwitchedProtocols,
+    TooManyInterims,
+    BadChunk,
+}
+
+impl Fault {
+    /// What went wrong, as a sentence's end behind "the upstream sent".
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::BareLf => "a bare LF",
+            Self::HeadTooLarge => "a response head that is too large",
+            Self::Malformed(detail) => detail,
+            Self::SwitchedProtocols => "a switch of protocols that was not asked for",
+            Self::TooManyInterims => "too many interim responses",
+            Self::BadChunk => "malformed chunks",
+        }
+    }
+}
+
+/// What the bytes read so far come to.
+#[derive(Debug)]
+pub enum Step<T> {
+    /// No further head is complete.
+    More,
+    /// A 1xx head of so many bytes; another head follows.
+    Interim { used: usize, told: T },
+    /// The final head of so many bytes, and what follows it.
+    Head { used: usize, told: T, message: Message },
+}
+
+/// Reads the heads of one response.
+#[derive(Debug)]
+pub struct Reader {
+    limits: HeadLimits,
+    /// The response is to a HEAD request.
+    to_head: bool,
+    scanner: HeadScanner,
+    interims: usize,
+}
+
+impl Reader {
+    pub fn new(limits: HeadLimits, to_head: bool) -> Self {
+        Self { limits, to_head, scanner: HeadScanner::default(), interims: 0 }
+    }
+
+    /// Whether an interim head has come.
+    pub fn has_interims(&self) -> bool {
+        self.interims > 0
+    }
+
+    /// Looks for the next head at the front of `input`, which starts at that head's first byte and only grows between calls;
+    /// `look` is shown it and its bytes. Each byte is looked at once.
+    pub fn head<T>(
+        &mut self,
+        input: &[u8],
+        look: impl FnOnce(&ResponseHead<'_, '_>, &[u8]) -> T,
+    ) -> Result<Step<T>, Fault> {
+        let used = match self.scanner.scan(input) {
+            Scan::Partial if input.len() > self.limits.bytes_max => return Err(Fault::HeadTooLarge),
+            Scan::Partial => return Ok(Step::More),
+            Scan::BareLf => return Err(Fault::BareLf),
+            Scan::Complete(used) => used,
+        };
+        let raw = input.get(..used).unwrap_or(input);
+        let found = with_response(raw, self.limits.fields_max, self.to_head, |head| {
+            if head.status == 101 {
+                return Err(Fault::SwitchedProtocols);
+            }
+            let message = (head.status >= 200).then(|| Message {
+                status: head.status,
+                incoming: Incoming::new(head.framing),
+                keeps: head.keeps(),
+                withholds: head.withholds,
+            });
+            Ok((look(head, raw), message))
+        });
+        let (told, message) = found.map_err(Fault::Malformed)??;
+        let Some(message) = message else {
+            self.interims += 1;
+            if self.interims > INTERIM_RESPONSES_MAX {
+                return Err(Fault::TooManyInterims);
+            }
+            return Ok(Step::Interim { used, told });
+        };
+        Ok(Step::Head { used, told, message })
+    }
+}
+
+/// What follows a final head.
+#[derive(Debug)]
+pub struct Message {
+    pub status: u16,
+    pub incoming: Incoming,
+    /// The server leaves the connection open behind it.
+    pub keeps: bool,
+    /// It declares content that it must not have, which some servers send all the same.
+    pub withholds: bool,
+}
+
+impl Message {
+    /// Reads content at the front of `input`, each piece of it told to `see`; returns how many bytes belong to the message.
+    pub fn read(&mut self, input: &[u8], see: impl FnMut(&[u8])) -> Result<usize, Fault> {
+        self.incoming.read(input, see).map_err(|_| Fault::BadChunk)
+    }
+
+    /// Whether it is complete, where the connection `is_closed` at this byte or is not.
+    pub fn is_over(&self, is_closed: bool) -> bool {
+        self.incoming.is_done() || (is_closed && self.incoming.ends_at_close())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { bytes_max: 200, fields_max: 10 };
+
+    /// What became of a whole connection's bytes: statuses of heads, content, whether the message is over, bytes behind it.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Read {
+        statuses: Vec<u16>,
+        content: Vec<u8>,
+        keeps: Option<bool>,
+        over: bool,
+        rest: usize,
+    }
+
+    /// Reads `input` as it comes in pieces of `piece` bytes; the connection closes behind it.
+    fn read(input: &[u8], piece: usize, to_head: bool) -> Result<Read, Fault> {
+        let mut reader = Reader::new(LIMITS, to_head);
+        let (mut statuses, mut content, mut message) = (Vec::new(), Vec::new(), None::<Message>);
+        let mut buf = Vec::new();
+        for part in input.chunks(piece) {
+            buf.extend_from_slice(part);
+            while message.is_none() {
+                match reader.head(&buf, |head, _| head.status)? {
+                    Step::More => break,
+                    Step::Interim { used, told } => {
+                        statuses.push(told);
+                        buf.drain(..used);
+                    }
+                    Step::Head { used, told, message: found } => {
+                        statuses.push(told);
+                        buf.drain(..used);
+                        message = Some(found);
+                    }
+                }
+            }
+            if let Some(message) = &mut message {
+                let used = message.read(&buf, |bytes| content.extend_from_slice(bytes))?;
+                buf.drain(..used);
+            }
+        }
+        let over = message.as_ref().is_some_and(|message| message.is_over(true));
+        Ok(Read { statuses, content, keeps: message.map(|message| message.keeps), over, rest: buf.len() })
+    }
+
+    #[track_caller]
+    fn check(input: &str, to_head: bool, expect: Result<(&[u16], &str, bool, bool, usize), Fault>) {
+        let expect = expect.map(|(statuses, content, keeps, over, rest)| Read {
+            statuses: statuses.to_vec(),
+            content: content.as_bytes().to_vec(),
+            keeps: Some(keeps),
+            over,
+            rest,
+        });
+        for piece in (1..input.len() + 1).rev() {
+            assert_eq!(read(input.as_bytes(), piece, to_head), expect, "in pieces of {piece}: {input:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_is_the_same_in_whatever_pieces_it_comes() {
+        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", false, Ok((&[200], "hi", true, true, 0)));
+        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiX", false, Ok((&[200], "hi", true, true, 1)));
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", false, Ok((&[200], "hi", true, false, 0)));
+        check("HTTP/1.1 200 OK\r\n\r\nhi", false, Ok((&[200], "hi", false, true, 0)));
+        check("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false, Ok((&[200], "", false, true, 0)));
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\nX",
+            false,
+            Ok((&[200], "hi", true, true, 1)),
+        );
+        check("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", true, Ok((&[200], "", true, true, 0)));
+        check("HTTP/1.1 204 No\r\n\r\n", false, Ok((&[204], "", true, true, 0)));
+        check(
+            "HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 103 Early\r\nLink: a\r\n\r\nHTTP/1.1 304 Not\r\nConnection: close\r\n\r\n",
+            false,
+            Ok((&[100, 103, 304], "", false, true, 0)),
+        );
+    }
+
+    #[test]
+    fn what_is_no_response_is_a_fault_with_its_reason() {
+        let large = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(300));
+        assert_eq!(read(large.as_bytes(), 50, false), Err(Fault::HeadTooLarge));
+        assert_eq!(read(b"HTTP/1.1 200 OK\nA: b\n\n", 3, false), Err(Fault::BareLf));
+        assert!(matches!(read(b"HTTP/1.1 2x0 OK\r\n\r\n", 9, false), Err(Fault::Malformed(_))));
+        let both = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert!(matches!(read(both, 9, false), Err(Fault::Malformed(_))));
+        assert_eq!(read(b"HTTP/1.1 101 Go\r\nUpgrade: x\r\n\r\n", 9, false), Err(Fault::SwitchedProtocols));
+        let interims = "HTTP/1.1 102 Wait\r\n\r\n".repeat(INTERIM_RESPONSES_MAX + 1);
+        assert_eq!(read(interims.as_bytes(), 21, false), Err(Fault::TooManyInterims));
+        let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+        assert_eq!(read(chunks, 9, false), Err(Fault::BadChunk));
+    }
+}

@@ -1,0 +1,201 @@
+//! A request on its way to an upstream, and the upstream's response.
+//!
+//! The pool keeps a [`Line`] for each place on a connection. For one exchange it becomes a [`Requester`], which is told the
+//! request, and a [`Response`], which is read at the same time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+#[cfg(test)]
+use super::memory;
+use super::{Declared, Framed, http1};
+use crate::buffer::Buffers;
+use crate::error::Failure;
+use crate::http1::head::ResponseHead;
+use crate::http1::response::{Fault, HeadLimits};
+use crate::io::{IoBuf, Stream, Sweeper};
+use crate::time::Millis;
+
+/// One place on a connection to an upstream's endpoint.
+#[derive(Debug)]
+pub enum Line {
+    Http1(Stream),
+    #[cfg(test)]
+    Memory(memory::Line),
+}
+
+/// What an exchange brings to its conversation.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    pub buffers: &'a Buffers,
+    pub heads: HeadLimits,
+    /// The request is a HEAD.
+    pub to_head: bool,
+    pub declared: Declared,
+}
+
+/// What an upstream is sent.
+pub enum Requester<'a> {
+    Http1(http1::client::Requester<'a>),
+    #[cfg(test)]
+    Memory(memory::Requester),
+}
+
+/// What an upstream answers.
+pub enum Response<'a> {
+    Http1(http1::client::Response<'a>),
+    #[cfg(test)]
+    Memory(memory::Response),
+}
+
+/// The request did not go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotWritten {
+    pub failure: Failure,
+    /// The upstream may have seen some of it.
+    pub any_sent: bool,
+}
+
+/// What was found of a response's heads.
+#[derive(Debug)]
+pub enum Found<T> {
+    /// No further head is complete.
+    More,
+    Interim(T),
+    Final(T),
+}
+
+/// What may still come on a line behind the response to its exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing.
+    Over,
+    /// Content that the response declared and must not have: the line is watched for a moment before it is used.
+    Watched,
+}
+
+impl Line {
+    /// Connects within `within`.
+    pub async fn connect(address: SocketAddr, within: Duration, sweeper: &Rc<Sweeper>) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(line) = memory::Line::to(address) {
+            return Ok(Self::Memory(line));
+        }
+        Stream::connect(address, within, sweeper).await.map(Self::Http1)
+    }
+
+    /// Whether it can carry a request: still open, and the upstream has said nothing since. Does not wait.
+    pub fn is_quiet(&self) -> bool {
+        on!(self, line => line.is_quiet())
+    }
+
+    /// Forgets all deadlines: nothing is under way.
+    pub fn clear_deadlines(&self) {
+        on!(self, line => line.clear_deadlines());
+    }
+
+    /// Its two directions, for one exchange.
+    pub fn converse<'a>(&'a mut self, terms: &Terms<'a>) -> (Requester<'a>, Response<'a>) {
+        match self {
+            Self::Http1(stream) => {
+                let (requester, response) = http1::client::converse(stream, terms);
+                (Requester::Http1(requester), Response::Http1(response))
+            }
+            #[cfg(test)]
+            Self::Memory(line) => {
+                let (requester, response) = line.converse(terms);
+                (Requester::Memory(requester), Response::Memory(response))
+            }
+        }
+    }
+}
+
+impl Requester<'_> {
+    /// Sends the beginning of a request: its head and what of its content came with it, in the inner form. Gives it back.
+    pub async fn begin(&mut self, beginning: Vec<u8>, within: Millis) -> (Result<(), NotWritten>, Vec<u8>) {
+        on!(self, arm => arm.begin(beginning, within).await)
+    }
+
+    /// Puts this wire's framing around a piece in its block, and the message's end behind it where `end` has trailers.
+    pub fn frame(&self, block: &mut Vec<u8>, content: Range<usize>, end: Option<&[u8]>) -> Framed {
+        on!(self, arm => arm.frame(block, content, end))
+    }
+
+    /// Sends all of `framed`; gives the block back.
+    pub async fn write<B: IoBuf>(
+        &mut self,
+        block: B,
+        framed: Framed,
+        within: Millis,
+    ) -> (Result<(), NotWritten>, B) {
+        on!(self, arm => arm.write(block, framed, within).await)
+    }
+
+    /// Bounds a pending wait for the response, from now.
+    pub fn limit_pending_response(&self, within: Millis) {
+        on!(self, arm => arm.limit_pending_response(within));
+    }
+}
+
+impl Response<'_> {
+    /// Whether something of it can be read within `ms`; consumes nothing.
+    pub async fn is_ready_within(&self, ms: u64) -> bool {
+        on!(self, arm => arm.is_ready_within(ms).await)
+    }
+
+    /// Looks for the next head in what was read; `look` is shown it and its bytes.
+    pub fn head<T>(
+        &mut self,
+        look: impl FnOnce(&ResponseHead<'_, '_>, &[u8]) -> T,
+    ) -> Result<Found<T>, Fault> {
+        on!(self, arm => arm.head(look))
+    }
+
+    /// Reads more.
+    pub async fn more(&mut self, within: Millis) -> Result<(), Failure> {
+        on!(self, arm => arm.more(within).await)
+    }
+
+    /// At least a byte of it came.
+    pub fn has_begun(&self) -> bool {
+        on!(self, arm => arm.has_begun())
+    }
+
+    /// Tells `see` the content that came with the final head, piece by piece.
+    pub fn arrived(&mut self, see: impl FnMut(&[u8])) -> Result<(), Fault> {
+        on!(self, arm => arm.arrived(see))
+    }
+
+    /// All of it was read.
+    pub fn is_done(&self) -> bool {
+        on!(self, arm => arm.is_done())
+    }
+
+    /// Permitted trailer lines, each with its CRLF; empty until all of it was read.
+    pub fn trailers(&self) -> &[u8] {
+        on!(self, arm => arm.trailers())
+    }
+
+    /// Reads the next piece into `block`, which is given back; says where its content stands.
+    pub async fn piece(
+        &mut self,
+        block: Vec<u8>,
+        within: Millis,
+    ) -> (Result<Range<usize>, Failure>, Vec<u8>) {
+        on!(self, arm => arm.piece(block, within).await)
+    }
+
+    /// Ends whatever is under way at `at_ms` of the worker's clock.
+    pub fn give_up_at(&self, at_ms: u64) {
+        on!(self, arm => arm.give_up_at(at_ms));
+    }
+
+    /// Whether the line may serve another exchange behind this response, and after what; `None` where it may not: the
+    /// upstream ends it, or bytes came that belong to no message.
+    pub fn rest(&self) -> Option<Rest> {
+        on!(self, arm => arm.rest())
+    }
+}

@@ -1,0 +1,171 @@
+//! A request as its client's wire brings it, and what the client is told.
+//!
+//! Two parts that are used at the same time: [`Content`], what the client still sends, and [`Responder`], what it is sent.
+
+use std::ops::Range;
+
+use config::HeaderEdits;
+
+#[cfg(test)]
+use super::memory;
+use super::{Declared, Framed, http1};
+use crate::http1::head::ResponseHead;
+use crate::time::Millis;
+
+/// One request whose head is read, on its client's wire.
+pub struct Message<'a> {
+    pub content: Content<'a>,
+    pub responder: Responder<'a>,
+}
+
+/// The content of a request, as it comes.
+pub enum Content<'a> {
+    Http1(http1::server::Content<'a>),
+    #[cfg(test)]
+    Memory(&'a mut memory::Content),
+}
+
+/// What a client is sent.
+pub enum Responder<'a> {
+    Http1(http1::server::Responder<'a>),
+    #[cfg(test)]
+    Memory(&'a mut memory::Responder),
+}
+
+/// One piece of content in the block it was read into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    pub content: Range<usize>,
+    /// Bytes it took on the wire.
+    pub wire_bytes: usize,
+}
+
+/// Why no more content comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentFailed {
+    /// The client ended or broke it.
+    Gone,
+    /// Nothing came in the time allowed.
+    Slow,
+    /// It breaks its framing.
+    Malformed,
+}
+
+/// The client takes nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+/// Within what time a client has to take what it is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Within {
+    /// Each part of it.
+    pub each: Millis,
+    /// All of it, in the worker's milliseconds.
+    pub end_ms: u64,
+}
+
+impl Content<'_> {
+    /// All of it was read.
+    pub fn is_done(&self) -> bool {
+        on!(self, arm => arm.is_done())
+    }
+
+    /// Bytes still to come, where that is known.
+    pub fn bytes_expected(&self) -> Option<u64> {
+        on!(self, arm => arm.bytes_expected())
+    }
+
+    /// Permitted trailer lines, each with its CRLF; empty until all of it was read.
+    pub fn trailers(&self) -> &[u8] {
+        on!(self, arm => arm.trailers())
+    }
+
+    /// Appends what came with the head to `out`, which holds the head for the primary: in the inner form, so that a small
+    /// request is one write. Each piece is told to `see`.
+    pub fn arrived(
+        &mut self,
+        declared: Declared,
+        out: &mut Vec<u8>,
+        see: impl FnMut(&[u8]),
+    ) -> Result<(), ContentFailed> {
+        on!(self, arm => arm.arrived(declared, out, see))
+    }
+
+    /// Reads the next piece into `block`, which is given back.
+    pub async fn piece(&mut self, block: Vec<u8>, within: Millis) -> (Result<Piece, ContentFailed>, Vec<u8>) {
+        on!(self, arm => arm.piece(block, within).await)
+    }
+}
+
+impl Responder<'_> {
+    /// Lets a client that waits send its content (RFC 9110 §10.1.1).
+    pub async fn proceed(&mut self, within: Within) -> Result<(), Gone> {
+        on!(self, arm => arm.proceed(within).await)
+    }
+
+    /// Whether [`Responder::proceed`] was called.
+    pub fn has_proceeded(&self) -> bool {
+        on!(self, arm => arm.has_proceeded())
+    }
+
+    /// Renders an interim response, if this client may see it.
+    pub fn interim(&mut self, head: &ResponseHead<'_, '_>) {
+        on!(self, arm => arm.interim(head));
+    }
+
+    /// Renders the final head with `edits` done to it. `may_go_on`: nothing on this exchange's side keeps the connection from
+    /// carrying another request.
+    pub fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, edits: [Option<&HeaderEdits>; 2]) {
+        on!(self, arm => arm.begin(head, may_go_on, edits));
+    }
+
+    /// Appends content that came with the head to what was rendered.
+    pub fn push(&mut self, content: &[u8]) {
+        on!(self, arm => arm.push(content));
+    }
+
+    /// Appends the end of the message to what was rendered.
+    pub fn push_end(&mut self, trailers: &[u8]) {
+        on!(self, arm => arm.push_end(trailers));
+    }
+
+    /// Sends what was rendered, in one write.
+    pub async fn flush(&mut self, within: Within) -> Result<(), Gone> {
+        on!(self, arm => arm.flush(within).await)
+    }
+
+    /// Puts this wire's framing around a piece in its block, and the message's end behind it where `end` has trailers.
+    pub fn frame(&self, block: &mut Vec<u8>, content: Range<usize>, end: Option<&[u8]>) -> Framed {
+        on!(self, arm => arm.frame(block, content, end))
+    }
+
+    /// Sends as much of `framed` as the client takes at once, and moves its front; says how many bytes.
+    pub async fn write_some(
+        &mut self,
+        block: Vec<u8>,
+        framed: &mut Framed,
+        within: Millis,
+    ) -> (Result<usize, Gone>, Vec<u8>) {
+        on!(self, arm => arm.write_some(block, framed, within).await)
+    }
+
+    /// The whole response was sent.
+    pub fn complete(&mut self) {
+        on!(self, arm => arm.complete());
+    }
+
+    /// The client was sent a part of a response of which the rest is owed: it can be told nothing else.
+    pub fn has_begun(&self) -> bool {
+        on!(self, arm => arm.has_begun())
+    }
+
+    /// Whether the connection may carry another request behind the response that was begun.
+    pub fn keeps(&self) -> bool {
+        on!(self, arm => arm.keeps())
+    }
+
+    /// Bounds a pending wait for the client's content, from now.
+    pub fn limit_pending_content(&self, within: Millis) {
+        on!(self, arm => arm.limit_pending_content(within));
+    }
+}

@@ -1,0 +1,162 @@
+//! The closed sets of values that counters are told apart by: outcomes, and the reasons for them.
+
+/// A closed set of label values, so that a family of counters is an array and its cardinality a constant.
+pub trait Label: Copy + 'static {
+    const ALL: &'static [Self];
+    fn index(self) -> usize;
+    fn text(self) -> &'static str;
+}
+
+macro_rules! labels {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+            fn index(self) -> usize { self as usize }
+            fn text(self) -> &'static str { match self { $(Self::$variant => $text),+ } }
+        }
+    };
+}
+
+labels! {
+    /// Why an eligible request was not copied although it was drawn.
+    Skip {
+        /// The request already carries the mirror mark: it is itself a copy.
+        Loop = "loop",
+        /// The client or its upload went away before the request was complete.
+        Aborted = "aborted",
+        /// The primary never got the request.
+        PrimaryUnavailable = "primary_unavailable",
+        /// The primary's answer is not like the mirror wants it.
+        Answer = "answer",
+    }
+}
+
+labels! {
+    /// Why a copy was given up before any byte of it was sent.
+    Drop {
+        BodyTooLarge = "body_too_large",
+        RingEntries = "ring_entries",
+        RingBytes = "ring_bytes",
+        /// Pushed out by a newer copy under `drop = "oldest"`.
+        Oldest = "oldest",
+        /// Every endpoint of the mirror is in connect back-off.
+        Unreachable = "unreachable",
+        /// The worker is late on its own loop: mirror work is given up first.
+        WorkerBusy = "worker_busy",
+        /// More than `rate_max`.
+        Rate = "rate",
+        /// It waited longer than `ttl`.
+        Stale = "stale",
+        /// Its content could not be searched for secrets.
+        Redaction = "redaction",
+        /// Three quarters of `limits.exchanges_max` are under way: mirror work is given up first.
+        Exchanges = "exchanges",
+        Drain = "drain",
+    }
+}
+
+labels! {
+    /// Why a governor lowered its mirror's share.
+    Lower {
+        Failures = "failures",
+        /// The mirror's answers take too long.
+        Slow = "slow",
+        /// The ring is nearly full.
+        Ring = "ring",
+        WorkerBusy = "worker_busy",
+    }
+}
+
+labels! {
+    /// How a sent copy ended without a complete answer.
+    Fail {
+        Timeout = "timeout",
+        Reset = "reset",
+        /// The mirror closed the connection before answering.
+        Closed = "closed",
+        /// The answer was not HTTP/1.1 we accept.
+        Protocol = "protocol",
+        Drain = "drain",
+    }
+}
+
+labels! {
+    /// Status class of a mirror's complete answer.
+    Class { C1 = "1xx", C2 = "2xx", C3 = "3xx", C4 = "4xx", C5 = "5xx" }
+}
+
+labels! {
+    /// Why the gateway answered by itself or hung up.
+    Reject {
+        BadRequest = "bad_request",
+        UriTooLong = "uri_too_long",
+        HeadTooLarge = "head_too_large",
+        BodyTooLarge = "body_too_large",
+        Version = "version",
+        Connect = "connect_method",
+        Upgrade = "upgrade",
+        Trace = "trace",
+        MaxForwards = "max_forwards",
+        Expectation = "expectation",
+        NoRoute = "no_route",
+        /// The route's primary is a service that nobody knows.
+        NoUpstream = "no_upstream",
+        HeadTimeout = "head_timeout",
+        BodyTimeout = "body_timeout",
+        PrimaryConnect = "primary_connect",
+        PrimaryConnectTimeout = "primary_connect_timeout",
+        PrimaryTimeout = "primary_timeout",
+        PrimaryProtocol = "primary_protocol",
+        PrimaryClosed = "primary_closed",
+        /// The upstream's own bound on exchanges is reached.
+        PrimaryOverflow = "primary_overflow",
+        /// More requests at once than `limits.exchanges_max`.
+        Exchanges = "exchanges",
+        /// More requests a second than `limits.requests_per_second_max`.
+        RequestRate = "request_rate",
+        /// It names a host that the connection's certificates are not for.
+        Misdirected = "misdirected",
+        /// A TLS client on a listener without TLS.
+        NotPlaintext = "tls_on_plaintext",
+        /// The same, of one address.
+        AddressRate = "address_rate",
+    }
+}
+
+labels! {
+    /// Whose connections were too many.
+    Shed {
+        /// All clients'.
+        All = "all",
+        /// Those of one address.
+        Address = "address",
+    }
+}
+
+labels! {
+    /// What a TLS handshake began with.
+    Handshake {
+        Full = "full",
+        /// A ticket: no certificate was shown.
+        Resumed = "resumed",
+    }
+}
+
+labels! {
+    /// How an attempt on a primary endpoint failed.
+    UpstreamFailure {
+        Connect = "connect",
+        ConnectTimeout = "connect_timeout",
+        /// A pooled connection turned out closed; the request was tried again where that cannot repeat anything.
+        Stale = "stale",
+        Reset = "reset",
+        Closed = "closed",
+        Protocol = "protocol",
+        Timeout = "timeout",
+        /// No connection was tried: the upstream's own bound is reached.
+        Overflow = "overflow",
+    }
+}
