@@ -26,6 +26,8 @@ pub mod table;
 pub mod request_rows;
 #[path = "support/answer_rows.rs"]
 pub mod answer_rows;
+#[path = "support/certificates.rs"]
+pub mod certificates;
 #[path = "support/python.rs"]
 pub mod python;
 #[path = "support/httpbin.rs"]

@@ -12,7 +12,7 @@ use monoio_http::h1::codec::decoder::RequestHeadDecoder;
 
 const LIMITS: HeadLimits = HeadLimits { line_bytes_max: 8192, fields_max: 100 };
 
-/// What a command line client sends, and what a browser behind a few proxies sends.
+/// A request of a command line client, and one of a browser behind a few proxies.
 fn heads() -> [(&'static str, Vec<u8>); 2] {
     let few = "GET /items/42?page=3 HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\
         Accept-Encoding: gzip\r\nX-Request-Id: 6f1d9c0e2b7a4f3d\r\n\r\n";
@@ -43,7 +43,7 @@ fn parse(criterion: &mut Criterion) {
                 })
             });
         });
-        // What the connection does before it parses: find the end, refuse a bare LF.
+        // The connection's work before it parses: find the end, refuse a bare LF.
         group.bench_function("ours_with_scan", |b| {
             b.iter(|| match HeadScanner::default().scan(black_box(&bytes)) {
                 Scan::Complete(len) => {

@@ -1,4 +1,4 @@
-//! What a run leaves behind: `bench/runs/<date>-<topic>/` with the table, every raw figure, a chart, and how it came
+//! Files that a run leaves behind: `bench/runs/<date>-<topic>/` with the table, every raw figure, a chart, and how it came
 //! about. Knows no measurement.
 
 use std::fs;
@@ -12,7 +12,7 @@ pub struct Run<'a> {
     pub topic: &'a str,
     /// One sentence per question.
     pub asked: Vec<String>,
-    /// What a reader must know before comparing.
+    /// Remarks to read before comparing.
     pub remarks: Vec<String>,
     pub table: String,
     pub csv: String,

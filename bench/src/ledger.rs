@@ -1,4 +1,4 @@
-//! What became of the copies, from our gateway's own `/metrics`: so that a cheap figure bought with drops is seen.
+//! Outcomes of the copies, from our gateway's own `/metrics`: so that a cheap figure bought with drops is seen.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -23,7 +23,7 @@ pub struct Request {
     pub path: String,
 }
 
-/// What the clients saw. Times in microseconds.
+/// Observations of the clients. Times in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 pub struct Seen {
     pub requests: u64,
@@ -70,7 +70,7 @@ pub fn run(
     let output = run_to_end("wrk", command, dir, time + EXTRA)?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    // Of which kind they were is for whoever watches; the figures know only how many.
+    // Their kinds are shown in the terminal; the figures keep only their number.
     text.lines()
         .filter_map(|line| line.strip_prefix("errors "))
         .for_each(|kinds| eprintln!("  ! wrk: {kinds}"));

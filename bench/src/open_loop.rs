@@ -30,7 +30,7 @@ pub fn is_offered(loadgen: &Path) -> bool {
 }
 
 impl OpenLoop<'_> {
-    /// What the clients saw, from the moments their requests were due, and whether the generator kept its schedule.
+    /// Latencies of the clients, from the moments their requests were due, and whether the generator kept its schedule.
     pub fn run(
         &self,
         addr: SocketAddr,

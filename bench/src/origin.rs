@@ -110,7 +110,7 @@ pub const HTTP: &str = "access_log off; keepalive_requests 100000000; keepalive_
     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
     uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n";
 
-/// What stands before the `http` block. A proxy needs two connections for each client, and some to spare.
+/// The configuration before the `http` block. A proxy needs two connections for each client, and some to spare.
 pub fn nginx_main(connections: usize) -> String {
     let connections = 8192.max(4 * connections);
     format!(
@@ -129,7 +129,7 @@ pub fn start_nginx(tools: &Tools, name: &str, conf: &str, dir: &Path) -> Result<
     Process::start(name, command, dir, false)
 }
 
-/// Loopback addresses nobody uses, for servers that cannot choose for themselves. Below the range that outgoing
+/// Unused loopback addresses, for servers that cannot choose for themselves. Below the range that outgoing
 /// connections draw from, so that ten thousand of those do not take one before its server starts.
 pub fn free_addrs<const N: usize>() -> Result<[SocketAddr; N]> {
     use std::sync::atomic::{AtomicU16, Ordering};

@@ -22,7 +22,7 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
-    /// Shared by nobody; the lock lets a whole process be seen from several threads.
+    /// Not contended; the lock lets a whole process be seen from several threads.
     lines: Option<Mutex<mpsc::Receiver<String>>>,
 }
 

@@ -1,4 +1,4 @@
-//! What the kernel says about a tree of processes: its CPU time and its memory. Starts and ends nothing.
+//! A tree of processes as the kernel accounts for it: its CPU time and its memory. Starts and ends nothing.
 
 use std::net::SocketAddr;
 use std::{fs, io};

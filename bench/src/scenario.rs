@@ -17,7 +17,7 @@ pub struct Scenario {
     pub name: String,
     pub title: String,
     pub command: Topic,
-    /// What a reader of the figures should know.
+    /// Remark for readers of the figures.
     #[serde(default)]
     pub note: String,
     #[serde(default = "get")]
@@ -66,7 +66,7 @@ pub enum Window {
     Steady,
 }
 
-/// Who answers.
+/// The origin that responds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OriginKind {
@@ -100,7 +100,7 @@ pub enum Dimension {
     Watched,
 }
 
-/// Who looks at every exchange of ours.
+/// Observers of every exchange of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Watched {
     /// Counters, distributions and pairs alone, which are always on.

@@ -84,7 +84,7 @@ impl Tools {
         able
     }
 
-    /// What each program says of itself, for the kept run. `variants` are those that were measured.
+    /// Each program's version, for the kept run. `variants` are those that were measured.
     pub fn versions(&self, variants: &[Variant]) -> Vec<(String, String)> {
         let version = |path: Option<&Path>, flag: &str| match path {
             None => "not installed".to_string(),

@@ -1,4 +1,4 @@
-//! Who is measured, as a closed list: a program and what it is asked to do. Knows no configuration and no process.
+//! Variants that are measured, as a closed list: a program and its task. Knows no configuration and no process.
 
 use clap::ValueEnum;
 use serde::Deserialize;

@@ -4,19 +4,20 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::file::{self, File};
+use crate::pattern::{Pattern, Patterns};
 pub use crate::problem::Problem;
 use crate::problem::{Place, Report};
-use crate::program;
 use crate::reader::{At, Key, List, Size};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Pattern, Percent, Timeouts, Upstream,
-    Via, Workers,
+    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Via,
+    Workers,
 };
 
 mod upstreams;
@@ -24,6 +25,7 @@ mod routes;
 mod matches;
 mod mirrors;
 mod observe;
+mod tls;
 
 use upstreams::reaches;
 
@@ -43,18 +45,27 @@ pub struct Checked {
 pub fn load(path: impl AsRef<Path>) -> Result<Checked, Vec<Problem>> {
     let path = path.as_ref();
     let file = path.display().to_string();
-    let alone =
-        |line, message| Err(vec![Problem { file: file.clone(), line, message, ..Problem::default() }]);
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return alone(None, format!("cannot be read: {error}")),
-    };
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(&file, text),
+    match crate::text::read(path) {
+        Ok(bytes) => parse_bytes(&file, &bytes),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(vec![Problem { file, message, ..Problem::default() }])
+        }
+    }
+}
+
+/// As [`parse`], of a text that may not be one.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_bytes(source_name: &str, bytes: &[u8]) -> Result<Checked, Vec<Problem>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(source_name, text),
         Err(error) => {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-            alone(Some(line), "not TOML: this line is not UTF-8".to_owned())
+            let line = Some(1 + before.iter().filter(|&&byte| byte == b'\n').count());
+            let message = "not TOML: this line is not UTF-8".to_owned();
+            Err(vec![Problem { file: source_name.to_owned(), line, message, ..Problem::default() }])
         }
     }
 }
@@ -134,6 +145,7 @@ pub(crate) struct Check<'r> {
     ports: Vec<u16>,
     /// Of routes without one of their own.
     request_timeout: Option<Duration>,
+    patterns: Rc<Patterns>,
 }
 
 impl<'r> Check<'r> {
@@ -145,6 +157,7 @@ impl<'r> Check<'r> {
             lanes: Vec::new(),
             ports: Vec::new(),
             request_timeout: None,
+            patterns: Rc::default(),
         }
     }
 
@@ -183,7 +196,7 @@ impl<'r> Check<'r> {
 
     fn listeners(&mut self, written: &Key<List<file::Listener>>) -> Vec<Listener> {
         let list = match written {
-            Key::Absent => return vec![Listener { bind: LISTENER_DEFAULT }],
+            Key::Absent => return vec![Listener { bind: LISTENER_DEFAULT, tls: None }],
             Key::Refused => return Vec::new(),
             Key::Given(list) => list,
         };
@@ -204,7 +217,8 @@ impl<'r> Check<'r> {
             if address.port() != 0 && listeners.iter().any(|other| other.bind == address) {
                 self.report.error(&bind.at, format!("{address} is already the address of another listener"));
             }
-            listeners.push(Listener { bind: address });
+            let tls = entry.value.tls.given().and_then(|table| self.listener_tls(table));
+            listeners.push(Listener { bind: address, tls });
         }
         listeners
     }
@@ -293,6 +307,13 @@ impl<'r> Check<'r> {
             requests_per_connection_max: self.count(&written.requests_per_connection_max, 1_000_000, 1..=ANY),
             upstream_idle_max: in_memory(self.count(&written.upstream_idle_max, 256, 0..=65_536)),
             drain_bytes_max: self.size(&written.drain_bytes_max, 256 * KIB, 0..=GIB),
+            tls_handshakes_pending_max: in_memory(self.count(
+                &written.tls_handshakes_pending_max,
+                256,
+                1..=1_000_000,
+            )),
+            tls_handshakes_per_second_per_address_max: self
+                .rate(&written.tls_handshakes_per_second_per_address_max),
         }
     }
 
@@ -300,6 +321,7 @@ impl<'r> Check<'r> {
         let seconds = Duration::from_secs;
         Timeouts {
             request: self.given_period(&written.request),
+            tls_handshake: self.period(&written.tls_handshake, seconds(10)),
             request_head: self.period(&written.request_head, seconds(10)),
             client_idle: self.period(&written.client_idle, seconds(75)),
             request_body: self.period(&written.request_body, seconds(30)),
@@ -329,13 +351,19 @@ impl<'r> Check<'r> {
         parse(&written.value).map_err(|why| self.report.error(&written.at, why)).ok()
     }
 
-    /// A pattern that requests are matched by; one that costs them something is warned of.
+    /// A pattern that must match the whole of a value.
     fn pattern(&mut self, written: &At<String>) -> Option<Pattern> {
-        let pattern = self.syntax(written, syntax::pattern)?;
-        if let Some(cost) = program::cost(&written.value) {
+        let patterns = Rc::clone(&self.patterns);
+        let pattern = self.syntax(written, |text| patterns.whole(text))?;
+        self.cost(written, &pattern);
+        Some(pattern)
+    }
+
+    /// A pattern that requests are held against and that costs them something is warned of.
+    fn cost(&mut self, written: &At<String>, pattern: &Pattern) {
+        if let Some(cost) = pattern.cost() {
             self.report.warn(&written.at, format!("{:?} {cost}", written.value));
         }
-        Some(pattern)
     }
 
     /// A share from 0 to 100 %.

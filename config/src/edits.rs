@@ -1,6 +1,6 @@
 //! Edits as meant: what changes in a head on its way. Plain data; the gateway makes the changes.
 
-use crate::matching::Pattern;
+use crate::pattern::Pattern;
 
 /// In this order: removed, set, added. Names in lower case; none of a field that frames or ends a message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -8,9 +8,22 @@ use toml::de::DeTable;
 use crate::node;
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
+use crate::tls::{ClientAuthWord, TlsVersion};
 use crate::{Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, RetryOn, Role, Via};
 
-words!(Driver, Balance, DropPolicy, Forwarded, Via, Claim, LogFormat, RetryOn, Role);
+words!(
+    Driver,
+    Balance,
+    DropPolicy,
+    Forwarded,
+    Via,
+    Claim,
+    LogFormat,
+    RetryOn,
+    Role,
+    ClientAuthWord,
+    TlsVersion
+);
 
 written_tables! {
     /// The whole file.
@@ -31,6 +44,23 @@ written_tables! {
     pub(crate) struct Listener {
         /// IP address and port.
         bind: String,
+        tls: ListenerTls,
+    }
+
+    /// `tls` of a listener; see [`crate::tls::ListenerTls`].
+    pub(crate) struct ListenerTls {
+        certificates: List<Certificate>,
+        client_auth: ClientAuthWord,
+        client_ca: String,
+        client_crls: List<String>,
+        min_version: TlsVersion,
+    }
+
+    /// One of `certificates`.
+    pub(crate) struct Certificate {
+        cert: String,
+        key: String,
+        ocsp: String,
     }
 
     /// `[admin]`
@@ -65,11 +95,14 @@ written_tables! {
         response_bytes_per_second_min: u64,
         upstream_idle_max: u64,
         drain_bytes_max: Size,
+        tls_handshakes_pending_max: u64,
+        tls_handshakes_per_second_per_address_max: u64,
     }
 
     /// `[timeouts]`; see [`crate::Timeouts`].
     pub(crate) struct Timeouts {
         request: Duration,
+        tls_handshake: Duration,
         request_head: Duration,
         client_idle: Duration,
         request_body: Duration,

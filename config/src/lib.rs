@@ -8,16 +8,19 @@
 
 pub mod check;
 pub mod manifest;
+pub mod text;
 
 mod percent;
 mod matching;
 mod edits;
 mod route;
+mod pattern;
 mod upstream;
 mod compare;
 mod verdict;
 mod mirror;
 mod observe;
+mod tls;
 mod machine;
 mod file;
 mod node;
@@ -26,7 +29,6 @@ mod write;
 mod problem;
 mod reader;
 mod syntax;
-pub mod program;
 mod formats;
 mod units;
 
@@ -37,14 +39,16 @@ pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
 pub use machine::{cores_available, memory_available};
-pub use matching::{Condition, HostMatch, Match, PathMatch, Pattern, Subject, Test};
+pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
 pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
+pub use pattern::Pattern;
 pub use percent::Percent;
 pub use problem::{Problem, ResourceId};
 pub use route::{Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route};
+pub use tls::{Certificate, ClientAuth, ClientCa, ListenerTls, TlsVersion};
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
-pub use verdict::{Policy, RULES};
+pub use verdict::{Contents, Policy, RULES};
 pub use write::Shown;
 
 /// Everything an operator decided, as meant. Indices (`UpstreamId`, `LaneId`) are valid by construction.
@@ -88,6 +92,8 @@ pub type LaneId = usize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub bind: SocketAddr,
+    /// `None` speaks plaintext.
+    pub tls: Option<ListenerTls>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +172,11 @@ pub struct Limits {
     pub upstream_idle_max: usize,
     /// Unread request content we drain to keep a connection after answering by ourselves; 0 closes at once.
     pub drain_bytes_max: u64,
+    /// TLS handshakes under way at once per worker; more are closed at accept.
+    pub tls_handshakes_pending_max: usize,
+    /// TLS handshakes a second per worker from one IPv4 address or one IPv6 /64; more are closed at accept. `None` is no
+    /// bound.
+    pub tls_handshakes_per_second_per_address_max: Option<u32>,
 }
 
 /// Never zero, never more than 30 days.
@@ -174,6 +185,8 @@ pub struct Timeouts {
     /// From a request's head to the last byte of its answer, of routes without a timeout of their own (it stands
     /// in theirs then); `None` is no bound.
     pub request: Option<Duration>,
+    /// A TLS handshake, all of it, with a client or a primary.
+    pub tls_handshake: Duration,
     /// From the first byte of a request to the end of its head.
     pub request_head: Duration,
     /// Client connection with no request under way.

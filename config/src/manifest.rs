@@ -27,6 +27,7 @@ use crate::file::{self, File};
 use crate::node::Node;
 use crate::problem::{Place, Problem, Report};
 use crate::reader::{At, Key, List, Named, Read};
+use crate::text;
 use crate::write::{self, Shown};
 use crate::yaml;
 use documents::{Kind, Unread};
@@ -48,8 +49,8 @@ pub struct Manifests {
     pub settings: Option<PathBuf>,
 }
 
-/// More than any manifest; a bound on what a mistaken path makes us read.
-const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// All manifests together; a bound on what a mistaken path makes us read. Each file has its own in `text`.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Reads and checks manifests.
 ///
@@ -150,7 +151,7 @@ fn listeners_at(all: &[String], at: &Place) -> Key<List<file::Listener>> {
 }
 
 fn listener(bind: Key<String>) -> file::Listener {
-    file::Listener { bind }
+    file::Listener { bind, tls: Key::Absent }
 }
 
 /// Everything but routes and upstreams.
@@ -185,7 +186,9 @@ struct Text {
 /// Each file that `path` means; whatever cannot be read is reported.
 fn texts(path: &Path, report: &mut Report) -> Vec<Text> {
     if path == Path::new("-") {
-        return match std::io::read_to_string(std::io::stdin().lock()) {
+        let text = text::bounded(std::io::stdin().lock())
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8")));
+        return match text {
             Ok(text) => vec![Text { name: "standard input".to_owned(), text, searched: false }],
             Err(error) => {
                 cannot_be_read(path, &error, report);
@@ -195,18 +198,18 @@ fn texts(path: &Path, report: &mut Report) -> Vec<Text> {
     }
     let searched = path.is_dir();
     let files = if searched { files_in(path, report) } else { vec![path.to_owned()] };
-    let mut texts = Vec::new();
+    let (mut texts, mut bytes) = (Vec::new(), 0);
     for file in files {
-        match std::fs::metadata(&file) {
-            Ok(facts) if facts.len() > BYTES_MAX => {
-                let why = format!("it has {} bytes, which no manifest has", facts.len());
-                cannot_be_read(&file, &why, report);
-                continue;
+        match text::read(&file).map(String::from_utf8) {
+            Ok(Ok(text)) => {
+                bytes += text.len();
+                if bytes > BYTES_MAX {
+                    let max = BYTES_MAX / (1024 * 1024);
+                    cannot_be_read(&file, &format!("with it there are more than {max} MiB"), report);
+                    break;
+                }
+                texts.push(Text { name: file.display().to_string(), text, searched });
             }
-            Ok(_) | Err(_) => {}
-        }
-        match std::fs::read(&file).map(String::from_utf8) {
-            Ok(Ok(text)) => texts.push(Text { name: file.display().to_string(), text, searched }),
             Ok(Err(error)) if searched && !documents::may_matter(error.as_bytes()) => {
                 report.open(&file.display().to_string(), "", false);
                 let at = report.place(String::new(), 0);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::pattern::Pattern;
+
 /// All conditions must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Match {
@@ -45,12 +47,6 @@ impl Default for PathMatch {
     fn default() -> Self {
         Self::Prefix("/".to_owned())
     }
-}
-
-/// A regular expression in RE2's syntax, known to compile.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Pattern {
-    pub text: String,
 }
 
 /// One property of a request, and what it must be.

@@ -4,9 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::program;
 use crate::write::MASK;
-use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, Pattern, RequestKey};
+use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, RequestKey};
 
 /// Where collectors listen for OTLP over HTTP.
 const OTLP_PORT: u16 = 4318;
@@ -259,27 +258,6 @@ pub(crate) fn request_key(text: &str) -> Result<RequestKey, String> {
         Some(("query", name)) if !name.is_empty() => Ok(RequestKey::Query(name.to_owned())),
         Some(("header" | "cookie" | "query", _)) => wrong("names nothing after its colon"),
         Some(_) | None => wrong("is no part of a request that can be a key"),
-    }
-}
-
-/// A regular expression in RE2's syntax.
-pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
-    // As the gateway uses it: the group must close what the text opens.
-    match program::compile(text).and_then(|_| program::compile(&format!(r"\A(?:{text})\z"))) {
-        Ok(_) => Ok(Pattern { text: text.to_owned() }),
-        Err(why) => Err(format!("{text:?} {why}")),
-    }
-}
-
-/// A regular expression that answers are compared by, beside the workers: text of Unicode, within a budget of time.
-pub(crate) fn text_pattern(text: &str) -> Result<Pattern, String> {
-    match regex::Regex::new(text) {
-        Ok(_) => Ok(Pattern { text: text.to_owned() }),
-        Err(error) => {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Err(format!("{text:?} is not a regular expression: {why}"))
-        }
     }
 }
 

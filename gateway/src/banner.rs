@@ -9,7 +9,7 @@ use std::time::Duration;
 use config::{Action, Balance, Config, DropPolicy, Forward, Lane, MirrorHost, Percent, Primary, Route};
 use core_affinity::CoreId;
 
-use crate::server::budget::{Descriptors, Memory};
+use crate::control::budget::{Descriptors, Memory};
 use crate::server::privileges::Privileges;
 
 /// Everything the banner shows.
@@ -346,7 +346,7 @@ impl Display for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::budget::tests::config;
+    use crate::control::budget::tests::config;
 
     fn with<R>(change: impl FnOnce(&mut Facts<'_>), then: impl FnOnce(&str) -> R) -> R {
         let config = config();

@@ -7,7 +7,6 @@ mod histogram;
 mod verdict;
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -19,7 +18,8 @@ use config::manifest::{self, Manifests};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::explain;
-use crate::logging;
+use crate::logging::{self, complain};
+use crate::server::certificates;
 use crate::server::privileges::{self, Privileges};
 use crate::server::{self, Ending, Source};
 use crate::visible::visible_lines;
@@ -171,7 +171,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> 
 }
 
 fn check(source: &Source) -> i32 {
-    match source.read() {
+    match certificates::read(source) {
         Ok(Checked { config, warnings, .. }) => {
             complain(warnings.iter().map(|w| format!("warning: {w}")));
             let _ = writeln!(io::stdout(), "{}: ok: {}", source.name(), summary(&config));
@@ -236,14 +236,6 @@ fn serve(source: &Source, watched: bool, privileges: Option<Privileges>) -> i32 
             complain(&problems);
             1
         }
-    }
-}
-
-/// One line each on standard error, nothing in which acts on a terminal. Where that is closed there is nobody to tell, so a failure to write is dropped.
-pub(crate) fn complain<P: Display>(problems: impl IntoIterator<Item = P>) {
-    let mut stderr = io::stderr().lock();
-    for problem in problems {
-        let _ = writeln!(stderr, "{}", visible_lines(&problem.to_string()));
     }
 }
 

@@ -1,6 +1,9 @@
 //! Everything that follows from one configuration on one worker: built whole, never changed, shared by the exchanges that
 //! began under it. A new configuration is a new generation; the old one ends with its last exchange.
+//!
+//! What can be prepared before comes prepared; what is left to do, and grows with the configuration, is done in turns.
 
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,7 +11,7 @@ use config::{Action, Config, Role};
 
 use crate::asked::Asked;
 use crate::discovery::Located;
-use crate::io::Sweeper;
+use crate::io::{Owner, Sweeper};
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
 use crate::mirror::lane::Lane;
 use crate::mirror::policy::Policy;
@@ -16,13 +19,15 @@ use crate::mirror::sample::Draw;
 use crate::observe::record::Trace;
 use crate::observe::trace;
 use crate::plan::Plan;
+use crate::prepared::{Earlier, Prepared};
 use crate::random::Random;
 use crate::route::Router;
+use crate::tls::Listening;
 use crate::upstream::pool::Upstreams;
 
 /// What the control plane hands a worker, at the start and whenever the configuration changes.
 #[derive(Debug, Clone)]
-pub struct Blueprint {
+pub struct WorkerConfig {
     pub config: Arc<Config>,
     /// Where its upstreams are, and which of their endpoints are healthy.
     pub located: Located,
@@ -30,68 +35,167 @@ pub struct Blueprint {
     pub counters: Arc<Counters>,
     /// Client connections at once: the configuration's bound, or what descriptors allow.
     pub clients_max: usize,
+    /// The worker's own.
+    pub prepared: Arc<Prepared>,
+    /// Where clients come in. Those that are not among them any more are closed.
+    pub listeners: Vec<ListenerSockets>,
+}
+
+/// The sockets of one listener from which one worker takes connections.
+#[derive(Debug, Clone)]
+pub struct ListenerSockets {
+    /// Unlike that of any other listener that this process has or had; never 0.
+    pub id: u32,
+    /// Bound and listening.
+    pub sockets: Vec<(Arc<TcpListener>, Owner)>,
+    /// What its clients shake hands with; `None` where they speak plaintext.
+    pub tls: Option<Arc<Listening>>,
 }
 
 /// See the room's own words above.
 #[derive(Debug)]
 pub struct Generation {
     pub config: Arc<Config>,
-    /// See [`Blueprint::clients_max`].
+    /// See [`WorkerConfig::clients_max`].
     pub clients_max: usize,
     /// This worker's counters of the configuration's routes, lanes and upstreams, index for index.
     pub counters: Arc<Counters>,
-    pub router: Rc<Router>,
+    pub router: Arc<Router>,
     /// By route.
-    pub plans: Rc<Vec<Plan>>,
+    pub plans: Arc<Vec<Plan>>,
     /// By route: its mirrors.
-    pub policies: Rc<Vec<Vec<Policy>>>,
+    pub policies: Rc<Vec<Rc<[Policy]>>>,
     pub upstreams: Rc<Upstreams>,
     /// By [`config::LaneId`].
     pub lanes: Vec<Rc<Lane>>,
 }
 
-impl Generation {
-    /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers. Where only
-    /// addresses changed, all else is the same.
-    pub fn new(blueprint: &Blueprint, sweeper: &Rc<Sweeper>, before: Option<&Self>) -> Rc<Self> {
-        let Blueprint { config, located, counters, clients_max } = blueprint;
-        let lane = |(lane, counters): (&config::Lane, &Arc<LaneCounters>)| {
+/// Work of one turn on a new generation, in routes whose mirrors go on as they are. A route whose mirrors are made anew counts
+/// as [`MADE_ANEW`]; either way a turn has about 100 µs.
+const TURN: usize = 2048;
+const MADE_ANEW: usize = 32;
+
+/// A generation that is being built beside the one in force.
+#[derive(Debug)]
+pub struct Building<'a> {
+    of: &'a WorkerConfig,
+    sweeper: &'a Rc<Sweeper>,
+    before: Option<&'a Generation>,
+    lanes: Vec<Rc<Lane>>,
+    /// By route, as far as it has come.
+    policies: Vec<Rc<[Policy]>>,
+    /// Only addresses differ: then these are those of `before`.
+    all_policies: Option<Rc<Vec<Rc<[Policy]>>>>,
+}
+
+impl<'a> Building<'a> {
+    /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers, mirrors what
+    /// they have spent of their rates and how far their shares are lowered. Where only addresses changed, all else is the same.
+    pub fn new(of: &'a WorkerConfig, sweeper: &'a Rc<Sweeper>, before: Option<&'a Generation>) -> Self {
+        let WorkerConfig { config, located, counters, .. } = of;
+        let lane = |(id, (lane, counters)): (usize, (&config::Lane, &Arc<LaneCounters>))| {
             let addresses = &located.addresses[lane.upstream];
-            // The same counters are the same lane.
-            let old = before.and_then(|b| b.lanes.iter().find(|old| Arc::ptr_eq(&old.counters, counters)));
+            // The same counters are the same lane, most often in the same place.
+            let is_it = |old: &&Rc<Lane>| Arc::ptr_eq(&old.counters, counters);
+            let known = before.map(|b| &b.lanes);
+            let old =
+                known.and_then(|lanes| lanes.get(id).filter(is_it).or_else(|| lanes.iter().find(is_it)));
             let Some(old) = old else { return Rc::new(Lane::new(lane, addresses, counters)) };
             old.relocate(addresses);
             Rc::clone(old)
         };
-        let lanes: Vec<_> = config.lanes.iter().zip(&counters.lanes).map(lane).collect();
+        let lanes = config.lanes.iter().zip(&counters.lanes).enumerate().map(lane).collect();
+        let same = before.filter(|before| Arc::ptr_eq(&before.config, config));
+        let all_policies = same.map(|same| Rc::clone(&same.policies));
+        Self { of, sweeper, before, lanes, policies: Vec::with_capacity(config.routes.len()), all_policies }
+    }
+
+    /// One turn of work; whether there is more.
+    pub fn go_on(&mut self) -> bool {
+        let WorkerConfig { config, counters, .. } = self.of;
+        let mut left = TURN;
+        while self.all_policies.is_none() && left > 0 {
+            let at = self.policies.len();
+            let (Some(route), Some(counters)) = (config.routes.get(at), counters.mirrors.get(at)) else {
+                return false;
+            };
+            let earlier = self.earlier(at, counters);
+            let (policies, cost) = match earlier {
+                Some((policies, true)) => (Rc::clone(policies), 1),
+                Some((policies, false)) => (self.policies_of(route, counters, Some(policies)), MADE_ANEW),
+                None => (self.policies_of(route, counters, None), MADE_ANEW),
+            };
+            self.policies.push(policies);
+            left = left.saturating_sub(cost);
+        }
+        self.all_policies.is_none()
+    }
+
+    /// The mirrors of the same route in the generation before, and whether they can go on as they are.
+    fn earlier(&self, at: usize, counters: &[Arc<MirrorCounters>]) -> Option<(&'a Rc<[Policy]>, bool)> {
+        let before = self.before?;
+        match self.of.prepared.earlier(at, &before.config) {
+            Some(Earlier { route, has_same_mirrors }) => {
+                Some((before.policies.get(route)?, has_same_mirrors))
+            }
+            // The worker has missed a configuration in between: the same counters are the same mirror.
+            None => {
+                let first = counters.first()?;
+                let is_it = |of: &&Rc<[Policy]>| of.iter().any(|policy| Arc::ptr_eq(&policy.counters, first));
+                Some((before.policies.iter().find(is_it)?, false))
+            }
+        }
+    }
+
+    fn policies_of(
+        &self,
+        route: &config::Route,
+        counters: &[Arc<MirrorCounters>],
+        before: Option<&Rc<[Policy]>>,
+    ) -> Rc<[Policy]> {
+        let config = &self.of.config;
+        let with_counters = route.mirrors.iter().enumerate().zip(counters);
+        let policy = |(numbered, counters): ((usize, &config::Mirror), &Arc<MirrorCounters>)| {
+            let is_it = |policy: &&Policy| Arc::ptr_eq(&policy.counters, counters);
+            let before = before.and_then(|policies| policies.iter().find(is_it));
+            let lane = &self.lanes[numbered.1.lane];
+            let policy = Policy::new(numbered, counters, lane, config.workers.count, before);
+            Policy { unpaired: unpaired(config, route, numbered.1), ..policy }
+        };
+        with_counters.map(policy).collect()
+    }
+
+    /// The generation; all work is done.
+    pub fn finish(self) -> Rc<Generation> {
+        let WorkerConfig { config, located, counters, clients_max, prepared, listeners: _ } = self.of;
+        debug_assert!(self.all_policies.is_some() || self.policies.len() == config.routes.len());
         let upstreams = Upstreams::new(
             config,
             &located.addresses,
             &located.health,
             &counters.upstreams,
-            sweeper,
-            before.map(|before| before.upstreams.as_ref()),
+            self.sweeper,
+            self.before.map(|before| before.upstreams.as_ref()),
         );
-        let same = before.filter(|before| Arc::ptr_eq(&before.config, config));
-        let (router, plans, policies) = match same {
-            Some(same) => (Rc::clone(&same.router), Rc::clone(&same.plans), Rc::clone(&same.policies)),
-            None => (
-                Rc::new(Router::new(&config.routes)),
-                Rc::new(config.routes.iter().map(Plan::new).collect()),
-                Rc::new(policies(config, counters, &lanes)),
-            ),
-        };
-        let (config, counters) = (Arc::clone(config), Arc::clone(counters));
-        Rc::new(Self {
-            config,
+        Rc::new(Generation {
+            config: Arc::clone(config),
             clients_max: *clients_max,
-            counters,
-            router,
-            plans,
-            policies,
+            counters: Arc::clone(counters),
+            router: Arc::clone(&prepared.router),
+            plans: Arc::clone(&prepared.plans),
+            policies: self.all_policies.unwrap_or_else(|| Rc::new(self.policies)),
             upstreams,
-            lanes,
+            lanes: self.lanes,
         })
+    }
+}
+
+impl Generation {
+    /// Built at once, where no client waits yet.
+    pub fn new(of: &WorkerConfig, sweeper: &Rc<Sweeper>, before: Option<&Self>) -> Rc<Self> {
+        let mut building = Building::new(of, sweeper, before);
+        while building.go_on() {}
+        building.finish()
     }
 
     /// What is to be seen of a request on `route`, drawn for it.
@@ -133,19 +237,6 @@ impl Generation {
     }
 }
 
-fn policies(config: &Config, counters: &Counters, lanes: &[Rc<Lane>]) -> Vec<Vec<Policy>> {
-    let mut all = Vec::with_capacity(config.routes.len());
-    for (route, counters) in config.routes.iter().zip(&counters.mirrors) {
-        let with_counters = route.mirrors.iter().enumerate().zip(counters);
-        let policy = |(numbered, counters): ((usize, &config::Mirror), &Arc<MirrorCounters>)| {
-            let policy = Policy::new(numbered, counters, &lanes[numbered.1.lane], config.workers.count);
-            Policy { unpaired: unpaired(config, route, numbered.1), ..policy }
-        };
-        all.push(with_counters.map(policy).collect());
-    }
-    all
-}
-
 /// Primaries of `route` that `mirror` cannot be told from, or should not be likened to: while clients are sent to v2 by
 /// weight, some of its copies are of requests that v2 itself answered, and some of v1-again's.
 fn unpaired(config: &Config, route: &config::Route, mirror: &config::Mirror) -> Box<[usize]> {
@@ -179,5 +270,97 @@ pub struct Wants {
 impl Wants {
     pub fn a_record(&self) -> bool {
         self.is_logged || self.is_exported || self.compares.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepared::Difference;
+
+    fn config(percent: u32, others: u32) -> Arc<Config> {
+        let routes: String = (0..100)
+            .map(|n| {
+                let percent = if n == 7 { percent } else { others };
+                format!(
+                    "[[route]]\nname = \"r{n}\"\npath_regex = '/r{n}/\\d+'\nprimary = \"v1\"\nmirrors = \
+                     [{{ upstream = \"v2\", percent = {percent}, rate_max = 10, governor = {{}} }}]\n"
+                )
+            })
+            .collect();
+        let text = format!(
+            "[upstream.v1]\nendpoints = [\"127.0.0.1:1\"]\n[upstream.v2]\nendpoints = [\"127.0.0.1:2\"]\n{routes}"
+        );
+        Arc::new(config::parse("test", &text).expect("the test's own text is sound").config)
+    }
+
+    fn of(config: &Arc<Config>, before: Option<&WorkerConfig>) -> WorkerConfig {
+        let addresses = vec![vec![([127, 0, 0, 1], 1).into()], vec![([127, 0, 0, 1], 2).into()]];
+        let located = Located { addresses: Arc::new(addresses), health: Arc::default() };
+        let (counters, prepared) = match before {
+            None => (Counters::new(config), Prepared::new(config)),
+            Some(before) => (
+                Counters::after(config, &before.config, &before.counters),
+                before.prepared.after(&Difference::between(&before.config, config), config),
+            ),
+        };
+        WorkerConfig {
+            config: Arc::clone(config),
+            located,
+            counters: Arc::new(counters),
+            clients_max: 10,
+            prepared: Arc::new(prepared),
+            listeners: Vec::new(),
+        }
+    }
+
+    fn kept(first: &Generation, second: &Generation) -> usize {
+        let pairs = first.policies.iter().zip(second.policies.iter());
+        pairs.filter(|(old, new)| Rc::ptr_eq(old, new)).count()
+    }
+
+    #[test]
+    fn a_percent_on_one_route_makes_one_routes_mirrors_anew_and_nothing_else() {
+        let sweeper = Sweeper::simulated();
+        let before = of(&config(5, 50), None);
+        let first = Generation::new(&before, &sweeper, None);
+        let after = of(&config(6, 50), Some(&before));
+        let second = Generation::new(&after, &sweeper, Some(&first));
+        assert!(Arc::ptr_eq(&first.router, &second.router) && Arc::ptr_eq(&first.plans, &second.plans));
+        assert_eq!(kept(&first, &second), 99);
+        assert_eq!(second.policies[7][0].percent.per_million, 60_000);
+    }
+
+    #[test]
+    fn what_a_mirror_has_spent_goes_on_though_a_worker_missed_a_configuration_or_all_mirrors_changed() {
+        let sweeper = Sweeper::simulated();
+        let before = of(&config(5, 50), None);
+        let first = Generation::new(&before, &sweeper, None);
+        let spent = |generation: &Generation| {
+            let rules = generation.policies[3][0].rules.as_ref().expect("it has a rate");
+            rules.within_rate(100, 0)
+        };
+        assert_eq!(spent(&first), 2);
+        let missed = of(&config(6, 50), Some(&before));
+        let after = of(&config(6, 60), Some(&missed));
+        let third = Generation::new(&after, &sweeper, Some(&first));
+        assert_eq!((kept(&first, &third), spent(&third)), (0, 0));
+    }
+
+    #[test]
+    fn many_routes_made_anew_take_many_turns() {
+        let sweeper = Sweeper::simulated();
+        let before = of(&config(5, 50), None);
+        let turns = |of: &WorkerConfig, first: Option<&Generation>| {
+            let mut building = Building::new(of, &sweeper, first);
+            let mut turns = 1;
+            while building.go_on() {
+                turns += 1;
+            }
+            (turns, building.finish())
+        };
+        let (new, first) = turns(&before, None);
+        assert_eq!(new, 1 + 100 / (TURN / MADE_ANEW));
+        assert_eq!(turns(&of(&config(6, 50), Some(&before)), Some(&first)).0, 1);
     }
 }

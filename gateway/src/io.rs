@@ -19,13 +19,15 @@ use in_world;
 mod sweeper;
 mod wire;
 mod tcp;
+mod cover;
+mod handshake;
 mod gather;
 mod listener;
 mod turn;
 #[cfg(test)]
 pub(crate) mod simulated;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -36,7 +38,9 @@ use monoio::net::TcpStream;
 
 use crate::limits::TICK_MS;
 use crate::time::Millis;
+use cover::Cover;
 pub use gather::Gather;
+pub use handshake::{Turn, Turnstile};
 pub use listener::{Control, Listener, Owner};
 pub use sweeper::Sweeper;
 use sweeper::{Deadlines, NEVER};
@@ -46,6 +50,8 @@ use wire::Wire;
 /// One connection as shared by its two halves and the sweeper.
 struct Socket {
     wire: Wire,
+    /// TLS, from the end of its handshake on; without it what is read and written is what the wire carries.
+    cover: OnceCell<Box<Cover>>,
     deadlines: Deadlines,
     slot: Cell<usize>,
     sweeper: Rc<Sweeper>,
@@ -93,6 +99,12 @@ impl Ended for Option<usize> {
     }
 }
 
+impl Ended for bool {
+    fn is_end(&self) -> bool {
+        false
+    }
+}
+
 impl Ended for () {
     fn is_end(&self) -> bool {
         true
@@ -101,6 +113,9 @@ impl Ended for () {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        if let Some(cover) = self.cover.get() {
+            cover.say_end(&self.wire);
+        }
         self.sweeper.remove(self.slot.get());
     }
 }
@@ -133,12 +148,18 @@ impl Stream {
     fn over(wire: Wire, sweeper: &Rc<Sweeper>) -> Self {
         let socket = Rc::new(Socket {
             wire,
+            cover: OnceCell::new(),
             deadlines: Deadlines::new(),
             slot: Cell::new(usize::MAX),
             sweeper: Rc::clone(sweeper),
         });
         socket.slot.set(sweeper.add(&socket));
         Self { r: ReadHalf(Rc::clone(&socket)), w: WriteHalf(socket) }
+    }
+
+    /// It drains with the others of this group from now on; 0 is none.
+    pub fn join_group(&self, group: u32) {
+        self.r.0.deadlines.group.set(group);
     }
 
     /// Connects within `within`; TCP_NODELAY is set.
@@ -151,7 +172,13 @@ impl Stream {
     /// Whether an idle connection can carry a request: still open, and the peer has said nothing since. One
     /// non-blocking system call.
     pub fn is_quiet(&self) -> bool {
-        self.r.0.wire.is_silent()
+        let socket = &self.r.0;
+        socket.cover.get().map_or_else(|| socket.wire.is_silent(), |cover| cover.is_silent(&socket.wire))
+    }
+
+    /// The certificate that the peer has shown, in DER, where the connection is covered and it has.
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        self.r.0.cover.get()?.peer_certificate()
     }
 
     /// Forgets all deadlines: nothing is under way.
@@ -190,7 +217,10 @@ impl ReadHalf {
     pub async fn read(&mut self, buf: Vec<u8>, room: usize, within: Millis) -> (io::Result<usize>, Vec<u8>) {
         let socket = &self.0;
         socket.begin_read(within);
-        let (result, buf) = socket.wire.read(buf, room).await;
+        let (result, buf) = match socket.cover.get() {
+            None => socket.wire.read(buf, room).await,
+            Some(cover) => cover.read(&socket.wire, buf, room).await,
+        };
         socket.deadlines.end_read();
         (socket.outcome(result), buf)
     }
@@ -207,7 +237,10 @@ impl ReadHalf {
         let socket = &self.0;
         let sweeper = &socket.sweeper;
         socket.deadlines.begin_idle(sweeper.deadline(within), sweeper.deadline(park));
-        let (result, buf) = socket.wire.read_until_parked(buf, room).await;
+        let (result, buf) = match socket.cover.get() {
+            None => socket.wire.read_until_parked(buf, room).await,
+            Some(cover) => cover.read_until_parked(&socket.wire, buf, room).await,
+        };
         socket.deadlines.end_idle();
         let result = socket.outcome(result).map(|read| read.map_or(Idle::Parked, Idle::Read));
         (result, buf)
@@ -217,14 +250,21 @@ impl ReadHalf {
     pub async fn readable_idle(&mut self, within: Millis) -> io::Result<()> {
         let socket = &self.0;
         socket.deadlines.begin_idle(socket.sweeper.deadline(within), NEVER);
-        let result = socket.wire.readable().await;
+        let result = match socket.cover.get() {
+            None => socket.wire.readable().await,
+            Some(cover) => cover.readable(&socket.wire).await,
+        };
         socket.deadlines.end_idle();
         socket.outcome(result)
     }
 
     /// Whether something can be read within `ms`. Consumes nothing, so giving up loses nothing.
     pub async fn is_readable_within(&self, ms: u64) -> bool {
-        within(Duration::from_millis(ms), self.0.wire.readable()).await.is_some()
+        let (socket, ms) = (&self.0, Duration::from_millis(ms));
+        match socket.cover.get() {
+            None => within(ms, socket.wire.readable()).await.is_some(),
+            Some(cover) => within(ms, cover.speaks(&socket.wire)).await.is_some(),
+        }
     }
 }
 
@@ -285,6 +325,9 @@ impl WriteHalf {
         within: Millis,
     ) -> (io::Result<usize>, B) {
         let socket = &self.0;
+        if let Some(cover) = socket.cover.get() {
+            return self.write_covered(cover, buf, (at, to), within).await;
+        }
         socket.begin_write(within);
         let (result, buf) = socket.wire.write(buf, at, to).await;
         socket.deadlines.end_write();
@@ -295,6 +338,29 @@ impl WriteHalf {
         (result, buf)
     }
 
+    async fn write_covered<B: IoBuf>(
+        &self,
+        cover: &Cover,
+        mut buf: B,
+        (at, to): (usize, usize),
+        within: Millis,
+    ) -> (io::Result<usize>, B) {
+        let socket = &self.0;
+        loop {
+            socket.begin_write(within);
+            let (result, back) = cover.write(&socket.wire, buf, at, to).await;
+            socket.deadlines.end_write();
+            buf = back;
+            match socket.outcome(result) {
+                // Less than a byte's worth: it moves, so it has its time again.
+                Ok(None) => {}
+                Ok(Some(0)) => return (Err(io::ErrorKind::WriteZero.into()), buf),
+                Ok(Some(n)) => return (Ok(n), buf),
+                Err(error) => return (Err(error), buf),
+            }
+        }
+    }
+
     /// Writes all of a sealed [`Gather`]; gives it back, and when the last part began (the worker's microseconds) where
     /// it went in several.
     pub async fn write_gather(
@@ -302,13 +368,16 @@ impl WriteHalf {
         mut gather: Gather,
         within: Millis,
     ) -> (Result<Option<u64>, WriteFailed>, Gather) {
-        if gather.pieces.is_empty() {
+        if gather.pieces.is_empty() && self.0.cover.get().is_none() {
             // One part: a plain send is cheaper than a vectored write.
             let (result, own) = self.write_all(std::mem::take(&mut gather.own), within).await;
             gather.own = own;
             return (result.map(|()| None), gather);
         }
         let socket = &self.0;
+        if let Some(cover) = socket.cover.get() {
+            return (self.write_gather_covered(cover, &gather, within).await, gather);
+        }
         let mut any_sent = false;
         let mut last_us = None;
         while !gather.is_written() {
@@ -333,13 +402,47 @@ impl WriteHalf {
         (Ok(last_us), gather)
     }
 
+    async fn write_gather_covered(
+        &self,
+        cover: &Cover,
+        gather: &Gather,
+        within: Millis,
+    ) -> Result<Option<u64>, WriteFailed> {
+        let socket = &self.0;
+        if gather.is_empty() {
+            return Ok(None);
+        }
+        cover.seal_gather(gather).map_err(|error| WriteFailed { any_sent: false, error })?;
+        let mut any_sent = false;
+        let mut last_us = None;
+        loop {
+            if any_sent {
+                last_us = Some(socket.sweeper.now_us());
+            }
+            socket.begin_write(within);
+            let result = cover.push(&socket.wire).await;
+            socket.deadlines.end_write();
+            match socket.outcome(result) {
+                Ok(true) => return Ok(last_us),
+                Ok(false) => any_sent = true,
+                Err(error) => return Err(WriteFailed { any_sent, error }),
+            }
+        }
+    }
+
     /// No more will be written; the peer reads to the end and then sees it.
     pub fn finish(&self) {
+        if let Some(cover) = self.0.cover.get() {
+            cover.say_end(&self.0.wire);
+        }
         self.0.wire.shut(Shutdown::Write);
     }
 
     /// Whether the close of this connection is a reset, whenever and however it comes.
     pub fn reset_on_close(&self, does: bool) {
+        if let Some(cover) = self.0.cover.get() {
+            cover.reset_on_close(does);
+        }
         self.0.wire.reset_on_close(does);
     }
 

@@ -26,6 +26,12 @@ pub const HEAD_BUFFER_BYTES: usize = 4 * 1024;
 /// First read of a request: its head, and content of some kilobytes behind it, come in one.
 pub const REQUEST_READ_BYTES: usize = 8 * 1024;
 
+/// Read size of a handshake: a flight with a chain of certificates fits.
+pub const HANDSHAKE_READ_BYTES: usize = 8 * 1024;
+
+/// Reads of 4 KiB that a look at an idle connection takes to be tickets and nothing else; OpenSSL sends two, of 250 bytes.
+pub const QUIET_READS_MAX: usize = 4;
+
 /// Read size of a response's first piece.
 pub const RESPONSE_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -61,6 +67,14 @@ pub const ACCEPTS_PER_TURN: u32 = 16;
 
 /// Addresses without a connection whose requests of the last second a worker remembers; about 100 bytes each.
 pub const ADDRESSES_MAX: usize = 65_536;
+
+/// Open connections of the admin listener: a handful of scrapers and people. Beyond, the oldest of the address with the most
+/// is closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Bytes of the admin listener's answers that wait for their readers: where a new one finds no room, the one that has waited
+/// longest is cut. A lone answer may be larger.
+pub const ADMIN_ANSWERS_BYTES_MAX: usize = 64 << 20;
 
 /// Pause of an accept loop that ran out of descriptors or memory.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;

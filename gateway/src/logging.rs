@@ -5,7 +5,8 @@
 
 use std::any::Any;
 use std::backtrace::Backtrace;
-use std::io::{self, IsTerminal};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::os;
+use crate::visible::visible_lines;
 
 /// Lines that may wait for standard error; at about 150 bytes each this is half a megabyte. Lines beyond are lost.
 const LINES_MAX: usize = 4096;
@@ -79,6 +81,15 @@ pub fn start(level: LevelFilter, format: Format) -> WorkerGuard {
     let _ = tracing_subscriber::registry().with(layer).with(ours).try_init();
     log_panics();
     guard
+}
+
+/// Writes one line each on standard error, nothing in which acts on a terminal. For commands and the start of the gateway,
+/// which may wait for a reader. A failure to write is dropped: a closed standard error has no reader to tell.
+pub(crate) fn complain<P: Display>(problems: impl IntoIterator<Item = P>) {
+    let mut stderr = io::stderr().lock();
+    for problem in problems {
+        let _ = writeln!(stderr, "{}", visible_lines(&problem.to_string()));
+    }
 }
 
 /// The hook of the standard library writes to standard error on the thread that panics, under a lock; a worker whose

@@ -1,6 +1,6 @@
 //! Whether a request is like a [`config::Match`]: its conditions prepared once, patterns compiled. Pure.
 
-use config::{Condition, HostMatch, Match, PathMatch, Pattern, Subject, Test, program};
+use config::{Condition, HostMatch, Match, PathMatch, Subject, Test};
 use regex::bytes::Regex;
 
 use crate::asked::Asked;
@@ -59,22 +59,13 @@ pub enum Mismatch<'m> {
     Condition(&'m Subject),
 }
 
-/// A pattern that must match the whole of a value.
-///
-/// # Panics
-/// Never for a checked configuration, whose patterns are known to compile.
-fn whole(pattern: &Pattern) -> Regex {
-    // invariant: the configuration's check compiled the same text.
-    program::compile(&format!(r"\A(?:{})\z", pattern.text)).expect("a checked pattern compiles")
-}
-
 impl Matcher {
     pub fn new(given: &Match) -> Self {
         let path = match &given.path {
             PathMatch::Exact(path) => PathTest::Exact(path.clone()),
             PathMatch::Prefix(path) => PathTest::Prefix(path.clone()),
             PathMatch::Elements(path) => PathTest::Elements(path.clone()),
-            PathMatch::Regex(pattern) => PathTest::Regex(whole(pattern)),
+            PathMatch::Regex(pattern) => PathTest::Regex(pattern.regex()),
         };
         Self {
             hosts: given.hosts.clone(),
@@ -86,7 +77,7 @@ impl Matcher {
         }
     }
 
-    /// What of the path was matched, or the first condition that does not hold.
+    /// The part of the path that was matched, or the first condition that does not hold.
     #[inline]
     pub fn test(&self, asked: &Asked<'_>) -> Result<Matched, Mismatch<'_>> {
         let matched = self.path(asked.path).ok_or(Mismatch::Path)?;
@@ -142,7 +133,7 @@ impl Prepared {
             Test::Present => ValueTest::Present,
             Test::Exact(text) => ValueTest::Exact(text.clone()),
             Test::Prefix(text) => ValueTest::Prefix(text.clone()),
-            Test::Regex(pattern) => ValueTest::Regex(whole(pattern)),
+            Test::Regex(pattern) => ValueTest::Regex(pattern.regex()),
         };
         Self { subject: given.subject.clone(), test, not: given.not }
     }
@@ -164,7 +155,7 @@ impl Prepared {
 
 impl ValueTest {
     fn holds(&self, value: Option<&[u8]>, not: bool) -> bool {
-        // What is not there is nothing one could be like; asked for the contrary, it counts as empty (Istio).
+        // An absent value matches nothing; negated, it counts as empty (Istio).
         let text = match (value, not) {
             (Some(value), _) => value,
             (None, true) => b"",
@@ -190,7 +181,7 @@ fn host_matches(known: &HostMatch, host: &[u8]) -> bool {
     }
 }
 
-/// The request was addressed to a machine, or named nobody.
+/// The request was addressed to a machine, or named no host.
 fn is_address(host: &[u8]) -> bool {
     let inner = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
     let text = std::str::from_utf8(inner).unwrap_or_default();
@@ -215,11 +206,13 @@ pub fn host_name(authority: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use config::Pattern;
+
     use super::*;
     use crate::asked::tests::with_asked;
 
     fn pattern(text: &str) -> Pattern {
-        Pattern { text: text.into() }
+        Pattern::whole(text).unwrap()
     }
 
     fn holds(given: Match, method: &str, url: &str, fields: &[(&str, &str)]) -> bool {

@@ -26,6 +26,12 @@ impl Bucket {
         Self { per_second, cost, credit_max, credit: Cell::new(credit_max), seen_ms: Cell::new(0) }
     }
 
+    /// Whether it is a bucket of this rate.
+    pub fn is_of(&self, per_second: u32, workers: usize) -> bool {
+        let other = Self::new(per_second, workers);
+        (self.per_second, self.cost) == (other.per_second, other.cost)
+    }
+
     /// Takes one token, if it is there.
     pub fn take(&self, now_ms: u64) -> bool {
         let credit = self.refilled(now_ms);

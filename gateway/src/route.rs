@@ -31,7 +31,7 @@ struct Entry {
 pub struct Found {
     /// Its index in the configuration.
     pub route: usize,
-    /// What of the path its match took: a rewrite may replace it.
+    /// The part of the path that its match took: a rewrite may replace it.
     pub matched: Matched,
 }
 
@@ -290,7 +290,7 @@ mod tests {
                 0 => PathMatch::Exact(path),
                 1 | 2 => PathMatch::Prefix(path),
                 3 | 4 => PathMatch::Elements(path.trim_end_matches('/').to_owned()),
-                _ => PathMatch::Regex(Pattern { text: format!("{path}.?") }),
+                _ => PathMatch::Regex(Pattern::whole(&format!("{path}.?")).unwrap()),
             };
             // Late routes are the general ones.
             let methods: &[&str] = if n < 200 { &["PUT"] } else { &[] };

@@ -1,67 +1,62 @@
-//! The process: load, resolve, bind, start the workers, say so, wait for signals, drain, and say how it ended.
+//! The process from its start to its readiness: load, resolve, bind, start the workers, say so. Then the control loop has it.
 //!
 //! It knows threads, sockets to listen on and signals. It does not know HTTP, what a worker does with its connections,
 //! or how to end the process: `main` does that with the ending returned here.
 
-mod bind;
+mod threads;
+mod control_loop;
+mod reload;
+mod prepare;
+mod patch;
+mod source;
+pub(crate) mod certificates;
+mod files;
+mod resolve;
+mod listeners;
+mod admin_listener;
+mod tls_watch;
 mod handover;
 mod inherit;
 mod notify;
-pub(crate) mod privileges;
 mod signals;
-pub mod reload;
-mod files;
-mod source;
-pub(crate) mod budget;
-mod resolve;
+pub(crate) mod privileges;
 
 use std::io::{self, Write};
-use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use config::check::{self, Checked, Problem};
 use config::{Config, Shown};
-use core_affinity::CoreId;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
-use crate::admin::{self, Book, Health, Phase, Watchdog};
+use crate::admin::Admin;
 use crate::banner;
-use crate::cli;
+use crate::control::budget::{self, Descriptors, Memory};
+use crate::control::{ConfigStore, Health};
 use crate::discovery::{Discovery, Located};
-use crate::generation::Blueprint;
-use crate::io::Owner;
+use crate::logging::complain;
 use crate::memory;
-use crate::metrics::{self, MirrorCounters, Shard};
-use crate::mirror::proof::Proof;
+use crate::metrics::Shard;
 use crate::observe::observer::{Observer, Readers};
-use crate::observe::tap::{self, Tap};
+use crate::observe::tap;
 use crate::os;
+use crate::prepared::Prepared;
 use crate::sample::{self, Samples};
-use crate::worker::{self, Command, Ready, Setup};
-use budget::{Descriptors, Memory};
-use files::Watch;
-use handover::{Program, Successor};
-use inherit::{Inherited, Use};
+use crate::worker::Command;
+use admin_listener::AdminListener;
+use control_loop::{ASKS_MAX, ControlPlane};
+use files::{Served, Watch};
+use handover::Program;
+use inherit::Inherited;
+use listeners::Listeners;
 use notify::Notify;
+use prepare::Preparer;
 use privileges::Privileges;
-use reload::{Ask, Change, Channel, Reloader, Stepped, Underway};
-use signals::{Asked, Requests, Signals};
+use reload::Reloader;
+use signals::{Requests, Signals};
 pub use source::Source;
-use source::broken;
-
-/// A worker that has not said that it serves after this long never will.
-const READY_MAX: Duration = Duration::from_secs(30);
-
-/// What a worker gets on top of `timeouts.drain` to return before it counts as dead.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
-
-/// Period of the look at every worker's tick counter.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+use source::{SourceText, broken};
+use threads::{ENDED_MAX, Ended, READY_MAX, Threads, await_ready, cores};
 
 /// How a gateway that served came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +79,7 @@ pub(crate) fn serve(
 ) -> Result<Ending, Vec<Problem>> {
     let started = SystemTime::now();
     // First of all: until then a descriptor that is not ours yet could be taken for one that is.
-    let mut inherited = Inherited::find().map_err(broken)?;
+    let (inherited, predecessor) = Inherited::find().map_err(broken)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -94,39 +89,52 @@ pub(crate) fn serve(
     let program = Program::own();
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
-    let (config, written, samples) = load(source, &told)?;
+    let served = Served::default();
+    let Loaded { config, written, text, samples } = load(source, &served, &told)?;
     // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
-    let book = Book::new(&config);
-    book.write(written);
-    let located = runtime.block_on(unless_stopped(&mut signals, locate(&book, source)))?;
+    served.also(&crate::tls::load::files(&config));
+    let (tls, odd) = certificates::load(&config, None, &text)?;
+    complain(odd.iter().map(|w| format!("warning: {w}")));
+    let store = ConfigStore::new(&config);
+    store.write(written);
+    store.certify(&tls.expiries);
+    let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &text)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
-    let mut bound = bind::bind(&config, source, &mut inherited)?;
-    cli::complain(inherited.left().iter().map(|address| {
+    let mut listeners = Listeners::inherited(inherited).next(&config, &text)?;
+    complain(listeners.leave().iter().map(|address| {
         format!("warning: a socket that listens on {address} was given to this process, and no listener has that address")
     }));
-    bound.kept.extend(inherited.leave());
     let cores = cores(&config);
 
     let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
     let (health, health_seen) = watch::channel(Health::default());
     let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let scrape = admin::Exposition::new(Arc::clone(&book), shards.clone(), started);
-    let live = admin::Live::new(Arc::clone(&book), shards.clone(), started);
-    let histograms = admin::Histograms::new(Arc::clone(&book));
+    let admin = Arc::new(Admin::new(&store, &shards, started, health_seen, asks));
 
     let descriptors = Descriptors::of(&config, &located.addresses, samples.is_some());
     let clients_max = budget::clients_max(&config, &descriptors, descriptor_limit);
-    let threads =
-        Threads { clients_max, book: &book, located: &located, shards: &shards, cores: &cores, told: &told };
+    let prepared: Vec<Arc<Prepared>> =
+        (0..config.workers.count).map(|_| Arc::new(Prepared::new(&config))).collect();
+    let threads = Threads {
+        prepared: &prepared,
+        listeners: &listeners,
+        tls: &tls,
+        clients_max,
+        store: &store,
+        located: &located,
+        shards: &shards,
+        cores: &cores,
+        told: &told,
+    };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
     let observer =
-        Observer::start(&config, spouts, Readers::new(&config, &book.open().observer, &book.findings))
+        Observer::start(&config, spouts, Readers::new(&config, &store.open().observer, &store.findings))
             .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
-    let (workers, mut said) = threads.start(bound.listeners_by_worker, taps)?;
+    let (workers, mut said) = threads.start(taps)?;
     let ready = await_ready(&mut said, workers.len(), READY_MAX);
     let Some(drivers) = runtime.block_on(unless_stopped(&mut signals, ready))? else {
         return Ok(Ending::Drained);
@@ -138,8 +146,8 @@ pub(crate) fn serve(
         embedded: samples.is_some(),
         config: &config,
         addresses: &located.addresses,
-        listeners: &bound.listener_addresses,
-        admin: bound.admin.as_ref().map(|(address, _)| *address),
+        listeners: &listeners.addresses(),
+        admin: listeners.admin().map(|(address, _)| address),
         drivers: &drivers,
         cores: &cores,
         descriptors,
@@ -150,12 +158,25 @@ pub(crate) fn serve(
         privileges,
     };
     let announcement = announcement(&facts);
-    let reloader =
-        Reloader { source: source.clone(), book: Arc::clone(&book), discovery, located, descriptor_limit };
-    let watch = watched.then(|| Watch::new(source));
-    let plane = ControlPlane {
+    let cannot_watch = |e: io::Error| broken(format!("cannot watch the files: {e}"));
+    let watch = watched.then(|| Watch::new(source, &served).start()).transpose().map_err(cannot_watch)?;
+    let reloader = Reloader {
+        source: source.clone(),
+        served,
+        store: Arc::clone(&store),
+        preparer: Preparer::default(),
+        prepared,
+        discovery,
+        located,
+        listeners,
+        tls,
+        descriptor_limit,
+        retired: Vec::new(),
+    };
+    let mut plane = ControlPlane {
         reloader,
         watch,
+        admin: AdminListener::new(admin),
         workers,
         shards: &shards,
         observer: &observer,
@@ -164,32 +185,18 @@ pub(crate) fn serve(
         health,
         notify: Notify::from_environment(),
         program,
-        sockets: bound.kept,
         successor: None,
         underway: None,
         is_stale: false,
     };
     let ending = runtime.block_on(async {
-        let mut admin = None;
-        if let Some((address, listener)) = bound.admin {
-            let listener = tokio::net::TcpListener::from_std(listener)
-                .map_err(|e| broken(format!("cannot serve admin on {address}: {e}")))?;
-            let desk = admin::Desk {
-                book: Arc::clone(&book),
-                asks,
-                guard: admin::Guard::of(&config.admin, address),
-            };
-            tokio::spawn(Arc::clone(&live).watch());
-            tokio::spawn(Arc::clone(&histograms).watch());
-            let router = admin::router(scrape, health_seen, live, histograms, desk);
-            admin = Some(tokio::spawn(admin::serve(listener, router)));
-        }
+        plane.admin.follow(&config.admin, plane.reloader.listeners.admin())?;
         plane.tell(Command::Begin);
         say(&announcement);
-        if let Some(predecessor) = inherited.predecessor {
+        if let Some(predecessor) = predecessor {
             handover::tell(predecessor);
         }
-        Ok(plane.run(signals, admin).await)
+        Ok(plane.run(signals).await)
     });
     observer.join();
     ending
@@ -210,13 +217,13 @@ async fn unless_stopped<T>(
 }
 
 /// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
-async fn locate(book: &Book, source: &Source) -> Result<(Discovery, Located), Vec<Problem>> {
-    let page = book.open();
-    let mut discovery = Discovery::new(&page.names);
-    let found = discovery.find(&page.config).await;
-    let warnings = resolve::judge(&page.config, &found, source)?;
-    cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
-    let located = discovery.settle(&page.config, found, &page.checks);
+async fn locate(store: &ConfigStore, text: &SourceText) -> Result<(Discovery, Located), Vec<Problem>> {
+    let snapshot = store.open();
+    let mut discovery = Discovery::new(&snapshot.names);
+    let found = discovery.find(&snapshot.config).await;
+    let warnings = resolve::judge(&snapshot.config, &found, text)?;
+    complain(warnings.iter().map(|w| format!("warning: {w}")));
+    let located = discovery.settle(&snapshot.config, found, &snapshot.checks);
     Ok((discovery, located))
 }
 
@@ -237,11 +244,19 @@ fn announcement(facts: &banner::Facts<'_>) -> String {
     text
 }
 
-/// The configuration, how it would be written, and the sample services if it is the embedded one.
-fn load(
-    source: &Source,
-    told: &mpsc::Sender<Ended>,
-) -> Result<(Arc<Config>, Shown, Option<Samples>), Vec<Problem>> {
+/// What the process starts with.
+struct Loaded {
+    config: Arc<Config>,
+    /// How it would be written.
+    written: Shown,
+    /// Where problems that show later point.
+    text: SourceText,
+    /// Of the embedded default.
+    samples: Option<Samples>,
+}
+
+/// The configuration, and the sample services if it is the embedded one.
+fn load(source: &Source, served: &Served, told: &mpsc::Sender<Ended>) -> Result<Loaded, Vec<Problem>> {
     match source {
         Source::Embedded => {
             let told = told.clone();
@@ -252,443 +267,15 @@ fn load(
                 sample::start(gone).map_err(|e| broken(format!("cannot start the sample services: {e}")))?;
             let text = check::embedded_text(samples.v1, samples.v2);
             let written = Shown { masked: text.clone(), whole: text };
-            Ok((Arc::new(check::embedded_default(samples.v1, samples.v2)), written, Some(samples)))
+            let config = Arc::new(check::embedded_default(samples.v1, samples.v2));
+            let hint = "; with --config FILE the gateway listens elsewhere";
+            let text = SourceText::named(&source.name()).hinting(hint);
+            Ok(Loaded { config, written, text, samples: Some(samples) })
         }
         Source::File(_) | Source::Manifests(_) => {
-            let Checked { config, written, warnings } = source.read()?;
-            cli::complain(warnings.iter().map(|w| format!("warning: {w}")));
-            Ok((Arc::new(config), written, None))
+            let (Checked { config, written, warnings }, text) = source.read_served(served)?;
+            complain(warnings.iter().map(|w| format!("warning: {w}")));
+            Ok(Loaded { config: Arc::new(config), written, text, samples: None })
         }
-    }
-}
-
-/// The core of each worker. Workers beyond the cores this process may use are left to the scheduler: two on one core
-/// would be worse off pinned.
-fn cores(config: &Config) -> Vec<Option<CoreId>> {
-    let allowed =
-        if config.workers.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
-    (0..config.workers.count).map(|id| allowed.get(id).copied()).collect()
-}
-
-/// Said once by each thread that should have gone on, as its last words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Worker { id: usize, panicked: bool },
-    Samples,
-}
-
-/// More threads than anyone starts; a thread's last words never wait for room.
-const ENDED_MAX: usize = 4096;
-
-/// What the control plane keeps of a worker.
-struct Worker {
-    id: usize,
-    channel: Channel,
-}
-
-/// What it takes to start the workers.
-struct Threads<'a> {
-    /// Client connections of one worker at once.
-    clients_max: usize,
-    book: &'a Book,
-    located: &'a Located,
-    shards: &'a [Arc<Shard>],
-    cores: &'a [Option<CoreId>],
-    told: &'a mpsc::Sender<Ended>,
-}
-
-impl Threads<'_> {
-    /// Starts every worker: (workers, where each says whether it serves).
-    fn start(
-        &self,
-        listeners: Vec<Vec<(TcpListener, Owner)>>,
-        taps: Vec<Tap>,
-    ) -> Result<(Vec<Worker>, mpsc::Receiver<Ready>), Vec<Problem>> {
-        // Each says at most that it serves and that it ended.
-        let (ready, said) = mpsc::channel(2 * listeners.len().max(1));
-        let proof = Proof::of_process().map_err(broken)?;
-        let page = self.book.open();
-        let mut workers = Vec::with_capacity(listeners.len());
-        for (id, (listeners, tap)) in listeners.into_iter().zip(taps).enumerate() {
-            let cannot = |e: io::Error| broken(format!("cannot start worker {id}: {e}"));
-            let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
-            let updates = Arc::default();
-            let setup = Setup {
-                id,
-                core: self.cores.get(id).copied().flatten(),
-                blueprint: Blueprint {
-                    config: Arc::clone(&page.config),
-                    located: self.located.clone(),
-                    counters: page.counters.get(id).cloned().unwrap_or_default(),
-                    clients_max: self.clients_max,
-                },
-                updates: Arc::clone(&updates),
-                listeners,
-                control: theirs,
-                shard: self.shards.get(id).cloned().unwrap_or_default(),
-                tap,
-                proof,
-                ready: ready.clone(),
-            };
-            spawn(setup, self.told.clone()).map_err(cannot)?;
-            workers.push(Worker { id, channel: Channel { control: ours, updates } });
-        }
-        Ok((workers, said))
-    }
-}
-
-fn spawn(setup: Setup, told: mpsc::Sender<Ended>) -> io::Result<()> {
-    let id = setup.id;
-    let ready = setup.ready.clone();
-    let body = move || {
-        // The worker catches what an exchange throws; what arrives here broke the worker itself.
-        let panicked = panic::catch_unwind(AssertUnwindSafe(|| worker::run(setup))).is_err();
-        // Heard only by a control plane that still waits for this worker to serve.
-        let _ = ready.try_send(Ready { worker: id, driver: Err("ended before it served".to_owned()) });
-        let _ = told.try_send(Ended::Worker { id, panicked });
-    };
-    // The handle is dropped: a thread's last words say all that a join would, and a join cannot be hurried.
-    os::without_signals(|| thread::Builder::new().name(format!("umbra-{id}")).spawn(body)).map(drop)
-}
-
-/// One driver text for each of `count` workers, or why one does not serve.
-async fn await_ready(
-    said: &mut mpsc::Receiver<Ready>,
-    count: usize,
-    patience: Duration,
-) -> Result<Vec<String>, Vec<Problem>> {
-    let deadline = tokio::time::Instant::now() + patience;
-    let mut drivers: Vec<Option<String>> = vec![None; count];
-    while drivers.iter().any(Option::is_none) {
-        match tokio::time::timeout_at(deadline, said.recv()).await {
-            Ok(Some(Ready { worker, driver: Ok(driver) })) => {
-                if let Some(slot) = drivers.get_mut(worker) {
-                    *slot = Some(driver);
-                }
-            }
-            Ok(Some(Ready { worker, driver: Err(why) })) => {
-                return Err(broken(format!("worker {worker}: {why}")));
-            }
-            Err(_) | Ok(None) => {
-                let late: Vec<String> = (0..)
-                    .zip(&drivers)
-                    .filter(|(_, d)| d.is_none())
-                    .map(|(id, _): (usize, _)| id.to_string())
-                    .collect();
-                let seconds = patience.as_secs();
-                let message = format!("not serving after {seconds} s: worker {}", late.join(", "));
-                return Err(broken(message));
-            }
-        }
-    }
-    Ok(drivers.into_iter().flatten().collect())
-}
-
-/// The main thread once the workers serve.
-struct ControlPlane<'a> {
-    reloader: Reloader,
-    /// The files, where somebody is to look at them.
-    watch: Option<Watch>,
-    workers: Vec<Worker>,
-    shards: &'a [Arc<Shard>],
-    observer: &'a Observer,
-    ended: mpsc::Receiver<Ended>,
-    /// Changes that the admin listener was asked for.
-    asked: mpsc::Receiver<Ask>,
-    health: watch::Sender<Health>,
-    notify: Notify,
-    program: Program,
-    /// Every listening socket, for whoever comes after.
-    sockets: Vec<(Use, TcpListener)>,
-    /// It was started and does not serve yet.
-    successor: Option<Successor>,
-    /// The change that is being made.
-    underway: Option<Underway>,
-    /// The files are to be read again after it.
-    is_stale: bool,
-}
-
-/// How the watch over a serving gateway ends.
-enum Watched {
-    /// It was asked to stop.
-    Stop,
-    /// Another process serves now.
-    HandedOver,
-    /// A thread ended that should not.
-    Broken,
-}
-
-/// Changes that may wait their turn; whoever asks for more waits to ask.
-const ASKS_MAX: usize = 16;
-
-impl ControlPlane<'_> {
-    async fn run(mut self, mut signals: Signals, admin: Option<JoinHandle<()>>) -> Ending {
-        self.health.send_modify(|h| h.phase = Phase::Ready);
-        self.notify.ready("serving");
-        match self.watch(&mut signals).await {
-            Watched::Broken => Ending::Broken,
-            Watched::Stop => {
-                self.notify.stopping();
-                self.drain(&mut signals, Command::Drain).await
-            }
-            Watched::HandedOver => {
-                // Who asks is to be answered by the process that serves.
-                if let Some(admin) = admin {
-                    admin.abort();
-                }
-                self.drain(&mut signals, Command::HandOver).await
-            }
-        }
-    }
-
-    /// Until there is a reason to end.
-    async fn watch(&mut self, signals: &mut Signals) -> Watched {
-        let mut pulse = tokio::time::interval(self.notify.pulse().unwrap_or(Duration::MAX));
-        let mut watchdog = Watchdog::new(self.workers.len());
-        let mut every = tokio::time::interval(WATCH_EVERY);
-        // After the process was stopped for a while, one look is enough.
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        loop {
-            tokio::select! {
-                asked = signals.next() => match asked {
-                    Asked::Stop(signal) => {
-                        // One that serves already goes on; one that does not would find no sockets any more.
-                        if let Some(successor) = self.successor.take_if(Successor::has_said) {
-                            return self.is_followed_by(&successor);
-                        }
-                        self.successor = None;
-                        tracing::info!("{signal}: draining; a second signal ends at once");
-                        return Watched::Stop;
-                    }
-                    Asked::HandOver => self.start_successor(),
-                    Asked::Reload => self.reload(),
-                    Asked::Reopen => self.observer.reopen(),
-                },
-                // A configuration that is on its way to the workers arrives first.
-                () = self.reloader.moved(), if !self.underway.as_ref().is_some_and(Underway::is_applying) => {
-                    self.reloader.relocate(self.workers.iter().map(|w| &w.channel));
-                }
-                Some(ask) = self.asked.recv(), if self.underway.is_none() => {
-                    self.underway = Some(self.reloader.begin(ask.change, Some(ask.answer)));
-                }
-                stepped = Underway::step(&mut self.underway) => self.go_on(stepped),
-                Some(ended) = self.ended.recv() => {
-                    log_death(ended);
-                    return Watched::Broken;
-                }
-                result = serves(&mut self.successor) => {
-                    let Some(successor) = self.successor.take() else { continue };
-                    match result {
-                        Ok(()) => return self.is_followed_by(&successor),
-                        Err(why) => tracing::error!("the successor does not serve, so this process goes on: {why}"),
-                    }
-                }
-                _ = pulse.tick() => {
-                    if self.health.borrow().stuck.is_empty() {
-                        self.notify.is_well();
-                    }
-                }
-                _ = every.tick() => {
-                    let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
-                    self.health.send_if_modified(|h| note_stuck(h, stuck));
-                    if self.watch.as_mut().is_some_and(Watch::has_changed) {
-                        self.reload();
-                    }
-                }
-            }
-        }
-    }
-
-    fn is_followed_by(&self, successor: &Successor) -> Watched {
-        let id = successor.id();
-        tracing::info!("process {id} serves now; draining");
-        self.notify.followed_by(id);
-        Watched::HandedOver
-    }
-
-    fn start_successor(&mut self) {
-        if self.successor.is_some() {
-            return tracing::warn!("SIGUSR2 ignored: a successor is starting already");
-        }
-        if std::process::id() == 1 {
-            // A container, or what else it is first in, ends with its first process and takes all others along.
-            return tracing::error!(
-                "SIGUSR2 ignored: this is its container's first process, which ends with it"
-            );
-        }
-        match Successor::start(&self.program, &self.sockets) {
-            Ok(successor) => {
-                tracing::info!("SIGUSR2: process {} is to take over", successor.id());
-                self.successor = Some(successor);
-            }
-            Err(why) => tracing::error!("SIGUSR2: no successor, so this process goes on: {why}"),
-        }
-    }
-
-    /// Reads the files again, after the change that is being made if there is one.
-    fn reload(&mut self) {
-        self.is_stale = self.underway.is_some();
-        if !self.is_stale {
-            self.notify.reloading();
-            self.underway = Some(self.reloader.begin(Change::Source, None));
-        }
-    }
-
-    /// A change has come a step further.
-    fn go_on(&mut self, stepped: Stepped) {
-        let Some(mut underway) = self.underway.take() else { return };
-        let result = match stepped {
-            Stepped::Looked(Ok(next)) => {
-                self.reloader.apply(next, &mut underway, self.workers.iter().map(|w| &w.channel));
-                self.underway = Some(underway);
-                return;
-            }
-            Stepped::Looked(Err(refused)) => {
-                self.reloader.book.refuse();
-                Err(refused)
-            }
-            Stepped::Applied(applied) => {
-                self.observer.turn(&self.reloader.book.open().config);
-                Ok(applied)
-            }
-        };
-        if underway.is_reload() {
-            self.notify.ready("serving");
-        }
-        underway.tell(result);
-        if self.is_stale {
-            self.reload();
-        }
-    }
-
-    /// Tells every worker. One byte into an empty socket buffer: it never waits. It fails only where the worker is gone,
-    /// which its last words tell.
-    fn tell(&self, command: Command) {
-        for worker in &self.workers {
-            let _ = (&worker.channel.control).write_all(&[command as u8]);
-        }
-    }
-
-    async fn drain(&mut self, signals: &mut Signals, command: Command) -> Ending {
-        // Who waits for a change hears that nothing comes of it.
-        self.underway = None;
-        self.health.send_modify(|h| h.phase = Phase::Draining);
-        self.tell(command);
-        // Those that a successor has not, nobody takes from any more: who comes now is refused rather than left to wait.
-        self.sockets.clear();
-        let deadline = tokio::time::sleep(self.reloader.book.open().config.timeouts.drain + DRAIN_GRACE);
-        tokio::pin!(deadline);
-        let mut ending = Ending::Drained;
-        let mut open: Vec<usize> = self.workers.iter().map(|w| w.id).collect();
-        while !open.is_empty() {
-            tokio::select! {
-                signal = signals.stop(|| self.observer.reopen()) => {
-                    tracing::warn!("{signal} while draining: ending at once");
-                    return Ending::Hurried;
-                }
-                () = &mut deadline => {
-                    tracing::error!("workers {open:?} did not return in time");
-                    return Ending::Broken;
-                }
-                Some(ended) = self.ended.recv() => match ended {
-                    Ended::Worker { id, panicked } => {
-                        open.retain(|other| *other != id);
-                        if panicked {
-                            log_death(ended);
-                            ending = Ending::Broken;
-                        }
-                    }
-                    // The mirrors' last copies fail then, and are counted; nothing else depends on it.
-                    Ended::Samples => log_death(ended),
-                }
-            }
-        }
-        let cut: i64 = self.shards.iter().map(|shard| shard.exchanges_active.get()).sum();
-        if cut > 0 {
-            tracing::warn!("{cut} exchanges cut: the drain time ended before they did");
-        }
-        let given_up = self.copies_given_up();
-        if given_up > 0 {
-            tracing::warn!("{given_up} copies given up: the drain time ended before their mirrors took them");
-        }
-        tracing::info!("drained");
-        ending
-    }
-
-    /// Copies that waited or were under way when the drain ended.
-    fn copies_given_up(&self) -> u64 {
-        let page = self.reloader.book.open();
-        let mirrors = page.counters.iter().flat_map(|c| &c.mirrors).flatten();
-        let of = |m: &Arc<MirrorCounters>| {
-            // A worker that gives up leaves what its shippers hold to the end of the process.
-            let held = m.pending.get() + m.waiting.get() + m.in_flight.get();
-            let told = m.dropped.get(metrics::Drop::Drain) + m.failed.get(metrics::Fail::Drain);
-            told + u64::try_from(held).unwrap_or(0)
-        };
-        mirrors.map(of).sum()
-    }
-}
-
-/// Whether the successor serves; for ever undecided where there is none.
-async fn serves(successor: &mut Option<Successor>) -> Result<(), String> {
-    match successor {
-        Some(successor) => successor.serves().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn log_death(ended: Ended) {
-    match ended {
-        Ended::Worker { id, panicked: true } => {
-            tracing::error!("worker {id} panicked; only a new process helps")
-        }
-        Ended::Worker { id, panicked: false } => {
-            tracing::error!("worker {id} returned without being asked to")
-        }
-        Ended::Samples => tracing::error!("the sample services ended"),
-    }
-}
-
-fn note_stuck(health: &mut Health, stuck: Vec<usize>) -> bool {
-    if health.stuck == stuck {
-        return false;
-    }
-    if stuck.is_empty() {
-        tracing::info!("every worker turns again");
-    } else {
-        tracing::error!("workers {stuck:?} have stopped turning");
-    }
-    health.stuck = stuck;
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn all_workers_must_say_that_they_serve() {
-        let (ready, mut said) = mpsc::channel(4);
-        for worker in [1, 0] {
-            ready.try_send(Ready { worker, driver: Ok(format!("driver {worker}")) }).unwrap();
-        }
-        assert_eq!(await_ready(&mut said, 2, Duration::ZERO).await.unwrap(), ["driver 0", "driver 1"]);
-    }
-
-    #[tokio::test]
-    async fn one_worker_that_cannot_serve_stops_the_start() {
-        let (ready, mut said) = mpsc::channel(4);
-        ready.try_send(Ready { worker: 0, driver: Ok("io_uring".into()) }).unwrap();
-        ready.try_send(Ready { worker: 1, driver: Err("no memory for the ring".into()) }).unwrap();
-        let refused = await_ready(&mut said, 2, Duration::from_secs(1)).await.unwrap_err();
-        assert_eq!(refused[0].to_string(), "worker 1: no memory for the ring");
-    }
-
-    #[tokio::test]
-    async fn a_worker_that_says_nothing_is_named() {
-        let (ready, mut said) = mpsc::channel(4);
-        ready.try_send(Ready { worker: 0, driver: Ok("io_uring".into()) }).unwrap();
-        let refused = await_ready(&mut said, 2, Duration::ZERO).await.unwrap_err();
-        assert_eq!(refused[0].to_string(), "not serving after 0 s: worker 1");
     }
 }

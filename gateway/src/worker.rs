@@ -1,7 +1,6 @@
 //! One core: a runtime and everything it owns. The only file that knits rooms together.
 
 use std::cell::{Cell, RefCell};
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::admission::{Admission, Places};
 use crate::context::Context;
-use crate::downstream::listener;
-use crate::generation::{Blueprint, Generation};
-use crate::io::{self, Control, Listener, Owner, Stream, Sweeper};
+use crate::downstream::listeners::Listeners;
+use crate::generation::{Building, Generation, WorkerConfig};
+use crate::io::{self, Control, Listener, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
@@ -36,11 +35,9 @@ pub struct Setup {
     pub id: usize,
     /// The core to pin to, if any.
     pub core: Option<core_affinity::CoreId>,
-    pub blueprint: Blueprint,
+    pub worker_config: WorkerConfig,
     /// Where the next configuration is left.
     pub updates: Arc<Updates>,
-    /// This worker's own SO_REUSEPORT sockets, one for each configured listener, already bound and listening.
-    pub listeners: Vec<(TcpListener, Owner)>,
     /// One byte per command: see [`Command`].
     pub control: UnixStream,
     pub shard: Arc<Shard>,
@@ -67,7 +64,7 @@ pub struct Updates(Mutex<Option<Update>>);
 /// What a worker is to serve by from now on.
 #[derive(Debug)]
 pub struct Update {
-    pub blueprint: Blueprint,
+    pub worker_config: WorkerConfig,
     /// Told the worker's number when it does. Never waits for room.
     pub applied: tokio::sync::mpsc::Sender<usize>,
 }
@@ -100,13 +97,13 @@ pub enum Command {
 /// The body of a worker's thread: serves until it has drained. A panic that is not an exchange's own comes out of it;
 /// the process must then end, because the kernel would go on queueing connections on this worker's sockets.
 pub fn run(setup: Setup) {
-    let Setup { id, core, blueprint, ready, .. } = &setup;
+    let Setup { id, core, worker_config, ready, .. } = &setup;
     if let Some(core) = core {
         // Without it the worker only moves between cores.
         core_affinity::set_for_current(*core);
     }
     let (id, ready) = (*id, ready.clone());
-    match runtime::build(blueprint.config.workers.driver, blueprint.config.workers.uring_entries) {
+    match runtime::build(worker_config.config.workers.driver, worker_config.config.workers.uring_entries) {
         Ok((mut runtime, driver)) => {
             runtime.block_on(serve(setup, driver));
             // monoio cannot free pending operations: the runtime is left to the end of the process.
@@ -119,15 +116,16 @@ pub fn run(setup: Setup) {
 }
 
 async fn serve(setup: Setup, driver: String) {
-    let Setup { id, blueprint, updates, listeners, control, shard, tap, ready, proof, .. } = setup;
+    let Setup { id, worker_config, updates, control, shard, tap, ready, proof, .. } = setup;
     let sweeper = Sweeper::new();
     let admission = Admission::new(&shard);
     let cx = Rc::new(Context {
-        generation: RefCell::new(Generation::new(&blueprint, &sweeper, None)),
+        generation: RefCell::new(Generation::new(&worker_config, &sweeper, None)),
         shard,
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
+        turnstile: Rc::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed(id)),
@@ -139,12 +137,13 @@ async fn serve(setup: Setup, driver: String) {
     });
     let lanes = Rc::new(Lanes::default());
     lanes.follow(&cx, None);
-    io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
+    let listeners = Rc::new(Listeners::default());
+    io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::clone(&listeners)));
 
-    let listeners: Result<Vec<_>, _> =
-        listeners.into_iter().map(|(socket, owner)| Listener::new(socket, owner).map(Rc::new)).collect();
-    let started = listeners.and_then(|listeners| Ok((listeners, Control::new(control)?)));
-    let (listeners, mut control) = match started {
+    let started = listeners.follow(&cx, &worker_config.listeners).and_then(|()| Control::new(control));
+    // Held no longer than by who shares it: a socket closes with the last of its holders.
+    drop(worker_config);
+    let mut control = match started {
         Ok(started) => started,
         Err(error) => {
             let _ = ready.try_send(Ready { worker: id, driver: Err(format!("cannot listen: {error}")) });
@@ -158,9 +157,7 @@ async fn serve(setup: Setup, driver: String) {
     let mut are_handed_over = false;
     while let Some(command) = control.next().await {
         if command == Command::Begin as u8 {
-            for listener in &listeners {
-                io::spawn(listener::accept(Rc::clone(&cx), Rc::clone(listener)));
-            }
+            listeners.begin(&cx);
         }
         are_handed_over = command == Command::HandOver as u8;
         if command == Command::Drain as u8 || are_handed_over {
@@ -170,25 +167,23 @@ async fn serve(setup: Setup, driver: String) {
             && let Some(update) = updates.take()
         {
             let before = cx.generation();
-            *cx.generation.borrow_mut() = Generation::new(&update.blueprint, &cx.sweeper, Some(&before));
+            let mut building = Building::new(&update.worker_config, &cx.sweeper, Some(&before));
+            while building.go_on() {
+                io::turn().await;
+            }
+            let next = building.finish();
+            *cx.generation.borrow_mut() = next;
             lanes.follow(&cx, Some(before));
+            if let Err(error) = listeners.follow(&cx, &update.worker_config.listeners) {
+                tracing::error!("worker {id} cannot take connections from a new listener: {error}");
+            }
             // Heard only by a control plane that still waits.
             let _ = update.applied.try_send(id);
         }
     }
     cx.draining.set(true);
-    for listener in &listeners {
-        if are_handed_over {
-            listener.leave();
-        } else {
-            listener.shutdown(|stream, peer| {
-                listener::serve(&cx, Stream::new(stream, &cx.sweeper), peer, listener.port);
-            });
-        }
-    }
     // Closed as soon as its accept has seen it: where nobody else has the socket, nobody is to wait at it.
-    let closing = listeners.iter().map(Rc::downgrade).collect();
-    drop(listeners);
+    let closing = listeners.end(&cx, are_handed_over);
     drain(&cx, &lanes, closing).await;
 }
 
@@ -302,7 +297,7 @@ fn is_busy(took_us: u64, cpu_us: u64) -> bool {
 }
 
 /// The worker's heartbeat: coarse time, deadlines, the date, idle connections, and whether it is late on its own loop.
-async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
+async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
     let mut last = (cx.now_us(), os::thread_cpu_us());
     let mut ticks = 0_u64;
     let mut releases = 0;
@@ -322,6 +317,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
         last = (now, cpu);
 
         lanes.let_go(cx.now_ms());
+        listeners.let_go(&cx);
         lanes.each(|lane| {
             if !lane.is_empty() {
                 lane.call();
@@ -339,7 +335,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
             let generation = cx.generation();
             generation.upstreams.reap();
             cx.places.reap(cx.now_ms());
-            let mirrors = generation.policies.iter().flatten();
+            let mirrors = generation.policies.iter().flat_map(|policies| policies.iter());
             mirrors.for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
             lanes.each(Lane::call_all);
         }
@@ -351,7 +347,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>) {
 async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
     let patience_us = u64::try_from(cx.generation().config.timeouts.drain.as_micros()).unwrap_or(u64::MAX);
     let deadline_us = cx.now_us().saturating_add(patience_us);
-    cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS));
+    cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), None);
     while cx.now_us() < deadline_us {
         let are_closed = closing.iter().all(|listener| listener.strong_count() == 0);
         if are_closed && cx.shard.connections_active.get() == 0 {

@@ -52,7 +52,7 @@ pub struct ServeArgs {
     pub timeline: Vec<serve::TimedFault>,
 }
 
-/// What the requests look like and how they travel; shared by all commands that send load.
+/// Shape of the requests and of their connections; shared by all commands that send load.
 #[derive(clap::Args, Clone)]
 pub struct LoadArgs {
     /// http://host:port/target, one or more of equal weight

@@ -16,7 +16,7 @@ use crate::{Exit, load, units};
 pub struct FindMaxArgs {
     #[command(flatten)]
     pub load: LoadArgs,
-    /// What must hold, such as `p99<10ms`; repeatable
+    /// Objective that must hold, such as `p99<10ms`; repeatable
     #[arg(long = "slo", value_name = "ASSERTION", required = true)]
     pub slos: Vec<Assertion>,
     /// First rate tried

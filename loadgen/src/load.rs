@@ -60,7 +60,7 @@ pub fn mix(args: &LoadArgs) -> anyhow::Result<Mix> {
     Ok(mix)
 }
 
-/// What the shared arguments say of a run; rate and duration are left to the caller.
+/// A run by the shared arguments; rate and duration are left to the caller.
 pub fn options(args: &LoadArgs) -> Options {
     Options {
         arrivals: args.arrivals,

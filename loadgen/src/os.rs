@@ -37,7 +37,7 @@ pub fn shutdown_write(fd: RawFd) {
     unsafe { libc::shutdown(fd, libc::SHUT_WR) };
 }
 
-/// Ends a connection with a reset at once, whoever waits on it (connect to AF_UNSPEC, see connect(2)).
+/// Ends a connection with a reset at once, even while a task waits on it (connect to AF_UNSPEC, see connect(2)).
 pub fn abort_connection(fd: RawFd) {
     // SAFETY: sockaddr is plain numbers, for which all zeroes is a value; AF_UNSPEC is zero.
     let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
@@ -48,7 +48,7 @@ pub fn abort_connection(fd: RawFd) {
     }
 }
 
-/// Asks for a small receive buffer, so that a peer soon feels that nobody reads.
+/// Asks for a small receive buffer, so that a peer soon notices an absent reader.
 pub fn shrink_receive_buffer(fd: RawFd) {
     // SAFETY: the caller keeps `fd` open for the length of this call.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
@@ -77,11 +77,11 @@ pub struct Timer {
 
 impl Timer {
     pub fn new() -> io::Result<Self> {
-        // SAFETY: no pointers; a non-negative result is a descriptor that nobody else owns.
+        // SAFETY: no pointers; a non-negative result is a new descriptor, owned here.
         let fd = check(unsafe {
             libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC)
         })?;
-        // SAFETY: just made, owned by nobody else.
+        // SAFETY: just made, owned here alone.
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 

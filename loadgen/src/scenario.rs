@@ -295,7 +295,7 @@ fn run_phase(
     quiet: bool,
     interrupted: &Arc<std::sync::atomic::AtomicBool>,
 ) -> anyhow::Result<run::Result> {
-    // What holds from the phase's first moment is switched before its first request.
+    // A setting that holds from the phase's first moment is switched before its first request.
     let (first, later): (Vec<&Timed>, Vec<&Timed>) =
         phase.faults.iter().partition(|fault| fault.at.is_zero());
     for fault in first {

@@ -62,7 +62,7 @@ fn a_bad_file_leaves_the_old_one_serving_and_says_why() {
     for (text, told) in [
         (bad, format!("gateway.toml:{line}: route[0].primary: unknown upstream \"primry\"; did you mean")),
         (String::from("[["), "gateway.toml:1: ".to_owned()),
-        (setup.clone().workers(2).toml(), "workers: cannot change while serving".to_owned()),
+        (setup.clone().workers(2).toml(), "workers.count: cannot change while serving".to_owned()),
         (
             setup
                 .clone()
@@ -271,6 +271,54 @@ fn a_mirror_that_is_taken_out_ships_what_waits_and_its_connections_close() {
     gate.open();
     eventually("what waited is shipped", || v2.count() == 100);
     eventually("its connections are closed", || gateway.descriptors() <= idle + 2);
+}
+
+#[test]
+fn a_mirrors_rate_holds_however_often_something_else_changes() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let setup = |n: usize| {
+        let other = format!("[[route]]\nname = \"other-{n}\"\npath = \"/other-{n}\"\nprimary = \"primary\"");
+        Setup::new(&v1).mirror("v2", v2.address, "rate_max = 10").with(&other)
+    };
+    let gateway = setup(0).start();
+    let began = std::time::Instant::now();
+    let ((), asked) = while_clients_ask(&gateway, 2, || {
+        for n in 1..=60 {
+            let answer = gateway.admin("PUT", "/config", &setup(n).toml());
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+    });
+    let metrics = gateway.settled("v2");
+    let sent = metrics.mirror("v2", "sent_total");
+    assert_eq!(metrics.mirror("v2", "eligible_total"), asked as i64);
+    // What the bucket holds at first, and what the time has brought; a bucket for each change would be 120 and more.
+    let most = 3 + 10 * (began.elapsed().as_secs() as i64 + 1);
+    assert!(sent <= most, "{sent} copies in {:?}", began.elapsed());
+}
+
+#[test]
+fn a_governed_mirror_stays_governed_when_another_one_changes() {
+    let v1 = Origin::named("v1");
+    let v2 = Origin::fixed("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", tests::origin::After::Keep);
+    let v3 = Origin::named("v3");
+    let gateway = Setup::new(&v1)
+        .mirror("v2", v2.address, "governor = {}")
+        .mirror("v3", v3.address, "percent = 50")
+        .start();
+    let share = |metrics: &tests::Metrics| metrics.mirror("v2", "effective_percent");
+    let ((), _) = while_clients_ask(&gateway, 2, || {
+        eventually("v2 is governed", || share(&gateway.metrics()) <= 13);
+        for percent in [51, 52, 53] {
+            let body = format!("{{\"percent\": {percent}}}");
+            assert_eq!(gateway.admin("PATCH", "/mirrors/v3", &body).status, 200);
+            let now = share(&gateway.metrics());
+            assert!(now <= 25, "{now} %");
+        }
+        // Half of the percent is half of the governed share.
+        assert_eq!(gateway.admin("PATCH", "/mirrors/v2", "{\"percent\": 50}").status, 200);
+        let now = share(&gateway.metrics());
+        assert!(now <= 13, "{now} %");
+    });
 }
 
 #[test]

@@ -12,7 +12,8 @@ cargo xtask TASK
   test ROOM            tests of one room: a module of the gateway (mirror::ring), or a file of tests/it (limits)
   fuzz [CASE] [SECS]   the fuzz cases from a new seed; with a case of tests/guided, that one under libFuzzer
   bench COMMAND [...]  one comparison, quickly and without keeping it: peers get_small, growth routes, isolation, idle
-  mutants [ROOM...]    mutation tests of the pure rooms, or of these (http1, mirror::ring): what no unit test notices
+  mutants [ROOM...]    mutation tests of the pure rooms, or of these (http1, mirror::ring): what no unit test notices;
+                       further arguments of cargo-mutants behind --
   mutants --since REF  the same for what has changed since a commit
   book                 docs/ as HTML, below target/book
   reference            the book's pages of metrics, admin API and command line, written anew from the gateway
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         ["fuzz", case, seconds] => guided(case, seconds),
         ["bench", rest @ ..] if !rest.is_empty() => bench(rest),
         ["mutants", "--since", reference] => mutants::since(reference),
-        ["mutants", rooms @ ..] => mutants::of(rooms),
+        ["mutants", words @ ..] => mutants::of(words),
         ["book"] => book(),
         ["reference"] => reference(),
         ["ci"] => run(Command::new("bash").arg(".ci/run")),
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
 
 /// The workspace's root.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new(".")).to_owned()
 }
 
 fn cargo() -> Command {

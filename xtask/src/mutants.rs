@@ -28,10 +28,14 @@ const ROOMS: &[&str] = &[
 /// Below `target`.
 const FOLDER: &str = "target/mutants/rooms";
 
-pub(crate) fn of(rooms: &[&str]) -> Outcome {
+/// `words`: rooms, and behind `--` arguments of cargo-mutants itself.
+pub(crate) fn of(words: &[&str]) -> Outcome {
+    let end = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+    let (rooms, further) = words.split_at(end);
     let rooms = if rooms.is_empty() { ROOMS } else { rooms };
     prepare(rooms)?;
     let mut command = mutants()?;
+    command.args(further.iter().skip(1));
     for room in rooms {
         let path = room.replace("::", "/");
         command.args(["--file", &format!("src/{path}.rs"), "--file", &format!("src/{path}/**")]);

@@ -147,7 +147,7 @@ fn measure(bench: &Bench, variant: Variant, round: usize, most: usize, args: &Id
         thread::sleep(SETTLE);
         held.push((*count, gateway.memory()));
     }
-    // Whoever had closed them would look frugal.
+    // A gateway that had closed them would look frugal.
     clients.probe()?;
     gateway.check_alive()?;
     let reading = Reading { base, held };

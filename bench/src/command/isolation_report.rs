@@ -1,4 +1,4 @@
-//! What `isolation` shows: a row per program and state of the mirror, and whether ours stayed within its promise.
+//! The report of `isolation`: a row per program and state of the mirror, and whether ours stayed within its promise.
 
 use std::fmt::Write;
 

@@ -33,7 +33,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// What every command needs: the programs, a directory that vanishes, room for descriptors, and what was odd at the start.
+/// Prerequisites of every command: the programs, a directory that vanishes, room for descriptors, and what was odd at the start.
 struct Bench {
     tools: Tools,
     dir: tempfile::TempDir,

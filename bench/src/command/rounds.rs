@@ -188,7 +188,7 @@ fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], effort: Eff
     }
     for round in 0..effort.rounds {
         for turn in 0..running.len() {
-            // Everyone is first once, last once: nobody always follows the same neighbour's leftovers.
+            // Each variant is first once and last once: none always follows the same neighbour's leftovers.
             let at = (turn + round) % running.len();
             let (case, gateway) = &mut running[at];
             let sample = match load.sample(case, gateway.as_mut(), round) {
@@ -226,7 +226,7 @@ fn planned_seconds(scenario: &Scenario, runnable: &[Variant], effort: Effort) ->
     cases * (1.2 + effort.rounds as f64 * (time(scenario, effort).as_secs_f64() + 0.5))
 }
 
-/// What the process that needs most of them may hold: a connection to the origin for each busy client and, where copies
+/// Descriptors of the process that needs most of them: a connection to the origin for each busy client and, where copies
 /// have no connections of their own kind, another for each copy.
 fn descriptors(variant: Variant, setup: &Setup) -> u64 {
     let copies = if variant.mirrors() && !variant.is_ours() { setup.mirrors } else { 0 };

@@ -1,4 +1,4 @@
-//! What `peers` and `growth` show: a row per case, ratios round by round, goals met or not. Measures nothing.
+//! The report of `peers` and `growth`: a row per case, ratios round by round, goals met or not. Measures nothing.
 
 use std::fmt::Write;
 
@@ -90,7 +90,7 @@ impl Case {
         (self.variant.mirrors() && requests > 0.0).then(|| sum(|s| s.arrived.mirrors) / requests)
     }
 
-    /// What makes its cost incomparable: copies that were to be made and never arrived.
+    /// Reason for which its cost is incomparable: copies that were to be made and never arrived.
     fn lost_copies(&self) -> Option<String> {
         let requests: u64 = self.samples.iter().map(|s| s.arrived.primary).sum();
         let wanted = requests as f64 * self.setup.percent as f64 / 100.0;

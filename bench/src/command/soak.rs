@@ -52,7 +52,7 @@ pub(super) struct Rest {
     pub descriptors: u64,
 }
 
-/// What one class came to.
+/// Results of one class.
 pub(super) struct Outcome {
     pub class: Class,
     pub faults: u64,
@@ -130,7 +130,7 @@ pub(super) fn run(args: &SoakArgs) -> Result<()> {
     Ok(())
 }
 
-/// The gateway, its peers, and what everybody shares.
+/// The gateway, its peers, and their shared state.
 struct Place<'a> {
     args: &'a SoakArgs,
     peers: Peers,

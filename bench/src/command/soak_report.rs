@@ -1,4 +1,4 @@
-//! What a soak promises, whether it held, and how that is shown. Measures nothing.
+//! The promises of a soak, whether they held, and the report. Measures nothing.
 
 use std::fmt::Write;
 

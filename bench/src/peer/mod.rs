@@ -25,7 +25,7 @@ pub struct Gateway {
     process: Process,
 }
 
-/// Whom a gateway forwards to and copies to.
+/// Addresses that a gateway forwards and copies to.
 #[derive(Clone, Debug)]
 pub struct Targets {
     pub primary: SocketAddr,
@@ -79,7 +79,7 @@ pub fn route_prefix(setup: &Setup, index: usize) -> String {
     if setup.routes == 1 { "/".to_string() } else { format!("/r/{index}/") }
 }
 
-/// What the load asks for.
+/// The path that the load requests.
 pub fn path(setup: &Setup) -> String {
     route_prefix(setup, setup.routes - 1)
 }

@@ -19,7 +19,7 @@ const LEAVES: u64 = 50;
 /// Kept of what must not happen.
 const WRONG_MAX: usize = 20;
 
-/// What the clients saw so far.
+/// The clients' observations so far.
 #[derive(Default)]
 pub struct Seen {
     /// Answered with exactly what was sent.
@@ -28,7 +28,7 @@ pub struct Seen {
     pub left: AtomicU64,
     /// Neither: by status, or by what happened to the connection.
     others: Mutex<BTreeMap<String, u64>>,
-    /// Answers that were somebody else's, or nobody's.
+    /// Responses to another client's request, or to no request.
     wrong: Mutex<Vec<String>>,
 }
 
@@ -86,7 +86,7 @@ impl Load {
                 return;
             }
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            // Who is late asks at its own pace again, rather than all at once.
+            // A late client resumes its own pace, rather than sending all at once.
             due = due.max(Instant::now() - each) + each;
             let id = format!("{:x}.{nth}.{number};", self.seed);
             let (request, content) = request(&id, &mut random);
@@ -129,7 +129,7 @@ fn request(id: &str, random: &mut fastrand::Rng) -> (Vec<u8>, Vec<u8>) {
     let length = id.len() + random.usize(..length);
     let mut content = id.repeat(length.div_ceil(id.len())).into_bytes();
     content.truncate(length);
-    // What may be tried again, and what may not.
+    // Requests that may be tried again, and those that may not.
     let method = if random.bool() { "PUT" } else { "POST" };
     let mut bytes =
         format!("{method} /soak?{id} HTTP/1.1\r\nHost: soak\r\nX-Request-Id: {id}\r\n").into_bytes();

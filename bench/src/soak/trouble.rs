@@ -1,4 +1,4 @@
-//! What happens to the peers, by a seed: `loadgen serve` with three ports, of which two break and come back.
+//! The peers' faults, by a seed: `loadgen serve` with three ports, of which two break and come back.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -102,7 +102,7 @@ pub const CLASSES: [Class; 6] = [
 /// How slow a port is after its fault: this much for each request it works on, first and then.
 const SLOW_START: [&str; 4] = ["8ms", "2ms", "500us", "100us"];
 
-/// Who is in trouble.
+/// The peers in trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// v2: no client may see anything of it.

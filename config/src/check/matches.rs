@@ -5,7 +5,7 @@ use crate::file;
 use crate::problem::Place;
 use crate::reader::{At, Key, List};
 use crate::syntax;
-use crate::{Condition, HostMatch, Match, PathMatch, Pattern, Route, Subject, Test};
+use crate::{Condition, HostMatch, Match, PathMatch, Route, Subject, Test};
 
 /// The keys that a route and one of its `matches` share.
 pub(super) struct Written<'a> {
@@ -129,8 +129,8 @@ impl Check<'_> {
             }
         }
         if name == "path_regex" {
-            let pattern = self.pattern(text);
-            return PathMatch::Regex(pattern.unwrap_or_else(|| Pattern { text: String::new() }));
+            // Whatever stands in for a pattern that is refused: no configuration leaves this room then.
+            return self.pattern(text).map_or_else(PathMatch::default, PathMatch::Regex);
         }
         let _reported = self.syntax(text, syntax::path);
         match name {

@@ -1,5 +1,6 @@
 //! Mirrors: which requests are copied, what copies look like, and the lanes they travel on.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Check, in_memory, own_place, word};
@@ -162,6 +163,7 @@ impl Check<'_> {
     }
 
     fn compare(&mut self, written: &file::Compare) -> Compare {
+        let patterns = Rc::clone(&self.patterns);
         let tolerance = written.tolerance.given().map_or(0.0, |given| {
             if !(0.0..=1.0).contains(&given.value) {
                 let message = format!("{} is out of range: must be a number from 0 to 1", given.value);
@@ -175,7 +177,7 @@ impl Check<'_> {
             content_types: self.each(&written.content_types, syntax::media_type),
             ignore_headers: self.each(&written.ignore_headers, syntax::field_or_prefix),
             ignore_json: self.each(&written.ignore_json, syntax::json_pointer),
-            ignore_text: self.each(&written.ignore_text, syntax::text_pattern),
+            ignore_text: self.each(&written.ignore_text, |text| patterns.anywhere(text)),
             unordered: self.each(&written.unordered, syntax::json_pointer),
             tolerance,
         }

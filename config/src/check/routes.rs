@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::matches::Earlier;
@@ -273,7 +274,12 @@ impl Check<'_> {
                     let message = "a rewrite has one of path, path_prefix and path_regex";
                     self.report.error(&pattern.at, message);
                 }
-                let pattern = self.pattern(pattern);
+                let patterns = Rc::clone(&self.patterns);
+                let written_pattern = pattern;
+                let pattern = self.syntax(pattern, |text| patterns.anywhere(text));
+                if let Some(pattern) = &pattern {
+                    self.cost(written_pattern, pattern);
+                }
                 if let Some(named) = with.value.split_once('$').map(|(_, rest)| rest)
                     && named.starts_with(|first: char| first.is_ascii_digit() || first == '{')
                 {

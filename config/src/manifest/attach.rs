@@ -52,6 +52,9 @@ enum Parent<'a> {
     None(String),
 }
 
+/// A listener that lets a route in, and the port that requests must come to where that matters.
+type Attached<'g> = (&'g Listener, Option<At<u64>>);
+
 impl<'a> Attach<'a> {
     pub(super) fn new(
         routes: &[Resource<HttpRoute>],
@@ -171,7 +174,7 @@ impl<'a> Attach<'a> {
         parent: &At<ParentRef>,
         gateway: &'g Resource<Gateway>,
         report: &mut Report,
-    ) -> Result<Vec<(&'g Listener, Option<At<u64>>)>, String> {
+    ) -> Result<Vec<Attached<'g>>, String> {
         let known = gateway.spec.listeners.given().map(|list| list.value.as_slice()).unwrap_or_default();
         let known: Vec<&Listener> = known.iter().filter_map(Key::given).map(|one| &one.value).collect();
         let fits = |listener: &&Listener| {

@@ -62,7 +62,8 @@ pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
     let (api, kind) = (document.text("apiVersion"), document.text("kind"));
     let (Some(api), Some(kind)) = (api, kind) else {
         let ours = api.is_some_and(|api| matches!(split(api).0, ISTIO | GATEWAY_API));
-        let ours = ours || kind.is_some_and(|kind| known(ISTIO, kind).or(known(GATEWAY_API, kind)).is_some());
+        let ours = ours
+            || kind.is_some_and(|kind| known(ISTIO, kind).or_else(|| known(GATEWAY_API, kind)).is_some());
         let manifest_like = document.get("metadata").is_some() && document.get("spec").is_some();
         return Err(if searched && !ours && !manifest_like {
             Unread::Skipped("it is no manifest, as it has no apiVersion and kind".to_owned())

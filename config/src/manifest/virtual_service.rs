@@ -326,6 +326,15 @@ impl Group<'_> {
 
     fn mirrors(&self, http: &HttpRoute, services: &mut Services, report: &mut Report) -> List<file::Mirror> {
         let mut mirrors = List::new();
+        if http.mirror.is_absent() {
+            let shares = [
+                http.mirror_percent.given().map(|key| &key.at),
+                http.mirror_percentage.given().map(|key| &key.at),
+            ];
+            for at in shares.into_iter().flatten() {
+                report.warn(at, "is ignored: it is the share of mirror, which is not given");
+            }
+        }
         if let Some(list) = http.mirrors.given() {
             if let Some(one) = http.mirror.given() {
                 report.error(&one.at, "mirror and mirrors cannot be given together");

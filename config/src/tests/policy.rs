@@ -38,6 +38,30 @@ fn keys_that_exclude_or_need_each_other_say_so() {
             &[(5, "route[0].request_headers.set.content-length", "cannot be changed")],
         ),
         (
+            route("response_headers = { remove = [\"via\"] }"),
+            &[(5, "route[0].response_headers.remove[0]", "cannot be changed")],
+        ),
+        (
+            route("request_headers = { set = { via = \"x\" } }"),
+            &[(5, "route[0].request_headers.set.via", "cannot be changed")],
+        ),
+        (
+            route("request_headers = { set_format = { x = \"%NO%\" } }"),
+            &[(5, "route[0].request_headers.set_format.x", "is an operator that is not offered")],
+        ),
+        (
+            route("request_headers = { add_format = { host = \"%HOSTNAME%\" } }"),
+            &[(5, "route[0].request_headers.add_format.host", "Host is set without operators")],
+        ),
+        (
+            route("response_headers = { set_format = { x = \"%PROTOCOL%\" } }"),
+            &[(5, "route[0].response_headers.set_format.x", "for requests to a primary only")],
+        ),
+        (
+            route("mirrors = [{ upstream = \"v2\", request_headers = { add_format = { x = \"a\" } } }]"),
+            &[(5, "route[0].mirrors[0].request_headers.add_format.x", "for requests to a primary only")],
+        ),
+        (
             route("request_headers = { remove = [\"host\"] }"),
             &[(5, "route[0].request_headers", "exactly one Host")],
         ),

@@ -56,7 +56,7 @@ fn defaults_are_those_promised() {
     };
     let none = HeaderEdits::default;
     let promised = Config {
-        listeners: vec![Listener { bind: SocketAddr::from(([127, 0, 0, 1], 8080)) }],
+        listeners: vec![Listener { bind: SocketAddr::from(([127, 0, 0, 1], 8080)), tls: None }],
         admin: Admin { bind: Some(SocketAddr::from(([127, 0, 0, 1], 9901))), token: None },
         workers: Workers { count: cores_available(), pin: true, driver: Driver::Auto, uring_entries: 1024 },
         limits: Limits {
@@ -75,9 +75,12 @@ fn defaults_are_those_promised() {
             requests_per_connection_max: 1_000_000,
             upstream_idle_max: 256,
             drain_bytes_max: 256 * 1024,
+            tls_handshakes_pending_max: 256,
+            tls_handshakes_per_second_per_address_max: None,
         },
         timeouts: Timeouts {
             request: None,
+            tls_handshake: seconds(10),
             request_head: seconds(10),
             client_idle: seconds(75),
             request_body: seconds(30),

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::{Path, Query, refusal};
-use super::desk::Desk;
 use super::outgoing::Lines;
+use super::state::AdminState;
 use crate::compare::{Judged, Sample, Shown, Tally};
 use crate::observe::told::rfc3339 as time;
 
@@ -65,7 +65,7 @@ pub(super) fn tally(tally: &Tally) -> Value {
 
 /// A group, without its samples' contents.
 pub(super) fn group(judged: &Judged) -> Value {
-    let Judged { group, compared, baseline_count, baseline_compared, is_noise } = judged;
+    let Judged { group, compared, baseline_count, baseline_compared, beside: _, is_noise } = judged;
     json!({
         "id": group.id.to_string(),
         "route": group.route,
@@ -101,14 +101,14 @@ fn sample(sample: &Sample) -> Value {
 
 /// `GET /diffs?route=NAME&mirror=NAME&format=json|jsonl`
 pub(super) async fn diffs(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
     Query(chosen): Query<Chosen>,
 ) -> Response {
-    if let Some(refusal) = desk.refuses(&headers) {
+    if let Some(refusal) = state.refuses(&headers) {
         return refusal;
     }
-    let findings = &desk.book.findings;
+    let findings = &state.store.findings;
     let mut groups = findings.groups();
     groups.retain(|of| chosen.includes(&of.group.route, &of.group.mirror));
     groups.truncate(GROUPS_MAX);
@@ -137,14 +137,14 @@ pub(super) async fn diffs(
 
 /// `GET /diffs/{id}`: one group and its samples.
 pub(super) async fn diff(
-    State(desk): State<Arc<Desk>>,
+    State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
-    if let Some(refusal) = desk.refuses(&headers) {
+    if let Some(refusal) = state.refuses(&headers) {
         return refusal;
     }
-    let found = id.parse().ok().and_then(|id| desk.book.findings.group(id));
+    let found = id.parse().ok().and_then(|id| state.store.findings.group(id));
     let Some(judged) = found else {
         return refusal(StatusCode::NOT_FOUND, format!("no group {id}"));
     };
@@ -156,10 +156,10 @@ pub(super) async fn diff(
 }
 
 /// `DELETE /diffs`: forgets what was found.
-pub(super) async fn forget(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response {
-    if let Some(refusal) = desk.refuses(&headers) {
+pub(super) async fn forget(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = state.refuses(&headers) {
         return refusal;
     }
-    desk.book.findings.forget();
+    state.store.findings.forget();
     StatusCode::NO_CONTENT.into_response()
 }

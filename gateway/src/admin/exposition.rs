@@ -6,6 +6,7 @@
 
 mod upstreams;
 mod observer;
+mod tls;
 pub(super) mod times;
 pub(super) mod classic;
 
@@ -21,8 +22,8 @@ use prometheus_client::encoding::{NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::book::{Book, Page};
 use super::process;
+use crate::control::{ConfigStore, Snapshot};
 use crate::metrics::{
     Class, Code, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard,
     Shed, Skip, UpstreamCounters,
@@ -37,18 +38,18 @@ const NO_ROUTE: &str = "";
 
 /// Everything `/metrics` shows.
 #[derive(Debug)]
-pub struct Exposition(Registry);
+pub(super) struct Exposition(Registry);
 
 impl Exposition {
     /// `shards`: one for each worker, by its number.
-    pub fn new(book: Arc<Book>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
+    pub(super) fn new(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Workers { book, shards, started, chosen: Mutex::default() }));
+        registry.register_collector(Box::new(Workers { store, shards, started, chosen: Mutex::default() }));
         Self(registry)
     }
 
     /// The text as it stands now.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub(super) fn text(&self) -> Result<String, fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.0)?;
         Ok(out)
@@ -57,7 +58,7 @@ impl Exposition {
 
 #[derive(Debug)]
 struct Workers {
-    book: Arc<Book>,
+    store: Arc<ConfigStore>,
     shards: Vec<Arc<Shard>>,
     started: SystemTime,
     chosen: Mutex<ChosenSeries>,
@@ -66,9 +67,9 @@ struct Workers {
 impl Collector for Workers {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Families(encoder);
-        let page = self.book.open();
+        let snapshot = self.store.open();
         let shards =
-            Shards { page: &page, shards: &self.shards, started: self.started, chosen: &self.chosen };
+            Shards { snapshot: &snapshot, shards: &self.shards, started: self.started, chosen: &self.chosen };
         shards.requests(&mut out)?;
         shards.times(&mut out)?;
         shards.ledger(&mut out)?;
@@ -76,12 +77,13 @@ impl Collector for Workers {
         shards.upstreams(&mut out)?;
         shards.discovery(&mut out)?;
         shards.connections(&mut out)?;
+        shards.tls(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         out.counter(
             "umbra_admin_answers_cut",
             "Answers of the admin listener given up because their readers were slow and others wanted the room",
-            self.book.outgoing.cut.load(Relaxed),
+            self.store.answers_cut.load(Relaxed),
         )?;
         shards.configuration(&mut out)?;
         shards.process(&mut out)
@@ -91,7 +93,7 @@ impl Collector for Workers {
 /// What one scrape looks at.
 #[derive(Debug)]
 struct Shards<'a> {
-    page: &'a Page,
+    snapshot: &'a Snapshot,
     shards: &'a [Arc<Shard>],
     started: SystemTime,
     chosen: &'a Mutex<ChosenSeries>,
@@ -100,11 +102,11 @@ struct Shards<'a> {
 impl Shards<'_> {
     /// What became of attempts to change the configuration.
     fn configuration(&self, out: &mut Families<'_>) -> fmt::Result {
-        let page = self.page;
+        let snapshot = self.snapshot;
         out.counters(
             "umbra_reloads",
             "Attempts to change the configuration while serving, by what became of them",
-            [("applied", page.applied), ("refused", page.refused)]
+            [("applied", snapshot.applied), ("refused", snapshot.refused)]
                 .map(|(result, n)| ([("result", result)], n)),
         )
     }
@@ -298,16 +300,22 @@ impl Shards<'_> {
     }
 
     fn routes(&self) -> Vec<(&str, Vec<&RouteCounters>)> {
-        let all = &self.page.counters;
+        let all = &self.snapshot.counters;
         let of = |id: usize| all.iter().filter_map(|c| c.routes.get(id)).map(AsRef::as_ref).collect();
-        self.page.config.routes.iter().enumerate().map(|(id, route)| (route.name.as_str(), of(id))).collect()
+        self.snapshot
+            .config
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(id, route)| (route.name.as_str(), of(id)))
+            .collect()
     }
 
     fn mirrors(&self) -> Vec<OneMirror<'_>> {
         let mut mirrors = Vec::new();
-        for (index, route) in self.page.config.routes.iter().enumerate() {
+        for (index, route) in self.snapshot.config.routes.iter().enumerate() {
             for (id, mirror) in route.mirrors.iter().enumerate() {
-                let all = self.page.counters.iter();
+                let all = self.snapshot.counters.iter();
                 let of = all.filter_map(|c| c.mirrors.get(index)?.get(id).map(AsRef::as_ref));
                 let counters = of.collect();
                 mirrors.push(OneMirror { route: &route.name, mirror: &mirror.name, counters });
@@ -319,8 +327,8 @@ impl Shards<'_> {
     /// Lanes of one name (mirrors of one upstream with different transport settings) are shown as one.
     fn lanes_by_name(&self) -> BTreeMap<&str, Vec<&LaneCounters>> {
         let mut lanes: BTreeMap<&str, Vec<&LaneCounters>> = BTreeMap::new();
-        for (id, lane) in self.page.config.lanes.iter().enumerate() {
-            let of = self.page.counters.iter().filter_map(|c| c.lanes.get(id)).map(AsRef::as_ref);
+        for (id, lane) in self.snapshot.config.lanes.iter().enumerate() {
+            let of = self.snapshot.counters.iter().filter_map(|c| c.lanes.get(id)).map(AsRef::as_ref);
             lanes.entry(&lane.name).or_default().extend(of);
         }
         lanes
@@ -328,9 +336,9 @@ impl Shards<'_> {
 
     fn upstreams_by_name(&self) -> Vec<(&str, Vec<&UpstreamCounters>)> {
         let of = |id: usize| {
-            self.page.counters.iter().filter_map(|c| c.upstreams.get(id)).map(AsRef::as_ref).collect()
+            self.snapshot.counters.iter().filter_map(|c| c.upstreams.get(id)).map(AsRef::as_ref).collect()
         };
-        self.page
+        self.snapshot
             .config
             .upstreams
             .iter()
@@ -458,17 +466,17 @@ mod tests {
     use ::config::Config;
 
     use super::*;
+    use crate::control::budget::tests::config;
     use crate::metrics::UpstreamFailure;
-    use crate::server::budget::tests::config;
 
     /// Two workers whose counters a test may turn.
-    fn workers(config: Config) -> (Arc<Book>, Vec<Arc<Shard>>) {
-        (Book::new(&Arc::new(config)), vec![Arc::default(), Arc::default()])
+    fn workers(config: Config) -> (Arc<ConfigStore>, Vec<Arc<Shard>>) {
+        (ConfigStore::new(&Arc::new(config)), vec![Arc::default(), Arc::default()])
     }
 
-    fn text((book, shards): (Arc<Book>, Vec<Arc<Shard>>)) -> String {
+    fn text((store, shards): (Arc<ConfigStore>, Vec<Arc<Shard>>)) -> String {
         let started = UNIX_EPOCH + std::time::Duration::from_millis(1_500);
-        Exposition::new(book, shards, started).text().unwrap()
+        Exposition::new(store, shards, started).text().unwrap()
     }
 
     #[track_caller]
@@ -533,6 +541,10 @@ mod tests {
             "umbra_connections_shed counter",
             "umbra_exchanges_active gauge",
             "umbra_connections_active gauge",
+            "umbra_tls_handshakes counter",
+            "umbra_tls_handshake_failures counter",
+            "umbra_tls_handshakes_pending gauge",
+            "umbra_tls_certificate_expires_seconds gauge",
             "umbra_accept_errors counter",
             "umbra_exchange_panics counter",
             "umbra_worker_ticks counter",

@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::Query;
-use super::book::Book;
 use super::live::pause_after;
 use super::outcomes::summary;
+use crate::control::ConfigStore;
 use crate::metrics::Slots;
 use series::{Key, Name, Wanted};
 use windows::{LENGTH, Windows};
@@ -46,19 +46,19 @@ enum Format {
 
 /// Looked at by a task of its own, read by the page.
 #[derive(Debug)]
-pub struct Histograms {
-    book: Arc<Book>,
+pub(super) struct Histograms {
+    store: Arc<ConfigStore>,
     /// Only the control plane's one thread takes it, so nobody waits.
     windows: Mutex<Windows>,
 }
 
 impl Histograms {
-    pub fn new(book: Arc<Book>) -> Arc<Self> {
-        Arc::new(Self { book, windows: Mutex::default() })
+    pub(super) fn new(store: Arc<ConfigStore>) -> Arc<Self> {
+        Arc::new(Self { store, windows: Mutex::default() })
     }
 
     /// Looks for the rest of the process's life.
-    pub async fn watch(self: Arc<Self>) {
+    pub(super) async fn watch(self: Arc<Self>) {
         loop {
             let began = Instant::now();
             self.look(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
@@ -67,7 +67,7 @@ impl Histograms {
     }
 
     fn look(&self, now: Duration) {
-        let all = series::all(&self.book.open(), &Wanted::default());
+        let all = series::all(&self.store.open(), &Wanted::default());
         self.windows.lock().unwrap_or_else(PoisonError::into_inner).look(now, all);
     }
 }
@@ -79,7 +79,7 @@ pub(super) async fn histograms(
 ) -> Response {
     let wanted = Wanted { route, mirror, name };
     let length = seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    let all = series::all(&histograms.book.open(), &wanted);
+    let all = series::all(&histograms.store.open(), &wanted);
     let windows = histograms.windows.lock().unwrap_or_else(PoisonError::into_inner);
     match format.unwrap_or(Format::Json) {
         Format::Json => json(&all, &windows, length.unwrap_or(INTERVAL)),
@@ -130,7 +130,7 @@ fn json(all: &[(Key, Slots)], windows: &Windows, length: Duration) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::budget::tests::config;
+    use crate::control::budget::tests::config;
 
     async fn ask(of: &Arc<Histograms>, chosen: Chosen) -> String {
         let answer = histograms(State(Arc::clone(of)), Query(chosen)).await;
@@ -140,9 +140,9 @@ mod tests {
 
     #[tokio::test]
     async fn all_since_the_start_stands_beside_what_came_in_the_interval() {
-        let book = Book::new(&Arc::new(config()));
-        let of = Histograms::new(Arc::clone(&book));
-        let counters = book.open().counters;
+        let store = ConfigStore::new(&Arc::new(config()));
+        let of = Histograms::new(Arc::clone(&store));
+        let counters = store.open().counters;
         counters[0].mirrors[0][0].latency.record(1_000);
         counters[0].routes[0].duration.record(500);
         let json = async |chosen| serde_json::from_str::<Value>(&ask(&of, chosen).await).unwrap();

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::Query;
-use super::book::Book;
+use super::epoch;
+use crate::control::ConfigStore;
 use crate::metrics::Shard;
 use look::Look;
 use series::Series;
@@ -32,8 +33,8 @@ const COST_PARTS: u32 = 100;
 
 /// Sampled by a task of its own, read by the pages.
 #[derive(Debug)]
-pub struct Live {
-    book: Arc<Book>,
+pub(super) struct Live {
+    store: Arc<ConfigStore>,
     shards: Vec<Arc<Shard>>,
     started: SystemTime,
     /// Only the control plane's one thread takes it, so nobody waits.
@@ -42,18 +43,19 @@ pub struct Live {
 
 impl Live {
     /// `shards`: one for each worker, by its number. Nothing is sampled before [`Live::watch`] runs.
-    pub fn new(book: Arc<Book>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Arc<Self> {
-        Arc::new(Self { book, shards, started, series: Mutex::new(Series::new(SAMPLES_MAX)) })
+    pub(super) fn new(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Arc<Self> {
+        Arc::new(Self { store, shards, started, series: Mutex::new(Series::new(SAMPLES_MAX)) })
     }
 
     /// Looks for the rest of the process's life.
-    pub async fn watch(self: Arc<Self>) {
+    pub(super) async fn watch(self: Arc<Self>) {
         let mut last = (self.look(), Instant::now());
         let mut pause = INTERVAL;
         loop {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
             self.sample(&mut last, began);
+            epoch::look(&self.store);
             pause = pause_after(INTERVAL, began.elapsed());
         }
     }
@@ -68,7 +70,7 @@ impl Live {
     }
 
     fn look(&self) -> Look {
-        Look::at(&self.book.open(), &self.shards)
+        Look::at(&self.store.open(), &self.shards)
     }
 }
 
@@ -111,14 +113,14 @@ pub(super) async fn distributions(
     State(live): State<Arc<Live>>,
     Query(OnRoute { route }): Query<OnRoute>,
 ) -> Json<Value> {
-    let all = look::distributions(&live.book.open(), route.as_deref());
+    let all = look::distributions(&live.store.open(), route.as_deref());
     Json(json!({ "quantiles": look::QUANTILES, "distributions": all }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::budget::tests::config;
+    use crate::control::budget::tests::config;
 
     #[test]
     fn looking_never_costs_more_than_its_part() {
@@ -130,17 +132,17 @@ mod tests {
     #[tokio::test]
     async fn a_second_is_told_by_what_came_in_it_and_only_once() {
         let config = Arc::new(config());
-        let (book, shards) = (Book::new(&config), vec![Arc::<Shard>::default(), Arc::default()]);
-        let live = Live::new(Arc::clone(&book), shards, SystemTime::now());
+        let (store, shards) = (ConfigStore::new(&config), vec![Arc::<Shard>::default(), Arc::default()]);
+        let live = Live::new(Arc::clone(&store), shards, SystemTime::now());
         let ask = async |after| {
             let Json(answer) = super::live(State(Arc::clone(&live)), Query(After { after })).await;
             (answer["seq"].clone(), answer["requests"]["2xx"].clone(), answer["requests"]["4xx"].clone())
         };
-        book.open().counters[0].routes[0].requests.inc(200);
+        store.open().counters[0].routes[0].requests.inc(200);
         let began = Instant::now();
         let mut last = (live.look(), began);
         assert_eq!(ask(None).await, (json!(0), json!([]), json!([])), "before the first second is over");
-        book.open().counters[1].routes[0].requests.inc(404);
+        store.open().counters[1].routes[0].requests.inc(404);
         live.sample(&mut last, began + INTERVAL);
         assert_eq!(ask(None).await, (json!(1), json!([0]), json!([1])));
         assert_eq!(ask(Some(1)).await, (json!(1), json!([]), json!([])));

@@ -1,15 +1,16 @@
 //! The admin listener: is the process alive, is it ready, what has it counted, what is in force.
 //!
-//! It reads what others write, counters and the phase of the process; changes are only asked for here (`desk`). It knows no connection, no
-//! exchange and no worker; of the path of a request it names only `metrics`.
+//! It reads what others write, counters and the phase of the process; changes are only asked for here (`changes`). It knows no
+//! connection, no exchange and no worker; of the path of a request it names only `metrics`.
 
 mod asked;
-mod book;
 mod dashboard;
-mod desk;
+mod changes;
+mod guard;
+mod state;
 mod diffs;
+mod epoch;
 mod exposition;
-mod health;
 mod live;
 mod openapi;
 mod outcomes;
@@ -19,8 +20,10 @@ mod histograms;
 mod process;
 mod verdict;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Once};
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -33,18 +36,20 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::AbortHandle;
 
-pub use book::{Book, Page};
-pub use desk::{Desk, Guard};
-pub use exposition::Exposition;
-pub use health::{Health, Phase, Watchdog};
-pub use histograms::Histograms;
-pub use live::Live;
+use exposition::Exposition;
+pub use guard::Guard;
+use histograms::Histograms;
+use live::Live;
 use places::Places;
+use state::AdminState;
 
-/// Open admin connections: a handful of scrapers and people. Beyond, the oldest of whoever has the most goes.
-pub const CONNECTIONS_MAX: usize = 64;
+use crate::control::{Ask, ConfigStore, Health, Phase};
+use crate::limits::ADMIN_CONNECTIONS_MAX;
+use crate::metrics::Shard;
+use outgoing::Outgoing;
 
 /// From accept, or the last answer, to the end of the next request's head.
 const HEAD_MAX: Duration = Duration::from_secs(15);
@@ -79,6 +84,8 @@ Umbra admin (in a browser: the dashboard)
   /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
   /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
+             &since=600 for what came in about so many seconds &all=true for every rule
+  /verdict/begin  POST: evidence begins anew; ?mirror=
   /openapi.json  all of this for machines, OpenAPI 3.1
   /verdict/gate  the same as a status, for rollout controllers: POST is 200 for promote, else 409; ?passes=promote,hold
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
@@ -89,39 +96,111 @@ Umbra admin (in a browser: the dashboard)
 struct Pages {
     exposition: Exposition,
     health: watch::Receiver<Health>,
+    outgoing: Arc<Outgoing>,
 }
 
-pub fn router(
-    exposition: Exposition,
-    health: watch::Receiver<Health>,
+/// What is served, at whatever address and to whom.
+#[derive(Debug)]
+pub struct Admin {
+    pages: Arc<Pages>,
     live: Arc<Live>,
     histograms: Arc<Histograms>,
-    desk: Desk,
+    store: Arc<ConfigStore>,
+    asks: mpsc::Sender<Ask>,
+    /// The first listener starts what looks at the counters by the second.
+    looks: Once,
+}
+
+/// An admin listener at work.
+#[derive(Debug)]
+pub struct Serving {
+    accepts: AbortHandle,
+    /// Dropped, it ends every connection with the response under way.
+    _open: watch::Sender<()>,
+}
+
+impl Serving {
+    /// Takes no more connections, and no more requests on those that are open.
+    pub fn close(self) {
+        self.accepts.abort();
+    }
+}
+
+impl Admin {
+    pub fn new(
+        store: &Arc<ConfigStore>,
+        shards: &[Arc<Shard>],
+        started: SystemTime,
+        health: watch::Receiver<Health>,
+        asks: mpsc::Sender<Ask>,
+    ) -> Self {
+        let outgoing = Arc::new(Outgoing::new(Arc::clone(&store.answers_cut)));
+        let exposition = Exposition::new(Arc::clone(store), shards.to_vec(), started);
+        Self {
+            pages: Arc::new(Pages { exposition, health, outgoing }),
+            live: Live::new(Arc::clone(store), shards.to_vec(), started),
+            histograms: Histograms::new(Arc::clone(store)),
+            store: Arc::clone(store),
+            asks,
+            looks: Once::new(),
+        }
+    }
+
+    /// Serves at a socket that listens and does not block, until the result is closed. Inside a runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot wait for the socket.
+    pub fn serve(self: Arc<Self>, listener: std::net::TcpListener, guard: Guard) -> io::Result<Serving> {
+        let listener = TcpListener::from_std(listener)?;
+        self.looks.call_once(|| {
+            tokio::spawn(Arc::clone(&self.live).watch());
+            tokio::spawn(Arc::clone(&self.histograms).watch());
+        });
+        let (open, closing) = watch::channel(());
+        let accepts = tokio::spawn(accept(listener, self.router(guard), closing)).abort_handle();
+        Ok(Serving { accepts, _open: open })
+    }
+
+    fn router(&self, guard: Guard) -> Router {
+        let state =
+            AdminState { store: Arc::clone(&self.store), asks: self.asks.clone(), guard: guard.clone() };
+        router(&self.pages, &self.live, &self.histograms, state, guard)
+    }
+}
+
+fn router(
+    pages: &Arc<Pages>,
+    live: &Arc<Live>,
+    histograms: &Arc<Histograms>,
+    state: AdminState,
+    guard: Guard,
 ) -> Router {
-    let (guard, outgoing) = (desk.guard.clone(), Arc::clone(&desk.book.outgoing));
-    let desk = Router::new()
-        .route("/routes", get(desk::routes))
-        .route("/routes/{*name}", patch(desk::patch_route))
-        .route("/mirrors", get(desk::mirrors))
-        .route("/mirrors/{*name}", patch(desk::patch_mirror))
-        .route("/config", put(desk::put_config).get(desk::config))
+    let outgoing = Arc::clone(&pages.outgoing);
+    let asking = Router::new()
+        .route("/routes", get(changes::routes))
+        .route("/routes/{*name}", patch(changes::patch_route))
+        .route("/mirrors", get(changes::mirrors))
+        .route("/mirrors/{*name}", patch(changes::patch_mirror))
+        .route("/config", put(changes::put_config).get(changes::config))
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy).layer(of_a_policy()))
         .route("/verdict/gate", post(verdict::gate).layer(of_a_policy()))
+        .route("/verdict/begin", post(verdict::begin))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
-        .with_state(Arc::new(desk));
+        .with_state(Arc::new(state));
     let live = Router::new()
         .route("/live", get(live::live))
         .route("/live/distributions", get(live::distributions))
-        .with_state(live);
-    let histograms = Router::new().route("/histograms", get(histograms::histograms)).with_state(histograms);
+        .with_state(Arc::clone(live));
+    let histograms =
+        Router::new().route("/histograms", get(histograms::histograms)).with_state(Arc::clone(histograms));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(Pages { exposition, health }))
-        .merge(desk)
+        .with_state(Arc::clone(pages))
+        .merge(asking)
         .merge(live)
         .merge(histograms)
         .route("/openapi.json", get(openapi::openapi))
@@ -129,13 +208,13 @@ pub fn router(
         .fallback(asked::unknown)
         .method_not_allowed_fallback(asked::unfit)
         .layer(from_fn_with_state(outgoing, outgoing::weighed))
-        .layer(from_fn_with_state(guard, desk::answered))
+        .layer(from_fn_with_state(guard, guard::answered))
         .layer(map_response(dashboard::careful))
 }
 
-/// Serves for the rest of the process's life.
-pub async fn serve(listener: TcpListener, router: Router) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Takes connections for as long as its task lives; `closing` ends with the listener.
+async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<()>) {
+    let room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     let mut places = Places::default();
     loop {
         let (stream, of) = match listener.accept().await {
@@ -154,7 +233,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
         };
         // The semaphore is never closed.
         let Ok(place) = place else { return };
-        let connection = connection(stream, router.clone());
+        let connection = connection(stream, router.clone(), closing.clone());
         let task = tokio::spawn(async move {
             let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
             drop(place);
@@ -163,14 +242,22 @@ pub async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router) {
+async fn connection(stream: TcpStream, router: Router, mut closing: watch::Receiver<()>) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-        .await;
-    if let Err(error) = served {
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut served = pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        // Nothing is ever sent: it ends when the listener does.
+        _ = closing.changed() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = result {
         tracing::debug!("admin: connection: {error}");
     }
 }
@@ -208,33 +295,23 @@ async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Respons
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::time::SystemTime;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::mpsc;
 
     use super::*;
-    use crate::server::budget::tests::config;
+    use crate::control::budget::tests::config;
 
     pub(super) async fn started() -> (SocketAddr, watch::Sender<Health>) {
         let config = Arc::new(config());
-        let book = Book::new(&config);
-        let desk = Desk { book: Arc::clone(&book), asks: mpsc::channel(1).0, guard: Guard::Local };
-        let live = Live::new(Arc::clone(&book), vec![Arc::default()], SystemTime::now());
-        let histograms = Histograms::new(Arc::clone(&book));
+        let store = ConfigStore::new(&config);
         let (health, seen) = watch::channel(Health::default());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(
-            listener,
-            router(
-                Exposition::new(book, vec![Arc::default()], SystemTime::now()),
-                seen,
-                live,
-                histograms,
-                desk,
-            ),
-        ));
+        let admin = Admin::new(&store, &[Arc::default()], SystemTime::now(), seen, mpsc::channel(1).0);
+        let serving = Arc::new(admin).serve(listener, Guard::Local).unwrap();
+        // For as long as the test's runtime.
+        std::mem::forget(serving);
         (address, health)
     }
 
@@ -308,7 +385,7 @@ mod tests {
         };
         let mut lone = hold("127.0.0.2").await;
         let mut held = Vec::new();
-        for _ in 1..CONNECTIONS_MAX {
+        for _ in 1..ADMIN_CONNECTIONS_MAX {
             held.push(hold("127.0.0.3").await);
         }
         assert_eq!(ask(address, "GET", "/healthz").await.0, 200);

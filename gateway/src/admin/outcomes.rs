@@ -1,6 +1,6 @@
 //! `GET /outcomes`: for each mirror of each route, what the primary's and the mirror's answers to the same requests came to.
 //!
-//! Pure but for the handler: a page of the book in, numbers out. It knows no content and judges nothing.
+//! Pure but for the handler: a snapshot of the store in, numbers out. It knows no content and judges nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::asked::Query;
-use super::book::Page;
-use super::desk::Desk;
 use super::exposition::times::{mirror_text, primary_text};
+use super::state::AdminState;
+use crate::control::Snapshot;
 use crate::metrics::{
     self, Class, Drop as Dropped, Fail, Family, Histogram, Label, MirrorCounters, Skip, Slots,
 };
@@ -43,9 +43,9 @@ pub(super) struct Chosen {
 }
 
 /// All that are asked for, those with the most copies first.
-pub(super) fn pairings<'a>(page: &'a Page, chosen: &Chosen) -> Vec<Pairing<'a>> {
+pub(super) fn pairings<'a>(snapshot: &'a Snapshot, chosen: &Chosen) -> Vec<Pairing<'a>> {
     let mut all = Vec::new();
-    for (index, route) in page.config.routes.iter().enumerate() {
+    for (index, route) in snapshot.config.routes.iter().enumerate() {
         if chosen.route.as_ref().is_some_and(|wanted| *wanted != route.name) {
             continue;
         }
@@ -53,7 +53,8 @@ pub(super) fn pairings<'a>(page: &'a Page, chosen: &Chosen) -> Vec<Pairing<'a>> 
             if chosen.mirror.as_ref().is_some_and(|wanted| *wanted != mirror.name) {
                 continue;
             }
-            let of = page.counters.iter().filter_map(|c| c.mirrors.get(index)?.get(id).map(AsRef::as_ref));
+            let of =
+                snapshot.counters.iter().filter_map(|c| c.mirrors.get(index)?.get(id).map(AsRef::as_ref));
             all.push(Pairing { route: &route.name, mirror, counters: of.collect() });
         }
     }
@@ -149,36 +150,39 @@ pub(super) fn summary(all: &Merged<u64>, unit: &str, scale: f64) -> Value {
 }
 
 /// `GET /outcomes?route=NAME&mirror=NAME`
-pub(super) async fn outcomes(State(desk): State<Arc<Desk>>, Query(chosen): Query<Chosen>) -> Json<Value> {
-    let page = desk.book.open();
-    let all: Vec<Value> = pairings(&page, &chosen).iter().take(OUTCOMES_MAX).map(Pairing::json).collect();
+pub(super) async fn outcomes(
+    State(state): State<Arc<AdminState>>,
+    Query(chosen): Query<Chosen>,
+) -> Json<Value> {
+    let snapshot = state.store.open();
+    let all: Vec<Value> = pairings(&snapshot, &chosen).iter().take(OUTCOMES_MAX).map(Pairing::json).collect();
     Json(json!({ "outcomes": all }))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::book::Book;
-    use super::super::desk::Guard;
     use super::*;
+    use crate::admin::Guard;
+    use crate::control::ConfigStore;
+    use crate::control::budget::tests::config;
     use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
-    use crate::server::budget::tests::config;
 
     #[tokio::test]
     async fn workers_are_summed_and_what_nobody_counted_is_null() {
-        let book = Book::new(&Arc::new(config()));
+        let store = ConfigStore::new(&Arc::new(config()));
         let asks = tokio::sync::mpsc::channel(1).0;
-        let desk = Arc::new(Desk { book: Arc::clone(&book), asks, guard: Guard::Local });
+        let state = Arc::new(AdminState { store: Arc::clone(&store), asks, guard: Guard::Local });
         let ask = async |mirror: Option<&str>| {
             let chosen = Chosen { route: None, mirror: mirror.map(str::to_owned) };
-            let Json(told) = outcomes(State(Arc::clone(&desk)), Query(chosen)).await;
+            let Json(told) = outcomes(State(Arc::clone(&state)), Query(chosen)).await;
             told["outcomes"].clone()
         };
         let before = ask(None).await;
         assert_eq!(before[0]["pairs"], 0);
         assert_eq!(before[0]["latency"]["mirror"]["p99_seconds"], Value::Null);
         for (worker, code) in [(0, 200), (1, 200), (1, 500)] {
-            let page = book.open();
-            let counters = &page.counters[worker].mirrors[0][0];
+            let snapshot = store.open();
+            let counters = &snapshot.counters[worker].mirrors[0][0];
             counters.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(code)));
             counters.latency.record(2_000);
             counters.eligible.inc();

@@ -18,8 +18,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-/// Bytes of answers that wait for their readers. A lone answer may be larger.
-pub(crate) const OUTGOING_BYTES_MAX: usize = 64 << 20;
+use crate::limits::ADMIN_ANSWERS_BYTES_MAX;
 
 /// Bytes handed out at once: as much is held twice for each connection.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -31,13 +30,7 @@ pub(crate) struct Outgoing {
     /// The longest first.
     waiting: Mutex<VecDeque<Weak<Waiting>>>,
     /// Answers cut for want of room.
-    pub(crate) cut: AtomicU64,
-}
-
-impl Default for Outgoing {
-    fn default() -> Self {
-        Self { bytes_max: OUTGOING_BYTES_MAX, waiting: Mutex::default(), cut: AtomicU64::new(0) }
-    }
+    cut: Arc<AtomicU64>,
 }
 
 /// One answer.
@@ -85,6 +78,11 @@ impl fmt::Debug for Waiting {
 }
 
 impl Outgoing {
+    /// Counts what it cuts.
+    pub(super) fn new(cut: Arc<AtomicU64>) -> Self {
+        Self { bytes_max: ADMIN_ANSWERS_BYTES_MAX, waiting: Mutex::default(), cut }
+    }
+
     /// A body that is handed out within the budget.
     fn body(&self, rest: Rest, bytes: usize) -> Body {
         let waiting = Arc::new(Waiting { bytes, rest: Mutex::new(rest) });
@@ -186,7 +184,7 @@ mod tests {
     use super::*;
 
     fn outgoing() -> Outgoing {
-        Outgoing { bytes_max: 3 * PIECE_BYTES, ..Outgoing::default() }
+        Outgoing { bytes_max: 3 * PIECE_BYTES, ..Outgoing::new(Arc::default()) }
     }
 
     fn text(pieces: usize) -> (Rest, usize) {

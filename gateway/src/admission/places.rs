@@ -18,6 +18,8 @@ struct Holder {
     connections: usize,
     /// Where its requests are counted, and the rate they are counted by.
     requests: Option<(u32, Bucket)>,
+    /// The same of its TLS handshakes.
+    handshakes: Option<(u32, Bucket)>,
 }
 
 /// One connection's place, free again when dropped.
@@ -63,25 +65,37 @@ impl Places {
 impl Holder {
     /// Nothing would change if it began anew.
     fn is_forgettable(&self, now_ms: u64) -> bool {
-        self.requests.as_ref().is_none_or(|(_, bucket)| bucket.is_full(now_ms))
+        let is_full = |bucket: &Option<(u32, Bucket)>| bucket.as_ref().is_none_or(|(_, b)| b.is_full(now_ms));
+        is_full(&self.requests) && is_full(&self.handshakes)
     }
 }
 
 impl Place {
     /// Whether its address may ask for one thing more, where it may `per_second` times.
     pub fn may_ask(&self, per_second: u32, now_ms: u64) -> bool {
+        self.may(per_second, now_ms, |held| &mut held.requests)
+    }
+
+    /// Whether its address may begin one more TLS handshake, where it may `per_second` times.
+    pub fn may_shake(&self, per_second: u32, now_ms: u64) -> bool {
+        self.may(per_second, now_ms, |held| &mut held.handshakes)
+    }
+
+    fn may(
+        &self,
+        per_second: u32,
+        now_ms: u64,
+        account: impl Fn(&mut Holder) -> &mut Option<(u32, Bucket)>,
+    ) -> bool {
         let mut all = self.places.0.borrow_mut();
         if !all.contains_key(&self.whose) && all.len() >= ADDRESSES_MAX {
             // More strangers at once than we can tell apart: those that are known stay bounded.
             return true;
         }
-        let held = all.entry(self.whose).or_default();
-        match &held.requests {
+        let account = account(all.entry(self.whose).or_default());
+        match account {
             Some((rate, bucket)) if *rate == per_second => bucket.take(now_ms),
-            _ => {
-                let (_, bucket) = held.requests.insert((per_second, Bucket::new(per_second, 1)));
-                bucket.take(now_ms)
-            }
+            _ => account.insert((per_second, Bucket::new(per_second, 1))).1.take(now_ms),
         }
     }
 }
@@ -94,7 +108,7 @@ impl Drop for Place {
         let mut all = self.places.0.borrow_mut();
         let Some(held) = all.get_mut(&self.whose) else { return };
         held.connections = held.connections.saturating_sub(1);
-        if held.connections == 0 && held.requests.is_none() {
+        if held.connections == 0 && held.requests.is_none() && held.handshakes.is_none() {
             all.remove(&self.whose);
         }
     }

@@ -169,9 +169,10 @@ impl Found {
     /// Every endpoint that has no address.
     pub fn unresolved<'a>(&'a self, config: &'a Config) -> Vec<Unresolved<'a>> {
         let mut unresolved = Vec::new();
+        let mirrors: HashSet<usize> = config.lanes.iter().map(|lane| lane.upstream).collect();
+        let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
         for (id, upstream) in config.upstreams.iter().enumerate() {
-            let is_mirror = config.lanes.iter().any(|lane| lane.upstream == id)
-                && !config.routes.iter().any(|route| route.upstreams().any(|other| other == id));
+            let is_mirror = mirrors.contains(&id) && !primaries.contains(&id);
             for (index, endpoint) in upstream.endpoints.iter().enumerate() {
                 let why = match &endpoint.host {
                     Host::Address(_) => continue,

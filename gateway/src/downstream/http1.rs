@@ -37,7 +37,7 @@ pub(super) async fn serve(cx: &Rc<Context>, client: &mut Client) {
 
 /// How much longer the next request is waited for. An empty line is none, so it does not begin the wait anew.
 fn idle_within(cx: &Context, client: &mut Client) -> Millis {
-    if cx.draining.get() {
+    if client.is_draining(cx) {
         return Millis(DRAIN_IDLE_MS);
     }
     let (now, idle) = (cx.now_ms(), Millis::from(cx.generation().config.timeouts.client_idle));
@@ -73,13 +73,14 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
         (client.idle_until_ms, client.has_skipped_line) = (None, false);
         let mut watch = Watch::begin(cx);
         let prepared = {
-            let Client { inbox, address, address_port, port, scheme, place, .. } = client;
+            let Client { inbox, address, address_port, port, scheme, place, secured, .. } = client;
             let caller = exchange::Caller {
                 address: address.as_bytes(),
                 address_port: *address_port,
                 port: *port,
                 scheme: *scheme,
                 place,
+                secured: secured.as_deref(),
             };
             let (head, behind) = inbox.split_at_mut(head_len);
             exchange::prepare(cx, &caller, head, behind.len())
@@ -100,6 +101,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             declared: request.declared,
             minor: request.facts.minor,
             may_keep: request.facts.keep_alive && may_go_on(cx, client),
+            is_draining: &client.listener.is_draining,
         };
         let mut message = Message::http1(cx, &mut client.stream, &mut client.inbox, facts);
         if let Err((refusal, pairing)) = exchange::take_arrived(&mut request, &mut message.content) {
@@ -161,7 +163,7 @@ const HEARD_BYTES: u64 = 64 * 1024;
 
 /// Whether the connection may carry another request after this one, as far as it knows itself.
 fn may_go_on(cx: &Context, client: &Client) -> bool {
-    !cx.draining.get() && client.served < cx.generation().config.limits.requests_per_connection_max
+    !client.is_draining(cx) && client.served < cx.generation().config.limits.requests_per_connection_max
 }
 
 /// Answers a request that no route's counters know; says whether the connection goes on.
@@ -213,7 +215,12 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             && !is_start_of_empty_line
         {
             if !may_start_request(*first) || *first == b'\r' {
-                return Err(NoHead::Refused(Fault::bad("not an HTTP request")));
+                // A handshake's record (RFC 8446 §5.1): worth a word of its own, for it is a configuration that is wrong.
+                return Err(NoHead::Refused(if *first == 0x16 {
+                    Fault::new(400, Reject::NotPlaintext, "TLS, and this listener has none")
+                } else {
+                    Fault::bad("not an HTTP request")
+                }));
             }
             match scanner.scan(inbox) {
                 Scan::Complete(len) if len <= limits.request_head_bytes_max => return Ok(len),

@@ -1,16 +1,23 @@
 //! Clients: accepting them, and the life of one connection.
 
 pub mod listener;
+pub mod listeners;
 pub mod connection;
 mod http1;
+mod handshake;
 mod watch;
 
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::admission::Place;
 use crate::asked::Scheme;
+use crate::context::Context;
 use crate::exchange;
 use crate::io::Stream;
+use crate::tls::{Listening, Secured};
 
 /// One client connection and what has been read from it.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub struct Client {
     pub port: u16,
     /// What is spoken on it.
     pub scheme: Scheme,
+    /// What its handshake said; `None` on a plaintext listener.
+    pub secured: Option<Box<Secured>>,
     /// Requests served on this connection.
     pub served: u64,
     /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
@@ -33,10 +42,24 @@ pub struct Client {
     pub has_skipped_line: bool,
     /// Among those of its address.
     pub place: Place,
+    /// What it came in by.
+    pub listener: Rc<Entrance>,
+}
+
+/// What the connections of one listener have in common.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    /// See [`crate::generation::ListenerSockets::id`].
+    pub id: u32,
+    /// What clients that come now shake hands with; `None` where they speak plaintext.
+    pub tls: RefCell<Option<Arc<Listening>>>,
+    /// The listener is gone: no new requests on its kept connections.
+    pub is_draining: Cell<bool>,
 }
 
 impl Client {
-    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place) -> Self {
+    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place, listener: Rc<Entrance>) -> Self {
+        stream.join_group(listener.id);
         Self {
             stream,
             inbox: Vec::new(),
@@ -44,22 +67,30 @@ impl Client {
             address_port: peer.port(),
             port,
             scheme: Scheme::Http,
+            secured: None,
             served: 0,
             idle_until_ms: None,
             has_skipped_line: false,
             place,
+            listener,
         }
+    }
+
+    /// No new requests are taken on this connection: the worker drains, or its listener is gone.
+    pub fn is_draining(&self, cx: &Context) -> bool {
+        cx.draining.get() || self.listener.is_draining.get()
     }
 
     /// Whom its requests come from.
     pub fn caller(&self) -> exchange::Caller<'_> {
-        let Self { address, address_port, port, scheme, place, .. } = self;
+        let Self { address, address_port, port, scheme, place, secured, .. } = self;
         exchange::Caller {
             address: address.as_bytes(),
             address_port: *address_port,
             port: *port,
             scheme: *scheme,
             place,
+            secured: secured.as_deref(),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::observe::pairing::Pairing;
 use crate::observe::{told, trace};
 use crate::plan::Fate;
 use crate::route::Found;
+use crate::tls::Secured;
 
 /// Whom a request comes from.
 pub struct Caller<'a> {
@@ -34,7 +35,13 @@ pub struct Caller<'a> {
     pub port: u16,
     pub scheme: Scheme,
     pub place: &'a Place,
+    /// What TLS knows of it; `None` on plaintext.
+    pub secured: Option<&'a Secured>,
 }
+
+/// RFC 9110 §15.5.20: another connection may be the right one.
+const MISDIRECTED: Fault =
+    Fault::new(421, Reject::Misdirected, "this connection's certificate is for other hosts");
 
 /// What to answer instead, and what is to be told of that.
 pub(super) type Refused = (Refusal, Option<Rc<Pairing>>);
@@ -126,6 +133,12 @@ fn route(
     if wants.a_record() {
         *pairing = recorded(cx, generation, &asked, head.minor, &request_id, &wants).into();
     }
+    if let Some(secured) = from.secured
+        && !head.host.is_empty()
+        && !secured.listening.covers(head.host)
+    {
+        return Err(refuse(MISDIRECTED));
+    }
     let admitted = cx.admission.take(&generation.config, from.place, cx.now_ms()).map_err(refuse)?;
     let Some(Found { route, matched }) = found else {
         return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
@@ -176,6 +189,7 @@ fn route(
     let add = Forwarding {
         client: from.address,
         proto: from.scheme.name().as_bytes(),
+        client_cert: from.secured.map(|secured| secured.certificate.as_str()),
         request_id: &request_id,
         keeps_id: generation.config.request_id == config::Claim::Keep,
         traced: wants.trace.as_ref().map(trace::keeps_state),

@@ -22,7 +22,7 @@ pub enum BadChunk {
     TrailersTooLarge,
 }
 
-/// What the decoder found at the front of its input.
+/// The decoder's finding at the front of its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// All input looked at; nothing of it is content.

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use config::{HeaderEdits, PathRewrite, program};
+use config::{HeaderEdits, PathRewrite};
 use regex::bytes::{NoExpand, Regex};
 
 use super::render::RenderedHead;
@@ -22,17 +22,11 @@ pub enum PathEdit {
 }
 
 impl PathEdit {
-    /// # Panics
-    /// Never for a checked configuration, whose patterns are known to compile.
     pub fn new(rewrite: &PathRewrite) -> Self {
         match rewrite {
             PathRewrite::Matched(with) => Self::Matched(with.clone()),
             PathRewrite::Whole(with) => Self::Whole(with.clone()),
-            PathRewrite::Regex { pattern, with } => {
-                // invariant: the configuration's check compiled the same text.
-                let regex = program::compile(&pattern.text).expect("a checked pattern compiles");
-                Self::Regex(regex, expansion(with))
-            }
+            PathRewrite::Regex { pattern, with } => Self::Regex(pattern.regex(), expansion(with)),
         }
     }
 
@@ -281,7 +275,7 @@ mod tests {
             ("^/a", "", "/a", "/"),
         ];
         for (pattern, with, path, expect) in rows {
-            let pattern = config::Pattern { text: pattern.into() };
+            let pattern = config::Pattern::anywhere(pattern).unwrap();
             let edit = PathEdit::new(&PathRewrite::Regex { pattern, with: with.into() });
             let got = String::from_utf8(edit.path(path.as_bytes(), Matched::Whole).into_owned()).unwrap();
             assert_eq!(got, expect, "{path}");

@@ -480,7 +480,7 @@ impl<'b> Target<'b> {
 }
 
 /// `uri-host [ ":" port ]` without userinfo (RFC 9110 §7.2, RFC 3986 §3.2.2).
-fn check_host(host: &[u8]) -> Result<(), Fault> {
+pub(crate) fn check_host(host: &[u8]) -> Result<(), Fault> {
     const BAD: Fault = Fault::bad("malformed Host");
     let (name, port) = if host.first() == Some(&b'[') {
         let end = memchr::memchr(b']', host).ok_or(BAD)?;

@@ -11,6 +11,9 @@ use super::hop_by_hop::Kind;
 /// The header that marks a copy and names its mirror; a request that carries it is never copied again.
 pub const MIRROR_MARK: &[u8] = b"X-Umbra-Mirror: ";
 
+/// Whose the connection is, as TLS knows it; anybody else may only claim it.
+const CLIENT_CERT: &[u8] = b"X-Forwarded-Client-Cert";
+
 /// What we add to a request on its way to the primary and its mirrors.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwarding<'a> {
@@ -18,6 +21,9 @@ pub struct Forwarding<'a> {
     pub client: &'a [u8],
     /// Scheme the client spoke to us.
     pub proto: &'static [u8],
+    /// The client's certificate, in the words of X-Forwarded-Client-Cert; empty where TLS showed none, and then what the
+    /// client claims of one goes. `None` where there is no TLS that could tell.
+    pub client_cert: Option<&'a str>,
     /// X-Request-Id, instead of what the client sent if that is not to go on.
     pub request_id: &'a [u8],
     /// The client's X-Request-Id goes on, where it is one.
@@ -86,6 +92,9 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
             }
             Kind::ForwardedProto if add.trust => has_proto = true,
             Kind::ForwardedHost if add.trust => has_host = true,
+            Kind::Claim if add.client_cert.is_some() && field.name.eq_ignore_ascii_case(CLIENT_CERT) => {
+                continue;
+            }
             Kind::Claim if add.trust => {}
             // Of a copy they are true: whoever mirrored it before us set them.
             Kind::Ours if add.is_copy && !field.name.contains(&b'_') => {}
@@ -119,6 +128,10 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
     if !has_host {
         out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
         out.extend_from_slice(host);
+    }
+    if let Some(certificate @ [_, ..]) = add.client_cert.map(str::as_bytes) {
+        out.extend_from_slice(b"\r\nX-Forwarded-Client-Cert: ");
+        out.extend_from_slice(certificate);
     }
     if !has_id {
         out.extend_from_slice(b"\r\nX-Request-Id: ");
@@ -306,6 +319,7 @@ mod tests {
         traced: None,
         client: b"192.0.2.1",
         proto: b"http",
+        client_cert: None,
         request_id: b"id1",
         trust: true,
         via: true,

@@ -3,7 +3,7 @@
 //! Knows only line structure: a head ends at the first empty line, every LF follows a CR (RFC 9112 §2.2 lets a recipient
 //! accept a bare LF; peers that disagree about it are how requests are smuggled, so we refuse it).
 
-/// What is known about a head so far.
+/// State of a head so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scan {
     /// No empty line yet.

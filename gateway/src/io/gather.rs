@@ -1,5 +1,7 @@
 //! Bytes from several places for one write: small ones copied together, large ones shared.
 
+use std::io::IoSlice;
+
 use bytes::Bytes;
 use monoio::buf::IoVecBuf;
 
@@ -43,6 +45,20 @@ impl Gather {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All of it, in order.
+    pub(super) fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut all = Vec::with_capacity(2 * self.pieces.len() + 1);
+        let mut from = 0;
+        for (before, piece) in &self.pieces {
+            all.push(IoSlice::new(&self.own[from..*before]));
+            all.push(IoSlice::new(piece));
+            from = *before;
+        }
+        all.push(IoSlice::new(&self.own[from..]));
+        all.retain(|slice| !slice.is_empty());
+        all
     }
 
     /// Fixes the order; nothing may be added after it.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use monoio::io::AsyncReadRent;
@@ -28,7 +29,8 @@ pub enum Owner {
 /// call, but one that is given up has been woken for a connection that nobody else is then woken for; and monoio 0.2.4
 /// leaks the socket of one that is dropped.
 pub struct Listener {
-    listener: std::net::TcpListener,
+    /// Shared with the control plane, which keeps it for a successor.
+    listener: Arc<std::net::TcpListener>,
     /// The same socket, to wait by.
     waiter: TcpListener,
     /// The port it listens on.
@@ -43,7 +45,7 @@ pub struct Listener {
 
 impl Listener {
     /// Takes over a bound, listening socket.
-    pub fn new(listener: std::net::TcpListener, owner: Owner) -> io::Result<Self> {
+    pub fn new(listener: Arc<std::net::TcpListener>, owner: Owner) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let waiter = TcpListener::from_std(listener.try_clone()?)?;

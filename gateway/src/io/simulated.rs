@@ -389,6 +389,23 @@ impl End {
         self.resets.set(does);
     }
 
+    /// What is there, without waiting.
+    pub(crate) fn read_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let mut line = self.line.borrow_mut();
+        if line.is_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let way = &mut line.ways[1 - self.side];
+        if way.bytes.is_empty() {
+            let is_over = way.is_ended || self.is_shut.get();
+            return if is_over { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = way.bytes.len();
+        buf.extend(way.bytes.drain(..));
+        way.wake();
+        Ok(n)
+    }
+
     /// Open, and nothing to be read.
     pub(crate) fn is_quiet(&self) -> bool {
         let line = self.line.borrow();

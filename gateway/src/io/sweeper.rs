@@ -78,13 +78,24 @@ impl Sweeper {
         }
     }
 
-    /// Draining: sockets that wait for a next request get at most `within` more.
-    pub fn shorten_idle(&self, within: Millis) {
+    /// Draining: sockets that wait for a next request get at most `within` more; all of them, or those of a group.
+    pub fn shorten_idle(&self, within: Millis, group: Option<u32>) {
         let deadline = self.deadline(within);
         for (_, socket) in &*self.sockets.borrow() {
             let Some(socket) = socket.upgrade() else { continue };
-            if socket.deadlines.idle.get() {
-                socket.deadlines.shorten_read(deadline);
+            let deadlines = &socket.deadlines;
+            if deadlines.idle.get() && group.is_none_or(|group| deadlines.group.get() == group) {
+                deadlines.shorten_read(deadline);
+            }
+        }
+    }
+
+    /// Ends whatever the sockets of a group are doing, with the next tick.
+    pub fn end_group(&self, group: u32) {
+        for (_, socket) in &*self.sockets.borrow() {
+            let Some(socket) = socket.upgrade() else { continue };
+            if socket.deadlines.group.get() == group {
+                socket.deadlines.end_all_at(0);
             }
         }
     }
@@ -117,6 +128,8 @@ pub(super) struct Deadlines {
     /// The pending read waits for a request that may never come; a drain may end it early.
     idle: Cell<bool>,
     expired: Cell<bool>,
+    /// Of sockets that drain together; 0 is none.
+    pub(super) group: Cell<u32>,
 }
 
 impl Deadlines {
@@ -129,6 +142,7 @@ impl Deadlines {
             reading: Cell::new(false),
             idle: Cell::new(false),
             expired: Cell::new(false),
+            group: Cell::new(0),
         }
     }
 

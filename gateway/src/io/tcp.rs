@@ -92,6 +92,21 @@ impl Tcp {
         n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 
+    pub(super) fn read_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let mut block = [0u8; 4096];
+        // SAFETY: the buffer is that many valid bytes and outlives the call.
+        let n = unsafe { libc::recv(self.fd, block.as_mut_ptr().cast(), block.len(), libc::MSG_DONTWAIT) };
+        let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+        buf.extend_from_slice(block.get(..n).unwrap_or_default());
+        Ok(n)
+    }
+
+    pub(super) fn write_now(&self, bytes: &[u8]) {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the buffer is that many valid bytes and outlives the call.
+        unsafe { libc::send(self.fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    }
+
     pub(super) fn shut(&self, how: Shutdown) {
         shutdown(self.fd, how);
     }
@@ -138,6 +153,12 @@ impl Tcp {
         // state. monoio relies on the same for its own owned halves (`unsafe impl Split for TcpStream`).
         unsafe { &mut *self.stream.get() }
     }
+}
+
+/// The bytes of a buffer that hold something.
+pub(super) fn initialized<B: IoBuf>(buf: &B) -> &[u8] {
+    // SAFETY: `IoBuf` says that so many bytes from there on are initialized and stand still while the buffer is borrowed.
+    unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) }
 }
 
 /// shutdown(2).

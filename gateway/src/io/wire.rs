@@ -74,6 +74,17 @@ impl Wire {
         on!(self, arm => arm.write_gathered(gather).await)
     }
 
+    /// Appends what is there without waiting, some kilobytes at most; `WouldBlock` where nothing is. Not beside a pending read.
+    pub(super) fn read_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        on!(self, arm => arm.read_now(buf))
+    }
+
+    /// Writes `bytes` if that can be done without waiting, all or not at all as far as the wire can; for last words. Not
+    /// beside a pending write.
+    pub(super) fn write_now(&self, bytes: &[u8]) {
+        on!(self, arm => arm.write_now(bytes));
+    }
+
     /// Open, and the peer has said nothing that was not read. Does not wait.
     pub(super) fn is_silent(&self) -> bool {
         on!(self, arm => arm.is_silent())

@@ -117,6 +117,10 @@ labels! {
         Exchanges = "exchanges",
         /// More requests a second than `limits.requests_per_second_max`.
         RequestRate = "request_rate",
+        /// It names a host that the connection's certificates are not for.
+        Misdirected = "misdirected",
+        /// A TLS client on a listener without TLS.
+        NotPlaintext = "tls_on_plaintext",
         /// The same, of one address.
         AddressRate = "address_rate",
     }
@@ -129,6 +133,15 @@ labels! {
         All = "all",
         /// Those of one address.
         Address = "address",
+    }
+}
+
+labels! {
+    /// What a TLS handshake began with.
+    Handshake {
+        Full = "full",
+        /// A ticket: no certificate was shown.
+        Resumed = "resumed",
     }
 }
 

@@ -18,10 +18,12 @@ use config::Config;
 pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
-pub use labels::{Class, Drop, Fail, Label, Lower, Reject, Shed, Skip, UpstreamFailure};
+pub use labels::{Class, Drop, Fail, Handshake, Label, Lower, Reject, Shed, Skip, UpstreamFailure};
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 pub use slots::Slots;
+
+use crate::tls::fault::Fault;
 
 /// What one route counts.
 #[derive(Debug, Default)]
@@ -129,6 +131,16 @@ pub struct CheckCounters {
     pub unhealthy: Gauge,
 }
 
+/// TLS with clients.
+#[derive(Debug, Default)]
+pub struct TlsCounters {
+    pub handshakes: Family<Handshake>,
+    /// Handshakes that came to nothing, those that were not begun among them.
+    pub failures: Family<Fault>,
+    /// Under way.
+    pub pending: Gauge,
+}
+
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -138,6 +150,7 @@ pub struct Shard {
     pub connections_active: Gauge,
     /// Requests under way.
     pub exchanges_active: Gauge,
+    pub tls: TlsCounters,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
     /// Records of exchanges handed to whoever logs, traces or compares.
@@ -201,18 +214,32 @@ impl Counters {
             };
             r.primaries().iter().map(|p| of(p).unwrap_or_default()).collect()
         };
+        let upstreams: HashMap<&str, usize> =
+            before.upstreams.iter().enumerate().map(|(i, upstream)| (upstream.name.as_str(), i)).collect();
+        let mut lanes: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, lane) in before.lanes.iter().enumerate() {
+            if let Some(upstream) = before.upstreams.get(lane.upstream) {
+                lanes.entry(upstream.name.as_str()).or_default().push(at);
+            }
+        }
         let lane = |l: &config::Lane| {
             let upstream = |c: &Config, l: &config::Lane| c.upstreams.get(l.upstream).cloned();
             let same = |other: &config::Lane| {
                 config::Lane { upstream: l.upstream, ..other.clone() } == *l
                     && upstream(before, other) == upstream(config, l)
             };
-            let at = before.lanes.iter().position(same);
-            at.and_then(|at| counters.lanes.get(at)).cloned().unwrap_or_default()
+            // Looked for among those to the same upstream: all with all would be the square of a large configuration.
+            let name = config.upstreams.get(l.upstream).map(|upstream| upstream.name.as_str());
+            let to_it = name.and_then(|name| lanes.get(name)).map(Vec::as_slice).unwrap_or_default();
+            let at = to_it.iter().find(|at| before.lanes.get(**at).is_some_and(same));
+            at.and_then(|at| counters.lanes.get(*at)).cloned().unwrap_or_default()
         };
         let upstream = |u: &config::Upstream| {
-            let at = before.upstreams.iter().position(|other| other.name == u.name);
-            at.and_then(|at| counters.upstreams.get(at)).cloned().unwrap_or_default()
+            upstreams
+                .get(u.name.as_str())
+                .and_then(|at| counters.upstreams.get(*at))
+                .cloned()
+                .unwrap_or_default()
         };
         Self {
             routes: config.routes.iter().map(route).collect(),

@@ -151,7 +151,7 @@ mod tests {
     fn unsearched(body_bytes_max: usize) -> Unsearched {
         let redact = config::Redact { json: vec!["/*".into()], ..Default::default() };
         let mirror = config::Mirror { redact, ..mirror() };
-        let policy = Policy::new((0, &mirror), &Arc::default(), &Rc::new(lane()), 1);
+        let policy = Policy::new((0, &mirror), &Arc::default(), &Rc::new(lane()), 1, None);
         let rules = policy.rules.expect("it redacts");
         Unsearched { rules, trailers: Vec::new(), expects_content: true, body_bytes_max }
     }

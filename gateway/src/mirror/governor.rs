@@ -2,8 +2,8 @@
 //! again when all is well. Pure: the worker's tick asks once a second and hands in what is to be seen.
 //!
 //! A share falls by half and rises by a tenth of what is configured: back within ten seconds, and never faster than a
-//! mirror that has just recovered can show that it did. Each worker governs by what it sees itself. A new configuration
-//! begins with the whole share.
+//! mirror that has just recovered can show that it did. Each worker governs by what it sees itself. A new configuration goes on
+//! where the one before it was: another percent is lowered by as much as the last one was.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -55,6 +55,28 @@ impl Governor {
             effective: Cell::new(configured),
             last: Cell::default(),
         }
+    }
+
+    /// One with other settings that goes on from here: its share is lowered as far as this one's is.
+    #[must_use]
+    pub fn go_on(&self, settings: &config::Governor, configured: Percent) -> Self {
+        let [now, of] = [self.effective.get(), self.configured].map(|share| u64::from(share.per_million));
+        let scaled = match (u64::from(configured.per_million) * now).checked_div(of) {
+            // At most `configured`, as `now` is at most `of`; and never nothing, of which nothing could rise.
+            Some(share) => u32::try_from(share).unwrap_or(u32::MAX).max(1).min(configured.per_million),
+            None => configured.per_million,
+        };
+        Self {
+            settings: settings.clone(),
+            configured,
+            effective: Cell::new(Percent { per_million: scaled }),
+            last: Cell::new(self.last.get()),
+        }
+    }
+
+    /// Whether it governs by these.
+    pub fn is_of(&self, settings: &config::Governor, configured: Percent) -> bool {
+        self.settings == *settings && self.configured == configured
     }
 
     /// The share that holds now.
@@ -199,6 +221,19 @@ mod tests {
         let none = Percent::NONE;
         assert_eq!(decide(&settings(), none, none, &bad), (none, None));
         assert_eq!(decide(&settings(), none, none, &WELL), (none, None));
+    }
+
+    #[test]
+    fn another_percent_is_lowered_by_as_much_as_the_last_one_was() {
+        let rows =
+            [(500_000, 125_000, 100_000, 25_000), (500_000, 1, 100_000, 1), (0, 0, 9, 9), (9, 9, 0, 0)];
+        for (configured, effective, next, expect) in rows {
+            let [configured, effective, next] =
+                [configured, effective, next].map(|per_million| Percent { per_million });
+            let governor = Governor::new(&settings(), configured);
+            governor.effective.set(effective);
+            assert_eq!(governor.go_on(&settings(), next).effective().per_million, expect, "{configured:?}");
+        }
     }
 
     #[test]

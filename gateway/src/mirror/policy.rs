@@ -56,11 +56,11 @@ pub struct Rules {
     only: Option<Matcher>,
     only_primary: Option<usize>,
     sample_by: Option<RequestKey>,
-    rate: Option<Bucket>,
+    rate: Option<Rc<Bucket>>,
     /// Milliseconds in the ring.
     ttl_ms: Option<u64>,
     answer: Option<AnswerCondition>,
-    governor: Option<Governor>,
+    governor: Option<Rc<Governor>>,
     pub(super) path: Option<PathEdit>,
     /// What a client says in fields that are ours to say is among those removed.
     pub(super) headers: HeaderEdits,
@@ -68,15 +68,17 @@ pub struct Rules {
 }
 
 impl Policy {
-    /// `workers` share the mirror's `rate_max`.
+    /// `workers` share the mirror's `rate_max`. What belongs to the mirror's name goes on from `before`, the same mirror in the
+    /// configuration before: what it has spent of its rate, and how far its share is lowered.
     pub fn new(
         (index, mirror): (usize, &config::Mirror),
         counters: &Arc<MirrorCounters>,
         lane: &Rc<Lane>,
         workers: usize,
+        before: Option<&Self>,
     ) -> Self {
-        counters.share.set(mirror.percent.per_million.into());
-        Self {
+        let before = before.and_then(|policy| policy.rules.as_deref());
+        let policy = Self {
             index,
             counters: Arc::clone(counters),
             lane: Rc::clone(lane),
@@ -84,10 +86,12 @@ impl Policy {
             body_bytes_max: mirror.body_bytes_max,
             host: mirror.host.clone(),
             mark: [MIRROR_MARK, mirror.name.as_bytes(), b"\r\n"].concat(),
-            rules: Rules::new(mirror, workers).map(Rc::new),
+            rules: Rules::new(mirror, workers, before).map(Rc::new),
             unpaired: Box::default(),
             compare: mirror.compare.as_ref().map(|compare| (compare.percent, compare.body_bytes_max)),
-        }
+        };
+        counters.share.set(policy.share().per_million.into());
+        policy
     }
 
     /// Whether the request concerns this mirror at all. One that does not opens no account.
@@ -105,7 +109,7 @@ impl Policy {
 
     /// The share that holds now.
     pub(super) fn share(&self) -> Percent {
-        let governor = self.rules.as_ref().and_then(|rules| rules.governor.as_ref());
+        let governor = self.rules.as_ref().and_then(|rules| rules.governor.as_deref());
         governor.map_or(self.percent, Governor::effective)
     }
 
@@ -124,7 +128,7 @@ impl Policy {
 }
 
 impl Rules {
-    fn new(mirror: &config::Mirror, workers: usize) -> Option<Self> {
+    fn new(mirror: &config::Mirror, workers: usize, before: Option<&Self>) -> Option<Self> {
         let is_plain = mirror.only.is_none()
             && mirror.only_primary.is_none()
             && mirror.sample_by.is_none()
@@ -139,6 +143,17 @@ impl Rules {
         if is_plain {
             return None;
         }
+        let rate = mirror.rate_max.map(|rate| {
+            let same =
+                before.and_then(|rules| rules.rate.as_ref()).filter(|bucket| bucket.is_of(rate, workers));
+            same.map_or_else(|| Rc::new(Bucket::new(rate, workers)), Rc::clone)
+        });
+        let governor =
+            mirror.governor.as_ref().map(|settings| match before.and_then(|rules| rules.governor.as_ref()) {
+                Some(same) if same.is_of(settings, mirror.percent) => Rc::clone(same),
+                Some(other) => Rc::new(other.go_on(settings, mirror.percent)),
+                None => Rc::new(Governor::new(settings, mirror.percent)),
+            });
         let mut headers = mirror.headers.clone();
         let ours = [COPY_NUMBER, PRIMARY_STATUS, PRIMARY_DURATION];
         headers.remove.extend(ours.map(str::to_ascii_lowercase));
@@ -146,10 +161,10 @@ impl Rules {
             only: mirror.only.as_ref().map(Matcher::new),
             only_primary: mirror.only_primary,
             sample_by: mirror.sample_by.clone(),
-            rate: mirror.rate_max.map(|rate| Bucket::new(rate, workers)),
+            rate,
             ttl_ms: mirror.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
             answer: mirror.answer.clone(),
-            governor: mirror.governor.as_ref().map(|settings| Governor::new(settings, mirror.percent)),
+            governor,
             path: mirror.path.as_ref().map(PathEdit::new),
             headers,
             secrets: Secrets::new(&mirror.redact),
@@ -157,7 +172,7 @@ impl Rules {
     }
 
     /// How many of so many copies `rate_max` allows now; they are spent then.
-    pub(super) fn within_rate(&self, copies: usize, now_ms: u64) -> usize {
+    pub(crate) fn within_rate(&self, copies: usize, now_ms: u64) -> usize {
         self.rate.as_ref().map_or(copies, |bucket| (0..copies).take_while(|_| bucket.take(now_ms)).count())
     }
 

@@ -132,7 +132,7 @@ pub(super) mod tests {
     }
 
     fn of(mirror: &config::Mirror) -> Policy {
-        Policy::new((0, mirror), &Arc::default(), &Rc::new(lane()), 1)
+        Policy::new((0, mirror), &Arc::default(), &Rc::new(lane()), 1, None)
     }
 
     fn policy(host: MirrorHost, per_million: u32) -> Policy {

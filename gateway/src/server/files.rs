@@ -1,42 +1,107 @@
 //! Whether the files of the configuration have changed: looked at once a second, which sees editors that replace files
 //! and mounted volumes that swap links as well as those that write in place. It reads no file.
+//!
+//! A thread of its own looks, because a file system may not answer.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{io, thread};
+
+use tokio::sync::mpsc;
 
 use super::Source;
+use crate::os;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a file looks like from outside: device and inode, size, time of change.
-type Look = Vec<(PathBuf, Option<(u64, u64, u64, i64, i64)>)>;
+type Facts = (u64, u64, u64, i64, i64);
+
+type Look = Vec<(PathBuf, Option<Facts>)>;
+
+/// How the files looked just before they were read the last time, whatever became of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Served(Arc<Mutex<Looks>>);
+
+/// Of the source, and of the files that it names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Looks {
+    source: Look,
+    named: Look,
+}
+
+impl Served {
+    pub(super) fn set(&self, look: Look) {
+        self.lock().source = look;
+    }
+
+    /// Files that the source names are about to be read too: these are watched beside it from now on.
+    pub(super) fn also(&self, files: &[PathBuf]) {
+        let named = files.iter().cloned().map(one).collect();
+        self.lock().named = named;
+    }
+
+    fn get(&self) -> Looks {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Looks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The files of a source, as they last looked.
 #[derive(Debug)]
 pub(super) struct Watch {
     source: Source,
-    served: Look,
-    last: Look,
+    served: Served,
+    last: Looks,
 }
 
 impl Watch {
-    pub(super) fn new(source: &Source) -> Self {
-        let look = look(source);
-        Self { source: source.clone(), served: look.clone(), last: look }
+    pub(super) fn new(source: &Source, served: &Served) -> Self {
+        let last = Looks { source: look(source), named: served.get().named };
+        Self { source: source.clone(), served: served.clone(), last }
     }
 
     /// Says that the files differ from those served, once they look the same twice: nobody is writing any more.
     pub(super) fn has_changed(&mut self) -> bool {
-        let now = look(&self.source);
+        let named = self.served.get().named.into_iter().map(|(path, _)| one(path)).collect();
+        let now = Looks { source: look(&self.source), named };
         let rests = now == self.last;
         self.last = now;
-        if !rests || self.last == self.served {
+        if !rests || self.last == self.served.get() {
             return false;
         }
-        self.served.clone_from(&self.last);
+        // Told once: whoever reads them says anew how they looked.
+        *self.served.lock() = self.last.clone();
         true
+    }
+
+    /// Looks for the rest of the process's life, and tells there.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(super) fn start(mut self) -> io::Result<mpsc::Receiver<()>> {
+        let (told, heard) = mpsc::channel(1);
+        let body = move || {
+            while !told.is_closed() {
+                thread::sleep(LOOK_EVERY);
+                if self.has_changed() {
+                    // One that waits to be heard says as much as two.
+                    let _ = told.try_send(());
+                }
+            }
+        };
+        os::without_signals(|| thread::Builder::new().name("umbra-watch".into()).spawn(body))?;
+        Ok(heard)
     }
 }
 
-fn look(source: &Source) -> Look {
+pub(super) fn look(source: &Source) -> Look {
     let mut files: Vec<PathBuf> = match source {
         Source::Embedded => Vec::new(),
         Source::File(path) => vec![path.clone()],
@@ -49,13 +114,14 @@ fn look(source: &Source) -> Look {
     let more: Vec<PathBuf> = files.iter().filter(|path| path.is_dir()).flat_map(inside).collect();
     files.extend(more);
     files.sort();
-    let one = |path: PathBuf| {
-        // Followed to what it points at.
-        let facts = std::fs::metadata(&path).ok();
-        let look = facts.map(|f| (f.dev(), f.ino(), f.len(), f.mtime(), f.mtime_nsec()));
-        (path, look)
-    };
     files.into_iter().map(one).collect()
+}
+
+fn one(path: PathBuf) -> (PathBuf, Option<Facts>) {
+    // Followed to what it points at.
+    let facts = std::fs::metadata(&path).ok();
+    let look = facts.map(|f| (f.dev(), f.ino(), f.len(), f.mtime(), f.mtime_nsec()));
+    (path, look)
 }
 
 #[cfg(test)]
@@ -67,7 +133,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, beside) = (directory.path().join("a.toml"), directory.path().join("b.toml"));
         std::fs::write(&file, "one").unwrap();
-        let mut watch = Watch::new(&Source::File(file.clone()));
+        let (source, served) = (Source::File(file.clone()), Served::default());
+        served.set(look(&source));
+        let mut watch = Watch::new(&source, &served);
         let told = |watch: &mut Watch| [watch.has_changed(), watch.has_changed(), watch.has_changed()];
         assert_eq!(told(&mut watch), [false; 3]);
         std::fs::write(&file, "three").unwrap();
@@ -79,5 +147,19 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink(&beside, &file).unwrap();
         assert_eq!(told(&mut watch), [false, true, false]);
+    }
+
+    #[test]
+    fn what_changes_after_it_was_read_and_before_the_first_look_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.toml");
+        std::fs::write(&file, "one").unwrap();
+        let (source, served) = (Source::File(file.clone()), Served::default());
+        // Refused or not, it was read.
+        let _ = source.read_served(&served);
+        std::fs::write(&file, "three").unwrap();
+        let mut watch = Watch::new(&source, &served);
+        assert!(watch.has_changed());
+        assert!(!watch.has_changed());
     }
 }

@@ -3,7 +3,6 @@
 
 use std::env;
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -12,7 +11,8 @@ use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
-use super::inherit::{ACTIVATED, HANDED_OVER, Use};
+use super::inherit::{ACTIVATED, HANDED_OVER};
+use super::listeners::Listeners;
 use crate::os;
 
 /// A successor that has not said that it serves after this long never will: names are looked up and workers started.
@@ -56,14 +56,14 @@ impl Successor {
     ///
     /// # Errors
     /// The program cannot be started, or descriptors are lacking.
-    pub(super) fn start(program: &Program, sockets: &[(Use, TcpListener)]) -> Result<Self, String> {
+    pub(super) fn start(program: &Program, listeners: &Listeners) -> Result<Self, String> {
         let path = program.path.as_ref().map_err(|e| format!("the program's own path is not known: {e}"))?;
         let failed = |e: io::Error| format!("cannot start {}: {e}", path.display());
         let (reader, writer) = io::pipe().map_err(failed)?;
         let said = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(failed)?;
         let mut told = std::process::id().to_string();
-        let mut passed = Vec::with_capacity(sockets.len() + 1);
-        for (is, socket) in sockets {
+        let mut passed = Vec::new();
+        for (is, socket) in listeners.all() {
             told.push(' ');
             told.push_str(&is.word());
             passed.push(OwnedFd::from(socket.try_clone().map_err(failed)?));

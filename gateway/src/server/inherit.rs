@@ -5,6 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 
 use socket2::{Protocol, Socket, Type};
 
@@ -54,31 +55,34 @@ impl Use {
 }
 
 /// What was found, less what was taken.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Inherited {
-    sockets: Vec<(Use, TcpListener)>,
-    /// Where a predecessor waits to hear that this process serves.
-    pub(super) predecessor: Option<OwnedFd>,
+    sockets: Vec<(Use, Arc<TcpListener>)>,
 }
 
 impl Inherited {
-    /// What the environment tells of. Call it once, before this process opens anything of its own.
+    #[cfg(test)]
+    pub(super) fn of(sockets: Vec<(Use, TcpListener)>) -> Self {
+        Self { sockets: sockets.into_iter().map(|(is, socket)| (is, Arc::new(socket))).collect() }
+    }
+
+    /// What the environment tells of, and where a predecessor waits to hear that this process serves. Call it once, before this process opens anything of its own.
     ///
     /// # Errors
     /// What it tells of is not there, or not what it says.
-    pub(super) fn find() -> Result<Self, String> {
+    pub(super) fn find() -> Result<(Self, Option<OwnedFd>), String> {
         let var = |name: &str| env::var_os(name);
         // An environment is inherited further than descriptors are: what was meant for another process is not ours.
         if let Some(uses) = handed_over(var(HANDED_OVER), std::os::unix::process::parent_id()) {
-            let mut found = Self::adopt(&uses?)?;
+            let found = Self::adopt(&uses?)?;
             let after = FIRST + RawFd::try_from(found.sockets.len()).unwrap_or(0);
-            found.predecessor = Some(os::adopt(after).map_err(|e| format!("{HANDED_OVER}: no pipe: {e}"))?);
-            return Ok(found);
+            let predecessor = os::adopt(after).map_err(|e| format!("{HANDED_OVER}: no pipe: {e}"))?;
+            return Ok((found, Some(predecessor)));
         }
         let [count, process, _] = ACTIVATED.map(var);
         match activated(count, process, std::process::id()) {
-            Some(count) => Self::adopt(&vec![Use::Address; count?]),
-            None => Ok(Self::default()),
+            Some(count) => Ok((Self::adopt(&vec![Use::Address; count?])?, None)),
+            None => Ok((Self::default(), None)),
         }
     }
 
@@ -94,45 +98,54 @@ impl Inherited {
             }
             // Accepted sockets inherit it.
             socket.set_tcp_nodelay(true).map_err(|e| not(e.to_string()))?;
-            Ok((*wanted, TcpListener::from(socket)))
+            Ok((*wanted, Arc::new(TcpListener::from(socket))))
         };
         let sockets = (FIRST..).zip(uses).map(adopt).collect::<Result<_, _>>()?;
-        Ok(Self { sockets, predecessor: None })
+        Ok(Self { sockets })
     }
 
     /// The sockets of a listener with this `bind`.
-    pub(super) fn listener(&mut self, bind: SocketAddr) -> Vec<(Use, TcpListener)> {
+    pub(super) fn listener(&mut self, bind: SocketAddr) -> Vec<(Use, Arc<TcpListener>)> {
         self.take(|is, own| is == Use::Listener(bind) || (is == Use::Address && own == bind))
     }
 
     /// The admin listener's socket.
-    pub(super) fn admin(&mut self, bind: SocketAddr) -> Option<(Use, TcpListener)> {
+    pub(super) fn admin(&mut self, bind: SocketAddr) -> Option<(Use, Arc<TcpListener>)> {
         self.take(|is, own| is == Use::Admin(bind) || (is == Use::Address && own == bind)).into_iter().next()
     }
 
-    fn take(&mut self, wanted: impl Fn(Use, SocketAddr) -> bool) -> Vec<(Use, TcpListener)> {
-        let is_wanted =
-            |(is, socket): &mut (Use, TcpListener)| socket.local_addr().is_ok_and(|own| wanted(*is, own));
+    fn take(&mut self, wanted: impl Fn(Use, SocketAddr) -> bool) -> Vec<(Use, Arc<TcpListener>)> {
+        let is_wanted = |(is, socket): &mut (Use, Arc<TcpListener>)| {
+            socket.local_addr().is_ok_and(|own| wanted(*is, own))
+        };
         self.sockets.extract_if(.., is_wanted).collect()
     }
 
-    /// Addresses that nobody asked for.
-    pub(super) fn left(&self) -> Vec<SocketAddr> {
+    /// Lets go of what nobody asked for, lest clients wait at a socket from which nobody takes; returns where. A service
+    /// manager's is open whatever we do: it stays, for a configuration or a successor that names it.
+    pub(super) fn leave(&mut self) -> Vec<SocketAddr> {
         let mut left: Vec<_> =
             self.sockets.iter().filter_map(|(_, socket)| socket.local_addr().ok()).collect();
         left.sort_unstable();
         left.dedup();
+        self.sockets.retain(is_lent);
         left
     }
 
-    /// Lets go of what nobody asked for, lest clients wait at a socket from which nobody takes. A service manager's is open
-    /// whatever we do: these come back, for a successor whose configuration names them.
-    pub(super) fn leave(&mut self) -> Vec<(Use, TcpListener)> {
-        let lent = |(is, _): &(Use, TcpListener)| match is {
-            Use::Address => true,
-            Use::Listener(_) | Use::Admin(_) => false,
-        };
-        self.sockets.drain(..).filter(lent).collect()
+    /// Takes back what nobody has any more, as far as it is a service manager's.
+    pub(super) fn put_back(&mut self, sockets: impl Iterator<Item = (Use, Arc<TcpListener>)>) {
+        self.sockets.extend(sockets.filter(is_lent));
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &(Use, Arc<TcpListener>)> {
+        self.sockets.iter()
+    }
+}
+
+fn is_lent((is, _): &(Use, Arc<TcpListener>)) -> bool {
+    match is {
+        Use::Address => true,
+        Use::Listener(_) | Use::Admin(_) => false,
     }
 }
 
@@ -188,12 +201,11 @@ mod tests {
         let [a, b] = [&first, &second].map(|socket| socket.local_addr().unwrap());
         let port_zero: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let sockets = vec![(Use::Address, first), (Use::Address, second), (Use::Listener(port_zero), third)];
-        let mut found = Inherited { sockets, predecessor: None };
+        let mut found = Inherited::of(sockets);
         assert_eq!(found.listener(a).len(), 1);
         assert_eq!(found.listener(a).len(), 0);
         assert_eq!(found.listener(port_zero).len(), 1);
-        assert_eq!(found.left(), [b]);
-        assert!(found.admin(b).is_some() && found.left().is_empty());
+        assert!(found.admin(b).is_some() && found.all().count() == 0);
     }
 
     #[test]
@@ -202,9 +214,9 @@ mod tests {
         let (lent, ours) = (open(), open());
         let [lent_at, ours_at] = [&lent, &ours].map(|socket| socket.local_addr().unwrap());
         let sockets = vec![(Use::Address, lent), (Use::Listener(ours_at), ours)];
-        let mut found = Inherited { sockets, predecessor: None };
-        assert_eq!(found.left().len(), 2);
-        let kept = found.leave();
+        let mut found = Inherited::of(sockets);
+        assert_eq!(found.leave().len(), 2);
+        let kept = found.sockets;
         assert!(kept.len() == 1 && kept[0].0 == Use::Address, "{kept:?}");
         assert_eq!(kept[0].1.local_addr().unwrap(), lent_at);
         assert!(TcpListener::bind(ours_at).is_ok(), "the other is closed");

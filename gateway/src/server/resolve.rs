@@ -3,11 +3,15 @@
 use config::Config;
 use config::check::Problem;
 
-use super::Source;
+use super::source::SourceText;
 use crate::discovery::Found;
 
 /// Judges what was found for `config`: warnings, or every reason to refuse it.
-pub(super) fn judge(config: &Config, found: &Found, source: &Source) -> Result<Vec<Problem>, Vec<Problem>> {
+pub(super) fn judge(
+    config: &Config,
+    found: &Found,
+    text_of: &SourceText,
+) -> Result<Vec<Problem>, Vec<Problem>> {
     let (mut warnings, mut refused) = (Vec::new(), Vec::new());
     for unresolved in found.unresolved(config) {
         let text = unresolved.endpoint.to_string();
@@ -16,7 +20,7 @@ pub(super) fn judge(config: &Config, found: &Found, source: &Source) -> Result<V
         if unresolved.is_mirror {
             message.push_str("; copies for it are dropped until it resolves");
         }
-        let problem = source.problem(key, &text, message);
+        let problem = text_of.problem(key, &text, message);
         if unresolved.is_mirror { warnings.push(problem) } else { refused.push(problem) }
     }
     if refused.is_empty() { Ok(warnings) } else { Err(refused) }
@@ -41,24 +45,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_primary_without_address_is_refused_with_its_key_and_a_mirror_is_not() {
-        let mut config = crate::server::budget::tests::config();
+        let mut config = crate::control::budget::tests::config();
         config.upstreams[1].endpoints = vec![named("mirror.invalid", 3)];
         let discovery = Discovery::new(&Arc::default());
         let found = discovery.find(&config).await;
-        let warnings = texts(&judge(&config, &found, &Source::Embedded).unwrap());
+        let warnings = texts(&judge(&config, &found, &SourceText::named("f")).unwrap());
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(
-            warnings[0]
-                .starts_with("embedded default: upstream.v2.endpoints[0]: cannot resolve mirror.invalid:3: "),
+            warnings[0].starts_with("f: upstream.v2.endpoints[0]: cannot resolve mirror.invalid:3: "),
             "{warnings:?}"
         );
         config.upstreams[0].endpoints = vec![named("nowhere.invalid", 1), named("also.invalid", 2)];
         let found = discovery.find(&config).await;
-        let refused = texts(&judge(&config, &found, &Source::Embedded).unwrap_err());
+        let refused = texts(&judge(&config, &found, &SourceText::named("f")).unwrap_err());
         assert_eq!(refused.len(), 2, "{refused:?}");
         assert!(
-            refused[1]
-                .starts_with("embedded default: upstream.v1.endpoints[1]: cannot resolve also.invalid:2: "),
+            refused[1].starts_with("f: upstream.v1.endpoints[1]: cannot resolve also.invalid:2: "),
             "{refused:?}"
         );
     }

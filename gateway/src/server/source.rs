@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use config::check::{self, Checked, Problem};
 use config::manifest::{self, Manifests};
+use config::text;
+
+use super::files::{Served, look};
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,33 +34,77 @@ impl Source {
     }
 
     /// What it says now, to a process that serves already.
-    pub(crate) fn read_again(&self) -> Result<Checked, Vec<Problem>> {
+    pub(super) fn read_again(&self, served: &Served) -> Result<(Checked, SourceText), Vec<Problem>> {
         match self {
             // It would wait for a person, and everybody else with it.
             Self::Manifests(manifests) if manifests.paths.iter().any(|path| path.as_os_str() == "-") => {
                 Err(broken("standard input was read at the start and cannot be read again".to_owned()))
             }
-            Self::Embedded | Self::File(_) | Self::Manifests(_) => self.read(),
+            Self::Embedded | Self::File(_) | Self::Manifests(_) => self.read_served(served),
+        }
+    }
+
+    /// As [`Source::read`]; the files count as served as they looked before they were read, so that a change in between is
+    /// seen by who watches them.
+    pub(super) fn read_served(&self, served: &Served) -> Result<(Checked, SourceText), Vec<Problem>> {
+        served.set(look(self));
+        match self {
+            Self::Embedded => Err(broken("the embedded default has no file to read again".to_owned())),
+            Self::File(path) => {
+                let name = self.name();
+                let bytes = text::read(path).map_err(|error| {
+                    let message = format!("cannot be read: {error}");
+                    vec![Problem { file: name.clone(), message, ..Problem::default() }]
+                })?;
+                let checked = check::parse_bytes(&name, &bytes)?;
+                Ok((checked, SourceText::new(&name, String::from_utf8(bytes).unwrap_or_default())))
+            }
+            Self::Manifests(manifests) => {
+                manifest::load(manifests).map(|checked| (checked, SourceText::named(&self.name())))
+            }
         }
     }
 
     /// What it says now. The embedded default says it once: its sample services have their ports from the system.
     pub(crate) fn read(&self) -> Result<Checked, Vec<Problem>> {
-        match self {
-            Self::Embedded => Err(broken("the embedded default has no file to read again".to_owned())),
-            Self::File(path) => check::load(path),
-            Self::Manifests(manifests) => manifest::load(manifests),
-        }
+        self.read_served(&Served::default()).map(|(checked, _)| checked)
+    }
+}
+
+/// What a configuration was read from, for problems that show only here: an address that is taken, a name without an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SourceText {
+    name: String,
+    text: Option<String>,
+    /// Said where an address is taken.
+    pub(super) hint: &'static str,
+}
+
+impl SourceText {
+    pub(super) fn new(name: &str, text: String) -> Self {
+        Self { text: Some(text), ..Self::named(name) }
+    }
+
+    /// Of a source without lines of its own.
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), text: None, hint: "" }
+    }
+
+    /// The same, with something to say where an address is taken.
+    pub(super) fn hinting(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
+    }
+
+    /// A key whose value cannot be had here.
+    pub(super) fn problem_of(&self, key: &str, message: &str) -> Problem {
+        let file = self.name.clone();
+        Problem { file, key: Some(key.to_owned()), message: message.to_owned(), ..Problem::default() }
     }
 
     /// A value that is well written but does not work here. `value` is as written: its first appearance gives the line.
     pub(super) fn problem(&self, key: String, value: &str, message: String) -> Problem {
-        let line = match self {
-            Self::Embedded | Self::Manifests(_) => None,
-            // Read again, on this path only, rather than carry every line number through the configuration as meant.
-            Self::File(path) => std::fs::read_to_string(path).ok().and_then(|text| line_of(&text, value)),
-        };
-        Problem { file: self.name(), line, key: Some(key), message, ..Problem::default() }
+        let line = self.text.as_ref().and_then(|text| line_of(text, value));
+        Problem { file: self.name.clone(), line, key: Some(key), message, ..Problem::default() }
     }
 }
 

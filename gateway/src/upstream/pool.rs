@@ -85,8 +85,9 @@ impl Upstreams {
         let mut groups = Vec::with_capacity(config.upstreams.len());
         let upstreams = config.upstreams.iter().zip(addresses).zip(counters);
         for (id, ((upstream, addresses), counters)) in upstreams.enumerate() {
-            // The same counters are the same upstream.
-            let old = before.and_then(|b| b.0.iter().find(|group| Arc::ptr_eq(&group.counters, counters)));
+            // The same counters are the same upstream, most often in the same place.
+            let is_it = |group: &&Rc<Group>| Arc::ptr_eq(&group.counters, counters);
+            let old = before.and_then(|b| b.0.get(id).filter(is_it).or_else(|| b.0.iter().find(is_it)));
             let endpoint = |address: &SocketAddr| {
                 let known = old.and_then(|group| group.endpoints.iter().find(|e| e.address == *address));
                 known.map_or_else(|| Rc::new(Endpoint::new(*address, counters)), Rc::clone)

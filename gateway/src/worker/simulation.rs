@@ -20,7 +20,7 @@ use crate::admission::{Admission, Places};
 use crate::context::Context;
 use crate::discovery::Located;
 use crate::downstream::listener;
-use crate::generation::{Blueprint, Generation};
+use crate::generation::{Generation, WorkerConfig};
 use crate::io::simulated::{self, End, Task, World};
 use crate::io::{self, Stream, Sweeper};
 use crate::metrics::{
@@ -28,6 +28,7 @@ use crate::metrics::{
 };
 use crate::mirror::proof::Proof;
 use crate::observe::tap;
+use crate::prepared::{Difference, Prepared};
 use crate::random::Random;
 
 const ID: &str = "x-id";
@@ -277,16 +278,17 @@ struct Reached {
 
 const CONVERSATIONS: usize = 24;
 
-fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>, tap::Spout) {
+fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>, tap::Spout) {
     let sweeper = Sweeper::simulated();
     let admission = Admission::new(shard);
     let (tap, spout) = tap::tap(shard);
     let cx = Context {
-        generation: RefCell::new(Generation::new(blueprint, &sweeper, None)),
+        generation: RefCell::new(Generation::new(worker_config, &sweeper, None)),
         shard: Arc::clone(shard),
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
+        turnstile: Rc::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed),
@@ -300,7 +302,7 @@ fn context(blueprint: &Blueprint, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>
 }
 
 /// A configuration as a worker gets it, behind what was in force before.
-fn blueprint(text: &str, before: Option<&Blueprint>) -> Blueprint {
+fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
     let config = Arc::new(check::parse("simulation", text).expect("it is sound").config);
     let address = |endpoint: &config::Endpoint| match &endpoint.host {
         config::Host::Address(ip) => SocketAddr::from((*ip, endpoint.port)),
@@ -314,7 +316,18 @@ fn blueprint(text: &str, before: Option<&Blueprint>) -> Blueprint {
         None => Counters::new(&config),
     };
     let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
-    Blueprint { clients_max: config.limits.connections_max, config, located, counters: Arc::new(counters) }
+    let prepared = match before {
+        Some(before) => before.prepared.after(&Difference::between(&before.config, &config), &config),
+        None => Prepared::new(&config),
+    };
+    WorkerConfig {
+        clients_max: config.limits.connections_max,
+        config,
+        located,
+        counters: Arc::new(counters),
+        prepared: Arc::new(prepared),
+        listeners: Vec::new(),
+    }
 }
 
 /// One seed from its first connection to the last thing given back.
@@ -322,17 +335,17 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
     let reached = Rc::clone(reached);
     World::run(seed, move |world| async move {
         let chosen = world.below(CONFIGURATIONS.len());
-        let first = blueprint(CONFIGURATIONS[chosen], None);
+        let first = worker_config(CONFIGURATIONS[chosen], None);
         // A secret may be told to v2 while another configuration is in force, so those plays keep theirs.
         let changes = CONFIGURATIONS[chosen] != POLICIES && world.below(2) == 0;
         let under = if CONFIGURATIONS[chosen] == POLICIES { "policies" } else { "others" };
-        let mut blueprints = vec![first];
+        let mut worker_configs = vec![first];
         let shard = Arc::<Shard>::default();
-        let (cx, mut spout) = context(&blueprints[0], &shard, seed);
+        let (cx, mut spout) = context(&worker_configs[0], &shard, seed);
         cx.tap.budget.set_max(200_000);
         let lanes = Rc::new(Lanes::default());
         lanes.follow(&cx, None);
-        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
+        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::default()));
         for port in [1, 2, 3, 11] {
             let its_world = Rc::clone(&world);
             let plays = move |end| -> Task { Box::pin(origin(Rc::clone(&its_world), port, end)) };
@@ -350,15 +363,15 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
             world.sleep_us(world.below(60_000) as u64).await;
             if changes && world.below(8) == 0 {
                 let text = CONFIGURATIONS[world.below(2)];
-                let next = blueprint(text, blueprints.last());
+                let next = worker_config(text, worker_configs.last());
                 let before = cx.generation();
                 *cx.generation.borrow_mut() = Generation::new(&next, &cx.sweeper, Some(&before));
                 lanes.follow(&cx, Some(before));
-                blueprints.push(next);
+                worker_configs.push(next);
             }
             let (ours, theirs) = simulated::pair();
             let client = SocketAddr::from(([127, 0, 0, 1 + world.below(2) as u8], 9999));
-            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, 80);
+            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, 80, &Rc::default());
             running.set(running.get() + 1);
             let ended = Rc::clone(&running);
             let talk = converse(Rc::clone(&world), theirs, format!("{seed}-{n}"), under, Rc::clone(&answers));
@@ -392,7 +405,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         }
         assert_eq!(told + shard.records_lost.get(), shard.records.get() + shard.records_lost.get());
         assert_eq!(cx.tap.budget.used(), 0, "what was kept to be compared is given back");
-        for counters in blueprints.iter().map(|blueprint| &blueprint.counters) {
+        for counters in worker_configs.iter().map(|worker_config| &worker_config.counters) {
             counters.mirrors.iter().flatten().for_each(|mirror| balances(mirror));
             for lane in &counters.lanes {
                 let left = (lane.ring_bytes.get(), lane.ring_entries.get(), lane.connections.get());
@@ -413,7 +426,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         reached.plays += 1;
         reached.conversations += CONVERSATIONS;
         reached.answers += answers.get();
-        reached.see(&shard, &blueprints);
+        reached.see(&shard, &worker_configs);
     });
 }
 
@@ -430,7 +443,7 @@ fn balances(mirror: &MirrorCounters) {
 }
 
 impl Reached {
-    fn see(&mut self, shard: &Shard, blueprints: &[Blueprint]) {
+    fn see(&mut self, shard: &Shard, worker_configs: &[WorkerConfig]) {
         let labels = &mut self.labels;
         let mut note = |family: &str, label: &str, n: u64| {
             if n > 0 {
@@ -442,7 +455,7 @@ impl Reached {
         }
         each(&shard.rejected, |label, n| note("rejected", label, n));
         each(&shard.connections_shed, |label, n| note("shed", label, n));
-        for counters in blueprints.iter().map(|blueprint| &blueprint.counters) {
+        for counters in worker_configs.iter().map(|worker_config| &worker_config.counters) {
             for mirror in counters.mirrors.iter().flatten() {
                 each(&mirror.skipped, |label, n| note("skipped", label, n));
                 each(&mirror.dropped, |label, n| note("dropped", label, n));
@@ -628,17 +641,23 @@ fn a_busy_worker_gives_up_copies_and_serves_its_clients() {
             world.listen(SocketAddr::from(([127, 0, 0, 1], port)), Rc::new(plays));
         }
         let shard = Arc::<Shard>::default();
-        let blueprint = blueprint(CONFIGURATIONS[0], None);
-        let (cx, _spout) = context(&blueprint, &shard, 1);
+        let worker_config = worker_config(CONFIGURATIONS[0], None);
+        let (cx, _spout) = context(&worker_config, &shard, 1);
         let lanes = Rc::new(Lanes::default());
         lanes.follow(&cx, None);
         // Nothing ticks here, so the worker stays as busy as it is said to be.
         cx.busy.set(true);
         let (ours, theirs) = simulated::pair();
-        listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), SocketAddr::from(([127, 0, 0, 1], 9)), 80);
+        listener::serve(
+            &cx,
+            Stream::simulated(ours, &cx.sweeper),
+            SocketAddr::from(([127, 0, 0, 1], 9)),
+            80,
+            &Rc::default(),
+        );
         let mut wire = Wire::new(theirs);
         let served_busy = served(&mut wire, 20).await as u64;
-        let mirror = &blueprint.counters.mirrors[0][0];
+        let mirror = &worker_config.counters.mirrors[0][0];
         assert!(served_busy > 10, "clients of a busy worker are served: {served_busy} of 20");
         assert!(mirror.dropped.get(metrics::Drop::WorkerBusy) >= served_busy, "each had a copy at least");
         assert_eq!(mirror.sent.get(), 0, "and none was sent");

@@ -121,6 +121,7 @@ fn forwarded(head: &[u8], limits: HeadLimits, trust: bool) -> Option<(Vec<u8>, F
         traced: None,
         client: b"192.0.2.1",
         proto: b"http",
+        client_cert: None,
         request_id: b"0123456789abcdef",
         trust,
         via: true,

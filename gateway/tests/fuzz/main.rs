@@ -9,6 +9,7 @@ mod content;
 #[allow(dead_code)]
 mod dice;
 mod heads;
+mod http2;
 mod json;
 mod strict;
 mod written;

@@ -50,7 +50,7 @@ impl std::str::FromStr for Assertion {
     }
 }
 
-/// What a metric is measured in, without a document to ask.
+/// A metric's unit, known without a document.
 fn kind_of(metric: &str) -> Option<Metric> {
     empty().metric(metric)
 }

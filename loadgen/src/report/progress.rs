@@ -1,4 +1,4 @@
-//! What someone sees while a run goes on: a bar on a terminal, lines elsewhere.
+//! Progress of a run: a bar on a terminal, lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};

@@ -22,7 +22,7 @@ const INTERIM_MAX: u32 = 1000;
 
 pub type Shared = Rc<RefCell<Engine>>;
 
-/// What the bytes read so far have said.
+/// State of the response by the bytes read so far.
 enum Reading {
     Head { interim: u32 },
     Body { body: Body, status: u16, keep_alive: bool },
@@ -181,7 +181,7 @@ fn take(
         match reading {
             Reading::Head { interim } => {
                 let Some(current) = engine.current(index) else {
-                    // Bytes that nobody asked for; no request is on the connection to blame.
+                    // Unsolicited bytes; no request is on the connection to blame.
                     return Next::Close(Outcome::ExtraBytes);
                 };
                 let is_head = engine.mix.templates[current.template as usize].is_head;

@@ -83,7 +83,7 @@ pub struct Current {
     pub timed_out: bool,
 }
 
-/// What is left to write after a send that did not take all.
+/// Rest to write after a send that did not take all.
 pub struct Rest {
     pub writer: WriteHalf,
     pub bytes: bytes::Bytes,
@@ -309,7 +309,7 @@ impl Engine {
     pub fn detach(&mut self, index: usize, outcome: Outcome, rests: &mut Vec<(usize, Rest)>) {
         let slot = &mut self.slots[index];
         if let (Some(fd), None) = (slot.fd, &slot.writer) {
-            // A task is still writing on it; without this it would go on to a connection nobody reads.
+            // A task is still writing on it; without this it would go on to a connection without a reader.
             os::shutdown(fd);
         }
         (slot.fd, slot.writer) = (None, None);
@@ -372,7 +372,7 @@ impl Engine {
             target.cold.push_back(index);
         }
         if self.running {
-            // Whoever comes by fires what is due; the pacer's timer is only for quiet moments.
+            // Every task that runs here fires the requests that are due; the pacer's timer is only for quiet moments.
             self.dispatch(rests);
         }
     }

@@ -138,7 +138,7 @@ impl Row {
     }
 }
 
-/// Someone who wants to see every interval as soon as it is complete.
+/// An observer of every interval as soon as it is complete.
 pub trait Observer {
     /// The clock starts now.
     fn begin(&mut self, _started: SystemTime) {}
@@ -146,7 +146,7 @@ pub trait Observer {
     fn end(&mut self) {}
 }
 
-/// Nobody.
+/// No observer.
 impl Observer for () {}
 
 pub struct Result {

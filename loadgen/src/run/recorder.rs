@@ -1,4 +1,4 @@
-//! What one thread measured in one interval, and sums of those. Knows no socket and decides no verdict.
+//! Measurements of one thread in one interval, and sums of those. Knows no socket and decides no verdict.
 
 use std::collections::BTreeMap;
 

@@ -29,7 +29,7 @@ pub struct Mix {
     pub recorded: Option<std::sync::Arc<Vec<(u64, u32)>>>,
 }
 
-/// What all requests of a run have in common.
+/// The part that all requests of a run have in common.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
     pub method: Option<String>,

@@ -39,7 +39,7 @@ pub struct Work {
     pub events: Sender<(usize, Event)>,
 }
 
-/// What a thread tells the coordinator.
+/// Message of a thread to the coordinator.
 pub enum Event {
     /// All connections were tried once.
     Warm,
@@ -128,7 +128,7 @@ async fn connect_all(engine: &Shared, slots: usize, warm: bool) {
     }
 }
 
-/// Fires what is due when nobody else comes by in time.
+/// Fires requests that are due while no other task runs.
 async fn pace(engine: Shared, alarm: Alarm) {
     let (start, slack) = {
         let engine = engine.borrow();
@@ -194,7 +194,7 @@ async fn watch(engine: &Shared, report: &dyn Fn(Interval), interrupted: &AtomicB
     let (mut index, mut since_ns) = (0u64, 0u64);
     loop {
         let now_ns = engine.borrow().now_ns();
-        // What comes next: the end of this interval or of the schedule. Behind the schedule, any moment may be the last.
+        // The next event: the end of this interval or of the schedule. Behind the schedule, any moment may be the last.
         let next_ns = ((index + 1) * interval_ns).min(end_ns).saturating_sub(now_ns);
         let near = engine.borrow().is_exhausted() || next_ns == 0;
         let wait = if near { TICK_MIN } else { tick.min(Duration::from_nanos(next_ns)).max(TICK_MIN) };
@@ -206,7 +206,7 @@ async fn watch(engine: &Shared, report: &dyn Fn(Interval), interrupted: &AtomicB
         if over {
             engine.stop();
         }
-        // What comes after the last scheduled moment belongs to the last interval.
+        // A response after the last scheduled moment belongs to the last interval.
         if over || now_ns >= (index + 1) * interval_ns && now_ns < end_ns {
             let record = std::mem::take(&mut engine.record);
             report(Interval { index, start_ns: since_ns, end_ns: now_ns, record });

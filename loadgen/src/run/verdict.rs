@@ -20,7 +20,7 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Why it is SATURATED.
     pub reasons: Vec<String>,
-    /// What a reader should know though the run is valid.
+    /// A caveat for the reader of a valid run.
     pub notes: Vec<String>,
 }
 

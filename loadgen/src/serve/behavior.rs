@@ -1,4 +1,4 @@
-//! What a healthy port answers: size, delay, status, framing. Pure values and their spelling; sends nothing.
+//! A healthy port's response: size, delay, status, framing. Pure values and their spelling; sends nothing.
 
 use std::fmt;
 use std::time::Duration;

@@ -461,7 +461,7 @@ impl Connection {
     }
 }
 
-/// What stands between an answer and the wire.
+/// The fault between a response and the wire.
 #[derive(Default)]
 struct Wire {
     /// Bytes that may still pass.

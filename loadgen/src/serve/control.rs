@@ -106,7 +106,7 @@ async fn set_behavior(State(supervisor): Control, Path(name): Path<String>, body
 }
 
 fn change(supervisor: &Arc<Supervisor>, index: usize, plan: Plan) -> Answer {
-    // Waits for the workers, which takes a turn of theirs: nobody else uses this thread.
+    // Waits for the workers, which takes a turn of theirs; this thread has no other task.
     supervisor.apply(index, plan).map_err(|e| (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")))?;
     Ok(Json(describe(supervisor, index)).into_response())
 }

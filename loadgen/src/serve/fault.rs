@@ -12,7 +12,7 @@ pub enum Fault {
     Refuse,
     /// The host is gone: new SYNs are dropped (backlog full), live connections hear nothing more.
     Blackhole,
-    /// The kernel shakes hands, nobody accepts.
+    /// The kernel completes the handshake; the connection is never accepted.
     NeverAccept,
     /// Accepted, never read from.
     AcceptNeverRead,

@@ -1,4 +1,4 @@
-//! What the threads share about one port: its plan, its counters, its log of requests with an id. Opens no socket.
+//! One port as all threads share it: its plan, its counters, its log of requests with an id. Opens no socket.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

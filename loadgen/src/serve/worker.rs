@@ -23,7 +23,7 @@ pub struct Command {
     pub port: usize,
     pub plan: Arc<Plan>,
     pub reset_live: bool,
-    /// What becomes of the listener.
+    /// The listener's next state.
     pub listener: Listen,
     pub done: Sender<()>,
 }
@@ -123,7 +123,7 @@ fn obey(local: &Rc<PortLocal>, accepting: &mut Option<Accepting>, command: Comma
         *accepting = Some(accept(local, listener)?);
     }
     local.changed.notify_all();
-    // Nobody waits any more if the control thread gave up.
+    // The receiver is gone if the control thread gave up.
     let _ = command.done.send(());
     Ok(())
 }

@@ -99,7 +99,7 @@ pub fn fetch(admin: &Url) -> anyhow::Result<Ledgers> {
     Ok(parse(&client::errand("GET", &client::below(admin, "/metrics"), "")?))
 }
 
-/// What grew between two readings.
+/// Growth between two readings.
 pub fn growth(before: &Ledgers, after: &Ledgers) -> Ledgers {
     let grown = |(name, ledger): (&String, &Ledger)| {
         (name.clone(), ledger.since(before.get(name).copied().unwrap_or_default()))

@@ -89,7 +89,7 @@ fn missing_max(text: &str, requests: u64) -> anyhow::Result<u64> {
     text.parse().with_context(|| format!("`{text}`: a count or a share"))
 }
 
-/// One sink: who it is and what it received.
+/// One sink: its role and the requests it received.
 struct Sink {
     name: String,
     control: Url,

@@ -1,4 +1,4 @@
-//! What was sent against what arrived, id by id. Pure: knows no socket and no gateway.
+//! Requests sent beside requests received, id by id. Pure: knows no socket and no gateway.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -60,7 +60,7 @@ pub struct Account {
     pub duplicated: Vec<Finding>,
     pub altered: Vec<Finding>,
     pub truncated: Vec<Finding>,
-    /// Ids of this proof that nobody sent.
+    /// Ids of this proof that were never sent.
     pub unknown: Vec<Finding>,
     /// Arrived after a request that was sent later; says something only if all went on one connection.
     pub reordered: u64,

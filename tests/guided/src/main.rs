@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 mod dice;
 #[path = "../../../gateway/tests/fuzz/heads.rs"]
 mod heads;
+#[path = "../../../gateway/tests/fuzz/http2.rs"]
+mod http2;
 #[path = "../../../gateway/tests/fuzz/content.rs"]
 mod content;
 #[path = "../../../gateway/tests/fuzz/json.rs"]
@@ -29,10 +31,13 @@ struct Case {
     texts: &'static [&'static [u8]],
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 10] = [
     Case { name: "end_of_head", run: heads::end_of_head, texts: &heads::REQUESTS },
     Case { name: "request", run: heads::request, texts: &heads::REQUESTS },
     Case { name: "answer", run: heads::answer, texts: &heads::RESPONSES },
+    Case { name: "http2_blocks", run: http2::blocks, texts: &http2::BLOCKS },
+    Case { name: "http2_clients", run: http2::clients, texts: &http2::CLIENTS },
+    Case { name: "http2_servers", run: http2::servers, texts: &http2::SERVERS },
     Case { name: "chunks", run: content::chunks, texts: &content::CHUNKED },
     Case { name: "secrets", run: json::secrets, texts: &json::TEXTS },
     Case { name: "toml", run: written::toml, texts: &written::TOML },

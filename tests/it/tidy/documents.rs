@@ -44,6 +44,36 @@ fn files_that_the_documents_name_exist() {
     check("a document that names what is not there is worse than none", breaches);
 }
 
+/// A heading as renderers name it in links.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+#[test]
+fn headings_that_the_documents_name_exist() {
+    let all = documents();
+    let mut breaches = Vec::new();
+    for (document, text) in &all {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next()) {
+            let Some((path, wanted)) = link.split_once('#').filter(|_| !link.contains("://")) else {
+                continue;
+            };
+            let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let target = if path.is_empty() { document.clone() } else { format!("{folder}/{path}") };
+            let found = all.iter().find(|(name, _)| *name == target.trim_start_matches('/'));
+            let headings = found.map(|(_, text)| text.lines().filter_map(|line| line.strip_prefix('#')));
+            let is_there = headings.is_some_and(|mut all| {
+                all.any(|line| anchor(line.trim_start_matches('#').trim()).starts_with(wanted))
+            });
+            if !is_there {
+                breaches.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    check("a link that leads to the top of a page leads nowhere", breaches);
+}
+
 /// The cells of a table's row.
 fn cells(line: &str) -> Option<Vec<&str>> {
     let row = line.trim().strip_prefix('|')?;
@@ -63,7 +93,7 @@ fn tests_named<'t>(text: &'t str, files: &[String]) -> Vec<(usize, &'t str)> {
             in_table = true;
             let is_of_tests =
                 |cell: &&str| ["test", "tests", "guarded by"].iter().any(|word| cell.starts_with(word));
-            column = row.iter().flatten().position(|cell| is_of_tests(&cell));
+            column = row.iter().flatten().position(is_of_tests);
         }
         let codes = |text: &'t str| text.split('`').skip(1).step_by(2);
         for code in codes(line) {

@@ -39,7 +39,7 @@ fn matches_and_filters_mean_what_the_specification_says() {
         ("matches: [{method: GET}]", PathMatch::Elements(String::new())),
         (
             "matches: [{path: {type: RegularExpression, value: '/a|/b'}}]",
-            PathMatch::Regex(crate::Pattern { text: "/a|/b".into() }),
+            PathMatch::Regex(crate::Pattern::whole("/a|/b").unwrap()),
         ),
     ];
     for (yaml, path) in rows {
@@ -50,7 +50,7 @@ fn matches_and_filters_mean_what_the_specification_says() {
     );
     assert_eq!(when.matches[0].when.len(), 2, "of several with one name the first counts");
     assert_eq!(when.matches[0].when[0].subject, Subject::Header("x-a".into()));
-    assert_eq!(when.matches[0].when[1].test, Test::Regex(crate::Pattern { text: "x+".into() }));
+    assert_eq!(when.matches[0].when[1].test, Test::Regex(crate::Pattern::whole("x+").unwrap()));
 
     let edits = rule(
         "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: b}], add: [{name: x-c, value: d}], remove: [x-e]}}, \

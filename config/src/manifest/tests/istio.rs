@@ -83,7 +83,7 @@ fn every_condition_of_a_match_has_its_meaning() {
     let rows: Vec<(&str, PathMatch, Vec<Condition>)> = vec![
         ("uri: {exact: /a}", PathMatch::Exact("/a".into()), vec![]),
         ("uri: {prefix: /a}", PathMatch::Prefix("/a".into()), vec![]),
-        ("uri: {regex: '/a.*'}", PathMatch::Regex(Pattern { text: "/a.*".into() }), vec![]),
+        ("uri: {regex: '/a.*'}", PathMatch::Regex(Pattern::whole("/a.*").unwrap()), vec![]),
         (
             "authority: {exact: 'a:81'}",
             PathMatch::default(),
@@ -97,7 +97,7 @@ fn every_condition_of_a_match_has_its_meaning() {
         (
             "method: {regex: 'GET|PUT'}",
             PathMatch::default(),
-            vec![condition(Subject::Method, Test::Regex(Pattern { text: "GET|PUT".into() }), false)],
+            vec![condition(Subject::Method, Test::Regex(Pattern::whole("GET|PUT").unwrap()), false)],
         ),
         (
             "headers: {X-A: {exact: b}}",
@@ -176,7 +176,7 @@ fn a_route_does_what_each_of_its_fields_says() {
     let regex = of(route("rewrite: {uriRegexRewrite: {match: '^/a/(.*)', rewrite: '/\\1'}}")).rewrite.path;
     assert_eq!(
         regex,
-        Some(PathRewrite::Regex { pattern: Pattern { text: "^/a/(.*)".into() }, with: r"/\1".into() })
+        Some(PathRewrite::Regex { pattern: Pattern::anywhere("^/a/(.*)").unwrap(), with: r"/\1".into() })
     );
     assert_eq!(of(route("timeout: 1.5s")).timeout, Some(Duration::from_millis(1_500)));
     assert_eq!(of(route("timeout: 0s")).timeout, None);

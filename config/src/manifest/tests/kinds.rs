@@ -440,6 +440,15 @@ fn what_vanishes_beside_a_redirect_is_refused_or_said() {
         refused(&text("redirect: {uri: /x}, directResponse: {status: 200}"), &[])
             .contains("cannot be given together")
     );
+    // A share of a mirror that is not there.
+    for field in [
+        "mirrorPercentage: {value: 5}",
+        "mirrorPercent: 5",
+        "mirrors: [{destination: {host: s}}], mirrorPercent: 5",
+    ] {
+        let checked = accepted(&text(&format!("{route}, {field}")), &endpoints);
+        assert!(warnings(&checked).contains("is the share of mirror, which is not given"), "{field}");
+    }
     // An HTTPRoute's rule.
     let rule = |filter: &str, rest: &str| {
         http_route(

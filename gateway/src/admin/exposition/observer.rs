@@ -7,7 +7,7 @@ use super::{Families, Shards};
 
 impl Shards<'_> {
     pub(super) fn observer(&self, out: &mut Families<'_>) -> fmt::Result {
-        let of = &self.page.observer;
+        let of = &self.snapshot.observer;
         out.counters(
             "umbra_records",
             "Exchanges told to who logs, traces or compares, by what became of the telling",

@@ -135,14 +135,14 @@ impl Shards<'_> {
     }
 
     fn primaries(&self, out: &mut Families<'_>, routes: &[usize]) -> fmt::Result {
-        let config = &self.page.config;
+        let config = &self.snapshot.config;
         let mut rows = Vec::new();
         for index in routes {
             let Some(route) = config.routes.get(*index) else { continue };
             for (at, primary) in route.primaries().iter().enumerate() {
                 let name = primary.upstream.and_then(|id| config.upstreams.get(id)).map(|u| u.name.clone());
                 let of = self
-                    .page
+                    .snapshot
                     .counters
                     .iter()
                     .filter_map(|c| Some(&c.primaries.get(*index)?.get(at)?.latency));

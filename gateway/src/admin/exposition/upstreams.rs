@@ -76,7 +76,7 @@ impl Shards<'_> {
 
     /// What the control plane learns of upstreams.
     pub(super) fn discovery(&self, out: &mut Families<'_>) -> fmt::Result {
-        let upstreams = || self.page.config.upstreams.iter().zip(&self.page.checks);
+        let upstreams = || self.snapshot.config.upstreams.iter().zip(&self.snapshot.checks);
         out.gauges(
             "umbra_upstream_unhealthy",
             "Endpoints that fail their health checks now",
@@ -91,7 +91,7 @@ impl Shards<'_> {
                     .map(|(result, n)| ([("upstream", upstream.name.as_str()), ("result", result)], n))
             }),
         )?;
-        let names = &self.page.names;
+        let names = &self.snapshot.names;
         out.counters(
             "umbra_name_lookups",
             "Lookups of endpoints' names, by result; one that fails changes no address",

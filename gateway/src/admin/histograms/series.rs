@@ -1,8 +1,8 @@
-//! Which distributions of times there are: a page of the book in, each with its name and counts out. Pure.
+//! Which distributions of times there are: a snapshot of the store in, each with its name and counts out. Pure.
 
 use serde::Deserialize;
 
-use crate::admin::book::Page;
+use crate::control::Snapshot;
 use crate::metrics::{Counters, Histogram, MirrorCounters, Slots};
 
 /// Told in one answer, and kept of one interval.
@@ -88,13 +88,13 @@ impl Wanted {
 }
 
 /// Those wanted that have any value, since the start.
-pub(super) fn all(page: &Page, wanted: &Wanted) -> Vec<(Key, Slots)> {
+pub(super) fn all(snapshot: &Snapshot, wanted: &Wanted) -> Vec<(Key, Slots)> {
     let mut out = Vec::new();
-    for (index, route) in page.config.routes.iter().enumerate() {
+    for (index, route) in snapshot.config.routes.iter().enumerate() {
         let mut push = |name, upstream, mirror, read: &dyn Fn(&Counters) -> Option<&Histogram>| {
             let key = Key { name, route: route.name.clone(), upstream, mirror };
             if out.len() < SERIES_MAX && wanted.takes(&key) {
-                let slots = Slots::of(page.counters.iter().filter_map(|counters| read(counters)));
+                let slots = Slots::of(snapshot.counters.iter().filter_map(|counters| read(counters)));
                 if !slots.is_empty() {
                     out.push((key, slots));
                 }
@@ -102,7 +102,7 @@ pub(super) fn all(page: &Page, wanted: &Wanted) -> Vec<(Key, Slots)> {
         };
         push(Name::Route, None, None, &|c| Some(&c.routes.get(index)?.duration));
         for (at, primary) in route.primaries().iter().enumerate() {
-            let upstream = primary.upstream.and_then(|id| page.config.upstreams.get(id));
+            let upstream = primary.upstream.and_then(|id| snapshot.config.upstreams.get(id));
             let name = upstream.map(|upstream| upstream.name.clone());
             push(Name::Primary, name, None, &|c| Some(&c.primaries.get(index)?.get(at)?.latency));
         }

@@ -1,13 +1,13 @@
 //! One look at all counters, and what came between two of them.
 //!
-//! Pure: a page of the book and the workers' shards in, numbers out. It knows no clock and keeps nothing.
+//! Pure: a snapshot of the store and the workers' shards in, numbers out. It knows no clock and keeps nothing.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram as Merged;
 use serde_json::{Value, json};
 
-use crate::admin::book::Page;
+use crate::control::Snapshot;
 use crate::metrics::{self, Class, Codes, Label, LaneCounters, MirrorCounters, Shard};
 
 /// Mirrors told apart, by name; what further ones count is in no column.
@@ -105,7 +105,7 @@ pub(super) struct Times {
 }
 
 impl Look {
-    pub(super) fn at(page: &Page, shards: &[std::sync::Arc<Shard>]) -> Self {
+    pub(super) fn at(snapshot: &Snapshot, shards: &[std::sync::Arc<Shard>]) -> Self {
         let mut look = Self {
             requests: [0; CLASSES],
             aborted: 0,
@@ -119,7 +119,7 @@ impl Look {
         for shard in shards {
             add_codes(&mut look.requests, &shard.unrouted);
         }
-        for counters in &page.counters {
+        for counters in &snapshot.counters {
             for route in &counters.routes {
                 add_codes(&mut look.requests, &route.requests);
                 look.aborted = look.aborted.wrapping_add(route.aborted.get());
@@ -128,14 +128,14 @@ impl Look {
                 primary.latency.add_to(&mut look.primary);
             }
         }
-        for (name, mirror) in mirrors(page, None) {
+        for (name, mirror) in mirrors(snapshot, None) {
             if let Some(of) = look.mirror(name) {
                 mirror.latency.add_to(&mut of.latency);
                 of.ledger.add(mirror);
             }
         }
-        for (id, lane) in page.config.lanes.iter().enumerate() {
-            for counters in page.counters.iter().filter_map(|c| c.lanes.get(id)) {
+        for (id, lane) in snapshot.config.lanes.iter().enumerate() {
+            for counters in snapshot.counters.iter().filter_map(|c| c.lanes.get(id)) {
                 if let Some(ring) = look.ring(&lane.name) {
                     ring.add(lane, counters);
                 }
@@ -266,24 +266,24 @@ fn named<T>(
 
 /// Every mirror's counters on every worker, with its name.
 fn mirrors<'a>(
-    page: &'a Page,
+    snapshot: &'a Snapshot,
     route: Option<&'a str>,
 ) -> impl Iterator<Item = (&'a str, &'a MirrorCounters)> {
-    let routes = page.config.routes.iter().enumerate();
+    let routes = snapshot.config.routes.iter().enumerate();
     let meant = routes.filter(move |(_, of)| route.is_none_or(|name| of.name == name));
     meant.flat_map(move |(index, of)| {
         of.mirrors.iter().enumerate().flat_map(move |(id, mirror)| {
-            let workers = page.counters.iter().filter_map(move |c| c.mirrors.get(index)?.get(id));
+            let workers = snapshot.counters.iter().filter_map(move |c| c.mirrors.get(index)?.get(id));
             workers.map(move |counters| (mirror.name.as_str(), counters.as_ref()))
         })
     })
 }
 
 /// By mirror, both sides' times of one route or of all, since the start.
-pub(super) fn distributions(page: &Page, route: Option<&str>) -> Vec<Value> {
+pub(super) fn distributions(snapshot: &Snapshot, route: Option<&str>) -> Vec<Value> {
     type Sides = (String, Merged<u64>, Merged<u64>);
     let mut all: Vec<Sides> = Vec::new();
-    for (name, counters) in mirrors(page, route) {
+    for (name, counters) in mirrors(snapshot, route) {
         let new = || (name.to_owned(), metrics::merged(), metrics::merged());
         if let Some((_, primary, mirror)) = named(&mut all, MIRRORS_MAX, |of| of.0 == name, new) {
             counters.pairs.primary.add_to(primary);
@@ -318,18 +318,18 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::admin::book::Book;
-    use crate::server::budget::tests::config;
+    use crate::control::ConfigStore;
+    use crate::control::budget::tests::config;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_sample_is_what_all_workers_counted_between_two_looks() {
-        let book = Book::new(&Arc::new(config()));
+        let store = ConfigStore::new(&Arc::new(config()));
         let shards = [Arc::<Shard>::default(), Arc::default()];
-        let page = book.open();
+        let snapshot = store.open();
         let count = |n: u64, micros: u64| {
-            for (counters, shard) in page.counters.iter().zip(&shards) {
+            for (counters, shard) in snapshot.counters.iter().zip(&shards) {
                 for _ in 0..n {
                     counters.routes[0].requests.inc(200);
                     counters.routes[0].requests.inc(299);
@@ -343,26 +343,26 @@ mod tests {
             }
         };
         count(5, 50_000);
-        let before = Look::at(&book.open(), &shards);
+        let before = Look::at(&store.open(), &shards);
         count(3, 1_000);
-        let sample = Look::at(&book.open(), &shards).since(&before, SECOND, SECOND);
+        let sample = Look::at(&store.open(), &shards).since(&before, SECOND, SECOND);
         assert_eq!(sample.requests, [0, 6, 0, 2, 0, 6]);
         assert_eq!((sample.primary.count, sample.primary.max / 100), (6, 10), "{:?}", sample.primary);
         let (name, times, ledger) = &sample.mirrors[0];
         assert_eq!((name.as_str(), times.count, times.p50 / 100, ledger.sent), ("v2", 6, 20, 6));
         assert_eq!(sample.cpu, [0.25, 0.25]);
         assert_eq!(sample.rings[0].entries, 14, "a level is what it is, not what came");
-        assert_eq!(sample.rings[0].entries_max, 2 * page.config.lanes[0].ring_entries_max as u64);
+        assert_eq!(sample.rings[0].entries_max, 2 * snapshot.config.lanes[0].ring_entries_max as u64);
     }
 
     #[test]
     fn what_a_change_of_configuration_took_away_is_not_less_than_nothing() {
-        let (book, shards) = (Book::new(&Arc::new(config())), []);
-        book.open().counters[0].routes[0].requests.inc(200);
-        book.open().counters[0].primaries[0][0].latency.record(10);
-        let before = Look::at(&book.open(), &shards);
-        book.turn(Arc::new(::config::Config { routes: Vec::new(), ..config() }));
-        let sample = Look::at(&book.open(), &shards).since(&before, SECOND, SECOND);
+        let (store, shards) = (ConfigStore::new(&Arc::new(config())), []);
+        store.open().counters[0].routes[0].requests.inc(200);
+        store.open().counters[0].primaries[0][0].latency.record(10);
+        let before = Look::at(&store.open(), &shards);
+        store.turn(store.open().after(Arc::new(::config::Config { routes: Vec::new(), ..config() })));
+        let sample = Look::at(&store.open(), &shards).since(&before, SECOND, SECOND);
         assert_eq!(
             sample,
             Sample { at: SECOND, length: SECOND, rings: sample.rings.clone(), ..Sample::default() }
@@ -371,12 +371,12 @@ mod tests {
 
     #[test]
     fn a_distribution_counts_each_answer_in_one_bar_around_its_time() {
-        let book = Book::new(&Arc::new(config()));
-        let page = book.open();
+        let store = ConfigStore::new(&Arc::new(config()));
+        let snapshot = store.open();
         for micros in [0, 1, 900, 1_000, 1_000, 70_000] {
-            page.counters[1].mirrors[0][0].latency.record(micros);
+            snapshot.counters[1].mirrors[0][0].latency.record(micros);
         }
-        let all = distributions(&page, Some("default"));
+        let all = distributions(&snapshot, Some("default"));
         let mirror = &all[0]["mirror"];
         let bars: Vec<(f64, f64, u64)> = serde_json::from_value(mirror["bars"].clone()).unwrap();
         assert_eq!((mirror["count"].as_u64(), bars.iter().map(|bar| bar.2).sum::<u64>()), (Some(6), 6));
@@ -385,6 +385,6 @@ mod tests {
         let quantiles = mirror["quantiles_seconds"].as_array().unwrap();
         assert_eq!(quantiles.len(), QUANTILES.len());
         assert_eq!(all[0]["primary"]["count"], 0);
-        assert!(distributions(&page, Some("elsewhere")).is_empty());
+        assert!(distributions(&snapshot, Some("elsewhere")).is_empty());
     }
 }

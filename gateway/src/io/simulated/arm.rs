@@ -55,6 +55,14 @@ impl Arm {
         self.0.is_quiet()
     }
 
+    pub(in crate::io) fn read_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        self.0.read_now(buf)
+    }
+
+    pub(in crate::io) fn write_now(&self, bytes: &[u8]) {
+        self.0.write_at_once(bytes);
+    }
+
     pub(in crate::io) fn shut(&self, how: Shutdown) {
         match how {
             Shutdown::Read => self.0.shut(),

@@ -1,5 +1,6 @@
 //! A client's side of a message on HTTP/1.1: chunks and lengths, persistence, interim responses.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use config::HeaderEdits;
@@ -18,19 +19,21 @@ use crate::time::Millis;
 
 /// What a connection knows of the request whose head fills the front of its inbox.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts {
+pub struct Facts<'a> {
     pub head_bytes: usize,
     pub declared: Declared,
     /// HTTP/1.`minor`.
     pub minor: u8,
     /// The connection may carry another request after this one.
     pub may_keep: bool,
+    /// Its listener has gone, perhaps meanwhile: then it may not.
+    pub is_draining: &'a Cell<bool>,
 }
 
 impl<'a> server::Message<'a> {
     /// The message of a request whose head stands at the front of `inbox`, which was read from `stream`.
-    pub fn http1(cx: &'a Context, stream: &'a mut Stream, inbox: &'a mut Vec<u8>, facts: Facts) -> Self {
-        let Facts { head_bytes, declared, minor, may_keep } = facts;
+    pub fn http1(cx: &'a Context, stream: &'a mut Stream, inbox: &'a mut Vec<u8>, facts: Facts<'a>) -> Self {
+        let Facts { head_bytes, declared, minor, may_keep, is_draining } = facts;
         let Stream { r, w } = stream;
         let content = Content { r, inbox, head_bytes, incoming: Incoming::new(declared.0) };
         let responder = Responder {
@@ -38,6 +41,7 @@ impl<'a> server::Message<'a> {
             w,
             minor,
             may_keep,
+            is_draining,
             out: Vec::new(),
             outgoing: Outgoing::Plain,
             has_head: false,
@@ -116,6 +120,7 @@ pub struct Responder<'a> {
     w: &'a mut WriteHalf,
     minor: u8,
     may_keep: bool,
+    is_draining: &'a Cell<bool>,
     /// Rendered and not sent.
     out: Vec<u8>,
     outgoing: Outgoing,
@@ -159,7 +164,8 @@ impl Responder<'_> {
         };
         self.outgoing = outgoing;
         self.ends_at_close = framing == ResponseFraming::UntilClose;
-        self.keeps = self.may_keep && may_go_on && !self.ends_at_close && !self.cx.draining.get();
+        let drains = self.cx.draining.get() || self.is_draining.get();
+        self.keeps = self.may_keep && may_go_on && !self.ends_at_close && !drains;
         let persistence = match (self.keeps, self.minor) {
             (false, _) => Persistence::Close,
             (true, 0) => Persistence::KeepSaid,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{balances, blueprint, context};
+use super::{balances, context, worker_config};
 use crate::asked::Scheme;
 use crate::exchange::{self, Caller, Outcome};
 use crate::io;
@@ -51,11 +51,11 @@ fn a_message_made_of_values_runs_a_whole_exchange_and_is_copied() {
         let copy = Rc::new(RefCell::new(Vec::new()));
         let taken = Rc::clone(&copy);
         world.listen(v2, Rc::new(move |end| -> Task { Box::pin(mirror(end, Rc::clone(&taken))) }));
-        let first = blueprint(CONFIGURATION, None);
+        let first = worker_config(CONFIGURATION, None);
         let (cx, _spout) = context(&first, &Arc::<Shard>::default(), 7);
         let lanes = Rc::new(Lanes::default());
         lanes.follow(&cx, None);
-        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes)));
+        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::default()));
 
         let place = cx.places.take([192, 0, 2, 1].into(), usize::MAX).expect("there is no bound");
         let caller = Caller {
@@ -64,6 +64,7 @@ fn a_message_made_of_values_runs_a_whole_exchange_and_is_copied() {
             port: 80,
             scheme: Scheme::Http,
             place: &place,
+            secured: None,
         };
         let mut head = b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n".to_vec();
         let prepared = exchange::prepare(&cx, &caller, &mut head, 0);

@@ -2,11 +2,11 @@
 //!
 //! Pure arithmetic over the configuration; it does not know what the machine has.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use config::Config;
 
-use crate::admin;
 use crate::compare::ALL_SAMPLES_BYTES_MAX;
 use crate::discovery;
 use crate::limits;
@@ -42,11 +42,12 @@ impl Descriptors {
     pub(crate) fn of(config: &Config, addresses: &[Vec<SocketAddr>], embedded: bool) -> Self {
         let workers = count(config.workers.count);
         let clients = workers.saturating_mul(count(config.limits.connections_max));
+        let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
         let idle_addresses: u64 = (0..config.upstreams.len())
-            .filter(|id| config.routes.iter().any(|r| r.upstreams().any(|u| u == *id)))
+            .filter(|id| primaries.contains(id))
             .map(|id| addresses.get(id).map_or(0, |a| count(a.len())))
             .sum();
-        let admin = if config.admin.bind.is_some() { 2 + count(admin::CONNECTIONS_MAX) } else { 0 };
+        let admin = if config.admin.bind.is_some() { 2 + count(limits::ADMIN_CONNECTIONS_MAX) } else { 0 };
         let idle =
             workers.saturating_mul(idle_addresses).saturating_mul(count(config.limits.upstream_idle_max));
         let mirrors = workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.connections_max))));
@@ -133,7 +134,7 @@ impl Memory {
             batches: workers.saturating_mul(sum(batches)),
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
             told: Self::told(config),
-            admin: if config.admin.bind.is_some() { count(admin::outgoing::OUTGOING_BYTES_MAX) } else { 0 },
+            admin: if config.admin.bind.is_some() { count(limits::ADMIN_ANSWERS_BYTES_MAX) } else { 0 },
         }
     }
 
@@ -211,7 +212,7 @@ pub(crate) mod tests {
     fn descriptors_are_the_sum_of_named_addends() {
         let of = Descriptors::of(&config(), &addresses(2), false);
         // Idle connections are kept for the two addresses of the primary, not for the mirror's three.
-        let fixed = 2 * (3 + 8) + 2 + u64::try_from(admin::CONNECTIONS_MAX).unwrap() + 128 + 32;
+        let fixed = 2 * (3 + 8) + 2 + u64::try_from(limits::ADMIN_CONNECTIONS_MAX).unwrap() + 128 + 32;
         assert_eq!(
             of,
             Descriptors { clients: 200, primaries: 200, idle: 2 * 2 * 10, mirrors: 16, samples: 0, fixed }
@@ -242,7 +243,7 @@ pub(crate) mod tests {
             Descriptors::of(&config(), &addresses(1), false),
             Descriptors::of(&without, &addresses(1), false),
         );
-        assert_eq!(with.fixed - without.fixed, 2 + u64::try_from(admin::CONNECTIONS_MAX).unwrap());
+        assert_eq!(with.fixed - without.fixed, 2 + u64::try_from(limits::ADMIN_CONNECTIONS_MAX).unwrap());
     }
 
     #[test]

@@ -2,24 +2,28 @@
 //!
 //! Only the control plane knows it, so a lock is nobody's wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Shown, Upstream};
 
-use super::outgoing::Outgoing;
+use super::epoch::Epochs;
 use crate::compare::Findings;
 use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
+use crate::tls::load::Expiry;
 
-/// Where the page in force lies, and the text it came from.
+/// Where the snapshot in force lies, and the text it came from.
 #[derive(Debug)]
-pub struct Book {
-    page: Mutex<Page>,
+pub struct ConfigStore {
+    snapshot: Mutex<Snapshot>,
     written: Mutex<Written>,
     /// What comparing answers has found, whatever configuration is in force.
     pub findings: Arc<Findings>,
-    /// Answers of the admin listener that wait for their readers.
-    pub(crate) outgoing: Arc<Outgoing>,
+    /// Answers of the admin listener that were cut for want of room.
+    pub answers_cut: Arc<AtomicU64>,
+    /// Since when each mirror's evidence counts.
+    pub epochs: Epochs,
 }
 
 /// The last configuration that came whole, and what was changed since by itself.
@@ -33,7 +37,7 @@ struct Written {
 
 /// One configuration, and every worker's counters in its shape.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct Snapshot {
     pub config: Arc<Config>,
     /// By worker.
     pub counters: Vec<Arc<Counters>>,
@@ -42,13 +46,33 @@ pub struct Page {
     pub names: Arc<NameCounters>,
     /// Of who reads the workers' records.
     pub observer: Arc<ObserverCounters>,
+    /// Until when the certificates in use are good.
+    pub certificates: Arc<[Expiry]>,
     /// Changes made since the start.
     pub applied: u64,
     /// Changes asked for that were not made.
     pub refused: u64,
 }
 
-impl Book {
+impl Snapshot {
+    /// That of another configuration, whose counters go on from these. It takes time in proportion to the configuration, and
+    /// changes nothing.
+    #[must_use]
+    pub fn after(&self, config: Arc<Config>) -> Self {
+        let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &self.config, counters));
+        let counters = self.counters.iter().map(after).collect();
+        let known: HashMap<&str, usize> =
+            self.config.upstreams.iter().enumerate().map(|(at, u)| (u.name.as_str(), at)).collect();
+        let check = |upstream: &Upstream| {
+            let at = known.get(upstream.name.as_str());
+            at.and_then(|at| self.checks.get(*at)).cloned().unwrap_or_default()
+        };
+        let checks = config.upstreams.iter().map(check).collect();
+        Self { config, counters, checks, ..self.clone() }
+    }
+}
+
+impl ConfigStore {
     pub fn new(config: &Arc<Config>) -> Arc<Self> {
         let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
         let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
@@ -56,38 +80,45 @@ impl Book {
         let written =
             Written { config: Arc::clone(config), shown: Shown::default(), patches: BTreeMap::new() };
         let (config, observer) = (Arc::clone(config), Arc::default());
-        let page = Page { config, counters, checks, names, observer, applied: 0, refused: 0 };
+        let snapshot = Snapshot {
+            config,
+            counters,
+            checks,
+            names,
+            observer,
+            certificates: [].into(),
+            applied: 0,
+            refused: 0,
+        };
         Arc::new(Self {
-            page: Mutex::new(page),
+            snapshot: Mutex::new(snapshot),
             written: Mutex::new(written),
             findings: Arc::default(),
-            outgoing: Arc::default(),
+            answers_cut: Arc::default(),
+            epochs: Epochs::default(),
         })
     }
 
-    /// The page in force.
-    pub fn open(&self) -> Page {
-        lock(&self.page).clone()
+    /// Until when the certificates that are in force from the start are good.
+    pub fn certify(&self, certificates: &Arc<[Expiry]>) {
+        lock(&self.snapshot).certificates = Arc::clone(certificates);
     }
 
-    /// Another configuration is in force; its counters go on from those before. Returns the new page.
-    pub fn turn(&self, config: Arc<Config>) -> Page {
-        let mut page = lock(&self.page);
-        let after = |counters: &Arc<Counters>| Arc::new(Counters::after(&config, &page.config, counters));
-        let counters = page.counters.iter().map(after).collect();
-        let check = |upstream: &Upstream| {
-            let at = page.config.upstreams.iter().position(|other| other.name == upstream.name);
-            at.and_then(|at| page.checks.get(at)).cloned().unwrap_or_default()
-        };
-        let checks = config.upstreams.iter().map(check).collect();
-        let (names, observer) = (Arc::clone(&page.names), Arc::clone(&page.observer));
-        let (applied, refused) = (page.applied + 1, page.refused);
-        *page = Page { config, counters, checks, names, observer, applied, refused };
-        page.clone()
+    /// The snapshot in force.
+    pub fn open(&self) -> Snapshot {
+        lock(&self.snapshot).clone()
+    }
+
+    /// Another configuration is in force: a snapshot that was [`Snapshot::after`] the one before. Returns it as it is in force.
+    pub fn turn(&self, next: Snapshot) -> Snapshot {
+        let mut snapshot = lock(&self.snapshot);
+        let (applied, refused) = (snapshot.applied + 1, snapshot.refused);
+        *snapshot = Snapshot { applied, refused, ..next };
+        snapshot.clone()
     }
 
     pub fn refuse(&self) {
-        lock(&self.page).refused += 1;
+        lock(&self.snapshot).refused += 1;
     }
 
     /// The whole configuration in force was read from this.

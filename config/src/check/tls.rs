@@ -1,0 +1,77 @@
+//! Rules of TLS: which keys go together. Whether files hold what they should is seen where they are read.
+
+use std::path::PathBuf;
+
+use super::{Check, word};
+use crate::file;
+use crate::problem::Place;
+use crate::reader::{At, Key};
+use crate::syntax;
+use crate::tls::{Certificate, ClientAuth, ClientAuthWord, ClientCa, ListenerTls, TlsVersion};
+
+const EXAMPLE: &str = r#"[{ cert = "shop.pem", key = "shop.key" }]"#;
+
+impl Check<'_> {
+    pub(super) fn listener_tls(&mut self, table: &At<file::ListenerTls>) -> Option<ListenerTls> {
+        let written = &table.value;
+        let list = self.required(&written.certificates, &table.at, "certificates", EXAMPLE)?;
+        if list.value.is_empty() {
+            self.report.error(&list.at, format!("a listener needs a certificate, as in {EXAMPLE}"));
+        }
+        let entries = list.value.iter().filter_map(Key::given);
+        let certificates = entries.filter_map(|entry| self.certificate(entry)).collect();
+        let client_auth = self.client_auth(written, &table.at);
+        Some(ListenerTls {
+            certificates,
+            client_auth,
+            min_version: word(&written.min_version, TlsVersion::Tls12),
+        })
+    }
+
+    fn certificate(&mut self, entry: &At<file::Certificate>) -> Option<Certificate> {
+        let written = &entry.value;
+        let cert = self.required(&written.cert, &entry.at, "cert", r#""shop.pem""#);
+        let cert = cert.and_then(|cert| self.file_at(cert));
+        let key = self.required(&written.key, &entry.at, "key", r#""shop.key""#);
+        let key = key.and_then(|key| self.file_at(key));
+        let ocsp = written.ocsp.given().and_then(|ocsp| self.file_at(ocsp));
+        Some(Certificate { cert: cert?, key: key?, ocsp })
+    }
+
+    fn client_auth(&mut self, written: &file::ListenerTls, table: &Place) -> ClientAuth {
+        let ca = written.client_ca.given().and_then(|ca| self.file_at(ca));
+        let crls: Vec<PathBuf> =
+            self.each(&written.client_crls, |text| syntax::nonempty(text).map(PathBuf::from));
+        let auth = word(&written.client_auth, ClientAuthWord::Off);
+        match (auth, ca) {
+            (ClientAuthWord::Off, None) => {
+                if let Some(given) = written.client_crls.given() {
+                    self.report.error(
+                        &given.at,
+                        "needs client_ca and client_auth: nobody's certificate is looked at",
+                    );
+                }
+                ClientAuth::Off
+            }
+            (ClientAuthWord::Off, Some(_)) => {
+                let message = r#"has no effect without client_auth = "required" or "optional""#;
+                self.report.error(&super::own_place(&written.client_ca, table, "client_ca"), message);
+                ClientAuth::Off
+            }
+            (ClientAuthWord::Optional | ClientAuthWord::Required, None) => {
+                if written.client_ca.is_absent() {
+                    let message =
+                        r#"is missing; write client_ca = "ca.pem": who issues the clients' certificates"#;
+                    self.report.error(&table.child("client_ca"), message);
+                }
+                ClientAuth::Off
+            }
+            (ClientAuthWord::Optional, Some(ca)) => ClientAuth::Optional(ClientCa { ca, crls }),
+            (ClientAuthWord::Required, Some(ca)) => ClientAuth::Required(ClientCa { ca, crls }),
+        }
+    }
+
+    fn file_at(&mut self, written: &At<String>) -> Option<PathBuf> {
+        self.syntax(written, |text| syntax::nonempty(text).map(PathBuf::from))
+    }
+}

@@ -1,0 +1,82 @@
+//! TLS as meant: which files hold certificates and keys, and whom each side must show one to. Plain data; the files are
+//! read by the gateway.
+
+use std::path::PathBuf;
+
+/// `tls` of a listener or of the admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// At least one; the first answers clients that ask for a name none of them has.
+    pub certificates: Vec<Certificate>,
+    pub client_auth: ClientAuth,
+    pub min_version: TlsVersion,
+}
+
+/// One certificate and its key, as files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Certificate {
+    /// PEM: the certificate, then those that lead to a root.
+    pub cert: PathBuf,
+    /// PEM: PKCS #8, PKCS #1 or SEC 1.
+    pub key: PathBuf,
+    /// DER: a response of the issuer's, stapled as it is.
+    pub ocsp: Option<PathBuf>,
+}
+
+/// Whether clients show certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientAuth {
+    Off,
+    /// A client that shows none is served; one that shows a bad one is not.
+    Optional(ClientCa),
+    Required(ClientCa),
+}
+
+/// By whom clients' certificates are issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// PEM: one or more.
+    pub ca: PathBuf,
+    /// PEM: lists of what was revoked; none asks nothing.
+    pub crls: Vec<PathBuf>,
+}
+
+/// The written word for [`ClientAuth`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientAuthWord {
+    Off,
+    Optional,
+    Required,
+}
+
+impl ClientAuthWord {
+    pub(crate) const ALL: [Self; 3] = [Self::Off, Self::Optional, Self::Required];
+
+    /// The word a file uses for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+}
+
+/// The oldest version that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl TlsVersion {
+    pub const ALL: [Self; 2] = [Self::Tls12, Self::Tls13];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The words in which a change of the configuration is asked for and answered.
+
+use std::time::Duration;
+
+use config::check::Problem;
+use tokio::sync::oneshot;
+
+/// What somebody wants changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// The source, read again.
+    Source,
+    /// A whole configuration in its written form.
+    Text(String),
+    /// The share of every mirror of that name, or of the one on a route.
+    Percent { mirror: String, route: Option<String>, percent: f64 },
+    /// The weights of a route's primaries, by the names of their upstreams.
+    Weights { route: String, weights: Vec<(String, u32)> },
+}
+
+/// A change, and who waits for what became of it.
+#[derive(Debug)]
+pub struct Ask {
+    pub change: Change,
+    pub answer: oneshot::Sender<Result<Applied, Refused>>,
+}
+
+/// A change that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub workers: usize,
+    pub took: Duration,
+    pub warnings: Vec<Problem>,
+}
+
+/// A change that was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// It names something that is not there.
+    Unknown(String),
+    /// Everything that is wrong with it.
+    Wrong(Vec<Problem>),
+    /// An earlier one is still being read, or so many wait that this one cannot.
+    Busy(&'static str),
+}

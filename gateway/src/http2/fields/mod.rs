@@ -1,0 +1,100 @@
+//! Fields of a block to the inner form of a message and back. The inner form is a rendered HTTP/1.1 head, whole, its empty line
+//! included: what `http1::head` parses and everything behind it edits, copies, compares and redacts.
+//!
+//! Refuses rather than repairs, as HTTP/1.1 does here. What passes is read by `http1::head` as one message and no other; how
+//! its content ends is told beside the head ([`Content`]), because a stream's end is no field.
+
+pub mod inbound;
+pub mod outbound;
+
+use crate::http1::head::Fault;
+
+/// What the connection is (RFC 9113 §8.3.1). A request that says otherwise is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub fn text(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"http",
+            Self::Https => b"https",
+        }
+    }
+
+    /// The port that an authority need not name.
+    fn port(self) -> &'static [u8] {
+        match self {
+            Self::Http => b":80",
+            Self::Https => b":443",
+        }
+    }
+}
+
+/// What is known of a message's content when its head is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// The stream ended with the head.
+    None,
+    /// Content-Length, which the session holds the stream to.
+    Length(u64),
+    /// Whatever comes until the stream ends, perhaps nothing. On an HTTP/1.1 wire it is chunked from its first byte
+    /// ([`say_chunked`]), and no content at all if the stream ends before one.
+    UntilEnd,
+}
+
+/// A head in its inner form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The rendered HTTP/1.1 head.
+    pub lines: Vec<u8>,
+    /// Of a response; 0 of a request.
+    pub status: u16,
+    pub content: Content,
+    /// Content-Length as declared, also where there is no content (HEAD, 304).
+    pub length: Option<u64>,
+    /// The client takes trailers (`te: trailers`), as gRPC's do; say so on the wire to the upstream.
+    pub takes_trailers: bool,
+    pub never_indexed: NeverIndexed,
+}
+
+impl Head {
+    /// A response before the final one.
+    pub fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status)
+    }
+}
+
+/// Names of fields that came never-indexed and must go on so (RFC 7541 §6.2.3), beside those that always do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NeverIndexed(Vec<u8>);
+
+impl NeverIndexed {
+    fn add(&mut self, name: &[u8]) {
+        self.0.extend_from_slice(name);
+        self.0.push(b'\n');
+    }
+
+    pub fn contains(&self, name: &[u8]) -> bool {
+        !self.0.is_empty()
+            && self.0.split(|byte| *byte == b'\n').any(|known| known == name && !known.is_empty())
+    }
+}
+
+/// Why a block of good fields is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// The stream is reset with PROTOCOL_ERROR (RFC 9113 §8.1.1).
+    Malformed(&'static str),
+    /// It can be answered.
+    Refused(Fault),
+}
+
+/// Ends a head of [`Content::UntilEnd`] with chunked framing, once content has come.
+pub fn say_chunked(lines: &mut Vec<u8>) {
+    debug_assert!(lines.ends_with(b"\r\n\r\n"), "a whole head");
+    lines.truncate(lines.len().saturating_sub(2));
+    lines.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
+}

@@ -1,0 +1,224 @@
+//! The streams of a connection and their states (RFC 9113 §5.1), and a memory of those that ended last.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::http2::flow::{ReceiveWindow, SendWindow};
+use crate::http2::frame::Code;
+
+/// What may still come from the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receiving {
+    /// The final head of a response.
+    Head,
+    /// Content or trailers.
+    Content,
+    /// END_STREAM came.
+    Ended,
+    /// Reset, by either.
+    Reset,
+}
+
+/// What may still go to the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// The final head of a response.
+    Head,
+    Content,
+    /// END_STREAM is in `out`.
+    Ended,
+    Reset,
+}
+
+/// What follows the content that is queued.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// END_STREAM, on the last DATA frame.
+    Stream,
+    /// HEADERS with END_STREAM; the block is encoded.
+    Trailers(Vec<u8>),
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: u32,
+    pub(super) receiving: Receiving,
+    pub(super) sending: Sending,
+    /// Content-Length as declared, where the content must be as long.
+    pub(super) length: Option<u64>,
+    /// Content that came.
+    pub(super) received: u64,
+    /// What came costs, frames included.
+    pub(super) cost: u64,
+    /// The request's method was HEAD.
+    pub(super) to_head: bool,
+    pub(super) interims: usize,
+    pub(super) send_window: SendWindow,
+    pub(super) receive_window: ReceiveWindow,
+    pub(super) queue: VecDeque<Bytes>,
+    pub(super) queued_bytes: usize,
+    pub(super) ending: Option<Ending>,
+    /// It stands in the ring of those that have content and a window.
+    pub(super) is_ready: bool,
+    /// Its caller was told that there is no room.
+    pub(super) wants_room: bool,
+    /// Its caller waits until its end is in `out`.
+    pub(super) wants_flush: bool,
+    /// When it last got on with what is queued.
+    pub(super) progress_ms: u64,
+    /// Its exchange goes on. It counts against `streams_max` until that has ended.
+    pub(super) is_held: bool,
+    /// Said once our side has ended, where the peer's has not: the rest of its content is not wanted.
+    pub(super) reset_at_end: Option<Code>,
+}
+
+impl Stream {
+    pub(super) fn peer_is_done(&self) -> bool {
+        matches!(self.receiving, Receiving::Ended | Receiving::Reset)
+    }
+
+    pub(super) fn we_are_done(&self) -> bool {
+        matches!(self.sending, Sending::Ended | Sending::Reset)
+    }
+
+    /// Nothing more can go either way, and whoever holds it knows.
+    pub(super) fn is_over(&self) -> bool {
+        self.receiving == Receiving::Reset || (self.peer_is_done() && self.we_are_done())
+    }
+
+    /// Content or an end waits.
+    pub(super) fn has_more(&self) -> bool {
+        !self.we_are_done() && (self.queued_bytes > 0 || self.ending.is_some())
+    }
+
+    /// Nothing more goes either way.
+    pub(super) fn abandon(&mut self) {
+        if self.receiving != Receiving::Ended {
+            self.receiving = Receiving::Reset;
+        }
+        if self.sending != Sending::Ended {
+            self.sending = Sending::Reset;
+        }
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
+        self.ending = None;
+        self.reset_at_end = None;
+    }
+}
+
+/// Who ended a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// By our RST_STREAM: what the peer sent before it read that is ignored (RFC 9113 §5.4.2).
+    ByUs,
+    ByPeer,
+}
+
+/// Streams that we reset: frames that crossed our RST_STREAM are ignored. Four times the default `streams_max` in flight.
+const RESET_BY_US_MAX: usize = 512;
+
+/// Streams that the peer ended: only its mistakes are told apart by them.
+const ENDED_BY_PEER_MAX: usize = 64;
+
+/// The streams of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    slots: Slab<Stream>,
+    /// (id, slot), ascending: ids only grow.
+    index: Vec<(u32, usize)>,
+    reset_by_us: VecDeque<u32>,
+    ended_by_peer: VecDeque<u32>,
+}
+
+impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    #[inline]
+    fn find(&self, id: u32) -> Option<usize> {
+        // The youngest is asked for most often.
+        match self.index.last() {
+            Some((last, slot)) if *last == id => Some(*slot),
+            Some(_) => {
+                let at = self.index.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+                self.index.get(at).map(|(_, slot)| *slot)
+            }
+            None => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: u32) -> Option<&Stream> {
+        self.slots.get(self.find(id)?)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Stream> {
+        let slot = self.find(id)?;
+        self.slots.get_mut(slot)
+    }
+
+    pub(super) fn add(&mut self, stream: Stream) {
+        debug_assert!(self.index.last().is_none_or(|(last, _)| *last < stream.id), "ids only grow");
+        let id = stream.id;
+        let slot = self.slots.insert(stream);
+        self.index.push((id, slot));
+    }
+
+    /// Forgets a stream that is over on both sides and whose exchange has ended.
+    pub(super) fn settle(&mut self, id: u32) {
+        let is_over = |stream: &Stream| !stream.is_held && stream.peer_is_done() && stream.we_are_done();
+        if self.get(id).is_some_and(is_over)
+            && let Ok(at) = self.index.binary_search_by_key(&id, |(id, _)| *id)
+        {
+            let (_, slot) = self.index.remove(at);
+            let stream = self.slots.remove(slot);
+            if stream.receiving == Receiving::Ended {
+                self.remember(id, Ended::ByPeer);
+            }
+        }
+    }
+
+    pub(super) fn remember(&mut self, id: u32, how: Ended) {
+        let (memory, max) = match how {
+            Ended::ByUs => (&mut self.reset_by_us, RESET_BY_US_MAX),
+            Ended::ByPeer => (&mut self.ended_by_peer, ENDED_BY_PEER_MAX),
+        };
+        if memory.len() == max {
+            memory.pop_front();
+        }
+        memory.push_back(id);
+    }
+
+    /// How a stream ended that is no longer known; `None`: it was never opened, or that was long ago.
+    pub(super) fn how_ended(&self, id: u32) -> Option<Ended> {
+        if self.reset_by_us.contains(&id) {
+            return Some(Ended::ByUs);
+        }
+        self.ended_by_peer.contains(&id).then_some(Ended::ByPeer)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.index.iter().filter_map(|(_, slot)| self.slots.get(*slot))
+    }
+
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.index.iter().map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn for_each(&mut self, mut see: impl FnMut(&mut Stream)) {
+        for (_, slot) in &self.index {
+            if let Some(stream) = self.slots.get_mut(*slot) {
+                see(stream);
+            }
+        }
+    }
+}

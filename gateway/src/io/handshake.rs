@@ -1,0 +1,229 @@
+//! The handshake of a covered connection: who speaks when, by when it has to be over, and whose turn a signature is.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use super::cover::Cover;
+use super::{Idle, Stream, turn};
+use crate::limits::HANDSHAKE_READ_BYTES;
+use crate::time::Millis;
+use crate::tls::fault::Fault;
+use crate::tls::session::{Facts, Session};
+
+/// Whose handshake it is: who comes first goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    Primary,
+    Client,
+    Mirror,
+}
+
+/// Lets one signature through at a time, and everybody else on the worker between two of them: a request waits for one at
+/// most, however many handshakes arrive at once.
+#[derive(Debug, Default)]
+pub struct Turnstile {
+    is_taken: Cell<bool>,
+    next: Cell<u64>,
+    waiting: RefCell<BTreeMap<(Turn, u64), Option<Waker>>>,
+}
+
+/// One that was let through; the next one is when this is dropped.
+#[derive(Debug)]
+struct Permit(Rc<Turnstile>);
+
+/// A place among those who wait. Dropped before its turn, it lets the next one go.
+struct Waiting<'t> {
+    turnstile: &'t Turnstile,
+    key: (Turn, u64),
+}
+
+impl Turnstile {
+    async fn take(self: &Rc<Self>, whose: Turn) -> Permit {
+        let key = (whose, self.next.replace(self.next.get() + 1));
+        self.waiting.borrow_mut().insert(key, None);
+        let waiting = Waiting { turnstile: self, key };
+        poll_fn(|cx| {
+            let mut all = self.waiting.borrow_mut();
+            let is_first = all.first_key_value().is_some_and(|(first, _)| *first == key);
+            if is_first && !self.is_taken.get() {
+                self.is_taken.set(true);
+                return Poll::Ready(());
+            }
+            all.insert(key, Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+        drop(waiting);
+        Permit(Rc::clone(self))
+    }
+
+    fn wake_first(&self) {
+        let mut all = self.waiting.borrow_mut();
+        let waker = all.first_entry().and_then(|mut first| first.get_mut().take());
+        drop(all);
+        if let Some(waker) = waker
+            && !self.is_taken.get()
+        {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.turnstile.waiting.borrow_mut().remove(&self.key);
+        if !self.turnstile.is_taken.get() {
+            self.turnstile.wake_first();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.is_taken.set(false);
+        self.0.wake_first();
+    }
+}
+
+impl Stream {
+    /// Covers the connection: all that is read and written from now on is plaintext here and ciphertext on the wire. After
+    /// a fault the connection is of no use.
+    pub async fn cover(
+        &mut self,
+        mut session: Session,
+        turnstile: &Rc<Turnstile>,
+        whose: Turn,
+        within: Millis,
+    ) -> Result<Facts, Fault> {
+        let shaken = self.shake(&mut session, turnstile, whose, within).await;
+        self.clear_deadlines();
+        if let Err(fault) = shaken {
+            let mut out = Vec::new();
+            session.send(&mut out);
+            self.r.0.wire.write_now(&out);
+            return Err(fault);
+        }
+        let facts = session.facts();
+        // invariant: a connection is covered once, when it is new.
+        let covered = self.r.0.cover.set(Box::new(Cover::new(session)));
+        debug_assert!(covered.is_ok(), "a cover over a cover");
+        Ok(facts)
+    }
+
+    async fn shake(
+        &mut self,
+        session: &mut Session,
+        turnstile: &Rc<Turnstile>,
+        whose: Turn,
+        within: Millis,
+    ) -> Result<(), Fault> {
+        let sweeper = Rc::clone(&self.r.0.sweeper);
+        let end_ms = sweeper.now_ms().saturating_add(within.0);
+        let mut buf = Vec::new();
+        let mut out = Vec::new();
+        loop {
+            // A 1.3 session's last words go with the first data: one write less, and neither side waits for them.
+            if session.is_handshaking() || !session.facts().is_tls13 {
+                session.send(&mut out);
+            }
+            if !out.is_empty() {
+                let left = Millis(end_ms.saturating_sub(sweeper.now_ms()));
+                let (sent, back) = self.w.write_all_by(out, left, end_ms).await;
+                sent.map_err(|failed| fault(&failed.error))?;
+                out = back;
+                out.clear();
+            }
+            if !session.is_handshaking() {
+                return Ok(());
+            }
+            let left = Millis(end_ms.saturating_sub(sweeper.now_ms()));
+            let (read, back) = if session.waits_for_first() {
+                // A client that says nothing is idle: a drain does not wait for it.
+                let (read, back) = self.r.read_idle(buf, HANDSHAKE_READ_BYTES, left, Millis::FOREVER).await;
+                let read = read.map(|read| match read {
+                    Idle::Read(n) => n,
+                    Idle::Parked => 0,
+                });
+                (read, back)
+            } else {
+                self.r.read(buf, HANDSHAKE_READ_BYTES, left).await
+            };
+            buf = back;
+            match read {
+                Ok(0) => return Err(Fault::Closed),
+                Ok(_) => {}
+                Err(error) => return Err(fault(&error)),
+            }
+            if session.is_next_dear() {
+                let permit = turnstile.take(whose).await;
+                let pushed = session.push(&buf);
+                turn().await;
+                drop(permit);
+                pushed?;
+            } else {
+                session.push(&buf)?;
+            }
+            buf.clear();
+        }
+    }
+}
+
+fn fault(error: &std::io::Error) -> Fault {
+    if error.kind() == std::io::ErrorKind::TimedOut { Fault::Timeout } else { Fault::Closed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Context;
+
+    #[test]
+    fn one_goes_at_a_time_and_primaries_before_clients_before_mirrors() {
+        let turnstile = Rc::<Turnstile>::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let first = match std::pin::pin!(turnstile.take(Turn::Mirror)).poll(&mut cx) {
+            Poll::Ready(permit) => permit,
+            Poll::Pending => panic!("nobody was before it"),
+        };
+        let mut waiting: Vec<_> = [Turn::Mirror, Turn::Client, Turn::Primary]
+            .map(|whose| (whose, Box::pin(turnstile.take(whose))))
+            .into();
+        for (_, one) in &mut waiting {
+            assert!(one.as_mut().poll(&mut cx).is_pending());
+        }
+        drop(first);
+        let mut order = Vec::new();
+        while !waiting.is_empty() {
+            let mut let_through = None;
+            for (index, (_, one)) in waiting.iter_mut().enumerate() {
+                if let Poll::Ready(permit) = one.as_mut().poll(&mut cx) {
+                    assert!(let_through.is_none(), "two at once");
+                    let_through = Some((index, permit));
+                }
+            }
+            let (index, permit) = let_through.expect("one goes");
+            order.push(waiting.remove(index).0);
+            drop(permit);
+        }
+        assert_eq!(order, [Turn::Primary, Turn::Client, Turn::Mirror]);
+    }
+
+    #[test]
+    fn one_that_gives_up_leaves_no_gap() {
+        let turnstile = Rc::<Turnstile>::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(turnstile.take(Turn::Client));
+        let Poll::Ready(permit) = first.as_mut().poll(&mut cx) else { panic!("free") };
+        let mut second = Box::pin(turnstile.take(Turn::Client));
+        let mut third = Box::pin(turnstile.take(Turn::Client));
+        assert!(second.as_mut().poll(&mut cx).is_pending() && third.as_mut().poll(&mut cx).is_pending());
+        drop(permit);
+        drop(second);
+        assert!(third.as_mut().poll(&mut cx).is_ready());
+        assert_eq!(turnstile.waiting.borrow().len(), 0);
+    }
+}

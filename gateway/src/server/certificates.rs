@@ -1,0 +1,37 @@
+//! The files behind `tls` keys, read for a configuration: what is wrong with them is told like all else that is wrong
+//! with it, by key and line.
+
+use std::sync::Arc;
+
+use config::Config;
+use config::check::{Checked, Problem};
+
+use super::Source;
+use super::files::Served;
+use super::source::SourceText;
+use crate::tls::Tls;
+use crate::tls::pem::Wrong;
+
+/// The TLS of `config`; `before` is what is in force. With what is odd and not wrong.
+pub(super) fn load(
+    config: &Config,
+    before: Option<(&Config, &Tls)>,
+    text: &SourceText,
+) -> Result<(Arc<Tls>, Vec<Problem>), Vec<Problem>> {
+    let told = |wrong: Vec<Wrong>| -> Vec<Problem> { wrong.into_iter().map(|w| told(w, text)).collect() };
+    let (tls, warnings) = Tls::load(config, before).map_err(told)?;
+    Ok((Arc::new(tls), told(warnings)))
+}
+
+/// A configuration with all that it names, for who only asks whether it is sound.
+pub(crate) fn read(source: &Source) -> Result<Checked, Vec<Problem>> {
+    let (mut checked, text) = source.read_served(&Served::default())?;
+    let (_, odd) = load(&checked.config, None, &text)?;
+    checked.warnings.extend(odd);
+    Ok(checked)
+}
+
+fn told(wrong: Wrong, text: &SourceText) -> Problem {
+    let file = wrong.file.display().to_string();
+    text.problem(wrong.key, &file, format!("{file} {}", wrong.message))
+}

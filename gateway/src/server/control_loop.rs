@@ -1,0 +1,342 @@
+//! The control loop: what the main thread waits for once the workers serve. Signals, changes, watchdogs, deaths, the successor;
+//! then the drain.
+//!
+//! Nothing here takes time: whatever does is waited for beside all else, on a thread or a task of its own.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use config::check::Problem;
+use tokio::sync::{mpsc, watch};
+
+use super::Ending;
+use super::admin_listener::AdminListener;
+use super::handover::{Program, Successor};
+use super::listeners::Listeners;
+use super::notify::Notify;
+use super::reload::{Next, Reloader, Stepped, Underway};
+use super::signals::{Asked, Signals};
+use super::threads::{Ended, Worker};
+use super::tls_watch::TlsWatch;
+use crate::control::{Ask, Change, Health, Phase, Refused, Watchdog};
+use crate::metrics::{self, MirrorCounters, Shard};
+use crate::observe::observer::Observer;
+use crate::worker::Command;
+
+/// What a worker gets on top of `timeouts.drain` to return before it counts as dead.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// Period of the look at every worker's tick counter.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// The main thread once the workers serve.
+pub(super) struct ControlPlane<'a> {
+    pub(super) reloader: Reloader,
+    /// Says that the files have changed, where they are watched.
+    pub(super) watch: Option<mpsc::Receiver<()>>,
+    pub(super) admin: AdminListener,
+    pub(super) workers: Vec<Worker>,
+    pub(super) shards: &'a [Arc<Shard>],
+    pub(super) observer: &'a Observer,
+    pub(super) ended: mpsc::Receiver<Ended>,
+    /// Changes that the admin listener was asked for.
+    pub(super) asked: mpsc::Receiver<Ask>,
+    pub(super) health: watch::Sender<Health>,
+    pub(super) notify: Notify,
+    pub(super) program: Program,
+    /// It was started and does not serve yet.
+    pub(super) successor: Option<Successor>,
+    /// The change that is being made.
+    pub(super) underway: Option<Underway>,
+    /// The files are to be read again after it.
+    pub(super) is_stale: bool,
+}
+
+/// How the watch over a serving gateway ends.
+enum Watched {
+    /// It was asked to stop.
+    Stop,
+    /// Another process serves now.
+    HandedOver,
+    /// A thread ended that should not.
+    Broken,
+}
+
+/// Changes that may wait their turn; more are refused.
+pub(super) const ASKS_MAX: usize = 16;
+
+impl ControlPlane<'_> {
+    /// Serves until there is a reason to end, and ends.
+    pub(super) async fn run(mut self, mut signals: Signals) -> Ending {
+        self.health.send_modify(|h| h.phase = Phase::Ready);
+        self.notify.ready("serving");
+        match self.watch(&mut signals).await {
+            Watched::Broken => Ending::Broken,
+            Watched::Stop => {
+                self.notify.stopping();
+                self.drain(&mut signals, Command::Drain).await
+            }
+            Watched::HandedOver => {
+                // Who asks is to be answered by the process that serves.
+                self.admin.close();
+                self.drain(&mut signals, Command::HandOver).await
+            }
+        }
+    }
+
+    /// Until there is a reason to end.
+    async fn watch(&mut self, signals: &mut Signals) -> Watched {
+        let mut pulse = tokio::time::interval(self.notify.pulse().unwrap_or(Duration::MAX));
+        let mut watchdog = Watchdog::new(self.workers.len());
+        let mut tls_watch = TlsWatch::default();
+        let mut every = tokio::time::interval(WATCH_EVERY);
+        // After the process was stopped for a while, one look is enough.
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop(signal) => {
+                        // One that serves already goes on; one that does not would find no sockets any more.
+                        if let Some(successor) = self.successor.take_if(Successor::has_said) {
+                            return self.is_followed_by(&successor);
+                        }
+                        self.successor = None;
+                        tracing::info!("{signal}: draining; a second signal ends at once");
+                        return Watched::Stop;
+                    }
+                    Asked::HandOver => self.start_successor(),
+                    Asked::Reload => self.reload(),
+                    Asked::Reopen => self.observer.reopen(),
+                },
+                // A configuration that is on its way to the workers arrives first.
+                () = self.reloader.moved(), if !self.underway.as_ref().is_some_and(Underway::is_applying) => {
+                    self.reloader.relocate(self.workers.iter().map(|w| &w.channel));
+                }
+                Some(ask) = self.asked.recv(), if self.underway.is_none() => {
+                    self.underway = Some(self.reloader.begin(ask.change, Some(ask.answer)));
+                }
+                stepped = Underway::step(&mut self.underway) => self.go_on(stepped),
+                Some(ended) = self.ended.recv() => {
+                    log_death(ended);
+                    return Watched::Broken;
+                }
+                result = serves(&mut self.successor) => {
+                    let Some(successor) = self.successor.take() else { continue };
+                    match result {
+                        Ok(()) => return self.is_followed_by(&successor),
+                        Err(why) => tracing::error!("the successor does not serve, so this process goes on: {why}"),
+                    }
+                }
+                _ = pulse.tick() => {
+                    if self.health.borrow().stuck.is_empty() {
+                        self.notify.is_well();
+                    }
+                }
+                () = told(&mut self.watch) => self.reload(),
+                _ = every.tick() => {
+                    let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
+                    self.health.send_if_modified(|h| note_stuck(h, stuck));
+                    self.reloader.bury();
+                    let certificates = self.reloader.store.open().certificates;
+                    let said = tls_watch.look(&certificates, self.shards, SystemTime::now());
+                    said.iter().for_each(|what| tracing::warn!("{what}"));
+                }
+            }
+        }
+    }
+
+    fn is_followed_by(&self, successor: &Successor) -> Watched {
+        let id = successor.id();
+        tracing::info!("process {id} serves now; draining");
+        self.notify.followed_by(id);
+        Watched::HandedOver
+    }
+
+    fn start_successor(&mut self) {
+        if self.successor.is_some() {
+            return tracing::warn!("SIGUSR2 ignored: a successor is starting already");
+        }
+        if std::process::id() == 1 {
+            // A container, or what else it is first in, ends with its first process and takes all others along.
+            return tracing::error!(
+                "SIGUSR2 ignored: this is its container's first process, which ends with it"
+            );
+        }
+        match Successor::start(&self.program, &self.reloader.listeners) {
+            Ok(successor) => {
+                tracing::info!("SIGUSR2: process {} is to take over", successor.id());
+                self.successor = Some(successor);
+            }
+            Err(why) => tracing::error!("SIGUSR2: no successor, so this process goes on: {why}"),
+        }
+    }
+
+    /// Reads the files again, after the change that is being made if there is one.
+    fn reload(&mut self) {
+        self.is_stale = self.underway.is_some();
+        if !self.is_stale {
+            self.notify.reloading();
+            self.underway = Some(self.reloader.begin(Change::Source, None));
+        }
+    }
+
+    /// A change has come a step further.
+    fn go_on(&mut self, stepped: Stepped) {
+        let Some(mut underway) = self.underway.take() else { return };
+        let result = match stepped {
+            Stepped::Prepared(Ok(ready)) => {
+                self.reloader.look_up(ready, &mut underway);
+                self.underway = Some(underway);
+                return;
+            }
+            Stepped::Looked(Ok(next)) => match self.bind(next) {
+                Ok((next, listeners)) => {
+                    let workers = self.workers.iter().map(|w| &w.channel);
+                    self.reloader.apply(next, listeners, &mut underway, workers);
+                    self.underway = Some(underway);
+                    return;
+                }
+                Err(problems) => {
+                    self.reloader.store.refuse();
+                    Err(Refused::Wrong(problems))
+                }
+            },
+            Stepped::Prepared(Err(refused)) | Stepped::Looked(Err(refused)) => {
+                self.reloader.store.refuse();
+                Err(refused)
+            }
+            Stepped::Applied(applied) => {
+                self.observer.turn(&self.reloader.store.open().config);
+                Ok(applied)
+            }
+        };
+        if underway.is_reload() {
+            self.notify.ready("serving");
+        }
+        underway.tell(result);
+        if self.is_stale {
+            self.reload();
+        }
+    }
+
+    /// Opens what the next configuration listens at, and serves admin there. With an error nothing has happened.
+    fn bind(&mut self, next: Next) -> Result<(Next, Listeners), Vec<Problem>> {
+        let config = &next.ready.snapshot.config;
+        let listeners = self.reloader.listeners.next(config, &next.ready.text)?;
+        self.admin.follow(&config.admin, listeners.admin())?;
+        Ok((next, listeners))
+    }
+
+    /// Tells every worker. One byte into an empty socket buffer: it never waits. It fails only where the worker is gone,
+    /// which its last words tell.
+    pub(super) fn tell(&self, command: Command) {
+        for worker in &self.workers {
+            let _ = (&worker.channel.control).write_all(&[command as u8]);
+        }
+    }
+
+    async fn drain(&mut self, signals: &mut Signals, command: Command) -> Ending {
+        // Who waits for a change hears that nothing comes of it.
+        self.underway = None;
+        self.health.send_modify(|h| h.phase = Phase::Draining);
+        self.tell(command);
+        // Those that a successor has not, nobody takes from any more: who comes now is refused rather than left to wait.
+        self.reloader.listeners = Listeners::default();
+        let deadline = tokio::time::sleep(self.reloader.store.open().config.timeouts.drain + DRAIN_GRACE);
+        tokio::pin!(deadline);
+        let mut ending = Ending::Drained;
+        let mut open: Vec<usize> = self.workers.iter().map(|w| w.id).collect();
+        while !open.is_empty() {
+            tokio::select! {
+                signal = signals.stop(|| self.observer.reopen()) => {
+                    tracing::warn!("{signal} while draining: ending at once");
+                    return Ending::Hurried;
+                }
+                () = &mut deadline => {
+                    tracing::error!("workers {open:?} did not return in time");
+                    return Ending::Broken;
+                }
+                Some(ended) = self.ended.recv() => match ended {
+                    Ended::Worker { id, panicked } => {
+                        open.retain(|other| *other != id);
+                        if panicked {
+                            log_death(ended);
+                            ending = Ending::Broken;
+                        }
+                    }
+                    // The mirrors' last copies fail then, and are counted; nothing else depends on it.
+                    Ended::Samples => log_death(ended),
+                }
+            }
+        }
+        let cut: i64 = self.shards.iter().map(|shard| shard.exchanges_active.get()).sum();
+        if cut > 0 {
+            tracing::warn!("{cut} exchanges cut: the drain time ended before they did");
+        }
+        let given_up = self.copies_given_up();
+        if given_up > 0 {
+            tracing::warn!("{given_up} copies given up: the drain time ended before their mirrors took them");
+        }
+        tracing::info!("drained");
+        ending
+    }
+
+    /// Copies that waited or were under way when the drain ended.
+    fn copies_given_up(&self) -> u64 {
+        let page = self.reloader.store.open();
+        let mirrors = page.counters.iter().flat_map(|c| &c.mirrors).flatten();
+        let of = |m: &Arc<MirrorCounters>| {
+            // A worker that gives up leaves what its shippers hold to the end of the process.
+            let held = m.pending.get() + m.waiting.get() + m.in_flight.get();
+            let told = m.dropped.get(metrics::Drop::Drain) + m.failed.get(metrics::Fail::Drain);
+            told + u64::try_from(held).unwrap_or(0)
+        };
+        mirrors.map(of).sum()
+    }
+}
+
+/// Waits until the files have changed; for ever, where nobody looks.
+async fn told(watch: &mut Option<mpsc::Receiver<()>>) {
+    let told = match watch {
+        Some(watch) => watch.recv().await,
+        None => None,
+    };
+    // A thread that has ended says nothing any more.
+    if told.is_none() {
+        std::future::pending().await
+    }
+}
+
+/// Whether the successor serves; for ever undecided where there is none.
+async fn serves(successor: &mut Option<Successor>) -> Result<(), String> {
+    match successor {
+        Some(successor) => successor.serves().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_death(ended: Ended) {
+    match ended {
+        Ended::Worker { id, panicked: true } => {
+            tracing::error!("worker {id} panicked; only a new process helps")
+        }
+        Ended::Worker { id, panicked: false } => {
+            tracing::error!("worker {id} returned without being asked to")
+        }
+        Ended::Samples => tracing::error!("the sample services ended"),
+    }
+}
+
+fn note_stuck(health: &mut Health, stuck: Vec<usize>) -> bool {
+    if health.stuck == stuck {
+        return false;
+    }
+    if stuck.is_empty() {
+        tracing::info!("every worker turns again");
+    } else {
+        tracing::error!("workers {stuck:?} have stopped turning");
+    }
+    health.stuck = stuck;
+    true
+}

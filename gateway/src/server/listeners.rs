@@ -1,0 +1,377 @@
+//! The sockets at which this process listens: for each listener one SO_REUSEPORT socket per worker, and one for admin; bound,
+//! or those that the process was started with.
+//!
+//! It knows socket options and which key each address stands under; nothing here accepts. The next configuration's set is made
+//! beside the one in force: it shares the sockets of what stays and binds what is new, and unless it is put into force nothing
+//! has happened.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use config::Config;
+use config::check::Problem;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::inherit::{Inherited, Use};
+use super::source::SourceText;
+use crate::generation::ListenerSockets;
+use crate::io::Owner;
+use crate::tls::Tls;
+
+/// Connections the kernel completes while a worker is busy elsewhere; it clips this to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// Sockets that listen.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    /// By listener of the configuration.
+    open: Vec<Open>,
+    admin: Option<Open>,
+    /// What a service manager opened, or a predecessor handed over, and no listener has the address of.
+    left: Inherited,
+    /// Of the next listener that is opened.
+    next_id: u32,
+}
+
+/// One address, and what listens there.
+#[derive(Debug, Clone)]
+struct Open {
+    /// See [`ListenerSockets::id`].
+    id: u32,
+    /// As it is written, port 0 included.
+    bind: SocketAddr,
+    /// Port 0 has become the port it got.
+    address: SocketAddr,
+    sockets: Vec<(Use, Arc<TcpListener>)>,
+}
+
+impl Listeners {
+    /// None yet, and what this process was started with.
+    pub(super) fn inherited(left: Inherited) -> Self {
+        Self { left, next_id: 1, ..Self::default() }
+    }
+
+    /// The set of another configuration, or all that does not work about it.
+    pub(super) fn next(&self, config: &Config, text: &SourceText) -> Result<Self, Vec<Problem>> {
+        let mut next = Self { left: self.left.clone(), next_id: self.next_id, ..Self::default() };
+        let mut known = self.open.clone();
+        let mut refused = Vec::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let bind = listener.bind;
+            if let Some(at) = known.iter().position(|open| open.bind == bind) {
+                next.open.push(known.swap_remove(at));
+                continue;
+            }
+            let given = next.left.listener(bind);
+            match self.open(&mut next, bind, given, Use::Listener(bind), config.workers.count) {
+                Ok(open) => next.open.push(open),
+                Err(e) => refused.push(problem(text, format!("listener[{index}].bind"), bind, &e)),
+            }
+        }
+        if let Some(bind) = config.admin.bind {
+            match self.admin.as_ref().filter(|open| open.bind == bind) {
+                Some(same) => next.admin = Some(same.clone()),
+                None => {
+                    let given = next.left.admin(bind).into_iter().collect();
+                    match self.open(&mut next, bind, given, Use::Admin(bind), 1) {
+                        Ok(open) => next.admin = Some(open),
+                        Err(e) => refused.push(problem(text, "admin.bind".to_owned(), bind, &e)),
+                    }
+                }
+            }
+        }
+        // A service manager's socket stays open whatever we do: it waits for a configuration that names it.
+        let gone = known.into_iter().chain(
+            self.admin.clone().filter(|old| next.admin.as_ref().is_none_or(|admin| admin.id != old.id)),
+        );
+        next.left.put_back(gone.flat_map(|open| open.sockets));
+        if refused.is_empty() { Ok(next) } else { Err(refused) }
+    }
+
+    fn open(
+        &self,
+        next: &mut Self,
+        bind: SocketAddr,
+        given: Vec<(Use, Arc<TcpListener>)>,
+        is: Use,
+        count: usize,
+    ) -> io::Result<Open> {
+        let id = next.next_id;
+        next.next_id += 1;
+        if let Some((_, first)) = given.first() {
+            return Ok(Open { id, bind, address: first.local_addr()?, sockets: given });
+        }
+        let is_ours = |open: &Open| {
+            let (a, b) = (open.address, bind);
+            a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+        };
+        // Whose own socket is in the way shares the address with it until the one that goes is closed.
+        let shares = self.open.iter().chain(&self.admin).any(is_ours);
+        let (address, sockets) = shared(bind, count, shares)?;
+        let sockets = sockets.into_iter().map(|socket| (is, Arc::new(socket))).collect();
+        Ok(Open { id, bind, address, sockets })
+    }
+
+    /// By listener.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.open.iter().map(|open| open.address).collect()
+    }
+
+    pub(super) fn admin(&self) -> Option<(SocketAddr, &TcpListener)> {
+        let admin = self.admin.as_ref()?;
+        Some((admin.address, &admin.sockets.first()?.1))
+    }
+
+    /// The sockets of one of so many workers: each socket goes to a worker, so that nobody waits in one from which nobody takes,
+    /// and to each worker a socket. With as many of the one as of the other, each has its own.
+    pub(super) fn of_worker(&self, worker: usize, workers: usize) -> Vec<ListenerSockets> {
+        let of = |open: &Open| {
+            let turns = open.sockets.len().max(workers);
+            let turns = (worker..turns).step_by(workers.max(1));
+            let sockets = turns.filter_map(|turn| open.sockets.get(turn % open.sockets.len().max(1)));
+            let sockets = sockets.map(|(is, socket)| (Arc::clone(socket), owner(*is))).collect();
+            ListenerSockets { id: open.id, sockets, tls: None }
+        };
+        self.open.iter().map(of).collect()
+    }
+
+    /// The same, with what each listener shakes hands by.
+    pub(super) fn of_worker_secured(&self, worker: usize, workers: usize, tls: &Tls) -> Vec<ListenerSockets> {
+        let mut all = self.of_worker(worker, workers);
+        for (index, of) in all.iter_mut().enumerate() {
+            of.tls = tls.listener(index).map(Arc::clone);
+        }
+        all
+    }
+
+    /// Every listening socket, for a successor.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Use, &TcpListener)> {
+        let open = self.open.iter().chain(&self.admin).flat_map(|open| &open.sockets);
+        open.chain(self.left.all()).map(|(is, socket)| (*is, &**socket))
+    }
+
+    /// Addresses of sockets that no listener has; those that nobody else keeps open are let go.
+    pub(super) fn leave(&mut self) -> Vec<SocketAddr> {
+        self.left.leave()
+    }
+
+    /// Those that `other` does not have: (came, went) when it is put in this one's place.
+    pub(super) fn changes(&self, other: &Self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let without = |a: &Self, b: &Self| {
+            let is_new = |open: &&Open| !b.open.iter().any(|known| known.id == open.id);
+            a.open.iter().filter(is_new).map(|open| open.address).collect()
+        };
+        (without(other, self), without(self, other))
+    }
+}
+
+fn problem(text: &SourceText, key: String, address: SocketAddr, error: &io::Error) -> Problem {
+    let message = match error.kind() {
+        ErrorKind::AddrInUse => format!("{address} is already in use{}", text.hint),
+        ErrorKind::AddrNotAvailable => format!("{address} is not an address of this machine"),
+        ErrorKind::PermissionDenied => format!("{address} may not be bound by this user: {error}"),
+        // `ErrorKind` is open; whatever else the kernel says is said on.
+        _ => format!("cannot listen on {address}: {error}"),
+    };
+    text.problem(key, &address.to_string(), message)
+}
+
+fn owner(is: Use) -> Owner {
+    match is {
+        Use::Listener(_) | Use::Admin(_) => Owner::Us,
+        Use::Address => Owner::ServiceManager,
+    }
+}
+
+/// One listening socket per worker on one address.
+fn shared(address: SocketAddr, workers: usize, shares: bool) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+    if address.port() != 0 && !shares {
+        // With SO_REUSEPORT a second gateway of the same user would be let in and take half of the connections. A
+        // socket without it is refused where anyone listens, so it asks first. (Port 0 never gets a port in use.)
+        socket(address)?.bind(&address.into())?;
+    }
+    let mut sockets = vec![reuse_port(address)?];
+    let mut bound = address;
+    if let Some(first) = sockets.first() {
+        bound = first.local_addr()?;
+    }
+    while sockets.len() < workers {
+        sockets.push(reuse_port(bound)?);
+    }
+    Ok((bound, sockets))
+}
+
+fn reuse_port(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    listen(socket, address)
+}
+
+/// SO_REUSEADDR lets a new process bind while connections of the last one are in TIME_WAIT; two sockets that listen
+/// still exclude each other on Linux.
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
+    // Accepted sockets inherit it, which saves a system call on each connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use config::Listener;
+
+    use super::*;
+    use crate::control::budget::tests::config;
+
+    fn any_port() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    }
+
+    fn on(binds: &[SocketAddr], admin: Option<SocketAddr>) -> Config {
+        let mut config = config();
+        config.listeners = binds.iter().map(|bind| Listener { bind: *bind, tls: None }).collect();
+        config.admin.bind = admin;
+        config
+    }
+
+    fn text() -> SourceText {
+        SourceText::named("f")
+    }
+
+    fn bound(config: &Config, text: &SourceText) -> Result<Listeners, Vec<Problem>> {
+        Listeners::inherited(Inherited::default()).next(config, text)
+    }
+
+    fn texts(refused: Result<Listeners, Vec<Problem>>) -> Vec<String> {
+        refused.unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_workers_share_the_port_that_port_zero_became() {
+        let config = on(&[any_port()], Some(any_port()));
+        let all = bound(&config, &text()).unwrap();
+        let address = all.addresses()[0];
+        assert_ne!(address.port(), 0);
+        for worker in 0..config.workers.count {
+            let given = all.of_worker(worker, config.workers.count);
+            assert_eq!(given[0].sockets[0].0.local_addr().unwrap(), address);
+        }
+        assert_ne!(all.admin().unwrap().0.port(), 0);
+    }
+
+    #[test]
+    fn every_socket_has_a_worker_and_every_worker_a_socket() {
+        let one = |_| (Use::Address, Arc::new(TcpListener::bind(any_port()).unwrap()));
+        for (sockets, workers, expect) in [
+            (2, 2, vec![1, 1]),
+            (3, 2, vec![2, 1]),
+            (1, 3, vec![1, 1, 1]),
+            (2, 3, vec![1, 1, 1]),
+            (5, 1, vec![5]),
+        ] {
+            let open = Open {
+                id: 1,
+                bind: any_port(),
+                address: any_port(),
+                sockets: (0..sockets).map(one).collect(),
+            };
+            let all = Listeners { open: vec![open], ..Listeners::default() };
+            let dealt: Vec<_> =
+                (0..workers).flat_map(|worker| all.of_worker(worker, workers)).map(|of| of.sockets).collect();
+            assert_eq!(dealt.iter().map(Vec::len).collect::<Vec<_>>(), expect);
+            let mut ports: Vec<u16> =
+                dealt.iter().flatten().map(|(socket, _)| socket.local_addr().unwrap().port()).collect();
+            ports.sort_unstable();
+            ports.dedup();
+            assert_eq!(ports.len(), sockets);
+        }
+    }
+
+    #[test]
+    fn what_stays_keeps_its_sockets_and_what_is_refused_has_not_happened() {
+        let ids = |all: &Listeners| all.open.iter().map(|open| open.id).collect::<Vec<_>>();
+        let first = bound(&on(&[any_port()], Some(any_port())), &text()).unwrap();
+        let both = first.next(&on(&[any_port(), any_port()], Some(any_port())), &text()).unwrap();
+        assert_eq!(ids(&both)[0], ids(&first)[0]);
+        assert_eq!(both.addresses()[0], first.addresses()[0]);
+        assert_eq!(both.admin().unwrap().0, first.admin().unwrap().0);
+        let (came, went) = first.changes(&both);
+        assert_eq!((came, went), (vec![both.addresses()[1]], vec![]));
+        let foreign = TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
+        let holds = TcpListener::bind(foreign).unwrap();
+        let refused = texts(first.next(&on(&[any_port(), any_port(), foreign], None), &text()));
+        assert_eq!(refused, [format!("f: listener[2].bind: {foreign} is already in use")]);
+        drop(holds);
+        // From all addresses to one, on the same port: the one that goes does not stand in the way.
+        let everywhere: SocketAddr = ([0, 0, 0, 0], foreign.port()).into();
+        let wide = bound(&on(&[everywhere], None), &text()).unwrap();
+        let narrow = wide.next(&on(&[foreign], None), &text()).unwrap();
+        assert_eq!(wide.changes(&narrow), (vec![foreign], vec![everywhere]));
+    }
+
+    #[test]
+    fn a_service_managers_socket_is_used_when_it_is_named_and_kept_when_it_is_not() {
+        let lent = TcpListener::bind(any_port()).unwrap();
+        let at = lent.local_addr().unwrap();
+        let all = Listeners::inherited(Inherited::of(vec![(Use::Address, lent)]));
+        let unnamed = all.next(&on(&[any_port()], None), &text()).unwrap();
+        assert_eq!(unnamed.all().filter(|(is, _)| *is == Use::Address).count(), 1);
+        let named = unnamed.next(&on(&[at], None), &text()).unwrap();
+        assert_eq!(named.of_worker(1, 2)[0].sockets[0].1, Owner::ServiceManager);
+        let again = named.next(&on(&[any_port()], None), &text()).unwrap();
+        assert_eq!(again.all().filter(|(is, _)| *is == Use::Address).count(), 1);
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_nodelay() {
+        let (address, sockets) = shared(any_port(), 1, false).unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        assert!(sockets[0].accept().unwrap().0.nodelay().unwrap());
+    }
+
+    #[test]
+    fn a_second_gateway_on_the_same_port_is_refused_by_key() {
+        let first = bound(&on(&[any_port()], Some(any_port())), &text()).unwrap();
+        let (taken, admin) = (first.addresses()[0], first.admin().unwrap().0);
+        let hinted = text().hinting("; elsewhere");
+        assert_eq!(
+            texts(bound(&on(&[any_port(), taken], Some(admin)), &hinted)),
+            [
+                format!("f: listener[1].bind: {taken} is already in use; elsewhere"),
+                format!("f: admin.bind: {admin} is already in use; elsewhere"),
+            ]
+        );
+    }
+
+    #[test]
+    fn one_address_cannot_be_two_listeners() {
+        let port = bound(&on(&[any_port()], None), &text()).unwrap().addresses()[0];
+        let texts = texts(bound(&on(&[port, port], None), &text()));
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains("listener[1].bind"), "{texts:?}");
+    }
+
+    #[test]
+    fn the_line_in_the_text_is_named() {
+        let (taken, _keep) = shared(any_port(), 1, false).unwrap();
+        let text = SourceText::new("f", format!("[[listener]]\nbind = \"{taken}\"\n"));
+        let texts = texts(bound(&on(&[taken], None), &text));
+        assert_eq!(texts, [format!("f:2: listener[0].bind: {taken} is already in use")]);
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_called_that() {
+        let texts = texts(bound(&on(&["192.0.2.1:80".parse().unwrap()], None), &text()));
+        assert_eq!(texts, ["f: listener[0].bind: 192.0.2.1:80 is not an address of this machine"]);
+    }
+}

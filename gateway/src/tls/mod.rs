@@ -1,0 +1,27 @@
+//! TLS: what files and configuration make of it on the control plane, and the pure session that covers a wire.
+//!
+//! `load` reads and checks, once per configuration; workers share what comes of it. `session` is one connection's state;
+//! `io::cover` puts it over a socket. rustls stands in here and nowhere else.
+
+pub mod session;
+pub mod fault;
+pub mod names;
+pub mod server;
+pub mod client_cert;
+pub mod pem;
+mod resolver;
+pub mod load;
+
+use std::sync::Arc;
+
+pub use load::Tls;
+pub use server::Listening;
+
+/// What is known of a client by its TLS handshake.
+#[derive(Debug)]
+pub struct Secured {
+    /// What it shook hands with.
+    pub listening: Arc<Listening>,
+    /// Its certificate as it goes into X-Forwarded-Client-Cert; empty where it has shown none.
+    pub certificate: String,
+}

@@ -1,0 +1,101 @@
+//! Names that certificates are for: exact ones, and `*.` for one label in front (RFC 9525 §6.3). Pure.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// What names lead to.
+#[derive(Debug, Clone)]
+pub struct Names<T> {
+    /// Lower case.
+    exact: HashMap<Box<str>, T>,
+    /// By what follows the first label's dot.
+    wildcards: HashMap<Box<str>, T>,
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::new(), wildcards: HashMap::new() }
+    }
+}
+
+impl<T> Names<T> {
+    /// What `name`, as a certificate has it, leads to.
+    pub fn entry(&mut self, name: &str) -> &mut T
+    where
+        T: Default,
+    {
+        let name = name.to_ascii_lowercase();
+        match name.strip_prefix("*.") {
+            Some(rest) => self.wildcards.entry(rest.into()).or_default(),
+            None => self.exact.entry(name.into()).or_default(),
+        }
+    }
+
+    /// Exact before wildcard. `host` has no port; its case and one dot at its end do not count.
+    pub fn find(&self, host: &str) -> Option<&T> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let lower;
+        let host = if host.bytes().any(|b| b.is_ascii_uppercase()) {
+            lower = host.to_ascii_lowercase();
+            lower.as_str()
+        } else {
+            host
+        };
+        if let Some(found) = self.exact.get(host) {
+            return Some(found);
+        }
+        let (first, rest) = host.split_once('.')?;
+        if first.is_empty() || host.parse::<IpAddr>().is_ok() { None } else { self.wildcards.get(rest) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcards.is_empty()
+    }
+}
+
+/// The host of an authority: without its port, an IPv6 address without its brackets.
+pub fn host(authority: &[u8]) -> Option<&str> {
+    let authority = std::str::from_utf8(authority).ok()?;
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split_once(']').map(|(host, _)| host);
+    }
+    Some(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_comes_before_a_wildcard_and_a_wildcard_is_one_label() {
+        let mut names: Names<u8> = Names::default();
+        for (name, n) in [("shop.example", 1), ("*.example", 2), ("*.a.example", 3), ("10.0.0.1", 4)] {
+            *names.entry(name) = n;
+        }
+        let cases = [
+            ("shop.example", Some(1)),
+            ("SHOP.Example.", Some(1)),
+            ("other.example", Some(2)),
+            ("b.a.example", Some(3)),
+            ("c.b.a.example", None),
+            ("example", None),
+            (".example", None),
+            ("10.0.0.1", Some(4)),
+            ("10.0.0.2", None),
+            ("", None),
+        ];
+        for (host, wanted) in cases {
+            assert_eq!(names.find(host).copied(), wanted, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_an_authority_without_its_port() {
+        for (authority, wanted) in
+            [("a:80", "a"), ("a", "a"), ("[::1]:443", "::1"), ("[::1]", "::1"), ("1.2.3.4:5", "1.2.3.4")]
+        {
+            assert_eq!(host(authority.as_bytes()), Some(wanted));
+        }
+        assert_eq!(host(b"\xff"), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! What a listener with `tls` hands its workers: one rustls configuration, and the names that it answers to.
+//!
+//! A ticket opens what its ticketer opens, and rustls does not look whether the client was authenticated when it got it. So
+//! a listener that authenticates clients issues none, and each of the others has a ticketer of its own
+//! (`tickets_never_cross_policies` in `tests/it/tls`).
+
+use std::sync::Arc;
+
+use config::{ClientAuth, ClientCa, ListenerTls, TlsVersion};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::{ServerConfig, SupportedProtocolVersion};
+
+use super::fault::Fault;
+use super::names::{self, Names};
+use super::pem::{self, Identity, Wrong};
+use super::resolver::Resolver;
+use super::session::Session;
+
+/// The one protocol that is spoken over it.
+const ALPN: &[u8] = b"http/1.1";
+
+/// A listener's TLS, shared by its workers.
+pub struct Listening {
+    config: Arc<ServerConfig>,
+    /// Names of its certificates.
+    names: Names<()>,
+    /// Where no client is authenticated.
+    ticketer: Option<Arc<dyn ProducesTickets>>,
+    authenticates: bool,
+}
+
+impl std::fmt::Debug for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Nothing of keys.
+        f.debug_struct("Listening").finish_non_exhaustive()
+    }
+}
+
+impl Listening {
+    /// `before` is the same listener's of the configuration in force: where neither authenticates clients, its tickets stay
+    /// good.
+    pub fn new(
+        written: &ListenerTls,
+        identities: &[Identity],
+        provider: &Arc<CryptoProvider>,
+        before: Option<&Self>,
+    ) -> Result<Self, Vec<Wrong>> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+            .with_protocol_versions(versions(written.min_version))
+            // invariant: a provider of ours has suites of both versions.
+            .map_err(|error| vec![Wrong::new("min_version", "".as_ref(), error.to_string())])?;
+        let builder = match &written.client_auth {
+            ClientAuth::Off => builder.with_no_client_auth(),
+            ClientAuth::Optional(ca) => builder.with_client_cert_verifier(verifier(ca, true, provider)?),
+            ClientAuth::Required(ca) => builder.with_client_cert_verifier(verifier(ca, false, provider)?),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Resolver::new(identities)));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // A cache would be one more lock for all workers, and knows no policy either.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let ticketer = match &written.client_auth {
+            ClientAuth::Optional(_) | ClientAuth::Required(_) => None,
+            ClientAuth::Off => {
+                let carried = before.and_then(|before| before.ticketer.clone());
+                // Without randomness there is no ticket, and every handshake is a full one.
+                carried.or_else(|| Ticketer::new().ok())
+            }
+        };
+        match &ticketer {
+            Some(ticketer) => config.ticketer = Arc::clone(ticketer),
+            None => config.send_tls13_tickets = 0,
+        }
+        let mut names = Names::default();
+        for name in identities.iter().flat_map(|identity| &identity.names) {
+            names.entry(name);
+        }
+        let authenticates = !matches!(written.client_auth, ClientAuth::Off);
+        Ok(Self { config: Arc::new(config), names, ticketer, authenticates })
+    }
+
+    /// A session for one client.
+    pub fn session(&self) -> Result<Session, Fault> {
+        Session::server(&self.config, self.authenticates)
+    }
+
+    /// Whether a request for `authority` belongs on its connections (RFC 9110 §15.5.20). Certificates without names say
+    /// nothing of it.
+    pub fn covers(&self, authority: &[u8]) -> bool {
+        self.names.is_empty() || names::host(authority).is_some_and(|host| self.names.find(host).is_some())
+    }
+}
+
+pub(super) fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+    match min {
+        TlsVersion::Tls12 => rustls::ALL_VERSIONS,
+        TlsVersion::Tls13 => TLS13,
+    }
+}
+
+fn verifier(
+    ca: &ClientCa,
+    is_optional: bool,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, Vec<Wrong>> {
+    let roots = pem::roots(&ca.ca, "client_ca").map_err(|wrong| vec![wrong])?;
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    for (n, file) in ca.crls.iter().enumerate() {
+        let at = format!("client_crls[{n}]");
+        builder = builder.with_crls(pem::crls(file, &at).map_err(|wrong| vec![wrong])?);
+    }
+    if is_optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let build = builder.build();
+    build.map_err(|error| vec![Wrong::new("client_ca", &ca.ca, format!("cannot be used: {error}"))])
+}

@@ -1,0 +1,294 @@
+//! One TLS connection as bytes: ciphertext in, plaintext out, and back. It owns no socket and waits for nothing.
+//!
+//! The face is that of rustls 0.24 (the caller owns both buffers) over the buffered connection of 0.23, so that the inside
+//! can be replaced. Reading never has to write behind the handshake: an answer to KeyUpdate goes out with the next data
+//! (RFC 8446 §4.6.3), and tickets are the server's own.
+
+use std::io::{BufRead, ErrorKind, IoSlice, Read, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+
+use super::fault::Fault;
+
+/// Content types that a peer's first record can have: a handshake, or an alert instead of one (RFC 8446 §5.1).
+const FIRST_TYPES: [u8; 2] = [22, 21];
+
+/// One end of a TLS connection.
+pub struct Session {
+    tls: Connection,
+    /// Ciphertext that came and has not been opened, because what was opened before it is not taken yet.
+    unopened: Vec<u8>,
+    /// The peer's first byte has been looked at.
+    is_known_tls: bool,
+    /// What it came to grief by.
+    broken: Option<Fault>,
+    /// The wire ended.
+    is_cut: bool,
+    /// Something was sent: a server's flight, with its signature.
+    has_spoken: bool,
+    /// A server that looks at its client's certificate.
+    authenticates: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Nothing of keys or content.
+        f.debug_struct("Session").field("is_handshaking", &self.is_handshaking()).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub fn server(config: &Arc<ServerConfig>, authenticates: bool) -> Result<Self, Fault> {
+        let tls = ServerConnection::new(Arc::clone(config)).map_err(|e| Fault::of(&e))?;
+        Ok(Self { authenticates, ..Self::of(tls.into()) })
+    }
+
+    pub fn client(config: &Arc<ClientConfig>, name: &ServerName<'static>) -> Result<Self, Fault> {
+        let tls = ClientConnection::new(Arc::clone(config), name.clone()).map_err(|e| Fault::of(&e))?;
+        Ok(Self::of(tls.into()))
+    }
+
+    fn of(mut tls: Connection) -> Self {
+        // What is sealed is taken out at once, and callers bound what they seal.
+        tls.set_buffer_limit(None);
+        Self {
+            tls,
+            unopened: Vec::new(),
+            broken: None,
+            is_known_tls: false,
+            is_cut: false,
+            has_spoken: false,
+            authenticates: false,
+        }
+    }
+
+    pub fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// Opens in place: `buf[from..]` is ciphertext that has just come, and plaintext afterwards. Plaintext never takes
+    /// more room than the ciphertext that came with it; what is more waits for [`Session::take`].
+    pub fn open(&mut self, buf: &mut Vec<u8>, from: usize) -> Result<(), Fault> {
+        if !self.unopened.is_empty() {
+            // In order: behind what waits already.
+            self.unopened.extend_from_slice(&buf[from..]);
+            buf.truncate(from);
+            return Ok(());
+        }
+        let (mut written, mut opened) = (from, from);
+        let result = loop {
+            // Free the room in front of what is not opened yet.
+            written += self.take_into(&mut buf[written..opened]);
+            if opened == buf.len() || self.has_plaintext() {
+                break Ok(());
+            }
+            match self.feed(&buf[opened..]) {
+                // Behind close_notify nothing counts (RFC 8446 §6.1).
+                Ok(0) => {
+                    opened = buf.len();
+                    break Ok(());
+                }
+                Ok(n) => opened += n,
+                Err(fault) => {
+                    // What came before it is the caller's.
+                    written += self.take_into(&mut buf[written..]);
+                    opened = buf.len();
+                    break Err(fault);
+                }
+            }
+        };
+        self.unopened.extend_from_slice(&buf[opened..]);
+        buf.truncate(written);
+        result
+    }
+
+    /// Takes in ciphertext that has come; what it says is for [`Session::take`].
+    pub fn push(&mut self, cipher: &[u8]) -> Result<(), Fault> {
+        let mut rest = cipher;
+        while self.unopened.is_empty() && !rest.is_empty() && !self.has_plaintext() {
+            match self.feed(rest)? {
+                0 => return Ok(()),
+                n => rest = &rest[n..],
+            }
+        }
+        self.unopened.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// A server's session that no client has said anything on.
+    pub fn waits_for_first(&self) -> bool {
+        matches!(self.tls, Connection::Server(_)) && !self.is_known_tls
+    }
+
+    /// Whether what comes next may cost a signature, ours made or the peer's looked at.
+    pub fn is_next_dear(&self) -> bool {
+        match &self.tls {
+            Connection::Server(_) => !self.has_spoken || self.authenticates,
+            Connection::Client(_) => true,
+        }
+    }
+
+    /// Appends plaintext that waits, at most `room`. None of it is 0.
+    pub fn take(&mut self, buf: &mut Vec<u8>, room: usize) -> Result<usize, Fault> {
+        let mut taken = 0;
+        loop {
+            if let Ok(chunk) = self.tls.reader().into_first_chunk()
+                && !chunk.is_empty()
+            {
+                let n = chunk.len().min(room - taken);
+                buf.extend_from_slice(&chunk[..n]);
+                self.tls.reader().consume(n);
+                taken += n;
+                if taken == room {
+                    return Ok(taken);
+                }
+                continue;
+            }
+            match self.broken {
+                // What came before it was the caller's, who asks again.
+                Some(fault) if taken == 0 => return Err(fault),
+                Some(_) => return Ok(taken),
+                None if self.unopened.is_empty() => return Ok(taken),
+                None => {}
+            }
+            let unopened = std::mem::take(&mut self.unopened);
+            let fed = self.feed(&unopened);
+            match fed {
+                Ok(0) => {}
+                Ok(n) if n < unopened.len() => self.unopened.extend_from_slice(&unopened[n..]),
+                // A fault is said when all that came before it is taken.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether plaintext waits to be taken.
+    pub fn has_plaintext(&mut self) -> bool {
+        matches!(self.tls.reader().into_first_chunk(), Ok(chunk) if !chunk.is_empty())
+    }
+
+    /// The peer has said that nothing follows, and all that came before it was taken.
+    pub fn is_ended(&mut self) -> bool {
+        matches!(self.tls.reader().into_first_chunk(), Ok([]))
+    }
+
+    /// The wire has ended. What follows is [`Session::is_ended`], or a truncation.
+    pub fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Whether nothing came that is anybody's message: no content and no end. Tickets and KeyUpdates are neither.
+    pub fn is_quiet(&mut self) -> bool {
+        !self.is_cut
+            && self.broken.is_none()
+            && self.unopened.is_empty()
+            && matches!(self.tls.reader().into_first_chunk(), Err(e) if e.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Appends `pieces` in their order to `out`, as records of at most 16 KiB each that know no border of theirs, behind
+    /// whatever else is to be sent first. `Err` where the session is broken.
+    pub fn seal(&mut self, pieces: &[IoSlice<'_>], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let written = self.tls.writer().write_vectored(pieces).map_err(|_| Fault::Protocol)?;
+        debug_assert!(written == bytes, "without a limit all of it is taken");
+        self.send(out);
+        Ok(())
+    }
+
+    /// Appends what the session has to say by itself: flights of the handshake, alerts.
+    pub fn send(&mut self, out: &mut Vec<u8>) {
+        while self.tls.wants_write() {
+            // A Vec takes all that it is given.
+            if !matches!(self.tls.write_tls(out), Ok(1..)) {
+                return;
+            }
+            self.has_spoken = true;
+        }
+    }
+
+    /// Appends close_notify: nothing follows from us (RFC 8446 §6.1). What the peer still sends can be read.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        self.tls.send_close_notify();
+        self.send(out);
+    }
+
+    /// Gives back what is only needed while bytes come.
+    pub fn rest(&mut self) {
+        self.unopened.shrink_to_fit();
+    }
+
+    /// What the peer's certificate is; none is a peer that has not authenticated itself.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.tls.peer_certificates()?.first()
+    }
+
+    /// The name that the client asked for.
+    pub fn name(&self) -> Option<&str> {
+        match &self.tls {
+            Connection::Server(server) => server.server_name(),
+            Connection::Client(_) => None,
+        }
+    }
+
+    pub fn facts(&self) -> Facts {
+        let is = |version| self.tls.protocol_version() == Some(version);
+        Facts {
+            is_tls13: is(rustls::ProtocolVersion::TLSv1_3),
+            is_resumed: self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        }
+    }
+
+    /// Takes as much of `cipher` as there is room for what it says; 0 behind the peer's close_notify.
+    fn feed(&mut self, cipher: &[u8]) -> Result<usize, Fault> {
+        let fed = self.feed_unless_broken(cipher);
+        self.broken = fed.err();
+        fed
+    }
+
+    fn feed_unless_broken(&mut self, cipher: &[u8]) -> Result<usize, Fault> {
+        if let Some(fault) = self.broken {
+            return Err(fault);
+        }
+        if !self.is_known_tls
+            && let Some(first) = cipher.first()
+        {
+            if !FIRST_TYPES.contains(first) {
+                return Err(Fault::NotTls);
+            }
+            self.is_known_tls = true;
+        }
+        let mut rest = cipher;
+        // A read that the plaintext's bound refuses comes again when that is taken; one that is no record's fails below.
+        let n = self.tls.read_tls(&mut rest).map_err(|_| Fault::Protocol)?;
+        self.tls.process_new_packets().map_err(|error| Fault::of(&error))?;
+        Ok(n)
+    }
+
+    fn take_into(&mut self, room: &mut [u8]) -> usize {
+        let mut taken = 0;
+        while taken < room.len() {
+            match self.tls.reader().read(&mut room[taken..]) {
+                Ok(n @ 1..) => taken += n,
+                Ok(0) | Err(_) => break,
+            }
+        }
+        taken
+    }
+}
+
+/// How a handshake came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Version 1.3 rather than 1.2.
+    pub is_tls13: bool,
+    pub is_resumed: bool,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Sessions of both roles, in memory: records split anywhere, and everything that comes between messages.
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{RootCertStore, SupportedProtocolVersion};
+
+use super::*;
+use crate::tls::load::provider;
+
+/// What both sides of a test are made of.
+fn configs(versions: &'static [&'static SupportedProtocolVersion]) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let server = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+    let mut server =
+        server.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
+    let client = ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+    (Arc::new(server), Arc::new(client.with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn sessions(versions: &'static [&'static SupportedProtocolVersion]) -> (Session, Session) {
+    let (server, client) = configs(versions);
+    let name = ServerName::try_from("shop.example").unwrap();
+    (Session::client(&client, &name).unwrap(), Session::server(&server, false).unwrap())
+}
+
+/// Carries what `from` has to say to `to`, in pieces of `piece` bytes; whether there was anything.
+fn carry(from: &mut Session, to: &mut Session, piece: usize) -> bool {
+    let mut out = Vec::new();
+    from.send(&mut out);
+    for piece in out.chunks(piece) {
+        to.push(piece).unwrap();
+    }
+    !out.is_empty()
+}
+
+fn shaken(versions: &'static [&'static SupportedProtocolVersion], piece: usize) -> (Session, Session) {
+    let (mut client, mut server) = sessions(versions);
+    while carry(&mut client, &mut server, piece) | carry(&mut server, &mut client, piece) {}
+    assert!(!client.is_handshaking() && !server.is_handshaking());
+    (client, server)
+}
+
+fn sealed(session: &mut Session, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let pieces: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    session.seal(&pieces, &mut out).unwrap();
+    out
+}
+
+/// Opens `cipher` as it would come from a wire in reads of `piece` bytes, each with `room` for what it says.
+fn opened(session: &mut Session, cipher: &[u8], piece: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    for piece in cipher.chunks(piece) {
+        let before = all.len();
+        all.extend_from_slice(piece);
+        session.open(&mut all, before).unwrap();
+        assert!(all.len() - before <= piece.len(), "more than there was room for");
+        while session.take(&mut all, piece.len()).unwrap() > 0 {}
+    }
+    all
+}
+
+const BOTH: [&[&SupportedProtocolVersion]; 2] = [&[&rustls::version::TLS13], &[&rustls::version::TLS12]];
+
+#[test]
+fn a_handshake_may_come_in_pieces_of_any_size() {
+    for versions in BOTH {
+        for piece in [1, 7, 300, 5_000, usize::MAX] {
+            let (client, server) = shaken(versions, piece);
+            assert_eq!(client.facts(), server.facts());
+            assert_eq!(server.name(), Some("shop.example"));
+        }
+    }
+}
+
+#[test]
+fn content_comes_out_as_it_went_in_wherever_records_are_split() {
+    let content: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for versions in BOTH {
+        for piece in [1, 5, 100, 4096, 16_384, 65_536, usize::MAX] {
+            let (mut client, mut server) = shaken(versions, usize::MAX);
+            let cipher = sealed(&mut client, &[&content]);
+            assert!(opened(&mut server, &cipher, piece) == content, "in pieces of {piece}");
+            let back = sealed(&mut server, &[&content[..10], &content[10..50_000]]);
+            assert!(opened(&mut client, &back, piece) == content[..50_000], "back in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_never_exceeds_the_room_and_the_rest_waits_its_turn() {
+    let (mut client, mut server) = shaken(BOTH[0], usize::MAX);
+    let content = vec![7_u8; 60_000];
+    let cipher = sealed(&mut client, &[&content]);
+    server.push(&cipher).unwrap();
+    let mut all = Vec::new();
+    while all.len() < content.len() {
+        let n = server.take(&mut all, 1_000).unwrap();
+        assert!((1..=1_000).contains(&n));
+    }
+    assert!(all == content && server.is_quiet());
+}
+
+#[test]
+fn pieces_of_a_batch_share_records() {
+    let (mut client, mut server) = shaken(BOTH[0], usize::MAX);
+    let copies: Vec<Vec<u8>> = (0..128).map(|n| vec![n; 100]).collect();
+    let pieces: Vec<&[u8]> = copies.iter().map(Vec::as_slice).collect();
+    let cipher = sealed(&mut client, &pieces);
+    assert!(cipher.len() < 12_800 + 100, "12,800 bytes are one record, not 128: {}", cipher.len());
+    assert_eq!(opened(&mut server, &cipher, usize::MAX), copies.concat());
+}
+
+#[test]
+fn tickets_and_key_updates_are_nobodys_message() {
+    let (mut client, mut server) = sessions(BOTH[0]);
+    carry(&mut client, &mut server, usize::MAX);
+    carry(&mut server, &mut client, usize::MAX);
+    carry(&mut client, &mut server, usize::MAX);
+    // Its tickets are under way now.
+    assert!(client.is_quiet());
+    assert!(carry(&mut server, &mut client, 50), "a server sends tickets after its handshake");
+    assert!(client.is_quiet() && !client.has_plaintext());
+
+    server.tls.refresh_traffic_keys().unwrap();
+    assert!(carry(&mut server, &mut client, usize::MAX));
+    assert!(client.is_quiet());
+    // The answer goes out with the next data, before it.
+    let cipher = sealed(&mut client, &[b"after"]);
+    assert_eq!(opened(&mut server, &cipher, usize::MAX), b"after");
+    let cipher = sealed(&mut server, &[b"too"]);
+    assert_eq!(opened(&mut client, &cipher, usize::MAX), b"too");
+}
+
+#[test]
+fn an_end_is_told_from_a_cut() {
+    let (mut client, mut server) = shaken(BOTH[0], usize::MAX);
+    let mut cipher = sealed(&mut client, &[b"all of it"]);
+    client.close(&mut cipher);
+    let mut all = cipher.clone();
+    server.open(&mut all, 0).unwrap();
+    assert_eq!(all, b"all of it");
+    assert!(server.is_ended() && !server.is_quiet());
+    server.cut();
+    assert!(server.is_ended(), "the wire's end adds nothing");
+    // Only its own direction is over (RFC 8446 §6.1).
+    let cipher = sealed(&mut server, &[b"an answer"]);
+    assert_eq!(opened(&mut client, &cipher, usize::MAX), b"an answer");
+    assert!(!client.is_ended());
+
+    let (mut client, mut server) = shaken(BOTH[0], usize::MAX);
+    let mut all = sealed(&mut client, &[b"half"]);
+    server.open(&mut all, 0).unwrap();
+    server.cut();
+    assert!(!server.is_ended() && server.is_cut() && !server.is_quiet());
+}
+
+#[test]
+fn nothing_counts_behind_the_end() {
+    let (mut client, mut server) = shaken(BOTH[0], usize::MAX);
+    let mut cipher = Vec::new();
+    client.close(&mut cipher);
+    cipher.extend_from_slice(b"\x17\x03\x03\x00\x05smuggled, and never a record");
+    assert_eq!(opened(&mut server, &cipher, usize::MAX), b"");
+    assert!(server.is_ended());
+}
+
+#[test]
+fn a_changed_byte_ends_it_with_an_alert() {
+    let (mut client, mut server) = shaken(BOTH[0], usize::MAX);
+    let mut cipher = sealed(&mut client, &[b"untouched"]);
+    let mut second = sealed(&mut client, &[b"touched"]);
+    second[10] ^= 1;
+    cipher.extend(second);
+    let result = server.open(&mut cipher, 0);
+    assert_eq!((result, cipher.as_slice()), (Err(Fault::Protocol), b"untouched".as_slice()));
+    assert!(server.take(&mut cipher, 10).is_err(), "and stays so");
+    let mut alert = Vec::new();
+    server.send(&mut alert);
+    assert_eq!(client.push(&alert), Err(Fault::Alert));
+}
+
+#[test]
+fn plaintext_is_no_tls_and_said_to_be_none() {
+    let (_, mut server) = sessions(BOTH[0]);
+    assert_eq!(server.push(b"GET / HTTP/1.1\r\n"), Err(Fault::NotTls));
+    let (mut client, _) = sessions(BOTH[0]);
+    assert_eq!(client.push(b"HTTP/1.1 400 Bad Request\r\n"), Err(Fault::NotTls));
+}
+
+#[test]
+fn a_session_tells_nothing_of_its_content() {
+    let (mut client, _) = shaken(BOTH[0], usize::MAX);
+    let _cipher = sealed(&mut client, &[b"secret"]);
+    assert_eq!(format!("{client:?}"), "Session { is_handshaking: false, .. }");
+}

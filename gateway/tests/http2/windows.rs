@@ -1,0 +1,237 @@
+//! Windows both ways: nobody sends more than it may, a byte that is taken comes back, and streams take turns.
+
+use bytes::Bytes;
+use gateway::http2::guard::Limits;
+use gateway::http2::session::{Event, PIECE_BYTES_MAX, What};
+
+use crate::wire::*;
+
+fn increment(frame: &Frame) -> u32 {
+    u32::from_be_bytes(frame.payload.as_slice().try_into().unwrap())
+}
+
+fn set_window(value: u32) -> Vec<u8> {
+    frame(SETTINGS, 0, 0, &[&[0, 4][..], &value.to_be_bytes()].concat())
+}
+
+/// A client whose connection's window is as wide as can be, with answers begun on streams 1, 3, …
+fn asking(streams: u32) -> Peer {
+    let mut peer = Peer::client();
+    peer.send(&frame(WINDOW_UPDATE, 0, 0, &(0x7fff_ffffu32 - 65_535).to_be_bytes()));
+    for n in 0..streams {
+        peer.send(&headers(2 * n + 1, END, &GET));
+        peer.answer(2 * n + 1, "HTTP/1.1 200 x\r\n\r\n", false);
+    }
+    peer.said();
+    peer.events.clear();
+    peer
+}
+
+fn queue(peer: &mut Peer, stream: u32, bytes: usize) {
+    peer.session.queue(stream, What::Content(Bytes::from(vec![stream as u8; bytes])), 0).unwrap();
+}
+
+fn sent(frames: &[Frame]) -> Vec<(u32, usize)> {
+    frames
+        .iter()
+        .filter(|frame| frame.kind == DATA)
+        .map(|frame| (frame.stream, frame.payload.len()))
+        .collect()
+}
+
+#[test]
+fn streams_take_turns_by_pieces() {
+    let mut peer = asking(3);
+    queue(&mut peer, 1, 3 * PIECE_BYTES_MAX);
+    queue(&mut peer, 3, 10);
+    queue(&mut peer, 5, PIECE_BYTES_MAX + 1);
+    let p = PIECE_BYTES_MAX;
+    assert_eq!(sent(&peer.said()), [(1, p), (3, 10), (5, p), (1, p), (5, 1), (1, p)]);
+}
+
+#[test]
+fn small_pieces_of_a_stream_share_a_frame() {
+    let mut peer = asking(1);
+    for _ in 0..100 {
+        peer.session.queue(1, What::Copied(b"hello"), 0).unwrap();
+    }
+    peer.session.queue(1, What::End, 0).unwrap();
+    let frames = peer.said();
+    assert_eq!((frames.len(), frames[0].payload.len(), frames[0].flags), (1, 500, END));
+}
+
+#[test]
+fn one_streams_slow_window_stops_only_itself() {
+    let mut peer = asking(2);
+    queue(&mut peer, 1, 200_000);
+    queue(&mut peer, 3, 65_535);
+    let frames = peer.said();
+    let of = |id| sent(&frames).iter().filter(|(stream, _)| *stream == id).map(|(_, n)| n).sum::<usize>();
+    assert_eq!((of(1), of(3)), (65_535, 65_535));
+    assert!(!peer.session.has_output());
+    peer.send(&frame(WINDOW_UPDATE, 0, 1, &100u32.to_be_bytes()));
+    assert_eq!(sent(&peer.said()), [(1, 100)]);
+}
+
+#[test]
+fn the_connections_window_stops_all_and_opens_for_all() {
+    let mut peer = Peer::client();
+    for id in [1, 3] {
+        peer.send(&headers(id, END, &GET));
+        peer.answer(id, "HTTP/1.1 200 x\r\n\r\n", false);
+        queue(&mut peer, id, 60_000);
+    }
+    let first: usize = sent(&peer.said()).iter().map(|(_, n)| n).sum();
+    assert_eq!(first, 65_535);
+    peer.send(&frame(WINDOW_UPDATE, 0, 0, &200_000u32.to_be_bytes()));
+    let rest: usize = sent(&peer.said()).iter().map(|(_, n)| n).sum();
+    assert_eq!(rest, 120_000 - 65_535);
+}
+
+#[test]
+fn an_end_needs_no_window() {
+    let mut peer = asking(1);
+    peer.send(&set_window(0)).send(&headers(3, END, &GET));
+    peer.answer(3, "HTTP/1.1 200 x\r\n\r\n", false);
+    peer.session.queue(3, What::End, 0).unwrap();
+    let frames = peer.said();
+    let last = frames.last().unwrap();
+    assert_eq!((last.kind, last.stream, last.flags, last.payload.len()), (DATA, 3, END, 0));
+}
+
+#[test]
+fn a_changed_initial_window_moves_open_streams_below_zero_and_back() {
+    let mut peer = asking(1);
+    queue(&mut peer, 1, 100_000);
+    assert_eq!(sent(&peer.said()).iter().map(|(_, n)| n).sum::<usize>(), 65_535);
+    peer.send(&set_window(1_000));
+    assert!(sent(&peer.said()).is_empty());
+    peer.send(&frame(WINDOW_UPDATE, 0, 1, &64_535u32.to_be_bytes()));
+    assert!(sent(&peer.said()).is_empty());
+    peer.send(&frame(WINDOW_UPDATE, 0, 1, &7u32.to_be_bytes()));
+    assert_eq!(sent(&peer.said()), [(1, 7)]);
+    peer.send(&set_window(1_005));
+    assert_eq!(sent(&peer.said()), [(1, 5)]);
+}
+
+#[test]
+fn windows_overflow_as_the_rfc_says() {
+    let mut peer = asking(1);
+    peer.send(&frame(WINDOW_UPDATE, 0, 1, &0x7fff_ffffu32.to_be_bytes()));
+    assert_eq!(peer.ends().resets, [(1, 3)]);
+    let mut peer = asking(1);
+    peer.send(&frame(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes()));
+    assert_eq!(peer.ends().code(), Some(3));
+    let mut peer = asking(1);
+    peer.send(&frame(WINDOW_UPDATE, 0, 1, &(0x7fff_ffffu32 - 65_535).to_be_bytes()))
+        .send(&set_window(65_536));
+    assert_eq!(peer.ends().code(), Some(3));
+}
+
+#[test]
+fn content_beyond_a_window_is_an_error() {
+    let mut peer = Peer::client();
+    peer.send(&headers(1, 0, &POST));
+    peer.send_times(4, &frame(DATA, 0, 1, &[0; 16_384]));
+    assert_eq!(peer.ends(), Ends::default());
+    peer.send(&frame(DATA, 0, 1, b"x"));
+    assert_eq!(peer.ends().resets, [(1, 3)]);
+    // The connection's: of as many streams as may be, all full, and one frame more.
+    let mut peer = Peer::client_with(Limits { streams_max: 1, ..Limits::default() });
+    peer.send(&headers(1, 0, &POST));
+    peer.send_times(3, &frame(DATA, 0, 1, &[0; 16_384]));
+    assert_eq!(peer.ends(), Ends::default());
+}
+
+#[test]
+fn what_is_taken_comes_back_to_its_stream_and_what_is_not_does_not() {
+    let mut peer = Peer::client();
+    peer.send(&headers(1, 0, &POST));
+    peer.send_times(4, &frame(DATA, 0, 1, &[0; 16_384]));
+    assert!(peer.said_of(WINDOW_UPDATE).is_empty(), "nobody took anything");
+    peer.session.taken(1, 30_000);
+    assert!(peer.said_of(WINDOW_UPDATE).is_empty(), "less than half");
+    peer.session.taken(1, 10_000);
+    let updates = peer.said_of(WINDOW_UPDATE);
+    assert_eq!((updates.len(), updates[0].stream, increment(&updates[0])), (1, 1, 40_000));
+    peer.session.taken(1, 25_536);
+    peer.send(&frame(DATA, 0, 1, &[0; 16_000])).send(&frame(DATA, END, 1, &[0; 16_000]));
+    assert_eq!(peer.ends(), Ends::default());
+    // After the end nothing is given back.
+    peer.session.taken(1, 32_000);
+    assert!(peer.said().is_empty());
+}
+
+#[test]
+fn the_connections_window_comes_back_on_receipt_and_holds_all_streams() {
+    let mut peer =
+        Peer::silent(gateway::http2::session::Role::Server, Limits { streams_max: 3, ..Limits::default() });
+    let hello = peer.said();
+    assert_eq!((hello[1].kind, increment(&hello[1])), (WINDOW_UPDATE, 3 * 65_536 - 65_535));
+    peer.send(PREFACE).send(&frame(SETTINGS, 0, 0, &[]));
+    let mut given = 0;
+    for id in [1, 3, 5] {
+        peer.send(&headers(id, 0, &POST));
+        peer.send_times(4, &frame(DATA, 0, id, &[0; 16_384]));
+        given += peer.said_of(WINDOW_UPDATE).iter().filter(|f| f.stream == 0).map(increment).sum::<u32>();
+    }
+    // All three are full, and a fourth would not wait for them.
+    assert!(given >= 3 * 65_536 / 2, "{given}");
+    assert_eq!(peer.ends(), Ends::default());
+}
+
+#[test]
+fn padding_comes_back_by_itself() {
+    let mut peer = Peer::client();
+    peer.send(&headers(1, 0, &POST));
+    for _ in 0..1_000 {
+        peer.send(&frame(DATA, 8, 1, &[&[255][..], &[0; 256]].concat()));
+        peer.session.taken(1, 1);
+    }
+    assert_eq!(peer.ends(), Ends::default());
+    assert_eq!(peer.content[&1].len(), 1_000);
+}
+
+#[test]
+fn a_stream_says_when_it_has_room() {
+    let mut peer = asking(1);
+    peer.send(&set_window(0));
+    peer.said();
+    peer.events.clear();
+    queue(&mut peer, 1, 65_535);
+    assert!(peer.session.has_room(1));
+    queue(&mut peer, 1, 1);
+    assert!(!peer.session.has_room(1));
+    peer.send(&set_window(40_000));
+    peer.said();
+    assert_eq!(peer.event(), Event::Room { stream: 1 });
+    // And when its end is gone, if somebody waits for that.
+    peer.session.queue(1, What::End, 0).unwrap();
+    assert!(!peer.session.is_flushed(1));
+    peer.said();
+    assert!(peer.events.is_empty());
+    peer.send(&set_window(70_000));
+    peer.said();
+    assert_eq!(peer.event(), Event::Flushed { stream: 1 });
+    assert!(peer.session.is_flushed(1));
+}
+
+#[test]
+fn an_upload_whose_exchange_has_ended_is_nobodys_and_stops_at_its_window() {
+    let mut peer = asking(0);
+    peer.send(&set_window(10)).send(&headers(1, 0, &POST));
+    peer.answer(1, "HTTP/1.1 413 x\r\n\r\n", false);
+    queue(&mut peer, 1, 100);
+    peer.session.queue(1, What::End, 0).unwrap();
+    peer.session.release(1);
+    peer.said();
+    peer.events.clear();
+    peer.send_times(4, &frame(DATA, 0, 1, &[0; 16_384]));
+    assert!(peer.events.is_empty() && peer.said_of(WINDOW_UPDATE).is_empty());
+    // The answer goes on, and then the rest is refused.
+    peer.send(&frame(WINDOW_UPDATE, 0, 1, &90u32.to_be_bytes()));
+    let frames = peer.said();
+    let kinds: Vec<_> = frames.iter().map(|frame| (frame.kind, frame.flags)).collect();
+    assert_eq!(kinds, [(DATA, END), (RST_STREAM, 0)]);
+    assert_eq!(peer.session.streams(), 0);
+}
