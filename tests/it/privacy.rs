@@ -181,7 +181,7 @@ fn carriers() -> Vec<Carrier> {
         row("names below a member", posted("application/json", r#"{"sessions":{"S3CRET":1}}"#), plain()),
         row(
             "trailers",
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nAuthorization: S3CRET\r\n\r\n".to_owned(),
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Key: S3CRET\r\n\r\n".to_owned(),
             plain(),
         ),
         answered("an answer's field", "X-Answer: S3CRET-vN\r\n", ""),

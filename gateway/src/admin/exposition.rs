@@ -12,7 +12,6 @@ pub(super) mod classic;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -80,11 +79,7 @@ impl Collector for Workers {
         shards.tls(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
-        out.counter(
-            "umbra_admin_answers_cut",
-            "Answers of the admin listener given up because their readers were slow and others wanted the room",
-            self.store.answers_cut.load(Relaxed),
-        )?;
+        observer::answers_cut(&mut out, &self.store)?;
         shards.configuration(&mut out)?;
         shards.process(&mut out)
     }
@@ -550,6 +545,7 @@ mod tests {
             "umbra_worker_ticks counter",
             "umbra_reloads counter",
             "umbra_worker_busy_ticks counter",
+            "umbra_admin_answers_cut counter",
             "umbra_records counter",
             "umbra_access_log_lines counter",
             "umbra_access_log_errors counter",

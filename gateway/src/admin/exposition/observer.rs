@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Families, Shards};
+use crate::control::ConfigStore;
 
 impl Shards<'_> {
     pub(super) fn observer(&self, out: &mut Families<'_>) -> fmt::Result {
@@ -42,4 +43,13 @@ impl Shards<'_> {
             of.panics.load(Relaxed),
         )
     }
+}
+
+/// Of the admin listener itself.
+pub(super) fn answers_cut(out: &mut Families<'_>, store: &ConfigStore) -> fmt::Result {
+    out.counter(
+        "umbra_admin_answers_cut",
+        "Answers of the admin listener given up because their readers were slow and others wanted the room",
+        store.answers_cut.load(Relaxed),
+    )
 }
