@@ -30,7 +30,7 @@ fn a_condition_on_host_reads_the_authority_that_is_sent() {
     let toml = Setup::new(&v1)
         .mirror("v2", v2.address, "only = { when = [{ header = \"host\", exact = \"shown\" }] }")
         .toml();
-    let closed = "[[route]]\nwhen = [{ header = \"host\", exact = \"internal\" }]\nreply = 403\n[[route]]\n";
+    let closed = "[[route]]\nwhen = [{ header = \"host\", exact = \"internal\" }]\nreply = { status = 403 }\n[[route]]\n";
     let gateway = Gateway::start(&toml.replacen("[[route]]\n", closed, 1), &[]);
     let ask = |target: &str, host: &str| {
         gateway.client().ask(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).status
