@@ -17,6 +17,7 @@ const ADD: Forwarding<'static> = Forwarding {
     trust: true,
     via: true,
     is_copy: false,
+    client_cert: None,
     host_if_none: b"v1",
 };
 

@@ -48,7 +48,7 @@ pub use problem::{Problem, ResourceId};
 pub use route::{Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route};
 pub use tls::{Certificate, ClientAuth, ClientCa, ListenerTls, TlsVersion};
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
-pub use verdict::{Policy, RULES};
+pub use verdict::{Contents, Policy, RULES};
 pub use write::Shown;
 
 /// Everything an operator decided, as meant. Indices (`UpstreamId`, `LaneId`) are valid by construction.

@@ -20,6 +20,24 @@ pub const RULES: [&str; 8] = [
     "copies_lost",
 ];
 
+/// Whether a mirror can be promoted whose contents nobody looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// No: the verdict is hold until each mirror compares.
+    Required,
+    Optional,
+}
+
+impl Contents {
+    /// The word a policy uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
+}
+
 /// When a mirror is ready to take the primary's place. Shares are of requests that both answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -27,6 +45,7 @@ pub struct Policy {
     pub samples_min: u64,
     /// How sure all judgements together have to be that what is called worse is worse.
     pub confidence: Percent,
+    pub contents: Contents,
     /// Of answers that differ in one field, beyond what the primary differs from itself.
     pub mismatch_max: Percent,
     /// Of requests that only the mirror fails (5xx or no answer), less those that only the primary fails.
@@ -52,6 +71,7 @@ impl Default for Policy {
         Self {
             samples_min: 300,
             confidence: per_million(950_000),
+            contents: Contents::Required,
             mismatch_max: per_million(1_000),
             errors_max: per_million(1_000),
             p50_ratio_max: 1.2,
@@ -70,6 +90,7 @@ tables! {
     pub(crate) struct Written {
         samples_min: u64,
         confidence: f64,
+        contents: String,
         mismatch_percent_max: f64,
         error_percent_max: f64,
         p50_ratio_max: f64,
@@ -127,6 +148,15 @@ impl Policy {
             }
             given.value
         });
+        let contents = written.contents.given().and_then(|given| match given.value.as_str() {
+            "required" => Some(Contents::Required),
+            "optional" => Some(Contents::Optional),
+            other => {
+                let words = any_of([Contents::Required, Contents::Optional].map(Contents::as_str));
+                report.error(&given.at, format!("{other:?} is not known; must be {words}"));
+                None
+            }
+        });
         let mut each = |key: &Key<List<String>>, syntax: fn(&str) -> Result<String, String>| {
             let list = key.given().map(|list| list.value.as_slice()).unwrap_or_default();
             let one = |text: &crate::reader::At<String>| match syntax(&text.value) {
@@ -144,6 +174,7 @@ impl Policy {
         Self {
             samples_min,
             confidence,
+            contents: contents.unwrap_or(default.contents),
             mismatch_max,
             errors_max,
             p50_ratio_max,
@@ -177,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
-        let text = "confidence = 20\nsamples_min = 0\nerror_percent_max = -1\np99_ratio_max = 0\nslack = \"x\"\nmore = 1\nignore_routes = [\"\"]\nignore_rules = [\"p99\"]\n";
+        let text = "confidence = 20\nsamples_min = 0\nerror_percent_max = -1\np99_ratio_max = 0\nslack = \"x\"\nmore = 1\nignore_routes = [\"\"]\nignore_rules = [\"p99\"]\ncontents = \"maybe\"\n";
         let problems = Policy::parse("policy", text).unwrap_err();
         let told: Vec<_> = problems.iter().map(|p| (p.line, p.key.clone().unwrap_or_default())).collect();
         let keys = [
@@ -189,6 +220,7 @@ mod tests {
             (6, "more"),
             (7, "ignore_routes[0]"),
             (8, "ignore_rules[0]"),
+            (9, "contents"),
         ];
         assert_eq!(told, keys.map(|(line, key)| (Some(line), key.to_owned())));
     }

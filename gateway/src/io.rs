@@ -409,6 +409,9 @@ impl WriteHalf {
         within: Millis,
     ) -> Result<Option<u64>, WriteFailed> {
         let socket = &self.0;
+        if gather.is_empty() {
+            return Ok(None);
+        }
         cover.seal_gather(gather).map_err(|error| WriteFailed { any_sent: false, error })?;
         let mut any_sent = false;
         let mut last_us = None;

@@ -169,7 +169,7 @@ fn judged(gateway: &Gateway, policy: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("policy.toml");
     fs::write(&file, policy).expect("it is written");
-    let verdict = run(gateway, &["verdict", "--policy", file.to_str().expect("UTF-8")]);
+    let verdict = run(gateway, &["verdict", "--all", "--policy", file.to_str().expect("UTF-8")]);
     (verdict.status.code(), text(&verdict))
 }
 

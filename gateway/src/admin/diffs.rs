@@ -64,7 +64,7 @@ pub(super) fn tally(tally: &Tally) -> Value {
 
 /// A group, without its samples' contents.
 pub(super) fn group(judged: &Judged) -> Value {
-    let Judged { group, compared, baseline_count, baseline_compared, is_noise } = judged;
+    let Judged { group, compared, baseline_count, baseline_compared, beside: _, is_noise } = judged;
     json!({
         "id": group.id.to_string(),
         "route": group.route,

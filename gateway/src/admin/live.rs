@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::Query;
+use super::epoch;
 use crate::control::ConfigStore;
 use crate::metrics::Shard;
 use look::Look;
@@ -54,6 +55,7 @@ impl Live {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
             self.sample(&mut last, began);
+            epoch::look(&self.store);
             pause = pause_after(INTERVAL, began.elapsed());
         }
     }

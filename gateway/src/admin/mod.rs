@@ -9,6 +9,7 @@ mod changes;
 mod guard;
 mod state;
 mod diffs;
+mod epoch;
 mod exposition;
 mod live;
 mod openapi;
@@ -81,6 +82,8 @@ Umbra admin (in a browser: the dashboard)
   /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
   /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
+             &since=600 for what came in about so many seconds &all=true for every rule
+  /verdict/begin  POST: evidence begins anew; ?mirror=
   /openapi.json  all of this for machines, OpenAPI 3.1
   /verdict/gate  the same as a status, for rollout controllers: POST is 200 for promote, else 409; ?passes=promote,hold
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
@@ -177,6 +180,7 @@ fn router(
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy).layer(of_a_policy()))
         .route("/verdict/gate", post(verdict::gate).layer(of_a_policy()))
+        .route("/verdict/begin", post(verdict::begin))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
         .with_state(Arc::new(state));

@@ -1,11 +1,13 @@
 //! `GET /verdict`: whether mirrors are ready, by the default policy; `POST /verdict`: by a policy given as TOML;
-//! `POST /verdict/gate`: yes or no, as a status code, for rollout controllers that look at nothing else.
+//! `POST /verdict/begin`: evidence begins anew; `POST /verdict/gate`: yes or no, as a status code, for rollout controllers
+//! that look at nothing else.
 //!
 //! It puts the evidence together; judging is `verdict`'s.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::State;
@@ -16,11 +18,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::asked::{Query, Text, refusal};
+use super::epoch::{Counted, looked};
 use super::outcomes::{self, Pairing};
 use super::state::{AdminState, wrong};
-use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, Tally};
-use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters, Slots};
-use crate::verdict::{Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, judge};
+use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, TOO_MANY, Tally};
+use crate::control::{Counts, Mark};
+use crate::metrics::Slots;
+use crate::observe::told::rfc3339;
+use crate::verdict::{
+    Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, Window, judge, said,
+};
 use crate::visible::visible;
 
 #[derive(Debug, Default, Deserialize)]
@@ -28,6 +35,10 @@ use crate::visible::visible;
 pub(super) struct Asked {
     mirror: Option<String>,
     format: Option<Format>,
+    /// Only what came in about so many seconds.
+    since: Option<u64>,
+    /// Every rule, as text.
+    all: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -116,7 +127,7 @@ pub(super) async fn gate(
         Ok(policy) => policy,
         Err(problems) => return wrong(&problems),
     };
-    let verdict = match decide(&state, &headers, &policy, mirror.as_deref()) {
+    let verdict = match decide(&state, &headers, &policy, mirror.as_deref(), None) {
         Ok(verdict) => verdict,
         Err(unknown) => return unknown.into_response(),
     };
@@ -131,9 +142,11 @@ pub(super) async fn gate(
 }
 
 fn say(state: &AdminState, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Response {
-    match (decide(state, headers, policy, asked.mirror.as_deref()), asked.format.unwrap_or(Format::Json)) {
+    let since = asked.since.map(Duration::from_secs);
+    let verdict = decide(state, headers, policy, asked.mirror.as_deref(), since);
+    match (verdict, asked.format.unwrap_or(Format::Json)) {
         (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
-        (Ok(verdict), Format::Text) => text(&verdict).into_response(),
+        (Ok(verdict), Format::Text) => text(&verdict, asked.all.unwrap_or(false)).into_response(),
         (Err(unknown), _) => unknown.into_response(),
     }
 }
@@ -153,6 +166,7 @@ fn decide(
     headers: &HeaderMap,
     policy: &Policy,
     mirror: Option<&str>,
+    since: Option<Duration>,
 ) -> Result<Verdict, NoMirror> {
     let config = state.store.open().config;
     let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
@@ -161,48 +175,87 @@ fn decide(
     {
         return Err(NoMirror(name.to_owned()));
     }
-    let mut verdict = judge(policy, &evidence(state, mirror));
+    let now = SystemTime::now();
+    let since = since.and_then(|since| now.checked_sub(since));
+    let mut verdict = judge(policy, &evidence(state, mirror, since));
     if state.refuses(headers).is_some() {
         // What shows it may quote clients' requests: figures are for everybody, those are not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
+    for mirror in &mut verdict.mirrors {
+        let routes = config.routes.iter().map(|route| route.name.as_str());
+        let began = routes.filter_map(|route| {
+            let epoch = state.store.epochs.of(route, &mirror.mirror)?;
+            let mut moments = epoch.marks.iter().rev().map(|mark| mark.at);
+            let mark = moments.find(|at| since.is_some_and(|since| *at <= since));
+            Some(mark.unwrap_or(epoch.began))
+        });
+        // Of several routes the one that began first.
+        if let Some(began) = began.min() {
+            mirror.since = Some(rfc3339(began));
+            mirror.seconds = Some(now.duration_since(began).unwrap_or_default().as_secs_f64());
+        }
+        mirror.said = said::sentences(mirror, mirror.seconds);
+    }
     Ok(verdict)
 }
 
-fn evidence(state: &AdminState, mirror: Option<&str>) -> Vec<Evidence> {
+/// What is known of each candidate on each route, or of this one, since its epoch began or since a moment in it.
+fn evidence(state: &AdminState, mirror: Option<&str>, since: Option<SystemTime>) -> Vec<Evidence> {
     let snapshot = state.store.open();
     let mut differences: HashMap<(String, String), Vec<Difference>> = HashMap::new();
     for judged in state.store.findings.groups() {
+        // Contents are counted since the epoch began; of a later moment it is known what was seen since, not how often.
+        if since.is_some_and(|since| judged.group.last_seen < since) {
+            continue;
+        }
         let place = (judged.group.route.clone(), judged.group.mirror.clone());
         differences.entry(place).or_default().push(difference(&judged));
     }
     let tallies = state.store.findings.tallies();
     let tallies: HashMap<_, _> = tallies.iter().map(|t| ((t.route.as_str(), t.mirror.as_str()), t)).collect();
     let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
-    let mut baselines: HashMap<&str, Vec<&Pairing<'_>>> = HashMap::new();
+    let mut baselines: HashMap<&str, Vec<Counted<'_>>> = HashMap::new();
     for pairing in all.iter().filter(|pairing| pairing.mirror.role == Role::Baseline) {
-        baselines.entry(pairing.route).or_default().push(pairing);
+        baselines.entry(pairing.route).or_default().push(Counted::of(state, pairing));
     }
-    let seen = |of: &[&Pairing<'_>]| {
-        let tally =
-            |pairing: &&Pairing<'_>| tallies.get(&(pairing.route, pairing.mirror.name.as_str())).copied();
-        seen(of, of.iter().filter_map(tally))
+    let tally = |counted: &Counted<'_>| {
+        let Pairing { route, mirror, .. } = counted.pairing;
+        tallies.get(&(*route, mirror.name.as_str())).copied()
+    };
+    let seen_of = |of: &[Counted<'_>], since: Option<SystemTime>| {
+        let snapshots: Vec<Counts> = of.iter().map(|counted| counted.since(since)).collect();
+        let compares = of.iter().any(|counted| counted.pairing.mirror.compare.is_some());
+        seen(&snapshots, compares, of.iter().filter_map(tally))
     };
     let of = |pairing: &Pairing<'_>| {
-        let (route, mirror) = (pairing.route.to_owned(), pairing.mirror.name.clone());
-        let differences = differences.remove(&(route.clone(), mirror.clone())).unwrap_or_default();
-        Evidence {
-            route,
-            mirror,
+        let (route, name) = (pairing.route.to_owned(), pairing.mirror.name.clone());
+        let differences = differences.remove(&(route.clone(), name.clone())).unwrap_or_default();
+        let counted = [Counted::of(state, pairing)];
+        let again = baselines.get(pairing.route);
+        let one = |since: Option<SystemTime>, differences, bursts| Evidence {
+            route: route.clone(),
+            mirror: name.clone(),
             copies: pairing.mirror.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
             are_chosen_by_answer: pairing.mirror.answer.is_some(),
-            is_baseline_chosen_alike: baselines
-                .get(pairing.route)
-                .is_none_or(|all| all.iter().all(|of| of.mirror.answer == pairing.mirror.answer)),
-            seen: seen(&[pairing]),
-            baseline: baselines.get(pairing.route).map(|all| seen(all)),
+            is_baseline_chosen_alike: again
+                .is_none_or(|all| all.iter().all(|of| of.pairing.mirror.answer == pairing.mirror.answer)),
+            seen: seen_of(&counted, since),
+            baseline: again.map(|all| seen_of(all, since)),
             differences,
-        }
+            bursts,
+            windows: Vec::new(),
+        };
+        let [counted_one] = &counted;
+        let bursts = counted_one.bursts();
+        let marks = counted_one.epoch.iter().flat_map(|epoch| &epoch.marks);
+        let window = |mark: &Mark| Window {
+            since: rfc3339(mark.at),
+            number: mark.number,
+            evidence: one(Some(mark.at), Vec::new(), bursts),
+        };
+        let windows = if since.is_none() { marks.map(window).collect() } else { Vec::new() };
+        Evidence { windows, ..one(since, differences, bursts) }
     };
     let is_judged = |pairing: &&Pairing<'_>| {
         pairing.mirror.role == Role::Candidate && mirror.is_none_or(|name| pairing.mirror.name == name)
@@ -210,25 +263,20 @@ fn evidence(state: &AdminState, mirror: Option<&str>) -> Vec<Evidence> {
     all.iter().filter(is_judged).map(of).collect()
 }
 
-/// What these came to together, and what setting their answers side by side did.
-fn seen<'a>(of: &[&Pairing<'_>], tallies: impl Iterator<Item = &'a Tally>) -> Seen {
-    let sum = |read: fn(&MirrorCounters) -> u64| of.iter().map(|pairing| pairing.sum(read)).sum();
-    let times = |read: fn(&MirrorCounters) -> &Histogram| {
-        Slots::together(&of.iter().map(|pairing| pairing.slots(read)).collect::<Vec<_>>())
-    };
+/// What these came to together, and what setting their answers side by side did; `compares`: they are.
+fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tally>) -> Seen {
     let mut matrix = BTreeMap::new();
-    for (cell, n) in of.iter().flat_map(|pairing| pairing.matrix()) {
-        *matrix.entry(cell).or_default() += n;
+    for (cell, n) in of.iter().flat_map(|snapshot| &snapshot.matrix) {
+        *matrix.entry(cell.clone()).or_default() += n;
     }
-    let compares = of.iter().any(|pairing| pairing.mirror.compare.is_some());
+    let sum = |read: fn(&Counts) -> u64| of.iter().map(read).sum();
     Seen {
         matrix: matrix.into_iter().map(|((primary, mirror), n)| (primary, mirror, n)).collect(),
-        primary_times: times(|c| &c.pairs.sure_primary),
-        mirror_times: times(|c| &c.pairs.sure_mirror),
-        sent: sum(|c| c.sent.get()),
-        unreachable: sum(|c| c.dropped.get(Dropped::Unreachable)),
-        // A copy that a full rate gave up was not wanted after all.
-        lost: sum(|c| c.dropped.sum_where(|why| !matches!(why, Dropped::Rate | Dropped::Unreachable))),
+        primary_times: Slots::together(of.iter().map(|snapshot| &snapshot.primary_times)),
+        mirror_times: Slots::together(of.iter().map(|snapshot| &snapshot.mirror_times)),
+        sent: sum(|of| of.sent),
+        unreachable: sum(|of| of.unreachable),
+        lost: sum(|of| of.lost),
         compared: compares.then(|| compared(tallies)),
     }
 }
@@ -241,6 +289,13 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
         all.contents += tally.contents;
         all.differing += tally.differing;
         all.no_room += tally.skipped.get(NO_ROOM).copied().unwrap_or_default();
+        all.partly += tally.skipped.get(TOO_MANY).copied().unwrap_or_default() + tally.hidden;
+        all.hidden += tally.hidden;
+        all.beside = (
+            all.beside.0 + tally.beside.pairs,
+            all.beside.1 + tally.beside.only_mirror,
+            all.beside.2 + tally.beside.only_baseline,
+        );
         all.left_out += tally.skipped.get(CONTENT_TYPE).copied().unwrap_or_default();
         // What found no time was drawn by chance, and what nobody asked for is not missed: they speak of nothing.
         let tells = |why: &str| why != BUSY && why != CONTENT_TYPE;
@@ -248,12 +303,15 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
             *reasons.entry(why).or_default() += n;
         }
     }
+    if all.hidden > 0 {
+        reasons.insert("more_places_than_are_kept_apart", all.hidden);
+    }
     all.reasons = reasons.into_iter().map(|(why, n)| (why.to_owned(), n)).collect();
     all
 }
 
 fn difference(judged: &Judged) -> Difference {
-    let Judged { group, compared, baseline_count, baseline_compared, is_noise: _ } = judged;
+    let Judged { group, compared, baseline_count, baseline_compared, beside, is_noise: _ } = judged;
     Difference {
         field: group.field.clone(),
         kind: group.kind.text(),
@@ -261,17 +319,40 @@ fn difference(judged: &Judged) -> Difference {
         compared: *compared,
         baseline_count: *baseline_count,
         baseline_compared: *baseline_compared,
+        is_volatile: group.is_volatile(*compared),
+        rank: group.rank,
+        first: group.began.0,
+        beside: beside.saturating_sub(group.began.1),
+        only_mirror: group.only_mirror.saturating_sub(u64::from(group.began.1 > 0)),
+        only_baseline: group.only_baseline,
         example: group.example.clone(),
         samples: group.samples.iter().map(|sample| sample.request_id.clone()).collect(),
     }
 }
 
-/// As a person reads it.
-fn text(verdict: &Verdict) -> String {
+/// As a person reads it; with every rule where `all` are asked for.
+fn text(verdict: &Verdict, all: bool) -> String {
     let mut out = format!("{}\n", verdict.verdict.text());
     for mirror in &verdict.mirrors {
+        let since = mirror.since.as_ref().zip(mirror.seconds).map(|(since, seconds)| {
+            let (clock, how_long) = (said::clock(since), said::duration(seconds));
+            format!(" since {clock}, {how_long}, {} pairs", said::grouped(mirror.pairs))
+        });
         // Writing to a string does not fail.
-        let _ = writeln!(out, "\n{}: {}", mirror.mirror, mirror.verdict.text());
+        let _ = writeln!(
+            out,
+            "\n{}: {}{}",
+            mirror.mirror,
+            mirror.verdict.text(),
+            since.map_or_else(String::new, |since| format!(" ({})", since.trim_start()))
+        );
+        for sentence in &mirror.said {
+            let _ = writeln!(out, "  {}", visible(sentence));
+        }
+        if !all {
+            continue;
+        }
+        out.push('\n');
         for rule in &mirror.rules {
             let _ = writeln!(out, "  {}", line(rule));
             for shown in &rule.evidence {
@@ -285,6 +366,37 @@ fn text(verdict: &Verdict) -> String {
         out.push_str("\nno copies of any request were answered yet\n");
     }
     out
+}
+
+/// Whose evidence begins anew.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Begin {
+    mirror: Option<String>,
+}
+
+/// `POST /verdict/begin?mirror=NAME`: evidence on that mirror, or on all, begins anew; what baselines have shown stays.
+pub(super) async fn begin(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    Query(Begin { mirror }): Query<Begin>,
+) -> Response {
+    if let Some(refusal) = state.refuses(&headers) {
+        return refusal;
+    }
+    let snapshot = state.store.open();
+    let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
+    let chosen = all.iter().filter(|of| mirror.as_ref().is_none_or(|name| *name == of.mirror.name));
+    let names: BTreeSet<&str> = chosen.map(|of| of.mirror.name.as_str()).collect();
+    if let Some(name) = mirror.as_ref().filter(|_| names.is_empty()) {
+        return NoMirror(name.clone()).into_response();
+    }
+    let now = SystemTime::now();
+    let looked = looked(&snapshot.config, &all);
+    for (route, mirror) in state.store.epochs.begin(&looked, mirror.as_deref(), now) {
+        state.store.findings.begin(&route, &mirror);
+    }
+    Json(json!({ "mirrors": names, "since": rfc3339(now) })).into_response()
 }
 
 fn line(rule: &Ruling) -> String {
@@ -317,13 +429,15 @@ fn line(rule: &Ruling) -> String {
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
+    use axum::http::HeaderValue;
+    use axum::http::header::HOST;
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::admin::Guard;
     use crate::control::ConfigStore;
     use crate::control::budget::tests::config;
-    use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
+    use crate::metrics::{Code, Drop as Dropped, MirrorEnd, PrimaryEnd};
 
     /// A store before which both sides answered `n` times, the mirror with this code.
     fn state(n: u64, code: u16) -> Arc<AdminState> {
@@ -339,6 +453,9 @@ mod tests {
         }
         Arc::new(AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local })
     }
+
+    /// Nobody compares in these.
+    const OPTIONAL: &str = r#"{"metadata": {"policy": "contents = \"optional\""}}"#;
 
     async fn pass(state: &Arc<AdminState>, passes: Option<&str>, posted: &str) -> (u16, String) {
         let asked = Gate { mirror: None, passes: passes.map(str::to_owned) };
@@ -356,16 +473,37 @@ mod tests {
         let keys = ["promote", "hold", "reject", "promote,hold"];
         for (word, state) in &states {
             for passes in keys {
-                let (status, told) = pass(state, Some(passes), "").await;
+                let (status, told) = pass(state, Some(passes), OPTIONAL).await;
                 let wanted = if passes.split(',').any(|one| one == *word) { 200 } else { 409 };
                 assert_eq!(status, wanted, "{word} {passes}: {told}");
                 assert!(told.starts_with(&format!("{word}\n")), "{told}");
             }
-            assert_eq!(pass(state, None, "").await.0, if *word == "promote" { 200 } else { 409 });
+            assert_eq!(pass(state, None, OPTIONAL).await.0, if *word == "promote" { 200 } else { 409 });
         }
+        let (_, told) = pass(&states[0].1, None, "").await;
+        assert!(told.starts_with("hold\n") && told.contains("compare = {}"), "{told}");
         let (_, told) = pass(&states[2].1, None, "").await;
         assert!(told.contains("v2: FAIL  error_rate_difference on default: 100.000 %"), "{told}");
         assert_eq!(pass(&states[0].1, Some("promote,"), "").await.0, 400);
+    }
+
+    #[tokio::test]
+    async fn evidence_begins_anew_when_somebody_says_so_and_what_came_before_is_not_judged() {
+        let state = state(5_000, 500);
+        let judged = async || pass(&state, Some("hold"), OPTIONAL).await.0;
+        assert_eq!(judged().await, 409, "it is rejected");
+        let anew = |mirror: &str| {
+            let asked = Begin { mirror: Some(mirror.to_owned()) };
+            let host = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
+            begin(State(Arc::clone(&state)), host, Query(asked))
+        };
+        assert_eq!(anew("v9").await.status().as_u16(), 404);
+        assert_eq!(judged().await, 409);
+        assert_eq!(anew("v2").await.status().as_u16(), 200);
+        assert_eq!(judged().await, 200, "nothing is known of what is new");
+        let told =
+            text(&decide(&state, &HeaderMap::new(), &Policy::default(), None, None).ok().unwrap(), false);
+        assert!(told.starts_with("hold\n\nv2: hold (since ") && told.contains(" 0 pairs)"), "{told}");
     }
 
     #[test]
@@ -394,7 +532,7 @@ mod tests {
             v2.dropped.inc(Dropped::Oldest);
         }
         let state = AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local };
-        let all = evidence(&state, Some("v2"));
+        let all = evidence(&state, Some("v2"), None);
         assert_eq!(all.len(), 600);
         let of = all.iter().find(|of| of.route == "r599").unwrap();
         assert_eq!((of.seen.sent, of.seen.unreachable, of.seen.lost), (400, 1, 1));
@@ -405,7 +543,7 @@ mod tests {
         );
         let verdict = judge(&Policy::default(), &all);
         assert_eq!((verdict.verdict, verdict.mirrors[0].rules[0].route.as_str()), (Decision::Reject, "r599"));
-        assert!(evidence(&state, Some("again")).is_empty());
+        assert!(evidence(&state, Some("again"), None).is_empty());
     }
 
     #[tokio::test]
@@ -420,7 +558,7 @@ mod tests {
             pass(&few, None, r#"{"name": "app", "namespace": "test", "phase": "Progressing"}"#).await.0,
             409
         );
-        let lenient = "samples_min = 5\nmismatch_percent_max = 100\nerror_percent_max = 100\np50_ratio_max = 9\np99_ratio_max = 9\n";
+        let lenient = "contents = \"optional\"\nsamples_min = 5\nmismatch_percent_max = 100\nerror_percent_max = 100\np50_ratio_max = 9\np99_ratio_max = 9\n";
         assert_eq!(pass(&few, None, &hook(lenient)).await.0, 200);
         let (status, told) = pass(&few, None, &hook("sample_min = 5")).await;
         assert_eq!(status, 422);

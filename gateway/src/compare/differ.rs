@@ -1,15 +1,21 @@
 //! Two answers to one request, side by side: where they differ, and how. Pure.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 use xxhash_rust::xxh64::xxh64;
 
+use super::added::{self, Added};
 use super::coding::{End, Plain, plain};
+use super::folds::Folds;
+use super::grammar;
 use super::json::{self, Member, Node, Unread};
 use super::rules::{Path, Rules};
+use super::said::Said;
+use super::shape;
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::REDACTED;
 use crate::observe::record::Answer;
@@ -23,6 +29,8 @@ pub struct Difference {
     /// As it may be shown; `None` where that side has none.
     pub primary: Option<String>,
     pub mirror: Option<String>,
+    /// Hashes of both values, where these have one shape.
+    pub alike: Option<(u64, u64)>,
 }
 
 /// How it differs.
@@ -45,6 +53,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Contents have to be compared to see it.
+    pub fn is_of_contents(self) -> bool {
+        match self {
+            Self::Status | Self::Header => false,
+            Self::Changed | Self::Missing | Self::Added | Self::Type | Self::Length | Self::Body => true,
+        }
+    }
+
     pub fn text(self) -> &'static str {
         match self {
             Self::Status => "status",
@@ -65,24 +81,42 @@ pub(super) struct Compared {
     pub(super) differences: Vec<Difference>,
     /// Why the contents were not compared, where they were not.
     pub(super) content_skipped: Option<&'static str>,
+    /// They differ in more than was looked at.
+    pub(super) is_cut: bool,
 }
 
-/// Differences told of one pair; answers that differ in more differ altogether.
+/// What is known of a pair beside its two answers.
+#[derive(Debug, Default)]
+pub(super) struct Context<'a> {
+    /// Places where the route's baseline differs too: they take no room from the others.
+    pub(super) known: Option<&'a HashSet<(String, Kind)>>,
+    pub(super) folds: Option<&'a RefCell<Folds>>,
+    /// What the gateway itself wrote on the copy.
+    pub(super) added: Added,
+}
+
+/// Differences told of one pair beside those that its baseline has too: the pair of which there are more is counted, and
+/// holds a verdict as contents do that were not compared.
 const DIFFERENCES_MAX: usize = 64;
 
 /// Characters shown of one value.
 const SHOWN_CHARS_MAX: usize = 120;
 
-pub(super) fn compare(rules: &Rules, primary: &Answer, mirror: &Answer) -> Compared {
-    let mut found = Found { rules, differences: Vec::new() };
+pub(super) fn compare(rules: &Rules, context: &Context<'_>, primary: &Answer, mirror: &Answer) -> Compared {
+    let (seen, differences) = (HashSet::new(), Vec::new());
+    let mut found = Found { rules, context, differences, seen, unknown: 0, is_cut: false, alike: None };
     if primary.status != mirror.status {
         let shown = |answer: &Answer| Some(answer.status.to_string());
         found.add("status".to_owned(), Kind::Status, shown(primary), shown(mirror));
+        // An error page instead of an answer is one difference: that its fields and contents are others goes without saying.
+        if primary.status / 100 != mirror.status / 100 {
+            return Compared { differences: found.differences, ..Compared::default() };
+        }
     }
     let (ours, theirs) = (fields(primary), fields(mirror));
     found.fields(&ours, &theirs);
     let content_skipped = found.contents((primary, &ours), (mirror, &theirs));
-    Compared { differences: found.differences, content_skipped }
+    Compared { differences: found.differences, content_skipped, is_cut: found.is_cut }
 }
 
 /// Lower-case name → values in their order.
@@ -108,7 +142,13 @@ fn media_type(fields: &Fields) -> String {
 
 struct Found<'a> {
     rules: &'a Rules,
+    context: &'a Context<'a>,
     differences: Vec<Difference>,
+    seen: HashSet<(String, Kind)>,
+    /// Of the differences those that the baseline does not have.
+    unknown: usize,
+    is_cut: bool,
+    alike: Option<(u64, u64)>,
 }
 
 impl Found<'_> {
@@ -123,21 +163,50 @@ impl Found<'_> {
             Cow::Borrowed(_) => field,
         };
         // The same place of several items is one place.
-        let is_known = self.differences.iter().any(|known| known.kind == kind && known.field == field);
-        if self.differences.len() < DIFFERENCES_MAX && !is_known {
-            let [primary, mirror] = [primary, mirror].map(|side| {
-                let side = side?;
-                Some(short(&self.rules.shown_text(&side)))
-            });
-            self.differences.push(Difference { field, kind, primary, mirror });
+        let place = (field, kind);
+        if self.seen.contains(&place) {
+            return;
         }
+        let is_known = self.context.known.is_some_and(|known| known.contains(&place));
+        if !is_known && self.unknown == DIFFERENCES_MAX {
+            self.is_cut = true;
+            return;
+        }
+        self.unknown += usize::from(!is_known);
+        self.seen.insert(place.clone());
+        let alike = self.alike.take();
+        let [primary, mirror] = [primary, mirror].map(|side| {
+            let side = side?;
+            Some(short(&self.rules.shown_text(&side)))
+        });
+        self.differences.push(Difference { field: place.0, kind, primary, mirror, alike });
+    }
+
+    /// Says of the difference that is added next what its values look like.
+    fn looks(&mut self, primary: &str, mirror: &str) {
+        let hash = |text: &str| xxh64(text.as_bytes(), 0);
+        self.alike = shape::is_alike(primary, mirror).then(|| (hash(primary), hash(mirror)));
+    }
+
+    /// As text is compared: without what its rules leave out, and with what the gateway wrote on the copy as on the original.
+    fn plain<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.context.added.undone(text) {
+            Cow::Borrowed(text) => self.rules.without_ignored(text),
+            Cow::Owned(text) => self.rules.without_ignored(&text).into_owned().into(),
+        }
+    }
+
+    /// `$.items[*].id`, in which names that are data are folded.
+    fn place(&self, path: &Path<'_>) -> String {
+        let mut folds = self.context.folds.map(RefCell::borrow_mut);
+        text_of(path, folds.as_deref_mut())
     }
 
     /// What differs at `path` of a JSON text: told in full, or as one difference of whatever nobody may see there. Names below
     /// a secret are part of it, and so are their number and the kind of what they name.
     fn add_at(&mut self, path: &Path<'_>, kind: Kind, primary: Option<String>, mirror: Option<String>) {
         let Some(secret) = self.rules.secret_at(path) else {
-            return self.add(text_of(path), kind, primary, mirror);
+            return self.add(self.place(path), kind, primary, mirror);
         };
         let shown = || Some(REDACTED.to_owned());
         let (kind, primary, mirror) = match kind {
@@ -149,7 +218,7 @@ impl Found<'_> {
             }
             Kind::Type | Kind::Length | Kind::Body => (Kind::Changed, shown(), shown()),
         };
-        self.add(text_of(&secret), kind, primary, mirror);
+        self.add(self.place(&secret), kind, primary, mirror);
     }
 
     fn fields(&mut self, primary: &Fields, mirror: &Fields) {
@@ -168,18 +237,79 @@ impl Found<'_> {
             Some(short(&values.join(", ")))
         };
         let names = primary.keys().chain(mirror.keys().filter(|name| !primary.contains_key(*name)));
-        let mut differing = Vec::new();
-        for name in names.filter(|name| self.rules.compares_field(name)) {
+        let (mut differing, mut cookies) = (Vec::new(), None);
+        for name in names.filter(|name| self.rules.compares_field(name) && !added::names(name)) {
             let (a, b) = (primary.get(name), mirror.get(name));
+            let hides = || self.rules.secrets.as_ref().is_some_and(|of| of.hides_field(b"set-cookie"));
+            if let ("set-cookie", Some(a), Some(b)) = (name.as_str(), a, b)
+                && !hides()
+            {
+                cookies = Some((a, b));
+                continue;
+            }
             let plain = |values: Option<&Vec<String>>| {
-                values.map(|values| self.rules.without_ignored(&values.join(", ")).into_owned())
+                let values = values?;
+                let said = grammar::canonical(name, values).unwrap_or_else(|| values.join(", "));
+                Some(self.plain(&said).into_owned())
             };
-            if plain(a) != plain(b) {
-                differing.push((name.clone(), shown(name, a), shown(name, b)));
+            let (ours, theirs) = (plain(a), plain(b));
+            if ours != theirs {
+                differing.push((name.clone(), shown(name, a), shown(name, b), ours.zip(theirs)));
             }
         }
-        for (name, a, b) in differing {
+        for (name, a, b, both) in differing {
+            if let Some((ours, theirs)) = both {
+                self.looks(&ours, &theirs);
+            }
             self.add(name, Kind::Header, a, b);
+        }
+        if let Some((a, b)) = cookies {
+            self.cookies(a, b, |line| one("set-cookie", line));
+        }
+    }
+
+    /// Each cookie by its name, and each of its attributes: a lost `Secure` is found beside a value that is drawn anew.
+    fn cookies(&mut self, primary: &[String], mirror: &[String], shown: impl Fn(&String) -> String) {
+        let (ours, theirs) = (grammar::cookies(primary), grammar::cookies(mirror));
+        let value = |name: &str, value: &str| {
+            let line = shown(&format!("{name}={value}"));
+            short(line.split_once('=').map_or("", |(_, value)| value))
+        };
+        let names: BTreeSet<&&str> = ours.keys().chain(theirs.keys()).collect();
+        for name in names {
+            let place = format!("set-cookie.{name}");
+            if !self.rules.compares_field(&place) {
+                continue;
+            }
+            let (a, b) = (ours.get(*name), theirs.get(*name));
+            let (Some((a, of_a)), Some((b, of_b))) = (a, b) else {
+                let told =
+                    |of: Option<&(&str, _)>| of.map(|(text, _): &(&str, BTreeMap<_, _>)| value(name, text));
+                self.add(place, Kind::Header, told(a), told(b));
+                continue;
+            };
+            let attributes: BTreeSet<&String> = of_a.keys().chain(of_b.keys()).collect();
+            for attribute in attributes {
+                let (a, b) = (of_a.get(attribute).copied(), of_b.get(attribute).copied());
+                let said = |of: Option<&str>| {
+                    of.map(|of| {
+                        grammar::canonical(attribute, &[of.to_owned()]).unwrap_or_else(|| of.to_owned())
+                    })
+                };
+                let place = format!("{place}.{attribute}");
+                if said(a) == said(b) || !self.rules.compares_field(&place) {
+                    continue;
+                }
+                if let (Some(a), Some(b)) = (a, b) {
+                    self.looks(a, b);
+                }
+                let told = |of: Option<&str>| of.map(|of| short(if of.is_empty() { attribute } else { of }));
+                self.add(place, Kind::Header, told(a), told(b));
+            }
+            if self.plain(a) != self.plain(b) {
+                self.looks(a, b);
+                self.add(place, Kind::Header, Some(value(name, a)), Some(value(name, b)));
+            }
         }
     }
 
@@ -241,6 +371,15 @@ impl Found<'_> {
                 (Err(Unread::NotJson), _) | (_, Err(Unread::NotJson)) => {}
             }
         }
+        let are_lines =
+            [&our_type, &their_type].iter().all(|kind| json::LINES_TYPES.contains(&kind.as_str()));
+        if are_lines
+            && let (Some(a), Some(b)) =
+                (json::read_lines(&primary.content), json::read_lines(&mirror.content))
+        {
+            self.items(&mut Vec::new(), &a, &b);
+            return None;
+        }
         self.texts(&primary.content, &mirror.content);
         None
     }
@@ -260,21 +399,30 @@ impl Found<'_> {
         let shown = |text: String| if hides { REDACTED.to_owned() } else { text };
         let (Ok(a), Ok(b)) = (str::from_utf8(primary), str::from_utf8(mirror)) else {
             if primary != mirror {
+                if primary.len() == mirror.len() {
+                    self.alike = Some((xxh64(primary, 0), xxh64(mirror, 0)));
+                }
                 let told = |bytes: &[u8]| format!("{} bytes, hash {:016x}", bytes.len(), xxh64(bytes, 0));
                 self.body(Some(shown(told(primary))), Some(shown(told(mirror))));
             }
             return;
         };
-        let (a, b) = (self.rules.without_ignored(a), self.rules.without_ignored(b));
+        let (a, b) = (self.plain(a), self.plain(b));
         if a == b {
             return;
         }
-        let (mut ours, mut theirs) = (a.lines(), b.lines());
+        let is_services = |line: &&str| !added::is_line(line);
+        let (mut ours, mut theirs) = (a.lines().filter(is_services), b.lines().filter(is_services));
+        if a.lines().chain(b.lines()).any(added::is_line) && ours.clone().eq(theirs.clone()) {
+            return;
+        }
         loop {
             match (ours.next(), theirs.next()) {
                 (Some(a), Some(b)) if a == b => {}
                 (None, None) => return self.body(None, None),
-                (a, b) => {
+                (first, second) => {
+                    self.looks(&a, &b);
+                    let (a, b) = (first, second);
                     let line = |of: Option<&str>| of.map(|line| shown(short(&self.rules.shown_text(line))));
                     return self.body(line(a), line(b));
                 }
@@ -283,19 +431,21 @@ impl Found<'_> {
     }
 
     fn values<'n>(&mut self, path: &mut Path<'n>, primary: &'n Node<'_>, mirror: &'n Node<'_>) {
-        if self.rules.ignores(path) || self.differences.len() >= DIFFERENCES_MAX {
+        if self.rules.ignores(path) || self.is_cut {
             return;
         }
         match (primary, mirror) {
             (Node::Object(a), Node::Object(b)) => self.members(path, a, b),
             (Node::Array(a), Node::Array(b)) => self.items(path, a, b),
             (Node::String(a), Node::String(b)) => {
-                if self.rules.without_ignored(a) != self.rules.without_ignored(b) {
+                if self.plain(a) != self.plain(b) {
+                    self.looks(a, b);
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
                 }
             }
             (Node::Number(a), Node::Number(b)) => {
                 if !self.rules.same_number(a, b) {
+                    self.looks(a, b);
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
                 }
             }
@@ -331,6 +481,9 @@ impl Found<'_> {
             };
             let a = ours.next_if(|_| order.is_le()).unwrap_or_default();
             let b = theirs.next_if(|_| order.is_ge()).unwrap_or_default();
+            if added::names(name) {
+                continue;
+            }
             path.push(Some(name));
             match (a, b) {
                 ([], [(_, only), ..]) => self.one_side(path, Kind::Added, None, Some(only)),
@@ -348,36 +501,65 @@ impl Found<'_> {
     }
 
     fn items<'n>(&mut self, path: &mut Path<'n>, primary: &'n [Node<'_>], mirror: &'n [Node<'_>]) {
+        let services = |items: &'n [Node<'_>]| items.iter().filter(|item| !added::is_item(item)).collect();
+        let (primary, mirror): (Vec<_>, Vec<_>) = (services(primary), services(mirror));
         if primary.len() != mirror.len() {
-            let shown = |items: &[Node<'_>]| Some(format!("{} items", items.len()));
-            self.add_at(path, Kind::Length, shown(primary), shown(mirror));
+            let shown = |items: &[&Node<'_>]| Some(format!("{} items", items.len()));
+            self.add_at(path, Kind::Length, shown(&primary), shown(&mirror));
+            // Items put in or taken out are one difference; those after them only stand elsewhere.
+            let (few, many) =
+                if primary.len() < mirror.len() { (&primary, &mirror) } else { (&mirror, &primary) };
+            if self.is_part(path, few, many) {
+                return;
+            }
         }
         let is_unordered = self.rules.is_unordered(path);
         path.push(None);
         if is_unordered {
-            let (ours, theirs) = (self.sorted(path, primary), self.sorted(path, mirror));
+            let (ours, theirs) = (self.sorted(path, &primary), self.sorted(path, &mirror));
             for (a, b) in ours.into_iter().zip(theirs) {
                 self.values(path, a, b);
             }
         } else {
-            primary.iter().zip(mirror).for_each(|(a, b)| self.values(path, a, b));
+            primary.into_iter().zip(mirror).for_each(|(a, b)| self.values(path, a, b));
         }
         path.pop();
     }
 
+    /// Whether these are among the others, in their order.
+    fn is_part<'n>(&self, path: &mut Path<'n>, few: &[&'n Node<'_>], many: &[&'n Node<'_>]) -> bool {
+        path.push(None);
+        let mut said = |item: &'n Node<'_>| {
+            let mut said = Said::default();
+            self.say(path, item, &mut said);
+            (said.text, said.numbers)
+        };
+        let mut rest = many.iter().map(|item| said(item)).collect::<Vec<_>>().into_iter();
+        let is_part = few.iter().all(|item| {
+            let wanted = said(item);
+            rest.any(|other| other == wanted)
+        });
+        path.pop();
+        is_part
+    }
+
     /// Items at `path` by what of them is compared.
-    fn sorted<'n, 'j>(&self, path: &mut Path<'n>, items: &'n [Node<'j>]) -> Vec<&'n Node<'j>> {
-        self.said(path, items).into_iter().map(|(_, item)| item).collect()
+    fn sorted<'n, 'j>(&self, path: &mut Path<'n>, items: &[&'n Node<'j>]) -> Vec<&'n Node<'j>> {
+        self.said(path, items.iter().copied()).into_iter().map(|(_, item)| item).collect()
     }
 
     /// The same, with what is said of each.
-    fn said<'n, 'j>(&self, path: &mut Path<'n>, items: &'n [Node<'j>]) -> Vec<(Said, &'n Node<'j>)> {
+    fn said<'n, 'j: 'n>(
+        &self,
+        path: &mut Path<'n>,
+        items: impl Iterator<Item = &'n Node<'j>>,
+    ) -> Vec<(Said, &'n Node<'j>)> {
         let said = |item: &'n Node<'j>| {
             let mut said = Said::default();
             self.say(path, item, &mut said);
             (said, item)
         };
-        let mut all: Vec<_> = items.iter().map(said).collect();
+        let mut all: Vec<_> = items.map(said).collect();
         all.sort_by(|(a, _), (b, _)| a.order(b));
         all
     }
@@ -398,7 +580,7 @@ impl Found<'_> {
             },
             Node::String(text) => {
                 said.text.push('"');
-                said.text.push_str(&self.rules.without_ignored(text));
+                said.text.push_str(&self.plain(text));
                 said.text.push('"');
             }
             Node::Array(items) => {
@@ -406,7 +588,7 @@ impl Found<'_> {
                 path.push(None);
                 said.text.push('[');
                 if is_unordered {
-                    self.said(path, items).into_iter().for_each(|(item, _)| said.append(item));
+                    self.said(path, items.iter()).into_iter().for_each(|(item, _)| said.append(item));
                 } else {
                     items.iter().for_each(|item| {
                         self.say(path, item, said);
@@ -455,30 +637,6 @@ impl Found<'_> {
     }
 }
 
-/// What is compared of a JSON text, to put items in an order that both sides share.
-#[derive(Debug, Default)]
-struct Said {
-    text: String,
-    /// Numbers in their order, where they may differ a little.
-    numbers: Vec<f64>,
-}
-
-impl Said {
-    fn append(&mut self, other: Self) {
-        self.text.push_str(&other.text);
-        self.text.push(',');
-        self.numbers.extend(other.numbers);
-    }
-
-    fn order(&self, other: &Self) -> Ordering {
-        let numbers = || {
-            let mut pairs = self.numbers.iter().zip(&other.numbers);
-            pairs.find_map(|(a, b)| Some(a.total_cmp(b)).filter(|order| order.is_ne()))
-        };
-        self.text.cmp(&other.text).then_with(|| numbers().unwrap_or(Ordering::Equal))
-    }
-}
-
 /// Below it every whole number has a float of its own.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -486,13 +644,17 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 const NAME_BYTES_MAX: usize = 128;
 const FIELD_BYTES_MAX: usize = 512;
 
-/// `$.items[*].id`
-fn text_of(path: &Path<'_>) -> String {
+fn text_of(path: &Path<'_>, mut folds: Option<&mut Folds>) -> String {
     let mut text = "$".to_owned();
     for part in path {
         match part {
             None => text.push_str("[*]"),
             Some(name) => {
+                if let Some(folded) = folds.as_mut().and_then(|folds| folds.fold(&text, name)) {
+                    text.push('.');
+                    text.push_str(&folded);
+                    continue;
+                }
                 let name = bounded(name, NAME_BYTES_MAX);
                 if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
                     text.push('.');

@@ -4,7 +4,7 @@
 //! Written by the observer's thread, read by the admin pages; the lock is neither's long wait. Bounded: so many groups,
 //! so many samples of each, so many bytes of all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -18,14 +18,19 @@ use crate::observe::record::{Answer, Record};
 use crate::observe::told::{Told, told};
 
 /// Groups told apart of one mirror on one route: clients may choose the names in its answers, and must not take the place
-/// of others'. Further differences are counted as one, by the name [`OTHER`].
+/// of others'. When full, the rarest group gives its place to the next difference (space-saving: Metwally, Agrawal, El
+/// Abbadi, *Efficient Computation of Frequent and Top-k Elements in Data Streams*, 2005), which may have been seen as
+/// often before as the one that went: so what is frequent has a place, and how much may be hidden is known.
 const GROUPS_OF_ONE_MAX: usize = 200;
 
-/// The same of all together. A group takes 3 KiB at most, its fields' names and examples being bounded.
+/// Groups that give their places at once: to look for the rarest takes a look at each.
+const EVICTED_TOGETHER: usize = 20;
+
+/// Groups of all mirrors together. A group takes 3 KiB at most, its fields' names and examples being bounded.
 const GROUPS_MAX: usize = 2000;
 
-/// Field of the group of all differences beyond these.
-const OTHER: &str = "(others)";
+/// Share of pairs in which a value that is drawn anew each time differs: two counters meet, two clocks are read in one tick.
+const VOLATILE_SHARE: f64 = 0.9;
 
 /// Whole samples kept of each group.
 const SAMPLES_MAX: usize = 5;
@@ -83,19 +88,42 @@ pub struct Tally {
     pub differing: u64,
     /// Pairs not compared, or not their contents, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
-    /// Groups told apart.
+    /// Pairs that may have differed in a place that has no group (any longer), of any one place.
+    pub hidden: u64,
+    /// Pairs of which the route's baseline was compared for the same request.
+    pub beside: Beside,
+    /// Groups told apart, and ever begun.
     groups: usize,
+    found: u64,
+}
+
+/// One request's answers from a mirror and from the baseline, both set beside the primary's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beside {
+    pub pairs: u64,
+    /// Of those, where the contents of both were compared.
+    pub contents: u64,
+    /// The mirror's differs anywhere, and the baseline's nowhere.
+    pub only_mirror: u64,
+    pub only_baseline: u64,
+}
+
+/// What the baselines' answers to a request came to.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    pub(super) places: HashSet<(String, Kind)>,
+    pub(super) has_contents: bool,
 }
 
 impl Tally {
     /// Pairs of which a difference of this kind could have been seen.
     fn of(&self, kind: Kind) -> u64 {
-        match kind {
-            Kind::Status | Kind::Header => self.compared,
-            Kind::Changed | Kind::Missing | Kind::Added | Kind::Type | Kind::Length | Kind::Body => {
-                self.contents
-            }
-        }
+        if kind.is_of_contents() { self.contents } else { self.compared }
+    }
+
+    /// The same of those that the baseline answered too.
+    fn beside_of(&self, kind: Kind) -> u64 {
+        if kind.is_of_contents() { self.beside.contents } else { self.beside.pairs }
     }
 }
 
@@ -108,11 +136,37 @@ pub struct Group {
     pub field: String,
     pub kind: Kind,
     pub count: u64,
+    /// How many more there may have been before it had a place.
+    pub missed: u64,
+    /// How often both values had one shape; and of those, how often either side's was another than the time before.
+    pub alike: u64,
+    pub turns: (u64, u64),
+    last: (u64, u64),
+    /// How many groups its mirror had on its route before.
+    pub rank: u64,
+    /// When it was found: pairs compared until then where it differs, and those beside a baseline.
+    pub began: (u64, u64),
+    /// Of requests that the baseline answered too, from the one on that it was found by: it differs here, and the baseline does
+    /// not; and the other way round.
+    pub only_mirror: u64,
+    pub only_baseline: u64,
     pub first_seen: SystemTime,
     pub last_seen: SystemTime,
     /// The latest, of either side.
     pub example: (Option<String>, Option<String>),
     pub samples: Vec<Arc<Sample>>,
+}
+
+impl Group {
+    /// Whether it differs in nearly all of so many pairs, each time with the same shape on both sides, and either side's value
+    /// is nearly always another: an id, a time, a token, a counter. What differs in some pairs alone is no such thing.
+    pub fn is_volatile(&self, compared: u64) -> bool {
+        let nearly = |n: u64, all: u64| n as f64 >= VOLATILE_SHARE * all as f64;
+        nearly(self.count, compared)
+            && nearly(self.alike, self.count)
+            && nearly(self.turns.0, self.count)
+            && nearly(self.turns.1, self.count)
+    }
 }
 
 /// A pair kept whole, without secrets.
@@ -144,6 +198,8 @@ pub struct Judged {
     pub compared: u64,
     pub baseline_count: u64,
     pub baseline_compared: u64,
+    /// Requests that both this mirror and a baseline answered, and were compared where it differs.
+    pub beside: u64,
     /// The primary differs from itself there about as often.
     pub is_noise: bool,
 }
@@ -155,7 +211,15 @@ impl Findings {
         *state.tally(place).skipped.entry(why).or_default() += 1;
     }
 
-    pub(super) fn add(&self, place: Place<'_>, rules: &Rules, pair: &Pair<'_>, compared: Compared) {
+    /// `again`: what the route's baselines came to for the same request, where any was compared.
+    pub(super) fn add(
+        &self,
+        place: Place<'_>,
+        rules: &Rules,
+        pair: &Pair<'_>,
+        compared: Compared,
+        again: Option<&Again>,
+    ) {
         let mut state = self.lock();
         let tally = state.tally(place);
         tally.compared += 1;
@@ -164,34 +228,44 @@ impl Findings {
             None => tally.contents += 1,
             Some(why) => *tally.skipped.entry(why).or_default() += 1,
         }
+        if compared.is_cut {
+            *tally.skipped.entry(super::TOO_MANY).or_default() += 1;
+        }
+        let both_contents = again.is_some_and(|of| of.has_contents) && compared.content_skipped.is_none();
+        let again = again.filter(|_| place.role == Role::Candidate);
+        if let Some(again) = again {
+            let (here, there) = (!compared.differences.is_empty(), !again.places.is_empty());
+            tally.beside.pairs += 1;
+            tally.beside.contents += u64::from(both_contents);
+            tally.beside.only_mirror += u64::from(here && !there);
+            tally.beside.only_baseline += u64::from(there && !here);
+        }
         let mut sample = None;
-        let mut counted: Vec<Key> = Vec::new();
+        let mut counted: HashSet<(String, Kind)> = HashSet::new();
         for difference in compared.differences {
-            let key = (place.route.to_owned(), place.mirror.to_owned(), difference.field, difference.kind);
-            let key = state.known(place, key);
-            if counted.contains(&key) {
-                // One pair is one, however many of its fields share a group.
+            let at = (difference.field, difference.kind);
+            if !counted.insert(at.clone()) {
                 continue;
             }
-            counted.push(key.clone());
-            let now = pair.record.started;
-            let next_id = state.next_id;
+            let (field, kind) = at;
+            let key = (place.route.to_owned(), place.mirror.to_owned(), field, kind);
+            if !state.groups.contains_key(&key) && !state.make_room(place, &key, pair.record.started) {
+                continue;
+            }
             let has_room = state.sample_bytes < ALL_SAMPLES_BYTES_MAX;
-            let group = state.groups.entry(key.clone()).or_insert_with(|| Group {
-                id: next_id,
-                route: key.0,
-                mirror: key.1,
-                field: key.2,
-                kind: key.3,
-                count: 0,
-                first_seen: now,
-                last_seen: now,
-                example: (None, None),
-                samples: Vec::new(),
-            });
-            let is_new = group.count == 0;
+            let Some(group) = state.groups.get_mut(&key) else { continue };
             group.count += 1;
-            group.last_seen = now;
+            if again.is_some_and(|of| is_counted(kind, both_contents) && !of.places.contains(&(key.2, kind)))
+            {
+                group.only_mirror += 1;
+            }
+            group.last_seen = pair.record.started;
+            if let Some((primary, mirror)) = difference.alike {
+                group.alike += 1;
+                group.turns.0 += u64::from(group.last.0 != primary);
+                group.turns.1 += u64::from(group.last.1 != mirror);
+                group.last = (primary, mirror);
+            }
             group.example = (difference.primary, difference.mirror);
             let is_kept = || group.samples.iter().any(|kept| kept.is_of(pair.record));
             if has_room && group.samples.len() < SAMPLES_MAX && !is_kept() {
@@ -199,10 +273,19 @@ impl Findings {
                 let sample = sample.get_or_insert_with(|| Arc::new(Sample::of(rules, pair)));
                 group.samples.push(Arc::clone(sample));
             }
-            state.next_id += u64::from(is_new);
-            state.tally(place).groups += usize::from(is_new);
         }
-        state.sample_bytes += sample.map_or(0, |sample| sample.bytes());
+        // One whose groups all went again is kept by none.
+        let kept = sample.filter(|sample| Arc::strong_count(sample) > 1);
+        state.sample_bytes += kept.map_or(0, |sample| sample.bytes());
+        let Some(again) = again else { return };
+        for (field, kind) in again.places.iter().filter(|at| !counted.contains(at)) {
+            let key = (place.route.to_owned(), place.mirror.to_owned(), field.clone(), *kind);
+            if is_counted(*kind, both_contents)
+                && let Some(group) = state.groups.get_mut(&key)
+            {
+                group.only_baseline += 1;
+            }
+        }
     }
 
     /// Forgets all but what was found of these, by route and mirror: a name that comes back begins anew.
@@ -210,11 +293,12 @@ impl Findings {
         let mut state = self.lock();
         state.tallies.retain(|(route, mirror), _| is_known(route, mirror));
         state.groups.retain(|(route, mirror, _, _), _| is_known(route, mirror));
-        let mut kept: HashMap<*const Sample, usize> = HashMap::new();
-        for sample in state.groups.values().flat_map(|group| &group.samples) {
-            kept.entry(Arc::as_ptr(sample)).or_insert_with(|| sample.bytes());
-        }
-        state.sample_bytes = kept.values().sum();
+        state.count_samples();
+    }
+
+    /// Evidence on this mirror on this route begins anew.
+    pub fn begin(&self, route: &str, mirror: &str) {
+        self.keep_only(|of_route, of_mirror| of_route != route || of_mirror != mirror);
     }
 
     /// What each mirror on each route came to.
@@ -262,14 +346,72 @@ impl State {
         tally
     }
 
-    /// `key`, or that of all others where there are enough.
-    fn known(&self, place: Place<'_>, key: Key) -> Key {
-        let tally = self.tallies.get(&(place.route.to_owned(), place.mirror.to_owned()));
-        let own = tally.map_or(0, |tally| tally.groups);
-        if self.groups.contains_key(&key) || (own < GROUPS_OF_ONE_MAX && self.groups.len() < GROUPS_MAX) {
-            return key;
+    /// An empty group for `key`, in the place of the rarest of its mirror where all are taken; `false` where there is none.
+    fn make_room(&mut self, place: Place<'_>, key: &Key, now: SystemTime) -> bool {
+        let own = (place.route.to_owned(), place.mirror.to_owned());
+        let mut taken = self.tallies.get(&own).map_or(0, |tally| tally.groups);
+        if taken >= GROUPS_OF_ONE_MAX || self.groups.len() >= GROUPS_MAX {
+            taken = self.evict(place, &own);
+            if taken >= GROUPS_OF_ONE_MAX || self.groups.len() >= GROUPS_MAX {
+                self.tally(place).hidden += 1;
+                return false;
+            }
         }
-        (key.0, key.1, OTHER.to_owned(), Kind::Changed)
+        let tally = self.tally(place);
+        let missed = tally.hidden;
+        let rank = tally.found;
+        tally.found += 1;
+        let began = (tally.of(key.3), tally.beside_of(key.3));
+        let group = Group {
+            id: self.next_id,
+            route: key.0.clone(),
+            mirror: key.1.clone(),
+            field: key.2.clone(),
+            kind: key.3,
+            count: 0,
+            missed,
+            alike: 0,
+            turns: (0, 0),
+            last: (0, 0),
+            rank,
+            began,
+            only_mirror: 0,
+            only_baseline: 0,
+            first_seen: now,
+            last_seen: now,
+            example: (None, None),
+            samples: Vec::new(),
+        };
+        self.next_id += 1;
+        self.groups.insert(key.clone(), group);
+        self.tally(place).groups = taken + 1;
+        true
+    }
+
+    /// Forgets the rarest groups of a mirror on a route, and among equals those not seen for longest; returns how many it still
+    /// has.
+    fn evict(&mut self, place: Place<'_>, own: &(String, String)) -> usize {
+        let of_own = self.groups.iter().filter(|(key, _)| key.0 == own.0 && key.1 == own.1);
+        let mut all: Vec<_> =
+            of_own.map(|(key, group)| (group.count + group.missed, group.last_seen, key.clone())).collect();
+        all.sort_unstable_by_key(|(count, at, _)| (*count, *at));
+        let left = all.len().saturating_sub(EVICTED_TOGETHER);
+        for (count, _, key) in all.into_iter().take(EVICTED_TOGETHER) {
+            self.groups.remove(&key);
+            let tally = self.tally(place);
+            tally.hidden = tally.hidden.max(count);
+        }
+        self.tally(place).groups = left;
+        self.count_samples();
+        left
+    }
+
+    fn count_samples(&mut self) {
+        let mut kept: HashMap<*const Sample, usize> = HashMap::new();
+        for sample in self.groups.values().flat_map(|group| &group.samples) {
+            kept.entry(Arc::as_ptr(sample)).or_insert_with(|| sample.bytes());
+        }
+        self.sample_bytes = kept.values().sum();
     }
 
     fn judge(&self, group: &Group) -> Judged {
@@ -281,12 +423,19 @@ impl State {
         let of_route = of_route.take_while(|tally| tally.route == group.route);
         for tally in of_route.filter(|tally| tally.role == Role::Baseline) {
             let key = (group.route.clone(), tally.mirror.clone(), group.field.clone(), group.kind);
-            baseline_count += self.groups.get(&key).map_or(0, |group| group.count);
+            // Where its table was full, as often as it may have been.
+            baseline_count += self.groups.get(&key).map_or(tally.hidden, |group| group.count + group.missed);
             baseline_compared += tally.of(group.kind);
         }
         let is_noise = is_baseline || is_noise((group.count, compared), (baseline_count, baseline_compared));
-        Judged { group: group.clone(), compared, baseline_count, baseline_compared, is_noise }
+        let beside = of(&group.mirror).map_or(0, |tally| tally.beside_of(group.kind));
+        Judged { group: group.clone(), compared, baseline_count, baseline_compared, beside, is_noise }
     }
+}
+
+/// Whether a difference of this kind could have been seen on both sides.
+fn is_counted(kind: Kind, both_contents: bool) -> bool {
+    both_contents || !kind.is_of_contents()
 }
 
 /// Whether `count` of `compared` is no more than what the baseline shows, as far as so many tell.
@@ -369,32 +518,89 @@ mod tests {
         }
     }
 
+    /// An object of these members.
+    fn object(members: impl Iterator<Item = String>) -> Answer {
+        answer(&format!("{{{}}}", members.collect::<Vec<_>>().join(",")))
+    }
+
     #[test]
-    fn names_that_clients_choose_share_a_group_that_counts_pairs() {
+    fn names_that_are_data_share_a_group_that_counts_pairs() {
         let findings = Arc::new(Findings::default());
         let config = config(&["one", "other"], "compare = {}");
         let mut comparator = Comparator::new(&config, &findings);
-        let many = |n: usize| {
-            let members: Vec<String> = (0..3).map(|k| format!("\"u{n}-{k}\":1")).collect();
-            answer(&format!("{{{}}}", members.join(",")))
-        };
+        let many = |n: usize| object((0..3).map(|k| format!("\"u{n}-{k}\":1")));
         for n in 0..300 {
             comparator.take(&record(&config, 0, &n.to_string(), answer("{}"), many(n)));
         }
         comparator.take(&record(&config, 1, "x", answer("1"), answer("2")));
         let groups = findings.groups();
         let of = |route: &str| groups.iter().filter(|of| of.group.route == route).collect::<Vec<_>>();
-        assert_eq!(of("one").len(), GROUPS_OF_ONE_MAX + 1);
-        assert_eq!(of("other").len(), 1, "another route has room");
-        let others = of("one").into_iter().find(|of| of.group.field == OTHER).unwrap();
-        assert!(others.group.count <= others.compared && others.compared == 300, "{others:?}");
-        let ids: Vec<&String> = others.group.samples.iter().map(|sample| &sample.request_id).collect();
+        assert_eq!(of("other").len(), 1);
+        let folded = of("one").into_iter().find(|of| of.group.field == "$.u*-*").unwrap();
+        assert!(folded.group.count > 290 && folded.group.count <= 300, "{folded:?}");
+        let ids: Vec<&String> = folded.group.samples.iter().map(|sample| &sample.request_id).collect();
         assert!(ids.len() == SAMPLES_MAX && ids.windows(2).all(|two| two[0] != two[1]), "{ids:?}");
         let tally = &findings.tallies()[0];
-        assert_eq!((tally.compared, tally.contents, tally.differing), (300, 300, 300));
-        let distinct: std::collections::HashSet<_> =
-            groups.iter().flat_map(|of| &of.group.samples).map(Arc::as_ptr).collect();
+        assert_eq!((tally.compared, tally.contents, tally.differing, tally.hidden), (300, 300, 300, 0));
+        let distinct: HashSet<_> = groups.iter().flat_map(|of| &of.group.samples).map(Arc::as_ptr).collect();
         assert!(distinct.len() < groups.len(), "groups of a pair share its sample");
+    }
+
+    #[test]
+    fn what_is_frequent_finds_a_place_among_names_that_have_no_mask_and_what_may_be_hidden_is_counted() {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["one"], "compare = {}");
+        let mut comparator = Comparator::new(&config, &findings);
+        let letters = |n: usize| n.to_string().bytes().map(|b| char::from(b + 49)).collect::<String>();
+        for n in 0..700 {
+            let names =
+                |side: usize| (0..5).map(move |k| format!("\"{}\":1", letters(n * 100 + side * 10 + k)));
+            let total = (n < 300).then(|| "\"zz_total\":1".to_owned());
+            let (ours, theirs) = (names(1).chain(["\"zz_total\":1".to_owned()]), names(2).chain(total));
+            comparator.take(&record(&config, 0, &n.to_string(), object(ours), object(theirs)));
+        }
+        let groups = findings.groups();
+        assert!(groups.len() <= GROUPS_OF_ONE_MAX);
+        let lost = groups.iter().find(|of| of.group.field == "$.zz_total").unwrap();
+        let tally = findings.tallies().remove(0);
+        assert!(lost.group.count + 300 >= tally.compared && lost.group.missed > 0, "{lost:?}");
+        assert!(tally.hidden >= lost.group.missed && tally.hidden < 700 / 10, "{tally:?}");
+    }
+
+    #[test]
+    fn noise_takes_no_room_from_what_the_mirror_alone_does_and_a_pair_that_was_cut_is_counted() {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["a"], "compare = {}");
+        let mut comparator = Comparator::new(&config, &findings);
+        let word = |n: usize| ["alpha", "beta", "gamma", "delta"][n % 4];
+        let name = |k: usize| format!("{}_{}", word(k), "x".repeat(k));
+        for n in 0..100 {
+            let values = |side: usize| (0..80).map(move |k| format!("\"{}\":\"{n}-{side}\"", name(k)));
+            let total = ["\"zz_total\":1".to_owned()];
+            let ours = object(values(0).chain(total.clone()));
+            let mut pair = record(&config, 0, &n.to_string(), ours, object(values(1)));
+            let again = record(&config, 0, "", answer("1"), object(values(2).chain(total))).copies.remove(0);
+            pair.copies.push(crate::observe::record::CopyLeg { mirror: 1, ..again });
+            comparator.take(&pair);
+        }
+        let lost = findings.groups().into_iter().find(|of| of.group.field == "$.zz_total").unwrap();
+        assert!(!lost.is_noise && lost.group.count >= 99, "{lost:?}");
+        assert!(lost.group.only_mirror >= 99 && lost.beside == 100, "{lost:?}");
+        let tallies = findings.tallies();
+        let cut: Vec<_> =
+            tallies.iter().map(|of| (of.role, of.skipped.get("too_many_differences"))).collect();
+        assert!(cut.iter().all(|(role, n)| *role == Role::Baseline || n.is_none_or(|n| *n <= 2)), "{cut:?}");
+        // Without one nothing is known for noise.
+        let mut alone =
+            record(&config, 0, "x", object((0..80).map(|k| format!("\"n{k}x{k}\":1"))), answer("{}"));
+        alone.copies[0].mirror = 0;
+        let fresh = Arc::new(Findings::default());
+        Comparator::new(&config, &fresh).take(&alone);
+        assert_eq!(
+            fresh.tallies().remove(0).skipped.get("too_many_differences"),
+            None,
+            "80 names are one mask"
+        );
     }
 
     #[test]

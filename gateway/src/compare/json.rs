@@ -40,6 +40,16 @@ pub(super) fn read(text: &[u8]) -> Result<Node<'_>, Unread> {
     if reader.at == text.len() { Ok(node) } else { Err(Unread::NotJson) }
 }
 
+/// Media types of a JSON text on each line.
+pub(super) const LINES_TYPES: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+
+/// Each line's, where each is one.
+pub(super) fn read_lines(text: &[u8]) -> Option<Vec<Node<'_>>> {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    lines.map(|line| read(line).ok()).collect()
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,

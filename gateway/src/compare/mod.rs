@@ -7,21 +7,30 @@
 mod rules;
 mod coding;
 mod json;
+mod added;
+mod folds;
+mod grammar;
+mod shape;
+mod said;
 mod differ;
 mod findings;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use config::Config;
+use config::{Config, Role};
 
 pub use differ::{Difference, Kind};
 pub use findings::{Findings, Group, Judged, Sample, Shown, Tally};
 
-use crate::observe::record::{CopyEnd, Record};
+use crate::observe::record::{CopyEnd, CopyLeg, Record};
 use crate::observe::told;
-use findings::{Pair, Place};
+use added::Added;
+use differ::{Compared, Context};
+use findings::{Again, Pair, Place};
+use folds::Folds;
 use rules::Rules;
 
 /// Why a pair was not compared: one of the two answers, or both, found no room.
@@ -32,6 +41,9 @@ pub const CONTENT_TYPE: &str = "content_type";
 
 /// Why a pair was not compared: no time was left.
 pub const BUSY: &str = "busy";
+
+/// Why contents were compared in part: they differ in more places than are told of one pair.
+pub const TOO_MANY: &str = "too_many_differences";
 
 /// Share of one core that comparing may take.
 const CPU_SHARE: f64 = 0.5;
@@ -45,8 +57,21 @@ pub struct Comparator {
     /// By the names of route and mirror, where one compares: records come from several configurations.
     rules: HashMap<String, HashMap<String, Rules>>,
     findings: Arc<Findings>,
+    /// By the name of the route.
+    learnt: HashMap<String, Learnt>,
     budget: Budget,
 }
+
+/// What is known of the answers on a route: the same for all its mirrors, so that what they show has one name.
+#[derive(Debug, Default)]
+struct Learnt {
+    folds: RefCell<Folds>,
+    /// Where baselines differ.
+    noise: HashSet<(String, Kind)>,
+}
+
+/// Places of noise remembered of one route.
+const NOISE_MAX: usize = 1024;
 
 /// Time that may be spent on comparing.
 #[derive(Debug)]
@@ -67,7 +92,8 @@ impl Budget {
 impl Comparator {
     pub fn new(config: &Config, findings: &Arc<Findings>) -> Self {
         let budget = Budget { left_us: SAVED_US_MAX, at: Instant::now() };
-        let mut comparator = Self { rules: HashMap::new(), findings: Arc::clone(findings), budget };
+        let (rules, learnt) = (HashMap::new(), HashMap::new());
+        let mut comparator = Self { rules, findings: Arc::clone(findings), learnt, budget };
         comparator.turn(config);
         comparator
     }
@@ -87,6 +113,7 @@ impl Comparator {
             }
         }
         let rules = &self.rules;
+        self.learnt.retain(|route, _| rules.contains_key(route));
         self.findings
             .keep_only(|route, mirror| rules.get(route).is_some_and(|mirrors| mirrors.contains_key(mirror)));
     }
@@ -100,7 +127,18 @@ impl Comparator {
             return;
         }
         let is_whole = record.primary.as_ref().is_some_and(|leg| leg.is_whole);
-        for copy in record.copies.iter().filter(|copy| copy.compares) {
+        let learnt = match self.learnt.get_mut(&route.name) {
+            Some(learnt) => learnt,
+            None => self.learnt.entry(route.name.clone()).or_default(),
+        };
+        // Baselines first: what they show is known when the others are looked at.
+        let roles = [Role::Baseline, Role::Candidate];
+        let mut again: Option<Again> = None;
+        let copies = roles.iter().flat_map(|role| {
+            let of_role = move |copy: &&CopyLeg| record.mirror(copy).is_some_and(|of| of.role == *role);
+            record.copies.iter().filter(|copy| copy.compares).filter(of_role)
+        });
+        for copy in copies {
             let Some(mirror) = record.mirror(copy) else { continue };
             let Some(rules) = rules.get(&mirror.name) else { continue };
             let place = Place { route: &route.name, mirror: &mirror.name, role: mirror.role };
@@ -111,8 +149,21 @@ impl Comparator {
                         self.findings.skip(place, BUSY);
                         continue;
                     }
-                    let compared = differ::compare(rules, primary, answer);
-                    self.findings.add(place, rules, &Pair { record, primary, mirror: answer }, compared);
+                    let context = Context {
+                        known: Some(&learnt.noise),
+                        folds: Some(&learnt.folds),
+                        added: Added::new(copy.span, record.trace.primary_span),
+                    };
+                    let compared = differ::compare(rules, &context, primary, answer);
+                    if mirror.role == Role::Baseline {
+                        learnt.add(&compared);
+                        let all = again.get_or_insert_default();
+                        all.has_contents |= compared.content_skipped.is_none();
+                        let places = compared.differences.iter().map(|of| (of.field.clone(), of.kind));
+                        all.places.extend(places);
+                    }
+                    let pair = Pair { record, primary, mirror: answer };
+                    self.findings.add(place, rules, &pair, compared, again.as_ref());
                     self.budget.left_us -= began.elapsed().as_secs_f64() * 1e6;
                 }
                 // What was to be kept found no room.
@@ -126,12 +177,22 @@ impl Comparator {
     }
 }
 
+impl Learnt {
+    fn add(&mut self, compared: &Compared) {
+        for of in &compared.differences {
+            if self.noise.len() < NOISE_MAX {
+                self.noise.insert((of.field.clone(), of.kind));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::observe::record::{Answer, CopyLeg, PrimaryLeg};
+    use crate::observe::record::{Answer, PrimaryLeg};
     use crate::observe::told::Saying;
 
     /// A route of each name, with a mirror `v2` that has these keys and a baseline `again`.

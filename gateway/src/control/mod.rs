@@ -4,10 +4,12 @@
 //! `server` writes here and `admin` reads; neither knows the other's files. Nothing here waits, and no worker sees it.
 
 mod change;
+mod epoch;
 mod health;
 mod store;
 pub(crate) mod budget;
 
 pub use change::{Applied, Ask, Change, Refused};
+pub use epoch::{Counts, Epoch, Epochs, Looked, Mark};
 pub use health::{Health, Phase, Watchdog};
 pub use store::{ConfigStore, Snapshot};

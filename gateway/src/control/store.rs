@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Shown, Upstream};
 
+use super::epoch::Epochs;
 use crate::compare::Findings;
 use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
 use crate::tls::load::Expiry;
@@ -18,6 +19,8 @@ pub struct ConfigStore {
     written: Mutex<Written>,
     /// What comparing answers has found, whatever configuration is in force.
     pub findings: Arc<Findings>,
+    /// Since when each mirror's evidence counts.
+    pub epochs: Epochs,
 }
 
 /// The last configuration that came whole, and what was changed since by itself.
@@ -88,6 +91,7 @@ impl ConfigStore {
             snapshot: Mutex::new(snapshot),
             written: Mutex::new(written),
             findings: Arc::default(),
+            epochs: Epochs::default(),
         })
     }
 

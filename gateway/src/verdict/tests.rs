@@ -1,6 +1,13 @@
 //! Verdicts on simulated services: what is the same is not rejected, what is worse is, by the name of what is worse.
 
+mod lately;
+mod simulation;
+
+use config::{Contents, Percent};
+
+use super::rules::EVIDENCE_MAX;
 use super::*;
+use crate::metrics::Slots;
 
 fn times(values: impl Iterator<Item = u64>) -> Slots {
     let of = crate::metrics::Histogram::default();
@@ -12,7 +19,14 @@ fn cells(matrix: &[(&str, &str, u64)]) -> Seen {
     let matrix: Vec<_> = matrix.iter().map(|(p, m, n)| ((*p).to_owned(), (*m).to_owned(), *n)).collect();
     let n = matrix.iter().map(|(_, _, n)| n).sum();
     let some = || times((0..n).map(|i| 10_000 + i % 100));
-    Seen { matrix, primary_times: some(), mirror_times: some(), sent: n, ..Seen::default() }
+    Seen {
+        matrix,
+        primary_times: some(),
+        mirror_times: some(),
+        sent: n,
+        compared: compared(0, n),
+        ..Seen::default()
+    }
 }
 
 fn evidence(route: &str, matrix: &[(&str, &str, u64)]) -> Evidence {
@@ -25,6 +39,8 @@ fn evidence(route: &str, matrix: &[(&str, &str, u64)]) -> Evidence {
         seen: cells(matrix),
         baseline: None,
         differences: Vec::new(),
+        bursts: [None; 2],
+        windows: Vec::new(),
     }
 }
 
@@ -47,6 +63,12 @@ fn differing(n: u64, count: u64, baseline: (u64, u64)) -> Evidence {
         compared: n,
         baseline_count: baseline.0,
         baseline_compared: baseline.1,
+        is_volatile: false,
+        rank: 0,
+        first: 0,
+        beside: 0,
+        only_mirror: 0,
+        only_baseline: 0,
         example: (Some("\"pro\"".to_owned()), Some("\"free\"".to_owned())),
         samples: vec!["id-1".to_owned()],
     }];
@@ -160,7 +182,7 @@ fn a_baseline_that_saw_too_little_leaves_what_differs_undecided_and_says_so() {
 #[test]
 fn what_copies_do_to_v1_itself_is_not_held_against_v2() {
     // A second DELETE finds nothing, a second PUT conflicts, and a copy takes longer.
-    let cells_of = || cells(&[("200", "200", 3000), ("204", "404", 800), ("200", "503", 200)]);
+    let cells_of = || cells(&[("200", "200", 12_000), ("204", "404", 3200), ("200", "503", 800)]);
     let slow = |by: u64| times((0..4000).map(|i| 20_000 + by + i % 100));
     let mut of = evidence("a", &[]);
     (of.seen, of.baseline) = (cells_of(), Some(cells_of()));
@@ -173,7 +195,8 @@ fn what_copies_do_to_v1_itself_is_not_held_against_v2() {
         baseline,
         ..evidence("a", &[])
     };
-    assert_eq!(decide(of), Decision::Promote);
+    let verdict = judge(&Policy::default(), &[of]);
+    assert_eq!(verdict.verdict, Decision::Promote, "{verdict:#?}");
     assert_eq!(failed(&judge(&Policy::default(), &[with(None)])).len(), 4, "without a baseline it would be");
 }
 
@@ -198,6 +221,33 @@ fn a_field_that_surely_differs_is_not_hidden_behind_a_noisier_one() {
 }
 
 #[test]
+fn without_a_baseline_what_is_drawn_anew_each_time_is_held_with_the_line_that_ignores_it() {
+    let mut of = differing(4000, 4000, (0, 0));
+    of.differences[0].is_volatile = true;
+    let (result, why) = ruled(of, "mismatch_above_noise");
+    assert!(result == Outcome::Hold && why.contains("`role = \"baseline\"`"), "{why}");
+    let mut of = differing(4000, 4000, (0, 0));
+    of.differences[0].is_volatile = true;
+    let verdict = judge(&Policy::default(), &[of]);
+    let shown = &verdict.mirrors[0].rules[0].evidence;
+    assert!(shown[0].ends_with("volatile: compare = { ignore_json = [\"/user/plan\"] }"), "{shown:?}");
+    // What else differs beside it is found.
+    let mut of = differing(4000, 4000, (0, 0));
+    of.differences[0].is_volatile = true;
+    of.differences.push(Difference {
+        field: "$.total".to_owned(),
+        count: 400,
+        is_volatile: false,
+        ..of.differences[0].clone()
+    });
+    assert_eq!(failed(&judge(&Policy::default(), &[of])), ["mismatch_above_noise fields"]);
+    // A baseline knows better than a look.
+    let mut of = differing(4000, 4000, (0, 4000));
+    of.differences[0].is_volatile = true;
+    assert_eq!(decide(of), Decision::Reject);
+}
+
+#[test]
 fn what_was_not_compared_is_not_the_same() {
     let with = |compared| {
         let mut of = evidence("a", &[("200", "200", 4000)]);
@@ -208,6 +258,15 @@ fn what_was_not_compared_is_not_the_same() {
     let rules: Vec<&str> =
         judge(&Policy::default(), &[with(None)]).mirrors[0].rules.iter().map(|r| r.rule).collect();
     assert!(!rules.contains(&"mismatch_above_noise"), "nobody compares: {rules:?}");
+    let (result, why) = ruled(with(None), "contents_not_compared");
+    assert!(
+        result == Outcome::Hold && why.contains("write `compare = {}` beside `upstream` of mirror \"v2\""),
+        "{why}"
+    );
+    let optional = Policy { contents: Contents::Optional, ..Policy::default() };
+    assert_eq!(judge(&optional, &[with(None)]).verdict, Decision::Promote);
+    let partly = Compared { answers: 4000, contents: 4000, partly: 100, ..Compared::default() };
+    assert_eq!(decide(with(Some(partly))), Decision::Hold, "nor is what was looked at in part");
     assert_eq!(decide(with(compared(0, 0))), Decision::Hold, "forgotten, or not begun");
     let long = Compared {
         answers: 4000,
@@ -236,7 +295,7 @@ fn lost_copies_hold_and_small_routes_hold_nobody_up_but_can_reject() {
     assert_eq!(judge(&Policy::default(), &[big(), small()]).verdict, Decision::Promote);
     let broken = |n| judge(&Policy::default(), &[big(), evidence("small", &[("200", "500", n)])]).verdict;
     assert_eq!(
-        (broken(50), broken(300)),
+        (broken(20), broken(300)),
         (Decision::Hold, Decision::Reject),
         "and what looks bad is not passed over"
     );
@@ -282,13 +341,13 @@ fn few_answers_reject_nobody_and_one_among_hundreds_is_chance() {
     for n in [1, 2, 10, 131, 300, 400, 1000] {
         assert_eq!(decide(one_in(n)), Decision::Hold, "1 of {n}");
     }
-    let cold = evidence("a", &[("200", "500", 8), ("200", "200", 200)]);
+    let cold = evidence("a", &[("200", "500", 12), ("200", "200", 200)]);
     let (result, why) = ruled(cold, "error_rate_difference");
-    assert!(result == Outcome::Hold && why == "so far, of 208 samples: to reject takes 300", "{why}");
+    assert!(result == Outcome::Hold && why == "so far, of 212 samples: to reject takes 300", "{why}");
     // Asked again and again by a controller: a mirror that errs half as often as it may.
     let mut rng = fastrand::Rng::with_seed(5);
     let mut rejected = 0;
-    for _ in 0..400 {
+    for _ in 0..100 {
         let mut wrong = 0;
         let is_rejected = (1..=60).any(|poll| {
             wrong += (0..300).filter(|_| rng.f64() < 0.000_5).count() as u64;
@@ -297,7 +356,7 @@ fn few_answers_reject_nobody_and_one_among_hundreds_is_chance() {
         });
         rejected += u32::from(is_rejected);
     }
-    assert!(rejected <= 4, "{rejected} of 400");
+    assert!(rejected <= 1, "{rejected} of 100");
 }
 
 #[test]
@@ -305,7 +364,7 @@ fn what_passes_is_hardly_ever_above_twice_its_threshold() {
     // Both fail one request in a hundred by themselves, v2 three in a thousand more; asked until it is decided.
     let mut rng = fastrand::Rng::with_seed(6);
     let mut promoted = 0;
-    for _ in 0..200 {
+    for _ in 0..60 {
         let mut cells = [0_u64; 4];
         let decision = (0..60).find_map(|_| {
             for _ in 0..300 {
@@ -323,12 +382,12 @@ fn what_passes_is_hardly_ever_above_twice_its_threshold() {
         });
         promoted += u32::from(decision == Some(Decision::Promote));
     }
-    assert!(promoted <= 12, "{promoted} of 200");
+    assert!(promoted <= 3, "{promoted} of 60");
     let (result, why) = ruled(
         evidence("a", &[("200", "200", 2970), ("200", "500", 30), ("500", "200", 30)]),
         "error_rate_difference",
     );
-    assert!(result == Outcome::Hold && why.starts_with("it may yet be 0."), "{why}");
+    assert!(result == Outcome::Hold && why.starts_with("it may yet be "), "{why}");
 }
 
 #[test]
@@ -553,13 +612,13 @@ fn stalled(rng: &mut fastrand::Rng, n: usize) -> Slots {
 fn a_machine_that_stalls_is_no_reason_to_reject() {
     let mut rng = fastrand::Rng::with_seed(3);
     let mut rejected = 0;
-    for _ in 0..400 {
+    for _ in 0..100 {
         let mut of = evidence("a", &[("200", "200", 6000)]);
         of.seen.primary_times = stalled(&mut rng, 6000);
         of.seen.mirror_times = stalled(&mut rng, 6000);
         rejected += usize::from(decide(of) == Decision::Reject);
     }
-    assert!(rejected <= 2, "{rejected} of 400");
+    assert!(rejected <= 1, "{rejected} of 100");
 }
 
 /// A service of 40 routes as chance makes it; the mirror fails `errors` of its requests beside the 1 % that both do, and
@@ -593,11 +652,11 @@ fn chance_alone_rejects_hardly_ever_and_real_changes_nearly_always() {
     let mut rng = fastrand::Rng::with_seed(7);
     let policy = Policy::default();
     let mut rejected = |errors, slower| {
-        let runs = 100;
+        let runs = 40;
         let one = |rng: &mut fastrand::Rng| judge(&policy, &drawn(rng, errors, slower)).verdict;
         (0..runs).filter(|_| one(&mut rng) == Decision::Reject).count()
     };
-    assert!(rejected(0.0, 1.0) <= 5);
-    assert!(rejected(0.08, 1.0) >= 95);
-    assert!(rejected(0.0, 2.5) >= 95);
+    assert!(rejected(0.0, 1.0) <= 2);
+    assert!(rejected(0.08, 1.0) >= 38);
+    assert!(rejected(0.0, 2.5) >= 38);
 }

@@ -93,7 +93,7 @@ fn tests_named<'t>(text: &'t str, files: &[String]) -> Vec<(usize, &'t str)> {
             in_table = true;
             let is_of_tests =
                 |cell: &&str| ["test", "tests", "guarded by"].iter().any(|word| cell.starts_with(word));
-            column = row.iter().flatten().position(|cell| is_of_tests(cell));
+            column = row.iter().flatten().position(is_of_tests);
         }
         let codes = |text: &'t str| text.split('`').skip(1).step_by(2);
         for code in codes(line) {

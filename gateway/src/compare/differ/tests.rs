@@ -32,7 +32,8 @@ fn json(content: &str) -> Answer {
 /// Each difference as `kind field primary → mirror`.
 fn told(compare: &Compare, redact: &Redact, primary: &Answer, mirror: &Answer) -> Vec<String> {
     let secrets = Secrets::new(redact).map(Arc::new);
-    let compared = super::compare(&Rules::new(compare, secrets.as_ref()), primary, mirror);
+    let rules = Rules::new(compare, secrets.as_ref());
+    let compared = super::compare(&rules, &Context::default(), primary, mirror);
     let side = |of: &Option<String>| of.clone().unwrap_or_else(|| "nothing".to_owned());
     let one =
         |d: &Difference| format!("{} {} {} → {}", d.kind.text(), d.field, side(&d.primary), side(&d.mirror));
@@ -62,7 +63,32 @@ fn each_kind_of_difference_is_found_and_named() {
         (
             json(r#"{"items":[{"id":1},{"id":2},{"id":3}]}"#),
             json(r#"{"items":[{"id":2},{"id":3}]}"#),
+            &["length $.items 3 items → 2 items"],
+        ),
+        (
+            json(r#"{"items":[{"id":1},{"id":2},{"id":3}]}"#),
+            json(r#"{"items":[{"id":2},{"id":4}]}"#),
             &["length $.items 3 items → 2 items", "changed $.items[*].id 1 → 2"],
+        ),
+        (
+            answer(200, "Content-Type: application/x-ndjson\n", "{\"a\":1}\n{\"a\":2}\n"),
+            answer(200, "Content-Type: application/x-ndjson\n", "{ \"a\" : 1 }\n{\"a\":3}"),
+            &["changed $[*].a 2 → 3"],
+        ),
+        (
+            answer(200, "Content-Type: application/json; charset=utf-8\n", "{}"),
+            answer(200, "content-type: application/json;charset=UTF-8\n", "{}"),
+            &[],
+        ),
+        (
+            answer(200, "Set-Cookie: sid=r4nd0m; Path=/; Secure\nSet-Cookie: b=1\n", ""),
+            answer(200, "Set-Cookie: b=1\nSet-Cookie: sid=0th3r; path=/\n", ""),
+            &["header set-cookie.sid r4nd0m → 0th3r", "header set-cookie.sid.secure secure → nothing"],
+        ),
+        (
+            answer(200, "Content-Type: application/json\nETag: a\n", r#"{"a":1,"b":2}"#),
+            answer(503, "Content-Type: text/html\nServer: x\n", "<h1>Sorry</h1>"),
+            &["status status 200 → 503"],
         ),
         (json("[true]"), json("[false]"), &["changed $[*] true → false"]),
         (json(r#"{"a b":1}"#), json(r#"{"a b":2}"#), &["changed $[\"a b\"] 1 → 2"]),
@@ -304,7 +330,9 @@ fn items_without_order_are_matched_though_their_numbers_differ_a_little() {
 #[test]
 fn names_are_kept_to_their_bound_and_stay_apart() {
     let of = |name: &str| json(&format!("{{\"{name}\":1}}"));
-    let fields = |name: &str| compare(&Rules::new(&plain(), None), &of(name), &json("{}")).differences;
+    let fields = |name: &str| {
+        compare(&Rules::new(&plain(), None), &Context::default(), &of(name), &json("{}")).differences
+    };
     let long = "n".repeat(1 << 19);
     let (one, other) = (fields(&format!("{long}1")), fields(&format!("{long}2")));
     assert!(one[0].field.len() <= FIELD_BYTES_MAX && one[0].field != other[0].field, "{one:?}");
@@ -342,4 +370,47 @@ fn contents_of_other_types_than_asked_for_are_not_compared() {
     assert_eq!(found, ["header content-type application/json → text/html", "body body 1 → 2"]);
     let found = told(&rules(&["text/*"]), &Redact::default(), &answer(200, "", "1"), &answer(200, "", "2"));
     assert_eq!(found, ["content_type"], "nobody says what it is");
+}
+
+#[test]
+fn what_the_gateway_wrote_on_a_copy_is_left_out_wherever_an_answer_echoes_it() {
+    let ours = "00-0af7651916cd43dd8448eb211c80319c-0101010101010101-01";
+    let theirs = ours.replace("0101010101010101", "abababababababab");
+    let context = Context { added: Added::new([0xab; 8], [1; 8]), ..Context::default() };
+    let text = |content: &str| answer(200, "Content-Type: text/plain\n", content);
+    let rows = [
+        (
+            json(&format!(r#"{{"headers":{{"Host":"a","Traceparent":"{ours}"}}}}"#)),
+            json(&format!(
+                r#"{{"headers":{{"Host":"a","Traceparent":"{theirs}","X-Umbra-Mirror":"v2","X-Umbra-Primary-Status":"200"}}}}"#
+            )),
+        ),
+        (
+            json(r#"{"environ":{}}"#),
+            json(r#"{"environ":{"HTTP_X_UMBRA_MIRROR":"v2","HTTP_X_UMBRA_COPY":"2"}}"#),
+        ),
+        (
+            json(r#"{"headers":[["host","a"],["accept","*/*"]]}"#),
+            json(r#"{"headers":[["host","a"],["x-umbra-mirror","v2"],["accept","*/*"]]}"#),
+        ),
+        (
+            json(r#"[{"name":"host","value":"a"}]"#),
+            json(r#"[{"name":"X-Umbra-Mirror","value":"v2"},{"name":"host","value":"a"}]"#),
+        ),
+        (json(&format!("{{\"trace\":\"{ours}\"}}")), json(&format!("{{\"trace\":\"{theirs}\"}}"))),
+        (text("Host: a\nAccept: b\n"), text("Host: a\nX-Umbra-Mirror: v2\nAccept: b\n")),
+        (
+            answer(200, &format!("X-Trace: {ours}\n"), ""),
+            answer(200, &format!("X-Umbra-Mirror: v2\nX-Trace: {theirs}\n"), ""),
+        ),
+    ];
+    let rules = Rules::new(&plain(), None);
+    for (primary, mirror) in rows {
+        assert_eq!(compare(&rules, &context, &primary, &mirror).differences, []);
+        assert_ne!(
+            compare(&rules, &context, &primary, &json(r#"{"other":1}"#)).differences,
+            [],
+            "nor is all else"
+        );
+    }
 }

@@ -1,0 +1,176 @@
+//! What the counters of a mirror on a route are at a moment, and what they count since their epoch began. When that is, `control`
+//! knows.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use config::{Config, Mirror, Route};
+
+use super::outcomes::{Chosen, Pairing, pairings};
+use super::state::AdminState;
+use crate::control::{ConfigStore, Counts, Epoch, Looked};
+use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters};
+use crate::verdict::design_effect;
+
+/// Looks at all that is in force; to be called about once a second.
+pub(super) fn look(store: &ConfigStore) {
+    let snapshot = store.open();
+    let all = pairings(&snapshot, &Chosen::default());
+    for (route, mirror) in store.epochs.look(&looked(&snapshot.config, &all), SystemTime::now()) {
+        store.findings.begin(&route, &mirror);
+    }
+}
+
+/// Each of them with its endpoints.
+pub(super) fn looked<'a>(config: &Config, all: &'a [Pairing<'a>]) -> Vec<Looked<'a>> {
+    let routes: HashMap<&str, &Route> = config.routes.iter().map(|of| (of.name.as_str(), of)).collect();
+    let one = |pairing: &'a Pairing<'a>| {
+        let route = routes.get(pairing.route)?;
+        Some(Looked {
+            route: pairing.route,
+            mirror: &pairing.mirror.name,
+            endpoints: endpoints(config, route, pairing.mirror),
+            counts: Box::new(move || counts(pairing)),
+        })
+    };
+    all.iter().filter_map(one).collect()
+}
+
+fn counts(pairing: &Pairing<'_>) -> Counts {
+    let times = |read: fn(&MirrorCounters) -> &Histogram| pairing.slots(read);
+    Counts {
+        matrix: pairing.matrix(),
+        primary_times: times(|c| &c.pairs.sure_primary),
+        mirror_times: times(|c| &c.pairs.sure_mirror),
+        sent: pairing.sum(|c| c.sent.get()),
+        unreachable: pairing.sum(|c| c.dropped.get(Dropped::Unreachable)),
+        // A copy that a full rate gave up was not wanted after all.
+        lost: pairing
+            .sum(|c| c.dropped.sum_where(|why| !matches!(why, Dropped::Rate | Dropped::Unreachable))),
+    }
+}
+
+/// A mirror on a route, what it counts now, and the epoch that it counts in.
+pub(super) struct Counted<'a> {
+    pub(super) pairing: &'a Pairing<'a>,
+    now: Counts,
+    pub(super) epoch: Option<Epoch>,
+}
+
+impl<'a> Counted<'a> {
+    pub(super) fn of(state: &AdminState, pairing: &'a Pairing<'a>) -> Self {
+        let epoch = state.store.epochs.of(pairing.route, &pairing.mirror.name);
+        Self { pairing, now: counts(pairing), epoch }
+    }
+
+    /// What came since the last moment before `since` that is remembered, or since the epoch began.
+    pub(super) fn since(&self, since: Option<SystemTime>) -> Counts {
+        let Some(epoch) = &self.epoch else { return self.now.clone() };
+        let mark = epoch.marks.iter().rev().find(|mark| since.is_some_and(|since| mark.at <= since));
+        self.now.since(mark.map_or(&epoch.base, |mark| &mark.counted))
+    }
+
+    /// How many times share a fate, about the median and about the 99th percentile, as v1's own tell: v2's may be what is wrong.
+    pub(super) fn bursts(&self) -> [Option<f64>; 2] {
+        let Some(epoch) = &self.epoch else { return [None; 2] };
+        let moments: Vec<&Counts> = [&*epoch.base]
+            .into_iter()
+            .chain(epoch.marks.iter().map(|mark| &*mark.counted))
+            .chain([&self.now])
+            .collect();
+        let all = self.now.primary_times.since(&epoch.base.primary_times);
+        [0.5, 0.99].map(|quantile| {
+            let limit = all.at(all.count() as f64 * quantile);
+            let stretch = |two: &[&Counts]| match two {
+                [before, after] => {
+                    let new = after.primary_times.since(&before.primary_times);
+                    let beyond = new.iter().filter(|(value, _)| *value > limit).map(|(_, n)| n).sum();
+                    Some((new.count(), beyond))
+                }
+                _ => None,
+            };
+            let stretches: Vec<(u64, u64)> = moments.windows(2).filter_map(stretch).collect();
+            design_effect(&stretches).map(|effect| effect.clamp(1.0, BURST_MAX))
+        })
+    }
+}
+
+/// No burst is taken for larger: what varies that much is another load, not a hiccup.
+const BURST_MAX: f64 = 16.0;
+
+/// Of the primaries, and of the mirror.
+fn endpoints(config: &Config, route: &Route, mirror: &Mirror) -> [BTreeSet<String>; 2] {
+    let of = |id: config::UpstreamId| {
+        let upstream = config.upstreams.get(id);
+        upstream.into_iter().flat_map(|of| of.endpoints.iter().map(ToString::to_string))
+    };
+    let primaries = route.primaries().iter().filter_map(|primary| primary.upstream).flat_map(of).collect();
+    let lane = config.lanes.get(mirror.lane);
+    [primaries, lane.into_iter().flat_map(|lane| of(lane.upstream)).collect()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::control::Epochs;
+    use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
+
+    fn config(v2: &str) -> Arc<Config> {
+        let text = format!(
+            "[upstream.v1]\nendpoints = [\"10.0.0.1:1\"]\n[upstream.v2]\nendpoints = [{v2}]\n\
+             [[route]]\nname = \"r\"\nprimary = \"v1\"\nmirrors = [{{ upstream = \"v2\" }}]\n"
+        );
+        Arc::new(config::parse("test", &text).unwrap().config)
+    }
+
+    fn turn(store: &ConfigStore, config: Arc<Config>) {
+        store.turn(store.open().after(config));
+    }
+
+    #[test]
+    fn an_epoch_begins_anew_when_none_of_its_endpoints_is_left_or_when_somebody_says_so() {
+        let store = ConfigStore::new(&config("\"10.0.0.2:1\", \"10.0.0.3:1\""));
+        let epochs = Epochs::default();
+        let mut now = SystemTime::UNIX_EPOCH;
+        let mut look = |store: &ConfigStore| {
+            now += Duration::from_secs(60);
+            let snapshot = store.open();
+            let all = pairings(&snapshot, &Chosen::default());
+            (epochs.look(&looked(&snapshot.config, &all), now).len(), epochs.of("r", "v2").unwrap())
+        };
+        let ok = (PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(200)));
+        let count = |n: usize| {
+            let snapshot = store.open();
+            (0..n).for_each(|_| snapshot.counters[0].mirrors[0][0].pairs.matrix.inc(ok.0, ok.1));
+        };
+        count(5);
+        assert_eq!(look(&store).1.base.pairs(), 0, "what came before the first look is of it");
+        // One of two is replaced, then the other: a rolling update ends with the last.
+        turn(&store, config("\"10.0.0.2:1\", \"10.0.0.4:1\""));
+        let (begun, epoch) = look(&store);
+        assert_eq!((begun, epoch.marks.len()), (0, 1));
+        count(7);
+        turn(&store, config("\"10.0.0.4:1\", \"10.0.0.5:1\""));
+        let (begun, epoch) = look(&store);
+        assert_eq!((begun, epoch.base.pairs(), epoch.marks.len()), (1, 12, 0));
+        // The moments that are remembered lie the closer the later they are.
+        for _ in 0..200 {
+            look(&store);
+        }
+        let (_, epoch) = look(&store);
+        let ages: Vec<u32> = epoch.marks.iter().map(|mark| epoch.number() - mark.number).collect();
+        assert!(ages.len() == 8 && ages.ends_with(&[1, 0]) && ages[0] > 50, "{ages:?}");
+        count(3);
+        let snapshot = store.open();
+        let all = pairings(&snapshot, &Chosen::default());
+        assert_eq!(epochs.begin(&looked(&snapshot.config, &all), Some("other"), now), []);
+        assert_eq!(
+            epochs.begin(&looked(&snapshot.config, &all), Some("v2"), now),
+            [("r".to_owned(), "v2".to_owned())]
+        );
+        assert_eq!(epochs.of("r", "v2").unwrap().base.pairs(), 15);
+    }
+}

@@ -1,0 +1,161 @@
+//! Fields whose values have a grammar, said in one way: two spellings of one meaning are no difference. Pure.
+
+use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
+
+/// A field's value as it is compared: `None` where its text is all that is known of it.
+pub(super) fn canonical(name: &str, values: &[String]) -> Option<String> {
+    let all = values.join(",");
+    match name {
+        "content-type" => Some(parameters(&all, true)),
+        "cache-control" | "surrogate-control" | "cdn-cache-control" => {
+            Some(sorted(items(&all).map(|item| parameters(item, true))))
+        }
+        // Names of fields and of codings have no case (RFC 9110 §5.1, §8.4.1), and their order means nothing.
+        "vary"
+        | "accept-ranges"
+        | "content-language"
+        | "access-control-allow-headers"
+        | "access-control-expose-headers" => Some(sorted(items(&all).map(str::to_ascii_lowercase))),
+        "allow" | "access-control-allow-methods" => Some(sorted(items(&all).map(str::to_owned))),
+        // Their order says what was applied first.
+        "content-encoding" => Some(items(&all).map(str::to_ascii_lowercase).collect::<Vec<_>>().join(",")),
+        "last-modified" | "expires" | "retry-after" | "sunset" => date(&all),
+        // To say whether two are the same without their bytes, weak ones are compared by their opaque tag (§8.8.3.2).
+        "etag" => Some(all.trim_start_matches("W/").to_owned()),
+        _ => None,
+    }
+}
+
+/// Items of a list (§5.6.1), quoted commas apart; empty ones are none.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    split(text, ',').filter(|item| !item.is_empty())
+}
+
+/// At each `at` outside of quotes.
+fn split(text: &str, at: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let parts = text.split(move |c: char| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        match c {
+            '\\' if is_quoted && !was_escaped => is_escaped = true,
+            '"' if !was_escaped => is_quoted = !is_quoted,
+            _ => return c == at && !is_quoted,
+        }
+        false
+    });
+    parts.map(str::trim)
+}
+
+fn sorted(all: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = all.collect();
+    all.sort_unstable();
+    all.dedup();
+    all.join(",")
+}
+
+/// `text/html; Charset="UTF-8"` → `text/html;charset=utf-8`: parameters in the order of their names (§8.3.1, §5.6.6). Of values
+/// only a charset's has no case.
+fn parameters(text: &str, is_first_lower: bool) -> String {
+    let mut parts = split(text, ';').filter(|part| !part.is_empty());
+    let pair = |part: &str| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let name = name.trim().to_ascii_lowercase();
+        let value = unquoted(value.trim());
+        let value = if name == "charset" { value.to_ascii_lowercase() } else { value };
+        if value.is_empty() { name } else { format!("{name}={value}") }
+    };
+    let first = parts.next().unwrap_or_default();
+    let first = match first.split_once('=') {
+        Some(_) => pair(first),
+        None if is_first_lower => first.to_ascii_lowercase(),
+        None => first.to_owned(),
+    };
+    let mut rest: Vec<String> = parts.map(pair).collect();
+    rest.sort_unstable();
+    std::iter::once(first).chain(rest).collect::<Vec<_>>().join(";")
+}
+
+fn unquoted(value: &str) -> String {
+    match value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inside) => inside.replace("\\\"", "\"").replace("\\\\", "\\"),
+        None => value.to_owned(),
+    }
+}
+
+/// An HTTP date in any of its three formats (§5.6.7) as seconds; what is none is in the past (RFC 9111 §5.3).
+fn date(text: &str) -> Option<String> {
+    let at = httpdate::parse_http_date(text).ok()?;
+    Some(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_string())
+}
+
+/// Cookies that an answer sets (RFC 6265 §4.1), by name: value, and attributes by their lower-case names.
+pub(super) fn cookies(values: &[String]) -> BTreeMap<&str, (&str, BTreeMap<String, &str>)> {
+    values.iter().map(|line| cookie(line)).filter(|(name, _)| !name.is_empty()).collect()
+}
+
+type Cookie<'a> = (&'a str, (&'a str, BTreeMap<String, &'a str>));
+
+fn cookie(line: &str) -> Cookie<'_> {
+    // Where a name ends, and where its value begins.
+    let of = |part: &str| {
+        let at = part.find('=').unwrap_or(part.len());
+        (at, (at + 1).min(part.len()))
+    };
+    let mut parts = line.split(';').map(str::trim);
+    let first = parts.next().unwrap_or_default();
+    let (end, start) = of(first);
+    let attributes = parts.filter(|part| !part.is_empty()).map(|part| {
+        let (end, start) = of(part);
+        let name = part.get(..end).unwrap_or_default().trim().to_ascii_lowercase();
+        (name, part.get(start..).unwrap_or_default().trim())
+    });
+    let name = first.get(..end).unwrap_or_default().trim();
+    (name, (first.get(start..).unwrap_or_default().trim(), attributes.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_spellings_of_one_meaning_are_the_same() {
+        let same = [
+            ("content-type", "application/json; charset=utf-8", "application/json;Charset=\"UTF-8\""),
+            ("cache-control", "max-age=60, Public", "public,max-age=\"60\""),
+            ("vary", "Accept, Origin", "origin,accept"),
+            ("allow", "GET, HEAD", "HEAD,GET"),
+            ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT"),
+            ("etag", "W/\"a\"", "\"a\""),
+        ];
+        let of = |name: &str, value: &str| canonical(name, &[value.to_owned()]);
+        for (name, one, other) in same {
+            assert_eq!(of(name, one), of(name, other), "{name}");
+        }
+        let others = [
+            ("content-type", "text/html; charset=utf-8", "text/html"),
+            ("content-type", "multipart/x; boundary=A", "multipart/x; boundary=a"),
+            ("cache-control", "max-age=60", "max-age=61"),
+            ("vary", "Accept", "*"),
+            ("content-encoding", "a, b", "b, a"),
+            ("etag", "\"a\"", "\"b\""),
+        ];
+        for (name, one, other) in others {
+            assert_ne!(of(name, one), of(name, other), "{name}");
+        }
+        assert_eq!(of("x-any", "a"), None);
+        assert_eq!(items("a, \"b,c\" ,,d").collect::<Vec<_>>(), ["a", "\"b,c\"", "d"]);
+    }
+
+    #[test]
+    fn a_cookie_is_its_name_its_value_and_its_attributes() {
+        let lines = ["sid=a1; Path=/; Secure".to_owned(), "b=2".to_owned()];
+        let all = cookies(&lines);
+        assert_eq!(all["sid"].0, "a1");
+        assert_eq!(
+            all["sid"].1.iter().map(|(n, v)| (n.as_str(), *v)).collect::<Vec<_>>(),
+            [("path", "/"), ("secure", "")]
+        );
+        assert_eq!(all["b"].1.len(), 0);
+    }
+}

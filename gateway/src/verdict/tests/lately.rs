@@ -1,0 +1,50 @@
+//! What came lately, and how a verdict is said.
+
+use super::*;
+
+#[test]
+fn what_was_well_for_an_hour_and_broke_is_rejected_by_its_last_minute_with_when_that_was() {
+    let hour = || evidence("a", &[("200", "200", 2_000_000), ("200", "500", 60)]);
+    assert_eq!(decide(hour()), Decision::Promote, "it is outweighed");
+    let mut of = hour();
+    let window = |number, since: &str, evidence| Window { since: since.to_owned(), number, evidence };
+    let minute = || evidence("a", &[("200", "200", 2_900), ("200", "500", 60)]);
+    of.windows = vec![
+        window(55, "2026-11-29T12:31:00Z", minute()),
+        window(56, "2026-11-29T12:32:00Z", evidence("a", &[("200", "200", 20)])),
+    ];
+    let mut verdict = judge(&Policy::default(), &[of]);
+    assert_eq!(failed(&verdict), ["error_rate_difference a"]);
+    let mirror = verdict.mirrors.remove(0);
+    assert_eq!(mirror.rules[0].since.as_deref(), Some("2026-11-29T12:31:00Z"));
+    let said = said::sentences(&mirror, None);
+    assert!(
+        said[0].starts_with("v2 fails 2.0 % of the requests that v1 answers, on a: 2,960 samples"),
+        "{said:?}"
+    );
+    assert!(
+        said[0].contains("by chance once in ") && said[0].contains("since 12:31; v1 200, v2 500: 60 times"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_verdict_is_said_worst_cause_first_and_then_what_it_waits_for_and_how_long() {
+    let errors = evidence("errors", &[("200", "200", 1900), ("200", "500", 100)]);
+    let codes = evidence("codes", &[("200", "200", 1960), ("200", "404", 40)]);
+    let few = evidence("few", &[("200", "200", 600)]);
+    let verdict = judge(&Policy::default(), &[errors, codes, few]);
+    let said = said::sentences(&verdict.mirrors[0], Some(60.0));
+    assert!(said[0].starts_with("v2 fails 5.0 % of the requests that v1 answers, on errors"), "{said:#?}");
+    assert!(
+        said[1].starts_with("v2 answers 2.0 % of the requests with another status, on codes"),
+        "{said:#?}"
+    );
+    assert!(said[2].starts_with("waits for more requests on codes, errors, few: "), "{said:#?}");
+    assert!(
+        said[2].ends_with("has 600 samples of the 3000 that it takes, about 4 minutes at this rate"),
+        "{said:#?}"
+    );
+    let sound = judge(&Policy::default(), &[evidence("a", &[("200", "200", 4000)])]);
+    assert_eq!(said::sentences(&sound.mirrors[0], None), ["all of 8 rules pass"]);
+}
