@@ -174,7 +174,7 @@ impl<'r> Check<'r> {
         if listeners.iter().all(|listener| listener.bind.port() != 0) {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
-        self.upstreams(&file.upstream, &listeners, &timeouts);
+        self.upstreams(&file.upstream, (&listeners, admin.bind), &timeouts);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);
         Config {
@@ -354,7 +354,16 @@ impl<'r> Check<'r> {
     /// A pattern that must match the whole of a value.
     fn pattern(&mut self, written: &At<String>) -> Option<Pattern> {
         let patterns = Rc::clone(&self.patterns);
-        self.syntax(written, |text| patterns.whole(text))
+        let pattern = self.syntax(written, |text| patterns.whole(text))?;
+        self.cost(written, &pattern);
+        Some(pattern)
+    }
+
+    /// A pattern that requests are held against and that costs them something is warned of.
+    fn cost(&mut self, written: &At<String>, pattern: &Pattern) {
+        if let Some(cost) = pattern.cost() {
+            self.report.warn(&written.at, format!("{:?} {cost}", written.value));
+        }
     }
 
     /// A share from 0 to 100 %.

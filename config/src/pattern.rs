@@ -17,14 +17,21 @@ use regex::bytes::{Regex, RegexBuilder};
 const COMPILED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A pattern counts as the least of these that it fits in. Compiling stops where the size is passed, so a pattern that does
-/// not fit costs no more than one that does. The last one bounds a single pattern.
-const SIZES: [usize; 6] = [8 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20, 10 << 20];
+/// not fit costs no more than one that does. The last one bounds a single pattern: matching takes time in proportion to
+/// program times text, so one of megabytes would cost each request a worker's milliseconds. Envoy bounds programs for the same
+/// reason (`re2.max_program_size`).
+const SIZES: [usize; 3] = [8 << 10, 32 << 10, 128 << 10];
+
+/// Up to this size a pattern costs nothing worth a word.
+const CHEAP_BYTES_MAX: usize = 32 << 10;
 
 /// A regular expression in RE2's syntax, compiled.
 #[derive(Clone)]
 pub struct Pattern {
     pub text: String,
     regex: Arc<Regex>,
+    /// The least of [`SIZES`] that it fits in.
+    size: usize,
 }
 
 /// Which part of a value a pattern is held against.
@@ -54,6 +61,14 @@ impl Pattern {
     /// The compiled pattern, for one thread: the program is shared, the scratch memory of matching is the copy's own.
     pub fn regex(&self) -> Regex {
         Regex::clone(&self.regex)
+    }
+
+    /// What matching it costs each request, where that is worth a word.
+    pub(crate) fn cost(&self) -> Option<String> {
+        (self.size > CHEAP_BYTES_MAX).then(|| {
+            let least = CHEAP_BYTES_MAX / 1024;
+            format!("compiles to more than {least} KiB: holding a long value against it may take a millisecond of each request")
+        })
     }
 
     /// Whether both share one compiled program.
@@ -116,10 +131,13 @@ impl Patterns {
             format!("{text:?} is not a regular expression: {why}")
         };
         // By itself first, and no further than its syntax: the group below must close what the text opens.
-        match RegexBuilder::new(text).size_limit(0).build() {
-            Ok(_) | Err(Error::CompiledTooBig(_)) => {}
-            Err(error) => return Err(why(error)),
-        }
+        let read = |unicode| match RegexBuilder::new(text).unicode(unicode).size_limit(0).build() {
+            Ok(_) | Err(Error::CompiledTooBig(_)) => Ok(unicode),
+            Err(error) => Err(error),
+        };
+        // As RE2 reads it: `\w`, `\d` and `\s` are ASCII's, a hundredth of the program that all letters of Unicode take. What
+        // names Unicode's classes (`\pL`) is read with them.
+        let unicode = read(false).or_else(|_| read(true)).map_err(why)?;
         let whole = match span {
             Span::Whole => format!(r"\A(?:{text})\z"),
             Span::Anywhere => text.to_owned(),
@@ -132,14 +150,22 @@ impl Patterns {
                      simpler ones (a class such as \\w, repeated, is the dearest)"
                 ));
             };
-            match RegexBuilder::new(&whole).size_limit(size).build() {
+            match RegexBuilder::new(&whole).unicode(unicode).size_limit(size).build() {
                 Ok(regex) => {
                     self.left.set(left);
-                    let pattern = Pattern { text: text.to_owned(), regex: Arc::new(regex) };
+                    let pattern = Pattern { text: text.to_owned(), regex: Arc::new(regex), size };
                     self.known.borrow_mut().insert(key, pattern.clone());
                     return Ok(pattern);
                 }
                 Err(Error::CompiledTooBig(_)) if SIZES.last() != Some(&size) => {}
+                Err(Error::CompiledTooBig(_)) => {
+                    self.left.set(left);
+                    let most = size / 1024;
+                    return Err(format!(
+                        "{text:?} compiles to more than {most} KiB, and every request that is held against it would pay for \
+                         that: repeat less ({{1,64}} is 64 copies), or match by path_prefix, path_elements, prefix or exact"
+                    ));
+                }
                 Err(error) => {
                     // What was compiled in vain has been paid for all the same.
                     self.left.set(left);
@@ -169,13 +195,30 @@ mod tests {
     }
 
     #[test]
+    fn patterns_are_read_as_re2_reads_them_and_one_alone_is_bounded_by_what_it_costs() {
+        let holds =
+            |text: &str, value: &str| Pattern::whole(text).unwrap().regex().is_match(value.as_bytes());
+        assert!(holds(r"\w+", "ada_7") && !holds(r"\w+", "é") && holds(r"\pL+", "é"));
+        assert!(holds("é.*", "études") && holds("[^/]+", "é"));
+        for cheap in
+            [r"/u42/[\w.-]{1,64}", r"/files/.*[\w.-]{1,64}\.(png|jpe?g)", r".*(?i)[\w./ -]{20,60}bot.*"]
+        {
+            assert_eq!(Pattern::whole(cheap).unwrap().cost(), None, "{cheap}");
+        }
+        let dear = Pattern::whole(r"([\w.-]{80}[a-f/]|x){8}").unwrap();
+        assert!(dear.cost().is_some_and(|cost| cost.contains("more than 32 KiB")));
+        let why = Pattern::whole(r"\pL{100}").unwrap_err();
+        assert!(why.contains("more than 128 KiB") && why.contains("repeat less"), "{why}");
+    }
+
+    #[test]
     fn patterns_together_compile_to_so_much_and_no_more() {
         let patterns = Patterns::default();
         let ordinary = |n: usize| patterns.whole(&format!("/u{n}/[a-z]+"));
         assert!((0..1_000).all(|n| ordinary(n).is_ok()));
-        let dear = |n: usize| patterns.whole(&format!(r"/u{n}/[\w]{{80}}"));
+        let dear = |n: usize| patterns.whole(&format!(r"/u{n}/([\w.-]{{80}}[a-f/]|x){{8}}"));
         let taken = (0..10_000).take_while(|n| dear(*n).is_ok()).count();
-        assert!((20..1_000).contains(&taken), "{taken}");
+        assert!((20..10_000).contains(&taken), "{taken}");
         let refused = dear(taken).unwrap_err();
         assert!(refused.contains("one pattern too many"), "{refused}");
         let spent = patterns.left.get();

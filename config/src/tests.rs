@@ -585,6 +585,10 @@ fn what_is_odd_but_allowed_is_a_warning() {
             &[(3, "upstream.v1.endpoints[0]", "is a listener of this gateway: requests will loop")],
         ),
         (
+            starting("").replace("10.0.0.1:80", "127.0.0.1:9901"),
+            &[(3, "upstream.v1.endpoints[0]", "is this gateway's admin listener")],
+        ),
+        (
             starting("[[listener]]\nbind = \"0.0.0.0:80\"").replace("10.0.0.1", "127.0.0.2"),
             &[(4, "upstream.v1.endpoints[0]", "is a listener of this gateway")],
         ),

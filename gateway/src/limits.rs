@@ -72,6 +72,10 @@ pub const ADDRESSES_MAX: usize = 65_536;
 /// is closed.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
+/// Bytes of the admin listener's answers that wait for their readers: where a new one finds no room, the one that has waited
+/// longest is cut. A lone answer may be larger.
+pub const ADMIN_ANSWERS_BYTES_MAX: usize = 64 << 20;
+
 /// Pause of an accept loop that ran out of descriptors or memory.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::admission::{Admission, Places};
 use crate::context::Context;
@@ -132,7 +132,7 @@ async fn serve(setup: Setup, driver: String) {
         proof,
         draining: Rc::default(),
         busy: Cell::new(false),
-        date: RefCell::new(httpdate::fmt_http_date(SystemTime::now())),
+        date: RefCell::new(date(SystemTime::now())),
         panic_on_request: cfg!(debug_assertions) && std::env::var_os("UMBRA_TEST_PANIC").is_some(),
     });
     let lanes = Rc::new(Lanes::default());
@@ -331,7 +331,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
             releases -= 1;
         }
         if ticks.is_multiple_of(1000 / TICK_MS) {
-            *cx.date.borrow_mut() = httpdate::fmt_http_date(SystemTime::now());
+            *cx.date.borrow_mut() = date(SystemTime::now());
             let generation = cx.generation();
             generation.upstreams.reap();
             cx.places.reap(cx.now_ms());
@@ -364,12 +364,32 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
     });
 }
 
+/// The Date of answers (RFC 9110 §5.6.7). A clock before 1970 or beyond the year 9999 has none: it stands at 1970, rather than
+/// that a worker ends over it.
+fn date(now: SystemTime) -> String {
+    const YEAR_10000: u64 = 253_402_300_800;
+    let has_one = now.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() < YEAR_10000);
+    httpdate::fmt_http_date(if has_one { now } else { UNIX_EPOCH })
+}
+
 #[cfg(test)]
 mod simulation;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_clock_beyond_what_a_date_can_say_ends_no_worker() {
+        let after = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).expect("representable");
+        assert_eq!(date(after(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
+        let first = "Thu, 01 Jan 1970 00:00:00 GMT";
+        assert_eq!(date(after(253_402_300_800)), first);
+        assert_eq!(date(UNIX_EPOCH - Duration::from_secs(1)), first);
+        assert_eq!(date(after(253_402_300_799)), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
 
     #[test]
     fn a_late_tick_counts_only_where_the_core_was_the_workers_own() {

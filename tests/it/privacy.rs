@@ -305,7 +305,10 @@ fn whatever_carries_a_secret_no_outlet_tells_it() {
             assert!(!wire.contains("S3CRET"), "v2's wire has what {} carries: {wire}", carriers[number].name);
         }
         let sent = carriers.iter().filter(|carrier| carrier.request.contains("S3CRET")).count();
-        let got = v1.wires().concat().matches("S3CRET").count();
+        let carries = |request: &tests::Request| {
+            format!("{request:?} {}", String::from_utf8_lossy(&request.body)).contains("S3CRET")
+        };
+        let got = v1.requests().iter().filter(|request| carries(request)).count();
         assert_eq!(got, sent, "the primary gets everything");
     }
 }

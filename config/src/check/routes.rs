@@ -275,7 +275,17 @@ impl Check<'_> {
                     self.report.error(&pattern.at, message);
                 }
                 let patterns = Rc::clone(&self.patterns);
+                let written_pattern = pattern;
                 let pattern = self.syntax(pattern, |text| patterns.anywhere(text));
+                if let Some(pattern) = &pattern {
+                    self.cost(written_pattern, pattern);
+                }
+                if let Some(named) = with.value.split_once('$').map(|(_, rest)| rest)
+                    && named.starts_with(|first: char| first.is_ascii_digit() || first == '{')
+                {
+                    let message = "a dollar stands for itself here: a group is \\1, as in RE2";
+                    self.report.warn(&with.at, message);
+                }
                 let with = self.syntax(with, syntax::path_text);
                 pattern.zip(with).map(|(pattern, with)| PathRewrite::Regex { pattern, with })
             }

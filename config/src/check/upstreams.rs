@@ -17,14 +17,14 @@ impl Check<'_> {
     pub(super) fn upstreams(
         &mut self,
         written: &Key<Named<file::Upstream>>,
-        listeners: &[Listener],
+        own: (&[Listener], Option<SocketAddr>),
         timeouts: &Timeouts,
     ) {
         let nothing = file::Upstream::default();
         for (name, entry) in written.given().map(|named| named.value.as_slice()).unwrap_or_default() {
             let _reported = self.syntax(name, syntax::upstream_name);
             // Kept even when something in it is wrong, so that routes do not miss it.
-            let endpoints = entry.given().map(|table| self.endpoints(table, listeners)).unwrap_or_default();
+            let endpoints = entry.given().map(|table| self.endpoints(table, own)).unwrap_or_default();
             let table = entry.given().map_or(&nothing, |table| &table.value);
             let upstream = self.upstream_of(name.value.clone(), endpoints, table, timeouts);
             self.upstreams.push(upstream);
@@ -109,7 +109,12 @@ impl Check<'_> {
         })
     }
 
-    fn endpoints(&mut self, table: &At<file::Upstream>, listeners: &[Listener]) -> Vec<Endpoint> {
+    /// `own`: this gateway's listeners, and the admin listener's address.
+    fn endpoints(
+        &mut self,
+        table: &At<file::Upstream>,
+        (listeners, admin): (&[Listener], Option<SocketAddr>),
+    ) -> Vec<Endpoint> {
         let example = r#"["127.0.0.1:9001"]"#;
         let Some(list) = self.required(&table.value.endpoints, &table.at, "endpoints", example) else {
             return Vec::new();
@@ -133,6 +138,12 @@ impl Check<'_> {
                     &written.at,
                     format!("{endpoint} is a listener of this gateway: requests will loop"),
                 );
+            }
+            if let Host::Address(address) = endpoint.host
+                && admin.is_some_and(|bind| reaches(bind, SocketAddr::new(address, endpoint.port)))
+            {
+                let message = format!("{endpoint} is this gateway's admin listener: clients would reach it");
+                self.report.warn(&written.at, message);
             }
             endpoints.push(endpoint);
         }

@@ -4,16 +4,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use config::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::{Path, Query, refusal};
+use super::outgoing::Lines;
 use super::state::AdminState;
 use crate::compare::{Judged, Sample, Shown, Tally};
 use crate::observe::told::rfc3339 as time;
@@ -119,15 +120,17 @@ pub(super) async fn diffs(
             Json(json!({ "compared": tallies.collect::<Vec<_>>(), "groups": groups })).into_response()
         }
         Format::Jsonl => {
-            let mut text = String::new();
-            for judged in &groups {
-                for kept in &judged.group.samples {
-                    let line = json!({ "group": group(judged), "sample": sample(kept) });
-                    text.push_str(&line.to_string());
-                    text.push('\n');
-                }
-            }
-            ([(CONTENT_TYPE, "application/jsonl")], text).into_response()
+            // All of them may be ten times what is kept: samples are shared by groups, and longer as JSON.
+            let bytes = groups.iter().map(|judged| judged.group.bytes()).sum();
+            let lines = groups.into_iter().flat_map(|judged| {
+                let samples = judged.group.samples.clone();
+                samples.into_iter().map(move |kept| {
+                    let line = json!({ "group": group(&judged), "sample": sample(&kept) });
+                    format!("{line}\n")
+                })
+            });
+            let lines = Extension(Lines::new(bytes, lines));
+            ([(CONTENT_TYPE, "application/jsonl")], lines, ()).into_response()
         }
     }
 }

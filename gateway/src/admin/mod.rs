@@ -15,6 +15,7 @@ mod live;
 mod openapi;
 mod outcomes;
 mod places;
+pub(crate) mod outgoing;
 mod histograms;
 mod process;
 mod verdict;
@@ -48,6 +49,7 @@ use state::AdminState;
 use crate::control::{Ask, ConfigStore, Health, Phase};
 use crate::limits::ADMIN_CONNECTIONS_MAX;
 use crate::metrics::Shard;
+use outgoing::Outgoing;
 
 /// From accept, or the last answer, to the end of the next request's head.
 const HEAD_MAX: Duration = Duration::from_secs(15);
@@ -94,6 +96,7 @@ Umbra admin (in a browser: the dashboard)
 struct Pages {
     exposition: Exposition,
     health: watch::Receiver<Health>,
+    outgoing: Arc<Outgoing>,
 }
 
 /// What is served, at whatever address and to whom.
@@ -131,9 +134,10 @@ impl Admin {
         health: watch::Receiver<Health>,
         asks: mpsc::Sender<Ask>,
     ) -> Self {
+        let outgoing = Arc::new(Outgoing::new(Arc::clone(&store.answers_cut)));
         let exposition = Exposition::new(Arc::clone(store), shards.to_vec(), started);
         Self {
-            pages: Arc::new(Pages { exposition, health }),
+            pages: Arc::new(Pages { exposition, health, outgoing }),
             live: Live::new(Arc::clone(store), shards.to_vec(), started),
             histograms: Histograms::new(Arc::clone(store)),
             store: Arc::clone(store),
@@ -171,6 +175,7 @@ fn router(
     state: AdminState,
     guard: Guard,
 ) -> Router {
+    let outgoing = Arc::clone(&pages.outgoing);
     let asking = Router::new()
         .route("/routes", get(changes::routes))
         .route("/routes/{*name}", patch(changes::patch_route))
@@ -202,6 +207,7 @@ fn router(
         .merge(dashboard::router(INDEX))
         .fallback(asked::unknown)
         .method_not_allowed_fallback(asked::unfit)
+        .layer(from_fn_with_state(outgoing, outgoing::weighed))
         .layer(from_fn_with_state(guard, guard::answered))
         .layer(map_response(dashboard::careful))
 }

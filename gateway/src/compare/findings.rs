@@ -39,7 +39,7 @@ const SAMPLES_MAX: usize = 5;
 const SAMPLE_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes of all samples together.
-const ALL_SAMPLES_BYTES_MAX: usize = 32 << 20;
+pub(crate) const ALL_SAMPLES_BYTES_MAX: usize = 32 << 20;
 
 /// How sure it has to be that a difference is more frequent than the primary's own: one in a hundred, one-sided.
 const Z_MIN: f64 = 2.33;
@@ -158,6 +158,14 @@ pub struct Group {
 }
 
 impl Group {
+    /// What it keeps of memory, its samples included.
+    pub fn bytes(&self) -> usize {
+        let text = |of: &Option<String>| of.as_ref().map_or(0, String::len);
+        let own = self.route.len() + self.mirror.len() + self.field.len() + size_of::<Self>();
+        let example = text(&self.example.0) + text(&self.example.1);
+        own + example + self.samples.iter().map(|sample| sample.bytes()).sum::<usize>()
+    }
+
     /// Whether it differs in nearly all of so many pairs, each time with the same shape on both sides, and either side's value
     /// is nearly always another: an id, a time, a token, a counter. What differs in some pairs alone is no such thing.
     pub fn is_volatile(&self, compared: u64) -> bool {

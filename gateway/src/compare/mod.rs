@@ -23,6 +23,7 @@ use std::time::Instant;
 use config::{Config, Role};
 
 pub use differ::{Difference, Kind};
+pub(crate) use findings::ALL_SAMPLES_BYTES_MAX;
 pub use findings::{Findings, Group, Judged, Sample, Shown, Tally};
 
 use crate::observe::record::{CopyEnd, CopyLeg, Record};

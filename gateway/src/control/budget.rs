@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 
 use config::Config;
 
+use crate::compare::ALL_SAMPLES_BYTES_MAX;
 use crate::discovery;
 use crate::limits;
+use crate::observe::tap::RECORDS_BYTES_MAX;
 
 /// Standard streams, the log, the signal pipe and the runtime of the control plane, files opened for a moment.
 const PROCESS_DESCRIPTORS: u64 = 32;
@@ -98,6 +100,10 @@ pub(crate) struct Memory {
     pub(crate) batches: u64,
     /// Buffers kept for reuse.
     pub(crate) spare: u64,
+    /// What is to be told of exchanges: records on their way, spans that wait, answers and samples that are compared.
+    pub(crate) told: u64,
+    /// Answers of the admin listener that wait for their readers.
+    pub(crate) admin: u64,
 }
 
 impl Memory {
@@ -110,10 +116,14 @@ impl Memory {
         // A batch is bounded, but one copy alone may be larger.
         let batches = config.lanes.iter().enumerate().map(|(lane, settings)| {
             let mirrors = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.lane == lane);
-            // One that is searched is there twice, and joins a batch as long as it comes out.
-            let copy = |m: &config::Mirror| match m.redact.json.is_empty() {
-                true => count(m.body_bytes_max),
-                false => sum([2 * count(m.body_bytes_max), count(limits::BATCH_BYTES_MAX)]),
+            // One that is searched is there twice, a form three times, and joins a batch as long as it comes out.
+            let copy = |m: &config::Mirror| {
+                let times = match (m.redact.json.is_empty(), m.redact.query.is_empty()) {
+                    (true, true) => return count(m.body_bytes_max),
+                    (false, _) => 2,
+                    (true, false) => 3,
+                };
+                sum([count(m.body_bytes_max).saturating_mul(times), count(limits::BATCH_BYTES_MAX)])
             };
             let copy = mirrors.map(copy).max().unwrap_or(0);
             count(settings.connections_max).saturating_mul(copy.max(count(limits::BATCH_BYTES_MAX)))
@@ -123,11 +133,26 @@ impl Memory {
             exchanges: exchanges.saturating_mul(exchange),
             batches: workers.saturating_mul(sum(batches)),
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
+            told: Self::told(config),
+            admin: if config.admin.bind.is_some() { count(limits::ADMIN_ANSWERS_BYTES_MAX) } else { 0 },
         }
     }
 
+    fn told(config: &Config) -> u64 {
+        let exported = config.tracing.as_ref().filter(|tracing| tracing.collector.is_some());
+        let mut mirrors = config.routes.iter().flat_map(|route| &route.mirrors);
+        let compares = mirrors.any(|mirror| mirror.compare.is_some());
+        let records = count(config.workers.count).saturating_mul(count(RECORDS_BYTES_MAX));
+        let wants_records = compares || exported.is_some() || config.access_log.is_some();
+        sum([
+            if wants_records { records } else { 0 },
+            exported.map_or(0, |tracing| count(tracing.spans_bytes_max)),
+            if compares { count(limits::KEPT_ANSWERS_BYTES_MAX) + count(ALL_SAMPLES_BYTES_MAX) } else { 0 },
+        ])
+    }
+
     pub(crate) fn total(&self) -> u64 {
-        sum([self.rings, self.exchanges, self.batches, self.spare])
+        sum([self.rings, self.exchanges, self.batches, self.spare, self.told, self.admin])
     }
 }
 
@@ -231,7 +256,12 @@ pub(crate) mod tests {
         searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
         assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
         assert_eq!(of.spare, 2 * 256 * 64 * 1024);
-        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare);
+        assert_eq!((of.told, of.admin), (0, 64 << 20));
+        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare + of.told + of.admin);
+        let text = "[workers]\ncount = 2\n[upstream.v1]\nendpoints = [\"a:1\"]\n[tracing]\nto = \"http://a\"\n\
+                    [[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", compare = {} }]\n";
+        let telling = config::parse("test", text).expect("the test's own text is sound").config;
+        assert_eq!(Memory::of(&telling).told, (2 * 8 + 16 + 64 + 32) << 20);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Only the control plane knows it, so a lock is nobody's wait.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Shown, Upstream};
@@ -19,6 +20,8 @@ pub struct ConfigStore {
     written: Mutex<Written>,
     /// What comparing answers has found, whatever configuration is in force.
     pub findings: Arc<Findings>,
+    /// Answers of the admin listener that were cut for want of room.
+    pub answers_cut: Arc<AtomicU64>,
     /// Since when each mirror's evidence counts.
     pub epochs: Epochs,
 }
@@ -91,6 +94,7 @@ impl ConfigStore {
             snapshot: Mutex::new(snapshot),
             written: Mutex::new(written),
             findings: Arc::default(),
+            answers_cut: Arc::default(),
             epochs: Epochs::default(),
         })
     }
