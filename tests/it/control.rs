@@ -22,26 +22,30 @@ fn probes_are_answered_while_a_configuration_is_checked_and_changes_take_turns()
     let v1 = Origin::named("v1");
     let setup = Setup::new(&v1);
     let gateway = setup.start();
-    // Some tenths of a second of a core, or many seconds of a busy one.
-    let long = setup.clone().with(&dear_patterns(6)).toml();
-    let (done, probes) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        let put = || {
-            let answer = gateway.admin("PUT", "/config", &long);
-            assert!(matches!(answer.status, 200 | 422), "{}", answer.text());
-            done.store(true, SeqCst);
-        };
-        scope.spawn(put);
-        eventually("it is being checked, and probes are answered meanwhile", || {
-            assert_eq!(gateway.admin("GET", "/healthz", "").status, 200);
-            probes.fetch_add(1, SeqCst);
-            probes.load(SeqCst) >= 3 || done.load(SeqCst)
-        });
-        assert!(!done.load(SeqCst), "three probes take no longer than a check of such patterns");
-        // The next change waits its turn, and is made.
-        assert_eq!(gateway.admin("PUT", "/config", &setup.toml()).status, 200);
-        assert!(done.load(SeqCst));
+    let probe = || assert_eq!(gateway.admin("GET", "/healthz", "").status, 200);
+    // How long a check takes is the machine's business: it grows until three probes fit in.
+    let heard = [4, 8, 16, 32, 64].into_iter().any(|routes| {
+        let long = setup.clone().with(&dear_patterns(routes)).toml();
+        let (done, probes) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let put = || {
+                let answer = gateway.admin("PUT", "/config", &long);
+                done.store(true, SeqCst);
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            };
+            scope.spawn(put);
+            while !done.load(SeqCst) && probes.load(SeqCst) < 3 {
+                probe();
+                probes.fetch_add(1, SeqCst);
+            }
+            let heard = !done.load(SeqCst);
+            // The next change waits its turn, and is made.
+            assert_eq!(gateway.admin("PUT", "/config", &setup.toml()).status, 200);
+            heard
+        })
     });
+    assert!(heard, "no three probes were answered during any check");
+    assert_eq!(gateway.client().ask(get(0)).text(), "v1");
 }
 
 #[test]
@@ -49,7 +53,8 @@ fn sigterm_is_heard_while_a_configuration_is_checked() {
     let v1 = Origin::named("v1");
     let setup = Setup::new(&v1);
     let mut gateway = setup.start();
-    gateway.write(&setup.clone().with(&dear_patterns(20)).toml());
+    // Seconds of a core; nobody waits for it.
+    gateway.write(&setup.clone().with(&dear_patterns(120)).toml());
     gateway.signal("HUP");
     gateway.signal("TERM");
     assert_eq!(gateway.wait_exit().code(), Some(0), "{}", gateway.stderr());

@@ -60,7 +60,7 @@ fn a_copy_has_the_method_target_fields_content_and_trailers_that_the_primary_got
         assert_eq!(answer.status, 200, "{name}: {answer:?}");
         let sent = v1.wait_for(n + 1).swap_remove(n);
         let copied = v2.wait_for(n + 1).swap_remove(n);
-        let ours = ["content-length", "transfer-encoding", "x-umbra-mirror"];
+        let ours = ["content-length", "transfer-encoding", "x-umbra-mirror", "x-umbra-proof"];
         let theirs = |r: &Request| {
             let fields = r.fields.iter().filter(|(k, _)| !ours.contains(&k.to_ascii_lowercase().as_str()));
             fields.cloned().collect::<Vec<_>>()

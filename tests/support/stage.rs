@@ -76,7 +76,7 @@ pub fn pair(originals: &[Request], copies: &[Request]) -> Result<Vec<(Request, R
 /// What a copy differs in from the request that the primary got, other than in what a copy may: its mark, its framing,
 /// and Expect, which would make it wait.
 pub fn difference(original: &Request, copy: &Request) -> Option<String> {
-    let may_differ = ["x-umbra-mirror", "content-length", "transfer-encoding", "expect"];
+    let may_differ = ["x-umbra-mirror", "x-umbra-proof", "content-length", "transfer-encoding", "expect"];
     let fields = |request: &Request| -> Vec<(String, String)> {
         let kept =
             request.fields.iter().filter(|(n, _)| !may_differ.contains(&n.to_ascii_lowercase().as_str()));

@@ -30,7 +30,7 @@ pub(super) fn names(name: &str) -> bool {
         let same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
         known.len() == bytes.len() && bytes.iter().zip(known.bytes()).all(same)
     };
-    NAMES.iter().any(|known| is(&known))
+    NAMES.iter().any(is)
 }
 
 /// Whether a line of a text is such a field: `X-Umbra-Mirror: v2`.

@@ -55,7 +55,7 @@ fn is_drawn(a: &str, b: &str) -> bool {
 
 /// Long, of no words: with digits or letters of both cases.
 fn is_token(text: &str) -> bool {
-    let of = |is: fn(&u8) -> bool| text.bytes().filter(|byte| is(byte)).count();
+    let of = |is: fn(&u8) -> bool| text.bytes().filter(is).count();
     let is_sign = |byte: &u8| matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'.');
     let letters = of(u8::is_ascii_alphanumeric);
     letters >= TOKEN_CHARS_MIN

@@ -1,9 +1,8 @@
 //! Since when evidence counts. An epoch is one version of v1 against one of v2: it begins anew when none of the endpoints is
-//! left that it began with, on either side, or when somebody says so.
+//! left that it began with, on either side, or at an operator's word.
 //!
-//! Counters only grow, for they are metrics: an epoch remembers what they were when it began, and at some moments since, so
-//! that a
-//! mirror that was well for an hour is judged by its last minute too. Pure but for the lock and the clock it is told.
+//! Counters only grow, for they are metrics: an epoch remembers what they were when it began, and at some moments since, so that a
+//! mirror that was well for an hour is judged by its last minute too. It reads no clock: the moment is handed in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
