@@ -206,6 +206,8 @@ fn forwarded(
             };
             edit::request(&mut copy, &wire, &at, &changes);
             copy.extend_from_slice(format!("X-Umbra-Mirror: {}\r\n", mirror.name).as_bytes());
+            // The word itself is the serving process's.
+            copy.extend_from_slice(b"X-Umbra-Proof: (of the gateway's key)\r\n");
             quote(&copy, text);
         }
     }

@@ -289,7 +289,7 @@ mod tests {
             })
             .collect();
         let text = format!(
-            "[upstream.v1]\nendpoints = [\"127.0.0.1:1\"]\n[upstream.v2]\nendpoints = [\"127.0.0.1:2\"]\n{routes}"
+            "[workers]\ncount = 1\n[upstream.v1]\nendpoints = [\"127.0.0.1:1\"]\n[upstream.v2]\nendpoints = [\"127.0.0.1:2\"]\n{routes}"
         );
         Arc::new(config::parse("test", &text).expect("the test's own text is sound").config)
     }

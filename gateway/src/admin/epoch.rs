@@ -44,9 +44,24 @@ fn counts(pairing: &Pairing<'_>) -> Counts {
         mirror_times: times(|c| &c.pairs.sure_mirror),
         sent: pairing.sum(|c| c.sent.get()),
         unreachable: pairing.sum(|c| c.dropped.get(Dropped::Unreachable)),
-        // A copy that a full rate gave up was not wanted after all.
-        lost: pairing
-            .sum(|c| c.dropped.sum_where(|why| !matches!(why, Dropped::Rate | Dropped::Unreachable))),
+        lost: pairing.sum(|c| c.dropped.sum_where(is_loss)),
+    }
+}
+
+/// Whether a copy that was given up so is missing from the evidence.
+fn is_loss(why: Dropped) -> bool {
+    match why {
+        // A copy that a full rate gave up was not wanted after all; of what cannot be reached a rule of its own speaks.
+        Dropped::Rate | Dropped::Unreachable => false,
+        Dropped::BodyTooLarge
+        | Dropped::RingEntries
+        | Dropped::RingBytes
+        | Dropped::Oldest
+        | Dropped::WorkerBusy
+        | Dropped::Stale
+        | Dropped::Redaction
+        | Dropped::Exchanges
+        | Dropped::Drain => true,
     }
 }
 

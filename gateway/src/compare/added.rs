@@ -7,8 +7,14 @@ use std::fmt::Write;
 use super::json::Node;
 
 /// Fields that copies alone have, or have with another value.
-const NAMES: [&str; 5] =
-    ["x-umbra-mirror", "x-umbra-copy", "x-umbra-primary-status", "x-umbra-primary-duration", "traceparent"];
+const NAMES: [&str; 6] = [
+    "x-umbra-mirror",
+    "x-umbra-copy",
+    "x-umbra-proof",
+    "x-umbra-primary-status",
+    "x-umbra-primary-duration",
+    "traceparent",
+];
 
 /// Members by which a list of fields names each of them.
 const NAMING: [&str; 5] = ["name", "key", "header", "field", "k"];
@@ -85,7 +91,10 @@ mod tests {
 
     #[test]
     fn a_field_of_a_copy_is_known_however_an_answer_spells_it() {
-        for name in ["X-Umbra-Mirror", "x_umbra_mirror", "HTTP_X_UMBRA_PRIMARY_DURATION", "Traceparent"] {
+        for name in ["X-Umbra-Mirror", "x_umbra_mirror", "HTTP_X_UMBRA_PRIMARY_DURATION", "Traceparent"]
+            .into_iter()
+            .chain(["X-Umbra-Proof", "HTTP_X_UMBRA_PROOF"])
+        {
             assert!(names(name), "{name}");
         }
         for name in ["", "x-umbra", "x-umbra-mirrors", "http_", "mirror", "tracestate"] {
