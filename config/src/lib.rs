@@ -100,7 +100,7 @@ pub struct Listener {
 pub struct Admin {
     /// `None` when the operator switched the admin listener off with `bind = "off"`.
     pub bind: Option<SocketAddr>,
-    /// What a request that changes something must bear; `None` leaves changes to this machine.
+    /// What a request that changes something must bear; `None` leaves changes to a listener on a loopback address.
     pub token: Option<String>,
 }
 

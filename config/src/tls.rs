@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-/// `tls` of a listener or of the admin listener.
+/// `tls` of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
     /// At least one; the first answers clients that ask for a name none of them has.

@@ -225,6 +225,20 @@ impl ReadHalf {
         (socket.outcome(result), buf)
     }
 
+    /// Like `read`, of bytes that are thrown away: what covers them is not opened, and need not be whole.
+    pub async fn discard(
+        &mut self,
+        buf: Vec<u8>,
+        room: usize,
+        within: Millis,
+    ) -> (io::Result<usize>, Vec<u8>) {
+        let socket = &self.0;
+        socket.begin_read(within);
+        let (result, buf) = socket.wire.read(buf, room).await;
+        socket.deadlines.end_read();
+        (socket.outcome(result), buf)
+    }
+
     /// Like `read`, for the wait between requests: a drain may end it early, and after `park` it ends by itself as
     /// [`Idle::Parked`] with nothing read, so that a connection that stays idle can give its buffer back.
     pub async fn read_idle(

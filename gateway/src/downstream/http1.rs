@@ -331,8 +331,8 @@ async fn linger(cx: &Rc<Context>, client: &mut Client) {
     }
     while cx.now_ms() < end {
         inbox.clear();
-        let (result, filled) =
-            client.stream.r.read(inbox, HEAD_BUFFER_BYTES, Millis(end.saturating_sub(cx.now_ms()))).await;
+        let left_ms = Millis(end.saturating_sub(cx.now_ms()));
+        let (result, filled) = client.stream.r.discard(inbox, HEAD_BUFFER_BYTES, left_ms).await;
         inbox = filled;
         match result {
             Ok(n) if n > 0 && n as u64 <= left => left -= n as u64,

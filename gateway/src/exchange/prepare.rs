@@ -133,13 +133,13 @@ fn route(
     if wants.a_record() {
         *pairing = recorded(cx, generation, &asked, head.minor, &request_id, &wants).into();
     }
+    let admitted = cx.admission.take(&generation.config, from.place, cx.now_ms()).map_err(refuse)?;
     if let Some(secured) = from.secured
         && !head.host.is_empty()
         && !secured.listening.covers(head.host)
     {
         return Err(refuse(MISDIRECTED));
     }
-    let admitted = cx.admission.take(&generation.config, from.place, cx.now_ms()).map_err(refuse)?;
     let Some(Found { route, matched }) = found else {
         return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
     };

@@ -34,15 +34,15 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What went wrong, as a sentence's end behind "the upstream sent".
+    /// What went wrong, in words that a client may be told.
     pub fn detail(self) -> &'static str {
         match self {
-            Self::BareLf => "a bare LF",
-            Self::HeadTooLarge => "a response head that is too large",
+            Self::BareLf => "the upstream sent a bare LF",
+            Self::HeadTooLarge => "the upstream's response head is too large",
             Self::Malformed(detail) => detail,
-            Self::SwitchedProtocols => "a switch of protocols that was not asked for",
-            Self::TooManyInterims => "too many interim responses",
-            Self::BadChunk => "malformed chunks",
+            Self::SwitchedProtocols => "the upstream switched protocols unasked",
+            Self::TooManyInterims => "the upstream sent too many interim responses",
+            Self::BadChunk => "the upstream sent malformed chunks",
         }
     }
 }

@@ -160,6 +160,10 @@ impl Stream {
             }
             if session.is_next_dear() {
                 let permit = turnstile.take(whose).await;
+                // Nothing was pending meanwhile that a deadline could have ended: no signature for a client that is given up.
+                if sweeper.now_ms() > end_ms || self.r.0.deadlines.is_expired() {
+                    return Err(Fault::Timeout);
+                }
                 let pushed = session.push(&buf);
                 turn().await;
                 drop(permit);

@@ -125,9 +125,14 @@ impl Session {
     /// Whether what comes next may cost a signature, ours made or the peer's looked at.
     pub fn is_next_dear(&self) -> bool {
         match &self.tls {
-            Connection::Server(_) => !self.has_spoken || self.authenticates,
+            // A retry request costs nothing, and the flight with the certificate is still to come (RFC 8446 §4.1.4).
+            Connection::Server(_) => !self.has_spoken || self.authenticates || self.has_retried(),
             Connection::Client(_) => true,
         }
+    }
+
+    fn has_retried(&self) -> bool {
+        self.tls.handshake_kind() == Some(rustls::HandshakeKind::FullWithHelloRetryRequest)
     }
 
     /// Appends plaintext that waits, at most `room`. None of it is 0.

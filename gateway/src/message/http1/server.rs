@@ -137,7 +137,10 @@ impl Responder<'_> {
     pub async fn proceed(&mut self, within: Within) -> Result<(), Gone> {
         self.has_proceeded = true;
         let said = b"HTTP/1.1 100 Continue\r\n\r\n".as_slice();
+        // Nothing of ours may come in between, though it is given up in the middle.
+        self.has_begun = true;
         let (sent, _) = self.w.write_all_by(said, within.each, within.end_ms).await;
+        self.has_begun = sent.is_err();
         sent.map_err(|_| Gone)
     }
 

@@ -126,15 +126,17 @@ pub(super) fn without(out: &mut Vec<u8>, text: &[u8], names: &[String], place: P
     Search::new(place).turn(text, usize::MAX, names, out);
 }
 
+/// A `=` that was encoded once, twice, and so on.
+const ENCODED_EQUALS: [&[u8]; DECODINGS_MAX] = [b"%3d", b"%253d", b"%25253d"];
+
 /// Length of the `=` that `rest` begins with, however often it is encoded; 0 where there is none.
 fn equals_len(rest: &[u8], place: Place) -> usize {
     let starts = |with: &[u8]| rest.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     match rest.first() {
         Some(b'=') => 1,
-        Some(b'%') => (0..DECODINGS_MAX)
-            .map(|times| [b"%".as_slice(), &b"25".repeat(times), b"3d"].concat())
-            .find(|written| starts(written))
-            .map_or(0, |written| written.len()),
+        Some(b'%') => {
+            ENCODED_EQUALS.iter().find(|written| starts(written)).map_or(0, |written| written.len())
+        }
         Some(b'\\') if place == Place::Text && starts(br"\u003d") => br"\u003d".len(),
         Some(_) | None => 0,
     }
