@@ -94,7 +94,7 @@ pub(crate) fn serve(
     // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
-    served.also(&crate::tls::load::files(&config));
+    served.also(&crate::tls::load::files(&config)).keep();
     let (tls, odd) = certificates::load(&config, None, &text)?;
     complain(odd.iter().map(|w| format!("warning: {w}")));
     let store = ConfigStore::new(&config);
@@ -188,6 +188,7 @@ pub(crate) fn serve(
         successor: None,
         underway: None,
         is_stale: false,
+        hands_over: false,
     };
     let ending = runtime.block_on(async {
         plane.admin.follow(&config.admin, plane.reloader.listeners.admin())?;

@@ -44,7 +44,7 @@ pub use guard::Guard;
 use histograms::Histograms;
 use live::Live;
 use places::Places;
-use state::AdminState;
+use state::{AdminState, Judging};
 
 use crate::control::{Ask, ConfigStore, Health, Phase};
 use crate::limits::ADMIN_CONNECTIONS_MAX;
@@ -107,6 +107,7 @@ pub struct Admin {
     histograms: Arc<Histograms>,
     store: Arc<ConfigStore>,
     asks: mpsc::Sender<Ask>,
+    judging: Judging,
     /// The first listener starts what looks at the counters by the second.
     looks: Once,
 }
@@ -142,6 +143,7 @@ impl Admin {
             histograms: Histograms::new(Arc::clone(store)),
             store: Arc::clone(store),
             asks,
+            judging: Judging::default(),
             looks: Once::new(),
         }
     }
@@ -162,8 +164,12 @@ impl Admin {
     }
 
     fn router(&self, guard: Guard) -> Router {
-        let state =
-            AdminState { store: Arc::clone(&self.store), asks: self.asks.clone(), guard: guard.clone() };
+        let state = AdminState {
+            store: Arc::clone(&self.store),
+            asks: self.asks.clone(),
+            guard: guard.clone(),
+            judging: self.judging.clone(),
+        };
         router(&self.pages, &self.live, &self.histograms, state, guard)
     }
 }

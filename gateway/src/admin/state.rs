@@ -12,7 +12,7 @@ use config::check::Problem;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::asked::refusal;
 use super::guard::Guard;
@@ -24,6 +24,43 @@ pub(super) struct AdminState {
     pub(super) store: Arc<ConfigStore>,
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) guard: Guard,
+    pub(super) judging: Judging,
+}
+
+/// Verdicts that may wait for the one that is judged; more are refused.
+const JUDGED_MAX: usize = 1 + 8;
+
+/// Verdicts are judged one at a time, on a thread beside the control loop's: with thousands of routes one takes long, and
+/// anybody may ask.
+#[derive(Debug, Clone)]
+pub(super) struct Judging {
+    /// Of all that wait, and the one that is judged.
+    places: Arc<Semaphore>,
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Judging {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(JUDGED_MAX)), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl Judging {
+    /// What `judge` answers, when its turn has come.
+    pub(super) async fn run(&self, judge: impl FnOnce() -> Response + Send + 'static) -> Response {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many verdicts wait already; try again");
+        };
+        // Neither is ever closed.
+        let turn = Arc::clone(&self.turn).acquire_owned().await.ok();
+        let judged = tokio::task::spawn_blocking(move || {
+            // With the thread, not with whoever asked, who may be gone.
+            let _held = (place, turn);
+            judge()
+        });
+        let lost = |_| refusal(StatusCode::INTERNAL_SERVER_ERROR, "no verdict could be reached: see the log");
+        judged.await.unwrap_or_else(lost)
+    }
 }
 
 /// Whoever may change things; anybody else is refused before what they send is read.
@@ -87,5 +124,42 @@ impl AdminState {
             Ok(Err(Refused::Busy(why))) => refusal(StatusCode::SERVICE_UNAVAILABLE, why),
             Err(_) => gone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_verdict_that_takes_long_holds_up_nothing_but_the_next_and_only_so_many_wait() {
+        let (judging, (go, held)) = (Judging::default(), mpsc::channel::<()>());
+        let ok = || StatusCode::OK.into_response();
+        let mut long = pin!(judging.run(move || {
+            let _ = held.recv();
+            ok()
+        }));
+        let mut waiting: Vec<_> = (1..JUDGED_MAX).map(|_| Box::pin(judging.run(ok))).collect();
+        // This thread goes on, though nothing was judged yet.
+        poll_fn(|context| {
+            assert!(long.as_mut().poll(context).is_pending());
+            waiting.iter_mut().for_each(|one| assert!(one.as_mut().poll(context).is_pending()));
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(judging.run(ok).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        // Who goes leaves the place to another.
+        waiting.pop();
+        go.send(()).unwrap();
+        assert_eq!(long.await.status(), StatusCode::OK);
+        for one in waiting {
+            assert_eq!(one.await.status(), StatusCode::OK);
+        }
+        assert_eq!(judging.run(ok).await.status(), StatusCode::OK);
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn by_default(
     headers: HeaderMap,
     Query(asked): Query<Asked>,
 ) -> Response {
-    say(&state, &headers, &Policy::default(), &asked)
+    say(&state, headers, Policy::default(), asked).await
 }
 
 /// `POST /verdict`, a policy as TOML.
@@ -65,7 +65,7 @@ pub(super) async fn by_policy(
     Text(text): Text,
 ) -> Response {
     match Policy::parse("request", &text) {
-        Ok(policy) => say(&state, &headers, &policy, &asked),
+        Ok(policy) => say(&state, headers, policy, asked).await,
         Err(problems) => wrong(&problems),
     }
 }
@@ -127,10 +127,16 @@ pub(super) async fn gate(
         Ok(policy) => policy,
         Err(problems) => return wrong(&problems),
     };
-    let verdict = match decide(&state, &headers, &policy, mirror.as_deref(), None) {
-        Ok(verdict) => verdict,
-        Err(unknown) => return unknown.into_response(),
+    let judging = state.judging.clone();
+    let judge = move || match decide(&state, &headers, &policy, mirror.as_deref(), None) {
+        Ok(verdict) => opened(&verdict, &passing),
+        Err(unknown) => unknown.into_response(),
     };
+    judging.run(judge).await
+}
+
+/// The gate's answer.
+fn opened(verdict: &Verdict, passing: &[Decision]) -> Response {
     let mut out = format!("{}\n", verdict.verdict.text());
     let rules = verdict.mirrors.iter().flat_map(|m| m.rules.iter().map(|rule| (&m.mirror, rule)));
     for (mirror, rule) in rules.filter(|(_, rule)| rule.result != Outcome::Pass).take(TOLD_MAX) {
@@ -141,14 +147,18 @@ pub(super) async fn gate(
     (if does_pass { StatusCode::OK } else { StatusCode::CONFLICT }, out).into_response()
 }
 
-fn say(state: &AdminState, headers: &HeaderMap, policy: &Policy, asked: &Asked) -> Response {
+async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked: Asked) -> Response {
     let since = asked.since.map(Duration::from_secs);
-    let verdict = decide(state, headers, policy, asked.mirror.as_deref(), since);
-    match (verdict, asked.format.unwrap_or(Format::Json)) {
-        (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
-        (Ok(verdict), Format::Text) => text(&verdict, asked.all.unwrap_or(false)).into_response(),
-        (Err(unknown), _) => unknown.into_response(),
-    }
+    let judged = Arc::clone(state);
+    let judge = move || {
+        let verdict = decide(&judged, &headers, &policy, asked.mirror.as_deref(), since);
+        match (verdict, asked.format.unwrap_or(Format::Json)) {
+            (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
+            (Ok(verdict), Format::Text) => text(&verdict, asked.all.unwrap_or(false)).into_response(),
+            (Err(unknown), _) => unknown.into_response(),
+        }
+    };
+    state.judging.run(judge).await
 }
 
 /// Asked about a mirror that nobody has.
@@ -435,6 +445,7 @@ mod tests {
 
     use super::*;
     use crate::admin::Guard;
+    use crate::admin::state::Judging;
     use crate::control::ConfigStore;
     use crate::control::budget::tests::config;
     use crate::metrics::{Code, Drop as Dropped, MirrorEnd, PrimaryEnd};
@@ -451,7 +462,12 @@ mod tests {
                 counters.pairs.sure_mirror.record(2_000);
             }
         }
-        Arc::new(AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local })
+        Arc::new(AdminState {
+            store,
+            asks: mpsc::channel(1).0,
+            guard: Guard::Local,
+            judging: Judging::default(),
+        })
     }
 
     /// Nobody compares in these.
@@ -531,7 +547,8 @@ mod tests {
             v2.dropped.inc(Dropped::Unreachable);
             v2.dropped.inc(Dropped::Oldest);
         }
-        let state = AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local };
+        let state =
+            AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local, judging: Judging::default() };
         let all = evidence(&state, Some("v2"), None);
         assert_eq!(all.len(), 600);
         let of = all.iter().find(|of| of.route == "r599").unwrap();

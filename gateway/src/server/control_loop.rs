@@ -51,6 +51,8 @@ pub(super) struct ControlPlane<'a> {
     pub(super) underway: Option<Underway>,
     /// The files are to be read again after it.
     pub(super) is_stale: bool,
+    /// A successor is to be started after it.
+    pub(super) hands_over: bool,
 }
 
 /// How the watch over a serving gateway ends.
@@ -157,6 +159,11 @@ impl ControlPlane<'_> {
         if self.successor.is_some() {
             return tracing::warn!("SIGUSR2 ignored: a successor is starting already");
         }
+        // Sockets that a change opens or closes meanwhile would be other ones than those handed over.
+        self.hands_over = self.underway.is_some();
+        if self.hands_over {
+            return tracing::info!("SIGUSR2: a successor is started when the change under way has ended");
+        }
         if std::process::id() == 1 {
             // A container, or what else it is first in, ends with its first process and takes all others along.
             return tracing::error!(
@@ -217,6 +224,8 @@ impl ControlPlane<'_> {
         underway.tell(result);
         if self.is_stale {
             self.reload();
+        } else if self.hands_over {
+            self.start_successor();
         }
     }
 

@@ -38,10 +38,12 @@ impl Served {
         self.lock().source = look;
     }
 
-    /// Files that the source names are about to be read too: these are watched beside it from now on.
-    pub(super) fn also(&self, files: &[PathBuf]) {
+    /// Files that a configuration names are about to be read too: these are watched beside the source from now on, unless
+    /// what is returned is dropped before it is kept. Then those before are watched again.
+    pub(super) fn also(&self, files: &[PathBuf]) -> Also {
         let named = files.iter().cloned().map(one).collect();
-        self.lock().named = named;
+        let before = std::mem::replace(&mut self.lock().named, named);
+        Also { served: self.clone(), before: Some(before) }
     }
 
     fn get(&self) -> Looks {
@@ -50,6 +52,30 @@ impl Served {
 
     fn lock(&self) -> MutexGuard<'_, Looks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Files that are watched for a configuration which is not in force yet.
+#[derive(Debug)]
+#[must_use = "dropped, it takes the watch back"]
+pub(super) struct Also {
+    served: Served,
+    before: Option<Look>,
+}
+
+impl Also {
+    /// It is in force, or it is the source that names them and whose next change they may be.
+    pub(super) fn keep(mut self) {
+        self.before = None;
+    }
+}
+
+impl Drop for Also {
+    fn drop(&mut self) {
+        if let Some(before) = self.before.take() {
+            // As they looked when they were read: what has changed meanwhile is seen.
+            self.served.lock().named = before;
+        }
     }
 }
 
@@ -147,6 +173,28 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink(&beside, &file).unwrap();
         assert_eq!(told(&mut watch), [false, true, false]);
+    }
+
+    #[test]
+    fn files_of_a_configuration_that_is_refused_are_forgotten_and_those_in_force_are_watched_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let [source, ours, theirs] =
+            ["a.toml", "ours.pem", "theirs.pem"].map(|name| directory.path().join(name));
+        let write = |file: &PathBuf, text: &str| std::fs::write(file, text).unwrap();
+        for file in [&source, &ours, &theirs] {
+            write(file, "one");
+        }
+        let (source, served) = (Source::File(source), Served::default());
+        served.set(look(&source));
+        served.also(std::slice::from_ref(&ours)).keep();
+        let mut watch = Watch::new(&source, &served);
+        let also = served.also(std::slice::from_ref(&theirs));
+        assert!(!watch.has_changed());
+        write(&ours, "three");
+        drop(also);
+        write(&theirs, "three");
+        let told: Vec<bool> = (0..4).map(|_| watch.has_changed()).collect();
+        assert_eq!(told, [false, true, false, false], "it changed while the other was looked at");
     }
 
     #[test]

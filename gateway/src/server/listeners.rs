@@ -46,6 +46,14 @@ struct Open {
     sockets: Vec<(Use, Arc<TcpListener>)>,
 }
 
+/// What is there when a listener is opened.
+struct Around<'a> {
+    /// These listen beside it from now on.
+    beside: &'a [SocketAddr],
+    /// These close when it is put into force.
+    gone: &'a [Open],
+}
+
 impl Listeners {
     /// None yet, and what this process was started with.
     pub(super) fn inherited(left: Inherited) -> Self {
@@ -55,59 +63,65 @@ impl Listeners {
     /// The set of another configuration, or all that does not work about it.
     pub(super) fn next(&self, config: &Config, text: &SourceText) -> Result<Self, Vec<Problem>> {
         let mut next = Self { left: self.left.clone(), next_id: self.next_id, ..Self::default() };
-        let mut known = self.open.clone();
+        let mut gone = self.open.clone();
+        // Several of one address (port 0) stay in their order: each is secured by its place.
+        let mut keep = |bind| gone.iter().position(|open: &Open| open.bind == bind).map(|at| gone.remove(at));
+        let kept: Vec<_> = config.listeners.iter().map(|listener| keep(listener.bind)).collect();
+        let is_kept = |open: &Open| config.admin.bind == Some(open.bind);
+        next.admin = self.admin.clone().filter(is_kept);
+        gone.extend(self.admin.clone().filter(|open| !is_kept(open)));
+        // What listens beside one that is opened: all that stays, and what was opened before it.
+        let mut beside: Vec<SocketAddr> =
+            kept.iter().flatten().chain(&next.admin).map(|open| open.address).collect();
         let mut refused = Vec::new();
-        for (index, listener) in config.listeners.iter().enumerate() {
+        for (index, (listener, kept)) in config.listeners.iter().zip(kept).enumerate() {
             let bind = listener.bind;
-            if let Some(at) = known.iter().position(|open| open.bind == bind) {
-                next.open.push(known.swap_remove(at));
+            if let Some(open) = kept {
+                next.open.push(open);
                 continue;
             }
             let given = next.left.listener(bind);
-            match self.open(&mut next, bind, given, Use::Listener(bind), config.workers.count) {
-                Ok(open) => next.open.push(open),
+            let around = Around { beside: &beside, gone: &gone };
+            match next.open_one(bind, given, Use::Listener(bind), config.workers.count, &around) {
+                Ok(open) => {
+                    beside.push(open.address);
+                    next.open.push(open);
+                }
                 Err(e) => refused.push(problem(text, format!("listener[{index}].bind"), bind, &e)),
             }
         }
-        if let Some(bind) = config.admin.bind {
-            match self.admin.as_ref().filter(|open| open.bind == bind) {
-                Some(same) => next.admin = Some(same.clone()),
-                None => {
-                    let given = next.left.admin(bind).into_iter().collect();
-                    match self.open(&mut next, bind, given, Use::Admin(bind), 1) {
-                        Ok(open) => next.admin = Some(open),
-                        Err(e) => refused.push(problem(text, "admin.bind".to_owned(), bind, &e)),
-                    }
-                }
+        if let Some(bind) = config.admin.bind.filter(|_| next.admin.is_none()) {
+            let given = next.left.admin(bind).into_iter().collect();
+            let around = Around { beside: &beside, gone: &gone };
+            match next.open_one(bind, given, Use::Admin(bind), 1, &around) {
+                Ok(open) => next.admin = Some(open),
+                Err(e) => refused.push(problem(text, "admin.bind".to_owned(), bind, &e)),
             }
         }
         // A service manager's socket stays open whatever we do: it waits for a configuration that names it.
-        let gone = known.into_iter().chain(
-            self.admin.clone().filter(|old| next.admin.as_ref().is_none_or(|admin| admin.id != old.id)),
-        );
-        next.left.put_back(gone.flat_map(|open| open.sockets));
+        next.left.put_back(gone.into_iter().flat_map(|open| open.sockets));
         if refused.is_empty() { Ok(next) } else { Err(refused) }
     }
 
-    fn open(
-        &self,
-        next: &mut Self,
+    fn open_one(
+        &mut self,
         bind: SocketAddr,
         given: Vec<(Use, Arc<TcpListener>)>,
         is: Use,
         count: usize,
+        around: &Around<'_>,
     ) -> io::Result<Open> {
-        let id = next.next_id;
-        next.next_id += 1;
+        let id = self.next_id;
+        self.next_id += 1;
         if let Some((_, first)) = given.first() {
             return Ok(Open { id, bind, address: first.local_addr()?, sockets: given });
         }
-        let is_ours = |open: &Open| {
-            let (a, b) = (open.address, bind);
-            a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
-        };
-        // Whose own socket is in the way shares the address with it until the one that goes is closed.
-        let shares = self.open.iter().chain(&self.admin).any(is_ours);
+        // Whose own socket is in the way shares the address with it until the one that goes is closed. Without one the kernel
+        // says whether the address is free; beside one it is asked nothing, and what stays or comes too is looked for here.
+        let shares = around.gone.iter().any(|open| overlap(open.address, bind));
+        if shares && around.beside.iter().any(|other| overlap(*other, bind)) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
         let (address, sockets) = shared(bind, count, shares)?;
         let sockets = sockets.into_iter().map(|socket| (is, Arc::new(socket))).collect();
         Ok(Open { id, bind, address, sockets })
@@ -164,6 +178,13 @@ impl Listeners {
         };
         (without(other, self), without(self, other))
     }
+}
+
+/// Two sockets that listen at these are in each other's way: `[::]` takes IPv4's connections too.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers =
+        |all: SocketAddr, one: SocketAddr| all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    a.port() == b.port() && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
 }
 
 fn problem(text: &SourceText, key: String, address: SocketAddr, error: &io::Error) -> Problem {
@@ -317,6 +338,57 @@ mod tests {
         let wide = bound(&on(&[everywhere], None), &text()).unwrap();
         let narrow = wide.next(&on(&[foreign], None), &text()).unwrap();
         assert_eq!(wide.changes(&narrow), (vec![foreign], vec![everywhere]));
+    }
+
+    #[test]
+    fn of_three_on_one_address_each_keeps_its_place() {
+        let at = |all: &Listeners| all.open.iter().map(|open| open.id).collect::<Vec<_>>();
+        let three = on(&[any_port(); 3], Some(any_port()));
+        let first = bound(&three, &text()).unwrap();
+        let again = first.next(&three, &text()).unwrap();
+        assert_eq!((at(&again), again.addresses()), (at(&first), first.addresses()));
+        let fewer = first.next(&on(&[any_port(); 2], Some(any_port())), &text()).unwrap();
+        assert_eq!(fewer.addresses(), first.addresses()[..2]);
+    }
+
+    #[test]
+    fn what_a_restart_would_refuse_a_change_refuses_too() {
+        // No port is looked for that is free on all addresses: port 0 gets one.
+        let everywhere: SocketAddr = (Ipv4Addr::UNSPECIFIED, 0).into();
+        let port = bound(&on(&[everywhere], None), &text()).unwrap().addresses()[0].port();
+        let [wide, narrow, other] =
+            [[0, 0, 0, 0], [127, 0, 0, 1], [127, 0, 0, 2]].map(|ip| SocketAddr::from((ip, port)));
+        let in_use = |key: &str, at: SocketAddr| [format!("f: {key}: {at} is already in use")];
+        let first = bound(&on(&[wide], None), &text()).unwrap();
+        for next in [on(&[wide, narrow], None), on(&[wide], Some(narrow))] {
+            let key = if next.admin.bind.is_some() { "admin.bind" } else { "listener[1].bind" };
+            assert_eq!(texts(first.next(&next, &text())), in_use(key, narrow));
+        }
+        // One goes, and what comes in its place is in its own way.
+        assert_eq!(
+            texts(first.next(&on(&[narrow, narrow], None), &text())),
+            in_use("listener[1].bind", narrow)
+        );
+        let two = first.next(&on(&[narrow, other], None), &text()).unwrap();
+        drop(first);
+        // One goes and another stays: only the one that goes is made room for.
+        assert_eq!(texts(two.next(&on(&[wide, other], None), &text())), in_use("listener[0].bind", wide));
+        assert!(two.next(&on(&[wide], None), &text()).is_ok());
+    }
+
+    #[test]
+    fn addresses_overlap_where_the_kernel_says_so() {
+        for (a, b, expect) in [
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "127.0.0.1:2", false),
+            ("[::]:1", "127.0.0.1:1", true),
+            ("[::]:1", "0.0.0.0:1", true),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("127.0.0.2:1", "127.0.0.1:1", false),
+        ] {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            assert_eq!((overlap(a, b), overlap(b, a)), (expect, expect), "{a} {b}");
+        }
     }
 
     #[test]

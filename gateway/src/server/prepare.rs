@@ -15,7 +15,7 @@ use config::{Config, Shown};
 use tokio::sync::oneshot;
 
 use super::certificates;
-use super::files::Served;
+use super::files::{Also, Served};
 use super::patch::{with_percent, with_weights};
 use super::source::{Source, SourceText, broken};
 use crate::control::{Change, Refused, Snapshot};
@@ -53,6 +53,8 @@ pub(super) struct Ready {
     /// Where problems that show later point.
     pub(super) text: SourceText,
     pub(super) started: Instant,
+    /// The watch over the files that it names; kept when it is in force.
+    pub(super) also: Option<Also>,
 }
 
 /// How an operator would say it.
@@ -114,17 +116,25 @@ impl Preparer {
 impl Job {
     fn run(self, started: Instant) -> Result<Ready, Refused> {
         let Self { change, source, served, snapshot, prepared, tls } = self;
+        let is_source = matches!(change, Change::Source);
         let (config, written, mut warnings, text) = changed(change, &source, &served, &snapshot.config)?;
         let fixed = fixed(&snapshot.config, &config, &text);
         if !fixed.is_empty() {
             return Err(Refused::Wrong(fixed));
         }
+        let mut also = None;
         let tls = match &written {
             // Shares and weights name no files.
             Written::Part(..) => tls,
             Written::Whole(_) => {
                 // Looked at before they are read, so that a change in between is seen.
-                served.also(&crate::tls::load::files(&config));
+                let watched = served.also(&crate::tls::load::files(&config));
+                if is_source {
+                    // Refused or not: what is wrong with the source may be mended in a file that it names.
+                    watched.keep();
+                } else {
+                    also = Some(watched);
+                }
                 let loaded = certificates::load(&config, Some((&snapshot.config, &tls)), &text);
                 let (tls, odd) = loaded.map_err(bounded)?;
                 warnings.extend(odd);
@@ -135,7 +145,7 @@ impl Job {
         let difference = Difference::between(&snapshot.config, &config);
         let prepared = prepared.iter().map(|old| Arc::new(old.after(&difference, &config))).collect();
         let snapshot = Snapshot { certificates: Arc::clone(&tls.expiries), ..snapshot.after(config) };
-        Ok(Ready { snapshot, prepared, tls, written, warnings, text, started })
+        Ok(Ready { snapshot, prepared, tls, written, warnings, text, started, also })
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use config::Config;
 use tokio::sync::{mpsc, oneshot};
 
-use super::files::Served;
+use super::files::{Also, Served};
 use super::listeners::Listeners;
 use super::prepare::{Job, Preparer, Ready, Written};
 use super::threads::Channel;
@@ -142,7 +142,8 @@ impl Reloader {
         workers: impl Iterator<Item = &'w Channel>,
     ) {
         let Next { ready, found } = next;
-        let Ready { snapshot, prepared, tls, written, warnings, started, text: _ } = ready;
+        let Ready { snapshot, prepared, tls, written, warnings, started, also, text: _ } = ready;
+        also.into_iter().for_each(Also::keep);
         let before = self.store.open().config;
         let snapshot = self.store.turn(snapshot);
         match written {
