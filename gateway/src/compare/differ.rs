@@ -1,9 +1,11 @@
 //! Two answers to one request, side by side: where they differ, and how. Pure.
 
+mod fields;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use serde_json::Value;
 use xxhash_rust::xxh64::xxh64;
@@ -11,14 +13,13 @@ use xxhash_rust::xxh64::xxh64;
 use super::added::{self, Added};
 use super::coding::{End, Plain, plain};
 use super::folds::Folds;
-use super::grammar;
 use super::json::{self, Member, Node, Unread};
 use super::rules::{Path, Rules};
 use super::said::Said;
 use super::shape;
-use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::REDACTED;
 use crate::observe::record::Answer;
+use fields::{Fields, fields, media_type};
 
 /// One thing that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,27 +120,6 @@ pub(super) fn compare(rules: &Rules, context: &Context<'_>, primary: &Answer, mi
     Compared { differences: found.differences, content_skipped, is_cut: found.is_cut }
 }
 
-/// Lower-case name → values in their order.
-type Fields = BTreeMap<String, Vec<String>>;
-
-fn fields(answer: &Answer) -> Fields {
-    let mut all = Fields::new();
-    for line in lines(&answer.fields) {
-        let name = field_name(line);
-        let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
-        let value = String::from_utf8_lossy(value).into_owned();
-        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        all.entry(name).or_default().push(value);
-    }
-    all
-}
-
-/// In lower case, without parameters; empty where the answer does not say.
-fn media_type(fields: &Fields) -> String {
-    let kind = fields.get("content-type").and_then(|values| values.first()).map_or("", String::as_str);
-    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
 struct Found<'a> {
     rules: &'a Rules,
     context: &'a Context<'a>,
@@ -154,6 +134,8 @@ struct Found<'a> {
 impl Found<'_> {
     /// What is kept of it is bounded here, whoever named it, and names and values lose what parameters they hold.
     fn add(&mut self, field: String, kind: Kind, primary: Option<String>, mirror: Option<String>) {
+        // Of this difference alone, even where the place is known or finds no room: the next one looks like itself.
+        let alike = self.alike.take();
         let field = match self.rules.shown_text(&field) {
             Cow::Owned(without) => without,
             Cow::Borrowed(_) => field,
@@ -174,7 +156,6 @@ impl Found<'_> {
         }
         self.unknown += usize::from(!is_known);
         self.seen.insert(place.clone());
-        let alike = self.alike.take();
         let [primary, mirror] = [primary, mirror].map(|side| {
             let side = side?;
             Some(short(&self.rules.shown_text(&side)))
@@ -219,98 +200,6 @@ impl Found<'_> {
             Kind::Type | Kind::Length | Kind::Body => (Kind::Changed, shown(), shown()),
         };
         self.add(self.place(&secret), kind, primary, mirror);
-    }
-
-    fn fields(&mut self, primary: &Fields, mirror: &Fields) {
-        // Each by itself: what is secret in one is found where it stands.
-        let one = |name: &str, value: &String| {
-            let line = self.rules.shown_fields(format!("{name}: {value}\r\n").as_bytes());
-            let line = String::from_utf8_lossy(&line);
-            line.split_once(": ").map_or("", |(_, value)| value).trim_end().to_owned()
-        };
-        let shown = |name: &str, values: Option<&Vec<String>>| {
-            // Nor how many there are.
-            if self.rules.secrets.as_ref().is_some_and(|secrets| secrets.hides_field(name.as_bytes())) {
-                return values.map(|_| REDACTED.to_owned());
-            }
-            let values: Vec<String> = values?.iter().map(|value| one(name, value)).collect();
-            Some(short(&values.join(", ")))
-        };
-        let names = primary.keys().chain(mirror.keys().filter(|name| !primary.contains_key(*name)));
-        let (mut differing, mut cookies) = (Vec::new(), None);
-        for name in names.filter(|name| self.rules.compares_field(name) && !added::names(name)) {
-            let (a, b) = (primary.get(name), mirror.get(name));
-            let hides = || self.rules.secrets.as_ref().is_some_and(|of| of.hides_field(b"set-cookie"));
-            if let ("set-cookie", Some(a), Some(b)) = (name.as_str(), a, b)
-                && !hides()
-            {
-                cookies = Some((a, b));
-                continue;
-            }
-            let plain = |values: Option<&Vec<String>>| {
-                let values = values?;
-                let said = grammar::canonical(name, values).unwrap_or_else(|| values.join(", "));
-                Some(self.plain(&said).into_owned())
-            };
-            let (ours, theirs) = (plain(a), plain(b));
-            if ours != theirs {
-                differing.push((name.clone(), shown(name, a), shown(name, b), ours.zip(theirs)));
-            }
-        }
-        for (name, a, b, both) in differing {
-            if let Some((ours, theirs)) = both {
-                self.looks(&ours, &theirs);
-            }
-            self.add(name, Kind::Header, a, b);
-        }
-        if let Some((a, b)) = cookies {
-            self.cookies(a, b, |line| one("set-cookie", line));
-        }
-    }
-
-    /// Each cookie by its name, and each of its attributes: a lost `Secure` is found beside a value that is drawn anew.
-    fn cookies(&mut self, primary: &[String], mirror: &[String], shown: impl Fn(&String) -> String) {
-        let (ours, theirs) = (grammar::cookies(primary), grammar::cookies(mirror));
-        let value = |name: &str, value: &str| {
-            let line = shown(&format!("{name}={value}"));
-            short(line.split_once('=').map_or("", |(_, value)| value))
-        };
-        let names: BTreeSet<&&str> = ours.keys().chain(theirs.keys()).collect();
-        for name in names {
-            let place = format!("set-cookie.{name}");
-            if !self.rules.compares_field(&place) {
-                continue;
-            }
-            let (a, b) = (ours.get(*name), theirs.get(*name));
-            let (Some((a, of_a)), Some((b, of_b))) = (a, b) else {
-                let told =
-                    |of: Option<&(&str, _)>| of.map(|(text, _): &(&str, BTreeMap<_, _>)| value(name, text));
-                self.add(place, Kind::Header, told(a), told(b));
-                continue;
-            };
-            let attributes: BTreeSet<&String> = of_a.keys().chain(of_b.keys()).collect();
-            for attribute in attributes {
-                let (a, b) = (of_a.get(attribute).copied(), of_b.get(attribute).copied());
-                let said = |of: Option<&str>| {
-                    of.map(|of| {
-                        grammar::canonical(attribute, &[of.to_owned()]).unwrap_or_else(|| of.to_owned())
-                    })
-                };
-                let place = format!("{place}.{attribute}");
-                if said(a) == said(b) || !self.rules.compares_field(&place) {
-                    continue;
-                }
-                if let (Some(a), Some(b)) = (a, b) {
-                    self.looks(a, b);
-                }
-                let told = |of: Option<&str>| of.map(|of| short(if of.is_empty() { attribute } else { of }));
-                self.add(place, Kind::Header, told(a), told(b));
-            }
-            if self.plain(a) != self.plain(b) {
-                self.looks(a, b);
-                self.add(place, Kind::Header, Some(value(name, a)), Some(value(name, b)));
-            }
-        }
     }
 
     /// Why the contents were not compared, where they were not.

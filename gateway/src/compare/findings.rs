@@ -23,8 +23,8 @@ use crate::observe::told::{Told, told};
 /// often before as the one that went: so what is frequent has a place, and how much may be hidden is known.
 const GROUPS_OF_ONE_MAX: usize = 200;
 
-/// Groups that give their places at once: to look for the rarest takes a look at each.
-const EVICTED_TOGETHER: usize = 20;
+/// Of a mirror's groups on a route one in so many gives its place at once: to look for the rarest takes a look at each.
+const EVICTED_SHARE: usize = 10;
 
 /// Groups of all mirrors together. A group takes 3 KiB at most, its fields' names and examples being bounded.
 const GROUPS_MAX: usize = 2000;
@@ -354,16 +354,11 @@ impl State {
         tally
     }
 
-    /// An empty group for `key`, in the place of the rarest of its mirror where all are taken; `false` where there is none.
+    /// An empty group for `key`, in the place of a rare one where all are taken; `false` where there is none.
     fn make_room(&mut self, place: Place<'_>, key: &Key, now: SystemTime) -> bool {
-        let own = (place.route.to_owned(), place.mirror.to_owned());
-        let mut taken = self.tallies.get(&own).map_or(0, |tally| tally.groups);
-        if taken >= GROUPS_OF_ONE_MAX || self.groups.len() >= GROUPS_MAX {
-            taken = self.evict(place, &own);
-            if taken >= GROUPS_OF_ONE_MAX || self.groups.len() >= GROUPS_MAX {
-                self.tally(place).hidden += 1;
-                return false;
-            }
+        if !self.evict(place) {
+            self.tally(place).hidden += 1;
+            return false;
         }
         let tally = self.tally(place);
         let missed = tally.hidden;
@@ -392,26 +387,40 @@ impl State {
         };
         self.next_id += 1;
         self.groups.insert(key.clone(), group);
-        self.tally(place).groups = taken + 1;
+        self.tally(place).groups += 1;
         true
     }
 
-    /// Forgets the rarest groups of a mirror on a route, and among equals those not seen for longest; returns how many it still
-    /// has.
-    fn evict(&mut self, place: Place<'_>, own: &(String, String)) -> usize {
-        let of_own = self.groups.iter().filter(|(key, _)| key.0 == own.0 && key.1 == own.1);
-        let mut all: Vec<_> =
-            of_own.map(|(key, group)| (group.count + group.missed, group.last_seen, key.clone())).collect();
-        all.sort_unstable_by_key(|(count, at, _)| (*count, *at));
-        let left = all.len().saturating_sub(EVICTED_TOGETHER);
-        for (count, _, key) in all.into_iter().take(EVICTED_TOGETHER) {
-            self.groups.remove(&key);
-            let tally = self.tally(place);
-            tally.hidden = tally.hidden.max(count);
+    /// Sees to a free place for a mirror on a route; `false` where it gets none. Where it has all that one may have, its own
+    /// rarest groups go; where all together have, those of whoever has the most do: few places are not lost to many.
+    fn evict(&mut self, place: Place<'_>) -> bool {
+        let taken = self.tally(place).groups;
+        if taken < GROUPS_OF_ONE_MAX && self.groups.len() < GROUPS_MAX {
+            return true;
         }
-        self.tally(place).groups = left;
+        let own = (place.route.to_owned(), place.mirror.to_owned());
+        let most = self.tallies.iter().max_by_key(|(_, tally)| tally.groups);
+        let (loser, has) = match most.map(|(key, most)| (key.clone(), most.groups)) {
+            Some((_, most)) if taken >= most.min(GROUPS_OF_ONE_MAX) => (own, taken),
+            // Not the only one that it has.
+            Some((key, most)) if most > 1 => (key, most),
+            Some(_) | None => return false,
+        };
+        let of_loser = self.groups.iter().filter(|(key, _)| key.0 == loser.0 && key.1 == loser.1);
+        let mut all: Vec<_> =
+            of_loser.map(|(key, group)| (group.count + group.missed, group.last_seen, key.clone())).collect();
+        // Among equals those not seen for longest.
+        all.sort_unstable_by_key(|(count, at, _)| (*count, *at));
+        all.truncate((has / EVICTED_SHARE).max(1));
+        for (count, _, key) in &all {
+            self.groups.remove(key);
+            if let Some(tally) = self.tallies.get_mut(&loser) {
+                tally.hidden = tally.hidden.max(*count);
+                tally.groups = tally.groups.saturating_sub(1);
+            }
+        }
         self.count_samples();
-        left
+        !all.is_empty()
     }
 
     fn count_samples(&mut self) {
@@ -573,6 +582,44 @@ mod tests {
         let tally = findings.tallies().remove(0);
         assert!(lost.group.count + 300 >= tally.compared && lost.group.missed > 0, "{lost:?}");
         assert!(tally.hidden >= lost.group.missed && tally.hidden < 700 / 10, "{tally:?}");
+    }
+
+    #[test]
+    fn who_has_few_groups_keeps_them_when_all_places_are_taken() {
+        let mut state = State::default();
+        let now = SystemTime::UNIX_EPOCH;
+        let mut find = |route: &str, fields: std::ops::Range<usize>, count: u64| {
+            let place = Place { route, mirror: "v2", role: Role::Candidate };
+            for n in fields {
+                let key = (route.to_owned(), "v2".to_owned(), format!("$.{n}"), Kind::Changed);
+                if !state.make_room(place, &key, now) {
+                    continue;
+                }
+                state.groups.get_mut(&key).unwrap().count = count;
+            }
+            let of = |route: &str| state.groups.keys().filter(|key| key.0 == route).count();
+            let counted: usize = state.tallies.values().map(|tally| tally.groups).sum();
+            assert_eq!(counted, state.groups.len(), "what is counted is what there is");
+            assert!(counted <= GROUPS_MAX);
+            (of("few"), of(route), state.tallies[&("few".to_owned(), "v2".to_owned())].hidden)
+        };
+        assert_eq!(find("few", 0..3, 1), (3, 3, 0));
+        for n in 0..GROUPS_MAX / GROUPS_OF_ONE_MAX {
+            find(&format!("wide{n}"), 0..GROUPS_OF_ONE_MAX, 100);
+        }
+        // Its own are the rarest of all: those of who has the most make room, for it and for others.
+        assert_eq!(find("few", 3..4, 1), (4, 4, 0));
+        assert_eq!(find("late", 0..50, 1), (4, 50, 0));
+        assert_eq!(find("wide0", 300..900, 1).0, 4, "nor does one that always finds new names take them");
+        // One group each: there is no more to give.
+        let mut state = State::default();
+        for n in 0..=GROUPS_MAX {
+            let route = format!("r{n}");
+            let place = Place { route: &route, mirror: "v2", role: Role::Candidate };
+            let key = (route.clone(), "v2".to_owned(), "etag".to_owned(), Kind::Header);
+            assert_eq!(state.make_room(place, &key, now), n < GROUPS_MAX);
+        }
+        assert_eq!(state.tallies.values().map(|tally| tally.hidden).sum::<u64>(), 1, "and that is counted");
     }
 
     #[test]

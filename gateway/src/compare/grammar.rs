@@ -89,14 +89,28 @@ fn date(text: &str) -> Option<String> {
     Some(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().to_string())
 }
 
-/// Cookies that an answer sets (RFC 6265 §4.1), by name: value, and attributes by their lower-case names.
-pub(super) fn cookies(values: &[String]) -> BTreeMap<&str, (&str, BTreeMap<String, &str>)> {
-    values.iter().map(|line| cookie(line)).filter(|(name, _)| !name.is_empty()).collect()
+/// A cookie that an answer sets (RFC 6265 §4.1).
+#[derive(Debug)]
+pub(super) struct Cookie<'a> {
+    pub(super) name: &'a str,
+    pub(super) value: &'a str,
+    /// By their lower-case names; the last of each counts (§5.3).
+    pub(super) attributes: BTreeMap<String, &'a str>,
 }
 
-type Cookie<'a> = (&'a str, (&'a str, BTreeMap<String, &'a str>));
+impl Cookie<'_> {
+    /// What makes it one cookie to a client: name, domain and path (§5.3).
+    pub(super) fn identity(&self) -> (&str, String, &str) {
+        let attribute = |name: &str| self.attributes.get(name).copied().unwrap_or_default();
+        let domain = attribute("domain");
+        let domain = domain.strip_prefix('.').unwrap_or(domain).to_ascii_lowercase();
+        // Of any other a client takes the request's, which is the same on both sides (§5.2.4).
+        let path = Some(attribute("path")).filter(|path| path.starts_with('/')).unwrap_or_default();
+        (self.name, domain, path)
+    }
+}
 
-fn cookie(line: &str) -> Cookie<'_> {
+pub(super) fn cookie(line: &str) -> Cookie<'_> {
     // Where a name ends, and where its value begins.
     let of = |part: &str| {
         let at = part.find('=').unwrap_or(part.len());
@@ -111,7 +125,8 @@ fn cookie(line: &str) -> Cookie<'_> {
         (name, part.get(start..).unwrap_or_default().trim())
     });
     let name = first.get(..end).unwrap_or_default().trim();
-    (name, (first.get(start..).unwrap_or_default().trim(), attributes.collect()))
+    let value = first.get(start..).unwrap_or_default().trim();
+    Cookie { name, value, attributes: attributes.collect() }
 }
 
 #[cfg(test)]
@@ -149,13 +164,24 @@ mod tests {
 
     #[test]
     fn a_cookie_is_its_name_its_value_and_its_attributes() {
-        let lines = ["sid=a1; Path=/; Secure".to_owned(), "b=2".to_owned()];
-        let all = cookies(&lines);
-        assert_eq!(all["sid"].0, "a1");
+        let of = cookie("sid=a1; Path=/x; Secure; path=/");
+        assert_eq!((of.name, of.value), ("sid", "a1"));
         assert_eq!(
-            all["sid"].1.iter().map(|(n, v)| (n.as_str(), *v)).collect::<Vec<_>>(),
+            of.attributes.iter().map(|(n, v)| (n.as_str(), *v)).collect::<Vec<_>>(),
             [("path", "/"), ("secure", "")]
         );
-        assert_eq!(all["b"].1.len(), 0);
+        let nameless = cookie("=2");
+        assert_eq!((nameless.name, nameless.value, nameless.attributes.len()), ("", "2", 0));
+    }
+
+    #[test]
+    fn a_cookie_is_one_to_a_client_by_name_domain_and_path() {
+        let is_same = |one: &str, other: &str| cookie(one).identity() == cookie(other).identity();
+        assert!(is_same("a=1; Path=/x; Secure", "a=2; path=/x"));
+        assert!(is_same("a=1; Domain=.Example.org", "a=1; Domain=example.org"));
+        assert!(is_same("a=1; Path=x", "a=1"));
+        assert!(!is_same("a=1; Path=/", "a=1"));
+        assert!(!is_same("a=1; Domain=example.org", "a=1"));
+        assert!(!is_same("a=1", "A=1"));
     }
 }

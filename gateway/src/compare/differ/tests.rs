@@ -116,6 +116,113 @@ fn each_kind_of_difference_is_found_and_named() {
 }
 
 #[test]
+fn only_a_value_that_is_another_looks_like_one_that_is_drawn_anew() {
+    let compared =
+        |a: &Answer, b: &Answer| compare(&Rules::new(&plain(), None), &Context::default(), a, b).differences;
+    // The second id stands in the same place, and finds what its place is known for.
+    let ids = |side: &str| format!(r#""items":[{{"id":"{side}1"}},{{"id":"{side}2"}}]"#);
+    let others = [
+        (r#""z":1"#, "", Kind::Missing),
+        ("", r#""z":1"#, Kind::Added),
+        (r#""z":1"#, r#""z":"1""#, Kind::Type),
+        (r#""z":[1]"#, r#""z":[]"#, Kind::Length),
+        (r#""z":true"#, r#""z":false"#, Kind::Changed),
+    ];
+    for (ours, theirs, kind) in others {
+        let side = |side: &str, other: &str| {
+            let comma = if other.is_empty() { "" } else { "," };
+            json(&format!("{{{}{comma}{other}}}", ids(side)))
+        };
+        let found = compared(&side("1", ours), &side("2", theirs));
+        let of = |field: &str| found.iter().find(|of| of.field == field).unwrap();
+        assert!(of("$.items[*].id").alike.is_some(), "{found:?}");
+        assert_eq!((of("$.z").kind, of("$.z").alike), (kind, None), "{found:?}");
+    }
+    // Nor where there was no room for those before it.
+    let wide = |side: &str| (0..=DIFFERENCES_MAX).map(|n| format!("X-{n}: {side}{n}\n")).collect::<String>();
+    let status = |side| answer(200, &wide(side), "");
+    let found = compared(&status("1"), &status("2"));
+    assert!(found.len() == DIFFERENCES_MAX && found.iter().all(|of| of.alike.is_some()), "{found:?}");
+}
+
+#[test]
+fn each_cookie_that_a_client_keeps_apart_is_compared_by_itself() {
+    let rows: &[(&str, &str, &[&str])] = &[
+        // The one at the old path is no longer taken back.
+        (
+            "Set-Cookie: sid=; Path=/old; Max-Age=0\nSet-Cookie: sid=x; Path=/\n",
+            "Set-Cookie: sid=x; Path=/\n",
+            &["header set-cookie.sid  → nothing"],
+        ),
+        (
+            "Set-Cookie: a=1; Path=/\nSet-Cookie: a=2; Path=/x\n",
+            "Set-Cookie: a=2; Path=/x\nSet-Cookie: a=1; Path=/\n",
+            &[],
+        ),
+        // Which of two is the last is what the client keeps.
+        (
+            "Set-Cookie: a=1\nSet-Cookie: a=2\n",
+            "Set-Cookie: a=2\nSet-Cookie: a=1\n",
+            &["header set-cookie.a 1 → 2"],
+        ),
+        ("Set-Cookie: a=1\nSet-Cookie: a=1\n", "Set-Cookie: a=1\n", &["header set-cookie.a 1 → nothing"]),
+        // One that moved is the same one, elsewhere.
+        ("Set-Cookie: a=1; Path=/\n", "Set-Cookie: a=1; Path=/x\n", &["header set-cookie.a.path / → /x"]),
+        (
+            "Set-Cookie: =1\nSet-Cookie: b=1\n",
+            "Set-Cookie: =2\nSet-Cookie: b=1\n",
+            &["header set-cookie 1 → 2"],
+        ),
+        ("Set-Cookie: =1\nSet-Cookie: b=1\n", "Set-Cookie: b=1\n", &["header set-cookie 1 → nothing"]),
+        ("Set-Cookie: JSESSIONID=1; Secure\n", "Set-Cookie: JSESSIONID=2\n", &[]),
+    ];
+    let rules = Compare { ignore_headers: vec!["set-cookie.jsessionid*".into()], ..plain() };
+    for (a, b, expect) in rows {
+        let found = told(&rules, &Redact::default(), &answer(200, a, ""), &answer(200, b, ""));
+        assert_eq!(&found, expect, "{a}{b}");
+    }
+}
+
+#[test]
+fn what_is_secret_of_a_cookies_line_is_compared_and_not_told_wherever_in_it_it_stands() {
+    let redact = Redact { cookies: vec!["sid".into()], query: vec!["token".into()], ..Redact::default() };
+    let lines = [
+        "sid=S3CRET",
+        "sid=S3CRET; Path=/",
+        "a=b; sid=S3CRET",
+        "a=b; SID = S3CRET; Path=/",
+        "a=b; Path=/, sid=S3CRET",
+        "a=b; Path=/, sid=\"S3CRET; S3CRET; HttpOnly=S3CRET\"; Path=/",
+        "sid=\"x;S3CRET\"",
+        "sid=\"x;S3CRET=1\"; Secure",
+        "sid=x, b=S3CRET; Secure",
+        "a=\"x; sid=S3CRET\"",
+        "s%69d=S3CRET",
+        "last=/x?token=S3CRET; Path=/",
+        "a=b; Path=/x?token=S3CRET",
+        "=b; sid=S3CRET",
+    ];
+    for line in lines {
+        let side =
+            |secret: &str| answer(200, &format!("Set-Cookie: {}\n", line.replace("S3CRET", secret)), "");
+        let found = told(&plain(), &redact, &side("S1a"), &side("S2b"));
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        let shown = found.concat().to_ascii_lowercase();
+        assert!(
+            shown.contains("redacted") && !shown.contains("s1a") && !shown.contains("s2b"),
+            "{line}: {shown}"
+        );
+        let alone = told(&plain(), &redact, &side("S1a"), &answer(200, "Set-Cookie: other=1\n", ""));
+        assert!(!alone.concat().to_ascii_lowercase().contains("s1a"), "{line}: {alone:?}");
+        assert_eq!(told(&plain(), &redact, &side("S1a"), &side("S1a")), Vec::<String>::new());
+    }
+    // What is no secret of the same line is told.
+    let (a, b) = ("Set-Cookie: sid=S1; Path=/; Secure\n", "Set-Cookie: sid=S1; Path=/\n");
+    let found = told(&plain(), &redact, &answer(200, a, ""), &answer(200, b, ""));
+    assert_eq!(found, ["header set-cookie.sid.secure secure → nothing"]);
+}
+
+#[test]
 fn compressed_content_is_compared_by_what_it_says() {
     let coded = |content: &str, level| Answer {
         content: crate::compare::coding::tests::gzip(content.as_bytes(), level).into(),

@@ -1,0 +1,183 @@
+//! Fields of two answers side by side: by what their values mean, and cookies each by itself. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::grammar::{self, Cookie};
+use super::{Found, Kind, added, short};
+use crate::http1::edit::{field_name, lines};
+use crate::mirror::redact::REDACTED;
+use crate::observe::record::Answer;
+
+/// Lower-case name → values in their order.
+pub(super) type Fields = BTreeMap<String, Vec<String>>;
+
+pub(super) fn fields(answer: &Answer) -> Fields {
+    let mut all = Fields::new();
+    for line in lines(&answer.fields) {
+        let name = field_name(line);
+        let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
+        let value = String::from_utf8_lossy(value).into_owned();
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        all.entry(name).or_default().push(value);
+    }
+    all
+}
+
+/// In lower case, without parameters; empty where the answer does not say.
+pub(super) fn media_type(fields: &Fields) -> String {
+    let kind = fields.get("content-type").and_then(|values| values.first()).map_or("", String::as_str);
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+impl Found<'_> {
+    pub(super) fn fields(&mut self, primary: &Fields, mirror: &Fields) {
+        // Each by itself: what is secret in one is found where it stands.
+        let one = |name: &str, value: &String| {
+            let line = self.rules.shown_fields(format!("{name}: {value}\r\n").as_bytes());
+            let line = String::from_utf8_lossy(&line);
+            line.split_once(": ").map_or("", |(_, value)| value).trim_end().to_owned()
+        };
+        let shown = |name: &str, values: Option<&Vec<String>>| {
+            // Nor how many there are.
+            if self.rules.secrets.as_ref().is_some_and(|secrets| secrets.hides_field(name.as_bytes())) {
+                return values.map(|_| REDACTED.to_owned());
+            }
+            let values: Vec<String> = values?.iter().map(|value| one(name, value)).collect();
+            Some(short(&values.join(", ")))
+        };
+        let names = primary.keys().chain(mirror.keys().filter(|name| !primary.contains_key(*name)));
+        let (mut differing, mut cookies) = (Vec::new(), None);
+        for name in names.filter(|name| self.rules.compares_field(name) && !added::names(name)) {
+            let (a, b) = (primary.get(name), mirror.get(name));
+            let hides = || self.rules.secrets.as_ref().is_some_and(|of| of.hides_field(b"set-cookie"));
+            if let ("set-cookie", Some(a), Some(b)) = (name.as_str(), a, b)
+                && !hides()
+            {
+                cookies = Some((a, b));
+                continue;
+            }
+            let plain = |values: Option<&Vec<String>>| {
+                let values = values?;
+                let said = grammar::canonical(name, values).unwrap_or_else(|| values.join(", "));
+                Some(self.plain(&said).into_owned())
+            };
+            let (ours, theirs) = (plain(a), plain(b));
+            if ours != theirs {
+                differing.push((name.clone(), shown(name, a), shown(name, b), ours.zip(theirs)));
+            }
+        }
+        for (name, a, b, both) in differing {
+            if let Some((ours, theirs)) = both {
+                self.looks(&ours, &theirs);
+            }
+            self.add(name, Kind::Header, a, b);
+        }
+        if let Some((a, b)) = cookies {
+            self.cookies(a, b, |line| one("set-cookie", line));
+        }
+    }
+
+    /// Each cookie by itself, and each of its attributes: a lost `Secure` is found beside a value that is drawn anew.
+    /// `shown` is a whole line without its secrets. Only whoever reads all of it knows where one stands: what is told of a
+    /// cookie is what is left of its line.
+    fn cookies(&mut self, primary: &[String], mirror: &[String], shown: impl Fn(&String) -> String) {
+        let lines = |all: &[String]| -> Vec<(String, String)> {
+            all.iter().map(|line| (line.clone(), shown(line))).collect()
+        };
+        let (ours, theirs) = (lines(primary), lines(mirror));
+        for (a, b) in paired(Parted::all(&ours), Parted::all(&theirs)) {
+            self.cookie(a.as_ref(), b.as_ref());
+        }
+    }
+
+    fn cookie(&mut self, a: Option<&Parted<'_>>, b: Option<&Parted<'_>>) {
+        let Some(name) = a.or(b).map(|of| of.shown_name) else { return };
+        let place = if name.is_empty() { "set-cookie".to_owned() } else { format!("set-cookie.{name}") };
+        // As the configuration has the names of fields; cookies' own have case.
+        if !self.rules.compares_field(&place.to_ascii_lowercase()) {
+            return;
+        }
+        let (Some(a), Some(b)) = (a, b) else {
+            let told = |of: Option<&Parted<'_>>| of.map(|of| short(of.shown));
+            return self.add(place, Kind::Header, told(a), told(b));
+        };
+        let attributes: BTreeSet<&String> = a.attributes.keys().chain(b.attributes.keys()).collect();
+        for attribute in attributes {
+            let (a, b) = (a.attributes.get(attribute).copied(), b.attributes.get(attribute).copied());
+            let said = |of: Option<&str>| {
+                of.map(|of| grammar::canonical(attribute, &[of.to_owned()]).unwrap_or_else(|| of.to_owned()))
+            };
+            let place = format!("{place}.{attribute}");
+            if said(a) == said(b) || !self.rules.compares_field(&place.to_ascii_lowercase()) {
+                continue;
+            }
+            if let (Some(a), Some(b)) = (a, b) {
+                self.looks(a, b);
+            }
+            let told = |of: Option<&str>| of.map(|of| short(if of.is_empty() { attribute } else { of }));
+            self.add(place, Kind::Header, told(a), told(b));
+        }
+        if self.plain(&a.value) != self.plain(&b.value) {
+            self.looks(&a.value, &b.value);
+            self.add(place, Kind::Header, Some(short(a.shown)), Some(short(b.shown)));
+        }
+    }
+}
+
+/// A cookie in what may be told of it and what may not.
+struct Parted<'a> {
+    cookie: Cookie<'a>,
+    shown_name: &'a str,
+    /// What is compared: the value, and whatever else of the line may not be told.
+    value: String,
+    /// What is told of it.
+    shown: &'a str,
+    /// Those that may be told.
+    attributes: BTreeMap<String, &'a str>,
+}
+
+impl<'a> Parted<'a> {
+    fn all(lines: &'a [(String, String)]) -> Vec<Self> {
+        lines.iter().map(|(line, shown)| Self::new(line, shown)).collect()
+    }
+
+    fn new(line: &'a str, shown: &'a str) -> Self {
+        let (cookie, shown) = (grammar::cookie(line), grammar::cookie(shown));
+        let (mut value, mut attributes) = (cookie.value.to_owned(), BTreeMap::new());
+        for (name, said) in &cookie.attributes {
+            if shown.attributes.get(name) == Some(said) {
+                attributes.insert(name.clone(), *said);
+            } else {
+                value.push_str(&format!("; {name}={said}"));
+            }
+        }
+        let are_all_told = attributes.len() == cookie.attributes.len();
+        let told = if are_all_told { shown.value } else { REDACTED };
+        Self { cookie, shown_name: shown.name, value, shown: told, attributes }
+    }
+}
+
+type Pair<T> = (Option<T>, Option<T>);
+
+/// Cookies of both sides that are one to a client (RFC 6265 §5.3), in the order of their names; then what is left of each name
+/// in its order: one that moved to another path is the same to who reads, and one that only one side has stands alone.
+fn paired<'a>(ours: Vec<Parted<'a>>, theirs: Vec<Parted<'a>>) -> Vec<Pair<Parted<'a>>> {
+    let mut theirs: Vec<Option<Parted<'a>>> = theirs.into_iter().map(Some).collect();
+    let mut take = |is: &dyn Fn(&Cookie<'a>) -> bool| {
+        theirs.iter_mut().find(|of| of.as_ref().is_some_and(|of| is(&of.cookie)))?.take()
+    };
+    let mut all: Vec<Pair<Parted<'a>>> = Vec::new();
+    for a in ours {
+        let b = take(&|b| b.identity() == a.cookie.identity());
+        all.push((Some(a), b));
+    }
+    for (a, b) in all.iter_mut().filter(|(_, b)| b.is_none()) {
+        *b = a.as_ref().and_then(|a| take(&|b| b.name == a.cookie.name));
+    }
+    all.extend(theirs.into_iter().flatten().map(|b| (None, Some(b))));
+    all.sort_by(|a, b| {
+        let name = |(a, b): &Pair<Parted<'a>>| a.as_ref().or(b.as_ref()).map(|of| of.cookie.name);
+        name(a).cmp(&name(b))
+    });
+    all
+}
