@@ -186,6 +186,9 @@ fn carriers() -> Vec<Carrier> {
         ),
         answered("an answer's field", "X-Answer: S3CRET-vN\r\n", ""),
         answered("Set-Cookie", "Set-Cookie: sid=S3CRET-vN; Path=/\r\n", ""),
+        answered("Set-Cookie behind another cookie", "Set-Cookie: a=b; sid=S3CRET-vN\r\n", ""),
+        answered("Set-Cookie behind a comma", "Set-Cookie: a=b; Path=/, sid=S3CRET-vN\r\n", ""),
+        answered("a Set-Cookie whose value is quoted", "Set-Cookie: sid=\"x;S3CRET-vN\"\r\n", ""),
         answered("a quoted Set-Cookie", "Set-Cookie: \"sid\"=S3CRET-vN\r\n", ""),
         answered("Location's query", "Location: /cb?token=S3CRET-vN\r\n", ""),
         answered("Location's fragment", "Location: https://app/cb#token=S3CRET-vN\r\n", ""),
@@ -281,12 +284,29 @@ fn whatever_carries_a_secret_no_outlet_tells_it() {
             received(&collector, spans_before).matches("umbra.request_id").count() >= carriers.len()
         });
         let mut outlets = told(&gateway);
-        for id in 0..40 {
+        for id in 0..60 {
             let page = format!("/diffs/{id}");
             outlets.push((page.clone(), gateway.admin_with("GET", &page, &bearer, "").text()));
         }
-        let policy = "{}";
-        outlets.push(("a verdict".into(), gateway.admin_with("POST", "/verdict", &bearer, policy).text()));
+        let policy = "samples_min = 5";
+        let hook = r#"{"name":"v2","metadata":{"policy":"samples_min = 5"}}"#;
+        for (method, page, text, statuses) in [
+            ("GET", "/verdict?all=true", "", [200, 200]),
+            ("GET", "/verdict?all=true&format=text", "", [200, 200]),
+            ("POST", "/verdict", policy, [200, 200]),
+            ("POST", "/verdict?all=true&format=text", policy, [200, 200]),
+            // Whichever way it goes.
+            ("POST", "/verdict/gate", hook, [200, 409]),
+        ] {
+            let answer = gateway.admin_with(method, page, &bearer, text);
+            assert!(
+                statuses.contains(&answer.status),
+                "{method} {page}: {} {}",
+                answer.status,
+                answer.text()
+            );
+            outlets.push((format!("{method} {page}"), answer.text()));
+        }
         outlets.push(("standard error".into(), gateway.stderr()));
         outlets.push((format!("the access log, {format}"), fs::read_to_string(&log).expect("the log")));
         outlets.push(("the collector's wire".into(), received(&collector, spans_before)));

@@ -539,13 +539,11 @@ fn text_of(path: &Path<'_>, mut folds: Option<&mut Folds>) -> String {
         match part {
             None => text.push_str("[*]"),
             Some(name) => {
-                if let Some(folded) = folds.as_mut().and_then(|folds| folds.fold(&text, name)) {
-                    text.push('.');
-                    text.push_str(&folded);
-                    continue;
-                }
-                let name = bounded(name, NAME_BYTES_MAX);
-                if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+                let folded = folds.as_mut().and_then(|folds| folds.fold(&text, name));
+                let is_folded = folded.is_some();
+                let name = folded.unwrap_or_else(|| bounded(name, NAME_BYTES_MAX));
+                let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+                if name.bytes().all(|b| is_plain(b) || (is_folded && b == b'*')) {
                     text.push('.');
                     text.push_str(&name);
                 } else {

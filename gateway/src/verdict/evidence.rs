@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::metrics::Slots;
 
 /// What was seen of one mirror on one route.
@@ -187,13 +189,14 @@ impl Seen {
 impl Difference {
     /// What to write so that it is not compared.
     pub(super) fn ignoring(&self) -> String {
-        let quoted = |text: &str| format!("{text:?}");
         match (self.field.strip_prefix('$'), self.kind) {
-            (Some(path), _) => {
-                let pointer = path.replace("[*]", ".*").replace('.', "/");
-                format!("compare = {{ ignore_json = [{}] }}", quoted(&pointer))
+            (Some(path), _) => match pointer(path) {
+                Some(pointer) => format!("compare = {{ ignore_json = [{}] }}", quoted(&pointer)),
+                None => "compare = { ignore_json = [\"a pointer to it\"] }".to_owned(),
+            },
+            (None, "header") => {
+                format!("compare = {{ ignore_headers = [{}] }}", quoted(&field_name(&self.field)))
             }
-            (None, "header") => format!("compare = {{ ignore_headers = [{}] }}", quoted(&self.field)),
             (None, _) => "compare = { ignore_text = [\"a pattern of it\"] }".to_owned(),
         }
     }
@@ -204,6 +207,52 @@ impl Difference {
         let ids = if samples.is_empty() { String::new() } else { format!(" ({})", samples.join(", ")) };
         let kind = if kind == field { String::new() } else { format!(" {kind}") };
         format!("{field}{kind}: {} → {}, {count} of {compared}{ids}", side(primary), side(mirror))
+    }
+}
+
+/// As TOML has it: JSON's strings, but for one sign that JSON does not escape.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string().replace('\u{7f}', "\\u007F")
+}
+
+/// The pointer (RFC 6901) to what stands at a path behind its `$`, `.users.u*["a b"][*]`; `None` where that was cut. An element is
+/// matched whole or by `*`: one that is told in part, as folded ones, long ones and those with a secret are, is any.
+fn pointer(path: &str) -> Option<String> {
+    let (mut rest, mut pointer) = (path, String::new());
+    while !rest.is_empty() {
+        let (element, behind) = if let Some(behind) = rest.strip_prefix("[*]") {
+            ("*".to_owned(), behind)
+        } else if let Some(name) = rest.strip_prefix('.') {
+            let (name, behind) = name.split_at(name.find(['.', '[']).unwrap_or(name.len()));
+            // A name with this sign is quoted: here it is where the whole path ends.
+            (Some(name).filter(|name| !name.contains(CUT))?.to_owned(), behind)
+        } else {
+            let quoted = rest.strip_prefix('[')?;
+            let mut names = serde_json::Deserializer::from_str(quoted).into_iter::<String>();
+            let name = names.next()?.ok()?;
+            (name, quoted.get(names.byte_offset()..)?.strip_prefix(']')?)
+        };
+        let is_in_part = element.contains(['*', CUT]) || element.contains("redacted");
+        pointer.push('/');
+        pointer.push_str(&if is_in_part {
+            "*".to_owned()
+        } else {
+            element.replace('~', "~0").replace('/', "~1")
+        });
+        rest = behind;
+    }
+    Some(pointer)
+}
+
+/// Stands before what is left out of a long name.
+const CUT: char = '…';
+
+/// A field's name as the configuration takes it: in lower case, and of what is no token (RFC 9110 §5.6.2) the start.
+fn field_name(field: &str) -> String {
+    let is_of_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    match field.find(|c: char| !is_of_token(c)) {
+        Some(end) => format!("{}*", field.get(..end).unwrap_or_default().to_ascii_lowercase()),
+        None => field.to_ascii_lowercase(),
     }
 }
 
@@ -226,4 +275,61 @@ pub(super) fn is_only_primarys(primary: &str, mirror: &str) -> bool {
 
 pub(super) fn is_other_status(primary: &str, mirror: &str) -> bool {
     primary != mirror && !is_error(primary) && !is_error(mirror)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_is_advised_is_one_that_the_configuration_takes_and_that_works() {
+        let rows = [
+            ("$", "changed", r#"ignore_json = [""]"#),
+            ("$.user.plan", "changed", r#"ignore_json = ["/user/plan"]"#),
+            ("$.items[*].id", "changed", r#"ignore_json = ["/items/*/id"]"#),
+            ("$.users.u*.seen", "changed", r#"ignore_json = ["/users/*/seen"]"#),
+            (r#"$.hosts["*.*"].seen"#, "missing", r#"ignore_json = ["/hosts/*/seen"]"#),
+            (r#"$["a.b"]["c/d"]["e~f"]"#, "changed", r#"ignore_json = ["/a.b/c~1d/e~0f"]"#),
+            (r#"$["a\"]b\\"].c"#, "changed", r#"ignore_json = ["/a\"]b\\/c"]"#),
+            ("$[\"\\u0007\u{7f}\"]", "changed", r#"ignore_json = ["/\u0007\u007F"]"#),
+            (r#"$["x…0123456789abcdef"].c"#, "changed", r#"ignore_json = ["/*/c"]"#),
+            (r#"$["/y?token=%5Bredacted%5D"]"#, "added", r#"ignore_json = ["/*"]"#),
+            ("etag", "header", r#"ignore_headers = ["etag"]"#),
+            ("set-cookie.JSESSIONID.path", "header", r#"ignore_headers = ["set-cookie.jsessionid.path"]"#),
+            ("set-cookie.a[0]", "header", r#"ignore_headers = ["set-cookie.a*"]"#),
+        ];
+        for (field, kind, expect) in rows {
+            let line = difference(field, kind).ignoring();
+            assert_eq!(line, format!("compare = {{ {expect} }}"), "{field}");
+            let toml = format!(
+                "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n[[route]]\nname = \"a\"\n\
+                 primary = \"v1\"\nmirrors = [{{ upstream = \"v2\", {line} }}]\n"
+            );
+            let problems = config::parse("test", &toml).err();
+            assert!(problems.is_none(), "{line}: {problems:?}");
+        }
+        // Where a path was cut nobody knows what it led to.
+        for cut in ["$.a.b…0123456789abcdef", r#"$.a["b…0123456789abcdef"#] {
+            assert!(difference(cut, "changed").ignoring().contains("a pointer to it"), "{cut}");
+        }
+    }
+
+    fn difference(field: &str, kind: &'static str) -> Difference {
+        Difference {
+            field: field.to_owned(),
+            kind,
+            count: 1,
+            compared: 1,
+            baseline_count: 0,
+            baseline_compared: 0,
+            is_volatile: true,
+            rank: 0,
+            first: 0,
+            beside: 0,
+            only_mirror: 0,
+            only_baseline: 0,
+            example: (None, None),
+            samples: Vec::new(),
+        }
+    }
 }

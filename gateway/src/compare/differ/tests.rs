@@ -521,3 +521,15 @@ fn what_the_gateway_wrote_on_a_copy_is_left_out_wherever_an_answer_echoes_it() {
         );
     }
 }
+
+#[test]
+fn a_name_that_is_folded_is_written_so_that_its_end_is_known() {
+    let mut folds = Folds::default();
+    let mut last = |name: fn(usize) -> String| {
+        let all = (0..50).map(|n| text_of(&vec![Some("of"), Some(&name(n)), Some("seen")], Some(&mut folds)));
+        all.collect::<Vec<_>>().pop()
+    };
+    assert_eq!(last(|n| format!("u{n}")).as_deref(), Some("$.of.u*.seen"));
+    assert_eq!(last(|n| format!("10.0.0.{n}")).as_deref(), Some(r#"$.of["*.*.*.*"].seen"#));
+    assert_eq!(last(|n| format!("a[{n}]")).as_deref(), Some(r#"$.of["a[*]"].seen"#));
+}
