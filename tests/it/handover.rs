@@ -191,6 +191,29 @@ fn a_successor_that_starts_lives_through_what_its_predecessor_could_be_asked_for
 }
 
 #[test]
+fn a_successor_waits_for_the_change_that_is_under_way() {
+    let v1 = Origin::named("v1");
+    let names = NameServer::start();
+    let (dns, at) = names.environment();
+    let setup = Setup::new(&v1).environment(&dns, &at);
+    let mut gateway = setup.start();
+    names.hold("slow.test");
+    gateway.write(&setup.with("[upstream.slow]\nendpoints = [\"slow.test:1\"]").toml());
+    gateway.signal("HUP");
+    eventually("it is looked up", || names.holds() > 0);
+    gateway.signal("USR2");
+    eventually("it is told", || gateway.stderr().contains("when the change under way has ended"));
+    assert!(!gateway.stderr().contains("is to take over"), "{}", gateway.stderr());
+    names.say("slow.test", &[[127, 0, 0, 1].into()]);
+    let _successor = successor(|| gateway.stderr(), 0);
+    let log = gateway.stderr();
+    let at = |told: &str| log.find(told).expect(told);
+    assert!(at("configuration applied") < at("is to take over"), "{log}");
+    assert_eq!(gateway.wait_exit().code(), Some(0));
+    assert_eq!(Client::connect(gateway.address).ask(ASK_ONCE).text(), "v1");
+}
+
+#[test]
 fn who_is_told_to_stop_takes_a_successor_that_does_not_serve_along() {
     let v1 = Origin::named("v1");
     let (mut gateway, next, names) = with_a_slow_successor(&v1);

@@ -15,6 +15,13 @@ fn free(host: u8) -> SocketAddr {
     socket.local_addr().expect("bound")
 }
 
+/// A port on which nothing listens at any address, and that the kernel gives nobody who asks for any (those begin at 32768).
+fn free_everywhere() -> u16 {
+    let first = 10_000 + u16::try_from(std::process::id() % 10_000).expect("it is less");
+    let is_free = |port: &u16| TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], *port))).is_ok();
+    (first..30_000).find(is_free).expect("a free port")
+}
+
 /// The gateway's own listener and these.
 fn listening(setup: &Setup, more: &[SocketAddr]) -> String {
     let more: String = more.iter().map(|bind| format!("[[listener]]\nbind = \"{bind}\"\n")).collect();
@@ -132,11 +139,18 @@ fn an_address_that_is_taken_refuses_the_change_whole_and_names_its_key() {
 fn one_moves_from_all_addresses_to_one_on_the_same_port() {
     let v1 = Origin::named("v1");
     let setup = Setup::new(&v1);
-    let port = free(5).port();
+    let port = free_everywhere();
     let (wide, narrow) = (SocketAddr::from(([0, 0, 0, 0], port)), SocketAddr::from(([127, 77, 0, 5], port)));
     let other = SocketAddr::from(([127, 77, 0, 6], port));
     let gateway = Gateway::start(&listening(&setup, &[wide]), &[]);
     assert_eq!(Client::connect(other).ask(get(0)).text(), "v1");
+    let both = put(&gateway, &listening(&setup, &[wide, narrow]));
+    assert_eq!(both.status, 422, "no start would do it: {}", both.text());
+    assert!(
+        both.text().contains("listener[1].bind") && both.text().contains("is already in use"),
+        "{}",
+        both.text()
+    );
     apply(&gateway, &listening(&setup, &[narrow]));
     assert_eq!(Client::connect(narrow).ask(get(1)).text(), "v1");
     eventually("it listens there alone", || refuses(other));
