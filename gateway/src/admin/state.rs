@@ -27,7 +27,7 @@ pub(super) struct AdminState {
     pub(super) judging: Judging,
 }
 
-/// Verdicts that may wait for the one that is judged; more are refused.
+/// The verdict that is judged, and those that may wait for it; more are refused.
 const JUDGED_MAX: usize = 1 + 8;
 
 /// Verdicts are judged one at a time, on a thread beside the control loop's: with thousands of routes one takes long, and
