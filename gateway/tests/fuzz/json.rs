@@ -91,6 +91,11 @@ pub(crate) fn secrets(dice: &mut Dice) {
     let (Ok(mut expect), Ok(out)) = (serde_json::from_slice::<Value>(&text), &whole) else { return };
     let paths: Vec<Vec<&str>> = given.iter().map(|p| p.split('/').skip(1).collect()).collect();
     without(&mut expect, &paths);
+    // A batch: what begins with a name is looked for in each of its elements.
+    if let Value::Array(batch) = &mut expect {
+        let named: Vec<Vec<&str>> = paths.iter().filter(|path| path[0] != "*").cloned().collect();
+        batch.iter_mut().for_each(|value| without(value, &named));
+    }
     let found: Value = serde_json::from_slice(out).unwrap_or_else(|e| {
         panic!("{e}: {shown}\n became\n{}", String::from_utf8_lossy(out));
     });
