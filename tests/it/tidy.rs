@@ -242,6 +242,7 @@ const WHO_MAY_NAME_WHOM: &[Rule] = &[
     (
         &["gateway/src/message"],
         &[
+            "crate::context",
             "crate::downstream",
             "crate::exchange",
             "crate::generation",

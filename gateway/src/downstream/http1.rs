@@ -16,7 +16,7 @@ use crate::http1::reply::{self, Manner};
 use crate::http1::scan::{HeadScanner, Scan};
 use crate::io::Idle;
 use crate::limits::{DRAIN_IDLE_MS, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, REQUEST_READ_BYTES};
-use crate::message::http1::Facts;
+use crate::message::http1::{Facts, Worker};
 use crate::message::server::Message;
 use crate::metrics::Reject;
 use crate::observe::pairing::Pairing;
@@ -103,7 +103,8 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             may_keep: request.facts.keep_alive && may_go_on(cx, client),
             is_draining: &client.listener.is_draining,
         };
-        let mut message = Message::http1(cx, &mut client.stream, &mut client.inbox, facts);
+        let worker = Worker { buffers: &cx.buffers, date: &cx.date, draining: &cx.draining };
+        let mut message = Message::http1(worker, &mut client.stream, &mut client.inbox, facts);
         if let Err((refusal, pairing)) = exchange::take_arrived(&mut request, &mut message.content) {
             drop(request);
             turn_down(cx, client, watch, &refusal, pairing).await;

@@ -3,4 +3,4 @@
 pub(super) mod server;
 pub(super) mod client;
 
-pub use server::Facts;
+pub use server::{Facts, Worker};

@@ -1,11 +1,11 @@
 //! A client's side of a message on HTTP/1.1: chunks and lengths, persistence, interim responses.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 use config::HeaderEdits;
 
-use crate::context::Context;
+use crate::buffer::Buffers;
 use crate::http1::body::{self, Incoming, Outgoing};
 use crate::http1::edit;
 use crate::http1::framing::Framing;
@@ -30,14 +30,29 @@ pub struct Facts<'a> {
     pub is_draining: &'a Cell<bool>,
 }
 
+/// What a responder uses of its worker.
+#[derive(Clone, Copy)]
+pub struct Worker<'a> {
+    pub buffers: &'a Buffers,
+    /// The Date of responses that have none.
+    pub date: &'a RefCell<String>,
+    /// No connection carries another request.
+    pub draining: &'a Cell<bool>,
+}
+
 impl<'a> server::Message<'a> {
     /// The message of a request whose head stands at the front of `inbox`, which was read from `stream`.
-    pub fn http1(cx: &'a Context, stream: &'a mut Stream, inbox: &'a mut Vec<u8>, facts: Facts<'a>) -> Self {
+    pub fn http1(
+        worker: Worker<'a>,
+        stream: &'a mut Stream,
+        inbox: &'a mut Vec<u8>,
+        facts: Facts<'a>,
+    ) -> Self {
         let Facts { head_bytes, declared, minor, may_keep, is_draining } = facts;
         let Stream { r, w } = stream;
         let content = Content { r, inbox, head_bytes, incoming: Incoming::new(declared.0) };
         let responder = Responder {
-            cx,
+            worker,
             w,
             minor,
             may_keep,
@@ -116,7 +131,7 @@ impl Content<'_> {
 }
 
 pub struct Responder<'a> {
-    cx: &'a Context,
+    worker: Worker<'a>,
     w: &'a mut WriteHalf,
     minor: u8,
     may_keep: bool,
@@ -167,7 +182,7 @@ impl Responder<'_> {
         };
         self.outgoing = outgoing;
         self.ends_at_close = framing == ResponseFraming::UntilClose;
-        let drains = self.cx.draining.get() || self.is_draining.get();
+        let drains = self.worker.draining.get() || self.is_draining.get();
         self.keeps = self.may_keep && may_go_on && !self.ends_at_close && !drains;
         let persistence = match (self.keeps, self.minor) {
             (false, _) => Persistence::Close,
@@ -175,11 +190,11 @@ impl Responder<'_> {
             (true, _) => Persistence::Keep,
         };
         self.need_out();
-        render::response(&mut self.out, head, framing, persistence, self.cx.date.borrow().as_bytes());
+        render::response(&mut self.out, head, framing, persistence, self.worker.date.borrow().as_bytes());
         if edits.iter().any(Option::is_some) {
-            let rendered = std::mem::replace(&mut self.out, self.cx.buffers.medium());
+            let rendered = std::mem::replace(&mut self.out, self.worker.buffers.medium());
             edit::response(&mut self.out, &rendered, edits);
-            self.cx.buffers.give(rendered);
+            self.worker.buffers.give(rendered);
         }
         self.has_head = true;
     }
@@ -206,7 +221,7 @@ impl Responder<'_> {
         let (sent, mut out) = self.w.write_all_by(out, within.each, within.end_ms).await;
         out.clear();
         if self.has_head {
-            self.cx.buffers.give(out);
+            self.worker.buffers.give(out);
         } else {
             // An interim response is whole: a refusal may follow it (RFC 9110 §15.2).
             self.has_begun = sent.is_err();
@@ -251,7 +266,7 @@ impl Responder<'_> {
 
     fn need_out(&mut self) {
         if self.out.capacity() == 0 {
-            self.out = self.cx.buffers.medium();
+            self.out = self.worker.buffers.medium();
         }
     }
 }
