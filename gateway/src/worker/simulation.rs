@@ -148,7 +148,7 @@ async fn origin(world: Rc<World>, port: u16, end: End) {
 }
 
 /// Requests that are refused, each for a reason of its own.
-const REFUSED: [&str; 10] = [
+const REFUSED: [&str; 11] = [
     "GET /s HTTP/2.0\r\nHost: a\r\n\r\n",
     "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
     "GET /s HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
@@ -159,6 +159,7 @@ const REFUSED: [&str; 10] = [
     "GET /s HTTP/1.1\r\n\r\n",
     "GET /s HTTP/1.1\r\nHost: a\r\nX: a\nb\r\n\r\n",
     "nonsense\r\n\r\n",
+    "\x16\x03\x01a TLS hello\r\n\r\n",
 ];
 
 /// One request, and whether another may follow it on its connection.
@@ -516,13 +517,14 @@ fn every_label() -> Vec<String> {
 }
 
 /// What no play can come to, and why.
-const NEVER_REACHED: [(&str, &str); 4] = [
+const NEVER_REACHED: [(&str, &str); 5] = [
     ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
     (
         "dropped worker_busy",
         "time passes there only while a worker waits, so it is never late: a_busy_worker_gives_up_copies_and_serves_its_clients",
     ),
     ("lowered worker_busy", "the same"),
+    ("rejected misdirected", "no listener has TLS there, so no certificate has names"),
     ("rejected no_upstream", "only a manifest can name a primary that nobody knows"),
 ];
 
