@@ -8,6 +8,7 @@ mod control_loop;
 mod reload;
 mod prepare;
 mod patch;
+mod differ;
 mod source;
 pub(crate) mod certificates;
 mod files;
@@ -15,6 +16,7 @@ mod resolve;
 mod listeners;
 mod admin_listener;
 mod tls_watch;
+mod watcher;
 mod handover;
 mod inherit;
 mod notify;
@@ -113,6 +115,7 @@ pub(crate) fn serve(
     let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
     let (health, health_seen) = watch::channel(Health::default());
     let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let seen = health_seen.clone();
     let admin = Arc::new(Admin::new(&store, &shards, started, health_seen, asks));
 
     let descriptors = Descriptors::of(&config, &located.addresses, samples.is_some());
@@ -158,6 +161,7 @@ pub(crate) fn serve(
         privileges,
     };
     let announcement = announcement(&facts);
+    store.listen(listeners.addresses());
     let cannot_watch = |e: io::Error| broken(format!("cannot watch the files: {e}"));
     let watch = watched.then(|| Watch::new(source, &served).start()).transpose().map_err(cannot_watch)?;
     let reloader = Reloader {
@@ -187,12 +191,13 @@ pub(crate) fn serve(
         program,
         successor: None,
         underway: None,
-        is_stale: false,
+        is_stale: None,
         hands_over: false,
     };
     let ending = runtime.block_on(async {
         plane.admin.follow(&config.admin, plane.reloader.listeners.admin())?;
         plane.tell(Command::Begin);
+        tokio::spawn(watcher::watch(Arc::clone(&store), shards.clone(), seen));
         say(&announcement);
         if let Some(predecessor) = predecessor {
             handover::tell(predecessor);
@@ -273,7 +278,7 @@ fn load(source: &Source, served: &Served, told: &mpsc::Sender<Ended>) -> Result<
             let text = SourceText::named(&source.name()).hinting(hint);
             Ok(Loaded { config, written, text, samples: Some(samples) })
         }
-        Source::File(_) | Source::Manifests(_) => {
+        Source::File(_) | Source::Line(_) | Source::Manifests(_) => {
             let (Checked { config, written, warnings }, text) = source.read_served(served)?;
             complain(warnings.iter().map(|w| format!("warning: {w}")));
             Ok(Loaded { config: Arc::new(config), written, text, samples: None })

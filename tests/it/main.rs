@@ -32,6 +32,8 @@ mod metrics;
 mod commands;
 mod admin;
 mod admission;
+mod operate;
+mod changes;
 mod histograms;
 mod openapi;
 mod logs;

@@ -8,6 +8,7 @@ mod dashboard;
 mod changes;
 mod guard;
 mod state;
+mod status;
 mod diffs;
 mod epoch;
 mod exposition;
@@ -21,6 +22,7 @@ mod process;
 mod verdict;
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
@@ -32,7 +34,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post, put};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -44,7 +48,7 @@ pub use guard::Guard;
 use histograms::Histograms;
 use live::Live;
 use places::Places;
-use state::{AdminState, Judging};
+use state::{AdminState, Judging, Peer};
 
 use crate::control::{Ask, ConfigStore, Health, Phase};
 use crate::limits::ADMIN_CONNECTIONS_MAX;
@@ -74,6 +78,7 @@ const INDEX: &str = "\
 Umbra admin (in a browser: the dashboard)
   /healthz   200 while every worker turns; else 503 and which do not
   /readyz    200 while requests are welcome; 503 while starting or draining
+  /status    the process, its routes, and what is wrong now with since when and how much, JSON
   /metrics   counters of all workers, OpenMetrics text
   /routes    what is in force, JSON; PATCH /routes/NAME {\"weights\": {\"v1\": 90, \"v2\": 10}}
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
@@ -88,6 +93,8 @@ Umbra admin (in a browser: the dashboard)
   /verdict/begin  POST: evidence begins anew; ?mirror=
   /openapi.json  all of this for machines, OpenAPI 3.1
   /verdict/gate  the same as a status, for rollout controllers: POST is 200 for promote, else 409; ?passes=promote,hold
+  /changes   what was changed, from what, to what and by whom, JSON; ?after=NUMBER
+  /reload    POST: the files are read again, as after SIGHUP
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
@@ -108,6 +115,7 @@ pub struct Admin {
     store: Arc<ConfigStore>,
     asks: mpsc::Sender<Ask>,
     judging: Judging,
+    started: SystemTime,
     /// The first listener starts what looks at the counters by the second.
     looks: Once,
 }
@@ -144,6 +152,7 @@ impl Admin {
             store: Arc::clone(store),
             asks,
             judging: Judging::default(),
+            started,
             looks: Once::new(),
         }
     }
@@ -169,6 +178,8 @@ impl Admin {
             asks: self.asks.clone(),
             guard: guard.clone(),
             judging: self.judging.clone(),
+            health: self.pages.health.clone(),
+            started: self.started,
         };
         router(&self.pages, &self.live, &self.histograms, state, guard)
     }
@@ -187,6 +198,9 @@ fn router(
         .route("/routes/{*name}", patch(changes::patch_route))
         .route("/mirrors", get(changes::mirrors))
         .route("/mirrors/{*name}", patch(changes::patch_mirror))
+        .route("/status", get(status::status))
+        .route("/reload", post(changes::reload))
+        .route("/changes", get(changes::changes))
         .route("/config", put(changes::put_config).get(changes::config))
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy).layer(of_a_policy()))
@@ -239,7 +253,7 @@ async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<
         };
         // The semaphore is never closed.
         let Ok(place) = place else { return };
-        let connection = connection(stream, router.clone(), closing.clone());
+        let connection = connection(stream, of, router.clone(), closing.clone());
         let task = tokio::spawn(async move {
             let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
             drop(place);
@@ -248,12 +262,17 @@ async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, mut closing: watch::Receiver<()>) {
+async fn connection(stream: TcpStream, of: SocketAddr, router: Router, mut closing: watch::Receiver<()>) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(of));
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,
@@ -300,8 +319,6 @@ async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Respons
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;

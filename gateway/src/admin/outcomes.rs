@@ -172,12 +172,7 @@ mod tests {
     async fn workers_are_summed_and_what_nobody_counted_is_null() {
         let store = ConfigStore::new(&Arc::new(config()));
         let asks = tokio::sync::mpsc::channel(1).0;
-        let state = Arc::new(AdminState {
-            store: Arc::clone(&store),
-            asks,
-            guard: Guard::Local,
-            judging: Judging::default(),
-        });
+        let state = Arc::new(AdminState::of(Arc::clone(&store), asks));
         let ask = async |mirror: Option<&str>| {
             let chosen = Chosen { route: None, mirror: mirror.map(str::to_owned) };
             let Json(told) = outcomes(State(Arc::clone(&state)), Query(chosen)).await;

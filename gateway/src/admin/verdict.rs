@@ -462,12 +462,7 @@ mod tests {
                 counters.pairs.sure_mirror.record(2_000);
             }
         }
-        Arc::new(AdminState {
-            store,
-            asks: mpsc::channel(1).0,
-            guard: Guard::Local,
-            judging: Judging::default(),
-        })
+        Arc::new(AdminState::of(store, mpsc::channel(1).0))
     }
 
     /// Nobody compares in these.
@@ -547,8 +542,7 @@ mod tests {
             v2.dropped.inc(Dropped::Unreachable);
             v2.dropped.inc(Dropped::Oldest);
         }
-        let state =
-            AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local, judging: Judging::default() };
+        let state = AdminState::of(store, mpsc::channel(1).0);
         let all = evidence(&state, Some("v2"), None);
         assert_eq!(all.len(), 600);
         let of = all.iter().find(|of| of.route == "r599").unwrap();

@@ -16,6 +16,8 @@ pub enum Source {
     /// Sample services in this process and the gateway before them.
     Embedded,
     File(PathBuf),
+    /// What the command line says, as a file would.
+    Line(String),
     /// Manifests, and what goes with them.
     Manifests(Manifests),
 }
@@ -25,6 +27,7 @@ impl Source {
         match self {
             Self::Embedded => "embedded default".to_owned(),
             Self::File(path) => path.display().to_string(),
+            Self::Line(_) => "command line".to_owned(),
             Self::Manifests(manifests) => {
                 let names: Vec<String> =
                     manifests.paths.iter().map(|path| path.display().to_string()).collect();
@@ -40,7 +43,7 @@ impl Source {
             Self::Manifests(manifests) if manifests.paths.iter().any(|path| path.as_os_str() == "-") => {
                 Err(broken("standard input was read at the start and cannot be read again".to_owned()))
             }
-            Self::Embedded | Self::File(_) | Self::Manifests(_) => self.read_served(served),
+            Self::Embedded | Self::File(_) | Self::Line(_) | Self::Manifests(_) => self.read_served(served),
         }
     }
 
@@ -58,6 +61,9 @@ impl Source {
                 })?;
                 let checked = check::parse_bytes(&name, &bytes)?;
                 Ok((checked, SourceText::new(&name, String::from_utf8(bytes).unwrap_or_default())))
+            }
+            Self::Line(text) => {
+                Ok((check::parse(&self.name(), text)?, SourceText::new(&self.name(), text.clone())))
             }
             Self::Manifests(manifests) => {
                 manifest::load(manifests).map(|checked| (checked, SourceText::named(&self.name())))
