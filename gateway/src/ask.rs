@@ -65,7 +65,7 @@ impl Admin {
         match status.as_u16() {
             200..=299 => Ok(content),
             401 => Err(format!("{url}: {status}: give its token: --token or UMBRA_ADMIN_TOKEN")),
-            _ => Err(format!("{url}: {status}: {}", content.trim_end())),
+            _ => Err(format!("{url}: {status}: {}", reason(&content))),
         }
     }
 
@@ -74,6 +74,22 @@ impl Admin {
         let base = self.url.trim_end_matches('/');
         if base.contains("://") { base.to_owned() } else { format!("http://{base}") }
     }
+}
+
+/// Why it was refused: an error or problems as JSON, or as it came.
+fn reason(content: &str) -> String {
+    let told: serde_json::Value = serde_json::from_str(content).unwrap_or_default();
+    if let Some(error) = told["error"].as_str() {
+        return error.to_owned();
+    }
+    let Some(problems) = told["problems"].as_array() else { return content.trim_end().to_owned() };
+    let word = |of: &serde_json::Value| of.as_str().map(|of| format!("{of}: ")).unwrap_or_default();
+    let one = |problem: &serde_json::Value| {
+        let line = problem["line"].as_u64().map(|line| format!("line {line}: ")).unwrap_or_default();
+        let message = problem["message"].as_str().unwrap_or_default();
+        format!("{}{line}{}{message}", word(&problem["file"]), word(&problem["key"]))
+    };
+    problems.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 /// What to try where nobody answers.

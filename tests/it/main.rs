@@ -30,6 +30,7 @@ mod controllers;
 mod matrix;
 mod metrics;
 mod commands;
+mod verbs;
 mod admin;
 mod admission;
 mod operate;
