@@ -260,6 +260,36 @@ impl ReadHalf {
         (result, buf)
     }
 
+    /// Like `read_idle`, of a connection on which more than requests may come: no drain ends it, and it has no deadline.
+    pub async fn read_or_park(
+        &mut self,
+        buf: Vec<u8>,
+        room: usize,
+        park: Millis,
+    ) -> (io::Result<Idle>, Vec<u8>) {
+        let socket = &self.0;
+        socket.deadlines.begin_parkable(socket.sweeper.deadline(park));
+        let (result, buf) = match socket.cover.get() {
+            None => socket.wire.read_until_parked(buf, room).await,
+            Some(cover) => cover.read_until_parked(&socket.wire, buf, room).await,
+        };
+        socket.deadlines.end_idle();
+        let result = socket.outcome(result).map(|read| read.map_or(Idle::Parked, Idle::Read));
+        (result, buf)
+    }
+
+    /// Waits as `readable_idle`, without a deadline, and no drain ends it.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        let socket = &self.0;
+        socket.begin_read(Millis::FOREVER);
+        let result = match socket.cover.get() {
+            None => socket.wire.readable().await,
+            Some(cover) => cover.readable(&socket.wire).await,
+        };
+        socket.deadlines.end_read();
+        socket.outcome(result)
+    }
+
     /// Waits, holding no buffer, until a read would find something: bytes, the end, or a passed deadline.
     pub async fn readable_idle(&mut self, within: Millis) -> io::Result<()> {
         let socket = &self.0;

@@ -290,6 +290,7 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         buffers: Rc::default(),
         sweeper,
         turnstile: Rc::default(),
+        sessions: Default::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed),
