@@ -65,6 +65,9 @@ pub const CONTINUE_MS: u64 = 1_000;
 /// Connections taken in one go before others on the worker get a turn: a flood of them would otherwise be all it does.
 pub const ACCEPTS_PER_TURN: u32 = 16;
 
+/// Connections that the kernel may hold for one listening socket until they are accepted, where `net.core.somaxconn` allows so many.
+pub const LISTEN_QUEUE_MAX: u32 = 4096;
+
 /// Addresses without a connection whose requests of the last second a worker remembers; about 100 bytes each.
 pub const ADDRESSES_MAX: usize = 65_536;
 

@@ -19,7 +19,7 @@ use crate::limits::{
     ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, REDACT_TURN_BYTES,
     RESPONSE_BUFFER_BYTES,
 };
-use crate::metrics::{Drop as Dropped, Fail};
+use crate::metrics::{DropReason, FailReason};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 use crate::observe::pairing::Half;
 use crate::time::Millis;
@@ -65,7 +65,7 @@ impl Shipper {
         // What one read completed; kept for its memory too.
         let mut done = Vec::new();
         loop {
-            self.lane.up();
+            self.lane.awake();
             if again.is_empty() && self.lane.is_empty() {
                 if self.lane.is_last_call() {
                     self.close(connection.take());
@@ -90,9 +90,9 @@ impl Shipper {
                     // Given up with the rest if the mirror stays away or its lane is closed; called again with the next
                     // copy or tick.
                     if self.lane.is_closed() {
-                        again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Drain));
+                        again.drain(..).for_each(|copy| copy.ticket.fail(FailReason::Drain));
                     } else if !again.is_empty() && !self.lane.is_reachable(self.sweeper.now_ms()) {
-                        again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Closed));
+                        again.drain(..).for_each(|copy| copy.ticket.fail(FailReason::Closed));
                     }
                     self.lane.sleep(self.number, false).await;
                     continue;
@@ -164,7 +164,7 @@ impl Shipper {
         {
             if is_new {
                 if copy.stale_ms <= self.sweeper.now_ms() {
-                    copy.ticket.drop(Dropped::Stale);
+                    copy.ticket.drop(DropReason::Stale);
                     self.buffers.give(copy.head);
                     stale += 1;
                     if stale.is_multiple_of(STALE_PER_TURN) {
@@ -191,7 +191,7 @@ impl Shipper {
             flying.push_back(copy);
         }
         if !self.lane.is_empty() {
-            self.lane.call();
+            self.lane.wake_one();
         }
         let copies = flying.len();
         if copies == 0 {
@@ -398,7 +398,7 @@ impl Shipper {
         let Some(status) = answer.message.as_ref().map(|message| message.status) else {
             return Ended::Failed(Failure::Closed);
         };
-        self.lane.counters.answers_cut.inc();
+        self.lane.counters.cut.inc();
         self.lane.spend(ANSWER_CUT_BYTES, self.sweeper.now_ms());
         if let Some(keeping) = &mut answer.keeping {
             keeping.cut();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// What names lead to.
 #[derive(Debug, Clone)]
 pub struct Names<T> {
-    /// Lower case.
+    /// LowerReason case.
     exact: HashMap<Box<str>, T>,
     /// By what follows the first label's dot.
     wildcards: HashMap<Box<str>, T>,

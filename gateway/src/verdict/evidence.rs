@@ -14,7 +14,7 @@ pub struct Evidence {
     /// Copies that one request may have: they are not independent of each other.
     pub copies: u32,
     /// Requests were copied because of how the primary answered them.
-    pub are_chosen_by_answer: bool,
+    pub are_chosen_by_response: bool,
     /// So were the baseline's, or neither; true where there is none.
     pub is_baseline_chosen_alike: bool,
     pub seen: Seen,
@@ -109,7 +109,7 @@ impl Evidence {
     /// All routes of a mirror as one: what is compared is compared for the same requests on both sides, so that which route
     /// has how many cannot matter. A baseline counts where it saw as much of each route.
     pub(super) fn together(all: &[&Self]) -> Option<Self> {
-        let is_fair = |of: &&&Self| !of.are_chosen_by_answer && of.is_baseline_chosen_alike;
+        let is_fair = |of: &&&Self| !of.are_chosen_by_response && of.is_baseline_chosen_alike;
         let pairs = |all: &[&Self]| all.iter().map(|of| of.seen.pairs()).sum::<u64>();
         let is_alike = |of: &&&Self| {
             let again = of.baseline.as_ref().map_or(0, Seen::pairs) as f64 / of.seen.pairs().max(1) as f64;
@@ -126,7 +126,7 @@ impl Evidence {
             route: EVERYWHERE.to_owned(),
             mirror: first.mirror.clone(),
             copies: of.iter().map(|of| of.copies).max().unwrap_or(1),
-            are_chosen_by_answer: false,
+            are_chosen_by_response: false,
             is_baseline_chosen_alike: true,
             seen: Seen::together(of.iter().map(|of| &of.seen)),
             baseline: has_baseline.then(|| Seen::together(of.iter().filter_map(|of| of.baseline.as_ref()))),

@@ -34,7 +34,7 @@ fn evidence(route: &str, matrix: &[(&str, &str, u64)]) -> Evidence {
         route: route.to_owned(),
         mirror: "v2".to_owned(),
         copies: 1,
-        are_chosen_by_answer: false,
+        are_chosen_by_response: false,
         is_baseline_chosen_alike: true,
         seen: cells(matrix),
         baseline: None,
@@ -344,7 +344,7 @@ fn few_answers_reject_nobody_and_one_among_hundreds_is_chance() {
     let cold = evidence("a", &[("200", "500", 12), ("200", "200", 200)]);
     let (result, why) = ruled(cold, "error_rate_difference");
     assert!(result == Outcome::Hold && why == "so far, of 212 samples: to reject takes 300", "{why}");
-    // Asked again and again by a controller: a mirror that errs half as often as it may.
+    // RequestView again and again by a controller: a mirror that errs half as often as it may.
     let mut rng = fastrand::Rng::with_seed(5);
     let mut rejected = 0;
     for _ in 0..100 {
@@ -473,7 +473,7 @@ fn copies_chosen_by_v1s_answer_are_judged_beside_a_baseline_alone() {
     // Both fail one in a hundred, and only what v1 answered well was copied.
     let seen = || cells(&[("200", "200", 3960), ("200", "500", 40)]);
     let with =
-        |baseline| Evidence { are_chosen_by_answer: true, seen: seen(), baseline, ..evidence("a", &[]) };
+        |baseline| Evidence { are_chosen_by_response: true, seen: seen(), baseline, ..evidence("a", &[]) };
     let (result, why) = ruled(with(None), "error_rate_difference");
     assert!(result == Outcome::Hold && why.contains("takes a baseline"), "{why}");
     assert_eq!(ruled(with(None), "p50_ratio").0, Outcome::Hold, "nor are times");
