@@ -95,6 +95,13 @@ pub const PIPELINE_PENALTY_MS: u64 = 30_000;
 /// verdicts rest on them. It costs a busy lane a sixteenth of its writes.
 pub const LONE_EVERY: u64 = 16;
 
+/// After so many batches a mirror's connection has to be silent for as long as its responses take before the next: a response
+/// too many is found then. It costs a busy connection about one batch in so many.
+pub const IN_STEP_BATCHES_MAX: u64 = 64;
+
+/// The longest silence that is waited for.
+pub const SILENCE_MS_MAX: u64 = 1000;
+
 /// An answer of a mirror is long beyond this, its heads and pieces counted. Most are not, and are read whatever they cost.
 pub const ANSWER_SHORT_BYTES: u64 = 64 * 1024;
 

@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(taken(&Bucket::new(1000, 2), 1000), 100 + 99 * 50);
         // Slower than a tick: a third of a copy a second.
         assert_eq!(taken(&Bucket::new(1, 3), 5), 1 + 3);
-        // RequestView for less than its part, it gives everything.
+        // Asked for less than its part, it gives everything.
         assert_eq!(taken(&Bucket::new(1000, 2), 10), 1000);
     }
 

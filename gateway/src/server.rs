@@ -61,9 +61,9 @@ use threads::{ENDED_MAX, Ended, READY_MAX, Threads, await_ready, cores};
 /// How a gateway that served came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// RequestView once; every worker returned, or there were none yet.
+    /// Asked once; every worker returned, or there were none yet.
     Drained,
-    /// RequestView a second time while it drained.
+    /// Asked a second time while it drained.
     Hurried,
     /// A worker, or the sample services, died or hung. Its listener may still take connections that nobody will ever
     /// answer (a dead runtime keeps its sockets), so only a new process helps.

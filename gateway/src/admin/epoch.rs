@@ -45,6 +45,7 @@ fn counts(pairing: &Pairing<'_>) -> Counts {
         sent: pairing.sum(|c| c.sent.get()),
         unreachable: pairing.sum(|c| c.dropped.get(DropReason::Unreachable)),
         lost: pairing.sum(|c| c.dropped.sum_where(is_loss)),
+        suspect: pairing.sum(|c| c.suspect.get()),
     }
 }
 

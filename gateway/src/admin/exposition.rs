@@ -189,6 +189,11 @@ impl Shards<'_> {
             "Times that a governor lowered the share on a worker, by reason",
             by_label(mirrors, "reason", |m, why: LowerReason| m.lowered.get(why)),
         )?;
+        out.counters(
+            "umbra_mirror_suspect_pairs",
+            "Responses that may stand beside another request, for their connection fell out of step",
+            mirrors.iter().map(|m| (m.labels(), total(&m.counters, |m| m.suspect.get()))),
+        )?;
         out.counters_in(
             "umbra_mirror_response",
             "Time from the write of completed copies to the end of their answers, together",
@@ -474,6 +479,8 @@ mod tests {
             "umbra_mirror_connect_failures counter",
             "umbra_mirror_batches counter",
             "umbra_mirror_resent counter",
+            "umbra_mirror_out_of_step counter",
+            "umbra_mirror_suspect_pairs counter",
             "umbra_mirror_responses_cut counter",
             "umbra_mirror_response_bytes counter",
             "umbra_upstream_attempts counter",

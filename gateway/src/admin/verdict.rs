@@ -32,7 +32,7 @@ use crate::visible::visible;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RequestView {
+pub(super) struct VerdictQuery {
     mirror: Option<String>,
     format: Option<Format>,
     /// Only what came in about so many seconds.
@@ -52,7 +52,7 @@ enum Format {
 pub(super) async fn by_default(
     State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
-    Query(asked): Query<RequestView>,
+    Query(asked): Query<VerdictQuery>,
 ) -> Response {
     say(&state, headers, Policy::default(), asked).await
 }
@@ -60,7 +60,7 @@ pub(super) async fn by_default(
 /// `POST /verdict`, a policy as TOML.
 pub(super) async fn by_policy(
     State(state): State<Arc<AdminState>>,
-    Query(asked): Query<RequestView>,
+    Query(asked): Query<VerdictQuery>,
     headers: HeaderMap,
     Text(text): Text,
 ) -> Response {
@@ -147,7 +147,7 @@ fn opened(verdict: &Verdict, passing: &[Decision]) -> Response {
     (if does_pass { StatusCode::OK } else { StatusCode::CONFLICT }, out).into_response()
 }
 
-async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked: RequestView) -> Response {
+async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked: VerdictQuery) -> Response {
     let since = asked.since.map(Duration::from_secs);
     let judged = Arc::clone(state);
     let judge = move || {
@@ -161,7 +161,7 @@ async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked:
     state.judging.run(judge).await
 }
 
-/// RequestView about a mirror that nobody has.
+/// Asked about a mirror that nobody has.
 struct NoMirror(String);
 
 impl IntoResponse for NoMirror {
@@ -287,6 +287,7 @@ fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tal
         sent: sum(|of| of.sent),
         unreachable: sum(|of| of.unreachable),
         lost: sum(|of| of.lost),
+        suspect: sum(|of| of.suspect),
         compared: compares.then(|| compared(tallies)),
     }
 }

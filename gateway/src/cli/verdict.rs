@@ -106,7 +106,7 @@ impl Verdict {
         };
         let mirror =
             self.mirror.as_ref().map(|name| format!("&mirror={}", encoded(name))).unwrap_or_default();
-        // RequestView once, so that what is printed and what is answered are one verdict.
+        // Asked once, so that what is printed and what is answered are one verdict.
         let format = if self.json { "json" } else { "text" };
         let since = self.since.map(|seconds| format!("&since={seconds}")).unwrap_or_default();
         let all = if self.all { "&all=true" } else { "" };

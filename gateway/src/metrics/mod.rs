@@ -73,6 +73,8 @@ pub struct MirrorCounters {
     /// Microseconds from the request complete to the copy written, of copies sent.
     pub lag: Histogram,
     pub pairs: Pairs,
+    /// Responses that may stand beside another request: their connection fell out of step since it was last known to be in it.
+    pub suspect: Counter,
     /// Share that holds now, in millionths of the requests; lower than `percent` where a governor lowered it.
     pub share: Gauge,
     pub lowered: Family<LowerReason>,
@@ -93,6 +95,8 @@ pub struct LaneCounters {
     pub cut: Counter,
     /// Bytes of answers read and discarded.
     pub answer_bytes: Counter,
+    /// Connections on which more responses came than copies were written.
+    pub out_of_step: Counter,
     /// Copies written a second time because the mirror announced that it would not look at them.
     pub resent: Counter,
 }

@@ -82,6 +82,11 @@ impl Ticket {
         self.stage = Stage::InFlight;
     }
 
+    /// Whose account it is.
+    pub fn account(&self) -> &Arc<MirrorCounters> {
+        &self.counters
+    }
+
     /// How much of its answer is to be kept; 0 for none.
     pub fn keeps_bytes(&self) -> usize {
         self.joined.as_ref().map_or(0, |joined| joined.keeps_bytes)

@@ -100,7 +100,7 @@ pub fn hex(id: &[u8]) -> String {
     id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|n| char::from(DIGITS[usize::from(n)])).collect()
 }
 
-/// LowerReason-case digits only: others are not of the form (§2.3).
+/// Lower-case digits only: others are not of the form (§2.3).
 fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let value = |digit: &u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -16,7 +16,7 @@ use super::handover::{Program, Successor};
 use super::listeners::Listeners;
 use super::notify::Notify;
 use super::reload::{Next, Reloader, Stepped, Underway};
-use super::signals::{RequestView, Signals};
+use super::signals::{SignalCommand, Signals};
 use super::threads::{Ended, Worker};
 use super::tls_watch::TlsWatch;
 use crate::control::{Ask, Change, Health, Phase, Refused, Watchdog};
@@ -98,7 +98,7 @@ impl ControlPlane<'_> {
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
-                    RequestView::Stop(signal) => {
+                    SignalCommand::Stop(signal) => {
                         // One that serves already goes on; one that does not would find no sockets any more.
                         if let Some(successor) = self.successor.take_if(Successor::has_said) {
                             return self.is_followed_by(&successor);
@@ -107,9 +107,9 @@ impl ControlPlane<'_> {
                         tracing::info!("{signal}: draining; a second signal ends at once");
                         return Watched::Stop;
                     }
-                    RequestView::HandOver => self.start_successor(),
-                    RequestView::Reload => self.reload(),
-                    RequestView::Reopen => self.observer.reopen(),
+                    SignalCommand::HandOver => self.start_successor(),
+                    SignalCommand::Reload => self.reload(),
+                    SignalCommand::Reopen => self.observer.reopen(),
                 },
                 // A configuration that is on its way to the workers arrives first.
                 () = self.reloader.moved(), if !self.underway.as_ref().is_some_and(Underway::is_applying) => {

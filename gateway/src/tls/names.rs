@@ -6,7 +6,7 @@ use std::net::IpAddr;
 /// What names lead to.
 #[derive(Debug, Clone)]
 pub struct Names<T> {
-    /// LowerReason case.
+    /// Lower case.
     exact: HashMap<Box<str>, T>,
     /// By what follows the first label's dot.
     wildcards: HashMap<Box<str>, T>,

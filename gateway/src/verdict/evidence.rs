@@ -50,6 +50,8 @@ pub struct Seen {
     pub unreachable: u64,
     /// Copies that were not sent for reasons of the gateway's own.
     pub lost: u64,
+    /// Responses that may stand beside another request than their own.
+    pub suspect: u64,
     /// Where answers are set side by side.
     pub compared: Option<Compared>,
 }
@@ -154,7 +156,8 @@ impl Seen {
             mirror_times: Slots::together(all.clone().map(|seen| &seen.mirror_times)),
             sent: all.clone().map(|seen| seen.sent).sum(),
             unreachable: all.clone().map(|seen| seen.unreachable).sum(),
-            lost: all.map(|seen| seen.lost).sum(),
+            lost: all.clone().map(|seen| seen.lost).sum(),
+            suspect: all.map(|seen| seen.suspect).sum(),
             compared: None,
         }
     }

@@ -344,7 +344,7 @@ fn few_answers_reject_nobody_and_one_among_hundreds_is_chance() {
     let cold = evidence("a", &[("200", "500", 12), ("200", "200", 200)]);
     let (result, why) = ruled(cold, "error_rate_difference");
     assert!(result == Outcome::Hold && why == "so far, of 212 samples: to reject takes 300", "{why}");
-    // RequestView again and again by a controller: a mirror that errs half as often as it may.
+    // Asked again and again by a controller: a mirror that errs half as often as it may.
     let mut rng = fastrand::Rng::with_seed(5);
     let mut rejected = 0;
     for _ in 0..100 {
@@ -458,6 +458,18 @@ fn rules_have_the_names_by_which_a_policy_ignores_them() {
     assert_eq!(all, known);
     assert!(!names(vec!["p99_ratio".into()]).contains(&"p99_ratio"));
     assert_eq!(names(known.map(str::to_owned).to_vec()), Vec::<&str>::new());
+}
+
+#[test]
+fn pairs_that_may_be_of_two_requests_hold_and_say_so() {
+    let mut of = evidence("a", &[("200", "200", 1800), ("200", "404", 200)]);
+    of.seen.suspect = 64;
+    let (result, why) = ruled(of, "status_mismatch");
+    assert_eq!(result, Outcome::Hold);
+    assert!(why.contains("64 of 2000 pairs may be of two requests"), "{why}");
+    let mut of = evidence("a", &[("200", "200", 18_000), ("200", "404", 2_000)]);
+    of.seen.suspect = 1;
+    assert_eq!(ruled(of, "status_mismatch").0, Outcome::Fail, "one of so many cannot matter");
 }
 
 #[test]

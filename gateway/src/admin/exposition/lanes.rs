@@ -33,6 +33,9 @@ impl Shards<'_> {
         counter("umbra_mirror_resent", "Copies written again after the mirror announced its close", |l| {
             l.resent.get()
         })?;
+        counter("umbra_mirror_out_of_step", "Connections with more responses than copies; closed", |l| {
+            l.out_of_step.get()
+        })?;
         counter("umbra_mirror_responses_cut", "Too long to be read on; their status counts", |l| {
             l.cut.get()
         })?;

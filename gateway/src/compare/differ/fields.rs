@@ -8,7 +8,7 @@ use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::REDACTED;
 use crate::observe::record::Answer;
 
-/// LowerReason-case name → values in their order.
+/// Lower-case name → values in their order.
 pub(super) type Fields = BTreeMap<String, Vec<String>>;
 
 pub(super) fn fields(answer: &Answer) -> Fields {
