@@ -154,7 +154,7 @@ async fn write(connection: &Connection, w: &mut WriteHalf, within: Millis) {
             spare = out;
         }
     }
-    w.finish();
+    w.finish(within).await;
     // The client may still be sending, and closing upon that could overtake what it was told last.
     w.limit_pending_read(Millis(LINGER_MS));
 }

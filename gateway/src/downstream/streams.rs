@@ -15,14 +15,14 @@ use crate::io;
 use crate::limits::CONTINUE_MS;
 use crate::message::http2::{Begun, Connection, Stream, Worker, own_response};
 use crate::message::server::Message;
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 use crate::observe::pairing::Pairing;
 use crate::task;
 use crate::time::Millis;
 
 /// RFC 6585 §4.
 const ADDRESS_STREAMS: Fault =
-    Fault::new(429, Reject::AddressStreams, "too many requests at once from this address");
+    Fault::new(429, RejectReason::AddressStreams, "too many requests at once from this address");
 
 /// One request on its way through.
 struct Serving {
@@ -47,7 +47,7 @@ pub(super) fn begin(cx: &Rc<Context>, connection: &Rc<Connection>, peer: &Rc<Pee
             let refusal = Refusal { to_head, ..Refusal::hang_up(fault) };
             (stream, Asked::Refused(refusal))
         }
-        Begun::Malformed => return cx.shard.rejected.inc(Reject::Malformed),
+        Begun::Malformed => return cx.shard.rejected.inc(RejectReason::Malformed),
     };
     let (cx, connection, peer) = (Rc::clone(cx), Rc::clone(connection), Rc::clone(peer));
     let serving = Serving { cx, connection, peer, stream };

@@ -19,7 +19,8 @@ pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use labels::{
-    Class, Drop, Fail, Goaway, Handshake, Label, Lower, Reject, Shed, Skip, StreamReset, UpstreamFailure,
+    Class, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
+    StreamReset, UpstreamFailure,
 };
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
@@ -55,11 +56,11 @@ pub struct PrimaryCounters {
 pub struct MirrorCounters {
     pub eligible: Counter,
     pub sampled_out: Counter,
-    pub skipped: Family<Skip>,
-    pub dropped: Family<Drop>,
+    pub skipped: Family<SkipReason>,
+    pub dropped: Family<DropReason>,
     pub sent: Counter,
     pub completed: Family<Class>,
-    pub failed: Family<Fail>,
+    pub failed: Family<FailReason>,
     /// Copies whose request is still under way.
     pub pending: Gauge,
     /// Copies in the ring.
@@ -72,9 +73,11 @@ pub struct MirrorCounters {
     /// Microseconds from the request complete to the copy written, of copies sent.
     pub lag: Histogram,
     pub pairs: Pairs,
+    /// Responses that may stand beside another request: their connection fell out of step since it was last known to be in it.
+    pub suspect: Counter,
     /// Share that holds now, in millionths of the requests; lower than `percent` where a governor lowered it.
     pub share: Gauge,
-    pub lowered: Family<Lower>,
+    pub lowered: Family<LowerReason>,
 }
 
 /// What one lane (a ring and its shippers) counts.
@@ -89,9 +92,11 @@ pub struct LaneCounters {
     pub batches: Counter,
     /// Answers longer than `response_bytes_max` or than the lane may read: counted as completed, their connection closed
     /// instead of read on.
-    pub answers_cut: Counter,
+    pub cut: Counter,
     /// Bytes of answers read and discarded.
     pub answer_bytes: Counter,
+    /// Connections on which more responses came than copies were written.
+    pub out_of_step: Counter,
     /// Copies written a second time because the mirror announced that it would not look at them.
     pub resent: Counter,
 }
@@ -173,7 +178,7 @@ pub struct Shard {
     pub records: Counter,
     /// Records that found no room on their way there.
     pub records_lost: Counter,
-    pub rejected: Family<Reject>,
+    pub rejected: Family<RejectReason>,
     /// Answers the gateway gave before a route was known, by code.
     pub unrouted: Codes,
     /// Ticks of the worker's own clock: a stuck worker stops counting.
@@ -278,12 +283,12 @@ mod tests {
                 assert_eq!(l.index(), i, "{}", l.text());
             }
         }
-        check::<Skip>();
-        check::<Drop>();
-        check::<Lower>();
-        check::<Fail>();
+        check::<SkipReason>();
+        check::<DropReason>();
+        check::<LowerReason>();
+        check::<FailReason>();
         check::<Class>();
-        check::<Reject>();
+        check::<RejectReason>();
         check::<UpstreamFailure>();
         check::<Goaway>();
         check::<StreamReset>();
