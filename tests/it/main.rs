@@ -15,6 +15,8 @@ mod http1_courses;
 mod http1_responses;
 mod pool;
 mod tls;
+mod http2;
+mod http2_hostile;
 mod privacy;
 mod regressions;
 mod limits;
