@@ -9,10 +9,11 @@ use crate::node;
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
 use crate::tls::{ClientAuthWord, TlsVersion};
-use crate::{Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role, Via};
+use crate::{After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role, Via};
 
 words!(
     Driver,
+    After,
     Balance,
     DropPolicy,
     Forwarded,
@@ -345,6 +346,7 @@ written_tables! {
         sample_by: String,
         rate_max: u64,
         ttl: Duration,
+        after: After,
         response: ResponseCondition,
         governor: Governor,
         ring_entries_max: u64,

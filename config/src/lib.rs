@@ -42,7 +42,7 @@ pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite}
 pub use http2::{Http2, Protocol, Protocols};
 pub use machine::{cores_available, memory_available};
 pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
-pub use mirror::{DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition};
+pub use mirror::{After, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
 pub use pattern::Pattern;
 pub use percent::Percent;

@@ -156,6 +156,7 @@ fn defaults_are_those_promised() {
                 sample_by: None,
                 rate_max: None,
                 ttl: None,
+                after: After::Request,
                 response: None,
                 governor: None,
                 body_bytes_max: 1024 * 1024,
