@@ -16,6 +16,7 @@ mod http1_responses;
 mod pool;
 mod tls;
 mod http2;
+mod http2_connections;
 mod http2_hostile;
 mod privacy;
 mod regressions;
