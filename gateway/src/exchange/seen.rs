@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Caller;
-use crate::asked::Asked;
+use crate::asked::{RequestView, Version};
 use crate::context::Context;
 use crate::generation::{Generation, Wants};
 use crate::http1::glimpse::Glimpse;
@@ -126,8 +126,8 @@ impl Tally {
 pub(super) fn recorded(
     cx: &Context,
     generation: &Generation,
-    asked: &Asked<'_>,
-    minor: u8,
+    asked: &RequestView<'_>,
+    version: Version,
     request_id: &[u8],
     wants: &Wants,
 ) -> Rc<Pairing> {
@@ -163,7 +163,7 @@ pub(super) fn recorded(
         is_logged: wants.is_logged,
         method: String::from_utf8_lossy(asked.method).into(),
         scheme: asked.scheme,
-        minor,
+        version,
         status: None,
         reject: None,
         is_aborted: false,
@@ -181,7 +181,7 @@ pub fn unread(cx: &Context, from: &Caller<'_>, head: &[u8]) -> Option<Rc<Pairing
     let generation = cx.generation();
     let Glimpse { method, authority, path, query, minor, fields } =
         Glimpse::of(head, generation.config.limits.request_line_bytes_max);
-    let asked = Asked {
+    let asked = RequestView {
         method,
         scheme: from.scheme,
         authority,
@@ -190,9 +190,9 @@ pub fn unread(cx: &Context, from: &Caller<'_>, head: &[u8]) -> Option<Rc<Pairing
         port: from.port,
         address: from.address,
         address_port: from.address_port,
-        minor,
+        version: from.version(minor),
         fields: &fields,
     };
     let wants = generation.wants(&cx.random, &asked, None);
-    wants.a_record().then(|| recorded(cx, &generation, &asked, minor, &cx.request_id(), &wants))
+    wants.a_record().then(|| recorded(cx, &generation, &asked, asked.version, &cx.request_id(), &wants))
 }

@@ -59,7 +59,8 @@ impl<'b> Glimpse<'b> {
 /// A target's authority, where it has one, and the rest of it.
 fn parted<'b>(method: &[u8], target: &'b [u8]) -> (Option<&'b [u8]>, &'b [u8]) {
     if method == b"CONNECT" {
-        return (Some(target), b"");
+        // Of HTTP/2 the authority is Host's.
+        return ((!target.is_empty()).then_some(target), b"");
     }
     match memchr::memmem::find(target, b"://") {
         Some(at) if !target.starts_with(b"/") && !target[..at].contains(&b'?') => {
@@ -127,6 +128,7 @@ mod tests {
         );
         check("GET http://a.example?q HTTP/1.1\r\n\r\n", "GET", "a.example", "", Some("q"));
         check("GET /a HTTP/1.1\r\nHost: u:secret@b\r\n\r\n", "GET", "b", "/a", None);
+        check("CONNECT  HTTP/1.1\r\nhost: a.example:443\r\n\r\n", "CONNECT", "a.example:443", "", None);
         check("GET /a#access_token=secret HTTP/1.1\r\n\r\n", "GET", "", "/a", None);
         check("GET /a b HTTP/1.1\r\n\r\n", "GET", "", "/a b", None);
         check("GET /r?to=http://b/ HTTP/1.1\r\n\r\n", "GET", "", "/r", Some("to=http://b/"));

@@ -7,10 +7,14 @@ use config::{Config, Upstream};
 
 use super::{Kind, Sign, Subject, Whys};
 use crate::control::Snapshot;
-use crate::metrics::{Drop as Dropped, Fail, Label, Lower, MirrorCounters, Reject, Shard, UpstreamFailure};
+use crate::metrics::{
+    DropReason as Dropped, FailReason, Label, LowerReason, MirrorCounters, RejectReason, Shard,
+    UpstreamFailure,
+};
 
 /// Copies that the mirror did not take or did not answer.
-const LOST: [Fail; 4] = [Fail::Timeout, Fail::Reset, Fail::Closed, Fail::Protocol];
+const LOST: [FailReason; 4] =
+    [FailReason::Timeout, FailReason::Reset, FailReason::Closed, FailReason::Protocol];
 const RING: [Dropped; 3] = [Dropped::RingEntries, Dropped::RingBytes, Dropped::Oldest];
 const NO_TIME: [Dropped; 2] = [Dropped::WorkerBusy, Dropped::Exchanges];
 
@@ -25,15 +29,16 @@ const FAILURES: [UpstreamFailure; 7] = [
 ];
 
 /// What clients are told for want of a primary.
-const UNAVAILABLE: [Reject; 6] = [
-    Reject::PrimaryConnect,
-    Reject::PrimaryConnectTimeout,
-    Reject::PrimaryTimeout,
-    Reject::PrimaryProtocol,
-    Reject::PrimaryClosed,
-    Reject::PrimaryOverflow,
+const UNAVAILABLE: [RejectReason; 6] = [
+    RejectReason::PrimaryConnect,
+    RejectReason::PrimaryConnectTimeout,
+    RejectReason::PrimaryTimeout,
+    RejectReason::PrimaryProtocol,
+    RejectReason::PrimaryClosed,
+    RejectReason::PrimaryOverflow,
 ];
-const TURNED_AWAY: [Reject; 3] = [Reject::Exchanges, Reject::RequestRate, Reject::AddressRate];
+const TURNED_AWAY: [RejectReason; 3] =
+    [RejectReason::Exchanges, RejectReason::RequestRate, RejectReason::AddressRate];
 
 /// Endpoints that are named of an upstream; a person knows the rest.
 const NAMED_MAX: usize = 3;
@@ -121,7 +126,8 @@ impl Look {
                     let shares = workers().map(|counters| share(counters, mirror.percent.per_million));
                     let least = shares.min().unwrap_or(mirror.percent.per_million);
                     let whys = workers().fold(Whys::new(), |mut whys, counters| {
-                        let lowered = Lower::ALL.iter().map(|why| (why.text(), counters.lowered.get(*why)));
+                        let lowered =
+                            LowerReason::ALL.iter().map(|why| (why.text(), counters.lowered.get(*why)));
                         lowered.for_each(|why| super::add(&mut whys, &vec![why]));
                         whys
                     });
