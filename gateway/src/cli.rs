@@ -10,6 +10,7 @@ mod diffs;
 mod histogram;
 mod verdict;
 mod generate;
+mod demo;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -66,6 +67,8 @@ struct Args {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Verb {
+    /// Show what this is for: a shop, its v2 that is a little wrong, customers, and the gateway between them, in this process
+    Demo(demo::Demo),
     /// Check a configuration or manifests and print every problem with its line
     Check(Check),
     /// Print the TOML that says the same as the manifests
@@ -188,7 +191,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             Verb::Completions(completions) => completions.run(Args::command()),
             Verb::Man(man) => man.run(Args::command()),
             // They became something else in `parse`.
-            Verb::Check(_) | Verb::Convert(_) | Verb::Explain(_) => 2,
+            Verb::Demo(_) | Verb::Check(_) | Verb::Convert(_) | Verb::Explain(_) => 2,
         },
     }
 }
@@ -226,6 +229,10 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error>
             let source = sound(input, args.file, Some("explain needs --config FILE"))?.source();
             Ok(Asked::Explain(source, explain))
         }
+        Some(Verb::Demo(demo)) if !is_said => {
+            let Args { log, log_format, .. } = args;
+            Ok(Asked::Serve { source: demo.source(), watch: false, log, log_format })
+        }
         Some(_) if is_said => {
             Err(wrong("this verb takes none of the options of a gateway that serves before it".to_owned()))
         }
@@ -241,7 +248,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error>
                 if file.is_some() || input.is_given() {
                     return Err(wrong("--primary and what goes with it are instead of a file".to_owned()));
                 }
-                Source::Line(line.toml(&input.listen).map_err(wrong)?)
+                Source::Line(line.as_file(&input.listen).map_err(wrong)?)
             } else {
                 let input = sound(input, file, None)?;
                 // What the environment says is for whoever listens by it.

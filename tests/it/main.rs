@@ -35,6 +35,7 @@ mod matrix;
 mod metrics;
 mod commands;
 mod verbs;
+mod demo;
 mod admin;
 mod admission;
 mod operate;

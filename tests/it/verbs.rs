@@ -8,7 +8,7 @@ use tests::load::get;
 use tests::{Client, Gateway, Origin, Process, Setup, eventually};
 
 /// Standard output, standard error and exit code.
-fn run(words: &[&str]) -> (String, String, i32) {
+pub(crate) fn run(words: &[&str]) -> (String, String, i32) {
     let mut command = Command::new(binary());
     for name in ["UMBRA_ADMIN", "UMBRA_ADMIN_TOKEN", "UMBRA_PRIMARY", "UMBRA_MIRROR", "UMBRA_LISTEN"] {
         command.env_remove(name);

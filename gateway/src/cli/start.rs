@@ -135,7 +135,7 @@ impl Line {
     }
 
     /// The file that says the same.
-    pub(super) fn toml(&self, listen: &[String]) -> Result<String, String> {
+    pub(super) fn as_file(&self, listen: &[String]) -> Result<String, String> {
         let Self { primary, mirror, percent, compare, admin } = self;
         if primary.is_empty() {
             return Err("without a file, --primary ADDRESS says who answers".to_owned());
@@ -208,7 +208,7 @@ mod tests {
             compare: true,
             admin: Some(":9902".into()),
         };
-        let text = line.toml(&[":8080".into(), "127.0.0.2:80".into()]).unwrap();
+        let text = line.as_file(&[":8080".into(), "127.0.0.2:80".into()]).unwrap();
         let config = config::parse("test", &text).unwrap().config;
         let binds: Vec<String> = config.listeners.iter().map(|listener| listener.bind.to_string()).collect();
         assert_eq!(binds, ["0.0.0.0:8080", "127.0.0.2:80"]);
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn nothing_in_a_word_leaves_its_string() {
         let line = Line { primary: vec!["a:1\"]\n[limits]\nx = [\"".into()], ..Line::default() };
-        let problems = config::parse("test", &line.toml(&[]).unwrap()).unwrap_err();
+        let problems = config::parse("test", &line.as_file(&[]).unwrap()).unwrap_err();
         assert!(problems.iter().all(|problem| !problem.to_string().contains("unknown")), "{problems:?}");
     }
 
@@ -240,7 +240,7 @@ mod tests {
         let yaml = Input { config: Some("a/b.yaml".into()), ..Input::default() };
         assert_eq!(yaml.wrong().as_deref(), Some("a/b.yaml: this is YAML: --manifest a/b.yaml"));
         let lone = Line { mirror: vec![":2".into()], ..Line::default() };
-        assert!(lone.toml(&[]).unwrap_err().contains("--primary ADDRESS"));
+        assert!(lone.as_file(&[]).unwrap_err().contains("--primary ADDRESS"));
         let file = Input::default().with_file(Some("a.yml".into())).unwrap();
         assert_eq!((file.config, file.manifest), (None, vec![PathBuf::from("a.yml")]));
     }
