@@ -33,6 +33,7 @@ mod rollout;
 mod controllers;
 mod matrix;
 mod metrics;
+mod prometheus;
 mod commands;
 mod verbs;
 mod demo;

@@ -92,10 +92,10 @@ pub(super) async fn changes(
 pub(super) fn change(made: &Made) -> Value {
     let by = match &made.by {
         By::Api { address, has_token } => {
-            json!({ "kind": "api", "address": address.map(|address| address.to_string()), "token": has_token })
+            json!({ "kind": made.by.kind(), "address": address.map(|address| address.to_string()), "token": has_token })
         }
-        By::Signal(name) => json!({ "kind": "signal", "signal": name }),
-        By::File(name) => json!({ "kind": "file", "file": name }),
+        By::Signal(name) => json!({ "kind": made.by.kind(), "signal": name }),
+        By::File(name) => json!({ "kind": made.by.kind(), "file": name }),
     };
     let what = |of: &Difference| json!({ "key": of.key, "from": given(&of.from), "to": given(&of.to) });
     json!({

@@ -8,6 +8,7 @@ mod dashboard;
 mod changes;
 mod guard;
 mod state;
+mod standing;
 mod status;
 mod diffs;
 mod epoch;
@@ -48,6 +49,7 @@ pub use guard::Guard;
 use histograms::Histograms;
 use live::Live;
 use places::Places;
+use standing::Standing;
 use state::{AdminState, Judging, Peer};
 
 use crate::control::{Ask, ConfigStore, Health, Phase};
@@ -112,6 +114,7 @@ pub struct Admin {
     pages: Arc<Pages>,
     live: Arc<Live>,
     histograms: Arc<Histograms>,
+    standing: Arc<Standing>,
     store: Arc<ConfigStore>,
     asks: mpsc::Sender<Ask>,
     judging: Judging,
@@ -144,11 +147,13 @@ impl Admin {
         asks: mpsc::Sender<Ask>,
     ) -> Self {
         let outgoing = Arc::new(Outgoing::new(Arc::clone(&store.answers_cut)));
-        let exposition = Exposition::new(Arc::clone(store), shards.to_vec(), started);
+        let standing = Arc::<Standing>::default();
+        let exposition = Exposition::new(Arc::clone(store), shards.to_vec(), started, Arc::clone(&standing));
         Self {
             pages: Arc::new(Pages { exposition, health, outgoing }),
             live: Live::new(Arc::clone(store), shards.to_vec(), started),
             histograms: Histograms::new(Arc::clone(store)),
+            standing,
             store: Arc::clone(store),
             asks,
             judging: Judging::default(),
@@ -166,21 +171,26 @@ impl Admin {
         self.looks.call_once(|| {
             tokio::spawn(Arc::clone(&self.live).watch());
             tokio::spawn(Arc::clone(&self.histograms).watch());
+            tokio::spawn(Arc::clone(&self.standing).watch(Arc::new(self.state(&guard))));
         });
         let (open, closing) = watch::channel(());
         let accepts = tokio::spawn(accept(listener, self.router(guard), closing)).abort_handle();
         Ok(Serving { accepts, _open: open })
     }
 
-    fn router(&self, guard: Guard) -> Router {
-        let state = AdminState {
+    fn state(&self, guard: &Guard) -> AdminState {
+        AdminState {
             store: Arc::clone(&self.store),
             asks: self.asks.clone(),
             guard: guard.clone(),
             judging: self.judging.clone(),
             health: self.pages.health.clone(),
             started: self.started,
-        };
+        }
+    }
+
+    fn router(&self, guard: Guard) -> Router {
+        let state = self.state(&guard);
         router(&self.pages, &self.live, &self.histograms, state, guard)
     }
 }

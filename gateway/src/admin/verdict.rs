@@ -161,6 +161,12 @@ async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked:
     state.judging.run(judge).await
 }
 
+/// What each candidate comes to by the default policy.
+pub(super) fn decisions(state: &AdminState) -> Vec<(String, Decision)> {
+    let verdict = judge(&Policy::default(), &evidence(state, None, None));
+    verdict.mirrors.into_iter().map(|of| (of.mirror, of.verdict)).collect()
+}
+
 /// Asked about a mirror that nobody has.
 struct NoMirror(String);
 
@@ -445,8 +451,6 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::admin::Guard;
-    use crate::admin::state::Judging;
     use crate::control::ConfigStore;
     use crate::control::budget::tests::config;
     use crate::metrics::{Code, DropReason, MirrorEnd, PrimaryEnd};

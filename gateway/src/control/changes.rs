@@ -1,7 +1,7 @@
 //! What was changed, from what, to what, by whom: the last changes of the configuration and of shares, those that were refused
 //! among them. It does not know how a change is made.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,18 @@ pub enum By {
     Signal(&'static str),
     /// The watch over these files saw that they are others.
     File(String),
+}
+
+impl By {
+    pub const KINDS: [&str; 3] = ["api", "signal", "file"];
+
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Api { .. } => "api",
+            Self::Signal(_) => "signal",
+            Self::File(_) => "file",
+        }
+    }
 }
 
 impl fmt::Display for By {
@@ -63,6 +75,8 @@ pub struct Made {
     pub number: u64,
     pub at: SystemTime,
     pub by: By,
+    /// The whole configuration was read: a share that is set does not make up for a file that is wrong.
+    pub is_reload: bool,
     pub differences: Vec<Difference>,
     /// Differences beside those.
     pub more: usize,
@@ -76,6 +90,17 @@ pub fn key_part(name: &str) -> String {
     if is_bare { name.to_owned() } else { format!("{name:?}") }
 }
 
+/// What came of all changes since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeCounts {
+    /// By the kind of who wanted it, and whether it was made.
+    pub by: BTreeMap<(&'static str, bool), u64>,
+    /// Whether the last reload was refused.
+    pub is_reload_refused: bool,
+    /// When the last reload was made.
+    pub reloaded: Option<SystemTime>,
+}
+
 /// The last of them.
 #[derive(Debug, Default)]
 pub struct Changes(Mutex<Log>);
@@ -84,6 +109,7 @@ pub struct Changes(Mutex<Log>);
 struct Log {
     made: VecDeque<Made>,
     count: u64,
+    counts: ChangeCounts,
 }
 
 impl Changes {
@@ -92,6 +118,14 @@ impl Changes {
         let mut log = self.lock();
         log.count += 1;
         let number = log.count;
+        let is_made = made.refused.is_none();
+        *log.counts.by.entry((made.by.kind(), is_made)).or_default() += 1;
+        if made.is_reload {
+            log.counts.is_reload_refused = !is_made;
+            if is_made {
+                log.counts.reloaded = Some(made.at);
+            }
+        }
         if log.made.len() >= CHANGES_MAX {
             log.made.pop_front();
         }
@@ -103,6 +137,10 @@ impl Changes {
     pub fn after(&self, number: u64) -> (Vec<Made>, u64) {
         let log = self.lock();
         (log.made.iter().filter(|made| made.number > number).cloned().collect(), log.count)
+    }
+
+    pub fn counts(&self) -> ChangeCounts {
+        self.lock().counts.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
@@ -121,6 +159,7 @@ mod tests {
             number: 0,
             at: SystemTime::UNIX_EPOCH,
             by: By::Signal("SIGHUP"),
+            is_reload: true,
             differences: Vec::new(),
             more: 0,
             refused: None,
@@ -131,6 +170,32 @@ mod tests {
         let (last, count) = changes.after(0);
         assert_eq!((last.len(), last[0].number, count), (CHANGES_MAX, 1000 - 255, 1000));
         assert_eq!(changes.after(999).0.len(), 1);
+    }
+
+    #[test]
+    fn a_reload_that_was_refused_stands_until_one_is_made() {
+        let changes = Changes::default();
+        let made = |is_reload, refused: Option<&str>| Made {
+            number: 0,
+            at: SystemTime::UNIX_EPOCH,
+            by: By::File("a.toml".to_owned()),
+            is_reload,
+            differences: Vec::new(),
+            more: 0,
+            refused: refused.map(str::to_owned),
+        };
+        let is_refused = |of: Made| {
+            changes.note(of);
+            changes.counts().is_reload_refused
+        };
+        assert!(is_refused(made(true, Some("no TOML"))));
+        assert!(is_refused(made(false, None)), "a share that is set is no reload");
+        assert_eq!(changes.counts().reloaded, None);
+        assert!(!is_refused(made(true, None)));
+        assert!(!is_refused(made(false, Some("out of range"))));
+        let counts = changes.counts();
+        assert_eq!(counts.reloaded, Some(SystemTime::UNIX_EPOCH));
+        assert_eq!(counts.by, [(("file", false), 2), (("file", true), 2)].into());
     }
 
     #[test]

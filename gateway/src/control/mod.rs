@@ -12,7 +12,7 @@ mod trouble;
 pub(crate) mod budget;
 
 pub use change::{Applied, Ask, Change, Refused};
-pub use changes::{By, Changes, Difference, Made, key_part};
+pub use changes::{By, ChangeCounts, Changes, Difference, Made, key_part};
 pub use epoch::{Counts, Epoch, Epochs, Looked, Mark};
 pub use health::{Health, Phase, Watchdog};
 pub use store::{ConfigStore, Snapshot};

@@ -35,6 +35,7 @@ pub(super) struct Underway {
     step: Step,
     asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
     by: By,
+    is_whole: bool,
     /// What it changes, and how much beside that.
     differences: (Vec<Difference>, usize),
 }
@@ -83,7 +84,8 @@ impl Underway {
         log(&result);
         let refused = result.as_ref().err().map(why);
         let (differences, more) = if refused.is_none() { self.differences } else { Default::default() };
-        let made = Made { number: 0, at: SystemTime::now(), by: self.by, differences, more, refused };
+        let (at, by, is_reload) = (SystemTime::now(), self.by, self.is_whole);
+        let made = Made { number: 0, at, by, is_reload, differences, more, refused };
         let text = audit(&made);
         let number = changes.note(made);
         tracing::info!("change {number} {text}");
@@ -124,6 +126,7 @@ impl Reloader {
         by: By,
         asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
     ) -> Underway {
+        let is_whole = matches!(change, Change::Source | Change::Text(_));
         let job = Job {
             change,
             source: self.source.clone(),
@@ -136,6 +139,7 @@ impl Reloader {
             step: Step::Preparing(Box::pin(self.preparer.begin(job))),
             asker,
             by,
+            is_whole,
             differences: Default::default(),
         }
     }
@@ -227,11 +231,8 @@ impl Reloader {
         workers: impl Iterator<Item = &'w Channel>,
     ) -> mpsc::Receiver<usize> {
         let (told, heard) = mpsc::channel(snapshot.counters.len().max(1));
-        let descriptors = Descriptors::of(
-            &snapshot.config,
-            &self.located.addresses,
-            matches!(self.source, Source::Embedded),
-        );
+        let brings_services = self.source.brings_services();
+        let descriptors = Descriptors::of(&snapshot.config, &self.located.addresses, brings_services);
         let clients_max = budget::clients_max(&snapshot.config, &descriptors, self.descriptor_limit);
         let count = snapshot.counters.len();
         let of_workers = snapshot.counters.iter().zip(&self.prepared).enumerate();
