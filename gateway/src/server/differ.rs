@@ -61,10 +61,13 @@ fn sections(before: &Config, after: &Config, all: &mut Vec<Difference>) {
     let bind = |config: &Config| config.admin.bind.map_or_else(|| "off".to_owned(), |bind| bind.to_string());
     push(all, "admin.bind", bind(before), bind(after));
     let tls = |config: &Config| config.listeners.iter().map(|l| l.tls.clone()).collect::<Vec<_>>();
+    let protocols = |config: &Config| config.listeners.iter().map(|l| l.protocols).collect::<Vec<_>>();
     let sections = [
+        ("listener.protocols", protocols(before) != protocols(after)),
         ("listener.tls", tls(before) != tls(after)),
         ("admin.token", before.admin.token != after.admin.token),
         ("limits", before.limits != after.limits),
+        ("http2", before.http2 != after.http2),
         ("timeouts", before.timeouts != after.timeouts),
         ("headers.forwarded", before.forwarded != after.forwarded),
         ("headers.via", before.via != after.via),
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_was_changed_is_named_by_its_key_with_from_and_to() {
-        let rows: [(&str, &str, &[&str]); 7] = [
+        let rows: [(&str, &str, &[&str]); 8] = [
             ("", "", &[]),
             ("percent = 5", "percent = 7.5", &["route.all.mirrors.v2.percent: 5 → 7.5"]),
             ("weight = 9", "weight = 8", &["route.all.primaries: v1:9 v2:1 → v1:8 v2:1"]),
@@ -211,6 +214,11 @@ mod tests {
             ),
             ("percent = 5", "percent = 5, ttl = \"1s\"", &["route.all.mirrors.v2: changed"]),
             ("name = \"all\"", "name = \"a b\"", &["route.all: a route → none", "route.\"a b\": a route"]),
+            (
+                "[upstream.v1]",
+                "[[listener]]\nbind = \"127.0.0.1:8080\"\nprotocols = [\"h2\"]\n[http2]\nresets_max = 7\n[upstream.v1]",
+                &["listener.protocols: changed", "http2: changed"],
+            ),
             (
                 "[upstream.v2]",
                 "[limits]\nexchanges_max = 7\n[upstream.a0]\nendpoints = [\"a:1\"]\n[upstream.v2]",
