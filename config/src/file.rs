@@ -68,6 +68,8 @@ written_tables! {
         /// IP address and port, or `off`.
         bind: String,
         token: String,
+        /// As of a listener.
+        tls: ListenerTls,
     }
 
     /// `[workers]`
@@ -165,6 +167,17 @@ written_tables! {
         pending_max: u64,
         ejection: Ejection,
         health: HealthCheck,
+        tls: UpstreamTls,
+    }
+
+    /// `tls` of an upstream; see [`crate::tls::UpstreamTls`].
+    pub(crate) struct UpstreamTls {
+        ca: String,
+        server_name: String,
+        cert: String,
+        key: String,
+        min_version: TlsVersion,
+        danger_accept_any_certificate: bool,
     }
 
     /// `ejection` of an upstream; see [`crate::Ejection`].

@@ -53,6 +53,17 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
     }
 }
 
+/// The name that a server's certificate must have: a host name, or an address.
+pub(crate) fn server_name(text: &str) -> Result<Host, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Host::Address(address));
+    }
+    match name(text.strip_suffix('.').unwrap_or(text)) {
+        Ok(()) => Ok(Host::Name(text.to_ascii_lowercase())),
+        Err(why) => Err(format!(r#"{text:?} {why}; write a name or an address, as "v1.internal""#)),
+    }
+}
+
 /// The host of a route: a name, an address, or a name with `*.` in place of everything to its left.
 pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
     let lower = text.to_ascii_lowercase();

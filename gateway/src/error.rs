@@ -4,6 +4,7 @@ use std::io;
 
 use crate::http1::head::Fault;
 use crate::metrics::{Fail, Reject, UpstreamFailure};
+use crate::tls;
 
 /// How an upstream failed us, primary or mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum Failure {
     /// No connection: refused, unreachable, out of descriptors.
     Connect,
     ConnectTimeout,
+    /// No TLS with it: its certificate is not believed, or ours is not.
+    Tls(tls::fault::Fault),
     /// The upstream's own bound on exchanges is reached.
     Overflow,
     /// Nothing came within the time allowed.
@@ -27,6 +30,10 @@ impl Failure {
     /// A failed read or write on an established connection.
     pub fn of(error: &io::Error) -> Self {
         match error.kind() {
+            io::ErrorKind::InvalidData => match tls::fault::Fault::within(error) {
+                Some(fault) if fault.is_refusal() => Self::Tls(fault),
+                Some(_) | None => Self::Reset,
+            },
             io::ErrorKind::TimedOut => Self::Timeout,
             io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero => Self::Closed,
             _ => Self::Reset,
@@ -40,6 +47,7 @@ impl Failure {
             Self::ConnectTimeout => {
                 Fault::new(504, Reject::PrimaryConnectTimeout, "primary did not accept in time")
             }
+            Self::Tls(_) => Fault::new(503, Reject::PrimaryTls, "primary unavailable"),
             Self::Overflow => {
                 Fault::new(503, Reject::PrimaryOverflow, "primary has as much to do as it may have")
             }
@@ -56,6 +64,7 @@ impl Failure {
         match self {
             Self::Connect => UpstreamFailure::Connect,
             Self::ConnectTimeout => UpstreamFailure::ConnectTimeout,
+            Self::Tls(_) => UpstreamFailure::Tls,
             Self::Overflow => UpstreamFailure::Overflow,
             Self::Timeout => UpstreamFailure::Timeout,
             Self::Reset => UpstreamFailure::Reset,
@@ -68,7 +77,7 @@ impl Failure {
     pub fn on_mirror(self) -> Fail {
         match self {
             Self::Timeout | Self::ConnectTimeout => Fail::Timeout,
-            Self::Reset | Self::Connect | Self::Overflow => Fail::Reset,
+            Self::Reset | Self::Connect | Self::Tls(_) | Self::Overflow => Fail::Reset,
             Self::Closed => Fail::Closed,
             Self::Protocol(_) => Fail::Protocol,
         }

@@ -29,6 +29,9 @@ pub const REQUEST_READ_BYTES: usize = 8 * 1024;
 /// Read size of a handshake: a flight with a chain of certificates fits.
 pub const HANDSHAKE_READ_BYTES: usize = 8 * 1024;
 
+/// Sessions that a worker keeps of an upstream to resume by, eight tickets to a name of its endpoints.
+pub const TLS_SESSIONS_MAX: usize = 256;
+
 /// Reads of 4 KiB that a look at an idle connection takes to be tickets and nothing else; OpenSSL sends two, of 250 bytes.
 pub const QUIET_READS_MAX: usize = 4;
 

@@ -14,7 +14,7 @@ use super::lane::Lane;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::response::{Message, Reader, Step};
-use crate::io::{Gather, Stream, Sweeper, turn};
+use crate::io::{Gather, NotCalled, Stream, Sweeper, Turn, turn};
 use crate::limits::{
     ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, REDACT_TURN_BYTES,
     RESPONSE_BUFFER_BYTES,
@@ -116,18 +116,25 @@ impl Shipper {
             return None;
         }
         lane.counters.connects.inc();
-        let connected = Stream::connect(endpoint.address, self.settings.connect_timeout, &self.sweeper).await;
+        let (callee, within) = (endpoint.callee.as_ref(), self.settings.connect_timeout);
+        let called = Stream::call(endpoint.address, callee, Turn::Mirror, within, &self.sweeper);
+        // Boxed because it is rare and large: every shipper's task would carry a handshake's size.
+        let called = Box::pin(called).await;
         if probes {
             lane.probing.set(false);
         }
-        match connected {
-            Ok(stream) => {
+        match called {
+            Ok((stream, facts)) => {
+                facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));
                 endpoint.connected();
                 lane.counters.connections.add(1);
                 Some(Connection { stream, endpoint, answers: 0, batches: 0, used_ms: self.sweeper.now_ms() })
             }
-            Err(_) => {
+            Err(why) => {
                 lane.counters.connect_failures.inc();
+                if let NotCalled::Tls(fault) = why {
+                    lane.counters.tls.failures.inc(fault);
+                }
                 endpoint.refused(self.sweeper.now_ms());
                 lane.flush_if_unreachable(self.sweeper.now_ms());
                 None
@@ -237,6 +244,9 @@ impl Shipper {
                 After::Close
             }
             Ended::Failed(failure) => {
+                if let Failure::Tls(fault) = failure {
+                    self.lane.counters.tls.failures.inc(fault);
+                }
                 if connection.answers == 0 && failure != Failure::Timeout {
                     endpoint.hung_up(self.sweeper.now_ms());
                 }

@@ -7,6 +7,7 @@ pub mod session;
 pub mod fault;
 pub mod names;
 pub mod server;
+pub mod client;
 pub mod client_cert;
 pub mod pem;
 mod resolver;
@@ -14,6 +15,7 @@ pub mod load;
 
 use std::sync::Arc;
 
+pub use client::{Callee, Calling};
 pub use load::Tls;
 pub use server::Listening;
 

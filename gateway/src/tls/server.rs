@@ -19,7 +19,7 @@ use super::resolver::Resolver;
 use super::session::Session;
 
 /// The one protocol that is spoken over it.
-const ALPN: &[u8] = b"http/1.1";
+pub(super) const ALPN: &[u8] = b"http/1.1";
 
 /// A listener's TLS, shared by its workers.
 pub struct Listening {
@@ -78,6 +78,11 @@ impl Listening {
         }
         let authenticates = !matches!(written.client_auth, ClientAuth::Off);
         Ok(Self { config: Arc::new(config), names, ticketer, authenticates })
+    }
+
+    /// For the control plane's own listener.
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
     }
 
     /// A session for one client.

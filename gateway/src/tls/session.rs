@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::fault::Fault;
+use crate::metrics::Handshake;
 
 /// Content types that a peer's first record can have: a handshake, or an alert instead of one (RFC 8446 §5.1).
 const FIRST_TYPES: [u8; 2] = [22, 21];
@@ -293,6 +294,12 @@ pub struct Facts {
     /// Version 1.3 rather than 1.2.
     pub is_tls13: bool,
     pub is_resumed: bool,
+}
+
+impl Facts {
+    pub fn kind(self) -> Handshake {
+        if self.is_resumed { Handshake::Resumed } else { Handshake::Full }
+    }
 }
 
 #[cfg(test)]

@@ -289,7 +289,6 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
-        turnstile: Rc::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed),
@@ -316,7 +315,7 @@ fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
         Some(before) => Counters::after(&config, &before.config, &before.counters),
         None => Counters::new(&config),
     };
-    let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
+    let located = Located { addresses: Arc::new(addresses), health: Arc::new(health), ..Located::default() };
     let prepared = match before {
         Some(before) => before.prepared.after(&Difference::between(&before.config, &config), &config),
         None => Prepared::new(&config),
@@ -327,6 +326,7 @@ fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
         located,
         counters: Arc::new(counters),
         prepared: Arc::new(prepared),
+        callings: Arc::default(),
         listeners: Vec::new(),
     }
 }
