@@ -337,7 +337,7 @@ written_tables! {
         sample_by: String,
         rate_max: u64,
         ttl: Duration,
-        answer: AnswerCondition,
+        response: ResponseCondition,
         governor: Governor,
         ring_entries_max: u64,
         ring_bytes_max: Size,
@@ -373,7 +373,7 @@ written_tables! {
     }
 
     /// `answer` of a mirror.
-    pub(crate) struct AnswerCondition {
+    pub(crate) struct ResponseCondition {
         /// `"503"`, `"500-504"` or `"5xx"`.
         statuses: List<String>,
         slower_than: Duration,

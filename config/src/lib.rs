@@ -40,7 +40,7 @@ pub use compare::{Compare, Role};
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
 pub use machine::{cores_available, memory_available};
 pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
-pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact};
+pub use mirror::{DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
 pub use pattern::Pattern;
 pub use percent::Percent;

@@ -28,7 +28,7 @@ pub struct Mirror {
     /// A copy that has waited longer is dropped rather than sent late.
     pub ttl: Option<Duration>,
     /// The copy waits for the primary's answer, and is sent only if that is like this.
-    pub answer: Option<AnswerCondition>,
+    pub response: Option<ResponseCondition>,
     pub governor: Option<Governor>,
     /// A request whose content is longer is not copied (`dropped{reason="body_too_large"}`). Never more than the
     /// lane's `ring_bytes_max`.
@@ -54,7 +54,7 @@ pub enum MirrorHost {
 
 /// What the primary's answer must be like. All that is given must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AnswerCondition {
+pub struct ResponseCondition {
     /// Any of these; empty is any status.
     pub statuses: Vec<RangeInclusive<u16>>,
     /// From the request forwarded to the answer's head.

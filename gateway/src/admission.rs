@@ -10,7 +10,7 @@ use std::rc::Rc;
 use config::Config;
 
 use crate::http1::head::Fault;
-use crate::metrics::{Drop as Dropped, Gauge, Reject, Shard};
+use crate::metrics::{DropReason, Gauge, RejectReason, Shard};
 use crate::rate::Bucket;
 pub use places::{Place, Places};
 
@@ -27,9 +27,9 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Admitted(Rc<Admission>);
 
-const ADDRESS_RATE: Fault = Fault::new(429, Reject::AddressRate, "too many requests from this address");
-const REQUEST_RATE: Fault = Fault::new(503, Reject::RequestRate, "too many requests");
-const EXCHANGES: Fault = Fault::new(503, Reject::Exchanges, "too many requests at once");
+const ADDRESS_RATE: Fault = Fault::new(429, RejectReason::AddressRate, "too many requests from this address");
+const REQUEST_RATE: Fault = Fault::new(503, RejectReason::RequestRate, "too many requests");
+const EXCHANGES: Fault = Fault::new(503, RejectReason::Exchanges, "too many requests at once");
 
 impl Admission {
     pub fn new(shard: &std::sync::Arc<Shard>) -> Rc<Self> {
@@ -59,12 +59,12 @@ impl Admission {
 
     /// Why no copies are taken, where so many requests are under way that there is soon no room for more: mirror work is
     /// given up first.
-    pub fn overload(&self, config: &Config) -> Option<Dropped> {
+    pub fn overload(&self, config: &Config) -> Option<DropReason> {
         let max = config.limits.exchanges_max;
         // As many as connections is no bound of its own: then they cannot be too many.
         let is_bounded = max < config.limits.connections_max;
         (is_bounded && self.open.get().saturating_mul(4) > max.saturating_mul(3))
-            .then_some(Dropped::Exchanges)
+            .then_some(DropReason::Exchanges)
     }
 
     fn may_ask(&self, per_second: u32, workers: usize, now_ms: u64) -> bool {
@@ -109,8 +109,8 @@ mod tests {
         let mut taken: Vec<Admitted> = (0..3).map(|_| take().unwrap()).collect();
         assert_eq!(admission.overload(&config), None);
         taken.push(take().unwrap());
-        assert_eq!(admission.overload(&config), Some(Dropped::Exchanges));
-        assert_eq!(take().unwrap_err().reject, Reject::Exchanges);
+        assert_eq!(admission.overload(&config), Some(DropReason::Exchanges));
+        assert_eq!(take().unwrap_err().reject, RejectReason::Exchanges);
         taken.pop();
         taken.push(take().unwrap());
         drop(taken);

@@ -28,7 +28,7 @@ impl Scheme {
 
 /// One request, as far as its head tells.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct RequestView<'a> {
     pub method: &'a [u8],
     pub scheme: Scheme,
     /// Host with its port; empty for an HTTP/1.0 request without one.
@@ -66,7 +66,7 @@ impl Fields for Vec<(String, String)> {
     }
 }
 
-impl Asked<'_> {
+impl RequestView<'_> {
     /// Shows each value of the field `name` to `see` until it returns `false`. Host is the authority that the request is routed
     /// and sent by, whatever a field says beside it (RFC 9112 §3.2.2).
     pub fn each_line(&self, name: &str, see: &mut dyn FnMut(&[u8]) -> bool) {
@@ -149,7 +149,7 @@ pub(crate) mod tests {
         method: &str,
         url: &str,
         fields: &[(&str, &str)],
-        then: impl FnOnce(&Asked<'_>) -> R,
+        then: impl FnOnce(&RequestView<'_>) -> R,
     ) -> R {
         let (scheme, rest) = match url.split_once("://") {
             Some(("https", rest)) => (Scheme::Https, rest),
@@ -162,7 +162,7 @@ pub(crate) mod tests {
             None => (target, None),
         };
         let fields: Vec<_> = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        then(&Asked {
+        then(&RequestView {
             method: method.as_bytes(),
             scheme,
             authority: authority.as_bytes(),

@@ -47,8 +47,12 @@ impl Context {
     }
 
     /// Why no copies are taken now, if so.
-    pub fn overload(&self, config: &config::Config) -> Option<crate::metrics::Drop> {
-        if self.busy.get() { Some(crate::metrics::Drop::WorkerBusy) } else { self.admission.overload(config) }
+    pub fn overload(&self, config: &config::Config) -> Option<crate::metrics::DropReason> {
+        if self.busy.get() {
+            Some(crate::metrics::DropReason::WorkerBusy)
+        } else {
+            self.admission.overload(config)
+        }
     }
 
     pub fn now_ms(&self) -> u64 {

@@ -23,7 +23,7 @@ use crate::http1::head::Fault;
 use crate::io;
 use crate::message::Declared;
 use crate::message::server::Message;
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
 use crate::plan::Answer;
@@ -71,7 +71,7 @@ impl Request {
     }
 }
 
-const TOO_LARGE: Fault = Fault::new(413, Reject::BodyTooLarge, "request content too large");
+const TOO_LARGE: Fault = Fault::new(413, RejectReason::BodyTooLarge, "request content too large");
 
 /// What has to be remembered of a request's head.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +121,7 @@ impl Refusal {
     }
 
     /// Why the gateway answers; `None` where the route's own words are the answer.
-    pub fn reject(&self) -> Option<Reject> {
+    pub fn reject(&self) -> Option<RejectReason> {
         match &self.said {
             Said::Fault(fault) => Some(fault.reject),
             Said::Given(_) => None,
@@ -160,9 +160,9 @@ pub async fn run(cx: &Rc<Context>, client: &mut Message<'_>, request: &mut Reque
     outcome
 }
 
-const NO_UPSTREAM: Fault = Fault::new(500, Reject::NoUpstream, "the route's primary is not known");
+const NO_UPSTREAM: Fault = Fault::new(500, RejectReason::NoUpstream, "the route's primary is not known");
 
-const SLOW_CONTENT: Fault = Fault::new(408, Reject::BodyTimeout, "request content came too slowly");
+const SLOW_CONTENT: Fault = Fault::new(408, RejectReason::BodyTimeout, "request content came too slowly");
 
 fn refused(facts: &Facts, fault: Fault, request_is_read: bool) -> Outcome {
     let keep = facts.keep_alive && request_is_read;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use config::{Action, Config, Role};
 
-use crate::asked::Asked;
+use crate::asked::RequestView;
 use crate::discovery::Located;
 use crate::io::{Owner, Sweeper};
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
@@ -211,7 +211,7 @@ impl Generation {
 
     /// What is to be seen of a request on `route`, drawn for it.
     #[inline]
-    pub fn wants(&self, random: &Random, asked: &Asked<'_>, route: Option<usize>) -> Wants {
+    pub fn wants(&self, random: &Random, asked: &RequestView<'_>, route: Option<usize>) -> Wants {
         let Config { access_log, tracing, .. } = &*self.config;
         let drawn = |percent| Draw::of(random).takes_copy(percent, 0);
         let trace = tracing.as_ref().map(|by| {

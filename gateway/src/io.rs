@@ -445,12 +445,23 @@ impl WriteHalf {
         }
     }
 
-    /// No more will be written; the peer reads to the end and then sees it.
-    pub fn finish(&self) {
-        if let Some(cover) = self.0.cover.get() {
-            cover.say_end(&self.0.wire);
+    /// No more will be written; the peer reads to the end and then sees it. TLS says so in a record of its own (RFC 8446
+    /// §6.1), which waits for room `within` as any other write does: without it a whole response looks cut.
+    pub async fn finish(&mut self, within: Millis) {
+        let socket = &self.0;
+        if let Some(cover) = socket.cover.get()
+            && cover.seal_end()
+        {
+            loop {
+                socket.begin_write(within);
+                let result = cover.push(&socket.wire).await;
+                socket.deadlines.end_write();
+                if !matches!(result, Ok(false)) {
+                    break;
+                }
+            }
         }
-        self.0.wire.shut(Shutdown::Write);
+        socket.wire.shut(Shutdown::Write);
     }
 
     /// Whether the close of this connection is a reset, whenever and however it comes.

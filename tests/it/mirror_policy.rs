@@ -244,7 +244,7 @@ fn copies_that_want_a_failed_answer_wait_for_it_and_tell_how_the_primary_did() {
     });
     let [v2, all] = ["v2", "all"].map(Origin::named);
     let gateway = Setup::new(&v1)
-        .mirror("v2", v2.address, "answer = { statuses = [\"5xx\"] }")
+        .mirror("v2", v2.address, "response = { statuses = [\"5xx\"] }")
         .mirror("all", all.address, "")
         .start();
     let mut client = gateway.client();
@@ -259,7 +259,7 @@ fn copies_that_want_a_failed_answer_wait_for_it_and_tell_how_the_primary_did() {
         };
         client.ask(asked);
     }
-    becomes(&gateway, &[("eligible", 9), ("skipped answer", 6), ("sent", 3), ("completed 2xx", 3)]);
+    becomes(&gateway, &[("eligible", 9), ("skipped response", 6), ("sent", 3), ("completed 2xx", 3)]);
     load::becomes(&gateway, "all", &[("eligible", 9), ("sent", 9), ("completed 2xx", 9)]);
     let mut copies = v2.requests();
     copies.sort_by_key(|copy| ids(std::slice::from_ref(copy)));
@@ -281,7 +281,7 @@ fn a_copy_that_waits_for_an_answer_that_never_comes_is_skipped() {
     });
     let v2 = Origin::named("v2");
     let setup = Setup::new(&v1).with("[timeouts]\nresponse_head = \"2s\"");
-    let gateway = setup.mirror("v2", v2.address, "answer = { slower_than = \"1ms\" }").start();
+    let gateway = setup.mirror("v2", v2.address, "response = { slower_than = \"1ms\" }").start();
     for (target, status) in [("/close", 502), ("/hang", 504)] {
         let asked = post(target, b"content");
         assert_eq!(gateway.client().ask(asked).status, status, "{target}");

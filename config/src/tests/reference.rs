@@ -137,7 +137,7 @@ fn defaults_are_those_promised() {
                 sample_by: None,
                 rate_max: None,
                 ttl: None,
-                answer: None,
+                response: None,
                 governor: None,
                 body_bytes_max: 1024 * 1024,
                 host: MirrorHost::Keep,

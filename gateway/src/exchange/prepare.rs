@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::seen::recorded;
 use super::{Facts, NO_UPSTREAM, Refusal, Request, Said, TOO_LARGE};
 use crate::admission::Place;
-use crate::asked::{Asked, Scheme};
+use crate::asked::{RequestView, Scheme};
 use crate::context::Context;
 use crate::generation::Generation;
 use crate::http1::edit;
@@ -17,7 +17,7 @@ use crate::http1::hop_by_hop::Kind;
 use crate::http1::render::{self, Forwarding};
 use crate::message::Declared;
 use crate::message::server::{Content, ContentFailed};
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 use crate::mirror::sample::Draw;
 use crate::mirror::source::Source;
 use crate::mirror::tee::Tee;
@@ -41,7 +41,7 @@ pub struct Caller<'a> {
 
 /// RFC 9110 §15.5.20: another connection may be the right one.
 const MISDIRECTED: Fault =
-    Fault::new(421, Reject::Misdirected, "this connection's certificate is for other hosts");
+    Fault::new(421, RejectReason::Misdirected, "this connection's certificate is for other hosts");
 
 /// What to answer instead, and what is to be told of that.
 pub(super) type Refused = (Refusal, Option<Rc<Pairing>>);
@@ -115,7 +115,7 @@ fn route(
         let keep = head.keep_alive && declared.is_nothing();
         Refusal { said: Said::Fault(fault), to_head: facts.to_head, keep, minor: head.minor }
     };
-    let asked = Asked {
+    let asked = RequestView {
         method: head.method_token,
         scheme: from.scheme,
         authority: head.host,
@@ -141,7 +141,7 @@ fn route(
         return Err(refuse(MISDIRECTED));
     }
     let Some(Found { route, matched }) = found else {
-        return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
+        return Err(refuse(Fault::new(404, RejectReason::NoRoute, "no route matches")));
     };
     if let (Some(n), Some(max)) = (declared.length(), generation.config.limits.request_body_bytes_max)
         && n > max

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Caller;
-use crate::asked::Asked;
+use crate::asked::RequestView;
 use crate::context::Context;
 use crate::generation::{Generation, Wants};
 use crate::http1::render;
@@ -125,7 +125,7 @@ impl Tally {
 pub(super) fn recorded(
     cx: &Context,
     generation: &Generation,
-    asked: &Asked<'_>,
+    asked: &RequestView<'_>,
     minor: u8,
     request_id: &[u8],
     wants: &Wants,
@@ -178,7 +178,7 @@ pub(super) fn recorded(
 /// A pairing that becomes a record of a request whose head could not be read.
 pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
-    let asked = Asked {
+    let asked = RequestView {
         method: b"",
         scheme: from.scheme,
         authority: b"",

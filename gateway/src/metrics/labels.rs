@@ -22,7 +22,7 @@ macro_rules! labels {
 
 labels! {
     /// Why an eligible request was not copied although it was drawn.
-    Skip {
+    SkipReason {
         /// The request already carries the mirror mark: it is itself a copy.
         Loop = "loop",
         /// The client or its upload went away before the request was complete.
@@ -30,13 +30,13 @@ labels! {
         /// The primary never got the request.
         PrimaryUnavailable = "primary_unavailable",
         /// The primary's answer is not like the mirror wants it.
-        Answer = "answer",
+        Response = "response",
     }
 }
 
 labels! {
     /// Why a copy was given up before any byte of it was sent.
-    Drop {
+    DropReason {
         BodyTooLarge = "body_too_large",
         RingEntries = "ring_entries",
         RingBytes = "ring_bytes",
@@ -60,7 +60,7 @@ labels! {
 
 labels! {
     /// Why a governor lowered its mirror's share.
-    Lower {
+    LowerReason {
         Failures = "failures",
         /// The mirror's answers take too long.
         Slow = "slow",
@@ -72,7 +72,7 @@ labels! {
 
 labels! {
     /// How a sent copy ended without a complete answer.
-    Fail {
+    FailReason {
         Timeout = "timeout",
         Reset = "reset",
         /// The mirror closed the connection before answering.
@@ -90,7 +90,7 @@ labels! {
 
 labels! {
     /// Why the gateway answered by itself or hung up.
-    Reject {
+    RejectReason {
         BadRequest = "bad_request",
         UriTooLong = "uri_too_long",
         HeadTooLarge = "head_too_large",

@@ -18,7 +18,10 @@ use config::Config;
 pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
-pub use labels::{Class, Drop, Fail, Handshake, Label, Lower, Reject, Shed, Skip, UpstreamFailure};
+pub use labels::{
+    Class, DropReason, FailReason, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
+    UpstreamFailure,
+};
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 pub use slots::Slots;
@@ -53,11 +56,11 @@ pub struct PrimaryCounters {
 pub struct MirrorCounters {
     pub eligible: Counter,
     pub sampled_out: Counter,
-    pub skipped: Family<Skip>,
-    pub dropped: Family<Drop>,
+    pub skipped: Family<SkipReason>,
+    pub dropped: Family<DropReason>,
     pub sent: Counter,
     pub completed: Family<Class>,
-    pub failed: Family<Fail>,
+    pub failed: Family<FailReason>,
     /// Copies whose request is still under way.
     pub pending: Gauge,
     /// Copies in the ring.
@@ -70,9 +73,11 @@ pub struct MirrorCounters {
     /// Microseconds from the request complete to the copy written, of copies sent.
     pub lag: Histogram,
     pub pairs: Pairs,
+    /// Responses that may stand beside another request: their connection fell out of step since it was last known to be in it.
+    pub suspect: Counter,
     /// Share that holds now, in millionths of the requests; lower than `percent` where a governor lowered it.
     pub share: Gauge,
-    pub lowered: Family<Lower>,
+    pub lowered: Family<LowerReason>,
 }
 
 /// What one lane (a ring and its shippers) counts.
@@ -87,9 +92,11 @@ pub struct LaneCounters {
     pub batches: Counter,
     /// Answers longer than `response_bytes_max` or than the lane may read: counted as completed, their connection closed
     /// instead of read on.
-    pub answers_cut: Counter,
+    pub cut: Counter,
     /// Bytes of answers read and discarded.
     pub answer_bytes: Counter,
+    /// Connections on which more responses came than copies were written.
+    pub out_of_step: Counter,
     /// Copies written a second time because the mirror announced that it would not look at them.
     pub resent: Counter,
     /// With its endpoints.
@@ -168,7 +175,7 @@ pub struct Shard {
     pub records: Counter,
     /// Records that found no room on their way there.
     pub records_lost: Counter,
-    pub rejected: Family<Reject>,
+    pub rejected: Family<RejectReason>,
     /// Answers the gateway gave before a route was known, by code.
     pub unrouted: Codes,
     /// Ticks of the worker's own clock: a stuck worker stops counting.
@@ -273,12 +280,12 @@ mod tests {
                 assert_eq!(l.index(), i, "{}", l.text());
             }
         }
-        check::<Skip>();
-        check::<Drop>();
-        check::<Lower>();
-        check::<Fail>();
+        check::<SkipReason>();
+        check::<DropReason>();
+        check::<LowerReason>();
+        check::<FailReason>();
         check::<Class>();
-        check::<Reject>();
+        check::<RejectReason>();
         check::<UpstreamFailure>();
     }
 }

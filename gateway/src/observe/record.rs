@@ -10,7 +10,7 @@ use config::{Action, Config, Mirror, Route, Upstream};
 
 use super::told::Said;
 use crate::asked::Scheme;
-use crate::metrics::{Drop as Dropped, Fail, Label, Reject, Skip};
+use crate::metrics::{DropReason, FailReason, Label, RejectReason, SkipReason};
 
 /// One exchange, and each of its copies. Made when the last of them is over.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Record {
     /// What the client got; `None` where it got nothing.
     pub status: Option<u16>,
     /// Why the gateway answered by itself, where it did.
-    pub reject: Option<Reject>,
+    pub reject: Option<RejectReason>,
     /// The client got no whole answer.
     pub is_aborted: bool,
     /// Bytes of the request's content.
@@ -137,10 +137,10 @@ pub struct CopyLeg {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyEnd {
     SampledOut,
-    Skipped(Skip),
-    Dropped(Dropped),
+    Skipped(SkipReason),
+    Dropped(DropReason),
     Completed(u16),
-    Failed(Fail),
+    Failed(FailReason),
 }
 
 impl CopyEnd {

@@ -17,10 +17,10 @@ use super::inherit::{Inherited, Use};
 use super::source::SourceText;
 use crate::generation::ListenerSockets;
 use crate::io::Owner;
+use crate::limits::LISTEN_QUEUE_MAX;
 use crate::tls::Tls;
 
 /// Connections the kernel completes while a worker is busy elsewhere; it clips this to net.core.somaxconn.
-const BACKLOG: i32 = 4096;
 
 /// Sockets that listen.
 #[derive(Debug, Default)]
@@ -241,7 +241,7 @@ fn listen(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
     // Accepted sockets inherit it, which saves a system call on each connection.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(LISTEN_QUEUE_MAX.cast_signed())?;
     Ok(socket.into())
 }
 

@@ -13,7 +13,7 @@ use config::{Balance, Config, Ejection, Host, UpstreamId};
 
 use super::balance::{self, By, Load, Standing};
 use super::eject::{self, Record, Report};
-use super::gate::{Gate, Place};
+use super::gate::{Gate, Permit};
 use super::health::{Health, HealthBoard};
 use crate::error::Failure;
 use crate::io::{self, NotCalled, Sweeper};
@@ -87,7 +87,7 @@ pub struct Whereabouts<'a> {
 }
 
 impl Upstreams {
-    /// Endpoints that `before` has too keep their connections and their record, and places that are taken stay taken.
+    /// Endpoints that `before` has too keep their connections and their record, and permits that are taken stay taken.
     pub fn new(
         config: &Config,
         at: Whereabouts<'_>,
@@ -186,8 +186,8 @@ impl Search {
         // Not earlier, so that nothing is allocated for an exchange that is content with its first try.
         self.avoid.extend(self.last.take());
         let group = &self.group;
-        let place = match group.gate.take() {
-            Some(place) => place,
+        let permit = match group.gate.take() {
+            Some(permit) => permit,
             // Boxed because it is rare: every client connection's task would carry its size.
             None => Box::pin(group.wait(group.patience(deadline_ms))).await?,
         };
@@ -203,7 +203,7 @@ impl Search {
             if !fresh && let Some(idle) = group.take_idle(endpoint) {
                 group.counters.reuses.inc();
                 let served = idle.served + 1;
-                return Ok(Lease { line: idle.line, reused: true, served, slot, _place: place });
+                return Ok(Lease { line: idle.line, reused: true, served, slot, _permit: permit });
             }
             let within = group.patience(deadline_ms);
             if within.is_zero() {
@@ -216,7 +216,7 @@ impl Search {
                 Ok((line, facts)) => {
                     endpoint.failed_until_ms.set(0);
                     facts.iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
-                    return Ok(Lease { line, reused: false, served: 1, slot, _place: place });
+                    return Ok(Lease { line, reused: false, served: 1, slot, _permit: permit });
                 }
                 Err(why) => {
                     let is_late = why.is_late();
@@ -264,7 +264,7 @@ pub struct Lease {
     /// Exchanges it has carried with this one.
     served: u64,
     slot: Slot,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Lease {
@@ -342,12 +342,12 @@ impl Group {
         if within == whole { self.connect_timeout } else { Duration::from_millis(within.0) }
     }
 
-    async fn wait(&self, within: Duration) -> Result<Place, Failure> {
-        let place = match self.gate.queue() {
+    async fn wait(&self, within: Duration) -> Result<Permit, Failure> {
+        let permit = match self.gate.queue() {
             Ok(wait) => io::within(within, wait).await,
             Err(super::gate::Full) => None,
         };
-        place.ok_or_else(|| {
+        permit.ok_or_else(|| {
             self.counters.overflows.inc();
             self.counters.failures.inc(Failure::Overflow.on_primary());
             Failure::Overflow

@@ -24,7 +24,8 @@ use crate::generation::{Generation, WorkerConfig};
 use crate::io::simulated::{self, End, Task, World};
 use crate::io::{self, Stream, Sweeper};
 use crate::metrics::{
-    self, Class, Counters, Fail, Label, Lower, MirrorCounters, Reject, Shard, Shed, Skip, UpstreamFailure,
+    self, Class, Counters, FailReason, Label, LowerReason, MirrorCounters, RejectReason, Shard, Shed,
+    SkipReason, UpstreamFailure,
 };
 use crate::mirror::proof::Proof;
 use crate::observe::tap;
@@ -476,7 +477,7 @@ impl Reached {
             for lane in &counters.lanes {
                 note("lane", "batch", lane.batches.get());
                 note("lane", "resent", lane.resent.get());
-                note("lane", "cut", lane.answers_cut.get());
+                note("lane", "cut", lane.cut.get());
                 note("lane", "connect_failure", lane.connect_failures.get());
             }
             counters.routes.iter().for_each(|route| note("client", "aborted", route.aborted.get()));
@@ -503,13 +504,13 @@ fn every_label() -> Vec<String> {
         "lane connect_failure",
     ];
     [
-        all::<Reject>("rejected"),
+        all::<RejectReason>("rejected"),
         all::<Shed>("shed"),
-        all::<Skip>("skipped"),
-        all::<metrics::Drop>("dropped"),
+        all::<SkipReason>("skipped"),
+        all::<metrics::DropReason>("dropped"),
         all::<Class>("completed"),
-        all::<Fail>("failed"),
-        all::<Lower>("lowered"),
+        all::<FailReason>("failed"),
+        all::<LowerReason>("lowered"),
         all::<UpstreamFailure>("upstream"),
         plain.map(str::to_owned).to_vec(),
     ]
@@ -661,15 +662,18 @@ fn a_busy_worker_gives_up_copies_and_serves_its_clients() {
         let served_busy = served(&mut wire, 20).await as u64;
         let mirror = &worker_config.counters.mirrors[0][0];
         assert!(served_busy > 10, "clients of a busy worker are served: {served_busy} of 20");
-        assert!(mirror.dropped.get(metrics::Drop::WorkerBusy) >= served_busy, "each had a copy at least");
+        assert!(
+            mirror.dropped.get(metrics::DropReason::WorkerBusy) >= served_busy,
+            "each had a copy at least"
+        );
         assert_eq!(mirror.sent.get(), 0, "and none was sent");
 
         cx.busy.set(false);
         let served_then = served(&mut wire, 20).await as u64;
         assert!(served_then > 10, "{served_then} of 20");
-        let given_up = mirror.dropped.get(metrics::Drop::WorkerBusy);
+        let given_up = mirror.dropped.get(metrics::DropReason::WorkerBusy);
         world.sleep_us(10_000).await;
-        assert_eq!(mirror.dropped.get(metrics::Drop::WorkerBusy), given_up);
+        assert_eq!(mirror.dropped.get(metrics::DropReason::WorkerBusy), given_up);
         assert!(mirror.sent.get() > 0, "copies are sent again as soon as it is not busy");
         drop(wire);
         cx.draining.set(true);

@@ -10,7 +10,7 @@ use crate::http2::frame::{self, Code};
 use crate::http2::guard::{Flood, INTERIM_RESPONSES_MAX};
 use crate::http2::hpack::{Extent, Field, ListLimits, Sink, Unreadable};
 use crate::limits::{TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 
 /// What a block is to its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +287,7 @@ impl Session {
 
 fn request_or_fault(collector: Collector<'_>, extent: Extent, ends_stream: bool) -> Read<Head> {
     if extent.is_too_large {
-        let fault = Fault::new(431, Reject::HeadTooLarge, "head too large");
+        let fault = Fault::new(431, RejectReason::HeadTooLarge, "head too large");
         return Err((Unfit::Refused(fault), collector.into_buffer()));
     }
     collector.head(ends_stream)

@@ -198,7 +198,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::metrics::Reject;
+    use crate::metrics::RejectReason;
     use crate::observe::told::Saying;
     use crate::observe::told::tests::{SAYING, record};
 
@@ -283,7 +283,7 @@ mod tests {
             method: "".into(),
             said: Saying { client: SAYING.client, request_id: SAYING.request_id, ..Saying::default() }.into(),
             status: None,
-            reject: Some(Reject::HeadTimeout),
+            reject: Some(RejectReason::HeadTimeout),
             primary: None,
             copies: vec![],
             ..record("")

@@ -312,7 +312,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::metrics::Reject;
+    use crate::metrics::RejectReason;
     use crate::observe::told::Saying;
     use crate::observe::told::tests::{SAYING, record};
 
@@ -418,7 +418,7 @@ mod tests {
             method: "BREW".into(),
             said: Saying { authority: "[::1]", ..SAYING }.into(),
             status: Some(502),
-            reject: Some(Reject::PrimaryClosed),
+            reject: Some(RejectReason::PrimaryClosed),
             primary: None,
             copies: vec![],
             ..record("")

@@ -112,7 +112,7 @@ pub(super) const POLICIES: &str = r#"
     upstream = "v2"
     percent = 250
     sample_by = "header:x-id"
-    answer = { statuses = ["2xx"] }
+    response = { statuses = ["2xx"] }
     ttl = "150ms"
     drop = "oldest"
     ring_entries_max = 2
