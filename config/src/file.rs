@@ -145,6 +145,7 @@ written_tables! {
     pub(crate) struct Tracing {
         /// `off`, `nowhere`, or a URL.
         to: String,
+        ca: String,
         percent: f64,
         parent: Claim,
         service_name: String,

@@ -1,12 +1,11 @@
 //! Asks a running gateway's admin listener, for the commands that show what it knows.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, TlsConfig};
 
-use crate::tls::load;
+use crate::tls::asking;
 use crate::tls::pem::{self, Wrong};
 
 /// From connect to the last byte: what is asked for is in memory there.
@@ -94,7 +93,6 @@ impl Admin {
             Some(ca) => pem::certificates(ca, "").map_err(told("--admin-ca"))?,
             None => rustls_native_certs::load_native_certs().certs,
         };
-        let roots = roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect::<Vec<_>>();
         let shown = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = pem::certificates(cert, "").map_err(told("--admin-cert"))?;
@@ -106,11 +104,7 @@ impl Admin {
             }
             (Some(_), None) | (None, _) => None,
         };
-        Ok(TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(load::provider())
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .client_cert(shown)
-            .build())
+        Ok(asking::config(&roots, shown))
     }
 }
 

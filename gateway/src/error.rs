@@ -40,6 +40,20 @@ impl Failure {
         }
     }
 
+    /// What a handshake came to grief by.
+    pub fn tls(self) -> Option<tls::fault::Fault> {
+        match self {
+            Self::Tls(fault) => Some(fault),
+            Self::Connect
+            | Self::ConnectTimeout
+            | Self::Overflow
+            | Self::Timeout
+            | Self::Reset
+            | Self::Closed
+            | Self::Protocol(_) => None,
+        }
+    }
+
     /// What the client is told when its primary failed.
     pub fn fault(self) -> Fault {
         match self {

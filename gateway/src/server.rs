@@ -132,9 +132,12 @@ pub(crate) fn serve(
         told: &told,
     };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
-    let observer =
-        Observer::start(&config, spouts, Readers::new(&config, &store.open().observer, &store.findings))
-            .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
+    let observer = Observer::start(
+        &config,
+        spouts,
+        Readers::new(&config, tls.collector(), &store.open().observer, &store.findings),
+    )
+    .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
     let (workers, mut said) = threads.start(taps)?;
     let ready = await_ready(&mut said, workers.len(), READY_MAX);
     let Some(drivers) = runtime.block_on(unless_stopped(&mut signals, ready))? else {

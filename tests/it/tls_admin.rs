@@ -1,10 +1,11 @@
-//! TLS at the admin listener, seen from outside: curl as what scrapes it, and the gateway's own commands.
+//! TLS beside the path of requests, seen from outside: the admin listener, asked by curl and by the gateway's own commands, and
+//! the collector of spans.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use tests::certificates::{Authority, Pair};
-use tests::{Gateway, Origin, Setup, eventually};
+use tests::{Front, Gateway, Origin, Rules, Setup, eventually};
 
 /// The file of `setup` whose admin listener has these keys as `tls`.
 fn secured(setup: &Setup, tls: &str) -> String {
@@ -121,4 +122,29 @@ fn its_certificate_changes_while_it_serves_and_a_bad_one_changes_nothing() {
     let refused = format!("admin.tls.certificates[0].key: {} holds no private key", own.key.display());
     eventually(&refused, || gateway.stderr().contains(&refused));
     assert_eq!(ready(&second), "200");
+}
+
+#[test]
+fn spans_are_posted_over_tls_to_a_collector_that_is_believed_and_to_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(folder.path(), "ca");
+    let own = authority.issue("collector", &["127.0.0.1"]);
+    let (v1, collector) = (Origin::named("v1"), Origin::named("{}"));
+    let front = Front::new(&own, collector.address, Rules::default());
+    let stranger = Authority::new(folder.path(), "stranger");
+    let tracing =
+        |ca: &Path| format!("[tracing]\nto = \"https://{}\"\nca = {ca:?}\npercent = 100\n", front.address);
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let gateway = Setup::new(&v1).with(&tracing(&stranger.ca)).start();
+    assert_eq!(gateway.client().ask(get).status, 200);
+    eventually("it is not believed", || gateway.stderr().contains("does not take them: "));
+    assert_eq!(collector.count(), 0);
+    gateway.write(&Setup::new(&v1).with(&tracing(&authority.ca)).toml());
+    gateway.signal("HUP");
+    eventually("it is applied", || gateway.stderr().contains("configuration applied"));
+    eventually("its spans come", || {
+        assert_eq!(gateway.client().ask(get).status, 200);
+        collector.requests().iter().any(|post| post.method == "POST" && post.target == "/v1/traces")
+    });
+    assert!(!front.saw("resourceSpans"));
 }

@@ -509,3 +509,43 @@ fn a_request_is_explained_with_how_its_upstream_is_called() {
         assert!(said.contains(part), "{part}\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn an_endpoint_without_a_good_certificate_is_passed_over_and_ejected() {
+    let stage = Stage::new();
+    let v1 = Origin::named("v1");
+    let other = stage.authority.issue("other", &["other.internal"]);
+    let good = Front::new(&stage.v1, v1.address, Rules::default());
+    let bad = Front::new(&other, v1.address, Rules::default());
+    let table = "[upstream.primary]\n";
+    let text = secured(&Setup::to(&[good.address, bad.address]), &[("primary", &stage.keys(""))]);
+    let rules =
+        "ejection = { consecutive_gateway_errors = 1, percent_max = 50 }\nrequests_per_connection_max = 1\n";
+    let gateway = Gateway::start(&text.replacen(table, &format!("{table}{rules}"), 1), &[]);
+    for _ in 0..8 {
+        assert_eq!(gateway.client().ask(get("/")).status, 200);
+    }
+    assert_eq!(gateway.metrics().sum("umbra_upstream_ejections_total", &["upstream=\"primary\""]), 1);
+    assert_eq!(v1.count(), 8);
+}
+
+#[test]
+fn a_response_before_the_upload_has_ended_passes_with_close_notify_behind_it() {
+    let stage = Stage::new();
+    let v1 = Origin::scripted(|conn| {
+        if conn.head().is_some() {
+            let early =
+                "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 6\r\n\r\nenough";
+            tests::origin::write(&mut conn.stream, early);
+            tests::load::close_kindly(&mut conn.stream);
+        }
+    });
+    let front = Front::new(&stage.v1, v1.address, Rules::default());
+    let setup = Setup::to(&[front.address]);
+    let gateway = Gateway::start(&secured(&setup, &[("primary", &stage.keys(""))]), &[]);
+    let mut client = gateway.client();
+    client.send("POST /upload HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 2000000\r\n\r\n");
+    client.send(vec![b'x'; 200_000]);
+    let answer = client.response();
+    assert_eq!((answer.status, answer.text().as_str()), (413, "enough"));
+}

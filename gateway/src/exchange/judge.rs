@@ -20,13 +20,13 @@ pub(super) enum Attempt {
 }
 
 impl Attempt {
-    /// The upstream has refused the connection's TLS handshake, and was heard only after it.
+    /// What the upstream has refused the connection's handshake by, heard only behind it. One without a connection is counted
+    /// where it was not made.
     pub(super) fn refused_handshake(&self) -> Option<tls::fault::Fault> {
         match self {
-            Self::NotWritten(NotWritten { failure: Failure::Tls(fault), .. })
-            | Self::Relayed(Err(RelayFailed::NoAnswer(Failure::Tls(fault)))) => Some(*fault),
-            // One without a connection is counted where it was not made.
-            Self::NoConnection(_) | Self::NotWritten(_) | Self::Relayed(_) => None,
+            Self::NotWritten(NotWritten { failure, .. })
+            | Self::Relayed(Err(RelayFailed::NoAnswer(failure))) => failure.tls(),
+            Self::NoConnection(_) | Self::Relayed(_) => None,
         }
     }
 }

@@ -102,6 +102,14 @@ pub enum NotCalled {
 }
 
 impl NotCalled {
+    /// What a handshake came to grief by.
+    pub fn tls(&self) -> Option<Fault> {
+        match self {
+            Self::Wire(_) => None,
+            Self::Tls(fault) => Some(*fault),
+        }
+    }
+
     /// It took too long.
     pub fn is_late(&self) -> bool {
         match self {

@@ -15,7 +15,7 @@ use super::lane::Lane;
 use super::response::{Answered, Progress, Response};
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::io::{Gather, NotCalled, Stream, Sweeper, Turn, turn};
+use crate::io::{Gather, Stream, Sweeper, Turn, turn};
 use crate::limits::{
     ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES,
 };
@@ -151,9 +151,7 @@ impl Shipper {
             }
             Err(why) => {
                 lane.counters.connect_failures.inc();
-                if let NotCalled::Tls(fault) = why {
-                    lane.counters.tls.failures.inc(fault);
-                }
+                why.tls().iter().for_each(|fault| lane.counters.tls.failures.inc(*fault));
                 endpoint.refused(self.sweeper.now_ms());
                 lane.flush_if_unreachable(self.sweeper.now_ms());
                 None
@@ -290,9 +288,7 @@ impl Shipper {
                 After::Close
             }
             Ended::Failed(failure) => {
-                if let Failure::Tls(fault) = failure {
-                    self.lane.counters.tls.failures.inc(fault);
-                }
+                failure.tls().iter().for_each(|fault| self.lane.counters.tls.failures.inc(*fault));
                 if connection.answers == 0 && failure != Failure::Timeout {
                     endpoint.hung_up(self.sweeper.now_ms());
                 }

@@ -215,7 +215,7 @@ impl ControlPlane<'_> {
                 Err(refused)
             }
             Stepped::Applied(applied) => {
-                self.observer.turn(&self.reloader.store.open().config);
+                self.observer.turn(&self.reloader.store.open().config, self.reloader.tls.collector());
                 Ok(applied)
             }
         };

@@ -9,6 +9,7 @@ use config::{Config, Trust};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 
+use super::asking::Roots;
 use super::client::{self, Calling};
 use super::pem::{self, Identity, Wrong};
 use super::server::Listening;
@@ -22,6 +23,8 @@ pub struct Tls {
     admin: Option<Arc<Listening>>,
     /// By upstream; `None` is called in plaintext.
     upstreams: Arc<[Option<Arc<Calling>>]>,
+    /// Who is believed to be the collector of spans; `None` where it is not posted to over TLS.
+    collector: Option<Roots>,
     /// Certificates in use, and until when they are good.
     pub expiries: Arc<[Expiry]>,
 }
@@ -84,11 +87,13 @@ impl Tls {
                 (calling, _) => calling.map(Arc::new),
             });
         }
+        let tracing = config.tracing.as_ref().and_then(|tracing| tracing.collector.as_ref());
+        let collector = tracing.and_then(|of| of.tls.as_ref()).and_then(|trust| reading.collector(trust));
         if !reading.wrong.is_empty() {
             return Err(reading.wrong);
         }
         let expiries = reading.expiries().into();
-        Ok((Self { listeners, admin, upstreams: upstreams.into(), expiries }, reading.warnings))
+        Ok((Self { listeners, admin, upstreams: upstreams.into(), collector, expiries }, reading.warnings))
     }
 
     /// Of the listener with this index.
@@ -104,6 +109,11 @@ impl Tls {
     /// By upstream.
     pub fn upstreams(&self) -> &Arc<[Option<Arc<Calling>>]> {
         &self.upstreams
+    }
+
+    /// Who is believed to be the collector of spans, where it is posted to over TLS.
+    pub fn collector(&self) -> Option<&Roots> {
+        self.collector.as_ref()
     }
 
     /// How the upstream of this name is called.
@@ -143,6 +153,10 @@ pub fn files(config: &Config) -> Vec<PathBuf> {
             Trust::Ca(ca) => files.push(ca.clone()),
         }
         tls.identity.iter().for_each(|certificate| files_of(certificate, &mut files));
+    }
+    let collector = config.tracing.as_ref().and_then(|tracing| tracing.collector.as_ref());
+    if let Some(Trust::Ca(ca)) = collector.and_then(|collector| collector.tls.as_ref()) {
+        files.push(ca.clone());
     }
     files
 }
@@ -218,6 +232,22 @@ impl Reading {
         }
         let calling = Calling::new(tls, roots, identity.as_ref(), &self.provider);
         calling.map_err(|wrong| self.wrong.push(Wrong { key: format!("{at}{}", wrong.key), ..wrong })).ok()
+    }
+
+    fn collector(&mut self, trust: &Trust) -> Option<Roots> {
+        match trust {
+            Trust::Ca(ca) => {
+                // As roots they are checked, and as certificates handed on.
+                let read = pem::roots(ca, "tracing.ca").and_then(|_| pem::certificates(ca, "tracing.ca"));
+                read.map_err(|wrong| self.wrong.push(wrong)).ok().map(Into::into)
+            }
+            Trust::System => {
+                self.system("tracing.to")?;
+                Some(rustls_native_certs::load_native_certs().certs.into())
+            }
+            // Nobody can say so.
+            Trust::Anything => None,
+        }
     }
 
     /// Whom the system trusts; what asks for it stands at `at`.

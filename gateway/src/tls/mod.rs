@@ -10,6 +10,7 @@ pub mod server;
 pub mod client;
 pub mod client_cert;
 pub mod pem;
+pub mod asking;
 mod resolver;
 pub mod load;
 

@@ -222,9 +222,7 @@ impl Search {
                     let is_late = why.is_late();
                     failure = failure_of(&why);
                     group.counters.failures.inc(failure.on_primary());
-                    if let NotCalled::Tls(fault) = why {
-                        group.counters.tls.failures.inc(fault);
-                    }
+                    why.tls().iter().for_each(|fault| group.counters.tls.failures.inc(*fault));
                     if let NotCalled::Wire(error) = &why
                         && is_ours(error)
                     {
