@@ -31,7 +31,7 @@ impl Failure {
     pub fn of(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::InvalidData => match tls::fault::Fault::within(error) {
-                Some(fault) if fault.is_refusal() => Self::Tls(fault),
+                Some(fault) if fault.comes_late() => Self::Tls(fault),
                 Some(_) | None => Self::Reset,
             },
             io::ErrorKind::TimedOut => Self::Timeout,

@@ -177,11 +177,6 @@ impl Stream {
         socket.cover.get().map_or_else(|| socket.wire.is_silent(), |cover| cover.is_silent(&socket.wire))
     }
 
-    /// The certificate that the peer has shown, in DER, where the connection is covered and it has.
-    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
-        self.r.0.cover.get()?.peer_certificate()
-    }
-
     /// Forgets all deadlines: nothing is under way.
     pub fn clear_deadlines(&self) {
         self.r.0.deadlines.clear();

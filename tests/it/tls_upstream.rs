@@ -549,3 +549,28 @@ fn a_response_before_the_upload_has_ended_passes_with_close_notify_behind_it() {
     let answer = client.response();
     assert_eq!((answer.status, answer.text().as_str()), (413, "enough"));
 }
+
+#[test]
+fn a_mirror_that_floods_with_tickets_is_called_seldom_and_hurts_no_client() {
+    let stage = Stage::new();
+    let v1 = Origin::named("v1");
+    let flooding = Front::new(&stage.v1, v1.address, Rules { tickets: 3000, ..Rules::default() });
+    let setup = Setup::new(&v1).mirror("v2", flooding.address, "");
+    let gateway = Gateway::start(&secured(&setup, &[("v2", &stage.keys(""))]), &[]);
+    let mut client = gateway.client();
+    let mut asked = 0;
+    let noise = [("mirror", "v2"), ("reason", "noise")];
+    eventually("it is found out", || {
+        assert_eq!(client.ask(get("/")).status, 200);
+        asked += 1;
+        by(&gateway, "umbra_mirror_tls_handshake_failures_total", noise) > 1
+    });
+    for _ in 0..500 {
+        assert_eq!(client.ask(get("/")).status, 200);
+    }
+    gateway.settled("v2");
+    let called = flooding.accepted();
+    assert!(called < 250, "called {called} times for {} requests", asked + 500);
+    let line = "mirror v2: no TLS with it (noise)";
+    eventually(line, || gateway.stderr().contains(line));
+}

@@ -23,6 +23,8 @@ pub struct Rules<'a> {
     pub stalls: bool,
     /// It ends connections without close_notify.
     pub cuts: bool,
+    /// Tickets that it sends behind each handshake; two, where it is 0.
+    pub tickets: usize,
 }
 
 /// What it saw of one handshake.
@@ -127,6 +129,10 @@ fn configured(pair: &Pair, rules: Rules<'_>) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_file_iter(&pair.cert).expect("a file").map(|one| one.expect("PEM"));
     let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
     let mut config = builder.with_single_cert(chain.collect(), key).expect("a pair");
+    if rules.tickets > 0 {
+        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("a ticketer");
+        config.send_tls13_tickets = rules.tickets;
+    }
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
 }

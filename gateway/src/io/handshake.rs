@@ -221,6 +221,24 @@ impl Stream {
     }
 }
 
+/// What is known of a connection by its cover; of one without, nothing.
+impl Stream {
+    /// The certificate that the peer has shown, in DER, where the connection is covered and it has.
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        self.r.0.cover.get()?.peer_certificate()
+    }
+
+    /// What the peer has broken the cover of the connection by.
+    pub fn broken(&self) -> Option<Fault> {
+        self.r.0.cover.get()?.broken()
+    }
+
+    /// Bytes that came around content, and not as content.
+    pub fn overhead(&self) -> u64 {
+        self.r.0.cover.get().map_or(0, |cover| cover.overhead())
+    }
+}
+
 fn fault(error: &io::Error) -> Fault {
     if error.kind() == io::ErrorKind::TimedOut { Fault::Timeout } else { Fault::Closed }
 }

@@ -139,15 +139,8 @@ impl Shipper {
                 facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));
                 endpoint.connected();
                 lane.counters.connections.add(1);
-                let used_ms = self.sweeper.now_ms();
-                Some(Connection {
-                    stream,
-                    endpoint,
-                    answers: 0,
-                    batches: 0,
-                    used_ms,
-                    alignment: Alignment::default(),
-                })
+                let (used_ms, alignment) = (self.sweeper.now_ms(), Alignment::default());
+                Some(Connection { stream, endpoint, answers: 0, batches: 0, used_ms, alignment })
             }
             Err(why) => {
                 lane.counters.connect_failures.inc();
@@ -187,6 +180,11 @@ impl Shipper {
     fn close(&self, connection: Option<Connection>) {
         if let Some(connection) = connection {
             connection.endpoint.closed();
+            if let Some(fault) = connection.stream.broken() {
+                // It is called again later: who breaks TLS makes handshakes cost something.
+                self.lane.counters.tls.failures.inc(fault);
+                connection.endpoint.refused(self.sweeper.now_ms());
+            }
             self.lane.flush_if_unreachable(self.sweeper.now_ms());
             self.lane.counters.connections.add(-1);
         }
@@ -288,7 +286,6 @@ impl Shipper {
                 After::Close
             }
             Ended::Failed(failure) => {
-                failure.tls().iter().for_each(|fault| self.lane.counters.tls.failures.inc(*fault));
                 if connection.answers == 0 && failure != Failure::Timeout {
                     endpoint.hung_up(self.sweeper.now_ms());
                 }
@@ -369,6 +366,7 @@ impl Shipper {
         pace: &mut Pace,
     ) -> Ended {
         let mut answer = Response::new(self.settings.response_bytes_max);
+        let mut overhead = connection.stream.overhead();
         let mut buf = self.buffers.medium();
         let ended = loop {
             let (result, filled) =
@@ -383,6 +381,8 @@ impl Shipper {
             };
             let now_us = self.sweeper.now_us();
             pace.first_us.get_or_insert(now_us);
+            let before = std::mem::replace(&mut overhead, connection.stream.overhead());
+            answer.came_with(overhead.saturating_sub(before));
             let ended = self.take_answers(flying, &mut answer, &mut buf, closed, done);
             if connection.answers == 0 && !done.is_empty() {
                 connection.endpoint.answers();

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use config::{Host, UpstreamTls};
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionStore, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
@@ -20,7 +20,7 @@ use super::fault::Fault;
 use super::pem::{Identity, Wrong};
 use super::server::{ALPN, versions};
 use super::session::Session;
-use crate::limits::TLS_SESSIONS_MAX;
+use super::tickets::Tickets;
 
 /// How an upstream is called, shared by all who call it.
 pub struct Calling {
@@ -111,6 +111,7 @@ pub(super) fn name_of(host: &Host) -> Option<ServerName<'static>> {
 pub struct Caller {
     of: Arc<Calling>,
     config: Arc<ClientConfig>,
+    tickets: Arc<Tickets>,
 }
 
 impl Caller {
@@ -120,8 +121,9 @@ impl Caller {
         let same = before.filter(|before| Arc::ptr_eq(&before.of, of)).map(Rc::clone);
         Some(same.unwrap_or_else(|| {
             let mut config = (*of.config).clone();
-            config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS_MAX);
-            Rc::new(Self { of: Arc::clone(of), config: Arc::new(config) })
+            let tickets = Arc::<Tickets>::default();
+            config.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
+            Rc::new(Self { of: Arc::clone(of), config: Arc::new(config), tickets })
         }))
     }
 }
@@ -140,7 +142,7 @@ impl Callee {
 
     /// A session with it.
     pub fn session(&self) -> Result<Session, Fault> {
-        Session::client(&self.caller.config, &self.name)
+        Session::client(&self.caller.config, &self.name, Some(&self.caller.tickets))
     }
 }
 

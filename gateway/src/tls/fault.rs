@@ -27,6 +27,8 @@ pub enum Fault {
     Alert,
     /// What came breaks the protocol.
     Protocol,
+    /// What came was records without content, and too many of them.
+    Noise,
     /// The peer went away in the middle.
     Closed,
     /// It took too long.
@@ -49,6 +51,7 @@ impl Label for Fault {
         Self::Distrusted,
         Self::Alert,
         Self::Protocol,
+        Self::Noise,
         Self::Closed,
         Self::Timeout,
         Self::Pending,
@@ -78,6 +81,7 @@ impl Fault {
             Self::Distrusted => "distrusted",
             Self::Alert => "alert",
             Self::Protocol => "protocol",
+            Self::Noise => "noise",
             Self::Closed => "closed",
             Self::Timeout => "timeout",
             Self::Pending => "pending",
@@ -142,6 +146,7 @@ impl Fault {
             }
             Self::Alert => "a client gave up the handshake",
             Self::Protocol => "a client broke the protocol",
+            Self::Noise => "a client sends records without content",
             Self::Closed => "a client went away in its handshake",
             Self::Timeout => "a client's handshake took longer than timeouts.tls_handshake",
             Self::Pending => "more handshakes were under way than limits.tls_handshakes_pending_max",
@@ -174,6 +179,7 @@ impl Fault {
             Self::Distrusted => "it does not accept the certificate in cert",
             Self::Alert => "it gave up the handshake",
             Self::Protocol => "it broke the protocol",
+            Self::Noise => "it sends tickets or other records without content, and hardly anything else",
             Self::Closed => "it closed in the handshake",
             Self::Timeout => "its handshake took longer than connect_timeout",
             Self::Pending => "more handshakes were under way than may be",
@@ -186,11 +192,11 @@ impl Fault {
         error.get_ref()?.downcast_ref().copied()
     }
 
-    /// A handshake was refused by who was called. In TLS 1.3 that is heard after it, because the certificate that is asked
-    /// for is the last thing that goes out (RFC 8446 §4.4.2).
-    pub const fn is_refusal(self) -> bool {
+    /// What is told of as TLS though it comes behind the handshake: the certificate that a server of 1.3 asks for is the last
+    /// thing that goes out (RFC 8446 §4.4.2), so its refusal is heard later; and a peer may send nothing but noise.
+    pub const fn comes_late(self) -> bool {
         match self {
-            Self::NoCommonProtocol | Self::NoCertificate | Self::Distrusted => true,
+            Self::NoCommonProtocol | Self::NoCertificate | Self::Distrusted | Self::Noise => true,
             Self::NotTls
             | Self::BadCertificate
             | Self::Expired
@@ -230,6 +236,7 @@ impl From<Fault> for std::io::Error {
             | Fault::Distrusted
             | Fault::Alert
             | Fault::Protocol
+            | Fault::Noise
             | Fault::Pending
             | Fault::Rate => std::io::ErrorKind::InvalidData,
         };

@@ -4,6 +4,7 @@
 //! `io::cover` puts it over a socket. rustls stands in here and nowhere else.
 
 pub mod session;
+mod tickets;
 pub mod fault;
 pub mod names;
 pub mod server;
