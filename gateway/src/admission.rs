@@ -12,7 +12,7 @@ use config::Config;
 use crate::http1::head::Fault;
 use crate::metrics::{DropReason, Gauge, RejectReason, Shard};
 use crate::rate::Bucket;
-pub use places::{Place, Places};
+pub use places::{Place, Places, Underway};
 
 /// One worker's requests under way, and those of the last moments.
 #[derive(Debug)]
@@ -37,10 +37,17 @@ impl Admission {
         Rc::new(Self { shard, all: RefCell::default(), open: Cell::new(0) })
     }
 
-    /// Takes a request that came from `place`, or says why not. One address's excess is not counted against all.
-    pub fn take(self: &Rc<Self>, config: &Config, place: &Place, now_ms: u64) -> Result<Admitted, Fault> {
+    /// Takes a request that came from `place`, or says why not; there are descriptors for `clients_max`. One address's excess is not counted against all.
+    pub fn take(
+        self: &Rc<Self>,
+        config: &Config,
+        clients_max: usize,
+        place: &Place,
+        now_ms: u64,
+    ) -> Result<Admitted, Fault> {
         let limits = &config.limits;
-        if self.open.get() >= limits.exchanges_max {
+        // Descriptors for connections to primaries are as many as for clients.
+        if self.open.get() >= limits.exchanges_max.min(clients_max) {
             return Err(EXCHANGES);
         }
         if let Some(max) = limits.requests_per_second_per_address_max
@@ -61,8 +68,8 @@ impl Admission {
     /// given up first.
     pub fn overload(&self, config: &Config) -> Option<DropReason> {
         let max = config.limits.exchanges_max;
-        // As many as connections is no bound of its own: then they cannot be too many.
-        let is_bounded = max < config.limits.connections_max;
+        // As many as connections is no bound of its own where each has one at a time: then they cannot be too many.
+        let is_bounded = max < config.limits.connections_max || config.takes_http2();
         (is_bounded && self.open.get().saturating_mul(4) > max.saturating_mul(3))
             .then_some(DropReason::Exchanges)
     }
@@ -105,7 +112,7 @@ mod tests {
         let (admission, place) =
             (Admission::new(&Default::default()), Places::default().take([10, 0, 0, 1].into(), 9).unwrap());
         let config = config("[limits]\nexchanges_max = 4");
-        let take = || admission.take(&config, &place, 0);
+        let take = || admission.take(&config, 9, &place, 0);
         let mut taken: Vec<Admitted> = (0..3).map(|_| take().unwrap()).collect();
         assert_eq!(admission.overload(&config), None);
         taken.push(take().unwrap());
@@ -125,7 +132,8 @@ mod tests {
         let (one, other) =
             (places.take([10, 0, 0, 1].into(), 9).unwrap(), places.take([10, 0, 0, 2].into(), 9).unwrap());
         let taken = |place: &Place, times: usize| {
-            let mut said = (0..times).map(|_| admission.take(&config, place, 0).map_err(|f| f.status));
+            let mut said =
+                (0..times).map(|_| admission.take(&config, usize::MAX, place, 0).map_err(|f| f.status));
             let taken = said.by_ref().take_while(Result::is_ok).count();
             (taken, said.next().map(Result::unwrap_err))
         };

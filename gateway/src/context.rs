@@ -10,6 +10,7 @@ use crate::admission::{Admission, Places};
 use crate::buffer::Buffers;
 use crate::generation::Generation;
 use crate::io::Sweeper;
+use crate::message::http2::Sessions;
 use crate::metrics::Shard;
 use crate::mirror::proof::Proof;
 use crate::observe::tap::Tap;
@@ -23,6 +24,8 @@ pub struct Context {
     pub tap: Rc<Tap>,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
+    /// Clients' connections on which HTTP/2 is spoken.
+    pub sessions: Sessions,
     /// Who holds how many client connections, where that is bounded.
     pub places: Places,
     /// Which requests are taken.

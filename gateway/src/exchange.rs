@@ -14,7 +14,10 @@ mod pace;
 mod seen;
 
 use std::cell::{OnceCell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use crate::admission::Admitted;
 use crate::context::Context;
@@ -23,7 +26,7 @@ use crate::http1::head::Fault;
 use crate::io;
 use crate::message::Declared;
 use crate::message::server::Message;
-use crate::metrics::RejectReason;
+use crate::metrics::{RejectReason, SkipReason};
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
 use crate::plan::Answer;
@@ -148,7 +151,21 @@ pub async fn run(cx: &Rc<Context>, client: &mut Message<'_>, request: &mut Reque
         return Outcome::Refused(Refusal { said, to_head: facts.to_head, keep, minor: facts.minor });
     }
     let mut tally = Tally::default();
-    let outcome = attempts::forward(cx, client, request, &mut tally).await;
+    let leaving = client.responder.leaving();
+    let outcome = {
+        let mut forwarding = pin!(attempts::forward(cx, client, request, &mut tally));
+        poll_fn(|task| match leaving.poll(task) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => forwarding.as_mut().poll(task).map(Some),
+        })
+        .await
+    };
+    let outcome = outcome.unwrap_or_else(|| {
+        // The primary's connection ends with what was under way on it.
+        request.tee.get_mut().skip(SkipReason::Aborted);
+        tally.is_abandoned = true;
+        Outcome::Broken
+    });
     request.response_bytes = tally.seen.bytes.get();
     if tally.is_whole {
         let counters = &request.generation.counters.primaries[request.route][request.primary];

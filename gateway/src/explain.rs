@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use config::{Action, Config, Host, MirrorHost, Percent, Trust, Upstream};
 
-use crate::asked::{RequestView, Scheme};
+use crate::asked::{RequestView, Scheme, Version};
 use crate::http1::edit;
 use crate::http1::render::RenderedHead;
 use crate::matcher::{Matched, Mismatch};
@@ -77,7 +77,7 @@ impl Question {
             port: self.port,
             address: b"192.0.2.1",
             address_port: 0,
-            minor: 1,
+            version: Version::Http11,
             fields: &self.fields,
         }
     }

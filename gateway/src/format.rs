@@ -53,7 +53,7 @@ fn operand(operator: &Operator, asked: &RequestView<'_>, started: &dyn Fn() -> S
         Operator::Client => format!("{}:{}", address(), asked.address_port),
         Operator::ClientAddress => address(),
         Operator::ClientPort => asked.address_port.to_string(),
-        Operator::Protocol => format!("HTTP/1.{}", asked.minor),
+        Operator::Protocol => asked.version.name().to_owned(),
         Operator::HostName => crate::os::host_name().to_owned(),
         Operator::StartTime => started(),
         Operator::Request { name, otherwise, bytes_max } => {

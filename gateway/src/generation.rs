@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::{Action, Config, Role};
+use config::{Action, Config, Protocols, Role};
 
 use crate::asked::RequestView;
 use crate::discovery::Located;
@@ -50,6 +50,8 @@ pub struct ListenerSockets {
     pub id: u32,
     /// Bound and listening.
     pub sockets: Vec<(Arc<TcpListener>, Owner)>,
+    /// What is spoken with its clients.
+    pub protocols: Protocols,
     /// What its clients shake hands with; `None` where they speak plaintext.
     pub tls: Option<Arc<Listening>>,
 }

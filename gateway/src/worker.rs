@@ -125,6 +125,7 @@ async fn serve(setup: Setup, driver: String) {
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
+        sessions: Default::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed(id)),
@@ -303,6 +304,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
     loop {
         io::sleep_ms(TICK_MS).await;
         cx.sweeper.sweep();
+        cx.sessions.tick();
         cx.shard.ticks.inc();
         ticks += 1;
 
@@ -347,6 +349,7 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
     let patience_us = u64::try_from(cx.generation().config.timeouts.drain.as_micros()).unwrap_or(u64::MAX);
     let deadline_us = cx.now_us().saturating_add(patience_us);
     cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), None);
+    cx.sessions.drain(None);
     let mut were_closed = closing.is_empty();
     while cx.now_us() < deadline_us {
         let are_closed = closing.iter().all(|listener| listener.strong_count() == 0);

@@ -17,6 +17,8 @@ mod pool;
 mod tls;
 mod tls_upstream;
 mod tls_admin;
+mod http2;
+mod http2_hostile;
 mod privacy;
 mod regressions;
 mod limits;

@@ -274,6 +274,34 @@ fn copies_that_want_a_failed_answer_wait_for_it_and_tell_how_the_primary_did() {
 }
 
 #[test]
+fn a_copy_that_is_to_come_after_the_response_never_overtakes_the_primary() {
+    let gate = tests::Gate::closed();
+    let held = gate.clone();
+    let v1 = Origin::new(move |_, stream| {
+        held.pass();
+        write(stream, OK)
+    });
+    let v2 = Origin::named("v2");
+    let early = Origin::named("early");
+    let gateway = Setup::new(&v1)
+        .mirror("early", early.address, "")
+        .mirror("v2", v2.address, "after = \"response\"")
+        .start();
+    let mut client = gateway.client();
+    client.send(post("/w?id=1", b"content"));
+    early.wait_for(1);
+    v1.wait_for(1);
+    assert_eq!(v2.requests().len(), 0, "v1 has not answered");
+    assert_eq!(gateway.metrics().mirror("v2", "pending"), 1);
+    gate.open();
+    assert_eq!(client.response().status, 200);
+    let copy = v2.wait_for(1).remove(0);
+    assert_eq!((copy.target.as_str(), &*copy.body), ("/w?id=1", &b"content"[..]));
+    assert_eq!(copy.field("x-umbra-primary-status"), Some("200"));
+    becomes(&gateway, &[("eligible", 1), ("sent", 1), ("completed 2xx", 1)]);
+}
+
+#[test]
 fn a_copy_that_waits_for_an_answer_that_never_comes_is_skipped() {
     let v1 = Origin::new(|request, _| match request.target.as_str() {
         "/close" => After::Close,

@@ -9,7 +9,7 @@ use crate::reader::{At, Key, List};
 use crate::syntax;
 use crate::units::{KIB, MIB, TIB, show_size};
 use crate::{
-    Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent, Redact,
+    After, Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent, Redact,
     ResponseCondition, Role, UpstreamId,
 };
 
@@ -100,6 +100,7 @@ impl Check<'_> {
             sample_by: written.sample_by.given().and_then(|key| self.syntax(key, syntax::request_key)),
             rate_max: self.rate(&written.rate_max),
             ttl: self.given_period(&written.ttl),
+            after: word(&written.after, After::Request),
             response: written.response.given().map(|table| self.response(table)),
             governor: written.governor.given().map(|table| self.governor(&table.value)),
             body_bytes_max: in_memory(body_bytes_max),

@@ -151,10 +151,10 @@ fn a_key_that_has_another_name_now_is_read_by_its_former_one_and_said() {
     };
     let (now, before) = (accepted(&text("response")), accepted(&text("answer")));
     assert_eq!(now.config, before.config);
-    assert!(now.warnings.is_empty());
-    let warning = &before.warnings[0];
-    assert_eq!(warning.key.as_deref(), Some("route[0].mirrors[0].answer"));
-    assert_eq!(warning.message, "is called response now");
+    let said: Vec<_> = before.warnings.iter().filter(|warning| !now.warnings.contains(warning)).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].key.as_deref(), Some("route[0].mirrors[0].answer"));
+    assert_eq!(said[0].message, "is called response now");
 }
 
 #[test]

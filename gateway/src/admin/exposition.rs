@@ -8,6 +8,7 @@ mod lanes;
 mod upstreams;
 mod observer;
 mod tls;
+mod http2;
 pub(super) mod times;
 pub(super) mod classic;
 
@@ -78,6 +79,7 @@ impl Collector for Workers {
         shards.discovery(&mut out)?;
         shards.connections(&mut out)?;
         shards.tls(&mut out)?;
+        shards.http2(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;

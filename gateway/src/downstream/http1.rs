@@ -63,7 +63,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             Err(NoHead::Refused(fault)) => {
                 cx.shard.unrouted.inc(fault.status);
                 let mut watch = Watch::begin(cx);
-                watch.pairing = exchange::unread(cx, &client.caller());
+                watch.pairing = exchange::unread(cx, &client.peer.caller(false));
                 let said = turn_away(cx, client, &Refusal::hang_up(fault)).await;
                 watch.refused(cx, fault.status, Some(fault.reject), 0, said);
                 return Rest::Ended;
@@ -73,15 +73,8 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
         (client.idle_until_ms, client.has_skipped_line) = (None, false);
         let mut watch = Watch::begin(cx);
         let prepared = {
-            let Client { inbox, address, address_port, port, scheme, place, secured, .. } = client;
-            let caller = exchange::Caller {
-                address: address.as_bytes(),
-                address_port: *address_port,
-                port: *port,
-                scheme: *scheme,
-                place,
-                secured: secured.as_deref(),
-            };
+            let Client { inbox, peer, .. } = client;
+            let caller = peer.caller(false);
             let (head, behind) = inbox.split_at_mut(head_len);
             exchange::prepare(cx, &caller, head, behind.len())
         };
@@ -176,7 +169,7 @@ async fn turn_down(
     pairing: Option<Rc<Pairing>>,
 ) -> bool {
     cx.shard.unrouted.inc(refusal.status());
-    watch.pairing = pairing.or_else(|| exchange::unread(cx, &client.caller()));
+    watch.pairing = pairing.or_else(|| exchange::unread(cx, &client.peer.caller(false)));
     let said = refuse(cx, client, refusal).await;
     watch.refused(cx, refusal.status(), refusal.reject(), 0, said);
     said.is_kept

@@ -54,11 +54,13 @@ impl Listeners {
             if let Some(open) = self.open.borrow().iter().find(|open| open.entrance.id == given.id) {
                 // The next handshake is by what is in force now; connections go on.
                 open.entrance.tls.replace(given.tls.clone());
+                open.entrance.protocols.set(given.protocols);
                 continue;
             }
             let entrance = Rc::new(Entrance {
                 id: given.id,
                 tls: given.tls.clone().into(),
+                protocols: Cell::new(given.protocols),
                 is_draining: Cell::new(false),
             });
             let mut open = Open { entrance, sockets: Vec::new(), unopened: given.sockets.clone() };
@@ -83,6 +85,7 @@ impl Listeners {
         let patience = Millis::from(cx.generation().config.timeouts.drain);
         let entrance = open.entrance;
         cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), Some(entrance.id));
+        cx.sessions.drain(Some(entrance.id));
         let give_up_at_ms = cx.now_ms().saturating_add(patience.0);
         self.leaving.borrow_mut().push(Leaving { entrance, give_up_at_ms, ending });
     }

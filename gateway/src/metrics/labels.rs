@@ -125,6 +125,10 @@ labels! {
         NotPlaintext = "tls_on_plaintext",
         /// The same, of one address.
         AddressRate = "address_rate",
+        /// More requests at once than `http2.streams_per_address_max`.
+        AddressStreams = "address_streams",
+        /// An HTTP/2 request that breaks the rules of its form: its stream was reset.
+        Malformed = "malformed",
     }
 }
 
@@ -144,6 +148,46 @@ labels! {
         Full = "full",
         /// A ticket: no certificate was shown.
         Resumed = "resumed",
+    }
+}
+
+labels! {
+    /// By whom, or for what, a client's HTTP/2 stream was reset before its response was whole.
+    StreamReset {
+        Client = "client",
+        /// It broke the protocol.
+        Malformed = "malformed",
+        /// Its client took nothing of what was queued.
+        Stalled = "stalled",
+        /// Its response could not be brought to its end.
+        Gateway = "gateway",
+    }
+}
+
+labels! {
+    /// Why an HTTP/2 connection of a client was ended by GOAWAY.
+    Goaway {
+        /// The gateway, or the listener, goes.
+        Drain = "drain",
+        Idle = "idle",
+        /// `limits.requests_per_connection_max`.
+        Requests = "requests",
+        /// No answer to a PING.
+        Lifeless = "lifeless",
+        Protocol = "protocol_error",
+        FlowControl = "flow_control_error",
+        FrameSize = "frame_size_error",
+        Compression = "compression_error",
+        StreamClosed = "stream_closed",
+        Resets = "resets",
+        AnswersUnsent = "answers_unsent",
+        Settings = "settings",
+        Continuations = "continuations",
+        BlockBytes = "block_bytes",
+        Fields = "fields",
+        IdleFrames = "idle_frames",
+        /// Preface, SETTINGS or a head took too long.
+        Slow = "slow",
     }
 }
 

@@ -19,8 +19,8 @@ pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use labels::{
-    Class, DropReason, FailReason, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
-    UpstreamFailure,
+    Class, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
+    StreamReset, UpstreamFailure,
 };
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
@@ -159,6 +159,19 @@ pub struct TlsCounters {
     pub pending: Gauge,
 }
 
+/// HTTP/2 with clients.
+#[derive(Debug, Default)]
+pub struct Http2Counters {
+    pub connections: Counter,
+    /// Streams that a task held: requests.
+    pub streams: Counter,
+    /// Streams beyond `http2.streams_max`.
+    pub refused: Counter,
+    pub resets: Family<StreamReset>,
+    /// Connections whose end was said by GOAWAY.
+    pub goaways: Family<Goaway>,
+}
+
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -169,6 +182,7 @@ pub struct Shard {
     /// Requests under way.
     pub exchanges_active: Gauge,
     pub tls: TlsCounters,
+    pub http2: Http2Counters,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
     /// Records of exchanges handed to whoever logs, traces or compares.
@@ -287,5 +301,7 @@ mod tests {
         check::<Class>();
         check::<RejectReason>();
         check::<UpstreamFailure>();
+        check::<Goaway>();
+        check::<StreamReset>();
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{HeaderEdits, MirrorHost, Percent, RequestKey, ResponseCondition};
+use config::{After, HeaderEdits, MirrorHost, Percent, RequestKey, ResponseCondition};
 
 use super::governor::Governor;
 use super::lane::Lane;
@@ -134,6 +134,7 @@ impl Rules {
             && mirror.sample_by.is_none()
             && mirror.rate_max.is_none()
             && mirror.ttl.is_none()
+            && mirror.after == After::Request
             && mirror.response.is_none()
             && mirror.governor.is_none()
             && mirror.path.is_none()
@@ -163,7 +164,11 @@ impl Rules {
             sample_by: mirror.sample_by.clone(),
             rate,
             ttl_ms: mirror.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
-            answer: mirror.response.clone(),
+            answer: match mirror.after {
+                After::Request => mirror.response.clone(),
+                // Any response will do.
+                After::Response => Some(mirror.response.clone().unwrap_or_default()),
+            },
             governor,
             path: mirror.path.as_ref().map(PathEdit::new),
             headers,

@@ -119,6 +119,7 @@ pub(super) mod tests {
             sample_by: None,
             rate_max: None,
             ttl: None,
+            after: config::After::Request,
             response: None,
             governor: None,
             body_bytes_max: 100_000,

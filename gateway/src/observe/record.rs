@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use config::{Action, Config, Mirror, Route, Upstream};
 
 use super::told::Said;
-use crate::asked::Scheme;
+use crate::asked::{Scheme, Version};
 use crate::metrics::{DropReason, FailReason, Label, RejectReason, SkipReason};
 
 /// One exchange, and each of its copies. Made when the last of them is over.
@@ -33,8 +33,7 @@ pub struct Record {
     pub is_logged: bool,
     pub method: Box<str>,
     pub scheme: Scheme,
-    /// HTTP/1.`minor`.
-    pub minor: u8,
+    pub version: Version,
     /// What the client got; `None` where it got nothing.
     pub status: Option<u16>,
     /// Why the gateway answered by itself, where it did.

@@ -261,7 +261,7 @@ pub(super) mod tests {
             is_logged: true,
             method: "GET".into(),
             scheme: Default::default(),
-            minor: 1,
+            version: Default::default(),
             status: Some(200),
             reject: None,
             is_aborted: false,

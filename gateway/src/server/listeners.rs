@@ -9,8 +9,8 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use config::Config;
 use config::check::Problem;
+use config::{Config, Protocols};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::inherit::{Inherited, Use};
@@ -145,15 +145,22 @@ impl Listeners {
             let turns = (worker..turns).step_by(workers.max(1));
             let sockets = turns.filter_map(|turn| open.sockets.get(turn % open.sockets.len().max(1)));
             let sockets = sockets.map(|(is, socket)| (Arc::clone(socket), owner(*is))).collect();
-            ListenerSockets { id: open.id, sockets, tls: None }
+            ListenerSockets { id: open.id, sockets, protocols: Protocols::default(), tls: None }
         };
         self.open.iter().map(of).collect()
     }
 
-    /// The same, with what each listener shakes hands by.
-    pub(super) fn of_worker_secured(&self, worker: usize, workers: usize, tls: &Tls) -> Vec<ListenerSockets> {
+    /// The same, with what each listener speaks and shakes hands by.
+    pub(super) fn of_worker_secured(
+        &self,
+        worker: usize,
+        workers: usize,
+        config: &Config,
+        tls: &Tls,
+    ) -> Vec<ListenerSockets> {
         let mut all = self.of_worker(worker, workers);
-        for (index, of) in all.iter_mut().enumerate() {
+        for (index, (of, listener)) in all.iter_mut().zip(&config.listeners).enumerate() {
+            of.protocols = listener.protocols;
             of.tls = tls.listener(index).map(Arc::clone);
         }
         all
@@ -260,7 +267,10 @@ mod tests {
 
     fn on(binds: &[SocketAddr], admin: Option<SocketAddr>) -> Config {
         let mut config = config();
-        config.listeners = binds.iter().map(|bind| Listener { bind: *bind, tls: None }).collect();
+        config.listeners = binds
+            .iter()
+            .map(|bind| Listener { bind: *bind, protocols: Protocols::default(), tls: None })
+            .collect();
         config.admin.bind = admin;
         config
     }

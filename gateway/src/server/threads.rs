@@ -91,7 +91,7 @@ impl Threads<'_> {
                     clients_max: self.clients_max,
                     prepared: Arc::clone(prepared),
                     callings: Arc::clone(self.tls.upstreams()),
-                    listeners: self.listeners.of_worker_secured(id, count, self.tls),
+                    listeners: self.listeners.of_worker_secured(id, count, &snapshot.config, self.tls),
                 },
                 updates: Arc::clone(&updates),
                 control: theirs,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use config::{Config, Trust};
+use config::{Config, Protocols, Trust};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 
@@ -70,12 +70,12 @@ impl Tls {
                 continue;
             };
             let same = before.and_then(|(config, tls)| tls.same(config, listener, n));
-            let listening = reading.listener(tls, &format!("listener[{n}].tls."), same);
+            let listening = reading.listener((tls, listener.protocols), &format!("listener[{n}].tls."), same);
             listeners.push(listening.map(Arc::new));
         }
         let admin = config.admin.tls.as_ref().filter(|_| config.admin.bind.is_some()).and_then(|tls| {
             let same = before.and_then(|(_, before)| before.admin.as_deref());
-            reading.listener(tls, "admin.tls.", same).map(Arc::new)
+            reading.listener((tls, Protocols::HTTP1), "admin.tls.", same).map(Arc::new)
         });
         let mut upstreams = Vec::with_capacity(config.upstreams.len());
         for upstream in &config.upstreams {
@@ -183,7 +183,7 @@ struct Reading {
 impl Reading {
     fn listener(
         &mut self,
-        tls: &config::ListenerTls,
+        (tls, protocols): (&config::ListenerTls, Protocols),
         at: &str,
         before: Option<&Listening>,
     ) -> Option<Listening> {
@@ -195,7 +195,7 @@ impl Reading {
             let message = "is for no name (it has no subjectAltName): most clients refuse it".to_owned();
             self.warnings.push(Wrong::new(&format!("{at}certificates[{n}].cert"), &identity.file, message));
         }
-        let listening = Listening::new(tls, &identities, &self.provider, before);
+        let listening = Listening::new(tls, protocols, &identities, &self.provider, before);
         match listening {
             Ok(listening) => Some(listening),
             Err(wrong) => {

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::fault::Fault;
+use super::server::ALPN_HTTP2;
 use super::tickets::Tickets;
 use crate::limits::{TLS_OVERHEAD_BYTES_MAX, TLS_OVERHEAD_TIMES, TLS_TICKETS_MAX};
 use crate::metrics::Handshake;
@@ -295,6 +296,8 @@ impl Session {
         Facts {
             is_tls13: is(rustls::ProtocolVersion::TLSv1_3),
             is_resumed: self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+            is_http2: self.tls.alpn_protocol() == Some(ALPN_HTTP2),
+            names_protocol: self.tls.alpn_protocol().is_some(),
         }
     }
 
@@ -353,6 +356,10 @@ pub struct Facts {
     /// Version 1.3 rather than 1.2.
     pub is_tls13: bool,
     pub is_resumed: bool,
+    /// ALPN chose HTTP/2.
+    pub is_http2: bool,
+    /// ALPN chose something.
+    pub names_protocol: bool,
 }
 
 impl Facts {

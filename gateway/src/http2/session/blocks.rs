@@ -153,6 +153,7 @@ impl Session {
         match place {
             Place::OneTooMany => {
                 self.opened(id, now_ms);
+                self.streams_refused += 1;
                 // Not looked at: the peer may send it again (RFC 9113 §8.7).
                 self.reject_stream(id, Code::RefusedStream);
             }
@@ -202,8 +203,9 @@ impl Session {
                 (Event::Head { stream: id, head, end: block.ends_stream }, length)
             }
             Err((Unfit::Refused(fault), buffer)) => {
+                let to_head = buffer.starts_with(b"HEAD ");
                 self.recycle(buffer);
-                (Event::Refused { stream: id, fault }, None)
+                (Event::Refused { stream: id, fault, to_head }, None)
             }
             Err((Unfit::Malformed(why), buffer)) => {
                 self.recycle(buffer);
