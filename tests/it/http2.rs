@@ -1,40 +1,36 @@
-//! HTTP/2 with clients, seen from outside: hyperium's `h2`, curl, and a framer of our own, before HTTP/1.1 origins.
+//! HTTP/2 requests and their responses, seen from outside: hyperium's `h2` and a framer of our own, before HTTP/1.1 origins.
 
-use std::io::Write as _;
-use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 
-use tests::certificates::Authority;
 use tests::http2::{
-    DATA, END, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, alpn_chosen, ask, connect, connect_with, frame,
-    headers, read_all, request, run, send_all,
+    DATA, END, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, ask, connect, connect_with, frame, headers,
+    read_all, request, run, send_all,
 };
-use tests::{Client, Gate, Gateway, Origin, Setup, eventually, origin};
+use tests::{Gate, Gateway, Origin, Setup, eventually, origin};
 
-const PLAIN: &str = "protocols = [\"h2\", \"http1\"]";
+pub(crate) const PLAIN: &str = "protocols = [\"h2\", \"http1\"]";
 
 /// The file of `setup` with these keys in its listener.
-fn listening(setup: &Setup, keys: &str) -> String {
+pub(crate) fn listening(setup: &Setup, keys: &str) -> String {
     let own = "[[listener]]\nbind = \"127.0.0.1:0\"\n";
     let text = setup.toml();
     assert!(text.contains(own));
     text.replacen(own, &format!("{own}{keys}\n"), 1)
 }
 
-fn start(setup: &Setup) -> Gateway {
+pub(crate) fn start(setup: &Setup) -> Gateway {
     Gateway::start(&listening(setup, PLAIN), &[])
 }
 
 /// Answers with the request's own content.
-fn echo() -> Origin {
+pub(crate) fn echo() -> Origin {
     Origin::new(|request, stream| {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len());
         origin::write(stream, [head.as_bytes(), &request.body].concat())
     })
 }
 
-fn goaways(gateway: &Gateway, reason: &str) -> i64 {
+pub(crate) fn goaways(gateway: &Gateway, reason: &str) -> i64 {
     gateway.metrics().sum("umbra_http2_goaways_total", &[&format!("reason=\"{reason}\"")])
 }
 
@@ -391,157 +387,48 @@ fn a_primary_that_breaks_off_resets_the_stream_and_one_that_fails_is_answered_fo
 }
 
 #[test]
-fn a_drain_says_goaway_and_lets_what_is_under_way_end() {
-    let gate = Gate::closed();
-    let held = gate.clone();
-    let v1 = Origin::new(move |_, stream| {
-        held.pass();
-        origin::write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+fn copies_of_streams_are_sampled_chosen_paired_and_compared_as_all_others() {
+    let answer = |name: &'static str| {
+        Origin::new(move |request, stream| {
+            let status = if name == "v2" && request.target == "/bad" { "500 Oh" } else { "200 OK" };
+            let content = format!("{{\"who\":\"{name}\"}}");
+            let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: ");
+            origin::write(stream, format!("{head}{}\r\n\r\n{content}", content.len()))
+        })
+    };
+    let (v1, v2, half, never) = (answer("v1"), answer("v2"), Origin::named("half"), Origin::named("never"));
+    let setup = Setup::new(&v1)
+        .mirror("v2", v2.address, "compare = {}")
+        .mirror("half", half.address, "percent = 50")
+        .mirror("never", never.address, "response = { statuses = [\"5xx\"] }");
+    let gateway = start(&setup);
+    run(async {
+        let client = connect(gateway.address).await;
+        for round in 0..10 {
+            let asked: Vec<_> = (0..20)
+                .map(|n| {
+                    let client = client.clone();
+                    let path = if n % 4 == 0 { "/bad" } else { "/good" };
+                    tokio::spawn(async move { ask(&client, "GET", path, b"").await })
+                })
+                .collect();
+            for one in asked {
+                assert_eq!(one.await.expect("no panic").expect("an answer").status, 200, "{round}");
+            }
+        }
     });
-    let v2 = Origin::named("v2");
-    let mut gateway = start(&Setup::new(&v1).mirror("v2", v2.address, ""));
-    let (mut busy, mut idle) = (Raw::connect(gateway.address), Raw::connect(gateway.address));
-    for n in [1, 3, 5] {
-        busy.send(&headers(n, END, &request("GET", &format!("/{n}"), &[])));
-    }
-    v1.wait_for(3);
-    gateway.signal("TERM");
-    busy.until(|raw| !raw.goaways.is_empty());
-    assert_eq!(busy.goaways[0].0, 0x7fff_ffff, "first that there will be no more");
-    // One that was on its way is served.
-    busy.send(&headers(7, END, &request("GET", "/7", &[])));
-    gate.open();
-    for n in [1, 3, 5, 7] {
-        let heard = busy.response(n);
-        assert!(heard.body == b"late" || (n == 7 && heard.reset == Some(7)), "{n}: {heard:?}");
-    }
-    let (code, _) = busy.end().expect("a GOAWAY");
-    assert_eq!((code, busy.goaways.len()), (0, 2));
-    assert_eq!(idle.end().map(|(code, _)| code), Some(0));
-    assert!(gateway.wait_exit().success());
-}
-
-#[test]
-fn a_connection_ends_by_goaway_after_so_many_requests_and_when_it_is_idle() {
-    let v1 = Origin::named("v1");
-    let limits = "[limits]\nrequests_per_connection_max = 3\n[timeouts]\nclient_idle = \"500ms\"";
-    let gateway = start(&Setup::new(&v1).with(limits));
-    let mut raw = Raw::connect(gateway.address);
-    for n in [1, 3, 5] {
-        assert_eq!(raw.send(&headers(n, END, &request("GET", "/", &[]))).response(n).status(), "200");
-    }
-    assert_eq!(raw.end().map(|(code, _)| code), Some(0));
-    eventually("it is counted", || goaways(&gateway, "requests") == 1);
-    let mut idle = Raw::connect(gateway.address);
-    assert_eq!(idle.send(&headers(1, END, &request("GET", "/", &[]))).response(1).status(), "200");
-    assert_eq!(idle.end().map(|(code, _)| code), Some(0));
-    eventually("it is counted", || goaways(&gateway, "idle") == 1);
-}
-
-#[test]
-fn both_protocols_are_told_apart_by_the_first_bytes_and_one_alone_refuses_the_other() {
-    let v1 = Origin::named("v1");
-    let setup = Setup::new(&v1);
-    let both = start(&setup);
-    assert_eq!(Client::connect(both.address).ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "v1");
-    // A word that begins as the preface does.
-    let mut client = Client::connect(both.address);
-    client.send("P").send("R");
-    let answer = client.ask("OPFIND / HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!((answer.status, v1.wait_for(2)[1].method.as_str()), (200, "PROPFIND"));
-    let mut raw = Raw::silent(both.address);
-    for byte in tests::http2::PREFACE {
-        raw.send(&[*byte]);
-    }
-    raw.send(&frame(SETTINGS, 0, 0, b"")).send(&headers(1, END, &request("GET", "/", &[])));
-    assert_eq!(raw.response(1).body, b"v1");
-
-    let alone = Gateway::start(&listening(&setup, "protocols = [\"h2\"]"), &[]);
-    let mut raw = Raw::connect(alone.address);
-    assert_eq!(raw.send(&headers(1, END, &request("GET", "/", &[]))).response(1).body, b"v1");
-    let mut other = Raw::silent(alone.address);
-    other.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(other.end().map(|(code, _)| code), Some(1));
-
-    let default = setup.start();
-    let mut raw = Client::connect(default.address);
-    let answer = raw.ask(tests::http2::PREFACE);
-    assert!(answer.status >= 400, "{}", answer.status);
-}
-
-fn curl(address: SocketAddr, scheme: &str, args: &[&str]) -> (String, String) {
-    let mut command = Command::new("curl");
-    command.args(["-sS", "--max-time", "30", "-w", "\n%{http_version} %{http_code}"]).args(args);
-    command.arg("--resolve").arg(format!("shop.example:{}:{}", address.port(), address.ip()));
-    let output = command.arg(format!("{scheme}://shop.example:{}/anything", address.port())).output();
-    let output = output.expect("curl");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (content, told) = text.rsplit_once('\n').unwrap_or(("", &text));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    (content.to_owned(), told.to_owned())
-}
-
-#[test]
-fn curl_speaks_it_with_prior_knowledge_and_over_tls() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let authority = Authority::new(folder.path(), "ca");
-    let shop = authority.issue("shop", &["shop.example"]);
-    let (v1, v2) = (echo(), Origin::named("v2"));
-    let setup = Setup::new(&v1).mirror("v2", v2.address, "");
-    let given = folder.path().join("given");
-    std::fs::File::create(&given).and_then(|mut f| f.write_all(&[b'y'; 300_000])).expect("a file");
-    let data = format!("@{}", given.display());
-
-    let plain = start(&setup);
-    let (content, told) = curl(plain.address, "http", &["--http2-prior-knowledge", "--data-binary", &data]);
-    assert_eq!((content.len(), told.as_str()), (300_000, "2 200"));
-
-    let tls = format!("tls = {{ certificates = [{}] }}", shop.toml());
-    let covered = Gateway::start(&listening(&setup, &tls), &[]);
-    let ca = authority.ca.display().to_string();
-    for (choice, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
-        let (content, told) =
-            curl(covered.address, "https", &[choice, "--cacert", &ca, "--data-binary", &data]);
-        assert_eq!((content.len(), told), (300_000, format!("{version} 200")));
-    }
-    assert_eq!(v1.wait_for(3)[1].field("x-forwarded-proto"), Some("https"));
-    assert!(v2.wait_for(3).iter().all(|copy| copy.body.len() == 300_000));
-}
-
-#[test]
-fn alpn_chooses_among_what_the_listener_speaks_and_a_host_of_other_certificates_is_misdirected() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let authority = Authority::new(folder.path(), "ca");
-    let shop = authority.issue("shop", &["shop.example"]);
-    let v1 = Origin::named("v1");
-    let setup = Setup::new(&v1);
-    let tls = |protocols: &str| format!("{protocols}\ntls = {{ certificates = [{}] }}", shop.toml());
-    let ca = &authority.ca;
-    let both = Gateway::start(&listening(&setup, &tls("")), &[]);
-    let chosen =
-        |gateway: &Gateway, offered: &[&str]| alpn_chosen(gateway.address, ca, "shop.example", offered);
-    assert_eq!(chosen(&both, &["http/1.1", "h2"]).expect("a handshake"), "h2");
-    assert_eq!(chosen(&both, &["http/1.1"]).expect("a handshake"), "http/1.1");
-    assert_eq!(chosen(&both, &[]).expect("a handshake"), "");
-    let one = Gateway::start(&listening(&setup, &tls("protocols = [\"http1\"]")), &[]);
-    assert_eq!(chosen(&one, &["h2", "http/1.1"]).expect("a handshake"), "http/1.1");
-    assert!(chosen(&one, &["h2"]).is_err());
-    let other = Gateway::start(&listening(&setup, &tls("protocols = [\"h2\"]")), &[]);
-    assert_eq!(chosen(&other, &["h2", "http/1.1"]).expect("a handshake"), "h2");
-    assert!(chosen(&other, &["http/1.1"]).is_err());
-    // No ALPN is HTTP/1.1, which is not spoken there.
-    let mut raw = Raw::covered(other.address, ca, "shop.example", &[]).expect("a handshake");
-    assert_eq!(raw.end(), None);
-
-    let mut raw = Raw::covered(both.address, ca, "shop.example", &["h2"]).expect("a handshake");
-    let https = |authority| [(":scheme", "https"), (":authority", authority)];
-    let heard = raw.send(&headers(1, END, &request("GET", "/", &https("shop.example")))).response(1);
-    assert_eq!(heard.body, b"v1");
-    let heard = raw.send(&headers(3, END, &request("GET", "/", &https("other.example")))).response(3);
-    assert_eq!(heard.status(), "421");
-    let heard = raw.send(&headers(5, END, &request("GET", "/", &https("shop.example")))).response(5);
-    assert_eq!(heard.body, b"v1", "the connection goes on");
-    assert_eq!(v1.count(), 2);
+    let metrics = gateway.settled("v2");
+    metrics.ledger("half").expect("the ledger balances");
+    metrics.ledger("never").expect("the ledger balances");
+    let beside = |mirror: &str| {
+        let ends = ["mirror=\"v2\"", "primary_end=\"200\"", &*format!("mirror_end=\"{mirror}\"")];
+        metrics.sum("umbra_pairs_total", &ends)
+    };
+    assert_eq!((beside("200"), beside("500")), (150, 50));
+    let sampled = metrics.mirror("half", "sampled_out_total");
+    assert!((50..150).contains(&sampled), "{sampled} of 200");
+    assert_eq!((metrics.mirror("never", "skipped_total"), never.count()), (200, 0));
+    eventually("the difference is found", || gateway.admin("GET", "/diffs", "").text().contains("who"));
 }
 
 #[test]
@@ -577,27 +464,6 @@ fn a_panic_costs_its_stream() {
     let heard = raw.send(&headers(1, END, &request("GET", "/__panic", &[]))).response(1);
     assert_eq!(heard.reset, Some(2), "INTERNAL_ERROR");
     assert_eq!(raw.send(&headers(3, END, &request("GET", "/", &[]))).response(3).body, b"v1");
-}
-
-#[test]
-fn a_listener_that_goes_says_goaway_to_its_own() {
-    let v1 = Origin::named("v1");
-    let setup = Setup::new(&v1);
-    let added = "[[listener]]\nbind = \"127.0.0.1:0\"\nprotocols = [\"h2\"]\n";
-    let with = format!("{}{added}", listening(&setup, PLAIN));
-    let gateway = Gateway::start(&with, &[]);
-    let stdout = gateway.stdout();
-    let addresses: Vec<SocketAddr> =
-        stdout.lines().filter_map(|line| line.strip_prefix("listening on ")?.parse().ok()).collect();
-    let (mut stays, mut goes) = (Raw::connect(addresses[0]), Raw::connect(addresses[1]));
-    for raw in [&mut stays, &mut goes] {
-        assert_eq!(raw.send(&headers(1, END, &request("GET", "/", &[]))).response(1).body, b"v1");
-    }
-    let told = gateway.admin("PUT", "/config", &listening(&setup, PLAIN));
-    assert_eq!(told.status, 200, "{}", told.text());
-    assert_eq!(goes.end().map(|(code, _)| code), Some(0));
-    assert_eq!(stays.send(&headers(3, END, &request("GET", "/", &[]))).response(3).body, b"v1");
-    eventually("it is counted", || goaways(&gateway, "drain") == 1);
 }
 
 #[test]

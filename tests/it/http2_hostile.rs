@@ -439,3 +439,26 @@ fn a_stalled_connection_holds_no_worker() {
     });
     drop(held);
 }
+
+#[test]
+fn what_an_operator_says_of_http2_holds() {
+    let v1 = Origin::named("v1");
+    let keys = "[http2]\nresets_max = 2\nstream_bytes_max = \"2KiB\"\nblock_frames_max = 1\nsettings_max = 1\n\
+                answers_unsent_max = 1\nidle_bytes_max = \"2KiB\"\nidle_bytes_per_second = 0";
+    let gateway = start(&Setup::new(&v1).with(keys));
+    flood(&gateway, "resets", 3, |n| [get(id(n)), frame(RST_STREAM, 0, id(n), &8u32.to_be_bytes())].concat());
+    flood(&gateway, "continuations", 1, |_| {
+        let block = block(&request("GET", "/", &[]));
+        let (first, second) = block.split_at(5);
+        [frame(HEADERS, END, 1, first), frame(CONTINUATION, WHOLE, 1, second)].concat()
+    });
+    // The first came with the preface.
+    flood(&gateway, "settings", 1, |_| frame(SETTINGS, 0, 0, b""));
+    flood(&gateway, "idle_frames", 1, |_| frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1]).repeat(200));
+    let mut raw = Raw::connect(gateway.address);
+    raw.send(&headers(1, 0, &request("POST", "/", &[])));
+    raw.send(&frame(DATA, 0, 1, b"x").repeat(100));
+    assert_eq!(raw.response(1).reset, Some(CALM), "a hundred frames of a byte cost 33 each");
+    raw.send(&headers(3, 0, &request("POST", "/", &[])));
+    assert_eq!(raw.send(&frame(DATA, END, 3, &[b'x'; 1_900])).response(3).body, b"v1");
+}

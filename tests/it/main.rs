@@ -18,6 +18,7 @@ mod tls;
 mod tls_upstream;
 mod tls_admin;
 mod http2;
+mod http2_connections;
 mod http2_hostile;
 mod privacy;
 mod regressions;

@@ -3,6 +3,7 @@
 //! The reader feeds the session, the writer takes whatever it has to say whenever no write is under way, so that what
 //! streams bring meanwhile is the next write. What happens to a request is `streams`' and `exchange`'s business.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -34,7 +35,10 @@ pub(super) async fn serve(cx: &Rc<Context>, client: &mut Client) {
         shard: Arc::clone(&cx.shard),
     };
     let limits = limits(&generation.config);
-    let write_within = generation.config.timeouts.write.into();
+    let pace = Pace {
+        within: generation.config.timeouts.write.into(),
+        bytes_per_second: generation.config.limits.response_bytes_per_second_min,
+    };
     drop(generation);
     let connection = Connection::new(scheme, limits, client.listener.id, around);
     let _listed = cx.sessions.add(&connection);
@@ -44,7 +48,9 @@ pub(super) async fn serve(cx: &Rc<Context>, client: &mut Client) {
     let first = std::mem::take(&mut client.inbox);
     let ended = Ended(&connection);
     let Client { stream: Stream { r, w }, peer, .. } = client;
-    both(read(cx, &connection, r, peer, first), write(&connection, w, write_within)).await;
+    let is_written = Cell::new(false);
+    let reading = read(cx, &connection, r, (peer, first), &is_written);
+    both(reading, write(cx, &connection, w, pace, &is_written)).await;
     drop(ended);
     connection.is_left().await;
 }
@@ -102,8 +108,8 @@ async fn read(
     cx: &Rc<Context>,
     connection: &Rc<Connection>,
     r: &mut ReadHalf,
-    peer: &Rc<Peer>,
-    first: Vec<u8>,
+    (peer, first): (&Rc<Peer>, Vec<u8>),
+    is_written: &Cell<bool>,
 ) {
     let begin = |begun: Begun| streams::begin(cx, connection, peer, begun);
     if !first.is_empty() {
@@ -137,40 +143,75 @@ async fn read(
         }
     }
     if !connection.is_cut() {
-        linger(cx, r).await;
+        linger(cx, connection, r, is_written).await;
     }
 }
 
+/// By when a write has to be over.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Until the client takes more of it.
+    within: Millis,
+    /// Bytes that earn a second; 0 asks for none.
+    bytes_per_second: u64,
+}
+
 /// Writes what there is to say, all of it in one, until nothing more is.
-async fn write(connection: &Connection, w: &mut WriteHalf, within: Millis) {
+async fn write(
+    cx: &Context,
+    connection: &Connection,
+    w: &mut WriteHalf,
+    pace: Pace,
+    is_written: &Cell<bool>,
+) {
     let mut spare = Vec::new();
     while let Some(out) = connection.output(std::mem::take(&mut spare)).await {
-        let (sent, mut out) = w.write_all(out, within).await;
+        let earned_ms = (out.len() as u64 * 1000).checked_div(pace.bytes_per_second);
+        let end_ms = earned_ms.map_or(u64::MAX, |earned_ms| {
+            cx.now_ms().saturating_add(pace.within.0).saturating_add(earned_ms)
+        });
+        let (sent, mut out) = w.write_all_by(out, pace.within, end_ms).await;
         if sent.is_err() {
-            return connection.cut();
+            connection.cut();
+            break;
         }
         out.clear();
         if is_spare(&out) {
             spare = out;
         }
     }
-    w.finish(within).await;
+    if !connection.is_cut() {
+        w.finish(pace.within).await;
+    }
+    is_written.set(true);
     // The client may still be sending, and closing upon that could overtake what it was told last.
     w.limit_pending_read(Millis(LINGER_MS));
 }
 
-/// Reads on for a moment, behind the last that was said: closing with unread bytes would reset the connection.
-async fn linger(cx: &Rc<Context>, r: &mut ReadHalf) {
+/// Reads on until all is written and for a moment behind it: closing with unread bytes would reset the connection.
+async fn linger(cx: &Rc<Context>, connection: &Connection, r: &mut ReadHalf, is_written: &Cell<bool>) {
+    if connection.is_broken() {
+        // What it is told is a few words. It has so long for them, whatever it reads.
+        r.give_up_at(cx.now_ms() + LINGER_MS);
+    }
     let mut left = cx.generation().config.limits.drain_bytes_max;
-    let end = cx.now_ms() + LINGER_MS;
+    let mut end_ms = None;
     let mut block = cx.buffers.small();
-    while cx.now_ms() < end {
+    loop {
+        let within = if is_written.get() {
+            let now_ms = cx.now_ms();
+            Millis(end_ms.get_or_insert(now_ms + LINGER_MS).saturating_sub(now_ms))
+        } else {
+            Millis::FOREVER
+        };
+        if within == Millis(0) {
+            break;
+        }
         block.clear();
-        let left_ms = Millis(end.saturating_sub(cx.now_ms()));
-        let (result, filled) = r.discard(block, HEAD_BUFFER_BYTES, left_ms).await;
+        let (result, filled) = r.discard(block, HEAD_BUFFER_BYTES, within).await;
         block = filled;
         match result {
-            Ok(n) if n > 0 && n as u64 <= left => left -= n as u64,
+            Ok(n) if n > 0 && (!is_written.get() || n as u64 <= left) => left = left.saturating_sub(n as u64),
             Ok(_) | Err(_) => break,
         }
     }

@@ -116,6 +116,9 @@ impl Session {
                 Receiving::Content if block.ends_stream => Place::Trailers,
                 Receiving::Content => Place::Wrong(Code::Protocol, "trailers do not end their stream"),
                 Receiving::Ended => Place::Wrong(Code::StreamClosed, "HEADERS behind the end of a stream"),
+                Receiving::Reset if self.streams.how_ended(id) == Some(Ended::ByPeer) => {
+                    return Err((Code::StreamClosed, "HEADERS on a closed stream"));
+                }
                 Receiving::Reset => Place::Ignored,
             });
         }

@@ -265,7 +265,11 @@ impl Session {
                 return false;
             }
             Receiving::Reset => {
-                self.ignored_data(now_ms);
+                // Its exchange may go on for a moment, whoever reset it.
+                match self.streams.how_ended(id) {
+                    Some(Ended::ByPeer) => self.fail(Code::StreamClosed, "DATA on a closed stream"),
+                    Some(Ended::ByUs) | None => self.ignored_data(now_ms),
+                }
                 return false;
             }
         }

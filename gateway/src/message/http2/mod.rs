@@ -67,6 +67,8 @@ pub struct Connection {
     drains: Cell<bool>,
     /// The client sends nothing more.
     input_ended: Cell<bool>,
+    /// It ended because the client broke or flooded it, or was not there.
+    is_broken: Cell<bool>,
     /// Nothing more is read or written.
     is_cut: Cell<bool>,
 }
@@ -92,6 +94,7 @@ impl Connection {
             last: Cell::default(),
             drains: Cell::default(),
             input_ended: Cell::default(),
+            is_broken: Cell::default(),
             is_cut: Cell::default(),
         })
     }
@@ -145,6 +148,10 @@ impl Connection {
         self.is_cut.get() || self.session.borrow().is_closed()
     }
 
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.get()
+    }
+
     pub fn is_cut(&self) -> bool {
         self.is_cut.get()
     }
@@ -164,7 +171,7 @@ impl Connection {
             if session.is_closed() || (self.input_ended.get() && session.streams() == 0) {
                 return Poll::Ready(None);
             }
-            self.writer.set(Some(task.waker().clone()));
+            wait(&self.writer, task);
             Poll::Pending
         })
         .await;
@@ -179,7 +186,7 @@ impl Connection {
             if self.streams.borrow().is_empty() {
                 return Poll::Ready(());
             }
-            self.last.set(Some(task.waker().clone()));
+            wait(&self.last, task);
             Poll::Pending
         })
         .await;
@@ -262,6 +269,7 @@ impl Connection {
                 Event::StreamsChanged => {}
                 Event::Closed(close) => {
                     self.around.shard.http2.goaways.inc(self.reason(close));
+                    self.is_broken.set(close != Close::Done);
                     self.leave(|_| true);
                     self.wake_writer();
                 }
