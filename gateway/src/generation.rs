@@ -74,6 +74,9 @@ pub struct Generation {
     pub lanes: Vec<Rc<Lane>>,
 }
 
+/// Mirrors of a route in the generation before, and whether they can go on as they are.
+type EarlierPolicies<'a> = (&'a Rc<[Policy]>, bool);
+
 /// Work of one turn on a new generation, in routes whose mirrors go on as they are. A route whose mirrors are made anew counts
 /// as [`MADE_ANEW`]; either way a turn has about 100 µs.
 const TURN: usize = 2048;
@@ -144,11 +147,7 @@ impl<'a> Building<'a> {
 
     /// The mirrors of the same route in the generation before, and whether they can go on as they are; and how many routes
     /// were looked at to find them.
-    fn earlier(
-        &self,
-        at: usize,
-        counters: &[Arc<MirrorCounters>],
-    ) -> (Option<(&'a Rc<[Policy]>, bool)>, usize) {
+    fn earlier(&self, at: usize, counters: &[Arc<MirrorCounters>]) -> (Option<EarlierPolicies<'a>>, usize) {
         let Some(before) = self.before else { return (None, 0) };
         match self.of.prepared.earlier(at, &before.config) {
             Some(None) => (None, 0),
