@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::Percent;
+use crate::tls::UpstreamTls;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
@@ -26,6 +27,8 @@ pub struct Upstream {
     pub pending_max: usize,
     pub ejection: Option<Ejection>,
     pub health: Option<HealthCheck>,
+    /// `None` is called in plaintext.
+    pub tls: Option<UpstreamTls>,
 }
 
 impl Upstream {
@@ -57,6 +60,16 @@ pub enum Host {
     Address(IpAddr),
     /// Lower case.
     Name(String),
+}
+
+/// Without brackets.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -45,6 +45,7 @@ use crate::observe::tap;
 use crate::os;
 use crate::prepared::Prepared;
 use crate::sample;
+use crate::tls::Tls;
 use crate::worker::Command;
 use admin_listener::AdminListener;
 use control_loop::{ASKS_MAX, ControlPlane};
@@ -103,7 +104,7 @@ pub(crate) fn serve(
     let store = ConfigStore::new(&config);
     store.write(written);
     store.certify(&tls.expiries);
-    let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &text)))?;
+    let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &tls, &text)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
@@ -135,9 +136,12 @@ pub(crate) fn serve(
         told: &told,
     };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
-    let observer =
-        Observer::start(&config, spouts, Readers::new(&config, &store.open().observer, &store.findings))
-            .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
+    let observer = Observer::start(
+        &config,
+        spouts,
+        Readers::new(&config, tls.collector(), &store.open().observer, &store.findings),
+    )
+    .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
     let (workers, mut said) = threads.start(taps)?;
     let ready = await_ready(&mut said, workers.len(), READY_MAX);
     let Some(drivers) = runtime.block_on(unless_stopped(&mut signals, ready))? else {
@@ -197,7 +201,7 @@ pub(crate) fn serve(
         hands_over: false,
     };
     let ending = runtime.block_on(async {
-        plane.admin.follow(&config.admin, plane.reloader.listeners.admin())?;
+        plane.admin.follow(&config.admin, plane.reloader.listeners.admin(), plane.reloader.tls.admin())?;
         plane.tell(Command::Begin);
         tokio::spawn(watcher::watch(Arc::clone(&store), shards.clone(), seen));
         if let (Some(demo), Some(gateway)) = (demo, gateway) {
@@ -229,13 +233,17 @@ async fn unless_stopped<T>(
 }
 
 /// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
-async fn locate(store: &ConfigStore, text: &SourceText) -> Result<(Discovery, Located), Vec<Problem>> {
+async fn locate(
+    store: &ConfigStore,
+    tls: &Tls,
+    text: &SourceText,
+) -> Result<(Discovery, Located), Vec<Problem>> {
     let snapshot = store.open();
     let mut discovery = Discovery::new(&snapshot.names);
     let found = discovery.find(&snapshot.config).await;
     let warnings = resolve::judge(&snapshot.config, &found, text)?;
     complain(warnings.iter().map(|w| format!("warning: {w}")));
-    let located = discovery.settle(&snapshot.config, found, &snapshot.checks);
+    let located = discovery.settle(&snapshot.config, found, &snapshot.checks, tls.upstreams());
     Ok((discovery, located))
 }
 

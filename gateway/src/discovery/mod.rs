@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::metrics::{CheckCounters, NameCounters};
+use crate::tls::Calling;
 use crate::upstream::health::HealthBoard;
 pub use checks::CHECKS_MAX;
 use checks::Checks;
@@ -35,6 +36,8 @@ pub type Addresses = Arc<Vec<Vec<SocketAddr>>>;
 #[derive(Debug, Clone, Default)]
 pub struct Located {
     pub addresses: Addresses,
+    /// As `addresses`: how each was written.
+    pub hosts: Arc<Vec<Vec<Host>>>,
     /// As `addresses`; an upstream without health checks has none.
     pub health: Arc<HealthBoard>,
 }
@@ -125,9 +128,15 @@ impl Discovery {
         }
     }
 
-    /// Follows the names of `config`, found before, and checks its endpoints; lets go of all others. `counters` by
-    /// upstream.
-    pub fn settle(&mut self, config: &Config, found: Found, counters: &[Arc<CheckCounters>]) -> Located {
+    /// Follows the names of `config`, found before, and checks its endpoints; lets go of all others. `counters` and
+    /// `callings` by upstream.
+    pub fn settle(
+        &mut self,
+        config: &Config,
+        found: Found,
+        counters: &[Arc<CheckCounters>],
+        callings: &[Option<Arc<Calling>>],
+    ) -> Located {
         let Found { answers, mut new } = found;
         let names: HashSet<&str> = names_of(config).collect();
         self.followers.retain(|name, _| names.contains(name.as_str()));
@@ -147,15 +156,22 @@ impl Discovery {
                 self.followers.insert(name.to_owned(), Task::spawn(follower));
             }
         }
-        self.locate(config, counters)
+        self.locate(config, counters, callings)
     }
 
     /// Where the upstreams of `config`, settled before, are now.
-    pub fn locate(&mut self, config: &Config, counters: &[Arc<CheckCounters>]) -> Located {
+    pub fn locate(
+        &mut self,
+        config: &Config,
+        counters: &[Arc<CheckCounters>],
+        callings: &[Option<Arc<Calling>>],
+    ) -> Located {
         let sites = sites(config, &self.changes.borrow_and_update());
         let addresses = sites.iter().map(|sites| sites.iter().map(|site| site.address).collect()).collect();
-        let health = self.checks.watch(config, &sites, counters);
-        Located { addresses: Arc::new(addresses), health: Arc::new(health) }
+        let hosts = sites.iter().map(|sites| sites.iter().map(|site| site.endpoint.host.clone()).collect());
+        let hosts = Arc::new(hosts.collect());
+        let health = self.checks.watch(config, &sites, counters, callings);
+        Located { addresses: Arc::new(addresses), hosts, health: Arc::new(health) }
     }
 
     /// Waits until a name has other addresses.
@@ -317,14 +333,14 @@ mod tests {
         let mut discovery = Discovery::new(&Arc::default());
         let found = discovery.find(&named).await;
         assert_eq!(found.unresolved(&named), []);
-        let located = discovery.settle(&named, found, &[]);
+        let located = discovery.settle(&named, found, &[], &[]);
         assert_eq!(located.addresses[0], ["127.0.0.1:9001".parse().unwrap()]);
         let v2 = &located.addresses[1];
         assert!(!v2.is_empty() && v2.iter().all(|a| a.ip().is_loopback() && a.port() == 9002), "{v2:?}");
         assert_eq!(discovery.followers.len(), 1);
         let none = config(r#"["127.0.0.1:1"]"#, r#"["127.0.0.1:2"]"#);
         let found = discovery.find(&none).await;
-        discovery.settle(&none, found, &[]);
+        discovery.settle(&none, found, &[], &[]);
         assert!(discovery.followers.is_empty() && discovery.changes.borrow().is_empty());
     }
 
