@@ -1,5 +1,6 @@
 //! The gateway says what happens: who is in trouble, since when and how much, once at the change and once when it is over.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -151,4 +152,31 @@ fn a_mirror_that_never_reads_fills_its_ring_which_is_told() {
     asks_until(&gateway, "it is told", || !lines(&gateway, "WARN", "ring is full").is_empty());
     let told = lines(&gateway, "WARN", "ring is full").remove(0);
     assert!(told.contains("mirror v2") && told.contains("ring_entries"), "{told}");
+}
+
+/// Answers whatever comes in plaintext; with the test's process it ends.
+fn plain() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_primary_with_which_there_is_no_tls_is_told_as_unavailable() {
+    let v1 = Origin::named("v1");
+    let upstream = format!(
+        "[upstream.secure]\nendpoints = [\"{}\"]\ntls = {{}}\n\
+         [[route]]\nname = \"secure\"\npath_prefix = \"/\"\nmethods = [\"GET\"]\nprimary = \"secure\"\n",
+        plain()
+    );
+    let gateway = Setup::new(&v1).with(&upstream).start();
+    asks_until(&gateway, "it is told", || !lines(&gateway, "WARN", "primary secure").is_empty());
+    let told = lines(&gateway, "WARN", "primary secure").remove(0);
+    assert!(told.contains("is unavailable") && told.contains("(tls "), "{told}");
 }

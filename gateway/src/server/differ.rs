@@ -65,6 +65,7 @@ fn sections(before: &Config, after: &Config, all: &mut Vec<Difference>) {
     let sections = [
         ("listener.protocols", protocols(before) != protocols(after)),
         ("listener.tls", tls(before) != tls(after)),
+        ("admin.tls", before.admin.tls != after.admin.tls),
         ("admin.token", before.admin.token != after.admin.token),
         ("limits", before.limits != after.limits),
         ("http2", before.http2 != after.http2),

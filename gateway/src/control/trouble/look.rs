@@ -18,9 +18,10 @@ const LOST: [FailReason; 4] =
 const RING: [Dropped; 3] = [Dropped::RingEntries, Dropped::RingBytes, Dropped::Oldest];
 const NO_TIME: [Dropped; 2] = [Dropped::WorkerBusy, Dropped::Exchanges];
 
-const FAILURES: [UpstreamFailure; 7] = [
+const FAILURES: [UpstreamFailure; 8] = [
     UpstreamFailure::Connect,
     UpstreamFailure::ConnectTimeout,
+    UpstreamFailure::Tls,
     UpstreamFailure::Reset,
     UpstreamFailure::Closed,
     UpstreamFailure::Protocol,
@@ -29,9 +30,10 @@ const FAILURES: [UpstreamFailure; 7] = [
 ];
 
 /// What clients are told for want of a primary.
-const UNAVAILABLE: [RejectReason; 6] = [
+const UNAVAILABLE: [RejectReason; 7] = [
     RejectReason::PrimaryConnect,
     RejectReason::PrimaryConnectTimeout,
+    RejectReason::PrimaryTls,
     RejectReason::PrimaryTimeout,
     RejectReason::PrimaryProtocol,
     RejectReason::PrimaryClosed,
@@ -202,7 +204,9 @@ impl Look {
             let is_certain = match subject.0 {
                 Kind::MirrorUnreachable => has(Dropped::Unreachable.text()),
                 Kind::PrimaryUnavailable => {
-                    has(UpstreamFailure::Connect.text()) || has(UpstreamFailure::ConnectTimeout.text())
+                    [UpstreamFailure::Connect, UpstreamFailure::ConnectTimeout, UpstreamFailure::Tls]
+                        .iter()
+                        .any(|why| has(why.text()))
                 }
                 Kind::ClientsTurnedAway | Kind::RingFull | Kind::CopiesGivenUp => true,
                 Kind::WorkerStuck
