@@ -130,7 +130,7 @@ fn changes(told: &Value) -> String {
 /// To the second.
 pub(super) fn moment(at: &Value) -> String {
     let at = text(at);
-    at.split_once('.').map_or(at.clone(), |(seconds, _)| format!("{seconds}Z"))
+    at.split_once('.').map_or_else(|| at.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 pub(super) fn by(by: &Value) -> String {
@@ -150,9 +150,8 @@ pub(super) fn what(change: &Value) -> String {
         (from, to) => format!("{}: {} → {}", text(&of["key"]), text(from), text(to)),
     };
     let mut parts: Vec<String> = all(change, "what").map(one).collect();
-    match change["more"].as_u64() {
-        Some(more @ 1..) => parts.push(format!("and {more} more")),
-        Some(0) | None => {}
+    if let Some(more @ 1..) = change["more"].as_u64() {
+        parts.push(format!("and {more} more"));
     }
     if parts.is_empty() { "nothing is otherwise than before".to_owned() } else { parts.join("; ") }
 }
