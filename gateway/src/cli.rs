@@ -4,6 +4,7 @@
 
 mod diffs;
 mod histogram;
+mod cluster;
 mod verdict;
 
 use std::ffi::OsString;
@@ -66,14 +67,20 @@ struct Input {
     #[arg(long, value_name = "SERVICE=ADDRESS", global = true)]
     endpoint: Vec<String>,
 
-    /// Address to listen on with --manifest; may be repeated
+    /// Address to listen on with --manifest or --kubernetes; may be repeated
     #[arg(long, value_name = "ADDRESS", global = true)]
     listen: Vec<String>,
+
+    #[command(flatten)]
+    cluster: cluster::Arguments,
 }
 
 impl Input {
     fn source(self) -> Source {
-        let Self { config, manifest, endpoint, listen } = self;
+        let Self { config, manifest, endpoint, listen, cluster } = self;
+        if cluster.kubernetes {
+            return Source::Cluster(cluster.cluster(listen, config));
+        }
         if !manifest.is_empty() {
             return Source::Manifests(Manifests {
                 paths: manifest,
@@ -149,15 +156,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
     let args = Args::try_parse_from(args)?;
     let missing = |what: &str| Err(Args::command().error(ErrorKind::MissingRequiredArgument, what));
-    let Input { config, manifest, endpoint, listen } = &args.input;
+    let Input { config, manifest, endpoint, listen, cluster } = &args.input;
+    let is_told = !manifest.is_empty() || cluster.kubernetes;
     match &args.verb {
-        Some(Verb::Check | Verb::Explain(_)) if config.is_none() && manifest.is_empty() => {
-            missing("this needs --config FILE or --manifest PATH")
+        _ if cluster.kubernetes && !(manifest.is_empty() && endpoint.is_empty()) => {
+            let message = "--manifest and --endpoint have no part in --kubernetes";
+            Err(Args::command().error(ErrorKind::ArgumentConflict, message))
+        }
+        Some(Verb::Check | Verb::Explain(_)) if config.is_none() && !is_told => {
+            missing("this needs --config FILE, --manifest PATH or --kubernetes")
         }
         Some(Verb::Convert) if manifest.is_empty() => missing("convert needs --manifest PATH"),
-        _ if manifest.is_empty() && !(endpoint.is_empty() && listen.is_empty()) => {
-            missing("--endpoint and --listen need --manifest PATH")
-        }
+        _ if manifest.is_empty() && !endpoint.is_empty() => missing("--endpoint needs --manifest PATH"),
+        _ if !is_told && !listen.is_empty() => missing("--listen needs --manifest PATH or --kubernetes"),
         Some(
             Verb::Check
             | Verb::Convert
@@ -171,6 +182,9 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> 
 }
 
 fn check(source: &Source) -> i32 {
+    if let Source::Cluster(cluster) = source {
+        return cluster::check(cluster);
+    }
     match certificates::read(source) {
         Ok(Checked { config, warnings, .. }) => {
             complain(warnings.iter().map(|w| format!("warning: {w}")));
@@ -212,6 +226,12 @@ fn explain(source: &Source, request: &Request) -> i32 {
             return 2;
         }
     };
+    if let Source::Cluster(cluster) = source
+        && let Err(why) = cluster::read(cluster)
+    {
+        complain([why]);
+        return 1;
+    }
     match source.read() {
         Ok(Checked { config, .. }) => {
             let told = explain::explain(&config, &asked);
@@ -292,6 +312,12 @@ mod tests {
             "gateway convert",
             "gateway explain --config a",
             "gateway --listen 127.0.0.1:1",
+            "gateway --mesh",
+            "gateway --kubernetes --manifest a.yaml",
+            "gateway --kubernetes --endpoint a=127.0.0.1:1",
+            "gateway --kubernetes --istio-selector nonsense",
+            "gateway --kubernetes --publish-service nonsense",
+            "gateway convert --kubernetes",
             "gateway --confg a",
             "gateway --log loud",
             "gateway --log-format xml",

@@ -10,6 +10,7 @@ mod listeners;
 mod control;
 mod upstreams;
 mod manifests;
+mod kubernetes;
 mod http1_requests;
 mod http1_courses;
 mod http1_responses;

@@ -12,6 +12,8 @@
 //! * a ReferenceGrant: it grants nothing;
 //! * a delegate: its part of the root's requests is answered 503.
 
+use std::collections::BTreeMap;
+
 use super::documents::{self, Document};
 use super::{Found, settings_of};
 use crate::check::{Check, Checked};
@@ -63,7 +65,7 @@ pub enum State {
 }
 
 /// Who an upstream is: its addresses are for the cluster to say.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     /// In full: `httpbin.default.svc.cluster.local`.
     pub service: String,
@@ -145,6 +147,11 @@ fn pass(
     }
     let destinations = found.emit(&mut file, &mut report);
     let written = Shown::of(&file);
-    let config = Check::new(&mut report).config(file);
+    let mut config = Check::new(&mut report).config(file);
+    let of: BTreeMap<&str, &Destination> =
+        destinations.iter().map(|(name, destination)| (name.as_str(), destination)).collect();
+    for upstream in &mut config.upstreams {
+        upstream.destination = of.get(upstream.name.as_str()).map(|destination| (*destination).clone());
+    }
     (Checked { config, written, warnings: Vec::new() }, report.finish_by_resource(), destinations)
 }

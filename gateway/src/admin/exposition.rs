@@ -7,6 +7,7 @@
 mod upstreams;
 mod observer;
 mod tls;
+mod cluster;
 pub(super) mod times;
 pub(super) mod classic;
 
@@ -81,6 +82,7 @@ impl Collector for Workers {
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
         shards.configuration(&mut out)?;
+        shards.cluster(&mut out)?;
         shards.process(&mut out)
     }
 }

@@ -141,6 +141,10 @@ impl Job {
                 tls
             }
         };
+        // Much of what happens in a cluster changes no route.
+        if is_source && source.cluster().is_some() && config == *snapshot.config {
+            return Err(Refused::Same);
+        }
         let config = Arc::new(config);
         let difference = Difference::between(&snapshot.config, &config);
         let prepared = prepared.iter().map(|old| Arc::new(old.after(&difference, &config))).collect();

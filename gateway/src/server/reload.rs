@@ -124,10 +124,11 @@ impl Reloader {
     /// Goes on with a change that is sound: looks up the names that are new.
     pub(super) fn look_up(&self, ready: Ready, underway: &mut Underway) {
         let found = self.discovery.find(&ready.snapshot.config);
+        let lenient = matches!(self.source, Source::Cluster(_));
         underway.step = Step::Looking(Box::pin(async move {
             let found = found.await;
             let mut ready = ready;
-            let told = resolve::judge(&ready.snapshot.config, &found, &ready.text);
+            let told = resolve::judge(&ready.snapshot.config, &found, &ready.text, lenient);
             ready.warnings.extend(told.map_err(Refused::Wrong)?);
             Ok(Next { ready, found })
         }));
@@ -248,6 +249,7 @@ fn log(result: &Result<Applied, Refused>) {
             warnings.iter().for_each(|warning| tracing::warn!("warning: {warning}"));
             tracing::info!("configuration applied on {workers} workers in {} ms", took.as_millis());
         }
+        Err(Refused::Same) => tracing::debug!("configuration unchanged: nothing in it differs"),
         Err(Refused::Busy(why)) => tracing::error!("configuration unchanged: {why}"),
         Err(Refused::Unknown(what)) => tracing::error!("configuration unchanged: {what}"),
         Err(Refused::Wrong(problems)) => {

@@ -9,6 +9,7 @@ use config::manifest::{self, Manifests};
 use config::text;
 
 use super::files::{Served, look};
+use crate::kubernetes::Cluster;
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Source {
     File(PathBuf),
     /// Manifests, and what goes with them.
     Manifests(Manifests),
+    /// Objects of a Kubernetes API server.
+    Cluster(Cluster),
 }
 
 impl Source {
@@ -30,6 +33,14 @@ impl Source {
                     manifests.paths.iter().map(|path| path.display().to_string()).collect();
                 names.join(", ")
             }
+            Self::Cluster(cluster) => cluster.name(),
+        }
+    }
+
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Self::Cluster(cluster) => Some(cluster),
+            Self::Embedded | Self::File(_) | Self::Manifests(_) => None,
         }
     }
 
@@ -40,7 +51,9 @@ impl Source {
             Self::Manifests(manifests) if manifests.paths.iter().any(|path| path.as_os_str() == "-") => {
                 Err(broken("standard input was read at the start and cannot be read again".to_owned()))
             }
-            Self::Embedded | Self::File(_) | Self::Manifests(_) => self.read_served(served),
+            Self::Embedded | Self::File(_) | Self::Manifests(_) | Self::Cluster(_) => {
+                self.read_served(served)
+            }
         }
     }
 
@@ -61,6 +74,9 @@ impl Source {
             }
             Self::Manifests(manifests) => {
                 manifest::load(manifests).map(|checked| (checked, SourceText::named(&self.name())))
+            }
+            Self::Cluster(cluster) => {
+                cluster.read().map(|checked| (checked, SourceText::named(&self.name())))
             }
         }
     }
