@@ -12,6 +12,8 @@ pub mod origin;
 pub mod dns;
 #[path = "support/client.rs"]
 pub mod client;
+#[path = "support/http2.rs"]
+pub mod http2;
 #[path = "support/gate.rs"]
 pub mod gate;
 #[path = "support/message.rs"]

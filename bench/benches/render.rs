@@ -15,7 +15,7 @@ const ADD: Forwarding<'static> = Forwarding {
     proto: b"http",
     request_id: b"0123456789abcdef0123456789abcdef",
     trust: true,
-    via: true,
+    via: Some("1.1"),
     is_copy: false,
     client_cert: None,
     host_if_none: b"v1",

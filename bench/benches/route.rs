@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gateway::asked::{Asked, Scheme};
+use gateway::asked::{RequestView, Scheme, Version};
 use gateway::route::Router;
 
 /// Routes by path and by host in equal parts, as configurations have them.
@@ -25,7 +25,7 @@ fn find(criterion: &mut Criterion) {
         let last = routes - 1;
         let (host, path) = (format!("h{last}.example.com"), format!("/service-{last}/items/42"));
         let fields: [(String, String); 0] = [];
-        let asked = |host, path| Asked {
+        let asked = |host, path| RequestView {
             method: b"GET",
             scheme: Scheme::Http,
             authority: host,
@@ -34,7 +34,7 @@ fn find(criterion: &mut Criterion) {
             port: 80,
             address: b"192.0.2.1",
             address_port: 49_152,
-            minor: 1,
+            version: Version::Http11,
             fields: &fields,
         };
         let found = router.find(&asked(host.as_bytes(), path.as_bytes())).map(|found| found.route);

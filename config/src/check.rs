@@ -16,8 +16,8 @@ use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Timeouts, Upstream, Via,
-    Workers,
+    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Protocols, Timeouts, Upstream,
+    Via, Workers,
 };
 
 mod upstreams;
@@ -26,6 +26,7 @@ mod matches;
 mod mirrors;
 mod observe;
 mod tls;
+mod http2;
 
 use upstreams::reaches;
 
@@ -166,6 +167,7 @@ impl<'r> Check<'r> {
         let admin = self.admin(&file.admin.into_table(), &listeners);
         let workers = self.workers(&file.workers.into_table());
         let limits = self.limits(&file.limits.into_table());
+        let http2 = self.http2(&file.http2.into_table());
         let timeouts = self.timeouts(&file.timeouts.into_table());
         self.request_timeout = timeouts.request;
         let headers = file.headers.into_table();
@@ -182,6 +184,7 @@ impl<'r> Check<'r> {
             admin,
             workers,
             limits,
+            http2,
             timeouts,
             forwarded: word(&headers.forwarded, Forwarded::Append),
             via: word(&headers.via, Via::Append),
@@ -196,7 +199,9 @@ impl<'r> Check<'r> {
 
     fn listeners(&mut self, written: &Key<List<file::Listener>>) -> Vec<Listener> {
         let list = match written {
-            Key::Absent => return vec![Listener { bind: LISTENER_DEFAULT, tls: None }],
+            Key::Absent => {
+                return vec![Listener { bind: LISTENER_DEFAULT, protocols: Protocols::default(), tls: None }];
+            }
             Key::Refused => return Vec::new(),
             Key::Given(list) => list,
         };
@@ -217,8 +222,9 @@ impl<'r> Check<'r> {
             if address.port() != 0 && listeners.iter().any(|other| other.bind == address) {
                 self.report.error(&bind.at, format!("{address} is already the address of another listener"));
             }
+            let protocols = self.protocols(&entry.value.protocols, !entry.value.tls.is_absent());
             let tls = entry.value.tls.given().and_then(|table| self.listener_tls(table));
-            listeners.push(Listener { bind: address, tls });
+            listeners.push(Listener { bind: address, protocols, tls });
         }
         listeners
     }

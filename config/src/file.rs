@@ -9,16 +9,18 @@ use crate::node;
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
 use crate::tls::{ClientAuthWord, TlsVersion};
-use crate::{Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, RetryOn, Role, Via};
+use crate::{After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role, Via};
 
 words!(
     Driver,
+    After,
     Balance,
     DropPolicy,
     Forwarded,
     Via,
     Claim,
     LogFormat,
+    Protocol,
     RetryOn,
     Role,
     ClientAuthWord,
@@ -32,6 +34,7 @@ written_tables! {
         admin: Admin,
         workers: Workers,
         limits: Limits,
+        http2: Http2,
         timeouts: Timeouts,
         headers: Headers,
         access_log: AccessLog,
@@ -44,6 +47,7 @@ written_tables! {
     pub(crate) struct Listener {
         /// IP address and port.
         bind: String,
+        protocols: List<Protocol>,
         tls: ListenerTls,
     }
 
@@ -97,6 +101,24 @@ written_tables! {
         drain_bytes_max: Size,
         tls_handshakes_pending_max: u64,
         tls_handshakes_per_second_per_address_max: u64,
+    }
+
+    /// `[http2]`; see [`crate::Http2`].
+    pub(crate) struct Http2 {
+        streams_max: u64,
+        streams_per_address_max: u64,
+        stream_window_bytes: Size,
+        stream_bytes_max: SizeOrUnlimited,
+        queued_bytes_max: Size,
+        block_frames_max: u64,
+        resets_max: u64,
+        requests_per_reset: u64,
+        settings_max: u64,
+        answers_unsent_max: u64,
+        idle_bytes_max: Size,
+        idle_bytes_per_second: Size,
+        ping_after: Duration,
+        ping_timeout: Duration,
     }
 
     /// `[timeouts]`; see [`crate::Timeouts`].
@@ -324,7 +346,8 @@ written_tables! {
         sample_by: String,
         rate_max: u64,
         ttl: Duration,
-        answer: AnswerCondition,
+        after: After,
+        response: ResponseCondition,
         governor: Governor,
         ring_entries_max: u64,
         ring_bytes_max: Size,
@@ -360,7 +383,7 @@ written_tables! {
     }
 
     /// `answer` of a mirror.
-    pub(crate) struct AnswerCondition {
+    pub(crate) struct ResponseCondition {
         /// `"503"`, `"500-504"` or `"5xx"`.
         statuses: List<String>,
         slower_than: Duration,

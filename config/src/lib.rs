@@ -16,6 +16,7 @@ mod edits;
 mod route;
 mod pattern;
 mod upstream;
+mod http2;
 mod compare;
 mod verdict;
 mod mirror;
@@ -38,9 +39,10 @@ use std::time::Duration;
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
+pub use http2::{Http2, Protocol, Protocols};
 pub use machine::{cores_available, memory_available};
 pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
-pub use mirror::{AnswerCondition, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact};
+pub use mirror::{After, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
 pub use pattern::Pattern;
 pub use percent::Percent;
@@ -58,6 +60,7 @@ pub struct Config {
     pub admin: Admin,
     pub workers: Workers,
     pub limits: Limits,
+    pub http2: Http2,
     pub timeouts: Timeouts,
     pub forwarded: Forwarded,
     pub via: Via,
@@ -82,6 +85,11 @@ impl Config {
             self.lanes.iter().map(|lane| lane.ring_bytes_max as u64).fold(0, u64::saturating_add);
         each_worker.saturating_mul(self.workers.count as u64)
     }
+
+    /// Whether any client may speak HTTP/2, and so have several requests under way on one connection.
+    pub fn takes_http2(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.protocols.http2)
+    }
 }
 
 /// Index into [`Config::upstreams`].
@@ -92,6 +100,8 @@ pub type LaneId = usize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub bind: SocketAddr,
+    /// What is spoken with its clients.
+    pub protocols: Protocols,
     /// `None` speaks plaintext.
     pub tls: Option<ListenerTls>,
 }
@@ -155,8 +165,8 @@ pub struct Limits {
     pub request_body_bytes_max: Option<u64>,
     /// Open client connections per worker from one IPv4 address or one IPv6 /64; more are closed at accept.
     pub connections_per_address_max: usize,
-    /// Requests under way at once per worker; more are answered 503. Never more than `connections_max`, as a connection
-    /// has one at a time.
+    /// Requests under way at once per worker; more are answered 503. Never more than `connections_max`: each needs a
+    /// connection to a primary, and descriptors are reckoned by that.
     pub exchanges_max: usize,
     /// Requests a second over all workers, each of which has its part; more are answered 503. `None` is no bound.
     pub requests_per_second_max: Option<u32>,
@@ -166,7 +176,7 @@ pub struct Limits {
     /// any pace. The first wait of `timeouts.request_body` or `timeouts.write` is free.
     pub request_bytes_per_second_min: u64,
     pub response_bytes_per_second_min: u64,
-    /// Requests served on one client connection before it is closed.
+    /// Requests served on one client connection before it is closed, on HTTP/2 by GOAWAY.
     pub requests_per_connection_max: u64,
     /// Idle connections kept per endpoint and worker, for primaries; 0 keeps none.
     pub upstream_idle_max: usize,

@@ -151,7 +151,7 @@ fn listeners_at(all: &[String], at: &Place) -> Key<List<file::Listener>> {
 }
 
 fn listener(bind: Key<String>) -> file::Listener {
-    file::Listener { bind, tls: Key::Absent }
+    file::Listener { bind, protocols: Key::Absent, tls: Key::Absent }
 }
 
 /// Everything but routes and upstreams.

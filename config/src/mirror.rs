@@ -27,8 +27,10 @@ pub struct Mirror {
     pub rate_max: Option<u32>,
     /// A copy that has waited longer is dropped rather than sent late.
     pub ttl: Option<Duration>,
+    /// When it may leave. A response condition makes it wait in any case.
+    pub after: After,
     /// The copy waits for the primary's answer, and is sent only if that is like this.
-    pub answer: Option<AnswerCondition>,
+    pub response: Option<ResponseCondition>,
     pub governor: Option<Governor>,
     /// A request whose content is longer is not copied (`dropped{reason="body_too_large"}`). Never more than the
     /// lane's `ring_bytes_max`.
@@ -54,7 +56,7 @@ pub enum MirrorHost {
 
 /// What the primary's answer must be like. All that is given must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AnswerCondition {
+pub struct ResponseCondition {
     /// Any of these; empty is any status.
     pub statuses: Vec<RangeInclusive<u16>>,
     /// From the request forwarded to the answer's head.
@@ -109,6 +111,27 @@ pub struct Lane {
     pub pipeline_max: usize,
     /// Bytes of one answer read before its connection is closed instead.
     pub response_bytes_max: u64,
+}
+
+/// What a copy waits for before it may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The request is complete and on its way to the primary.
+    Request,
+    /// The primary has answered, so that no copy overtakes a write of the primary's own.
+    Response,
+}
+
+impl After {
+    pub const ALL: [Self; 2] = [Self::Request, Self::Response];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+        }
+    }
 }
 
 /// Which copy is given up when a ring is full.

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 
+/// Keys that had another name: the name now, the name before. The former one is read with a warning.
+const FORMER_NAMES: [(&str, &str); 1] = [("response", "answer")];
+
 /// One sentence about one place of a configuration. Displays as `file:line: key: message`, unknown parts left out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Problem {
@@ -231,7 +234,12 @@ impl Report {
 
     /// Whether `written` is how this text may spell the key `name`.
     pub(crate) fn spells(&self, name: &str, written: &str) -> bool {
-        name == written || self.camel && camel(name) == written
+        name == written || self.camel && camel(name) == written || self.former(name) == Some(written)
+    }
+
+    /// What the key `name` was called before, where it had another name.
+    pub(crate) fn former(&self, name: &str) -> Option<&'static str> {
+        FORMER_NAMES.iter().find(|(now, _)| *now == name).map(|(_, before)| *before)
     }
 
     /// How this text would spell the key `name`.

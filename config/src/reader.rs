@@ -301,6 +301,10 @@ impl<'n> Table<'n> {
             let place = report.place(join(&self.at.key, &second.name), second.line);
             report.error(&place, format!("is another spelling of {}, which is given too", entry.name));
         }
+        if report.former(name) == Some(entry.name.as_str()) {
+            let place = report.place(join(&self.at.key, &entry.name), entry.line);
+            report.warn(&place, format!("is called {} now", report.spelling(name)));
+        }
         // YAML's `key:` says nothing, but a table may be given empty that way.
         match entry.node.value {
             Value::Null if !T::MAY_BE_NOTHING => Key::Absent,

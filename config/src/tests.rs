@@ -9,6 +9,7 @@ mod reference;
 mod routes;
 mod policy;
 mod observe;
+mod http2;
 mod hostile;
 
 use reference::{AS_DESCRIBED, EXAMPLES, GATEWAY};

@@ -10,9 +10,9 @@ use std::rc::Rc;
 use config::Config;
 
 use crate::http1::head::Fault;
-use crate::metrics::{Drop as Dropped, Gauge, Reject, Shard};
+use crate::metrics::{DropReason, Gauge, RejectReason, Shard};
 use crate::rate::Bucket;
-pub use places::{Place, Places};
+pub use places::{Place, Places, Underway};
 
 /// One worker's requests under way, and those of the last moments.
 #[derive(Debug)]
@@ -27,9 +27,9 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Admitted(Rc<Admission>);
 
-const ADDRESS_RATE: Fault = Fault::new(429, Reject::AddressRate, "too many requests from this address");
-const REQUEST_RATE: Fault = Fault::new(503, Reject::RequestRate, "too many requests");
-const EXCHANGES: Fault = Fault::new(503, Reject::Exchanges, "too many requests at once");
+const ADDRESS_RATE: Fault = Fault::new(429, RejectReason::AddressRate, "too many requests from this address");
+const REQUEST_RATE: Fault = Fault::new(503, RejectReason::RequestRate, "too many requests");
+const EXCHANGES: Fault = Fault::new(503, RejectReason::Exchanges, "too many requests at once");
 
 impl Admission {
     pub fn new(shard: &std::sync::Arc<Shard>) -> Rc<Self> {
@@ -37,10 +37,17 @@ impl Admission {
         Rc::new(Self { shard, all: RefCell::default(), open: Cell::new(0) })
     }
 
-    /// Takes a request that came from `place`, or says why not. One address's excess is not counted against all.
-    pub fn take(self: &Rc<Self>, config: &Config, place: &Place, now_ms: u64) -> Result<Admitted, Fault> {
+    /// Takes a request that came from `place`, or says why not; there are descriptors for `clients_max`. One address's excess is not counted against all.
+    pub fn take(
+        self: &Rc<Self>,
+        config: &Config,
+        clients_max: usize,
+        place: &Place,
+        now_ms: u64,
+    ) -> Result<Admitted, Fault> {
         let limits = &config.limits;
-        if self.open.get() >= limits.exchanges_max {
+        // Descriptors for connections to primaries are as many as for clients.
+        if self.open.get() >= limits.exchanges_max.min(clients_max) {
             return Err(EXCHANGES);
         }
         if let Some(max) = limits.requests_per_second_per_address_max
@@ -59,12 +66,12 @@ impl Admission {
 
     /// Why no copies are taken, where so many requests are under way that there is soon no room for more: mirror work is
     /// given up first.
-    pub fn overload(&self, config: &Config) -> Option<Dropped> {
+    pub fn overload(&self, config: &Config) -> Option<DropReason> {
         let max = config.limits.exchanges_max;
-        // As many as connections is no bound of its own: then they cannot be too many.
-        let is_bounded = max < config.limits.connections_max;
+        // As many as connections is no bound of its own where each has one at a time: then they cannot be too many.
+        let is_bounded = max < config.limits.connections_max || config.takes_http2();
         (is_bounded && self.open.get().saturating_mul(4) > max.saturating_mul(3))
-            .then_some(Dropped::Exchanges)
+            .then_some(DropReason::Exchanges)
     }
 
     fn may_ask(&self, per_second: u32, workers: usize, now_ms: u64) -> bool {
@@ -105,12 +112,12 @@ mod tests {
         let (admission, place) =
             (Admission::new(&Default::default()), Places::default().take([10, 0, 0, 1].into(), 9).unwrap());
         let config = config("[limits]\nexchanges_max = 4");
-        let take = || admission.take(&config, &place, 0);
+        let take = || admission.take(&config, 9, &place, 0);
         let mut taken: Vec<Admitted> = (0..3).map(|_| take().unwrap()).collect();
         assert_eq!(admission.overload(&config), None);
         taken.push(take().unwrap());
-        assert_eq!(admission.overload(&config), Some(Dropped::Exchanges));
-        assert_eq!(take().unwrap_err().reject, Reject::Exchanges);
+        assert_eq!(admission.overload(&config), Some(DropReason::Exchanges));
+        assert_eq!(take().unwrap_err().reject, RejectReason::Exchanges);
         taken.pop();
         taken.push(take().unwrap());
         drop(taken);
@@ -125,7 +132,8 @@ mod tests {
         let (one, other) =
             (places.take([10, 0, 0, 1].into(), 9).unwrap(), places.take([10, 0, 0, 2].into(), 9).unwrap());
         let taken = |place: &Place, times: usize| {
-            let mut said = (0..times).map(|_| admission.take(&config, place, 0).map_err(|f| f.status));
+            let mut said =
+                (0..times).map(|_| admission.take(&config, usize::MAX, place, 0).map_err(|f| f.status));
             let taken = said.by_ref().take_while(Result::is_ok).count();
             (taken, said.next().map(Result::unwrap_err))
         };

@@ -26,9 +26,43 @@ impl Scheme {
     }
 }
 
+/// In what words a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    Http10,
+    #[default]
+    Http11,
+    Http2,
+}
+
+impl Version {
+    /// HTTP/1.`minor`.
+    pub const fn http1(minor: u8) -> Self {
+        if minor == 0 { Self::Http10 } else { Self::Http11 }
+    }
+
+    /// As logs and formats say it; HTTP/2 has no minor version (RFC 9113 §3.1), and everybody writes one.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+        }
+    }
+
+    /// As Via and OpenTelemetry's `network.protocol.version` say it.
+    pub const fn number(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
+}
+
 /// One request, as far as its head tells.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct RequestView<'a> {
     pub method: &'a [u8],
     pub scheme: Scheme,
     /// Host with its port; empty for an HTTP/1.0 request without one.
@@ -43,8 +77,7 @@ pub struct Asked<'a> {
     pub address: &'a [u8],
     /// Its port.
     pub address_port: u16,
-    /// Of HTTP/1.
-    pub minor: u8,
+    pub version: Version,
     pub fields: &'a dyn Fields,
 }
 
@@ -66,7 +99,7 @@ impl Fields for Vec<(String, String)> {
     }
 }
 
-impl Asked<'_> {
+impl RequestView<'_> {
     /// Shows each value of the field `name` to `see` until it returns `false`. Host is the authority that the request is routed
     /// and sent by, whatever a field says beside it (RFC 9112 §3.2.2).
     pub fn each_line(&self, name: &str, see: &mut dyn FnMut(&[u8]) -> bool) {
@@ -149,7 +182,7 @@ pub(crate) mod tests {
         method: &str,
         url: &str,
         fields: &[(&str, &str)],
-        then: impl FnOnce(&Asked<'_>) -> R,
+        then: impl FnOnce(&RequestView<'_>) -> R,
     ) -> R {
         let (scheme, rest) = match url.split_once("://") {
             Some(("https", rest)) => (Scheme::Https, rest),
@@ -162,7 +195,7 @@ pub(crate) mod tests {
             None => (target, None),
         };
         let fields: Vec<_> = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        then(&Asked {
+        then(&RequestView {
             method: method.as_bytes(),
             scheme,
             authority: authority.as_bytes(),
@@ -171,7 +204,7 @@ pub(crate) mod tests {
             port: 80,
             address: b"192.0.2.1",
             address_port: 4321,
-            minor: 1,
+            version: Version::Http11,
             fields: &fields,
         })
     }

@@ -10,6 +10,7 @@ use crate::admission::{Admission, Places};
 use crate::buffer::Buffers;
 use crate::generation::Generation;
 use crate::io::{Sweeper, Turnstile};
+use crate::message::http2::Sessions;
 use crate::metrics::Shard;
 use crate::mirror::proof::Proof;
 use crate::observe::tap::Tap;
@@ -25,6 +26,8 @@ pub struct Context {
     pub sweeper: Rc<Sweeper>,
     /// Through which signatures go one at a time.
     pub turnstile: Rc<Turnstile>,
+    /// Clients' connections on which HTTP/2 is spoken.
+    pub sessions: Sessions,
     /// Who holds how many client connections, where that is bounded.
     pub places: Places,
     /// Which requests are taken.
@@ -49,8 +52,12 @@ impl Context {
     }
 
     /// Why no copies are taken now, if so.
-    pub fn overload(&self, config: &config::Config) -> Option<crate::metrics::Drop> {
-        if self.busy.get() { Some(crate::metrics::Drop::WorkerBusy) } else { self.admission.overload(config) }
+    pub fn overload(&self, config: &config::Config) -> Option<crate::metrics::DropReason> {
+        if self.busy.get() {
+            Some(crate::metrics::DropReason::WorkerBusy)
+        } else {
+            self.admission.overload(config)
+        }
     }
 
     pub fn now_ms(&self) -> u64 {

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::http1::head::Fault;
-use crate::metrics::{Fail, Reject, UpstreamFailure};
+use crate::metrics::{FailReason, RejectReason, UpstreamFailure};
 
 /// How an upstream failed us, primary or mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,18 +36,18 @@ impl Failure {
     /// What the client is told when its primary failed.
     pub fn fault(self) -> Fault {
         match self {
-            Self::Connect => Fault::new(503, Reject::PrimaryConnect, "primary unavailable"),
+            Self::Connect => Fault::new(503, RejectReason::PrimaryConnect, "primary unavailable"),
             Self::ConnectTimeout => {
-                Fault::new(504, Reject::PrimaryConnectTimeout, "primary did not accept in time")
+                Fault::new(504, RejectReason::PrimaryConnectTimeout, "primary did not accept in time")
             }
             Self::Overflow => {
-                Fault::new(503, Reject::PrimaryOverflow, "primary has as much to do as it may have")
+                Fault::new(503, RejectReason::PrimaryOverflow, "primary has as much to do as it may have")
             }
-            Self::Timeout => Fault::new(504, Reject::PrimaryTimeout, "primary did not answer in time"),
+            Self::Timeout => Fault::new(504, RejectReason::PrimaryTimeout, "primary did not answer in time"),
             Self::Reset | Self::Closed => {
-                Fault::new(502, Reject::PrimaryClosed, "primary closed without an answer")
+                Fault::new(502, RejectReason::PrimaryClosed, "primary closed without an answer")
             }
-            Self::Protocol(detail) => Fault::new(502, Reject::PrimaryProtocol, detail),
+            Self::Protocol(detail) => Fault::new(502, RejectReason::PrimaryProtocol, detail),
         }
     }
 
@@ -65,12 +65,12 @@ impl Failure {
     }
 
     /// The label of a failed copy, of which at least a byte was sent: a connection existed.
-    pub fn on_mirror(self) -> Fail {
+    pub fn on_mirror(self) -> FailReason {
         match self {
-            Self::Timeout | Self::ConnectTimeout => Fail::Timeout,
-            Self::Reset | Self::Connect | Self::Overflow => Fail::Reset,
-            Self::Closed => Fail::Closed,
-            Self::Protocol(_) => Fail::Protocol,
+            Self::Timeout | Self::ConnectTimeout => FailReason::Timeout,
+            Self::Reset | Self::Connect | Self::Overflow => FailReason::Reset,
+            Self::Closed => FailReason::Closed,
+            Self::Protocol(_) => FailReason::Protocol,
         }
     }
 }

@@ -14,7 +14,10 @@ mod pace;
 mod seen;
 
 use std::cell::{OnceCell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use crate::admission::Admitted;
 use crate::context::Context;
@@ -23,7 +26,7 @@ use crate::http1::head::Fault;
 use crate::io;
 use crate::message::Declared;
 use crate::message::server::Message;
-use crate::metrics::Reject;
+use crate::metrics::{RejectReason, SkipReason};
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
 use crate::plan::Answer;
@@ -71,7 +74,7 @@ impl Request {
     }
 }
 
-const TOO_LARGE: Fault = Fault::new(413, Reject::BodyTooLarge, "request content too large");
+const TOO_LARGE: Fault = Fault::new(413, RejectReason::BodyTooLarge, "request content too large");
 
 /// What has to be remembered of a request's head.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +124,7 @@ impl Refusal {
     }
 
     /// Why the gateway answers; `None` where the route's own words are the answer.
-    pub fn reject(&self) -> Option<Reject> {
+    pub fn reject(&self) -> Option<RejectReason> {
         match &self.said {
             Said::Fault(fault) => Some(fault.reject),
             Said::Given(_) => None,
@@ -148,7 +151,21 @@ pub async fn run(cx: &Rc<Context>, client: &mut Message<'_>, request: &mut Reque
         return Outcome::Refused(Refusal { said, to_head: facts.to_head, keep, minor: facts.minor });
     }
     let mut tally = Tally::default();
-    let outcome = attempts::forward(cx, client, request, &mut tally).await;
+    let leaving = client.responder.leaving();
+    let outcome = {
+        let mut forwarding = pin!(attempts::forward(cx, client, request, &mut tally));
+        poll_fn(|task| match leaving.poll(task) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => forwarding.as_mut().poll(task).map(Some),
+        })
+        .await
+    };
+    let outcome = outcome.unwrap_or_else(|| {
+        // The primary's connection ends with what was under way on it.
+        request.tee.get_mut().skip(SkipReason::Aborted);
+        tally.is_abandoned = true;
+        Outcome::Broken
+    });
     request.response_bytes = tally.seen.bytes.get();
     if tally.is_whole {
         let counters = &request.generation.counters.primaries[request.route][request.primary];
@@ -160,9 +177,9 @@ pub async fn run(cx: &Rc<Context>, client: &mut Message<'_>, request: &mut Reque
     outcome
 }
 
-const NO_UPSTREAM: Fault = Fault::new(500, Reject::NoUpstream, "the route's primary is not known");
+const NO_UPSTREAM: Fault = Fault::new(500, RejectReason::NoUpstream, "the route's primary is not known");
 
-const SLOW_CONTENT: Fault = Fault::new(408, Reject::BodyTimeout, "request content came too slowly");
+const SLOW_CONTENT: Fault = Fault::new(408, RejectReason::BodyTimeout, "request content came too slowly");
 
 fn refused(facts: &Facts, fault: Fault, request_is_read: bool) -> Outcome {
     let keep = facts.keep_alive && request_is_read;

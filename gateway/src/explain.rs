@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use config::{Action, Config, MirrorHost, Percent};
 
-use crate::asked::{Asked, Scheme};
+use crate::asked::{RequestView, Scheme, Version};
 use crate::http1::edit;
 use crate::http1::render::RenderedHead;
 use crate::matcher::{Matched, Mismatch};
@@ -67,8 +67,8 @@ impl Question {
         Ok(Self { method: method.to_owned(), scheme, authority, path, query, port, fields })
     }
 
-    fn asked(&self) -> Asked<'_> {
-        Asked {
+    fn asked(&self) -> RequestView<'_> {
+        RequestView {
             method: self.method.as_bytes(),
             scheme: self.scheme,
             authority: self.authority.as_bytes(),
@@ -77,7 +77,7 @@ impl Question {
             port: self.port,
             address: b"192.0.2.1",
             address_port: 0,
-            minor: 1,
+            version: Version::Http11,
             fields: &self.fields,
         }
     }
@@ -236,7 +236,7 @@ fn conditions(mirror: &config::Mirror) -> String {
     if let Some(key) = &mirror.sample_by {
         let _ = write!(text, ", drawn by {key}");
     }
-    if let Some(answer) = &mirror.answer {
+    if let Some(answer) = &mirror.response {
         let _ = write!(
             text,
             ", only after an answer like {:?} slower than {:?}",

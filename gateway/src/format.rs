@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use config::{Format, FormatPart, HeaderEdits, Operator};
 
-use crate::asked::Asked;
+use crate::asked::RequestView;
 
 /// `edits` with every value known. Most have no operator, and are what they are.
 pub fn resolved<'e>(
     edits: &'e HeaderEdits,
-    asked: &Asked<'_>,
+    asked: &RequestView<'_>,
     started: &dyn Fn() -> String,
 ) -> Cow<'e, HeaderEdits> {
     if !edits.has_formats() {
@@ -33,7 +33,7 @@ pub fn resolved<'e>(
     Cow::Owned(known)
 }
 
-fn value(format: &Format, asked: &Asked<'_>, started: &dyn Fn() -> String) -> String {
+fn value(format: &Format, asked: &RequestView<'_>, started: &dyn Fn() -> String) -> String {
     let mut value = String::new();
     for part in &format.parts {
         match part {
@@ -44,7 +44,7 @@ fn value(format: &Format, asked: &Asked<'_>, started: &dyn Fn() -> String) -> St
     value.trim_matches([' ', '\t']).to_owned()
 }
 
-fn operand(operator: &Operator, asked: &Asked<'_>, started: &dyn Fn() -> String) -> String {
+fn operand(operator: &Operator, asked: &RequestView<'_>, started: &dyn Fn() -> String) -> String {
     let address = || String::from_utf8_lossy(asked.address).into_owned();
     match operator {
         Operator::Client if asked.address.contains(&b':') => {
@@ -53,7 +53,7 @@ fn operand(operator: &Operator, asked: &Asked<'_>, started: &dyn Fn() -> String)
         Operator::Client => format!("{}:{}", address(), asked.address_port),
         Operator::ClientAddress => address(),
         Operator::ClientPort => asked.address_port.to_string(),
-        Operator::Protocol => format!("HTTP/1.{}", asked.minor),
+        Operator::Protocol => asked.version.name().to_owned(),
         Operator::HostName => crate::os::host_name().to_owned(),
         Operator::StartTime => started(),
         Operator::Request { name, otherwise, bytes_max } => {
@@ -70,7 +70,7 @@ fn operand(operator: &Operator, asked: &Asked<'_>, started: &dyn Fn() -> String)
 }
 
 /// As the client sent it; what is no text has nothing to say in another field.
-fn field(name: &str, asked: &Asked<'_>) -> String {
+fn field(name: &str, asked: &RequestView<'_>) -> String {
     let bytes = match name {
         ":authority" => asked.authority.to_vec(),
         ":method" => asked.method.to_vec(),

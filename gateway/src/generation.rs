@@ -7,9 +7,9 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::{Action, Config, Role};
+use config::{Action, Config, Protocols, Role};
 
-use crate::asked::Asked;
+use crate::asked::RequestView;
 use crate::discovery::Located;
 use crate::io::{Owner, Sweeper};
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
@@ -48,6 +48,8 @@ pub struct ListenerSockets {
     pub id: u32,
     /// Bound and listening.
     pub sockets: Vec<(Arc<TcpListener>, Owner)>,
+    /// What is spoken with its clients.
+    pub protocols: Protocols,
     /// What its clients shake hands with; `None` where they speak plaintext.
     pub tls: Option<Arc<Listening>>,
 }
@@ -74,6 +76,8 @@ pub struct Generation {
 /// as [`MADE_ANEW`]; either way a turn has about 100 µs.
 const TURN: usize = 2048;
 const MADE_ANEW: usize = 32;
+/// So many routes looked at for one that is sought cost as much as one whose mirrors go on.
+const LOOKED_AT: usize = 4;
 
 /// A generation that is being built beside the one in force.
 #[derive(Debug)]
@@ -119,30 +123,40 @@ impl<'a> Building<'a> {
             let (Some(route), Some(counters)) = (config.routes.get(at), counters.mirrors.get(at)) else {
                 return false;
             };
-            let earlier = self.earlier(at, counters);
+            let (earlier, looked_at) = self.earlier(at, counters);
             let (policies, cost) = match earlier {
                 Some((policies, true)) => (Rc::clone(policies), 1),
                 Some((policies, false)) => (self.policies_of(route, counters, Some(policies)), MADE_ANEW),
                 None => (self.policies_of(route, counters, None), MADE_ANEW),
             };
+            let cost = cost + looked_at / LOOKED_AT;
             self.policies.push(policies);
             left = left.saturating_sub(cost);
         }
         self.all_policies.is_none()
     }
 
-    /// The mirrors of the same route in the generation before, and whether they can go on as they are.
-    fn earlier(&self, at: usize, counters: &[Arc<MirrorCounters>]) -> Option<(&'a Rc<[Policy]>, bool)> {
-        let before = self.before?;
+    /// The mirrors of the same route in the generation before, and whether they can go on as they are; and how many routes
+    /// were looked at to find them.
+    fn earlier(
+        &self,
+        at: usize,
+        counters: &[Arc<MirrorCounters>],
+    ) -> (Option<(&'a Rc<[Policy]>, bool)>, usize) {
+        let Some(before) = self.before else { return (None, 0) };
         match self.of.prepared.earlier(at, &before.config) {
-            Some(Earlier { route, has_same_mirrors }) => {
-                Some((before.policies.get(route)?, has_same_mirrors))
+            Some(None) => (None, 0),
+            Some(Some(Earlier { route, has_same_mirrors })) => {
+                (before.policies.get(route).map(|policies| (policies, has_same_mirrors)), 0)
             }
             // The worker has missed a configuration in between: the same counters are the same mirror.
             None => {
-                let first = counters.first()?;
-                let is_it = |of: &&Rc<[Policy]>| of.iter().any(|policy| Arc::ptr_eq(&policy.counters, first));
-                Some((before.policies.iter().find(is_it)?, false))
+                let is_it = |of: &&Rc<[Policy]>| {
+                    let mut all = of.iter();
+                    counters.first().is_some_and(|first| all.any(|of| Arc::ptr_eq(&of.counters, first)))
+                };
+                let found = before.policies.iter().find(is_it);
+                (found.map(|policies| (policies, false)), before.policies.len())
             }
         }
     }
@@ -200,7 +214,7 @@ impl Generation {
 
     /// What is to be seen of a request on `route`, drawn for it.
     #[inline]
-    pub fn wants(&self, random: &Random, asked: &Asked<'_>, route: Option<usize>) -> Wants {
+    pub fn wants(&self, random: &Random, asked: &RequestView<'_>, route: Option<usize>) -> Wants {
         let Config { access_log, tracing, .. } = &*self.config;
         let drawn = |percent| Draw::of(random).takes_copy(percent, 0);
         let trace = tracing.as_ref().map(|by| {
@@ -361,6 +375,10 @@ mod tests {
         };
         let (new, first) = turns(&before, None);
         assert_eq!(new, 1 + 100 / (TURN / MADE_ANEW));
-        assert_eq!(turns(&of(&config(6, 50), Some(&before)), Some(&first)).0, 1);
+        let missed = of(&config(6, 50), Some(&before));
+        assert_eq!(turns(&missed, Some(&first)).0, 1);
+        // Where a configuration was missed each route is sought among all.
+        let (sought, _) = turns(&of(&config(7, 50), Some(&missed)), Some(&first));
+        assert_eq!(sought, 1 + 100 * (MADE_ANEW + 100 / LOOKED_AT) / TURN);
     }
 }

@@ -21,6 +21,7 @@ mod wire;
 mod tcp;
 mod cover;
 mod handshake;
+mod idle;
 mod gather;
 mod listener;
 mod turn;
@@ -41,6 +42,7 @@ use crate::time::Millis;
 use cover::Cover;
 pub use gather::Gather;
 pub use handshake::{Turn, Turnstile};
+pub use idle::Idle;
 pub use listener::{Control, Listener, Owner};
 pub use sweeper::Sweeper;
 use sweeper::{Deadlines, NEVER};
@@ -197,15 +199,6 @@ impl Stream {
     }
 }
 
-/// How a wait for the next request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Idle {
-    /// So many bytes were appended; 0 is the peer's end.
-    Read(usize),
-    /// Nothing came for a while.
-    Parked,
-}
-
 impl ReadHalf {
     /// See [`Stream::give_up_at`].
     pub fn give_up_at(&self, at_ms: u64) {
@@ -237,39 +230,6 @@ impl ReadHalf {
         let (result, buf) = socket.wire.read(buf, room).await;
         socket.deadlines.end_read();
         (socket.outcome(result), buf)
-    }
-
-    /// Like `read`, for the wait between requests: a drain may end it early, and after `park` it ends by itself as
-    /// [`Idle::Parked`] with nothing read, so that a connection that stays idle can give its buffer back.
-    pub async fn read_idle(
-        &mut self,
-        buf: Vec<u8>,
-        room: usize,
-        within: Millis,
-        park: Millis,
-    ) -> (io::Result<Idle>, Vec<u8>) {
-        let socket = &self.0;
-        let sweeper = &socket.sweeper;
-        socket.deadlines.begin_idle(sweeper.deadline(within), sweeper.deadline(park));
-        let (result, buf) = match socket.cover.get() {
-            None => socket.wire.read_until_parked(buf, room).await,
-            Some(cover) => cover.read_until_parked(&socket.wire, buf, room).await,
-        };
-        socket.deadlines.end_idle();
-        let result = socket.outcome(result).map(|read| read.map_or(Idle::Parked, Idle::Read));
-        (result, buf)
-    }
-
-    /// Waits, holding no buffer, until a read would find something: bytes, the end, or a passed deadline.
-    pub async fn readable_idle(&mut self, within: Millis) -> io::Result<()> {
-        let socket = &self.0;
-        socket.deadlines.begin_idle(socket.sweeper.deadline(within), NEVER);
-        let result = match socket.cover.get() {
-            None => socket.wire.readable().await,
-            Some(cover) => cover.readable(&socket.wire).await,
-        };
-        socket.deadlines.end_idle();
-        socket.outcome(result)
     }
 
     /// Whether something can be read within `ms`. Consumes nothing, so giving up loses nothing.
@@ -444,12 +404,23 @@ impl WriteHalf {
         }
     }
 
-    /// No more will be written; the peer reads to the end and then sees it.
-    pub fn finish(&self) {
-        if let Some(cover) = self.0.cover.get() {
-            cover.say_end(&self.0.wire);
+    /// No more will be written; the peer reads to the end and then sees it. TLS says so in a record of its own (RFC 8446
+    /// §6.1), which waits for room `within` as any other write does: without it a whole response looks cut.
+    pub async fn finish(&mut self, within: Millis) {
+        let socket = &self.0;
+        if let Some(cover) = socket.cover.get()
+            && cover.seal_end()
+        {
+            loop {
+                socket.begin_write(within);
+                let result = cover.push(&socket.wire).await;
+                socket.deadlines.end_write();
+                if !matches!(result, Ok(false)) {
+                    break;
+                }
+            }
         }
-        self.0.wire.shut(Shutdown::Write);
+        socket.wire.shut(Shutdown::Write);
     }
 
     /// Whether the close of this connection is a reset, whenever and however it comes.

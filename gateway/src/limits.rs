@@ -65,6 +65,9 @@ pub const CONTINUE_MS: u64 = 1_000;
 /// Connections taken in one go before others on the worker get a turn: a flood of them would otherwise be all it does.
 pub const ACCEPTS_PER_TURN: u32 = 16;
 
+/// Connections that the kernel may hold for one listening socket until they are accepted, where `net.core.somaxconn` allows so many.
+pub const LISTEN_QUEUE_MAX: u32 = 4096;
+
 /// Addresses without a connection whose requests of the last second a worker remembers; about 100 bytes each.
 pub const ADDRESSES_MAX: usize = 65_536;
 
@@ -91,6 +94,13 @@ pub const PIPELINE_PENALTY_MS: u64 = 30_000;
 /// Every so many batches a connection sends one copy alone, however many wait: only such an answer's time is its own, and
 /// verdicts rest on them. It costs a busy lane a sixteenth of its writes.
 pub const LONE_EVERY: u64 = 16;
+
+/// After so many batches a mirror's connection has to be silent for as long as its responses take before the next: a response
+/// too many is found then. It costs a busy connection about one batch in so many.
+pub const IN_STEP_BATCHES_MAX: u64 = 64;
+
+/// The longest silence that is waited for.
+pub const SILENCE_MS_MAX: u64 = 1000;
 
 /// An answer of a mirror is long beyond this, its heads and pieces counted. Most are not, and are read whatever they cost.
 pub const ANSWER_SHORT_BYTES: u64 = 64 * 1024;

@@ -3,7 +3,7 @@
 use config::{Condition, HostMatch, Match, PathMatch, Subject, Test};
 use regex::bytes::Regex;
 
-use crate::asked::Asked;
+use crate::asked::RequestView;
 
 /// One match of the configuration, ready to be asked.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Matcher {
 
     /// The part of the path that was matched, or the first condition that does not hold.
     #[inline]
-    pub fn test(&self, asked: &Asked<'_>) -> Result<Matched, Mismatch<'_>> {
+    pub fn test(&self, asked: &RequestView<'_>) -> Result<Matched, Mismatch<'_>> {
         let matched = self.path(asked.path).ok_or(Mismatch::Path)?;
         if !self.hosts.is_empty() {
             let host = host_name(asked.authority);
@@ -99,7 +99,7 @@ impl Matcher {
         }
     }
 
-    pub fn holds(&self, asked: &Asked<'_>) -> bool {
+    pub fn holds(&self, asked: &RequestView<'_>) -> bool {
         self.test(asked).is_ok()
     }
 
@@ -138,7 +138,7 @@ impl Prepared {
         Self { subject: given.subject.clone(), test, not: given.not }
     }
 
-    fn holds(&self, asked: &Asked<'_>) -> bool {
+    fn holds(&self, asked: &RequestView<'_>) -> bool {
         let is = match &self.subject {
             Subject::Method => self.test.holds(Some(asked.method), self.not),
             Subject::Authority => self.test.holds(Some(asked.authority), self.not),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
 
-use crate::asked::Asked;
+use crate::asked::RequestView;
 use crate::format;
 use crate::http1::edit::{PathEdit, RequestEdit};
 use crate::matcher::{Matched, without_port};
@@ -120,7 +120,7 @@ impl Plan {
     }
 
     /// Decides one request's fate.
-    pub fn decide(&self, asked: &Asked<'_>, matched: Matched, random: &Random) -> Decision {
+    pub fn decide(&self, asked: &RequestView<'_>, matched: Matched, random: &Random) -> Decision {
         let drawn = |percent: Percent| Draw::of(random).takes(percent);
         let fault = self.fault.as_ref();
         let delay = fault.and_then(|f| f.delay.as_ref()).filter(|d| drawn(d.percent)).map(|d| d.time.into());
@@ -144,7 +144,7 @@ impl Plan {
     }
 
     /// Where a redirect sends a request; `None` for any other route.
-    pub fn location(&self, asked: &Asked<'_>, matched: Matched) -> Option<String> {
+    pub fn location(&self, asked: &RequestView<'_>, matched: Matched) -> Option<String> {
         match &self.action {
             Action::Redirect(redirect) => {
                 let location = redirect.answer(asked, matched).location?;
@@ -158,7 +158,7 @@ impl Plan {
     pub fn request_edit<'a>(
         &'a self,
         primary: usize,
-        asked: &Asked<'a>,
+        asked: &RequestView<'a>,
         matched: Matched,
         started: &dyn Fn() -> String,
     ) -> RequestEdit<'a> {
@@ -251,7 +251,7 @@ impl Forward {
 }
 
 impl Redirect {
-    fn answer(&self, asked: &Asked<'_>, matched: Matched) -> Answer {
+    fn answer(&self, asked: &RequestView<'_>, matched: Matched) -> Answer {
         let scheme = self.given.scheme.as_deref().unwrap_or_else(|| asked.scheme.name());
         let implied = |port: u16| matches!((scheme, port), ("http", 80) | ("https", 443));
         let host: Cow<'_, [u8]> = match (&self.given.host, self.given.port) {

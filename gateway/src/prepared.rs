@@ -124,12 +124,12 @@ impl Prepared {
         }
     }
 
-    /// The route in `before` that bears the name of the route of this index; `None` too where this was compared with another
-    /// configuration than `before`.
-    pub fn earlier(&self, route: usize, before: &Arc<Config>) -> Option<Earlier> {
+    /// The route in `before` that bears the name of the route of this index, if one does; `None` where this was compared with
+    /// another configuration than `before`.
+    pub fn earlier(&self, route: usize, before: &Arc<Config>) -> Option<Option<Earlier>> {
         let difference = self.difference.as_ref()?;
         let is_it = std::ptr::eq(difference.before.as_ptr(), Arc::as_ptr(before));
-        if is_it { difference.earlier.get(route).copied().flatten() } else { None }
+        is_it.then(|| difference.earlier.get(route).copied().flatten())
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
         let first = Prepared::new(&before);
         let second = first.after(&Difference::between(&before, &next), &next);
         assert!(Arc::ptr_eq(&first.router, &second.router) && Arc::ptr_eq(&first.plans, &second.plans));
-        let earlier = [0, 1].map(|route| second.earlier(route, &before).unwrap());
+        let earlier = [0, 1].map(|route| second.earlier(route, &before).flatten().unwrap());
         assert_eq!(earlier.map(|e| (e.route, e.has_same_mirrors)), [(0, false), (1, true)]);
         assert_eq!(second.earlier(0, &next), None, "it was compared with another");
         assert_eq!(first.earlier(0, &before), None, "it was compared with none");
@@ -184,6 +184,6 @@ mod tests {
         assert!(Arc::ptr_eq(&first.router, &second.router));
         let moved = next.upstreams.iter().position(|u| u.name == "v1") != Some(0);
         assert_eq!(Arc::ptr_eq(&first.plans, &second.plans), !moved);
-        assert_eq!(second.earlier(1, &before).unwrap().has_same_mirrors, !moved);
+        assert_eq!(second.earlier(1, &before).flatten().unwrap().has_same_mirrors, !moved);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use config::{HostMatch, PathMatch, Route};
 
-use crate::asked::Asked;
+use crate::asked::RequestView;
 use crate::matcher::{Matched, Matcher, Mismatch, host_name};
 
 /// The routes of a configuration.
@@ -48,7 +48,7 @@ impl Router {
     }
 
     /// The first route that matches.
-    pub fn find(&self, asked: &Asked<'_>) -> Option<Found> {
+    pub fn find(&self, asked: &RequestView<'_>) -> Option<Found> {
         let test = |entry: &Entry| {
             entry.matcher.test(asked).ok().map(|matched| Found { route: entry.route, matched })
         };
@@ -61,7 +61,7 @@ impl Router {
     /// Every match in the order written, with what came of it, up to and including the first that holds.
     pub fn explain<'r>(
         &'r self,
-        asked: &Asked<'_>,
+        asked: &RequestView<'_>,
     ) -> impl Iterator<Item = (usize, Result<Matched, Mismatch<'r>>)> {
         let mut found = false;
         self.entries
@@ -128,7 +128,7 @@ impl Index {
         index
     }
 
-    fn first(&self, asked: &Asked<'_>, test: impl Fn(usize) -> Option<Found>) -> Option<Found> {
+    fn first(&self, asked: &RequestView<'_>, test: impl Fn(usize) -> Option<Found>) -> Option<Found> {
         let mut best = Best { at: usize::MAX, found: None };
         self.any_host.first(asked.path, &test, &mut best);
         if !self.hosts.is_empty() || !self.suffixes.is_empty() {

@@ -343,12 +343,12 @@ mod tests {
     }
 
     /// A v2 pod on a port of its own, asked in raw bytes.
-    struct Asked {
+    struct Pod {
         address: SocketAddr,
         lines: Receiver<String>,
     }
 
-    impl Asked {
+    impl Pod {
         fn start() -> Self {
             let (lines, printed) = channel();
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -377,7 +377,7 @@ mod tests {
 
     #[tokio::test]
     async fn status_answers_with_the_code_asked_for() {
-        let v2 = Asked::start();
+        let v2 = Pod::start();
         for code in [200, 204, 302, 304, 418, 503] {
             let answer = v2.ask(&format!("GET /status/{code}"), "", b"").await;
             assert_eq!(answer.status, code);
@@ -390,7 +390,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_prints_its_id_its_size_and_that_it_is_one() {
-        let v2 = Asked::start();
+        let v2 = Pod::start();
         let fields = "X-Request-Id: 7f\r\nX-Umbra-Mirror: v2\r\n";
         let answer = v2.ask("POST /anything", fields, b"hello").await;
         assert_eq!(answer.line, "v2  POST /anything 200  5 B  id=7f  (copy)");
@@ -398,7 +398,7 @@ mod tests {
 
     #[tokio::test]
     async fn anything_shows_the_request_as_httpbin_does() {
-        let v2 = Asked::start();
+        let v2 = Pod::start();
         let fields =
             "Content-Type: application/json\r\nX-One: a\r\nX-One: b\r\nX-Forwarded-For: 10.0.0.9\r\n";
         let answer = v2.ask("PUT /anything/deep/er?a=1&a=2&b=%20x", fields, br#"{"k":[1]}"#).await;
@@ -418,7 +418,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_form_is_taken_apart_and_bytes_are_encoded() {
-        let v2 = Asked::start();
+        let v2 = Pod::start();
         let form = "Content-Type: application/x-www-form-urlencoded\r\n";
         let json = v2.ask("POST /post", form, b"name=x+y").await.json();
         assert_eq!((&json["form"], &json["data"]), (&json!({"name": "x y"}), &json!("")));
@@ -429,7 +429,7 @@ mod tests {
 
     #[tokio::test]
     async fn get_and_headers_show_no_content() {
-        let v2 = Asked::start();
+        let v2 = Pod::start();
         let json = v2.ask("GET /get?q=1", "", b"").await.json();
         let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["args", "headers", "origin", "url", "version"]);
@@ -441,7 +441,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_gives_as_many_as_asked_up_to_its_bound() {
-        let v2 = Asked::start();
+        let v2 = Pod::start();
         let answer = v2.ask("GET /bytes/100000", "", b"").await;
         assert_eq!(answer.body.len(), 100_000);
         assert!(answer.head.contains("content-length: 100000"), "{}", answer.head);
@@ -461,7 +461,7 @@ mod tests {
 
     #[tokio::test]
     async fn delay_answers_after_its_time() {
-        let v2 = Asked::start();
+        let v2 = Pod::start();
         let before = std::time::Instant::now();
         let answer = v2.ask("POST /delay/0.05", "", b"late").await;
         assert!(before.elapsed() >= Duration::from_millis(50));
@@ -471,7 +471,7 @@ mod tests {
 
     #[tokio::test]
     async fn content_beyond_the_bound_is_refused() {
-        let v2 = Asked::start();
+        let v2 = Pod::start();
         let mut stream = TcpStream::connect(v2.address).await.unwrap();
         let head =
             format!("POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", REQUEST_BYTES_MAX + 1);

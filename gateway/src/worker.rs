@@ -126,6 +126,7 @@ async fn serve(setup: Setup, driver: String) {
         buffers: Rc::default(),
         sweeper,
         turnstile: Rc::default(),
+        sessions: Default::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed(id)),
@@ -304,6 +305,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
     loop {
         io::sleep_ms(TICK_MS).await;
         cx.sweeper.sweep();
+        cx.sessions.tick();
         cx.shard.ticks.inc();
         ticks += 1;
 
@@ -317,10 +319,10 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
         last = (now, cpu);
 
         lanes.let_go(cx.now_ms());
-        listeners.let_go(&cx);
+        listeners.tick(&cx);
         lanes.each(|lane| {
             if !lane.is_empty() {
-                lane.call();
+                lane.wake_one();
             }
         });
         if cx.buffers.trim() {
@@ -337,7 +339,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
             cx.places.reap(cx.now_ms());
             let mirrors = generation.policies.iter().flat_map(|policies| policies.iter());
             mirrors.for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
-            lanes.each(Lane::call_all);
+            lanes.each(Lane::wake_all);
         }
     }
 }
@@ -348,8 +350,14 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
     let patience_us = u64::try_from(cx.generation().config.timeouts.drain.as_micros()).unwrap_or(u64::MAX);
     let deadline_us = cx.now_us().saturating_add(patience_us);
     cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), None);
+    cx.sessions.drain(None);
+    let mut were_closed = closing.is_empty();
     while cx.now_us() < deadline_us {
         let are_closed = closing.iter().all(|listener| listener.strong_count() == 0);
+        if are_closed && !std::mem::replace(&mut were_closed, are_closed) {
+            // Those taken from a queue last are idle too.
+            cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), None);
+        }
         if are_closed && cx.shard.connections_active.get() == 0 {
             // Only now: an exchange that still runs may yet complete its copies.
             lanes.each(Lane::call_last);
@@ -360,7 +368,7 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
         io::sleep_ms(5).await;
     }
     lanes.each(|lane| {
-        lane.flush(metrics::Drop::Drain);
+        lane.flush(metrics::DropReason::Drain);
     });
 }
 

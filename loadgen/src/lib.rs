@@ -24,7 +24,7 @@ use cli::{Cli, Command};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Ok = 0,
-    /// The run could not be done or not one request succeeded.
+    /// The run could not be done, or not one request was answered whole.
     Failed = 1,
     Usage = 2,
     /// An assertion, a comparison or a proof did not hold.

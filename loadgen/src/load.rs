@@ -153,9 +153,10 @@ fn write(output: &OutputArgs, document: &Document) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A run without one answer failed; figures of a saturated generator prove nothing, also no assertion.
+/// A run without one whole answer failed: what is cut, malformed or followed by what nobody asked for is none. Figures of a
+/// saturated generator prove nothing, also no assertion.
 pub fn exit(document: &Document, judged: &[Judged]) -> Exit {
-    if document.statuses.is_empty() {
+    if document.whole_answers() == 0 {
         Exit::Failed
     } else if document.verdict == Verdict::Saturated {
         Exit::Saturated

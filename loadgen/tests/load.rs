@@ -288,8 +288,8 @@ fn the_interval_log_holds_the_whole_run() {
 
 #[test]
 fn exit_codes_tell_how_it_ended() {
-    let server = Server::start(&["v,delay=50ms", "gone,fault=refuse"]);
-    let (up, gone) = (server.url("v", "/"), server.url("gone", "/"));
+    let server = Server::start(&["v,delay=50ms", "gone,fault=refuse", "more,fault=extra_bytes=9"]);
+    let (up, gone, more) = (server.url("v", "/"), server.url("gone", "/"), server.url("more", "/"));
     let check = |args: &[&str], expected: i32| {
         let output = loadgen(&[&["run", "-q", "-t", "1", "--max-lag", "1s"], args].concat());
         assert_eq!(code(&output), expected, "{args:?}\n{}", text(&output));
@@ -297,6 +297,7 @@ fn exit_codes_tell_how_it_ended() {
     let short = ["--rate", "100", "-d", "200ms"];
     check(&[&[up.as_str(), "--assert", "p50<1s", "--assert", "errors<=0%"], &short[..]].concat(), 0);
     check(&[&[gone.as_str()], &short[..]].concat(), 1);
+    check(&[&[more.as_str()], &short[..]].concat(), 1);
     check(&[&up, "--rate", "fast"], 2);
     check(&[&up], 2);
     check(&[&up, "--rate", "1", "--assert", "p98<1ms"], 2);

@@ -41,6 +41,8 @@ fn a_page_in_a_browser_whose_name_was_turned_to_this_machine_is_told_nothing() {
     }
     for probe in ["/healthz", "/readyz"] {
         assert_eq!(gateway.admin_with("GET", probe, "Host: pod.example\r\n", "").status, 200);
+        let two = format!("Host: localhost:{port}\r\nHost: evil.example\r\n");
+        assert_eq!(gateway.admin_with("GET", probe, &two, "").status, 400, "RFC 9112 §3.2");
     }
 }
 

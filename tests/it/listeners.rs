@@ -118,6 +118,27 @@ fn what_does_not_end_in_the_drains_time_on_one_that_is_removed_is_ended() {
 }
 
 #[test]
+fn a_close_delimited_response_that_the_drain_of_one_that_is_removed_cuts_does_not_look_complete() {
+    let v1 = Origin::scripted(|conn| {
+        conn.request();
+        conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
+        conn.hang();
+    });
+    let setup = Setup::new(&v1).with("[timeouts]\ndrain = \"300ms\"");
+    let added = free(5);
+    let gateway = Gateway::start(&listening(&setup, &[added]), &[]);
+    let mut client = Client::connect(added);
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    eventually("it begins", || {
+        client.hears_within(Duration::from_millis(10));
+        client.inbox.ends_with(b"one")
+    });
+    apply(&gateway, &setup.toml());
+    eventually("it ends", || client.is_ended());
+    assert!(client.was_reset(), "a plain end would say that the response is complete");
+}
+
+#[test]
 fn an_address_that_is_taken_refuses_the_change_whole_and_names_its_key() {
     let (old, new) = (Origin::named("old"), Origin::named("new"));
     let gateway = Setup::new(&old).start();

@@ -244,7 +244,7 @@ fn copies_that_want_a_failed_answer_wait_for_it_and_tell_how_the_primary_did() {
     });
     let [v2, all] = ["v2", "all"].map(Origin::named);
     let gateway = Setup::new(&v1)
-        .mirror("v2", v2.address, "answer = { statuses = [\"5xx\"] }")
+        .mirror("v2", v2.address, "response = { statuses = [\"5xx\"] }")
         .mirror("all", all.address, "")
         .start();
     let mut client = gateway.client();
@@ -259,7 +259,7 @@ fn copies_that_want_a_failed_answer_wait_for_it_and_tell_how_the_primary_did() {
         };
         client.ask(asked);
     }
-    becomes(&gateway, &[("eligible", 9), ("skipped answer", 6), ("sent", 3), ("completed 2xx", 3)]);
+    becomes(&gateway, &[("eligible", 9), ("skipped response", 6), ("sent", 3), ("completed 2xx", 3)]);
     load::becomes(&gateway, "all", &[("eligible", 9), ("sent", 9), ("completed 2xx", 9)]);
     let mut copies = v2.requests();
     copies.sort_by_key(|copy| ids(std::slice::from_ref(copy)));
@@ -274,6 +274,34 @@ fn copies_that_want_a_failed_answer_wait_for_it_and_tell_how_the_primary_did() {
 }
 
 #[test]
+fn a_copy_that_is_to_come_after_the_response_never_overtakes_the_primary() {
+    let gate = tests::Gate::closed();
+    let held = gate.clone();
+    let v1 = Origin::new(move |_, stream| {
+        held.pass();
+        write(stream, OK)
+    });
+    let v2 = Origin::named("v2");
+    let early = Origin::named("early");
+    let gateway = Setup::new(&v1)
+        .mirror("early", early.address, "")
+        .mirror("v2", v2.address, "after = \"response\"")
+        .start();
+    let mut client = gateway.client();
+    client.send(post("/w?id=1", b"content"));
+    early.wait_for(1);
+    v1.wait_for(1);
+    assert_eq!(v2.requests().len(), 0, "v1 has not answered");
+    assert_eq!(gateway.metrics().mirror("v2", "pending"), 1);
+    gate.open();
+    assert_eq!(client.response().status, 200);
+    let copy = v2.wait_for(1).remove(0);
+    assert_eq!((copy.target.as_str(), &*copy.body), ("/w?id=1", &b"content"[..]));
+    assert_eq!(copy.field("x-umbra-primary-status"), Some("200"));
+    becomes(&gateway, &[("eligible", 1), ("sent", 1), ("completed 2xx", 1)]);
+}
+
+#[test]
 fn a_copy_that_waits_for_an_answer_that_never_comes_is_skipped() {
     let v1 = Origin::new(|request, _| match request.target.as_str() {
         "/close" => After::Close,
@@ -281,7 +309,7 @@ fn a_copy_that_waits_for_an_answer_that_never_comes_is_skipped() {
     });
     let v2 = Origin::named("v2");
     let setup = Setup::new(&v1).with("[timeouts]\nresponse_head = \"2s\"");
-    let gateway = setup.mirror("v2", v2.address, "answer = { slower_than = \"1ms\" }").start();
+    let gateway = setup.mirror("v2", v2.address, "response = { slower_than = \"1ms\" }").start();
     for (target, status) in [("/close", 502), ("/hang", 504)] {
         let asked = post(target, b"content");
         assert_eq!(gateway.client().ask(asked).status, status, "{target}");

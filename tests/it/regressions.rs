@@ -290,3 +290,51 @@ fn an_upload_leaves_no_deadline_behind_for_the_request_that_follows_it() {
     assert!(!client.hears_within(Duration::from_millis(200)), "the connection ended by itself");
     assert_eq!(client.ask("GET /again HTTP/1.1\r\nHost: a\r\n\r\n").text(), "ok");
 }
+
+#[test]
+fn a_mirrors_connection_that_fell_out_of_step_finds_back_and_its_pairs_are_told() {
+    const REQUESTS: usize = 400;
+    // Which status is a request's own can be told from its id, so that a response beside another request shows.
+    let status = |target: &str| {
+        let id: usize = target.split_once("id=").and_then(|(_, id)| id.parse().ok()).expect("an id");
+        ["200 OK", "404 Not Found"][id % 2]
+    };
+    let response = move |target: &str| format!("HTTP/1.1 {}\r\nContent-Length: 0\r\n\r\n", status(target));
+    let v1 = Origin::new(move |request, stream| write(stream, response(&request.target)));
+    let v2 = Origin::scripted(move |conn| {
+        let mut answered = 0;
+        while let Some(request) = conn.request() {
+            // What answering takes; one response too many comes later than its own, and sooner than the next.
+            std::thread::sleep(Duration::from_millis(4));
+            if !conn.write(response(&request.target)) {
+                return;
+            }
+            answered += 1;
+            if conn.number == 0 && answered == 20 {
+                std::thread::sleep(Duration::from_millis(2));
+                conn.write("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+            }
+        }
+    });
+    let policy = "connections_max = 1, pipeline_max = 1, ring_entries_max = 1000, timeout = \"60s\"";
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, policy).start();
+    let mut client = gateway.client();
+    for id in 0..REQUESTS {
+        client.ask(tests::load::get(id));
+    }
+    let told = |what: &str| gateway.metrics().mirror("v2", what);
+    eventually("every copy was answered", || {
+        told("completed_total") + told("failed_total") == REQUESTS as i64
+    });
+    gateway.metrics().ledger("v2").expect("the ledger balances");
+    assert_eq!(told("out_of_step_total"), 1);
+    assert!(v2.connections() >= 2, "another connection is in step");
+    let beside = |primary: &str, mirror: &str| {
+        let ends = [&*format!("primary_end=\"{primary}\""), &*format!("mirror_end=\"{mirror}\"")];
+        gateway.metrics().sum("umbra_pairs_total", &ends)
+    };
+    let wrong = beside("200", "404") + beside("404", "200");
+    let suspect = told("suspect_pairs_total");
+    assert!(wrong <= suspect, "{wrong} responses beside another request, {suspect} said to be");
+    assert!((1..=130).contains(&suspect), "{suspect}: it lasts no longer than until silence is asked for");
+}

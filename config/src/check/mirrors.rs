@@ -9,8 +9,8 @@ use crate::reader::{At, Key, List};
 use crate::syntax;
 use crate::units::{KIB, MIB, TIB, show_size};
 use crate::{
-    AnswerCondition, Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent,
-    Redact, Role, UpstreamId,
+    After, Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent, Redact,
+    ResponseCondition, Role, UpstreamId,
 };
 
 /// A baseline tells what is noise in what its candidate is compared by, of requests like those that its candidate gets: what
@@ -18,9 +18,10 @@ use crate::{
 fn baselines_like_their_candidate(mirrors: &mut [Mirror]) {
     let candidates: Vec<Mirror> = mirrors.iter().filter(|of| of.role == Role::Candidate).cloned().collect();
     let first = candidates.iter().find(|mirror| mirror.compare.is_some());
-    let answer = candidates.first().and_then(|first| first.answer.clone());
+    let response = candidates.first().and_then(|first| first.response.clone());
     // Where they are chosen differently, it cannot be like all of them.
-    let answer = answer.filter(|answer| candidates.iter().all(|of| of.answer.as_ref() == Some(answer)));
+    let response =
+        response.filter(|response| candidates.iter().all(|of| of.response.as_ref() == Some(response)));
     for baseline in mirrors.iter_mut().filter(|mirror| mirror.role == Role::Baseline) {
         if baseline.compare.is_none() {
             baseline.compare = first.and_then(|first| first.compare.clone());
@@ -28,8 +29,8 @@ fn baselines_like_their_candidate(mirrors: &mut [Mirror]) {
         if baseline.redact.is_empty() {
             baseline.redact = first.map(|first| first.redact.clone()).unwrap_or_default();
         }
-        if baseline.answer.is_none() {
-            baseline.answer = answer.clone();
+        if baseline.response.is_none() {
+            baseline.response = response.clone();
         }
     }
 }
@@ -99,7 +100,8 @@ impl Check<'_> {
             sample_by: written.sample_by.given().and_then(|key| self.syntax(key, syntax::request_key)),
             rate_max: self.rate(&written.rate_max),
             ttl: self.given_period(&written.ttl),
-            answer: written.answer.given().map(|table| self.answer(table)),
+            after: word(&written.after, After::Request),
+            response: written.response.given().map(|table| self.response(table)),
             governor: written.governor.given().map(|table| self.governor(&table.value)),
             body_bytes_max: in_memory(body_bytes_max),
             host: MirrorHost::Keep,
@@ -132,14 +134,14 @@ impl Check<'_> {
         index
     }
 
-    fn answer(&mut self, table: &At<file::AnswerCondition>) -> AnswerCondition {
+    fn response(&mut self, table: &At<file::ResponseCondition>) -> ResponseCondition {
         let written = &table.value;
         let asks_status = written.statuses.given().is_none_or(|list| !list.value.is_empty());
         if (written.statuses.is_absent() || !asks_status) && written.slower_than.is_absent() {
-            let message = r#"asks nothing of the answer; write statuses = ["5xx"] or slower_than = "1s""#;
+            let message = r#"asks nothing of the response; write statuses = ["5xx"] or slower_than = "1s""#;
             self.report.error(&table.at, message);
         }
-        AnswerCondition {
+        ResponseCondition {
             statuses: self.each(&written.statuses, syntax::statuses),
             slower_than: self.given_period(&written.slower_than),
         }

@@ -142,15 +142,34 @@ fn an_upstreams_policy_is_checked() {
 }
 
 #[test]
+fn a_key_that_has_another_name_now_is_read_by_its_former_one_and_said() {
+    let text = |key: &str| {
+        format!(
+            "[upstream.v1]\nendpoints = [\"a:1\"]\n[[route]]\nprimary = \"v1\"\n\
+             mirrors = [{{ upstream = \"v1\", {key} = {{ statuses = [\"5xx\"] }} }}]\n"
+        )
+    };
+    let (now, before) = (accepted(&text("response")), accepted(&text("answer")));
+    assert_eq!(now.config, before.config);
+    let said: Vec<_> = before.warnings.iter().filter(|warning| !now.warnings.contains(warning)).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].key.as_deref(), Some("route[0].mirrors[0].answer"));
+    assert_eq!(said[0].message, "is called response now");
+}
+
+#[test]
 fn a_mirrors_policy_is_checked() {
     let rows: &[(&str, Said<'_>)] = &[
         ("sample_by = \"user\"", (7, "route[0].mirrors[0].sample_by", "no part of a request")),
         ("rate_max = 0", (7, "route[0].mirrors[0].rate_max", "from 1 to")),
-        ("answer = { }", (7, "route[0].mirrors[0].answer", "asks nothing of the answer")),
-        ("answer = { statuses = [\"6xx\"] }", (7, "route[0].mirrors[0].answer.statuses[0]", "is no status")),
+        ("response = { }", (7, "route[0].mirrors[0].response", "asks nothing of the response")),
+        (
+            "response = { statuses = [\"6xx\"] }",
+            (7, "route[0].mirrors[0].response.statuses[0]", "is no status"),
+        ),
         ("rewrite = { host = \"a\" }", (7, "route[0].mirrors[0].rewrite.host", "a host of its own")),
         ("only_primary = \"v2\"", (7, "route[0].mirrors[0].only_primary", "not a primary of this route")),
-        ("answer = { statuses = [] }", (7, "route[0].mirrors[0].answer", "asks nothing of the answer")),
+        ("response = { statuses = [] }", (7, "route[0].mirrors[0].response", "asks nothing of the response")),
         (
             "redact = { headers = [\"Host\"] }",
             (7, "route[0].mirrors[0].redact.headers[0]", "a host of its own"),
@@ -212,10 +231,10 @@ fn a_baseline_compares_and_redacts_like_its_candidate_unless_it_says_otherwise()
         let text = format!(
             "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n[upstream.v3]\nendpoints = [\"a:3\"]\n\
              [[route]]\nprimary = \"v1\"\nmirrors = [\n{{ upstream = \"v3\", name = \"again\", role = \"baseline\" }},\n\
-             {{ upstream = \"v2\", answer = {{ statuses = [\"5xx\"] }} }},\n{third}]\n"
+             {{ upstream = \"v2\", response = {{ statuses = [\"5xx\"] }} }},\n{third}]\n"
         );
         let route = accepted(&text).config.routes.swap_remove(0);
-        (route.mirrors[0].answer.clone(), route.mirrors[1].answer.clone())
+        (route.mirrors[0].response.clone(), route.mirrors[1].response.clone())
     };
     let (baseline, candidate) = chosen("");
     assert!(baseline.is_some() && baseline == candidate);

@@ -57,7 +57,11 @@ fn defaults_are_those_promised() {
     };
     let none = HeaderEdits::default;
     let promised = Config {
-        listeners: vec![Listener { bind: SocketAddr::from(([127, 0, 0, 1], 8080)), tls: None }],
+        listeners: vec![Listener {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            protocols: Protocols::HTTP1,
+            tls: None,
+        }],
         admin: Admin { bind: Some(SocketAddr::from(([127, 0, 0, 1], 9901))), token: None },
         workers: Workers { count: cores_available(), pin: true, driver: Driver::Auto, uring_entries: 1024 },
         limits: Limits {
@@ -78,6 +82,22 @@ fn defaults_are_those_promised() {
             drain_bytes_max: 256 * 1024,
             tls_handshakes_pending_max: 256,
             tls_handshakes_per_second_per_address_max: None,
+        },
+        http2: Http2 {
+            streams_max: 128,
+            streams_per_address_max: usize::MAX,
+            stream_window_bytes: 64 * 1024,
+            stream_bytes_max: None,
+            queued_bytes_max: 64 * 1024,
+            block_frames_max: 8,
+            resets_max: 100,
+            requests_per_reset: 4,
+            settings_max: 8,
+            answers_unsent_max: 16,
+            idle_bytes_max: 64 * 1024,
+            idle_bytes_per_second: 4 * 1024,
+            ping_after: seconds(15),
+            ping_timeout: seconds(10),
         },
         timeouts: Timeouts {
             request: None,
@@ -137,7 +157,8 @@ fn defaults_are_those_promised() {
                 sample_by: None,
                 rate_max: None,
                 ttl: None,
-                answer: None,
+                after: After::Request,
+                response: None,
                 governor: None,
                 body_bytes_max: 1024 * 1024,
                 host: MirrorHost::Keep,
@@ -173,11 +194,12 @@ fn the_reference_file_says_what_silence_means() {
 
 #[test]
 fn the_reference_file_shows_every_key_and_no_other() {
-    let tables: [(&str, &[&str]); 12] = [
+    let tables: [(&str, &[&str]); 13] = [
         ("[[listener]]", file::Listener::KEYS),
         ("[admin]", file::Admin::KEYS),
         ("[workers]", file::Workers::KEYS),
         ("[limits]", file::Limits::KEYS),
+        ("[http2]", file::Http2::KEYS),
         ("[timeouts]", file::Timeouts::KEYS),
         ("[headers]", file::Headers::KEYS),
         ("[access_log]", file::AccessLog::KEYS),

@@ -73,7 +73,8 @@ impl Asset {
 
     fn answer(&self, asked: &HeaderMap) -> Response {
         let known = asked.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
-        let is_known = known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == self.tag);
+        let is_known =
+            known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.tag);
         let fields = [
             (ETAG, self.tag.clone()),
             (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -179,6 +180,8 @@ mod tests {
         assert_eq!(asset.answer(&asked).status(), StatusCode::OK);
         asked.insert(IF_NONE_MATCH, asset.tag.clone());
         assert_eq!(asset.answer(&asked).status(), StatusCode::NOT_MODIFIED);
+        asked.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        assert_eq!(asset.answer(&asked).status(), StatusCode::NOT_MODIFIED, "RFC 9110 §13.1.2");
         asked.insert(IF_NONE_MATCH, HeaderValue::from_static("\"0\""));
         assert_eq!(asset.answer(&asked).status(), StatusCode::OK);
     }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::asked::{Path, Query, refusal};
 use super::outgoing::Lines;
 use super::state::AdminState;
-use crate::compare::{Judged, Sample, Shown, Tally};
+use crate::compare::{Group, Judged, Sample, Shown, Tally};
 use crate::observe::told::rfc3339 as time;
 
 /// Told in one answer, the most telling first.
@@ -121,7 +121,7 @@ pub(super) async fn diffs(
         }
         Format::Jsonl => {
             // All of them may be ten times what is kept: samples are shared by groups, and longer as JSON.
-            let bytes = groups.iter().map(|judged| judged.group.bytes()).sum();
+            let bytes = Group::bytes_of(groups.iter().map(|judged| &judged.group));
             let lines = groups.into_iter().flat_map(|judged| {
                 let samples = judged.group.samples.clone();
                 samples.into_iter().map(move |kept| {

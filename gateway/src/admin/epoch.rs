@@ -9,7 +9,7 @@ use config::{Config, Mirror, Route};
 use super::outcomes::{Chosen, Pairing, pairings};
 use super::state::AdminState;
 use crate::control::{ConfigStore, Counts, Epoch, Looked};
-use crate::metrics::{Drop as Dropped, Histogram, MirrorCounters};
+use crate::metrics::{DropReason, Histogram, MirrorCounters};
 use crate::verdict::design_effect;
 
 /// Looks at all that is in force; to be called about once a second.
@@ -43,25 +43,26 @@ fn counts(pairing: &Pairing<'_>) -> Counts {
         primary_times: times(|c| &c.pairs.sure_primary),
         mirror_times: times(|c| &c.pairs.sure_mirror),
         sent: pairing.sum(|c| c.sent.get()),
-        unreachable: pairing.sum(|c| c.dropped.get(Dropped::Unreachable)),
+        unreachable: pairing.sum(|c| c.dropped.get(DropReason::Unreachable)),
         lost: pairing.sum(|c| c.dropped.sum_where(is_loss)),
+        suspect: pairing.sum(|c| c.suspect.get()),
     }
 }
 
 /// Whether a copy that was given up so is missing from the evidence.
-fn is_loss(why: Dropped) -> bool {
+fn is_loss(why: DropReason) -> bool {
     match why {
         // A copy that a full rate gave up was not wanted after all; of what cannot be reached a rule of its own speaks.
-        Dropped::Rate | Dropped::Unreachable => false,
-        Dropped::BodyTooLarge
-        | Dropped::RingEntries
-        | Dropped::RingBytes
-        | Dropped::Oldest
-        | Dropped::WorkerBusy
-        | Dropped::Stale
-        | Dropped::Redaction
-        | Dropped::Exchanges
-        | Dropped::Drain => true,
+        DropReason::Rate | DropReason::Unreachable => false,
+        DropReason::BodyTooLarge
+        | DropReason::RingEntries
+        | DropReason::RingBytes
+        | DropReason::Oldest
+        | DropReason::WorkerBusy
+        | DropReason::Stale
+        | DropReason::Redaction
+        | DropReason::Exchanges
+        | DropReason::Drain => true,
     }
 }
 

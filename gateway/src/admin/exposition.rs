@@ -4,10 +4,12 @@
 //! Reads are relaxed and workers go on counting meanwhile: a scrape is exact once the workers rest, and off by the few
 //! steps under way while they do not.
 
+mod lanes;
 mod upstreams;
 mod observer;
 mod tls;
 mod cluster;
+mod http2;
 pub(super) mod times;
 pub(super) mod classic;
 
@@ -25,8 +27,8 @@ use prometheus_client::registry::{Registry, Unit};
 use super::process;
 use crate::control::{ConfigStore, Snapshot};
 use crate::metrics::{
-    Class, Code, Codes, Drop, Fail, Label, LaneCounters, Lower, MirrorCounters, Reject, RouteCounters, Shard,
-    Shed, Skip, UpstreamCounters,
+    Class, Code, Codes, DropReason, FailReason, Label, LowerReason, MirrorCounters, RejectReason,
+    RouteCounters, Shard, Shed, SkipReason, UpstreamCounters,
 };
 use times::ChosenSeries;
 
@@ -78,6 +80,7 @@ impl Collector for Workers {
         shards.discovery(&mut out)?;
         shards.connections(&mut out)?;
         shards.tls(&mut out)?;
+        shards.http2(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
@@ -127,7 +130,9 @@ impl Shards<'_> {
         out.counters(
             "umbra_rejected",
             "Requests the gateway answered by itself, or connections it hung up on, by reason",
-            Reject::ALL.iter().map(|why| ([("reason", why.text())], self.total(|s| s.rejected.get(*why)))),
+            RejectReason::ALL
+                .iter()
+                .map(|why| ([("reason", why.text())], self.total(|s| s.rejected.get(*why)))),
         )
     }
 
@@ -145,12 +150,12 @@ impl Shards<'_> {
         out.counters(
             "umbra_mirror_skipped",
             "Eligible copies drawn but not taken, by reason",
-            by_label(&mirrors, "reason", |m, why: Skip| m.skipped.get(why)),
+            by_label(&mirrors, "reason", |m, why: SkipReason| m.skipped.get(why)),
         )?;
         out.counters(
             "umbra_mirror_dropped",
             "Copies given up before they were sent, by reason",
-            by_label(&mirrors, "reason", |m, why: Drop| m.dropped.get(why)),
+            by_label(&mirrors, "reason", |m, why: DropReason| m.dropped.get(why)),
         )?;
         out.counters(
             "umbra_mirror_completed",
@@ -160,7 +165,7 @@ impl Shards<'_> {
         out.counters(
             "umbra_mirror_failed",
             "Copies sent but not answered completely, by reason",
-            by_label(&mirrors, "reason", |m, why: Fail| m.failed.get(why)),
+            by_label(&mirrors, "reason", |m, why: FailReason| m.failed.get(why)),
         )?;
         let mut level = |name, help, read: fn(&MirrorCounters) -> i64| {
             out.gauges(name, help, None, mirrors.iter().map(|m| (m.labels(), level(&m.counters, read))))
@@ -186,51 +191,21 @@ impl Shards<'_> {
         out.counters(
             "umbra_mirror_lowered",
             "Times that a governor lowered the share on a worker, by reason",
-            by_label(mirrors, "reason", |m, why: Lower| m.lowered.get(why)),
+            by_label(mirrors, "reason", |m, why: LowerReason| m.lowered.get(why)),
+        )?;
+        out.counters(
+            "umbra_mirror_suspect_pairs",
+            "Responses that may stand beside another request, for their connection fell out of step",
+            mirrors.iter().map(|m| (m.labels(), total(&m.counters, |m| m.suspect.get()))),
         )?;
         out.counters_in(
-            "umbra_mirror_answer",
+            "umbra_mirror_response",
             "Time from the write of completed copies to the end of their answers, together",
             Some(Unit::Seconds),
             mirrors.iter().map(|m| {
                 let us = total(&m.counters, |m| m.latency.sum());
                 (m.labels(), seconds(i64::try_from(us).unwrap_or(i64::MAX)))
             }),
-        )
-    }
-
-    fn lanes(&self, out: &mut Families<'_>) -> fmt::Result {
-        let lanes = self.lanes_by_name();
-        let mut gauge = |name, help, unit: Option<Unit>, read: fn(&LaneCounters) -> i64| {
-            out.gauges(
-                name,
-                help,
-                unit,
-                lanes.iter().map(|(name, of)| ([("mirror", *name)], level(of, read))),
-            )
-        };
-        gauge("umbra_mirror_ring_entries", "Copies in the rings", None, |l| l.ring_entries.get())?;
-        gauge("umbra_mirror_ring", "Bytes the rings hold", Some(Unit::Bytes), |l| l.ring_bytes.get())?;
-        gauge("umbra_mirror_connections", "Open connections to the mirror", None, |l| l.connections.get())?;
-        let mut counter = |name, help, read: fn(&LaneCounters) -> u64| {
-            out.counters(name, help, lanes.iter().map(|(name, of)| ([("mirror", *name)], total(of, read))))
-        };
-        counter("umbra_mirror_connects", "Connections made to the mirror", |l| l.connects.get())?;
-        counter("umbra_mirror_connect_failures", "Connections to the mirror that failed", |l| {
-            l.connect_failures.get()
-        })?;
-        counter("umbra_mirror_batches", "Writes that carried more than one copy", |l| l.batches.get())?;
-        counter("umbra_mirror_resent", "Copies written again after the mirror announced its close", |l| {
-            l.resent.get()
-        })?;
-        counter("umbra_mirror_answers_cut", "Answers too long to be read on; their status counts", |l| {
-            l.answers_cut.get()
-        })?;
-        out.counters_in(
-            "umbra_mirror_answer",
-            "Bytes of answers, read and discarded",
-            Some(Unit::Bytes),
-            lanes.iter().map(|(name, of)| ([("mirror", *name)], total(of, |l| l.answer_bytes.get()))),
         )
     }
 
@@ -319,16 +294,6 @@ impl Shards<'_> {
             }
         }
         mirrors
-    }
-
-    /// Lanes of one name (mirrors of one upstream with different transport settings) are shown as one.
-    fn lanes_by_name(&self) -> BTreeMap<&str, Vec<&LaneCounters>> {
-        let mut lanes: BTreeMap<&str, Vec<&LaneCounters>> = BTreeMap::new();
-        for (id, lane) in self.snapshot.config.lanes.iter().enumerate() {
-            let of = self.snapshot.counters.iter().filter_map(|c| c.lanes.get(id)).map(AsRef::as_ref);
-            lanes.entry(&lane.name).or_default().extend(of);
-        }
-        lanes
     }
 
     fn upstreams_by_name(&self) -> Vec<(&str, Vec<&UpstreamCounters>)> {
@@ -510,7 +475,7 @@ mod tests {
             "umbra_mirror_in_flight gauge",
             "umbra_mirror_effective_percent gauge",
             "umbra_mirror_lowered counter",
-            "umbra_mirror_answer_seconds counter",
+            "umbra_mirror_response_seconds counter",
             "umbra_mirror_ring_entries gauge",
             "umbra_mirror_ring_bytes gauge",
             "umbra_mirror_connections gauge",
@@ -518,8 +483,10 @@ mod tests {
             "umbra_mirror_connect_failures counter",
             "umbra_mirror_batches counter",
             "umbra_mirror_resent counter",
-            "umbra_mirror_answers_cut counter",
-            "umbra_mirror_answer_bytes counter",
+            "umbra_mirror_out_of_step counter",
+            "umbra_mirror_suspect_pairs counter",
+            "umbra_mirror_responses_cut counter",
+            "umbra_mirror_response_bytes counter",
             "umbra_upstream_attempts counter",
             "umbra_upstream_connects counter",
             "umbra_upstream_overflows counter",
@@ -542,12 +509,17 @@ mod tests {
             "umbra_tls_handshake_failures counter",
             "umbra_tls_handshakes_pending gauge",
             "umbra_tls_certificate_expires_seconds gauge",
+            "umbra_http2_connections counter",
+            "umbra_http2_streams counter",
+            "umbra_http2_streams_refused counter",
+            "umbra_http2_streams_reset counter",
+            "umbra_http2_goaways counter",
             "umbra_accept_errors counter",
             "umbra_exchange_panics counter",
             "umbra_worker_ticks counter",
             "umbra_reloads counter",
             "umbra_worker_busy_ticks counter",
-            "umbra_admin_answers_cut counter",
+            "umbra_admin_responses_cut counter",
             "umbra_records counter",
             "umbra_access_log_lines counter",
             "umbra_access_log_errors counter",
@@ -587,12 +559,12 @@ mod tests {
                 );
             }
         }
-        check::<Skip>(&text, labels, "skipped", "reason");
-        check::<Drop>(&text, labels, "dropped", "reason");
+        check::<SkipReason>(&text, labels, "skipped", "reason");
+        check::<DropReason>(&text, labels, "dropped", "reason");
         check::<Class>(&text, labels, "completed", "class");
-        check::<Fail>(&text, labels, "failed", "reason");
-        check::<Lower>(&text, labels, "lowered", "reason");
-        for why in Reject::ALL {
+        check::<FailReason>(&text, labels, "failed", "reason");
+        check::<LowerReason>(&text, labels, "lowered", "reason");
+        for why in RejectReason::ALL {
             assert_has(&text, &format!("umbra_rejected_total{{reason=\"{}\"}} 0", why.text()));
         }
         for why in UpstreamFailure::ALL {
@@ -612,7 +584,7 @@ mod tests {
             counters.routes[0].requests.inc(200);
             counters.routes[0].requests.inc(299);
             counters.mirrors[0][0].sent.add(n);
-            counters.mirrors[0][0].dropped.inc(Drop::RingBytes);
+            counters.mirrors[0][0].dropped.inc(DropReason::RingBytes);
             counters.mirrors[0][0].in_flight.add(3);
             counters.mirrors[0][0].share.set(n as i64 * 500_000);
             counters.mirrors[0][0].latency.record(250_000);
@@ -631,7 +603,7 @@ mod tests {
             "umbra_mirror_dropped_total{route=\"default\",mirror=\"v2\",reason=\"ring_bytes\"} 2",
             "umbra_mirror_in_flight{route=\"default\",mirror=\"v2\"} 6",
             "umbra_mirror_effective_percent{route=\"default\",mirror=\"v2\"} 75.0",
-            "umbra_mirror_answer_seconds_total{route=\"default\",mirror=\"v2\"} 0.5",
+            "umbra_mirror_response_seconds_total{route=\"default\",mirror=\"v2\"} 0.5",
             "umbra_mirror_ring_bytes{mirror=\"v2\"} 200",
             "umbra_upstream_idle_connections{upstream=\"v1\"} 10",
             "umbra_connections_active 14",

@@ -78,6 +78,10 @@ const FOR_PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Lets through what [`Guard::answers`].
 pub(super) async fn answered(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    // RFC 9112 §3.2. Whichever of them were believed, a proxy in front may have believed the other.
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return refusal(StatusCode::BAD_REQUEST, "more than one Host");
+    }
     // A policy changes nothing, but no page of somebody else's is to keep the gateway busy with one.
     if guard == Guard::Local
         && !request.method().is_safe()

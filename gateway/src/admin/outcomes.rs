@@ -17,7 +17,7 @@ use super::exposition::times::{mirror_text, primary_text};
 use super::state::AdminState;
 use crate::control::Snapshot;
 use crate::metrics::{
-    self, Class, Drop as Dropped, Fail, Family, Histogram, Label, MirrorCounters, Skip, Slots,
+    self, Class, DropReason, FailReason, Family, Histogram, Label, MirrorCounters, SkipReason, Slots,
 };
 
 /// Told in one answer; of more, those with the most copies.
@@ -125,11 +125,11 @@ impl Pairing<'_> {
         json!({
             "eligible": self.sum(|c| c.eligible.get()),
             "sampled_out": self.sum(|c| c.sampled_out.get()),
-            "skipped": self.by_label::<Skip>(|c| &c.skipped),
-            "dropped": self.by_label::<Dropped>(|c| &c.dropped),
+            "skipped": self.by_label::<SkipReason>(|c| &c.skipped),
+            "dropped": self.by_label::<DropReason>(|c| &c.dropped),
             "sent": self.sum(|c| c.sent.get()),
             "completed": self.by_label::<Class>(|c| &c.completed),
-            "failed": self.by_label::<Fail>(|c| &c.failed),
+            "failed": self.by_label::<FailReason>(|c| &c.failed),
             "pending": self.level(|c| c.pending.get()),
             "waiting": self.level(|c| c.waiting.get()),
             "in_flight": self.level(|c| c.in_flight.get()),

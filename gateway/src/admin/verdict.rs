@@ -32,7 +32,7 @@ use crate::visible::visible;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
+pub(super) struct VerdictQuery {
     mirror: Option<String>,
     format: Option<Format>,
     /// Only what came in about so many seconds.
@@ -52,7 +52,7 @@ enum Format {
 pub(super) async fn by_default(
     State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<VerdictQuery>,
 ) -> Response {
     say(&state, headers, Policy::default(), asked).await
 }
@@ -60,7 +60,7 @@ pub(super) async fn by_default(
 /// `POST /verdict`, a policy as TOML.
 pub(super) async fn by_policy(
     State(state): State<Arc<AdminState>>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<VerdictQuery>,
     headers: HeaderMap,
     Text(text): Text,
 ) -> Response {
@@ -147,7 +147,7 @@ fn opened(verdict: &Verdict, passing: &[Decision]) -> Response {
     (if does_pass { StatusCode::OK } else { StatusCode::CONFLICT }, out).into_response()
 }
 
-async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked: Asked) -> Response {
+async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked: VerdictQuery) -> Response {
     let since = asked.since.map(Duration::from_secs);
     let judged = Arc::clone(state);
     let judge = move || {
@@ -247,9 +247,9 @@ fn evidence(state: &AdminState, mirror: Option<&str>, since: Option<SystemTime>)
             route: route.clone(),
             mirror: name.clone(),
             copies: pairing.mirror.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
-            are_chosen_by_answer: pairing.mirror.answer.is_some(),
+            are_chosen_by_response: pairing.mirror.response.is_some(),
             is_baseline_chosen_alike: again
-                .is_none_or(|all| all.iter().all(|of| of.pairing.mirror.answer == pairing.mirror.answer)),
+                .is_none_or(|all| all.iter().all(|of| of.pairing.mirror.response == pairing.mirror.response)),
             seen: seen_of(&counted, since),
             baseline: again.map(|all| seen_of(all, since)),
             differences,
@@ -287,6 +287,7 @@ fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tal
         sent: sum(|of| of.sent),
         unreachable: sum(|of| of.unreachable),
         lost: sum(|of| of.lost),
+        suspect: sum(|of| of.suspect),
         compared: compares.then(|| compared(tallies)),
     }
 }
@@ -448,7 +449,7 @@ mod tests {
     use crate::admin::state::Judging;
     use crate::control::ConfigStore;
     use crate::control::budget::tests::config;
-    use crate::metrics::{Code, Drop as Dropped, MirrorEnd, PrimaryEnd};
+    use crate::metrics::{Code, DropReason, MirrorEnd, PrimaryEnd};
 
     /// A store before which both sides answered `n` times, the mirror with this code.
     fn state(n: u64, code: u16) -> Arc<AdminState> {
@@ -543,9 +544,9 @@ mod tests {
                 v2.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(code)));
                 again.pairs.matrix.inc(PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(200)));
             });
-            v2.dropped.inc(Dropped::Rate);
-            v2.dropped.inc(Dropped::Unreachable);
-            v2.dropped.inc(Dropped::Oldest);
+            v2.dropped.inc(DropReason::Rate);
+            v2.dropped.inc(DropReason::Unreachable);
+            v2.dropped.inc(DropReason::Oldest);
         }
         let state =
             AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local, judging: Judging::default() };

@@ -16,6 +16,8 @@ pub struct Places(Rc<RefCell<HashMap<IpAddr, Holder>>>);
 #[derive(Debug, Default)]
 struct Holder {
     connections: usize,
+    /// HTTP/2 requests under way.
+    streams: usize,
     /// Where its requests are counted, and the rate they are counted by.
     requests: Option<(u32, Bucket)>,
     /// The same of its TLS handshakes.
@@ -58,11 +60,15 @@ impl Places {
 
     /// Forgets who holds nothing and has asked for nothing lately.
     pub fn reap(&self, now_ms: u64) {
-        self.0.borrow_mut().retain(|_, held| held.connections > 0 || !held.is_forgettable(now_ms));
+        self.0.borrow_mut().retain(|_, held| held.is_held() || !held.is_forgettable(now_ms));
     }
 }
 
 impl Holder {
+    fn is_held(&self) -> bool {
+        self.connections > 0 || self.streams > 0
+    }
+
     /// Nothing would change if it began anew.
     fn is_forgettable(&self, now_ms: u64) -> bool {
         let is_full = |bucket: &Option<(u32, Bucket)>| bucket.as_ref().is_none_or(|(_, b)| b.is_full(now_ms));
@@ -70,7 +76,38 @@ impl Holder {
     }
 }
 
+/// One HTTP/2 request of an address that is under way, until this is dropped.
+#[derive(Debug)]
+pub struct Underway(Option<(Places, IpAddr)>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let Some((places, whose)) = self.0.take() else { return };
+        let mut all = places.0.borrow_mut();
+        let Some(held) = all.get_mut(&whose) else { return };
+        held.streams = held.streams.saturating_sub(1);
+        if !held.is_held() && held.requests.is_none() && held.handshakes.is_none() {
+            all.remove(&whose);
+        }
+    }
+}
+
 impl Place {
+    /// One HTTP/2 request more of its address; `None` where it has `max` already. `usize::MAX` is no bound, and then nothing
+    /// is counted.
+    pub fn begin_stream(&self, max: usize) -> Option<Underway> {
+        if max == usize::MAX {
+            return Some(Underway(None));
+        }
+        let mut all = self.places.0.borrow_mut();
+        let held = all.entry(self.whose).or_default();
+        if held.streams >= max {
+            return None;
+        }
+        held.streams += 1;
+        Some(Underway(Some((self.places.clone(), self.whose))))
+    }
+
     /// Whether its address may ask for one thing more, where it may `per_second` times.
     pub fn may_ask(&self, per_second: u32, now_ms: u64) -> bool {
         self.may(per_second, now_ms, |held| &mut held.requests)
@@ -108,7 +145,7 @@ impl Drop for Place {
         let mut all = self.places.0.borrow_mut();
         let Some(held) = all.get_mut(&self.whose) else { return };
         held.connections = held.connections.saturating_sub(1);
-        if held.connections == 0 && held.requests.is_none() && held.handshakes.is_none() {
+        if !held.is_held() && held.requests.is_none() && held.handshakes.is_none() {
             all.remove(&self.whose);
         }
     }
@@ -134,6 +171,21 @@ mod tests {
         }
         assert!(places.take(at("10.0.0.2"), 2).is_some());
         assert!(places.take(at("10.0.0.1"), usize::MAX).is_some(), "no bound");
+        drop(held);
+        assert!(places.0.borrow().is_empty(), "{places:?}");
+    }
+
+    #[test]
+    fn an_address_has_so_many_streams_whatever_connections_they_are_on() {
+        let places = Places::default();
+        let (one, other) = (places.take(at("10.0.0.1"), 9).unwrap(), places.take(at("10.0.0.1"), 9).unwrap());
+        let mut held = vec![one.begin_stream(2).unwrap(), other.begin_stream(2).unwrap()];
+        assert!(one.begin_stream(2).is_none());
+        assert!(places.take(at("10.0.0.2"), 9).unwrap().begin_stream(2).is_some());
+        held.pop();
+        held.push(one.begin_stream(2).unwrap());
+        drop((one, other));
+        assert!(!places.0.borrow().is_empty(), "streams are counted still");
         drop(held);
         assert!(places.0.borrow().is_empty(), "{places:?}");
     }

@@ -158,12 +158,17 @@ pub struct Group {
 }
 
 impl Group {
-    /// What it keeps of memory, its samples included.
-    pub fn bytes(&self) -> usize {
+    /// What groups keep of memory: a sample that several of them share is kept, and counted, once.
+    pub fn bytes_of<'a>(groups: impl Iterator<Item = &'a Self>) -> usize {
+        let mut shared = HashSet::new();
         let text = |of: &Option<String>| of.as_ref().map_or(0, String::len);
-        let own = self.route.len() + self.mirror.len() + self.field.len() + size_of::<Self>();
-        let example = text(&self.example.0) + text(&self.example.1);
-        own + example + self.samples.iter().map(|sample| sample.bytes()).sum::<usize>()
+        let bytes = |group: &'a Self| {
+            let own = group.route.len() + group.mirror.len() + group.field.len() + size_of::<Self>();
+            let samples = group.samples.iter().filter(|sample| shared.insert(Arc::as_ptr(sample)));
+            let samples: usize = samples.map(|sample| sample.bytes()).sum();
+            own + text(&group.example.0) + text(&group.example.1) + samples
+        };
+        groups.map(bytes).sum()
     }
 
     /// Whether it differs in nearly all of so many pairs, each time with the same shape on both sides, and either side's value
@@ -670,6 +675,11 @@ mod tests {
         assert_eq!(findings.groups().iter().map(|of| of.group.route.clone()).collect::<Vec<_>>(), ["b"]);
         let bytes = findings.lock().sample_bytes;
         assert!(bytes > 0 && bytes == findings.groups()[0].group.samples[0].bytes());
+        let groups = findings.groups();
+        let twice = [&groups[0].group, &groups[0].group]
+            .map(|group| Group { samples: group.samples.clone(), ..group.clone() });
+        let (one, both) = (Group::bytes_of(twice[..1].iter()), Group::bytes_of(twice.iter()));
+        assert_eq!(both, 2 * one - bytes, "a sample of two groups is weighed once");
         // A record of the configuration before, which comes late.
         comparator.take(&record(&config, 0, "3", answer("1"), answer("2")));
         comparator.take(&record(&config, 1, "4", answer("1"), answer("2")));

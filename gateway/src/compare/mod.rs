@@ -257,7 +257,7 @@ mod tests {
             is_logged: false,
             scheme: Default::default(),
             method: "GET".into(),
-            minor: 1,
+            version: Default::default(),
             status: Some(200),
             reject: None,
             is_aborted: false,

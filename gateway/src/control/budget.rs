@@ -9,6 +9,7 @@ use config::Config;
 
 use crate::compare::ALL_SAMPLES_BYTES_MAX;
 use crate::discovery;
+use crate::http2;
 use crate::limits;
 use crate::observe::tap::RECORDS_BYTES_MAX;
 
@@ -26,7 +27,7 @@ const WORKER_DESCRIPTORS: u64 = 8;
 pub(crate) struct Descriptors {
     /// Client connections.
     pub(crate) clients: u64,
-    /// Connections to primaries that serve an exchange.
+    /// Connections to primaries that serve an exchange; never more than there may be clients.
     pub(crate) primaries: u64,
     /// Connections to primaries kept for reuse.
     pub(crate) idle: u64,
@@ -96,6 +97,8 @@ pub(crate) struct Memory {
     pub(crate) rings: u64,
     /// Heads and the piece of content under way in each direction, of as many exchanges as there may be at once.
     pub(crate) exchanges: u64,
+    /// What waits on HTTP/2 connections: content not taken yet, responses queued, and a write under way.
+    pub(crate) sessions: u64,
     /// Copies on their way to a mirror, if every connection to one carries the largest batch at once.
     pub(crate) batches: u64,
     /// Buffers kept for reuse.
@@ -131,11 +134,28 @@ impl Memory {
         Self {
             rings: workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.ring_bytes_max)))),
             exchanges: exchanges.saturating_mul(exchange),
+            sessions: Self::sessions(config, exchanges),
             batches: workers.saturating_mul(sum(batches)),
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
             told: Self::told(config),
             admin: if config.admin.bind.is_some() { count(limits::ADMIN_ANSWERS_BYTES_MAX) } else { 0 },
         }
+    }
+
+    fn sessions(config: &Config, exchanges: u64) -> u64 {
+        if !config.takes_http2() {
+            return 0;
+        }
+        let http2 = &config.http2;
+        // A block more than may be queued is taken.
+        let stream = sum([
+            u64::from(http2.stream_window_bytes),
+            count(http2.queued_bytes_max),
+            count(limits::BLOCK_BYTES),
+        ]);
+        let connections = count(config.workers.count).saturating_mul(count(config.limits.connections_max));
+        let connection = sum([count(http2::session::OUT_BYTES_MAX), count(limits::BLOCK_BYTES)]);
+        sum([exchanges.saturating_mul(stream), connections.saturating_mul(connection)])
     }
 
     fn told(config: &Config) -> u64 {
@@ -152,7 +172,7 @@ impl Memory {
     }
 
     pub(crate) fn total(&self) -> u64 {
-        sum([self.rings, self.exchanges, self.batches, self.spare, self.told, self.admin])
+        sum([self.rings, self.exchanges, self.sessions, self.batches, self.spare, self.told, self.admin])
     }
 }
 
@@ -256,8 +276,15 @@ pub(crate) mod tests {
         searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
         assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
         assert_eq!(of.spare, 2 * 256 * 64 * 1024);
-        assert_eq!((of.told, of.admin), (0, 64 << 20));
-        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare + of.told + of.admin);
+        assert_eq!((of.sessions, of.told, of.admin), (0, 0, 64 << 20));
+        let mut multiplexed = config();
+        multiplexed.listeners[0].protocols.http2 = true;
+        let kib = |n: u64| n << 10;
+        assert_eq!(Memory::of(&multiplexed).sessions, 200 * (kib(3 * 64) + kib(256 + 64)));
+        assert_eq!(
+            of.total(),
+            of.rings + of.exchanges + of.sessions + of.batches + of.spare + of.told + of.admin
+        );
         let text = "[workers]\ncount = 2\n[upstream.v1]\nendpoints = [\"a:1\"]\n[tracing]\nto = \"http://a\"\n\
                     [[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", compare = {} }]\n";
         let telling = config::parse("test", text).expect("the test's own text is sound").config;

@@ -27,6 +27,7 @@ pub struct Counts {
     pub sent: u64,
     pub unreachable: u64,
     pub lost: u64,
+    pub suspect: u64,
 }
 
 impl Counts {
@@ -43,6 +44,7 @@ impl Counts {
             sent: self.sent.saturating_sub(before.sent),
             unreachable: self.unreachable.saturating_sub(before.unreachable),
             lost: self.lost.saturating_sub(before.lost),
+            suspect: self.suspect.saturating_sub(before.suspect),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::Limits;
+use config::{Limits, Protocol};
 
 use super::Client;
 use crate::admission::Place;
@@ -56,12 +56,20 @@ pub(super) async fn run(cx: &Rc<Context>, client: &mut Client, tls: Arc<Listenin
         Err(fault) => Err(fault),
     };
     match covered {
+        Ok(facts) if !facts.names_protocol && !tls.takes_unnamed() => {
+            // RFC 9113 §3.2: HTTP/2 over TLS is chosen by ALPN, never guessed.
+            cx.shard.tls.failures.inc(Fault::NoCommonProtocol);
+            false
+        }
         Ok(facts) => {
             cx.shard.tls.handshakes.inc(if facts.is_resumed { Handshake::Resumed } else { Handshake::Full });
-            client.scheme = Scheme::Https;
             let certificate = client.stream.peer_certificate().as_deref().map(client_cert::described);
-            client.secured =
-                Some(Box::new(Secured { listening: tls, certificate: certificate.unwrap_or_default() }));
+            client.chosen = Some(if facts.is_http2 { Protocol::Http2 } else { Protocol::Http1 });
+            // invariant: nobody else has it before the first request.
+            if let Some(peer) = Rc::get_mut(&mut client.peer) {
+                peer.scheme = Scheme::Https;
+                peer.secured = Some(Secured { listening: tls, certificate: certificate.unwrap_or_default() });
+            }
             true
         }
         Err(fault) => {

@@ -18,7 +18,7 @@ use crate::io::Idle;
 use crate::limits::{DRAIN_IDLE_MS, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, REQUEST_READ_BYTES};
 use crate::message::http1::{Facts, Worker};
 use crate::message::server::Message;
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 use crate::observe::pairing::Pairing;
 use crate::time::Millis;
 
@@ -63,7 +63,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             Err(NoHead::Refused(fault)) => {
                 cx.shard.unrouted.inc(fault.status);
                 let mut watch = Watch::begin(cx);
-                watch.pairing = exchange::unread(cx, &client.caller());
+                watch.pairing = exchange::unread(cx, &client.peer.caller(false));
                 let said = turn_away(cx, client, &Refusal::hang_up(fault)).await;
                 watch.refused(cx, fault.status, Some(fault.reject), 0, said);
                 return Rest::Ended;
@@ -73,15 +73,8 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
         (client.idle_until_ms, client.has_skipped_line) = (None, false);
         let mut watch = Watch::begin(cx);
         let prepared = {
-            let Client { inbox, address, address_port, port, scheme, place, secured, .. } = client;
-            let caller = exchange::Caller {
-                address: address.as_bytes(),
-                address_port: *address_port,
-                port: *port,
-                scheme: *scheme,
-                place,
-                secured: secured.as_deref(),
-            };
+            let Client { inbox, peer, .. } = client;
+            let caller = peer.caller(false);
             let (head, behind) = inbox.split_at_mut(head_len);
             exchange::prepare(cx, &caller, head, behind.len())
         };
@@ -176,7 +169,7 @@ async fn turn_down(
     pairing: Option<Rc<Pairing>>,
 ) -> bool {
     cx.shard.unrouted.inc(refusal.status());
-    watch.pairing = pairing.or_else(|| exchange::unread(cx, &client.caller()));
+    watch.pairing = pairing.or_else(|| exchange::unread(cx, &client.peer.caller(false)));
     let said = refuse(cx, client, refusal).await;
     watch.refused(cx, refusal.status(), refusal.reject(), 0, said);
     said.is_kept
@@ -218,7 +211,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             if !may_start_request(*first) || *first == b'\r' {
                 // A handshake's record (RFC 8446 §5.1): worth a word of its own, for it is a configuration that is wrong.
                 return Err(NoHead::Refused(if *first == 0x16 {
-                    Fault::new(400, Reject::NotPlaintext, "TLS, and this listener has none")
+                    Fault::new(400, RejectReason::NotPlaintext, "TLS, and this listener has none")
                 } else {
                     Fault::bad("not an HTTP request")
                 }));
@@ -266,7 +259,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 return Err(NoHead::Refused(Fault::new(
                     408,
-                    Reject::HeadTimeout,
+                    RejectReason::HeadTimeout,
                     "request head took too long",
                 )));
             }
@@ -278,9 +271,9 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
 /// Which of the two head limits was passed.
 fn too_large(limits: &Limits, inbox: &[u8]) -> Fault {
     if HeadScanner::first_line_len(inbox) > limits.request_line_bytes_max {
-        Fault::new(414, Reject::UriTooLong, "request line too long")
+        Fault::new(414, RejectReason::UriTooLong, "request line too long")
     } else {
-        Fault::new(431, Reject::HeadTooLarge, "request head too large")
+        Fault::new(431, RejectReason::HeadTooLarge, "request head too large")
     }
 }
 
@@ -323,8 +316,11 @@ async fn say(cx: &Rc<Context>, client: &mut Client, refusal: &Refusal, persisten
 /// Ends our side and reads on for a moment: closing with unread bytes would reset the connection, and the reset could
 /// overtake the answer.
 async fn linger(cx: &Rc<Context>, client: &mut Client) {
-    client.stream.w.finish();
-    let mut left = cx.generation().config.limits.drain_bytes_max;
+    let (write_ms, mut left) = {
+        let config = &cx.generation().config;
+        (config.timeouts.write.into(), config.limits.drain_bytes_max)
+    };
+    client.stream.w.finish(write_ms).await;
     let end = cx.now_ms() + LINGER_MS;
     let mut inbox = std::mem::take(&mut client.inbox);
     if inbox.capacity() == 0 {

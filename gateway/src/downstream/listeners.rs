@@ -4,12 +4,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::TcpListener;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use super::{Entrance, listener};
 use crate::context::Context;
 use crate::generation::ListenerSockets;
-use crate::io::{Listener, Stream};
+use crate::io::{Listener, Owner};
 use crate::limits::DRAIN_IDLE_MS;
 use crate::time::Millis;
 
@@ -25,12 +27,16 @@ pub struct Listeners {
 struct Open {
     entrance: Rc<Entrance>,
     sockets: Vec<Rc<Listener>>,
+    /// Sockets that could not be waited at yet, for want of a descriptor: clients are in their queues already.
+    unopened: Vec<(Arc<TcpListener>, Owner)>,
 }
 
 /// Connections of a listener that is gone.
 struct Leaving {
     entrance: Rc<Entrance>,
     give_up_at_ms: u64,
+    /// Those that still take what waits in their queues.
+    ending: Vec<Weak<Listener>>,
 }
 
 impl Listeners {
@@ -38,7 +44,7 @@ impl Listeners {
     /// those of a listener that is closed are told with their next response, and have as long as in a drain.
     ///
     /// # Errors
-    /// The first socket that cannot be waited at; all others are open.
+    /// The first socket that cannot be waited at; all others are open, and it is tried again with every tick.
     pub fn follow(&self, cx: &Rc<Context>, wanted: &[ListenerSockets]) -> io::Result<()> {
         let is_wanted = |open: &Open| wanted.iter().any(|listener| listener.id == open.entrance.id);
         let closed: Vec<Open> = self.open.borrow_mut().extract_if(.., |open| !is_wanted(open)).collect();
@@ -48,24 +54,17 @@ impl Listeners {
             if let Some(open) = self.open.borrow().iter().find(|open| open.entrance.id == given.id) {
                 // The next handshake is by what is in force now; connections go on.
                 open.entrance.tls.replace(given.tls.clone());
+                open.entrance.protocols.set(given.protocols);
                 continue;
             }
             let entrance = Rc::new(Entrance {
                 id: given.id,
                 tls: given.tls.clone().into(),
+                protocols: Cell::new(given.protocols),
                 is_draining: Cell::new(false),
             });
-            let mut sockets = Vec::with_capacity(given.sockets.len());
-            for (socket, owner) in &given.sockets {
-                match Listener::new(socket.clone(), *owner) {
-                    Ok(listener) => sockets.push(Rc::new(listener)),
-                    Err(error) => result = result.and(Err(error)),
-                }
-            }
-            let open = Open { entrance, sockets };
-            if self.accepts.get() {
-                open.accept(cx);
-            }
+            let mut open = Open { entrance, sockets: Vec::new(), unopened: given.sockets.clone() };
+            result = result.and(open.open(cx, self.accepts.get()));
             self.open.borrow_mut().push(open);
         }
         result
@@ -74,24 +73,38 @@ impl Listeners {
     /// Accepts at all of them.
     pub fn begin(&self, cx: &Rc<Context>) {
         if !self.accepts.replace(true) {
-            self.open.borrow().iter().for_each(|open| open.accept(cx));
+            for open in &*self.open.borrow() {
+                open.sockets.iter().for_each(|socket| open.accept(cx, socket));
+            }
         }
     }
 
     fn close(&self, cx: &Rc<Context>, open: Open) {
         open.entrance.is_draining.set(true);
-        open.shutdown(cx);
+        let ending = open.end(cx, self.accepts.get());
         let patience = Millis::from(cx.generation().config.timeouts.drain);
         let entrance = open.entrance;
         cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), Some(entrance.id));
+        cx.sessions.drain(Some(entrance.id));
         let give_up_at_ms = cx.now_ms().saturating_add(patience.0);
-        self.leaving.borrow_mut().push(Leaving { entrance, give_up_at_ms });
+        self.leaving.borrow_mut().push(Leaving { entrance, give_up_at_ms, ending });
     }
 
-    /// Ends the connections of closed listeners whose time is over; to be called often.
-    pub fn let_go(&self, cx: &Context) {
+    /// Opens what could not be opened before, and ends the connections of closed listeners whose time is over; to be called
+    /// often.
+    pub fn tick(&self, cx: &Rc<Context>) {
+        let accepts = self.accepts.get();
+        for open in self.open.borrow_mut().iter_mut().filter(|open| !open.unopened.is_empty()) {
+            // Whoever follows a configuration has been told.
+            let _ = open.open(cx, accepts);
+        }
         let now_ms = cx.now_ms();
-        self.leaving.borrow_mut().retain(|leaving| {
+        self.leaving.borrow_mut().retain_mut(|leaving| {
+            if !leaving.ending.is_empty() && leaving.ending.iter().all(|one| one.strong_count() == 0) {
+                // Those taken from its queue last are idle too.
+                leaving.ending.clear();
+                cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), Some(leaving.entrance.id));
+            }
             if now_ms >= leaving.give_up_at_ms {
                 cx.sweeper.end_group(leaving.entrance.id);
             }
@@ -103,31 +116,54 @@ impl Listeners {
     /// The worker drains: accepts no more. With `leave` the sockets are another process's now. Returns what closes as soon as
     /// its accept has seen it.
     pub fn end(&self, cx: &Rc<Context>, leave: bool) -> Vec<Weak<Listener>> {
-        let open = self.open.take();
-        for open in &open {
+        let accepts = self.accepts.get();
+        let end = |open: Open| {
             if leave {
                 open.sockets.iter().for_each(|socket| socket.leave());
+                open.sockets.iter().map(Rc::downgrade).collect()
             } else {
-                open.shutdown(cx);
+                open.end(cx, accepts)
             }
-        }
-        open.iter().flat_map(|open| &open.sockets).map(Rc::downgrade).collect()
+        };
+        self.open.take().into_iter().flat_map(end).collect()
     }
 }
 
 impl Open {
-    fn accept(&self, cx: &Rc<Context>) {
-        for socket in &self.sockets {
-            let accept = listener::accept(Rc::clone(cx), Rc::clone(socket), Rc::clone(&self.entrance));
-            crate::io::spawn(accept);
+    /// Opens what is not open yet; the first error is returned.
+    fn open(&mut self, cx: &Rc<Context>, accepts: bool) -> io::Result<()> {
+        let mut result = Ok(());
+        for (socket, owner) in std::mem::take(&mut self.unopened) {
+            match Listener::new(Arc::clone(&socket), owner) {
+                Ok(listener) => {
+                    let listener = Rc::new(listener);
+                    if accepts {
+                        self.accept(cx, &listener);
+                    }
+                    self.sockets.push(listener);
+                }
+                Err(error) => {
+                    self.unopened.push((socket, owner));
+                    result = result.and(Err(error));
+                }
+            }
         }
+        result
     }
 
-    fn shutdown(&self, cx: &Rc<Context>) {
+    fn accept(&self, cx: &Rc<Context>, socket: &Rc<Listener>) {
+        let accept = listener::accept(Rc::clone(cx), Rc::clone(socket), Rc::clone(&self.entrance));
+        crate::io::spawn(accept);
+    }
+
+    /// Returns what is closed as soon as its queue is taken.
+    fn end(&self, cx: &Rc<Context>, accepts: bool) -> Vec<Weak<Listener>> {
         for socket in &self.sockets {
-            socket.shutdown(|stream, peer| {
-                listener::serve(cx, Stream::new(stream, &cx.sweeper), peer, socket.port, &self.entrance);
-            });
+            if !accepts {
+                self.accept(cx, socket);
+            }
+            socket.end();
         }
+        self.sockets.iter().map(Rc::downgrade).collect()
     }
 }

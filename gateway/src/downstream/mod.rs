@@ -4,6 +4,8 @@ pub mod listener;
 pub mod listeners;
 pub mod connection;
 mod http1;
+mod http2;
+mod streams;
 mod handshake;
 mod watch;
 
@@ -11,6 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use config::{Protocol, Protocols};
 
 use crate::admission::Place;
 use crate::asked::Scheme;
@@ -25,6 +29,22 @@ pub struct Client {
     pub stream: Stream,
     /// Received and not yet used.
     pub inbox: Vec<u8>,
+    pub peer: Rc<Peer>,
+    /// What ALPN chose; `None` in plaintext, where the first bytes tell.
+    pub chosen: Option<Protocol>,
+    /// Requests served on this connection.
+    pub served: u64,
+    /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
+    pub idle_until_ms: Option<u64>,
+    /// An empty line was passed over since the last request.
+    pub has_skipped_line: bool,
+    /// What it came in by.
+    pub listener: Rc<Entrance>,
+}
+
+/// Who calls, shared by all that is under way on the connection.
+#[derive(Debug)]
+pub struct Peer {
     /// The client's address as it goes into X-Forwarded-For.
     pub address: Box<str>,
     pub address_port: u16,
@@ -33,17 +53,25 @@ pub struct Client {
     /// What is spoken on it.
     pub scheme: Scheme,
     /// What its handshake said; `None` on a plaintext listener.
-    pub secured: Option<Box<Secured>>,
-    /// Requests served on this connection.
-    pub served: u64,
-    /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
-    pub idle_until_ms: Option<u64>,
-    /// An empty line was passed over since the last request.
-    pub has_skipped_line: bool,
+    pub secured: Option<Secured>,
     /// Among those of its address.
     pub place: Place,
-    /// What it came in by.
-    pub listener: Rc<Entrance>,
+}
+
+impl Peer {
+    /// Whom its requests come from.
+    pub fn caller(&self, is_http2: bool) -> exchange::Caller<'_> {
+        let Self { address, address_port, port, scheme, secured, place } = self;
+        exchange::Caller {
+            address: address.as_bytes(),
+            address_port: *address_port,
+            port: *port,
+            scheme: *scheme,
+            is_http2,
+            place,
+            secured: secured.as_ref(),
+        }
+    }
 }
 
 /// What the connections of one listener have in common.
@@ -51,6 +79,8 @@ pub struct Client {
 pub struct Entrance {
     /// See [`crate::generation::ListenerSockets::id`].
     pub id: u32,
+    /// What is spoken with clients that come now.
+    pub protocols: Cell<Protocols>,
     /// What clients that come now shake hands with; `None` where they speak plaintext.
     pub tls: RefCell<Option<Arc<Listening>>>,
     /// The listener is gone: no new requests on its kept connections.
@@ -63,15 +93,18 @@ impl Client {
         Self {
             stream,
             inbox: Vec::new(),
-            address: peer.ip().to_canonical().to_string().into(),
-            address_port: peer.port(),
-            port,
-            scheme: Scheme::Http,
-            secured: None,
+            peer: Rc::new(Peer {
+                address: peer.ip().to_canonical().to_string().into(),
+                address_port: peer.port(),
+                port,
+                scheme: Scheme::Http,
+                secured: None,
+                place,
+            }),
+            chosen: None,
             served: 0,
             idle_until_ms: None,
             has_skipped_line: false,
-            place,
             listener,
         }
     }
@@ -79,19 +112,6 @@ impl Client {
     /// No new requests are taken on this connection: the worker drains, or its listener is gone.
     pub fn is_draining(&self, cx: &Context) -> bool {
         cx.draining.get() || self.listener.is_draining.get()
-    }
-
-    /// Whom its requests come from.
-    pub fn caller(&self) -> exchange::Caller<'_> {
-        let Self { address, address_port, port, scheme, place, secured, .. } = self;
-        exchange::Caller {
-            address: address.as_bytes(),
-            address_port: *address_port,
-            port: *port,
-            scheme: *scheme,
-            place,
-            secured: secured.as_deref(),
-        }
     }
 
     /// Forgets the first `n` bytes received.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::context::Context;
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 use crate::observe::pairing::Pairing;
 
 /// From a request's head to the end of its answer.
@@ -46,7 +46,7 @@ impl Watch {
         self,
         cx: &Context,
         status: u16,
-        reject: Option<Reject>,
+        reject: Option<RejectReason>,
         request_bytes: u64,
         reply: Reply,
     ) {

@@ -6,7 +6,7 @@ use super::relay::{RelayFailed, Relayed};
 use crate::error::Failure;
 use crate::http1::head::Fault;
 use crate::message::client::NotWritten;
-use crate::metrics::{Skip, UpstreamFailure};
+use crate::metrics::{SkipReason, UpstreamFailure};
 use crate::upstream::eject::Report;
 
 /// How one attempt ended.
@@ -65,7 +65,7 @@ pub(super) enum End {
     /// The client got all of a response with this status.
     Answered(u16),
     /// It got nothing and is told this. `is_read`: nothing of its request is unread.
-    Refused { fault: Fault, skip: Skip, is_read: bool },
+    Refused { fault: Fault, skip: SkipReason, is_read: bool },
     /// It got a part, or went away itself (`is_abandoned`).
     Broken { is_abandoned: bool },
 }
@@ -74,7 +74,7 @@ pub(super) enum End {
 pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
     let unavailable = |failure: Failure, is_read| End::Refused {
         fault: failure.fault(),
-        skip: Skip::PrimaryUnavailable,
+        skip: SkipReason::PrimaryUnavailable,
         is_read,
     };
     let retry = |granted: bool, tried, or| if granted { After::Retry { tried, or } } else { After::End(or) };
@@ -116,7 +116,7 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
             RelayFailed::NoAnswer(Failure::Timeout) | RelayFailed::BadAnswer(Failure::Timeout)
                 if known.waits_for_client =>
             {
-                let or = End::Refused { fault: SLOW_CONTENT, skip: Skip::Aborted, is_read: false };
+                let or = End::Refused { fault: SLOW_CONTENT, skip: SkipReason::Aborted, is_read: false };
                 Judged { report: None, failure: None, after: After::End(or) }
             }
             RelayFailed::NoAnswer(failure) => Judged {

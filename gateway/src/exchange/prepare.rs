@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::seen::recorded;
 use super::{Facts, NO_UPSTREAM, Refusal, Request, Said, TOO_LARGE};
 use crate::admission::Place;
-use crate::asked::{Asked, Scheme};
+use crate::asked::{RequestView, Scheme, Version};
 use crate::context::Context;
 use crate::generation::Generation;
 use crate::http1::edit;
@@ -17,7 +17,7 @@ use crate::http1::hop_by_hop::Kind;
 use crate::http1::render::{self, Forwarding};
 use crate::message::Declared;
 use crate::message::server::{Content, ContentFailed};
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 use crate::mirror::sample::Draw;
 use crate::mirror::source::Source;
 use crate::mirror::tee::Tee;
@@ -34,14 +34,23 @@ pub struct Caller<'a> {
     /// Of the listener.
     pub port: u16,
     pub scheme: Scheme,
+    /// It came on HTTP/2, and its head is that rendered in the inner form.
+    pub is_http2: bool,
     pub place: &'a Place,
     /// What TLS knows of it; `None` on plaintext.
     pub secured: Option<&'a Secured>,
 }
 
+impl Caller<'_> {
+    /// What is spoken, where the inner form says HTTP/1.`minor`.
+    pub(super) fn version(&self, minor: u8) -> Version {
+        if self.is_http2 { Version::Http2 } else { Version::http1(minor) }
+    }
+}
+
 /// RFC 9110 §15.5.20: another connection may be the right one.
 const MISDIRECTED: Fault =
-    Fault::new(421, Reject::Misdirected, "this connection's certificate is for other hosts");
+    Fault::new(421, RejectReason::Misdirected, "this connection's certificate is for other hosts");
 
 /// What to answer instead, and what is to be told of that.
 pub(super) type Refused = (Refusal, Option<Rc<Pairing>>);
@@ -115,7 +124,7 @@ fn route(
         let keep = head.keep_alive && declared.is_nothing();
         Refusal { said: Said::Fault(fault), to_head: facts.to_head, keep, minor: head.minor }
     };
-    let asked = Asked {
+    let asked = RequestView {
         method: head.method_token,
         scheme: from.scheme,
         authority: head.host,
@@ -124,16 +133,19 @@ fn route(
         port: from.port,
         address: from.address,
         address_port: from.address_port,
-        minor: head.minor,
+        version: from.version(head.minor),
         fields: head,
     };
     let found = generation.router.find(&asked);
     let request_id = cx.request_id();
     let wants = generation.wants(&cx.random, &asked, found.as_ref().map(|found| found.route));
     if wants.a_record() {
-        *pairing = recorded(cx, generation, &asked, head.minor, &request_id, &wants).into();
+        *pairing = recorded(cx, generation, &asked, asked.version, &request_id, &wants).into();
     }
-    let admitted = cx.admission.take(&generation.config, from.place, cx.now_ms()).map_err(refuse)?;
+    let admitted = cx
+        .admission
+        .take(&generation.config, generation.clients_max, from.place, cx.now_ms())
+        .map_err(refuse)?;
     if let Some(secured) = from.secured
         && !head.host.is_empty()
         && !secured.listening.covers(head.host)
@@ -141,7 +153,7 @@ fn route(
         return Err(refuse(MISDIRECTED));
     }
     let Some(Found { route, matched }) = found else {
-        return Err(refuse(Fault::new(404, Reject::NoRoute, "no route matches")));
+        return Err(refuse(Fault::new(404, RejectReason::NoRoute, "no route matches")));
     };
     if let (Some(n), Some(max)) = (declared.length(), generation.config.limits.request_body_bytes_max)
         && n > max
@@ -193,7 +205,7 @@ fn route(
         request_id: &request_id,
         keeps_id: generation.config.request_id == config::Claim::Keep,
         traced: wants.trace.as_ref().map(trace::keeps_state),
-        via: generation.config.via == config::Via::Append,
+        via: (generation.config.via == config::Via::Append).then_some(asked.version.number()),
         trust: trusts,
         is_copy,
         host_if_none: upstream.service().as_bytes(),

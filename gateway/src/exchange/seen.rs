@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Caller;
-use crate::asked::Asked;
+use crate::asked::{RequestView, Version};
 use crate::context::Context;
 use crate::generation::{Generation, Wants};
 use crate::http1::render;
@@ -125,8 +125,8 @@ impl Tally {
 pub(super) fn recorded(
     cx: &Context,
     generation: &Generation,
-    asked: &Asked<'_>,
-    minor: u8,
+    asked: &RequestView<'_>,
+    version: Version,
     request_id: &[u8],
     wants: &Wants,
 ) -> Rc<Pairing> {
@@ -162,7 +162,7 @@ pub(super) fn recorded(
         is_logged: wants.is_logged,
         method: String::from_utf8_lossy(asked.method).into(),
         scheme: asked.scheme,
-        minor,
+        version,
         status: None,
         reject: None,
         is_aborted: false,
@@ -178,7 +178,7 @@ pub(super) fn recorded(
 /// A pairing that becomes a record of a request whose head could not be read.
 pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
-    let asked = Asked {
+    let asked = RequestView {
         method: b"",
         scheme: from.scheme,
         authority: b"",
@@ -187,9 +187,9 @@ pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
         port: from.port,
         address: from.address,
         address_port: from.address_port,
-        minor: 1,
+        version: from.version(1),
         fields: &[] as &[(String, String); 0],
     };
     let wants = generation.wants(&cx.random, &asked, None);
-    wants.a_record().then(|| recorded(cx, &generation, &asked, 1, &cx.request_id(), &wants))
+    wants.a_record().then(|| recorded(cx, &generation, &asked, asked.version, &cx.request_id(), &wants))
 }

@@ -14,7 +14,7 @@ use crate::http1::head::Fault;
 use crate::limits::{LINGER_MS, SHARE_MIN_BYTES};
 use crate::message::client::{Requester, Response};
 use crate::message::server::{self, ContentFailed, Message};
-use crate::metrics::Skip;
+use crate::metrics::SkipReason;
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
 use crate::task::{Until, until};
@@ -59,16 +59,16 @@ pub(super) async fn duplex(
     match ended {
         Until::Decided(relayed, _) => {
             if !progress.complete.get() {
-                tee.borrow_mut().skip(Skip::Aborted);
+                tee.borrow_mut().skip(SkipReason::Aborted);
             }
             Ok((relayed, progress))
         }
         Until::Stopped(Err(ForwardFailed::Client(Some(fault)))) if !client.responder.has_begun() => {
-            tee.borrow_mut().skip(Skip::Aborted);
+            tee.borrow_mut().skip(SkipReason::Aborted);
             Err(refused(&facts, fault, false))
         }
         Until::Stopped(_) => {
-            tee.borrow_mut().skip(Skip::Aborted);
+            tee.borrow_mut().skip(SkipReason::Aborted);
             Err(Outcome::Broken)
         }
     }

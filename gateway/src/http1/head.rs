@@ -11,23 +11,23 @@ use super::framing::{Framing, FramingFields};
 use super::hop_by_hop::{self, ConnectionOptions, Kind};
 use crate::asked::Fields;
 use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_CEILING};
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 
 /// Why a head was refused: the status to answer with, the label to count it under and a sentence for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     pub status: u16,
-    pub reject: Reject,
+    pub reject: RejectReason,
     pub detail: &'static str,
 }
 
 impl Fault {
-    pub const fn new(status: u16, reject: Reject, detail: &'static str) -> Self {
+    pub const fn new(status: u16, reject: RejectReason, detail: &'static str) -> Self {
         Self { status, reject, detail }
     }
 
     pub const fn bad(detail: &'static str) -> Self {
-        Self::new(400, Reject::BadRequest, detail)
+        Self::new(400, RejectReason::BadRequest, detail)
     }
 }
 
@@ -180,7 +180,7 @@ pub fn with_request<R>(
 ) -> Result<R, Fault> {
     let line_len = super::scan::HeadScanner::first_line_len(head);
     if line_len > limits.line_bytes_max {
-        return Err(Fault::new(414, Reject::UriTooLong, "request line too long"));
+        return Err(Fault::new(414, RejectReason::UriTooLong, "request line too long"));
     }
     accept_later_minor(&mut head[..line_len]);
     let head = &*head;
@@ -201,10 +201,10 @@ pub fn with_request<R>(
 
     let method_token = method.as_bytes();
     if method_token == b"CONNECT" {
-        return Err(Fault::new(405, Reject::Connect, "CONNECT is not offered"));
+        return Err(Fault::new(405, RejectReason::Connect, "CONNECT is not offered"));
     }
     if method_token == b"TRACE" {
-        return Err(Fault::new(405, Reject::Trace, "TRACE is not offered"));
+        return Err(Fault::new(405, RejectReason::Trace, "TRACE is not offered"));
     }
     let method = Method::of(method_token);
     let target = Target::parse(target.as_bytes(), method)?;
@@ -223,16 +223,16 @@ pub fn with_request<R>(
     };
     let framing = facts.framing.of_request(minor).map_err(|_| Fault::bad("ambiguous message framing"))?;
     if facts.wants_upgrade && minor > 0 {
-        return Err(Fault::new(501, Reject::Upgrade, "Upgrade is not offered"));
+        return Err(Fault::new(501, RejectReason::Upgrade, "Upgrade is not offered"));
     }
     if facts.unknown_expectation && minor > 0 {
-        return Err(Fault::new(417, Reject::Expectation, "unknown expectation"));
+        return Err(Fault::new(417, RejectReason::Expectation, "unknown expectation"));
     }
     // What is no number is nobody's to count down, and passes.
     let hops = facts.max_forwards.filter(|_| method == Method::Options);
     let max_forwards = hops.and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
     if max_forwards == Some(0) {
-        return Err(Fault::new(200, Reject::MaxForwards, "may go no further than this gateway"));
+        return Err(Fault::new(200, RejectReason::MaxForwards, "may go no further than this gateway"));
     }
     let options = facts.options;
     Ok(then(&RequestHead {
@@ -332,7 +332,7 @@ fn accept_later_minor(line: &mut [u8]) {
 
 fn request_fault(error: httparse::Error, line: &[u8]) -> Fault {
     match error {
-        httparse::Error::TooManyHeaders => Fault::new(431, Reject::HeadTooLarge, "too many fields"),
+        httparse::Error::TooManyHeaders => Fault::new(431, RejectReason::HeadTooLarge, "too many fields"),
         httparse::Error::Version => {
             let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
             // More than two spaces: which part is the target is anybody's guess, whatever stands last.
@@ -343,7 +343,7 @@ fn request_fault(error: httparse::Error, line: &[u8]) -> Fault {
                 && version[6] == b'.'
                 && version[7].is_ascii_digit();
             if is_other_version {
-                Fault::new(505, Reject::Version, "HTTP/1.1 is spoken here")
+                Fault::new(505, RejectReason::Version, "HTTP/1.1 is spoken here")
             } else {
                 Fault::bad("malformed version")
             }

@@ -32,8 +32,8 @@ pub struct Forwarding<'a> {
     pub traced: Option<bool>,
     /// Keep what the client claims in X-Forwarded-*, adding ourselves; otherwise its claims are replaced.
     pub trust: bool,
-    /// Whether we say that we passed it on.
-    pub via: bool,
+    /// Where we say that we passed it on: the version in which it came.
+    pub via: Option<&'static str>,
     /// The request is a copy, and known to be one: what it says of itself as a copy goes on. Of any other it does not.
     pub is_copy: bool,
     /// Host sent for an HTTP/1.0 request that has none.
@@ -137,11 +137,12 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(add.request_id);
     }
-    out.extend_from_slice(match (add.via, head.minor) {
-        (false, _) => b"\r\n",
-        (true, 0) => b"\r\nVia: 1.0 umbra\r\n",
-        (true, _) => b"\r\nVia: 1.1 umbra\r\n",
-    });
+    out.extend_from_slice(b"\r\n");
+    if let Some(version) = add.via {
+        out.extend_from_slice(b"Via: ");
+        out.extend_from_slice(version.as_bytes());
+        out.extend_from_slice(b" umbra\r\n");
+    }
     RenderedHead { host_line, host: host_range, common_end: out.len() }
 }
 
@@ -322,7 +323,7 @@ mod tests {
         client_cert: None,
         request_id: b"id1",
         trust: true,
-        via: true,
+        via: Some("1.1"),
         is_copy: false,
         host_if_none: b"v1",
     };
@@ -396,7 +397,7 @@ mod tests {
     #[test]
     fn via_is_ours_to_add_or_not_and_a_clients_goes_on() {
         let input = "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 before\r\n\r\n";
-        let silent = request_text(input, &Forwarding { via: false, ..ADD });
+        let silent = request_text(input, &Forwarding { via: None, ..ADD });
         assert_eq!(silent.matches("Via:").count(), 1);
         assert!(silent.contains("\r\nVia: 1.1 before\r\n") && silent.ends_with("id1\r\n\r\n"), "{silent}");
         assert_eq!(request_text(input, &ADD).matches("Via:").count(), 2);

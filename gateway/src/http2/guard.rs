@@ -1,4 +1,4 @@
-//! What a peer may cost: the limits of a session, and an account for each of HTTP/2's known floods. Every account has a name under
+//! What a peer may cost: the limits of a session with their defaults, and an account for each of HTTP/2's known floods. Every account has a name under
 //! which it is counted where it runs out; then the connection ends with ENHANCE_YOUR_CALM.
 
 /// Resets of a client's streams beyond those that its answered requests pay for (CVE-2023-44487). It counts who provoked a
@@ -66,6 +66,20 @@ pub struct Limits {
     pub ping_after_ms: u64,
     /// Until that PING is answered.
     pub ping_ms_max: u64,
+    /// See [`RESETS_MAX`].
+    pub resets_max: u32,
+    /// See [`ANSWERED_PER_RESET`].
+    pub answered_per_reset: u32,
+    /// See [`ANSWERS_UNSENT_MAX`].
+    pub answers_unsent_max: u32,
+    /// See [`SETTINGS_MAX`].
+    pub settings_max: u32,
+    /// See [`BLOCK_FRAMES_MAX`].
+    pub block_frames_max: u32,
+    /// See [`IDLE_BYTES_MAX`].
+    pub idle_bytes_max: u64,
+    /// See [`IDLE_BYTES_PER_SECOND`].
+    pub idle_bytes_per_second: u64,
 }
 
 impl Default for Limits {
@@ -83,6 +97,13 @@ impl Default for Limits {
             idle_ms_max: 75_000,
             ping_after_ms: 15_000,
             ping_ms_max: 10_000,
+            resets_max: RESETS_MAX as u32,
+            answered_per_reset: ANSWERED_PER_RESET,
+            answers_unsent_max: ANSWERS_UNSENT_MAX,
+            settings_max: SETTINGS_MAX as u32,
+            block_frames_max: BLOCK_FRAMES_MAX,
+            idle_bytes_max: IDLE_BYTES_MAX as u64,
+            idle_bytes_per_second: IDLE_BYTES_PER_SECOND as u64,
         }
     }
 }
@@ -174,22 +195,30 @@ impl Account {
 #[derive(Debug)]
 pub struct Guard {
     resets_left: i64,
+    resets_max: i64,
     answered: u32,
+    answered_per_reset: u32,
     answers_unsent: u32,
+    answers_unsent_max: u32,
     /// In thousandths of a SETTINGS.
     settings: Account,
     idle: Account,
 }
 
 impl Guard {
-    pub fn new(now_ms: u64) -> Self {
-        let per_second = SETTINGS_MAX * 1_000_000 / SETTINGS_PERIOD_MS;
+    pub fn new(limits: &Limits, now_ms: u64) -> Self {
+        let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let settings = i64::from(limits.settings_max);
+        let per_second = settings * 1_000_000 / SETTINGS_PERIOD_MS;
         Self {
-            resets_left: RESETS_MAX,
+            resets_left: limits.resets_max.into(),
+            resets_max: limits.resets_max.into(),
             answered: 0,
+            answered_per_reset: limits.answered_per_reset,
             answers_unsent: 0,
-            settings: Account::new(SETTINGS_MAX * 1000, per_second, now_ms),
-            idle: Account::new(IDLE_BYTES_MAX, IDLE_BYTES_PER_SECOND, now_ms),
+            answers_unsent_max: limits.answers_unsent_max,
+            settings: Account::new(settings * 1000, per_second, now_ms),
+            idle: Account::new(bytes(limits.idle_bytes_max), bytes(limits.idle_bytes_per_second), now_ms),
         }
     }
 
@@ -202,16 +231,16 @@ impl Guard {
     /// A request was answered whole.
     pub fn answered(&mut self) {
         self.answered += 1;
-        if self.answered == ANSWERED_PER_RESET {
+        if self.answered >= self.answered_per_reset {
             self.answered = 0;
-            self.resets_left = (self.resets_left + 1).min(RESETS_MAX);
+            self.resets_left = (self.resets_left + 1).min(self.resets_max);
         }
     }
 
     /// An answer to PING or SETTINGS goes into `out`.
     pub fn answer(&mut self) -> Result<(), Flood> {
         self.answers_unsent += 1;
-        if self.answers_unsent > ANSWERS_UNSENT_MAX { Err(Flood::AnswersUnsent) } else { Ok(()) }
+        if self.answers_unsent > self.answers_unsent_max { Err(Flood::AnswersUnsent) } else { Ok(()) }
     }
 
     /// The writer took `out`: what it took before has been written.
@@ -244,14 +273,14 @@ mod tests {
 
     #[test]
     fn answered_requests_pay_for_resets_and_no_more_than_a_hundred_are_kept() {
-        let mut guard = Guard::new(0);
+        let mut guard = Guard::new(&Limits::default(), 0);
         assert!((0..RESETS_MAX).all(|_| guard.reset().is_ok()));
         assert_eq!(guard.reset(), Err(Flood::Resets));
-        let mut guard = Guard::new(0);
+        let mut guard = Guard::new(&Limits::default(), 0);
         (0..10_000).for_each(|_| guard.answered());
         assert_eq!((0..).take_while(|_| guard.reset().is_ok()).count() as i64, RESETS_MAX);
         // One in five cancelled goes on for ever.
-        let mut guard = Guard::new(0);
+        let mut guard = Guard::new(&Limits::default(), 0);
         for _ in 0..10_000 {
             (0..4).for_each(|_| guard.answered());
             assert!(guard.reset().is_ok());
@@ -260,11 +289,11 @@ mod tests {
 
     #[test]
     fn time_gives_back_what_it_promises_and_not_more() {
-        let mut guard = Guard::new(0);
+        let mut guard = Guard::new(&Limits::default(), 0);
         assert_eq!((0..).take_while(|_| guard.settings(0).is_ok()).count(), 8);
-        let mut guard = Guard::new(0);
+        let mut guard = Guard::new(&Limits::default(), 0);
         assert!((0..1000).all(|n| guard.settings(n * 1250).is_ok()));
-        let mut guard = Guard::new(0);
+        let mut guard = Guard::new(&Limits::default(), 0);
         let taken = (0..100_000).take_while(|n| guard.idle_frame(13, *n / 1000).is_ok()).count();
         assert!((5041..5100).contains(&taken), "{taken}");
     }

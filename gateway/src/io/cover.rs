@@ -185,6 +185,15 @@ impl Cover {
         wire.write_now(&out);
     }
 
+    /// Seals that nothing follows: whether there is something to be pushed for it.
+    pub(super) fn seal_end(&self) -> bool {
+        if self.resets.get() || self.writing.get() || self.unsent() > 0 {
+            return false;
+        }
+        self.session.borrow_mut().close(&mut self.out.borrow_mut());
+        self.unsent() > 0
+    }
+
     pub(super) fn peer_certificate(&self) -> Option<Vec<u8>> {
         Some(self.session.borrow().peer_certificate()?.to_vec())
     }

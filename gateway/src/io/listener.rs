@@ -12,7 +12,7 @@ use monoio::io::AsyncReadRent;
 use monoio::net::{TcpListener, TcpStream};
 
 use super::tcp::shutdown;
-use crate::limits::ACCEPTS_PER_TURN;
+use crate::limits::{ACCEPTS_PER_TURN, LISTEN_QUEUE_MAX};
 
 /// Who goes on listening at a socket when this process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Listener {
     pub port: u16,
     owner: Owner,
     left: Cell<bool>,
+    /// It is to end, and so many connections of its queue may be taken before.
+    ending: Cell<Option<u32>>,
     /// Connections taken since it last waited.
     taken: Cell<u32>,
     /// Who waits.
@@ -55,12 +57,13 @@ impl Listener {
             port,
             owner,
             left: Cell::new(false),
+            ending: Cell::new(None),
             taken: Cell::new(0),
             waiting: RefCell::default(),
         })
     }
 
-    /// The next connection; an error once it was left or shut down.
+    /// The next connection; an error once it was left or has ended.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             if self.left.get() {
@@ -71,9 +74,11 @@ impl Listener {
                 super::turn().await;
                 continue;
             }
-            match self.take() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
-                taken => {
+            match (self.take(), self.ending.get()) {
+                (Ok(_) | Err(_), Some(0)) | (Err(_), Some(_)) => self.shut(),
+                (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                (taken, ending) => {
+                    self.ending.set(ending.map(|left| left - 1));
                     self.taken.set(self.taken.get() + 1);
                     return taken;
                 }
@@ -96,7 +101,7 @@ impl Listener {
         // Dropping this wait loses nothing: it holds no buffer, and takes nothing.
         let mut ready = pin!(self.waiter.readable(false));
         std::future::poll_fn(|cx| {
-            if self.left.get() {
+            if self.left.get() || self.ending.get().is_some() {
                 return Poll::Ready(Ok(()));
             }
             self.taken.set(0);
@@ -109,23 +114,32 @@ impl Listener {
     /// Accepts no more, and leaves the socket and what the kernel has queued there to whoever else has it.
     pub fn leave(&self) {
         self.left.set(true);
-        if let Some(waiting) = self.waiting.take() {
-            waiting.wake();
+        self.wake();
+    }
+
+    /// Ends the listener for everybody. Connections that the kernel has established already are accepted first, as many a
+    /// turn as ever, for their clients must not see a reset; then accept fails. What a service manager lent is only left: a
+    /// shutdown would reach its own descriptor, and the connections in its queue are the next process's.
+    pub fn end(&self) {
+        match self.owner {
+            Owner::Us => {
+                self.ending.set(Some(LISTEN_QUEUE_MAX));
+                self.wake();
+            }
+            Owner::ServiceManager => self.leave(),
         }
     }
 
-    /// Ends the listener for everybody, and with it a pending accept, which fails. Connections the kernel has already
-    /// established are handed to `accepted` first: their clients must not see a reset. What a service manager lent is only
-    /// left: a shutdown would reach its own descriptor, and those who wait there are the next process's.
-    pub fn shutdown(&self, mut accepted: impl FnMut(TcpStream, SocketAddr)) {
-        match self.owner {
-            Owner::Us => {}
-            Owner::ServiceManager => return self.leave(),
-        }
-        while let Ok((stream, peer)) = self.take() {
-            accepted(stream, peer);
-        }
+    /// No client can connect any more, and the next accept fails.
+    fn shut(&self) {
         shutdown(self.listener.as_raw_fd(), std::net::Shutdown::Both);
+        self.left.set(true);
+    }
+
+    fn wake(&self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
     }
 }
 

@@ -371,6 +371,15 @@ impl End {
         self.line.borrow_mut().ways[1 - self.side].wake();
     }
 
+    /// Ends both ways: by a reset where one is due.
+    pub(crate) fn shut_both(&self) {
+        if self.resets.get() {
+            return self.line.borrow_mut().reset();
+        }
+        self.shut();
+        self.finish();
+    }
+
     /// Ends a pending read with nothing read.
     pub(crate) fn park(&self) {
         self.is_parked.set(true);

@@ -163,6 +163,12 @@ impl Deadlines {
         self.begin_read(deadline);
     }
 
+    /// A read begins that gives its buffer back at `park`, and has no other deadline.
+    pub(super) fn begin_parkable(&self, park: u64) {
+        self.park.set(park);
+        self.begin_read(NEVER);
+    }
+
     pub(super) fn end_idle(&self) {
         self.park.set(NEVER);
         self.end_read();

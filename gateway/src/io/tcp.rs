@@ -22,6 +22,8 @@ pub(super) struct Tcp {
     /// Operations that completed at once, one after the other (epoll only).
     eager: Cell<u8>,
     is_epoll: bool,
+    /// The connection ends by a reset, whichever way it ends.
+    resets: Cell<bool>,
 }
 
 impl Tcp {
@@ -32,6 +34,7 @@ impl Tcp {
             parker: Cell::new(None),
             eager: Cell::new(0),
             is_epoll: monoio::utils::is_legacy(),
+            resets: Cell::new(false),
         }
     }
 
@@ -107,11 +110,16 @@ impl Tcp {
         unsafe { libc::send(self.fd, bytes.as_ptr().cast(), bytes.len(), flags) };
     }
 
+    /// A shutdown of both ways would send FIN, which is an end like any other: where a reset is due, it is sent at once.
     pub(super) fn shut(&self, how: Shutdown) {
-        shutdown(self.fd, how);
+        match how {
+            Shutdown::Both if self.resets.get() => reset(self.fd),
+            how => shutdown(self.fd, how),
+        }
     }
 
     pub(super) fn reset_on_close(&self, does: bool) {
+        self.resets.set(does);
         let linger = libc::linger { l_onoff: does.into(), l_linger: 0 };
         // SAFETY: the option's value is a valid `linger` of the size given.
         unsafe {
@@ -159,6 +167,15 @@ impl Tcp {
 pub(super) fn initialized<B: IoBuf>(buf: &B) -> &[u8] {
     // SAFETY: `IoBuf` says that so many bytes from there on are initialized and stand still while the buffer is borrowed.
     unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) }
+}
+
+/// Resets a connection whose descriptor stays open: connect(2) to no address (`AF_UNSPEC`) dissolves the association. What is
+/// pending on it completes with an error.
+fn reset(fd: RawFd) {
+    // SAFETY: all-zero is a valid `sockaddr`, and its family is AF_UNSPEC.
+    let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+    // SAFETY: the address is a valid `sockaddr` of the size given and outlives the call; see `shutdown` on the descriptor.
+    unsafe { libc::connect(fd, &raw const nowhere, size_of::<libc::sockaddr>() as libc::socklen_t) };
 }
 
 /// shutdown(2).

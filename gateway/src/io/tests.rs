@@ -82,7 +82,7 @@ fn short_writes_are_continued_to_the_last_byte() {
         });
         let (done, sent) = stream.w.write_all(sent, Millis::FOREVER).await;
         done.unwrap();
-        stream.w.finish();
+        stream.w.finish(Millis::FOREVER).await;
         assert!(reader.join().unwrap() == sent);
     });
 }
@@ -111,7 +111,7 @@ fn a_gather_is_written_in_order_over_short_writes() {
             got
         });
         stream.w.write_gather(gather, Millis::FOREVER).await.0.unwrap();
-        stream.w.finish();
+        stream.w.finish(Millis::FOREVER).await;
         assert!(reader.join().unwrap() == expect);
     });
 }

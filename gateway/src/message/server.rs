@@ -3,14 +3,27 @@
 //! Two parts that are used at the same time: [`Content`], what the client still sends, and [`Responder`], what it is sent.
 
 use std::ops::Range;
+use std::task::{Context as Task, Poll};
 
 use config::HeaderEdits;
 
 #[cfg(test)]
 use super::memory;
-use super::{Declared, Framed, http1};
+use super::{Declared, Framed, http1, http2};
 use crate::http1::head::ResponseHead;
 use crate::time::Millis;
+
+/// The same operation of whichever wire a client is on.
+macro_rules! on {
+    ($message:expr, $arm:ident => $operation:expr) => {
+        match $message {
+            Self::Http1($arm) => $operation,
+            Self::Http2($arm) => $operation,
+            #[cfg(test)]
+            Self::Memory($arm) => $operation,
+        }
+    };
+}
 
 /// One request whose head is read, on its client's wire.
 pub struct Message<'a> {
@@ -21,6 +34,7 @@ pub struct Message<'a> {
 /// The content of a request, as it comes.
 pub enum Content<'a> {
     Http1(http1::server::Content<'a>),
+    Http2(http2::server::Content<'a>),
     #[cfg(test)]
     Memory(&'a mut memory::Content),
 }
@@ -28,6 +42,7 @@ pub enum Content<'a> {
 /// What a client is sent.
 pub enum Responder<'a> {
     Http1(http1::server::Responder<'a>),
+    Http2(http2::server::Responder<'a>),
     #[cfg(test)]
     Memory(&'a mut memory::Responder),
 }
@@ -62,6 +77,23 @@ pub struct Within {
     pub each: Millis,
     /// All of it, in the worker's milliseconds.
     pub end_ms: u64,
+}
+
+/// A client that may leave in the middle, where its wire tells.
+#[derive(Debug)]
+pub enum Leaving {
+    Unseen,
+    Http2(http2::server::Leaving),
+}
+
+impl Leaving {
+    /// Ready when it has left.
+    pub fn poll(&self, task: &Task<'_>) -> Poll<()> {
+        match self {
+            Self::Unseen => Poll::Pending,
+            Self::Http2(leaving) => leaving.poll(task),
+        }
+    }
 }
 
 impl Content<'_> {
@@ -162,6 +194,17 @@ impl Responder<'_> {
     /// Whether the connection may carry another request behind the response that was begun.
     pub fn keeps(&self) -> bool {
         on!(self, arm => arm.keeps())
+    }
+
+    /// Whether the client leaves, to be asked beside the exchange.
+    pub fn leaving(&self) -> Leaving {
+        match self {
+            // Seen where it is read from or written to.
+            Self::Http1(_) => Leaving::Unseen,
+            Self::Http2(responder) => Leaving::Http2(responder.leaving()),
+            #[cfg(test)]
+            Self::Memory(_) => Leaving::Unseen,
+        }
     }
 
     /// Bounds a pending wait for the client's content, from now.

@@ -22,7 +22,7 @@ macro_rules! labels {
 
 labels! {
     /// Why an eligible request was not copied although it was drawn.
-    Skip {
+    SkipReason {
         /// The request already carries the mirror mark: it is itself a copy.
         Loop = "loop",
         /// The client or its upload went away before the request was complete.
@@ -30,13 +30,13 @@ labels! {
         /// The primary never got the request.
         PrimaryUnavailable = "primary_unavailable",
         /// The primary's answer is not like the mirror wants it.
-        Answer = "answer",
+        Response = "response",
     }
 }
 
 labels! {
     /// Why a copy was given up before any byte of it was sent.
-    Drop {
+    DropReason {
         BodyTooLarge = "body_too_large",
         RingEntries = "ring_entries",
         RingBytes = "ring_bytes",
@@ -60,7 +60,7 @@ labels! {
 
 labels! {
     /// Why a governor lowered its mirror's share.
-    Lower {
+    LowerReason {
         Failures = "failures",
         /// The mirror's answers take too long.
         Slow = "slow",
@@ -72,7 +72,7 @@ labels! {
 
 labels! {
     /// How a sent copy ended without a complete answer.
-    Fail {
+    FailReason {
         Timeout = "timeout",
         Reset = "reset",
         /// The mirror closed the connection before answering.
@@ -90,7 +90,7 @@ labels! {
 
 labels! {
     /// Why the gateway answered by itself or hung up.
-    Reject {
+    RejectReason {
         BadRequest = "bad_request",
         UriTooLong = "uri_too_long",
         HeadTooLarge = "head_too_large",
@@ -123,6 +123,10 @@ labels! {
         NotPlaintext = "tls_on_plaintext",
         /// The same, of one address.
         AddressRate = "address_rate",
+        /// More requests at once than `http2.streams_per_address_max`.
+        AddressStreams = "address_streams",
+        /// An HTTP/2 request that breaks the rules of its form: its stream was reset.
+        Malformed = "malformed",
     }
 }
 
@@ -142,6 +146,46 @@ labels! {
         Full = "full",
         /// A ticket: no certificate was shown.
         Resumed = "resumed",
+    }
+}
+
+labels! {
+    /// By whom, or for what, a client's HTTP/2 stream was reset before its response was whole.
+    StreamReset {
+        Client = "client",
+        /// It broke the protocol.
+        Malformed = "malformed",
+        /// Its client took nothing of what was queued.
+        Stalled = "stalled",
+        /// Its response could not be brought to its end.
+        Gateway = "gateway",
+    }
+}
+
+labels! {
+    /// Why an HTTP/2 connection of a client was ended by GOAWAY.
+    Goaway {
+        /// The gateway, or the listener, goes.
+        Drain = "drain",
+        Idle = "idle",
+        /// `limits.requests_per_connection_max`.
+        Requests = "requests",
+        /// No answer to a PING.
+        Lifeless = "lifeless",
+        Protocol = "protocol_error",
+        FlowControl = "flow_control_error",
+        FrameSize = "frame_size_error",
+        Compression = "compression_error",
+        StreamClosed = "stream_closed",
+        Resets = "resets",
+        AnswersUnsent = "answers_unsent",
+        Settings = "settings",
+        Continuations = "continuations",
+        BlockBytes = "block_bytes",
+        Fields = "fields",
+        IdleFrames = "idle_frames",
+        /// Preface, SETTINGS or a head took too long.
+        Slow = "slow",
     }
 }
 

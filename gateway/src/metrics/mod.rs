@@ -20,7 +20,10 @@ pub use cluster::ClusterCounters;
 pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
-pub use labels::{Class, Drop, Fail, Handshake, Label, Lower, Reject, Shed, Skip, UpstreamFailure};
+pub use labels::{
+    Class, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
+    StreamReset, UpstreamFailure,
+};
 pub use observer::ObserverCounters;
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 pub use slots::Slots;
@@ -55,11 +58,11 @@ pub struct PrimaryCounters {
 pub struct MirrorCounters {
     pub eligible: Counter,
     pub sampled_out: Counter,
-    pub skipped: Family<Skip>,
-    pub dropped: Family<Drop>,
+    pub skipped: Family<SkipReason>,
+    pub dropped: Family<DropReason>,
     pub sent: Counter,
     pub completed: Family<Class>,
-    pub failed: Family<Fail>,
+    pub failed: Family<FailReason>,
     /// Copies whose request is still under way.
     pub pending: Gauge,
     /// Copies in the ring.
@@ -72,9 +75,11 @@ pub struct MirrorCounters {
     /// Microseconds from the request complete to the copy written, of copies sent.
     pub lag: Histogram,
     pub pairs: Pairs,
+    /// Responses that may stand beside another request: their connection fell out of step since it was last known to be in it.
+    pub suspect: Counter,
     /// Share that holds now, in millionths of the requests; lower than `percent` where a governor lowered it.
     pub share: Gauge,
-    pub lowered: Family<Lower>,
+    pub lowered: Family<LowerReason>,
 }
 
 /// What one lane (a ring and its shippers) counts.
@@ -89,9 +94,11 @@ pub struct LaneCounters {
     pub batches: Counter,
     /// Answers longer than `response_bytes_max` or than the lane may read: counted as completed, their connection closed
     /// instead of read on.
-    pub answers_cut: Counter,
+    pub cut: Counter,
     /// Bytes of answers read and discarded.
     pub answer_bytes: Counter,
+    /// Connections on which more responses came than copies were written.
+    pub out_of_step: Counter,
     /// Copies written a second time because the mirror announced that it would not look at them.
     pub resent: Counter,
 }
@@ -143,6 +150,19 @@ pub struct TlsCounters {
     pub pending: Gauge,
 }
 
+/// HTTP/2 with clients.
+#[derive(Debug, Default)]
+pub struct Http2Counters {
+    pub connections: Counter,
+    /// Streams that a task held: requests.
+    pub streams: Counter,
+    /// Streams beyond `http2.streams_max`.
+    pub refused: Counter,
+    pub resets: Family<StreamReset>,
+    /// Connections whose end was said by GOAWAY.
+    pub goaways: Family<Goaway>,
+}
+
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -153,13 +173,14 @@ pub struct Shard {
     /// Requests under way.
     pub exchanges_active: Gauge,
     pub tls: TlsCounters,
+    pub http2: Http2Counters,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
     /// Records of exchanges handed to whoever logs, traces or compares.
     pub records: Counter,
     /// Records that found no room on their way there.
     pub records_lost: Counter,
-    pub rejected: Family<Reject>,
+    pub rejected: Family<RejectReason>,
     /// Answers the gateway gave before a route was known, by code.
     pub unrouted: Codes,
     /// Ticks of the worker's own clock: a stuck worker stops counting.
@@ -264,12 +285,14 @@ mod tests {
                 assert_eq!(l.index(), i, "{}", l.text());
             }
         }
-        check::<Skip>();
-        check::<Drop>();
-        check::<Lower>();
-        check::<Fail>();
+        check::<SkipReason>();
+        check::<DropReason>();
+        check::<LowerReason>();
+        check::<FailReason>();
         check::<Class>();
-        check::<Reject>();
+        check::<RejectReason>();
         check::<UpstreamFailure>();
+        check::<Goaway>();
+        check::<StreamReset>();
     }
 }

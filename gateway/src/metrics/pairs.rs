@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use super::codes::CODE_SLOTS;
-use super::{Code, Counter, Fail, Histogram, Label};
+use super::{Code, Counter, FailReason, Histogram, Label};
 
 /// How one side of a pair ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,11 +22,11 @@ pub enum PrimaryEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MirrorEnd {
     Code(Code),
-    Failed(Fail),
+    Failed(FailReason),
 }
 
 const ROWS: usize = CODE_SLOTS + 2;
-const COLUMNS: usize = CODE_SLOTS + Fail::ALL.len();
+const COLUMNS: usize = CODE_SLOTS + FailReason::ALL.len();
 
 type Row = [Counter; COLUMNS];
 
@@ -72,7 +72,7 @@ fn primary_of(row: usize) -> PrimaryEnd {
 }
 
 fn mirror_of(column: usize) -> MirrorEnd {
-    match column.checked_sub(CODE_SLOTS).and_then(|at| Fail::ALL.get(at)) {
+    match column.checked_sub(CODE_SLOTS).and_then(|at| FailReason::ALL.get(at)) {
         Some(why) => MirrorEnd::Failed(*why),
         None => MirrorEnd::Code(Code::at(column)),
     }
@@ -107,9 +107,9 @@ mod tests {
         let all = [
             (primary(200), mirror(200)),
             (primary(200), mirror(505)),
-            (primary(404), MirrorEnd::Failed(Fail::Timeout)),
+            (primary(404), MirrorEnd::Failed(FailReason::Timeout)),
             (PrimaryEnd::Code(Code::Other), MirrorEnd::Code(Code::Other5xx)),
-            (PrimaryEnd::None, MirrorEnd::Failed(Fail::Drain)),
+            (PrimaryEnd::None, MirrorEnd::Failed(FailReason::Drain)),
             (PrimaryEnd::Abandoned, mirror(500)),
         ];
         for (n, (primary, mirror)) in all.iter().enumerate() {

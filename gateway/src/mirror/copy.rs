@@ -10,7 +10,7 @@ use super::redact::{Search, Secrets, Unsearchable};
 use crate::http1::framing::Framing;
 use crate::http1::render;
 use crate::limits::REDACT_TURN_BYTES;
-use crate::metrics::Drop as Dropped;
+use crate::metrics::DropReason;
 
 /// A complete request, ready for a mirror's wire.
 #[derive(Debug)]
@@ -62,11 +62,11 @@ pub struct Searching<'a> {
 
 impl<'a> Searching<'a> {
     /// Begins with a copy's head and pieces; a reason if they cannot be searched.
-    pub fn begin(unsearched: &'a Unsearched, head: &[u8], pieces: &'a [Bytes]) -> Result<Self, Dropped> {
-        let secrets = unsearched.rules.secrets.as_ref().ok_or(Dropped::Redaction)?;
+    pub fn begin(unsearched: &'a Unsearched, head: &[u8], pieces: &'a [Bytes]) -> Result<Self, DropReason> {
+        let secrets = unsearched.rules.secrets.as_ref().ok_or(DropReason::Redaction)?;
         let bytes = pieces.iter().map(Bytes::len).sum();
         Ok(Self {
-            search: Search::begin(secrets, head, bytes).map_err(|Unsearchable| Dropped::Redaction)?,
+            search: Search::begin(secrets, head, bytes).map_err(|Unsearchable| DropReason::Redaction)?,
             unsearched,
             pieces,
             at: (0, 0),
@@ -75,7 +75,7 @@ impl<'a> Searching<'a> {
     }
 
     /// Searches the next [`REDACT_TURN_BYTES`]; says whether that was all.
-    pub fn turn(&mut self) -> Result<bool, Dropped> {
+    pub fn turn(&mut self) -> Result<bool, DropReason> {
         let mut left = REDACT_TURN_BYTES;
         while left > 0 {
             let (index, done) = self.at;
@@ -85,7 +85,7 @@ impl<'a> Searching<'a> {
             };
             let rest = piece.get(done..).unwrap_or_default();
             let part = rest.get(..left).unwrap_or(rest);
-            self.search.feed(part, &mut self.out).map_err(|Unsearchable| Dropped::Redaction)?;
+            self.search.feed(part, &mut self.out).map_err(|Unsearchable| DropReason::Redaction)?;
             self.within_bounds()?;
             left -= part.len();
             self.at = if part.len() == rest.len() { (index + 1, 0) } else { (index, done + part.len()) };
@@ -93,14 +93,14 @@ impl<'a> Searching<'a> {
         Ok(self.at.0 >= self.pieces.len() && self.search.is_over())
     }
 
-    fn within_bounds(&self) -> Result<(), Dropped> {
-        if self.out.len() > self.unsearched.body_bytes_max { Err(Dropped::BodyTooLarge) } else { Ok(()) }
+    fn within_bounds(&self) -> Result<(), DropReason> {
+        if self.out.len() > self.unsearched.body_bytes_max { Err(DropReason::BodyTooLarge) } else { Ok(()) }
     }
 
     /// Content without its secrets, and what `head` needs to go before it.
-    pub fn end(self, head: &mut Vec<u8>) -> Result<Bytes, Dropped> {
+    pub fn end(self, head: &mut Vec<u8>) -> Result<Bytes, DropReason> {
         let Self { search, unsearched, mut out, .. } = self;
-        search.end().map_err(|Unsearchable| Dropped::Redaction)?;
+        search.end().map_err(|Unsearchable| DropReason::Redaction)?;
         let Unsearched { trailers, expects_content, .. } = unsearched;
         let end = end_head(head, out.len(), trailers, *expects_content);
         out.extend_from_slice(&end);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     /// How many turns it took, and the wire.
-    fn search(pieces: &[Bytes], body_bytes_max: usize) -> Result<(usize, Vec<u8>), Dropped> {
+    fn search(pieces: &[Bytes], body_bytes_max: usize) -> Result<(usize, Vec<u8>), DropReason> {
         let (unsearched, mut head) = (unsearched(body_bytes_max), b"H: h\r\n".to_vec());
         let mut searching = Searching::begin(&unsearched, &head, pieces)?;
         let mut turns = 1;
@@ -184,9 +184,9 @@ mod tests {
     #[test]
     fn what_grows_too_long_or_is_no_json_is_given_up() {
         let pieces = |text: &str| [Bytes::copy_from_slice(text.as_bytes())];
-        assert_eq!(search(&pieces("[1,2]"), 26).unwrap_err(), Dropped::BodyTooLarge);
+        assert_eq!(search(&pieces("[1,2]"), 26).unwrap_err(), DropReason::BodyTooLarge);
         assert!(search(&pieces("[1,2]"), 27).is_ok());
-        assert_eq!(search(&pieces("[1,2"), 100).unwrap_err(), Dropped::Redaction);
-        assert_eq!(search(&pieces("a=1"), 100).unwrap_err(), Dropped::Redaction);
+        assert_eq!(search(&pieces("[1,2"), 100).unwrap_err(), DropReason::Redaction);
+        assert_eq!(search(&pieces("a=1"), 100).unwrap_err(), DropReason::Redaction);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use config::Percent;
 
 use crate::limits::GOVERNOR_RING_PERCENT;
-use crate::metrics::{Class, Drop as Dropped, Label, Lower, MirrorCounters};
+use crate::metrics::{Class, DropReason, Label, LowerReason, MirrorCounters};
 
 /// One mirror's governor on one worker.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Governor {
 
     /// Decides the share for the next second, and counts it if it fell. `busy_ticks` counts the worker's late ticks.
     pub fn look(&self, counters: &MirrorCounters, ring_percent: u64, busy_ticks: u64) {
-        let unreachable = counters.dropped.get(Dropped::Unreachable);
+        let unreachable = counters.dropped.get(DropReason::Unreachable);
         let answered = Class::ALL.iter().map(|class| counters.completed.get(*class)).sum::<u64>();
         let failed = counters.failed.sum() + unreachable;
         let now = Tally {
@@ -121,7 +121,7 @@ fn decide(
     configured: Percent,
     effective: Percent,
     look: &Look,
-) -> (Percent, Option<Lower>) {
+) -> (Percent, Option<LowerReason>) {
     let part = |of: Percent, part: u64| {
         // At most `of` where `part` is at most a million, so the cast loses nothing.
         (u64::from(of.per_million) * part / u64::from(Percent::ALL.per_million)) as u32
@@ -136,17 +136,17 @@ fn decide(
 }
 
 /// What is wrong: the worker's own trouble first, for it is the primary's too.
-fn trouble(settings: &config::Governor, look: &Look) -> Option<Lower> {
+fn trouble(settings: &config::Governor, look: &Look) -> Option<LowerReason> {
     let failures_max = u128::from(settings.failures_max.per_million);
     let failed = u128::from(look.failed) * u128::from(Percent::ALL.per_million);
     if look.worker_busy {
-        Some(Lower::WorkerBusy)
+        Some(LowerReason::WorkerBusy)
     } else if look.ring_percent > GOVERNOR_RING_PERCENT {
-        Some(Lower::Ring)
+        Some(LowerReason::Ring)
     } else if failed > u128::from(look.settled) * failures_max {
-        Some(Lower::Failures)
+        Some(LowerReason::Failures)
     } else if settings.slower_than.is_some_and(|max| look.answer_mean.is_some_and(|mean| mean > max)) {
-        Some(Lower::Slow)
+        Some(LowerReason::Slow)
     } else {
         None
     }
@@ -174,13 +174,13 @@ mod tests {
         let rows = [
             (WELL, None),
             (Look { failed: 10, ..WELL }, None),
-            (Look { failed: 11, ..WELL }, Some(Lower::Failures)),
+            (Look { failed: 11, ..WELL }, Some(LowerReason::Failures)),
             (Look { settled: 0, ..WELL }, None),
             (Look { answer_mean: mean(50), ..WELL }, None),
-            (Look { answer_mean: mean(51), ..WELL }, Some(Lower::Slow)),
+            (Look { answer_mean: mean(51), ..WELL }, Some(LowerReason::Slow)),
             (Look { ring_percent: GOVERNOR_RING_PERCENT, ..WELL }, None),
-            (Look { ring_percent: GOVERNOR_RING_PERCENT + 1, ..WELL }, Some(Lower::Ring)),
-            (Look { worker_busy: true, failed: 100, ..WELL }, Some(Lower::WorkerBusy)),
+            (Look { ring_percent: GOVERNOR_RING_PERCENT + 1, ..WELL }, Some(LowerReason::Ring)),
+            (Look { worker_busy: true, failed: 100, ..WELL }, Some(LowerReason::WorkerBusy)),
         ];
         for (look, why) in rows {
             let (share, lowered) = decide(&settings(), CONFIGURED, CONFIGURED, &look);
@@ -246,17 +246,20 @@ mod tests {
         (0..5).for_each(|_| counters.completed.inc(Class::C5));
         governor.look(&counters, 0, 0);
         assert_eq!((governor.effective().per_million, counters.share.get()), (250_000, 250_000));
-        assert_eq!(counters.lowered.get(Lower::Failures), 1);
+        assert_eq!(counters.lowered.get(LowerReason::Failures), 1);
         (0..5).for_each(|_| counters.completed.inc(Class::C2));
         (0..5).for_each(|_| counters.latency.record(49_000));
         governor.look(&counters, 0, 0);
         assert_eq!(governor.effective().per_million, 300_000);
-        counters.dropped.inc(Dropped::Unreachable);
+        counters.dropped.inc(DropReason::Unreachable);
         governor.look(&counters, 0, 0);
         governor.look(&counters, 0, 1);
         assert_eq!(governor.effective().per_million, 75_000);
         governor.look(&counters, 0, 1);
         assert_eq!(governor.effective().per_million, 125_000);
-        assert_eq!((counters.lowered.get(Lower::Failures), counters.lowered.get(Lower::WorkerBusy)), (2, 1));
+        assert_eq!(
+            (counters.lowered.get(LowerReason::Failures), counters.lowered.get(LowerReason::WorkerBusy)),
+            (2, 1)
+        );
     }
 }

@@ -17,10 +17,10 @@ use super::endpoint::Endpoint;
 use super::ring::{Full, Ring};
 use crate::http1::response::HeadLimits;
 use crate::limits::{ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH};
-use crate::metrics::{Drop as Dropped, LaneCounters};
+use crate::metrics::{DropReason, LaneCounters};
 use crate::rate::Bucket;
 
-/// Ring, shippers' beds and endpoints of one mirror on one worker.
+/// Ring, shippers' sleepers and endpoints of one mirror on one worker.
 #[derive(Debug)]
 pub struct Lane {
     ring: RefCell<Ring<RequestCopy>>,
@@ -28,11 +28,11 @@ pub struct Lane {
     /// A copy that can become stale has been offered.
     has_ttl: Cell<bool>,
     /// Shippers without work, the last to fall asleep last.
-    beds: RefCell<Vec<Bed>>,
-    /// By shipper: called, and not yet up.
-    called: RefCell<Vec<bool>>,
-    /// Somebody has been called for the copies now in the ring.
-    calling: Cell<bool>,
+    sleepers: RefCell<Vec<Sleeper>>,
+    /// By shipper: woken, and not yet awake.
+    woken: RefCell<Vec<bool>>,
+    /// A shipper has been woken for the copies now in the ring.
+    waking: Cell<bool>,
     /// A connect to an endpoint that last refused is under way; one at a time is enough to learn.
     pub probing: Cell<bool>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
@@ -52,9 +52,9 @@ pub struct Lane {
 
 /// A sleeping shipper.
 #[derive(Debug)]
-struct Bed {
+struct Sleeper {
     shipper: usize,
-    /// It can send at once; one that cannot is called only where no such sleeps.
+    /// It can send at once; one that cannot is woken only where no such sleeps.
     has_connection: bool,
     waker: Waker,
 }
@@ -65,9 +65,9 @@ impl Lane {
             ring: RefCell::new(Ring::new(lane.ring_entries_max, lane.ring_bytes_max)),
             policy: lane.drop,
             has_ttl: Cell::new(false),
-            beds: RefCell::default(),
-            called: RefCell::new(vec![false; lane.connections_max]),
-            calling: Cell::new(false),
+            sleepers: RefCell::default(),
+            woken: RefCell::new(vec![false; lane.connections_max]),
+            waking: Cell::new(false),
             probing: Cell::new(false),
             endpoints: RefCell::new(addresses.iter().map(|a| Rc::new(Endpoint::new(*a))).collect()),
             turn: Cell::new(0),
@@ -93,13 +93,13 @@ impl Lane {
     }
 
     /// Whether a copy is worth taking at all right now, known before anything is copied.
-    pub fn would_drop(&self, now_ms: u64) -> Option<Dropped> {
+    pub fn would_drop(&self, now_ms: u64) -> Option<DropReason> {
         if !self.is_reachable(now_ms) {
-            return Some(Dropped::Unreachable);
+            return Some(DropReason::Unreachable);
         }
         self.expire(now_ms);
         match (self.policy, self.ring.borrow().room_for(0)) {
-            (DropPolicy::Newest, Err(Full::Entries)) => Some(Dropped::RingEntries),
+            (DropPolicy::Newest, Err(Full::Entries)) => Some(DropReason::RingEntries),
             (DropPolicy::Newest, Err(Full::Bytes) | Ok(())) | (DropPolicy::Oldest, _) => None,
         }
     }
@@ -107,10 +107,10 @@ impl Lane {
     /// Queues a copy that keeps `bytes` alive, or gives up one by the lane's policy; calls a shipper.
     pub fn offer(&self, mut copy: RequestCopy, bytes: usize, now_ms: u64) {
         if self.closed.get() {
-            return copy.ticket.drop(Dropped::Drain);
+            return copy.ticket.drop(DropReason::Drain);
         }
         if !self.is_reachable(now_ms) {
-            return copy.ticket.drop(Dropped::Unreachable);
+            return copy.ticket.drop(DropReason::Unreachable);
         }
         copy.ticket.wait();
         if copy.stale_ms < u64::MAX {
@@ -120,14 +120,14 @@ impl Lane {
         let mut ring = self.ring.borrow_mut();
         let pushed = match self.policy {
             DropPolicy::Newest => ring.push(copy, bytes),
-            DropPolicy::Oldest => ring.push_evicting(copy, bytes, |old| old.ticket.drop(Dropped::Oldest)),
+            DropPolicy::Oldest => ring.push_evicting(copy, bytes, |old| old.ticket.drop(DropReason::Oldest)),
         };
         self.show(&ring);
         drop(ring);
         match pushed {
-            Ok(()) => self.call(),
-            Err((copy, Full::Entries)) => copy.ticket.drop(Dropped::RingEntries),
-            Err((copy, Full::Bytes)) => copy.ticket.drop(Dropped::RingBytes),
+            Ok(()) => self.wake_one(),
+            Err((copy, Full::Entries)) => copy.ticket.drop(DropReason::RingEntries),
+            Err((copy, Full::Bytes)) => copy.ticket.drop(DropReason::RingBytes),
         }
     }
 
@@ -136,7 +136,7 @@ impl Lane {
         let mut ring = self.ring.borrow_mut();
         let reserved = match self.policy {
             DropPolicy::Newest => ring.reserve(bytes),
-            DropPolicy::Oldest => ring.reserve_evicting(bytes, |old| old.ticket.drop(Dropped::Oldest)),
+            DropPolicy::Oldest => ring.reserve_evicting(bytes, |old| old.ticket.drop(DropReason::Oldest)),
         };
         self.show(&ring);
         reserved.is_ok()
@@ -169,7 +169,7 @@ impl Lane {
         }
         for _ in 0..EXPIRED_PER_PUSH {
             match self.take_if(|copy| copy.stale_ms <= now_ms) {
-                Some(copy) => copy.ticket.drop(Dropped::Stale),
+                Some(copy) => copy.ticket.drop(DropReason::Stale),
                 None => return,
             }
         }
@@ -181,7 +181,7 @@ impl Lane {
     }
 
     /// Gives up everything that waits; returns how many.
-    pub fn flush(&self, why: Dropped) -> usize {
+    pub fn flush(&self, why: DropReason) -> usize {
         let mut given_up = 0;
         while let Some(copy) = self.take_if(|_| true) {
             copy.ticket.drop(why);
@@ -195,40 +195,40 @@ impl Lane {
         self.counters.ring_bytes.set(ring.bytes() as i64);
     }
 
-    // === Sleeping and calling ===
+    // === Sleeping and waking ===
 
-    /// Calls one sleeping shipper unless one is already on its way.
-    pub fn call(&self) {
-        if self.calling.get() {
+    /// Wakes one sleeping shipper unless one is already on its way.
+    pub fn wake_one(&self) {
+        if self.waking.get() {
             return;
         }
-        let mut beds = self.beds.borrow_mut();
-        let Some(last) = beds.len().checked_sub(1) else { return };
-        let best = beds.iter().rposition(|bed| bed.has_connection).unwrap_or(last);
-        let bed = beds.remove(best);
-        self.calling.set(true);
-        self.called.borrow_mut()[bed.shipper] = true;
-        bed.waker.wake();
+        let mut sleepers = self.sleepers.borrow_mut();
+        let Some(last) = sleepers.len().checked_sub(1) else { return };
+        let best = sleepers.iter().rposition(|sleeper| sleeper.has_connection).unwrap_or(last);
+        let sleeper = sleepers.remove(best);
+        self.waking.set(true);
+        self.woken.borrow_mut()[sleeper.shipper] = true;
+        sleeper.waker.wake();
     }
 
-    /// Calls everybody: a reap or a drain.
-    pub fn call_all(&self) {
-        for bed in self.beds.take() {
-            self.called.borrow_mut()[bed.shipper] = true;
-            bed.waker.wake();
+    /// Wakes every sleeping shipper: a reap or a drain.
+    pub fn wake_all(&self) {
+        for sleeper in self.sleepers.take() {
+            self.woken.borrow_mut()[sleeper.shipper] = true;
+            sleeper.waker.wake();
         }
     }
 
-    /// Sleeps until called.
+    /// Sleeps until woken.
     pub async fn sleep(&self, shipper: usize, has_connection: bool) {
         poll_fn(|cx| {
-            if std::mem::take(&mut self.called.borrow_mut()[shipper]) {
+            if std::mem::take(&mut self.woken.borrow_mut()[shipper]) {
                 return Poll::Ready(());
             }
-            let mut beds = self.beds.borrow_mut();
-            match beds.iter_mut().find(|bed| bed.shipper == shipper) {
-                Some(bed) => bed.waker.clone_from(cx.waker()),
-                None => beds.push(Bed { shipper, has_connection, waker: cx.waker().clone() }),
+            let mut sleepers = self.sleepers.borrow_mut();
+            match sleepers.iter_mut().find(|sleeper| sleeper.shipper == shipper) {
+                Some(sleeper) => sleeper.waker.clone_from(cx.waker()),
+                None => sleepers.push(Sleeper { shipper, has_connection, waker: cx.waker().clone() }),
             }
             Poll::Pending
         })
@@ -254,7 +254,7 @@ impl Lane {
     /// Nothing more can come: the shippers send what waits, and end.
     pub fn call_last(&self) {
         self.last_call.set(true);
-        self.call_all();
+        self.wake_all();
     }
 
     pub fn is_last_call(&self) -> bool {
@@ -265,16 +265,16 @@ impl Lane {
     pub fn close(&self) -> usize {
         self.closed.set(true);
         self.call_last();
-        self.flush(Dropped::Drain)
+        self.flush(DropReason::Drain)
     }
 
     pub fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// A shipper is up and looks at the ring: the next copy may call another.
-    pub fn up(&self) {
-        self.calling.set(false);
+    /// A shipper is awake and looks at the ring: the next copy may wake another.
+    pub fn awake(&self) {
+        self.waking.set(false);
     }
 
     // === Endpoints ===
@@ -311,7 +311,7 @@ impl Lane {
     /// After a refusal: if no endpoint is left, everything that waits is given up.
     pub fn flush_if_unreachable(&self, now_ms: u64) {
         if !self.is_reachable(now_ms) {
-            self.flush(Dropped::Unreachable);
+            self.flush(DropReason::Unreachable);
         }
     }
 }
@@ -359,15 +359,15 @@ pub(super) mod tests {
         let counters = Arc::new(MirrorCounters::default());
         let newest = lane_of(2, 100, DropPolicy::Newest);
         [60, 60, 10, 10].into_iter().for_each(|bytes| offer(&newest, &counters, bytes));
-        assert_eq!(counters.dropped.get(Dropped::RingBytes), 1);
-        assert_eq!(counters.dropped.get(Dropped::RingEntries), 1);
-        assert_eq!(newest.would_drop(0), Some(Dropped::RingEntries));
+        assert_eq!(counters.dropped.get(DropReason::RingBytes), 1);
+        assert_eq!(counters.dropped.get(DropReason::RingEntries), 1);
+        assert_eq!(newest.would_drop(0), Some(DropReason::RingEntries));
         let oldest = lane_of(2, 100, DropPolicy::Oldest);
         [60, 60, 10, 10, 101].into_iter().for_each(|bytes| offer(&oldest, &counters, bytes));
-        assert_eq!(counters.dropped.get(Dropped::Oldest), 2);
-        assert_eq!(counters.dropped.get(Dropped::RingBytes), 2);
+        assert_eq!(counters.dropped.get(DropReason::Oldest), 2);
+        assert_eq!(counters.dropped.get(DropReason::RingBytes), 2);
         assert_eq!(newest.counters.ring_bytes.get(), 70);
-        assert_eq!(newest.flush(Dropped::Drain) + oldest.flush(Dropped::Drain), 4);
+        assert_eq!(newest.flush(DropReason::Drain) + oldest.flush(DropReason::Drain), 4);
         assert_eq!(counters.waiting.get(), 0);
     }
 
@@ -376,11 +376,11 @@ pub(super) mod tests {
         let counters = Arc::new(MirrorCounters::default());
         let lane = lane_of(4, 100, DropPolicy::Newest);
         (0..4).for_each(|_| lane.offer(copy(&counters, 1000), 1, 0));
-        assert_eq!(lane.would_drop(999), Some(Dropped::RingEntries));
+        assert_eq!(lane.would_drop(999), Some(DropReason::RingEntries));
         assert_eq!(lane.would_drop(1000), None);
-        assert_eq!(counters.dropped.get(Dropped::Stale), EXPIRED_PER_PUSH as u64);
+        assert_eq!(counters.dropped.get(DropReason::Stale), EXPIRED_PER_PUSH as u64);
         lane.offer(copy(&counters, 2000), 1, 1000);
-        assert_eq!(counters.dropped.get(Dropped::Stale), 2 * EXPIRED_PER_PUSH as u64);
+        assert_eq!(counters.dropped.get(DropReason::Stale), 2 * EXPIRED_PER_PUSH as u64);
         assert_eq!((counters.waiting.get(), lane.ring_percent()), (1, 25));
     }
 
@@ -393,9 +393,9 @@ pub(super) mod tests {
         assert_eq!(lane.would_drop(0), None);
         assert!(lane.pick(0).is_none());
         endpoint.refused(0);
-        assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
+        assert_eq!(lane.would_drop(0), Some(DropReason::Unreachable));
         offer(&lane, &counters, 1);
-        assert_eq!(counters.dropped.get(Dropped::Unreachable), 1);
+        assert_eq!(counters.dropped.get(DropReason::Unreachable), 1);
         assert_eq!(lane.would_drop(MIRROR_BACKOFF_MS_MAX), None);
         endpoint.connected();
         assert!(Rc::ptr_eq(&lane.pick(0).unwrap(), &endpoint));
@@ -403,7 +403,7 @@ pub(super) mod tests {
         (0..3).for_each(|_| endpoint.refused(0));
         assert_eq!(lane.would_drop(0), None);
         endpoint.closed();
-        assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
+        assert_eq!(lane.would_drop(0), Some(DropReason::Unreachable));
     }
 
     #[test]
@@ -437,6 +437,6 @@ pub(super) mod tests {
         assert!(!lane.is_empty());
         lane.relocate(&[]);
         assert!(lane.pick(0).is_none());
-        assert_eq!(lane.would_drop(0), Some(Dropped::Unreachable));
+        assert_eq!(lane.would_drop(0), Some(DropReason::Unreachable));
     }
 }

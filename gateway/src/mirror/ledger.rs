@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::metrics::{Class, Drop as Dropped, Fail, MirrorCounters, Skip};
+use crate::metrics::{Class, DropReason, FailReason, MirrorCounters, SkipReason};
 use crate::observe::keep::Kept;
 use crate::observe::pairing::{Half, Joined};
 use crate::observe::record::CopyEnd;
@@ -50,13 +50,13 @@ impl Ticket {
         self.tell(CopyEnd::SampledOut);
     }
 
-    pub fn skip(mut self, why: Skip) {
+    pub fn skip(mut self, why: SkipReason) {
         self.leave();
         self.counters.skipped.inc(why);
         self.tell(CopyEnd::Skipped(why));
     }
 
-    pub fn drop(mut self, why: Dropped) {
+    pub fn drop(mut self, why: DropReason) {
         self.leave();
         self.counters.dropped.inc(why);
         self.tell(CopyEnd::Dropped(why));
@@ -82,6 +82,11 @@ impl Ticket {
         self.stage = Stage::InFlight;
     }
 
+    /// Whose account it is.
+    pub fn account(&self) -> &Arc<MirrorCounters> {
+        &self.counters
+    }
+
     /// How much of its answer is to be kept; 0 for none.
     pub fn keeps_bytes(&self) -> usize {
         self.joined.as_ref().map_or(0, |joined| joined.keeps_bytes)
@@ -104,7 +109,7 @@ impl Ticket {
         }
     }
 
-    pub fn fail(mut self, why: Fail) {
+    pub fn fail(mut self, why: FailReason) {
         self.leave();
         self.counters.failed.inc(why);
         self.tell(CopyEnd::Failed(why));
@@ -132,16 +137,16 @@ impl Drop for Ticket {
         self.leave();
         match stage {
             Stage::Pending => {
-                self.counters.skipped.inc(Skip::Aborted);
-                self.tell(CopyEnd::Skipped(Skip::Aborted));
+                self.counters.skipped.inc(SkipReason::Aborted);
+                self.tell(CopyEnd::Skipped(SkipReason::Aborted));
             }
             Stage::Waiting => {
-                self.counters.dropped.inc(Dropped::Drain);
-                self.tell(CopyEnd::Dropped(Dropped::Drain));
+                self.counters.dropped.inc(DropReason::Drain);
+                self.tell(CopyEnd::Dropped(DropReason::Drain));
             }
             Stage::InFlight => {
-                self.counters.failed.inc(Fail::Drain);
-                self.tell(CopyEnd::Failed(Fail::Drain));
+                self.counters.failed.inc(FailReason::Drain);
+                self.tell(CopyEnd::Failed(FailReason::Drain));
             }
             Stage::Settled => {}
         }
@@ -182,19 +187,19 @@ mod tests {
         step(waiting(), 1);
         step(sent(), 2);
         open().sampled_out();
-        open().skip(Skip::Loop);
-        open().drop(Dropped::BodyTooLarge);
-        waiting().drop(Dropped::Oldest);
+        open().skip(SkipReason::Loop);
+        open().drop(DropReason::BodyTooLarge);
+        waiting().drop(DropReason::Oldest);
         sent().complete(Half { status: 204, latency_us: 7, ..Half::default() }, None);
-        sent().fail(Fail::Timeout);
+        sent().fail(FailReason::Timeout);
         assert!(balances(&counters));
         assert_eq!(counters.eligible.get(), 9);
         assert_eq!(counters.sent.get(), 3);
         assert_eq!((counters.pending.get(), counters.waiting.get(), counters.in_flight.get()), (0, 0, 0));
         assert_eq!(counters.latency.sum(), 7);
-        assert_eq!(counters.failed.get(Fail::Drain), 1);
-        assert_eq!(counters.skipped.get(Skip::Aborted), 1);
-        assert_eq!(counters.dropped.get(Dropped::Drain), 1);
+        assert_eq!(counters.failed.get(FailReason::Drain), 1);
+        assert_eq!(counters.skipped.get(SkipReason::Aborted), 1);
+        assert_eq!(counters.dropped.get(DropReason::Drain), 1);
     }
 
     #[test]
@@ -222,7 +227,7 @@ mod tests {
         ticket.wait();
         ticket.send(1_250);
         assert_eq!((counters.lag.count(), counters.lag.sum()), (1, 250));
-        ticket.fail(Fail::Reset);
+        ticket.fail(FailReason::Reset);
         // A pair is counted when both of its sides are over.
         assert_eq!(counters.pairs.matrix.seen().count(), 0);
         drop(pairing);

@@ -21,7 +21,7 @@ use crate::http1::edit::{self, RequestEdit};
 use crate::http1::framing::Framing;
 use crate::http1::render::{self, RenderedHead};
 use crate::limits::RESPONSE_BUFFER_BYTES;
-use crate::metrics::{Drop as Dropped, Skip};
+use crate::metrics::{DropReason, SkipReason};
 use crate::observe::pairing::Joined;
 use crate::observe::trace;
 
@@ -96,7 +96,7 @@ impl Pending {
                 join(&mut ticket, policy, number, source);
             }
             match &mut tickets {
-                _ if source.is_copy => ticket.skip(Skip::Loop),
+                _ if source.is_copy => ticket.skip(SkipReason::Loop),
                 _ if !draw.takes_copy(share, number) => ticket.sampled_out(),
                 taken => {
                     join(&mut ticket, policy, number, source);
@@ -118,10 +118,10 @@ impl Pending {
         {
             let allowed = rules.within_rate(1 + more.len(), source.now_ms);
             let Some(further) = allowed.checked_sub(1) else {
-                give_up(ticket, more, |ticket| ticket.drop(Dropped::Rate));
+                give_up(ticket, more, |ticket| ticket.drop(DropReason::Rate));
                 return None;
             };
-            more.drain(further..).for_each(|ticket| ticket.drop(Dropped::Rate));
+            more.drain(further..).for_each(|ticket| ticket.drop(DropReason::Rate));
         }
         let mut head = room(policy, source, buffers);
         take_head(&mut head, policy, source);
@@ -205,7 +205,7 @@ impl Pending {
         if self.reserved.grow(held) {
             return Some(self);
         }
-        self.give_up(|ticket| ticket.drop(Dropped::RingBytes));
+        self.give_up(|ticket| ticket.drop(DropReason::RingBytes));
         None
     }
 
@@ -213,15 +213,15 @@ impl Pending {
     pub(super) fn answered(mut self, status: u16, after: Duration, now_ms: u64) -> Option<Self> {
         let Some(rules) = self.rules.as_ref().filter(|_| self.awaits_answer) else { return Some(self) };
         if !rules.likes(status, after) {
-            self.give_up(|ticket| ticket.skip(Skip::Answer));
+            self.give_up(|ticket| ticket.skip(SkipReason::Response));
             return None;
         }
         let allowed = rules.within_rate(1 + self.more.len(), now_ms);
         let Some(further) = allowed.checked_sub(1) else {
-            self.give_up(|ticket| ticket.drop(Dropped::Rate));
+            self.give_up(|ticket| ticket.drop(DropReason::Rate));
             return None;
         };
-        self.more.drain(further..).for_each(|ticket| ticket.drop(Dropped::Rate));
+        self.more.drain(further..).for_each(|ticket| ticket.drop(DropReason::Rate));
         let ms = after.as_secs_f64() * 1e3;
         let lines = format!("{PRIMARY_STATUS}: {status}\r\n{PRIMARY_DURATION}: {ms:.3}\r\n");
         self.head.splice(self.mark_end..self.mark_end, lines.into_bytes());
@@ -242,11 +242,11 @@ impl Pending {
         debug_assert!(!self.is_complete, "nothing comes behind the end of a request");
         self.content_bytes += bytes;
         if self.content_bytes > self.body_bytes_max {
-            self.give_up(|ticket| ticket.drop(Dropped::BodyTooLarge));
+            self.give_up(|ticket| ticket.drop(DropReason::BodyTooLarge));
             return None;
         }
         if !self.reserved.grow(held_bytes) {
-            self.give_up(|ticket| ticket.drop(Dropped::RingBytes));
+            self.give_up(|ticket| ticket.drop(DropReason::RingBytes));
             return None;
         }
         Some(self)
@@ -358,12 +358,12 @@ fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) 
 }
 
 /// Why no copy can be taken now, known before anything is copied.
-fn reason_not_to(policy: &Policy, source: &Source<'_>) -> Option<Dropped> {
+fn reason_not_to(policy: &Policy, source: &Source<'_>) -> Option<DropReason> {
     if let Some(why) = source.overload.or_else(|| policy.lane.would_drop(source.now_ms)) {
         return Some(why);
     }
     match source.framing {
-        Framing::Length(n) if n > policy.body_bytes_max as u64 => Some(Dropped::BodyTooLarge),
+        Framing::Length(n) if n > policy.body_bytes_max as u64 => Some(DropReason::BodyTooLarge),
         Framing::Length(_) | Framing::None | Framing::Chunked | Framing::UntilClose => None,
     }
 }

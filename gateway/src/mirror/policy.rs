@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{AnswerCondition, HeaderEdits, MirrorHost, Percent, RequestKey};
+use config::{After, HeaderEdits, MirrorHost, Percent, RequestKey, ResponseCondition};
 
 use super::governor::Governor;
 use super::lane::Lane;
@@ -59,7 +59,7 @@ pub struct Rules {
     rate: Option<Rc<Bucket>>,
     /// Milliseconds in the ring.
     ttl_ms: Option<u64>,
-    answer: Option<AnswerCondition>,
+    answer: Option<ResponseCondition>,
     governor: Option<Rc<Governor>>,
     pub(super) path: Option<PathEdit>,
     /// What a client says in fields that are ours to say is among those removed.
@@ -134,7 +134,8 @@ impl Rules {
             && mirror.sample_by.is_none()
             && mirror.rate_max.is_none()
             && mirror.ttl.is_none()
-            && mirror.answer.is_none()
+            && mirror.after == After::Request
+            && mirror.response.is_none()
             && mirror.governor.is_none()
             && mirror.path.is_none()
             && mirror.headers.is_empty()
@@ -163,7 +164,11 @@ impl Rules {
             sample_by: mirror.sample_by.clone(),
             rate,
             ttl_ms: mirror.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
-            answer: mirror.answer.clone(),
+            answer: match mirror.after {
+                After::Request => mirror.response.clone(),
+                // Any response will do.
+                After::Response => Some(mirror.response.clone().unwrap_or_default()),
+            },
             governor,
             path: mirror.path.as_ref().map(PathEdit::new),
             headers,

@@ -8,19 +8,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::alignment::Alignment;
 use super::copy::{RequestCopy, Searching};
 use super::endpoint::Endpoint;
 use super::lane::Lane;
+use super::response::{Answered, Progress, Response};
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::http1::response::{Message, Reader, Step};
 use crate::io::{Gather, Stream, Sweeper, turn};
 use crate::limits::{
-    ANSWER_CUT_BYTES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, REDACT_TURN_BYTES,
-    RESPONSE_BUFFER_BYTES,
+    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES,
 };
-use crate::metrics::{Drop as Dropped, Fail};
-use crate::observe::keep::{Budget, Keeping, Kept, keep};
+use crate::metrics::{DropReason, FailReason};
+use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
 use crate::time::Millis;
 
@@ -43,6 +43,7 @@ struct Connection {
     answers: u64,
     batches: u64,
     used_ms: u64,
+    alignment: Alignment,
 }
 
 /// Answers after which a connection that the mirror closes was well used: closing it is no sign against pipelining.
@@ -50,6 +51,9 @@ const WELL_USED_ANSWERS: u64 = 64;
 
 /// Stale copies given up in one turn.
 const STALE_PER_TURN: u32 = 64;
+
+/// More came than was asked for.
+const EXCESS: Failure = Failure::Protocol("excess bytes");
 
 /// An idle mirror connection is closed after this long.
 const IDLE_MS: u64 = 30_000;
@@ -65,7 +69,7 @@ impl Shipper {
         // What one read completed; kept for its memory too.
         let mut done = Vec::new();
         loop {
-            self.lane.up();
+            self.lane.awake();
             if again.is_empty() && self.lane.is_empty() {
                 if self.lane.is_last_call() {
                     self.close(connection.take());
@@ -84,21 +88,28 @@ impl Shipper {
                 continue;
             }
             if connection.as_ref().is_none_or(|c| !c.stream.is_quiet() || c.endpoint.is_gone()) {
+                if let Some(used) = &mut connection {
+                    self.look_at_rest(used).await;
+                }
                 self.close(connection.take());
                 connection = self.connect().await;
                 if connection.is_none() {
                     // Given up with the rest if the mirror stays away or its lane is closed; called again with the next
                     // copy or tick.
                     if self.lane.is_closed() {
-                        again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Drain));
+                        again.drain(..).for_each(|copy| copy.ticket.fail(FailReason::Drain));
                     } else if !again.is_empty() && !self.lane.is_reachable(self.sweeper.now_ms()) {
-                        again.drain(..).for_each(|copy| copy.ticket.fail(Fail::Closed));
+                        again.drain(..).for_each(|copy| copy.ticket.fail(FailReason::Closed));
                     }
                     self.lane.sleep(self.number, false).await;
                     continue;
                 }
             }
             if let Some(mut used) = connection.take() {
+                if used.alignment.wants_silence() && !self.is_silent(&mut used).await {
+                    self.close(Some(used));
+                    continue;
+                }
                 match self.batch(&mut used, &mut again, &mut flying, &mut done).await {
                     After::Keep => connection = Some(used),
                     After::Close => self.close(Some(used)),
@@ -124,7 +135,15 @@ impl Shipper {
             Ok(stream) => {
                 endpoint.connected();
                 lane.counters.connections.add(1);
-                Some(Connection { stream, endpoint, answers: 0, batches: 0, used_ms: self.sweeper.now_ms() })
+                let used_ms = self.sweeper.now_ms();
+                Some(Connection {
+                    stream,
+                    endpoint,
+                    answers: 0,
+                    batches: 0,
+                    used_ms,
+                    alignment: Alignment::default(),
+                })
             }
             Err(_) => {
                 lane.counters.connect_failures.inc();
@@ -132,6 +151,31 @@ impl Shipper {
                 lane.flush_if_unreachable(self.sweeper.now_ms());
                 None
             }
+        }
+    }
+
+    /// Waits until the connection has said nothing for as long as its responses take: whether it is in step.
+    async fn is_silent(&self, connection: &mut Connection) -> bool {
+        if connection.stream.r.is_readable_within(connection.alignment.silence_ms()).await {
+            self.look_at_rest(connection).await;
+            return false;
+        }
+        connection.alignment.is_known();
+        true
+    }
+
+    /// What a connection that was to be silent has to say: an end, or a response to nothing.
+    async fn look_at_rest(&self, connection: &mut Connection) {
+        if !connection.alignment.is_in_doubt() || connection.stream.is_quiet() {
+            return;
+        }
+        let within = Millis(connection.alignment.silence_ms());
+        let (result, buf) =
+            connection.stream.r.read(self.buffers.medium(), RESPONSE_BUFFER_BYTES, within).await;
+        self.buffers.give(buf);
+        if matches!(result, Ok(1..)) {
+            connection.alignment.is_lost();
+            self.lane.counters.out_of_step.inc();
         }
     }
 
@@ -164,7 +208,7 @@ impl Shipper {
         {
             if is_new {
                 if copy.stale_ms <= self.sweeper.now_ms() {
-                    copy.ticket.drop(Dropped::Stale);
+                    copy.ticket.drop(DropReason::Stale);
                     self.buffers.give(copy.head);
                     stale += 1;
                     if stale.is_multiple_of(STALE_PER_TURN) {
@@ -191,7 +235,7 @@ impl Shipper {
             flying.push_back(copy);
         }
         if !self.lane.is_empty() {
-            self.lane.call();
+            self.lane.wake_one();
         }
         let copies = flying.len();
         if copies == 0 {
@@ -216,7 +260,9 @@ impl Shipper {
         match ended.unwrap_or(Ended::InStep) {
             Ended::InStep => {
                 let now_us = pace.last_us;
-                let spread_us = now_us - pace.first_us.unwrap_or(now_us);
+                let first_us = pace.first_us.unwrap_or(now_us);
+                let spread_us = now_us - first_us;
+                connection.alignment.batch(first_us.saturating_sub(started_us));
                 if !is_measured {
                     endpoint.answered(copies, now_us - started_us, spread_us);
                 }
@@ -239,6 +285,10 @@ impl Shipper {
             Ended::Failed(failure) => {
                 if connection.answers == 0 && failure != Failure::Timeout {
                     endpoint.hung_up(self.sweeper.now_ms());
+                }
+                if failure == EXCESS {
+                    connection.alignment.is_lost();
+                    self.lane.counters.out_of_step.inc();
                 }
                 if copies > 1 || matches!(failure, Failure::Timeout) {
                     endpoint.misbehaved(self.sweeper.now_ms());
@@ -312,7 +362,7 @@ impl Shipper {
         done: &mut Vec<Answered>,
         pace: &mut Pace,
     ) -> Ended {
-        let mut answer = Answer::new(self.settings.response_bytes_max);
+        let mut answer = Response::new(self.settings.response_bytes_max);
         let mut buf = self.buffers.medium();
         let ended = loop {
             let (result, filled) =
@@ -332,7 +382,7 @@ impl Shipper {
                 connection.endpoint.answers();
             }
             connection.answers += done.len() as u64;
-            self.settle(done, now_us, pace);
+            self.settle(done, now_us, pace, &mut connection.alignment);
             match ended {
                 Some(ended) => break ended,
                 None if closed => break Ended::Failed(Failure::Closed),
@@ -347,7 +397,7 @@ impl Shipper {
     fn take_answers(
         &self,
         flying: &mut VecDeque<RequestCopy>,
-        answer: &mut Answer,
+        answer: &mut Response,
         buf: &mut Vec<u8>,
         closed: bool,
         done: &mut Vec<Answered>,
@@ -356,13 +406,10 @@ impl Shipper {
         let ended = loop {
             let Some(copy) = flying.front() else {
                 let in_step = used == buf.len();
-                break Some(if in_step {
-                    Ended::InStep
-                } else {
-                    Ended::Failed(Failure::Protocol("excess bytes"))
-                });
+                break Some(if in_step { Ended::InStep } else { Ended::Failed(EXCESS) });
             };
-            let progress = answer.advance(&buf[used..], copy, self, closed);
+            let progress =
+                answer.advance(&buf[used..], copy, (self.lane.response_heads.get(), &self.budget), closed);
             let (spent, now_ms) = (answer.spent(), self.sweeper.now_ms());
             self.lane.spend(spent, now_ms);
             match progress {
@@ -392,17 +439,15 @@ impl Shipper {
     fn cut(
         &self,
         flying: &mut VecDeque<RequestCopy>,
-        answer: &mut Answer,
+        answer: &mut Response,
         done: &mut Vec<Answered>,
     ) -> Ended {
-        let Some(status) = answer.message.as_ref().map(|message| message.status) else {
+        let Some(status) = answer.status() else {
             return Ended::Failed(Failure::Closed);
         };
-        self.lane.counters.answers_cut.inc();
+        self.lane.counters.cut.inc();
         self.lane.spend(ANSWER_CUT_BYTES, self.sweeper.now_ms());
-        if let Some(keeping) = &mut answer.keeping {
-            keeping.cut();
-        }
+        answer.cut();
         if let Some(copy) = flying.pop_front() {
             done.push(Answered { is_cut: true, ..answer.end(copy, status) });
         }
@@ -411,11 +456,12 @@ impl Shipper {
 
     /// Settles what one read completed. Answers that came together share the time since those before them evenly: how
     /// long each was in the making cannot be seen from here.
-    fn settle(&self, done: &mut Vec<Answered>, now_us: u64, pace: &mut Pace) {
+    fn settle(&self, done: &mut Vec<Answered>, now_us: u64, pace: &mut Pace, alignment: &mut Alignment) {
         let Some(latency_us) = (now_us - pace.last_us).checked_div(done.len() as u64) else { return };
         pace.last_us = now_us;
         for Answered { copy, status, bytes, is_cut, kept } in done.drain(..) {
             let is_sure = pace.is_lone && !is_cut;
+            alignment.answered(copy.ticket.account());
             copy.ticket.complete(Half { status, latency_us, bytes, is_sure }, kept);
             self.buffers.give(copy.head);
         }
@@ -433,16 +479,6 @@ struct Pace {
     is_lone: bool,
 }
 
-/// A copy and what matters of its answer.
-struct Answered {
-    copy: RequestCopy,
-    status: u16,
-    bytes: u64,
-    /// It was not read to its end.
-    is_cut: bool,
-    kept: Option<Kept>,
-}
-
 enum After {
     Keep,
     Close,
@@ -455,108 +491,4 @@ enum Ended {
     /// The mirror said that it closes after an answer; what is still in flight was not looked at.
     Announced,
     Failed(Failure),
-}
-
-/// One answer being read.
-struct Answer {
-    /// Of its heads, once the first byte was looked at.
-    reader: Option<Reader>,
-    /// What follows its final head, once that came.
-    message: Option<Message>,
-    /// Of content as it came, chunk sizes and extensions included.
-    bytes: u64,
-    /// What reading it costs, in bytes: heads, interim ones too, and each piece as so many more.
-    cost: u64,
-    /// How much of that was told.
-    told: u64,
-    content_bytes: u64,
-    bytes_max: u64,
-    /// Where it is to be compared.
-    keeping: Option<Box<Keeping>>,
-}
-
-enum Progress {
-    More { used: usize },
-    Complete { used: usize, status: u16, keep_alive: bool },
-    TooLong,
-}
-
-impl Answer {
-    fn new(bytes_max: u64) -> Self {
-        Self {
-            reader: None,
-            message: None,
-            bytes: 0,
-            cost: 0,
-            told: 0,
-            content_bytes: 0,
-            bytes_max,
-            keeping: None,
-        }
-    }
-
-    /// What matters of it, now that it is over; the next one is read from here on.
-    fn end(&mut self, copy: RequestCopy, status: u16) -> Answered {
-        let kept = self.keeping.take().map(|keeping| keeping.end());
-        let bytes = self.content_bytes;
-        (self.reader, self.message) = (None, None);
-        (self.bytes, self.content_bytes) = (0, 0);
-        (self.cost, self.told) = (0, 0);
-        Answered { copy, status, bytes, is_cut: false, kept }
-    }
-
-    fn advance(
-        &mut self,
-        input: &[u8],
-        copy: &RequestCopy,
-        shipper: &Shipper,
-        closed: bool,
-    ) -> Result<Progress, Failure> {
-        let mut used = 0;
-        while self.message.is_none() {
-            let new_reader = || Reader::new(shipper.lane.response_heads.get(), copy.to_head);
-            let reader = self.reader.get_or_insert_with(new_reader);
-            let step =
-                reader.head(&input[used..], |_, _| ()).map_err(|fault| Failure::Protocol(fault.detail()))?;
-            let (len, message) = match step {
-                Step::More => return Ok(Progress::More { used }),
-                Step::Interim { used: len, .. } => (len, None),
-                Step::Head { used: len, message, .. } => (len, Some(message)),
-            };
-            let raw = &input[used..used + len];
-            used += len;
-            self.cost = self.cost.saturating_add(len as u64);
-            if let (Some(message), bytes_max @ 1..) = (&message, copy.ticket.keeps_bytes()) {
-                self.keeping = Keeping::begin(&shipper.budget, message.status, raw, bytes_max);
-            }
-            self.message = message;
-        }
-        let Some(message) = &mut self.message else { return Ok(Progress::More { used }) };
-        let (keeping, content_bytes, mut pieces) = (&mut self.keeping, &mut self.content_bytes, 0_u64);
-        let taken = message.read(&input[used..], |content| {
-            pieces += 1;
-            *content_bytes = content_bytes.saturating_add(content.len() as u64);
-            keep(keeping, content);
-        });
-        let taken = taken.map_err(|fault| Failure::Protocol(fault.detail()))?;
-        used += taken;
-        self.bytes = self.bytes.saturating_add(taken as u64);
-        self.cost = self.cost.saturating_add(taken as u64).saturating_add(pieces * ANSWER_PIECE_BYTES);
-        if message.is_over(closed) {
-            Ok(Progress::Complete { used, status: message.status, keep_alive: message.keeps })
-        } else if self.bytes >= self.bytes_max {
-            Ok(Progress::TooLong)
-        } else {
-            Ok(Progress::More { used })
-        }
-    }
-
-    /// What reading it has cost since the last time this was asked; nothing while that is little. All of it counts once
-    /// it is more.
-    fn spent(&mut self) -> u64 {
-        if self.cost <= ANSWER_SHORT_BYTES {
-            return 0;
-        }
-        self.cost - std::mem::replace(&mut self.told, self.cost)
-    }
 }

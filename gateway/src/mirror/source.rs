@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use super::proof::Proof;
 use super::sample::Draw;
-use crate::asked::Asked;
+use crate::asked::RequestView;
 use crate::http1::framing::Framing;
 use crate::http1::render::RenderedHead;
 use crate::matcher::Matched;
-use crate::metrics::Drop as Dropped;
+use crate::metrics::DropReason;
 use crate::observe::pairing::Pairing;
 use crate::observe::record::Trace;
 use crate::random::Random;
@@ -29,7 +29,7 @@ pub struct Source<'a> {
     /// What proves its copies to be ours.
     pub proof: Option<&'a Proof>,
     /// The request as the client sent it, and what of its path the route matched.
-    pub asked: &'a Asked<'a>,
+    pub asked: &'a RequestView<'a>,
     pub matched: Matched,
     /// Index of the primary it goes to, among the route's.
     pub primary: usize,
@@ -41,6 +41,6 @@ pub struct Source<'a> {
     /// The trace that the copies belong to, each with a span of its own.
     pub trace: Option<&'a Trace>,
     /// Why nobody gets copies now: mirror work is given up first.
-    pub overload: Option<Dropped>,
+    pub overload: Option<DropReason>,
     pub now_ms: u64,
 }

@@ -14,7 +14,7 @@ use super::sample::Draw;
 use super::source::Source;
 use crate::buffer::Buffers;
 use crate::limits::SHARE_MIN_BYTES;
-use crate::metrics::Skip;
+use crate::metrics::SkipReason;
 
 /// The copies under way of one request; dropping it gives them up as aborted.
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ impl Tee {
     }
 
     /// The request will not be copied.
-    pub fn skip(&mut self, why: Skip) {
+    pub fn skip(&mut self, why: SkipReason) {
         self.each(|p| {
             p.give_up(|ticket| ticket.skip(why));
             None
@@ -103,7 +103,7 @@ pub(super) mod tests {
     use crate::http1::framing::Framing;
     use crate::http1::render::RenderedHead;
     use crate::matcher::Matched;
-    use crate::metrics::Drop as Dropped;
+    use crate::metrics::DropReason;
     use crate::random::Random;
 
     const HEAD: &[u8] = b"POST /x HTTP/1.1\r\nHost: a:81\r\nX: y\r\n";
@@ -119,7 +119,8 @@ pub(super) mod tests {
             sample_by: None,
             rate_max: None,
             ttl: None,
-            answer: None,
+            after: config::After::Request,
+            response: None,
             governor: None,
             body_bytes_max: 100_000,
             host: MirrorHost::Keep,
@@ -227,11 +228,11 @@ pub(super) mod tests {
         assert!(!tee.is_active());
         tee.complete(b"", 0);
         assert_eq!(wire(&policies[0]), None);
-        assert_eq!(policies[0].counters.dropped.get(Dropped::BodyTooLarge), 1);
+        assert_eq!(policies[0].counters.dropped.get(DropReason::BodyTooLarge), 1);
         let mut declared = begin(&policies, Framing::Length(100_001));
         assert!(!declared.is_active());
         declared.complete(b"", 0);
-        assert_eq!(policies[0].counters.dropped.get(Dropped::BodyTooLarge), 2);
+        assert_eq!(policies[0].counters.dropped.get(DropReason::BodyTooLarge), 2);
     }
 
     #[test]
@@ -247,7 +248,7 @@ pub(super) mod tests {
             })
             .collect();
         assert_eq!(held.iter().map(Tee::is_active).collect::<Vec<_>>(), [true, true, false]);
-        assert_eq!(policies[0].counters.dropped.get(Dropped::RingBytes), 1);
+        assert_eq!(policies[0].counters.dropped.get(DropReason::RingBytes), 1);
         drop(held);
         assert!(policies[0].lane.reserve(1 << 20));
     }
@@ -260,7 +261,7 @@ pub(super) mod tests {
         drop(tee);
         for policy in &policies {
             assert_eq!(wire(policy), None);
-            assert_eq!(policy.counters.skipped.get(Skip::Aborted), 1);
+            assert_eq!(policy.counters.skipped.get(SkipReason::Aborted), 1);
         }
     }
 
@@ -316,10 +317,10 @@ pub(super) mod tests {
         let low = of(&config::Mirror { percent: Percent { per_million: 2_000_001 }, ..mirror() });
         let high = of(&config::Mirror { percent: Percent { per_million: 2_999_999 }, ..mirror() });
         let policies = [low, high];
-        begin(&policies, Framing::None).skip(Skip::PrimaryUnavailable);
+        begin(&policies, Framing::None).skip(SkipReason::PrimaryUnavailable);
         let account = |p: &Policy| {
             let c = &p.counters;
-            (c.eligible.get(), c.sampled_out.get(), c.skipped.get(Skip::PrimaryUnavailable))
+            (c.eligible.get(), c.sampled_out.get(), c.skipped.get(SkipReason::PrimaryUnavailable))
         };
         assert_eq!((account(&policies[0]), account(&policies[1])), ((3, 1, 2), (3, 0, 3)));
     }
@@ -334,9 +335,9 @@ pub(super) mod tests {
         let random = Random::new(9);
         for _ in 0..1000 {
             let draw = Draw::of(&random);
-            begin_at(HEAD, &at, &policies, Framing::None, draw).skip(Skip::Aborted);
+            begin_at(HEAD, &at, &policies, Framing::None, draw).skip(SkipReason::Aborted);
         }
-        let skipped = policies.each_ref().map(|p| p.counters.skipped.get(Skip::Aborted));
+        let skipped = policies.each_ref().map(|p| p.counters.skipped.get(SkipReason::Aborted));
         assert!(skipped[0] == 0 || skipped[0] == 1000, "{skipped:?}");
         assert!((400..600).contains(&skipped[1]), "{skipped:?}");
     }
@@ -344,8 +345,8 @@ pub(super) mod tests {
     #[test]
     fn a_copy_that_wants_the_answer_waits_for_it_and_tells_it() {
         let answer = |slower_than| {
-            let wanted = config::AnswerCondition { statuses: vec![500..=599], slower_than };
-            of(&config::Mirror { answer: Some(wanted), ..mirror() })
+            let wanted = config::ResponseCondition { statuses: vec![500..=599], slower_than };
+            of(&config::Mirror { response: Some(wanted), ..mirror() })
         };
         let ms = Duration::from_millis;
         for early in [false, true] {
@@ -368,16 +369,16 @@ pub(super) mod tests {
             let expect = "X-Umbra-Mirror: v2\r\nX-Umbra-Primary-Status: 503\r\n\
                           X-Umbra-Primary-Duration: 12.345\r\nContent-Length: 5\r\n\r\nhello";
             assert!(text.ends_with(expect), "{text}");
-            assert_eq!(policies[1].counters.skipped.get(Skip::Answer), 1, "too fast");
+            assert_eq!(policies[1].counters.skipped.get(SkipReason::Response), 1, "too fast");
             assert_eq!(wire(&policies[1]), None);
         }
     }
 
     #[test]
     fn what_waits_for_an_answer_counts_against_the_ring_and_is_given_back() {
-        let wanted = config::AnswerCondition { statuses: vec![500..=599], slower_than: None };
+        let wanted = config::ResponseCondition { statuses: vec![500..=599], slower_than: None };
         let limit = 1 << 20;
-        let policies = [of(&config::Mirror { answer: Some(wanted), body_bytes_max: limit, ..mirror() })];
+        let policies = [of(&config::Mirror { response: Some(wanted), body_bytes_max: limit, ..mirror() })];
         let block = Bytes::from(vec![0; 400_000]);
         let mut held: Vec<Tee> = (0..3)
             .map(|_| {
@@ -389,26 +390,26 @@ pub(super) mod tests {
             .collect();
         assert_eq!(held.iter().map(Tee::is_active).collect::<Vec<_>>(), [true, true, false]);
         let counters = &policies[0].counters;
-        assert_eq!((counters.dropped.get(Dropped::RingBytes), counters.pending.get()), (1, 2));
+        assert_eq!((counters.dropped.get(DropReason::RingBytes), counters.pending.get()), (1, 2));
         held[0].answered(200, Duration::ZERO, 0);
-        assert_eq!(counters.skipped.get(Skip::Answer), 1);
+        assert_eq!(counters.skipped.get(SkipReason::Response), 1);
         drop(held);
-        assert_eq!(counters.skipped.get(Skip::Aborted), 1);
+        assert_eq!(counters.skipped.get(SkipReason::Aborted), 1);
         assert!(policies[0].lane.reserve(limit));
     }
 
     #[test]
     fn more_copies_than_the_rate_are_dropped_before_or_after_the_answer() {
-        let wanted = config::AnswerCondition { statuses: Vec::new(), slower_than: Some(Duration::ZERO) };
-        for answer in [None, Some(wanted)] {
+        let wanted = config::ResponseCondition { statuses: Vec::new(), slower_than: Some(Duration::ZERO) };
+        for response in [None, Some(wanted)] {
             let percent = Percent { per_million: 3_000_000 };
-            let policies = [of(&config::Mirror { rate_max: Some(10), percent, answer, ..mirror() })];
+            let policies = [of(&config::Mirror { rate_max: Some(10), percent, response, ..mirror() })];
             for _ in 0..2 {
                 let mut tee = begin(&policies, Framing::None);
                 tee.complete(b"", 0);
                 tee.answered(200, Duration::from_millis(1), 0);
             }
-            assert_eq!(policies[0].counters.dropped.get(Dropped::Rate), 4);
+            assert_eq!(policies[0].counters.dropped.get(DropReason::Rate), 4);
             assert!(wire(&policies[0]).is_some() && wire(&policies[0]).is_some());
             assert_eq!(wire(&policies[0]), None);
         }

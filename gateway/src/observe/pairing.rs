@@ -222,7 +222,7 @@ impl Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Fail, Skip};
+    use crate::metrics::{FailReason, SkipReason};
 
     fn joined(pairing: &Rc<Pairing>) -> Joined {
         let pairing = Rc::clone(pairing);
@@ -247,8 +247,8 @@ mod tests {
             let [answered, quick, failed, skipped] = copies;
             answered.over(&counters, CopyEnd::Completed(500), half(500, 80, 9), None);
             quick.over(&counters, CopyEnd::Completed(200), half(200, 20, 7), None);
-            failed.over(&counters, CopyEnd::Failed(Fail::Timeout), Half::default(), None);
-            skipped.over(&counters, CopyEnd::Skipped(Skip::Loop), Half::default(), None);
+            failed.over(&counters, CopyEnd::Failed(FailReason::Timeout), Half::default(), None);
+            skipped.over(&counters, CopyEnd::Skipped(SkipReason::Loop), Half::default(), None);
             if mirror_first {
                 assert_eq!(counters.pairs.matrix.seen().count(), 0);
                 pairing.primary_over(primary, leg, None);
@@ -259,7 +259,7 @@ mod tests {
         let expect = [
             MirrorEnd::Code(Code::of(200)),
             MirrorEnd::Code(Code::of(500)),
-            MirrorEnd::Failed(Fail::Timeout),
+            MirrorEnd::Failed(FailReason::Timeout),
         ];
         assert_eq!(seen, expect.map(|mirror| (row, mirror, 2)));
         let pairs = &counters.pairs;
@@ -276,7 +276,7 @@ mod tests {
         let half = |is_sure| Half { status: 200, latency_us: 9, bytes: 1, is_sure };
         for (primary_sure, is_paired) in [(false, true), (true, false)] {
             let pairing = Rc::new(Pairing::default());
-            let copies = [CopyEnd::Completed(200), CopyEnd::Failed(Fail::Reset)];
+            let copies = [CopyEnd::Completed(200), CopyEnd::Failed(FailReason::Reset)];
             let copies = copies.map(|end| (Joined { is_paired, ..joined(&pairing) }, end));
             pairing.primary_over(PrimaryHalf::Answered(half(primary_sure)), leg, None);
             copies.into_iter().for_each(|(copy, end)| copy.over(&counters, end, half(true), None));
@@ -293,12 +293,12 @@ mod tests {
             let pairing = Rc::new(Pairing::default());
             let early = joined(&pairing);
             let late = joined(&pairing);
-            early.over(&counters, CopyEnd::Failed(Fail::Reset), Half::default(), None);
+            early.over(&counters, CopyEnd::Failed(FailReason::Reset), Half::default(), None);
             pairing.primary_over(primary, leg, None);
-            late.over(&counters, CopyEnd::Failed(Fail::Reset), Half::default(), None);
+            late.over(&counters, CopyEnd::Failed(FailReason::Reset), Half::default(), None);
         }
         let seen: Vec<_> = counters.pairs.matrix.seen().collect();
-        let reset = MirrorEnd::Failed(Fail::Reset);
+        let reset = MirrorEnd::Failed(FailReason::Reset);
         assert_eq!(seen, [(PrimaryEnd::None, reset, 2), (PrimaryEnd::Abandoned, reset, 2)]);
     }
 
@@ -314,12 +314,12 @@ mod tests {
             None,
         );
         drop(pairing);
-        late.over(&counters, CopyEnd::Failed(Fail::Reset), Half::default(), None);
+        late.over(&counters, CopyEnd::Failed(FailReason::Reset), Half::default(), None);
         let seen: Vec<_> = counters.pairs.matrix.seen().collect();
         let nobody = PrimaryEnd::Abandoned;
         assert_eq!(
             seen,
-            [(nobody, MirrorEnd::Code(Code::of(204)), 1), (nobody, MirrorEnd::Failed(Fail::Reset), 1)]
+            [(nobody, MirrorEnd::Code(Code::of(204)), 1), (nobody, MirrorEnd::Failed(FailReason::Reset), 1)]
         );
         assert_eq!(counters.pairs.primary.count(), 0);
     }

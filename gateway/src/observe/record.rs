@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use config::{Action, Config, Mirror, Route, Upstream};
 
 use super::told::Said;
-use crate::asked::Scheme;
-use crate::metrics::{Drop as Dropped, Fail, Label, Reject, Skip};
+use crate::asked::{Scheme, Version};
+use crate::metrics::{DropReason, FailReason, Label, RejectReason, SkipReason};
 
 /// One exchange, and each of its copies. Made when the last of them is over.
 #[derive(Debug)]
@@ -33,12 +33,11 @@ pub struct Record {
     pub is_logged: bool,
     pub method: Box<str>,
     pub scheme: Scheme,
-    /// HTTP/1.`minor`.
-    pub minor: u8,
+    pub version: Version,
     /// What the client got; `None` where it got nothing.
     pub status: Option<u16>,
     /// Why the gateway answered by itself, where it did.
-    pub reject: Option<Reject>,
+    pub reject: Option<RejectReason>,
     /// The client got no whole answer.
     pub is_aborted: bool,
     /// Bytes of the request's content.
@@ -137,10 +136,10 @@ pub struct CopyLeg {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyEnd {
     SampledOut,
-    Skipped(Skip),
-    Dropped(Dropped),
+    Skipped(SkipReason),
+    Dropped(DropReason),
     Completed(u16),
-    Failed(Fail),
+    Failed(FailReason),
 }
 
 impl CopyEnd {

@@ -213,7 +213,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::{Drop as Dropped, Fail};
+    use crate::metrics::{DropReason, FailReason};
     use crate::observe::record::{CopyEnd, CopyLeg, PrimaryLeg, Trace};
 
     pub(in crate::observe) const SAYING: Saying<'static> = Saying {
@@ -261,7 +261,7 @@ pub(super) mod tests {
             is_logged: true,
             method: "GET".into(),
             scheme: Default::default(),
-            minor: 1,
+            version: Default::default(),
             status: Some(200),
             reject: None,
             is_aborted: false,
@@ -281,8 +281,8 @@ pub(super) mod tests {
             }),
             copies: vec![
                 copy(0, CopyEnd::Completed(500), 100, 3_000),
-                copy(1, CopyEnd::Failed(Fail::Timeout), 200, 5_000_000),
-                copy(1, CopyEnd::Dropped(Dropped::RingBytes), 0, 0),
+                copy(1, CopyEnd::Failed(FailReason::Timeout), 200, 5_000_000),
+                copy(1, CopyEnd::Dropped(DropReason::RingBytes), 0, 0),
             ],
         }
     }

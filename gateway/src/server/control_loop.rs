@@ -16,7 +16,7 @@ use super::handover::{Program, Successor};
 use super::listeners::Listeners;
 use super::notify::Notify;
 use super::reload::{Next, Reloader, Stepped, Underway};
-use super::signals::{Asked, Signals};
+use super::signals::{SignalCommand, Signals};
 use super::threads::{Ended, Worker};
 use super::tls_watch::TlsWatch;
 use crate::control::{Ask, Change, Health, Phase, Refused, Watchdog};
@@ -120,7 +120,7 @@ impl ControlPlane<'_> {
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
-                    Asked::Stop(signal) => {
+                    SignalCommand::Stop(signal) => {
                         // One that serves already goes on; one that does not would find no sockets any more.
                         if let Some(successor) = self.successor.take_if(Successor::has_said) {
                             return self.is_followed_by(&successor);
@@ -129,9 +129,9 @@ impl ControlPlane<'_> {
                         tracing::info!("{signal}: draining; a second signal ends at once");
                         return Watched::Stop;
                     }
-                    Asked::HandOver => self.start_successor(),
-                    Asked::Reload => self.reload(),
-                    Asked::Reopen => self.observer.reopen(),
+                    SignalCommand::HandOver => self.start_successor(),
+                    SignalCommand::Reload => self.reload(),
+                    SignalCommand::Reopen => self.observer.reopen(),
                 },
                 // A configuration that is on its way to the workers arrives first.
                 () = self.reloader.moved(), if !self.underway.as_ref().is_some_and(Underway::is_applying) => {
@@ -331,7 +331,7 @@ impl ControlPlane<'_> {
         let of = |m: &Arc<MirrorCounters>| {
             // A worker that gives up leaves what its shippers hold to the end of the process.
             let held = m.pending.get() + m.waiting.get() + m.in_flight.get();
-            let told = m.dropped.get(metrics::Drop::Drain) + m.failed.get(metrics::Fail::Drain);
+            let told = m.dropped.get(metrics::DropReason::Drain) + m.failed.get(metrics::FailReason::Drain);
             told + u64::try_from(held).unwrap_or(0)
         };
         mirrors.map(of).sum()

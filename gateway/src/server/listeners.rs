@@ -9,18 +9,18 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use config::Config;
 use config::check::Problem;
+use config::{Config, Protocols};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::inherit::{Inherited, Use};
 use super::source::SourceText;
 use crate::generation::ListenerSockets;
 use crate::io::Owner;
+use crate::limits::LISTEN_QUEUE_MAX;
 use crate::tls::Tls;
 
 /// Connections the kernel completes while a worker is busy elsewhere; it clips this to net.core.somaxconn.
-const BACKLOG: i32 = 4096;
 
 /// Sockets that listen.
 #[derive(Debug, Default)]
@@ -145,15 +145,22 @@ impl Listeners {
             let turns = (worker..turns).step_by(workers.max(1));
             let sockets = turns.filter_map(|turn| open.sockets.get(turn % open.sockets.len().max(1)));
             let sockets = sockets.map(|(is, socket)| (Arc::clone(socket), owner(*is))).collect();
-            ListenerSockets { id: open.id, sockets, tls: None }
+            ListenerSockets { id: open.id, sockets, protocols: Protocols::default(), tls: None }
         };
         self.open.iter().map(of).collect()
     }
 
-    /// The same, with what each listener shakes hands by.
-    pub(super) fn of_worker_secured(&self, worker: usize, workers: usize, tls: &Tls) -> Vec<ListenerSockets> {
+    /// The same, with what each listener speaks and shakes hands by.
+    pub(super) fn of_worker_secured(
+        &self,
+        worker: usize,
+        workers: usize,
+        config: &Config,
+        tls: &Tls,
+    ) -> Vec<ListenerSockets> {
         let mut all = self.of_worker(worker, workers);
-        for (index, of) in all.iter_mut().enumerate() {
+        for (index, (of, listener)) in all.iter_mut().zip(&config.listeners).enumerate() {
+            of.protocols = listener.protocols;
             of.tls = tls.listener(index).map(Arc::clone);
         }
         all
@@ -241,7 +248,7 @@ fn listen(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
     // Accepted sockets inherit it, which saves a system call on each connection.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(LISTEN_QUEUE_MAX.cast_signed())?;
     Ok(socket.into())
 }
 
@@ -260,7 +267,10 @@ mod tests {
 
     fn on(binds: &[SocketAddr], admin: Option<SocketAddr>) -> Config {
         let mut config = config();
-        config.listeners = binds.iter().map(|bind| Listener { bind: *bind, tls: None }).collect();
+        config.listeners = binds
+            .iter()
+            .map(|bind| Listener { bind: *bind, protocols: Protocols::default(), tls: None })
+            .collect();
         config.admin.bind = admin;
         config
     }

@@ -223,7 +223,7 @@ impl Reloader {
                     counters: Arc::clone(counters),
                     clients_max,
                     prepared: Arc::clone(prepared),
-                    listeners: self.listeners.of_worker_secured(id, count, &self.tls),
+                    listeners: self.listeners.of_worker_secured(id, count, &snapshot.config, &self.tls),
                 },
                 applied: told.clone(),
             });

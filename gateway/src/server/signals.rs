@@ -21,7 +21,7 @@ pub(super) struct Signals {
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum SignalCommand {
     Stop(&'static str),
     Reload,
     /// The access log's file was moved away.
@@ -57,14 +57,14 @@ impl Signals {
     }
 
     /// What is asked for next.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> SignalCommand {
         let Self { terminate, interrupt, requests: Requests { hangup, user1, user2 } } = self;
         tokio::select! {
-            _ = terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = hangup.recv() => Asked::Reload,
-            _ = user1.recv() => Asked::Reopen,
-            _ = user2.recv() => Asked::HandOver,
+            _ = terminate.recv() => SignalCommand::Stop("SIGTERM"),
+            _ = interrupt.recv() => SignalCommand::Stop("SIGINT"),
+            _ = hangup.recv() => SignalCommand::Reload,
+            _ = user1.recv() => SignalCommand::Reopen,
+            _ = user2.recv() => SignalCommand::HandOver,
         }
     }
 
@@ -72,10 +72,10 @@ impl Signals {
     pub(super) async fn stop(&mut self, reopen: impl Fn()) -> &'static str {
         loop {
             match self.next().await {
-                Asked::Stop(name) => return name,
-                Asked::Reopen => reopen(),
-                Asked::Reload => tracing::warn!("SIGHUP ignored while draining"),
-                Asked::HandOver => tracing::warn!("SIGUSR2 ignored while draining"),
+                SignalCommand::Stop(name) => return name,
+                SignalCommand::Reopen => reopen(),
+                SignalCommand::Reload => tracing::warn!("SIGHUP ignored while draining"),
+                SignalCommand::HandOver => tracing::warn!("SIGUSR2 ignored while draining"),
             }
         }
     }

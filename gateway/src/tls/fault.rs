@@ -113,7 +113,7 @@ impl Fault {
                 "a client speaks plaintext to a listener with tls: let it call https, or give plaintext a listener without tls"
             }
             Self::NoCommonProtocol => {
-                "a client has no version, cipher or protocol in common with the listener: see min_version, and whether it insists on another protocol than http/1.1"
+                "a client has no version, cipher or protocol in common with the listener: see min_version, and whether it insists on a protocol that protocols has not"
             }
             Self::BadCertificate => "a client's certificate is expired, revoked or broken",
             Self::UnknownCa => "a client's certificate comes from a CA that is not in client_ca",

@@ -56,7 +56,7 @@ impl Tls {
                 continue;
             };
             let same = before.and_then(|(config, tls)| tls.same(config, listener, n));
-            let listening = reading.listener(tls, &format!("listener[{n}].tls."), same);
+            let listening = reading.listener((tls, listener.protocols), &format!("listener[{n}].tls."), same);
             listeners.push(listening.map(Arc::new));
         }
         if !reading.wrong.is_empty() {
@@ -115,7 +115,7 @@ struct Reading {
 impl Reading {
     fn listener(
         &mut self,
-        tls: &config::ListenerTls,
+        (tls, protocols): (&config::ListenerTls, config::Protocols),
         at: &str,
         before: Option<&Listening>,
     ) -> Option<Listening> {
@@ -123,7 +123,7 @@ impl Reading {
         for (n, certificate) in tls.certificates.iter().enumerate() {
             identities.extend(self.identity(certificate, &format!("{at}certificates[{n}].")));
         }
-        let listening = Listening::new(tls, &identities, &self.provider, before);
+        let listening = Listening::new(tls, protocols, &identities, &self.provider, before);
         match listening {
             Ok(listening) => Some(listening),
             Err(wrong) => {

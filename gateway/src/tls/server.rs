@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use config::{ClientAuth, ClientCa, ListenerTls, TlsVersion};
+use config::{ClientAuth, ClientCa, ListenerTls, Protocols, TlsVersion};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
@@ -18,8 +18,14 @@ use super::pem::{self, Identity, Wrong};
 use super::resolver::Resolver;
 use super::session::Session;
 
-/// The one protocol that is spoken over it.
-const ALPN: &[u8] = b"http/1.1";
+/// What is spoken over it, as ALPN names it, dearest first: where a client has both it gets the first.
+fn alpn(protocols: Protocols) -> Vec<Vec<u8>> {
+    let http2 = protocols.http2.then(|| ALPN_HTTP2.to_vec());
+    http2.into_iter().chain(protocols.http1.then(|| b"http/1.1".to_vec())).collect()
+}
+
+/// HTTP/2 (RFC 9113 §3.2).
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
 /// A listener's TLS, shared by its workers.
 pub struct Listening {
@@ -29,6 +35,7 @@ pub struct Listening {
     /// Where no client is authenticated.
     ticketer: Option<Arc<dyn ProducesTickets>>,
     authenticates: bool,
+    protocols: Protocols,
 }
 
 impl std::fmt::Debug for Listening {
@@ -39,10 +46,11 @@ impl std::fmt::Debug for Listening {
 }
 
 impl Listening {
-    /// `before` is the same listener's of the configuration in force: where neither authenticates clients, its tickets stay
-    /// good.
+    /// `before` is the same listener's of the configuration in force: where neither authenticates clients and both speak the
+    /// same, its tickets stay good.
     pub fn new(
         written: &ListenerTls,
+        protocols: Protocols,
         identities: &[Identity],
         provider: &Arc<CryptoProvider>,
         before: Option<&Self>,
@@ -57,13 +65,14 @@ impl Listening {
             ClientAuth::Required(ca) => builder.with_client_cert_verifier(verifier(ca, false, provider)?),
         };
         let mut config = builder.with_cert_resolver(Arc::new(Resolver::new(identities)));
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = alpn(protocols);
         // A cache would be one more lock for all workers, and knows no policy either.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let ticketer = match &written.client_auth {
             ClientAuth::Optional(_) | ClientAuth::Required(_) => None,
             ClientAuth::Off => {
-                let carried = before.and_then(|before| before.ticketer.clone());
+                let same = before.filter(|before| before.protocols == protocols);
+                let carried = same.and_then(|before| before.ticketer.clone());
                 // Without randomness there is no ticket, and every handshake is a full one.
                 carried.or_else(|| Ticketer::new().ok())
             }
@@ -77,7 +86,12 @@ impl Listening {
             names.entry(name);
         }
         let authenticates = !matches!(written.client_auth, ClientAuth::Off);
-        Ok(Self { config: Arc::new(config), names, ticketer, authenticates })
+        Ok(Self { config: Arc::new(config), names, ticketer, authenticates, protocols })
+    }
+
+    /// Whether a client that chose no protocol by ALPN may stay: it speaks HTTP/1.1.
+    pub fn takes_unnamed(&self) -> bool {
+        self.protocols.http1
     }
 
     /// A session for one client.

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::fault::Fault;
+use super::server::ALPN_HTTP2;
 
 /// Content types that a peer's first record can have: a handshake, or an alert instead of one (RFC 8446 §5.1).
 const FIRST_TYPES: [u8; 2] = [22, 21];
@@ -246,6 +247,8 @@ impl Session {
         Facts {
             is_tls13: is(rustls::ProtocolVersion::TLSv1_3),
             is_resumed: self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+            is_http2: self.tls.alpn_protocol() == Some(ALPN_HTTP2),
+            names_protocol: self.tls.alpn_protocol().is_some(),
         }
     }
 
@@ -293,6 +296,10 @@ pub struct Facts {
     /// Version 1.3 rather than 1.2.
     pub is_tls13: bool,
     pub is_resumed: bool,
+    /// ALPN chose HTTP/2.
+    pub is_http2: bool,
+    /// ALPN chose something.
+    pub names_protocol: bool,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How many exchanges an upstream may have at once on one worker, and who waits for a place: first come, first served.
+//! How many exchanges an upstream may have at once on one worker, and who waits for a permit: first come, first served.
 //!
 //! Knows no clock and no socket. A wait that is given up, by its deadline or with its client, leaves nothing behind.
 
@@ -25,15 +25,15 @@ pub struct Gate {
 #[derive(Debug)]
 struct Waiter {
     waker: RefCell<Waker>,
-    /// A place has been handed over: it counts as taken.
-    has_place: Cell<bool>,
+    /// A permit has been handed over: it counts as taken.
+    has_permit: Cell<bool>,
 }
 
-/// One exchange's place; dropping it hands it on.
+/// One exchange's permit; dropping it hands it on.
 #[derive(Debug)]
-pub struct Place(Rc<Gate>);
+pub struct Permit(Rc<Gate>);
 
-/// No place, and no room to wait for one.
+/// No permit, and no room to wait for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
@@ -48,20 +48,20 @@ impl Gate {
         })
     }
 
-    /// Other bounds from now on. Nobody who has a place or waits is turned away.
+    /// Other bounds from now on. Nobody who has a permit or waits is turned away.
     pub fn change(&self, max: usize, pending_max: usize) {
         self.max.set(max);
         self.pending_max.set(pending_max);
         self.hand_on();
     }
 
-    /// A place, if there is one that nobody waits for.
-    pub fn take(self: &Rc<Self>) -> Option<Place> {
+    /// A permit, if there is one that nobody waits for.
+    pub fn take(self: &Rc<Self>) -> Option<Permit> {
         if self.taken.get() >= self.max.get() || !self.waiting.borrow().is_empty() {
             return None;
         }
         self.taken.set(self.taken.get() + 1);
-        Some(Place(Rc::clone(self)))
+        Some(Permit(Rc::clone(self)))
     }
 
     /// Joins the queue, if it has room.
@@ -71,20 +71,20 @@ impl Gate {
             return Err(Full);
         }
         let waiter =
-            Rc::new(Waiter { waker: RefCell::new(Waker::noop().clone()), has_place: Cell::new(false) });
+            Rc::new(Waiter { waker: RefCell::new(Waker::noop().clone()), has_permit: Cell::new(false) });
         waiting.push_back(Rc::clone(&waiter));
         self.show(&waiting);
         Ok(Wait { gate: Rc::clone(self), waiter })
     }
 
-    /// Hands free places to those who wait.
+    /// Hands free permits to those who wait.
     fn hand_on(&self) {
         let mut waiting = self.waiting.borrow_mut();
         while self.taken.get() < self.max.get()
             && let Some(next) = waiting.pop_front()
         {
             self.taken.set(self.taken.get() + 1);
-            next.has_place.set(true);
+            next.has_permit.set(true);
             next.waker.borrow().wake_by_ref();
         }
         self.show(&waiting);
@@ -95,9 +95,9 @@ impl Gate {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        debug_assert!(self.0.taken.get() > 0, "only a place that was taken is given back");
+        debug_assert!(self.0.taken.get() > 0, "only a permit that was taken is given back");
         self.0.taken.set(self.0.taken.get().saturating_sub(1));
         if !self.0.waiting.borrow().is_empty() {
             self.0.hand_on();
@@ -105,7 +105,7 @@ impl Drop for Place {
     }
 }
 
-/// A wait in the queue; dropping it leaves the queue, and hands on a place that came meanwhile.
+/// A wait in the queue; dropping it leaves the queue, and hands on a permit that came meanwhile.
 #[derive(Debug)]
 pub struct Wait {
     gate: Rc<Gate>,
@@ -113,11 +113,11 @@ pub struct Wait {
 }
 
 impl Future for Wait {
-    type Output = Place;
+    type Output = Permit;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Place> {
-        if self.waiter.has_place.take() {
-            return Poll::Ready(Place(Rc::clone(&self.gate)));
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit> {
+        if self.waiter.has_permit.take() {
+            return Poll::Ready(Permit(Rc::clone(&self.gate)));
         }
         self.waiter.waker.borrow_mut().clone_from(cx.waker());
         Poll::Pending
@@ -126,8 +126,8 @@ impl Future for Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        if self.waiter.has_place.take() {
-            drop(Place(Rc::clone(&self.gate)));
+        if self.waiter.has_permit.take() {
+            drop(Permit(Rc::clone(&self.gate)));
             return;
         }
         let mut waiting = self.gate.waiting.borrow_mut();
@@ -157,9 +157,9 @@ mod tests {
         (Gate::new(max, pending_max, &counters), counters)
     }
 
-    fn poll(wait: &mut Wait, bell: &Arc<Bell>) -> Option<Place> {
+    fn poll(wait: &mut Wait, bell: &Arc<Bell>) -> Option<Permit> {
         match Pin::new(wait).poll(&mut Context::from_waker(&Arc::clone(bell).into())) {
-            Poll::Ready(place) => Some(place),
+            Poll::Ready(permit) => Some(permit),
             Poll::Pending => None,
         }
     }
@@ -168,21 +168,21 @@ mod tests {
     fn places_are_handed_on_in_the_order_of_the_queue_and_nobody_overtakes() {
         let (gate, counters) = with_counters(1, 2);
         let bell = Arc::<Bell>::default();
-        let place = gate.take().unwrap();
+        let permit = gate.take().unwrap();
         assert!(gate.take().is_none());
         let (mut first, mut second) = (gate.queue().unwrap(), gate.queue().unwrap());
         assert_eq!(gate.queue().unwrap_err(), Full);
         assert_eq!(counters.pending.get(), 2);
         assert!(poll(&mut first, &bell).is_none() && poll(&mut second, &bell).is_none());
-        drop(place);
-        assert_eq!(bell.0.load(Relaxed), 1, "one place wakes one");
+        drop(permit);
+        assert_eq!(bell.0.load(Relaxed), 1, "one permit wakes one");
         assert!(gate.take().is_none(), "it is the first one's");
         assert!(poll(&mut second, &bell).is_none());
-        let place = poll(&mut first, &bell).unwrap();
-        drop((first, place));
-        let place = poll(&mut second, &bell).unwrap();
+        let permit = poll(&mut first, &bell).unwrap();
+        drop((first, permit));
+        let permit = poll(&mut second, &bell).unwrap();
         assert_eq!((gate.taken.get(), counters.pending.get()), (1, 0));
-        drop((second, place));
+        drop((second, permit));
         assert_eq!(gate.taken.get(), 0);
     }
 
@@ -190,14 +190,14 @@ mod tests {
     fn a_wait_that_is_given_up_leaves_no_place_behind() {
         let (gate, counters) = with_counters(1, 3);
         let bell = Arc::<Bell>::default();
-        let place = gate.take().unwrap();
+        let permit = gate.take().unwrap();
         let (first, second) = (gate.queue().unwrap(), gate.queue().unwrap());
         let mut third = gate.queue().unwrap();
         assert!(poll(&mut third, &bell).is_none());
         drop(second);
         assert_eq!(counters.pending.get(), 2);
-        drop(place);
-        // The place is the first one's, which is given up before it looked.
+        drop(permit);
+        // The permit is the first one's, which is given up before it looked.
         drop(first);
         assert_eq!(bell.0.load(Relaxed), 1);
         drop((poll(&mut third, &bell).unwrap(), third));
@@ -212,11 +212,11 @@ mod tests {
         let one = gate.take().unwrap();
         let mut waits: Vec<Wait> = (0..3).map(|_| gate.queue().unwrap()).collect();
         gate.change(3, 0);
-        let places: Vec<Place> = waits.iter_mut().filter_map(|wait| poll(wait, &bell)).collect();
-        assert_eq!(places.len(), 2);
+        let permits: Vec<Permit> = waits.iter_mut().filter_map(|wait| poll(wait, &bell)).collect();
+        assert_eq!(permits.len(), 2);
         gate.change(1, 0);
-        drop(places);
-        assert!(poll(&mut waits[2], &bell).is_none(), "there is one place and it is taken");
+        drop(permits);
+        assert!(poll(&mut waits[2], &bell).is_none(), "there is one permit and it is taken");
         drop(one);
         assert!(poll(&mut waits[2], &bell).is_some());
     }

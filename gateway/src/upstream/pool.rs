@@ -13,7 +13,7 @@ use config::{Balance, Config, Ejection, UpstreamId};
 
 use super::balance::{self, By, Load, Standing};
 use super::eject::{self, Record, Report};
-use super::gate::{Gate, Place};
+use super::gate::{Gate, Permit};
 use super::health::{Health, HealthBoard};
 use crate::error::Failure;
 use crate::io::{self, Sweeper};
@@ -73,7 +73,7 @@ struct Idle {
 }
 
 impl Upstreams {
-    /// Endpoints that `before` has too keep their connections and their record, and places that are taken stay taken.
+    /// Endpoints that `before` has too keep their connections and their record, and permits that are taken stay taken.
     pub fn new(
         config: &Config,
         addresses: &[Vec<SocketAddr>],
@@ -168,8 +168,8 @@ impl Search {
         // Not earlier, so that nothing is allocated for an exchange that is content with its first try.
         self.avoid.extend(self.last.take());
         let group = &self.group;
-        let place = match group.gate.take() {
-            Some(place) => place,
+        let permit = match group.gate.take() {
+            Some(permit) => permit,
             // Boxed because it is rare: every client connection's task would carry its size.
             None => Box::pin(group.wait(group.patience(deadline_ms))).await?,
         };
@@ -185,7 +185,7 @@ impl Search {
             if !fresh && let Some(idle) = group.take_idle(endpoint) {
                 group.counters.reuses.inc();
                 let served = idle.served + 1;
-                return Ok(Lease { line: idle.line, reused: true, served, slot, _place: place });
+                return Ok(Lease { line: idle.line, reused: true, served, slot, _permit: permit });
             }
             let within = group.patience(deadline_ms);
             if within.is_zero() {
@@ -196,7 +196,7 @@ impl Search {
             match Box::pin(Line::connect(endpoint.address, within, &group.sweeper)).await {
                 Ok(line) => {
                     endpoint.failed_until_ms.set(0);
-                    return Ok(Lease { line, reused: false, served: 1, slot, _place: place });
+                    return Ok(Lease { line, reused: false, served: 1, slot, _permit: permit });
                 }
                 Err(error) => {
                     let is_late = error.kind() == std::io::ErrorKind::TimedOut;
@@ -239,7 +239,7 @@ pub struct Lease {
     /// Exchanges it has carried with this one.
     served: u64,
     slot: Slot,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Lease {
@@ -309,12 +309,12 @@ impl Group {
         if within == whole { self.connect_timeout } else { Duration::from_millis(within.0) }
     }
 
-    async fn wait(&self, within: Duration) -> Result<Place, Failure> {
-        let place = match self.gate.queue() {
+    async fn wait(&self, within: Duration) -> Result<Permit, Failure> {
+        let permit = match self.gate.queue() {
             Ok(wait) => io::within(within, wait).await,
             Err(super::gate::Full) => None,
         };
-        place.ok_or_else(|| {
+        permit.ok_or_else(|| {
             self.counters.overflows.inc();
             self.counters.failures.inc(Failure::Overflow.on_primary());
             Failure::Overflow

@@ -14,7 +14,7 @@ pub struct Evidence {
     /// Copies that one request may have: they are not independent of each other.
     pub copies: u32,
     /// Requests were copied because of how the primary answered them.
-    pub are_chosen_by_answer: bool,
+    pub are_chosen_by_response: bool,
     /// So were the baseline's, or neither; true where there is none.
     pub is_baseline_chosen_alike: bool,
     pub seen: Seen,
@@ -50,6 +50,8 @@ pub struct Seen {
     pub unreachable: u64,
     /// Copies that were not sent for reasons of the gateway's own.
     pub lost: u64,
+    /// Responses that may stand beside another request than their own.
+    pub suspect: u64,
     /// Where answers are set side by side.
     pub compared: Option<Compared>,
 }
@@ -109,7 +111,7 @@ impl Evidence {
     /// All routes of a mirror as one: what is compared is compared for the same requests on both sides, so that which route
     /// has how many cannot matter. A baseline counts where it saw as much of each route.
     pub(super) fn together(all: &[&Self]) -> Option<Self> {
-        let is_fair = |of: &&&Self| !of.are_chosen_by_answer && of.is_baseline_chosen_alike;
+        let is_fair = |of: &&&Self| !of.are_chosen_by_response && of.is_baseline_chosen_alike;
         let pairs = |all: &[&Self]| all.iter().map(|of| of.seen.pairs()).sum::<u64>();
         let is_alike = |of: &&&Self| {
             let again = of.baseline.as_ref().map_or(0, Seen::pairs) as f64 / of.seen.pairs().max(1) as f64;
@@ -126,7 +128,7 @@ impl Evidence {
             route: EVERYWHERE.to_owned(),
             mirror: first.mirror.clone(),
             copies: of.iter().map(|of| of.copies).max().unwrap_or(1),
-            are_chosen_by_answer: false,
+            are_chosen_by_response: false,
             is_baseline_chosen_alike: true,
             seen: Seen::together(of.iter().map(|of| &of.seen)),
             baseline: has_baseline.then(|| Seen::together(of.iter().filter_map(|of| of.baseline.as_ref()))),
@@ -154,7 +156,8 @@ impl Seen {
             mirror_times: Slots::together(all.clone().map(|seen| &seen.mirror_times)),
             sent: all.clone().map(|seen| seen.sent).sum(),
             unreachable: all.clone().map(|seen| seen.unreachable).sum(),
-            lost: all.map(|seen| seen.lost).sum(),
+            lost: all.clone().map(|seen| seen.lost).sum(),
+            suspect: all.map(|seen| seen.suspect).sum(),
             compared: None,
         }
     }

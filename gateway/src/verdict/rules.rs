@@ -80,6 +80,27 @@ pub(super) fn refuted(chance: Chance, strengths: &[f64]) -> Option<f64> {
     chance.is_met(least).then(|| chance.unlikely(least))
 }
 
+/// Pairs that may be of two requests speak neither for the mirror nor against it.
+fn unless_out_of_step(evidence: &Evidence, rulings: &mut [Ruling]) {
+    let (suspect, pairs) = (evidence.seen.suspect, evidence.seen.pairs());
+    if suspect as f64 <= SUSPECT_SHARE_MAX * pairs as f64 {
+        return;
+    }
+    for ruling in
+        rulings.iter_mut().filter(|ruling| ruling.rule != "unreachable" && ruling.rule != "copies_lost")
+    {
+        if ruling.result != Outcome::Hold {
+            ruling.hold(format!(
+                "a connection gave more responses than it got requests: {suspect} of {pairs} pairs may be of two \
+                 requests; once that is mended, gateway verdict --begin"
+            ));
+        }
+    }
+}
+
+/// So many pairs that may be of two requests are too few to matter.
+const SUSPECT_SHARE_MAX: f64 = 0.0002;
+
 impl Rules<'_> {
     /// Everything on one route; last comes first.
     pub(super) fn route(&self, evidence: &Evidence) -> Vec<Ruling> {
@@ -98,6 +119,7 @@ impl Rules<'_> {
             None if self.policy.contents == Contents::Required => rulings.push(self.unlooked(evidence)),
             None => {}
         }
+        unless_out_of_step(evidence, &mut rulings);
         rulings
     }
 
@@ -115,6 +137,7 @@ impl Rules<'_> {
         if !self.ignores("status") {
             rulings.push(self.statuses(evidence));
         }
+        unless_out_of_step(evidence, &mut rulings);
         rulings
     }
 
@@ -222,7 +245,7 @@ impl Rules<'_> {
     fn statuses(&self, evidence: &Evidence) -> Ruling {
         let n = evidence.seen.pairs();
         let threshold = of_percent(self.policy.mismatch_max);
-        let asked = Asked {
+        let asked = MismatchTest {
             threshold,
             least: self.samples_min(evidence),
             reject: self.part(evidence, STATUSES),
@@ -249,7 +272,7 @@ impl Rules<'_> {
     }
 
     /// One place where answers differ, by what came since it was found.
-    fn difference(&self, of: &Difference, has_baseline: bool, asked: Asked) -> Mismatch {
+    fn difference(&self, of: &Difference, has_baseline: bool, asked: MismatchTest) -> Mismatch {
         if has_baseline && of.beside > 0 {
             return Mismatch::beside((of.only_mirror, of.only_baseline, of.beside), of, asked);
         }
@@ -266,7 +289,7 @@ impl Rules<'_> {
     fn mismatches(&self, evidence: &Evidence, compared: &Compared) -> Ruling {
         let threshold = of_percent(self.policy.mismatch_max);
         let (least, pass) = (self.samples_min(evidence), Self::pass_chance(evidence));
-        let asked = |part: f64| Asked { threshold, least, reject: self.part(evidence, part), pass };
+        let asked = |part: f64| MismatchTest { threshold, least, reject: self.part(evidence, part), pass };
         let baseline = evidence.baseline.as_ref().map(|baseline| baseline.compared.as_ref());
         // Without a baseline nothing tells noise from a fault but its look.
         let is_volatile = |of: &Difference| baseline.is_none() && of.is_volatile;
@@ -470,7 +493,7 @@ fn some(mut shown: Vec<String>) -> Vec<String> {
 
 /// By what a mismatch is judged.
 #[derive(Clone, Copy)]
-struct Asked {
+struct MismatchTest {
     threshold: f64,
     /// Answers of the baseline without which nothing is known for noise.
     least: u64,
@@ -498,8 +521,8 @@ fn unsure(noise: Option<(u64, u64)>, least: u64) -> Option<String> {
 
 impl Mismatch {
     /// Beside a baseline that answered other requests. `noise`: how often it is so of the baseline, where there is one.
-    fn apart((count, n): (u64, u64), noise: Option<(u64, u64)>, asked: Asked) -> Self {
-        let Asked { threshold, least, reject, pass } = asked;
+    fn apart((count, n): (u64, u64), noise: Option<(u64, u64)>, asked: MismatchTest) -> Self {
+        let MismatchTest { threshold, least, reject, pass } = asked;
         let known = noise.filter(|(_, n)| *n >= least).unwrap_or_default();
         let level = known.0 as f64 / known.1.max(1) as f64;
         let allowed = threshold.max(NOISE_SLACK * level);
@@ -520,8 +543,8 @@ impl Mismatch {
     }
 
     /// Beside a baseline that answered the same requests: what differs of both cancels.
-    fn beside(pairs: (u64, u64, u64), of: &Difference, asked: Asked) -> Self {
-        let Asked { threshold, least, reject, pass } = asked;
+    fn beside(pairs: (u64, u64, u64), of: &Difference, asked: MismatchTest) -> Self {
+        let MismatchTest { threshold, least, reject, pass } = asked;
         let (mirror, baseline, n) = pairs;
         let level = of.baseline_count as f64 / of.baseline_compared.max(1) as f64;
         let allowed = threshold.max(NOISE_SLACK * level);
@@ -561,7 +584,8 @@ impl Ruling {
     /// Where requests were copied because of v1's answer, chance alone makes v2's differ: v1's own failures, or quick
     /// answers, are not among them. A baseline that is chosen alike tells how much.
     pub(super) fn unless_chosen(&mut self, evidence: &Evidence, has_baseline: bool) {
-        let is_unfair = evidence.are_chosen_by_answer && !has_baseline || !evidence.is_baseline_chosen_alike;
+        let is_unfair =
+            evidence.are_chosen_by_response && !has_baseline || !evidence.is_baseline_chosen_alike;
         if is_unfair && self.result != Outcome::Hold {
             let why =
                 "copies are chosen by v1's answer: it takes a baseline that is too, and has seen enough";

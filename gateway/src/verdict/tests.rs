@@ -34,7 +34,7 @@ fn evidence(route: &str, matrix: &[(&str, &str, u64)]) -> Evidence {
         route: route.to_owned(),
         mirror: "v2".to_owned(),
         copies: 1,
-        are_chosen_by_answer: false,
+        are_chosen_by_response: false,
         is_baseline_chosen_alike: true,
         seen: cells(matrix),
         baseline: None,
@@ -461,6 +461,18 @@ fn rules_have_the_names_by_which_a_policy_ignores_them() {
 }
 
 #[test]
+fn pairs_that_may_be_of_two_requests_hold_and_say_so() {
+    let mut of = evidence("a", &[("200", "200", 1800), ("200", "404", 200)]);
+    of.seen.suspect = 64;
+    let (result, why) = ruled(of, "status_mismatch");
+    assert_eq!(result, Outcome::Hold);
+    assert!(why.contains("64 of 2000 pairs may be of two requests"), "{why}");
+    let mut of = evidence("a", &[("200", "200", 18_000), ("200", "404", 2_000)]);
+    of.seen.suspect = 1;
+    assert_eq!(ruled(of, "status_mismatch").0, Outcome::Fail, "one of so many cannot matter");
+}
+
+#[test]
 fn an_error_by_any_number_is_an_error() {
     let of = |mirror| {
         ruled(evidence("a", &[("200", "200", 3800), ("200", mirror, 200)]), "error_rate_difference").0
@@ -473,7 +485,7 @@ fn copies_chosen_by_v1s_answer_are_judged_beside_a_baseline_alone() {
     // Both fail one in a hundred, and only what v1 answered well was copied.
     let seen = || cells(&[("200", "200", 3960), ("200", "500", 40)]);
     let with =
-        |baseline| Evidence { are_chosen_by_answer: true, seen: seen(), baseline, ..evidence("a", &[]) };
+        |baseline| Evidence { are_chosen_by_response: true, seen: seen(), baseline, ..evidence("a", &[]) };
     let (result, why) = ruled(with(None), "error_rate_difference");
     assert!(result == Outcome::Hold && why.contains("takes a baseline"), "{why}");
     assert_eq!(ruled(with(None), "p50_ratio").0, Outcome::Hold, "nor are times");

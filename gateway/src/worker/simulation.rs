@@ -13,18 +13,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use config::check;
+use config::{Protocols, check};
 
 use super::{Lanes, drain, tick};
 use crate::admission::{Admission, Places};
 use crate::context::Context;
 use crate::discovery::Located;
-use crate::downstream::listener;
+use crate::downstream::{Entrance, listener};
 use crate::generation::{Generation, WorkerConfig};
 use crate::io::simulated::{self, End, Task, World};
 use crate::io::{self, Stream, Sweeper};
 use crate::metrics::{
-    self, Class, Counters, Fail, Label, Lower, MirrorCounters, Reject, Shard, Shed, Skip, UpstreamFailure,
+    self, Class, Counters, FailReason, Label, LowerReason, MirrorCounters, RejectReason, Shard, Shed,
+    SkipReason, UpstreamFailure,
 };
 use crate::mirror::proof::Proof;
 use crate::observe::tap;
@@ -34,10 +35,13 @@ use crate::random::Random;
 const ID: &str = "x-id";
 
 mod configurations;
+mod http2;
+mod labels;
 mod values;
 mod wire;
 
 use configurations::{CONFIGURATIONS, POLICIES, SECRET};
+use labels::{ALL_IN_PLAYS, ALWAYS_REACHED, NEVER_REACHED, SELDOM_REACHED};
 use wire::{Message, NoMessage, Wire};
 
 /// One answer to `request`, often a bad one, and whether the connection goes on.
@@ -290,6 +294,7 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         buffers: Rc::default(),
         sweeper,
         turnstile: Rc::default(),
+        sessions: Default::default(),
         places: Places::default(),
         admission,
         random: Random::new(seed),
@@ -372,12 +377,18 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
             }
             let (ours, theirs) = simulated::pair();
             let client = SocketAddr::from(([127, 0, 0, 1 + world.below(2) as u8], 9999));
-            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, 80, &Rc::default());
+            let entrance = Entrance { protocols: Cell::new(Protocols::BOTH), ..Entrance::default() };
+            listener::serve(&cx, Stream::simulated(ours, &cx.sweeper), client, 80, &Rc::new(entrance));
             running.set(running.get() + 1);
             let ended = Rc::clone(&running);
-            let talk = converse(Rc::clone(&world), theirs, format!("{seed}-{n}"), under, Rc::clone(&answers));
+            let (name, its_world, said) = (format!("{seed}-{n}"), Rc::clone(&world), Rc::clone(&answers));
+            let is_http2 = world.below(3) == 0;
             world.spawn(async move {
-                talk.await;
+                if is_http2 {
+                    http2::converse(its_world, theirs, name, under, said).await;
+                } else {
+                    converse(its_world, theirs, name, under, said).await;
+                }
                 ended.set(ended.get() - 1);
             });
         }
@@ -455,6 +466,9 @@ impl Reached {
             L::ALL.iter().for_each(|label| note(label.text(), family.get(*label)));
         }
         each(&shard.rejected, |label, n| note("rejected", label, n));
+        each(&shard.http2.resets, |label, n| note("stream reset", label, n));
+        each(&shard.http2.goaways, |label, n| note("goaway", label, n));
+        note("stream", "refused", shard.http2.refused.get());
         each(&shard.connections_shed, |label, n| note("shed", label, n));
         for counters in worker_configs.iter().map(|worker_config| &worker_config.counters) {
             for mirror in counters.mirrors.iter().flatten() {
@@ -476,7 +490,7 @@ impl Reached {
             for lane in &counters.lanes {
                 note("lane", "batch", lane.batches.get());
                 note("lane", "resent", lane.resent.get());
-                note("lane", "cut", lane.answers_cut.get());
+                note("lane", "cut", lane.cut.get());
                 note("lane", "connect_failure", lane.connect_failures.get());
             }
             counters.routes.iter().for_each(|route| note("client", "aborted", route.aborted.get()));
@@ -503,67 +517,18 @@ fn every_label() -> Vec<String> {
         "lane connect_failure",
     ];
     [
-        all::<Reject>("rejected"),
+        all::<RejectReason>("rejected"),
         all::<Shed>("shed"),
-        all::<Skip>("skipped"),
-        all::<metrics::Drop>("dropped"),
+        all::<SkipReason>("skipped"),
+        all::<metrics::DropReason>("dropped"),
         all::<Class>("completed"),
-        all::<Fail>("failed"),
-        all::<Lower>("lowered"),
+        all::<FailReason>("failed"),
+        all::<LowerReason>("lowered"),
         all::<UpstreamFailure>("upstream"),
         plain.map(str::to_owned).to_vec(),
     ]
     .concat()
 }
-
-/// What no play can come to, and why.
-const NEVER_REACHED: [(&str, &str); 5] = [
-    ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
-    (
-        "dropped worker_busy",
-        "time passes there only while a worker waits, so it is never late: a_busy_worker_gives_up_copies_and_serves_its_clients",
-    ),
-    ("lowered worker_busy", "the same"),
-    ("rejected misdirected", "no listener has TLS there, so no certificate has names"),
-    ("rejected no_upstream", "only a manifest can name a primary that nobody knows"),
-];
-
-/// What only one play in tens of thousands comes to, so that a run of a minute may miss it.
-const SELDOM_REACHED: [&str; 1] = [
-    // A copy that is to be sent once more while its lane closes.
-    "failed drain",
-];
-
-/// Plays of a run that is long enough for everything that can happen.
-const ALL_IN_PLAYS: usize = 10_000;
-
-/// What a run of a few seconds comes to for certain.
-const ALWAYS_REACHED: [&str; 24] = [
-    "client aborted",
-    "shed all",
-    "completed 2xx",
-    "completed 3xx",
-    "dropped body_too_large",
-    "dropped ring_bytes",
-    "failed closed",
-    "failed protocol",
-    "failed reset",
-    "failed timeout",
-    "lane cut",
-    "rejected bad_request",
-    "rejected body_too_large",
-    "rejected head_timeout",
-    "rejected head_too_large",
-    "rejected primary_closed",
-    "rejected primary_protocol",
-    "rejected primary_timeout",
-    "rejected uri_too_long",
-    "skipped aborted",
-    "upstream connect",
-    "upstream retry",
-    "upstream reuse",
-    "upstream stale",
-];
 
 #[test]
 fn nothing_is_mixed_up_lost_or_leaked_in_any_order_of_events() {
@@ -661,15 +626,18 @@ fn a_busy_worker_gives_up_copies_and_serves_its_clients() {
         let served_busy = served(&mut wire, 20).await as u64;
         let mirror = &worker_config.counters.mirrors[0][0];
         assert!(served_busy > 10, "clients of a busy worker are served: {served_busy} of 20");
-        assert!(mirror.dropped.get(metrics::Drop::WorkerBusy) >= served_busy, "each had a copy at least");
+        assert!(
+            mirror.dropped.get(metrics::DropReason::WorkerBusy) >= served_busy,
+            "each had a copy at least"
+        );
         assert_eq!(mirror.sent.get(), 0, "and none was sent");
 
         cx.busy.set(false);
         let served_then = served(&mut wire, 20).await as u64;
         assert!(served_then > 10, "{served_then} of 20");
-        let given_up = mirror.dropped.get(metrics::Drop::WorkerBusy);
+        let given_up = mirror.dropped.get(metrics::DropReason::WorkerBusy);
         world.sleep_us(10_000).await;
-        assert_eq!(mirror.dropped.get(metrics::Drop::WorkerBusy), given_up);
+        assert_eq!(mirror.dropped.get(metrics::DropReason::WorkerBusy), given_up);
         assert!(mirror.sent.get() > 0, "copies are sent again as soon as it is not busy");
         drop(wire);
         cx.draining.set(true);

@@ -124,7 +124,7 @@ fn forwarded(head: &[u8], limits: HeadLimits, trust: bool) -> Option<(Vec<u8>, F
         client_cert: None,
         request_id: b"0123456789abcdef",
         trust,
-        via: true,
+        via: Some("1.1"),
         is_copy: false,
         host_if_none: b"v1.internal",
     };

@@ -33,7 +33,7 @@ fn check(fields: &[(&str, &str)], expect: Seen) {
             assert_eq!(ends.resets, [(1, PROTOCOL)], "{fields:?}");
             Seen::Reset
         }
-        Event::Refused { stream: 1, fault } => Seen::Status(fault.status),
+        Event::Refused { stream: 1, fault, .. } => Seen::Status(fault.status),
         Event::Head { stream: 1, head, end: true } => {
             let mut lines = head.lines.clone();
             let parsed = with_request(&mut lines, H1, |head| head.framing);
@@ -328,7 +328,7 @@ fn a_head_beyond_its_limit_is_answered_and_the_table_lives_on() {
     let mut big = block(&with(&GET, &[("x", &"y".repeat(1500))]));
     big.extend(b"\x40\x04late\x05entry");
     peer.send(&frame(HEADERS, WHOLE | END, 1, &big));
-    let Event::Refused { stream: 1, fault } = peer.event() else { panic!() };
+    let Event::Refused { stream: 1, fault, .. } = peer.event() else { panic!() };
     assert_eq!(fault.status, 431);
     let mut next = block(&GET);
     next.push(0x80 | 62);

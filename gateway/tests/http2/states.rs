@@ -311,6 +311,8 @@ fn who_holds_a_stream_is_told_once_that_it_ended() {
         for first in [&reset, &itself] {
             let mut peer = connection();
             peer.send(first).send(again);
+            // Behind the peer's own reset HEADERS end the connection.
+            peer.events.retain(|event| !matches!(event, Event::Closed(_)));
             assert!(matches!(peer.event(), Event::Reset { stream: 1, .. }));
         }
     }
@@ -325,4 +327,26 @@ fn who_holds_a_stream_is_told_once_that_it_ended() {
     server.send(&frame(RST_STREAM, 0, 1, &[0; 4])).send(&frame(GOAWAY, 0, 0, &[0; 8]));
     let told: Vec<_> = server.events.iter().filter(|event| matches!(event, Event::Reset { .. })).collect();
     assert_eq!(told.len(), 2);
+}
+
+#[test]
+fn frames_behind_a_peers_own_reset_end_the_connection_though_the_exchange_goes_on() {
+    for behind in [frame(DATA, END, 1, b"x"), headers(1, END, &[("x", "y")])] {
+        for released in [false, true] {
+            let mut peer = Peer::client();
+            peer.send(&headers(1, 0, &POST)).send(&frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()));
+            if released {
+                peer.session.release(1);
+            }
+            peer.send(&behind);
+            peer.collect();
+            assert_eq!(peer.ends().code(), Some(5), "{released}");
+        }
+        // Ours may have crossed them.
+        let mut peer = Peer::client();
+        peer.send(&headers(1, 0, &POST));
+        peer.session.queue(1, What::Reset(Code::Cancel), 0).unwrap();
+        peer.send(&behind);
+        assert!(!peer.session.is_closed());
+    }
 }

@@ -235,3 +235,16 @@ fn an_upload_whose_exchange_has_ended_is_nobodys_and_stops_at_its_window() {
     assert_eq!(kinds, [(DATA, END), (RST_STREAM, 0)]);
     assert_eq!(peer.session.streams(), 0);
 }
+
+#[test]
+fn a_connection_that_is_over_has_nothing_more_to_say_though_content_waits() {
+    let mut peer = Peer::client();
+    peer.send(&headers(1, END, &GET));
+    peer.answer(1, "HTTP/1.1 200 x\r\n\r\n", false);
+    peer.session.queue(1, What::Content(Bytes::from(vec![0; 100])), 0).unwrap();
+    peer.send(&frame(DATA, 0, 0, b"of nobody"));
+    assert!(peer.session.is_closed() && peer.session.has_output(), "a GOAWAY is worth a last write");
+    let last = peer.session.take(Vec::new(), 0);
+    assert_eq!(parse(&last).last().map(|frame| frame.kind), Some(GOAWAY));
+    assert!(!peer.session.has_output(), "whoever writes what there is would write for ever");
+}

@@ -58,6 +58,15 @@ pub struct Document {
     pub histograms: BTreeMap<String, String>,
 }
 
+impl Document {
+    /// Requests whose answer was complete, whatever its status.
+    pub fn whole_answers(&self) -> u64 {
+        let of = |outcome: Outcome| self.errors.get(outcome.label()).map_or(0, |times| times.count);
+        let others: u64 = [Outcome::Status4xx, Outcome::Status5xx, Outcome::Unexpected].map(of).iter().sum();
+        self.requests.ok + others
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Requests {
     pub due: u64,

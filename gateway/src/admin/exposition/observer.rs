@@ -48,7 +48,7 @@ impl Shards<'_> {
 /// Of the admin listener itself.
 pub(super) fn answers_cut(out: &mut Families<'_>, store: &ConfigStore) -> fmt::Result {
     out.counter(
-        "umbra_admin_answers_cut",
+        "umbra_admin_responses_cut",
         "Answers of the admin listener given up because their readers were slow and others wanted the room",
         store.answers_cut.load(Relaxed),
     )

@@ -9,7 +9,7 @@ use crate::http1::head::{Fault, check_host};
 use crate::http1::hop_by_hop;
 use crate::http2::hpack::encode::is_secret;
 use crate::http2::hpack::{Field, Sink};
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 
 /// What the block is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,7 +271,7 @@ impl<'w> Collector<'w> {
             if has_scheme || has_path || self.authority.is_none() {
                 return self.fail("CONNECT with a scheme or a path, or without an authority");
             }
-            return self.refuse(Fault::new(405, Reject::Connect, "CONNECT is not offered"));
+            return self.refuse(Fault::new(405, RejectReason::Connect, "CONNECT is not offered"));
         }
         if !has_scheme || !has_path {
             return self.fail("missing pseudo-header");

@@ -1,11 +1,8 @@
 //! The decoder: one block at a time, whole, in the order of the connection, or the table is lost.
 
 use super::huffman;
-use super::tables::{Dynamic, ENTRY_OVERHEAD, Facts, STATIC, TABLE_BYTES_MAX, fixed};
+use super::tables::{Dynamic, ENTRY_OVERHEAD, Facts, SEPARATOR, STATIC, TABLE_BYTES_MAX, fixed};
 use super::{IN_NAME, IN_VALUE, forbidden};
-
-/// What stands between a name and its value where the decoder writes them.
-pub const SEPARATOR: &[u8; 2] = b": ";
 
 /// A block beyond its limits is decoded on, so that the table survives, up to so many times the limit. Whoever sends more
 /// does not mean to be answered.

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::decode::SEPARATOR;
+/// What stands between a name and its value where the decoder writes them.
+pub const SEPARATOR: &[u8; 2] = b": ";
 
 /// Entries of the static table; dynamic ones are numbered behind it.
 pub const STATIC: usize = 61;

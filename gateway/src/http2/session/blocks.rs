@@ -10,7 +10,7 @@ use crate::http2::frame::{self, Code};
 use crate::http2::guard::{Flood, INTERIM_RESPONSES_MAX};
 use crate::http2::hpack::{Extent, Field, ListLimits, Sink, Unreadable};
 use crate::limits::{TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
-use crate::metrics::Reject;
+use crate::metrics::RejectReason;
 
 /// What a block is to its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,9 @@ impl Session {
                 Receiving::Content if block.ends_stream => Place::Trailers,
                 Receiving::Content => Place::Wrong(Code::Protocol, "trailers do not end their stream"),
                 Receiving::Ended => Place::Wrong(Code::StreamClosed, "HEADERS behind the end of a stream"),
+                Receiving::Reset if self.streams.how_ended(id) == Some(Ended::ByPeer) => {
+                    return Err((Code::StreamClosed, "HEADERS on a closed stream"));
+                }
                 Receiving::Reset => Place::Ignored,
             });
         }
@@ -153,6 +156,7 @@ impl Session {
         match place {
             Place::OneTooMany => {
                 self.opened(id, now_ms);
+                self.streams_refused += 1;
                 // Not looked at: the peer may send it again (RFC 9113 §8.7).
                 self.reject_stream(id, Code::RefusedStream);
             }
@@ -202,8 +206,9 @@ impl Session {
                 (Event::Head { stream: id, head, end: block.ends_stream }, length)
             }
             Err((Unfit::Refused(fault), buffer)) => {
+                let to_head = buffer.starts_with(b"HEAD ");
                 self.recycle(buffer);
-                (Event::Refused { stream: id, fault }, None)
+                (Event::Refused { stream: id, fault, to_head }, None)
             }
             Err((Unfit::Malformed(why), buffer)) => {
                 self.recycle(buffer);
@@ -287,7 +292,7 @@ impl Session {
 
 fn request_or_fault(collector: Collector<'_>, extent: Extent, ends_stream: bool) -> Read<Head> {
     if extent.is_too_large {
-        let fault = Fault::new(431, Reject::HeadTooLarge, "head too large");
+        let fault = Fault::new(431, RejectReason::HeadTooLarge, "head too large");
         return Err((Unfit::Refused(fault), collector.into_buffer()));
     }
     collector.head(ends_stream)

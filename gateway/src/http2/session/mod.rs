@@ -38,8 +38,9 @@ pub enum Event {
     /// Server: a request begins a stream, which its exchange holds until [`Session::release`]. Client: a response, interim or
     /// final. `end`: the stream's content ends with it.
     Head { stream: u32, head: Head, end: bool },
-    /// A request that is not to be forwarded but can be answered. The stream is held as any other.
-    Refused { stream: u32, fault: Fault },
+    /// A request that is not to be forwarded but can be answered, without content if `to_head`. The stream is held as any
+    /// other.
+    Refused { stream: u32, fault: Fault, to_head: bool },
     /// Content: `len` bytes at `at` of the bytes that were just fed. Once they are on their way, [`Session::taken`] is told.
     Data { stream: u32, at: usize, len: usize, end: bool },
     /// Permitted trailer lines, each with its CRLF; the content has ended. `dropped` fields were not permitted.
@@ -173,6 +174,8 @@ pub struct Session {
     /// The last stream that our GOAWAY lets in.
     last_admitted: u32,
     streams_total: u64,
+    /// Streams refused that nobody has asked about yet.
+    streams_refused: u64,
     drain: Drain,
     started_ms: u64,
     heard_ms: u64,
@@ -213,10 +216,11 @@ impl Session {
             peer: PeerSettings { streams_max: 100, window: WINDOW_DEFAULT, takes_extended_connect: false },
             send_window: SendWindow::new(WINDOW_DEFAULT),
             receive_window: ReceiveWindow::new(whole),
-            guard: Guard::new(now_ms),
+            guard: Guard::new(&limits, now_ms),
             last_stream: 0,
             last_admitted: frame::STREAM_MAX,
             streams_total: 0,
+            streams_refused: 0,
             drain: Drain::No,
             started_ms: now_ms,
             heard_ms: now_ms,
@@ -284,6 +288,16 @@ impl Session {
     /// Streams opened over the connection's life.
     pub fn streams_total(&self) -> u64 {
         self.streams_total
+    }
+
+    /// Server: streams refused, because there were as many as may be, since this was last asked.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.streams_refused)
+    }
+
+    /// Whether all that was to be said on a stream is in what the peer is sent.
+    pub fn has_ended(&self, stream: u32) -> bool {
+        self.streams.get(stream).is_some_and(|known| known.sending == streams::Sending::Ended)
     }
 
     pub fn is_closed(&self) -> bool {

@@ -6,7 +6,7 @@ use super::{Drain, Event, Role, Session};
 use crate::http2::frame::{
     self, ACK, Code, END_STREAM, FrameHead, HEAD_BYTES, Kind, PADDED, PAYLOAD_MAX, PREFACE, STREAM_MAX,
 };
-use crate::http2::guard::{BLOCK_FRAMES_MAX, DATA_FRAME_COST, Flood};
+use crate::http2::guard::{DATA_FRAME_COST, Flood};
 use crate::http2::hpack::decode::LENIENCE;
 
 /// A block of fields under way: nothing else may come until it is whole (RFC 9113 §4.3).
@@ -265,7 +265,11 @@ impl Session {
                 return false;
             }
             Receiving::Reset => {
-                self.ignored_data(now_ms);
+                // Its exchange may go on for a moment, whoever reset it.
+                match self.streams.how_ended(id) {
+                    Some(Ended::ByPeer) => self.fail(Code::StreamClosed, "DATA on a closed stream"),
+                    Some(Ended::ByUs) | None => self.ignored_data(now_ms),
+                }
                 return false;
             }
         }
@@ -387,7 +391,7 @@ impl Session {
         let is_last = head.has(frame::END_HEADERS);
         block.frames += 1;
         block.bytes.extend_from_slice(payload);
-        if block.frames > BLOCK_FRAMES_MAX || (payload.is_empty() && !is_last) {
+        if block.frames > self.limits.block_frames_max || (payload.is_empty() && !is_last) {
             self.flood(Flood::Continuations);
         } else if block.bytes.len() > self.limits.head_bytes_max.saturating_mul(LENIENCE) {
             self.flood(Flood::BlockBytes);

@@ -70,7 +70,9 @@ impl Session {
 
     /// Whether [`Session::take`] would give anything.
     pub fn has_output(&self) -> bool {
-        !self.out.is_empty() || (!self.ready.is_empty() && self.send_window.room() > 0)
+        // Of a connection that is over no content goes any more.
+        let may_fill = self.drain != Drain::Closed && self.send_window.room() > 0;
+        !self.out.is_empty() || (may_fill && !self.ready.is_empty())
     }
 
     /// Whether more bytes should be read from the peer now. A client that asks and does not read is not read either, or its

@@ -67,10 +67,7 @@ impl Arm {
         match how {
             Shutdown::Read => self.0.shut(),
             Shutdown::Write => self.0.finish(),
-            Shutdown::Both => {
-                self.0.shut();
-                self.0.finish();
-            }
+            Shutdown::Both => self.0.shut_both(),
         }
     }
 

@@ -87,7 +87,7 @@ fn json(out: &mut Vec<u8>, record: &Record, told: &Told<'_>) {
         authority: &told.authority,
         path,
         query,
-        protocol: protocol(record),
+        protocol: record.version.name(),
         user_agent: given(&told.user_agent),
         referer: given(&told.referer),
         route: record.route().map(|route| route.name.as_str()),
@@ -138,7 +138,12 @@ fn combined(out: &mut Vec<u8>, record: &Record, told: &Told<'_>) {
     let request = if record.method.is_empty() {
         "-".to_owned()
     } else {
-        format!("{} {} {}", apache_escaped(&record.method), apache_escaped(&told.target), protocol(record))
+        format!(
+            "{} {} {}",
+            apache_escaped(&record.method),
+            apache_escaped(&told.target),
+            record.version.name()
+        )
     };
     // A vector takes everything. A client that got nothing has the status that nginx writes for it.
     let _ = write!(
@@ -176,10 +181,6 @@ impl Formatter for Plain {
     }
 }
 
-fn protocol(record: &Record) -> &'static str {
-    if record.minor == 0 { "HTTP/1.0" } else { "HTTP/1.1" }
-}
-
 /// `None` for zeros, which stand for an identifier that was not drawn.
 fn id(id: &[u8]) -> Option<String> {
     id.iter().any(|byte| *byte != 0).then(|| hex(id))
@@ -198,7 +199,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::metrics::Reject;
+    use crate::metrics::RejectReason;
     use crate::observe::told::Saying;
     use crate::observe::told::tests::{SAYING, record};
 
@@ -283,7 +284,7 @@ mod tests {
             method: "".into(),
             said: Saying { client: SAYING.client, request_id: SAYING.request_id, ..Saying::default() }.into(),
             status: None,
-            reject: Some(Reject::HeadTimeout),
+            reject: Some(RejectReason::HeadTimeout),
             primary: None,
             copies: vec![],
             ..record("")

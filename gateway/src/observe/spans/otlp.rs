@@ -170,7 +170,7 @@ fn gateways<'r>(record: &Record, trace_id: &'r str, told: &Told<'_>) -> Span<'r>
     attributes.text("server.address", host);
     attributes.number("server.port", port);
     attributes.text("client.address", &told.client);
-    attributes.text("network.protocol.version", if record.minor == 0 { "1.0" } else { "1.1" });
+    attributes.text("network.protocol.version", record.version.number());
     attributes.text("user_agent.original", &told.user_agent);
     attributes.number("http.request.body.size", record.request_bytes);
     attributes.number("http.response.body.size", record.response_bytes);
@@ -312,7 +312,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::metrics::Reject;
+    use crate::metrics::RejectReason;
     use crate::observe::told::Saying;
     use crate::observe::told::tests::{SAYING, record};
 
@@ -418,7 +418,7 @@ mod tests {
             method: "BREW".into(),
             said: Saying { authority: "[::1]", ..SAYING }.into(),
             status: Some(502),
-            reject: Some(Reject::PrimaryClosed),
+            reject: Some(RejectReason::PrimaryClosed),
             primary: None,
             copies: vec![],
             ..record("")

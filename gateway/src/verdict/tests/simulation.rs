@@ -115,7 +115,7 @@ impl Route {
             route: format!("r{name}"),
             mirror: "v2".to_owned(),
             copies: 1,
-            are_chosen_by_answer: false,
+            are_chosen_by_response: false,
             is_baseline_chosen_alike: true,
             seen: seen(self.cells, &self.theirs, self.field),
             baseline: Some(seen(self.again_cells, &self.again, noise)),

@@ -10,6 +10,11 @@ const PLAIN: &str = r#"
     request_line_bytes_max = "1KiB"
     request_body_bytes_max = "60KiB"
     upstream_idle_max = 3
+    [http2]
+    streams_max = 4
+    streams_per_address_max = 5
+    ping_after = "300ms"
+    ping_timeout = "300ms"
     [timeouts]
     request_head = "500ms"
     request_body = "500ms"
@@ -112,7 +117,7 @@ pub(super) const POLICIES: &str = r#"
     upstream = "v2"
     percent = 250
     sample_by = "header:x-id"
-    answer = { statuses = ["2xx"] }
+    response = { statuses = ["2xx"] }
     ttl = "150ms"
     drop = "oldest"
     ring_entries_max = 2

@@ -63,6 +63,7 @@ fn a_message_made_of_values_runs_a_whole_exchange_and_is_copied() {
             address_port: 4321,
             port: 80,
             scheme: Scheme::Http,
+            is_http2: false,
             place: &place,
             secured: None,
         };

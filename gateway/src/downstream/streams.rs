@@ -1,0 +1,167 @@
+//! One HTTP/2 request from its head to the end of its stream: the task that runs its exchange and says what came of it.
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use super::Peer;
+use super::watch::{Reply, Watch};
+use crate::context::Context;
+use crate::exchange::{self, Outcome, Refusal, Said};
+use crate::http1::head::Fault;
+use crate::http1::render::Persistence;
+use crate::http1::reply::{self, Manner};
+use crate::http2::fields::{Content, Head, say_chunked};
+use crate::io;
+use crate::limits::CONTINUE_MS;
+use crate::message::http2::{Begun, Connection, Stream, Worker, own_response};
+use crate::message::server::Message;
+use crate::metrics::RejectReason;
+use crate::observe::pairing::Pairing;
+use crate::task;
+use crate::time::Millis;
+
+/// RFC 6585 §4.
+const ADDRESS_STREAMS: Fault =
+    Fault::new(429, RejectReason::AddressStreams, "too many requests at once from this address");
+
+/// One request on its way through.
+struct Serving {
+    cx: Rc<Context>,
+    connection: Rc<Connection>,
+    peer: Rc<Peer>,
+    stream: Rc<Stream>,
+}
+
+/// What begins a stream's task.
+enum Asked {
+    Request(Head),
+    /// It is only answered.
+    Refused(Refusal),
+}
+
+/// Starts the task of a request that has begun.
+pub(super) fn begin(cx: &Rc<Context>, connection: &Rc<Connection>, peer: &Rc<Peer>, begun: Begun) {
+    let (stream, asked) = match begun {
+        Begun::Request { stream, head } => (stream, Asked::Request(head)),
+        Begun::Refused { stream, fault, to_head } => {
+            let refusal = Refusal { to_head, ..Refusal::hang_up(fault) };
+            (stream, Asked::Refused(refusal))
+        }
+        Begun::Malformed => return cx.shard.rejected.inc(RejectReason::Malformed),
+    };
+    let (cx, connection, peer) = (Rc::clone(cx), Rc::clone(connection), Rc::clone(peer));
+    let serving = Serving { cx, connection, peer, stream };
+    io::spawn(async move {
+        // A panic ends this stream and nothing else.
+        if task::caught(pin!(serving.run(asked))).await.is_err() {
+            serving.cx.shard.exchange_panics.inc();
+        }
+        serving.connection.release(&serving.stream);
+    });
+}
+
+impl Serving {
+    async fn run(&self, asked: Asked) {
+        let watch = Watch::begin(&self.cx);
+        let max = self.cx.generation().config.http2.streams_per_address_max;
+        let underway = self.peer.place.begin_stream(max);
+        match (asked, underway) {
+            (Asked::Request(head), Some(_underway)) => self.exchange(watch, head).await,
+            (Asked::Request(head), None) => {
+                let to_head = head.lines.starts_with(b"HEAD ");
+                let refusal = Refusal { to_head, ..Refusal::hang_up(ADDRESS_STREAMS) };
+                self.turn_down(watch, &refusal, None).await;
+            }
+            (Asked::Refused(refusal), _) => self.turn_down(watch, &refusal, None).await,
+        }
+    }
+
+    async fn exchange(&self, mut watch: Watch, head: Head) {
+        let Self { cx, connection, peer, stream } = self;
+        let mut lines = self.framed(head).await;
+        let caller = peer.caller(true);
+        let prepared = exchange::prepare(cx, &caller, &mut lines, stream.waiting_bytes());
+        connection.recycle(lines);
+        let mut request = match prepared {
+            Ok(request) => request,
+            Err((refusal, pairing)) => return self.turn_down(watch, &refusal, pairing).await,
+        };
+        let worker = Worker { buffers: &cx.buffers, date: &cx.date };
+        let mut message = Message::http2(worker, connection, stream, request.declared);
+        if let Err((refusal, pairing)) = exchange::take_arrived(&mut request, &mut message.content) {
+            drop(request);
+            return self.turn_down(watch, &refusal, pairing).await;
+        }
+        watch.pairing = request.pairing.get().filter(|pairing| pairing.is_recorded()).cloned();
+        let outcome = exchange::run(cx, &mut message, &mut request).await;
+        let counters = &request.generation.counters.routes[request.route];
+        match outcome {
+            // It counts among those under way until its client took it, or what is queued would know no bound.
+            Outcome::Answered { status, .. } if connection.is_answered(stream).await => {
+                counters.requests.inc(status);
+                let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
+                counters.duration.record(duration_us);
+                counters.request_bytes.record(request.bytes());
+                counters.response_bytes.record(request.response_bytes);
+            }
+            Outcome::Refused(refusal) => {
+                counters.requests.inc(refusal.status());
+                let bytes = request.bytes();
+                drop(request);
+                let said = self.say(&refusal).await;
+                watch.refused(cx, refusal.status(), refusal.reject(), bytes, said);
+            }
+            Outcome::Answered { .. } | Outcome::Broken => {
+                counters.aborted.inc();
+                watch.broken(cx, request.bytes(), request.response_bytes);
+            }
+        }
+    }
+
+    /// The head, with the framing that its content has on HTTP/1.1. Whether there is any is known by its first byte, or by its
+    /// end; what usually has none is waited for.
+    async fn framed(&self, head: Head) -> Vec<u8> {
+        let Head { mut lines, content, .. } = head;
+        if content != Content::UntilEnd {
+            return lines;
+        }
+        let stream = &self.stream;
+        let has_usually = [b"POST ".as_slice(), b"PUT ", b"PATCH "].iter().any(|m| lines.starts_with(m));
+        if !has_usually {
+            self.connection.is_known_by_content(stream, Millis(CONTINUE_MS)).await;
+        }
+        if !stream.has_ended() || stream.waiting_bytes() > 0 || stream.has_trailers() {
+            say_chunked(&mut lines);
+        }
+        lines
+    }
+
+    /// Answers a request that no route's counters know.
+    async fn turn_down(&self, mut watch: Watch, refusal: &Refusal, pairing: Option<Rc<Pairing>>) {
+        let cx = &self.cx;
+        cx.shard.unrouted.inc(refusal.status());
+        watch.pairing = pairing.or_else(|| exchange::unread(cx, &self.peer.caller(true)));
+        let said = self.say(refusal).await;
+        watch.refused(cx, refusal.status(), refusal.reject(), 0, said);
+    }
+
+    async fn say(&self, refusal: &Refusal) -> Reply {
+        let cx = &self.cx;
+        let mut out = cx.buffers.small();
+        let date = cx.date.borrow().clone();
+        let how = Manner { to_head: refusal.to_head, persistence: Persistence::Keep, date: date.as_bytes() };
+        match &refusal.said {
+            Said::Fault(Fault { status, reject, detail }) => {
+                cx.shard.rejected.inc(*reject);
+                reply::fault(&mut out, *status, detail, &how);
+            }
+            Said::Given(answer) => reply::given(&mut out, answer, &how),
+        }
+        let head_bytes = memchr::memmem::find(&out, b"\r\n\r\n").map_or(out.len(), |at| at + 4);
+        let bytes = (out.len() - head_bytes) as u64;
+        let sent = own_response(&self.connection, &self.stream, &out);
+        cx.buffers.give(out);
+        let is_sent = sent.is_ok() && self.connection.is_answered(&self.stream).await;
+        Reply { is_kept: is_sent, is_sent, bytes }
+    }
+}

@@ -1,0 +1,135 @@
+//! One response of a mirror as it is read: what matters of it, and what reading it costs. Pure: bytes in, facts out.
+
+use std::sync::Arc;
+
+use super::copy::RequestCopy;
+use crate::error::Failure;
+use crate::http1::response::{HeadLimits, Message, Reader, Step};
+use crate::limits::{ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
+use crate::observe::keep::{Budget, Keeping, Kept, keep};
+
+/// A copy and what matters of its response.
+pub(super) struct Answered {
+    pub(super) copy: RequestCopy,
+    pub(super) status: u16,
+    pub(super) bytes: u64,
+    /// It was not read to its end.
+    pub(super) is_cut: bool,
+    pub(super) kept: Option<Kept>,
+}
+
+/// One response being read.
+pub(super) struct Response {
+    /// Of its heads, once the first byte was looked at.
+    reader: Option<Reader>,
+    /// What follows its final head, once that came.
+    message: Option<Message>,
+    /// Of content as it came, chunk sizes and extensions included.
+    bytes: u64,
+    /// What reading it costs, in bytes: heads, interim ones too, and each piece as so many more.
+    cost: u64,
+    /// How much of that was told.
+    told: u64,
+    content_bytes: u64,
+    bytes_max: u64,
+    /// Where it is to be compared.
+    keeping: Option<Box<Keeping>>,
+}
+
+pub(super) enum Progress {
+    More { used: usize },
+    Complete { used: usize, status: u16, keep_alive: bool },
+    TooLong,
+}
+
+impl Response {
+    pub(super) fn new(bytes_max: u64) -> Self {
+        Self {
+            reader: None,
+            message: None,
+            bytes: 0,
+            cost: 0,
+            told: 0,
+            content_bytes: 0,
+            bytes_max,
+            keeping: None,
+        }
+    }
+
+    /// Its final status, once that came.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.message.as_ref().map(|message| message.status)
+    }
+
+    /// It is read no further: what is kept of it is a part.
+    pub(super) fn cut(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.cut();
+        }
+    }
+
+    /// What matters of it, now that it is over; the next one is read from here on.
+    pub(super) fn end(&mut self, copy: RequestCopy, status: u16) -> Answered {
+        let kept = self.keeping.take().map(|keeping| keeping.end());
+        let bytes = self.content_bytes;
+        (self.reader, self.message) = (None, None);
+        (self.bytes, self.content_bytes) = (0, 0);
+        (self.cost, self.told) = (0, 0);
+        Answered { copy, status, bytes, is_cut: false, kept }
+    }
+
+    pub(super) fn advance(
+        &mut self,
+        input: &[u8],
+        copy: &RequestCopy,
+        (heads, budget): (HeadLimits, &Arc<Budget>),
+        closed: bool,
+    ) -> Result<Progress, Failure> {
+        let mut used = 0;
+        while self.message.is_none() {
+            let new_reader = || Reader::new(heads, copy.to_head);
+            let reader = self.reader.get_or_insert_with(new_reader);
+            let step =
+                reader.head(&input[used..], |_, _| ()).map_err(|fault| Failure::Protocol(fault.detail()))?;
+            let (len, message) = match step {
+                Step::More => return Ok(Progress::More { used }),
+                Step::Interim { used: len, .. } => (len, None),
+                Step::Head { used: len, message, .. } => (len, Some(message)),
+            };
+            let raw = &input[used..used + len];
+            used += len;
+            self.cost = self.cost.saturating_add(len as u64);
+            if let (Some(message), bytes_max @ 1..) = (&message, copy.ticket.keeps_bytes()) {
+                self.keeping = Keeping::begin(budget, message.status, raw, bytes_max);
+            }
+            self.message = message;
+        }
+        let Some(message) = &mut self.message else { return Ok(Progress::More { used }) };
+        let (keeping, content_bytes, mut pieces) = (&mut self.keeping, &mut self.content_bytes, 0_u64);
+        let taken = message.read(&input[used..], |content| {
+            pieces += 1;
+            *content_bytes = content_bytes.saturating_add(content.len() as u64);
+            keep(keeping, content);
+        });
+        let taken = taken.map_err(|fault| Failure::Protocol(fault.detail()))?;
+        used += taken;
+        self.bytes = self.bytes.saturating_add(taken as u64);
+        self.cost = self.cost.saturating_add(taken as u64).saturating_add(pieces * ANSWER_PIECE_BYTES);
+        if message.is_over(closed) {
+            Ok(Progress::Complete { used, status: message.status, keep_alive: message.keeps })
+        } else if self.bytes >= self.bytes_max {
+            Ok(Progress::TooLong)
+        } else {
+            Ok(Progress::More { used })
+        }
+    }
+
+    /// What reading it has cost since the last time this was asked; nothing while that is little. All of it counts once
+    /// it is more.
+    pub(super) fn spent(&mut self) -> u64 {
+        if self.cost <= ANSWER_SHORT_BYTES {
+            return 0;
+        }
+        self.cost - std::mem::replace(&mut self.told, self.cost)
+    }
+}

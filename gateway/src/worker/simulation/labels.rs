@@ -1,0 +1,59 @@
+//! Labels of counters that plays come to for certain, seldom or never.
+
+/// What no play can come to, and why.
+pub(super) const NEVER_REACHED: [(&str, &str); 5] = [
+    ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
+    (
+        "dropped worker_busy",
+        "time passes there only while a worker waits, so it is never late: a_busy_worker_gives_up_copies_and_serves_its_clients",
+    ),
+    ("lowered worker_busy", "the same"),
+    ("rejected misdirected", "no listener has TLS there, so no certificate has names"),
+    ("rejected no_upstream", "only a manifest can name a primary that nobody knows"),
+];
+
+/// What only one play in tens of thousands comes to, so that a run of a minute may miss it.
+pub(super) const SELDOM_REACHED: [&str; 1] = [
+    // A copy that is to be sent once more while its lane closes.
+    "failed drain",
+];
+
+/// Plays of a run that is long enough for everything that can happen.
+pub(super) const ALL_IN_PLAYS: usize = 10_000;
+
+/// What a run of a few seconds comes to for certain.
+pub(super) const ALWAYS_REACHED: [&str; 33] = [
+    "client aborted",
+    "shed all",
+    "completed 2xx",
+    "completed 3xx",
+    "dropped body_too_large",
+    "dropped ring_bytes",
+    "failed closed",
+    "failed protocol",
+    "failed reset",
+    "failed timeout",
+    "lane cut",
+    "rejected bad_request",
+    "rejected body_too_large",
+    "rejected head_timeout",
+    "rejected head_too_large",
+    "rejected primary_closed",
+    "rejected primary_protocol",
+    "rejected primary_timeout",
+    "rejected uri_too_long",
+    "skipped aborted",
+    "goaway flow_control_error",
+    "goaway idle",
+    "goaway protocol_error",
+    "goaway requests",
+    "rejected malformed",
+    "stream refused",
+    "stream reset client",
+    "stream reset gateway",
+    "stream reset malformed",
+    "upstream connect",
+    "upstream retry",
+    "upstream reuse",
+    "upstream stale",
+];
