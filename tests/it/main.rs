@@ -11,6 +11,7 @@ mod control;
 mod upstreams;
 mod manifests;
 mod kubernetes;
+mod kubernetes_status;
 mod http1_requests;
 mod http1_courses;
 mod http1_responses;

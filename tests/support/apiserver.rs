@@ -4,6 +4,8 @@
 //! It knows no kind's meaning. Every write by a client is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -124,15 +126,36 @@ impl ApiServer {
         let serving = Arc::clone(&inner);
         let origin = Origin::scripted(move |conn| while serving.serve(conn) {});
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let this = Self { origin, inner, directory };
+        this.found_at(&format!("http://{}", this.origin.address), None, None);
+        this
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.origin.address
+    }
+
+    /// Says in the kubeconfig that it is there, known by this authority, and lets in who has this token.
+    pub fn found_at(&self, server: &str, authority: Option<&Path>, token: Option<&str>) {
+        let mut cluster = json!({"server": server});
+        if let Some(authority) = authority {
+            cluster["certificate-authority"] = authority.display().to_string().into();
+        }
+        let user = token.map_or(json!({}), |token| json!({"token": token}));
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", origin.address)}}],
-            "users": [{"name": "test", "user": {}}],
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "umbra-system"}}],
         });
-        std::fs::write(directory.path().join("config"), kubeconfig.to_string())
-            .expect("the kubeconfig is written");
-        Self { origin, inner, directory }
+        std::fs::write(self.kubeconfig(), kubeconfig.to_string()).expect("the kubeconfig is written");
+    }
+
+    /// What requests so far have in this field; empty where one has none.
+    pub fn fields(&self, name: &str) -> Vec<String> {
+        let requests = self.origin.requests();
+        requests.iter().map(|one| one.field(name).unwrap_or_default().to_owned()).collect()
     }
 
     /// Where a client finds it.

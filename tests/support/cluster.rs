@@ -84,6 +84,12 @@ impl ClusterStage {
     /// A gateway that follows the cluster and listens at a port of its own.
     #[track_caller]
     pub fn start(&self, arguments: &[&str]) -> Replica {
+        self.start_at(&["127.0.0.1:0"], arguments)
+    }
+
+    /// One that listens at these addresses; where there is none, its Gateways say it.
+    #[track_caller]
+    pub fn start_at(&self, listen: &[&str], arguments: &[&str]) -> Replica {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let settings = directory.path().join("settings.toml");
         let driver = std::env::var("UMBRA_TEST_DRIVER").unwrap_or_else(|_| "auto".into());
@@ -92,10 +98,13 @@ impl ClusterStage {
         );
         std::fs::write(&settings, text).expect("the settings are written");
         let mut command = Command::new(binary());
-        command.args(["--kubernetes", "--listen", "127.0.0.1:0", "--config"]).arg(&settings).args(arguments);
+        command.args(["--kubernetes", "--config"]).arg(&settings).args(arguments);
+        command.args(listen.iter().flat_map(|address| ["--listen", address]));
         let mut process = Process::spawn(command.env("KUBECONFIG", self.api.kubeconfig()));
         eventually_within(PATIENCE, "the gateway serves", || process.stdout().contains("admin on "));
-        let address = process.lines("listening on ", 1)[0].parse().expect("an address");
+        let listening = process.lines("listening on ", listen.len());
+        let address =
+            listening.first().map_or(([127, 0, 0, 1], 0).into(), |text| text.parse().expect("an address"));
         let admin = process.lines("admin on ", 1)[0].parse().expect("an address");
         Replica { process, address, admin, _directory: directory }
     }

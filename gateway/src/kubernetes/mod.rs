@@ -1,8 +1,8 @@
 //! A cluster as the source of what is served: its objects are read from an API server and followed, and become a configuration;
 //! its endpoints are where upstreams are.
 //!
-//! It belongs to the control plane. What decides is pure (`kinds`, `store`, `select`, `translation`, `join`, `status`); around it
-//! stand the watches and what is written back. Without an API server nothing changes: what was heard last stays in force.
+//! It belongs to the control plane. `kinds`, `store`, `select`, `translation`, `join` and `status` decide and touch nothing; around
+//! them stand the watches and what is written back. Without an API server nothing changes: what was heard last stays in force.
 
 mod kinds;
 mod store;
@@ -47,8 +47,8 @@ pub(crate) const FIRST_MAX: Duration = Duration::from_secs(10);
 /// A configuration waits so long for Pods that are watched for its sake; then it is served, and they follow.
 const PODS_MAX: Duration = Duration::from_secs(10);
 
-/// After so long without such a port a port that could not be listened at is tried again.
-const PORTS_AGAIN: Duration = Duration::from_secs(30);
+/// What could not be taken is tried again after so long: a configuration that was refused, a port that another listens at.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// What an operator says of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +126,8 @@ struct State {
     told: Told,
     /// The next configuration was made of a cluster that was read.
     was_read: bool,
+    /// Nothing has become of what was told last.
+    is_owed: bool,
     /// It is not followed.
     is_read_once: bool,
 }
@@ -276,6 +278,7 @@ impl Cluster {
     /// What was read last is in force.
     pub(crate) fn applied(&self, config: &Config) {
         let mut state = self.lock();
+        state.is_owed = false;
         state.in_force = state.next.clone();
         state.served = Arc::new(state.made.clone());
         state.listening = config.listeners.iter().map(|listener| listener.bind).collect();
@@ -403,9 +406,8 @@ impl Cluster {
     /// Says that routes may have changed, when they have rested.
     async fn coalesce(self, told: mpsc::Sender<()>) {
         loop {
-            let again = !self.lock().unavailable.is_empty();
-            let changed = tokio::time::timeout(PORTS_AGAIN, self.0.routing.notified()).await;
-            if changed.is_err() && !again || !self.lock().is_read(&self) {
+            let changed = tokio::time::timeout(AGAIN, self.0.routing.notified()).await;
+            if !self.owes(changed.is_ok()) {
                 continue;
             }
             let since = Instant::now();
@@ -415,6 +417,15 @@ impl Cluster {
             // One that waits to be heard says as much as two.
             let _ = told.try_send(());
         }
+    }
+
+    /// Whether something is to be made of what is known, and that it is.
+    fn owes(&self, has_changed: bool) -> bool {
+        let mut state = self.lock();
+        let again = state.is_owed || !state.unavailable.is_empty();
+        let owes = (has_changed || again) && state.is_read(self);
+        state.is_owed |= owes;
+        owes
     }
 
     /// Follows endpoints: each change within moments, and many at once together.
