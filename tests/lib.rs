@@ -30,6 +30,8 @@ pub mod request_rows;
 pub mod answer_rows;
 #[path = "support/certificates.rs"]
 pub mod certificates;
+#[path = "support/tls_front.rs"]
+pub mod tls_front;
 #[path = "support/python.rs"]
 pub mod python;
 #[path = "support/httpbin.rs"]
@@ -52,6 +54,7 @@ pub use metrics::Metrics;
 pub use origin::{After, Conn, Origin};
 pub use process::Process;
 pub use stage::Stage;
+pub use tls_front::{Front, Rules};
 
 use std::time::{Duration, Instant};
 

@@ -236,11 +236,12 @@ impl<'r> Check<'r> {
             }
             token.value.clone()
         });
+        let tls = written.tls.given().and_then(|table| self.listener_tls(table));
         let Some(bind) = written.bind.given() else {
-            return Admin { bind: Some(ADMIN_DEFAULT), token };
+            return Admin { bind: Some(ADMIN_DEFAULT), token, tls };
         };
         if bind.value == "off" {
-            return Admin { bind: None, token };
+            return Admin { bind: None, token, tls };
         }
         let or_off = |text: &str| syntax::bind(text).map_err(|why| format!(r#"{why}, or "off" for none"#));
         let address = self.syntax(bind, or_off);
@@ -249,7 +250,7 @@ impl<'r> Check<'r> {
         {
             self.report.error(&bind.at, format!("{address} is already taken by a listener"));
         }
-        Admin { bind: address, token }
+        Admin { bind: address, token, tls }
     }
 
     fn workers(&mut self, written: &file::Workers) -> Workers {

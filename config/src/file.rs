@@ -72,6 +72,8 @@ written_tables! {
         /// IP address and port, or `off`.
         bind: String,
         token: String,
+        /// As of a listener.
+        tls: ListenerTls,
     }
 
     /// `[workers]`
@@ -165,6 +167,7 @@ written_tables! {
     pub(crate) struct Tracing {
         /// `off`, `nowhere`, or a URL.
         to: String,
+        ca: String,
         percent: f64,
         parent: Claim,
         service_name: String,
@@ -187,6 +190,17 @@ written_tables! {
         pending_max: u64,
         ejection: Ejection,
         health: HealthCheck,
+        tls: UpstreamTls,
+    }
+
+    /// `tls` of an upstream; see [`crate::tls::UpstreamTls`].
+    pub(crate) struct UpstreamTls {
+        ca: String,
+        server_name: String,
+        cert: String,
+        key: String,
+        min_version: TlsVersion,
+        danger_accept_any_certificate: bool,
     }
 
     /// `ejection` of an upstream; see [`crate::Ejection`].

@@ -48,7 +48,7 @@ pub use pattern::Pattern;
 pub use percent::Percent;
 pub use problem::{Problem, ResourceId};
 pub use route::{Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route};
-pub use tls::{Certificate, ClientAuth, ClientCa, ListenerTls, TlsVersion};
+pub use tls::{Certificate, ClientAuth, ClientCa, ListenerTls, TlsVersion, Trust, UpstreamTls};
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
 pub use verdict::{Contents, Policy, RULES};
 pub use write::Shown;
@@ -112,6 +112,8 @@ pub struct Admin {
     pub bind: Option<SocketAddr>,
     /// What a request that changes something must bear; `None` leaves changes to a listener on a loopback address.
     pub token: Option<String>,
+    /// `None` speaks plaintext.
+    pub tls: Option<ListenerTls>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

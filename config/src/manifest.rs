@@ -17,6 +17,7 @@ mod http_route;
 mod services;
 mod protocol;
 mod policy;
+mod upstream_tls;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};

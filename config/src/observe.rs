@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::percent::Percent;
+use crate::tls::Trust;
 use crate::upstream::Endpoint;
 
 /// What becomes of an identifier that a client brings.
@@ -98,16 +99,19 @@ pub struct Tracing {
     pub timeout: Duration,
 }
 
-/// Where spans are posted, by OTLP over plain HTTP.
+/// Where spans are posted, by OTLP over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collector {
     pub endpoint: Endpoint,
     pub path: String,
+    /// By whom its certificate is issued; `None` is posted to in plaintext.
+    pub tls: Option<Trust>,
 }
 
 impl Collector {
     /// As an operator would write it.
     pub fn url(&self) -> String {
-        format!("http://{}{}", self.endpoint, self.path)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.endpoint, self.path)
     }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::write::MASK;
-use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, RequestKey};
+use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, RequestKey, Trust};
 
 /// Where collectors listen for OTLP over HTTP.
 const OTLP_PORT: u16 = 4318;
@@ -50,6 +50,17 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
         }
         Some(port) => Ok(Endpoint { host, port }),
         None => wrong("has no port from 1 to 65535"),
+    }
+}
+
+/// The name that a server's certificate must have: a host name, or an address.
+pub(crate) fn server_name(text: &str) -> Result<Host, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Host::Address(address));
+    }
+    match name(text.strip_suffix('.').unwrap_or(text)) {
+        Ok(()) => Ok(Host::Name(text.to_ascii_lowercase())),
+        Err(why) => Err(format!(r#"{text:?} {why}; write a name or an address, as "v1.internal""#)),
     }
 }
 
@@ -197,12 +208,11 @@ pub(crate) fn span_target(text: &str) -> Result<Option<Option<Collector>>, Strin
         "nowhere" => return Ok(Some(None)),
         _url => {}
     }
-    if text.starts_with("https://") {
-        return Err(format!(
-            "{text:?} needs TLS, which is not offered here: name a collector on a trusted network"
-        ));
-    }
-    let Some(rest) = text.strip_prefix("http://") else { return wrong("is not a URL of http") };
+    let (rest, tls) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+        (Some(rest), _) => (rest, None),
+        (None, Some(rest)) => (rest, Some(Trust::System)),
+        (None, None) => return wrong("is not a URL of http or https"),
+    };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
         return wrong("has a user name");
@@ -213,7 +223,7 @@ pub(crate) fn span_target(text: &str) -> Result<Option<Option<Collector>>, Strin
     // As OpenTelemetry reads the endpoint of all its signals.
     let path = if matches!(path, "" | "/") { "/v1/traces" } else { path };
     self::path(path)?;
-    Ok(Some(Some(Collector { endpoint, path: path.to_owned() })))
+    Ok(Some(Some(Collector { endpoint, path: path.to_owned(), tls })))
 }
 
 /// Any text but none.

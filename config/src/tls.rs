@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::upstream::Host;
+
 /// `tls` of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
@@ -30,6 +32,28 @@ pub enum ClientAuth {
     /// A client that shows none is served; one that shows a bad one is not.
     Optional(ClientCa),
     Required(ClientCa),
+}
+
+/// `tls` of an upstream: how its endpoints are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    pub trust: Trust,
+    /// The name that an endpoint's certificate must have, and that it is asked for; `None` is the endpoint's own.
+    pub server_name: Option<Host>,
+    /// What an endpoint is shown that asks for a certificate.
+    pub identity: Option<Certificate>,
+    pub min_version: TlsVersion,
+}
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that the system believes.
+    System,
+    /// PEM: one or more roots.
+    Ca(PathBuf),
+    /// Anybody's: what is sent can be read and answered by whoever stands in between.
+    Anything,
 }
 
 /// By whom clients' certificates are issued.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::Percent;
 use crate::manifest::Destination;
+use crate::tls::UpstreamTls;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
@@ -29,6 +30,8 @@ pub struct Upstream {
     pub pending_max: usize,
     pub ejection: Option<Ejection>,
     pub health: Option<HealthCheck>,
+    /// `None` is called in plaintext.
+    pub tls: Option<UpstreamTls>,
 }
 
 impl Upstream {
@@ -60,6 +63,16 @@ pub enum Host {
     Address(IpAddr),
     /// Lower case.
     Name(String),
+}
+
+/// Without brackets.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

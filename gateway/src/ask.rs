@@ -1,6 +1,12 @@
 //! Asks a running gateway's admin listener, for the commands that show what it knows.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use ureq::tls::{Certificate, ClientCert, PrivateKey, TlsConfig};
+
+use crate::tls::asking;
+use crate::tls::pem::{self, Wrong};
 
 /// From connect to the last byte: what is asked for is in memory there.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -18,6 +24,18 @@ pub struct Admin {
     /// Its token, where it has one
     #[arg(long, value_name = "TOKEN", env = "UMBRA_ADMIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+
+    /// CA of its certificate, PEM, where the URL is https; default: those of the system
+    #[arg(long = "admin-ca", value_name = "FILE", env = "UMBRA_ADMIN_CA")]
+    pub ca: Option<PathBuf>,
+
+    /// Certificate to show it, PEM, where it asks for one
+    #[arg(long = "admin-cert", value_name = "FILE", env = "UMBRA_ADMIN_CERT", requires = "key")]
+    pub cert: Option<PathBuf>,
+
+    /// Key of that certificate, PEM
+    #[arg(long = "admin-key", value_name = "FILE", env = "UMBRA_ADMIN_KEY", requires = "cert")]
+    pub key: Option<PathBuf>,
 }
 
 impl Admin {
@@ -38,9 +56,12 @@ impl Admin {
         let settings = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_MAX))
             .http_status_as_error(false)
-            .proxy(None)
-            .build();
-        let agent = ureq::Agent::new_with_config(settings);
+            .proxy(None);
+        let settings = match url.starts_with("https://") {
+            true => settings.tls_config(self.tls()?),
+            false => settings,
+        };
+        let agent = ureq::Agent::new_with_config(settings.build());
         let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let answer = match content {
             None => {
@@ -60,6 +81,30 @@ impl Admin {
         } else {
             Err(format!("{url}: {status}: {}", content.trim_end()))
         }
+    }
+
+    /// How it is asked over TLS.
+    fn tls(&self) -> Result<TlsConfig, String> {
+        let told = |option: &str| {
+            let option = option.to_owned();
+            move |wrong: Wrong| format!("{option}: {} {}", wrong.file.display(), wrong.message)
+        };
+        let roots = match &self.ca {
+            Some(ca) => pem::certificates(ca, "").map_err(told("--admin-ca"))?,
+            None => rustls_native_certs::load_native_certs().certs,
+        };
+        let shown = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => {
+                let chain = pem::certificates(cert, "").map_err(told("--admin-cert"))?;
+                let chain = chain.iter().map(|der| Certificate::from_der(der).to_owned());
+                let bytes = std::fs::read(key).map_err(|e| format!("--admin-key: {}: {e}", key.display()))?;
+                let key = PrivateKey::from_pem(&bytes)
+                    .map_err(|_| format!("--admin-key: {} holds no private key in PEM", key.display()))?;
+                Some(ClientCert::new_with_certs(&chain.collect::<Vec<_>>(), key))
+            }
+            (Some(_), None) | (None, _) => None,
+        };
+        Ok(asking::config(&roots, shown))
     }
 }
 
@@ -85,7 +130,8 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8(asked).unwrap()
         });
-        let got = Admin { url, token: token.map(str::to_owned) }.get("/a?b=c");
+        let got =
+            Admin { url, token: token.map(str::to_owned), ca: None, cert: None, key: None }.get("/a?b=c");
         (got, asked.join().unwrap())
     }
 
@@ -99,7 +145,7 @@ mod tests {
         let error = got.unwrap_err();
         assert!(error.contains("/a?b=c: 401 Unauthorized: token"), "{error}");
         assert!(!asked.to_ascii_lowercase().contains("authorization"));
-        let nobody = Admin { url: "127.0.0.1:1".into(), token: None };
+        let nobody = Admin { url: "127.0.0.1:1".into(), token: None, ca: None, cert: None, key: None };
         assert!(nobody.get("/").unwrap_err().starts_with("http://127.0.0.1:1/: "));
     }
 }

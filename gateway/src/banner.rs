@@ -6,7 +6,9 @@ use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use config::{Action, Balance, Config, DropPolicy, Forward, Lane, MirrorHost, Percent, Primary, Route};
+use config::{
+    Action, Balance, Config, DropPolicy, Forward, Lane, MirrorHost, Percent, Primary, Route, Trust,
+};
 use core_affinity::CoreId;
 
 use crate::control::budget::{Descriptors, Memory};
@@ -116,7 +118,12 @@ fn upstreams(facts: &Facts<'_>, out: &mut Rows) {
             (_, Balance::Hash) => "  hash",
         };
         let places = if addresses.is_empty() { "no address yet".to_owned() } else { list(addresses) };
-        out.row("upstreams", format!("{} = {places}{balance}", upstream.name));
+        let tls = match upstream.tls.as_ref().map(|tls| &tls.trust) {
+            None => "",
+            Some(Trust::System | Trust::Ca(_)) => "  TLS",
+            Some(Trust::Anything) => "  TLS, ANY certificate",
+        };
+        out.row("upstreams", format!("{} = {places}{balance}{tls}", upstream.name));
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::admission::{Admission, Places};
 use crate::buffer::Buffers;
 use crate::generation::Generation;
-use crate::io::{Sweeper, Turnstile};
+use crate::io::Sweeper;
 use crate::message::http2::Sessions;
 use crate::metrics::Shard;
 use crate::mirror::proof::Proof;
@@ -24,8 +24,6 @@ pub struct Context {
     pub tap: Rc<Tap>,
     pub buffers: Rc<Buffers>,
     pub sweeper: Rc<Sweeper>,
-    /// Through which signatures go one at a time.
-    pub turnstile: Rc<Turnstile>,
     /// Clients' connections on which HTTP/2 is spoken.
     pub sessions: Sessions,
     /// Who holds how many client connections, where that is bounded.

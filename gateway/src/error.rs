@@ -4,6 +4,7 @@ use std::io;
 
 use crate::http1::head::Fault;
 use crate::metrics::{FailReason, RejectReason, UpstreamFailure};
+use crate::tls;
 
 /// How an upstream failed us, primary or mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum Failure {
     /// No connection: refused, unreachable, out of descriptors.
     Connect,
     ConnectTimeout,
+    /// No TLS with it: its certificate is not believed, or ours is not.
+    Tls(tls::fault::Fault),
     /// The upstream's own bound on exchanges is reached.
     Overflow,
     /// Nothing came within the time allowed.
@@ -27,9 +30,27 @@ impl Failure {
     /// A failed read or write on an established connection.
     pub fn of(error: &io::Error) -> Self {
         match error.kind() {
+            io::ErrorKind::InvalidData => match tls::fault::Fault::within(error) {
+                Some(fault) if fault.comes_late() => Self::Tls(fault),
+                Some(_) | None => Self::Reset,
+            },
             io::ErrorKind::TimedOut => Self::Timeout,
             io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero => Self::Closed,
             _ => Self::Reset,
+        }
+    }
+
+    /// What a handshake came to grief by.
+    pub fn tls(self) -> Option<tls::fault::Fault> {
+        match self {
+            Self::Tls(fault) => Some(fault),
+            Self::Connect
+            | Self::ConnectTimeout
+            | Self::Overflow
+            | Self::Timeout
+            | Self::Reset
+            | Self::Closed
+            | Self::Protocol(_) => None,
         }
     }
 
@@ -40,6 +61,7 @@ impl Failure {
             Self::ConnectTimeout => {
                 Fault::new(504, RejectReason::PrimaryConnectTimeout, "primary did not accept in time")
             }
+            Self::Tls(_) => Fault::new(503, RejectReason::PrimaryTls, "primary unavailable"),
             Self::Overflow => {
                 Fault::new(503, RejectReason::PrimaryOverflow, "primary has as much to do as it may have")
             }
@@ -56,6 +78,7 @@ impl Failure {
         match self {
             Self::Connect => UpstreamFailure::Connect,
             Self::ConnectTimeout => UpstreamFailure::ConnectTimeout,
+            Self::Tls(_) => UpstreamFailure::Tls,
             Self::Overflow => UpstreamFailure::Overflow,
             Self::Timeout => UpstreamFailure::Timeout,
             Self::Reset => UpstreamFailure::Reset,
@@ -68,7 +91,7 @@ impl Failure {
     pub fn on_mirror(self) -> FailReason {
         match self {
             Self::Timeout | Self::ConnectTimeout => FailReason::Timeout,
-            Self::Reset | Self::Connect | Self::Overflow => FailReason::Reset,
+            Self::Reset | Self::Connect | Self::Tls(_) | Self::Overflow => FailReason::Reset,
             Self::Closed => FailReason::Closed,
             Self::Protocol(_) => FailReason::Protocol,
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use config::{Action, Config, MirrorHost, Percent};
+use config::{Action, Config, Host, MirrorHost, Percent, Trust, Upstream};
 
 use crate::asked::{RequestView, Scheme, Version};
 use crate::http1::edit;
@@ -183,6 +183,7 @@ fn forwarded(
         let endpoints: Vec<String> = upstream.endpoints.iter().map(ToString::to_string).collect();
         let _ =
             writeln!(text, "primary {} ({:.2} %) at {}", upstream.name, part * 100.0, endpoints.join(", "));
+        covered(upstream, "  ", text);
         let mut wire = Vec::new();
         let changes = plan.request_edit(index, &asked, matched, &|| "START_TIME".to_owned());
         let at = edit::request(&mut wire, &head, &at, &changes);
@@ -190,6 +191,9 @@ fn forwarded(
         for mirror in route.mirrors.iter().filter(|m| m.only_primary.is_none_or(|only| only == index)) {
             let _ =
                 writeln!(text, "  mirror {}: {}{}", mirror.name, share(mirror.percent), conditions(mirror));
+            if let Some(upstream) = name(config.lanes.get(mirror.lane).map(|lane| lane.upstream)) {
+                covered(upstream, "    ", text);
+            }
             let mut copy = Vec::new();
             let host = match &mirror.host {
                 MirrorHost::Keep => None,
@@ -225,6 +229,36 @@ fn forwarded(
         }
         config::Via::Off => "every wire also gets X-Forwarded-For, -Proto and -Host, and X-Request-Id\n",
     });
+}
+
+/// How an upstream with `tls` is called: what it is asked for, what of it is checked, and what it is shown.
+fn covered(upstream: &Upstream, indent: &str, text: &mut String) {
+    let Some(tls) = &upstream.tls else { return };
+    let mut names: Vec<&Host> = match &tls.server_name {
+        Some(name) => vec![name],
+        None => upstream.endpoints.iter().map(|endpoint| &endpoint.host).collect(),
+    };
+    names.dedup();
+    let asked = |host: &Host| match host {
+        Host::Address(_) => "no SNI".to_owned(),
+        Host::Name(name) => format!("SNI {name}"),
+    };
+    let asked: Vec<String> = names.iter().map(|host| asked(host)).collect();
+    let for_names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    let checked = match &tls.trust {
+        Trust::System => format!("its certificate by the system's roots, for {for_names}"),
+        Trust::Ca(ca) => format!("its certificate by {}, for {for_names}", ca.display()),
+        Trust::Anything => "NOTHING: any certificate is accepted".to_owned(),
+    };
+    let shown = tls.identity.as_ref().map_or_else(
+        || "no certificate of ours".to_owned(),
+        |identity| format!("{} if asked", identity.cert.display()),
+    );
+    let (version, asked) = (tls.min_version.as_str(), asked.join(" or "));
+    let _ = writeln!(
+        text,
+        "{indent}over TLS {version} or newer: {asked}, ALPN http/1.1; checked: {checked}; shown: {shown}"
+    );
 }
 
 /// What a copy depends on besides its share.

@@ -13,7 +13,7 @@ use crate::asked::RequestView;
 use crate::discovery::Located;
 use crate::io::{Owner, Sweeper};
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
-use crate::mirror::lane::Lane;
+use crate::mirror::lane::{self, Lane};
 use crate::mirror::policy::Policy;
 use crate::mirror::sample::Draw;
 use crate::observe::record::Trace;
@@ -22,8 +22,8 @@ use crate::plan::Plan;
 use crate::prepared::{Earlier, Prepared};
 use crate::random::Random;
 use crate::route::Router;
-use crate::tls::Listening;
-use crate::upstream::pool::Upstreams;
+use crate::tls::{Calling, Listening};
+use crate::upstream::pool::{self, Upstreams};
 
 /// What the control plane hands a worker, at the start and whenever the configuration changes.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ pub struct WorkerConfig {
     pub clients_max: usize,
     /// The worker's own.
     pub prepared: Arc<Prepared>,
+    /// By upstream: how its endpoints are called; `None` in plaintext.
+    pub callings: Arc<[Option<Arc<Calling>>]>,
     /// Where clients come in. Those that are not among them any more are closed.
     pub listeners: Vec<ListenerSockets>,
 }
@@ -72,6 +74,9 @@ pub struct Generation {
     pub lanes: Vec<Rc<Lane>>,
 }
 
+/// Mirrors of a route in the generation before, and whether they can go on as they are.
+type EarlierPolicies<'a> = (&'a Rc<[Policy]>, bool);
+
 /// Work of one turn on a new generation, in routes whose mirrors go on as they are. A route whose mirrors are made anew counts
 /// as [`MADE_ANEW`]; either way a turn has about 100 µs.
 const TURN: usize = 2048;
@@ -96,16 +101,20 @@ impl<'a> Building<'a> {
     /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers, mirrors what
     /// they have spent of their rates and how far their shares are lowered. Where only addresses changed, all else is the same.
     pub fn new(of: &'a WorkerConfig, sweeper: &'a Rc<Sweeper>, before: Option<&'a Generation>) -> Self {
-        let WorkerConfig { config, located, counters, .. } = of;
+        let WorkerConfig { config, located, counters, callings, .. } = of;
         let lane = |(id, (lane, counters)): (usize, (&config::Lane, &Arc<LaneCounters>))| {
-            let addresses = &located.addresses[lane.upstream];
+            let at = lane::Whereabouts {
+                addresses: &located.addresses[lane.upstream],
+                hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
+                calling: callings.get(lane.upstream).and_then(Option::as_ref),
+            };
             // The same counters are the same lane, most often in the same place.
             let is_it = |old: &&Rc<Lane>| Arc::ptr_eq(&old.counters, counters);
             let known = before.map(|b| &b.lanes);
             let old =
                 known.and_then(|lanes| lanes.get(id).filter(is_it).or_else(|| lanes.iter().find(is_it)));
-            let Some(old) = old else { return Rc::new(Lane::new(lane, addresses, counters)) };
-            old.relocate(addresses);
+            let Some(old) = old else { return Rc::new(Lane::new(lane, at, counters)) };
+            old.relocate(at);
             Rc::clone(old)
         };
         let lanes = config.lanes.iter().zip(&counters.lanes).enumerate().map(lane).collect();
@@ -138,11 +147,7 @@ impl<'a> Building<'a> {
 
     /// The mirrors of the same route in the generation before, and whether they can go on as they are; and how many routes
     /// were looked at to find them.
-    fn earlier(
-        &self,
-        at: usize,
-        counters: &[Arc<MirrorCounters>],
-    ) -> (Option<(&'a Rc<[Policy]>, bool)>, usize) {
+    fn earlier(&self, at: usize, counters: &[Arc<MirrorCounters>]) -> (Option<EarlierPolicies<'a>>, usize) {
         let Some(before) = self.before else { return (None, 0) };
         match self.of.prepared.earlier(at, &before.config) {
             Some(None) => (None, 0),
@@ -181,12 +186,17 @@ impl<'a> Building<'a> {
 
     /// The generation; all work is done.
     pub fn finish(self) -> Rc<Generation> {
-        let WorkerConfig { config, located, counters, clients_max, prepared, listeners: _ } = self.of;
+        let WorkerConfig { config, located, counters, clients_max, prepared, callings, listeners: _ } =
+            self.of;
         debug_assert!(self.all_policies.is_some() || self.policies.len() == config.routes.len());
         let upstreams = Upstreams::new(
             config,
-            &located.addresses,
-            &located.health,
+            pool::Whereabouts {
+                addresses: &located.addresses,
+                hosts: &located.hosts,
+                health: &located.health,
+                callings,
+            },
             &counters.upstreams,
             self.sweeper,
             self.before.map(|before| before.upstreams.as_ref()),
@@ -310,7 +320,7 @@ mod tests {
 
     fn of(config: &Arc<Config>, before: Option<&WorkerConfig>) -> WorkerConfig {
         let addresses = vec![vec![([127, 0, 0, 1], 1).into()], vec![([127, 0, 0, 1], 2).into()]];
-        let located = Located { addresses: Arc::new(addresses), health: Arc::default() };
+        let located = Located { addresses: Arc::new(addresses), ..Located::default() };
         let (counters, prepared) = match before {
             None => (Counters::new(config), Prepared::new(config)),
             Some(before) => (
@@ -324,6 +334,7 @@ mod tests {
             counters: Arc::new(counters),
             clients_max: 10,
             prepared: Arc::new(prepared),
+            callings: Arc::default(),
             listeners: Vec::new(),
         }
     }

@@ -41,7 +41,8 @@ use crate::limits::TICK_MS;
 use crate::time::Millis;
 use cover::Cover;
 pub use gather::Gather;
-pub use handshake::{Turn, Turnstile};
+use handshake::Turnstile;
+pub use handshake::{NotCalled, Turn};
 pub use idle::Idle;
 pub use listener::{Control, Listener, Owner};
 pub use sweeper::Sweeper;
@@ -176,11 +177,6 @@ impl Stream {
     pub fn is_quiet(&self) -> bool {
         let socket = &self.r.0;
         socket.cover.get().map_or_else(|| socket.wire.is_silent(), |cover| cover.is_silent(&socket.wire))
-    }
-
-    /// The certificate that the peer has shown, in DER, where the connection is covered and it has.
-    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
-        self.r.0.cover.get()?.peer_certificate()
     }
 
     /// Forgets all deadlines: nothing is under way.

@@ -29,6 +29,18 @@ pub const REQUEST_READ_BYTES: usize = 8 * 1024;
 /// Read size of a handshake: a flight with a chain of certificates fits.
 pub const HANDSHAKE_READ_BYTES: usize = 8 * 1024;
 
+/// Sessions that a worker keeps of an upstream to resume by, eight tickets to a name of its endpoints.
+pub const TLS_SESSIONS_MAX: usize = 256;
+
+/// Tickets that a server may send before it says anything, and one more for each KiB of content: each costs as much as a
+/// thousand bytes of it. OpenSSL sends two.
+pub const TLS_TICKETS_MAX: u64 = 64;
+
+/// Bytes of a connection's records that are nobody's content: headers, tickets, KeyUpdates, records of nothing. So many in
+/// all, and [`TLS_OVERHEAD_TIMES`] as many as there is content: a record of one byte has 22 around it.
+pub const TLS_OVERHEAD_BYTES_MAX: u64 = 64 * 1024;
+pub const TLS_OVERHEAD_TIMES: u64 = 32;
+
 /// Reads of 4 KiB that a look at an idle connection takes to be tickets and nothing else; OpenSSL sends two, of 250 bytes.
 pub const QUIET_READS_MAX: usize = 4;
 
@@ -112,6 +124,10 @@ pub const ANSWER_PIECE_BYTES: u64 = 32;
 /// What one lane reads of long answers in a second: about a thirtieth of the core, which is the primary's. A mirror that
 /// floods would otherwise have up to `response_bytes_max` of each answer read on it.
 pub const ANSWER_BYTES_PER_SECOND: u32 = 128 * 1024 * 1024;
+
+/// What a byte of records around a mirror's content costs, in bytes of a long answer: opening one that holds a single byte is
+/// as dear as reading a thousand.
+pub const ANSWER_OVERHEAD_TIMES: u64 = 64;
 
 /// What closing a connection and making another costs, in bytes that could be read meanwhile.
 pub const ANSWER_CUT_BYTES: u64 = 256 * 1024;

@@ -43,6 +43,7 @@ use crate::observe::tap;
 use crate::os;
 use crate::prepared::Prepared;
 use crate::sample::{self, Samples};
+use crate::tls::Tls;
 use crate::worker::Command;
 use admin_listener::AdminListener;
 use control_loop::{ASKS_MAX, Changed, ControlPlane};
@@ -107,7 +108,7 @@ pub(crate) fn serve(
     };
     store.write(written);
     store.certify(&tls.expiries);
-    let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &text, cluster)))?;
+    let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &tls, &text, cluster)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
@@ -138,9 +139,12 @@ pub(crate) fn serve(
         told: &told,
     };
     let (taps, spouts): (Vec<_>, Vec<_>) = shards.iter().map(tap::tap).unzip();
-    let observer =
-        Observer::start(&config, spouts, Readers::new(&config, &store.open().observer, &store.findings))
-            .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
+    let observer = Observer::start(
+        &config,
+        spouts,
+        Readers::new(&config, tls.collector(), &store.open().observer, &store.findings),
+    )
+    .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
     let (workers, mut said) = threads.start(taps)?;
     let ready = await_ready(&mut said, workers.len(), READY_MAX);
     let Some(drivers) = runtime.block_on(unless_stopped(&mut signals, ready))? else {
@@ -202,7 +206,7 @@ pub(crate) fn serve(
         hands_over: false,
     };
     let ending = runtime.block_on(async {
-        plane.admin.follow(&config.admin, plane.reloader.listeners.admin())?;
+        plane.admin.follow(&config.admin, plane.reloader.listeners.admin(), plane.reloader.tls.admin())?;
         plane.tell(Command::Begin);
         say(&announcement);
         if let Some(predecessor) = predecessor {
@@ -239,6 +243,7 @@ async fn unless_stopped<T>(
 /// Where the upstreams are, and who follows them. The checks begin with the runtime's next turn.
 async fn locate(
     store: &ConfigStore,
+    tls: &Tls,
     text: &SourceText,
     cluster: Option<&Cluster>,
 ) -> Result<(Discovery, Located), Vec<Problem>> {
@@ -247,7 +252,7 @@ async fn locate(
     let found = discovery.find(&snapshot.config).await;
     let warnings = resolve::judge(&snapshot.config, &found, text, cluster.is_some())?;
     complain(warnings.iter().map(|w| format!("warning: {w}")));
-    let located = discovery.settle(&snapshot.config, found, &snapshot.checks);
+    let located = discovery.settle(&snapshot.config, found, &snapshot.checks, tls.upstreams());
     Ok((discovery, located))
 }
 

@@ -125,7 +125,6 @@ async fn serve(setup: Setup, driver: String) {
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
-        turnstile: Rc::default(),
         sessions: Default::default(),
         places: Places::default(),
         admission,

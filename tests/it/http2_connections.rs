@@ -184,3 +184,46 @@ fn a_listener_that_goes_says_goaway_to_its_own() {
     assert_eq!(stays.send(&headers(3, END, &request("GET", "/", &[]))).response(3).body, b"v1");
     eventually("it is counted", || goaways(&gateway, "drain") == 1);
 }
+
+#[test]
+fn what_a_listener_speaks_changes_while_it_serves_and_open_connections_go_on() {
+    let v1 = Origin::named("v1");
+    let setup = Setup::new(&v1);
+    let gateway = start(&setup);
+    let mut before = Raw::connect(gateway.address);
+    assert_eq!(before.send(&headers(1, END, &request("GET", "/", &[]))).response(1).body, b"v1");
+    let told = gateway.admin("PUT", "/config", &listening(&setup, "protocols = [\"http1\"]"));
+    assert_eq!(told.status, 200, "{}", told.text());
+    assert!(Client::connect(gateway.address).ask(tests::http2::PREFACE).status >= 400);
+    assert_eq!(before.send(&headers(3, END, &request("GET", "/", &[]))).response(3).body, b"v1");
+    let told = gateway.admin("PUT", "/config", &listening(&setup, "protocols = [\"h2\"]"));
+    assert_eq!(told.status, 200, "{}", told.text());
+    let mut after = Raw::connect(gateway.address);
+    assert_eq!(after.send(&headers(1, END, &request("GET", "/", &[]))).response(1).body, b"v1");
+    assert!(before.goaways.is_empty());
+}
+
+#[test]
+fn a_client_that_sends_no_more_gets_the_responses_to_what_was_whole() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let v1 = Origin::new(move |_, stream| {
+        held.pass();
+        origin::write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+    });
+    let v2 = Origin::named("v2");
+    let gateway = start(&Setup::new(&v1).mirror("v2", v2.address, ""));
+    let mut raw = Raw::connect(gateway.address);
+    raw.send(&headers(1, END, &request("GET", "/whole", &[])));
+    raw.send(&headers(3, 0, &request("POST", "/part", &[("content-length", "9")])));
+    v1.wait_for(1);
+    raw.finish();
+    eventually("the other is skipped", || {
+        gateway.metrics().mirror_by("v2", "skipped_total", "reason", "aborted") == 1
+    });
+    gate.open();
+    assert_eq!(raw.response(1).body, b"late");
+    raw.end();
+    eventually("the connection is over", || gateway.metrics().sum("umbra_connections_active", &[]) == 0);
+    assert_eq!(gateway.settled("v2").mirror("v2", "completed_total"), 1);
+}

@@ -332,7 +332,7 @@ fn a_mirror_that_floods_is_read_on_a_budget_and_one_with_ordinary_answers_is_not
     let gateway = Setup::new(&v1).mirror("v2", v2.address, "").mirror("v3", v3.address, "").start();
     let started = Instant::now();
     let mut asked = 0;
-    let flooded = || gateway.metrics().mirror("v2", "answer_bytes_total") as f64 > PER_SECOND / 2.0;
+    let flooded = || gateway.metrics().mirror("v2", "response_bytes_total") as f64 > PER_SECOND / 2.0;
     while started.elapsed() < Duration::from_secs(2) || (!flooded() && started.elapsed() < PATIENCE) {
         hammer(gateway.address, 2, 50, get, |_, answer| assert_eq!(answer.status, 200));
         asked += 100;
@@ -342,11 +342,11 @@ fn a_mirror_that_floods_is_read_on_a_budget_and_one_with_ordinary_answers_is_not
     let n = |mirror, what| metrics.mirror(mirror, what);
     // Two ticks' worth at the start, and what eight connections were reading when it was spent.
     let most = PER_SECOND * (took + 0.2) + f64::from(8 << 20);
-    let read = n("v2", "answer_bytes_total") as f64;
+    let read = n("v2", "response_bytes_total") as f64;
     assert!(read < most, "{read} of at most {most} bytes in {took} s");
-    assert!(n("v2", "answers_cut_total") > 0 && read > PER_SECOND / 2.0, "{read}: it was no flood");
-    assert_eq!((n("v3", "answers_cut_total"), n("v3", "completed_total")), (0, asked));
-    assert!(n("v3", "answer_bytes_total") > 16384 * asked);
+    assert!(n("v2", "responses_cut_total") > 0 && read > PER_SECOND / 2.0, "{read}: it was no flood");
+    assert_eq!((n("v3", "responses_cut_total"), n("v3", "completed_total")), (0, asked));
+    assert!(n("v3", "response_bytes_total") > 16384 * asked);
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn answers_that_are_dear_to_read_are_on_the_budget_however_few_bytes_they_are() 
         // A ring of them takes longer than anybody waits for.
         let metrics = gateway.metrics();
         let most = share * PER_SECOND * (started.elapsed().as_secs_f64() + 0.2) + f64::from(8 << 20);
-        let read = metrics.mirror("v2", "answer_bytes_total") as f64;
+        let read = metrics.mirror("v2", "response_bytes_total") as f64;
         assert!(read < most, "{name}: {read} of at most {most} bytes");
         assert!(read > most / 20.0, "{name}: {read} bytes are no flood");
     }

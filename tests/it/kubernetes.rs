@@ -194,20 +194,21 @@ fn without_its_api_server_nothing_changes_and_afterwards_nothing_is_missed() {
     cluster.pod("default", "shop-1", json!({"app": "shop"}), new.address);
     gateway.says("shop", "/", "200 new");
     // As no API server should say it, and some do; and as one says it that has enough.
+    let errors = |code: &str| {
+        let labels = ["kind=\"EndpointSlice\"", code];
+        gateway.metrics().sum("umbra_kubernetes_watch_errors_total", &labels)
+    };
     for status in [410, 429, 500, 403] {
-        cluster.api.order("GET", "watch=true", status, 12);
+        cluster.api.order("GET", "/endpointslices?watch=true", status, 1);
         cluster.api.forget();
-        cluster.pod(
-            "default",
-            "shop-1",
-            json!({"app": "shop"}),
-            if status == 429 { new.address } else { old.address },
-        );
-        gateway.says("shop", "/", if status == 429 { "200 new" } else { "200 old" });
-    }
-    let errors = |code: &str| gateway.metrics().sum("umbra_kubernetes_watch_errors_total", &[code]);
-    for code in ["code=\"429\"", "code=\"500\"", "code=\"403\""] {
-        eventually_within(PATIENCE, code, || errors(code) > 0);
+        let code = format!("code=\"{status}\"");
+        if status != 410 {
+            eventually_within(PATIENCE, &code, || errors(&code) > 0);
+        }
+        for (origin, wanted) in [(&old, "200 old"), (&new, "200 new")] {
+            cluster.pod("default", "shop-1", json!({"app": "shop"}), origin.address);
+            gateway.says("shop", "/", wanted);
+        }
     }
 }
 

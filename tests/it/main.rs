@@ -17,6 +17,8 @@ mod http1_courses;
 mod http1_responses;
 mod pool;
 mod tls;
+mod tls_upstream;
+mod tls_admin;
 mod http2;
 mod http2_connections;
 mod http2_hostile;

@@ -125,6 +125,8 @@ impl<T: Read + Write + Send> Both for T {}
 /// A client that sends whatever bytes it is given.
 pub struct Raw {
     stream: Box<dyn Both>,
+    /// Of what is not covered.
+    tcp: Option<TcpStream>,
     inbox: Vec<u8>,
     decoder: loona_hpack::Decoder<'static>,
     pub streams: BTreeMap<u32, Heard>,
@@ -144,7 +146,15 @@ impl Raw {
     }
 
     pub fn silent(address: SocketAddr) -> Self {
-        Self::over(dial(address))
+        let tcp = dial(address);
+        let own = tcp.try_clone().expect("a second descriptor");
+        Self { tcp: Some(own), ..Self::over(tcp) }
+    }
+
+    /// Sends nothing more.
+    pub fn finish(&mut self) {
+        let tcp = self.tcp.as_ref().expect("a connection that is not covered");
+        tcp.shutdown(std::net::Shutdown::Write).expect("it is open");
     }
 
     /// Over TLS, with this ALPN.
@@ -157,6 +167,7 @@ impl Raw {
     fn over(stream: impl Both + 'static) -> Self {
         Self {
             stream: Box::new(stream),
+            tcp: None,
             inbox: Vec::new(),
             decoder: loona_hpack::Decoder::new(),
             streams: BTreeMap::new(),

@@ -7,7 +7,7 @@ use crate::file;
 use crate::reader::{At, Key};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period};
-use crate::{AccessLog, Claim, LogFormat, Notable, Percent, Tracing};
+use crate::{AccessLog, Claim, Collector, LogFormat, Notable, Percent, Tracing, Trust};
 
 impl Check<'_> {
     /// `None` where nothing is logged.
@@ -42,10 +42,32 @@ impl Check<'_> {
     }
 
     /// `None` where traces are passed by.
+    /// The target, believed by `ca` where that is given.
+    fn collector_ca(
+        &mut self,
+        written: &file::Tracing,
+        mut to: Option<Option<Option<Collector>>>,
+    ) -> Option<Option<Option<Collector>>> {
+        let Some(given) = written.ca.given() else { return to };
+        let ca = self.syntax(given, syntax::nonempty);
+        match &mut to {
+            Some(Some(Some(Collector { tls: Some(trust), .. }))) => {
+                if let Some(ca) = ca {
+                    *trust = Trust::Ca(ca.into());
+                }
+            }
+            Some(_) => self.report.error(&given.at, r#"is only used with to = "https://…""#),
+            // What is wrong with it was said.
+            None => {}
+        }
+        to
+    }
+
     pub(super) fn tracing(&mut self, table: &At<file::Tracing>) -> Option<Tracing> {
         let written = &table.value;
         let to = self.required(&written.to, &table.at, "to", r#""http://127.0.0.1:4318""#);
         let to = to.and_then(|to| self.syntax(to, syntax::span_target));
+        let to = self.collector_ca(written, to);
         let one_percent = Percent { per_million: 10_000 };
         let percent = self.share(&written.percent, one_percent);
         let name = written.service_name.given().and_then(|name| self.syntax(name, syntax::nonempty));

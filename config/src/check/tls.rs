@@ -7,7 +7,9 @@ use crate::file;
 use crate::problem::Place;
 use crate::reader::{At, Key};
 use crate::syntax;
-use crate::tls::{Certificate, ClientAuth, ClientAuthWord, ClientCa, ListenerTls, TlsVersion};
+use crate::tls::{
+    Certificate, ClientAuth, ClientAuthWord, ClientCa, ListenerTls, TlsVersion, Trust, UpstreamTls,
+};
 
 const EXAMPLE: &str = r#"[{ cert = "shop.pem", key = "shop.key" }]"#;
 
@@ -69,6 +71,51 @@ impl Check<'_> {
             (ClientAuthWord::Optional, Some(ca)) => ClientAuth::Optional(ClientCa { ca, crls }),
             (ClientAuthWord::Required, Some(ca)) => ClientAuth::Required(ClientCa { ca, crls }),
         }
+    }
+
+    pub(super) fn upstream_tls(&mut self, table: &At<file::UpstreamTls>) -> UpstreamTls {
+        let written = &table.value;
+        let server_name = written.server_name.given().and_then(|name| self.syntax(name, syntax::server_name));
+        UpstreamTls {
+            trust: self.trust(written),
+            server_name,
+            identity: self.own_certificate(written, &table.at),
+            min_version: word(&written.min_version, TlsVersion::Tls12),
+        }
+    }
+
+    fn trust(&mut self, written: &file::UpstreamTls) -> Trust {
+        let ca = written.ca.given().and_then(|ca| self.file_at(ca));
+        let any = written.danger_accept_any_certificate.given().filter(|given| given.value);
+        match (any, ca) {
+            (None, None) => Trust::System,
+            (None, Some(ca)) => Trust::Ca(ca),
+            (Some(any), None) => {
+                let message = "accepts any certificate: whoever stands between this gateway and the upstream \
+                               can read and change everything";
+                self.report.warn(&any.at, message);
+                Trust::Anything
+            }
+            (Some(any), Some(_)) => {
+                let message = "contradicts ca: either certificates are checked, or any is accepted";
+                self.report.error(&any.at, message);
+                Trust::Anything
+            }
+        }
+    }
+
+    fn own_certificate(&mut self, written: &file::UpstreamTls, table: &Place) -> Option<Certificate> {
+        let cert = written.cert.given().and_then(|cert| self.file_at(cert));
+        let key = written.key.given().and_then(|key| self.file_at(key));
+        if written.cert.given().is_some() && written.key.is_absent() {
+            let message = r#"is missing; write key = "us.key": the key of the certificate in cert"#;
+            self.report.error(&table.child("key"), message);
+        }
+        if written.key.given().is_some() && written.cert.is_absent() {
+            let message = r#"is missing; write cert = "us.pem": the certificate that key belongs to"#;
+            self.report.error(&table.child("cert"), message);
+        }
+        Some(Certificate { cert: cert?, key: key?, ocsp: None })
     }
 
     fn file_at(&mut self, written: &At<String>) -> Option<PathBuf> {

@@ -53,6 +53,7 @@ impl Check<'_> {
             pending_max: in_memory(self.count(&written.pending_max, ANY, 0..=ANY)),
             ejection: written.ejection.given().map(|table| self.ejection(&table.value)),
             health: written.health.given().and_then(|table| self.health(table)),
+            tls: written.tls.given().map(|table| self.upstream_tls(table)),
         }
     }
 

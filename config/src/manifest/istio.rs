@@ -272,13 +272,14 @@ tables! {
 
     pub(crate) struct Tls {
         mode: String,
-        client_certificate: Refused,
-        private_key: Refused,
-        ca_certificates: Refused,
+        /// Files of PEM, as the next two.
+        client_certificate: String,
+        private_key: String,
+        ca_certificates: String,
         credential_name: Refused,
-        subject_alt_names: Refused,
-        sni: Refused,
-        insecure_skip_verify: Refused,
+        subject_alt_names: List<String>,
+        sni: String,
+        insecure_skip_verify: bool,
         ca_crl: Refused,
     }
 

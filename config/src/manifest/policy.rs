@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::fields::Span;
 use super::istio::{ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, Tls, TrafficPolicy};
+use super::upstream_tls;
 use crate::Balance;
 use crate::file;
 use crate::problem::Report;
@@ -18,10 +19,10 @@ struct Groups<'a> {
     tls: Key<&'a Tls>,
 }
 
-/// Writes what the host's policy and then the subset's say about this port into `upstream`.
+/// Writes what the host's policy and then the subset's say about this port of `service` into `upstream`.
 pub(super) fn apply(
     policies: [Option<&TrafficPolicy>; 2],
-    port: Option<u64>,
+    (service, port): (&str, Option<u64>),
     upstream: &mut file::Upstream,
     report: &mut Report,
 ) {
@@ -39,7 +40,7 @@ pub(super) fn apply(
         apply_balancer(balancer.value, upstream, report);
     }
     if let Some(tls) = groups.tls.given() {
-        check_tls(tls.value, report);
+        upstream.tls = upstream_tls::tls(tls, service, report);
     }
 }
 
@@ -175,12 +176,4 @@ fn apply_balancer(written: &LoadBalancer, upstream: &mut file::Upstream, report:
     };
     upstream.balance = Key::at(Balance::Hash, &hash.at);
     upstream.hash_by = Key::at(key, &hash.at);
-}
-
-fn check_tls(tls: &Tls, report: &mut Report) {
-    match tls.mode.given() {
-        Some(mode) if mode.value == "DISABLE" => {}
-        Some(mode) => report.error(&mode.at, "TLS to upstreams is not offered yet; only DISABLE is"),
-        None => {}
-    }
 }

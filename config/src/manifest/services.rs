@@ -406,7 +406,8 @@ impl Services {
             rule.as_ref().and_then(|rule| rule.spec.traffic_policy.given()),
             subset.as_ref().and_then(|subset| subset.traffic_policy.given()),
         ];
-        policy::apply(policies.map(|p| p.map(|p| &p.value)), wanted.port, &mut upstream, report);
+        let of = (wanted.service.as_str(), wanted.port);
+        policy::apply(policies.map(|p| p.map(|p| &p.value)), of, &mut upstream, report);
         let mut name = self.display(wanted);
         if self.upstreams_by_name.contains_key(&name) {
             name = name.replacen(self.shown(&wanted.service), &wanted.service, 1);

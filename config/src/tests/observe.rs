@@ -73,7 +73,11 @@ fn what_makes_no_sense_of_them_is_told_with_its_key() {
         ("[access_log]\nto = \"off\"\nredact = [\"\"]", (3, "access_log.redact[0]", "a name is missing")),
         ("[access_log]\nto = \"off\"\nfile = \"a\"", (3, "access_log.file", "unknown key")),
         ("[tracing]", (1, "tracing.to", "is missing")),
-        ("[tracing]\nto = \"https://a:4318\"", (2, "tracing.to", "needs TLS")),
+        ("[tracing]\nto = \"ftp://a:4318\"", (2, "tracing.to", "is not a URL of http or https")),
+        (
+            "[tracing]\nto = \"http://a:4318\"\nca = \"a.pem\"",
+            (3, "tracing.ca", "is only used with to = \"https://…\""),
+        ),
         ("[tracing]\nto = \"a:4318\"", (2, "tracing.to", "not a URL of http")),
         ("[tracing]\nto = \"http://a:0\"", (2, "tracing.to", "port 0")),
         ("[tracing]\nto = \"http://u@a\"", (2, "tracing.to", "a user name")),

@@ -55,7 +55,12 @@ impl Guard {
             Self::Local => {
                 let host = text(headers, HOST);
                 let origin = headers.get(ORIGIN).map(|_| text(headers, ORIGIN));
-                let own = origin.is_none_or(|origin| origin.strip_prefix("http://") == Some(host));
+                let is_own = |origin: &str| {
+                    let authority =
+                        origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+                    authority == Some(host)
+                };
+                let own = origin.is_none_or(is_own);
                 let named = is_local(host) && own;
                 let why = "changes are taken from this machine only, addressed as localhost or by IP address";
                 (!named).then_some((StatusCode::FORBIDDEN, why))

@@ -35,9 +35,11 @@ use axum::routing::{get, patch, post, put};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 use exposition::Exposition;
 pub use guard::Guard;
@@ -49,6 +51,7 @@ use state::{AdminState, Judging};
 use crate::control::{Ask, ConfigStore, Health, Phase};
 use crate::limits::ADMIN_CONNECTIONS_MAX;
 use crate::metrics::Shard;
+use crate::tls::Listening;
 use outgoing::Outgoing;
 
 /// From accept, or the last answer, to the end of the next request's head.
@@ -116,11 +119,18 @@ pub struct Admin {
 #[derive(Debug)]
 pub struct Serving {
     accepts: AbortHandle,
+    /// What new connections shake hands with; `None` where they speak plaintext.
+    tls: watch::Sender<Option<Arc<Listening>>>,
     /// Dropped, it ends every connection with the response under way.
     _open: watch::Sender<()>,
 }
 
 impl Serving {
+    /// Connections that come from now on shake hands with `tls`.
+    pub fn secure(&self, tls: Option<&Arc<Listening>>) {
+        self.tls.send_replace(tls.map(Arc::clone));
+    }
+
     /// Takes no more connections, and no more requests on those that are open.
     pub fn close(self) {
         self.accepts.abort();
@@ -152,15 +162,21 @@ impl Admin {
     ///
     /// # Errors
     /// The runtime cannot wait for the socket.
-    pub fn serve(self: Arc<Self>, listener: std::net::TcpListener, guard: Guard) -> io::Result<Serving> {
+    pub fn serve(
+        self: Arc<Self>,
+        listener: std::net::TcpListener,
+        guard: Guard,
+        tls: Option<&Arc<Listening>>,
+    ) -> io::Result<Serving> {
         let listener = TcpListener::from_std(listener)?;
         self.looks.call_once(|| {
             tokio::spawn(Arc::clone(&self.live).watch());
             tokio::spawn(Arc::clone(&self.histograms).watch());
         });
         let (open, closing) = watch::channel(());
-        let accepts = tokio::spawn(accept(listener, self.router(guard), closing)).abort_handle();
-        Ok(Serving { accepts, _open: open })
+        let (tls, secured) = watch::channel(tls.map(Arc::clone));
+        let accepts = tokio::spawn(accept(listener, secured, self.router(guard), closing)).abort_handle();
+        Ok(Serving { accepts, tls, _open: open })
     }
 
     fn router(&self, guard: Guard) -> Router {
@@ -219,7 +235,12 @@ fn router(
 }
 
 /// Takes connections for as long as its task lives; `closing` ends with the listener.
-async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<()>) {
+async fn accept(
+    listener: TcpListener,
+    secured: watch::Receiver<Option<Arc<Listening>>>,
+    router: Router,
+    closing: watch::Receiver<()>,
+) {
     let room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     let mut places = Places::default();
     loop {
@@ -239,7 +260,8 @@ async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<
         };
         // The semaphore is never closed.
         let Ok(place) = place else { return };
-        let connection = connection(stream, router.clone(), closing.clone());
+        let tls = secured.borrow().clone();
+        let connection = covered(stream, tls, router.clone(), closing.clone());
         let task = tokio::spawn(async move {
             let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
             drop(place);
@@ -248,7 +270,27 @@ async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, mut closing: watch::Receiver<()>) {
+/// One connection, from its handshake on where it has one.
+async fn covered(
+    stream: TcpStream,
+    tls: Option<Arc<Listening>>,
+    router: Router,
+    closing: watch::Receiver<()>,
+) {
+    let Some(tls) = tls else { return connection(stream, router, closing).await };
+    let shaken = TlsAcceptor::from(Arc::clone(tls.config())).accept(stream);
+    match tokio::time::timeout(HEAD_MAX, shaken).await {
+        Ok(Ok(stream)) => connection(stream, router, closing).await,
+        Ok(Err(error)) => tracing::debug!("admin: handshake: {error}"),
+        Err(_) => tracing::debug!("admin: a handshake took longer than {} s", HEAD_MAX.as_secs()),
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    mut closing: watch::Receiver<()>,
+) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
@@ -315,7 +357,7 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let admin = Admin::new(&store, &[Arc::default()], SystemTime::now(), seen, mpsc::channel(1).0);
-        let serving = Arc::new(admin).serve(listener, Guard::Local).unwrap();
+        let serving = Arc::new(admin).serve(listener, Guard::Local, None).unwrap();
         // For as long as the test's runtime.
         std::mem::forget(serving);
         (address, health)

@@ -1,6 +1,7 @@
 //! Health checks: `GET path` of each endpoint that can serve an exchange, one task per endpoint, a bounded number at once.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,11 +10,16 @@ use config::{Config, HealthCheck};
 use hyper::Request;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
 
 use super::{Site, Task, jittered};
 use crate::metrics::CheckCounters;
+use crate::tls::Calling;
+use crate::tls::fault::Fault;
 use crate::upstream::health::{Health, HealthBoard};
 
 /// Checks under way at once: each has a connection.
@@ -36,8 +42,29 @@ type Key = (String, SocketAddr);
 struct Running {
     check: HealthCheck,
     host: String,
+    secured: Option<Secured>,
     health: Arc<Health>,
     _task: Task,
+}
+
+/// An endpoint that is asked over TLS, as requests are sent to it.
+#[derive(Debug, Clone)]
+struct Secured {
+    calling: Arc<Calling>,
+    name: ServerName<'static>,
+}
+
+impl Secured {
+    fn new(calling: &Arc<Calling>, site: &Site<'_>) -> Self {
+        let name = calling.name(Some(&site.endpoint.host), site.address);
+        Self { calling: Arc::clone(calling), name }
+    }
+}
+
+impl PartialEq for Secured {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.calling, &other.calling) && self.name == other.name
+    }
 }
 
 impl Default for Checks {
@@ -53,6 +80,7 @@ impl Checks {
         config: &Config,
         sites: &[Vec<Site<'_>>],
         counters: &[Arc<CheckCounters>],
+        callings: &[Option<Arc<Calling>>],
     ) -> HealthBoard {
         let mut before = std::mem::take(&mut self.running);
         let mut board = HealthBoard::with_capacity(sites.len());
@@ -64,6 +92,7 @@ impl Checks {
                 continue;
             };
             let counters = counters.get(id).cloned().unwrap_or_default();
+            let calling = callings.get(id).and_then(Option::as_ref);
             let mut marks = Vec::with_capacity(sites.len());
             for site in sites {
                 let key = (upstream.name.clone(), site.address);
@@ -71,9 +100,10 @@ impl Checks {
                 let old = before.remove(&key);
                 let health = old.as_ref().map(|old| Arc::clone(&old.health)).unwrap_or_default();
                 marks.push(Arc::clone(&health));
+                let secured = calling.map(|calling| Secured::new(calling, site));
                 let running = match old {
-                    Some(old) if old.check == *check && old.host == host => old,
-                    Some(_) | None => self.start(&key, check, host, health, &counters),
+                    Some(old) if old.check == *check && old.host == host && old.secured == secured => old,
+                    Some(_) | None => self.start(&key, check, (host, secured), health, &counters),
                 };
                 self.running.insert(key, running);
             }
@@ -86,7 +116,7 @@ impl Checks {
         &self,
         (upstream, address): &Key,
         check: &HealthCheck,
-        host: String,
+        (host, secured): (String, Option<Secured>),
         health: Arc<Health>,
         counters: &Arc<CheckCounters>,
     ) -> Running {
@@ -95,10 +125,11 @@ impl Checks {
             address: *address,
             check: check.clone(),
             host: host.clone(),
+            secured: secured.clone(),
             turns: Arc::clone(&self.turns),
             mark: Mark::new(&health, counters),
         };
-        Running { check: check.clone(), host, health, _task: Task::spawn(checker.run()) }
+        Running { check: check.clone(), host, secured, health, _task: Task::spawn(checker.run()) }
     }
 }
 
@@ -131,6 +162,7 @@ struct Checker {
     address: SocketAddr,
     check: HealthCheck,
     host: String,
+    secured: Option<Secured>,
     turns: Arc<Semaphore>,
     mark: Mark,
 }
@@ -172,7 +204,6 @@ impl Checker {
     }
 
     async fn status(&self) -> Result<u16, String> {
-        let text = |e: hyper::Error| e.to_string();
         let request = Request::get(&self.check.path)
             .header(HOST, &self.host)
             .header(USER_AGENT, AGENT)
@@ -180,14 +211,36 @@ impl Checker {
             .body(String::new())
             .map_err(|e| e.to_string())?;
         let stream = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
-        // Ends with this check, whatever else the server still has to say.
-        let _connection = Task::spawn(async {
-            let _ = connection.await;
-        });
-        let answer = sender.send_request(request).await.map_err(text)?;
-        Ok(answer.status().as_u16())
+        match &self.secured {
+            None => exchanged(stream, request).await,
+            Some(Secured { calling, name }) => {
+                let connector = TlsConnector::from(Arc::clone(calling.config()));
+                let stream = connector.connect(name.clone(), stream).await.map_err(why_not)?;
+                exchanged(stream, request).await
+            }
+        }
     }
+}
+
+/// What is answered to `request`, the one that this connection carries.
+async fn exchanged(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<String>,
+) -> Result<u16, String> {
+    let text = |e: hyper::Error| e.to_string();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+    // Ends with this check, whatever else the server still has to say.
+    let _connection = Task::spawn(async {
+        let _ = connection.await;
+    });
+    let answer = sender.send_request(request).await.map_err(text)?;
+    Ok(answer.status().as_u16())
+}
+
+/// A handshake that came to nothing, in the words that the workers' have.
+fn why_not(error: io::Error) -> String {
+    let known = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(Fault::of);
+    known.map_or_else(|| format!("no TLS: {error}"), |fault| format!("no TLS: {}", fault.hint_of_upstream()))
 }
 
 /// What was seen of one endpoint.
@@ -262,7 +315,7 @@ mod tests {
         let mut checks = Checks::default();
         let mut watch = |keys: &str| {
             let config = config(keys);
-            let board = checks.watch(&config, &super::super::sites(&config, &Answers::new()), &counters);
+            let board = checks.watch(&config, &super::super::sites(&config, &Answers::new()), &counters, &[]);
             (board, checks.running.len())
         };
         let (none, running) = watch("");

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::metrics::{CheckCounters, NameCounters};
+use crate::tls::Calling;
 use crate::upstream::health::HealthBoard;
 pub use checks::CHECKS_MAX;
 use checks::Checks;
@@ -36,6 +37,8 @@ pub type Addresses = Arc<Vec<Vec<SocketAddr>>>;
 #[derive(Debug, Clone, Default)]
 pub struct Located {
     pub addresses: Addresses,
+    /// As `addresses`: how each was written.
+    pub hosts: Arc<Vec<Vec<Host>>>,
     /// As `addresses`; an upstream without health checks has none.
     pub health: Arc<HealthBoard>,
 }
@@ -138,9 +141,15 @@ impl Discovery {
         }
     }
 
-    /// Follows the names of `config`, found before, and checks its endpoints; lets go of all others. `counters` by
-    /// upstream.
-    pub fn settle(&mut self, config: &Config, found: Found, counters: &[Arc<CheckCounters>]) -> Located {
+    /// Follows the names of `config`, found before, and checks its endpoints; lets go of all others. `counters` and
+    /// `callings` by upstream.
+    pub fn settle(
+        &mut self,
+        config: &Config,
+        found: Found,
+        counters: &[Arc<CheckCounters>],
+        callings: &[Option<Arc<Calling>>],
+    ) -> Located {
         let Found { answers, mut new } = found;
         let names: HashSet<&str> = names_of(config).collect();
         self.followers.retain(|name, _| names.contains(name.as_str()));
@@ -160,23 +169,35 @@ impl Discovery {
                 self.followers.insert(name.to_owned(), Task::spawn(follower));
             }
         }
-        self.locate(config, counters)
+        self.locate(config, counters, callings)
     }
 
     /// Where the upstreams of `config`, settled before, are now.
-    pub fn locate(&mut self, config: &Config, counters: &[Arc<CheckCounters>]) -> Located {
+    pub fn locate(
+        &mut self,
+        config: &Config,
+        counters: &[Arc<CheckCounters>],
+        callings: &[Option<Arc<Calling>>],
+    ) -> Located {
         let sites = sites(config, &self.changes.borrow_and_update());
         let mut addresses: Vec<Vec<SocketAddr>> =
             sites.iter().map(|sites| sites.iter().map(|site| site.address).collect()).collect();
+        let hosts = sites.iter().map(|sites| sites.iter().map(|site| site.endpoint.host.clone()).collect());
+        let mut hosts: Vec<Vec<Host>> = hosts.collect();
         let directory = self.directory.as_mut().map(|directory| Arc::clone(&directory.borrow_and_update()));
-        for (upstream, addresses) in config.upstreams.iter().zip(&mut addresses) {
-            let told = upstream.destination.as_ref().zip(directory.as_ref());
-            addresses.extend(
-                told.and_then(|(destination, directory)| directory.get(destination)).into_iter().flatten(),
-            );
+        for (at, upstream) in config.upstreams.iter().enumerate() {
+            let Some((destination, directory)) = upstream.destination.as_ref().zip(directory.as_ref()) else {
+                continue;
+            };
+            let told = directory.get(destination).map(Vec::as_slice).unwrap_or_default();
+            if let (Some(addresses), Some(hosts)) = (addresses.get_mut(at), hosts.get_mut(at)) {
+                addresses.extend(told);
+                // A Pod's certificate, where it has one, is its Service's.
+                hosts.resize(addresses.len(), Host::Name(destination.service.clone()));
+            }
         }
-        let health = self.checks.watch(config, &sites, counters);
-        Located { addresses: Arc::new(addresses), health: Arc::new(health) }
+        let health = self.checks.watch(config, &sites, counters, callings);
+        Located { addresses: Arc::new(addresses), hosts: Arc::new(hosts), health: Arc::new(health) }
     }
 
     /// Waits until a name or a destination has other addresses.
@@ -348,14 +369,14 @@ mod tests {
         let mut discovery = Discovery::new(&Arc::default());
         let found = discovery.find(&named).await;
         assert_eq!(found.unresolved(&named), []);
-        let located = discovery.settle(&named, found, &[]);
+        let located = discovery.settle(&named, found, &[], &[]);
         assert_eq!(located.addresses[0], ["127.0.0.1:9001".parse().unwrap()]);
         let v2 = &located.addresses[1];
         assert!(!v2.is_empty() && v2.iter().all(|a| a.ip().is_loopback() && a.port() == 9002), "{v2:?}");
         assert_eq!(discovery.followers.len(), 1);
         let none = config(r#"["127.0.0.1:1"]"#, r#"["127.0.0.1:2"]"#);
         let found = discovery.find(&none).await;
-        discovery.settle(&none, found, &[]);
+        discovery.settle(&none, found, &[], &[]);
         assert!(discovery.followers.is_empty() && discovery.changes.borrow().is_empty());
     }
 

@@ -11,7 +11,6 @@ use crate::asked::Scheme;
 use crate::context::Context;
 use crate::io::Turn;
 use crate::limits::DRAIN_IDLE_MS;
-use crate::metrics::Handshake;
 use crate::time::Millis;
 use crate::tls::fault::Fault;
 use crate::tls::{Listening, Secured, client_cert};
@@ -52,7 +51,7 @@ pub(super) async fn run(cx: &Rc<Context>, client: &mut Client, tls: Arc<Listenin
         cx.generation().config.timeouts.tls_handshake.into()
     };
     let covered = match tls.session() {
-        Ok(session) => client.stream.cover(session, &cx.turnstile, Turn::Client, within).await,
+        Ok(session) => client.stream.cover(session, Turn::Client, within).await,
         Err(fault) => Err(fault),
     };
     match covered {
@@ -62,7 +61,7 @@ pub(super) async fn run(cx: &Rc<Context>, client: &mut Client, tls: Arc<Listenin
             false
         }
         Ok(facts) => {
-            cx.shard.tls.handshakes.inc(if facts.is_resumed { Handshake::Resumed } else { Handshake::Full });
+            cx.shard.tls.handshakes.inc(facts.kind());
             let certificate = client.stream.peer_certificate().as_deref().map(client_cert::described);
             client.chosen = Some(if facts.is_http2 { Protocol::Http2 } else { Protocol::Http1 });
             // invariant: nobody else has it before the first request.

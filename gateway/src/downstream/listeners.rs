@@ -64,7 +64,8 @@ impl Listeners {
                 is_draining: Cell::new(false),
             });
             let mut open = Open { entrance, sockets: Vec::new(), unopened: given.sockets.clone() };
-            result = result.and(open.open(cx, self.accepts.get()));
+            let opened = open.open(cx, self.accepts.get());
+            result = result.and(opened);
             self.open.borrow_mut().push(open);
         }
         result

@@ -108,6 +108,9 @@ pub(super) async fn forward(
         if let Some(failure) = judged.failure {
             counters.failures.inc(failure);
         }
+        if let Some(fault) = attempt.refused_handshake() {
+            counters.tls.failures.inc(fault);
+        }
         let end = match judged.after {
             After::Fresh => {
                 counters.retries.inc();

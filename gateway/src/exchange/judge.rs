@@ -7,6 +7,7 @@ use crate::error::Failure;
 use crate::http1::head::Fault;
 use crate::message::client::NotWritten;
 use crate::metrics::{SkipReason, UpstreamFailure};
+use crate::tls;
 use crate::upstream::eject::Report;
 
 /// How one attempt ended.
@@ -16,6 +17,18 @@ pub(super) enum Attempt {
     /// Before the beginning of the request was written.
     NotWritten(NotWritten),
     Relayed(Result<Relayed, RelayFailed>),
+}
+
+impl Attempt {
+    /// What the upstream has refused the connection's handshake by, heard only behind it. One without a connection is counted
+    /// where it was not made.
+    pub(super) fn refused_handshake(&self) -> Option<tls::fault::Fault> {
+        match self {
+            Self::NotWritten(NotWritten { failure, .. })
+            | Self::Relayed(Err(RelayFailed::NoAnswer(failure))) => failure.tls(),
+            Self::NoConnection(_) | Self::Relayed(_) => None,
+        }
+    }
 }
 
 /// What is known of the exchange when an attempt ends.

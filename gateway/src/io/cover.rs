@@ -13,6 +13,7 @@ use super::Gather;
 use super::tcp::initialized;
 use super::wire::Wire;
 use crate::limits::{BLOCK_BYTES, QUIET_READS_MAX};
+use crate::tls::fault::Fault;
 use crate::tls::session::Session;
 
 /// What covers one connection.
@@ -192,6 +193,14 @@ impl Cover {
         }
         self.session.borrow_mut().close(&mut self.out.borrow_mut());
         self.unsent() > 0
+    }
+
+    pub(super) fn broken(&self) -> Option<Fault> {
+        self.session.borrow().broken()
+    }
+
+    pub(super) fn overhead(&self) -> u64 {
+        self.session.borrow().overhead()
     }
 
     pub(super) fn peer_certificate(&self) -> Option<Vec<u8>> {

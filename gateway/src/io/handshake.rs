@@ -4,13 +4,17 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::cover::Cover;
-use super::{Idle, Stream, turn};
+use super::{Idle, Stream, Sweeper, turn};
 use crate::limits::HANDSHAKE_READ_BYTES;
 use crate::time::Millis;
+use crate::tls::Callee;
 use crate::tls::fault::Fault;
 use crate::tls::session::{Facts, Session};
 
@@ -25,7 +29,7 @@ pub enum Turn {
 /// Lets one signature through at a time, and everybody else on the worker between two of them: a request waits for one at
 /// most, however many handshakes arrive at once.
 #[derive(Debug, Default)]
-pub struct Turnstile {
+pub(super) struct Turnstile {
     is_taken: Cell<bool>,
     next: Cell<u64>,
     waiting: RefCell<BTreeMap<(Turn, u64), Option<Waker>>>,
@@ -89,17 +93,64 @@ impl Drop for Permit {
     }
 }
 
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum NotCalled {
+    Wire(io::Error),
+    /// There was one, and no TLS on it.
+    Tls(Fault),
+}
+
+impl NotCalled {
+    /// What a handshake came to grief by.
+    pub fn tls(&self) -> Option<Fault> {
+        match self {
+            Self::Wire(_) => None,
+            Self::Tls(fault) => Some(*fault),
+        }
+    }
+
+    /// It took too long.
+    pub fn is_late(&self) -> bool {
+        match self {
+            Self::Wire(error) => error.kind() == io::ErrorKind::TimedOut,
+            Self::Tls(fault) => *fault == Fault::Timeout,
+        }
+    }
+}
+
 impl Stream {
+    /// Connects to `address` and, where it is to be called over TLS, shakes hands: both within `within`. `Some` is how that
+    /// came out.
+    pub async fn call(
+        address: SocketAddr,
+        callee: Option<&Callee>,
+        whose: Turn,
+        within: Duration,
+        sweeper: &Rc<Sweeper>,
+    ) -> Result<(Self, Option<Facts>), NotCalled> {
+        let started_us = sweeper.now_us();
+        let mut stream = Self::connect(address, within, sweeper).await.map_err(NotCalled::Wire)?;
+        let Some(callee) = callee else { return Ok((stream, None)) };
+        // A hello has a key of its own, which costs as much as half a signature.
+        let permit = sweeper.turnstile.take(whose).await;
+        let session = callee.session();
+        turn().await;
+        drop(permit);
+        let gone = Duration::from_micros(sweeper.now_us().saturating_sub(started_us));
+        let left = within.checked_sub(gone).filter(|left| !left.is_zero());
+        let covered = match (session, left) {
+            (Ok(session), Some(left)) => stream.cover(session, whose, left.into()).await,
+            (Ok(_), None) => Err(Fault::Timeout),
+            (Err(fault), _) => Err(fault),
+        };
+        covered.map(|facts| (stream, Some(facts))).map_err(NotCalled::Tls)
+    }
+
     /// Covers the connection: all that is read and written from now on is plaintext here and ciphertext on the wire. After
     /// a fault the connection is of no use.
-    pub async fn cover(
-        &mut self,
-        mut session: Session,
-        turnstile: &Rc<Turnstile>,
-        whose: Turn,
-        within: Millis,
-    ) -> Result<Facts, Fault> {
-        let shaken = self.shake(&mut session, turnstile, whose, within).await;
+    pub async fn cover(&mut self, mut session: Session, whose: Turn, within: Millis) -> Result<Facts, Fault> {
+        let shaken = self.shake(&mut session, whose, within).await;
         self.clear_deadlines();
         if let Err(fault) = shaken {
             let mut out = Vec::new();
@@ -114,13 +165,7 @@ impl Stream {
         Ok(facts)
     }
 
-    async fn shake(
-        &mut self,
-        session: &mut Session,
-        turnstile: &Rc<Turnstile>,
-        whose: Turn,
-        within: Millis,
-    ) -> Result<(), Fault> {
+    async fn shake(&mut self, session: &mut Session, whose: Turn, within: Millis) -> Result<(), Fault> {
         let sweeper = Rc::clone(&self.r.0.sweeper);
         let end_ms = sweeper.now_ms().saturating_add(within.0);
         let mut buf = Vec::new();
@@ -159,7 +204,7 @@ impl Stream {
                 Err(error) => return Err(fault(&error)),
             }
             if session.is_next_dear() {
-                let permit = turnstile.take(whose).await;
+                let permit = sweeper.turnstile.take(whose).await;
                 // Nothing was pending meanwhile that a deadline could have ended: no signature for a client that is given up.
                 if sweeper.now_ms() > end_ms || self.r.0.deadlines.is_expired() {
                     return Err(Fault::Timeout);
@@ -176,8 +221,26 @@ impl Stream {
     }
 }
 
-fn fault(error: &std::io::Error) -> Fault {
-    if error.kind() == std::io::ErrorKind::TimedOut { Fault::Timeout } else { Fault::Closed }
+/// What is known of a connection by its cover; of one without, nothing.
+impl Stream {
+    /// The certificate that the peer has shown, in DER, where the connection is covered and it has.
+    pub fn peer_certificate(&self) -> Option<Vec<u8>> {
+        self.r.0.cover.get()?.peer_certificate()
+    }
+
+    /// What the peer has broken the cover of the connection by.
+    pub fn broken(&self) -> Option<Fault> {
+        self.r.0.cover.get()?.broken()
+    }
+
+    /// Bytes that came around content, and not as content.
+    pub fn overhead(&self) -> u64 {
+        self.r.0.cover.get().map_or(0, |cover| cover.overhead())
+    }
+}
+
+fn fault(error: &io::Error) -> Fault {
+    if error.kind() == io::ErrorKind::TimedOut { Fault::Timeout } else { Fault::Closed }
 }
 
 #[cfg(test)]

@@ -10,19 +10,21 @@ use std::rc::{Rc, Weak};
 
 use slab::Slab;
 
-use super::Socket;
+use super::{Socket, Turnstile};
 use crate::limits::TICK_MS;
 use crate::os;
 use crate::time::Millis;
 
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// The worker's coarse clock and the table of its sockets' deadlines.
+/// What all sockets of a worker have in common: its coarse clock, the table of their deadlines, the turn of their signatures.
 #[derive(Debug)]
 pub struct Sweeper {
     started_us: u64,
     now_ms: Cell<u64>,
     sockets: RefCell<Slab<Weak<Socket>>>,
+    /// Through which the signatures of all its sockets go one at a time.
+    pub(super) turnstile: Rc<Turnstile>,
 }
 
 impl Sweeper {
@@ -37,7 +39,12 @@ impl Sweeper {
     }
 
     fn started_at(started_us: u64) -> Rc<Self> {
-        Rc::new(Self { started_us, now_ms: Cell::new(0), sockets: RefCell::new(Slab::new()) })
+        Rc::new(Self {
+            started_us,
+            now_ms: Cell::new(0),
+            sockets: RefCell::new(Slab::new()),
+            turnstile: Rc::default(),
+        })
     }
 
     /// Milliseconds since the worker started, at most one tick old.

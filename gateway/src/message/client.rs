@@ -3,7 +3,6 @@
 //! The pool keeps a [`Line`] for each place on a connection. For one exchange it becomes a [`Requester`], which is told the
 //! request, and a [`Response`], which is read at the same time.
 
-use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
@@ -16,8 +15,10 @@ use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::{Fault, HeadLimits};
-use crate::io::{IoBuf, Stream, Sweeper};
+use crate::io::{IoBuf, NotCalled, Stream, Sweeper, Turn};
 use crate::time::Millis;
+use crate::tls::Callee;
+use crate::tls::session::Facts;
 
 /// One place on a connection to an upstream's endpoint.
 #[derive(Debug)]
@@ -78,13 +79,19 @@ pub enum Rest {
 }
 
 impl Line {
-    /// Connects within `within`.
-    pub async fn connect(address: SocketAddr, within: Duration, sweeper: &Rc<Sweeper>) -> io::Result<Self> {
+    /// Connects to a primary within `within`, over TLS where it is a `callee`; `Some` is how its handshake came out.
+    pub async fn connect(
+        address: SocketAddr,
+        callee: Option<&Callee>,
+        within: Duration,
+        sweeper: &Rc<Sweeper>,
+    ) -> Result<(Self, Option<Facts>), NotCalled> {
         #[cfg(test)]
         if let Some(line) = memory::Line::to(address) {
-            return Ok(Self::Memory(line));
+            return Ok((Self::Memory(line), None));
         }
-        Stream::connect(address, within, sweeper).await.map(Self::Http1)
+        let called = Stream::call(address, callee, Turn::Primary, within, sweeper).await;
+        called.map(|(stream, facts)| (Self::Http1(stream), facts))
     }
 
     /// Whether it can carry a request: still open, and the upstream has said nothing since. Does not wait.

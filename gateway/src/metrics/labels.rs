@@ -108,6 +108,8 @@ labels! {
         BodyTimeout = "body_timeout",
         PrimaryConnect = "primary_connect",
         PrimaryConnectTimeout = "primary_connect_timeout",
+        /// No TLS with it.
+        PrimaryTls = "primary_tls",
         PrimaryTimeout = "primary_timeout",
         PrimaryProtocol = "primary_protocol",
         PrimaryClosed = "primary_closed",
@@ -194,6 +196,8 @@ labels! {
     UpstreamFailure {
         Connect = "connect",
         ConnectTimeout = "connect_timeout",
+        /// The TLS handshake came to nothing.
+        Tls = "tls",
         /// A pooled connection turned out closed; the request was tried again where that cannot repeat anything.
         Stale = "stale",
         Reset = "reset",

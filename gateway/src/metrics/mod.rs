@@ -101,6 +101,8 @@ pub struct LaneCounters {
     pub out_of_step: Counter,
     /// Copies written a second time because the mirror announced that it would not look at them.
     pub resent: Counter,
+    /// With its endpoints.
+    pub tls: HandshakeCounters,
 }
 
 /// What one upstream counts in its role as a primary.
@@ -121,6 +123,8 @@ pub struct UpstreamCounters {
     pub ejected: Gauge,
     /// Attempts on an endpoint that is ejected or unhealthy: no other was left.
     pub last_resorts: Counter,
+    /// With its endpoints.
+    pub tls: HandshakeCounters,
 }
 
 /// What looking up names counts. Written by the control plane.
@@ -138,6 +142,13 @@ pub struct CheckCounters {
     pub failed: Counter,
     /// Endpoints that are unhealthy now.
     pub unhealthy: Gauge,
+}
+
+/// TLS handshakes that we began.
+#[derive(Debug, Default)]
+pub struct HandshakeCounters {
+    pub done: Family<Handshake>,
+    pub failures: Family<Fault>,
 }
 
 /// TLS with clients.

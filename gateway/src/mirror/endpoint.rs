@@ -5,11 +5,14 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use crate::limits::{HANG_UPS_MAX, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
+use crate::tls::Callee;
 
 /// What is known of one mirror endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
     pub address: SocketAddr,
+    /// `None` is called in plaintext.
+    pub callee: Option<Callee>,
     /// Connections in a row that ended without an answer although a copy was sent on them.
     hang_ups: Cell<u32>,
     /// Connects refused in a row.
@@ -44,9 +47,10 @@ const LONE_ANSWER_US_MAX: u64 = 100_000;
 const LEARN_EVERY: u32 = 64;
 
 impl Endpoint {
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new((address, callee): (SocketAddr, Option<Callee>)) -> Self {
         Self {
             address,
+            callee,
             hang_ups: Cell::new(0),
             refusals: Cell::new(0),
             live: Cell::new(0),
@@ -180,7 +184,7 @@ mod tests {
 
     #[test]
     fn batches_grow_only_for_an_endpoint_that_is_proven_fast_and_in_step() {
-        let endpoint = Endpoint::new("127.0.0.1:1".parse().unwrap());
+        let endpoint = Endpoint::new(("127.0.0.1:1".parse().unwrap(), None));
         assert_eq!(endpoint.depth(32, 0), 1);
         // Twice as many each time.
         for depth in [2, 4, 8, 16, 32, 32] {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use config::DropPolicy;
+use config::{DropPolicy, Host};
 
 use super::copy::RequestCopy;
 use super::endpoint::Endpoint;
@@ -19,6 +19,7 @@ use crate::http1::response::HeadLimits;
 use crate::limits::{ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH};
 use crate::metrics::{DropReason, LaneCounters};
 use crate::rate::Bucket;
+use crate::tls::client::{Callee, Caller, Calling, callees};
 
 /// Ring, shippers' sleepers and endpoints of one mirror on one worker.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Lane {
     /// A connect to an endpoint that last refused is under way; one at a time is enough to learn.
     pub probing: Cell<bool>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
+    /// `None` calls them in plaintext.
+    caller: RefCell<Option<Rc<Caller>>>,
     turn: Cell<usize>,
     /// Shippers that have not ended.
     shippers: Cell<usize>,
@@ -50,6 +53,15 @@ pub struct Lane {
     pub counters: Arc<LaneCounters>,
 }
 
+/// Where a lane's mirror is, and how it is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Whereabouts<'a> {
+    pub addresses: &'a [SocketAddr],
+    /// How each address was written.
+    pub hosts: &'a [Host],
+    pub calling: Option<&'a Arc<Calling>>,
+}
+
 /// A sleeping shipper.
 #[derive(Debug)]
 struct Sleeper {
@@ -60,7 +72,9 @@ struct Sleeper {
 }
 
 impl Lane {
-    pub fn new(lane: &config::Lane, addresses: &[SocketAddr], counters: &Arc<LaneCounters>) -> Self {
+    pub fn new(lane: &config::Lane, at: Whereabouts<'_>, counters: &Arc<LaneCounters>) -> Self {
+        let caller = Caller::after(None, at.calling);
+        let endpoints = callees(caller.as_ref(), at.addresses, at.hosts);
         Self {
             ring: RefCell::new(Ring::new(lane.ring_entries_max, lane.ring_bytes_max)),
             policy: lane.drop,
@@ -69,7 +83,8 @@ impl Lane {
             woken: RefCell::new(vec![false; lane.connections_max]),
             waking: Cell::new(false),
             probing: Cell::new(false),
-            endpoints: RefCell::new(addresses.iter().map(|a| Rc::new(Endpoint::new(*a))).collect()),
+            endpoints: RefCell::new(endpoints.map(|at| Rc::new(Endpoint::new(at))).collect()),
+            caller: RefCell::new(caller),
             turn: Cell::new(0),
             shippers: Cell::new(0),
             last_call: Cell::new(false),
@@ -284,18 +299,20 @@ impl Lane {
         self.endpoints.borrow().iter().any(|endpoint| endpoint.is_reachable(now_ms))
     }
 
-    /// The mirror is at these addresses from now on. What is known of those that stay is kept; connections to others end
-    /// with the batch they carry.
-    pub fn relocate(&self, addresses: &[SocketAddr]) {
+    /// The mirror is there from now on. What is known of endpoints that stay, and are called as before, is kept; connections
+    /// to others end with the batch they carry.
+    pub fn relocate(&self, at: Whereabouts<'_>) {
+        let caller = Caller::after(self.caller.borrow().as_ref(), at.calling);
         let mut endpoints = self.endpoints.borrow_mut();
-        if endpoints.iter().map(|e| &e.address).eq(addresses) {
-            return;
-        }
-        let known = |address: &SocketAddr| endpoints.iter().find(|e| e.address == *address).cloned();
-        let next = addresses.iter().map(|a| known(a).unwrap_or_else(|| Rc::new(Endpoint::new(*a)))).collect();
-        let before = std::mem::replace(&mut *endpoints, next);
-        let gone = before.iter().filter(|e| !addresses.contains(&e.address));
+        let known = |(address, callee): (SocketAddr, Option<Callee>)| {
+            let same = endpoints.iter().find(|e| e.address == address && e.callee == callee);
+            same.map_or_else(|| Rc::new(Endpoint::new((address, callee))), Rc::clone)
+        };
+        let next: Vec<_> = callees(caller.as_ref(), at.addresses, at.hosts).map(known).collect();
+        let gone = endpoints.iter().filter(|old| !next.iter().any(|new| Rc::ptr_eq(new, old)));
         gone.for_each(|endpoint| endpoint.leave());
+        *endpoints = next;
+        self.caller.replace(caller);
     }
 
     /// The next endpoint in turn that may be connected to now.
@@ -341,7 +358,11 @@ pub(super) mod tests {
             pipeline_max: 32,
             response_bytes_max: 1,
         };
-        Lane::new(&lane, &["127.0.0.1:1".parse().unwrap()], &Arc::default())
+        Lane::new(&lane, at(&["127.0.0.1:1".parse().unwrap()]), &Arc::default())
+    }
+
+    fn at(addresses: &[SocketAddr]) -> Whereabouts<'_> {
+        Whereabouts { addresses, hosts: &[], calling: None }
     }
 
     fn copy(counters: &Arc<MirrorCounters>, stale_ms: u64) -> RequestCopy {
@@ -430,12 +451,12 @@ pub(super) mod tests {
         let [first, second] = ["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap());
         let old = lane.pick(0).unwrap();
         old.refused(0);
-        lane.relocate(&[first, second]);
+        lane.relocate(at(&[first, second]));
         assert!((0..4).all(|_| lane.pick(0).unwrap().address == second), "the first still has its pause");
-        lane.relocate(&[second]);
+        lane.relocate(at(&[second]));
         assert!(old.is_gone() && !lane.pick(0).unwrap().is_gone());
         assert!(!lane.is_empty());
-        lane.relocate(&[]);
+        lane.relocate(at(&[]));
         assert!(lane.pick(0).is_none());
         assert_eq!(lane.would_drop(0), Some(DropReason::Unreachable));
     }

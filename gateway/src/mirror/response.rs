@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::copy::RequestCopy;
 use crate::error::Failure;
 use crate::http1::response::{HeadLimits, Message, Reader, Step};
-use crate::limits::{ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
+use crate::limits::{ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 
 /// A copy and what matters of its response.
@@ -122,6 +122,11 @@ impl Response {
         } else {
             Ok(Progress::More { used })
         }
+    }
+
+    /// `bytes` came around it that are no content.
+    pub(super) fn came_with(&mut self, bytes: u64) {
+        self.cost = self.cost.saturating_add(bytes.saturating_mul(ANSWER_OVERHEAD_TIMES));
     }
 
     /// What reading it has cost since the last time this was asked; nothing while that is little. All of it counts once

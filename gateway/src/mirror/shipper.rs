@@ -15,7 +15,7 @@ use super::lane::Lane;
 use super::response::{Answered, Progress, Response};
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::io::{Gather, Stream, Sweeper, turn};
+use crate::io::{Gather, Stream, Sweeper, Turn, turn};
 use crate::limits::{
     ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES,
 };
@@ -127,26 +127,24 @@ impl Shipper {
             return None;
         }
         lane.counters.connects.inc();
-        let connected = Stream::connect(endpoint.address, self.settings.connect_timeout, &self.sweeper).await;
+        let (callee, within) = (endpoint.callee.as_ref(), self.settings.connect_timeout);
+        let called = Stream::call(endpoint.address, callee, Turn::Mirror, within, &self.sweeper);
+        // Boxed because it is rare and large: every shipper's task would carry a handshake's size.
+        let called = Box::pin(called).await;
         if probes {
             lane.probing.set(false);
         }
-        match connected {
-            Ok(stream) => {
+        match called {
+            Ok((stream, facts)) => {
+                facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));
                 endpoint.connected();
                 lane.counters.connections.add(1);
-                let used_ms = self.sweeper.now_ms();
-                Some(Connection {
-                    stream,
-                    endpoint,
-                    answers: 0,
-                    batches: 0,
-                    used_ms,
-                    alignment: Alignment::default(),
-                })
+                let (used_ms, alignment) = (self.sweeper.now_ms(), Alignment::default());
+                Some(Connection { stream, endpoint, answers: 0, batches: 0, used_ms, alignment })
             }
-            Err(_) => {
+            Err(why) => {
                 lane.counters.connect_failures.inc();
+                why.tls().iter().for_each(|fault| lane.counters.tls.failures.inc(*fault));
                 endpoint.refused(self.sweeper.now_ms());
                 lane.flush_if_unreachable(self.sweeper.now_ms());
                 None
@@ -182,6 +180,11 @@ impl Shipper {
     fn close(&self, connection: Option<Connection>) {
         if let Some(connection) = connection {
             connection.endpoint.closed();
+            if let Some(fault) = connection.stream.broken() {
+                // It is called again later: who breaks TLS makes handshakes cost something.
+                self.lane.counters.tls.failures.inc(fault);
+                connection.endpoint.refused(self.sweeper.now_ms());
+            }
             self.lane.flush_if_unreachable(self.sweeper.now_ms());
             self.lane.counters.connections.add(-1);
         }
@@ -363,6 +366,7 @@ impl Shipper {
         pace: &mut Pace,
     ) -> Ended {
         let mut answer = Response::new(self.settings.response_bytes_max);
+        let mut overhead = connection.stream.overhead();
         let mut buf = self.buffers.medium();
         let ended = loop {
             let (result, filled) =
@@ -377,6 +381,8 @@ impl Shipper {
             };
             let now_us = self.sweeper.now_us();
             pace.first_us.get_or_insert(now_us);
+            let before = std::mem::replace(&mut overhead, connection.stream.overhead());
+            answer.came_with(overhead.saturating_sub(before));
             let ended = self.take_answers(flying, &mut answer, &mut buf, closed, done);
             if connection.answers == 0 && !done.is_empty() {
                 connection.endpoint.answers();

@@ -19,6 +19,7 @@ use crate::compare::{Comparator, Findings};
 use crate::limits::KEPT_ANSWERS_BYTES_MAX;
 use crate::metrics::ObserverCounters;
 use crate::os;
+use crate::tls::asking::Roots;
 
 /// Between two looks that found nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -39,11 +40,17 @@ pub struct Readers {
 }
 
 impl Readers {
-    pub fn new(config: &Config, counters: &Arc<ObserverCounters>, findings: &Arc<Findings>) -> Self {
+    /// `roots`: who is believed to be the collector of spans, where it is posted to over TLS.
+    pub fn new(
+        config: &Config,
+        roots: Option<&Roots>,
+        counters: &Arc<ObserverCounters>,
+        findings: &Arc<Findings>,
+    ) -> Self {
         Self {
             comparator: Comparator::new(config, findings),
             access_log: AccessLog::new(config, Arc::clone(counters)),
-            spans: Spans::new(config, Arc::clone(counters)),
+            spans: Spans::new(config, roots, Arc::clone(counters)),
             counters: Arc::clone(counters),
         }
     }
@@ -57,9 +64,9 @@ impl Readers {
     }
 
     /// Another configuration is in force.
-    fn turn(&mut self, config: &Config) {
+    fn turn(&mut self, config: &Config, roots: Option<&Roots>) {
         self.access_log.turn(config);
-        self.spans.turn(config);
+        self.spans.turn(config, roots);
         self.comparator.turn(config);
     }
 
@@ -85,8 +92,8 @@ impl Readers {
 /// What the control plane tells the thread.
 #[derive(Debug)]
 enum Told {
-    /// Another configuration is in force.
-    Turn(Arc<Config>),
+    /// Another configuration is in force, and this is whom it believes to be the collector of spans.
+    Turn(Arc<Config>, Option<Roots>),
     Reopen,
 }
 
@@ -109,10 +116,10 @@ impl Observer {
         Ok(Self { told, thread: Some(thread) })
     }
 
-    /// Another configuration is in force.
-    pub fn turn(&self, config: &Arc<Config>) {
+    /// Another configuration is in force; `roots` as [`Readers::new`] has them.
+    pub fn turn(&self, config: &Arc<Config>, roots: Option<&Roots>) {
         // A thread that is gone logs nothing more anyway.
-        let _ = self.told.send(Told::Turn(Arc::clone(config)));
+        let _ = self.told.send(Told::Turn(Arc::clone(config), roots.cloned()));
     }
 
     /// The files that are written may have been moved away: what comes from now on goes into new ones.
@@ -147,10 +154,10 @@ fn run(mut spouts: Vec<Spout>, mut readers: Readers, heard: &Receiver<Told>, mut
     let workers = spouts.len();
     loop {
         let is_last = match heard.try_recv() {
-            Ok(Told::Turn(config)) => {
+            Ok(Told::Turn(config, roots)) => {
                 spouts.iter().for_each(|spout| spout.budget.set_max(budget_of(&config, workers)));
                 wants = wants_records(&config);
-                readers.turn(&config);
+                readers.turn(&config, roots.as_ref());
                 false
             }
             Ok(Told::Reopen) => {

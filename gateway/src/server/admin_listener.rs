@@ -7,6 +7,7 @@ use config::check::Problem;
 
 use super::source::broken;
 use crate::admin::{Admin, Guard, Serving};
+use crate::tls::Listening;
 
 /// Where admin is served now, if anywhere.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ impl AdminListener {
         Self { admin, serving: None }
     }
 
-    /// Serves as `wanted` says, at the socket that was bound for it. Another address, or another token, is another listener: at
+    /// Serves as `wanted` says, at the socket that was bound for it, by the certificates of `tls`. Another address, or another token, is another listener: at
     /// the one before no connection is taken any more, and those that are open end with the response under way.
     ///
     /// # Errors
@@ -30,15 +31,18 @@ impl AdminListener {
         &mut self,
         wanted: &config::Admin,
         bound: Option<(SocketAddr, &TcpListener)>,
+        tls: Option<&Arc<Listening>>,
     ) -> Result<(), Vec<Problem>> {
-        if self.serving.as_ref().is_some_and(|(config, _)| config == wanted) {
+        if let Some((_, serving)) = self.serving.as_ref().filter(|(config, _)| config == wanted) {
+            // Its files may say something else than before.
+            serving.secure(tls);
             return Ok(());
         }
         let next = match bound {
             Some((address, socket)) => {
                 let serving = socket.try_clone().and_then(|socket| {
                     socket.set_nonblocking(true)?;
-                    Arc::clone(&self.admin).serve(socket, Guard::of(wanted, address))
+                    Arc::clone(&self.admin).serve(socket, Guard::of(wanted, address), tls)
                 });
                 Some(serving.map_err(|e| broken(format!("cannot serve admin on {address}: {e}")))?)
             }

@@ -33,5 +33,7 @@ pub(crate) fn read(source: &Source) -> Result<Checked, Vec<Problem>> {
 
 fn told(wrong: Wrong, text: &SourceText) -> Problem {
     let file = wrong.file.display().to_string();
-    text.problem(wrong.key, &file, format!("{file} {}", wrong.message))
+    // What is wrong may be that none is named.
+    let message = if file.is_empty() { wrong.message } else { format!("{file} {}", wrong.message) };
+    text.problem(wrong.key, &file, message)
 }

@@ -163,8 +163,9 @@ impl ControlPlane<'_> {
                     let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
                     self.health.send_if_modified(|h| note_stuck(h, stuck));
                     self.reloader.bury();
-                    let certificates = self.reloader.store.open().certificates;
-                    let said = tls_watch.look(&certificates, self.shards, SystemTime::now());
+                    let (of, now) = (self.reloader.store.open(), SystemTime::now());
+                    let mut said = tls_watch.look(&of.certificates, self.shards, now);
+                    said.extend(tls_watch.look_up(&of.config, &of.counters, now));
                     said.iter().for_each(|what| tracing::warn!("{what}"));
                 }
             }
@@ -241,7 +242,7 @@ impl ControlPlane<'_> {
                 Err(refused)
             }
             Stepped::Applied(applied) => {
-                self.observer.turn(&self.reloader.store.open().config);
+                self.observer.turn(&self.reloader.store.open().config, self.reloader.tls.collector());
                 if underway.is_reload() {
                     self.followed();
                 }
@@ -263,7 +264,7 @@ impl ControlPlane<'_> {
     fn bind(&mut self, next: Next) -> Result<(Next, Listeners), Vec<Problem>> {
         let config = &next.ready.snapshot.config;
         let listeners = self.reloader.listeners.next(config, &next.ready.text)?;
-        self.admin.follow(&config.admin, listeners.admin())?;
+        self.admin.follow(&config.admin, listeners.admin(), next.ready.tls.admin())?;
         Ok((next, listeners))
     }
 

@@ -20,8 +20,6 @@ use crate::io::Owner;
 use crate::limits::LISTEN_QUEUE_MAX;
 use crate::tls::Tls;
 
-/// Connections the kernel completes while a worker is busy elsewhere; it clips this to net.core.somaxconn.
-
 /// Sockets that listen.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {

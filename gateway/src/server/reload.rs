@@ -152,7 +152,7 @@ impl Reloader {
             Written::Part(what, to) => self.store.patch(what, to),
         }
         self.retired.push((before, std::mem::replace(&mut self.prepared, prepared)));
-        self.located = self.discovery.settle(&snapshot.config, found, &snapshot.checks);
+        self.located = self.discovery.settle(&snapshot.config, found, &snapshot.checks, tls.upstreams());
         let (came, went) = self.listeners.changes(&listeners);
         came.iter().for_each(|address| tracing::info!("listening on {address}"));
         went.iter().for_each(|address| tracing::info!("no longer listening on {address}: draining"));
@@ -191,8 +191,8 @@ impl Reloader {
     /// Tells the workers where the upstreams are now.
     pub(super) fn relocate<'w>(&mut self, workers: impl Iterator<Item = &'w Channel>) {
         let snapshot = self.store.open();
-        let located = self.discovery.locate(&snapshot.config, &snapshot.checks);
-        if located.addresses == self.located.addresses {
+        let located = self.discovery.locate(&snapshot.config, &snapshot.checks, self.tls.upstreams());
+        if located.addresses == self.located.addresses && located.hosts == self.located.hosts {
             return;
         }
         self.located = located;
@@ -223,6 +223,7 @@ impl Reloader {
                     counters: Arc::clone(counters),
                     clients_max,
                     prepared: Arc::clone(prepared),
+                    callings: Arc::clone(self.tls.upstreams()),
                     listeners: self.listeners.of_worker_secured(id, count, &snapshot.config, &self.tls),
                 },
                 applied: told.clone(),

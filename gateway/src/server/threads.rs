@@ -90,6 +90,7 @@ impl Threads<'_> {
                     counters: snapshot.counters.get(id).cloned().unwrap_or_default(),
                     clients_max: self.clients_max,
                     prepared: Arc::clone(prepared),
+                    callings: Arc::clone(self.tls.upstreams()),
                     listeners: self.listeners.of_worker_secured(id, count, &snapshot.config, self.tls),
                 },
                 updates: Arc::clone(&updates),

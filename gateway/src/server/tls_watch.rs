@@ -1,10 +1,13 @@
 //! What an operator should hear of TLS without looking at metrics: certificates that expire soon, and handshakes that fail by
 //! what somebody has configured. Each is said once, and again when it is worse.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::metrics::{Label, Shard};
+use config::Config;
+
+use crate::metrics::{Counters, Label, Shard};
 use crate::tls::fault::Fault;
 use crate::tls::load::Expiry;
 
@@ -17,7 +20,12 @@ pub(super) struct TlsWatch {
     /// By name: until when it is good, and how soon that was when it was said.
     warned: Vec<(Expiry, usize)>,
     hinted: Vec<Fault>,
+    /// By who is called in vain, and why: how often that had happened when it was said, and when that was.
+    in_vain: HashMap<(String, Fault), (u64, SystemTime)>,
 }
+
+/// What goes on in vain is said so often.
+const AGAIN: Duration = Duration::from_secs(60);
 
 impl TlsWatch {
     /// What is to be said now.
@@ -38,7 +46,7 @@ impl TlsWatch {
             self.warned.push((certificate.clone(), how_soon));
             let name = &certificate.name;
             said.push(match left {
-                ..0 => format!("certificate {name} has expired: clients refuse it"),
+                ..0 => format!("certificate {name} has expired: it is refused"),
                 0..=7200 => format!("certificate {name} expires in {} minutes", left / 60),
                 _ if left <= 48 * 3600 => format!("certificate {name} expires in {} hours", left / 3600),
                 _ => format!("certificate {name} expires in {} days", left / 86_400),
@@ -56,9 +64,66 @@ impl TlsWatch {
     }
 }
 
+impl TlsWatch {
+    /// What is to be said of upstreams that are called in vain.
+    pub(super) fn look_up(
+        &mut self,
+        config: &Config,
+        counters: &[Arc<Counters>],
+        now: SystemTime,
+    ) -> Vec<String> {
+        let mut said = Vec::new();
+        let primaries = config.upstreams.iter().enumerate().map(|(id, upstream)| {
+            let of = counters.iter().filter_map(|c| c.upstreams.get(id)).map(|of| &of.tls);
+            (format!("upstream {}", upstream.name), of.collect::<Vec<_>>())
+        });
+        let lanes = config.lanes.iter().enumerate().map(|(id, lane)| {
+            let of = counters.iter().filter_map(|c| c.lanes.get(id)).map(|of| &of.tls);
+            (format!("mirror {}", lane.name), of.collect())
+        });
+        for (who, of) in primaries.chain(lanes) {
+            for fault in Fault::ALL {
+                let count: u64 = of.iter().map(|one| one.failures.get(*fault)).sum();
+                if count == 0 {
+                    continue;
+                }
+                let key = (who.clone(), *fault);
+                let before = self.in_vain.get(&key);
+                let is_new = before.is_none_or(|(known, at)| {
+                    count > *known && now.duration_since(*at).unwrap_or_default() >= AGAIN
+                });
+                if is_new {
+                    let (why, hint) = (fault.text(), fault.hint_of_upstream());
+                    said.push(format!("{who}: no TLS with it ({why}), {count} times so far: {hint}"));
+                    self.in_vain.insert(key, (count, now));
+                }
+            }
+        }
+        said
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upstream_that_is_called_in_vain_is_told_once_a_minute_with_its_reason() {
+        let text = "[upstream.v1]\nendpoints = [\"127.0.0.1:1\"]\ntls = { ca = \"a\" }\n[[route]]\nprimary = \"v1\"\n";
+        let config = config::parse("test", text).expect("the test's own text is sound").config;
+        let counters = [Arc::new(Counters::new(&config))];
+        let mut watch = TlsWatch::default();
+        let now = SystemTime::UNIX_EPOCH;
+        assert!(watch.look_up(&config, &counters, now).is_empty());
+        let fails = || counters[0].upstreams[0].tls.failures.inc(Fault::WrongName);
+        fails();
+        let said = watch.look_up(&config, &counters, now);
+        assert!(said.len() == 1 && said[0].contains("upstream v1: no TLS with it (wrong_name)"), "{said:?}");
+        fails();
+        assert!(watch.look_up(&config, &counters, now + AGAIN / 2).is_empty());
+        assert_eq!(watch.look_up(&config, &counters, now + AGAIN).len(), 1);
+        assert!(watch.look_up(&config, &counters, now + 2 * AGAIN).is_empty(), "it has not happened again");
+    }
 
     #[test]
     fn a_certificate_is_warned_of_twice_before_its_end_and_anew_when_it_changes() {
@@ -75,7 +140,7 @@ mod tests {
         assert_eq!([said(1, now), said(0, now)], [1, 0]);
         assert_eq!(watch.look(&until(now + 90 * day), &[], now), Vec::<String>::new());
         let said = watch.look(&until(now - day), &[], now);
-        assert_eq!(said, ["certificate shop.pem has expired: clients refuse it"]);
+        assert_eq!(said, ["certificate shop.pem has expired: it is refused"]);
     }
 
     #[test]

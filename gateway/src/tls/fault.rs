@@ -5,14 +5,18 @@ use rustls::{AlertDescription, CertificateError, Error};
 use crate::metrics::Label;
 
 /// Why a session, or its handshake, came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The first bytes are no TLS: a client that speaks in plaintext.
     NotTls,
     /// No version, cipher, group, signature or protocol that both sides have.
     NoCommonProtocol,
-    /// The peer's certificate is expired, revoked, of another name, or broken.
+    /// The peer's certificate is revoked or broken.
     BadCertificate,
+    /// The peer's certificate has expired, or is not valid yet.
+    Expired,
+    /// The peer's certificate is for other names than the one it was called by.
+    WrongName,
     /// The peer's certificate comes from nobody that we were told to trust.
     UnknownCa,
     /// The peer shows no certificate, and must.
@@ -23,6 +27,8 @@ pub enum Fault {
     Alert,
     /// What came breaks the protocol.
     Protocol,
+    /// What came was records without content, and too many of them.
+    Noise,
     /// The peer went away in the middle.
     Closed,
     /// It took too long.
@@ -38,11 +44,14 @@ impl Label for Fault {
         Self::NotTls,
         Self::NoCommonProtocol,
         Self::BadCertificate,
+        Self::Expired,
+        Self::WrongName,
         Self::UnknownCa,
         Self::NoCertificate,
         Self::Distrusted,
         Self::Alert,
         Self::Protocol,
+        Self::Noise,
         Self::Closed,
         Self::Timeout,
         Self::Pending,
@@ -65,11 +74,14 @@ impl Fault {
             Self::NotTls => "not_tls",
             Self::NoCommonProtocol => "no_common_protocol",
             Self::BadCertificate => "bad_certificate",
+            Self::Expired => "expired",
+            Self::WrongName => "wrong_name",
             Self::UnknownCa => "unknown_ca",
             Self::NoCertificate => "no_certificate",
             Self::Distrusted => "distrusted",
             Self::Alert => "alert",
             Self::Protocol => "protocol",
+            Self::Noise => "noise",
             Self::Closed => "closed",
             Self::Timeout => "timeout",
             Self::Pending => "pending",
@@ -82,6 +94,15 @@ impl Fault {
             Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Self::NoCommonProtocol,
             Error::NoCertificatesPresented => Self::NoCertificate,
             Error::InvalidCertificate(CertificateError::UnknownIssuer) => Self::UnknownCa,
+            Error::InvalidCertificate(
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. },
+            ) => Self::Expired,
+            Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => Self::WrongName,
             Error::InvalidCertificate(_) => Self::BadCertificate,
             Error::AlertReceived(alert) => Self::of_alert(*alert),
             // Not ours to match exhaustively: the crate may learn of more.
@@ -115,7 +136,9 @@ impl Fault {
             Self::NoCommonProtocol => {
                 "a client has no version, cipher or protocol in common with the listener: see min_version, and whether it insists on a protocol that protocols has not"
             }
-            Self::BadCertificate => "a client's certificate is expired, revoked or broken",
+            Self::BadCertificate => "a client's certificate is revoked or broken",
+            Self::Expired => "a client's certificate has expired or is not valid yet",
+            Self::WrongName => "a client's certificate is for another name",
             Self::UnknownCa => "a client's certificate comes from a CA that is not in client_ca",
             Self::NoCertificate => "a client shows no certificate, and client_auth is \"required\"",
             Self::Distrusted => {
@@ -123,6 +146,7 @@ impl Fault {
             }
             Self::Alert => "a client gave up the handshake",
             Self::Protocol => "a client broke the protocol",
+            Self::Noise => "a client sends records without content",
             Self::Closed => "a client went away in its handshake",
             Self::Timeout => "a client's handshake took longer than timeouts.tls_handshake",
             Self::Pending => "more handshakes were under way than limits.tls_handshakes_pending_max",
@@ -133,6 +157,69 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// What an operator could do about an upstream that is called in vain, for the log.
+    pub const fn hint_of_upstream(self) -> &'static str {
+        match self {
+            Self::NotTls => {
+                "it does not speak TLS: take tls away from the upstream, or name the port where it does"
+            }
+            Self::NoCommonProtocol => {
+                "it has no version, cipher or protocol in common with the gateway: see min_version, and whether it speaks http/1.1"
+            }
+            Self::BadCertificate => "its certificate is revoked or broken",
+            Self::Expired => "its certificate has expired or is not valid yet",
+            Self::WrongName => {
+                "its certificate is not for the name that it is called by, its endpoint's: give the other one as server_name"
+            }
+            Self::UnknownCa => {
+                "its certificate's issuer is unknown: give its CA as ca, or let the server send the whole chain"
+            }
+            Self::NoCertificate => "it asks for a certificate: give one as cert and key",
+            Self::Distrusted => "it does not accept the certificate in cert",
+            Self::Alert => "it gave up the handshake",
+            Self::Protocol => "it broke the protocol",
+            Self::Noise => "it sends tickets or other records without content, and hardly anything else",
+            Self::Closed => "it closed in the handshake",
+            Self::Timeout => "its handshake took longer than connect_timeout",
+            Self::Pending => "more handshakes were under way than may be",
+            Self::Rate => "more handshakes were asked for than may be",
+        }
+    }
+
+    /// What broke an operation on a covered connection, if it was that.
+    pub fn within(error: &std::io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+
+    /// What is told of as TLS though it comes behind the handshake: the certificate that a server of 1.3 asks for is the last
+    /// thing that goes out (RFC 8446 §4.4.2), so its refusal is heard later; and a peer may send nothing but noise.
+    pub const fn comes_late(self) -> bool {
+        match self {
+            Self::NoCommonProtocol | Self::NoCertificate | Self::Distrusted | Self::Noise => true,
+            Self::NotTls
+            | Self::BadCertificate
+            | Self::Expired
+            | Self::WrongName
+            | Self::UnknownCa
+            | Self::Alert
+            | Self::Protocol
+            | Self::Closed
+            | Self::Timeout
+            | Self::Pending
+            | Self::Rate => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::error::Error for Fault {}
+
 impl From<Fault> for std::io::Error {
     fn from(fault: Fault) -> Self {
         // As the rooms above know failures: a peer that left, one that was late, and one that cannot be understood.
@@ -142,14 +229,17 @@ impl From<Fault> for std::io::Error {
             Fault::NotTls
             | Fault::NoCommonProtocol
             | Fault::BadCertificate
+            | Fault::Expired
+            | Fault::WrongName
             | Fault::UnknownCa
             | Fault::NoCertificate
             | Fault::Distrusted
             | Fault::Alert
             | Fault::Protocol
+            | Fault::Noise
             | Fault::Pending
             | Fault::Rate => std::io::ErrorKind::InvalidData,
         };
-        Self::new(kind, fault.as_str())
+        Self::new(kind, fault)
     }
 }

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use config::Config;
+use config::{Config, Protocols, Trust};
+use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 
+use super::asking::Roots;
+use super::client::{self, Calling};
 use super::pem::{self, Identity, Wrong};
 use super::server::Listening;
 
@@ -16,6 +19,12 @@ use super::server::Listening;
 pub struct Tls {
     /// By listener; `None` speaks plaintext.
     listeners: Vec<Option<Arc<Listening>>>,
+    /// Of the admin listener.
+    admin: Option<Arc<Listening>>,
+    /// By upstream; `None` is called in plaintext.
+    upstreams: Arc<[Option<Arc<Calling>>]>,
+    /// Who is believed to be the collector of spans; `None` where it is not posted to over TLS.
+    collector: Option<Roots>,
     /// Certificates in use, and until when they are good.
     pub expiries: Arc<[Expiry]>,
 }
@@ -47,8 +56,13 @@ impl Tls {
     /// # Errors
     /// Everything that is wrong with them, each with its whole key.
     pub fn load(config: &Config, before: Option<(&Config, &Self)>) -> Result<Loaded, Vec<Wrong>> {
-        let mut reading =
-            Reading { provider: provider(), wrong: Vec::new(), warnings: Vec::new(), identities: Vec::new() };
+        let mut reading = Reading {
+            provider: provider(),
+            system: None,
+            wrong: Vec::new(),
+            warnings: Vec::new(),
+            identities: Vec::new(),
+        };
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for (n, listener) in config.listeners.iter().enumerate() {
             let Some(tls) = &listener.tls else {
@@ -59,16 +73,53 @@ impl Tls {
             let listening = reading.listener((tls, listener.protocols), &format!("listener[{n}].tls."), same);
             listeners.push(listening.map(Arc::new));
         }
+        let admin = config.admin.tls.as_ref().filter(|_| config.admin.bind.is_some()).and_then(|tls| {
+            let same = before.and_then(|(_, before)| before.admin.as_deref());
+            reading.listener((tls, Protocols::HTTP1), "admin.tls.", same).map(Arc::new)
+        });
+        let mut upstreams = Vec::with_capacity(config.upstreams.len());
+        for upstream in &config.upstreams {
+            let calling = reading.upstream(upstream);
+            let before = before.and_then(|(config, tls)| tls.calling(config, &upstream.name));
+            upstreams.push(match (calling, before) {
+                // The same one: who was called by it goes on being called by it.
+                (Some(calling), Some(before)) if calling.is_like(before) => Some(Arc::clone(before)),
+                (calling, _) => calling.map(Arc::new),
+            });
+        }
+        let tracing = config.tracing.as_ref().and_then(|tracing| tracing.collector.as_ref());
+        let collector = tracing.and_then(|of| of.tls.as_ref()).and_then(|trust| reading.collector(trust));
         if !reading.wrong.is_empty() {
             return Err(reading.wrong);
         }
         let expiries = reading.expiries().into();
-        Ok((Self { listeners, expiries }, reading.warnings))
+        Ok((Self { listeners, admin, upstreams: upstreams.into(), collector, expiries }, reading.warnings))
     }
 
     /// Of the listener with this index.
     pub fn listener(&self, index: usize) -> Option<&Arc<Listening>> {
         self.listeners.get(index)?.as_ref()
+    }
+
+    /// Of the admin listener.
+    pub fn admin(&self) -> Option<&Arc<Listening>> {
+        self.admin.as_ref()
+    }
+
+    /// By upstream.
+    pub fn upstreams(&self) -> &Arc<[Option<Arc<Calling>>]> {
+        &self.upstreams
+    }
+
+    /// Who is believed to be the collector of spans, where it is posted to over TLS.
+    pub fn collector(&self) -> Option<&Roots> {
+        self.collector.as_ref()
+    }
+
+    /// How the upstream of this name is called.
+    fn calling(&self, config: &Config, name: &str) -> Option<&Arc<Calling>> {
+        let at = config.upstreams.iter().position(|upstream| upstream.name == name)?;
+        self.upstreams.get(at)?.as_ref()
     }
 
     /// What a listener had before, by its address; where the system chooses ports, by its place.
@@ -84,11 +135,9 @@ impl Tls {
 /// Every file that a configuration's TLS is made of: those that are watched.
 pub fn files(config: &Config) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
-        for certificate in &tls.certificates {
-            files.extend([certificate.cert.clone(), certificate.key.clone()]);
-            files.extend(certificate.ocsp.clone());
-        }
+    let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    for tls in listeners.chain(&config.admin.tls) {
+        tls.certificates.iter().for_each(|certificate| files_of(certificate, &mut files));
         match &tls.client_auth {
             config::ClientAuth::Off => {}
             config::ClientAuth::Optional(ca) | config::ClientAuth::Required(ca) => {
@@ -97,7 +146,24 @@ pub fn files(config: &Config) -> Vec<PathBuf> {
             }
         }
     }
+    for tls in config.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()) {
+        match &tls.trust {
+            // Whom the system trusts is its own business: a reload reads it again.
+            Trust::System | Trust::Anything => {}
+            Trust::Ca(ca) => files.push(ca.clone()),
+        }
+        tls.identity.iter().for_each(|certificate| files_of(certificate, &mut files));
+    }
+    let collector = config.tracing.as_ref().and_then(|tracing| tracing.collector.as_ref());
+    if let Some(Trust::Ca(ca)) = collector.and_then(|collector| collector.tls.as_ref()) {
+        files.push(ca.clone());
+    }
     files
+}
+
+fn files_of(certificate: &config::Certificate, files: &mut Vec<PathBuf>) {
+    files.extend([certificate.cert.clone(), certificate.key.clone()]);
+    files.extend(certificate.ocsp.clone());
 }
 
 /// The cryptography that is used: the one place that chooses it.
@@ -107,6 +173,8 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 struct Reading {
     provider: Arc<CryptoProvider>,
+    /// Whom the system trusts, once that was asked for.
+    system: Option<Arc<RootCertStore>>,
     wrong: Vec<Wrong>,
     warnings: Vec<Wrong>,
     identities: Vec<Identity>,
@@ -115,13 +183,17 @@ struct Reading {
 impl Reading {
     fn listener(
         &mut self,
-        (tls, protocols): (&config::ListenerTls, config::Protocols),
+        (tls, protocols): (&config::ListenerTls, Protocols),
         at: &str,
         before: Option<&Listening>,
     ) -> Option<Listening> {
         let mut identities = Vec::new();
         for (n, certificate) in tls.certificates.iter().enumerate() {
             identities.extend(self.identity(certificate, &format!("{at}certificates[{n}].")));
+        }
+        for (n, identity) in identities.iter().enumerate().filter(|(_, one)| one.names.is_empty()) {
+            let message = "is for no name (it has no subjectAltName): most clients refuse it".to_owned();
+            self.warnings.push(Wrong::new(&format!("{at}certificates[{n}].cert"), &identity.file, message));
         }
         let listening = Listening::new(tls, protocols, &identities, &self.provider, before);
         match listening {
@@ -131,6 +203,72 @@ impl Reading {
                 None
             }
         }
+    }
+
+    fn upstream(&mut self, upstream: &config::Upstream) -> Option<Calling> {
+        let tls = upstream.tls.as_ref()?;
+        let at = format!("upstream.{}.tls.", upstream.name);
+        let wrong_before = self.wrong.len();
+        let roots = match &tls.trust {
+            Trust::Anything => None,
+            Trust::System => self.system(at.trim_end_matches('.')),
+            Trust::Ca(ca) => match pem::roots(ca, &format!("{at}ca")) {
+                Ok(roots) => Some(Arc::new(roots)),
+                Err(wrong) => {
+                    self.wrong.push(wrong);
+                    None
+                }
+            },
+        };
+        let identity = tls.identity.as_ref().and_then(|pair| self.identity(pair, &at));
+        for host in tls.server_name.iter().chain(endpoints_named(upstream)) {
+            if client::name_of(host).is_none() {
+                let message = "is no name that a certificate can have: give another one".to_owned();
+                self.wrong.push(Wrong::new(&format!("{at}server_name"), host.to_string().as_ref(), message));
+            }
+        }
+        if self.wrong.len() > wrong_before {
+            return None;
+        }
+        let calling = Calling::new(tls, roots, identity.as_ref(), &self.provider);
+        calling.map_err(|wrong| self.wrong.push(Wrong { key: format!("{at}{}", wrong.key), ..wrong })).ok()
+    }
+
+    fn collector(&mut self, trust: &Trust) -> Option<Roots> {
+        match trust {
+            Trust::Ca(ca) => {
+                // As roots they are checked, and as certificates handed on.
+                let read = pem::roots(ca, "tracing.ca").and_then(|_| pem::certificates(ca, "tracing.ca"));
+                read.map_err(|wrong| self.wrong.push(wrong)).ok().map(Into::into)
+            }
+            Trust::System => {
+                self.system("tracing.to")?;
+                Some(rustls_native_certs::load_native_certs().certs.into())
+            }
+            // Nobody can say so.
+            Trust::Anything => None,
+        }
+    }
+
+    /// Whom the system trusts; what asks for it stands at `at`.
+    fn system(&mut self, at: &str) -> Option<Arc<RootCertStore>> {
+        if self.system.is_none() {
+            let read = rustls_native_certs::load_native_certs();
+            let mut roots = RootCertStore::empty();
+            // One that cannot be read is one that vouches for nobody.
+            let (good, _) = roots.add_parsable_certificates(read.certs);
+            if good == 0 {
+                let why = read.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+                let message = format!(
+                    "the system has no roots of trust{why}; install its CA certificates (ca-certificates), \
+                     or name a file as ca"
+                );
+                self.wrong.push(Wrong::new(at, "".as_ref(), message));
+                return None;
+            }
+            self.system = Some(Arc::new(roots));
+        }
+        self.system.clone()
     }
 
     fn identity(&mut self, certificate: &config::Certificate, at: &str) -> Option<Identity> {
@@ -152,6 +290,12 @@ impl Reading {
         let first = self.identities.iter().filter(|identity| seen.insert(identity.file.clone()));
         first.map(|i| Expiry { name: i.file.display().to_string(), not_after: i.not_after }).collect()
     }
+}
+
+/// The names that an upstream's endpoints are called by, where no other is given.
+fn endpoints_named(upstream: &config::Upstream) -> impl Iterator<Item = &config::Host> {
+    let is_named = upstream.tls.as_ref().is_none_or(|tls| tls.server_name.is_some());
+    upstream.endpoints.iter().filter(move |_| !is_named).map(|endpoint| &endpoint.host)
 }
 
 #[cfg(test)]

@@ -4,16 +4,20 @@
 //! `io::cover` puts it over a socket. rustls stands in here and nowhere else.
 
 pub mod session;
+mod tickets;
 pub mod fault;
 pub mod names;
 pub mod server;
+pub mod client;
 pub mod client_cert;
 pub mod pem;
+pub mod asking;
 mod resolver;
 pub mod load;
 
 use std::sync::Arc;
 
+pub use client::{Callee, Calling};
 pub use load::Tls;
 pub use server::Listening;
 

@@ -94,9 +94,9 @@ fn describe(key: Arc<CertifiedKey>, file: &Path, at: &str) -> Result<Identity, W
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
     let (from, to) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
     if to < now {
-        warnings.push(wrong(format!("has expired {} days ago: clients refuse it", (now - to) / DAY)));
+        warnings.push(wrong(format!("has expired {} days ago: it is refused", (now - to) / DAY)));
     } else if from > now {
-        warnings.push(wrong(format!("is not valid yet for {} days: clients refuse it", (from - now) / DAY)));
+        warnings.push(wrong(format!("is not valid yet for {} days: it is refused", (from - now) / DAY)));
     }
     for (n, pair) in (1..).zip(parsed.windows(2)) {
         if let [this, next] = pair
@@ -108,9 +108,6 @@ fn describe(key: Arc<CertifiedKey>, file: &Path, at: &str) -> Result<Identity, W
             );
             warnings.push(wrong(message));
         }
-    }
-    if names.is_empty() {
-        warnings.push(wrong("is for no name (it has no subjectAltName): most clients refuse it".to_owned()));
     }
     let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(to.try_into().unwrap_or(0));
     Ok(Identity { names, not_after, file: file.to_owned(), warnings, key: Arc::clone(&key) })

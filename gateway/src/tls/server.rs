@@ -21,11 +21,14 @@ use super::session::Session;
 /// What is spoken over it, as ALPN names it, dearest first: where a client has both it gets the first.
 fn alpn(protocols: Protocols) -> Vec<Vec<u8>> {
     let http2 = protocols.http2.then(|| ALPN_HTTP2.to_vec());
-    http2.into_iter().chain(protocols.http1.then(|| b"http/1.1".to_vec())).collect()
+    http2.into_iter().chain(protocols.http1.then(|| ALPN.to_vec())).collect()
 }
 
 /// HTTP/2 (RFC 9113 §3.2).
 pub(super) const ALPN_HTTP2: &[u8] = b"h2";
+
+/// HTTP/1.1 (RFC 7301 §6).
+pub(super) const ALPN: &[u8] = b"http/1.1";
 
 /// A listener's TLS, shared by its workers.
 pub struct Listening {
@@ -92,6 +95,11 @@ impl Listening {
     /// Whether a client that chose no protocol by ALPN may stay: it speaks HTTP/1.1.
     pub fn takes_unnamed(&self) -> bool {
         self.protocols.http1
+    }
+
+    /// For the control plane's own listener.
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
     }
 
     /// A session for one client.

@@ -12,6 +12,9 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerCon
 
 use super::fault::Fault;
 use super::server::ALPN_HTTP2;
+use super::tickets::Tickets;
+use crate::limits::{TLS_OVERHEAD_BYTES_MAX, TLS_OVERHEAD_TIMES, TLS_TICKETS_MAX};
+use crate::metrics::Handshake;
 
 /// Content types that a peer's first record can have: a handshake, or an alert instead of one (RFC 8446 §5.1).
 const FIRST_TYPES: [u8; 2] = [22, 21];
@@ -31,6 +34,34 @@ pub struct Session {
     has_spoken: bool,
     /// A server that looks at its client's certificate.
     authenticates: bool,
+    /// Where a client's tickets go.
+    tickets: Option<Arc<Tickets>>,
+    /// What came behind the handshake.
+    came: Came,
+}
+
+/// How much came, and of what kind.
+#[derive(Debug, Default)]
+struct Came {
+    /// Bytes of records.
+    cipher: u64,
+    /// Bytes of content that were in them.
+    plain: u64,
+    /// Content that is not taken yet.
+    waiting: usize,
+    tickets: u64,
+}
+
+impl Came {
+    fn overhead(&self) -> u64 {
+        self.cipher.saturating_sub(self.plain)
+    }
+
+    /// A peer that says nothing, at such length, is not one to listen to.
+    fn is_noise(&self) -> bool {
+        self.overhead() > TLS_OVERHEAD_BYTES_MAX.saturating_add(self.plain.saturating_mul(TLS_OVERHEAD_TIMES))
+            || self.tickets > TLS_TICKETS_MAX + self.plain / 1024
+    }
 }
 
 impl std::fmt::Debug for Session {
@@ -46,9 +77,14 @@ impl Session {
         Ok(Self { authenticates, ..Self::of(tls.into()) })
     }
 
-    pub fn client(config: &Arc<ClientConfig>, name: &ServerName<'static>) -> Result<Self, Fault> {
+    /// `tickets` is the store that `config` keeps its tickets in.
+    pub fn client(
+        config: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+        tickets: Option<&Arc<Tickets>>,
+    ) -> Result<Self, Fault> {
         let tls = ClientConnection::new(Arc::clone(config), name.clone()).map_err(|e| Fault::of(&e))?;
-        Ok(Self::of(tls.into()))
+        Ok(Self { tickets: tickets.map(Arc::clone), ..Self::of(tls.into()) })
     }
 
     fn of(mut tls: Connection) -> Self {
@@ -62,6 +98,8 @@ impl Session {
             is_cut: false,
             has_spoken: false,
             authenticates: false,
+            tickets: None,
+            came: Came::default(),
         }
     }
 
@@ -146,6 +184,7 @@ impl Session {
                 let n = chunk.len().min(room - taken);
                 buf.extend_from_slice(&chunk[..n]);
                 self.tls.reader().consume(n);
+                self.came.waiting = self.came.waiting.saturating_sub(n);
                 taken += n;
                 if taken == room {
                     return Ok(taken);
@@ -229,6 +268,16 @@ impl Session {
         self.unopened.shrink_to_fit();
     }
 
+    /// Bytes that came behind the handshake and were nobody's content.
+    pub fn overhead(&self) -> u64 {
+        self.came.overhead()
+    }
+
+    /// What the peer has broken it by.
+    pub fn broken(&self) -> Option<Fault> {
+        self.broken
+    }
+
     /// What the peer's certificate is; none is a peer that has not authenticated itself.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.tls.peer_certificates()?.first()
@@ -274,8 +323,18 @@ impl Session {
         let mut rest = cipher;
         // A read that the plaintext's bound refuses comes again when that is taken; one that is no record's fails below.
         let n = self.tls.read_tls(&mut rest).map_err(|_| Fault::Protocol)?;
-        self.tls.process_new_packets().map_err(|error| Fault::of(&error))?;
-        Ok(n)
+        let was_handshaking = self.tls.is_handshaking();
+        let tickets = self.tickets.as_ref().map_or(0, |tickets| tickets.came());
+        let state = self.tls.process_new_packets().map_err(|error| Fault::of(&error))?;
+        let came = &mut self.came;
+        came.tickets += self.tickets.as_ref().map_or(0, |now| now.came().saturating_sub(tickets));
+        // A handshake is bounded by its time, and by what a message of it can be.
+        if !was_handshaking {
+            came.cipher += n as u64;
+            came.plain += state.plaintext_bytes_to_read().saturating_sub(came.waiting) as u64;
+        }
+        came.waiting = state.plaintext_bytes_to_read();
+        if came.is_noise() { Err(Fault::Noise) } else { Ok(n) }
     }
 
     fn take_into(&mut self, room: &mut [u8]) -> usize {
@@ -286,6 +345,7 @@ impl Session {
                 Ok(0) | Err(_) => break,
             }
         }
+        self.came.waiting = self.came.waiting.saturating_sub(taken);
         taken
     }
 }
@@ -300,6 +360,12 @@ pub struct Facts {
     pub is_http2: bool,
     /// ALPN chose something.
     pub names_protocol: bool,
+}
+
+impl Facts {
+    pub fn kind(self) -> Handshake {
+        if self.is_resumed { Handshake::Resumed } else { Handshake::Full }
+    }
 }
 
 #[cfg(test)]

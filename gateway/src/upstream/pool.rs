@@ -9,18 +9,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Balance, Config, Ejection, UpstreamId};
+use config::{Balance, Config, Ejection, Host, UpstreamId};
 
 use super::balance::{self, By, Load, Standing};
 use super::eject::{self, Record, Report};
 use super::gate::{Gate, Permit};
 use super::health::{Health, HealthBoard};
 use crate::error::Failure;
-use crate::io::{self, Sweeper};
+use crate::io::{self, NotCalled, Sweeper};
 use crate::limits::{ENDPOINT_FAILED_MS, WATCH_MS};
 use crate::message::client::{Line, Rest};
 use crate::metrics::UpstreamCounters;
 use crate::time::Millis;
+use crate::tls::client::{Callee, Caller, Calling, callees};
 
 /// Endpoints tried for one exchange before it is given up.
 const CONNECT_ATTEMPTS_MAX: usize = 3;
@@ -44,6 +45,8 @@ struct Group {
     look_at_ms: Cell<u64>,
     gate: Rc<Gate>,
     connect_timeout: Duration,
+    /// `None` is called in plaintext.
+    caller: Option<Rc<Caller>>,
     idle_max: usize,
     idle_ms: Millis,
     requests_per_connection_max: u64,
@@ -51,10 +54,11 @@ struct Group {
     sweeper: Rc<Sweeper>,
 }
 
-/// One address of an upstream; generations that both have it share it.
+/// One address of an upstream; generations that both have it, and call it alike, share it.
 #[derive(Debug)]
 struct Endpoint {
     address: SocketAddr,
+    callee: Option<Callee>,
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
     failed_until_ms: Cell<u64>,
@@ -72,33 +76,46 @@ struct Idle {
     served: u64,
 }
 
+/// Where upstreams are, and how they are called: by `UpstreamId`.
+#[derive(Debug, Clone, Copy)]
+pub struct Whereabouts<'a> {
+    pub addresses: &'a [Vec<SocketAddr>],
+    /// How each address was written.
+    pub hosts: &'a [Vec<Host>],
+    pub health: &'a HealthBoard,
+    pub callings: &'a [Option<Arc<Calling>>],
+}
+
 impl Upstreams {
     /// Endpoints that `before` has too keep their connections and their record, and permits that are taken stay taken.
     pub fn new(
         config: &Config,
-        addresses: &[Vec<SocketAddr>],
-        health: &HealthBoard,
+        at: Whereabouts<'_>,
         counters: &[Arc<UpstreamCounters>],
         sweeper: &Rc<Sweeper>,
         before: Option<&Self>,
     ) -> Rc<Self> {
         let mut groups = Vec::with_capacity(config.upstreams.len());
-        let upstreams = config.upstreams.iter().zip(addresses).zip(counters);
+        let upstreams = config.upstreams.iter().zip(at.addresses).zip(counters);
         for (id, ((upstream, addresses), counters)) in upstreams.enumerate() {
             // The same counters are the same upstream, most often in the same place.
             let is_it = |group: &&Rc<Group>| Arc::ptr_eq(&group.counters, counters);
             let old = before.and_then(|b| b.0.get(id).filter(is_it).or_else(|| b.0.iter().find(is_it)));
-            let endpoint = |address: &SocketAddr| {
-                let known = old.and_then(|group| group.endpoints.iter().find(|e| e.address == *address));
-                known.map_or_else(|| Rc::new(Endpoint::new(*address, counters)), Rc::clone)
+            let calling = at.callings.get(id).and_then(Option::as_ref);
+            let caller = Caller::after(old.and_then(|group| group.caller.as_ref()), calling);
+            let hosts = at.hosts.get(id).map(Vec::as_slice).unwrap_or_default();
+            let endpoint = |(address, callee): (SocketAddr, Option<Callee>)| {
+                let is_it = |e: &&Rc<Endpoint>| e.address == address && e.callee == callee;
+                let known = old.and_then(|group| group.endpoints.iter().find(is_it));
+                known.map_or_else(|| Rc::new(Endpoint::new(address, callee, counters)), Rc::clone)
             };
             let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
             let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
             gate.change(max, pending_max);
             groups.push(Rc::new(Group {
-                endpoints: addresses.iter().map(endpoint).collect(),
+                endpoints: callees(caller.as_ref(), addresses, hosts).map(endpoint).collect(),
                 places: addresses.iter().map(|address| balance::place(*address)).collect(),
-                health: health.get(id).cloned().unwrap_or_default(),
+                health: at.health.get(id).cloned().unwrap_or_default(),
                 balance: upstream.balance,
                 // Anywhere, or workers that start together would keep step with each other.
                 turn: Cell::new(old.map_or_else(|| sweeper.anywhere(id), |g| g.turn.get())),
@@ -106,6 +123,7 @@ impl Upstreams {
                 look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
                 gate,
                 connect_timeout: upstream.connect_timeout,
+                caller,
                 idle_max: config.limits.upstream_idle_max,
                 idle_ms: upstream.idle_timeout.into(),
                 requests_per_connection_max: upstream.requests_per_connection_max,
@@ -193,16 +211,21 @@ impl Search {
             }
             group.counters.connects.inc();
             // Boxed because it is rare and large, as above.
-            match Box::pin(Line::connect(endpoint.address, within, &group.sweeper)).await {
-                Ok(line) => {
+            let connect = Line::connect(endpoint.address, endpoint.callee.as_ref(), within, &group.sweeper);
+            match Box::pin(connect).await {
+                Ok((line, facts)) => {
                     endpoint.failed_until_ms.set(0);
+                    facts.iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
                     return Ok(Lease { line, reused: false, served: 1, slot, _permit: permit });
                 }
-                Err(error) => {
-                    let is_late = error.kind() == std::io::ErrorKind::TimedOut;
-                    failure = if is_late { Failure::ConnectTimeout } else { Failure::Connect };
+                Err(why) => {
+                    let is_late = why.is_late();
+                    failure = failure_of(&why);
                     group.counters.failures.inc(failure.on_primary());
-                    if is_ours(&error) {
+                    why.tls().iter().for_each(|fault| group.counters.tls.failures.inc(*fault));
+                    if let NotCalled::Wire(error) = &why
+                        && is_ours(error)
+                    {
                         // Descriptors that lie idle are better used, whoever they lead to.
                         let wants_descriptor =
                             matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
@@ -291,6 +314,14 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let in_flight = &self.endpoint().in_flight;
         in_flight.set(in_flight.get() - 1);
+    }
+}
+
+fn failure_of(why: &NotCalled) -> Failure {
+    match why {
+        _ if why.is_late() => Failure::ConnectTimeout,
+        NotCalled::Wire(_) => Failure::Connect,
+        NotCalled::Tls(fault) => Failure::Tls(*fault),
     }
 }
 
@@ -429,9 +460,10 @@ impl Group {
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr, counters: &Arc<UpstreamCounters>) -> Self {
+    fn new(address: SocketAddr, callee: Option<Callee>, counters: &Arc<UpstreamCounters>) -> Self {
         Self {
             address,
+            callee,
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             failed_until_ms: Cell::new(0),

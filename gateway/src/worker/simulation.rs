@@ -35,6 +35,7 @@ use crate::random::Random;
 const ID: &str = "x-id";
 
 mod configurations;
+mod covered;
 mod http2;
 mod labels;
 mod values;
@@ -82,7 +83,7 @@ fn answer(world: &World, request: &Message) -> (Vec<u8>, bool) {
 const STRAY: &[u8] = b"HTTP/1.1 200 OK\r\nX-Id: stray\r\nContent-Length: 0\r\n\r\n";
 
 /// An answer to HEAD, or a 204 or 304, whose declared content comes all the same, later than the answer.
-async fn answer_late(world: &World, request: &Message, end: &End) -> std::io::Result<()> {
+async fn answer_late(world: &World, request: &Message, wire: &mut Wire) -> std::io::Result<()> {
     let status = if request.start.starts_with("HEAD ") {
         "200 OK"
     } else {
@@ -90,9 +91,9 @@ async fn answer_late(world: &World, request: &Message, end: &End) -> std::io::Re
     };
     let (id, length) = (request.id(), STRAY.len());
     let head = format!("HTTP/1.1 {status}\r\nX-Id: {id}\r\nContent-Length: {length}\r\n\r\n");
-    end.write_all(head.as_bytes()).await?;
+    wire.write_all(head.as_bytes()).await?;
     world.sleep_us(world.below(90_000) as u64).await;
-    end.write_all(STRAY).await
+    wire.write_all(STRAY).await
 }
 
 /// Answers as soon as the request's head is there, whatever else of it comes, and more than it was asked for.
@@ -107,7 +108,7 @@ async fn answer_early(world: &World, mut wire: Wire) {
         // It comes with the answer, as it could not be told from the next one's otherwise.
         bytes.extend_from_slice(STRAY);
     }
-    wire.end.write_at_once(&bytes);
+    wire.write_at_once(&bytes);
     if world.below(2) == 0 {
         world.sleep_us(world.below(1_000_000) as u64).await;
     }
@@ -119,6 +120,9 @@ async fn origin(world: Rc<World>, port: u16, end: End) {
         return end.reset_on_close();
     }
     let mut wire = Wire::new(end);
+    if !wire.begin(&world).await {
+        return;
+    }
     loop {
         if world.below(12) == 0 {
             return answer_early(&world, wire).await;
@@ -136,13 +140,13 @@ async fn origin(world: Rc<World>, port: u16, end: End) {
             world.sleep_us(world.below(1_500_000) as u64).await;
         }
         if world.below(if request.start.starts_with("HEAD ") { 2 } else { 20 }) == 0 {
-            if answer_late(&world, &request, &wire.end).await.is_err() {
+            if answer_late(&world, &request, &mut wire).await.is_err() {
                 return;
             }
             continue;
         }
         let (bytes, goes_on) = answer(&world, &request);
-        if wire.end.write_all(&bytes).await.is_err() || !goes_on {
+        if wire.write_all(&bytes).await.is_err() || !goes_on {
             if world.below(4) == 0 {
                 wire.end.reset_on_close();
             }
@@ -293,7 +297,6 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         tap: Rc::new(tap),
         buffers: Rc::default(),
         sweeper,
-        turnstile: Rc::default(),
         sessions: Default::default(),
         places: Places::default(),
         admission,
@@ -321,17 +324,19 @@ fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
         Some(before) => Counters::after(&config, &before.config, &before.counters),
         None => Counters::new(&config),
     };
-    let located = Located { addresses: Arc::new(addresses), health: Arc::new(health) };
+    let located = Located { addresses: Arc::new(addresses), health: Arc::new(health), ..Located::default() };
     let prepared = match before {
         Some(before) => before.prepared.after(&Difference::between(&before.config, &config), &config),
         None => Prepared::new(&config),
     };
+    let callings = covered::callings(&config);
     WorkerConfig {
         clients_max: config.limits.connections_max,
         config,
         located,
         counters: Arc::new(counters),
         prepared: Arc::new(prepared),
+        callings,
         listeners: Vec::new(),
     }
 }
@@ -368,7 +373,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         for n in 0..CONVERSATIONS {
             world.sleep_us(world.below(60_000) as u64).await;
             if changes && world.below(8) == 0 {
-                let text = CONFIGURATIONS[world.below(2)];
+                let text = CONFIGURATIONS[world.below(CONFIGURATIONS.len() - 1)];
                 let next = worker_config(text, worker_configs.last());
                 let before = cx.generation();
                 *cx.generation.borrow_mut() = Generation::new(&next, &cx.sweeper, Some(&before));
@@ -481,6 +486,7 @@ impl Reached {
             }
             for upstream in &counters.upstreams {
                 each(&upstream.failures, |label, n| note("upstream", label, n));
+                each(&upstream.tls.done, |label, n| note("handshake", label, n));
                 note("upstream", "reuse", upstream.reuses.get());
                 note("upstream", "retry", upstream.retries.get());
                 note("upstream", "ejection", upstream.ejections.get());
@@ -488,6 +494,7 @@ impl Reached {
                 note("upstream", "overflows", upstream.overflows.get());
             }
             for lane in &counters.lanes {
+                each(&lane.tls.done, |label, n| note("handshake of copies", label, n));
                 note("lane", "batch", lane.batches.get());
                 note("lane", "resent", lane.resent.get());
                 note("lane", "cut", lane.cut.get());
@@ -525,6 +532,8 @@ fn every_label() -> Vec<String> {
         all::<FailReason>("failed"),
         all::<LowerReason>("lowered"),
         all::<UpstreamFailure>("upstream"),
+        all::<metrics::Handshake>("handshake"),
+        all::<metrics::Handshake>("handshake of copies"),
         plain.map(str::to_owned).to_vec(),
     ]
     .concat()

@@ -335,12 +335,63 @@ fn a_destination_rules_policy_becomes_the_upstreams() {
     assert_eq!((v1.name.as_str(), v1.balance), ("httpbin/v1:81", Balance::Random));
     assert!(v1.connections_max == usize::MAX && v1.ejection.is_none(), "a port's policy inherits nothing");
     for (policy, told) in [
-        ("tls: {mode: SIMPLE}", "TLS to upstreams is not offered yet"),
+        ("tls: {mode: ISTIO_MUTUAL}", "a mesh's certificates are its own"),
+        (
+            "tls: {mode: MUTUAL, privateKey: us.key}",
+            "clientCertificate: is missing: mode MUTUAL shows a certificate",
+        ),
+        (
+            "tls: {mode: SIMPLE, clientCertificate: us.pem}",
+            "clientCertificate: is only used with mode MUTUAL",
+        ),
+        (
+            "tls: {mode: SIMPLE, sni: a.b, subjectAltNames: [c.d]}",
+            "is not supported with another name than sni",
+        ),
+        ("tls: {mode: SIMPLE, subjectAltNames: [a.b, c.d]}", "or with several"),
+        ("tls: {mode: SIMPLE, subjectAltNames: ['spiffe://a']}", "which no host name has"),
+        ("tls: {mode: SIMPLE, credentialName: us}", "is not supported"),
         ("loadBalancer: {simple: PASSTHROUGH}", "must be ROUND_ROBIN, LEAST_REQUEST or RANDOM"),
         ("tunnel: {protocol: CONNECT}", "is not supported"),
     ] {
         assert!(refused(&service(&http, policy), &BOTH).contains(told), "{policy}");
     }
+}
+
+#[test]
+fn tls_with_a_service_is_what_its_rule_its_subset_and_its_port_say_of_it() {
+    let http = format!("-{}", &TO_V1[1..]);
+    let of = |policy: &str| {
+        let checked = accepted(&service(&http, policy), &BOTH);
+        let told = warnings(&checked);
+        (checked.config.upstreams[0].tls.clone(), told)
+    };
+    let name = |name: &str| Some(crate::Host::Name(name.to_owned()));
+    let simple = crate::UpstreamTls {
+        trust: crate::Trust::System,
+        server_name: name("httpbin.default.svc.cluster.local"),
+        identity: None,
+        min_version: crate::TlsVersion::Tls12,
+    };
+    assert_eq!(of("tls: {mode: DISABLE}").0, None);
+    assert_eq!(of("tls: {sni: a.b}").0, None, "without a mode there is none");
+    assert_eq!(of("tls: {mode: SIMPLE}").0, Some(simple.clone()));
+    let given = "tls: {mode: MUTUAL, caCertificates: ca.pem, clientCertificate: us.pem, privateKey: us.key, sni: v1.internal, subjectAltNames: [V1.internal]}";
+    let identity = crate::Certificate { cert: "us.pem".into(), key: "us.key".into(), ocsp: None };
+    let mutual = crate::UpstreamTls {
+        trust: crate::Trust::Ca("ca.pem".into()),
+        server_name: name("v1.internal"),
+        identity: Some(identity),
+        ..simple.clone()
+    };
+    assert_eq!(of(given).0, Some(mutual));
+    let (tls, told) = of("tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: ca.pem}");
+    assert_eq!(tls, Some(crate::UpstreamTls { trust: crate::Trust::Anything, ..simple }));
+    assert!(told.contains("accepts any certificate"), "{told}");
+    let port = "tls: {mode: SIMPLE}\nportLevelSettings: [{port: {number: 81}, tls: {mode: DISABLE}}]";
+    assert!(of(port).0.is_some());
+    let to_port = http.replace("subset: v1", "subset: v1, port: {number: 81}");
+    assert_eq!(accepted(&service(&to_port, port), &BOTH).config.upstreams[0].tls, None);
 }
 
 #[test]

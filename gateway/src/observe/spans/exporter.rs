@@ -1,4 +1,4 @@
-//! Posts batches of spans to a collector (OTLP over plain HTTP), from a thread of its own: a collector may be slow or away.
+//! Posts batches of spans to a collector (OTLP over HTTP or HTTPS), from a thread of its own: a collector may be slow or away.
 //!
 //! What it cannot take is tried again with growing pauses and at last given up, and counted. It does not know what a span
 //! says.
@@ -19,6 +19,7 @@ use crate::logging::Seldom;
 use crate::metrics::ObserverCounters;
 use crate::mix::mix;
 use crate::os;
+use crate::tls::asking::{self, Roots};
 
 /// Batches that may wait. One is sent each second however small it is, so this is also a patience of minutes.
 const BATCHES_MAX: usize = 256;
@@ -62,6 +63,7 @@ pub(super) struct Exporter {
 impl Exporter {
     pub(super) fn start(
         collector: &Collector,
+        roots: Option<&Roots>,
         timeout: Duration,
         counters: Arc<ObserverCounters>,
     ) -> io::Result<Self> {
@@ -74,10 +76,13 @@ impl Exporter {
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
-            .user_agent(concat!("umbra/", env!("CARGO_PKG_VERSION")))
-            .build();
+            .user_agent(concat!("umbra/", env!("CARGO_PKG_VERSION")));
+        let agent = match roots {
+            Some(roots) => agent.tls_config(asking::config(roots, None)),
+            None => agent,
+        };
         let mut poster = Poster {
-            agent: Agent::new_with_config(agent),
+            agent: Agent::new_with_config(agent.build()),
             url: collector.url(),
             hurry,
             seldom: Seldom::default(),

@@ -17,6 +17,7 @@ use config::{Collector, Config, Tracing};
 use super::record::Record;
 use super::told::Discretion;
 use crate::metrics::ObserverCounters;
+use crate::tls::asking::Roots;
 use exporter::{Batch, Exporter};
 
 /// Spans in one request to the collector.
@@ -43,6 +44,8 @@ pub struct Spans {
 struct Way {
     settings: Tracing,
     collector: Collector,
+    /// Who is believed to be it.
+    roots: Option<Roots>,
     exporter: Exporter,
     /// The batch in the making: its beginning, and how many spans are in it.
     body: Vec<u8>,
@@ -51,19 +54,19 @@ struct Way {
 }
 
 impl Spans {
-    pub fn new(config: &Config, counters: Arc<ObserverCounters>) -> Self {
+    pub fn new(config: &Config, roots: Option<&Roots>, counters: Arc<ObserverCounters>) -> Self {
         let mut spans = Self { way: None, discretion: Discretion::default(), written: Vec::new(), counters };
-        spans.turn(config);
+        spans.turn(config, roots);
         spans
     }
 
     /// Another configuration is in force.
-    pub fn turn(&mut self, config: &Config) {
+    pub fn turn(&mut self, config: &Config, roots: Option<&Roots>) {
         // How many are sampled is decided elsewhere: it is no reason to begin anew.
         let wanted = config.tracing.as_ref().and_then(|tracing| Some((tracing, tracing.collector.clone()?)));
         let is_same = match (&self.way, &wanted) {
             (None, None) => true,
-            (Some(way), Some((tracing, collector))) => way.serves(tracing, collector),
+            (Some(way), Some((tracing, collector))) => way.serves(tracing, collector, roots),
             (Some(_), None) | (None, Some(_)) => false,
         };
         if is_same {
@@ -74,10 +77,11 @@ impl Spans {
             way.send(&self.counters);
         }
         let Some((settings, collector)) = wanted else { return };
-        match Exporter::start(&collector, settings.timeout, Arc::clone(&self.counters)) {
+        match Exporter::start(&collector, roots, settings.timeout, Arc::clone(&self.counters)) {
             Ok(exporter) => {
                 let (settings, body, since) = (settings.clone(), Vec::new(), Instant::now());
-                self.way = Some(Way { settings, collector, exporter, body, spans: 0, since });
+                let roots = roots.cloned();
+                self.way = Some(Way { settings, collector, roots, exporter, body, spans: 0, since });
             }
             Err(error) => tracing::error!("spans: cannot start the thread that posts them: {error}"),
         }
@@ -132,7 +136,7 @@ impl Spans {
 }
 
 impl Way {
-    fn serves(&self, settings: &Tracing, collector: &Collector) -> bool {
+    fn serves(&self, settings: &Tracing, collector: &Collector, roots: Option<&Roots>) -> bool {
         let Tracing {
             percent: _,
             parent: _,
@@ -143,6 +147,7 @@ impl Way {
             timeout,
         } = settings;
         self.collector == *collector
+            && self.roots.as_ref() == roots
             && self.settings.service_name == *service_name
             && self.settings.spans_max == *spans_max
             && self.settings.spans_bytes_max == *spans_bytes_max
@@ -220,7 +225,7 @@ mod tests {
         let (url, got) = collector(vec![TAKEN]);
         let record = record(&format!("[tracing]\nto = \"{url}\"\nservice_name = \"edge\""));
         let counters = Arc::<ObserverCounters>::default();
-        let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+        let mut spans = Spans::new(&record.config, None, Arc::clone(&counters));
         spans.take(&record);
         spans.take(&record);
         let mut other = record;
@@ -243,7 +248,7 @@ mod tests {
             let (url, got) = collector(answers);
             let record = record(&format!("[tracing]\nto = \"{url}\""));
             let counters = Arc::<ObserverCounters>::default();
-            let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+            let mut spans = Spans::new(&record.config, None, Arc::clone(&counters));
             spans.take(&record);
             spans.way.as_mut().unwrap().send(&counters);
             for _ in 0..tries {
@@ -260,7 +265,7 @@ mod tests {
         let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let record = record(&format!("[tracing]\nto = \"http://{away}\"\nspans_max = 10"));
         let counters = Arc::<ObserverCounters>::default();
-        let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+        let mut spans = Spans::new(&record.config, None, Arc::clone(&counters));
         for _ in 0..5 {
             spans.take(&record);
         }
@@ -278,7 +283,7 @@ mod tests {
         let long = "a".repeat(15_000);
         record.said = Saying { target: &format!("/{long}?{long}"), user_agent: &long, ..SAYING }.into();
         let counters = Arc::<ObserverCounters>::default();
-        let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+        let mut spans = Spans::new(&record.config, None, Arc::clone(&counters));
         for _ in 0..100 {
             spans.take(&record);
         }
@@ -297,14 +302,14 @@ mod tests {
         let with = |keys: &str| record(&format!("[tracing]\nto = \"{url}\"\n{keys}"));
         let counters = Arc::<ObserverCounters>::default();
         let record = with("");
-        let mut spans = Spans::new(&record.config, Arc::clone(&counters));
+        let mut spans = Spans::new(&record.config, None, Arc::clone(&counters));
         spans.take(&record);
-        spans.turn(&with("percent = 50").config);
+        spans.turn(&with("percent = 50").config, None);
         assert_eq!(spans.way.as_ref().unwrap().spans, 4, "the batch in the making goes on");
-        spans.turn(&with("service_name = \"b\"").config);
+        spans.turn(&with("service_name = \"b\"").config, None);
         assert_eq!(spans_in(&got.recv().unwrap()), 4);
         assert_eq!(spans.way.as_ref().unwrap().spans, 0);
-        spans.turn(&self::record("").config);
+        spans.turn(&self::record("").config, None);
         assert!(spans.way.is_none());
     }
 }

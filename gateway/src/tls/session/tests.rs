@@ -23,7 +23,7 @@ fn configs(versions: &'static [&'static SupportedProtocolVersion]) -> (Arc<Serve
 fn sessions(versions: &'static [&'static SupportedProtocolVersion]) -> (Session, Session) {
     let (server, client) = configs(versions);
     let name = ServerName::try_from("shop.example").unwrap();
-    (Session::client(&client, &name).unwrap(), Session::server(&server, false).unwrap())
+    (Session::client(&client, &name, None).unwrap(), Session::server(&server, false).unwrap())
 }
 
 /// Carries what `from` has to say to `to`, in pieces of `piece` bytes; whether there was anything.
@@ -196,4 +196,57 @@ fn a_session_tells_nothing_of_its_content() {
     let (mut client, _) = shaken(BOTH[0], usize::MAX);
     let _cipher = sealed(&mut client, &[b"secret"]);
     assert_eq!(format!("{client:?}"), "Session { is_handshaking: false, .. }");
+}
+
+/// A client that resumes by a store of its own, behind a handshake with a server that sends so many tickets.
+fn with_tickets(sent: usize) -> (Session, Session) {
+    let (server, client) = configs(BOTH[0]);
+    let (mut server, mut client) = ((*server).clone(), (*client).clone());
+    server.send_tls13_tickets = sent;
+    let tickets = Arc::<Tickets>::default();
+    client.resumption = rustls::client::Resumption::store(Arc::clone(&tickets) as _);
+    let name = ServerName::try_from("shop.example").unwrap();
+    let client = Session::client(&Arc::new(client), &name, Some(&tickets)).unwrap();
+    (client, Session::server(&Arc::new(server), false).unwrap())
+}
+
+#[test]
+fn tickets_are_taken_up_to_a_number_that_grows_with_the_content() {
+    for (sent, is_taken) in
+        [(2, true), (TLS_TICKETS_MAX as usize, true), (TLS_TICKETS_MAX as usize + 1, false)]
+    {
+        let (mut client, mut server) = with_tickets(sent);
+        let mut out = Vec::new();
+        while client.is_handshaking() {
+            carry(&mut client, &mut server, usize::MAX);
+            out.clear();
+            server.send(&mut out);
+            client.push(&out).unwrap();
+        }
+        carry(&mut client, &mut server, usize::MAX);
+        out.clear();
+        server.send(&mut out);
+        let result = client.push(&out);
+        assert_eq!(result.is_ok(), is_taken, "{sent} tickets: {result:?}");
+        assert_eq!(client.broken(), (!is_taken).then_some(Fault::Noise));
+    }
+}
+
+#[test]
+fn records_of_single_bytes_are_content_and_records_of_none_are_noise() {
+    for versions in BOTH {
+        let (mut client, mut server) = shaken(versions, usize::MAX);
+        let bytes = 20_000;
+        for n in 0..bytes {
+            let cipher = sealed(&mut server, &[&[n as u8]]);
+            assert_eq!(opened(&mut client, &cipher, usize::MAX), [n as u8]);
+        }
+        assert_eq!(client.broken(), None);
+    }
+    let mut came = Came { cipher: TLS_OVERHEAD_BYTES_MAX, ..Came::default() };
+    assert!(!came.is_noise());
+    came.cipher += 1;
+    assert!(came.is_noise());
+    came.plain = 1;
+    assert!(!came.is_noise());
 }

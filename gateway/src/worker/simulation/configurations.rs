@@ -1,7 +1,7 @@
 //! What plays are configured by.
 
 /// What plays begin by, and change to in the middle. Small bounds and short times, so that a play reaches them.
-pub(super) const CONFIGURATIONS: [&str; 3] = [PLAIN, MOVED, POLICIES];
+pub(super) const CONFIGURATIONS: [&str; 4] = [PLAIN, MOVED, COVERED, POLICIES];
 
 const PLAIN: &str = r#"
     [limits]
@@ -70,6 +70,46 @@ const MOVED: &str = r#"
     path_prefix = "/s"
     primary = "v1"
     mirrors = [{ upstream = "v2", percent = 50, timeout = "500ms", connect_timeout = "100ms", ring_entries_max = 2 }]
+"#;
+
+/// The same addresses, called over TLS.
+const COVERED: &str = r#"
+    [limits]
+    connections_max = 6
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    request_body_bytes_max = "60KiB"
+    upstream_idle_max = 3
+    [timeouts]
+    request_head = "500ms"
+    request_body = "500ms"
+    client_idle = "2s"
+    response_head = "1s"
+    response_body = "1s"
+    write = "1s"
+    connect = "500ms"
+    drain = "200ms"
+    [upstream.v1]
+    endpoints = ["127.0.0.1:1", "127.0.0.1:11", "127.0.0.1:99"]
+    tls = { server_name = "v1.internal" }
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2"]
+    tls = { server_name = "v1.internal" }
+    [[route]]
+    name = "all"
+    path_prefix = "/"
+    primary = "v1"
+    retries = { attempts = 1, on = ["connect_failure", "reset"] }
+    [[route.mirrors]]
+    upstream = "v2"
+    percent = 150
+    timeout = "1s"
+    connect_timeout = "300ms"
+    connections_max = 2
+    ring_entries_max = 4
+    ring_bytes_max = "64KiB"
+    body_bytes_max = "40KiB"
+    response_bytes_max = "32KiB"
 "#;
 
 /// Everything that a mirror, a route and an upstream may be asked for.

@@ -1,7 +1,11 @@
-//! One end of a simulated connection, read strictly.
+//! One end of a simulated connection, read strictly; of an origin's, with TLS where the other end begins it.
+
+use std::io;
 
 use super::ID;
-use crate::io::simulated::End;
+use super::covered;
+use crate::io::simulated::{End, World};
+use crate::tls::session::Session;
 
 /// One message as a strict reader takes it.
 #[derive(Debug, Default)]
@@ -25,6 +29,8 @@ impl Message {
 pub(super) struct Wire {
     pub(super) end: End,
     inbox: Vec<u8>,
+    /// TLS, and whether it ends without a word.
+    cover: Option<(Box<Session>, bool)>,
 }
 
 pub(super) enum NoMessage {
@@ -35,14 +41,91 @@ pub(super) enum NoMessage {
 
 impl Wire {
     pub(super) fn new(end: End) -> Self {
-        Self { end, inbox: Vec::new() }
+        Self { end, inbox: Vec::new(), cover: None }
+    }
+
+    /// Waits for the other end to begin, and shakes hands where it does so by a hello; whether there is a connection then.
+    pub(super) async fn begin(&mut self, world: &World) -> bool {
+        if self.more().await.is_err() {
+            return false;
+        }
+        if self.inbox.first() != Some(&22) {
+            return true;
+        }
+        match world.below(24) {
+            0 => self.end.write_at_once(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+            1 => world.sleep_us(world.below(3_000_000) as u64).await,
+            _ => {}
+        }
+        let mut session = covered::session();
+        let mut cipher = std::mem::take(&mut self.inbox);
+        let breaks_off = world.below(24) == 0;
+        loop {
+            let pushed = session.push(&cipher);
+            cipher.clear();
+            let mut out = Vec::new();
+            session.send(&mut out);
+            if breaks_off {
+                out.truncate(world.below(out.len().max(1)));
+            }
+            let sent = self.end.write_all(&out).await;
+            if pushed.is_err() || sent.is_err() || breaks_off {
+                return false;
+            }
+            if !session.is_handshaking() {
+                break;
+            }
+            if !matches!(self.end.read(&mut cipher, 8192).await, Ok(1..)) {
+                return false;
+            }
+        }
+        self.cover = Some((Box::new(session), world.below(6) == 0));
+        self.take_opened().is_ok()
     }
 
     async fn more(&mut self) -> Result<(), NoMessage> {
-        match self.end.read(&mut self.inbox, 8192).await {
-            Ok(n) if n > 0 => Ok(()),
-            Ok(_) | Err(_) => Err(NoMessage::Ended),
+        let before = self.inbox.len();
+        loop {
+            let Some((session, _)) = &mut self.cover else {
+                let read = self.end.read(&mut self.inbox, 8192).await;
+                return if matches!(read, Ok(1..)) { Ok(()) } else { Err(NoMessage::Ended) };
+            };
+            let mut cipher = Vec::new();
+            if !matches!(self.end.read(&mut cipher, 8192).await, Ok(1..)) {
+                return Err(NoMessage::Ended);
+            }
+            session.push(&cipher).map_err(|_| NoMessage::Ended)?;
+            self.take_opened()?;
+            if self.inbox.len() > before {
+                return Ok(());
+            }
         }
+    }
+
+    /// What the cover has opened goes to the inbox.
+    fn take_opened(&mut self) -> Result<(), NoMessage> {
+        let Some((session, _)) = &mut self.cover else { return Ok(()) };
+        while session.take(&mut self.inbox, 8192).map_err(|_| NoMessage::Ended)? > 0 {}
+        if session.is_ended() { Err(NoMessage::Ended) } else { Ok(()) }
+    }
+
+    /// What goes out for `bytes`.
+    fn sealed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let Some((session, _)) = &mut self.cover else { return bytes.to_vec() };
+        let mut out = Vec::new();
+        // A session that is broken says nothing any more.
+        let _ = session.seal(&[io::IoSlice::new(bytes)], &mut out);
+        out
+    }
+
+    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let out = self.sealed(bytes);
+        self.end.write_all(&out).await
+    }
+
+    pub(super) fn write_at_once(&mut self, bytes: &[u8]) {
+        let out = self.sealed(bytes);
+        self.end.write_at_once(&out);
     }
 
     async fn line(&mut self) -> Result<String, NoMessage> {
@@ -120,5 +203,15 @@ impl Wire {
             message.content = std::mem::take(&mut self.inbox);
         }
         Ok(message)
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Some((session, false)) = &mut self.cover {
+            let mut out = Vec::new();
+            session.close(&mut out);
+            self.end.write_at_once(&out);
+        }
     }
 }

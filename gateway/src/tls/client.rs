@@ -1,0 +1,203 @@
+//! How an upstream with `tls` is called: one rustls configuration, made on the control plane, and what each worker makes of
+//! it.
+//!
+//! Tickets are kept by whoever calls: a store shared by workers would be a lock between them, and one that outlives its
+//! configuration would resume what was shaken under other rules.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use config::{Host, UpstreamTls};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionStore, Resumption};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::fault::Fault;
+use super::pem::{Identity, Wrong};
+use super::server::{ALPN, versions};
+use super::session::Session;
+use super::tickets::Tickets;
+
+/// How an upstream is called, shared by all who call it.
+pub struct Calling {
+    /// It keeps no tickets.
+    config: Arc<ClientConfig>,
+    /// Instead of the endpoints' own.
+    name: Option<ServerName<'static>>,
+    written: UpstreamTls,
+    /// `None` where anybody is believed.
+    roots: Option<Arc<RootCertStore>>,
+    /// The certificate that is shown, and those that lead from it to a root.
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl std::fmt::Debug for Calling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Nothing of keys.
+        f.debug_struct("Calling").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Calling {
+    /// `roots` where certificates are checked.
+    pub fn new(
+        written: &UpstreamTls,
+        roots: Option<Arc<RootCertStore>>,
+        identity: Option<&Identity>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, Wrong> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+            .with_protocol_versions(versions(written.min_version))
+            // invariant: a provider of ours has suites of both versions.
+            .map_err(|error| Wrong::new("min_version", "".as_ref(), error.to_string()))?;
+        let builder = match &roots {
+            Some(roots) => builder.with_root_certificates(Arc::clone(roots)),
+            None => {
+                let any = Arc::new(Anybody(Arc::clone(provider)));
+                builder.dangerous().with_custom_certificate_verifier(any)
+            }
+        };
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let shown = SingleCertAndKey::from((*identity.key).clone());
+                builder.with_client_cert_resolver(Arc::new(shown))
+            }
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Self {
+            config: Arc::new(config),
+            name: written.server_name.as_ref().and_then(name_of),
+            written: written.clone(),
+            roots,
+            chain: identity.map(|identity| identity.key.cert.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// Made of the same: whoever was called by one can be called by the other. A key is its certificate's.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let anchors = |of: &Self| of.roots.as_ref().map(|roots| roots.roots.clone());
+        self.written == other.written && self.chain == other.chain && anchors(self) == anchors(other)
+    }
+
+    /// The name that an endpoint at `address`, written as `host`, must have.
+    pub fn name(&self, host: Option<&Host>, address: SocketAddr) -> ServerName<'static> {
+        let own = || host.and_then(name_of).unwrap_or_else(|| ServerName::from(address.ip()));
+        self.name.clone().unwrap_or_else(own)
+    }
+
+    /// For who calls seldom, and begins anew each time.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+}
+
+/// As certificates have it; `None` for a name that no certificate can have.
+pub(super) fn name_of(host: &Host) -> Option<ServerName<'static>> {
+    match host {
+        Host::Address(address) => Some(ServerName::from(*address)),
+        // RFC 6066 §3: without the root's dot.
+        Host::Name(name) => ServerName::try_from(name.trim_end_matches('.').to_owned()).ok(),
+    }
+}
+
+/// One worker's own part in calling an upstream: what its sessions resume by.
+#[derive(Debug)]
+pub struct Caller {
+    of: Arc<Calling>,
+    config: Arc<ClientConfig>,
+    tickets: Arc<Tickets>,
+}
+
+impl Caller {
+    /// The one that goes on from `before`, where that was made of the same.
+    pub fn after(before: Option<&Rc<Self>>, of: Option<&Arc<Calling>>) -> Option<Rc<Self>> {
+        let of = of?;
+        let same = before.filter(|before| Arc::ptr_eq(&before.of, of)).map(Rc::clone);
+        Some(same.unwrap_or_else(|| {
+            let mut config = (*of.config).clone();
+            let tickets = Arc::<Tickets>::default();
+            config.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
+            Rc::new(Self { of: Arc::clone(of), config: Arc::new(config), tickets })
+        }))
+    }
+}
+
+/// An endpoint as it is called over TLS.
+#[derive(Debug, Clone)]
+pub struct Callee {
+    caller: Rc<Caller>,
+    name: ServerName<'static>,
+}
+
+impl Callee {
+    pub fn new(caller: &Rc<Caller>, host: Option<&Host>, address: SocketAddr) -> Self {
+        Self { caller: Rc::clone(caller), name: caller.of.name(host, address) }
+    }
+
+    /// A session with it.
+    pub fn session(&self) -> Result<Session, Fault> {
+        Session::client(&self.caller.config, &self.name, Some(&self.caller.tickets))
+    }
+}
+
+/// Connections to one are connections to the other.
+impl PartialEq for Callee {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.caller, &other.caller) && self.name == other.name
+    }
+}
+
+/// Addresses, each with how it is called; `hosts` says how they were written.
+pub fn callees<'a>(
+    caller: Option<&'a Rc<Caller>>,
+    addresses: &'a [SocketAddr],
+    hosts: &'a [Host],
+) -> impl Iterator<Item = (SocketAddr, Option<Callee>)> + 'a {
+    let callee = move |n, address| caller.map(|caller| Callee::new(caller, hosts.get(n), address));
+    addresses.iter().enumerate().map(move |(n, address)| (*address, callee(n, *address)))
+}
+
+/// Believes whatever certificate it is shown, from whoever has its key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

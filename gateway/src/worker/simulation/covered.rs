@@ -1,0 +1,52 @@
+//! TLS of a simulated world: one certificate for all its origins, and how they are called. What goes over a wire has the same
+//! length in every play of a seed.
+
+use std::sync::{Arc, OnceLock};
+
+use config::{Config, UpstreamTls};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{RootCertStore, ServerConfig};
+
+use crate::tls::Calling;
+use crate::tls::load::provider;
+use crate::tls::session::Session;
+
+struct Pair {
+    server: Arc<ServerConfig>,
+    roots: Arc<RootCertStore>,
+}
+
+fn pair() -> &'static Pair {
+    static PAIR: OnceLock<Pair> = OnceLock::new();
+    PAIR.get_or_init(|| {
+        // Signatures of Ed25519 and this number are always as long.
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+        let mut params = rcgen::CertificateParams::new(["v1.internal".to_owned()]).expect("a name");
+        params.serial_number = Some(1_u64.into());
+        let certificate: CertificateDer<'static> = params.self_signed(&key).expect("a certificate").into();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).expect("a root");
+        let server = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let server = server.expect("versions").with_no_client_auth();
+        let mut server = server.with_single_cert(vec![certificate], key).expect("a pair");
+        server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("a ticketer");
+        Pair { server: Arc::new(server), roots: Arc::new(roots) }
+    })
+}
+
+/// An origin's side of a connection.
+pub(super) fn session() -> Session {
+    Session::server(&pair().server, false).expect("a session")
+}
+
+/// How the upstreams of `config` are called: by what one of them says, as all do.
+pub(super) fn callings(config: &Config) -> Arc<[Option<Arc<Calling>>]> {
+    static CALLING: OnceLock<Arc<Calling>> = OnceLock::new();
+    let calling = |tls: &UpstreamTls| {
+        let made =
+            || Calling::new(tls, Some(Arc::clone(&pair().roots)), None, &provider()).expect("it is sound");
+        Arc::clone(CALLING.get_or_init(|| Arc::new(made())))
+    };
+    config.upstreams.iter().map(|upstream| upstream.tls.as_ref().map(calling)).collect()
+}
