@@ -68,7 +68,9 @@ pub(super) struct Listed {
 impl Api {
     /// By `KUBECONFIG` or `~/.kube/config`, else by a Pod's service account.
     pub(super) async fn infer() -> Result<Self, String> {
-        let config = kube::Config::infer().await.map_err(|error| error.to_string())?;
+        let mut config = kube::Config::infer().await.map_err(|error| error.to_string())?;
+        // Whoever asks has pauses of its own, and counts what was refused.
+        config.default_retry = false;
         let client = kube::Client::try_from(config).map_err(|error| error.to_string())?;
         Ok(Self { client })
     }

@@ -278,7 +278,7 @@ fn what_is_refused_is_said_with_its_problems_and_only_of_the_generation_that_is_
     put(&mut store, Kind::HttpRoute, ("n", "r"), 2, json!({"parentRefs": [{"name": "gw"}], "rules": []}));
     let mut outcomes = served(&store);
     let problem = config::Problem { message: "nonsense".to_owned(), ..config::Problem::default() };
-    outcomes[1].state = State::Rejected(vec![problem]);
+    outcomes.last_mut().unwrap().state = State::Rejected(vec![problem]);
     let route = of(&said_of(&store, &outcomes, &BTreeSet::new()), Kind::HttpRoute, "r");
     let accepted = &route["parents"][0]["conditions"][0];
     assert_eq!((text(accepted, "reason"), text(accepted, "message")), ("UnsupportedValue", "nonsense"));
