@@ -1,5 +1,7 @@
 //! What a gateway says of the Gateway API's objects in their status: once, of what is served, beside the words of others.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tests::cluster::{PATIENCE, Replica};
 use tests::{ClusterStage, Origin, eventually_within};
@@ -124,4 +126,62 @@ fn of_two_replicas_one_writes_and_the_other_follows_when_it_dies() {
     cluster.api.put(to_shop("/two", json!([{"name": "gw"}])));
     says(&cluster, &replicas[0], &["Accepted=True/Accepted@2", "ResolvedRefs=True/ResolvedRefs@2"]);
     assert_eq!(leaders(&replicas), 1);
+}
+
+/// `VERB GROUP/RESOURCE` of everything that the manifest of rights allows.
+fn rights() -> BTreeSet<String> {
+    let text = include_str!("../../config/kubernetes/rbac.yaml");
+    let all: Vec<Value> = serde_saphyr::from_multiple(text).expect("YAML");
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+    };
+    let mut allowed = BTreeSet::new();
+    for rule in all.iter().flat_map(|one| one["rules"].as_array().into_iter().flatten()) {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                for verb in texts(&rule["verbs"]) {
+                    allowed.insert(format!("{verb} {group}/{resource}"));
+                }
+            }
+        }
+    }
+    allowed
+}
+
+/// A request as the rights name it.
+fn right(line: &str) -> String {
+    let (method, target) = line.split_once(' ').expect("a request line");
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let (group, rest) = if parts[0] == "api" { ("", &parts[2..]) } else { (parts[1], &parts[3..]) };
+    let rest = if rest[0] == "namespaces" && rest.len() > 2 { &rest[2..] } else { rest };
+    let verb = match method {
+        "GET" if query.contains("watch=true") => "watch",
+        "GET" if rest.len() == 1 => "list",
+        "GET" => "get",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        other => other,
+    };
+    let resource = if rest.len() == 3 { format!("{}/{}", rest[0], rest[2]) } else { rest[0].to_owned() };
+    format!("{verb} {group}/{resource}")
+}
+
+#[test]
+fn what_is_asked_of_the_api_server_is_what_the_manifest_of_rights_allows() {
+    let shop = Origin::named("shop");
+    let cluster = cluster(&shop);
+    cluster.api.put(to_shop("/", json!([{"name": "gw"}])));
+    // A subset asks for the labels of Pods.
+    cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "shop"},
+        "spec": {"host": "shop", "subsets": [{"name": "v1", "labels": {"app": "shop"}}]}}));
+    cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "shop"},
+        "spec": {"hosts": ["shop"], "http": [{"route": [{"destination": {"host": "shop", "subset": "v1"}}]}]}}));
+    let gateway = cluster.start(&["--mesh"]);
+    gateway.says("shop", "/", "200 shop");
+    let allowed = rights();
+    let asked = || cluster.api.requests().iter().map(|line| right(line)).collect::<BTreeSet<_>>();
+    eventually_within(PATIENCE, "everything is asked for", || asked().len() >= allowed.len());
+    assert_eq!(asked(), allowed);
 }

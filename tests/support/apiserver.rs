@@ -142,7 +142,7 @@ impl ApiServer {
         if let Some(authority) = authority {
             cluster["certificate-authority"] = authority.display().to_string().into();
         }
-        let user = token.map_or(json!({}), |token| json!({"token": token}));
+        let user = token.map_or_else(|| json!({}), |token| json!({"token": token}));
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": cluster}],

@@ -103,8 +103,9 @@ impl ClusterStage {
         let mut process = Process::spawn(command.env("KUBECONFIG", self.api.kubeconfig()));
         eventually_within(PATIENCE, "the gateway serves", || process.stdout().contains("admin on "));
         let listening = process.lines("listening on ", listen.len());
-        let address =
-            listening.first().map_or(([127, 0, 0, 1], 0).into(), |text| text.parse().expect("an address"));
+        let address = listening
+            .first()
+            .map_or_else(|| ([127, 0, 0, 1], 0).into(), |text| text.parse().expect("an address"));
         let admin = process.lines("admin on ", 1)[0].parse().expect("an address");
         Replica { process, address, admin, _directory: directory }
     }

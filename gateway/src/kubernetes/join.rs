@@ -76,7 +76,7 @@ fn port(service: &Value, wanted: Option<u64>) -> Option<Port<'_>> {
     let all: Vec<&Value> = items(service, "/spec/ports").iter().filter(tcp).collect();
     let chosen = match wanted {
         Some(wanted) => all.iter().find(|port| number(port) == Some(wanted)),
-        None => all.iter().find(|port| number(port) == Some(80)).or(all.first()),
+        None => all.iter().find(|port| number(port) == Some(80)).or_else(|| all.first()),
     }?;
     Some(Port { name: text(chosen, "/name"), number: number(chosen)?.try_into().ok()? })
 }

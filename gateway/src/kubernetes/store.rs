@@ -91,7 +91,7 @@ impl Store {
 fn put(kind: Kind, all: &mut BTreeMap<Key, Arc<Value>>, key: Key, item: Value) -> Changes {
     let item = stripped(kind, item);
     let before = all.get(&key).cloned();
-    let changes = before.as_ref().map_or(about(kind), |before| difference(kind, before, &item));
+    let changes = before.as_ref().map_or_else(|| about(kind), |before| difference(kind, before, &item));
     all.insert(key, Arc::new(item));
     changes
 }
