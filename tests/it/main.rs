@@ -12,6 +12,7 @@ mod upstreams;
 mod manifests;
 mod kubernetes;
 mod kubernetes_status;
+mod kubernetes_once;
 mod http1_requests;
 mod http1_courses;
 mod http1_responses;
