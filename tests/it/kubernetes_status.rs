@@ -1,6 +1,7 @@
 //! What a gateway says of the Gateway API's objects in their status: once, of what is served, beside the words of others.
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 use tests::cluster::{PATIENCE, Replica};
@@ -184,4 +185,47 @@ fn what_is_asked_of_the_api_server_is_what_the_manifest_of_rights_allows() {
     let asked = || cluster.api.requests().iter().map(|line| right(line)).collect::<BTreeSet<_>>();
     eventually_within(PATIENCE, "everything is asked for", || asked().len() >= allowed.len());
     assert_eq!(asked(), allowed);
+}
+
+#[test]
+fn listeners_of_gateways_come_and_go_and_one_whose_port_is_taken_costs_itself_alone() {
+    let shop = Origin::named("shop");
+    let cluster = cluster(&shop);
+    cluster.api.put(to_shop("/", json!([{"name": "gw"}])));
+    let free = || TcpListener::bind("0.0.0.0:0").expect("a port");
+    let (first, taken) = (free(), free());
+    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
+    let (own, other) = (port(&first), port(&taken));
+    let gateway_at = |ports: &[u16]| {
+        let listeners: Vec<Value> = ports
+            .iter()
+            .map(|port| json!({"name": format!("p{port}"), "port": port, "protocol": "HTTP"}))
+            .collect();
+        cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gw"},
+            "spec": {"gatewayClassName": "umbra", "listeners": listeners}}));
+    };
+    drop(first);
+    gateway_at(&[own]);
+    let mut gateway = cluster.start_at(&[], &[]);
+    gateway.address = ([127, 0, 0, 1], own).into();
+    gateway.listens();
+    gateway.says("shop.test", "/", "200 shop");
+    // A port that another has.
+    gateway_at(&[own, other]);
+    let listener = |at: usize| conditions(&status(&cluster, "Gateway", "default", "gw")["listeners"][at]);
+    eventually_within(PATIENCE, "it is said that the port is taken", || {
+        listener(1).first().is_some_and(|one| one == "Accepted=False/PortUnavailable@3")
+    });
+    assert_eq!(listener(0)[0], "Accepted=True/Accepted@3");
+    assert_eq!(gateway.said("shop.test", "/"), "200 shop");
+    // It is free by and by, and taken without a word of anybody.
+    drop(taken);
+    let also = SocketAddr::from(([127, 0, 0, 1], other));
+    eventually_within(PATIENCE, "it listens there too", || TcpStream::connect(also).is_ok());
+    eventually_within(PATIENCE, "it is said", || listener(1)[0] == "Accepted=True/Accepted@3");
+    // A listener that goes, goes alone.
+    gateway_at(&[other]);
+    eventually_within(PATIENCE, "nobody listens there", || TcpStream::connect(gateway.address).is_err());
+    gateway.address = also;
+    gateway.says("shop.test", "/", "200 shop");
 }

@@ -142,6 +142,12 @@ impl Replica {
         }
     }
 
+    /// Waits until it listens at its address.
+    #[track_caller]
+    pub fn listens(&self) {
+        eventually_within(PATIENCE, "it listens", || std::net::TcpStream::connect(self.address).is_ok());
+    }
+
     pub fn metrics(&self) -> Metrics {
         Metrics::read(self.admin)
     }
