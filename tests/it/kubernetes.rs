@@ -144,6 +144,33 @@ fn one_teams_mistake_stops_nobody_else_and_is_said() {
 }
 
 #[test]
+fn what_changes_in_the_cluster_is_told_as_changed_by_it() {
+    let v1 = Origin::named("v1");
+    let cluster = ClusterStage::new();
+    running(&cluster, "shop", &v1);
+    let gateway = cluster.start(&["--mesh"]);
+    cluster.api.put(plain("shop"));
+    gateway.says("shop", "/", "200 v1");
+    gateway.logs(" by kubernetes: ");
+    let changes = || -> Vec<Value> {
+        let told = gateway.ask_admin("GET", "/changes").text();
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        told["changes"].as_array().expect("a list").clone()
+    };
+    let told = changes();
+    assert!(told.iter().all(|change| change["by"] == json!({"kind": "kubernetes"})), "{told:?}");
+    let what = json!(told).to_string();
+    assert!(what.contains("shop.default.svc.cluster.local"), "where it goes is named: {what}");
+    let made = || gateway.metrics().sum("umbra_changes_total", &["by=\"kubernetes\"", "result=\"applied\""]);
+    assert!(made() > 0);
+    // Who asks for it to be read again is answered, though nothing in it is otherwise.
+    assert_eq!(gateway.ask_admin("POST", "/reload").status, 200);
+    let last = changes().pop().expect("a change");
+    assert_eq!((&last["by"]["kind"], &last["what"]), (&json!("api"), &json!([])), "{last}");
+    assert_eq!(gateway.said("shop", "/"), "200 v1");
+}
+
+#[test]
 fn what_is_for_the_mesh_is_not_published_unless_asked_for() {
     let v1 = Origin::named("v1");
     let cluster = ClusterStage::new();

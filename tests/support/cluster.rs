@@ -167,7 +167,12 @@ impl Replica {
     }
 
     pub fn is_ready(&self) -> bool {
-        let ask = format!("GET /readyz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
-        Client::connect(self.admin).ask(ask).status == 200
+        self.ask_admin("GET", "/readyz").status == 200
+    }
+
+    /// One request to its admin listener.
+    pub fn ask_admin(&self, method: &str, path: &str) -> Response {
+        let end = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+        Client::connect(self.admin).ask(format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{end}", self.admin))
     }
 }

@@ -13,6 +13,7 @@
 //! * a delegate: its part of the root's requests is answered 503.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::documents::{self, Document};
 use super::{Found, settings_of};
@@ -80,6 +81,17 @@ impl Destination {
     /// Name and namespace of the Service; `None` for a host outside of the cluster.
     pub fn in_cluster(&self) -> Option<(&str, &str)> {
         super::services::in_cluster(&self.service)
+    }
+}
+
+/// As `--endpoint` names one.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.service)?;
+        if let Some(subset) = &self.subset {
+            write!(f, "/{subset}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 

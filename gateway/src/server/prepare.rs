@@ -15,10 +15,11 @@ use config::{Config, Shown};
 use tokio::sync::oneshot;
 
 use super::certificates;
+use super::differ::differences;
 use super::files::{Also, Served};
 use super::patch::{with_percent, with_weights};
 use super::source::{Source, SourceText, broken};
-use crate::control::{Change, Refused, Snapshot};
+use crate::control::{Change, Difference as Told, Refused, Snapshot};
 use crate::os;
 use crate::prepared::{Difference, Prepared};
 use crate::tls::Tls;
@@ -32,6 +33,8 @@ const PROBLEMS_MAX: usize = 1000;
 /// What a change begins with.
 pub(super) struct Job {
     pub(super) change: Change,
+    /// What is in force already is not applied again: much of what happens in a cluster changes no route.
+    pub(super) skips_same: bool,
     pub(super) source: Source,
     /// What the watch over the files compares with.
     pub(super) served: Served,
@@ -55,6 +58,8 @@ pub(super) struct Ready {
     pub(super) started: Instant,
     /// The watch over the files that it names; kept when it is in force.
     pub(super) also: Option<Also>,
+    /// What is otherwise than in what is in force, and how much beside that.
+    pub(super) differences: (Vec<Told>, usize),
 }
 
 /// How an operator would say it.
@@ -115,7 +120,7 @@ impl Preparer {
 
 impl Job {
     fn run(self, started: Instant) -> Result<Ready, Refused> {
-        let Self { change, source, served, snapshot, prepared, tls } = self;
+        let Self { change, skips_same, source, served, snapshot, prepared, tls } = self;
         let is_source = matches!(change, Change::Source);
         let (config, written, mut warnings, text) = changed(change, &source, &served, &snapshot.config)?;
         let fixed = fixed(&snapshot.config, &config, &text);
@@ -141,15 +146,15 @@ impl Job {
                 tls
             }
         };
-        // Much of what happens in a cluster changes no route.
-        if is_source && source.cluster().is_some() && config == *snapshot.config {
+        if skips_same && config == *snapshot.config {
             return Err(Refused::Same);
         }
+        let differences = differences(&snapshot.config, &config);
         let config = Arc::new(config);
         let difference = Difference::between(&snapshot.config, &config);
         let prepared = prepared.iter().map(|old| Arc::new(old.after(&difference, &config))).collect();
         let snapshot = Snapshot { certificates: Arc::clone(&tls.expiries), ..snapshot.after(config) };
-        Ok(Ready { snapshot, prepared, tls, written, warnings, text, started, also })
+        Ok(Ready { snapshot, prepared, tls, written, warnings, text, started, also, differences })
     }
 }
 
