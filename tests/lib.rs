@@ -36,10 +36,16 @@ pub mod tls_front;
 pub mod python;
 #[path = "support/httpbin.rs"]
 pub mod httpbin;
+#[path = "support/apiserver.rs"]
+pub mod apiserver;
+#[path = "support/cluster.rs"]
+pub mod cluster;
 #[path = "support/stage.rs"]
 pub mod stage;
 
+pub use apiserver::{ApiServer, Mode};
 pub use client::{Client, Cut};
+pub use cluster::ClusterStage;
 pub use dns::NameServer;
 pub use gate::Gate;
 pub use gateway::{Gateway, Setup};

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::Percent;
+use crate::manifest::Destination;
 use crate::tls::UpstreamTls;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Upstream {
     pub name: String,
     /// May be empty where a manifest's service has none: every exchange is then answered 503.
     pub endpoints: Vec<Endpoint>,
+    /// Who it is to a cluster, which says its addresses while it is served; `None` where `endpoints` are all there is.
+    pub destination: Option<Destination>,
     pub balance: Balance,
     /// What [`Balance::Hash`] hashes; `Some` exactly there.
     pub hash_by: Option<RequestKey>,

@@ -8,6 +8,7 @@ mod changing;
 mod lists;
 mod diffs;
 mod histogram;
+mod cluster;
 mod verdict;
 mod generate;
 mod demo;
@@ -34,7 +35,7 @@ use start::{Input, Line};
 
 /// Serve every request from the primary and send a copy to the mirrors.
 ///
-/// By FILE, by --primary and --mirror, or by --config and --manifest. Without any it starts the embedded default: sample services
+/// By FILE, by --primary and --mirror, by --config and --manifest, or by --kubernetes. Without any it starts the embedded default: sample services
 /// v1 and v2 in this process, the gateway on 127.0.0.1:8080 and the admin listener on 127.0.0.1:9901.
 #[derive(Debug, Parser)]
 #[command(name = "gateway", version, about, args_override_self = false)]
@@ -205,10 +206,11 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error>
         args.line = args.line.spoken(&matches);
     }
     let is_said = args.file.is_some() || args.input.is_given() || args.line.is_given() || args.watch;
+    let is_said = is_said || args.input.cluster.first().is_some();
     let sound = |input: Input, file: Option<PathBuf>, wants: Option<&str>| {
         let input = input.with_file(file).map_err(wrong)?;
         if let (Some(what), false) = (wants, input.is_given()) {
-            return Err(wrong(format!("{what} or --manifest PATH")));
+            return Err(wrong(format!("{what}, --manifest PATH or --kubernetes")));
         }
         input.wrong().map_or(Ok(input), |why| Err(wrong(why)))
     };
@@ -245,7 +247,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error>
                 )));
             }
             let source = if line.is_given() {
-                if file.is_some() || input.is_given() {
+                if file.is_some() || input.is_given() || input.cluster.first().is_some() {
                     return Err(wrong("--primary and what goes with it are instead of a file".to_owned()));
                 }
                 Source::Line(line.as_file(&input.listen).map_err(wrong)?)
@@ -253,8 +255,9 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error>
                 let input = sound(input, file, None)?;
                 // What the environment says is for whoever listens by it.
                 let is_meant = is_spoken(&matches, "listen") || input.config.is_none();
-                if input.manifest.is_empty() && !input.listen.is_empty() && is_meant {
-                    return Err(wrong("--listen needs --manifest PATH or --primary ADDRESS".to_owned()));
+                if !input.has_routes() && !input.listen.is_empty() && is_meant {
+                    let why = "--listen needs --manifest PATH, --kubernetes or --primary ADDRESS";
+                    return Err(wrong(why.to_owned()));
                 }
                 input.source()
             };
@@ -274,6 +277,9 @@ fn is_spoken(matches: &ArgMatches, id: &str) -> bool {
 }
 
 fn check(source: &Source) -> i32 {
+    if let Source::Cluster(cluster) = source {
+        return cluster::check(cluster);
+    }
     match certificates::read(source) {
         Ok(Checked { config, warnings, .. }) => {
             complain(warnings.iter().map(|w| format!("warning: {w}")));
@@ -315,6 +321,12 @@ fn explain(source: &Source, request: &Explain) -> i32 {
             return 2;
         }
     };
+    if let Source::Cluster(cluster) = source
+        && let Err(why) = cluster::read(cluster)
+    {
+        complain([why]);
+        return 1;
+    }
     match source.read() {
         Ok(Checked { config, .. }) => {
             let told = explain::explain(&config, &asked);
@@ -416,12 +428,47 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_is_named_on_either_side_of_a_verb() {
+        let parts = |source: Source| match source {
+            Source::Cluster(cluster) => cluster,
+            other => panic!("{other:?} is no cluster"),
+        };
+        let Ok(Asked::Serve { source, .. }) = parsed("gateway --kubernetes --mesh s.toml --listen :80")
+        else {
+            panic!("it serves")
+        };
+        assert_eq!(parts(source).settings(), Some(&PathBuf::from("s.toml")));
+        let asked = ["check --kubernetes --mesh", "--mesh check --kubernetes", "--kubernetes check --mesh"];
+        let checked = asked.map(|line| match parsed(&format!("gateway {line}")) {
+            Ok(Asked::Check(source)) => parts(source),
+            other => panic!("{line} checks, and not {other:?}"),
+        });
+        assert!(checked.iter().all(|cluster| *cluster == checked[0]));
+        assert!(matches!(
+            parsed("gateway explain --kubernetes /"),
+            Ok(Asked::Explain(Source::Cluster(_), _))
+        ));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_2_and_the_next_step() {
         for (line, step) in [
             ("gateway check", "check needs FILE"),
             ("gateway convert", "convert needs --manifest"),
             ("gateway explain /", "explain needs --config FILE"),
-            ("gateway --listen 127.0.0.1:1", "--manifest PATH or --primary ADDRESS"),
+            ("gateway --listen 127.0.0.1:1", "--manifest PATH, --kubernetes or --primary ADDRESS"),
+            ("gateway --mesh", "--mesh needs --kubernetes"),
+            ("gateway check a.toml --class umbra", "--class needs --kubernetes"),
+            ("gateway --kubernetes --manifest a.yaml", "no part in --kubernetes"),
+            ("gateway --kubernetes a.yaml", "no part in --kubernetes"),
+            ("gateway --kubernetes --endpoint a=127.0.0.1:1", "no part in --kubernetes"),
+            ("gateway --kubernetes --istio-selector nonsense", "LABEL=VALUE"),
+            ("gateway --kubernetes --publish-service nonsense", "NAMESPACE/NAME"),
+            ("gateway convert --kubernetes", "convert needs --manifest"),
+            ("gateway --kubernetes --primary :1", "instead of a file"),
+            ("gateway --mesh --primary :1", "instead of a file"),
+            ("gateway --kubernetes status", "none of the options of a gateway that serves"),
+            ("gateway --mesh demo", "none of the options of a gateway that serves"),
             ("gateway --endpoint a=b:1", "--endpoint needs --manifest"),
             ("gateway --mirror :1", "--primary ADDRESS says who answers"),
             ("gateway a.toml --primary :1", "instead of a file"),

@@ -44,6 +44,7 @@ pub mod ask;
 pub mod server;
 pub mod control;
 pub mod discovery;
+pub mod kubernetes;
 pub(crate) mod os;
 pub mod banner;
 pub mod admin;

@@ -20,6 +20,17 @@ pub(crate) fn host_name() -> &'static str {
     })
 }
 
+/// Whether a socket could listen at this address now.
+pub(crate) fn may_listen(address: std::net::SocketAddr) -> bool {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    );
+    // As listeners are opened: connections that wait for their end are in nobody's way.
+    socket.is_ok_and(|socket| socket.set_reuse_address(true).is_ok() && socket.bind(&address.into()).is_ok())
+}
+
 /// Signals that tell the process something; the main thread alone takes them.
 const TOLD: [libc::c_int; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
 

@@ -25,7 +25,7 @@ pub(crate) mod privileges;
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use config::check::{self, Checked, Problem};
 use config::{Config, Shown};
@@ -37,6 +37,7 @@ use crate::control::budget::{self, Descriptors, Memory};
 use crate::control::{ConfigStore, Health};
 use crate::demo::{self, Demo};
 use crate::discovery::{Discovery, Located};
+use crate::kubernetes::{Cluster, FIRST_MAX};
 use crate::logging::complain;
 use crate::memory;
 use crate::metrics::Shard;
@@ -48,7 +49,7 @@ use crate::sample;
 use crate::tls::Tls;
 use crate::worker::Command;
 use admin_listener::AdminListener;
-use control_loop::{ASKS_MAX, ControlPlane};
+use control_loop::{ASKS_MAX, Changed, ControlPlane};
 use files::{Served, Watch};
 use handover::Program;
 use inherit::Inherited;
@@ -94,6 +95,9 @@ pub(crate) fn serve(
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
     let served = Served::default();
+    let cluster = source.cluster();
+    let followed =
+        cluster.map(|cluster| runtime.block_on(follow(cluster, predecessor.is_some()))).transpose()?;
     let Loaded { config, written, text, demo } = load(source, &served, &told)?;
     // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
     // takes time looks at them, for a container's first process has no other end.
@@ -101,10 +105,13 @@ pub(crate) fn serve(
     served.also(&crate::tls::load::files(&config)).keep();
     let (tls, odd) = certificates::load(&config, None, &text)?;
     complain(odd.iter().map(|w| format!("warning: {w}")));
-    let store = ConfigStore::new(&config);
+    let store = match cluster {
+        Some(cluster) => ConfigStore::counting(&config, cluster.counters()),
+        None => ConfigStore::new(&config),
+    };
     store.write(written);
     store.certify(&tls.expiries);
-    let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &tls, &text)))?;
+    let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &tls, &text, cluster)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
     let descriptor_limit = os::raise_descriptor_limit()
         .map_err(|e| broken(format!("cannot read the limit of open descriptors: {e}")))?;
@@ -169,7 +176,11 @@ pub(crate) fn serve(
     let gateway = listeners.addresses().first().copied();
     store.listen(listeners.addresses());
     let cannot_watch = |e: io::Error| broken(format!("cannot watch the files: {e}"));
-    let watch = watched.then(|| Watch::new(source, &served).start()).transpose().map_err(cannot_watch)?;
+    let files = watched.then(|| Watch::new(source, &served).start()).transpose().map_err(cannot_watch)?;
+    let watch = Changed { files, cluster: followed };
+    if let Some(cluster) = cluster {
+        cluster.applied(&config);
+    }
     let reloader = Reloader {
         source: source.clone(),
         served,
@@ -218,6 +229,14 @@ pub(crate) fn serve(
     ending
 }
 
+/// Begins to follow a cluster. A successor waits for all of it: until it serves, its predecessor does.
+async fn follow(cluster: &Cluster, is_successor: bool) -> Result<mpsc::Receiver<()>, Vec<Problem>> {
+    let (told, heard) = mpsc::channel(1);
+    let first_max = if is_successor { Duration::MAX } else { FIRST_MAX };
+    let nowhere = |why| broken(format!("no API server is known: {why}"));
+    cluster.begin(told, first_max).await.map(|()| heard).map_err(nowhere)
+}
+
 /// Does what belongs to the start, unless somebody ends it meanwhile.
 async fn unless_stopped<T>(
     signals: &mut Signals,
@@ -237,11 +256,12 @@ async fn locate(
     store: &ConfigStore,
     tls: &Tls,
     text: &SourceText,
+    cluster: Option<&Cluster>,
 ) -> Result<(Discovery, Located), Vec<Problem>> {
     let snapshot = store.open();
-    let mut discovery = Discovery::new(&snapshot.names);
+    let mut discovery = Discovery::new(&snapshot.names).beside(cluster.map(Cluster::directory));
     let found = discovery.find(&snapshot.config).await;
-    let warnings = resolve::judge(&snapshot.config, &found, text)?;
+    let warnings = resolve::judge(&snapshot.config, &found, text, cluster.is_some())?;
     complain(warnings.iter().map(|w| format!("warning: {w}")));
     let located = discovery.settle(&snapshot.config, found, &snapshot.checks, tls.upstreams());
     Ok((discovery, located))
@@ -300,7 +320,7 @@ fn load(source: &Source, served: &Served, told: &mpsc::Sender<Ended>) -> Result<
             let text = SourceText::new(&source.name(), written_out);
             Ok(Loaded { config: Arc::new(config), written, text, demo: Some(demo) })
         }
-        Source::File(_) | Source::Line(_) | Source::Manifests(_) => {
+        Source::File(_) | Source::Line(_) | Source::Manifests(_) | Source::Cluster(_) => {
             let (Checked { config, written, warnings }, text) = source.read_served(served)?;
             complain(warnings.iter().map(|w| format!("warning: {w}")));
             Ok(Loaded { config: Arc::new(config), written, text, demo: None })

@@ -43,6 +43,7 @@ impl Check<'_> {
         Upstream {
             name,
             endpoints,
+            destination: None,
             balance,
             hash_by: self.hash_by(written, balance),
             connect_timeout: self.period(&written.connect_timeout, timeouts.connect),

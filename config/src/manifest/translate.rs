@@ -12,6 +12,9 @@
 //! * a ReferenceGrant: it grants nothing;
 //! * a delegate: its part of the root's requests is answered 503.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use super::documents::{self, Document};
 use super::{Found, settings_of};
 use crate::check::{Check, Checked};
@@ -63,7 +66,7 @@ pub enum State {
 }
 
 /// Who an upstream is: its addresses are for the cluster to say.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     /// In full: `httpbin.default.svc.cluster.local`.
     pub service: String,
@@ -78,6 +81,17 @@ impl Destination {
     /// Name and namespace of the Service; `None` for a host outside of the cluster.
     pub fn in_cluster(&self) -> Option<(&str, &str)> {
         super::services::in_cluster(&self.service)
+    }
+}
+
+/// As `--endpoint` names one.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.service)?;
+        if let Some(subset) = &self.subset {
+            write!(f, "/{subset}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
@@ -145,6 +159,11 @@ fn pass(
     }
     let destinations = found.emit(&mut file, &mut report);
     let written = Shown::of(&file);
-    let config = Check::new(&mut report).config(file);
+    let mut config = Check::new(&mut report).config(file);
+    let of: BTreeMap<&str, &Destination> =
+        destinations.iter().map(|(name, destination)| (name.as_str(), destination)).collect();
+    for upstream in &mut config.upstreams {
+        upstream.destination = of.get(upstream.name.as_str()).map(|destination| (*destination).clone());
+    }
     (Checked { config, written, warnings: Vec::new() }, report.finish_by_resource(), destinations)
 }

@@ -44,6 +44,7 @@ fn defaults_are_those_promised() {
     let upstream = |name: &str, port| Upstream {
         name: name.into(),
         endpoints: vec![endpoint(port)],
+        destination: None,
         balance: Balance::RoundRobin,
         hash_by: None,
         connect_timeout: seconds(2),

@@ -96,6 +96,7 @@ pub(super) fn change(made: &Made) -> Value {
         }
         By::Signal(name) => json!({ "kind": made.by.kind(), "signal": name }),
         By::File(name) => json!({ "kind": made.by.kind(), "file": name }),
+        By::Kubernetes => json!({ "kind": made.by.kind() }),
     };
     let what = |of: &Difference| json!({ "key": of.key, "from": given(&of.from), "to": given(&of.to) });
     json!({

@@ -9,6 +9,7 @@ mod upstreams;
 mod observer;
 mod rollout;
 mod tls;
+mod cluster;
 mod http2;
 pub(super) mod times;
 pub(super) mod classic;
@@ -93,6 +94,7 @@ impl Collector for Workers {
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
         shards.configuration(&mut out)?;
+        shards.cluster(&mut out)?;
         shards.rollout(&mut out, &self.store)?;
         rollout::verdicts(&mut out, &self.standing)?;
         rollout::changes(&mut out, &self.store, self.started)?;

@@ -144,6 +144,7 @@ impl AdminState {
                 Json(body).into_response()
             }
             Ok(Err(Refused::Unknown(what))) => refusal(StatusCode::NOT_FOUND, what),
+            Ok(Err(Refused::Same)) => StatusCode::NO_CONTENT.into_response(),
             Ok(Err(Refused::Wrong(problems))) => wrong(&problems),
             Ok(Err(Refused::Busy(why))) => refusal(StatusCode::SERVICE_UNAVAILABLE, why),
             Err(_) => gone(),

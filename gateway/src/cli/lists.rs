@@ -135,7 +135,8 @@ pub(super) fn moment(at: &Value) -> String {
 
 pub(super) fn by(by: &Value) -> String {
     let named = ["address", "signal", "file"].iter().find_map(|key| by[*key].as_str());
-    let named = visible(named.unwrap_or("the admin listener")).into_owned();
+    let unnamed = || by["kind"].as_str().filter(|kind| *kind != "api").unwrap_or("the admin listener");
+    let named = visible(named.unwrap_or_else(unnamed)).into_owned();
     if by["token"] == true { format!("{named} with the token") } else { named }
 }
 
@@ -176,13 +177,15 @@ mod tests {
 
     #[test]
     fn a_change_is_who_and_what_in_a_line() {
-        let told = json!({ "count": 2, "changes": [
+        let told = json!({ "count": 3, "changes": [
             { "number": 1, "at": "2026-01-02T03:04:05.678901Z", "by": { "kind": "api", "address": "127.0.0.1:5", "token": true },
               "what": [{ "key": "a.b", "from": "1", "to": "2" }, { "key": "c", "from": null, "to": "\u{1b}[2J" }], "more": 3, "refused": null },
             { "number": 2, "at": "x", "by": { "kind": "signal", "signal": "SIGHUP" }, "what": [], "more": 0, "refused": "no" },
+            { "number": 3, "at": "x", "by": { "kind": "kubernetes" }, "what": [{ "key": "a", "from": null, "to": "b" }], "more": 0, "refused": null },
         ]});
         let expect = "1  2026-01-02T03:04:05Z  127.0.0.1:5 with the token  a.b: 1 → 2; c: \\u001b[2J; and 3 more\n\
-                      2  x                     SIGHUP                      refused: no\n";
+                      2  x                     SIGHUP                      refused: no\n\
+                      3  x                     kubernetes                  a: b\n";
         assert_eq!(changes(&told), expect);
     }
 }

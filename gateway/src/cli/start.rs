@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use config::manifest::Manifests;
 
+use super::cluster;
 use crate::server::Source;
 
 /// Where the configuration comes from.
@@ -24,9 +25,12 @@ pub(super) struct Input {
     #[arg(long, value_name = "SERVICE=ADDRESS")]
     pub(super) endpoint: Vec<String>,
 
-    /// Address to listen on, with --manifest or --primary; may be repeated. :8080 is every address of this machine
+    /// Address to listen on, with --manifest, --kubernetes or --primary; may be repeated. :8080 is every address of this machine
     #[arg(long, value_name = "ADDRESS", env = "UMBRA_LISTEN", value_delimiter = ',')]
     pub(super) listen: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) cluster: cluster::Arguments,
 }
 
 /// A configuration in one line.
@@ -56,7 +60,12 @@ pub(super) struct Line {
 
 impl Input {
     pub(super) fn is_given(&self) -> bool {
-        self.config.is_some() || !self.manifest.is_empty()
+        self.config.is_some() || self.has_routes()
+    }
+
+    /// It says where routes come from, beside which a configuration is for the rest.
+    pub(super) fn has_routes(&self) -> bool {
+        !self.manifest.is_empty() || self.cluster.kubernetes
     }
 
     /// These words beside those of a verb, on whichever side of it they were said.
@@ -67,6 +76,7 @@ impl Input {
         if self.listen != other.listen {
             self.listen.extend(other.listen);
         }
+        self.cluster.and(other.cluster);
         self
     }
 
@@ -89,14 +99,24 @@ impl Input {
             let name = file.display();
             return Some(format!("{name}: this is YAML: --manifest {name}"));
         }
-        (self.manifest.is_empty() && !self.endpoint.is_empty())
-            .then(|| "--endpoint needs --manifest PATH".to_owned())
+        let has_documents = !(self.manifest.is_empty() && self.endpoint.is_empty());
+        match self.cluster.first() {
+            Some(_) if self.cluster.kubernetes && has_documents => {
+                Some("--manifest and --endpoint have no part in --kubernetes".to_owned())
+            }
+            Some(word) if !self.cluster.kubernetes => Some(format!("{word} needs --kubernetes")),
+            _ => (self.manifest.is_empty() && has_documents)
+                .then(|| "--endpoint needs --manifest PATH".to_owned()),
+        }
     }
 
     pub(super) fn source(self) -> Source {
-        let Self { config, manifest, endpoint, listen } = self;
+        let Self { config, manifest, endpoint, listen, cluster } = self;
+        let listen = listen.iter().map(|address| everywhere(address)).collect();
+        if cluster.kubernetes {
+            return Source::Cluster(cluster.cluster(listen, config));
+        }
         if !manifest.is_empty() {
-            let listen = listen.iter().map(|address| everywhere(address)).collect();
             return Source::Manifests(Manifests {
                 paths: manifest,
                 endpoints: endpoint,

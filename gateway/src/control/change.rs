@@ -45,6 +45,8 @@ pub enum Refused {
     Unknown(String),
     /// Everything that is wrong with it.
     Wrong(Vec<Problem>),
+    /// What it asks for is in force.
+    Same,
     /// An earlier one is still being read, or so many wait that this one cannot.
     Busy(&'static str),
 }

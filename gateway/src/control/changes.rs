@@ -21,16 +21,19 @@ pub enum By {
     Signal(&'static str),
     /// The watch over these files saw that they are others.
     File(String),
+    /// Objects of the cluster that is followed are others.
+    Kubernetes,
 }
 
 impl By {
-    pub const KINDS: [&str; 3] = ["api", "signal", "file"];
+    pub const KINDS: [&str; 4] = ["api", "signal", "file", "kubernetes"];
 
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Api { .. } => "api",
             Self::Signal(_) => "signal",
             Self::File(_) => "file",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
@@ -43,6 +46,7 @@ impl fmt::Display for By {
             Self::Api { address: None, .. } => f.write_str("the admin listener"),
             Self::Signal(name) => f.write_str(name),
             Self::File(name) => write!(f, "{name}, which changed"),
+            Self::Kubernetes => f.write_str(self.kind()),
         }
     }
 }
@@ -131,6 +135,13 @@ impl Changes {
         }
         log.made.push_back(Made { number, ..made });
         number
+    }
+
+    /// What was read again is in force already, which is no change.
+    pub fn confirm(&self, at: SystemTime) {
+        let mut log = self.lock();
+        log.counts.is_reload_refused = false;
+        log.counts.reloaded = Some(at);
     }
 
     /// Those behind this number, the first made first; and how many were asked for since the start.

@@ -13,7 +13,7 @@ use super::changes::Changes;
 use super::epoch::Epochs;
 use super::trouble::Trouble;
 use crate::compare::Findings;
-use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
+use crate::metrics::{CheckCounters, ClusterCounters, Counters, NameCounters, ObserverCounters};
 use crate::tls::load::Expiry;
 
 /// Where the snapshot in force lies, and the text it came from.
@@ -52,6 +52,8 @@ pub struct Snapshot {
     /// The control plane's own: of health checks, by upstream.
     pub checks: Vec<Arc<CheckCounters>>,
     pub names: Arc<NameCounters>,
+    /// Of a cluster that is followed; all zero without one.
+    pub cluster: Arc<ClusterCounters>,
     /// Of who reads the workers' records.
     pub observer: Arc<ObserverCounters>,
     /// Until when the certificates in use are good.
@@ -82,6 +84,11 @@ impl Snapshot {
 
 impl ConfigStore {
     pub fn new(config: &Arc<Config>) -> Arc<Self> {
+        Self::counting(config, &Arc::default())
+    }
+
+    /// The same, with what is counted of a cluster.
+    pub fn counting(config: &Arc<Config>, cluster: &Arc<ClusterCounters>) -> Arc<Self> {
         let counters = (0..config.workers.count).map(|_| Arc::new(Counters::new(config))).collect();
         let checks = config.upstreams.iter().map(|_| Arc::default()).collect();
         let names = Arc::default();
@@ -93,6 +100,7 @@ impl ConfigStore {
             counters,
             checks,
             names,
+            cluster: Arc::clone(cluster),
             observer,
             certificates: [].into(),
             applied: 0,

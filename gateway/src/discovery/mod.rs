@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::manifest::Destination;
 use config::{Config, Endpoint, Host, Upstream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -42,6 +43,9 @@ pub struct Located {
     pub health: Arc<HealthBoard>,
 }
 
+/// Where the destinations of a cluster are, as it was last heard. What is not in it is nowhere.
+pub type Directory = HashMap<Destination, Vec<SocketAddr>>;
+
 /// The last answer to a name, or why there is none.
 type Answer = Result<Vec<IpAddr>, String>;
 
@@ -53,6 +57,8 @@ type Answers = HashMap<String, Answer>;
 pub struct Discovery {
     known: Arc<watch::Sender<Answers>>,
     changes: watch::Receiver<Answers>,
+    /// What a cluster says, where there is one.
+    directory: Option<watch::Receiver<Arc<Directory>>>,
     followers: HashMap<String, Task>,
     checks: Checks,
     /// Who may look up a name now.
@@ -85,11 +91,18 @@ impl Discovery {
         Self {
             known: Arc::new(known),
             changes,
+            directory: None,
             followers: HashMap::new(),
             checks: Checks::default(),
             turns: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             counters: Arc::clone(counters),
         }
+    }
+
+    /// The same, with the destinations that a cluster tells of.
+    #[must_use]
+    pub fn beside(self, directory: Option<watch::Receiver<Arc<Directory>>>) -> Self {
+        Self { directory, ..self }
     }
 
     /// Looks up the names of `config` that are not followed yet. Changes nothing, and begins at once; whoever drops what is
@@ -167,17 +180,40 @@ impl Discovery {
         callings: &[Option<Arc<Calling>>],
     ) -> Located {
         let sites = sites(config, &self.changes.borrow_and_update());
-        let addresses = sites.iter().map(|sites| sites.iter().map(|site| site.address).collect()).collect();
+        let mut addresses: Vec<Vec<SocketAddr>> =
+            sites.iter().map(|sites| sites.iter().map(|site| site.address).collect()).collect();
         let hosts = sites.iter().map(|sites| sites.iter().map(|site| site.endpoint.host.clone()).collect());
-        let hosts = Arc::new(hosts.collect());
+        let mut hosts: Vec<Vec<Host>> = hosts.collect();
+        let directory = self.directory.as_mut().map(|directory| Arc::clone(&directory.borrow_and_update()));
+        for (at, upstream) in config.upstreams.iter().enumerate() {
+            let Some((destination, directory)) = upstream.destination.as_ref().zip(directory.as_ref()) else {
+                continue;
+            };
+            let told = directory.get(destination).map(Vec::as_slice).unwrap_or_default();
+            if let (Some(addresses), Some(hosts)) = (addresses.get_mut(at), hosts.get_mut(at)) {
+                addresses.extend(told);
+                // A Pod's certificate, where it has one, is its Service's.
+                hosts.resize(addresses.len(), Host::Name(destination.service.clone()));
+            }
+        }
         let health = self.checks.watch(config, &sites, counters, callings);
-        Located { addresses: Arc::new(addresses), hosts, health: Arc::new(health) }
+        Located { addresses: Arc::new(addresses), hosts: Arc::new(hosts), health: Arc::new(health) }
     }
 
-    /// Waits until a name has other addresses.
+    /// Waits until a name or a destination has other addresses.
     pub async fn changed(&mut self) {
         // It fails only without a sender, and we hold one.
-        let _ = self.changes.changed().await;
+        let named = self.changes.changed();
+        let Some(directory) = &mut self.directory else {
+            let _ = named.await;
+            return;
+        };
+        tokio::select! {
+            _ = named => {}
+            // Of a cluster that nobody reads any more nothing changes.
+            Ok(()) = directory.changed() => {}
+            else => std::future::pending().await,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! This room knows names and numbers; it knows no socket, no clock and no exposition format. A `Counter` has exactly one
 //! writer, so an increment is a plain load and store: no lock prefix and no cache line shared between workers.
 
+mod cluster;
 mod counter;
 mod labels;
 mod histogram;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use config::Config;
 
+pub use cluster::ClusterCounters;
 pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};

@@ -20,6 +20,7 @@ use super::signals::{SignalCommand, Signals};
 use super::threads::{Ended, Worker};
 use super::tls_watch::TlsWatch;
 use crate::control::{Ask, By, Change, Health, Phase, Refused, Watchdog};
+use crate::kubernetes::Cluster;
 use crate::metrics::{self, MirrorCounters, Shard};
 use crate::observe::observer::Observer;
 use crate::worker::Command;
@@ -33,8 +34,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// The main thread once the workers serve.
 pub(super) struct ControlPlane<'a> {
     pub(super) reloader: Reloader,
-    /// Says that the files have changed, where they are watched.
-    pub(super) watch: Option<mpsc::Receiver<()>>,
+    /// Says that the source has changed, where it is watched.
+    pub(super) watch: Changed,
     pub(super) admin: AdminListener,
     pub(super) workers: Vec<Worker>,
     pub(super) shards: &'a [Arc<Shard>],
@@ -55,6 +56,12 @@ pub(super) struct ControlPlane<'a> {
     pub(super) hands_over: bool,
 }
 
+/// Who says that the source has changed.
+pub(super) struct Changed {
+    pub(super) files: Option<mpsc::Receiver<()>>,
+    pub(super) cluster: Option<mpsc::Receiver<()>>,
+}
+
 /// How the watch over a serving gateway ends.
 enum Watched {
     /// It was asked to stop.
@@ -71,7 +78,7 @@ pub(super) const ASKS_MAX: usize = 16;
 impl ControlPlane<'_> {
     /// Serves until there is a reason to end, and ends.
     pub(super) async fn run(mut self, mut signals: Signals) -> Ending {
-        self.health.send_modify(|h| h.phase = Phase::Ready);
+        self.is_ready();
         self.notify.ready("serving");
         match self.watch(&mut signals).await {
             Watched::Broken => Ending::Broken,
@@ -84,6 +91,21 @@ impl ControlPlane<'_> {
                 self.admin.close();
                 self.drain(&mut signals, Command::HandOver).await
             }
+        }
+    }
+
+    /// Requests are welcome, unless what to do with them is still to be read.
+    fn is_ready(&self) {
+        if self.reloader.source.cluster().is_none_or(Cluster::is_synced) {
+            self.health.send_modify(|h| h.phase = Phase::Ready);
+        }
+    }
+
+    /// What a cluster said last is in force.
+    fn followed(&self) {
+        if let Some(cluster) = self.reloader.source.cluster() {
+            cluster.applied(&self.reloader.store.open().config);
+            self.is_ready();
         }
     }
 
@@ -135,7 +157,8 @@ impl ControlPlane<'_> {
                         self.notify.is_well();
                     }
                 }
-                () = told(&mut self.watch) => self.reload(By::File(self.reloader.source.name())),
+                () = told(&mut self.watch.files) => self.reload(By::File(self.reloader.source.files())),
+                () = told(&mut self.watch.cluster) => self.reload(By::Kubernetes),
                 _ = every.tick() => {
                     let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
                     self.health.send_if_modified(|h| note_stuck(h, stuck));
@@ -211,12 +234,19 @@ impl ControlPlane<'_> {
                     Err(Refused::Wrong(problems))
                 }
             },
+            Stepped::Prepared(Err(Refused::Same)) => {
+                self.followed();
+                Err(Refused::Same)
+            }
             Stepped::Prepared(Err(refused)) | Stepped::Looked(Err(refused)) => {
                 self.reloader.store.refuse();
                 Err(refused)
             }
             Stepped::Applied(applied) => {
                 self.observer.turn(&self.reloader.store.open().config, self.reloader.tls.collector());
+                if underway.reads_source() {
+                    self.followed();
+                }
                 Ok(applied)
             }
         };
@@ -290,6 +320,9 @@ impl ControlPlane<'_> {
             tracing::warn!("{given_up} copies given up: the drain time ended before their mirrors took them");
         }
         tracing::info!("drained");
+        if let Some(cluster) = self.reloader.source.cluster() {
+            cluster.end().await;
+        }
         ending
     }
 

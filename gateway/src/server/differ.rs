@@ -82,7 +82,9 @@ fn sections(before: &Config, after: &Config, all: &mut Vec<Difference>) {
 
 fn upstream(name: &str, from: Option<&Upstream>, to: Option<&Upstream>, all: &mut Vec<Difference>) {
     let endpoints = |of: &Upstream| {
-        let all: Vec<String> = of.endpoints.iter().map(ToString::to_string).collect();
+        let written = of.endpoints.iter().map(ToString::to_string);
+        // Those of a cluster's service come and go, which changes no configuration.
+        let all: Vec<String> = written.chain(of.destination.iter().map(ToString::to_string)).collect();
         all.join(" ")
     };
     let before = from.map(endpoints).unwrap_or_default();

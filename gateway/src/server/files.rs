@@ -131,6 +131,7 @@ pub(super) fn look(source: &Source) -> Look {
     let mut files: Vec<PathBuf> = match source {
         Source::Embedded | Source::Demo { .. } | Source::Line(_) => Vec::new(),
         Source::File(path) => vec![path.clone()],
+        Source::Cluster(cluster) => cluster.settings().cloned().into_iter().collect(),
         Source::Manifests(manifests) => manifests.paths.iter().chain(&manifests.settings).cloned().collect(),
     };
     let inside = |folder: &PathBuf| -> Vec<PathBuf> {

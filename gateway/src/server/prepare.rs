@@ -33,6 +33,8 @@ const PROBLEMS_MAX: usize = 1000;
 /// What a change begins with.
 pub(super) struct Job {
     pub(super) change: Change,
+    /// What is in force already is not applied again: much of what happens in a cluster changes no route.
+    pub(super) skips_same: bool,
     pub(super) source: Source,
     /// What the watch over the files compares with.
     pub(super) served: Served,
@@ -118,7 +120,7 @@ impl Preparer {
 
 impl Job {
     fn run(self, started: Instant) -> Result<Ready, Refused> {
-        let Self { change, source, served, snapshot, prepared, tls } = self;
+        let Self { change, skips_same, source, served, snapshot, prepared, tls } = self;
         let is_source = matches!(change, Change::Source);
         let (config, written, mut warnings, text) = changed(change, &source, &served, &snapshot.config)?;
         let fixed = fixed(&snapshot.config, &config, &text);
@@ -144,6 +146,9 @@ impl Job {
                 tls
             }
         };
+        if skips_same && config == *snapshot.config {
+            return Err(Refused::Same);
+        }
         let differences = differences(&snapshot.config, &config);
         let config = Arc::new(config);
         let difference = Difference::between(&snapshot.config, &config);

@@ -36,6 +36,7 @@ pub(super) struct Underway {
     asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
     by: By,
     is_whole: bool,
+    reads_source: bool,
     /// What it changes, and how much beside that.
     differences: (Vec<Difference>, usize),
 }
@@ -79,9 +80,18 @@ impl Underway {
         self.asker.is_none()
     }
 
+    /// It is the source that is read again, whoever asked for that.
+    pub(super) fn reads_source(&self) -> bool {
+        self.reads_source
+    }
+
     /// Tells whoever asked, who may be gone; the change is made all the same. Made or refused, it is noted.
     pub(super) fn tell(self, mut result: Result<Applied, Refused>, changes: &Changes) {
         log(&result);
+        if let (Err(Refused::Same), None) = (&result, &self.asker) {
+            // Nothing was changed, and nobody waits.
+            return changes.confirm(SystemTime::now());
+        }
         let refused = result.as_ref().err().map(why);
         let (differences, more) = if refused.is_none() { self.differences } else { Default::default() };
         let (at, by, is_reload) = (SystemTime::now(), self.by, self.is_whole);
@@ -127,8 +137,10 @@ impl Reloader {
         asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
     ) -> Underway {
         let is_whole = matches!(change, Change::Source | Change::Text(_));
+        let reads_source = matches!(change, Change::Source);
         let job = Job {
             change,
+            skips_same: by == By::Kubernetes,
             source: self.source.clone(),
             served: self.served.clone(),
             snapshot: self.store.open(),
@@ -140,6 +152,7 @@ impl Reloader {
             asker,
             by,
             is_whole,
+            reads_source,
             differences: Default::default(),
         }
     }
@@ -147,10 +160,11 @@ impl Reloader {
     /// Goes on with a change that is sound: looks up the names that are new.
     pub(super) fn look_up(&self, ready: Ready, underway: &mut Underway) {
         let found = self.discovery.find(&ready.snapshot.config);
+        let lenient = matches!(self.source, Source::Cluster(_));
         underway.step = Step::Looking(Box::pin(async move {
             let found = found.await;
             let mut ready = ready;
-            let told = resolve::judge(&ready.snapshot.config, &found, &ready.text);
+            let told = resolve::judge(&ready.snapshot.config, &found, &ready.text, lenient);
             ready.warnings.extend(told.map_err(Refused::Wrong)?);
             Ok(Next { ready, found })
         }));
@@ -271,6 +285,7 @@ fn log(result: &Result<Applied, Refused>) {
             warnings.iter().for_each(|warning| tracing::warn!("warning: {warning}"));
             tracing::info!("configuration applied on {workers} workers in {} ms", took.as_millis());
         }
+        Err(Refused::Same) => tracing::debug!("configuration unchanged: nothing in it differs"),
         Err(Refused::Busy(why)) => tracing::error!("configuration unchanged: {why}"),
         Err(Refused::Unknown(what)) => tracing::error!("configuration unchanged: {what}"),
         Err(Refused::Wrong(problems)) => {
@@ -307,6 +322,7 @@ fn audit(made: &Made) -> String {
 /// The first thing that is wrong, and how much more is.
 fn why(refused: &Refused) -> String {
     match refused {
+        Refused::Same => "nothing in it differs from what is in force".to_owned(),
         Refused::Busy(why) => (*why).to_owned(),
         Refused::Unknown(what) => what.clone(),
         Refused::Wrong(problems) => {

@@ -6,11 +6,13 @@ use config::check::Problem;
 use super::source::SourceText;
 use crate::discovery::Found;
 
-/// Judges what was found for `config`: warnings, or every reason to refuse it.
+/// Judges what was found for `config`: warnings, or every reason to refuse it. Of a cluster (`lenient`) one service without an
+/// address is no reason to refuse all others.
 pub(super) fn judge(
     config: &Config,
     found: &Found,
     text_of: &SourceText,
+    lenient: bool,
 ) -> Result<Vec<Problem>, Vec<Problem>> {
     let (mut warnings, mut refused) = (Vec::new(), Vec::new());
     for unresolved in found.unresolved(config) {
@@ -19,9 +21,11 @@ pub(super) fn judge(
         let mut message = format!("cannot resolve {text}: {}", unresolved.why);
         if unresolved.is_mirror {
             message.push_str("; copies for it are dropped until it resolves");
+        } else if lenient {
+            message.push_str("; its requests are answered 503 until it resolves");
         }
         let problem = text_of.problem(key, &text, message);
-        if unresolved.is_mirror { warnings.push(problem) } else { refused.push(problem) }
+        if unresolved.is_mirror || lenient { warnings.push(problem) } else { refused.push(problem) }
     }
     if refused.is_empty() { Ok(warnings) } else { Err(refused) }
 }
@@ -49,7 +53,7 @@ mod tests {
         config.upstreams[1].endpoints = vec![named("mirror.invalid", 3)];
         let discovery = Discovery::new(&Arc::default());
         let found = discovery.find(&config).await;
-        let warnings = texts(&judge(&config, &found, &SourceText::named("f")).unwrap());
+        let warnings = texts(&judge(&config, &found, &SourceText::named("f"), false).unwrap());
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(
             warnings[0].starts_with("f: upstream.v2.endpoints[0]: cannot resolve mirror.invalid:3: "),
@@ -57,7 +61,9 @@ mod tests {
         );
         config.upstreams[0].endpoints = vec![named("nowhere.invalid", 1), named("also.invalid", 2)];
         let found = discovery.find(&config).await;
-        let refused = texts(&judge(&config, &found, &SourceText::named("f")).unwrap_err());
+        let told = texts(&judge(&config, &found, &SourceText::named("f"), true).unwrap());
+        assert_eq!(told.len(), 3, "{told:?}");
+        let refused = texts(&judge(&config, &found, &SourceText::named("f"), false).unwrap_err());
         assert_eq!(refused.len(), 2, "{refused:?}");
         assert!(
             refused[1].starts_with("f: upstream.v1.endpoints[1]: cannot resolve also.invalid:2: "),

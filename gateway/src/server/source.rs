@@ -10,6 +10,7 @@ use config::manifest::{self, Manifests};
 use config::text;
 
 use super::files::{Served, look};
+use crate::kubernetes::Cluster;
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Source {
     Line(String),
     /// Manifests, and what goes with them.
     Manifests(Manifests),
+    /// Objects of a Kubernetes API server.
+    Cluster(Cluster),
 }
 
 impl Source {
@@ -33,7 +36,7 @@ impl Source {
     pub(super) fn brings_services(&self) -> bool {
         match self {
             Self::Embedded | Self::Demo { .. } => true,
-            Self::File(_) | Self::Line(_) | Self::Manifests(_) => false,
+            Self::File(_) | Self::Line(_) | Self::Manifests(_) | Self::Cluster(_) => false,
         }
     }
 
@@ -48,7 +51,21 @@ impl Source {
                     manifests.paths.iter().map(|path| path.display().to_string()).collect();
                 names.join(", ")
             }
+            Self::Cluster(cluster) => cluster.name(),
         }
+    }
+
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Self::Cluster(cluster) => Some(cluster),
+            Self::Embedded | Self::Demo { .. } | Self::File(_) | Self::Line(_) | Self::Manifests(_) => None,
+        }
+    }
+
+    /// The files of it that may change, for whoever reads that they did.
+    pub(super) fn files(&self) -> String {
+        let settings = self.cluster().and_then(Cluster::settings);
+        settings.map_or_else(|| self.name(), |path| path.display().to_string())
     }
 
     /// What it says now, to a process that serves already.
@@ -58,9 +75,12 @@ impl Source {
             Self::Manifests(manifests) if manifests.paths.iter().any(|path| path.as_os_str() == "-") => {
                 Err(broken("standard input was read at the start and cannot be read again".to_owned()))
             }
-            Self::Embedded | Self::Demo { .. } | Self::File(_) | Self::Line(_) | Self::Manifests(_) => {
-                self.read_served(served)
-            }
+            Self::Embedded
+            | Self::Demo { .. }
+            | Self::File(_)
+            | Self::Line(_)
+            | Self::Manifests(_)
+            | Self::Cluster(_) => self.read_served(served),
         }
     }
 
@@ -86,6 +106,9 @@ impl Source {
             }
             Self::Manifests(manifests) => {
                 manifest::load(manifests).map(|checked| (checked, SourceText::named(&self.name())))
+            }
+            Self::Cluster(cluster) => {
+                cluster.read().map(|checked| (checked, SourceText::named(&self.name())))
             }
         }
     }

@@ -167,9 +167,9 @@ impl Look {
                 let of = self.level(Kind::EndpointsEjected, upstream.name.clone());
                 of.place.clone_from(&place);
                 of.level = (ejected > 0).then(|| {
-                    let (all, workers) = (upstream.endpoints.len(), snapshot.counters.len());
+                    let (of_all, workers) = (of_all(upstream), snapshot.counters.len());
                     format!(
-                        "{ejected} of {all} endpoints ejected for failing exchanges, by {by} of {workers} workers"
+                        "{ejected}{of_all} endpoints ejected for failing exchanges, by {by} of {workers} workers"
                     )
                 });
             }
@@ -178,10 +178,7 @@ impl Look {
                 let of = self.level(Kind::EndpointsUnhealthy, upstream.name.clone());
                 of.place = place;
                 of.level = (unhealthy > 0).then(|| {
-                    format!(
-                        "{unhealthy} of {} endpoints do not pass their health checks",
-                        upstream.endpoints.len()
-                    )
+                    format!("{unhealthy}{} endpoints do not pass their health checks", of_all(upstream))
                 });
             }
         }
@@ -264,8 +261,19 @@ fn share(counters: &MirrorCounters, configured: u32) -> u32 {
     u32::try_from(counters.share.get()).unwrap_or(configured)
 }
 
-/// Its endpoints as they were written.
+/// Of how many endpoints some are; of those of a cluster's service only `discovery` knows.
+fn of_all(upstream: &Upstream) -> String {
+    match &upstream.destination {
+        Some(_) => String::new(),
+        None => format!(" of {}", upstream.endpoints.len()),
+    }
+}
+
+/// Its endpoints as they were written, or the service that they belong to.
 fn place_of(upstream: &Upstream) -> String {
+    if let Some(destination) = &upstream.destination {
+        return destination.to_string();
+    }
     let mut named: Vec<String> = upstream.endpoints.iter().take(NAMED_MAX).map(ToString::to_string).collect();
     if upstream.endpoints.len() > NAMED_MAX {
         named.push(format!("{} more", upstream.endpoints.len() - NAMED_MAX));

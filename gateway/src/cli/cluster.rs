@@ -1,0 +1,123 @@
+//! What the command line says of a cluster, and what is answered about one without serving.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use config::check::Checked;
+
+use super::summary;
+use crate::kubernetes::{Cluster, Options, Rules};
+use crate::logging::complain;
+
+/// What GatewayClasses name us by, unless said otherwise.
+const CONTROLLER: &str = "umbra.dev/gateway-controller";
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Arguments {
+    /// Serve what a Kubernetes API server says: by KUBECONFIG or ~/.kube/config, or as a Pod by its service account
+    #[arg(long)]
+    pub(super) kubernetes: bool,
+
+    /// Namespace to read with --kubernetes; may be repeated; all where none is named
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Vec<String>,
+
+    /// The only GatewayClass whose Gateways are served with --kubernetes
+    #[arg(long, value_name = "NAME")]
+    class: Option<String>,
+
+    /// The controllerName of the GatewayClasses that are ours, umbra.dev/gateway-controller unless it is said; each release needs
+    /// its own
+    #[arg(long, value_name = "NAME")]
+    controller_name: Option<String>,
+
+    /// A label of our own Pods, by which Istio's Gateways select us with --kubernetes; may be repeated
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = label)]
+    istio_selector: Vec<(String, String)>,
+
+    /// Serve with --kubernetes also what is for clients inside the mesh: VirtualServices without a gateway, and routes of
+    /// Services. It publishes them at every listener
+    #[arg(long)]
+    mesh: bool,
+
+    /// The Service before the gateway, whose address is told as the Gateways' with --kubernetes
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service)]
+    publish_service: Option<(String, String)>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = parts.ok_or_else(|| "write LABEL=VALUE, as in istio=ingressgateway".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn service(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+    let (namespace, name) =
+        parts.ok_or_else(|| "write NAMESPACE/NAME, as in umbra-system/umbra".to_owned())?;
+    Ok((namespace.to_owned(), name.to_owned()))
+}
+
+impl Arguments {
+    /// These words beside those of a verb.
+    pub(super) fn and(&mut self, other: Self) {
+        let Self { kubernetes, namespace, class, controller_name, istio_selector, mesh, publish_service } =
+            other;
+        self.kubernetes |= kubernetes;
+        self.namespace.extend(namespace);
+        self.class = class.or(self.class.take());
+        self.controller_name = controller_name.or(self.controller_name.take());
+        self.istio_selector.extend(istio_selector);
+        self.mesh |= mesh;
+        self.publish_service = publish_service.or(self.publish_service.take());
+    }
+
+    /// The first of its words, for whoever has no use for it.
+    pub(super) fn first(&self) -> Option<&'static str> {
+        let words = [
+            (self.kubernetes, "--kubernetes"),
+            (!self.namespace.is_empty(), "--namespace"),
+            (self.class.is_some(), "--class"),
+            (self.controller_name.is_some(), "--controller-name"),
+            (!self.istio_selector.is_empty(), "--istio-selector"),
+            (self.mesh, "--mesh"),
+            (self.publish_service.is_some(), "--publish-service"),
+        ];
+        words.into_iter().find(|(is_said, _)| *is_said).map(|(_, word)| word)
+    }
+
+    pub(super) fn cluster(self, listen: Vec<String>, settings: Option<PathBuf>) -> Cluster {
+        let Self { kubernetes: _, namespace, class, controller_name, istio_selector, mesh, publish_service } =
+            self;
+        let controller = controller_name.unwrap_or_else(|| CONTROLLER.to_owned());
+        let rules = Rules { class, controller, labels: istio_selector, mesh };
+        Cluster::new(Options { namespaces: namespace, rules, listen, settings, publish: publish_service })
+    }
+}
+
+/// Reads a cluster once.
+pub(super) fn read(cluster: &Cluster) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(cluster.read_once())
+}
+
+/// Says of each object of ours what is wrong with it; 1 where anything is rejected.
+pub(super) fn check(cluster: &Cluster) -> i32 {
+    if let Err(why) = read(cluster) {
+        complain([why]);
+        return 1;
+    }
+    match cluster.read() {
+        Ok(Checked { config, warnings, .. }) => {
+            let (told, rejected) = cluster.told();
+            complain(warnings.iter().map(|w| format!("warning: {w}")).chain(told));
+            let ok = if rejected == 0 { "ok".to_owned() } else { format!("{rejected} objects rejected") };
+            let _ = writeln!(io::stdout(), "{}: {ok}: {}", cluster.name(), summary(&config));
+            i32::from(rejected > 0)
+        }
+        Err(problems) => {
+            complain(&problems);
+            1
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Requests to an API server: one answer, a list in pages, the lines of a watch. Objects are JSON throughout.
+//!
+//! It knows credentials and bounds, and no kind of object.
+
+use std::time::Duration;
+
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+use serde_json::Value;
+
+/// A request that is not answered after this long has failed. Watches have deadlines of their own.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// An answer is refused beyond; a page of 500 objects is far below.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// An event is refused beyond; an object has at most 1.5 MiB in etcd.
+const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Objects in one page of a list.
+const PAGE: usize = 500;
+
+/// Why an answer is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The API server's own word.
+    Status { code: u16, message: String, retry_after: Option<Duration> },
+    /// There is no whole answer.
+    Lost(String),
+}
+
+impl Trouble {
+    pub(super) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Status { code, .. } => Some(*code),
+            Self::Lost(_) => None,
+        }
+    }
+
+    fn lost(error: impl std::fmt::Display) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status { code, message, .. } if message.is_empty() => write!(f, "answered {code}"),
+            Self::Status { code, message, .. } => write!(f, "answered {code}: {message}"),
+            Self::Lost(why) => f.write_str(why),
+        }
+    }
+}
+
+/// The way to an API server. To be used on the runtime on which it was made: its connections are tasks there.
+#[derive(Clone)]
+pub(super) struct Api {
+    client: kube::Client,
+}
+
+/// All objects of a kind.
+pub(super) struct Listed {
+    pub(super) items: Vec<Value>,
+    pub(super) version: String,
+}
+
+impl Api {
+    /// By `KUBECONFIG` or `~/.kube/config`, else by a Pod's service account.
+    pub(super) async fn infer() -> Result<Self, String> {
+        let mut config = kube::Config::infer().await.map_err(|error| error.to_string())?;
+        // Whoever asks has pauses of its own, and counts what was refused.
+        config.default_retry = false;
+        let client = kube::Client::try_from(config).map_err(|error| error.to_string())?;
+        Ok(Self { client })
+    }
+
+    /// The kubeconfig's, or that of our Pod.
+    pub(super) fn namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Trouble> {
+        self.ask(request(Method::GET, path, "application/json", None)?).await
+    }
+
+    pub(super) async fn create(&self, path: &str, object: &Value) -> Result<Value, Trouble> {
+        self.ask(request(Method::POST, path, "application/json", Some(("application/json", object)))?).await
+    }
+
+    pub(super) async fn replace(&self, path: &str, object: &Value) -> Result<Value, Trouble> {
+        self.ask(request(Method::PUT, path, "application/json", Some(("application/json", object)))?).await
+    }
+
+    pub(super) async fn merge(&self, path: &str, patch: &Value) -> Result<Value, Trouble> {
+        let body = Some(("application/merge-patch+json", patch));
+        self.ask(request(Method::PATCH, path, "application/json", body)?).await
+    }
+
+    /// All objects at `path`, page by page.
+    pub(super) async fn list(&self, path: &str, metadata_only: bool) -> Result<Listed, Trouble> {
+        let accept = accept(metadata_only, "PartialObjectMetadataList");
+        let mut items = Vec::new();
+        let mut token = String::new();
+        loop {
+            let page = format!("{path}?limit={PAGE}{token}");
+            let mut page = self.ask(request(Method::GET, &page, &accept, None)?).await?;
+            let meta = |name: &str| page.pointer(&format!("/metadata/{name}")).and_then(Value::as_str);
+            let version = meta("resourceVersion").unwrap_or_default().to_owned();
+            let next = meta("continue").unwrap_or_default();
+            token = format!("&continue={}", escaped(next));
+            let is_last = next.is_empty();
+            if let Some(Value::Array(all)) = page.get_mut("items").map(Value::take) {
+                items.extend(all);
+            }
+            if is_last {
+                return Ok(Listed { items, version });
+            }
+        }
+    }
+
+    /// What happens at `path` after `version`.
+    pub(super) async fn watch(
+        &self,
+        path: &str,
+        metadata_only: bool,
+        version: &str,
+        seconds: u64,
+    ) -> Result<Events, Trouble> {
+        let accept = accept(metadata_only, "PartialObjectMetadata");
+        let path = format!(
+            "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}",
+            escaped(version)
+        );
+        let request = request(Method::GET, &path, &accept, None)?;
+        let answer = tokio::time::timeout(ANSWER_MAX, self.send(request)).await.map_err(|_| late())??;
+        Ok(Events { body: answer, held: Vec::new(), seen: 0 })
+    }
+
+    async fn ask(&self, request: Request<Body>) -> Result<Value, Trouble> {
+        let whole = async {
+            let body = self.send(request).await?;
+            let bytes =
+                Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(Trouble::lost)?.to_bytes();
+            serde_json::from_slice(&bytes).map_err(Trouble::lost)
+        };
+        tokio::time::timeout(ANSWER_MAX, whole).await.map_err(|_| late())?
+    }
+
+    /// The body of an answer that is one.
+    async fn send(&self, request: Request<Body>) -> Result<Body, Trouble> {
+        let answer = self.client.send(request).await.map_err(Trouble::lost)?;
+        let (head, body) = answer.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let retry_after = head.headers.get("retry-after").and_then(|after| after.to_str().ok()?.parse().ok());
+        let bytes =
+            Limited::new(body, 64 * 1024).collect().await.map(|all| all.to_bytes()).unwrap_or_default();
+        let said: Option<Value> = serde_json::from_slice(&bytes).ok();
+        let message = said.as_ref().and_then(|said| said.get("message")?.as_str()).unwrap_or_default();
+        Err(Trouble::Status {
+            code: head.status.as_u16(),
+            message: message.to_owned(),
+            retry_after: retry_after.map(Duration::from_secs),
+        })
+    }
+}
+
+fn late() -> Trouble {
+    Trouble::Lost(format!("no answer after {} s", ANSWER_MAX.as_secs()))
+}
+
+fn accept(metadata_only: bool, what: &str) -> String {
+    if metadata_only {
+        format!("application/json;as={what};g=meta.k8s.io;v=v1")
+    } else {
+        "application/json".to_owned()
+    }
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    accept: &str,
+    body: Option<(&str, &Value)>,
+) -> Result<Request<Body>, Trouble> {
+    let mut request = Request::builder().method(method).uri(path).header("accept", accept);
+    let body = match body {
+        Some((kind, value)) => {
+            request = request.header("content-type", kind);
+            Body::from(value.to_string().into_bytes())
+        }
+        None => Body::empty(),
+    };
+    request.body(body).map_err(Trouble::lost)
+}
+
+/// As part of a query.
+fn escaped(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// What a watch tells, event by event.
+pub(super) struct Events {
+    body: Body,
+    held: Vec<u8>,
+    /// So many of `held` are no end of a line.
+    seen: usize,
+}
+
+impl Events {
+    /// `None` at the end. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Result<Option<Value>, Trouble> {
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', self.held.get(self.seen..).unwrap_or_default()) {
+                let rest = self.held.split_off(self.seen + at + 1);
+                let line = std::mem::replace(&mut self.held, rest);
+                self.seen = 0;
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                return serde_json::from_slice(&line).map(Some).map_err(Trouble::lost);
+            }
+            self.seen = self.held.len();
+            if self.seen > EVENT_BYTES_MAX {
+                return Err(Trouble::Lost(format!("an event has more than {EVENT_BYTES_MAX} bytes")));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(Trouble::lost(error)),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.held.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+}

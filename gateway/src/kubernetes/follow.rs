@@ -1,0 +1,257 @@
+//! Following one kind of object: listed, then watched from there; listed again where the watch cannot go on.
+//!
+//! Each kind has its own task and its own pauses: trouble with one holds up no other. Until a list is whole nothing of it
+//! counts, and without an API server what was heard last stays.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::task::AbortHandle;
+
+use super::Cluster;
+use super::api::{Api, Events, Trouble};
+use super::kinds::Kind;
+
+const PAUSE_MIN: Duration = Duration::from_millis(800);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A kind that is not served is asked for again so often: its definition may be installed.
+const ABSENT_PAUSE: Duration = Duration::from_secs(10);
+
+/// Objects of a kind that is not served any more are kept so long: an API server that starts knows no custom kinds for moments.
+const ABSENT_AFTER: Duration = Duration::from_secs(60);
+
+/// A watch ends by itself after its time; one that says nothing for longer than that is dead.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A watch that ends sooner is trouble.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Longer and longer pauses between tries.
+#[derive(Debug, Default)]
+struct Pauses {
+    tries: u32,
+}
+
+impl Pauses {
+    fn reset(&mut self) {
+        self.tries = 0;
+    }
+
+    /// After this trouble; jittered, so that many do not come at once.
+    fn next(&mut self, trouble: Option<&Trouble>) -> Duration {
+        let pause = PAUSE_MIN.saturating_mul(1 << self.tries.min(6)).min(PAUSE_MAX);
+        self.tries += 1;
+        let pause = jittered(pause);
+        match trouble {
+            Some(Trouble::Status { retry_after: Some(after), .. }) => pause.max((*after).min(PAUSE_MAX)),
+            Some(_) | None => pause,
+        }
+    }
+}
+
+/// Between a half and the whole of it.
+fn jittered(pause: Duration) -> Duration {
+    // A fresh state is a fresh random number.
+    let thousandths = RandomState::new().hash_one(0) % 500;
+    pause.mul_f64(0.5 + thousandths as f64 / 1000.0)
+}
+
+/// How a watch ends.
+enum End {
+    /// It goes on from where it is.
+    Again,
+    /// What it would go on from is forgotten.
+    Gone,
+    Trouble(Trouble),
+}
+
+/// Follows all objects of a kind in a scope for the rest of the process's life.
+pub(super) async fn follow(api: Api, cluster: Cluster, kind: Kind, scope: Option<String>) {
+    let mut pauses = Pauses::default();
+    let mut absent_since: Option<Instant> = None;
+    loop {
+        let (version, mut from) = match list(&api, kind, scope.as_deref()).await {
+            Ok((version, items, from)) => {
+                absent_since = None;
+                // The pauses stay as they are until a watch holds: a list that is asked for again and again is dear.
+                cluster.listed(kind, scope.as_deref(), items);
+                (version, from)
+            }
+            Err(trouble) => {
+                let pause = match trouble.code() {
+                    Some(404) => {
+                        let since = *absent_since.get_or_insert_with(Instant::now);
+                        if cluster.has(kind, scope.as_deref()) && since.elapsed() > ABSENT_AFTER {
+                            cluster.listed(kind, scope.as_deref(), Vec::new());
+                        }
+                        cluster.missing(kind, scope.as_deref());
+                        jittered(ABSENT_PAUSE)
+                    }
+                    Some(401 | 403) if !kind.facts().needed => {
+                        cluster.failed(kind, &trouble);
+                        cluster.missing(kind, scope.as_deref());
+                        pauses.next(Some(&trouble))
+                    }
+                    Some(_) | None => {
+                        cluster.failed(kind, &trouble);
+                        pauses.next(Some(&trouble))
+                    }
+                };
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+        };
+        loop {
+            let began = Instant::now();
+            match watch(&api, &cluster, kind, scope.as_deref(), version, &mut from, &mut pauses).await {
+                End::Again if began.elapsed() > SHORT => pauses.reset(),
+                End::Again => tokio::time::sleep(pauses.next(None)).await,
+                End::Gone => {
+                    tokio::time::sleep(pauses.next(None)).await;
+                    break;
+                }
+                End::Trouble(trouble) => {
+                    cluster.failed(kind, &trouble);
+                    tokio::time::sleep(pauses.next(Some(&trouble))).await;
+                }
+            }
+        }
+    }
+}
+
+/// Lists them once.
+pub(super) async fn list_once(
+    api: &Api,
+    cluster: &Cluster,
+    kind: Kind,
+    scope: Option<&str>,
+) -> Result<(), String> {
+    match list(api, kind, scope).await {
+        Ok((_, items, _)) => cluster.listed(kind, scope, items),
+        Err(trouble) if trouble.code() == Some(404) => cluster.missing(kind, scope),
+        Err(trouble) => {
+            return Err(format!("{} of the cluster cannot be read: {trouble}", kind.facts().plural));
+        }
+    }
+    Ok(())
+}
+
+/// All of them, by the newest version that is served.
+async fn list(
+    api: &Api,
+    kind: Kind,
+    scope: Option<&str>,
+) -> Result<(&'static str, Vec<Value>, String), Trouble> {
+    let mut absent = None;
+    for version in kind.facts().versions {
+        match api.list(&kind.path(version, scope), kind.metadata_only()).await {
+            Ok(listed) => {
+                let named = listed.items.into_iter().map(|item| named(kind, version, item));
+                return Ok((version, named.collect(), listed.version));
+            }
+            Err(trouble) if trouble.code() == Some(404) => absent = Some(trouble),
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Err(absent.unwrap_or_else(|| Trouble::Lost("no version of it is known".to_owned())))
+}
+
+/// Members of a list do not say what they are.
+fn named(kind: Kind, version: &str, mut item: Value) -> Value {
+    if let Some(object) = item.as_object_mut() {
+        object.insert("apiVersion".to_owned(), kind.api_version(version).into());
+        object.insert("kind".to_owned(), kind.facts().name.into());
+    }
+    item
+}
+
+/// One watch, until it ends. `from` follows what was seen.
+async fn watch(
+    api: &Api,
+    cluster: &Cluster,
+    kind: Kind,
+    scope: Option<&str>,
+    version: &str,
+    from: &mut String,
+    pauses: &mut Pauses,
+) -> End {
+    let seconds = kind.facts().watch_seconds;
+    let path = kind.path(version, scope);
+    let events = match api.watch(&path, kind.metadata_only(), from, seconds).await {
+        Ok(events) => events,
+        // As an API server says it, and as others do.
+        Err(trouble) if matches!(trouble.code(), Some(404 | 410)) => return End::Gone,
+        Err(trouble) => return End::Trouble(trouble),
+    };
+    let followed = each(events, cluster, kind, version, from, pauses);
+    match tokio::time::timeout(Duration::from_secs(seconds) + SILENCE, followed).await {
+        Ok(end) => end,
+        Err(_) => End::Trouble(Trouble::Lost("a watch did not end in its time".to_owned())),
+    }
+}
+
+async fn each(
+    mut events: Events,
+    cluster: &Cluster,
+    kind: Kind,
+    version: &str,
+    from: &mut String,
+    pauses: &mut Pauses,
+) -> End {
+    loop {
+        let mut event = match events.next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => return End::Again,
+            Err(trouble) => return End::Trouble(trouble),
+        };
+        let object = event.get_mut("object").map(Value::take).unwrap_or_default();
+        let at = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+        match event.get("type").and_then(Value::as_str).unwrap_or_default() {
+            "ADDED" | "MODIFIED" => cluster.changed(kind, named(kind, version, object), false),
+            "DELETED" => cluster.changed(kind, named(kind, version, object), true),
+            "BOOKMARK" => cluster.heard(kind),
+            // Whatever it is, a list is the way out.
+            "ERROR" => {
+                let code =
+                    object.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+                let message = object.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let trouble = Trouble::Status { code: code.unwrap_or(500), message, retry_after: None };
+                if trouble.code() != Some(410) {
+                    cluster.failed(kind, &trouble);
+                }
+                return End::Gone;
+            }
+            other => tracing::debug!("a watch says {other:?}, which is not known"),
+        }
+        pauses.reset();
+        if let Some(at) = at {
+            *from = at;
+        }
+    }
+}
+
+/// Follows the Pods of the namespaces where subsets ask for labels, and of no others.
+pub(super) async fn pods(api: Api, cluster: Cluster) {
+    let mut tasks: BTreeMap<String, AbortHandle> = BTreeMap::new();
+    loop {
+        let wanted = cluster.namespaces_of_pods();
+        tasks.retain(|namespace, task| {
+            let stays = wanted.contains(namespace);
+            if !stays {
+                task.abort();
+                cluster.forget_pods(namespace);
+            }
+            stays
+        });
+        for namespace in wanted {
+            tasks.entry(namespace).or_insert_with_key(|namespace| {
+                let scope = Some(namespace.clone());
+                tokio::spawn(follow(api.clone(), cluster.clone(), Kind::Pod, scope)).abort_handle()
+            });
+        }
+        cluster.0.wanted.notified().await;
+    }
+}

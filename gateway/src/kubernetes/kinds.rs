@@ -1,0 +1,137 @@
+//! The kinds of objects that are read of a cluster, and where an API server has them. Pure.
+
+/// One kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    VirtualService,
+    DestinationRule,
+    ServiceEntry,
+    IstioGateway,
+    GatewayClass,
+    ApiGateway,
+    HttpRoute,
+    ReferenceGrant,
+    Service,
+    EndpointSlice,
+    Namespace,
+    Pod,
+}
+
+/// Where it is, and as what it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Empty for the core group.
+    pub(crate) group: &'static str,
+    /// The newest first; the first that is served is read.
+    pub(crate) versions: &'static [&'static str],
+    pub(crate) name: &'static str,
+    pub(crate) plural: &'static str,
+    pub(crate) namespaced: bool,
+    /// Without it nothing can be served; others are done without while they may not be read.
+    pub(crate) needed: bool,
+    /// Seconds that a watch lasts before it is begun again. A connection that has died without a word is noticed after these.
+    pub(crate) watch_seconds: u64,
+}
+
+const ISTIO: &str = "networking.istio.io";
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
+impl Kind {
+    /// Those that are watched from the start.
+    pub(crate) const WATCHED: [Self; 11] = [
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::ServiceEntry,
+        Self::IstioGateway,
+        Self::GatewayClass,
+        Self::ApiGateway,
+        Self::HttpRoute,
+        Self::ReferenceGrant,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Namespace,
+    ];
+
+    pub(crate) fn facts(self) -> Facts {
+        let of = |group, versions, name, plural| Facts {
+            group,
+            versions,
+            name,
+            plural,
+            namespaced: true,
+            needed: false,
+            watch_seconds: 290,
+        };
+        let istio = |name, plural| of(ISTIO, &["v1", "v1beta1", "v1alpha3"], name, plural);
+        let core = |name, plural| of("", &["v1"], name, plural);
+        match self {
+            Self::VirtualService => istio("VirtualService", "virtualservices"),
+            Self::DestinationRule => istio("DestinationRule", "destinationrules"),
+            Self::ServiceEntry => istio("ServiceEntry", "serviceentries"),
+            Self::IstioGateway => istio("Gateway", "gateways"),
+            Self::GatewayClass => Facts {
+                namespaced: false,
+                ..of(GATEWAY_API, &["v1", "v1beta1"], "GatewayClass", "gatewayclasses")
+            },
+            Self::ApiGateway => of(GATEWAY_API, &["v1", "v1beta1"], "Gateway", "gateways"),
+            Self::HttpRoute => of(GATEWAY_API, &["v1", "v1beta1"], "HTTPRoute", "httproutes"),
+            Self::ReferenceGrant => of(GATEWAY_API, &["v1", "v1beta1"], "ReferenceGrant", "referencegrants"),
+            Self::Service => Facts { needed: true, ..core("Service", "services") },
+            Self::EndpointSlice => Facts {
+                needed: true,
+                watch_seconds: 60,
+                ..of("discovery.k8s.io", &["v1"], "EndpointSlice", "endpointslices")
+            },
+            Self::Namespace => Facts { namespaced: false, ..core("Namespace", "namespaces") },
+            Self::Pod => Facts { watch_seconds: 60, ..core("Pod", "pods") },
+        }
+    }
+
+    /// As metrics and the log name it: Istio's Gateway is another than the Gateway API's.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::IstioGateway => "Gateway.networking.istio.io",
+            _other => self.facts().name,
+        }
+    }
+
+    /// Only its metadata is read.
+    pub(crate) const fn metadata_only(self) -> bool {
+        matches!(self, Self::Pod | Self::Namespace)
+    }
+
+    /// The path of all objects of this kind, or of those in a namespace.
+    pub(crate) fn path(self, version: &str, namespace: Option<&str>) -> String {
+        let Facts { group, plural, namespaced, .. } = self.facts();
+        let root =
+            if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        match namespace {
+            Some(namespace) if namespaced => format!("{root}/namespaces/{namespace}/{plural}"),
+            Some(_) | None => format!("{root}/{plural}"),
+        }
+    }
+
+    /// What objects of this kind say they are.
+    pub(crate) fn api_version(self, version: &str) -> String {
+        let group = self.facts().group;
+        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_where_an_api_server_has_it() {
+        assert_eq!(Kind::Service.path("v1", None), "/api/v1/services");
+        assert_eq!(Kind::Pod.path("v1", Some("shop")), "/api/v1/namespaces/shop/pods");
+        assert_eq!(
+            Kind::VirtualService.path("v1beta1", Some("shop")),
+            "/apis/networking.istio.io/v1beta1/namespaces/shop/virtualservices"
+        );
+        // A GatewayClass is in no namespace.
+        let classes = Kind::GatewayClass.path("v1", Some("shop"));
+        assert_eq!(classes, "/apis/gateway.networking.k8s.io/v1/gatewayclasses");
+    }
+}

@@ -1,0 +1,321 @@
+//! Which of a cluster's objects are ours to serve, and which part of each. Pure.
+//!
+//! Nothing is published that nobody asked to publish: a VirtualService is served at the gateways that it names and that are
+//! ours, with the hosts that these have; one without gateways is for the mesh, which is served only when that is asked for; an
+//! HTTPRoute is served at Gateways of our class.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::Rules;
+use super::kinds::Kind;
+use super::store::{Key, Store};
+
+/// An object that is ours, as far as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Chosen {
+    pub(super) kind: Kind,
+    pub(super) key: Key,
+    /// What is translated.
+    pub(super) document: Value,
+}
+
+/// What cannot be served though an object asks for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Ports that cannot be listened at.
+    pub(super) ports: BTreeSet<u64>,
+    /// Istio's Gateways that have no part in the configuration.
+    pub(super) gateways: BTreeSet<Key>,
+}
+
+/// What is ours, in the order in which it was created: of two that want the same the older has it.
+pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Chosen> {
+    let classes = classes(store, rules);
+    let ours = api_gateways(store, rules, &classes);
+    let istio = istio_gateways(store, rules, refused);
+    let mut all = Vec::new();
+    let mut take = |kind: Kind, key: &Key, object: &Value, spec: Option<Value>| {
+        all.push(Chosen { kind, key: key.clone(), document: document(kind, object, spec) });
+    };
+    for (key, object) in store.all(Kind::IstioGateway).filter(|(key, _)| istio.contains_key(*key)) {
+        take(Kind::IstioGateway, key, object, Some(without_ports(&object["spec"], refused)));
+    }
+    for (key, object) in store.all(Kind::ApiGateway).filter(|(key, _)| ours.contains(*key)) {
+        let mut spec = object["spec"].clone();
+        spec["listeners"] = listeners(object)
+            .iter()
+            .filter(|listener| fault(listener, listeners(object), refused).is_none())
+            .cloned()
+            .collect();
+        take(Kind::ApiGateway, key, object, Some(spec));
+    }
+    for (key, object) in store.all(Kind::VirtualService) {
+        if let Some(spec) = virtual_service(&key.0, &object["spec"], rules, &istio) {
+            take(Kind::VirtualService, key, object, Some(spec));
+        }
+    }
+    for (key, object) in store.all(Kind::HttpRoute) {
+        let mut spec = object["spec"].clone();
+        let parents = list(&spec, "parentRefs").iter();
+        let parents: Vec<Value> =
+            parents.filter(|parent| is_ours(parent, key, rules, &ours)).cloned().collect();
+        if !parents.is_empty() {
+            spec["parentRefs"] = parents.into();
+            take(Kind::HttpRoute, key, object, Some(spec));
+        }
+    }
+    for kind in
+        [Kind::DestinationRule, Kind::ServiceEntry, Kind::ReferenceGrant, Kind::Service, Kind::Namespace]
+    {
+        store.all(kind).for_each(|(key, object)| take(kind, key, object, None));
+    }
+    all.sort_by(|a, b| (created(&a.document), &a.key).cmp(&(created(&b.document), &b.key)));
+    all
+}
+
+fn created(document: &Value) -> &str {
+    document.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// An object with another `spec`, without its status and what is the API server's own.
+fn document(kind: Kind, object: &Value, spec: Option<Value>) -> Value {
+    let metadata = object.get("metadata").and_then(Value::as_object);
+    let kept = ["name", "namespace", "generation", "creationTimestamp", "labels"];
+    let metadata: serde_json::Map<String, Value> = metadata
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| kept.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let mut document =
+        json!({"apiVersion": object["apiVersion"], "kind": kind.facts().name, "metadata": metadata});
+    let spec = spec.or_else(|| match kind {
+        // Of a Service only its ports matter, and a Namespace has nothing that does.
+        Kind::Service => {
+            Some(json!({"ports": object.pointer("/spec/ports").cloned().unwrap_or_else(|| json!([]))}))
+        }
+        Kind::Namespace => None,
+        _other => object.get("spec").cloned(),
+    });
+    if let Some(spec) = spec {
+        document["spec"] = spec;
+    }
+    document
+}
+
+/// Names of the GatewayClasses that are ours; `None` where these cannot be read, and the name alone says it.
+pub(super) fn classes(store: &Store, rules: &Rules) -> Option<BTreeSet<String>> {
+    if !store.has(Kind::GatewayClass, None) && rules.class.is_some() {
+        return None;
+    }
+    let is_ours = |class: &Value| {
+        class.pointer("/spec/controllerName").and_then(Value::as_str) == Some(rules.controller.as_str())
+    };
+    let named = |name: &str| rules.class.as_deref().is_none_or(|class| class == name);
+    let ours = store.all(Kind::GatewayClass).filter(|((_, name), class)| is_ours(class) && named(name));
+    Some(ours.map(|((_, name), _)| name.clone()).collect())
+}
+
+/// The Gateway API's Gateways that are ours.
+pub(super) fn api_gateways(
+    store: &Store,
+    rules: &Rules,
+    classes: &Option<BTreeSet<String>>,
+) -> BTreeSet<Key> {
+    let is_ours = |gateway: &Value| {
+        let class = gateway.pointer("/spec/gatewayClassName").and_then(Value::as_str);
+        class.is_some_and(|class| match classes {
+            Some(classes) => classes.contains(class),
+            None => rules.class.as_deref() == Some(class),
+        })
+    };
+    store.all(Kind::ApiGateway).filter(|(_, gateway)| is_ours(gateway)).map(|(key, _)| key.clone()).collect()
+}
+
+pub(super) fn listeners(gateway: &Value) -> &[Value] {
+    list(&gateway["spec"], "listeners")
+}
+
+/// Why a listener is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListenerFault {
+    UnsupportedProtocol,
+    PortUnavailable,
+    HostnameConflict,
+}
+
+/// What is wrong with a listener, one among these.
+pub(super) fn fault(listener: &Value, among: &[Value], refused: &Refused) -> Option<ListenerFault> {
+    let hostname = |one: &Value| text(one, "hostname").to_ascii_lowercase();
+    let same = |other: &&Value| other["port"] == listener["port"] && hostname(other) == hostname(listener);
+    if text(listener, "protocol") != "HTTP" {
+        return Some(ListenerFault::UnsupportedProtocol);
+    }
+    // The specification forbids that either of the two wins.
+    if among.iter().filter(same).count() > 1 {
+        return Some(ListenerFault::HostnameConflict);
+    }
+    let port = listener["port"].as_u64().unwrap_or_default();
+    refused.ports.contains(&port).then_some(ListenerFault::PortUnavailable)
+}
+
+/// Whether a parent of a route in this namespace is one that we serve.
+fn is_ours(parent: &Value, route: &Key, rules: &Rules, gateways: &BTreeSet<Key>) -> bool {
+    match parent_of(parent, &route.0) {
+        Some(gateway) => gateways.contains(&gateway),
+        // GAMMA: requests inside the mesh.
+        None => {
+            text(parent, "kind") == "Service" && matches!(text(parent, "group"), "" | "core") && rules.mesh
+        }
+    }
+}
+
+/// The Gateway that a parent names.
+pub(super) fn parent_of(parent: &Value, namespace: &str) -> Option<Key> {
+    let or = |name: &str, default: &str| match parent.get(name).and_then(Value::as_str) {
+        Some(given) => given.to_owned(),
+        None => default.to_owned(),
+    };
+    let is_gateway = or("group", "gateway.networking.k8s.io") == "gateway.networking.k8s.io"
+        && or("kind", "Gateway") == "Gateway";
+    is_gateway.then(|| (or("namespace", namespace), or("name", "")))
+}
+
+/// Istio's Gateways that select us, with the hosts that each lets in.
+type IstioGateways = BTreeMap<Key, Vec<(String, String)>>;
+
+fn istio_gateways(store: &Store, rules: &Rules, refused: &Refused) -> IstioGateways {
+    let selects = |gateway: &Value| {
+        let selector = gateway.pointer("/spec/selector").and_then(Value::as_object);
+        selector.into_iter().flatten().all(|(name, value)| {
+            rules.labels.iter().any(|(own, given)| own == name && Some(given.as_str()) == value.as_str())
+        })
+    };
+    let ours = store
+        .all(Kind::IstioGateway)
+        .filter(|(key, gateway)| selects(gateway) && !refused.gateways.contains(*key));
+    ours.map(|(key, gateway)| {
+        let servers = list(&gateway["spec"], "servers").iter();
+        let hosts = servers.flat_map(|server| list(server, "hosts")).filter_map(Value::as_str);
+        let parted = |host: &str| match host.split_once('/') {
+            Some((".", host)) => (key.0.clone(), host.to_ascii_lowercase()),
+            Some((namespace, host)) => (namespace.to_owned(), host.to_ascii_lowercase()),
+            None => ("*".to_owned(), host.to_ascii_lowercase()),
+        };
+        (key.clone(), hosts.map(parted).collect())
+    })
+    .collect()
+}
+
+fn without_ports(spec: &Value, refused: &Refused) -> Value {
+    let mut spec = spec.clone();
+    if let Some(servers) = spec.get_mut("servers").and_then(Value::as_array_mut) {
+        servers.retain(|server| {
+            let port = server.pointer("/port/number").and_then(Value::as_u64);
+            port.is_none_or(|port| !refused.ports.contains(&port))
+        });
+    }
+    spec
+}
+
+/// What of a VirtualService is served here.
+fn virtual_service(namespace: &str, spec: &Value, rules: &Rules, gateways: &IstioGateways) -> Option<Value> {
+    let mut spec = spec.clone();
+    let hosts = list(&spec, "hosts");
+    // Others delegate to it, and what they are served at it is.
+    if hosts.is_empty() {
+        return Some(spec);
+    }
+    let named = |list: &[Value]| -> Vec<String> {
+        list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let of_all = match named(list(&spec, "gateways")) {
+        none if none.is_empty() => vec!["mesh".to_owned()],
+        some => some,
+    };
+    let served = |name: &String| match name.as_str() {
+        "mesh" => rules.mesh,
+        name => gateways.contains_key(&gateway_named(name, namespace)),
+    };
+    let ours: Vec<String> = of_all.into_iter().filter(served).collect();
+    if ours.is_empty() {
+        return None;
+    }
+    if !ours.iter().any(|name| name == "mesh") {
+        let let_in = ours.iter().filter_map(|name| gateways.get(&gateway_named(name, namespace))).flatten();
+        let let_in: Vec<&str> = let_in
+            .filter(|(from, _)| from == "*" || from == namespace)
+            .map(|(_, host)| host.as_str())
+            .collect();
+        let hosts: BTreeSet<String> = hosts
+            .iter()
+            .filter_map(Value::as_str)
+            .flat_map(|host| let_in.iter().filter_map(move |wide| common(host, wide)))
+            .collect();
+        if hosts.is_empty() {
+            return None;
+        }
+        spec["hosts"] = hosts.into_iter().collect();
+    }
+    spec["gateways"] = ours.iter().cloned().collect();
+    if let Some(http) = spec.get_mut("http").and_then(Value::as_array_mut) {
+        http.retain_mut(|route| meets(route, &ours));
+    }
+    Some(spec)
+}
+
+/// Leaves of a route what is asked for at these gateways; whether anything is.
+fn meets(route: &mut Value, ours: &[String]) -> bool {
+    let Some(matches) = route.get_mut("match").and_then(Value::as_array_mut) else { return true };
+    if matches.is_empty() {
+        return true;
+    }
+    matches.retain_mut(|one| {
+        let Some(names) = one.get("gateways").and_then(Value::as_array).filter(|names| !names.is_empty())
+        else {
+            return true;
+        };
+        let meets = names.iter().any(|name| ours.iter().any(|own| name.as_str() == Some(own)));
+        if let Some(one) = one.as_object_mut() {
+            one.remove("gateways");
+        }
+        meets
+    });
+    // One that asked for nothing but a gateway takes all that comes there.
+    if matches.iter().any(|one| one.as_object().is_some_and(serde_json::Map::is_empty)) {
+        matches.clear();
+        return true;
+    }
+    !matches.is_empty()
+}
+
+/// `name`, `namespace/name` or `./name`.
+fn gateway_named(name: &str, namespace: &str) -> Key {
+    match name.split_once('/') {
+        Some((".", name)) => (namespace.to_owned(), name.to_owned()),
+        Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+        None => (namespace.to_owned(), name.to_owned()),
+    }
+}
+
+/// The hosts that both mean.
+fn common(host: &str, wide: &str) -> Option<String> {
+    let lower = host.to_ascii_lowercase();
+    let holds = |wide: &str, one: &str| {
+        wide == "*" || wide == one || wide.strip_prefix('*').is_some_and(|end| one.ends_with(end))
+    };
+    if holds(wide, &lower) { Some(host.to_owned()) } else { holds(&lower, wide).then(|| wide.to_owned()) }
+}
+
+pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! What is said of the Gateway API's objects in their status, of what is served. Pure.
+//!
+//! Nothing here has a time, and nothing is compared with what is said already: `merge` does that.
+
+mod attach;
+mod merge;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config::manifest::State;
+use serde_json::{Value, json};
+
+use super::Rules;
+use super::kinds::Kind;
+use super::select::{self, ListenerFault, Refused, list, text};
+use super::store::{Key, Store};
+use super::translation::Outcome;
+use attach::Attached;
+pub(super) use merge::merged;
+
+/// What statuses follow from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) store: &'a Store,
+    pub(super) rules: &'a Rules,
+    pub(super) served: &'a [Outcome],
+    /// Ports that cannot be listened at.
+    pub(super) unavailable: &'a BTreeSet<u64>,
+    /// The Service before us.
+    pub(super) publish: Option<&'a (String, String)>,
+}
+
+/// A condition as it should be said: `(type, holds, reason, message)`.
+pub(super) type Condition = (&'static str, bool, &'static str, String);
+
+/// What should be said of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Desired {
+    pub(super) kind: Kind,
+    pub(super) key: Key,
+    /// As `status` has it, without times and without what others say.
+    pub(super) status: Value,
+}
+
+/// Of every object that is ours to say something of.
+pub(super) fn desired(view: &View<'_>) -> Vec<Desired> {
+    let classes = select::classes(view.store, view.rules);
+    let ours = select::api_gateways(view.store, view.rules, &classes);
+    let refused = Refused { ports: view.unavailable.clone(), gateways: BTreeSet::new() };
+    let mut attached = Attached::new(view.store, &ours, &refused);
+    let mut all = Vec::new();
+    for ((namespace, name), class) in view.store.all(Kind::GatewayClass) {
+        if classes.as_ref().is_some_and(|classes| classes.contains(name)) {
+            let accepted = match class.pointer("/spec/parametersRef") {
+                None => ("Accepted", true, "Accepted", String::new()),
+                Some(_) => ("Accepted", false, "InvalidParameters", "no parametersRef is known".to_owned()),
+            };
+            let status = json!({"conditions": conditions(class, &[accepted])});
+            all.push(Desired { kind: Kind::GatewayClass, key: (namespace.clone(), name.clone()), status });
+        }
+    }
+    for (key, route) in view.store.all(Kind::HttpRoute) {
+        if let Some(status) = http_route(view, key, route, &ours, &mut attached) {
+            all.push(Desired { kind: Kind::HttpRoute, key: key.clone(), status });
+        }
+    }
+    for (key, gateway) in view.store.all(Kind::ApiGateway).filter(|(key, _)| ours.contains(*key)) {
+        if let Some(outcome) = outcome(view, Kind::ApiGateway, key, gateway) {
+            let status = gateway_status(view, key, gateway, outcome, &refused, &attached);
+            all.push(Desired { kind: Kind::ApiGateway, key: key.clone(), status });
+        }
+    }
+    all
+}
+
+/// What became of this object in what is served; `None` where another generation of it is.
+fn outcome<'v>(view: &View<'v>, kind: Kind, key: &Key, object: &Value) -> Option<&'v Outcome> {
+    let generation = object.pointer("/metadata/generation").and_then(Value::as_u64);
+    view.served.iter().find(|one| one.kind == kind && one.key == *key && one.generation == generation)
+}
+
+fn conditions(object: &Value, all: &[Condition]) -> Value {
+    let generation = object.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or_default();
+    let one = |(kind, holds, reason, message): &Condition| {
+        let status = if *holds { "True" } else { "False" };
+        // The API server refuses longer ones.
+        let message: String = message.chars().take(MESSAGE_MAX).collect();
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": generation})
+    };
+    all.iter().map(one).collect()
+}
+
+/// Characters of a condition's message.
+const MESSAGE_MAX: usize = 32_768;
+
+fn problems(state: &State) -> Option<String> {
+    match state {
+        State::Rejected(problems) => {
+            Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        State::Accepted | State::Skipped(_) => None,
+    }
+}
+
+fn http_route(
+    view: &View<'_>,
+    key: &Key,
+    route: &Value,
+    ours: &BTreeSet<Key>,
+    attached: &mut Attached<'_>,
+) -> Option<Value> {
+    let parents: Vec<(&Value, Key)> = list(&route["spec"], "parentRefs")
+        .iter()
+        .filter_map(|parent| Some((parent, select::parent_of(parent, &key.0)?)))
+        .filter(|(_, gateway)| ours.contains(gateway))
+        .collect();
+    if parents.is_empty() {
+        let says = |parent: &Value| text(parent, "controllerName") == view.rules.controller;
+        // What we said of a parent that has gone goes too.
+        let said = route
+            .pointer("/status/parents")
+            .and_then(Value::as_array)
+            .is_some_and(|all| all.iter().any(says));
+        return said.then(|| json!({"parents": []}));
+    }
+    let rejected = problems(&outcome(view, Kind::HttpRoute, key, route)?.state);
+    let resolved = attach::resolved(view.store, &key.0, route);
+    let of = |(parent, gateway): &(&Value, Key)| {
+        let accepted = match (attached.attach(key, route, parent, gateway), &rejected) {
+            (Err((reason, message)), _) => ("Accepted", false, reason, message),
+            (Ok(()), Some(why)) => ("Accepted", false, "UnsupportedValue", why.clone()),
+            (Ok(()), None) => ("Accepted", true, "Accepted", String::new()),
+        };
+        json!({
+            "parentRef": parent,
+            "controllerName": view.rules.controller,
+            "conditions": conditions(route, &[accepted, resolved.clone()]),
+        })
+    };
+    Some(json!({"parents": parents.iter().map(of).collect::<Vec<_>>()}))
+}
+
+fn gateway_status(
+    view: &View<'_>,
+    key: &Key,
+    gateway: &Value,
+    outcome: &Outcome,
+    refused: &Refused,
+    attached: &Attached<'_>,
+) -> Value {
+    let all = select::listeners(gateway);
+    let faults: Vec<Option<ListenerFault>> =
+        all.iter().map(|listener| select::fault(listener, all, refused)).collect();
+    let rejected = problems(&outcome.state);
+    let bad = faults.iter().filter(|fault| fault.is_some()).count();
+    let accepted = match (&rejected, bad) {
+        (Some(why), _) => ("Accepted", false, "Invalid", why.clone()),
+        (None, 0) => ("Accepted", true, "Accepted", String::new()),
+        (None, bad) if bad == all.len() => {
+            ("Accepted", false, "ListenersNotValid", "no listener can be served".to_owned())
+        }
+        (None, bad) => ("Accepted", true, "ListenersNotValid", format!("{bad} listeners cannot be served")),
+    };
+    let addresses = view.publish.map(|service| addresses(view.store, service));
+    let programmed = match &addresses {
+        _ if !accepted.1 => ("Programmed", false, "Invalid", accepted.3.clone()),
+        Some(addresses) if addresses.is_empty() => (
+            "Programmed",
+            false,
+            "AddressNotAssigned",
+            "the Service before the gateway has no address yet".to_owned(),
+        ),
+        Some(_) | None => ("Programmed", true, "Programmed", String::new()),
+    };
+    let listeners: Vec<Value> = all
+        .iter()
+        .zip(&faults)
+        .map(|(listener, fault)| {
+            let fault = fault.map(said);
+            json!({
+                "name": listener["name"],
+                "supportedKinds": attach::supported(listener),
+                "attachedRoutes": attached.count(key, text(listener, "name")),
+                "conditions": conditions(gateway, &listener_conditions(listener, fault, rejected.as_deref())),
+            })
+        })
+        .collect();
+    let addresses: Vec<Value> = addresses.unwrap_or_default();
+    json!({"addresses": addresses, "conditions": conditions(gateway, &[accepted, programmed]), "listeners": listeners})
+}
+
+fn said(fault: ListenerFault) -> (&'static str, &'static str) {
+    match fault {
+        ListenerFault::UnsupportedProtocol => ("UnsupportedProtocol", "only HTTP is offered"),
+        ListenerFault::PortUnavailable => ("PortUnavailable", "the gateway cannot listen at this port"),
+        ListenerFault::HostnameConflict => {
+            ("HostnameConflict", "another listener of this Gateway has the same port and hostname")
+        }
+    }
+}
+
+fn listener_conditions(
+    listener: &Value,
+    fault: Option<(&'static str, &'static str)>,
+    rejected: Option<&str>,
+) -> [Condition; 4] {
+    let conflicts = fault.filter(|(reason, _)| *reason == "HostnameConflict");
+    let accepted = match fault {
+        Some((reason, message)) => ("Accepted", false, reason, message.to_owned()),
+        None => ("Accepted", true, "Accepted", String::new()),
+    };
+    let resolved = match attach::unknown_kinds(listener) {
+        true => ("ResolvedRefs", false, "InvalidRouteKinds", "only HTTPRoute is offered".to_owned()),
+        false => ("ResolvedRefs", true, "ResolvedRefs", String::new()),
+    };
+    let conflicted = match conflicts {
+        Some((reason, message)) => ("Conflicted", true, reason, message.to_owned()),
+        None => ("Conflicted", false, "NoConflicts", String::new()),
+    };
+    let programmed = match (fault, rejected) {
+        (None, None) => ("Programmed", true, "Programmed", String::new()),
+        (Some((_, message)), _) => ("Programmed", false, "Invalid", message.to_owned()),
+        (None, Some(message)) => ("Programmed", false, "Invalid", message.to_owned()),
+    };
+    [accepted, programmed, resolved, conflicted]
+}
+
+/// Where clients find the Service before us.
+fn addresses(store: &Store, (namespace, name): &(String, String)) -> Vec<Value> {
+    let Some(service) = store.get(Kind::Service, namespace, name) else { return Vec::new() };
+    let address = |value: &str| {
+        let kind = if value.parse::<std::net::IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
+        json!({"type": kind, "value": value})
+    };
+    let ingress = service.pointer("/status/loadBalancer/ingress").and_then(Value::as_array);
+    let outside: Vec<Value> = ingress
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one.get("ip").or_else(|| one.get("hostname"))?.as_str())
+        .map(address)
+        .collect();
+    if !outside.is_empty() || service.pointer("/spec/type").and_then(Value::as_str) == Some("LoadBalancer") {
+        return outside;
+    }
+    let inside =
+        service.pointer("/spec/clusterIP").and_then(Value::as_str).filter(|ip| !matches!(*ip, "" | "None"));
+    inside.map(address).into_iter().collect()
+}
+
+/// Routes by Gateway and the name of its listener.
+type Counts = BTreeMap<(Key, String), BTreeSet<Key>>;
+
+#[cfg(test)]
+mod tests;

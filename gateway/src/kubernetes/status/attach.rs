@@ -1,0 +1,223 @@
+//! Whether a route is attached to a Gateway, and whether what it refers to is there, with the Gateway API's reasons. Pure.
+//!
+//! What is served is decided by `config`; its tests and these hold both to the same specification.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::Counts;
+use crate::kubernetes::kinds::Kind;
+use crate::kubernetes::select::{self, Refused, list, text};
+use crate::kubernetes::store::{Key, Store};
+
+/// Which routes are attached to which listeners.
+pub(super) struct Attached<'a> {
+    store: &'a Store,
+    ours: &'a BTreeSet<Key>,
+    refused: &'a Refused,
+    counts: Counts,
+}
+
+/// Reason and message.
+type Why = (&'static str, String);
+
+impl<'a> Attached<'a> {
+    pub(super) fn new(store: &'a Store, ours: &'a BTreeSet<Key>, refused: &'a Refused) -> Self {
+        Self { store, ours, refused, counts: Counts::new() }
+    }
+
+    /// Attaches a route to a Gateway that it names as its parent.
+    pub(super) fn attach(
+        &mut self,
+        key: &Key,
+        route: &Value,
+        parent: &Value,
+        gateway: &Key,
+    ) -> Result<(), Why> {
+        let known = self.store.get(Kind::ApiGateway, &gateway.0, &gateway.1);
+        let Some(known) = known.filter(|_| self.ours.contains(gateway)) else {
+            return Err(("NoMatchingParent", "the Gateway is not known".to_owned()));
+        };
+        let all = select::listeners(known);
+        let named = |listener: &&Value| {
+            let name = parent.get("sectionName").and_then(Value::as_str);
+            let port = parent.get("port").and_then(Value::as_u64);
+            name.is_none_or(|name| name == text(listener, "name"))
+                && port.is_none_or(|port| listener["port"].as_u64() == Some(port))
+        };
+        let named: Vec<&Value> = all.iter().filter(named).collect();
+        if named.is_empty() {
+            return Err(("NoMatchingParent", "the Gateway has no such listener".to_owned()));
+        }
+        let lets_in = |listener: &&&Value| {
+            select::fault(listener, all, self.refused).is_none()
+                && allows(self.store, listener, &gateway.0, &key.0)
+        };
+        let allowed: Vec<&Value> = named.iter().filter(lets_in).copied().collect();
+        if allowed.is_empty() {
+            return Err(("NotAllowedByListeners", "no listener lets this route in".to_owned()));
+        }
+        let hosts: Vec<String> = list(&route["spec"], "hostnames")
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_ascii_lowercase)
+            .collect();
+        let meets = |listener: &&&Value| {
+            let own = text(listener, "hostname").to_ascii_lowercase();
+            own.is_empty() || hosts.is_empty() || hosts.iter().any(|host| meet(host, &own))
+        };
+        let met: Vec<&Value> = allowed.iter().filter(meets).copied().collect();
+        if met.is_empty() {
+            return Err((
+                "NoMatchingListenerHostname",
+                "no listener has a hostname of this route".to_owned(),
+            ));
+        }
+        for listener in met {
+            let of = (gateway.clone(), text(listener, "name").to_owned());
+            self.counts.entry(of).or_default().insert(key.clone());
+        }
+        Ok(())
+    }
+
+    /// Routes that are attached to a listener.
+    pub(super) fn count(&self, gateway: &Key, listener: &str) -> usize {
+        self.counts.get(&(gateway.clone(), listener.to_owned())).map_or(0, BTreeSet::len)
+    }
+}
+
+/// Whether two hosts have one in common.
+fn meet(a: &str, b: &str) -> bool {
+    let holds = |wide: &str, one: &str| wide.strip_prefix('*').is_some_and(|end| one.ends_with(end));
+    a == b || holds(a, b) || holds(b, a)
+}
+
+/// Kinds of routes that a listener names and are offered; all that are where it names none.
+pub(super) fn supported(listener: &Value) -> Vec<Value> {
+    let offered = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"});
+    let is_http = text(listener, "protocol") == "HTTP";
+    let named = kinds(listener);
+    if is_http && (named.is_empty() || named.iter().any(is_http_route)) { vec![offered] } else { Vec::new() }
+}
+
+/// Whether a listener names a kind of route that is not offered.
+pub(super) fn unknown_kinds(listener: &Value) -> bool {
+    kinds(listener).iter().any(|kind| !is_http_route(kind))
+}
+
+fn kinds(listener: &Value) -> &[Value] {
+    listener.get("allowedRoutes").map(|allowed| list(allowed, "kinds")).unwrap_or_default()
+}
+
+fn is_http_route(kind: &Value) -> bool {
+    let group = kind.get("group").and_then(Value::as_str).unwrap_or("gateway.networking.k8s.io");
+    text(kind, "kind") == "HTTPRoute" && group == "gateway.networking.k8s.io"
+}
+
+/// Whether a listener lets in routes of a namespace.
+fn allows(store: &Store, listener: &Value, gateway: &str, route: &str) -> bool {
+    if supported(listener).is_empty() {
+        return false;
+    }
+    match listener.pointer("/allowedRoutes/namespaces/from").and_then(Value::as_str).unwrap_or("Same") {
+        "All" => true,
+        "Same" => gateway == route,
+        "Selector" => {
+            let selector = listener.pointer("/allowedRoutes/namespaces/selector");
+            selector.is_some_and(|selector| selects(store, selector, route))
+        }
+        _other => false,
+    }
+}
+
+fn selects(store: &Store, selector: &Value, namespace: &str) -> bool {
+    let known = store.get(Kind::Namespace, "", namespace);
+    let label = |name: &str| match name {
+        // Kubernetes sets it on every namespace.
+        "kubernetes.io/metadata.name" => Some(namespace),
+        name => known?.pointer("/metadata/labels")?.get(name)?.as_str(),
+    };
+    let equal = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+    let holds = |one: &Value| {
+        let value = label(text(one, "key"));
+        let named =
+            value.is_some_and(|value| list(one, "values").iter().any(|one| one.as_str() == Some(value)));
+        match text(one, "operator") {
+            "In" => named,
+            "NotIn" => !named,
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            // What cannot be understood selects nothing.
+            _other => false,
+        }
+    };
+    let mut equal = equal;
+    equal.all(|(name, value)| label(name) == value.as_str() && value.is_string())
+        && list(selector, "matchExpressions").iter().all(holds)
+}
+
+/// Whether everything that a route refers to is there and may be referred to.
+pub(super) fn resolved(store: &Store, namespace: &str, route: &Value) -> super::Condition {
+    let mirrors = |of: &Value| -> Vec<Value> {
+        let filters = list(of, "filters").iter();
+        filters.filter_map(|filter| filter.pointer("/requestMirror/backendRef").cloned()).collect()
+    };
+    let mut found: Option<(u8, Why)> = None;
+    for rule in list(&route["spec"], "rules") {
+        let backends = list(rule, "backendRefs");
+        let all = backends.iter().cloned().chain(mirrors(rule)).chain(backends.iter().flat_map(mirrors));
+        for fault in all.filter_map(|backend| fault(store, namespace, &backend)) {
+            if found.as_ref().is_none_or(|(rank, _)| fault.0 < *rank) {
+                found = Some(fault);
+            }
+        }
+    }
+    match found {
+        None => ("ResolvedRefs", true, "ResolvedRefs", String::new()),
+        Some((_, (reason, message))) => ("ResolvedRefs", false, reason, message),
+    }
+}
+
+/// What is wrong with a reference to a backend; of several the least is told.
+fn fault(store: &Store, namespace: &str, backend: &Value) -> Option<(u8, Why)> {
+    let (group, kind) =
+        (text(backend, "group"), backend.get("kind").and_then(Value::as_str).unwrap_or("Service"));
+    let name = text(backend, "name");
+    if !matches!(group, "" | "core") || kind != "Service" {
+        return Some((
+            0,
+            ("InvalidKind", format!("{name}: {kind} is not a kind of backend that is offered")),
+        ));
+    }
+    let own = backend.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
+    if own != namespace && !granted(store, namespace, own, name) {
+        let message =
+            format!("no ReferenceGrant of namespace {own} lets HTTPRoutes of {namespace} refer to {name}");
+        return Some((1, ("RefNotPermitted", message)));
+    }
+    let not_found = |message: String| Some((2, ("BackendNotFound", message)));
+    let Some(service) = store.get(Kind::Service, own, name) else {
+        return not_found(format!("there is no Service {own}/{name}"));
+    };
+    let port = backend.get("port").and_then(Value::as_u64);
+    let ports = service.pointer("/spec/ports").and_then(Value::as_array);
+    let has = ports.is_some_and(|ports| ports.iter().any(|one| one["port"].as_u64() == port));
+    if has { None } else { not_found(format!("Service {own}/{name} has no such port")) }
+}
+
+fn granted(store: &Store, from: &str, to: &str, name: &str) -> bool {
+    store.all(Kind::ReferenceGrant).filter(|((namespace, _), _)| namespace == to).any(|(_, grant)| {
+        let froms = list(&grant["spec"], "from").iter().any(|one| {
+            text(one, "group") == "gateway.networking.k8s.io"
+                && text(one, "kind") == "HTTPRoute"
+                && text(one, "namespace") == from
+        });
+        let tos = list(&grant["spec"], "to").iter().any(|one| {
+            matches!(text(one, "group"), "" | "core")
+                && text(one, "kind") == "Service"
+                && (text(one, "name").is_empty() || text(one, "name") == name)
+        });
+        froms && tos
+    })
+}

@@ -1,0 +1,104 @@
+//! A status as it should be, put into the one that is there: times stay where nothing changes, and what others say stays byte for
+//! byte. Pure.
+
+use serde_json::{Value, json};
+
+use crate::kubernetes::kinds::Kind;
+use crate::kubernetes::select::{list, text};
+
+/// The status to write; `None` where all is said already. `now` as the API server writes times.
+pub(in crate::kubernetes) fn merged(
+    kind: Kind,
+    object: &Value,
+    desired: &Value,
+    controller: &str,
+    now: &str,
+) -> Option<Value> {
+    let none = json!({});
+    let current = object.get("status").unwrap_or(&none);
+    let next = match kind {
+        Kind::HttpRoute => json!({"parents": parents(current, desired, controller, now)}),
+        Kind::ApiGateway => {
+            let said = list(current, "listeners");
+            let listeners = list(desired, "listeners").iter().map(|one| {
+                let before = said.iter().find(|said| said["name"] == one["name"]);
+                let mut one = one.clone();
+                one["conditions"] = conditions(before.unwrap_or(&none), &one, now);
+                one
+            });
+            json!({
+                "addresses": desired["addresses"],
+                "conditions": conditions(current, desired, now),
+                "listeners": listeners.collect::<Vec<_>>(),
+            })
+        }
+        _other => json!({"conditions": conditions(current, desired, now)}),
+    };
+    let says = |(name, value): (&String, &Value)| match current.get(name) {
+        Some(said) => said == value,
+        // An empty list is left out by an API server.
+        None => value.as_array().is_some_and(Vec::is_empty),
+    };
+    let is_said = next.as_object().is_some_and(|next| next.iter().all(says));
+    (!is_said).then_some(next)
+}
+
+/// Ours anew, and those of other types.
+fn conditions(current: &Value, desired: &Value, now: &str) -> Value {
+    let (said, wanted) = (list(current, "conditions"), list(desired, "conditions"));
+    let find = |all: &'_ [Value], kind: &Value| all.iter().position(|one| one["type"] == *kind);
+    let one = |wanted: &Value| {
+        let before = find(said, &wanted["type"]).and_then(|at| said.get(at));
+        let since = before
+            .filter(|before| before["status"] == wanted["status"])
+            .and_then(|before| before.get("lastTransitionTime").cloned());
+        let mut one = wanted.clone();
+        one["lastTransitionTime"] = since.unwrap_or_else(|| now.into());
+        one
+    };
+    // In the order in which they stand.
+    let kept = said.iter().map(|said| match find(wanted, &said["type"]).and_then(|at| wanted.get(at)) {
+        Some(wanted) => one(wanted),
+        None => said.clone(),
+    });
+    let new = wanted.iter().filter(|wanted| find(said, &wanted["type"]).is_none()).map(one);
+    kept.chain(new).collect()
+}
+
+fn parents(current: &Value, desired: &Value, controller: &str, now: &str) -> Vec<Value> {
+    let wanted = list(desired, "parents");
+    let said = list(current, "parents");
+    let is_ours = |parent: &Value| text(parent, "controllerName") == controller;
+    let same = |a: &Value, b: &Value| normal(&a["parentRef"]) == normal(&b["parentRef"]);
+    let one = |wanted: &Value, before: &Value| {
+        let mut one = wanted.clone();
+        one["conditions"] = conditions(before, wanted, now);
+        // As it is written there: an API server may have filled in what was left out.
+        if let Some(parent) = before.get("parentRef") {
+            one["parentRef"] = parent.clone();
+        }
+        one
+    };
+    let kept = said.iter().filter_map(|said| {
+        if !is_ours(said) {
+            return Some(said.clone());
+        }
+        wanted.iter().find(|wanted| same(wanted, said)).map(|wanted| one(wanted, said))
+    });
+    let known = |wanted: &&Value| said.iter().any(|said| is_ours(said) && same(wanted, said));
+    let new = wanted.iter().filter(|wanted| !known(wanted)).map(|wanted| one(wanted, &json!({})));
+    kept.chain(new).collect()
+}
+
+/// A reference with what it means by what it leaves out.
+fn normal(parent: &Value) -> Value {
+    let or = |name: &str, default: &str| parent.get(name).cloned().unwrap_or_else(|| default.into());
+    json!([
+        or("group", "gateway.networking.k8s.io"),
+        or("kind", "Gateway"),
+        or("namespace", ""),
+        parent["name"],
+        or("sectionName", ""),
+        parent["port"],
+    ])
+}

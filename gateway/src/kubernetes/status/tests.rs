@@ -1,0 +1,329 @@
+//! Statuses by hand-made objects: reasons, generations, and what others say.
+
+use super::*;
+
+const OURS: &str = "umbra.dev/gateway-controller";
+
+fn rules() -> Rules {
+    Rules { class: None, controller: OURS.to_owned(), labels: Vec::new(), mesh: false }
+}
+
+fn put(store: &mut Store, kind: Kind, key: (&str, &str), generation: u64, spec: Value) {
+    let facts = kind.facts();
+    let (namespace, name) = key;
+    store.set(
+        kind,
+        json!({"apiVersion": kind.api_version(facts.versions[0]), "kind": facts.name, "spec": spec,
+            "metadata": {"name": name, "namespace": namespace, "generation": generation, "resourceVersion": "1"}}),
+    );
+}
+
+/// One Gateway of ours with these listeners, and a Service `s` with port 80 in `n` and in `other`.
+fn cluster(listeners: Value) -> Store {
+    let mut store = Store::default();
+    put(&mut store, Kind::GatewayClass, ("", "umbra"), 1, json!({"controllerName": OURS}));
+    put(&mut store, Kind::GatewayClass, ("", "foreign"), 1, json!({"controllerName": "example.com/x"}));
+    put(
+        &mut store,
+        Kind::ApiGateway,
+        ("n", "gw"),
+        4,
+        json!({"gatewayClassName": "umbra", "listeners": listeners}),
+    );
+    put(
+        &mut store,
+        Kind::ApiGateway,
+        ("n", "theirs"),
+        1,
+        json!({"gatewayClassName": "foreign", "listeners": []}),
+    );
+    for namespace in ["n", "other"] {
+        put(&mut store, Kind::Service, (namespace, "s"), 0, json!({"ports": [{"port": 80}]}));
+    }
+    store
+}
+
+/// What is served of a store, as if all of it were sound.
+fn served(store: &Store) -> Vec<Outcome> {
+    let kinds = [Kind::ApiGateway, Kind::HttpRoute];
+    let all = kinds.iter().flat_map(|kind| store.all(*kind).map(move |(key, object)| (*kind, key, object)));
+    all.map(|(kind, key, object)| Outcome {
+        kind,
+        key: key.clone(),
+        generation: object.pointer("/metadata/generation").and_then(Value::as_u64),
+        state: State::Accepted,
+        warnings: Vec::new(),
+        serves_earlier: false,
+    })
+    .collect()
+}
+
+fn said_of(store: &Store, served: &[Outcome], unavailable: &BTreeSet<u64>) -> Vec<Desired> {
+    let rules = rules();
+    desired(&View { store, rules: &rules, served, unavailable, publish: None })
+}
+
+/// The reasons of one object's conditions, as `Accepted=True/Accepted`.
+fn reasons(of: &Value) -> Vec<String> {
+    let all = list(of, "conditions").iter();
+    all.map(|one| format!("{}={}/{}", text(one, "type"), text(one, "status"), text(one, "reason"))).collect()
+}
+
+fn of(all: &[Desired], kind: Kind, name: &str) -> Value {
+    let one = all.iter().find(|one| one.kind == kind && one.key.1 == name);
+    one.map(|one| one.status.clone()).unwrap_or_default()
+}
+
+fn http(name: &str, port: u64) -> Value {
+    json!({"name": name, "port": port, "protocol": "HTTP"})
+}
+
+#[test]
+fn a_route_is_told_why_it_is_not_accepted_and_what_it_cannot_find() {
+    let selector = json!({"from": "Selector", "selector": {"matchLabels": {"team": "a"}}});
+    let listeners = json!([
+        http("open", 80),
+        {"name": "named", "port": 81, "protocol": "HTTP", "hostname": "*.a.test"},
+        {"name": "all", "port": 82, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}},
+        {"name": "some", "port": 83, "protocol": "HTTP", "allowedRoutes": {"namespaces": selector}},
+        {"name": "kinds", "port": 84, "protocol": "HTTP", "allowedRoutes": {"kinds": [{"kind": "GRPCRoute"}]}},
+    ]);
+    let s = json!([{"backendRefs": [{"name": "s", "port": 80}]}]);
+    let backend = |backend: Value| json!([{"backendRefs": [backend]}]);
+    let mirror = |backend: Value| json!([{"filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": backend}}], "backendRefs": [{"name": "s", "port": 80}]}]);
+    let ok = "ResolvedRefs=True/ResolvedRefs";
+    // Namespace, parent, hostnames, rules; Accepted, ResolvedRefs.
+    let rows = [
+        ("n", json!({"name": "gw"}), json!([]), s.clone(), "Accepted=True/Accepted", ok),
+        (
+            "n",
+            json!({"name": "gw", "sectionName": "none"}),
+            json!([]),
+            s.clone(),
+            "Accepted=False/NoMatchingParent",
+            ok,
+        ),
+        ("n", json!({"name": "gw", "port": 99}), json!([]), s.clone(), "Accepted=False/NoMatchingParent", ok),
+        (
+            "n",
+            json!({"name": "gw", "sectionName": "named"}),
+            json!(["b.test"]),
+            s.clone(),
+            "Accepted=False/NoMatchingListenerHostname",
+            ok,
+        ),
+        (
+            "n",
+            json!({"name": "gw", "sectionName": "named"}),
+            json!(["x.a.test"]),
+            s.clone(),
+            "Accepted=True/Accepted",
+            ok,
+        ),
+        (
+            "n",
+            json!({"name": "gw", "sectionName": "named"}),
+            json!(["*.test"]),
+            s.clone(),
+            "Accepted=True/Accepted",
+            ok,
+        ),
+        (
+            "n",
+            json!({"name": "gw", "sectionName": "kinds"}),
+            json!([]),
+            s.clone(),
+            "Accepted=False/NotAllowedByListeners",
+            ok,
+        ),
+        (
+            "other",
+            json!({"name": "gw", "namespace": "n", "sectionName": "open"}),
+            json!([]),
+            s.clone(),
+            "Accepted=False/NotAllowedByListeners",
+            ok,
+        ),
+        (
+            "other",
+            json!({"name": "gw", "namespace": "n", "sectionName": "some"}),
+            json!([]),
+            s.clone(),
+            "Accepted=False/NotAllowedByListeners",
+            ok,
+        ),
+        ("other", json!({"name": "gw", "namespace": "n"}), json!([]), s, "Accepted=True/Accepted", ok),
+        (
+            "n",
+            json!({"name": "gw"}),
+            json!([]),
+            backend(json!({"name": "gone", "port": 80})),
+            "Accepted=True/Accepted",
+            "ResolvedRefs=False/BackendNotFound",
+        ),
+        (
+            "n",
+            json!({"name": "gw"}),
+            json!([]),
+            backend(json!({"name": "s", "port": 81})),
+            "Accepted=True/Accepted",
+            "ResolvedRefs=False/BackendNotFound",
+        ),
+        (
+            "n",
+            json!({"name": "gw"}),
+            json!([]),
+            backend(json!({"name": "s", "port": 80, "kind": "Bucket"})),
+            "Accepted=True/Accepted",
+            "ResolvedRefs=False/InvalidKind",
+        ),
+        (
+            "n",
+            json!({"name": "gw"}),
+            json!([]),
+            mirror(json!({"name": "gone", "port": 80})),
+            "Accepted=True/Accepted",
+            "ResolvedRefs=False/BackendNotFound",
+        ),
+        (
+            "n",
+            json!({"name": "gw"}),
+            json!([]),
+            mirror(json!({"name": "s", "namespace": "other", "port": 80})),
+            "Accepted=True/Accepted",
+            "ResolvedRefs=False/RefNotPermitted",
+        ),
+    ];
+    for (namespace, parent, hostnames, rules, accepted, resolved) in rows {
+        let mut store = cluster(listeners.clone());
+        let spec = json!({"parentRefs": [parent], "hostnames": hostnames, "rules": rules});
+        put(&mut store, Kind::HttpRoute, (namespace, "r"), 7, spec.clone());
+        let all = said_of(&store, &served(&store), &BTreeSet::new());
+        let parents = of(&all, Kind::HttpRoute, "r")["parents"].clone();
+        assert_eq!(reasons(&parents[0]), [accepted, resolved], "{spec}");
+        assert_eq!(parents[0]["conditions"][0]["observedGeneration"], 7);
+        assert_eq!(
+            (&parents[0]["controllerName"], &parents[0]["parentRef"]),
+            (&json!(OURS), &spec["parentRefs"][0])
+        );
+    }
+    // With leave it is permitted, and a label lets a namespace in.
+    let mut store = cluster(listeners);
+    put(&mut store, Kind::Namespace, ("", "other"), 0, json!({}));
+    store.set(Kind::Namespace, json!({"metadata": {"name": "other", "labels": {"team": "a"}}}));
+    let grant = json!({"from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "other"}], "to": [{"group": "", "kind": "Service", "name": "s"}]});
+    put(&mut store, Kind::ReferenceGrant, ("n", "g"), 1, grant);
+    let spec = json!({"parentRefs": [{"name": "gw", "namespace": "n", "sectionName": "some"}], "rules": mirror(json!({"name": "s", "namespace": "n", "port": 80}))});
+    put(&mut store, Kind::HttpRoute, ("other", "r"), 1, spec);
+    let all = said_of(&store, &served(&store), &BTreeSet::new());
+    let route = of(&all, Kind::HttpRoute, "r");
+    assert_eq!(reasons(&route["parents"][0]), ["Accepted=True/Accepted", ok]);
+    let gateway = of(&all, Kind::ApiGateway, "gw");
+    let attached: Vec<u64> =
+        list(&gateway, "listeners").iter().filter_map(|one| one["attachedRoutes"].as_u64()).collect();
+    assert_eq!(attached, [0, 0, 0, 1, 0]);
+}
+
+#[test]
+fn a_gateway_says_which_of_its_listeners_serve() {
+    let tls = json!({"name": "tls", "port": 443, "protocol": "HTTPS"});
+    let good = [
+        "Accepted=True/Accepted",
+        "Programmed=True/Programmed",
+        "ResolvedRefs=True/ResolvedRefs",
+        "Conflicted=False/NoConflicts",
+    ];
+    let rows = [
+        (json!([http("a", 80)]), ["Accepted=True/Accepted", "Programmed=True/Programmed"], good),
+        (
+            json!([http("a", 80), tls]),
+            ["Accepted=True/ListenersNotValid", "Programmed=True/Programmed"],
+            good,
+        ),
+        (
+            json!([tls]),
+            ["Accepted=False/ListenersNotValid", "Programmed=False/Invalid"],
+            ["Accepted=False/UnsupportedProtocol", "Programmed=False/Invalid", good[2], good[3]],
+        ),
+        (
+            json!([http("a", 99), http("b", 80)]),
+            ["Accepted=True/ListenersNotValid", "Programmed=True/Programmed"],
+            ["Accepted=False/PortUnavailable", "Programmed=False/Invalid", good[2], good[3]],
+        ),
+        (
+            json!([http("a", 80), http("b", 80)]),
+            ["Accepted=False/ListenersNotValid", "Programmed=False/Invalid"],
+            [
+                "Accepted=False/HostnameConflict",
+                "Programmed=False/Invalid",
+                good[2],
+                "Conflicted=True/HostnameConflict",
+            ],
+        ),
+    ];
+    for (listeners, whole, first) in rows {
+        let store = cluster(listeners.clone());
+        let all = said_of(&store, &served(&store), &BTreeSet::from([99]));
+        let status = of(&all, Kind::ApiGateway, "gw");
+        assert_eq!(reasons(&status), whole, "{listeners}");
+        assert_eq!(reasons(&status["listeners"][0]), first, "{listeners}");
+        assert!(all.iter().all(|one| one.key.1 != "theirs" && one.key.1 != "foreign"), "{all:?}");
+        assert_eq!(reasons(&of(&all, Kind::GatewayClass, "umbra")), ["Accepted=True/Accepted"]);
+    }
+}
+
+#[test]
+fn what_is_refused_is_said_with_its_problems_and_only_of_the_generation_that_is_served() {
+    let mut store = cluster(json!([http("a", 80)]));
+    put(&mut store, Kind::HttpRoute, ("n", "r"), 2, json!({"parentRefs": [{"name": "gw"}], "rules": []}));
+    let mut outcomes = served(&store);
+    let problem = config::Problem { message: "nonsense".to_owned(), ..config::Problem::default() };
+    outcomes.last_mut().unwrap().state = State::Rejected(vec![problem]);
+    let route = of(&said_of(&store, &outcomes, &BTreeSet::new()), Kind::HttpRoute, "r");
+    let accepted = &route["parents"][0]["conditions"][0];
+    assert_eq!((text(accepted, "reason"), text(accepted, "message")), ("UnsupportedValue", "nonsense"));
+    outcomes.iter_mut().for_each(|one| one.generation = Some(1));
+    let all = said_of(&store, &outcomes, &BTreeSet::new());
+    assert!(all.iter().all(|one| one.kind == Kind::GatewayClass), "{all:?}");
+}
+
+#[test]
+fn what_is_said_already_is_not_said_again_and_others_keep_their_words() {
+    let theirs = json!({"controllerName": "example.com/x", "parentRef": {"name": "gw"}, "conditions": [{"type": "Accepted", "odd": [1]}]});
+    let ours = |status: &str, since: &str| {
+        let condition = json!({"type": "Accepted", "status": status, "reason": "r", "message": "", "observedGeneration": 1, "lastTransitionTime": since});
+        json!({"controllerName": OURS, "parentRef": {"name": "gw"}, "conditions": [condition]})
+    };
+    let wanted = |status: &str| {
+        let mut one = ours(status, "");
+        one["conditions"][0].as_object_mut().unwrap().remove("lastTransitionTime");
+        json!({"parents": [one]})
+    };
+    let merge = |status: Value, wanted: Value| {
+        merged(Kind::HttpRoute, &json!({"status": status}), &wanted, OURS, "now")
+    };
+    assert_eq!(merge(json!({}), wanted("True")), Some(json!({"parents": [ours("True", "now")]})));
+    assert_eq!(merge(json!({"parents": [theirs, ours("True", "then")]}), wanted("True")), None);
+    assert_eq!(
+        merge(json!({"parents": [theirs, ours("True", "then")]}), wanted("False")),
+        Some(json!({"parents": [theirs, ours("False", "now")]}))
+    );
+    // Another generation is said, and since when it holds stays.
+    let mut newer = wanted("True");
+    newer["parents"][0]["conditions"][0]["observedGeneration"] = 2.into();
+    let said = merge(json!({"parents": [ours("True", "then")]}), newer).unwrap();
+    assert_eq!(said["parents"][0]["conditions"][0]["lastTransitionTime"], "then");
+    // A parent that has gone goes, and nobody else's.
+    assert_eq!(
+        merge(json!({"parents": [theirs, ours("True", "then")]}), json!({"parents": []})),
+        Some(json!({"parents": [theirs]}))
+    );
+    // Conditions of types that are not ours stay.
+    let class = json!({"conditions": [{"type": "Other", "status": "Unknown"}, {"type": "Accepted", "status": "Unknown", "lastTransitionTime": "then"}]});
+    let wanted = json!({"conditions": [{"type": "Accepted", "status": "True"}]});
+    let said = merged(Kind::GatewayClass, &json!({"status": class}), &wanted, OURS, "now").unwrap();
+    assert_eq!(
+        said,
+        json!({"conditions": [{"type": "Other", "status": "Unknown"}, {"type": "Accepted", "status": "True", "lastTransitionTime": "now"}]})
+    );
+}

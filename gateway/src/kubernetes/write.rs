@@ -1,0 +1,149 @@
+//! Status as it is written: by the Lease's holder alone, of what is served, only where something is to be said anew.
+//!
+//! Others write these objects too. Each write names the version that it was made of; where that has gone it is made again of the
+//! next. So many writes a second, and one object at most once a second, whoever else writes it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::api::{Api, Trouble};
+use super::kinds::Kind;
+use super::lease;
+use super::status::{self, Desired, View};
+use super::store::Key;
+
+/// Between two writes.
+const WRITE_EVERY: Duration = Duration::from_millis(100);
+
+/// Between two writes of one object.
+const SAME_EVERY: Duration = Duration::from_secs(1);
+
+/// An API server that says how long to wait is heard, up to this long.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// A write that is to be made.
+struct Due {
+    kind: Kind,
+    key: Key,
+    path: String,
+    patch: Value,
+}
+
+/// Writes for the rest of the process's life.
+pub(super) async fn write(api: Api, cluster: Cluster) {
+    let mut last: BTreeMap<(Kind, Key), Instant> = BTreeMap::new();
+    let mut again = false;
+    loop {
+        let told = cluster.0.status.notified();
+        if again {
+            let _ = tokio::time::timeout(SAME_EVERY, told).await;
+        } else {
+            told.await;
+        }
+        again = false;
+        let leads = || cluster.0.counters.leads.load(Relaxed);
+        if !leads() || !cluster.is_synced() {
+            continue;
+        }
+        let this = cluster.clone();
+        let Ok(due) = tokio::task::spawn_blocking(move || this.due()).await else { continue };
+        last.retain(|_, at| at.elapsed() < SAME_EVERY);
+        for Due { kind, key, path, patch } in due {
+            let id = (kind, key);
+            if !leads() {
+                break;
+            }
+            if last.contains_key(&id) {
+                again = true;
+                continue;
+            }
+            last.insert(id.clone(), Instant::now());
+            let counters = cluster.counters();
+            match api.merge(&path, &patch).await {
+                Ok(object) => {
+                    counters.written.fetch_add(1, Relaxed);
+                    cluster.written(kind, object);
+                }
+                Err(trouble) if trouble.code() == Some(409) => {
+                    counters.conflicts.fetch_add(1, Relaxed);
+                    again = true;
+                }
+                // It has gone meanwhile.
+                Err(trouble) if trouble.code() == Some(404) => {}
+                Err(trouble) => {
+                    counters.unwritten.fetch_add(1, Relaxed);
+                    again = true;
+                    cluster.unwritten(kind, &trouble);
+                    if let Trouble::Status { retry_after: Some(after), .. } = trouble {
+                        tokio::time::sleep(after.min(PAUSE_MAX)).await;
+                    }
+                }
+            }
+            tokio::time::sleep(WRITE_EVERY).await;
+        }
+    }
+}
+
+impl Cluster {
+    /// Everything that is not said as it is.
+    fn due(&self) -> Vec<Due> {
+        let options = &self.0.options;
+        let (store, served, unavailable) = {
+            let state = self.lock();
+            (state.store.routing(), state.served.clone(), state.unavailable.clone())
+        };
+        let view = View {
+            store: &store,
+            rules: &options.rules,
+            served: &served,
+            unavailable: &unavailable,
+            publish: options.publish.as_ref(),
+        };
+        let now = lease::seconds(SystemTime::now());
+        let due = |Desired { kind, key, status }: Desired| {
+            let object = store.get(kind, &key.0, &key.1)?;
+            let status = status::merged(kind, object, &status, &options.rules.controller, &now)?;
+            let version = object.pointer("/metadata/resourceVersion")?.clone();
+            let (_, served) = object.get("apiVersion")?.as_str()?.rsplit_once('/')?;
+            let namespace = Some(key.0.as_str()).filter(|namespace| !namespace.is_empty());
+            let path = format!("{}/{}/status", kind.path(served, namespace), key.1);
+            Some(Due {
+                kind,
+                key,
+                path,
+                patch: json!({"metadata": {"resourceVersion": version}, "status": status}),
+            })
+        };
+        status::desired(&view).into_iter().filter_map(due).collect()
+    }
+
+    /// What was written is known before a watch tells it.
+    fn written(&self, kind: Kind, object: Value) {
+        let mut state = self.lock();
+        // Nothing of it is about routes but what another wrote meanwhile, which a watch tells.
+        let same_spec =
+            super::store::key(&object).and_then(|key| state.store.get(kind, &key.0, &key.1)).is_some_and(
+                |known| known.pointer("/metadata/generation") == object.pointer("/metadata/generation"),
+            );
+        if same_spec {
+            state.store.set(kind, object);
+        }
+    }
+
+    fn unwritten(&self, kind: Kind, trouble: &Trouble) {
+        let mut state = self.lock();
+        if state.told.may_complain(kind, &format!("status: {trouble}")) {
+            tracing::warn!("the status of a {} cannot be written: {trouble}", kind.text());
+        }
+    }
+
+    /// The process ends: another may write at once.
+    pub(crate) async fn end(&self) {
+        self.0.ending.notify_one();
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.0.ended.notified()).await;
+    }
+}

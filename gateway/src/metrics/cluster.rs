@@ -1,0 +1,36 @@
+//! What the control plane counts of a cluster whose objects it reads. No worker sees it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Written by whoever follows the cluster; read by whoever shows it.
+#[derive(Debug, Default)]
+pub struct ClusterCounters {
+    /// Every kind that is needed was read, and what it says is in force.
+    pub synced: AtomicBool,
+    /// This process writes status.
+    pub leads: AtomicBool,
+    /// Statuses written, tried with an old version, and refused.
+    pub written: AtomicU64,
+    pub conflicts: AtomicU64,
+    pub unwritten: AtomicU64,
+    by_kind: Mutex<ByKind>,
+}
+
+#[derive(Debug, Default)]
+pub struct ByKind {
+    /// By kind and state.
+    pub objects: BTreeMap<(&'static str, &'static str), u64>,
+    /// By kind and status code, empty where there was no answer.
+    pub errors: BTreeMap<(&'static str, String), u64>,
+    /// When something was last heard of it.
+    pub heard: BTreeMap<&'static str, Instant>,
+}
+
+impl ClusterCounters {
+    pub fn by_kind(&self) -> MutexGuard<'_, ByKind> {
+        self.by_kind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
