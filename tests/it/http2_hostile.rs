@@ -441,6 +441,36 @@ fn a_stalled_connection_holds_no_worker() {
 }
 
 #[test]
+fn a_client_that_asks_and_does_not_read_is_not_read_either_and_nothing_is_lost() {
+    // Heads without content, which no window bounds.
+    let head = format!("HTTP/1.1 204 No Content\r\nX: {}\r\n\r\n", "y".repeat(7_000));
+    let v1 = Origin::new(move |_, stream| tests::origin::write(stream, &head));
+    let gateway = start(&Setup::new(&v1).with("[timeouts]\nwrite = \"300s\""));
+    let mut raw = Raw::connect(gateway.address);
+    let streams = || gateway.metrics().sum("umbra_http2_streams_total", &[]) as usize;
+    let mut asked = 0;
+    let is_taken_in = |asked: usize| {
+        let begun = std::time::Instant::now();
+        while streams() < asked && begun.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        streams() == asked
+    };
+    while is_taken_in(asked) {
+        assert!(asked < 5_000, "{} kB were answered that nobody reads", asked * 7);
+        let more: Vec<u8> = (asked..asked + 50).flat_map(|n| get(id(n))).collect();
+        raw.send(&more);
+        asked += 50;
+    }
+    // It is silent about PINGs, too, and nobody minds. As it reads on, all that it asked for comes.
+    for n in 0..asked {
+        let heard = raw.response(id(n));
+        assert_eq!((heard.status(), heard.field("x").len()), ("204", 7_000), "{n} of {asked}");
+    }
+    assert_eq!((streams(), raw.goaways.is_empty()), (asked, true));
+}
+
+#[test]
 fn what_an_operator_says_of_http2_holds() {
     let v1 = Origin::named("v1");
     let keys = "[http2]\nresets_max = 2\nstream_bytes_max = \"2KiB\"\nblock_frames_max = 1\nsettings_max = 1\n\

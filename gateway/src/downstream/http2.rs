@@ -117,7 +117,11 @@ async fn read(
     }
     cx.buffers.give(first);
     let mut room = RESPONSE_BUFFER_BYTES;
-    while !connection.is_closed() {
+    loop {
+        connection.wants_bytes().await;
+        if connection.is_closed() {
+            break;
+        }
         let block = if room > RESPONSE_BUFFER_BYTES { cx.buffers.block() } else { cx.buffers.medium() };
         let (read, block) = r.read_or_park(block, room, Millis(PARK_MS)).await;
         match read {

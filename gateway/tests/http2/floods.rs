@@ -210,6 +210,28 @@ fn a_peer_that_reads_nothing_of_its_answer_is_given_up() {
 }
 
 #[test]
+fn a_client_that_is_not_read_is_not_asked_whether_it_is_there() {
+    let mut peer = Peer::client();
+    peer.send(&headers(1, END, &GET));
+    let head = format!("HTTP/1.1 103 x\r\nX: {}\r\n\r\n", "y".repeat(20_000));
+    peer.tick(15_000);
+    assert_eq!(peer.said_of(PING).len(), 1);
+    while peer.session.wants_bytes() {
+        peer.answer(1, &head, false);
+    }
+    // Its answer to that PING may be where nobody looks.
+    peer.tick(10_000).tick(100_000);
+    assert!(!peer.session.is_closed());
+    assert_eq!(peer.said_of(PING), []);
+    peer.tick(14_900);
+    assert_eq!(peer.said_of(PING), [], "from now on it can be heard");
+    peer.tick(100);
+    assert_eq!(peer.said_of(PING).len(), 1);
+    peer.tick(10_000);
+    assert_eq!(peer.events.last(), Some(&Event::Closed(Close::Lifeless)));
+}
+
+#[test]
 fn a_client_that_asks_and_does_not_read_is_not_read_either() {
     let mut peer = Peer::client();
     let (mut asked, head) = (0, format!("HTTP/1.1 404 x\r\nX: {}\r\n\r\n", "y".repeat(1_000)));

@@ -85,6 +85,11 @@ impl Session {
         if self.limits.ping_after_ms == 0 || self.drain == Drain::Closed {
             return;
         }
+        if !self.wants_bytes() {
+            // It is not read, so its silence says nothing, and its answer may be where nobody looks.
+            (self.heard_ms, self.ping_sent_ms) = (self.heard_ms.max(now_ms), None);
+            return;
+        }
         match self.ping_sent_ms {
             Some(sent) if now_ms.saturating_sub(sent) >= self.limits.ping_ms_max => {
                 self.close(Code::NoError, "no answer to PING", Close::Lifeless);
