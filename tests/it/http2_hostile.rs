@@ -471,6 +471,35 @@ fn a_client_that_asks_and_does_not_read_is_not_read_either_and_nothing_is_lost()
 }
 
 #[test]
+fn a_stream_that_takes_its_response_in_drips_is_given_up_and_its_connection_goes_on() {
+    let v1 = Origin::new(|_, stream| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n".as_slice();
+        tests::origin::write(stream, [head, &[b'x'; 60_000]].concat())
+    });
+    let own = "[timeouts]\nwrite = \"2s\"\n[limits]\nresponse_bytes_per_second_min = 1000";
+    let gateway = start(&Setup::new(&v1).with(own));
+    let mut raw = Raw::connect(gateway.address);
+    raw.is_kind = false;
+    raw.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).send(&get(1));
+    // The next byte is asked for as soon as one has come: it is never silent.
+    let begun = std::time::Instant::now();
+    let is_over = |raw: &Raw| raw.streams.get(&1).is_some_and(|heard| heard.is_over());
+    while !is_over(&raw) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it may drip for ever");
+        std::thread::sleep(Duration::from_millis(100));
+        let had = raw.streams.get(&1).map_or(0, |heard| heard.body.len());
+        raw.send(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]));
+        raw.until(|raw| is_over(raw) || raw.streams.get(&1).is_some_and(|heard| heard.body.len() > had));
+        assert!(!raw.is_ended);
+    }
+    assert_eq!(raw.streams[&1].reset, Some(8), "CANCEL");
+    raw.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])).send(&get(3));
+    assert_eq!(raw.response(3).body.len(), 60_000);
+    let stalled = || gateway.metrics().sum("umbra_http2_streams_reset_total", &["by=\"stalled\""]);
+    eventually("it is counted", || stalled() == 1);
+}
+
+#[test]
 fn what_an_operator_says_of_http2_holds() {
     let v1 = Origin::named("v1");
     let keys = "[http2]\nresets_max = 2\nstream_bytes_max = \"2KiB\"\nblock_frames_max = 1\nsettings_max = 1\n\

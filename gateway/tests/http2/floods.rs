@@ -210,6 +210,48 @@ fn a_peer_that_reads_nothing_of_its_answer_is_given_up() {
 }
 
 #[test]
+fn bytes_earn_a_peer_its_time_and_drips_do_not() {
+    let limits = Limits { bytes_per_second_min: 100, ping_after_ms: 0, ..Limits::default() };
+    let mut peer = Peer::client_with(limits);
+    peer.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    peer.send(&headers(1, END, &GET)).send(&headers(3, END, &GET));
+    for stream in [1, 3] {
+        peer.answer(stream, "HTTP/1.1 200 x\r\n\r\n", false);
+        peer.session.queue(stream, What::Content(Bytes::from(vec![0; 60_000])), 0).unwrap();
+    }
+    peer.events.clear();
+    // One takes a byte a second, the other exactly as many as are asked for.
+    for _ in 0..30 {
+        peer.send(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).send(&frame(
+            WINDOW_UPDATE,
+            0,
+            3,
+            &[0, 0, 0, 100],
+        ));
+        peer.said();
+        assert_eq!(peer.tick(1_000).events, []);
+    }
+    peer.tick(300);
+    assert_eq!(peer.events, [], "thirty bytes have earned so much");
+    peer.tick(1);
+    assert_eq!(peer.event(), Event::Reset { stream: 1, why: Why::Stalled });
+    assert_eq!(peer.ends().resets, [(1, 8)]);
+    peer.session.release(1);
+    for _ in 0..100 {
+        peer.send(&frame(WINDOW_UPDATE, 0, 3, &[0, 0, 0, 100])).said();
+        assert_eq!(peer.tick(1_000).events, []);
+    }
+    // The time in which nothing waits for it is not its own.
+    peer.send(&frame(WINDOW_UPDATE, 0, 3, &[0, 1, 0, 0])).said();
+    assert_eq!(peer.tick(1_000_000).events, []);
+    peer.session.queue(3, What::Content(Bytes::from(vec![0; 60_000])), peer.now).unwrap();
+    peer.said();
+    assert_eq!(peer.tick(29_999).events, []);
+    peer.tick(1_000_000);
+    assert_eq!(peer.event(), Event::Reset { stream: 3, why: Why::Stalled });
+}
+
+#[test]
 fn a_client_that_is_not_read_is_not_asked_whether_it_is_there() {
     let mut peer = Peer::client();
     peer.send(&headers(1, END, &GET));

@@ -66,7 +66,8 @@ pub enum Why {
     Peer(Code),
     /// By us: what the peer sent was against the rules.
     Malformed(&'static str),
-    /// By us: the peer took nothing of what is queued for [`Limits::write_ms_max`].
+    /// By us: the peer took nothing of what is queued for [`Limits::write_ms_max`], or less than
+    /// [`Limits::bytes_per_second_min`] beyond it.
     Stalled,
     /// The peer's GOAWAY says that it did not look at the request: it may be sent again on another connection, whatever its
     /// method (RFC 9113 §8.7).
@@ -378,6 +379,8 @@ impl Session {
             wants_room: false,
             wants_flush: false,
             progress_ms: now_ms,
+            waits_since_ms: now_ms,
+            taken_bytes: 0,
             is_held: true,
             reset_at_end: None,
         }
