@@ -18,8 +18,8 @@ pub const SETTINGS_PERIOD_MS: i64 = 10_000;
 /// Frames of one block of fields (CVE-2024-27316); eight of them hold eight times the largest head anybody sends.
 pub const BLOCK_FRAMES_MAX: u32 = 8;
 
-/// Bytes of frames that ask for nothing: PRIORITY, extensions, empty DATA, frames of streams that are over, increments of
-/// windows. Requests and content that is sent refill it, and time does.
+/// Bytes of frames that ask for nothing: PRIORITY, extensions, acknowledgements, empty DATA, frames of streams that are over
+/// (blocks of fields by what they mean), increments of windows. Requests and content that is sent refill it, and time does.
 pub const IDLE_BYTES_MAX: i64 = 64 * 1024;
 pub const IDLE_BYTES_PER_SECOND: i64 = 4 * 1024;
 

@@ -362,6 +362,9 @@ fn frames_that_ask_for_nothing_are_few() {
         frame(0x42, 0xff, 77, &[0; 9_000]),
         frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
         frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+        frame(SETTINGS, ACK, 0, &[]),
+        frame(PING, ACK, 0, &[0; 8]),
+        frame(GOAWAY, 0, 0, &[0; 8]),
     ] {
         let mut peer = Peer::client();
         peer.send(&headers(1, END, &GET));
