@@ -274,6 +274,21 @@ fn a_client_that_is_not_read_is_not_asked_whether_it_is_there() {
 }
 
 #[test]
+fn a_block_that_nobody_gets_costs_what_it_means() {
+    // An entry of 3,900 bytes on a stream that is reset for it, and then sixteen references to it, again and again.
+    let mut peer = Peer::client();
+    let mut entry = block(&GET);
+    entry.extend(b"\x40\x01x\x7f\xbd\x1d");
+    entry.extend([b'y'; 3900]);
+    peer.send(&frame(HEADERS, WHOLE | END, 1, &[entry, block(&[("X", "y")])].concat()));
+    assert_eq!(peer.ends().resets, [(1, 1)]);
+    let bomb = frame(HEADERS, WHOLE | END, 1, &[0x80 | 62; 16]);
+    let sent = (0..).take_while(|_| !peer.send(&bomb).session.is_closed()).count();
+    assert!(sent <= 1, "{sent} blocks of 62 kB");
+    ended(&mut peer, Flood::IdleFrames);
+}
+
+#[test]
 fn a_client_that_asks_and_does_not_read_is_not_read_either() {
     let mut peer = Peer::client();
     let (mut asked, head) = (0, format!("HTTP/1.1 404 x\r\nX: {}\r\n\r\n", "y".repeat(1_000)));
