@@ -500,6 +500,20 @@ fn a_stream_that_takes_its_response_in_drips_is_given_up_and_its_connection_goes
 }
 
 #[test]
+fn a_client_that_sends_no_more_gets_its_response_however_long_that_takes() {
+    let v1 = Origin::new(|_, stream| {
+        std::thread::sleep(Duration::from_secs(2));
+        tests::origin::write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv1")
+    });
+    let gateway = start(&Setup::new(&v1).with("[http2]\nping_after = \"300ms\"\nping_timeout = \"300ms\""));
+    let mut raw = Raw::connect(gateway.address);
+    raw.is_kind = false;
+    raw.send(&get(1)).finish();
+    assert_eq!(raw.response(1).body, b"v1");
+    assert_eq!(goaways(&gateway, "lifeless"), 0);
+}
+
+#[test]
 fn what_an_operator_says_of_http2_holds() {
     let v1 = Origin::named("v1");
     let keys = "[http2]\nresets_max = 2\nstream_bytes_max = \"2KiB\"\nblock_frames_max = 1\nsettings_max = 1\n\

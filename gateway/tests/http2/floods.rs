@@ -274,6 +274,17 @@ fn a_client_that_is_not_read_is_not_asked_whether_it_is_there() {
 }
 
 #[test]
+fn a_peer_that_sends_no_more_is_not_asked_whether_it_is_there() {
+    let mut peer = Peer::client();
+    peer.send(&headers(1, END, &GET)).tick(15_000);
+    assert_eq!(peer.said_of(PING).len(), 1);
+    peer.session.end_input();
+    peer.tick(10_000).tick(100_000);
+    assert!(!peer.session.is_closed());
+    assert_eq!(peer.said_of(PING), []);
+}
+
+#[test]
 fn a_block_that_nobody_gets_costs_what_it_means() {
     // An entry of 3,900 bytes on a stream that is reset for it, and then sixteen references to it, again and again.
     let mut peer = Peer::client();

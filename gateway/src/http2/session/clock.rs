@@ -85,8 +85,8 @@ impl Session {
         if self.limits.ping_after_ms == 0 || self.drain == Drain::Closed {
             return;
         }
-        if !self.wants_bytes() {
-            // It is not read, so its silence says nothing, and its answer may be where nobody looks.
+        if !self.wants_bytes() || self.input_ended {
+            // Silence says nothing of a peer that is not read, whose answer may be where nobody looks, or that has said all.
             (self.heard_ms, self.ping_sent_ms) = (self.heard_ms.max(now_ms), None);
             return;
         }

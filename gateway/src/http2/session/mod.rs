@@ -184,6 +184,8 @@ pub struct Session {
     idle_since_ms: u64,
     /// A PING of ours that was not answered.
     ping_sent_ms: Option<u64>,
+    /// The peer sends nothing more.
+    input_ended: bool,
 }
 
 /// Buffers of heads kept for reuse.
@@ -227,6 +229,7 @@ impl Session {
             heard_ms: now_ms,
             idle_since_ms: now_ms,
             ping_sent_ms: None,
+            input_ended: false,
         };
         session.introduce(window, whole);
         session
@@ -254,6 +257,11 @@ impl Session {
         if let Ok(increment @ 1..) = u32::try_from(whole - WINDOW_DEFAULT) {
             frame::window_update(&mut self.out, 0, increment);
         }
+    }
+
+    /// Nothing more comes from the peer. What it asked for is still answered.
+    pub fn end_input(&mut self) {
+        self.input_ended = true;
     }
 
     /// The next thing that happened. All of them are to be taken before the next bytes are fed.

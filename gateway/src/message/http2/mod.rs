@@ -127,6 +127,7 @@ impl Connection {
     /// The client sends nothing more. Requests that are whole are still answered.
     pub fn end_input(&self) {
         self.input_ended.set(true);
+        self.session.borrow_mut().end_input();
         self.leave(|stream| !stream.has_ended());
         self.drain();
         self.wake_writer();
