@@ -132,6 +132,10 @@ pub const ANSWER_BYTES_PER_SECOND: u32 = 128 * 1024 * 1024;
 /// as dear as reading a thousand.
 pub const ANSWER_OVERHEAD_TIMES: u64 = 64;
 
+/// What a TLS handshake with a mirror costs, in bytes of a long answer: it is as dear as ten copies or more. A mirror that closes
+/// after each answer is so called 128 times a second, and no more.
+pub const MIRROR_HANDSHAKE_BYTES: u64 = 1024 * 1024;
+
 /// What closing a connection and making another costs, in bytes that could be read meanwhile.
 pub const ANSWER_CUT_BYTES: u64 = 256 * 1024;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tests::certificates::{Authority, Pair};
 use tests::message::post;
@@ -590,4 +591,27 @@ fn a_mirror_that_floods_with_tickets_is_called_seldom_and_hurts_no_client() {
     assert!(called < 250, "called {called} times for {} requests", asked + 500);
     let line = "mirror v2: no TLS with it (noise)";
     eventually(line, || gateway.stderr().contains(line));
+}
+
+#[test]
+fn a_mirror_that_closes_after_each_answer_is_called_as_often_as_handshakes_may_cost() {
+    let stage = Stage::new();
+    let v1 = Origin::named("v1");
+    let v2 = Origin::new(|_, stream| {
+        tests::origin::write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        After::Close
+    });
+    let closing = Front::new(&stage.v1, v2.address, Rules::default());
+    let setup = Setup::new(&v1).mirror("v2", closing.address, &format!("ring_entries_max = 64, {PATIENT}"));
+    let gateway = Gateway::start(&secured(&setup, &[("v2", &stage.keys(""))]), &[]);
+    let begun = Instant::now();
+    let mut client = gateway.client();
+    while begun.elapsed() < Duration::from_secs(5) {
+        assert_eq!(client.ask(get("/")).status, 200);
+    }
+    let called = gateway.metrics().sum("umbra_mirror_connects_total", &["mirror=\"v2\""]);
+    // A second's worth may come at once, and a few were called when the last was counted.
+    let most = 128.0 * (begun.elapsed().as_secs_f64() + 1.0) + 16.0;
+    assert!(called > 0 && (called as f64) < most, "called {called} times, at most {most}");
+    gateway.settled("v2").ledger("v2").expect("the ledger balances");
 }
