@@ -36,10 +36,9 @@ pub const TLS_SESSIONS_MAX: usize = 256;
 /// thousand bytes of it. OpenSSL sends two.
 pub const TLS_TICKETS_MAX: u64 = 64;
 
-/// Bytes of a connection's records that are nobody's content: headers, tickets, KeyUpdates, records of nothing. So many in
-/// all, and [`TLS_OVERHEAD_TIMES`] as many as there is content: a record of one byte has 22 around it.
-pub const TLS_OVERHEAD_BYTES_MAX: u64 = 64 * 1024;
-pub const TLS_OVERHEAD_TIMES: u64 = 32;
+/// Bytes of a connection's records since the last that had content: tickets, KeyUpdates, records of nothing. What is around content
+/// does not count, as any record may be padded to 16 KiB (RFC 8446 §5.4).
+pub const TLS_NOISE_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a TLS session holds while its connection is open, as measured; what it reads into is not its own.
 pub const TLS_SESSION_BYTES: u64 = 8 * 1024;
