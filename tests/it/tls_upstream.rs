@@ -615,3 +615,23 @@ fn a_mirror_that_closes_after_each_answer_is_called_as_often_as_handshakes_may_c
     assert!(called > 0 && (called as f64) < most, "called {called} times, at most {most}");
     gateway.settled("v2").ledger("v2").expect("the ledger balances");
 }
+
+#[test]
+fn a_large_copy_is_sealed_as_its_mirror_takes_it() {
+    let stage = Stage::new();
+    let (v1, v2) = (Origin::named("v1"), Origin::never_reading());
+    let front = Front::new(&stage.v1, v2.address, Rules::default());
+    let large = format!("body_bytes_max = \"32MiB\", ring_bytes_max = \"64MiB\", {PATIENT}");
+    let setup = Setup::new(&v1).mirror("v2", front.address, &large);
+    let gateway = Gateway::start(&secured(&setup, &[("v2", &stage.keys(""))]), &[]);
+    let mut client = gateway.client();
+    assert_eq!(client.ask(get("/")).status, 200);
+    let before = gateway.rss_bytes();
+    let content = tests::load::pattern(1, 24 << 20);
+    assert_eq!(client.ask(tests::load::post("/upload", &content)).status, 200);
+    eventually("it is on its way", || front.saw_bytes() > 100_000);
+    // What is sealed at all is sealed before the next request is answered.
+    assert_eq!(client.ask(get("/")).status, 200);
+    let grown = gateway.rss_bytes().saturating_sub(before);
+    assert!(grown < 60 << 20, "{} MiB for a copy of 24 MiB", grown >> 20);
+}
