@@ -275,6 +275,9 @@ impl Session {
         self.workspace = Workspace::default();
         self.spare = Vec::new();
         self.block = Vec::new();
+        self.events.shrink_to_fit();
+        self.ready.shrink_to_fit();
+        self.streams.trim();
         if self.out.is_empty() {
             self.out = Vec::new();
         }
