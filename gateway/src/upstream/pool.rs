@@ -9,16 +9,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Balance, Config, Ejection, Host, UpstreamId};
+use config::{Balance, Config, Ejection, Host, UpstreamId, UpstreamProtocol};
 
 use super::balance::{self, By, Load, Standing};
+use super::channels::Channels;
 use super::eject::{self, Record, Report};
 use super::gate::{Gate, Permit};
 use super::health::{Health, HealthBoard};
+use crate::buffer::Buffers;
 use crate::error::Failure;
+use crate::http2::guard;
 use crate::io::{self, NotCalled, Sweeper};
 use crate::limits::{ENDPOINT_FAILED_MS, WATCH_MS};
 use crate::message::client::{Line, Rest};
+use crate::message::http2::{self, Called, Place};
 use crate::metrics::UpstreamCounters;
 use crate::time::Millis;
 use crate::tls::client::{Callee, Caller, Calling, callees};
@@ -44,6 +48,11 @@ struct Group {
     /// When to look who may come back.
     look_at_ms: Cell<u64>,
     gate: Rc<Gate>,
+    protocol: UpstreamProtocol,
+    connections_max: usize,
+    pending_max: usize,
+    /// Of an HTTP/2 connection.
+    session: guard::Limits,
     connect_timeout: Duration,
     /// `None` is called in plaintext.
     caller: Option<Rc<Caller>>,
@@ -59,6 +68,8 @@ struct Group {
 struct Endpoint {
     address: SocketAddr,
     callee: Option<Callee>,
+    /// On HTTP/2.
+    channels: Channels,
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
     failed_until_ms: Cell<u64>,
@@ -102,12 +113,16 @@ impl Upstreams {
             let is_it = |group: &&Rc<Group>| Arc::ptr_eq(&group.counters, counters);
             let old = before.and_then(|b| b.0.get(id).filter(is_it).or_else(|| b.0.iter().find(is_it)));
             let calling = at.callings.get(id).and_then(Option::as_ref);
-            let caller = Caller::after(old.and_then(|group| group.caller.as_ref()), calling);
+            let before = old.and_then(|group| group.caller.as_ref());
+            let caller = Caller::after(before, calling, upstream.protocol);
             let hosts = at.hosts.get(id).map(Vec::as_slice).unwrap_or_default();
             let endpoint = |(address, callee): (SocketAddr, Option<Callee>)| {
-                let is_it = |e: &&Rc<Endpoint>| e.address == address && e.callee == callee;
+                let is_it = |e: &&Rc<Endpoint>| {
+                    e.address == address && e.callee == callee && e.channels.is_for(upstream.protocol)
+                };
                 let known = old.and_then(|group| group.endpoints.iter().find(is_it));
-                known.map_or_else(|| Rc::new(Endpoint::new(address, callee, counters)), Rc::clone)
+                let new = || Rc::new(Endpoint::new(address, callee, upstream.protocol, counters));
+                known.map_or_else(new, Rc::clone)
             };
             let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
             let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
@@ -122,6 +137,10 @@ impl Upstreams {
                 ejection: upstream.ejection.clone(),
                 look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
                 gate,
+                protocol: upstream.protocol,
+                connections_max: max,
+                pending_max,
+                session: session_limits(config, upstream),
                 connect_timeout: upstream.connect_timeout,
                 caller,
                 idle_max: config.limits.upstream_idle_max,
@@ -140,9 +159,9 @@ impl Upstreams {
 
     /// Where one exchange looks for its connections to `upstream`. `key`: hash of what the balance goes by, where the
     /// request has it.
-    pub fn search(self: &Rc<Self>, upstream: UpstreamId, key: Option<u64>) -> Search {
+    pub fn search(self: &Rc<Self>, upstream: UpstreamId, key: Option<u64>, buffers: &Rc<Buffers>) -> Search {
         let (all, group) = (Rc::clone(self), Rc::clone(&self.0[upstream]));
-        Search { all, group, key, last: None, avoid: Vec::new() }
+        Search { all, group, buffers: Rc::clone(buffers), key, last: None, avoid: Vec::new() }
     }
 
     /// Closes every kept connection; whether there was one.
@@ -152,6 +171,7 @@ impl Upstreams {
             let idle: Vec<Idle> = group.endpoints.iter().flat_map(|endpoint| endpoint.idle.take()).collect();
             group.counters.idle.add(-(idle.len() as i64));
             closed += idle.len();
+            closed += group.endpoints.iter().map(|endpoint| endpoint.channels.end_all_idle()).sum::<usize>();
         }
         closed > 0
     }
@@ -162,6 +182,7 @@ impl Upstreams {
         for group in &self.0 {
             group.reap();
             group.look();
+            group.measure();
         }
     }
 }
@@ -171,6 +192,7 @@ impl Upstreams {
 pub struct Search {
     all: Rc<Upstreams>,
     group: Rc<Group>,
+    buffers: Rc<Buffers>,
     key: Option<u64>,
     /// Whom the last report was about.
     last: Option<usize>,
@@ -186,6 +208,10 @@ impl Search {
         // Not earlier, so that nothing is allocated for an exchange that is content with its first try.
         self.avoid.extend(self.last.take());
         let group = &self.group;
+        if group.protocol != UpstreamProtocol::Http1 {
+            // Boxed because HTTP/1.1's exchanges must not carry its size.
+            return Box::pin(self.checkout_shared(fresh, deadline_ms)).await;
+        }
         let permit = match group.gate.take() {
             Some(permit) => permit,
             // Boxed because it is rare: every client connection's task would carry its size.
@@ -246,6 +272,143 @@ impl Search {
         Err(failure)
     }
 
+    /// The same of an upstream that speaks HTTP/2, or may: a place on a connection that others use too.
+    async fn checkout_shared(&self, fresh: bool, deadline_ms: u64) -> Result<Lease, Failure> {
+        let group = &self.group;
+        let end_ms = group.sweeper.now_ms().saturating_add(group.patience(deadline_ms).as_millis() as u64);
+        let mut failure = Failure::Overflow;
+        let mut may_make_room = true;
+        // Who finds no place where there should be one waits again: what there is was less than its peers had let expect.
+        for _ in 0..CONNECT_ATTEMPTS_MAX {
+            group.measure();
+            let permit = match group.gate.take() {
+                Some(permit) => permit,
+                None => group.wait(group.patience(end_ms)).await?,
+            };
+            let mut tried = [usize::MAX; CONNECT_ATTEMPTS_MAX];
+            let mut attempt = 0;
+            let mut is_full = false;
+            while attempt < CONNECT_ATTEMPTS_MAX {
+                let Some(index) = group.pick(self.key, &tried, &self.avoid) else { break };
+                tried[attempt] = index;
+                attempt += 1;
+                let slot = Slot::new(group, index);
+                group.counters.attempts.inc();
+                match self.share(slot.endpoint(), fresh, deadline_ms).await {
+                    Ok((line, reused, served)) => {
+                        return Ok(Lease { line, reused, served, slot, _permit: permit });
+                    }
+                    Err(Missed::Full) => is_full = true,
+                    Err(Missed::NoTime) => return Err(Failure::ConnectTimeout),
+                    Err(Missed::Failed { why, is_told, wants_descriptor }) => {
+                        failure = why;
+                        if wants_descriptor && std::mem::take(&mut may_make_room) && self.all.forget_idle() {
+                            io::turn().await;
+                            attempt -= 1;
+                            tried[attempt] = usize::MAX;
+                        } else if is_told {
+                            slot.endpoint().failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
+                            group.saw(index, Report::Failed);
+                        }
+                    }
+                }
+            }
+            if !is_full {
+                return Err(failure);
+            }
+            drop(permit);
+            io::turn().await;
+        }
+        Err(group.overflow())
+    }
+
+    /// A line to this endpoint; whether it has carried an exchange before, and how many it has with this one.
+    async fn share(
+        &self,
+        endpoint: &Endpoint,
+        fresh: bool,
+        deadline_ms: u64,
+    ) -> Result<(Line, bool, u64), Missed> {
+        let group = &self.group;
+        loop {
+            let place = endpoint.channels.place();
+            if place.is_none()
+                && endpoint.channels.is_http1()
+                && !fresh
+                && let Some(idle) = group.take_idle(endpoint)
+            {
+                group.counters.reuses.inc();
+                return Ok((idle.line, true, idle.served + 1));
+            }
+            let within = group.patience(deadline_ms);
+            if within.is_zero() {
+                return Err(Missed::NoTime);
+            }
+            let place = match place {
+                Some(place) => place,
+                None if !group.may_connect(endpoint) => return Err(Missed::Full),
+                None => {
+                    group.counters.connects.inc();
+                    let to = http2::Callee {
+                        address: endpoint.address,
+                        tls: endpoint.callee.clone(),
+                        may_choose: endpoint.channels.chooses(),
+                    };
+                    let channel = http2::call(to, within, group.session, &self.buffers, &group.sweeper);
+                    let place = Place::on(&channel);
+                    if !endpoint.channels.is_http1() {
+                        endpoint.channels.add(&channel);
+                    }
+                    place
+                }
+            };
+            let channel = Rc::clone(place.channel());
+            let Some(called) = io::within(within, channel.called()).await else {
+                let why = Failure::ConnectTimeout;
+                group.counters.failures.inc(why.on_primary());
+                let is_told = place.is_first() && within == group.connect_timeout;
+                return Err(Missed::Failed { why, is_told, wants_descriptor: false });
+            };
+            channel.take_facts().iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
+            match called {
+                // Its peer takes fewer than were let on it before it had said so.
+                Called::Open if channel.is_overfull() => {}
+                Called::Open => {
+                    endpoint.channels.chose(true);
+                    endpoint.channels.add(&channel);
+                    endpoint.failed_until_ms.set(0);
+                    let reused = !place.is_first();
+                    if reused {
+                        group.counters.reuses.inc();
+                    }
+                    return Ok((Line::Http2(place), reused, 1));
+                }
+                Called::Plain(stream) => {
+                    endpoint.channels.chose(false);
+                    endpoint.failed_until_ms.set(0);
+                    return Ok((Line::Http1(stream), false, 1));
+                }
+                Called::PlainForAnother => {}
+                Called::Failed(why, not_called) => {
+                    group.counters.failures.inc(why.on_primary());
+                    let mut wants_descriptor = false;
+                    let mut is_ours_alone = false;
+                    if let Some(why) = &not_called {
+                        why.tls().iter().for_each(|fault| group.counters.tls.failures.inc(*fault));
+                        if let NotCalled::Wire(error) = why {
+                            is_ours_alone = is_ours(error);
+                            wants_descriptor =
+                                matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+                        }
+                    }
+                    let speaks = !(why == Failure::ConnectTimeout && within != group.connect_timeout);
+                    let is_told = place.is_first() && !is_ours_alone && speaks;
+                    return Err(Missed::Failed { why, is_told, wants_descriptor });
+                }
+            }
+        }
+    }
+
     /// What the exchange saw of the endpoint behind `lease`.
     pub fn report(&mut self, lease: &Lease, seen: Report) {
         self.last = Some(lease.slot.index);
@@ -271,9 +434,12 @@ impl Lease {
         self.slot.endpoint().address
     }
 
-    /// Keeps the connection for the next exchange, unless it has carried enough of them.
+    /// Keeps the connection for the next exchange, unless it has carried enough of them. One that is shared is kept anyhow.
     pub fn put_back(self, rest: Rest) {
         let Self { line, served, slot, .. } = self;
+        if line.is_shared() {
+            return;
+        }
         let group = &slot.group;
         let mut idle = slot.endpoint().idle.borrow_mut();
         if served < group.requests_per_connection_max && idle.len() < group.idle_max {
@@ -288,6 +454,19 @@ impl Lease {
             group.counters.idle.add(1);
         }
     }
+}
+
+/// Why an endpoint has no place for an exchange.
+enum Missed {
+    /// As many are on its connections as may be, and there may not be another one.
+    Full,
+    NoTime,
+    /// The call came to nothing. `is_told`: it speaks against the endpoint, and nobody else says so.
+    Failed {
+        why: Failure,
+        is_told: bool,
+        wants_descriptor: bool,
+    },
 }
 
 /// Counts one exchange in flight on an endpoint.
@@ -314,6 +493,34 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let in_flight = &self.endpoint().in_flight;
         in_flight.set(in_flight.get() - 1);
+    }
+}
+
+/// What one HTTP/2 connection of an upstream may cost.
+fn session_limits(config: &Config, upstream: &config::Upstream) -> guard::Limits {
+    let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
+    let ms = |duration| Millis::from(duration).0;
+    guard::Limits {
+        streams_max: http2.streams_max,
+        streams_total_max: upstream.requests_per_connection_max,
+        head_bytes_max: limits.response_head_bytes_max,
+        fields_max: limits.fields_max,
+        // A response may be as long as it likes: its client takes it, or it waits.
+        stream_bytes_max: u64::MAX,
+        stream_window_bytes: http2.stream_window_bytes,
+        queued_bytes_max: http2.queued_bytes_max,
+        head_ms_max: ms(timeouts.response_head),
+        write_ms_max: ms(timeouts.write),
+        idle_ms_max: ms(upstream.idle_timeout),
+        ping_after_ms: ms(http2.ping_after),
+        ping_ms_max: ms(http2.ping_timeout),
+        resets_max: http2.resets_max,
+        answered_per_reset: http2.requests_per_reset,
+        answers_unsent_max: http2.answers_unsent_max,
+        settings_max: http2.settings_max,
+        block_frames_max: http2.block_frames_max,
+        idle_bytes_max: http2.idle_bytes_max,
+        idle_bytes_per_second: http2.idle_bytes_per_second,
     }
 }
 
@@ -345,11 +552,40 @@ impl Group {
             Ok(wait) => io::within(within, wait).await,
             Err(super::gate::Full) => None,
         };
-        permit.ok_or_else(|| {
-            self.counters.overflows.inc();
-            self.counters.failures.inc(Failure::Overflow.on_primary());
-            Failure::Overflow
-        })
+        permit.ok_or_else(|| self.overflow())
+    }
+
+    fn overflow(&self) -> Failure {
+        self.counters.overflows.inc();
+        self.counters.failures.inc(Failure::Overflow.on_primary());
+        Failure::Overflow
+    }
+
+    /// Lets as many exchanges in as its connections have places, and those that there may still be.
+    fn measure(&self) {
+        if self.protocol == UpstreamProtocol::Http1 {
+            return;
+        }
+        let extents = self.endpoints.iter().map(|endpoint| endpoint.channels.extent());
+        let (open, places) =
+            extents.fold((0, 0_usize), |(open, places), (o, p)| (open + o, places.saturating_add(p)));
+        let more = self.connections_max.saturating_sub(open);
+        // Connections of an endpoint that chose HTTP/1.1 have one place.
+        let each = if self.endpoints.iter().any(|endpoint| endpoint.channels.is_http1()) {
+            1
+        } else {
+            self.session.streams_max
+        };
+        self.gate.change(places.saturating_add(more.saturating_mul(each)), self.pending_max);
+    }
+
+    /// Whether there may be one connection more; one that nobody uses gives way.
+    fn may_connect(&self, to: &Endpoint) -> bool {
+        if to.channels.is_http1() {
+            return true;
+        }
+        let open: usize = self.endpoints.iter().map(|endpoint| endpoint.channels.extent().0).sum();
+        open < self.connections_max || self.endpoints.iter().any(|endpoint| endpoint.channels.end_idle())
     }
 
     fn pick(&self, key: Option<u64>, tried: &[usize], avoid: &[usize]) -> Option<usize> {
@@ -460,10 +696,16 @@ impl Group {
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr, callee: Option<Callee>, counters: &Arc<UpstreamCounters>) -> Self {
+    fn new(
+        address: SocketAddr,
+        callee: Option<Callee>,
+        protocol: UpstreamProtocol,
+        counters: &Arc<UpstreamCounters>,
+    ) -> Self {
         Self {
             address,
             callee,
+            channels: Channels::new(protocol),
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             failed_until_ms: Cell::new(0),
