@@ -260,6 +260,21 @@ fn one_that_says_nothing_is_given_up_after_the_connect_timeout() {
 }
 
 #[test]
+fn one_that_takes_no_streams_is_not_called_again_and_again() {
+    let (address, connections) = server(|_, tcp| {
+        // MAX_CONCURRENT_STREAMS
+        let mut raw = Raw::serve(tcp, &[(3, 0)]);
+        drained(&mut raw);
+    });
+    let gateway = start(&Setup::to(&[address]));
+    for _ in 0..10 {
+        assert_eq!(gateway.client().ask(post("/", "content")).status, 503);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    assert_eq!(failed(&gateway, "overflow"), 10);
+}
+
+#[test]
 fn a_zero_window_makes_the_client_wait_and_is_given_up_after_the_write_timeout() {
     let (address, _) = server(|_, tcp| {
         // INITIAL_WINDOW_SIZE

@@ -84,6 +84,11 @@ impl Channels {
         (open, all.iter().map(|channel| channel.capacity()).sum())
     }
 
+    /// Whether one is open on which its peer takes nothing at present: another one would be no better.
+    pub(super) fn is_shut(&self) -> bool {
+        self.all.borrow().iter().any(|channel| channel.takes_more() && channel.capacity() == 0)
+    }
+
     /// Ends one that nobody uses; whether there was one.
     pub(super) fn end_idle(&self) -> bool {
         let all = self.all.borrow();

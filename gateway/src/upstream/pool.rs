@@ -330,6 +330,7 @@ impl Search {
         deadline_ms: u64,
     ) -> Result<(Line, bool, u64), Missed> {
         let group = &self.group;
+        let end_ms = group.sweeper.now_ms().saturating_add(Millis::from(group.connect_timeout).0);
         loop {
             let place = endpoint.channels.place();
             if place.is_none()
@@ -341,7 +342,7 @@ impl Search {
                 return Ok((idle.line, true, idle.served + 1));
             }
             let within = group.patience(deadline_ms);
-            if within.is_zero() {
+            if within.is_zero() || group.sweeper.now_ms() > end_ms {
                 return Err(Missed::NoTime);
             }
             let place = match place {
@@ -583,6 +584,9 @@ impl Group {
     fn may_connect(&self, to: &Endpoint) -> bool {
         if to.channels.is_http1() {
             return true;
+        }
+        if to.channels.is_shut() {
+            return false;
         }
         let open: usize = self.endpoints.iter().map(|endpoint| endpoint.channels.extent().0).sum();
         open < self.connections_max || self.endpoints.iter().any(|endpoint| endpoint.channels.end_idle())

@@ -16,6 +16,7 @@ use crate::http2::fields::Scheme;
 use crate::http2::guard::Limits;
 use crate::io::{self, Idle, NotCalled, ReadHalf, Stream, Sweeper, Turn, WriteHalf};
 use crate::limits::{BLOCK_BYTES, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, RESPONSE_BUFFER_BYTES, TICK_MS};
+use crate::task;
 use crate::time::Millis;
 use crate::tls;
 use crate::tls::fault::Fault;
@@ -43,7 +44,8 @@ pub fn call(
     let channel = Channel::new(scheme, limits, buffers, sweeper);
     let over = Over(Rc::clone(&channel));
     io::spawn(async move {
-        over.0.run(to, within, limits).await;
+        // A panic ends this connection and nothing else.
+        let _ = task::caught(pin!(over.0.run(to, within, limits))).await;
         drop(over);
     });
     channel
