@@ -46,12 +46,16 @@ impl Admin {
 
     /// What comes of `content` posted to `path`. The error is as that of [`Self::get`].
     pub fn post(&self, path: &str, content: &str) -> Result<String, String> {
-        self.ask(path, Some(content))
+        self.ask(path, Some(("POST", content)))
     }
 
-    fn ask(&self, path: &str, content: Option<&str>) -> Result<String, String> {
-        let base = self.url.trim_end_matches('/');
-        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+    /// What comes of a change of `path` by `content`, which is JSON. The error is as that of [`Self::get`].
+    pub fn patch(&self, path: &str, content: &str) -> Result<String, String> {
+        self.ask(path, Some(("PATCH", content)))
+    }
+
+    fn ask(&self, path: &str, given: Option<(&'static str, &str)>) -> Result<String, String> {
+        let base = self.base();
         let url = format!("{base}{path}");
         let settings = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_MAX))
@@ -63,24 +67,33 @@ impl Admin {
         };
         let agent = ureq::Agent::new_with_config(settings.build());
         let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
-        let answer = match content {
+        let answer = match given {
             None => {
                 token.iter().fold(agent.get(&url), |request, t| request.header("authorization", t)).call()
             }
-            Some(content) => token
-                .iter()
-                .fold(agent.post(&url), |request, t| request.header("authorization", t))
-                .send(content),
+            Some((method, content)) => {
+                let request = match method {
+                    "PATCH" => agent.patch(&url).header("content-type", "application/json"),
+                    _ => agent.post(&url),
+                };
+                token.iter().fold(request, |request, t| request.header("authorization", t)).send(content)
+            }
         };
-        let mut answer = answer.map_err(|error| format!("{url}: {error}"))?;
+        let mut answer = answer.map_err(|error| format!("{url}: {error}{}", next_step(&error)))?;
         let status = answer.status();
         let content = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
         let content = content.map_err(|error| format!("{url}: {error}"))?;
-        if status.is_success() {
-            Ok(content)
-        } else {
-            Err(format!("{url}: {status}: {}", content.trim_end()))
+        match status.as_u16() {
+            200..=299 => Ok(content),
+            401 => Err(format!("{url}: {status}: give its token: --token or UMBRA_ADMIN_TOKEN")),
+            _ => Err(format!("{url}: {status}: {}", reason(&content))),
         }
+    }
+
+    /// The listener's URL, without a slash at its end.
+    pub(crate) fn base(&self) -> String {
+        let base = self.url.trim_end_matches('/');
+        if base.contains("://") { base.to_owned() } else { format!("http://{base}") }
     }
 
     /// How it is asked over TLS.
@@ -105,6 +118,35 @@ impl Admin {
             (Some(_), None) | (None, _) => None,
         };
         Ok(asking::config(&roots, shown))
+    }
+}
+
+/// Why it was refused: an error or problems as JSON, or as it came.
+fn reason(content: &str) -> String {
+    let told: serde_json::Value = serde_json::from_str(content).unwrap_or_default();
+    if let Some(error) = told["error"].as_str() {
+        return error.to_owned();
+    }
+    let Some(problems) = told["problems"].as_array() else { return content.trim_end().to_owned() };
+    let word = |of: &serde_json::Value| of.as_str().map(|of| format!("{of}: ")).unwrap_or_default();
+    let one = |problem: &serde_json::Value| {
+        let line = problem["line"].as_u64().map(|line| format!("line {line}: ")).unwrap_or_default();
+        let message = problem["message"].as_str().unwrap_or_default();
+        format!("{}{line}{}{message}", word(&problem["file"]), word(&problem["key"]))
+    };
+    problems.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// What to try where nobody answers.
+fn next_step(error: &ureq::Error) -> &'static str {
+    match error {
+        ureq::Error::Io(_)
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::HostNotFound
+        | ureq::Error::Timeout(_) => {
+            "; is the gateway running? --admin or UMBRA_ADMIN says where its admin listener is"
+        }
+        _ => "",
     }
 }
 
@@ -143,9 +185,16 @@ mod tests {
         assert!(asked.to_ascii_lowercase().contains("\r\nauthorization: bearer t\r\n"), "{asked}");
         let (got, asked) = ask("HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\ntoken", None);
         let error = got.unwrap_err();
-        assert!(error.contains("/a?b=c: 401 Unauthorized: token"), "{error}");
+        assert!(
+            error.contains("/a?b=c: 401 Unauthorized: give its token: --token or UMBRA_ADMIN_TOKEN"),
+            "{error}"
+        );
         assert!(!asked.to_ascii_lowercase().contains("authorization"));
         let nobody = Admin { url: "127.0.0.1:1".into(), token: None, ca: None, cert: None, key: None };
-        assert!(nobody.get("/").unwrap_err().starts_with("http://127.0.0.1:1/: "));
+        let error = nobody.get("/").unwrap_err();
+        assert!(
+            error.starts_with("http://127.0.0.1:1/: ") && error.contains("is the gateway running?"),
+            "{error}"
+        );
     }
 }

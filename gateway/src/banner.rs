@@ -250,10 +250,11 @@ fn spans(of: &[(&str, Duration)]) -> String {
 fn budgets(facts: &Facts<'_>, out: &mut Rows) {
     let m = &facts.memory;
     let sessions = if m.sessions == 0 { String::new() } else { format!(", HTTP/2 {}", Bytes(m.sessions)) };
+    let covers = if m.covers == 0 { String::new() } else { format!(", TLS {}", Bytes(m.covers)) };
     out.row(
         "memory",
         format!(
-            "{} at worst: rings {}, exchanges {}{sessions}, batches under way {}, spare buffers {}, told of exchanges {}, admin answers {}",
+            "{} at worst: rings {}, exchanges {}{sessions}{covers}, batches under way {}, spare buffers {}, told of exchanges {}, admin answers {}",
             Bytes(m.total()),
             Bytes(m.rings),
             Bytes(m.exchanges),

@@ -2,19 +2,26 @@
 //!
 //! It knows no socket and no thread, and it never ends the process itself.
 
+mod start;
+mod status;
+mod changing;
+mod lists;
 mod diffs;
 mod histogram;
 mod verdict;
+mod generate;
+mod demo;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use config::Config;
 use config::check::Checked;
-use config::manifest::{self, Manifests};
+use config::manifest;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::explain;
@@ -23,88 +30,99 @@ use crate::server::certificates;
 use crate::server::privileges::{self, Privileges};
 use crate::server::{self, Ending, Source};
 use crate::visible::visible_lines;
+use start::{Input, Line};
 
 /// Serve every request from the primary and send a copy to the mirrors.
 ///
-/// Without --config and --manifest it starts the embedded default: sample services v1 and v2 in this process, the
-/// gateway on 127.0.0.1:8080 and the admin listener on 127.0.0.1:9901.
+/// By FILE, by --primary and --mirror, or by --config and --manifest. Without any it starts the embedded default: sample services
+/// v1 and v2 in this process, the gateway on 127.0.0.1:8080 and the admin listener on 127.0.0.1:9901.
 #[derive(Debug, Parser)]
-#[command(name = "gateway", version, about, disable_help_subcommand = true)]
+#[command(name = "gateway", version, about, args_override_self = false)]
 struct Args {
-    #[command(flatten)]
-    input: Input,
+    /// Configuration to serve; a manifest where it is YAML, JSON or a directory
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
 
     /// Serve by what the files say whenever they change, as after SIGHUP
     #[arg(long)]
     watch: bool,
 
     /// What is logged on standard error: off, error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", env = "UMBRA_LOG", default_value = "info", global = true)]
+    #[arg(long, value_name = "LEVEL", env = "UMBRA_LOG", default_value = "info")]
     log: LevelFilter,
 
     /// How each of its lines looks
-    #[arg(long, value_name = "FORMAT", env = "UMBRA_LOG_FORMAT", value_enum, default_value_t, global = true)]
+    #[arg(long, value_name = "FORMAT", env = "UMBRA_LOG_FORMAT", value_enum, default_value_t)]
     log_format: logging::Format,
+
+    #[command(flatten)]
+    input: Input,
+
+    #[command(flatten)]
+    line: Line,
 
     #[command(subcommand)]
     verb: Option<Verb>,
 }
 
-/// Where the configuration comes from.
-#[derive(Debug, Clone, clap::Args)]
-struct Input {
-    /// Configuration to serve; beside --manifest, everything in it that is no route and no upstream
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-
-    /// Istio or Gateway API manifest to serve: a file, a directory, or - for standard input; may be repeated
-    #[arg(long, value_name = "PATH", global = true)]
-    manifest: Vec<PathBuf>,
-
-    /// Addresses of a manifest's service: the word before `=` may go on with /SUBSET and :PORT, several addresses are
-    /// divided by commas; may be repeated
-    #[arg(long, value_name = "SERVICE=ADDRESS", global = true)]
-    endpoint: Vec<String>,
-
-    /// Address to listen on with --manifest; may be repeated
-    #[arg(long, value_name = "ADDRESS", global = true)]
-    listen: Vec<String>,
-}
-
-impl Input {
-    fn source(self) -> Source {
-        let Self { config, manifest, endpoint, listen } = self;
-        if !manifest.is_empty() {
-            return Source::Manifests(Manifests {
-                paths: manifest,
-                endpoints: endpoint,
-                listen,
-                settings: config,
-            });
-        }
-        config.map_or(Source::Embedded, Source::File)
-    }
-}
-
 #[derive(Debug, Clone, Subcommand)]
 enum Verb {
-    /// Check what --config or --manifest name and print every problem with its line
-    Check,
+    /// Show what this is for: a shop, its v2 that is a little wrong, customers, and the gateway between them, in this process
+    Demo(demo::Demo),
+    /// Check a configuration or manifests and print every problem with its line
+    Check(Check),
     /// Print the TOML that says the same as the manifests
-    Convert,
+    Convert(Convert),
     /// Tell which route a request takes and why, and what each wire will carry
-    Explain(Request),
+    Explain(Explain),
+    /// Show a running gateway on one screen: what clients get, what becomes of copies, what is wrong now; exit code 1 where
+    /// something is
+    Status(status::Status),
+    /// Give a mirror of a running gateway another share of the requests
+    Set(changing::Set),
+    /// Send no copies any more, until they are resumed
+    Pause(changing::Which),
+    /// Send copies again, as many as before the pause
+    Resume(changing::Which),
+    /// Let a running gateway read its files again
+    Reload(changing::Reload),
+    /// List the routes of a running gateway
+    Routes(lists::List),
+    /// List the mirrors of a running gateway and their shares
+    Mirrors(lists::List),
+    /// List what was changed in a running gateway, from what, to what and by whom
+    Changes(lists::List),
     /// Print how long v1 and v2 took, side by side, as a running gateway counts it
     Histogram(histogram::Histogram),
     /// Print what v2 says otherwise than v1, as a running gateway has found it; exit code 1 where there is any
     Diffs(diffs::Diffs),
     /// Ask a running gateway whether v2 is ready; exit code 0 promote, 1 reject, 3 hold, 2 cannot be told
     Verdict(verdict::Verdict),
+    /// Print what a shell needs to complete this command line
+    Completions(generate::Completions),
+    /// Print the manual page, or write all of them
+    Man(generate::Man),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Check {
+    /// Configuration to check; a manifest where it is YAML, JSON or a directory
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    input: Input,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Convert {
+    #[command(flatten)]
+    input: Input,
 }
 
 /// A request as curl would make it.
 #[derive(Debug, Clone, clap::Args)]
-struct Request {
+struct Explain {
     /// Method, unless it is GET; then the URL
     #[arg(value_name = "[METHOD] URL", num_args = 1..=2, required = true)]
     request: Vec<String>,
@@ -112,62 +130,147 @@ struct Request {
     /// A field: 'name: value'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<String>,
+
+    #[command(flatten)]
+    input: Input,
+}
+
+/// What the arguments ask for, once it is known that they make sense.
+#[derive(Debug)]
+enum Asked {
+    Serve {
+        source: Source,
+        watch: bool,
+        log: LevelFilter,
+        log_format: logging::Format,
+    },
+    Check(Source),
+    Convert(Source),
+    Explain(Source, Explain),
+    /// A question to a running gateway, or to the command line itself.
+    Other(Verb),
 }
 
 /// Does what the arguments ask and returns the exit code: 0 done, 1 refused to start (or told twice to stop),
 /// 2 the arguments make no sense, 70 a part of the running gateway died.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
-    let args = match parse(args) {
-        Ok(args) => args,
+    let asked = match parse(args) {
+        Ok(asked) => asked,
         Err(error) => {
             // `--help` and `--version` come as errors too; clap knows which stream and which code each deserves.
             let _ = error.print();
             return error.exit_code();
         }
     };
-    let source = args.input.source();
-    match args.verb {
-        None => {
+    match asked {
+        Asked::Serve { source, watch, log, log_format } => {
             // Before there is a second thread, whose capabilities would be its own.
             let privileges = privileges::give_up();
             // Dropped before `main` ends the process, which is when the last lines reach standard error.
-            let _flush = logging::start(args.log, args.log_format);
+            let _flush = logging::start(log, log_format);
             let privileges = privileges
                 .inspect_err(|error| tracing::warn!("privileges could not be given up: {error}"))
                 .ok();
-            serve(&source, args.watch, privileges)
+            serve(&source, watch, privileges)
         }
-        Some(Verb::Check) => check(&source),
-        Some(Verb::Convert) => convert(&source),
-        Some(Verb::Explain(request)) => explain(&source, &request),
-        Some(Verb::Histogram(histogram)) => histogram.run(),
-        Some(Verb::Diffs(diffs)) => diffs.run(),
-        Some(Verb::Verdict(verdict)) => verdict.run(),
+        Asked::Check(source) => check(&source),
+        Asked::Convert(source) => convert(&source),
+        Asked::Explain(source, request) => explain(&source, &request),
+        Asked::Other(verb) => match verb {
+            Verb::Status(status) => status.run(),
+            Verb::Set(set) => set.run(),
+            Verb::Pause(which) => which.pause(),
+            Verb::Resume(which) => which.resume(),
+            Verb::Reload(reload) => reload.run(),
+            Verb::Routes(list) => list.routes(),
+            Verb::Mirrors(list) => list.mirrors(),
+            Verb::Changes(list) => list.changes(),
+            Verb::Histogram(histogram) => histogram.run(),
+            Verb::Diffs(diffs) => diffs.run(),
+            Verb::Verdict(verdict) => verdict.run(),
+            Verb::Completions(completions) => completions.run(Args::command()),
+            Verb::Man(man) => man.run(Args::command()),
+            // They became something else in `parse`.
+            Verb::Demo(_) | Verb::Check(_) | Verb::Convert(_) | Verb::Explain(_) => 2,
+        },
     }
 }
 
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
-    let args = Args::try_parse_from(args)?;
-    let missing = |what: &str| Err(Args::command().error(ErrorKind::MissingRequiredArgument, what));
-    let Input { config, manifest, endpoint, listen } = &args.input;
-    match &args.verb {
-        Some(Verb::Check | Verb::Explain(_)) if config.is_none() && manifest.is_empty() => {
-            missing("this needs --config FILE or --manifest PATH")
-        }
-        Some(Verb::Convert) if manifest.is_empty() => missing("convert needs --manifest PATH"),
-        _ if manifest.is_empty() && !(endpoint.is_empty() && listen.is_empty()) => {
-            missing("--endpoint and --listen need --manifest PATH")
-        }
-        Some(
-            Verb::Check
-            | Verb::Convert
-            | Verb::Explain(_)
-            | Verb::Histogram(_)
-            | Verb::Diffs(_)
-            | Verb::Verdict(_),
-        )
-        | None => Ok(args),
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error> {
+    let matches = Args::command().try_get_matches_from(args)?;
+    let mut args = Args::from_arg_matches(&matches)?;
+    let wrong = |why: String| Args::command().error(ErrorKind::MissingRequiredArgument, why);
+    if args.file.is_some() || args.input.is_given() || args.verb.is_some() {
+        // The environment says what to serve where nobody else does.
+        args.line = args.line.spoken(&matches);
     }
+    let is_said = args.file.is_some() || args.input.is_given() || args.line.is_given() || args.watch;
+    let sound = |input: Input, file: Option<PathBuf>, wants: Option<&str>| {
+        let input = input.with_file(file).map_err(wrong)?;
+        if let (Some(what), false) = (wants, input.is_given()) {
+            return Err(wrong(format!("{what} or --manifest PATH")));
+        }
+        input.wrong().map_or(Ok(input), |why| Err(wrong(why)))
+    };
+    match args.verb.take() {
+        Some(Verb::Check(Check { file, input })) if !args.line.is_given() => {
+            let file = file.or(args.file);
+            Ok(Asked::Check(sound(args.input.and(input), file, Some("check needs FILE"))?.source()))
+        }
+        Some(Verb::Convert(Convert { input })) if !args.line.is_given() => {
+            let input = sound(args.input.and(input), args.file, None)?;
+            if input.manifest.is_empty() {
+                return Err(wrong("convert needs --manifest PATH".to_owned()));
+            }
+            Ok(Asked::Convert(input.source()))
+        }
+        Some(Verb::Explain(mut explain)) if !args.line.is_given() => {
+            let input = args.input.and(std::mem::take(&mut explain.input));
+            let source = sound(input, args.file, Some("explain needs --config FILE"))?.source();
+            Ok(Asked::Explain(source, explain))
+        }
+        Some(Verb::Demo(demo)) if !is_said => {
+            let Args { log, log_format, .. } = args;
+            Ok(Asked::Serve { source: demo.source(), watch: false, log, log_format })
+        }
+        Some(_) if is_said => {
+            Err(wrong("this verb takes none of the options of a gateway that serves before it".to_owned()))
+        }
+        Some(verb) => Ok(Asked::Other(verb)),
+        None => {
+            let Args { file, watch, log, log_format, input, line, verb: _ } = args;
+            if let Some(name) = file.as_ref().and_then(|file| file.to_str()).filter(|name| is_no_file(name)) {
+                return Err(wrong(format!(
+                    "{name:?} is neither a file nor a verb; gateway help lists the verbs"
+                )));
+            }
+            let source = if line.is_given() {
+                if file.is_some() || input.is_given() {
+                    return Err(wrong("--primary and what goes with it are instead of a file".to_owned()));
+                }
+                Source::Line(line.as_file(&input.listen).map_err(wrong)?)
+            } else {
+                let input = sound(input, file, None)?;
+                // What the environment says is for whoever listens by it.
+                let is_meant = is_spoken(&matches, "listen") || input.config.is_none();
+                if input.manifest.is_empty() && !input.listen.is_empty() && is_meant {
+                    return Err(wrong("--listen needs --manifest PATH or --primary ADDRESS".to_owned()));
+                }
+                input.source()
+            };
+            Ok(Asked::Serve { source, watch, log, log_format })
+        }
+    }
+}
+
+/// A word that was meant as a verb.
+fn is_no_file(name: &str) -> bool {
+    !name.contains(['.', '/']) && name != "-" && !PathBuf::from(name).exists()
+}
+
+/// Whether an option stands on the command line.
+fn is_spoken(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 fn check(source: &Source) -> i32 {
@@ -199,7 +302,7 @@ fn convert(source: &Source) -> i32 {
     }
 }
 
-fn explain(source: &Source, request: &Request) -> i32 {
+fn explain(source: &Source, request: &Explain) -> i32 {
     let (method, url) = match request.request.as_slice() {
         [url] => ("GET", url.as_str()),
         [method, url] => (method.as_str(), url.as_str()),
@@ -261,7 +364,7 @@ fn summary(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Args, clap::Error> {
+    fn parsed(line: &str) -> Result<Asked, clap::Error> {
         parse(line.split_whitespace().map(OsString::from))
     }
 
@@ -271,34 +374,72 @@ mod tests {
     }
 
     #[test]
-    fn no_argument_means_the_embedded_default() {
-        let args = parsed("gateway").unwrap();
-        assert!(args.input.config.is_none() && args.verb.is_none());
-    }
-
-    #[test]
-    fn check_takes_its_file_on_either_side_of_the_verb() {
-        for line in ["gateway check --config a.toml", "gateway --config a.toml check"] {
-            let args = parsed(line).unwrap();
-            assert_eq!(args.input.config, Some(PathBuf::from("a.toml")), "{line}");
-            assert!(args.verb.is_some(), "{line}");
+    fn whatever_says_what_to_serve_is_understood() {
+        let file = |name: &str| Source::File(PathBuf::from(name));
+        let manifests = |paths: &[&str], settings: Option<&str>| {
+            Source::Manifests(manifest::Manifests {
+                paths: paths.iter().map(PathBuf::from).collect(),
+                endpoints: Vec::new(),
+                listen: Vec::new(),
+                settings: settings.map(PathBuf::from),
+            })
+        };
+        let rows = [
+            ("gateway", Source::Embedded),
+            ("gateway a.toml", file("a.toml")),
+            ("gateway --config a.toml", file("a.toml")),
+            ("gateway a.yaml", manifests(&["a.yaml"], None)),
+            ("gateway a.yaml --config b.toml", manifests(&["a.yaml"], Some("b.toml"))),
+            ("gateway --manifest -", manifests(&["-"], None)),
+        ];
+        for (line, expect) in rows {
+            let Ok(Asked::Serve { source, .. }) = parsed(line) else { panic!("{line} serves") };
+            assert_eq!(source, expect, "{line}");
+        }
+        for line in ["gateway --primary :1 --mirror :2", "gateway --primary :1 --listen :8080 --admin off"] {
+            let Ok(Asked::Serve { source: Source::Line(text), .. }) = parsed(line) else { panic!("{line}") };
+            assert!(config::parse("test", &text).is_ok(), "{text}");
         }
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_2() {
+    fn check_takes_its_file_on_either_side_of_the_verb_with_an_option_and_without() {
         for line in [
-            "gateway check",
-            "gateway convert",
-            "gateway explain --config a",
-            "gateway --listen 127.0.0.1:1",
-            "gateway --confg a",
-            "gateway --log loud",
-            "gateway --log-format xml",
-            "gateway serve",
+            "gateway check --config a.toml",
+            "gateway --config a.toml check",
+            "gateway check a.toml",
+            "gateway a.toml check",
+        ] {
+            let Ok(Asked::Check(source)) = parsed(line) else { panic!("{line} checks") };
+            assert_eq!(source, Source::File(PathBuf::from("a.toml")), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_2_and_the_next_step() {
+        for (line, step) in [
+            ("gateway check", "check needs FILE"),
+            ("gateway convert", "convert needs --manifest"),
+            ("gateway explain /", "explain needs --config FILE"),
+            ("gateway --listen 127.0.0.1:1", "--manifest PATH or --primary ADDRESS"),
+            ("gateway --endpoint a=b:1", "--endpoint needs --manifest"),
+            ("gateway --mirror :1", "--primary ADDRESS says who answers"),
+            ("gateway a.toml --primary :1", "instead of a file"),
+            ("gateway --config a.yaml", "this is YAML: --manifest a.yaml"),
+            ("gateway check --config a.yml", "this is YAML: --manifest a.yml"),
+            ("gateway --config a.toml status", "none of the options of a gateway that serves"),
+            ("gateway --primary :1 check a.toml", "none of the options of a gateway that serves"),
+            ("gateway status --config a.toml", "--config"),
+            ("gateway statsu", "neither a file nor a verb"),
+            ("gateway serve", "gateway help lists the verbs"),
+            ("gateway set v2", "--percent"),
+            ("gateway --confg a", "--config"),
+            ("gateway --log loud", "loud"),
+            ("gateway --log-format xml", "xml"),
         ] {
             let error = parsed(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}: {error}");
+            assert!(error.to_string().contains(step), "{line}: {error}");
         }
     }
 

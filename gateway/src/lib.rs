@@ -48,4 +48,5 @@ pub(crate) mod os;
 pub mod banner;
 pub mod admin;
 pub mod sample;
+pub mod demo;
 pub mod logging;

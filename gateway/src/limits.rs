@@ -41,6 +41,9 @@ pub const TLS_TICKETS_MAX: u64 = 64;
 pub const TLS_OVERHEAD_BYTES_MAX: u64 = 64 * 1024;
 pub const TLS_OVERHEAD_TIMES: u64 = 32;
 
+/// What a TLS session holds while its connection is open, as measured; what it reads into is not its own.
+pub const TLS_SESSION_BYTES: u64 = 8 * 1024;
+
 /// Reads of 4 KiB that a look at an idle connection takes to be tickets and nothing else; OpenSSL sends two, of 250 bytes.
 pub const QUIET_READS_MAX: usize = 4;
 

@@ -52,6 +52,18 @@ pub(crate) fn start(gone: impl FnOnce() + Send + 'static) -> io::Result<Samples>
     };
     let (v1, first) = bind()?;
     let (v2, second) = bind()?;
+    apart("umbra-samples", gone, async {
+        tokio::try_join!(serve(first, pod("v1", print)), serve(second, pod("v2", print))).map(drop)
+    })?;
+    Ok(Samples { v1, v2 })
+}
+
+/// Runs services on a thread of their own; `gone` is called if they ever end.
+pub(crate) fn apart(
+    name: &str,
+    gone: impl FnOnce() + Send + 'static,
+    services: impl Future<Output = io::Result<()>> + Send + 'static,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let body = move || {
         /// Tells on every way out, a panic included.
@@ -64,15 +76,12 @@ pub(crate) fn start(gone: impl FnOnce() + Send + 'static) -> io::Result<Samples>
             }
         }
         let _gone = Gone(Some(gone));
-        let served = runtime.block_on(async {
-            tokio::try_join!(serve(first, pod("v1", print)), serve(second, pod("v2", print)))
-        });
-        if let Err(error) = served {
+        if let Err(error) = runtime.block_on(services) {
             tracing::error!("sample services: {error}");
         }
     };
-    os::without_signals(|| thread::Builder::new().name("umbra-samples".to_owned()).spawn(body))?;
-    Ok(Samples { v1, v2 })
+    os::without_signals(|| thread::Builder::new().name(name.to_owned()).spawn(body))?;
+    Ok(())
 }
 
 /// A line of the pod's log. A closed standard output silences the services and ends nothing.
@@ -80,7 +89,8 @@ fn print(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
-async fn serve(listener: std::net::TcpListener, pod: Router) -> io::Result<()> {
+/// Serves for the rest of the process's life.
+pub(crate) async fn serve(listener: std::net::TcpListener, pod: Router) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?.tap_io(|stream| {
         // Without it an answer in two writes waits for an acknowledgement; not worth failing a connection for.
         let _ = stream.set_nodelay(true);

@@ -8,6 +8,7 @@ mod control_loop;
 mod reload;
 mod prepare;
 mod patch;
+mod differ;
 mod source;
 pub(crate) mod certificates;
 mod files;
@@ -15,6 +16,7 @@ mod resolve;
 mod listeners;
 mod admin_listener;
 mod tls_watch;
+mod watcher;
 mod handover;
 mod inherit;
 mod notify;
@@ -33,6 +35,7 @@ use crate::admin::Admin;
 use crate::banner;
 use crate::control::budget::{self, Descriptors, Memory};
 use crate::control::{ConfigStore, Health};
+use crate::demo::{self, Demo};
 use crate::discovery::{Discovery, Located};
 use crate::logging::complain;
 use crate::memory;
@@ -41,7 +44,7 @@ use crate::observe::observer::{Observer, Readers};
 use crate::observe::tap;
 use crate::os;
 use crate::prepared::Prepared;
-use crate::sample::{self, Samples};
+use crate::sample;
 use crate::tls::Tls;
 use crate::worker::Command;
 use admin_listener::AdminListener;
@@ -91,7 +94,7 @@ pub(crate) fn serve(
     memory::without_huge_pages();
     let (told, ended) = mpsc::channel(ENDED_MAX);
     let served = Served::default();
-    let Loaded { config, written, text, samples } = load(source, &served, &told)?;
+    let Loaded { config, written, text, demo } = load(source, &served, &told)?;
     // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
@@ -114,9 +117,10 @@ pub(crate) fn serve(
     let shards: Vec<Arc<Shard>> = (0..config.workers.count).map(|_| Arc::default()).collect();
     let (health, health_seen) = watch::channel(Health::default());
     let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let seen = health_seen.clone();
     let admin = Arc::new(Admin::new(&store, &shards, started, health_seen, asks));
 
-    let descriptors = Descriptors::of(&config, &located.addresses, samples.is_some());
+    let descriptors = Descriptors::of(&config, &located.addresses, source.brings_services());
     let clients_max = budget::clients_max(&config, &descriptors, descriptor_limit);
     let prepared: Vec<Arc<Prepared>> =
         (0..config.workers.count).map(|_| Arc::new(Prepared::new(&config))).collect();
@@ -147,7 +151,7 @@ pub(crate) fn serve(
     let facts = banner::Facts {
         version: env!("CARGO_PKG_VERSION"),
         source: &source.name(),
-        embedded: samples.is_some(),
+        embedded: matches!(source, Source::Embedded),
         config: &config,
         addresses: &located.addresses,
         listeners: &listeners.addresses(),
@@ -161,7 +165,9 @@ pub(crate) fn serve(
         memory_limit: config::memory_available().into_iter().chain(os::memory_bytes()).min(),
         privileges,
     };
-    let announcement = announcement(&facts);
+    let mut announcement = announcement(&facts);
+    let gateway = listeners.addresses().first().copied();
+    store.listen(listeners.addresses());
     let cannot_watch = |e: io::Error| broken(format!("cannot watch the files: {e}"));
     let watch = watched.then(|| Watch::new(source, &served).start()).transpose().map_err(cannot_watch)?;
     let reloader = Reloader {
@@ -191,12 +197,17 @@ pub(crate) fn serve(
         program,
         successor: None,
         underway: None,
-        is_stale: false,
+        is_stale: None,
         hands_over: false,
     };
     let ending = runtime.block_on(async {
         plane.admin.follow(&config.admin, plane.reloader.listeners.admin(), plane.reloader.tls.admin())?;
         plane.tell(Command::Begin);
+        tokio::spawn(watcher::watch(Arc::clone(&store), shards.clone(), seen));
+        if let (Some(demo), Some(gateway)) = (demo, gateway) {
+            announcement
+                .push_str(&demo.open(gateway, plane.reloader.listeners.admin().map(|(admin, _)| admin)));
+        }
         say(&announcement);
         if let Some(predecessor) = predecessor {
             handover::tell(predecessor);
@@ -260,18 +271,19 @@ struct Loaded {
     written: Shown,
     /// Where problems that show later point.
     text: SourceText,
-    /// Of the embedded default.
-    samples: Option<Samples>,
+    demo: Option<Demo>,
 }
 
-/// The configuration, and the sample services if it is the embedded one.
+/// The configuration, and the services that live in this process if it is for those.
 fn load(source: &Source, served: &Served, told: &mpsc::Sender<Ended>) -> Result<Loaded, Vec<Problem>> {
+    let gone = {
+        let told = told.clone();
+        move || {
+            let _ = told.try_send(Ended::Samples);
+        }
+    };
     match source {
         Source::Embedded => {
-            let told = told.clone();
-            let gone = move || {
-                let _ = told.try_send(Ended::Samples);
-            };
             let samples =
                 sample::start(gone).map_err(|e| broken(format!("cannot start the sample services: {e}")))?;
             let text = check::embedded_text(samples.v1, samples.v2);
@@ -279,12 +291,19 @@ fn load(source: &Source, served: &Served, told: &mpsc::Sender<Ended>) -> Result<
             let config = Arc::new(check::embedded_default(samples.v1, samples.v2));
             let hint = "; with --config FILE the gateway listens elsewhere";
             let text = SourceText::named(&source.name()).hinting(hint);
-            Ok(Loaded { config, written, text, samples: Some(samples) })
+            Ok(Loaded { config, written, text, demo: None })
         }
-        Source::File(_) | Source::Manifests(_) => {
+        Source::Demo { listen, admin } => {
+            let demo = demo::start(gone).map_err(|e| broken(format!("cannot start the demo: {e}")))?;
+            let written_out = demo.as_file(*listen, *admin);
+            let Checked { config, written, .. } = check::parse(&source.name(), &written_out)?;
+            let text = SourceText::new(&source.name(), written_out);
+            Ok(Loaded { config: Arc::new(config), written, text, demo: Some(demo) })
+        }
+        Source::File(_) | Source::Line(_) | Source::Manifests(_) => {
             let (Checked { config, written, warnings }, text) = source.read_served(served)?;
             complain(warnings.iter().map(|w| format!("warning: {w}")));
-            Ok(Loaded { config: Arc::new(config), written, text, samples: None })
+            Ok(Loaded { config: Arc::new(config), written, text, demo: None })
         }
     }
 }

@@ -22,7 +22,7 @@ fn lines(log: &Path) -> Vec<Value> {
 }
 
 #[track_caller]
-fn wait_for_lines(log: &Path, count: usize) -> Vec<Value> {
+pub(crate) fn wait_for_lines(log: &Path, count: usize) -> Vec<Value> {
     let mut all = Vec::new();
     eventually(&format!("{count} lines"), || {
         all = lines(log);
@@ -32,7 +32,7 @@ fn wait_for_lines(log: &Path, count: usize) -> Vec<Value> {
     all
 }
 
-fn logging_to(setup: &Setup, log: &Path, keys: &str) -> Setup {
+pub(crate) fn logging_to(setup: &Setup, log: &Path, keys: &str) -> Setup {
     setup.clone().with(&format!("[access_log]\nto = {:?}\n{keys}", log.display().to_string()))
 }
 

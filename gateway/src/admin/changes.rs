@@ -15,11 +15,17 @@ use serde_json::{Value, json};
 
 use super::asked::{Given, Path, Query, Text};
 use super::state::{AdminState, Permitted};
-use crate::control::Change;
+use crate::control::{By, Change, ConfigStore, Difference, Made};
+use crate::observe::told::rfc3339;
 
 /// `GET /routes`
 pub(super) async fn routes(State(state): State<Arc<AdminState>>) -> Json<Value> {
-    let config = state.store.open().config;
+    Json(json!({ "routes": routes_like(&state.store, |_| true) }))
+}
+
+/// The routes whose names are wanted, as they are in force.
+fn routes_like(store: &ConfigStore, is_wanted: impl Fn(&str) -> bool) -> Vec<Value> {
+    let config = store.open().config;
     let route = |route: &config::Route| {
         let matches: Vec<String> = route.matches.iter().map(ToString::to_string).collect();
         let (action, detail) = match &route.action {
@@ -36,18 +42,22 @@ pub(super) async fn routes(State(state): State<Arc<AdminState>>) -> Json<Value> 
         let mirrors: Vec<&str> = route.mirrors.iter().map(|mirror| mirror.name.as_str()).collect();
         json!({ "name": route.name, "matches": matches, action: detail, "mirrors": mirrors })
     };
-    Json(json!({ "routes": config.routes.iter().map(route).collect::<Vec<_>>() }))
+    config.routes.iter().filter(|of| is_wanted(&of.name)).map(route).collect()
 }
 
 /// `GET /mirrors`
 pub(super) async fn mirrors(State(state): State<Arc<AdminState>>) -> Json<Value> {
-    let config = state.store.open().config;
-    let whole = state.store.whole();
+    Json(json!({ "mirrors": mirrors_like(&state.store, |_, _| true) }))
+}
+
+/// The mirrors that are wanted by their names and those of their routes, as they are in force.
+fn mirrors_like(store: &ConfigStore, is_wanted: impl Fn(&str, &str) -> bool) -> Vec<Value> {
+    let (config, whole) = (store.open().config, store.whole());
     let percent = |mirror: &Mirror| f64::from(mirror.percent.per_million) / 10_000.0;
     let mut mirrors = Vec::new();
     for route in &config.routes {
         let written = whole.routes.iter().find(|written| written.name == route.name);
-        for mirror in &route.mirrors {
+        for mirror in route.mirrors.iter().filter(|mirror| is_wanted(&mirror.name, &route.name)) {
             let written = written.and_then(|route| route.mirrors.iter().find(|m| m.name == mirror.name));
             mirrors.push(json!({
                 "name": mirror.name,
@@ -59,7 +69,47 @@ pub(super) async fn mirrors(State(state): State<Arc<AdminState>>) -> Json<Value>
             }));
         }
     }
-    Json(json!({ "mirrors": mirrors }))
+    mirrors
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct After {
+    /// The last change that the client knows.
+    after: Option<u64>,
+}
+
+/// `GET /changes?after=NUMBER`: what was changed, from what, to what, by whom, the first made first.
+pub(super) async fn changes(
+    State(state): State<Arc<AdminState>>,
+    Query(After { after }): Query<After>,
+) -> Json<Value> {
+    let (made, count) = state.store.changes.after(after.unwrap_or(0));
+    Json(json!({ "count": count, "changes": made.iter().map(change).collect::<Vec<_>>() }))
+}
+
+/// One change. What is to be shown within lines stays within them at whoever shows it.
+pub(super) fn change(made: &Made) -> Value {
+    let by = match &made.by {
+        By::Api { address, has_token } => {
+            json!({ "kind": made.by.kind(), "address": address.map(|address| address.to_string()), "token": has_token })
+        }
+        By::Signal(name) => json!({ "kind": made.by.kind(), "signal": name }),
+        By::File(name) => json!({ "kind": made.by.kind(), "file": name }),
+    };
+    let what = |of: &Difference| json!({ "key": of.key, "from": given(&of.from), "to": given(&of.to) });
+    json!({
+        "number": made.number,
+        "at": rfc3339(made.at),
+        "by": by,
+        "what": made.differences.iter().map(what).collect::<Vec<_>>(),
+        "more": made.more,
+        "refused": made.refused,
+    })
+}
+
+fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn upstream_of(config: &Config, lane: config::LaneId) -> Option<&str> {
@@ -79,10 +129,15 @@ pub(super) async fn config(State(state): State<Arc<AdminState>>, headers: Header
 /// `PUT /config`: a whole configuration, as TOML.
 pub(super) async fn put_config(
     State(state): State<Arc<AdminState>>,
-    _: Permitted,
+    Permitted(by): Permitted,
     Text(text): Text,
 ) -> Response {
-    state.ask(Change::Text(text)).await
+    state.ask(Change::Text(text), by, |_| Value::Null).await
+}
+
+/// `POST /reload`: what the process was started with, read again.
+pub(super) async fn reload(State(state): State<Arc<AdminState>>, Permitted(by): Permitted) -> Response {
+    state.ask(Change::Source, by, |_| Value::Null).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -100,12 +155,14 @@ pub(super) struct OnRoute {
 /// `PATCH /mirrors/{name}?route=NAME`: `{"percent": 5}`.
 pub(super) async fn patch_mirror(
     State(state): State<Arc<AdminState>>,
-    _: Permitted,
+    Permitted(by): Permitted,
     Path(mirror): Path<String>,
     Query(OnRoute { route }): Query<OnRoute>,
     Given(Percent { percent }): Given<Percent>,
 ) -> Response {
-    state.ask(Change::Percent { mirror, route, percent }).await
+    let (name, on) = (mirror.clone(), route.clone());
+    let now = move |store: &ConfigStore| json!({ "mirrors": mirrors_like(store, |mirror, route| mirror == name && on.as_deref().is_none_or(|on| on == route)) });
+    state.ask(Change::Percent { mirror, route, percent }, by, now).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,14 +192,12 @@ impl TryFrom<f64> for Weight {
 /// `PATCH /routes/{name}`: `{"weights": {"v1": 90, "v2": 10}}`.
 pub(super) async fn patch_route(
     State(state): State<Arc<AdminState>>,
-    _: Permitted,
+    Permitted(by): Permitted,
     Path(route): Path<String>,
     Given(Weights { weights }): Given<Weights>,
 ) -> Response {
-    state
-        .ask(Change::Weights {
-            route,
-            weights: weights.into_iter().map(|(name, Weight(weight))| (name, weight)).collect(),
-        })
-        .await
+    let name = route.clone();
+    let now = move |store: &ConfigStore| json!({ "routes": routes_like(store, |route| route == name) });
+    let weights = weights.into_iter().map(|(name, Weight(weight))| (name, weight)).collect();
+    state.ask(Change::Weights { route, weights }, by, now).await
 }

@@ -7,6 +7,7 @@
 mod lanes;
 mod upstreams;
 mod observer;
+mod rollout;
 mod tls;
 mod http2;
 pub(super) mod times;
@@ -24,6 +25,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process;
+use super::standing::Standing;
 use crate::control::{ConfigStore, Snapshot};
 use crate::metrics::{
     Class, Code, Codes, DropReason, FailReason, Label, LowerReason, MirrorCounters, RejectReason,
@@ -43,9 +45,15 @@ pub(super) struct Exposition(Registry);
 
 impl Exposition {
     /// `shards`: one for each worker, by its number.
-    pub(super) fn new(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Self {
+    pub(super) fn new(
+        store: Arc<ConfigStore>,
+        shards: Vec<Arc<Shard>>,
+        started: SystemTime,
+        standing: Arc<Standing>,
+    ) -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Workers { store, shards, started, chosen: Mutex::default() }));
+        let chosen = Mutex::default();
+        registry.register_collector(Box::new(Workers { store, shards, started, standing, chosen }));
         Self(registry)
     }
 
@@ -62,6 +70,7 @@ struct Workers {
     store: Arc<ConfigStore>,
     shards: Vec<Arc<Shard>>,
     started: SystemTime,
+    standing: Arc<Standing>,
     chosen: Mutex<ChosenSeries>,
 }
 
@@ -84,6 +93,9 @@ impl Collector for Workers {
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
         shards.configuration(&mut out)?;
+        shards.rollout(&mut out, &self.store)?;
+        rollout::verdicts(&mut out, &self.standing)?;
+        rollout::changes(&mut out, &self.store, self.started)?;
         shards.process(&mut out)
     }
 }
@@ -436,7 +448,7 @@ mod tests {
 
     fn text((store, shards): (Arc<ConfigStore>, Vec<Arc<Shard>>)) -> String {
         let started = UNIX_EPOCH + std::time::Duration::from_millis(1_500);
-        Exposition::new(store, shards, started).text().unwrap()
+        Exposition::new(store, shards, started, Arc::default()).text().unwrap()
     }
 
     #[track_caller]
@@ -520,6 +532,14 @@ mod tests {
             "umbra_exchange_panics counter",
             "umbra_worker_ticks counter",
             "umbra_reloads counter",
+            "umbra_changes counter",
+            "umbra_config_last_reload_successful gauge",
+            "umbra_config_last_reload_success_timestamp_seconds gauge",
+            "umbra_mirror_percent gauge",
+            "umbra_mirror_configured_percent gauge",
+            "umbra_mirror_compared counter",
+            "umbra_mirror_differing counter",
+            "umbra_verdict gauge",
             "umbra_worker_busy_ticks counter",
             "umbra_admin_responses_cut counter",
             "umbra_records counter",

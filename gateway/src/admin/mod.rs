@@ -8,6 +8,8 @@ mod dashboard;
 mod changes;
 mod guard;
 mod state;
+mod standing;
+mod status;
 mod diffs;
 mod epoch;
 mod exposition;
@@ -21,6 +23,7 @@ mod process;
 mod verdict;
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
@@ -32,7 +35,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post, put};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -46,7 +51,8 @@ pub use guard::Guard;
 use histograms::Histograms;
 use live::Live;
 use places::Places;
-use state::{AdminState, Judging};
+use standing::Standing;
+use state::{AdminState, Judging, Peer};
 
 use crate::control::{Ask, ConfigStore, Health, Phase};
 use crate::limits::ADMIN_CONNECTIONS_MAX;
@@ -77,6 +83,7 @@ const INDEX: &str = "\
 Umbra admin (in a browser: the dashboard)
   /healthz   200 while every worker turns; else 503 and which do not
   /readyz    200 while requests are welcome; 503 while starting or draining
+  /status    the process, its routes, and what is wrong now with since when and how much, JSON
   /metrics   counters of all workers, OpenMetrics text
   /routes    what is in force, JSON; PATCH /routes/NAME {\"weights\": {\"v1\": 90, \"v2\": 10}}
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
@@ -91,6 +98,8 @@ Umbra admin (in a browser: the dashboard)
   /verdict/begin  POST: evidence begins anew; ?mirror=
   /openapi.json  all of this for machines, OpenAPI 3.1
   /verdict/gate  the same as a status, for rollout controllers: POST is 200 for promote, else 409; ?passes=promote,hold
+  /changes   what was changed, from what, to what and by whom, JSON; ?after=NUMBER
+  /reload    POST: the files are read again, as after SIGHUP
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
@@ -108,9 +117,11 @@ pub struct Admin {
     pages: Arc<Pages>,
     live: Arc<Live>,
     histograms: Arc<Histograms>,
+    standing: Arc<Standing>,
     store: Arc<ConfigStore>,
     asks: mpsc::Sender<Ask>,
     judging: Judging,
+    started: SystemTime,
     /// The first listener starts what looks at the counters by the second.
     looks: Once,
 }
@@ -146,14 +157,17 @@ impl Admin {
         asks: mpsc::Sender<Ask>,
     ) -> Self {
         let outgoing = Arc::new(Outgoing::new(Arc::clone(&store.answers_cut)));
-        let exposition = Exposition::new(Arc::clone(store), shards.to_vec(), started);
+        let standing = Arc::<Standing>::default();
+        let exposition = Exposition::new(Arc::clone(store), shards.to_vec(), started, Arc::clone(&standing));
         Self {
             pages: Arc::new(Pages { exposition, health, outgoing }),
             live: Live::new(Arc::clone(store), shards.to_vec(), started),
             histograms: Histograms::new(Arc::clone(store)),
+            standing,
             store: Arc::clone(store),
             asks,
             judging: Judging::default(),
+            started,
             looks: Once::new(),
         }
     }
@@ -172,6 +186,7 @@ impl Admin {
         self.looks.call_once(|| {
             tokio::spawn(Arc::clone(&self.live).watch());
             tokio::spawn(Arc::clone(&self.histograms).watch());
+            tokio::spawn(Arc::clone(&self.standing).watch(Arc::new(self.state(&guard))));
         });
         let (open, closing) = watch::channel(());
         let (tls, secured) = watch::channel(tls.map(Arc::clone));
@@ -179,13 +194,19 @@ impl Admin {
         Ok(Serving { accepts, tls, _open: open })
     }
 
-    fn router(&self, guard: Guard) -> Router {
-        let state = AdminState {
+    fn state(&self, guard: &Guard) -> AdminState {
+        AdminState {
             store: Arc::clone(&self.store),
             asks: self.asks.clone(),
             guard: guard.clone(),
             judging: self.judging.clone(),
-        };
+            health: self.pages.health.clone(),
+            started: self.started,
+        }
+    }
+
+    fn router(&self, guard: Guard) -> Router {
+        let state = self.state(&guard);
         router(&self.pages, &self.live, &self.histograms, state, guard)
     }
 }
@@ -203,6 +224,9 @@ fn router(
         .route("/routes/{*name}", patch(changes::patch_route))
         .route("/mirrors", get(changes::mirrors))
         .route("/mirrors/{*name}", patch(changes::patch_mirror))
+        .route("/status", get(status::status))
+        .route("/reload", post(changes::reload))
+        .route("/changes", get(changes::changes))
         .route("/config", put(changes::put_config).get(changes::config))
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy).layer(of_a_policy()))
@@ -261,7 +285,7 @@ async fn accept(
         // The semaphore is never closed.
         let Ok(place) = place else { return };
         let tls = secured.borrow().clone();
-        let connection = covered(stream, tls, router.clone(), closing.clone());
+        let connection = covered(stream, of, tls, router.clone(), closing.clone());
         let task = tokio::spawn(async move {
             let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
             drop(place);
@@ -273,14 +297,15 @@ async fn accept(
 /// One connection, from its handshake on where it has one.
 async fn covered(
     stream: TcpStream,
+    of: SocketAddr,
     tls: Option<Arc<Listening>>,
     router: Router,
     closing: watch::Receiver<()>,
 ) {
-    let Some(tls) = tls else { return connection(stream, router, closing).await };
+    let Some(tls) = tls else { return connection(stream, of, router, closing).await };
     let shaken = TlsAcceptor::from(Arc::clone(tls.config())).accept(stream);
     match tokio::time::timeout(HEAD_MAX, shaken).await {
-        Ok(Ok(stream)) => connection(stream, router, closing).await,
+        Ok(Ok(stream)) => connection(stream, of, router, closing).await,
         Ok(Err(error)) => tracing::debug!("admin: handshake: {error}"),
         Err(_) => tracing::debug!("admin: a handshake took longer than {} s", HEAD_MAX.as_secs()),
     }
@@ -288,14 +313,20 @@ async fn covered(
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    of: SocketAddr,
     router: Router,
     mut closing: watch::Receiver<()>,
 ) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(of));
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,
@@ -342,8 +373,6 @@ async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Respons
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;

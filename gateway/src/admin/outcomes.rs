@@ -162,8 +162,6 @@ pub(super) async fn outcomes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::Guard;
-    use crate::admin::state::Judging;
     use crate::control::ConfigStore;
     use crate::control::budget::tests::config;
     use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
@@ -172,12 +170,7 @@ mod tests {
     async fn workers_are_summed_and_what_nobody_counted_is_null() {
         let store = ConfigStore::new(&Arc::new(config()));
         let asks = tokio::sync::mpsc::channel(1).0;
-        let state = Arc::new(AdminState {
-            store: Arc::clone(&store),
-            asks,
-            guard: Guard::Local,
-            judging: Judging::default(),
-        });
+        let state = Arc::new(AdminState::of(Arc::clone(&store), asks));
         let ask = async |mirror: Option<&str>| {
             let chosen = Chosen { route: None, mirror: mirror.map(str::to_owned) };
             let Json(told) = outcomes(State(Arc::clone(&state)), Query(chosen)).await;

@@ -1,7 +1,9 @@
 //! What the pages share that may be asked for a change: the configuration in force, the way to the control loop, and who may
 //! ask.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -10,13 +12,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use config::check::Problem;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::asked::refusal;
 use super::guard::Guard;
-use crate::control::{Applied, Ask, Change, ConfigStore, Refused};
+use crate::control::{Applied, Ask, By, Change, ConfigStore, Health, Refused};
 
 /// What pages are given that ask for changes.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct AdminState {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) guard: Guard,
     pub(super) judging: Judging,
+    pub(super) health: watch::Receiver<Health>,
+    pub(super) started: SystemTime,
 }
 
 /// The verdict that is judged, and those that may wait for it; more are refused.
@@ -63,14 +67,20 @@ impl Judging {
     }
 }
 
-/// Whoever may change things; anybody else is refused before what they send is read.
-pub(super) struct Permitted;
+/// Whoever may change things, and who that is; anybody else is refused before what they send is read.
+pub(super) struct Permitted(pub(super) By);
+
+/// The client of an admin connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
 
 impl FromRequestParts<Arc<AdminState>> for Permitted {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, Response> {
-        state.refuses(&parts.headers).map_or(Ok(Self), Err)
+        let address = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+        let by = By::Api { address, has_token: matches!(state.guard, Guard::Token(_)) };
+        state.refuses(&parts.headers).map_or(Ok(Self(by)), Err)
     }
 }
 
@@ -103,10 +113,16 @@ impl AdminState {
         Some(refusal(status, why))
     }
 
-    pub(super) async fn ask(&self, change: Change) -> Response {
+    /// Asks for a change: the answer once every worker has it, with what `now` tells of what is in force then.
+    pub(super) async fn ask(
+        &self,
+        change: Change,
+        by: By,
+        now: impl FnOnce(&ConfigStore) -> Value,
+    ) -> Response {
         let (answer, answered) = oneshot::channel();
         let gone = || refusal(StatusCode::SERVICE_UNAVAILABLE, "the gateway is ending");
-        match self.asks.try_send(Ask { change, answer }) {
+        match self.asks.try_send(Ask { change, by, answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many changes wait already; try again");
@@ -114,9 +130,17 @@ impl AdminState {
             Err(TrySendError::Closed(_)) => return gone(),
         }
         match answered.await {
-            Ok(Ok(Applied { workers, took, warnings })) => {
+            Ok(Ok(Applied { number, workers, took, warnings })) => {
                 let took = took.as_secs_f64() * 1e3;
-                let body = json!({ "workers": workers, "took_ms": took, "warnings": told(&warnings) });
+                let mut body = json!({
+                    "workers": workers,
+                    "took_ms": took,
+                    "warnings": told(&warnings),
+                    "change": number,
+                });
+                if let (Some(body), Value::Object(now)) = (body.as_object_mut(), now(&self.store)) {
+                    body.extend(now);
+                }
                 Json(body).into_response()
             }
             Ok(Err(Refused::Unknown(what))) => refusal(StatusCode::NOT_FOUND, what),
@@ -124,6 +148,16 @@ impl AdminState {
             Ok(Err(Refused::Busy(why))) => refusal(StatusCode::SERVICE_UNAVAILABLE, why),
             Err(_) => gone(),
         }
+    }
+}
+
+#[cfg(test)]
+impl AdminState {
+    /// For tests: of a process that has just started.
+    pub(super) fn of(store: Arc<ConfigStore>, asks: mpsc::Sender<Ask>) -> Self {
+        let health = watch::channel(Health::default()).1;
+        let (guard, judging) = (Guard::Local, Judging::default());
+        Self { store, asks, guard, judging, health, started: SystemTime::now() }
     }
 }
 

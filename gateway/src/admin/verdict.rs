@@ -161,6 +161,12 @@ async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked:
     state.judging.run(judge).await
 }
 
+/// What each candidate comes to by the default policy.
+pub(super) fn decisions(state: &AdminState) -> Vec<(String, Decision)> {
+    let verdict = judge(&Policy::default(), &evidence(state, None, None));
+    verdict.mirrors.into_iter().map(|of| (of.mirror, of.verdict)).collect()
+}
+
 /// Asked about a mirror that nobody has.
 struct NoMirror(String);
 
@@ -445,8 +451,6 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::admin::Guard;
-    use crate::admin::state::Judging;
     use crate::control::ConfigStore;
     use crate::control::budget::tests::config;
     use crate::metrics::{Code, DropReason, MirrorEnd, PrimaryEnd};
@@ -463,12 +467,7 @@ mod tests {
                 counters.pairs.sure_mirror.record(2_000);
             }
         }
-        Arc::new(AdminState {
-            store,
-            asks: mpsc::channel(1).0,
-            guard: Guard::Local,
-            judging: Judging::default(),
-        })
+        Arc::new(AdminState::of(store, mpsc::channel(1).0))
     }
 
     /// Nobody compares in these.
@@ -548,8 +547,7 @@ mod tests {
             v2.dropped.inc(DropReason::Unreachable);
             v2.dropped.inc(DropReason::Oldest);
         }
-        let state =
-            AdminState { store, asks: mpsc::channel(1).0, guard: Guard::Local, judging: Judging::default() };
+        let state = AdminState::of(store, mpsc::channel(1).0);
         let all = evidence(&state, Some("v2"), None);
         assert_eq!(all.len(), 600);
         let of = all.iter().find(|of| of.route == "r599").unwrap();

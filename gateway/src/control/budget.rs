@@ -99,6 +99,8 @@ pub(crate) struct Memory {
     pub(crate) exchanges: u64,
     /// What waits on HTTP/2 connections: content not taken yet, responses queued, and a write under way.
     pub(crate) sessions: u64,
+    /// TLS sessions of open connections, on either side.
+    pub(crate) covers: u64,
     /// Copies on their way to a mirror, if every connection to one carries the largest batch at once.
     pub(crate) batches: u64,
     /// Buffers kept for reuse.
@@ -135,6 +137,7 @@ impl Memory {
             rings: workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.ring_bytes_max)))),
             exchanges: exchanges.saturating_mul(exchange),
             sessions: Self::sessions(config, exchanges),
+            covers: Self::covers(config),
             batches: workers.saturating_mul(sum(batches)),
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
             told: Self::told(config),
@@ -158,6 +161,25 @@ impl Memory {
         sum([exchanges.saturating_mul(stream), connections.saturating_mul(connection)])
     }
 
+    /// By what is open at worst; of an endpoint's name, one address is counted.
+    fn covers(config: &Config) -> u64 {
+        let is_covered = |id: usize| config.upstreams.get(id).is_some_and(|upstream| upstream.tls.is_some());
+        let clients = count(config.limits.connections_max);
+        let is_listened = config.listeners.iter().any(|listener| listener.tls.is_some());
+        let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
+        let primaries = || primaries.iter().copied().filter(|id| is_covered(*id));
+        let endpoints =
+            sum(primaries().map(|id| config.upstreams.get(id).map_or(0, |u| count(u.endpoints.len()))));
+        let lanes = config.lanes.iter().filter(|lane| is_covered(lane.upstream));
+        let each_worker = sum([
+            if is_listened { clients } else { 0 },
+            if primaries().next().is_some() { clients } else { 0 },
+            endpoints.saturating_mul(count(config.limits.upstream_idle_max)),
+            sum(lanes.map(|lane| count(lane.connections_max))),
+        ]);
+        count(config.workers.count).saturating_mul(each_worker).saturating_mul(limits::TLS_SESSION_BYTES)
+    }
+
     fn told(config: &Config) -> u64 {
         let exported = config.tracing.as_ref().filter(|tracing| tracing.collector.is_some());
         let mut mirrors = config.routes.iter().flat_map(|route| &route.mirrors);
@@ -172,7 +194,8 @@ impl Memory {
     }
 
     pub(crate) fn total(&self) -> u64 {
-        sum([self.rings, self.exchanges, self.sessions, self.batches, self.spare, self.told, self.admin])
+        let held = [self.rings, self.exchanges, self.sessions, self.covers, self.batches];
+        sum(held.into_iter().chain([self.spare, self.told, self.admin]))
     }
 }
 
@@ -276,15 +299,17 @@ pub(crate) mod tests {
         searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
         assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
         assert_eq!(of.spare, 2 * 256 * 64 * 1024);
-        assert_eq!((of.sessions, of.told, of.admin), (0, 0, 64 << 20));
+        assert_eq!((of.sessions, of.covers, of.told, of.admin), (0, 0, 0, 64 << 20));
+        let text = "[workers]\ncount = 2\n[limits]\nconnections_max = 100\nupstream_idle_max = 10\n\
+                    [upstream.v1]\nendpoints = [\"a:1\", \"b:1\"]\ntls = {}\n[[route]]\nprimary = \"v1\"\n\
+                    mirrors = [{ upstream = \"v1\", connections_max = 8 }]\n";
+        let covered = config::parse("test", text).expect("the test's own text is sound").config;
+        assert_eq!(Memory::of(&covered).covers, 2 * (100 + 2 * 10 + 8) * 8192);
         let mut multiplexed = config();
         multiplexed.listeners[0].protocols.http2 = true;
         let kib = |n: u64| n << 10;
         assert_eq!(Memory::of(&multiplexed).sessions, 200 * (kib(3 * 64) + kib(256 + 64)));
-        assert_eq!(
-            of.total(),
-            of.rings + of.exchanges + of.sessions + of.batches + of.spare + of.told + of.admin
-        );
+        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare + of.admin);
         let text = "[workers]\ncount = 2\n[upstream.v1]\nendpoints = [\"a:1\"]\n[tracing]\nto = \"http://a\"\n\
                     [[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", compare = {} }]\n";
         let telling = config::parse("test", text).expect("the test's own text is sound").config;

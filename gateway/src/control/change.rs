@@ -5,6 +5,8 @@ use std::time::Duration;
 use config::check::Problem;
 use tokio::sync::oneshot;
 
+use super::changes::By;
+
 /// What somebody wants changed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -22,12 +24,15 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Ask {
     pub change: Change,
+    pub by: By,
     pub answer: oneshot::Sender<Result<Applied, Refused>>,
 }
 
 /// A change that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
+    /// Among all changes since the start; 0 until it was noted.
+    pub number: u64,
     pub workers: usize,
     pub took: Duration,
     pub warnings: Vec<Problem>,

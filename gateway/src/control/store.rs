@@ -3,12 +3,15 @@
 //! Only the control plane knows it, so a lock is nobody's wait.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Config, Shown, Upstream};
 
+use super::changes::Changes;
 use super::epoch::Epochs;
+use super::trouble::Trouble;
 use crate::compare::Findings;
 use crate::metrics::{CheckCounters, Counters, NameCounters, ObserverCounters};
 use crate::tls::load::Expiry;
@@ -24,6 +27,11 @@ pub struct ConfigStore {
     pub answers_cut: Arc<AtomicU64>,
     /// Since when each mirror's evidence counts.
     pub epochs: Epochs,
+    /// What was changed, and by whom.
+    pub changes: Changes,
+    /// What is wrong, as it was seen last.
+    troubles: Mutex<Vec<Trouble>>,
+    listening: Mutex<Vec<SocketAddr>>,
 }
 
 /// The last configuration that came whole, and what was changed since by itself.
@@ -96,6 +104,9 @@ impl ConfigStore {
             findings: Arc::default(),
             answers_cut: Arc::default(),
             epochs: Epochs::default(),
+            changes: Changes::default(),
+            troubles: Mutex::default(),
+            listening: Mutex::default(),
         })
     }
 
@@ -130,6 +141,24 @@ impl ConfigStore {
     /// The last configuration that came whole: what a restart or a reload would bring back.
     pub fn whole(&self) -> Arc<Config> {
         Arc::clone(&lock(&self.written).config)
+    }
+
+    /// What is wrong now, the worst first, and then what is over.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        lock(&self.troubles).clone()
+    }
+
+    /// Where clients are listened for.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        lock(&self.listening).clone()
+    }
+
+    pub fn listen(&self, addresses: Vec<SocketAddr>) {
+        *lock(&self.listening) = addresses;
+    }
+
+    pub fn see(&self, troubles: Vec<Trouble>) {
+        *lock(&self.troubles) = troubles;
     }
 
     /// One thing in it was changed since.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::header::{CONNECTION, HOST, USER_AGENT};
 use config::{Config, HealthCheck};
@@ -24,6 +25,9 @@ use crate::upstream::health::{Health, HealthBoard};
 
 /// Checks under way at once: each has a connection.
 pub const CHECKS_MAX: usize = 64;
+
+/// From one warning of an endpoint to its next.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// What a server's log shows.
 const AGENT: &str = concat!("umbra-health-check/", env!("CARGO_PKG_VERSION"));
@@ -171,6 +175,7 @@ impl Checker {
     async fn run(self) {
         let Self { check, upstream, address, .. } = &self;
         let mut tally = Tally { is_healthy: self.mark.health.is_healthy(), against: 0 };
+        let mut news = News { is_told: !tally.is_healthy, told_at: None };
         loop {
             let result = self.ask().await;
             let counters = &self.mark.counters;
@@ -181,6 +186,8 @@ impl Checker {
             }
             if tally.turns(result.is_ok(), check) {
                 self.mark.set(tally.is_healthy);
+            }
+            if news.is_news(tally.is_healthy, Instant::now()) {
                 match result {
                     Ok(()) => tracing::info!("{upstream}: {address} is healthy again"),
                     Err(why) => tracing::warn!("{upstream}: {address} is unhealthy: {why}"),
@@ -267,12 +274,47 @@ impl Tally {
     }
 }
 
+/// What the log knows of an endpoint, which may change its mind more often than anybody wants to read.
+struct News {
+    /// That it is unhealthy.
+    is_told: bool,
+    told_at: Option<Instant>,
+}
+
+impl News {
+    /// Whether it is to be told now how it is.
+    fn is_news(&mut self, is_healthy: bool, now: Instant) -> bool {
+        if is_healthy {
+            return std::mem::take(&mut self.is_told);
+        }
+        let is_early = self.told_at.is_some_and(|told| now.saturating_duration_since(told) < WARN_EVERY);
+        if self.is_told || is_early {
+            return false;
+        }
+        *self = Self { is_told: true, told_at: Some(now) };
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::Answers;
     use super::*;
+
+    #[test]
+    fn an_endpoint_that_flaps_is_told_of_once_a_minute_and_one_that_stays_away_is_told_of() {
+        let mut news = News { is_told: false, told_at: None };
+        let start = Instant::now();
+        let told: Vec<u64> = (0..300)
+            .filter(|second| news.is_news(second % 2 == 1, start + Duration::from_secs(*second)))
+            .collect();
+        assert_eq!(told, [0, 1, 60, 61, 120, 121, 180, 181, 240, 241]);
+        let mut is_news = |is_healthy, second| news.is_news(is_healthy, start + Duration::from_secs(second));
+        assert!(!is_news(false, 299), "a minute is not over");
+        assert!(is_news(false, 300));
+        assert!(!is_news(false, 999), "it is known");
+        assert!(is_news(true, 1000) && !is_news(true, 1001));
+    }
 
     fn check(healthy_after: u32, unhealthy_after: u32) -> HealthCheck {
         HealthCheck {

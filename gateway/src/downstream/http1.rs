@@ -63,7 +63,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             Err(NoHead::Refused(fault)) => {
                 cx.shard.unrouted.inc(fault.status);
                 let mut watch = Watch::begin(cx);
-                watch.pairing = exchange::unread(cx, &client.peer.caller(false));
+                watch.pairing = exchange::unread(cx, &client.peer.caller(false), &client.inbox);
                 let said = turn_away(cx, client, &Refusal::hang_up(fault)).await;
                 watch.refused(cx, fault.status, Some(fault.reject), 0, said);
                 return Rest::Ended;
@@ -169,7 +169,7 @@ async fn turn_down(
     pairing: Option<Rc<Pairing>>,
 ) -> bool {
     cx.shard.unrouted.inc(refusal.status());
-    watch.pairing = pairing.or_else(|| exchange::unread(cx, &client.peer.caller(false)));
+    watch.pairing = pairing;
     let said = refuse(cx, client, refusal).await;
     watch.refused(cx, refusal.status(), refusal.reject(), 0, said);
     said.is_kept

@@ -35,18 +35,15 @@ struct Serving {
 /// What begins a stream's task.
 enum Asked {
     Request(Head),
-    /// It is only answered.
-    Refused(Refusal),
+    /// It is only answered. The lines of its head, as far as they were read.
+    Refused(Fault, Vec<u8>),
 }
 
 /// Starts the task of a request that has begun.
 pub(super) fn begin(cx: &Rc<Context>, connection: &Rc<Connection>, peer: &Rc<Peer>, begun: Begun) {
     let (stream, asked) = match begun {
         Begun::Request { stream, head } => (stream, Asked::Request(head)),
-        Begun::Refused { stream, fault, to_head } => {
-            let refusal = Refusal { to_head, ..Refusal::hang_up(fault) };
-            (stream, Asked::Refused(refusal))
-        }
+        Begun::Refused { stream, fault, lines } => (stream, Asked::Refused(fault, lines)),
         Begun::Malformed => return cx.shard.rejected.inc(RejectReason::Malformed),
     };
     let (cx, connection, peer) = (Rc::clone(cx), Rc::clone(connection), Rc::clone(peer));
@@ -67,13 +64,17 @@ impl Serving {
         let underway = self.peer.place.begin_stream(max);
         match (asked, underway) {
             (Asked::Request(head), Some(_underway)) => self.exchange(watch, head).await,
-            (Asked::Request(head), None) => {
-                let to_head = head.lines.starts_with(b"HEAD ");
-                let refusal = Refusal { to_head, ..Refusal::hang_up(ADDRESS_STREAMS) };
-                self.turn_down(watch, &refusal, None).await;
-            }
-            (Asked::Refused(refusal), _) => self.turn_down(watch, &refusal, None).await,
+            (Asked::Request(head), None) => self.refuse(watch, ADDRESS_STREAMS, head.lines).await,
+            (Asked::Refused(fault, lines), _) => self.refuse(watch, fault, lines).await,
         }
+    }
+
+    /// Answers a request that no exchange takes, of which these lines of its head are known.
+    async fn refuse(&self, watch: Watch, fault: Fault, lines: Vec<u8>) {
+        let refusal = Refusal { to_head: lines.starts_with(b"HEAD "), ..Refusal::hang_up(fault) };
+        let pairing = exchange::unread(&self.cx, &self.peer.caller(true), &lines);
+        self.connection.recycle(lines);
+        self.turn_down(watch, &refusal, pairing).await;
     }
 
     async fn exchange(&self, mut watch: Watch, head: Head) {
@@ -140,7 +141,7 @@ impl Serving {
     async fn turn_down(&self, mut watch: Watch, refusal: &Refusal, pairing: Option<Rc<Pairing>>) {
         let cx = &self.cx;
         cx.shard.unrouted.inc(refusal.status());
-        watch.pairing = pairing.or_else(|| exchange::unread(cx, &self.peer.caller(true)));
+        watch.pairing = pairing;
         let said = self.say(refusal).await;
         watch.refused(cx, refusal.status(), refusal.reject(), 0, said);
     }

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use super::seen::recorded;
+use super::seen::{recorded, unread};
 use super::{Facts, NO_UPSTREAM, Refusal, Request, Said, TOO_LARGE};
 use crate::admission::Place;
 use crate::asked::{RequestView, Scheme, Version};
@@ -71,7 +71,12 @@ pub fn prepare(
         HeadLimits { line_bytes_max: limits.request_line_bytes_max, fields_max: limits.fields_max };
     let mut pairing = OnceCell::new();
     with_request(head, head_limits, |head| route(cx, &generation, head, from, bytes_behind, &mut pairing))
-        .unwrap_or_else(|fault| Err(Refusal::hang_up(fault)))
+        .unwrap_or_else(|fault| {
+            if let Some(unread) = unread(cx, from, head) {
+                pairing = unread.into();
+            }
+            Err(Refusal::hang_up(fault))
+        })
         .map_err(|mut refusal| {
             // RFC 9110 §9.3.2: no content, whatever is the matter.
             refusal.to_head |= head.starts_with(b"HEAD ");

@@ -12,6 +12,7 @@ use super::Caller;
 use crate::asked::{RequestView, Version};
 use crate::context::Context;
 use crate::generation::{Generation, Wants};
+use crate::http1::glimpse::Glimpse;
 use crate::http1::render;
 use crate::observe::keep::{Keeping, keep};
 use crate::observe::pairing::{Half, Pairing, PrimaryHalf};
@@ -175,20 +176,22 @@ pub(super) fn recorded(
     Rc::new(Pairing::recorded(record, &cx.tap))
 }
 
-/// A pairing that becomes a record of a request whose head could not be read.
-pub fn unread(cx: &Context, from: &Caller<'_>) -> Option<Rc<Pairing>> {
+/// A pairing that becomes a record of a request whose head was refused: `head`, as far as it came.
+pub fn unread(cx: &Context, from: &Caller<'_>, head: &[u8]) -> Option<Rc<Pairing>> {
     let generation = cx.generation();
+    let Glimpse { method, authority, path, query, minor, fields } =
+        Glimpse::of(head, generation.config.limits.request_line_bytes_max);
     let asked = RequestView {
-        method: b"",
+        method,
         scheme: from.scheme,
-        authority: b"",
-        path: b"",
-        query: None,
+        authority,
+        path,
+        query,
         port: from.port,
         address: from.address,
         address_port: from.address_port,
-        version: from.version(1),
-        fields: &[] as &[(String, String); 0],
+        version: from.version(minor),
+        fields: &fields,
     };
     let wants = generation.wants(&cx.random, &asked, None);
     wants.a_record().then(|| recorded(cx, &generation, &asked, asked.version, &cx.request_id(), &wants))

@@ -2,7 +2,8 @@
 //!
 //! In reading order: where a head ends (`scan`), what it says (`head`), how its content is delimited (`framing`,
 //! `chunked`, `body`), which fields stop here (`hop_by_hop`), what we write
-//! ourselves (`render`, `reply`), and how a route changes it (`edit`).
+//! ourselves (`render`, `reply`), how a route changes it (`edit`), and what may be told of
+//! a head that was refused (`glimpse`).
 
 pub mod scan;
 pub mod head;
@@ -14,3 +15,4 @@ pub mod response;
 pub mod render;
 pub mod edit;
 pub mod reply;
+pub mod glimpse;

@@ -303,6 +303,10 @@ impl Lane {
     /// to others end with the batch they carry.
     pub fn relocate(&self, at: Whereabouts<'_>) {
         let caller = Caller::after(self.caller.borrow().as_ref(), at.calling, UpstreamProtocol::Http1);
+        let is_plain = caller.is_none() && self.caller.borrow().is_none();
+        if is_plain && self.endpoints.borrow().iter().map(|e| &e.address).eq(at.addresses) {
+            return;
+        }
         let mut endpoints = self.endpoints.borrow_mut();
         let known = |(address, callee): (SocketAddr, Option<Callee>)| {
             let same = endpoints.iter().find(|e| e.address == address && e.callee == callee);

@@ -19,7 +19,7 @@ use super::reload::{Next, Reloader, Stepped, Underway};
 use super::signals::{SignalCommand, Signals};
 use super::threads::{Ended, Worker};
 use super::tls_watch::TlsWatch;
-use crate::control::{Ask, Change, Health, Phase, Refused, Watchdog};
+use crate::control::{Ask, By, Change, Health, Phase, Refused, Watchdog};
 use crate::metrics::{self, MirrorCounters, Shard};
 use crate::observe::observer::Observer;
 use crate::worker::Command;
@@ -50,7 +50,7 @@ pub(super) struct ControlPlane<'a> {
     /// The change that is being made.
     pub(super) underway: Option<Underway>,
     /// The files are to be read again after it.
-    pub(super) is_stale: bool,
+    pub(super) is_stale: Option<By>,
     /// A successor is to be started after it.
     pub(super) hands_over: bool,
 }
@@ -108,7 +108,7 @@ impl ControlPlane<'_> {
                         return Watched::Stop;
                     }
                     SignalCommand::HandOver => self.start_successor(),
-                    SignalCommand::Reload => self.reload(),
+                    SignalCommand::Reload => self.reload(By::Signal("SIGHUP")),
                     SignalCommand::Reopen => self.observer.reopen(),
                 },
                 // A configuration that is on its way to the workers arrives first.
@@ -116,7 +116,7 @@ impl ControlPlane<'_> {
                     self.reloader.relocate(self.workers.iter().map(|w| &w.channel));
                 }
                 Some(ask) = self.asked.recv(), if self.underway.is_none() => {
-                    self.underway = Some(self.reloader.begin(ask.change, Some(ask.answer)));
+                    self.underway = Some(self.reloader.begin(ask.change, ask.by, Some(ask.answer)));
                 }
                 stepped = Underway::step(&mut self.underway) => self.go_on(stepped),
                 Some(ended) = self.ended.recv() => {
@@ -135,7 +135,7 @@ impl ControlPlane<'_> {
                         self.notify.is_well();
                     }
                 }
-                () = told(&mut self.watch) => self.reload(),
+                () = told(&mut self.watch) => self.reload(By::File(self.reloader.source.name())),
                 _ = every.tick() => {
                     let stuck = watchdog.look(self.shards.iter().map(|s| s.ticks.get()));
                     self.health.send_if_modified(|h| note_stuck(h, stuck));
@@ -181,12 +181,13 @@ impl ControlPlane<'_> {
     }
 
     /// Reads the files again, after the change that is being made if there is one.
-    fn reload(&mut self) {
-        self.is_stale = self.underway.is_some();
-        if !self.is_stale {
-            self.notify.reloading();
-            self.underway = Some(self.reloader.begin(Change::Source, None));
+    fn reload(&mut self, by: By) {
+        if self.underway.is_some() {
+            self.is_stale = Some(by);
+            return;
         }
+        self.notify.reloading();
+        self.underway = Some(self.reloader.begin(Change::Source, by, None));
     }
 
     /// A change has come a step further.
@@ -222,9 +223,9 @@ impl ControlPlane<'_> {
         if underway.is_reload() {
             self.notify.ready("serving");
         }
-        underway.tell(result);
-        if self.is_stale {
-            self.reload();
+        underway.tell(result, &self.reloader.store.changes);
+        if let Some(by) = self.is_stale.take() {
+            self.reload(by);
         } else if self.hands_over {
             self.start_successor();
         }

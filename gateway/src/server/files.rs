@@ -129,7 +129,7 @@ impl Watch {
 
 pub(super) fn look(source: &Source) -> Look {
     let mut files: Vec<PathBuf> = match source {
-        Source::Embedded => Vec::new(),
+        Source::Embedded | Source::Demo { .. } | Source::Line(_) => Vec::new(),
         Source::File(path) => vec![path.clone()],
         Source::Manifests(manifests) => manifests.paths.iter().chain(&manifests.settings).cloned().collect(),
     };

@@ -15,10 +15,11 @@ use config::{Config, Shown};
 use tokio::sync::oneshot;
 
 use super::certificates;
+use super::differ::differences;
 use super::files::{Also, Served};
 use super::patch::{with_percent, with_weights};
 use super::source::{Source, SourceText, broken};
-use crate::control::{Change, Refused, Snapshot};
+use crate::control::{Change, Difference as Told, Refused, Snapshot};
 use crate::os;
 use crate::prepared::{Difference, Prepared};
 use crate::tls::Tls;
@@ -55,6 +56,8 @@ pub(super) struct Ready {
     pub(super) started: Instant,
     /// The watch over the files that it names; kept when it is in force.
     pub(super) also: Option<Also>,
+    /// What is otherwise than in what is in force, and how much beside that.
+    pub(super) differences: (Vec<Told>, usize),
 }
 
 /// How an operator would say it.
@@ -141,11 +144,12 @@ impl Job {
                 tls
             }
         };
+        let differences = differences(&snapshot.config, &config);
         let config = Arc::new(config);
         let difference = Difference::between(&snapshot.config, &config);
         let prepared = prepared.iter().map(|old| Arc::new(old.after(&difference, &config))).collect();
         let snapshot = Snapshot { certificates: Arc::clone(&tls.expiries), ..snapshot.after(config) };
-        Ok(Ready { snapshot, prepared, tls, written, warnings, text, started, also })
+        Ok(Ready { snapshot, prepared, tls, written, warnings, text, started, also, differences })
     }
 }
 

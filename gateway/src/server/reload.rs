@@ -7,7 +7,7 @@ use std::future::{self, Future};
 use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use config::Config;
 use tokio::sync::{mpsc, oneshot};
@@ -18,11 +18,12 @@ use super::prepare::{Job, Preparer, Ready, Written};
 use super::threads::Channel;
 use super::{Source, resolve};
 use crate::control::budget::{self, Descriptors};
-use crate::control::{Applied, Change, ConfigStore, Refused, Snapshot};
+use crate::control::{Applied, By, Change, Changes, ConfigStore, Difference, Made, Refused, Snapshot};
 use crate::discovery::{Discovery, Found, Located};
 use crate::generation::WorkerConfig;
 use crate::prepared::Prepared;
 use crate::tls::Tls;
+use crate::visible::visible;
 use crate::worker::{Command, Update};
 
 /// A worker that has not taken a configuration after this long is stuck, which its watchdog tells.
@@ -33,6 +34,10 @@ const APPLIED_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Underway {
     step: Step,
     asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
+    by: By,
+    is_whole: bool,
+    /// What it changes, and how much beside that.
+    differences: (Vec<Difference>, usize),
 }
 
 enum Step {
@@ -74,9 +79,19 @@ impl Underway {
         self.asker.is_none()
     }
 
-    /// Tells whoever asked, who may be gone; the change is made all the same.
-    pub(super) fn tell(self, result: Result<Applied, Refused>) {
+    /// Tells whoever asked, who may be gone; the change is made all the same. Made or refused, it is noted.
+    pub(super) fn tell(self, mut result: Result<Applied, Refused>, changes: &Changes) {
         log(&result);
+        let refused = result.as_ref().err().map(why);
+        let (differences, more) = if refused.is_none() { self.differences } else { Default::default() };
+        let (at, by, is_reload) = (SystemTime::now(), self.by, self.is_whole);
+        let made = Made { number: 0, at, by, is_reload, differences, more, refused };
+        let text = audit(&made);
+        let number = changes.note(made);
+        tracing::info!("change {number} {text}");
+        if let Ok(applied) = &mut result {
+            applied.number = number;
+        }
         if let Some(asker) = self.asker {
             let _ = asker.send(result);
         }
@@ -108,8 +123,10 @@ impl Reloader {
     pub(super) fn begin(
         &mut self,
         change: Change,
+        by: By,
         asker: Option<oneshot::Sender<Result<Applied, Refused>>>,
     ) -> Underway {
+        let is_whole = matches!(change, Change::Source | Change::Text(_));
         let job = Job {
             change,
             source: self.source.clone(),
@@ -118,7 +135,13 @@ impl Reloader {
             prepared: self.prepared.clone(),
             tls: Arc::clone(&self.tls),
         };
-        Underway { step: Step::Preparing(Box::pin(self.preparer.begin(job))), asker }
+        Underway {
+            step: Step::Preparing(Box::pin(self.preparer.begin(job))),
+            asker,
+            by,
+            is_whole,
+            differences: Default::default(),
+        }
     }
 
     /// Goes on with a change that is sound: looks up the names that are new.
@@ -142,7 +165,8 @@ impl Reloader {
         workers: impl Iterator<Item = &'w Channel>,
     ) {
         let Next { ready, found } = next;
-        let Ready { snapshot, prepared, tls, written, warnings, started, also, text: _ } = ready;
+        let Ready { snapshot, prepared, tls, written, warnings, started, also, differences, text: _ } = ready;
+        underway.differences = differences;
         also.into_iter().for_each(Also::keep);
         let before = self.store.open().config;
         let snapshot = self.store.turn(snapshot);
@@ -156,6 +180,7 @@ impl Reloader {
         came.iter().for_each(|address| tracing::info!("listening on {address}"));
         went.iter().for_each(|address| tracing::info!("no longer listening on {address}: draining"));
         self.listeners = listeners;
+        self.store.listen(self.listeners.addresses());
         self.tls = tls;
         let mut heard = self.hand_out(&snapshot, workers);
         let all = snapshot.counters.len();
@@ -170,7 +195,7 @@ impl Reloader {
                 let seconds = APPLIED_MAX.as_secs();
                 tracing::warn!("workers {late:?} have not taken the configuration after {seconds} s");
             }
-            Applied { workers: taken.len(), took: started.elapsed(), warnings }
+            Applied { number: 0, workers: taken.len(), took: started.elapsed(), warnings }
         }));
     }
 
@@ -206,11 +231,8 @@ impl Reloader {
         workers: impl Iterator<Item = &'w Channel>,
     ) -> mpsc::Receiver<usize> {
         let (told, heard) = mpsc::channel(snapshot.counters.len().max(1));
-        let descriptors = Descriptors::of(
-            &snapshot.config,
-            &self.located.addresses,
-            matches!(self.source, Source::Embedded),
-        );
+        let brings_services = self.source.brings_services();
+        let descriptors = Descriptors::of(&snapshot.config, &self.located.addresses, brings_services);
         let clients_max = budget::clients_max(&snapshot.config, &descriptors, self.descriptor_limit);
         let count = snapshot.counters.len();
         let of_workers = snapshot.counters.iter().zip(&self.prepared).enumerate();
@@ -245,7 +267,7 @@ pub(super) struct Next {
 /// hold up who listens to signals.
 fn log(result: &Result<Applied, Refused>) {
     match result {
-        Ok(Applied { workers, took, warnings }) => {
+        Ok(Applied { number: _, workers, took, warnings }) => {
             warnings.iter().for_each(|warning| tracing::warn!("warning: {warning}"));
             tracing::info!("configuration applied on {workers} workers in {} ms", took.as_millis());
         }
@@ -253,6 +275,46 @@ fn log(result: &Result<Applied, Refused>) {
         Err(Refused::Unknown(what)) => tracing::error!("configuration unchanged: {what}"),
         Err(Refused::Wrong(problems)) => {
             problems.iter().for_each(|problem| tracing::error!("configuration unchanged: {problem}"));
+        }
+    }
+}
+
+/// Differences that a line of the log names.
+const DIFFERENCES_LOGGED: usize = 8;
+
+/// Who changed what, as a line.
+fn audit(made: &Made) -> String {
+    let by = visible(&made.by.to_string()).into_owned();
+    if let Some(why) = &made.refused {
+        return format!("by {by} refused: {}", visible(why));
+    }
+    let mut parts: Vec<String> = made
+        .differences
+        .iter()
+        .take(DIFFERENCES_LOGGED)
+        .map(|of| visible(&of.to_string()).into_owned())
+        .collect();
+    let more = made.more + made.differences.len().saturating_sub(DIFFERENCES_LOGGED);
+    if more > 0 {
+        parts.push(format!("and {more} more"));
+    }
+    if parts.is_empty() {
+        parts.push("nothing is otherwise than before".to_owned());
+    }
+    format!("by {by}: {}", parts.join("; "))
+}
+
+/// The first thing that is wrong, and how much more is.
+fn why(refused: &Refused) -> String {
+    match refused {
+        Refused::Busy(why) => (*why).to_owned(),
+        Refused::Unknown(what) => what.clone(),
+        Refused::Wrong(problems) => {
+            let first = problems.first().map(ToString::to_string).unwrap_or_default();
+            match problems.len().saturating_sub(1) {
+                0 => first,
+                more => format!("{first} (and {more} more)"),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It knows files and their lines; what a configuration means is `config`'s to say.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use config::check::{self, Checked, Problem};
@@ -15,16 +16,33 @@ use super::files::{Served, look};
 pub enum Source {
     /// Sample services in this process and the gateway before them.
     Embedded,
+    /// A shop and its customers in this process, and the gateway between them at `listen`, its admin listener at `admin`.
+    Demo {
+        listen: SocketAddr,
+        admin: SocketAddr,
+    },
     File(PathBuf),
+    /// What the command line says, as a file would.
+    Line(String),
     /// Manifests, and what goes with them.
     Manifests(Manifests),
 }
 
 impl Source {
+    /// The services before which the gateway stands live in this process.
+    pub(super) fn brings_services(&self) -> bool {
+        match self {
+            Self::Embedded | Self::Demo { .. } => true,
+            Self::File(_) | Self::Line(_) | Self::Manifests(_) => false,
+        }
+    }
+
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Embedded => "embedded default".to_owned(),
+            Self::Demo { .. } => "demo".to_owned(),
             Self::File(path) => path.display().to_string(),
+            Self::Line(_) => "command line".to_owned(),
             Self::Manifests(manifests) => {
                 let names: Vec<String> =
                     manifests.paths.iter().map(|path| path.display().to_string()).collect();
@@ -40,7 +58,9 @@ impl Source {
             Self::Manifests(manifests) if manifests.paths.iter().any(|path| path.as_os_str() == "-") => {
                 Err(broken("standard input was read at the start and cannot be read again".to_owned()))
             }
-            Self::Embedded | Self::File(_) | Self::Manifests(_) => self.read_served(served),
+            Self::Embedded | Self::Demo { .. } | Self::File(_) | Self::Line(_) | Self::Manifests(_) => {
+                self.read_served(served)
+            }
         }
     }
 
@@ -49,7 +69,9 @@ impl Source {
     pub(super) fn read_served(&self, served: &Served) -> Result<(Checked, SourceText), Vec<Problem>> {
         served.set(look(self));
         match self {
-            Self::Embedded => Err(broken("the embedded default has no file to read again".to_owned())),
+            Self::Embedded | Self::Demo { .. } => {
+                Err(broken(format!("the {} has no file to read again", self.name())))
+            }
             Self::File(path) => {
                 let name = self.name();
                 let bytes = text::read(path).map_err(|error| {
@@ -58,6 +80,9 @@ impl Source {
                 })?;
                 let checked = check::parse_bytes(&name, &bytes)?;
                 Ok((checked, SourceText::new(&name, String::from_utf8(bytes).unwrap_or_default())))
+            }
+            Self::Line(text) => {
+                Ok((check::parse(&self.name(), text)?, SourceText::new(&self.name(), text.clone())))
             }
             Self::Manifests(manifests) => {
                 manifest::load(manifests).map(|checked| (checked, SourceText::named(&self.name())))

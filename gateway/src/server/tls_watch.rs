@@ -44,13 +44,7 @@ impl TlsWatch {
                 continue;
             }
             self.warned.push((certificate.clone(), how_soon));
-            let name = &certificate.name;
-            said.push(match left {
-                ..0 => format!("certificate {name} has expired: it is refused"),
-                0..=7200 => format!("certificate {name} expires in {} minutes", left / 60),
-                _ if left <= 48 * 3600 => format!("certificate {name} expires in {} hours", left / 3600),
-                _ => format!("certificate {name} expires in {} days", left / 86_400),
-            });
+            said.push(format!("certificate {} {}", certificate.name, end(left)));
         }
         for fault in Fault::ALL {
             let has_happened = || shards.iter().any(|shard| shard.tls.failures.get(*fault) > 0);
@@ -100,6 +94,22 @@ impl TlsWatch {
             }
         }
         said
+    }
+}
+
+/// Those that end soon, and when.
+pub(super) fn ending(certificates: &[Expiry], now: SystemTime) -> Vec<(String, String)> {
+    let left = certificates.iter().map(|certificate| (certificate, certificate.seconds_left(now)));
+    let soon = left.filter(|(_, left)| SOON.iter().any(|soon| *left <= soon.as_secs() as i64));
+    soon.map(|(certificate, left)| (certificate.name.clone(), end(left))).collect()
+}
+
+fn end(seconds_left: i64) -> String {
+    match seconds_left {
+        ..0 => "has expired: it is refused".to_owned(),
+        0..=7200 => format!("expires in {} minutes", seconds_left / 60),
+        _ if seconds_left <= 48 * 3600 => format!("expires in {} hours", seconds_left / 3600),
+        _ => format!("expires in {} days", seconds_left / 86_400),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Everything that the files behind `tls` keys say, read and checked once for a configuration, on the control plane.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -78,10 +78,10 @@ impl Tls {
             reading.listener((tls, Protocols::HTTP1), "admin.tls.", same).map(Arc::new)
         });
         let mut upstreams = Vec::with_capacity(config.upstreams.len());
+        let known = before.map(|(config, tls)| tls.callings(config)).unwrap_or_default();
         for upstream in &config.upstreams {
             let calling = reading.upstream(upstream);
-            let before = before.and_then(|(config, tls)| tls.calling(config, &upstream.name));
-            upstreams.push(match (calling, before) {
+            upstreams.push(match (calling, known.get(upstream.name.as_str())) {
                 // The same one: who was called by it goes on being called by it.
                 (Some(calling), Some(before)) if calling.is_like(before) => Some(Arc::clone(before)),
                 (calling, _) => calling.map(Arc::new),
@@ -116,10 +116,10 @@ impl Tls {
         self.collector.as_ref()
     }
 
-    /// How the upstream of this name is called.
-    fn calling(&self, config: &Config, name: &str) -> Option<&Arc<Calling>> {
-        let at = config.upstreams.iter().position(|upstream| upstream.name == name)?;
-        self.upstreams.get(at)?.as_ref()
+    /// How each upstream is called, by its name.
+    fn callings<'c>(&'c self, config: &'c Config) -> HashMap<&'c str, &'c Arc<Calling>> {
+        let upstreams = config.upstreams.iter().zip(self.upstreams.iter());
+        upstreams.filter_map(|(upstream, of)| Some((upstream.name.as_str(), of.as_ref()?))).collect()
     }
 
     /// What a listener had before, by its address; where the system chooses ports, by its place.

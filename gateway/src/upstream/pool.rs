@@ -3,6 +3,9 @@
 //! A connection is handed out only if its peer is still there and has said nothing since it was put back; it is put back
 //! only by an exchange that proved its message ended at the last byte read (invariant 8). Most recently used first.
 
+mod group;
+mod shared;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,9 +14,9 @@ use std::time::Duration;
 
 use config::{Balance, Config, Ejection, Host, UpstreamId, UpstreamProtocol};
 
-use super::balance::{self, By, Load, Standing};
+use super::balance;
 use super::channels::Channels;
-use super::eject::{self, Record, Report};
+use super::eject::{Record, Report};
 use super::gate::{Gate, Permit};
 use super::health::{Health, HealthBoard};
 use crate::buffer::Buffers;
@@ -22,7 +25,6 @@ use crate::http2::guard;
 use crate::io::{self, NotCalled, Sweeper};
 use crate::limits::{ENDPOINT_FAILED_MS, WATCH_MS};
 use crate::message::client::{Line, Rest};
-use crate::message::http2::{self, Called, Place};
 use crate::metrics::UpstreamCounters;
 use crate::time::Millis;
 use crate::tls::client::{Callee, Caller, Calling, callees};
@@ -140,7 +142,7 @@ impl Upstreams {
                 protocol: upstream.protocol,
                 connections_max: max,
                 pending_max,
-                session: session_limits(config, upstream),
+                session: shared::session_limits(config, upstream),
                 connect_timeout: upstream.connect_timeout,
                 caller,
                 idle_max: config.limits.upstream_idle_max,
@@ -272,144 +274,6 @@ impl Search {
         Err(failure)
     }
 
-    /// The same of an upstream that speaks HTTP/2, or may: a place on a connection that others use too.
-    async fn checkout_shared(&self, fresh: bool, deadline_ms: u64) -> Result<Lease, Failure> {
-        let group = &self.group;
-        let end_ms = group.sweeper.now_ms().saturating_add(group.patience(deadline_ms).as_millis() as u64);
-        let mut failure = Failure::Overflow;
-        let mut may_make_room = true;
-        // Who finds no place where there should be one waits again: what there is was less than its peers had let expect.
-        for _ in 0..CONNECT_ATTEMPTS_MAX {
-            group.measure();
-            let permit = match group.gate.take() {
-                Some(permit) => permit,
-                None => group.wait(group.patience(end_ms)).await?,
-            };
-            let mut tried = [usize::MAX; CONNECT_ATTEMPTS_MAX];
-            let mut attempt = 0;
-            let mut is_full = false;
-            while attempt < CONNECT_ATTEMPTS_MAX {
-                let Some(index) = group.pick(self.key, &tried, &self.avoid) else { break };
-                tried[attempt] = index;
-                attempt += 1;
-                let slot = Slot::new(group, index);
-                group.counters.attempts.inc();
-                match self.share(slot.endpoint(), fresh, deadline_ms).await {
-                    Ok((line, reused, served)) => {
-                        return Ok(Lease { line, reused, served, slot, _permit: permit });
-                    }
-                    Err(Missed::Full) => is_full = true,
-                    Err(Missed::NoTime) => return Err(Failure::ConnectTimeout),
-                    Err(Missed::Failed { why, is_told, wants_descriptor }) => {
-                        failure = why;
-                        if wants_descriptor && std::mem::take(&mut may_make_room) && self.all.forget_idle() {
-                            io::turn().await;
-                            attempt -= 1;
-                            tried[attempt] = usize::MAX;
-                        } else if is_told {
-                            slot.endpoint().failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
-                            group.saw(index, Report::Failed);
-                        }
-                    }
-                }
-            }
-            if !is_full {
-                return Err(failure);
-            }
-            drop(permit);
-            io::turn().await;
-        }
-        Err(group.overflow())
-    }
-
-    /// A line to this endpoint; whether it has carried an exchange before, and how many it has with this one.
-    async fn share(
-        &self,
-        endpoint: &Endpoint,
-        fresh: bool,
-        deadline_ms: u64,
-    ) -> Result<(Line, bool, u64), Missed> {
-        let group = &self.group;
-        let end_ms = group.sweeper.now_ms().saturating_add(Millis::from(group.connect_timeout).0);
-        loop {
-            let place = endpoint.channels.place();
-            if place.is_none()
-                && endpoint.channels.is_http1()
-                && !fresh
-                && let Some(idle) = group.take_idle(endpoint)
-            {
-                group.counters.reuses.inc();
-                return Ok((idle.line, true, idle.served + 1));
-            }
-            let within = group.patience(deadline_ms);
-            if within.is_zero() || group.sweeper.now_ms() > end_ms {
-                return Err(Missed::NoTime);
-            }
-            let place = match place {
-                Some(place) => place,
-                None if !group.may_connect(endpoint) => return Err(Missed::Full),
-                None => {
-                    group.counters.connects.inc();
-                    let to = http2::Callee {
-                        address: endpoint.address,
-                        tls: endpoint.callee.clone(),
-                        may_choose: endpoint.channels.chooses(),
-                    };
-                    let channel = http2::call(to, within, group.session, &self.buffers, &group.sweeper);
-                    let place = Place::on(&channel);
-                    if !endpoint.channels.is_http1() {
-                        endpoint.channels.add(&channel);
-                    }
-                    place
-                }
-            };
-            let channel = Rc::clone(place.channel());
-            let Some(called) = io::within(within, channel.called()).await else {
-                let why = Failure::ConnectTimeout;
-                group.counters.failures.inc(why.on_primary());
-                let is_told = place.is_first() && within == group.connect_timeout;
-                return Err(Missed::Failed { why, is_told, wants_descriptor: false });
-            };
-            channel.take_facts().iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
-            match called {
-                // Its peer takes fewer than were let on it before it had said so.
-                Called::Open if channel.is_overfull() => {}
-                Called::Open => {
-                    endpoint.channels.chose(true);
-                    endpoint.channels.add(&channel);
-                    endpoint.failed_until_ms.set(0);
-                    let reused = !place.is_first();
-                    if reused {
-                        group.counters.reuses.inc();
-                    }
-                    return Ok((Line::Http2(place), reused, 1));
-                }
-                Called::Plain(stream) => {
-                    endpoint.channels.chose(false);
-                    endpoint.failed_until_ms.set(0);
-                    return Ok((Line::Http1(stream), false, 1));
-                }
-                Called::PlainForAnother => {}
-                Called::Failed(why, not_called) => {
-                    group.counters.failures.inc(why.on_primary());
-                    let mut wants_descriptor = false;
-                    let mut is_ours_alone = false;
-                    if let Some(why) = &not_called {
-                        why.tls().iter().for_each(|fault| group.counters.tls.failures.inc(*fault));
-                        if let NotCalled::Wire(error) = why {
-                            is_ours_alone = is_ours(error);
-                            wants_descriptor =
-                                matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
-                        }
-                    }
-                    let speaks = !(why == Failure::ConnectTimeout && within != group.connect_timeout);
-                    let is_told = place.is_first() && !is_ours_alone && speaks;
-                    return Err(Missed::Failed { why, is_told, wants_descriptor });
-                }
-            }
-        }
-    }
-
     /// What the exchange saw of the endpoint behind `lease`.
     pub fn report(&mut self, lease: &Lease, seen: Report) {
         self.last = Some(lease.slot.index);
@@ -457,19 +321,6 @@ impl Lease {
     }
 }
 
-/// Why an endpoint has no place for an exchange.
-enum Missed {
-    /// As many are on its connections as may be, and there may not be another one.
-    Full,
-    NoTime,
-    /// The call came to nothing. `is_told`: it speaks against the endpoint, and nobody else says so.
-    Failed {
-        why: Failure,
-        is_told: bool,
-        wants_descriptor: bool,
-    },
-}
-
 /// Counts one exchange in flight on an endpoint.
 #[derive(Debug)]
 struct Slot {
@@ -497,34 +348,6 @@ impl Drop for Slot {
     }
 }
 
-/// What one HTTP/2 connection of an upstream may cost.
-fn session_limits(config: &Config, upstream: &config::Upstream) -> guard::Limits {
-    let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
-    let ms = |duration| Millis::from(duration).0;
-    guard::Limits {
-        streams_max: http2.streams_max,
-        streams_total_max: upstream.requests_per_connection_max,
-        head_bytes_max: limits.response_head_bytes_max,
-        fields_max: limits.fields_max,
-        // A response may be as long as it likes: its client takes it, or it waits.
-        stream_bytes_max: u64::MAX,
-        stream_window_bytes: http2.stream_window_bytes,
-        queued_bytes_max: http2.queued_bytes_max,
-        head_ms_max: ms(timeouts.response_head),
-        write_ms_max: ms(timeouts.write),
-        idle_ms_max: ms(upstream.idle_timeout),
-        ping_after_ms: ms(http2.ping_after),
-        ping_ms_max: ms(http2.ping_timeout),
-        resets_max: http2.resets_max,
-        answered_per_reset: http2.requests_per_reset,
-        answers_unsent_max: http2.answers_unsent_max,
-        settings_max: http2.settings_max,
-        block_frames_max: http2.block_frames_max,
-        idle_bytes_max: http2.idle_bytes_max,
-        idle_bytes_per_second: http2.idle_bytes_per_second,
-    }
-}
-
 fn failure_of(why: &NotCalled) -> Failure {
     match why {
         _ if why.is_late() => Failure::ConnectTimeout,
@@ -538,165 +361,6 @@ fn is_ours(error: &std::io::Error) -> bool {
     let exhausted =
         [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EAGAIN];
     error.raw_os_error().is_some_and(|code| exhausted.contains(&code))
-}
-
-impl Group {
-    /// How long a connect may take, if all has to be over by `deadline_ms`.
-    fn patience(&self, deadline_ms: u64) -> Duration {
-        let whole = Millis::from(self.connect_timeout);
-        let within = whole.until(deadline_ms, self.sweeper.now_ms());
-        if within == whole { self.connect_timeout } else { Duration::from_millis(within.0) }
-    }
-
-    async fn wait(&self, within: Duration) -> Result<Permit, Failure> {
-        let permit = match self.gate.queue() {
-            Ok(wait) => io::within(within, wait).await,
-            Err(super::gate::Full) => None,
-        };
-        permit.ok_or_else(|| self.overflow())
-    }
-
-    fn overflow(&self) -> Failure {
-        self.counters.overflows.inc();
-        self.counters.failures.inc(Failure::Overflow.on_primary());
-        Failure::Overflow
-    }
-
-    /// Lets as many exchanges in as its connections have places, and those that there may still be.
-    fn measure(&self) {
-        if self.protocol == UpstreamProtocol::Http1 {
-            return;
-        }
-        let extents = self.endpoints.iter().map(|endpoint| endpoint.channels.extent());
-        let (open, places) =
-            extents.fold((0, 0_usize), |(open, places), (o, p)| (open + o, places.saturating_add(p)));
-        let more = self.connections_max.saturating_sub(open);
-        // Connections of an endpoint that chose HTTP/1.1 have one place.
-        let each = if self.endpoints.iter().any(|endpoint| endpoint.channels.is_http1()) {
-            1
-        } else {
-            self.session.streams_max
-        };
-        self.gate.change(places.saturating_add(more.saturating_mul(each)), self.pending_max);
-    }
-
-    /// Whether there may be one connection more; one that nobody uses gives way.
-    fn may_connect(&self, to: &Endpoint) -> bool {
-        if to.channels.is_http1() {
-            return true;
-        }
-        if to.channels.is_shut() {
-            return false;
-        }
-        let open: usize = self.endpoints.iter().map(|endpoint| endpoint.channels.extent().0).sum();
-        open < self.connections_max || self.endpoints.iter().any(|endpoint| endpoint.channels.end_idle())
-    }
-
-    fn pick(&self, key: Option<u64>, tried: &[usize], avoid: &[usize]) -> Option<usize> {
-        let now = self.sweeper.now_ms();
-        let turn = self.turn.get();
-        let by = match (self.balance, key) {
-            (Balance::RoundRobin, _) => By::Turn,
-            (Balance::LeastInFlight, _) => By::LeastInFlight,
-            (Balance::Random, _) | (Balance::Hash, None) => By::Random,
-            (Balance::Hash, Some(key)) => By::Key(key, &self.places),
-        };
-        let index = balance::pick(by, turn, self.endpoints.len(), |index| Load {
-            in_flight: self.endpoints[index].in_flight.get(),
-            standing: self.standing(index, tried, avoid, now),
-        })?;
-        self.turn.set(match by {
-            // From the one that was taken: whoever stands behind one that was passed over must not have its turns too.
-            By::Turn => index as u64 + 1,
-            By::LeastInFlight | By::Random | By::Key(..) => turn.wrapping_add(1),
-        });
-        if self.is_out(index) {
-            self.counters.last_resorts.inc();
-        }
-        Some(index)
-    }
-
-    fn standing(&self, index: usize, tried: &[usize], avoid: &[usize], now_ms: u64) -> Standing {
-        if tried.contains(&index) {
-            Standing::Tried
-        } else if self.is_out(index) {
-            Standing::Out
-        } else if self.endpoints[index].failed_until_ms.get() > now_ms {
-            Standing::Failed
-        } else if avoid.contains(&index) {
-            Standing::Avoided
-        } else {
-            Standing::Ready
-        }
-    }
-
-    fn is_out(&self, index: usize) -> bool {
-        self.ejection.is_some() && self.endpoints[index].record.is_ejected()
-            || self.health.get(index).is_some_and(|health| !health.is_healthy())
-    }
-
-    /// Notes what an exchange saw, and ejects the endpoint where that was too much.
-    fn saw(&self, index: usize, seen: Report) {
-        let Some(rules) = &self.ejection else { return };
-        let record = &self.endpoints[index].record;
-        if record.note(rules, seen) && eject::may_eject(rules, self.ejected(), self.endpoints.len()) {
-            record.eject(rules, self.sweeper.now_ms());
-            self.counters.ejections.inc();
-            self.counters.ejected.add(1);
-        }
-    }
-
-    fn ejected(&self) -> usize {
-        self.endpoints.iter().filter(|endpoint| endpoint.record.is_ejected()).count()
-    }
-
-    /// Lets endpoints come back whose time is over; all of them where nobody is ejected any more.
-    fn look(&self) {
-        let now = self.sweeper.now_ms();
-        let Some(rules) = &self.ejection else {
-            if self.counters.ejected.get() > 0 {
-                let back = self.endpoints.iter().filter(|endpoint| endpoint.record.come_back()).count();
-                self.counters.ejected.add(-(back as i64));
-            }
-            return;
-        };
-        if self.look_at_ms.get() <= now {
-            self.look_at_ms.set(now.saturating_add(Millis::from(rules.interval).0));
-            let back = self.endpoints.iter().filter(|endpoint| endpoint.record.look(now)).count();
-            self.counters.ejected.add(-(back as i64));
-        }
-    }
-
-    fn take_idle(&self, endpoint: &Endpoint) -> Option<Idle> {
-        loop {
-            let now_ms = self.sweeper.now_ms();
-            let mut all = endpoint.idle.borrow_mut();
-            // The last one, hardly ever another.
-            let at = all.iter().rposition(|idle| idle.from_ms <= now_ms)?;
-            let idle = all.remove(at);
-            drop(all);
-            self.counters.idle.add(-1);
-            if self.may_use(&idle) {
-                return Some(idle);
-            }
-        }
-    }
-
-    fn reap(&self) {
-        for endpoint in &self.endpoints {
-            let mut idle = endpoint.idle.borrow_mut();
-            let before = idle.len();
-            idle.retain(|idle| self.may_use(idle));
-            self.counters.idle.add(idle.len() as i64 - before as i64);
-        }
-    }
-
-    /// Neither too old nor gone. The bound on exchanges may have been lowered since.
-    fn may_use(&self, idle: &Idle) -> bool {
-        self.sweeper.now_ms().saturating_sub(idle.since_ms) <= self.idle_ms.0
-            && idle.served < self.requests_per_connection_max
-            && idle.line.is_quiet()
-    }
 }
 
 impl Endpoint {

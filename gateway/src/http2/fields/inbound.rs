@@ -148,8 +148,12 @@ impl<'w> Collector<'w> {
         }
     }
 
-    /// Gives the buffer back where the block was not to be read.
-    pub fn into_buffer(self) -> Vec<u8> {
+    /// Gives the buffer back where the block was too large: with the head as far as it was read and is well-formed.
+    pub fn into_buffer(mut self) -> Vec<u8> {
+        self.start_line(0);
+        if matches!(self.unfit, Some(Unfit::Malformed(_))) {
+            self.out.clear();
+        }
         self.out
     }
 

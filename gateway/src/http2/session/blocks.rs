@@ -206,9 +206,7 @@ impl Session {
                 (Event::Head { stream: id, head, end: block.ends_stream }, length)
             }
             Err((Unfit::Refused(fault), buffer)) => {
-                let to_head = buffer.starts_with(b"HEAD ");
-                self.recycle(buffer);
-                (Event::Refused { stream: id, fault, to_head }, None)
+                (Event::Refused { stream: id, fault, lines: buffer }, None)
             }
             Err((Unfit::Malformed(why), buffer)) => {
                 self.recycle(buffer);

@@ -38,9 +38,9 @@ pub enum Event {
     /// Server: a request begins a stream, which its exchange holds until [`Session::release`]. Client: a response, interim or
     /// final. `end`: the stream's content ends with it.
     Head { stream: u32, head: Head, end: bool },
-    /// A request that is not to be forwarded but can be answered, without content if `to_head`. The stream is held as any
-    /// other.
-    Refused { stream: u32, fault: Fault, to_head: bool },
+    /// A request that is not to be forwarded but can be answered. `lines`: its head in the inner form, as far as it was read.
+    /// The stream is held as any other.
+    Refused { stream: u32, fault: Fault, lines: Vec<u8> },
     /// Content: `len` bytes at `at` of the bytes that were just fed. Once they are on their way, [`Session::taken`] is told.
     Data { stream: u32, at: usize, len: usize, end: bool },
     /// Permitted trailer lines, each with its CRLF; the content has ended. `dropped` fields were not permitted.
@@ -275,6 +275,9 @@ impl Session {
         self.workspace = Workspace::default();
         self.spare = Vec::new();
         self.block = Vec::new();
+        self.events.shrink_to_fit();
+        self.ready.shrink_to_fit();
+        self.streams.trim();
         if self.out.is_empty() {
             self.out = Vec::new();
         }

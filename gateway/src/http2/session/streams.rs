@@ -134,6 +134,13 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// Gives back what only streams need, where there are none.
+    pub(super) fn trim(&mut self) {
+        if self.is_empty() {
+            (self.slots, self.index) = (Slab::new(), Vec::new());
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }

@@ -14,7 +14,7 @@ use crate::http1::head::{ResponseHead, with_response};
 use crate::http1::response::{Fault, HeadLimits};
 use crate::http2::fields::say_chunked;
 use crate::http2::session::{Unsent, What};
-use crate::io::IoBuf;
+use crate::io::{IoBuf, initialized};
 use crate::limits::TICK_MS;
 use crate::message::client::{Found, NotWritten, Rest, Terms};
 use crate::message::{Declared, Framed};
@@ -138,9 +138,7 @@ impl Requester<'_> {
         if let Err(failure) = self.has_room(within).await {
             return (Err(NotWritten { failure, any_sent: true }), block);
         }
-        // SAFETY: the buffer has so many initialized bytes, and stands still while `block` is here.
-        let bytes = unsafe { std::slice::from_raw_parts(block.read_ptr(), block.bytes_init()) };
-        let piece = bytes.get(framed.from..framed.to).unwrap_or_default();
+        let piece = initialized(&block).get(framed.from..framed.to).unwrap_or_default();
         let queued =
             self.channel.queue(self.asked, What::Copied(piece)).and_then(|()| match self.end.take() {
                 Some(trailers) => self.send_end(&trailers),

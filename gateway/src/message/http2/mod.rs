@@ -39,11 +39,11 @@ pub enum Begun {
         stream: Rc<Stream>,
         head: Head,
     },
-    /// One that is answered with this fault, without content if `to_head`.
+    /// One that is answered with this fault. `lines`: its head, as far as it was read.
     Refused {
         stream: Rc<Stream>,
         fault: Fault,
-        to_head: bool,
+        lines: Vec<u8>,
     },
     /// One whose stream was reset before anybody held it.
     Malformed,
@@ -253,8 +253,8 @@ impl Connection {
                 Event::Head { stream, head, end } => {
                     begin(Begun::Request { stream: self.hold(stream, end), head });
                 }
-                Event::Refused { stream, fault, to_head } => {
-                    begin(Begun::Refused { stream: self.hold(stream, true), fault, to_head });
+                Event::Refused { stream, fault, lines } => {
+                    begin(Begun::Refused { stream: self.hold(stream, true), fault, lines });
                 }
                 Event::Malformed { .. } => {
                     self.around.shard.http2.resets.inc(StreamReset::Malformed);

@@ -1,0 +1,188 @@
+//! `gateway routes`, `mirrors` and `changes`: what is in force in a running gateway, and what was changed by whom, in lines.
+
+use serde_json::Value;
+
+use super::changing::ask;
+use super::{complain, print};
+use crate::ask::Admin;
+use crate::visible::visible;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct List {
+    /// Print what the gateway answers, JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    admin: Admin,
+}
+
+impl List {
+    pub(super) fn routes(&self) -> i32 {
+        self.show("/routes", routes)
+    }
+
+    pub(super) fn mirrors(&self) -> i32 {
+        self.show("/mirrors", mirrors)
+    }
+
+    pub(super) fn changes(&self) -> i32 {
+        self.show("/changes", changes)
+    }
+
+    /// 0 told, 2 cannot be told.
+    fn show(&self, path: &str, lines: fn(&Value) -> String) -> i32 {
+        match ask(&self.admin, path) {
+            Ok(told) => {
+                print(&if self.json { format!("{told}\n") } else { lines(&told) });
+                0
+            }
+            Err(why) => {
+                complain([why]);
+                2
+            }
+        }
+    }
+}
+
+/// A value within its line.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => visible(text).into_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn all<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+    value[key].as_array().into_iter().flatten()
+}
+
+/// Words in columns, each as wide as its widest.
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let wide = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..count).map(|at| wide(at).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, wide)| format!("{cell:wide$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn titles(titles: &[&str]) -> Vec<String> {
+    titles.iter().map(|title| (*title).to_owned()).collect()
+}
+
+fn routes(told: &Value) -> String {
+    let mut rows = vec![titles(&["ROUTE", "MATCHES", "ANSWERED BY", "COPIED TO"])];
+    for route in all(told, "routes") {
+        let matches: Vec<String> = all(route, "matches").map(text).collect();
+        let primaries: Vec<String> = all(route, "primaries").map(primary).collect();
+        let answered = match (primaries.as_slice(), &route["redirect"], &route["reply"]) {
+            ([], Value::Null, reply) => format!("the gateway, {}", text(&reply["status"])),
+            ([], redirect, _) => format!("a redirect, {}", text(&redirect["status"])),
+            ([lone], ..) => lone.split(' ').next().unwrap_or_default().to_owned(),
+            (several, ..) => several.join(", "),
+        };
+        let mirrors: Vec<String> = all(route, "mirrors").map(text).collect();
+        let mirrors = if mirrors.is_empty() { "-".to_owned() } else { mirrors.join(", ") };
+        rows.push(vec![text(&route["name"]), matches.join(" or "), answered, mirrors]);
+    }
+    columns(&rows)
+}
+
+fn primary(of: &Value) -> String {
+    format!("{} {}", text(&of["upstream"]), text(&of["weight"]))
+}
+
+fn mirrors(told: &Value) -> String {
+    let mut rows = vec![titles(&["MIRROR", "ROUTE", "TO", "PERCENT", "AS CONFIGURED", "ROLE"])];
+    for mirror in all(told, "mirrors") {
+        let percent = match mirror["percent"].as_f64() {
+            Some(0.0) => "paused".to_owned(),
+            Some(percent) => format!("{percent} %"),
+            None => "-".to_owned(),
+        };
+        let configured = mirror["configured_percent"].as_f64().unwrap_or_default();
+        rows.push(vec![
+            text(&mirror["name"]),
+            text(&mirror["route"]),
+            text(&mirror["upstream"]),
+            percent,
+            format!("{configured} %"),
+            text(&mirror["role"]),
+        ]);
+    }
+    columns(&rows)
+}
+
+fn changes(told: &Value) -> String {
+    if told["count"] == 0 {
+        return "nothing was changed since the start\n".to_owned();
+    }
+    let row = |change: &Value| {
+        vec![text(&change["number"]), moment(&change["at"]), by(&change["by"]), what(change)]
+    };
+    columns(&all(told, "changes").map(row).collect::<Vec<_>>())
+}
+
+/// To the second.
+pub(super) fn moment(at: &Value) -> String {
+    let at = text(at);
+    at.split_once('.').map_or_else(|| at.clone(), |(seconds, _)| format!("{seconds}Z"))
+}
+
+pub(super) fn by(by: &Value) -> String {
+    let named = ["address", "signal", "file"].iter().find_map(|key| by[*key].as_str());
+    let named = visible(named.unwrap_or("the admin listener")).into_owned();
+    if by["token"] == true { format!("{named} with the token") } else { named }
+}
+
+/// What a change changed, or why it was refused.
+pub(super) fn what(change: &Value) -> String {
+    if let Some(why) = change["refused"].as_str() {
+        return format!("refused: {}", visible(why));
+    }
+    let one = |of: &Value| match (&of["from"], &of["to"]) {
+        (Value::Null, to) => format!("{}: {}", text(&of["key"]), text(to)),
+        (from, Value::Null) => format!("{}: {} → none", text(&of["key"]), text(from)),
+        (from, to) => format!("{}: {} → {}", text(&of["key"]), text(from), text(to)),
+    };
+    let mut parts: Vec<String> = all(change, "what").map(one).collect();
+    if let Some(more @ 1..) = change["more"].as_u64() {
+        parts.push(format!("and {more} more"));
+    }
+    if parts.is_empty() { "nothing is otherwise than before".to_owned() } else { parts.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_stand_in_columns() {
+        let told = json!({ "mirrors": [
+            { "name": "v2", "route": "all", "upstream": "v2", "percent": 0.0, "configured_percent": 12.5, "role": "candidate" },
+            { "name": "canary", "route": "a", "upstream": null, "percent": 250.0, "configured_percent": 250.0, "role": "baseline" },
+        ]});
+        let expect = "MIRROR  ROUTE  TO  PERCENT  AS CONFIGURED  ROLE\n\
+                      v2      all    v2  paused   12.5 %         candidate\n\
+                      canary  a      -   250 %    250 %          baseline\n";
+        assert_eq!(mirrors(&told), expect);
+    }
+
+    #[test]
+    fn a_change_is_who_and_what_in_a_line() {
+        let told = json!({ "count": 2, "changes": [
+            { "number": 1, "at": "2026-01-02T03:04:05.678901Z", "by": { "kind": "api", "address": "127.0.0.1:5", "token": true },
+              "what": [{ "key": "a.b", "from": "1", "to": "2" }, { "key": "c", "from": null, "to": "\u{1b}[2J" }], "more": 3, "refused": null },
+            { "number": 2, "at": "x", "by": { "kind": "signal", "signal": "SIGHUP" }, "what": [], "more": 0, "refused": "no" },
+        ]});
+        let expect = "1  2026-01-02T03:04:05Z  127.0.0.1:5 with the token  a.b: 1 → 2; c: \\u001b[2J; and 3 more\n\
+                      2  x                     SIGHUP                      refused: no\n";
+        assert_eq!(changes(&told), expect);
+    }
+}

@@ -1,0 +1,51 @@
+//! Says what happens: once a second it looks at the counters and the health of the process, logs what has changed, and leaves for
+//! the pages what is wrong now. It runs beside the control loop, and no worker knows of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use super::tls_watch;
+use crate::control::{Aside, ConfigStore, Desk, Health, Line, Look};
+use crate::metrics::Shard;
+
+/// From one look to the next.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// After a look that took long comes a pause this many times as long, so that a configuration of ten thousand routes costs no more
+/// than a hundredth of a core.
+const COST_PARTS: u32 = 100;
+
+/// Looks for the rest of the process's life.
+pub(super) async fn watch(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, health: watch::Receiver<Health>) {
+    let mut desk = Desk::default();
+    let mut before = look(&store, &shards, &health);
+    let mut pause = LOOK_EVERY;
+    loop {
+        tokio::time::sleep(pause).await;
+        let began = Instant::now();
+        let now = look(&store, &shards, &health);
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        for Line { is_over, text } in desk.take(&now.since(&before), at) {
+            if is_over {
+                tracing::info!("{text}");
+            } else {
+                tracing::warn!("{text}");
+            }
+        }
+        store.see(desk.troubles());
+        before = now;
+        let took = began.elapsed();
+        pause = LOOK_EVERY.saturating_sub(took).max(took.saturating_mul(COST_PARTS));
+    }
+}
+
+fn look(store: &ConfigStore, shards: &[Arc<Shard>], health: &watch::Receiver<Health>) -> Look {
+    let snapshot = store.open();
+    let aside = Aside {
+        stuck: health.borrow().stuck.clone(),
+        certificates: tls_watch::ending(&snapshot.certificates, SystemTime::now()),
+    };
+    Look::at(&snapshot, shards, &aside)
+}
