@@ -14,6 +14,9 @@ use crate::http2_upstream::{comes, failed, get, post, speaking, start, upstream}
 
 const REFUSED_STREAM: u32 = 7;
 
+/// What a server says.
+type Frames = fn() -> Vec<u8>;
+
 /// A server whose connections do what the test says, counted from 0.
 fn server(script: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -182,7 +185,7 @@ fn a_response_that_breaks_off_is_cut_for_the_client_and_never_complete() {
 
 #[test]
 fn what_breaks_the_protocol_is_502_and_the_next_request_is_served_on_another_connection() {
-    let bad: &[fn() -> Vec<u8>] = &[
+    let bad: &[Frames] = &[
         || frame(DATA, END, 1, b"no head"),
         || headers(1, END, &[("x", "no status")]),
         || headers(1, END, &[(":status", "200"), ("Upper", "case")]),
@@ -296,7 +299,7 @@ fn a_zero_window_makes_the_client_wait_and_is_given_up_after_the_write_timeout()
 
 #[test]
 fn floods_by_the_server_end_its_connection_and_cost_no_memory() {
-    let floods: &[(&str, fn() -> Vec<u8>)] = &[
+    let floods: &[(&str, Frames)] = &[
         ("settings", || frame(SETTINGS, 0, 0, &[]).repeat(20)),
         ("ping", || frame(PING, 0, 0, &[0; 8]).repeat(2000)),
         ("priority", || frame(2, 0, 1, &[0, 0, 0, 3, 1]).repeat(20_000)),
