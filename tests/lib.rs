@@ -14,6 +14,8 @@ pub mod dns;
 pub mod client;
 #[path = "support/http2.rs"]
 pub mod http2;
+#[path = "support/h2_origin.rs"]
+pub mod h2_origin;
 #[path = "support/gate.rs"]
 pub mod gate;
 #[path = "support/message.rs"]
@@ -49,6 +51,7 @@ pub use cluster::ClusterStage;
 pub use dns::NameServer;
 pub use gate::Gate;
 pub use gateway::{Gateway, Setup};
+pub use h2_origin::H2Origin;
 pub use message::{Request, Response};
 pub use metrics::Metrics;
 pub use origin::{After, Conn, Origin};

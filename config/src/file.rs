@@ -9,7 +9,10 @@ use crate::node;
 use crate::problem::{Place, Report};
 use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
 use crate::tls::{ClientAuthWord, TlsVersion};
-use crate::{After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role, Via};
+use crate::{
+    After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role,
+    UpstreamProtocol, Via,
+};
 
 words!(
     Driver,
@@ -21,6 +24,7 @@ words!(
     Claim,
     LogFormat,
     Protocol,
+    UpstreamProtocol,
     RetryOn,
     Role,
     ClientAuthWord,
@@ -191,6 +195,7 @@ written_tables! {
         ejection: Ejection,
         health: HealthCheck,
         tls: UpstreamTls,
+        protocol: UpstreamProtocol,
     }
 
     /// `tls` of an upstream; see [`crate::tls::UpstreamTls`].

@@ -21,6 +21,29 @@ impl Protocol {
     }
 }
 
+/// `protocol` of an upstream: what it is spoken to in as a primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    Http1,
+    /// In plaintext with prior knowledge.
+    Http2,
+    /// Whichever of both it chooses in the handshake, HTTP/2 if it can.
+    Alpn,
+}
+
+impl UpstreamProtocol {
+    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Alpn];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "h2",
+            Self::Alpn => "alpn",
+        }
+    }
+}
+
 /// What a listener speaks: one at least. Over TLS the client chooses by ALPN, in plaintext by the first bytes it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Protocols {

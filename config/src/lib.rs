@@ -39,7 +39,7 @@ use std::time::Duration;
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
-pub use http2::{Http2, Protocol, Protocols};
+pub use http2::{Http2, Protocol, Protocols, UpstreamProtocol};
 pub use machine::{cores_available, memory_available};
 pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
 pub use mirror::{After, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition};

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::Percent;
+use crate::http2::UpstreamProtocol;
 use crate::manifest::Destination;
 use crate::tls::UpstreamTls;
 
@@ -24,14 +25,16 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Exchanges on an endpoint's connection before it is closed.
     pub requests_per_connection_max: u64,
-    /// Connections in use per worker, which is also exchanges in flight per worker.
+    /// Connections in use per worker; on HTTP/1.1 that is also exchanges in flight per worker.
     pub connections_max: usize,
-    /// Exchanges that may wait for one of those connections per worker; more are answered 503.
+    /// Exchanges that may wait for a place on one of those connections per worker; more are answered 503.
     pub pending_max: usize,
     pub ejection: Option<Ejection>,
     pub health: Option<HealthCheck>,
     /// `None` is called in plaintext.
     pub tls: Option<UpstreamTls>,
+    /// [`UpstreamProtocol::Alpn`] only with `tls`.
+    pub protocol: UpstreamProtocol,
 }
 
 impl Upstream {

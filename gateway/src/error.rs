@@ -22,6 +22,8 @@ pub enum Failure {
     Reset,
     /// The peer ended the connection before its message was complete.
     Closed,
+    /// The peer said that it did not look at the request: sent again, it is not sent twice.
+    Refused,
     /// The answer was not HTTP we accept.
     Protocol(&'static str),
 }
@@ -50,6 +52,7 @@ impl Failure {
             | Self::Timeout
             | Self::Reset
             | Self::Closed
+            | Self::Refused
             | Self::Protocol(_) => None,
         }
     }
@@ -69,6 +72,7 @@ impl Failure {
             Self::Reset | Self::Closed => {
                 Fault::new(502, RejectReason::PrimaryClosed, "primary closed without an answer")
             }
+            Self::Refused => Fault::new(503, RejectReason::PrimaryClosed, "primary did not take the request"),
             Self::Protocol(detail) => Fault::new(502, RejectReason::PrimaryProtocol, detail),
         }
     }
@@ -83,6 +87,7 @@ impl Failure {
             Self::Timeout => UpstreamFailure::Timeout,
             Self::Reset => UpstreamFailure::Reset,
             Self::Closed => UpstreamFailure::Closed,
+            Self::Refused => UpstreamFailure::Refused,
             Self::Protocol(_) => UpstreamFailure::Protocol,
         }
     }
@@ -92,7 +97,7 @@ impl Failure {
         match self {
             Self::Timeout | Self::ConnectTimeout => FailReason::Timeout,
             Self::Reset | Self::Connect | Self::Tls(_) | Self::Overflow => FailReason::Reset,
-            Self::Closed => FailReason::Closed,
+            Self::Closed | Self::Refused => FailReason::Closed,
             Self::Protocol(_) => FailReason::Protocol,
         }
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use config::{Action, Config, Host, MirrorHost, Percent, Trust, Upstream};
+use config::{Action, Config, Host, MirrorHost, Percent, Trust, Upstream, UpstreamProtocol};
 
 use crate::asked::{RequestView, Scheme, Version};
 use crate::http1::edit;
@@ -183,7 +183,7 @@ fn forwarded(
         let endpoints: Vec<String> = upstream.endpoints.iter().map(ToString::to_string).collect();
         let _ =
             writeln!(text, "primary {} ({:.2} %) at {}", upstream.name, part * 100.0, endpoints.join(", "));
-        covered(upstream, "  ", text);
+        covered(upstream, upstream.protocol, "  ", text);
         let mut wire = Vec::new();
         let changes = plan.request_edit(index, &asked, matched, &|| "START_TIME".to_owned());
         let at = edit::request(&mut wire, &head, &at, &changes);
@@ -192,7 +192,8 @@ fn forwarded(
             let _ =
                 writeln!(text, "  mirror {}: {}{}", mirror.name, share(mirror.percent), conditions(mirror));
             if let Some(upstream) = name(config.lanes.get(mirror.lane).map(|lane| lane.upstream)) {
-                covered(upstream, "    ", text);
+                // Copies go in HTTP/1.1, whatever else it speaks.
+                covered(upstream, UpstreamProtocol::Http1, "    ", text);
             }
             let mut copy = Vec::new();
             let host = match &mirror.host {
@@ -232,8 +233,21 @@ fn forwarded(
 }
 
 /// How an upstream with `tls` is called: what it is asked for, what of it is checked, and what it is shown.
-fn covered(upstream: &Upstream, indent: &str, text: &mut String) {
-    let Some(tls) = &upstream.tls else { return };
+fn covered(upstream: &Upstream, protocol: UpstreamProtocol, indent: &str, text: &mut String) {
+    let Some(tls) = &upstream.tls else {
+        if protocol == UpstreamProtocol::Http2 {
+            let _ = writeln!(
+                text,
+                "{indent}in HTTP/2, by prior knowledge; what is sent, in the form of HTTP/1.1:"
+            );
+        }
+        return;
+    };
+    let alpn = match protocol {
+        UpstreamProtocol::Http1 => "http/1.1",
+        UpstreamProtocol::Http2 => "h2",
+        UpstreamProtocol::Alpn => "h2 or http/1.1",
+    };
     let mut names: Vec<&Host> = match &tls.server_name {
         Some(name) => vec![name],
         None => upstream.endpoints.iter().map(|endpoint| &endpoint.host).collect(),
@@ -257,7 +271,7 @@ fn covered(upstream: &Upstream, indent: &str, text: &mut String) {
     let (version, asked) = (tls.min_version.as_str(), asked.join(" or "));
     let _ = writeln!(
         text,
-        "{indent}over TLS {version} or newer: {asked}, ALPN http/1.1; checked: {checked}; shown: {shown}"
+        "{indent}over TLS {version} or newer: {asked}, ALPN {alpn}; checked: {checked}; shown: {shown}"
     );
 }
 

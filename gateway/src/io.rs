@@ -47,6 +47,7 @@ pub use idle::Idle;
 pub use listener::{Control, Listener, Owner};
 pub use sweeper::Sweeper;
 use sweeper::{Deadlines, NEVER};
+pub use tcp::initialized;
 pub use turn::turn;
 use wire::Wire;
 

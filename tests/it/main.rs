@@ -23,6 +23,8 @@ mod tls_admin;
 mod http2;
 mod http2_connections;
 mod http2_hostile;
+mod http2_upstream;
+mod http2_upstream_hostile;
 mod privacy;
 mod refused;
 mod regressions;

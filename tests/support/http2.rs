@@ -164,6 +164,30 @@ impl Raw {
         Ok(raw)
     }
 
+    /// A server's end, which has introduced itself with these SETTINGS; what a client asks is in `trailers` of its stream.
+    pub fn serve(mut tcp: TcpStream, settings: &[(u16, u32)]) -> Self {
+        tcp.set_nodelay(true).expect("nodelay");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        tcp.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut preface = [0; PREFACE.len()];
+        tcp.read_exact(&mut preface).expect("a preface");
+        assert_eq!(preface, PREFACE);
+        let own = tcp.try_clone().expect("a second descriptor");
+        let mut raw = Self { tcp: Some(own), ..Self::over(tcp) };
+        let settings = settings.iter().flat_map(|(id, value)| {
+            let (id, value) = (id.to_be_bytes(), value.to_be_bytes());
+            [id[0], id[1], value[0], value[1], value[2], value[3]]
+        });
+        raw.send(&frame(SETTINGS, 0, 0, &settings.collect::<Vec<u8>>()));
+        raw
+    }
+
+    /// Until a request has come whole; its stream.
+    pub fn asked(&mut self, stream: u32) -> Heard {
+        self.until(|raw| raw.streams.get(&stream).is_some_and(Heard::is_over));
+        self.streams.get(&stream).cloned().unwrap_or_default()
+    }
+
     fn over(stream: impl Both + 'static) -> Self {
         Self {
             stream: Box::new(stream),

@@ -25,6 +25,8 @@ pub struct Rules<'a> {
     pub cuts: bool,
     /// Tickets that it sends behind each handshake; two, where it is 0.
     pub tickets: usize,
+    /// What it speaks, dearest first; HTTP/1.1 where it is empty.
+    pub alpn: &'a [&'a str],
 }
 
 /// What it saw of one handshake.
@@ -138,7 +140,8 @@ fn configured(pair: &Pair, rules: Rules<'_>) -> Arc<ServerConfig> {
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("a ticketer");
         config.send_tls13_tickets = rules.tickets;
     }
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let alpn = if rules.alpn.is_empty() { &["http/1.1"] } else { rules.alpn };
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)
 }
 

@@ -10,7 +10,7 @@ use crate::reader::{At, Key, Named};
 use crate::syntax;
 use crate::{
     Balance, Ejection, Endpoint, HealthCheck, Host, Listener, Percent, RequestKey, Timeouts, Upstream,
-    UpstreamId,
+    UpstreamId, UpstreamProtocol,
 };
 
 impl Check<'_> {
@@ -54,7 +54,26 @@ impl Check<'_> {
             ejection: written.ejection.given().map(|table| self.ejection(&table.value)),
             health: written.health.given().and_then(|table| self.health(table)),
             tls: written.tls.given().map(|table| self.upstream_tls(table)),
+            protocol: self.upstream_protocol(written),
         }
+    }
+
+    fn upstream_protocol(&mut self, written: &file::Upstream) -> UpstreamProtocol {
+        let protocol = word(&written.protocol, UpstreamProtocol::Http1);
+        if let Some(given) = written.protocol.given()
+            && protocol == UpstreamProtocol::Alpn
+            && written.tls.is_absent()
+        {
+            let message = r#"is agreed upon in the TLS handshake: give tls, or write "h2" or "http1""#;
+            self.report.error(&given.at, message);
+        }
+        if let Some(health) = written.health.given()
+            && protocol == UpstreamProtocol::Http2
+        {
+            let message = "asks in HTTP/1.1: endpoints that speak HTTP/2 alone count as unhealthy";
+            self.report.warn(&health.at, message);
+        }
+        protocol
     }
 
     fn hash_by(&mut self, written: &file::Upstream, balance: Balance) -> Option<RequestKey> {

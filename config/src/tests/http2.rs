@@ -64,3 +64,45 @@ fn every_bound_of_http2_has_bounds() {
     let http2 = accepted(&text).config.http2;
     assert_eq!((http2.stream_bytes_max, http2.resets_max), (Some(1 << 20), 7));
 }
+
+#[test]
+fn an_upstream_is_spoken_to_in_http1_unless_it_says_otherwise() {
+    let with = |keys: &str| {
+        format!("[upstream.v1]\nendpoints = [\"10.0.0.1:80\"]\n{keys}\n[[route]]\nprimary = \"v1\"\n")
+    };
+    let protocol = |keys: &str| {
+        let checked = accepted(&with(keys));
+        assert_eq!(accepted(&checked.written.whole).config, checked.config, "it is written as it was meant");
+        checked.config.upstreams[0].protocol
+    };
+    assert_eq!(protocol(""), UpstreamProtocol::Http1);
+    assert_eq!(protocol("protocol = \"h2\""), UpstreamProtocol::Http2);
+    assert_eq!(protocol("protocol = \"h2\"\ntls = {}"), UpstreamProtocol::Http2);
+    assert_eq!(protocol("protocol = \"alpn\"\ntls = {}"), UpstreamProtocol::Alpn);
+    check(
+        &with("protocol = \"alpn\""),
+        &[(3, "upstream.v1.protocol", "is agreed upon in the TLS handshake: give tls")],
+    );
+    check(
+        &with("protocol = \"http2\""),
+        &[(3, "upstream.v1.protocol", "must be \"http1\", \"h2\" or \"alpn\"")],
+    );
+}
+
+#[test]
+fn one_that_speaks_http2_alone_is_no_mirror_and_its_health_checks_are_warned_of() {
+    let with = |keys: &str| {
+        format!(
+            "[upstream.v1]\nendpoints = [\"10.0.0.1:80\"]\n[upstream.v2]\nendpoints = [\"10.0.0.2:80\"]\n{keys}\n\
+             [[route]]\nprimary = \"v1\"\nmirrors = [{{ upstream = \"v2\" }}]\n"
+        )
+    };
+    check(
+        &with("protocol = \"h2\""),
+        &[(8, "route[0].mirrors[0].upstream", "speaks only HTTP/2 (protocol = \"h2\")")],
+    );
+    check(&with("protocol = \"alpn\"\ntls = {}"), &[]);
+    let asked = "[upstream.v1]\nendpoints = [\"10.0.0.1:80\"]\nprotocol = \"h2\"\nhealth = { path = \"/\" }\n\
+                 [[route]]\nprimary = \"v1\"\n";
+    warns(asked, &[(4, "upstream.v1.health", "asks in HTTP/1.1")]);
+}

@@ -55,6 +55,7 @@ fn defaults_are_those_promised() {
         ejection: None,
         health: None,
         tls: None,
+        protocol: UpstreamProtocol::Http1,
     };
     let none = HeaderEdits::default;
     let promised = Config {

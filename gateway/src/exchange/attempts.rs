@@ -40,7 +40,8 @@ pub(super) async fn forward(
     };
     let mut tries = Tries::new(cx, forward);
     let (mut may_be_stale, mut fresh) = (true, false);
-    let mut search = generation.upstreams.search(upstream, request.key);
+    let is_duplex = client.content.is_duplex();
+    let mut search = generation.upstreams.search(upstream, request.key, &cx.buffers);
     let end = loop {
         let mut progress = Progress::default();
         let mut lease = None;
@@ -67,6 +68,7 @@ pub(super) async fn forward(
                         facts,
                         deadline_ms: tries.deadline_ms,
                         try_timeout: forward.try_timeout,
+                        is_duplex: is_duplex && from.is_duplex(),
                         retry: (is_whole && tries.left > 0).then_some(forward),
                         edits: plan.response_edits(primary),
                     };
@@ -94,6 +96,7 @@ pub(super) async fn forward(
         };
         let known = Known {
             may_be_stale,
+            may_repeat: !fresh,
             is_idempotent: facts.is_idempotent,
             is_whole,
             is_forwarded: progress.complete.get(),

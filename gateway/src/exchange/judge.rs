@@ -36,6 +36,8 @@ impl Attempt {
 pub(super) struct Known {
     /// The connection had carried an exchange before, and none of this exchange's attempts was repeated for that yet.
     pub(super) may_be_stale: bool,
+    /// None of this exchange's attempts was repeated beside the route's retries.
+    pub(super) may_repeat: bool,
     pub(super) is_idempotent: bool,
     /// All of the request had come: it can be sent again as it is.
     pub(super) is_whole: bool,
@@ -92,7 +94,19 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
     };
     let retry = |granted: bool, tried, or| if granted { After::Retry { tried, or } } else { After::End(or) };
     let stale = Judged { report: None, failure: Some(UpstreamFailure::Stale), after: After::Fresh };
+    let refused = Judged { report: None, failure: Some(UpstreamFailure::Refused), after: After::Fresh };
     match attempt {
+        // What was not looked at can be sent once more, whatever it asks for (RFC 9113 §8.7).
+        Attempt::NotWritten(NotWritten { failure: Failure::Refused, any_sent: false })
+            if known.may_repeat =>
+        {
+            refused
+        }
+        Attempt::Relayed(Err(RelayFailed::NoAnswer(Failure::Refused)))
+            if known.may_repeat && known.is_whole =>
+        {
+            refused
+        }
         Attempt::NoConnection(failure) => Judged {
             report: None,
             failure: None,
@@ -136,7 +150,8 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
                 report: Some(Report::Failed),
                 failure: Some(failure.on_primary()),
                 after: retry(
-                    known.is_whole && known.retries_reset,
+                    known.is_whole
+                        && (known.retries_reset || (*failure == Failure::Refused && known.retries_connect)),
                     Some(None),
                     unavailable(*failure, known.is_forwarded),
                 ),
@@ -170,6 +185,7 @@ mod tests {
 
     const KNOWN: Known = Known {
         may_be_stale: false,
+        may_repeat: false,
         is_idempotent: true,
         is_whole: true,
         is_forwarded: true,
@@ -236,6 +252,18 @@ mod tests {
                 not_written(true),
                 RETRIES,
                 "failed / Some(Reset) / retry after Some(None) or 502 PrimaryUnavailable",
+            ),
+            (no_answer(Failure::Refused), Known { may_repeat: true, ..once }, "- / Some(Refused) / fresh"),
+            (no_answer(Failure::Refused), once, "failed / Some(Refused) / 503 PrimaryUnavailable"),
+            (
+                no_answer(Failure::Refused),
+                Known { may_repeat: true, ..unwritten },
+                "failed / Some(Refused) / 503 PrimaryUnavailable, unread",
+            ),
+            (
+                no_answer(Failure::Refused),
+                RETRIES,
+                "failed / Some(Refused) / retry after Some(None) or 503 PrimaryUnavailable",
             ),
             (no_answer(Failure::Closed), STALE, "- / Some(Stale) / fresh"),
             (no_answer(Failure::Closed), once, "failed / Some(Closed) / 502 PrimaryUnavailable"),

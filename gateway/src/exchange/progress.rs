@@ -24,6 +24,10 @@ pub(super) struct Progress {
     pub(super) waits_for_client: Cell<bool>,
     /// Bytes of content not read yet, where the client declared them.
     pub(super) rest: Cell<Option<u64>>,
+    /// The answer has begun, and both may go on for as long as they last.
+    pub(super) converses: Cell<bool>,
+    /// Pieces of content that the client has sent.
+    pub(super) pieces: Cell<u64>,
     /// The answer is over: the rest of the upload has until then.
     pub(super) end_by_ms: Cell<Option<u64>>,
 }

@@ -29,6 +29,8 @@ pub(super) struct Terms<'a> {
     pub(super) deadline_ms: u64,
     /// For this try's answer to begin.
     pub(super) try_timeout: Option<Millis>,
+    /// Request and response may both go on for as long as they last: neither is late while the other has its turn.
+    pub(super) is_duplex: bool,
     /// Answers of some statuses are not wanted while the request can be sent again.
     pub(super) retry: Option<&'a Forward>,
     /// Changes to the answer's fields, one after the other.
@@ -169,6 +171,7 @@ pub(super) async fn relay(
         to.push_end(from.trailers());
     }
     progress.answer_within.set(None);
+    progress.converses.set(terms.is_duplex);
     let asked_us = if from.is_done() { 0 } else { cx.now_us() };
     let sent = to.flush(terms.of_client()).await;
     tee.borrow_mut().answered(status, Duration::from_micros(took_us), cx.now_ms());
@@ -215,12 +218,15 @@ async fn relay_content(
             return Err(RelayFailed::Late);
         }
         let within = terms.bound(timeouts.response_body.into(), cx.now_ms());
+        let pieces = progress.pieces.get();
         let (result, filled) = from.piece(block, within).await;
         block = filled;
         let content = match result {
             Ok(content) => content,
             Err(failure @ (Failure::Closed | Failure::Protocol(_))) => return Err(RelayFailed::Cut(failure)),
             Err(_) if terms.is_late(cx.now_ms()) => return Err(RelayFailed::Late),
+            // The client has said something meanwhile: it is its turn, and the primary listens.
+            Err(Failure::Timeout) if terms.is_duplex && progress.pieces.get() != pieces => continue,
             Err(failure) => return Err(RelayFailed::Cut(failure)),
         };
         terms.seen.content(block.get(content.clone()).unwrap_or_default());

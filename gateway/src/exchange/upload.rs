@@ -110,6 +110,8 @@ async fn forward(
         let within = match progress.end_by_ms.get() {
             Some(end) if rest_left > 0 && cx.now_ms() < end => Millis(end - cx.now_ms()),
             Some(_) => return Err(ForwardFailed::Client(None)),
+            // A client that listens is not slow; whether anybody says anything is the response's matter.
+            None if progress.converses.get() => Millis::FOREVER,
             None => pace.patience(timeouts.request_body.into()),
         };
         let asked_ms = cx.now_ms();
@@ -117,8 +119,18 @@ async fn forward(
         let (result, filled) = content.piece(block, within).await;
         progress.waits_for_client.set(false);
         block = filled;
-        let piece = result.map_err(|failed| ForwardFailed::Client(fault_of(failed)))?;
-        pace.took(cx.now_ms() - asked_ms, piece.wire_bytes);
+        let piece = match result {
+            Ok(piece) => piece,
+            // The response began while it was waited for.
+            Err(ContentFailed::Slow) if progress.converses.get() && progress.end_by_ms.get().is_none() => {
+                continue;
+            }
+            Err(failed) => return Err(ForwardFailed::Client(fault_of(failed))),
+        };
+        progress.pieces.set(progress.pieces.get() + 1);
+        if !progress.converses.get() {
+            pace.took(cx.now_ms() - asked_ms, piece.wire_bytes);
+        }
         if progress.end_by_ms.get().is_some() {
             rest_left = rest_left.saturating_sub(piece.wire_bytes as u64);
         }

@@ -164,7 +164,7 @@ impl Tcp {
 }
 
 /// The bytes of a buffer that hold something.
-pub(super) fn initialized<B: IoBuf>(buf: &B) -> &[u8] {
+pub fn initialized<B: IoBuf>(buf: &B) -> &[u8] {
     // SAFETY: `IoBuf` says that so many bytes from there on are initialized and stand still while the buffer is borrowed.
     unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::memory;
-use super::{Declared, Framed, http1};
+use super::{Declared, Framed, http1, http2};
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::head::ResponseHead;
@@ -24,6 +24,7 @@ use crate::tls::session::Facts;
 #[derive(Debug)]
 pub enum Line {
     Http1(Stream),
+    Http2(http2::Place),
     #[cfg(test)]
     Memory(memory::Line),
 }
@@ -41,6 +42,7 @@ pub struct Terms<'a> {
 /// What an upstream is sent.
 pub enum Requester<'a> {
     Http1(http1::client::Requester<'a>),
+    Http2(http2::client::Requester<'a>),
     #[cfg(test)]
     Memory(memory::Requester),
 }
@@ -48,6 +50,7 @@ pub enum Requester<'a> {
 /// What an upstream answers.
 pub enum Response<'a> {
     Http1(http1::client::Response<'a>),
+    Http2(http2::client::Response<'a>),
     #[cfg(test)]
     Memory(memory::Response),
 }
@@ -79,7 +82,7 @@ pub enum Rest {
 }
 
 impl Line {
-    /// Connects to a primary within `within`, over TLS where it is a `callee`; `Some` is how its handshake came out.
+    /// Connects to a primary on HTTP/1.1 within `within`, over TLS where it is a `callee`; `Some` is how its handshake came out.
     pub async fn connect(
         address: SocketAddr,
         callee: Option<&Callee>,
@@ -99,6 +102,11 @@ impl Line {
         on!(self, line => line.is_quiet())
     }
 
+    /// It is a place on a connection that others have places on.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
     /// Forgets all deadlines: nothing is under way.
     pub fn clear_deadlines(&self) {
         on!(self, line => line.clear_deadlines());
@@ -110,6 +118,10 @@ impl Line {
             Self::Http1(stream) => {
                 let (requester, response) = http1::client::converse(stream, terms);
                 (Requester::Http1(requester), Response::Http1(response))
+            }
+            Self::Http2(place) => {
+                let (requester, response) = place.converse(terms);
+                (Requester::Http2(requester), Response::Http2(response))
             }
             #[cfg(test)]
             Self::Memory(line) => {
@@ -193,6 +205,12 @@ impl Response<'_> {
         within: Millis,
     ) -> (Result<Range<usize>, Failure>, Vec<u8>) {
         on!(self, arm => arm.piece(block, within).await)
+    }
+
+    /// Whether a response that has begun may go on beside its request for as long as both last, and a wait that was in vain
+    /// may be taken up again.
+    pub fn is_duplex(&self) -> bool {
+        matches!(self, Self::Http2(_))
     }
 
     /// Ends whatever is under way at `at_ms` of the worker's clock.

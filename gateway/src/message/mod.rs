@@ -11,6 +11,7 @@ macro_rules! on {
     ($message:expr, $arm:ident => $operation:expr) => {
         match $message {
             Self::Http1($arm) => $operation,
+            Self::Http2($arm) => $operation,
             #[cfg(test)]
             Self::Memory($arm) => $operation,
         }

@@ -97,6 +97,11 @@ impl Leaving {
 }
 
 impl Content<'_> {
+    /// Whether it may go on beside its response for as long as both last.
+    pub fn is_duplex(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
     /// All of it was read.
     pub fn is_done(&self) -> bool {
         on!(self, arm => arm.is_done())

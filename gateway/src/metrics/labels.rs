@@ -206,5 +206,7 @@ labels! {
         Timeout = "timeout",
         /// No connection was tried: the upstream's own bound is reached.
         Overflow = "overflow",
+        /// The upstream said that it did not look at the request (HTTP/2's REFUSED_STREAM, or its GOAWAY).
+        Refused = "refused",
     }
 }

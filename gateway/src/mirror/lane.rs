@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use config::{DropPolicy, Host};
+use config::{DropPolicy, Host, UpstreamProtocol};
 
 use super::copy::RequestCopy;
 use super::endpoint::Endpoint;
@@ -73,7 +73,7 @@ struct Sleeper {
 
 impl Lane {
     pub fn new(lane: &config::Lane, at: Whereabouts<'_>, counters: &Arc<LaneCounters>) -> Self {
-        let caller = Caller::after(None, at.calling);
+        let caller = Caller::after(None, at.calling, UpstreamProtocol::Http1);
         let endpoints = callees(caller.as_ref(), at.addresses, at.hosts);
         Self {
             ring: RefCell::new(Ring::new(lane.ring_entries_max, lane.ring_bytes_max)),
@@ -302,7 +302,7 @@ impl Lane {
     /// The mirror is there from now on. What is known of endpoints that stay, and are called as before, is kept; connections
     /// to others end with the batch they carry.
     pub fn relocate(&self, at: Whereabouts<'_>) {
-        let caller = Caller::after(self.caller.borrow().as_ref(), at.calling);
+        let caller = Caller::after(self.caller.borrow().as_ref(), at.calling, UpstreamProtocol::Http1);
         let is_plain = caller.is_none() && self.caller.borrow().is_none();
         if is_plain && self.endpoints.borrow().iter().map(|e| &e.address).eq(at.addresses) {
             return;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::{Host, UpstreamTls};
+use config::{Host, UpstreamProtocol, UpstreamTls};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionStore, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -18,7 +18,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 
 use super::fault::Fault;
 use super::pem::{Identity, Wrong};
-use super::server::{ALPN, versions};
+use super::server::{ALPN, ALPN_HTTP2, versions};
 use super::session::Session;
 use super::tickets::Tickets;
 
@@ -114,20 +114,31 @@ pub(super) fn name_of(host: &Host) -> Option<ServerName<'static>> {
 #[derive(Debug)]
 pub struct Caller {
     of: Arc<Calling>,
+    protocol: UpstreamProtocol,
     config: Arc<ClientConfig>,
     tickets: Arc<Tickets>,
 }
 
 impl Caller {
-    /// The one that goes on from `before`, where that was made of the same.
-    pub fn after(before: Option<&Rc<Self>>, of: Option<&Arc<Calling>>) -> Option<Rc<Self>> {
+    /// The one that goes on from `before`, where that was made of the same. It speaks `protocol`.
+    pub fn after(
+        before: Option<&Rc<Self>>,
+        of: Option<&Arc<Calling>>,
+        protocol: UpstreamProtocol,
+    ) -> Option<Rc<Self>> {
         let of = of?;
-        let same = before.filter(|before| Arc::ptr_eq(&before.of, of)).map(Rc::clone);
+        let is_same = |before: &&Rc<Self>| Arc::ptr_eq(&before.of, of) && before.protocol == protocol;
+        let same = before.filter(is_same).map(Rc::clone);
         Some(same.unwrap_or_else(|| {
             let mut config = (*of.config).clone();
+            config.alpn_protocols = match protocol {
+                UpstreamProtocol::Http1 => vec![ALPN.to_vec()],
+                UpstreamProtocol::Http2 => vec![ALPN_HTTP2.to_vec()],
+                UpstreamProtocol::Alpn => vec![ALPN_HTTP2.to_vec(), ALPN.to_vec()],
+            };
             let tickets = Arc::<Tickets>::default();
             config.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
-            Rc::new(Self { of: Arc::clone(of), config: Arc::new(config), tickets })
+            Rc::new(Self { of: Arc::clone(of), protocol, config: Arc::new(config), tickets })
         }))
     }
 }

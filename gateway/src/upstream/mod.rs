@@ -3,6 +3,7 @@
 //! Knows nothing of clients, exchanges or mirrors; a mirror's shippers use [`crate::io`] with connections of their own.
 
 pub mod balance;
+mod channels;
 pub mod eject;
 pub mod gate;
 pub mod health;

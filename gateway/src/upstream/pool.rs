@@ -3,19 +3,25 @@
 //! A connection is handed out only if its peer is still there and has said nothing since it was put back; it is put back
 //! only by an exchange that proved its message ended at the last byte read (invariant 8). Most recently used first.
 
+mod group;
+mod shared;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Balance, Config, Ejection, Host, UpstreamId};
+use config::{Balance, Config, Ejection, Host, UpstreamId, UpstreamProtocol};
 
-use super::balance::{self, By, Load, Standing};
-use super::eject::{self, Record, Report};
+use super::balance;
+use super::channels::Channels;
+use super::eject::{Record, Report};
 use super::gate::{Gate, Permit};
 use super::health::{Health, HealthBoard};
+use crate::buffer::Buffers;
 use crate::error::Failure;
+use crate::http2::guard;
 use crate::io::{self, NotCalled, Sweeper};
 use crate::limits::{ENDPOINT_FAILED_MS, WATCH_MS};
 use crate::message::client::{Line, Rest};
@@ -44,6 +50,11 @@ struct Group {
     /// When to look who may come back.
     look_at_ms: Cell<u64>,
     gate: Rc<Gate>,
+    protocol: UpstreamProtocol,
+    connections_max: usize,
+    pending_max: usize,
+    /// Of an HTTP/2 connection.
+    session: guard::Limits,
     connect_timeout: Duration,
     /// `None` is called in plaintext.
     caller: Option<Rc<Caller>>,
@@ -59,6 +70,8 @@ struct Group {
 struct Endpoint {
     address: SocketAddr,
     callee: Option<Callee>,
+    /// On HTTP/2.
+    channels: Channels,
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
     failed_until_ms: Cell<u64>,
@@ -102,12 +115,16 @@ impl Upstreams {
             let is_it = |group: &&Rc<Group>| Arc::ptr_eq(&group.counters, counters);
             let old = before.and_then(|b| b.0.get(id).filter(is_it).or_else(|| b.0.iter().find(is_it)));
             let calling = at.callings.get(id).and_then(Option::as_ref);
-            let caller = Caller::after(old.and_then(|group| group.caller.as_ref()), calling);
+            let before = old.and_then(|group| group.caller.as_ref());
+            let caller = Caller::after(before, calling, upstream.protocol);
             let hosts = at.hosts.get(id).map(Vec::as_slice).unwrap_or_default();
             let endpoint = |(address, callee): (SocketAddr, Option<Callee>)| {
-                let is_it = |e: &&Rc<Endpoint>| e.address == address && e.callee == callee;
+                let is_it = |e: &&Rc<Endpoint>| {
+                    e.address == address && e.callee == callee && e.channels.is_for(upstream.protocol)
+                };
                 let known = old.and_then(|group| group.endpoints.iter().find(is_it));
-                known.map_or_else(|| Rc::new(Endpoint::new(address, callee, counters)), Rc::clone)
+                let new = || Rc::new(Endpoint::new(address, callee, upstream.protocol, counters));
+                known.map_or_else(new, Rc::clone)
             };
             let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
             let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
@@ -122,6 +139,10 @@ impl Upstreams {
                 ejection: upstream.ejection.clone(),
                 look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
                 gate,
+                protocol: upstream.protocol,
+                connections_max: max,
+                pending_max,
+                session: shared::session_limits(config, upstream),
                 connect_timeout: upstream.connect_timeout,
                 caller,
                 idle_max: config.limits.upstream_idle_max,
@@ -140,9 +161,9 @@ impl Upstreams {
 
     /// Where one exchange looks for its connections to `upstream`. `key`: hash of what the balance goes by, where the
     /// request has it.
-    pub fn search(self: &Rc<Self>, upstream: UpstreamId, key: Option<u64>) -> Search {
+    pub fn search(self: &Rc<Self>, upstream: UpstreamId, key: Option<u64>, buffers: &Rc<Buffers>) -> Search {
         let (all, group) = (Rc::clone(self), Rc::clone(&self.0[upstream]));
-        Search { all, group, key, last: None, avoid: Vec::new() }
+        Search { all, group, buffers: Rc::clone(buffers), key, last: None, avoid: Vec::new() }
     }
 
     /// Closes every kept connection; whether there was one.
@@ -152,6 +173,7 @@ impl Upstreams {
             let idle: Vec<Idle> = group.endpoints.iter().flat_map(|endpoint| endpoint.idle.take()).collect();
             group.counters.idle.add(-(idle.len() as i64));
             closed += idle.len();
+            closed += group.endpoints.iter().map(|endpoint| endpoint.channels.end_all_idle()).sum::<usize>();
         }
         closed > 0
     }
@@ -162,6 +184,7 @@ impl Upstreams {
         for group in &self.0 {
             group.reap();
             group.look();
+            group.measure();
         }
     }
 }
@@ -171,6 +194,7 @@ impl Upstreams {
 pub struct Search {
     all: Rc<Upstreams>,
     group: Rc<Group>,
+    buffers: Rc<Buffers>,
     key: Option<u64>,
     /// Whom the last report was about.
     last: Option<usize>,
@@ -186,6 +210,10 @@ impl Search {
         // Not earlier, so that nothing is allocated for an exchange that is content with its first try.
         self.avoid.extend(self.last.take());
         let group = &self.group;
+        if group.protocol != UpstreamProtocol::Http1 {
+            // Boxed because HTTP/1.1's exchanges must not carry its size.
+            return Box::pin(self.checkout_shared(fresh, deadline_ms)).await;
+        }
         let permit = match group.gate.take() {
             Some(permit) => permit,
             // Boxed because it is rare: every client connection's task would carry its size.
@@ -271,9 +299,12 @@ impl Lease {
         self.slot.endpoint().address
     }
 
-    /// Keeps the connection for the next exchange, unless it has carried enough of them.
+    /// Keeps the connection for the next exchange, unless it has carried enough of them. One that is shared is kept anyhow.
     pub fn put_back(self, rest: Rest) {
         let Self { line, served, slot, .. } = self;
+        if line.is_shared() {
+            return;
+        }
         let group = &slot.group;
         let mut idle = slot.endpoint().idle.borrow_mut();
         if served < group.requests_per_connection_max && idle.len() < group.idle_max {
@@ -332,138 +363,17 @@ fn is_ours(error: &std::io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| exhausted.contains(&code))
 }
 
-impl Group {
-    /// How long a connect may take, if all has to be over by `deadline_ms`.
-    fn patience(&self, deadline_ms: u64) -> Duration {
-        let whole = Millis::from(self.connect_timeout);
-        let within = whole.until(deadline_ms, self.sweeper.now_ms());
-        if within == whole { self.connect_timeout } else { Duration::from_millis(within.0) }
-    }
-
-    async fn wait(&self, within: Duration) -> Result<Permit, Failure> {
-        let permit = match self.gate.queue() {
-            Ok(wait) => io::within(within, wait).await,
-            Err(super::gate::Full) => None,
-        };
-        permit.ok_or_else(|| {
-            self.counters.overflows.inc();
-            self.counters.failures.inc(Failure::Overflow.on_primary());
-            Failure::Overflow
-        })
-    }
-
-    fn pick(&self, key: Option<u64>, tried: &[usize], avoid: &[usize]) -> Option<usize> {
-        let now = self.sweeper.now_ms();
-        let turn = self.turn.get();
-        let by = match (self.balance, key) {
-            (Balance::RoundRobin, _) => By::Turn,
-            (Balance::LeastInFlight, _) => By::LeastInFlight,
-            (Balance::Random, _) | (Balance::Hash, None) => By::Random,
-            (Balance::Hash, Some(key)) => By::Key(key, &self.places),
-        };
-        let index = balance::pick(by, turn, self.endpoints.len(), |index| Load {
-            in_flight: self.endpoints[index].in_flight.get(),
-            standing: self.standing(index, tried, avoid, now),
-        })?;
-        self.turn.set(match by {
-            // From the one that was taken: whoever stands behind one that was passed over must not have its turns too.
-            By::Turn => index as u64 + 1,
-            By::LeastInFlight | By::Random | By::Key(..) => turn.wrapping_add(1),
-        });
-        if self.is_out(index) {
-            self.counters.last_resorts.inc();
-        }
-        Some(index)
-    }
-
-    fn standing(&self, index: usize, tried: &[usize], avoid: &[usize], now_ms: u64) -> Standing {
-        if tried.contains(&index) {
-            Standing::Tried
-        } else if self.is_out(index) {
-            Standing::Out
-        } else if self.endpoints[index].failed_until_ms.get() > now_ms {
-            Standing::Failed
-        } else if avoid.contains(&index) {
-            Standing::Avoided
-        } else {
-            Standing::Ready
-        }
-    }
-
-    fn is_out(&self, index: usize) -> bool {
-        self.ejection.is_some() && self.endpoints[index].record.is_ejected()
-            || self.health.get(index).is_some_and(|health| !health.is_healthy())
-    }
-
-    /// Notes what an exchange saw, and ejects the endpoint where that was too much.
-    fn saw(&self, index: usize, seen: Report) {
-        let Some(rules) = &self.ejection else { return };
-        let record = &self.endpoints[index].record;
-        if record.note(rules, seen) && eject::may_eject(rules, self.ejected(), self.endpoints.len()) {
-            record.eject(rules, self.sweeper.now_ms());
-            self.counters.ejections.inc();
-            self.counters.ejected.add(1);
-        }
-    }
-
-    fn ejected(&self) -> usize {
-        self.endpoints.iter().filter(|endpoint| endpoint.record.is_ejected()).count()
-    }
-
-    /// Lets endpoints come back whose time is over; all of them where nobody is ejected any more.
-    fn look(&self) {
-        let now = self.sweeper.now_ms();
-        let Some(rules) = &self.ejection else {
-            if self.counters.ejected.get() > 0 {
-                let back = self.endpoints.iter().filter(|endpoint| endpoint.record.come_back()).count();
-                self.counters.ejected.add(-(back as i64));
-            }
-            return;
-        };
-        if self.look_at_ms.get() <= now {
-            self.look_at_ms.set(now.saturating_add(Millis::from(rules.interval).0));
-            let back = self.endpoints.iter().filter(|endpoint| endpoint.record.look(now)).count();
-            self.counters.ejected.add(-(back as i64));
-        }
-    }
-
-    fn take_idle(&self, endpoint: &Endpoint) -> Option<Idle> {
-        loop {
-            let now_ms = self.sweeper.now_ms();
-            let mut all = endpoint.idle.borrow_mut();
-            // The last one, hardly ever another.
-            let at = all.iter().rposition(|idle| idle.from_ms <= now_ms)?;
-            let idle = all.remove(at);
-            drop(all);
-            self.counters.idle.add(-1);
-            if self.may_use(&idle) {
-                return Some(idle);
-            }
-        }
-    }
-
-    fn reap(&self) {
-        for endpoint in &self.endpoints {
-            let mut idle = endpoint.idle.borrow_mut();
-            let before = idle.len();
-            idle.retain(|idle| self.may_use(idle));
-            self.counters.idle.add(idle.len() as i64 - before as i64);
-        }
-    }
-
-    /// Neither too old nor gone. The bound on exchanges may have been lowered since.
-    fn may_use(&self, idle: &Idle) -> bool {
-        self.sweeper.now_ms().saturating_sub(idle.since_ms) <= self.idle_ms.0
-            && idle.served < self.requests_per_connection_max
-            && idle.line.is_quiet()
-    }
-}
-
 impl Endpoint {
-    fn new(address: SocketAddr, callee: Option<Callee>, counters: &Arc<UpstreamCounters>) -> Self {
+    fn new(
+        address: SocketAddr,
+        callee: Option<Callee>,
+        protocol: UpstreamProtocol,
+        counters: &Arc<UpstreamCounters>,
+    ) -> Self {
         Self {
             address,
             callee,
+            channels: Channels::new(protocol),
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             failed_until_ms: Cell::new(0),

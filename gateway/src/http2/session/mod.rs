@@ -321,12 +321,26 @@ impl Session {
         self.peer.takes_extended_connect
     }
 
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Client: how many streams may be open at once.
+    pub fn streams_allowed(&self) -> usize {
+        self.peer.streams_max.min(self.limits.streams_max)
+    }
+
+    /// Client: whether streams are opened on it at all, now or when one has ended.
+    pub fn takes_streams(&self) -> bool {
+        self.role == Role::Client && self.drain == Drain::No
+    }
+
     /// Client: how many more streams may be opened now.
     pub fn streams_free(&self) -> usize {
         if self.role == Role::Server || self.drain != Drain::No {
             return 0;
         }
-        self.peer.streams_max.min(self.limits.streams_max).saturating_sub(self.streams.len())
+        self.streams_allowed().saturating_sub(self.streams.len())
     }
 
     /// Client: sends a request's rendered head on a new stream, which the caller holds until [`Session::release`].
@@ -363,6 +377,7 @@ impl Session {
         }
         self.last_stream = id;
         self.streams_total += 1;
+        self.guard.request();
         self.streams.add(stream);
         Ok(id)
     }

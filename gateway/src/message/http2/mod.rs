@@ -4,7 +4,10 @@
 //! A [`Connection`] is held by its reader, its writer and a task per stream. Each calls the session for a moment and never
 //! across an await; what happens to a stream wakes the one task that waits for it.
 
+pub(super) mod client;
 pub(super) mod server;
+mod called;
+mod channel;
 mod stream;
 
 use std::cell::{Cell, RefCell};
@@ -24,6 +27,9 @@ use crate::http2::session::{Close, Event, Role, Session, Unsent, What, Why};
 use crate::io::Sweeper;
 use crate::limits::BLOCK_BYTES;
 use crate::metrics::{Goaway, Shard, StreamReset};
+pub use called::{Callee, call};
+pub use channel::{Called, Channel};
+pub use client::Place;
 pub use server::{Worker, own_response};
 pub use stream::Stream;
 

@@ -1,0 +1,110 @@
+//! HTTP/2 connections to one endpoint, each with a place for many exchanges: which of them takes another one, and whether
+//! there is to be one more.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use config::UpstreamProtocol;
+
+use crate::message::http2::{Channel, Place};
+
+/// What an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Http1,
+    Http2,
+    /// It has not chosen yet.
+    Unknown,
+}
+
+/// The connections to one endpoint.
+#[derive(Debug)]
+pub(super) struct Channels {
+    all: RefCell<Vec<Rc<Channel>>>,
+    speaks: Cell<Speaks>,
+    /// It may choose otherwise with the next connection.
+    chooses: bool,
+}
+
+impl Channels {
+    pub(super) fn new(protocol: UpstreamProtocol) -> Self {
+        let speaks = match protocol {
+            UpstreamProtocol::Http1 => Speaks::Http1,
+            UpstreamProtocol::Http2 => Speaks::Http2,
+            UpstreamProtocol::Alpn => Speaks::Unknown,
+        };
+        let chooses = protocol == UpstreamProtocol::Alpn;
+        Self { all: RefCell::default(), speaks: Cell::new(speaks), chooses }
+    }
+
+    /// Whether it is an endpoint of such an upstream.
+    pub(super) fn is_for(&self, protocol: UpstreamProtocol) -> bool {
+        match protocol {
+            UpstreamProtocol::Alpn => self.chooses,
+            UpstreamProtocol::Http1 => !self.chooses && self.speaks.get() == Speaks::Http1,
+            UpstreamProtocol::Http2 => !self.chooses && self.speaks.get() == Speaks::Http2,
+        }
+    }
+
+    /// Whether it may choose HTTP/1.1.
+    pub(super) fn chooses(&self) -> bool {
+        self.chooses
+    }
+
+    /// Whether connections to it are called for by whoever needs one, and not shared before they speak.
+    pub(super) fn is_http1(&self) -> bool {
+        self.speaks.get() == Speaks::Http1
+    }
+
+    /// What it has chosen.
+    pub(super) fn chose(&self, http2: bool) {
+        if self.chooses {
+            self.speaks.set(if http2 { Speaks::Http2 } else { Speaks::Http1 });
+        }
+    }
+
+    /// A place on the first of its connections that has one. On the first, so that the others can end.
+    pub(super) fn place(&self) -> Option<Place> {
+        let mut all = self.all.borrow_mut();
+        all.retain(|channel| !channel.is_over());
+        all.iter().find(|channel| channel.has_room()).map(Place::on)
+    }
+
+    pub(super) fn add(&self, channel: &Rc<Channel>) {
+        let mut all = self.all.borrow_mut();
+        if !all.iter().any(|known| Rc::ptr_eq(known, channel)) {
+            all.push(Rc::clone(channel));
+        }
+    }
+
+    /// Connections that take exchanges, and exchanges that may be on all of them at once.
+    pub(super) fn extent(&self) -> (usize, usize) {
+        let all = self.all.borrow();
+        let open = all.iter().filter(|channel| channel.takes_more()).count();
+        (open, all.iter().map(|channel| channel.capacity()).sum())
+    }
+
+    /// Whether one is open on which its peer takes nothing at present: another one would be no better.
+    pub(super) fn is_shut(&self) -> bool {
+        self.all.borrow().iter().any(|channel| channel.takes_more() && channel.capacity() == 0)
+    }
+
+    /// Ends one that nobody uses; whether there was one.
+    pub(super) fn end_idle(&self) -> bool {
+        let all = self.all.borrow();
+        let idle = all.iter().find(|channel| channel.is_idle() && channel.takes_more());
+        idle.inspect(|channel| channel.retire()).is_some()
+    }
+
+    /// Ends all that nobody uses; how many there were.
+    pub(super) fn end_all_idle(&self) -> usize {
+        std::iter::repeat_with(|| self.end_idle()).take_while(|ended| *ended).count()
+    }
+}
+
+impl Drop for Channels {
+    /// With the last configuration that named the endpoint its connections end, as soon as what is on them has.
+    fn drop(&mut self) {
+        self.all.get_mut().iter().for_each(|channel| channel.retire());
+    }
+}

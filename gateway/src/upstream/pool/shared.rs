@@ -1,0 +1,228 @@
+//! Places for exchanges on connections that many of them share: HTTP/2, or whatever an endpoint chooses in the handshake.
+
+use std::rc::Rc;
+
+use config::{Config, UpstreamProtocol};
+
+use super::{CONNECT_ATTEMPTS_MAX, Endpoint, Group, Lease, Search, Slot, is_ours};
+use crate::error::Failure;
+use crate::http2::guard;
+use crate::io::{self, NotCalled};
+use crate::limits::ENDPOINT_FAILED_MS;
+use crate::message::client::Line;
+use crate::message::http2::{self, Called, Place};
+use crate::time::Millis;
+use crate::upstream::eject::Report;
+
+/// Why an endpoint has no place for an exchange.
+enum Missed {
+    /// As many are on its connections as may be, and there may not be another one.
+    Full,
+    NoTime,
+    /// The call came to nothing. `is_told`: it speaks against the endpoint, and nobody else says so.
+    Failed {
+        why: Failure,
+        is_told: bool,
+        wants_descriptor: bool,
+    },
+}
+
+/// What one HTTP/2 connection of an upstream may cost.
+pub(super) fn session_limits(config: &Config, upstream: &config::Upstream) -> guard::Limits {
+    let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
+    let ms = |duration| Millis::from(duration).0;
+    guard::Limits {
+        streams_max: http2.streams_max,
+        streams_total_max: upstream.requests_per_connection_max,
+        head_bytes_max: limits.response_head_bytes_max,
+        fields_max: limits.fields_max,
+        // A response may be as long as it likes: its client takes it, or it waits.
+        stream_bytes_max: u64::MAX,
+        stream_window_bytes: http2.stream_window_bytes,
+        queued_bytes_max: http2.queued_bytes_max,
+        head_ms_max: ms(timeouts.response_head),
+        write_ms_max: ms(timeouts.write),
+        idle_ms_max: ms(upstream.idle_timeout),
+        ping_after_ms: ms(http2.ping_after),
+        ping_ms_max: ms(http2.ping_timeout),
+        resets_max: http2.resets_max,
+        answered_per_reset: http2.requests_per_reset,
+        answers_unsent_max: http2.answers_unsent_max,
+        settings_max: http2.settings_max,
+        block_frames_max: http2.block_frames_max,
+        idle_bytes_max: http2.idle_bytes_max,
+        idle_bytes_per_second: http2.idle_bytes_per_second,
+    }
+}
+
+impl Search {
+    /// The same of an upstream that speaks HTTP/2, or may: a place on a connection that others use too.
+    pub(super) async fn checkout_shared(&self, fresh: bool, deadline_ms: u64) -> Result<Lease, Failure> {
+        let group = &self.group;
+        let end_ms = group.sweeper.now_ms().saturating_add(group.patience(deadline_ms).as_millis() as u64);
+        let mut failure = Failure::Overflow;
+        let mut may_make_room = true;
+        // Who finds no place where there should be one waits again: what there is was less than its peers had let expect.
+        for _ in 0..CONNECT_ATTEMPTS_MAX {
+            group.measure();
+            let permit = match group.gate.take() {
+                Some(permit) => permit,
+                None => group.wait(group.patience(end_ms)).await?,
+            };
+            let mut tried = [usize::MAX; CONNECT_ATTEMPTS_MAX];
+            let mut attempt = 0;
+            let mut is_full = false;
+            while attempt < CONNECT_ATTEMPTS_MAX {
+                let Some(index) = group.pick(self.key, &tried, &self.avoid) else { break };
+                tried[attempt] = index;
+                attempt += 1;
+                let slot = Slot::new(group, index);
+                group.counters.attempts.inc();
+                match self.share(slot.endpoint(), fresh, deadline_ms).await {
+                    Ok((line, reused, served)) => {
+                        return Ok(Lease { line, reused, served, slot, _permit: permit });
+                    }
+                    Err(Missed::Full) => is_full = true,
+                    Err(Missed::NoTime) => return Err(Failure::ConnectTimeout),
+                    Err(Missed::Failed { why, is_told, wants_descriptor }) => {
+                        failure = why;
+                        if wants_descriptor && std::mem::take(&mut may_make_room) && self.all.forget_idle() {
+                            io::turn().await;
+                            attempt -= 1;
+                            tried[attempt] = usize::MAX;
+                        } else if is_told {
+                            slot.endpoint().failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
+                            group.saw(index, Report::Failed);
+                        }
+                    }
+                }
+            }
+            if !is_full {
+                return Err(failure);
+            }
+            drop(permit);
+            io::turn().await;
+        }
+        Err(group.overflow())
+    }
+
+    /// A line to this endpoint; whether it has carried an exchange before, and how many it has with this one.
+    async fn share(
+        &self,
+        endpoint: &Endpoint,
+        fresh: bool,
+        deadline_ms: u64,
+    ) -> Result<(Line, bool, u64), Missed> {
+        let group = &self.group;
+        let end_ms = group.sweeper.now_ms().saturating_add(Millis::from(group.connect_timeout).0);
+        loop {
+            let place = endpoint.channels.place();
+            if place.is_none()
+                && endpoint.channels.is_http1()
+                && !fresh
+                && let Some(idle) = group.take_idle(endpoint)
+            {
+                group.counters.reuses.inc();
+                return Ok((idle.line, true, idle.served + 1));
+            }
+            let within = group.patience(deadline_ms);
+            if within.is_zero() || group.sweeper.now_ms() > end_ms {
+                return Err(Missed::NoTime);
+            }
+            let place = match place {
+                Some(place) => place,
+                None if !group.may_connect(endpoint) => return Err(Missed::Full),
+                None => {
+                    group.counters.connects.inc();
+                    let to = http2::Callee {
+                        address: endpoint.address,
+                        tls: endpoint.callee.clone(),
+                        may_choose: endpoint.channels.chooses(),
+                    };
+                    let channel = http2::call(to, within, group.session, &self.buffers, &group.sweeper);
+                    let place = Place::on(&channel);
+                    if !endpoint.channels.is_http1() {
+                        endpoint.channels.add(&channel);
+                    }
+                    place
+                }
+            };
+            let channel = Rc::clone(place.channel());
+            let Some(called) = io::within(within, channel.called()).await else {
+                let why = Failure::ConnectTimeout;
+                group.counters.failures.inc(why.on_primary());
+                let is_told = place.is_first() && within == group.connect_timeout;
+                return Err(Missed::Failed { why, is_told, wants_descriptor: false });
+            };
+            channel.take_facts().iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
+            match called {
+                // Its peer takes fewer than were let on it before it had said so.
+                Called::Open if channel.is_overfull() => {}
+                Called::Open => {
+                    endpoint.channels.chose(true);
+                    endpoint.channels.add(&channel);
+                    endpoint.failed_until_ms.set(0);
+                    let reused = !place.is_first();
+                    if reused {
+                        group.counters.reuses.inc();
+                    }
+                    return Ok((Line::Http2(place), reused, 1));
+                }
+                Called::Plain(stream) => {
+                    endpoint.channels.chose(false);
+                    endpoint.failed_until_ms.set(0);
+                    return Ok((Line::Http1(stream), false, 1));
+                }
+                Called::PlainForAnother => {}
+                Called::Failed(why, not_called) => {
+                    group.counters.failures.inc(why.on_primary());
+                    let mut wants_descriptor = false;
+                    let mut is_ours_alone = false;
+                    if let Some(why) = &not_called {
+                        why.tls().iter().for_each(|fault| group.counters.tls.failures.inc(*fault));
+                        if let NotCalled::Wire(error) = why {
+                            is_ours_alone = is_ours(error);
+                            wants_descriptor =
+                                matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+                        }
+                    }
+                    let speaks = !(why == Failure::ConnectTimeout && within != group.connect_timeout);
+                    let is_told = place.is_first() && !is_ours_alone && speaks;
+                    return Err(Missed::Failed { why, is_told, wants_descriptor });
+                }
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Lets as many exchanges in as its connections have places, and those that there may still be.
+    pub(super) fn measure(&self) {
+        if self.protocol == UpstreamProtocol::Http1 {
+            return;
+        }
+        let extents = self.endpoints.iter().map(|endpoint| endpoint.channels.extent());
+        let (open, places) =
+            extents.fold((0, 0_usize), |(open, places), (o, p)| (open + o, places.saturating_add(p)));
+        let more = self.connections_max.saturating_sub(open);
+        // Connections of an endpoint that chose HTTP/1.1 have one place.
+        let each = if self.endpoints.iter().any(|endpoint| endpoint.channels.is_http1()) {
+            1
+        } else {
+            self.session.streams_max
+        };
+        self.gate.change(places.saturating_add(more.saturating_mul(each)), self.pending_max);
+    }
+
+    /// Whether there may be one connection more; one that nobody uses gives way.
+    pub(super) fn may_connect(&self, to: &Endpoint) -> bool {
+        if to.channels.is_http1() {
+            return true;
+        }
+        if to.channels.is_shut() {
+            return false;
+        }
+        let open: usize = self.endpoints.iter().map(|endpoint| endpoint.channels.extent().0).sum();
+        open < self.connections_max || self.endpoints.iter().any(|endpoint| endpoint.channels.end_idle())
+    }
+}
