@@ -37,7 +37,7 @@ use std::time::Duration;
 pub use monoio::buf::IoBuf;
 use monoio::net::TcpStream;
 
-use crate::limits::TICK_MS;
+use crate::limits::{SEALED_BYTES_MAX, TICK_MS};
 use crate::time::Millis;
 use cover::Cover;
 pub use gather::Gather;
@@ -382,22 +382,27 @@ impl WriteHalf {
         if gather.is_empty() {
             return Ok(None);
         }
-        cover.seal_gather(gather).map_err(|error| WriteFailed { any_sent: false, error })?;
-        let mut any_sent = false;
-        let mut last_us = None;
-        loop {
-            if any_sent {
-                last_us = Some(socket.sweeper.now_us());
+        let (mut sealed, mut any_sent, mut last_us) = (0, false, None);
+        while sealed < gather.len() {
+            if sealed > 0 {
+                // Sealing is work, and a wire that takes it all would never give anybody else a turn.
+                turn().await;
             }
-            socket.begin_write(within);
-            let result = cover.push(&socket.wire).await;
-            socket.deadlines.end_write();
-            match socket.outcome(result) {
-                Ok(true) => return Ok(last_us),
-                Ok(false) => any_sent = true,
-                Err(error) => return Err(WriteFailed { any_sent, error }),
+            let some = cover.seal_gather(gather, sealed, SEALED_BYTES_MAX);
+            sealed += some.map_err(|error| WriteFailed { any_sent, error })?;
+            let mut is_pushed = false;
+            while !is_pushed {
+                if any_sent {
+                    last_us = Some(socket.sweeper.now_us());
+                }
+                socket.begin_write(within);
+                let result = cover.push(&socket.wire).await;
+                socket.deadlines.end_write();
+                is_pushed = socket.outcome(result).map_err(|error| WriteFailed { any_sent, error })?;
+                any_sent = true;
             }
         }
+        Ok(last_us)
     }
 
     /// No more will be written; the peer reads to the end and then sees it. TLS says so in a record of its own (RFC 8446

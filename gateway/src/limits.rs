@@ -36,10 +36,12 @@ pub const TLS_SESSIONS_MAX: usize = 256;
 /// thousand bytes of it. OpenSSL sends two.
 pub const TLS_TICKETS_MAX: u64 = 64;
 
-/// Bytes of a connection's records that are nobody's content: headers, tickets, KeyUpdates, records of nothing. So many in
-/// all, and [`TLS_OVERHEAD_TIMES`] as many as there is content: a record of one byte has 22 around it.
-pub const TLS_OVERHEAD_BYTES_MAX: u64 = 64 * 1024;
-pub const TLS_OVERHEAD_TIMES: u64 = 32;
+/// Bytes of a connection's records since the last that had content: tickets, KeyUpdates, records of nothing. What is around content
+/// does not count, as any record may be padded to 16 KiB (RFC 8446 §5.4).
+pub const TLS_NOISE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Content of a batch of copies that is sealed before it is sent; a batch of small ones is one send.
+pub const SEALED_BYTES_MAX: usize = 256 * 1024;
 
 /// What a TLS session holds while its connection is open, as measured; what it reads into is not its own.
 pub const TLS_SESSION_BYTES: u64 = 8 * 1024;
@@ -131,6 +133,10 @@ pub const ANSWER_BYTES_PER_SECOND: u32 = 128 * 1024 * 1024;
 /// What a byte of records around a mirror's content costs, in bytes of a long answer: opening one that holds a single byte is
 /// as dear as reading a thousand.
 pub const ANSWER_OVERHEAD_TIMES: u64 = 64;
+
+/// What a TLS handshake with a mirror costs, in bytes of a long answer: it is as dear as ten copies or more. A mirror that closes
+/// after each answer is so called 128 times a second, and no more.
+pub const MIRROR_HANDSHAKE_BYTES: u64 = 1024 * 1024;
 
 /// What closing a connection and making another costs, in bytes that could be read meanwhile.
 pub const ANSWER_CUT_BYTES: u64 = 256 * 1024;

@@ -106,7 +106,11 @@ fn a_successor_serves_by_the_file_as_it_is_then_with_as_many_workers_as_it_says(
                 None => gateway.signal("USR2"),
                 Some(process) => process.signal("USR2"),
             }
-            before = Some(successor(|| gateway.stderr(), n));
+            let follows = successor(|| gateway.stderr(), n);
+            // Dropped, it would be killed while its clients' connections drain.
+            if let Some(process) = before.replace(follows) {
+                eventually("it has drained", || process.is_gone());
+            }
         });
         assert!(errors.is_empty(), "{workers} workers: {errors:?}\n{}", gateway.stderr());
         let metrics = gateway.admin("GET", "/metrics", "").text();

@@ -441,6 +441,79 @@ fn a_stalled_connection_holds_no_worker() {
 }
 
 #[test]
+fn a_client_that_asks_and_does_not_read_is_not_read_either_and_nothing_is_lost() {
+    // Heads without content, which no window bounds.
+    let head = format!("HTTP/1.1 204 No Content\r\nX: {}\r\n\r\n", "y".repeat(7_000));
+    let v1 = Origin::new(move |_, stream| tests::origin::write(stream, &head));
+    let gateway = start(&Setup::new(&v1).with("[timeouts]\nwrite = \"300s\""));
+    let mut raw = Raw::connect(gateway.address);
+    let streams = || gateway.metrics().sum("umbra_http2_streams_total", &[]) as usize;
+    let mut asked = 0;
+    let is_taken_in = |asked: usize| {
+        let begun = std::time::Instant::now();
+        while streams() < asked && begun.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        streams() == asked
+    };
+    while is_taken_in(asked) {
+        assert!(asked < 5_000, "{} kB were answered that nobody reads", asked * 7);
+        let more: Vec<u8> = (asked..asked + 50).flat_map(|n| get(id(n))).collect();
+        raw.send(&more);
+        asked += 50;
+    }
+    // It is silent about PINGs, too, and nobody minds. As it reads on, all that it asked for comes.
+    for n in 0..asked {
+        let heard = raw.response(id(n));
+        assert_eq!((heard.status(), heard.field("x").len()), ("204", 7_000), "{n} of {asked}");
+    }
+    assert_eq!((streams(), raw.goaways.is_empty()), (asked, true));
+}
+
+#[test]
+fn a_stream_that_takes_its_response_in_drips_is_given_up_and_its_connection_goes_on() {
+    let v1 = Origin::new(|_, stream| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n".as_slice();
+        tests::origin::write(stream, [head, &[b'x'; 60_000]].concat())
+    });
+    let own = "[timeouts]\nwrite = \"2s\"\n[limits]\nresponse_bytes_per_second_min = 1000";
+    let gateway = start(&Setup::new(&v1).with(own));
+    let mut raw = Raw::connect(gateway.address);
+    raw.is_kind = false;
+    raw.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).send(&get(1));
+    // The next byte is asked for as soon as one has come: it is never silent.
+    let begun = std::time::Instant::now();
+    let is_over = |raw: &Raw| raw.streams.get(&1).is_some_and(|heard| heard.is_over());
+    while !is_over(&raw) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it may drip for ever");
+        std::thread::sleep(Duration::from_millis(100));
+        let had = raw.streams.get(&1).map_or(0, |heard| heard.body.len());
+        raw.send(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]));
+        raw.until(|raw| is_over(raw) || raw.streams.get(&1).is_some_and(|heard| heard.body.len() > had));
+        assert!(!raw.is_ended);
+    }
+    assert_eq!(raw.streams[&1].reset, Some(8), "CANCEL");
+    raw.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])).send(&get(3));
+    assert_eq!(raw.response(3).body.len(), 60_000);
+    let stalled = || gateway.metrics().sum("umbra_http2_streams_reset_total", &["by=\"stalled\""]);
+    eventually("it is counted", || stalled() == 1);
+}
+
+#[test]
+fn a_client_that_sends_no_more_gets_its_response_however_long_that_takes() {
+    let v1 = Origin::new(|_, stream| {
+        std::thread::sleep(Duration::from_secs(2));
+        tests::origin::write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv1")
+    });
+    let gateway = start(&Setup::new(&v1).with("[http2]\nping_after = \"300ms\"\nping_timeout = \"300ms\""));
+    let mut raw = Raw::connect(gateway.address);
+    raw.is_kind = false;
+    raw.send(&get(1)).finish();
+    assert_eq!(raw.response(1).body, b"v1");
+    assert_eq!(goaways(&gateway, "lifeless"), 0);
+}
+
+#[test]
 fn what_an_operator_says_of_http2_holds() {
     let v1 = Origin::named("v1");
     let keys = "[http2]\nresets_max = 2\nstream_bytes_max = \"2KiB\"\nblock_frames_max = 1\nsettings_max = 1\n\

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tests::certificates::{Authority, Pair};
 use tests::message::post;
@@ -590,4 +591,47 @@ fn a_mirror_that_floods_with_tickets_is_called_seldom_and_hurts_no_client() {
     assert!(called < 250, "called {called} times for {} requests", asked + 500);
     let line = "mirror v2: no TLS with it (noise)";
     eventually(line, || gateway.stderr().contains(line));
+}
+
+#[test]
+fn a_mirror_that_closes_after_each_answer_is_called_as_often_as_handshakes_may_cost() {
+    let stage = Stage::new();
+    let v1 = Origin::named("v1");
+    let v2 = Origin::new(|_, stream| {
+        tests::origin::write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        After::Close
+    });
+    let closing = Front::new(&stage.v1, v2.address, Rules::default());
+    let setup = Setup::new(&v1).mirror("v2", closing.address, &format!("ring_entries_max = 64, {PATIENT}"));
+    let gateway = Gateway::start(&secured(&setup, &[("v2", &stage.keys(""))]), &[]);
+    let begun = Instant::now();
+    let mut client = gateway.client();
+    while begun.elapsed() < Duration::from_secs(5) {
+        assert_eq!(client.ask(get("/")).status, 200);
+    }
+    let called = gateway.metrics().sum("umbra_mirror_connects_total", &["mirror=\"v2\""]);
+    // A second's worth may come at once, and a few were called when the last was counted.
+    let most = 128.0 * (begun.elapsed().as_secs_f64() + 1.0) + 16.0;
+    assert!(called > 0 && (called as f64) < most, "called {called} times, at most {most}");
+    gateway.settled("v2").ledger("v2").expect("the ledger balances");
+}
+
+#[test]
+fn a_large_copy_is_sealed_as_its_mirror_takes_it() {
+    let stage = Stage::new();
+    let (v1, v2) = (Origin::named("v1"), Origin::never_reading());
+    let front = Front::new(&stage.v1, v2.address, Rules::default());
+    let large = format!("body_bytes_max = \"32MiB\", ring_bytes_max = \"64MiB\", {PATIENT}");
+    let setup = Setup::new(&v1).mirror("v2", front.address, &large);
+    let gateway = Gateway::start(&secured(&setup, &[("v2", &stage.keys(""))]), &[]);
+    let mut client = gateway.client();
+    assert_eq!(client.ask(get("/")).status, 200);
+    let before = gateway.rss_bytes();
+    let content = tests::load::pattern(1, 24 << 20);
+    assert_eq!(client.ask(tests::load::post("/upload", &content)).status, 200);
+    eventually("it is on its way", || front.saw_bytes() > 100_000);
+    // What is sealed at all is sealed before the next request is answered.
+    assert_eq!(client.ask(get("/")).status, 200);
+    let grown = gateway.rss_bytes().saturating_sub(before);
+    assert!(grown < 60 << 20, "{} MiB for a copy of 24 MiB", grown >> 20);
 }

@@ -95,6 +95,11 @@ impl Front {
         self.seen.accepted.load(Ordering::SeqCst)
     }
 
+    /// Bytes of ciphertext that came.
+    pub fn saw_bytes(&self) -> usize {
+        self.seen.wire.lock().expect("wire").len()
+    }
+
     /// Whether these bytes came as they are.
     pub fn saw(&self, bytes: &str) -> bool {
         self.seen.wire.lock().expect("wire").windows(bytes.len()).any(|window| window == bytes.as_bytes())

@@ -95,9 +95,9 @@ impl Input {
 
     /// Why these words make no sense together.
     pub(super) fn wrong(&self) -> Option<String> {
-        if let Some(file) = self.config.as_ref().filter(|file| is_manifest(file)) {
-            let (name, kind) = (file.display(), if file.is_dir() { "a directory" } else { "YAML" });
-            return Some(format!("{name}: this is {kind}: --manifest {name}"));
+        if let Some(file) = self.config.as_ref().filter(|file| is_yaml(file)) {
+            let name = file.display();
+            return Some(format!("{name}: this is YAML: --manifest {name}"));
         }
         let has_documents = !(self.manifest.is_empty() && self.endpoint.is_empty());
         match self.cluster.first() {
@@ -130,10 +130,12 @@ impl Input {
 
 /// A directory, or what is written as YAML or JSON.
 fn is_manifest(path: &Path) -> bool {
+    is_yaml(path) || path.is_dir()
+}
+
+fn is_yaml(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    ["yaml", "yml", "json"].iter().any(|yaml| extension.eq_ignore_ascii_case(yaml))
-        || path.as_os_str() == "-"
-        || path.is_dir()
+    ["yaml", "yml", "json"].iter().any(|yaml| extension.eq_ignore_ascii_case(yaml)) || path.as_os_str() == "-"
 }
 
 impl Line {

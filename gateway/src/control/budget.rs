@@ -171,13 +171,17 @@ impl Memory {
         let endpoints =
             sum(primaries().map(|id| config.upstreams.get(id).map_or(0, |u| count(u.endpoints.len()))));
         let lanes = config.lanes.iter().filter(|lane| is_covered(lane.upstream));
+        let carrying: u64 = sum(lanes.map(|lane| count(lane.connections_max)));
         let each_worker = sum([
             if is_listened { clients } else { 0 },
             if primaries().next().is_some() { clients } else { 0 },
             endpoints.saturating_mul(count(config.limits.upstream_idle_max)),
-            sum(lanes.map(|lane| count(lane.connections_max))),
+            carrying,
         ]);
-        count(config.workers.count).saturating_mul(each_worker).saturating_mul(limits::TLS_SESSION_BYTES)
+        // Sealed, in rustls' hands and in ours.
+        let sealed = carrying.saturating_mul(2 * count(limits::SEALED_BYTES_MAX));
+        let each_worker = each_worker.saturating_mul(limits::TLS_SESSION_BYTES).saturating_add(sealed);
+        count(config.workers.count).saturating_mul(each_worker)
     }
 
     fn told(config: &Config) -> u64 {
@@ -304,7 +308,7 @@ pub(crate) mod tests {
                     [upstream.v1]\nendpoints = [\"a:1\", \"b:1\"]\ntls = {}\n[[route]]\nprimary = \"v1\"\n\
                     mirrors = [{ upstream = \"v1\", connections_max = 8 }]\n";
         let covered = config::parse("test", text).expect("the test's own text is sound").config;
-        assert_eq!(Memory::of(&covered).covers, 2 * (100 + 2 * 10 + 8) * 8192);
+        assert_eq!(Memory::of(&covered).covers, 2 * ((100 + 2 * 10 + 8) * 8192 + 8 * (512 << 10)));
         let mut multiplexed = config();
         multiplexed.listeners[0].protocols.http2 = true;
         let kib = |n: u64| n << 10;

@@ -10,6 +10,7 @@ use crate::http2::frame::PREFACE;
 use crate::io::Idle;
 use crate::limits::{PARK_MS, REQUEST_READ_BYTES};
 use crate::time::Millis;
+use crate::tls::fault::Fault;
 
 /// Serves the connection until it ends.
 ///
@@ -26,6 +27,9 @@ pub async fn serve(cx: &Rc<Context>, client: &mut Client) {
         // Boxed: it is large, and most connections are not of its kind.
         Some(Protocol::Http2) => Box::pin(http2::serve(cx, client)).await,
         None => {}
+    }
+    if let Some(fault @ Fault::Noise) = client.stream.broken() {
+        cx.shard.tls.failures.inc(fault);
     }
 }
 

@@ -78,6 +78,7 @@ fn limits(config: &Config) -> Limits {
         queued_bytes_max: http2.queued_bytes_max,
         head_ms_max: ms(timeouts.request_head),
         write_ms_max: ms(timeouts.write),
+        bytes_per_second_min: limits.response_bytes_per_second_min,
         idle_ms_max: ms(timeouts.client_idle),
         ping_after_ms: ms(http2.ping_after),
         ping_ms_max: ms(http2.ping_timeout),
@@ -117,7 +118,11 @@ async fn read(
     }
     cx.buffers.give(first);
     let mut room = RESPONSE_BUFFER_BYTES;
-    while !connection.is_closed() {
+    loop {
+        connection.wants_bytes().await;
+        if connection.is_closed() {
+            break;
+        }
         let block = if room > RESPONSE_BUFFER_BYTES { cx.buffers.block() } else { cx.buffers.medium() };
         let (read, block) = r.read_or_park(block, room, Millis(PARK_MS)).await;
         match read {

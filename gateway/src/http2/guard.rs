@@ -18,8 +18,8 @@ pub const SETTINGS_PERIOD_MS: i64 = 10_000;
 /// Frames of one block of fields (CVE-2024-27316); eight of them hold eight times the largest head anybody sends.
 pub const BLOCK_FRAMES_MAX: u32 = 8;
 
-/// Bytes of frames that ask for nothing: PRIORITY, extensions, empty DATA, frames of streams that are over, increments of
-/// windows. Requests and content that is sent refill it, and time does.
+/// Bytes of frames that ask for nothing: PRIORITY, extensions, acknowledgements, empty DATA, frames of streams that are over
+/// (blocks of fields by what they mean), increments of windows. Requests and content that is sent refill it, and time does.
 pub const IDLE_BYTES_MAX: i64 = 64 * 1024;
 pub const IDLE_BYTES_PER_SECOND: i64 = 4 * 1024;
 
@@ -60,6 +60,8 @@ pub struct Limits {
     pub head_ms_max: u64,
     /// A stream whose peer takes nothing of what is queued (a zero window keeps what it asked for in memory).
     pub write_ms_max: u64,
+    /// Bytes that earn such a stream a second beyond that, from when something began to wait for its peer; 0 asks for none.
+    pub bytes_per_second_min: u64,
     /// A connection without streams.
     pub idle_ms_max: u64,
     /// Silence with streams open, after which a PING asks whether anybody is there; 0: never.
@@ -94,6 +96,7 @@ impl Default for Limits {
             queued_bytes_max: 64 * 1024,
             head_ms_max: 10_000,
             write_ms_max: 30_000,
+            bytes_per_second_min: 0,
             idle_ms_max: 75_000,
             ping_after_ms: 15_000,
             ping_ms_max: 10_000,

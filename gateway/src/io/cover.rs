@@ -163,9 +163,10 @@ impl Cover {
         (result, buf)
     }
 
-    /// Seals all of a `Gather`: one send, where the wire takes it.
-    pub(super) fn seal_gather(&self, gather: &Gather) -> io::Result<()> {
-        self.seal(&gather.slices())
+    /// Seals `most` bytes of a `Gather` behind the first `from`: one send, where the wire takes it. Returns how many those were.
+    pub(super) fn seal_gather(&self, gather: &Gather, from: usize, most: usize) -> io::Result<usize> {
+        self.seal(&gather.slices(from, most))?;
+        Ok(most.min(gather.len() - from))
     }
 
     /// Sends some of what is sealed: whether that was the last of it. `WriteZero` where the wire takes nothing.

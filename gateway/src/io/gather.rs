@@ -47,18 +47,23 @@ impl Gather {
         self.len() == 0
     }
 
-    /// All of it, in order.
-    pub(super) fn slices(&self) -> Vec<IoSlice<'_>> {
-        let mut all = Vec::with_capacity(2 * self.pieces.len() + 1);
+    /// What is behind the first `skip` bytes, in order, and no more than `most` of it.
+    pub(super) fn slices(&self, mut skip: usize, mut most: usize) -> Vec<IoSlice<'_>> {
+        let mut some = Vec::new();
         let mut from = 0;
-        for (before, piece) in &self.pieces {
-            all.push(IoSlice::new(&self.own[from..*before]));
-            all.push(IoSlice::new(piece));
-            from = *before;
+        let pieces = self.pieces.iter().map(|(before, piece)| (*before, &piece[..]));
+        for (before, piece) in pieces.chain([(self.own.len(), &[][..])]) {
+            for part in [&self.own[from..before], piece] {
+                let skipped = skip.min(part.len());
+                let part = &part[skipped..];
+                let part = &part[..most.min(part.len())];
+                (skip, most) = (skip - skipped, most - part.len());
+                some.push(IoSlice::new(part));
+            }
+            from = before;
         }
-        all.push(IoSlice::new(&self.own[from..]));
-        all.retain(|slice| !slice.is_empty());
-        all
+        some.retain(|slice| !slice.is_empty());
+        some
     }
 
     /// Fixes the order; nothing may be added after it.

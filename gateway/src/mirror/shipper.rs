@@ -17,7 +17,8 @@ use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::io::{Gather, Stream, Sweeper, Turn, turn};
 use crate::limits::{
-    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES,
+    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_HANDSHAKE_BYTES, REDACT_TURN_BYTES,
+    RESPONSE_BUFFER_BYTES,
 };
 use crate::metrics::{DropReason, FailReason};
 use crate::observe::keep::Budget;
@@ -134,6 +135,8 @@ impl Shipper {
         if probes {
             lane.probing.set(false);
         }
+        let has_shaken = called.as_ref().map_or_else(|why| why.tls().is_some(), |(_, facts)| facts.is_some());
+        lane.spend(if has_shaken { MIRROR_HANDSHAKE_BYTES } else { 0 }, self.sweeper.now_ms());
         match called {
             Ok((stream, facts)) => {
                 facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));

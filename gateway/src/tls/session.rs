@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerCon
 use super::fault::Fault;
 use super::server::ALPN_HTTP2;
 use super::tickets::Tickets;
-use crate::limits::{TLS_OVERHEAD_BYTES_MAX, TLS_OVERHEAD_TIMES, TLS_TICKETS_MAX};
+use crate::limits::{TLS_NOISE_BYTES_MAX, TLS_TICKETS_MAX};
 use crate::metrics::Handshake;
 
 /// Content types that a peer's first record can have: a handshake, or an alert instead of one (RFC 8446 §5.1).
@@ -47,20 +47,27 @@ struct Came {
     cipher: u64,
     /// Bytes of content that were in them.
     plain: u64,
+    /// Bytes of records since the last that had any.
+    noise: u64,
     /// Content that is not taken yet.
     waiting: usize,
     tickets: u64,
 }
 
 impl Came {
+    fn took(&mut self, cipher: u64, plain: u64) {
+        self.cipher += cipher;
+        self.plain += plain;
+        self.noise = if plain > 0 { 0 } else { self.noise + cipher };
+    }
+
     fn overhead(&self) -> u64 {
         self.cipher.saturating_sub(self.plain)
     }
 
     /// A peer that says nothing, at such length, is not one to listen to.
     fn is_noise(&self) -> bool {
-        self.overhead() > TLS_OVERHEAD_BYTES_MAX.saturating_add(self.plain.saturating_mul(TLS_OVERHEAD_TIMES))
-            || self.tickets > TLS_TICKETS_MAX + self.plain / 1024
+        self.noise > TLS_NOISE_BYTES_MAX || self.tickets > TLS_TICKETS_MAX + self.plain / 1024
     }
 }
 
@@ -330,8 +337,7 @@ impl Session {
         came.tickets += self.tickets.as_ref().map_or(0, |now| now.came().saturating_sub(tickets));
         // A handshake is bounded by its time, and by what a message of it can be.
         if !was_handshaking {
-            came.cipher += n as u64;
-            came.plain += state.plaintext_bytes_to_read().saturating_sub(came.waiting) as u64;
+            came.took(n as u64, state.plaintext_bytes_to_read().saturating_sub(came.waiting) as u64);
         }
         came.waiting = state.plaintext_bytes_to_read();
         if came.is_noise() { Err(Fault::Noise) } else { Ok(n) }

@@ -210,6 +210,96 @@ fn a_peer_that_reads_nothing_of_its_answer_is_given_up() {
 }
 
 #[test]
+fn bytes_earn_a_peer_its_time_and_drips_do_not() {
+    let limits = Limits { bytes_per_second_min: 100, ping_after_ms: 0, ..Limits::default() };
+    let mut peer = Peer::client_with(limits);
+    peer.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    peer.send(&headers(1, END, &GET)).send(&headers(3, END, &GET));
+    for stream in [1, 3] {
+        peer.answer(stream, "HTTP/1.1 200 x\r\n\r\n", false);
+        peer.session.queue(stream, What::Content(Bytes::from(vec![0; 60_000])), 0).unwrap();
+    }
+    peer.events.clear();
+    // One takes a byte a second, the other exactly as many as are asked for.
+    for _ in 0..30 {
+        peer.send(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])).send(&frame(
+            WINDOW_UPDATE,
+            0,
+            3,
+            &[0, 0, 0, 100],
+        ));
+        peer.said();
+        assert_eq!(peer.tick(1_000).events, []);
+    }
+    peer.tick(300);
+    assert_eq!(peer.events, [], "thirty bytes have earned so much");
+    peer.tick(1);
+    assert_eq!(peer.event(), Event::Reset { stream: 1, why: Why::Stalled });
+    assert_eq!(peer.ends().resets, [(1, 8)]);
+    peer.session.release(1);
+    for _ in 0..100 {
+        peer.send(&frame(WINDOW_UPDATE, 0, 3, &[0, 0, 0, 100])).said();
+        assert_eq!(peer.tick(1_000).events, []);
+    }
+    // The time in which nothing waits for it is not its own.
+    peer.send(&frame(WINDOW_UPDATE, 0, 3, &[0, 1, 0, 0])).said();
+    assert_eq!(peer.tick(1_000_000).events, []);
+    peer.session.queue(3, What::Content(Bytes::from(vec![0; 60_000])), peer.now).unwrap();
+    peer.said();
+    assert_eq!(peer.tick(29_999).events, []);
+    peer.tick(1_000_000);
+    assert_eq!(peer.event(), Event::Reset { stream: 3, why: Why::Stalled });
+}
+
+#[test]
+fn a_client_that_is_not_read_is_not_asked_whether_it_is_there() {
+    let mut peer = Peer::client();
+    peer.send(&headers(1, END, &GET));
+    let head = format!("HTTP/1.1 103 x\r\nX: {}\r\n\r\n", "y".repeat(20_000));
+    peer.tick(15_000);
+    assert_eq!(peer.said_of(PING).len(), 1);
+    while peer.session.wants_bytes() {
+        peer.answer(1, &head, false);
+    }
+    // Its answer to that PING may be where nobody looks.
+    peer.tick(10_000).tick(100_000);
+    assert!(!peer.session.is_closed());
+    assert_eq!(peer.said_of(PING), []);
+    peer.tick(14_900);
+    assert_eq!(peer.said_of(PING), [], "from now on it can be heard");
+    peer.tick(100);
+    assert_eq!(peer.said_of(PING).len(), 1);
+    peer.tick(10_000);
+    assert_eq!(peer.events.last(), Some(&Event::Closed(Close::Lifeless)));
+}
+
+#[test]
+fn a_peer_that_sends_no_more_is_not_asked_whether_it_is_there() {
+    let mut peer = Peer::client();
+    peer.send(&headers(1, END, &GET)).tick(15_000);
+    assert_eq!(peer.said_of(PING).len(), 1);
+    peer.session.end_input();
+    peer.tick(10_000).tick(100_000);
+    assert!(!peer.session.is_closed());
+    assert_eq!(peer.said_of(PING), []);
+}
+
+#[test]
+fn a_block_that_nobody_gets_costs_what_it_means() {
+    // An entry of 3,900 bytes on a stream that is reset for it, and then sixteen references to it, again and again.
+    let mut peer = Peer::client();
+    let mut entry = block(&GET);
+    entry.extend(b"\x40\x01x\x7f\xbd\x1d");
+    entry.extend([b'y'; 3900]);
+    peer.send(&frame(HEADERS, WHOLE | END, 1, &[entry, block(&[("X", "y")])].concat()));
+    assert_eq!(peer.ends().resets, [(1, 1)]);
+    let bomb = frame(HEADERS, WHOLE | END, 1, &[0x80 | 62; 16]);
+    let sent = (0..).take_while(|_| !peer.send(&bomb).session.is_closed()).count();
+    assert!(sent <= 1, "{sent} blocks of 62 kB");
+    ended(&mut peer, Flood::IdleFrames);
+}
+
+#[test]
 fn a_client_that_asks_and_does_not_read_is_not_read_either() {
     let mut peer = Peer::client();
     let (mut asked, head) = (0, format!("HTTP/1.1 404 x\r\nX: {}\r\n\r\n", "y".repeat(1_000)));
@@ -298,6 +388,9 @@ fn frames_that_ask_for_nothing_are_few() {
         frame(0x42, 0xff, 77, &[0; 9_000]),
         frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
         frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+        frame(SETTINGS, ACK, 0, &[]),
+        frame(PING, ACK, 0, &[0; 8]),
+        frame(GOAWAY, 0, 0, &[0; 8]),
     ] {
         let mut peer = Peer::client();
         peer.send(&headers(1, END, &GET));

@@ -149,9 +149,10 @@ impl Session {
         let mut nowhere = Nowhere(self.spare.pop().unwrap_or_default());
         let decoded = self.decoder.decode(bytes, self.head_limits(), &mut nowhere);
         self.recycle(nowhere.0);
-        if let Err(unreadable) = decoded {
-            return self.unreadable(unreadable);
-        }
+        let extent = match decoded {
+            Ok(extent) => extent,
+            Err(unreadable) => return self.unreadable(unreadable),
+        };
         let id = block.stream;
         match place {
             Place::OneTooMany => {
@@ -166,7 +167,9 @@ impl Session {
                     self.last_stream = id;
                     self.streams.remember(id, Ended::ByUs);
                 }
-                let cost = u32::try_from(bytes.len() + frame::HEAD_BYTES).unwrap_or(u32::MAX);
+                // A byte may mean four thousand.
+                let cost =
+                    u32::try_from(bytes.len().max(extent.bytes) + frame::HEAD_BYTES).unwrap_or(u32::MAX);
                 if let Err(flood) = self.guard.idle_frame(cost, now_ms) {
                     self.flood(flood);
                 }

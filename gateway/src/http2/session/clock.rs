@@ -85,6 +85,11 @@ impl Session {
         if self.limits.ping_after_ms == 0 || self.drain == Drain::Closed {
             return;
         }
+        if !self.wants_bytes() || self.input_ended {
+            // Silence says nothing of a peer that is not read, whose answer may be where nobody looks, or that has said all.
+            (self.heard_ms, self.ping_sent_ms) = (self.heard_ms.max(now_ms), None);
+            return;
+        }
         match self.ping_sent_ms {
             Some(sent) if now_ms.saturating_sub(sent) >= self.limits.ping_ms_max => {
                 self.close(Code::NoError, "no answer to PING", Close::Lifeless);
@@ -99,12 +104,10 @@ impl Session {
         }
     }
 
-    /// A peer that takes nothing of what waits for it, whether by the stream's window or by the connection's, makes us hold
-    /// it (CVE-2019-9517, CVE-2026-49975).
+    /// A peer that takes nothing, or next to nothing, of what waits for it, whether by the stream's window or by the
+    /// connection's, makes us hold it (CVE-2019-9517, CVE-2026-49975).
     fn give_up_stalled(&mut self, now_ms: u64) {
-        let max = self.limits.write_ms_max;
-        let is_stalled =
-            |stream: &&super::Stream| stream.has_more() && now_ms.saturating_sub(stream.progress_ms) >= max;
+        let is_stalled = |stream: &&super::Stream| stream.is_stalled(&self.limits, now_ms);
         let stalled: Vec<u32> = self.streams.iter().filter(is_stalled).map(|stream| stream.id).collect();
         for id in stalled {
             self.reset_by_us(id, Code::Cancel);

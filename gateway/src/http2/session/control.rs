@@ -65,6 +65,7 @@ impl Session {
             return Err((Code::Protocol, "SETTINGS of a stream"));
         }
         if head.has(ACK) {
+            self.idle_frame(head, now_ms);
             let fault = (Code::FrameSize, "an acknowledgement says nothing else");
             return if payload.is_empty() { Ok(()) } else { Err(fault) };
         }
@@ -136,12 +137,13 @@ impl Session {
         done
     }
 
-    pub(super) fn ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+    pub(super) fn ping(&mut self, head: FrameHead, payload: &[u8], now_ms: u64) -> Result<(), Fault> {
         let payload: [u8; 8] = payload.try_into().map_err(|_| (Code::FrameSize, "PING of a wrong size"))?;
         if head.stream != 0 {
             return Err((Code::Protocol, "PING of a stream"));
         }
         if head.has(ACK) {
+            self.idle_frame(head, now_ms);
             self.ping_answered(payload);
             return Ok(());
         }
@@ -152,7 +154,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn goaway(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+    pub(super) fn goaway(&mut self, head: FrameHead, payload: &[u8], now_ms: u64) -> Result<(), Fault> {
         let (last, _code) = payload.split_first_chunk::<4>().ok_or((Code::FrameSize, "GOAWAY too short"))?;
         if head.stream != 0 {
             return Err((Code::Protocol, "GOAWAY of a stream"));
@@ -162,6 +164,7 @@ impl Session {
         }
         if self.role == Role::Server {
             // A client that leaves opens no more streams, and says so by doing it.
+            self.idle_frame(head, now_ms);
             return Ok(());
         }
         let last = u32::from_be_bytes(*last) & STREAM_MAX;

@@ -66,7 +66,8 @@ pub enum Why {
     Peer(Code),
     /// By us: what the peer sent was against the rules.
     Malformed(&'static str),
-    /// By us: the peer took nothing of what is queued for [`Limits::write_ms_max`].
+    /// By us: the peer took nothing of what is queued for [`Limits::write_ms_max`], or less than
+    /// [`Limits::bytes_per_second_min`] beyond it.
     Stalled,
     /// The peer's GOAWAY says that it did not look at the request: it may be sent again on another connection, whatever its
     /// method (RFC 9113 §8.7).
@@ -183,6 +184,8 @@ pub struct Session {
     idle_since_ms: u64,
     /// A PING of ours that was not answered.
     ping_sent_ms: Option<u64>,
+    /// The peer sends nothing more.
+    input_ended: bool,
 }
 
 /// Buffers of heads kept for reuse.
@@ -226,6 +229,7 @@ impl Session {
             heard_ms: now_ms,
             idle_since_ms: now_ms,
             ping_sent_ms: None,
+            input_ended: false,
         };
         session.introduce(window, whole);
         session
@@ -253,6 +257,11 @@ impl Session {
         if let Ok(increment @ 1..) = u32::try_from(whole - WINDOW_DEFAULT) {
             frame::window_update(&mut self.out, 0, increment);
         }
+    }
+
+    /// Nothing more comes from the peer. What it asked for is still answered.
+    pub fn end_input(&mut self) {
+        self.input_ended = true;
     }
 
     /// The next thing that happened. All of them are to be taken before the next bytes are fed.
@@ -378,6 +387,8 @@ impl Session {
             wants_room: false,
             wants_flush: false,
             progress_ms: now_ms,
+            waits_since_ms: now_ms,
+            taken_bytes: 0,
             is_held: true,
             reset_at_end: None,
         }

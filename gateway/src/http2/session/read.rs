@@ -184,8 +184,8 @@ impl Session {
             Kind::RstStream => self.rst_stream(head, payload, now_ms),
             Kind::Settings => self.settings(head, payload, now_ms),
             Kind::PushPromise => Err((Code::Protocol, "a push, which was declined")),
-            Kind::Ping => self.ping(head, payload),
-            Kind::Goaway => self.goaway(head, payload),
+            Kind::Ping => self.ping(head, payload, now_ms),
+            Kind::Goaway => self.goaway(head, payload, now_ms),
             Kind::WindowUpdate => self.window_update(head, payload, now_ms),
             Kind::Unknown(_) | Kind::Data => {
                 self.idle_frame(head, now_ms);

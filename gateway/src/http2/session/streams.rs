@@ -7,6 +7,7 @@ use slab::Slab;
 
 use crate::http2::flow::{ReceiveWindow, SendWindow};
 use crate::http2::frame::Code;
+use crate::http2::guard::Limits;
 
 /// What may still come from the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,9 @@ pub(super) struct Stream {
     pub(super) wants_flush: bool,
     /// When it last got on with what is queued.
     pub(super) progress_ms: u64,
+    /// Since when something has been queued without a break, and how much its peer took since.
+    pub(super) waits_since_ms: u64,
+    pub(super) taken_bytes: u64,
     /// Its exchange goes on. It counts against `streams_max` until that has ended.
     pub(super) is_held: bool,
     /// Said once our side has ended, where the peer's has not: the rest of its content is not wanted.
@@ -92,6 +96,23 @@ impl Stream {
     /// Content or an end waits.
     pub(super) fn has_more(&self) -> bool {
         !self.we_are_done() && (self.queued_bytes > 0 || self.ending.is_some())
+    }
+
+    /// Something is about to be queued.
+    pub(super) fn waits(&mut self, now_ms: u64) {
+        if !self.has_more() {
+            (self.progress_ms, self.waits_since_ms, self.taken_bytes) = (now_ms, now_ms, 0);
+        }
+    }
+
+    /// Its peer takes too little of what is queued, if anything.
+    pub(super) fn is_stalled(&self, limits: &Limits, now_ms: u64) -> bool {
+        let earned_ms = self.taken_bytes.saturating_mul(1000).checked_div(limits.bytes_per_second_min);
+        let patience_ms =
+            earned_ms.map_or(u64::MAX, |earned_ms| limits.write_ms_max.saturating_add(earned_ms));
+        self.has_more()
+            && (now_ms.saturating_sub(self.progress_ms) >= limits.write_ms_max
+                || now_ms.saturating_sub(self.waits_since_ms) > patience_ms)
     }
 
     /// Nothing more goes either way.

@@ -116,9 +116,7 @@ impl Session {
 
     fn queue_content(&mut self, stream: u32, content: Bytes, now_ms: u64) {
         let Some(known) = self.streams.get_mut(stream).filter(|_| !content.is_empty()) else { return };
-        if !known.has_more() {
-            known.progress_ms = now_ms;
-        }
+        known.waits(now_ms);
         known.queued_bytes += content.len();
         known.queue.push_back(content);
         self.get_ready(stream);
@@ -126,9 +124,7 @@ impl Session {
 
     fn queue_end(&mut self, stream: u32, ending: Ending, now_ms: u64) {
         let Some(known) = self.streams.get_mut(stream) else { return };
-        if !known.has_more() {
-            known.progress_ms = now_ms;
-        }
+        known.waits(now_ms);
         known.ending = Some(ending);
         if known.queued_bytes == 0 {
             self.end(stream);
@@ -169,6 +165,7 @@ impl Session {
         self.send_window.spend(length);
         known.queued_bytes -= length;
         known.progress_ms = now_ms;
+        known.taken_bytes += length as u64;
         let ends = known.queued_bytes == 0 && matches!(known.ending, Some(Ending::Stream));
         frame::head(&mut self.out, Kind::Data, if ends { END_STREAM } else { 0 }, stream, length);
         let mut left = length;

@@ -61,6 +61,8 @@ pub struct Connection {
     group: u32,
     streams_total_max: u64,
     writer: Cell<Option<Waker>>,
+    /// Waits until the client has read some of what it is to be told.
+    reader: Cell<Option<Waker>>,
     /// Waits until no task holds a stream.
     last: Cell<Option<Waker>>,
     /// It was told to drain.
@@ -91,6 +93,7 @@ impl Connection {
             group,
             streams_total_max,
             writer: Cell::default(),
+            reader: Cell::default(),
             last: Cell::default(),
             drains: Cell::default(),
             input_ended: Cell::default(),
@@ -124,6 +127,7 @@ impl Connection {
     /// The client sends nothing more. Requests that are whole are still answered.
     pub fn end_input(&self) {
         self.input_ended.set(true);
+        self.session.borrow_mut().end_input();
         self.leave(|stream| !stream.has_ended());
         self.drain();
         self.wake_writer();
@@ -133,7 +137,7 @@ impl Connection {
     pub fn cut(&self) {
         self.is_cut.set(true);
         self.leave(|_| true);
-        self.wake_writer();
+        self.wake_both();
     }
 
     /// The client is gone from these streams.
@@ -156,6 +160,19 @@ impl Connection {
         self.is_cut.get()
     }
 
+    /// Until more of what the client sends should be read, or the connection is over: one that asks and does not read is not
+    /// read either.
+    pub async fn wants_bytes(&self) {
+        poll_fn(|task| {
+            if self.is_closed() || self.session.borrow().wants_bytes() {
+                return Poll::Ready(());
+            }
+            wait(&self.reader, task);
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// What goes to the client next; `None` when nothing will any more. `spare` is empty.
     pub async fn output(&self, spare: Vec<u8>) -> Option<Vec<u8>> {
         let mut spare = Some(spare);
@@ -166,7 +183,9 @@ impl Connection {
                 return Poll::Ready(None);
             }
             if session.has_output() {
-                return Poll::Ready(Some(session.take(spare.take().unwrap_or_default(), now_ms)));
+                let out = session.take(spare.take().unwrap_or_default(), now_ms);
+                self.reader.take().into_iter().for_each(Waker::wake);
+                return Poll::Ready(Some(out));
             }
             if session.is_closed() || (self.input_ended.get() && session.streams() == 0) {
                 return Poll::Ready(None);
@@ -271,7 +290,7 @@ impl Connection {
                     self.around.shard.http2.goaways.inc(self.reason(close));
                     self.is_broken.set(close != Close::Done);
                     self.leave(|_| true);
-                    self.wake_writer();
+                    self.wake_both();
                 }
             }
         }
@@ -301,6 +320,11 @@ impl Connection {
 
     fn wake_writer(&self) {
         self.writer.take().into_iter().for_each(Waker::wake);
+    }
+
+    fn wake_both(&self) {
+        self.wake_writer();
+        self.reader.take().into_iter().for_each(Waker::wake);
     }
 
     fn reason(&self, close: Close) -> Goaway {
