@@ -65,11 +65,11 @@ impl Arguments {
             other;
         self.kubernetes |= kubernetes;
         self.namespace.extend(namespace);
-        self.class = class.or(self.class.take());
-        self.controller_name = controller_name.or(self.controller_name.take());
+        self.class = class.or_else(|| self.class.take());
+        self.controller_name = controller_name.or_else(|| self.controller_name.take());
         self.istio_selector.extend(istio_selector);
         self.mesh |= mesh;
-        self.publish_service = publish_service.or(self.publish_service.take());
+        self.publish_service = publish_service.or_else(|| self.publish_service.take());
     }
 
     /// The first of its words, for whoever has no use for it.
