@@ -52,6 +52,8 @@ pub(super) fn session_limits(config: &Config, upstream: &config::Upstream) -> gu
         block_frames_max: http2.block_frames_max,
         idle_bytes_max: http2.idle_bytes_max,
         idle_bytes_per_second: http2.idle_bytes_per_second,
+        // The pace is asked of clients; what a primary takes slowly, its client sends slowly.
+        bytes_per_second_min: 0,
     }
 }
 
