@@ -192,6 +192,24 @@ impl Fault {
         error.get_ref()?.downcast_ref().copied()
     }
 
+    /// The peer has shown a certificate that is not believed: it will be no other for the next who calls.
+    pub const fn is_disbelief(self) -> bool {
+        match self {
+            Self::BadCertificate | Self::Expired | Self::WrongName | Self::UnknownCa => true,
+            Self::NotTls
+            | Self::NoCommonProtocol
+            | Self::NoCertificate
+            | Self::Distrusted
+            | Self::Alert
+            | Self::Protocol
+            | Self::Noise
+            | Self::Closed
+            | Self::Timeout
+            | Self::Pending
+            | Self::Rate => false,
+        }
+    }
+
     /// What is told of as TLS though it comes behind the handshake: the certificate that a server of 1.3 asks for is the last
     /// thing that goes out (RFC 8446 §4.4.2), so its refusal is heard later; and a peer may send nothing but noise.
     pub const fn comes_late(self) -> bool {

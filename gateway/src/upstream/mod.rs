@@ -5,6 +5,7 @@
 pub mod balance;
 mod channels;
 pub mod eject;
+mod failed;
 pub mod gate;
 pub mod health;
 pub mod pool;

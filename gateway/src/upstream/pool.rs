@@ -17,13 +17,14 @@ use config::{Balance, Config, Ejection, Host, UpstreamId, UpstreamProtocol};
 use super::balance;
 use super::channels::Channels;
 use super::eject::{Record, Report};
+use super::failed::Failed;
 use super::gate::{Gate, Permit};
 use super::health::{Health, HealthBoard};
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http2::guard;
 use crate::io::{self, NotCalled, Sweeper};
-use crate::limits::{ENDPOINT_FAILED_MS, WATCH_MS};
+use crate::limits::WATCH_MS;
 use crate::message::client::{Line, Rest};
 use crate::metrics::UpstreamCounters;
 use crate::time::Millis;
@@ -74,7 +75,7 @@ struct Endpoint {
     channels: Channels,
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
-    failed_until_ms: Cell<u64>,
+    failed: Failed,
     record: Record,
     counters: Arc<UpstreamCounters>,
 }
@@ -237,12 +238,18 @@ impl Search {
             if within.is_zero() {
                 return Err(Failure::ConnectTimeout);
             }
+            if let Some(fault) = endpoint.failed.disbelieves(group.sweeper.now_ms()) {
+                failure = Failure::Tls(fault);
+                group.counters.failures.inc(failure.on_primary());
+                group.saw(index, Report::Failed);
+                continue;
+            }
             group.counters.connects.inc();
             // Boxed because it is rare and large, as above.
             let connect = Line::connect(endpoint.address, endpoint.callee.as_ref(), within, &group.sweeper);
             match Box::pin(connect).await {
                 Ok((line, facts)) => {
-                    endpoint.failed_until_ms.set(0);
+                    endpoint.failed.is_over();
                     facts.iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
                     return Ok(Lease { line, reused: false, served: 1, slot, _permit: permit });
                 }
@@ -265,7 +272,7 @@ impl Search {
                     }
                     // What this exchange had no time left for speaks against nobody.
                     if !is_late || within == group.connect_timeout {
-                        endpoint.failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
+                        endpoint.failed.begins(why.tls(), group.sweeper.now_ms());
                         group.saw(index, Report::Failed);
                     }
                 }
@@ -376,7 +383,7 @@ impl Endpoint {
             channels: Channels::new(protocol),
             idle: RefCell::default(),
             in_flight: Cell::new(0),
-            failed_until_ms: Cell::new(0),
+            failed: Failed::default(),
             record: Record::default(),
             counters: Arc::clone(counters),
         }

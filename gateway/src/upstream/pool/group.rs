@@ -63,7 +63,7 @@ impl Group {
             Standing::Tried
         } else if self.is_out(index) {
             Standing::Out
-        } else if self.endpoints[index].failed_until_ms.get() > now_ms {
+        } else if self.endpoints[index].failed.lasts(now_ms) {
             Standing::Failed
         } else if avoid.contains(&index) {
             Standing::Avoided

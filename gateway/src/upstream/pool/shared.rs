@@ -8,7 +8,6 @@ use super::{CONNECT_ATTEMPTS_MAX, Endpoint, Group, Lease, Search, Slot, is_ours}
 use crate::error::Failure;
 use crate::http2::guard;
 use crate::io::{self, NotCalled};
-use crate::limits::ENDPOINT_FAILED_MS;
 use crate::message::client::Line;
 use crate::message::http2::{self, Called, Place};
 use crate::time::Millis;
@@ -93,7 +92,7 @@ impl Search {
                             attempt -= 1;
                             tried[attempt] = usize::MAX;
                         } else if is_told {
-                            slot.endpoint().failed_until_ms.set(group.sweeper.now_ms() + ENDPOINT_FAILED_MS);
+                            slot.endpoint().failed.begins(why.tls(), group.sweeper.now_ms());
                             group.saw(index, Report::Failed);
                         }
                     }
@@ -135,6 +134,11 @@ impl Search {
                 Some(place) => place,
                 None if !group.may_connect(endpoint) => return Err(Missed::Full),
                 None => {
+                    if let Some(fault) = endpoint.failed.disbelieves(group.sweeper.now_ms()) {
+                        let why = Failure::Tls(fault);
+                        group.counters.failures.inc(why.on_primary());
+                        return Err(Missed::Failed { why, is_told: false, wants_descriptor: false });
+                    }
                     group.counters.connects.inc();
                     let to = http2::Callee {
                         address: endpoint.address,
@@ -157,13 +161,15 @@ impl Search {
                 return Err(Missed::Failed { why, is_told, wants_descriptor: false });
             };
             channel.take_facts().iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
+            if !matches!(called, Called::Failed(..)) {
+                endpoint.failed.is_over();
+            }
             match called {
                 // Its peer takes fewer than were let on it before it had said so.
                 Called::Open if channel.is_overfull() => {}
                 Called::Open => {
                     endpoint.channels.chose(true);
                     endpoint.channels.add(&channel);
-                    endpoint.failed_until_ms.set(0);
                     let reused = !place.is_first();
                     if reused {
                         group.counters.reuses.inc();
@@ -172,7 +178,6 @@ impl Search {
                 }
                 Called::Plain(stream) => {
                     endpoint.channels.chose(false);
-                    endpoint.failed_until_ms.set(0);
                     return Ok((Line::Http1(stream), false, 1));
                 }
                 Called::PlainForAnother => {}
