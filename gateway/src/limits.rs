@@ -40,6 +40,9 @@ pub const TLS_TICKETS_MAX: u64 = 64;
 /// does not count, as any record may be padded to 16 KiB (RFC 8446 §5.4).
 pub const TLS_NOISE_BYTES_MAX: u64 = 64 * 1024;
 
+/// Bytes around the content of a record, padding not counted: header, type and tag are 22, a nonce of TLS 1.2 adds 8.
+pub const TLS_RECORD_BYTES: u64 = 32;
+
 /// Content of a batch of copies that is sealed before it is sent; a batch of small ones is one send.
 pub const SEALED_BYTES_MAX: usize = 256 * 1024;
 

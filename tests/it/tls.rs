@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use tests::certificates::{Authority, Pair};
-use tests::{Client, Gateway, Origin, Setup, eventually};
+use tests::{After, Client, Gateway, Origin, Setup, eventually};
 
 /// A folder with an authority, and a listener's certificate for `shop.example`.
 struct Stage {
@@ -478,4 +478,39 @@ fn what_was_an_open_door_is_none_when_clients_must_show_certificates() {
     eventually("the worker has it", || is_applied(&gateway, 1, 2));
     let address = gateway.address.to_string();
     assert_eq!(stage.python("resume", "1.3", &[&address, &address])["reused"], true);
+}
+
+#[test]
+fn a_client_that_pads_its_records_is_served_as_any_other() {
+    use std::io::{BufRead as _, BufReader};
+    let stage = Stage::new();
+    let v1 = Origin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", After::Keep);
+    let gateway = Gateway::start(&with_listeners(&Setup::new(&v1), &[tls(&[&stage.shop], "")]), &[]);
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-connect", &gateway.address.to_string(), "-servername", "shop.example"])
+        .args(["-quiet", "-tls1_3", "-record_padding", "16384"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("openssl");
+    let mut asks = client.stdin.take().expect("its input");
+    let mut answers = BufReader::new(client.stdout.take().expect("its output"));
+    for n in 0..50 {
+        let asked = asks.write_all(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+        asked.unwrap_or_else(|e| panic!("request {n}: {e}"));
+        let mut line = String::new();
+        answers.read_line(&mut line).expect("a line");
+        assert_eq!(line, "HTTP/1.1 200 OK\r\n", "request {n}");
+        while line != "\r\n" {
+            line.clear();
+            assert!(answers.read_line(&mut line).expect("a line") > 0, "request {n}");
+        }
+        let mut content = [0; 2];
+        answers.read_exact(&mut content).expect("content");
+        assert_eq!(&content, b"ok");
+    }
+    drop(asks);
+    drop(client.kill());
+    drop(client.wait());
 }

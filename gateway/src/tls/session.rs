@@ -13,11 +13,14 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerCon
 use super::fault::Fault;
 use super::server::ALPN_HTTP2;
 use super::tickets::Tickets;
-use crate::limits::{TLS_NOISE_BYTES_MAX, TLS_TICKETS_MAX};
+use crate::limits::{TLS_NOISE_BYTES_MAX, TLS_RECORD_BYTES, TLS_TICKETS_MAX};
 use crate::metrics::Handshake;
 
 /// Content types that a peer's first record can have: a handshake, or an alert instead of one (RFC 8446 §5.1).
 const FIRST_TYPES: [u8; 2] = [22, 21];
+
+/// Type, version, and length of what follows (RFC 8446 §5.1).
+const RECORD_HEADER_BYTES: usize = 5;
 
 /// One end of a TLS connection.
 pub struct Session {
@@ -43,6 +46,7 @@ pub struct Session {
 /// How much came, and of what kind.
 #[derive(Debug, Default)]
 struct Came {
+    records: Records,
     /// Bytes of records.
     cipher: u64,
     /// Bytes of content that were in them.
@@ -54,6 +58,35 @@ struct Came {
     tickets: u64,
 }
 
+/// How many records came, by their headers, wherever reads split them (RFC 8446 §5.1).
+#[derive(Debug, Default)]
+struct Records {
+    begun: u64,
+    /// Bytes of the header that have come.
+    header: usize,
+    /// Bytes of the record's fragment that have not; while its header comes, what that says of them so far.
+    left: usize,
+}
+
+impl Records {
+    fn came(&mut self, mut cipher: &[u8]) {
+        while let Some((first, rest)) = cipher.split_first() {
+            if self.header == RECORD_HEADER_BYTES {
+                let n = self.left.min(cipher.len());
+                (self.left, cipher) = (self.left - n, &cipher[n..]);
+            } else {
+                // The last two bytes are the length.
+                self.left = (self.left << 8 | usize::from(*first)) & 0xffff;
+                self.begun += u64::from(self.header == 0);
+                (self.header, cipher) = (self.header + 1, rest);
+            }
+            if self.header == RECORD_HEADER_BYTES && self.left == 0 {
+                self.header = 0;
+            }
+        }
+    }
+}
+
 impl Came {
     fn took(&mut self, cipher: u64, plain: u64) {
         self.cipher += cipher;
@@ -61,8 +94,9 @@ impl Came {
         self.noise = if plain > 0 { 0 } else { self.noise + cipher };
     }
 
+    /// What is dear is a record, however few bytes of content it holds; its padding is not (RFC 8446 §5.4).
     fn overhead(&self) -> u64 {
-        self.cipher.saturating_sub(self.plain)
+        self.cipher.saturating_sub(self.plain).min(self.records.begun.saturating_mul(TLS_RECORD_BYTES))
     }
 
     /// A peer that says nothing, at such length, is not one to listen to.
@@ -275,7 +309,7 @@ impl Session {
         self.unopened.shrink_to_fit();
     }
 
-    /// Bytes that came behind the handshake and were nobody's content.
+    /// Bytes that came behind the handshake and were nobody's content, padding not counted.
     pub fn overhead(&self) -> u64 {
         self.came.overhead()
     }
@@ -334,6 +368,8 @@ impl Session {
         let tickets = self.tickets.as_ref().map_or(0, |tickets| tickets.came());
         let state = self.tls.process_new_packets().map_err(|error| Fault::of(&error))?;
         let came = &mut self.came;
+        // From the first one on: where one begins is known by all those before it.
+        came.records.came(&cipher[..n]);
         came.tickets += self.tickets.as_ref().map_or(0, |now| now.came().saturating_sub(tickets));
         // A handshake is bounded by its time, and by what a message of it can be.
         if !was_handshaking {

@@ -256,3 +256,24 @@ fn records_of_single_bytes_are_content_and_records_of_none_are_noise() {
         assert!(!came.is_noise());
     }
 }
+
+#[test]
+fn a_record_costs_the_same_with_padding_and_without() {
+    let record = |bytes: u16| [&[23, 3, 3][..], &bytes.to_be_bytes(), &vec![0; usize::from(bytes)]].concat();
+    let overheads = [4_113, 18, 16_401].map(|bytes| {
+        let mut came = Came::default();
+        for _ in 0..1_000 {
+            // A request in each, and reads that split it anywhere.
+            let padded = record(bytes);
+            let (first, second) = padded.split_at(3);
+            for (read, content) in [(first, 0), (second, 1)] {
+                came.records.came(read);
+                came.took(read.len() as u64, content);
+            }
+            assert!(!came.is_noise());
+        }
+        assert_eq!((came.records.begun, came.records.header, came.plain), (1_000, 0, 1_000));
+        came.overhead() / 1_000
+    });
+    assert_eq!(overheads, [TLS_RECORD_BYTES, 22, TLS_RECORD_BYTES]);
+}
