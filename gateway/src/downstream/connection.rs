@@ -18,7 +18,8 @@ use crate::tls::fault::Fault;
 pub async fn serve(cx: &Rc<Context>, client: &mut Client) {
     let protocol = match (client.chosen, client.listener.protocols.get()) {
         (Some(chosen), _) => Some(chosen),
-        (None, Protocols { http2: true, http1: true }) => told_by_preface(cx, client).await,
+        // Boxed for as long as it takes: it would be held in every idle connection.
+        (None, Protocols { http2: true, http1: true }) => Box::pin(told_by_preface(cx, client)).await,
         (None, Protocols { http2: true, http1: false }) => Some(Protocol::Http2),
         (None, Protocols { http2: false, .. }) => Some(Protocol::Http1),
     };
