@@ -91,9 +91,15 @@ pub(crate) fn read<T: Read>(node: &Node, key: String, report: &mut Report) -> Ke
     }
 }
 
+/// Whether a problem of this key must not repeat its value: problems are told to more than may read the configuration.
+fn may_be_secret(key: &str) -> bool {
+    key.ends_with("token") || key.contains("_headers.")
+}
+
 /// Reports that a value is not what its key takes.
 fn refuse<T: Read>(value: &Value, at: &Place, report: &mut Report) -> Option<T> {
     let found = match value {
+        _ if may_be_secret(&at.key) => value.kind().to_owned(),
         Value::Text(text) => format!("{text:?}"),
         Value::Integer(number, 16) => format!("0x{number}"),
         Value::Integer(number, 8) => format!("0o{number}"),

@@ -332,7 +332,8 @@ pub(crate) fn field_value(text: &str) -> Result<String, String> {
     }
     let bad = text.chars().find(|c| (c.is_ascii_control() && *c != '\t') || *c == '\u{7f}');
     match bad {
-        Some(bad) => Err(format!("{text:?} has {bad:?}, which no field may have in its value")),
+        // It may be a secret, and problems are told to more than may read the configuration.
+        Some(bad) => Err(format!("has {bad:?}, which no field may have in its value")),
         None => Ok(text.trim().to_owned()),
     }
 }

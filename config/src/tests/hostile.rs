@@ -140,3 +140,19 @@ fn deep_nesting_is_refused_not_followed() {
         assert!(parse("t.toml", &text).is_err());
     }
 }
+
+#[test]
+fn a_problem_repeats_no_value_that_may_be_a_secret() {
+    let texts = [
+        "[admin]\nbind = \"127.0.0.1:0\"\ntoken = 12345678\n".to_owned(),
+        routing("request_headers.set = { authorization = \"Bearer 12345678\\n\" }"),
+        routing("request_headers.set = { authorization = 12345678 }"),
+        routing("response_headers.add = { x-key = 12345678 }"),
+    ];
+    for text in texts {
+        let problems = parse("t.toml", &text).expect_err(&text);
+        let said: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        assert!(!said.contains("12345678"), "{said}");
+        assert!(said.contains("token") || said.contains("headers"), "{said}");
+    }
+}

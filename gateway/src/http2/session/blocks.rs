@@ -133,6 +133,8 @@ impl Session {
         match self.streams.how_ended(id) {
             Some(Ended::ByUs) => Ok(Place::Ignored),
             Some(Ended::ByPeer) => Err((Code::StreamClosed, "HEADERS on a closed stream")),
+            // Of so many streams of ours it is no longer known which were reset.
+            None if self.role == Role::Client => Ok(Place::Ignored),
             // RFC 9113 §5.1.1: opening a stream closes all idle ones below it.
             None => Err((Code::Protocol, "HEADERS on a stream below the last")),
         }
@@ -166,6 +168,10 @@ impl Session {
                 if place == Place::TooLate {
                     self.last_stream = id;
                     self.streams.remember(id, Ended::ByUs);
+                }
+                if self.role == Role::Client {
+                    // As DATA that crosses our reset.
+                    return Ok(());
                 }
                 // A byte may mean four thousand.
                 let cost =
