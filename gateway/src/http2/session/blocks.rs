@@ -169,10 +169,6 @@ impl Session {
                     self.last_stream = id;
                     self.streams.remember(id, Ended::ByUs);
                 }
-                if self.role == Role::Client {
-                    // As DATA that crosses our reset.
-                    return Ok(());
-                }
                 // A byte may mean four thousand.
                 let cost =
                     u32::try_from(bytes.len().max(extent.bytes) + frame::HEAD_BYTES).unwrap_or(u32::MAX);

@@ -300,12 +300,8 @@ impl Session {
         true
     }
 
-    /// DATA of a stream that we reset. Much may be on its way: the frame costs, its bytes do not. A server's costs nothing: its
-    /// frames cross the resets that our own clients' leaving makes, and others' exchanges are on the connection.
+    /// DATA of a stream that we reset. Much may be on its way: the frame costs, its bytes do not.
     fn ignored_data(&mut self, now_ms: u64) {
-        if self.role == Role::Client {
-            return;
-        }
         if let Err(flood) = self.guard.idle_frame(DATA_FRAME_COST as u32, now_ms) {
             self.flood(flood);
         }

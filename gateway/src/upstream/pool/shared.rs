@@ -26,9 +26,6 @@ enum Missed {
     },
 }
 
-/// SETTINGS that a server may send in the time of `http2.settings_max`, whatever clients may.
-const SERVER_SETTINGS_MAX: u32 = 64;
-
 /// What one HTTP/2 connection of an upstream may cost.
 pub(super) fn session_limits(config: &Config, upstream: &config::Upstream) -> guard::Limits {
     let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
@@ -50,8 +47,7 @@ pub(super) fn session_limits(config: &Config, upstream: &config::Upstream) -> gu
         resets_max: http2.resets_max,
         answered_per_reset: http2.requests_per_reset,
         answers_unsent_max: http2.answers_unsent_max,
-        // A server that tunes its windows sends one for each doubling.
-        settings_max: http2.settings_max.max(SERVER_SETTINGS_MAX),
+        settings_max: http2.settings_max,
         block_frames_max: http2.block_frames_max,
         idle_bytes_max: http2.idle_bytes_max,
         idle_bytes_per_second: http2.idle_bytes_per_second,
