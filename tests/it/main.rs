@@ -51,6 +51,7 @@ mod admission;
 mod operate;
 mod changes;
 mod histograms;
+mod loadgen;
 mod openapi;
 mod logs;
 mod dashboard;

@@ -99,7 +99,12 @@ pub async fn serve(duplex: Duplex, buffer: Buffer, local: Rc<PortLocal>, number:
                     let _ = exchange(shared, request, respond).await;
                 });
             }
-            Some(Err(_)) => bump(&local.counters().requests_bad, 1),
+            // Asked again, it would say the same for ever.
+            Some(Err(error)) => {
+                let is_broken = !error.is_io();
+                bump(&local.counters().requests_bad, u64::from(is_broken));
+                break;
+            }
             None => break,
         }
     }
