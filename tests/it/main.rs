@@ -18,6 +18,7 @@ mod http1_courses;
 mod http1_responses;
 mod pool;
 mod tls;
+mod tunnels;
 mod tls_upstream;
 mod tls_admin;
 mod http2;

@@ -34,6 +34,9 @@ pub struct Collector<'w> {
     expected: Expected,
     out: Vec<u8>,
     work: &'w mut Workspace,
+    /// Extended CONNECT was offered (RFC 8441): `:protocol` is known.
+    offers_connect: bool,
+    protocol: Option<Range<usize>>,
     method: Option<Range<usize>>,
     scheme: Option<Range<usize>>,
     authority: Option<Range<usize>>,
@@ -89,6 +92,8 @@ impl<'w> Collector<'w> {
             expected,
             out,
             work,
+            offers_connect: false,
+            protocol: None,
             method: None,
             scheme: None,
             authority: None,
@@ -105,6 +110,11 @@ impl<'w> Collector<'w> {
         }
     }
 
+    /// Of a peer that was told that it may ask by extended CONNECT.
+    pub fn offering_connect(self, offers_connect: bool) -> Self {
+        Self { offers_connect, ..self }
+    }
+
     /// Ends a head. The buffer comes back either way.
     pub fn head(mut self, ends_stream: bool) -> Result<Head, (Unfit, Vec<u8>)> {
         self.start_line(0);
@@ -119,13 +129,16 @@ impl<'w> Collector<'w> {
         }
         self.out.extend_from_slice(b"\r\n");
         let content = match self.framing.length() {
-            _ if ends_stream => Content::None,
+            _ if ends_stream || self.protocol.is_some() => Content::None,
             Some(length) => Content::Length(length),
             None => Content::UntilEnd,
         };
         let is_request = self.expected != Expected::Response;
         if is_request && ends_stream && self.framing.declares_content() {
             self.fail("content-length without content");
+        }
+        if self.protocol.is_some() && self.framing.length().is_some() {
+            self.fail("content-length of a tunnel");
         }
         match self.unfit {
             Some(unfit) => Err((unfit, self.out)),
@@ -135,6 +148,7 @@ impl<'w> Collector<'w> {
                 content,
                 length: self.framing.length(),
                 takes_trailers: self.takes_trailers,
+                is_tunnel: self.protocol.is_some(),
                 never_indexed: self.never_indexed,
             }),
         }
@@ -201,6 +215,7 @@ impl<'w> Collector<'w> {
             (Expected::Request(_), b":scheme") => &mut self.scheme,
             (Expected::Request(_), b":authority") => &mut self.authority,
             (Expected::Request(_), b":path") => &mut self.path,
+            (Expected::Request(_), b":protocol") if self.offers_connect => &mut self.protocol,
             (Expected::Response, b":status") => {
                 let is_first = self.status == 0;
                 self.status = status(text).filter(|_| is_first).unwrap_or(0);
@@ -248,6 +263,9 @@ impl<'w> Collector<'w> {
             range.clone().and_then(|range| self.work.pseudo.get(range)).unwrap_or_default()
         };
         let (method, path, authority) = (part(&self.method), part(&self.path), part(&self.authority));
+        if self.protocol.is_some() {
+            return self.tunnel_line(scheme);
+        }
         let (is_connect, is_options) = (method == b"CONNECT", method == b"OPTIONS");
         let is_token =
             method.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte));
@@ -288,6 +306,40 @@ impl<'w> Collector<'w> {
         }
     }
 
+    /// Extended CONNECT, in HTTP/1.1's words: a GET that asks for an upgrade. The key is whoever's that speaks HTTP/1.1 next.
+    fn tunnel_line(&mut self, scheme: Scheme) {
+        let part = |range: &Option<Range<usize>>| {
+            range.clone().and_then(|range| self.work.pseudo.get(range)).unwrap_or_default()
+        };
+        let (path, authority) = (part(&self.path), part(&self.authority));
+        let is_good_path =
+            path.first() == Some(&b'/') && path.iter().all(|b| b.is_ascii_graphic() && *b != b'#');
+        let is_connect = part(&self.method) == b"CONNECT";
+        let names_scheme = part(&self.scheme).eq_ignore_ascii_case(scheme.text());
+        let is_known = part(&self.protocol).eq_ignore_ascii_case(b"websocket");
+        self.out.extend_from_slice(b"GET ");
+        self.out.extend_from_slice(path);
+        self.out.extend_from_slice(b" HTTP/1.1\r\n");
+        if !authority.is_empty() {
+            self.out.extend_from_slice(b"host: ");
+            self.out.extend_from_slice(authority);
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self.out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+        if !is_connect || self.scheme.is_none() || self.path.is_none() || self.authority.is_none() {
+            return self.fail("protocol without CONNECT, or without a scheme, a path or an authority");
+        }
+        if !names_scheme {
+            self.refuse(Fault::bad(":scheme is not the connection's"));
+        }
+        if !is_good_path {
+            self.refuse(Fault::bad("malformed :path"));
+        }
+        if !is_known {
+            self.refuse(Fault::new(501, RejectReason::Upgrade, "this protocol is not offered"));
+        }
+    }
+
     fn status_line(&mut self) {
         if self.status == 0 {
             self.fail("no status");
@@ -323,6 +375,9 @@ impl<'w> Collector<'w> {
     #[inline]
     fn of_request(&mut self, field: Field, _scheme: Scheme) {
         match meaning(self.name(field)) {
+            Meaning::Plain if self.protocol.is_some() && is_of_handshake(self.name(field)) => {
+                return self.out.truncate(field.at);
+            }
             Meaning::Plain => {}
             Meaning::Length => return self.length(field),
             Meaning::Cookie => {
@@ -406,6 +461,11 @@ fn status(text: &[u8]) -> Option<u16> {
     let [a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9'] = text else { return None };
     let status = [a, b, c].into_iter().fold(0, |n, digit| n * 10 + u16::from(digit - b'0'));
     (status != 101).then_some(status)
+}
+
+/// What proves to each end on HTTP/1.1 that the other has understood; extended CONNECT has no use for it (RFC 8441 §5).
+fn is_of_handshake(name: &[u8]) -> bool {
+    matches!(name, b"sec-websocket-key" | b"sec-websocket-accept")
 }
 
 /// What a name means to a stream's end.
