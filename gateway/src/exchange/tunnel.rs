@@ -118,7 +118,7 @@ impl Way<'_> {
             TunnelWay::Down => (TunnelEnd::Primary, TunnelEnd::Client),
         };
         while let Some(chunk) = from.next().await.map_err(|_| source)? {
-            let bytes = chunk.len();
+            let bytes = chunk.bytes();
             open.moved(way, 0, cx.now_ms());
             to.write(chunk).await.map_err(|_| sink)?;
             open.moved(way, bytes, cx.now_ms());

@@ -13,7 +13,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.block.len().saturating_sub(self.from)
     }
 }

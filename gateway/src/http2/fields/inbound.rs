@@ -1,6 +1,8 @@
 //! From a block to a head or to trailers: each field is judged where the decoder has just written it, and stays there if it is
 //! good.
 
+mod tunnel;
+
 use std::ops::Range;
 
 use super::{Content, Head, NeverIndexed, Scheme, Unfit};
@@ -10,6 +12,7 @@ use crate::http1::hop_by_hop;
 use crate::http2::hpack::encode::is_secret;
 use crate::http2::hpack::{Field, Sink};
 use crate::metrics::RejectReason;
+use tunnel::is_of_handshake;
 
 /// What the block is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,40 +309,6 @@ impl<'w> Collector<'w> {
         }
     }
 
-    /// Extended CONNECT, in HTTP/1.1's words: a GET that asks for an upgrade. The key is whoever's that speaks HTTP/1.1 next.
-    fn tunnel_line(&mut self, scheme: Scheme) {
-        let part = |range: &Option<Range<usize>>| {
-            range.clone().and_then(|range| self.work.pseudo.get(range)).unwrap_or_default()
-        };
-        let (path, authority) = (part(&self.path), part(&self.authority));
-        let is_good_path =
-            path.first() == Some(&b'/') && path.iter().all(|b| b.is_ascii_graphic() && *b != b'#');
-        let is_connect = part(&self.method) == b"CONNECT";
-        let names_scheme = part(&self.scheme).eq_ignore_ascii_case(scheme.text());
-        let is_known = part(&self.protocol).eq_ignore_ascii_case(b"websocket");
-        self.out.extend_from_slice(b"GET ");
-        self.out.extend_from_slice(path);
-        self.out.extend_from_slice(b" HTTP/1.1\r\n");
-        if !authority.is_empty() {
-            self.out.extend_from_slice(b"host: ");
-            self.out.extend_from_slice(authority);
-            self.out.extend_from_slice(b"\r\n");
-        }
-        self.out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
-        if !is_connect || self.scheme.is_none() || self.path.is_none() || self.authority.is_none() {
-            return self.fail("protocol without CONNECT, or without a scheme, a path or an authority");
-        }
-        if !names_scheme {
-            self.refuse(Fault::bad(":scheme is not the connection's"));
-        }
-        if !is_good_path {
-            self.refuse(Fault::bad("malformed :path"));
-        }
-        if !is_known {
-            self.refuse(Fault::new(501, RejectReason::Upgrade, "this protocol is not offered"));
-        }
-    }
-
     fn status_line(&mut self) {
         if self.status == 0 {
             self.fail("no status");
@@ -461,11 +430,6 @@ fn status(text: &[u8]) -> Option<u16> {
     let [a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9'] = text else { return None };
     let status = [a, b, c].into_iter().fold(0, |n, digit| n * 10 + u16::from(digit - b'0'));
     (status != 101).then_some(status)
-}
-
-/// What proves to each end on HTTP/1.1 that the other has understood; extended CONNECT has no use for it (RFC 8441 §5).
-fn is_of_handshake(name: &[u8]) -> bool {
-    matches!(name, b"sec-websocket-key" | b"sec-websocket-accept")
 }
 
 /// What a name means to a stream's end.
