@@ -349,8 +349,8 @@ struct Slot {
 
 impl Slot {
     fn new(group: &Rc<Group>, index: usize) -> Self {
-        let index =
-            u32::try_from(index).expect("an upstream has fewer endpoints than four thousand millions");
+        // invariant: an upstream has fewer endpoints than that.
+        let index = u32::try_from(index).expect("four thousand millions");
         let slot = Self { group: Rc::clone(group), index, has_plain: Cell::new(false) };
         let in_flight = &slot.endpoint().in_flight;
         in_flight.set(in_flight.get() + 1);
