@@ -188,6 +188,12 @@ impl Upstreams {
         closed > 0
     }
 
+    /// Nobody has a permit, or a connection for itself where they may be shared.
+    #[cfg(test)]
+    pub fn are_at_rest(&self) -> bool {
+        self.0.iter().all(|group| group.gate.is_free() && group.extent.plain.get() == 0)
+    }
+
     /// Closes kept connections that are too old or whose peer has ended or broken its silence; lets endpoints come back
     /// whose ejection is over.
     pub fn reap(&self) {

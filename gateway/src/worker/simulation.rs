@@ -447,6 +447,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
             assert!(lane.reserve(settings.ring_bytes_max), "the ring's whole room is free again");
         }
+        assert!(generation.upstreams.are_at_rest(), "every permit was given back");
         assert_eq!(cx.sweeper.open(), 0, "every socket is closed");
         assert_eq!((shard.exchange_panics.get(), shard.exchanges_active.get()), (0, 0));
 

@@ -43,7 +43,7 @@ impl Asked {
     }
 
     fn is_open(&self) -> bool {
-        !self.is_reset && !(self.has_ended && self.is_answered)
+        !(self.is_reset || self.has_ended && self.is_answered)
     }
 }
 
