@@ -25,6 +25,7 @@ mod http2_connections;
 mod http2_hostile;
 mod http2_upstream;
 mod http2_upstream_hostile;
+mod http2_mirror;
 mod privacy;
 mod refused;
 mod regressions;

@@ -1,6 +1,8 @@
 //! What a peer may cost: the limits of a session with their defaults, and an account for each of HTTP/2's known floods. Every account has a name under
 //! which it is counted where it runs out; then the connection ends with ENHANCE_YOUR_CALM.
 
+use crate::time::Millis;
+
 /// Resets of a client's streams beyond those that its answered requests pay for (CVE-2023-44487). It counts who provoked a
 /// reset, not who sent it (CVE-2025-8671). The streams themselves stay counted until their exchanges have ended.
 pub const RESETS_MAX: i64 = 100;
@@ -82,6 +84,38 @@ pub struct Limits {
     pub idle_bytes_max: u64,
     /// See [`IDLE_BYTES_PER_SECOND`].
     pub idle_bytes_per_second: u64,
+}
+
+impl Limits {
+    /// What one HTTP/2 connection of an upstream may cost.
+    pub fn of_upstream(config: &config::Config, upstream: &config::Upstream) -> Self {
+        let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
+        let ms = |duration| Millis::from(duration).0;
+        Self {
+            streams_max: http2.streams_max,
+            streams_total_max: upstream.requests_per_connection_max,
+            head_bytes_max: limits.response_head_bytes_max,
+            fields_max: limits.fields_max,
+            // A response may be as long as it likes: its client takes it, or it waits.
+            stream_bytes_max: u64::MAX,
+            stream_window_bytes: http2.stream_window_bytes,
+            queued_bytes_max: http2.queued_bytes_max,
+            head_ms_max: ms(timeouts.response_head),
+            write_ms_max: ms(timeouts.write),
+            idle_ms_max: ms(upstream.idle_timeout),
+            ping_after_ms: ms(http2.ping_after),
+            ping_ms_max: ms(http2.ping_timeout),
+            resets_max: http2.resets_max,
+            answered_per_reset: http2.requests_per_reset,
+            answers_unsent_max: http2.answers_unsent_max,
+            settings_max: http2.settings_max,
+            block_frames_max: http2.block_frames_max,
+            idle_bytes_max: http2.idle_bytes_max,
+            idle_bytes_per_second: http2.idle_bytes_per_second,
+            // The pace is asked of clients; what a primary takes slowly, its client sends slowly.
+            bytes_per_second_min: 0,
+        }
+    }
 }
 
 impl Default for Limits {

@@ -4,9 +4,13 @@
 //! mirror work of a worker's turn is bounded by `connections_max` batches. Whatever the mirror does ends in a counted
 //! outcome here and is felt nowhere else. Knows nothing of clients, routes or exchanges.
 
+mod http2;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use config::UpstreamProtocol;
 
 use super::alignment::Alignment;
 use super::copy::{RequestCopy, Searching};
@@ -15,15 +19,16 @@ use super::lane::Lane;
 use super::response::{Answered, Progress, Response};
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::io::{Gather, Stream, Sweeper, Turn, turn};
+use crate::io::{Gather, NotCalled, Stream, Sweeper, Turn, turn};
 use crate::limits::{
-    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_HANDSHAKE_BYTES, REDACT_TURN_BYTES,
-    RESPONSE_BUFFER_BYTES,
+    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_HANDSHAKE_BYTES, MIRROR_IDLE_MS,
+    REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES, TICK_MS,
 };
 use crate::metrics::{DropReason, FailReason};
 use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
 use crate::time::Millis;
+use crate::tls::fault::Fault;
 
 /// What a shipper works with.
 pub struct Shipper {
@@ -47,6 +52,19 @@ struct Connection {
     alignment: Alignment,
 }
 
+/// A connection that was just made, by what is spoken on it.
+enum Connected {
+    Http1(Connection),
+    Http2(http2::Connected),
+}
+
+/// What a turn has done to copies before they are sent.
+#[derive(Debug, Default)]
+struct Work {
+    stale: u32,
+    unsearched_bytes: usize,
+}
+
 /// Answers after which a connection that the mirror closes was well used: closing it is no sign against pipelining.
 const WELL_USED_ANSWERS: u64 = 64;
 
@@ -55,9 +73,6 @@ const STALE_PER_TURN: u32 = 64;
 
 /// More came than was asked for.
 const EXCESS: Failure = Failure::Protocol("excess bytes");
-
-/// An idle mirror connection is closed after this long.
-const IDLE_MS: u64 = 30_000;
 
 impl Shipper {
     /// Ships until drained.
@@ -76,7 +91,7 @@ impl Shipper {
                     self.close(connection.take());
                     return;
                 }
-                let is_idle = |c: &Connection| self.sweeper.now_ms().saturating_sub(c.used_ms) > IDLE_MS;
+                let is_idle = |c: &Connection| self.sweeper.now_ms().saturating_sub(c.used_ms) > MIRROR_IDLE_MS;
                 if connection.as_ref().is_some_and(|c| is_idle(c) || c.endpoint.is_gone()) {
                     self.close(connection.take());
                 }
@@ -93,7 +108,17 @@ impl Shipper {
                     self.look_at_rest(used).await;
                 }
                 self.close(connection.take());
-                connection = self.connect().await;
+                connection = match self.connect().await {
+                    Some(Connected::Http1(connection)) => Some(connection),
+                    // Boxed because most shippers' tasks need not carry its size.
+                    Some(Connected::Http2(connected)) => {
+                        if Box::pin(self.run_http2(connected, &mut again)).await {
+                            continue;
+                        }
+                        None
+                    }
+                    None => None,
+                };
                 if connection.is_none() {
                     // Given up with the rest if the mirror stays away or its lane is closed; called again with the next
                     // copy or tick.
@@ -120,8 +145,9 @@ impl Shipper {
     }
 
     /// Connects to the next endpoint that may be tried; a refusal is remembered by the endpoint.
-    async fn connect(&self) -> Option<Connection> {
+    async fn connect(&self) -> Option<Connected> {
         let lane = &self.lane;
+        let protocol = lane.protocol();
         let endpoint = lane.pick(self.sweeper.now_ms())?;
         let probes = endpoint.is_refusing();
         if probes && lane.probing.replace(true) {
@@ -129,21 +155,39 @@ impl Shipper {
         }
         lane.counters.connects.inc();
         let (callee, within) = (endpoint.callee.as_ref(), self.settings.connect_timeout);
+        let by_ms = self.sweeper.now_ms().saturating_add(Millis::from(within).0).saturating_add(TICK_MS);
         let called = Stream::call(endpoint.address, callee, Turn::Mirror, within, &self.sweeper);
         // Boxed because it is rare and large: every shipper's task would carry a handshake's size.
         let called = Box::pin(called).await;
-        if probes {
+        let called = called.and_then(|(stream, facts)| match (protocol, facts) {
+            (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Alpn, None) => Ok((stream, facts, false)),
+            (UpstreamProtocol::Http2, None) => Ok((stream, facts, true)),
+            (UpstreamProtocol::Http2, Some(chosen)) if !chosen.is_http2 => {
+                Err(NotCalled::Tls(Fault::NoCommonProtocol))
+            }
+            (UpstreamProtocol::Http2 | UpstreamProtocol::Alpn, Some(chosen)) => {
+                Ok((stream, facts, chosen.is_http2))
+            }
+        });
+        let is_http2 = called.as_ref().is_ok_and(|(_, _, is_http2)| *is_http2);
+        if probes && !is_http2 {
             lane.probing.set(false);
         }
-        let has_shaken = called.as_ref().map_or_else(|why| why.tls().is_some(), |(_, facts)| facts.is_some());
+        let has_shaken = called.as_ref().map_or_else(|why| why.tls().is_some(), |(_, facts, _)| facts.is_some());
         lane.spend(if has_shaken { MIRROR_HANDSHAKE_BYTES } else { 0 }, self.sweeper.now_ms());
         match called {
-            Ok((stream, facts)) => {
+            Ok((stream, facts, true)) => {
+                facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));
+                Some(Connected::Http2(http2::Connected { stream, endpoint, by_ms, probes }))
+            }
+            Ok((stream, facts, false)) => {
                 facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));
                 endpoint.connected();
                 lane.counters.connections.add(1);
                 let (used_ms, alignment) = (self.sweeper.now_ms(), Alignment::default());
-                Some(Connection { stream, endpoint, answers: 0, batches: 0, used_ms, alignment })
+                let connection =
+                    Connection { stream, endpoint, answers: 0, batches: 0, used_ms, alignment };
+                Some(Connected::Http1(connection))
             }
             Err(why) => {
                 lane.counters.connect_failures.inc();
@@ -208,29 +252,15 @@ impl Shipper {
         let is_measured = deepest > 1 && connection.batches.is_multiple_of(LONE_EVERY);
         let depth = if is_measured { 1 } else { deepest };
         let mut out = Gather::new(self.buffers.block());
-        let (mut stale, mut sent_before, mut unsearched_bytes) = (0_u32, 0, 0);
+        let (mut sent_before, mut work) = (0, Work::default());
         while flying.len() < depth
             && let Some((mut copy, is_new)) = self.next_copy(again, &out, flying.is_empty())
         {
             if is_new {
-                if copy.stale_ms <= self.sweeper.now_ms() {
-                    copy.ticket.drop(DropReason::Stale);
-                    self.buffers.give(copy.head);
-                    stale += 1;
-                    if stale.is_multiple_of(STALE_PER_TURN) {
-                        turn().await;
-                    }
-                    continue;
-                }
-                if copy.unsearched.is_some() {
-                    unsearched_bytes += copy.pieces.iter().map(|piece| piece.len()).sum::<usize>();
-                    if unsearched_bytes > REDACT_TURN_BYTES {
-                        unsearched_bytes = 0;
-                        turn().await;
-                    }
+                if self.wants_work(&copy) {
                     // Boxed because it is large and rare.
-                    let Some(searched) = Box::pin(self.search(copy)).await else { continue };
-                    copy = searched;
+                    let Some(ready) = Box::pin(self.work(copy, &mut work)).await else { continue };
+                    copy = ready;
                 }
             } else {
                 // These come first.
@@ -320,6 +350,30 @@ impl Shipper {
             return fits(front).then(|| again.pop_front()).flatten().map(|copy| (copy, false));
         }
         self.lane.take_if(fits).map(|copy| (copy, true))
+    }
+
+    /// Whether something is to be done with a new copy before it is sent.
+    fn wants_work(&self, copy: &RequestCopy) -> bool {
+        copy.unsearched.is_some() || copy.stale_ms <= self.sweeper.now_ms()
+    }
+
+    /// Gives it up where it waited too long, and takes its secrets out where it may have some.
+    async fn work(&self, copy: RequestCopy, work: &mut Work) -> Option<RequestCopy> {
+        if copy.stale_ms <= self.sweeper.now_ms() {
+            copy.ticket.drop(DropReason::Stale);
+            self.buffers.give(copy.head);
+            work.stale += 1;
+            if work.stale.is_multiple_of(STALE_PER_TURN) {
+                turn().await;
+            }
+            return None;
+        }
+        work.unsearched_bytes += copy.pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        if work.unsearched_bytes > REDACT_TURN_BYTES {
+            work.unsearched_bytes = 0;
+            turn().await;
+        }
+        self.search(copy).await
     }
 
     /// Takes the secrets out of a copy's content, a bounded part of it a turn: a long body must not hold up the worker.

@@ -143,7 +143,7 @@ impl Upstreams {
                 protocol: upstream.protocol,
                 connections_max: max,
                 pending_max,
-                session: shared::session_limits(config, upstream),
+                session: guard::Limits::of_upstream(config, upstream),
                 connect_timeout: upstream.connect_timeout,
                 caller,
                 idle_max: config.limits.upstream_idle_max,

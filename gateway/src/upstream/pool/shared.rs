@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use config::{Config, UpstreamProtocol};
+use config::UpstreamProtocol;
 
 use super::{CONNECT_ATTEMPTS_MAX, Endpoint, Group, Lease, Search, Slot, is_ours};
 use crate::error::Failure;
-use crate::http2::guard;
 use crate::io::{self, NotCalled};
 use crate::message::client::Line;
 use crate::message::http2::{self, Called, Place};
@@ -24,36 +23,6 @@ enum Missed {
         is_told: bool,
         wants_descriptor: bool,
     },
-}
-
-/// What one HTTP/2 connection of an upstream may cost.
-pub(super) fn session_limits(config: &Config, upstream: &config::Upstream) -> guard::Limits {
-    let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
-    let ms = |duration| Millis::from(duration).0;
-    guard::Limits {
-        streams_max: http2.streams_max,
-        streams_total_max: upstream.requests_per_connection_max,
-        head_bytes_max: limits.response_head_bytes_max,
-        fields_max: limits.fields_max,
-        // A response may be as long as it likes: its client takes it, or it waits.
-        stream_bytes_max: u64::MAX,
-        stream_window_bytes: http2.stream_window_bytes,
-        queued_bytes_max: http2.queued_bytes_max,
-        head_ms_max: ms(timeouts.response_head),
-        write_ms_max: ms(timeouts.write),
-        idle_ms_max: ms(upstream.idle_timeout),
-        ping_after_ms: ms(http2.ping_after),
-        ping_ms_max: ms(http2.ping_timeout),
-        resets_max: http2.resets_max,
-        answered_per_reset: http2.requests_per_reset,
-        answers_unsent_max: http2.answers_unsent_max,
-        settings_max: http2.settings_max,
-        block_frames_max: http2.block_frames_max,
-        idle_bytes_max: http2.idle_bytes_max,
-        idle_bytes_per_second: http2.idle_bytes_per_second,
-        // The pace is asked of clients; what a primary takes slowly, its client sends slowly.
-        bytes_per_second_min: 0,
-    }
 }
 
 impl Search {
