@@ -348,7 +348,8 @@ impl Lane {
         let caller = Caller::after(self.caller.borrow().as_ref(), at.calling, at.protocol);
         let is_plain = caller.is_none() && self.caller.borrow().is_none();
         let speaks_the_same = self.protocol.replace(at.protocol) == at.protocol;
-        if speaks_the_same && is_plain && self.endpoints.borrow().iter().map(|e| &e.address).eq(at.addresses) {
+        if speaks_the_same && is_plain && self.endpoints.borrow().iter().map(|e| &e.address).eq(at.addresses)
+        {
             return;
         }
         let mut endpoints = self.endpoints.borrow_mut();

@@ -21,8 +21,8 @@ use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::io::{Gather, NotCalled, Stream, Sweeper, Turn, turn};
 use crate::limits::{
-    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_HANDSHAKE_BYTES, MIRROR_IDLE_MS,
-    REDACT_TURN_BYTES, RESPONSE_BUFFER_BYTES, TICK_MS,
+    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_HANDSHAKE_BYTES, MIRROR_IDLE_MS, REDACT_TURN_BYTES,
+    RESPONSE_BUFFER_BYTES, TICK_MS,
 };
 use crate::metrics::{DropReason, FailReason};
 use crate::observe::keep::Budget;
@@ -91,7 +91,8 @@ impl Shipper {
                     self.close(connection.take());
                     return;
                 }
-                let is_idle = |c: &Connection| self.sweeper.now_ms().saturating_sub(c.used_ms) > MIRROR_IDLE_MS;
+                let is_idle =
+                    |c: &Connection| self.sweeper.now_ms().saturating_sub(c.used_ms) > MIRROR_IDLE_MS;
                 if connection.as_ref().is_some_and(|c| is_idle(c) || c.endpoint.is_gone()) {
                     self.close(connection.take());
                 }
@@ -173,7 +174,8 @@ impl Shipper {
         if probes && !is_http2 {
             lane.probing.set(false);
         }
-        let has_shaken = called.as_ref().map_or_else(|why| why.tls().is_some(), |(_, facts, _)| facts.is_some());
+        let has_shaken =
+            called.as_ref().map_or_else(|why| why.tls().is_some(), |(_, facts, _)| facts.is_some());
         lane.spend(if has_shaken { MIRROR_HANDSHAKE_BYTES } else { 0 }, self.sweeper.now_ms());
         match called {
             Ok((stream, facts, true)) => {
@@ -185,8 +187,7 @@ impl Shipper {
                 endpoint.connected();
                 lane.counters.connections.add(1);
                 let (used_ms, alignment) = (self.sweeper.now_ms(), Alignment::default());
-                let connection =
-                    Connection { stream, endpoint, answers: 0, batches: 0, used_ms, alignment };
+                let connection = Connection { stream, endpoint, answers: 0, batches: 0, used_ms, alignment };
                 Some(Connected::Http1(connection))
             }
             Err(why) => {

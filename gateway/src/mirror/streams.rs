@@ -31,7 +31,10 @@ pub(super) struct Terms {
 
 /// How a copy ended.
 pub(super) enum End {
-    Answered { answered: Answered, latency_us: u64 },
+    Answered {
+        answered: Answered,
+        latency_us: u64,
+    },
     Failed(RequestCopy, FailReason),
     /// The mirror said that it did not look at it.
     Unprocessed(RequestCopy),
@@ -319,7 +322,8 @@ impl Streams {
                         }
                     });
                 }
-                Event::StreamsChanged => self.is_open = true,
+                // Also where it is we who take no more.
+                Event::StreamsChanged => self.is_open |= self.session.takes_streams(),
                 // It never waits for room: a copy is queued whole.
                 Event::Room { .. } | Event::Flushed { .. } => {}
                 // Of the other role.
@@ -437,3 +441,136 @@ fn wire(head: &[u8]) -> Option<(usize, Framing)> {
     Some((end + 4, framing))
 }
 
+#[cfg(test)]
+mod tests {
+    use super::super::lane::tests::lane;
+    use super::super::ledger::Ticket;
+    use super::*;
+    use crate::http2::frame;
+    use crate::metrics::MirrorCounters;
+    use std::rc::Rc;
+
+    fn streams(response_bytes_max: u64) -> Streams {
+        let terms = Terms { timeout_ms: 1000, response_bytes_max, budget: Arc::default() };
+        let mut streams = Streams::new(Scheme::Http, Limits::default(), terms, 0);
+        assert!(!streams.is_open());
+        let mut hello = Vec::new();
+        frame::settings(&mut hello, &[]);
+        streams.feed(&hello, (0, 0), false);
+        assert!(streams.is_open() && streams.has_room());
+        streams
+    }
+
+    fn copy(text: &str) -> RequestCopy {
+        let mut ticket = Ticket::open(&Arc::<MirrorCounters>::default());
+        ticket.wait();
+        ticket.send(0);
+        let head = text.replace('\n', "\r\n").into_bytes();
+        RequestCopy {
+            head,
+            pieces: Vec::new(),
+            to_head: false,
+            stale_ms: u64::MAX,
+            tries: 1,
+            unsearched: None,
+            ticket,
+        }
+    }
+
+    fn send(streams: &mut Streams, text: &str, now_ms: u64) {
+        let reserved = Reserved::new(&Rc::new(lane()));
+        assert!(streams.send(copy(text), reserved, (now_ms, now_ms * 1000)).is_ok());
+    }
+
+    /// `:status 200` of a stream.
+    fn ok(stream: u32, end: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        frame::headers(&mut out, stream, &[0x88], end);
+        out
+    }
+
+    fn data(stream: u32, content: &[u8], end: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        frame::head(
+            &mut out,
+            frame::Kind::Data,
+            if end { frame::END_STREAM } else { 0 },
+            stream,
+            content.len(),
+        );
+        out.extend_from_slice(content);
+        out
+    }
+
+    fn said(streams: &mut Streams) -> Vec<u8> {
+        streams.take(Vec::new(), 0, || 7)
+    }
+
+    #[test]
+    fn answers_come_in_any_order_and_each_has_its_own_time() {
+        let mut streams = streams(1000);
+        send(&mut streams, "GET /1 HTTP/1.1\nHost: a\n\n", 1);
+        send(&mut streams, "POST /2 HTTP/1.1\nHost: a\nContent-Length: 2\n\nhi", 1);
+        assert!(streams.has_output() && said(&mut streams).ends_with(b"hi"));
+        let both = [ok(3, false), data(3, b"yes", true), ok(1, true)].concat();
+        streams.feed(&both, (2, 2007), false);
+        let ends: Vec<_> = streams.ends.drain(..).collect();
+        let told = |end: &End| match end {
+            End::Answered { answered, latency_us } => (answered.status, answered.bytes, *latency_us),
+            End::Failed(..) | End::Unprocessed(_) => panic!("it was answered"),
+        };
+        assert_eq!(ends.iter().map(told).collect::<Vec<_>>(), [(200, 3, 2000), (200, 0, 2000)]);
+        assert_eq!(streams.counts(), (2, 2));
+    }
+
+    #[test]
+    fn a_copy_whose_time_is_over_is_reset_and_what_is_beside_it_goes_on() {
+        let mut streams = streams(1000);
+        send(&mut streams, "GET /1 HTTP/1.1\nHost: a\n\n", 0);
+        send(&mut streams, "GET /2 HTTP/1.1\nHost: a\n\n", 500);
+        streams.feed(&ok(3, true), (900, 0), false);
+        let _ = said(&mut streams);
+        streams.tick((1000, 0), false);
+        let mut reset = Vec::new();
+        frame::rst_stream(&mut reset, 1, Code::Cancel);
+        assert!(said(&mut streams).ends_with(&reset));
+        assert!(matches!(streams.ends.last(), Some(End::Failed(_, FailReason::Timeout))));
+        assert!(!streams.is_doubted() && streams.has_room(), "another one was answered meanwhile");
+        send(&mut streams, "GET /3 HTTP/1.1\nHost: a\n\n", 1000);
+        streams.tick((2000, 0), false);
+        assert!(streams.is_doubted() && !streams.takes_copies(), "none was answered since it began");
+    }
+
+    #[test]
+    fn a_long_answer_is_cut_and_a_lane_that_rests_gives_no_window_back() {
+        let mut streams = streams(100_000);
+        for n in 0..2 {
+            send(&mut streams, &format!("GET /{n} HTTP/1.1\nHost: a\n\n"), 0);
+        }
+        let _ = said(&mut streams);
+        let piece = vec![b'x'; 16_000];
+        streams.feed(&[ok(1, false), ok(3, false)].concat(), (0, 0), true);
+        for _ in 0..4 {
+            streams.feed(&data(1, &piece, false), (0, 0), true);
+        }
+        let has_update = |out: &[u8]| out.windows(9).any(|head| head[3] == 8 && head[5..9] == [0, 0, 0, 1]);
+        assert!(!has_update(&said(&mut streams)), "it rests");
+        streams.tick((10, 0), false);
+        assert!(has_update(&said(&mut streams)), "it does so no more");
+        for _ in 0..3 {
+            streams.feed(&data(1, &piece, false), (20, 0), false);
+        }
+        let cut = matches!(streams.ends.first(), Some(End::Answered { answered, .. }) if answered.is_cut);
+        assert!(cut && streams.take_spent().1 == 1);
+        assert_eq!(streams.flights.len(), 1, "the other one goes on");
+    }
+
+    #[test]
+    fn where_a_head_ends_is_told_and_how_what_follows_is_framed() {
+        let of = |head: &str| wire(head.replace('\n', "\r\n").as_bytes());
+        assert_eq!(of("GET / HTTP/1.1\nHost: a\n\n"), Some((27, Framing::None)));
+        assert_eq!(of("A / HTTP/1.1\nContent-Length: 5\n\nhello"), Some((35, Framing::Length(5))));
+        assert_eq!(of("A / HTTP/1.1\nTransfer-Encoding: chunked\n\n0\n\n"), Some((44, Framing::Chunked)));
+        assert_eq!(of("GET / HTTP/1.1\n"), None);
+    }
+}

@@ -331,7 +331,8 @@ impl Line<'_> {
     async fn read(&self, r: &mut ReadHalf) {
         let buffers = &self.shipper.buffers;
         while self.listens() {
-            let (read, block) = r.read_or_park(buffers.medium(), RESPONSE_BUFFER_BYTES, Millis(PARK_MS)).await;
+            let (read, block) =
+                r.read_or_park(buffers.medium(), RESPONSE_BUFFER_BYTES, Millis(PARK_MS)).await;
             match read {
                 Ok(Idle::Read(0)) => self.cut(FailReason::Closed),
                 Ok(Idle::Read(n)) => {
