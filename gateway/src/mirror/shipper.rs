@@ -4,31 +4,29 @@
 //! mirror work of a worker's turn is bounded by `connections_max` batches. Whatever the mirror does ends in a counted
 //! outcome here and is felt nowhere else. Knows nothing of clients, routes or exchanges.
 
+mod call;
 mod http2;
+mod work;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::UpstreamProtocol;
+use call::Connected;
 
 use super::alignment::Alignment;
-use super::copy::{RequestCopy, Searching};
+use super::copy::RequestCopy;
 use super::endpoint::Endpoint;
 use super::lane::Lane;
 use super::response::{Answered, Progress, Response};
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::io::{Gather, NotCalled, Stream, Sweeper, Turn, turn};
-use crate::limits::{
-    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_HANDSHAKE_BYTES, MIRROR_IDLE_MS, REDACT_TURN_BYTES,
-    RESPONSE_BUFFER_BYTES, TICK_MS,
-};
-use crate::metrics::{DropReason, FailReason};
+use crate::io::{Gather, Stream, Sweeper};
+use crate::limits::{ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_IDLE_MS, RESPONSE_BUFFER_BYTES};
+use crate::metrics::FailReason;
 use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
 use crate::time::Millis;
-use crate::tls::fault::Fault;
 
 /// What a shipper works with.
 pub struct Shipper {
@@ -52,24 +50,8 @@ struct Connection {
     alignment: Alignment,
 }
 
-/// A connection that was just made, by what is spoken on it.
-enum Connected {
-    Http1(Connection),
-    Http2(http2::Connected),
-}
-
-/// What a turn has done to copies before they are sent.
-#[derive(Debug, Default)]
-struct Work {
-    stale: u32,
-    unsearched_bytes: usize,
-}
-
 /// Answers after which a connection that the mirror closes was well used: closing it is no sign against pipelining.
 const WELL_USED_ANSWERS: u64 = 64;
-
-/// Stale copies given up in one turn.
-const STALE_PER_TURN: u32 = 64;
 
 /// More came than was asked for.
 const EXCESS: Failure = Failure::Protocol("excess bytes");
@@ -145,61 +127,6 @@ impl Shipper {
         }
     }
 
-    /// Connects to the next endpoint that may be tried; a refusal is remembered by the endpoint.
-    async fn connect(&self) -> Option<Connected> {
-        let lane = &self.lane;
-        let protocol = lane.protocol();
-        let endpoint = lane.pick(self.sweeper.now_ms())?;
-        let probes = endpoint.is_refusing();
-        if probes && lane.probing.replace(true) {
-            return None;
-        }
-        lane.counters.connects.inc();
-        let (callee, within) = (endpoint.callee.as_ref(), self.settings.connect_timeout);
-        let by_ms = self.sweeper.now_ms().saturating_add(Millis::from(within).0).saturating_add(TICK_MS);
-        let called = Stream::call(endpoint.address, callee, Turn::Mirror, within, &self.sweeper);
-        // Boxed because it is rare and large: every shipper's task would carry a handshake's size.
-        let called = Box::pin(called).await;
-        let called = called.and_then(|(stream, facts)| match (protocol, facts) {
-            (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Alpn, None) => Ok((stream, facts, false)),
-            (UpstreamProtocol::Http2, None) => Ok((stream, facts, true)),
-            (UpstreamProtocol::Http2, Some(chosen)) if !chosen.is_http2 => {
-                Err(NotCalled::Tls(Fault::NoCommonProtocol))
-            }
-            (UpstreamProtocol::Http2 | UpstreamProtocol::Alpn, Some(chosen)) => {
-                Ok((stream, facts, chosen.is_http2))
-            }
-        });
-        let is_http2 = called.as_ref().is_ok_and(|(_, _, is_http2)| *is_http2);
-        if probes && !is_http2 {
-            lane.probing.set(false);
-        }
-        let has_shaken =
-            called.as_ref().map_or_else(|why| why.tls().is_some(), |(_, facts, _)| facts.is_some());
-        lane.spend(if has_shaken { MIRROR_HANDSHAKE_BYTES } else { 0 }, self.sweeper.now_ms());
-        match called {
-            Ok((stream, facts, true)) => {
-                facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));
-                Some(Connected::Http2(http2::Connected { stream, endpoint, by_ms, probes }))
-            }
-            Ok((stream, facts, false)) => {
-                facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));
-                endpoint.connected();
-                lane.counters.connections.add(1);
-                let (used_ms, alignment) = (self.sweeper.now_ms(), Alignment::default());
-                let connection = Connection { stream, endpoint, answers: 0, batches: 0, used_ms, alignment };
-                Some(Connected::Http1(connection))
-            }
-            Err(why) => {
-                lane.counters.connect_failures.inc();
-                why.tls().iter().for_each(|fault| lane.counters.tls.failures.inc(*fault));
-                endpoint.refused(self.sweeper.now_ms());
-                lane.flush_if_unreachable(self.sweeper.now_ms());
-                None
-            }
-        }
-    }
-
     /// Waits until the connection has said nothing for as long as its responses take: whether it is in step.
     async fn is_silent(&self, connection: &mut Connection) -> bool {
         if connection.stream.r.is_readable_within(connection.alignment.silence_ms()).await {
@@ -253,7 +180,7 @@ impl Shipper {
         let is_measured = deepest > 1 && connection.batches.is_multiple_of(LONE_EVERY);
         let depth = if is_measured { 1 } else { deepest };
         let mut out = Gather::new(self.buffers.block());
-        let (mut sent_before, mut work) = (0, Work::default());
+        let (mut sent_before, mut work) = (0, work::Work::default());
         while flying.len() < depth
             && let Some((mut copy, is_new)) = self.next_copy(again, &out, flying.is_empty())
         {
@@ -351,54 +278,6 @@ impl Shipper {
             return fits(front).then(|| again.pop_front()).flatten().map(|copy| (copy, false));
         }
         self.lane.take_if(fits).map(|copy| (copy, true))
-    }
-
-    /// Whether something is to be done with a new copy before it is sent.
-    fn wants_work(&self, copy: &RequestCopy) -> bool {
-        copy.unsearched.is_some() || copy.stale_ms <= self.sweeper.now_ms()
-    }
-
-    /// Gives it up where it waited too long, and takes its secrets out where it may have some.
-    async fn work(&self, copy: RequestCopy, work: &mut Work) -> Option<RequestCopy> {
-        if copy.stale_ms <= self.sweeper.now_ms() {
-            copy.ticket.drop(DropReason::Stale);
-            self.buffers.give(copy.head);
-            work.stale += 1;
-            if work.stale.is_multiple_of(STALE_PER_TURN) {
-                turn().await;
-            }
-            return None;
-        }
-        work.unsearched_bytes += copy.pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        if work.unsearched_bytes > REDACT_TURN_BYTES {
-            work.unsearched_bytes = 0;
-            turn().await;
-        }
-        self.search(copy).await
-    }
-
-    /// Takes the secrets out of a copy's content, a bounded part of it a turn: a long body must not hold up the worker.
-    async fn search(&self, mut copy: RequestCopy) -> Option<RequestCopy> {
-        let Some(unsearched) = copy.unsearched.take() else { return Some(copy) };
-        let pieces = std::mem::take(&mut copy.pieces);
-        let searched = async {
-            let mut searching = Searching::begin(&unsearched, &copy.head, &pieces)?;
-            while !searching.turn()? {
-                turn().await;
-            }
-            searching.end(&mut copy.head)
-        };
-        match searched.await {
-            Ok(content) => {
-                copy.pieces.push(content);
-                Some(copy)
-            }
-            Err(why) => {
-                copy.ticket.drop(why);
-                self.buffers.give(copy.head);
-                None
-            }
-        }
     }
 
     async fn write(&self, stream: &mut Stream, mut out: Gather, pace: &mut Pace) -> Option<Ended> {

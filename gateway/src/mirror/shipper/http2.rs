@@ -223,7 +223,7 @@ impl Line<'_> {
     async fn batch(&self) {
         let (lane, shipper) = (self.lane(), self.shipper);
         let (mut begun, mut bytes) = (0_u64, 0);
-        let (mut work, mut now) = (super::Work::default(), self.now());
+        let (mut work, mut now) = (super::work::Work::default(), self.now());
         let fits = |bytes: usize, copy: &RequestCopy| bytes == 0 || bytes + copy.len() <= BATCH_BYTES_MAX;
         while self.may_begin() {
             let again = self.again.borrow_mut().pop_front_if(|front| fits(bytes, front));
