@@ -107,6 +107,7 @@ impl<'a> Building<'a> {
                 addresses: &located.addresses[lane.upstream],
                 hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
                 calling: callings.get(lane.upstream).and_then(Option::as_ref),
+                protocol: config.upstreams[lane.upstream].protocol,
             };
             // The same counters are the same lane, most often in the same place.
             let is_it = |old: &&Rc<Lane>| Arc::ptr_eq(&old.counters, counters);

@@ -212,7 +212,7 @@ impl Lanes {
         let generation = cx.generation();
         let mut open = self.open.borrow_mut();
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
-            lane.response_heads.set((&generation.config.limits).into());
+            lane.follow(&generation.config, settings);
             if !open.iter().any(|known| Rc::ptr_eq(known, lane)) {
                 open.push(Rc::clone(lane));
                 self.start(cx, lane, settings);
