@@ -39,6 +39,7 @@ mod configurations;
 mod covered;
 mod http2;
 mod labels;
+mod tunnels;
 mod values;
 mod wire;
 
