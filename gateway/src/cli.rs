@@ -2,6 +2,7 @@
 //!
 //! It knows no socket and no thread, and it never ends the process itself.
 
+mod told;
 mod start;
 mod status;
 mod health;
