@@ -58,6 +58,7 @@ mod logs;
 mod dashboard;
 mod deadlines;
 mod deploy;
+mod package;
 mod differential;
 mod book;
 mod tidy;
