@@ -31,6 +31,8 @@ pub mod buffer;
 pub mod visible;
 pub mod mix;
 pub mod admission;
+pub mod tunnels;
+pub mod websocket;
 pub mod rate;
 pub mod random;
 pub(crate) mod memory;

@@ -22,6 +22,7 @@ use crate::os;
 use crate::random::Random;
 use crate::runtime;
 use crate::time::Millis;
+use crate::tunnels::Tunnels;
 
 /// Ticks between two returns of free memory to the system.
 const RELEASE_TICKS: u64 = 5;
@@ -118,7 +119,7 @@ pub fn run(setup: Setup) {
 async fn serve(setup: Setup, driver: String) {
     let Setup { id, worker_config, updates, control, shard, tap, ready, proof, .. } = setup;
     let sweeper = Sweeper::new();
-    let admission = Admission::new(&shard);
+    let (admission, tunnels) = (Admission::new(&shard), Tunnels::new(&shard));
     let cx = Rc::new(Context {
         generation: RefCell::new(Generation::new(&worker_config, &sweeper, None)),
         shard,
@@ -128,6 +129,7 @@ async fn serve(setup: Setup, driver: String) {
         sessions: Default::default(),
         places: Places::default(),
         admission,
+        tunnels,
         random: Random::new(seed(id)),
         proof,
         draining: Rc::default(),
@@ -305,6 +307,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
         io::sleep_ms(TICK_MS).await;
         cx.sweeper.sweep();
         cx.sessions.tick();
+        cx.tunnels.tick(cx.now_ms());
         cx.shard.ticks.inc();
         ticks += 1;
 
@@ -366,10 +369,19 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
         }
         io::sleep_ms(5).await;
     }
+    // What ends by itself may take for ever: now it is told, and has a moment to be counted and logged.
+    cx.tunnels.drain(None);
+    let last_us = cx.now_us().saturating_add(TUNNEL_END_US);
+    while !cx.tunnels.is_empty() && cx.now_us() < last_us {
+        io::sleep_ms(5).await;
+    }
     lanes.each(|lane| {
         lane.flush(metrics::DropReason::Drain);
     });
 }
+
+/// How long tunnels that are told to end may take for it, behind the drain's deadline.
+const TUNNEL_END_US: u64 = 200_000;
 
 /// The Date of answers (RFC 9110 §5.6.7). A clock before 1970 or beyond the year 9999 has none: it stands at 1970, rather than
 /// that a worker ends over it.

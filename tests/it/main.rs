@@ -20,6 +20,8 @@ mod http1_courses;
 mod http1_responses;
 mod pool;
 mod tls;
+mod tunnels;
+mod tunnels_http2;
 mod tls_upstream;
 mod tls_admin;
 mod http2;

@@ -185,6 +185,7 @@ impl Emit<'_> {
             };
         }
         made.primaries = Key::at(primaries, &rule.at);
+        made.upgrade = file::Route::any_upgrade(&rule.at);
         name_apart(&mut mirrors, &rule.at);
         if !mirrors.is_empty() {
             made.mirrors = Key::at(mirrors, &rule.at);

@@ -186,6 +186,7 @@ impl Group<'_> {
         route.retries = retries(&http.retries, &written.at, report);
         let primaries = self.primaries(written, services, report)?;
         route.primaries = Key::at(primaries, &written.at);
+        route.upgrade = file::Route::any_upgrade(&written.at);
         let mirrors = self.mirrors(http, services, report);
         if !mirrors.is_empty() {
             route.mirrors = Key::at(mirrors, &written.at);

@@ -34,7 +34,7 @@ pub(super) async fn serve(cx: &Rc<Context>, client: &mut Client) {
         sweeper: Rc::clone(&cx.sweeper),
         shard: Arc::clone(&cx.shard),
     };
-    let limits = limits(&generation.config);
+    let limits = limits(&generation.config, client.peer.port);
     let pace = Pace {
         within: generation.config.timeouts.write.into(),
         bytes_per_second: generation.config.limits.response_bytes_per_second_min,
@@ -64,8 +64,8 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// What one connection may cost under a configuration.
-fn limits(config: &Config) -> Limits {
+/// What one connection to a listener's `port` may cost under a configuration.
+fn limits(config: &Config, port: u16) -> Limits {
     let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
     let ms = |duration| Millis::from(duration).0;
     Limits {
@@ -89,6 +89,7 @@ fn limits(config: &Config) -> Limits {
         block_frames_max: http2.block_frames_max,
         idle_bytes_max: http2.idle_bytes_max,
         idle_bytes_per_second: http2.idle_bytes_per_second,
+        offers_connect: config.takes_tunnels(port),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::exchange::{self, Outcome, Refusal, Said};
 use crate::http1::head::Fault;
 use crate::http1::render::Persistence;
 use crate::http1::reply::{self, Manner};
-use crate::http2::fields::{Content, Head, say_chunked};
+use crate::http2::fields::{Content, Head, say_chunked, say_key};
 use crate::io;
 use crate::limits::CONTINUE_MS;
 use crate::message::http2::{Begun, Connection, Stream, Worker, own_response};
@@ -19,6 +19,7 @@ use crate::metrics::RejectReason;
 use crate::observe::pairing::Pairing;
 use crate::task;
 use crate::time::Millis;
+use crate::websocket;
 
 /// RFC 6585 §4.
 const ADDRESS_STREAMS: Fault =
@@ -88,7 +89,8 @@ impl Serving {
             Err((refusal, pairing)) => return self.turn_down(watch, &refusal, pairing).await,
         };
         let worker = Worker { buffers: &cx.buffers, date: &cx.date };
-        let mut message = Message::http2(worker, connection, stream, request.declared);
+        let mut message =
+            Message::http2(worker, connection, stream, request.declared, request.asks_for_tunnel());
         if let Err((refusal, pairing)) = exchange::take_arrived(&mut request, &mut message.content) {
             drop(request);
             return self.turn_down(watch, &refusal, pairing).await;
@@ -104,6 +106,13 @@ impl Serving {
                 counters.duration.record(duration_us);
                 counters.request_bytes.record(request.bytes());
                 counters.response_bytes.record(request.response_bytes);
+            }
+            Outcome::Switched(tunnel) => {
+                counters.requests.inc(101);
+                drop(request);
+                let passed = Box::pin(tunnel.run(cx, message)).await;
+                watch.tunnelled(cx, passed);
+                connection.is_answered(stream).await;
             }
             Outcome::Refused(refusal) => {
                 counters.requests.inc(refusal.status());
@@ -122,7 +131,10 @@ impl Serving {
     /// The head, with the framing that its content has on HTTP/1.1. Whether there is any is known by its first byte, or by its
     /// end; what usually has none is waited for.
     async fn framed(&self, head: Head) -> Vec<u8> {
-        let Head { mut lines, content, .. } = head;
+        let Head { mut lines, content, is_tunnel, .. } = head;
+        if is_tunnel {
+            say_key(&mut lines, &websocket::key(&self.cx.random));
+        }
         if content != Content::UntilEnd {
             return lines;
         }

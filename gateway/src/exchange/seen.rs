@@ -18,6 +18,7 @@ use crate::observe::keep::{Keeping, keep};
 use crate::observe::pairing::{Half, Pairing, PrimaryHalf};
 use crate::observe::record::{PrimaryLeg, Record};
 use crate::observe::told::{Said, Saying};
+use crate::upstream::pool::Lease;
 
 /// A write that takes longer waited for its reader.
 const WRITE_OF_OURS_US: u64 = 1_000;
@@ -81,6 +82,8 @@ pub(super) struct Tally {
     /// How the first try that reached the primary ended, where the route granted another: with a status that was not wanted,
     /// or without an answer.
     first: Option<Option<u16>>,
+    /// The connection, where it has become a tunnel.
+    pub(super) switched: Option<Lease>,
 }
 
 impl Tally {
@@ -91,7 +94,7 @@ impl Tally {
 
     /// Tells the pairing that the primary's part is over. A copy has one try, so it is paired with the primary's first.
     pub(super) fn tell(self, pairing: &Pairing, primary: usize) {
-        let Self { attempts, endpoint, seen, is_whole, is_abandoned, first } = self;
+        let Self { attempts, endpoint, seen, is_whole, is_abandoned, first, switched: _ } = self;
         let (status, latency_us, response_bytes) =
             (seen.status.get(), seen.latency_us.get(), seen.bytes.get());
         // Of which more than a twentieth is the client's, that is not the primary's.

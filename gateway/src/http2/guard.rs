@@ -82,6 +82,8 @@ pub struct Limits {
     pub idle_bytes_max: u64,
     /// See [`IDLE_BYTES_PER_SECOND`].
     pub idle_bytes_per_second: u64,
+    /// Server: clients are told that they may ask for tunnels by extended CONNECT (RFC 8441).
+    pub offers_connect: bool,
 }
 
 impl Default for Limits {
@@ -107,6 +109,7 @@ impl Default for Limits {
             block_frames_max: BLOCK_FRAMES_MAX,
             idle_bytes_max: IDLE_BYTES_MAX as u64,
             idle_bytes_per_second: IDLE_BYTES_PER_SECOND as u64,
+            offers_connect: false,
         }
     }
 }

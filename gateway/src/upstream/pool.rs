@@ -232,7 +232,7 @@ impl Search {
             if !fresh && let Some(idle) = group.take_idle(endpoint) {
                 group.counters.reuses.inc();
                 let served = idle.served + 1;
-                return Ok(Lease { line: idle.line, reused: true, served, slot, _permit: permit });
+                return Ok(Lease { line: idle.line, reused: true, served, slot, permit: Some(permit) });
             }
             let within = group.patience(deadline_ms);
             if within.is_zero() {
@@ -251,7 +251,7 @@ impl Search {
                 Ok((line, facts)) => {
                     endpoint.failed.is_over();
                     facts.iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
-                    return Ok(Lease { line, reused: false, served: 1, slot, _permit: permit });
+                    return Ok(Lease { line, reused: false, served: 1, slot, permit: Some(permit) });
                 }
                 Err(why) => {
                     let is_late = why.is_late();
@@ -297,13 +297,21 @@ pub struct Lease {
     /// Exchanges it has carried with this one.
     served: u64,
     slot: Slot,
-    _permit: Permit,
+    permit: Option<Permit>,
 }
 
 impl Lease {
     /// Whom it is to.
     pub fn address(&self) -> SocketAddr {
         self.slot.endpoint().address
+    }
+
+    /// It carries a tunnel from now on, which counts apart; on a connection that others use too it keeps its place.
+    pub fn without_permit(self) -> Self {
+        let Self { line, reused, served, slot, permit } = self;
+        line.clear_deadlines();
+        let permit = permit.filter(|_| line.is_shared());
+        Self { line, reused, served, slot, permit }
     }
 
     /// Keeps the connection for the next exchange, unless it has carried enough of them. One that is shared is kept anyhow.

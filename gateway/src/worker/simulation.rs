@@ -31,6 +31,7 @@ use crate::mirror::proof::Proof;
 use crate::observe::tap;
 use crate::prepared::{Difference, Prepared};
 use crate::random::Random;
+use crate::tunnels::Tunnels;
 
 const ID: &str = "x-id";
 
@@ -159,7 +160,7 @@ async fn origin(world: Rc<World>, port: u16, end: End) {
 const REFUSED: [&str; 11] = [
     "GET /s HTTP/2.0\r\nHost: a\r\n\r\n",
     "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
-    "GET /s HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
     "TRACE /s HTTP/1.1\r\nHost: a\r\n\r\n",
     "OPTIONS /s HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n",
     "PUT /s HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\nContent-Length: 0\r\n\r\n",
@@ -289,7 +290,7 @@ const CONVERSATIONS: usize = 24;
 
 fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>, tap::Spout) {
     let sweeper = Sweeper::simulated();
-    let admission = Admission::new(shard);
+    let (admission, tunnels) = (Admission::new(shard), Tunnels::new(shard));
     let (tap, spout) = tap::tap(shard);
     let cx = Context {
         generation: RefCell::new(Generation::new(worker_config, &sweeper, None)),
@@ -300,6 +301,7 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         sessions: Default::default(),
         places: Places::default(),
         admission,
+        tunnels,
         random: Random::new(seed),
         proof: Proof::new([7; 16]),
         draining: Rc::default(),

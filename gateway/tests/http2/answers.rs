@@ -74,7 +74,12 @@ fn secrets_are_never_indexed_and_so_is_what_came_so() {
     assert!(head.never_indexed.contains(b"x-pin") && !head.never_indexed.contains(b"x-pi"));
 
     let mut server = Peer::server();
-    let manner = Manner { scheme: Scheme::Http, takes_trailers: true, never_indexed: &head.never_indexed };
+    let manner = Manner {
+        scheme: Scheme::Http,
+        takes_trailers: true,
+        protocol: None,
+        never_indexed: &head.never_indexed,
+    };
     let lines = "GET / HTTP/1.1\r\nHost: a\r\nX-Pin: 1\r\nAuthorization: 2\r\nCookie: 3\r\nX: 4\r\nTE: gzip, trailers\r\n\r\n";
     server.session.open(lines.as_bytes(), &manner, true, 0).unwrap();
     let block = server.said().remove(0).payload;
@@ -273,8 +278,12 @@ fn what_a_server_did_not_look_at_may_be_asked_again() {
     server.send(&frame(GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]));
     let expect = [Event::Reset { stream: 5, why: Why::Unprocessed }, Event::StreamsChanged];
     assert_eq!(server.events, expect);
-    let manner =
-        Manner { scheme: Scheme::Http, takes_trailers: false, never_indexed: &NeverIndexed::default() };
+    let manner = Manner {
+        scheme: Scheme::Http,
+        takes_trailers: false,
+        protocol: None,
+        never_indexed: &NeverIndexed::default(),
+    };
     let again = server.session.open(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &manner, true, 0);
     assert_eq!(again, Err(Unopened::Draining));
     // The one that was looked at goes on to its end, and with it the connection.
@@ -297,8 +306,12 @@ fn no_more_streams_are_opened_than_the_server_takes() {
     assert_eq!(server.session.streams_free(), 2);
     server.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
     server.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
-    let manner =
-        Manner { scheme: Scheme::Http, takes_trailers: false, never_indexed: &NeverIndexed::default() };
+    let manner = Manner {
+        scheme: Scheme::Http,
+        takes_trailers: false,
+        protocol: None,
+        never_indexed: &NeverIndexed::default(),
+    };
     let third = server.session.open(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &manner, true, 0);
     assert_eq!(third, Err(Unopened::Full));
     server.send(&headers(1, END, &[(":status", "200")]));

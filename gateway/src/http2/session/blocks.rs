@@ -67,7 +67,8 @@ impl Session {
             Expected::Request(_) | Expected::Response => self.head_limits(),
         };
         let out = self.spare.pop().unwrap_or_default();
-        let mut collector = Collector::new(expected, out, &mut self.workspace);
+        let mut collector =
+            Collector::new(expected, out, &mut self.workspace).offering_connect(self.limits.offers_connect);
         let extent = match self.decoder.decode(bytes, limits, &mut collector) {
             Ok(extent) => extent,
             Err(unreadable) => return self.unreadable(unreadable),

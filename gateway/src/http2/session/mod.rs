@@ -251,7 +251,13 @@ impl Session {
             Role::Server => {
                 let [_, window, list] = common;
                 let streams = (Setting::MaxConcurrentStreams, number(self.limits.streams_max));
-                frame::settings(&mut self.out, &[streams, window, list, (Setting::NoRfc7540Priorities, 1)]);
+                let priorities = (Setting::NoRfc7540Priorities, 1);
+                let connect = (Setting::EnableConnectProtocol, 1);
+                if self.limits.offers_connect {
+                    frame::settings(&mut self.out, &[streams, window, list, priorities, connect]);
+                } else {
+                    frame::settings(&mut self.out, &[streams, window, list, priorities]);
+                }
             }
         }
         if let Ok(increment @ 1..) = u32::try_from(whole - WINDOW_DEFAULT) {
@@ -382,6 +388,14 @@ impl Session {
         Ok(id)
     }
 
+    /// Whether what a stream carries is a tunnel, which has no pace and no length.
+    pub fn be_tunnel(&mut self, stream: u32, is_tunnel: bool, now_ms: u64) {
+        if let Some(known) = self.streams.get_mut(stream) {
+            known.is_tunnel = is_tunnel;
+            (known.progress_ms, known.waits_since_ms, known.taken_bytes) = (now_ms, now_ms, 0);
+        }
+    }
+
     fn new_stream(&self, id: u32, now_ms: u64) -> Stream {
         let window = i64::from(self.limits.stream_window_bytes).clamp(WINDOW_DEFAULT, WINDOW_MAX);
         Stream {
@@ -405,6 +419,7 @@ impl Session {
             waits_since_ms: now_ms,
             taken_bytes: 0,
             is_held: true,
+            is_tunnel: false,
             reset_at_end: None,
         }
     }

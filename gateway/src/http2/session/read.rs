@@ -285,7 +285,7 @@ impl Session {
         let is_over = known.length.is_some_and(|length| {
             known.received > length || (head.has(END_STREAM) && known.received < length)
         });
-        let is_dear = known.cost > self.limits.stream_bytes_max;
+        let is_dear = known.cost > self.limits.stream_bytes_max && !known.is_tunnel;
         if is_over {
             self.fail_stream(id, Code::Protocol, "content is not as long as declared");
             return false;

@@ -335,15 +335,22 @@ impl Channel {
         out
     }
 
-    /// Sends a request's head.
-    pub(super) fn open(&self, asked: &Rc<Asked>, lines: &[u8], end: bool) -> Result<(), Failure> {
+    /// Sends a request's head; with a `protocol` as an extended CONNECT for it.
+    pub(super) fn open(
+        &self,
+        asked: &Rc<Asked>,
+        lines: &[u8],
+        protocol: Option<&'static str>,
+        end: bool,
+    ) -> Result<(), Failure> {
         if self.phase.get() == Phase::Over {
             return Err(self.failure.get());
         }
         let never_indexed = &NeverIndexed::default();
         let mut session = self.session.borrow_mut();
         // Trailers are read on every response, and passed on where the client can have them.
-        let manner = Manner { scheme: session.scheme(), takes_trailers: true, never_indexed };
+        let manner =
+            Manner { scheme: session.scheme(), takes_trailers: protocol.is_none(), protocol, never_indexed };
         let id = session.open(lines, &manner, end, self.now_ms()).map_err(|why| match why {
             Unopened::Full | Unopened::Draining => Failure::Refused,
             Unopened::Inexpressible(_) => Failure::Protocol("the request cannot be said in HTTP/2"),

@@ -9,6 +9,7 @@ pub(super) mod server;
 mod called;
 mod channel;
 mod stream;
+pub(super) mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

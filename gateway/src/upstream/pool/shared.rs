@@ -51,6 +51,7 @@ pub(super) fn session_limits(config: &Config, upstream: &config::Upstream) -> gu
         block_frames_max: http2.block_frames_max,
         idle_bytes_max: http2.idle_bytes_max,
         idle_bytes_per_second: http2.idle_bytes_per_second,
+        offers_connect: false,
         // The pace is asked of clients; what a primary takes slowly, its client sends slowly.
         bytes_per_second_min: 0,
     }
@@ -81,7 +82,7 @@ impl Search {
                 group.counters.attempts.inc();
                 match self.share(slot.endpoint(), fresh, deadline_ms).await {
                     Ok((line, reused, served)) => {
-                        return Ok(Lease { line, reused, served, slot, _permit: permit });
+                        return Ok(Lease { line, reused, served, slot, permit: Some(permit) });
                     }
                     Err(Missed::Full) => is_full = true,
                     Err(Missed::NoTime) => return Err(Failure::ConnectTimeout),

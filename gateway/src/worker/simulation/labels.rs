@@ -1,7 +1,7 @@
 //! Labels of counters that plays come to for certain, seldom or never.
 
 /// What no play can come to, and why.
-pub(super) const NEVER_REACHED: [(&str, &str); 6] = [
+pub(super) const NEVER_REACHED: [(&str, &str); 9] = [
     ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
     (
         "dropped worker_busy",
@@ -10,6 +10,9 @@ pub(super) const NEVER_REACHED: [(&str, &str); 6] = [
     ("lowered worker_busy", "the same"),
     ("rejected misdirected", "no listener has TLS there, so no certificate has names"),
     ("rejected no_upstream", "only a manifest can name a primary that nobody knows"),
+    ("rejected upgrade", "no listener there says that it takes extended CONNECT"),
+    ("rejected tunnels", "no route there takes a tunnel"),
+    ("skipped upgrade", "the same"),
     ("upstream refused", "no primary speaks HTTP/2 there, and only such a one can say so"),
 ];
 
