@@ -234,8 +234,8 @@ fn parse(command: &clap::Command, args: Vec<OsString>) -> Result<Asked, clap::Er
         }
         Some(Verb::Convert(Convert { input })) if !args.line.is_given() => {
             let input = sound(args.input.and(input), args.file, None)?;
-            if input.manifest.is_empty() {
-                return Err(wrong("convert needs --manifest PATH".to_owned()));
+            if !input.has_routes() {
+                return Err(wrong("convert needs --manifest PATH or --kubernetes".to_owned()));
             }
             Ok(Asked::Convert(input.source()))
         }
@@ -307,8 +307,12 @@ fn check(source: &Source) -> i32 {
 }
 
 fn convert(source: &Source) -> i32 {
-    let Source::Manifests(manifests) = source else { return 2 };
-    match manifest::convert(manifests) {
+    let converted = match source {
+        Source::Manifests(manifests) => manifest::convert(manifests),
+        Source::Cluster(cluster) => cluster::convert(cluster),
+        Source::Embedded | Source::Demo { .. } | Source::File(_) | Source::Line(_) => return 2,
+    };
+    match converted {
         Ok((text, warnings)) => {
             complain(warnings.iter().map(|w| format!("warning: {w}")));
             let _ = write!(io::stdout(), "{text}");
@@ -478,7 +482,6 @@ mod tests {
             ("gateway --kubernetes --endpoint a=127.0.0.1:1", "no part in --kubernetes"),
             ("gateway --kubernetes --istio-selector nonsense", "LABEL=VALUE"),
             ("gateway --kubernetes --publish-service nonsense", "NAMESPACE/NAME"),
-            ("gateway convert --kubernetes", "convert needs --manifest"),
             ("gateway --kubernetes --primary :1", "instead of a file"),
             ("gateway --mesh --primary :1", "instead of a file"),
             ("gateway --kubernetes status", "none of the options of a gateway that serves"),

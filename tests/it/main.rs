@@ -12,6 +12,8 @@ mod upstreams;
 mod manifests;
 mod kubernetes;
 mod kubernetes_status;
+mod kubernetes_said;
+mod kubernetes_trouble;
 mod kubernetes_once;
 mod chart;
 mod kubernetes_article;

@@ -209,6 +209,13 @@ impl Replica {
         self.ask_admin("GET", "/readyz").status == 200
     }
 
+    /// One request with a body to its admin listener.
+    pub fn admin(&self, method: &str, path: &str, body: &str) -> Response {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.admin);
+        let head = format!("{head}Content-Type: application/json\r\n");
+        Client::connect(self.admin).ask(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
+    }
+
     /// One request to its admin listener.
     pub fn ask_admin(&self, method: &str, path: &str) -> Response {
         let end = "Content-Length: 0\r\nConnection: close\r\n\r\n";
