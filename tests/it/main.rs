@@ -27,6 +27,7 @@ mod http2_hostile;
 mod http2_upstream;
 mod http2_upstream_hostile;
 mod http2_mirror;
+mod grpc;
 mod privacy;
 mod refused;
 mod regressions;

@@ -38,7 +38,7 @@ pub(super) async fn forward(
         to_head: facts.to_head,
         declared: request.declared,
     };
-    let mut tries = Tries::new(cx, forward);
+    let mut tries = Tries::new(cx, forward, request.within);
     let (mut may_be_stale, mut fresh) = (true, false);
     let is_duplex = client.content.is_duplex();
     let mut search = generation.upstreams.search(upstream, request.key, &cx.buffers);
@@ -163,8 +163,9 @@ struct Tries {
 }
 
 impl Tries {
-    fn new(cx: &Context, forward: &Forward) -> Self {
-        let deadline_ms = forward.timeout.map_or(u64::MAX, |timeout| cx.now_ms().saturating_add(timeout.0));
+    fn new(cx: &Context, forward: &Forward, allowed: Option<Millis>) -> Self {
+        let allowed = [forward.timeout, allowed].into_iter().flatten().map(|within| within.0).min();
+        let deadline_ms = allowed.map_or(u64::MAX, |within| cx.now_ms().saturating_add(within));
         Self { left: forward.retries.attempts, made: 0, deadline_ms }
     }
 

@@ -11,6 +11,7 @@ use crate::admission::Place;
 use crate::asked::{RequestView, Scheme, Version};
 use crate::context::Context;
 use crate::generation::Generation;
+use crate::grpc;
 use crate::http1::edit;
 use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, with_request};
 use crate::http1::hop_by_hop::Kind;
@@ -25,6 +26,7 @@ use crate::observe::pairing::Pairing;
 use crate::observe::{told, trace};
 use crate::plan::Fate;
 use crate::route::Found;
+use crate::time::Millis;
 use crate::tls::Secured;
 
 /// Whom a request comes from.
@@ -180,6 +182,7 @@ fn route(
         answer,
         primary,
         key: None,
+        within: allowed(&asked),
         head: Vec::new(),
         declared,
         tee: Default::default(),
@@ -257,6 +260,14 @@ fn route(
     request.head = out;
     request.pairing = std::mem::take(pairing);
     Ok(request)
+}
+
+/// `grpc-timeout`, of a call.
+fn allowed(asked: &RequestView<'_>) -> Option<Millis> {
+    if asked.version != Version::Http2 {
+        return None;
+    }
+    asked.header("grpc-timeout").and_then(|value| grpc::timeout_ms(&value)).map(Millis)
 }
 
 const MALFORMED: Fault = Fault::bad("malformed chunked content");

@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::seen::Seen;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::grpc::Status;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::Fault;
 use crate::limits::CONTINUE_MS;
@@ -59,6 +60,8 @@ impl Terms<'_> {
 /// An answer relayed to its end.
 pub(super) struct Relayed {
     pub(super) status: u16,
+    /// What a call came to.
+    pub(super) grpc: Option<Status>,
     /// What the primary's line says of another exchange, as far as the response goes.
     pub(super) rest: Option<Rest>,
     /// The client's connection may carry another request.
@@ -122,6 +125,8 @@ pub(super) async fn relay(
         }
     }
     progress.answer_within.set(Some(Millis(answer_within)));
+    // Calls are answered on HTTP/2 alone.
+    let may_be_call = from.is_duplex();
     let (status, took_us) = loop {
         let found = from.head(|head, raw| {
             if head.status < 200 {
@@ -135,6 +140,9 @@ pub(super) async fn relay(
             to.begin(head, may_go_on, terms.edits);
             let took_us = progress.since_forwarded(cx);
             terms.seen.head(cx, head.status, raw, took_us);
+            if may_be_call {
+                terms.seen.call(raw);
+            }
             Some(Looked::Begun { status: head.status, took_us })
         })?;
         match found {
@@ -168,6 +176,7 @@ pub(super) async fn relay(
         to.push(piece);
     })?;
     if from.is_done() {
+        terms.seen.trailers(from.trailers());
         to.push_end(from.trailers());
     }
     progress.answer_within.set(None);
@@ -182,7 +191,7 @@ pub(super) async fn relay(
         Box::pin(relay_content(cx, to, from, terms, progress)).await?;
     }
     to.complete();
-    Ok(Relayed { status, rest: from.rest(), keeps_client: to.keeps() })
+    Ok(Relayed { status, grpc: terms.seen.grpc(), rest: from.rest(), keeps_client: to.keeps() })
 }
 
 /// Whether the client's connection may go on behind an answer that comes now. While the upload still runs: if its rest
@@ -232,6 +241,7 @@ async fn relay_content(
         terms.seen.content(block.get(content.clone()).unwrap_or_default());
         let end = if from.is_done() {
             terms.seen.latency_us.set(progress.since_forwarded(cx));
+            terms.seen.trailers(from.trailers());
             Some(from.trailers())
         } else {
             None
