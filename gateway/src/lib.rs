@@ -8,6 +8,7 @@ pub mod downstream;
 pub mod message;
 pub mod http1;
 pub mod http2;
+pub mod grpc;
 pub mod asked;
 pub mod matcher;
 pub mod route;

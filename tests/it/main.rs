@@ -33,6 +33,7 @@ mod http2_upstream;
 mod http2_upstream_hostile;
 mod http2_mirror;
 mod http2_upstream_shared;
+mod grpc;
 mod privacy;
 mod refused;
 mod regressions;
