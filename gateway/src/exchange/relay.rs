@@ -12,8 +12,8 @@ use super::progress::Progress;
 use super::seen::Seen;
 use crate::context::Context;
 use crate::error::Failure;
-use crate::http1::handshake::Offer;
 use crate::grpc::Status;
+use crate::http1::handshake::Offer;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::Fault;
 use crate::limits::CONTINUE_MS;
@@ -212,7 +212,7 @@ pub(super) async fn relay(
     sent?;
 
     if is_tunnel {
-        return Ok(Relayed { status, rest: None, keeps_client: false, is_tunnel });
+        return Ok(Relayed { status, grpc: None, rest: None, keeps_client: false, is_tunnel });
     }
     if !from.is_done() {
         terms.seen.wrote(cx.now_us() - asked_us);
