@@ -30,6 +30,7 @@ mod http2_connections;
 mod http2_hostile;
 mod http2_upstream;
 mod http2_upstream_hostile;
+mod http2_upstream_shared;
 mod privacy;
 mod refused;
 mod regressions;

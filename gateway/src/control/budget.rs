@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use config::Config;
+use config::{Config, UpstreamProtocol};
 
 use crate::compare::ALL_SAMPLES_BYTES_MAX;
 use crate::discovery;
@@ -157,11 +157,11 @@ impl Memory {
         if config.takes_http2() { most } else { most.min(connections.saturating_sub(exchanges)) }
     }
 
-    /// `exchanges`: with tunnels.
+    /// Of clients and of primaries: an exchange may have a stream on either side. `exchanges`: with tunnels.
     fn sessions(config: &Config, exchanges: u64) -> u64 {
-        if !config.takes_http2() {
-            return 0;
-        }
+        let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
+        let shared = primaries.iter().filter_map(|id| config.upstreams.get(*id));
+        let shared: Vec<_> = shared.filter(|upstream| upstream.protocol != UpstreamProtocol::Http1).collect();
         let http2 = &config.http2;
         // A block more than may be queued is taken.
         let stream = sum([
@@ -169,9 +169,19 @@ impl Memory {
             count(http2.queued_bytes_max),
             count(limits::BLOCK_BYTES),
         ]);
-        let connections = count(config.workers.count).saturating_mul(count(config.limits.connections_max));
         let connection = sum([count(http2::session::OUT_BYTES_MAX), count(limits::BLOCK_BYTES)]);
-        sum([exchanges.saturating_mul(stream), connections.saturating_mul(connection)])
+        let workers = count(config.workers.count);
+        let held = |connections: u64| {
+            sum([exchanges.saturating_mul(stream), connections.saturating_mul(connection)])
+        };
+        let clients = workers.saturating_mul(count(config.limits.connections_max));
+        // One on which there is nobody holds nothing.
+        let called = sum(shared.iter().map(|upstream| count(upstream.connections_max)));
+        let called = workers.saturating_mul(called).min(exchanges);
+        sum([
+            if config.takes_http2() { held(clients) } else { 0 },
+            if shared.is_empty() { 0 } else { held(called) },
+        ])
     }
 
     /// By what is open at worst; of an endpoint's name, one address is counted.
@@ -334,6 +344,12 @@ pub(crate) mod tests {
         multiplexed.listeners[0].protocols.http2 = true;
         let kib = |n: u64| n << 10;
         assert_eq!(Memory::of(&multiplexed).sessions, 200 * (kib(3 * 64) + kib(256 + 64)));
+        // Primaries hold as much: of so many connections at most as there are exchanges.
+        multiplexed.upstreams[0].protocol = UpstreamProtocol::Http2;
+        assert_eq!(Memory::of(&multiplexed).sessions, 2 * 200 * (kib(3 * 64) + kib(256 + 64)));
+        multiplexed.upstreams[0].connections_max = 3;
+        multiplexed.listeners[0].protocols.http2 = false;
+        assert_eq!(Memory::of(&multiplexed).sessions, 200 * kib(3 * 64) + 6 * kib(256 + 64));
         assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare + of.admin);
         let text = "[workers]\ncount = 2\n[upstream.v1]\nendpoints = [\"a:1\"]\n[tracing]\nto = \"http://a\"\n\
                     [[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", compare = {} }]\n";

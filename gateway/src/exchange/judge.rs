@@ -118,8 +118,10 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
             ),
         },
         // A kept connection may be closing just now. What its peer did not see, or may see twice, is sent once more.
-        Attempt::NotWritten(NotWritten { any_sent, .. })
-            if known.may_be_stale && (known.is_idempotent || !any_sent) =>
+        Attempt::NotWritten(NotWritten { failure, any_sent })
+            if known.may_be_stale
+                && (known.is_idempotent || !any_sent)
+                && !matches!(failure, Failure::Protocol(_)) =>
         {
             stale
         }
@@ -266,6 +268,13 @@ mod tests {
                 "failed / Some(Refused) / retry after Some(None) or 503 PrimaryUnavailable",
             ),
             (no_answer(Failure::Closed), STALE, "- / Some(Stale) / fresh"),
+            // A stream that its peer reset was looked at.
+            (no_answer(Failure::StreamReset), STALE, "failed / Some(Reset) / 502 PrimaryUnavailable"),
+            (
+                no_answer(Failure::StreamReset),
+                RETRIES,
+                "failed / Some(Reset) / retry after Some(None) or 502 PrimaryUnavailable",
+            ),
             (no_answer(Failure::Closed), once, "failed / Some(Closed) / 502 PrimaryUnavailable"),
             (no_answer(Failure::Timeout), STALE, "failed / Some(Timeout) / 504 PrimaryUnavailable"),
             (

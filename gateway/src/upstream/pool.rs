@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use config::{Balance, Ejection, Host, UpstreamId, UpstreamProtocol};
 
-use super::channels::Channels;
+use super::channels::{Channels, Extent};
 use super::eject::{Record, Report};
 use super::failed::Failed;
 use super::gate::{Gate, Permit};
@@ -52,6 +52,10 @@ struct Group {
     /// When to look who may come back.
     look_at_ms: Cell<u64>,
     gate: Rc<Gate>,
+    extent: Rc<Extent>,
+    generation: u64,
+    /// What `extent` had counted when the gate was last told.
+    measured: Cell<Option<u64>>,
     protocol: UpstreamProtocol,
     connections_max: usize,
     pending_max: usize,
@@ -123,6 +127,12 @@ impl Upstreams {
             closed += group.endpoints.iter().map(|endpoint| endpoint.channels.end_all_idle()).sum::<usize>();
         }
         closed > 0
+    }
+
+    /// Nobody has a permit, or a connection for itself where they may be shared.
+    #[cfg(test)]
+    pub fn are_at_rest(&self) -> bool {
+        self.0.iter().all(|group| group.gate.is_free() && group.extent.plain.get() == 0)
     }
 
     /// Closes kept connections that are too old or whose peer has ended or broken its silence; lets endpoints come back
@@ -229,8 +239,8 @@ impl Search {
 
     /// What the exchange saw of the endpoint behind `lease`.
     pub fn report(&mut self, lease: &Lease, seen: Report) {
-        self.last = Some(lease.slot.index);
-        self.group.saw(lease.slot.index, seen);
+        self.last = Some(lease.slot.index());
+        self.group.saw(lease.slot.index(), seen);
     }
 }
 
@@ -238,7 +248,7 @@ impl Search {
 #[derive(Debug)]
 pub struct Lease {
     pub line: Line,
-    /// It has carried an exchange before, so its peer may be closing it just now.
+    /// It has carried an exchange before and rested, so its peer may be closing it just now.
     pub reused: bool,
     /// Exchanges it has carried with this one.
     served: u64,
@@ -264,7 +274,8 @@ impl Lease {
     pub fn put_back(self, rest: Rest) {
         let Self { line, served, slot, .. } = self;
         if line.is_shared() {
-            return;
+            // First, so that the permit is handed on to whoever finds a place.
+            return drop(line);
         }
         let group = &slot.group;
         let mut idle = slot.endpoint().idle.borrow_mut();
@@ -286,26 +297,47 @@ impl Lease {
 #[derive(Debug)]
 struct Slot {
     group: Rc<Group>,
-    index: usize,
+    index: u32,
+    /// It has one of the upstream's connections for itself, where they might be shared.
+    has_plain: Cell<bool>,
 }
 
 impl Slot {
     fn new(group: &Rc<Group>, index: usize) -> Self {
-        let slot = Self { group: Rc::clone(group), index };
+        // invariant: an upstream has fewer endpoints than that.
+        let index = u32::try_from(index).expect("four thousand millions");
+        let slot = Self { group: Rc::clone(group), index, has_plain: Cell::new(false) };
         let in_flight = &slot.endpoint().in_flight;
         in_flight.set(in_flight.get() + 1);
         slot
     }
 
     fn endpoint(&self) -> &Endpoint {
-        &self.group.endpoints[self.index]
+        &self.group.endpoints[self.index()]
+    }
+
+    fn index(&self) -> usize {
+        self.index as usize
+    }
+
+    /// Whether it has a connection for itself from now on.
+    fn has_plain(&self, does: bool) {
+        let plain = &self.group.extent.plain;
+        match (self.has_plain.replace(does), does) {
+            (false, true) => plain.set(plain.get() + 1),
+            (true, false) => plain.set(plain.get().saturating_sub(1)),
+            (true, true) | (false, false) => {}
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.has_plain(false);
         let in_flight = &self.endpoint().in_flight;
         in_flight.set(in_flight.get() - 1);
+        // A connection that drains has a place less.
+        self.group.measure();
     }
 }
 

@@ -173,7 +173,7 @@ impl Session {
                 // A byte may mean four thousand.
                 let cost =
                     u32::try_from(bytes.len().max(extent.bytes) + frame::HEAD_BYTES).unwrap_or(u32::MAX);
-                if let Err(flood) = self.guard.idle_frame(cost, now_ms) {
+                if let Err(flood) = self.guard.crossed(cost, cost, now_ms) {
                     self.flood(flood);
                 }
             }

@@ -16,7 +16,7 @@ impl Session {
             // A reset may follow whatever is queued.
             return match what {
                 What::Reset(code) if !known.we_are_done() || !known.peer_is_done() => {
-                    self.reset_by_us(stream, code);
+                    self.give_up(stream, code);
                     self.forget(stream);
                     Ok(())
                 }
@@ -45,7 +45,7 @@ impl Session {
             }
             What::End => self.queue_end(stream, Ending::Stream, now_ms),
             What::Reset(code) => {
-                self.reset_by_us(stream, code);
+                self.give_up(stream, code);
                 self.forget(stream);
             }
         }

@@ -8,6 +8,7 @@ pub(super) mod client;
 pub(super) mod server;
 mod called;
 mod channel;
+mod cost;
 mod stream;
 pub(super) mod tunnel;
 
@@ -31,6 +32,7 @@ use crate::metrics::{Goaway, Shard, StreamReset};
 pub use called::{Callee, call};
 pub use channel::{Called, Channel};
 pub use client::Place;
+pub use cost::{limits, limits_to};
 pub use server::{Worker, own_response};
 pub use stream::Stream;
 

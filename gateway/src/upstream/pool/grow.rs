@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use config::{Config, Host, Upstream};
 
-use super::{Endpoint, Group, Upstreams, Whereabouts, shared};
+use super::{Endpoint, Group, Upstreams, Whereabouts};
 use crate::io::Sweeper;
+use crate::message::http2;
 use crate::metrics::UpstreamCounters;
 use crate::tls::client::{Callee, Caller, callees};
 use crate::upstream::balance;
@@ -117,6 +118,7 @@ impl<'a> Growing<'a> {
         let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
         let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
         gate.change(max, pending_max);
+        let extent = old.map(|group| Rc::clone(&group.extent)).unwrap_or_default();
         Rc::new(Group {
             places: endpoints.iter().map(|endpoint| balance::place(endpoint.address)).collect(),
             endpoints,
@@ -127,10 +129,13 @@ impl<'a> Growing<'a> {
             ejection: upstream.ejection.clone(),
             look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
             gate,
+            generation: extent.next_generation(),
+            extent,
+            measured: Cell::new(None),
             protocol: upstream.protocol,
             connections_max: max,
             pending_max,
-            session: shared::session_limits(config, upstream),
+            session: http2::limits_to(config, upstream),
             connect_timeout: upstream.connect_timeout,
             caller,
             idle_max: config.limits.upstream_idle_max,
