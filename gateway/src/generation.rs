@@ -147,6 +147,7 @@ impl<'a> Building<'a> {
             addresses,
             hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
             calling: callings.get(lane.upstream).and_then(Option::as_ref),
+            protocol: config.upstreams[lane.upstream].protocol,
         };
         // The same counters are the same lane, most often in the same place.
         let before = self.before.map(|before| before.lanes.as_slice()).unwrap_or_default();

@@ -222,7 +222,7 @@ impl Lanes {
             false => open.iter().map(Rc::as_ptr).collect(),
         };
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
-            lane.response_heads.set((&generation.config.limits).into());
+            lane.follow(&generation.config, settings);
             if !are_all_same && !known.contains(&Rc::as_ptr(lane)) {
                 open.push(Rc::clone(lane));
                 self.start(cx, lane, settings);

@@ -12,21 +12,35 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::origin::{Conn, Origin};
-use crate::{Request, eventually_within};
+use crate::{Request, api_discovery, eventually_within};
 
 /// Group, plural, kind, whether it is in namespaces, and the versions that are served.
-type Resource = (&'static str, &'static str, &'static str, bool, &'static [&'static str]);
+pub(crate) type Resource = (&'static str, &'static str, &'static str, bool, &'static [&'static str]);
 
 const ISTIO: &str = "networking.istio.io";
+const RIGHTS: &str = "rbac.authorization.k8s.io";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 const RESOURCES: &[Resource] = &[
     ("", "services", "Service", true, &["v1"]),
     ("", "pods", "Pod", true, &["v1"]),
     ("", "namespaces", "Namespace", false, &["v1"]),
+    ("", "serviceaccounts", "ServiceAccount", true, &["v1"]),
     ("", "configmaps", "ConfigMap", true, &["v1"]),
+    ("", "secrets", "Secret", true, &["v1"]),
     ("", "events", "Event", true, &["v1"]),
     ("apps", "deployments", "Deployment", true, &["v1"]),
+    ("apps", "daemonsets", "DaemonSet", true, &["v1"]),
+    ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true, &["v2"]),
+    ("policy", "poddisruptionbudgets", "PodDisruptionBudget", true, &["v1"]),
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", true, &["v1"]),
+    (RIGHTS, "clusterroles", "ClusterRole", false, &["v1"]),
+    (RIGHTS, "clusterrolebindings", "ClusterRoleBinding", false, &["v1"]),
+    (RIGHTS, "roles", "Role", true, &["v1"]),
+    (RIGHTS, "rolebindings", "RoleBinding", true, &["v1"]),
+    ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", false, &["v1"]),
+    ("monitoring.coreos.com", "servicemonitors", "ServiceMonitor", true, &["v1"]),
+    ("monitoring.coreos.com", "prometheusrules", "PrometheusRule", true, &["v1"]),
     ("discovery.k8s.io", "endpointslices", "EndpointSlice", true, &["v1"]),
     ("coordination.k8s.io", "leases", "Lease", true, &["v1"]),
     (ISTIO, "virtualservices", "VirtualService", true, &["v1", "v1beta1", "v1alpha3"]),
@@ -238,6 +252,12 @@ impl ApiServer {
         let state = self.inner.lock();
         let id = state.find(kind, namespace, name)?;
         state.objects.get(&id).cloned()
+    }
+
+    /// Everything of this kind, in whatever namespace.
+    pub fn all(&self, kind: &str) -> Vec<Value> {
+        let state = self.inner.lock();
+        state.objects.iter().filter(|(id, _)| RESOURCES[id.0].2 == kind).map(|(_, one)| one.clone()).collect()
     }
 
     /// Sets a status as another controller would.
@@ -487,6 +507,11 @@ impl Inner {
             drop(state);
             return answer(conn, status, &failure(status, "as ordered"));
         }
+        let path = request.target.split('?').next().unwrap_or_default();
+        if let Some(page) = api_discovery::page(path, RESOURCES, &state.absent) {
+            drop(state);
+            return answer(conn, 200, &page);
+        }
         let is_served = |asked: &Asked| {
             let resource = &RESOURCES[asked.resource];
             resource.4.contains(&asked.version.as_str()) && !state.absent.contains(resource.0)
@@ -514,6 +539,15 @@ impl Inner {
                 None => (404, failure(404, "not found")),
             },
             method => {
+                if asked.query.contains_key("dryRun") {
+                    // As it would be; then as it was.
+                    let kept = (state.version, state.objects.clone(), state.history.len());
+                    let (status, said) = write(&mut state, &asked, method, body);
+                    (state.version, state.objects) = (kept.0, kept.1);
+                    state.history.truncate(kept.2);
+                    drop(state);
+                    return answer(conn, status, &said);
+                }
                 let (status, said) = write(&mut state, &asked, method, body.clone());
                 let path = request.target.clone();
                 let method = method.to_owned();

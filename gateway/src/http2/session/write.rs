@@ -82,6 +82,11 @@ impl Session {
         self.role == Role::Client || self.out.len() < OUT_BYTES_MAX
     }
 
+    /// Whether as much waits in `out` as one write takes: its peer reads slower than it is asked.
+    pub fn is_backed_up(&self) -> bool {
+        self.out.len() >= OUT_BYTES_MAX
+    }
+
     /// What goes to the peer next, whole; `spare` is filled after it. The writer calls this when its last write is done.
     pub fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Vec<u8> {
         debug_assert!(spare.is_empty(), "what is in it would be sent");
