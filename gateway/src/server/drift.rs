@@ -92,7 +92,7 @@ mod tests {
         let said = told[0].to_string();
         assert!(said.starts_with("route.a.mirrors.v2.percent: was set to 7"), "{said}");
         // Its object has.
-        let mut next = config(20, 50);
+        let next = config(20, 50);
         assert_eq!(kept(&read, &in_force, &next), []);
         assert_eq!(shares(&next), [20, 50]);
     }
