@@ -60,6 +60,7 @@ mod admission;
 mod operate;
 mod changes;
 mod histograms;
+mod loadgen;
 mod openapi;
 mod logs;
 mod dashboard;
