@@ -37,6 +37,8 @@ mod config_errors;
 mod conversations;
 mod httpbin;
 mod rollout;
+mod evidence;
+mod fleet;
 mod controllers;
 mod matrix;
 mod metrics;

@@ -37,6 +37,10 @@ pub(super) struct Verdict {
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     since: Option<u64>,
 
+    /// Judge what this gateway alone knows, where it has peers
+    #[arg(long)]
+    own: bool,
+
     /// Let evidence begin anew, of this mirror or of all, and judge nothing
     #[arg(long, conflicts_with_all = ["policy", "json", "all", "since", "wait"])]
     begin: bool,
@@ -71,8 +75,8 @@ impl Verdict {
     /// 0 begun, 2 not.
     fn begin(&self) -> i32 {
         let mirror =
-            self.mirror.as_ref().map(|name| format!("?mirror={}", encoded(name))).unwrap_or_default();
-        let told = self.admin.post(&format!("/verdict/begin{mirror}"), "");
+            self.mirror.as_ref().map(|name| format!("&mirror={}", encoded(name))).unwrap_or_default();
+        let told = self.admin.post(&format!("/verdict/begin?{}{mirror}", self.scope()), "");
         let since = told.and_then(|told| {
             let said: serde_json::Value =
                 serde_json::from_str(&told).map_err(|_| format!("not an answer: {told}"))?;
@@ -88,6 +92,11 @@ impl Verdict {
                 2
             }
         }
+    }
+
+    /// Whose evidence is asked for.
+    fn scope(&self) -> &'static str {
+        if self.own { "scope=own" } else { "scope=fleet" }
     }
 
     /// The answer to be printed, and the exit code.
@@ -110,7 +119,9 @@ impl Verdict {
         let format = if self.json { "json" } else { "text" };
         let since = self.since.map(|seconds| format!("&since={seconds}")).unwrap_or_default();
         let all = if self.all { "&all=true" } else { "" };
-        let told = self.admin.post(&format!("/verdict?format={format}{mirror}{since}{all}"), &policy)?;
+        let told = self
+            .admin
+            .post(&format!("/verdict?{}&format={format}{mirror}{since}{all}", self.scope()), &policy)?;
         let code = code(&told, self.json).ok_or_else(|| format!("not a verdict: {told}"))?;
         Ok((if self.json { format!("{told}\n") } else { told }, code))
     }

@@ -11,12 +11,14 @@ mod evidence;
 mod sequential;
 mod rules;
 mod times;
+mod fleet;
 pub mod said;
 
 use config::Policy;
 use serde::Serialize;
 
 pub use evidence::{Compared, Difference, Evidence, Seen, Window};
+pub use fleet::{Aside, Fleet, Missing};
 use rules::Rules;
 use sequential::Chance;
 pub use sequential::design_effect;
@@ -78,6 +80,8 @@ pub struct Ruling {
     pub interval: Option<[f64; 2]>,
     /// Only what came since then was looked at, as RFC 3339 has it: it was well before.
     pub since: Option<String>,
+    /// It began to be so then, give or take so many seconds.
+    pub within: Option<f64>,
     /// What the figure was made of.
     pub samples: u64,
     /// Samples without which it cannot pass.
@@ -103,11 +107,18 @@ pub struct MirrorVerdict {
     pub since: Option<String>,
     pub seconds: Option<f64>,
     pub pairs: u64,
+    /// Why it began then.
+    pub because: Option<&'static str>,
+    /// What runs as v1 and as the mirror, where that is known.
+    pub versions: [Option<String>; 2],
     /// As a person would say it: causes, the worst first, then what is waited for.
     pub said: Vec<String>,
     pub rules: Vec<Ruling>,
     /// Routes that carry so few of its copies that they can reject it, and not hold it up.
     pub rest: Vec<String>,
+    /// What several gateways do not know together, in sentences.
+    #[serde(skip)]
+    pub aside: Vec<String>,
 }
 
 /// All mirrors.
@@ -115,6 +126,8 @@ pub struct MirrorVerdict {
 pub struct Verdict {
     pub verdict: Decision,
     pub mirrors: Vec<MirrorVerdict>,
+    /// The gateways whose evidence it rests on; `None`: this one's alone.
+    pub fleet: Option<Fleet>,
 }
 
 /// Judges by `policy`. Without evidence the verdict is hold.
@@ -130,7 +143,7 @@ pub fn judge(policy: &Policy, evidence: &[Evidence]) -> Verdict {
     let mirrors: Vec<MirrorVerdict> =
         names.iter().map(|name| mirror(policy, chance, name, of(name))).collect();
     let verdict = mirrors.iter().map(|mirror| mirror.verdict).max().unwrap_or(Decision::Hold);
-    Verdict { verdict, mirrors }
+    Verdict { verdict, mirrors, fleet: None }
 }
 
 fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Evidence>) -> MirrorVerdict {
@@ -163,7 +176,8 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
             rest.push(route.route.clone());
         }
         let mut of = Rules { policy, chance: each.part(1.0 - WINDOWS_PART) }.route(route);
-        of.extend(lately(policy, each, route, &of));
+        let since = lately(policy, each, route, &mut of);
+        of.extend(since);
         failed.extend(of.iter().filter(|ruling| ruling.result == Outcome::Fail).map(|ruling| ruling.rule));
         decide(of, !is_minor);
     }
@@ -182,25 +196,48 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
         since: None,
         seconds: None,
         pairs,
+        because: None,
+        versions: [None, None],
         said: Vec::new(),
         rules: rulings,
         rest,
+        aside: Vec::new(),
     }
 }
 
+/// What is so since a moment alone is so many times less likely by chance than that it was so from the start on.
+const MUCH_SURER: f64 = 1e-4;
+
 /// What came since each moment that is remembered is a test of its own, so that what was well for an hour does not outweigh
-/// its last
-/// minute. The `n`th of them has a part of `1 / n (n + 1)`: the sum over all that ever come is one.
-fn lately(policy: &Policy, each: Chance, route: &Evidence, known: &[Ruling]) -> Vec<Ruling> {
+/// its last minute. The `n`th of them has a part of `1 / n (n + 1)`: the sum over all that ever come is one. Of several that
+/// find the same, the one that is surest began nearest to the change.
+fn lately(policy: &Policy, each: Chance, route: &Evidence, known: &mut [Ruling]) -> Vec<Ruling> {
     let mut found: Vec<Ruling> = Vec::new();
-    for Window { since, number, evidence } in &route.windows {
+    for Window { since, within, number, evidence } in &route.windows {
         let n = f64::from((*number).max(1));
         let rules = Rules { policy, chance: each.part(WINDOWS_PART / (n * (n + 1.0))) };
         for mut ruling in rules.lately(evidence) {
-            let is_told =
-                known.iter().chain(&found).any(|of| of.rule == ruling.rule && of.result == Outcome::Fail);
-            if ruling.result == Outcome::Fail && !is_told {
-                ruling.since = Some(since.clone());
+            if ruling.result != Outcome::Fail {
+                continue;
+            }
+            ruling.since = Some(since.clone());
+            ruling.within = Some(*within);
+            let is_it = |of: &&mut Ruling| of.rule == ruling.rule && of.result == Outcome::Fail;
+            let is_surer = |than: &Ruling, by: f64| {
+                ruling.chance.zip(than.chance).is_some_and(|(one, other)| one < other * by)
+            };
+            if let Some(of) = known.iter_mut().find(is_it) {
+                // It is so of the whole epoch too: since when is all that is new.
+                if is_surer(of, MUCH_SURER) {
+                    of.chance = ruling.chance;
+                    of.since = ruling.since;
+                    of.within = ruling.within;
+                }
+            } else if let Some(of) = found.iter_mut().find(is_it) {
+                if is_surer(of, 1.0) {
+                    *of = ruling;
+                }
+            } else {
                 found.push(ruling);
             }
         }

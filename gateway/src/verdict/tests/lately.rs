@@ -7,7 +7,8 @@ fn what_was_well_for_an_hour_and_broke_is_rejected_by_its_last_minute_with_when_
     let hour = || evidence("a", &[("200", "200", 2_000_000), ("200", "500", 60)]);
     assert_eq!(decide(hour()), Decision::Promote, "it is outweighed");
     let mut of = hour();
-    let window = |number, since: &str, evidence| Window { since: since.to_owned(), number, evidence };
+    let window =
+        |number, since: &str, evidence| Window { since: since.to_owned(), within: 20.0, number, evidence };
     let minute = || evidence("a", &[("200", "200", 2_900), ("200", "500", 60)]);
     of.windows = vec![
         window(55, "2026-11-29T12:31:00Z", minute()),
@@ -23,7 +24,8 @@ fn what_was_well_for_an_hour_and_broke_is_rejected_by_its_last_minute_with_when_
         "{said:?}"
     );
     assert!(
-        said[0].contains("by chance once in ") && said[0].contains("since 12:31; v1 200, v2 500: 60 times"),
+        said[0].contains("by chance once in ")
+            && said[0].contains("since 12:31 ± 20 seconds; v1 200, v2 500: 60 times"),
         "{said:?}"
     );
 }
