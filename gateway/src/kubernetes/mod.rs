@@ -24,8 +24,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use config::Config;
+use config::Destination;
 use config::check::{Checked, Problem};
-use config::manifest::Destination;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use config::Destination;
 use config::check::{Checked, Problem};
-use config::manifest::{self, Applied, Destination, Document, State};
+use config::manifest::{self, Applied, Document, State};
 use serde_json::Value;
 
 use super::Rules;
