@@ -155,7 +155,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::control::Epochs;
+    use crate::control::{Cause, Epochs};
     use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
 
     fn config(v2: &str) -> Arc<Config> {
@@ -212,5 +212,30 @@ mod tests {
             [("r".to_owned(), "v2".to_owned())]
         );
         assert_eq!(epochs.of("r", "v2").unwrap().base.pairs(), 15);
+    }
+
+    #[test]
+    fn a_version_that_a_cluster_tells_of_is_learnt_and_another_one_begins_evidence_anew() {
+        let store = ConfigStore::new(&config("\"10.0.0.2:1\""));
+        let mut now = SystemTime::UNIX_EPOCH;
+        let mut look = || {
+            now += Duration::from_secs(1);
+            let snapshot = store.open();
+            let all = pairings(&snapshot, &Chosen::default());
+            let begun = store.epochs.look(&looked(&store, &snapshot.config, &all), now).len();
+            let epoch = store.epochs.of("r", "v2").unwrap();
+            (begun, epoch.because, epoch.versions[1].clone())
+        };
+        assert_eq!(look(), (0, Cause::Start, None));
+        store.is_of_version("v2", "5f4d");
+        assert_eq!(
+            look(),
+            (0, Cause::Start, Some("5f4d".to_owned())),
+            "the first that is known is what it began with"
+        );
+        store.is_of_version("elsewhere", "1");
+        store.is_of_version("v2", "77ab");
+        assert_eq!(look(), (1, Cause::Version, Some("77ab".to_owned())));
+        assert_eq!(look().0, 0);
     }
 }

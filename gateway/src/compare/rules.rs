@@ -221,6 +221,7 @@ mod tests {
                 ignore_text: vec![config::Pattern::anywhere(pattern).unwrap()],
                 unordered: Vec::new(),
                 tolerance: 0.0,
+                version_header: None,
             };
             Rules::new(&compare, None).without_ignored(text).into_owned()
         };

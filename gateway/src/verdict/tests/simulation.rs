@@ -279,7 +279,9 @@ fn the_figures_of_many_runs() {
     let all = many(runs, 17, &policy(), none, 60);
     let rejected = all.iter().filter(|[reject, _]| reject.is_some()).count();
     let promoted = all.iter().filter(|[_, promote]| promote.is_some()).count();
-    println!("{runs} runs of 60 s at {RATE}/s on {ROUTES} routes, looked at every second; seeds 17,000,051 + run");
+    println!(
+        "{runs} runs of 60 s at {RATE}/s on {ROUTES} routes, looked at every second; seeds 17,000,051 + run"
+    );
     println!("equal: rejected at any look {rejected}, promoted {promoted}");
     assert!(rejected * 20 <= runs && promoted * 100 >= 99 * runs);
     // What the rule over all routes may err, of 5 %: a quarter of a quarter for errors, for a quantile a sixteenth.
@@ -291,7 +293,12 @@ fn the_figures_of_many_runs() {
         ("10 % errors", Fault { errors: 0.1, ..none }, 10, Some((once(0.1, 0.001, errors), 1))),
         ("p50 + 30 %", Fault { slower: 0.3, ..none }, 60, None),
         ("2 % x 200 ms", Fault { tail: 0.02, ..none }, 60, Some((once(0.02, 0.000_5, tails), 1))),
-        ("a field in 1 %", Fault { field: 0.01, ..none }, 240, Some((once(0.01, 0.001, field), ROUTES as u64))),
+        (
+            "a field in 1 %",
+            Fault { field: 0.01, ..none },
+            240,
+            Some((once(0.01, 0.001, field), ROUTES as u64)),
+        ),
     ];
     for (name, fault, most, bound) in faults {
         let mut took: Vec<usize> = many(runs, 18, &Policy::default(), fault, most)
