@@ -1,4 +1,4 @@
-//! How what one process hands to another is written where serde has no form of its own: moments, roles. Pure.
+//! How what one process hands to another is written where serde has no form of its own: moments, roles.
 
 /// A moment as microseconds since 1970.
 pub mod unix_micros {

@@ -53,7 +53,9 @@ fn verdict(gateway: &Gateway) -> Value {
 fn kept(gateway: &Gateway, file: &Path, pairs: u64) {
     let needle = format!("[\"200\",\"200\",{pairs}]");
     eventually("it is kept", || fs::read_to_string(file).is_ok_and(|text| text.contains(&needle)));
-    assert!(gateway.metrics().sum("umbra_evidence_saves_total", &["result=\"written\""]) >= 1);
+    eventually("it is counted", || {
+        gateway.metrics().sum("umbra_evidence_saves_total", &["result=\"written\""]) >= 1
+    });
 }
 
 #[test]

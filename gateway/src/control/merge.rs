@@ -1,5 +1,5 @@
 //! What several gateways know of the same mirrors, as one: counts and buckets are added up. What answers another question, or is
-//! of another epoch, stays apart and is named. Pure.
+//! of another epoch, stays apart and is named. It reads no clock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -50,6 +50,9 @@ pub struct Merged {
     pub apart: BTreeMap<(String, String), (Apart, String)>,
 }
 
+/// By route and mirror.
+type ByName<'a> = HashMap<(&'a str, &'a str), &'a Account>;
+
 /// What these gateways, each by its name, know of the mirrors of the first one. A process that was asked twice counts once.
 pub fn merge(books: Vec<(String, Book)>) -> Merged {
     let mut boots = BTreeSet::new();
@@ -58,7 +61,7 @@ pub fn merge(books: Vec<(String, Book)>) -> Merged {
     let Some((_, own)) = books.first() else { return Merged::default() };
     let keys: Vec<(String, String)> =
         own.accounts.iter().map(|of| (of.route.clone(), of.mirror.clone())).collect();
-    let mut all: Vec<(&str, HashMap<(&str, &str), &Account>)> = Vec::new();
+    let mut all: Vec<(&str, ByName<'_>)> = Vec::new();
     for (name, book) in &books {
         let by_key = book.accounts.iter().map(|of| ((of.route.as_str(), of.mirror.as_str()), of)).collect();
         all.push((name, by_key));

@@ -40,11 +40,8 @@ impl Verdict {
     pub fn of_fleet(mut self, fleet: Fleet) -> Self {
         for mirror in &mut self.mirrors {
             let apart: Vec<&Aside> = fleet.apart.iter().filter(|of| of.mirror == mirror.mirror).collect();
-            mirror.aside = apart
-                .iter()
-                .take(NAMED_MAX)
-                .map(|of| format!("not counted: {} {} (on {})", of.replica, of.why, of.route))
-                .collect();
+            let one = |of: &&Aside| format!("not counted: {} {} (on {})", of.replica, of.why, of.route);
+            mirror.aside.extend(apart.iter().take(NAMED_MAX).map(one));
             let more = apart.len().saturating_sub(NAMED_MAX);
             if more > 0 {
                 mirror.aside.push(format!("not counted: {more} more gateways"));
@@ -59,7 +56,8 @@ impl Verdict {
                     named.join(", ")
                 ));
             }
-            if !mirror.aside.is_empty() && mirror.verdict == Decision::Promote {
+            let is_whole = apart.is_empty() && fleet.missing.is_empty();
+            if !is_whole && mirror.verdict == Decision::Promote {
                 mirror.verdict = Decision::Hold;
                 mirror.aside.push("held: to promote takes the evidence of all gateways".to_owned());
             }

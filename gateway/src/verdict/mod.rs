@@ -116,7 +116,7 @@ pub struct MirrorVerdict {
     pub rules: Vec<Ruling>,
     /// Routes that carry so few of its copies that they can reject it, and not hold it up.
     pub rest: Vec<String>,
-    /// What several gateways do not know together, in sentences.
+    /// What is not known of all that should be: of several gateways, of critical routes; in sentences.
     #[serde(skip)]
     pub aside: Vec<String>,
 }
@@ -140,8 +140,16 @@ pub fn judge(policy: &Policy, evidence: &[Evidence]) -> Verdict {
     let alpha = 1.0 - f64::from(policy.confidence.per_million) / 1e6;
     let chance = Chance::of(alpha).part(1.0 / names.len().max(1) as f64);
     let of = |name: &&str| evidence.iter().copied().filter(|e| e.mirror == **name).collect::<Vec<_>>();
-    let mirrors: Vec<MirrorVerdict> =
+    let mut mirrors: Vec<MirrorVerdict> =
         names.iter().map(|name| mirror(policy, chance, name, of(name))).collect();
+    let is_unseen = |route: &&String| !evidence.iter().any(|of| of.route == **route);
+    let unseen: Vec<&String> = policy.critical.iter().filter(is_unseen).collect();
+    for mirror in &mut mirrors {
+        for route in &unseen {
+            mirror.verdict = mirror.verdict.max(Decision::Hold);
+            mirror.aside.push(format!("held: no mirror gets copies of the critical route {route}"));
+        }
+    }
     let verdict = mirrors.iter().map(|mirror| mirror.verdict).max().unwrap_or(Decision::Hold);
     Verdict { verdict, mirrors, fleet: None }
 }
@@ -171,12 +179,14 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
     let (mut passed_over, mut rest) = (0, Vec::new());
     for route in evidence {
         passed_over += route.seen.wanted();
-        let is_minor = passed_over as f64 <= MINOR_ROUTES_SHARE * all as f64;
+        let is_small = passed_over as f64 <= MINOR_ROUTES_SHARE * all as f64;
+        let is_minor = is_small && !policy.is_critical(&route.route);
         if is_minor && route.seen.wanted() > 0 {
             rest.push(route.route.clone());
         }
-        let mut of = Rules { policy, chance: each.part(1.0 - WINDOWS_PART) }.route(route);
-        let since = lately(policy, each, route, &mut of);
+        let own = policy.of_route(&route.route);
+        let mut of = Rules { policy: own, chance: each.part(1.0 - WINDOWS_PART) }.route(route);
+        let since = lately(own, each, route, &mut of);
         of.extend(since);
         failed.extend(of.iter().filter(|ruling| ruling.result == Outcome::Fail).map(|ruling| ruling.rule));
         decide(of, !is_minor);
