@@ -30,6 +30,7 @@ pub mod tls;
 pub mod task;
 pub mod buffer;
 pub mod visible;
+pub mod portable;
 pub mod mix;
 pub mod admission;
 pub mod tunnels;

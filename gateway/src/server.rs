@@ -19,6 +19,7 @@ mod admin_listener;
 mod tls_watch;
 mod watcher;
 mod handover;
+mod keeper;
 mod inherit;
 mod notify;
 mod signals;
@@ -54,6 +55,7 @@ use control_loop::{ASKS_MAX, Changed, ControlPlane};
 use files::{Served, Watch};
 use handover::Program;
 use inherit::Inherited;
+use keeper::Keeper;
 use listeners::Listeners;
 use notify::Notify;
 use prepare::Preparer;
@@ -112,6 +114,7 @@ pub(crate) fn serve(
         None => ConfigStore::new(&config),
     };
     store.write(written, None);
+    keeper::restore(&store);
     store.certify(&tls.expiries);
     let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &tls, &text, cluster)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
@@ -196,7 +199,10 @@ pub(crate) fn serve(
         descriptor_limit,
         retired: Vec::new(),
     };
+    let keeper =
+        Keeper::start(&store).map_err(|e| broken(format!("cannot start the keeper of evidence: {e}")))?;
     let mut plane = ControlPlane {
+        keeper: &keeper,
         reloader,
         watch,
         admin: AdminListener::new(admin),
@@ -213,7 +219,7 @@ pub(crate) fn serve(
         is_stale: None,
         hands_over: false,
     };
-    let ending = runtime.block_on(async {
+    let (ending, is_followed) = match runtime.block_on(async {
         plane.admin.follow(&config.admin, plane.reloader.listeners.admin(), plane.reloader.tls.admin())?;
         plane.tell(Command::Begin);
         tokio::spawn(watcher::watch(Arc::clone(&store), shards.clone(), seen));
@@ -226,8 +232,12 @@ pub(crate) fn serve(
             handover::tell(predecessor);
         }
         Ok(plane.run(signals).await)
-    });
+    }) {
+        Ok((ending, is_followed)) => (Ok(ending), is_followed),
+        Err(problems) => (Err(problems), true),
+    };
     observer.join();
+    keeper.end(is_followed);
     ending
 }
 

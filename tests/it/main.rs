@@ -46,6 +46,8 @@ mod config_errors;
 mod conversations;
 mod httpbin;
 mod rollout;
+mod evidence;
+mod fleet;
 mod controllers;
 mod controllers_kubernetes;
 mod matrix;

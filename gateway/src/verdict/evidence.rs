@@ -33,6 +33,8 @@ pub struct Evidence {
 pub struct Window {
     /// As RFC 3339 has it.
     pub since: String,
+    /// Seconds to the moments that are remembered before and after it: a change is dated no better.
+    pub within: f64,
     /// The how manieth moment it is that was remembered.
     pub number: u32,
     pub evidence: Evidence,
