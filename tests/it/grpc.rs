@@ -82,7 +82,8 @@ fn a_mirror_that_ends_calls_with_an_error_is_counted_so_though_it_answers_200() 
         let ended = [&heard.fields, &heard.trailers].map(|fields| field(fields, "grpc-status")).concat();
         assert_eq!((heard.status(), ended.as_str()), ("200", "0"), "{name}");
     }
-    let ends = [("eligible", 4), ("sent", 4), ("completed 2xx", 1), ("completed 4xx", 1), ("completed 5xx", 2)];
+    let ends =
+        [("eligible", 4), ("sent", 4), ("completed 2xx", 1), ("completed 4xx", 1), ("completed 5xx", 2)];
     becomes(&gateway, "v2", &ends);
     let outcomes = gateway.admin("GET", "/outcomes", "").text();
     for (code, n) in [("grpc_internal", 2), ("grpc_not_found", 1)] {
