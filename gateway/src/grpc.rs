@@ -168,7 +168,7 @@ pub fn wait(head: &mut Vec<u8>, waited_ms: u64) {
     // Eight digits at most.
     let text = match left {
         ..100_000_000 => format!(" {left}m"),
-        ..100_000_000_000 => format!(" {}S", left / 1000),
+        100_000_000..100_000_000_000 => format!(" {}S", left / 1000),
         _ => format!(" {}H", left / 3_600_000),
     };
     head.splice(from..from + length, text.into_bytes());

@@ -179,17 +179,16 @@ impl Streams {
         out
     }
 
-    /// Begins a copy.
-    #[expect(clippy::result_large_err, reason = "the copy goes back as it came, without a place on the heap")]
+    /// Begins a copy, or gives it back.
     pub(super) fn send(
         &mut self,
         copy: RequestCopy,
         reserved: Reserved,
         (now_ms, now_us): (u64, u64),
-    ) -> Result<(), (RequestCopy, Unsent)> {
+    ) -> Option<(RequestCopy, Unsent)> {
         let Some((head_bytes, framing)) = wire(&copy.head) else {
             debug_assert!(false, "a copy has a whole head");
-            return Err((copy, Unsent::Inexpressible));
+            return Some((copy, Unsent::Inexpressible));
         };
         let (lines, rest) = copy.head.split_at(head_bytes);
         let never_indexed = &NeverIndexed::default();
@@ -199,8 +198,8 @@ impl Streams {
         let is_whole = framing == Framing::None || framing == Framing::Length(0);
         let id = match self.session.open(lines, &manner, is_whole, now_ms) {
             Ok(id) => id,
-            Err(Unopened::Full | Unopened::Draining) => return Err((copy, Unsent::NoRoom)),
-            Err(Unopened::Inexpressible(_)) => return Err((copy, Unsent::Inexpressible)),
+            Err(Unopened::Full | Unopened::Draining) => return Some((copy, Unsent::NoRoom)),
+            Err(Unopened::Inexpressible(_)) => return Some((copy, Unsent::Inexpressible)),
         };
         if !is_whole {
             self.say_content(id, framing, rest, &copy, now_ms);
@@ -222,7 +221,7 @@ impl Streams {
         });
         self.unsent += 1;
         self.copies += 1;
-        Ok(())
+        None
     }
 
     /// Content as it stands in the inner form. What is refused because the stream is over is told by an event.
@@ -491,7 +490,7 @@ mod tests {
 
     fn send(streams: &mut Streams, text: &str, now_ms: u64) {
         let reserved = Reserved::new(&Rc::new(lane()));
-        assert!(streams.send(copy(text), reserved, (now_ms, now_ms * 1000)).is_ok());
+        assert!(streams.send(copy(text), reserved, (now_ms, now_ms * 1000)).is_none());
     }
 
     /// `:status 200` of a stream.

@@ -254,13 +254,13 @@ impl Line<'_> {
             bytes += copy.len();
             let sent = self.streams.borrow_mut().send(copy, reserved, now);
             match sent {
-                Ok(()) => begun += 1,
-                Err((mut copy, Unsent::NoRoom)) => {
+                None => begun += 1,
+                Some((mut copy, Unsent::NoRoom)) => {
                     copy.tries -= 1;
                     self.again.borrow_mut().push_front(copy);
                     break;
                 }
-                Err((copy, Unsent::Inexpressible)) => copy.ticket.fail(FailReason::Protocol),
+                Some((copy, Unsent::Inexpressible)) => copy.ticket.fail(FailReason::Protocol),
             }
         }
         if begun > 1 {
