@@ -178,7 +178,9 @@ impl ConfigStore {
 
     /// What runs at an upstream, as a cluster or the configuration says.
     pub fn version(&self, upstream: &Upstream) -> Option<String> {
-        lock(&self.versions).get(&upstream.name).or(upstream.version.as_ref()).cloned()
+        let told = lock(&self.versions).get(&upstream.name).cloned();
+        let by_its_pods = || self.open().cluster.version(upstream.destination.as_ref()?);
+        told.or_else(by_its_pods).or_else(|| upstream.version.clone())
     }
 
     /// What is wrong now, the worst first, and then what is over.
