@@ -7,10 +7,10 @@ use toml::de::DeTable;
 
 use crate::node;
 use crate::problem::{Place, Report};
-use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
+use crate::reader::{Key, List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
 use crate::tls::{ClientAuthWord, TlsVersion};
 use crate::{
-    After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role,
+    After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role, Upgrade,
     UpstreamProtocol, Via,
 };
 
@@ -26,6 +26,7 @@ words!(
     Protocol,
     UpstreamProtocol,
     RetryOn,
+    Upgrade,
     Role,
     ClientAuthWord,
     TlsVersion
@@ -106,6 +107,7 @@ written_tables! {
         request_body_bytes_max: SizeOrUnlimited,
         connections_per_address_max: u64,
         exchanges_max: u64,
+        tunnels_max: u64,
         requests_per_second_max: u64,
         requests_per_second_per_address_max: u64,
         requests_per_connection_max: u64,
@@ -147,6 +149,7 @@ written_tables! {
         response_head: Duration,
         response_body: Duration,
         upstream_idle: Duration,
+        tunnel_idle: Duration,
         drain: Duration,
     }
 
@@ -260,6 +263,7 @@ written_tables! {
         rewrite: Rewrite,
         timeout: Duration,
         retries: Retries,
+        upgrade: List<Upgrade>,
         request_headers: HeaderEdits,
         response_headers: HeaderEdits,
         mirrors: List<Mirror>,
@@ -432,6 +436,13 @@ written_tables! {
         query: List<String>,
         /// JSON pointers.
         json: List<String>,
+    }
+}
+
+impl Route {
+    /// What a route of a manifest takes, which has no word for it: whatever there is, as Istio does.
+    pub(crate) fn any_upgrade(at: &Place) -> Key<List<Upgrade>> {
+        Key::at(Upgrade::ALL.map(|word| Key::at(word, at)).into(), at)
     }
 }
 

@@ -8,6 +8,7 @@ mod control_loop;
 mod reload;
 mod prepare;
 mod patch;
+mod drift;
 mod differ;
 mod source;
 pub(crate) mod certificates;
@@ -89,6 +90,7 @@ pub(crate) fn serve(
     let (inherited, predecessor) = Inherited::find().map_err(broken)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_name("umbra-aside")
         .build()
         .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
     let deaf = |e: io::Error| broken(format!("cannot listen for signals: {e}"));
@@ -111,7 +113,7 @@ pub(crate) fn serve(
         Some(cluster) => ConfigStore::counting(&config, cluster.counters()),
         None => ConfigStore::new(&config),
     };
-    store.write(written);
+    store.write(written, None);
     keeper::restore(&store);
     store.certify(&tls.expiries);
     let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &tls, &text, cluster)))?;

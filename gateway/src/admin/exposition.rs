@@ -11,6 +11,7 @@ mod rollout;
 mod tls;
 mod cluster;
 mod http2;
+mod tunnels;
 pub(super) mod times;
 pub(super) mod classic;
 
@@ -90,6 +91,7 @@ impl Collector for Workers {
         shards.connections(&mut out)?;
         shards.tls(&mut out)?;
         shards.http2(&mut out)?;
+        shards.tunnels(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
@@ -527,6 +529,11 @@ mod tests {
             "umbra_http2_streams_refused counter",
             "umbra_http2_streams_reset counter",
             "umbra_http2_goaways counter",
+            "umbra_tunnels_active gauge",
+            "umbra_tunnels_opened counter",
+            "umbra_tunnels_ended counter",
+            "umbra_tunnel_bytes counter",
+            "umbra_upgrades_ignored counter",
             "umbra_upstream_tls_handshakes counter",
             "umbra_upstream_tls_handshake_failures counter",
             "umbra_mirror_tls_handshakes counter",

@@ -153,9 +153,9 @@ impl ConfigStore {
         lock(&self.snapshot).refused += 1;
     }
 
-    /// The whole configuration in force was read from this.
-    pub fn write(&self, shown: Shown) {
-        let config = self.open().config;
+    /// The whole configuration in force was read from this; `read` is what it was before shares that were set were kept in it.
+    pub fn write(&self, shown: Shown, read: Option<Arc<Config>>) {
+        let config = read.unwrap_or_else(|| self.open().config);
         *lock(&self.written) = Written { config, shown, patches: BTreeMap::new() };
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::grpc::Status;
 use crate::metrics::Slots;
 
 /// What was seen of one mirror on one route.
@@ -265,8 +266,8 @@ fn field_name(field: &str) -> String {
 fn is_error(end: &str) -> bool {
     match end.parse::<u16>() {
         Ok(status) => status >= 500,
-        // Why there was none, or `other_5xx`.
-        Err(_) => end != "other",
+        // A call's outcome, why there was none, or `other_5xx`.
+        Err(_) => Status::named(end).map_or(end != "other", Status::is_error),
     }
 }
 
