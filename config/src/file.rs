@@ -69,6 +69,8 @@ written_tables! {
         cert: String,
         key: String,
         ocsp: String,
+        /// Exact, with `*.` at the left, or `*`.
+        names: List<String>,
     }
 
     /// `[admin]`
@@ -201,7 +203,10 @@ written_tables! {
     /// `tls` of an upstream; see [`crate::tls::UpstreamTls`].
     pub(crate) struct UpstreamTls {
         ca: String,
+        crls: List<String>,
         server_name: String,
+        /// Names, addresses or URIs.
+        names: List<String>,
         cert: String,
         key: String,
         min_version: TlsVersion,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use config::Pem;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, TlsConfig};
 
 use crate::tls::asking;
@@ -103,12 +104,12 @@ impl Admin {
             move |wrong: Wrong| format!("{option}: {} {}", wrong.file.display(), wrong.message)
         };
         let roots = match &self.ca {
-            Some(ca) => pem::certificates(ca, "").map_err(told("--admin-ca"))?,
+            Some(ca) => pem::certificates(&Pem::File(ca.clone()), "").map_err(told("--admin-ca"))?,
             None => rustls_native_certs::load_native_certs().certs,
         };
         let shown = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
-                let chain = pem::certificates(cert, "").map_err(told("--admin-cert"))?;
+                let chain = pem::certificates(&Pem::File(cert.clone()), "").map_err(told("--admin-cert"))?;
                 let chain = chain.iter().map(|der| Certificate::from_der(der).to_owned());
                 let bytes = std::fs::read(key).map_err(|e| format!("--admin-key: {}: {e}", key.display()))?;
                 let key = PrivateKey::from_pem(&bytes)

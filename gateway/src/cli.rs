@@ -393,6 +393,8 @@ mod tests {
                 paths: paths.iter().map(PathBuf::from).collect(),
                 endpoints: Vec::new(),
                 listen: Vec::new(),
+                secrets: Vec::new(),
+                plaintext: manifest::Plaintext::default(),
                 settings: settings.map(PathBuf::from),
             })
         };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use config::{Action, Config, Host, MirrorHost, Percent, Trust, Upstream, UpstreamProtocol};
+use config::{Action, Config, Host, MirrorHost, PeerName, Percent, Trust, Upstream, UpstreamProtocol};
 
 use crate::asked::{RequestView, Scheme, Version};
 use crate::http1::edit;
@@ -259,14 +259,24 @@ fn covered(upstream: &Upstream, protocol: UpstreamProtocol, indent: &str, text: 
     };
     let asked: Vec<String> = names.iter().map(|host| asked(host)).collect();
     let for_names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    let for_names = if tls.names.is_empty() {
+        for_names
+    } else {
+        let name = |name: &PeerName| match name {
+            PeerName::Host(host) => host.to_string(),
+            PeerName::Uri(uri) => uri.clone(),
+        };
+        tls.names.iter().map(name).collect::<Vec<_>>().join(" or ")
+    };
+    let revoked = if tls.crls.is_empty() { "" } else { ", unless revoked" };
     let checked = match &tls.trust {
-        Trust::System => format!("its certificate by the system's roots, for {for_names}"),
-        Trust::Ca(ca) => format!("its certificate by {}, for {for_names}", ca.display()),
+        Trust::System => format!("its certificate by the system's roots, for {for_names}{revoked}"),
+        Trust::Ca(ca) => format!("its certificate by {}, for {for_names}{revoked}", ca.name().display()),
         Trust::Anything => "NOTHING: any certificate is accepted".to_owned(),
     };
     let shown = tls.identity.as_ref().map_or_else(
         || "no certificate of ours".to_owned(),
-        |identity| format!("{} if asked", identity.cert.display()),
+        |identity| format!("{} if asked", identity.cert.name().display()),
     );
     let (version, asked) = (tls.min_version.as_str(), asked.join(" or "));
     let _ = writeln!(

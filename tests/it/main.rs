@@ -20,6 +20,7 @@ mod pool;
 mod tls;
 mod tls_upstream;
 mod tls_admin;
+mod tls_manifests;
 mod http2;
 mod http2_connections;
 mod http2_hostile;

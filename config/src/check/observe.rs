@@ -7,7 +7,7 @@ use crate::file;
 use crate::reader::{At, Key};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period};
-use crate::{AccessLog, Claim, Collector, LogFormat, Notable, Percent, Tracing, Trust};
+use crate::{AccessLog, Claim, Collector, LogFormat, Notable, Pem, Percent, Tracing, Trust};
 
 impl Check<'_> {
     /// `None` where nothing is logged.
@@ -53,7 +53,7 @@ impl Check<'_> {
         match &mut to {
             Some(Some(Some(Collector { tls: Some(trust), .. }))) => {
                 if let Some(ca) = ca {
-                    *trust = Trust::Ca(ca.into());
+                    *trust = Trust::Ca(Pem::File(ca.into()));
                 }
             }
             Some(_) => self.report.error(&given.at, r#"is only used with to = "https://…""#),

@@ -27,6 +27,8 @@ pub(super) enum Kind {
     ApiGateway,
     ReferenceGrant,
     Service,
+    Secret,
+    ConfigMap,
     Namespace,
 }
 
@@ -40,10 +42,9 @@ pub(super) enum Unread {
 }
 
 /// Kinds that say nothing about where requests go, and are met beside those that do.
-const INDIFFERENT: [&str; 11] = [
+const INDIFFERENT: [&str; 10] = [
     "ClusterRole",
     "ClusterRoleBinding",
-    "ConfigMap",
     "DaemonSet",
     "Deployment",
     "GatewayClass",
@@ -111,6 +112,8 @@ fn known(group: &str, kind: &str) -> Option<Kind> {
         (GATEWAY_API, "Gateway") => Kind::ApiGateway,
         (GATEWAY_API, "ReferenceGrant") => Kind::ReferenceGrant,
         ("", "Service") => Kind::Service,
+        ("", "Secret") => Kind::Secret,
+        ("", "ConfigMap") => Kind::ConfigMap,
         ("", "Namespace") => Kind::Namespace,
         (_, _) => return None,
     })

@@ -142,8 +142,24 @@ tables! {
         hostname: String,
         port: u64,
         protocol: String,
-        tls: Refused,
+        tls: ListenerTls,
         allowed_routes: AllowedRoutes,
+    }
+
+    /// `tls` of a listener.
+    pub(crate) struct ListenerTls {
+        mode: String,
+        certificate_refs: List<SecretRef>,
+        frontend_validation: Refused,
+        options: Ignored,
+    }
+
+    /// A Secret, or a ConfigMap.
+    pub(crate) struct SecretRef {
+        group: String,
+        kind: String,
+        namespace: String,
+        name: String,
     }
 
     /// Who may attach to a listener.

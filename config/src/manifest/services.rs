@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resource;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
-use super::policy;
-use super::protocol::{self, Port};
+use super::policy::{self, Of};
+use super::protocol::{self, Port, Protocol};
+use super::secrets::Secrets;
 use super::translate::Destination as Unaddressed;
 use super::virtual_hosts::without_root;
 use crate::file;
@@ -58,6 +59,9 @@ struct Made {
 /// Everything the manifests and the command line say about services.
 #[derive(Default)]
 pub(super) struct Services {
+    /// All are called in plaintext, whatever is said of TLS.
+    pub(super) plaintext: bool,
+    pub(super) secrets: Secrets,
     bound: Vec<Bound>,
     /// Which of `bound` have this name.
     bound_by_name: BTreeMap<String, Vec<usize>>,
@@ -363,6 +367,21 @@ impl Services {
         None
     }
 
+    /// What its manifests say is spoken with it.
+    fn protocol(&self, wanted: &Wanted, asking: &Asking<'_>) -> Option<Protocol> {
+        let (ports, port) = match (self.known.get(&wanted.service), self.entries.get(&wanted.service)) {
+            (Some(ports), _) => (ports.clone(), wanted.port),
+            (None, Some(entry)) => {
+                let ports = protocol::entry_ports(&entry.spec);
+                let first = ports.first().map(|port| port.number);
+                (ports, wanted.port.or(first))
+            }
+            (None, None) => return None,
+        };
+        let by_name = asking.by_name || !self.known.contains_key(&wanted.service);
+        protocol::of(&ports, port, by_name)
+    }
+
     /// Whether the service's ports can be told apart: then each has an upstream of its own.
     fn port_matters(&self, wanted: &Wanted) -> bool {
         let service = &wanted.service;
@@ -406,8 +425,16 @@ impl Services {
             rule.as_ref().and_then(|rule| rule.spec.traffic_policy.given()),
             subset.as_ref().and_then(|subset| subset.traffic_policy.given()),
         ];
-        let of = (wanted.service.as_str(), wanted.port);
-        policy::apply(policies.map(|p| p.map(|p| &p.value)), of, &mut upstream, report);
+        let protocol = self.protocol(wanted, asking);
+        let namespace = rule.as_ref().map(|rule| rule.namespace.as_str()).unwrap_or_default();
+        let of = Of {
+            service: &wanted.service,
+            port: wanted.port,
+            protocol,
+            namespace,
+            plaintext: self.plaintext,
+        };
+        policy::apply(policies.map(|p| p.map(|p| &p.value)), of, &mut self.secrets, &mut upstream, report);
         let mut name = self.display(wanted);
         if self.upstreams_by_name.contains_key(&name) {
             name = name.replacen(self.shown(&wanted.service), &wanted.service, 1);

@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::documents::{self, Document};
-use super::{Found, settings_of};
+use super::{Around, Emitted, Found, Plaintext, settings_of};
 use crate::check::{Check, Checked};
 use crate::file::File;
 use crate::node::Node;
-use crate::problem::{ByResource, OfResource, Place, Problem, Report, ResourceId};
+use crate::problem::{ByResource, OfResource, Problem, Report, ResourceId};
 use crate::write::Shown;
 
 /// What a cluster says, and what it cannot know.
@@ -31,6 +31,7 @@ pub struct Applied<'a> {
     pub settings: Option<(&'a str, &'a str)>,
     /// Addresses to listen on; where none is given the Gateways say it.
     pub listen: &'a [String],
+    pub plaintext: Plaintext,
 }
 
 /// What is sound, and what became of each document.
@@ -153,13 +154,10 @@ fn pass(
         report.leave();
     }
     report.open("", "", false);
-    let listen = Place { key: "--listen".to_owned(), ..Place::default() };
-    if !applied.listen.is_empty() {
-        file.listener = super::listeners_at(applied.listen, &listen);
-    }
-    let destinations = found.emit(&mut file, &mut report);
+    let around = Around { listen: applied.listen, plaintext: applied.plaintext };
+    let Emitted { destinations, materials } = found.emit(&mut file, around, &mut report);
     let written = Shown::of(&file);
-    let mut config = Check::new(&mut report).config(file);
+    let mut config = Check::new(&mut report).with(materials).config(file);
     let of: BTreeMap<&str, &Destination> =
         destinations.iter().map(|(name, destination)| (name.as_str(), destination)).collect();
     for upstream in &mut config.upstreams {

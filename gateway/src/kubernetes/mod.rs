@@ -9,6 +9,7 @@ mod store;
 mod select;
 mod translation;
 mod join;
+mod secrets;
 mod report;
 mod status;
 mod api;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use config::Config;
 use config::check::{Checked, Problem};
-use config::manifest::Destination;
+use config::manifest::{Destination, Plaintext};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -34,7 +35,7 @@ use crate::metrics::ClusterCounters;
 use api::{Api, Trouble};
 use kinds::Kind;
 use report::Told;
-use store::{Changes, Store};
+use store::{Changes, Key, Store};
 use translation::{Given, Good, Made, Outcome};
 
 /// Changes of routes rest so long before they are translated, and wait for each other at most so long.
@@ -58,6 +59,7 @@ pub struct Options {
     pub rules: Rules,
     /// Addresses to listen on instead of the Gateways' ports.
     pub listen: Vec<String>,
+    pub plaintext: Plaintext,
     /// Everything that is no route and no upstream.
     pub settings: Option<PathBuf>,
     /// Namespace and name of the Service before us, whose address is the Gateways'.
@@ -100,6 +102,8 @@ struct Inner {
     endpoints: Notify,
     /// Subsets with labels are asked for in other namespaces.
     wanted: Notify,
+    /// Other Secrets are referred to.
+    named: Notify,
     /// What is served, or a status, has changed: there may be something to write.
     status: Notify,
     /// The process ends, and what was to be done for that is done.
@@ -117,6 +121,8 @@ struct State {
     in_force: BTreeSet<Destination>,
     next: BTreeSet<Destination>,
     good: Good,
+    /// Our own namespace, as far as it is known.
+    home: String,
     /// What became of each object in the next configuration, and in the one in force.
     made: Vec<Outcome>,
     served: Arc<Vec<Outcome>>,
@@ -142,6 +148,7 @@ impl Cluster {
             routing: Notify::new(),
             endpoints: Notify::new(),
             wanted: Notify::new(),
+            named: Notify::new(),
             status: Notify::new(),
             ending: Notify::new(),
             ended: Notify::new(),
@@ -160,6 +167,10 @@ impl Cluster {
         &self.0.counters
     }
 
+    pub(crate) fn plaintext(&self) -> Plaintext {
+        self.0.options.plaintext
+    }
+
     pub(crate) fn settings(&self) -> Option<&PathBuf> {
         self.0.options.settings.as_ref()
     }
@@ -176,6 +187,8 @@ impl Cluster {
     /// Nobody says where the API server is.
     pub(crate) async fn begin(&self, told: mpsc::Sender<()>, first_max: Duration) -> Result<(), String> {
         let api = Api::infer().await?;
+        self.lock().home = api.namespace().to_owned();
+        tokio::spawn(secrets::follow_named(api.clone(), self.clone()));
         for (kind, scope) in self.watches() {
             tokio::spawn(follow::follow(api.clone(), self.clone(), kind, scope));
         }
@@ -210,6 +223,11 @@ impl Cluster {
         let api = Api::infer().await?;
         for (kind, scope) in self.watches() {
             follow::list_once(&api, self, kind, scope.as_deref()).await?;
+        }
+        self.lock().home = api.namespace().to_owned();
+        for key in self.secrets_wanted() {
+            // One that may not be read is one that is not there, which is told of who refers to it.
+            let _ = follow::list_once(&api, self, Kind::Secret, Some(&secrets::scope(&key))).await;
         }
         // Where Pods are is nobody's question then.
         self.lock().is_read_once = true;
@@ -248,11 +266,13 @@ impl Cluster {
         let options = &self.0.options;
         let settings = options.settings.as_ref().map(|path| settings(path)).transpose()?;
         let settings = settings.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        let given = Given { settings, listen: &options.listen };
-        let (store, good, listening, was_read) = {
+        self.await_secrets();
+        let (home, store, good, listening, was_read) = {
             let state = self.lock();
-            (state.store.routing(), state.good.clone(), state.listening.clone(), state.is_read(self))
+            let (listening, was_read) = (state.listening.clone(), state.is_read(self));
+            (state.home.clone(), state.store.routing(), state.good.clone(), listening, was_read)
         };
+        let given = Given { settings, listen: &options.listen, plaintext: options.plaintext, home: &home };
         let mut unavailable = BTreeSet::new();
         let mut made = translation::make(&store, &options.rules, &unavailable, &good, given);
         if options.listen.is_empty() {
@@ -316,6 +336,42 @@ impl Cluster {
             let woken = self.0.pods_known.wait_timeout(state, left);
             (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Secrets that are to be read.
+    fn secrets_wanted(&self) -> BTreeSet<Key> {
+        let state = self.lock();
+        let wanted = if self.0.options.plaintext.listeners && self.0.options.plaintext.upstreams {
+            BTreeSet::new()
+        } else {
+            secrets::wanted(&state.store, &self.0.options.rules, &state.home)
+        };
+        wanted
+    }
+
+    /// Waits until those that are referred to are known.
+    fn await_secrets(&self) {
+        let wanted = self.secrets_wanted();
+        self.0.named.notify_one();
+        let mut state = self.lock();
+        let deadline = Instant::now() + PODS_MAX;
+        let known =
+            |state: &State, key: &Key| state.read.contains(&(Kind::Secret, Some(secrets::scope(key))));
+        while !state.is_read_once && !wanted.iter().all(|key| known(&state, key)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return tracing::warn!("Secrets of Gateways are not known after {} s", PODS_MAX.as_secs());
+            }
+            let woken = self.0.pods_known.wait_timeout(state, left);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A Secret is not read any more.
+    fn forget_secret(&self, key: &Key) {
+        let mut state = self.lock();
+        state.store.forget_one(Kind::Secret, key);
+        state.read.remove(&(Kind::Secret, Some(secrets::scope(key))));
     }
 
     /// Namespaces whose Pods are to be watched.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::kinds::Kind;
+use super::secrets;
 
 /// Namespace, empty where there is none, and name.
 pub(super) type Key = (String, String);
@@ -46,7 +47,12 @@ impl Store {
             seen.insert(key.clone());
             changes = changes.and(put(kind, all, key, item));
         }
-        let in_scope = |key: &Key| scope.is_none_or(|scope| key.0 == scope);
+        let in_scope = |key: &Key| {
+            scope.is_none_or(|scope| match scope.split_once('/') {
+                Some((namespace, name)) => key.0 == namespace && key.1 == name,
+                None => key.0 == scope,
+            })
+        };
         let before = all.len();
         all.retain(|key, _| !in_scope(key) || seen.contains(key));
         if all.len() < before { changes.and(about(kind)) } else { changes }
@@ -60,6 +66,13 @@ impl Store {
     pub(super) fn remove(&mut self, kind: Kind, item: &Value) -> Changes {
         let gone = key(item).and_then(|key| self.0.get_mut(&kind)?.remove(&key));
         if gone.is_some() { about(kind) } else { Changes::default() }
+    }
+
+    /// An object is not read any more.
+    pub(super) fn forget_one(&mut self, kind: Kind, key: &Key) {
+        if let Some(all) = self.0.get_mut(&kind) {
+            all.remove(key);
+        }
     }
 
     /// No object of this kind is read any more, in one namespace.
@@ -78,7 +91,10 @@ impl Store {
     }
 
     pub(super) fn has(&self, kind: Kind, scope: Option<&str>) -> bool {
-        self.all(kind).any(|(key, _)| scope.is_none_or(|scope| key.0 == scope))
+        match scope.and_then(|scope| scope.split_once('/')) {
+            Some((namespace, name)) => self.get(kind, namespace, name).is_some(),
+            None => self.all(kind).any(|(key, _)| scope.is_none_or(|scope| key.0 == scope)),
+        }
     }
 
     /// The same without Pods and EndpointSlices: what routes are made of.
@@ -116,6 +132,7 @@ fn about(kind: Kind) -> Changes {
         | Kind::ApiGateway
         | Kind::HttpRoute
         | Kind::ReferenceGrant
+        | Kind::Secret
         | Kind::Namespace => Changes { routing: true, ..Changes::default() },
     }
 }
@@ -128,6 +145,7 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
             same("/endpoints") && same("/ports") && same("/addressType") && same("/metadata/labels")
         }
         Kind::Namespace => same("/metadata/labels"),
+        Kind::Secret => same("/data"),
         Kind::Service
         | Kind::VirtualService
         | Kind::DestinationRule
@@ -148,6 +166,9 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
 
 /// Without what nobody here reads: it may be most of an object.
 fn stripped(kind: Kind, mut item: Value) -> Value {
+    if kind == Kind::Secret {
+        return secrets::kept(item);
+    }
     if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
         metadata.remove("annotations");

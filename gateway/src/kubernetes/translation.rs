@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use config::check::{Checked, Problem};
-use config::manifest::{self, Applied, Destination, Document, State};
+use config::manifest::{self, Applied, Destination, Document, Plaintext, State};
 use serde_json::Value;
 
 use super::Rules;
@@ -36,6 +36,9 @@ pub(super) struct Given<'a> {
     /// Name and text.
     pub(super) settings: Option<(&'a str, &'a str)>,
     pub(super) listen: &'a [String],
+    pub(super) plaintext: Plaintext,
+    /// Our own namespace.
+    pub(super) home: &'a str,
 }
 
 #[derive(Debug)]
@@ -56,7 +59,12 @@ pub(super) fn make(
     good: &Good,
     given: Given<'_>,
 ) -> Made {
-    let mut refused = Refused { ports: ports.clone(), gateways: BTreeSet::new() };
+    let mut refused = Refused {
+        ports: ports.clone(),
+        gateways: BTreeSet::new(),
+        plaintext: given.plaintext.listeners,
+        home: given.home.to_owned(),
+    };
     let mut outcomes = Vec::new();
     loop {
         let mut chosen = select::chosen(store, rules, &refused);
@@ -132,8 +140,8 @@ pub(super) fn make(
 
 fn translate(chosen: &[Chosen], given: Given<'_>) -> manifest::Translated {
     let documents: Vec<Document> = chosen.iter().map(|one| Document::from(&one.document)).collect();
-    let Given { settings, listen } = given;
-    manifest::translate(&Applied { documents: &documents, settings, listen })
+    let Given { settings, listen, plaintext, home: _ } = given;
+    manifest::translate(&Applied { documents: &documents, settings, listen, plaintext })
 }
 
 /// Every port that a Gateway of ours names.
@@ -187,7 +195,12 @@ mod tests {
             &rules(),
             &BTreeSet::new(),
             good,
-            Given { settings: None, listen: &["127.0.0.1:0".to_owned()] },
+            Given {
+                settings: None,
+                listen: &["127.0.0.1:0".to_owned()],
+                plaintext: Plaintext::default(),
+                home: "",
+            },
         )
     }
 

@@ -8,6 +8,7 @@ mod tickets;
 pub mod fault;
 pub mod names;
 pub mod server;
+pub mod peer;
 pub mod client;
 pub mod client_cert;
 pub mod pem;

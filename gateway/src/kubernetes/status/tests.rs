@@ -60,7 +60,7 @@ fn served(store: &Store) -> Vec<Outcome> {
 
 fn said_of(store: &Store, served: &[Outcome], unavailable: &BTreeSet<u64>) -> Vec<Desired> {
     let rules = rules();
-    desired(&View { store, rules: &rules, served, unavailable, publish: None })
+    desired(&View { store, rules: &rules, served, unavailable, plaintext: false, publish: None })
 }
 
 /// The reasons of one object's conditions, as `Accepted=True/Accepted`.
