@@ -18,8 +18,8 @@ use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Material, Percent, Protocols, Timeouts,
-    Upstream, Via, Workers,
+    Admin, Claim, ClientAuth, Config, Driver, Forwarded, Lane, Limits, Listener, Material, Percent,
+    Protocols, Timeouts, Upstream, Via, Workers,
 };
 
 mod upstreams;
@@ -149,6 +149,8 @@ pub(crate) struct Check<'r> {
     /// Of routes without one of their own.
     request_timeout: Option<Duration>,
     patterns: Rc<Patterns>,
+    /// Some listener looks at clients' certificates.
+    sees_certificates: bool,
     /// What came with the configuration, by the name it is called there.
     materials: Materials,
 }
@@ -166,6 +168,7 @@ impl<'r> Check<'r> {
             ports: Vec::new(),
             request_timeout: None,
             patterns: Rc::default(),
+            sees_certificates: false,
             materials: Materials::new(),
         }
     }
@@ -189,6 +192,9 @@ impl<'r> Check<'r> {
         if listeners.iter().all(|listener| listener.bind.port() != 0) {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
+        let asks =
+            |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::Off);
+        self.sees_certificates = listeners.iter().any(asks);
         self.upstreams(&file.upstream, (&listeners, admin.bind), &timeouts);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);

@@ -279,7 +279,7 @@ written_tables! {
     pub(crate) struct Condition {
         header: String,
         query: String,
-        /// `method`, `authority` or `scheme`.
+        /// `method`, `authority`, `scheme` or `certificate`.
         of: String,
         present: bool,
         exact: String,

@@ -15,6 +15,7 @@ mod matching;
 mod edits;
 mod route;
 mod pattern;
+mod destination;
 mod upstream;
 mod http2;
 mod compare;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
+pub use destination::Destination;
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
 pub use http2::{Http2, Protocol, Protocols, UpstreamProtocol};
 pub use machine::{cores_available, memory_available};

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::check::{Check, Checked, Materials};
+use crate::destination::Destination;
 use crate::file::{self, File};
 use crate::node::Node;
 use crate::problem::{Place, Problem, Report};
@@ -40,7 +41,7 @@ use secrets::Holder;
 use services::Services;
 
 pub use documents::Document;
-pub use translate::{Applied, Destination, Outcome, State, Translated, translate};
+pub use translate::{Applied, Outcome, State, Translated, translate};
 
 /// What to read, and what the manifests cannot know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

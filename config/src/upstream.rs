@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::Percent;
+use crate::destination::Destination;
 use crate::http2::UpstreamProtocol;
-use crate::manifest::Destination;
 use crate::tls::UpstreamTls;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

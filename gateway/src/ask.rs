@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use config::Pem;
-use ureq::tls::{Certificate, ClientCert, PrivateKey, TlsConfig};
+use rustls::ClientConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 
-use crate::tls::asking;
 use crate::tls::pem::{self, Wrong};
+use crate::tls::{load, pinned};
 
 /// From connect to the last byte: what is asked for is in memory there.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -62,11 +64,10 @@ impl Admin {
             .timeout_global(Some(ANSWER_MAX))
             .http_status_as_error(false)
             .proxy(None);
-        let settings = match url.starts_with("https://") {
-            true => settings.tls_config(self.tls()?),
-            false => settings,
+        let agent = match url.starts_with("https://") {
+            true => pinned::agent(settings.build(), self.tls()?),
+            false => ureq::Agent::new_with_config(settings.build()),
         };
-        let agent = ureq::Agent::new_with_config(settings.build());
         let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let answer = match given {
             None => {
@@ -98,7 +99,7 @@ impl Admin {
     }
 
     /// How it is asked over TLS.
-    fn tls(&self) -> Result<TlsConfig, String> {
+    fn tls(&self) -> Result<ClientConfig, String> {
         let told = |option: &str| {
             let option = option.to_owned();
             move |wrong: Wrong| format!("{option}: {} {}", wrong.file.display(), wrong.message)
@@ -110,15 +111,15 @@ impl Admin {
         let shown = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
                 let chain = pem::certificates(&Pem::File(cert.clone()), "").map_err(told("--admin-cert"))?;
-                let chain = chain.iter().map(|der| Certificate::from_der(der).to_owned());
                 let bytes = std::fs::read(key).map_err(|e| format!("--admin-key: {}: {e}", key.display()))?;
-                let key = PrivateKey::from_pem(&bytes)
+                let key = PrivateKeyDer::from_pem_slice(&bytes)
                     .map_err(|_| format!("--admin-key: {} holds no private key in PEM", key.display()))?;
-                Some(ClientCert::new_with_certs(&chain.collect::<Vec<_>>(), key))
+                Some((chain, key))
             }
             (Some(_), None) | (None, _) => None,
         };
-        Ok(asking::config(&roots, shown))
+        let client = pinned::client(&roots, shown, load::provider());
+        client.map_err(|error| format!("--admin-ca: {error}"))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It knows no socket and no thread, and it never ends the process itself.
 
+mod told;
 mod start;
 mod status;
 mod changing;
@@ -131,6 +132,10 @@ struct Explain {
     /// A field: 'name: value'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<String>,
+
+    /// A name in the certificate that the client shows; may be repeated
+    #[arg(long = "client-certificate", value_name = "NAME")]
+    certificate: Vec<String>,
 
     #[command(flatten)]
     input: Input,
@@ -314,7 +319,9 @@ fn explain(source: &Source, request: &Explain) -> i32 {
         [method, url] => (method.as_str(), url.as_str()),
         _ => return 2,
     };
-    let asked = match explain::Question::new(method, url, &request.headers) {
+    let asked = match explain::Question::new(method, url, &request.headers)
+        .map(|question| question.shown(&request.certificate))
+    {
         Ok(asked) => asked,
         Err(why) => {
             complain([why]);

@@ -22,6 +22,7 @@ pub struct Question {
     query: Option<String>,
     port: u16,
     fields: Vec<(String, String)>,
+    certificate: Vec<Box<str>>,
 }
 
 /// What there is to say.
@@ -64,7 +65,21 @@ impl Question {
         let port = digits.and_then(|port| port.parse().ok()).unwrap_or(implied);
         fields.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
         let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Ok(Self { method: method.to_owned(), scheme, authority, path, query, port, fields })
+        Ok(Self {
+            method: method.to_owned(),
+            scheme,
+            authority,
+            path,
+            query,
+            port,
+            fields,
+            certificate: Vec::new(),
+        })
+    }
+
+    /// The same of a client that shows a certificate with these names.
+    pub fn shown(self, names: &[String]) -> Self {
+        Self { certificate: names.iter().map(|name| name.as_str().into()).collect(), ..self }
     }
 
     fn asked(&self) -> RequestView<'_> {
@@ -78,6 +93,7 @@ impl Question {
             address: b"192.0.2.1",
             address_port: 0,
             version: Version::Http11,
+            certificate: &self.certificate,
             fields: &self.fields,
         }
     }
@@ -339,6 +355,10 @@ fn because(why: &Mismatch<'_>, question: &Question) -> String {
                 config::Subject::Method => ("method".to_owned(), Some(question.method.clone())),
                 config::Subject::Authority => ("authority".to_owned(), Some(question.authority.clone())),
                 config::Subject::Scheme => ("scheme".to_owned(), Some(question.scheme.name().to_owned())),
+                config::Subject::Certificate => {
+                    let names = question.certificate.join(", ");
+                    ("the client's certificate".to_owned(), Some(names).filter(|names| !names.is_empty()))
+                }
             };
             match found {
                 (what, Some(value)) => format!("{what} is {value:?}"),

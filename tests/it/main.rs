@@ -13,6 +13,7 @@ mod manifests;
 mod kubernetes;
 mod kubernetes_status;
 mod kubernetes_once;
+mod kubernetes_tls;
 mod http1_requests;
 mod http1_courses;
 mod http1_responses;

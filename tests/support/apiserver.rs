@@ -24,6 +24,7 @@ const RESOURCES: &[Resource] = &[
     ("", "services", "Service", true, &["v1"]),
     ("", "pods", "Pod", true, &["v1"]),
     ("", "namespaces", "Namespace", false, &["v1"]),
+    ("", "secrets", "Secret", true, &["v1"]),
     ("apps", "deployments", "Deployment", true, &["v1"]),
     ("discovery.k8s.io", "endpointslices", "EndpointSlice", true, &["v1"]),
     ("coordination.k8s.io", "leases", "Lease", true, &["v1"]),

@@ -142,10 +142,7 @@ impl Secrets {
             _ if self.is_known(Holder::Secret, namespace, name) => {
                 Err(format!("Secret {namespace}/{name} has no tls.crt and tls.key"))
             }
-            _ => Err(format!(
-                "no Secret {namespace}/{name} is known: write --secret {name}=CERT,KEY with its files, or \
-                 --plaintext-listeners where TLS ends before the gateway"
-            )),
+            _ => Err(format!("no Secret {namespace}/{name} is known")),
         }
     }
 

@@ -74,15 +74,25 @@ pub(super) fn of_listener(
     }
     let mut ending = Ending::new(&tls.at);
     for one in refs.iter().filter_map(Key::given) {
+        let name = one.value.name.given().map_or("", |name| &name.value);
         match referred(one, gateway, grants, secrets) {
             Ok(pair) => ending.certificates.push(pair),
             Err(why) => {
-                report.error(&one.at, why);
+                report.missing(&one.at, &why, &cure(name), OTHERWISE);
                 return None;
             }
         }
     }
     Some(ending)
+}
+
+/// What becomes of a listener without its certificate.
+const OTHERWISE: &str = "no client comes in there";
+
+fn cure(name: &str) -> String {
+    format!(
+        ": write --secret {name}=CERT,KEY with its files, or --plaintext-listeners where TLS ends before the gateway"
+    )
 }
 
 fn referred(
@@ -177,7 +187,7 @@ fn credentials(
         match secrets.pair(&namespace, plain) {
             Ok(pair) => ending.certificates.push(pair),
             Err(why) => {
-                report.error(&name.at, why);
+                report.missing(&name.at, &why, &cure(plain), OTHERWISE);
                 return None;
             }
         }

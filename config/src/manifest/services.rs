@@ -10,8 +10,8 @@ use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPo
 use super::policy::{self, Of};
 use super::protocol::{self, Port, Protocol};
 use super::secrets::Secrets;
-use super::translate::Destination as Unaddressed;
 use super::virtual_hosts::without_root;
+use crate::destination::{self, CLUSTER};
 use crate::file;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
@@ -84,18 +84,10 @@ pub(super) struct Services {
     upstreams_by_name: BTreeMap<String, usize>,
 }
 
-/// What every service of a cluster ends with.
-const CLUSTER: &str = ".svc.cluster.local";
-
 /// The first label of a cluster's name, the whole of any other.
 fn short(service: &str) -> &str {
     let inner = service.strip_suffix(CLUSTER).and_then(|inner| inner.split_once('.'));
     inner.map_or(service, |(name, _namespace)| name)
-}
-
-/// Name and namespace of a service in a cluster, given its name in full.
-pub(super) fn in_cluster(service: &str) -> Option<(&str, &str)> {
-    service.strip_suffix(CLUSTER)?.split_once('.')
 }
 
 impl Services {
@@ -576,13 +568,19 @@ impl Services {
     }
 
     /// The upstreams, by name, and those without addresses; says which `--endpoint` nobody asked for.
-    pub(super) fn finish(self, report: &mut Report) -> (Named<file::Upstream>, Vec<(String, Unaddressed)>) {
+    pub(super) fn finish(
+        self,
+        report: &mut Report,
+    ) -> (Named<file::Upstream>, Vec<(String, destination::Destination)>) {
         for bound in self.bound.iter().filter(|bound| bound.used.is_none()) {
             report.warn(&bound.at, "no destination of the manifests asks for this endpoint");
         }
         let unaddressed = |made: &Made| {
             let Wanted { service, subset, port } = made.unaddressed.clone()?;
-            Some((made.name.clone(), Unaddressed { service, subset, labels: made.labels.clone(), port }))
+            Some((
+                made.name.clone(),
+                destination::Destination { service, subset, labels: made.labels.clone(), port },
+            ))
         };
         let unaddressed = self.upstreams.iter().filter_map(unaddressed).collect();
         let one = |made: Made| {

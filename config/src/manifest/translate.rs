@@ -13,11 +13,11 @@
 //! * a delegate: its part of the root's requests is answered 503.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::documents::{self, Document};
 use super::{Around, Emitted, Found, Plaintext, settings_of};
 use crate::check::{Check, Checked};
+use crate::destination::Destination;
 use crate::file::File;
 use crate::node::Node;
 use crate::problem::{ByResource, OfResource, Problem, Report, ResourceId};
@@ -64,36 +64,6 @@ pub enum State {
     Rejected(Vec<Problem>),
     /// It has no part in the configuration, and nothing is wrong with it; why.
     Skipped(String),
-}
-
-/// Who an upstream is: its addresses are for the cluster to say.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Destination {
-    /// In full: `httpbin.default.svc.cluster.local`.
-    pub service: String,
-    pub subset: Option<String>,
-    /// What the subset's endpoints are labelled with.
-    pub labels: Vec<(String, String)>,
-    /// The service's port; `None` where none is named.
-    pub port: Option<u64>,
-}
-
-impl Destination {
-    /// Name and namespace of the Service; `None` for a host outside of the cluster.
-    pub fn in_cluster(&self) -> Option<(&str, &str)> {
-        super::services::in_cluster(&self.service)
-    }
-}
-
-/// As `--endpoint` names one.
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.service)?;
-        if let Some(subset) = &self.subset {
-            write!(f, "/{subset}")?;
-        }
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
 }
 
 /// Translates the sound ones of these documents together.

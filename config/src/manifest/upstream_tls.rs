@@ -87,6 +87,8 @@ pub(super) fn tls(
     Key::at(upstream, &written.at)
 }
 
+const ELSEWHERE: &str = "--plaintext-upstreams where TLS begins behind the gateway";
+
 /// What `credentialName` names.
 #[derive(Default)]
 struct Credential {
@@ -112,11 +114,9 @@ fn credential(
     let ca = secrets.client_ca(&namespace, plain);
     if !is_mutual {
         if ca.is_none() && tls.mode.given().is_some_and(|mode| mode.value == "SIMPLE") {
-            let message = format!(
-                "no Secret {namespace}/{plain} with ca.crt is known: write --secret {plain}=CA with its file, or \
-                 --plaintext-upstreams where TLS begins behind the gateway"
-            );
-            report.error(&name.at, message);
+            let what = format!("no Secret {namespace}/{plain} with ca.crt is known");
+            let cure = format!(": write --secret {plain}=CA with its file, or {ELSEWHERE}");
+            report.error(&name.at, format!("{what}{cure}"));
             return Err(());
         }
         return Ok(Some(Credential { pair: None, ca }));
@@ -124,13 +124,8 @@ fn credential(
     match secrets.pair(&namespace, plain) {
         Ok(pair) => Ok(Some(Credential { pair: Some(pair), ca })),
         Err(why) => {
-            report.error(
-                &name.at,
-                why.replace(
-                    "--plaintext-listeners where TLS ends before",
-                    "--plaintext-upstreams where TLS begins behind",
-                ),
-            );
+            let cure = format!(": write --secret {plain}=CERT,KEY with its files, or {ELSEWHERE}");
+            report.error(&name.at, format!("{why}{cure}"));
             Err(())
         }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::Resource;
 use super::istio::VirtualService;
-use super::services::{Services, in_cluster};
+use super::services::Services;
+use crate::destination::in_cluster;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key};
 

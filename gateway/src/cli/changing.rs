@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::verdict::encoded;
+use super::told::{ask, encoded, parsed, what, workers};
 use super::{complain, print};
 use crate::ask::Admin;
 use crate::control::key_part;
@@ -133,8 +133,8 @@ impl Reload {
             let changes = ask(&self.admin, &format!("/changes?after={}", number.saturating_sub(1)))?;
             let change =
                 changes["changes"].as_array().and_then(|all| all.iter().find(|of| of["number"] == number));
-            let what = change.map(super::lists::what).unwrap_or_default();
-            Ok(format!("{warnings}reloaded on {}: {what}\n", super::status::workers(&said["workers"])))
+            let what = change.map(what).unwrap_or_default();
+            Ok(format!("{warnings}reloaded on {}: {what}\n", workers(&said["workers"])))
         }))
     }
 }
@@ -151,14 +151,6 @@ fn told(result: Result<String, String>) -> i32 {
             2
         }
     }
-}
-
-pub(super) fn ask(admin: &Admin, path: &str) -> Result<Value, String> {
-    parsed(&admin.get(path)?)
-}
-
-fn parsed(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("not what a gateway tells: {error}"))
 }
 
 fn mirrors(admin: &Admin) -> Result<Vec<Mirror>, String> {

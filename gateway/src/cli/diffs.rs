@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 use similar::TextDiff;
 
-use super::verdict::encoded;
+use super::told::encoded;
 use super::{complain, print};
 use crate::ask::Admin;
 use crate::visible::visible;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::verdict::encoded;
+use super::told::encoded;
 use super::{complain, print};
 use crate::ask::Admin;
 

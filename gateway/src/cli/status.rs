@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::changing::ask;
-use super::lists::{by, columns, moment, what};
+use super::told::{ask, by, columns, moment, what, workers};
 use super::{complain, print};
 use crate::ask::Admin;
 use crate::visible::visible;
@@ -161,10 +160,6 @@ impl Told {
         };
         list(&self.mirrors, "mirrors").map(one).collect()
     }
-}
-
-pub(super) fn workers(count: &Value) -> String {
-    format!("{count} worker{}", if *count == 1 { "" } else { "s" })
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use config::Policy;
 
+use super::told::encoded;
 use super::{complain, print};
 use crate::ask::Admin;
 
@@ -148,11 +149,6 @@ fn code(told: &str, is_json: bool) -> Option<i32> {
 }
 
 const HOLD: i32 = 3;
-
-/// As a value in a query.
-pub(super) fn encoded(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
-}
 
 #[cfg(test)]
 mod tests {

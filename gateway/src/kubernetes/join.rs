@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use config::manifest::Destination;
+use config::Destination;
 use serde_json::Value;
 
 use super::kinds::Kind;

@@ -25,8 +25,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use config::Config;
+use config::Destination;
 use config::check::{Checked, Problem};
-use config::manifest::{Destination, Plaintext};
+use config::manifest::Plaintext;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 

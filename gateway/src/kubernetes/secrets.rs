@@ -1,5 +1,5 @@
-//! Which Secrets are read of a cluster, and whether one holds a certificate: those alone that a Gateway of ours names, and may.
-//! Pure, but for the tasks that follow them, one for each.
+//! Which Secrets are read of a cluster, and whether one holds a certificate: those alone that a Gateway of ours names and may name.
+//! Each is followed by a task of its own.
 //!
 //! What is in one is looked at when it comes, and kept without anything else that it has. It goes into no message.
 

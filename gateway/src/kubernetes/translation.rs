@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use config::Destination;
 use config::check::{Checked, Problem};
-use config::manifest::{self, Applied, Destination, Document, Plaintext, State};
+use config::manifest::{self, Applied, Document, Plaintext, State};
 use serde_json::Value;
 
 use super::Rules;
