@@ -18,6 +18,7 @@ mod services;
 mod protocol;
 mod policy;
 mod upstream_tls;
+mod backend_tls;
 mod secrets;
 mod server_tls;
 mod listeners;
@@ -122,6 +123,7 @@ struct Found {
     http_routes: Vec<Resource<gateway_api::HttpRoute>>,
     api_gateways: Vec<Resource<gateway_api::Gateway>>,
     grants: Vec<Resource<gateway_api::ReferenceGrant>>,
+    backend_policies: Vec<Resource<gateway_api::BackendTlsPolicy>>,
     namespaces: grants::Namespaces,
     services: Services,
     /// Routes that were refused alone: they are still somebody whom a request could be for.
@@ -338,6 +340,7 @@ impl Found {
             Kind::IstioGateway => self.gateways.extend(who.read(report)),
             Kind::HttpRoute => self.http_routes.extend(who.read(report)),
             Kind::ApiGateway => self.api_gateways.extend(who.read(report)),
+            Kind::BackendTlsPolicy => self.backend_policies.extend(who.read(report)),
             Kind::ReferenceGrant => self.grants.extend(who.read(report)),
             Kind::Secret => self.services.secrets.know(Holder::Secret, &id, document, report),
             Kind::ConfigMap => self.services.secrets.know(Holder::ConfigMap, &id, document, report),
@@ -376,6 +379,7 @@ impl Found {
                 Kind::ServiceEntry
                 | Kind::IstioGateway
                 | Kind::ReferenceGrant
+                | Kind::BackendTlsPolicy
                 | Kind::Service
                 | Kind::Secret
                 | Kind::ConfigMap
@@ -402,6 +406,9 @@ impl Found {
         tell_apart(virtual_services);
         tell_apart(http_routes);
         self.services.settle(report);
+        for policy in std::mem::take(&mut self.backend_policies) {
+            self.services.policy(&policy, report);
+        }
         for service in virtual_services.iter() {
             for host in virtual_service::destinations(&service.spec) {
                 self.services.mention(host, &service.namespace);

@@ -26,6 +26,7 @@ pub(super) enum Kind {
     HttpRoute,
     ApiGateway,
     ReferenceGrant,
+    BackendTlsPolicy,
     Service,
     Secret,
     ConfigMap,
@@ -56,7 +57,7 @@ const INDIFFERENT: [&str; 10] = [
 ];
 
 /// Kinds of the Gateway API that say where requests go and are not offered.
-const NOT_OFFERED: [&str; 5] = ["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy"];
+const NOT_OFFERED: [&str; 4] = ["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"];
 
 /// What `document` is to be read as. In a directory that was searched, files that are no manifests are met.
 pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
@@ -86,6 +87,7 @@ pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
     };
     let versions = match group {
         ISTIO => ["v1", "v1beta1", "v1alpha3"],
+        GATEWAY_API if kind == "BackendTLSPolicy" => ["v1", "v1alpha3", "v1alpha2"],
         GATEWAY_API => ["v1", "v1beta1", "v1alpha2"],
         _core => return Ok(known),
     };
@@ -111,6 +113,7 @@ fn known(group: &str, kind: &str) -> Option<Kind> {
         (GATEWAY_API, "HTTPRoute") => Kind::HttpRoute,
         (GATEWAY_API, "Gateway") => Kind::ApiGateway,
         (GATEWAY_API, "ReferenceGrant") => Kind::ReferenceGrant,
+        (GATEWAY_API, "BackendTLSPolicy") => Kind::BackendTlsPolicy,
         ("", "Service") => Kind::Service,
         ("", "Secret") => Kind::Secret,
         ("", "ConfigMap") => Kind::ConfigMap,

@@ -190,6 +190,33 @@ tables! {
         values: List<String>,
     }
 
+    /// `spec` of a BackendTLSPolicy.
+    pub(crate) struct BackendTlsPolicy {
+        target_refs: List<PolicyTarget>,
+        validation: Validation,
+        options: Ignored,
+    }
+
+    pub(crate) struct PolicyTarget {
+        group: String,
+        kind: String,
+        name: String,
+        section_name: String,
+    }
+
+    pub(crate) struct Validation {
+        ca_certificate_refs: List<SecretRef>,
+        well_known_ca_certificates: String,
+        hostname: String,
+        subject_alt_names: List<SubjectAltName>,
+    }
+
+    pub(crate) struct SubjectAltName {
+        r#type: String,
+        hostname: String,
+        uri: String,
+    }
+
     /// `spec` of a ReferenceGrant.
     pub(crate) struct ReferenceGrant {
         from: List<GrantFrom>,

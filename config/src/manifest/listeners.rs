@@ -195,6 +195,17 @@ impl Around<'_> {
                     continue;
                 } else {
                     for asked in secured {
+                        if asked.asks_clients() {
+                            let message = format!(
+                                "clients show certificates at port {}, and --listen {bind} stands for every port: write --listen \
+                                 {bind}={}, or --plaintext-listeners where TLS ends before the gateway",
+                                asked.port.value,
+                                asked.port.value,
+                                bind = one.bind,
+                            );
+                            report.error(asked.at(), message);
+                            continue;
+                        }
                         let message = format!(
                             "TLS is not spoken at --listen {bind}, which stands for every port: write --listen {bind}={} for \
                              this one, or --plaintext-listeners where TLS ends before the gateway",
@@ -353,6 +364,19 @@ impl Asked<'_> {
         match &self.server {
             Server::Istio(_, server) => &server.at,
             Server::Api(_, listener) => &listener.at,
+        }
+    }
+
+    /// Whether clients show certificates there.
+    fn asks_clients(&self) -> bool {
+        match &self.server {
+            Server::Istio(_, server) => server.value.tls.given().is_some_and(|tls| {
+                tls.value
+                    .mode
+                    .given()
+                    .is_some_and(|mode| !matches!(mode.value.as_str(), "SIMPLE" | "PASSTHROUGH"))
+            }),
+            Server::Api(..) => false,
         }
     }
 

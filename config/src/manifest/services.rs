@@ -6,6 +6,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resource;
+use super::backend_tls;
+use super::gateway_api::BackendTlsPolicy;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
 use super::policy::{self, Of};
 use super::protocol::{self, Port, Protocol};
@@ -69,6 +71,8 @@ pub(super) struct Services {
     read_rules: Vec<Resource<DestinationRule>>,
     rules: BTreeMap<String, Resource<DestinationRule>>,
     entries: BTreeMap<String, Resource<ServiceEntry>>,
+    /// What BackendTLSPolicies say of Services, by their names in full.
+    policies: BTreeMap<String, Vec<backend_tls::Target>>,
     /// Names, namespaces and ports of Services.
     read_services: Vec<(String, String, Vec<Port>)>,
     known: BTreeMap<String, Vec<Port>>,
@@ -198,6 +202,23 @@ impl Services {
         for service in self.rules.keys().chain(self.entries.keys()).chain(self.known.keys()) {
             self.shorts.entry(short(service).to_owned()).or_default().insert(service.clone());
         }
+    }
+
+    /// Takes a BackendTLSPolicy, once it is known who is meant by each name.
+    pub(super) fn policy(&mut self, policy: &Resource<BackendTlsPolicy>, report: &mut Report) {
+        for (name, target) in backend_tls::targets(policy, &mut self.secrets, report) {
+            let service = self.in_full(&name, &policy.namespace);
+            self.policies.entry(service).or_default().push(target);
+        }
+    }
+
+    /// What a BackendTLSPolicy says of TLS with this port of a service; the policy that names the port before one for all.
+    fn policy_of(&self, wanted: &Wanted) -> Option<&Key<file::UpstreamTls>> {
+        let all = self.policies.get(&wanted.service)?;
+        let number =
+            |target: &backend_tls::Target| self.port_named(&wanted.service, target.section.as_deref()?);
+        let own = all.iter().find(|target| target.section.is_some() && number(target) == wanted.port);
+        own.or_else(|| all.iter().find(|target| target.section.is_none())).map(|target| &target.tls)
     }
 
     /// A destination names this service.
@@ -391,7 +412,9 @@ impl Services {
             let ports = ports_of(&entry.spec);
             ports.len() > 1 || wanted.port.is_some_and(|port| !ports.contains(&port))
         });
+        let sections = self.policies.get(service).into_iter().flatten();
         entry
+            || sections.into_iter().any(|target| target.section.is_some())
             || bound.into_iter().any(|bound| bound.port.is_some())
             || self.rule_of(service).is_some_and(|resource| rule(&resource.spec))
     }
@@ -419,6 +442,7 @@ impl Services {
         ];
         let protocol = self.protocol(wanted, asking);
         let namespace = rule.as_ref().map(|rule| rule.namespace.as_str()).unwrap_or_default();
+        let is_told = policies.iter().flatten().any(|policy| !policy.value.tls.is_absent());
         let of = Of {
             service: &wanted.service,
             port: wanted.port,
@@ -427,6 +451,9 @@ impl Services {
             plaintext: self.plaintext,
         };
         policy::apply(policies.map(|p| p.map(|p| &p.value)), of, &mut self.secrets, &mut upstream, report);
+        if let Some(tls) = self.policy_of(wanted).filter(|_| !self.plaintext && !is_told) {
+            upstream.tls = tls.clone();
+        }
         let mut name = self.display(wanted);
         if self.upstreams_by_name.contains_key(&name) {
             name = name.replacen(self.shown(&wanted.service), &wanted.service, 1);

@@ -156,17 +156,25 @@ fn gateway_status(
         all.iter().map(|listener| select::fault(listener, all, refused)).collect();
     let rejected = problems(&outcome.state);
     let bad = faults.iter().filter(|fault| fault.is_some()).count();
+    // These would be served, and have no certificate for it.
+    let sound = all.iter().zip(&faults).filter(|(_, fault)| fault.is_none());
+    let bare = sound.filter(|(listener, _)| !certificates(view, key, listener).1).count();
     let accepted = match (&rejected, bad) {
         (Some(why), _) => ("Accepted", false, "Invalid", why.clone()),
-        (None, 0) => ("Accepted", true, "Accepted", String::new()),
+        (None, 0) if bare == 0 => ("Accepted", true, "Accepted", String::new()),
         (None, bad) if bad == all.len() => {
             ("Accepted", false, "ListenersNotValid", "no listener can be served".to_owned())
         }
-        (None, bad) => ("Accepted", true, "ListenersNotValid", format!("{bad} listeners cannot be served")),
+        (None, bad) => {
+            ("Accepted", true, "ListenersNotValid", format!("{} listeners cannot be served", bad + bare))
+        }
     };
     let addresses = view.publish.map(|service| addresses(view.store, service));
     let programmed = match &addresses {
         _ if !accepted.1 => ("Programmed", false, "Invalid", accepted.3.clone()),
+        _ if bad + bare == all.len() => {
+            ("Programmed", false, "Invalid", "no listener has a certificate that may be shown".to_owned())
+        }
         Some(addresses) if addresses.is_empty() => (
             "Programmed",
             false,

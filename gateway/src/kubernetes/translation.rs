@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn nothing_comes_in_by_a_gateway_that_is_refused() {
         let mut store = Store::default();
-        let https = json!({"port": {"number": 443, "protocol": "HTTPS", "name": "https"}, "hosts": ["*"], "tls": {"mode": "SIMPLE"}});
+        let https = json!({"port": {"number": 443, "protocol": "TLS", "name": "tls"}, "hosts": ["*"], "tls": {"mode": "SIMPLE"}});
         put(&mut store, Kind::IstioGateway, "gw", json!({"selector": {}, "servers": [https]}));
         let mut spec = vs("a", "/one");
         spec["gateways"] = json!(["gw"]);

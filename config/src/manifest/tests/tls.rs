@@ -90,3 +90,39 @@ fn a_secret_of_the_manifests_is_used_and_no_one_is_shown_it() {
     let said = of(&bad, |m| m.secrets.clear()).unwrap_err();
     assert!(said.contains("Secret/shop data.tls.key: is not base64") && !said.contains("S0VZ"), "{said}");
 }
+
+#[test]
+fn a_policy_of_the_gateway_api_says_how_a_service_is_called() {
+    let route = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r}, spec: {rules: [{backendRefs: [{name: s, port: 443}]}]}}\n---\n\
+                 {apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: [{name: https, port: 443}, {name: http, port: 80}]}}\n---\n";
+    let policy = |target: &str, validation: &str| {
+        format!(
+            "{route}{{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {{name: p}}, spec: {{targetRefs: [{{group: '', kind: Service, name: s{target}}}], \
+             validation: {{{validation}}}}}}}\n---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: ca}}, data: {{ca.crt: CERT}}}}\n"
+        )
+    };
+    let tls = |target: &str, validation: &str| {
+        of(&policy(target, validation), |m| m.secrets.clear())
+            .map(|checked| checked.config.upstreams[0].tls.clone())
+    };
+    let ca = "caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}], hostname: v1.internal";
+    let given = tls("", ca).unwrap().unwrap();
+    assert!(
+        matches!(&given.trust, crate::Trust::Ca(crate::Pem::Given(ca)) if ca.bytes == b"CERT"),
+        "{given:?}"
+    );
+    assert_eq!(given.server_name, Some(crate::Host::Name("v1.internal".to_owned())));
+    let names = "wellKnownCACertificates: System, hostname: v1.internal, subjectAltNames: [{type: URI, uri: 'spiffe://a/b'}, {type: Hostname, hostname: x.y}]";
+    let given = tls(", sectionName: https", names).unwrap().unwrap();
+    assert_eq!((given.trust, given.names.len()), (crate::Trust::System, 2));
+    assert_eq!(tls(", sectionName: http", ca).unwrap(), None, "another port's");
+    for (validation, told) in [
+        ("hostname: a", "says not whom to believe"),
+        ("wellKnownCACertificates: System", "hostname: is missing"),
+        ("caCertificateRefs: [{kind: ConfigMap, name: other}], hostname: a", "write --secret other=CA"),
+        ("caCertificateRefs: [{kind: Bundle, name: ca}], hostname: a", "must be ConfigMap or Secret"),
+    ] {
+        let said = tls("", validation).unwrap_err();
+        assert!(said.contains(told) && said.contains("BackendTLSPolicy/p spec.validation"), "{said}");
+    }
+}
