@@ -42,6 +42,8 @@ pub mod httpbin;
 pub mod apiserver;
 #[path = "support/cluster.rs"]
 pub mod cluster;
+#[path = "support/helm.rs"]
+pub mod helm;
 #[path = "support/stage.rs"]
 pub mod stage;
 

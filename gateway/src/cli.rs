@@ -5,6 +5,7 @@
 mod told;
 mod start;
 mod status;
+mod health;
 mod changing;
 mod lists;
 mod diffs;
@@ -80,6 +81,8 @@ enum Verb {
     /// Show a running gateway on one screen: what clients get, what becomes of copies, what is wrong now; exit code 1 where
     /// something is
     Status(status::Status),
+    /// Tell whether a running gateway is ready; exit code 0 it is, 1 it is not
+    Health(health::Health),
     /// Give a mirror of a running gateway another share of the requests
     Set(changing::Set),
     /// Send no copies any more, until they are resumed
@@ -184,6 +187,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
         Asked::Explain(source, request) => explain(&source, &request),
         Asked::Other(verb) => match verb {
             Verb::Status(status) => status.run(),
+            Verb::Health(health) => health.run(),
             Verb::Set(set) => set.run(),
             Verb::Pause(which) => which.pause(),
             Verb::Resume(which) => which.resume(),

@@ -17,6 +17,7 @@ cargo xtask TASK
   mutants --since REF  the same for what has changed since a commit
   book                 docs/ as HTML, below target/book
   reference            the book's pages of metrics, admin API and command line, written anew from the gateway
+  render               what the Helm chart renders, for kustomize, written anew
   ci                   everything that must hold before a change is taken (.ci/run)
 ";
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         ["mutants", words @ ..] => mutants::of(words),
         ["book"] => book(),
         ["reference"] => reference(),
+        ["render"] => render(),
         ["ci"] => run(Command::new("bash").arg(".ci/run")),
         _ => {
             eprint!("{HELP}");
@@ -100,4 +102,10 @@ fn reference() -> Outcome {
     run(cargo()
         .args(["test", "--package", "tests", "--test", "it", "--", "book::"])
         .env("UMBRA_BOOK", "write"))
+}
+
+fn render() -> Outcome {
+    run(cargo()
+        .args(["test", "--package", "tests", "--test", "it", "--", "chart::the_kustomize_base"])
+        .env("UMBRA_RENDER", "write"))
 }
