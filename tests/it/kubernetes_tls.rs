@@ -253,7 +253,7 @@ fn gateways_of_istio_have_certificates_of_our_own_namespace_alone() {
     let _gateway = stage.cluster.start_at(&[], &["--istio-selector", "istio=ingressgateway"]);
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     assert!(!stage.curl(at, "a.example").contains("200"));
-    stage.secret("default", "a", &pair);
+    stage.secret("umbra-system", "a", &pair);
     stage.serves(at, "a.example");
     let _kept = &stage.folder;
 }

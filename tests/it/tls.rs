@@ -105,7 +105,7 @@ fn routes_and_mirrors_may_ask_for_the_name_in_the_clients_certificate() {
     let (v1, staff, v2) = (Origin::named("v1"), Origin::named("staff"), Origin::named("v2"));
     let listener =
         tls(&[&stage.shop], &format!(", client_auth = \"optional\", client_ca = {:?}", stage.authority.ca));
-    let only = ", only = { when = [{ of = \"certificate\", exact = \"ada.staff.example\" }] }";
+    let only = "only = { when = [{ of = \"certificate\", exact = \"ada.staff.example\" }] }";
     let setup = Setup::new(&v1).mirror("v2", v2.address, only);
     let route = format!(
         "[upstream.staff]\nendpoints = [\"{}\"]\n[[route]]\nname = \"staff\"\nprimary = \"staff\"\n\

@@ -59,7 +59,7 @@ fn tls(
     };
     let refs = written.ca_certificate_refs.given().map(|list| list.value.as_slice()).unwrap_or_default();
     let refs: Vec<_> = refs.iter().filter_map(Key::given).collect();
-    let ca = match (refs.as_slice(), written.well_known_ca_certificates.given()) {
+    let ca = match (refs.as_slice(), written.well_known_c_a_certificates.given()) {
         ([], Some(word)) if word.value == "System" => Key::Absent,
         ([], Some(word)) => {
             report.error(&word.at, format!("{:?} is not known; must be System", word.value));

@@ -206,7 +206,7 @@ tables! {
 
     pub(crate) struct Validation {
         ca_certificate_refs: List<SecretRef>,
-        well_known_ca_certificates: String,
+        well_known_c_a_certificates: String,
         hostname: String,
         subject_alt_names: List<SubjectAltName>,
     }

@@ -127,6 +127,9 @@ impl Around<'_> {
             if self.listen.is_empty() { self.own(&asked, report) } else { self.elsewhere(&asked, report) };
         if let Some(first) = listeners.first().and_then(Key::given).map(|first| first.at.clone()) {
             file.listener = Key::at(listeners, &first);
+        } else if !asked.is_empty() {
+            // None of them can be had now, and nobody asked for another one.
+            file.listener = Key::Refused;
         }
     }
 
@@ -135,7 +138,7 @@ impl Around<'_> {
         let mut listeners: List<file::Listener> = Vec::new();
         for (at, first) in asked.iter().enumerate() {
             let is_same = |other: &&Asked<'_>| other.bind() == first.bind();
-            if asked.iter().take(at).any(|other| is_same(&&other)) {
+            if asked.iter().take(at).any(|other| is_same(&other)) {
                 continue;
             }
             let all: Vec<&Asked<'_>> = asked.iter().filter(is_same).collect();
@@ -184,7 +187,7 @@ impl Around<'_> {
             let secured: Vec<&Asked<'_>> = all.iter().copied().filter(|asked| asked.speaks_tls).collect();
             if !secured.is_empty() && !self.plaintext.listeners {
                 let is_whole = secured.len() == all.len();
-                if one.of.is_some() && is_whole || is_whole && self.can_end(&secured) {
+                if is_whole && (one.of.is_some() || self.can_end(&secured)) {
                     match self.ended(&secured, report) {
                         Some(ended) => tls = ended,
                         None => continue,

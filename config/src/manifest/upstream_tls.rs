@@ -31,10 +31,7 @@ pub(super) fn tls(
         };
     };
     let tls = written.value;
-    let credential = match credential(tls, of, secrets, report) {
-        Ok(credential) => credential,
-        Err(()) => return Key::Refused,
-    };
+    let Ok(credential) = credential(tls, of, secrets, report) else { return Key::Refused };
     match mode.value.as_str() {
         "DISABLE" => return Key::Absent,
         "SIMPLE" => {
