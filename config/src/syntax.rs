@@ -5,9 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::write::MASK;
-use crate::{
-    Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, PeerName, RequestKey, ServedName, Trust,
-};
+use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, RequestKey, Trust};
 
 /// Where collectors listen for OTLP over HTTP.
 const OTLP_PORT: u16 = 4318;
@@ -64,37 +62,6 @@ pub(crate) fn server_name(text: &str) -> Result<Host, String> {
         Ok(()) => Ok(Host::Name(text.to_ascii_lowercase())),
         Err(why) => Err(format!(r#"{text:?} {why}; write a name or an address, as "v1.internal""#)),
     }
-}
-
-/// A name that a certificate is shown for: a name, an address, `*.` and a name, or `*`.
-pub(crate) fn served_name(text: &str) -> Result<ServedName, String> {
-    if text == "*" {
-        return Ok(ServedName::Any);
-    }
-    let lower = text.to_ascii_lowercase();
-    let lower = lower.strip_suffix('.').unwrap_or(&lower);
-    if let Some(end) = lower.strip_prefix("*.")
-        && name(end).is_ok()
-    {
-        return Ok(ServedName::Suffix(format!(".{end}")));
-    }
-    if lower.parse::<IpAddr>().is_ok() || name(lower).is_ok() {
-        return Ok(ServedName::Exact(lower.to_owned()));
-    }
-    Err(format!(r#"{text:?} is no name; write one such as "shop.example", "*.shop.example", or "*" for all"#))
-}
-
-/// A name that a server's certificate may have: a host name, an address, or a URI.
-pub(crate) fn peer_name(text: &str) -> Result<PeerName, String> {
-    if let Some((scheme, rest)) = text.split_once("://") {
-        let is_plain = text.bytes().all(|b| b.is_ascii_graphic());
-        return if is_plain && !scheme.is_empty() && !rest.is_empty() {
-            Ok(PeerName::Uri(text.to_owned()))
-        } else {
-            Err(format!(r#"{text:?} is no URI; write one such as "spiffe://cluster.local/ns/shop/sa/v1""#))
-        };
-    }
-    server_name(text).map(PeerName::Host)
 }
 
 /// The host of a route: a name, an address, or a name with `*.` in place of everything to its left.
@@ -470,7 +437,7 @@ fn host_alone(text: &str) -> Result<(), String> {
 }
 
 /// A host name as DNS and hosts files have it; the sentence continues "… is" or "… has".
-fn name(text: &str) -> Result<(), String> {
+pub(crate) fn name(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("has no host".to_owned());
     }

@@ -1,5 +1,6 @@
 //! Rules of TLS: which keys go together. Whether files hold what they should is seen where they are read.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use crate::problem::Place;
 use crate::reader::{At, Key};
 use crate::syntax;
 use crate::tls::{
-    Certificate, ClientAuth, ClientAuthWord, ClientCa, ListenerTls, Pem, TlsVersion, Trust, UpstreamTls,
+    Certificate, ClientAuth, ClientAuthWord, ClientCa, ListenerTls, PeerName, Pem, ServedName, TlsVersion,
+    Trust, UpstreamTls,
 };
 
 const EXAMPLE: &str = r#"[{ cert = "shop.pem", key = "shop.key" }]"#;
@@ -44,7 +46,7 @@ impl Check<'_> {
             let message = "no name is given; leave the key out to use the names of the certificate";
             self.report.error(&names.at, message);
         }
-        let names = self.each(&written.names, syntax::served_name);
+        let names = self.each(&written.names, served_name);
         Some(Certificate { cert: cert?, key: key?, ocsp, names })
     }
 
@@ -84,7 +86,7 @@ impl Check<'_> {
     pub(super) fn upstream_tls(&mut self, table: &At<file::UpstreamTls>) -> UpstreamTls {
         let written = &table.value;
         let server_name = written.server_name.given().and_then(|name| self.syntax(name, syntax::server_name));
-        let names = self.each(&written.names, syntax::peer_name);
+        let names = self.each(&written.names, peer_name);
         let crls = self.each(&written.crls, |text| syntax::nonempty(text).map(PathBuf::from));
         let trust = self.trust(written);
         if trust == Trust::Anything {
@@ -148,4 +150,35 @@ impl Check<'_> {
     fn file_at(&mut self, written: &At<String>) -> Option<PathBuf> {
         self.syntax(written, |text| syntax::nonempty(text).map(PathBuf::from))
     }
+}
+
+/// A name that a certificate is shown for: a name, an address, `*.` and a name, or `*`.
+pub(super) fn served_name(text: &str) -> Result<ServedName, String> {
+    if text == "*" {
+        return Ok(ServedName::Any);
+    }
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.strip_suffix('.').unwrap_or(&lower);
+    if let Some(end) = lower.strip_prefix("*.")
+        && syntax::name(end).is_ok()
+    {
+        return Ok(ServedName::Suffix(format!(".{end}")));
+    }
+    if lower.parse::<IpAddr>().is_ok() || syntax::name(lower).is_ok() {
+        return Ok(ServedName::Exact(lower.to_owned()));
+    }
+    Err(format!(r#"{text:?} is no name; write one such as "shop.example", "*.shop.example", or "*" for all"#))
+}
+
+/// A name that a server's certificate may have: a host name, an address, or a URI.
+pub(super) fn peer_name(text: &str) -> Result<PeerName, String> {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let is_plain = text.bytes().all(|b| b.is_ascii_graphic());
+        return if is_plain && !scheme.is_empty() && !rest.is_empty() {
+            Ok(PeerName::Uri(text.to_owned()))
+        } else {
+            Err(format!(r#"{text:?} is no URI; write one such as "spiffe://cluster.local/ns/shop/sa/v1""#))
+        };
+    }
+    syntax::server_name(text).map(PeerName::Host)
 }

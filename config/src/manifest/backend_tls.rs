@@ -1,7 +1,10 @@
 //! What a BackendTLSPolicy says of TLS with a Service → `tls` of its upstreams.
 
+use std::collections::BTreeMap;
+
 use super::Resource;
 use super::gateway_api::{BackendTlsPolicy, SubjectAltName};
+use super::protocol::{self, Port};
 use super::secrets::{Holder, Secrets};
 use crate::file;
 use crate::problem::Report;
@@ -13,6 +16,34 @@ pub(super) struct Target {
     /// Name of the Service's port; every port where none is named.
     pub(super) section: Option<String>,
     pub(super) tls: Key<file::UpstreamTls>,
+}
+
+/// What all of them say, by the Services' names in full.
+#[derive(Debug, Default)]
+pub(super) struct Policies(BTreeMap<String, Vec<Target>>);
+
+impl Policies {
+    pub(super) fn add(&mut self, service: String, target: Target) {
+        self.0.entry(service).or_default().push(target);
+    }
+
+    /// What one says of this port of a service, which has these; the policy that names the port before one for all.
+    pub(super) fn of(
+        &self,
+        service: &str,
+        port: Option<u64>,
+        ports: Option<&Vec<Port>>,
+    ) -> Option<&Key<file::UpstreamTls>> {
+        let all = self.0.get(service)?;
+        let number = |target: &Target| protocol::number(ports?, target.section.as_deref()?);
+        let own = all.iter().find(|target| target.section.is_some() && number(target) == port);
+        own.or_else(|| all.iter().find(|target| target.section.is_none())).map(|target| &target.tls)
+    }
+
+    /// Whether ports of a service are told apart.
+    pub(super) fn name_ports(&self, service: &str) -> bool {
+        self.0.get(service).is_some_and(|all| all.iter().any(|target| target.section.is_some()))
+    }
 }
 
 /// Name of each Service that the policy is for, and what it says.

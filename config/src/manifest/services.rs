@@ -10,7 +10,7 @@ use super::backend_tls;
 use super::gateway_api::BackendTlsPolicy;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
 use super::policy::{self, Of};
-use super::protocol::{self, Port, Protocol};
+use super::protocol::{self, Port};
 use super::secrets::Secrets;
 use super::virtual_hosts::without_root;
 use crate::destination::{self, CLUSTER};
@@ -72,7 +72,7 @@ pub(super) struct Services {
     rules: BTreeMap<String, Resource<DestinationRule>>,
     entries: BTreeMap<String, Resource<ServiceEntry>>,
     /// What BackendTLSPolicies say of Services, by their names in full.
-    policies: BTreeMap<String, Vec<backend_tls::Target>>,
+    policies: backend_tls::Policies,
     /// Names, namespaces and ports of Services.
     read_services: Vec<(String, String, Vec<Port>)>,
     known: BTreeMap<String, Vec<Port>>,
@@ -207,18 +207,8 @@ impl Services {
     /// Takes a BackendTLSPolicy, once it is known who is meant by each name.
     pub(super) fn policy(&mut self, policy: &Resource<BackendTlsPolicy>, report: &mut Report) {
         for (name, target) in backend_tls::targets(policy, &mut self.secrets, report) {
-            let service = self.in_full(&name, &policy.namespace);
-            self.policies.entry(service).or_default().push(target);
+            self.policies.add(self.in_full(&name, &policy.namespace), target);
         }
-    }
-
-    /// What a BackendTLSPolicy says of TLS with this port of a service; the policy that names the port before one for all.
-    fn policy_of(&self, wanted: &Wanted) -> Option<&Key<file::UpstreamTls>> {
-        let all = self.policies.get(&wanted.service)?;
-        let number =
-            |target: &backend_tls::Target| self.port_named(&wanted.service, target.section.as_deref()?);
-        let own = all.iter().find(|target| target.section.is_some() && number(target) == wanted.port);
-        own.or_else(|| all.iter().find(|target| target.section.is_none())).map(|target| &target.tls)
     }
 
     /// A destination names this service.
@@ -359,16 +349,8 @@ impl Services {
 
     /// `None` after saying that manifests say another protocol than is spoken.
     fn can_be_spoken_to(&self, wanted: &Wanted, asking: &Asking<'_>, report: &mut Report) -> Option<()> {
-        let ports = match (self.known.get(&wanted.service), self.entries.get(&wanted.service)) {
-            (Some(ports), _) => ports.clone(),
-            (None, Some(entry)) => protocol::entry_ports(&entry.spec),
-            (None, None) => return Some(()),
-        };
-        let by_name = asking.by_name || !self.known.contains_key(&wanted.service);
-        // Of several ports of a ServiceEntry the first is meant.
-        let first =
-            ports.first().filter(|_| !self.known.contains_key(&wanted.service)).map(|port| port.number);
-        let Some((at, why)) = protocol::fault(&ports, wanted.port.or(first), by_name) else {
+        let Some((ports, port, by_name)) = self.ports_asked(wanted, asking) else { return Some(()) };
+        let Some((at, why)) = protocol::fault(&ports, port, by_name) else {
             return Some(());
         };
         if report.is_by_resource() {
@@ -380,19 +362,15 @@ impl Services {
         None
     }
 
-    /// What its manifests say is spoken with it.
-    fn protocol(&self, wanted: &Wanted, asking: &Asking<'_>) -> Option<Protocol> {
-        let (ports, port) = match (self.known.get(&wanted.service), self.entries.get(&wanted.service)) {
-            (Some(ports), _) => (ports.clone(), wanted.port),
-            (None, Some(entry)) => {
-                let ports = protocol::entry_ports(&entry.spec);
-                let first = ports.first().map(|port| port.number);
-                (ports, wanted.port.or(first))
-            }
-            (None, None) => return None,
-        };
-        let by_name = asking.by_name || !self.known.contains_key(&wanted.service);
-        protocol::of(&ports, port, by_name)
+    /// Its ports as manifests have them, which is asked for, and whether their names say what is spoken.
+    fn ports_asked(&self, wanted: &Wanted, asking: &Asking<'_>) -> Option<(Vec<Port>, Option<u64>, bool)> {
+        if let Some(ports) = self.known.get(&wanted.service) {
+            return Some((ports.clone(), wanted.port, asking.by_name));
+        }
+        let ports = protocol::entry_ports(&self.entries.get(&wanted.service)?.spec);
+        // Of several ports of a ServiceEntry the first is meant.
+        let first = ports.first().map(|port| port.number);
+        Some((ports, wanted.port.or(first), true))
     }
 
     /// Whether the service's ports can be told apart: then each has an upstream of its own.
@@ -412,9 +390,8 @@ impl Services {
             let ports = ports_of(&entry.spec);
             ports.len() > 1 || wanted.port.is_some_and(|port| !ports.contains(&port))
         });
-        let sections = self.policies.get(service).into_iter().flatten();
         entry
-            || sections.into_iter().any(|target| target.section.is_some())
+            || self.policies.name_ports(service)
             || bound.into_iter().any(|bound| bound.port.is_some())
             || self.rule_of(service).is_some_and(|resource| rule(&resource.spec))
     }
@@ -440,7 +417,8 @@ impl Services {
             rule.as_ref().and_then(|rule| rule.spec.traffic_policy.given()),
             subset.as_ref().and_then(|subset| subset.traffic_policy.given()),
         ];
-        let protocol = self.protocol(wanted, asking);
+        let asked = self.ports_asked(wanted, asking);
+        let protocol = asked.and_then(|(ports, port, by_name)| protocol::of(&ports, port, by_name));
         let namespace = rule.as_ref().map(|rule| rule.namespace.as_str()).unwrap_or_default();
         let is_told = policies.iter().flatten().any(|policy| !policy.value.tls.is_absent());
         let of = Of {
@@ -451,7 +429,11 @@ impl Services {
             plaintext: self.plaintext,
         };
         policy::apply(policies.map(|p| p.map(|p| &p.value)), of, &mut self.secrets, &mut upstream, report);
-        if let Some(tls) = self.policy_of(wanted).filter(|_| !self.plaintext && !is_told) {
+        if let Some(tls) = self
+            .policies
+            .of(&wanted.service, wanted.port, self.known.get(&wanted.service))
+            .filter(|_| !self.plaintext && !is_told)
+        {
             upstream.tls = tls.clone();
         }
         let mut name = self.display(wanted);

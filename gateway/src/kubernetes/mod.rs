@@ -36,7 +36,7 @@ use crate::metrics::ClusterCounters;
 use api::{Api, Trouble};
 use kinds::Kind;
 use report::Told;
-use store::{Changes, Key, Store};
+use store::{Changes, Store};
 use translation::{Given, Good, Made, Outcome};
 
 /// Changes of routes rest so long before they are translated, and wait for each other at most so long.
@@ -337,42 +337,6 @@ impl Cluster {
             let woken = self.0.pods_known.wait_timeout(state, left);
             (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// Secrets that are to be read.
-    fn secrets_wanted(&self) -> BTreeSet<Key> {
-        let state = self.lock();
-        let wanted = if self.0.options.plaintext.listeners && self.0.options.plaintext.upstreams {
-            BTreeSet::new()
-        } else {
-            secrets::wanted(&state.store, &self.0.options.rules, &state.home)
-        };
-        wanted
-    }
-
-    /// Waits until those that are referred to are known.
-    fn await_secrets(&self) {
-        let wanted = self.secrets_wanted();
-        self.0.named.notify_one();
-        let mut state = self.lock();
-        let deadline = Instant::now() + PODS_MAX;
-        let known =
-            |state: &State, key: &Key| state.read.contains(&(Kind::Secret, Some(secrets::scope(key))));
-        while !state.is_read_once && !wanted.iter().all(|key| known(&state, key)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return tracing::warn!("Secrets of Gateways are not known after {} s", PODS_MAX.as_secs());
-            }
-            let woken = self.0.pods_known.wait_timeout(state, left);
-            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// A Secret is not read any more.
-    fn forget_secret(&self, key: &Key) {
-        let mut state = self.lock();
-        state.store.forget_one(Kind::Secret, key);
-        state.read.remove(&(Kind::Secret, Some(secrets::scope(key))));
     }
 
     /// Namespaces whose Pods are to be watched.

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +19,7 @@ use super::follow;
 use super::kinds::Kind;
 use super::select::{list, text};
 use super::store::{Key, Store};
-use super::{Cluster, Rules};
+use super::{Cluster, PODS_MAX, Rules, State};
 use crate::tls::{load, pem};
 
 /// What is wrong with a reference of a listener to a certificate.
@@ -238,5 +239,41 @@ pub(super) async fn follow_named(api: Api, cluster: Cluster) {
             });
         }
         cluster.0.named.notified().await;
+    }
+}
+
+impl Cluster {
+    /// Secrets that are to be read.
+    pub(super) fn secrets_wanted(&self) -> BTreeSet<Key> {
+        let state = self.lock();
+        if self.0.options.plaintext.listeners && self.0.options.plaintext.upstreams {
+            BTreeSet::new()
+        } else {
+            wanted(&state.store, &self.0.options.rules, &state.home)
+        }
+    }
+
+    /// Waits until those that are referred to are known.
+    pub(super) fn await_secrets(&self) {
+        let wanted = self.secrets_wanted();
+        self.0.named.notify_one();
+        let mut state = self.lock();
+        let deadline = Instant::now() + PODS_MAX;
+        let known = |state: &State, key: &Key| state.read.contains(&(Kind::Secret, Some(scope(key))));
+        while !state.is_read_once && !wanted.iter().all(|key| known(&state, key)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return tracing::warn!("Secrets of Gateways are not known after {} s", PODS_MAX.as_secs());
+            }
+            let woken = self.0.pods_known.wait_timeout(state, left);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A Secret is not read any more.
+    pub(super) fn forget_secret(&self, key: &Key) {
+        let mut state = self.lock();
+        state.store.forget_one(Kind::Secret, key);
+        state.read.remove(&(Kind::Secret, Some(scope(key))));
     }
 }
