@@ -15,6 +15,7 @@ mod grants;
 mod attach;
 mod http_route;
 mod services;
+mod entry;
 mod protocol;
 mod policy;
 mod upstream_tls;
