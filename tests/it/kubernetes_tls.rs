@@ -201,7 +201,6 @@ fn a_certificate_is_renewed_while_it_serves_and_no_connection_is_lost() {
             serial() == format!("serial={n:X}")
         });
     }
-    drop(ask);
     drop(asks);
     assert!(python.wait().expect("it ends").success());
     let text = gateway.metrics().sum("umbra_tls_handshake_failures_total", &[]);
