@@ -189,6 +189,7 @@ impl<'r> Check<'r> {
         let headers = file.headers.into_table();
         let access_log = file.access_log.given().and_then(|table| self.access_log(table));
         let tracing = file.tracing.given().and_then(|table| self.tracing(table));
+        let judging = self.judging(&file.verdict.into_table(), &admin);
         if listeners.iter().all(|listener| listener.bind.port() != 0) {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
@@ -210,6 +211,7 @@ impl<'r> Check<'r> {
             request_id: word(&headers.request_id, Claim::Keep),
             access_log,
             tracing,
+            judging,
             upstreams: self.upstreams,
             routes,
             lanes: self.lanes,
@@ -326,6 +328,9 @@ impl<'r> Check<'r> {
             exchanges_max: in_memory(
                 self.count(&written.exchanges_max, connections, 1..=1_000_000).min(connections),
             ),
+            tunnels_max: in_memory(
+                self.count(&written.tunnels_max, connections, 1..=1_000_000).min(connections),
+            ),
             requests_per_second_max: self.rate(&written.requests_per_second_max),
             requests_per_second_per_address_max: self.rate(&written.requests_per_second_per_address_max),
             request_bytes_per_second_min: self.count(&written.request_bytes_per_second_min, 240, 0..=GIB),
@@ -356,6 +361,7 @@ impl<'r> Check<'r> {
             response_head: self.period(&written.response_head, seconds(60)),
             response_body: self.period(&written.response_body, seconds(60)),
             upstream_idle: self.period(&written.upstream_idle, seconds(60)),
+            tunnel_idle: self.period(&written.tunnel_idle, seconds(3600)),
             drain: self.period(&written.drain, seconds(10)),
         }
     }

@@ -7,10 +7,10 @@ use toml::de::DeTable;
 
 use crate::node;
 use crate::problem::{Place, Report};
-use crate::reader::{List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
+use crate::reader::{Key, List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
 use crate::tls::{ClientAuthWord, TlsVersion};
 use crate::{
-    After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role,
+    After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role, Upgrade,
     UpstreamProtocol, Via,
 };
 
@@ -26,6 +26,7 @@ words!(
     Protocol,
     UpstreamProtocol,
     RetryOn,
+    Upgrade,
     Role,
     ClientAuthWord,
     TlsVersion
@@ -43,6 +44,7 @@ written_tables! {
         headers: Headers,
         access_log: AccessLog,
         tracing: Tracing,
+        verdict: Judging,
         upstream: Named<Upstream>,
         route: List<Route>,
     }
@@ -82,6 +84,13 @@ written_tables! {
         tls: ListenerTls,
     }
 
+    /// `[verdict]`
+    pub(crate) struct Judging {
+        evidence: String,
+        peers: List<String>,
+        peers_ca: String,
+    }
+
     /// `[workers]`
     pub(crate) struct Workers {
         count: u64,
@@ -100,6 +109,7 @@ written_tables! {
         request_body_bytes_max: SizeOrUnlimited,
         connections_per_address_max: u64,
         exchanges_max: u64,
+        tunnels_max: u64,
         requests_per_second_max: u64,
         requests_per_second_per_address_max: u64,
         requests_per_connection_max: u64,
@@ -141,6 +151,7 @@ written_tables! {
         response_head: Duration,
         response_body: Duration,
         upstream_idle: Duration,
+        tunnel_idle: Duration,
         drain: Duration,
     }
 
@@ -198,6 +209,7 @@ written_tables! {
         health: HealthCheck,
         tls: UpstreamTls,
         protocol: UpstreamProtocol,
+        version: String,
     }
 
     /// `tls` of an upstream; see [`crate::tls::UpstreamTls`].
@@ -256,6 +268,7 @@ written_tables! {
         rewrite: Rewrite,
         timeout: Duration,
         retries: Retries,
+        upgrade: List<Upgrade>,
         request_headers: HeaderEdits,
         response_headers: HeaderEdits,
         mirrors: List<Mirror>,
@@ -404,6 +417,7 @@ written_tables! {
         unordered: List<String>,
         /// 0 to 1.
         tolerance: f64,
+        version_header: String,
     }
 
     /// `answer` of a mirror.
@@ -427,6 +441,13 @@ written_tables! {
         query: List<String>,
         /// JSON pointers.
         json: List<String>,
+    }
+}
+
+impl Route {
+    /// What a route of a manifest takes, which has no word for it: whatever there is, as Istio does.
+    pub(crate) fn any_upgrade(at: &Place) -> Key<List<Upgrade>> {
+        Key::at(Upgrade::ALL.map(|word| Key::at(word, at)).into(), at)
     }
 }
 

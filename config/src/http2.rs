@@ -21,7 +21,7 @@ impl Protocol {
     }
 }
 
-/// `protocol` of an upstream: what it is spoken to in as a primary.
+/// `protocol` of an upstream: what it is spoken to in, as a primary and as a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamProtocol {
     Http1,

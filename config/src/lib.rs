@@ -20,6 +20,7 @@ mod upstream;
 mod http2;
 mod compare;
 mod verdict;
+mod judging;
 mod mirror;
 mod observe;
 mod tls;
@@ -42,6 +43,7 @@ pub use compare::{Compare, Role};
 pub use destination::Destination;
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
 pub use http2::{Http2, Protocol, Protocols, UpstreamProtocol};
+pub use judging::{EvidenceFile, Judging};
 pub use machine::{cores_available, memory_available};
 pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
 pub use mirror::{After, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition};
@@ -49,7 +51,9 @@ pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tr
 pub use pattern::Pattern;
 pub use percent::Percent;
 pub use problem::{Problem, ResourceId};
-pub use route::{Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route};
+pub use route::{
+    Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route, Upgrade,
+};
 pub use tls::{
     Certificate, ClientAuth, ClientCa, ListenerTls, Material, PeerName, Pem, ServedName, TlsVersion, Trust,
     UpstreamTls,
@@ -75,6 +79,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// `None` where traces are passed by: a client's `traceparent` goes on as any other field.
     pub tracing: Option<Tracing>,
+    /// Where evidence is kept, and who else has some.
+    pub judging: Judging,
     pub upstreams: Vec<Upstream>,
     /// First match wins, in this order.
     pub routes: Vec<Route>,
@@ -94,6 +100,17 @@ impl Config {
     /// Whether any client may speak HTTP/2, and so have several requests under way on one connection.
     pub fn takes_http2(&self) -> bool {
         self.listeners.iter().any(|listener| listener.protocols.http2)
+    }
+
+    /// Whether a route takes clients who come to a listener's `port` into a tunnel.
+    pub fn takes_tunnels(&self, port: u16) -> bool {
+        let matches = |route: &Route| route.matches.iter().any(|m| m.port.is_none_or(|only| only == port));
+        self.routes.iter().any(|route| !route.upgrades().is_empty() && matches(route))
+    }
+
+    /// Whether any route takes any client into a tunnel.
+    pub fn has_tunnels(&self) -> bool {
+        self.routes.iter().any(|route| !route.upgrades().is_empty())
     }
 }
 
@@ -175,6 +192,9 @@ pub struct Limits {
     /// Requests under way at once per worker; more are answered 503. Never more than `connections_max`: each needs a
     /// connection to a primary, and descriptors are reckoned by that.
     pub exchanges_max: usize,
+    /// Tunnels open at once per worker, those whose handshake goes on among them; more are answered 503. Never more than
+    /// `connections_max`, for the reason above.
+    pub tunnels_max: usize,
     /// Requests a second over all workers, each of which has its part; more are answered 503. `None` is no bound.
     pub requests_per_second_max: Option<u32>,
     /// Requests a second per worker from one IPv4 address or one IPv6 /64; more are answered 429. `None` is no bound.
@@ -220,6 +240,8 @@ pub struct Timeouts {
     pub response_body: Duration,
     /// Idle connection to a primary kept for reuse.
     pub upstream_idle: Duration,
+    /// A tunnel on which nothing moves, either way.
+    pub tunnel_idle: Duration,
     /// From SIGTERM until what is still open is given up.
     pub drain: Duration,
 }

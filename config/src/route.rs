@@ -59,6 +59,26 @@ pub struct Forward {
     /// From the request's head to the answer's last byte, retries included; `None` leaves it to `timeouts`.
     pub timeout: Option<Duration>,
     pub retries: Retries,
+    /// What a client may change its connection, or its stream, into.
+    pub upgrades: Vec<Upgrade>,
+}
+
+/// A protocol that bytes are passed on in, unread, once both ends have agreed upon it: a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    /// RFC 6455, by HTTP/1.1's Upgrade or by HTTP/2's extended CONNECT (RFC 8441).
+    WebSocket,
+}
+
+impl Upgrade {
+    pub const ALL: [Self; 1] = [Self::WebSocket];
+
+    /// The word a file uses for it, and both wires.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+        }
+    }
 }
 
 /// One share of a route's requests.
@@ -144,6 +164,14 @@ impl Route {
     pub fn primaries(&self) -> &[Primary] {
         match &self.action {
             Action::Forward(forward) => forward.primaries.as_slice(),
+            Action::Redirect(_) | Action::Reply(_) => &[],
+        }
+    }
+
+    /// What its clients may upgrade to.
+    pub fn upgrades(&self) -> &[Upgrade] {
+        match &self.action {
+            Action::Forward(forward) => forward.upgrades.as_slice(),
             Action::Redirect(_) | Action::Reply(_) => &[],
         }
     }

@@ -218,6 +218,7 @@ fn limits(config: &Config, out: &mut Rows) {
         ),
     );
     let mut asked = vec![format!("{} at once per worker", limits.exchanges_max)];
+    asked.extend(config.has_tunnels().then(|| format!("{} tunnels beside them", limits.tunnels_max)));
     asked.extend(limits.requests_per_second_max.map(|max| format!("{max} a second")));
     let of_one = limits.requests_per_second_per_address_max;
     asked.extend(of_one.map(|max| format!("{max} a second and worker of one address")));
@@ -247,6 +248,7 @@ fn limits(config: &Config, out: &mut Rows) {
         ("answer's head", t.response_head),
         ("its content", t.response_body),
         ("upstream idle", t.upstream_idle),
+        ("tunnel idle", t.tunnel_idle),
     ];
     out.row("timeouts", spans(&client));
     out.row("timeouts", spans(&upstream));
@@ -259,11 +261,12 @@ fn spans(of: &[(&str, Duration)]) -> String {
 fn budgets(facts: &Facts<'_>, out: &mut Rows) {
     let m = &facts.memory;
     let sessions = if m.sessions == 0 { String::new() } else { format!(", HTTP/2 {}", Bytes(m.sessions)) };
+    let tunnels = if m.tunnels == 0 { String::new() } else { format!(", tunnels {}", Bytes(m.tunnels)) };
     let covers = if m.covers == 0 { String::new() } else { format!(", TLS {}", Bytes(m.covers)) };
     out.row(
         "memory",
         format!(
-            "{} at worst: rings {}, exchanges {}{sessions}{covers}, batches under way {}, spare buffers {}, told of exchanges {}, admin answers {}",
+            "{} at worst: rings {}, exchanges {}{tunnels}{sessions}{covers}, batches under way {}, spare buffers {}, told of exchanges {}, admin answers {}",
             Bytes(m.total()),
             Bytes(m.rings),
             Bytes(m.exchanges),

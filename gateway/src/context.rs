@@ -15,6 +15,7 @@ use crate::metrics::Shard;
 use crate::mirror::proof::Proof;
 use crate::observe::tap::Tap;
 use crate::random::Random;
+use crate::tunnels::Tunnels;
 
 pub struct Context {
     /// What a request that comes now is served by.
@@ -30,6 +31,8 @@ pub struct Context {
     pub places: Places,
     /// Which requests are taken.
     pub admission: Rc<Admission>,
+    /// Those of them that became tunnels.
+    pub tunnels: Rc<Tunnels>,
     pub random: Random,
     /// What copies of ours are known by.
     pub proof: Proof,

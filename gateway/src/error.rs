@@ -20,6 +20,8 @@ pub enum Failure {
     Timeout,
     /// The connection broke.
     Reset,
+    /// The peer reset the request's stream, and not for want of a look at it: its connection goes on.
+    StreamReset,
     /// The peer ended the connection before its message was complete.
     Closed,
     /// The peer said that it did not look at the request: sent again, it is not sent twice.
@@ -51,6 +53,7 @@ impl Failure {
             | Self::Overflow
             | Self::Timeout
             | Self::Reset
+            | Self::StreamReset
             | Self::Closed
             | Self::Refused
             | Self::Protocol(_) => None,
@@ -69,7 +72,7 @@ impl Failure {
                 Fault::new(503, RejectReason::PrimaryOverflow, "primary has as much to do as it may have")
             }
             Self::Timeout => Fault::new(504, RejectReason::PrimaryTimeout, "primary did not answer in time"),
-            Self::Reset | Self::Closed => {
+            Self::Reset | Self::StreamReset | Self::Closed => {
                 Fault::new(502, RejectReason::PrimaryClosed, "primary closed without an answer")
             }
             Self::Refused => Fault::new(503, RejectReason::PrimaryClosed, "primary did not take the request"),
@@ -85,7 +88,7 @@ impl Failure {
             Self::Tls(_) => UpstreamFailure::Tls,
             Self::Overflow => UpstreamFailure::Overflow,
             Self::Timeout => UpstreamFailure::Timeout,
-            Self::Reset => UpstreamFailure::Reset,
+            Self::Reset | Self::StreamReset => UpstreamFailure::Reset,
             Self::Closed => UpstreamFailure::Closed,
             Self::Refused => UpstreamFailure::Refused,
             Self::Protocol(_) => UpstreamFailure::Protocol,
@@ -96,7 +99,9 @@ impl Failure {
     pub fn on_mirror(self) -> FailReason {
         match self {
             Self::Timeout | Self::ConnectTimeout => FailReason::Timeout,
-            Self::Reset | Self::Connect | Self::Tls(_) | Self::Overflow => FailReason::Reset,
+            Self::Reset | Self::StreamReset | Self::Connect | Self::Tls(_) | Self::Overflow => {
+                FailReason::Reset
+            }
             Self::Closed | Self::Refused => FailReason::Closed,
             Self::Protocol(_) => FailReason::Protocol,
         }

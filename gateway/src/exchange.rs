@@ -8,6 +8,7 @@ mod prepare;
 mod attempts;
 mod judge;
 mod relay;
+mod tunnel;
 mod upload;
 mod progress;
 mod pace;
@@ -34,6 +35,7 @@ use crate::time::Millis;
 pub use prepare::{Caller, prepare, take_arrived};
 use seen::Tally;
 pub use seen::unread;
+pub use tunnel::{Passed, Tunnel};
 
 /// A request whose fate is decided.
 pub struct Request {
@@ -49,12 +51,16 @@ pub struct Request {
     primary: usize,
     /// What the balance hashes, where it does.
     key: Option<u64>,
+    /// What its caller allows a gRPC call in all.
+    within: Option<Millis>,
     /// Head for the primary and as much of the content as had arrived.
     head: Vec<u8>,
     /// What its own head says of its content.
     pub declared: Declared,
     /// Shared by the two directions of the exchange, never across an await.
     tee: RefCell<Tee>,
+    /// Where it asks for a tunnel, what it asks for.
+    tunnel: Option<Box<tunnel::Asked>>,
     /// What joins it and its copies, where there is a copy or somebody wants a record.
     pub pairing: OnceCell<Rc<Pairing>>,
     /// Bytes of content the limit allows in all, and still.
@@ -71,6 +77,11 @@ impl Request {
     /// Bytes of its content read so far.
     pub fn bytes(&self) -> u64 {
         self.content_max - self.content_left
+    }
+
+    /// What follows its head is no content but a tunnel's, if there is to be one.
+    pub fn asks_for_tunnel(&self) -> bool {
+        self.tunnel.is_some()
     }
 }
 
@@ -93,6 +104,8 @@ pub enum Outcome {
     /// The client got the primary's whole answer. `is_forwarded`: the primary got the whole request, too; otherwise a part of
     /// its content may still come.
     Answered { status: u16, is_forwarded: bool },
+    /// The client and the primary have agreed upon a tunnel, whose beginning the client has.
+    Switched(Box<Tunnel>),
     /// The client got nothing yet; the gateway answers by itself.
     Refused(Refusal),
     /// The client's part of it was cut; it can be told nothing else.
@@ -167,7 +180,14 @@ pub async fn run(cx: &Rc<Context>, client: &mut Message<'_>, request: &mut Reque
         Outcome::Broken
     });
     request.response_bytes = tally.seen.bytes.get();
-    if tally.is_whole {
+    let outcome = match (tally.switched.take(), request.tunnel.take()) {
+        (Some(lease), Some(asked)) => {
+            let config = &request.generation.config;
+            Outcome::Switched(Box::new(Tunnel::new(cx, *asked, lease, config, request.response_bytes)))
+        }
+        (Some(_) | None, _) => outcome,
+    };
+    if tally.is_whole && !matches!(outcome, Outcome::Switched(_)) {
         let counters = &request.generation.counters.primaries[request.route][request.primary];
         counters.latency.record(tally.seen.latency_us.get());
     }

@@ -105,6 +105,13 @@ pub const ACCEPT_BACKOFF_MS: u64 = 20;
 /// Longest pause between connect attempts to a mirror endpoint that refuses.
 pub const MIRROR_BACKOFF_MS_MAX: u64 = 1_000;
 
+/// A mirror's connection that carries nothing is closed after this long.
+pub const MIRROR_IDLE_MS: u64 = 30_000;
+
+/// How often a copy is begun at most: a mirror that says again and again that it did not look at it must not make us send it
+/// for ever.
+pub const COPY_TRIES_MAX: u32 = 3;
+
 /// Connections in a row that a mirror may end without an answer before it is called seldom.
 pub const HANG_UPS_MAX: u32 = 256;
 

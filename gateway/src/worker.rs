@@ -1,6 +1,7 @@
 //! One core: a runtime and everything it owns. The only file that knits rooms together.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use crate::os;
 use crate::random::Random;
 use crate::runtime;
 use crate::time::Millis;
+use crate::tunnels::Tunnels;
 
 /// Ticks between two returns of free memory to the system.
 const RELEASE_TICKS: u64 = 5;
@@ -118,7 +120,7 @@ pub fn run(setup: Setup) {
 async fn serve(setup: Setup, driver: String) {
     let Setup { id, worker_config, updates, control, shard, tap, ready, proof, .. } = setup;
     let sweeper = Sweeper::new();
-    let admission = Admission::new(&shard);
+    let (admission, tunnels) = (Admission::new(&shard), Tunnels::new(&shard));
     let cx = Rc::new(Context {
         generation: RefCell::new(Generation::new(&worker_config, &sweeper, None)),
         shard,
@@ -128,6 +130,7 @@ async fn serve(setup: Setup, driver: String) {
         sessions: Default::default(),
         places: Places::default(),
         admission,
+        tunnels,
         random: Random::new(seed(id)),
         proof,
         draining: Rc::default(),
@@ -209,16 +212,29 @@ impl Lanes {
     fn follow(&self, cx: &Context, before: Option<Rc<Generation>>) {
         let generation = cx.generation();
         let mut open = self.open.borrow_mut();
+        let earlier = before.as_ref().map(|before| before.lanes.as_slice()).unwrap_or_default();
+        // What both have in the same place is most of it, or all.
+        let stays = |(at, lane): (usize, &Rc<Lane>)| earlier.get(at).is_some_and(|old| Rc::ptr_eq(old, lane));
+        let are_all_same =
+            earlier.len() == generation.lanes.len() && generation.lanes.iter().enumerate().all(stays);
+        let known: HashSet<*const Lane> = match are_all_same {
+            true => HashSet::new(),
+            false => open.iter().map(Rc::as_ptr).collect(),
+        };
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
-            lane.response_heads.set((&generation.config.limits).into());
-            if !open.iter().any(|known| Rc::ptr_eq(known, lane)) {
+            lane.follow(&generation.config, settings);
+            if !are_all_same && !known.contains(&Rc::as_ptr(lane)) {
                 open.push(Rc::clone(lane));
                 self.start(cx, lane, settings);
             }
         }
         if let Some(before) = before {
-            let lanes: Vec<_> =
-                before.lanes.iter().filter(|lane| !generation.has_lane(lane)).map(Rc::clone).collect();
+            let still: HashSet<*const Lane> = match are_all_same {
+                true => HashSet::new(),
+                false => generation.lanes.iter().map(Rc::as_ptr).collect(),
+            };
+            let is_gone = |lane: &&Rc<Lane>| !are_all_same && !still.contains(&Rc::as_ptr(lane));
+            let lanes: Vec<_> = before.lanes.iter().filter(is_gone).map(Rc::clone).collect();
             let give_up_at_ms = cx.now_ms() + Millis::from(generation.config.timeouts.drain).0;
             if !lanes.is_empty() {
                 self.leaving.borrow_mut().push(Leaving { lanes, give_up_at_ms });
@@ -305,6 +321,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
         io::sleep_ms(TICK_MS).await;
         cx.sweeper.sweep();
         cx.sessions.tick();
+        cx.tunnels.tick(cx.now_ms());
         cx.shard.ticks.inc();
         ticks += 1;
 
@@ -366,10 +383,19 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
         }
         io::sleep_ms(5).await;
     }
+    // What ends by itself may take for ever: now it is told, and has a moment to be counted and logged.
+    cx.tunnels.drain(None);
+    let last_us = cx.now_us().saturating_add(TUNNEL_END_US);
+    while !cx.tunnels.is_empty() && cx.now_us() < last_us {
+        io::sleep_ms(5).await;
+    }
     lanes.each(|lane| {
         lane.flush(metrics::DropReason::Drain);
     });
 }
+
+/// How long tunnels that are told to end may take for it, behind the drain's deadline.
+const TUNNEL_END_US: u64 = 200_000;
 
 /// The Date of answers (RFC 9110 §5.6.7). A clock before 1970 or beyond the year 9999 has none: it stands at 1970, rather than
 /// that a worker ends over it.

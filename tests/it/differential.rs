@@ -47,7 +47,6 @@ const CHOICES: &[(&str, &str)] = &[
     ("P3", "Proxy-Authorization may be passed on (RFC 9110 §11.7.2)"),
     ("P4", "which fields a proxy adds is its configuration"),
     ("P5", "a proxy may forward TRACE"),
-    ("U1", "a proxy may forward an upgrade"),
     ("U2", "a proxy may forward an upgrade"),
     ("U3", "a proxy may forward an upgrade"),
     ("U7 another expectation", "417 is a MAY (RFC 9110 §10.1.1)"),

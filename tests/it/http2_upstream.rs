@@ -357,29 +357,6 @@ fn over_tls_the_handshake_agrees_on_what_is_spoken() {
 }
 
 #[test]
-fn a_mirror_is_asked_in_http1_though_its_upstream_would_choose_http2() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let authority = Authority::new(folder.path(), "ca");
-    let pair = authority.issue("v2", &["v2.internal"]);
-    let (v1, v2) = (H2Origin::new(100), Origin::named("v2"));
-    let front = Front::new(&pair, v2.address, Rules { alpn: &["h2", "http/1.1"], ..Rules::default() });
-    let setup = Setup::to(&[v1.address]).mirror("v2", front.address, "");
-    let tls = format!("tls = {{ ca = {:?}, server_name = \"v2.internal\" }}", authority.ca);
-    let text = speaking(&setup, "protocol = \"h2\"");
-    let text = text.replacen("[upstream.v2]\n", &format!("[upstream.v2]\nprotocol = \"alpn\"\n{tls}\n"), 1);
-    let gateway = Gateway::start(&text, &[]);
-    assert_eq!(gateway.client().ask(post("/", "content")).text(), "content");
-    assert_eq!(v2.wait_for(1)[0].body, b"content");
-    assert_eq!(gateway.settled("v2").mirror("v2", "completed_total"), 1);
-    // One that speaks nothing else is no mirror.
-    let text = speaking(&setup, "protocol = \"h2\"");
-    let text = text.replacen("[upstream.v2]\n", "[upstream.v2]\nprotocol = \"h2\"\n", 1);
-    let refused = Gateway::refused(&text);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("speaks only HTTP/2") && said.contains("upstream"), "{said}");
-}
-
-#[test]
 fn what_is_spoken_changes_by_reload_and_nobody_notices() {
     let (v1, old) = (H2Origin::new(100), Origin::named("v1"));
     let setup = Setup::to(&[v1.address]);

@@ -12,13 +12,15 @@ use tests::{Gateway, H2Origin, Origin, Setup, eventually, pattern};
 
 use crate::http2_upstream::{comes, failed, get, post, speaking, start, upstream};
 
-const REFUSED_STREAM: u32 = 7;
+pub(crate) const REFUSED_STREAM: u32 = 7;
 
 /// What a server says.
 type Frames = fn() -> Vec<u8>;
 
 /// A server whose connections do what the test says, counted from 0.
-fn server(script: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) fn server(
+    script: impl Fn(usize, TcpStream) + Send + Sync + 'static,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address");
     let count = Arc::<AtomicUsize>::default();
@@ -33,21 +35,21 @@ fn server(script: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> (SocketA
     (address, count)
 }
 
-fn ok(raw: &mut Raw, stream: u32, body: &str) {
+pub(crate) fn ok(raw: &mut Raw, stream: u32, body: &str) {
     raw.send(&headers(stream, 0, &[(":status", "200")]));
     raw.send(&frame(DATA, END, stream, body.as_bytes()));
 }
 
-fn reset(stream: u32, code: u32) -> Vec<u8> {
+pub(crate) fn reset(stream: u32, code: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &code.to_be_bytes())
 }
 
-fn goaway(last: u32, code: u32) -> Vec<u8> {
+pub(crate) fn goaway(last: u32, code: u32) -> Vec<u8> {
     frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat())
 }
 
 /// Until the gateway has ended the connection.
-fn drained(raw: &mut Raw) {
+pub(crate) fn drained(raw: &mut Raw) {
     raw.until(|raw| raw.is_ended);
 }
 
@@ -301,7 +303,7 @@ fn a_zero_window_makes_the_client_wait_and_is_given_up_after_the_write_timeout()
 #[test]
 fn floods_by_the_server_end_its_connection_and_cost_no_memory() {
     let floods: &[(&str, Frames)] = &[
-        ("settings", || frame(SETTINGS, 0, 0, &[]).repeat(20)),
+        ("settings", || frame(SETTINGS, 0, 0, &[]).repeat(200)),
         ("ping", || frame(PING, 0, 0, &[0; 8]).repeat(2000)),
         ("priority", || frame(2, 0, 1, &[0, 0, 0, 3, 1]).repeat(20_000)),
         ("empty data", || {

@@ -9,7 +9,7 @@ use tests::process::successor;
 use tests::{Client, Gate, Gateway, Origin, Response, Setup, eventually};
 
 /// An address of this machine on which nothing listens and nobody else's test will: no test binds port 0 there.
-fn free(host: u8) -> SocketAddr {
+pub(crate) fn free(host: u8) -> SocketAddr {
     let socket =
         TcpListener::bind(SocketAddr::from(([127, 77, 0, host], 0))).expect("an address of this machine");
     socket.local_addr().expect("bound")

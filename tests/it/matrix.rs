@@ -81,8 +81,7 @@ const MATRIX: &[(&str, &[By])] = &[
     ("U1", &[Rows]),
     ("U2", &[Rows]),
     ("U3", &[Rows]),
-    // Upgrades are refused, so that none is copied: the rows of U1 and U2 look at the mirror's wire too.
-    ("U4", &[Test("mirror::a_rejected_request_is_never_copied")]),
+    ("U4", &[Test("tunnels::what_passes_in_a_tunnel_is_never_copied_and_the_ledger_says_why")]),
     ("U5", &[Test("http1_courses::a_client_that_expects_100_is_told_to_continue")]),
     ("U6", &[Test("http1_courses::a_final_answer_instead_of_100_is_relayed_and_ends_the_connection")]),
     ("U7", &[Rows, Test("http1_courses::an_http_10_client_gets_no_interim_answer")]),

@@ -181,7 +181,6 @@ fn a_rejected_request_is_never_copied() {
         (414, format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n")),
         (413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n".into()),
         (417, "POST / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\nContent-Length: 0\r\n\r\n".into()),
-        (501, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".into()),
         (405, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".into()),
         (505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n".into()),
     ];

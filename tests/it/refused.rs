@@ -23,13 +23,6 @@ fn what_is_refused_after_its_head_was_read_is_told_with_what_it_asked_for_and_wi
     let gateway = logging_to(&setup, &log, "").start();
     let secret = "/p?token=SECRET&n=1";
     let rows = [
-        (
-            format!("GET {secret} HTTP/1.1\r\nHost: shop\r\nConnection: upgrade\r\nUpgrade: x\r\n"),
-            501,
-            "GET",
-            "shop",
-            "/p",
-        ),
         (format!("TRACE {secret} HTTP/1.1\r\nHost: shop\r\n"), 405, "TRACE", "shop", "/p"),
         (
             "CONNECT db.example:5432 HTTP/1.1\r\nHost: shop\r\n".to_owned(),

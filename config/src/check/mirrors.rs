@@ -10,7 +10,7 @@ use crate::syntax;
 use crate::units::{KIB, MIB, TIB, show_size};
 use crate::{
     After, Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent, Redact,
-    ResponseCondition, Role, UpstreamId, UpstreamProtocol,
+    ResponseCondition, Role, UpstreamId,
 };
 
 /// A baseline tells what is noise in what its candidate is compared by, of requests like those that its candidate gets: what
@@ -69,13 +69,6 @@ impl Check<'_> {
             let message =
                 "the mirror is the primary of its route: the same servers get each copied request twice";
             self.report.warn(&name.at, message);
-        }
-        if let (Some(name), Some(upstream)) = (written.upstream.given(), upstream)
-            && self.upstreams.get(upstream).is_some_and(|u| u.protocol == UpstreamProtocol::Http2)
-        {
-            let message = "speaks only HTTP/2 (protocol = \"h2\"), and copies are sent in HTTP/1.1: give the mirror an \
-                           upstream of its own with protocol \"http1\", or \"alpn\" if it takes both";
-            self.report.error(&name.at, message);
         }
         if let Some(name) = written.name.given() {
             let _reported = self.syntax(name, syntax::upstream_name);
@@ -189,6 +182,10 @@ impl Check<'_> {
             ignore_text: self.each(&written.ignore_text, |text| patterns.anywhere(text)),
             unordered: self.each(&written.unordered, syntax::json_pointer),
             tolerance,
+            version_header: written
+                .version_header
+                .given()
+                .and_then(|name| self.syntax(name, syntax::field_name)),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::problem::Place;
 use crate::reader::{At, Key, List, Named};
 use crate::{
     Abort, Action, Delay, Fault, Format, Forward, HeaderEdits, PathRewrite, Percent, Primary, Redirect,
-    Reply, Retries, RetryOn, Rewrite, Route,
+    Reply, Retries, RetryOn, Rewrite, Route, Upgrade,
 };
 use crate::{formats, syntax};
 
@@ -116,6 +116,7 @@ impl Check<'_> {
             rewrite: written.rewrite.given().map(|table| self.rewrite(table)).unwrap_or_default(),
             timeout: self.given_period(&written.timeout).or(self.request_timeout),
             retries: self.retries(written.retries.given()),
+            upgrades: upgrades(&written.upgrade),
         })
     }
 
@@ -124,6 +125,7 @@ impl Check<'_> {
             written.rewrite.given().map(|key| ("rewrite", &key.at)),
             written.timeout.given().map(|key| ("timeout", &key.at)),
             written.retries.given().map(|key| ("retries", &key.at)),
+            written.upgrade.given().map(|key| ("upgrade", &key.at)),
             written.request_headers.given().map(|key| ("request_headers", &key.at)),
             written.mirrors.given().map(|key| ("mirrors", &key.at)),
         ];
@@ -407,4 +409,11 @@ impl Check<'_> {
         // In u16: the bound says so.
         Some(self.count(key, 500, ALLOWED) as u16)
     }
+}
+
+/// Each word once.
+fn upgrades(written: &Key<List<Upgrade>>) -> Vec<Upgrade> {
+    let words = written.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    let given = |upgrade: &Upgrade| words.iter().filter_map(Key::given).any(|word| word.value == *upgrade);
+    Upgrade::ALL.into_iter().filter(given).collect()
 }

@@ -185,6 +185,7 @@ impl Emit<'_> {
             };
         }
         made.primaries = Key::at(primaries, &rule.at);
+        made.upgrade = file::Route::any_upgrade(&rule.at);
         name_apart(&mut mirrors, &rule.at);
         if !mirrors.is_empty() {
             made.mirrors = Key::at(mirrors, &rule.at);
@@ -482,7 +483,8 @@ impl Emit<'_> {
             ..file::Mirror::default()
         };
         self.services.mirror_policy(&upstream, &mut made, self.report);
-        Some(Key::at(made, &mirror.at))
+        let owner = ("HTTPRoute", self.route.namespace.as_str(), self.route.name.as_str());
+        self.services.policies.apply(owner, &mut made).then(|| Key::at(made, &mirror.at))
     }
 
     fn percent(&mut self, mirror: &RequestMirror) -> Key<f64> {

@@ -10,6 +10,7 @@ use super::backend_tls;
 use super::entry::{entry_addresses, ports_of};
 use super::gateway_api::BackendTlsPolicy;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
+use super::mirror_policy::Policies;
 use super::policy::{self, Of};
 use super::protocol::{self, Port};
 use super::secrets::Secrets;
@@ -65,6 +66,8 @@ pub(super) struct Services {
     /// All are called in plaintext, whatever is said of TLS.
     pub(super) plaintext: bool,
     pub(super) secrets: Secrets,
+    /// What more is said of mirrors.
+    pub(super) policies: Policies,
     bound: Vec<Bound>,
     /// Which of `bound` have this name.
     bound_by_name: BTreeMap<String, Vec<usize>>,
@@ -73,7 +76,7 @@ pub(super) struct Services {
     rules: BTreeMap<String, Resource<DestinationRule>>,
     entries: BTreeMap<String, Resource<ServiceEntry>>,
     /// What BackendTLSPolicies say of Services, by their names in full.
-    policies: backend_tls::Policies,
+    backend_policies: backend_tls::Policies,
     /// Names, namespaces and ports of Services.
     read_services: Vec<(String, String, Vec<Port>)>,
     known: BTreeMap<String, Vec<Port>>,
@@ -208,7 +211,7 @@ impl Services {
     /// Takes a BackendTLSPolicy, once it is known who is meant by each name.
     pub(super) fn policy(&mut self, policy: &Resource<BackendTlsPolicy>, report: &mut Report) {
         for (name, target) in backend_tls::targets(policy, &mut self.secrets, report) {
-            self.policies.add(self.in_full(&name, &policy.namespace), target);
+            self.backend_policies.add(self.in_full(&name, &policy.namespace), target);
         }
     }
 
@@ -392,7 +395,7 @@ impl Services {
             ports.len() > 1 || wanted.port.is_some_and(|port| !ports.contains(&port))
         });
         entry
-            || self.policies.name_ports(service)
+            || self.backend_policies.name_ports(service)
             || bound.into_iter().any(|bound| bound.port.is_some())
             || self.rule_of(service).is_some_and(|resource| rule(&resource.spec))
     }
@@ -431,7 +434,7 @@ impl Services {
         };
         policy::apply(policies.map(|p| p.map(|p| &p.value)), of, &mut self.secrets, &mut upstream, report);
         if let Some(tls) = self
-            .policies
+            .backend_policies
             .of(&wanted.service, wanted.port, self.known.get(&wanted.service))
             .filter(|_| !self.plaintext && !is_told)
         {
@@ -582,6 +585,7 @@ impl Services {
         self,
         report: &mut Report,
     ) -> (Named<file::Upstream>, Vec<(String, destination::Destination)>) {
+        self.policies.finish(report);
         for bound in self.bound.iter().filter(|bound| bound.used.is_none()) {
             report.warn(&bound.at, "no destination of the manifests asks for this endpoint");
         }

@@ -15,12 +15,12 @@
 use std::collections::BTreeMap;
 
 use super::documents::{self, Document};
-use super::{Around, Emitted, Found, Plaintext, settings_of};
+use super::{Around, Emitted, Found, Plaintext, Policy, settings_of};
 use crate::check::{Check, Checked};
 use crate::destination::Destination;
 use crate::file::File;
 use crate::node::Node;
-use crate::problem::{ByResource, OfResource, Problem, Report, ResourceId};
+use crate::problem::{ByResource, OfResource, Place, Problem, Report, ResourceId};
 use crate::write::Shown;
 
 /// What a cluster says, and what it cannot know.
@@ -32,6 +32,10 @@ pub struct Applied<'a> {
     /// Addresses to listen on; where none is given the Gateways say it.
     pub listen: &'a [String],
     pub plaintext: Plaintext,
+    /// As of [`super::Manifests`].
+    pub endpoints: &'a [String],
+    /// What more is said of the mirrors of an object, by its kind, namespace and name.
+    pub policies: Option<&'a BTreeMap<(String, String, String), Policy>>,
 }
 
 /// What is sound, and what became of each document.
@@ -116,7 +120,13 @@ fn pass(
     report.open("", "", true);
     let mut found = Found::default();
     for (document, rejected) in all.iter().zip(rejected) {
-        report.enter(documents::identity(document));
+        let id = documents::identity(document);
+        let owner = (id.kind.clone(), id.namespace.clone(), id.name.clone());
+        report.enter(id);
+        if let Some(policy) = applied.policies.and_then(|policies| policies.get(&owner)) {
+            let at = report.place(format!("{}/{}", owner.0, owner.2), document.line);
+            found.services.policies.read(owner, policy, &at, &mut report);
+        }
         match rejected {
             None => found.take(document, true, &mut report),
             Some(_) => found.lose(document),
@@ -124,6 +134,8 @@ fn pass(
         report.leave();
     }
     report.open("", "", false);
+    let endpoint = Place { key: "--endpoint".to_owned(), ..Place::default() };
+    applied.endpoints.iter().for_each(|text| found.services.bind(text, &endpoint, &mut report));
     let around = Around { listen: applied.listen, plaintext: applied.plaintext };
     let Emitted { destinations, materials } = found.emit(&mut file, around, &mut report);
     let written = Shown::of(&file);

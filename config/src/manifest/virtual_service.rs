@@ -186,6 +186,7 @@ impl Group<'_> {
         route.retries = retries(&http.retries, &written.at, report);
         let primaries = self.primaries(written, services, report)?;
         route.primaries = Key::at(primaries, &written.at);
+        route.upgrade = file::Route::any_upgrade(&written.at);
         let mirrors = self.mirrors(http, services, report);
         if !mirrors.is_empty() {
             route.mirrors = Key::at(mirrors, &written.at);
@@ -383,7 +384,8 @@ impl Group<'_> {
             ..file::Mirror::default()
         };
         services.mirror_policy(&name, &mut mirror, report);
-        Some(mirror)
+        let owner = ("VirtualService", self.service.namespace.as_str(), self.service.name.as_str());
+        services.policies.apply(owner, &mut mirror).then_some(mirror)
     }
 }
 

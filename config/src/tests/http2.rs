@@ -90,17 +90,14 @@ fn an_upstream_is_spoken_to_in_http1_unless_it_says_otherwise() {
 }
 
 #[test]
-fn one_that_speaks_http2_alone_is_no_mirror_and_its_health_checks_are_warned_of() {
+fn a_mirror_may_speak_either_and_health_checks_of_one_that_speaks_http2_alone_are_warned_of() {
     let with = |keys: &str| {
         format!(
             "[upstream.v1]\nendpoints = [\"10.0.0.1:80\"]\n[upstream.v2]\nendpoints = [\"10.0.0.2:80\"]\n{keys}\n\
              [[route]]\nprimary = \"v1\"\nmirrors = [{{ upstream = \"v2\" }}]\n"
         )
     };
-    check(
-        &with("protocol = \"h2\""),
-        &[(8, "route[0].mirrors[0].upstream", "speaks only HTTP/2 (protocol = \"h2\")")],
-    );
+    check(&with("protocol = \"h2\""), &[]);
     check(&with("protocol = \"alpn\"\ntls = {}"), &[]);
     let asked = "[upstream.v1]\nendpoints = [\"10.0.0.1:80\"]\nprotocol = \"h2\"\nhealth = { path = \"/\" }\n\
                  [[route]]\nprimary = \"v1\"\n";

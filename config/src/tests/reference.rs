@@ -56,6 +56,7 @@ fn defaults_are_those_promised() {
         health: None,
         tls: None,
         protocol: UpstreamProtocol::Http1,
+        version: None,
     };
     let none = HeaderEdits::default;
     let promised = Config {
@@ -75,6 +76,7 @@ fn defaults_are_those_promised() {
             request_body_bytes_max: None,
             connections_per_address_max: usize::MAX,
             exchanges_max: 16_384,
+            tunnels_max: 16_384,
             requests_per_second_max: None,
             requests_per_second_per_address_max: None,
             request_bytes_per_second_min: 240,
@@ -112,6 +114,7 @@ fn defaults_are_those_promised() {
             response_head: seconds(60),
             response_body: seconds(60),
             upstream_idle: seconds(60),
+            tunnel_idle: seconds(3600),
             drain: seconds(10),
         },
         forwarded: Forwarded::Append,
@@ -119,6 +122,7 @@ fn defaults_are_those_promised() {
         request_id: Claim::Keep,
         access_log: None,
         tracing: None,
+        judging: Judging::default(),
         upstreams: vec![upstream("v1", 9001), upstream("v2", 9002)],
         routes: vec![Route {
             name: "route-1".into(),
@@ -149,6 +153,7 @@ fn defaults_are_those_promised() {
                     per_try_timeout: None,
                     backoff: Duration::from_millis(25),
                 },
+                upgrades: vec![],
             }),
             mirrors: vec![Mirror {
                 name: "v2".into(),

@@ -11,6 +11,7 @@ mod rollout;
 mod tls;
 mod cluster;
 mod http2;
+mod tunnels;
 pub(super) mod times;
 pub(super) mod classic;
 
@@ -90,9 +91,11 @@ impl Collector for Workers {
         shards.connections(&mut out)?;
         shards.tls(&mut out)?;
         shards.http2(&mut out)?;
+        shards.tunnels(&mut out)?;
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
+        observer::kept(&mut out, &self.store)?;
         shards.configuration(&mut out)?;
         shards.cluster(&mut out)?;
         shards.rollout(&mut out, &self.store)?;
@@ -526,6 +529,11 @@ mod tests {
             "umbra_http2_streams_refused counter",
             "umbra_http2_streams_reset counter",
             "umbra_http2_goaways counter",
+            "umbra_tunnels_active gauge",
+            "umbra_tunnels_opened counter",
+            "umbra_tunnels_ended counter",
+            "umbra_tunnel_bytes counter",
+            "umbra_upgrades_ignored counter",
             "umbra_upstream_tls_handshakes counter",
             "umbra_upstream_tls_handshake_failures counter",
             "umbra_mirror_tls_handshakes counter",
@@ -550,6 +558,8 @@ mod tests {
             "umbra_kubernetes_status_writes counter",
             "umbra_worker_busy_ticks counter",
             "umbra_admin_responses_cut counter",
+            "umbra_evidence_saves counter",
+            "umbra_evidence_left_out counter",
             "umbra_records counter",
             "umbra_access_log_lines counter",
             "umbra_access_log_errors counter",

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use config::Config;
+use config::{Config, UpstreamProtocol};
 
 use crate::compare::ALL_SAMPLES_BYTES_MAX;
 use crate::discovery;
@@ -97,6 +97,8 @@ pub(crate) struct Memory {
     pub(crate) rings: u64,
     /// Heads and the piece of content under way in each direction, of as many exchanges as there may be at once.
     pub(crate) exchanges: u64,
+    /// The piece under way in each direction of as many tunnels as there may be beside them.
+    pub(crate) tunnels: u64,
     /// What waits on HTTP/2 connections: content not taken yet, responses queued, and a write under way.
     pub(crate) sessions: u64,
     /// TLS sessions of open connections, on either side.
@@ -136,7 +138,8 @@ impl Memory {
         Self {
             rings: workers.saturating_mul(sum(config.lanes.iter().map(|l| count(l.ring_bytes_max)))),
             exchanges: exchanges.saturating_mul(exchange),
-            sessions: Self::sessions(config, exchanges),
+            tunnels: Self::tunnels(config, exchanges).saturating_mul(2 * count(limits::BLOCK_BYTES)),
+            sessions: Self::sessions(config, exchanges.saturating_add(Self::tunnels(config, exchanges))),
             covers: Self::covers(config),
             batches: workers.saturating_mul(sum(batches)),
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
@@ -145,10 +148,20 @@ impl Memory {
         }
     }
 
+    /// As many as there may be beside `exchanges`: on HTTP/1.1 a connection has one or the other.
+    fn tunnels(config: &Config, exchanges: u64) -> u64 {
+        let workers = count(config.workers.count);
+        let most =
+            if config.has_tunnels() { workers.saturating_mul(count(config.limits.tunnels_max)) } else { 0 };
+        let connections = workers.saturating_mul(count(config.limits.connections_max));
+        if config.takes_http2() { most } else { most.min(connections.saturating_sub(exchanges)) }
+    }
+
+    /// Of clients and of primaries: an exchange may have a stream on either side. `exchanges`: with tunnels.
     fn sessions(config: &Config, exchanges: u64) -> u64 {
-        if !config.takes_http2() {
-            return 0;
-        }
+        let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
+        let shared = primaries.iter().filter_map(|id| config.upstreams.get(*id));
+        let shared: Vec<_> = shared.filter(|upstream| upstream.protocol != UpstreamProtocol::Http1).collect();
         let http2 = &config.http2;
         // A block more than may be queued is taken.
         let stream = sum([
@@ -156,9 +169,19 @@ impl Memory {
             count(http2.queued_bytes_max),
             count(limits::BLOCK_BYTES),
         ]);
-        let connections = count(config.workers.count).saturating_mul(count(config.limits.connections_max));
         let connection = sum([count(http2::session::OUT_BYTES_MAX), count(limits::BLOCK_BYTES)]);
-        sum([exchanges.saturating_mul(stream), connections.saturating_mul(connection)])
+        let workers = count(config.workers.count);
+        let held = |connections: u64| {
+            sum([exchanges.saturating_mul(stream), connections.saturating_mul(connection)])
+        };
+        let clients = workers.saturating_mul(count(config.limits.connections_max));
+        // One on which there is nobody holds nothing.
+        let called = sum(shared.iter().map(|upstream| count(upstream.connections_max)));
+        let called = workers.saturating_mul(called).min(exchanges);
+        sum([
+            if config.takes_http2() { held(clients) } else { 0 },
+            if shared.is_empty() { 0 } else { held(called) },
+        ])
     }
 
     /// By what is open at worst; of an endpoint's name, one address is counted.
@@ -198,7 +221,7 @@ impl Memory {
     }
 
     pub(crate) fn total(&self) -> u64 {
-        let held = [self.rings, self.exchanges, self.sessions, self.covers, self.batches];
+        let held = [self.rings, self.exchanges, self.tunnels, self.sessions, self.covers, self.batches];
         sum(held.into_iter().chain([self.spare, self.told, self.admin]))
     }
 }
@@ -303,7 +326,15 @@ pub(crate) mod tests {
         searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
         assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
         assert_eq!(of.spare, 2 * 256 * 64 * 1024);
-        assert_eq!((of.sessions, of.covers, of.told, of.admin), (0, 0, 0, 64 << 20));
+        assert_eq!((of.tunnels, of.sessions, of.covers, of.told, of.admin), (0, 0, 0, 0, 64 << 20));
+        let mut tunnelling = config();
+        let config::Action::Forward(forward) = &mut tunnelling.routes[0].action else {
+            panic!("it forwards")
+        };
+        forward.upgrades = vec![config::Upgrade::WebSocket];
+        assert_eq!(Memory::of(&tunnelling).tunnels, 0, "a connection has an exchange or a tunnel");
+        tunnelling.limits.exchanges_max = 30;
+        assert_eq!(Memory::of(&tunnelling).tunnels, 2 * 70 * (2 * 64 * 1024));
         let text = "[workers]\ncount = 2\n[limits]\nconnections_max = 100\nupstream_idle_max = 10\n\
                     [upstream.v1]\nendpoints = [\"a:1\", \"b:1\"]\ntls = {}\n[[route]]\nprimary = \"v1\"\n\
                     mirrors = [{ upstream = \"v1\", connections_max = 8 }]\n";
@@ -313,6 +344,12 @@ pub(crate) mod tests {
         multiplexed.listeners[0].protocols.http2 = true;
         let kib = |n: u64| n << 10;
         assert_eq!(Memory::of(&multiplexed).sessions, 200 * (kib(3 * 64) + kib(256 + 64)));
+        // Primaries hold as much: of so many connections at most as there are exchanges.
+        multiplexed.upstreams[0].protocol = UpstreamProtocol::Http2;
+        assert_eq!(Memory::of(&multiplexed).sessions, 2 * 200 * (kib(3 * 64) + kib(256 + 64)));
+        multiplexed.upstreams[0].connections_max = 3;
+        multiplexed.listeners[0].protocols.http2 = false;
+        assert_eq!(Memory::of(&multiplexed).sessions, 200 * kib(3 * 64) + 6 * kib(256 + 64));
         assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare + of.admin);
         let text = "[workers]\ncount = 2\n[upstream.v1]\nendpoints = [\"a:1\"]\n[tracing]\nto = \"http://a\"\n\
                     [[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", compare = {} }]\n";

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 pub use look::{Aside, Look};
 
-/// Subjects that are kept: in trouble, or lately so. Further ones are in the metrics alone.
+/// Subjects that are kept: in trouble, or lately so. Further ones are in the metrics alone. Troubles that clients feel have as
+/// many places as all others together: however many mirrors fail, none of theirs is a primary's.
 const CASES_MAX: usize = 256;
 
 /// From one warning of a subject to its next.
@@ -68,6 +69,20 @@ impl Kind {
             Self::PrimaryUnavailable
             | Self::ClientsTurnedAway
             | Self::EndpointsEjected
+            | Self::MirrorUnreachable
+            | Self::RingFull
+            | Self::CopiesGivenUp
+            | Self::ShareLowered => false,
+        }
+    }
+
+    /// Clients feel it.
+    fn is_felt(self) -> bool {
+        match self {
+            Self::WorkerStuck | Self::PrimaryUnavailable | Self::ClientsTurnedAway => true,
+            Self::EndpointsUnhealthy
+            | Self::EndpointsEjected
+            | Self::CertificateEnds
             | Self::MirrorUnreachable
             | Self::RingFull
             | Self::CopiesGivenUp
@@ -179,10 +194,14 @@ impl Desk {
     /// What a look shows, `at` since the Unix epoch: what is to be said of it.
     pub fn take(&mut self, signs: &BTreeMap<Subject, Sign>, at: Duration) -> Vec<Line> {
         let mut lines = Vec::new();
+        let felt = self.cases.keys().filter(|(kind, _)| kind.is_felt()).count();
+        let mut places = [CASES_MAX.saturating_sub(felt), CASES_MAX.saturating_sub(self.cases.len() - felt)];
         for (subject, sign) in signs {
             let is_news = sign.lost() > 0 || sign.level.is_some();
-            if is_news && !self.cases.contains_key(subject) && self.cases.len() < CASES_MAX {
+            let left = &mut places[usize::from(!subject.0.is_felt())];
+            if is_news && *left > 0 && !self.cases.contains_key(subject) {
                 self.cases.insert(subject.clone(), Case::default());
+                *left -= 1;
             }
         }
         let mut over = Vec::new();
@@ -422,6 +441,20 @@ mod tests {
         let lines: Vec<usize> = (0..100).map(|second| said(&mut desk, &signs, second).len()).collect();
         assert_eq!((lines[0], lines.iter().sum::<usize>()), (LINES_MAX, CASES_MAX));
         assert_eq!(desk.troubles().len(), CASES_MAX);
+    }
+
+    #[test]
+    fn however_many_mirrors_are_in_trouble_a_primarys_is_kept_and_said() {
+        let mut desk = Desk::default();
+        let mut signs: BTreeMap<Subject, Sign> = (0..1000)
+            .map(|n| ((Kind::MirrorUnreachable, format!("v{n}")), sign(&[("unreachable", 1)], 0, true)))
+            .collect();
+        assert!(!said(&mut desk, &signs, 0).is_empty());
+        signs.insert((Kind::PrimaryUnavailable, "v1".to_owned()), sign(&[("refused", 9)], 0, false));
+        let lines = said(&mut desk, &signs, 1);
+        assert!(lines[0].contains("primary v1 (10.0.0.2:80) is unavailable"), "{lines:?}");
+        assert_eq!(desk.troubles()[0].kind, Kind::PrimaryUnavailable);
+        assert_eq!(desk.troubles().len(), CASES_MAX + 1);
     }
 
     #[test]

@@ -89,11 +89,12 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                 }
             }
         };
+        let asks_for_tunnel = request.asks_for_tunnel();
         let facts = Facts {
             head_bytes: head_len,
             declared: request.declared,
             minor: request.facts.minor,
-            may_keep: request.facts.keep_alive && may_go_on(cx, client),
+            may_keep: request.facts.keep_alive && !asks_for_tunnel && may_go_on(cx, client),
             is_draining: &client.listener.is_draining,
         };
         let worker = Worker { buffers: &cx.buffers, date: &cx.date, draining: &cx.draining };
@@ -132,7 +133,17 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                     }
                 }
             }
-            Outcome::Refused(refusal) => {
+            Outcome::Switched(tunnel) => {
+                counters.requests.inc(101);
+                // Its place among those under way is free, and its configuration may go.
+                drop(request);
+                let passed = Box::pin(tunnel.run(cx, message)).await;
+                watch.tunnelled(cx, passed);
+                return Rest::Ended;
+            }
+            Outcome::Refused(mut refusal) => {
+                // What came behind the head of one that wanted a tunnel is no request.
+                refusal.keep &= !asks_for_tunnel;
                 counters.requests.inc(refusal.status());
                 // Its place among those under way is free: its client may linger.
                 let bytes = request.bytes();

@@ -10,16 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use config::Config;
-
 use super::{Client, Peer, streams};
 use crate::asked;
 use crate::context::Context;
 use crate::http2::fields::Scheme;
-use crate::http2::guard::Limits;
 use crate::io::{Idle, ReadHalf, Stream, WriteHalf};
 use crate::limits::{BLOCK_BYTES, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, RESPONSE_BUFFER_BYTES};
-use crate::message::http2::{Around, Begun, Connection, is_spare};
+use crate::message::http2::{self, Around, Begun, Connection, is_spare};
 use crate::time::Millis;
 
 /// Serves the connection until it ends, with the last of its requests.
@@ -34,7 +31,7 @@ pub(super) async fn serve(cx: &Rc<Context>, client: &mut Client) {
         sweeper: Rc::clone(&cx.sweeper),
         shard: Arc::clone(&cx.shard),
     };
-    let limits = limits(&generation.config);
+    let limits = http2::limits(&generation.config, client.peer.port);
     let pace = Pace {
         within: generation.config.timeouts.write.into(),
         bytes_per_second: generation.config.limits.response_bytes_per_second_min,
@@ -61,34 +58,6 @@ struct Ended<'c>(&'c Connection);
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.0.cut();
-    }
-}
-
-/// What one connection may cost under a configuration.
-fn limits(config: &Config) -> Limits {
-    let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
-    let ms = |duration| Millis::from(duration).0;
-    Limits {
-        streams_max: http2.streams_max,
-        streams_total_max: limits.requests_per_connection_max,
-        head_bytes_max: limits.request_head_bytes_max,
-        fields_max: limits.fields_max,
-        stream_bytes_max: http2.stream_bytes_max.unwrap_or(u64::MAX),
-        stream_window_bytes: http2.stream_window_bytes,
-        queued_bytes_max: http2.queued_bytes_max,
-        head_ms_max: ms(timeouts.request_head),
-        write_ms_max: ms(timeouts.write),
-        bytes_per_second_min: limits.response_bytes_per_second_min,
-        idle_ms_max: ms(timeouts.client_idle),
-        ping_after_ms: ms(http2.ping_after),
-        ping_ms_max: ms(http2.ping_timeout),
-        resets_max: http2.resets_max,
-        answered_per_reset: http2.requests_per_reset,
-        answers_unsent_max: http2.answers_unsent_max,
-        settings_max: http2.settings_max,
-        block_frames_max: http2.block_frames_max,
-        idle_bytes_max: http2.idle_bytes_max,
-        idle_bytes_per_second: http2.idle_bytes_per_second,
     }
 }
 

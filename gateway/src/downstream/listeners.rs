@@ -107,6 +107,7 @@ impl Listeners {
                 cx.sweeper.shorten_idle(Millis(DRAIN_IDLE_MS), Some(leaving.entrance.id));
             }
             if now_ms >= leaving.give_up_at_ms {
+                cx.tunnels.drain(Some(leaving.entrance.id));
                 cx.sweeper.end_group(leaving.entrance.id);
             }
             // Each of its connections has it too, and whoever accepts until that has ended.

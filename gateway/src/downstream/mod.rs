@@ -50,6 +50,8 @@ pub struct Peer {
     pub address_port: u16,
     /// Port of the listener it came to.
     pub port: u16,
+    /// See [`crate::generation::ListenerSockets::id`].
+    pub listener: u32,
     /// What is spoken on it.
     pub scheme: Scheme,
     /// What its handshake said; `None` on a plaintext listener.
@@ -61,11 +63,12 @@ pub struct Peer {
 impl Peer {
     /// Whom its requests come from.
     pub fn caller(&self, is_http2: bool) -> exchange::Caller<'_> {
-        let Self { address, address_port, port, scheme, secured, place } = self;
+        let Self { address, address_port, port, listener, scheme, secured, place } = self;
         exchange::Caller {
             address: address.as_bytes(),
             address_port: *address_port,
             port: *port,
+            listener: *listener,
             scheme: *scheme,
             is_http2,
             place,
@@ -97,6 +100,7 @@ impl Client {
                 address: peer.ip().to_canonical().to_string().into(),
                 address_port: peer.port(),
                 port,
+                listener: listener.id,
                 scheme: Scheme::Http,
                 secured: None,
                 place,

@@ -1,5 +1,6 @@
 //! One HTTP/2 request from its head to the end of its stream: the task that runs its exchange and says what came of it.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -7,10 +8,11 @@ use super::Peer;
 use super::watch::{Reply, Watch};
 use crate::context::Context;
 use crate::exchange::{self, Outcome, Refusal, Said};
+use crate::grpc;
 use crate::http1::head::Fault;
 use crate::http1::render::Persistence;
 use crate::http1::reply::{self, Manner};
-use crate::http2::fields::{Content, Head, say_chunked};
+use crate::http2::fields::{Content, Head, say_chunked, say_key};
 use crate::io;
 use crate::limits::CONTINUE_MS;
 use crate::message::http2::{Begun, Connection, Stream, Worker, own_response};
@@ -19,6 +21,7 @@ use crate::metrics::RejectReason;
 use crate::observe::pairing::Pairing;
 use crate::task;
 use crate::time::Millis;
+use crate::websocket;
 
 /// RFC 6585 §4.
 const ADDRESS_STREAMS: Fault =
@@ -30,6 +33,8 @@ struct Serving {
     connection: Rc<Connection>,
     peer: Rc<Peer>,
     stream: Rc<Stream>,
+    /// It is a gRPC call, and is told in its terms what the gateway itself has to say.
+    is_call: Cell<bool>,
 }
 
 /// What begins a stream's task.
@@ -47,7 +52,7 @@ pub(super) fn begin(cx: &Rc<Context>, connection: &Rc<Connection>, peer: &Rc<Pee
         Begun::Malformed => return cx.shard.rejected.inc(RejectReason::Malformed),
     };
     let (cx, connection, peer) = (Rc::clone(cx), Rc::clone(connection), Rc::clone(peer));
-    let serving = Serving { cx, connection, peer, stream };
+    let serving = Serving { cx, connection, peer, stream, is_call: Cell::new(false) };
     io::spawn(async move {
         // A panic ends this stream and nothing else.
         if task::caught(pin!(serving.run(asked))).await.is_err() {
@@ -71,6 +76,7 @@ impl Serving {
 
     /// Answers a request that no exchange takes, of which these lines of its head are known.
     async fn refuse(&self, watch: Watch, fault: Fault, lines: Vec<u8>) {
+        self.is_call.set(grpc::is_call(&lines));
         let refusal = Refusal { to_head: lines.starts_with(b"HEAD "), ..Refusal::hang_up(fault) };
         let pairing = exchange::unread(&self.cx, &self.peer.caller(true), &lines);
         self.connection.recycle(lines);
@@ -78,7 +84,8 @@ impl Serving {
     }
 
     async fn exchange(&self, mut watch: Watch, head: Head) {
-        let Self { cx, connection, peer, stream } = self;
+        let Self { cx, connection, peer, stream, .. } = self;
+        self.is_call.set(grpc::is_call(&head.lines));
         let mut lines = self.framed(head).await;
         let caller = peer.caller(true);
         let prepared = exchange::prepare(cx, &caller, &mut lines, stream.waiting_bytes());
@@ -88,7 +95,8 @@ impl Serving {
             Err((refusal, pairing)) => return self.turn_down(watch, &refusal, pairing).await,
         };
         let worker = Worker { buffers: &cx.buffers, date: &cx.date };
-        let mut message = Message::http2(worker, connection, stream, request.declared);
+        let mut message =
+            Message::http2(worker, connection, stream, request.declared, request.asks_for_tunnel());
         if let Err((refusal, pairing)) = exchange::take_arrived(&mut request, &mut message.content) {
             drop(request);
             return self.turn_down(watch, &refusal, pairing).await;
@@ -104,6 +112,13 @@ impl Serving {
                 counters.duration.record(duration_us);
                 counters.request_bytes.record(request.bytes());
                 counters.response_bytes.record(request.response_bytes);
+            }
+            Outcome::Switched(tunnel) => {
+                counters.requests.inc(101);
+                drop(request);
+                let passed = Box::pin(tunnel.run(cx, message)).await;
+                watch.tunnelled(cx, passed);
+                connection.is_answered(stream).await;
             }
             Outcome::Refused(refusal) => {
                 counters.requests.inc(refusal.status());
@@ -122,7 +137,10 @@ impl Serving {
     /// The head, with the framing that its content has on HTTP/1.1. Whether there is any is known by its first byte, or by its
     /// end; what usually has none is waited for.
     async fn framed(&self, head: Head) -> Vec<u8> {
-        let Head { mut lines, content, .. } = head;
+        let Head { mut lines, content, is_tunnel, .. } = head;
+        if is_tunnel {
+            say_key(&mut lines, &websocket::key(&self.cx.random));
+        }
         if content != Content::UntilEnd {
             return lines;
         }
@@ -154,7 +172,14 @@ impl Serving {
         match &refusal.said {
             Said::Fault(Fault { status, reject, detail }) => {
                 cx.shard.rejected.inc(*reject);
-                reply::fault(&mut out, *status, detail, &how);
+                if self.is_call.get() {
+                    reply::call(&mut out, *status, detail, &how);
+                } else {
+                    reply::fault(&mut out, *status, detail, &how);
+                }
+            }
+            Said::Given(answer) if self.is_call.get() && answer.status >= 400 => {
+                reply::call(&mut out, answer.status, "", &how);
             }
             Said::Given(answer) => reply::given(&mut out, answer, &how),
         }

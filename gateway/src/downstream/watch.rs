@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::context::Context;
+use crate::exchange::Passed;
 use crate::metrics::RejectReason;
 use crate::observe::pairing::Pairing;
 
@@ -39,6 +40,11 @@ impl Watch {
             });
         }
         duration_us
+    }
+
+    /// The exchange became a tunnel, which is over.
+    pub(super) fn tunnelled(self, cx: &Context, passed: Passed) {
+        self.answered(cx, 101, passed.up, passed.down);
     }
 
     /// The gateway answered by itself.

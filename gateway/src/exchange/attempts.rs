@@ -10,6 +10,7 @@ use super::seen::{Seen, Tally};
 use super::upload::duplex;
 use super::{NO_UPSTREAM, Outcome, Refusal, Request, refused};
 use crate::context::Context;
+use crate::error::Failure;
 use crate::io;
 use crate::message::client;
 use crate::message::server::Message;
@@ -37,9 +38,16 @@ pub(super) async fn forward(
         heads: (&generation.config.limits).into(),
         to_head: facts.to_head,
         declared: request.declared,
+        offer: request.tunnel.as_ref().map(|asked| asked.offer),
     };
-    let mut tries = Tries::new(cx, forward);
-    let (mut may_be_stale, mut fresh) = (true, false);
+    let asks_for_tunnel = request.tunnel.is_some();
+    let is_connect = request.tunnel.as_ref().is_some_and(|asked| asked.is_connect);
+    let mut tries = Tries::new(cx, forward, request.within);
+    if asks_for_tunnel {
+        tries.left = 0;
+    }
+    // A tunnel has a connection that nobody used before: what a server makes of an upgrade is not to be another's trouble.
+    let (mut may_be_stale, mut fresh) = (!asks_for_tunnel, asks_for_tunnel);
     let is_duplex = client.content.is_duplex();
     let mut search = generation.upstreams.search(upstream, request.key, &cx.buffers);
     let end = loop {
@@ -47,6 +55,7 @@ pub(super) async fn forward(
         let mut lease = None;
         let attempt = match search.checkout(fresh, tries.deadline_ms).await {
             Err(failure) => Attempt::NoConnection(failure),
+            Ok(taken) if asks_for_tunnel && !taken.line.takes_tunnels() => Attempt::NoConnection(NO_TUNNELS),
             Ok(taken) => {
                 let lease = lease.insert(taken);
                 may_be_stale &= lease.reused;
@@ -70,6 +79,8 @@ pub(super) async fn forward(
                         try_timeout: forward.try_timeout,
                         is_duplex: is_duplex && from.is_duplex(),
                         retry: (is_whole && tries.left > 0).then_some(forward),
+                        offer: conversation.offer,
+                        is_connect,
                         edits: plan.response_edits(primary),
                     };
                     let relayed = if is_whole {
@@ -101,8 +112,8 @@ pub(super) async fn forward(
             is_whole,
             is_forwarded: progress.complete.get(),
             waits_for_client: progress.waits_for_client.get(),
-            retries_connect: forward.retries_connect(),
-            retries_reset: forward.retries_reset(),
+            retries_connect: forward.retries_connect() && !asks_for_tunnel,
+            retries_reset: forward.retries_reset() && !asks_for_tunnel,
         };
         let judged = judge(&attempt, &known);
         if let (Some(lease), Some(report)) = (&lease, judged.report) {
@@ -135,6 +146,10 @@ pub(super) async fn forward(
         };
         if let Attempt::Relayed(Ok(relayed)) = attempt {
             tally.is_whole = true;
+            if asks_for_tunnel {
+                // What follows is the tunnel's, or, behind a refusal of it, nobody's.
+                tally.switched = lease.take().filter(|_| relayed.is_tunnel);
+            }
             // A response that was over before the request was: what the primary makes of the rest is unknown, so its
             // connection serves nobody else (RFC 9112 §9.3; an early response is how requests are smuggled).
             if let (Some(lease), Some(rest)) = (lease, relayed.rest.filter(|_| known.is_forwarded)) {
@@ -157,6 +172,8 @@ pub(super) async fn forward(
     }
 }
 
+const NO_TUNNELS: Failure = Failure::Protocol("the upstream's HTTP/2 takes no tunnels");
+
 /// The retries that a route grants one exchange.
 struct Tries {
     left: u32,
@@ -166,8 +183,9 @@ struct Tries {
 }
 
 impl Tries {
-    fn new(cx: &Context, forward: &Forward) -> Self {
-        let deadline_ms = forward.timeout.map_or(u64::MAX, |timeout| cx.now_ms().saturating_add(timeout.0));
+    fn new(cx: &Context, forward: &Forward, allowed: Option<Millis>) -> Self {
+        let allowed = [forward.timeout, allowed].into_iter().flatten().map(|within| within.0).min();
+        let deadline_ms = allowed.map_or(u64::MAX, |within| cx.now_ms().saturating_add(within));
         Self { left: forward.retries.attempts, made: 0, deadline_ms }
     }
 

@@ -4,6 +4,7 @@
 use super::SLOW_CONTENT;
 use super::relay::{RelayFailed, Relayed};
 use crate::error::Failure;
+use crate::grpc::Status;
 use crate::http1::head::Fault;
 use crate::message::client::NotWritten;
 use crate::metrics::{SkipReason, UpstreamFailure};
@@ -118,8 +119,10 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
             ),
         },
         // A kept connection may be closing just now. What its peer did not see, or may see twice, is sent once more.
-        Attempt::NotWritten(NotWritten { any_sent, .. })
-            if known.may_be_stale && (known.is_idempotent || !any_sent) =>
+        Attempt::NotWritten(NotWritten { failure, any_sent })
+            if known.may_be_stale
+                && (known.is_idempotent || !any_sent)
+                && !matches!(failure, Failure::Protocol(_)) =>
         {
             stale
         }
@@ -129,7 +132,8 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
             after: retry(known.retries_reset, Some(None), unavailable(*failure, known.is_whole)),
         },
         Attempt::Relayed(Ok(relayed)) => Judged {
-            report: Some(Report::Status(relayed.status)),
+            // An endpoint that answers calls with UNAVAILABLE fails them, though HTTP's status is 200.
+            report: Some(Report::Status(relayed.grpc.map_or(relayed.status, Status::as_http))),
             failure: None,
             after: After::End(End::Answered(relayed.status)),
         },
@@ -266,6 +270,13 @@ mod tests {
                 "failed / Some(Refused) / retry after Some(None) or 503 PrimaryUnavailable",
             ),
             (no_answer(Failure::Closed), STALE, "- / Some(Stale) / fresh"),
+            // A stream that its peer reset was looked at.
+            (no_answer(Failure::StreamReset), STALE, "failed / Some(Reset) / 502 PrimaryUnavailable"),
+            (
+                no_answer(Failure::StreamReset),
+                RETRIES,
+                "failed / Some(Reset) / retry after Some(None) or 502 PrimaryUnavailable",
+            ),
             (no_answer(Failure::Closed), once, "failed / Some(Closed) / 502 PrimaryUnavailable"),
             (no_answer(Failure::Timeout), STALE, "failed / Some(Timeout) / 504 PrimaryUnavailable"),
             (

@@ -6,18 +6,21 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::seen::{recorded, unread};
+use super::tunnel::Asked;
 use super::{Facts, NO_UPSTREAM, Refusal, Request, Said, TOO_LARGE};
 use crate::admission::Place;
 use crate::asked::{RequestView, Scheme, Version};
 use crate::context::Context;
 use crate::generation::Generation;
+use crate::grpc;
 use crate::http1::edit;
+use crate::http1::handshake::Offer;
 use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, with_request};
 use crate::http1::hop_by_hop::Kind;
 use crate::http1::render::{self, Forwarding};
 use crate::message::Declared;
 use crate::message::server::{Content, ContentFailed};
-use crate::metrics::RejectReason;
+use crate::metrics::{RejectReason, SkipReason};
 use crate::mirror::sample::Draw;
 use crate::mirror::source::Source;
 use crate::mirror::tee::Tee;
@@ -25,7 +28,9 @@ use crate::observe::pairing::Pairing;
 use crate::observe::{told, trace};
 use crate::plan::Fate;
 use crate::route::Found;
+use crate::time::Millis;
 use crate::tls::Secured;
+use crate::websocket;
 
 /// Whom a request comes from.
 pub struct Caller<'a> {
@@ -33,6 +38,8 @@ pub struct Caller<'a> {
     pub address_port: u16,
     /// Of the listener.
     pub port: u16,
+    /// See [`crate::generation::ListenerSockets::id`].
+    pub listener: u32,
     pub scheme: Scheme,
     /// It came on HTTP/2, and its head is that rendered in the inner form.
     pub is_http2: bool,
@@ -148,10 +155,10 @@ fn route(
     if wants.a_record() {
         *pairing = recorded(cx, generation, &asked, asked.version, &request_id, &wants).into();
     }
-    let admitted = cx
-        .admission
-        .take(&generation.config, generation.clients_max, from.place, cx.now_ms())
-        .map_err(refuse)?;
+    // A tunnel has a connection to a primary too.
+    let clients_max = generation.clients_max.saturating_sub(cx.tunnels.taken());
+    let admitted =
+        cx.admission.take(&generation.config, clients_max, from.place, cx.now_ms()).map_err(refuse)?;
     if let Some(secured) = from.secured
         && !head.host.is_empty()
         && !secured.listening.covers(head.host)
@@ -181,9 +188,11 @@ fn route(
         answer,
         primary,
         key: None,
+        within: allowed(&asked),
         head: Vec::new(),
         declared,
         tee: Default::default(),
+        tunnel: None,
         pairing: OnceCell::new(),
         content_max,
         content_left: content_max,
@@ -191,7 +200,10 @@ fn route(
         facts,
         _admitted: admitted,
     };
-    if request.answer.is_some() {
+    if let Some(answer) = &request.answer {
+        if from.is_http2 && head.offers_upgrade && (200..300).contains(&answer.status) {
+            return Err(refuse(NO_TUNNEL));
+        }
         request.pairing = std::mem::take(pairing);
         return Ok(request);
     }
@@ -199,6 +211,11 @@ fn route(
         return Err(refuse(NO_UPSTREAM));
     };
     let upstream = &generation.config.upstreams[upstream];
+    if head.offers_upgrade {
+        // What came behind such a head may be no request.
+        let asked = tunnel(cx, generation, head, from, route);
+        request.tunnel = asked.map_err(|fault| Refusal { keep: false, ..refuse(fault) })?;
+    }
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
     let trusts = generation.config.forwarded == config::Forwarded::Append;
     let proves = || head.fields().any(|f| f.kind == Kind::MirrorProof && cx.proof.is(f.value));
@@ -250,14 +267,57 @@ fn route(
         let draw = Draw::of(&cx.random);
         let tee = Tee::begin(&generation.policies[route], draw, &source, &cx.buffers);
         request.tee = tee.into();
+        if request.tunnel.is_some() {
+            request.tee.get_mut().skip(SkipReason::Upgrade);
+        }
     }
     if let Some(trace) = &wants.trace {
         render::traceparent(&mut out, &trace::traceparent(trace, &trace.primary_span));
+    }
+    if let Some(asked) = &request.tunnel {
+        render::upgrade(&mut out, asked.offer.protocol);
     }
     render::end_request(&mut out, head.framing, expects_content, facts.expects_continue);
     request.head = out;
     request.pairing = std::mem::take(pairing);
     Ok(request)
+}
+
+/// What a request that offers an upgrade asks for, where its route takes that. Else the offer is passed over (RFC 9110 §7.8),
+/// but for HTTP/2's CONNECT, which is nothing without it.
+fn tunnel(
+    cx: &Context,
+    generation: &Generation,
+    head: &RequestHead<'_, '_>,
+    from: &Caller<'_>,
+    route: usize,
+) -> Result<Option<Box<Asked>>, Fault> {
+    let taken = generation.config.routes.get(route).map(|route| route.upgrades()).unwrap_or_default();
+    let Some(handshake) = head.handshake.filter(|asked| taken.contains(&asked.protocol)) else {
+        if from.is_http2 && head.handshake.is_none() {
+            return Err(Fault::bad("malformed WebSocket handshake"));
+        }
+        if from.is_http2 {
+            return Err(NO_TUNNEL);
+        }
+        cx.shard.tunnels.passed_over.inc();
+        return Ok(None);
+    };
+    let permit = cx.tunnels.take(generation.config.limits.tunnels_max)?;
+    let accept = websocket::accept(&handshake.key);
+    let offer = Offer { protocol: handshake.protocol, accept, is_ours: from.is_http2 };
+    Ok(Some(Box::new(Asked { offer, permit, group: from.listener, is_connect: from.is_http2 })))
+}
+
+/// To an extended CONNECT, whose client takes any success for a tunnel.
+const NO_TUNNEL: Fault = Fault::new(501, RejectReason::Upgrade, "no tunnel is offered here");
+
+/// `grpc-timeout`, of a call.
+fn allowed(asked: &RequestView<'_>) -> Option<Millis> {
+    if asked.version != Version::Http2 {
+        return None;
+    }
+    asked.header("grpc-timeout").and_then(|value| grpc::timeout_ms(&value)).map(Millis)
 }
 
 const MALFORMED: Fault = Fault::bad("malformed chunked content");

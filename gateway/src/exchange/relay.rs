@@ -12,6 +12,8 @@ use super::progress::Progress;
 use super::seen::Seen;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::grpc::Status;
+use crate::http1::handshake::Offer;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::Fault;
 use crate::limits::CONTINUE_MS;
@@ -33,6 +35,10 @@ pub(super) struct Terms<'a> {
     pub(super) is_duplex: bool,
     /// Answers of some statuses are not wanted while the request can be sent again.
     pub(super) retry: Option<&'a Forward>,
+    /// What the request asks for, where it asks for a tunnel: 101 agrees to it, and nothing else.
+    pub(super) offer: Option<Offer>,
+    /// Its client takes any success for one.
+    pub(super) is_connect: bool,
     /// Changes to the answer's fields, one after the other.
     pub(super) edits: [Option<&'a HeaderEdits>; 2],
     /// What is seen of the answer on the way.
@@ -59,10 +65,14 @@ impl Terms<'_> {
 /// An answer relayed to its end.
 pub(super) struct Relayed {
     pub(super) status: u16,
+    /// What a call came to.
+    pub(super) grpc: Option<Status>,
     /// What the primary's line says of another exchange, as far as the response goes.
     pub(super) rest: Option<Rest>,
     /// The client's connection may carry another request.
     pub(super) keeps_client: bool,
+    /// It was the head that opens a tunnel: all that follows is the tunnel's.
+    pub(super) is_tunnel: bool,
 }
 
 /// Why an answer could not be relayed to its end.
@@ -96,6 +106,8 @@ impl From<Fault> for RelayFailed {
 enum Looked {
     /// Its status asks for another try.
     Unwanted(u16),
+    /// It is a success that opens no tunnel, where the client would believe in one.
+    Deceptive,
     /// It was rendered for the client.
     Begun { status: u16, took_us: u64 },
 }
@@ -122,8 +134,20 @@ pub(super) async fn relay(
         }
     }
     progress.answer_within.set(Some(Millis(answer_within)));
+    // Calls are answered on HTTP/2 alone.
+    let may_be_call = from.is_duplex();
     let (status, took_us) = loop {
         let found = from.head(|head, raw| {
+            // Only where it agrees to what was asked for is it a final head.
+            if let Some(offer) = terms.offer.filter(|_| head.status == 101) {
+                to.switch(head, offer.protocol, terms.edits);
+                let took_us = progress.since_forwarded(cx);
+                terms.seen.head(cx, head.status, raw, took_us);
+                return Some(Looked::Begun { status: head.status, took_us });
+            }
+            if terms.is_connect && (200..300).contains(&head.status) {
+                return Some(Looked::Deceptive);
+            }
             if head.status < 200 {
                 to.interim(head);
                 return None;
@@ -131,15 +155,23 @@ pub(super) async fn relay(
             if terms.retry.is_some_and(|forward| forward.retries_status(head.status)) {
                 return Some(Looked::Unwanted(head.status));
             }
-            let may_go_on = may_go_on(terms, head, to.has_proceeded(), progress);
+            // What came behind the request was not read: nobody could tell what it is.
+            let is_read = terms.offer.is_none();
+            let may_go_on = is_read && may_go_on(terms, head, to.has_proceeded(), progress);
             to.begin(head, may_go_on, terms.edits);
             let took_us = progress.since_forwarded(cx);
             terms.seen.head(cx, head.status, raw, took_us);
+            if may_be_call {
+                terms.seen.call(raw);
+            }
             Some(Looked::Begun { status: head.status, took_us })
         })?;
         match found {
             Found::Final(Some(Looked::Begun { status, took_us })) => break (status, took_us),
             Found::Final(Some(Looked::Unwanted(status))) => return Err(RelayFailed::Unwanted(status)),
+            Found::Final(Some(Looked::Deceptive)) => {
+                return Err(RelayFailed::BadAnswer(Failure::Protocol("the upstream opened no tunnel")));
+            }
             Found::Interim(_) | Found::Final(None) => to.flush(terms.of_client()).await?,
             Found::More => {
                 // While the upload runs, the primary may take its time: its answer is due after the request's last byte,
@@ -167,7 +199,9 @@ pub(super) async fn relay(
         terms.seen.content(piece);
         to.push(piece);
     })?;
-    if from.is_done() {
+    let is_tunnel = status == 101;
+    if !is_tunnel && from.is_done() {
+        terms.seen.trailers(from.trailers());
         to.push_end(from.trailers());
     }
     progress.answer_within.set(None);
@@ -177,12 +211,16 @@ pub(super) async fn relay(
     tee.borrow_mut().answered(status, Duration::from_micros(took_us), cx.now_ms());
     sent?;
 
+    if is_tunnel {
+        return Ok(Relayed { status, grpc: None, rest: None, keeps_client: false, is_tunnel });
+    }
     if !from.is_done() {
         terms.seen.wrote(cx.now_us() - asked_us);
         Box::pin(relay_content(cx, to, from, terms, progress)).await?;
     }
     to.complete();
-    Ok(Relayed { status, rest: from.rest(), keeps_client: to.keeps() })
+    let grpc = terms.seen.grpc();
+    Ok(Relayed { status, grpc, rest: from.rest(), keeps_client: to.keeps(), is_tunnel })
 }
 
 /// Whether the client's connection may go on behind an answer that comes now. While the upload still runs: if its rest
@@ -232,6 +270,7 @@ async fn relay_content(
         terms.seen.content(block.get(content.clone()).unwrap_or_default());
         let end = if from.is_done() {
             terms.seen.latency_us.set(progress.since_forwarded(cx));
+            terms.seen.trailers(from.trailers());
             Some(from.trailers())
         } else {
             None

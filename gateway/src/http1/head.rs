@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 
 use super::chunked::is_token;
 use super::framing::{Framing, FramingFields};
+use super::handshake::{Handshake, HandshakeFields};
 use super::hop_by_hop::{self, ConnectionOptions, Kind};
 use crate::asked::Fields;
 use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_CEILING};
@@ -98,6 +99,10 @@ pub struct RequestHead<'b, 'h> {
     pub has_proof: bool,
     /// How many more hops it may take; 0 is never seen here. Only for OPTIONS (RFC 9110 §7.6.2).
     pub max_forwards: Option<u64>,
+    /// It asks for another protocol than HTTP, whichever and however well.
+    pub offers_upgrade: bool,
+    /// It asks, as it should, for a tunnel that could be had.
+    pub handshake: Option<Handshake>,
     headers: &'h [httparse::Header<'b>],
     kinds: &'h [Kind],
 }
@@ -146,6 +151,8 @@ pub struct ResponseHead<'b, 'h> {
     pub withholds: bool,
     /// The upstream keeps its connection.
     pub keep_alive: bool,
+    /// `Connection` names `upgrade`.
+    pub is_upgrade: bool,
     headers: &'h [httparse::Header<'b>],
     kinds: &'h [Kind],
 }
@@ -222,9 +229,6 @@ pub fn with_request<R>(
         }
     };
     let framing = facts.framing.of_request(minor).map_err(|_| Fault::bad("ambiguous message framing"))?;
-    if facts.wants_upgrade && minor > 0 {
-        return Err(Fault::new(501, RejectReason::Upgrade, "Upgrade is not offered"));
-    }
     if facts.unknown_expectation && minor > 0 {
         return Err(Fault::new(417, RejectReason::Expectation, "unknown expectation"));
     }
@@ -248,6 +252,10 @@ pub fn with_request<R>(
         is_marked: facts.is_marked,
         has_proof: facts.has_proof,
         max_forwards,
+        offers_upgrade: facts.offers_upgrade && minor > 0,
+        handshake: facts.handshake.opened().filter(|_| {
+            facts.offers_upgrade && minor > 0 && method == Method::Get && framing == Framing::None
+        }),
         headers: request.headers,
         kinds: &kinds,
     }))
@@ -295,7 +303,9 @@ pub fn with_response<R>(
     if options.count > CONNECTION_OPTIONS_MAX {
         return Err("too many Connection options");
     }
+    let mut is_upgrade = false;
     if options.nominates {
+        is_upgrade = status == 101 && names_upgrade(response.headers, &kinds);
         nominate(response.headers, &mut kinds);
     }
     let decided = framing.of_response(minor, status, to_head).map_err(|_| "ambiguous response framing")?;
@@ -307,9 +317,16 @@ pub fn with_response<R>(
         length: framing.length(),
         withholds: decided == Framing::None && framing.declares_content(),
         keep_alive: !options.close && (minor > 0 || options.keep_alive),
+        is_upgrade,
         headers: response.headers,
         kinds: &kinds,
     }))
+}
+
+/// Whether a Connection option says that the Upgrade field means this connection.
+fn names_upgrade(headers: &[httparse::Header<'_>], kinds: &[Kind]) -> bool {
+    let of_connection = headers.iter().zip(kinds).filter(|(_, kind)| **kind == Kind::Connection);
+    of_connection.flat_map(|(h, _)| hop_by_hop::list(h.value)).any(|o| o.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// The reason phrase of a status line that is known to be one, byte for byte: obs-text may stand in it (RFC 9112 §4), which
@@ -365,7 +382,8 @@ struct RequestFacts<'b> {
     host: &'b [u8],
     expects_continue: bool,
     unknown_expectation: bool,
-    wants_upgrade: bool,
+    offers_upgrade: bool,
+    handshake: HandshakeFields<'b>,
     is_marked: bool,
     has_proof: bool,
     max_forwards: Option<&'b [u8]>,
@@ -374,7 +392,6 @@ struct RequestFacts<'b> {
 impl<'b> RequestFacts<'b> {
     fn gather(headers: &[httparse::Header<'b>], kinds: &mut [Kind]) -> Result<Self, Fault> {
         let mut facts = Self::default();
-        let mut upgrade_to: Option<&[u8]> = None;
         for (header, slot) in headers.iter().zip(kinds.iter_mut()) {
             *slot = hop_by_hop::kind(header.name.as_bytes());
             match *slot {
@@ -389,12 +406,12 @@ impl<'b> RequestFacts<'b> {
                     facts.expects_continue = true
                 }
                 Kind::Expect => facts.unknown_expectation = true,
-                Kind::Upgrade => upgrade_to = Some(header.value),
+                Kind::Upgrade => facts.handshake.upgrade(header.value),
                 Kind::MirrorMark => facts.is_marked = true,
                 Kind::MirrorProof => facts.has_proof = true,
                 Kind::MaxForwards => facts.max_forwards = Some(header.value),
-                Kind::EndToEnd
-                | Kind::HopByHop
+                Kind::EndToEnd => facts.handshake.field(header.name.as_bytes(), header.value),
+                Kind::HopByHop
                 | Kind::Via
                 | Kind::ForwardedFor
                 | Kind::ForwardedProto
@@ -412,13 +429,7 @@ impl<'b> RequestFacts<'b> {
             return Err(Fault::bad("too many Connection options"));
         }
         if facts.options.nominates {
-            let asked = headers
-                .iter()
-                .zip(kinds.iter())
-                .filter(|(_, k)| **k == Kind::Connection)
-                .any(|(h, _)| hop_by_hop::list(h.value).any(|o| o.eq_ignore_ascii_case(b"upgrade")));
-            // h2c is an offer a server may pass over (RFC 9110 §7.8); anything else asks for a tunnel we do not build.
-            facts.wants_upgrade = asked && upgrade_to.is_some_and(|to| !to.eq_ignore_ascii_case(b"h2c"));
+            facts.offers_upgrade = facts.handshake.upgrades > 0 && names_upgrade(headers, kinds);
             nominate(headers, kinds);
         }
         Ok(facts)
@@ -563,7 +574,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nx: a\rb\r\n\r\n", 400),
             ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 501),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
             ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n", 200),
             ("GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
             ("POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417),

@@ -1,7 +1,7 @@
 //! HTTP/1.1 as pure functions over bytes: no socket, no clock, no runtime.
 //!
 //! In reading order: where a head ends (`scan`), what it says (`head`), how its content is delimited (`framing`,
-//! `chunked`, `body`), which fields stop here (`hop_by_hop`), what we write
+//! `chunked`, `body`), which fields stop here (`hop_by_hop`), what opens a tunnel (`handshake`), what we write
 //! ourselves (`render`, `reply`), how a route changes it (`edit`), and what may be told of
 //! a head that was refused (`glimpse`).
 
@@ -12,6 +12,7 @@ pub mod hop_by_hop;
 pub mod chunked;
 pub mod body;
 pub mod response;
+pub mod handshake;
 pub mod render;
 pub mod edit;
 pub mod reply;

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use config::Upgrade;
+
 use super::framing::Framing;
 use super::head::{RequestHead, ResponseHead};
 use super::hop_by_hop::Kind;
@@ -244,6 +246,44 @@ pub fn response(
     }
     persist(out, persistence);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Ends what [`request`] rendered, where it asks for a tunnel: what concerns the connection is said anew.
+pub fn upgrade(out: &mut Vec<u8>, protocol: Upgrade) {
+    line(out, b"Connection", b"Upgrade");
+    line(out, b"Upgrade", protocol.as_str().as_bytes());
+}
+
+/// Renders the response that opens a tunnel: 101, or on HTTP/2 the 200 that means the same there (RFC 8441 §5).
+pub fn switching(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>, to: Opening) {
+    match to {
+        Opening::Http1(_) => status_line(out, head.status, head.reason),
+        Opening::Http2 => status_line(out, 200, b"OK"),
+    }
+    let stays = |kind| {
+        matches!(
+            kind,
+            Kind::HopByHop | Kind::Connection | Kind::ContentLength | Kind::TransferEncoding | Kind::Upgrade
+        )
+    };
+    for field in head.fields().filter(|field| !stays(field.kind)) {
+        // Whether it fits the key was seen where HTTP/1.1 ended.
+        let is_proof = field.name.eq_ignore_ascii_case(b"sec-websocket-accept");
+        if !(is_proof && matches!(to, Opening::Http2)) {
+            line(out, field.name, field.value);
+        }
+    }
+    if let Opening::Http1(protocol) = to {
+        upgrade(out, protocol);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// How a client's wire says that a tunnel begins.
+#[derive(Debug, Clone, Copy)]
+pub enum Opening {
+    Http1(Upgrade),
+    Http2,
 }
 
 /// Renders an interim (1xx) response for the client.

@@ -2,6 +2,8 @@
 //! the end. Pure: bytes in, facts out; the room with the socket asks for more where more is needed.
 
 use super::body::Incoming;
+use super::framing::Framing;
+use super::handshake::Offer;
 use super::head::{ResponseHead, with_response};
 use super::scan::{HeadScanner, Scan};
 use crate::limits::INTERIM_RESPONSES_MAX;
@@ -27,7 +29,7 @@ pub enum Fault {
     HeadTooLarge,
     /// A head that breaks the grammar, or whose end nobody could agree upon.
     Malformed(&'static str),
-    /// 101 to a request that asked for no other protocol (RFC 9110 §15.2.2).
+    /// 101 to a request that asked for no other protocol, or not for this one (RFC 9110 §15.2.2).
     SwitchedProtocols,
     TooManyInterims,
     BadChunk,
@@ -64,13 +66,20 @@ pub struct Reader {
     limits: HeadLimits,
     /// The response is to a HEAD request.
     to_head: bool,
+    /// What the request asked for, where it asked for a tunnel.
+    offer: Option<Offer>,
     scanner: HeadScanner,
     interims: usize,
 }
 
 impl Reader {
     pub fn new(limits: HeadLimits, to_head: bool) -> Self {
-        Self { limits, to_head, scanner: HeadScanner::default(), interims: 0 }
+        Self { limits, to_head, offer: None, scanner: HeadScanner::default(), interims: 0 }
+    }
+
+    /// Of a response to a request that made this offer: 101 may be its final head, and all behind it is the tunnel's.
+    pub fn to_offer(self, offer: Option<Offer>) -> Self {
+        Self { offer, ..self }
     }
 
     /// Whether an interim head has come.
@@ -92,14 +101,16 @@ impl Reader {
             Scan::Complete(used) => used,
         };
         let raw = input.get(..used).unwrap_or(input);
+        let offer = self.offer;
         let found = with_response(raw, self.limits.fields_max, self.to_head, |head| {
-            if head.status == 101 {
+            let is_tunnel = head.status == 101;
+            if is_tunnel && !offer.is_some_and(|offer| offer.is_taken_by(head)) {
                 return Err(Fault::SwitchedProtocols);
             }
-            let message = (head.status >= 200).then(|| Message {
+            let message = (head.status >= 200 || is_tunnel).then(|| Message {
                 status: head.status,
-                incoming: Incoming::new(head.framing),
-                keeps: head.keeps(),
+                incoming: Incoming::new(if is_tunnel { Framing::UntilClose } else { head.framing }),
+                keeps: head.keeps() && !is_tunnel,
                 withholds: head.withholds,
             });
             Ok((look(head, raw), message))

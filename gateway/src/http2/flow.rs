@@ -61,6 +61,11 @@ impl ReceiveWindow {
         Self { size: size.min(WINDOW_MAX), left: size.min(WINDOW_MAX), owed: 0 }
     }
 
+    /// Bytes that may come now.
+    pub fn left(&self) -> i64 {
+        self.left
+    }
+
     /// A frame came.
     pub fn receive(&mut self, bytes: u32) -> Result<(), Overflow> {
         let left = self.left - i64::from(bytes);

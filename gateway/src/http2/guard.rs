@@ -82,6 +82,8 @@ pub struct Limits {
     pub idle_bytes_max: u64,
     /// See [`IDLE_BYTES_PER_SECOND`].
     pub idle_bytes_per_second: u64,
+    /// Server: clients are told that they may ask for tunnels by extended CONNECT (RFC 8441).
+    pub offers_connect: bool,
 }
 
 impl Default for Limits {
@@ -107,6 +109,7 @@ impl Default for Limits {
             block_frames_max: BLOCK_FRAMES_MAX,
             idle_bytes_max: IDLE_BYTES_MAX as u64,
             idle_bytes_per_second: IDLE_BYTES_PER_SECOND as u64,
+            offers_connect: false,
         }
     }
 }
@@ -206,10 +209,14 @@ pub struct Guard {
     /// In thousandths of a SETTINGS.
     settings: Account,
     idle: Account,
+    /// Bytes that may cross resets of ours: what they were allowed when we gave the streams up. Eaten before `idle` is.
+    forgiven: i64,
+    forgiven_max: i64,
 }
 
 impl Guard {
-    pub fn new(limits: &Limits, now_ms: u64) -> Self {
+    /// `crossing_max`: bytes that a peer may have on its way to streams that we give up, all of them together.
+    pub fn new(limits: &Limits, crossing_max: i64, now_ms: u64) -> Self {
         let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let settings = i64::from(limits.settings_max);
         let per_second = settings * 1_000_000 / SETTINGS_PERIOD_MS;
@@ -222,7 +229,23 @@ impl Guard {
             answers_unsent_max: limits.answers_unsent_max,
             settings: Account::new(settings * 1000, per_second, now_ms),
             idle: Account::new(bytes(limits.idle_bytes_max), bytes(limits.idle_bytes_per_second), now_ms),
+            forgiven: 0,
+            forgiven_max: crossing_max,
         }
+    }
+
+    /// We give a stream up for reasons of our own, on which so many bytes may still come.
+    pub fn forgive(&mut self, bytes: i64) {
+        self.forgiven = self.forgiven.saturating_add(bytes).min(self.forgiven_max);
+    }
+
+    /// A frame of a stream that is over, with so many bytes that may have crossed our reset.
+    pub fn crossed(&mut self, bytes: u32, cost: u32, now_ms: u64) -> Result<(), Flood> {
+        if bytes > 0 && i64::from(bytes) <= self.forgiven {
+            self.forgiven -= i64::from(bytes);
+            return Ok(());
+        }
+        self.idle_frame(cost, now_ms)
     }
 
     /// A stream was reset by the peer, or by us for what the peer did.
@@ -276,14 +299,14 @@ mod tests {
 
     #[test]
     fn answered_requests_pay_for_resets_and_no_more_than_a_hundred_are_kept() {
-        let mut guard = Guard::new(&Limits::default(), 0);
+        let mut guard = Guard::new(&Limits::default(), 1 << 20, 0);
         assert!((0..RESETS_MAX).all(|_| guard.reset().is_ok()));
         assert_eq!(guard.reset(), Err(Flood::Resets));
-        let mut guard = Guard::new(&Limits::default(), 0);
+        let mut guard = Guard::new(&Limits::default(), 1 << 20, 0);
         (0..10_000).for_each(|_| guard.answered());
         assert_eq!((0..).take_while(|_| guard.reset().is_ok()).count() as i64, RESETS_MAX);
         // One in five cancelled goes on for ever.
-        let mut guard = Guard::new(&Limits::default(), 0);
+        let mut guard = Guard::new(&Limits::default(), 1 << 20, 0);
         for _ in 0..10_000 {
             (0..4).for_each(|_| guard.answered());
             assert!(guard.reset().is_ok());
@@ -291,12 +314,27 @@ mod tests {
     }
 
     #[test]
+    fn what_crosses_our_resets_costs_nothing_as_far_as_it_was_allowed_and_then_what_idle_frames_do() {
+        let mut guard = Guard::new(&Limits::default(), 1000, 0);
+        (0..10).for_each(|_| guard.forgive(400));
+        assert!((0..1000).all(|_| guard.crossed(1, 1 << 30, 0).is_ok()));
+        assert_eq!(guard.crossed(1, IDLE_BYTES_MAX as u32 + 1, 0), Err(Flood::IdleFrames));
+        let mut guard = Guard::new(&Limits::default(), 1000, 0);
+        guard.forgive(1000);
+        assert_eq!(
+            (0..).take_while(|_| guard.crossed(0, 1024, 0).is_ok()).count(),
+            64,
+            "no bytes cross nothing"
+        );
+    }
+
+    #[test]
     fn time_gives_back_what_it_promises_and_not_more() {
-        let mut guard = Guard::new(&Limits::default(), 0);
+        let mut guard = Guard::new(&Limits::default(), 1 << 20, 0);
         assert_eq!((0..).take_while(|_| guard.settings(0).is_ok()).count(), 8);
-        let mut guard = Guard::new(&Limits::default(), 0);
+        let mut guard = Guard::new(&Limits::default(), 1 << 20, 0);
         assert!((0..1000).all(|n| guard.settings(n * 1250).is_ok()));
-        let mut guard = Guard::new(&Limits::default(), 0);
+        let mut guard = Guard::new(&Limits::default(), 1 << 20, 0);
         let taken = (0..100_000).take_while(|n| guard.idle_frame(13, *n / 1000).is_ok()).count();
         assert!((5041..5100).contains(&taken), "{taken}");
     }

@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::cover::Cover;
-use super::{Idle, Stream, Sweeper, turn};
+use super::{Idle, ReadHalf, Stream, Sweeper, turn};
 use crate::limits::HANDSHAKE_READ_BYTES;
 use crate::time::Millis;
 use crate::tls::Callee;
@@ -233,9 +233,16 @@ impl Stream {
         self.r.0.cover.get()?.broken()
     }
 
+    /// See [`ReadHalf::overhead`].
+    pub fn overhead(&self) -> u64 {
+        self.r.overhead()
+    }
+}
+
+impl ReadHalf {
     /// Bytes that came around content, and not as content.
     pub fn overhead(&self) -> u64 {
-        self.r.0.cover.get().map_or(0, |cover| cover.overhead())
+        self.0.cover.get().map_or(0, |cover| cover.overhead())
     }
 }
 

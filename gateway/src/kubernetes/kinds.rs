@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     Namespace,
     Pod,
     Secret,
+    ConfigMap,
 }
 
 /// Where it is, and as what it is read.
@@ -86,6 +87,7 @@ impl Kind {
             Self::Namespace => Facts { namespaced: false, ..core("Namespace", "namespaces") },
             Self::Pod => Facts { watch_seconds: 60, ..core("Pod", "pods") },
             Self::Secret => core("Secret", "secrets"),
+            Self::ConfigMap => core("ConfigMap", "configmaps"),
         }
     }
 
@@ -137,6 +139,8 @@ mod tests {
         );
         let secret = Kind::Secret.path("v1", Some("shop/tls"));
         assert_eq!(secret, "/api/v1/namespaces/shop/secrets?fieldSelector=metadata.name%3Dtls");
+        let map = Kind::ConfigMap.path("v1", Some("shop/policy"));
+        assert_eq!(map, "/api/v1/namespaces/shop/configmaps?fieldSelector=metadata.name%3Dpolicy");
         // A GatewayClass is in no namespace.
         let classes = Kind::GatewayClass.path("v1", Some("shop"));
         assert_eq!(classes, "/apis/gateway.networking.k8s.io/v1/gatewayclasses");

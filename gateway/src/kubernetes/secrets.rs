@@ -1,25 +1,20 @@
 //! Which Secrets are read of a cluster, and whether one holds a certificate: those alone that a Gateway of ours names and may name.
-//! Each is followed by a task of its own.
 //!
 //! What is in one is looked at when it comes, and kept without anything else that it has. It goes into no message.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use config::{Certificate, Material, Pem};
 use serde_json::{Value, json};
-use tokio::task::AbortHandle;
 
-use super::api::Api;
-use super::follow;
 use super::kinds::Kind;
 use super::select::{list, text};
 use super::store::{Key, Store};
-use super::{Cluster, PODS_MAX, Rules, State};
+use super::{Cluster, Rules};
 use crate::tls::{load, pem};
 
 /// What is wrong with a reference of a listener to a certificate.
@@ -219,61 +214,15 @@ pub(super) fn at_home(value: &mut Value, home: &str) {
     }
 }
 
-/// Follows those that are named, and no others.
-pub(super) async fn follow_named(api: Api, cluster: Cluster) {
-    let mut tasks: BTreeMap<Key, AbortHandle> = BTreeMap::new();
-    loop {
-        let wanted = cluster.secrets_wanted();
-        tasks.retain(|key, task| {
-            let stays = wanted.contains(key);
-            if !stays {
-                task.abort();
-                cluster.forget_secret(key);
-            }
-            stays
-        });
-        for key in wanted {
-            tasks.entry(key).or_insert_with_key(|key| {
-                let of = follow::follow(api.clone(), cluster.clone(), Kind::Secret, Some(scope(key)));
-                tokio::spawn(of).abort_handle()
-            });
-        }
-        cluster.0.named.notified().await;
-    }
-}
-
 impl Cluster {
-    /// Secrets that are to be read.
-    pub(super) fn secrets_wanted(&self) -> BTreeSet<Key> {
+    /// Scopes of the Secrets that are to be read.
+    pub(super) fn secrets_wanted(&self) -> Vec<(Kind, String)> {
         let state = self.lock();
-        if self.0.options.plaintext.listeners && self.0.options.plaintext.upstreams {
-            BTreeSet::new()
-        } else {
-            wanted(&state.store, &self.0.options.rules, &state.home)
+        let plaintext = self.0.options.plaintext;
+        if plaintext.listeners && plaintext.upstreams {
+            return Vec::new();
         }
-    }
-
-    /// Waits until those that are referred to are known.
-    pub(super) fn await_secrets(&self) {
-        let wanted = self.secrets_wanted();
-        self.0.named.notify_one();
-        let mut state = self.lock();
-        let deadline = Instant::now() + PODS_MAX;
-        let known = |state: &State, key: &Key| state.read.contains(&(Kind::Secret, Some(scope(key))));
-        while !state.is_read_once && !wanted.iter().all(|key| known(&state, key)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return tracing::warn!("Secrets of Gateways are not known after {} s", PODS_MAX.as_secs());
-            }
-            let woken = self.0.pods_known.wait_timeout(state, left);
-            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// A Secret is not read any more.
-    pub(super) fn forget_secret(&self, key: &Key) {
-        let mut state = self.lock();
-        state.store.forget_one(Kind::Secret, key);
-        state.read.remove(&(Kind::Secret, Some(scope(key))));
+        let all = wanted(&state.store, &self.0.options.rules, &state.home);
+        all.iter().map(|key| (Kind::Secret, scope(key))).collect()
     }
 }

@@ -11,6 +11,9 @@ use super::secrets;
 /// Namespace, empty where there is none, and name.
 pub(super) type Key = (String, String);
 
+/// The annotation that names a ConfigMap with what more there is to say of an object's mirrors.
+pub(super) const MIRROR_POLICY: &str = "umbra.dev/mirror-policy";
+
 /// What a change is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -68,17 +71,13 @@ impl Store {
         if gone.is_some() { about(kind) } else { Changes::default() }
     }
 
-    /// An object is not read any more.
-    pub(super) fn forget_one(&mut self, kind: Kind, key: &Key) {
+    /// No object of this kind is read any more, in one scope.
+    pub(super) fn forget(&mut self, kind: Kind, scope: &str) {
         if let Some(all) = self.0.get_mut(&kind) {
-            all.remove(key);
-        }
-    }
-
-    /// No object of this kind is read any more, in one namespace.
-    pub(super) fn forget(&mut self, kind: Kind, namespace: &str) {
-        if let Some(all) = self.0.get_mut(&kind) {
-            all.retain(|key, _| key.0 != namespace);
+            match scope.split_once('/') {
+                Some((namespace, name)) => drop(all.remove(&(namespace.to_owned(), name.to_owned()))),
+                None => all.retain(|key, _| key.0 != scope),
+            }
         }
     }
 
@@ -133,6 +132,7 @@ fn about(kind: Kind) -> Changes {
         | Kind::HttpRoute
         | Kind::ReferenceGrant
         | Kind::Secret
+        | Kind::ConfigMap
         | Kind::Namespace => Changes { routing: true, ..Changes::default() },
     }
 }
@@ -146,6 +146,7 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
         }
         Kind::Namespace => same("/metadata/labels"),
         Kind::Secret => same("/data"),
+        Kind::ConfigMap => same("/data"),
         Kind::Service
         | Kind::VirtualService
         | Kind::DestinationRule
@@ -155,7 +156,11 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
         | Kind::ApiGateway
         | Kind::HttpRoute
         | Kind::ReferenceGrant => {
-            same("/spec") && same("/metadata/generation") && same("/metadata/uid") && same("/apiVersion")
+            same("/spec")
+                && same("/metadata/generation")
+                && same("/metadata/uid")
+                && same("/apiVersion")
+                && same("/metadata/annotations")
         }
     };
     // The address of a Service may be what a Gateway's status says.
@@ -171,7 +176,13 @@ fn stripped(kind: Kind, mut item: Value) -> Value {
     }
     if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
-        metadata.remove("annotations");
+        // One of them says something to us.
+        if let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            all.retain(|name, _| name == MIRROR_POLICY);
+            if all.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
         if kind == Kind::Pod {
             metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "uid" | "labels"));
         }

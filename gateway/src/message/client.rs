@@ -10,9 +10,10 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::memory;
-use super::{Declared, Framed, http1, http2};
+use super::{Declared, Framed, http1, http2, tunnel};
 use crate::buffer::Buffers;
 use crate::error::Failure;
+use crate::http1::handshake::Offer;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::{Fault, HeadLimits};
 use crate::io::{IoBuf, NotCalled, Stream, Sweeper, Turn};
@@ -37,6 +38,8 @@ pub struct Terms<'a> {
     /// The request is a HEAD.
     pub to_head: bool,
     pub declared: Declared,
+    /// It asks for a tunnel.
+    pub offer: Option<Offer>,
 }
 
 /// What an upstream is sent.
@@ -105,6 +108,26 @@ impl Line {
     /// It is a place on a connection that others have places on.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Http2(_))
+    }
+
+    /// Whether it can carry a tunnel.
+    pub fn takes_tunnels(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(place) => place.takes_tunnels(),
+            #[cfg(test)]
+            Self::Memory(_) => false,
+        }
+    }
+
+    /// Both ends of a tunnel, once the upstream's response has opened it: what it sends and what it is sent.
+    pub fn tunnel<'a>(&'a mut self, buffers: &'a Buffers) -> Option<(tunnel::Source<'a>, tunnel::Sink<'a>)> {
+        match self {
+            Self::Http1(stream) => Some(http1::tunnel::of_upstream(stream, buffers)),
+            Self::Http2(place) => Some(place.tunnel(buffers)),
+            #[cfg(test)]
+            Self::Memory(_) => None,
+        }
     }
 
     /// Forgets all deadlines: nothing is under way.

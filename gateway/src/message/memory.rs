@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use config::HeaderEdits;
+use config::{HeaderEdits, Upgrade};
 
 use super::client::{Found, NotWritten, Rest, Terms};
 use super::server::{ContentFailed, Gone, Piece, Within};
@@ -100,6 +100,10 @@ impl Responder {
         _: [Option<&HeaderEdits>; 2],
     ) {
         self.keeps = may_go_on;
+        self.told.push(Told::Head(head.status));
+    }
+
+    pub(super) fn switch(&mut self, head: &ResponseHead<'_, '_>, _: Upgrade, _: [Option<&HeaderEdits>; 2]) {
         self.told.push(Told::Head(head.status));
     }
 

@@ -5,11 +5,11 @@
 use std::ops::Range;
 use std::task::{Context as Task, Poll};
 
-use config::HeaderEdits;
+use config::{HeaderEdits, Upgrade};
 
 #[cfg(test)]
 use super::memory;
-use super::{Declared, Framed, http1, http2};
+use super::{Declared, Framed, http1, http2, tunnel};
 use crate::http1::head::ResponseHead;
 use crate::time::Millis;
 
@@ -96,6 +96,23 @@ impl Leaving {
     }
 }
 
+impl<'a> Message<'a> {
+    /// Both ends of the tunnel that the response has opened: what the client sends, what came behind its head among it, and
+    /// what it is sent.
+    pub fn tunnel(self) -> Option<(tunnel::Source<'a>, tunnel::Sink<'a>)> {
+        match (self.content, self.responder) {
+            (Content::Http1(content), Responder::Http1(responder)) => {
+                Some(http1::tunnel::of_client(content, responder))
+            }
+            (Content::Http2(_), Responder::Http2(responder)) => Some(http2::tunnel::of_client(responder)),
+            // Both are of one wire, and what is made of values ends with its last one.
+            (Content::Http1(_) | Content::Http2(_), _) => None,
+            #[cfg(test)]
+            (Content::Memory(_), _) => None,
+        }
+    }
+}
+
 impl Content<'_> {
     /// Whether it may go on beside its response for as long as both last.
     pub fn is_duplex(&self) -> bool {
@@ -154,6 +171,16 @@ impl Responder<'_> {
     /// carrying another request.
     pub fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, edits: [Option<&HeaderEdits>; 2]) {
         on!(self, arm => arm.begin(head, may_go_on, edits));
+    }
+
+    /// Renders the head that opens a tunnel with `edits` done to it. What is pushed behind it is the tunnel's.
+    pub fn switch(
+        &mut self,
+        head: &ResponseHead<'_, '_>,
+        protocol: Upgrade,
+        edits: [Option<&HeaderEdits>; 2],
+    ) {
+        on!(self, arm => arm.switch(head, protocol, edits));
     }
 
     /// Appends content that came with the head to what was rendered.

@@ -68,6 +68,13 @@ impl<L: Label> Family<L> {
         }
     }
 
+    #[inline]
+    pub fn add(&self, label: L, n: u64) {
+        if let Some(counter) = self.counters.get(label.index()) {
+            counter.add(n);
+        }
+    }
+
     pub fn get(&self, label: L) -> u64 {
         self.counters.get(label.index()).map_or(0, Counter::get)
     }

@@ -31,6 +31,8 @@ labels! {
         PrimaryUnavailable = "primary_unavailable",
         /// The primary's answer is not like the mirror wants it.
         Response = "response",
+        /// It asks for a tunnel: what passes there is no request.
+        Upgrade = "upgrade",
     }
 }
 
@@ -117,6 +119,8 @@ labels! {
         PrimaryOverflow = "primary_overflow",
         /// More requests at once than `limits.exchanges_max`.
         Exchanges = "exchanges",
+        /// More tunnels at once than `limits.tunnels_max`.
+        Tunnels = "tunnels",
         /// More requests a second than `limits.requests_per_second_max`.
         RequestRate = "request_rate",
         /// It names a host that the connection's certificates are not for.
@@ -161,6 +165,30 @@ labels! {
         Stalled = "stalled",
         /// Its response could not be brought to its end.
         Gateway = "gateway",
+    }
+}
+
+labels! {
+    /// How a tunnel ended.
+    TunnelEnd {
+        /// Both ends said that no more comes.
+        Closed = "closed",
+        /// The client's connection or stream broke.
+        Client = "client",
+        /// The primary's did.
+        Primary = "primary",
+        /// Nothing moved for `timeouts.tunnel_idle`.
+        Idle = "idle",
+        /// The gateway, or the listener, goes.
+        Drain = "drain",
+    }
+}
+
+labels! {
+    /// Which way bytes go in a tunnel.
+    TunnelWay {
+        Up = "to_primary",
+        Down = "to_client",
     }
 }
 

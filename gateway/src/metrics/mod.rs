@@ -22,9 +22,9 @@ pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use labels::{
     Class, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
-    StreamReset, UpstreamFailure,
+    StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
 };
-pub use observer::ObserverCounters;
+pub use observer::{KeeperCounters, ObserverCounters};
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 pub use slots::Slots;
 
@@ -174,6 +174,19 @@ pub struct Http2Counters {
     pub goaways: Family<Goaway>,
 }
 
+/// Tunnels.
+#[derive(Debug, Default)]
+pub struct TunnelCounters {
+    pub opened: Counter,
+    pub ended: Family<TunnelEnd>,
+    /// Open now.
+    pub active: Gauge,
+    /// Bytes that were passed on.
+    pub bytes: Family<TunnelWay>,
+    /// Requests that offered an upgrade that was passed over: they were served as any other.
+    pub passed_over: Counter,
+}
+
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
 #[derive(Debug, Default)]
 pub struct Shard {
@@ -185,6 +198,7 @@ pub struct Shard {
     pub exchanges_active: Gauge,
     pub tls: TlsCounters,
     pub http2: Http2Counters,
+    pub tunnels: TunnelCounters,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
     /// Records of exchanges handed to whoever logs, traces or compares.
@@ -305,5 +319,7 @@ mod tests {
         check::<UpstreamFailure>();
         check::<Goaway>();
         check::<StreamReset>();
+        check::<TunnelEnd>();
+        check::<TunnelWay>();
     }
 }

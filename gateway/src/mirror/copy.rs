@@ -22,6 +22,8 @@ pub struct RequestCopy {
     pub to_head: bool,
     /// It is not sent at this time of the worker's clock, in milliseconds, or later.
     pub stale_ms: u64,
+    /// How often it was begun on a connection.
+    pub tries: u32,
     /// Its content may hold secrets, and its head is not ended: [`Searching`] makes it ready.
     pub unsearched: Option<Box<Unsearched>>,
     pub ticket: Ticket,

@@ -4,19 +4,22 @@
 //! Knows no socket and no runtime; time is the worker's coarse milliseconds, handed in.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use config::{DropPolicy, Host, UpstreamProtocol};
+use config::{Config, DropPolicy, Host, UpstreamProtocol};
 
 use super::copy::RequestCopy;
 use super::endpoint::Endpoint;
 use super::ring::{Full, Ring};
 use crate::http1::response::HeadLimits;
-use crate::limits::{ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH};
+use crate::http2::guard;
+use crate::limits::{ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH, MIRROR_IDLE_MS};
+use crate::message::http2;
 use crate::metrics::{DropReason, LaneCounters};
 use crate::rate::Bucket;
 use crate::tls::client::{Callee, Caller, Calling, callees};
@@ -37,6 +40,8 @@ pub struct Lane {
     /// A connect to an endpoint that last refused is under way; one at a time is enough to learn.
     pub probing: Cell<bool>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
+    /// What they are spoken to in.
+    protocol: Cell<UpstreamProtocol>,
     /// `None` calls them in plaintext.
     caller: RefCell<Option<Rc<Caller>>>,
     turn: Cell<usize>,
@@ -48,6 +53,8 @@ pub struct Lane {
     closed: Cell<bool>,
     /// What an answer's head may be by the configuration in force.
     pub response_heads: Cell<HeadLimits>,
+    /// What an HTTP/2 connection may cost by it.
+    pub session: Cell<guard::Limits>,
     /// Bytes that may be read of long answers: what is read of short ones is not counted.
     answers: Bucket,
     pub counters: Arc<LaneCounters>,
@@ -60,6 +67,7 @@ pub struct Whereabouts<'a> {
     /// How each address was written.
     pub hosts: &'a [Host],
     pub calling: Option<&'a Arc<Calling>>,
+    pub protocol: UpstreamProtocol,
 }
 
 /// A sleeping shipper.
@@ -73,7 +81,7 @@ struct Sleeper {
 
 impl Lane {
     pub fn new(lane: &config::Lane, at: Whereabouts<'_>, counters: &Arc<LaneCounters>) -> Self {
-        let caller = Caller::after(None, at.calling, UpstreamProtocol::Http1);
+        let caller = Caller::after(None, at.calling, at.protocol);
         let endpoints = callees(caller.as_ref(), at.addresses, at.hosts);
         Self {
             ring: RefCell::new(Ring::new(lane.ring_entries_max, lane.ring_bytes_max)),
@@ -84,14 +92,26 @@ impl Lane {
             waking: Cell::new(false),
             probing: Cell::new(false),
             endpoints: RefCell::new(endpoints.map(|at| Rc::new(Endpoint::new(at))).collect()),
+            protocol: Cell::new(at.protocol),
             caller: RefCell::new(caller),
             turn: Cell::new(0),
             shippers: Cell::new(0),
             last_call: Cell::new(false),
             closed: Cell::new(false),
             response_heads: Cell::default(),
+            session: Cell::default(),
             answers: Bucket::new(ANSWER_BYTES_PER_SECOND, 1),
             counters: Arc::clone(counters),
+        }
+    }
+
+    /// What the configuration in force lets an answer and a connection cost.
+    pub fn follow(&self, config: &Config, settings: &config::Lane) {
+        self.response_heads.set((&config.limits).into());
+        if let Some(upstream) = config.upstreams.get(settings.upstream) {
+            let limits = http2::limits_to(config, upstream);
+            let streams_max = settings.pipeline_max;
+            self.session.set(guard::Limits { streams_max, idle_ms_max: MIRROR_IDLE_MS, ..limits });
         }
     }
 
@@ -176,6 +196,23 @@ impl Lane {
         copy
     }
 
+    /// The same, of one that is under way beside others: what it keeps alive goes on counting against the ring.
+    pub fn take_reserved_if(
+        self: &Rc<Self>,
+        fits: impl FnOnce(&RequestCopy) -> bool,
+    ) -> Option<(RequestCopy, Reserved)> {
+        let mut ring = self.ring.borrow_mut();
+        if !fits(ring.peek()?) {
+            return None;
+        }
+        let (copy, bytes) = ring.pop()?;
+        let reserved = ring.reserve(bytes);
+        debug_assert!(reserved.is_ok(), "as much was just given back");
+        self.show(&ring);
+        let bytes = reserved.map_or(0, |()| bytes);
+        Some((copy, Reserved { lane: Rc::clone(self), bytes }))
+    }
+
     /// Gives up what has waited too long at the ring's front, a bounded part of it: a ring that nobody takes from must not
     /// stay full of what will never be sent.
     fn expire(&self, now_ms: u64) {
@@ -250,6 +287,14 @@ impl Lane {
         .await;
     }
 
+    /// A shipper got up by itself. If it was woken meanwhile, that was for nothing: the next copy wakes another.
+    pub fn rise(&self, shipper: usize) {
+        self.sleepers.borrow_mut().retain(|sleeper| sleeper.shipper != shipper);
+        if std::mem::take(&mut self.woken.borrow_mut()[shipper]) {
+            self.awake();
+        }
+    }
+
     /// A shipper serves the lane from now on.
     pub fn begin_shipper(&self) {
         self.shippers.set(self.shippers.get() + 1);
@@ -299,24 +344,35 @@ impl Lane {
         self.endpoints.borrow().iter().any(|endpoint| endpoint.is_reachable(now_ms))
     }
 
-    /// The mirror is there from now on. What is known of endpoints that stay, and are called as before, is kept; connections
-    /// to others end with the batch they carry.
-    pub fn relocate(&self, at: Whereabouts<'_>) {
-        let caller = Caller::after(self.caller.borrow().as_ref(), at.calling, UpstreamProtocol::Http1);
+    /// The mirror is there from now on; whether it was elsewhere. What is known of endpoints that stay, and are called as before,
+    /// is kept; connections to others end with the batch they carry.
+    pub fn relocate(&self, at: Whereabouts<'_>) -> bool {
+        let caller = Caller::after(self.caller.borrow().as_ref(), at.calling, at.protocol);
         let is_plain = caller.is_none() && self.caller.borrow().is_none();
-        if is_plain && self.endpoints.borrow().iter().map(|e| &e.address).eq(at.addresses) {
-            return;
+        let speaks_the_same = self.protocol.replace(at.protocol) == at.protocol;
+        if speaks_the_same && is_plain && self.endpoints.borrow().iter().map(|e| &e.address).eq(at.addresses)
+        {
+            return false;
         }
         let mut endpoints = self.endpoints.borrow_mut();
+        let before: HashMap<SocketAddr, &Rc<Endpoint>> = endpoints.iter().map(|e| (e.address, e)).collect();
         let known = |(address, callee): (SocketAddr, Option<Callee>)| {
-            let same = endpoints.iter().find(|e| e.address == address && e.callee == callee);
-            same.map_or_else(|| Rc::new(Endpoint::new((address, callee))), Rc::clone)
+            let is_it = |of: &&&Rc<Endpoint>| speaks_the_same && of.callee == callee;
+            let same = before.get(&address).filter(is_it);
+            same.map_or_else(|| Rc::new(Endpoint::new((address, callee))), |same| Rc::clone(same))
         };
         let next: Vec<_> = callees(caller.as_ref(), at.addresses, at.hosts).map(known).collect();
-        let gone = endpoints.iter().filter(|old| !next.iter().any(|new| Rc::ptr_eq(new, old)));
+        let stay: HashSet<*const Endpoint> = next.iter().map(Rc::as_ptr).collect();
+        let gone = endpoints.iter().filter(|old| !stay.contains(&Rc::as_ptr(old)));
         gone.for_each(|endpoint| endpoint.leave());
         *endpoints = next;
         self.caller.replace(caller);
+        true
+    }
+
+    /// What its mirror is spoken to in.
+    pub fn protocol(&self) -> UpstreamProtocol {
+        self.protocol.get()
     }
 
     /// The next endpoint in turn that may be connected to now.
@@ -333,6 +389,45 @@ impl Lane {
     pub fn flush_if_unreachable(&self, now_ms: u64) {
         if !self.is_reachable(now_ms) {
             self.flush(DropReason::Unreachable);
+        }
+    }
+}
+
+/// Bytes set aside in a ring's budget: of content being held for a copy that is not in its ring, or that is under way.
+#[derive(Debug)]
+pub struct Reserved {
+    lane: Rc<Lane>,
+    bytes: usize,
+}
+
+impl Reserved {
+    /// Nothing yet.
+    pub fn new(lane: &Rc<Lane>) -> Self {
+        Self { lane: Rc::clone(lane), bytes: 0 }
+    }
+
+    pub fn lane(&self) -> &Rc<Lane> {
+        &self.lane
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the ring's budget had so much more.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let reserved = self.lane.reserve(bytes);
+        if reserved {
+            self.bytes += bytes;
+        }
+        reserved
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.lane.release(self.bytes);
         }
     }
 }
@@ -366,13 +461,13 @@ pub(super) mod tests {
     }
 
     fn at(addresses: &[SocketAddr]) -> Whereabouts<'_> {
-        Whereabouts { addresses, hosts: &[], calling: None }
+        Whereabouts { addresses, hosts: &[], calling: None, protocol: UpstreamProtocol::Http1 }
     }
 
     fn copy(counters: &Arc<MirrorCounters>, stale_ms: u64) -> RequestCopy {
         let ticket = Ticket::open(counters);
         let (head, pieces) = (Vec::new(), Vec::new());
-        RequestCopy { head, pieces, to_head: false, stale_ms, unsearched: None, ticket }
+        RequestCopy { head, pieces, to_head: false, stale_ms, tries: 0, unsearched: None, ticket }
     }
 
     fn offer(lane: &Lane, counters: &Arc<MirrorCounters>, bytes: usize) {

@@ -19,4 +19,5 @@ pub mod lane;
 pub mod tee;
 mod pending;
 mod response;
+mod streams;
 pub mod shipper;

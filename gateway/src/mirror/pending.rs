@@ -10,7 +10,7 @@ use bytes::Bytes;
 use config::MirrorHost;
 
 use super::copy::{RequestCopy, Unsearched, end_head, without_secrets};
-use super::lane::Lane;
+use super::lane::Reserved;
 use super::ledger::Ticket;
 use super::policy::{COPY_NUMBER, PRIMARY_DURATION, PRIMARY_STATUS, Policy, Rules};
 use super::proof;
@@ -54,31 +54,6 @@ pub(super) struct Pending {
     awaits_answer: bool,
     unsearched: Option<Box<Unsearched>>,
     rules: Option<Rc<Rules>>,
-}
-
-/// Content being held for a copy that is not in its ring, set aside in the ring's budget.
-#[derive(Debug)]
-struct Reserved {
-    lane: Rc<Lane>,
-    bytes: usize,
-}
-
-impl Reserved {
-    fn grow(&mut self, bytes: usize) -> bool {
-        let reserved = self.lane.reserve(bytes);
-        if reserved {
-            self.bytes += bytes;
-        }
-        reserved
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.lane.release(self.bytes);
-        }
-    }
 }
 
 impl Pending {
@@ -143,7 +118,7 @@ impl Pending {
         Some(Self {
             ticket,
             more,
-            reserved: Reserved { lane: Rc::clone(&policy.lane), bytes: 0 },
+            reserved: Reserved::new(&policy.lane),
             head,
             mark_end,
             span_at,
@@ -201,7 +176,7 @@ impl Pending {
             return None;
         }
         // What waits here is bounded by the open exchanges, and by the bytes of the ring it will enter.
-        let held = self.held_bytes().saturating_sub(self.reserved.bytes);
+        let held = self.held_bytes().saturating_sub(self.reserved.bytes());
         if self.reserved.grow(held) {
             return Some(self);
         }
@@ -306,13 +281,14 @@ impl Pending {
         let bytes = self.held_bytes();
         let stale_ms = self.rules.as_ref().map_or(u64::MAX, |rules| rules.stale_ms(now_ms));
         let Self { ticket, more, reserved, head, mark_end, span_at, pieces, to_head, unsearched, .. } = self;
-        let lane = Rc::clone(&reserved.lane);
+        let lane = Rc::clone(reserved.lane());
         drop(reserved);
         let copy = |head, pieces, unsearched, ticket| RequestCopy {
             head,
             pieces,
             to_head,
             stale_ms,
+            tries: 0,
             unsearched,
             ticket,
         };

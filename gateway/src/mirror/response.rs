@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::copy::RequestCopy;
 use crate::error::Failure;
+use crate::grpc::Status;
 use crate::http1::response::{HeadLimits, Message, Reader, Step};
 use crate::limits::{ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
@@ -12,6 +13,8 @@ use crate::observe::keep::{Budget, Keeping, Kept, keep};
 pub(super) struct Answered {
     pub(super) copy: RequestCopy,
     pub(super) status: u16,
+    /// Of a call.
+    pub(super) grpc: Option<Status>,
     pub(super) bytes: u64,
     /// It was not read to its end.
     pub(super) is_cut: bool,
@@ -26,14 +29,44 @@ pub(super) struct Response {
     message: Option<Message>,
     /// Of content as it came, chunk sizes and extensions included.
     bytes: u64,
-    /// What reading it costs, in bytes: heads, interim ones too, and each piece as so many more.
-    cost: u64,
-    /// How much of that was told.
-    told: u64,
+    cost: Cost,
     content_bytes: u64,
     bytes_max: u64,
     /// Where it is to be compared.
     keeping: Option<Box<Keeping>>,
+}
+
+/// What reading one response costs, in bytes: heads, interim ones too, content, and each piece of it as so many more.
+#[derive(Debug, Default)]
+pub(super) struct Cost {
+    bytes: u64,
+    /// How much of that was told.
+    told: u64,
+}
+
+impl Cost {
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// It is so much in all.
+    pub(super) fn become_at_least(&mut self, bytes: u64) {
+        self.bytes = self.bytes.max(bytes);
+    }
+
+    /// A piece came by itself.
+    pub(super) fn piece(&mut self) {
+        self.add(ANSWER_PIECE_BYTES);
+    }
+
+    /// What it has come to since the last time this was asked; nothing while that is little. All of it counts once it is
+    /// more.
+    pub(super) fn spent(&mut self) -> u64 {
+        if self.bytes <= ANSWER_SHORT_BYTES {
+            return 0;
+        }
+        self.bytes - std::mem::replace(&mut self.told, self.bytes)
+    }
 }
 
 pub(super) enum Progress {
@@ -48,8 +81,7 @@ impl Response {
             reader: None,
             message: None,
             bytes: 0,
-            cost: 0,
-            told: 0,
+            cost: Cost::default(),
             content_bytes: 0,
             bytes_max,
             keeping: None,
@@ -74,8 +106,8 @@ impl Response {
         let bytes = self.content_bytes;
         (self.reader, self.message) = (None, None);
         (self.bytes, self.content_bytes) = (0, 0);
-        (self.cost, self.told) = (0, 0);
-        Answered { copy, status, bytes, is_cut: false, kept }
+        self.cost = Cost::default();
+        Answered { copy, status, grpc: None, bytes, is_cut: false, kept }
     }
 
     pub(super) fn advance(
@@ -98,7 +130,7 @@ impl Response {
             };
             let raw = &input[used..used + len];
             used += len;
-            self.cost = self.cost.saturating_add(len as u64);
+            self.cost.add(len as u64);
             if let (Some(message), bytes_max @ 1..) = (&message, copy.ticket.keeps_bytes()) {
                 self.keeping = Keeping::begin(budget, message.status, raw, bytes_max);
             }
@@ -114,7 +146,7 @@ impl Response {
         let taken = taken.map_err(|fault| Failure::Protocol(fault.detail()))?;
         used += taken;
         self.bytes = self.bytes.saturating_add(taken as u64);
-        self.cost = self.cost.saturating_add(taken as u64).saturating_add(pieces * ANSWER_PIECE_BYTES);
+        self.cost.add((taken as u64).saturating_add(pieces * ANSWER_PIECE_BYTES));
         if message.is_over(closed) {
             Ok(Progress::Complete { used, status: message.status, keep_alive: message.keeps })
         } else if self.bytes >= self.bytes_max {
@@ -126,15 +158,11 @@ impl Response {
 
     /// `bytes` came around it that are no content.
     pub(super) fn came_with(&mut self, bytes: u64) {
-        self.cost = self.cost.saturating_add(bytes.saturating_mul(ANSWER_OVERHEAD_TIMES));
+        self.cost.add(bytes.saturating_mul(ANSWER_OVERHEAD_TIMES));
     }
 
-    /// What reading it has cost since the last time this was asked; nothing while that is little. All of it counts once
-    /// it is more.
+    /// See [`Cost::spent`].
     pub(super) fn spent(&mut self) -> u64 {
-        if self.cost <= ANSWER_SHORT_BYTES {
-            return 0;
-        }
-        self.cost - std::mem::replace(&mut self.told, self.cost)
+        self.cost.spent()
     }
 }

@@ -4,23 +4,26 @@
 //! mirror work of a worker's turn is bounded by `connections_max` batches. Whatever the mirror does ends in a counted
 //! outcome here and is felt nowhere else. Knows nothing of clients, routes or exchanges.
 
+mod call;
+mod http2;
+mod work;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use call::Connected;
+
 use super::alignment::Alignment;
-use super::copy::{RequestCopy, Searching};
+use super::copy::RequestCopy;
 use super::endpoint::Endpoint;
 use super::lane::Lane;
 use super::response::{Answered, Progress, Response};
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::io::{Gather, Stream, Sweeper, Turn, turn};
-use crate::limits::{
-    ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_HANDSHAKE_BYTES, REDACT_TURN_BYTES,
-    RESPONSE_BUFFER_BYTES,
-};
-use crate::metrics::{DropReason, FailReason};
+use crate::io::{Gather, Stream, Sweeper};
+use crate::limits::{ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_IDLE_MS, RESPONSE_BUFFER_BYTES};
+use crate::metrics::FailReason;
 use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
 use crate::time::Millis;
@@ -50,14 +53,8 @@ struct Connection {
 /// Answers after which a connection that the mirror closes was well used: closing it is no sign against pipelining.
 const WELL_USED_ANSWERS: u64 = 64;
 
-/// Stale copies given up in one turn.
-const STALE_PER_TURN: u32 = 64;
-
 /// More came than was asked for.
 const EXCESS: Failure = Failure::Protocol("excess bytes");
-
-/// An idle mirror connection is closed after this long.
-const IDLE_MS: u64 = 30_000;
 
 impl Shipper {
     /// Ships until drained.
@@ -76,7 +73,8 @@ impl Shipper {
                     self.close(connection.take());
                     return;
                 }
-                let is_idle = |c: &Connection| self.sweeper.now_ms().saturating_sub(c.used_ms) > IDLE_MS;
+                let is_idle =
+                    |c: &Connection| self.sweeper.now_ms().saturating_sub(c.used_ms) > MIRROR_IDLE_MS;
                 if connection.as_ref().is_some_and(|c| is_idle(c) || c.endpoint.is_gone()) {
                     self.close(connection.take());
                 }
@@ -93,7 +91,17 @@ impl Shipper {
                     self.look_at_rest(used).await;
                 }
                 self.close(connection.take());
-                connection = self.connect().await;
+                connection = match self.connect().await {
+                    Some(Connected::Http1(connection)) => Some(connection),
+                    // Boxed because most shippers' tasks need not carry its size.
+                    Some(Connected::Http2(connected)) => {
+                        if Box::pin(self.run_http2(connected, &mut again)).await {
+                            continue;
+                        }
+                        None
+                    }
+                    None => None,
+                };
                 if connection.is_none() {
                     // Given up with the rest if the mirror stays away or its lane is closed; called again with the next
                     // copy or tick.
@@ -115,42 +123,6 @@ impl Shipper {
                     After::Keep => connection = Some(used),
                     After::Close => self.close(Some(used)),
                 }
-            }
-        }
-    }
-
-    /// Connects to the next endpoint that may be tried; a refusal is remembered by the endpoint.
-    async fn connect(&self) -> Option<Connection> {
-        let lane = &self.lane;
-        let endpoint = lane.pick(self.sweeper.now_ms())?;
-        let probes = endpoint.is_refusing();
-        if probes && lane.probing.replace(true) {
-            return None;
-        }
-        lane.counters.connects.inc();
-        let (callee, within) = (endpoint.callee.as_ref(), self.settings.connect_timeout);
-        let called = Stream::call(endpoint.address, callee, Turn::Mirror, within, &self.sweeper);
-        // Boxed because it is rare and large: every shipper's task would carry a handshake's size.
-        let called = Box::pin(called).await;
-        if probes {
-            lane.probing.set(false);
-        }
-        let has_shaken = called.as_ref().map_or_else(|why| why.tls().is_some(), |(_, facts)| facts.is_some());
-        lane.spend(if has_shaken { MIRROR_HANDSHAKE_BYTES } else { 0 }, self.sweeper.now_ms());
-        match called {
-            Ok((stream, facts)) => {
-                facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));
-                endpoint.connected();
-                lane.counters.connections.add(1);
-                let (used_ms, alignment) = (self.sweeper.now_ms(), Alignment::default());
-                Some(Connection { stream, endpoint, answers: 0, batches: 0, used_ms, alignment })
-            }
-            Err(why) => {
-                lane.counters.connect_failures.inc();
-                why.tls().iter().for_each(|fault| lane.counters.tls.failures.inc(*fault));
-                endpoint.refused(self.sweeper.now_ms());
-                lane.flush_if_unreachable(self.sweeper.now_ms());
-                None
             }
         }
     }
@@ -208,29 +180,15 @@ impl Shipper {
         let is_measured = deepest > 1 && connection.batches.is_multiple_of(LONE_EVERY);
         let depth = if is_measured { 1 } else { deepest };
         let mut out = Gather::new(self.buffers.block());
-        let (mut stale, mut sent_before, mut unsearched_bytes) = (0_u32, 0, 0);
+        let (mut sent_before, mut work) = (0, work::Work::default());
         while flying.len() < depth
             && let Some((mut copy, is_new)) = self.next_copy(again, &out, flying.is_empty())
         {
             if is_new {
-                if copy.stale_ms <= self.sweeper.now_ms() {
-                    copy.ticket.drop(DropReason::Stale);
-                    self.buffers.give(copy.head);
-                    stale += 1;
-                    if stale.is_multiple_of(STALE_PER_TURN) {
-                        turn().await;
-                    }
-                    continue;
-                }
-                if copy.unsearched.is_some() {
-                    unsearched_bytes += copy.pieces.iter().map(|piece| piece.len()).sum::<usize>();
-                    if unsearched_bytes > REDACT_TURN_BYTES {
-                        unsearched_bytes = 0;
-                        turn().await;
-                    }
+                if self.wants_work(&copy) {
                     // Boxed because it is large and rare.
-                    let Some(searched) = Box::pin(self.search(copy)).await else { continue };
-                    copy = searched;
+                    let Some(ready) = Box::pin(self.work(copy, &mut work)).await else { continue };
+                    copy = ready;
                 }
             } else {
                 // These come first.
@@ -320,30 +278,6 @@ impl Shipper {
             return fits(front).then(|| again.pop_front()).flatten().map(|copy| (copy, false));
         }
         self.lane.take_if(fits).map(|copy| (copy, true))
-    }
-
-    /// Takes the secrets out of a copy's content, a bounded part of it a turn: a long body must not hold up the worker.
-    async fn search(&self, mut copy: RequestCopy) -> Option<RequestCopy> {
-        let Some(unsearched) = copy.unsearched.take() else { return Some(copy) };
-        let pieces = std::mem::take(&mut copy.pieces);
-        let searched = async {
-            let mut searching = Searching::begin(&unsearched, &copy.head, &pieces)?;
-            while !searching.turn()? {
-                turn().await;
-            }
-            searching.end(&mut copy.head)
-        };
-        match searched.await {
-            Ok(content) => {
-                copy.pieces.push(content);
-                Some(copy)
-            }
-            Err(why) => {
-                copy.ticket.drop(why);
-                self.buffers.give(copy.head);
-                None
-            }
-        }
     }
 
     async fn write(&self, stream: &mut Stream, mut out: Gather, pace: &mut Pace) -> Option<Ended> {
@@ -468,10 +402,10 @@ impl Shipper {
     fn settle(&self, done: &mut Vec<Answered>, now_us: u64, pace: &mut Pace, alignment: &mut Alignment) {
         let Some(latency_us) = (now_us - pace.last_us).checked_div(done.len() as u64) else { return };
         pace.last_us = now_us;
-        for Answered { copy, status, bytes, is_cut, kept } in done.drain(..) {
+        for Answered { copy, status, grpc, bytes, is_cut, kept } in done.drain(..) {
             let is_sure = pace.is_lone && !is_cut;
             alignment.answered(copy.ticket.account());
-            copy.ticket.complete(Half { status, latency_us, bytes, is_sure }, kept);
+            copy.ticket.complete(Half { status, grpc, latency_us, bytes, is_sure }, kept);
             self.buffers.give(copy.head);
         }
     }

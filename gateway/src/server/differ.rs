@@ -75,6 +75,7 @@ fn sections(before: &Config, after: &Config, all: &mut Vec<Difference>) {
         ("headers.request_id", before.request_id != after.request_id),
         ("access_log", before.access_log != after.access_log),
         ("tracing", before.tracing != after.tracing),
+        ("verdict", before.judging != after.judging),
     ];
     let differ = sections.iter().filter(|(_, differs)| *differs);
     all.extend(differ.map(|(key, _)| changed(key, "changed")));

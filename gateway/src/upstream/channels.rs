@@ -17,6 +17,32 @@ enum Speaks {
     Unknown,
 }
 
+/// What the connections to all endpoints of one upstream have in common; its generations share it.
+#[derive(Debug, Default)]
+pub(super) struct Extent {
+    /// Counts what changes how many exchanges there may be at once.
+    pub(super) changes: Rc<Cell<u64>>,
+    /// Connections in use, or being made, to endpoints that chose HTTP/1.1.
+    pub(super) plain: Cell<usize>,
+    /// The youngest generation decides how many exchanges there may be.
+    youngest: Cell<u64>,
+}
+
+impl Extent {
+    pub(super) fn next_generation(&self) -> u64 {
+        self.youngest.set(self.youngest.get() + 1);
+        self.youngest.get()
+    }
+
+    pub(super) fn is_youngest(&self, generation: u64) -> bool {
+        self.youngest.get() == generation
+    }
+
+    pub(super) fn has_changed(&self) {
+        self.changes.set(self.changes.get().wrapping_add(1));
+    }
+}
+
 /// The connections to one endpoint.
 #[derive(Debug)]
 pub(super) struct Channels {
@@ -56,11 +82,10 @@ impl Channels {
         self.speaks.get() == Speaks::Http1
     }
 
-    /// What it has chosen.
-    pub(super) fn chose(&self, http2: bool) {
-        if self.chooses {
-            self.speaks.set(if http2 { Speaks::Http2 } else { Speaks::Http1 });
-        }
+    /// What it has chosen; whether that is news.
+    pub(super) fn chose(&self, http2: bool) -> bool {
+        let speaks = if http2 { Speaks::Http2 } else { Speaks::Http1 };
+        self.chooses && self.speaks.replace(speaks) != speaks
     }
 
     /// A place on the first of its connections that has one. On the first, so that the others can end.
@@ -70,18 +95,21 @@ impl Channels {
         all.iter().find(|channel| channel.has_room()).map(Place::on)
     }
 
-    pub(super) fn add(&self, channel: &Rc<Channel>) {
+    /// One that is known already stays as it is; whether it was not.
+    pub(super) fn add(&self, channel: &Rc<Channel>) -> bool {
         let mut all = self.all.borrow_mut();
-        if !all.iter().any(|known| Rc::ptr_eq(known, channel)) {
+        let is_new = !all.iter().any(|known| Rc::ptr_eq(known, channel));
+        if is_new {
             all.push(Rc::clone(channel));
         }
+        is_new
     }
 
-    /// Connections that take exchanges, and exchanges that may be on all of them at once.
+    /// Connections, and exchanges that may be on all of them at once. One that drains is a connection until its last exchange ends.
     pub(super) fn extent(&self) -> (usize, usize) {
         let all = self.all.borrow();
-        let open = all.iter().filter(|channel| channel.takes_more()).count();
-        (open, all.iter().map(|channel| channel.capacity()).sum())
+        let open = all.iter().filter(|channel| !channel.is_over()).count();
+        (open, all.iter().map(|channel| channel.capacity()).fold(0, usize::saturating_add))
     }
 
     /// Whether one is open on which its peer takes nothing at present: another one would be no better.

@@ -64,6 +64,12 @@ impl Gate {
         Some(Permit(Rc::clone(self)))
     }
 
+    /// Nobody has a permit.
+    #[cfg(test)]
+    pub fn is_free(&self) -> bool {
+        self.taken.get() == 0
+    }
+
     /// Joins the queue, if it has room.
     pub fn queue(self: &Rc<Self>) -> Result<Wait, Full> {
         let mut waiting = self.waiting.borrow_mut();

@@ -4,6 +4,7 @@
 //! only by an exchange that proved its message ended at the last byte read (invariant 8). Most recently used first.
 
 mod group;
+mod grow;
 mod shared;
 
 use std::cell::{Cell, RefCell};
@@ -12,10 +13,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Balance, Config, Ejection, Host, UpstreamId, UpstreamProtocol};
+use config::{Balance, Ejection, Host, UpstreamId, UpstreamProtocol};
 
-use super::balance;
-use super::channels::Channels;
+use super::channels::{Channels, Extent};
 use super::eject::{Record, Report};
 use super::failed::Failed;
 use super::gate::{Gate, Permit};
@@ -28,8 +28,9 @@ use crate::limits::WATCH_MS;
 use crate::message::client::{Line, Rest};
 use crate::metrics::UpstreamCounters;
 use crate::time::Millis;
-use crate::tls::client::{Callee, Caller, Calling, callees};
+use crate::tls::client::{Callee, Caller, Calling};
 use crate::tls::fault::Fault;
+pub use grow::Growing;
 
 /// Endpoints tried for one exchange before it is given up.
 const CONNECT_ATTEMPTS_MAX: usize = 3;
@@ -52,6 +53,10 @@ struct Group {
     /// When to look who may come back.
     look_at_ms: Cell<u64>,
     gate: Rc<Gate>,
+    extent: Rc<Extent>,
+    generation: u64,
+    /// What `extent` had counted when the gate was last told.
+    measured: Cell<Option<u64>>,
     protocol: UpstreamProtocol,
     connections_max: usize,
     pending_max: usize,
@@ -102,61 +107,6 @@ pub struct Whereabouts<'a> {
 }
 
 impl Upstreams {
-    /// Endpoints that `before` has too keep their connections and their record, and permits that are taken stay taken.
-    pub fn new(
-        config: &Config,
-        at: Whereabouts<'_>,
-        counters: &[Arc<UpstreamCounters>],
-        sweeper: &Rc<Sweeper>,
-        before: Option<&Self>,
-    ) -> Rc<Self> {
-        let mut groups = Vec::with_capacity(config.upstreams.len());
-        let upstreams = config.upstreams.iter().zip(at.addresses).zip(counters);
-        for (id, ((upstream, addresses), counters)) in upstreams.enumerate() {
-            // The same counters are the same upstream, most often in the same place.
-            let is_it = |group: &&Rc<Group>| Arc::ptr_eq(&group.counters, counters);
-            let old = before.and_then(|b| b.0.get(id).filter(is_it).or_else(|| b.0.iter().find(is_it)));
-            let calling = at.callings.get(id).and_then(Option::as_ref);
-            let before = old.and_then(|group| group.caller.as_ref());
-            let caller = Caller::after(before, calling, upstream.protocol);
-            let hosts = at.hosts.get(id).map(Vec::as_slice).unwrap_or_default();
-            let endpoint = |(address, callee): (SocketAddr, Option<Callee>)| {
-                let is_it = |e: &&Rc<Endpoint>| {
-                    e.address == address && e.callee == callee && e.channels.is_for(upstream.protocol)
-                };
-                let known = old.and_then(|group| group.endpoints.iter().find(is_it));
-                let new = || Rc::new(Endpoint::new(address, callee, upstream.protocol, counters));
-                known.map_or_else(new, Rc::clone)
-            };
-            let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
-            let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
-            gate.change(max, pending_max);
-            groups.push(Rc::new(Group {
-                endpoints: callees(caller.as_ref(), addresses, hosts).map(endpoint).collect(),
-                places: addresses.iter().map(|address| balance::place(*address)).collect(),
-                health: at.health.get(id).cloned().unwrap_or_default(),
-                balance: upstream.balance,
-                // Anywhere, or workers that start together would keep step with each other.
-                turn: Cell::new(old.map_or_else(|| sweeper.anywhere(id), |g| g.turn.get())),
-                ejection: upstream.ejection.clone(),
-                look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
-                gate,
-                protocol: upstream.protocol,
-                connections_max: max,
-                pending_max,
-                session: shared::session_limits(config, upstream),
-                connect_timeout: upstream.connect_timeout,
-                caller,
-                idle_max: config.limits.upstream_idle_max,
-                idle_ms: upstream.idle_timeout.into(),
-                requests_per_connection_max: upstream.requests_per_connection_max,
-                counters: Arc::clone(counters),
-                sweeper: Rc::clone(sweeper),
-            }));
-        }
-        Rc::new(Self(groups))
-    }
-
     pub fn counters(&self, upstream: UpstreamId) -> &UpstreamCounters {
         &self.0[upstream].counters
     }
@@ -178,6 +128,12 @@ impl Upstreams {
             closed += group.endpoints.iter().map(|endpoint| endpoint.channels.end_all_idle()).sum::<usize>();
         }
         closed > 0
+    }
+
+    /// Nobody has a permit, or a connection for itself where they may be shared.
+    #[cfg(test)]
+    pub fn are_at_rest(&self) -> bool {
+        self.0.iter().all(|group| group.gate.is_free() && group.extent.plain.get() == 0)
     }
 
     /// Closes kept connections that are too old or whose peer has ended or broken its silence; lets endpoints come back
@@ -233,7 +189,7 @@ impl Search {
             if !fresh && let Some(idle) = group.take_idle(endpoint) {
                 group.counters.reuses.inc();
                 let served = idle.served + 1;
-                return Ok(Lease { line: idle.line, reused: true, served, slot, _permit: permit });
+                return Ok(Lease { line: idle.line, reused: true, served, slot, permit: Some(permit) });
             }
             let within = group.patience(deadline_ms);
             if within.is_zero() {
@@ -252,7 +208,7 @@ impl Search {
                 Ok((line, facts)) => {
                     endpoint.failed.is_over();
                     facts.iter().for_each(|facts| group.counters.tls.done.inc(facts.kind()));
-                    return Ok(Lease { line, reused: false, served: 1, slot, _permit: permit });
+                    return Ok(Lease { line, reused: false, served: 1, slot, permit: Some(permit) });
                 }
                 Err(why) => {
                     let is_late = why.is_late();
@@ -289,8 +245,8 @@ impl Search {
 
     /// What the exchange saw of the endpoint behind `lease`.
     pub fn report(&mut self, lease: &Lease, seen: Report) {
-        self.last = Some(lease.slot.index);
-        self.group.saw(lease.slot.index, seen);
+        self.last = Some(lease.slot.index());
+        self.group.saw(lease.slot.index(), seen);
     }
 }
 
@@ -298,12 +254,12 @@ impl Search {
 #[derive(Debug)]
 pub struct Lease {
     pub line: Line,
-    /// It has carried an exchange before, so its peer may be closing it just now.
+    /// It has carried an exchange before and rested, so its peer may be closing it just now.
     pub reused: bool,
     /// Exchanges it has carried with this one.
     served: u64,
     slot: Slot,
-    _permit: Permit,
+    permit: Option<Permit>,
 }
 
 impl Lease {
@@ -312,11 +268,20 @@ impl Lease {
         self.slot.endpoint().address
     }
 
+    /// It carries a tunnel from now on, which counts apart; on a connection that others use too it keeps its place.
+    pub fn without_permit(self) -> Self {
+        let Self { line, reused, served, slot, permit } = self;
+        line.clear_deadlines();
+        let permit = permit.filter(|_| line.is_shared());
+        Self { line, reused, served, slot, permit }
+    }
+
     /// Keeps the connection for the next exchange, unless it has carried enough of them. One that is shared is kept anyhow.
     pub fn put_back(self, rest: Rest) {
         let Self { line, served, slot, .. } = self;
         if line.is_shared() {
-            return;
+            // First, so that the permit is handed on to whoever finds a place.
+            return drop(line);
         }
         let group = &slot.group;
         let mut idle = slot.endpoint().idle.borrow_mut();
@@ -338,26 +303,47 @@ impl Lease {
 #[derive(Debug)]
 struct Slot {
     group: Rc<Group>,
-    index: usize,
+    index: u32,
+    /// It has one of the upstream's connections for itself, where they might be shared.
+    has_plain: Cell<bool>,
 }
 
 impl Slot {
     fn new(group: &Rc<Group>, index: usize) -> Self {
-        let slot = Self { group: Rc::clone(group), index };
+        // invariant: an upstream has fewer endpoints than that.
+        let index = u32::try_from(index).expect("four thousand millions");
+        let slot = Self { group: Rc::clone(group), index, has_plain: Cell::new(false) };
         let in_flight = &slot.endpoint().in_flight;
         in_flight.set(in_flight.get() + 1);
         slot
     }
 
     fn endpoint(&self) -> &Endpoint {
-        &self.group.endpoints[self.index]
+        &self.group.endpoints[self.index()]
+    }
+
+    fn index(&self) -> usize {
+        self.index as usize
+    }
+
+    /// Whether it has a connection for itself from now on.
+    fn has_plain(&self, does: bool) {
+        let plain = &self.group.extent.plain;
+        match (self.has_plain.replace(does), does) {
+            (false, true) => plain.set(plain.get() + 1),
+            (true, false) => plain.set(plain.get().saturating_sub(1)),
+            (true, true) | (false, false) => {}
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.has_plain(false);
         let in_flight = &self.endpoint().in_flight;
         in_flight.set(in_flight.get() - 1);
+        // A connection that drains has a place less.
+        self.group.measure();
     }
 }
 

@@ -31,6 +31,7 @@ use crate::mirror::proof::Proof;
 use crate::observe::tap;
 use crate::prepared::{Difference, Prepared};
 use crate::random::Random;
+use crate::tunnels::Tunnels;
 
 const ID: &str = "x-id";
 
@@ -38,6 +39,8 @@ mod configurations;
 mod covered;
 mod http2;
 mod labels;
+mod primary;
+mod tunnels;
 mod values;
 mod wire;
 
@@ -115,13 +118,20 @@ async fn answer_early(world: &World, mut wire: Wire) {
 }
 
 /// An origin: whatever reaches it must be well formed; what it answers is not.
-async fn origin(world: Rc<World>, port: u16, end: End) {
+async fn origin(world: Rc<World>, port: u16, end: End, did: primary::Did) {
     if world.below(30) == 0 {
         return end.reset_on_close();
     }
     let mut wire = Wire::new(end);
     if !wire.begin(&world).await {
         return;
+    }
+    if wire.begins_with(b"PRI ").await {
+        assert!(![2, 3].contains(&port), "a mirror is asked in HTTP/2");
+        if world.below(24) == 0 {
+            return wire.write_at_once(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+        return primary::serve(&world, wire, did).await;
     }
     loop {
         if world.below(12) == 0 {
@@ -159,7 +169,7 @@ async fn origin(world: Rc<World>, port: u16, end: End) {
 const REFUSED: [&str; 11] = [
     "GET /s HTTP/2.0\r\nHost: a\r\n\r\n",
     "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
-    "GET /s HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
     "TRACE /s HTTP/1.1\r\nHost: a\r\n\r\n",
     "OPTIONS /s HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n",
     "PUT /s HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\nContent-Length: 0\r\n\r\n",
@@ -289,7 +299,7 @@ const CONVERSATIONS: usize = 24;
 
 fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<Context>, tap::Spout) {
     let sweeper = Sweeper::simulated();
-    let admission = Admission::new(shard);
+    let (admission, tunnels) = (Admission::new(shard), Tunnels::new(shard));
     let (tap, spout) = tap::tap(shard);
     let cx = Context {
         generation: RefCell::new(Generation::new(worker_config, &sweeper, None)),
@@ -300,6 +310,7 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         sessions: Default::default(),
         places: Places::default(),
         admission,
+        tunnels,
         random: Random::new(seed),
         proof: Proof::new([7; 16]),
         draining: Rc::default(),
@@ -357,9 +368,12 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         let lanes = Rc::new(Lanes::default());
         lanes.follow(&cx, None);
         io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::default()));
+        let did = primary::Did::default();
         for port in [1, 2, 3, 11] {
-            let its_world = Rc::clone(&world);
-            let plays = move |end| -> Task { Box::pin(origin(Rc::clone(&its_world), port, end)) };
+            let (its_world, its_did) = (Rc::clone(&world), Rc::clone(&did));
+            let plays = move |end| -> Task {
+                Box::pin(origin(Rc::clone(&its_world), port, end, Rc::clone(&its_did)))
+            };
             // Now and then one of them is not there at all.
             if world.below(12) > 0 {
                 world.listen(SocketAddr::from(([127, 0, 0, 1], port)), Rc::new(plays));
@@ -436,6 +450,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
             assert!(lane.reserve(settings.ring_bytes_max), "the ring's whole room is free again");
         }
+        assert!(generation.upstreams.are_at_rest(), "every permit was given back");
         assert_eq!(cx.sweeper.open(), 0, "every socket is closed");
         assert_eq!((shard.exchange_panics.get(), shard.exchanges_active.get()), (0, 0));
 
@@ -443,6 +458,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         reached.plays += 1;
         reached.conversations += CONVERSATIONS;
         reached.answers += answers.get();
+        reached.labels.extend(did.take());
         reached.see(&shard, &worker_configs);
     });
 }

@@ -163,7 +163,7 @@ fn begun(role: Role, limits: Limits) -> Session {
     let mut session = Session::new(role, Scheme::Http, limits, 0);
     if role == Role::Client {
         let never_indexed = &NeverIndexed::default();
-        let manner = Manner { scheme: Scheme::Http, takes_trailers: false, never_indexed };
+        let manner = Manner { scheme: Scheme::Http, takes_trailers: false, protocol: None, never_indexed };
         for method in ["GET", "POST", "HEAD"] {
             let lines = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
             session

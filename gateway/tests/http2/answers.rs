@@ -74,7 +74,12 @@ fn secrets_are_never_indexed_and_so_is_what_came_so() {
     assert!(head.never_indexed.contains(b"x-pin") && !head.never_indexed.contains(b"x-pi"));
 
     let mut server = Peer::server();
-    let manner = Manner { scheme: Scheme::Http, takes_trailers: true, never_indexed: &head.never_indexed };
+    let manner = Manner {
+        scheme: Scheme::Http,
+        takes_trailers: true,
+        protocol: None,
+        never_indexed: &head.never_indexed,
+    };
     let lines = "GET / HTTP/1.1\r\nHost: a\r\nX-Pin: 1\r\nAuthorization: 2\r\nCookie: 3\r\nX: 4\r\nTE: gzip, trailers\r\n\r\n";
     server.session.open(lines.as_bytes(), &manner, true, 0).unwrap();
     let block = server.said().remove(0).payload;
@@ -273,8 +278,12 @@ fn what_a_server_did_not_look_at_may_be_asked_again() {
     server.send(&frame(GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]));
     let expect = [Event::Reset { stream: 5, why: Why::Unprocessed }, Event::StreamsChanged];
     assert_eq!(server.events, expect);
-    let manner =
-        Manner { scheme: Scheme::Http, takes_trailers: false, never_indexed: &NeverIndexed::default() };
+    let manner = Manner {
+        scheme: Scheme::Http,
+        takes_trailers: false,
+        protocol: None,
+        never_indexed: &NeverIndexed::default(),
+    };
     let again = server.session.open(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &manner, true, 0);
     assert_eq!(again, Err(Unopened::Draining));
     // The one that was looked at goes on to its end, and with it the connection.
@@ -297,11 +306,62 @@ fn no_more_streams_are_opened_than_the_server_takes() {
     assert_eq!(server.session.streams_free(), 2);
     server.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
     server.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
-    let manner =
-        Manner { scheme: Scheme::Http, takes_trailers: false, never_indexed: &NeverIndexed::default() };
+    let manner = Manner {
+        scheme: Scheme::Http,
+        takes_trailers: false,
+        protocol: None,
+        never_indexed: &NeverIndexed::default(),
+    };
     let third = server.session.open(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &manner, true, 0);
     assert_eq!(third, Err(Unopened::Full));
     server.send(&headers(1, END, &[(":status", "200")]));
     server.session.release(1);
     assert_eq!(server.session.streams_free(), 1);
+}
+
+const ASKED: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn what_crosses_our_resets_ends_no_connection_and_what_was_not_allowed_does() {
+    let mut server = Peer::server();
+    let sibling = server.ask(ASKED, true);
+    for _ in 0..50 {
+        let left = server.ask(ASKED, true);
+        server.said();
+        server.session.release(left);
+        assert_eq!(server.ends().resets, [(left, 8)]);
+        server.send(&headers(left, 0, &[(":status", "200")]));
+        server.send_times(2000, &frame(DATA, 0, left, b"a small message"));
+        server.send(&headers(left, END, &[("grpc-status", "0")]));
+        server.said();
+    }
+    assert_eq!(server.ends().goaway, None);
+    server.events.clear();
+    server.send(&headers(sibling, END, &[(":status", "200")]));
+    assert!(matches!(server.event(), Event::Head { stream: 1, .. }));
+    // A window holds 65,536 bytes, and nobody gave any back.
+    let mut server = Peer::server();
+    let left = server.ask(ASKED, true);
+    server.session.release(left);
+    server.send_times(1_000, &frame(DATA, 0, left, &[0; 1000]));
+    assert_eq!(server.ends().goaway, None, "its frames are few");
+    server.send_times(20_000, &frame(DATA, 0, left, b"x"));
+    assert_eq!(server.ends().code(), Some(11));
+}
+
+#[test]
+fn what_comes_of_a_stream_that_was_given_up_long_ago_is_ignored() {
+    let mut server = Peer::server();
+    for n in 0..600 {
+        let id = server.ask(ASKED, true);
+        assert_eq!(id, 2 * n + 1);
+        server.session.release(id);
+        server.said();
+    }
+    server.send(&headers(1, 0, &[(":status", "200")]));
+    server.send(&frame(DATA, END, 1, b"late"));
+    assert_eq!((server.ends(), server.events.len()), (Ends::default(), 0));
+    let id = server.ask(ASKED, true);
+    server.send(&headers(id, END, &[(":status", "200")]));
+    assert!(matches!(server.event(), Event::Head { stream, .. } if stream == id));
 }

@@ -210,7 +210,7 @@ fn a_server_of_the_crate_h2_is_asked() {
             let lines =
                 format!("POST {target} HTTP/1.1\r\nHost: a:81\r\nContent-Length: {}\r\n\r\n", content.len());
             let never_indexed = &NeverIndexed::default();
-            let manner = Manner { scheme: Scheme::Http, takes_trailers: true, never_indexed };
+            let manner = Manner { scheme: Scheme::Http, takes_trailers: true, protocol: None, never_indexed };
             let stream = session.open(lines.as_bytes(), &manner, false, 0).unwrap();
             session.queue(stream, What::Content(content), 0).unwrap();
             session.queue(stream, What::End, 0).unwrap();

@@ -217,7 +217,7 @@ impl Peer {
 
     pub(crate) fn ask(&mut self, lines: &str, end: bool) -> u32 {
         let never_indexed = &NeverIndexed::default();
-        let manner = Manner { scheme: Scheme::Http, takes_trailers: false, never_indexed };
+        let manner = Manner { scheme: Scheme::Http, takes_trailers: false, protocol: None, never_indexed };
         self.session.open(lines.as_bytes(), &manner, end, self.now).unwrap()
     }
 

@@ -18,16 +18,21 @@ const LOST: [FailReason; 4] =
 const RING: [Dropped; 3] = [Dropped::RingEntries, Dropped::RingBytes, Dropped::Oldest];
 const NO_TIME: [Dropped; 2] = [Dropped::WorkerBusy, Dropped::Exchanges];
 
-const FAILURES: [UpstreamFailure; 8] = [
-    UpstreamFailure::Connect,
-    UpstreamFailure::ConnectTimeout,
-    UpstreamFailure::Tls,
-    UpstreamFailure::Reset,
-    UpstreamFailure::Closed,
-    UpstreamFailure::Protocol,
-    UpstreamFailure::Timeout,
-    UpstreamFailure::Overflow,
-];
+/// Whether a try that ended so is a loss; a connection that had gone stale is made anew, and nobody notices.
+fn is_loss(why: UpstreamFailure) -> bool {
+    match why {
+        UpstreamFailure::Connect
+        | UpstreamFailure::ConnectTimeout
+        | UpstreamFailure::Tls
+        | UpstreamFailure::Reset
+        | UpstreamFailure::Closed
+        | UpstreamFailure::Refused
+        | UpstreamFailure::Protocol
+        | UpstreamFailure::Timeout
+        | UpstreamFailure::Overflow => true,
+        UpstreamFailure::Stale => false,
+    }
+}
 
 /// What clients are told for want of a primary.
 const UNAVAILABLE: [RejectReason; 7] = [
@@ -158,7 +163,8 @@ impl Look {
             let of = self.of(Kind::PrimaryUnavailable, &upstream.name);
             of.place.clone_from(&place);
             for counters in workers() {
-                of.add(FAILURES.iter().map(|why| (why.text(), counters.failures.get(*why))));
+                let losses = UpstreamFailure::ALL.iter().filter(|why| is_loss(**why));
+                of.add(losses.map(|why| (why.text(), counters.failures.get(*why))));
                 of.good = of.good.wrapping_add(counters.attempts.get());
             }
             if upstream.ejection.is_some() {

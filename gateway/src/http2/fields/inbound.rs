@@ -1,6 +1,8 @@
 //! From a block to a head or to trailers: each field is judged where the decoder has just written it, and stays there if it is
 //! good.
 
+mod tunnel;
+
 use std::ops::Range;
 
 use super::{Content, Head, NeverIndexed, Scheme, Unfit};
@@ -10,6 +12,7 @@ use crate::http1::hop_by_hop;
 use crate::http2::hpack::encode::is_secret;
 use crate::http2::hpack::{Field, Sink};
 use crate::metrics::RejectReason;
+use tunnel::is_of_handshake;
 
 /// What the block is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,9 @@ pub struct Collector<'w> {
     expected: Expected,
     out: Vec<u8>,
     work: &'w mut Workspace,
+    /// Extended CONNECT was offered (RFC 8441): `:protocol` is known.
+    offers_connect: bool,
+    protocol: Option<Range<usize>>,
     method: Option<Range<usize>>,
     scheme: Option<Range<usize>>,
     authority: Option<Range<usize>>,
@@ -89,6 +95,8 @@ impl<'w> Collector<'w> {
             expected,
             out,
             work,
+            offers_connect: false,
+            protocol: None,
             method: None,
             scheme: None,
             authority: None,
@@ -105,6 +113,11 @@ impl<'w> Collector<'w> {
         }
     }
 
+    /// Of a peer that was told that it may ask by extended CONNECT.
+    pub fn offering_connect(self, offers_connect: bool) -> Self {
+        Self { offers_connect, ..self }
+    }
+
     /// Ends a head. The buffer comes back either way.
     pub fn head(mut self, ends_stream: bool) -> Result<Head, (Unfit, Vec<u8>)> {
         self.start_line(0);
@@ -119,13 +132,16 @@ impl<'w> Collector<'w> {
         }
         self.out.extend_from_slice(b"\r\n");
         let content = match self.framing.length() {
-            _ if ends_stream => Content::None,
+            _ if ends_stream || self.protocol.is_some() => Content::None,
             Some(length) => Content::Length(length),
             None => Content::UntilEnd,
         };
         let is_request = self.expected != Expected::Response;
         if is_request && ends_stream && self.framing.declares_content() {
             self.fail("content-length without content");
+        }
+        if self.protocol.is_some() && self.framing.length().is_some() {
+            self.fail("content-length of a tunnel");
         }
         match self.unfit {
             Some(unfit) => Err((unfit, self.out)),
@@ -135,6 +151,7 @@ impl<'w> Collector<'w> {
                 content,
                 length: self.framing.length(),
                 takes_trailers: self.takes_trailers,
+                is_tunnel: self.protocol.is_some(),
                 never_indexed: self.never_indexed,
             }),
         }
@@ -201,6 +218,7 @@ impl<'w> Collector<'w> {
             (Expected::Request(_), b":scheme") => &mut self.scheme,
             (Expected::Request(_), b":authority") => &mut self.authority,
             (Expected::Request(_), b":path") => &mut self.path,
+            (Expected::Request(_), b":protocol") if self.offers_connect => &mut self.protocol,
             (Expected::Response, b":status") => {
                 let is_first = self.status == 0;
                 self.status = status(text).filter(|_| is_first).unwrap_or(0);
@@ -248,6 +266,9 @@ impl<'w> Collector<'w> {
             range.clone().and_then(|range| self.work.pseudo.get(range)).unwrap_or_default()
         };
         let (method, path, authority) = (part(&self.method), part(&self.path), part(&self.authority));
+        if self.protocol.is_some() {
+            return self.tunnel_line(scheme);
+        }
         let (is_connect, is_options) = (method == b"CONNECT", method == b"OPTIONS");
         let is_token =
             method.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte));
@@ -323,6 +344,9 @@ impl<'w> Collector<'w> {
     #[inline]
     fn of_request(&mut self, field: Field, _scheme: Scheme) {
         match meaning(self.name(field)) {
+            Meaning::Plain if self.protocol.is_some() && is_of_handshake(self.name(field)) => {
+                return self.out.truncate(field.at);
+            }
             Meaning::Plain => {}
             Meaning::Length => return self.length(field),
             Meaning::Cookie => {

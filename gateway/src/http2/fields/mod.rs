@@ -57,6 +57,8 @@ pub struct Head {
     pub length: Option<u64>,
     /// The client takes trailers (`te: trailers`), as gRPC's do; say so on the wire to the upstream.
     pub takes_trailers: bool,
+    /// Of a request: it is an extended CONNECT, and what follows it is no content.
+    pub is_tunnel: bool,
     pub never_indexed: NeverIndexed,
 }
 
@@ -90,6 +92,27 @@ pub enum Unfit {
     Malformed(&'static str),
     /// It can be answered.
     Refused(Fault),
+}
+
+/// Ends the head of an extended CONNECT with the key that HTTP/1.1 has in its handshake.
+pub fn say_key(lines: &mut Vec<u8>, key: &[u8]) {
+    debug_assert!(lines.ends_with(b"\r\n\r\n"), "a whole head");
+    lines.truncate(lines.len().saturating_sub(2));
+    lines.extend_from_slice(b"sec-websocket-key: ");
+    lines.extend_from_slice(key);
+    lines.extend_from_slice(b"\r\n\r\n");
+}
+
+/// The response's head to an extended CONNECT, as HTTP/1.1 opens the same tunnel.
+pub fn say_switching(lines: &[u8], protocol: &str, accept: &[u8]) -> Vec<u8> {
+    let fields = memchr::memmem::find(lines, b"\r\n").and_then(|at| lines.get(at + 2..)).unwrap_or_default();
+    let mut said = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ".to_vec();
+    said.extend_from_slice(protocol.as_bytes());
+    said.extend_from_slice(b"\r\nsec-websocket-accept: ");
+    said.extend_from_slice(accept);
+    said.extend_from_slice(b"\r\n");
+    said.extend_from_slice(fields);
+    said
 }
 
 /// Ends a head of [`Content::UntilEnd`] with chunked framing, once content has come.

@@ -21,6 +21,8 @@ pub struct Manner<'a> {
     pub scheme: Scheme,
     /// Trailers are taken: `te: trailers` is said, as gRPC's servers demand.
     pub takes_trailers: bool,
+    /// It is an extended CONNECT for this protocol (RFC 8441), whatever the head says in HTTP/1.1's words.
+    pub protocol: Option<&'static str>,
     pub never_indexed: &'a NeverIndexed,
 }
 
@@ -40,6 +42,7 @@ pub fn request(
     };
     encoder.begin(out);
     match method {
+        _ if manner.protocol.is_some() => encode::literal(out, 2, b"", b"CONNECT", false),
         b"GET" => encode::indexed(out, 2),
         b"POST" => encode::indexed(out, 3),
         _ => encode::literal(out, 2, b"", method, false),
@@ -55,6 +58,9 @@ pub fn request(
         b"/" => encode::indexed(out, 4),
         _ => encode::literal(out, 4, b"", target, false),
     }
+    if let Some(protocol) = manner.protocol {
+        encode::literal(out, 0, b":protocol", protocol.as_bytes(), false);
+    }
     let host = fields(lines).find(|(name, _)| name.eq_ignore_ascii_case(b"host"));
     if let Some((_, host)) = host {
         encode::literal(out, 1, b"", host, false);
@@ -64,6 +70,8 @@ pub fn request(
     for (name, value) in fields(lines) {
         if name.eq_ignore_ascii_case(b"te") {
             takes_trailers |= hop_by_hop::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+        } else if manner.protocol.is_some() && name.eq_ignore_ascii_case(b"sec-websocket-key") {
+            // HTTP/1.1's handshake alone has it.
         } else if passes(name, &nominated) && hop_by_hop::kind(name) != Kind::Host {
             field(out, name, value, manner.never_indexed);
         }

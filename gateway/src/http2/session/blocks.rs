@@ -67,7 +67,8 @@ impl Session {
             Expected::Request(_) | Expected::Response => self.head_limits(),
         };
         let out = self.spare.pop().unwrap_or_default();
-        let mut collector = Collector::new(expected, out, &mut self.workspace);
+        let mut collector =
+            Collector::new(expected, out, &mut self.workspace).offering_connect(self.limits.offers_connect);
         let extent = match self.decoder.decode(bytes, limits, &mut collector) {
             Ok(extent) => extent,
             Err(unreadable) => return self.unreadable(unreadable),
@@ -172,7 +173,7 @@ impl Session {
                 // A byte may mean four thousand.
                 let cost =
                     u32::try_from(bytes.len().max(extent.bytes) + frame::HEAD_BYTES).unwrap_or(u32::MAX);
-                if let Err(flood) = self.guard.idle_frame(cost, now_ms) {
+                if let Err(flood) = self.guard.crossed(cost, cost, now_ms) {
                     self.flood(flood);
                 }
             }

@@ -110,7 +110,7 @@ impl Session {
         let is_stalled = |stream: &&super::Stream| stream.is_stalled(&self.limits, now_ms);
         let stalled: Vec<u32> = self.streams.iter().filter(is_stalled).map(|stream| stream.id).collect();
         for id in stalled {
-            self.reset_by_us(id, Code::Cancel);
+            self.give_up(id, Code::Cancel);
             if let Some(known) = self.streams.get_mut(id) {
                 (known.receiving, known.sending) = (Receiving::Reset, Sending::Reset);
                 if known.is_held {

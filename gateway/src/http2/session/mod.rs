@@ -219,7 +219,7 @@ impl Session {
             peer: PeerSettings { streams_max: 100, window: WINDOW_DEFAULT, takes_extended_connect: false },
             send_window: SendWindow::new(WINDOW_DEFAULT),
             receive_window: ReceiveWindow::new(whole),
-            guard: Guard::new(&limits, now_ms),
+            guard: Guard::new(&limits, whole, now_ms),
             last_stream: 0,
             last_admitted: frame::STREAM_MAX,
             streams_total: 0,
@@ -251,7 +251,13 @@ impl Session {
             Role::Server => {
                 let [_, window, list] = common;
                 let streams = (Setting::MaxConcurrentStreams, number(self.limits.streams_max));
-                frame::settings(&mut self.out, &[streams, window, list, (Setting::NoRfc7540Priorities, 1)]);
+                let priorities = (Setting::NoRfc7540Priorities, 1);
+                let connect = (Setting::EnableConnectProtocol, 1);
+                if self.limits.offers_connect {
+                    frame::settings(&mut self.out, &[streams, window, list, priorities, connect]);
+                } else {
+                    frame::settings(&mut self.out, &[streams, window, list, priorities]);
+                }
             }
         }
         if let Ok(increment @ 1..) = u32::try_from(whole - WINDOW_DEFAULT) {
@@ -382,6 +388,14 @@ impl Session {
         Ok(id)
     }
 
+    /// Whether what a stream carries is a tunnel, which has no pace and no length.
+    pub fn be_tunnel(&mut self, stream: u32, is_tunnel: bool, now_ms: u64) {
+        if let Some(known) = self.streams.get_mut(stream) {
+            known.is_tunnel = is_tunnel;
+            (known.progress_ms, known.waits_since_ms, known.taken_bytes) = (now_ms, now_ms, 0);
+        }
+    }
+
     fn new_stream(&self, id: u32, now_ms: u64) -> Stream {
         let window = i64::from(self.limits.stream_window_bytes).clamp(WINDOW_DEFAULT, WINDOW_MAX);
         Stream {
@@ -405,6 +419,7 @@ impl Session {
             waits_since_ms: now_ms,
             taken_bytes: 0,
             is_held: true,
+            is_tunnel: false,
             reset_at_end: None,
         }
     }
@@ -431,7 +446,7 @@ impl Session {
             Role::Server if known.we_are_done() => self.reset_by_us(stream, Code::NoError),
             Role::Server => known.reset_at_end = Some(Code::NoError),
             Role::Client if known.peer_is_done() && known.we_are_done() => {}
-            Role::Client => self.reset_by_us(stream, Code::Cancel),
+            Role::Client => self.give_up(stream, Code::Cancel),
         }
         self.forget(stream);
     }
@@ -455,6 +470,18 @@ impl Session {
             }
             self.close_if_done();
         }
+    }
+
+    /// Resets a stream for reasons that are not its peer's. What a server was allowed to send on it may be on its way, and others
+    /// share the connection: it costs nothing.
+    fn give_up(&mut self, stream: u32, code: Code) {
+        if self.role == Role::Client
+            && let Some(known) = self.streams.get(stream).filter(|known| !known.peer_is_done())
+        {
+            let head = i64::try_from(self.limits.head_bytes_max).unwrap_or(i64::MAX);
+            self.guard.forgive(known.receive_window.left().saturating_add(head));
+        }
+        self.reset_by_us(stream, code);
     }
 
     /// RST_STREAM of ours; says nothing to the caller, who asked for it or is told otherwise.

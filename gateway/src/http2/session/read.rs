@@ -249,7 +249,7 @@ impl Session {
         let Some(known) = self.streams.get_mut(id) else {
             match self.streams.how_ended(id) {
                 // Of a stream that is forgotten it is not known whether our reset crossed it.
-                Some(Ended::ByUs) | None => self.ignored_data(now_ms),
+                Some(Ended::ByUs) | None => self.ignored_data(head, now_ms),
                 Some(Ended::ByPeer) => self.fail(Code::StreamClosed, "DATA on a closed stream"),
             }
             return false;
@@ -268,7 +268,7 @@ impl Session {
                 // Its exchange may go on for a moment, whoever reset it.
                 match self.streams.how_ended(id) {
                     Some(Ended::ByPeer) => self.fail(Code::StreamClosed, "DATA on a closed stream"),
-                    Some(Ended::ByUs) | None => self.ignored_data(now_ms),
+                    Some(Ended::ByUs) | None => self.ignored_data(head, now_ms),
                 }
                 return false;
             }
@@ -285,7 +285,7 @@ impl Session {
         let is_over = known.length.is_some_and(|length| {
             known.received > length || (head.has(END_STREAM) && known.received < length)
         });
-        let is_dear = known.cost > self.limits.stream_bytes_max;
+        let is_dear = known.cost > self.limits.stream_bytes_max && !known.is_tunnel;
         if is_over {
             self.fail_stream(id, Code::Protocol, "content is not as long as declared");
             return false;
@@ -301,8 +301,8 @@ impl Session {
     }
 
     /// DATA of a stream that we reset. Much may be on its way: the frame costs, its bytes do not.
-    fn ignored_data(&mut self, now_ms: u64) {
-        if let Err(flood) = self.guard.idle_frame(DATA_FRAME_COST as u32, now_ms) {
+    fn ignored_data(&mut self, head: FrameHead, now_ms: u64) {
+        if let Err(flood) = self.guard.crossed(head.length, DATA_FRAME_COST as u32, now_ms) {
             self.flood(flood);
         }
     }

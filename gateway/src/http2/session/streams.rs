@@ -75,6 +75,8 @@ pub(super) struct Stream {
     pub(super) taken_bytes: u64,
     /// Its exchange goes on. It counts against `streams_max` until that has ended.
     pub(super) is_held: bool,
+    /// It carries a tunnel: how long that may be silent or take nothing, its holder knows.
+    pub(super) is_tunnel: bool,
     /// Said once our side has ended, where the peer's has not: the rest of its content is not wanted.
     pub(super) reset_at_end: Option<Code>,
 }
@@ -111,6 +113,7 @@ impl Stream {
         let patience_ms =
             earned_ms.map_or(u64::MAX, |earned_ms| limits.write_ms_max.saturating_add(earned_ms));
         self.has_more()
+            && !self.is_tunnel
             && (now_ms.saturating_sub(self.progress_ms) >= limits.write_ms_max
                 || now_ms.saturating_sub(self.waits_since_ms) > patience_ms)
     }

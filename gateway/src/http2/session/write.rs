@@ -16,7 +16,7 @@ impl Session {
             // A reset may follow whatever is queued.
             return match what {
                 What::Reset(code) if !known.we_are_done() || !known.peer_is_done() => {
-                    self.reset_by_us(stream, code);
+                    self.give_up(stream, code);
                     self.forget(stream);
                     Ok(())
                 }
@@ -45,7 +45,7 @@ impl Session {
             }
             What::End => self.queue_end(stream, Ending::Stream, now_ms),
             What::Reset(code) => {
-                self.reset_by_us(stream, code);
+                self.give_up(stream, code);
                 self.forget(stream);
             }
         }
@@ -80,6 +80,11 @@ impl Session {
     /// the other to read, both would wait for ever.
     pub fn wants_bytes(&self) -> bool {
         self.role == Role::Client || self.out.len() < OUT_BYTES_MAX
+    }
+
+    /// Whether as much waits in `out` as one write takes: its peer reads slower than it is asked.
+    pub fn is_backed_up(&self) -> bool {
+        self.out.len() >= OUT_BYTES_MAX
     }
 
     /// What goes to the peer next, whole; `spare` is filled after it. The writer calls this when its last write is done.

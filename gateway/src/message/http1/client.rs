@@ -24,7 +24,7 @@ pub(in crate::message) fn converse<'a>(
         buffers: terms.buffers,
         r,
         buf: Vec::new(),
-        reader: Reader::new(terms.heads, terms.to_head),
+        reader: Reader::new(terms.heads, terms.to_head).to_offer(terms.offer),
         message: None,
         excess: Vec::new(),
     };

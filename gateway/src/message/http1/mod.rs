@@ -2,5 +2,6 @@
 
 pub(super) mod server;
 pub(super) mod client;
+pub(super) mod tunnel;
 
 pub use server::{Facts, Worker};

@@ -3,14 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
-use config::HeaderEdits;
+use config::{HeaderEdits, Upgrade};
 
 use crate::buffer::Buffers;
 use crate::http1::body::{self, Incoming, Outgoing};
 use crate::http1::edit;
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
-use crate::http1::render::{self, Persistence, ResponseFraming};
+use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
 use crate::io::{ReadHalf, Stream, WriteHalf};
 use crate::limits::BLOCK_BYTES;
 use crate::message::server::{self, ContentFailed, Gone, Piece, Within};
@@ -75,6 +75,13 @@ pub struct Content<'a> {
     /// Bytes at the front of the inbox that are the head's.
     head_bytes: usize,
     incoming: Incoming,
+}
+
+impl<'a> Content<'a> {
+    /// Where the client's bytes come from, and those that have come.
+    pub(super) fn into_parts(self) -> (&'a mut ReadHalf, &'a mut Vec<u8>) {
+        (self.r, self.inbox)
+    }
 }
 
 impl Content<'_> {
@@ -148,6 +155,12 @@ pub struct Responder<'a> {
     ends_at_close: bool,
 }
 
+impl<'a> Responder<'a> {
+    pub(super) fn into_parts(self) -> (&'a mut WriteHalf, &'a Buffers) {
+        (self.w, self.worker.buffers)
+    }
+}
+
 impl Responder<'_> {
     pub async fn proceed(&mut self, within: Within) -> Result<(), Gone> {
         self.has_proceeded = true;
@@ -191,12 +204,29 @@ impl Responder<'_> {
         };
         self.need_out();
         render::response(&mut self.out, head, framing, persistence, self.worker.date.borrow().as_bytes());
+        self.edit(edits);
+        self.has_head = true;
+    }
+
+    pub fn switch(
+        &mut self,
+        head: &ResponseHead<'_, '_>,
+        protocol: Upgrade,
+        edits: [Option<&HeaderEdits>; 2],
+    ) {
+        (self.outgoing, self.ends_at_close, self.keeps) = (Outgoing::Plain, false, false);
+        self.need_out();
+        render::switching(&mut self.out, head, Opening::Http1(protocol));
+        self.edit(edits);
+        self.has_head = true;
+    }
+
+    fn edit(&mut self, edits: [Option<&HeaderEdits>; 2]) {
         if edits.iter().any(Option::is_some) {
             let rendered = std::mem::replace(&mut self.out, self.worker.buffers.medium());
             edit::response(&mut self.out, &rendered, edits);
             self.worker.buffers.give(rendered);
         }
-        self.has_head = true;
     }
 
     pub fn push(&mut self, content: &[u8]) {

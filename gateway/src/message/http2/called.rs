@@ -31,17 +31,18 @@ pub struct Callee {
     pub may_choose: bool,
 }
 
-/// Calls a primary, within `within`, its introduction included. Whoever waits for the call to come to something may stop
+/// Calls a primary, within `within`, its introduction included. `changes` counts what changes how many exchanges may be on it. Whoever waits for the call to come to something may stop
 /// waiting; it goes on.
 pub fn call(
     to: Callee,
     within: Duration,
     limits: Limits,
+    changes: &Rc<Cell<u64>>,
     buffers: &Rc<Buffers>,
     sweeper: &Rc<Sweeper>,
 ) -> Rc<Channel> {
     let scheme = if to.tls.is_some() { Scheme::Https } else { Scheme::Http };
-    let channel = Channel::new(scheme, limits, buffers, sweeper);
+    let channel = Channel::new(scheme, limits, changes, buffers, sweeper);
     let over = Over(Rc::clone(&channel));
     io::spawn(async move {
         // A panic ends this connection and nothing else.

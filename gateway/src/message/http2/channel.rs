@@ -52,6 +52,8 @@ pub struct Channel {
     places: Cell<usize>,
     /// Exchanges that had one.
     served: Cell<u64>,
+    /// It was idle, and no response has begun since.
+    has_rested: Cell<bool>,
     /// No more of them.
     retires: Cell<bool>,
     /// Those that have a stream, by its id, which only grows.
@@ -66,6 +68,8 @@ pub struct Channel {
     writer: Cell<Option<Waker>>,
     /// Nothing more is read or written.
     is_cut: Cell<bool>,
+    /// Counts what changes how many exchanges there may be on all connections that have it.
+    changes: Rc<Cell<u64>>,
     pub(super) buffers: Rc<Buffers>,
     pub(super) sweeper: Rc<Sweeper>,
 }
@@ -130,6 +134,7 @@ impl Channel {
     pub(super) fn new(
         scheme: Scheme,
         limits: Limits,
+        changes: &Rc<Cell<u64>>,
         buffers: &Rc<Buffers>,
         sweeper: &Rc<Sweeper>,
     ) -> Rc<Self> {
@@ -139,6 +144,7 @@ impl Channel {
             limits,
             places: Cell::new(0),
             served: Cell::new(0),
+            has_rested: Cell::new(false),
             retires: Cell::new(false),
             asked: RefCell::default(),
             failure: Cell::new(Failure::Closed),
@@ -149,6 +155,7 @@ impl Channel {
             callers: RefCell::default(),
             writer: Cell::default(),
             is_cut: Cell::new(false),
+            changes: Rc::clone(changes),
             buffers: Rc::clone(buffers),
             sweeper: Rc::clone(sweeper),
         })
@@ -187,6 +194,11 @@ impl Channel {
         self.phase.get() == Phase::Open && self.places.get() == 0
     }
 
+    /// Its peer may be ending it just now, for want of anything to do: no exchange was on it, and it has answered none since.
+    pub fn may_be_stale(&self) -> bool {
+        self.has_rested.get()
+    }
+
     pub fn is_over(&self) -> bool {
         self.phase.get() == Phase::Over
     }
@@ -199,6 +211,7 @@ impl Channel {
     /// No more exchanges: it ends with those that are on it.
     pub fn retire(&self) {
         self.retires.set(true);
+        self.has_changed();
         self.end_if_left();
     }
 
@@ -219,12 +232,19 @@ impl Channel {
         self.served.set(served + 1);
         if served + 1 >= self.limits.streams_total_max {
             self.retires.set(true);
+            self.has_changed();
         }
         served
     }
 
     pub(super) fn leave(&self) {
         self.places.set(self.places.get().saturating_sub(1));
+        if self.places.get() == 0 {
+            self.has_rested.set(true);
+        }
+        if !self.takes_more() {
+            self.has_changed();
+        }
         self.end_if_left();
     }
 
@@ -247,8 +267,13 @@ impl Channel {
         .await
     }
 
+    fn has_changed(&self) {
+        self.changes.set(self.changes.get().wrapping_add(1));
+    }
+
     fn has_become(&self, phase: Phase) {
         self.phase.set(phase);
+        self.has_changed();
         self.callers.take().into_iter().for_each(Waker::wake);
     }
 
@@ -335,15 +360,22 @@ impl Channel {
         out
     }
 
-    /// Sends a request's head.
-    pub(super) fn open(&self, asked: &Rc<Asked>, lines: &[u8], end: bool) -> Result<(), Failure> {
+    /// Sends a request's head; with a `protocol` as an extended CONNECT for it.
+    pub(super) fn open(
+        &self,
+        asked: &Rc<Asked>,
+        lines: &[u8],
+        protocol: Option<&'static str>,
+        end: bool,
+    ) -> Result<(), Failure> {
         if self.phase.get() == Phase::Over {
             return Err(self.failure.get());
         }
         let never_indexed = &NeverIndexed::default();
         let mut session = self.session.borrow_mut();
         // Trailers are read on every response, and passed on where the client can have them.
-        let manner = Manner { scheme: session.scheme(), takes_trailers: true, never_indexed };
+        let manner =
+            Manner { scheme: session.scheme(), takes_trailers: protocol.is_none(), protocol, never_indexed };
         let id = session.open(lines, &manner, end, self.now_ms()).map_err(|why| match why {
             Unopened::Full | Unopened::Draining => Failure::Refused,
             Unopened::Inexpressible(_) => Failure::Protocol("the request cannot be said in HTTP/2"),
@@ -391,6 +423,7 @@ impl Channel {
             let Some(event) = event else { break };
             match event {
                 Event::Head { stream, head, end } => self.with(stream, |asked| {
+                    self.has_rested.set(false);
                     asked.has_begun.set(true);
                     asked.heads.borrow_mut().push_back(head);
                     if end {
@@ -412,6 +445,7 @@ impl Channel {
                     self.with(stream, |asked| asked.stream.wake());
                 }
                 Event::StreamsChanged => {
+                    self.has_changed();
                     if self.phase.get() == Phase::Calling {
                         self.has_become(Phase::Open);
                     }
@@ -451,7 +485,7 @@ fn failure_of(why: Why, has_begun: bool) -> Failure {
     match why {
         Why::Unprocessed => Failure::Refused,
         Why::Peer(Code::RefusedStream) if !has_begun => Failure::Refused,
-        Why::Peer(_) => Failure::Reset,
+        Why::Peer(_) => Failure::StreamReset,
         Why::Malformed(why) => Failure::Protocol(why),
         Why::Stalled => Failure::Timeout,
     }

@@ -8,16 +8,18 @@ use std::task::Poll;
 
 use super::channel::{Asked, Channel};
 use super::stream::NEVER;
+use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::body::{HEADROOM, Incoming};
+use crate::http1::handshake::Offer;
 use crate::http1::head::{ResponseHead, with_response};
 use crate::http1::response::{Fault, HeadLimits};
-use crate::http2::fields::say_chunked;
+use crate::http2::fields::{self, say_chunked};
 use crate::http2::session::{Unsent, What};
 use crate::io::{IoBuf, initialized};
 use crate::limits::TICK_MS;
 use crate::message::client::{Found, NotWritten, Rest, Terms};
-use crate::message::{Declared, Framed};
+use crate::message::{Declared, Framed, tunnel};
 use crate::time::Millis;
 
 /// One exchange's place on a connection. Dropping it gives up what is under way.
@@ -55,14 +57,33 @@ impl Place {
 
     pub fn clear_deadlines(&self) {}
 
+    /// The peer takes extended CONNECT (RFC 8441).
+    pub fn takes_tunnels(&self) -> bool {
+        self.channel.session.borrow().takes_extended_connect()
+    }
+
+    pub(in crate::message) fn tunnel<'a>(
+        &'a self,
+        buffers: &'a Buffers,
+    ) -> (tunnel::Source<'a>, tunnel::Sink<'a>) {
+        super::tunnel::of_upstream(&self.channel, &self.asked, buffers)
+    }
+
     pub(in crate::message) fn converse<'a>(&'a mut self, terms: &Terms<'a>) -> (Requester<'a>, Response<'a>) {
         let (channel, asked) = (&*self.channel, &self.asked);
-        let requester = Requester { channel, asked, declared: terms.declared, end: RefCell::default() };
+        let requester = Requester {
+            channel,
+            asked,
+            declared: terms.declared,
+            offer: terms.offer,
+            end: RefCell::default(),
+        };
         let response = Response {
             channel,
             asked,
             heads: terms.heads,
             to_head: terms.to_head,
+            offer: terms.offer,
             has_head: false,
             is_done: false,
             trailers: Vec::new(),
@@ -82,6 +103,7 @@ pub struct Requester<'a> {
     channel: &'a Channel,
     asked: &'a Rc<Asked>,
     declared: Declared,
+    offer: Option<Offer>,
     /// Trailers of a request whose end is known and not sent.
     end: RefCell<Option<Vec<u8>>>,
 }
@@ -96,6 +118,13 @@ impl Requester<'_> {
         let unsaid = |failure| NotWritten { failure, any_sent: false };
         let head_bytes = memchr::memmem::find(beginning, b"\r\n\r\n").map_or(beginning.len(), |at| at + 4);
         let (lines, framed) = beginning.split_at(head_bytes);
+        if let Some(offer) = self.offer {
+            debug_assert!(framed.is_empty(), "a tunnel begins with the response");
+            let protocol = Some(offer.protocol.as_str());
+            self.channel.open(self.asked, lines, protocol, false).map_err(unsaid)?;
+            self.channel.settle();
+            return Ok(());
+        }
         let mut incoming = Incoming::new(self.declared.0);
         let mut content = Vec::new();
         let read = incoming.read(framed, |piece| content.extend_from_slice(piece));
@@ -105,7 +134,7 @@ impl Requester<'_> {
         }
         let end = incoming.is_done().then(|| incoming.trailers());
         let ends_with_head = content.is_empty() && end.is_some_and(<[u8]>::is_empty);
-        self.channel.open(self.asked, lines, ends_with_head).map_err(unsaid)?;
+        self.channel.open(self.asked, lines, None, ends_with_head).map_err(unsaid)?;
         if !content.is_empty() {
             let _ = self.channel.queue(self.asked, What::Content(content.into()));
         }
@@ -185,6 +214,7 @@ pub struct Response<'a> {
     asked: &'a Rc<Asked>,
     heads: HeadLimits,
     to_head: bool,
+    offer: Option<Offer>,
     /// The final head was looked at.
     has_head: bool,
     is_done: bool,
@@ -202,6 +232,11 @@ impl Response<'_> {
     ) -> Result<Found<T>, Fault> {
         let Some(mut head) = self.asked.heads.borrow_mut().pop_front() else { return Ok(Found::More) };
         let is_interim = head.is_interim();
+        if let Some(offer) = self.offer.filter(|_| (200..300).contains(&head.status)) {
+            // The same in HTTP/1.1's words, as the inner form has it.
+            head.lines = fields::say_switching(&head.lines, offer.protocol.as_str(), &offer.accept);
+            head.status = 101;
+        }
         let has_none = is_interim || self.to_head || head.status == 204 || head.status == 304;
         if !has_none && head.length.is_none() {
             say_chunked(&mut head.lines);

@@ -8,7 +8,9 @@ pub(super) mod client;
 pub(super) mod server;
 mod called;
 mod channel;
+mod cost;
 mod stream;
+pub(super) mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -30,6 +32,7 @@ use crate::metrics::{Goaway, Shard, StreamReset};
 pub use called::{Callee, call};
 pub use channel::{Called, Channel};
 pub use client::Place;
+pub use cost::{limits, limits_to};
 pub use server::{Worker, own_response};
 pub use stream::Stream;
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
-use config::HeaderEdits;
+use config::{HeaderEdits, Upgrade};
 
 use super::stream::NEVER;
 use super::{Connection, Stream};
@@ -15,7 +15,7 @@ use crate::http1::body::{self, HEADROOM};
 use crate::http1::edit;
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
-use crate::http1::render::{self, Persistence, ResponseFraming};
+use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
 use crate::http2::fields::NeverIndexed;
 use crate::http2::frame::Code;
 use crate::http2::session::{Unsent, What};
@@ -33,20 +33,22 @@ pub struct Worker<'a> {
 }
 
 impl<'a> server::Message<'a> {
-    /// The message of a request on `stream`, whose head declares its content so.
+    /// The message of a request on `stream`, whose head declares its content so; of one that asks for a tunnel (`is_tunnel`),
+    /// what follows is no content.
     pub fn http2(
         worker: Worker<'a>,
         connection: &'a Connection,
         stream: &'a Rc<Stream>,
         declared: Declared,
+        is_tunnel: bool,
     ) -> Self {
-        let is_done = stream.has_ended() && stream.waiting_bytes() == 0;
+        let is_done = is_tunnel || stream.has_ended() && stream.waiting_bytes() == 0;
         let content = Content {
             connection,
             stream,
             left: declared.length(),
             is_done,
-            trailers: if is_done { stream.take_trailers() } else { Vec::new() },
+            trailers: if is_done && !is_tunnel { stream.take_trailers() } else { Vec::new() },
         };
         let responder = Responder {
             worker,
@@ -165,6 +167,12 @@ pub struct Responder<'a> {
     keeps: bool,
 }
 
+impl<'a> Responder<'a> {
+    pub(super) fn into_parts(self) -> (&'a Connection, &'a Rc<Stream>, &'a Buffers) {
+        (self.connection, self.stream, self.worker.buffers)
+    }
+}
+
 impl Responder<'_> {
     pub async fn proceed(&mut self, _: Within) -> Result<(), Gone> {
         self.has_proceeded = true;
@@ -199,6 +207,17 @@ impl Responder<'_> {
         self.head = self.worker.buffers.medium();
         let date = self.worker.date.borrow();
         render::response(&mut self.head, head, framing, Persistence::Keep, date.as_bytes());
+        self.edit(edits);
+    }
+
+    pub fn switch(&mut self, head: &ResponseHead<'_, '_>, _: Upgrade, edits: [Option<&HeaderEdits>; 2]) {
+        self.keeps = false;
+        self.head = self.worker.buffers.medium();
+        render::switching(&mut self.head, head, Opening::Http2);
+        self.edit(edits);
+    }
+
+    fn edit(&mut self, edits: [Option<&HeaderEdits>; 2]) {
         if edits.iter().any(Option::is_some) {
             let rendered = std::mem::replace(&mut self.head, self.worker.buffers.medium());
             edit::response(&mut self.head, &rendered, edits);

@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use config::{Config, UpstreamProtocol};
+use config::UpstreamProtocol;
 
 use super::{CONNECT_ATTEMPTS_MAX, Endpoint, Group, Lease, Search, Slot, is_ours};
 use crate::error::Failure;
-use crate::http2::guard;
 use crate::io::{self, NotCalled};
 use crate::message::client::Line;
 use crate::message::http2::{self, Called, Place};
@@ -24,36 +23,6 @@ enum Missed {
         is_told: bool,
         wants_descriptor: bool,
     },
-}
-
-/// What one HTTP/2 connection of an upstream may cost.
-pub(super) fn session_limits(config: &Config, upstream: &config::Upstream) -> guard::Limits {
-    let (limits, timeouts, http2) = (&config.limits, &config.timeouts, &config.http2);
-    let ms = |duration| Millis::from(duration).0;
-    guard::Limits {
-        streams_max: http2.streams_max,
-        streams_total_max: upstream.requests_per_connection_max,
-        head_bytes_max: limits.response_head_bytes_max,
-        fields_max: limits.fields_max,
-        // A response may be as long as it likes: its client takes it, or it waits.
-        stream_bytes_max: u64::MAX,
-        stream_window_bytes: http2.stream_window_bytes,
-        queued_bytes_max: http2.queued_bytes_max,
-        head_ms_max: ms(timeouts.response_head),
-        write_ms_max: ms(timeouts.write),
-        idle_ms_max: ms(upstream.idle_timeout),
-        ping_after_ms: ms(http2.ping_after),
-        ping_ms_max: ms(http2.ping_timeout),
-        resets_max: http2.resets_max,
-        answered_per_reset: http2.requests_per_reset,
-        answers_unsent_max: http2.answers_unsent_max,
-        settings_max: http2.settings_max,
-        block_frames_max: http2.block_frames_max,
-        idle_bytes_max: http2.idle_bytes_max,
-        idle_bytes_per_second: http2.idle_bytes_per_second,
-        // The pace is asked of clients; what a primary takes slowly, its client sends slowly.
-        bytes_per_second_min: 0,
-    }
 }
 
 impl Search {
@@ -79,9 +48,9 @@ impl Search {
                 attempt += 1;
                 let slot = Slot::new(group, index);
                 group.counters.attempts.inc();
-                match self.share(slot.endpoint(), fresh, deadline_ms).await {
+                match self.share(&slot, fresh, deadline_ms).await {
                     Ok((line, reused, served)) => {
-                        return Ok(Lease { line, reused, served, slot, _permit: permit });
+                        return Ok(Lease { line, reused, served, slot, permit: Some(permit) });
                     }
                     Err(Missed::Full) => is_full = true,
                     Err(Missed::NoTime) => return Err(Failure::ConnectTimeout),
@@ -107,24 +76,21 @@ impl Search {
         Err(group.overflow())
     }
 
-    /// A line to this endpoint; whether it has carried an exchange before, and how many it has with this one.
-    async fn share(
-        &self,
-        endpoint: &Endpoint,
-        fresh: bool,
-        deadline_ms: u64,
-    ) -> Result<(Line, bool, u64), Missed> {
-        let group = &self.group;
+    /// A line to this endpoint; whether its peer may be closing it just now, and how many exchanges it has carried with this one.
+    async fn share(&self, slot: &Slot, fresh: bool, deadline_ms: u64) -> Result<(Line, bool, u64), Missed> {
+        let (group, endpoint) = (&self.group, slot.endpoint());
         let end_ms = group.sweeper.now_ms().saturating_add(Millis::from(group.connect_timeout).0);
         loop {
             let place = endpoint.channels.place();
-            if place.is_none()
-                && endpoint.channels.is_http1()
-                && !fresh
-                && let Some(idle) = group.take_idle(endpoint)
-            {
-                group.counters.reuses.inc();
-                return Ok((idle.line, true, idle.served + 1));
+            if place.is_none() && endpoint.channels.is_http1() {
+                if !slot.has_plain.get() && !group.may_connect(endpoint) {
+                    return Err(Missed::Full);
+                }
+                slot.has_plain(true);
+                if !fresh && let Some(idle) = group.take_idle(endpoint) {
+                    group.counters.reuses.inc();
+                    return Ok((idle.line, true, idle.served + 1));
+                }
             }
             let within = group.patience(deadline_ms);
             if within.is_zero() || group.sweeper.now_ms() > end_ms {
@@ -132,7 +98,7 @@ impl Search {
             }
             let place = match place {
                 Some(place) => place,
-                None if !group.may_connect(endpoint) => return Err(Missed::Full),
+                None if !slot.has_plain.get() && !group.may_connect(endpoint) => return Err(Missed::Full),
                 None => {
                     if let Some(fault) = endpoint.failed.is_in_vain(group.sweeper.now_ms()) {
                         let why = Failure::Tls(fault);
@@ -145,10 +111,18 @@ impl Search {
                         tls: endpoint.callee.clone(),
                         may_choose: endpoint.channels.chooses(),
                     };
-                    let channel = http2::call(to, within, group.session, &self.buffers, &group.sweeper);
+                    let channel = http2::call(
+                        to,
+                        within,
+                        group.session,
+                        &group.extent.changes,
+                        &self.buffers,
+                        &group.sweeper,
+                    );
                     let place = Place::on(&channel);
-                    if !endpoint.channels.is_http1() {
+                    if !slot.has_plain.get() {
                         endpoint.channels.add(&channel);
+                        group.extent.has_changed();
                     }
                     place
                 }
@@ -165,19 +139,25 @@ impl Search {
                 endpoint.failed.is_over();
             }
             match called {
-                // Its peer takes fewer than were let on it before it had said so.
-                Called::Open if channel.is_overfull() => {}
                 Called::Open => {
-                    endpoint.channels.chose(true);
-                    endpoint.channels.add(&channel);
-                    let reused = !place.is_first();
-                    if reused {
+                    if endpoint.channels.chose(true) | endpoint.channels.add(&channel) {
+                        group.extent.has_changed();
+                    }
+                    slot.has_plain(false);
+                    if channel.is_overfull() {
+                        // Its peer takes fewer than were let on it before it had said so.
+                        continue;
+                    }
+                    if !place.is_first() {
                         group.counters.reuses.inc();
                     }
-                    return Ok((Line::Http2(place), reused, 1));
+                    return Ok((Line::Http2(place), channel.may_be_stale(), 1));
                 }
                 Called::Plain(stream) => {
-                    endpoint.channels.chose(false);
+                    slot.has_plain(true);
+                    if endpoint.channels.chose(false) {
+                        group.extent.has_changed();
+                    }
                     return Ok((Line::Http1(stream), false, 1));
                 }
                 Called::PlainForAnother => {}
@@ -205,7 +185,11 @@ impl Search {
 impl Group {
     /// Lets as many exchanges in as its connections have places, and those that there may still be.
     pub(super) fn measure(&self) {
-        if self.protocol == UpstreamProtocol::Http1 {
+        if self.protocol == UpstreamProtocol::Http1 || !self.extent.is_youngest(self.generation) {
+            return;
+        }
+        let changes = Some(self.extent.changes.get());
+        if self.measured.replace(changes) == changes {
             return;
         }
         let extents = self.endpoints.iter().map(|endpoint| endpoint.channels.extent());
@@ -223,13 +207,11 @@ impl Group {
 
     /// Whether there may be one connection more; one that nobody uses gives way.
     pub(super) fn may_connect(&self, to: &Endpoint) -> bool {
-        if to.channels.is_http1() {
-            return true;
-        }
         if to.channels.is_shut() {
             return false;
         }
-        let open: usize = self.endpoints.iter().map(|endpoint| endpoint.channels.extent().0).sum();
+        let shared: usize = self.endpoints.iter().map(|endpoint| endpoint.channels.extent().0).sum();
+        let open = shared + self.extent.plain.get();
         open < self.connections_max || self.endpoints.iter().any(|endpoint| endpoint.channels.end_idle())
     }
 }

@@ -1,7 +1,7 @@
 //! What plays are configured by.
 
 /// What plays begin by, and change to in the middle. Small bounds and short times, so that a play reaches them.
-pub(super) const CONFIGURATIONS: [&str; 4] = [PLAIN, MOVED, COVERED, POLICIES];
+pub(super) const CONFIGURATIONS: [&str; 6] = [PLAIN, MOVED, COVERED, SHARED, CHOSEN, POLICIES];
 
 const PLAIN: &str = r#"
     [limits]
@@ -100,6 +100,95 @@ const COVERED: &str = r#"
     path_prefix = "/"
     primary = "v1"
     retries = { attempts = 1, on = ["connect_failure", "reset"] }
+    [[route.mirrors]]
+    upstream = "v2"
+    percent = 150
+    timeout = "1s"
+    connect_timeout = "300ms"
+    connections_max = 2
+    ring_entries_max = 4
+    ring_bytes_max = "64KiB"
+    body_bytes_max = "40KiB"
+    response_bytes_max = "32KiB"
+"#;
+
+/// The same primaries, spoken to in HTTP/2.
+const SHARED: &str = r#"
+    [limits]
+    connections_max = 12
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    request_body_bytes_max = "60KiB"
+    [http2]
+    streams_max = 4
+    ping_after = "300ms"
+    ping_timeout = "300ms"
+    queued_bytes_max = "16KiB"
+    [timeouts]
+    request_head = "500ms"
+    request_body = "500ms"
+    client_idle = "2s"
+    response_head = "1s"
+    response_body = "1s"
+    write = "1s"
+    connect = "500ms"
+    drain = "200ms"
+    [upstream.v1]
+    endpoints = ["127.0.0.1:1", "127.0.0.1:11"]
+    protocol = "h2"
+    connections_max = 2
+    pending_max = 4
+    idle_timeout = "1s"
+    requests_per_connection_max = 9
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2"]
+    [[route]]
+    name = "all"
+    path_prefix = "/"
+    primary = "v1"
+    retries = { attempts = 1, on = ["connect_failure", "reset"] }
+    [[route.mirrors]]
+    upstream = "v2"
+    percent = 100
+    timeout = "1s"
+    connections_max = 2
+    ring_entries_max = 4
+    ring_bytes_max = "64KiB"
+    body_bytes_max = "40KiB"
+    response_bytes_max = "32KiB"
+"#;
+
+/// Over TLS, where each connection chooses what it speaks.
+const CHOSEN: &str = r#"
+    [limits]
+    connections_max = 12
+    request_head_bytes_max = "4KiB"
+    request_line_bytes_max = "1KiB"
+    request_body_bytes_max = "60KiB"
+    upstream_idle_max = 3
+    [timeouts]
+    request_head = "500ms"
+    request_body = "500ms"
+    client_idle = "2s"
+    response_head = "1s"
+    response_body = "1s"
+    write = "1s"
+    connect = "500ms"
+    drain = "200ms"
+    [upstream.v1]
+    endpoints = ["127.0.0.1:1", "127.0.0.1:11", "127.0.0.1:99"]
+    protocol = "alpn"
+    tls = { server_name = "v1.internal" }
+    connections_max = 3
+    idle_timeout = "2s"
+    [upstream.v2]
+    endpoints = ["127.0.0.1:2"]
+    protocol = "alpn"
+    tls = { server_name = "v1.internal" }
+    [[route]]
+    name = "all"
+    path_prefix = "/"
+    primary = "v1"
     [[route.mirrors]]
     upstream = "v2"
     percent = 150

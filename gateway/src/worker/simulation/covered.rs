@@ -14,6 +14,8 @@ use crate::tls::session::Session;
 
 struct Pair {
     server: Arc<ServerConfig>,
+    /// It speaks HTTP/2 too.
+    both: Arc<ServerConfig>,
     roots: Arc<RootCertStore>,
 }
 
@@ -32,13 +34,17 @@ fn pair() -> &'static Pair {
         let server = server.expect("versions").with_no_client_auth();
         let mut server = server.with_single_cert(vec![certificate], key).expect("a pair");
         server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("a ticketer");
-        Pair { server: Arc::new(server), roots: Arc::new(roots) }
+        let mut both = server.clone();
+        both.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Pair { server: Arc::new(server), both: Arc::new(both), roots: Arc::new(roots) }
     })
 }
 
 /// An origin's side of a connection.
-pub(super) fn session() -> Session {
-    Session::server(&pair().server, false).expect("a session")
+pub(super) fn session(speaks_http2: bool) -> Session {
+    let server = if speaks_http2 { &pair().both } else { &pair().server };
+    Session::server(server, false).expect("a session")
 }
 
 /// How the upstreams of `config` are called: by what one of them says, as all do.

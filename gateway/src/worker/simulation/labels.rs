@@ -1,7 +1,7 @@
 //! Labels of counters that plays come to for certain, seldom or never.
 
 /// What no play can come to, and why.
-pub(super) const NEVER_REACHED: [(&str, &str); 6] = [
+pub(super) const NEVER_REACHED: [(&str, &str); 8] = [
     ("completed 1xx", "a mirror's answer is complete with its final head, and 101 is a failure"),
     (
         "dropped worker_busy",
@@ -10,7 +10,9 @@ pub(super) const NEVER_REACHED: [(&str, &str); 6] = [
     ("lowered worker_busy", "the same"),
     ("rejected misdirected", "no listener has TLS there, so no certificate has names"),
     ("rejected no_upstream", "only a manifest can name a primary that nobody knows"),
-    ("upstream refused", "no primary speaks HTTP/2 there, and only such a one can say so"),
+    ("rejected upgrade", "no listener there says that it takes extended CONNECT"),
+    ("rejected tunnels", "no route there takes a tunnel"),
+    ("skipped upgrade", "the same"),
 ];
 
 /// What only one play in tens of thousands comes to, so that a run of a minute may miss it.
@@ -23,7 +25,7 @@ pub(super) const SELDOM_REACHED: [&str; 1] = [
 pub(super) const ALL_IN_PLAYS: usize = 10_000;
 
 /// What a run of a few seconds comes to for certain.
-pub(super) const ALWAYS_REACHED: [&str; 33] = [
+pub(super) const ALWAYS_REACHED: [&str; 43] = [
     "client aborted",
     "shed all",
     "completed 2xx",
@@ -53,7 +55,17 @@ pub(super) const ALWAYS_REACHED: [&str; 33] = [
     "stream reset client",
     "stream reset gateway",
     "stream reset malformed",
+    "primary answered",
+    "primary cut",
+    "primary goaway",
+    "primary interim",
+    "primary malformed",
+    "primary refused",
+    "primary reset",
+    "primary trailers",
+    "primary zero window",
     "upstream connect",
+    "upstream refused",
     "upstream retry",
     "upstream reuse",
     "upstream stale",

@@ -62,6 +62,7 @@ fn a_message_made_of_values_runs_a_whole_exchange_and_is_copied() {
             address: b"192.0.2.1",
             address_port: 4321,
             port: 80,
+            listener: 0,
             scheme: Scheme::Http,
             is_http2: false,
             place: &place,

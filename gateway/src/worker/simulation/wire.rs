@@ -28,7 +28,7 @@ impl Message {
 /// One end of a connection and what came from it.
 pub(super) struct Wire {
     pub(super) end: End,
-    inbox: Vec<u8>,
+    pub(super) inbox: Vec<u8>,
     /// TLS, and whether it ends without a word.
     cover: Option<(Box<Session>, bool)>,
 }
@@ -57,7 +57,7 @@ impl Wire {
             1 => world.sleep_us(world.below(3_000_000) as u64).await,
             _ => {}
         }
-        let mut session = covered::session();
+        let mut session = covered::session(world.below(6) > 0);
         let mut cipher = std::mem::take(&mut self.inbox);
         let breaks_off = world.below(24) == 0;
         loop {
@@ -83,7 +83,39 @@ impl Wire {
         self.take_opened().is_ok()
     }
 
-    async fn more(&mut self) -> Result<(), NoMessage> {
+    /// Whether these bytes come first.
+    pub(super) async fn begins_with(&mut self, bytes: &[u8]) -> bool {
+        loop {
+            let known = self.inbox.len().min(bytes.len());
+            if self.inbox[..known] != bytes[..known] {
+                return false;
+            }
+            if known == bytes.len() {
+                return true;
+            }
+            if self.more().await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Takes what is there, without waiting.
+    pub(super) fn hear(&mut self) -> Result<(), NoMessage> {
+        let mut bytes = Vec::new();
+        match self.end.read_now(&mut bytes) {
+            Ok(0) => return Err(NoMessage::Ended),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => return Err(NoMessage::Ended),
+        }
+        match &mut self.cover {
+            Some((session, _)) => session.push(&bytes).map_err(|_| NoMessage::Ended)?,
+            None => self.inbox.extend(bytes),
+        }
+        self.take_opened()
+    }
+
+    pub(super) async fn more(&mut self) -> Result<(), NoMessage> {
         let before = self.inbox.len();
         loop {
             let Some((session, _)) = &mut self.cover else {

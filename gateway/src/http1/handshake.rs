@@ -1,0 +1,150 @@
+//! What the two ends of a tunnel say in HTTP/1.1 before it begins: whether a request asks for one as it should, and whether a
+//! response agrees to that and nothing else. Pure.
+
+use config::Upgrade;
+
+use super::head::ResponseHead;
+
+/// What a request asks for that would become a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handshake {
+    pub protocol: Upgrade,
+    /// `Sec-WebSocket-Key`: sixteen bytes in base64.
+    pub key: [u8; 24],
+}
+
+/// What a request says of an upgrade, in as many fields (RFC 6455 §4.1).
+#[derive(Default)]
+pub(super) struct HandshakeFields<'b> {
+    pub(super) upgrades: usize,
+    to: &'b [u8],
+    keys: usize,
+    key: &'b [u8],
+    versions: usize,
+    version: &'b [u8],
+}
+
+impl<'b> HandshakeFields<'b> {
+    pub(super) fn upgrade(&mut self, value: &'b [u8]) {
+        (self.upgrades, self.to) = (self.upgrades + 1, value);
+    }
+
+    #[inline]
+    pub(super) fn field(&mut self, name: &[u8], value: &'b [u8]) {
+        // Most requests have neither, and their names differ in length.
+        if name.len() == 17 && name.eq_ignore_ascii_case(b"sec-websocket-key") {
+            (self.keys, self.key) = (self.keys + 1, value);
+        } else if name.len() == 21 && name.eq_ignore_ascii_case(b"sec-websocket-version") {
+            (self.versions, self.version) = (self.versions + 1, value);
+        }
+    }
+
+    /// One protocol that is known, and each of its fields once.
+    pub(super) fn opened(&self) -> Option<Handshake> {
+        let protocol =
+            Upgrade::ALL.into_iter().find(|known| self.to.eq_ignore_ascii_case(known.as_str().as_bytes()))?;
+        let key = <[u8; 24]>::try_from(self.key).ok().filter(|key| {
+            // 128 bits: of the last letter only two are theirs (RFC 4648 §3.5 lets the rest be anything).
+            key.ends_with(b"==")
+                && key.iter().take(22).all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+        })?;
+        let is_once = self.upgrades == 1 && self.keys == 1 && self.versions == 1;
+        (is_once && self.version == b"13").then_some(Handshake { protocol, key })
+    }
+}
+
+/// What a primary was asked for, and would have to agree to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    pub protocol: Upgrade,
+    /// `Sec-WebSocket-Accept` that follows from the request's key.
+    pub accept: [u8; 28],
+    /// The key is ours, so nobody else looks whether the response fits it.
+    pub is_ours: bool,
+}
+
+impl Offer {
+    /// Whether a head of 101 opens the tunnel that was asked for: whoever believes in one that the server does not know of
+    /// passes requests on that nobody has looked at.
+    pub fn is_taken_by(&self, head: &ResponseHead<'_, '_>) -> bool {
+        let of = |name: &'static [u8]| {
+            let mut values =
+                head.fields().filter(move |f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value);
+            let first = values.next();
+            first.filter(|_| values.next().is_none())
+        };
+        let protocol = self.protocol.as_str().as_bytes();
+        let agrees = of(b"upgrade").is_some_and(|to| to.eq_ignore_ascii_case(protocol));
+        let fits = !self.is_ours || of(b"sec-websocket-accept") == Some(&self.accept[..]);
+        // There is no 101 in HTTP/1.0 (RFC 9110 §15.2).
+        head.status == 101 && head.minor > 0 && head.is_upgrade && agrees && fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::head::{HeadLimits, with_request, with_response};
+
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
+    const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket";
+
+    #[test]
+    fn a_request_asks_for_a_tunnel_only_as_the_rfc_has_it() {
+        let check = |line: &str, fields: &str, expect: bool| {
+            let mut head = format!("{line}\r\nHost: a\r\n{fields}\r\n\r\n").into_bytes();
+            let limits = HeadLimits { line_bytes_max: 8192, fields_max: 100 };
+            let got = with_request(&mut head, limits, |head| head.handshake.is_some());
+            assert_eq!(got, Ok(expect), "{line:?} {fields:?}");
+        };
+        let get = "GET /chat HTTP/1.1";
+        check(get, &format!("{UPGRADE}\r\n{KEY}"), true);
+        check(get, &format!("Connection: keep-alive, upGRADE\r\nUPGRADE: WebSocket\r\n{KEY}"), true);
+        check("GET /chat HTTP/1.0", &format!("{UPGRADE}\r\n{KEY}"), false);
+        check("POST /chat HTTP/1.1", &format!("{UPGRADE}\r\n{KEY}"), false);
+        check(get, &format!("{UPGRADE}\r\n{KEY}\r\nContent-Length: 1"), false);
+        check(get, &format!("{UPGRADE}\r\n{KEY}\r\nTransfer-Encoding: chunked"), false);
+        check(get, UPGRADE, false);
+        check(get, &format!("Upgrade: websocket\r\n{KEY}"), false);
+        check(get, &format!("Connection: upgrade\r\n{KEY}"), false);
+        check(get, &format!("{UPGRADE}\r\nUpgrade: websocket\r\n{KEY}"), false);
+        check(get, &format!("Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n{KEY}"), false);
+        check(get, &format!("Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n{KEY}"), false);
+        check(get, &format!("{UPGRADE}\r\n{KEY}\r\n{KEY}"), false);
+        let old = KEY.replace("13", "8");
+        check(get, &format!("{UPGRADE}\r\n{old}"), false);
+        for key in [
+            "c2hvcnQ=",
+            "dGhlIHNhbXBsZSBub25jZQA=",
+            "dGhlIHNhbXBsZSBub25jZ!==",
+            "dGhlIHNhbXBsZSBub25jZSEhISEh",
+        ] {
+            check(get, &format!("{UPGRADE}\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13"), false);
+        }
+    }
+
+    #[test]
+    fn a_response_agrees_by_its_status_and_its_protocol_and_for_a_key_of_ours_by_its_proof() {
+        let accept = *b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+        let check = |head: &str, is_ours: bool, expect: bool| {
+            let offer = Offer { protocol: Upgrade::WebSocket, accept, is_ours };
+            let head = format!("HTTP/1.1 {head}\r\n\r\n");
+            let got = with_response(head.as_bytes(), 100, false, |head| offer.is_taken_by(head));
+            assert_eq!(got, Ok(expect), "{head:?}");
+        };
+        let fits = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+        check(&format!("101 Go\r\n{UPGRADE}"), false, true);
+        check(&format!("101 Go\r\n{UPGRADE}"), true, false);
+        check(&format!("101 Go\r\n{UPGRADE}\r\n{fits}"), true, true);
+        check(&format!("101 Go\r\n{UPGRADE}\r\nSec-WebSocket-Accept: x"), true, false);
+        check(&format!("200 OK\r\n{UPGRADE}"), false, false);
+        check("101 Go", false, false);
+        check("101 Go\r\nUpgrade: websocket", false, false);
+        let old = format!("HTTP/1.0 101 Go\r\n{UPGRADE}\r\n\r\n");
+        let offer = Offer { protocol: Upgrade::WebSocket, accept, is_ours: false };
+        assert_eq!(with_response(old.as_bytes(), 100, false, |head| offer.is_taken_by(head)), Ok(false));
+        check("101 Go\r\nConnection: upgrade", false, false);
+        check("101 Go\r\nConnection: upgrade\r\nUpgrade: h2c", false, false);
+        check("101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c", false, false);
+    }
+}

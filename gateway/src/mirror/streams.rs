@@ -1,0 +1,587 @@
+//! Copies under way on one HTTP/2 connection to a mirror: which stream is whose, and what of its answer matters. Pure: bytes
+//! and times in, bytes and ends of copies out.
+//!
+//! Each copy has a window, a deadline and an answer of its own: one that stalls is reset when its time is over, and those
+//! beside it go on.
+
+use std::sync::Arc;
+
+use super::copy::RequestCopy;
+use super::lane::Reserved;
+use super::response::{Answered, Cost};
+use crate::grpc::Told;
+use crate::http1::body::Incoming;
+use crate::http1::framing::Framing;
+use crate::http2::fields::outbound::Manner;
+use crate::http2::fields::{Head, NeverIndexed, Scheme};
+use crate::http2::frame::Code;
+use crate::http2::guard::Limits;
+use crate::http2::session::{Close, Event, Role, Session, Unopened, What, Why};
+use crate::limits::COPY_TRIES_MAX;
+use crate::metrics::FailReason;
+use crate::observe::keep::{Budget, Keeping, keep};
+
+/// What every copy of a lane is held to.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) timeout_ms: u64,
+    pub(super) response_bytes_max: u64,
+    /// Of answers that are kept to be compared.
+    pub(super) budget: Arc<Budget>,
+}
+
+/// How a copy ended.
+pub(super) enum End {
+    Answered {
+        answered: Answered,
+        latency_us: u64,
+    },
+    Failed(RequestCopy, FailReason),
+    /// The mirror said that it did not look at it.
+    Unprocessed(RequestCopy),
+}
+
+/// Why a copy is not under way; it comes back.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// The connection takes none, now or any more.
+    NoRoom,
+    Inexpressible,
+}
+
+/// One copy and what came of its answer.
+struct Flight {
+    id: u32,
+    copy: RequestCopy,
+    end_ms: u64,
+    opened_ms: u64,
+    /// It was begun, or its last byte was given to the kernel.
+    sent_us: u64,
+    is_sent: bool,
+    /// Of the final head, once that came.
+    status: Option<u16>,
+    /// What a call came to.
+    told: Told,
+    content_bytes: u64,
+    cost: Cost,
+    /// Where it is to be compared.
+    keeping: Option<Box<Keeping>>,
+    /// Content that came and was not given back to the mirror's window.
+    owed_bytes: usize,
+    /// What it keeps alive counts against the ring until it has ended.
+    _reserved: Reserved,
+}
+
+/// One connection's copies.
+pub(super) struct Streams {
+    session: Session,
+    terms: Terms,
+    /// By their ids, which only grow.
+    flights: Vec<Flight>,
+    /// Those whose last byte was not given to the kernel.
+    unsent: usize,
+    is_open: bool,
+    over: Option<FailReason>,
+    pub(super) ends: Vec<End>,
+    /// Bytes of long answers that came since the last time this was taken.
+    spent: u64,
+    /// Answers that were not read to their end.
+    cuts: u64,
+    window_bytes: u64,
+    answers: u64,
+    /// Copies that were begun.
+    copies: u64,
+    answered_ms: u64,
+    /// A copy's time passed without an answer to any.
+    is_doubted: bool,
+}
+
+impl Streams {
+    pub(super) fn new(scheme: Scheme, limits: Limits, terms: Terms, now_ms: u64) -> Self {
+        Self {
+            session: Session::new(Role::Client, scheme, limits, now_ms),
+            terms,
+            flights: Vec::new(),
+            unsent: 0,
+            is_open: false,
+            over: None,
+            ends: Vec::new(),
+            spent: 0,
+            cuts: 0,
+            window_bytes: limits.stream_window_bytes.into(),
+            answers: 0,
+            copies: 0,
+            answered_ms: 0,
+            is_doubted: false,
+        }
+    }
+
+    /// The mirror has introduced itself.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// No copy is under way or will be, and why it came to that.
+    pub(super) fn over(&self) -> Option<FailReason> {
+        self.over
+    }
+
+    /// Whether it takes copies at all, now or when one has ended.
+    pub(super) fn takes_copies(&self) -> bool {
+        self.over.is_none() && !self.is_doubted && self.session.takes_streams()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.takes_copies() && self.session.streams_free() > 0
+    }
+
+    /// Copies that were begun, and answers to them.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.copies, self.answers)
+    }
+
+    /// Bytes of long answers since this was last asked, and answers that were cut.
+    pub(super) fn take_spent(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.spent), std::mem::take(&mut self.cuts))
+    }
+
+    /// A copy's time passed without an answer to any: whoever asks again asks on another connection.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.is_doubted
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        self.session.has_output()
+    }
+
+    /// Whether so much waits to be written that nothing more should be begun.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.session.is_backed_up()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.session.is_closed()
+    }
+
+    /// What goes to the mirror next, in one write.
+    pub(super) fn take(&mut self, spare: Vec<u8>, now_ms: u64, now_us: impl FnOnce() -> u64) -> Vec<u8> {
+        let out = self.session.take(spare, now_ms);
+        if self.unsent > 0 {
+            let now_us = now_us();
+            let session = &self.session;
+            for flight in self.flights.iter_mut().filter(|flight| !flight.is_sent) {
+                if session.has_ended(flight.id) {
+                    (flight.is_sent, flight.sent_us) = (true, now_us);
+                    self.unsent -= 1;
+                }
+            }
+        }
+        out
+    }
+
+    /// Begins a copy, or gives it back.
+    pub(super) fn send(
+        &mut self,
+        copy: RequestCopy,
+        reserved: Reserved,
+        (now_ms, now_us): (u64, u64),
+    ) -> Option<(RequestCopy, Unsent)> {
+        let Some((head_bytes, framing)) = wire(&copy.head) else {
+            debug_assert!(false, "a copy has a whole head");
+            return Some((copy, Unsent::Inexpressible));
+        };
+        let (lines, rest) = copy.head.split_at(head_bytes);
+        let never_indexed = &NeverIndexed::default();
+        // As to a primary: trailers are read on every answer.
+        let manner =
+            Manner { scheme: self.session.scheme(), takes_trailers: true, protocol: None, never_indexed };
+        let is_whole = framing == Framing::None || framing == Framing::Length(0);
+        let id = match self.session.open(lines, &manner, is_whole, now_ms) {
+            Ok(id) => id,
+            Err(Unopened::Full | Unopened::Draining) => return Some((copy, Unsent::NoRoom)),
+            Err(Unopened::Inexpressible(_)) => return Some((copy, Unsent::Inexpressible)),
+        };
+        if !is_whole {
+            self.say_content(id, framing, rest, &copy, now_ms);
+        }
+        self.flights.push(Flight {
+            id,
+            copy,
+            end_ms: now_ms.saturating_add(self.terms.timeout_ms),
+            opened_ms: now_ms,
+            sent_us: now_us,
+            is_sent: false,
+            status: None,
+            told: Told::Http,
+            content_bytes: 0,
+            cost: Cost::default(),
+            keeping: None,
+            owed_bytes: 0,
+            _reserved: reserved,
+        });
+        self.unsent += 1;
+        self.copies += 1;
+        None
+    }
+
+    /// Content as it stands in the inner form. What is refused because the stream is over is told by an event.
+    fn say_content(&mut self, id: u32, framing: Framing, rest: &[u8], copy: &RequestCopy, now_ms: u64) {
+        let session = &mut self.session;
+        if framing != Framing::Chunked {
+            // All of it is content, and it is shared.
+            let _ = session.queue(id, What::Copied(rest), now_ms);
+            for piece in &copy.pieces {
+                let _ = session.queue(id, What::Content(piece.clone()), now_ms);
+            }
+            let _ = session.queue(id, What::End, now_ms);
+            return;
+        }
+        let mut incoming = Incoming::new(framing);
+        for piece in std::iter::once(rest).chain(copy.pieces.iter().map(|piece| &**piece)) {
+            let read = incoming.read(piece, |content| {
+                let _ = session.queue(id, What::Copied(content), now_ms);
+            });
+            debug_assert!(read.is_ok(), "content that was framed here");
+        }
+        let trailers = incoming.trailers();
+        let end = if trailers.is_empty() { What::End } else { What::Trailers(trailers) };
+        let _ = session.queue(id, end, now_ms);
+    }
+
+    /// Takes bytes that came. `rests`: no more of answers is to be asked for at present.
+    pub(super) fn feed(&mut self, bytes: &[u8], (now_ms, now_us): (u64, u64), rests: bool) {
+        self.session.feed(bytes, now_ms);
+        self.deliver(bytes, (now_ms, now_us), rests);
+    }
+
+    /// Looks at the clock.
+    pub(super) fn tick(&mut self, (now_ms, now_us): (u64, u64), rests: bool) {
+        self.session.tick(now_ms);
+        self.deliver(b"", (now_ms, now_us), rests);
+        let late: Vec<u32> = self.flights.iter().filter(|f| f.end_ms <= now_ms).map(|f| f.id).collect();
+        for id in late {
+            if let Some(flight) = self.land(id) {
+                self.is_doubted |= self.answered_ms < flight.opened_ms;
+                self.ends.push(End::Failed(flight.copy, FailReason::Timeout));
+            }
+        }
+        if !rests {
+            for flight in &mut self.flights {
+                let owed = std::mem::take(&mut flight.owed_bytes);
+                if owed > 0 {
+                    self.session.taken(flight.id, owed);
+                }
+            }
+        }
+        // What was reset may have been the last of a connection that drains.
+        self.deliver(b"", (now_ms, now_us), rests);
+    }
+
+    /// No more copies: it ends with those that are under way.
+    pub(super) fn drain(&mut self, now_ms: u64) {
+        self.session.drain(now_ms);
+        self.deliver(b"", (now_ms, 0), false);
+    }
+
+    /// Nothing more is read or written.
+    pub(super) fn cut(&mut self, why: FailReason) {
+        self.over.get_or_insert(why);
+        for flight in std::mem::take(&mut self.flights) {
+            self.ends.push(End::Failed(flight.copy, why));
+        }
+    }
+
+    /// Gives back memory that an idle connection does not need.
+    pub(super) fn rest(&mut self) {
+        if self.session.streams() == 0 {
+            self.session.trim();
+            self.flights.shrink_to_fit();
+        }
+    }
+
+    fn deliver(&mut self, fed: &[u8], now: (u64, u64), rests: bool) {
+        while let Some(event) = self.session.next_event() {
+            match event {
+                Event::Head { stream, head, end } => self.head(stream, head, end, now),
+                Event::Data { stream, at, len, end } => {
+                    let content = fed.get(at..at + len).unwrap_or_default();
+                    self.content(stream, content, (end, rests), now);
+                }
+                Event::Trailers { stream, lines, .. } => {
+                    self.spend(stream, lines.len());
+                    if let Some(flight) = self.flight(stream) {
+                        flight.told.trailers(&lines);
+                    }
+                    self.answered(stream, false, now);
+                }
+                Event::Reset { stream, why } => {
+                    let Some(flight) = self.land(stream) else { continue };
+                    let is_unseen = flight.status.is_none() && flight.copy.tries < COPY_TRIES_MAX;
+                    self.ends.push(match why {
+                        Why::Unprocessed | Why::Peer(Code::RefusedStream) if is_unseen => {
+                            End::Unprocessed(flight.copy)
+                        }
+                        Why::Unprocessed => End::Failed(flight.copy, FailReason::Closed),
+                        Why::Peer(_) => End::Failed(flight.copy, FailReason::Reset),
+                        Why::Malformed(_) => End::Failed(flight.copy, FailReason::Protocol),
+                        Why::Stalled => {
+                            self.is_doubted |= self.answered_ms < flight.opened_ms;
+                            End::Failed(flight.copy, FailReason::Timeout)
+                        }
+                    });
+                }
+                // Also where it is we who take no more.
+                Event::StreamsChanged => self.is_open |= self.session.takes_streams(),
+                // It never waits for room: a copy is queued whole.
+                Event::Room { .. } | Event::Flushed { .. } => {}
+                // Of the other role.
+                Event::Refused { .. } | Event::Malformed { .. } => {}
+                Event::Closed(close) => self.cut(match close {
+                    Close::Done | Close::Lifeless => FailReason::Closed,
+                    Close::Fault { .. } | Close::Flood(_) => FailReason::Protocol,
+                }),
+            }
+        }
+    }
+
+    fn head(&mut self, id: u32, head: Head, end: bool, now: (u64, u64)) {
+        self.spend(id, head.lines.len());
+        let Some(flight) = self.flight(id).filter(|_| !head.is_interim()) else {
+            return self.session.recycle(head.lines);
+        };
+        flight.status = Some(head.status);
+        flight.told = Told::by_head(&head.lines);
+        let bytes_max = flight.copy.ticket.keeps_bytes();
+        if bytes_max > 0 {
+            let budget = Arc::clone(&self.terms.budget);
+            if let Some(flight) = self.flight(id) {
+                flight.keeping = Keeping::begin(&budget, head.status, &head.lines, bytes_max);
+            }
+        }
+        self.session.recycle(head.lines);
+        if end {
+            self.answered(id, false, now);
+        }
+    }
+
+    fn content(&mut self, id: u32, content: &[u8], (end, rests): (bool, bool), now: (u64, u64)) {
+        let bytes_max = self.terms.response_bytes_max;
+        let Some(flight) = self.flight(id) else { return };
+        flight.content_bytes = flight.content_bytes.saturating_add(content.len() as u64);
+        keep(&mut flight.keeping, content);
+        flight.cost.piece();
+        let is_too_long = !end && flight.content_bytes >= bytes_max;
+        if is_too_long {
+            if let Some(keeping) = &mut flight.keeping {
+                keeping.cut();
+            }
+        } else if rests {
+            flight.owed_bytes += content.len();
+        }
+        self.spend(id, content.len());
+        if end || is_too_long {
+            if is_too_long {
+                self.cuts += 1;
+                // So much may still come before the mirror has read that no more is wanted.
+                self.spent = self.spent.saturating_add(self.window_bytes);
+            }
+            self.answered(id, is_too_long, now);
+        } else if !rests {
+            self.session.taken(id, content.len());
+        }
+    }
+
+    fn answered(&mut self, id: u32, is_cut: bool, (now_ms, now_us): (u64, u64)) {
+        let Some(flight) = self.land(id) else { return };
+        let Flight { copy, sent_us, status, told, content_bytes, keeping, .. } = flight;
+        let Some(status) = status else {
+            return self.ends.push(End::Failed(copy, FailReason::Protocol));
+        };
+        self.answers += 1;
+        self.answered_ms = self.answered_ms.max(now_ms);
+        let kept = keeping.map(|keeping| keeping.end());
+        // Of one that was cut the rest is not known.
+        let grpc = if is_cut { None } else { told.end() };
+        let answered = Answered { copy, status, grpc, bytes: content_bytes, is_cut, kept };
+        self.ends.push(End::Answered { answered, latency_us: now_us.saturating_sub(sent_us) });
+    }
+
+    fn spend(&mut self, id: u32, bytes: usize) {
+        let Some(flight) = self.flight(id) else { return };
+        flight.cost.add(bytes as u64);
+        let spent = flight.cost.spent();
+        self.spent = self.spent.saturating_add(spent);
+    }
+
+    fn flight(&mut self, id: u32) -> Option<&mut Flight> {
+        let at = self.flights.binary_search_by_key(&id, |flight| flight.id).ok()?;
+        self.flights.get_mut(at)
+    }
+
+    /// Its stream is done with: what is under way of it is given up.
+    fn land(&mut self, id: u32) -> Option<Flight> {
+        let at = self.flights.binary_search_by_key(&id, |flight| flight.id).ok()?;
+        let flight = self.flights.remove(at);
+        if !flight.is_sent {
+            self.unsent -= 1;
+        }
+        self.session.release(id);
+        Some(flight)
+    }
+}
+
+/// Where the head of a copy ends, and how what follows is framed: by us, in the last field or the last but one.
+fn wire(head: &[u8]) -> Option<(usize, Framing)> {
+    let end = memchr::memmem::find(head, b"\r\n\r\n")?;
+    let lines = head.get(..end).unwrap_or_default();
+    let mut framing = Framing::None;
+    for line in lines.rsplit(|byte| *byte == b'\n') {
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let (name, value) = line.split_at(colon);
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            framing = Framing::Chunked;
+            break;
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            framing = length.map_or(Framing::None, Framing::Length);
+            break;
+        }
+    }
+    Some((end + 4, framing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lane::tests::lane;
+    use super::super::ledger::Ticket;
+    use super::*;
+    use crate::http2::frame;
+    use crate::metrics::MirrorCounters;
+    use std::rc::Rc;
+
+    fn streams(response_bytes_max: u64) -> Streams {
+        let terms = Terms { timeout_ms: 1000, response_bytes_max, budget: Arc::default() };
+        let mut streams = Streams::new(Scheme::Http, Limits::default(), terms, 0);
+        assert!(!streams.is_open());
+        let mut hello = Vec::new();
+        frame::settings(&mut hello, &[]);
+        streams.feed(&hello, (0, 0), false);
+        assert!(streams.is_open() && streams.has_room());
+        streams
+    }
+
+    fn copy(text: &str) -> RequestCopy {
+        let mut ticket = Ticket::open(&Arc::<MirrorCounters>::default());
+        ticket.wait();
+        ticket.send(0);
+        let head = text.replace('\n', "\r\n").into_bytes();
+        RequestCopy {
+            head,
+            pieces: Vec::new(),
+            to_head: false,
+            stale_ms: u64::MAX,
+            tries: 1,
+            unsearched: None,
+            ticket,
+        }
+    }
+
+    fn send(streams: &mut Streams, text: &str, now_ms: u64) {
+        let reserved = Reserved::new(&Rc::new(lane()));
+        assert!(streams.send(copy(text), reserved, (now_ms, now_ms * 1000)).is_none());
+    }
+
+    /// `:status 200` of a stream.
+    fn ok(stream: u32, end: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        frame::headers(&mut out, stream, &[0x88], end);
+        out
+    }
+
+    fn data(stream: u32, content: &[u8], end: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        frame::head(
+            &mut out,
+            frame::Kind::Data,
+            if end { frame::END_STREAM } else { 0 },
+            stream,
+            content.len(),
+        );
+        out.extend_from_slice(content);
+        out
+    }
+
+    fn said(streams: &mut Streams) -> Vec<u8> {
+        streams.take(Vec::new(), 0, || 7)
+    }
+
+    #[test]
+    fn answers_come_in_any_order_and_each_has_its_own_time() {
+        let mut streams = streams(1000);
+        send(&mut streams, "GET /1 HTTP/1.1\nHost: a\n\n", 1);
+        send(&mut streams, "POST /2 HTTP/1.1\nHost: a\nContent-Length: 2\n\nhi", 1);
+        assert!(streams.has_output() && said(&mut streams).ends_with(b"hi"));
+        let both = [ok(3, false), data(3, b"yes", true), ok(1, true)].concat();
+        streams.feed(&both, (2, 2007), false);
+        let ends: Vec<_> = streams.ends.drain(..).collect();
+        let told = |end: &End| match end {
+            End::Answered { answered, latency_us } => (answered.status, answered.bytes, *latency_us),
+            End::Failed(..) | End::Unprocessed(_) => panic!("it was answered"),
+        };
+        assert_eq!(ends.iter().map(told).collect::<Vec<_>>(), [(200, 3, 2000), (200, 0, 2000)]);
+        assert_eq!(streams.counts(), (2, 2));
+    }
+
+    #[test]
+    fn a_copy_whose_time_is_over_is_reset_and_what_is_beside_it_goes_on() {
+        let mut streams = streams(1000);
+        send(&mut streams, "GET /1 HTTP/1.1\nHost: a\n\n", 0);
+        send(&mut streams, "GET /2 HTTP/1.1\nHost: a\n\n", 500);
+        streams.feed(&ok(3, true), (900, 0), false);
+        let _ = said(&mut streams);
+        streams.tick((1000, 0), false);
+        let mut reset = Vec::new();
+        frame::rst_stream(&mut reset, 1, Code::Cancel);
+        assert!(said(&mut streams).ends_with(&reset));
+        assert!(matches!(streams.ends.last(), Some(End::Failed(_, FailReason::Timeout))));
+        assert!(!streams.is_doubted() && streams.has_room(), "another one was answered meanwhile");
+        send(&mut streams, "GET /3 HTTP/1.1\nHost: a\n\n", 1000);
+        streams.tick((2000, 0), false);
+        assert!(streams.is_doubted() && !streams.takes_copies(), "none was answered since it began");
+    }
+
+    #[test]
+    fn a_long_answer_is_cut_and_a_lane_that_rests_gives_no_window_back() {
+        let mut streams = streams(100_000);
+        for n in 0..2 {
+            send(&mut streams, &format!("GET /{n} HTTP/1.1\nHost: a\n\n"), 0);
+        }
+        let _ = said(&mut streams);
+        let piece = vec![b'x'; 16_000];
+        streams.feed(&[ok(1, false), ok(3, false)].concat(), (0, 0), true);
+        for _ in 0..4 {
+            streams.feed(&data(1, &piece, false), (0, 0), true);
+        }
+        let has_update = |out: &[u8]| out.windows(9).any(|head| head[3] == 8 && head[5..9] == [0, 0, 0, 1]);
+        assert!(!has_update(&said(&mut streams)), "it rests");
+        streams.tick((10, 0), false);
+        assert!(has_update(&said(&mut streams)), "it does so no more");
+        for _ in 0..3 {
+            streams.feed(&data(1, &piece, false), (20, 0), false);
+        }
+        let cut = matches!(streams.ends.first(), Some(End::Answered { answered, .. }) if answered.is_cut);
+        assert!(cut && streams.take_spent().1 == 1);
+        assert_eq!(streams.flights.len(), 1, "the other one goes on");
+    }
+
+    #[test]
+    fn where_a_head_ends_is_told_and_how_what_follows_is_framed() {
+        let of = |head: &str| wire(head.replace('\n', "\r\n").as_bytes());
+        assert_eq!(of("GET / HTTP/1.1\nHost: a\n\n"), Some((27, Framing::None)));
+        assert_eq!(of("A / HTTP/1.1\nContent-Length: 5\n\nhello"), Some((35, Framing::Length(5))));
+        assert_eq!(of("A / HTTP/1.1\nTransfer-Encoding: chunked\n\n0\n\n"), Some((44, Framing::Chunked)));
+        assert_eq!(of("GET / HTTP/1.1\n"), None);
+    }
+}
