@@ -35,6 +35,7 @@ fn find(criterion: &mut Criterion) {
             address: b"192.0.2.1",
             address_port: 49_152,
             version: Version::Http11,
+            certificate: &[],
             fields: &fields,
         };
         let found = router.find(&asked(host.as_bytes(), path.as_bytes())).map(|found| found.route);

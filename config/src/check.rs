@@ -1,10 +1,12 @@
 //! From the configuration as written to the configuration as meant: defaults, bounds, and the rules that hold between
 //! keys. Says everything that is wrong at once. Deliberately does not know how TOML is spelled: `file` and `reader` do.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::file::{self, File};
@@ -16,8 +18,8 @@ use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Protocols, Timeouts, Upstream,
-    Via, Workers,
+    Admin, Claim, ClientAuth, Config, Driver, Forwarded, Lane, Limits, Listener, Material, Percent,
+    Protocols, Timeouts, Upstream, Via, Workers,
 };
 
 mod upstreams;
@@ -147,7 +149,14 @@ pub(crate) struct Check<'r> {
     /// Of routes without one of their own.
     request_timeout: Option<Duration>,
     patterns: Rc<Patterns>,
+    /// Some listener looks at clients' certificates.
+    sees_certificates: bool,
+    /// What came with the configuration, by the name it is called there.
+    materials: Materials,
 }
+
+/// PEM by name.
+pub(crate) type Materials = BTreeMap<String, Arc<Material>>;
 
 impl<'r> Check<'r> {
     pub(crate) fn new(report: &'r mut Report) -> Self {
@@ -159,7 +168,14 @@ impl<'r> Check<'r> {
             ports: Vec::new(),
             request_timeout: None,
             patterns: Rc::default(),
+            sees_certificates: false,
+            materials: Materials::new(),
         }
+    }
+
+    /// The same, where what these are called means them and no file.
+    pub(crate) fn with(self, materials: Materials) -> Self {
+        Self { materials, ..self }
     }
 
     pub(crate) fn config(mut self, file: File) -> Config {
@@ -177,6 +193,9 @@ impl<'r> Check<'r> {
         if listeners.iter().all(|listener| listener.bind.port() != 0) {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
+        let asks =
+            |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::Off);
+        self.sees_certificates = listeners.iter().any(asks);
         self.upstreams(&file.upstream, (&listeners, admin.bind), &timeouts);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);

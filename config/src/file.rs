@@ -71,6 +71,8 @@ written_tables! {
         cert: String,
         key: String,
         ocsp: String,
+        /// Exact, with `*.` at the left, or `*`.
+        names: List<String>,
     }
 
     /// `[admin]`
@@ -213,7 +215,10 @@ written_tables! {
     /// `tls` of an upstream; see [`crate::tls::UpstreamTls`].
     pub(crate) struct UpstreamTls {
         ca: String,
+        crls: List<String>,
         server_name: String,
+        /// Names, addresses or URIs.
+        names: List<String>,
         cert: String,
         key: String,
         min_version: TlsVersion,
@@ -287,7 +292,7 @@ written_tables! {
     pub(crate) struct Condition {
         header: String,
         query: String,
-        /// `method`, `authority` or `scheme`.
+        /// `method`, `authority`, `scheme` or `certificate`.
         of: String,
         present: bool,
         exact: String,

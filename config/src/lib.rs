@@ -54,7 +54,10 @@ pub use problem::{Problem, ResourceId};
 pub use route::{
     Abort, Action, Delay, Fault, Forward, Primary, Redirect, Reply, Retries, RetryOn, Route, Upgrade,
 };
-pub use tls::{Certificate, ClientAuth, ClientCa, ListenerTls, TlsVersion, Trust, UpstreamTls};
+pub use tls::{
+    Certificate, ClientAuth, ClientCa, ListenerTls, Material, PeerName, Pem, ServedName, TlsVersion, Trust,
+    UpstreamTls,
+};
 pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
 pub use verdict::{Contents, Policy, RULES};
 pub use write::Shown;

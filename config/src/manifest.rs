@@ -16,15 +16,20 @@ mod grants;
 mod attach;
 mod http_route;
 mod services;
+mod entry;
 mod protocol;
 mod policy;
 mod upstream_tls;
+mod backend_tls;
+mod secrets;
+mod server_tls;
+mod listeners;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::check::{Check, Checked};
+use crate::check::{Check, Checked, Materials};
 use crate::destination::Destination;
 use crate::file::{self, File};
 use crate::node::Node;
@@ -34,6 +39,8 @@ use crate::text;
 use crate::write::{self, Shown};
 use crate::yaml;
 use documents::{Kind, Unread};
+use listeners::{Listen, Ports};
+use secrets::Holder;
 use services::Services;
 
 pub use documents::Document;
@@ -47,10 +54,22 @@ pub struct Manifests {
     pub paths: Vec<PathBuf>,
     /// `service[/subset][:port]=address:port[,address:port…]`.
     pub endpoints: Vec<String>,
-    /// Addresses to listen on.
+    /// Addresses to listen on, each for every port of the Gateways, or `ADDRESS=PORT` for one.
     pub listen: Vec<String>,
+    /// `[NAMESPACE/]NAME=CERT,KEY[,CA]`, or `=CA`: files for what is referred to by name.
+    pub secrets: Vec<String>,
+    pub plaintext: Plaintext,
     /// TOML with everything that is no route and no upstream.
     pub settings: Option<PathBuf>,
+}
+
+/// Where TLS is left to what stands around the gateway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Plaintext {
+    /// Listeners that Gateways have TLS for take plaintext.
+    pub listeners: bool,
+    /// Whatever manifests say of TLS with destinations, they are called in plaintext.
+    pub upstreams: bool,
 }
 
 /// All manifests together; a bound on what a mistaken path makes us read. Each file has its own in `text`.
@@ -62,9 +81,9 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Everything that is wrong with them, in the order of files and lines.
 pub fn load(manifests: &Manifests) -> Result<Checked, Vec<Problem>> {
     let mut report = Report::new("command line", "");
-    let file = read(manifests, &mut report);
+    let (file, materials) = read(manifests, &mut report);
     let written = Shown::of(&file);
-    let config = Check::new(&mut report).config(file);
+    let config = Check::new(&mut report).with(materials).config(file);
     report.finish().map(|warnings| Checked { config, written, warnings })
 }
 
@@ -74,9 +93,14 @@ pub fn load(manifests: &Manifests) -> Result<Checked, Vec<Problem>> {
 /// As [`load`].
 pub fn convert(manifests: &Manifests) -> Result<(String, Vec<Problem>), Vec<Problem>> {
     let mut report = Report::new("command line", "");
-    let file = read(manifests, &mut report);
+    let (file, materials) = read(manifests, &mut report);
     let text = write::toml(&file);
-    let _checked = Check::new(&mut report).config(file);
+    for name in materials.keys() {
+        let message =
+            format!("{name:?} stands in a manifest: write it to a file, and name that as --secret does");
+        report.warn(&Place::default(), message);
+    }
+    let _checked = Check::new(&mut report).with(materials).config(file);
     report.finish().map(|warnings| (text, warnings))
 }
 
@@ -102,6 +126,7 @@ struct Found {
     http_routes: Vec<Resource<gateway_api::HttpRoute>>,
     api_gateways: Vec<Resource<gateway_api::Gateway>>,
     grants: Vec<Resource<gateway_api::ReferenceGrant>>,
+    backend_policies: Vec<Resource<gateway_api::BackendTlsPolicy>>,
     namespaces: grants::Namespaces,
     services: Services,
     /// Routes that were refused alone: they are still somebody whom a request could be for.
@@ -110,7 +135,7 @@ struct Found {
     lost_gateways: BTreeSet<(String, String)>,
 }
 
-fn read(manifests: &Manifests, report: &mut Report) -> File {
+fn read(manifests: &Manifests, report: &mut Report) -> (File, Materials) {
     let mut found = Found::default();
     let mut file = match &manifests.settings {
         Some(path) => settings(path, report),
@@ -138,24 +163,31 @@ fn read(manifests: &Manifests, report: &mut Report) -> File {
         }
     }
     report.open("command line", "", false);
-    let [endpoint, listen] = ["--endpoint", "--listen"].map(|key| report.place(key.to_owned(), 0));
+    let [endpoint, secret] = ["--endpoint", "--secret"].map(|key| report.place(key.to_owned(), 0));
     for text in &manifests.endpoints {
         found.services.bind(text, &endpoint, report);
     }
-    if !manifests.listen.is_empty() {
-        file.listener = listeners_at(&manifests.listen, &listen);
+    for text in &manifests.secrets {
+        found.services.secrets.bind(text, &secret, report);
     }
-    let _all_have_addresses = found.emit(&mut file, report);
-    file
+    let around = Around { listen: &manifests.listen, plaintext: manifests.plaintext };
+    let emitted = found.emit(&mut file, around, report);
+    (file, emitted.materials)
 }
 
-/// Listeners on these addresses.
-fn listeners_at(all: &[String], at: &Place) -> Key<List<file::Listener>> {
-    Key::at(all.iter().map(|bind| Key::at(listener(Key::at(bind.clone(), at)), at)).collect(), at)
+/// What is said beside the manifests.
+#[derive(Debug, Clone, Copy)]
+struct Around<'a> {
+    /// As `--listen` has them.
+    listen: &'a [String],
+    plaintext: Plaintext,
 }
 
-fn listener(bind: Key<String>) -> file::Listener {
-    file::Listener { bind, protocols: Key::Absent, tls: Key::Absent }
+/// What is left to be done with what was written.
+struct Emitted {
+    /// Upstreams that have no addresses yet.
+    destinations: Vec<(String, Destination)>,
+    materials: Materials,
 }
 
 /// Everything but routes and upstreams.
@@ -311,7 +343,10 @@ impl Found {
             Kind::IstioGateway => self.gateways.extend(who.read(report)),
             Kind::HttpRoute => self.http_routes.extend(who.read(report)),
             Kind::ApiGateway => self.api_gateways.extend(who.read(report)),
+            Kind::BackendTlsPolicy => self.backend_policies.extend(who.read(report)),
             Kind::ReferenceGrant => self.grants.extend(who.read(report)),
+            Kind::Secret => self.services.secrets.know(Holder::Secret, &id, document, report),
+            Kind::ConfigMap => self.services.secrets.know(Holder::ConfigMap, &id, document, report),
             Kind::Service => {
                 self.services.know(&id.name, &id.namespace, protocol::ports(document, &shown, report));
             }
@@ -347,21 +382,36 @@ impl Found {
                 Kind::ServiceEntry
                 | Kind::IstioGateway
                 | Kind::ReferenceGrant
+                | Kind::BackendTlsPolicy
                 | Kind::Service
+                | Kind::Secret
+                | Kind::ConfigMap
                 | Kind::Namespace,
             )
             | Err(_) => {}
         }
     }
 
-    /// Writes routes, upstreams and listeners into `file`; tells which upstreams have no addresses yet.
-    fn emit(mut self, file: &mut File, report: &mut Report) -> Vec<(String, Destination)> {
+    /// Writes routes, upstreams and listeners into `file`.
+    fn emit(mut self, file: &mut File, around: Around<'_>, report: &mut Report) -> Emitted {
         let nowhere = report.place(String::new(), 0);
+        let Around { listen, plaintext } = around;
+        let at = Place { key: "--listen".to_owned(), ..nowhere.clone() };
+        let listen: Vec<Listen> = listen.iter().map(|text| Listen::read(text, &at, report)).collect();
+        // What is asked for on the command line is asked for.
+        if !listen.is_empty() {
+            file.listener = Key::Absent;
+        }
+        self.services.plaintext = plaintext.upstreams;
+        let ports = Ports::of(&listen, !file.listener.is_absent());
         delegate::join(&mut self.virtual_services, &self.services, report);
         let (virtual_services, http_routes) = (&mut self.virtual_services, &mut self.http_routes);
         tell_apart(virtual_services);
         tell_apart(http_routes);
         self.services.settle(report);
+        for policy in std::mem::take(&mut self.backend_policies) {
+            self.services.policy(&policy, report);
+        }
         for service in virtual_services.iter() {
             for host in virtual_service::destinations(&service.spec) {
                 self.services.mention(host, &service.namespace);
@@ -380,11 +430,10 @@ impl Found {
             gateways: &self.api_gateways,
             lost_gateways: &self.lost_gateways,
             namespaces: &self.namespaces,
-            listens_elsewhere: !file.listener.is_absent(),
+            ports: &ports,
             alone,
         };
         routes.extend(http_route::routes(http_routes, &around, &self.grants, services, report));
-        name_apart(&mut routes);
         if !report.is_by_resource() {
             if self.virtual_services.is_empty() && self.http_routes.is_empty() {
                 let message = "the manifests have no route: a VirtualService or an HTTPRoute is needed";
@@ -394,61 +443,22 @@ impl Found {
                 report.error(&nowhere, "no route of the manifests has a rule, so nothing can be served");
             }
         }
-        self.listeners(file, report);
+        listeners::Around {
+            gateways: &self.gateways,
+            api_gateways: &self.api_gateways,
+            grants: &self.grants,
+            secrets: &mut self.services.secrets,
+            plaintext,
+            listen: &listen,
+        }
+        .write(file, &mut routes, report);
+        name_apart(&mut routes);
+        let materials = std::mem::take(&mut self.services.secrets).finish(report);
         let (upstreams, destinations) = self.services.finish(report);
         // Nothing more to say about what is missing: who misses it has said so.
         file.route = if routes.is_empty() { Key::Refused } else { Key::at(routes, &nowhere) };
         file.upstream = Key::at(upstreams, &nowhere);
-        destinations
-    }
-
-    /// Gateways listen where they say, unless the command line says where.
-    fn listeners(&self, file: &mut File, report: &mut Report) {
-        let mut listeners: List<file::Listener> = Vec::new();
-        // Several servers of one port are one listener here.
-        let mut listen = |bind: String, port: &Place, at: &Place| {
-            let taken = |other: &Key<file::Listener>| {
-                other.given().and_then(|other| other.value.bind.given()).is_some_and(|b| b.value == bind)
-            };
-            if !listeners.iter().any(taken) {
-                listeners.push(Key::at(listener(Key::at(bind, port)), at));
-            }
-        };
-        for gateway in &self.gateways {
-            let servers = gateway.spec.servers.given().map(|list| list.value.as_slice()).unwrap_or_default();
-            for server in servers.iter().filter_map(Key::given) {
-                let Some(port) = server.value.port.given() else { continue };
-                let protocol = port.value.protocol.given();
-                if let Some(protocol) = protocol.filter(|p| !matches!(p.value.as_str(), "HTTP" | "HTTP2")) {
-                    report.error(&protocol.at, format!("{:?} is not offered; only HTTP is", protocol.value));
-                }
-                let host = server.value.bind.given().map_or("0.0.0.0", |bind| bind.value.as_str());
-                if let Some(number) = port.value.number.given() {
-                    listen(format!("{host}:{}", number.value), &number.at, &server.at);
-                }
-                let hosts = server.value.hosts.given().map(|list| list.value.as_slice()).unwrap_or_default();
-                for host in hosts.iter().filter_map(Key::given).filter(|host| !is_every_host(&host.value)) {
-                    report.warn(&host.at, "is ignored: the hosts of a VirtualService say what it takes");
-                }
-            }
-        }
-        for gateway in &self.api_gateways {
-            let given = gateway.spec.listeners.given().map(|list| list.value.as_slice()).unwrap_or_default();
-            for listener in given.iter().filter_map(Key::given) {
-                let protocol = listener.value.protocol.given();
-                if let Some(protocol) = protocol.filter(|protocol| protocol.value != "HTTP") {
-                    report.error(&protocol.at, format!("{:?} is not offered; only HTTP is", protocol.value));
-                }
-                if let Some(port) = listener.value.port.given() {
-                    listen(format!("0.0.0.0:{}", port.value), &port.at, &listener.at);
-                }
-            }
-        }
-        if file.listener.is_absent()
-            && let Some(first) = listeners.first().and_then(Key::given).map(|first| first.at.clone())
-        {
-            file.listener = Key::at(listeners, &first);
-        }
+        Emitted { destinations, materials }
     }
 }
 
@@ -456,11 +466,6 @@ impl Found {
 fn names_tls(node: &Node) -> bool {
     node.entries().iter().any(|entry| entry.name == "tls" || names_tls(&entry.node))
         || node.items().iter().any(names_tls)
-}
-
-/// `*`, or any namespace's `*`.
-fn is_every_host(host: &str) -> bool {
-    host.rsplit('/').next() == Some("*")
 }
 
 /// Names that several namespaces have are shown with theirs.

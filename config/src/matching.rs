@@ -65,6 +65,8 @@ pub enum Subject {
     Authority,
     /// `http`.
     Scheme,
+    /// Each name in the certificate that the client has shown: DNS names, URIs, addresses, mail addresses and the common name.
+    Certificate,
     /// A field, by its lower-case name; several lines are one value, joined by `,`.
     Header(String),
     /// The first value of a parameter of the query.
@@ -128,6 +130,7 @@ impl fmt::Display for Condition {
             Subject::Method => f.write_str("method")?,
             Subject::Authority => f.write_str("authority")?,
             Subject::Scheme => f.write_str("scheme")?,
+            Subject::Certificate => f.write_str("certificate")?,
             Subject::Header(name) => write!(f, "header {name}")?,
             Subject::Query(name) => write!(f, "query {name}")?,
         }

@@ -450,7 +450,7 @@ fn host_alone(text: &str) -> Result<(), String> {
 }
 
 /// A host name as DNS and hosts files have it; the sentence continues "… is" or "… has".
-fn name(text: &str) -> Result<(), String> {
+pub(crate) fn name(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("has no host".to_owned());
     }

@@ -1,7 +1,9 @@
 //! TLS as meant: which files hold certificates and keys, and whom each side must show one to. Plain data; the files are
 //! read by the gateway.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::upstream::Host;
 
@@ -14,15 +16,74 @@ pub struct ListenerTls {
     pub min_version: TlsVersion,
 }
 
-/// One certificate and its key, as files.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// One certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// PEM: the certificate, then those that lead to a root.
-    pub cert: PathBuf,
+    pub cert: Pem,
     /// PEM: PKCS #8, PKCS #1 or SEC 1.
-    pub key: PathBuf,
+    pub key: Pem,
     /// DER: a response of the issuer's, stapled as it is.
     pub ocsp: Option<PathBuf>,
+    /// Which names it is shown for and requests may have; empty is those that it says itself.
+    pub names: Vec<ServedName>,
+}
+
+/// A name that clients ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServedName {
+    /// Lower case.
+    Exact(String),
+    /// `*.example.com` is kept as `.example.com`, in lower case: every name that ends so.
+    Suffix(String),
+    /// Every name, and none.
+    Any,
+}
+
+/// Where PEM is read from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Pem {
+    File(PathBuf),
+    /// What an object of a cluster or a manifest holds.
+    Given(Arc<Material>),
+}
+
+/// Bytes that came with the configuration, and may be a private key: they are never shown.
+#[derive(PartialEq, Eq)]
+pub struct Material {
+    /// As the configuration names it.
+    pub name: PathBuf,
+    pub bytes: Vec<u8>,
+}
+
+impl Pem {
+    /// The file, or what stands for one.
+    pub fn name(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Given(material) => &material.name,
+        }
+    }
+
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Given(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.name(), f)
+    }
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing of keys.
+        f.debug_struct("Material").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// Whether clients show certificates.
@@ -40,9 +101,21 @@ pub struct UpstreamTls {
     pub trust: Trust,
     /// The name that an endpoint's certificate must have, and that it is asked for; `None` is the endpoint's own.
     pub server_name: Option<Host>,
+    /// Its certificate must have one of these instead of that name.
+    pub names: Vec<PeerName>,
+    /// PEM: lists of what was revoked; none asks nothing.
+    pub crls: Vec<PathBuf>,
     /// What an endpoint is shown that asks for a certificate.
     pub identity: Option<Certificate>,
     pub min_version: TlsVersion,
+}
+
+/// A name of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerName {
+    Host(Host),
+    /// As it is written.
+    Uri(String),
 }
 
 /// Whose certificates are believed.
@@ -51,7 +124,7 @@ pub enum Trust {
     /// Those that the system believes.
     System,
     /// PEM: one or more roots.
-    Ca(PathBuf),
+    Ca(Pem),
     /// Anybody's: what is sent can be read and answered by whoever stands in between.
     Anything,
 }
@@ -60,7 +133,7 @@ pub enum Trust {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCa {
     /// PEM: one or more.
-    pub ca: PathBuf,
+    pub ca: Pem,
     /// PEM: lists of what was revoked; none asks nothing.
     pub crls: Vec<PathBuf>,
 }

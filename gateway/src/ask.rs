@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ureq::tls::{Certificate, ClientCert, PrivateKey, TlsConfig};
+use config::Pem;
+use rustls::ClientConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 
-use crate::tls::asking;
 use crate::tls::pem::{self, Wrong};
+use crate::tls::{load, pinned};
 
 /// From connect to the last byte: what is asked for is in memory there.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -75,11 +78,10 @@ impl Admin {
         let url = format!("{base}{path}");
         let settings =
             ureq::Agent::config_builder().timeout_global(Some(time)).http_status_as_error(false).proxy(None);
-        let settings = match url.starts_with("https://") {
-            true => settings.tls_config(self.tls()?),
-            false => settings,
+        let agent = match url.starts_with("https://") {
+            true => pinned::agent(settings.build(), self.tls()?),
+            false => ureq::Agent::new_with_config(settings.build()),
         };
-        let agent = ureq::Agent::new_with_config(settings.build());
         let token = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let answer = match given {
             None => {
@@ -111,27 +113,27 @@ impl Admin {
     }
 
     /// How it is asked over TLS.
-    fn tls(&self) -> Result<TlsConfig, String> {
+    fn tls(&self) -> Result<ClientConfig, String> {
         let told = |option: &str| {
             let option = option.to_owned();
             move |wrong: Wrong| format!("{option}: {} {}", wrong.file.display(), wrong.message)
         };
         let roots = match &self.ca {
-            Some(ca) => pem::certificates(ca, "").map_err(told("--admin-ca"))?,
+            Some(ca) => pem::certificates(&Pem::File(ca.clone()), "").map_err(told("--admin-ca"))?,
             None => rustls_native_certs::load_native_certs().certs,
         };
         let shown = match (&self.cert, &self.key) {
             (Some(cert), Some(key)) => {
-                let chain = pem::certificates(cert, "").map_err(told("--admin-cert"))?;
-                let chain = chain.iter().map(|der| Certificate::from_der(der).to_owned());
+                let chain = pem::certificates(&Pem::File(cert.clone()), "").map_err(told("--admin-cert"))?;
                 let bytes = std::fs::read(key).map_err(|e| format!("--admin-key: {}: {e}", key.display()))?;
-                let key = PrivateKey::from_pem(&bytes)
+                let key = PrivateKeyDer::from_pem_slice(&bytes)
                     .map_err(|_| format!("--admin-key: {} holds no private key in PEM", key.display()))?;
-                Some(ClientCert::new_with_certs(&chain.collect::<Vec<_>>(), key))
+                Some((chain, key))
             }
             (Some(_), None) | (None, _) => None,
         };
-        Ok(asking::config(&roots, shown))
+        let client = pinned::client(&roots, shown, load::provider());
+        client.map_err(|error| format!("--admin-ca: {error}"))
     }
 }
 

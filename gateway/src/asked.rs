@@ -78,6 +78,8 @@ pub struct RequestView<'a> {
     /// Its port.
     pub address_port: u16,
     pub version: Version,
+    /// Names in the certificate that it has shown.
+    pub certificate: &'a [Box<str>],
     pub fields: &'a dyn Fields,
 }
 
@@ -205,6 +207,7 @@ pub(crate) mod tests {
             address: b"192.0.2.1",
             address_port: 4321,
             version: Version::Http11,
+            certificate: &[],
             fields: &fields,
         })
     }

@@ -6,6 +6,7 @@ use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use config::manifest::Plaintext;
 use config::{
     Action, Balance, Config, DropPolicy, Forward, Lane, MirrorHost, Percent, Primary, Route, Trust,
 };
@@ -21,6 +22,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) source: &'a str,
     /// The sample services run in this process, and whoever reads this may never have seen the gateway before.
     pub(crate) embedded: bool,
+    /// Where TLS is left to others.
+    pub(crate) plaintext: Plaintext,
     pub(crate) config: &'a Config,
     pub(crate) addresses: &'a [Vec<SocketAddr>],
     pub(crate) listeners: &'a [SocketAddr],
@@ -50,6 +53,12 @@ pub(crate) fn render(facts: &Facts<'_>) -> String {
         facts.admin.map_or_else(|| "off".to_owned(), |a| format!("{a}  /healthz /readyz /metrics")),
     );
     upstreams(facts, &mut out);
+    if facts.plaintext.listeners {
+        out.row("PLAINTEXT", "TLS of Gateways ends before this process (--plaintext-listeners)");
+    }
+    if facts.plaintext.upstreams {
+        out.row("PLAINTEXT", "TLS with destinations is left to a mesh around it (--plaintext-upstreams)");
+    }
     for route in &facts.config.routes {
         out.row("routes", route_text(route, facts.config));
     }
@@ -369,6 +378,7 @@ mod tests {
             version: "0.1.0",
             source: "embedded default",
             embedded: true,
+            plaintext: Plaintext::default(),
             config: &config,
             addresses: &addresses,
             listeners: &[at(8080)],
@@ -441,6 +451,7 @@ mod tests {
             version: "0",
             source: "a.toml",
             embedded: false,
+            plaintext: Plaintext::default(),
             config: &config,
             addresses: &[],
             listeners: &[],

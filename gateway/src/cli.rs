@@ -136,6 +136,10 @@ struct Explain {
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<String>,
 
+    /// A name in the certificate that the client shows; may be repeated
+    #[arg(long = "client-certificate", value_name = "NAME")]
+    certificate: Vec<String>,
+
     #[command(flatten)]
     input: Input,
 }
@@ -331,7 +335,9 @@ fn explain(source: &Source, request: &Explain) -> i32 {
         [method, url] => (method.as_str(), url.as_str()),
         _ => return 2,
     };
-    let asked = match explain::Question::new(method, url, &request.headers) {
+    let asked = match explain::Question::new(method, url, &request.headers)
+        .map(|question| question.shown(&request.certificate))
+    {
         Ok(asked) => asked,
         Err(why) => {
             complain([why]);
@@ -411,6 +417,8 @@ mod tests {
                 paths: paths.iter().map(PathBuf::from).collect(),
                 endpoints: Vec::new(),
                 listen: Vec::new(),
+                secrets: Vec::new(),
+                plaintext: manifest::Plaintext::default(),
                 settings: settings.map(PathBuf::from),
             })
         };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use config::{Action, Config, Host, MirrorHost, Percent, Trust, Upstream, UpstreamProtocol};
+use config::{Action, Config, Host, MirrorHost, PeerName, Percent, Trust, Upstream, UpstreamProtocol};
 
 use crate::asked::{RequestView, Scheme, Version};
 use crate::http1::edit;
@@ -22,6 +22,7 @@ pub struct Question {
     query: Option<String>,
     port: u16,
     fields: Vec<(String, String)>,
+    certificate: Vec<Box<str>>,
 }
 
 /// What there is to say.
@@ -64,7 +65,21 @@ impl Question {
         let port = digits.and_then(|port| port.parse().ok()).unwrap_or(implied);
         fields.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
         let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Ok(Self { method: method.to_owned(), scheme, authority, path, query, port, fields })
+        Ok(Self {
+            method: method.to_owned(),
+            scheme,
+            authority,
+            path,
+            query,
+            port,
+            fields,
+            certificate: Vec::new(),
+        })
+    }
+
+    /// The same of a client that shows a certificate with these names.
+    pub fn shown(self, names: &[String]) -> Self {
+        Self { certificate: names.iter().map(|name| name.as_str().into()).collect(), ..self }
     }
 
     fn asked(&self) -> RequestView<'_> {
@@ -78,6 +93,7 @@ impl Question {
             address: b"192.0.2.1",
             address_port: 0,
             version: Version::Http11,
+            certificate: &self.certificate,
             fields: &self.fields,
         }
     }
@@ -264,14 +280,24 @@ fn covered(upstream: &Upstream, indent: &str, text: &mut String) {
     };
     let asked: Vec<String> = names.iter().map(|host| asked(host)).collect();
     let for_names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    let for_names = if tls.names.is_empty() {
+        for_names
+    } else {
+        let name = |name: &PeerName| match name {
+            PeerName::Host(host) => host.to_string(),
+            PeerName::Uri(uri) => uri.clone(),
+        };
+        tls.names.iter().map(name).collect::<Vec<_>>().join(" or ")
+    };
+    let revoked = if tls.crls.is_empty() { "" } else { ", unless revoked" };
     let checked = match &tls.trust {
-        Trust::System => format!("its certificate by the system's roots, for {for_names}"),
-        Trust::Ca(ca) => format!("its certificate by {}, for {for_names}", ca.display()),
+        Trust::System => format!("its certificate by the system's roots, for {for_names}{revoked}"),
+        Trust::Ca(ca) => format!("its certificate by {}, for {for_names}{revoked}", ca.name().display()),
         Trust::Anything => "NOTHING: any certificate is accepted".to_owned(),
     };
     let shown = tls.identity.as_ref().map_or_else(
         || "no certificate of ours".to_owned(),
-        |identity| format!("{} if asked", identity.cert.display()),
+        |identity| format!("{} if asked", identity.cert.name().display()),
     );
     let (version, asked) = (tls.min_version.as_str(), asked.join(" or "));
     let _ = writeln!(
@@ -355,6 +381,10 @@ fn because(why: &Mismatch<'_>, question: &Question) -> String {
                 config::Subject::Method => ("method".to_owned(), Some(question.method.clone())),
                 config::Subject::Authority => ("authority".to_owned(), Some(question.authority.clone())),
                 config::Subject::Scheme => ("scheme".to_owned(), Some(question.scheme.name().to_owned())),
+                config::Subject::Certificate => {
+                    let names = question.certificate.join(", ");
+                    ("the client's certificate".to_owned(), Some(names).filter(|names| !names.is_empty()))
+                }
             };
             match found {
                 (what, Some(value)) => format!("{what} is {value:?}"),

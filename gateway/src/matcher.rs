@@ -148,6 +148,11 @@ impl Prepared {
                 let value = asked.parameter(name);
                 self.test.holds(value.as_ref().map(|v| v.as_bytes()), self.not)
             }
+            // One of its names is enough; negated, none may be so.
+            Subject::Certificate => match asked.certificate {
+                [] => self.test.holds(None, self.not),
+                names => names.iter().any(|name| self.test.holds(Some(name.as_bytes()), self.not)),
+            },
         };
         is != self.not
     }

@@ -164,6 +164,7 @@ pub(crate) fn serve(
         version: env!("CARGO_PKG_VERSION"),
         source: &source.name(),
         embedded: matches!(source, Source::Embedded),
+        plaintext: source.plaintext(),
         config: &config,
         addresses: &located.addresses,
         listeners: &listeners.addresses(),

@@ -181,6 +181,10 @@ fn what_is_asked_of_the_api_server_is_what_the_manifest_of_rights_allows() {
         "spec": {"host": "shop", "subsets": [{"name": "v1", "labels": {"app": "shop"}}]}}));
     cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "shop"},
         "spec": {"hosts": ["shop"], "http": [{"route": [{"destination": {"host": "shop", "subset": "v1"}}]}]}}));
+    // And a listener for a certificate.
+    cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "secured"},
+        "spec": {"gatewayClassName": "umbra", "listeners": [{"name": "https", "port": 443, "protocol": "HTTPS",
+            "tls": {"certificateRefs": [{"name": "shop"}]}}]}}));
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/", "200 shop");
     let allowed = rights();

@@ -100,6 +100,37 @@ fn a_client_is_answered_over_tls_and_primary_and_mirror_hear_of_it() {
 }
 
 #[test]
+fn routes_and_mirrors_may_ask_for_the_name_in_the_clients_certificate() {
+    let stage = Stage::new();
+    let (v1, staff, v2) = (Origin::named("v1"), Origin::named("staff"), Origin::named("v2"));
+    let listener =
+        tls(&[&stage.shop], &format!(", client_auth = \"optional\", client_ca = {:?}", stage.authority.ca));
+    let only = "only = { when = [{ of = \"certificate\", exact = \"ada.staff.example\" }] }";
+    let setup = Setup::new(&v1).mirror("v2", v2.address, only);
+    let route = format!(
+        "[upstream.staff]\nendpoints = [\"{}\"]\n[[route]]\nname = \"staff\"\nprimary = \"staff\"\n\
+         when = [{{ of = \"certificate\", regex = '[a-z]+\\.staff\\.example' }}]\n",
+        staff.address
+    );
+    // The first that holds is taken, so it stands before the others.
+    let text = with_listeners(&setup, &[listener]);
+    let (before, rest) = text.split_once("[[route]]").expect("a route");
+    let gateway = Gateway::start(&format!("{before}{route}[[route]]{rest}"), &[]);
+    let shown = |names: &[&str]| {
+        let pair = stage.authority.issue("client", names);
+        let (cert, key) = (pair.cert.display().to_string(), pair.key.display().to_string());
+        // What a client says of itself in a field is no certificate.
+        let claim = "X-Forwarded-Client-Cert: DNS=ada.staff.example";
+        stage.curl(gateway.address, "shop.example", &["--cert", &cert, "--key", &key, "-H", claim]).0
+    };
+    assert_eq!(stage.curl(gateway.address, "shop.example", &[]).0, "v1");
+    assert_eq!(shown(&["guest.example", "spiffe://x.staff.example"]), "v1");
+    assert_eq!(shown(&["bob", "bob.staff.example"]), "staff");
+    assert_eq!(shown(&["other.example", "ada.staff.example"]), "staff");
+    assert_eq!(v2.count(), 0, "its condition is asked where its route is");
+}
+
+#[test]
 fn content_of_any_size_passes_both_ways_wherever_records_are_cut() {
     let stage = Stage::new();
     let v1 = Origin::new(|request, stream| {

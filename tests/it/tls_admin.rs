@@ -77,6 +77,36 @@ fn metrics_are_scraped_and_commands_ask_over_tls() {
 }
 
 #[test]
+fn a_certificate_that_issued_itself_as_an_authority_is_believed_by_whoever_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let make = |name: &str, alt: &str| {
+        let mut params = rcgen::CertificateParams::new([alt.to_owned()]).expect("a name");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let pair = Pair {
+            cert: folder.path().join(format!("{name}.pem")),
+            key: folder.path().join(format!("{name}.key")),
+        };
+        std::fs::write(&pair.cert, params.self_signed(&key).expect("a certificate").pem()).expect("written");
+        std::fs::write(&pair.key, key.serialize_pem()).expect("written");
+        pair
+    };
+    let v1 = Origin::named("v1");
+    let setup = Setup::new(&v1).mirror("v2", v1.address, "");
+    let own = make("own", "127.0.0.1");
+    let gateway = Gateway::start(&secured(&setup, &format!("certificates = [{}]", own.toml())), &[]);
+    let (served, said) = asked(&gateway, &["--admin-ca", text(&own.cert)], &[]);
+    assert!(served, "{said}");
+    // Another one that looks like it.
+    assert!(!asked(&gateway, &["--admin-ca", text(&make("twin", "127.0.0.1").cert)], &[]).0);
+    // The same one, of a host with another name.
+    let other = make("other", "elsewhere.example");
+    let gateway = Gateway::start(&secured(&setup, &format!("certificates = [{}]", other.toml())), &[]);
+    let (served, said) = asked(&gateway, &["--admin-ca", text(&other.cert)], &[]);
+    assert!(!served && said.contains("https://"), "{said}");
+}
+
+#[test]
 fn who_may_look_is_decided_by_certificates_where_they_are_asked_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let authority = Authority::new(folder.path(), "ca");

@@ -161,10 +161,19 @@ impl Check<'_> {
                 "method" => Ok(Subject::Method),
                 "authority" => Ok(Subject::Authority),
                 "scheme" => Ok(Subject::Scheme),
-                _ => Err(format!(r#"{word:?} is not known; must be "method", "authority" or "scheme""#)),
+                "certificate" => Ok(Subject::Certificate),
+                _ => Err(format!(
+                    r#"{word:?} is not known; must be "method", "authority", "scheme" or "certificate""#
+                )),
             })?,
             [None, None, None] => return None,
         };
+        if let (Subject::Certificate, Some(of), false) =
+            (&subject, written.of.given(), self.sees_certificates)
+        {
+            let message = "no listener asks clients for certificates, so none has one: see client_auth";
+            self.report.warn(&of.at, message);
+        }
         let texts = [&written.exact, &written.prefix, &written.regex].map(Key::given);
         let present = written.present.given();
         if texts.iter().flatten().count() + usize::from(present.is_some()) > 1 {

@@ -8,7 +8,8 @@ use crate::reader::{At, Key};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period};
 use crate::{
-    AccessLog, Admin, Claim, Collector, EvidenceFile, Judging, LogFormat, Notable, Percent, Tracing, Trust,
+    AccessLog, Admin, Claim, Collector, EvidenceFile, Judging, LogFormat, Notable, Pem, Percent, Tracing,
+    Trust,
 };
 
 impl Check<'_> {
@@ -55,7 +56,7 @@ impl Check<'_> {
         match &mut to {
             Some(Some(Some(Collector { tls: Some(trust), .. }))) => {
                 if let Some(ca) = ca {
-                    *trust = Trust::Ca(ca.into());
+                    *trust = Trust::Ca(Pem::File(ca.into()));
                 }
             }
             Some(_) => self.report.error(&given.at, r#"is only used with to = "https://…""#),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Resource;
 use super::gateway_api::{Gateway, HttpRoute, Listener, ParentRef};
 use super::grants::{self, Namespaces};
+use super::listeners::Ports;
 use super::services::Services;
 use super::virtual_hosts::{Spelled, without_root};
 use crate::problem::Report;
@@ -17,8 +18,8 @@ pub(super) struct Around<'a> {
     /// Namespaces and names of those that were refused alone.
     pub(super) lost_gateways: &'a BTreeSet<(String, String)>,
     pub(super) namespaces: &'a Namespaces,
-    /// The addresses to listen on are not the Gateways'.
-    pub(super) listens_elsewhere: bool,
+    /// What the ports of Gateways are here.
+    pub(super) ports: &'a Ports,
     /// There is one route, of all kinds.
     pub(super) alone: bool,
 }
@@ -197,15 +198,23 @@ impl<'a> Attach<'a> {
                 gateway.name, route.namespace
             ));
         }
+        let comes_in =
+            |listener: &&Listener| listener.port.given().is_none_or(|port| self.around.ports.has(port.value));
+        let fitting: Vec<&Listener> = fitting.into_iter().filter(comes_in).collect();
+        if fitting.is_empty() {
+            return Err(format!(
+                "no --listen stands for a port of Gateway {} that it is attached to",
+                gateway.name
+            ));
+        }
         let ports = |listeners: &[&Listener]| -> BTreeSet<u64> {
             listeners.iter().filter_map(|one| Some(one.port.given()?.value)).collect()
         };
         let some = ports(&fitting) != ports(&known);
-        if some && self.around.listens_elsewhere {
+        if some && *self.around.ports == Ports::Lost {
             report.warn(&parent.at, "names some listeners of its Gateway, but it is served on every port");
         }
-        let matters = some && !self.around.listens_elsewhere;
-        let port = |listener: &Listener| listener.port.given().filter(|_| matters).cloned();
+        let port = |listener: &Listener| self.around.ports.here(listener.port.given().filter(|_| some)?);
         Ok(fitting.into_iter().map(|listener| (listener, port(listener))).collect())
     }
 

@@ -26,7 +26,10 @@ pub(super) enum Kind {
     HttpRoute,
     ApiGateway,
     ReferenceGrant,
+    BackendTlsPolicy,
     Service,
+    Secret,
+    ConfigMap,
     Namespace,
 }
 
@@ -40,10 +43,9 @@ pub(super) enum Unread {
 }
 
 /// Kinds that say nothing about where requests go, and are met beside those that do.
-const INDIFFERENT: [&str; 11] = [
+const INDIFFERENT: [&str; 10] = [
     "ClusterRole",
     "ClusterRoleBinding",
-    "ConfigMap",
     "DaemonSet",
     "Deployment",
     "GatewayClass",
@@ -55,7 +57,7 @@ const INDIFFERENT: [&str; 11] = [
 ];
 
 /// Kinds of the Gateway API that say where requests go and are not offered.
-const NOT_OFFERED: [&str; 5] = ["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy"];
+const NOT_OFFERED: [&str; 4] = ["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"];
 
 /// What `document` is to be read as. In a directory that was searched, files that are no manifests are met.
 pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
@@ -85,6 +87,7 @@ pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
     };
     let versions = match group {
         ISTIO => ["v1", "v1beta1", "v1alpha3"],
+        GATEWAY_API if kind == "BackendTLSPolicy" => ["v1", "v1alpha3", "v1alpha2"],
         GATEWAY_API => ["v1", "v1beta1", "v1alpha2"],
         _core => return Ok(known),
     };
@@ -110,7 +113,10 @@ fn known(group: &str, kind: &str) -> Option<Kind> {
         (GATEWAY_API, "HTTPRoute") => Kind::HttpRoute,
         (GATEWAY_API, "Gateway") => Kind::ApiGateway,
         (GATEWAY_API, "ReferenceGrant") => Kind::ReferenceGrant,
+        (GATEWAY_API, "BackendTLSPolicy") => Kind::BackendTlsPolicy,
         ("", "Service") => Kind::Service,
+        ("", "Secret") => Kind::Secret,
+        ("", "ConfigMap") => Kind::ConfigMap,
         ("", "Namespace") => Kind::Namespace,
         (_, _) => return None,
     })

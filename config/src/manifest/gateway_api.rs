@@ -142,8 +142,24 @@ tables! {
         hostname: String,
         port: u64,
         protocol: String,
-        tls: Refused,
+        tls: ListenerTls,
         allowed_routes: AllowedRoutes,
+    }
+
+    /// `tls` of a listener.
+    pub(crate) struct ListenerTls {
+        mode: String,
+        certificate_refs: List<SecretRef>,
+        frontend_validation: Refused,
+        options: Ignored,
+    }
+
+    /// A Secret, or a ConfigMap.
+    pub(crate) struct SecretRef {
+        group: String,
+        kind: String,
+        namespace: String,
+        name: String,
     }
 
     /// Who may attach to a listener.
@@ -172,6 +188,33 @@ tables! {
         key: String,
         operator: String,
         values: List<String>,
+    }
+
+    /// `spec` of a BackendTLSPolicy.
+    pub(crate) struct BackendTlsPolicy {
+        target_refs: List<PolicyTarget>,
+        validation: Validation,
+        options: Ignored,
+    }
+
+    pub(crate) struct PolicyTarget {
+        group: String,
+        kind: String,
+        name: String,
+        section_name: String,
+    }
+
+    pub(crate) struct Validation {
+        ca_certificate_refs: List<SecretRef>,
+        well_known_c_a_certificates: String,
+        hostname: String,
+        subject_alt_names: List<SubjectAltName>,
+    }
+
+    pub(crate) struct SubjectAltName {
+        r#type: String,
+        hostname: String,
+        uri: String,
     }
 
     /// `spec` of a ReferenceGrant.

@@ -27,19 +27,30 @@ impl Namespaces {
     }
 }
 
-/// Whether a manifest lets an HTTPRoute of `from` refer to the Service `name` of `to`.
-pub(super) fn permit(grants: &[Resource<ReferenceGrant>], from: &str, to: &str, name: &str) -> bool {
+/// Who refers to something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct From<'a> {
+    pub(super) kind: &'a str,
+    pub(super) namespace: &'a str,
+}
+
+/// Whether a manifest lets a resource of the Gateway API refer to something: its kind, namespace and name.
+pub(super) fn permit(
+    grants: &[Resource<ReferenceGrant>],
+    who: From<'_>,
+    (kind, to, name): (&str, &str, &str),
+) -> bool {
     let is = |key: &Key<String>, value: &str| key.given().is_some_and(|given| given.value == value);
-    from == to
+    who.namespace == to
         || grants.iter().filter(|grant| grant.namespace == to).any(|grant| {
             let from = each(&grant.spec.from).any(|one| {
                 is(&one.group, "gateway.networking.k8s.io")
-                    && is(&one.kind, "HTTPRoute")
-                    && is(&one.namespace, from)
+                    && is(&one.kind, who.kind)
+                    && is(&one.namespace, who.namespace)
             });
             let to = each(&grant.spec.to).any(|one| {
                 (one.group.is_absent() || is(&one.group, "") || is(&one.group, "core"))
-                    && is(&one.kind, "Service")
+                    && is(&one.kind, kind)
                     && (one.name.is_absent() || is(&one.name, "") || is(&one.name, name))
             });
             from && to

@@ -388,7 +388,8 @@ impl Emit<'_> {
             return None;
         };
         let namespace = written.namespace.given().map_or(self.route.namespace.as_str(), |n| n.value.as_str());
-        if !grants::permit(self.grants, &self.route.namespace, namespace, &name.value) {
+        let who = grants::From { kind: "HTTPRoute", namespace: &self.route.namespace };
+        if !grants::permit(self.grants, who, ("Service", namespace, &name.value)) {
             let message = format!(
                 "no ReferenceGrant in namespace {namespace} lets HTTPRoutes of {} name its service {}: {otherwise}",
                 self.route.namespace, name.value

@@ -276,11 +276,11 @@ tables! {
         client_certificate: String,
         private_key: String,
         ca_certificates: String,
-        credential_name: Refused,
+        credential_name: String,
         subject_alt_names: List<String>,
         sni: String,
         insecure_skip_verify: bool,
-        ca_crl: Refused,
+        ca_crl: String,
     }
 
     /// `spec` of a ServiceEntry.
@@ -327,6 +327,33 @@ tables! {
         name: Remark,
         bind: String,
         default_endpoint: Refused,
-        tls: Refused,
+        tls: ServerTls,
+    }
+
+    /// `tls` of a server.
+    pub(crate) struct ServerTls {
+        https_redirect: bool,
+        mode: String,
+        /// Files of PEM, as the next two.
+        server_certificate: String,
+        private_key: String,
+        ca_certificates: String,
+        ca_crl: String,
+        credential_name: String,
+        credential_names: List<String>,
+        tls_certificates: List<TlsCertificate>,
+        subject_alt_names: Refused,
+        verify_certificate_spki: Refused,
+        verify_certificate_hash: Refused,
+        min_protocol_version: String,
+        max_protocol_version: String,
+        cipher_suites: Ignored,
+    }
+
+    /// One of `tlsCertificates`.
+    pub(crate) struct TlsCertificate {
+        server_certificate: String,
+        private_key: String,
+        ca_certificates: Refused,
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::fields::Span;
 use super::istio::{ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, Tls, TrafficPolicy};
+use super::protocol::Protocol;
+use super::secrets::Secrets;
 use super::upstream_tls;
 use crate::Balance;
 use crate::file;
@@ -19,16 +21,30 @@ struct Groups<'a> {
     tls: Key<&'a Tls>,
 }
 
+/// Which destination it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub(super) service: &'a str,
+    pub(super) port: Option<u64>,
+    /// As far as its manifests say.
+    pub(super) protocol: Option<Protocol>,
+    /// Of its policy.
+    pub(super) namespace: &'a str,
+    /// It is called in plaintext, whatever is said of TLS.
+    pub(super) plaintext: bool,
+}
+
 /// Writes what the host's policy and then the subset's say about this port of `service` into `upstream`.
 pub(super) fn apply(
     policies: [Option<&TrafficPolicy>; 2],
-    (service, port): (&str, Option<u64>),
+    of: Of<'_>,
+    secrets: &mut Secrets,
     upstream: &mut file::Upstream,
     report: &mut Report,
 ) {
     let mut groups = Groups::default();
     for policy in policies.into_iter().flatten() {
-        groups.lay_over(policy, port);
+        groups.lay_over(policy, of.port);
     }
     if let Some(pool) = groups.pool.given() {
         apply_pool(pool.value, upstream);
@@ -39,9 +55,7 @@ pub(super) fn apply(
     if let Some(balancer) = groups.balancer.given() {
         apply_balancer(balancer.value, upstream, report);
     }
-    if let Some(tls) = groups.tls.given() {
-        upstream.tls = upstream_tls::tls(tls, service, report);
-    }
+    upstream.tls = upstream_tls::tls(groups.tls.given(), of, secrets, report);
 }
 
 impl<'a> Groups<'a> {

@@ -19,14 +19,15 @@ pub(super) struct Port {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
+    /// HTTP/1.1 over TLS.
+    Https,
 }
 
 /// How Istio and Kubernetes write protocols.
-const NOT_SPOKEN: [&str; 16] = [
+const NOT_SPOKEN: [&str; 14] = [
     "grpc",
     "grpc-web",
     "http2",
-    "https",
     "http_proxy",
     "kubernetes.io/h2c",
     "kubernetes.io/ws",
@@ -37,19 +38,24 @@ const NOT_SPOKEN: [&str; 16] = [
     "sctp",
     "tcp",
     "thrift",
-    "tls",
     "udp",
 ];
+
+/// Those that are HTTP over TLS where a route leads there.
+const SECURED: [&str; 2] = ["https", "tls"];
 
 /// The protocol that `word` means, in any case.
 pub(super) fn spoken(word: &str) -> Result<Protocol, String> {
     let lower = word.to_ascii_lowercase();
     match lower.as_str() {
         "http" => Ok(Protocol::Http1),
+        "https" | "tls" => Ok(Protocol::Https),
         known if NOT_SPOKEN.contains(&known) => {
-            Err(format!("{word:?} is not spoken to destinations yet; only HTTP is (HTTP/1.1, without TLS)"))
+            Err(format!("{word:?} is not spoken to destinations yet; only HTTP and HTTPS are (HTTP/1.1)"))
         }
-        _ => Err(format!("{word:?} is no protocol that is known here; only HTTP is spoken to destinations")),
+        _ => Err(format!(
+            "{word:?} is no protocol that is known here; only HTTP and HTTPS are spoken to destinations"
+        )),
     }
 }
 
@@ -58,10 +64,20 @@ fn named(name: &str) -> Option<&str> {
     let lower = name.to_ascii_lowercase();
     let first = lower.split('-').next().unwrap_or_default();
     let first = if lower == "grpc-web" || lower.starts_with("grpc-web-") { "grpc-web" } else { first };
-    NOT_SPOKEN.contains(&first).then(|| name.get(..first.len())).flatten()
+    let says = NOT_SPOKEN.contains(&first) || SECURED.contains(&first);
+    says.then(|| name.get(..first.len())).flatten()
 }
 
 impl Port {
+    /// As far as it is said and spoken.
+    fn protocol(&self, by_name: bool) -> Option<Protocol> {
+        if let Some(word) = &self.protocol {
+            return spoken(&word.value).ok();
+        }
+        let name = self.name.as_ref().filter(|_| by_name)?;
+        spoken(named(&name.value)?).ok()
+    }
+
     /// Where the port's protocol is said, and why it cannot be spoken. `by_name` where Istio's rules hold.
     fn fault(&self, by_name: bool) -> Option<(&Place, String)> {
         if let Some(word) = &self.protocol {
@@ -71,6 +87,14 @@ impl Port {
         let why = spoken(named(&name.value)?).err()?;
         Some((&name.at, format!("{why}; appProtocol stands above the name of a port")))
     }
+}
+
+/// What is spoken on `port`, as far as it is said; on no port in particular what all of them say.
+pub(super) fn of(ports: &[Port], port: Option<u64>, by_name: bool) -> Option<Protocol> {
+    let asked = ports.iter().filter(|one| port.is_none_or(|port| one.number == port));
+    let mut all = asked.map(|one| one.protocol(by_name));
+    let first = all.next()??;
+    all.all(|other| other == Some(first)).then_some(first)
 }
 
 /// What keeps `ports` from being spoken to on `port`, if anything does; of no port in particular all of them must.

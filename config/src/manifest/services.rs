@@ -6,10 +6,14 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resource;
+use super::backend_tls;
+use super::entry::{entry_addresses, ports_of};
+use super::gateway_api::BackendTlsPolicy;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
 use super::mirror_policy::Policies;
-use super::policy;
+use super::policy::{self, Of};
 use super::protocol::{self, Port};
+use super::secrets::Secrets;
 use super::virtual_hosts::without_root;
 use crate::destination::{self, CLUSTER};
 use crate::file;
@@ -59,6 +63,9 @@ struct Made {
 /// Everything the manifests and the command line say about services.
 #[derive(Default)]
 pub(super) struct Services {
+    /// All are called in plaintext, whatever is said of TLS.
+    pub(super) plaintext: bool,
+    pub(super) secrets: Secrets,
     /// What more is said of mirrors.
     pub(super) policies: Policies,
     bound: Vec<Bound>,
@@ -68,6 +75,8 @@ pub(super) struct Services {
     read_rules: Vec<Resource<DestinationRule>>,
     rules: BTreeMap<String, Resource<DestinationRule>>,
     entries: BTreeMap<String, Resource<ServiceEntry>>,
+    /// What BackendTLSPolicies say of Services, by their names in full.
+    backend_policies: backend_tls::Policies,
     /// Names, namespaces and ports of Services.
     read_services: Vec<(String, String, Vec<Port>)>,
     known: BTreeMap<String, Vec<Port>>,
@@ -196,6 +205,13 @@ impl Services {
         }
         for service in self.rules.keys().chain(self.entries.keys()).chain(self.known.keys()) {
             self.shorts.entry(short(service).to_owned()).or_default().insert(service.clone());
+        }
+    }
+
+    /// Takes a BackendTLSPolicy, once it is known who is meant by each name.
+    pub(super) fn policy(&mut self, policy: &Resource<BackendTlsPolicy>, report: &mut Report) {
+        for (name, target) in backend_tls::targets(policy, &mut self.secrets, report) {
+            self.backend_policies.add(self.in_full(&name, &policy.namespace), target);
         }
     }
 
@@ -337,16 +353,8 @@ impl Services {
 
     /// `None` after saying that manifests say another protocol than is spoken.
     fn can_be_spoken_to(&self, wanted: &Wanted, asking: &Asking<'_>, report: &mut Report) -> Option<()> {
-        let ports = match (self.known.get(&wanted.service), self.entries.get(&wanted.service)) {
-            (Some(ports), _) => ports.clone(),
-            (None, Some(entry)) => protocol::entry_ports(&entry.spec),
-            (None, None) => return Some(()),
-        };
-        let by_name = asking.by_name || !self.known.contains_key(&wanted.service);
-        // Of several ports of a ServiceEntry the first is meant.
-        let first =
-            ports.first().filter(|_| !self.known.contains_key(&wanted.service)).map(|port| port.number);
-        let Some((at, why)) = protocol::fault(&ports, wanted.port.or(first), by_name) else {
+        let Some((ports, port, by_name)) = self.ports_asked(wanted, asking) else { return Some(()) };
+        let Some((at, why)) = protocol::fault(&ports, port, by_name) else {
             return Some(());
         };
         if report.is_by_resource() {
@@ -356,6 +364,17 @@ impl Services {
             report.error(at, why);
         }
         None
+    }
+
+    /// Its ports as manifests have them, which is asked for, and whether their names say what is spoken.
+    fn ports_asked(&self, wanted: &Wanted, asking: &Asking<'_>) -> Option<(Vec<Port>, Option<u64>, bool)> {
+        if let Some(ports) = self.known.get(&wanted.service) {
+            return Some((ports.clone(), wanted.port, asking.by_name));
+        }
+        let ports = protocol::entry_ports(&self.entries.get(&wanted.service)?.spec);
+        // Of several ports of a ServiceEntry the first is meant.
+        let first = ports.first().map(|port| port.number);
+        Some((ports, wanted.port.or(first), true))
     }
 
     /// Whether the service's ports can be told apart: then each has an upstream of its own.
@@ -376,6 +395,7 @@ impl Services {
             ports.len() > 1 || wanted.port.is_some_and(|port| !ports.contains(&port))
         });
         entry
+            || self.backend_policies.name_ports(service)
             || bound.into_iter().any(|bound| bound.port.is_some())
             || self.rule_of(service).is_some_and(|resource| rule(&resource.spec))
     }
@@ -401,8 +421,25 @@ impl Services {
             rule.as_ref().and_then(|rule| rule.spec.traffic_policy.given()),
             subset.as_ref().and_then(|subset| subset.traffic_policy.given()),
         ];
-        let of = (wanted.service.as_str(), wanted.port);
-        policy::apply(policies.map(|p| p.map(|p| &p.value)), of, &mut upstream, report);
+        let asked = self.ports_asked(wanted, asking);
+        let protocol = asked.and_then(|(ports, port, by_name)| protocol::of(&ports, port, by_name));
+        let namespace = rule.as_ref().map(|rule| rule.namespace.as_str()).unwrap_or_default();
+        let is_told = policies.iter().flatten().any(|policy| !policy.value.tls.is_absent());
+        let of = Of {
+            service: &wanted.service,
+            port: wanted.port,
+            protocol,
+            namespace,
+            plaintext: self.plaintext,
+        };
+        policy::apply(policies.map(|p| p.map(|p| &p.value)), of, &mut self.secrets, &mut upstream, report);
+        if let Some(tls) = self
+            .backend_policies
+            .of(&wanted.service, wanted.port, self.known.get(&wanted.service))
+            .filter(|_| !self.plaintext && !is_told)
+        {
+            upstream.tls = tls.clone();
+        }
         let mut name = self.display(wanted);
         if self.upstreams_by_name.contains_key(&name) {
             name = name.replacen(self.shown(&wanted.service), &wanted.service, 1);
@@ -568,68 +605,4 @@ impl Services {
         upstreams.sort_by(|(a, _), (b, _)| a.value.cmp(&b.value));
         (upstreams, unaddressed)
     }
-}
-
-/// Numbers of its ports, in their order.
-fn ports_of(entry: &ServiceEntry) -> Vec<u64> {
-    let ports = entry.ports.given().map(|list| list.value.as_slice()).unwrap_or_default();
-    ports.iter().filter_map(|port| Some(port.given()?.value.number.given()?.value)).collect()
-}
-
-fn entry_addresses(
-    host: &str,
-    entry: &ServiceEntry,
-    port: Option<u64>,
-    labels: Option<&Named<String>>,
-    report: &mut Report,
-) -> Vec<String> {
-    let ports: Vec<_> = entry
-        .ports
-        .given()
-        .map(|list| list.value.iter().filter_map(Key::given).collect())
-        .unwrap_or_default();
-    let number = |p: &At<super::istio::ServicePort>| p.value.number.given().map(|number| number.value);
-    let chosen = ports.iter().find(|p| port.is_none() || number(p) == port);
-    let Some(chosen) = chosen else { return Vec::new() };
-    let target = chosen.value.target_port.given().map(|target| target.value).or_else(|| number(chosen));
-    let name = chosen.value.name.given().map(|name| name.value.as_str()).unwrap_or_default();
-    let resolution = entry.resolution.given();
-    let word = resolution.map_or("NONE", |resolution| resolution.value.as_str());
-    let endpoints: Vec<_> = entry
-        .endpoints
-        .given()
-        .map(|list| list.value.iter().filter_map(Key::given).collect())
-        .unwrap_or_default();
-    match word {
-        "STATIC" | "DNS" | "DNS_ROUND_ROBIN" => {}
-        other => {
-            if let Some(resolution) = resolution {
-                report.error(&resolution.at, format!("{other} gives no addresses here; use STATIC or DNS"));
-            }
-            return Vec::new();
-        }
-    }
-    if endpoints.is_empty() && word != "STATIC" {
-        return target.map(|target| format!("{host}:{target}")).into_iter().collect();
-    }
-    let has = |endpoint: &At<super::istio::WorkloadEntry>| {
-        let own = endpoint.value.labels.given().map(|labels| labels.value.as_slice()).unwrap_or_default();
-        let value = |name: &str| {
-            let found = own.iter().find(|(key, _)| key.value == name);
-            found.and_then(|(_, value)| value.given()).map(|value| value.value.as_str())
-        };
-        labels.is_none_or(|labels| {
-            labels
-                .iter()
-                .all(|(name, wanted)| wanted.given().is_some_and(|w| value(&name.value) == Some(&w.value)))
-        })
-    };
-    let address = |endpoint: &At<super::istio::WorkloadEntry>| {
-        let own = endpoint.value.ports.given().map(|ports| ports.value.as_slice()).unwrap_or_default();
-        let own = own.iter().find(|(key, _)| key.value == name).and_then(|(_, port)| port.given());
-        let port = own.map(|port| port.value).or(target)?;
-        let address = &endpoint.value.address.given()?.value;
-        Some(if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
-    };
-    endpoints.iter().filter(|endpoint| has(endpoint)).filter_map(|endpoint| address(endpoint)).collect()
 }

@@ -6,6 +6,7 @@ mod hostile;
 mod names;
 mod translate;
 mod kinds;
+mod tls;
 
 use super::*;
 use crate::{Action, Config, Percent};

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::documents::{self, Document};
-use super::{Found, Policy, settings_of};
+use super::{Around, Emitted, Found, Plaintext, Policy, settings_of};
 use crate::check::{Check, Checked};
 use crate::destination::Destination;
 use crate::file::File;
@@ -31,6 +31,7 @@ pub struct Applied<'a> {
     pub settings: Option<(&'a str, &'a str)>,
     /// Addresses to listen on; where none is given the Gateways say it.
     pub listen: &'a [String],
+    pub plaintext: Plaintext,
     /// As of [`super::Manifests`].
     pub endpoints: &'a [String],
     /// What more is said of the mirrors of an object, by its kind, namespace and name.
@@ -135,13 +136,10 @@ fn pass(
     report.open("", "", false);
     let endpoint = Place { key: "--endpoint".to_owned(), ..Place::default() };
     applied.endpoints.iter().for_each(|text| found.services.bind(text, &endpoint, &mut report));
-    let listen = Place { key: "--listen".to_owned(), ..Place::default() };
-    if !applied.listen.is_empty() {
-        file.listener = super::listeners_at(applied.listen, &listen);
-    }
-    let destinations = found.emit(&mut file, &mut report);
+    let around = Around { listen: applied.listen, plaintext: applied.plaintext };
+    let Emitted { destinations, materials } = found.emit(&mut file, around, &mut report);
     let written = Shown::of(&file);
-    let mut config = Check::new(&mut report).config(file);
+    let mut config = Check::new(&mut report).with(materials).config(file);
     let of: BTreeMap<&str, &Destination> =
         destinations.iter().map(|(name, destination)| (name.as_str(), destination)).collect();
     for upstream in &mut config.upstreams {

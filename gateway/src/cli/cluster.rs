@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use config::check::{Checked, Problem};
+use config::manifest::Plaintext;
 
 use super::summary;
 use crate::kubernetes::{Cluster, Options, Rules};
@@ -86,12 +87,24 @@ impl Arguments {
         words.into_iter().find(|(is_said, _)| *is_said).map(|(_, word)| word)
     }
 
-    pub(super) fn cluster(self, listen: Vec<String>, settings: Option<PathBuf>) -> Cluster {
+    pub(super) fn cluster(
+        self,
+        listen: Vec<String>,
+        settings: Option<PathBuf>,
+        plaintext: Plaintext,
+    ) -> Cluster {
         let Self { kubernetes: _, namespace, class, controller_name, istio_selector, mesh, publish_service } =
             self;
         let controller = controller_name.unwrap_or_else(|| CONTROLLER.to_owned());
         let rules = Rules { class, controller, labels: istio_selector, mesh };
-        Cluster::new(Options { namespaces: namespace, rules, listen, settings, publish: publish_service })
+        Cluster::new(Options {
+            namespaces: namespace,
+            rules,
+            listen,
+            settings,
+            publish: publish_service,
+            plaintext,
+        })
     }
 }
 

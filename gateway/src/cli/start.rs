@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
-use config::manifest::Manifests;
+use config::manifest::{Manifests, Plaintext};
 
 use super::cluster;
 use crate::server::Source;
@@ -25,7 +25,21 @@ pub(super) struct Input {
     #[arg(long, value_name = "SERVICE=ADDRESS")]
     pub(super) endpoint: Vec<String>,
 
-    /// Address to listen on, with --manifest, --kubernetes or --primary; may be repeated. :8080 is every address of this machine
+    /// Files of PEM for a Secret that manifests name: CERT,KEY, with ,CA where clients show certificates, CA alone for who is
+    /// believed (of a ConfigMap too); may be repeated
+    #[arg(long, value_name = "[NAMESPACE/]NAME=CERT,KEY")]
+    pub(super) secret: Vec<String>,
+
+    /// Take plaintext where Gateways have TLS: it ends before this process
+    #[arg(long)]
+    pub(super) plaintext_listeners: bool,
+
+    /// Call destinations in plaintext whatever manifests say of TLS with them: a mesh around this process speaks it
+    #[arg(long)]
+    pub(super) plaintext_upstreams: bool,
+
+    /// Address to listen on, with --manifest, --kubernetes or --primary; may be repeated. :8080 is every address of this machine,
+    /// :8443=443 stands for port 443 of the Gateways alone
     #[arg(long, value_name = "ADDRESS", env = "UMBRA_LISTEN", value_delimiter = ',')]
     pub(super) listen: Vec<String>,
 
@@ -73,6 +87,9 @@ impl Input {
         self.config = other.config.or(self.config);
         self.manifest.extend(other.manifest);
         self.endpoint.extend(other.endpoint);
+        self.secret.extend(other.secret);
+        self.plaintext_listeners |= other.plaintext_listeners;
+        self.plaintext_upstreams |= other.plaintext_upstreams;
         if self.listen != other.listen {
             self.listen.extend(other.listen);
         }
@@ -99,28 +116,50 @@ impl Input {
             let name = file.display();
             return Some(format!("{name}: this is YAML: --manifest {name}"));
         }
-        let has_documents = !(self.manifest.is_empty() && self.endpoint.is_empty());
+        let has_documents = !(self.manifest.is_empty() && self.endpoint.is_empty() && self.secret.is_empty());
+        let plaintext = [
+            (self.plaintext_listeners, "--plaintext-listeners"),
+            (self.plaintext_upstreams, "--plaintext-upstreams"),
+        ];
+        let plaintext = plaintext.into_iter().find(|(is_said, _)| *is_said && !self.has_routes());
+        if let Some((_, word)) = plaintext {
+            return Some(format!("{word} needs --manifest PATH or --kubernetes"));
+        }
         match self.cluster.first() {
             Some(_) if self.cluster.kubernetes && has_documents => {
-                Some("--manifest and --endpoint have no part in --kubernetes".to_owned())
+                Some("--manifest, --endpoint and --secret have no part in --kubernetes".to_owned())
             }
             Some(word) if !self.cluster.kubernetes => Some(format!("{word} needs --kubernetes")),
-            _ => (self.manifest.is_empty() && has_documents)
-                .then(|| "--endpoint needs --manifest PATH".to_owned()),
+            _ => (self.manifest.is_empty() && has_documents).then(|| {
+                let word = if self.endpoint.is_empty() { "--secret" } else { "--endpoint" };
+                format!("{word} needs --manifest PATH")
+            }),
         }
     }
 
     pub(super) fn source(self) -> Source {
-        let Self { config, manifest, endpoint, listen, cluster } = self;
+        let Self {
+            config,
+            manifest,
+            endpoint,
+            secret,
+            listen,
+            plaintext_listeners,
+            plaintext_upstreams,
+            cluster,
+        } = self;
         let listen = listen.iter().map(|address| everywhere(address)).collect();
+        let plaintext = Plaintext { listeners: plaintext_listeners, upstreams: plaintext_upstreams };
         if cluster.kubernetes {
-            return Source::Cluster(cluster.cluster(listen, config));
+            return Source::Cluster(cluster.cluster(listen, config, plaintext));
         }
         if !manifest.is_empty() {
             return Source::Manifests(Manifests {
                 paths: manifest,
                 endpoints: endpoint,
                 listen,
+                secrets: secret,
+                plaintext,
                 settings: config,
             });
         }
@@ -199,6 +238,9 @@ fn here(address: &str) -> String {
 
 /// The same of a listener: `:8080` is every address of this machine.
 fn everywhere(address: &str) -> String {
+    if let Some((address, port)) = address.split_once('=') {
+        return format!("{}={port}", everywhere(address));
+    }
     match address.strip_prefix(':') {
         Some(_) => with_host(address, "0.0.0.0"),
         None => here(address),

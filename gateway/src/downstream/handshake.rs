@@ -62,12 +62,14 @@ pub(super) async fn run(cx: &Rc<Context>, client: &mut Client, tls: Arc<Listenin
         }
         Ok(facts) => {
             cx.shard.tls.handshakes.inc(facts.kind());
-            let certificate = client.stream.peer_certificate().as_deref().map(client_cert::described);
+            let shown = client.stream.peer_certificate();
+            let certificate = shown.as_deref().map(client_cert::described).unwrap_or_default();
+            let names = shown.as_deref().map(client_cert::names).unwrap_or_default();
             client.chosen = Some(if facts.is_http2 { Protocol::Http2 } else { Protocol::Http1 });
             // invariant: nobody else has it before the first request.
             if let Some(peer) = Rc::get_mut(&mut client.peer) {
                 peer.scheme = Scheme::Https;
-                peer.secured = Some(Secured { listening: tls, certificate: certificate.unwrap_or_default() });
+                peer.secured = Some(Secured { listening: tls, certificate, names });
             }
             true
         }

@@ -124,6 +124,9 @@ pub(super) async fn forward(
         }
         if let Some(fault) = attempt.refused_handshake() {
             counters.tls.failures.inc(fault);
+            if let Some(lease) = &lease {
+                search.refused(lease, fault);
+            }
         }
         let end = match judged.after {
             After::Fresh => {

@@ -146,6 +146,7 @@ fn route(
         address: from.address,
         address_port: from.address_port,
         version: from.version(head.minor),
+        certificate: from.secured.map_or(&[], |secured| &secured.names),
         fields: head,
     };
     let found = generation.router.find(&asked);

@@ -214,6 +214,7 @@ pub fn unread(cx: &Context, from: &Caller<'_>, head: &[u8]) -> Option<Rc<Pairing
         address: from.address,
         address_port: from.address_port,
         version: from.version(minor),
+        certificate: &[],
         fields: &fields,
     };
     let wants = generation.wants(&cx.random, &asked, None);

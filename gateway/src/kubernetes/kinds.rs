@@ -15,6 +15,7 @@ pub(crate) enum Kind {
     EndpointSlice,
     Namespace,
     Pod,
+    Secret,
     ConfigMap,
 }
 
@@ -85,6 +86,7 @@ impl Kind {
             },
             Self::Namespace => Facts { namespaced: false, ..core("Namespace", "namespaces") },
             Self::Pod => Facts { watch_seconds: 60, ..core("Pod", "pods") },
+            Self::Secret => core("Secret", "secrets"),
             Self::ConfigMap => core("ConfigMap", "configmaps"),
         }
     }
@@ -135,6 +137,8 @@ mod tests {
             Kind::VirtualService.path("v1beta1", Some("shop")),
             "/apis/networking.istio.io/v1beta1/namespaces/shop/virtualservices"
         );
+        let secret = Kind::Secret.path("v1", Some("shop/tls"));
+        assert_eq!(secret, "/api/v1/namespaces/shop/secrets?fieldSelector=metadata.name%3Dtls");
         let map = Kind::ConfigMap.path("v1", Some("shop/policy"));
         assert_eq!(map, "/api/v1/namespaces/shop/configmaps?fieldSelector=metadata.name%3Dpolicy");
         // A GatewayClass is in no namespace.

@@ -118,7 +118,9 @@ impl Cluster {
     fn make(&self, key: Key, endpoints: &[String]) -> Ready {
         let options = &self.0.options;
         let settings = key.settings.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        let given = Given { settings, listen: &options.listen, endpoints };
+        let home = self.lock().home.clone();
+        let plaintext = options.plaintext;
+        let given = Given { settings, listen: &options.listen, plaintext, home: &home, endpoints };
         let (store, good, was_read) = {
             let state = self.lock();
             (state.store.routing(), state.good.clone(), state.is_read(self))
@@ -226,6 +228,7 @@ impl Cluster {
             return Ahead::Known;
         }
         let ready = self.make(key, &[]);
+        let secrets = self.secrets_wanted();
         let mut state = self.lock();
         state.wrong = ready.made.checked.is_err().then_some(as_before);
         let pods = namespaces_with_labels(ready.made.destinations.iter()).into_iter();
@@ -233,6 +236,7 @@ impl Cluster {
         state.wanted = pods
             .map(|namespace| (Kind::Pod, namespace))
             .chain(maps.map(|of| (Kind::ConfigMap, of)))
+            .chain(secrets)
             .collect();
         state.ready = Some(ready);
         drop(state);
@@ -307,8 +311,14 @@ mod tests {
         let rules = Rules { class: None, controller: "c".to_owned(), labels: Vec::new(), mesh: true };
         let listen = vec!["127.0.0.1:0".to_owned()];
         let settings = Some(path.clone());
-        let cluster =
-            Cluster::new(Options { namespaces: Vec::new(), rules, listen, settings, publish: None });
+        let cluster = Cluster::new(Options {
+            namespaces: Vec::new(),
+            rules,
+            listen,
+            settings,
+            publish: None,
+            plaintext: config::manifest::Plaintext::default(),
+        });
         let is_news = || [0; 3].map(|_| matches!(cluster.foresee(), Ahead::News));
         assert_eq!(is_news(), [true, false, false], "they are not there");
         for text in ["[admin", "[workers]\ncuont = 1\n"] {

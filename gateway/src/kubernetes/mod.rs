@@ -10,6 +10,7 @@ mod select;
 mod policies;
 mod translation;
 mod join;
+mod secrets;
 mod report;
 mod status;
 mod api;
@@ -28,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use config::manifest::Plaintext;
 use config::{Config, Destination};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -52,6 +54,7 @@ pub struct Options {
     pub rules: Rules,
     /// Addresses to listen on instead of the Gateways' ports.
     pub listen: Vec<String>,
+    pub plaintext: Plaintext,
     /// Everything that is no route and no upstream.
     pub settings: Option<PathBuf>,
     /// Namespace and name of the Service before us, whose address is the Gateways'.
@@ -137,6 +140,8 @@ struct State {
     /// Configurations that were taken.
     taken: u64,
     good: Good,
+    /// Our own namespace, as far as it is known.
+    home: String,
     /// What became of each object in the next configuration, and in the one in force.
     made: Arc<Vec<Outcome>>,
     served: Arc<Vec<Outcome>>,
@@ -170,6 +175,10 @@ impl Cluster {
 
     pub(crate) fn counters(&self) -> &Arc<ClusterCounters> {
         &self.0.counters
+    }
+
+    pub(crate) fn plaintext(&self) -> Plaintext {
+        self.0.options.plaintext
     }
 
     pub(crate) fn settings(&self) -> Option<&PathBuf> {
@@ -209,6 +218,7 @@ impl Cluster {
             Ok(api) => api,
             Err(why) => return drop(begun.send(Err(why))),
         };
+        self.lock().home = api.namespace().to_owned();
         for (kind, scope) in self.watches() {
             tokio::spawn(follow::follow(api.clone(), self.clone(), kind, scope));
         }
@@ -245,6 +255,7 @@ impl Cluster {
         for (kind, scope) in self.watches() {
             follow::list_once(&api, self, kind, scope.as_deref()).await?;
         }
+        self.lock().home = api.namespace().to_owned();
         self.foresee();
         for (kind, scope) in self.scopes_wanted() {
             // One that may not be read is told of where it is named; Pods tell where subsets are, which few ask.

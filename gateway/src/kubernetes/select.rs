@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Rules;
 use super::kinds::Kind;
 use super::policies;
+use super::secrets;
 use super::store::{Key, MIRROR_POLICY, Store};
 
 /// An object that is ours, as far as it is.
@@ -31,6 +32,10 @@ pub(super) struct Refused {
     pub(super) ports: BTreeSet<u64>,
     /// Istio's Gateways that have no part in the configuration.
     pub(super) gateways: BTreeSet<Key>,
+    /// TLS of Gateways ends before us: their certificates are nobody's business here.
+    pub(super) plaintext: bool,
+    /// Our own namespace, whose Secrets Istio's objects name.
+    pub(super) home: String,
 }
 
 /// What is ours, in the order in which it was created: of two that want the same the older has it.
@@ -45,15 +50,26 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
         all.push(Chosen { kind, key: key.clone(), document: document(kind, object, spec), policy });
     };
     for (key, object) in store.all(Kind::IstioGateway).filter(|(key, _)| istio.contains_key(*key)) {
-        take(Kind::IstioGateway, key, object, Some(without_ports(&object["spec"], refused)));
+        let mut spec = without_ports(&object["spec"], refused);
+        secrets::at_home(&mut spec, &refused.home);
+        take(Kind::IstioGateway, key, object, Some(spec));
     }
     for (key, object) in store.all(Kind::ApiGateway).filter(|(key, _)| ours.contains(*key)) {
         let mut spec = object["spec"].clone();
-        spec["listeners"] = listeners(object)
-            .iter()
-            .filter(|listener| fault(listener, listeners(object), refused).is_none())
-            .cloned()
-            .collect();
+        let all = listeners(object);
+        let served = all.iter().filter(|listener| fault(listener, all, refused).is_none());
+        let secured = |listener: &Value| {
+            let mut listener = listener.clone();
+            if secrets::speaks_tls(&listener) && !refused.plaintext {
+                let (good, _) = secrets::references(store, key, &listener);
+                if good.is_empty() {
+                    return None;
+                }
+                listener["tls"]["certificateRefs"] = good.into();
+            }
+            Some(listener)
+        };
+        spec["listeners"] = served.filter_map(secured).collect();
         take(Kind::ApiGateway, key, object, Some(spec));
     }
     for (key, object) in store.all(Kind::VirtualService) {
@@ -71,9 +87,16 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
             take(Kind::HttpRoute, key, object, Some(spec));
         }
     }
-    for kind in
-        [Kind::DestinationRule, Kind::ServiceEntry, Kind::ReferenceGrant, Kind::Service, Kind::Namespace]
-    {
+    for (key, object) in store.all(Kind::DestinationRule) {
+        let mut spec = object["spec"].clone();
+        secrets::at_home(&mut spec, &refused.home);
+        take(Kind::DestinationRule, key, object, Some(spec));
+    }
+    let named = secrets::wanted(store, rules, &refused.home);
+    for (key, object) in store.all(Kind::Secret).filter(|(key, _)| named.contains(*key)) {
+        take(Kind::Secret, key, object, None);
+    }
+    for kind in [Kind::ServiceEntry, Kind::ReferenceGrant, Kind::Service, Kind::Namespace] {
         store.all(kind).for_each(|(key, object)| take(kind, key, object, None));
     }
     all.sort_by(|a, b| (created(&a.document), &a.key).cmp(&(created(&b.document), &b.key)));
@@ -101,11 +124,14 @@ fn document(kind: Kind, object: &Value, spec: Option<Value>) -> Value {
         Kind::Service => {
             Some(json!({"ports": object.pointer("/spec/ports").cloned().unwrap_or_else(|| json!([]))}))
         }
-        Kind::Namespace => None,
+        Kind::Namespace | Kind::Secret => None,
         _other => object.get("spec").cloned(),
     });
     if let Some(spec) = spec {
         document["spec"] = spec;
+    }
+    if kind == Kind::Secret {
+        document["data"] = object["data"].clone();
     }
     document
 }
@@ -149,14 +175,27 @@ pub(super) enum ListenerFault {
     UnsupportedProtocol,
     PortUnavailable,
     HostnameConflict,
+    ProtocolConflict,
 }
 
 /// What is wrong with a listener, one among these.
 pub(super) fn fault(listener: &Value, among: &[Value], refused: &Refused) -> Option<ListenerFault> {
     let hostname = |one: &Value| text(one, "hostname").to_ascii_lowercase();
     let same = |other: &&Value| other["port"] == listener["port"] && hostname(other) == hostname(listener);
-    if text(listener, "protocol") != "HTTP" {
+    if !matches!(text(listener, "protocol"), "HTTP" | "HTTPS") {
         return Some(ListenerFault::UnsupportedProtocol);
+    }
+    let mode = listener.pointer("/tls/mode").and_then(Value::as_str).unwrap_or("Terminate");
+    if secrets::speaks_tls(listener) && mode != "Terminate" {
+        return Some(ListenerFault::UnsupportedProtocol);
+    }
+    let other_way = |other: &Value| {
+        other["port"] == listener["port"]
+            && matches!(text(other, "protocol"), "HTTP" | "HTTPS")
+            && other["protocol"] != listener["protocol"]
+    };
+    if among.iter().any(other_way) {
+        return Some(ListenerFault::ProtocolConflict);
     }
     // The specification forbids that either of the two wins.
     if among.iter().filter(same).count() > 1 {
@@ -192,15 +231,9 @@ pub(super) fn parent_of(parent: &Value, namespace: &str) -> Option<Key> {
 type IstioGateways = BTreeMap<Key, Vec<(String, String)>>;
 
 fn istio_gateways(store: &Store, rules: &Rules, refused: &Refused) -> IstioGateways {
-    let selects = |gateway: &Value| {
-        let selector = gateway.pointer("/spec/selector").and_then(Value::as_object);
-        selector.into_iter().flatten().all(|(name, value)| {
-            rules.labels.iter().any(|(own, given)| own == name && Some(given.as_str()) == value.as_str())
-        })
-    };
     let ours = store
         .all(Kind::IstioGateway)
-        .filter(|(key, gateway)| selects(gateway) && !refused.gateways.contains(*key));
+        .filter(|(key, gateway)| selects(gateway, rules) && !refused.gateways.contains(*key));
     ours.map(|(key, gateway)| {
         let servers = list(&gateway["spec"], "servers").iter();
         let hosts = servers.flat_map(|server| list(server, "hosts")).filter_map(Value::as_str);
@@ -212,6 +245,14 @@ fn istio_gateways(store: &Store, rules: &Rules, refused: &Refused) -> IstioGatew
         (key.clone(), hosts.map(parted).collect())
     })
     .collect()
+}
+
+/// Whether a Gateway of Istio's is ours.
+pub(super) fn selects(gateway: &Value, rules: &Rules) -> bool {
+    let selector = gateway.pointer("/spec/selector").and_then(Value::as_object);
+    selector.into_iter().flatten().all(|(name, value)| {
+        rules.labels.iter().any(|(own, given)| own == name && Some(given.as_str()) == value.as_str())
+    })
 }
 
 fn without_ports(spec: &Value, refused: &Refused) -> Value {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Rules;
 use super::kinds::Kind;
+use super::secrets;
 use super::select::{self, ListenerFault, Refused, list, text};
 use super::store::{Key, Store};
 use super::translation::Outcome;
@@ -26,6 +27,8 @@ pub(super) struct View<'a> {
     pub(super) served: &'a [Outcome],
     /// Ports that cannot be listened at.
     pub(super) unavailable: &'a BTreeSet<u64>,
+    /// TLS of Gateways ends before us.
+    pub(super) plaintext: bool,
     /// The Service before us.
     pub(super) publish: Option<&'a (String, String)>,
 }
@@ -46,7 +49,7 @@ pub(super) struct Desired {
 pub(super) fn desired(view: &View<'_>) -> Vec<Desired> {
     let classes = select::classes(view.store, view.rules);
     let ours = select::api_gateways(view.store, view.rules, &classes);
-    let refused = Refused { ports: view.unavailable.clone(), gateways: BTreeSet::new() };
+    let refused = Refused { ports: view.unavailable.clone(), ..Refused::default() };
     let mut attached = Attached::new(view.store, &ours, &refused);
     let mut all = Vec::new();
     for ((namespace, name), class) in view.store.all(Kind::GatewayClass) {
@@ -153,17 +156,25 @@ fn gateway_status(
         all.iter().map(|listener| select::fault(listener, all, refused)).collect();
     let rejected = problems(&outcome.state);
     let bad = faults.iter().filter(|fault| fault.is_some()).count();
+    // These would be served, and have no certificate for it.
+    let sound = all.iter().zip(&faults).filter(|(_, fault)| fault.is_none());
+    let bare = sound.filter(|(listener, _)| !certificates(view, key, listener).1).count();
     let accepted = match (&rejected, bad) {
         (Some(why), _) => ("Accepted", false, "Invalid", why.clone()),
-        (None, 0) => ("Accepted", true, "Accepted", String::new()),
+        (None, 0) if bare == 0 => ("Accepted", true, "Accepted", String::new()),
         (None, bad) if bad == all.len() => {
             ("Accepted", false, "ListenersNotValid", "no listener can be served".to_owned())
         }
-        (None, bad) => ("Accepted", true, "ListenersNotValid", format!("{bad} listeners cannot be served")),
+        (None, bad) => {
+            ("Accepted", true, "ListenersNotValid", format!("{} listeners cannot be served", bad + bare))
+        }
     };
     let addresses = view.publish.map(|service| addresses(view.store, service));
     let programmed = match &addresses {
         _ if !accepted.1 => ("Programmed", false, "Invalid", accepted.3.clone()),
+        _ if bad + bare == all.len() => {
+            ("Programmed", false, "Invalid", "no listener has a certificate that may be shown".to_owned())
+        }
         Some(addresses) if addresses.is_empty() => (
             "Programmed",
             false,
@@ -177,11 +188,12 @@ fn gateway_status(
         .zip(&faults)
         .map(|(listener, fault)| {
             let fault = fault.map(said);
+            let certificates = certificates(view, key, listener);
             json!({
                 "name": listener["name"],
                 "supportedKinds": attach::supported(listener),
                 "attachedRoutes": attached.count(key, text(listener, "name")),
-                "conditions": conditions(gateway, &listener_conditions(listener, fault, rejected.as_deref())),
+                "conditions": conditions(gateway, &listener_conditions(listener, fault, certificates, rejected.as_deref())),
             })
         })
         .collect();
@@ -189,9 +201,23 @@ fn gateway_status(
     json!({"addresses": addresses, "conditions": conditions(gateway, &[accepted, programmed]), "listeners": listeners})
 }
 
+/// What is wrong with a listener's certificates, and whether it can be served all the same.
+fn certificates(view: &View<'_>, gateway: &Key, listener: &Value) -> (Option<secrets::Fault>, bool) {
+    if view.plaintext || !secrets::speaks_tls(listener) {
+        return (None, true);
+    }
+    let (good, fault) = secrets::references(view.store, gateway, listener);
+    (fault, !good.is_empty())
+}
+
 fn said(fault: ListenerFault) -> (&'static str, &'static str) {
     match fault {
-        ListenerFault::UnsupportedProtocol => ("UnsupportedProtocol", "only HTTP is offered"),
+        ListenerFault::UnsupportedProtocol => {
+            ("UnsupportedProtocol", "only HTTP, and HTTPS that ends here, are offered")
+        }
+        ListenerFault::ProtocolConflict => {
+            ("ProtocolConflict", "another listener of this Gateway has the same port and another protocol")
+        }
         ListenerFault::PortUnavailable => ("PortUnavailable", "the gateway cannot listen at this port"),
         ListenerFault::HostnameConflict => {
             ("HostnameConflict", "another listener of this Gateway has the same port and hostname")
@@ -202,22 +228,27 @@ fn said(fault: ListenerFault) -> (&'static str, &'static str) {
 fn listener_conditions(
     listener: &Value,
     fault: Option<(&'static str, &'static str)>,
+    (certificates, any_good): (Option<secrets::Fault>, bool),
     rejected: Option<&str>,
 ) -> [Condition; 4] {
-    let conflicts = fault.filter(|(reason, _)| *reason == "HostnameConflict");
+    let conflicts = fault.filter(|(reason, _)| reason.ends_with("Conflict"));
     let accepted = match fault {
         Some((reason, message)) => ("Accepted", false, reason, message.to_owned()),
         None => ("Accepted", true, "Accepted", String::new()),
     };
-    let resolved = match attach::unknown_kinds(listener) {
-        true => ("ResolvedRefs", false, "InvalidRouteKinds", "only HTTPRoute is offered".to_owned()),
-        false => ("ResolvedRefs", true, "ResolvedRefs", String::new()),
+    let resolved = match (attach::unknown_kinds(listener), &certificates) {
+        (true, _) => ("ResolvedRefs", false, "InvalidRouteKinds", "only HTTPRoute is offered".to_owned()),
+        (false, Some(fault)) => ("ResolvedRefs", false, fault.reason(), fault.message().to_owned()),
+        (false, None) => ("ResolvedRefs", true, "ResolvedRefs", String::new()),
     };
     let conflicted = match conflicts {
         Some((reason, message)) => ("Conflicted", true, reason, message.to_owned()),
         None => ("Conflicted", false, "NoConflicts", String::new()),
     };
     let programmed = match (fault, rejected) {
+        (None, None) if !any_good => {
+            ("Programmed", false, "Invalid", "it has no certificate that may be shown".to_owned())
+        }
         (None, None) => ("Programmed", true, "Programmed", String::new()),
         (Some((_, message)), _) => ("Programmed", false, "Invalid", message.to_owned()),
         (None, Some(message)) => ("Programmed", false, "Invalid", message.to_owned()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::kinds::Kind;
+use super::secrets;
 
 /// Namespace, empty where there is none, and name.
 pub(super) type Key = (String, String);
@@ -130,6 +131,7 @@ fn about(kind: Kind) -> Changes {
         | Kind::ApiGateway
         | Kind::HttpRoute
         | Kind::ReferenceGrant
+        | Kind::Secret
         | Kind::ConfigMap
         | Kind::Namespace => Changes { routing: true, ..Changes::default() },
     }
@@ -143,6 +145,7 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
             same("/endpoints") && same("/ports") && same("/addressType") && same("/metadata/labels")
         }
         Kind::Namespace => same("/metadata/labels"),
+        Kind::Secret => same("/data"),
         Kind::ConfigMap => same("/data"),
         Kind::Service
         | Kind::VirtualService
@@ -168,6 +171,9 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
 
 /// Without what nobody here reads: it may be most of an object.
 fn stripped(kind: Kind, mut item: Value) -> Value {
+    if kind == Kind::Secret {
+        return secrets::kept(item);
+    }
     if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
         // One of them says something to us.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use config::Destination;
 use config::check::{Checked, Problem};
-use config::manifest::{self, Applied, Document, State};
+use config::manifest::{self, Applied, Document, Plaintext, State};
 use serde_json::Value;
 
 use super::Rules;
@@ -38,6 +38,9 @@ pub(super) struct Given<'a> {
     /// Name and text.
     pub(super) settings: Option<(&'a str, &'a str)>,
     pub(super) listen: &'a [String],
+    pub(super) plaintext: Plaintext,
+    /// Our own namespace.
+    pub(super) home: &'a str,
     /// Where destinations are, for who wants a configuration that needs no cluster.
     pub(super) endpoints: &'a [String],
 }
@@ -62,7 +65,12 @@ pub(super) fn make(
     good: &Good,
     given: Given<'_>,
 ) -> Made {
-    let mut refused = Refused { ports: ports.clone(), gateways: BTreeSet::new() };
+    let mut refused = Refused {
+        ports: ports.clone(),
+        gateways: BTreeSet::new(),
+        plaintext: given.plaintext.listeners,
+        home: given.home.to_owned(),
+    };
     let mut outcomes = Vec::new();
     loop {
         let mut chosen = select::chosen(store, rules, &refused);
@@ -140,10 +148,10 @@ pub(super) fn make(
 
 fn translate(chosen: &[Chosen], store: &Store, given: Given<'_>) -> manifest::Translated {
     let documents: Vec<Document> = chosen.iter().map(|one| Document::from(&one.document)).collect();
-    let Given { settings, listen, endpoints } = given;
+    let Given { settings, listen, plaintext, home: _, endpoints } = given;
     let policies = policies::of(chosen, store);
     let policies = Some(&policies);
-    manifest::translate(&Applied { documents: &documents, settings, listen, endpoints, policies })
+    manifest::translate(&Applied { documents: &documents, settings, listen, plaintext, endpoints, policies })
 }
 
 /// Every port that a Gateway of ours names.
@@ -197,7 +205,13 @@ mod tests {
             &rules(),
             &BTreeSet::new(),
             good,
-            Given { settings: None, listen: &["127.0.0.1:0".to_owned()], endpoints: &[] },
+            Given {
+                settings: None,
+                listen: &["127.0.0.1:0".to_owned()],
+                plaintext: Plaintext::default(),
+                home: "",
+                endpoints: &[],
+            },
         )
     }
 
@@ -250,7 +264,7 @@ mod tests {
     #[test]
     fn nothing_comes_in_by_a_gateway_that_is_refused() {
         let mut store = Store::default();
-        let https = json!({"port": {"number": 443, "protocol": "HTTPS", "name": "https"}, "hosts": ["*"], "tls": {"mode": "SIMPLE"}});
+        let https = json!({"port": {"number": 443, "protocol": "TLS", "name": "tls"}, "hosts": ["*"], "tls": {"mode": "SIMPLE"}});
         put(&mut store, Kind::IstioGateway, "gw", json!({"selector": {}, "servers": [https]}));
         let mut spec = vs("a", "/one");
         spec["gateways"] = json!(["gw"]);

@@ -101,6 +101,7 @@ impl Cluster {
             rules: &options.rules,
             served: &served,
             unavailable: &unavailable,
+            plaintext: options.plaintext.listeners,
             publish: options.publish.as_ref(),
         };
         let now = lease::seconds(SystemTime::now());

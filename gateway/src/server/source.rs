@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use config::check::{self, Checked, Problem};
-use config::manifest::{self, Manifests};
+use config::manifest::{self, Manifests, Plaintext};
 use config::text;
 
 use super::files::{Served, look};
@@ -52,6 +52,15 @@ impl Source {
                 names.join(", ")
             }
             Self::Cluster(cluster) => cluster.name(),
+        }
+    }
+
+    /// Where TLS is left to others.
+    pub(super) fn plaintext(&self) -> Plaintext {
+        match self {
+            Self::Manifests(manifests) => manifests.plaintext,
+            Self::Cluster(cluster) => cluster.plaintext(),
+            Self::Embedded | Self::Demo { .. } | Self::File(_) | Self::Line(_) => Plaintext::default(),
         }
     }
 

@@ -1,21 +1,20 @@
-//! TLS of what asks by ureq, beside the path of requests: the commands, and the thread that posts spans.
+//! TLS of what asks by ureq, beside the path of requests: the thread that posts spans.
 
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use ureq::tls::{Certificate, ClientCert, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::load;
 
 /// Certificates of those that are believed.
 pub type Roots = Arc<[CertificateDer<'static>]>;
 
-/// Believes `roots`, and shows `shown` to who asks for it.
-pub fn config(roots: &[CertificateDer<'_>], shown: Option<ClientCert>) -> TlsConfig {
+/// Believes `roots`.
+pub fn config(roots: &[CertificateDer<'_>]) -> TlsConfig {
     let roots = roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect::<Vec<_>>();
     TlsConfig::builder()
         .unversioned_rustls_crypto_provider(load::provider())
         .root_certs(RootCerts::Specific(Arc::new(roots)))
-        .client_cert(shown)
         .build()
 }

@@ -14,9 +14,10 @@ use rustls::client::{ClientSessionStore, Resumption};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::fault::Fault;
+use super::peer::{self, Trusted};
 use super::pem::{Identity, Wrong};
 use super::server::{ALPN, ALPN_HTTP2, versions};
 use super::session::Session;
@@ -30,7 +31,7 @@ pub struct Calling {
     name: Option<ServerName<'static>>,
     written: UpstreamTls,
     /// `None` where anybody is believed.
-    roots: Option<Arc<RootCertStore>>,
+    trusted: Option<Trusted>,
     /// The certificate that is shown, and those that lead from it to a root.
     chain: Vec<CertificateDer<'static>>,
 }
@@ -43,10 +44,10 @@ impl std::fmt::Debug for Calling {
 }
 
 impl Calling {
-    /// `roots` where certificates are checked.
+    /// `trusted` where certificates are checked.
     pub fn new(
         written: &UpstreamTls,
-        roots: Option<Arc<RootCertStore>>,
+        trusted: Option<Trusted>,
         identity: Option<&Identity>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, Wrong> {
@@ -54,8 +55,11 @@ impl Calling {
             .with_protocol_versions(versions(written.min_version))
             // invariant: a provider of ours has suites of both versions.
             .map_err(|error| Wrong::new("min_version", "".as_ref(), error.to_string()))?;
-        let builder = match &roots {
-            Some(roots) => builder.with_root_certificates(Arc::clone(roots)),
+        let builder = match &trusted {
+            Some(trusted) => {
+                let verifier = peer::verifier(trusted, &written.names, provider)?;
+                builder.dangerous().with_custom_certificate_verifier(verifier)
+            }
             None => {
                 let any = Arc::new(Anybody(Arc::clone(provider)));
                 builder.dangerous().with_custom_certificate_verifier(any)
@@ -74,19 +78,14 @@ impl Calling {
             config: Arc::new(config),
             name: written.server_name.as_ref().and_then(name_of),
             written: written.clone(),
-            roots,
+            trusted,
             chain: identity.map(|identity| identity.key.cert.clone()).unwrap_or_default(),
         })
     }
 
     /// Made of the same: whoever was called by one can be called by the other. A key is its certificate's.
     pub fn is_like(&self, other: &Self) -> bool {
-        let are_alike = match (&self.roots, &other.roots) {
-            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs) || ours.roots == theirs.roots,
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        are_alike && self.written == other.written && self.chain == other.chain
+        self.trusted == other.trusted && self.written == other.written && self.chain == other.chain
     }
 
     /// The name that an endpoint at `address`, written as `host`, must have.

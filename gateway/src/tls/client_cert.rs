@@ -38,6 +38,37 @@ pub fn described(der: &[u8]) -> String {
     text
 }
 
+/// The names of a certificate in DER: of its subjectAltName DNS names, URIs, addresses and mail addresses, and the common names of
+/// its subject. What is not text as it stands there is none.
+pub fn names(der: &[u8]) -> Box<[Box<str>]> {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Box::default() };
+    let mut names: Vec<Box<str>> = Vec::new();
+    if let Ok(Some(own)) = certificate.subject_alternative_name() {
+        for name in own.value.general_names.iter().take(NAMES_MAX) {
+            match name {
+                GeneralName::DNSName(name) | GeneralName::URI(name) | GeneralName::RFC822Name(name) => {
+                    names.push((*name).into());
+                }
+                GeneralName::IPAddress(bytes) => {
+                    let address = <[u8; 4]>::try_from(*bytes).map(std::net::IpAddr::from);
+                    let address =
+                        address.or_else(|_| <[u8; 16]>::try_from(*bytes).map(std::net::IpAddr::from));
+                    names.extend(address.ok().map(|address| address.to_string().into()));
+                }
+                // Nothing else is a name that people write.
+                _ => {}
+            }
+        }
+    }
+    let common = certificate.subject().iter_common_name().take(NAMES_MAX);
+    for name in common.filter_map(|name| name.as_str().ok()) {
+        if !names.iter().any(|known| **known == *name) {
+            names.push(name.into());
+        }
+    }
+    names.into()
+}
+
 fn plain_or_quoted(text: &mut String, value: &str) {
     let is_plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b';' | b'=' | b'"' | b'\\');
     if value.bytes().all(is_plain) { text.push_str(value) } else { quote(text, value) }
@@ -81,6 +112,8 @@ mod tests {
         assert!(rest.contains(r#"eve\",Hash=0;??X: y"#), "{rest}");
         assert!(rest.contains(";DNS=shop.example"), "{rest}");
         assert!(rest.contains(r#";URI="spiffe://a/ns;b=\"c\"""#), "{rest}");
+        let names: Vec<String> = names(&der).iter().map(|name| name.to_string()).collect();
+        assert_eq!(names, ["shop.example", "spiffe://a/ns;b=\"c\"", "eve\",Hash=0;\r\nX: y"]);
         assert!(text.bytes().all(|b| (b' '..=b'~').contains(&b)));
     }
 }

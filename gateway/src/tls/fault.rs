@@ -192,21 +192,22 @@ impl Fault {
         error.get_ref()?.downcast_ref().copied()
     }
 
-    /// The peer has shown a certificate that is not believed: it will be no other for the next who calls.
-    pub const fn is_disbelief(self) -> bool {
+    /// It will be no other for the next who calls: what both sides are, and not what happened between them.
+    pub const fn is_lasting(self) -> bool {
         match self {
-            Self::BadCertificate | Self::Expired | Self::WrongName | Self::UnknownCa => true,
             Self::NotTls
             | Self::NoCommonProtocol
+            | Self::BadCertificate
+            | Self::Expired
+            | Self::WrongName
+            | Self::UnknownCa
             | Self::NoCertificate
             | Self::Distrusted
             | Self::Alert
-            | Self::Protocol
-            | Self::Noise
-            | Self::Closed
-            | Self::Timeout
-            | Self::Pending
-            | Self::Rate => false,
+            | Self::Protocol => true,
+            // A server that starts or is full does so too.
+            Self::Closed | Self::Timeout => false,
+            Self::Noise | Self::Pending | Self::Rate => false,
         }
     }
 

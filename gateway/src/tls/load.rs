@@ -11,6 +11,7 @@ use rustls::crypto::CryptoProvider;
 
 use super::asking::Roots;
 use super::client::{self, Calling};
+use super::peer::Trusted;
 use super::pem::{self, Identity, Wrong};
 use super::server::Listening;
 
@@ -141,7 +142,7 @@ pub fn files(config: &Config) -> Vec<PathBuf> {
         match &tls.client_auth {
             config::ClientAuth::Off => {}
             config::ClientAuth::Optional(ca) | config::ClientAuth::Required(ca) => {
-                files.push(ca.ca.clone());
+                files.extend(ca.ca.file().cloned());
                 files.extend(ca.crls.iter().cloned());
             }
         }
@@ -150,19 +151,20 @@ pub fn files(config: &Config) -> Vec<PathBuf> {
         match &tls.trust {
             // Whom the system trusts is its own business: a reload reads it again.
             Trust::System | Trust::Anything => {}
-            Trust::Ca(ca) => files.push(ca.clone()),
+            Trust::Ca(ca) => files.extend(ca.file().cloned()),
         }
+        files.extend(tls.crls.iter().cloned());
         tls.identity.iter().for_each(|certificate| files_of(certificate, &mut files));
     }
     let collector = config.tracing.as_ref().and_then(|tracing| tracing.collector.as_ref());
     if let Some(Trust::Ca(ca)) = collector.and_then(|collector| collector.tls.as_ref()) {
-        files.push(ca.clone());
+        files.extend(ca.file().cloned());
     }
     files
 }
 
 fn files_of(certificate: &config::Certificate, files: &mut Vec<PathBuf>) {
-    files.extend([certificate.cert.clone(), certificate.key.clone()]);
+    files.extend([&certificate.cert, &certificate.key].into_iter().filter_map(|pem| pem.file().cloned()));
     files.extend(certificate.ocsp.clone());
 }
 
@@ -221,6 +223,13 @@ impl Reading {
             },
         };
         let identity = tls.identity.as_ref().and_then(|pair| self.identity(pair, &at));
+        let mut crls = Vec::new();
+        for (n, file) in tls.crls.iter().enumerate() {
+            match pem::crls(file, &format!("{at}crls[{n}]")) {
+                Ok(lists) => crls.extend(lists),
+                Err(wrong) => self.wrong.push(wrong),
+            }
+        }
         for host in tls.server_name.iter().chain(endpoints_named(upstream)) {
             if client::name_of(host).is_none() {
                 let message = "is no name that a certificate can have: give another one".to_owned();
@@ -230,7 +239,8 @@ impl Reading {
         if self.wrong.len() > wrong_before {
             return None;
         }
-        let calling = Calling::new(tls, roots, identity.as_ref(), &self.provider);
+        let trusted = roots.map(|roots| Trusted { roots, crls });
+        let calling = Calling::new(tls, trusted, identity.as_ref(), &self.provider);
         calling.map_err(|wrong| self.wrong.push(Wrong { key: format!("{at}{}", wrong.key), ..wrong })).ok()
     }
 

@@ -8,10 +8,12 @@ mod tickets;
 pub mod fault;
 pub mod names;
 pub mod server;
+pub mod peer;
 pub mod client;
 pub mod client_cert;
 pub mod pem;
 pub mod asking;
+pub mod pinned;
 mod resolver;
 pub mod load;
 
@@ -28,4 +30,6 @@ pub struct Secured {
     pub listening: Arc<Listening>,
     /// Its certificate as it goes into X-Forwarded-Client-Cert; empty where it has shown none.
     pub certificate: String,
+    /// The names in it, which conditions of routes ask for.
+    pub names: Box<[Box<str>]>,
 }

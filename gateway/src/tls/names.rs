@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use config::ServedName;
+
 /// What names lead to.
 #[derive(Debug, Clone)]
 pub struct Names<T> {
@@ -10,11 +12,14 @@ pub struct Names<T> {
     exact: HashMap<Box<str>, T>,
     /// By what follows the first label's dot.
     wildcards: HashMap<Box<str>, T>,
+    /// By what names end with, which begins with a dot.
+    suffixes: HashMap<Box<str>, T>,
+    every: Option<T>,
 }
 
 impl<T> Default for Names<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wildcards: HashMap::new() }
+        Self { exact: HashMap::new(), wildcards: HashMap::new(), suffixes: HashMap::new(), every: None }
     }
 }
 
@@ -31,7 +36,19 @@ impl<T> Names<T> {
         }
     }
 
-    /// Exact before wildcard. `host` has no port; its case and one dot at its end do not count.
+    /// What a name that an operator wrote leads to.
+    pub fn served(&mut self, name: &ServedName) -> &mut T
+    where
+        T: Default,
+    {
+        match name {
+            ServedName::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
+            ServedName::Suffix(end) => self.suffixes.entry(end.as_str().into()).or_default(),
+            ServedName::Any => self.every.get_or_insert_default(),
+        }
+    }
+
+    /// Exact before wildcard, and the longer end before the shorter. `host` has no port; its case and one dot at its end do not count.
     pub fn find(&self, host: &str) -> Option<&T> {
         let host = host.strip_suffix('.').unwrap_or(host);
         let lower;
@@ -44,12 +61,26 @@ impl<T> Names<T> {
         if let Some(found) = self.exact.get(host) {
             return Some(found);
         }
+        self.find_wild(host).or(self.every.as_ref())
+    }
+
+    fn find_wild(&self, host: &str) -> Option<&T> {
         let (first, rest) = host.split_once('.')?;
-        if first.is_empty() || host.parse::<IpAddr>().is_ok() { None } else { self.wildcards.get(rest) }
+        if first.is_empty() || host.parse::<IpAddr>().is_ok() {
+            return None;
+        }
+        if let Some(found) = self.wildcards.get(rest) {
+            return Some(found);
+        }
+        if self.suffixes.is_empty() {
+            return None;
+        }
+        let ends = host.bytes().enumerate().filter(|(_, b)| *b == b'.').filter_map(|(at, _)| host.get(at..));
+        ends.into_iter().find_map(|end| self.suffixes.get(end))
     }
 
     pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.wildcards.is_empty()
+        self.exact.is_empty() && self.wildcards.is_empty() && self.suffixes.is_empty() && self.every.is_none()
     }
 }
 
@@ -87,6 +118,27 @@ mod tests {
         for (host, wanted) in cases {
             assert_eq!(names.find(host).copied(), wanted, "{host}");
         }
+    }
+
+    #[test]
+    fn a_written_name_is_for_everything_that_ends_so_the_longest_first() {
+        let mut names: Names<u8> = Names::default();
+        let suffix = |end: &str| ServedName::Suffix(end.to_owned());
+        for (name, n) in [
+            (suffix(".example"), 1),
+            (suffix(".a.example"), 2),
+            (ServedName::Exact("x.a.example".to_owned()), 3),
+        ] {
+            *names.served(&name) = n;
+        }
+        let found = |names: &Names<u8>, host| names.find(host).copied();
+        let of = |names: &Names<u8>| {
+            ["x.a.example", "y.Z.a.example", "b.example.", "example", "a.b.c.example", "10.0.0.1", "other"]
+                .map(|host| found(names, host))
+        };
+        assert_eq!(of(&names), [Some(3), Some(2), Some(1), None, Some(1), None, None]);
+        *names.served(&ServedName::Any) = 9;
+        assert_eq!(of(&names), [Some(3), Some(2), Some(1), Some(9), Some(1), Some(9), Some(9)]);
     }
 
     #[test]

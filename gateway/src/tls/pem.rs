@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use config::{Pem, ServedName};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -35,6 +36,8 @@ pub struct Identity {
     pub file: PathBuf,
     /// DNS names and addresses it is for.
     pub names: Vec<String>,
+    /// Those that it is shown for instead; empty where these are its own.
+    pub served: Vec<ServedName>,
     pub not_after: SystemTime,
     /// What is odd about it and not wrong.
     pub warnings: Vec<Wrong>,
@@ -51,7 +54,7 @@ pub fn identity(
 ) -> Result<Identity, Wrong> {
     let (cert_key, key_key) = (format!("{at}cert"), format!("{at}key"));
     let chain = certificates(&written.cert, &cert_key)?;
-    let wrong = |message| Wrong::new(&key_key, &written.key, message);
+    let wrong = |message| Wrong::new(&key_key, written.key.name(), message);
     let bytes = read(&written.key, &key_key)?;
     let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
         wrong(match error {
@@ -71,13 +74,17 @@ pub fn identity(
         // A key that cannot tell its public half is believed.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
         Err(_) => {
-            return Err(wrong(format!("is not the key of the certificate in {}", written.cert.display())));
+            return Err(wrong(format!(
+                "is not the key of the certificate in {}",
+                written.cert.name().display()
+            )));
         }
     }
     if let Some(ocsp) = &written.ocsp {
-        certified.ocsp = Some(read(ocsp, &format!("{at}ocsp"))?);
+        certified.ocsp = Some(read_file(ocsp, &format!("{at}ocsp"))?);
     }
-    describe(Arc::new(certified), &written.cert, &cert_key)
+    let described = describe(Arc::new(certified), written.cert.name(), &cert_key)?;
+    Ok(Identity { served: written.names.clone(), ..described })
 }
 
 fn describe(key: Arc<CertifiedKey>, file: &Path, at: &str) -> Result<Identity, Wrong> {
@@ -110,7 +117,14 @@ fn describe(key: Arc<CertifiedKey>, file: &Path, at: &str) -> Result<Identity, W
         }
     }
     let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(to.try_into().unwrap_or(0));
-    Ok(Identity { names, not_after, file: file.to_owned(), warnings, key: Arc::clone(&key) })
+    Ok(Identity {
+        names,
+        served: Vec::new(),
+        not_after,
+        file: file.to_owned(),
+        warnings,
+        key: Arc::clone(&key),
+    })
 }
 
 /// What a certificate is for: DNS names and addresses of its subjectAltName.
@@ -133,8 +147,8 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 }
 
 /// All certificates of a file, at least one.
-pub fn certificates(file: &Path, at: &str) -> Result<Vec<CertificateDer<'static>>, Wrong> {
-    let wrong = |message| Wrong::new(at, file, message);
+pub fn certificates(file: &Pem, at: &str) -> Result<Vec<CertificateDer<'static>>, Wrong> {
+    let wrong = |message| Wrong::new(at, file.name(), message);
     let bytes = read(file, at)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match all {
@@ -147,12 +161,12 @@ pub fn certificates(file: &Path, at: &str) -> Result<Vec<CertificateDer<'static>
 }
 
 /// The certificates of a file as roots of trust.
-pub fn roots(file: &Path, at: &str) -> Result<RootCertStore, Wrong> {
+pub fn roots(file: &Pem, at: &str) -> Result<RootCertStore, Wrong> {
     let mut roots = RootCertStore::empty();
     for (n, certificate) in (1..).zip(certificates(file, at)?) {
         let added = roots.add(certificate);
         added.map_err(|error| {
-            Wrong::new(at, file, format!("certificate {n} cannot be a root of trust: {error}"))
+            Wrong::new(at, file.name(), format!("certificate {n} cannot be a root of trust: {error}"))
         })?;
     }
     Ok(roots)
@@ -160,7 +174,7 @@ pub fn roots(file: &Path, at: &str) -> Result<RootCertStore, Wrong> {
 
 /// The revocation lists of a file, at least one.
 pub fn crls(file: &Path, at: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, Wrong> {
-    let bytes = read(file, at)?;
+    let bytes = read_file(file, at)?;
     let all: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
     match all {
         Ok(all) if all.is_empty() => {
@@ -174,7 +188,14 @@ pub fn crls(file: &Path, at: &str) -> Result<Vec<CertificateRevocationListDer<'s
 /// No certificate, key or list is as large as this; what is, is another file.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-fn read(file: &Path, at: &str) -> Result<Vec<u8>, Wrong> {
+fn read(pem: &Pem, at: &str) -> Result<Vec<u8>, Wrong> {
+    match pem {
+        Pem::File(file) => read_file(file, at),
+        Pem::Given(material) => Ok(material.bytes.clone()),
+    }
+}
+
+fn read_file(file: &Path, at: &str) -> Result<Vec<u8>, Wrong> {
     let wrong = |error: std::io::Error| Wrong::new(at, file, format!("cannot be read: {error}"));
     let length = std::fs::metadata(file).map_err(wrong)?.len();
     if length > FILE_BYTES_MAX {

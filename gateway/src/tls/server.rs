@@ -85,8 +85,14 @@ impl Listening {
             None => config.send_tls13_tickets = 0,
         }
         let mut names = Names::default();
-        for name in identities.iter().flat_map(|identity| &identity.names) {
-            names.entry(name);
+        for identity in identities {
+            identity.served.iter().for_each(|name| {
+                names.served(name);
+            });
+            let own = identity.names.iter().filter(|_| identity.served.is_empty());
+            own.for_each(|name| {
+                names.entry(name);
+            });
         }
         let authenticates = !matches!(written.client_auth, ClientAuth::Off);
         Ok(Self { config: Arc::new(config), names, ticketer, authenticates, protocols })
@@ -137,5 +143,5 @@ fn verifier(
         builder = builder.allow_unauthenticated();
     }
     let build = builder.build();
-    build.map_err(|error| vec![Wrong::new("client_ca", &ca.ca, format!("cannot be used: {error}"))])
+    build.map_err(|error| vec![Wrong::new("client_ca", ca.ca.name(), format!("cannot be used: {error}"))])
 }

@@ -29,6 +29,7 @@ use crate::message::client::{Line, Rest};
 use crate::metrics::UpstreamCounters;
 use crate::time::Millis;
 use crate::tls::client::{Callee, Caller, Calling};
+use crate::tls::fault::Fault;
 pub use grow::Growing;
 
 /// Endpoints tried for one exchange before it is given up.
@@ -194,7 +195,7 @@ impl Search {
             if within.is_zero() {
                 return Err(Failure::ConnectTimeout);
             }
-            if let Some(fault) = endpoint.failed.disbelieves(group.sweeper.now_ms()) {
+            if let Some(fault) = endpoint.failed.is_in_vain(group.sweeper.now_ms()) {
                 failure = Failure::Tls(fault);
                 group.counters.failures.inc(failure.on_primary());
                 group.saw(index, Report::Failed);
@@ -235,6 +236,11 @@ impl Search {
             }
         }
         Err(failure)
+    }
+
+    /// The endpoint behind `lease` refused the handshake after it seemed to be done: the next would end alike.
+    pub fn refused(&self, lease: &Lease, fault: Fault) {
+        lease.slot.endpoint().failed.begins(Some(fault), self.group.sweeper.now_ms());
     }
 
     /// What the exchange saw of the endpoint behind `lease`.

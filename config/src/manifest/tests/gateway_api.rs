@@ -267,7 +267,9 @@ fn a_gateway_says_where_to_listen_unless_the_command_line_does() {
     let config = accepted(&text, &TO).config;
     assert_eq!(config.listeners[0].bind.to_string(), "0.0.0.0:8088");
     let https = text.replace("protocol: HTTP,", "protocol: HTTPS,");
-    assert!(refused(&https, &TO).contains("\"HTTPS\" is not offered"));
+    assert!(refused(&https, &TO).contains("listeners[0].tls: is missing: HTTPS needs certificateRefs"));
+    let tls = text.replace("protocol: HTTP,", "protocol: TLS,");
+    assert!(refused(&tls, &TO).contains("\"TLS\" is not offered"));
 }
 
 #[test]

@@ -130,6 +130,7 @@ fn a_directory_is_read_in_the_order_of_its_names_and_settings_come_from_toml() {
         endpoints: vec!["httpbin/v1=127.0.0.1:1".into(), "httpbin.default/v2=127.0.0.1:2".into()],
         listen: vec!["127.0.0.1:8085".into()],
         settings: Some(settings.clone()),
+        ..Manifests::default()
     };
     let config = load(&manifests).unwrap().config;
     assert_eq!(config.timeouts.drain, std::time::Duration::from_secs(3));

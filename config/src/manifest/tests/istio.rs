@@ -344,13 +344,9 @@ fn a_destination_rules_policy_becomes_the_upstreams() {
             "tls: {mode: SIMPLE, clientCertificate: us.pem}",
             "clientCertificate: is only used with mode MUTUAL",
         ),
-        (
-            "tls: {mode: SIMPLE, sni: a.b, subjectAltNames: [c.d]}",
-            "is not supported with another name than sni",
-        ),
-        ("tls: {mode: SIMPLE, subjectAltNames: [a.b, c.d]}", "or with several"),
-        ("tls: {mode: SIMPLE, subjectAltNames: ['spiffe://a']}", "which no host name has"),
-        ("tls: {mode: SIMPLE, credentialName: us}", "is not supported"),
+        ("tls: {mode: SIMPLE, subjectAltNames: ['spiffe://']}", "is no URI"),
+        ("tls: {mode: SIMPLE, credentialName: us}", "write --secret us=CA"),
+        ("tls: {mode: MUTUAL, credentialName: us}", "write --secret us=CERT,KEY"),
         ("loadBalancer: {simple: PASSTHROUGH}", "must be ROUND_ROBIN, LEAST_REQUEST or RANDOM"),
         ("tunnel: {protocol: CONNECT}", "is not supported"),
     ] {
@@ -370,6 +366,8 @@ fn tls_with_a_service_is_what_its_rule_its_subset_and_its_port_say_of_it() {
     let simple = crate::UpstreamTls {
         trust: crate::Trust::System,
         server_name: name("httpbin.default.svc.cluster.local"),
+        names: Vec::new(),
+        crls: Vec::new(),
         identity: None,
         min_version: crate::TlsVersion::Tls12,
     };
@@ -377,14 +375,27 @@ fn tls_with_a_service_is_what_its_rule_its_subset_and_its_port_say_of_it() {
     assert_eq!(of("tls: {sni: a.b}").0, None, "without a mode there is none");
     assert_eq!(of("tls: {mode: SIMPLE}").0, Some(simple.clone()));
     let given = "tls: {mode: MUTUAL, caCertificates: ca.pem, clientCertificate: us.pem, privateKey: us.key, sni: v1.internal, subjectAltNames: [V1.internal]}";
-    let identity = crate::Certificate { cert: "us.pem".into(), key: "us.key".into(), ocsp: None };
+    let [cert, key] = ["us.pem", "us.key"].map(|file| crate::Pem::File(file.into()));
+    let identity = crate::Certificate { cert, key, ocsp: None, names: Vec::new() };
     let mutual = crate::UpstreamTls {
-        trust: crate::Trust::Ca("ca.pem".into()),
+        trust: crate::Trust::Ca(crate::Pem::File("ca.pem".into())),
         server_name: name("v1.internal"),
         identity: Some(identity),
         ..simple.clone()
     };
     assert_eq!(of(given).0, Some(mutual));
+    let host = |name: &str| crate::PeerName::Host(crate::Host::Name(name.to_owned()));
+    for (names, sni, all) in [
+        ("sni: a.b, subjectAltNames: [c.d]", "a.b", vec![host("c.d")]),
+        (
+            "subjectAltNames: [c.d, 'spiffe://a/b']",
+            "c.d",
+            vec![host("c.d"), crate::PeerName::Uri("spiffe://a/b".to_owned())],
+        ),
+    ] {
+        let wanted = crate::UpstreamTls { server_name: name(sni), names: all, ..simple.clone() };
+        assert_eq!(of(&format!("tls: {{mode: SIMPLE, {names}}}")).0, Some(wanted));
+    }
     let (tls, told) = of("tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: ca.pem}");
     assert_eq!(tls, Some(crate::UpstreamTls { trust: crate::Trust::Anything, ..simple }));
     assert!(told.contains("accepts any certificate"), "{told}");

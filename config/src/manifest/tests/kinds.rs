@@ -308,16 +308,16 @@ fn a_protocol_that_is_not_spoken_is_an_error_where_it_is_written() {
             "{{apiVersion: v1, kind: Service, metadata: {{name: s}}, spec: {{ports: [{{port: 80, {port}}}], selector: {{app: s}}}}}}\n"
         )
     };
-    for word in ["GRPC", "HTTP2", "HTTPS", "TLS", "TCP", "Foo", "grpc-web"] {
+    for word in ["GRPC", "HTTP2", "TCP", "Foo", "grpc-web"] {
         let said = refused(&[to("e.example"), entry(&format!("name: p, protocol: {word}"))].concat(), &[]);
         assert!(said.contains("m.yaml:3: ServiceEntry/e spec.ports[0].protocol: "), "{said}");
         assert!(said.contains(&format!("{word:?}")), "{said}");
     }
-    for word in ["kubernetes.io/h2c", "kubernetes.io/wss", "https", "grpc", "example.com/own"] {
+    for word in ["kubernetes.io/h2c", "kubernetes.io/wss", "grpc", "example.com/own"] {
         let said = refused(&[to("s"), service(&format!("appProtocol: {word}"))].concat(), &["s=127.0.0.1:1"]);
         assert!(said.contains("m.yaml:3: Service/s spec.ports[0].appProtocol: "), "{said}");
     }
-    for name in ["grpc", "grpc-web-x", "http2-api", "https", "tls-x"] {
+    for name in ["grpc", "grpc-web-x", "http2-api"] {
         let said = refused(&[to("s"), service(&format!("name: {name}"))].concat(), &["s=127.0.0.1:1"]);
         assert!(said.contains("m.yaml:3: Service/s spec.ports[0].name: "), "{said}");
         // The Gateway API reads no protocol from names.
@@ -330,6 +330,17 @@ fn a_protocol_that_is_not_spoken_is_an_error_where_it_is_written() {
         let _served = accepted(&[to("s"), service(port)].concat(), &["s=127.0.0.1:1"]);
     }
     let _served = accepted(&[to("e.example"), entry("name: p, protocol: HTTP")].concat(), &[]);
+    // HTTPS is called over TLS.
+    for text in [
+        [to("e.example"), entry("name: p, protocol: HTTPS")],
+        [to("e.example"), entry("name: p, protocol: TLS")],
+        [to("s"), service("appProtocol: https")],
+        [to("s"), service("name: https-api")],
+    ] {
+        let endpoints: &[&str] = if text[1].contains("kind: Service,") { &["s=127.0.0.1:1"] } else { &[] };
+        let config = accepted(&text.concat(), endpoints).config;
+        assert!(config.upstreams[0].tls.is_some(), "{text:?}");
+    }
     // Who is not asked may speak what it likes, and so may another port.
     let _served = accepted(&[to("t"), service("appProtocol: grpc")].concat(), &["t=127.0.0.1:1"]);
     let two = service("appProtocol: grpc}, {port: 81, name: http");

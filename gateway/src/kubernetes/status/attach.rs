@@ -96,7 +96,7 @@ fn meet(a: &str, b: &str) -> bool {
 /// Kinds of routes that a listener names and are offered; all that are where it names none.
 pub(super) fn supported(listener: &Value) -> Vec<Value> {
     let offered = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"});
-    let is_http = text(listener, "protocol") == "HTTP";
+    let is_http = matches!(text(listener, "protocol"), "HTTP" | "HTTPS");
     let named = kinds(listener);
     if is_http && (named.is_empty() || named.iter().any(is_http_route)) { vec![offered] } else { Vec::new() }
 }

@@ -60,7 +60,7 @@ fn served(store: &Store) -> Vec<Outcome> {
 
 fn said_of(store: &Store, served: &[Outcome], unavailable: &BTreeSet<u64>) -> Vec<Desired> {
     let rules = rules();
-    desired(&View { store, rules: &rules, served, unavailable, publish: None })
+    desired(&View { store, rules: &rules, served, unavailable, plaintext: false, publish: None })
 }
 
 /// The reasons of one object's conditions, as `Accepted=True/Accepted`.
@@ -242,8 +242,23 @@ fn a_gateway_says_which_of_its_listeners_serve() {
         ),
         (
             json!([tls]),
+            ["Accepted=True/ListenersNotValid", "Programmed=False/Invalid"],
+            [good[0], "Programmed=False/Invalid", "ResolvedRefs=False/InvalidCertificateRef", good[3]],
+        ),
+        (
+            json!([{"name": "a", "port": 80, "protocol": "TCP"}]),
             ["Accepted=False/ListenersNotValid", "Programmed=False/Invalid"],
             ["Accepted=False/UnsupportedProtocol", "Programmed=False/Invalid", good[2], good[3]],
+        ),
+        (
+            json!([http("a", 80), {"name": "b", "port": 80, "protocol": "HTTPS", "hostname": "b.example"}]),
+            ["Accepted=False/ListenersNotValid", "Programmed=False/Invalid"],
+            [
+                "Accepted=False/ProtocolConflict",
+                "Programmed=False/Invalid",
+                good[2],
+                "Conflicted=True/ProtocolConflict",
+            ],
         ),
         (
             json!([http("a", 99), http("b", 80)]),

@@ -78,7 +78,7 @@ impl Exporter {
             .proxy(None)
             .user_agent(concat!("umbra/", env!("CARGO_PKG_VERSION")));
         let agent = match roots {
-            Some(roots) => agent.tls_config(asking::config(roots, None)),
+            Some(roots) => agent.tls_config(asking::config(roots)),
             None => agent,
         };
         let mut poster = Poster {

@@ -100,7 +100,7 @@ impl Search {
                 Some(place) => place,
                 None if !slot.has_plain.get() && !group.may_connect(endpoint) => return Err(Missed::Full),
                 None => {
-                    if let Some(fault) = endpoint.failed.disbelieves(group.sweeper.now_ms()) {
+                    if let Some(fault) = endpoint.failed.is_in_vain(group.sweeper.now_ms()) {
                         let why = Failure::Tls(fault);
                         group.counters.failures.inc(why.on_primary());
                         return Err(Missed::Failed { why, is_told: false, wants_descriptor: false });

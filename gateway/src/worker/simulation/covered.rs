@@ -9,6 +9,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use crate::tls::Calling;
 use crate::tls::load::provider;
+use crate::tls::peer::Trusted;
 use crate::tls::session::Session;
 
 struct Pair {
@@ -50,8 +51,8 @@ pub(super) fn session(speaks_http2: bool) -> Session {
 pub(super) fn callings(config: &Config) -> Arc<[Option<Arc<Calling>>]> {
     static CALLING: OnceLock<Arc<Calling>> = OnceLock::new();
     let calling = |tls: &UpstreamTls| {
-        let made =
-            || Calling::new(tls, Some(Arc::clone(&pair().roots)), None, &provider()).expect("it is sound");
+        let trusted = || Trusted { roots: Arc::clone(&pair().roots), crls: Vec::new() };
+        let made = || Calling::new(tls, Some(trusted()), None, &provider()).expect("it is sound");
         Arc::clone(CALLING.get_or_init(|| Arc::new(made())))
     };
     config.upstreams.iter().map(|upstream| upstream.tls.as_ref().map(calling)).collect()

@@ -1,0 +1,446 @@
+//! Where requests come in: the Gateways' listeners, or the addresses that stand for them.
+
+use std::collections::BTreeMap;
+
+use super::gateway_api::ReferenceGrant;
+use super::secrets::Secrets;
+use super::server_tls::{self, Ending};
+use super::{Plaintext, Resource, gateway_api, istio};
+use crate::file::{self, File};
+use crate::problem::{Place, Report};
+use crate::reader::{At, Key, List};
+
+/// An address of `--listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listen {
+    bind: String,
+    /// The port of Gateways that it stands for; every one where none is named.
+    of: Option<u64>,
+}
+
+impl Listen {
+    /// `ADDRESS`, or `ADDRESS=PORT`.
+    pub(super) fn read(text: &str, at: &Place, report: &mut Report) -> Self {
+        let Some((bind, port)) = text.rsplit_once('=') else {
+            return Self { bind: text.to_owned(), of: None };
+        };
+        let of = port.parse().ok().filter(|port| (1..=65_535).contains(port));
+        if of.is_none() {
+            let message = format!(
+                "{text:?}: {port:?} is no port; write ADDRESS=PORT with the port of a Gateway's listener"
+            );
+            report.error(at, message);
+        }
+        Self { bind: bind.to_owned(), of }
+    }
+
+    /// The port that is listened at, where that is known.
+    fn port(&self) -> Option<u64> {
+        self.bind.rsplit_once(':')?.1.parse().ok().filter(|port| *port != 0)
+    }
+}
+
+/// What the ports of Gateways are here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ports {
+    /// As they are written.
+    Own,
+    /// Others, for some of them; `None` where the system chooses.
+    Mapped(BTreeMap<u64, Option<u64>>),
+    /// Requests to any of them come in everywhere.
+    Lost,
+}
+
+impl Ports {
+    /// `is_told`: the settings say where to listen.
+    pub(super) fn of(listen: &[Listen], is_told: bool) -> Self {
+        let pair = |one: &Listen| Some((one.of?, one.port()));
+        let pairs: Option<BTreeMap<u64, Option<u64>>> = listen.iter().map(pair).collect();
+        match pairs {
+            _ if is_told => Self::Lost,
+            Some(pairs) if pairs.is_empty() => Self::Own,
+            Some(pairs) => Self::Mapped(pairs),
+            None => Self::Lost,
+        }
+    }
+
+    /// What this port of a Gateway is here, as far as it is known.
+    pub(super) fn here(&self, port: &At<u64>) -> Option<At<u64>> {
+        match self {
+            Self::Own => Some(port.clone()),
+            Self::Mapped(pairs) => {
+                let here = pairs.get(&port.value).copied().flatten()?;
+                Some(At { value: here, at: port.at.clone() })
+            }
+            Self::Lost => None,
+        }
+    }
+
+    /// Whether requests to this port of a Gateway come in at all.
+    pub(super) fn has(&self, port: u64) -> bool {
+        match self {
+            Self::Own | Self::Lost => true,
+            Self::Mapped(pairs) => pairs.contains_key(&port),
+        }
+    }
+}
+
+/// A server of an Istio Gateway, or a listener of the Gateway API's.
+enum Server<'g> {
+    Istio(&'g Resource<istio::Gateway>, &'g At<istio::Server>),
+    Api(&'g Resource<gateway_api::Gateway>, &'g At<gateway_api::Listener>),
+}
+
+/// One of them, as far as it says where it listens.
+struct Asked<'g> {
+    server: Server<'g>,
+    host: &'g str,
+    port: &'g At<u64>,
+    speaks_tls: bool,
+}
+
+/// What is known of all of them.
+pub(super) struct Around<'a> {
+    pub(super) gateways: &'a [Resource<istio::Gateway>],
+    pub(super) api_gateways: &'a [Resource<gateway_api::Gateway>],
+    pub(super) grants: &'a [Resource<ReferenceGrant>],
+    pub(super) secrets: &'a mut Secrets,
+    pub(super) plaintext: Plaintext,
+    pub(super) listen: &'a [Listen],
+}
+
+impl Around<'_> {
+    /// Writes listeners into `file`, unless its settings say where to listen. What comes in at a server that sends clients to
+    /// HTTPS goes first.
+    pub(super) fn write(mut self, file: &mut File, routes: &mut List<file::Route>, report: &mut Report) {
+        let (gateways, api_gateways) = (self.gateways, self.api_gateways);
+        let asked = asked(gateways, api_gateways, report);
+        let is_told = !file.listener.is_absent();
+        let ports = Ports::of(self.listen, is_told);
+        let redirects: List<file::Route> =
+            asked.iter().filter_map(|one| redirect(one, &ports, report)).collect();
+        routes.splice(0..0, redirects);
+        if is_told {
+            return;
+        }
+        let listeners =
+            if self.listen.is_empty() { self.own(&asked, report) } else { self.elsewhere(&asked, report) };
+        if let Some(first) = listeners.first().and_then(Key::given).map(|first| first.at.clone()) {
+            file.listener = Key::at(listeners, &first);
+        } else if !asked.is_empty() {
+            // None of them can be had now, and nobody asked for another one.
+            file.listener = Key::Refused;
+        }
+    }
+
+    /// Where each says, on its own port. Several of one port are one listener here.
+    fn own(&mut self, asked: &[Asked<'_>], report: &mut Report) -> List<file::Listener> {
+        let mut listeners: List<file::Listener> = Vec::new();
+        for (at, first) in asked.iter().enumerate() {
+            let is_same = |other: &&Asked<'_>| other.bind() == first.bind();
+            if asked.iter().take(at).any(|other| is_same(&other)) {
+                continue;
+            }
+            let all: Vec<&Asked<'_>> = asked.iter().filter(is_same).collect();
+            if let Some(other) = all.iter().find(|other| other.speaks_tls != first.speaks_tls) {
+                let message = format!(
+                    "is spoken in plaintext and over TLS by listeners of one port, {}",
+                    other.port.value
+                );
+                report.error(other.at(), message);
+                continue;
+            }
+            let tls = if first.speaks_tls && !self.plaintext.listeners {
+                match self.ended(&all, report) {
+                    Some(tls) => tls,
+                    // It has been said why not, and in plaintext nobody comes in.
+                    None => continue,
+                }
+            } else {
+                Key::Absent
+            };
+            let bind = Key::at(first.bind(), &first.port.at);
+            listeners.push(Key::at(file::Listener { bind, tls, protocols: Key::Absent }, first.at()));
+        }
+        listeners
+    }
+
+    /// At the addresses of `--listen`.
+    fn elsewhere(&mut self, asked: &[Asked<'_>], report: &mut Report) -> List<file::Listener> {
+        let at = Place { key: "--listen".to_owned(), ..Place::default() };
+        let listen = self.listen;
+        let mut listeners: List<file::Listener> = Vec::new();
+        for one in listen {
+            let all: Vec<&Asked<'_>> =
+                asked.iter().filter(|asked| one.of.is_none_or(|port| asked.port.value == port)).collect();
+            if let (Some(port), true) = (one.of, all.is_empty()) {
+                let message = format!("no Gateway that is served has a listener of port {port}");
+                // One that is refused alone may be mended.
+                if report.is_by_resource() {
+                    report.warn(&at, message)
+                } else {
+                    report.error(&at, message)
+                }
+                continue;
+            }
+            let mut tls = Key::Absent;
+            let secured: Vec<&Asked<'_>> = all.iter().copied().filter(|asked| asked.speaks_tls).collect();
+            if !secured.is_empty() && !self.plaintext.listeners {
+                let is_whole = secured.len() == all.len();
+                if is_whole && (one.of.is_some() || self.can_end(&secured)) {
+                    match self.ended(&secured, report) {
+                        Some(ended) => tls = ended,
+                        None => continue,
+                    }
+                } else if one.of.is_some() {
+                    let message = "is spoken in plaintext and over TLS by listeners of one port";
+                    secured.iter().for_each(|asked| report.error(asked.at(), message));
+                    continue;
+                } else {
+                    for asked in secured {
+                        if asked.asks_clients() {
+                            let message = format!(
+                                "clients show certificates at port {}, and --listen {bind} stands for every port: write --listen \
+                                 {bind}={}, or --plaintext-listeners where TLS ends before the gateway",
+                                asked.port.value,
+                                asked.port.value,
+                                bind = one.bind,
+                            );
+                            report.error(asked.at(), message);
+                            continue;
+                        }
+                        let message = format!(
+                            "TLS is not spoken at --listen {bind}, which stands for every port: write --listen {bind}={} for \
+                             this one, or --plaintext-listeners where TLS ends before the gateway",
+                            asked.port.value,
+                            bind = one.bind,
+                        );
+                        report.warn(asked.at(), message);
+                    }
+                }
+            }
+            let bind = Key::at(one.bind.clone(), &at);
+            listeners.push(Key::at(file::Listener { bind, tls, protocols: Key::Absent }, &at));
+        }
+        listeners
+    }
+
+    /// Whether all certificates of these are known, without a word about it.
+    fn can_end(&mut self, secured: &[&Asked<'_>]) -> bool {
+        let mut unheard = Report::new("", "");
+        self.ended(secured, &mut unheard).is_some()
+    }
+
+    /// `tls` of a listener that is all of these; `None` after saying why it cannot be.
+    fn ended(&mut self, all: &[&Asked<'_>], report: &mut Report) -> Option<Key<file::ListenerTls>> {
+        let mut certificates: List<file::Certificate> = Vec::new();
+        let mut first: Option<Ending> = None;
+        let mut is_whole = true;
+        for asked in all {
+            let ending = match &asked.server {
+                Server::Istio(gateway, server) => {
+                    server_tls::of_server(gateway, server, self.secrets, report)
+                }
+                Server::Api(gateway, listener) => {
+                    server_tls::of_listener(gateway, listener, self.grants, self.secrets, report)
+                }
+            };
+            let Some(ending) = ending else {
+                is_whole = false;
+                continue;
+            };
+            let names = asked.names();
+            let new =
+                ending.certificates.iter().map(|pair| server_tls::certificate(pair, &names, &ending.at));
+            certificates.extend(new);
+            match &first {
+                None => first = Some(ending),
+                Some(first) if first.policy() == ending.policy() => {}
+                Some(_) => {
+                    let message = "asks clients for other certificates, or for another version, than a listener of the same \
+                                   port does: give it a port of its own";
+                    report.error(&ending.at, message);
+                    is_whole = false;
+                }
+            }
+        }
+        // Where one of several is refused alone the others serve.
+        if !is_whole && !report.is_by_resource() {
+            return None;
+        }
+        let first = first?;
+        let at = &first.at;
+        let text = |text: &Option<String>| text.clone().map_or(Key::Absent, |text| Key::at(text, at));
+        let crls = first.client_crls.clone().map(|crl| Key::at(vec![Key::at(crl, at)], at));
+        let tls = file::ListenerTls {
+            certificates: Key::at(certificates, at),
+            client_auth: Key::at(first.client_auth, at),
+            client_ca: text(&first.client_ca),
+            client_crls: crls.unwrap_or(Key::Absent),
+            min_version: Key::at(first.min_version, at),
+        };
+        Some(Key::at(tls, at))
+    }
+}
+
+/// Every server, with what is wrong with its protocol told.
+fn asked<'g>(
+    gateways: &'g [Resource<istio::Gateway>],
+    api_gateways: &'g [Resource<gateway_api::Gateway>],
+    report: &mut Report,
+) -> Vec<Asked<'g>> {
+    let mut all = Vec::new();
+    for gateway in gateways {
+        let servers = gateway.spec.servers.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        for server in servers.iter().filter_map(Key::given) {
+            let Some(port) = server.value.port.given() else { continue };
+            let protocol = port.value.protocol.given();
+            let speaks_tls = match protocol.map_or("HTTP", |protocol| protocol.value.as_str()) {
+                "HTTP" | "HTTP2" => false,
+                "HTTPS" => true,
+                other => {
+                    if let Some(protocol) = protocol {
+                        report.error(
+                            &protocol.at,
+                            format!("{other:?} is not offered; only HTTP and HTTPS are"),
+                        );
+                    }
+                    continue;
+                }
+            };
+            let tls = server.value.tls.given();
+            if let (Some(tls), false) = (tls, speaks_tls)
+                && let Some(mode) = tls.value.mode.given()
+            {
+                report.error(&mode.at, "is not used with this protocol; must be HTTPS");
+            }
+            if let Some(number) = port.value.number.given() {
+                let host = server.value.bind.given().map_or("0.0.0.0", |bind| bind.value.as_str());
+                all.push(Asked { server: Server::Istio(gateway, server), host, port: number, speaks_tls });
+            }
+            let hosts = server.value.hosts.given().map(|list| list.value.as_slice()).unwrap_or_default();
+            for host in hosts.iter().filter_map(Key::given).filter(|host| !is_every_host(&host.value)) {
+                let message = if speaks_tls {
+                    "says for whom its certificate is; which requests are taken the hosts of a VirtualService say"
+                } else {
+                    "is ignored: the hosts of a VirtualService say what it takes"
+                };
+                report.warn(&host.at, message);
+            }
+        }
+    }
+    for gateway in api_gateways {
+        let given = gateway.spec.listeners.given().map(|list| list.value.as_slice()).unwrap_or_default();
+        for listener in given.iter().filter_map(Key::given) {
+            let protocol = listener.value.protocol.given();
+            let speaks_tls = match protocol.map_or("HTTP", |protocol| protocol.value.as_str()) {
+                "HTTP" => false,
+                "HTTPS" => true,
+                other => {
+                    if let Some(protocol) = protocol {
+                        report.error(
+                            &protocol.at,
+                            format!("{other:?} is not offered; only HTTP and HTTPS are"),
+                        );
+                    }
+                    continue;
+                }
+            };
+            if let (Some(tls), false) = (listener.value.tls.given(), speaks_tls) {
+                report.error(&tls.at, "is not used with this protocol; must be HTTPS");
+            }
+            if let Some(port) = listener.value.port.given() {
+                let server = Server::Api(gateway, listener);
+                all.push(Asked { server, host: "0.0.0.0", port, speaks_tls });
+            }
+        }
+    }
+    all
+}
+
+impl Asked<'_> {
+    fn bind(&self) -> String {
+        format!("{}:{}", self.host, self.port.value)
+    }
+
+    fn at(&self) -> &Place {
+        match &self.server {
+            Server::Istio(_, server) => &server.at,
+            Server::Api(_, listener) => &listener.at,
+        }
+    }
+
+    /// Whether clients show certificates there.
+    fn asks_clients(&self) -> bool {
+        match &self.server {
+            Server::Istio(_, server) => server.value.tls.given().is_some_and(|tls| {
+                tls.value
+                    .mode
+                    .given()
+                    .is_some_and(|mode| !matches!(mode.value.as_str(), "SIMPLE" | "PASSTHROUGH"))
+            }),
+            Server::Api(..) => false,
+        }
+    }
+
+    /// Names for which its certificates are shown.
+    fn names(&self) -> Vec<String> {
+        let names: Vec<String> = match &self.server {
+            Server::Istio(_, server) => {
+                let hosts = server.value.hosts.given().map(|list| list.value.as_slice()).unwrap_or_default();
+                hosts.iter().filter_map(Key::given).map(|host| plain(&host.value).to_owned()).collect()
+            }
+            Server::Api(_, listener) => {
+                listener.value.hostname.given().into_iter().map(|name| name.value.clone()).collect()
+            }
+        };
+        let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+        if names.is_empty() { vec!["*".to_owned()] } else { names }
+    }
+}
+
+/// The route of a server that sends its clients to HTTPS.
+fn redirect(asked: &Asked<'_>, ports: &Ports, report: &mut Report) -> Option<Key<file::Route>> {
+    let Server::Istio(gateway, server) = &asked.server else { return None };
+    let given = server.value.tls.given()?.value.https_redirect.given().filter(|given| given.value)?;
+    if asked.speaks_tls {
+        report.warn(&given.at, "has no effect: this server speaks HTTPS already");
+        return None;
+    }
+    if !ports.has(asked.port.value) {
+        return None;
+    }
+    let Some(port) = ports.here(asked.port) else {
+        let message = "is not done: requests to this port come in where all others do; write --listen \
+                       ADDRESS=PORT for each port of the Gateway";
+        report.warn(&given.at, message);
+        return None;
+    };
+    let at = &given.at;
+    let names: Vec<String> = asked.names();
+    let hosts: List<String> = names.iter().map(|name| Key::at(name.clone(), at)).collect();
+    let takes_all = names.iter().any(|name| name == "*");
+    let redirect = file::Redirect {
+        status: Key::at(301, at),
+        scheme: Key::at("https".to_owned(), at),
+        ..file::Redirect::default()
+    };
+    let route = file::Route {
+        name: Key::at(format!("{}/httpsRedirect", gateway.shown), at),
+        hosts: if takes_all { Key::Absent } else { Key::at(hosts, at) },
+        port: Key::Given(port),
+        redirect: Key::at(redirect, at),
+        ..file::Route::default()
+    };
+    Some(Key::at(route, at))
+}
+
+/// `*`, or any namespace's `*`.
+fn is_every_host(host: &str) -> bool {
+    plain(host) == "*"
+}
+
+/// Without the namespace that it may be of.
+fn plain(host: &str) -> &str {
+    host.rsplit('/').next().unwrap_or(host)
+}

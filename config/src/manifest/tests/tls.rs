@@ -1,0 +1,128 @@
+//! What Gateways say of TLS is said of a listener, or refused by name.
+
+use super::*;
+use crate::{ClientAuth, ServedName, TlsVersion};
+
+const ROUTE: &str = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: ['*'], \
+                     gateways: [g], http: [{route: [{destination: {host: s}}]}]}\n";
+
+fn gateway(tls: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g}}\nspec:\n  servers: [{{port: {{number: 8443, \
+         name: x, protocol: HTTPS}}, hosts: [a/shop.example, '*.b.example'], tls: {{{tls}}}}}]\n{ROUTE}"
+    )
+}
+
+fn of(text: &str, change: impl FnOnce(&mut Manifests)) -> Result<Checked, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("m.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut manifests = Manifests {
+        paths: vec![path],
+        endpoints: vec!["s=127.0.0.1:1".to_owned()],
+        secrets: vec!["shop=shop.pem,shop.key,ca.pem".to_owned()],
+        ..Manifests::default()
+    };
+    change(&mut manifests);
+    load(&manifests).map_err(|problems| problems.iter().map(|p| format!("{p}\n")).collect())
+}
+
+#[test]
+fn a_server_of_istio_is_a_listener_with_its_certificate_for_its_hosts() {
+    let text = gateway("mode: MUTUAL, credentialName: shop, minProtocolVersion: TLSV1_3");
+    let config = of(&text, |_| {}).unwrap().config;
+    let tls = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!(tls.min_version, TlsVersion::Tls13);
+    assert!(matches!(&tls.client_auth, ClientAuth::Required(ca) if ca.ca.name() == "ca.pem"));
+    let names = [ServedName::Exact("shop.example".to_owned()), ServedName::Suffix(".b.example".to_owned())];
+    assert_eq!(tls.certificates[0].names, names);
+    assert_eq!(tls.certificates[0].key.name(), "shop.key");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_by_name() {
+    for (tls, told) in [
+        (
+            "mode: SIMPLE, credentialName: other",
+            "no Secret default/other is known: write --secret other=CERT,KEY",
+        ),
+        ("mode: PASSTHROUGH", "PASSTHROUGH is not offered"),
+        ("mode: ISTIO_MUTUAL", "--plaintext-listeners"),
+        ("mode: SIMPLE", "says not by which certificate"),
+        ("mode: SIMPLE, serverCertificate: a.pem", "needs its other half"),
+        (
+            "mode: MUTUAL, serverCertificate: a.pem, privateKey: a.key",
+            "says not who issues the clients' certificates",
+        ),
+        ("mode: SIMPLE, credentialName: shop, maxProtocolVersion: TLSV1_2", "TLS 1.3 is always spoken"),
+        ("mode: MUTUAL, credentialName: shop, subjectAltNames: [a]", "subjectAltNames: is not supported"),
+    ] {
+        let said = of(&gateway(tls), |_| {}).unwrap_err();
+        assert!(said.contains(told), "{tls}\n{said}");
+    }
+    for (secret, told) in
+        [("shop", "is not a secret"), ("=a,b", "is not a secret"), ("a=b,c,d,e", "is not a secret")]
+    {
+        let said = of(&gateway("mode: SIMPLE, credentialName: shop"), |m| m.secrets.push(secret.to_owned()));
+        assert!(said.unwrap_err().contains(told));
+    }
+    let said =
+        of(&gateway("mode: SIMPLE, credentialName: shop"), |m| m.listen = vec!["127.0.0.1:1=x".to_owned()]);
+    assert!(said.unwrap_err().contains("\"x\" is no port"));
+    let said =
+        of(&gateway("mode: SIMPLE, credentialName: shop"), |m| m.listen = vec!["127.0.0.1:1=80".to_owned()]);
+    assert!(said.unwrap_err().contains("no Gateway that is served has a listener of port 80"));
+}
+
+#[test]
+fn a_secret_of_the_manifests_is_used_and_no_one_is_shown_it() {
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: shop}\ndata: {tls.crt: Q0VSVA==, tls.key: S0VZLUJZVEVT}\n---\n";
+    let text = format!("{secret}{}", gateway("mode: SIMPLE, credentialName: shop"));
+    let checked = of(&text, |m| m.secrets.clear()).unwrap();
+    let certificate = &checked.config.listeners[0].tls.as_ref().unwrap().certificates[0];
+    let crate::Pem::Given(key) = &certificate.key else { panic!("{certificate:?}") };
+    assert_eq!(key.bytes, b"KEY-BYTES");
+    for shown in [format!("{checked:?}"), checked.written.whole.clone()] {
+        assert!(shown.contains("secret:default/shop/tls.key"), "{shown}");
+        assert!(!shown.contains("KEY-BYTES") && !shown.contains("S0VZLUJZVEVT"), "{shown}");
+    }
+    let bad = text.replace("S0VZLUJZVEVT", "-S0VZLUJZVEVT");
+    let said = of(&bad, |m| m.secrets.clear()).unwrap_err();
+    assert!(said.contains("Secret/shop data.tls.key: is not base64") && !said.contains("S0VZ"), "{said}");
+}
+
+#[test]
+fn a_policy_of_the_gateway_api_says_how_a_service_is_called() {
+    let route = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r}, spec: {rules: [{backendRefs: [{name: s, port: 443}]}]}}\n---\n\
+                 {apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: [{name: https, port: 443}, {name: http, port: 80}]}}\n---\n";
+    let policy = |target: &str, validation: &str| {
+        format!(
+            "{route}{{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {{name: p}}, spec: {{targetRefs: [{{group: '', kind: Service, name: s{target}}}], \
+             validation: {{{validation}}}}}}}\n---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: ca}}, data: {{ca.crt: CERT}}}}\n"
+        )
+    };
+    let tls = |target: &str, validation: &str| {
+        of(&policy(target, validation), |m| m.secrets.clear())
+            .map(|checked| checked.config.upstreams[0].tls.clone())
+    };
+    let ca = "caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}], hostname: v1.internal";
+    let given = tls("", ca).unwrap().unwrap();
+    assert!(
+        matches!(&given.trust, crate::Trust::Ca(crate::Pem::Given(ca)) if ca.bytes == b"CERT"),
+        "{given:?}"
+    );
+    assert_eq!(given.server_name, Some(crate::Host::Name("v1.internal".to_owned())));
+    let names = "wellKnownCACertificates: System, hostname: v1.internal, subjectAltNames: [{type: URI, uri: 'spiffe://a/b'}, {type: Hostname, hostname: x.y}]";
+    let given = tls(", sectionName: https", names).unwrap().unwrap();
+    assert_eq!((given.trust, given.names.len()), (crate::Trust::System, 2));
+    assert_eq!(tls(", sectionName: http", ca).unwrap(), None, "another port's");
+    for (validation, told) in [
+        ("hostname: a", "says not whom to believe"),
+        ("wellKnownCACertificates: System", "hostname: is missing"),
+        ("caCertificateRefs: [{kind: ConfigMap, name: other}], hostname: a", "write --secret other=CA"),
+        ("caCertificateRefs: [{kind: Bundle, name: ca}], hostname: a", "must be ConfigMap or Secret"),
+    ] {
+        let said = tls("", validation).unwrap_err();
+        assert!(said.contains(told) && said.contains("BackendTLSPolicy/p spec.validation"), "{said}");
+    }
+}

@@ -1,0 +1,228 @@
+//! Which Secrets are read of a cluster, and whether one holds a certificate: those alone that a Gateway of ours names and may name.
+//!
+//! What is in one is looked at when it comes, and kept without anything else that it has. It goes into no message.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use config::{Certificate, Material, Pem};
+use serde_json::{Value, json};
+
+use super::kinds::Kind;
+use super::select::{list, text};
+use super::store::{Key, Store};
+use super::{Cluster, Rules};
+use crate::tls::{load, pem};
+
+/// What is wrong with a reference of a listener to a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    Invalid(String),
+    NotPermitted(String),
+}
+
+impl Fault {
+    /// As the Gateway API says it.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "InvalidCertificateRef",
+            Self::NotPermitted(_) => "RefNotPermitted",
+        }
+    }
+
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Invalid(why) | Self::NotPermitted(why) => why,
+        }
+    }
+}
+
+/// A Secret of this scope, `NAMESPACE/NAME`, is one; any other scope is a namespace.
+pub(super) fn scope((namespace, name): &Key) -> String {
+    format!("{namespace}/{name}")
+}
+
+/// What is kept of a Secret: what may be served, and why it may not.
+pub(super) fn kept(mut item: Value) -> Value {
+    let fault = examined(&item).err();
+    let mut data = serde_json::Map::new();
+    if let Some(all) = item.get_mut("data").and_then(Value::as_object_mut) {
+        let used = ["tls.crt", "tls.key", "ca.crt", "cert", "key", "cacert"];
+        data.extend(used.iter().filter_map(|name| Some(((*name).to_owned(), all.remove(*name)?))));
+    }
+    let metadata = item.get_mut("metadata").map(Value::take).unwrap_or_default();
+    let metadata: serde_json::Map<String, Value> = ["name", "namespace", "uid", "creationTimestamp"]
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), metadata.get(*name)?.clone())))
+        .collect();
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data, "fault": fault})
+}
+
+/// Whether it is a certificate with its key.
+fn examined(secret: &Value) -> Result<(), String> {
+    let given = |keys: [&str; 2]| {
+        let (key, text) = keys.iter().find_map(|key| Some((*key, secret["data"].get(*key)?.as_str()?)))?;
+        let bytes = STANDARD.decode(text).ok()?;
+        Some(Pem::Given(Arc::new(Material { name: PathBuf::from(key), bytes })))
+    };
+    let (Some(cert), Some(key)) = (given(["tls.crt", "cert"]), given(["tls.key", "key"])) else {
+        return Err("it has no tls.crt and tls.key".to_owned());
+    };
+    let written = Certificate { cert, key, ocsp: None, names: Vec::new() };
+    let read = pem::identity(&written, "", &load::provider());
+    read.map(|_| ()).map_err(|wrong| format!("its {} {}", wrong.file.display(), wrong.message))
+}
+
+/// Whether a listener ends TLS.
+pub(super) fn speaks_tls(listener: &Value) -> bool {
+    text(listener, "protocol") == "HTTPS"
+}
+
+/// What is wrong with how a listener ends TLS, of several things the first; and the references that are good.
+pub(super) fn references(store: &Store, gateway: &Key, listener: &Value) -> (Vec<Value>, Option<Fault>) {
+    if !speaks_tls(listener) {
+        return (Vec::new(), None);
+    }
+    let refs = listener.get("tls").map(|tls| list(tls, "certificateRefs")).unwrap_or_default();
+    let mut good = Vec::new();
+    let mut first = refs.is_empty().then(|| Fault::Invalid("certificateRefs names no Secret".to_owned()));
+    for one in refs {
+        let checked =
+            named(store, &gateway.0, one).and_then(|key| match store.get(Kind::Secret, &key.0, &key.1) {
+                None => Err(Fault::Invalid(format!("there is no Secret {}", scope(&key)))),
+                Some(secret) => match secret.get("fault").and_then(Value::as_str) {
+                    Some(why) => Err(Fault::Invalid(format!("Secret {}: {why}", scope(&key)))),
+                    None => Ok(()),
+                },
+            });
+        match checked {
+            Ok(()) => good.push(one.clone()),
+            Err(fault) => first = first.or(Some(fault)),
+        }
+    }
+    (good, first)
+}
+
+/// The Secret that a Gateway in this namespace refers to.
+fn named(store: &Store, gateway: &str, one: &Value) -> Result<Key, Fault> {
+    let kind = one.get("kind").and_then(Value::as_str).unwrap_or("Secret");
+    let name = text(one, "name");
+    if !matches!(text(one, "group"), "" | "core") || kind != "Secret" || name.is_empty() {
+        return Err(Fault::Invalid(format!(
+            "{kind} {name:?} is no kind that holds certificates here: Secret is"
+        )));
+    }
+    let namespace = one.get("namespace").and_then(Value::as_str).unwrap_or(gateway);
+    if namespace != gateway && !granted(store, gateway, namespace, name) {
+        let message =
+            format!("no ReferenceGrant of namespace {namespace} lets Gateways of {gateway} refer to {name}");
+        return Err(Fault::NotPermitted(message));
+    }
+    Ok((namespace.to_owned(), name.to_owned()))
+}
+
+fn granted(store: &Store, from: &str, to: &str, name: &str) -> bool {
+    store.all(Kind::ReferenceGrant).filter(|((namespace, _), _)| namespace == to).any(|(_, grant)| {
+        let froms = list(&grant["spec"], "from").iter().any(|one| {
+            text(one, "group") == "gateway.networking.k8s.io"
+                && text(one, "kind") == "Gateway"
+                && text(one, "namespace") == from
+        });
+        let tos = list(&grant["spec"], "to").iter().any(|one| {
+            matches!(text(one, "group"), "" | "core")
+                && text(one, "kind") == "Secret"
+                && (text(one, "name").is_empty() || text(one, "name") == name)
+        });
+        froms && tos
+    })
+}
+
+/// Secrets that ours refer to. Istio's Gateways and DestinationRules name those of our own namespace.
+pub(super) fn wanted(store: &Store, rules: &Rules, home: &str) -> BTreeSet<Key> {
+    let mut all = BTreeSet::new();
+    let classes = super::select::classes(store, rules);
+    for gateway in super::select::api_gateways(store, rules, &classes) {
+        let Some(object) = store.get(Kind::ApiGateway, &gateway.0, &gateway.1) else { continue };
+        for listener in super::select::listeners(object).iter().filter(|listener| speaks_tls(listener)) {
+            let refs = listener.get("tls").map(|tls| list(tls, "certificateRefs")).unwrap_or_default();
+            all.extend(refs.iter().filter_map(|one| named(store, &gateway.0, one).ok()));
+        }
+    }
+    let own = |name: &str| (home.to_owned(), name.to_owned());
+    let gateways =
+        store.all(Kind::IstioGateway).filter(|(_, gateway)| super::select::selects(gateway, rules));
+    for (_, object) in gateways.chain(store.all(Kind::DestinationRule)) {
+        let mut names = BTreeSet::new();
+        credentials(&object["spec"], &mut names);
+        // Istio keeps who issued the clients' certificates beside it.
+        all.extend(names.iter().flat_map(|name| [own(name), own(&format!("{name}-cacert"))]));
+    }
+    all
+}
+
+/// Names that stand at `credentialName`, however deep.
+fn credentials(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match (key.as_str(), value.as_str()) {
+                    ("credentialName", Some(name)) if is_plain(name) => {
+                        names.insert(name.to_owned());
+                    }
+                    _ if key == "credentialNames" => {
+                        let plain = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+                        names.extend(plain.filter(|name| is_plain(name)).map(str::to_owned));
+                    }
+                    _ => credentials(value, names),
+                }
+            }
+        }
+        Value::Array(all) => all.iter().for_each(|one| credentials(one, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/')
+}
+
+/// The same, where every `credentialName` says our own namespace: what is in others is theirs.
+pub(super) fn at_home(value: &mut Value, home: &str) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match (key.as_str(), value.as_str()) {
+                    ("credentialName", Some(name)) if !name.is_empty() => {
+                        *value = format!("{home}/{name}").into();
+                    }
+                    _ if key == "credentialNames" => {
+                        for one in value.as_array_mut().into_iter().flatten() {
+                            if let Some(name) = one.as_str() {
+                                *one = format!("{home}/{name}").into();
+                            }
+                        }
+                    }
+                    _ => at_home(value, home),
+                }
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(|one| at_home(one, home)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+impl Cluster {
+    /// Scopes of the Secrets that are to be read.
+    pub(super) fn secrets_wanted(&self) -> Vec<(Kind, String)> {
+        let state = self.lock();
+        let plaintext = self.0.options.plaintext;
+        if plaintext.listeners && plaintext.upstreams {
+            return Vec::new();
+        }
+        let all = wanted(&state.store, &self.0.options.rules, &state.home);
+        all.iter().map(|key| (Kind::Secret, scope(key))).collect()
+    }
+}

@@ -1,0 +1,258 @@
+//! TLS in a cluster: Gateways end it with certificates of Secrets, which are read by name, come and go and are renewed while it
+//! serves; what cannot be served is said, and no key is.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tests::certificates::{Authority, Pair};
+use tests::cluster::{PATIENCE, Replica};
+use tests::{ClusterStage, Origin, eventually_within};
+
+/// A cluster with a Service, and an authority for its certificates.
+struct Stage {
+    cluster: ClusterStage,
+    authority: Authority,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new(origin: &Origin) -> Self {
+        let cluster = ClusterStage::new();
+        cluster.service("default", "shop", json!({"app": "shop"}));
+        cluster.pod("default", "shop-1", json!({"app": "shop"}), origin.address);
+        cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+            "metadata": {"name": "umbra", "namespace": ""}, "spec": {"controllerName": "umbra.dev/gateway-controller"}}));
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new(folder.path(), "ca");
+        Self { cluster, authority, folder }
+    }
+
+    fn gateway(&self, listeners: Value) {
+        self.cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gw"},
+            "spec": {"gatewayClassName": "umbra", "listeners": listeners}}));
+    }
+
+    fn route(&self) {
+        self.cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "shop"},
+            "spec": {"parentRefs": [{"name": "gw"}], "rules": [{"backendRefs": [{"name": "shop", "port": 80}]}]}}));
+    }
+
+    fn secret(&self, namespace: &str, name: &str, pair: &Pair) {
+        let read = |path| STANDARD.encode(std::fs::read(path).expect("a file"));
+        self.cluster.api.put(json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": name, "namespace": namespace},
+            "data": {"tls.crt": read(&pair.cert), "tls.key": read(&pair.key)}}));
+    }
+
+    /// Status and content that curl gets, or why it gets none.
+    fn curl(&self, at: SocketAddr, host: &str) -> String {
+        let port = at.port();
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "20", "-w", " %{http_code}", "--cacert"]).arg(&self.authority.ca);
+        command.arg("--resolve").arg(format!("{host}:{port}:{}", at.ip()));
+        let output = command.arg(format!("https://{host}:{port}/")).output().expect("curl");
+        let Output { stdout, stderr, status } = output;
+        String::from_utf8_lossy(if status.success() { &stdout } else { &stderr }).trim().to_owned()
+    }
+
+    #[track_caller]
+    fn serves(&self, at: SocketAddr, host: &str) {
+        eventually_within(PATIENCE, &format!("{host} is served"), || self.curl(at, host) == "shop 200");
+    }
+
+    /// The conditions of the listener with this index, as `ResolvedRefs=True/ResolvedRefs`.
+    fn said(&self, index: usize) -> Vec<String> {
+        let gateway = self.cluster.api.get("Gateway", "default", "gw").expect("the Gateway");
+        let conditions = gateway["status"]["listeners"][index]["conditions"].as_array().cloned();
+        let text = |one: Value| {
+            let of = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
+            format!("{}={}/{}", of("type"), of("status"), of("reason"))
+        };
+        conditions.unwrap_or_default().into_iter().map(text).collect()
+    }
+
+    #[track_caller]
+    fn says(&self, index: usize, wanted: &[&str]) {
+        let has = || wanted.iter().all(|one| self.said(index).iter().any(|said| said == one));
+        eventually_within(PATIENCE, &format!("{wanted:?} is said"), has);
+    }
+
+    /// Nothing that anybody is told has a key in it.
+    fn tells_no_key(&self, gateway: &Replica, pair: &Pair) {
+        let key = std::fs::read_to_string(&pair.key).expect("a key");
+        let line = key.lines().nth(1).expect("a line of it");
+        let mut told = format!("{}{}", gateway.process.stdout(), gateway.process.stderr());
+        for path in ["/config", "/changes", "/metrics", "/status"] {
+            told.push_str(&gateway.ask_admin("GET", path).text());
+        }
+        let encoded = STANDARD.encode(&key);
+        assert!(!told.contains(line) && !told.contains(&encoded[..40]) && !told.contains("PRIVATE KEY"));
+        for kind in ["Gateway", "HTTPRoute"] {
+            let object = self.cluster.api.get(kind, "default", if kind == "Gateway" { "gw" } else { "shop" });
+            assert!(!object.expect("it is there").to_string().contains(line));
+        }
+    }
+}
+
+fn https(name: &str, port: u16, hostname: Option<&str>, secrets: Value) -> Value {
+    let mut listener =
+        json!({"name": name, "port": port, "protocol": "HTTPS", "tls": {"certificateRefs": secrets}});
+    if let Some(hostname) = hostname {
+        listener["hostname"] = hostname.into();
+    }
+    listener
+}
+
+/// A port that is free now.
+fn free() -> u16 {
+    TcpListener::bind("0.0.0.0:0").expect("a port").local_addr().expect("an address").port()
+}
+
+#[test]
+fn a_listener_serves_when_its_secret_comes_and_a_bad_one_costs_no_other() {
+    let shop = Origin::named("shop");
+    let stage = Stage::new(&shop);
+    let (pair, other) =
+        (stage.authority.issue("a", &["a.example"]), stage.authority.issue("b", &["b.example"]));
+    stage.route();
+    stage.secret("default", "b", &other);
+    // Never named by anybody, so never read.
+    stage.secret("default", "private", &other);
+    let (one, two) = (free(), free());
+    stage.gateway(json!([
+        https("a", one, Some("a.example"), json!([{"name": "a"}])),
+        https("b", two, Some("b.example"), json!([{"name": "b"}])),
+    ]));
+    let gateway = stage.cluster.start_at(&[], &[]);
+    let [at, beside] = [one, two].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    stage.serves(beside, "b.example");
+    let refused =
+        ["Accepted=True/Accepted", "ResolvedRefs=False/InvalidCertificateRef", "Programmed=False/Invalid"];
+    stage.says(0, &refused);
+    let served = ["Accepted=True/Accepted", "ResolvedRefs=True/ResolvedRefs", "Programmed=True/Programmed"];
+    stage.says(1, &served);
+    stage.secret("default", "a", &pair);
+    stage.serves(at, "a.example");
+    stage.says(0, &served);
+    // A key that is not its certificate's.
+    stage.secret("default", "a", &Pair { cert: pair.cert.clone(), key: other.key.clone() });
+    stage.says(0, &refused);
+    assert_eq!(stage.curl(beside, "b.example"), "shop 200");
+    stage.secret("default", "a", &pair);
+    stage.serves(at, "a.example");
+    stage.tells_no_key(&gateway, &pair);
+    let requests = stage.cluster.api.requests();
+    let secrets: Vec<&String> = requests.iter().filter(|line| line.contains("/secrets")).collect();
+    let is_named = |line: &&&String| {
+        line.contains("fieldSelector=metadata.name%3Da") || line.contains("fieldSelector=metadata.name%3Db")
+    };
+    assert_eq!(secrets.iter().filter(is_named).count(), secrets.len(), "{secrets:?}");
+}
+
+#[test]
+fn a_certificate_is_renewed_while_it_serves_and_no_connection_is_lost() {
+    let shop = Origin::named("shop");
+    let stage = Stage::new(&shop);
+    stage.route();
+    let port = free();
+    stage.secret("default", "a", &stage.authority.issue("a", &["a.example"]));
+    stage.gateway(json!([https("a", port, None, json!([{"name": "a"}]))]));
+    let gateway = stage.cluster.start_at(&[], &[]);
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    stage.serves(at, "a.example");
+    // One connection asks all the while: what it was begun with goes on.
+    let script = "import http.client,ssl,sys,socket\n\
+                  c=ssl.create_default_context(cafile=sys.argv[1])\n\
+                  h=http.client.HTTPSConnection('a.example',int(sys.argv[2]),context=c)\n\
+                  h.sock=c.wrap_socket(socket.create_connection(('127.0.0.1',int(sys.argv[2]))),server_hostname='a.example')\n\
+                  for line in sys.stdin:\n h.request('GET','/'); r=h.getresponse(); r.read(); print(r.status,flush=True)\n";
+    let mut python = Command::new("python3")
+        .args(["-c", script])
+        .arg(&stage.authority.ca)
+        .arg(port.to_string())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let (mut asks, answers) = (python.stdin.take().expect("stdin"), python.stdout.take().expect("stdout"));
+    let mut answers = std::io::BufRead::lines(std::io::BufReader::new(answers));
+    let mut ask = || {
+        std::io::Write::write_all(&mut asks, b"ask\n").expect("it asks");
+        answers.next().expect("an answer").expect("a line")
+    };
+    assert_eq!(ask(), "200");
+    let serial = || {
+        let command = format!(
+            "openssl s_client -connect {at} -servername a.example </dev/null 2>/dev/null | openssl x509 -noout -serial"
+        );
+        let output = Command::new("sh").args(["-c", &command]).output().expect("openssl");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let key = rcgen::KeyPair::generate().expect("a key");
+    for n in 16..19_u64 {
+        let pair = stage.authority.issue_with("a", &["a.example"], &key, n, |_| {});
+        stage.secret("default", "a", &pair);
+        eventually_within(PATIENCE, "new connections see the new one", || {
+            assert_eq!(ask(), "200");
+            assert_eq!(stage.curl(at, "a.example"), "shop 200");
+            serial() == format!("serial={n:X}")
+        });
+    }
+    drop(asks);
+    assert!(python.wait().expect("it ends").success());
+    let text = gateway.metrics().sum("umbra_tls_handshake_failures_total", &[]);
+    assert_eq!(text, 0);
+}
+
+#[test]
+fn a_secret_of_another_namespace_needs_a_grant_and_is_not_read_without() {
+    let shop = Origin::named("shop");
+    let stage = Stage::new(&shop);
+    let pair = stage.authority.issue("a", &["a.example"]);
+    stage.route();
+    stage.secret("certificates", "a", &pair);
+    let port = free();
+    stage.gateway(json!([https("a", port, None, json!([{"name": "a", "namespace": "certificates"}]))]));
+    let _gateway = stage.cluster.start_at(&[], &[]);
+    stage.says(0, &["ResolvedRefs=False/RefNotPermitted", "Programmed=False/Invalid"]);
+    assert!(!stage.cluster.api.requests().iter().any(|line| line.contains("/secrets")));
+    let grant = |name: &str| {
+        json!({"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
+            "metadata": {"name": "g", "namespace": "certificates"}, "spec": {
+            "from": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "default"}],
+            "to": [{"group": "", "kind": "Secret", "name": name}]}})
+    };
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    stage.cluster.api.put(grant("a"));
+    stage.serves(at, "a.example");
+    stage.says(0, &["ResolvedRefs=True/ResolvedRefs", "Programmed=True/Programmed"]);
+    stage.cluster.api.put(grant("other"));
+    stage.says(0, &["ResolvedRefs=False/RefNotPermitted"]);
+    eventually_within(PATIENCE, "it is served no more", || !stage.curl(at, "a.example").contains("200"));
+}
+
+#[test]
+fn gateways_of_istio_have_certificates_of_our_own_namespace_alone() {
+    let shop = Origin::named("shop");
+    let stage = Stage::new(&shop);
+    let pair = stage.authority.issue("a", &["a.example"]);
+    let port = free();
+    stage.cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway",
+        "metadata": {"name": "gw", "namespace": "team"}, "spec": {"selector": {"istio": "ingressgateway"}, "servers": [
+            {"port": {"number": port, "name": "https", "protocol": "HTTPS"}, "hosts": ["*"],
+             "tls": {"mode": "SIMPLE", "credentialName": "a"}}]}}));
+    stage.cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "shop", "namespace": "default"}, "spec": {"hosts": ["a.example"], "gateways": ["team/gw"],
+            "http": [{"route": [{"destination": {"host": "shop"}}]}]}}));
+    // Who may write in a namespace does not get at what is in another.
+    stage.secret("team", "a", &pair);
+    let _gateway = stage.cluster.start_at(&[], &["--istio-selector", "istio=ingressgateway"]);
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    assert!(!stage.curl(at, "a.example").contains("200"));
+    stage.secret("umbra-system", "a", &pair);
+    stage.serves(at, "a.example");
+    let _kept = &stage.folder;
+}
