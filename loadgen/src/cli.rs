@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{Parser, Subcommand};
 
 use crate::report::assertion::Assertion;
 use crate::run::request::Url;
 use crate::run::schedule::{Arrivals, RateSpec};
+use crate::tls::{Narrow, Version, server};
 use crate::{serve, units};
 
 #[derive(Parser)]
@@ -38,7 +40,9 @@ pub enum Command {
 pub struct ServeArgs {
     /// `NAME[=ADDR][,key=value…]`: a port. ADDR is IP:PORT or a port number of 127.0.0.1 (default 0: any free one).
     /// Keys: echo, size=4k or size=1k..64k, delay=5ms|uniform:a:b|exp:mean|lognormal:median:sigma|per_in_flight:d,
-    /// status=200:99+503:1, framing=length|chunked|close, interim=N, early, requests_per_connection_max=N, fault=…
+    /// status=200:99+503:1, framing=length|chunked|close, interim=N, early, requests_per_connection_max=N, fault=…;
+    /// tls or tls=http1|h2 (what ALPN offers; in the clear HTTP/2 is told by its preface);
+    /// of gRPC grpc_status=0:98+13:2, messages=N
     #[arg(long = "port", value_name = "SPEC", required = true, num_args = 1)]
     pub ports: Vec<serve::PortSpec>,
     /// Where the control URL listens (PUT /ports/NAME/fault, GET /ports/NAME/counters, GET /ports/NAME/log)
@@ -50,12 +54,37 @@ pub struct ServeArgs {
     /// `TIME PORT FAULT`: switch a fault at a time after the start, such as `5s v2 blackhole`
     #[arg(long = "at", value_name = "EVENT")]
     pub timeline: Vec<serve::TimedFault>,
+    /// Certificate of ports with `tls` (default: one made at the start)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Clients must show a certificate of this authority
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Write ca.pem, server.pem, server.key, client.pem and client.key there, all made at the start
+    #[arg(long, value_name = "DIR", conflicts_with = "tls_cert")]
+    pub tls_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub narrow: NarrowArgs,
+}
+
+impl ServeArgs {
+    pub fn tls(&self) -> server::Settings {
+        server::Settings {
+            cert: self.tls_cert.clone().zip(self.tls_key.clone()),
+            client_ca: self.tls_client_ca.clone(),
+            dir: self.tls_dir.clone(),
+            narrow: self.narrow.narrow(),
+        }
+    }
 }
 
 /// Shape of the requests and of their connections; shared by all commands that send load.
 #[derive(clap::Args, Clone)]
 pub struct LoadArgs {
-    /// http://host:port/target, one or more of equal weight
+    /// http://host:port/target or https://…, one or more of equal weight
     #[arg(value_name = "URL")]
     pub urls: Vec<Url>,
     #[arg(short, long, default_value_t = 64)]
@@ -75,6 +104,9 @@ pub struct LoadArgs {
     /// Request body from a file
     #[arg(long, value_name = "FILE", conflicts_with = "body_size")]
     pub body_file: Option<PathBuf>,
+    /// Request body in hexadecimal digits
+    #[arg(long, value_name = "DIGITS", value_parser = units::hex, conflicts_with_all = ["body_file", "body_size"])]
+    pub body_hex: Option<Bytes>,
     /// Request body of so many bytes
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub body_size: Option<u64>,
@@ -116,6 +148,77 @@ pub struct LoadArgs {
     /// No progress on standard error
     #[arg(short, long)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub http2: Http2Args,
+    #[command(flatten)]
+    pub tls: TlsArgs,
+}
+
+/// HTTP/2 and gRPC.
+#[derive(clap::Args, Clone)]
+#[command(next_help_heading = "HTTP/2")]
+pub struct Http2Args {
+    /// Speak HTTP/2: by prior knowledge to http://, by ALPN to https://
+    #[arg(long)]
+    pub http2: bool,
+    /// Requests at once on each connection
+    #[arg(long, default_value_t = 1, requires = "http2", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub streams: u64,
+    /// The body is a gRPC message and the URL's path its method; calls are counted by grpc-status
+    #[arg(long, requires = "http2")]
+    pub grpc: bool,
+    /// Send the message so many times in each call, each in a frame of its own
+    #[arg(long, default_value_t = 1, requires = "grpc", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub messages: u64,
+}
+
+/// TLS of https:// targets.
+#[derive(clap::Args, Clone)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArgs {
+    /// Trust this authority instead of those of the system
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub cacert: Option<PathBuf>,
+    /// Certificate to show to the server
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Believe anybody
+    #[arg(long)]
+    pub insecure: bool,
+    /// Name to ask for and to expect in the certificate, instead of the URL's host
+    #[arg(long, value_name = "NAME")]
+    pub sni: Option<String>,
+    /// Begin every session anew, with a full handshake
+    #[arg(long)]
+    pub no_resumption: bool,
+    #[command(flatten)]
+    pub narrow: NarrowArgs,
+}
+
+#[derive(clap::Args, Clone)]
+pub struct NarrowArgs {
+    /// Only this version
+    #[arg(long, value_enum)]
+    pub tls_version: Option<Version>,
+    /// Only this cipher, such as TLS_AES_128_GCM_SHA256
+    #[arg(long, value_name = "NAME")]
+    pub tls_cipher: Option<String>,
+    /// Only this key exchange, such as x25519
+    #[arg(long, value_name = "NAME")]
+    pub tls_key_exchange: Option<String>,
+}
+
+impl NarrowArgs {
+    pub fn narrow(&self) -> Narrow {
+        Narrow {
+            version: self.tls_version,
+            cipher: self.tls_cipher.clone(),
+            key_exchange: self.tls_key_exchange.clone(),
+        }
+    }
 }
 
 #[derive(clap::Args)]

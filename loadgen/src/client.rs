@@ -103,7 +103,8 @@ pub fn errand(method: &str, url: &Url, body: &str) -> anyhow::Result<String> {
         url.authority,
         body.len()
     );
-    let name = format!("{method} http://{}{}", url.authority, url.target);
+    let name = format!("{method} {url}");
+    ensure!(!url.secure, "{name}: errands go over http:// alone");
     let mut client = Client::new(url.resolve()?, Duration::from_secs(20));
     let reply = client.exchange(request.as_bytes(), false).with_context(|| name.clone())?;
     let text = String::from_utf8_lossy(&reply.body).into_owned();
@@ -113,7 +114,7 @@ pub fn errand(method: &str, url: &Url, body: &str) -> anyhow::Result<String> {
 
 /// `base` with `path` behind it.
 pub fn below(base: &Url, path: &str) -> Url {
-    Url { authority: base.authority.clone(), target: format!("{}{path}", base.target.trim_end_matches('/')) }
+    Url { target: format!("{}{path}", base.target.trim_end_matches('/')), ..base.clone() }
 }
 
 /// Switches a fault of a `serve` port; `port` is its control URL, such as http://127.0.0.1:9000/ports/v2.

@@ -104,6 +104,11 @@ pub async fn sleep(duration: Duration) {
     monoio::time::sleep(duration).await;
 }
 
+/// The result, or `TimedOut`; what was being done is then dropped, and its connection with it.
+pub async fn within<T>(limit: Duration, action: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    monoio::time::timeout(limit, action).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 /// One TCP stream with what the rooms do to it.
 pub struct Stream {
     inner: TcpStream,
@@ -112,9 +117,7 @@ pub struct Stream {
 impl Stream {
     /// Connects; gives up after `limit`. The half-made connection is then closed, so dropping the attempt is safe.
     pub async fn connect(addr: SocketAddr, limit: Duration) -> io::Result<Self> {
-        let inner = monoio::time::timeout(limit, TcpStream::connect_addr(addr))
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        let inner = within(limit, TcpStream::connect_addr(addr)).await?;
         let _ = inner.set_nodelay(true);
         Ok(Self { inner })
     }
@@ -155,6 +158,10 @@ impl ReadHalf {
     /// As `Stream::fill`.
     pub async fn fill(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
         fill(&mut self.inner, buffer, usize::MAX).await
+    }
+
+    pub async fn fill_at_most(&mut self, buffer: &mut Buffer, bytes_max: usize) -> io::Result<usize> {
+        fill(&mut self.inner, buffer, bytes_max).await
     }
 }
 
@@ -247,6 +254,19 @@ impl Buffer {
     /// True if nothing more can be read until some bytes are consumed or the buffer grows.
     pub fn is_full(&self) -> bool {
         self.len() == self.storage.len()
+    }
+
+    /// Appends what `read` puts into the free room, at most so much of it.
+    pub fn fill_with(
+        &mut self,
+        bytes_max: usize,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.make_room();
+        let limit = self.storage.len().min(self.end.saturating_add(bytes_max));
+        let count = read(&mut self.storage[self.end..limit])?;
+        self.end += count;
+        Ok(count)
     }
 
     fn make_room(&mut self) {

@@ -5,14 +5,18 @@ pub mod cli;
 pub mod client;
 pub mod compare;
 pub mod find_max;
+pub mod grpc;
 pub mod http1;
 pub mod io;
+pub mod link;
 pub mod load;
 pub mod os;
+pub mod pipe;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod serve;
+pub mod tls;
 pub mod units;
 pub mod verify;
 
@@ -49,6 +53,7 @@ pub fn main() -> i32 {
         Command::Scenario(args) => scenario::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Serve(args) => serve::run(serve::Options {
+            tls: args.tls(),
             ports: args.ports,
             control: args.control,
             threads: args.threads.unwrap_or_else(threads_default).max(1),

@@ -18,6 +18,7 @@ use crate::report::{html, text};
 use crate::run::request::{Mix, Shape, sized_body};
 use crate::run::verdict::Verdict;
 use crate::run::{self, Observer, Options};
+use crate::tls;
 
 /// Set by SIGINT or SIGTERM; a second one ends the process at once.
 pub fn interruptible() -> anyhow::Result<Arc<AtomicBool>> {
@@ -30,10 +31,11 @@ pub fn interruptible() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 pub fn shape(args: &LoadArgs) -> anyhow::Result<Shape> {
-    let body = match (&args.body_file, args.body_size) {
-        (Some(path), _) => Bytes::from(read(path)?),
-        (None, Some(size)) => sized_body(size),
-        (None, None) => Bytes::new(),
+    let body = match (&args.body_file, &args.body_hex, args.body_size) {
+        (Some(path), _, _) => Bytes::from(read(path)?),
+        (None, Some(bytes), _) => bytes.clone(),
+        (None, None, Some(size)) => sized_body(size),
+        (None, None, None) => Bytes::new(),
     };
     Ok(Shape {
         method: args.method.clone(),
@@ -41,6 +43,8 @@ pub fn shape(args: &LoadArgs) -> anyhow::Result<Shape> {
         body,
         chunked: args.chunked,
         keep_alive: !args.no_keepalive,
+        http2: args.http2.http2,
+        grpc_messages: args.http2.grpc.then_some(args.http2.messages),
     })
 }
 
@@ -72,6 +76,9 @@ pub fn options(args: &LoadArgs) -> Options {
         connect_timeout: args.connect_timeout,
         drain: args.drain.unwrap_or(args.timeout),
         keep_alive: !args.no_keepalive,
+        tls: tls(args),
+        http2: args.http2.http2.then_some(args.http2.streams as usize),
+        grpc: args.http2.grpc,
         expect_status: args.expect_status,
         seed: args.seed,
         pace_slack: args.pace_slack,
@@ -80,8 +87,21 @@ pub fn options(args: &LoadArgs) -> Options {
     }
 }
 
+fn tls(args: &LoadArgs) -> tls::client::Settings {
+    let of = &args.tls;
+    tls::client::Settings {
+        ca: of.cacert.clone(),
+        cert: of.cert.clone().zip(of.key.clone()),
+        insecure: of.insecure,
+        sni: of.sni.clone(),
+        never_resume: of.no_resumption,
+        http2: args.http2.http2,
+        narrow: of.narrow.narrow(),
+    }
+}
+
 pub fn urls(args: &LoadArgs) -> Vec<String> {
-    args.urls.iter().map(|url| format!("http://{}{}", url.authority, url.target)).collect()
+    args.urls.iter().map(ToString::to_string).collect()
 }
 
 /// `loadgen run`.

@@ -19,7 +19,7 @@ use crate::run::request::{Mix, Shape, Url, sized_body};
 use crate::run::schedule::RateSpec;
 use crate::run::verdict::Verdict;
 use crate::run::{self, Options};
-use crate::{Exit, client, load, units};
+use crate::{Exit, client, load, tls, units};
 
 #[derive(clap::Args)]
 pub struct ScenarioArgs {
@@ -69,6 +69,12 @@ struct Target {
     #[serde(default = "yes")]
     keep_alive: bool,
     seed: Option<u64>,
+    /// HTTP/2 with so many streams on each connection.
+    http2_streams: Option<usize>,
+    /// The authority that an https:// target's certificate is of.
+    cacert: Option<PathBuf>,
+    #[serde(default)]
+    insecure: bool,
 }
 
 fn connections_default() -> usize {
@@ -147,8 +153,9 @@ impl File {
             method: target.method.clone(),
             headers: target.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             body,
-            chunked: false,
             keep_alive: target.keep_alive,
+            http2: target.http2_streams.is_some(),
+            ..Shape::default()
         };
         let mut mix = Mix::default();
         mix.add_url(&shape, &url)?;
@@ -199,6 +206,13 @@ impl File {
                 // The next phase begins on time: what is left then is `unsent` or `unfinished`, and counted.
                 drain: timeout.min(Duration::from_secs(2)),
                 keep_alive: target.keep_alive,
+                http2: target.http2_streams,
+                tls: tls::client::Settings {
+                    ca: target.cacert.clone(),
+                    insecure: target.insecure,
+                    http2: target.http2_streams.is_some(),
+                    ..Default::default()
+                },
                 seed: target.seed.unwrap_or(1),
                 lag_max: target.max_lag.as_deref().map_or(Ok(Options::default().lag_max), duration)?,
                 ..Options::default()
@@ -246,7 +260,7 @@ pub fn run(args: &ScenarioArgs) -> anyhow::Result<Exit> {
     let (url, mix) = file.mix(args.url.as_ref())?;
     let phases = file.ready(args.control.as_ref()).with_context(|| name.clone())?;
     let (mix, interrupted) = (Arc::new(mix), load::interruptible()?);
-    let urls = vec![format!("http://{}{}", url.authority, url.target)];
+    let urls = vec![url.to_string()];
 
     let mut done: Vec<(String, Document)> = Vec::new();
     let (mut failed, mut saturated) = (false, false);

@@ -99,6 +99,21 @@ pub fn show_bytes(bytes: f64) -> String {
     }
 }
 
+/// Hexadecimal digits, two for each byte.
+pub fn hex(text: &str) -> Result<bytes::Bytes, String> {
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|b| !b.is_ascii_whitespace())
+        .map(|b| (b as char).to_digit(16).map(|digit| digit as u8))
+        .collect::<Option<_>>()
+        .ok_or_else(|| format!("`{text}`: hexadecimal digits, two for each byte"))?;
+    let (pairs, odd) = digits.as_chunks::<2>();
+    if !odd.is_empty() {
+        return Err(format!("`{text}`: two digits for each byte"));
+    }
+    Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -210,8 +210,8 @@ fn flapping_refuses_and_recovers_in_turn() {
 }
 
 #[test]
-fn every_fault_that_can_be_asked_for_is_proven_here() {
-    let here = include_str!("faults.rs");
+fn every_fault_that_can_be_asked_for_is_proven() {
+    let here = concat!(include_str!("faults.rs"), include_str!("tls.rs"), include_str!("http2.rs"));
     let is_used = |name: &str| ["=", "\""].iter().any(|before| here.contains(&format!("{before}{name}")));
     for word in loadgen::serve::fault::NAMES.split_whitespace() {
         let (name, values) = word.split_once('=').unwrap_or((word, ""));

@@ -186,7 +186,7 @@ fn every_way_of_failing_has_its_class_and_stays_in_the_figures() {
     ] {
         server.set_fault("v", fault);
         let timeout = if class == "timeout" { "300ms" } else { "5s" };
-        let args = [&url, "--rate", "100", "-d", "200ms", "-c", "20", "--timeout", timeout];
+        let args = [&url, "--rate", "100", "-d", "200ms", "-c", "20", "--timeout", timeout, "--drain", "10s"];
         let (_, document) = run_json(&args);
         let of_class = document["errors"][class]["count"].as_u64().unwrap_or(0);
         // A switch of the fault may still close a connection that was made before it.

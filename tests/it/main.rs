@@ -55,6 +55,7 @@ mod admission;
 mod operate;
 mod changes;
 mod histograms;
+mod loadgen;
 mod openapi;
 mod logs;
 mod dashboard;

@@ -110,7 +110,7 @@ impl fmt::Display for Assertion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::outcome::Outcome;
+    use crate::run::outcome::{End, Outcome};
     use crate::run::recorder::Sample;
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         for n in 0..1000u64 {
             let outcome = if n == 0 { Outcome::Timeout } else { Outcome::Ok };
             let ended_ns = if n == 0 { 1_000_000_000 } else { 1_000_000 };
-            total.add(Sample { intended_ns: 0, started_ns: 0, ended_ns, outcome, status: 200 });
+            total.add(Sample { intended_ns: 0, started_ns: 0, ended_ns, end: End::new(outcome, 200) });
         }
         let result = crate::run::Result {
             total,

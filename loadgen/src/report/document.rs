@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::outcome::Outcome;
 use crate::run::recorder::Times;
-use crate::run::request::Mix;
+use crate::run::request::{Mix, Template};
 use crate::run::verdict::{Evidence, Verdict, judge};
 use crate::run::{self, Options, Row};
 
@@ -49,6 +49,14 @@ pub struct Document {
     /// How late the generator itself was.
     pub lag_us: Percentiles,
     pub connect_us: Percentiles,
+    #[serde(default)]
+    pub handshakes: Handshakes,
+    /// gRPC calls by `grpc-status`.
+    #[serde(default)]
+    pub grpc_statuses: BTreeMap<u16, u64>,
+    /// gRPC messages received.
+    #[serde(default)]
+    pub messages_in: u64,
     pub statuses: BTreeMap<u16, u64>,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -62,7 +70,10 @@ impl Document {
     /// Requests whose answer was complete, whatever its status.
     pub fn whole_answers(&self) -> u64 {
         let of = |outcome: Outcome| self.errors.get(outcome.label()).map_or(0, |times| times.count);
-        let others: u64 = [Outcome::Status4xx, Outcome::Status5xx, Outcome::Unexpected].map(of).iter().sum();
+        let others: u64 = [Outcome::Status4xx, Outcome::Status5xx, Outcome::Unexpected, Outcome::GrpcStatus]
+            .map(of)
+            .iter()
+            .sum();
         self.requests.ok + others
     }
 }
@@ -78,6 +89,16 @@ pub struct Requests {
     pub cap_hits: u64,
     pub connects: u64,
     pub connect_failures: u64,
+}
+
+/// TLS, from the accepted connection to the end of the handshake. Those of the warm-up and before the clock are in it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Handshakes {
+    pub full: u64,
+    pub resumed: u64,
+    pub failed: u64,
+    pub full_us: Percentiles,
+    pub resumed_us: Percentiles,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -159,6 +180,11 @@ pub struct Config {
     pub timeout_s: f64,
     pub connect_timeout_s: f64,
     pub keep_alive: bool,
+    /// Of each connection, in HTTP/2.
+    #[serde(default)]
+    pub streams: Option<usize>,
+    #[serde(default)]
+    pub grpc: bool,
     pub requests_max: Option<u64>,
     pub seed: u64,
     pub templates: usize,
@@ -202,7 +228,8 @@ impl Document {
             cpu_share_max: result.cpu_share_max,
             // The slack is lateness that was asked for.
             lag_max: options.lag_max + options.pace_slack,
-            connections: options.connections,
+            places: options.connections * options.streams(),
+            streams: options.streams(),
         });
         let measured_s = result.measured.as_secs_f64().max(1e-9);
         // Also those of the warm-up cost something, and those that were never sent nothing.
@@ -251,6 +278,15 @@ impl Document {
                 .collect(),
             lag_us: Percentiles::of(&total.lag),
             connect_us: Percentiles::of(&total.connect),
+            handshakes: Handshakes {
+                full: total.handshake_full.len(),
+                resumed: total.handshake_resumed.len(),
+                failed: total.handshake_failures,
+                full_us: Percentiles::of(&total.handshake_full),
+                resumed_us: Percentiles::of(&total.handshake_resumed),
+            },
+            grpc_statuses: total.grpc_statuses.clone(),
+            messages_in: total.messages_in,
             statuses: total.statuses.clone(),
             bytes_in: total.bytes_in,
             bytes_out: total.bytes_out,
@@ -296,9 +332,11 @@ impl Document {
             return share(self.errors.get(class).map_or(0, |p| p.count) as f64);
         }
         let (series, percentile) = match name.split_once('.') {
-            Some((series @ ("response" | "service" | "dispatch" | "ok" | "lag" | "connect"), rest)) => {
-                (series, rest)
-            }
+            Some((
+                series @ ("response" | "service" | "dispatch" | "ok" | "lag" | "connect" | "handshake_full"
+                | "handshake_resumed"),
+                rest,
+            )) => (series, rest),
             _ => ("response", name),
         };
         let percentiles = match series {
@@ -307,6 +345,8 @@ impl Document {
             "ok" => &self.ok_us,
             "lag" => &self.lag_us,
             "connect" => &self.connect_us,
+            "handshake_full" => &self.handshakes.full_us,
+            "handshake_resumed" => &self.handshakes.resumed_us,
             _ => &self.response_us,
         };
         let value = percentiles.named(percentile)?;
@@ -323,7 +363,7 @@ pub enum Metric {
 
 impl Config {
     fn new(options: &Options, urls: &[String], mix: &Mix, open: bool) -> Self {
-        let bytes: usize = mix.templates.iter().map(|t| t.bytes.len()).sum();
+        let bytes: usize = mix.templates.iter().map(Template::size).sum();
         let seconds = |d: Duration| d.as_secs_f64();
         Self {
             loop_kind: if open { "open" } else { "closed" }.to_string(),
@@ -338,6 +378,8 @@ impl Config {
             timeout_s: seconds(options.timeout),
             connect_timeout_s: seconds(options.connect_timeout),
             keep_alive: options.keep_alive,
+            streams: options.http2,
+            grpc: options.grpc,
             requests_max: (options.requests_max != u64::MAX).then_some(options.requests_max),
             seed: options.seed,
             templates: mix.templates.len(),

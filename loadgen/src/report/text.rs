@@ -17,9 +17,10 @@ fn write(out: &mut String, d: &Document) -> std::fmt::Result {
     let closed = d.config.loop_kind == "closed";
     writeln!(
         out,
-        "{} loop, {} connections, {} threads, {:.1} s measured{}",
+        "{} loop, {} connections{}, {} threads, {:.1} s measured{}",
         if closed { "CLOSED" } else { "open" },
         d.config.connections,
+        d.config.streams.map_or_else(String::new, |streams| format!(" of {streams} HTTP/2 streams")),
         d.config.threads,
         d.measured_s,
         if d.partial { "  — PARTIAL: interrupted" } else { "" },
@@ -57,6 +58,14 @@ fn write(out: &mut String, d: &Document) -> std::fmt::Result {
     if !statuses.is_empty() {
         writeln!(out, "statuses   {}", statuses.join(", "))?;
     }
+    if d.config.grpc {
+        let statuses: Vec<String> =
+            d.grpc_statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+        writeln!(out, "grpc       {}; {} messages received", statuses.join(", "), d.messages_in)?;
+    }
+    if d.handshakes.failed > 0 {
+        writeln!(out, "handshakes {} failed", d.handshakes.failed)?;
+    }
     writeln!(
         out,
         "bytes      {} in, {} out, {} connections made",
@@ -82,6 +91,11 @@ fn write(out: &mut String, d: &Document) -> std::fmt::Result {
     row(out, "own lag", &d.lag_us)?;
     if d.connect_us.count > 0 {
         row(out, "connect", &d.connect_us)?;
+    }
+    for (name, times) in [("TLS full", &d.handshakes.full_us), ("TLS resumed", &d.handshakes.resumed_us)] {
+        if times.count > 0 {
+            row(out, name, times)?;
+        }
     }
     writeln!(out)?;
     writeln!(

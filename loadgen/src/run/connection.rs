@@ -1,5 +1,5 @@
 //! One connection's place in the load: connects when wanted, reads answers, tells the engine how each ended. Chooses
-//! no moment and no request.
+//! no moment and no request; of HTTP/2 it only makes the connections.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -7,11 +7,16 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, Rest};
-use super::outcome::Outcome;
+use rustls::HandshakeKind;
+
+use super::engine::Engine;
+use super::outcome::{End, Outcome};
+use super::slot::Rest;
+use super::stream;
 use crate::http1::body::Body;
 use crate::http1::head;
 use crate::io::{self, Buffer, ReadHalf, Stream};
+use crate::link::Duplex;
 
 const BUFFER_BYTES: usize = 4 * 1024;
 const BUFFER_BYTES_LARGE: usize = 128 * 1024;
@@ -33,41 +38,41 @@ enum Next {
     Close(Outcome),
 }
 
-/// Runs a place until the engine stops. `warm`: connects before the first request.
-pub async fn place(engine: Shared, index: usize, warm: bool) {
-    let (addr, limit) = {
-        let engine = engine.borrow();
-        (engine.slot_addr(index), engine.options.connect_timeout.min(engine.options.timeout))
+/// A connection that was made.
+enum Made {
+    Plain(Stream),
+    Covered(Duplex),
+}
+
+/// Makes one connection after another until the engine stops. `warm`: the first before there is a request.
+pub async fn connect(engine: Shared, group: usize, warm: bool) {
+    let limit = {
+        let options = &engine.borrow().options;
+        options.connect_timeout.min(options.timeout)
     };
+    let is_http2 = engine.borrow().options.http2.is_some();
     let mut first = warm;
     loop {
-        if !first && !wanted(&engine, index).await {
+        if !first && !wanted(&engine, group).await {
             break;
         }
-        let begin = Instant::now();
-        match Stream::connect(addr, limit).await {
-            Ok(stream) => {
-                {
-                    let mut engine = engine.borrow_mut();
-                    engine.record.connects += 1;
-                    engine.record.connect.saturating_record(begin.elapsed().as_nanos() as u64);
-                    warmed(&mut engine, &mut first);
-                }
-                converse(&engine, index, stream).await;
+        let made = make(&engine, group, limit).await;
+        warmed(&mut engine.borrow_mut(), &mut first);
+        match made {
+            Ok(Made::Covered(duplex)) if is_http2 => stream::converse(&engine, group, duplex).await,
+            Ok(Made::Plain(plain)) if is_http2 => {
+                stream::converse(&engine, group, Duplex::new(plain, None)).await;
             }
+            Ok(Made::Plain(stream)) => converse(&engine, group, stream).await,
+            Ok(Made::Covered(duplex)) => converse_covered(&engine, group, duplex).await,
             Err(error) => {
                 let outcome = Outcome::of_connect_error(&error);
-                let closed = {
-                    let mut engine = engine.borrow_mut();
-                    engine.record.connect_failures += 1;
-                    warmed(&mut engine, &mut first);
-                    engine.finish(index, outcome, 0);
-                    engine.is_closed()
-                };
+                let closed = engine.borrow().is_closed();
                 if closed {
+                    engine.borrow_mut().give_up(group, outcome);
                     io::sleep(CLOSED_RETRY).await;
                 }
-                with_rests(&engine, |engine, rests| engine.free(index, rests));
+                with_rests(&engine, |engine, rests| engine.fail(group, outcome, rests));
             }
         }
         if engine.borrow().stopping {
@@ -77,6 +82,51 @@ pub async fn place(engine: Shared, index: usize, warm: bool) {
     engine.borrow_mut().live_tasks -= 1;
 }
 
+async fn make(engine: &Shared, group: usize, limit: Duration) -> std::io::Result<Made> {
+    let (addr, session) = {
+        let mut engine = engine.borrow_mut();
+        let target = engine.target_of(group);
+        (engine.mix.targets[target].addr, engine.covers.session(target))
+    };
+    let begin = Instant::now();
+    let stream = Stream::connect(addr, limit).await.inspect_err(|_| {
+        engine.borrow_mut().record.connect_failures += 1;
+    })?;
+    let connected = Instant::now();
+    {
+        let mut engine = engine.borrow_mut();
+        engine.record.connects += 1;
+        engine.record.connect.saturating_record((connected - begin).as_nanos() as u64);
+    }
+    let Some(session) = session else { return Ok(Made::Plain(stream)) };
+    let failed = |error| {
+        engine.borrow_mut().record.handshake_failures += 1;
+        error
+    };
+    let session = session.map_err(|error| failed(std::io::Error::new(ErrorKind::InvalidData, error)))?;
+    let mut duplex = Duplex::new(stream, Some(session.into()));
+    let left = limit.saturating_sub(begin.elapsed());
+    io::within(left, duplex.handshake()).await.map_err(|error| {
+        failed(match error.kind() {
+            ErrorKind::TimedOut | ErrorKind::InvalidData => error,
+            // The peer left in the middle of it.
+            _ => std::io::Error::new(ErrorKind::InvalidData, error),
+        })
+    })?;
+    let mut engine = engine.borrow_mut();
+    if engine.options.http2.is_some() && !duplex.link.speaks_http2() {
+        engine.record.handshake_failures += 1;
+        return Err(std::io::Error::new(ErrorKind::InvalidData, "the peer does not offer h2"));
+    }
+    let ns = connected.elapsed().as_nanos() as u64;
+    match duplex.link.handshake_kind() {
+        Some(HandshakeKind::Resumed) => engine.record.handshake_resumed.saturating_record(ns),
+        _ => engine.record.handshake_full.saturating_record(ns),
+    }
+    drop(engine);
+    Ok(Made::Covered(duplex))
+}
+
 /// The first try to connect is over, well or not.
 fn warmed(engine: &mut Engine, first: &mut bool) {
     if std::mem::take(first) {
@@ -84,8 +134,8 @@ fn warmed(engine: &mut Engine, first: &mut bool) {
     }
 }
 
-async fn wanted(engine: &Shared, index: usize) -> bool {
-    std::future::poll_fn(|context| match engine.borrow_mut().wanted(index, context.waker()) {
+async fn wanted(engine: &Shared, group: usize) -> bool {
+    std::future::poll_fn(|context| match engine.borrow_mut().wanted(group, context.waker()) {
         Some(wanted) => Poll::Ready(wanted),
         None => Poll::Pending,
     })
@@ -118,14 +168,42 @@ async fn converse(engine: &Shared, index: usize, stream: Stream) {
     let fd = stream.fd();
     let (mut reader, writer) = stream.split();
     with_rests(engine, |engine, rests| engine.attach(index, fd, writer, rests));
-    let outcome = read_answers(engine, index, &mut reader).await;
+    let outcome = read_answers(engine, index, &mut Reader::Plain(&mut reader)).await;
     with_rests(engine, |engine, rests| {
         // The last answer may have been complete and only the connection over.
         engine.detach(index, outcome, rests);
     });
 }
 
-async fn read_answers(engine: &Shared, index: usize, reader: &mut ReadHalf) -> Outcome {
+/// As `converse`, under TLS.
+async fn converse_covered(engine: &Shared, index: usize, mut duplex: Duplex) {
+    let link = duplex.link.clone();
+    with_rests(engine, |engine, rests| engine.attach_covered(index, link.clone(), rests));
+    let outcome = read_answers(engine, index, &mut Reader::Covered(&mut duplex)).await;
+    link.say_goodbye();
+    with_rests(engine, |engine, rests| engine.detach(index, outcome, rests));
+}
+
+enum Reader<'a> {
+    Plain(&'a mut ReadHalf),
+    Covered(&'a mut Duplex),
+}
+
+impl Reader<'_> {
+    /// Reads more; returns what is to be counted of it here: a covered connection counts its own bytes.
+    async fn fill(&mut self, buffer: &mut Buffer) -> std::io::Result<Option<u64>> {
+        let (count, counted) = match self {
+            Self::Plain(reader) => {
+                let count = reader.fill(buffer).await?;
+                (count, count as u64)
+            }
+            Self::Covered(duplex) => (duplex.fill_at_most(buffer, usize::MAX).await?, 0),
+        };
+        Ok((count > 0).then_some(counted))
+    }
+}
+
+async fn read_answers(engine: &Shared, index: usize, reader: &mut Reader<'_>) -> Outcome {
     let mut buffer = Buffer::new(BUFFER_BYTES);
     let mut reading = Reading::Head { interim: 0 };
     loop {
@@ -133,15 +211,15 @@ async fn read_answers(engine: &Shared, index: usize, reader: &mut ReadHalf) -> O
             buffer.resize(buffer.capacity() * 2);
         }
         match reader.fill(&mut buffer).await {
-            Ok(count) if count > 0 => {
-                engine.borrow_mut().record.bytes_in += count as u64;
+            Ok(Some(counted)) => {
+                engine.borrow_mut().record.bytes_in += counted;
                 let next =
                     with_rests(engine, |engine, rests| take(engine, rests, index, &mut reading, &mut buffer));
                 if let Next::Close(outcome) = next {
                     return outcome;
                 }
             }
-            Ok(_) => return ended(engine, index, &reading, buffer.is_empty()),
+            Ok(None) => return ended(engine, index, &reading, buffer.is_empty()),
             Err(error) => return broken(&error, &reading, buffer.is_empty()),
         }
     }
@@ -153,7 +231,7 @@ fn ended(engine: &Shared, index: usize, reading: &Reading, nothing_yet: bool) ->
         Reading::Body { body: Body::UntilClose, status, .. } => {
             let mut engine = engine.borrow_mut();
             let outcome = Outcome::of_status(*status, engine.options.expect_status);
-            engine.finish(index, outcome, *status);
+            engine.finish(index, End::new(outcome, *status));
             outcome
         }
         Reading::Head { interim: 0 } if nothing_yet => Outcome::ClosedEarly,
@@ -164,6 +242,8 @@ fn ended(engine: &Shared, index: usize, reading: &Reading, nothing_yet: bool) ->
 fn broken(error: &std::io::Error, reading: &Reading, nothing_yet: bool) -> Outcome {
     match (error.kind(), reading) {
         (ErrorKind::ConnectionReset | ErrorKind::BrokenPipe, _) => Outcome::Reset,
+        // An alert, or records that are none: a server says only now that it does not want our certificate.
+        (ErrorKind::InvalidData, _) => Outcome::Handshake,
         (_, Reading::Head { interim: 0 }) if nothing_yet => Outcome::ClosedEarly,
         _ => Outcome::Truncated,
     }
@@ -244,7 +324,7 @@ fn complete(
     };
     // An answer before the request was wholly sent leaves the connection in the middle of that request.
     let reusable = keep_alive && clean && !engine.is_writing(index) && engine.options.keep_alive;
-    engine.finish(index, outcome, status);
+    engine.finish(index, End::new(outcome, status));
     if reusable && !engine.stopping {
         engine.free(index, rests);
         Next::Read

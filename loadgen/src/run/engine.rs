@@ -2,16 +2,18 @@
 //! plain functions that any task may call; it waits for nothing.
 
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use super::Options;
-use super::outcome::Outcome;
+use super::cover::Covers;
+use super::outcome::{End, Outcome};
+use super::pick::Pick;
 use super::recorder::{Record, Sample};
 use super::request::Mix;
 use super::schedule::{Due, Schedule};
+use super::slot::{Current, Parked, Rest, Slot, Way, ask};
 use crate::io::WriteHalf;
 use crate::os;
 
@@ -21,6 +23,7 @@ const PENDING_ENTRIES_MAX: usize = 4_000_000;
 pub struct Engine {
     pub options: Arc<Options>,
     pub mix: Arc<Mix>,
+    pub covers: Covers,
     pub start: Instant,
     /// `None` in a closed loop.
     schedule: Option<Schedule>,
@@ -28,7 +31,13 @@ pub struct Engine {
     pick: Pick,
     random: fastrand::Rng,
     targets: Vec<Target>,
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
+    /// Of the tasks that make connections, each for its slots: one, or as many as there are streams.
+    pub(super) connectors: Vec<Option<Waker>>,
+    /// Of those connections, in HTTP/2: the last one ended by GOAWAY.
+    pub(super) went_away: Vec<bool>,
+    /// How many there were of each.
+    pub(super) made: Vec<u64>,
     pub record: Record,
     pub in_flight: usize,
     /// The clock runs: before it, connections are only made.
@@ -56,100 +65,18 @@ struct Target {
     pending: VecDeque<Ready>,
 }
 
-/// Which list a place waits in. An entry that says otherwise is stale: the connection died while it was idle.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Parked {
-    No,
-    Idle,
-    Cold,
-}
-
-/// One connection's place, connected or not.
-struct Slot {
-    target: usize,
-    parked: Parked,
-    fd: Option<RawFd>,
-    writer: Option<WriteHalf>,
-    current: Option<Current>,
-    waker: Option<Waker>,
-    number: u64,
-}
-
-#[derive(Clone, Copy)]
-pub struct Current {
-    pub intended_ns: u64,
-    pub started_ns: u64,
-    pub template: u32,
-    pub timed_out: bool,
-}
-
-/// Rest to write after a send that did not take all.
-pub struct Rest {
-    pub writer: WriteHalf,
-    pub bytes: bytes::Bytes,
-    pub number: u64,
-}
-
-/// Chooses templates by weight, over all targets or within one.
-struct Pick {
-    all: Table,
-    by_target: Vec<Table>,
-}
-
-#[derive(Default)]
-struct Table {
-    templates: Vec<u32>,
-    /// Running sums of the weights.
-    sums: Vec<f64>,
-}
-
-impl Table {
-    fn push(&mut self, template: u32, weight: f64) {
-        self.templates.push(template);
-        self.sums.push(self.sums.last().unwrap_or(&0.0) + weight);
-    }
-
-    fn draw(&self, random: &mut fastrand::Rng) -> u32 {
-        if self.templates.len() == 1 {
-            return self.templates[0];
-        }
-        let at = random.f64() * self.sums.last().unwrap_or(&0.0);
-        let index = self.sums.partition_point(|sum| *sum <= at).min(self.templates.len().saturating_sub(1));
-        self.templates.get(index).copied().unwrap_or(0)
-    }
-}
-
-impl Pick {
-    fn new(mix: &Mix) -> Self {
-        let mut pick = Self { all: Table::default(), by_target: Vec::new() };
-        pick.by_target.resize_with(mix.targets.len(), Table::default);
-        for (index, template) in mix.templates.iter().enumerate() {
-            pick.all.push(index as u32, template.weight);
-            pick.by_target[template.target].push(index as u32, template.weight);
-        }
-        pick
-    }
-}
-
 impl Engine {
     pub fn new(
         options: Arc<Options>,
         mix: Arc<Mix>,
         schedule: Option<Schedule>,
-        slots: usize,
+        connections: usize,
         seed: u64,
         closed_left: u64,
+        covers: Covers,
     ) -> Self {
-        let targets = mix.targets.len();
-        let slot = |index: usize| Slot {
-            target: index % targets,
-            parked: Parked::No,
-            fd: None,
-            writer: None,
-            current: None,
-            waker: None,
-            number: 0,
-        };
+        let (targets, streams) = (mix.targets.len(), options.streams());
+        let slot = |index: usize| Slot::new(index / streams % targets, index / streams);
         let mut engine = Self {
             pick: Pick::new(&mix),
             start: Instant::now(),
@@ -157,16 +84,20 @@ impl Engine {
             next: None,
             random: fastrand::Rng::with_seed(seed),
             targets: Vec::new(),
-            slots: (0..slots).map(slot).collect(),
+            slots: (0..connections * streams).map(slot).collect(),
+            connectors: vec![None; connections],
+            went_away: vec![false; connections],
+            made: vec![0; connections],
             record: Record::default(),
             in_flight: 0,
             running: false,
             stopping: false,
             closed_left,
-            warming: slots,
+            warming: connections,
             live_tasks: 0,
             options,
             mix,
+            covers,
         };
         engine.targets.resize_with(targets, Target::default);
         engine
@@ -178,10 +109,6 @@ impl Engine {
 
     pub fn is_closed(&self) -> bool {
         self.schedule.is_none()
-    }
-
-    pub fn slot_addr(&self, index: usize) -> std::net::SocketAddr {
-        self.mix.targets[self.slots[index].target]
     }
 
     /// The clock starts: draws the first request, or in a closed loop starts one on every place.
@@ -230,7 +157,7 @@ impl Engine {
                 pending.push_back(ready);
             } else {
                 let now_ns = self.now_ns();
-                self.note(ready.at_ns, now_ns, now_ns, Outcome::Unsent, 0);
+                self.note(ready.at_ns, now_ns, now_ns, End::new(Outcome::Unsent, 0));
             }
         }
     }
@@ -256,67 +183,61 @@ impl Engine {
             timed_out: false,
         });
         self.in_flight += 1;
-        if slot.fd.is_some() {
+        if slot.is_connected() {
             rests.extend(self.write(index).map(|rest| (index, rest)));
-        } else if let Some(waker) = slot.waker.take() {
+        } else if let Some(waker) = self.connectors[slot.group].take() {
             waker.wake();
         }
     }
 
     /// Writes the current request of a connected slot, as far as it goes without waiting.
-    fn write(&mut self, index: usize) -> Option<Rest> {
+    pub(super) fn write(&mut self, index: usize) -> Option<Rest> {
         let slot = &mut self.slots[index];
-        let (Some(fd), Some(current)) = (slot.fd, slot.current) else { return None };
-        let bytes = &self.mix.templates[current.template as usize].bytes;
-        let sent = match os::send_now(fd, bytes) {
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
-            Err(_) => {
-                // The reader is told the end of the connection and names the reason.
-                os::shutdown(fd);
-                return None;
+        let template = &self.mix.templates[slot.current?.template as usize];
+        match &mut slot.way {
+            Way::None => None,
+            Way::Socket { fd, writer } => {
+                let bytes = &template.bytes;
+                let sent = match os::send_now(*fd, bytes) {
+                    Ok(count) => count,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+                    Err(_) => {
+                        // The reader is told the end of the connection and names the reason.
+                        os::shutdown(*fd);
+                        return None;
+                    }
+                };
+                self.record.bytes_out += sent as u64;
+                if sent == bytes.len() {
+                    return None;
+                }
+                let rest = bytes.slice(sent..);
+                writer.take().map(|writer| Rest { writer, bytes: rest, number: slot.number })
             }
-        };
-        self.record.bytes_out += sent as u64;
-        if sent == bytes.len() {
-            return None;
+            Way::Covered(link) => {
+                if link.write(&template.bytes).is_err() {
+                    os::shutdown(link.fd());
+                }
+                None
+            }
+            Way::Stream { sender, .. } => {
+                slot.asked = Some(ask(sender, &template.message));
+                slot.asked_on = self.made[slot.group];
+                slot.wake();
+                None
+            }
         }
-        let rest = bytes.slice(sent..);
-        slot.writer.take().map(|writer| Rest { writer, bytes: rest, number: slot.number })
     }
 
     /// A rest was written; the writer comes back if the connection is still the same.
-    pub fn written(&mut self, index: usize, number: u64, bytes: u64, writer: WriteHalf) {
+    pub fn written(&mut self, index: usize, number: u64, bytes: u64, back: WriteHalf) {
         self.record.bytes_out += bytes;
         let slot = &mut self.slots[index];
-        if slot.fd.is_some() && slot.number == number {
-            slot.writer = Some(writer);
+        if let Way::Socket { writer, .. } = &mut slot.way
+            && slot.number == number
+        {
+            *writer = Some(back);
         }
-    }
-
-    /// The slot has a connection now; sends the request it was made for, or waits for one.
-    pub fn attach(&mut self, index: usize, fd: RawFd, writer: WriteHalf, rests: &mut Vec<(usize, Rest)>) {
-        let slot = &mut self.slots[index];
-        (slot.fd, slot.writer) = (Some(fd), Some(writer));
-        if slot.current.is_some() {
-            rests.extend(self.write(index).map(|rest| (index, rest)));
-        } else {
-            self.free(index, rests);
-        }
-    }
-
-    /// The connection ended. A request that was on it ends with `outcome`.
-    pub fn detach(&mut self, index: usize, outcome: Outcome, rests: &mut Vec<(usize, Rest)>) {
-        let slot = &mut self.slots[index];
-        if let (Some(fd), None) = (slot.fd, &slot.writer) {
-            // A task is still writing on it; without this it would go on to a connection without a reader.
-            os::shutdown(fd);
-        }
-        (slot.fd, slot.writer) = (None, None);
-        if slot.current.is_some() {
-            self.finish(index, outcome, 0);
-        }
-        self.free(index, rests);
     }
 
     pub fn current(&self, index: usize) -> Option<Current> {
@@ -325,26 +246,36 @@ impl Engine {
 
     /// True while a part of the request still waits to be written.
     pub fn is_writing(&self, index: usize) -> bool {
-        self.slots[index].fd.is_some() && self.slots[index].writer.is_none()
-    }
-
-    /// The request on this slot came to its end.
-    pub fn finish(&mut self, index: usize, outcome: Outcome, status: u16) {
-        let now_ns = self.now_ns();
-        if let Some(current) = self.slots[index].current.take() {
-            self.in_flight -= 1;
-            let outcome = if current.timed_out { Outcome::Timeout } else { outcome };
-            self.note(current.intended_ns, current.started_ns, now_ns, outcome, status);
+        match &self.slots[index].way {
+            Way::None | Way::Stream { .. } => false,
+            Way::Socket { writer, .. } => writer.is_none(),
+            Way::Covered(link) => link.is_writing(),
         }
     }
 
-    fn note(&mut self, intended_ns: u64, started_ns: u64, ended_ns: u64, outcome: Outcome, status: u16) {
+    /// The request on this slot came to its end.
+    pub fn finish(&mut self, index: usize, end: End) {
+        let now_ns = self.now_ns();
+        let slot = &mut self.slots[index];
+        if let Some(link) = slot.link() {
+            let (bytes_in, bytes_out) = link.take_bytes();
+            self.record.bytes_in += bytes_in;
+            self.record.bytes_out += bytes_out;
+        }
+        if let Some(current) = slot.current.take() {
+            self.in_flight -= 1;
+            let outcome = if current.timed_out { Outcome::Timeout } else { end.outcome };
+            self.note(current.intended_ns, current.started_ns, now_ns, End { outcome, ..end });
+        }
+    }
+
+    fn note(&mut self, intended_ns: u64, started_ns: u64, ended_ns: u64, end: End) {
         let window_ns = self.options.warm_up_ns()..self.options.duration_ns();
-        self.record.answers += u64::from(status != 0 && window_ns.contains(&ended_ns));
+        self.record.answers += u64::from(end.status != 0 && window_ns.contains(&ended_ns));
         if intended_ns < window_ns.start {
             self.record.warm_up += 1;
         } else {
-            self.record.add(Sample { intended_ns, started_ns, ended_ns, outcome, status });
+            self.record.add(Sample { intended_ns, started_ns, ended_ns, end });
         }
     }
 
@@ -364,7 +295,7 @@ impl Engine {
         if let Some(ready) = target.pending.pop_front() {
             let now_ns = self.now_ns();
             self.send(index, ready, now_ns, rests);
-        } else if slot.fd.is_some() {
+        } else if slot.is_connected() {
             slot.parked = Parked::Idle;
             target.idle.push_back(index);
         } else {
@@ -409,14 +340,34 @@ impl Engine {
     pub fn sweep(&mut self) {
         let limit_ns = self.options.timeout.as_nanos() as u64;
         let now_ns = self.now_ns();
-        for slot in &mut self.slots {
-            if let (Some(current), Some(fd)) = (&mut slot.current, slot.fd)
-                && now_ns.saturating_sub(current.started_ns) >= limit_ns
-                && !current.timed_out
-            {
-                current.timed_out = true;
-                os::shutdown(fd);
+        let mut stuck = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let fd = slot.fd();
+            let Some(current) = &mut slot.current else { continue };
+            if current.timed_out || now_ns.saturating_sub(current.started_ns) < limit_ns {
+                continue;
             }
+            match (&slot.way, fd) {
+                // Its siblings go on: the task that reads the answer resets the stream.
+                (Way::Stream { .. }, _) => {
+                    current.timed_out = true;
+                    slot.wake();
+                }
+                (Way::Socket { .. } | Way::Covered(_), Some(fd)) => {
+                    current.timed_out = true;
+                    os::shutdown(fd);
+                }
+                // Its connection takes no more streams and does not end either.
+                (Way::None, _) if self.options.http2.is_some() && slot.asked.is_none() && !slot.is_asking => {
+                    stuck.push(index)
+                }
+                (_, None) | (Way::None, _) => {}
+            }
+        }
+        for index in stuck {
+            self.finish(index, End::new(Outcome::Timeout, 0));
+            // Streams leave no rest to write.
+            self.free(index, &mut Vec::new());
         }
     }
 
@@ -427,36 +378,22 @@ impl Engine {
         // Moments that passed since the last dispatch count as due.
         while let Some(ready) = self.next.filter(|ready| ready.at_ns <= now_ns) {
             self.record.due += u64::from(ready.at_ns >= self.options.warm_up_ns());
-            self.note(ready.at_ns, now_ns, now_ns, Outcome::Unsent, 0);
+            self.note(ready.at_ns, now_ns, now_ns, End::new(Outcome::Unsent, 0));
             self.draw();
         }
         for target in 0..self.targets.len() {
             for ready in std::mem::take(&mut self.targets[target].pending) {
-                self.note(ready.at_ns, now_ns, now_ns, Outcome::Unsent, 0);
+                self.note(ready.at_ns, now_ns, now_ns, End::new(Outcome::Unsent, 0));
             }
         }
         for index in 0..self.slots.len() {
-            self.finish(index, Outcome::Unfinished, 0);
+            self.finish(index, End::new(Outcome::Unfinished, 0));
             let slot = &mut self.slots[index];
-            if let Some(fd) = slot.fd {
+            if let Some(fd) = slot.fd() {
                 os::shutdown(fd);
             }
-            if let Some(waker) = slot.waker.take() {
-                waker.wake();
-            }
+            slot.wake();
         }
-    }
-
-    /// For a task without a connection: `Some(true)` it has a request, `Some(false)` it is over, `None` wait.
-    pub fn wanted(&mut self, index: usize, waker: &Waker) -> Option<bool> {
-        if self.stopping {
-            return Some(false);
-        }
-        let slot = &mut self.slots[index];
-        if slot.current.is_some() {
-            return Some(true);
-        }
-        slot.waker = Some(waker.clone());
-        None
+        self.connectors.iter_mut().filter_map(Option::take).for_each(Waker::wake);
     }
 }

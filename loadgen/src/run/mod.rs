@@ -1,7 +1,12 @@
 //! `loadgen run`: the load itself. Starts threads, lines up their start, sums up what they measured. Prints nothing.
 
 pub mod connection;
+pub mod stream;
+pub mod cover;
 pub mod engine;
+pub mod attach;
+pub mod slot;
+pub mod pick;
 pub mod outcome;
 pub mod recorder;
 pub mod replay;
@@ -25,6 +30,8 @@ use request::Mix;
 use schedule::{Arrivals, RateSpec, Schedule};
 use thread::{Event, Work};
 
+use crate::tls;
+
 /// Everything that decides a run, but the requests.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -41,6 +48,10 @@ pub struct Options {
     pub timeout: Duration,
     pub connect_timeout: Duration,
     pub keep_alive: bool,
+    pub tls: tls::client::Settings,
+    /// Streams at once on each connection; `None` is HTTP/1.1.
+    pub http2: Option<usize>,
+    pub grpc: bool,
     pub expect_status: Option<u16>,
     pub interval: Duration,
     pub seed: u64,
@@ -65,6 +76,9 @@ impl Default for Options {
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             keep_alive: true,
+            tls: tls::client::Settings::default(),
+            http2: None,
+            grpc: false,
             expect_status: None,
             interval: Duration::from_secs(1),
             seed: 1,
@@ -78,6 +92,11 @@ impl Default for Options {
 impl Options {
     pub fn warm_up_ns(&self) -> u64 {
         self.warm_up.as_nanos() as u64
+    }
+
+    /// Requests at once on a connection.
+    pub fn streams(&self) -> usize {
+        self.http2.unwrap_or(1).max(1)
     }
 
     pub fn duration_ns(&self) -> u64 {
@@ -202,6 +221,12 @@ pub fn execute(
 ) -> anyhow::Result<Result> {
     ensure!(!mix.templates.is_empty(), "there is nothing to send");
     ensure!(options.warm_up < options.duration, "the warm-up is as long as the whole run");
+    ensure!(
+        options.keep_alive || options.http2.is_none(),
+        "HTTP/2 keeps its connections: a connection per request is for HTTP/1.1"
+    );
+    // Each thread makes its own; a mistake in the settings is said once.
+    cover::Covers::new(&options.tls, mix)?;
     let open_files = crate::os::raise_open_files();
     ensure!(
         (options.connections as u64) + 64 < open_files,
@@ -231,7 +256,7 @@ pub fn execute(
             options: options.clone(),
             mix: mix.clone(),
             schedule,
-            slots: share(options.connections.max(mix.targets.len() * threads)),
+            connections: share(options.connections.max(mix.targets.len() * threads)),
             closed_left: limit / of + u64::from(n < limit % of),
             core: cores.get(thread % cores.len().max(1)).copied().filter(|_| options.pin),
             interrupted: interrupted.clone(),

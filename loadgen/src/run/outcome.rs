@@ -27,14 +27,42 @@ pub enum Outcome {
     HeadTooLarge,
     /// More bytes than the answer owns: the next answer would be wrong.
     ExtraBytes,
+    /// TLS could not be agreed on.
+    Handshake,
+    /// RST_STREAM in the place of an answer, or within it.
+    StreamReset,
+    /// GOAWAY, or a connection that took no more streams.
+    GoAway,
+    /// HTTP/2 that is none.
+    BadHttp2,
+    /// gRPC ended with another status than OK.
+    GrpcStatus,
+    /// gRPC ended without a status, or within a message.
+    GrpcIncomplete,
     /// Scheduled, but no connection became free before the end.
     Unsent,
     /// Still running when the run was ended.
     Unfinished,
 }
 
+/// All that is known of a request's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    pub outcome: Outcome,
+    /// 0 if no answer came.
+    pub status: u16,
+    /// `grpc-status`, where there was one.
+    pub grpc: Option<u16>,
+}
+
+impl End {
+    pub fn new(outcome: Outcome, status: u16) -> Self {
+        Self { outcome, status, grpc: None }
+    }
+}
+
 impl Outcome {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::Ok,
         Self::Status4xx,
         Self::Status5xx,
@@ -50,6 +78,12 @@ impl Outcome {
         Self::BadChunk,
         Self::HeadTooLarge,
         Self::ExtraBytes,
+        Self::Handshake,
+        Self::StreamReset,
+        Self::GoAway,
+        Self::BadHttp2,
+        Self::GrpcStatus,
+        Self::GrpcIncomplete,
         Self::Unsent,
         Self::Unfinished,
     ];
@@ -71,6 +105,12 @@ impl Outcome {
             Self::BadChunk => "bad_chunk",
             Self::HeadTooLarge => "head_too_large",
             Self::ExtraBytes => "extra_bytes",
+            Self::Handshake => "handshake",
+            Self::StreamReset => "stream_reset",
+            Self::GoAway => "goaway",
+            Self::BadHttp2 => "bad_http2",
+            Self::GrpcStatus => "grpc_status",
+            Self::GrpcIncomplete => "grpc_incomplete",
             Self::Unsent => "unsent",
             Self::Unfinished => "unfinished",
         }
@@ -95,10 +135,23 @@ impl Outcome {
         }
     }
 
+    pub fn of_http2(error: &h2::Error) -> Self {
+        match error.get_io().map(std::io::Error::kind) {
+            Some(ErrorKind::ConnectionReset) => Self::Reset,
+            // The crate's word for FIN, too.
+            Some(_) => Self::ClosedEarly,
+            None if error.is_go_away() && error.is_remote() => Self::GoAway,
+            None if error.is_reset() && error.is_remote() => Self::StreamReset,
+            None => Self::BadHttp2,
+        }
+    }
+
     pub fn of_connect_error(error: &std::io::Error) -> Self {
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut => Self::Timeout,
+            // What rustls says of the peer, of its certificate, or of what it said of ours.
+            ErrorKind::InvalidData => Self::Handshake,
             _ => Self::Connect,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::outcome::Outcome;
+use super::outcome::{End, Outcome};
 
 /// Times are kept in nanoseconds up to an hour, to three figures.
 const NS_MAX: u64 = 3_600_000_000_000;
@@ -24,9 +24,7 @@ pub struct Sample {
     pub intended_ns: u64,
     pub started_ns: u64,
     pub ended_ns: u64,
-    pub outcome: Outcome,
-    /// 0 if no answer came.
-    pub status: u16,
+    pub end: End,
 }
 
 /// Every request is in `response`, `service` and `dispatch`, whatever its end: nothing falls out of the tail.
@@ -40,7 +38,16 @@ pub struct Record {
     pub statuses: BTreeMap<u16, u64>,
     /// How late the generator itself was, on requests that did not have to wait for a connection.
     pub lag: Times,
+    /// Up to the accepted connection, without TLS.
     pub connect: Times,
+    /// TLS, from the connection to the end of the handshake, where a session began anew.
+    pub handshake_full: Times,
+    /// The same, where an earlier session was resumed.
+    pub handshake_resumed: Times,
+    pub handshake_failures: u64,
+    pub grpc_statuses: BTreeMap<u16, u64>,
+    /// gRPC messages that came.
+    pub messages_in: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub connects: u64,
@@ -65,6 +72,11 @@ impl Default for Record {
             statuses: BTreeMap::new(),
             lag: times(),
             connect: times(),
+            handshake_full: times(),
+            handshake_resumed: times(),
+            handshake_failures: 0,
+            grpc_statuses: BTreeMap::new(),
+            messages_in: 0,
             bytes_in: 0,
             bytes_out: 0,
             connects: 0,
@@ -84,11 +96,14 @@ impl Record {
         self.response.saturating_record(response_ns);
         self.service.saturating_record(sample.ended_ns.saturating_sub(started_ns));
         self.dispatch.saturating_record(started_ns - sample.intended_ns);
-        if sample.outcome != Outcome::Ok {
-            self.by_class.entry(sample.outcome).or_insert_with(times).saturating_record(response_ns);
+        if sample.end.outcome != Outcome::Ok {
+            self.by_class.entry(sample.end.outcome).or_insert_with(times).saturating_record(response_ns);
         }
-        if sample.status != 0 {
-            *self.statuses.entry(sample.status).or_default() += 1;
+        if sample.end.status != 0 {
+            *self.statuses.entry(sample.end.status).or_default() += 1;
+        }
+        if let Some(status) = sample.end.grpc {
+            *self.grpc_statuses.entry(status).or_default() += 1;
         }
     }
 
@@ -99,12 +114,19 @@ impl Record {
         let _ = self.dispatch.add(&other.dispatch);
         let _ = self.lag.add(&other.lag);
         let _ = self.connect.add(&other.connect);
+        let _ = self.handshake_full.add(&other.handshake_full);
+        let _ = self.handshake_resumed.add(&other.handshake_resumed);
         for (class, times_of) in &other.by_class {
             let _ = self.by_class.entry(*class).or_insert_with(times).add(times_of);
         }
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
+        for (status, count) in &other.grpc_statuses {
+            *self.grpc_statuses.entry(*status).or_default() += count;
+        }
+        self.handshake_failures += other.handshake_failures;
+        self.messages_in += other.messages_in;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.connects += other.connects;
@@ -153,8 +175,7 @@ mod tests {
                 intended_ns: at,
                 started_ns: at + 1_000,
                 ended_ns: at + 101_000,
-                outcome: Outcome::Ok,
-                status: 200,
+                end: End::new(Outcome::Ok, 200),
             };
             record.add(sample);
         }
@@ -162,8 +183,7 @@ mod tests {
             intended_ns: 0,
             started_ns: 0,
             ended_ns: 2_000_000_000,
-            outcome: Outcome::Timeout,
-            status: 0,
+            end: End::new(Outcome::Timeout, 0),
         });
         assert!(record.response.max() >= 1_990_000_000);
         assert!(record.ok().max() < 102_000);
@@ -177,8 +197,8 @@ mod tests {
     #[test]
     fn merged_threads_are_one_histogram_not_an_average() {
         let (mut slow, mut fast) = (Record::default(), Record::default());
-        let sample =
-            |ns| Sample { intended_ns: 0, started_ns: 0, ended_ns: ns, outcome: Outcome::Ok, status: 200 };
+        let end = End::new(Outcome::Ok, 200);
+        let sample = |ns| Sample { intended_ns: 0, started_ns: 0, ended_ns: ns, end };
         (0..10).for_each(|_| slow.add(sample(1_000_000_000)));
         (0..90).for_each(|_| fast.add(sample(1_000)));
         fast.merge(&slow);

@@ -1,6 +1,7 @@
 //! Requests as bytes, made once before the run: from URLs, weighted files and access logs. Sends nothing.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
@@ -8,23 +9,42 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 
 use super::replay;
-use crate::{http1, units};
+use crate::{grpc, http1, units};
 
 /// One prepared request.
 #[derive(Clone, Debug)]
 pub struct Template {
+    /// In HTTP/1.1.
     pub bytes: Bytes,
+    /// The same in HTTP/2.
+    pub message: Message,
     pub is_head: bool,
     /// Which of the mix's addresses it goes to.
     pub target: usize,
     pub weight: f64,
 }
 
+/// A request of HTTP/2.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    pub request: http::Request<()>,
+    /// Content; each part goes in frames of its own.
+    pub parts: Vec<Bytes>,
+}
+
+/// One server that requests go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub addr: SocketAddr,
+    /// Over TLS, with a server of this name.
+    pub cover: Option<String>,
+}
+
 /// All prepared requests of a run and where they go.
 #[derive(Clone, Debug, Default)]
 pub struct Mix {
     pub templates: Vec<Template>,
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<Target>,
     /// For a replay: when each request is due and which it is.
     pub recorded: Option<std::sync::Arc<Vec<(u64, u32)>>>,
 }
@@ -37,11 +57,16 @@ pub struct Shape {
     pub body: Bytes,
     pub chunked: bool,
     pub keep_alive: bool,
+    pub http2: bool,
+    /// The body is a gRPC message, sent so many times in one call.
+    pub grpc_messages: Option<u64>,
 }
 
-/// `http://host[:port]/target`.
+/// `http://host[:port]/target`, or `https://…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    /// https.
+    pub secure: bool,
     pub authority: String,
     pub target: String,
 }
@@ -50,9 +75,11 @@ impl std::str::FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text
-            .strip_prefix("http://")
-            .ok_or_else(|| format!("`{text}`: a URL starts with http:// (TLS is not spoken)"))?;
+        let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => return Err(format!("`{text}`: a URL starts with http:// or https://")),
+        };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         let clean = |s: &str| s.bytes().all(|b| b.is_ascii_graphic());
@@ -61,14 +88,37 @@ impl std::str::FromStr for Url {
         }
         let target = target.split('#').next().unwrap_or("");
         let slash = if target.starts_with('/') { "" } else { "/" };
-        Ok(Self { authority: authority.to_string(), target: format!("{slash}{target}") })
+        Ok(Self { secure, authority: authority.to_string(), target: format!("{slash}{target}") })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}://{}{}", self.scheme(), self.authority, self.target)
     }
 }
 
 impl Url {
+    pub fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
+
+    /// The authority without its port, as certificates name it.
+    pub fn host(&self) -> &str {
+        let host = match self.authority.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => host,
+            Some(_) | None => &self.authority,
+        };
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
     pub fn resolve(&self) -> anyhow::Result<SocketAddr> {
         let has_port = self.authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let full = if has_port { self.authority.clone() } else { format!("{}:80", self.authority) };
+        let full = if has_port {
+            self.authority.clone()
+        } else {
+            format!("{}:{}", self.authority, if self.secure { 443 } else { 80 })
+        };
         let mut found = full.to_socket_addrs().with_context(|| format!("cannot resolve {full}"))?;
         found.next().with_context(|| format!("{full} has no address"))
     }
@@ -107,11 +157,56 @@ impl Shape {
     }
 }
 
+/// Fields that are a connection's in HTTP/1.1 and forbidden in HTTP/2 (RFC 9113 §8.2.2).
+const CONNECTION_FIELDS: [&str; 5] =
+    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+
+impl Shape {
+    /// The request as HTTP/2 has it. `Host` becomes its authority.
+    fn message(&self, method: &str, url: &Url, body: &[u8]) -> anyhow::Result<Message> {
+        let own = |name: &str| self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let authority = own("host").map_or(&url.authority, |(_, value)| value);
+        let uri = format!("{}://{authority}{}", url.scheme(), url.target);
+        let mut request = http::Request::builder().method(method).uri(uri).version(http::Version::HTTP_2);
+        for (name, value) in &self.headers {
+            let name = name.to_ascii_lowercase();
+            ensure!(!CONNECTION_FIELDS.contains(&name.as_str()), "HTTP/2 has no field `{name}`");
+            if name != "host" {
+                request = request.header(name, value);
+            }
+        }
+        let parts = match self.grpc_messages {
+            Some(count) => {
+                request = request.header("te", "trailers");
+                if own("content-type").is_none() {
+                    request = request.header("content-type", "application/grpc");
+                }
+                vec![grpc::frame(body); count as usize]
+            }
+            None if body.is_empty() => Vec::new(),
+            None => {
+                if !self.chunked {
+                    request = request.header("content-length", body.len());
+                }
+                vec![Bytes::copy_from_slice(body)]
+            }
+        };
+        Ok(Message { request: request.body(())?, parts })
+    }
+}
+
+impl Template {
+    /// Bytes of the request; in HTTP/2 of its content alone.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.message.parts.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
 impl Mix {
     fn target(&mut self, url: &Url) -> anyhow::Result<usize> {
-        let addr = url.resolve()?;
-        Ok(self.targets.iter().position(|known| *known == addr).unwrap_or_else(|| {
-            self.targets.push(addr);
+        let target = Target { addr: url.resolve()?, cover: url.secure.then(|| url.host().to_string()) };
+        Ok(self.targets.iter().position(|known| *known == target).unwrap_or_else(|| {
+            self.targets.push(target);
             self.targets.len() - 1
         }))
     }
@@ -129,13 +224,17 @@ impl Mix {
             "`{method}` is no method"
         );
         let target = self.target(url)?;
-        let bytes = shape.render(method, url, body);
-        self.templates.push(Template { bytes, is_head: method == "HEAD", target, weight });
+        let (bytes, message) = match shape.http2 {
+            true => (Bytes::new(), shape.message(method, url, body)?),
+            false => (shape.render(method, url, body), Message::default()),
+        };
+        self.templates.push(Template { bytes, message, is_head: method == "HEAD", target, weight });
         Ok(self.templates.len() as u32 - 1)
     }
 
     pub fn add_url(&mut self, shape: &Shape, url: &Url) -> anyhow::Result<u32> {
-        let method = shape.method.as_deref().unwrap_or(if shape.body.is_empty() { "GET" } else { "POST" });
+        let has_content = !shape.body.is_empty() || shape.grpc_messages.is_some();
+        let method = shape.method.as_deref().unwrap_or(if has_content { "POST" } else { "GET" });
         self.add(shape, method, url, &shape.body, 1.0)
     }
 
@@ -160,7 +259,7 @@ impl Mix {
                 body = std::fs::read(path).with_context(|| format!("cannot read {path}"))?.into();
             } else if let Some(size) = word.strip_prefix("size=") {
                 body = sized_body(units::size(size).map_err(anyhow::Error::msg)?);
-            } else if word.starts_with("http://") {
+            } else if word.starts_with("http://") || word.starts_with("https://") {
                 url = Some(word.parse::<Url>().map_err(anyhow::Error::msg)?);
             } else if let Ok(number) = word.parse::<f64>() {
                 weight = number;
@@ -168,7 +267,7 @@ impl Mix {
                 method = Some(word.to_string());
             }
         }
-        let url = url.context("no http:// URL in this line")?;
+        let url = url.context("no http:// or https:// URL in this line")?;
         ensure!(weight > 0.0 && weight.is_finite(), "a weight is above zero");
         let method = method.unwrap_or_else(|| if body.is_empty() { "GET" } else { "POST" }.to_string());
         self.add(shape, &method, &url, &body, weight)?;
@@ -188,7 +287,7 @@ impl Mix {
             let template = match known.get(&key) {
                 Some(&template) => template,
                 None => {
-                    let url = Url { authority: base.authority.clone(), target: key.1.clone() };
+                    let url = Url { target: key.1.clone(), ..base.clone() };
                     let template = self.add(shape, &key.0, &url, &shape.body, 1.0)?;
                     known.insert(key, template);
                     template
@@ -215,20 +314,25 @@ mod tests {
     #[test]
     fn urls_are_split_into_authority_and_target() {
         let check = |text: &str, authority: &str, target: &str| {
-            let expected = Url { authority: authority.into(), target: target.into() };
+            let secure = text.starts_with("https");
+            let expected = Url { secure, authority: authority.into(), target: target.into() };
             assert_eq!(text.parse(), Ok(expected), "{text}");
         };
         check("http://127.0.0.1:80", "127.0.0.1:80", "/");
         check("http://a/b?c#d", "a", "/b?c");
         check("http://a?c", "a", "/?c");
-        for bad in ["https://a/", "a/b", "http://", "http://a b/"] {
+        check("https://[::1]:8443/a", "[::1]:8443", "/a");
+        let host = |text: &str| text.parse::<Url>().map(|url| url.host().to_string());
+        assert_eq!(host("https://[::1]:8443/"), Ok("::1".into()));
+        assert_eq!(host("https://a.test/b:1"), Ok("a.test".into()));
+        for bad in ["ftp://a/", "a/b", "http://", "http://a b/"] {
             assert!(bad.parse::<Url>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn rendered_requests_parse_back() {
-        let url = Url { authority: "h:1".into(), target: "/x".into() };
+        let url = Url { secure: false, authority: "h:1".into(), target: "/x".into() };
         for chunked in [false, true] {
             let shape = Shape { chunked, keep_alive: true, ..Default::default() };
             let bytes = shape.render("POST", &url, b"hello");

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::Options;
 use super::connection::{self, Shared};
+use super::cover::Covers;
 use super::engine::Engine;
 use super::recorder::Record;
 use super::request::Mix;
 use super::schedule::Schedule;
+use super::stream;
 use crate::io::{self, Alarm};
 use crate::os;
 
@@ -30,7 +32,7 @@ pub struct Work {
     pub options: Arc<Options>,
     pub mix: Arc<Mix>,
     pub schedule: Option<Schedule>,
-    pub slots: usize,
+    pub connections: usize,
     pub closed_left: u64,
     pub core: Option<core_affinity::CoreId>,
     pub interrupted: Arc<AtomicBool>,
@@ -79,9 +81,11 @@ async fn load(work: Work) -> std::io::Result<Done> {
     let alarm = Alarm::start()?;
     let seed = work.options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(work.thread as u64);
     let warm = work.options.keep_alive;
-    let engine = Engine::new(work.options, work.mix, work.schedule, work.slots, seed, work.closed_left);
+    let (options, mix) = (work.options, work.mix);
+    let covers = Covers::new(&options.tls, &mix).map_err(std::io::Error::other)?;
+    let engine = Engine::new(options, mix, work.schedule, work.connections, seed, work.closed_left, covers);
     let engine: Shared = Rc::new(RefCell::new(engine));
-    connect_all(&engine, work.slots, warm).await;
+    connect_all(&engine, work.connections, warm).await;
 
     let _ = work.events.send((work.thread, Event::Warm));
     // Blocks the thread, not a task: nothing may happen before the common start.
@@ -106,13 +110,18 @@ async fn load(work: Work) -> std::io::Result<Done> {
     Ok(done)
 }
 
-async fn connect_all(engine: &Shared, slots: usize, warm: bool) {
-    for index in 0..slots {
+async fn connect_all(engine: &Shared, connections: usize, warm: bool) {
+    let slots = engine.borrow().slots_of(connections).start;
+    if engine.borrow().options.http2.is_some() {
+        engine.borrow_mut().live_tasks += slots;
+        (0..slots).for_each(|index| io::spawn(stream::read_answers(engine.clone(), index)));
+    }
+    for group in 0..connections {
         engine.borrow_mut().live_tasks += 1;
-        io::spawn(connection::place(engine.clone(), index, warm));
+        io::spawn(connection::connect(engine.clone(), group, warm));
         if warm {
-            // Places before this one that are not yet connected.
-            while engine.borrow().warming + index + 1 >= slots + WARM_AT_ONCE {
+            // Connections before this one that are not yet made.
+            while engine.borrow().warming + group + 1 >= connections + WARM_AT_ONCE {
                 io::sleep(Duration::from_millis(1)).await;
             }
         }

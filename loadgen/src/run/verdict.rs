@@ -36,7 +36,10 @@ pub struct Evidence<'a> {
     pub open: bool,
     pub cpu_share_max: f64,
     pub lag_max: Duration,
-    pub connections: usize,
+    /// For one request each at a time.
+    pub places: usize,
+    /// Of those, per connection.
+    pub streams: usize,
 }
 
 pub fn judge(evidence: &Evidence<'_>) -> Judgement {
@@ -50,9 +53,10 @@ pub fn judge(evidence: &Evidence<'_>) -> Judgement {
         }
         let caps = total.cap_hits as f64 / due;
         let cap_text = format!(
-            "{:.1} % of the requests found all {} connections in use and waited (the wait is in the response time)",
+            "{:.1} % of the requests found all {} {} in use and waited (the wait is in the response time)",
             caps * 100.0,
-            evidence.connections
+            evidence.places,
+            if evidence.streams > 1 { "streams" } else { "connections" }
         );
         if caps > CAP_HIT_SHARE_MAX {
             reasons.push(cap_text);
@@ -93,13 +97,14 @@ pub fn judge(evidence: &Evidence<'_>) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::outcome::End;
     use crate::run::recorder::Sample;
 
     fn record(sent: u64, unsent: u64, lag_ns: u64, cap_hits: u64) -> Record {
         let mut record = Record { due: sent + unsent, cap_hits, ..Default::default() };
         for n in 0..sent + unsent {
             let outcome = if n < sent { Outcome::Ok } else { Outcome::Unsent };
-            record.add(Sample { intended_ns: 0, started_ns: 0, ended_ns: 1000, outcome, status: 0 });
+            record.add(Sample { intended_ns: 0, started_ns: 0, ended_ns: 1000, end: End::new(outcome, 0) });
             record.lag.saturating_record(lag_ns);
         }
         record
@@ -107,7 +112,7 @@ mod tests {
 
     fn verdict(total: &Record, open: bool, cpu_share_max: f64) -> Verdict {
         let lag_max = Duration::from_millis(5);
-        judge(&Evidence { total, open, cpu_share_max, lag_max, connections: 1 }).verdict
+        judge(&Evidence { total, open, cpu_share_max, lag_max, places: 1, streams: 1 }).verdict
     }
 
     #[test]

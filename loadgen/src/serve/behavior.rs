@@ -20,6 +20,9 @@ pub struct Behavior {
     pub early: bool,
     /// Close after this many answers.
     pub requests_per_connection_max: Option<u64>,
+    /// gRPC: messages of an answer that echoes none.
+    pub messages: u64,
+    pub grpc_status: StatusMix,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +71,8 @@ impl Default for Behavior {
             interim: 0,
             early: false,
             requests_per_connection_max: None,
+            messages: 1,
+            grpc_status: StatusMix { parts: vec![(0, 1.0)] },
         }
     }
 }
@@ -89,6 +94,8 @@ impl Behavior {
             "size" => self.content = parse_size(value)?,
             "delay" => self.delay = value.parse()?,
             "status" => self.status = value.parse()?,
+            "messages" => self.messages = units::count(value)?,
+            "grpc_status" => self.grpc_status = StatusMix::of_grpc(value)?,
             "framing" => self.framing = value.parse()?,
             "interim" => self.interim = value.parse().map_err(|_| format!("interim={value}: a count"))?,
             "early" => self.early = value != "false",
@@ -197,18 +204,28 @@ impl StatusMix {
     }
 }
 
+impl StatusMix {
+    fn of_grpc(text: &str) -> Result<Self, String> {
+        Self::read(text, 0..17, "grpc_status", "0, or 0:98+13:2")
+    }
+
+    fn read(text: &str, known: std::ops::Range<u16>, name: &str, example: &str) -> Result<Self, String> {
+        let part = |part: &str| {
+            let (status, weight) = part.split_once(':').unwrap_or((part, "1"));
+            let status = status.parse().ok().filter(|s| known.contains(s));
+            let weight = weight.parse().ok().filter(|w: &f64| *w > 0.0);
+            status.zip(weight).ok_or_else(|| format!("{name} {text}: {example}"))
+        };
+        Ok(Self { parts: text.split('+').map(part).collect::<Result<_, _>>()? })
+    }
+}
+
 impl std::str::FromStr for StatusMix {
     type Err = String;
 
     /// `200`, or `200:99+503:1`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let part = |part: &str| {
-            let (status, weight) = part.split_once(':').unwrap_or((part, "1"));
-            let status = status.parse().ok().filter(|s| (200..1000).contains(s));
-            let weight = weight.parse().ok().filter(|w: &f64| *w > 0.0);
-            status.zip(weight).ok_or_else(|| format!("status {text}: 200, or 200:99+503:1"))
-        };
-        Ok(Self { parts: text.split('+').map(part).collect::<Result<_, _>>()? })
+        Self::read(text, 200..1000, "status", "200, or 200:99+503:1")
     }
 }
 
@@ -222,6 +239,13 @@ impl std::str::FromStr for AnswerFraming {
             "close" => Ok(Self::Close),
             _ => Err(format!("framing {text}: length, chunked or close")),
         }
+    }
+}
+
+impl fmt::Display for StatusMix {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mix: Vec<String> = self.parts.iter().map(|(s, w)| format!("{s}:{w}")).collect();
+        write!(out, "{}", mix.join("+"))
     }
 }
 
@@ -241,8 +265,7 @@ impl fmt::Display for Behavior {
             Delay::LogNormal(d, sigma) => write!(out, ",delay=lognormal:{}:{sigma}", ns(d))?,
             Delay::PerInFlight(d) => write!(out, ",delay=per_in_flight:{}", ns(d))?,
         }
-        let mix: Vec<String> = self.status.parts.iter().map(|(s, w)| format!("{s}:{w}")).collect();
-        write!(out, ",status={}", mix.join("+"))?;
+        write!(out, ",status={}", self.status)?;
         match self.framing {
             AnswerFraming::Length => {}
             AnswerFraming::Chunked => write!(out, ",framing=chunked")?,
@@ -256,6 +279,12 @@ impl fmt::Display for Behavior {
         }
         if let Some(max) = self.requests_per_connection_max {
             write!(out, ",requests_per_connection_max={max}")?;
+        }
+        if self.messages != 1 {
+            write!(out, ",messages={}", self.messages)?;
+        }
+        if self.grpc_status.parts != [(0, 1.0)] {
+            write!(out, ",grpc_status={}", self.grpc_status)?;
         }
         Ok(())
     }

@@ -1,10 +1,7 @@
 //! One connection of one port, accept to close: reads requests, answers them as the port's plan says, or breaks them
 //! as its fault says. Opens no listener and decides no plan.
 
-use std::cell::{Cell, RefCell};
-use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,128 +10,70 @@ use sha2::{Digest, Sha256};
 use super::answer::{self, Answer};
 use super::behavior::{AnswerFraming, Behavior, Content};
 use super::fault::Fault;
-use super::port::{Arrival, Counters, Plan, Port, bump, unbump};
+use super::local::{InFlight, Live, PortLocal};
+use super::port::{Arrival, bump};
+use super::wire::Wire;
+use super::{handshake, http2};
 use crate::http1::body::Body;
 use crate::http1::{HEAD_BYTES_MAX, head};
-use crate::io::{Alarm, Buffer, Notify, Stream};
+use crate::io::{Buffer, Stream};
 use crate::os;
 
 const BUFFER_BYTES: usize = 8 * 1024;
 const BUFFER_BYTES_LARGE: usize = 256 * 1024;
+/// No method of HTTP/1.1 begins so.
+const PREFACE_START: &[u8] = b"PRI * HTTP/2";
 /// Echoed bodies above this are answered 413.
-const ECHO_BYTES_MAX: usize = 64 << 20;
+pub const ECHO_BYTES_MAX: usize = 64 << 20;
 /// Slow reading and writing moves this often.
-const SLOW_TICKS_PER_S: u64 = 20;
-
-/// One worker's view of one port.
-pub struct PortLocal {
-    pub port: Arc<Port>,
-    pub worker: usize,
-    pub plan: RefCell<Rc<LocalPlan>>,
-    pub changed: Notify,
-    pub live: RefCell<slab::Slab<RawFd>>,
-    pub random: RefCell<fastrand::Rng>,
-    pub alarm: Alarm,
-    pub pattern: Bytes,
-    pub next_connection: Cell<u64>,
-}
-
-/// A plan with its answer prepared, where all answers are the same.
-pub struct LocalPlan {
-    pub plan: Arc<Plan>,
-    constant: Option<Bytes>,
-}
-
-impl LocalPlan {
-    pub fn new(plan: Arc<Plan>, pattern: &Bytes) -> Self {
-        let constant = plan.behavior.is_constant().then(|| {
-            let mut random = fastrand::Rng::with_seed(0);
-            Answer::new(&plan.behavior, &mut random, Bytes::new(), false, false).render(pattern)
-        });
-        Self { plan, constant }
-    }
-}
-
-impl PortLocal {
-    pub fn counters(&self) -> &Counters {
-        &self.port.counters[self.worker]
-    }
-
-    fn plan(&self) -> Rc<LocalPlan> {
-        self.plan.borrow().clone()
-    }
-
-    fn fault(&self) -> Fault {
-        self.plan.borrow().plan.fault
-    }
-}
-
-/// Keeps the list of live connections true, however the connection ends.
-struct Live {
-    local: Rc<PortLocal>,
-    key: usize,
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.local.live.borrow_mut().remove(self.key);
-        unbump(&self.local.counters().connections_open);
-    }
-}
-
-/// Counts a request as being worked on, however that ends.
-struct InFlight<'a>(&'a Counters);
-
-impl<'a> InFlight<'a> {
-    fn new(counters: &'a Counters) -> Self {
-        bump(&counters.in_flight, 1);
-        Self(counters)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        unbump(&self.0.in_flight);
-    }
-}
+pub const SLOW_TICKS_PER_S: u64 = 20;
 
 /// The connection is over; nothing more can be said on it.
-struct Over;
+pub struct Over;
 
 struct Connection {
-    stream: Stream,
+    stream: Wire,
     buffer: Buffer,
     local: Rc<PortLocal>,
     number: u64,
     answers: u64,
+    /// It began with the preface of HTTP/2 (RFC 9113 §3.4), which is still in the buffer.
+    is_http2: bool,
 }
 
 pub async fn serve(stream: Stream, local: Rc<PortLocal>) {
     let fd = stream.fd();
     let number = local.next_connection.get();
     local.next_connection.set(number + 1);
-    bump(&local.counters().connections, 1);
-    bump(&local.counters().connections_open, 1);
-    let key = local.live.borrow_mut().insert(fd);
     // Dropped after `connection`'s last use and before its stream closes: the list never names a closed descriptor.
     let number = number * local.port.counters.len() as u64 + local.worker as u64;
-    let mut connection =
-        Connection { stream, buffer: Buffer::new(BUFFER_BYTES), local: local.clone(), number, answers: 0 };
-    let live = Live { local, key };
-    let _ = connection.run().await;
-    drop(live);
+    let live = Live::new(&local, fd);
+    let fault = local.fault();
+    if fault == Fault::ResetOnAccept {
+        os::reset_on_close(fd);
+        return;
+    }
+    if matches!(fault, Fault::AcceptNeverRead | Fault::SlowRead(_)) {
+        os::shrink_receive_buffer(fd);
+    }
+    let Ok(stream) = handshake::cover(stream, &local).await else { return };
+    let is_http2 = stream.speaks_http2();
+    let buffer = Buffer::new(BUFFER_BYTES);
+    let mut connection = Connection { stream, buffer, local: local.clone(), number, answers: 0, is_http2 };
+    if !is_http2 {
+        let _ = connection.run().await;
+    }
+    if connection.is_http2 {
+        let Connection { stream, buffer, .. } = connection;
+        Box::pin(http2::serve(stream.into_duplex(), buffer, local, number)).await;
+        drop(live);
+    } else {
+        drop(live);
+    }
 }
 
 impl Connection {
     async fn run(&mut self) -> Result<(), Over> {
-        match self.local.fault() {
-            Fault::ResetOnAccept => {
-                os::reset_on_close(self.stream.fd());
-                return Err(Over);
-            }
-            Fault::AcceptNeverRead | Fault::SlowRead(_) => os::shrink_receive_buffer(self.stream.fd()),
-            _ => {}
-        }
         loop {
             let request = self.read_head().await?;
             let local = self.local.clone();
@@ -180,6 +119,10 @@ impl Connection {
 
     async fn read_head(&mut self) -> Result<head::Request, Over> {
         loop {
+            if self.answers == 0 && self.buffer.bytes().starts_with(PREFACE_START) {
+                self.is_http2 = true;
+                return Err(Over);
+            }
             if !self.buffer.is_empty() {
                 match head::request(self.buffer.bytes()) {
                     Ok(Some(request)) => return Ok(request),
@@ -233,7 +176,7 @@ impl Connection {
         self.answers += 1;
         bump(&self.local.counters().answers, 1);
         if close {
-            os::shutdown_write(self.stream.fd());
+            self.stream.finish().await;
             return self.swallow().await;
         }
         Ok(())
@@ -337,25 +280,38 @@ impl Connection {
             | Fault::Blackhole
             | Fault::Flap(_)
             | Fault::AcceptNeverRead
-            | Fault::ResetOnAccept => self.send(answer, Wire::default()).await,
+            | Fault::ResetOnAccept
+            // Nor do those of handshakes, nor those that HTTP/1.1 has no word for.
+            | Fault::BadCertificate(_)
+            | Fault::HandshakeStall(_)
+            | Fault::HandshakeGarbage
+            | Fault::GoAwayAt(_)
+            | Fault::ZeroWindow
+            | Fault::NoTrailers => self.send(answer, Course::default()).await,
             Fault::NeverAnswer => self.swallow().await,
             Fault::SlowWrite(per_s) => {
-                self.send(answer, Wire { bytes_per_s: Some(per_s), ..Wire::default() }).await
+                self.send(answer, Course { bytes_per_s: Some(per_s), ..Course::default() }).await
             }
             Fault::ResetAt(at) => {
-                self.send(answer, Wire { left: Some(at), ..Wire::default() }).await?;
+                self.send(answer, Course { left: Some(at), ..Course::default() }).await?;
                 os::reset_on_close(self.stream.fd());
                 Err(Over)
             }
             Fault::CloseAt(at) => {
-                self.send(answer, Wire { left: Some(at), ..Wire::default() }).await?;
+                self.send(answer, Course { left: Some(at), ..Course::default() }).await?;
+                self.stream.finish().await;
+                self.swallow().await
+            }
+            Fault::TruncateAt(at) => {
+                self.send(answer, Course { left: Some(at), ..Course::default() }).await?;
+                self.stream.written().await;
                 os::shutdown_write(self.stream.fd());
                 self.swallow().await
             }
             Fault::Garbage => {
                 let garbage: Vec<u8> = (0..256).map(|_| rng.u8(128..)).collect();
                 self.write(garbage.into()).await?;
-                os::shutdown_write(self.stream.fd());
+                self.stream.finish().await;
                 self.swallow().await
             }
             Fault::ExtraBytes(count) => {
@@ -391,13 +347,13 @@ impl Connection {
                 self.repeat(interim.into(), Fault::EndlessInterim).await
             }
             Fault::HalfClose => {
-                self.send(answer, Wire::default()).await?;
-                os::shutdown_write(self.stream.fd());
+                self.send(answer, Course::default()).await?;
+                self.stream.finish().await;
                 self.swallow().await
             }
             Fault::AnswerAfter(extra) => {
                 self.local.alarm.sleep(extra).await;
-                self.send(answer, Wire::default()).await
+                self.send(answer, Course::default()).await
             }
         }
     }
@@ -408,7 +364,7 @@ impl Connection {
     }
 
     /// Sends an answer piece by piece, up to the wire's limit and at its pace.
-    async fn send(&mut self, mut answer: Answer, mut wire: Wire) -> Result<(), Over> {
+    async fn send(&mut self, mut answer: Answer, mut wire: Course) -> Result<(), Over> {
         let mut piece = std::mem::take(&mut answer.head);
         // Head and first piece leave together: one send for a small answer.
         if let Some(first) = answer.next_piece(&self.local.pattern) {
@@ -463,7 +419,7 @@ impl Connection {
 
 /// The fault between a response and the wire.
 #[derive(Default)]
-struct Wire {
+struct Course {
     /// Bytes that may still pass.
     left: Option<u64>,
     bytes_per_s: Option<u64>,

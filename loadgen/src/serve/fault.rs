@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::tls::server::Shown;
 use crate::units;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,20 @@ pub enum Fault {
     Flap(Duration),
     /// Every answer this much later than the behaviour says.
     AnswerAfter(Duration),
+    /// FIN after this many bytes of the answer, under TLS without close_notify.
+    TruncateAt(u64),
+    /// TLS: a certificate that nobody should believe.
+    BadCertificate(Shown),
+    /// TLS: of what the handshake has to say only this many bytes are sent; then silence.
+    HandshakeStall(u64),
+    /// TLS: plaintext in the place of the handshake.
+    HandshakeGarbage,
+    /// HTTP/2: GOAWAY after this many bytes of an answer's content, and the end of the connection.
+    GoAwayAt(u64),
+    /// HTTP/2: content of requests may never be sent.
+    ZeroWindow,
+    /// HTTP/2: the answer ends without its trailers; gRPC without a status.
+    NoTrailers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +136,19 @@ impl std::str::FromStr for Fault {
             "half_close" => Self::HalfClose,
             "flap" => Self::Flap(duration()?.max(Duration::from_millis(1))),
             "answer_after" => Self::AnswerAfter(duration()?),
+            "truncate_at" => Self::TruncateAt(bytes()?),
+            "bad_certificate" => Self::BadCertificate(
+                BAD_CERTIFICATES
+                    .into_iter()
+                    .find(|(known, _)| *known == value || (value.is_empty() && *known == "untrusted"))
+                    .ok_or_else(|| format!("bad_certificate={value}: untrusted, expired or name"))?
+                    .1,
+            ),
+            "handshake_stall" => Self::HandshakeStall(bytes_or(0)?),
+            "handshake_garbage" => Self::HandshakeGarbage,
+            "goaway_at" => Self::GoAwayAt(bytes()?),
+            "zero_window" => Self::ZeroWindow,
+            "no_trailers" => Self::NoTrailers,
             _ => return Err(format!("unknown fault `{text}`; known: {NAMES}")),
         })
     }
@@ -129,7 +157,11 @@ impl std::str::FromStr for Fault {
 pub const NAMES: &str = "none refuse blackhole never_accept accept_never_read never_answer hold slow_read=B/s \
     slow_write=B/s reset_on_accept reset_at=BYTES close_at=BYTES garbage extra_bytes=N duplicate \
     bad_framing=cl_te|bad_cl|two_cl|bad_chunk|long_cl oversize_head=BYTES endless_chunked endless_interim \
-    half_close flap=DURATION answer_after=DURATION";
+    half_close flap=DURATION answer_after=DURATION truncate_at=BYTES bad_certificate=untrusted|expired|name \
+    handshake_stall=BYTES handshake_garbage goaway_at=BYTES zero_window no_trailers";
+
+const BAD_CERTIFICATES: [(&str, Shown); 3] =
+    [("untrusted", Shown::Untrusted), ("expired", Shown::Expired), ("name", Shown::Name)];
 
 impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,6 +192,16 @@ impl fmt::Display for Fault {
             Self::HalfClose => write!(out, "half_close"),
             Self::Flap(every) => write!(out, "flap={}ms", every.as_millis()),
             Self::AnswerAfter(delay) => write!(out, "answer_after={}us", delay.as_micros()),
+            Self::TruncateAt(at) => write!(out, "truncate_at={at}"),
+            Self::BadCertificate(shown) => {
+                let name = BAD_CERTIFICATES.iter().find(|(_, known)| known == shown).map_or("", |(n, _)| n);
+                write!(out, "bad_certificate={name}")
+            }
+            Self::HandshakeStall(bytes) => write!(out, "handshake_stall={bytes}"),
+            Self::HandshakeGarbage => write!(out, "handshake_garbage"),
+            Self::GoAwayAt(at) => write!(out, "goaway_at={at}"),
+            Self::ZeroWindow => write!(out, "zero_window"),
+            Self::NoTrailers => write!(out, "no_trailers"),
         }
     }
 }

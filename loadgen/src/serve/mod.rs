@@ -5,8 +5,12 @@ pub mod behavior;
 pub mod connection;
 pub mod control;
 pub mod fault;
+pub mod handshake;
+pub mod http2;
+pub mod local;
 pub mod port;
 pub mod supervisor;
+pub mod wire;
 pub mod worker;
 
 use std::io::Write;
@@ -19,7 +23,7 @@ use serde_json::json;
 pub use connection::hex;
 pub use supervisor::{PortSpec, Supervisor};
 
-use crate::units;
+use crate::{tls, units};
 use fault::Fault;
 use port::Plan;
 
@@ -50,6 +54,7 @@ pub struct Options {
     pub control: SocketAddr,
     pub threads: usize,
     pub timeline: Vec<TimedFault>,
+    pub tls: tls::server::Settings,
 }
 
 /// Starts everything and returns the control address and the supervisor; the threads serve until the process ends.
@@ -62,7 +67,7 @@ pub fn start(options: &Options) -> anyhow::Result<(SocketAddr, Arc<Supervisor>)>
         );
     }
     crate::os::raise_open_files();
-    let supervisor = Supervisor::start(&options.ports, options.threads)?;
+    let supervisor = Supervisor::start(&options.ports, options.threads, &options.tls)?;
     for event in &options.timeline {
         anyhow::ensure!(supervisor.find(&event.port).is_some(), "no port `{}` for the timeline", event.port);
     }

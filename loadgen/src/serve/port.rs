@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::behavior::Behavior;
 use super::fault::Fault;
+use crate::tls;
 
 /// Logged requests kept per port; later ones are counted in `log_overflow`.
 pub const LOG_ENTRIES_MAX: usize = 1_000_000;
@@ -22,6 +23,8 @@ pub struct Plan {
 pub struct Port {
     pub name: String,
     pub addr: SocketAddr,
+    /// `None` is plaintext.
+    pub tls: Option<tls::server::Port>,
     pub counters: Box<[Counters]>,
     plan: Mutex<Arc<Plan>>,
     log: Mutex<Vec<Arrival>>,
@@ -34,6 +37,8 @@ pub struct Port {
 pub struct Counters {
     pub connections: AtomicU64,
     pub connections_open: AtomicU64,
+    pub handshakes: AtomicU64,
+    pub handshakes_failed: AtomicU64,
     pub requests: AtomicU64,
     pub requests_incomplete: AtomicU64,
     pub requests_bad: AtomicU64,
@@ -50,6 +55,11 @@ pub struct Counters {
 pub struct Totals {
     pub connections: u64,
     pub connections_open: u64,
+    /// TLS sessions that began, and those that did not come to that.
+    #[serde(default)]
+    pub handshakes: u64,
+    #[serde(default)]
+    pub handshakes_failed: u64,
     /// Received to the last byte of the body.
     pub requests: u64,
     pub requests_incomplete: u64,
@@ -102,10 +112,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Port {
-    pub fn new(name: String, addr: SocketAddr, plan: Plan, workers: usize, clock: Clock) -> Self {
+    pub fn new(
+        name: String,
+        addr: SocketAddr,
+        tls: Option<tls::server::Port>,
+        plan: Plan,
+        workers: usize,
+        clock: Clock,
+    ) -> Self {
         Self {
             name,
             addr,
+            tls,
             counters: (0..workers).map(|_| Counters::default()).collect(),
             plan: Mutex::new(Arc::new(plan)),
             log: Mutex::default(),
@@ -156,6 +174,8 @@ impl Port {
         for c in &self.counters {
             totals.connections += c.connections.load(Relaxed);
             totals.connections_open += c.connections_open.load(Relaxed);
+            totals.handshakes += c.handshakes.load(Relaxed);
+            totals.handshakes_failed += c.handshakes_failed.load(Relaxed);
             totals.requests += c.requests.load(Relaxed);
             totals.requests_incomplete += c.requests_incomplete.load(Relaxed);
             totals.requests_bad += c.requests_bad.load(Relaxed);

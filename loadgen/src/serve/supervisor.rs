@@ -13,6 +13,8 @@ use super::behavior::Behavior;
 use super::fault::Fault;
 use super::port::{Clock, Plan, Port};
 use super::worker::{self, Command, Handle, Listen};
+use crate::tls;
+use crate::tls::server::{Certificates, Offer};
 
 const BACKLOG: i32 = 4096;
 const OBEY_LIMIT: Duration = Duration::from_secs(5);
@@ -22,6 +24,8 @@ const OBEY_LIMIT: Duration = Duration::from_secs(5);
 pub struct PortSpec {
     pub name: String,
     pub addr: SocketAddr,
+    /// What is offered by ALPN, if it speaks TLS.
+    pub tls: Option<Offer>,
     pub behavior: Behavior,
     pub fault: Fault,
 }
@@ -29,7 +33,7 @@ pub struct PortSpec {
 impl std::str::FromStr for PortSpec {
     type Err = String;
 
-    /// `NAME[=ADDR][,key=value…]`; ADDR is `IP:PORT` or a port number of 127.0.0.1, 0 lets the kernel choose.
+    /// `NAME[=ADDR][,tls][,key=value…]`; ADDR is `IP:PORT` or a port number of 127.0.0.1, 0 lets the kernel choose.
     fn from_str(text: &str) -> Result<Self, String> {
         let (first, settings) = text.split_once(',').unwrap_or((text, ""));
         let (name, addr) = first.split_once('=').unwrap_or((first, "0"));
@@ -40,14 +44,18 @@ impl std::str::FromStr for PortSpec {
             Ok(port) => SocketAddr::from(([127, 0, 0, 1], port)),
             Err(_) => addr.parse().map_err(|_| format!("`{addr}` is neither IP:PORT nor a port number"))?,
         };
-        let (mut behavior, mut fault) = (Behavior::default(), Fault::None);
+        let (mut behavior, mut fault, mut tls) = (Behavior::default(), Fault::None, None);
         for setting in settings.split(',').filter(|s| !s.is_empty()) {
-            match setting.strip_prefix("fault=") {
-                Some(text) => fault = text.parse()?,
-                None => behavior.apply(setting)?,
+            match setting.split_once('=').unwrap_or((setting, "")) {
+                ("fault", _) => fault = setting["fault=".len()..].parse()?,
+                ("tls", "" | "both") => tls = Some(Offer::Both),
+                ("tls", "http1") => tls = Some(Offer::Http1),
+                ("tls", "h2") => tls = Some(Offer::Http2),
+                ("tls", _) => return Err(format!("{setting}: both, http1 or h2")),
+                _ => behavior.apply(setting)?,
             }
         }
-        Ok(Self { name: name.to_string(), addr, behavior, fault })
+        Ok(Self { name: name.to_string(), addr, tls, behavior, fault })
     }
 }
 
@@ -74,14 +82,24 @@ struct State {
 }
 
 impl Supervisor {
-    pub fn start(specs: &[PortSpec], threads: usize) -> io::Result<Arc<Self>> {
+    pub fn start(
+        specs: &[PortSpec],
+        threads: usize,
+        certificates: &tls::server::Settings,
+    ) -> anyhow::Result<Arc<Self>> {
+        let is_covered = specs.iter().any(|spec| spec.tls.is_some());
+        let certificates = is_covered.then(|| Certificates::new(certificates)).transpose()?;
         let clock = Clock::start();
         let mut ports = Vec::new();
         for spec in specs {
             let reservation = bind(spec.addr)?;
             let addr = reservation.local_addr()?.as_socket().unwrap_or(spec.addr);
             let plan = Plan { behavior: spec.behavior.clone(), fault: Fault::None };
-            let port = Arc::new(Port::new(spec.name.clone(), addr, plan, threads, clock));
+            let tls = match (spec.tls, &certificates) {
+                (Some(offer), Some(certificates)) => Some(certificates.port(offer)?),
+                (None, _) | (_, None) => None,
+            };
+            let port = Arc::new(Port::new(spec.name.clone(), addr, tls, plan, threads, clock));
             ports.push(Owned { port, reservation, state: Mutex::default(), plan_number: AtomicU64::new(0) });
         }
         let shared = || ports.iter().map(|owned: &Owned| owned.port.clone()).collect();
@@ -204,6 +222,9 @@ mod tests {
         assert_eq!(spec("v1=8080").map(|s| s.addr.to_string()), Ok("127.0.0.1:8080".into()));
         let full = spec("v2=127.0.0.2:0,size=1k,delay=exp:5ms,fault=reset_at=100");
         assert_eq!(full.map(|s| s.fault), Ok(Fault::ResetAt(100)));
+        assert_eq!(spec("v1,tls=h2").map(|s| s.tls), Ok(Some(Offer::Http2)));
+        assert_eq!(spec("v1,tls").map(|s| s.tls), Ok(Some(Offer::Both)));
+        assert!(spec("v1,tls=h3").is_err());
         assert!(spec("=1").is_err());
         assert!(spec("v1,sise=2").is_err());
     }

@@ -10,7 +10,8 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::answer;
-use super::connection::{self, LocalPlan, PortLocal};
+use super::connection;
+use super::local::{LocalPlan, PortLocal};
 use super::port::{Plan, Port};
 use crate::io::{Alarm, Listener};
 use crate::{io as runtime, os};

@@ -50,6 +50,11 @@ impl Server {
         format!("http://{}{target}", self.addr(name))
     }
 
+    /// As `url`, over TLS.
+    pub fn https(&self, name: &str, target: &str) -> String {
+        format!("https://{}{target}", self.addr(name))
+    }
+
     pub fn control(&self, name: &str) -> String {
         format!("http://{}/ports/{name}", self.addr("control"))
     }
