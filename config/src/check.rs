@@ -16,14 +16,15 @@ use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Protocols, Timeouts, Upstream,
-    Via, Workers,
+    Admin, Capture, Claim, Config, Driver, Forwarded, Lane, Limits, Listener, Percent, Protocols, Timeouts,
+    Upstream, Via, Workers,
 };
 
 mod upstreams;
 mod routes;
 mod matches;
 mod mirrors;
+mod captures;
 mod observe;
 mod tls;
 mod http2;
@@ -142,6 +143,8 @@ pub(crate) struct Check<'r> {
     /// By `UpstreamId`: named by some route.
     used: Vec<bool>,
     lanes: Vec<Lane>,
+    captures: Vec<Capture>,
+    known_captures: Vec<captures::Known>,
     /// Where requests come in; empty where a port is chosen when listening.
     ports: Vec<u16>,
     /// Of routes without one of their own.
@@ -156,6 +159,8 @@ impl<'r> Check<'r> {
             upstreams: Vec::new(),
             used: Vec::new(),
             lanes: Vec::new(),
+            captures: Vec::new(),
+            known_captures: Vec::new(),
             ports: Vec::new(),
             request_timeout: None,
             patterns: Rc::default(),
@@ -177,8 +182,10 @@ impl<'r> Check<'r> {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
         self.upstreams(&file.upstream, (&listeners, admin.bind), &timeouts);
+        self.captures(&file.capture);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);
+        self.unused_captures(&file.capture);
         Config {
             listeners,
             admin,
@@ -194,6 +201,7 @@ impl<'r> Check<'r> {
             upstreams: self.upstreams,
             routes,
             lanes: self.lanes,
+            captures: self.captures,
         }
     }
 

@@ -54,21 +54,25 @@ fn handshakes_that_the_load_generator_made_are_those_that_the_gateway_counted() 
     let url = format!("https://{}/", gateway.address);
     let ca = authority.ca.display().to_string();
     let trusting = ["--cacert", &ca, "--sni", "shop.example"];
-    let counted = |kind: &str| {
-        gateway.metrics().sum("umbra_tls_handshakes_total", &[&format!("kind=\"{kind}\"")])
-    };
+    let counted =
+        |kind: &str| gateway.metrics().sum("umbra_tls_handshakes_total", &[&format!("kind=\"{kind}\"")]);
 
     let each = ["-c", "2", "-n", "20", "--no-keepalive"];
     let document = run(&url, &[&trusting[..], &each].concat());
     assert_eq!(document["requests"]["ok"], 20, "{}", document["errors"]);
-    let (full, resumed) = (document["handshakes"]["full"].as_i64(), document["handshakes"]["resumed"].as_i64());
+    let (full, resumed) =
+        (document["handshakes"]["full"].as_i64(), document["handshakes"]["resumed"].as_i64());
     assert!(resumed >= Some(17), "all but the first come with a ticket: {resumed:?}");
     assert_eq!((full, resumed), (Some(counted("full")), Some(counted("resumed"))));
 
     let document = run(&url, &[&trusting[..], &each, &["--no-resumption"]].concat());
-    assert_eq!((&document["handshakes"]["full"], &document["handshakes"]["resumed"]), (&20.into(), &0.into()));
+    assert_eq!(
+        (&document["handshakes"]["full"], &document["handshakes"]["resumed"]),
+        (&20.into(), &0.into())
+    );
 
-    let document = run(&url, &[&trusting[..], &["-c", "2", "-n", "40", "--http2", "--streams", "8"]].concat());
+    let document =
+        run(&url, &[&trusting[..], &["-c", "2", "-n", "40", "--http2", "--streams", "8"]].concat());
     assert_eq!((&document["requests"]["ok"], &document["requests"]["connects"]), (&40.into(), &2.into()));
 }
 

@@ -31,6 +31,7 @@ mod http2_upstream_hostile;
 mod http2_mirror;
 mod http2_upstream_shared;
 mod privacy;
+mod capture;
 mod refused;
 mod regressions;
 mod limits;

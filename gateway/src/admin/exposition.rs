@@ -6,6 +6,7 @@
 
 mod lanes;
 mod upstreams;
+mod captures;
 mod observer;
 mod rollout;
 mod tls;
@@ -95,6 +96,7 @@ impl Collector for Workers {
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
+        captures::captures(&mut out, &self.store)?;
         shards.configuration(&mut out)?;
         shards.cluster(&mut out)?;
         shards.rollout(&mut out, &self.store)?;

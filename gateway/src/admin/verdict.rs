@@ -185,7 +185,11 @@ fn decide(
     since: Option<Duration>,
 ) -> Result<Verdict, NoMirror> {
     let config = state.store.open().config;
-    let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
+    let mut candidates = config
+        .routes
+        .iter()
+        .flat_map(|r| &r.mirrors)
+        .filter(|m| m.role == Role::Candidate && !config.is_captured(m));
     if let Some(name) = mirror
         && !candidates.any(|mirror| mirror.name == name)
     {
@@ -274,7 +278,9 @@ fn evidence(state: &AdminState, mirror: Option<&str>, since: Option<SystemTime>)
         Evidence { windows, ..one(since, differences, bursts) }
     };
     let is_judged = |pairing: &&Pairing<'_>| {
-        pairing.mirror.role == Role::Candidate && mirror.is_none_or(|name| pairing.mirror.name == name)
+        pairing.mirror.role == Role::Candidate
+            && !snapshot.config.is_captured(pairing.mirror)
+            && mirror.is_none_or(|name| pairing.mirror.name == name)
     };
     all.iter().filter(is_judged).map(of).collect()
 }
