@@ -40,6 +40,8 @@ pub mod python;
 pub mod httpbin;
 #[path = "support/apiserver.rs"]
 pub mod apiserver;
+#[path = "support/api_discovery.rs"]
+mod api_discovery;
 #[path = "support/cluster.rs"]
 pub mod cluster;
 #[path = "support/helm.rs"]

@@ -178,6 +178,7 @@ impl<'r> Check<'r> {
         let headers = file.headers.into_table();
         let access_log = file.access_log.given().and_then(|table| self.access_log(table));
         let tracing = file.tracing.given().and_then(|table| self.tracing(table));
+        let judging = self.judging(&file.verdict.into_table(), &admin);
         if listeners.iter().all(|listener| listener.bind.port() != 0) {
             self.ports = listeners.iter().map(|listener| listener.bind.port()).collect();
         }
@@ -198,6 +199,7 @@ impl<'r> Check<'r> {
             request_id: word(&headers.request_id, Claim::Keep),
             access_log,
             tracing,
+            judging,
             upstreams: self.upstreams,
             routes,
             lanes: self.lanes,

@@ -45,4 +45,7 @@ pub struct Compare {
     pub unordered: Vec<String>,
     /// Numbers that differ by no more than this share of the larger are the same.
     pub tolerance: f64,
+    /// Lower-case name of the response field in which a service says its version; it is not compared. Another version begins
+    /// evidence anew.
+    pub version_header: Option<String>,
 }

@@ -45,6 +45,7 @@ written_tables! {
         headers: Headers,
         access_log: AccessLog,
         tracing: Tracing,
+        verdict: Judging,
         upstream: Named<Upstream>,
         capture: Named<Capture>,
         route: List<Route>,
@@ -81,6 +82,13 @@ written_tables! {
         token: String,
         /// As of a listener.
         tls: ListenerTls,
+    }
+
+    /// `[verdict]`
+    pub(crate) struct Judging {
+        evidence: String,
+        peers: List<String>,
+        peers_ca: String,
     }
 
     /// `[workers]`
@@ -201,6 +209,7 @@ written_tables! {
         health: HealthCheck,
         tls: UpstreamTls,
         protocol: UpstreamProtocol,
+        version: String,
     }
 
     /// `tls` of an upstream; see [`crate::tls::UpstreamTls`].
@@ -417,6 +426,7 @@ written_tables! {
         unordered: List<String>,
         /// 0 to 1.
         tolerance: f64,
+        version_header: String,
     }
 
     /// `answer` of a mirror.

@@ -20,6 +20,7 @@ mod upstream;
 mod http2;
 mod compare;
 mod verdict;
+mod judging;
 mod mirror;
 mod capture;
 mod observe;
@@ -44,6 +45,7 @@ pub use compare::{Compare, Role};
 pub use destination::Destination;
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
 pub use http2::{Http2, Protocol, Protocols, UpstreamProtocol};
+pub use judging::{EvidenceFile, Judging};
 pub use machine::{cores_available, memory_available};
 pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
 pub use mirror::{After, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition};
@@ -76,6 +78,8 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// `None` where traces are passed by: a client's `traceparent` goes on as any other field.
     pub tracing: Option<Tracing>,
+    /// Where evidence is kept, and who else has some.
+    pub judging: Judging,
     pub upstreams: Vec<Upstream>,
     /// First match wins, in this order.
     pub routes: Vec<Route>,

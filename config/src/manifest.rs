@@ -8,6 +8,7 @@ mod documents;
 mod istio;
 mod gateway_api;
 mod fields;
+mod mirror_policy;
 mod delegate;
 mod virtual_hosts;
 mod virtual_service;
@@ -36,6 +37,7 @@ use documents::{Kind, Unread};
 use services::Services;
 
 pub use documents::Document;
+pub use mirror_policy::Policy;
 pub use translate::{Applied, Outcome, State, Translated, translate};
 
 /// What to read, and what the manifests cannot know.

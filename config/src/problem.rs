@@ -215,6 +215,30 @@ impl Report {
         self.entered = None;
     }
 
+    /// Reads another text for whoever was entered. What is wrong in it costs only what it would have said: it is told as warnings.
+    pub(crate) fn aside<T>(
+        &mut self,
+        file: &str,
+        text: &str,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let (entered, camel) = (self.entered, self.camel);
+        let before = self.sources.last().cloned().unwrap_or_default();
+        let line_starts = std::mem::take(&mut self.line_starts);
+        let (errors, warnings) = (std::mem::take(&mut self.errors), std::mem::take(&mut self.warnings));
+        self.open(file, text, false);
+        self.entered = entered;
+        let read = read(self);
+        let wrong = std::mem::replace(&mut self.errors, errors);
+        self.warnings = warnings;
+        // The text before goes on where it was.
+        self.sources.push(before);
+        (self.line_starts, self.camel) = (line_starts, camel);
+        let read = read.filter(|_| wrong.all.is_empty());
+        self.warnings.all.extend(wrong.all);
+        read
+    }
+
     /// What is read next belongs to this resource, and so do its places wherever they are carried.
     pub(crate) fn enter(&mut self, resource: ResourceId) {
         self.entered = Some(self.resources.len());

@@ -231,6 +231,19 @@ pub(crate) fn nonempty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a name is missing".to_owned()) } else { Ok(text.to_owned()) }
 }
 
+/// What somebody calls a version: shown beside verdicts, and held against what a response says.
+pub(crate) fn version(text: &str) -> Result<String, String> {
+    let fits = (1..=VERSION_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(r#"{text:?} must be 1 to {VERSION_BYTES_MAX} printable ASCII characters without spaces"#))
+    }
+}
+
+/// Longer than any digest that somebody tags an image with.
+const VERSION_BYTES_MAX: usize = 128;
+
 /// A method: a token (RFC 9110 §5.6.2), in the case that clients send.
 pub(crate) fn method(text: &str) -> Result<(), String> {
     if is_token(text) { Ok(()) } else { Err(format!(r#"{text:?} is not a method; write one such as "GET""#)) }

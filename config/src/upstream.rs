@@ -35,6 +35,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// [`UpstreamProtocol::Alpn`] only with `tls`.
     pub protocol: UpstreamProtocol,
+    /// What runs there, where somebody says so: another one begins the evidence of verdicts anew.
+    pub version: Option<String>,
 }
 
 impl Upstream {

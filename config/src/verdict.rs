@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::file;
 use crate::problem::{Report, any_of};
-use crate::reader::{Key, List, tables};
+use crate::reader::{At, Key, List, Named, tables};
 use crate::syntax;
 use crate::{Percent, Problem};
 
@@ -63,6 +63,10 @@ pub struct Policy {
     pub ignore_fields: Vec<String>,
     /// Those of [`RULES`] that do not count.
     pub ignore_rules: Vec<String>,
+    /// Routes that hold a verdict up however few of the requests are theirs.
+    pub critical: Vec<String>,
+    /// Routes with thresholds of their own, and all that holds there.
+    pub routes: Vec<(String, Self)>,
 }
 
 impl Default for Policy {
@@ -81,6 +85,8 @@ impl Default for Policy {
             ignore_routes: Vec::new(),
             ignore_fields: Vec::new(),
             ignore_rules: Vec::new(),
+            critical: Vec::new(),
+            routes: Vec::new(),
         }
     }
 }
@@ -100,7 +106,51 @@ tables! {
         ignore_routes: List<String>,
         ignore_fields: List<String>,
         ignore_rules: List<String>,
+        critical: List<String>,
+        route: Named<OfRoute>,
     }
+
+    /// What holds on one route instead.
+    pub(crate) struct OfRoute {
+        samples_min: u64,
+        mismatch_percent_max: f64,
+        error_percent_max: f64,
+        p50_ratio_max: f64,
+        p99_ratio_max: f64,
+        slack: Duration,
+        lost_percent_max: f64,
+    }
+}
+
+/// The keys that the whole policy and a route have both.
+struct Thresholds<'a> {
+    samples_min: &'a Key<u64>,
+    mismatch: &'a Key<f64>,
+    errors: &'a Key<f64>,
+    p50: &'a Key<f64>,
+    p99: &'a Key<f64>,
+    slack: &'a Key<Duration>,
+    lost: &'a Key<f64>,
+}
+
+fn percent(report: &mut Report, key: &Key<f64>, default: Percent, least: u32) -> Percent {
+    let Some(given) = key.given() else { return default };
+    let percent = Percent::from_percent(given.value).filter(|percent| percent.per_million >= least);
+    percent.unwrap_or_else(|| {
+        let least = f64::from(least) / 10_000.0;
+        let message = format!("{} is out of range: must be a number from {least} to 100", given.value);
+        report.error(&given.at, message);
+        default
+    })
+}
+
+fn ratio(report: &mut Report, key: &Key<f64>, default: f64) -> f64 {
+    let Some(given) = key.given() else { return default };
+    if !(given.value.is_finite() && given.value > 0.0) {
+        let message = format!("{} is out of range: must be a number above 0", given.value);
+        report.error(&given.at, message);
+    }
+    given.value
 }
 
 impl Policy {
@@ -117,37 +167,17 @@ impl Policy {
 
     fn of(written: &Written, report: &mut Report) -> Self {
         let default = Self::default();
-        let mut percent = |key: &Key<f64>, default: Percent, least: u32| {
-            let Some(given) = key.given() else { return default };
-            let percent = Percent::from_percent(given.value).filter(|percent| percent.per_million >= least);
-            percent.unwrap_or_else(|| {
-                let least = f64::from(least) / 10_000.0;
-                let message =
-                    format!("{} is out of range: must be a number from {least} to 100", given.value);
-                report.error(&given.at, message);
-                default
-            })
+        let confidence = percent(report, &written.confidence, default.confidence, 500_000);
+        let keys = Thresholds {
+            samples_min: &written.samples_min,
+            mismatch: &written.mismatch_percent_max,
+            errors: &written.error_percent_max,
+            p50: &written.p50_ratio_max,
+            p99: &written.p99_ratio_max,
+            slack: &written.slack,
+            lost: &written.lost_percent_max,
         };
-        let confidence = percent(&written.confidence, default.confidence, 500_000);
-        let mismatch_max = percent(&written.mismatch_percent_max, default.mismatch_max, 0);
-        let errors_max = percent(&written.error_percent_max, default.errors_max, 0);
-        let lost_max = percent(&written.lost_percent_max, default.lost_max, 0);
-        let mut ratio = |key: &Key<f64>, default: f64| {
-            let Some(given) = key.given() else { return default };
-            if !(given.value.is_finite() && given.value > 0.0) {
-                let message = format!("{} is out of range: must be a number above 0", given.value);
-                report.error(&given.at, message);
-            }
-            given.value
-        };
-        let p50_ratio_max = ratio(&written.p50_ratio_max, default.p50_ratio_max);
-        let p99_ratio_max = ratio(&written.p99_ratio_max, default.p99_ratio_max);
-        let samples_min = written.samples_min.given().map_or(default.samples_min, |given| {
-            if given.value == 0 {
-                report.error(&given.at, "0 is out of range: nothing can be said of no requests");
-            }
-            given.value
-        });
+        let whole = default.with(&keys, report);
         let contents = written.contents.given().and_then(|given| match given.value.as_str() {
             "required" => Some(Contents::Required),
             "optional" => Some(Contents::Optional),
@@ -159,7 +189,7 @@ impl Policy {
         });
         let mut each = |key: &Key<List<String>>, syntax: fn(&str) -> Result<String, String>| {
             let list = key.given().map(|list| list.value.as_slice()).unwrap_or_default();
-            let one = |text: &crate::reader::At<String>| match syntax(&text.value) {
+            let one = |text: &At<String>| match syntax(&text.value) {
                 Ok(text) => Some(text),
                 Err(message) => {
                     report.error(&text.at, message);
@@ -171,20 +201,62 @@ impl Policy {
         let ignore_routes = each(&written.ignore_routes, syntax::nonempty);
         let ignore_fields = each(&written.ignore_fields, syntax::nonempty);
         let ignore_rules = each(&written.ignore_rules, rule);
-        Self {
-            samples_min,
+        let critical = each(&written.critical, syntax::nonempty);
+        let mut policy = Self {
             confidence,
-            contents: contents.unwrap_or(default.contents),
-            mismatch_max,
-            errors_max,
-            p50_ratio_max,
-            p99_ratio_max,
-            slack: written.slack.given().map_or(default.slack, |given| given.value),
-            lost_max,
+            contents: contents.unwrap_or(whole.contents),
             ignore_routes,
             ignore_fields,
             ignore_rules,
+            critical,
+            ..whole
+        };
+        let routes = written.route.given().map(|table| table.value.as_slice()).unwrap_or_default();
+        let of_route = |(name, table): &(At<String>, Key<OfRoute>)| {
+            let table = &table.given()?.value;
+            let keys = Thresholds {
+                samples_min: &table.samples_min,
+                mismatch: &table.mismatch_percent_max,
+                errors: &table.error_percent_max,
+                p50: &table.p50_ratio_max,
+                p99: &table.p99_ratio_max,
+                slack: &table.slack,
+                lost: &table.lost_percent_max,
+            };
+            Some((name.value.clone(), policy.with(&keys, report)))
+        };
+        let routes = routes.iter().filter_map(of_route).collect();
+        policy.routes = routes;
+        policy
+    }
+
+    /// The same with the thresholds that are given.
+    fn with(&self, keys: &Thresholds<'_>, report: &mut Report) -> Self {
+        let samples_min = keys.samples_min.given().map_or(self.samples_min, |given| {
+            if given.value == 0 {
+                report.error(&given.at, "0 is out of range: nothing can be said of no requests");
+            }
+            given.value
+        });
+        Self {
+            samples_min,
+            mismatch_max: percent(report, keys.mismatch, self.mismatch_max, 0),
+            errors_max: percent(report, keys.errors, self.errors_max, 0),
+            p50_ratio_max: ratio(report, keys.p50, self.p50_ratio_max),
+            p99_ratio_max: ratio(report, keys.p99, self.p99_ratio_max),
+            slack: keys.slack.given().map_or(self.slack, |given| given.value),
+            lost_max: percent(report, keys.lost, self.lost_max, 0),
+            ..self.clone()
         }
+    }
+
+    /// What holds on this route.
+    pub fn of_route(&self, route: &str) -> &Self {
+        self.routes.iter().find(|(name, _)| name == route).map_or(self, |(_, policy)| policy)
+    }
+
+    pub fn is_critical(&self, route: &str) -> bool {
+        self.critical.iter().any(|name| name == route)
     }
 }
 
@@ -204,6 +276,21 @@ mod tests {
         assert_eq!(Policy::parse("policy", ""), Ok(Policy::default()));
         let documented = include_str!("../verdict.toml");
         assert_eq!(Policy::parse("verdict.toml", documented), Ok(Policy::default()));
+    }
+
+    #[test]
+    fn a_route_has_what_it_says_and_else_what_all_have() {
+        let text = "p99_ratio_max = 2\ncritical = [\"pay\"]\n[route.pay]\nerror_percent_max = 0.01\nsamples_min = 50\n";
+        let policy = Policy::parse("policy", text).unwrap();
+        let pay = policy.of_route("pay");
+        assert_eq!((pay.errors_max.per_million, pay.samples_min, pay.p99_ratio_max), (100, 50, 2.0));
+        assert_eq!(policy.of_route("shop"), &policy);
+        assert!(policy.is_critical("pay") && !policy.is_critical("shop"));
+        let problems =
+            Policy::parse("policy", "[route.a]\np50_ratio_max = 0\ncontents = \"optional\"\n").unwrap_err();
+        let told: Vec<_> = problems.iter().map(|p| (p.line, p.key.clone().unwrap_or_default())).collect();
+        let keys = [(2, "route.a.p50_ratio_max"), (3, "route.a.contents")];
+        assert_eq!(told, keys.map(|(line, key)| (Some(line), key.to_owned())));
     }
 
     #[test]

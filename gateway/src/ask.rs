@@ -41,26 +41,40 @@ pub struct Admin {
 impl Admin {
     /// The content at `path` (with its query). The error is one sentence that names the URL.
     pub fn get(&self, path: &str) -> Result<String, String> {
-        self.ask(path, None)
+        self.ask(path, None, ANSWER_MAX, ANSWER_BYTES_MAX)
+    }
+
+    /// The same, within so long and so many bytes.
+    pub fn get_within(&self, path: &str, time: Duration, bytes_max: usize) -> Result<String, String> {
+        self.ask(path, None, time, bytes_max as u64)
+    }
+
+    /// What comes of `content` posted to `path`, within so long. The error is as that of [`Self::get`].
+    pub fn post_within(&self, path: &str, content: &str, time: Duration) -> Result<String, String> {
+        self.ask(path, Some(("POST", content)), time, ANSWER_BYTES_MAX)
     }
 
     /// What comes of `content` posted to `path`. The error is as that of [`Self::get`].
     pub fn post(&self, path: &str, content: &str) -> Result<String, String> {
-        self.ask(path, Some(("POST", content)))
+        self.post_within(path, content, ANSWER_MAX)
     }
 
     /// What comes of a change of `path` by `content`, which is JSON. The error is as that of [`Self::get`].
     pub fn patch(&self, path: &str, content: &str) -> Result<String, String> {
-        self.ask(path, Some(("PATCH", content)))
+        self.ask(path, Some(("PATCH", content)), ANSWER_MAX, ANSWER_BYTES_MAX)
     }
 
-    fn ask(&self, path: &str, given: Option<(&'static str, &str)>) -> Result<String, String> {
+    fn ask(
+        &self,
+        path: &str,
+        given: Option<(&'static str, &str)>,
+        time: Duration,
+        bytes_max: u64,
+    ) -> Result<String, String> {
         let base = self.base();
         let url = format!("{base}{path}");
-        let settings = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER_MAX))
-            .http_status_as_error(false)
-            .proxy(None);
+        let settings =
+            ureq::Agent::config_builder().timeout_global(Some(time)).http_status_as_error(false).proxy(None);
         let settings = match url.starts_with("https://") {
             true => settings.tls_config(self.tls()?),
             false => settings,
@@ -81,7 +95,7 @@ impl Admin {
         };
         let mut answer = answer.map_err(|error| format!("{url}: {error}{}", next_step(&error)))?;
         let status = answer.status();
-        let content = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let content = answer.body_mut().with_config().limit(bytes_max).read_to_string();
         let content = content.map_err(|error| format!("{url}: {error}"))?;
         match status.as_u16() {
             200..=299 => Ok(content),

@@ -17,7 +17,7 @@ mod demo;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -159,7 +159,9 @@ enum Asked {
 /// Does what the arguments ask and returns the exit code: 0 done, 1 refused to start (or told twice to stop),
 /// 2 the arguments make no sense, 70 a part of the running gateway died.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
-    let asked = match parse(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = command(&args);
+    let asked = match parse(&command, args) {
         Ok(asked) => asked,
         Err(error) => {
             // `--help` and `--version` come as errors too; clap knows which stream and which code each deserves.
@@ -194,18 +196,24 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             Verb::Histogram(histogram) => histogram.run(),
             Verb::Diffs(diffs) => diffs.run(),
             Verb::Verdict(verdict) => verdict.run(),
-            Verb::Completions(completions) => completions.run(Args::command()),
-            Verb::Man(man) => man.run(Args::command()),
+            Verb::Completions(completions) => completions.run(command),
+            Verb::Man(man) => man.run(command),
             // They became something else in `parse`.
             Verb::Demo(_) | Verb::Check(_) | Verb::Convert(_) | Verb::Explain(_) => 2,
         },
     }
 }
 
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error> {
-    let matches = Args::command().try_get_matches_from(args)?;
+/// Under the name that it was called by, so that what is installed as `umbra` says `umbra`.
+fn command(args: &[OsString]) -> clap::Command {
+    let called = args.first().and_then(|path| Path::new(path).file_name());
+    Args::command().name(if called.is_some_and(|name| name == "umbra") { "umbra" } else { "gateway" })
+}
+
+fn parse(command: &clap::Command, args: Vec<OsString>) -> Result<Asked, clap::Error> {
+    let matches = command.clone().try_get_matches_from(args)?;
     let mut args = Args::from_arg_matches(&matches)?;
-    let wrong = |why: String| Args::command().error(ErrorKind::MissingRequiredArgument, why);
+    let wrong = |why: String| command.clone().error(ErrorKind::MissingRequiredArgument, why);
     if args.file.is_some() || args.input.is_given() || args.verb.is_some() {
         // The environment says what to serve where nobody else does.
         args.line = args.line.spoken(&matches);
@@ -226,8 +234,8 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error>
         }
         Some(Verb::Convert(Convert { input })) if !args.line.is_given() => {
             let input = sound(args.input.and(input), args.file, None)?;
-            if input.manifest.is_empty() {
-                return Err(wrong("convert needs --manifest PATH".to_owned()));
+            if !input.has_routes() {
+                return Err(wrong("convert needs --manifest PATH or --kubernetes".to_owned()));
             }
             Ok(Asked::Convert(input.source()))
         }
@@ -299,8 +307,12 @@ fn check(source: &Source) -> i32 {
 }
 
 fn convert(source: &Source) -> i32 {
-    let Source::Manifests(manifests) = source else { return 2 };
-    match manifest::convert(manifests) {
+    let converted = match source {
+        Source::Manifests(manifests) => manifest::convert(manifests),
+        Source::Cluster(cluster) => cluster::convert(cluster),
+        Source::Embedded | Source::Demo { .. } | Source::File(_) | Source::Line(_) => return 2,
+    };
+    match converted {
         Ok((text, warnings)) => {
             complain(warnings.iter().map(|w| format!("warning: {w}")));
             let _ = write!(io::stdout(), "{text}");
@@ -382,7 +394,8 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Asked, clap::Error> {
-        parse(line.split_whitespace().map(OsString::from))
+        let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        parse(&command(&args), args)
     }
 
     #[test]
@@ -469,7 +482,6 @@ mod tests {
             ("gateway --kubernetes --endpoint a=127.0.0.1:1", "no part in --kubernetes"),
             ("gateway --kubernetes --istio-selector nonsense", "LABEL=VALUE"),
             ("gateway --kubernetes --publish-service nonsense", "NAMESPACE/NAME"),
-            ("gateway convert --kubernetes", "convert needs --manifest"),
             ("gateway --kubernetes --primary :1", "instead of a file"),
             ("gateway --mesh --primary :1", "instead of a file"),
             ("gateway --kubernetes status", "none of the options of a gateway that serves"),

@@ -51,6 +51,8 @@ pub struct Request {
     primary: usize,
     /// What the balance hashes, where it does.
     key: Option<u64>,
+    /// What its caller allows a gRPC call in all.
+    within: Option<Millis>,
     /// Head for the primary and as much of the content as had arrived.
     head: Vec<u8>,
     /// What its own head says of its content.

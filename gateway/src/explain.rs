@@ -183,17 +183,18 @@ fn forwarded(
         let endpoints: Vec<String> = upstream.endpoints.iter().map(ToString::to_string).collect();
         let _ =
             writeln!(text, "primary {} ({:.2} %) at {}", upstream.name, part * 100.0, endpoints.join(", "));
-        covered(upstream, upstream.protocol, "  ", text);
+        covered(upstream, "  ", text);
         let mut wire = Vec::new();
         let changes = plan.request_edit(index, &asked, matched, &|| "START_TIME".to_owned());
         let at = edit::request(&mut wire, &head, &at, &changes);
         quote(&wire, text);
+        pseudo(upstream, &wire, text);
         for mirror in route.mirrors.iter().filter(|m| m.only_primary.is_none_or(|only| only == index)) {
             let _ =
                 writeln!(text, "  mirror {}: {}{}", mirror.name, share(mirror.percent), conditions(mirror));
-            if let Some(upstream) = name(config.lanes.get(mirror.lane).map(|lane| lane.upstream)) {
-                // Copies go in HTTP/1.1, whatever else it speaks.
-                covered(upstream, UpstreamProtocol::Http1, "    ", text);
+            let to = name(config.lanes.get(mirror.lane).map(|lane| lane.upstream));
+            if let Some(upstream) = to {
+                covered(upstream, "    ", text);
             }
             let mut copy = Vec::new();
             let host = match &mirror.host {
@@ -214,6 +215,9 @@ fn forwarded(
             // The word itself is the serving process's.
             copy.extend_from_slice(b"X-Umbra-Proof: (of the gateway's key)\r\n");
             quote(&copy, text);
+            if let Some(upstream) = to {
+                pseudo(upstream, &copy, text);
+            }
         }
     }
     let retries = &forward.retries;
@@ -233,7 +237,8 @@ fn forwarded(
 }
 
 /// How an upstream with `tls` is called: what it is asked for, what of it is checked, and what it is shown.
-fn covered(upstream: &Upstream, protocol: UpstreamProtocol, indent: &str, text: &mut String) {
+fn covered(upstream: &Upstream, indent: &str, text: &mut String) {
+    let protocol = upstream.protocol;
     let Some(tls) = &upstream.tls else {
         if protocol == UpstreamProtocol::Http2 {
             let _ = writeln!(
@@ -272,6 +277,27 @@ fn covered(upstream: &Upstream, protocol: UpstreamProtocol, indent: &str, text: 
     let _ = writeln!(
         text,
         "{indent}over TLS {version} or newer: {asked}, ALPN {alpn}; checked: {checked}; shown: {shown}"
+    );
+}
+
+/// What stands in HTTP/2 for the request's line and its Host.
+fn pseudo(upstream: &Upstream, wire: &[u8], text: &mut String) {
+    let when = match upstream.protocol {
+        UpstreamProtocol::Http1 => return,
+        UpstreamProtocol::Http2 => "",
+        UpstreamProtocol::Alpn => " on h2",
+    };
+    let wire = String::from_utf8_lossy(wire);
+    let mut lines = wire.lines();
+    let mut line = lines.next().unwrap_or_default().split(' ');
+    let (method, path) = (line.next().unwrap_or_default(), line.next().unwrap_or_default());
+    let host =
+        lines.filter_map(|line| line.split_once(": ")).find(|(name, _)| name.eq_ignore_ascii_case("host"));
+    let scheme = if upstream.tls.is_some() { "https" } else { "http" };
+    let _ = writeln!(
+        text,
+        "    instead of its line and Host{when}: :method {method}, :scheme {scheme}, :path {path}, :authority {}",
+        host.map_or("", |(_, host)| host)
     );
 }
 

@@ -3,6 +3,7 @@
 //!
 //! What can be prepared before comes prepared; what is left to do, and grows with the configuration, is done in turns.
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::prepared::{Earlier, Prepared};
 use crate::random::Random;
 use crate::route::Router;
 use crate::tls::{Calling, Listening};
-use crate::upstream::pool::{self, Upstreams};
+use crate::upstream::pool::{self, Growing, Upstreams};
 
 /// What the control plane hands a worker, at the start and whenever the configuration changes.
 #[derive(Debug, Clone)]
@@ -93,9 +94,12 @@ const LOOKED_AT: usize = 4;
 #[derive(Debug)]
 pub struct Building<'a> {
     of: &'a WorkerConfig,
-    sweeper: &'a Rc<Sweeper>,
     before: Option<&'a Generation>,
     lanes: Vec<Rc<Lane>>,
+    /// Lanes of `before` by their counters: as many as were looked at, where ids have shifted.
+    known: HashMap<*const LaneCounters, &'a Rc<Lane>>,
+    noted: usize,
+    upstreams: Growing<'a>,
     /// By route, as far as it has come.
     policies: Vec<Rc<[Policy]>>,
     /// Only addresses differ: then these are those of `before`.
@@ -107,52 +111,85 @@ impl<'a> Building<'a> {
     /// they have spent of their rates and how far their shares are lowered. Where only addresses changed, all else is the same.
     pub fn new(of: &'a WorkerConfig, sweeper: &'a Rc<Sweeper>, before: Option<&'a Generation>) -> Self {
         let WorkerConfig { config, located, counters, callings, .. } = of;
-        let lane = |(id, (lane, counters)): (usize, (&config::Lane, &Arc<LaneCounters>))| {
-            let at = lane::Whereabouts {
-                // A capture is nowhere.
-                addresses: located.addresses.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
-                hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
-                calling: callings.get(lane.upstream).and_then(Option::as_ref),
-                protocol: config
-                    .upstreams
-                    .get(lane.upstream)
-                    .map_or(UpstreamProtocol::Http1, |to| to.protocol),
-            };
-            // The same counters are the same lane, most often in the same place.
-            let is_it = |old: &&Rc<Lane>| Arc::ptr_eq(&old.counters, counters);
-            let known = before.map(|b| &b.lanes);
-            let old =
-                known.and_then(|lanes| lanes.get(id).filter(is_it).or_else(|| lanes.iter().find(is_it)));
-            let Some(old) = old else { return Rc::new(Lane::new(lane, at, counters)) };
-            old.relocate(at);
-            Rc::clone(old)
-        };
-        let lanes = config.lanes.iter().zip(&counters.lanes).enumerate().map(lane).collect();
         let same = before.filter(|before| Arc::ptr_eq(&before.config, config));
-        let all_policies = same.map(|same| Rc::clone(&same.policies));
-        Self { of, sweeper, before, lanes, policies: Vec::with_capacity(config.routes.len()), all_policies }
+        let at = pool::Whereabouts {
+            addresses: &located.addresses,
+            hosts: &located.hosts,
+            health: &located.health,
+            callings,
+        };
+        let earlier = before.map(|before| (&*before.config, before.upstreams.as_ref()));
+        Self {
+            of,
+            before,
+            lanes: Vec::with_capacity(config.lanes.len()),
+            known: HashMap::new(),
+            noted: 0,
+            upstreams: Growing::new(config, at, &counters.upstreams, sweeper, earlier),
+            policies: Vec::with_capacity(config.routes.len()),
+            all_policies: same.map(|same| Rc::clone(&same.policies)),
+        }
     }
 
     /// One turn of work; whether there is more.
     pub fn go_on(&mut self) -> bool {
-        let WorkerConfig { config, counters, .. } = self.of;
         let mut left = TURN;
-        while self.all_policies.is_none() && left > 0 {
-            let at = self.policies.len();
-            let (Some(route), Some(counters)) = (config.routes.get(at), counters.mirrors.get(at)) else {
-                return false;
-            };
-            let (earlier, looked_at) = self.earlier(at, counters);
-            let (policies, cost) = match earlier {
-                Some((policies, true)) => (Rc::clone(policies), 1),
-                Some((policies, false)) => (self.policies_of(route, counters, Some(policies)), MADE_ANEW),
-                None => (self.policies_of(route, counters, None), MADE_ANEW),
-            };
-            let cost = cost + looked_at / LOOKED_AT;
-            self.policies.push(policies);
+        while left > 0 {
+            let step = self.lane().or_else(|| self.policies()).or_else(|| self.upstreams.go_on());
+            let Some(cost) = step else { return false };
             left = left.saturating_sub(cost);
         }
-        self.all_policies.is_none()
+        true
+    }
+
+    /// Makes the next lane, or takes it over; what that cost.
+    fn lane(&mut self) -> Option<usize> {
+        let WorkerConfig { config, located, counters, callings, .. } = self.of;
+        let id = self.lanes.len();
+        let (lane, counters) = (config.lanes.get(id)?, counters.lanes.get(id)?);
+        let addresses = located.addresses.get(lane.upstream).map(Vec::as_slice).unwrap_or_default();
+        let at = lane::Whereabouts {
+            addresses,
+            hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
+            calling: callings.get(lane.upstream).and_then(Option::as_ref),
+            protocol: config.upstreams.get(lane.upstream).map_or(UpstreamProtocol::Http1, |to| to.protocol),
+        };
+        // The same counters are the same lane, most often in the same place.
+        let before = self.before.map(|before| before.lanes.as_slice()).unwrap_or_default();
+        let mut old = before.get(id).filter(|old| Arc::ptr_eq(&old.counters, counters));
+        if old.is_none() {
+            if let Some(lane) = before.get(self.noted) {
+                self.known.insert(Arc::as_ptr(&lane.counters), lane);
+                self.noted += 1;
+                return Some(1);
+            }
+            old = self.known.get(&Arc::as_ptr(counters)).copied();
+        }
+        let (next, cost) = match old {
+            None => (Rc::new(Lane::new(lane, at, counters)), MADE_ANEW + addresses.len()),
+            Some(old) if old.relocate(at) => (Rc::clone(old), MADE_ANEW + addresses.len()),
+            Some(old) => (Rc::clone(old), 1),
+        };
+        self.lanes.push(next);
+        Some(cost)
+    }
+
+    /// Makes the next route's mirrors, or takes them over; what that cost.
+    fn policies(&mut self) -> Option<usize> {
+        if self.all_policies.is_some() {
+            return None;
+        }
+        let WorkerConfig { config, counters, .. } = self.of;
+        let at = self.policies.len();
+        let (route, counters) = (config.routes.get(at)?, counters.mirrors.get(at)?);
+        let (earlier, looked_at) = self.earlier(at, counters);
+        let (policies, cost) = match earlier {
+            Some((policies, true)) => (Rc::clone(policies), 1),
+            Some((policies, false)) => (self.policies_of(route, counters, Some(policies)), MADE_ANEW),
+            None => (self.policies_of(route, counters, None), MADE_ANEW),
+        };
+        self.policies.push(policies);
+        Some(cost + looked_at / LOOKED_AT)
     }
 
     /// The mirrors of the same route in the generation before, and whether they can go on as they are; and how many routes
@@ -200,29 +237,8 @@ impl<'a> Building<'a> {
 
     /// The generation; all work is done.
     pub fn finish(self) -> Rc<Generation> {
-        let WorkerConfig {
-            config,
-            located,
-            counters,
-            clients_max,
-            prepared,
-            callings,
-            listeners: _,
-            captures: _,
-        } = self.of;
+        let WorkerConfig { config, counters, clients_max, prepared, .. } = self.of;
         debug_assert!(self.all_policies.is_some() || self.policies.len() == config.routes.len());
-        let upstreams = Upstreams::new(
-            config,
-            pool::Whereabouts {
-                addresses: &located.addresses,
-                hosts: &located.hosts,
-                health: &located.health,
-                callings,
-            },
-            &counters.upstreams,
-            self.sweeper,
-            self.before.map(|before| before.upstreams.as_ref()),
-        );
         Rc::new(Generation {
             config: Arc::clone(config),
             clients_max: *clients_max,
@@ -230,7 +246,7 @@ impl<'a> Building<'a> {
             router: Arc::clone(&prepared.router),
             plans: Arc::clone(&prepared.plans),
             policies: self.all_policies.unwrap_or_else(|| Rc::new(self.policies)),
-            upstreams,
+            upstreams: self.upstreams.finish(),
             lanes: self.lanes,
             captures: Arc::clone(&self.of.captures),
         })

@@ -33,9 +33,14 @@ pub struct Seldom {
 }
 
 impl Seldom {
+    /// Whether the next message would be said.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now.saturating_duration_since(last) >= REPEAT_EVERY)
+    }
+
     /// Whether the message may be said now: then how many like it were not, since the last.
     pub fn may_say(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < REPEAT_EVERY) {
+        if !self.is_over(now) {
             self.kept_back += 1;
             return None;
         }
@@ -67,7 +72,9 @@ pub fn start(level: LevelFilter, format: Format) -> WorkerGuard {
     // Libraries below us are quiet until they warn: their `info` is not about the gateway.
     let ours = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
-        .with_target(env!("CARGO_CRATE_NAME"), level);
+        .with_target(env!("CARGO_CRATE_NAME"), level)
+        // It tells each answer of an API server that is an error: who asked tells it, and not every time.
+        .with_target("kube_client", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(lines)
         .with_ansi(format == Format::Text && io::stderr().is_terminal())

@@ -8,6 +8,7 @@ mod control_loop;
 mod reload;
 mod prepare;
 mod patch;
+mod drift;
 mod differ;
 mod source;
 pub(crate) mod certificates;
@@ -18,6 +19,7 @@ mod admin_listener;
 mod tls_watch;
 mod watcher;
 mod handover;
+mod keeper;
 mod inherit;
 mod notify;
 mod signals;
@@ -54,6 +56,7 @@ use control_loop::{ASKS_MAX, Changed, ControlPlane};
 use files::{Served, Watch};
 use handover::Program;
 use inherit::Inherited;
+use keeper::Keeper;
 use listeners::Listeners;
 use notify::Notify;
 use prepare::Preparer;
@@ -88,6 +91,7 @@ pub(crate) fn serve(
     let (inherited, predecessor) = Inherited::find().map_err(broken)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_name("umbra-aside")
         .build()
         .map_err(|e| broken(format!("cannot start the control plane's runtime: {e}")))?;
     let deaf = |e: io::Error| broken(format!("cannot listen for signals: {e}"));
@@ -110,7 +114,8 @@ pub(crate) fn serve(
         Some(cluster) => ConfigStore::counting(&config, cluster.counters()),
         None => ConfigStore::new(&config),
     };
-    store.write(written);
+    store.write(written, None);
+    keeper::restore(&store);
     store.certify(&tls.expiries);
     let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &tls, &text, cluster)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
@@ -200,7 +205,10 @@ pub(crate) fn serve(
         descriptor_limit,
         retired: Vec::new(),
     };
+    let keeper =
+        Keeper::start(&store).map_err(|e| broken(format!("cannot start the keeper of evidence: {e}")))?;
     let mut plane = ControlPlane {
+        keeper: &keeper,
         reloader,
         watch,
         admin: AdminListener::new(admin),
@@ -217,7 +225,7 @@ pub(crate) fn serve(
         is_stale: None,
         hands_over: false,
     };
-    let ending = runtime.block_on(async {
+    let (ending, is_followed) = match runtime.block_on(async {
         plane.admin.follow(&config.admin, plane.reloader.listeners.admin(), plane.reloader.tls.admin())?;
         plane.tell(Command::Begin);
         tokio::spawn(watcher::watch(Arc::clone(&store), shards.clone(), seen));
@@ -230,8 +238,12 @@ pub(crate) fn serve(
             handover::tell(predecessor);
         }
         Ok(plane.run(signals).await)
-    });
+    }) {
+        Ok((ending, is_followed)) => (Ok(ending), is_followed),
+        Err(problems) => (Err(problems), true),
+    };
     observer.join();
+    keeper.end(is_followed);
     ending
 }
 

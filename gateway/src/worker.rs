@@ -1,6 +1,7 @@
 //! One core: a runtime and everything it owns. The only file that knits rooms together.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -212,16 +213,29 @@ impl Lanes {
     fn follow(&self, cx: &Context, before: Option<Rc<Generation>>) {
         let generation = cx.generation();
         let mut open = self.open.borrow_mut();
+        let earlier = before.as_ref().map(|before| before.lanes.as_slice()).unwrap_or_default();
+        // What both have in the same place is most of it, or all.
+        let stays = |(at, lane): (usize, &Rc<Lane>)| earlier.get(at).is_some_and(|old| Rc::ptr_eq(old, lane));
+        let are_all_same =
+            earlier.len() == generation.lanes.len() && generation.lanes.iter().enumerate().all(stays);
+        let known: HashSet<*const Lane> = match are_all_same {
+            true => HashSet::new(),
+            false => open.iter().map(Rc::as_ptr).collect(),
+        };
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
             lane.follow(&generation.config, settings);
-            if !open.iter().any(|known| Rc::ptr_eq(known, lane)) {
+            if !are_all_same && !known.contains(&Rc::as_ptr(lane)) {
                 open.push(Rc::clone(lane));
                 self.start(cx, lane, settings);
             }
         }
         if let Some(before) = before {
-            let lanes: Vec<_> =
-                before.lanes.iter().filter(|lane| !generation.has_lane(lane)).map(Rc::clone).collect();
+            let still: HashSet<*const Lane> = match are_all_same {
+                true => HashSet::new(),
+                false => generation.lanes.iter().map(Rc::as_ptr).collect(),
+            };
+            let is_gone = |lane: &&Rc<Lane>| !are_all_same && !still.contains(&Rc::as_ptr(lane));
+            let lanes: Vec<_> = before.lanes.iter().filter(is_gone).map(Rc::clone).collect();
             let give_up_at_ms = cx.now_ms() + Millis::from(generation.config.timeouts.drain).0;
             if !lanes.is_empty() {
                 self.leaving.borrow_mut().push(Leaving { lanes, give_up_at_ms });

@@ -270,6 +270,21 @@ fn what_a_mirror_speaks_changes_by_reload() {
     assert!(gateway.wait_exit().success());
 }
 
+#[test]
+fn explain_tells_what_each_wire_speaks_and_how_a_copy_begins_on_it() {
+    let v1 = Origin::fixed(OK, After::Keep);
+    let text = mirroring(&Setup::new(&v1).mirror("v2", v1.address, "host = \"v2.internal\""), H2);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("it is written");
+    let mut explain = std::process::Command::new(tests::gateway::binary());
+    let explain = explain.args(["explain", "--config"]).arg(file.path());
+    let output = Gateway::ends(explain.args(["POST", "http://shop.example/a"]));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let pseudo = ":method POST, :scheme http, :path /a, :authority v2.internal";
+    assert!(said.contains(pseudo) && said.contains("in HTTP/2, by prior knowledge"), "{said}");
+    assert_eq!(said.matches(":authority").count(), 1, "v1 speaks HTTP/1.1: {said}");
+}
+
 // === Isolation ===
 
 /// What no answer may take while v2 is at its worst: see `isolation`.

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tests::gateway::binary;
-use tests::{ClusterStage, Mode};
+use tests::{ClusterStage, Mode, Origin};
 
 fn virtual_service(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name}, "spec": spec})
@@ -37,4 +37,26 @@ fn a_cluster_is_checked_object_by_object_and_explained_by_request() {
     cluster.api.set_mode(Mode::Down);
     let (code, said) = run(&cluster, &["check"]);
     assert!(code == Some(1) && said.contains("of the cluster cannot be read: "), "{said}");
+}
+
+#[test]
+fn a_cluster_is_converted_to_toml_that_needs_none() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let cluster = ClusterStage::new();
+    cluster.service("default", "shop", json!({"app": "shop"}));
+    for (version, origin) in [("v1", &v1), ("v2", &v2)] {
+        cluster.pod("default", version, json!({"app": "shop", "version": version}), origin.address);
+    }
+    let subset = |version: &str| json!({"name": version, "labels": {"version": version}});
+    cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "shop"},
+        "spec": {"host": "shop", "subsets": [subset("v1"), subset("v2")]}}));
+    let to = |version: &str| json!({"host": "shop", "subset": version});
+    cluster.api.put(virtual_service(
+        "shop",
+        json!({"hosts": ["shop"], "http": [{"route": [{"destination": to("v1")}], "mirror": to("v2")}]}),
+    ));
+    let (code, said) = run(&cluster, &["convert"]);
+    assert_eq!(code, Some(0), "{said}");
+    let at = |origin: &Origin| format!("\"{}\"", origin.address);
+    assert!(said.contains(&at(&v1)) && said.contains(&at(&v2)) && said.contains("mirrors"), "{said}");
 }

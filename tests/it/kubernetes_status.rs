@@ -173,7 +173,9 @@ fn right(line: &str) -> String {
 fn what_is_asked_of_the_api_server_is_what_the_manifest_of_rights_allows() {
     let shop = Origin::named("shop");
     let cluster = cluster(&shop);
-    cluster.api.put(to_shop("/", json!([{"name": "gw"}])));
+    let mut route = to_shop("/", json!([{"name": "gw"}]));
+    route["metadata"]["annotations"] = json!({"umbra.dev/mirror-policy": "policy"});
+    cluster.api.put(route);
     // A subset asks for the labels of Pods.
     cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "shop"},
         "spec": {"host": "shop", "subsets": [{"name": "v1", "labels": {"app": "shop"}}]}}));

@@ -12,19 +12,35 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::origin::{Conn, Origin};
-use crate::{Request, eventually_within};
+use crate::{Request, api_discovery, eventually_within};
 
 /// Group, plural, kind, whether it is in namespaces, and the versions that are served.
-type Resource = (&'static str, &'static str, &'static str, bool, &'static [&'static str]);
+pub(crate) type Resource = (&'static str, &'static str, &'static str, bool, &'static [&'static str]);
 
 const ISTIO: &str = "networking.istio.io";
+const RIGHTS: &str = "rbac.authorization.k8s.io";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 const RESOURCES: &[Resource] = &[
     ("", "services", "Service", true, &["v1"]),
     ("", "pods", "Pod", true, &["v1"]),
     ("", "namespaces", "Namespace", false, &["v1"]),
+    ("", "serviceaccounts", "ServiceAccount", true, &["v1"]),
+    ("", "configmaps", "ConfigMap", true, &["v1"]),
+    ("", "secrets", "Secret", true, &["v1"]),
+    ("", "events", "Event", true, &["v1"]),
     ("apps", "deployments", "Deployment", true, &["v1"]),
+    ("apps", "daemonsets", "DaemonSet", true, &["v1"]),
+    ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true, &["v2"]),
+    ("policy", "poddisruptionbudgets", "PodDisruptionBudget", true, &["v1"]),
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", true, &["v1"]),
+    (RIGHTS, "clusterroles", "ClusterRole", false, &["v1"]),
+    (RIGHTS, "clusterrolebindings", "ClusterRoleBinding", false, &["v1"]),
+    (RIGHTS, "roles", "Role", true, &["v1"]),
+    (RIGHTS, "rolebindings", "RoleBinding", true, &["v1"]),
+    ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", false, &["v1"]),
+    ("monitoring.coreos.com", "servicemonitors", "ServiceMonitor", true, &["v1"]),
+    ("monitoring.coreos.com", "prometheusrules", "PrometheusRule", true, &["v1"]),
     ("discovery.k8s.io", "endpointslices", "EndpointSlice", true, &["v1"]),
     ("coordination.k8s.io", "leases", "Lease", true, &["v1"]),
     (ISTIO, "virtualservices", "VirtualService", true, &["v1", "v1beta1", "v1alpha3"]),
@@ -89,6 +105,9 @@ struct State {
     /// Groups that are not installed.
     absent: BTreeSet<&'static str>,
     watches: usize,
+    watched: BTreeMap<&'static str, usize>,
+    /// Who has another is not let in.
+    token: Option<String>,
 }
 
 struct Inner {
@@ -121,6 +140,8 @@ impl ApiServer {
             written: Vec::new(),
             absent: BTreeSet::new(),
             watches: 0,
+            watched: BTreeMap::new(),
+            token: None,
         };
         let inner = Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new() });
         let serving = Arc::clone(&inner);
@@ -150,6 +171,21 @@ impl ApiServer {
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "umbra-system"}}],
         });
         std::fs::write(self.kubeconfig(), kubeconfig.to_string()).expect("the kubeconfig is written");
+    }
+
+    /// Says in the kubeconfig that the token stands in this file.
+    pub fn found_with_token_in(&self, file: &Path) {
+        self.found_at(&format!("http://{}", self.address()), None, Some("TOKEN"));
+        let text = std::fs::read_to_string(self.kubeconfig()).expect("the kubeconfig");
+        let file = format!("\"tokenFile\":\"{}\"", file.display());
+        std::fs::write(self.kubeconfig(), text.replace("\"token\":\"TOKEN\"", &file)).expect("it is written");
+    }
+
+    /// From now on only who has this token is let in; who is in is thrown out.
+    pub fn set_token(&self, token: &str) {
+        self.inner.lock().token = Some(token.to_owned());
+        self.set_mode(Mode::Down);
+        self.set_mode(Mode::Up);
     }
 
     /// What requests so far have in this field; empty where one has none.
@@ -195,6 +231,13 @@ impl ApiServer {
         self.inner.changed.notify_all();
     }
 
+    /// Creates an object that nobody is told of: a list has it.
+    #[track_caller]
+    pub fn put_silently(&self, object: Value) {
+        self.put(object);
+        self.inner.lock().history.pop();
+    }
+
     /// As `kubectl delete`.
     #[track_caller]
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) {
@@ -209,6 +252,12 @@ impl ApiServer {
         let state = self.inner.lock();
         let id = state.find(kind, namespace, name)?;
         state.objects.get(&id).cloned()
+    }
+
+    /// Everything of this kind, in whatever namespace.
+    pub fn all(&self, kind: &str) -> Vec<Value> {
+        let state = self.inner.lock();
+        state.objects.iter().filter(|(id, _)| RESOURCES[id.0].2 == kind).map(|(_, one)| one.clone()).collect()
     }
 
     /// Sets a status as another controller would.
@@ -250,6 +299,17 @@ impl ApiServer {
         self.inner.lock().orders.push(Order { method, target: target.to_owned(), status, times });
     }
 
+    /// The Events on objects of this name, as `TYPE REASON: MESSAGE`.
+    pub fn events(&self, name: &str) -> Vec<String> {
+        let state = self.inner.lock();
+        let of = |(id, event): (&Id, &Value)| {
+            let is_it = RESOURCES[id.0].2 == "Event" && event["involvedObject"]["name"] == name;
+            let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+            is_it.then(|| format!("{} {}: {}", text("type"), text("reason"), text("message")))
+        };
+        state.objects.iter().filter_map(of).collect()
+    }
+
     /// What clients wrote of objects whose path ends so.
     pub fn written(&self, end: &str) -> Vec<Written> {
         self.inner.lock().written.iter().filter(|one| one.path.ends_with(end)).cloned().collect()
@@ -262,6 +322,11 @@ impl ApiServer {
             .iter()
             .map(|request| format!("{} {}", request.method, request.target))
             .collect()
+    }
+
+    /// Watches of this plural that are open.
+    pub fn watches_of(&self, plural: &str) -> usize {
+        self.inner.lock().watched.get(plural).copied().unwrap_or_default()
     }
 
     /// Waits until so many watches are open.
@@ -430,12 +495,22 @@ impl Inner {
         if state.mode == Mode::Down {
             return false;
         }
+        let shown = request.field("authorization").and_then(|field| field.strip_prefix("Bearer "));
+        if state.token.is_some() && state.token.as_deref() != shown {
+            drop(state);
+            return answer(conn, 401, &failure(401, "Unauthorized"));
+        }
         let is = |order: &Order| request.method == order.method && request.target.contains(&order.target);
         if let Some(order) = state.orders.iter_mut().find(|order| order.times > 0 && is(order)) {
             order.times -= 1;
             let status = order.status;
             drop(state);
             return answer(conn, status, &failure(status, "as ordered"));
+        }
+        let path = request.target.split('?').next().unwrap_or_default();
+        if let Some(page) = api_discovery::page(path, RESOURCES, &state.absent) {
+            drop(state);
+            return answer(conn, 200, &page);
         }
         let is_served = |asked: &Asked| {
             let resource = &RESOURCES[asked.resource];
@@ -446,10 +521,14 @@ impl Inner {
             return answer(conn, 404, &failure(404, "the server could not find the requested resource"));
         };
         if request.method == "GET" && asked.name.is_none() && asked.query.contains_key("watch") {
+            let plural = RESOURCES[asked.resource].1;
             state.watches += 1;
+            *state.watched.entry(plural).or_default() += 1;
             drop(state);
             self.watch(conn, &asked);
-            self.lock().watches -= 1;
+            let mut state = self.lock();
+            state.watches -= 1;
+            *state.watched.entry(plural).or_default() -= 1;
             return false;
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -460,6 +539,15 @@ impl Inner {
                 None => (404, failure(404, "not found")),
             },
             method => {
+                if asked.query.contains_key("dryRun") {
+                    // As it would be; then as it was.
+                    let kept = (state.version, state.objects.clone(), state.history.len());
+                    let (status, said) = write(&mut state, &asked, method, body);
+                    (state.version, state.objects) = (kept.0, kept.1);
+                    state.history.truncate(kept.2);
+                    drop(state);
+                    return answer(conn, status, &said);
+                }
                 let (status, said) = write(&mut state, &asked, method, body.clone());
                 let path = request.target.clone();
                 let method = method.to_owned();

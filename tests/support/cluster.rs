@@ -46,8 +46,11 @@ impl ClusterStage {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace, "labels": labels},
             "spec": {}, "status": {"podIP": at.ip().to_string()},
         }));
-        for service in ["httpbin", "shop", "canary", "v1", "v2"] {
-            let Some(known) = self.api.get("Service", namespace, service) else { continue };
+        for known in self.api.all("Service") {
+            let service = known["metadata"]["name"].as_str().expect("a name");
+            if known["metadata"]["namespace"] != namespace || known["spec"]["selector"].is_null() {
+                continue;
+            }
             let selector = known["spec"]["selector"].as_object().expect("a selector");
             if selector.iter().all(|(name, value)| labels.get(name) == Some(value)) {
                 self.slice(
@@ -76,9 +79,40 @@ impl ClusterStage {
 
     /// What a Deployment makes: its Pod runs at this origin.
     pub fn run(&self, deployment: &str, origin: &Origin) {
+        self.run_at(deployment, origin.address);
+    }
+
+    /// The same, at this address.
+    pub fn run_at(&self, deployment: &str, address: SocketAddr) {
         let known = self.api.get("Deployment", "default", deployment).expect("the Deployment");
         let labels = known["spec"]["template"]["metadata"]["labels"].clone();
-        self.pod("default", &format!("{deployment}-1"), labels, origin.address);
+        self.pod("default", &format!("{deployment}-1"), labels, address);
+    }
+
+    /// A gateway as this Deployment has it run, with its arguments and its settings; but all Pods of this machine have its
+    /// addresses, so its own ports are free ones.
+    #[track_caller]
+    pub fn start_deployed(&self, namespace: &str, name: &str) -> Replica {
+        let known = self.api.get("Deployment", namespace, name).expect("the Deployment");
+        let pod = &known["spec"]["template"]["spec"];
+        let settings = pod["volumes"][0]["configMap"]["name"].as_str().expect("its settings");
+        let settings = self.api.get("ConfigMap", namespace, settings).expect("the ConfigMap");
+        let text = settings["data"]["settings.toml"].as_str().expect("a text");
+        let text = text
+            .replace("0.0.0.0:9901", "127.0.0.1:0")
+            .replace("[workers]\n", "[workers]\ncount = 1\npin = false\n");
+        let arguments: Vec<&str> = pod["containers"][0]["args"]
+            .as_array()
+            .expect("arguments")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let ours = |one: &&&str| {
+            !["--kubernetes", "--config=", "--listen="].iter().any(|start| one.starts_with(start))
+        };
+        let kept: Vec<&str> = arguments.iter().filter(ours).copied().collect();
+        assert_eq!(kept.len() + 3, arguments.len(), "{arguments:?}");
+        self.spawn(&text, &["127.0.0.1:0"], &kept)
     }
 
     /// A gateway that follows the cluster and listens at a port of its own.
@@ -90,12 +124,17 @@ impl ClusterStage {
     /// One that listens at these addresses; where there is none, its Gateways say it.
     #[track_caller]
     pub fn start_at(&self, listen: &[&str], arguments: &[&str]) -> Replica {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let settings = directory.path().join("settings.toml");
         let driver = std::env::var("UMBRA_TEST_DRIVER").unwrap_or_else(|_| "auto".into());
         let text = format!(
             "[admin]\nbind = \"127.0.0.1:0\"\n[workers]\ncount = 1\npin = false\ndriver = \"{driver}\"\n"
         );
+        self.spawn(&text, listen, arguments)
+    }
+
+    #[track_caller]
+    fn spawn(&self, text: &str, listen: &[&str], arguments: &[&str]) -> Replica {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let settings = directory.path().join("settings.toml");
         std::fs::write(&settings, text).expect("the settings are written");
         let mut command = Command::new(binary());
         command.args(["--kubernetes", "--config"]).arg(&settings).args(arguments);
@@ -168,6 +207,13 @@ impl Replica {
 
     pub fn is_ready(&self) -> bool {
         self.ask_admin("GET", "/readyz").status == 200
+    }
+
+    /// One request with a body to its admin listener.
+    pub fn admin(&self, method: &str, path: &str, body: &str) -> Response {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.admin);
+        let head = format!("{head}Content-Type: application/json\r\n");
+        Client::connect(self.admin).ask(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
     }
 
     /// One request to its admin listener.

@@ -1,6 +1,7 @@
 //! The repository's tasks: `cargo xtask` lists them. Each is a command that could be typed; it knows no test and no figure.
 
 mod mutants;
+mod package;
 mod rooms;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ cargo xtask TASK
   mutants --since REF  the same for what has changed since a commit
   book                 docs/ as HTML, below target/book
   reference            the book's pages of metrics, admin API and command line, written anew from the gateway
+  package [...]        a Debian package and a tarball below target/package, of programs built for release, or of these:
+                       --gateway FILE --loadgen FILE; --to DIRECTORY
   render               what the Helm chart renders, for kustomize, written anew
   ci                   everything that must hold before a change is taken (.ci/run)
 ";
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         ["mutants", words @ ..] => mutants::of(words),
         ["book"] => book(),
         ["reference"] => reference(),
+        ["package", words @ ..] => package::package(words),
         ["render"] => render(),
         ["ci"] => run(Command::new("bash").arg(".ci/run")),
         _ => {

@@ -200,6 +200,10 @@ impl Check<'_> {
             ignore_text: self.each(&written.ignore_text, |text| patterns.anywhere(text)),
             unordered: self.each(&written.unordered, syntax::json_pointer),
             tolerance,
+            version_header: written
+                .version_header
+                .given()
+                .and_then(|name| self.syntax(name, syntax::field_name)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Rules of what is told of exchanges: access log and tracing.
+//! Rules of what is told of exchanges: access log, tracing, and what verdicts rest on.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use crate::file;
 use crate::reader::{At, Key};
 use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period};
-use crate::{AccessLog, Claim, Collector, LogFormat, Notable, Percent, Tracing, Trust};
+use crate::{
+    AccessLog, Admin, Claim, Collector, EvidenceFile, Judging, LogFormat, Notable, Percent, Tracing, Trust,
+};
 
 impl Check<'_> {
     /// `None` where nothing is logged.
@@ -89,4 +91,33 @@ impl Check<'_> {
             timeout,
         })
     }
+
+    pub(super) fn judging(&mut self, written: &file::Judging, admin: &Admin) -> Judging {
+        let evidence = written.evidence.given().and_then(|to| self.syntax(to, syntax::nonempty));
+        let evidence = match evidence.as_deref() {
+            None => EvidenceFile::StateDirectory,
+            Some("off") => EvidenceFile::Nowhere,
+            Some(path) => EvidenceFile::At(path.into()),
+        };
+        let peers = self.each(&written.peers, syntax::endpoint);
+        if let Some(list) = written.peers.given().filter(|list| list.value.len() > PEERS_MAX) {
+            let message = format!("{} are too many: at most {PEERS_MAX}", list.value.len());
+            self.report.error(&list.at, message);
+        }
+        if let Some(list) = written.peers.given().filter(|list| !list.value.is_empty())
+            && admin.bind.is_none()
+        {
+            self.report.error(&list.at, "is of no use without an admin listener: nobody asks for a verdict");
+        }
+        let peers_ca = written.peers_ca.given().and_then(|given| {
+            if admin.tls.is_none() {
+                self.report.error(&given.at, "is only used where [admin] has tls");
+            }
+            self.syntax(given, syntax::nonempty).map(Into::into)
+        });
+        Judging { evidence, peers, peers_ca }
+    }
 }
+
+/// Names or addresses of peers; each name may stand for many.
+const PEERS_MAX: usize = 256;

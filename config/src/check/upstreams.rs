@@ -55,6 +55,7 @@ impl Check<'_> {
             health: written.health.given().and_then(|table| self.health(table)),
             tls: written.tls.given().map(|table| self.upstream_tls(table)),
             protocol: self.upstream_protocol(written),
+            version: written.version.given().and_then(|version| self.syntax(version, syntax::version)),
         }
     }
 

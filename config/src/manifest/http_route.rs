@@ -482,7 +482,8 @@ impl Emit<'_> {
             ..file::Mirror::default()
         };
         self.services.mirror_policy(&upstream, &mut made, self.report);
-        Some(Key::at(made, &mirror.at))
+        let owner = ("HTTPRoute", self.route.namespace.as_str(), self.route.name.as_str());
+        self.services.policies.apply(owner, &mut made).then(|| Key::at(made, &mirror.at))
     }
 
     fn percent(&mut self, mirror: &RequestMirror) -> Key<f64> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resource;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
+use super::mirror_policy::Policies;
 use super::policy;
 use super::protocol::{self, Port};
 use super::virtual_hosts::without_root;
@@ -58,6 +59,8 @@ struct Made {
 /// Everything the manifests and the command line say about services.
 #[derive(Default)]
 pub(super) struct Services {
+    /// What more is said of mirrors.
+    pub(super) policies: Policies,
     bound: Vec<Bound>,
     /// Which of `bound` have this name.
     bound_by_name: BTreeMap<String, Vec<usize>>,
@@ -545,6 +548,7 @@ impl Services {
         self,
         report: &mut Report,
     ) -> (Named<file::Upstream>, Vec<(String, destination::Destination)>) {
+        self.policies.finish(report);
         for bound in self.bound.iter().filter(|bound| bound.used.is_none()) {
             report.warn(&bound.at, "no destination of the manifests asks for this endpoint");
         }

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::documents::{self, Document};
-use super::{Found, settings_of};
+use super::{Found, Policy, settings_of};
 use crate::check::{Check, Checked};
 use crate::destination::Destination;
 use crate::file::File;
@@ -31,6 +31,10 @@ pub struct Applied<'a> {
     pub settings: Option<(&'a str, &'a str)>,
     /// Addresses to listen on; where none is given the Gateways say it.
     pub listen: &'a [String],
+    /// As of [`super::Manifests`].
+    pub endpoints: &'a [String],
+    /// What more is said of the mirrors of an object, by its kind, namespace and name.
+    pub policies: Option<&'a BTreeMap<(String, String, String), Policy>>,
 }
 
 /// What is sound, and what became of each document.
@@ -115,7 +119,13 @@ fn pass(
     report.open("", "", true);
     let mut found = Found::default();
     for (document, rejected) in all.iter().zip(rejected) {
-        report.enter(documents::identity(document));
+        let id = documents::identity(document);
+        let owner = (id.kind.clone(), id.namespace.clone(), id.name.clone());
+        report.enter(id);
+        if let Some(policy) = applied.policies.and_then(|policies| policies.get(&owner)) {
+            let at = report.place(format!("{}/{}", owner.0, owner.2), document.line);
+            found.services.policies.read(owner, policy, &at, &mut report);
+        }
         match rejected {
             None => found.take(document, true, &mut report),
             Some(_) => found.lose(document),
@@ -123,6 +133,8 @@ fn pass(
         report.leave();
     }
     report.open("", "", false);
+    let endpoint = Place { key: "--endpoint".to_owned(), ..Place::default() };
+    applied.endpoints.iter().for_each(|text| found.services.bind(text, &endpoint, &mut report));
     let listen = Place { key: "--listen".to_owned(), ..Place::default() };
     if !applied.listen.is_empty() {
         file.listener = super::listeners_at(applied.listen, &listen);

@@ -384,7 +384,8 @@ impl Group<'_> {
             ..file::Mirror::default()
         };
         services.mirror_policy(&name, &mut mirror, report);
-        Some(mirror)
+        let owner = ("VirtualService", self.service.namespace.as_str(), self.service.name.as_str());
+        services.policies.apply(owner, &mut mirror).then_some(mirror)
     }
 }
 

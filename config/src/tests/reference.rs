@@ -56,6 +56,7 @@ fn defaults_are_those_promised() {
         health: None,
         tls: None,
         protocol: UpstreamProtocol::Http1,
+        version: None,
     };
     let none = HeaderEdits::default;
     let promised = Config {
@@ -121,6 +122,7 @@ fn defaults_are_those_promised() {
         request_id: Claim::Keep,
         access_log: None,
         tracing: None,
+        judging: Judging::default(),
         upstreams: vec![upstream("v1", 9001), upstream("v2", 9002)],
         routes: vec![Route {
             name: "route-1".into(),

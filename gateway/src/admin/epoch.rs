@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
 
-use config::{Config, Mirror, Route};
+use config::{Config, Mirror, Percent, Route};
+use xxhash_rust::xxh64::xxh64;
 
 use super::outcomes::{Chosen, Pairing, pairings};
-use super::state::AdminState;
 use crate::control::{ConfigStore, Counts, Epoch, Looked};
 use crate::metrics::{DropReason, Histogram, MirrorCounters};
 use crate::verdict::design_effect;
@@ -16,13 +16,13 @@ use crate::verdict::design_effect;
 pub(super) fn look(store: &ConfigStore) {
     let snapshot = store.open();
     let all = pairings(&snapshot, &Chosen::default());
-    for (route, mirror) in store.epochs.look(&looked(&snapshot.config, &all), SystemTime::now()) {
+    for (route, mirror) in store.epochs.look(&looked(store, &snapshot.config, &all), SystemTime::now()) {
         store.findings.begin(&route, &mirror);
     }
 }
 
 /// Each of them with its endpoints.
-pub(super) fn looked<'a>(config: &Config, all: &'a [Pairing<'a>]) -> Vec<Looked<'a>> {
+pub(super) fn looked<'a>(store: &ConfigStore, config: &Config, all: &'a [Pairing<'a>]) -> Vec<Looked<'a>> {
     let routes: HashMap<&str, &Route> = config.routes.iter().map(|of| (of.name.as_str(), of)).collect();
     let one = |pairing: &'a Pairing<'a>| {
         let route = routes.get(pairing.route)?;
@@ -30,6 +30,8 @@ pub(super) fn looked<'a>(config: &Config, all: &'a [Pairing<'a>]) -> Vec<Looked<
             route: pairing.route,
             mirror: &pairing.mirror.name,
             endpoints: endpoints(config, route, pairing.mirror),
+            versions: versions(store, config, route, pairing.mirror),
+            question: question(pairing.mirror),
             counts: Box::new(move || counts(pairing)),
         })
     };
@@ -67,52 +69,74 @@ fn is_loss(why: DropReason) -> bool {
 }
 
 /// A mirror on a route, what it counts now, and the epoch that it counts in.
-pub(super) struct Counted<'a> {
-    pub(super) pairing: &'a Pairing<'a>,
+pub(super) struct Counted {
     now: Counts,
     pub(super) epoch: Option<Epoch>,
 }
 
-impl<'a> Counted<'a> {
-    pub(super) fn of(state: &AdminState, pairing: &'a Pairing<'a>) -> Self {
-        let epoch = state.store.epochs.of(pairing.route, &pairing.mirror.name);
-        Self { pairing, now: counts(pairing), epoch }
+impl Counted {
+    pub(super) fn of(store: &ConfigStore, pairing: &Pairing<'_>) -> Self {
+        let epoch = store.epochs.of(pairing.route, &pairing.mirror.name);
+        Self { now: counts(pairing), epoch }
     }
 
-    /// What came since the last moment before `since` that is remembered, or since the epoch began.
-    pub(super) fn since(&self, since: Option<SystemTime>) -> Counts {
-        let Some(epoch) = &self.epoch else { return self.now.clone() };
-        let mark = epoch.marks.iter().rev().find(|mark| since.is_some_and(|since| mark.at <= since));
-        self.now.since(mark.map_or(&epoch.base, |mark| &mark.counted))
+    /// What came since the epoch began.
+    pub(super) fn all(&self) -> Counts {
+        self.epoch.as_ref().map_or_else(|| self.now.clone(), |epoch| epoch.counted(&self.now))
     }
+}
 
-    /// How many times share a fate, about the median and about the 99th percentile, as v1's own tell: v2's may be what is wrong.
-    pub(super) fn bursts(&self) -> [Option<f64>; 2] {
-        let Some(epoch) = &self.epoch else { return [None; 2] };
-        let moments: Vec<&Counts> = [&*epoch.base]
-            .into_iter()
-            .chain(epoch.marks.iter().map(|mark| &*mark.counted))
-            .chain([&self.now])
-            .collect();
-        let all = self.now.primary_times.since(&epoch.base.primary_times);
-        [0.5, 0.99].map(|quantile| {
-            let limit = all.at(all.count() as f64 * quantile);
-            let stretch = |two: &[&Counts]| match two {
-                [before, after] => {
-                    let new = after.primary_times.since(&before.primary_times);
-                    let beyond = new.iter().filter(|(value, _)| *value > limit).map(|(_, n)| n).sum();
-                    Some((new.count(), beyond))
-                }
-                _ => None,
-            };
-            let stretches: Vec<(u64, u64)> = moments.windows(2).filter_map(stretch).collect();
-            design_effect(&stretches).map(|effect| effect.clamp(1.0, BURST_MAX))
-        })
-    }
+/// What came since the last moment before `since` that is remembered, or since the epoch began.
+pub(super) fn lately(epoch: &Epoch, all: &Counts, since: Option<SystemTime>) -> Counts {
+    let mark = epoch.marks.iter().rev().find(|mark| since.is_some_and(|since| mark.at <= since));
+    mark.map_or_else(|| all.clone(), |mark| all.since(&mark.counted))
+}
+
+/// How many times share a fate, about the median and about the 99th percentile, as v1's own tell: v2's may be what is wrong.
+pub(super) fn bursts(epoch: &Epoch, all: &Counts) -> [Option<f64>; 2] {
+    let nothing = Counts::default();
+    let moments: Vec<&Counts> =
+        [&nothing].into_iter().chain(epoch.marks.iter().map(|mark| &*mark.counted)).chain([all]).collect();
+    [0.5, 0.99].map(|quantile| {
+        let times = &all.primary_times;
+        let limit = times.at(times.count() as f64 * quantile);
+        let stretch = |two: &[&Counts]| match two {
+            [before, after] => {
+                let new = after.primary_times.since(&before.primary_times);
+                let beyond = new.iter().filter(|(value, _)| *value > limit).map(|(_, n)| n).sum();
+                Some((new.count(), beyond))
+            }
+            _ => None,
+        };
+        let stretches: Vec<(u64, u64)> = moments.windows(2).filter_map(stretch).collect();
+        design_effect(&stretches).map(|effect| effect.clamp(1.0, BURST_MAX))
+    })
 }
 
 /// No burst is taken for larger: what varies that much is another load, not a hiccup.
 const BURST_MAX: f64 = 16.0;
+
+/// What is asked of a mirror, as a word that is another wherever that is: by which rules its responses are compared, of which
+/// requests they are, and what of these it does not see. How many are copied is no part of it.
+fn question(mirror: &Mirror) -> String {
+    let Mirror { only, only_primary, response, host, path, headers, redact, role, compare, .. } = mirror;
+    let compare = compare.as_ref().map(|of| config::Compare { percent: Percent::ALL, ..of.clone() });
+    let asked = format!("{:?}", (only, only_primary, response, host, path, headers, redact, role, compare));
+    format!("{:016x}", xxh64(asked.as_bytes(), 0))
+}
+
+/// Of the primaries, and of the mirror: as their responses say, or as a cluster or the configuration does.
+fn versions(store: &ConfigStore, config: &Config, route: &Route, mirror: &Mirror) -> [Option<String>; 2] {
+    let [heard, heard_of_mirror] = store.findings.versions(&route.name, &mirror.name);
+    let of = |id: config::UpstreamId| store.version(config.upstreams.get(id)?);
+    let of_primaries = || {
+        let all: BTreeSet<String> =
+            route.primaries().iter().filter_map(|primary| of(primary.upstream?)).collect();
+        (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    let lane = config.lanes.get(mirror.lane);
+    [heard.or_else(of_primaries), heard_of_mirror.or_else(|| of(lane?.upstream))]
+}
 
 /// Of the primaries, and of the mirror.
 fn endpoints(config: &Config, route: &Route, mirror: &Mirror) -> [BTreeSet<String>; 2] {
@@ -131,7 +155,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::control::Epochs;
+    use crate::control::{Cause, Epochs};
     use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
 
     fn config(v2: &str) -> Arc<Config> {
@@ -155,7 +179,7 @@ mod tests {
             now += Duration::from_secs(60);
             let snapshot = store.open();
             let all = pairings(&snapshot, &Chosen::default());
-            (epochs.look(&looked(&snapshot.config, &all), now).len(), epochs.of("r", "v2").unwrap())
+            (epochs.look(&looked(store, &snapshot.config, &all), now).len(), epochs.of("r", "v2").unwrap())
         };
         let ok = (PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(200)));
         let count = |n: usize| {
@@ -178,15 +202,40 @@ mod tests {
         }
         let (_, epoch) = look(&store);
         let ages: Vec<u32> = epoch.marks.iter().map(|mark| epoch.number() - mark.number).collect();
-        assert!(ages.len() == 8 && ages.ends_with(&[1, 0]) && ages[0] > 50, "{ages:?}");
+        assert!(ages.len() == 10 && ages.ends_with(&[1, 0]) && ages[0] > 50, "{ages:?}");
         count(3);
         let snapshot = store.open();
         let all = pairings(&snapshot, &Chosen::default());
-        assert_eq!(epochs.begin(&looked(&snapshot.config, &all), Some("other"), now), []);
+        assert_eq!(epochs.begin(&looked(&store, &snapshot.config, &all), Some("other"), now), []);
         assert_eq!(
-            epochs.begin(&looked(&snapshot.config, &all), Some("v2"), now),
+            epochs.begin(&looked(&store, &snapshot.config, &all), Some("v2"), now),
             [("r".to_owned(), "v2".to_owned())]
         );
         assert_eq!(epochs.of("r", "v2").unwrap().base.pairs(), 15);
+    }
+
+    #[test]
+    fn a_version_that_a_cluster_tells_of_is_learnt_and_another_one_begins_evidence_anew() {
+        let store = ConfigStore::new(&config("\"10.0.0.2:1\""));
+        let mut now = SystemTime::UNIX_EPOCH;
+        let mut look = || {
+            now += Duration::from_secs(1);
+            let snapshot = store.open();
+            let all = pairings(&snapshot, &Chosen::default());
+            let begun = store.epochs.look(&looked(&store, &snapshot.config, &all), now).len();
+            let epoch = store.epochs.of("r", "v2").unwrap();
+            (begun, epoch.because, epoch.versions[1].clone())
+        };
+        assert_eq!(look(), (0, Cause::Start, None));
+        store.is_of_version("v2", "5f4d");
+        assert_eq!(
+            look(),
+            (0, Cause::Start, Some("5f4d".to_owned())),
+            "the first that is known is what it began with"
+        );
+        store.is_of_version("elsewhere", "1");
+        store.is_of_version("v2", "77ab");
+        assert_eq!(look(), (1, Cause::Version, Some("77ab".to_owned())));
+        assert_eq!(look().0, 0);
     }
 }

@@ -97,6 +97,7 @@ impl Collector for Workers {
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
         captures::captures(&mut out, &self.store)?;
+        observer::kept(&mut out, &self.store)?;
         shards.configuration(&mut out)?;
         shards.cluster(&mut out)?;
         shards.rollout(&mut out, &self.store)?;
@@ -559,6 +560,8 @@ mod tests {
             "umbra_kubernetes_status_writes counter",
             "umbra_worker_busy_ticks counter",
             "umbra_admin_responses_cut counter",
+            "umbra_evidence_saves counter",
+            "umbra_evidence_left_out counter",
             "umbra_records counter",
             "umbra_access_log_lines counter",
             "umbra_access_log_errors counter",

@@ -4,6 +4,7 @@
 //! connection, no exchange and no worker; of the path of a request it names only `metrics`.
 
 mod asked;
+mod accounts;
 mod dashboard;
 mod changes;
 mod guard;
@@ -13,6 +14,7 @@ mod status;
 mod diffs;
 mod epoch;
 mod exposition;
+mod fleet;
 mod live;
 mod openapi;
 mod outcomes;
@@ -46,6 +48,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use accounts::{book, restore};
 use exposition::Exposition;
 pub use guard::Guard;
 use histograms::Histograms;
@@ -95,7 +98,9 @@ Umbra admin (in a browser: the dashboard)
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
   /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
              &since=600 for what came in about so many seconds &all=true for every rule
-  /verdict/begin  POST: evidence begins anew; ?mirror=
+             &scope=own for this gateway alone, where it has peers
+  /verdict/begin  POST: evidence begins anew, of all peers too; ?mirror= &scope=own
+  /evidence  what this gateway counted, for those beside it, JSON
   /openapi.json  all of this for machines, OpenAPI 3.1
   /verdict/gate  the same as a status, for rollout controllers: POST is 200 for promote, else 409; ?passes=promote,hold
   /changes   what was changed, from what, to what and by whom, JSON; ?after=NUMBER
@@ -232,6 +237,7 @@ fn router(
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy).layer(of_a_policy()))
         .route("/verdict/gate", post(verdict::gate).layer(of_a_policy()))
         .route("/verdict/begin", post(verdict::begin))
+        .route("/evidence", get(fleet::evidence))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
         .with_state(Arc::new(state));

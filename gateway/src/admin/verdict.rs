@@ -4,7 +4,10 @@
 //!
 //! It puts the evidence together; judging is `verdict`'s.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod evidence;
+mod text;
+
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,22 +16,21 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use config::{Percent, Policy, Role};
+use config::{Policy, Role};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::accounts::accounts;
 use super::asked::{Query, Text, refusal};
-use super::epoch::{Counted, looked};
-use super::outcomes::{self, Pairing};
+use super::epoch::looked;
+use super::fleet::{self, Answered, Scope};
+use super::outcomes;
 use super::state::{AdminState, wrong};
-use crate::compare::{BUSY, CONTENT_TYPE, Judged, NO_ROOM, TOO_MANY, Tally};
-use crate::control::{Counts, Mark};
-use crate::metrics::Slots;
+use crate::control::Cause;
 use crate::observe::told::rfc3339;
-use crate::verdict::{
-    Compared, Decision, Difference, Evidence, Outcome, Ruling, Seen, Verdict, Window, judge, said,
-};
-use crate::visible::visible;
+use crate::verdict::{Decision, Outcome, Verdict, judge, said};
+use evidence::evidence_of;
+use text::{line, text};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +41,7 @@ pub(super) struct VerdictQuery {
     since: Option<u64>,
     /// Every rule, as text.
     all: Option<bool>,
+    scope: Option<Scope>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -77,6 +80,7 @@ pub(super) struct Gate {
     mirror: Option<String>,
     /// Words with commas between them.
     passes: Option<String>,
+    scope: Option<Scope>,
 }
 
 /// What a controller says of itself, as far as it matters: Flagger passes on the metadata of its webhook.
@@ -99,7 +103,7 @@ const TOLD_MAX: usize = 10;
 pub(super) async fn gate(
     State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
-    Query(Gate { mirror, passes }): Query<Gate>,
+    Query(Gate { mirror, passes, scope }): Query<Gate>,
     Text(posted): Text,
 ) -> Response {
     let mut passing = Vec::new();
@@ -128,7 +132,8 @@ pub(super) async fn gate(
         Err(problems) => return wrong(&problems),
     };
     let judging = state.judging.clone();
-    let judge = move || match decide(&state, &headers, &policy, mirror.as_deref(), None) {
+    let answered = fleet::asked(&state, scope).await;
+    let judge = move || match decide(&state, &headers, &policy, mirror.as_deref(), None, answered) {
         Ok(verdict) => opened(&verdict, &passing),
         Err(unknown) => unknown.into_response(),
     };
@@ -150,8 +155,9 @@ fn opened(verdict: &Verdict, passing: &[Decision]) -> Response {
 async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked: VerdictQuery) -> Response {
     let since = asked.since.map(Duration::from_secs);
     let judged = Arc::clone(state);
+    let answered = fleet::asked(state, asked.scope).await;
     let judge = move || {
-        let verdict = decide(&judged, &headers, &policy, asked.mirror.as_deref(), since);
+        let verdict = decide(&judged, &headers, &policy, asked.mirror.as_deref(), since, answered);
         match (verdict, asked.format.unwrap_or(Format::Json)) {
             (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
             (Ok(verdict), Format::Text) => text(&verdict, asked.all.unwrap_or(false)).into_response(),
@@ -163,7 +169,9 @@ async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked:
 
 /// What each candidate comes to by the default policy.
 pub(super) fn decisions(state: &AdminState) -> Vec<(String, Decision)> {
-    let verdict = judge(&Policy::default(), &evidence(state, None, None));
+    let snapshot = state.store.open();
+    let accounts = accounts(&state.store, &snapshot);
+    let verdict = judge(&Policy::default(), &evidence_of(&snapshot.config, &accounts, None, None));
     verdict.mirrors.into_iter().map(|of| (of.mirror, of.verdict)).collect()
 }
 
@@ -183,13 +191,12 @@ fn decide(
     policy: &Policy,
     mirror: Option<&str>,
     since: Option<Duration>,
+    answered: Option<Answered>,
 ) -> Result<Verdict, NoMirror> {
-    let config = state.store.open().config;
-    let mut candidates = config
-        .routes
-        .iter()
-        .flat_map(|r| &r.mirrors)
-        .filter(|m| m.role == Role::Candidate && !config.is_captured(m));
+    let snapshot = state.store.open();
+    let config = &snapshot.config;
+    let is_candidate = |m: &&config::Mirror| m.role == Role::Candidate && !config.is_captured(m);
+    let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(is_candidate);
     if let Some(name) = mirror
         && !candidates.any(|mirror| mirror.name == name)
     {
@@ -197,198 +204,37 @@ fn decide(
     }
     let now = SystemTime::now();
     let since = since.and_then(|since| now.checked_sub(since));
-    let mut verdict = judge(policy, &evidence(state, mirror, since));
+    let (accounts, fleet) = match answered {
+        Some(answered) => {
+            let (accounts, fleet) = answered.merged(state);
+            (accounts, Some(fleet))
+        }
+        None => (accounts(&state.store, &snapshot), None),
+    };
+    let mut verdict = judge(policy, &evidence_of(config, &accounts, mirror, since));
+    if let Some(fleet) = fleet {
+        verdict = verdict.of_fleet(fleet);
+    }
     if state.refuses(headers).is_some() {
         // What shows it may quote clients' requests: figures are for everybody, those are not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
     for mirror in &mut verdict.mirrors {
-        let routes = config.routes.iter().map(|route| route.name.as_str());
-        let began = routes.filter_map(|route| {
-            let epoch = state.store.epochs.of(route, &mirror.mirror)?;
+        let of = accounts.iter().filter(|of| of.mirror == mirror.mirror).map(|of| &of.epoch);
+        // Of several routes the one that began first.
+        if let Some(epoch) = of.min_by_key(|epoch| epoch.began) {
             let mut moments = epoch.marks.iter().rev().map(|mark| mark.at);
             let mark = moments.find(|at| since.is_some_and(|since| *at <= since));
-            Some(mark.unwrap_or(epoch.began))
-        });
-        // Of several routes the one that began first.
-        if let Some(began) = began.min() {
+            let began = mark.unwrap_or(epoch.began);
             mirror.since = Some(rfc3339(began));
             mirror.seconds = Some(now.duration_since(began).unwrap_or_default().as_secs_f64());
+            let is_anew = mark.is_none() && epoch.because != Cause::Start;
+            mirror.because = is_anew.then(|| epoch.because.text());
+            mirror.versions.clone_from(&epoch.versions);
         }
         mirror.said = said::sentences(mirror, mirror.seconds);
     }
     Ok(verdict)
-}
-
-/// What is known of each candidate on each route, or of this one, since its epoch began or since a moment in it.
-fn evidence(state: &AdminState, mirror: Option<&str>, since: Option<SystemTime>) -> Vec<Evidence> {
-    let snapshot = state.store.open();
-    let mut differences: HashMap<(String, String), Vec<Difference>> = HashMap::new();
-    for judged in state.store.findings.groups() {
-        // Contents are counted since the epoch began; of a later moment it is known what was seen since, not how often.
-        if since.is_some_and(|since| judged.group.last_seen < since) {
-            continue;
-        }
-        let place = (judged.group.route.clone(), judged.group.mirror.clone());
-        differences.entry(place).or_default().push(difference(&judged));
-    }
-    let tallies = state.store.findings.tallies();
-    let tallies: HashMap<_, _> = tallies.iter().map(|t| ((t.route.as_str(), t.mirror.as_str()), t)).collect();
-    let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
-    let mut baselines: HashMap<&str, Vec<Counted<'_>>> = HashMap::new();
-    for pairing in all.iter().filter(|pairing| pairing.mirror.role == Role::Baseline) {
-        baselines.entry(pairing.route).or_default().push(Counted::of(state, pairing));
-    }
-    let tally = |counted: &Counted<'_>| {
-        let Pairing { route, mirror, .. } = counted.pairing;
-        tallies.get(&(*route, mirror.name.as_str())).copied()
-    };
-    let seen_of = |of: &[Counted<'_>], since: Option<SystemTime>| {
-        let snapshots: Vec<Counts> = of.iter().map(|counted| counted.since(since)).collect();
-        let compares = of.iter().any(|counted| counted.pairing.mirror.compare.is_some());
-        seen(&snapshots, compares, of.iter().filter_map(tally))
-    };
-    let of = |pairing: &Pairing<'_>| {
-        let (route, name) = (pairing.route.to_owned(), pairing.mirror.name.clone());
-        let differences = differences.remove(&(route.clone(), name.clone())).unwrap_or_default();
-        let counted = [Counted::of(state, pairing)];
-        let again = baselines.get(pairing.route);
-        let one = |since: Option<SystemTime>, differences, bursts| Evidence {
-            route: route.clone(),
-            mirror: name.clone(),
-            copies: pairing.mirror.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
-            are_chosen_by_response: pairing.mirror.response.is_some(),
-            is_baseline_chosen_alike: again
-                .is_none_or(|all| all.iter().all(|of| of.pairing.mirror.response == pairing.mirror.response)),
-            seen: seen_of(&counted, since),
-            baseline: again.map(|all| seen_of(all, since)),
-            differences,
-            bursts,
-            windows: Vec::new(),
-        };
-        let [counted_one] = &counted;
-        let bursts = counted_one.bursts();
-        let marks = counted_one.epoch.iter().flat_map(|epoch| &epoch.marks);
-        let window = |mark: &Mark| Window {
-            since: rfc3339(mark.at),
-            number: mark.number,
-            evidence: one(Some(mark.at), Vec::new(), bursts),
-        };
-        let windows = if since.is_none() { marks.map(window).collect() } else { Vec::new() };
-        Evidence { windows, ..one(since, differences, bursts) }
-    };
-    let is_judged = |pairing: &&Pairing<'_>| {
-        pairing.mirror.role == Role::Candidate
-            && !snapshot.config.is_captured(pairing.mirror)
-            && mirror.is_none_or(|name| pairing.mirror.name == name)
-    };
-    all.iter().filter(is_judged).map(of).collect()
-}
-
-/// What these came to together, and what setting their answers side by side did; `compares`: they are.
-fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tally>) -> Seen {
-    let mut matrix = BTreeMap::new();
-    for (cell, n) in of.iter().flat_map(|snapshot| &snapshot.matrix) {
-        *matrix.entry(cell.clone()).or_default() += n;
-    }
-    let sum = |read: fn(&Counts) -> u64| of.iter().map(read).sum();
-    Seen {
-        matrix: matrix.into_iter().map(|((primary, mirror), n)| (primary, mirror, n)).collect(),
-        primary_times: Slots::together(of.iter().map(|snapshot| &snapshot.primary_times)),
-        mirror_times: Slots::together(of.iter().map(|snapshot| &snapshot.mirror_times)),
-        sent: sum(|of| of.sent),
-        unreachable: sum(|of| of.unreachable),
-        lost: sum(|of| of.lost),
-        suspect: sum(|of| of.suspect),
-        compared: compares.then(|| compared(tallies)),
-    }
-}
-
-fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
-    let mut all = Compared::default();
-    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-    for tally in tallies {
-        all.answers += tally.compared;
-        all.contents += tally.contents;
-        all.differing += tally.differing;
-        all.no_room += tally.skipped.get(NO_ROOM).copied().unwrap_or_default();
-        all.partly += tally.skipped.get(TOO_MANY).copied().unwrap_or_default() + tally.hidden;
-        all.hidden += tally.hidden;
-        all.beside = (
-            all.beside.0 + tally.beside.pairs,
-            all.beside.1 + tally.beside.only_mirror,
-            all.beside.2 + tally.beside.only_baseline,
-        );
-        all.left_out += tally.skipped.get(CONTENT_TYPE).copied().unwrap_or_default();
-        // What found no time was drawn by chance, and what nobody asked for is not missed: they speak of nothing.
-        let tells = |why: &str| why != BUSY && why != CONTENT_TYPE;
-        for (why, n) in tally.skipped.iter().filter(|(why, _)| tells(why)) {
-            *reasons.entry(why).or_default() += n;
-        }
-    }
-    if all.hidden > 0 {
-        reasons.insert("more_places_than_are_kept_apart", all.hidden);
-    }
-    all.reasons = reasons.into_iter().map(|(why, n)| (why.to_owned(), n)).collect();
-    all
-}
-
-fn difference(judged: &Judged) -> Difference {
-    let Judged { group, compared, baseline_count, baseline_compared, beside, is_noise: _ } = judged;
-    Difference {
-        field: group.field.clone(),
-        kind: group.kind.text(),
-        count: group.count,
-        compared: *compared,
-        baseline_count: *baseline_count,
-        baseline_compared: *baseline_compared,
-        is_volatile: group.is_volatile(*compared),
-        rank: group.rank,
-        first: group.began.0,
-        beside: beside.saturating_sub(group.began.1),
-        only_mirror: group.only_mirror.saturating_sub(u64::from(group.began.1 > 0)),
-        only_baseline: group.only_baseline,
-        example: group.example.clone(),
-        samples: group.samples.iter().map(|sample| sample.request_id.clone()).collect(),
-    }
-}
-
-/// As a person reads it; with every rule where `all` are asked for.
-fn text(verdict: &Verdict, all: bool) -> String {
-    let mut out = format!("{}\n", verdict.verdict.text());
-    for mirror in &verdict.mirrors {
-        let since = mirror.since.as_ref().zip(mirror.seconds).map(|(since, seconds)| {
-            let (clock, how_long) = (said::clock(since), said::duration(seconds));
-            format!(" since {clock}, {how_long}, {} pairs", said::grouped(mirror.pairs))
-        });
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            out,
-            "\n{}: {}{}",
-            mirror.mirror,
-            mirror.verdict.text(),
-            since.map_or_else(String::new, |since| format!(" ({})", since.trim_start()))
-        );
-        for sentence in &mirror.said {
-            let _ = writeln!(out, "  {}", visible(sentence));
-        }
-        if !all {
-            continue;
-        }
-        out.push('\n');
-        for rule in &mirror.rules {
-            let _ = writeln!(out, "  {}", line(rule));
-            for shown in &rule.evidence {
-                let _ = writeln!(out, "        {}", visible(shown));
-            }
-        }
-        let passed = mirror.rules.iter().filter(|rule| rule.result == Outcome::Pass).count();
-        let _ = writeln!(out, "  {passed} of {} rules pass", mirror.rules.len());
-    }
-    if verdict.verdict == Decision::Hold && verdict.mirrors.is_empty() {
-        out.push_str("\nno copies of any request were answered yet\n");
-    }
-    out
 }
 
 /// Whose evidence begins anew.
@@ -396,57 +242,43 @@ fn text(verdict: &Verdict, all: bool) -> String {
 #[serde(deny_unknown_fields)]
 pub(super) struct Begin {
     mirror: Option<String>,
+    scope: Option<Scope>,
 }
 
-/// `POST /verdict/begin?mirror=NAME`: evidence on that mirror, or on all, begins anew; what baselines have shown stays.
+/// `POST /verdict/begin?mirror=NAME`: evidence on that mirror, or on all, begins anew, here and with this gateway's peers.
 pub(super) async fn begin(
     State(state): State<Arc<AdminState>>,
     headers: HeaderMap,
-    Query(Begin { mirror }): Query<Begin>,
+    Query(Begin { mirror, scope }): Query<Begin>,
 ) -> Response {
     if let Some(refusal) = state.refuses(&headers) {
         return refusal;
     }
-    let snapshot = state.store.open();
-    let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
-    let chosen = all.iter().filter(|of| mirror.as_ref().is_none_or(|name| *name == of.mirror.name));
-    let names: BTreeSet<&str> = chosen.map(|of| of.mirror.name.as_str()).collect();
-    if let Some(name) = mirror.as_ref().filter(|_| names.is_empty()) {
-        return NoMirror(name.clone()).into_response();
-    }
-    let now = SystemTime::now();
-    let looked = looked(&snapshot.config, &all);
-    for (route, mirror) in state.store.epochs.begin(&looked, mirror.as_deref(), now) {
-        state.store.findings.begin(&route, &mirror);
-    }
-    Json(json!({ "mirrors": names, "since": rfc3339(now) })).into_response()
+    let (names, now) = match begin_here(&state, mirror.as_deref()) {
+        Ok(begun) => begun,
+        Err(unknown) => return unknown.into_response(),
+    };
+    let missing = match scope {
+        Some(Scope::Own) => Vec::new(),
+        Some(Scope::Fleet) | None => fleet::begun(&state, mirror.as_deref()).await,
+    };
+    Json(json!({ "mirrors": names, "since": rfc3339(now), "missing": missing })).into_response()
 }
 
-fn line(rule: &Ruling) -> String {
-    let show = |value: f64| match rule.unit {
-        "share" => format!("{:.3} %", value * 100.0),
-        _ => format!("× {value:.3}"),
-    };
-    let figure = rule.figure.map_or_else(|| "nothing".to_owned(), show);
-    let interval = rule.interval.map(|[low, high]| {
-        let end = if high.is_finite() { format!("to {}", show(high)) } else { "or more".to_owned() };
-        format!(" ({} {end})", show(low))
-    });
-    let result = match rule.result {
-        Outcome::Pass => "pass",
-        Outcome::Hold => "hold",
-        Outcome::Fail => "FAIL",
-    };
-    let why = rule.why.as_ref().map(|why| format!("; {why}"));
-    format!(
-        "{result}  {} on {}: {figure}{} of {} samples; at most {}{}",
-        rule.rule,
-        rule.route,
-        interval.unwrap_or_default(),
-        rule.samples,
-        show(rule.threshold),
-        why.unwrap_or_default()
-    )
+fn begin_here(state: &AdminState, mirror: Option<&str>) -> Result<(BTreeSet<String>, SystemTime), NoMirror> {
+    let snapshot = state.store.open();
+    let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
+    let chosen = all.iter().filter(|of| mirror.is_none_or(|name| *name == of.mirror.name));
+    let names: BTreeSet<String> = chosen.map(|of| of.mirror.name.clone()).collect();
+    if let Some(name) = mirror.filter(|_| names.is_empty()) {
+        return Err(NoMirror(name.to_owned()));
+    }
+    let now = SystemTime::now();
+    let looked = looked(&state.store, &snapshot.config, &all);
+    for (route, mirror) in state.store.epochs.begin(&looked, mirror, now) {
+        state.store.findings.begin(&route, &mirror);
+    }
+    Ok((names, now))
 }
 
 #[cfg(test)]
@@ -480,7 +312,7 @@ mod tests {
     const OPTIONAL: &str = r#"{"metadata": {"policy": "contents = \"optional\""}}"#;
 
     async fn pass(state: &Arc<AdminState>, passes: Option<&str>, posted: &str) -> (u16, String) {
-        let asked = Gate { mirror: None, passes: passes.map(str::to_owned) };
+        let asked = Gate { passes: passes.map(str::to_owned), ..Gate::default() };
         let answer =
             gate(State(Arc::clone(state)), HeaderMap::new(), Query(asked), Text(posted.into())).await;
         let status = answer.status().as_u16();
@@ -515,7 +347,7 @@ mod tests {
         let judged = async || pass(&state, Some("hold"), OPTIONAL).await.0;
         assert_eq!(judged().await, 409, "it is rejected");
         let anew = |mirror: &str| {
-            let asked = Begin { mirror: Some(mirror.to_owned()) };
+            let asked = Begin { mirror: Some(mirror.to_owned()), scope: None };
             let host = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
             begin(State(Arc::clone(&state)), host, Query(asked))
         };
@@ -523,8 +355,10 @@ mod tests {
         assert_eq!(judged().await, 409);
         assert_eq!(anew("v2").await.status().as_u16(), 200);
         assert_eq!(judged().await, 200, "nothing is known of what is new");
-        let told =
-            text(&decide(&state, &HeaderMap::new(), &Policy::default(), None, None).ok().unwrap(), false);
+        let told = text(
+            &decide(&state, &HeaderMap::new(), &Policy::default(), None, None, None).ok().unwrap(),
+            false,
+        );
         assert!(told.starts_with("hold\n\nv2: hold (since ") && told.contains(" 0 pairs)"), "{told}");
     }
 
@@ -554,18 +388,22 @@ mod tests {
             v2.dropped.inc(DropReason::Oldest);
         }
         let state = AdminState::of(store, mpsc::channel(1).0);
-        let all = evidence(&state, Some("v2"), None);
+        let of = |name| {
+            let snapshot = state.store.open();
+            evidence_of(&snapshot.config, &accounts(&state.store, &snapshot), Some(name), None)
+        };
+        let all = of("v2");
         assert_eq!(all.len(), 600);
-        let of = all.iter().find(|of| of.route == "r599").unwrap();
-        assert_eq!((of.seen.sent, of.seen.unreachable, of.seen.lost), (400, 1, 1));
-        assert_eq!(of.baseline.as_ref().map(|seen| seen.sent), Some(400));
+        let last = all.iter().find(|of| of.route == "r599").unwrap();
+        assert_eq!((last.seen.sent, last.seen.unreachable, last.seen.lost), (400, 1, 1));
+        assert_eq!(last.baseline.as_ref().map(|seen| seen.sent), Some(400));
         assert!(
-            of.seen.compared.as_ref().is_some_and(|of| of.answers == 0),
+            last.seen.compared.as_ref().is_some_and(|of| of.answers == 0),
             "nothing is known, not nothing wrong"
         );
         let verdict = judge(&Policy::default(), &all);
         assert_eq!((verdict.verdict, verdict.mirrors[0].rules[0].route.as_str()), (Decision::Reject, "r599"));
-        assert!(evidence(&state, Some("again"), None).is_empty());
+        assert!(of("again").is_empty());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use config::check::Checked;
+use config::check::{Checked, Problem};
 
 use super::summary;
 use crate::kubernetes::{Cluster, Options, Rules};
@@ -99,6 +99,14 @@ impl Arguments {
 pub(super) fn read(cluster: &Cluster) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(cluster.read_once())
+}
+
+/// The configuration that it comes to, as TOML.
+pub(super) fn convert(cluster: &Cluster) -> Result<(String, Vec<Problem>), Vec<Problem>> {
+    read(cluster).map_err(|message| vec![Problem { message, ..Problem::default() }])?;
+    let Checked { written, warnings, .. } = cluster.converted()?;
+    complain(cluster.told().0);
+    Ok((written.whole, warnings))
 }
 
 /// Says of each object of ours what is wrong with it; 1 where anything is rejected.

@@ -5,10 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use config::Policy;
+use serde_json::Value;
 
 use super::told::encoded;
 use super::{complain, print};
 use crate::ask::Admin;
+use crate::visible::visible;
 
 /// Between two questions while the verdict is hold.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -21,6 +23,10 @@ pub(super) struct Verdict {
     /// Policy to judge by (config/verdict.toml has every key); without it the defaults
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+
+    /// Judge by this policy too, and show what it would change
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "all", "begin", "wait"])]
+    what_if: Option<PathBuf>,
 
     /// Judge this mirror alone
     #[arg(long, value_name = "NAME")]
@@ -38,6 +44,10 @@ pub(super) struct Verdict {
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     since: Option<u64>,
 
+    /// Judge what this gateway alone knows, where it has peers
+    #[arg(long)]
+    own: bool,
+
     /// Let evidence begin anew, of this mirror or of all, and judge nothing
     #[arg(long, conflicts_with_all = ["policy", "json", "all", "since", "wait"])]
     begin: bool,
@@ -52,6 +62,9 @@ impl Verdict {
     pub(super) fn run(&self) -> i32 {
         if self.begin {
             return self.begin();
+        }
+        if let Some(other) = &self.what_if {
+            return self.what_if(other);
         }
         let until = Instant::now() + Duration::from_secs(self.wait);
         loop {
@@ -69,14 +82,32 @@ impl Verdict {
         }
     }
 
+    /// The exit code of what it would be.
+    fn what_if(&self, other: &PathBuf) -> i32 {
+        let judged = |policy: Option<&PathBuf>| {
+            let told = self.told(policy, "json")?;
+            serde_json::from_str::<Value>(&told).map_err(|_| format!("not a verdict: {told}"))
+        };
+        let both = judged(self.policy.as_ref()).and_then(|now| Ok((now, judged(Some(other))?)));
+        match both {
+            Ok((now, then)) => {
+                print(&changes(&now, &then));
+                then["verdict"].as_str().and_then(of_word).unwrap_or(2)
+            }
+            Err(why) => {
+                complain([why]);
+                2
+            }
+        }
+    }
+
     /// 0 begun, 2 not.
     fn begin(&self) -> i32 {
         let mirror =
-            self.mirror.as_ref().map(|name| format!("?mirror={}", encoded(name))).unwrap_or_default();
-        let told = self.admin.post(&format!("/verdict/begin{mirror}"), "");
+            self.mirror.as_ref().map(|name| format!("&mirror={}", encoded(name))).unwrap_or_default();
+        let told = self.admin.post(&format!("/verdict/begin?{}{mirror}", self.scope()), "");
         let since = told.and_then(|told| {
-            let said: serde_json::Value =
-                serde_json::from_str(&told).map_err(|_| format!("not an answer: {told}"))?;
+            let said: Value = serde_json::from_str(&told).map_err(|_| format!("not an answer: {told}"))?;
             said["since"].as_str().map(str::to_owned).ok_or(told)
         });
         match since {
@@ -91,9 +122,22 @@ impl Verdict {
         }
     }
 
+    /// Whose evidence is asked for.
+    fn scope(&self) -> &'static str {
+        if self.own { "scope=own" } else { "scope=fleet" }
+    }
+
     /// The answer to be printed, and the exit code.
     fn ask(&self) -> Result<(String, i32), String> {
-        let policy = match &self.policy {
+        // Asked once, so that what is printed and what is answered are one verdict.
+        let told = self.told(self.policy.as_ref(), if self.json { "json" } else { "text" })?;
+        let code = code(&told, self.json).ok_or_else(|| format!("not a verdict: {told}"))?;
+        Ok((if self.json { format!("{told}\n") } else { told }, code))
+    }
+
+    /// The verdict by this policy.
+    fn told(&self, policy: Option<&PathBuf>, format: &str) -> Result<String, String> {
+        let policy = match policy {
             None => String::new(),
             Some(path) => {
                 let name = path.display().to_string();
@@ -107,14 +151,53 @@ impl Verdict {
         };
         let mirror =
             self.mirror.as_ref().map(|name| format!("&mirror={}", encoded(name))).unwrap_or_default();
-        // Asked once, so that what is printed and what is answered are one verdict.
-        let format = if self.json { "json" } else { "text" };
         let since = self.since.map(|seconds| format!("&since={seconds}")).unwrap_or_default();
         let all = if self.all { "&all=true" } else { "" };
-        let told = self.admin.post(&format!("/verdict?format={format}{mirror}{since}{all}"), &policy)?;
-        let code = code(&told, self.json).ok_or_else(|| format!("not a verdict: {told}"))?;
-        Ok((if self.json { format!("{told}\n") } else { told }, code))
+        self.admin.post(&format!("/verdict?{}&format={format}{mirror}{since}{all}", self.scope()), &policy)
     }
+}
+
+/// What another policy makes of the same evidence: each mirror's verdict, and the rules that come to something else.
+fn changes(now: &Value, then: &Value) -> String {
+    let text = |of: &Value| of.as_str().unwrap_or("nothing").to_owned();
+    let mut out = format!("{} → {}\n", text(&now["verdict"]), text(&then["verdict"]));
+    let list = |of: &Value, key: &str| of[key].as_array().cloned().unwrap_or_default();
+    let rules = |of: &Value| -> Vec<Value> { list(of, "rules") };
+    for after in list(then, "mirrors") {
+        let before = list(now, "mirrors").into_iter().find(|of| of["mirror"] == after["mirror"]);
+        let before = before.unwrap_or_default();
+        let name = text(&after["mirror"]);
+        out.push_str(&format!(
+            "\n{}: {} → {}\n",
+            visible(&name),
+            text(&before["verdict"]),
+            text(&after["verdict"])
+        ));
+        let same =
+            |one: &Value, other: &Value| one["rule"] == other["rule"] && one["route"] == other["route"];
+        let before = rules(&before);
+        for rule in rules(&after) {
+            let was = before.iter().find(|of| same(of, &rule)).map_or(Value::Null, |of| of["result"].clone());
+            if was != rule["result"] {
+                let (rule_name, route) = (text(&rule["rule"]), text(&rule["route"]));
+                out.push_str(&format!(
+                    "  {rule_name} on {}: {} → {}\n",
+                    visible(&route),
+                    text(&was),
+                    text(&rule["result"])
+                ));
+            }
+        }
+        for rule in before.iter().filter(|rule| !rules(&after).iter().any(|of| same(of, rule))) {
+            let (rule_name, route) = (text(&rule["rule"]), text(&rule["route"]));
+            out.push_str(&format!(
+                "  {rule_name} on {}: {} → nothing\n",
+                visible(&route),
+                text(&rule["result"])
+            ));
+        }
+    }
+    out
 }
 
 /// `10m`, or seconds.
@@ -136,11 +219,15 @@ fn seconds(text: &str) -> Result<u64, String> {
 /// The exit code of a verdict: as text it begins with its word.
 fn code(told: &str, is_json: bool) -> Option<i32> {
     let word = if is_json {
-        serde_json::from_str::<serde_json::Value>(told).ok()?["verdict"].as_str()?.to_owned()
+        serde_json::from_str::<Value>(told).ok()?["verdict"].as_str()?.to_owned()
     } else {
         told.lines().next()?.to_owned()
     };
-    match word.as_str() {
+    of_word(&word)
+}
+
+fn of_word(word: &str) -> Option<i32> {
+    match word {
         "promote" => Some(0),
         "reject" => Some(1),
         "hold" => Some(HOLD),
@@ -158,6 +245,19 @@ mod tests {
     fn a_duration_is_seconds_or_has_a_unit() {
         assert_eq!(["90", "30s", "10m", "2h"].map(seconds), [Ok(90), Ok(30), Ok(600), Ok(7200)]);
         assert!(["", "m", "1d", "-1", "99999999999999999999"].iter().all(|text| seconds(text).is_err()));
+    }
+
+    #[test]
+    fn what_another_policy_changes_is_told_rule_by_rule() {
+        let of = |verdict: &str, rules: &[(&str, &str)]| {
+            let rule = |(rule, result): &(&str, &str)| serde_json::json!({ "rule": rule, "route": "a", "result": result });
+            let rules: Vec<Value> = rules.iter().map(rule).collect();
+            serde_json::json!({ "verdict": verdict, "mirrors": [{ "mirror": "v2", "verdict": verdict, "rules": rules }] })
+        };
+        let now = of("reject", &[("p50_ratio", "fail"), ("unreachable", "pass"), ("p99_ratio", "hold")]);
+        let then = of("promote", &[("p50_ratio", "pass"), ("unreachable", "pass")]);
+        let told = "reject → promote\n\nv2: reject → promote\n  p50_ratio on a: fail → pass\n  p99_ratio on a: hold → nothing\n";
+        assert_eq!(changes(&now, &then), told);
     }
 
     #[test]

@@ -10,12 +10,11 @@ use std::time::SystemTime;
 
 use config::Role;
 
-use super::coding::{End, plain};
 use super::differ::{Compared, Kind};
+use super::group::{Group, Judged, SAMPLES_MAX, Tally};
 use super::rules::Rules;
-use crate::http1::edit::{field_name, lines};
-use crate::observe::record::{Answer, Record};
-use crate::observe::told::{Told, told};
+use super::sample::{Pair, Sample};
+use super::versions::{Both, Versions};
 
 /// Groups told apart of one mirror on one route: clients may choose the names in its answers, and must not take the place
 /// of others'. When full, the rarest group gives its place to the next difference (space-saving: Metwally, Agrawal, El
@@ -29,15 +28,6 @@ const EVICTED_SHARE: usize = 10;
 /// Groups of all mirrors together. A group takes 3 KiB at most, its fields' names and examples being bounded.
 const GROUPS_MAX: usize = 2000;
 
-/// Share of pairs in which a value that is drawn anew each time differs: two counters meet, two clocks are read in one tick.
-const VOLATILE_SHARE: f64 = 0.9;
-
-/// Whole samples kept of each group.
-const SAMPLES_MAX: usize = 5;
-
-/// Bytes kept of one side's content in a sample.
-const SAMPLE_BYTES_MAX: usize = 16 * 1024;
-
 /// Bytes of all samples together.
 pub(crate) const ALL_SAMPLES_BYTES_MAX: usize = 32 << 20;
 
@@ -46,7 +36,10 @@ const Z_MIN: f64 = 2.33;
 
 /// Everything that was found since the start, or since it was last forgotten.
 #[derive(Debug, Default)]
-pub struct Findings(Mutex<State>);
+pub struct Findings {
+    state: Mutex<State>,
+    versions: Versions,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -67,47 +60,6 @@ pub(super) struct Place<'a> {
     pub(super) role: Role,
 }
 
-/// Two answers and the request that they are to.
-pub(super) struct Pair<'a> {
-    pub(super) record: &'a Record,
-    pub(super) primary: &'a Answer,
-    pub(super) mirror: &'a Answer,
-}
-
-/// What comparing one mirror on one route came to.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    pub route: String,
-    pub mirror: String,
-    pub role: Role,
-    /// Pairs of answers set side by side.
-    pub compared: u64,
-    /// Of those, where the contents were too.
-    pub contents: u64,
-    /// Of those compared, where anything differed.
-    pub differing: u64,
-    /// Pairs not compared, or not their contents, by reason.
-    pub skipped: BTreeMap<&'static str, u64>,
-    /// Pairs that may have differed in a place that has no group (any longer), of any one place.
-    pub hidden: u64,
-    /// Pairs of which the route's baseline was compared for the same request.
-    pub beside: Beside,
-    /// Groups told apart, and ever begun.
-    groups: usize,
-    found: u64,
-}
-
-/// One request's answers from a mirror and from the baseline, both set beside the primary's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Beside {
-    pub pairs: u64,
-    /// Of those, where the contents of both were compared.
-    pub contents: u64,
-    /// The mirror's differs anywhere, and the baseline's nowhere.
-    pub only_mirror: u64,
-    pub only_baseline: u64,
-}
-
 /// What the baselines' answers to a request came to.
 #[derive(Debug, Default)]
 pub(super) struct Again {
@@ -115,113 +67,21 @@ pub(super) struct Again {
     pub(super) has_contents: bool,
 }
 
-impl Tally {
-    /// Pairs of which a difference of this kind could have been seen.
-    fn of(&self, kind: Kind) -> u64 {
-        if kind.is_of_contents() { self.contents } else { self.compared }
-    }
-
-    /// The same of those that the baseline answered too.
-    fn beside_of(&self, kind: Kind) -> u64 {
-        if kind.is_of_contents() { self.beside.contents } else { self.beside.pairs }
-    }
-}
-
-/// Differences of one kind in one place.
-#[derive(Debug, Clone)]
-pub struct Group {
-    pub id: u64,
-    pub route: String,
-    pub mirror: String,
-    pub field: String,
-    pub kind: Kind,
-    pub count: u64,
-    /// How many more there may have been before it had a place.
-    pub missed: u64,
-    /// How often both values had one shape; and of those, how often either side's was another than the time before.
-    pub alike: u64,
-    pub turns: (u64, u64),
-    last: (u64, u64),
-    /// How many groups its mirror had on its route before.
-    pub rank: u64,
-    /// When it was found: pairs compared until then where it differs, and those beside a baseline.
-    pub began: (u64, u64),
-    /// Of requests that the baseline answered too, from the one on that it was found by: it differs here, and the baseline does
-    /// not; and the other way round.
-    pub only_mirror: u64,
-    pub only_baseline: u64,
-    pub first_seen: SystemTime,
-    pub last_seen: SystemTime,
-    /// The latest, of either side.
-    pub example: (Option<String>, Option<String>),
-    pub samples: Vec<Arc<Sample>>,
-}
-
-impl Group {
-    /// What groups keep of memory: a sample that several of them share is kept, and counted, once.
-    pub fn bytes_of<'a>(groups: impl Iterator<Item = &'a Self>) -> usize {
-        let mut shared = HashSet::new();
-        let text = |of: &Option<String>| of.as_ref().map_or(0, String::len);
-        let bytes = |group: &'a Self| {
-            let own = group.route.len() + group.mirror.len() + group.field.len() + size_of::<Self>();
-            let samples = group.samples.iter().filter(|sample| shared.insert(Arc::as_ptr(sample)));
-            let samples: usize = samples.map(|sample| sample.bytes()).sum();
-            own + text(&group.example.0) + text(&group.example.1) + samples
-        };
-        groups.map(bytes).sum()
-    }
-
-    /// Whether it differs in nearly all of so many pairs, each time with the same shape on both sides, and either side's value
-    /// is nearly always another: an id, a time, a token, a counter. What differs in some pairs alone is no such thing.
-    pub fn is_volatile(&self, compared: u64) -> bool {
-        let nearly = |n: u64, all: u64| n as f64 >= VOLATILE_SHARE * all as f64;
-        nearly(self.count, compared)
-            && nearly(self.alike, self.count)
-            && nearly(self.turns.0, self.count)
-            && nearly(self.turns.1, self.count)
-    }
-}
-
-/// A pair kept whole, without secrets.
-#[derive(Debug, Clone)]
-pub struct Sample {
-    /// When the exchange began, by both clocks.
-    exchange: (SystemTime, u64),
-    pub request_id: String,
-    pub method: String,
-    pub target: String,
-    pub at: SystemTime,
-    pub primary: Shown,
-    pub mirror: Shown,
-}
-
-/// An answer as it may be shown.
-#[derive(Debug, Clone)]
-pub struct Shown {
-    pub status: u16,
-    pub fields: Vec<(String, String)>,
-    pub content: String,
-}
-
-/// A group beside what the route's baselines found in the same place.
-#[derive(Debug, Clone)]
-pub struct Judged {
-    pub group: Group,
-    /// Pairs of its mirror and route that were compared where it differs.
-    pub compared: u64,
-    pub baseline_count: u64,
-    pub baseline_compared: u64,
-    /// Requests that both this mirror and a baseline answered, and were compared where it differs.
-    pub beside: u64,
-    /// The primary differs from itself there about as often.
-    pub is_noise: bool,
-}
-
 impl Findings {
+    /// What either side says of its version.
+    pub(super) fn hear(&self, place: Place<'_>, rules: &Rules, pair: &Pair<'_>) {
+        self.versions.hear((place.route, place.mirror), rules, pair.primary, pair.mirror);
+    }
+
+    /// Which version either side last said that it is.
+    pub fn versions(&self, route: &str, mirror: &str) -> Both {
+        self.versions.of(route, mirror)
+    }
+
     /// A pair that was not compared.
     pub(super) fn skip(&self, place: Place<'_>, why: &'static str) {
         let mut state = self.lock();
-        *state.tally(place).skipped.entry(why).or_default() += 1;
+        *state.tally(place).skipped.entry(why.into()).or_default() += 1;
     }
 
     /// `again`: what the route's baselines came to for the same request, where any was compared.
@@ -239,10 +99,10 @@ impl Findings {
         tally.differing += u64::from(!compared.differences.is_empty());
         match compared.content_skipped {
             None => tally.contents += 1,
-            Some(why) => *tally.skipped.entry(why).or_default() += 1,
+            Some(why) => *tally.skipped.entry(why.into()).or_default() += 1,
         }
         if compared.is_cut {
-            *tally.skipped.entry(super::TOO_MANY).or_default() += 1;
+            *tally.skipped.entry(super::TOO_MANY.into()).or_default() += 1;
         }
         let both_contents = again.is_some_and(|of| of.has_contents) && compared.content_skipped.is_none();
         let again = again.filter(|_| place.role == Role::Candidate);
@@ -303,6 +163,11 @@ impl Findings {
 
     /// Forgets all but what was found of these, by route and mirror: a name that comes back begins anew.
     pub(super) fn keep_only(&self, is_known: impl Fn(&str, &str) -> bool) {
+        self.versions.keep_only(&is_known);
+        self.retain(is_known);
+    }
+
+    fn retain(&self, is_known: impl Fn(&str, &str) -> bool) {
         let mut state = self.lock();
         state.tallies.retain(|(route, mirror), _| is_known(route, mirror));
         state.groups.retain(|(route, mirror, _, _), _| is_known(route, mirror));
@@ -311,7 +176,25 @@ impl Findings {
 
     /// Evidence on this mirror on this route begins anew.
     pub fn begin(&self, route: &str, mirror: &str) {
-        self.keep_only(|of_route, of_mirror| of_route != route || of_mirror != mirror);
+        self.retain(|of_route, of_mirror| of_route != route || of_mirror != mirror);
+    }
+
+    /// What was found of a mirror on a route before this process began: goes on from there. Places are taken as far as there
+    /// are any.
+    pub fn restore(&self, mut tally: Tally, groups: Vec<Group>) {
+        let mut state = self.lock();
+        tally.groups = 0;
+        for mut group in groups {
+            if tally.groups >= GROUPS_OF_ONE_MAX || state.groups.len() >= GROUPS_MAX {
+                tally.hidden = tally.hidden.max(group.count);
+                continue;
+            }
+            group.id = state.next_id;
+            state.next_id += 1;
+            let key = (tally.route.clone(), tally.mirror.clone(), group.field.clone(), group.kind);
+            tally.groups += usize::from(state.groups.insert(key, group).is_none());
+        }
+        state.tallies.insert((tally.route.clone(), tally.mirror.clone()), tally);
     }
 
     /// What each mirror on each route came to.
@@ -346,7 +229,7 @@ impl Findings {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -389,6 +272,7 @@ impl State {
             last_seen: now,
             example: (None, None),
             samples: Vec::new(),
+            elsewhere: Vec::new(),
         };
         self.next_id += 1;
         self.groups.insert(key.clone(), group);
@@ -472,55 +356,12 @@ fn is_noise((count, compared): (u64, u64), (baseline_count, baseline_compared): 
     p <= q || deviation == 0.0 || (p - q) / deviation < Z_MIN
 }
 
-impl Sample {
-    fn of(rules: &Rules, pair: &Pair<'_>) -> Self {
-        let shown = |answer: &Answer| {
-            let fields = rules.shown_fields(&answer.fields);
-            let field = |line: &[u8]| {
-                let name = field_name(line);
-                let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
-                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                (text(name), text(value))
-            };
-            let fields = lines(&fields).map(field).collect();
-            let content = match plain(answer, SAMPLE_BYTES_MAX) {
-                Some(plain) => rules.shown_content(&plain.content, plain.end != End::Whole),
-                None => format!("({} bytes in a coding that is not read here)", answer.content.len()),
-            };
-            Shown { status: answer.status, fields, content }
-        };
-        let Told { request_id, target, .. } = told(pair.record, rules.secrets.as_deref());
-        Self {
-            exchange: (pair.record.started, pair.record.started_us),
-            request_id: request_id.into_owned(),
-            method: pair.record.method.to_string(),
-            target: target.into_owned(),
-            at: pair.record.started,
-            primary: shown(pair.primary),
-            mirror: shown(pair.mirror),
-        }
-    }
-
-    /// Whether it is of this exchange. Its request id may be nobody's to tell, and the same for all.
-    fn is_of(&self, record: &Record) -> bool {
-        self.exchange == (record.started, record.started_us)
-    }
-
-    fn bytes(&self) -> usize {
-        let of = |shown: &Shown| {
-            let fields = shown.fields.iter().map(|(n, v)| n.len() + v.len());
-            shown.content.len() + fields.sum::<usize>() + size_of_val(shown.fields.as_slice())
-        };
-        let own = size_of::<Self>() + self.request_id.len() + self.method.len() + self.target.len();
-        own + of(&self.primary) + of(&self.mirror)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{answer, config, record};
     use super::super::{Comparator, Kind};
     use super::*;
+    use crate::observe::record::Answer;
 
     #[test]
     fn what_the_primary_does_to_itself_is_noise_and_what_is_more_frequent_is_not() {

@@ -13,6 +13,9 @@ mod grammar;
 mod shape;
 mod said;
 mod differ;
+mod group;
+mod sample;
+mod versions;
 mod findings;
 
 use std::cell::RefCell;
@@ -24,15 +27,19 @@ use config::{Config, Role};
 
 pub use differ::{Difference, Kind};
 pub(crate) use findings::ALL_SAMPLES_BYTES_MAX;
-pub use findings::{Findings, Group, Judged, Sample, Shown, Tally};
+pub use findings::Findings;
+pub use group::{Beside, Group, Judged, Tally};
+pub use sample::{Sample, Shown};
+pub use versions::Both;
 
 use crate::observe::record::{CopyEnd, CopyLeg, Record};
 use crate::observe::told;
 use added::Added;
 use differ::{Compared, Context};
-use findings::{Again, Pair, Place};
+use findings::{Again, Place};
 use folds::Folds;
 use rules::Rules;
+use sample::Pair;
 
 /// Why a pair was not compared: one of the two answers, or both, found no room.
 pub const NO_ROOM: &str = "no_room";
@@ -164,6 +171,7 @@ impl Comparator {
                         all.places.extend(places);
                     }
                     let pair = Pair { record, primary, mirror: answer };
+                    self.findings.hear(place, rules, &pair);
                     self.findings.add(place, rules, &pair, compared, again.as_ref());
                     self.budget.left_us -= began.elapsed().as_secs_f64() * 1e6;
                 }

@@ -52,6 +52,8 @@ pub(super) struct Rules {
     ignore_text: Vec<Regex>,
     unordered: Vec<Pointer>,
     tolerance: f64,
+    /// In which field a service says its version.
+    pub(super) version_header: Option<String>,
     pub(super) decoded_bytes_max: usize,
     /// What nobody may see of any answer on the route.
     pub(super) secrets: Option<Arc<Secrets>>,
@@ -84,6 +86,7 @@ impl Rules {
             ignore_text: compare.ignore_text.iter().map(config::Pattern::regex).collect(),
             unordered: pointers(&compare.unordered),
             tolerance: compare.tolerance,
+            version_header: compare.version_header.clone(),
             decoded_bytes_max: compare
                 .body_bytes_max
                 .saturating_mul(DECODED_RATIO_MAX)
@@ -108,7 +111,9 @@ impl Rules {
             Some(start) => name.starts_with(start),
             None => known == name,
         };
-        !NEVER_COMPARED.contains(&name) && !self.ignore_headers.iter().any(ignored)
+        !NEVER_COMPARED.contains(&name)
+            && self.version_header.as_deref() != Some(name)
+            && !self.ignore_headers.iter().any(ignored)
     }
 
     pub(super) fn ignores(&self, path: &[Option<&str>]) -> bool {
@@ -216,6 +221,7 @@ mod tests {
                 ignore_text: vec![config::Pattern::anywhere(pattern).unwrap()],
                 unordered: Vec::new(),
                 tolerance: 0.0,
+                version_header: None,
             };
             Rules::new(&compare, None).without_ignored(text).into_owned()
         };

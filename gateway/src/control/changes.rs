@@ -137,6 +137,11 @@ impl Changes {
         number
     }
 
+    /// Whether the last of them was refused for this.
+    pub fn was_refused(&self, why: &str) -> bool {
+        self.lock().made.back().is_some_and(|last| last.refused.as_deref() == Some(why))
+    }
+
     /// What was read again is in force already, which is no change.
     pub fn confirm(&self, at: SystemTime) {
         let mut log = self.lock();

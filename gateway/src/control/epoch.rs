@@ -1,5 +1,5 @@
 //! Since when evidence counts. An epoch is one version of v1 against one of v2: it begins anew when none of the endpoints is
-//! left that it began with, on either side, or at an operator's word.
+//! left that it began with, on either side, when another version is told of one, when other rules compare, or at an operator's word.
 //!
 //! Counters only grow, for they are metrics: an epoch remembers what they were when it began, and at some moments since, so that a
 //! mirror that was well for an hour is judged by its last minute too. It reads no clock: the moment is handed in.
@@ -9,18 +9,22 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::metrics::Slots;
+use crate::portable::unix_micros;
 
 /// From one moment that is remembered to the next.
-const MARK_EVERY: Duration = Duration::from_secs(60);
+const MARK_EVERY: Duration = Duration::from_secs(20);
 
 /// Moments remembered of an epoch: the last minutes, and older ones the rarer the older they are. A snapshot takes about 4 KiB
-/// where times are spread, so a thousand routes take 32 MiB.
-const MARKS_MAX: usize = 8;
+/// where times are spread, so a thousand routes take 40 MiB.
+const MARKS_MAX: usize = 10;
 
 /// What was counted of one mirror on one route until some moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
+    #[serde(with = "cells")]
     pub matrix: BTreeMap<(String, String), u64>,
     pub primary_times: Slots,
     pub mirror_times: Slots,
@@ -48,9 +52,46 @@ impl Counts {
         }
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut matrix = self.matrix.clone();
+        for (cell, n) in &other.matrix {
+            let sum = matrix.entry(cell.clone()).or_default();
+            *sum = sum.saturating_add(*n);
+        }
+        Self {
+            matrix,
+            primary_times: Slots::together([&self.primary_times, &other.primary_times]),
+            mirror_times: Slots::together([&self.mirror_times, &other.mirror_times]),
+            sent: self.sent.saturating_add(other.sent),
+            unreachable: self.unreachable.saturating_add(other.unreachable),
+            lost: self.lost.saturating_add(other.lost),
+            suspect: self.suspect.saturating_add(other.suspect),
+        }
+    }
+
     /// Requests that both sides have ended.
     pub fn pairs(&self) -> u64 {
-        self.matrix.values().sum()
+        self.matrix.values().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+}
+
+/// The matrix as a list of cells.
+mod cells {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    type Matrix = BTreeMap<(String, String), u64>;
+
+    pub(super) fn serialize<S: Serializer>(matrix: &Matrix, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(matrix.iter().map(|((primary, mirror), n)| (primary, mirror, n)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Matrix, D::Error> {
+        let all: Vec<(String, String, u64)> = Vec::deserialize(from)?;
+        Ok(all.into_iter().map(|(primary, mirror, n)| ((primary, mirror), n)).collect())
     }
 }
 
@@ -60,6 +101,10 @@ pub struct Looked<'a> {
     pub mirror: &'a str,
     /// Of the primaries, and of the mirror.
     pub endpoints: [BTreeSet<String>; 2],
+    /// The same, where it is known.
+    pub versions: [Option<String>; 2],
+    /// What is asked of the mirror there: other rules, other differences.
+    pub question: String,
     /// Costs a look at its counters on every worker.
     pub counts: Box<dyn Fn() -> Counts + 'a>,
 }
@@ -73,23 +118,82 @@ impl fmt::Debug for Looked<'_> {
     }
 }
 
-/// A moment in an epoch, and what had been counted by then.
-#[derive(Debug, Clone)]
+/// A moment in an epoch, and what had been counted of it by then.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mark {
+    #[serde(with = "unix_micros")]
     pub at: SystemTime,
     /// The how manieth of its epoch.
     pub number: u32,
+    #[serde(with = "shared")]
     pub counted: Arc<Counts>,
 }
 
-#[derive(Debug, Clone)]
+/// A snapshot that others may hold too.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Counts;
+
+    pub(super) fn serialize<S: Serializer>(counts: &Arc<Counts>, to: S) -> Result<S::Ok, S::Error> {
+        (**counts).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Counts>, D::Error> {
+        Counts::deserialize(from).map(Arc::new)
+    }
+}
+
+/// Why an epoch began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// The gateway, or the mirror in its configuration, is new.
+    Start,
+    /// None of the endpoints was left.
+    Endpoints,
+    /// Another version was told of.
+    Version,
+    /// Other rules compare.
+    Rules,
+    /// Somebody said so.
+    Asked,
+}
+
+impl Cause {
+    /// What a person is told, behind "since 12:04, ".
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Start => "when it was first copied to",
+            Self::Endpoints => "when its endpoints, or v1's, were replaced",
+            Self::Version => "when its version, or v1's, changed",
+            Self::Rules => "when the rules that compare changed",
+            Self::Asked => "when somebody said so",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Epoch {
+    #[serde(with = "unix_micros")]
     pub began: SystemTime,
+    pub because: Cause,
+    /// What this process had counted when it began.
+    #[serde(skip)]
     pub base: Arc<Counts>,
+    /// What was counted of it before this process began.
+    #[serde(skip)]
+    carried: Arc<Counts>,
+    /// What was counted of it by then.
+    #[serde(default)]
     pub marks: Vec<Mark>,
     number: u32,
     /// Of the primaries and of the mirror, when it began.
-    endpoints: [BTreeSet<String>; 2],
+    pub endpoints: [BTreeSet<String>; 2],
+    pub versions: [Option<String>; 2],
+    pub question: String,
 }
 
 /// Of each mirror on each route, by their names.
@@ -104,28 +208,18 @@ impl Epochs {
         let mut epochs = self.lock();
         let mut begun = Vec::new();
         for pairing in all {
-            let endpoints = pairing.endpoints.clone();
             let key = (pairing.route.to_owned(), pairing.mirror.to_owned());
             let Some(epoch) = epochs.get_mut(&key) else {
                 // What was counted before the first look is of this epoch: the process began with it.
-                let epoch = Epoch { endpoints, ..Epoch::begin(now, Counts::default()) };
-                epochs.insert(key, epoch);
+                epochs.insert(key, Epoch::begin(pairing, now, Cause::Start, Counts::default()));
                 continue;
             };
-            let is_replaced = |(then, now): (&BTreeSet<String>, &BTreeSet<String>)| {
-                !then.is_empty() && !now.is_empty() && then.is_disjoint(now)
-            };
-            if epoch.endpoints.iter().zip(&endpoints).any(is_replaced) {
-                *epoch = Epoch { endpoints, ..Epoch::begin(now, (pairing.counts)()) };
+            if let Some(cause) = epoch.is_over(pairing) {
+                *epoch = Epoch::begin(pairing, now, cause, (pairing.counts)());
                 begun.push(key);
                 continue;
             }
-            // Where there was none, as before a name is known, the first are what it begins with.
-            for (then, now) in epoch.endpoints.iter_mut().zip(endpoints) {
-                if then.is_empty() {
-                    *then = now;
-                }
-            }
+            epoch.learn(pairing);
             epoch.mark(pairing, now);
         }
         let known: BTreeSet<(&str, &str)> = all.iter().map(|of| (of.route, of.mirror)).collect();
@@ -139,11 +233,16 @@ impl Epochs {
         let chosen = all.iter().filter(|of| mirror.is_none_or(|name| name == of.mirror));
         let one = |pairing: &Looked<'_>| {
             let key = (pairing.route.to_owned(), pairing.mirror.to_owned());
-            let endpoints = epochs.get(&key).map(|epoch| epoch.endpoints.clone()).unwrap_or_default();
-            epochs.insert(key.clone(), Epoch { endpoints, ..Epoch::begin(now, (pairing.counts)()) });
+            epochs.insert(key.clone(), Epoch::begin(pairing, now, Cause::Asked, (pairing.counts)()));
             key
         };
         chosen.map(one).collect()
+    }
+
+    /// An epoch that began before this process did goes on, with what was counted of it.
+    pub fn restore(&self, route: &str, mirror: &str, epoch: Epoch, counted: Counts) {
+        let epoch = Epoch { carried: Arc::new(counted), base: Arc::default(), ..epoch };
+        self.lock().insert((route.to_owned(), mirror.to_owned()), epoch);
     }
 
     /// That of a mirror on a route, as it stands.
@@ -162,8 +261,54 @@ impl Epoch {
         self.number
     }
 
-    fn begin(now: SystemTime, base: Counts) -> Self {
-        Self { began: now, base: Arc::new(base), marks: Vec::new(), number: 0, endpoints: Default::default() }
+    /// What is counted of it, where this process has counted so much.
+    pub fn counted(&self, now: &Counts) -> Counts {
+        self.carried.plus(&now.since(&self.base))
+    }
+
+    fn begin(of: &Looked<'_>, now: SystemTime, because: Cause, base: Counts) -> Self {
+        Self {
+            began: now,
+            because,
+            base: Arc::new(base),
+            carried: Arc::default(),
+            marks: Vec::new(),
+            number: 0,
+            endpoints: of.endpoints.clone(),
+            versions: of.versions.clone(),
+            question: of.question.clone(),
+        }
+    }
+
+    /// Why it has ended, if it has.
+    fn is_over(&self, of: &Looked<'_>) -> Option<Cause> {
+        let is_replaced = |(then, now): (&BTreeSet<String>, &BTreeSet<String>)| {
+            !then.is_empty() && !now.is_empty() && then.is_disjoint(now)
+        };
+        let is_other = |(then, now): (&Option<String>, &Option<String>)| {
+            then.as_ref().zip(now.as_ref()).is_some_and(|(then, now)| then != now)
+        };
+        if self.versions.iter().zip(&of.versions).any(is_other) {
+            return Some(Cause::Version);
+        }
+        if self.endpoints.iter().zip(&of.endpoints).any(is_replaced) {
+            return Some(Cause::Endpoints);
+        }
+        (self.question != of.question).then_some(Cause::Rules)
+    }
+
+    /// Where there was none, as before a name is known, the first are what it begins with.
+    fn learn(&mut self, of: &Looked<'_>) {
+        for (then, now) in self.endpoints.iter_mut().zip(&of.endpoints) {
+            if then.is_empty() {
+                then.clone_from(now);
+            }
+        }
+        for (then, now) in self.versions.iter_mut().zip(&of.versions) {
+            if then.is_none() {
+                then.clone_from(now);
+            }
+        }
     }
 
     fn mark(&mut self, pairing: &Looked<'_>, now: SystemTime) {
@@ -172,7 +317,7 @@ impl Epoch {
             return;
         }
         self.number += 1;
-        let mut counted = Arc::new((pairing.counts)());
+        let mut counted = Arc::new(self.counted(&(pairing.counts)()));
         // Nothing new takes no room.
         if let Some(last) = self.marks.last()
             && last.counted.pairs() == counted.pairs()

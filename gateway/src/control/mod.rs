@@ -3,17 +3,21 @@
 //!
 //! `server` writes here and `admin` reads; neither knows the other's files. Nothing here waits, and no worker sees it.
 
+mod account;
 mod change;
 mod changes;
 mod epoch;
+mod merge;
 mod health;
 mod store;
 mod trouble;
 pub(crate) mod budget;
 
+pub use account::{Account, BOOK_BYTES_MAX, Book, Unreadable};
 pub use change::{Applied, Ask, Change, Refused};
 pub use changes::{By, ChangeCounts, Changes, Difference, Made, key_part};
-pub use epoch::{Counts, Epoch, Epochs, Looked, Mark};
+pub use epoch::{Cause, Counts, Epoch, Epochs, Looked, Mark};
 pub use health::{Health, Phase, Watchdog};
+pub use merge::{Apart, Merged, merge};
 pub use store::{ConfigStore, Snapshot};
 pub use trouble::{Aside, Desk, Kind, Line, Look, Sign, Subject, Trouble, Whys};

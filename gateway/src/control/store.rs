@@ -3,9 +3,11 @@
 //! Only the control plane knows it, so a lock is nobody's wait.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use config::{Config, Shown, Upstream};
 
@@ -14,7 +16,7 @@ use super::epoch::Epochs;
 use super::trouble::Trouble;
 use crate::compare::Findings;
 use crate::metrics::{
-    CaptureCounters, CheckCounters, ClusterCounters, Counters, NameCounters, ObserverCounters,
+    CaptureCounters, CheckCounters, ClusterCounters, Counters, KeeperCounters, NameCounters, ObserverCounters,
 };
 use crate::tls::load::Expiry;
 
@@ -27,8 +29,14 @@ pub struct ConfigStore {
     pub findings: Arc<Findings>,
     /// Answers of the admin listener that were cut for want of room.
     pub answers_cut: Arc<AtomicU64>,
+    /// A name of this process that no other has.
+    pub boot: String,
+    /// What became of keeping evidence.
+    pub kept: Arc<KeeperCounters>,
     /// Since when each mirror's evidence counts.
     pub epochs: Epochs,
+    /// What runs where, as a cluster tells.
+    versions: Mutex<HashMap<String, String>>,
     /// What was changed, and by whom.
     pub changes: Changes,
     /// What is wrong, as it was seen last.
@@ -115,7 +123,10 @@ impl ConfigStore {
             written: Mutex::new(written),
             findings: Arc::default(),
             answers_cut: Arc::default(),
+            boot: boot(),
+            kept: Arc::default(),
             epochs: Epochs::default(),
+            versions: Mutex::default(),
             changes: Changes::default(),
             troubles: Mutex::default(),
             listening: Mutex::default(),
@@ -154,15 +165,34 @@ impl ConfigStore {
         lock(&self.snapshot).refused += 1;
     }
 
-    /// The whole configuration in force was read from this.
-    pub fn write(&self, shown: Shown) {
-        let config = self.open().config;
+    /// The whole configuration in force was read from this; `read` is what it was before shares that were set were kept in it.
+    pub fn write(&self, shown: Shown, read: Option<Arc<Config>>) {
+        let config = read.unwrap_or_else(|| self.open().config);
         *lock(&self.written) = Written { config, shown, patches: BTreeMap::new() };
     }
 
     /// The last configuration that came whole: what a restart or a reload would bring back.
     pub fn whole(&self) -> Arc<Config> {
         Arc::clone(&lock(&self.written).config)
+    }
+
+    /// An upstream, by its name in the configuration, is of this version now: whatever is another word where another build runs. Who
+    /// follows a cluster tells it; once every endpoint is of it, and not before, for an update that is under way is two versions.
+    pub fn is_of_version(&self, upstream: &str, version: &str) {
+        let mut versions = lock(&self.versions);
+        versions.insert(upstream.to_owned(), version.to_owned());
+        let upstreams = &lock(&self.snapshot).config.upstreams;
+        // Those that went, once they are many.
+        if versions.len() > 2 * upstreams.len() + VERSIONS_KEPT {
+            versions.retain(|name, _| upstreams.iter().any(|of| of.name == *name));
+        }
+    }
+
+    /// What runs at an upstream, as a cluster or the configuration says.
+    pub fn version(&self, upstream: &Upstream) -> Option<String> {
+        let told = lock(&self.versions).get(&upstream.name).cloned();
+        let by_its_pods = || self.open().cluster.version(upstream.destination.as_ref()?);
+        told.or_else(by_its_pods).or_else(|| upstream.version.clone())
     }
 
     /// What is wrong now, the worst first, and then what is over.
@@ -196,6 +226,15 @@ impl ConfigStore {
             written.patches.iter().map(|(what, to)| format!("# since: {what} = {to}\n")).collect();
         format!("{patches}{}", choose(&written.shown))
     }
+}
+
+/// Versions kept of upstreams that are not in the configuration, or not yet.
+const VERSIONS_KEPT: usize = 256;
+
+/// From the moment and the process's number: and a key that the system drew: two gateways that agree in all are none that anybody sets beside one another.
+fn boot() -> String {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{at:x}-{:x}-{:x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

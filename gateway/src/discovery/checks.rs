@@ -1,6 +1,6 @@
 //! Health checks: `GET path` of each endpoint that can serve an exchange, one task per endpoint, a bounded number at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,10 +88,10 @@ impl Checks {
     ) -> HealthBoard {
         let mut before = std::mem::take(&mut self.running);
         let mut board = HealthBoard::with_capacity(sites.len());
+        let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
         for (id, (upstream, sites)) in config.upstreams.iter().zip(sites).enumerate() {
             // A mirror's lane finds out by itself.
-            let is_primary = config.routes.iter().any(|route| route.upstreams().any(|other| other == id));
-            let Some(check) = upstream.health.as_ref().filter(|_| is_primary) else {
+            let Some(check) = upstream.health.as_ref().filter(|_| primaries.contains(&id)) else {
                 board.push(Vec::new());
                 continue;
             };

@@ -192,8 +192,10 @@ impl Discovery {
             let told = directory.get(destination).map(Vec::as_slice).unwrap_or_default();
             if let (Some(addresses), Some(hosts)) = (addresses.get_mut(at), hosts.get_mut(at)) {
                 addresses.extend(told);
-                // A Pod's certificate, where it has one, is its Service's.
-                hosts.resize(addresses.len(), Host::Name(destination.service.clone()));
+                // A Pod's certificate, where it has one, is its Service's; elsewhere nobody asks.
+                if callings.get(at).is_some_and(Option::is_some) {
+                    hosts.resize(addresses.len(), Host::Name(destination.service.clone()));
+                }
             }
         }
         let health = self.checks.watch(config, &sites, counters, callings);

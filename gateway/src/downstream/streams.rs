@@ -1,5 +1,6 @@
 //! One HTTP/2 request from its head to the end of its stream: the task that runs its exchange and says what came of it.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -7,6 +8,7 @@ use super::Peer;
 use super::watch::{Reply, Watch};
 use crate::context::Context;
 use crate::exchange::{self, Outcome, Refusal, Said};
+use crate::grpc;
 use crate::http1::head::Fault;
 use crate::http1::render::Persistence;
 use crate::http1::reply::{self, Manner};
@@ -31,6 +33,8 @@ struct Serving {
     connection: Rc<Connection>,
     peer: Rc<Peer>,
     stream: Rc<Stream>,
+    /// It is a gRPC call, and is told in its terms what the gateway itself has to say.
+    is_call: Cell<bool>,
 }
 
 /// What begins a stream's task.
@@ -48,7 +52,7 @@ pub(super) fn begin(cx: &Rc<Context>, connection: &Rc<Connection>, peer: &Rc<Pee
         Begun::Malformed => return cx.shard.rejected.inc(RejectReason::Malformed),
     };
     let (cx, connection, peer) = (Rc::clone(cx), Rc::clone(connection), Rc::clone(peer));
-    let serving = Serving { cx, connection, peer, stream };
+    let serving = Serving { cx, connection, peer, stream, is_call: Cell::new(false) };
     io::spawn(async move {
         // A panic ends this stream and nothing else.
         if task::caught(pin!(serving.run(asked))).await.is_err() {
@@ -72,6 +76,7 @@ impl Serving {
 
     /// Answers a request that no exchange takes, of which these lines of its head are known.
     async fn refuse(&self, watch: Watch, fault: Fault, lines: Vec<u8>) {
+        self.is_call.set(grpc::is_call(&lines));
         let refusal = Refusal { to_head: lines.starts_with(b"HEAD "), ..Refusal::hang_up(fault) };
         let pairing = exchange::unread(&self.cx, &self.peer.caller(true), &lines);
         self.connection.recycle(lines);
@@ -79,7 +84,8 @@ impl Serving {
     }
 
     async fn exchange(&self, mut watch: Watch, head: Head) {
-        let Self { cx, connection, peer, stream } = self;
+        let Self { cx, connection, peer, stream, .. } = self;
+        self.is_call.set(grpc::is_call(&head.lines));
         let mut lines = self.framed(head).await;
         let caller = peer.caller(true);
         let prepared = exchange::prepare(cx, &caller, &mut lines, stream.waiting_bytes());
@@ -166,7 +172,14 @@ impl Serving {
         match &refusal.said {
             Said::Fault(Fault { status, reject, detail }) => {
                 cx.shard.rejected.inc(*reject);
-                reply::fault(&mut out, *status, detail, &how);
+                if self.is_call.get() {
+                    reply::call(&mut out, *status, detail, &how);
+                } else {
+                    reply::fault(&mut out, *status, detail, &how);
+                }
+            }
+            Said::Given(answer) if self.is_call.get() && answer.status >= 400 => {
+                reply::call(&mut out, answer.status, "", &how);
             }
             Said::Given(answer) => reply::given(&mut out, answer, &how),
         }

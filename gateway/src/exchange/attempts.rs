@@ -42,7 +42,7 @@ pub(super) async fn forward(
     };
     let asks_for_tunnel = request.tunnel.is_some();
     let is_connect = request.tunnel.as_ref().is_some_and(|asked| asked.is_connect);
-    let mut tries = Tries::new(cx, forward);
+    let mut tries = Tries::new(cx, forward, request.within);
     if asks_for_tunnel {
         tries.left = 0;
     }
@@ -180,8 +180,9 @@ struct Tries {
 }
 
 impl Tries {
-    fn new(cx: &Context, forward: &Forward) -> Self {
-        let deadline_ms = forward.timeout.map_or(u64::MAX, |timeout| cx.now_ms().saturating_add(timeout.0));
+    fn new(cx: &Context, forward: &Forward, allowed: Option<Millis>) -> Self {
+        let allowed = [forward.timeout, allowed].into_iter().flatten().map(|within| within.0).min();
+        let deadline_ms = allowed.map_or(u64::MAX, |within| cx.now_ms().saturating_add(within));
         Self { left: forward.retries.attempts, made: 0, deadline_ms }
     }
 

@@ -4,6 +4,7 @@
 use super::SLOW_CONTENT;
 use super::relay::{RelayFailed, Relayed};
 use crate::error::Failure;
+use crate::grpc::Status;
 use crate::http1::head::Fault;
 use crate::message::client::NotWritten;
 use crate::metrics::{SkipReason, UpstreamFailure};
@@ -131,7 +132,8 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
             after: retry(known.retries_reset, Some(None), unavailable(*failure, known.is_whole)),
         },
         Attempt::Relayed(Ok(relayed)) => Judged {
-            report: Some(Report::Status(relayed.status)),
+            // An endpoint that answers calls with UNAVAILABLE fails them, though HTTP's status is 200.
+            report: Some(Report::Status(relayed.grpc.map_or(relayed.status, Status::as_http))),
             failure: None,
             after: After::End(End::Answered(relayed.status)),
         },

@@ -12,6 +12,7 @@ use crate::admission::Place;
 use crate::asked::{RequestView, Scheme, Version};
 use crate::context::Context;
 use crate::generation::Generation;
+use crate::grpc;
 use crate::http1::edit;
 use crate::http1::handshake::Offer;
 use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, with_request};
@@ -27,6 +28,7 @@ use crate::observe::pairing::Pairing;
 use crate::observe::{told, trace};
 use crate::plan::Fate;
 use crate::route::Found;
+use crate::time::Millis;
 use crate::tls::Secured;
 use crate::websocket;
 
@@ -185,6 +187,7 @@ fn route(
         answer,
         primary,
         key: None,
+        within: allowed(&asked),
         head: Vec::new(),
         declared,
         tee: Default::default(),
@@ -307,6 +310,14 @@ fn tunnel(
 
 /// To an extended CONNECT, whose client takes any success for a tunnel.
 const NO_TUNNEL: Fault = Fault::new(501, RejectReason::Upgrade, "no tunnel is offered here");
+
+/// `grpc-timeout`, of a call.
+fn allowed(asked: &RequestView<'_>) -> Option<Millis> {
+    if asked.version != Version::Http2 {
+        return None;
+    }
+    asked.header("grpc-timeout").and_then(|value| grpc::timeout_ms(&value)).map(Millis)
+}
 
 const MALFORMED: Fault = Fault::bad("malformed chunked content");
 

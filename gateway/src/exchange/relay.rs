@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::seen::Seen;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::grpc::Status;
 use crate::http1::handshake::Offer;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::Fault;
@@ -64,6 +65,8 @@ impl Terms<'_> {
 /// An answer relayed to its end.
 pub(super) struct Relayed {
     pub(super) status: u16,
+    /// What a call came to.
+    pub(super) grpc: Option<Status>,
     /// What the primary's line says of another exchange, as far as the response goes.
     pub(super) rest: Option<Rest>,
     /// The client's connection may carry another request.
@@ -131,6 +134,8 @@ pub(super) async fn relay(
         }
     }
     progress.answer_within.set(Some(Millis(answer_within)));
+    // Calls are answered on HTTP/2 alone.
+    let may_be_call = from.is_duplex();
     let (status, took_us) = loop {
         let found = from.head(|head, raw| {
             // Only where it agrees to what was asked for is it a final head.
@@ -156,6 +161,9 @@ pub(super) async fn relay(
             to.begin(head, may_go_on, terms.edits);
             let took_us = progress.since_forwarded(cx);
             terms.seen.head(cx, head.status, raw, took_us);
+            if may_be_call {
+                terms.seen.call(raw);
+            }
             Some(Looked::Begun { status: head.status, took_us })
         })?;
         match found {
@@ -193,6 +201,7 @@ pub(super) async fn relay(
     })?;
     let is_tunnel = status == 101;
     if !is_tunnel && from.is_done() {
+        terms.seen.trailers(from.trailers());
         to.push_end(from.trailers());
     }
     progress.answer_within.set(None);
@@ -203,14 +212,15 @@ pub(super) async fn relay(
     sent?;
 
     if is_tunnel {
-        return Ok(Relayed { status, rest: None, keeps_client: false, is_tunnel });
+        return Ok(Relayed { status, grpc: None, rest: None, keeps_client: false, is_tunnel });
     }
     if !from.is_done() {
         terms.seen.wrote(cx.now_us() - asked_us);
         Box::pin(relay_content(cx, to, from, terms, progress)).await?;
     }
     to.complete();
-    Ok(Relayed { status, rest: from.rest(), keeps_client: to.keeps(), is_tunnel })
+    let grpc = terms.seen.grpc();
+    Ok(Relayed { status, grpc, rest: from.rest(), keeps_client: to.keeps(), is_tunnel })
 }
 
 /// Whether the client's connection may go on behind an answer that comes now. While the upload still runs: if its rest
@@ -260,6 +270,7 @@ async fn relay_content(
         terms.seen.content(block.get(content.clone()).unwrap_or_default());
         let end = if from.is_done() {
             terms.seen.latency_us.set(progress.since_forwarded(cx));
+            terms.seen.trailers(from.trailers());
             Some(from.trailers())
         } else {
             None

@@ -12,6 +12,7 @@ use super::Caller;
 use crate::asked::{RequestView, Version};
 use crate::context::Context;
 use crate::generation::{Generation, Wants};
+use crate::grpc::{Status, Told};
 use crate::http1::glimpse::Glimpse;
 use crate::http1::render;
 use crate::observe::keep::{Keeping, keep};
@@ -27,6 +28,8 @@ const WRITE_OF_OURS_US: u64 = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) status: Cell<Option<u16>>,
+    /// What a call came to.
+    told: Cell<Told>,
     /// Bytes of its content.
     pub(super) bytes: Cell<u64>,
     /// From the request forwarded to the last byte that mattered, in microseconds.
@@ -50,6 +53,22 @@ impl Seen {
         if self.keeps_bytes > 0 {
             *self.keeping.borrow_mut() = Keeping::begin(&cx.tap.budget, status, head, self.keeps_bytes);
         }
+    }
+
+    /// The same head, of an answer that may be that of a call.
+    pub(super) fn call(&self, head: &[u8]) {
+        self.told.set(Told::by_head(head));
+    }
+
+    pub(super) fn trailers(&self, lines: &[u8]) {
+        let mut told = self.told.get();
+        told.trailers(lines);
+        self.told.set(told);
+    }
+
+    /// What a call came to, now that its answer is over.
+    pub(super) fn grpc(&self) -> Option<Status> {
+        self.told.get().end()
     }
 
     /// A write to the client took so long, and only then was more of the answer read.
@@ -99,13 +118,14 @@ impl Tally {
             (seen.status.get(), seen.latency_us.get(), seen.bytes.get());
         // Of which more than a twentieth is the client's, that is not the primary's.
         let is_sure = seen.client_us.get() <= latency_us / 20;
-        let answered = |status, is_sure| {
-            PrimaryHalf::Answered(Half { status, latency_us, bytes: response_bytes, is_sure })
+        let grpc = seen.grpc();
+        let answered = |status, grpc, is_sure| {
+            PrimaryHalf::Answered(Half { status, grpc, latency_us, bytes: response_bytes, is_sure })
         };
         let half = match (first, status) {
             (None | Some(_), Some(_) | None) if is_abandoned => PrimaryHalf::Abandoned,
-            (Some(Some(first)), Some(_) | None) => answered(first, false),
-            (None, Some(status)) if is_whole => answered(status, is_sure),
+            (Some(Some(first)), Some(_) | None) => answered(first, None, false),
+            (None, Some(status)) if is_whole => answered(status, grpc, is_sure),
             (None | Some(None), Some(_) | None) => PrimaryHalf::Failed,
         };
         let is_first = is_whole && first.is_none();

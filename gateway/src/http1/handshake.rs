@@ -76,7 +76,8 @@ impl Offer {
         let protocol = self.protocol.as_str().as_bytes();
         let agrees = of(b"upgrade").is_some_and(|to| to.eq_ignore_ascii_case(protocol));
         let fits = !self.is_ours || of(b"sec-websocket-accept") == Some(&self.accept[..]);
-        head.status == 101 && head.is_upgrade && agrees && fits
+        // There is no 101 in HTTP/1.0 (RFC 9110 §15.2).
+        head.status == 101 && head.minor > 0 && head.is_upgrade && agrees && fits
     }
 }
 
@@ -139,6 +140,9 @@ mod tests {
         check(&format!("200 OK\r\n{UPGRADE}"), false, false);
         check("101 Go", false, false);
         check("101 Go\r\nUpgrade: websocket", false, false);
+        let old = format!("HTTP/1.0 101 Go\r\n{UPGRADE}\r\n\r\n");
+        let offer = Offer { protocol: Upgrade::WebSocket, accept, is_ours: false };
+        assert_eq!(with_response(old.as_bytes(), 100, false, |head| offer.is_taken_by(head)), Ok(false));
         check("101 Go\r\nConnection: upgrade", false, false);
         check("101 Go\r\nConnection: upgrade\r\nUpgrade: h2c", false, false);
         check("101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c", false, false);

@@ -2,6 +2,7 @@
 
 use super::edit;
 use super::render::{self, Persistence};
+use crate::grpc::Status;
 use crate::plan::Answer;
 
 /// What an answer owes its connection.
@@ -27,6 +28,25 @@ pub fn fault(out: &mut Vec<u8>, status: u16, detail: &str, manner: &Manner<'_>) 
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
     content(out, status, "text/plain; charset=utf-8", &[text.as_bytes(), b"\n"], manner);
+}
+
+/// Renders what a gRPC call is told instead of an answer of `status`: a head that nothing follows.
+pub fn call(out: &mut Vec<u8>, status: u16, detail: &str, manner: &Manner<'_>) {
+    begin(out, 200, manner);
+    let grpc = Status::of_http(status).number();
+    out.extend_from_slice(format!("Content-Type: application/grpc\r\ngrpc-status: {grpc}\r\n").as_bytes());
+    if !detail.is_empty() {
+        out.extend_from_slice(b"grpc-message: ");
+        // As gRPC has it: printable ASCII but `%` stands for itself.
+        for byte in detail.bytes() {
+            match byte {
+                b' '..=b'~' if byte != b'%' => out.push(byte),
+                _ => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Renders an answer that the configuration gives.

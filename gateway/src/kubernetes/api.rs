@@ -103,7 +103,7 @@ impl Api {
         let mut items = Vec::new();
         let mut token = String::new();
         loop {
-            let page = format!("{path}?limit={PAGE}{token}");
+            let page = format!("{path}{}limit={PAGE}{token}", separator(path));
             let mut page = self.ask(request(Method::GET, &page, &accept, None)?).await?;
             let meta = |name: &str| page.pointer(&format!("/metadata/{name}")).and_then(Value::as_str);
             let version = meta("resourceVersion").unwrap_or_default().to_owned();
@@ -129,7 +129,8 @@ impl Api {
     ) -> Result<Events, Trouble> {
         let accept = accept(metadata_only, "PartialObjectMetadata");
         let path = format!(
-            "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}",
+            "{path}{}watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}",
+            separator(path),
             escaped(version)
         );
         let request = request(Method::GET, &path, &accept, None)?;
@@ -194,6 +195,11 @@ fn request(
         None => Body::empty(),
     };
     request.body(body).map_err(Trouble::lost)
+}
+
+/// What stands before one more part of a query.
+fn separator(path: &str) -> char {
+    if path.contains('?') { '&' } else { '?' }
 }
 
 /// As part of a query.

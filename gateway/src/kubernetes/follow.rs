@@ -59,6 +59,9 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + thousandths as f64 / 1000.0)
 }
 
+/// A watch that fails so often in a row is not to be had: what it would have told is listed, again and again if need be.
+const FAILURES_MAX: u32 = 4;
+
 /// How a watch ends.
 enum End {
     /// It goes on from where it is.
@@ -72,6 +75,8 @@ enum End {
 pub(super) async fn follow(api: Api, cluster: Cluster, kind: Kind, scope: Option<String>) {
     let mut pauses = Pauses::default();
     let mut absent_since: Option<Instant> = None;
+    // Of watches in a row. They outlast a list: until a watch holds, each that fails is made up for by one.
+    let mut failures = 0;
     loop {
         let (version, mut from) = match list(&api, kind, scope.as_deref()).await {
             Ok((version, items, from)) => {
@@ -91,12 +96,12 @@ pub(super) async fn follow(api: Api, cluster: Cluster, kind: Kind, scope: Option
                         jittered(ABSENT_PAUSE)
                     }
                     Some(401 | 403) if !kind.facts().needed => {
-                        cluster.failed(kind, &trouble);
+                        cluster.failed(kind, scope.as_deref(), &trouble);
                         cluster.missing(kind, scope.as_deref());
                         pauses.next(Some(&trouble))
                     }
                     Some(_) | None => {
-                        cluster.failed(kind, &trouble);
+                        cluster.failed(kind, scope.as_deref(), &trouble);
                         pauses.next(Some(&trouble))
                     }
                 };
@@ -105,18 +110,32 @@ pub(super) async fn follow(api: Api, cluster: Cluster, kind: Kind, scope: Option
             }
         };
         loop {
-            let began = Instant::now();
-            match watch(&api, &cluster, kind, scope.as_deref(), version, &mut from, &mut pauses).await {
-                End::Again if began.elapsed() > SHORT => pauses.reset(),
-                End::Again => tokio::time::sleep(pauses.next(None)).await,
+            let (began, before) = (Instant::now(), from.clone());
+            let end = watch(&api, &cluster, kind, scope.as_deref(), version, &mut from, &mut pauses).await;
+            if from != before {
+                failures = 0;
+            }
+            match end {
+                End::Again if began.elapsed() > SHORT => {
+                    failures = 0;
+                    pauses.reset();
+                }
+                End::Again => {
+                    failures += 1;
+                    tokio::time::sleep(pauses.next(None)).await;
+                }
                 End::Gone => {
                     tokio::time::sleep(pauses.next(None)).await;
                     break;
                 }
                 End::Trouble(trouble) => {
-                    cluster.failed(kind, &trouble);
+                    cluster.failed(kind, scope.as_deref(), &trouble);
+                    failures += 1;
                     tokio::time::sleep(pauses.next(Some(&trouble))).await;
                 }
+            }
+            if failures >= FAILURES_MAX {
+                break;
             }
         }
     }
@@ -186,7 +205,7 @@ async fn watch(
         Err(trouble) if matches!(trouble.code(), Some(404 | 410)) => return End::Gone,
         Err(trouble) => return End::Trouble(trouble),
     };
-    let followed = each(events, cluster, kind, version, from, pauses);
+    let followed = each(events, cluster, kind, (scope, version), from, pauses);
     match tokio::time::timeout(Duration::from_secs(seconds) + SILENCE, followed).await {
         Ok(end) => end,
         Err(_) => End::Trouble(Trouble::Lost("a watch did not end in its time".to_owned())),
@@ -197,7 +216,7 @@ async fn each(
     mut events: Events,
     cluster: &Cluster,
     kind: Kind,
-    version: &str,
+    (scope, version): (Option<&str>, &str),
     from: &mut String,
     pauses: &mut Pauses,
 ) -> End {
@@ -220,7 +239,7 @@ async fn each(
                 let message = object.get("message").and_then(Value::as_str).unwrap_or_default().to_owned();
                 let trouble = Trouble::Status { code: code.unwrap_or(500), message, retry_after: None };
                 if trouble.code() != Some(410) {
-                    cluster.failed(kind, &trouble);
+                    cluster.failed(kind, scope, &trouble);
                 }
                 return End::Gone;
             }
@@ -233,25 +252,25 @@ async fn each(
     }
 }
 
-/// Follows the Pods of the namespaces where subsets ask for labels, and of no others.
-pub(super) async fn pods(api: Api, cluster: Cluster) {
-    let mut tasks: BTreeMap<String, AbortHandle> = BTreeMap::new();
+/// Follows the Pods of namespaces where subsets ask for labels, and ConfigMaps that are named, and no others.
+pub(super) async fn wanted(api: Api, cluster: Cluster) {
+    let mut tasks: BTreeMap<(Kind, String), AbortHandle> = BTreeMap::new();
     loop {
-        let wanted = cluster.namespaces_of_pods();
-        tasks.retain(|namespace, task| {
-            let stays = wanted.contains(namespace);
+        let wanted = cluster.scopes_wanted();
+        tasks.retain(|id, task| {
+            let stays = wanted.contains(id);
             if !stays {
                 task.abort();
-                cluster.forget_pods(namespace);
+                cluster.forget(id.0, &id.1);
             }
             stays
         });
-        for namespace in wanted {
-            tasks.entry(namespace).or_insert_with_key(|namespace| {
-                let scope = Some(namespace.clone());
-                tokio::spawn(follow(api.clone(), cluster.clone(), Kind::Pod, scope)).abort_handle()
+        for id in wanted {
+            tasks.entry(id).or_insert_with_key(|(kind, scope)| {
+                let scope = Some(scope.clone());
+                tokio::spawn(follow(api.clone(), cluster.clone(), *kind, scope)).abort_handle()
             });
         }
-        cluster.0.wanted.notified().await;
+        cluster.0.news.wanted.notified().await;
     }
 }

@@ -3,7 +3,7 @@
 //! An endpoint is used while it is ready. Where none is, those that end and still serve are: better than nobody. An endpoint
 //! without a Pod that is known belongs to no subset with labels.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use config::Destination;
@@ -13,10 +13,37 @@ use super::kinds::Kind;
 use super::store::Store;
 use crate::discovery::Directory;
 
-/// Where each of these is.
-pub(super) fn directory<'d>(store: &Store, wanted: impl Iterator<Item = &'d Destination>) -> Directory {
+/// What a controller tells the Pods of one template from those of the next by, in the order in which they are looked for.
+const VERSIONS: [&str; 3] = ["rollouts-pod-template-hash", "pod-template-hash", "controller-revision-hash"];
+
+/// Where each of these is, and of which version, where all Pods that serve it tell the same: while one replaces another it is of
+/// none.
+pub(super) fn directory<'d>(
+    store: &Store,
+    wanted: impl Iterator<Item = &'d Destination>,
+) -> (Directory, HashMap<Destination, String>) {
     let slices = by_service(store);
-    wanted.map(|destination| (destination.clone(), addresses(store, &slices, destination))).collect()
+    let (mut directory, mut versions) = (Directory::new(), HashMap::new());
+    for destination in wanted {
+        let (addresses, pods) = addresses(store, &slices, destination);
+        let mut all = pods.iter().map(|pod| version(store, destination, pod));
+        if let Some(Some(one)) = all.next()
+            && all.all(|other| other == Some(one))
+        {
+            versions.insert(destination.clone(), one.to_owned());
+        }
+        directory.insert(destination.clone(), addresses);
+    }
+    (directory, versions)
+}
+
+/// Names of Pods.
+type Pods<'s> = BTreeSet<&'s str>;
+
+fn version<'s>(store: &'s Store, destination: &Destination, pod: &str) -> Option<&'s str> {
+    let (_, namespace) = destination.in_cluster()?;
+    let labels = store.get(Kind::Pod, namespace, pod)?.pointer("/metadata/labels")?;
+    VERSIONS.iter().find_map(|name| labels.get(name)?.as_str())
 }
 
 /// Slices by namespace and name of their Service.
@@ -33,15 +60,21 @@ fn by_service(store: &Store) -> Slices<'_> {
     slices
 }
 
-fn addresses(store: &Store, slices: &Slices<'_>, destination: &Destination) -> Vec<SocketAddr> {
-    let Some((name, namespace)) = destination.in_cluster() else { return Vec::new() };
-    let Some(service) = store.get(Kind::Service, namespace, name) else { return Vec::new() };
+/// Where it is, and which Pods are there.
+fn addresses<'s>(
+    store: &'s Store,
+    slices: &Slices<'s>,
+    destination: &Destination,
+) -> (Vec<SocketAddr>, Pods<'s>) {
+    let nowhere = (Vec::new(), Pods::new());
+    let Some((name, namespace)) = destination.in_cluster() else { return nowhere };
+    let Some(service) = store.get(Kind::Service, namespace, name) else { return nowhere };
     // It says no more than a name, whoever's that is (CVE-2021-25740).
     if text(service, "/spec/type") == "ExternalName" {
-        return Vec::new();
+        return nowhere;
     }
-    let Some(port) = port(service, destination.port) else { return Vec::new() };
-    let (mut ready, mut ending) = (BTreeSet::new(), BTreeSet::new());
+    let Some(port) = port(service, destination.port) else { return nowhere };
+    let (mut ready, mut ending) = (BTreeMap::new(), BTreeMap::new());
     for slice in slices.get(&(namespace, name)).into_iter().flatten() {
         let Some(number) = number(slice, &port) else { continue };
         for endpoint in items(slice, "/endpoints") {
@@ -52,15 +85,22 @@ fn addresses(store: &Store, slices: &Slices<'_>, destination: &Destination) -> V
             let address = items(endpoint, "/addresses").first().and_then(Value::as_str);
             let Some(address) = address.and_then(|text| text.parse::<IpAddr>().ok()) else { continue };
             let address = SocketAddr::new(address, number);
+            let pod = Some(text(endpoint, "/targetRef/name")).filter(|_| is_of_pod(endpoint));
             let is = |name: &str| endpoint.pointer(&format!("/conditions/{name}")).and_then(Value::as_bool);
             if is("ready").unwrap_or(true) {
-                ready.insert(address);
+                ready.insert(address, pod);
             } else if is("terminating") == Some(true) && is("serving") != Some(false) {
-                ending.insert(address);
+                ending.insert(address, pod);
             }
         }
     }
-    of_one_family(service, if ready.is_empty() { ending } else { ready })
+    let used = if ready.is_empty() { ending } else { ready };
+    let pods = used.values().copied().flatten().collect();
+    (of_one_family(service, used.into_keys().collect()), pods)
+}
+
+fn is_of_pod(endpoint: &Value) -> bool {
+    text(endpoint, "/targetRef/kind") == "Pod"
 }
 
 /// A port of a Service, as its slices know it.
@@ -96,7 +136,7 @@ fn belongs(store: &Store, namespace: &str, endpoint: &Value, labels: &[(String, 
     if labels.is_empty() {
         return true;
     }
-    if text(endpoint, "/targetRef/kind") != "Pod" {
+    if !is_of_pod(endpoint) {
         return false;
     }
     let Some(pod) = store.get(Kind::Pod, namespace, text(endpoint, "/targetRef/name")) else { return false };
@@ -151,7 +191,7 @@ mod tests {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let service = "s.n.svc.cluster.local".to_owned();
         let destination = Destination { service, subset: None, labels, port };
-        let all = directory(store, std::iter::once(&destination));
+        let (all, _) = directory(store, std::iter::once(&destination));
         all[&destination].iter().map(ToString::to_string).collect()
     }
 
@@ -220,6 +260,33 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_is_of_the_versions_of_the_pods_that_serve_it() {
+        let of = |address: &str, pod: &str, ready: bool| {
+            let target = json!({"kind": "Pod", "name": pod});
+            json!({"addresses": [address], "targetRef": target, "conditions": {"ready": ready}})
+        };
+        let pod = |name: &str, label: &str, hash: &str| json!({"metadata": {"name": name, "namespace": "n", "labels": {label: hash}}});
+        let hash = "pod-template-hash";
+        let pods =
+            [pod("a", hash, "one"), pod("b", hash, "two"), pod("c", "rollouts-pod-template-hash", "six")];
+        let versions = |endpoints: Value| {
+            let slice = json!({"ports": [{"port": 80}], "endpoints": endpoints});
+            let store = store(json!([{"port": 80}]), &[slice], &pods);
+            let service = "s.n.svc.cluster.local".to_owned();
+            let destination = Destination { service, subset: None, labels: Vec::new(), port: None };
+            directory(&store, std::iter::once(&destination)).1.remove(&destination)
+        };
+        let (a, b, c) = (of("10.0.0.1", "a", true), of("10.0.0.2", "b", true), of("10.0.0.3", "c", true));
+        assert_eq!(versions(json!([a])).as_deref(), Some("one"));
+        assert_eq!(versions(json!([b, a])), None, "one replaces the other");
+        assert_eq!(versions(json!([c])).as_deref(), Some("six"));
+        // One that is not asked counts for nothing; one that is not known may be of any.
+        assert_eq!(versions(json!([a, of("10.0.0.2", "b", false)])).as_deref(), Some("one"));
+        assert_eq!(versions(json!([a, of("10.0.0.9", "x", true)])), None);
+        assert_eq!(versions(json!([])), None);
+    }
+
+    #[test]
     fn with_two_stacks_each_endpoint_counts_once() {
         let slices = [
             json!({"addressType": "IPv6", "ports": [{"port": 80}], "endpoints": [endpoint("fd00::1", json!({}))]}),
@@ -236,7 +303,7 @@ mod tests {
         let mut store = store(json!([{"port": 80}]), &[slice], &[]);
         let other =
             Destination { service: "example.com".to_owned(), subset: None, labels: Vec::new(), port: None };
-        assert_eq!(directory(&store, std::iter::once(&other))[&other], []);
+        assert_eq!(directory(&store, std::iter::once(&other)).0[&other], []);
         let external = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"type": "ExternalName", "externalName": "x.test", "ports": [{"port": 80}]}});
         store.set(Kind::Service, external);
         assert_eq!(found(&store, None, &[]), [""; 0]);

@@ -15,6 +15,7 @@ pub(crate) enum Kind {
     EndpointSlice,
     Namespace,
     Pod,
+    ConfigMap,
 }
 
 /// Where it is, and as what it is read.
@@ -84,6 +85,7 @@ impl Kind {
             },
             Self::Namespace => Facts { namespaced: false, ..core("Namespace", "namespaces") },
             Self::Pod => Facts { watch_seconds: 60, ..core("Pod", "pods") },
+            Self::ConfigMap => core("ConfigMap", "configmaps"),
         }
     }
 
@@ -100,11 +102,14 @@ impl Kind {
         matches!(self, Self::Pod | Self::Namespace)
     }
 
-    /// The path of all objects of this kind, or of those in a namespace.
+    /// The path of all objects of this kind, or of those in a namespace; `NAMESPACE/NAME` is one of them, asked for as a list.
     pub(crate) fn path(self, version: &str, namespace: Option<&str>) -> String {
         let Facts { group, plural, namespaced, .. } = self.facts();
         let root =
             if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        if let Some((namespace, name)) = namespace.and_then(|scope| scope.split_once('/')) {
+            return format!("{root}/namespaces/{namespace}/{plural}?fieldSelector=metadata.name%3D{name}");
+        }
         match namespace {
             Some(namespace) if namespaced => format!("{root}/namespaces/{namespace}/{plural}"),
             Some(_) | None => format!("{root}/{plural}"),
@@ -130,6 +135,8 @@ mod tests {
             Kind::VirtualService.path("v1beta1", Some("shop")),
             "/apis/networking.istio.io/v1beta1/namespaces/shop/virtualservices"
         );
+        let map = Kind::ConfigMap.path("v1", Some("shop/policy"));
+        assert_eq!(map, "/api/v1/namespaces/shop/configmaps?fieldSelector=metadata.name%3Dpolicy");
         // A GatewayClass is in no namespace.
         let classes = Kind::GatewayClass.path("v1", Some("shop"));
         assert_eq!(classes, "/apis/gateway.networking.k8s.io/v1/gatewayclasses");

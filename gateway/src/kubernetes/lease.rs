@@ -46,10 +46,17 @@ pub(super) async fn hold(api: Api, cluster: Cluster) {
     let mut seldom = Seldom::default();
     let leads = &cluster.0.counters.leads;
     loop {
-        // Without anything to write status of, a Lease is nobody's need.
-        let is_needed = [Kind::GatewayClass, Kind::ApiGateway, Kind::HttpRoute]
-            .iter()
-            .any(|kind| cluster.has(*kind, None));
+        // Without anything to write of, a Lease is nobody's need.
+        let said_of = [
+            Kind::GatewayClass,
+            Kind::ApiGateway,
+            Kind::HttpRoute,
+            Kind::VirtualService,
+            Kind::DestinationRule,
+            Kind::ServiceEntry,
+            Kind::IstioGateway,
+        ];
+        let is_needed = said_of.iter().any(|kind| cluster.has(*kind, None));
         if is_needed {
             if let Err(trouble) = holding.look(&api).await
                 && seldom.may_say(Instant::now()).is_some()
@@ -60,15 +67,16 @@ pub(super) async fn hold(api: Api, cluster: Cluster) {
             if leads.swap(is_held, Relaxed) != is_held {
                 let does = if is_held { "writes status now" } else { "writes no status any more" };
                 tracing::info!("this process ({}) {does}", holding.identity);
-                cluster.0.status.notify_one();
+                cluster.0.news.status.notify_one();
+                cluster.0.news.events.notify_one();
             }
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = cluster.0.ending.notified() => {
+            () = cluster.0.news.ending.notified() => {
                 leads.store(false, Relaxed);
                 holding.give_back(&api).await;
-                cluster.0.ended.notify_one();
+                cluster.0.news.ended.notify_one();
                 return;
             }
         }

@@ -15,8 +15,11 @@ use crate::metrics::ClusterCounters;
 #[derive(Debug, Default)]
 pub(super) struct Told {
     of_objects: BTreeMap<(Kind, Key), Vec<String>>,
-    of_kinds: BTreeMap<Kind, (String, Seldom)>,
+    troubles: BTreeMap<(Kind, Key, Option<u16>), Seldom>,
 }
+
+/// Troubles that are told apart; those beyond are one.
+const TROUBLES_MAX: usize = 256;
 
 impl Told {
     /// Logs what is new about these, which are all, and counts them.
@@ -40,13 +43,23 @@ impl Told {
         counters.by_kind().objects = counts;
     }
 
-    /// Whether trouble with a kind is news, or was not told for a while.
-    pub(super) fn may_complain(&mut self, kind: Kind, trouble: &str) -> bool {
-        let of = self.of_kinds.entry(kind).or_default();
-        if of.0 != trouble {
-            *of = (trouble.to_owned(), Seldom::default());
+    /// Whether trouble with an object, or with all of a scope, is to be told: it is not by its words, which may be others each
+    /// time.
+    pub(super) fn may_complain(
+        &mut self,
+        kind: Kind,
+        (namespace, name): (&str, &str),
+        code: Option<u16>,
+    ) -> bool {
+        let mut id = (kind, (namespace.to_owned(), name.to_owned()), code);
+        let now = Instant::now();
+        if self.troubles.len() >= TROUBLES_MAX && !self.troubles.contains_key(&id) {
+            self.troubles.retain(|_, told| !told.is_over(now));
         }
-        of.1.may_say(Instant::now()).is_some()
+        if self.troubles.len() >= TROUBLES_MAX && !self.troubles.contains_key(&id) {
+            id.1 = Key::default();
+        }
+        self.troubles.entry(id).or_default().may_say(now).is_some()
     }
 }
 
@@ -73,7 +86,7 @@ fn name(outcome: &Outcome) -> String {
 }
 
 /// What its author should know.
-fn lines(outcome: &Outcome) -> Vec<String> {
+pub(super) fn lines(outcome: &Outcome) -> Vec<String> {
     let serves = if outcome.serves_earlier { "; its last accepted version serves on" } else { "" };
     let mut lines = match &outcome.state {
         State::Accepted => Vec::new(),
@@ -84,4 +97,26 @@ fn lines(outcome: &Outcome) -> Vec<String> {
     };
     lines.extend(outcome.warnings.iter().map(ToString::to_string));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_with_one_object_is_told_once_a_minute_and_hides_none_of_another() {
+        let mut told = Told::default();
+        let mut says = |name: &str, code| told.may_complain(Kind::HttpRoute, ("n", name), code);
+        assert!(says("a", Some(422)) && says("b", Some(422)) && says("a", None));
+        assert!(!says("a", Some(422)) && !says("b", Some(422)) && !says("a", None));
+    }
+
+    #[test]
+    fn so_many_troubles_are_told_apart_and_those_beyond_are_one() {
+        let mut told = Told::default();
+        let mut says = |name: usize| told.may_complain(Kind::HttpRoute, ("n", &name.to_string()), None);
+        let said = (0..10 * TROUBLES_MAX).filter(|name| says(*name)).count();
+        assert_eq!(said, TROUBLES_MAX + 1);
+        assert_eq!(told.troubles.len(), TROUBLES_MAX + 1);
+    }
 }

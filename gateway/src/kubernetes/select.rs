@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::Rules;
 use super::kinds::Kind;
-use super::store::{Key, Store};
+use super::policies;
+use super::store::{Key, MIRROR_POLICY, Store};
 
 /// An object that is ours, as far as it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,8 @@ pub(super) struct Chosen {
     pub(super) key: Key,
     /// What is translated.
     pub(super) document: Value,
+    /// What its annotation says of its mirrors' policy.
+    pub(super) policy: Option<String>,
 }
 
 /// What cannot be served though an object asks for it.
@@ -37,7 +40,9 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
     let istio = istio_gateways(store, rules, refused);
     let mut all = Vec::new();
     let mut take = |kind: Kind, key: &Key, object: &Value, spec: Option<Value>| {
-        all.push(Chosen { kind, key: key.clone(), document: document(kind, object, spec) });
+        let annotations = object.pointer("/metadata/annotations").filter(|_| policies::has_mirrors(kind));
+        let policy = annotations.and_then(|all| all.get(MIRROR_POLICY)?.as_str()).map(str::to_owned);
+        all.push(Chosen { kind, key: key.clone(), document: document(kind, object, spec), policy });
     };
     for (key, object) in store.all(Kind::IstioGateway).filter(|(key, _)| istio.contains_key(*key)) {
         take(Kind::IstioGateway, key, object, Some(without_ports(&object["spec"], refused)));

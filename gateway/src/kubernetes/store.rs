@@ -10,6 +10,9 @@ use super::kinds::Kind;
 /// Namespace, empty where there is none, and name.
 pub(super) type Key = (String, String);
 
+/// The annotation that names a ConfigMap with what more there is to say of an object's mirrors.
+pub(super) const MIRROR_POLICY: &str = "umbra.dev/mirror-policy";
+
 /// What a change is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -46,7 +49,12 @@ impl Store {
             seen.insert(key.clone());
             changes = changes.and(put(kind, all, key, item));
         }
-        let in_scope = |key: &Key| scope.is_none_or(|scope| key.0 == scope);
+        let in_scope = |key: &Key| {
+            scope.is_none_or(|scope| match scope.split_once('/') {
+                Some((namespace, name)) => key.0 == namespace && key.1 == name,
+                None => key.0 == scope,
+            })
+        };
         let before = all.len();
         all.retain(|key, _| !in_scope(key) || seen.contains(key));
         if all.len() < before { changes.and(about(kind)) } else { changes }
@@ -62,10 +70,13 @@ impl Store {
         if gone.is_some() { about(kind) } else { Changes::default() }
     }
 
-    /// No object of this kind is read any more, in one namespace.
-    pub(super) fn forget(&mut self, kind: Kind, namespace: &str) {
+    /// No object of this kind is read any more, in one scope.
+    pub(super) fn forget(&mut self, kind: Kind, scope: &str) {
         if let Some(all) = self.0.get_mut(&kind) {
-            all.retain(|key, _| key.0 != namespace);
+            match scope.split_once('/') {
+                Some((namespace, name)) => drop(all.remove(&(namespace.to_owned(), name.to_owned()))),
+                None => all.retain(|key, _| key.0 != scope),
+            }
         }
     }
 
@@ -78,7 +89,10 @@ impl Store {
     }
 
     pub(super) fn has(&self, kind: Kind, scope: Option<&str>) -> bool {
-        self.all(kind).any(|(key, _)| scope.is_none_or(|scope| key.0 == scope))
+        match scope.and_then(|scope| scope.split_once('/')) {
+            Some((namespace, name)) => self.get(kind, namespace, name).is_some(),
+            None => self.all(kind).any(|(key, _)| scope.is_none_or(|scope| key.0 == scope)),
+        }
     }
 
     /// The same without Pods and EndpointSlices: what routes are made of.
@@ -116,6 +130,7 @@ fn about(kind: Kind) -> Changes {
         | Kind::ApiGateway
         | Kind::HttpRoute
         | Kind::ReferenceGrant
+        | Kind::ConfigMap
         | Kind::Namespace => Changes { routing: true, ..Changes::default() },
     }
 }
@@ -128,6 +143,7 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
             same("/endpoints") && same("/ports") && same("/addressType") && same("/metadata/labels")
         }
         Kind::Namespace => same("/metadata/labels"),
+        Kind::ConfigMap => same("/data"),
         Kind::Service
         | Kind::VirtualService
         | Kind::DestinationRule
@@ -137,7 +153,11 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
         | Kind::ApiGateway
         | Kind::HttpRoute
         | Kind::ReferenceGrant => {
-            same("/spec") && same("/metadata/generation") && same("/metadata/uid") && same("/apiVersion")
+            same("/spec")
+                && same("/metadata/generation")
+                && same("/metadata/uid")
+                && same("/apiVersion")
+                && same("/metadata/annotations")
         }
     };
     // The address of a Service may be what a Gateway's status says.
@@ -150,7 +170,13 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
 fn stripped(kind: Kind, mut item: Value) -> Value {
     if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
-        metadata.remove("annotations");
+        // One of them says something to us.
+        if let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            all.retain(|name, _| name == MIRROR_POLICY);
+            if all.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
         if kind == Kind::Pod {
             metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "uid" | "labels"));
         }

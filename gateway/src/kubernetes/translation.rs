@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Rules;
 use super::kinds::Kind;
+use super::policies;
 use super::select::{self, Chosen, Refused};
 use super::store::{Key, Store};
 
@@ -37,6 +38,8 @@ pub(super) struct Given<'a> {
     /// Name and text.
     pub(super) settings: Option<(&'a str, &'a str)>,
     pub(super) listen: &'a [String],
+    /// Where destinations are, for who wants a configuration that needs no cluster.
+    pub(super) endpoints: &'a [String],
 }
 
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub(super) struct Made {
     pub(super) destinations: BTreeSet<Destination>,
     /// Ports that ours would listen at.
     pub(super) ports: BTreeSet<u64>,
+    /// ConfigMaps that say more of mirrors.
+    pub(super) maps: BTreeSet<Key>,
 }
 
 /// Makes a configuration without those ports.
@@ -61,7 +66,8 @@ pub(super) fn make(
     let mut outcomes = Vec::new();
     loop {
         let mut chosen = select::chosen(store, rules, &refused);
-        let first = translate(&chosen, given);
+        let maps = policies::named(&chosen);
+        let first = translate(&chosen, store, given);
         let mut earlier = BTreeSet::new();
         let mut lost = BTreeSet::new();
         for (one, outcome) in chosen.iter_mut().zip(&first.outcomes) {
@@ -88,7 +94,7 @@ pub(super) fn make(
             refused.gateways.extend(lost);
             continue;
         }
-        let made = if earlier.is_empty() { None } else { Some(translate(&chosen, given)) };
+        let made = if earlier.is_empty() { None } else { Some(translate(&chosen, store, given)) };
         let (first, made) = match made {
             Some(made) => (Some(first), made),
             None => (None, first),
@@ -127,14 +133,17 @@ pub(super) fn make(
             good: kept,
             destinations,
             ports: gateway_ports(store, rules),
+            maps,
         };
     }
 }
 
-fn translate(chosen: &[Chosen], given: Given<'_>) -> manifest::Translated {
+fn translate(chosen: &[Chosen], store: &Store, given: Given<'_>) -> manifest::Translated {
     let documents: Vec<Document> = chosen.iter().map(|one| Document::from(&one.document)).collect();
-    let Given { settings, listen } = given;
-    manifest::translate(&Applied { documents: &documents, settings, listen })
+    let Given { settings, listen, endpoints } = given;
+    let policies = policies::of(chosen, store);
+    let policies = Some(&policies);
+    manifest::translate(&Applied { documents: &documents, settings, listen, endpoints, policies })
 }
 
 /// Every port that a Gateway of ours names.
@@ -188,7 +197,7 @@ mod tests {
             &rules(),
             &BTreeSet::new(),
             good,
-            Given { settings: None, listen: &["127.0.0.1:0".to_owned()] },
+            Given { settings: None, listen: &["127.0.0.1:0".to_owned()], endpoints: &[] },
         )
     }
 

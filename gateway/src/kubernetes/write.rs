@@ -38,7 +38,7 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
     let mut last: BTreeMap<(Kind, Key), Instant> = BTreeMap::new();
     let mut again = false;
     loop {
-        let told = cluster.0.status.notified();
+        let told = cluster.0.news.status.notified();
         if again {
             let _ = tokio::time::timeout(SAME_EVERY, told).await;
         } else {
@@ -77,7 +77,7 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                 Err(trouble) => {
                     counters.unwritten.fetch_add(1, Relaxed);
                     again = true;
-                    cluster.unwritten(kind, &trouble);
+                    cluster.unwritten(kind, &id.1, &trouble);
                     if let Trouble::Status { retry_after: Some(after), .. } = trouble {
                         tokio::time::sleep(after.min(PAUSE_MAX)).await;
                     }
@@ -134,16 +134,20 @@ impl Cluster {
         }
     }
 
-    fn unwritten(&self, kind: Kind, trouble: &Trouble) {
-        let mut state = self.lock();
-        if state.told.may_complain(kind, &format!("status: {trouble}")) {
-            tracing::warn!("the status of a {} cannot be written: {trouble}", kind.text());
+    fn unwritten(&self, kind: Kind, key: &Key, trouble: &Trouble) {
+        // What is no fault of the object is the same with all of its kind.
+        let (namespace, name) = match trouble.code() {
+            None | Some(401 | 403 | 429 | 500..) => ("", ""),
+            Some(_) => (key.0.as_str(), key.1.as_str()),
+        };
+        if self.lock().told.may_complain(kind, (namespace, name), trouble.code()) {
+            tracing::warn!("the status of {} {}/{} cannot be written: {trouble}", kind.text(), key.0, key.1);
         }
     }
 
     /// The process ends: another may write at once.
     pub(crate) async fn end(&self) {
-        self.0.ending.notify_one();
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.0.ended.notified()).await;
+        self.0.news.ending.notify_one();
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.0.news.ended.notified()).await;
     }
 }

@@ -1,9 +1,11 @@
 //! What the control plane counts of a cluster whose objects it reads. No worker sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use config::Destination;
 
 /// Written by whoever follows the cluster; read by whoever shows it.
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub struct ClusterCounters {
     pub conflicts: AtomicU64,
     pub unwritten: AtomicU64,
     by_kind: Mutex<ByKind>,
+    versions: Mutex<HashMap<Destination, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +33,19 @@ pub struct ByKind {
 }
 
 impl ClusterCounters {
+    /// Of which version the Pods behind a destination are, as their controller names it: the last that all of them were of.
+    /// `None` where nothing has told it yet.
+    pub fn version(&self, destination: &Destination) -> Option<String> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(destination).cloned()
+    }
+
+    /// These are of those versions now. Others that are still `known` are of what they were when somebody was there.
+    pub fn are_of(&self, versions: HashMap<Destination, String>, known: impl Fn(&Destination) -> bool) {
+        let mut all = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|destination, _| known(destination));
+        all.extend(versions);
+    }
+
     pub fn by_kind(&self) -> MutexGuard<'_, ByKind> {
         self.by_kind.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Counter;
+use crate::grpc::{STATUSES_MAX, Status};
 
 /// Status codes counted by themselves.
 const KNOWN: [u16; 48] = [
@@ -11,8 +12,9 @@ const KNOWN: [u16; 48] = [
     500, 501, 502, 503, 504, 505,
 ];
 
-/// A slot for each of them, and the two of all others.
-pub(super) const CODE_SLOTS: usize = KNOWN.len() + 2;
+/// A slot for each of them, the two of all others, and those of gRPC.
+pub(super) const CODE_SLOTS: usize = KNOWN.len() + 2 + STATUSES_MAX;
+const GRPC: usize = KNOWN.len() + 2;
 const OTHER: usize = KNOWN.len();
 const OTHER_5XX: usize = KNOWN.len() + 1;
 
@@ -24,6 +26,8 @@ pub enum Code {
     Other5xx,
     /// Any other code.
     Other,
+    /// What a call came to that was answered 200.
+    Grpc(Status),
 }
 
 impl Code {
@@ -32,9 +36,18 @@ impl Code {
         Self::at(slot(status))
     }
 
+    /// Which an answer of `status` is counted as. A call that went well is one of 200 and no other.
+    pub fn of_answer(status: u16, grpc: Option<Status>) -> Self {
+        match grpc {
+            Some(grpc) if grpc.number() > 0 => Self::Grpc(grpc),
+            Some(_) | None => Self::of(status),
+        }
+    }
+
     pub(super) fn at(slot: usize) -> Self {
         match KNOWN.get(slot) {
             Some(code) => Self::Known(*code),
+            None if slot >= GRPC => Self::Grpc(Status::of((slot - GRPC) as u8)),
             None if slot == OTHER_5XX => Self::Other5xx,
             None => Self::Other,
         }
@@ -45,6 +58,7 @@ impl Code {
             Self::Known(code) => slot(code),
             Self::Other5xx => OTHER_5XX,
             Self::Other => OTHER,
+            Self::Grpc(status) => GRPC + usize::from(status.number()),
         }
     }
 
@@ -54,6 +68,7 @@ impl Code {
             Self::Known(code) => Some(code / 100),
             Self::Other5xx => Some(5),
             Self::Other => None,
+            Self::Grpc(status) => Some(status.as_http() / 100),
         }
     }
 
@@ -62,6 +77,7 @@ impl Code {
             Self::Known(code) => code.to_string().into(),
             Self::Other5xx => "other_5xx".into(),
             Self::Other => "other".into(),
+            Self::Grpc(status) => status.name().into(),
         }
     }
 }

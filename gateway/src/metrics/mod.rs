@@ -26,7 +26,7 @@ pub use labels::{
     Class, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
     StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
 };
-pub use observer::ObserverCounters;
+pub use observer::{KeeperCounters, ObserverCounters};
 pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
 pub use slots::Slots;
 

@@ -40,6 +40,17 @@ impl ObserverCounters {
     }
 }
 
+/// What became of keeping evidence in a file. Written by the thread that keeps it.
+#[derive(Debug, Default)]
+pub struct KeeperCounters {
+    /// Times that the file was written.
+    pub saves: Counter,
+    /// Times that it could not be.
+    pub errors: Counter,
+    /// Mirrors on routes that found no room in it, each time that it was written.
+    pub left_out: Counter,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,22 @@
 //! Counts of a distribution by value, sparse: what of a [`Histogram`] is kept, added up and taken away. Pure.
 
 use hdrhistogram::Histogram as Merged;
+use serde::{Deserialize, Serialize};
 
 use super::Histogram;
 use super::histogram::merged;
 
 /// (the least value of a slot, how many), from small to large; none is zero.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(u64, u64)>")]
 pub struct Slots(Vec<(u64, u64)>);
+
+/// As it was written: whatever the order, it is that of a distribution again.
+impl From<Vec<(u64, u64)>> for Slots {
+    fn from(counts: Vec<(u64, u64)>) -> Self {
+        Self::sum(counts.into_iter().filter(|(_, n)| *n > 0))
+    }
+}
 
 impl Slots {
     /// Of several workers together.
@@ -26,7 +35,7 @@ impl Slots {
         slots.dedup_by(|(value, n), (kept, sum)| {
             let same = value == kept;
             if same {
-                *sum += *n;
+                *sum = sum.saturating_add(*n);
             }
             same
         });
@@ -56,14 +65,14 @@ impl Slots {
 
     /// How many values there are.
     pub fn count(&self) -> u64 {
-        self.0.iter().map(|(_, n)| n).sum()
+        self.0.iter().fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 
     /// The value of this rank, counted from 1, as its slot has it; 0 where there is none.
     pub fn at(&self, rank: f64) -> u64 {
-        let mut passed = 0;
+        let mut passed = 0_u64;
         let reaches = |(value, n): &(u64, u64)| {
-            passed += n;
+            passed = passed.saturating_add(*n);
             (passed as f64 >= rank).then_some(*value)
         };
         let found = self.0.iter().find_map(reaches);

@@ -4,6 +4,7 @@
 //! Knows no socket and no runtime; time is the worker's coarse milliseconds, handed in.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -354,27 +355,30 @@ impl Lane {
         self.captures || self.endpoints.borrow().iter().any(|endpoint| endpoint.is_reachable(now_ms))
     }
 
-    /// The mirror is there from now on. What is known of endpoints that stay, and are called as before, is kept; connections
-    /// to others end with the batch they carry.
-    pub fn relocate(&self, at: Whereabouts<'_>) {
+    /// The mirror is there from now on; whether it was elsewhere. What is known of endpoints that stay, and are called as before,
+    /// is kept; connections to others end with the batch they carry.
+    pub fn relocate(&self, at: Whereabouts<'_>) -> bool {
         let caller = Caller::after(self.caller.borrow().as_ref(), at.calling, at.protocol);
         let is_plain = caller.is_none() && self.caller.borrow().is_none();
         let speaks_the_same = self.protocol.replace(at.protocol) == at.protocol;
         if speaks_the_same && is_plain && self.endpoints.borrow().iter().map(|e| &e.address).eq(at.addresses)
         {
-            return;
+            return false;
         }
         let mut endpoints = self.endpoints.borrow_mut();
+        let before: HashMap<SocketAddr, &Rc<Endpoint>> = endpoints.iter().map(|e| (e.address, e)).collect();
         let known = |(address, callee): (SocketAddr, Option<Callee>)| {
-            let is_it = |e: &&Rc<Endpoint>| speaks_the_same && e.address == address && e.callee == callee;
-            let same = endpoints.iter().find(is_it);
-            same.map_or_else(|| Rc::new(Endpoint::new((address, callee))), Rc::clone)
+            let is_it = |of: &&&Rc<Endpoint>| speaks_the_same && of.callee == callee;
+            let same = before.get(&address).filter(is_it);
+            same.map_or_else(|| Rc::new(Endpoint::new((address, callee))), |same| Rc::clone(same))
         };
         let next: Vec<_> = callees(caller.as_ref(), at.addresses, at.hosts).map(known).collect();
-        let gone = endpoints.iter().filter(|old| !next.iter().any(|new| Rc::ptr_eq(new, old)));
+        let stay: HashSet<*const Endpoint> = next.iter().map(Rc::as_ptr).collect();
+        let gone = endpoints.iter().filter(|old| !stay.contains(&Rc::as_ptr(old)));
         gone.for_each(|endpoint| endpoint.leave());
         *endpoints = next;
         self.caller.replace(caller);
+        true
     }
 
     /// What its mirror is spoken to in.
@@ -455,6 +459,7 @@ pub(super) mod tests {
         let lane = config::Lane {
             name: "v2".into(),
             upstream: 0,
+            capture: None,
             ring_entries_max: entries,
             ring_bytes_max: bytes,
             drop,

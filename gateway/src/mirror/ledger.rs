@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::grpc::Status;
 use crate::metrics::{Class, DropReason, FailReason, MirrorCounters, SkipReason};
 use crate::observe::keep::Kept;
 use crate::observe::pairing::{Half, Joined};
@@ -94,10 +95,11 @@ impl Ticket {
 
     /// The mirror's answer is complete, so long after the copy was written.
     pub fn complete(mut self, half: Half, kept: Option<Kept>) {
-        let Half { status, latency_us, .. } = half;
+        let Half { status, grpc, latency_us, .. } = half;
         self.leave();
         self.counters.latency.record(latency_us);
-        self.counters.completed.inc(match status {
+        // A call that was answered 200 is of the class of what it came to.
+        self.counters.completed.inc(match grpc.map_or(status, Status::as_http) {
             ..200 => Class::C1,
             200..300 => Class::C2,
             300..400 => Class::C3,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::copy::RequestCopy;
 use crate::error::Failure;
+use crate::grpc::Status;
 use crate::http1::response::{HeadLimits, Message, Reader, Step};
 use crate::limits::{ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
@@ -12,6 +13,8 @@ use crate::observe::keep::{Budget, Keeping, Kept, keep};
 pub(super) struct Answered {
     pub(super) copy: RequestCopy,
     pub(super) status: u16,
+    /// Of a call.
+    pub(super) grpc: Option<Status>,
     pub(super) bytes: u64,
     /// It was not read to its end.
     pub(super) is_cut: bool,
@@ -104,7 +107,7 @@ impl Response {
         (self.reader, self.message) = (None, None);
         (self.bytes, self.content_bytes) = (0, 0);
         self.cost = Cost::default();
-        Answered { copy, status, bytes, is_cut: false, kept }
+        Answered { copy, status, grpc: None, bytes, is_cut: false, kept }
     }
 
     pub(super) fn advance(

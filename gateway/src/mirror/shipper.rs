@@ -403,10 +403,10 @@ impl Shipper {
     fn settle(&self, done: &mut Vec<Answered>, now_us: u64, pace: &mut Pace, alignment: &mut Alignment) {
         let Some(latency_us) = (now_us - pace.last_us).checked_div(done.len() as u64) else { return };
         pace.last_us = now_us;
-        for Answered { copy, status, bytes, is_cut, kept } in done.drain(..) {
+        for Answered { copy, status, grpc, bytes, is_cut, kept } in done.drain(..) {
             let is_sure = pace.is_lone && !is_cut;
             alignment.answered(copy.ticket.account());
-            copy.ticket.complete(Half { status, latency_us, bytes, is_sure }, kept);
+            copy.ticket.complete(Half { status, grpc, latency_us, bytes, is_sure }, kept);
             self.buffers.give(copy.head);
         }
     }

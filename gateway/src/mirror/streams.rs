@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::copy::RequestCopy;
 use super::lane::Reserved;
 use super::response::{Answered, Cost};
+use crate::grpc::Told;
 use crate::http1::body::Incoming;
 use crate::http1::framing::Framing;
 use crate::http2::fields::outbound::Manner;
@@ -59,6 +60,8 @@ struct Flight {
     is_sent: bool,
     /// Of the final head, once that came.
     status: Option<u16>,
+    /// What a call came to.
+    told: Told,
     content_bytes: u64,
     cost: Cost,
     /// Where it is to be compared.
@@ -176,17 +179,16 @@ impl Streams {
         out
     }
 
-    /// Begins a copy.
-    #[expect(clippy::result_large_err, reason = "the copy goes back as it came, without a place on the heap")]
+    /// Begins a copy, or gives it back.
     pub(super) fn send(
         &mut self,
         copy: RequestCopy,
         reserved: Reserved,
         (now_ms, now_us): (u64, u64),
-    ) -> Result<(), (RequestCopy, Unsent)> {
+    ) -> Option<(RequestCopy, Unsent)> {
         let Some((head_bytes, framing)) = wire(&copy.head) else {
             debug_assert!(false, "a copy has a whole head");
-            return Err((copy, Unsent::Inexpressible));
+            return Some((copy, Unsent::Inexpressible));
         };
         let (lines, rest) = copy.head.split_at(head_bytes);
         let never_indexed = &NeverIndexed::default();
@@ -196,8 +198,8 @@ impl Streams {
         let is_whole = framing == Framing::None || framing == Framing::Length(0);
         let id = match self.session.open(lines, &manner, is_whole, now_ms) {
             Ok(id) => id,
-            Err(Unopened::Full | Unopened::Draining) => return Err((copy, Unsent::NoRoom)),
-            Err(Unopened::Inexpressible(_)) => return Err((copy, Unsent::Inexpressible)),
+            Err(Unopened::Full | Unopened::Draining) => return Some((copy, Unsent::NoRoom)),
+            Err(Unopened::Inexpressible(_)) => return Some((copy, Unsent::Inexpressible)),
         };
         if !is_whole {
             self.say_content(id, framing, rest, &copy, now_ms);
@@ -210,6 +212,7 @@ impl Streams {
             sent_us: now_us,
             is_sent: false,
             status: None,
+            told: Told::Http,
             content_bytes: 0,
             cost: Cost::default(),
             keeping: None,
@@ -218,7 +221,7 @@ impl Streams {
         });
         self.unsent += 1;
         self.copies += 1;
-        Ok(())
+        None
     }
 
     /// Content as it stands in the inner form. What is refused because the stream is over is told by an event.
@@ -306,6 +309,9 @@ impl Streams {
                 }
                 Event::Trailers { stream, lines, .. } => {
                     self.spend(stream, lines.len());
+                    if let Some(flight) = self.flight(stream) {
+                        flight.told.trailers(&lines);
+                    }
                     self.answered(stream, false, now);
                 }
                 Event::Reset { stream, why } => {
@@ -344,6 +350,7 @@ impl Streams {
             return self.session.recycle(head.lines);
         };
         flight.status = Some(head.status);
+        flight.told = Told::by_head(&head.lines);
         let bytes_max = flight.copy.ticket.keeps_bytes();
         if bytes_max > 0 {
             let budget = Arc::clone(&self.terms.budget);
@@ -386,14 +393,16 @@ impl Streams {
 
     fn answered(&mut self, id: u32, is_cut: bool, (now_ms, now_us): (u64, u64)) {
         let Some(flight) = self.land(id) else { return };
-        let Flight { copy, sent_us, status, content_bytes, keeping, .. } = flight;
+        let Flight { copy, sent_us, status, told, content_bytes, keeping, .. } = flight;
         let Some(status) = status else {
             return self.ends.push(End::Failed(copy, FailReason::Protocol));
         };
         self.answers += 1;
         self.answered_ms = self.answered_ms.max(now_ms);
         let kept = keeping.map(|keeping| keeping.end());
-        let answered = Answered { copy, status, bytes: content_bytes, is_cut, kept };
+        // Of one that was cut the rest is not known.
+        let grpc = if is_cut { None } else { told.end() };
+        let answered = Answered { copy, status, grpc, bytes: content_bytes, is_cut, kept };
         self.ends.push(End::Answered { answered, latency_us: now_us.saturating_sub(sent_us) });
     }
 
@@ -481,7 +490,7 @@ mod tests {
 
     fn send(streams: &mut Streams, text: &str, now_ms: u64) {
         let reserved = Reserved::new(&Rc::new(lane()));
-        assert!(streams.send(copy(text), reserved, (now_ms, now_ms * 1000)).is_ok());
+        assert!(streams.send(copy(text), reserved, (now_ms, now_ms * 1000)).is_none());
     }
 
     /// `:status 200` of a stream.

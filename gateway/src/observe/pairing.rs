@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::keep::Kept;
 use super::record::{CopyEnd, CopyLeg, PrimaryLeg, Record};
 use super::tap::{Sealed, Tap};
+use crate::grpc::Status;
 use crate::metrics::{Code, MirrorCounters, MirrorEnd, PrimaryEnd};
 
 /// What an exchange and its copies came to so far.
@@ -33,6 +34,8 @@ type Early = (Arc<MirrorCounters>, MirrorHalf);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Half {
     pub status: u16,
+    /// Of a call.
+    pub grpc: Option<Status>,
     pub latency_us: u64,
     pub bytes: u64,
     /// Nothing but its own request was waited for meanwhile.
@@ -149,7 +152,7 @@ impl Drop for Pairing {
 fn count(counters: &MirrorCounters, primary: PrimaryHalf, mirror: MirrorHalf) {
     let pairs = &counters.pairs;
     let row = match primary {
-        PrimaryHalf::Answered(half) => PrimaryEnd::Code(Code::of(half.status)),
+        PrimaryHalf::Answered(half) => PrimaryEnd::Code(Code::of_answer(half.status, half.grpc)),
         PrimaryHalf::Failed => PrimaryEnd::None,
         PrimaryHalf::Abandoned => PrimaryEnd::Abandoned,
     };
@@ -157,7 +160,7 @@ fn count(counters: &MirrorCounters, primary: PrimaryHalf, mirror: MirrorHalf) {
         MirrorHalf::Failed(end) => return pairs.matrix.inc(row, end),
         MirrorHalf::Answered(half) => half,
     };
-    pairs.matrix.inc(row, MirrorEnd::Code(Code::of(mirror.status)));
+    pairs.matrix.inc(row, MirrorEnd::Code(Code::of_answer(mirror.status, mirror.grpc)));
     let PrimaryHalf::Answered(primary) = primary else { return };
     pairs.primary.record(primary.latency_us);
     if primary.is_sure && mirror.is_sure {
@@ -236,7 +239,13 @@ mod tests {
     #[test]
     fn a_pair_is_counted_once_whichever_side_ends_first() {
         let counters = Arc::new(MirrorCounters::default());
-        let half = |status, latency_us, bytes| Half { status, latency_us, bytes, is_sure: latency_us >= 50 };
+        let half = |status, latency_us, bytes| Half {
+            status,
+            grpc: None,
+            latency_us,
+            bytes,
+            is_sure: latency_us >= 50,
+        };
         let primary = PrimaryHalf::Answered(half(200, 50, 7));
         for mirror_first in [true, false] {
             let pairing = Rc::new(Pairing::default());
@@ -273,7 +282,7 @@ mod tests {
     #[test]
     fn times_that_are_not_either_sides_own_are_left_out_and_so_is_what_is_no_pair() {
         let counters = Arc::new(MirrorCounters::default());
-        let half = |is_sure| Half { status: 200, latency_us: 9, bytes: 1, is_sure };
+        let half = |is_sure| Half { status: 200, grpc: None, latency_us: 9, bytes: 1, is_sure };
         for (primary_sure, is_paired) in [(false, true), (true, false)] {
             let pairing = Rc::new(Pairing::default());
             let copies = [CopyEnd::Completed(200), CopyEnd::Failed(FailReason::Reset)];

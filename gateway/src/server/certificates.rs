@@ -1,5 +1,5 @@
-//! The files behind `tls` keys and the folders behind captures, looked at for a configuration: what is wrong with them is told like all else that is wrong
-//! with it, by key and line.
+//! The files behind `tls` keys and the folders behind captures, looked at for a configuration: what is wrong with them is
+//! told like all else that is wrong with it, by key and line.
 
 use std::path::Path;
 use std::sync::Arc;

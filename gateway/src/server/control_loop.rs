@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::Ending;
 use super::admin_listener::AdminListener;
 use super::handover::{Program, Successor};
+use super::keeper::Keeper;
 use super::listeners::Listeners;
 use super::notify::Notify;
 use super::reload::{Next, Reloader, Stepped, Underway};
@@ -40,6 +41,7 @@ pub(super) struct ControlPlane<'a> {
     pub(super) workers: Vec<Worker>,
     pub(super) shards: &'a [Arc<Shard>],
     pub(super) observer: &'a Observer,
+    pub(super) keeper: &'a Keeper,
     pub(super) ended: mpsc::Receiver<Ended>,
     /// Changes that the admin listener was asked for.
     pub(super) asked: mpsc::Receiver<Ask>,
@@ -76,20 +78,20 @@ enum Watched {
 pub(super) const ASKS_MAX: usize = 16;
 
 impl ControlPlane<'_> {
-    /// Serves until there is a reason to end, and ends.
-    pub(super) async fn run(mut self, mut signals: Signals) -> Ending {
+    /// Serves until there is a reason to end, and ends. Tells whether another process serves now.
+    pub(super) async fn run(mut self, mut signals: Signals) -> (Ending, bool) {
         self.is_ready();
         self.notify.ready("serving");
         match self.watch(&mut signals).await {
-            Watched::Broken => Ending::Broken,
+            Watched::Broken => (Ending::Broken, false),
             Watched::Stop => {
                 self.notify.stopping();
-                self.drain(&mut signals, Command::Drain).await
+                (self.drain(&mut signals, Command::Drain).await, false)
             }
             Watched::HandedOver => {
                 // Who asks is to be answered by the process that serves.
                 self.admin.close();
-                self.drain(&mut signals, Command::HandOver).await
+                (self.drain(&mut signals, Command::HandOver).await, true)
             }
         }
     }
@@ -194,6 +196,7 @@ impl ControlPlane<'_> {
                 "SIGUSR2 ignored: this is its container's first process, which ends with it"
             );
         }
+        self.keeper.save();
         match Successor::start(&self.program, &self.reloader.listeners) {
             Ok(successor) => {
                 tracing::info!("SIGUSR2: process {} is to take over", successor.id());

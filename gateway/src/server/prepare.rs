@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::certificates;
 use super::differ::differences;
+use super::drift;
 use super::files::{Also, Served};
 use super::patch::{with_percent, with_weights};
 use super::source::{Source, SourceText, broken};
@@ -40,6 +41,8 @@ pub(super) struct Job {
     pub(super) served: Served,
     /// What is in force.
     pub(super) snapshot: Snapshot,
+    /// What the source said when it was read last, where shares that were set since go on.
+    pub(super) read: Option<Arc<Config>>,
     /// By worker.
     pub(super) prepared: Vec<Arc<Prepared>>,
     pub(super) tls: Arc<Tls>,
@@ -48,6 +51,9 @@ pub(super) struct Job {
 /// A configuration that is sound by itself.
 pub(super) struct Ready {
     pub(super) snapshot: Snapshot,
+    /// What the source says, where shares that were set are kept beside it, and which these are.
+    pub(super) read: Option<Arc<Config>>,
+    pub(super) kept: Vec<(String, String)>,
     /// By worker.
     pub(super) prepared: Vec<Arc<Prepared>>,
     pub(super) tls: Arc<Tls>,
@@ -120,9 +126,13 @@ impl Preparer {
 
 impl Job {
     fn run(self, started: Instant) -> Result<Ready, Refused> {
-        let Self { change, skips_same, source, served, snapshot, prepared, tls } = self;
+        let Self { change, skips_same, source, served, snapshot, read, prepared, tls } = self;
         let is_source = matches!(change, Change::Source);
-        let (config, written, mut warnings, text) = changed(change, &source, &served, &snapshot.config)?;
+        let (mut config, written, mut warnings, text) = changed(change, &source, &served, &snapshot.config)?;
+        let kept = read.map(|read| drift::kept(&read, &snapshot.config, &config)).unwrap_or_default();
+        let as_read = (!kept.is_empty()).then(|| Arc::new(config.clone()));
+        let (told, kept) = drift::keep(&kept, &mut config);
+        warnings.extend(told);
         let fixed = fixed(&snapshot.config, &config, &text);
         if !fixed.is_empty() {
             return Err(Refused::Wrong(fixed));
@@ -154,7 +164,19 @@ impl Job {
         let difference = Difference::between(&snapshot.config, &config);
         let prepared = prepared.iter().map(|old| Arc::new(old.after(&difference, &config))).collect();
         let snapshot = Snapshot { certificates: Arc::clone(&tls.expiries), ..snapshot.after(config) };
-        Ok(Ready { snapshot, prepared, tls, written, warnings, text, started, also, differences })
+        Ok(Ready {
+            snapshot,
+            read: as_read,
+            kept,
+            prepared,
+            tls,
+            written,
+            warnings,
+            text,
+            started,
+            also,
+            differences,
+        })
     }
 }
 

@@ -88,12 +88,16 @@ impl Underway {
 
     /// Tells whoever asked, who may be gone; the change is made all the same. Made or refused, it is noted.
     pub(super) fn tell(self, mut result: Result<Applied, Refused>, changes: &Changes) {
+        let refused = result.as_ref().err().map(why);
+        if self.by == By::Kubernetes && refused.as_ref().is_some_and(|why| changes.was_refused(why)) {
+            // A cluster is tried again by itself: what is as wrong as before was told.
+            return tracing::debug!("configuration unchanged, as before");
+        }
         log(&result);
         if let (Err(Refused::Same), None) = (&result, &self.asker) {
             // Nothing was changed, and nobody waits.
             return changes.confirm(SystemTime::now());
         }
-        let refused = result.as_ref().err().map(why);
         let (differences, more) = if refused.is_none() { self.differences } else { Default::default() };
         let (at, by, is_reload) = (SystemTime::now(), self.by, self.is_whole);
         let made = Made { number: 0, at, by, is_reload, differences, more, refused };
@@ -146,6 +150,8 @@ impl Reloader {
             source: self.source.clone(),
             served: self.served.clone(),
             snapshot: self.store.open(),
+            // Who asks for the source gets what it says.
+            read: (by == By::Kubernetes).then(|| self.store.whole()),
             prepared: self.prepared.clone(),
             tls: Arc::clone(&self.tls),
         };
@@ -181,13 +187,28 @@ impl Reloader {
         workers: impl Iterator<Item = &'w Channel>,
     ) {
         let Next { ready, found } = next;
-        let Ready { snapshot, prepared, tls, written, warnings, started, also, differences, text: _ } = ready;
+        let Ready {
+            snapshot,
+            read,
+            kept,
+            prepared,
+            tls,
+            written,
+            warnings,
+            started,
+            also,
+            differences,
+            text: _,
+        } = ready;
         underway.differences = differences;
         also.into_iter().for_each(Also::keep);
         let before = self.store.open().config;
         let snapshot = self.store.turn(snapshot);
         match written {
-            Written::Whole(shown) => self.store.write(shown),
+            Written::Whole(shown) => {
+                self.store.write(shown, read);
+                kept.into_iter().for_each(|(what, to)| self.store.patch(what, to));
+            }
             Written::Part(what, to) => self.store.patch(what, to),
         }
         self.retired.push((before, std::mem::replace(&mut self.prepared, prepared)));

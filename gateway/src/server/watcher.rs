@@ -19,25 +19,50 @@ const COST_PARTS: u32 = 100;
 
 /// Looks for the rest of the process's life.
 pub(super) async fn watch(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, health: watch::Receiver<Health>) {
-    let mut desk = Desk::default();
-    let mut before = look(&store, &shards, &health);
-    let mut pause = LOOK_EVERY;
+    let mut watcher = Watcher { store, shards, health, desk: Desk::default(), before: None };
+    let mut pause = Duration::ZERO;
     loop {
         tokio::time::sleep(pause).await;
-        let began = Instant::now();
-        let now = look(&store, &shards, &health);
+        // Elsewhere: the control loop has no time for the counters of ten thousand routes.
+        let looked = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            watcher.look();
+            (watcher, began.elapsed())
+        });
+        let Ok((back, took)) = looked.await else {
+            return tracing::error!("what happens is not looked at any more: a look has panicked");
+        };
+        watcher = back;
+        pause = LOOK_EVERY.saturating_sub(took).max(took.saturating_mul(COST_PARTS));
+    }
+}
+
+struct Watcher {
+    store: Arc<ConfigStore>,
+    shards: Vec<Arc<Shard>>,
+    health: watch::Receiver<Health>,
+    desk: Desk,
+    /// The look before.
+    before: Option<Look>,
+}
+
+impl Watcher {
+    fn look(&mut self) {
+        let now = look(&self.store, &self.shards, &self.health);
+        let Some(before) = self.before.take() else {
+            self.before = Some(now);
+            return;
+        };
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        for Line { is_over, text } in desk.take(&now.since(&before), at) {
+        for Line { is_over, text } in self.desk.take(&now.since(&before), at) {
             if is_over {
                 tracing::info!("{text}");
             } else {
                 tracing::warn!("{text}");
             }
         }
-        store.see(desk.troubles());
-        before = now;
-        let took = began.elapsed();
-        pause = LOOK_EVERY.saturating_sub(took).max(took.saturating_mul(COST_PARTS));
+        self.store.see(self.desk.troubles());
+        self.before = Some(now);
     }
 }
 

@@ -4,6 +4,7 @@
 //! only by an exchange that proved its message ended at the last byte read (invariant 8). Most recently used first.
 
 mod group;
+mod grow;
 mod shared;
 
 use std::cell::{Cell, RefCell};
@@ -12,9 +13,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Balance, Config, Ejection, Host, UpstreamId, UpstreamProtocol};
+use config::{Balance, Ejection, Host, UpstreamId, UpstreamProtocol};
 
-use super::balance;
 use super::channels::{Channels, Extent};
 use super::eject::{Record, Report};
 use super::failed::Failed;
@@ -26,10 +26,10 @@ use crate::http2::guard;
 use crate::io::{self, NotCalled, Sweeper};
 use crate::limits::WATCH_MS;
 use crate::message::client::{Line, Rest};
-use crate::message::http2;
 use crate::metrics::UpstreamCounters;
 use crate::time::Millis;
-use crate::tls::client::{Callee, Caller, Calling, callees};
+use crate::tls::client::{Callee, Caller, Calling};
+pub use grow::Growing;
 
 /// Endpoints tried for one exchange before it is given up.
 const CONNECT_ATTEMPTS_MAX: usize = 3;
@@ -106,65 +106,6 @@ pub struct Whereabouts<'a> {
 }
 
 impl Upstreams {
-    /// Endpoints that `before` has too keep their connections and their record, and permits that are taken stay taken.
-    pub fn new(
-        config: &Config,
-        at: Whereabouts<'_>,
-        counters: &[Arc<UpstreamCounters>],
-        sweeper: &Rc<Sweeper>,
-        before: Option<&Self>,
-    ) -> Rc<Self> {
-        let mut groups = Vec::with_capacity(config.upstreams.len());
-        let upstreams = config.upstreams.iter().zip(at.addresses).zip(counters);
-        for (id, ((upstream, addresses), counters)) in upstreams.enumerate() {
-            // The same counters are the same upstream, most often in the same place.
-            let is_it = |group: &&Rc<Group>| Arc::ptr_eq(&group.counters, counters);
-            let old = before.and_then(|b| b.0.get(id).filter(is_it).or_else(|| b.0.iter().find(is_it)));
-            let calling = at.callings.get(id).and_then(Option::as_ref);
-            let before = old.and_then(|group| group.caller.as_ref());
-            let caller = Caller::after(before, calling, upstream.protocol);
-            let hosts = at.hosts.get(id).map(Vec::as_slice).unwrap_or_default();
-            let endpoint = |(address, callee): (SocketAddr, Option<Callee>)| {
-                let is_it = |e: &&Rc<Endpoint>| {
-                    e.address == address && e.callee == callee && e.channels.is_for(upstream.protocol)
-                };
-                let known = old.and_then(|group| group.endpoints.iter().find(is_it));
-                let new = || Rc::new(Endpoint::new(address, callee, upstream.protocol, counters));
-                known.map_or_else(new, Rc::clone)
-            };
-            let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
-            let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
-            gate.change(max, pending_max);
-            let extent = old.map(|group| Rc::clone(&group.extent)).unwrap_or_default();
-            groups.push(Rc::new(Group {
-                endpoints: callees(caller.as_ref(), addresses, hosts).map(endpoint).collect(),
-                places: addresses.iter().map(|address| balance::place(*address)).collect(),
-                health: at.health.get(id).cloned().unwrap_or_default(),
-                balance: upstream.balance,
-                // Anywhere, or workers that start together would keep step with each other.
-                turn: Cell::new(old.map_or_else(|| sweeper.anywhere(id), |g| g.turn.get())),
-                ejection: upstream.ejection.clone(),
-                look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
-                gate,
-                generation: extent.next_generation(),
-                extent,
-                measured: Cell::new(None),
-                protocol: upstream.protocol,
-                connections_max: max,
-                pending_max,
-                session: http2::limits_to(config, upstream),
-                connect_timeout: upstream.connect_timeout,
-                caller,
-                idle_max: config.limits.upstream_idle_max,
-                idle_ms: upstream.idle_timeout.into(),
-                requests_per_connection_max: upstream.requests_per_connection_max,
-                counters: Arc::clone(counters),
-                sweeper: Rc::clone(sweeper),
-            }));
-        }
-        Rc::new(Self(groups))
-    }
-
     pub fn counters(&self, upstream: UpstreamId) -> &UpstreamCounters {
         &self.0[upstream].counters
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::grpc::Status;
 use crate::metrics::Slots;
 
 /// What was seen of one mirror on one route.
@@ -32,6 +33,8 @@ pub struct Evidence {
 pub struct Window {
     /// As RFC 3339 has it.
     pub since: String,
+    /// Seconds to the moments that are remembered before and after it: a change is dated no better.
+    pub within: f64,
     /// The how manieth moment it is that was remembered.
     pub number: u32,
     pub evidence: Evidence,
@@ -263,8 +266,8 @@ fn field_name(field: &str) -> String {
 fn is_error(end: &str) -> bool {
     match end.parse::<u16>() {
         Ok(status) => status >= 500,
-        // Why there was none, or `other_5xx`.
-        Err(_) => end != "other",
+        // A call's outcome, why there was none, or `other_5xx`.
+        Err(_) => Status::named(end).map_or(end != "other", Status::is_error),
     }
 }
 

@@ -11,12 +11,14 @@ mod evidence;
 mod sequential;
 mod rules;
 mod times;
+mod fleet;
 pub mod said;
 
 use config::Policy;
 use serde::Serialize;
 
 pub use evidence::{Compared, Difference, Evidence, Seen, Window};
+pub use fleet::{Aside, Fleet, Missing};
 use rules::Rules;
 use sequential::Chance;
 pub use sequential::design_effect;
@@ -78,6 +80,8 @@ pub struct Ruling {
     pub interval: Option<[f64; 2]>,
     /// Only what came since then was looked at, as RFC 3339 has it: it was well before.
     pub since: Option<String>,
+    /// It began to be so then, give or take so many seconds.
+    pub within: Option<f64>,
     /// What the figure was made of.
     pub samples: u64,
     /// Samples without which it cannot pass.
@@ -103,11 +107,18 @@ pub struct MirrorVerdict {
     pub since: Option<String>,
     pub seconds: Option<f64>,
     pub pairs: u64,
+    /// Why it began then.
+    pub because: Option<&'static str>,
+    /// What runs as v1 and as the mirror, where that is known.
+    pub versions: [Option<String>; 2],
     /// As a person would say it: causes, the worst first, then what is waited for.
     pub said: Vec<String>,
     pub rules: Vec<Ruling>,
     /// Routes that carry so few of its copies that they can reject it, and not hold it up.
     pub rest: Vec<String>,
+    /// What is not known of all that should be: of several gateways, of critical routes; in sentences.
+    #[serde(skip)]
+    pub aside: Vec<String>,
 }
 
 /// All mirrors.
@@ -115,6 +126,8 @@ pub struct MirrorVerdict {
 pub struct Verdict {
     pub verdict: Decision,
     pub mirrors: Vec<MirrorVerdict>,
+    /// The gateways whose evidence it rests on; `None`: this one's alone.
+    pub fleet: Option<Fleet>,
 }
 
 /// Judges by `policy`. Without evidence the verdict is hold.
@@ -127,10 +140,18 @@ pub fn judge(policy: &Policy, evidence: &[Evidence]) -> Verdict {
     let alpha = 1.0 - f64::from(policy.confidence.per_million) / 1e6;
     let chance = Chance::of(alpha).part(1.0 / names.len().max(1) as f64);
     let of = |name: &&str| evidence.iter().copied().filter(|e| e.mirror == **name).collect::<Vec<_>>();
-    let mirrors: Vec<MirrorVerdict> =
+    let mut mirrors: Vec<MirrorVerdict> =
         names.iter().map(|name| mirror(policy, chance, name, of(name))).collect();
+    let is_unseen = |route: &&String| !evidence.iter().any(|of| of.route == **route);
+    let unseen: Vec<&String> = policy.critical.iter().filter(is_unseen).collect();
+    for mirror in &mut mirrors {
+        for route in &unseen {
+            mirror.verdict = mirror.verdict.max(Decision::Hold);
+            mirror.aside.push(format!("held: no mirror gets copies of the critical route {route}"));
+        }
+    }
     let verdict = mirrors.iter().map(|mirror| mirror.verdict).max().unwrap_or(Decision::Hold);
-    Verdict { verdict, mirrors }
+    Verdict { verdict, mirrors, fleet: None }
 }
 
 fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Evidence>) -> MirrorVerdict {
@@ -158,12 +179,15 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
     let (mut passed_over, mut rest) = (0, Vec::new());
     for route in evidence {
         passed_over += route.seen.wanted();
-        let is_minor = passed_over as f64 <= MINOR_ROUTES_SHARE * all as f64;
+        let is_small = passed_over as f64 <= MINOR_ROUTES_SHARE * all as f64;
+        let is_minor = is_small && !policy.is_critical(&route.route);
         if is_minor && route.seen.wanted() > 0 {
             rest.push(route.route.clone());
         }
-        let mut of = Rules { policy, chance: each.part(1.0 - WINDOWS_PART) }.route(route);
-        of.extend(lately(policy, each, route, &of));
+        let own = policy.of_route(&route.route);
+        let mut of = Rules { policy: own, chance: each.part(1.0 - WINDOWS_PART) }.route(route);
+        let since = lately(own, each, route, &mut of);
+        of.extend(since);
         failed.extend(of.iter().filter(|ruling| ruling.result == Outcome::Fail).map(|ruling| ruling.rule));
         decide(of, !is_minor);
     }
@@ -182,25 +206,48 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
         since: None,
         seconds: None,
         pairs,
+        because: None,
+        versions: [None, None],
         said: Vec::new(),
         rules: rulings,
         rest,
+        aside: Vec::new(),
     }
 }
 
+/// What is so since a moment alone is so many times less likely by chance than that it was so from the start on.
+const MUCH_SURER: f64 = 1e-4;
+
 /// What came since each moment that is remembered is a test of its own, so that what was well for an hour does not outweigh
-/// its last
-/// minute. The `n`th of them has a part of `1 / n (n + 1)`: the sum over all that ever come is one.
-fn lately(policy: &Policy, each: Chance, route: &Evidence, known: &[Ruling]) -> Vec<Ruling> {
+/// its last minute. The `n`th of them has a part of `1 / n (n + 1)`: the sum over all that ever come is one. Of several that
+/// find the same, the one that is surest began nearest to the change.
+fn lately(policy: &Policy, each: Chance, route: &Evidence, known: &mut [Ruling]) -> Vec<Ruling> {
     let mut found: Vec<Ruling> = Vec::new();
-    for Window { since, number, evidence } in &route.windows {
+    for Window { since, within, number, evidence } in &route.windows {
         let n = f64::from((*number).max(1));
         let rules = Rules { policy, chance: each.part(WINDOWS_PART / (n * (n + 1.0))) };
         for mut ruling in rules.lately(evidence) {
-            let is_told =
-                known.iter().chain(&found).any(|of| of.rule == ruling.rule && of.result == Outcome::Fail);
-            if ruling.result == Outcome::Fail && !is_told {
-                ruling.since = Some(since.clone());
+            if ruling.result != Outcome::Fail {
+                continue;
+            }
+            ruling.since = Some(since.clone());
+            ruling.within = Some(*within);
+            let is_it = |of: &&mut Ruling| of.rule == ruling.rule && of.result == Outcome::Fail;
+            let is_surer = |than: &Ruling, by: f64| {
+                ruling.chance.zip(than.chance).is_some_and(|(one, other)| one < other * by)
+            };
+            if let Some(of) = known.iter_mut().find(is_it) {
+                // It is so of the whole epoch too: since when is all that is new.
+                if is_surer(of, MUCH_SURER) {
+                    of.chance = ruling.chance;
+                    of.since = ruling.since;
+                    of.within = ruling.within;
+                }
+            } else if let Some(of) = found.iter_mut().find(is_it) {
+                if is_surer(of, 1.0) {
+                    *of = ruling;
+                }
+            } else {
                 found.push(ruling);
             }
         }

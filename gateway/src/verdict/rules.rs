@@ -204,6 +204,7 @@ impl Rules<'_> {
             chance: refuted.filter(|_| result == Outcome::Fail),
             interval: estimate.map(|estimate| [estimate.low, estimate.high]),
             since: None,
+            within: None,
             samples,
             needed,
             enough,

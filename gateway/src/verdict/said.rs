@@ -22,11 +22,15 @@ pub fn sentences(of: &MirrorVerdict, seconds: Option<f64>) -> Vec<String> {
         said.push(format!("{more} more causes: --all"));
     }
     said.extend(waits(of, seconds));
+    said.extend(of.aside.iter().cloned());
     if said.is_empty() {
         said.push(match of.rules.iter().filter(|rule| rule.result == Outcome::Pass).count() {
             0 => "no copy of any request was answered yet".to_owned(),
             n => format!("all of {n} rules pass"),
         });
+    }
+    if let (Some(because), Some(since)) = (of.because, &of.since) {
+        said.push(format!("evidence began anew at {}, {because}", clock(since)));
     }
     if !of.rest.is_empty() {
         let n = of.rest.len();
@@ -59,7 +63,8 @@ fn cause(mirror: &str, rule: &Ruling) -> String {
         let _ = write!(said, ", by chance once in {}", grouped((1.0 / chance.max(1e-9)) as u64));
     }
     if let Some(since) = &rule.since {
-        let _ = write!(said, ", since {}", clock(since));
+        let within = rule.within.map(|within| format!(" ± {}", duration(within))).unwrap_or_default();
+        let _ = write!(said, ", since {}{within}", clock(since));
     }
     if let Some(shown) = rule.evidence.first() {
         let _ = write!(said, "; {shown}");

@@ -478,6 +478,7 @@ fn an_error_by_any_number_is_an_error() {
         ruled(evidence("a", &[("200", "200", 3800), ("200", mirror, 200)]), "error_rate_difference").0
     };
     assert_eq!((of("other_5xx"), of("timeout"), of("other")), (Outcome::Fail, Outcome::Fail, Outcome::Pass));
+    assert_eq!((of("grpc_internal"), of("grpc_not_found")), (Outcome::Fail, Outcome::Pass));
 }
 
 #[test]

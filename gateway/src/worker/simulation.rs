@@ -40,6 +40,7 @@ mod covered;
 mod http2;
 mod labels;
 mod primary;
+mod tunnels;
 mod values;
 mod wire;
 

@@ -53,3 +53,19 @@ pub(super) fn answers_cut(out: &mut Families<'_>, store: &ConfigStore) -> fmt::R
         store.answers_cut.load(Relaxed),
     )
 }
+
+/// Of evidence that is kept in a file.
+pub(super) fn kept(out: &mut Families<'_>, store: &ConfigStore) -> fmt::Result {
+    let of = &store.kept;
+    out.counters(
+        "umbra_evidence_saves",
+        "Times that evidence was written to its file, by what became of it",
+        [("written", of.saves.get()), ("failed", of.errors.get())]
+            .map(|(result, n)| ([("result", result)], n)),
+    )?;
+    out.counter(
+        "umbra_evidence_left_out",
+        "Mirrors on routes that found no room in the file of evidence, each time that it was written",
+        of.left_out.get(),
+    )
+}

@@ -17,6 +17,7 @@ fn plain() -> Compare {
         ignore_text: Vec::new(),
         unordered: Vec::new(),
         tolerance: 0.0,
+        version_header: None,
     }
 }
 

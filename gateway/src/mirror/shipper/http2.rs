@@ -13,6 +13,7 @@ use std::task::Poll;
 
 use super::Shipper;
 use crate::error::Failure;
+use crate::grpc;
 use crate::http2::fields::Scheme;
 use crate::io::{self, Idle, ReadHalf, Stream, WriteHalf, turn};
 use crate::limits::{
@@ -246,18 +247,20 @@ impl Line<'_> {
             }
             if is_new {
                 copy.ticket.send(now.1);
+                let lag_us = copy.ticket.joined().map_or(0, |joined| joined.lag_us);
+                grpc::wait(&mut copy.head, lag_us / 1000);
             }
             copy.tries += 1;
             bytes += copy.len();
             let sent = self.streams.borrow_mut().send(copy, reserved, now);
             match sent {
-                Ok(()) => begun += 1,
-                Err((mut copy, Unsent::NoRoom)) => {
+                None => begun += 1,
+                Some((mut copy, Unsent::NoRoom)) => {
                     copy.tries -= 1;
                     self.again.borrow_mut().push_front(copy);
                     break;
                 }
-                Err((copy, Unsent::Inexpressible)) => copy.ticket.fail(FailReason::Protocol),
+                Some((copy, Unsent::Inexpressible)) => copy.ticket.fail(FailReason::Protocol),
             }
         }
         if begun > 1 {
@@ -293,7 +296,8 @@ impl Line<'_> {
                 End::Answered { answered, latency_us } => {
                     let (status, bytes) = (answered.status, answered.bytes);
                     // Each has a stream of its own, and waits for no other.
-                    let half = Half { status, latency_us, bytes, is_sure: !answered.is_cut };
+                    let (grpc, is_sure) = (answered.grpc, !answered.is_cut);
+                    let half = Half { status, grpc, latency_us, bytes, is_sure };
                     answered.copy.ticket.complete(half, answered.kept);
                     shipper.buffers.give(answered.copy.head);
                 }

@@ -100,3 +100,15 @@ fn a_coin_that_says_which_of_two_it_was_is_fair_where_both_are_as_frequent() {
     assert!(!is_more((20, 1000), (0, 10)), "ten tell nothing of twenty in a thousand");
     assert!(!is_more((4000, 4000), (4000, 4000)));
 }
+
+#[test]
+#[ignore = "prints rows for bench/confseq_check.py, which sets them beside another program's"]
+fn intervals_as_rows() {
+    for n in [300_u64, 1_000, 3_000] {
+        for share_of in [0.0, 0.002, 0.01, 0.05, 0.3, 0.5] {
+            let (k, alpha) = ((share_of * n as f64) as u64, 0.01);
+            let of = share(k, n, Chance::of(alpha));
+            println!("row {k} {n} {alpha} {} {}", of.low, of.high);
+        }
+    }
+}

@@ -7,7 +7,8 @@ fn what_was_well_for_an_hour_and_broke_is_rejected_by_its_last_minute_with_when_
     let hour = || evidence("a", &[("200", "200", 2_000_000), ("200", "500", 60)]);
     assert_eq!(decide(hour()), Decision::Promote, "it is outweighed");
     let mut of = hour();
-    let window = |number, since: &str, evidence| Window { since: since.to_owned(), number, evidence };
+    let window =
+        |number, since: &str, evidence| Window { since: since.to_owned(), within: 20.0, number, evidence };
     let minute = || evidence("a", &[("200", "200", 2_900), ("200", "500", 60)]);
     of.windows = vec![
         window(55, "2026-11-29T12:31:00Z", minute()),
@@ -23,7 +24,8 @@ fn what_was_well_for_an_hour_and_broke_is_rejected_by_its_last_minute_with_when_
         "{said:?}"
     );
     assert!(
-        said[0].contains("by chance once in ") && said[0].contains("since 12:31; v1 200, v2 500: 60 times"),
+        said[0].contains("by chance once in ")
+            && said[0].contains("since 12:31 ± 20 seconds; v1 200, v2 500: 60 times"),
         "{said:?}"
     );
 }
@@ -47,4 +49,22 @@ fn a_verdict_is_said_worst_cause_first_and_then_what_it_waits_for_and_how_long()
     );
     let sound = judge(&Policy::default(), &[evidence("a", &[("200", "200", 4000)])]);
     assert_eq!(said::sentences(&sound.mirrors[0], None), ["all of 8 rules pass"]);
+}
+
+#[test]
+fn a_critical_route_holds_the_verdict_however_rare_and_has_thresholds_of_its_own() {
+    let all = |pay: Evidence| [evidence("shop", &[("200", "200", 90_000)]), pay];
+    let policy = |text: &str| Policy::parse("policy", text).unwrap();
+    let few = || evidence("pay", &[("200", "200", 40)]);
+    assert_eq!(judge(&Policy::default(), &all(few())).verdict, Decision::Promote, "it is rare");
+    let critical = "critical = [\"pay\"]\n";
+    assert_eq!(judge(&policy(critical), &all(few())).verdict, Decision::Hold);
+    let lenient = "[route.pay]\nsamples_min = 30\nmismatch_percent_max = 10\nerror_percent_max = 10\np99_ratio_max = 9\n";
+    let of = judge(&policy(&format!("{critical}ignore_rules = [\"p99_ratio\"]\n{lenient}")), &all(few()));
+    let rule = |name: &str| of.mirrors[0].rules.iter().find(|r| r.rule == name && r.route == "pay").unwrap();
+    assert_eq!((rule("error_rate_difference").threshold, rule("error_rate_difference").needed), (0.1, 30));
+    let unknown = judge(&policy("critical = [\"refund\"]\n"), &all(few()));
+    assert_eq!(unknown.verdict, Decision::Hold);
+    let said = said::sentences(&unknown.mirrors[0], None);
+    assert!(said.iter().any(|said| said.contains("the critical route refund")), "{said:?}");
 }

@@ -1,0 +1,186 @@
+//! What a VirtualService or an HTTPRoute cannot say of its mirrors, said beside it in TOML: what is compared and redacted, who is
+//! the baseline, the governor. `[every]` is for all mirrors of the object, `[mirror.NAME]` for the one of that name.
+//!
+//! With a policy that is wrong, or not to be had, the object's mirrors get no copy: what was to be redacted is not sent as it is,
+//! and the primary goes on without.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Role;
+use crate::check::Check;
+use crate::file::{self, File};
+use crate::problem::{Place, Report};
+use crate::reader::{At, Key, Named, tables};
+
+/// A policy as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Where it stands, for whoever mends it.
+    pub name: String,
+    /// Why it is not there.
+    pub text: Result<String, String>,
+}
+
+tables! {
+    /// A policy's text.
+    pub(crate) struct Written {
+        every: file::Mirror,
+        mirror: Named<file::Mirror>,
+    }
+}
+
+/// Kind, namespace and name of an object.
+pub(super) type Owner = (String, String, String);
+
+/// The policies of all objects that have one.
+#[derive(Default)]
+pub(super) struct Policies(BTreeMap<Owner, Option<Sound>>);
+
+struct Sound {
+    every: file::Mirror,
+    named: Vec<(At<String>, file::Mirror)>,
+    met: BTreeSet<String>,
+}
+
+impl Policies {
+    /// Reads the policy of the object that was entered, which stands at `at`.
+    pub(super) fn read(&mut self, owner: Owner, policy: &Policy, at: &Place, report: &mut Report) {
+        let sound = match &policy.text {
+            Ok(text) => report.aside(&policy.name, text, |report| sound(text, report)),
+            Err(why) => {
+                report.warn(at, format!("{}: {why}", policy.name));
+                None
+            }
+        };
+        if sound.is_none() {
+            report.warn(at, "its mirrors get no copy until their policy is mended");
+        }
+        self.0.insert(owner, sound);
+    }
+
+    /// Adds to a mirror of this object what its policy says; whether it may have copies.
+    pub(super) fn apply(
+        &mut self,
+        (kind, namespace, name): (&str, &str, &str),
+        mirror: &mut file::Mirror,
+    ) -> bool {
+        let owner = (kind.to_owned(), namespace.to_owned(), name.to_owned());
+        let Some(policy) = self.0.get_mut(&owner) else { return true };
+        let Some(policy) = policy else { return false };
+        lay_over(&policy.every, mirror);
+        let own = mirror.name.given().or_else(|| mirror.upstream.given()).map(|name| name.value.clone());
+        for (name, more) in &policy.named {
+            if own.as_ref().is_some_and(|own| is_of(&name.value, own)) {
+                policy.met.insert(name.value.clone());
+                lay_over(more, mirror);
+            }
+        }
+        true
+    }
+
+    /// Says which mirrors a policy names that are none of its object's.
+    pub(super) fn finish(&self, report: &mut Report) {
+        for policy in self.0.values().flatten() {
+            for (name, _) in policy.named.iter().filter(|(name, _)| !policy.met.contains(&name.value)) {
+                report.warn(&name.at, "no mirror of the object has this name");
+            }
+        }
+    }
+}
+
+/// Whether a mirror is meant by this name: its own, or that with the first word of its service. The words behind are there only
+/// while another namespace has such a service too, whose coming must change no policy.
+fn is_of(name: &str, own: &str) -> bool {
+    let (service, rest) = own.split_at(own.find(['/', ':']).unwrap_or(own.len()));
+    let short = service.split('.').next().unwrap_or(service);
+    name == own || name.strip_prefix(short) == Some(rest)
+}
+
+fn sound(text: &str, report: &mut Report) -> Option<Sound> {
+    let written: Written = file::read_table(text, report)?;
+    let every = written.every.into_table();
+    let mut named = Vec::new();
+    for (name, mirror) in written.mirror.into_table() {
+        named.push((name, mirror.into_table()));
+    }
+    for mirror in named.iter().map(|(_, mirror)| mirror).chain([&every]) {
+        let told = [
+            ("upstream", mirror.upstream.given().map(|key| &key.at)),
+            ("capture", mirror.capture.given().map(|key| &key.at)),
+            ("name", mirror.name.given().map(|key| &key.at)),
+            ("percent", mirror.percent.given().map(|key| &key.at)),
+            ("only_primary", mirror.only_primary.given().map(|key| &key.at)),
+        ];
+        for at in told.into_iter().filter_map(|(_, at)| at) {
+            report.error(at, "is the object's own to say; leave it out");
+        }
+        try_out(mirror.clone(), report);
+    }
+    Some(Sound { every, named, met: BTreeSet::new() })
+}
+
+/// Checks what is said of a mirror on a route of its own, so that a value which is wrong is known before anything is made of it.
+fn try_out(mirror: file::Mirror, report: &mut Report) {
+    let nowhere = Place::default();
+    let upstream = |name: &str| {
+        let endpoints = Key::at(vec![Key::at("127.0.0.1:1".to_owned(), &nowhere)], &nowhere);
+        let name = At { value: name.to_owned(), at: nowhere.clone() };
+        (name, Key::at(file::Upstream { endpoints, ..file::Upstream::default() }, &nowhere))
+    };
+    let tried = file::Mirror {
+        upstream: Key::at("tried".to_owned(), &nowhere),
+        capture: Key::Absent,
+        name: Key::Absent,
+        percent: Key::Absent,
+        only_primary: Key::Absent,
+        ..mirror
+    };
+    let mut mirrors = vec![Key::at(tried.clone(), &nowhere)];
+    if tried.role.given().is_some_and(|role| role.value == Role::Baseline) {
+        // A baseline is one beside a candidate, which compares alike.
+        let candidate =
+            file::Mirror { upstream: Key::at("other".to_owned(), &nowhere), role: Key::Absent, ..tried };
+        mirrors.push(Key::at(candidate, &nowhere));
+    }
+    let route = file::Route {
+        primary: Key::at("primary".to_owned(), &nowhere),
+        mirrors: Key::at(mirrors, &nowhere),
+        ..file::Route::default()
+    };
+    let file = File {
+        upstream: Key::at(["primary", "tried", "other"].map(upstream).into(), &nowhere),
+        route: Key::at(vec![Key::at(route, &nowhere)], &nowhere),
+        ..File::default()
+    };
+    Check::new(report).config(file);
+}
+
+/// What the policy says of a mirror stands in place of what follows from the object.
+fn lay_over(policy: &file::Mirror, mirror: &mut file::Mirror) {
+    macro_rules! lay {
+        ($($key:ident)*) => {
+            // Every key, so that a new one is thought of here.
+            let file::Mirror { upstream: _, capture: _, name: _, percent: _, only_primary: _, $($key),* } = policy;
+            $( if !$key.is_absent() {
+                mirror.$key = $key.clone();
+            } )*
+        };
+    }
+    lay!(only sample_by rate_max ttl after response governor ring_entries_max ring_bytes_max drop body_bytes_max
+        connect_timeout timeout connections_max pipeline_max response_bytes_max host rewrite request_headers redact role compare);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of;
+
+    #[test]
+    fn a_mirror_keeps_its_policy_when_another_namespace_gets_a_service_of_its_name() {
+        for own in ["v2", "v2.shop.svc.cluster.local"] {
+            assert!(is_of("v2", own) && !is_of("v", own) && !is_of("v2/canary", own), "{own}");
+        }
+        for own in ["v2/canary:8080", "v2.shop.svc.cluster.local/canary:8080"] {
+            assert!(is_of("v2/canary:8080", own) && is_of(own, own) && !is_of("v2", own), "{own}");
+        }
+    }
+}

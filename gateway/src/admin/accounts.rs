@@ -1,0 +1,65 @@
+//! What this process knows of each mirror on each route, as an account that it can judge, keep for the next process, and hand to
+//! the gateways beside it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::epoch::{self, Counted, looked};
+use super::outcomes::{self, Pairing};
+use crate::compare::Group;
+use crate::control::{Account, Book, ConfigStore, Snapshot};
+
+/// All of it: one account of each mirror on each route that has an epoch.
+pub(super) fn accounts(store: &ConfigStore, snapshot: &Snapshot) -> Vec<Account> {
+    let all = outcomes::pairings(snapshot, &outcomes::Chosen::default());
+    let mut known = looked(store, &snapshot.config, &all);
+    known.retain(|of| store.epochs.of(of.route, of.mirror).is_none());
+    if !known.is_empty() {
+        // Nobody has looked yet: since the process began is since now.
+        epoch::look(store);
+    }
+    let tallies = store.findings.tallies();
+    let tallies: HashMap<_, _> = tallies.iter().map(|t| ((t.route.as_str(), t.mirror.as_str()), t)).collect();
+    let mut groups: BTreeMap<(String, String), Vec<Group>> = BTreeMap::new();
+    for judged in store.findings.groups() {
+        let place = (judged.group.route.clone(), judged.group.mirror.clone());
+        groups.entry(place).or_default().push(judged.group.without_samples());
+    }
+    let one = |pairing: &Pairing<'_>| {
+        let counted = Counted::of(store, pairing);
+        let (route, mirror) = (pairing.route, pairing.mirror.name.as_str());
+        let counts = counted.all();
+        Some(Account {
+            route: route.to_owned(),
+            mirror: mirror.to_owned(),
+            epoch: counted.epoch?,
+            counted: counts,
+            tally: tallies.get(&(route, mirror)).map(|tally| (*tally).clone()),
+            groups: groups.remove(&(route.to_owned(), mirror.to_owned())).unwrap_or_default(),
+        })
+    };
+    all.iter().filter_map(one).collect()
+}
+
+/// The same, to be kept.
+pub(crate) fn book(store: &ConfigStore) -> Book {
+    let accounts = accounts(store, &store.open());
+    Book { boot: store.boot.clone(), accounts }
+}
+
+/// What an earlier process kept goes on here: of names that are still in the configuration, and as long as the same is asked.
+pub(crate) fn restore(store: &ConfigStore, book: Book) -> usize {
+    let snapshot = store.open();
+    let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
+    let asked = looked(store, &snapshot.config, &all);
+    let mut restored = 0;
+    for account in book.accounts {
+        let known = asked.iter().find(|of| account.is_of(of.route, of.mirror));
+        let Some(known) = known.filter(|of| of.question == account.epoch.question) else { continue };
+        if let Some(tally) = account.tally {
+            store.findings.restore(tally, account.groups);
+        }
+        store.epochs.restore(known.route, known.mirror, account.epoch, account.counted);
+        restored += 1;
+    }
+    restored
+}

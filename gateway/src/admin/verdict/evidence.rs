@@ -1,0 +1,160 @@
+//! Puts together what a verdict rests on: accounts, by what the configuration says of their mirrors.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::SystemTime;
+
+use config::{Config, Mirror, Percent, Role};
+
+use crate::admin::epoch::{bursts, lately};
+use crate::compare::{BUSY, CONTENT_TYPE, Group, NO_ROOM, TOO_MANY, Tally};
+use crate::control::{Account, Counts, Epoch, Mark};
+use crate::metrics::Slots;
+use crate::observe::told::rfc3339;
+use crate::verdict::{Compared, Difference, Evidence, Seen, Window};
+
+/// What these accounts come to.
+pub(super) fn evidence_of(
+    config: &Config,
+    accounts: &[Account],
+    mirror: Option<&str>,
+    since: Option<SystemTime>,
+) -> Vec<Evidence> {
+    let by_name: HashMap<(&str, &str), &Account> =
+        accounts.iter().map(|of| ((of.route.as_str(), of.mirror.as_str()), of)).collect();
+    let seen_of = |of: &[(&Mirror, &Account)], since: Option<SystemTime>| {
+        let counts: Vec<Counts> =
+            of.iter().map(|(_, account)| lately(&account.epoch, &account.counted, since)).collect();
+        let compares = of.iter().any(|(mirror, _)| mirror.compare.is_some());
+        seen(&counts, compares, of.iter().filter_map(|(_, account)| account.tally.as_ref()))
+    };
+    let mut all = Vec::new();
+    for route in &config.routes {
+        let of_role = |role: Role| {
+            let of = route.mirrors.iter().filter(move |of| of.role == role && !config.is_captured(of));
+            of.filter_map(|of| Some((of, *by_name.get(&(route.name.as_str(), of.name.as_str()))?)))
+        };
+        let baselines: Vec<(&Mirror, &Account)> = of_role(Role::Baseline).collect();
+        let again = Some(&baselines).filter(|all| !all.is_empty());
+        for (of, account) in
+            of_role(Role::Candidate).filter(|(of, _)| mirror.is_none_or(|name| of.name == name))
+        {
+            // Contents are counted since the epoch began; of a later moment it is known what was seen since, not how often.
+            let groups =
+                account.groups.iter().filter(|group| since.is_none_or(|since| group.last_seen >= since));
+            let differences: Vec<Difference> =
+                groups.map(|group| difference(group, account, &baselines)).collect();
+            let bursts = bursts(&account.epoch, &account.counted);
+            let one = |since: Option<SystemTime>, differences| Evidence {
+                route: route.name.clone(),
+                mirror: of.name.clone(),
+                copies: of.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
+                are_chosen_by_response: of.response.is_some(),
+                is_baseline_chosen_alike: baselines.iter().all(|(again, _)| again.response == of.response),
+                seen: seen_of(&[(of, account)], since),
+                baseline: again.map(|all| seen_of(all, since)),
+                differences,
+                bursts,
+                windows: Vec::new(),
+            };
+            let window = |(mark, within): (&Mark, f64)| Window {
+                since: rfc3339(mark.at),
+                within,
+                number: mark.number,
+                evidence: one(Some(mark.at), Vec::new()),
+            };
+            let windows =
+                if since.is_none() { dated(&account.epoch).map(window).collect() } else { Vec::new() };
+            all.push(Evidence { windows, ..one(since, differences) });
+        }
+    }
+    all
+}
+
+/// The moments of an epoch, and how many seconds lie between each and its neighbours at most.
+fn dated(epoch: &Epoch) -> impl Iterator<Item = (&Mark, f64)> {
+    epoch.marks.iter().enumerate().map(|(at, mark)| {
+        let before = at.checked_sub(1).and_then(|at| epoch.marks.get(at)).map_or(epoch.began, |mark| mark.at);
+        let after = epoch.marks.get(at + 1).map_or(mark.at, |mark| mark.at);
+        let apart = |from: SystemTime, to: SystemTime| to.duration_since(from).unwrap_or_default();
+        (mark, apart(before, mark.at).max(apart(mark.at, after)).as_secs_f64())
+    })
+}
+
+/// What these came to together, and what setting their answers side by side did; `compares`: they are.
+fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tally>) -> Seen {
+    let mut matrix = BTreeMap::new();
+    for (cell, n) in of.iter().flat_map(|snapshot| &snapshot.matrix) {
+        *matrix.entry(cell.clone()).or_default() += n;
+    }
+    let sum = |read: fn(&Counts) -> u64| of.iter().map(read).sum();
+    Seen {
+        matrix: matrix.into_iter().map(|((primary, mirror), n)| (primary, mirror, n)).collect(),
+        primary_times: Slots::together(of.iter().map(|snapshot| &snapshot.primary_times)),
+        mirror_times: Slots::together(of.iter().map(|snapshot| &snapshot.mirror_times)),
+        sent: sum(|of| of.sent),
+        unreachable: sum(|of| of.unreachable),
+        lost: sum(|of| of.lost),
+        suspect: sum(|of| of.suspect),
+        compared: compares.then(|| compared(tallies)),
+    }
+}
+
+fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
+    let mut all = Compared::default();
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for tally in tallies {
+        all.answers += tally.compared;
+        all.contents += tally.contents;
+        all.differing += tally.differing;
+        all.no_room += tally.skipped.get(NO_ROOM).copied().unwrap_or_default();
+        all.partly += tally.skipped.get(TOO_MANY).copied().unwrap_or_default() + tally.hidden;
+        all.hidden += tally.hidden;
+        all.beside = (
+            all.beside.0 + tally.beside.pairs,
+            all.beside.1 + tally.beside.only_mirror,
+            all.beside.2 + tally.beside.only_baseline,
+        );
+        all.left_out += tally.skipped.get(CONTENT_TYPE).copied().unwrap_or_default();
+        // What found no time was drawn by chance, and what nobody asked for is not missed: they speak of nothing.
+        let tells = |why: &str| why != BUSY && why != CONTENT_TYPE;
+        for (why, n) in tally.skipped.iter().filter(|(why, _)| tells(why)) {
+            *reasons.entry(why).or_default() += n;
+        }
+    }
+    if all.hidden > 0 {
+        reasons.insert("more_places_than_are_kept_apart", all.hidden);
+    }
+    all.reasons = reasons.into_iter().map(|(why, n)| (why.to_owned(), n)).collect();
+    all
+}
+
+/// One place where answers differ, beside what baselines do there.
+fn difference(group: &Group, of: &Account, baselines: &[(&Mirror, &Account)]) -> Difference {
+    let kind = group.kind;
+    let compared = of.tally.as_ref().map_or(0, |tally| tally.of(kind));
+    let (mut baseline_count, mut baseline_compared) = (0, 0);
+    for (_, again) in baselines {
+        let Some(tally) = &again.tally else { continue };
+        let same = again.groups.iter().find(|other| other.field == group.field && other.kind == kind);
+        // Where its table was full, as often as it may have been.
+        baseline_count += same.map_or(tally.hidden, |same| same.count + same.missed);
+        baseline_compared += tally.of(kind);
+    }
+    let beside = of.tally.as_ref().map_or(0, |tally| tally.beside_of(kind));
+    Difference {
+        field: group.field.clone(),
+        kind: kind.text(),
+        count: group.count,
+        compared,
+        baseline_count,
+        baseline_compared,
+        is_volatile: group.is_volatile(compared),
+        rank: group.rank,
+        first: group.began.0,
+        beside: beside.saturating_sub(group.began.1),
+        only_mirror: group.only_mirror.saturating_sub(u64::from(group.began.1 > 0)),
+        only_baseline: group.only_baseline,
+        example: group.example.clone(),
+        samples: group.request_ids(),
+    }
+}

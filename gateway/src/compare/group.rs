@@ -1,0 +1,185 @@
+//! What was found, as it is kept and handed on: how much was compared, and differences in groups, each with how often, an
+//! example and a few whole samples. Plain data; where it lies, `findings` knows.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use config::Role;
+use serde::{Deserialize, Serialize};
+
+use super::differ::Kind;
+use super::sample::Sample;
+use crate::portable::{role_word, unix_micros};
+
+/// Share of pairs in which a value that is drawn anew each time differs: two counters meet, two clocks are read in one tick.
+const VOLATILE_SHARE: f64 = 0.9;
+
+/// Whole samples kept of each group.
+pub(super) const SAMPLES_MAX: usize = 5;
+
+/// What comparing one mirror on one route came to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Tally {
+    pub route: String,
+    pub mirror: String,
+    #[serde(with = "role_word")]
+    pub role: Role,
+    /// Pairs of answers set side by side.
+    pub compared: u64,
+    /// Of those, where the contents were too.
+    pub contents: u64,
+    /// Of those compared, where anything differed.
+    pub differing: u64,
+    /// Pairs not compared, or not their contents, by reason.
+    pub skipped: BTreeMap<Cow<'static, str>, u64>,
+    /// Pairs that may have differed in a place that has no group (any longer), of any one place.
+    pub hidden: u64,
+    /// Pairs of which the route's baseline was compared for the same request.
+    pub beside: Beside,
+    /// Groups told apart, and ever begun.
+    #[serde(skip)]
+    pub groups: usize,
+    pub found: u64,
+}
+
+/// One request's answers from a mirror and from the baseline, both set beside the primary's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    pub pairs: u64,
+    /// Of those, where the contents of both were compared.
+    pub contents: u64,
+    /// The mirror's differs anywhere, and the baseline's nowhere.
+    pub only_mirror: u64,
+    pub only_baseline: u64,
+}
+
+impl Tally {
+    /// Pairs of which a difference of this kind could have been seen.
+    pub fn of(&self, kind: Kind) -> u64 {
+        if kind.is_of_contents() { self.contents } else { self.compared }
+    }
+
+    /// The same of those that the baseline answered too.
+    pub fn beside_of(&self, kind: Kind) -> u64 {
+        if kind.is_of_contents() { self.beside.contents } else { self.beside.pairs }
+    }
+}
+
+/// Differences of one kind in one place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Group {
+    pub id: u64,
+    pub route: String,
+    pub mirror: String,
+    pub field: String,
+    pub kind: Kind,
+    pub count: u64,
+    /// How many more there may have been before it had a place.
+    pub missed: u64,
+    /// How often both values had one shape; and of those, how often either side's was another than the time before.
+    pub alike: u64,
+    pub turns: (u64, u64),
+    pub last: (u64, u64),
+    /// How many groups its mirror had on its route before.
+    pub rank: u64,
+    /// When it was found: pairs compared until then where it differs, and those beside a baseline.
+    pub began: (u64, u64),
+    /// Of requests that the baseline answered too, from the one on that it was found by: it differs here, and the baseline does
+    /// not; and the other way round.
+    pub only_mirror: u64,
+    pub only_baseline: u64,
+    #[serde(with = "unix_micros")]
+    pub first_seen: SystemTime,
+    #[serde(with = "unix_micros")]
+    pub last_seen: SystemTime,
+    /// The latest, of either side.
+    pub example: (Option<String>, Option<String>),
+    #[serde(skip)]
+    pub samples: Vec<Arc<Sample>>,
+    /// Ids of requests whose samples another process has, or had.
+    #[serde(default)]
+    pub elsewhere: Vec<String>,
+}
+
+#[cfg(test)]
+impl Group {
+    /// For tests: one that was found by the first response, as the `rank`th of its mirror.
+    pub(crate) fn found(route: &str, mirror: &str, field: &str, count: u64, rank: u64) -> Self {
+        Self {
+            id: 0,
+            route: route.to_owned(),
+            mirror: mirror.to_owned(),
+            field: field.to_owned(),
+            kind: Kind::Changed,
+            count,
+            missed: 0,
+            alike: 0,
+            turns: (0, 0),
+            last: (0, 0),
+            rank,
+            began: (1, 0),
+            only_mirror: 0,
+            only_baseline: 0,
+            first_seen: SystemTime::UNIX_EPOCH,
+            last_seen: SystemTime::UNIX_EPOCH,
+            example: (None, None),
+            samples: Vec::new(),
+            elsewhere: Vec::new(),
+        }
+    }
+}
+
+impl Group {
+    /// Ids of requests that show it: first those of which a sample is kept here.
+    pub fn request_ids(&self) -> Vec<String> {
+        let here = self.samples.iter().map(|sample| &sample.request_id);
+        here.chain(&self.elsewhere).take(SAMPLES_MAX).cloned().collect()
+    }
+
+    /// As another process gets it: samples stay here, and the ids of their requests go.
+    #[must_use]
+    pub fn without_samples(mut self) -> Self {
+        self.elsewhere = self.request_ids();
+        self.samples = Vec::new();
+        self
+    }
+
+    /// What groups keep of memory: a sample that several of them share is kept, and counted, once.
+    pub fn bytes_of<'a>(groups: impl Iterator<Item = &'a Self>) -> usize {
+        let mut shared = HashSet::new();
+        let text = |of: &Option<String>| of.as_ref().map_or(0, String::len);
+        let bytes = |group: &'a Self| {
+            let own = group.route.len() + group.mirror.len() + group.field.len() + size_of::<Self>();
+            let samples = group.samples.iter().filter(|sample| shared.insert(Arc::as_ptr(sample)));
+            let samples: usize = samples.map(|sample| sample.bytes()).sum();
+            own + text(&group.example.0) + text(&group.example.1) + samples
+        };
+        groups.map(bytes).sum()
+    }
+
+    /// Whether it differs in nearly all of so many pairs, each time with the same shape on both sides, and either side's value
+    /// is nearly always another: an id, a time, a token, a counter. What differs in some pairs alone is no such thing.
+    pub fn is_volatile(&self, compared: u64) -> bool {
+        let nearly = |n: u64, all: u64| n as f64 >= VOLATILE_SHARE * all as f64;
+        nearly(self.count, compared)
+            && nearly(self.alike, self.count)
+            && nearly(self.turns.0, self.count)
+            && nearly(self.turns.1, self.count)
+    }
+}
+
+/// A group beside what the route's baselines found in the same place.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    pub group: Group,
+    /// Pairs of its mirror and route that were compared where it differs.
+    pub compared: u64,
+    pub baseline_count: u64,
+    pub baseline_compared: u64,
+    /// Requests that both this mirror and a baseline answered, and were compared where it differs.
+    pub beside: u64,
+    /// The primary differs from itself there about as often.
+    pub is_noise: bool,
+}

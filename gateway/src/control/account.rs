@@ -1,0 +1,255 @@
+//! Evidence as one process hands it to another: a file for the next process, a page for the gateways beside this one. Counts and
+//! buckets, never shares or verdicts, so that what several have is added up.
+//!
+//! Pure: who writes and reads it is elsewhere. It is bounded: what is dearest and tells least goes first.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh64::xxh64;
+
+use super::epoch::{Counts, Epoch};
+use crate::compare::{Group, Tally};
+
+/// What is known of one mirror on one route.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    pub route: String,
+    pub mirror: String,
+    pub epoch: Epoch,
+    /// Since it began.
+    pub counted: Counts,
+    /// Where answers are compared.
+    pub tally: Option<Tally>,
+    pub groups: Vec<Group>,
+}
+
+impl Account {
+    /// Requests that both sides have ended.
+    pub fn pairs(&self) -> u64 {
+        self.counted.pairs()
+    }
+
+    /// Of a mirror on a route.
+    pub fn is_of(&self, route: &str, mirror: &str) -> bool {
+        self.route == route && self.mirror == mirror
+    }
+}
+
+/// All that one gateway knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Book {
+    /// Which process wrote it: a name that no other has.
+    pub boot: String,
+    pub accounts: Vec<Account>,
+}
+
+/// Before everything else in a file, so that another program's file, another version's and a torn one are known.
+const MAGIC: &str = "umbra-evidence";
+const VERSION: &str = "1";
+
+/// Bytes of a file. A thousand routes with a baseline each, whose times are spread, take so much.
+pub const BOOK_BYTES_MAX: usize = 16 << 20;
+
+/// Why a file is of no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is no file of this kind.
+    Foreign,
+    /// Of another version of the gateway.
+    Version(String),
+    /// It ends early, or something in it was changed.
+    Torn,
+    Malformed(String),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign => f.write_str("it is no file of evidence"),
+            Self::Version(version) => {
+                write!(f, "it is of version {version:?} of the format, and this gateway reads {VERSION}")
+            }
+            Self::Torn => f.write_str("it is torn: length or checksum is another"),
+            Self::Malformed(why) => write!(f, "it is malformed: {why}"),
+        }
+    }
+}
+
+impl Book {
+    /// As a file has it, in at most so many bytes: first what came when goes, then what differs, then the accounts that tell
+    /// least. Returns how many went.
+    pub fn to_file(&self, bytes_max: usize) -> (Vec<u8>, usize) {
+        let whole = json(self);
+        if whole.len() <= bytes_max {
+            return (with_head(&whole), 0);
+        }
+        let mut book = self.clone();
+        book.accounts.iter_mut().for_each(|account| account.epoch.marks.clear());
+        let mut text = json(&book);
+        if text.len() > bytes_max {
+            for account in &mut book.accounts {
+                account.groups.clear();
+                account.tally = None;
+            }
+            text = json(&book);
+        }
+        book.accounts.sort_by_key(|account| std::cmp::Reverse(account.pairs()));
+        while text.len() > bytes_max && !book.accounts.is_empty() {
+            book.accounts.truncate(book.accounts.len() / 2);
+            text = json(&book);
+        }
+        (with_head(&text), self.accounts.len() - book.accounts.len())
+    }
+
+    /// As a page has it: whole, for who adds it up must know all of it, but for moments where these take too much. `None`: it is
+    /// more than so many bytes all the same.
+    pub fn to_page(&self, bytes_max: usize) -> Option<Vec<u8>> {
+        let whole = json(self);
+        if whole.len() <= bytes_max {
+            return Some(whole);
+        }
+        let mut book = self.clone();
+        book.accounts.iter_mut().for_each(|account| account.epoch.marks.clear());
+        Some(json(&book)).filter(|text| text.len() <= bytes_max)
+    }
+
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn of_file(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let end = bytes.iter().position(|b| *b == b'\n').ok_or(Unreadable::Foreign)?;
+        let (head, text) = (bytes.get(..end).unwrap_or_default(), bytes.get(end + 1..).unwrap_or_default());
+        let head = std::str::from_utf8(head).map_err(|_| Unreadable::Foreign)?;
+        let mut words = head.split(' ');
+        if words.next() != Some(MAGIC) {
+            return Err(Unreadable::Foreign);
+        }
+        match words.next() {
+            Some(VERSION) => {}
+            other => return Err(Unreadable::Version(other.unwrap_or_default().to_owned())),
+        }
+        if words.next() != Some(&checksum(text)) {
+            return Err(Unreadable::Torn);
+        }
+        Self::of_json(text)
+    }
+
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn of_json(text: &[u8]) -> Result<Self, Unreadable> {
+        serde_json::from_slice(text).map_err(|error| Unreadable::Malformed(error.to_string()))
+    }
+}
+
+fn json(book: &Book) -> Vec<u8> {
+    // invariant: all keys of its maps are strings, which is all that JSON may refuse.
+    serde_json::to_vec(book).unwrap_or_default()
+}
+
+fn checksum(text: &[u8]) -> String {
+    format!("{}-{:016x}", text.len(), xxh64(text, 0))
+}
+
+fn with_head(text: &[u8]) -> Vec<u8> {
+    let mut all = format!("{MAGIC} {VERSION} {}\n", checksum(text)).into_bytes();
+    all.extend_from_slice(text);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::control::{Epochs, Looked};
+    use crate::metrics::{Histogram, Slots};
+
+    fn counts(n: u64) -> Counts {
+        let times = Histogram::default();
+        (0..n).for_each(|n| times.record(1_000 + 37 * n));
+        let times = Slots::of([&times]);
+        Counts {
+            matrix: [(("200".to_owned(), "500".to_owned()), n)].into(),
+            primary_times: times.clone(),
+            mirror_times: times,
+            sent: n,
+            unreachable: 1,
+            lost: 2,
+            suspect: 3,
+        }
+    }
+
+    fn book(accounts: u64) -> Book {
+        let epochs = Epochs::default();
+        let one = |n: u64| {
+            let route = format!("r{n}");
+            let looked = |n| Looked {
+                route: &route,
+                mirror: "v2",
+                endpoints: [BTreeSet::from(["a:1".to_owned()]), BTreeSet::new()],
+                versions: [None, Some("2".to_owned())],
+                question: "q".to_owned(),
+                counts: Box::new(move || counts(n)),
+            };
+            epochs.look(&[looked(0)], SystemTime::UNIX_EPOCH);
+            epochs.look(&[looked(n)], SystemTime::UNIX_EPOCH + Duration::from_secs(90));
+            let epoch = epochs.of(&route, "v2").unwrap();
+            assert_eq!(epoch.marks.len(), 1);
+            Account {
+                counted: epoch.counted(&counts(2 * n)),
+                mirror: "v2".to_owned(),
+                tally: Some(Tally { compared: n, ..Tally::default() }),
+                groups: Vec::new(),
+                epoch,
+                route: route.clone(),
+            }
+        };
+        Book { boot: "b".to_owned(), accounts: (1..=accounts).map(one).collect() }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let book = book(3);
+        let (bytes, left_out) = book.to_file(BOOK_BYTES_MAX);
+        assert_eq!(left_out, 0);
+        let read = Book::of_file(&bytes).unwrap();
+        assert_eq!(format!("{:?}", read.accounts[2].counted), format!("{:?}", book.accounts[2].counted));
+        assert_eq!(read.accounts[2].epoch.marks[0].counted, book.accounts[2].epoch.marks[0].counted);
+        assert_eq!(read.to_file(BOOK_BYTES_MAX).0, bytes, "and written once more it is the same");
+    }
+
+    #[test]
+    fn what_is_torn_foreign_or_of_another_version_is_told_and_no_byte_of_it_believed() {
+        let (bytes, _) = book(2).to_file(BOOK_BYTES_MAX);
+        for end in 0..bytes.len() {
+            assert!(Book::of_file(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        for at in (0..bytes.len()).step_by(7) {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            assert!(Book::of_file(&bytes).is_err(), "changed at {at}");
+        }
+        let of = |text: &str| Book::of_file(text.as_bytes()).unwrap_err();
+        assert_eq!(of("umbra-evidence 2 0-0\n"), Unreadable::Version("2".to_owned()));
+        assert_eq!(of("{}\n"), Unreadable::Foreign);
+        let malformed = Book::of_file(&with_head(b"{\"boot\":1}")).unwrap_err();
+        assert!(malformed.to_string().contains("line 1 column"), "{malformed}");
+    }
+
+    #[test]
+    fn a_file_keeps_to_its_bytes_and_what_tells_most_stays() {
+        let all = book(40);
+        let whole = all.to_file(usize::MAX).0.len();
+        for most in [whole, whole / 2, whole / 8, 300, 10] {
+            let (bytes, left_out) = all.to_file(most);
+            let head = bytes.iter().position(|b| *b == b'\n').unwrap() + 1;
+            assert!(bytes.len() - head <= most.max(30), "{} of {most}", bytes.len());
+            let read = Book::of_file(&bytes).unwrap();
+            assert_eq!(read.accounts.len() + left_out, 40);
+            if let Some(first) = read.accounts.first().filter(|_| left_out > 0) {
+                assert_eq!(first.route, "r40");
+            }
+        }
+    }
+}

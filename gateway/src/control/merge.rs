@@ -1,0 +1,340 @@
+//! What several gateways know of the same mirrors, as one: counts and buckets are added up. What answers another question, or is
+//! of another epoch, stays apart and is named. It reads no clock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::account::{Account, Book};
+use super::epoch::{Cause, Counts, Mark};
+use crate::compare::{Beside, Group, Tally};
+
+/// Gateways learn of a new version, and are told to begin anew, within so long of each other; so far may their clocks be apart.
+const APART_MAX: Duration = Duration::from_secs(30);
+
+/// Ids of requests kept of one difference.
+const IDS_MAX: usize = 5;
+
+/// Why what one gateway knows of a mirror on a route is not added to what the others know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Apart {
+    /// It has no such mirror on that route.
+    Unknown,
+    /// It compares by other rules, or copies other requests.
+    Rules,
+    /// It sees another version of v1 or of the mirror.
+    Version,
+    /// What it counts began before the others began anew.
+    Epoch,
+}
+
+impl fmt::Display for Apart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "serves another configuration, without this mirror",
+            Self::Rules => {
+                "serves another configuration: it compares by other rules, or copies other requests"
+            }
+            Self::Version => "sees another version",
+            Self::Epoch => "has evidence from before the others began anew",
+        })
+    }
+}
+
+/// All that is added up, and what is not.
+#[derive(Debug, Default)]
+pub struct Merged {
+    pub accounts: Vec<Account>,
+    /// Whose, of which mirror, and why; of several routes the first.
+    pub apart: BTreeMap<(String, String), (Apart, String)>,
+}
+
+/// By route and mirror.
+type ByName<'a> = HashMap<(&'a str, &'a str), &'a Account>;
+
+/// What these gateways, each by its name, know of the mirrors of the first one. A process that was asked twice counts once.
+pub fn merge(books: Vec<(String, Book)>) -> Merged {
+    let mut boots = BTreeSet::new();
+    let books: Vec<(String, Book)> =
+        books.into_iter().filter(|(_, book)| boots.insert(book.boot.clone())).collect();
+    let Some((_, own)) = books.first() else { return Merged::default() };
+    let keys: Vec<(String, String)> =
+        own.accounts.iter().map(|of| (of.route.clone(), of.mirror.clone())).collect();
+    let mut all: Vec<(&str, ByName<'_>)> = Vec::new();
+    for (name, book) in &books {
+        let by_key = book.accounts.iter().map(|of| ((of.route.as_str(), of.mirror.as_str()), of)).collect();
+        all.push((name, by_key));
+    }
+    let mut merged = Merged::default();
+    for (route, mirror) in keys {
+        let of: Vec<(&str, Option<&Account>)> = all
+            .iter()
+            .map(|(name, accounts)| (*name, accounts.get(&(route.as_str(), mirror.as_str())).copied()))
+            .collect();
+        let (same, apart) = sorted(&of);
+        for (name, why) in apart {
+            merged.apart.entry((name.to_owned(), mirror.clone())).or_insert_with(|| (why, route.clone()));
+        }
+        merged.accounts.extend(together(&same));
+    }
+    merged
+}
+
+/// Those that can be added up, and the others.
+fn sorted<'a>(all: &[(&'a str, Option<&'a Account>)]) -> (Vec<&'a Account>, Vec<(&'a str, Apart)>) {
+    let mut known = Vec::new();
+    let mut apart = Vec::new();
+    let asked = all.iter().find_map(|(_, account)| account.map(|of| of.epoch.question.clone()));
+    for (name, account) in all {
+        match account {
+            None => apart.push((*name, Apart::Unknown)),
+            Some(account) if Some(&account.epoch.question) != asked.as_ref() => {
+                apart.push((*name, Apart::Rules));
+            }
+            Some(account) => known.push((*name, *account)),
+        }
+    }
+    // Whoever began anew last knows what is new.
+    let anew = known.iter().filter(|(_, of)| of.epoch.because != Cause::Start);
+    let latest = anew.max_by_key(|(_, of)| of.epoch.began).or_else(|| known.first()).map(|(_, of)| *of);
+    let Some(latest) = latest else { return (Vec::new(), apart) };
+    let is_anew = latest.epoch.because != Cause::Start;
+    let mut same = Vec::new();
+    for (name, account) in known {
+        if is_of_another_version(account, latest) {
+            apart.push((name, Apart::Version));
+        } else if is_anew && account.epoch.began + APART_MAX < latest.epoch.began {
+            apart.push((name, Apart::Epoch));
+        } else {
+            same.push(account);
+        }
+    }
+    (same, apart)
+}
+
+fn is_of_another_version(one: &Account, other: &Account) -> bool {
+    let (one, other) = (&one.epoch, &other.epoch);
+    let differ =
+        |(a, b): (&Option<String>, &Option<String>)| a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| a != b);
+    let are_others =
+        |(a, b): (&BTreeSet<String>, &BTreeSet<String>)| !a.is_empty() && !b.is_empty() && a.is_disjoint(b);
+    one.versions.iter().zip(&other.versions).any(differ)
+        || one.endpoints.iter().zip(&other.endpoints).any(are_others)
+}
+
+/// The sum. Moments are those of the first; of each other one the moment nearest to it.
+fn together(all: &[&Account]) -> Option<Account> {
+    let [first, rest @ ..] = all else { return None };
+    if rest.is_empty() {
+        return Some((*first).clone());
+    }
+    let mut epoch = first.epoch.clone();
+    let replicas = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    epoch.marks = first.epoch.marks.iter().map(|mark| at_moment(all, mark, replicas)).collect();
+    for of in rest {
+        if of.epoch.began < epoch.began {
+            epoch.began = of.epoch.began;
+        }
+        if epoch.because == Cause::Start {
+            epoch.because = of.epoch.because;
+        }
+        for (known, other) in epoch.versions.iter_mut().zip(&of.epoch.versions) {
+            if known.is_none() {
+                known.clone_from(other);
+            }
+        }
+    }
+    let counted = rest.iter().fold(first.counted.clone(), |sum, of| sum.plus(&of.counted));
+    let tallies: Vec<&Tally> = all.iter().filter_map(|of| of.tally.as_ref()).collect();
+    Some(Account {
+        route: first.route.clone(),
+        mirror: first.mirror.clone(),
+        epoch,
+        counted,
+        tally: tallies
+            .split_first()
+            .map(|(first, rest)| rest.iter().fold((*first).clone(), |sum, of| plus(sum, of))),
+        groups: groups(all),
+    })
+}
+
+/// Any of the gateways may be asked, each with moments of its own: their tests share what one would have.
+fn at_moment(all: &[&Account], mark: &Mark, replicas: u32) -> Mark {
+    let apart = |at: SystemTime| at.duration_since(mark.at).unwrap_or_else(|error| error.duration());
+    let nothing = Arc::<Counts>::default();
+    let counted = |of: &&Account| {
+        let nearest = of.epoch.marks.iter().min_by_key(|other| apart(other.at));
+        // What began after that moment came after it as a whole.
+        let nearest = nearest.filter(|_| of.epoch.began < mark.at);
+        nearest.map_or_else(|| Arc::clone(&nothing), |other| Arc::clone(&other.counted))
+    };
+    let sum = all.iter().map(counted).fold(Counts::default(), |sum, of| sum.plus(&of));
+    Mark { at: mark.at, number: mark.number.saturating_mul(replicas), counted: Arc::new(sum) }
+}
+
+fn plus(sum: Tally, of: &Tally) -> Tally {
+    let mut skipped = sum.skipped.clone();
+    for (why, n) in &of.skipped {
+        *skipped.entry(why.clone()).or_default() += n;
+    }
+    Tally {
+        compared: sum.compared + of.compared,
+        contents: sum.contents + of.contents,
+        differing: sum.differing + of.differing,
+        skipped,
+        hidden: sum.hidden + of.hidden,
+        beside: Beside {
+            pairs: sum.beside.pairs + of.beside.pairs,
+            contents: sum.beside.contents + of.beside.contents,
+            only_mirror: sum.beside.only_mirror + of.beside.only_mirror,
+            only_baseline: sum.beside.only_baseline + of.beside.only_baseline,
+        },
+        ..sum
+    }
+}
+
+/// Differences of one kind in one place are one. Each gateway found it by a response of its own, which does not count against it;
+/// and in whichever order several found theirs, no two places have one rank.
+fn groups(all: &[&Account]) -> Vec<Group> {
+    let mut found: BTreeMap<(String, &'static str), Group> = BTreeMap::new();
+    let mut known: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
+    let replicas = all.len() as u64;
+    for (at, account) in all.iter().enumerate() {
+        for group in &account.groups {
+            let key = (group.field.clone(), group.kind.text());
+            let rank = group.rank.saturating_mul(replicas).saturating_add(at as u64);
+            *known.entry(key.clone()).or_default() += 1;
+            let Some(sum) = found.get_mut(&key) else {
+                found.insert(key, Group { rank, ..group.clone().without_samples() });
+                continue;
+            };
+            if group.count > sum.count {
+                sum.example.clone_from(&group.example);
+            }
+            sum.rank = sum.rank.min(rank);
+            // The one that it was found by is left out of each but the first, where who judges does so.
+            sum.count += group.count.saturating_sub(u64::from(group.began.0 > 0));
+            sum.only_mirror += group.only_mirror.saturating_sub(u64::from(group.began.1 > 0));
+            sum.only_baseline += group.only_baseline;
+            sum.missed += group.missed;
+            sum.alike += group.alike;
+            sum.turns = (sum.turns.0 + group.turns.0, sum.turns.1 + group.turns.1);
+            sum.began = (sum.began.0 + group.began.0, sum.began.1 + group.began.1);
+            sum.first_seen = sum.first_seen.min(group.first_seen);
+            sum.last_seen = sum.last_seen.max(group.last_seen);
+            sum.elsewhere.extend(group.request_ids());
+            sum.elsewhere.truncate(IDS_MAX);
+        }
+    }
+    // Where a table was full, it may have been seen there as often as what has no place.
+    for (key, group) in &mut found {
+        let has = known.get(key).copied().unwrap_or_default();
+        if has < all.len() {
+            let lacks = |of: &&&Account| {
+                !of.groups.iter().any(|other| other.field == key.0 && other.kind.text() == key.1)
+            };
+            let hidden = all.iter().filter(lacks).filter_map(|of| of.tally.as_ref()).map(|of| of.hidden);
+            group.missed += hidden.sum::<u64>();
+        }
+    }
+    found.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Epochs, Looked};
+
+    struct Replica {
+        question: &'static str,
+        version: Option<&'static str>,
+        began: u64,
+        is_begun_by_hand: bool,
+        pairs: u64,
+        field: Option<(&'static str, u64, u64)>,
+    }
+
+    const PLAIN: Replica =
+        Replica { question: "q", version: None, began: 0, is_begun_by_hand: false, pairs: 100, field: None };
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+    }
+
+    fn book(boot: &str, of: &Replica) -> (String, Book) {
+        let epochs = Epochs::default();
+        let counts =
+            |n| Counts { matrix: [(("200".into(), "200".into()), n)].into(), sent: n, ..Counts::default() };
+        let looked = |n| Looked {
+            route: "r",
+            mirror: "v2",
+            endpoints: Default::default(),
+            versions: [None, of.version.map(str::to_owned)],
+            question: of.question.to_owned(),
+            counts: Box::new(move || counts(n)),
+        };
+        if of.is_begun_by_hand {
+            epochs.begin(&[looked(0)], None, at(of.began));
+        } else {
+            epochs.look(&[looked(0)], at(of.began));
+        }
+        epochs.look(&[looked(of.pairs / 2)], at(of.began + 60));
+        let epoch = epochs.of("r", "v2").unwrap();
+        let one = |(field, count, rank): (&str, u64, u64)| Group::found("r", "v2", field, count, rank);
+        let account = Account {
+            route: "r".to_owned(),
+            mirror: "v2".to_owned(),
+            counted: epoch.counted(&counts(of.pairs)),
+            tally: Some(Tally { compared: of.pairs, contents: of.pairs, ..Tally::default() }),
+            groups: of.field.map(one).into_iter().collect(),
+            epoch,
+        };
+        (boot.to_owned(), Book { boot: boot.to_owned(), accounts: vec![account] })
+    }
+
+    #[test]
+    fn counts_and_fields_of_all_are_added_up_and_who_is_asked_twice_counts_once() {
+        let one = Replica { field: Some(("$.a", 10, 0)), ..PLAIN };
+        let other = Replica { field: Some(("$.b", 4, 0)), ..PLAIN };
+        let third = Replica { field: Some(("$.a", 5, 3)), began: 5, ..PLAIN };
+        let books = vec![book("1", &one), book("2", &other), book("3", &third), book("2", &other)];
+        let merged = merge(books);
+        assert!(merged.apart.is_empty());
+        let [account] = &merged.accounts[..] else { panic!("one mirror on one route") };
+        assert_eq!((account.pairs(), account.epoch.began), (300, at(0)));
+        assert_eq!(account.tally.as_ref().map(|tally| tally.contents), Some(300));
+        let told: Vec<_> = account.groups.iter().map(|of| (of.field.as_str(), of.count, of.rank)).collect();
+        // Of the third the response that it was found by does not count.
+        assert_eq!(told, [("$.a", 14, 0), ("$.b", 4, 1)]);
+        assert_eq!(account.epoch.marks[0].counted.pairs(), 150);
+        assert_eq!(account.epoch.marks[0].number, 3);
+    }
+
+    #[test]
+    fn what_answers_another_question_or_is_of_another_epoch_is_named_and_not_added() {
+        let rows = [
+            (Replica { question: "p", ..PLAIN }, Some(Apart::Rules)),
+            (Replica { version: Some("3"), ..PLAIN }, Some(Apart::Version)),
+            (Replica { version: Some("2"), ..PLAIN }, None),
+            // A process that started later, or earlier, is of the same epoch.
+            (Replica { began: 5_000, ..PLAIN }, None),
+        ];
+        for (row, why) in rows {
+            let merged = merge(vec![book("1", &Replica { version: Some("2"), ..PLAIN }), book("2", &row)]);
+            let apart = merged.apart.get(&("2".to_owned(), "v2".to_owned())).map(|(why, _)| *why);
+            assert_eq!(apart, why);
+            assert_eq!(merged.accounts[0].pairs(), if why.is_some() { 100 } else { 200 });
+        }
+        let anew = Replica { began: 600, is_begun_by_hand: true, pairs: 7, ..PLAIN };
+        for order in [[&PLAIN, &anew], [&anew, &PLAIN]] {
+            let merged = merge(vec![book("1", order[0]), book("2", order[1])]);
+            assert_eq!(merged.accounts[0].pairs(), 7, "what came before does not count");
+            assert_eq!(merged.apart.values().map(|(why, _)| *why).collect::<Vec<_>>(), [Apart::Epoch]);
+        }
+        let (name, _) = book("2", &PLAIN);
+        let merged =
+            merge(vec![book("1", &PLAIN), (name, Book { boot: "2".to_owned(), accounts: Vec::new() })]);
+        assert_eq!(merged.apart.values().map(|(why, _)| *why).collect::<Vec<_>>(), [Apart::Unknown]);
+    }
+}

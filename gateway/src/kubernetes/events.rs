@@ -1,0 +1,261 @@
+//! What became of objects, as Events on them: whoever describes one reads it there. Istio's have no status that would be ours to
+//! write; the Gateway API's have one, and their Events say what it cannot.
+//!
+//! Written by the Lease's holder alone, each once for a generation: an Event's name follows from what it says, so that one which
+//! was written, by whichever replica, is not written again.
+
+use std::collections::BTreeMap;
+use std::hash::Hasher as _;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use config::manifest::State;
+use serde_json::{Value, json};
+use xxhash_rust::xxh64::Xxh64;
+
+use super::Cluster;
+use super::api::{Api, Trouble};
+use super::kinds::Kind;
+use super::lease;
+use super::report;
+use super::store::{Key, Store};
+use super::translation::Outcome;
+
+/// Between two Events.
+const WRITE_EVERY: Duration = Duration::from_millis(200);
+
+/// Between two Events of one object; what it says in between is not told.
+const SAME_EVERY: Duration = Duration::from_secs(10);
+
+/// After trouble with one.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Bytes of a message; the API server refuses longer ones.
+const MESSAGE_MAX: usize = 1024;
+
+/// Who says it.
+const COMPONENT: &str = "umbra";
+
+/// What is to be said of one object.
+#[derive(Debug, Clone, PartialEq)]
+struct Event {
+    kind: Kind,
+    key: Key,
+    name: String,
+    reason: &'static str,
+    is_warning: bool,
+    message: String,
+}
+
+/// What was said of each object and for which reason, by the Event's name, and when.
+type Told = BTreeMap<(Kind, Key, &'static str), (String, Instant)>;
+
+/// Writes for the rest of the process's life.
+pub(super) async fn write(api: Api, cluster: Cluster) {
+    let mut told = Told::new();
+    let mut again = None;
+    loop {
+        let news = cluster.0.news.events.notified();
+        match again.take() {
+            Some(after) => drop(tokio::time::timeout(after, news).await),
+            None => news.await,
+        }
+        if !cluster.0.counters.leads.load(Relaxed) || !cluster.is_synced() {
+            continue;
+        }
+        let this = cluster.clone();
+        let Ok((store, all)) = tokio::task::spawn_blocking(move || this.events()).await else { continue };
+        told.retain(|(kind, key, _), _| store.get(*kind, &key.0, &key.1).is_some());
+        for event in all {
+            let id = (event.kind, event.key.clone(), event.reason);
+            match told.get(&id) {
+                Some((name, _)) if *name == event.name => continue,
+                Some((_, at)) if at.elapsed() < SAME_EVERY => {
+                    again = Some(SAME_EVERY);
+                    continue;
+                }
+                Some(_) | None => {}
+            }
+            let Some(object) = store.get(event.kind, &event.key.0, &event.key.1) else { continue };
+            let namespace = namespace(&event.key);
+            let path = format!("/api/v1/namespaces/{namespace}/events");
+            match api.create(&path, &written(&event, object, SystemTime::now())).await {
+                Ok(_) => {}
+                // Another has said it, or this process before it was another.
+                Err(Trouble::Status { code: 409, .. }) => {}
+                Err(trouble) => {
+                    cluster.unsaid(&event, &trouble);
+                    let asked = match &trouble {
+                        Trouble::Status { retry_after, .. } => *retry_after,
+                        Trouble::Lost(_) => None,
+                    };
+                    again = Some(asked.unwrap_or(PAUSE).clamp(WRITE_EVERY, PAUSE));
+                    // What is wrong with this one alone holds up no other.
+                    if !matches!(trouble.code(), Some(400 | 404 | 422)) {
+                        break;
+                    }
+                }
+            }
+            told.insert(id, (event.name, Instant::now()));
+            tokio::time::sleep(WRITE_EVERY).await;
+        }
+    }
+}
+
+impl Cluster {
+    /// Everything that there is to say of what is served.
+    fn events(&self) -> (Store, Vec<Event>) {
+        let (store, served) = {
+            let state = self.lock();
+            (state.store.routing(), state.served.clone())
+        };
+        let all = served.iter().flat_map(events).collect();
+        (store, all)
+    }
+
+    fn unsaid(&self, event: &Event, trouble: &Trouble) {
+        if self.lock().told.may_complain(event.kind, ("", "events"), trouble.code()) {
+            let (namespace, name) = &event.key;
+            tracing::warn!(
+                "an Event of {} {namespace}/{name} cannot be written: {trouble}",
+                event.kind.text()
+            );
+        }
+    }
+}
+
+/// What is to be said of this one; nothing of what is as its author would have it and says so itself.
+fn events(outcome: &Outcome) -> Vec<Event> {
+    let is_istios = match outcome.kind {
+        Kind::VirtualService | Kind::DestinationRule | Kind::ServiceEntry | Kind::IstioGateway => true,
+        Kind::HttpRoute | Kind::ApiGateway => false,
+        _other => return Vec::new(),
+    };
+    let said = report::lines(outcome);
+    let mut events = Vec::new();
+    if is_istios && outcome.state == State::Accepted {
+        events.push(event(outcome, "Applied", false, "served by umbra".to_owned()));
+    }
+    if !said.is_empty() {
+        let reason = if matches!(outcome.state, State::Rejected(_)) { "Rejected" } else { "Ignored" };
+        events.push(event(outcome, reason, true, joined(&said)));
+    }
+    events
+}
+
+fn event(outcome: &Outcome, reason: &'static str, is_warning: bool, message: String) -> Event {
+    let mut hash = Xxh64::new(0);
+    let generation = outcome.generation.unwrap_or_default().to_string();
+    for part in [outcome.kind.text(), &generation, reason, &message] {
+        hash.write(part.as_bytes());
+        hash.write(&[0]);
+    }
+    // A name has at most 253 characters.
+    let object: String = outcome.key.1.chars().take(230).collect();
+    let name = format!("{}.{:016x}", object.trim_end_matches(['.', '-']), hash.finish());
+    Event { kind: outcome.kind, key: outcome.key.clone(), name, reason, is_warning, message }
+}
+
+/// As many as there is room for.
+fn joined(lines: &[String]) -> String {
+    let mut text = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        let more = format!("; and {} more", lines.len() - at);
+        if text.len() + line.len() + 2 + more.len() > MESSAGE_MAX {
+            if text.is_empty() {
+                let whole =
+                    line.char_indices().take_while(|(at, c)| at + c.len_utf8() + more.len() <= MESSAGE_MAX);
+                text = whole.map(|(_, c)| c).collect();
+                continue;
+            }
+            text.push_str(&more);
+            break;
+        }
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(line);
+    }
+    text
+}
+
+/// Where an Event of it is.
+fn namespace(key: &Key) -> &str {
+    if key.0.is_empty() { "default" } else { &key.0 }
+}
+
+fn written(event: &Event, object: &Value, now: SystemTime) -> Value {
+    let now = lease::seconds(now);
+    let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": event.name, "namespace": namespace(&event.key)},
+        "involvedObject": {
+            "apiVersion": object["apiVersion"], "kind": event.kind.facts().name,
+            "namespace": event.key.0, "name": event.key.1, "uid": uid,
+        },
+        "reason": event.reason,
+        "message": event.message,
+        "type": if event.is_warning { "Warning" } else { "Normal" },
+        "count": 1,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "source": {"component": COMPONENT},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use config::check::Problem;
+
+    use super::*;
+
+    fn outcome(kind: Kind, state: State, generation: u64) -> Outcome {
+        let key = ("n".to_owned(), "shop".to_owned());
+        Outcome {
+            kind,
+            key,
+            generation: Some(generation),
+            state,
+            warnings: Vec::new(),
+            serves_earlier: false,
+        }
+    }
+
+    fn rejected(messages: &[String]) -> State {
+        let problem = |message: &String| Problem { message: message.clone(), ..Problem::default() };
+        State::Rejected(messages.iter().map(problem).collect())
+    }
+
+    #[test]
+    fn each_generation_is_told_once_and_what_is_said_of_another_object_has_another_name() {
+        let of = |kind, state, generation| events(&outcome(kind, state, generation));
+        let applied = of(Kind::VirtualService, State::Accepted, 1);
+        assert_eq!((applied.len(), applied[0].reason, applied[0].is_warning), (1, "Applied", false));
+        assert_eq!(applied, of(Kind::VirtualService, State::Accepted, 1));
+        assert_ne!(applied[0].name, of(Kind::VirtualService, State::Accepted, 2)[0].name);
+        assert_ne!(applied[0].name, of(Kind::DestinationRule, State::Accepted, 1)[0].name);
+        let refused = of(Kind::HttpRoute, rejected(&["no".to_owned()]), 1);
+        assert_eq!((refused[0].reason, refused[0].message.as_str()), ("Rejected", "rejected: no"));
+        // What the status says is not said again.
+        assert_eq!(of(Kind::HttpRoute, State::Accepted, 1), []);
+        assert_eq!(of(Kind::Service, rejected(&["no".to_owned()]), 1), []);
+        let warnings = vec![Problem { message: "is ignored".to_owned(), ..Problem::default() }];
+        let told = events(&Outcome { warnings, ..outcome(Kind::VirtualService, State::Accepted, 1) });
+        assert_eq!(told.iter().map(|one| one.reason).collect::<Vec<_>>(), ["Applied", "Ignored"]);
+    }
+
+    #[test]
+    fn a_message_is_never_longer_than_an_api_server_takes() {
+        for length in [10, 300, 1000, 1023, 1024, 5000] {
+            let messages: Vec<String> = (0..40).map(|n| format!("{n}{}", "ö".repeat(length))).collect();
+            let said = events(&outcome(Kind::VirtualService, rejected(&messages), 1)).remove(0);
+            assert!(said.message.len() <= MESSAGE_MAX, "{length}: {}", said.message.len());
+            assert!(
+                said.message.starts_with("rejected: 0") && said.message.ends_with(" more"),
+                "{}",
+                said.message
+            );
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Who had a part in a verdict on several gateways' evidence: what is missing holds it, for promoting takes all. Pure.
+
+use serde::Serialize;
+
+use super::{Decision, Verdict};
+
+/// The gateways that were asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fleet {
+    /// Those whose evidence was judged, the one that judges among them.
+    pub replicas: usize,
+    /// Who did not answer.
+    pub missing: Vec<Missing>,
+    /// Whose evidence was not added to the others'.
+    pub apart: Vec<Aside>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    pub replica: String,
+    pub why: String,
+}
+
+/// What a gateway knows of a mirror, and nobody adds to what the others know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Aside {
+    pub replica: String,
+    pub mirror: String,
+    /// The first of the routes.
+    pub route: String,
+    pub why: String,
+}
+
+/// Gateways named in one sentence.
+const NAMED_MAX: usize = 3;
+
+impl Verdict {
+    /// The same, where these were asked: it rests on those that answered where it rejects, and promotes by all alone.
+    #[must_use]
+    pub fn of_fleet(mut self, fleet: Fleet) -> Self {
+        for mirror in &mut self.mirrors {
+            let apart: Vec<&Aside> = fleet.apart.iter().filter(|of| of.mirror == mirror.mirror).collect();
+            let one = |of: &&Aside| format!("not counted: {} {} (on {})", of.replica, of.why, of.route);
+            mirror.aside.extend(apart.iter().take(NAMED_MAX).map(one));
+            let more = apart.len().saturating_sub(NAMED_MAX);
+            if more > 0 {
+                mirror.aside.push(format!("not counted: {more} more gateways"));
+            }
+            if !fleet.missing.is_empty() {
+                let all = fleet.replicas + fleet.missing.len();
+                let why = |of: &Missing| format!("{} ({})", of.replica, of.why);
+                let named: Vec<String> = fleet.missing.iter().take(NAMED_MAX).map(why).collect();
+                mirror.aside.push(format!(
+                    "{} of {all} gateways did not answer: {}",
+                    fleet.missing.len(),
+                    named.join(", ")
+                ));
+            }
+            let is_whole = apart.is_empty() && fleet.missing.is_empty();
+            if !is_whole && mirror.verdict == Decision::Promote {
+                mirror.verdict = Decision::Hold;
+                mirror.aside.push("held: to promote takes the evidence of all gateways".to_owned());
+            }
+        }
+        let worst = self.mirrors.iter().map(|mirror| mirror.verdict).max();
+        self.verdict = worst.unwrap_or(self.verdict);
+        self.fleet = Some(fleet);
+        self
+    }
+}
