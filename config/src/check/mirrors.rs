@@ -15,8 +15,11 @@ use crate::{
 
 /// A baseline tells what is noise in what its candidate is compared by, of requests like those that its candidate gets: what
 /// it does not say of that itself is what the route's first candidate that compares says.
-fn baselines_like_their_candidate(mirrors: &mut [Mirror]) {
-    let candidates: Vec<Mirror> = mirrors.iter().filter(|of| of.role == Role::Candidate).cloned().collect();
+fn baselines_like_their_candidate(mirrors: &mut [Mirror], lanes: &[Lane]) {
+    // A capture is none: nothing answers.
+    let answers = |of: &&Mirror| lanes.get(of.lane).is_some_and(|lane| lane.capture.is_none());
+    let is_candidate = |of: &&Mirror| of.role == Role::Candidate && answers(of);
+    let candidates: Vec<Mirror> = mirrors.iter().filter(is_candidate).cloned().collect();
     let first = candidates.iter().find(|mirror| mirror.compare.is_some());
     let response = candidates.first().and_then(|first| first.response.clone());
     // Where they are chosen differently, it cannot be like all of them.
@@ -53,7 +56,7 @@ impl Check<'_> {
             }
             mirrors.push(mirror);
         }
-        baselines_like_their_candidate(&mut mirrors);
+        baselines_like_their_candidate(&mut mirrors, &self.lanes);
         mirrors
     }
 

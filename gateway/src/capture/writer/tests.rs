@@ -1,3 +1,5 @@
+//! The writer against real folders: bounds, losses and their account.
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::mpsc::channel;
