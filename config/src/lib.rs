@@ -22,6 +22,7 @@ mod compare;
 mod verdict;
 mod judging;
 mod mirror;
+mod capture;
 mod observe;
 mod tls;
 mod machine;
@@ -38,6 +39,7 @@ mod units;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use capture::{Capture, Compression};
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
 pub use destination::Destination;
@@ -87,6 +89,8 @@ pub struct Config {
     /// One ring and its shippers per worker for each entry; mirrors of several routes share a lane when they name the
     /// same upstream with the same transport settings.
     pub lanes: Vec<Lane>,
+    /// Folders that mirrors write to instead of asking an upstream.
+    pub captures: Vec<Capture>,
 }
 
 impl Config {
@@ -95,6 +99,11 @@ impl Config {
         let each_worker =
             self.lanes.iter().map(|lane| lane.ring_bytes_max as u64).fold(0, u64::saturating_add);
         each_worker.saturating_mul(self.workers.count as u64)
+    }
+
+    /// Whether a mirror's copies are written to files, so that nothing answers them.
+    pub fn is_captured(&self, mirror: &Mirror) -> bool {
+        self.lanes.get(mirror.lane).is_some_and(|lane| lane.capture.is_some())
     }
 
     /// Whether any client may speak HTTP/2, and so have several requests under way on one connection.
@@ -118,6 +127,11 @@ impl Config {
 pub type UpstreamId = usize;
 /// Index into [`Config::lanes`].
 pub type LaneId = usize;
+/// Index into [`Config::captures`].
+pub type CaptureId = usize;
+
+/// The upstream of a lane whose copies are captured: none has this index.
+pub const NO_UPSTREAM: UpstreamId = UpstreamId::MAX;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {

@@ -8,9 +8,10 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::{Action, Config, Protocols, Role};
+use config::{Action, Config, Protocols, Role, UpstreamProtocol};
 
 use crate::asked::RequestView;
+use crate::capture::{CAPTURED_ROUTE, Sink};
 use crate::discovery::Located;
 use crate::io::{Owner, Sweeper};
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
@@ -40,6 +41,8 @@ pub struct WorkerConfig {
     pub prepared: Arc<Prepared>,
     /// By upstream: how its endpoints are called; `None` in plaintext.
     pub callings: Arc<[Option<Arc<Calling>>]>,
+    /// By [`config::CaptureId`].
+    pub captures: Arc<[Arc<Sink>]>,
     /// Where clients come in. Those that are not among them any more are closed.
     pub listeners: Vec<ListenerSockets>,
 }
@@ -73,6 +76,8 @@ pub struct Generation {
     pub upstreams: Rc<Upstreams>,
     /// By [`config::LaneId`].
     pub lanes: Vec<Rc<Lane>>,
+    /// By [`config::CaptureId`].
+    pub captures: Arc<[Arc<Sink>]>,
 }
 
 /// Mirrors of a route in the generation before, and whether they can go on as they are.
@@ -147,7 +152,7 @@ impl<'a> Building<'a> {
             addresses,
             hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
             calling: callings.get(lane.upstream).and_then(Option::as_ref),
-            protocol: config.upstreams[lane.upstream].protocol,
+            protocol: config.upstreams.get(lane.upstream).map_or(UpstreamProtocol::Http1, |to| to.protocol),
         };
         // The same counters are the same lane, most often in the same place.
         let before = self.before.map(|before| before.lanes.as_slice()).unwrap_or_default();
@@ -221,7 +226,11 @@ impl<'a> Building<'a> {
             let before = before.and_then(|policies| policies.iter().find(is_it));
             let lane = &self.lanes[numbered.1.lane];
             let policy = Policy::new(numbered, counters, lane, config.workers.count, before);
-            Policy { unpaired: unpaired(config, route, numbered.1), ..policy }
+            let mut mark = policy.mark;
+            if config.is_captured(numbered.1) {
+                mark.extend_from_slice(format!("{CAPTURED_ROUTE}: {}\r\n", route.name).as_bytes());
+            }
+            Policy { unpaired: unpaired(config, route, numbered.1), mark, ..policy }
         };
         with_counters.map(policy).collect()
     }
@@ -239,6 +248,7 @@ impl<'a> Building<'a> {
             policies: self.all_policies.unwrap_or_else(|| Rc::new(self.policies)),
             upstreams: self.upstreams.finish(),
             lanes: self.lanes,
+            captures: Arc::clone(&self.of.captures),
         })
     }
 }
@@ -294,6 +304,10 @@ impl Generation {
 /// weight, some of its copies are of requests that v2 itself answered, and some of v1-again's.
 fn unpaired(config: &Config, route: &config::Route, mirror: &config::Mirror) -> Box<[usize]> {
     let Action::Forward(forward) = &route.action else { return Box::default() };
+    if config.is_captured(mirror) {
+        // Nothing answers.
+        return (0..forward.primaries.len()).collect();
+    }
     let upstream = |mirror: &config::Mirror| config.lanes.get(mirror.lane).map(|lane| lane.upstream);
     let candidates = route.mirrors.iter().filter(|of| match mirror.role {
         Role::Candidate => of.lane == mirror.lane,
@@ -364,6 +378,7 @@ mod tests {
             clients_max: 10,
             prepared: Arc::new(prepared),
             callings: Arc::default(),
+            captures: Arc::default(),
             listeners: Vec::new(),
         }
     }

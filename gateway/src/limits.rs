@@ -177,6 +177,15 @@ pub const ENDPOINT_FAILED_MS: u64 = 1_000;
 /// Longest ejection of an endpoint, unless its shortest is longer (Envoy's `max_ejection_time`).
 pub const EJECTION_MAX: Duration = Duration::from_secs(300);
 
+/// Copies that one turn of a worker hands to a capture.
+pub const CAPTURED_PER_TURN: usize = 64;
+
+/// Captured copies of one lane that wait for the capture's writer; more wait in the lane's ring.
+pub const CAPTURED_MAX: usize = 1024;
+
+/// Bytes that they may keep alive before the next stays in the lane's ring.
+pub const CAPTURED_BYTES_MAX: usize = 4 << 20;
+
 /// Bytes of answers that all workers together keep to be compared, from the first byte read to the end of the comparison.
 pub const KEPT_ANSWERS_BYTES_MAX: usize = 64 << 20;
 

@@ -195,7 +195,8 @@ fn decide(
 ) -> Result<Verdict, NoMirror> {
     let snapshot = state.store.open();
     let config = &snapshot.config;
-    let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
+    let is_candidate = |m: &&config::Mirror| m.role == Role::Candidate && !config.is_captured(m);
+    let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(is_candidate);
     if let Some(name) = mirror
         && !candidates.any(|mirror| mirror.name == name)
     {

@@ -30,7 +30,7 @@ pub(super) fn evidence_of(
     let mut all = Vec::new();
     for route in &config.routes {
         let of_role = |role: Role| {
-            let of = route.mirrors.iter().filter(move |of| of.role == role);
+            let of = route.mirrors.iter().filter(move |of| of.role == role && !config.is_captured(of));
             of.filter_map(|of| Some((of, *by_name.get(&(route.name.as_str(), of.name.as_str()))?)))
         };
         let baselines: Vec<(&Mirror, &Account)> = of_role(Role::Baseline).collect();
