@@ -9,6 +9,10 @@ neither may be much wider than the other. It wants numpy, scipy and confseq (its
 import sys
 
 import numpy as np
+
+# confseq 0.0.11 is older than numpy 2.
+np.float_ = np.float64
+
 from confseq.betting import betting_cs
 from confseq.conjmix_bounded import conjmix_empbern_twosided_cs
 
@@ -39,7 +43,7 @@ def main():
             f" {show(max(eb_low[-1], 0.0), min(eb_high[-1], 1.0)):>20} {ratio:>18.2f}"
         )
     print(f"ours is at most {worst:.2f} times as wide")
-    sys.exit(worst > WIDER_MAX)
+    sys.exit(int(worst > WIDER_MAX))
 
 
 main()

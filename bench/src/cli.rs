@@ -32,6 +32,8 @@ pub enum Command {
     Soak(SoakArgs),
     /// What ordinary clients feel of slow ones: slowhttptest's modes
     Slow(SlowArgs),
+    /// What clients with kept TLS connections feel of a flood of full handshakes
+    Flood(FloodArgs),
 }
 
 #[derive(Args)]
@@ -98,6 +100,9 @@ pub struct IdleArgs {
     /// Connections whose one request is under way at the same time
     #[arg(long, default_value_t = 32)]
     pub together: usize,
+    /// Over TLS
+    #[arg(long)]
+    pub tls: bool,
     /// Every variant is measured once in each round, in processes of its own
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
@@ -122,6 +127,24 @@ pub struct SlowArgs {
     /// Slow clients at once
     #[arg(long, default_value_t = 1000)]
     pub slow: usize,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Args)]
+pub struct FloodArgs {
+    /// Every variant is measured once in each round
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Load in quiet, and in the flood
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// Requests per second on kept connections, open loop
+    #[arg(long, default_value_t = 1000)]
+    pub rate: u64,
+    /// New connections per second, each with a full handshake
+    #[arg(long, default_value_t = 1000)]
+    pub handshakes: u64,
     #[command(flatten)]
     pub common: CommonArgs,
 }

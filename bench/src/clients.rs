@@ -2,9 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+
+use loadgen::tls::client::Settings;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::os;
 
@@ -17,12 +21,50 @@ pub struct Clients {
     response_bytes: usize,
     /// Connections whose one request is under way at the same time.
     together: usize,
-    open: Vec<TcpStream>,
+    tls: Option<Arc<ClientConfig>>,
+    open: Vec<Client>,
+}
+
+enum Client {
+    Plain(TcpStream),
+    Covered(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Client {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(into),
+            Self::Covered(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Covered(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Covered(stream) => stream.flush(),
+        }
+    }
 }
 
 impl Clients {
     pub fn new(addr: SocketAddr, response_bytes: usize, together: usize) -> Self {
-        Self { addr, response_bytes, together, open: Vec::new() }
+        Self { addr, response_bytes, together, tls: None, open: Vec::new() }
+    }
+
+    /// The same over TLS, each with a full handshake; nobody's certificate is checked.
+    pub fn over_tls(mut self) -> Result<Self> {
+        let settings = Settings { insecure: true, never_resume: true, ..Settings::default() };
+        self.tls = Some(Arc::new(settings.config()?));
+        Ok(self)
     }
 
     /// Opens connections until there are `count`, and has each make its request.
@@ -31,9 +73,17 @@ impl Clients {
             ensure!(!os::interrupted(), "interrupted");
             let from = self.open.len();
             for _ in 0..self.together.min(count - from) {
-                let mut client = TcpStream::connect_timeout(&self.addr, WAIT_MAX)
+                let stream = TcpStream::connect_timeout(&self.addr, WAIT_MAX)
                     .with_context(|| format!("connection {} was refused", self.open.len() + 1))?;
-                client.set_read_timeout(Some(WAIT_MAX))?;
+                stream.set_read_timeout(Some(WAIT_MAX))?;
+                let mut client = match &self.tls {
+                    None => Client::Plain(stream),
+                    Some(config) => {
+                        let name = Settings::default().server_name("localhost")?;
+                        let session = ClientConnection::new(config.clone(), name)?;
+                        Client::Covered(Box::new(StreamOwned::new(session, stream)))
+                    }
+                };
                 ask(&mut client)?;
                 self.open.push(client);
             }
@@ -56,12 +106,12 @@ impl Clients {
     }
 }
 
-fn ask(client: &mut TcpStream) -> Result<()> {
-    Ok(client.write_all(b"GET / HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")?)
+fn ask(client: &mut Client) -> Result<()> {
+    Ok(client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")?)
 }
 
 /// Reads one answer of known length.
-fn answer(client: &mut TcpStream, response_bytes: usize) -> Result<()> {
+fn answer(client: &mut Client, response_bytes: usize) -> Result<()> {
     let mut got = Vec::new();
     let mut piece = [0u8; 4096];
     loop {

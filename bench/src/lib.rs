@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod scenario;
 pub mod variant;
+pub mod wires;
 pub mod command;
 pub mod tools;
 pub mod origin;

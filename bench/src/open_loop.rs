@@ -1,4 +1,5 @@
-//! Open-loop load from `loadgen run`: requests leave when they are due, whatever the answers do. Reads its report only.
+//! Load from `loadgen run`: in an open loop requests leave when they are due, whatever the answers do; in a closed one it stands
+//! in for wrk where that does not speak the wire. Reads its report only.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::load::{Request, Seen};
 use crate::process::run_to_end;
+use crate::wires::Wires;
 
 const EXTRA: Duration = Duration::from_secs(60);
 /// Its exit code when it was itself the limit; its report is there all the same.
@@ -18,7 +20,16 @@ const SATURATED: i32 = 4;
 
 pub struct OpenLoop<'a> {
     pub loadgen: &'a Path,
+    pub wires: Wires,
     pub rate: u64,
+    pub connections: usize,
+    pub core: Option<usize>,
+}
+
+/// As many requests as so many connections, or their streams, can carry.
+pub struct ClosedLoop<'a> {
+    pub loadgen: &'a Path,
+    pub wires: Wires,
     pub connections: usize,
     pub core: Option<usize>,
 }
@@ -38,39 +49,59 @@ impl OpenLoop<'_> {
         time: Duration,
         dir: &Path,
     ) -> Result<(Seen, bool)> {
-        let report = dir.join("loadgen.json");
-        let _ = fs::remove_file(&report);
-        let mut command = match self.core {
-            Some(core) => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", &core.to_string()]).arg(self.loadgen);
-                command
-            }
-            None => Command::new(self.loadgen),
-        };
-        command
-            .args(["run", &format!("http://{addr}{}", request.path), "--quiet", "--threads", "1"])
-            .args(["--rate", &self.rate.to_string(), "--connections", &self.connections.to_string()])
-            .args(["--duration", &format!("{}ms", time.as_millis()), "--timeout", "5s", "--drain", "1s"])
-            .args(["--method", &request.method])
-            .arg("--json")
-            .arg(&report);
-        if request.body_bytes > 0 {
-            command.args(["--body-size", &request.body_bytes.to_string()]);
-        }
-        if !request.keep_alive {
-            command.arg("--no-keepalive");
-        }
-        let output = run_to_end("loadgen", command, dir, time + EXTRA)?;
-        let said = || String::from_utf8_lossy(&output.stderr).trim().to_string();
-        let text =
-            fs::read_to_string(&report).with_context(|| format!("loadgen left no report: {}", said()))?;
-        // A target that answers nothing makes the generator fail; that is an answer here.
-        if !matches!(output.status.code(), Some(0 | 1 | SATURATED)) {
-            bail!("loadgen failed ({}): {}", output.status, said());
-        }
-        parse(&text)
+        let mut command = pinned(self.loadgen, self.core);
+        command.arg("run").arg(format!("{}://{addr}{}", self.wires.scheme(), request.path));
+        command.args(["--rate", &self.rate.to_string()]).args(self.wires.arguments());
+        finish(command, self.connections, request, time, dir)
     }
+}
+
+impl ClosedLoop<'_> {
+    pub fn run(&self, addr: SocketAddr, request: &Request, time: Duration, dir: &Path) -> Result<Seen> {
+        let mut command = pinned(self.loadgen, self.core);
+        command.arg("run").arg(format!("{}://{addr}{}", self.wires.scheme(), request.path));
+        command.arg("--closed").args(self.wires.arguments());
+        finish(command, self.connections, request, time, dir).map(|(seen, _)| seen)
+    }
+}
+
+fn pinned(loadgen: &Path, core: Option<usize>) -> Command {
+    let Some(core) = core else { return Command::new(loadgen) };
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]).arg(loadgen);
+    command
+}
+
+/// Adds what both loops have in common, runs it and reads what came of it.
+fn finish(
+    mut command: Command,
+    connections: usize,
+    request: &Request,
+    time: Duration,
+    dir: &Path,
+) -> Result<(Seen, bool)> {
+    let report = dir.join("loadgen.json");
+    let _ = fs::remove_file(&report);
+    command
+        .args(["--quiet", "--threads", "1", "--connections", &connections.to_string()])
+        .args(["--duration", &format!("{}ms", time.as_millis()), "--timeout", "5s", "--drain", "1s"])
+        .args(["--method", &request.method])
+        .arg("--json")
+        .arg(&report);
+    if request.body_bytes > 0 {
+        command.args(["--body-size", &request.body_bytes.to_string()]);
+    }
+    if !request.keep_alive {
+        command.arg("--no-keepalive");
+    }
+    let output = run_to_end("loadgen", command, dir, time + EXTRA)?;
+    let said = || String::from_utf8_lossy(&output.stderr).trim().to_string();
+    let text = fs::read_to_string(&report).with_context(|| format!("loadgen left no report: {}", said()))?;
+    // A target that answers nothing makes the generator fail; that is an answer here.
+    if !matches!(output.status.code(), Some(0 | 1 | SATURATED)) {
+        bail!("loadgen failed ({}): {}", output.status, said());
+    }
+    parse(&text)
 }
 
 fn parse(text: &str) -> Result<(Seen, bool)> {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::http;
 use crate::process::Process;
 use crate::tools::Tools;
+use crate::wires::{Wires, make_keys};
 
 /// Longest answer that fits into nginx's configuration; longer ones are a file.
 const INLINE_MAX: usize = 2048;
@@ -37,6 +38,7 @@ impl Origin {
         name: &str,
         response_bytes: usize,
         connections: usize,
+        tls: bool,
         dir: &Path,
     ) -> Result<Self> {
         let dir = dir.join(name);
@@ -48,9 +50,11 @@ impl Origin {
             fs::write(dir.join("answer"), vec![b'x'; response_bytes])?;
             format!("root {}; open_file_cache max=8; sendfile on; rewrite ^ /answer break;", dir.display())
         };
+        let ssl = nginx_tls(tls, &dir)?;
+        let listen = if tls { " ssl" } else { "" };
         let conf = format!(
             "worker_processes 1;\n{}http {{\n{HTTP}client_body_buffer_size 1m;\n\
-             server {{ listen {addr} backlog=4096; client_max_body_size 100m; location / {{ {answer} }} }}\n\
+             server {{ listen {addr} backlog=4096{listen}; {ssl} client_max_body_size 100m; location / {{ {answer} }} }}\n\
              server {{ listen {status}; location / {{ stub_status; }} }}\n}}\n",
             nginx_main(connections)
         );
@@ -60,9 +64,19 @@ impl Origin {
     }
 
     /// `loadgen serve`: answers when it has the whole content, as applications do and nginx's `return` does not.
-    pub fn start_reading(tools: &Tools, name: &str, response_bytes: usize, dir: &Path) -> Result<Self> {
+    pub fn start_reading(
+        tools: &Tools,
+        name: &str,
+        response_bytes: usize,
+        wires: &Wires,
+        dir: &Path,
+    ) -> Result<Self> {
         let mut command = Command::new(&tools.loadgen);
-        command.args(["serve", "--threads", "1", "--port", &format!("{name}=0,size={response_bytes}")]);
+        let tls = if wires.tls_upstream { ",tls" } else { "" };
+        // gRPC is answered with what was asked, message by message.
+        let answer =
+            wires.grpc_messages.map_or_else(|| format!("size={response_bytes}"), |_| "echo".to_string());
+        command.args(["serve", "--threads", "1", "--port", &format!("{name}=0,{answer}{tls}")]);
         let mut process = Process::start(name, command, dir, true)?;
         let addr = process.wait_line(|line| served_port(line, name))?;
         let control = process.wait_line(|line| served_port(line, "control"))?;
@@ -109,6 +123,19 @@ pub fn served_port(line: &str, name: &str) -> Option<SocketAddr> {
 pub const HTTP: &str = "access_log off; keepalive_requests 100000000; keepalive_timeout 300s; \
     client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
     uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n";
+
+/// Directives of a `server` that speaks TLS, and its keys in `dir`; nothing without.
+pub fn nginx_tls(tls: bool, dir: &Path) -> Result<String> {
+    if !tls {
+        return Ok(String::new());
+    }
+    make_keys(dir)?;
+    let dir = dir.display();
+    Ok(format!(
+        "ssl_certificate {dir}/server.pem; ssl_certificate_key {dir}/server.key; ssl_protocols TLSv1.2 TLSv1.3; \
+         ssl_session_cache shared:tls:10m;"
+    ))
+}
 
 /// The configuration before the `http` block. A proxy needs two connections for each client, and some to spare.
 pub fn nginx_main(connections: usize) -> String {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::variant::{Program, Variant};
+use crate::wires::Wires;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +38,8 @@ pub struct Scenario {
     pub window: Window,
     #[serde(default)]
     pub origin: OriginKind,
+    #[serde(default)]
+    pub wires: Wires,
     /// Ours only; otherwise the default of the product.
     pub ring_bytes_max: Option<String>,
     pub variants: Vec<Variant>,
@@ -157,6 +160,7 @@ pub struct Setup {
     pub percent: usize,
     pub watched: Watched,
     pub ring_bytes_max: Option<String>,
+    pub wires: Wires,
 }
 
 fn get() -> String {
@@ -204,6 +208,23 @@ impl Scenario {
             self.request_bytes == 0 || self.method != "GET",
             "request_bytes: a GET has no body here, write method = \"POST\""
         );
+        let wires = &self.wires;
+        ensure!(
+            !wires.http2_upstream || self.origin == OriginKind::Loadgen,
+            "wires.http2_upstream: nginx is no origin in HTTP/2, write origin = \"loadgen\""
+        );
+        ensure!(
+            wires.grpc_messages.is_none() || wires.http2_upstream && wires.streams.is_some(),
+            "wires.grpc_messages: gRPC is HTTP/2 on both sides, write streams and http2_upstream"
+        );
+        ensure!(self.keep_alive || wires.streams.is_none(), "keep_alive: HTTP/2 keeps its connections");
+        let is_able = |variant: &Variant| {
+            // It speaks HTTP/2 to origins in gRPC alone.
+            variant.program() != Program::Nginx || !wires.http2_upstream || wires.grpc_messages.is_some()
+        };
+        if let Some(variant) = self.variants.iter().find(|variant| !is_able(variant)) {
+            bail!("{} cannot speak HTTP/2 to an origin", variant.name());
+        }
         if let Some(axis) = &self.axis {
             ensure!(!axis.values.is_empty(), "axis.values: name at least one");
             ensure!(
@@ -252,6 +273,7 @@ impl Scenario {
             percent: 100,
             watched: Watched::Nobody,
             ring_bytes_max: self.ring_bytes_max.clone(),
+            wires: self.wires,
         };
         let Some(axis) = &self.axis else {
             return vec![(String::new(), base)];
@@ -310,7 +332,7 @@ mod tests {
     #[test]
     fn every_scenario_of_the_repository_reads() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        assert!(load(&dir, Topic::Peers, &[]).expect("they read").len() >= 7);
+        assert!(load(&dir, Topic::Peers, &[]).expect("they read").len() >= 17);
         assert!(load(&dir, Topic::Growth, &[]).expect("they read").len() >= 5);
         assert!(load(&dir, Topic::Growth, &["get_small".to_string()]).is_err());
     }
@@ -323,6 +345,10 @@ mod tests {
             assert!(format!("{got:#}").contains(error), "{got:#}");
         };
         check("sise = 3", "sise");
+        check("wires = { http2_upstream = true }", "loadgen");
+        check("origin = \"loadgen\"\nwires = { http2_upstream = true }", "cannot speak HTTP/2");
+        check("wires = { grpc_messages = 1 }", "gRPC");
+        check("keep_alive = false\nwires = { streams = 2 }", "keep_alive");
         check("request_bytes = 3", "POST");
         check("axis = { of = \"percent\", values = [1] }", "percent");
         check("[[goal]]\nvariant = \"ours_plain\"\nratio_max = 1.0", "does not run");

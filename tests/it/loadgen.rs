@@ -53,7 +53,7 @@ fn handshakes_that_the_load_generator_made_are_those_that_the_gateway_counted() 
     let gateway = Gateway::start(&listening(&Setup::to(&[address]), &keys), &[]);
     let url = format!("https://{}/", gateway.address);
     let ca = authority.ca.display().to_string();
-    let trusting = ["--cacert", &ca, "--sni", "shop.example"];
+    let trusting = ["--cacert", &ca, "--sni", "shop.example", "-H", "Host: shop.example"];
     let counted =
         |kind: &str| gateway.metrics().sum("umbra_tls_handshakes_total", &[&format!("kind=\"{kind}\"")]);
 

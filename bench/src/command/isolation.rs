@@ -162,7 +162,7 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn new(bench: &'a Bench, args: &'a IsolationArgs, is_open: bool) -> Result<Self> {
         let dir = bench.dir.path();
-        let primary = Origin::start(&bench.tools, "v1", RESPONSE_BYTES, args.connections, dir)?;
+        let primary = Origin::start(&bench.tools, "v1", RESPONSE_BYTES, args.connections, false, dir)?;
         let mirror = Mirror::start(&bench.tools.loadgen, dir)?;
         let method = if args.request_bytes > 0 { "POST" } else { "GET" };
         let request = Request {
@@ -228,6 +228,7 @@ impl<'a> Place<'a> {
             watched: crate::scenario::Watched::Nobody,
             percent: 100,
             ring_bytes_max: None,
+            wires: crate::wires::Wires::default(),
         };
         let targets = Targets { primary: self.primary.addr, mirrors: vec![self.mirror.addr] };
         self.mirror.heal()?;
@@ -255,12 +256,14 @@ impl<'a> Place<'a> {
         let core = machine::load_core();
         if self.is_open {
             let loadgen = &self.bench.tools.loadgen;
-            OpenLoop { loadgen, rate: self.args.rate, connections: self.args.connections, core }.run(
-                gateway.addr,
-                &self.request,
-                time,
-                dir,
-            )
+            OpenLoop {
+                loadgen,
+                wires: crate::wires::Wires::default(),
+                rate: self.args.rate,
+                connections: self.args.connections,
+                core,
+            }
+            .run(gateway.addr, &self.request, time, dir)
         } else {
             let (tools, connections) = (&self.bench.tools, self.args.connections);
             load::run(tools, gateway.addr, &self.request, connections, time, core, dir)

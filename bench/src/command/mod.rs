@@ -6,6 +6,7 @@ mod isolation;
 mod isolation_report;
 mod idle;
 mod slow;
+mod flood;
 mod soak;
 mod soak_report;
 
@@ -29,6 +30,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Isolation(args) => isolation::run(args),
         Command::Idle(args) => idle::run(args),
         Command::Slow(args) => slow::run(args),
+        Command::Flood(args) => flood::run(args),
         Command::Soak(args) => soak::run(args),
     }
 }

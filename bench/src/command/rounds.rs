@@ -14,6 +14,7 @@ use crate::clients::Clients;
 use crate::keep::Run;
 use crate::ledger::Ledger;
 use crate::load::{self, Request, Seen};
+use crate::open_loop::ClosedLoop;
 use crate::origin::{Origin, RequestCount};
 use crate::peer::{self, Gateway, Targets};
 use crate::procfs::{self, Cpu};
@@ -120,7 +121,7 @@ pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
     let name = if topic == Topic::Peers { "peers" } else { "growth" };
     let mut remarks = bench.remarks.clone();
     remarks.push(format!(
-        "Rounds: {}, of at least {} s for each variant in turn, wrk with one thread (closed loop){}; CPU of the whole \
+        "Rounds: {}, of at least {} s for each variant in turn, wrk with one thread (closed loop){}, or loadgen where TLS or HTTP/2 is spoken; CPU of the whole \
          process tree from /proc.",
         rounds,
         args.seconds,
@@ -149,8 +150,13 @@ fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], effort: Eff
     let connections = setups.iter().map(|(_, s)| s.connections).max().unwrap_or(scenario.connections);
     let mirrors = setups.iter().map(|(_, s)| s.mirrors).max().unwrap_or(1);
     let origin = |name: &str| match scenario.origin {
-        OriginKind::Nginx => Origin::start(&bench.tools, name, scenario.response_bytes, connections, &dir),
-        OriginKind::Loadgen => Origin::start_reading(&bench.tools, name, scenario.response_bytes, &dir),
+        OriginKind::Nginx => {
+            let (bytes, wires) = (scenario.response_bytes, &scenario.wires);
+            Origin::start(&bench.tools, name, bytes, connections * wires.at_once(), wires.tls_upstream, &dir)
+        }
+        OriginKind::Loadgen => {
+            Origin::start_reading(&bench.tools, name, scenario.response_bytes, &scenario.wires, &dir)
+        }
     };
     let primary = origin("v1")?;
     let copies: Vec<Origin> =
@@ -230,7 +236,7 @@ fn planned_seconds(scenario: &Scenario, runnable: &[Variant], effort: Effort) ->
 /// have no connections of their own kind, another for each copy.
 fn descriptors(variant: Variant, setup: &Setup) -> u64 {
     let copies = if variant.mirrors() && !variant.is_ours() { setup.mirrors } else { 0 };
-    (setup.connections + setup.busy * (1 + copies) + 400) as u64
+    (setup.connections + setup.busy * setup.wires.at_once() * (1 + copies) + 400) as u64
 }
 
 impl Case {
@@ -258,7 +264,7 @@ impl Load<'_> {
             return Ok(None);
         }
         let gateway = self.gateway(case, round)?;
-        self.wrk(&gateway, &case.setup, WARM_UP)?;
+        self.load(&gateway, &case.setup, WARM_UP)?;
         Ok(Some(gateway))
     }
 
@@ -267,14 +273,24 @@ impl Load<'_> {
         Gateway::start(case.variant, &case.setup, self.targets, self.tools, self.dir, &name)
     }
 
-    fn wrk(&self, gateway: &Gateway, setup: &Setup, time: Duration) -> Result<Seen> {
+    fn load(&self, gateway: &Gateway, setup: &Setup, time: Duration) -> Result<Seen> {
         let request = Request {
             method: self.scenario.method.clone(),
             body_bytes: self.scenario.request_bytes,
             keep_alive: self.scenario.keep_alive,
             path: peer::path(setup),
         };
-        load::run(self.tools, gateway.addr, &request, setup.busy, time, machine::load_core(), self.dir)
+        let core = machine::load_core();
+        if setup.wires.is_default() {
+            return load::run(self.tools, gateway.addr, &request, setup.busy, time, core, self.dir);
+        }
+        let (loadgen, wires) = (&self.tools.loadgen, setup.wires);
+        ClosedLoop { loadgen, wires, connections: setup.busy, core }.run(
+            gateway.addr,
+            &request,
+            time,
+            self.dir,
+        )
     }
 
     fn sample(&self, case: &Case, running: Option<&mut Gateway>, round: usize) -> Result<Sample> {
@@ -303,7 +319,11 @@ impl Load<'_> {
             (Some(admin), Some(before)) => Some(Ledger::read(admin)?.since(&before)),
             _ => None,
         };
-        ensure!(requests >= REQUESTS_MIN, "only {requests} requests were answered while it was measured");
+        let messages = self.scenario.wires.grpc_messages.unwrap_or(1).max(1) as f64;
+        ensure!(
+            requests * messages >= REQUESTS_MIN,
+            "only {requests} requests were answered while it was measured"
+        );
         Ok(Sample {
             user_us: cpu.user_s * 1e6 / requests,
             sys_us: cpu.sys_s * 1e6 / requests,
@@ -316,7 +336,7 @@ impl Load<'_> {
 
     fn whole(&self, case: &Case, gateway: &Gateway) -> Result<(Seen, Cpu, f64)> {
         let before = procfs::cpu(gateway.pid());
-        let seen = self.wrk(gateway, &case.setup, self.time)?;
+        let seen = self.load(gateway, &case.setup, self.time)?;
         settle(case, gateway);
         let cpu = procfs::cpu(gateway.pid()).since(before);
         Ok((seen, cpu, seen.requests as f64))
@@ -339,7 +359,7 @@ impl Load<'_> {
                 thread::sleep(second);
                 Ok((from, reading()?))
             });
-            let seen = self.wrk(gateway, &case.setup, self.time);
+            let seen = self.load(gateway, &case.setup, self.time);
             let readings = sampler.join().map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
             let ((from, had), (to, has)) = readings?;
             anyhow::Ok((seen?, to.since(from), has.saturating_sub(had + count.own()) as f64))

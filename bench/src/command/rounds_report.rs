@@ -293,6 +293,7 @@ mod tests {
             watched: crate::scenario::Watched::Nobody,
             percent: 100,
             ring_bytes_max: None,
+            wires: crate::wires::Wires::default(),
         };
         Case {
             variant,

@@ -125,6 +125,7 @@ fn measure(bench: &Bench, args: &SlowArgs, kind: usize, variant: Variant, round:
         watched: Watched::Nobody,
         percent: 100,
         ring_bytes_max: None,
+        wires: crate::wires::Wires::default(),
     };
     let targets = Targets { primary, mirrors: Vec::new() };
     let start = |name: &str| Gateway::start(variant, &setup, &targets, &bench.tools, &dir, name);
@@ -146,7 +147,13 @@ fn measure(bench: &Bench, args: &SlowArgs, kind: usize, variant: Variant, round:
         let request =
             Request { method: "GET".into(), body_bytes: 0, keep_alive: true, path: "/".to_string() };
         let loadgen = &bench.tools.loadgen;
-        let ordinary = OpenLoop { loadgen, rate: args.rate, connections: 32, core: machine::load_core() };
+        let ordinary = OpenLoop {
+            loadgen,
+            wires: crate::wires::Wires::default(),
+            rate: args.rate,
+            connections: 32,
+            core: machine::load_core(),
+        };
         let (seen, _) = ordinary.run(gateway.addr, &request, time, &dir)?;
         drop(slow);
         Ok((seen, held))

@@ -17,6 +17,7 @@ use crate::procfs::{self, Memory};
 use crate::scenario::Setup;
 use crate::tools::Tools;
 use crate::variant::{Program, Variant};
+use crate::wires::make_keys;
 
 pub struct Gateway {
     pub addr: SocketAddr,
@@ -44,6 +45,9 @@ impl Gateway {
     ) -> Result<Self> {
         let dir = dir.join(name);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make a directory for {name}"))?;
+        if setup.wires.is_tls() {
+            make_keys(&dir)?;
+        }
         let mut targets = targets.clone();
         targets.mirrors.truncate(if variant.mirrors() { setup.mirrors } else { 0 });
         let started = match variant.program() {
@@ -84,7 +88,7 @@ pub fn path(setup: &Setup) -> String {
     route_prefix(setup, setup.routes - 1)
 }
 
-/// Connections to an origin worth keeping: enough for every client at once.
+/// Connections to an origin worth keeping: enough for every request at once.
 fn pool(setup: &Setup) -> usize {
-    setup.busy.max(256)
+    (setup.busy * setup.wires.at_once()).max(256)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{Gateway, Targets, pool, route_prefix};
-use crate::origin::{HTTP, free_addrs, nginx_main, start_nginx};
+use crate::origin::{HTTP, free_addrs, nginx_main, nginx_tls, start_nginx};
 use crate::scenario::Setup;
 use crate::tools::Tools;
 
@@ -23,24 +23,37 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
             pool(setup)
         )?;
     }
-    writeln!(http, "server {{ listen {addr} backlog=4096; client_max_body_size 100m;")?;
+    let wires = &setup.wires;
+    let ssl = nginx_tls(wires.is_tls(), dir)?;
+    let listen = format!(
+        "{}{}",
+        if wires.is_tls() { " ssl" } else { "" },
+        if wires.streams.is_some() { " http2" } else { "" }
+    );
+    writeln!(http, "server {{ listen {addr} backlog=4096{listen}; {ssl} client_max_body_size 100m;")?;
+    let pass = match (wires.grpc_messages.is_some(), wires.tls_upstream) {
+        (true, true) => "grpc_pass grpcs://v",
+        (true, false) => "grpc_pass grpc://v",
+        (false, true) => "proxy_pass https://v",
+        (false, false) => "proxy_pass http://v",
+    };
     let mirrors: String =
         (0..targets.mirrors.len()).map(|index| format!("mirror /mirror-{index}; ")).collect();
     for route in 0..setup.routes {
         let prefix = route_prefix(setup, route);
-        writeln!(http, "location {prefix} {{ {mirrors}proxy_pass http://v1; {TO_UPSTREAM} }}")?;
+        writeln!(http, "location {prefix} {{ {mirrors}{pass}1; {TO_UPSTREAM} }}")?;
     }
     for index in 0..targets.mirrors.len() {
         writeln!(
             http,
-            "location = /mirror-{index} {{ internal; proxy_pass http://v{}$request_uri; {TO_UPSTREAM} }}",
+            "location = /mirror-{index} {{ internal; {pass}{}$request_uri; {TO_UPSTREAM} }}",
             index + 2
         )?;
     }
     let conf = format!(
         "worker_processes {};\n{}http {{\n{HTTP}{http}}}\n}}\n",
         setup.workers,
-        nginx_main(setup.connections),
+        nginx_main(setup.connections * wires.at_once()),
     );
     let mut process = start_nginx(tools, "nginx", &conf, dir)?;
     process.wait_accepting(addr)?;

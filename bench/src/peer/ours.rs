@@ -30,11 +30,25 @@ pub(super) fn launch(file: &Path, tools: &Tools, dir: &Path) -> Result<Gateway> 
 }
 
 fn configuration(setup: &Setup, targets: &Targets, dir: &Path) -> Result<String> {
+    let wires = &setup.wires;
+    let listener = match (wires.is_tls(), wires.streams) {
+        (true, _) => format!(
+            "tls = {{ certificates = [{{ cert = {:?}, key = {:?} }}] }}\n",
+            dir.join("server.pem"),
+            dir.join("server.key")
+        ),
+        (false, Some(_)) => "protocols = [\"h2\", \"http1\"]\n".to_string(),
+        (false, None) => String::new(),
+    };
+    // The peers do not check certificates of origins by default.
+    let tls = if wires.tls_upstream { "tls = { danger_accept_any_certificate = true }\n" } else { "" };
+    let protocol = if wires.http2_upstream { "protocol = \"h2\"\n" } else { "" };
+    let upstream = format!("{tls}{protocol}");
     let mut out = format!(
-        "[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+        "[[listener]]\nbind = \"127.0.0.1:0\"\n{listener}[admin]\nbind = \"127.0.0.1:0\"\n\
          [workers]\ncount = {}\npin = false\n\
          [limits]\nconnections_max = {}\nupstream_idle_max = {}\n\
-         [upstream.v1]\nendpoints = [\"{}\"]\n",
+         [upstream.v1]\nendpoints = [\"{}\"]\n{upstream}",
         setup.workers,
         16384.max(setup.connections + 64),
         pool(setup),
@@ -48,7 +62,7 @@ fn configuration(setup: &Setup, targets: &Targets, dir: &Path) -> Result<String>
         writeln!(out, "[tracing]\nto = \"nowhere\"\npercent = 100")?;
     }
     for (index, mirror) in targets.mirrors.iter().enumerate() {
-        writeln!(out, "[upstream.v{}]\nendpoints = [\"{mirror}\"]", index + 2)?;
+        write!(out, "[upstream.v{}]\nendpoints = [\"{mirror}\"]\n{upstream}", index + 2)?;
     }
     for route in 0..setup.routes {
         let prefix = route_prefix(setup, route);

@@ -206,6 +206,7 @@ fn the_reference_file_shows_every_key_and_no_other() {
     let tables: [(&str, &[&str]); 14] = [
         ("[[listener]]", file::Listener::KEYS),
         ("[admin]", file::Admin::KEYS),
+        ("[verdict]", file::Judging::KEYS),
         ("[workers]", file::Workers::KEYS),
         ("[limits]", file::Limits::KEYS),
         ("[http2]", file::Http2::KEYS),

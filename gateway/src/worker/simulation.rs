@@ -127,7 +127,6 @@ async fn origin(world: Rc<World>, port: u16, end: End, did: primary::Did) {
         return;
     }
     if wire.begins_with(b"PRI ").await {
-        assert!(![2, 3].contains(&port), "a mirror is asked in HTTP/2");
         if world.below(24) == 0 {
             return wire.write_at_once(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         }

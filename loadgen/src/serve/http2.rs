@@ -10,15 +10,14 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use sha2::{Digest, Sha256};
 
 use super::answer::PIECE_BYTES;
 use super::behavior::{AnswerFraming, Behavior, Content};
-use super::connection::{ECHO_BYTES_MAX, Over, SLOW_TICKS_PER_S, hex};
+use super::connection::{ECHO_BYTES_MAX, Over, SLOW_TICKS_PER_S};
 use super::fault::Fault;
+use super::incoming::Incoming;
 use super::local::{InFlight, PortLocal};
-use super::port::{Arrival, bump};
-use crate::http1::head::ID_HEADER;
+use super::port::bump;
 use crate::io::{self, Buffer};
 use crate::link::{Duplex, Link};
 use crate::pipe::Pipe;
@@ -139,19 +138,18 @@ async fn exchange(
     let (head, body) = request.into_parts();
     let is_grpc =
         head.headers.get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
-    let mut incoming =
-        Incoming { body, arrival: arrival(&head, shared.number), count: 0, hash: Sha256::new() };
+    let mut incoming = Incoming::new(body, &head, shared.number);
     let answer = Answer { shared: &shared, behavior: &behavior, to_head: head.method == http::Method::HEAD };
     if is_grpc {
         answer.grpc(&mut incoming, &mut respond).await?;
     } else if behavior.early {
         answer.give(Bytes::new(), &mut respond).await?;
-        incoming.read(&shared, |_| ()).await?;
+        incoming.read(&local, |_| ()).await?;
     } else {
         let mut kept = Vec::new();
         let keeps = behavior.content == Content::Echo;
         incoming
-            .read(&shared, |data| {
+            .read(&local, |data| {
                 if keeps && kept.len() + data.len() <= ECHO_BYTES_MAX {
                     kept.extend_from_slice(data);
                 }
@@ -165,83 +163,6 @@ async fn exchange(
         shared.wishes.wish(&shared.wishes.graceful);
     }
     Ok(())
-}
-
-fn arrival(head: &http::request::Parts, connection: u64) -> Option<Arrival> {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    Some(Arrival {
-        id: text(head.headers.get(ID_HEADER)?),
-        method: head.method.to_string(),
-        target: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
-        headers: head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-        body_bytes: 0,
-        body_sha256: String::new(),
-        complete: false,
-        received_unix_ns: 0,
-        connection,
-    })
-}
-
-/// A request's content.
-struct Incoming {
-    body: RecvStream,
-    arrival: Option<Arrival>,
-    count: u64,
-    hash: Sha256,
-}
-
-impl Incoming {
-    /// The next piece; `None` at its end. The peer may send as much again.
-    async fn next(&mut self, shared: &Shared) -> Result<Option<Bytes>, Over> {
-        let local = &shared.local;
-        let data = match self.body.data().await {
-            None => return Ok(None),
-            Some(Ok(data)) => data,
-            Some(Err(error)) => {
-                bump(&local.counters().requests_incomplete, 1);
-                self.log(shared, false);
-                return Err(error.into());
-            }
-        };
-        if let Fault::SlowRead(per_s) = local.fault() {
-            let seconds = data.len() as f64 / per_s.max(1) as f64;
-            local.alarm.sleep(Duration::from_secs_f64(seconds)).await;
-        }
-        while local.fault().forbids_reading() {
-            local.changed.notified().await;
-        }
-        self.count += data.len() as u64;
-        if self.arrival.is_some() {
-            self.hash.update(&data);
-        }
-        if local.fault() != Fault::ZeroWindow {
-            self.body.flow_control().release_capacity(data.len())?;
-        }
-        Ok(Some(data))
-    }
-
-    async fn read(&mut self, shared: &Shared, mut on_data: impl FnMut(&[u8])) -> Result<(), Over> {
-        while let Some(data) = self.next(shared).await? {
-            on_data(&data);
-        }
-        self.complete(shared);
-        Ok(())
-    }
-
-    fn complete(&mut self, shared: &Shared) {
-        bump(&shared.local.counters().requests, 1);
-        self.log(shared, true);
-    }
-
-    fn log(&mut self, shared: &Shared, complete: bool) {
-        if let Some(mut arrival) = self.arrival.take() {
-            arrival.body_bytes = self.count;
-            arrival.body_sha256 = hex(&self.hash.finalize_reset());
-            arrival.complete = complete;
-            arrival.received_unix_ns = shared.local.port.now_unix_ns();
-            shared.local.port.record(shared.local.worker, arrival);
-        }
-    }
 }
 
 struct Answer<'a> {
@@ -399,16 +320,16 @@ impl Answer<'_> {
             Content::Echo => {
                 self.wait().await;
                 let mut stream = begin(respond)?;
-                while let Some(data) = incoming.next(self.shared).await? {
+                while let Some(data) = incoming.next(local).await? {
                     let data = self.cut(&mut stream, data, sent).await?;
                     sent += data.len() as u64;
                     self.send(&mut stream, data, false).await?;
                 }
-                incoming.complete(self.shared);
+                incoming.complete(local);
                 stream
             }
             Content::Size { low, high } => {
-                incoming.read(self.shared, |_| ()).await?;
+                incoming.read(local, |_| ()).await?;
                 self.wait().await;
                 let mut stream = begin(respond)?;
                 for _ in 0..self.behavior.messages {

@@ -7,6 +7,7 @@ pub mod control;
 pub mod fault;
 pub mod handshake;
 pub mod http2;
+pub mod incoming;
 pub mod local;
 pub mod port;
 pub mod supervisor;

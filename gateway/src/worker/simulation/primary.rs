@@ -1,4 +1,4 @@
-//! A primary that speaks HTTP/2, by the stupid framer of the clients. Whatever reaches it must be in order, in its bounds and
+//! A primary or a mirror that speaks HTTP/2, by the stupid framer of the clients. Whatever reaches it must be in order, in its bounds and
 //! within the windows that it gave; what it answers is often neither.
 
 use std::cell::RefCell;
