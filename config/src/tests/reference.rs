@@ -203,7 +203,7 @@ fn the_reference_file_says_what_silence_means() {
 
 #[test]
 fn the_reference_file_shows_every_key_and_no_other() {
-    let tables: [(&str, &[&str]); 14] = [
+    let tables: [(&str, &[&str]); 15] = [
         ("[[listener]]", file::Listener::KEYS),
         ("[admin]", file::Admin::KEYS),
         ("[verdict]", file::Judging::KEYS),
