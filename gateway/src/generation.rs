@@ -91,6 +91,9 @@ pub struct Building<'a> {
     of: &'a WorkerConfig,
     before: Option<&'a Generation>,
     lanes: Vec<Rc<Lane>>,
+    /// Those of `lanes` that `before` has too, by index; and how many of them are where this configuration has them.
+    kept: Vec<usize>,
+    moved: usize,
     /// Lanes of `before` by their counters: as many as were looked at, where ids have shifted.
     known: HashMap<*const LaneCounters, &'a Rc<Lane>>,
     noted: usize,
@@ -118,6 +121,8 @@ impl<'a> Building<'a> {
             of,
             before,
             lanes: Vec::with_capacity(config.lanes.len()),
+            kept: Vec::new(),
+            moved: 0,
             known: HashMap::new(),
             noted: 0,
             upstreams: Growing::new(config, at, &counters.upstreams, sweeper, earlier),
@@ -131,6 +136,8 @@ impl<'a> Building<'a> {
         let mut left = TURN;
         while left > 0 {
             let step = self.lane().or_else(|| self.policies()).or_else(|| self.upstreams.go_on());
+            // Last: until then those who are served ask the lanes' mirrors where they were.
+            let step = step.or_else(|| self.relocate());
             let Some(cost) = step else { return false };
             left = left.saturating_sub(cost);
         }
@@ -139,16 +146,9 @@ impl<'a> Building<'a> {
 
     /// Makes the next lane, or takes it over; what that cost.
     fn lane(&mut self) -> Option<usize> {
-        let WorkerConfig { config, located, counters, callings, .. } = self.of;
+        let WorkerConfig { config, counters, .. } = self.of;
         let id = self.lanes.len();
-        let (lane, counters) = (config.lanes.get(id)?, counters.lanes.get(id)?);
-        let addresses = located.addresses.get(lane.upstream).map(Vec::as_slice).unwrap_or_default();
-        let at = lane::Whereabouts {
-            addresses,
-            hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
-            calling: callings.get(lane.upstream).and_then(Option::as_ref),
-            protocol: config.upstreams[lane.upstream].protocol,
-        };
+        let (settings, counters) = (config.lanes.get(id)?, counters.lanes.get(id)?);
         // The same counters are the same lane, most often in the same place.
         let before = self.before.map(|before| before.lanes.as_slice()).unwrap_or_default();
         let mut old = before.get(id).filter(|old| Arc::ptr_eq(&old.counters, counters));
@@ -161,12 +161,39 @@ impl<'a> Building<'a> {
             old = self.known.get(&Arc::as_ptr(counters)).copied();
         }
         let (next, cost) = match old {
-            None => (Rc::new(Lane::new(lane, at, counters)), MADE_ANEW + addresses.len()),
-            Some(old) if old.relocate(at) => (Rc::clone(old), MADE_ANEW + addresses.len()),
-            Some(old) => (Rc::clone(old), 1),
+            None => {
+                let at = self.whereabouts(settings);
+                let lane = Lane::new(settings, at, counters);
+                lane.follow(config, settings);
+                (Rc::new(lane), MADE_ANEW + at.addresses.len())
+            }
+            Some(old) => {
+                self.kept.push(id);
+                (Rc::clone(old), 1)
+            }
         };
         self.lanes.push(next);
         Some(cost)
+    }
+
+    /// Has the next lane that was taken over go on by this configuration; what that cost.
+    fn relocate(&mut self) -> Option<usize> {
+        let id = *self.kept.get(self.moved)?;
+        let (lane, settings) = (self.lanes.get(id)?, self.of.config.lanes.get(id)?);
+        self.moved += 1;
+        let at = self.whereabouts(settings);
+        lane.follow(&self.of.config, settings);
+        Some(if lane.relocate(at) { MADE_ANEW + at.addresses.len() } else { 1 })
+    }
+
+    fn whereabouts(&self, lane: &config::Lane) -> lane::Whereabouts<'a> {
+        let WorkerConfig { config, located, callings, .. } = self.of;
+        lane::Whereabouts {
+            addresses: located.addresses.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
+            hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
+            calling: callings.get(lane.upstream).and_then(Option::as_ref),
+            protocol: config.upstreams[lane.upstream].protocol,
+        }
     }
 
     /// Makes the next route's mirrors, or takes them over; what that cost.
@@ -399,6 +426,27 @@ mod tests {
         let after = of(&config(6, 60), Some(&missed));
         let third = Generation::new(&after, &sweeper, Some(&first));
         assert_eq!((kept(&first, &third), spent(&third)), (0, 0));
+    }
+
+    #[test]
+    fn a_mirror_moves_when_all_else_is_built() {
+        let sweeper = Sweeper::simulated();
+        let before = of(&config(5, 50), None);
+        let first = Generation::new(&before, &sweeper, None);
+        let mut after = of(&config(6, 60), Some(&before));
+        let addresses = [1, 3].map(|port| vec![([127, 0, 0, 1], port).into()]);
+        after.located = Located { addresses: Arc::new(addresses.to_vec()), ..Located::default() };
+        let port = || first.lanes[0].pick(0).map(|endpoint| endpoint.address.port());
+        let mut building = Building::new(&after, &sweeper, Some(&first));
+        let mut turns = 0;
+        while building.go_on() {
+            assert_eq!(port(), Some(2));
+            turns += 1;
+        }
+        assert!(turns > 0);
+        let second = building.finish();
+        assert!(Rc::ptr_eq(&first.lanes[0], &second.lanes[0]));
+        assert_eq!(port(), Some(3));
     }
 
     #[test]
