@@ -3,7 +3,7 @@
 //!
 //! What can be prepared before comes prepared; what is left to do, and grows with the configuration, is done in turns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,6 +68,7 @@ pub struct Generation {
     pub router: Arc<Router>,
     /// By route.
     pub plans: Arc<Vec<Plan>>,
+    tunnel_ports: Arc<BTreeSet<Option<u16>>>,
     /// By route: its mirrors.
     pub policies: Rc<Vec<Rc<[Policy]>>>,
     pub upstreams: Rc<Upstreams>,
@@ -263,6 +264,7 @@ impl<'a> Building<'a> {
             counters: Arc::clone(counters),
             router: Arc::clone(&prepared.router),
             plans: Arc::clone(&prepared.plans),
+            tunnel_ports: Arc::clone(&prepared.tunnel_ports),
             policies: self.all_policies.unwrap_or_else(|| Rc::new(self.policies)),
             upstreams: self.upstreams.finish(),
             lanes: self.lanes,
@@ -310,6 +312,11 @@ impl Generation {
         let most = percents.map(|(percent, _)| percent).max_by_key(|percent| percent.per_million)?;
         let draw = Draw::of(random);
         draw.takes_copy(most, 0).then_some(draw)
+    }
+
+    /// Whether a route takes clients who come to a listener's `port` into a tunnel.
+    pub fn takes_tunnels(&self, port: u16) -> bool {
+        self.tunnel_ports.contains(&None) || self.tunnel_ports.contains(&Some(port))
     }
 
     pub fn has_lane(&self, lane: &Rc<Lane>) -> bool {
