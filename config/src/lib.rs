@@ -36,6 +36,7 @@ mod syntax;
 mod formats;
 mod units;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -111,10 +112,10 @@ impl Config {
         self.listeners.iter().any(|listener| listener.protocols.http2)
     }
 
-    /// Whether a route takes clients who come to a listener's `port` into a tunnel.
-    pub fn takes_tunnels(&self, port: u16) -> bool {
-        let matches = |route: &Route| route.matches.iter().any(|m| m.port.is_none_or(|only| only == port));
-        self.routes.iter().any(|route| !route.upgrades().is_empty() && matches(route))
+    /// Ports of listeners whose clients a route takes into a tunnel; `None` is any port.
+    pub fn tunnel_ports(&self) -> BTreeSet<Option<u16>> {
+        let routes = self.routes.iter().filter(|route| !route.upgrades().is_empty());
+        routes.flat_map(|route| &route.matches).map(|matching| matching.port).collect()
     }
 
     /// Whether any route takes any client into a tunnel.

@@ -223,7 +223,6 @@ impl Lanes {
             false => open.iter().map(Rc::as_ptr).collect(),
         };
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
-            lane.follow(&generation.config, settings);
             if !are_all_same && !known.contains(&Rc::as_ptr(lane)) {
                 open.push(Rc::clone(lane));
                 self.start(cx, lane, settings);
