@@ -116,9 +116,14 @@ impl Streams {
         }
     }
 
-    /// The mirror has introduced itself.
+    /// The mirror has introduced itself, and let a copy begin.
     pub(super) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Whether it carries copies or lets any begin: one that does neither is of no use.
+    pub(super) fn is_of_use(&self) -> bool {
+        self.is_open && (self.session.streams_allowed() > 0 || !self.flights.is_empty())
     }
 
     /// No copy is under way or will be, and why it came to that.
@@ -331,7 +336,9 @@ impl Streams {
                     });
                 }
                 // Also where it is we who take no more.
-                Event::StreamsChanged => self.is_open |= self.session.takes_streams(),
+                Event::StreamsChanged => {
+                    self.is_open |= self.session.takes_streams() && self.session.streams_allowed() > 0;
+                }
                 // It never waits for room: a copy is queued whole.
                 Event::Room { .. } | Event::Flushed { .. } => {}
                 // Of the other role.

@@ -46,9 +46,12 @@ struct Line<'a> {
     streams: RefCell<Streams>,
     /// Copies that the mirror did not look at.
     again: RefCell<&'a mut VecDeque<RequestCopy>>,
-    by_ms: u64,
+    /// By when it has to be of use.
+    by_ms: Cell<u64>,
     probes: Cell<bool>,
     was_open: Cell<bool>,
+    /// It had nothing to do at times.
+    was_idle: Cell<bool>,
     has_answered: Cell<bool>,
     /// What came around content, and not as content.
     overhead: RefCell<Cost>,
@@ -76,9 +79,10 @@ impl Shipper {
             endpoint,
             streams: RefCell::new(streams),
             again: RefCell::new(again),
-            by_ms,
+            by_ms: Cell::new(by_ms),
             probes: Cell::new(probes),
             was_open: Cell::default(),
+            was_idle: Cell::default(),
             has_answered: Cell::default(),
             overhead: RefCell::default(),
             is_cut: Cell::default(),
@@ -129,7 +133,9 @@ impl Line<'_> {
         if was_open {
             let streams = self.streams.borrow();
             let (copies, answers) = streams.counts();
-            if copies > 0 && answers == 0 && !streams.is_doubted() {
+            // It was made because copies waited: one that none could begin on did no more for them.
+            let had_copies = copies > 0 || !self.was_idle.get();
+            if had_copies && answers == 0 && !streams.is_doubted() {
                 self.endpoint.hung_up(now_ms);
             }
             self.endpoint.closed();
@@ -189,6 +195,7 @@ impl Line<'_> {
                 }
                 poll_fn(|_| self.is(|_| self.is_left() || self.may_begin())).await;
             } else if is_idle {
+                self.was_idle.set(true);
                 let mut sleep = pin!(lane.sleep(number, true));
                 let until = |task: &mut std::task::Context<'_>| {
                     if self.is_left() { Poll::Ready(()) } else { sleep.as_mut().poll(task) }
@@ -321,8 +328,11 @@ impl Line<'_> {
     async fn tick(&self) {
         loop {
             io::sleep_ms(TICK_MS).await;
-            let is_late = !self.was_open.get() && self.now_ms() >= self.by_ms;
-            if is_late && self.listens() {
+            let now_ms = self.now_ms();
+            if self.streams.borrow().is_of_use() {
+                let within = Millis::from(self.shipper.settings.connect_timeout);
+                self.by_ms.set(now_ms.saturating_add(within.0));
+            } else if now_ms >= self.by_ms.get() && self.listens() {
                 self.cut(FailReason::Timeout);
             }
             if self.listens() {
