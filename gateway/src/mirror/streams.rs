@@ -191,6 +191,10 @@ impl Streams {
         reserved: Reserved,
         (now_ms, now_us): (u64, u64),
     ) -> Option<(RequestCopy, Unsent)> {
+        if self.over.is_some() {
+            // It ended while the copy was made ready.
+            return Some((copy, Unsent::NoRoom));
+        }
         let Some((head_bytes, framing)) = wire(&copy.head) else {
             debug_assert!(false, "a copy has a whole head");
             return Some((copy, Unsent::Inexpressible));
@@ -557,6 +561,18 @@ mod tests {
         send(&mut streams, "GET /3 HTTP/1.1\nHost: a\n\n", 1000);
         streams.tick((2000, 0), false);
         assert!(streams.is_doubted() && !streams.takes_copies(), "none was answered since it began");
+    }
+
+    #[test]
+    fn a_copy_that_comes_when_all_is_over_is_given_back() {
+        let mut streams = streams(1000);
+        streams.cut(FailReason::Closed);
+        let late = streams.send(copy("GET / HTTP/1.1\nHost: a\n\n"), Reserved::new(&Rc::new(lane())), (0, 0));
+        assert!(late.is_some_and(|(copy, why)| {
+            copy.ticket.fail(FailReason::Closed);
+            matches!(why, Unsent::NoRoom)
+        }));
+        assert!(streams.flights.is_empty());
     }
 
     #[test]

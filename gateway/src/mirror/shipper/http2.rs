@@ -113,7 +113,12 @@ impl Line<'_> {
                     break;
                 }
             }
-            if is_read && is_written { Poll::Ready(()) } else { Poll::Pending }
+            if !(is_read && is_written) {
+                return Poll::Pending;
+            }
+            // A copy that is worked on is put back first: nobody else has it.
+            is_shipped = is_shipped || shipping.as_mut().poll(task).is_ready();
+            if is_shipped { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -181,7 +186,9 @@ impl Line<'_> {
     /// Begins copies until the connection takes no more, or none will come.
     async fn ship(&self) {
         let (lane, number) = (self.lane(), self.shipper.number);
-        poll_fn(|_| self.is(|streams| streams.is_open() || streams.over().is_some())).await;
+        let is_known =
+            |streams: &Streams| streams.is_open() || streams.over().is_some() || streams.is_closed();
+        poll_fn(|_| self.is(is_known)).await;
         loop {
             lane.awake();
             let is_idle = self.again.borrow().is_empty() && lane.is_empty();
