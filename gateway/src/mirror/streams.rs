@@ -17,7 +17,7 @@ use crate::http2::fields::{Head, NeverIndexed, Scheme};
 use crate::http2::frame::Code;
 use crate::http2::guard::Limits;
 use crate::http2::session::{Close, Event, Role, Session, Unopened, What, Why};
-use crate::limits::COPY_TRIES_MAX;
+use crate::limits::{COPY_TRIES_MAX, MIRROR_PING_BYTES};
 use crate::metrics::FailReason;
 use crate::observe::keep::{Budget, Keeping, keep};
 
@@ -87,6 +87,8 @@ pub(super) struct Streams {
     spent: u64,
     /// Answers that were not read to their end.
     cuts: u64,
+    /// Of what the mirror asked us.
+    asked: Cost,
     window_bytes: u64,
     answers: u64,
     /// Copies that were begun.
@@ -108,6 +110,7 @@ impl Streams {
             ends: Vec::new(),
             spent: 0,
             cuts: 0,
+            asked: Cost::default(),
             window_bytes: limits.stream_window_bytes.into(),
             answers: 0,
             copies: 0,
@@ -259,8 +262,18 @@ impl Streams {
 
     /// Takes bytes that came. `rests`: no more of answers is to be asked for at present.
     pub(super) fn feed(&mut self, bytes: &[u8], (now_ms, now_us): (u64, u64), rests: bool) {
+        let answers = self.session.answers_unsent();
         self.session.feed(bytes, now_ms);
         self.deliver(bytes, (now_ms, now_us), rests);
+        if self.session.answers_unsent() > answers {
+            self.asked.add(MIRROR_PING_BYTES);
+            let spent = self.asked.spent();
+            self.spent = self.spent.saturating_add(spent);
+            // No answer is waited for: it talks for the sake of talking.
+            if spent > 0 && rests && self.flights.is_empty() {
+                self.cut(FailReason::Protocol);
+            }
+        }
     }
 
     /// Looks at the clock.
@@ -573,6 +586,28 @@ mod tests {
             matches!(why, Unsent::NoRoom)
         }));
         assert!(streams.flights.is_empty());
+    }
+
+    #[test]
+    fn a_mirror_that_asks_and_asks_pays_for_it_and_is_left_when_its_lane_rests() {
+        let mut streams = streams(1000);
+        send(&mut streams, "GET /1 HTTP/1.1\nHost: a\n\n", 0);
+        let mut pings = Vec::new();
+        (0..16).for_each(|_| frame::ping(&mut pings, [7; 8], false));
+        let mut ask = |streams: &mut Streams, rests: bool| {
+            let _ = said(streams);
+            streams.feed(&pings, (0, 0), rests);
+            streams.take_spent().0
+        };
+        assert_eq!(ask(&mut streams, true), 0, "now and then is nothing");
+        (0..3).for_each(|_| drop(ask(&mut streams, true)));
+        assert_eq!(ask(&mut streams, true), MIRROR_PING_BYTES);
+        assert!(streams.over().is_none(), "a copy is under way");
+        streams.feed(&ok(1, true), (0, 0), true);
+        assert_eq!(ask(&mut streams, false), MIRROR_PING_BYTES);
+        assert!(streams.over().is_none(), "it may");
+        ask(&mut streams, true);
+        assert_eq!(streams.over(), Some(FailReason::Protocol));
     }
 
     #[test]

@@ -318,6 +318,11 @@ impl Session {
         self.streams.get(stream).is_some_and(|known| known.sending == streams::Sending::Ended)
     }
 
+    /// Answers to PING and SETTINGS that the peer has not been sent.
+    pub fn answers_unsent(&self) -> u32 {
+        self.guard.answers_unsent()
+    }
+
     pub fn is_closed(&self) -> bool {
         self.drain == Drain::Closed
     }

@@ -361,6 +361,10 @@ impl Line<'_> {
                     self.came_with(r.overhead());
                     self.streams.borrow_mut().feed(&block, self.now(), self.rests());
                     self.settle();
+                    let over = self.streams.borrow().over();
+                    if let Some(why) = over.filter(|_| self.listens()) {
+                        self.cut(why);
+                    }
                 }
                 Ok(Idle::Parked) => self.streams.borrow_mut().rest(),
                 Err(ref error) => self.cut(Failure::of(error).on_mirror()),
