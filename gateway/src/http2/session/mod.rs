@@ -318,18 +318,8 @@ impl Session {
         self.streams.get(stream).is_some_and(|known| known.sending == streams::Sending::Ended)
     }
 
-    /// Answers to PING and SETTINGS that the peer has not been sent.
-    pub fn answers_unsent(&self) -> u32 {
-        self.guard.answers_unsent()
-    }
-
     pub fn is_closed(&self) -> bool {
         self.drain == Drain::Closed
-    }
-
-    /// Client: whether the peer takes an extended CONNECT (RFC 8441).
-    pub fn takes_extended_connect(&self) -> bool {
-        self.peer.takes_extended_connect
     }
 
     pub fn scheme(&self) -> Scheme {
@@ -391,14 +381,6 @@ impl Session {
         self.guard.request();
         self.streams.add(stream);
         Ok(id)
-    }
-
-    /// Whether what a stream carries is a tunnel, which has no pace and no length.
-    pub fn be_tunnel(&mut self, stream: u32, is_tunnel: bool, now_ms: u64) {
-        if let Some(known) = self.streams.get_mut(stream) {
-            known.is_tunnel = is_tunnel;
-            (known.progress_ms, known.waits_since_ms, known.taken_bytes) = (now_ms, now_ms, 0);
-        }
     }
 
     fn new_stream(&self, id: u32, now_ms: u64) -> Stream {
