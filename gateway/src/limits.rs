@@ -140,6 +140,9 @@ pub const ANSWER_PIECE_BYTES: u64 = 32;
 /// floods would otherwise have up to `response_bytes_max` of each answer read on it.
 pub const ANSWER_BYTES_PER_SECOND: u32 = 128 * 1024 * 1024;
 
+/// What a read that brought PING or SETTINGS of a mirror costs, in bytes of a long answer: as much as its answer's write does.
+pub const MIRROR_PING_BYTES: u64 = 16 * 1024;
+
 /// What a byte of records around a mirror's content costs, in bytes of a long answer: opening one that holds a single byte is
 /// as dear as reading a thousand.
 pub const ANSWER_OVERHEAD_TIMES: u64 = 64;

@@ -2,7 +2,6 @@
 //! (`http2`) for how it is driven.
 
 mod streams;
-mod open;
 mod read;
 mod control;
 mod blocks;
@@ -14,7 +13,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::fields::inbound::Workspace;
-use super::fields::outbound::Inexpressible;
+use super::fields::outbound::{Inexpressible, Manner};
 use super::fields::{Head, NeverIndexed, Scheme};
 use super::flow::{ReceiveWindow, SendWindow, WINDOW_DEFAULT, WINDOW_MAX};
 use super::frame::{self, Code, Setting};
@@ -323,21 +322,65 @@ impl Session {
         self.drain == Drain::Closed
     }
 
-    /// Client: whether the peer takes an extended CONNECT (RFC 8441).
-    pub fn takes_extended_connect(&self) -> bool {
-        self.peer.takes_extended_connect
-    }
-
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Whether what a stream carries is a tunnel, which has no pace and no length.
-    pub fn be_tunnel(&mut self, stream: u32, is_tunnel: bool, now_ms: u64) {
-        if let Some(known) = self.streams.get_mut(stream) {
-            known.is_tunnel = is_tunnel;
-            (known.progress_ms, known.waits_since_ms, known.taken_bytes) = (now_ms, now_ms, 0);
+    /// Client: how many streams may be open at once.
+    pub fn streams_allowed(&self) -> usize {
+        self.peer.streams_max.min(self.limits.streams_max)
+    }
+
+    /// Client: whether streams are opened on it at all, now or when one has ended.
+    pub fn takes_streams(&self) -> bool {
+        self.role == Role::Client && self.drain == Drain::No
+    }
+
+    /// Client: how many more streams may be opened now.
+    pub fn streams_free(&self) -> usize {
+        if self.role == Role::Server || self.drain != Drain::No {
+            return 0;
         }
+        self.streams_allowed().saturating_sub(self.streams.len())
+    }
+
+    /// Client: sends a request's rendered head on a new stream, which the caller holds until [`Session::release`].
+    pub fn open(
+        &mut self,
+        lines: &[u8],
+        manner: &Manner<'_>,
+        end: bool,
+        now_ms: u64,
+    ) -> Result<u32, Unopened> {
+        debug_assert_eq!(self.role, Role::Client, "only clients open streams");
+        if self.drain != Drain::No {
+            return Err(Unopened::Draining);
+        }
+        if self.streams_free() == 0 {
+            return Err(Unopened::Full);
+        }
+        let id = if self.last_stream == 0 { 1 } else { self.last_stream + 2 };
+        if id > frame::STREAM_MAX || self.streams_total >= self.limits.streams_total_max {
+            self.drain(now_ms);
+            return Err(Unopened::Draining);
+        }
+        self.block.clear();
+        let asked = super::fields::outbound::request(&mut self.block, &mut self.encoder, lines, manner);
+        let to_head = asked.map_err(Unopened::Inexpressible)?;
+        frame::headers(&mut self.out, id, &self.block, end);
+        let mut stream = self.new_stream(id, now_ms);
+        stream.to_head = to_head;
+        stream.receiving = streams::Receiving::Head;
+        stream.sending = if end { streams::Sending::Ended } else { streams::Sending::Content };
+        if self.streams.is_empty() {
+            // Silence counts from the question.
+            self.heard_ms = self.heard_ms.max(now_ms);
+        }
+        self.last_stream = id;
+        self.streams_total += 1;
+        self.guard.request();
+        self.streams.add(stream);
+        Ok(id)
     }
 
     fn new_stream(&self, id: u32, now_ms: u64) -> Stream {
