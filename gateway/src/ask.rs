@@ -73,8 +73,11 @@ impl Admin {
     ) -> Result<String, String> {
         let base = self.base();
         let url = format!("{base}{path}");
-        let settings =
-            ureq::Agent::config_builder().timeout_global(Some(time)).http_status_as_error(false).proxy(None);
+        let settings = ureq::Agent::config_builder()
+            .timeout_global(Some(time))
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0);
         let settings = match url.starts_with("https://") {
             true => settings.tls_config(self.tls()?),
             false => settings,
