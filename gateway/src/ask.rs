@@ -207,6 +207,9 @@ mod tests {
             "{error}"
         );
         assert!(!asked.to_ascii_lowercase().contains("authorization"));
+        let away = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/away\r\nContent-Length: 0\r\n\r\n";
+        let error = ask(away, None).0.unwrap_err();
+        assert!(error.contains("/a?b=c: 302 Found"), "nobody is asked but whom one wanted to ask: {error}");
         let nobody = Admin { url: "127.0.0.1:1".into(), token: None, ca: None, cert: None, key: None };
         let error = nobody.get("/").unwrap_err();
         assert!(
