@@ -27,8 +27,8 @@ pub use labels::{
     StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
 };
 pub use observer::{KeeperCounters, ObserverCounters};
-pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
-pub use slots::Slots;
+pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd};
+pub use slots::{Slots, total};
 
 use crate::tls::fault::Fault;
 
