@@ -195,6 +195,39 @@ fn a_first_burst_passes_no_bound_whatever_its_upstream_turns_out_to_speak() {
 }
 
 #[test]
+fn what_a_server_does_not_read_of_one_upload_keeps_no_other_waiting() {
+    let (address, connections) = server(|number, tcp| {
+        let mut raw = Raw::serve(tcp, &[]);
+        if number > 0 {
+            for n in 0.. {
+                raw.asked(2 * n + 1);
+                if raw.is_ended {
+                    return;
+                }
+                ok(&mut raw, 2 * n + 1, "another");
+            }
+        }
+        // It never gives anything of the connection's window back.
+        raw.is_kind = false;
+        for n in 1.. {
+            raw.asked(2 * n + 1);
+            if raw.is_ended {
+                return;
+            }
+            ok(&mut raw, 2 * n + 1, "the first");
+        }
+    });
+    let gateway = start(&Setup::to(&[address]));
+    let mut stuck = gateway.client();
+    stuck.send(post("/stuck", &"x".repeat(200_000)));
+    eventually("it is asked", || connections.load(Ordering::SeqCst) == 1);
+    let mut client = gateway.client();
+    eventually("the others are on another connection", || client.ask(get("/")).text() == "another");
+    assert_eq!(client.ask(post("/", "content")).text(), "another");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[test]
 fn a_server_that_refuses_everything_is_a_primary_in_trouble() {
     let (address, _) = server(|_, tcp| {
         let mut raw = Raw::serve(tcp, &[]);

@@ -92,7 +92,12 @@ impl Channels {
     pub(super) fn place(&self) -> Option<Place> {
         let mut all = self.all.borrow_mut();
         all.retain(|channel| !channel.is_over());
-        all.iter().find(|channel| channel.has_room()).map(Place::on)
+        all.iter().find(|channel| channel.has_room() && !channel.is_stuck()).map(Place::on)
+    }
+
+    /// The same where there may be no other connection: on one that is stuck what has no content goes on.
+    pub(super) fn any_place(&self) -> Option<Place> {
+        self.all.borrow().iter().find(|channel| channel.has_room()).map(Place::on)
     }
 
     /// One that is known already stays as it is; whether it was not.

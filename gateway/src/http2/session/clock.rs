@@ -8,6 +8,9 @@ use crate::http2::guard::Flood;
 /// How long the peer has to read the first GOAWAY before the last one, where it does not answer the PING beside it.
 const GOAWAY_MS: u64 = 1_000;
 
+/// A window that is shut for less is that of a server that is about to read.
+const SHUT_MS: u64 = 200;
+
 /// PINGs of ours are told apart by what they carry.
 pub(super) const PING_OF_DRAIN: [u8; 8] = *b"umbra-go";
 const PING_OF_LIFE: [u8; 8] = *b"umbra-up";
@@ -25,6 +28,7 @@ impl Session {
         if self.input.block_since().is_some_and(|then| since(then) >= self.limits.head_ms_max) {
             return self.flood(Flood::Slow);
         }
+        self.look_at_window(now_ms);
         self.give_up_stalled(now_ms);
         if !self.streams.is_empty() {
             self.idle_since_ms = now_ms;
@@ -37,6 +41,25 @@ impl Session {
             Drain::No | Drain::Announced { .. } | Drain::Final | Drain::Closed => {}
         }
         self.ask_for_life(now_ms);
+    }
+
+    /// Client: whether the server has let no content go on any stream for a while: what it does not read of one keeps all others
+    /// waiting.
+    pub fn is_shut(&self, now_ms: u64) -> bool {
+        self.shut_since_ms.is_some_and(|then| now_ms.saturating_sub(then) >= SHUT_MS)
+    }
+
+    /// A connection whose window is shut for half of what a write may take gets no more requests, or each of them would wait
+    /// for what its server will not read.
+    fn look_at_window(&mut self, now_ms: u64) {
+        if self.role == Role::Server || self.send_window.room() > 0 {
+            self.shut_since_ms = None;
+            return;
+        }
+        let since = *self.shut_since_ms.get_or_insert(now_ms);
+        if now_ms.saturating_sub(since) >= (self.limits.write_ms_max / 2).max(SHUT_MS) {
+            self.drain(now_ms);
+        }
     }
 
     /// No more streams, those that are open go on: GOAWAY, twice in the role of a server, so that requests that are on

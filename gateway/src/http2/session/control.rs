@@ -213,6 +213,7 @@ impl Session {
                 return Err((Code::Protocol, "a window grows by nothing"));
             }
             let grown = self.send_window.grow(increment);
+            self.shut_since_ms = None;
             return grown.map_err(|_| (Code::FlowControl, "the connection's window is too large"));
         }
         if self.is_idle(head.stream) {

@@ -184,6 +184,8 @@ pub struct Session {
     idle_since_ms: u64,
     /// A PING of ours that was not answered.
     ping_sent_ms: Option<u64>,
+    /// Since when the peer's connection window has been shut, as far as the clock was looked at.
+    shut_since_ms: Option<u64>,
     /// The peer sends nothing more.
     input_ended: bool,
 }
@@ -227,6 +229,7 @@ impl Session {
             drain: Drain::No,
             started_ms: now_ms,
             heard_ms: now_ms,
+            shut_since_ms: None,
             idle_since_ms: now_ms,
             ping_sent_ms: None,
             input_ended: false,

@@ -98,7 +98,9 @@ impl Search {
             }
             let place = match place {
                 Some(place) => place,
-                None if !slot.has_plain.get() && !group.may_connect(endpoint) => return Err(Missed::Full),
+                None if !slot.has_plain.get() && !group.may_connect(endpoint) => {
+                    endpoint.channels.any_place().ok_or(Missed::Full)?
+                }
                 None => {
                     if let Some(fault) = endpoint.failed.is_in_vain(group.sweeper.now_ms()) {
                         let why = Failure::Tls(fault);
