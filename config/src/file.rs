@@ -494,6 +494,9 @@ pub(crate) fn read_table<T: Read>(text: &str, report: &mut Report) -> Option<T> 
 fn syntax_message(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().trim().replace('\n', " ");
     let excerpt = error.span().and_then(|span| text.get(span)).map(str::trim).unwrap_or_default();
-    let tellable = !excerpt.is_empty() && excerpt.len() <= 40 && !excerpt.contains(char::is_control);
+    // A word in the place of a value may be a secret without its quotes.
+    let is_name = message.starts_with("duplicate key") || !excerpt.contains(char::is_alphanumeric);
+    let tellable =
+        is_name && !excerpt.is_empty() && excerpt.len() <= 40 && !excerpt.contains(char::is_control);
     if tellable { format!("not TOML: {message} at `{excerpt}`") } else { format!("not TOML: {message}") }
 }

@@ -127,6 +127,13 @@ fn broken_syntax_is_told_with_its_line() {
 }
 
 #[test]
+fn a_value_without_its_quotes_is_not_repeated() {
+    let problems = parse("umbra.toml", "[admin]\ntoken = s3cr3t\n").unwrap_err();
+    let said = format!("{problems:?}");
+    assert!(said.contains("not TOML") && !said.contains("s3cr3t"), "{said}");
+}
+
+#[test]
 fn unknown_keys_are_refused_wherever_they_stand() {
     let rows: &[(String, &[Said<'_>])] = &[
         (starting("[admn]\nbind = \"off\""), &[(1, "admn", "did you mean \"admin\"?")]),
