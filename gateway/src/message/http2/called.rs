@@ -62,6 +62,11 @@ impl Drop for Over {
 }
 
 impl Channel {
+    /// Its peer lets no content go on it for a while: what asks with content would wait there.
+    pub fn is_stuck(&self) -> bool {
+        self.session.borrow().is_shut(self.now_ms())
+    }
+
     async fn run(&self, to: Callee, within: Duration, limits: Limits) {
         let by_ms = self.now_ms().saturating_add(Millis::from(within).0).saturating_add(TICK_MS);
         let called = Stream::call(to.address, to.tls.as_ref(), Turn::Primary, within, &self.sweeper).await;

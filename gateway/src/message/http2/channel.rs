@@ -185,11 +185,6 @@ impl Channel {
         self.takes_more() && self.places.get() < self.capacity()
     }
 
-    /// Its peer lets no content go on it for a while: what asks with content would wait there.
-    pub fn is_stuck(&self) -> bool {
-        self.phase.get() == Phase::Open && self.session.borrow().is_shut(self.now_ms())
-    }
-
     /// More have a place on it than its peer takes.
     pub fn is_overfull(&self) -> bool {
         self.places.get() > self.capacity()
