@@ -57,7 +57,7 @@ fn ok(raw: &mut Raw, stream: u32) {
 #[test]
 fn a_copy_is_the_request_whatever_its_client_spoke() {
     let v2 = H2Origin::new(100);
-    let (_v1, gateway) = start(v2.address, "", H2);
+    let (_v1, gateway) = start(v2.address, "connections_max = 1", H2);
     let mut client = gateway.client();
     assert_eq!(client.ask(post("/post", "content")).text(), "ok");
     assert_eq!(client.ask(get("/get?a=b")).text(), "ok");
