@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 
 use tests::certificates::Authority;
-use tests::http2::{DATA, RST_STREAM, Raw, SETTINGS, ask, connect, frame, headers, run};
+use tests::http2::{DATA, END, RST_STREAM, Raw, SETTINGS, ask, connect, frame, headers, request, run};
+use tests::load::becomes;
 use tests::origin::write;
 use tests::{Front, Gateway, Origin, Rules, Setup, eventually};
 
@@ -225,6 +226,24 @@ fn what_a_server_does_not_read_of_one_upload_keeps_no_other_waiting() {
     eventually("the others are on another connection", || client.ask(get("/")).text() == "another");
     assert_eq!(client.ask(post("/", "content")).text(), "another");
     assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_request_of_no_bytes_whose_end_comes_later_is_whole() {
+    let (address, _) = server(|_, tcp| {
+        let mut raw = Raw::serve(tcp, &[]);
+        raw.asked(1);
+        ok(&mut raw, 1, "served");
+        drained(&mut raw);
+    });
+    let v2 = Origin::new(|_, stream| write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    let gateway = start(&Setup::to(&[address]).mirror("v2", v2.address, ""));
+    let mut raw = Raw::connect(gateway.address);
+    raw.send(&headers(1, 0, &request("POST", "/", &[("content-length", "0")])));
+    let heard = raw.send(&frame(DATA, END, 1, b"")).response(1);
+    assert_eq!((heard.status(), heard.body.as_slice()), ("200", b"served".as_slice()));
+    // What is not known to be whole is not copied.
+    becomes(&gateway, "v2", &[("eligible", 1), ("sent", 1), ("completed 2xx", 1)]);
 }
 
 #[test]

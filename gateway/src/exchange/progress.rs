@@ -20,6 +20,8 @@ pub(super) struct Progress {
     pub(super) forwarded_ms: Cell<u64>,
     /// The primary's answer is waited for, and due this long after the request was forwarded.
     pub(super) answer_within: Cell<Option<Millis>>,
+    /// Since when no more goes to the primary, in the worker's milliseconds.
+    over_ms: Cell<Option<u64>>,
     /// What is waited for is the client's content, and not that the primary takes it.
     pub(super) waits_for_client: Cell<bool>,
     /// Bytes of content not read yet, where the client declared them.
@@ -44,11 +46,17 @@ impl Progress {
         }
     }
 
-    /// No more comes from the client: from now on the primary's answer is due, unless it has begun.
-    pub(super) fn over(&self, to: &Requester<'_>) {
+    /// No more goes to the primary: from now on its answer is due, unless it has begun.
+    pub(super) fn over(&self, cx: &Context, to: &Requester<'_>) {
+        self.over_ms.set(Some(cx.now_ms()));
         if let Some(within) = self.answer_within.get() {
             to.limit_pending_response(within);
         }
+    }
+
+    /// Since when the primary's answer is due, if it is.
+    pub(super) fn due_since_ms(&self) -> Option<u64> {
+        if self.complete.get() { Some(self.forwarded_ms.get()) } else { self.over_ms.get() }
     }
 
     /// Microseconds since then; 0 before it.

@@ -177,12 +177,9 @@ pub(super) async fn relay(
                 // While the upload runs, the primary may take its time: its answer is due after the request's last byte,
                 // and then all of its head, however it drips.
                 let now = cx.now_ms();
-                let within = if progress.complete.get() {
-                    let end_ms = progress.forwarded_ms.get().saturating_add(answer_within);
-                    Millis(answer_within).until(end_ms, now)
-                } else {
-                    Millis::FOREVER
-                };
+                let within = progress.due_since_ms().map_or(Millis::FOREVER, |since_ms| {
+                    Millis(answer_within).until(since_ms.saturating_add(answer_within), now)
+                });
                 from.more(terms.bound(within, now)).await.map_err(|failure| {
                     if from.has_begun() {
                         RelayFailed::BadAnswer(failure)

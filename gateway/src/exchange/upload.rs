@@ -156,14 +156,14 @@ async fn forward(
             sent
         };
         if sent.is_err() {
-            progress.over(to);
+            progress.over(cx, to);
             return Err(ForwardFailed::Primary);
         }
     }
     cx.buffers.give(block);
     progress.completed(cx, written_us, pairing);
     tee.borrow_mut().complete(content.trailers(), cx.now_ms());
-    progress.over(to);
+    progress.over(cx, to);
     Ok(())
 }
 

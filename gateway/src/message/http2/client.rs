@@ -72,6 +72,7 @@ impl Place {
     pub(in crate::message) fn converse<'a>(&'a mut self, terms: &Terms<'a>) -> (Requester<'a>, Response<'a>) {
         let (channel, asked) = (&*self.channel, &self.asked);
         let requester = Requester {
+            has_ended: false,
             channel,
             asked,
             declared: terms.declared,
@@ -106,15 +107,18 @@ pub struct Requester<'a> {
     offer: Option<Offer>,
     /// Trailers of a request whose end is known and not sent.
     end: RefCell<Option<Vec<u8>>>,
+    /// The end went with the beginning: nothing follows it.
+    has_ended: bool,
 }
 
 impl Requester<'_> {
     pub async fn begin(&mut self, beginning: Vec<u8>, _: Millis) -> (Result<(), NotWritten>, Vec<u8>) {
-        (self.say(&beginning), beginning)
+        let said = self.say(&beginning);
+        (said.map(|has_ended| self.has_ended = has_ended), beginning)
     }
 
-    /// The beginning is in the inner form: its content is framed as HTTP/1.1 would have it.
-    fn say(&self, beginning: &[u8]) -> Result<(), NotWritten> {
+    /// The beginning is in the inner form: its content is framed as HTTP/1.1 would have it. Whether all of it is said.
+    fn say(&self, beginning: &[u8]) -> Result<bool, NotWritten> {
         let unsaid = |failure| NotWritten { failure, any_sent: false };
         let head_bytes = memchr::memmem::find(beginning, b"\r\n\r\n").map_or(beginning.len(), |at| at + 4);
         let (lines, framed) = beginning.split_at(head_bytes);
@@ -123,7 +127,7 @@ impl Requester<'_> {
             let protocol = Some(offer.protocol.as_str());
             self.channel.open(self.asked, lines, protocol, false).map_err(unsaid)?;
             self.channel.settle();
-            return Ok(());
+            return Ok(false);
         }
         let mut incoming = Incoming::new(self.declared.0);
         let mut content = Vec::new();
@@ -133,6 +137,7 @@ impl Requester<'_> {
             return Err(unsaid(Failure::Protocol("the request cannot be said in HTTP/2")));
         }
         let end = incoming.is_done().then(|| incoming.trailers());
+        let has_ended = end.is_some();
         let ends_with_head = content.is_empty() && end.is_some_and(<[u8]>::is_empty);
         self.channel.open(self.asked, lines, None, ends_with_head).map_err(unsaid)?;
         if !content.is_empty() {
@@ -143,7 +148,7 @@ impl Requester<'_> {
         }
         // What cannot go because the stream is over is told with the response.
         self.channel.settle();
-        Ok(())
+        Ok(has_ended)
     }
 
     fn send_end(&self, trailers: &[u8]) -> Result<(), Unsent> {
@@ -164,6 +169,10 @@ impl Requester<'_> {
         framed: Framed,
         within: Millis,
     ) -> (Result<(), NotWritten>, B) {
+        if self.has_ended {
+            debug_assert!(framed.from == framed.to, "content behind the end");
+            return (Ok(()), block);
+        }
         if let Err(failure) = self.has_room(within).await {
             return (Err(NotWritten { failure, any_sent: true }), block);
         }
