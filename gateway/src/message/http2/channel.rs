@@ -239,9 +239,9 @@ impl Channel {
 
     pub(super) fn leave(&self) {
         self.places.set(self.places.get().saturating_sub(1));
-        if self.places.get() == 0 {
-            self.has_rested.set(true);
-        }
+        self.has_rested.set(self.has_rested.get() || self.places.get() == 0);
+        // What nobody takes is closed.
+        self.plain.set(self.plain.take().filter(|_| self.places.get() > 0));
         if !self.takes_more() {
             self.has_changed();
         }
@@ -296,7 +296,7 @@ impl Channel {
     }
 
     pub(super) fn is_http1(&self, stream: io::Stream) {
-        self.plain.set(Some(stream));
+        self.plain.set(Some(stream).filter(|_| self.places.get() > 0));
         self.is_plain.set(true);
         self.has_become(Phase::Over);
     }
