@@ -18,7 +18,7 @@ use crate::syntax;
 use crate::units::{GIB, KIB, MIB, show_period, show_size};
 use crate::write::Shown;
 use crate::{
-    Admin, Claim, ClientAuth, Config, Driver, Forwarded, Lane, Limits, Listener, Material, Percent,
+    Admin, Capture, Claim, ClientAuth, Config, Driver, Forwarded, Lane, Limits, Listener, Material, Percent,
     Protocols, Timeouts, Upstream, Via, Workers,
 };
 
@@ -26,6 +26,7 @@ mod upstreams;
 mod routes;
 mod matches;
 mod mirrors;
+mod captures;
 mod observe;
 mod tls;
 mod http2;
@@ -144,6 +145,8 @@ pub(crate) struct Check<'r> {
     /// By `UpstreamId`: named by some route.
     used: Vec<bool>,
     lanes: Vec<Lane>,
+    captures: Vec<Capture>,
+    known_captures: Vec<captures::Known>,
     /// Where requests come in; empty where a port is chosen when listening.
     ports: Vec<u16>,
     /// Of routes without one of their own.
@@ -165,6 +168,8 @@ impl<'r> Check<'r> {
             upstreams: Vec::new(),
             used: Vec::new(),
             lanes: Vec::new(),
+            captures: Vec::new(),
+            known_captures: Vec::new(),
             ports: Vec::new(),
             request_timeout: None,
             patterns: Rc::default(),
@@ -197,8 +202,10 @@ impl<'r> Check<'r> {
             |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != ClientAuth::Off);
         self.sees_certificates = listeners.iter().any(asks);
         self.upstreams(&file.upstream, (&listeners, admin.bind), &timeouts);
+        self.captures(&file.capture);
         let routes = self.routes(&file.route);
         self.unused(&file.upstream);
+        self.unused_captures(&file.capture);
         Config {
             listeners,
             admin,
@@ -215,6 +222,7 @@ impl<'r> Check<'r> {
             upstreams: self.upstreams,
             routes,
             lanes: self.lanes,
+            captures: self.captures,
         }
     }
 

@@ -10,8 +10,8 @@ use crate::problem::{Place, Report};
 use crate::reader::{Key, List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
 use crate::tls::{ClientAuthWord, TlsVersion};
 use crate::{
-    After, Balance, Claim, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role, Upgrade,
-    UpstreamProtocol, Via,
+    After, Balance, Claim, Compression, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role,
+    Upgrade, UpstreamProtocol, Via,
 };
 
 words!(
@@ -19,6 +19,7 @@ words!(
     After,
     Balance,
     DropPolicy,
+    Compression,
     Forwarded,
     Via,
     Claim,
@@ -46,6 +47,7 @@ written_tables! {
         tracing: Tracing,
         verdict: Judging,
         upstream: Named<Upstream>,
+        capture: Named<Capture>,
         route: List<Route>,
     }
 
@@ -244,6 +246,16 @@ written_tables! {
         unhealthy_after: u64,
     }
 
+    /// `[capture.NAME]`; see [`crate::Capture`].
+    pub(crate) struct Capture {
+        /// `off`, or a path.
+        to: String,
+        file_bytes_max: Size,
+        bytes_max: Size,
+        drop: DropPolicy,
+        compression: Compression,
+    }
+
     /// `[[route]]`. The keys of one [`Match`] may stand in the route itself.
     pub(crate) struct Route {
         name: String,
@@ -373,6 +385,8 @@ written_tables! {
     pub(crate) struct Mirror {
         /// Name of an upstream.
         upstream: String,
+        /// Name of a capture, instead of an upstream.
+        capture: String,
         name: String,
         /// 0 to 10,000, with a grain of 0.0001: kept as a whole number of millionths, rounded to the nearest.
         percent: f64,

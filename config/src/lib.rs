@@ -22,6 +22,7 @@ mod compare;
 mod verdict;
 mod judging;
 mod mirror;
+mod capture;
 mod observe;
 mod tls;
 mod machine;
@@ -35,9 +36,11 @@ mod syntax;
 mod formats;
 mod units;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use capture::{Capture, Compression};
 pub use check::{Checked, embedded_default, embedded_text, load, parse};
 pub use compare::{Compare, Role};
 pub use destination::Destination;
@@ -87,6 +90,8 @@ pub struct Config {
     /// One ring and its shippers per worker for each entry; mirrors of several routes share a lane when they name the
     /// same upstream with the same transport settings.
     pub lanes: Vec<Lane>,
+    /// Folders that mirrors write to instead of asking an upstream.
+    pub captures: Vec<Capture>,
 }
 
 impl Config {
@@ -97,15 +102,20 @@ impl Config {
         each_worker.saturating_mul(self.workers.count as u64)
     }
 
+    /// Whether a mirror's copies are written to files, so that nothing answers them.
+    pub fn is_captured(&self, mirror: &Mirror) -> bool {
+        self.lanes.get(mirror.lane).is_some_and(|lane| lane.capture.is_some())
+    }
+
     /// Whether any client may speak HTTP/2, and so have several requests under way on one connection.
     pub fn takes_http2(&self) -> bool {
         self.listeners.iter().any(|listener| listener.protocols.http2)
     }
 
-    /// Whether a route takes clients who come to a listener's `port` into a tunnel.
-    pub fn takes_tunnels(&self, port: u16) -> bool {
-        let matches = |route: &Route| route.matches.iter().any(|m| m.port.is_none_or(|only| only == port));
-        self.routes.iter().any(|route| !route.upgrades().is_empty() && matches(route))
+    /// Ports of listeners whose clients a route takes into a tunnel; `None` is any port.
+    pub fn tunnel_ports(&self) -> BTreeSet<Option<u16>> {
+        let routes = self.routes.iter().filter(|route| !route.upgrades().is_empty());
+        routes.flat_map(|route| &route.matches).map(|matching| matching.port).collect()
     }
 
     /// Whether any route takes any client into a tunnel.
@@ -118,6 +128,11 @@ impl Config {
 pub type UpstreamId = usize;
 /// Index into [`Config::lanes`].
 pub type LaneId = usize;
+/// Index into [`Config::captures`].
+pub type CaptureId = usize;
+
+/// The upstream of a lane whose copies are captured: none has this index.
+pub const NO_UPSTREAM: UpstreamId = UpstreamId::MAX;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {

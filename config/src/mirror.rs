@@ -7,7 +7,7 @@ use crate::edits::{HeaderEdits, PathRewrite};
 use crate::matching::Match;
 use crate::percent::Percent;
 use crate::upstream::RequestKey;
-use crate::{Compare, LaneId, Role, UpstreamId};
+use crate::{CaptureId, Compare, LaneId, Role, UpstreamId};
 
 /// One copy's policy on one route.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,12 +93,15 @@ impl Redact {
     }
 }
 
-/// How copies travel to one mirror upstream: one ring and a few connections per worker.
+/// How copies travel to one mirror upstream, or into one capture: one ring and a few connections per worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lane {
-    /// The upstream's name. Lanes to one upstream with different settings bear the same name; the [`LaneId`] is unique.
+    /// The upstream's name, or the capture's. Lanes to one upstream with different settings bear the same name; the [`LaneId`] is unique.
     pub name: String,
+    /// [`crate::NO_UPSTREAM`] where copies are captured.
     pub upstream: UpstreamId,
+    /// Where they are.
+    pub capture: Option<CaptureId>,
     pub ring_entries_max: usize,
     pub ring_bytes_max: usize,
     pub drop: DropPolicy,

@@ -266,6 +266,16 @@ pub(crate) fn upstream_name(text: &str) -> Result<(), String> {
     }
 }
 
+/// The name of a capture: the beginning of a file's name.
+pub(crate) fn capture_name(text: &str) -> Result<(), String> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    if (1..=64).contains(&text.len()) && text.bytes().all(is_plain) {
+        Ok(())
+    } else {
+        Err(format!("{text:?} cannot be a capture's name: it must be 1 to 64 letters, digits, - or _"))
+    }
+}
+
 /// `header:NAME`, `cookie:NAME`, `query:NAME`, `address` or `traceparent`.
 pub(crate) fn request_key(text: &str) -> Result<RequestKey, String> {
     let wrong = |why: &str| {

@@ -76,8 +76,11 @@ impl Admin {
     ) -> Result<String, String> {
         let base = self.base();
         let url = format!("{base}{path}");
-        let settings =
-            ureq::Agent::config_builder().timeout_global(Some(time)).http_status_as_error(false).proxy(None);
+        let settings = ureq::Agent::config_builder()
+            .timeout_global(Some(time))
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0);
         let agent = match url.starts_with("https://") {
             true => pinned::agent(settings.build(), self.tls()?),
             false => ureq::Agent::new_with_config(settings.build()),
@@ -206,6 +209,9 @@ mod tests {
             "{error}"
         );
         assert!(!asked.to_ascii_lowercase().contains("authorization"));
+        let away = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/away\r\nContent-Length: 0\r\n\r\n";
+        let error = ask(away, None).0.unwrap_err();
+        assert!(error.contains("/a?b=c: 302 Found"), "nobody is asked but whom one wanted to ask: {error}");
         let nobody = Admin { url: "127.0.0.1:1".into(), token: None, ca: None, cert: None, key: None };
         let error = nobody.get("/").unwrap_err();
         assert!(

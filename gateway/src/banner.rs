@@ -65,6 +65,11 @@ pub(crate) fn render(facts: &Facts<'_>) -> String {
     for lane in &facts.config.lanes {
         mirror(lane, &mut out);
     }
+    for capture in &facts.config.captures {
+        let (folder, all, file) =
+            (capture.directory.display(), Bytes(capture.bytes_max), Bytes(capture.file_bytes_max));
+        out.row("captures", format!("{} = {folder}: {all} in files of {file} at most", capture.name));
+    }
     limits(facts.config, &mut out);
     budgets(facts, &mut out);
     let privileges =
@@ -189,6 +194,9 @@ fn mirror(lane: &Lane, out: &mut Rows) {
     };
     let (entries, ring) = (lane.ring_entries_max, Bytes(wide(lane.ring_bytes_max)));
     out.row("mirrors", format!("{}: ring of {entries} copies and {ring} per worker, drop {drop}", lane.name));
+    if lane.capture.is_some() {
+        return;
+    }
     out.row(
         "mirrors",
         format!(

@@ -3,14 +3,15 @@
 //!
 //! What can be prepared before comes prepared; what is left to do, and grows with the configuration, is done in turns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use config::{Action, Config, Protocols, Role};
+use config::{Action, Config, Protocols, Role, UpstreamProtocol};
 
 use crate::asked::RequestView;
+use crate::capture::{CAPTURED_ROUTE, Sink};
 use crate::discovery::Located;
 use crate::io::{Owner, Sweeper};
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
@@ -40,6 +41,8 @@ pub struct WorkerConfig {
     pub prepared: Arc<Prepared>,
     /// By upstream: how its endpoints are called; `None` in plaintext.
     pub callings: Arc<[Option<Arc<Calling>>]>,
+    /// By [`config::CaptureId`].
+    pub captures: Arc<[Arc<Sink>]>,
     /// Where clients come in. Those that are not among them any more are closed.
     pub listeners: Vec<ListenerSockets>,
 }
@@ -68,11 +71,14 @@ pub struct Generation {
     pub router: Arc<Router>,
     /// By route.
     pub plans: Arc<Vec<Plan>>,
+    tunnel_ports: Arc<BTreeSet<Option<u16>>>,
     /// By route: its mirrors.
     pub policies: Rc<Vec<Rc<[Policy]>>>,
     pub upstreams: Rc<Upstreams>,
     /// By [`config::LaneId`].
     pub lanes: Vec<Rc<Lane>>,
+    /// By [`config::CaptureId`].
+    pub captures: Arc<[Arc<Sink>]>,
 }
 
 /// Mirrors of a route in the generation before, and whether they can go on as they are.
@@ -91,6 +97,9 @@ pub struct Building<'a> {
     of: &'a WorkerConfig,
     before: Option<&'a Generation>,
     lanes: Vec<Rc<Lane>>,
+    /// Those of `lanes` that `before` has too, by index; and how many of them are where this configuration has them.
+    kept: Vec<usize>,
+    moved: usize,
     /// Lanes of `before` by their counters: as many as were looked at, where ids have shifted.
     known: HashMap<*const LaneCounters, &'a Rc<Lane>>,
     noted: usize,
@@ -118,6 +127,8 @@ impl<'a> Building<'a> {
             of,
             before,
             lanes: Vec::with_capacity(config.lanes.len()),
+            kept: Vec::new(),
+            moved: 0,
             known: HashMap::new(),
             noted: 0,
             upstreams: Growing::new(config, at, &counters.upstreams, sweeper, earlier),
@@ -131,6 +142,8 @@ impl<'a> Building<'a> {
         let mut left = TURN;
         while left > 0 {
             let step = self.lane().or_else(|| self.policies()).or_else(|| self.upstreams.go_on());
+            // Last: until then those who are served ask the lanes' mirrors where they were.
+            let step = step.or_else(|| self.relocate());
             let Some(cost) = step else { return false };
             left = left.saturating_sub(cost);
         }
@@ -139,16 +152,9 @@ impl<'a> Building<'a> {
 
     /// Makes the next lane, or takes it over; what that cost.
     fn lane(&mut self) -> Option<usize> {
-        let WorkerConfig { config, located, counters, callings, .. } = self.of;
+        let WorkerConfig { config, counters, .. } = self.of;
         let id = self.lanes.len();
-        let (lane, counters) = (config.lanes.get(id)?, counters.lanes.get(id)?);
-        let addresses = located.addresses.get(lane.upstream).map(Vec::as_slice).unwrap_or_default();
-        let at = lane::Whereabouts {
-            addresses,
-            hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
-            calling: callings.get(lane.upstream).and_then(Option::as_ref),
-            protocol: config.upstreams[lane.upstream].protocol,
-        };
+        let (settings, counters) = (config.lanes.get(id)?, counters.lanes.get(id)?);
         // The same counters are the same lane, most often in the same place.
         let before = self.before.map(|before| before.lanes.as_slice()).unwrap_or_default();
         let mut old = before.get(id).filter(|old| Arc::ptr_eq(&old.counters, counters));
@@ -161,12 +167,39 @@ impl<'a> Building<'a> {
             old = self.known.get(&Arc::as_ptr(counters)).copied();
         }
         let (next, cost) = match old {
-            None => (Rc::new(Lane::new(lane, at, counters)), MADE_ANEW + addresses.len()),
-            Some(old) if old.relocate(at) => (Rc::clone(old), MADE_ANEW + addresses.len()),
-            Some(old) => (Rc::clone(old), 1),
+            None => {
+                let at = self.whereabouts(settings);
+                let lane = Lane::new(settings, at, counters);
+                lane.follow(config, settings);
+                (Rc::new(lane), MADE_ANEW + at.addresses.len())
+            }
+            Some(old) => {
+                self.kept.push(id);
+                (Rc::clone(old), 1)
+            }
         };
         self.lanes.push(next);
         Some(cost)
+    }
+
+    /// Has the next lane that was taken over go on by this configuration; what that cost.
+    fn relocate(&mut self) -> Option<usize> {
+        let id = *self.kept.get(self.moved)?;
+        let (lane, settings) = (self.lanes.get(id)?, self.of.config.lanes.get(id)?);
+        self.moved += 1;
+        let at = self.whereabouts(settings);
+        lane.follow(&self.of.config, settings);
+        Some(if lane.relocate(at) { MADE_ANEW + at.addresses.len() } else { 1 })
+    }
+
+    fn whereabouts(&self, lane: &config::Lane) -> lane::Whereabouts<'a> {
+        let WorkerConfig { config, located, callings, .. } = self.of;
+        lane::Whereabouts {
+            addresses: located.addresses.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
+            hosts: located.hosts.get(lane.upstream).map(Vec::as_slice).unwrap_or_default(),
+            calling: callings.get(lane.upstream).and_then(Option::as_ref),
+            protocol: config.upstreams.get(lane.upstream).map_or(UpstreamProtocol::Http1, |to| to.protocol),
+        }
     }
 
     /// Makes the next route's mirrors, or takes them over; what that cost.
@@ -221,7 +254,11 @@ impl<'a> Building<'a> {
             let before = before.and_then(|policies| policies.iter().find(is_it));
             let lane = &self.lanes[numbered.1.lane];
             let policy = Policy::new(numbered, counters, lane, config.workers.count, before);
-            Policy { unpaired: unpaired(config, route, numbered.1), ..policy }
+            let mut mark = policy.mark;
+            if config.is_captured(numbered.1) {
+                mark.extend_from_slice(format!("{CAPTURED_ROUTE}: {}\r\n", route.name).as_bytes());
+            }
+            Policy { unpaired: unpaired(config, route, numbered.1), mark, ..policy }
         };
         with_counters.map(policy).collect()
     }
@@ -236,9 +273,11 @@ impl<'a> Building<'a> {
             counters: Arc::clone(counters),
             router: Arc::clone(&prepared.router),
             plans: Arc::clone(&prepared.plans),
+            tunnel_ports: Arc::clone(&prepared.tunnel_ports),
             policies: self.all_policies.unwrap_or_else(|| Rc::new(self.policies)),
             upstreams: self.upstreams.finish(),
             lanes: self.lanes,
+            captures: Arc::clone(&self.of.captures),
         })
     }
 }
@@ -285,6 +324,11 @@ impl Generation {
         draw.takes_copy(most, 0).then_some(draw)
     }
 
+    /// Whether a route takes clients who come to a listener's `port` into a tunnel.
+    pub fn takes_tunnels(&self, port: u16) -> bool {
+        self.tunnel_ports.contains(&None) || self.tunnel_ports.contains(&Some(port))
+    }
+
     pub fn has_lane(&self, lane: &Rc<Lane>) -> bool {
         self.lanes.iter().any(|own| Rc::ptr_eq(own, lane))
     }
@@ -294,6 +338,10 @@ impl Generation {
 /// weight, some of its copies are of requests that v2 itself answered, and some of v1-again's.
 fn unpaired(config: &Config, route: &config::Route, mirror: &config::Mirror) -> Box<[usize]> {
     let Action::Forward(forward) = &route.action else { return Box::default() };
+    if config.is_captured(mirror) {
+        // Nothing answers.
+        return (0..forward.primaries.len()).collect();
+    }
     let upstream = |mirror: &config::Mirror| config.lanes.get(mirror.lane).map(|lane| lane.upstream);
     let candidates = route.mirrors.iter().filter(|of| match mirror.role {
         Role::Candidate => of.lane == mirror.lane,
@@ -364,6 +412,7 @@ mod tests {
             clients_max: 10,
             prepared: Arc::new(prepared),
             callings: Arc::default(),
+            captures: Arc::default(),
             listeners: Vec::new(),
         }
     }
@@ -399,6 +448,27 @@ mod tests {
         let after = of(&config(6, 60), Some(&missed));
         let third = Generation::new(&after, &sweeper, Some(&first));
         assert_eq!((kept(&first, &third), spent(&third)), (0, 0));
+    }
+
+    #[test]
+    fn a_mirror_moves_when_all_else_is_built() {
+        let sweeper = Sweeper::simulated();
+        let before = of(&config(5, 50), None);
+        let first = Generation::new(&before, &sweeper, None);
+        let mut after = of(&config(6, 60), Some(&before));
+        let addresses = [1, 3].map(|port| vec![([127, 0, 0, 1], port).into()]);
+        after.located = Located { addresses: Arc::new(addresses.to_vec()), ..Located::default() };
+        let port = || first.lanes[0].pick(0).map(|endpoint| endpoint.address.port());
+        let mut building = Building::new(&after, &sweeper, Some(&first));
+        let mut turns = 0;
+        while building.go_on() {
+            assert_eq!(port(), Some(2));
+            turns += 1;
+        }
+        assert!(turns > 0);
+        let second = building.finish();
+        assert!(Rc::ptr_eq(&first.lanes[0], &second.lanes[0]));
+        assert_eq!(port(), Some(3));
     }
 
     #[test]

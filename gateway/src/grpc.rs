@@ -79,6 +79,12 @@ impl Status {
         STATUSES.get(usize::from(self.0)).map_or(500, |(_, http)| *http)
     }
 
+    /// UNIMPLEMENTED answers a call of what there is not, DEADLINE_EXCEEDED one with too little time: neither says anything of
+    /// its server.
+    pub fn is_for_callers_to_cause(self) -> bool {
+        matches!(self.0, 4 | 12)
+    }
+
     pub fn is_error(self) -> bool {
         self.as_http() >= 500
     }

@@ -17,6 +17,7 @@ pub mod format;
 pub mod upstream;
 pub mod mirror;
 pub mod observe;
+pub mod capture;
 pub mod compare;
 pub mod verdict;
 pub mod prepared;

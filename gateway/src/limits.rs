@@ -140,6 +140,9 @@ pub const ANSWER_PIECE_BYTES: u64 = 32;
 /// floods would otherwise have up to `response_bytes_max` of each answer read on it.
 pub const ANSWER_BYTES_PER_SECOND: u32 = 128 * 1024 * 1024;
 
+/// What a read that brought PING or SETTINGS of a mirror costs, in bytes of a long answer: as much as its answer's write does.
+pub const MIRROR_PING_BYTES: u64 = 16 * 1024;
+
 /// What a byte of records around a mirror's content costs, in bytes of a long answer: opening one that holds a single byte is
 /// as dear as reading a thousand.
 pub const ANSWER_OVERHEAD_TIMES: u64 = 64;
@@ -176,6 +179,15 @@ pub const ENDPOINT_FAILED_MS: u64 = 1_000;
 
 /// Longest ejection of an endpoint, unless its shortest is longer (Envoy's `max_ejection_time`).
 pub const EJECTION_MAX: Duration = Duration::from_secs(300);
+
+/// Copies that one turn of a worker hands to a capture.
+pub const CAPTURED_PER_TURN: usize = 64;
+
+/// Captured copies of one lane that wait for the capture's writer; more wait in the lane's ring.
+pub const CAPTURED_MAX: usize = 1024;
+
+/// Bytes that they may keep alive before the next stays in the lane's ring.
+pub const CAPTURED_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of answers that all workers together keep to be compared, from the first byte read to the end of the comparison.
 pub const KEPT_ANSWERS_BYTES_MAX: usize = 64 << 20;

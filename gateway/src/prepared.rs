@@ -4,7 +4,7 @@
 //! It is built on the control plane, once for each worker: compiled programs are shared, the scratch memory of matching is the
 //! worker's own. A worker takes it over by a pointer, so a change costs it what changed, whatever else is configured.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
 use config::{Config, LaneId, Mirror, Primary, Route};
@@ -18,6 +18,8 @@ pub struct Prepared {
     pub router: Arc<Router>,
     /// By route.
     pub plans: Arc<Vec<Plan>>,
+    /// See [`Config::tunnel_ports`].
+    pub tunnel_ports: Arc<BTreeSet<Option<u16>>>,
     difference: Option<Arc<Difference>>,
 }
 
@@ -105,6 +107,7 @@ impl Prepared {
         Self {
             router: Arc::new(Router::new(&config.routes)),
             plans: Arc::new(config.routes.iter().map(Plan::new).collect()),
+            tunnel_ports: Arc::new(config.tunnel_ports()),
             difference: None,
         }
     }
@@ -120,6 +123,7 @@ impl Prepared {
                 true => Arc::clone(&self.plans),
                 false => Arc::new(config.routes.iter().map(Plan::new).collect()),
             },
+            tunnel_ports: Arc::new(config.tunnel_ports()),
             difference: Some(Arc::clone(difference)),
         }
     }

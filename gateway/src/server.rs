@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
 use crate::banner;
+use crate::capture::Captures;
 use crate::control::budget::{self, Descriptors, Memory};
 use crate::control::{ConfigStore, Health};
 use crate::demo::{self, Demo};
@@ -136,7 +137,11 @@ pub(crate) fn serve(
     let clients_max = budget::clients_max(&config, &descriptors, descriptor_limit);
     let prepared: Vec<Arc<Prepared>> =
         (0..config.workers.count).map(|_| Arc::new(Prepared::new(&config))).collect();
+    let mut captures = Captures::default();
+    captures.turn(&config);
+    store.capture(captures.counters());
     let threads = Threads {
+        captures: &captures,
         prepared: &prepared,
         listeners: &listeners,
         tls: &tls,
@@ -196,6 +201,7 @@ pub(crate) fn serve(
         discovery,
         located,
         listeners,
+        captures,
         tls,
         descriptor_limit,
         retired: Vec::new(),

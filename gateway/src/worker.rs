@@ -15,6 +15,7 @@ use crate::io::{self, Control, Listener, Sweeper};
 use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
 use crate::memory;
 use crate::metrics::{self, Shard};
+use crate::mirror::feed;
 use crate::mirror::lane::Lane;
 use crate::mirror::proof::Proof;
 use crate::mirror::shipper::Shipper;
@@ -222,7 +223,6 @@ impl Lanes {
             false => open.iter().map(Rc::as_ptr).collect(),
         };
         for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
-            lane.follow(&generation.config, settings);
             if !are_all_same && !known.contains(&Rc::as_ptr(lane)) {
                 open.push(Rc::clone(lane));
                 self.start(cx, lane, settings);
@@ -255,6 +255,16 @@ impl Lanes {
             };
             let lane = Rc::clone(lane);
             lane.begin_shipper();
+            let sink = settings.capture.and_then(|id| cx.generation().captures.get(id).cloned());
+            if settings.capture.is_some() {
+                // Without a sink the way ends nowhere, and is closed from the start.
+                let feed = sink.map_or_else(|| feed::feed().0, |sink| sink.connect());
+                io::spawn(async move {
+                    shipper.run_capture(feed).await;
+                    lane.end_shipper();
+                });
+                continue;
+            }
             io::spawn(async move {
                 shipper.run().await;
                 lane.end_shipper();

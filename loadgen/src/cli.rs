@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 
+use crate::replay::Pace;
 use crate::report::assertion::Assertion;
 use crate::run::request::Url;
 use crate::run::schedule::{Arrivals, RateSpec};
@@ -240,12 +241,13 @@ pub struct RunArgs {
     /// At most so many requests
     #[arg(short = 'n', long, value_parser = units::count)]
     pub requests: Option<u64>,
-    /// Replay an access log (nginx combined, or JSON Lines with ts, method, target) against the URL's host
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "urls_file"])]
-    pub replay: Option<PathBuf>,
-    /// Replay so many times faster than it was recorded
-    #[arg(long, default_value_t = 1.0, requires = "replay")]
-    pub replay_speed: f64,
+    /// Send recorded requests again, to the URL's host: captures of the gateway, its access log, combined logs, HAR; a file
+    /// or a folder of such, repeatable
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["rate", "urls_file"])]
+    pub replay: Vec<PathBuf>,
+    /// `1x` as recorded, `2x` twice as fast, or a flat rate such as `500`
+    #[arg(long, default_value = "1x", requires = "replay")]
+    pub pace: Pace,
     /// Such as `p99<5ms`, `service.p99.9<20ms`, `errors<0.1%`, `rate>19k`; exit code 3 if one fails
     #[arg(long = "assert", value_name = "ASSERTION")]
     pub assertions: Vec<Assertion>,

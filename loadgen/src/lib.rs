@@ -12,6 +12,7 @@ pub mod link;
 pub mod load;
 pub mod os;
 pub mod pipe;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::Exit;
 use crate::cli::{LoadArgs, OutputArgs, RunArgs};
+use crate::replay::{self, Recording};
 use crate::report::assertion::Judged;
 use crate::report::document::Document;
 use crate::report::interval::{All, Csv, HistogramLog, hgrm};
@@ -104,17 +105,22 @@ pub fn urls(args: &LoadArgs) -> Vec<String> {
     args.urls.iter().map(ToString::to_string).collect()
 }
 
+/// What was recorded, told on standard error.
+fn replayed(args: &RunArgs) -> anyhow::Result<Mix> {
+    let base = args.load.urls.first().context("a replay needs the URL of the host it is sent to")?;
+    let recording = replay::read(&args.replay)?;
+    if !args.load.quiet {
+        let Recording { requests, skipped, files } = &recording;
+        eprintln!("replay     {} requests of {files} files; {skipped} lines are none", requests.len());
+    }
+    let mut mix = Mix::default();
+    mix.add_recorded(&shape(&args.load)?, base, &recording.requests, args.pace)?;
+    Ok(mix)
+}
+
 /// `loadgen run`.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    let mut mix = match &args.replay {
-        None => mix(&args.load)?,
-        Some(path) => {
-            let mut mix = Mix::default();
-            let base = args.load.urls.first().context("a replay needs the URL of the host it is sent to")?;
-            mix.add_log(&shape(&args.load)?, base, path, args.replay_speed)?;
-            mix
-        }
-    };
+    let mut mix = if args.replay.is_empty() { mix(&args.load)? } else { replayed(args)? };
     ensure!(!mix.templates.is_empty(), "name at least one URL, or --urls FILE");
     let requests_max = args.requests.unwrap_or(u64::MAX);
     let recorded = mix.recorded.as_ref().and_then(|recorded| recorded.last().copied());

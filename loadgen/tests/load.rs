@@ -245,7 +245,7 @@ fn weighted_files_and_replayed_logs_send_what_they_say() {
 
     let log = "{\"ts\":10.0,\"method\":\"GET\",\"target\":\"/a\"}\n{\"ts\":30.0,\"method\":\"POST\",\"target\":\"/b\"}\n";
     std::fs::write(path, log).expect("written");
-    let id = ["-H", "x-loadgen-id: replay", "--replay", path, "--replay-speed", "10"];
+    let id = ["-H", "x-loadgen-id: replay", "--replay", path, "--pace", "10x"];
     let (code, document) = run_json(&[&[server.url("v", "/").as_str()], &id[..]].concat());
     assert_eq!((code, number(&document, "requests.total")), (0, 2.0));
     let replayed: Vec<_> = server.log("v").into_iter().filter(|a| a.id == "replay").collect();

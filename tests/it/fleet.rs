@@ -78,9 +78,13 @@ fn any_gateway_judges_by_what_all_of_them_saw_and_names_who_is_missing() {
     assert_eq!(asked(&second, "GET", "/verdict")["mirrors"][0]["pairs"], 20, "it has no peers");
     // Who may not see what clients were told may not see it here either.
     assert_eq!(first.admin("GET", "/evidence", "").status, 401);
+    let told = first.admin("GET", "/verdict", "").text();
+    assert!(told.contains("\"replicas\":3") && !told.contains(&third.admin.to_string()), "{told}");
 
     third.signal("KILL");
     third.wait_exit();
+    // What all answered is good for a moment.
+    eventually("who has gone is missing", || asked(&first, "GET", "/verdict")["fleet"]["replicas"] == 2);
     let told = asked(&first, "GET", "/verdict");
     assert_eq!((&told["mirrors"][0]["pairs"], &told["fleet"]["replicas"]), (&30.into(), &2.into()));
     assert_eq!(told["fleet"]["missing"][0]["replica"], third.admin.to_string(), "{told:#}");

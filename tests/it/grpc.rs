@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tests::http2::{DATA, END, HEADERS, Heard, Raw, frame, headers, request};
 use tests::load::{Peer, becomes};
-use tests::{Gateway, Origin, Setup};
+use tests::{Gateway, Origin, Setup, eventually};
 
 use crate::http2::{PLAIN, listening};
 
@@ -113,4 +113,60 @@ fn a_call_has_the_time_that_its_caller_gives_it() {
     let heard = call(&mut raw, 0, "/shop.Carts/Pay", &[("grpc-timeout", "300m")]);
     assert_eq!((heard.status(), heard.field("grpc-status")), ("200", "4"));
     assert!((Duration::from_millis(250)..Duration::from_secs(10)).contains(&started.elapsed()));
+}
+
+/// A gateway whose primary is ejected for one failure.
+fn ejecting(v1: SocketAddr) -> Gateway {
+    let rules = "ejection = { consecutive_5xx = 1, time = \"1h\", percent_max = 100 }";
+    let text = listening(&Setup::to(&[v1]), PLAIN);
+    let table = "[upstream.primary]\n";
+    Gateway::start(&text.replacen(table, &format!("{table}protocol = \"h2\"\n{rules}\n"), 1), &[])
+}
+
+#[test]
+fn what_any_caller_can_bring_about_ejects_no_primary() {
+    let v1 = server(|path| match path {
+        "/shop.Carts/Hang" => None,
+        "/shop.Carts/None" => Some("12"),
+        "/shop.Carts/Slow" => Some("4"),
+        "/shop.Carts/Down" => Some("14"),
+        _ => Some("0"),
+    });
+    let gateway = ejecting(v1.address);
+    let counted = |name: &str| gateway.metrics().sum(&format!("umbra_upstream_{name}_total"), &[]);
+    let mut raw = Raw::connect(gateway.address);
+    let hurried = [("grpc-timeout", "1n")];
+    let calls = [
+        ("List", &[][..], "0"),
+        ("Hang", &hurried, "4"),
+        ("None", &[], "12"),
+        ("Slow", &[], "4"),
+        ("Hang", &hurried, "4"),
+        ("List", &[], "0"),
+    ];
+    for (n, (name, more, expect)) in (0..).zip(calls) {
+        let heard = call(&mut raw, n, &format!("/shop.Carts/{name}"), more);
+        let ended = [&heard.fields, &heard.trailers].map(|fields| field(fields, "grpc-status")).concat();
+        assert_eq!(ended, expect, "{name}");
+    }
+    assert_eq!((counted("failures"), counted("ejections")), (0, 0), "{}", gateway.metrics().text());
+    // What only a server can bring about does.
+    call(&mut raw, 6, "/shop.Carts/Down", &[]);
+    eventually("the primary is ejected", || counted("ejections") == 1);
+}
+
+#[test]
+fn only_of_a_call_is_the_time_set_by_whoever_asks() {
+    let v1 = server(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        Some("0")
+    });
+    let gateway = ejecting(v1.address);
+    let mut raw = Raw::connect(gateway.address);
+    for (stream, content_type) in [(1, "text/plain"), (3, "application/grpc-web")] {
+        let fields = [("content-type", content_type), ("grpc-timeout", "1n")];
+        raw.send(&headers(stream, END, &request("POST", "/shop.Carts/List", &fields)));
+        let heard = raw.response(stream);
+        assert_eq!((heard.status(), heard.body.len()), ("200", 7), "{content_type}: {heard:?}");
+    }
 }

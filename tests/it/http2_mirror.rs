@@ -393,6 +393,45 @@ fn a_mirror_that_does_not_introduce_itself_gets_no_copy_and_is_not_felt() {
     assert_eq!(counted(&gateway, "sent"), 0);
 }
 
+/// MAX_CONCURRENT_STREAMS=0.
+const NONE: &[(u16, u32)] = &[(3, 0)];
+
+#[test]
+fn a_mirror_that_lets_no_copy_begin_is_called_as_seldom_as_one_that_refuses() {
+    for stays in [false, true] {
+        let connections = Arc::<AtomicUsize>::default();
+        let seen = Arc::clone(&connections);
+        let v2 = v2(NONE, move |mut raw| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            // Until the other side has read what was said, or for good.
+            while raw.frame().is_some_and(|heard| stays || heard.kind != SETTINGS || heard.flags == 0) {}
+        });
+        let (_v1, gateway) = start(v2.address, "connections_max = 1, connect_timeout = \"100ms\"", H2);
+        assert_eq!(gateway.client().ask(get("/")).text(), "ok");
+        becomes(&gateway, "v2", &[("eligible", 1), ("dropped unreachable", 1)]);
+        let made = connections.load(Ordering::SeqCst);
+        assert!(made <= 8, "stays: {stays}: {made} connections for one copy");
+    }
+}
+
+#[test]
+fn a_mirror_that_lets_no_copy_begin_any_more_is_left() {
+    let v2 = v2(&[], |raw| {
+        each(raw, |raw, heard| {
+            if heard.kind == HEADERS {
+                raw.send(&frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 0]));
+                ok(raw, heard.stream);
+            }
+        });
+    });
+    let (_v1, gateway) = start(v2.address, "connections_max = 1, connect_timeout = \"100ms\"", H2);
+    let mut client = gateway.client();
+    for n in 1..=3 {
+        assert_eq!(client.ask(get("/")).text(), "ok");
+        becomes(&gateway, "v2", &[("eligible", n), ("sent", n), ("completed 2xx", n)]);
+    }
+}
+
 #[test]
 fn a_mirror_that_floods_is_not_felt() {
     let pings = frame(PING, 0, 0, b"01234567").repeat(1000);

@@ -38,6 +38,7 @@ mod http2_mirror;
 mod http2_upstream_shared;
 mod grpc;
 mod privacy;
+mod capture;
 mod refused;
 mod regressions;
 mod limits;

@@ -142,6 +142,26 @@ fn an_http2_client_believes_in_no_tunnel_that_is_none() {
     assert_eq!(raw.response(1).reset, Some(1));
 }
 
+#[test]
+fn a_tunnel_that_was_not_to_be_had_is_no_fault_of_the_primary() {
+    let v1 = Origin::new(|_, stream| write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    let text = taking(&Setup::new(&v1), PLAIN);
+    let table = "[upstream.primary]\n";
+    let rules = "ejection = { consecutive_5xx = 1, time = \"1h\", percent_max = 100 }";
+    assert!(text.contains(table), "{text}");
+    let gateway = Gateway::start(&text.replacen(table, &format!("{table}{rules}\n"), 1), &[]);
+    let (mut raw, _) = http2(&gateway);
+    for stream in [1, 3] {
+        raw.send(&headers(stream, 0, &connecting("/", &[])));
+        assert_eq!(raw.response(stream).status(), "502");
+    }
+    let metrics = gateway.metrics();
+    for name in ["ejections", "failures"] {
+        assert_eq!(metrics.sum(&format!("umbra_upstream_{name}_total"), &[]), 0, "{}", metrics.text());
+    }
+    assert_eq!(metrics.sum("umbra_rejected_total", &["reason=\"upgrade\""]), 2);
+}
+
 /// An upstream that speaks HTTP/2 and gives back what comes on its tunnels, once for each connection.
 fn http2_echo(
     settings: &'static [(u16, u32)],

@@ -9,14 +9,17 @@ use crate::reader::{At, Key, List};
 use crate::syntax;
 use crate::units::{KIB, MIB, TIB, show_size};
 use crate::{
-    After, Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, Percent, Redact,
-    ResponseCondition, Role, UpstreamId,
+    After, Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, NO_UPSTREAM, Percent,
+    Redact, ResponseCondition, Role, UpstreamId,
 };
 
 /// A baseline tells what is noise in what its candidate is compared by, of requests like those that its candidate gets: what
 /// it does not say of that itself is what the route's first candidate that compares says.
-fn baselines_like_their_candidate(mirrors: &mut [Mirror]) {
-    let candidates: Vec<Mirror> = mirrors.iter().filter(|of| of.role == Role::Candidate).cloned().collect();
+fn baselines_like_their_candidate(mirrors: &mut [Mirror], lanes: &[Lane]) {
+    // A capture is none: nothing answers.
+    let answers = |of: &&Mirror| lanes.get(of.lane).is_some_and(|lane| lane.capture.is_none());
+    let is_candidate = |of: &&Mirror| of.role == Role::Candidate && answers(of);
+    let candidates: Vec<Mirror> = mirrors.iter().filter(is_candidate).cloned().collect();
     let first = candidates.iter().find(|mirror| mirror.compare.is_some());
     let response = candidates.first().and_then(|first| first.response.clone());
     // Where they are chosen differently, it cannot be like all of them.
@@ -53,16 +56,28 @@ impl Check<'_> {
             }
             mirrors.push(mirror);
         }
-        baselines_like_their_candidate(&mut mirrors);
+        baselines_like_their_candidate(&mut mirrors, &self.lanes);
         mirrors
     }
 
     /// `None` when its upstream is not known; everything else is checked all the same.
     fn mirror(&mut self, table: &At<file::Mirror>, forward: &Forward) -> Option<Mirror> {
         let written = &table.value;
-        let upstream = self
-            .required(&written.upstream, &table.at, "upstream", "the name of an upstream")
-            .and_then(|name| self.upstream(name));
+        let capture = written.capture.given();
+        if let (Some(_), Some(capture)) = (written.upstream.given(), capture) {
+            self.report
+                .error(&capture.at, "a mirror goes to an upstream or to a capture: leave out one of the two");
+        }
+        if capture.is_some() {
+            self.answers_nothing(written);
+        }
+        let capture = capture.map(|name| (&name.value, self.capture(name)));
+        let upstream = match capture {
+            Some(_) => None,
+            None => self
+                .required(&written.upstream, &table.at, "upstream", "the name of an upstream")
+                .and_then(|name| self.upstream(name)),
+        };
         if let (Some(name), Some(upstream)) = (written.upstream.given(), upstream)
             && forward.primaries.iter().all(|primary| primary.upstream == Some(upstream))
         {
@@ -78,7 +93,7 @@ impl Check<'_> {
             .host
             .given()
             .map_or(Some(MirrorHost::Keep), |host| self.syntax(host, syntax::mirror_host));
-        let lane = self.lane(written, upstream.unwrap_or_default());
+        let mut lane = self.lane(written, upstream.unwrap_or_default());
         let body_bytes_max = self.size(&written.body_bytes_max, MIB, 0..=TIB);
         self.copy_fits_on_ring(written, body_bytes_max, lane.ring_bytes_max as u64);
         let only_primary = self.only_primary(&written.only_primary, forward);
@@ -111,8 +126,14 @@ impl Check<'_> {
             role: word(&written.role, Role::Candidate),
             compare: written.compare.given().map(|table| self.compare(&table.value)),
         };
-        let upstream = self.upstreams.get(upstream?)?;
-        let name = written.name.given().map_or(&upstream.name, |name| &name.value).clone();
+        if let Some((name, id)) = capture {
+            // One that is switched off takes its mirrors along.
+            let capture = Some(id??);
+            lane = Lane { name: name.clone(), upstream: NO_UPSTREAM, capture, connections_max: 1, ..lane };
+        } else {
+            self.upstreams.get(upstream?)?;
+        }
+        let name = written.name.given().map_or(&lane.name, |name| &name.value).clone();
         let host = header_host.map_or(host?, MirrorHost::Literal);
         let lane = self.share_lane(lane);
         Some(Mirror { name, lane, host, ..rest })
@@ -214,6 +235,7 @@ impl Check<'_> {
         Lane {
             name: self.upstreams.get(upstream).map(|upstream| upstream.name.clone()).unwrap_or_default(),
             upstream,
+            capture: None,
             ring_entries_max: in_memory(self.count(&written.ring_entries_max, 4096, 1..=1_048_576)),
             ring_bytes_max: in_memory(self.size(&written.ring_bytes_max, 32 * MIB, 1..=TIB)),
             drop: word(&written.drop, DropPolicy::Newest),

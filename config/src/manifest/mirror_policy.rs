@@ -106,6 +106,7 @@ fn sound(text: &str, report: &mut Report) -> Option<Sound> {
     for mirror in named.iter().map(|(_, mirror)| mirror).chain([&every]) {
         let told = [
             ("upstream", mirror.upstream.given().map(|key| &key.at)),
+            ("capture", mirror.capture.given().map(|key| &key.at)),
             ("name", mirror.name.given().map(|key| &key.at)),
             ("percent", mirror.percent.given().map(|key| &key.at)),
             ("only_primary", mirror.only_primary.given().map(|key| &key.at)),
@@ -128,6 +129,7 @@ fn try_out(mirror: file::Mirror, report: &mut Report) {
     };
     let tried = file::Mirror {
         upstream: Key::at("tried".to_owned(), &nowhere),
+        capture: Key::Absent,
         name: Key::Absent,
         percent: Key::Absent,
         only_primary: Key::Absent,
@@ -158,7 +160,7 @@ fn lay_over(policy: &file::Mirror, mirror: &mut file::Mirror) {
     macro_rules! lay {
         ($($key:ident)*) => {
             // Every key, so that a new one is thought of here.
-            let file::Mirror { upstream: _, name: _, percent: _, only_primary: _, $($key),* } = policy;
+            let file::Mirror { upstream: _, capture: _, name: _, percent: _, only_primary: _, $($key),* } = policy;
             $( if !$key.is_absent() {
                 mirror.$key = $key.clone();
             } )*

@@ -70,7 +70,11 @@ fn survives(text: &str) {
                 assert!(route.upstreams().all(|id| id < config.upstreams.len()), "{text}");
                 for mirror in &route.mirrors {
                     let lane = &config.lanes[mirror.lane];
-                    assert_eq!(lane.name, config.upstreams[lane.upstream].name, "{text}");
+                    let to = match lane.capture {
+                        Some(id) => &config.captures[id].name,
+                        None => &config.upstreams[lane.upstream].name,
+                    };
+                    assert_eq!(lane.name, *to, "{text}");
                     assert!(mirror.body_bytes_max <= lane.ring_bytes_max, "{text}");
                 }
             }

@@ -179,6 +179,7 @@ fn defaults_are_those_promised() {
         lanes: vec![Lane {
             name: "v2".into(),
             upstream: 1,
+            capture: None,
             ring_entries_max: 4096,
             ring_bytes_max: 32 * 1024 * 1024,
             drop: DropPolicy::Newest,
@@ -188,6 +189,7 @@ fn defaults_are_those_promised() {
             pipeline_max: 128,
             response_bytes_max: 1024 * 1024,
         }],
+        captures: vec![],
     };
     assert_eq!(accepted(EXAMPLES[0].1).config, promised);
 }
@@ -201,7 +203,7 @@ fn the_reference_file_says_what_silence_means() {
 
 #[test]
 fn the_reference_file_shows_every_key_and_no_other() {
-    let tables: [(&str, &[&str]); 14] = [
+    let tables: [(&str, &[&str]); 15] = [
         ("[[listener]]", file::Listener::KEYS),
         ("[admin]", file::Admin::KEYS),
         ("[verdict]", file::Judging::KEYS),
@@ -215,6 +217,7 @@ fn the_reference_file_shows_every_key_and_no_other() {
         ("[upstream.v1]", file::Upstream::KEYS),
         // The second shows what a mirror's needs.
         ("[upstream.v2]", &["endpoints", "balance"]),
+        ("[capture.traffic]", file::Capture::KEYS),
         ("[[route]]", file::Route::KEYS),
         ("[[route.mirrors]]", file::Mirror::KEYS),
     ];

@@ -9,7 +9,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::outcomes::{Chosen, Pairing, pairings};
 use crate::control::{ConfigStore, Counts, Epoch, Looked};
-use crate::metrics::{DropReason, Histogram, MirrorCounters};
+use crate::metrics::{DropReason, Histogram, MirrorCounters, total};
 use crate::verdict::design_effect;
 
 /// Looks at all that is in force; to be called about once a second.
@@ -103,7 +103,7 @@ pub(super) fn bursts(epoch: &Epoch, all: &Counts) -> [Option<f64>; 2] {
         let stretch = |two: &[&Counts]| match two {
             [before, after] => {
                 let new = after.primary_times.since(&before.primary_times);
-                let beyond = new.iter().filter(|(value, _)| *value > limit).map(|(_, n)| n).sum();
+                let beyond = total(new.iter().filter(|(value, _)| *value > limit).map(|(_, n)| n));
                 Some((new.count(), beyond))
             }
             _ => None,

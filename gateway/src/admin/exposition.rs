@@ -6,6 +6,7 @@
 
 mod lanes;
 mod upstreams;
+mod captures;
 mod observer;
 mod rollout;
 mod tls;
@@ -95,6 +96,7 @@ impl Collector for Workers {
         shards.workers(&mut out)?;
         shards.observer(&mut out)?;
         observer::answers_cut(&mut out, &self.store)?;
+        captures::captures(&mut out, &self.store)?;
         observer::kept(&mut out, &self.store)?;
         shards.configuration(&mut out)?;
         shards.cluster(&mut out)?;
@@ -563,6 +565,12 @@ mod tests {
             "umbra_records counter",
             "umbra_access_log_lines counter",
             "umbra_access_log_errors counter",
+            "umbra_capture_taken counter",
+            "umbra_capture_requests counter",
+            "umbra_capture_waiting gauge",
+            "umbra_capture_bytes counter",
+            "umbra_capture_files counter",
+            "umbra_capture_files_removed counter",
             "umbra_spans counter",
             "umbra_span_errors counter",
             "umbra_observer_panics counter",

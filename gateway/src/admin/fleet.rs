@@ -2,11 +2,15 @@
 //! nobody leads; whoever is asked asks the others.
 //!
 //! `GET /evidence` is what it answers to them.
+//!
+//! Anybody may ask for a verdict, and each of the others takes memory and a thread: they are asked once at a time, whoever waits gets
+//! the same answers, and these are good for a moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -15,9 +19,9 @@ use axum::response::{IntoResponse, Response};
 use config::{Config, Endpoint, Host};
 use serde::Deserialize;
 use tokio::net::lookup_host;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::accounts::{accounts, book};
 use super::asked::refusal;
@@ -29,8 +33,17 @@ use crate::verdict::{Aside, Fleet, Missing};
 /// From the name to the last byte.
 const PEER_MAX: Duration = Duration::from_secs(2);
 
-/// Asked at once.
-const AT_ONCE: usize = 8;
+/// Asked at once: each may hold [`BOOK_BYTES_MAX`].
+const AT_ONCE: usize = 4;
+
+/// Bytes of all answers together; who would come behind them is missing.
+const ALL_BYTES_MAX: usize = 64 << 20;
+
+/// So long what they answered is good for whoever asks next.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// Characters told of why a gateway is missing, which may be what it answered.
+const WHY_MAX: usize = 300;
 
 /// Gateways that are asked; of more, the first by their addresses.
 const PEERS_MAX: usize = 64;
@@ -53,36 +66,148 @@ pub(super) struct Answered {
 
 impl Answered {
     /// What all know together.
-    pub(super) fn merged(self, state: &AdminState) -> (Vec<Account>, Fleet) {
+    pub(super) fn merged(&self, state: &AdminState) -> (Vec<Account>, Fleet) {
         let own =
             Book { boot: state.store.boot.clone(), accounts: accounts(&state.store, &state.store.open()) };
-        let mut books = vec![("this gateway".to_owned(), own)];
-        books.extend(self.books);
+        let others = self.books.iter().map(|(name, book)| (name.as_str(), book));
+        let books: Vec<(&str, &Book)> = [("this gateway", &own)].into_iter().chain(others).collect();
         let replicas = books.iter().map(|(_, book)| book.boot.as_str()).collect::<BTreeSet<_>>().len();
-        let Merged { accounts, apart } = merge(books);
+        let Merged { accounts, apart } = merge(books, SystemTime::now());
         let one = |((replica, mirror), (why, route))| Aside { replica, mirror, route, why: format!("{why}") };
-        let fleet = Fleet { replicas, missing: self.missing, apart: apart.into_iter().map(one).collect() };
+        let fleet =
+            Fleet { replicas, missing: self.missing.clone(), apart: apart.into_iter().map(one).collect() };
         (accounts, fleet)
     }
 }
 
+/// What the others answered last. Whoever asks them holds it meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    last: Arc<Mutex<Option<Last>>>,
+    /// How often it was forgotten.
+    forgotten: Arc<AtomicU64>,
+    kept: Duration,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { last: Arc::default(), forgotten: Arc::default(), kept: KEPT }
+    }
+}
+
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    /// What was asked by.
+    config: Arc<Config>,
+    forgotten: u64,
+    answered: Arc<Answered>,
+}
+
+impl Heard {
+    /// What comes next is not what they answered before, nor what they are answering now.
+    pub(super) fn forget(&self) {
+        self.forgotten.fetch_add(1, Relaxed);
+    }
+
+    /// What `ask` answers, or did a moment ago. It goes on to its end also where nobody waits any more: so its like are never
+    /// more than one.
+    async fn or(
+        &self,
+        config: &Arc<Config>,
+        ask: impl Future<Output = Answered> + Send + 'static,
+    ) -> Arc<Answered> {
+        let mut last = Arc::clone(&self.last).lock_owned().await;
+        let forgotten = self.forgotten.load(Relaxed);
+        if let Some(last) = &*last
+            && last.at.elapsed() < self.kept
+            && Arc::ptr_eq(&last.config, config)
+            && last.forgotten == forgotten
+        {
+            return Arc::clone(&last.answered);
+        }
+        let (config, all, kept) = (Arc::clone(config), Arc::clone(&self.last), self.kept);
+        let asking = tokio::spawn(async move {
+            *last = None;
+            let answered = Arc::new(ask.await);
+            *last = Some(Last { at: Instant::now(), config, forgotten, answered: Arc::clone(&answered) });
+            drop(last);
+            tokio::spawn(async move {
+                sleep(kept).await;
+                // It may be megabytes.
+                all.lock().await.take_if(|last| last.at.elapsed() >= kept);
+            });
+            answered
+        });
+        // One that panicked has said so; without answers of others nothing is promoted.
+        asking.await.unwrap_or_else(|_| {
+            let why = "asking them failed: see the log".to_owned();
+            let missing = vec![Missing { replica: "all others".to_owned(), why }];
+            Arc::new(Answered { books: Vec::new(), missing })
+        })
+    }
+}
+
 /// Asks the gateways beside this one for what they know; `None` where there is none, or none is to be asked.
-pub(super) async fn asked(state: &AdminState, scope: Option<Scope>) -> Option<Answered> {
+pub(super) async fn asked(state: &Arc<AdminState>, scope: Option<Scope>) -> Option<Arc<Answered>> {
     let config = state.store.open().config;
     if scope == Some(Scope::Own) || config.judging.peers.is_empty() {
         return None;
     }
+    let ask = ask_all(Arc::clone(state), Arc::clone(&config));
+    Some(state.judging.heard.or(&config, ask).await)
+}
+
+async fn ask_all(state: Arc<AdminState>, config: Arc<Config>) -> Answered {
     let mut all = Answered::default();
-    for (name, told) in
-        each(state, &config, |admin| admin.get_within("/evidence", PEER_MAX, BOOK_BYTES_MAX)).await
-    {
-        let book = told.and_then(|text| Book::of_json(text.as_bytes()).map_err(|why| why.to_string()));
-        match book {
+    let reading = Arc::new(Reading::of(&config));
+    for (name, told) in each(&state, &config, move |admin| reading.ask(admin)).await {
+        match told {
             Ok(book) => all.books.push((name, book)),
-            Err(why) => all.missing.push(Missing { replica: name, why }),
+            Err(why) => all.missing.push(missing(name, &why)),
         }
     }
-    Some(all)
+    all
+}
+
+fn missing(replica: String, why: &str) -> Missing {
+    Missing { replica, why: why.chars().take(WHY_MAX).collect() }
+}
+
+/// How their answers are read: one at a time, and what this gateway does not judge is left out.
+#[derive(Debug)]
+struct Reading {
+    /// Mirrors of each route.
+    known: BTreeMap<String, BTreeSet<String>>,
+    /// Bytes that may still come.
+    room: AtomicUsize,
+    turn: std::sync::Mutex<()>,
+}
+
+impl Reading {
+    fn of(config: &Config) -> Self {
+        let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for route in &config.routes {
+            let mirrors = known.entry(route.name.clone()).or_default();
+            mirrors.extend(route.mirrors.iter().map(|mirror| mirror.name.clone()));
+        }
+        Self { known, room: AtomicUsize::new(ALL_BYTES_MAX), turn: std::sync::Mutex::default() }
+    }
+
+    fn ask(&self, admin: &ask::Admin) -> Result<Book, String> {
+        self.read(&admin.get_within("/evidence", PEER_MAX, BOOK_BYTES_MAX)?)
+    }
+
+    fn read(&self, text: &str) -> Result<Book, String> {
+        let taken = self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(text.len()));
+        taken.map_err(|_| format!("all answers together take more than {ALL_BYTES_MAX} bytes"))?;
+        // What is read takes several times as much until it is looked through.
+        let _turn = self.turn.lock();
+        let mut book = Book::of_json(text.as_bytes()).map_err(|why| why.to_string())?;
+        book.accounts.retain(|of| self.known.get(&of.route).is_some_and(|all| all.contains(&of.mirror)));
+        book.accounts.shrink_to_fit();
+        Ok(book)
+    }
 }
 
 /// Tells the gateways beside this one that evidence begins anew. Returns who did not hear it.
@@ -94,19 +219,17 @@ pub(super) async fn begun(state: &AdminState, mirror: Option<&str>) -> Vec<Missi
     });
     let path = format!("/verdict/begin?scope=own{}", mirror.unwrap_or_default());
     let told = each(state, &config, move |admin| admin.post_within(&path, "", PEER_MAX)).await;
-    told.into_iter().filter_map(|(replica, told)| Some(Missing { replica, why: told.err()? })).collect()
+    told.into_iter().filter_map(|(replica, told)| Some(missing(replica, &told.err()?))).collect()
 }
 
-type Told = Result<String, String>;
-
 /// Asks each of them, a few at once, by `ask`, which may wait.
-async fn each(
+async fn each<T: Send + 'static>(
     state: &AdminState,
     config: &Config,
-    ask: impl Fn(&ask::Admin) -> Told + Clone + Send + 'static,
-) -> Vec<(String, Told)> {
+    ask: impl Fn(&ask::Admin) -> Result<T, String> + Clone + Send + 'static,
+) -> Vec<(String, Result<T, String>)> {
     let mut found: BTreeSet<SocketAddr> = BTreeSet::new();
-    let mut all: Vec<(String, Told)> = Vec::new();
+    let mut all: Vec<(String, Result<T, String>)> = Vec::new();
     for peer in &config.judging.peers {
         match addresses(peer).await {
             Ok(addresses) => found.extend(addresses),
@@ -175,5 +298,70 @@ pub(super) async fn evidence(State(state): State<Arc<AdminState>>, headers: Head
             refusal(StatusCode::INSUFFICIENT_STORAGE, why)
         }
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "it could not be put together: see the log"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::control::budget::tests::config;
+
+    #[tokio::test]
+    async fn however_many_want_a_verdict_the_others_are_asked_once_at_a_time_and_again_after_a_moment() {
+        let (heard, config, count) = (
+            Heard { kept: Duration::from_secs(3600), ..Heard::default() },
+            Arc::new(config()),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let ask = || {
+            let count = Arc::clone(&count);
+            async move {
+                count.fetch_add(1, Relaxed);
+                Answered::default()
+            }
+        };
+        let asked = || count.load(Relaxed);
+        // Who asked first goes before there is an answer.
+        let (go, held) = oneshot::channel::<()>();
+        let slow = {
+            let ask = ask();
+            async move {
+                let _ = held.await;
+                ask.await
+            }
+        };
+        assert!(timeout(Duration::from_millis(1), heard.or(&config, slow)).await.is_err());
+        assert!(timeout(Duration::from_millis(1), heard.or(&config, ask())).await.is_err());
+        assert_eq!(asked(), 0, "the second waits for the first, though nobody else does");
+        go.send(()).unwrap();
+        for _ in 0..3 {
+            heard.or(&config, ask()).await;
+        }
+        assert_eq!(asked(), 1);
+        heard.forget();
+        heard.or(&config, ask()).await;
+        assert_eq!(asked(), 2, "evidence began anew");
+        heard.or(&Arc::new(Config::clone(&config)), ask()).await;
+        assert_eq!(asked(), 3, "another configuration has other peers");
+        let heard = Heard { kept: Duration::from_millis(1), ..heard };
+        heard.forget();
+        heard.or(&config, ask()).await;
+        while heard.last.lock().await.is_some() {
+            tokio::task::yield_now().await;
+        }
+        heard.or(&config, ask()).await;
+        assert_eq!(asked(), 5, "nothing is kept longer");
+    }
+
+    #[test]
+    fn what_all_answer_keeps_to_its_bytes() {
+        let reading = Reading { room: AtomicUsize::new(50), ..Reading::of(&config()) };
+        let text = r#"{"boot":"1","accounts":[]}"#;
+        assert_eq!(reading.read(text).unwrap().boot, "1");
+        assert!(reading.read(text).unwrap_err().contains("all answers together"));
+        let wide = " ".repeat(10);
+        assert!(reading.read(&wide).unwrap_err().contains("malformed"), "there is room for this");
     }
 }

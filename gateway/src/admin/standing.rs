@@ -28,7 +28,9 @@ impl Standing {
                 ().into_response()
             };
             // Where too many wait already, what was reached last stands.
-            let _ = state.judging.run(judge).await;
+            if let Ok(place) = state.judging.place() {
+                let _ = state.judging.run(place, judge).await;
+            }
             tokio::time::sleep(pause_after(JUDGE_EVERY, began.elapsed())).await;
         }
     }

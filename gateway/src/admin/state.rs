@@ -14,9 +14,10 @@ use config::check::Problem;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::asked::refusal;
+use super::fleet::Heard;
 use super::guard::Guard;
 use crate::control::{Applied, Ask, By, Change, ConfigStore, Health, Refused};
 
@@ -41,20 +42,34 @@ pub(super) struct Judging {
     /// Of all that wait, and the one that is judged.
     places: Arc<Semaphore>,
     turn: Arc<Semaphore>,
+    pub(super) heard: Heard,
 }
+
+/// That of one who waits for a verdict.
+#[derive(Debug)]
+pub(super) struct Place(OwnedSemaphorePermit);
 
 impl Default for Judging {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(JUDGED_MAX)), turn: Arc::new(Semaphore::new(1)) }
+        let [places, turn] = [JUDGED_MAX, 1].map(|most| Arc::new(Semaphore::new(most)));
+        Self { places, turn, heard: Heard::default() }
     }
 }
 
 impl Judging {
+    /// To be taken before anything is done for a verdict; the error is the answer where none is left.
+    pub(super) fn place(&self) -> Result<Place, (StatusCode, &'static str)> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map(Place);
+        place.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "too many verdicts wait already; try again"))
+    }
+
     /// What `judge` answers, when its turn has come.
-    pub(super) async fn run(&self, judge: impl FnOnce() -> Response + Send + 'static) -> Response {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many verdicts wait already; try again");
-        };
+    pub(super) async fn run(
+        &self,
+        place: Place,
+        judge: impl FnOnce() -> Response + Send + 'static,
+    ) -> Response {
+        let Place(place) = place;
         // Neither is ever closed.
         let turn = Arc::clone(&self.turn).acquire_owned().await.ok();
         let judged = tokio::task::spawn_blocking(move || {
@@ -175,11 +190,12 @@ mod tests {
     async fn a_verdict_that_takes_long_holds_up_nothing_but_the_next_and_only_so_many_wait() {
         let (judging, (go, held)) = (Judging::default(), mpsc::channel::<()>());
         let ok = || StatusCode::OK.into_response();
-        let mut long = pin!(judging.run(move || {
+        let place = || judging.place().unwrap();
+        let mut long = pin!(judging.run(place(), move || {
             let _ = held.recv();
             ok()
         }));
-        let mut waiting: Vec<_> = (1..JUDGED_MAX).map(|_| Box::pin(judging.run(ok))).collect();
+        let mut waiting: Vec<_> = (1..JUDGED_MAX).map(|_| Box::pin(judging.run(place(), ok))).collect();
         // This thread goes on, though nothing was judged yet.
         poll_fn(|context| {
             assert!(long.as_mut().poll(context).is_pending());
@@ -187,7 +203,7 @@ mod tests {
             Poll::Ready(())
         })
         .await;
-        assert_eq!(judging.run(ok).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(judging.place().unwrap_err().0, StatusCode::SERVICE_UNAVAILABLE);
         // Who goes leaves the place to another.
         waiting.pop();
         go.send(()).unwrap();
@@ -195,6 +211,6 @@ mod tests {
         for one in waiting {
             assert_eq!(one.await.status(), StatusCode::OK);
         }
-        assert_eq!(judging.run(ok).await.status(), StatusCode::OK);
+        assert_eq!(judging.run(place(), ok).await.status(), StatusCode::OK);
     }
 }

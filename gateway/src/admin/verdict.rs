@@ -131,13 +131,17 @@ pub(super) async fn gate(
         Ok(policy) => policy,
         Err(problems) => return wrong(&problems),
     };
+    let place = match state.judging.place() {
+        Ok(place) => place,
+        Err((status, why)) => return refusal(status, why),
+    };
     let judging = state.judging.clone();
     let answered = fleet::asked(&state, scope).await;
     let judge = move || match decide(&state, &headers, &policy, mirror.as_deref(), None, answered) {
         Ok(verdict) => opened(&verdict, &passing),
         Err(unknown) => unknown.into_response(),
     };
-    judging.run(judge).await
+    judging.run(place, judge).await
 }
 
 /// The gate's answer.
@@ -154,6 +158,10 @@ fn opened(verdict: &Verdict, passing: &[Decision]) -> Response {
 
 async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked: VerdictQuery) -> Response {
     let since = asked.since.map(Duration::from_secs);
+    let place = match state.judging.place() {
+        Ok(place) => place,
+        Err((status, why)) => return refusal(status, why),
+    };
     let judged = Arc::clone(state);
     let answered = fleet::asked(state, asked.scope).await;
     let judge = move || {
@@ -164,7 +172,7 @@ async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked:
             (Err(unknown), _) => unknown.into_response(),
         }
     };
-    state.judging.run(judge).await
+    state.judging.run(place, judge).await
 }
 
 /// What each candidate comes to by the default policy.
@@ -191,11 +199,12 @@ fn decide(
     policy: &Policy,
     mirror: Option<&str>,
     since: Option<Duration>,
-    answered: Option<Answered>,
+    answered: Option<Arc<Answered>>,
 ) -> Result<Verdict, NoMirror> {
     let snapshot = state.store.open();
     let config = &snapshot.config;
-    let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(|m| m.role == Role::Candidate);
+    let is_candidate = |m: &&config::Mirror| m.role == Role::Candidate && !config.is_captured(m);
+    let mut candidates = config.routes.iter().flat_map(|r| &r.mirrors).filter(is_candidate);
     if let Some(name) = mirror
         && !candidates.any(|mirror| mirror.name == name)
     {
@@ -211,10 +220,11 @@ fn decide(
         None => (accounts(&state.store, &snapshot), None),
     };
     let mut verdict = judge(policy, &evidence_of(config, &accounts, mirror, since));
+    let is_stranger = state.refuses(headers).is_some();
     if let Some(fleet) = fleet {
-        verdict = verdict.of_fleet(fleet);
+        verdict = verdict.of_fleet(if is_stranger { fleet.without_names() } else { fleet });
     }
-    if state.refuses(headers).is_some() {
+    if is_stranger {
         // What shows it may quote clients' requests: figures are for everybody, those are not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
@@ -272,6 +282,7 @@ fn begin_here(state: &AdminState, mirror: Option<&str>) -> Result<(BTreeSet<Stri
     if let Some(name) = mirror.filter(|_| names.is_empty()) {
         return Err(NoMirror(name.to_owned()));
     }
+    state.judging.heard.forget();
     let now = SystemTime::now();
     let looked = looked(&state.store, &snapshot.config, &all);
     for (route, mirror) in state.store.epochs.begin(&looked, mirror, now) {

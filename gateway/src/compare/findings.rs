@@ -20,7 +20,7 @@ use super::versions::{Both, Versions};
 /// of others'. When full, the rarest group gives its place to the next difference (space-saving: Metwally, Agrawal, El
 /// Abbadi, *Efficient Computation of Frequent and Top-k Elements in Data Streams*, 2005), which may have been seen as
 /// often before as the one that went: so what is frequent has a place, and how much may be hidden is known.
-const GROUPS_OF_ONE_MAX: usize = 200;
+pub(crate) const GROUPS_OF_ONE_MAX: usize = 200;
 
 /// Of a mirror's groups on a route one in so many gives its place at once: to look for the rarest takes a look at each.
 const EVICTED_SHARE: usize = 10;

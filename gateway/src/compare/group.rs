@@ -17,7 +17,7 @@ use crate::portable::{role_word, unix_micros};
 const VOLATILE_SHARE: f64 = 0.9;
 
 /// Whole samples kept of each group.
-pub(super) const SAMPLES_MAX: usize = 5;
+pub(crate) const SAMPLES_MAX: usize = 5;
 
 /// What comparing one mirror on one route came to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -28,6 +28,8 @@ use config::{Config, Role};
 pub use differ::{Difference, Kind};
 pub(crate) use findings::ALL_SAMPLES_BYTES_MAX;
 pub use findings::Findings;
+pub(crate) use findings::GROUPS_OF_ONE_MAX;
+pub(crate) use group::SAMPLES_MAX;
 pub use group::{Beside, Group, Judged, Tally};
 pub use sample::{Sample, Shown};
 pub use versions::Both;

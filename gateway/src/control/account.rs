@@ -8,8 +8,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use super::epoch::{Counts, Epoch};
-use crate::compare::{Group, Tally};
+use super::epoch::{Counts, Epoch, MARKS_MAX};
+use crate::compare::{GROUPS_OF_ONE_MAX, Group, SAMPLES_MAX, Tally};
+use crate::metrics::{CELLS_MAX, Slots};
 
 /// What is known of one mirror on one route.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +31,26 @@ impl Account {
         self.counted.pairs()
     }
 
+    /// What it has more of than any gateway writes, how many, and how many that is at most. Whoever judges looks at each beside
+    /// each, so that a short text could keep it busy for hours.
+    fn excess(&self) -> Option<(&'static str, usize, usize)> {
+        let counts = |of: &Counts| {
+            let times = |of: &Slots| ("slots of times", of.len(), Slots::LEN_MAX);
+            let cells = ("cells of outcomes", of.matrix.len(), CELLS_MAX);
+            [cells, times(&of.primary_times), times(&of.mirror_times)]
+        };
+        let reasons = self.tally.as_ref().map_or(0, |tally| tally.skipped.len());
+        let ids = self.groups.iter().map(|group| group.elsewhere.len()).max().unwrap_or_default();
+        let of_all = [
+            ("differences", self.groups.len(), GROUPS_OF_ONE_MAX),
+            ("requests that show a difference", ids, SAMPLES_MAX),
+            ("moments", self.epoch.marks.len(), MARKS_MAX),
+            ("reasons", reasons, REASONS_MAX),
+        ];
+        let marks = self.epoch.marks.iter().flat_map(|mark| counts(&mark.counted));
+        of_all.into_iter().chain(counts(&self.counted)).chain(marks).find(|(_, has, most)| has > most)
+    }
+
     /// Of a mirror on a route.
     pub fn is_of(&self, route: &str, mirror: &str) -> bool {
         self.route == route && self.mirror == mirror
@@ -43,6 +64,12 @@ pub struct Book {
     pub boot: String,
     pub accounts: Vec<Account>,
 }
+
+/// Reasons for which answers are not compared: many more than there are.
+const REASONS_MAX: usize = 100;
+
+/// Bytes of what is told of a malformed text, which it may quote.
+const TOLD_MAX: usize = 200;
 
 /// Before everything else in a file, so that another program's file, another version's and a torn one are known.
 const MAGIC: &str = "umbra-evidence";
@@ -137,7 +164,14 @@ impl Book {
     /// # Errors
     /// Why it cannot be read.
     pub fn of_json(text: &[u8]) -> Result<Self, Unreadable> {
-        serde_json::from_slice(text).map_err(|error| Unreadable::Malformed(error.to_string()))
+        let malformed = |why: String| Unreadable::Malformed(why.chars().take(TOLD_MAX).collect());
+        let book: Self = serde_json::from_slice(text).map_err(|error| malformed(error.to_string()))?;
+        match book.accounts.iter().enumerate().find_map(|(at, account)| Some((at, account.excess()?))) {
+            None => Ok(book),
+            Some((at, (what, has, most))) => {
+                Err(malformed(format!("account {at} has {has} {what}, and at most {most} are read")))
+            }
+        }
     }
 }
 
@@ -235,6 +269,37 @@ mod tests {
         assert_eq!(of("{}\n"), Unreadable::Foreign);
         let malformed = Book::of_file(&with_head(b"{\"boot\":1}")).unwrap_err();
         assert!(malformed.to_string().contains("line 1 column"), "{malformed}");
+    }
+
+    #[test]
+    fn more_than_any_gateway_writes_is_refused_by_its_name() {
+        let with = |change: fn(&mut Account)| {
+            let mut book = book(2);
+            change(&mut book.accounts[1]);
+            Book::of_json(&json(&book)).map(|_| ()).map_err(|why| why.to_string())
+        };
+        assert_eq!(with(|of| of.groups = (0..GROUPS_OF_ONE_MAX).map(found).collect()), Ok(()));
+        let why = with(|of| of.groups = (0..=GROUPS_OF_ONE_MAX).map(found).collect()).unwrap_err();
+        assert!(why.contains("account 1 has 201 differences, and at most 200 are read"), "{why}");
+        let why = with(|of| {
+            let mark = of.epoch.marks[0].clone();
+            of.epoch.marks = vec![mark; MARKS_MAX + 1];
+        });
+        assert!(why.unwrap_err().contains("11 moments"));
+        let why = with(|of| {
+            let cell = |n: usize| ((n.to_string(), "200".to_owned()), 1);
+            of.counted.matrix = (0..=CELLS_MAX).map(cell).collect();
+        });
+        assert!(why.unwrap_err().contains("cells of outcomes"));
+        let why = with(|of| {
+            let times: Vec<(u64, u64)> = (0..=Slots::LEN_MAX as u64).map(|value| (value, 1)).collect();
+            of.counted.mirror_times = times.into();
+        });
+        assert!(why.unwrap_err().contains("slots of times"));
+    }
+
+    fn found(n: usize) -> Group {
+        Group::found("r2", "v2", &format!("$.{n}"), 1, 0)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::Slots;
+use crate::metrics::{Slots, total};
 use crate::portable::unix_micros;
 
 /// From one moment that is remembered to the next.
@@ -19,7 +19,7 @@ const MARK_EVERY: Duration = Duration::from_secs(20);
 
 /// Moments remembered of an epoch: the last minutes, and older ones the rarer the older they are. A snapshot takes about 4 KiB
 /// where times are spread, so a thousand routes take 40 MiB.
-const MARKS_MAX: usize = 10;
+pub(super) const MARKS_MAX: usize = 10;
 
 /// What was counted of one mirror on one route until some moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ impl Counts {
 
     /// Requests that both sides have ended.
     pub fn pairs(&self) -> u64 {
-        self.matrix.values().fold(0, |sum, n| sum.saturating_add(*n))
+        total(self.matrix.values().copied())
     }
 }
 
@@ -316,7 +316,8 @@ impl Epoch {
         if now.duration_since(last).is_ok_and(|since| since < MARK_EVERY) {
             return;
         }
-        self.number += 1;
+        // As large as it may be in a file that is read.
+        self.number = self.number.saturating_add(1);
         let mut counted = Arc::new(self.counted(&(pairing.counts)()));
         // Nothing new takes no room.
         if let Some(last) = self.marks.last()
@@ -328,8 +329,11 @@ impl Epoch {
         self.marks.push(Mark { at: now, number: self.number, counted });
         if self.marks.len() > MARKS_MAX {
             // Of two neighbours whose ages are most alike the later tells least; the oldest and the last two stay.
-            let ages: Vec<f64> =
-                self.marks.iter().map(|mark| f64::from(self.number - mark.number + 1)).collect();
+            let ages: Vec<f64> = self
+                .marks
+                .iter()
+                .map(|mark| f64::from(self.number.saturating_sub(mark.number)) + 1.0)
+                .collect();
             let pairs = ages.windows(2).enumerate().take(ages.len().saturating_sub(3));
             let ratio = |pair: &[f64]| pair.iter().copied().reduce(|older, later| older / later);
             let alike =

@@ -1,5 +1,6 @@
 //! What several gateways know of the same mirrors, as one: counts and buckets are added up. What answers another question, or is
-//! of another epoch, stays apart and is named. It reads no clock.
+//! of another epoch, stays apart and is named. It reads no clock: the
+//! moment is handed in. Nor does it believe any number: those of others may be as large as numbers can be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -27,6 +28,8 @@ pub enum Apart {
     Version,
     /// What it counts began before the others began anew.
     Epoch,
+    /// What it counts began later than it is now.
+    Clock,
 }
 
 impl fmt::Display for Apart {
@@ -38,6 +41,7 @@ impl fmt::Display for Apart {
             }
             Self::Version => "sees another version",
             Self::Epoch => "has evidence from before the others began anew",
+            Self::Clock => "has evidence from later than it is: its clock, or this one's, is wrong",
         })
     }
 }
@@ -54,10 +58,10 @@ pub struct Merged {
 type ByName<'a> = HashMap<(&'a str, &'a str), &'a Account>;
 
 /// What these gateways, each by its name, know of the mirrors of the first one. A process that was asked twice counts once.
-pub fn merge(books: Vec<(String, Book)>) -> Merged {
+pub fn merge<'a>(books: impl IntoIterator<Item = (&'a str, &'a Book)>, now: SystemTime) -> Merged {
     let mut boots = BTreeSet::new();
-    let books: Vec<(String, Book)> =
-        books.into_iter().filter(|(_, book)| boots.insert(book.boot.clone())).collect();
+    let books: Vec<(&str, &Book)> =
+        books.into_iter().filter(|(_, book)| boots.insert(book.boot.as_str())).collect();
     let Some((_, own)) = books.first() else { return Merged::default() };
     let keys: Vec<(String, String)> =
         own.accounts.iter().map(|of| (of.route.clone(), of.mirror.clone())).collect();
@@ -72,7 +76,7 @@ pub fn merge(books: Vec<(String, Book)>) -> Merged {
             .iter()
             .map(|(name, accounts)| (*name, accounts.get(&(route.as_str(), mirror.as_str())).copied()))
             .collect();
-        let (same, apart) = sorted(&of);
+        let (same, apart) = sorted(&of, now);
         for (name, why) in apart {
             merged.apart.entry((name.to_owned(), mirror.clone())).or_insert_with(|| (why, route.clone()));
         }
@@ -82,7 +86,10 @@ pub fn merge(books: Vec<(String, Book)>) -> Merged {
 }
 
 /// Those that can be added up, and the others.
-fn sorted<'a>(all: &[(&'a str, Option<&'a Account>)]) -> (Vec<&'a Account>, Vec<(&'a str, Apart)>) {
+fn sorted<'a>(
+    all: &[(&'a str, Option<&'a Account>)],
+    now: SystemTime,
+) -> (Vec<&'a Account>, Vec<(&'a str, Apart)>) {
     let mut known = Vec::new();
     let mut apart = Vec::new();
     let asked = all.iter().find_map(|(_, account)| account.map(|of| of.epoch.question.clone()));
@@ -92,6 +99,8 @@ fn sorted<'a>(all: &[(&'a str, Option<&'a Account>)]) -> (Vec<&'a Account>, Vec<
             Some(account) if Some(&account.epoch.question) != asked.as_ref() => {
                 apart.push((*name, Apart::Rules));
             }
+            // It would set all others apart until then.
+            Some(account) if account.epoch.began > now + APART_MAX => apart.push((*name, Apart::Clock)),
             Some(account) => known.push((*name, *account)),
         }
     }
@@ -176,35 +185,42 @@ fn at_moment(all: &[&Account], mark: &Mark, replicas: u32) -> Mark {
 fn plus(sum: Tally, of: &Tally) -> Tally {
     let mut skipped = sum.skipped.clone();
     for (why, n) in &of.skipped {
-        *skipped.entry(why.clone()).or_default() += n;
+        add(skipped.entry(why.clone()).or_default(), *n);
     }
     Tally {
-        compared: sum.compared + of.compared,
-        contents: sum.contents + of.contents,
-        differing: sum.differing + of.differing,
+        compared: sum.compared.saturating_add(of.compared),
+        contents: sum.contents.saturating_add(of.contents),
+        differing: sum.differing.saturating_add(of.differing),
         skipped,
-        hidden: sum.hidden + of.hidden,
+        hidden: sum.hidden.saturating_add(of.hidden),
         beside: Beside {
-            pairs: sum.beside.pairs + of.beside.pairs,
-            contents: sum.beside.contents + of.beside.contents,
-            only_mirror: sum.beside.only_mirror + of.beside.only_mirror,
-            only_baseline: sum.beside.only_baseline + of.beside.only_baseline,
+            pairs: sum.beside.pairs.saturating_add(of.beside.pairs),
+            contents: sum.beside.contents.saturating_add(of.beside.contents),
+            only_mirror: sum.beside.only_mirror.saturating_add(of.beside.only_mirror),
+            only_baseline: sum.beside.only_baseline.saturating_add(of.beside.only_baseline),
         },
         ..sum
     }
+}
+
+fn add(sum: &mut u64, n: u64) {
+    *sum = sum.saturating_add(n);
 }
 
 /// Differences of one kind in one place are one. Each gateway found it by a response of its own, which does not count against it;
 /// and in whichever order several found theirs, no two places have one rank.
 fn groups(all: &[&Account]) -> Vec<Group> {
     let mut found: BTreeMap<(String, &'static str), Group> = BTreeMap::new();
-    let mut known: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
+    // By how many, and what has no place with these.
+    let mut known: BTreeMap<(String, &'static str), (usize, u128)> = BTreeMap::new();
     let replicas = all.len() as u64;
+    let hidden = |of: &Account| of.tally.as_ref().map_or(0, |tally| u128::from(tally.hidden));
     for (at, account) in all.iter().enumerate() {
         for group in &account.groups {
             let key = (group.field.clone(), group.kind.text());
             let rank = group.rank.saturating_mul(replicas).saturating_add(at as u64);
-            *known.entry(key.clone()).or_default() += 1;
+            let by = known.entry(key.clone()).or_default();
+            *by = (by.0 + 1, by.1 + hidden(account));
             let Some(sum) = found.get_mut(&key) else {
                 found.insert(key, Group { rank, ..group.clone().without_samples() });
                 continue;
@@ -214,13 +230,15 @@ fn groups(all: &[&Account]) -> Vec<Group> {
             }
             sum.rank = sum.rank.min(rank);
             // The one that it was found by is left out of each but the first, where who judges does so.
-            sum.count += group.count.saturating_sub(u64::from(group.began.0 > 0));
-            sum.only_mirror += group.only_mirror.saturating_sub(u64::from(group.began.1 > 0));
-            sum.only_baseline += group.only_baseline;
-            sum.missed += group.missed;
-            sum.alike += group.alike;
-            sum.turns = (sum.turns.0 + group.turns.0, sum.turns.1 + group.turns.1);
-            sum.began = (sum.began.0 + group.began.0, sum.began.1 + group.began.1);
+            add(&mut sum.count, group.count.saturating_sub(u64::from(group.began.0 > 0)));
+            add(&mut sum.only_mirror, group.only_mirror.saturating_sub(u64::from(group.began.1 > 0)));
+            add(&mut sum.only_baseline, group.only_baseline);
+            add(&mut sum.missed, group.missed);
+            add(&mut sum.alike, group.alike);
+            add(&mut sum.turns.0, group.turns.0);
+            add(&mut sum.turns.1, group.turns.1);
+            add(&mut sum.began.0, group.began.0);
+            add(&mut sum.began.1, group.began.1);
             sum.first_seen = sum.first_seen.min(group.first_seen);
             sum.last_seen = sum.last_seen.max(group.last_seen);
             sum.elsewhere.extend(group.request_ids());
@@ -228,14 +246,12 @@ fn groups(all: &[&Account]) -> Vec<Group> {
         }
     }
     // Where a table was full, it may have been seen there as often as what has no place.
+    let hidden: u128 = all.iter().map(|of| hidden(of)).sum();
     for (key, group) in &mut found {
-        let has = known.get(key).copied().unwrap_or_default();
+        let (has, elsewhere) = known.get(key).copied().unwrap_or_default();
         if has < all.len() {
-            let lacks = |of: &&&Account| {
-                !of.groups.iter().any(|other| other.field == key.0 && other.kind.text() == key.1)
-            };
-            let hidden = all.iter().filter(lacks).filter_map(|of| of.tally.as_ref()).map(|of| of.hidden);
-            group.missed += hidden.sum::<u64>();
+            let here = hidden.saturating_sub(elsewhere);
+            add(&mut group.missed, u64::try_from(here).unwrap_or(u64::MAX));
         }
     }
     found.into_values().collect()
@@ -291,6 +307,62 @@ mod tests {
             epoch,
         };
         (boot.to_owned(), Book { boot: boot.to_owned(), accounts: vec![account] })
+    }
+
+    fn merge(books: Vec<(String, Book)>) -> Merged {
+        super::merge(books.iter().map(|(name, book)| (name.as_str(), book)), at(10_000))
+    }
+
+    #[test]
+    fn numbers_as_large_as_can_be_are_added_up_to_such_a_number() {
+        let mut liar = book("2", &Replica { field: Some(("$.a", u64::MAX, u64::MAX)), ..PLAIN });
+        let account = &mut liar.1.accounts[0];
+        let most =
+            Beside { pairs: u64::MAX, contents: u64::MAX, only_mirror: u64::MAX, only_baseline: u64::MAX };
+        account.tally = Some(Tally {
+            compared: u64::MAX,
+            contents: u64::MAX,
+            differing: u64::MAX,
+            hidden: u64::MAX,
+            beside: most,
+            skipped: [("busy".into(), u64::MAX)].into(),
+            ..Tally::default()
+        });
+        let group = &mut account.groups[0];
+        (group.missed, group.alike, group.only_mirror) = (u64::MAX, u64::MAX, u64::MAX);
+        (group.only_baseline, group.turns, group.began) =
+            (u64::MAX, (u64::MAX, u64::MAX), (u64::MAX, u64::MAX));
+        account.counted.sent = u64::MAX;
+        let other = (liar.0.clone(), Book { boot: "3".to_owned(), ..liar.1.clone() });
+        let honest = Replica { field: Some(("$.b", 4, 0)), ..PLAIN };
+        let merged = merge(vec![book("1", &honest), liar, other]);
+        let [account] = &merged.accounts[..] else { panic!("one mirror on one route") };
+        let tally = account.tally.as_ref().unwrap();
+        assert_eq!((tally.contents, tally.beside, account.counted.sent), (u64::MAX, most, u64::MAX));
+        let told: Vec<_> = account.groups.iter().map(|of| (of.field.as_str(), of.count, of.missed)).collect();
+        assert_eq!(told, [("$.a", u64::MAX, u64::MAX), ("$.b", 4, u64::MAX)]);
+    }
+
+    #[test]
+    fn a_place_that_some_do_not_know_may_be_hidden_with_those_alone() {
+        let of = |name, field, hidden| {
+            let mut one = book(name, &Replica { field: Some((field, 3, 0)), ..PLAIN });
+            one.1.accounts[0].tally = Some(Tally { hidden, ..Tally::default() });
+            one
+        };
+        let merged = merge(vec![of("1", "$.a", 1), of("2", "$.a", 10), of("3", "$.b", 100)]);
+        let told: Vec<_> =
+            merged.accounts[0].groups.iter().map(|of| (of.field.as_str(), of.missed)).collect();
+        assert_eq!(told, [("$.a", 100), ("$.b", 11)]);
+    }
+
+    #[test]
+    fn whose_clock_is_ahead_is_apart_itself_and_sets_nobody_else_apart() {
+        let ahead = Replica { began: 20_000, is_begun_by_hand: true, pairs: 7, ..PLAIN };
+        let merged = merge(vec![book("1", &PLAIN), book("2", &ahead), book("3", &PLAIN)]);
+        assert_eq!(merged.accounts[0].pairs(), 200);
+        let apart: Vec<_> = merged.apart.iter().map(|((name, _), (why, _))| (name.as_str(), *why)).collect();
+        assert_eq!(apart, [("2", Apart::Clock)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::epoch::Epochs;
 use super::trouble::Trouble;
 use crate::compare::Findings;
 use crate::metrics::{
-    CheckCounters, ClusterCounters, Counters, KeeperCounters, NameCounters, ObserverCounters,
+    CaptureCounters, CheckCounters, ClusterCounters, Counters, KeeperCounters, NameCounters, ObserverCounters,
 };
 use crate::tls::load::Expiry;
 
@@ -42,6 +42,8 @@ pub struct ConfigStore {
     /// What is wrong, as it was seen last.
     troubles: Mutex<Vec<Trouble>>,
     listening: Mutex<Vec<SocketAddr>>,
+    /// What is counted of each capture, by its name.
+    captures: Mutex<Vec<(String, Arc<CaptureCounters>)>>,
 }
 
 /// The last configuration that came whole, and what was changed since by itself.
@@ -128,6 +130,7 @@ impl ConfigStore {
             changes: Changes::default(),
             troubles: Mutex::default(),
             listening: Mutex::default(),
+            captures: Mutex::default(),
         })
     }
 
@@ -147,6 +150,15 @@ impl ConfigStore {
         let (applied, refused) = (snapshot.applied + 1, snapshot.refused);
         *snapshot = Snapshot { applied, refused, ..next };
         snapshot.clone()
+    }
+
+    /// What is counted of the captures in force.
+    pub fn capture(&self, captures: Vec<(String, Arc<CaptureCounters>)>) {
+        *lock(&self.captures) = captures;
+    }
+
+    pub fn captures(&self) -> Vec<(String, Arc<CaptureCounters>)> {
+        lock(&self.captures).clone()
     }
 
     pub fn refuse(&self) {

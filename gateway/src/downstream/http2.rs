@@ -31,7 +31,7 @@ pub(super) async fn serve(cx: &Rc<Context>, client: &mut Client) {
         sweeper: Rc::clone(&cx.sweeper),
         shard: Arc::clone(&cx.shard),
     };
-    let limits = http2::limits(&generation.config, client.peer.port);
+    let limits = http2::limits(&generation.config, generation.takes_tunnels(client.peer.port));
     let pace = Pace {
         within: generation.config.timeouts.write.into(),
         bytes_per_second: generation.config.limits.response_bytes_per_second_min,

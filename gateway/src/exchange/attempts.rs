@@ -14,6 +14,7 @@ use crate::error::Failure;
 use crate::io;
 use crate::message::client;
 use crate::message::server::Message;
+use crate::metrics::SkipReason;
 use crate::plan::Forward;
 use crate::time::Millis;
 
@@ -112,6 +113,7 @@ pub(super) async fn forward(
             is_whole,
             is_forwarded: progress.complete.get(),
             waits_for_client: progress.waits_for_client.get(),
+            ends_by_client: tries.are_ended_by_client(cx),
             retries_connect: forward.retries_connect() && !asks_for_tunnel,
             retries_reset: forward.retries_reset() && !asks_for_tunnel,
         };
@@ -163,6 +165,7 @@ pub(super) async fn forward(
         (End::Answered(status), is_forwarded) => Outcome::Answered { status, is_forwarded },
         (End::Refused { fault, skip, is_read }, _) => {
             request.tee.get_mut().skip(skip);
+            tally.is_abandoned |= skip == SkipReason::Aborted;
             refused(&facts, fault, is_read)
         }
         (End::Broken { is_abandoned }, _) => {
@@ -180,13 +183,21 @@ struct Tries {
     made: u32,
     /// When the whole exchange has to be over.
     deadline_ms: u64,
+    /// It was the client that set it so early.
+    is_clients: bool,
 }
 
 impl Tries {
     fn new(cx: &Context, forward: &Forward, allowed: Option<Millis>) -> Self {
-        let allowed = [forward.timeout, allowed].into_iter().flatten().map(|within| within.0).min();
-        let deadline_ms = allowed.map_or(u64::MAX, |within| cx.now_ms().saturating_add(within));
-        Self { left: forward.retries.attempts, made: 0, deadline_ms }
+        let within = [forward.timeout, allowed].into_iter().flatten().map(|within| within.0).min();
+        let deadline_ms = within.map_or(u64::MAX, |within| cx.now_ms().saturating_add(within));
+        let is_clients = allowed.is_some_and(|own| forward.timeout.is_none_or(|timeout| own.0 < timeout.0));
+        Self { left: forward.retries.attempts, made: 0, deadline_ms, is_clients }
+    }
+
+    /// A timer may be a millisecond early.
+    fn are_ended_by_client(&self, cx: &Context) -> bool {
+        self.is_clients && cx.now_ms().saturating_add(1) >= self.deadline_ms
     }
 
     /// Takes one more try, if there is one and time for it, and waits its pause.

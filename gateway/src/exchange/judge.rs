@@ -4,10 +4,9 @@
 use super::SLOW_CONTENT;
 use super::relay::{RelayFailed, Relayed};
 use crate::error::Failure;
-use crate::grpc::Status;
 use crate::http1::head::Fault;
 use crate::message::client::NotWritten;
-use crate::metrics::{SkipReason, UpstreamFailure};
+use crate::metrics::{RejectReason, SkipReason, UpstreamFailure};
 use crate::tls;
 use crate::upstream::eject::Report;
 
@@ -30,6 +29,18 @@ impl Attempt {
             Self::NoConnection(_) | Self::Relayed(_) => None,
         }
     }
+
+    /// Something was waited for that did not come in time.
+    fn is_late(&self) -> bool {
+        match self {
+            Self::NoConnection(failure) => matches!(failure, Failure::ConnectTimeout | Failure::Overflow),
+            Self::NotWritten(NotWritten { failure, .. })
+            | Self::Relayed(Err(RelayFailed::NoAnswer(failure) | RelayFailed::BadAnswer(failure))) => {
+                *failure == Failure::Timeout
+            }
+            Self::Relayed(_) => false,
+        }
+    }
 }
 
 /// What is known of the exchange when an attempt ends.
@@ -46,6 +57,8 @@ pub(super) struct Known {
     pub(super) is_forwarded: bool,
     /// The client's content is waited for.
     pub(super) waits_for_client: bool,
+    /// The time that the client itself gave the exchange is over.
+    pub(super) ends_by_client: bool,
     /// What the route grants another try for.
     pub(super) retries_connect: bool,
     pub(super) retries_reset: bool,
@@ -86,6 +99,11 @@ pub(super) enum End {
     Broken { is_abandoned: bool },
 }
 
+const OUT_OF_TIME: Fault =
+    Fault::new(504, RejectReason::PrimaryTimeout, "the time that the caller gave is over");
+
+const NOT_OPENED: Fault = Fault::new(502, RejectReason::Upgrade, "the upstream opened no tunnel");
+
 /// Judges an attempt.
 pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
     let unavailable = |failure: Failure, is_read| End::Refused {
@@ -97,6 +115,12 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
     let stale = Judged { report: None, failure: Some(UpstreamFailure::Stale), after: After::Fresh };
     let refused = Judged { report: None, failure: Some(UpstreamFailure::Refused), after: After::Fresh };
     match attempt {
+        // Whoever asks sets this time, and may set none that anybody could answer in: it says nothing of the primary.
+        _ if known.ends_by_client && attempt.is_late() => {
+            let or =
+                End::Refused { fault: OUT_OF_TIME, skip: SkipReason::Aborted, is_read: known.is_forwarded };
+            Judged { report: None, failure: None, after: After::End(or) }
+        }
         // What was not looked at can be sent once more, whatever it asks for (RFC 9113 §8.7).
         Attempt::NotWritten(NotWritten { failure: Failure::Refused, any_sent: false })
             if known.may_repeat =>
@@ -133,7 +157,10 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
         },
         Attempt::Relayed(Ok(relayed)) => Judged {
             // An endpoint that answers calls with UNAVAILABLE fails them, though HTTP's status is 200.
-            report: Some(Report::Status(relayed.grpc.map_or(relayed.status, Status::as_http))),
+            report: match relayed.grpc {
+                None => Some(Report::Status(relayed.status)),
+                Some(status) => (!status.is_for_callers_to_cause()).then(|| Report::Status(status.as_http())),
+            },
             failure: None,
             after: After::End(End::Answered(relayed.status)),
         },
@@ -165,6 +192,16 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
                 failure: Some(failure.on_primary()),
                 after: After::End(unavailable(*failure, known.is_forwarded)),
             },
+            // It has answered: that the client asked for a tunnel is no fault of its.
+            RelayFailed::NoTunnel(status) => Judged {
+                report: Some(Report::Status(*status)),
+                failure: None,
+                after: After::End(End::Refused {
+                    fault: NOT_OPENED,
+                    skip: SkipReason::Upgrade,
+                    is_read: known.is_forwarded,
+                }),
+            },
             RelayFailed::Unwanted(status) => Judged {
                 report: Some(Report::Status(*status)),
                 failure: None,
@@ -194,6 +231,7 @@ mod tests {
         is_whole: true,
         is_forwarded: true,
         waits_for_client: false,
+        ends_by_client: false,
         retries_connect: false,
         retries_reset: false,
     };
@@ -294,6 +332,23 @@ mod tests {
                 Known { waits_for_client: true, ..unwritten },
                 "- / None / 408 Aborted, unread",
             ),
+            (
+                no_answer(Failure::Timeout),
+                Known { ends_by_client: true, ..RETRIES },
+                "- / None / 504 Aborted",
+            ),
+            (
+                Attempt::NoConnection(Failure::ConnectTimeout),
+                Known { ends_by_client: true, ..RETRIES },
+                "- / None / 504 Aborted",
+            ),
+            // What the primary did by itself is its own, however little time there was.
+            (
+                no_answer(Failure::Reset),
+                Known { ends_by_client: true, ..KNOWN },
+                "failed / Some(Reset) / 502 PrimaryUnavailable",
+            ),
+            (relayed(RelayFailed::NoTunnel(200)), RETRIES, "200 / None / 502 Upgrade"),
             (
                 relayed(RelayFailed::BadAnswer(Failure::Protocol("x"))),
                 RETRIES,

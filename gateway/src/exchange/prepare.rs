@@ -188,7 +188,7 @@ fn route(
         answer,
         primary,
         key: None,
-        within: allowed(&asked),
+        within: None,
         head: Vec::new(),
         declared,
         tee: Default::default(),
@@ -211,6 +211,9 @@ fn route(
         return Err(refuse(NO_UPSTREAM));
     };
     let upstream = &generation.config.upstreams[upstream];
+    if upstream.protocol != config::UpstreamProtocol::Http1 {
+        request.within = allowed(&asked);
+    }
     if head.offers_upgrade {
         // What came behind such a head may be no request.
         let asked = tunnel(cx, generation, head, from, route);
@@ -312,9 +315,10 @@ fn tunnel(
 /// To an extended CONNECT, whose client takes any success for a tunnel.
 const NO_TUNNEL: Fault = Fault::new(501, RejectReason::Upgrade, "no tunnel is offered here");
 
-/// `grpc-timeout`, of a call.
+/// `grpc-timeout`, of a call: nothing else has its time set by whoever asks.
 fn allowed(asked: &RequestView<'_>) -> Option<Millis> {
-    if asked.version != Version::Http2 {
+    let is_call = || asked.header("content-type").is_some_and(|value| grpc::is_grpc(&value));
+    if asked.version != Version::Http2 || !is_call() {
         return None;
     }
     asked.header("grpc-timeout").and_then(|value| grpc::timeout_ms(&value)).map(Millis)

@@ -81,6 +81,8 @@ pub(super) enum RelayFailed {
     NoAnswer(Failure),
     /// An answer came that cannot be passed on; the client has seen none of it.
     BadAnswer(Failure),
+    /// It answered with this success, where a tunnel was asked for; the client has seen none of it.
+    NoTunnel(u16),
     /// The answer's status asks for another try; the client has seen none of it.
     Unwanted(u16),
     /// It broke after the client had its head.
@@ -107,7 +109,7 @@ enum Looked {
     /// Its status asks for another try.
     Unwanted(u16),
     /// It is a success that opens no tunnel, where the client would believe in one.
-    Deceptive,
+    Deceptive(u16),
     /// It was rendered for the client.
     Begun { status: u16, took_us: u64 },
 }
@@ -146,7 +148,7 @@ pub(super) async fn relay(
                 return Some(Looked::Begun { status: head.status, took_us });
             }
             if terms.is_connect && (200..300).contains(&head.status) {
-                return Some(Looked::Deceptive);
+                return Some(Looked::Deceptive(head.status));
             }
             if head.status < 200 {
                 to.interim(head);
@@ -169,9 +171,7 @@ pub(super) async fn relay(
         match found {
             Found::Final(Some(Looked::Begun { status, took_us })) => break (status, took_us),
             Found::Final(Some(Looked::Unwanted(status))) => return Err(RelayFailed::Unwanted(status)),
-            Found::Final(Some(Looked::Deceptive)) => {
-                return Err(RelayFailed::BadAnswer(Failure::Protocol("the upstream opened no tunnel")));
-            }
+            Found::Final(Some(Looked::Deceptive(status))) => return Err(RelayFailed::NoTunnel(status)),
             Found::Interim(_) | Found::Final(None) => to.flush(terms.of_client()).await?,
             Found::More => {
                 // While the upload runs, the primary may take its time: its answer is due after the request's last byte,

@@ -269,6 +269,11 @@ impl Guard {
         if self.answers_unsent > self.answers_unsent_max { Err(Flood::AnswersUnsent) } else { Ok(()) }
     }
 
+    /// Answers in `out`.
+    pub fn answers_unsent(&self) -> u32 {
+        self.answers_unsent
+    }
+
     /// The writer took `out`: what it took before has been written.
     pub fn out_was_taken(&mut self) {
         self.answers_unsent = 0;

@@ -9,6 +9,8 @@ use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
 use serde_json::Value;
 
+use crate::visible::visible;
+
 /// A request that is not answered after this long has failed. Watches have deadlines of their own.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
@@ -17,6 +19,12 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An event is refused beyond; an object has at most 1.5 MiB in etcd.
 const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// All pages of a list together: beyond, it has failed. A cluster of ten thousand routes takes a tenth of it.
+const LIST_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Pages of a list: as many as a hundred thousand objects take. Whoever always has one more is not believed.
+const PAGES_MAX: usize = 200;
 
 /// Objects in one page of a list.
 const PAGE: usize = 500;
@@ -47,8 +55,8 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Status { code, message, .. } if message.is_empty() => write!(f, "answered {code}"),
-            Self::Status { code, message, .. } => write!(f, "answered {code}: {message}"),
-            Self::Lost(why) => f.write_str(why),
+            Self::Status { code, message, .. } => write!(f, "answered {code}: {}", visible(message)),
+            Self::Lost(why) => f.write_str(&visible(why)),
         }
     }
 }
@@ -101,10 +109,14 @@ impl Api {
     pub(super) async fn list(&self, path: &str, metadata_only: bool) -> Result<Listed, Trouble> {
         let accept = accept(metadata_only, "PartialObjectMetadataList");
         let mut items = Vec::new();
-        let mut token = String::new();
-        loop {
+        let (mut token, mut all_bytes) = (String::new(), 0);
+        for _ in 0..PAGES_MAX {
             let page = format!("{path}{}limit={PAGE}{token}", separator(path));
-            let mut page = self.ask(request(Method::GET, &page, &accept, None)?).await?;
+            let (mut page, bytes) = self.ask_sized(request(Method::GET, &page, &accept, None)?).await?;
+            all_bytes += bytes;
+            if all_bytes > LIST_BYTES_MAX {
+                return Err(Trouble::Lost(format!("the list takes more than {LIST_BYTES_MAX} bytes")));
+            }
             let meta = |name: &str| page.pointer(&format!("/metadata/{name}")).and_then(Value::as_str);
             let version = meta("resourceVersion").unwrap_or_default().to_owned();
             let next = meta("continue").unwrap_or_default();
@@ -117,6 +129,7 @@ impl Api {
                 return Ok(Listed { items, version });
             }
         }
+        Err(Trouble::Lost(format!("the list has more than {PAGES_MAX} pages")))
     }
 
     /// What happens at `path` after `version`.
@@ -139,11 +152,16 @@ impl Api {
     }
 
     async fn ask(&self, request: Request<Body>) -> Result<Value, Trouble> {
+        self.ask_sized(request).await.map(|(value, _)| value)
+    }
+
+    /// And how many bytes it took.
+    async fn ask_sized(&self, request: Request<Body>) -> Result<(Value, usize), Trouble> {
         let whole = async {
             let body = self.send(request).await?;
             let bytes =
                 Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(Trouble::lost)?.to_bytes();
-            serde_json::from_slice(&bytes).map_err(Trouble::lost)
+            serde_json::from_slice(&bytes).map(|value| (value, bytes.len())).map_err(Trouble::lost)
         };
         tokio::time::timeout(ANSWER_MAX, whole).await.map_err(|_| late())?
     }

@@ -10,6 +10,7 @@ use super::store::Key;
 use super::translation::Outcome;
 use crate::logging::Seldom;
 use crate::metrics::ClusterCounters;
+use crate::visible::visible;
 
 /// What was said last.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ impl Told {
                 tracing::info!("{}: accepted", name(outcome));
             }
             for line in lines.iter().filter(|line| !before.is_some_and(|before| before.contains(*line))) {
-                tracing::warn!("{}: {line}", name(outcome));
+                tracing::warn!("{}: {}", name(outcome), visible(line));
             }
             said.insert(id, lines);
         }
@@ -80,8 +81,12 @@ fn state(state: &State) -> &'static str {
 }
 
 fn name(outcome: &Outcome) -> String {
-    let (namespace, name) = &outcome.key;
-    let kind = outcome.kind.facts().name;
+    name_of(outcome.kind, &outcome.key)
+}
+
+fn name_of(kind: Kind, (namespace, name): &Key) -> String {
+    let kind = kind.facts().name;
+    let (namespace, name) = (visible(namespace), visible(name));
     if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
 }
 
@@ -102,6 +107,16 @@ pub(super) fn lines(outcome: &Outcome) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_part_of_one_line() {
+        let of = |namespace: &str, name: &str| {
+            let key = (namespace.to_owned(), name.to_owned());
+            name_of(Kind::HttpRoute, &key)
+        };
+        assert_eq!(of("n", "a\r\nWARN b\u{202e}"), "HTTPRoute n/a\\u000d\\u000aWARN b\\u202e");
+        assert_eq!(of("", "a"), "HTTPRoute a");
+    }
 
     #[test]
     fn trouble_with_one_object_is_told_once_a_minute_and_hides_none_of_another() {

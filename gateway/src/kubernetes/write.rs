@@ -15,6 +15,7 @@ use super::kinds::Kind;
 use super::lease;
 use super::status::{self, Desired, View};
 use super::store::Key;
+use crate::visible::visible;
 
 /// Between two writes.
 const WRITE_EVERY: Duration = Duration::from_millis(100);
@@ -142,7 +143,12 @@ impl Cluster {
             Some(_) => (key.0.as_str(), key.1.as_str()),
         };
         if self.lock().told.may_complain(kind, (namespace, name), trouble.code()) {
-            tracing::warn!("the status of {} {}/{} cannot be written: {trouble}", kind.text(), key.0, key.1);
+            tracing::warn!(
+                "the status of {} {}/{} cannot be written: {trouble}",
+                kind.text(),
+                visible(&key.0),
+                visible(&key.1)
+            );
         }
     }
 

@@ -24,6 +24,9 @@ const EXACT_BITS: u32 = 8;
 /// Two of exact values, and one for each further bit of [`VALUE_MAX`].
 const OCTAVES: usize = 34;
 
+/// Slots that any distribution has.
+pub(super) const SLOTS_MAX: usize = OCTAVES * SLOTS;
+
 type Octave = [Counter; SLOTS];
 
 /// A distribution. One writer; any number of readers. Memory comes with the values: nothing before the first, then 1 KiB

@@ -8,6 +8,7 @@ mod counter;
 mod labels;
 mod histogram;
 mod codes;
+mod capture;
 mod observer;
 mod pairs;
 mod slots;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use config::Config;
 
+pub use capture::CaptureCounters;
 pub use cluster::ClusterCounters;
 pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
@@ -25,8 +27,8 @@ pub use labels::{
     StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
 };
 pub use observer::{KeeperCounters, ObserverCounters};
-pub use pairs::{Matrix, MirrorEnd, Pairs, PrimaryEnd};
-pub use slots::Slots;
+pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd};
+pub use slots::{Slots, total};
 
 use crate::tls::fault::Fault;
 
@@ -266,9 +268,7 @@ impl Counters {
             before.upstreams.iter().enumerate().map(|(i, upstream)| (upstream.name.as_str(), i)).collect();
         let mut lanes: HashMap<&str, Vec<usize>> = HashMap::new();
         for (at, lane) in before.lanes.iter().enumerate() {
-            if let Some(upstream) = before.upstreams.get(lane.upstream) {
-                lanes.entry(upstream.name.as_str()).or_default().push(at);
-            }
+            lanes.entry(lane.name.as_str()).or_default().push(at);
         }
         let lane = |l: &config::Lane| {
             let upstream = |c: &Config, l: &config::Lane| c.upstreams.get(l.upstream).cloned();
@@ -276,9 +276,8 @@ impl Counters {
                 config::Lane { upstream: l.upstream, ..other.clone() } == *l
                     && upstream(before, other) == upstream(config, l)
             };
-            // Looked for among those to the same upstream: all with all would be the square of a large configuration.
-            let name = config.upstreams.get(l.upstream).map(|upstream| upstream.name.as_str());
-            let to_it = name.and_then(|name| lanes.get(name)).map(Vec::as_slice).unwrap_or_default();
+            // Looked for among those of the same name: all with all would be the square of a large configuration.
+            let to_it = lanes.get(l.name.as_str()).map(Vec::as_slice).unwrap_or_default();
             let at = to_it.iter().find(|at| before.lanes.get(**at).is_some_and(same));
             at.and_then(|at| counters.lanes.get(*at)).cloned().unwrap_or_default()
         };

@@ -28,6 +28,9 @@ pub enum MirrorEnd {
 const ROWS: usize = CODE_SLOTS + 2;
 const COLUMNS: usize = CODE_SLOTS + FailReason::ALL.len();
 
+/// Cells that any matrix has.
+pub const CELLS_MAX: usize = ROWS * COLUMNS;
+
 type Row = [Counter; COLUMNS];
 
 /// The matrix of ends: a row for each of the primary's, a column for each of the mirror's. Rows come with what they count.

@@ -4,7 +4,7 @@ use hdrhistogram::Histogram as Merged;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
-use super::histogram::merged;
+use super::histogram::{SLOTS_MAX, merged};
 
 /// (the least value of a slot, how many), from small to large; none is zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,15 @@ impl From<Vec<(u64, u64)>> for Slots {
     }
 }
 
+/// Counts together. Another gateway's may be as large as a number can be.
+pub fn total(all: impl IntoIterator<Item = u64>) -> u64 {
+    all.into_iter().fold(0, u64::saturating_add)
+}
+
 impl Slots {
+    /// No distribution has more.
+    pub const LEN_MAX: usize = SLOTS_MAX;
+
     /// Of several workers together.
     pub fn of<'a>(all: impl IntoIterator<Item = &'a Histogram>) -> Self {
         Self::sum(all.into_iter().flat_map(Histogram::counts))
@@ -65,7 +73,7 @@ impl Slots {
 
     /// How many values there are.
     pub fn count(&self) -> u64 {
-        self.0.iter().fold(0, |sum, (_, n)| sum.saturating_add(*n))
+        total(self.0.iter().map(|(_, n)| *n))
     }
 
     /// The value of this rank, counted from 1, as its slot has it; 0 where there is none.

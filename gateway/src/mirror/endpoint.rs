@@ -13,7 +13,7 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// `None` is called in plaintext.
     pub callee: Option<Callee>,
-    /// Connections in a row that ended without an answer although a copy was sent on them.
+    /// Connections in a row that ended without an answer although copies were there for them.
     hang_ups: Cell<u32>,
     /// Connects refused in a row.
     refusals: Cell<u32>,
@@ -105,7 +105,7 @@ impl Endpoint {
         }
     }
 
-    /// It closed a connection on which it got a copy, without answering anything. Who restarts, or dislikes a request, does
+    /// It closed a connection on which it got a copy or let none begin, without answering anything. Who restarts, or dislikes a request, does
     /// so now and then; who does nothing else is called as seldom as who refuses, or each copy would cost a connection.
     pub fn hung_up(&self, now_ms: u64) {
         let hang_ups = self.hang_ups.get().saturating_add(1);

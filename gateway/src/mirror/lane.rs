@@ -49,6 +49,8 @@ pub struct Lane {
     shippers: Cell<usize>,
     /// Nothing more can come: a shipper that finds nothing waiting ends.
     last_call: Cell<bool>,
+    /// Its copies are written to files: nothing has to be reached.
+    captures: bool,
     /// Nobody ships any more.
     closed: Cell<bool>,
     /// What an answer's head may be by the configuration in force.
@@ -97,6 +99,7 @@ impl Lane {
             turn: Cell::new(0),
             shippers: Cell::new(0),
             last_call: Cell::new(false),
+            captures: lane.capture.is_some(),
             closed: Cell::new(false),
             response_heads: Cell::default(),
             session: Cell::default(),
@@ -196,7 +199,15 @@ impl Lane {
         copy
     }
 
-    /// The same, of one that is under way beside others: what it keeps alive goes on counting against the ring.
+    /// Takes the oldest copy, and says how many bytes it keeps alive.
+    pub fn take_weighed(&self) -> Option<(RequestCopy, usize)> {
+        let mut ring = self.ring.borrow_mut();
+        let taken = ring.pop();
+        self.show(&ring);
+        taken
+    }
+
+    /// As [`Self::take_if`], of one that is under way beside others: what it keeps alive goes on counting against the ring.
     pub fn take_reserved_if(
         self: &Rc<Self>,
         fits: impl FnOnce(&RequestCopy) -> bool,
@@ -341,7 +352,7 @@ impl Lane {
 
     /// Reachable: at least one endpoint has a connection, may be tried now, or has not refused twice in a row.
     pub(super) fn is_reachable(&self, now_ms: u64) -> bool {
-        self.endpoints.borrow().iter().any(|endpoint| endpoint.is_reachable(now_ms))
+        self.captures || self.endpoints.borrow().iter().any(|endpoint| endpoint.is_reachable(now_ms))
     }
 
     /// The mirror is there from now on; whether it was elsewhere. What is known of endpoints that stay, and are called as before,
@@ -448,6 +459,7 @@ pub(super) mod tests {
         let lane = config::Lane {
             name: "v2".into(),
             upstream: 0,
+            capture: None,
             ring_entries_max: entries,
             ring_bytes_max: bytes,
             drop,

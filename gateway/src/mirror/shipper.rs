@@ -5,6 +5,7 @@
 //! outcome here and is felt nowhere else. Knows nothing of clients, routes or exchanges.
 
 mod call;
+mod capture;
 mod http2;
 mod work;
 

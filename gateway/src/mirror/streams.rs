@@ -4,20 +4,23 @@
 //! Each copy has a window, a deadline and an answer of its own: one that stalls is reset when its time is over, and those
 //! beside it go on.
 
+mod content;
+
 use std::sync::Arc;
+
+use content::{say_content, wire};
 
 use super::copy::RequestCopy;
 use super::lane::Reserved;
 use super::response::{Answered, Cost};
 use crate::grpc::Told;
-use crate::http1::body::Incoming;
 use crate::http1::framing::Framing;
 use crate::http2::fields::outbound::Manner;
 use crate::http2::fields::{Head, NeverIndexed, Scheme};
 use crate::http2::frame::Code;
 use crate::http2::guard::Limits;
-use crate::http2::session::{Close, Event, Role, Session, Unopened, What, Why};
-use crate::limits::COPY_TRIES_MAX;
+use crate::http2::session::{Close, Event, Role, Session, Unopened, Why};
+use crate::limits::{COPY_TRIES_MAX, MIRROR_PING_BYTES};
 use crate::metrics::FailReason;
 use crate::observe::keep::{Budget, Keeping, keep};
 
@@ -87,6 +90,8 @@ pub(super) struct Streams {
     spent: u64,
     /// Answers that were not read to their end.
     cuts: u64,
+    /// Of what the mirror asked us.
+    asked: Cost,
     window_bytes: u64,
     answers: u64,
     /// Copies that were begun.
@@ -108,6 +113,7 @@ impl Streams {
             ends: Vec::new(),
             spent: 0,
             cuts: 0,
+            asked: Cost::default(),
             window_bytes: limits.stream_window_bytes.into(),
             answers: 0,
             copies: 0,
@@ -116,9 +122,14 @@ impl Streams {
         }
     }
 
-    /// The mirror has introduced itself.
+    /// The mirror has introduced itself, and let a copy begin.
     pub(super) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Whether it carries copies or lets any begin: one that does neither is of no use.
+    pub(super) fn is_of_use(&self) -> bool {
+        self.is_open && (self.session.streams_allowed() > 0 || !self.flights.is_empty())
     }
 
     /// No copy is under way or will be, and why it came to that.
@@ -183,9 +194,13 @@ impl Streams {
     pub(super) fn send(
         &mut self,
         copy: RequestCopy,
-        reserved: Reserved,
+        mut reserved: Reserved,
         (now_ms, now_us): (u64, u64),
     ) -> Option<(RequestCopy, Unsent)> {
+        if self.over.is_some() {
+            // It ended while the copy was made ready.
+            return Some((copy, Unsent::NoRoom));
+        }
         let Some((head_bytes, framing)) = wire(&copy.head) else {
             debug_assert!(false, "a copy has a whole head");
             return Some((copy, Unsent::Inexpressible));
@@ -202,7 +217,9 @@ impl Streams {
             Err(Unopened::Inexpressible(_)) => return Some((copy, Unsent::Inexpressible)),
         };
         if !is_whole {
-            self.say_content(id, framing, rest, &copy, now_ms);
+            let twice = say_content(&mut self.session, id, framing, (rest, &copy.pieces), now_ms);
+            // It was let in: where there is no room for that, it goes all the same.
+            let _ = reserved.grow(twice);
         }
         self.flights.push(Flight {
             id,
@@ -224,34 +241,20 @@ impl Streams {
         None
     }
 
-    /// Content as it stands in the inner form. What is refused because the stream is over is told by an event.
-    fn say_content(&mut self, id: u32, framing: Framing, rest: &[u8], copy: &RequestCopy, now_ms: u64) {
-        let session = &mut self.session;
-        if framing != Framing::Chunked {
-            // All of it is content, and it is shared.
-            let _ = session.queue(id, What::Copied(rest), now_ms);
-            for piece in &copy.pieces {
-                let _ = session.queue(id, What::Content(piece.clone()), now_ms);
-            }
-            let _ = session.queue(id, What::End, now_ms);
-            return;
-        }
-        let mut incoming = Incoming::new(framing);
-        for piece in std::iter::once(rest).chain(copy.pieces.iter().map(|piece| &**piece)) {
-            let read = incoming.read(piece, |content| {
-                let _ = session.queue(id, What::Copied(content), now_ms);
-            });
-            debug_assert!(read.is_ok(), "content that was framed here");
-        }
-        let trailers = incoming.trailers();
-        let end = if trailers.is_empty() { What::End } else { What::Trailers(trailers) };
-        let _ = session.queue(id, end, now_ms);
-    }
-
     /// Takes bytes that came. `rests`: no more of answers is to be asked for at present.
     pub(super) fn feed(&mut self, bytes: &[u8], (now_ms, now_us): (u64, u64), rests: bool) {
+        let answers = self.session.answers_unsent();
         self.session.feed(bytes, now_ms);
         self.deliver(bytes, (now_ms, now_us), rests);
+        if self.session.answers_unsent() > answers {
+            self.asked.add(MIRROR_PING_BYTES);
+            let spent = self.asked.spent();
+            self.spent = self.spent.saturating_add(spent);
+            // No answer is waited for: it talks for the sake of talking.
+            if spent > 0 && rests && self.flights.is_empty() {
+                self.cut(FailReason::Protocol);
+            }
+        }
     }
 
     /// Looks at the clock.
@@ -331,7 +334,9 @@ impl Streams {
                     });
                 }
                 // Also where it is we who take no more.
-                Event::StreamsChanged => self.is_open |= self.session.takes_streams(),
+                Event::StreamsChanged => {
+                    self.is_open |= self.session.takes_streams() && self.session.streams_allowed() > 0;
+                }
                 // It never waits for room: a copy is queued whole.
                 Event::Room { .. } | Event::Flushed { .. } => {}
                 // Of the other role.
@@ -430,28 +435,6 @@ impl Streams {
     }
 }
 
-/// Where the head of a copy ends, and how what follows is framed: by us, in the last field or the last but one.
-fn wire(head: &[u8]) -> Option<(usize, Framing)> {
-    let end = memchr::memmem::find(head, b"\r\n\r\n")?;
-    let lines = head.get(..end).unwrap_or_default();
-    let mut framing = Framing::None;
-    for line in lines.rsplit(|byte| *byte == b'\n') {
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        let (name, value) = line.split_at(colon);
-        if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            framing = Framing::Chunked;
-            break;
-        }
-        if name.eq_ignore_ascii_case(b"content-length") {
-            let value = value.get(1..).unwrap_or_default().trim_ascii();
-            let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-            framing = length.map_or(Framing::None, Framing::Length);
-            break;
-        }
-    }
-    Some((end + 4, framing))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::lane::tests::lane;
@@ -459,6 +442,7 @@ mod tests {
     use super::*;
     use crate::http2::frame;
     use crate::metrics::MirrorCounters;
+    use bytes::Bytes;
     use std::rc::Rc;
 
     fn streams(response_bytes_max: u64) -> Streams {
@@ -553,6 +537,62 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_comes_when_all_is_over_is_given_back() {
+        let mut streams = streams(1000);
+        streams.cut(FailReason::Closed);
+        let late = streams.send(copy("GET / HTTP/1.1\nHost: a\n\n"), Reserved::new(&Rc::new(lane())), (0, 0));
+        assert!(late.is_some_and(|(copy, why)| {
+            copy.ticket.fail(FailReason::Closed);
+            matches!(why, Unsent::NoRoom)
+        }));
+        assert!(streams.flights.is_empty());
+    }
+
+    #[test]
+    fn a_mirror_that_asks_and_asks_pays_for_it_and_is_left_when_its_lane_rests() {
+        let mut streams = streams(1000);
+        send(&mut streams, "GET /1 HTTP/1.1\nHost: a\n\n", 0);
+        let mut pings = Vec::new();
+        (0..16).for_each(|_| frame::ping(&mut pings, [7; 8], false));
+        let ask = |streams: &mut Streams, rests: bool| {
+            let _ = said(streams);
+            streams.feed(&pings, (0, 0), rests);
+            streams.take_spent().0
+        };
+        assert_eq!(ask(&mut streams, true), 0, "now and then is nothing");
+        for _ in 0..3 {
+            ask(&mut streams, true);
+        }
+        assert_eq!(ask(&mut streams, true), MIRROR_PING_BYTES);
+        assert!(streams.over().is_none(), "a copy is under way");
+        streams.feed(&ok(1, true), (0, 0), true);
+        assert_eq!(ask(&mut streams, false), MIRROR_PING_BYTES);
+        assert!(streams.over().is_none(), "it may");
+        ask(&mut streams, true);
+        assert_eq!(streams.over(), Some(FailReason::Protocol));
+    }
+
+    #[test]
+    fn chunks_go_as_they_are_and_only_small_ones_are_in_memory_twice() {
+        let mut streams = streams(1000);
+        let lane = Rc::new(lane());
+        let large = "y".repeat(1000);
+        let mut copy = copy("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n2\nab\n");
+        copy.pieces = vec![
+            Bytes::from(format!("3\r\ncde\r\n3e8\r\n{large}\r\n1\r\n")),
+            Bytes::from_static(b"f\r\n0\r\n\r\n"),
+        ];
+        assert!(streams.send(copy, Reserved::new(&lane), (0, 0)).is_none());
+        assert_eq!(streams.flights.first().map(|flight| flight._reserved.bytes()), Some(6));
+        let (out, content) = (said(&mut streams), [b"abcde".as_slice(), large.as_bytes(), b"f"]);
+        let mut rest = out.as_slice();
+        for piece in content {
+            let at = memchr::memmem::find(rest, piece).expect("each piece, in order");
+            rest = &rest[at + piece.len()..];
+        }
+    }
+
+    #[test]
     fn a_long_answer_is_cut_and_a_lane_that_rests_gives_no_window_back() {
         let mut streams = streams(100_000);
         for n in 0..2 {
@@ -574,14 +614,5 @@ mod tests {
         let cut = matches!(streams.ends.first(), Some(End::Answered { answered, .. }) if answered.is_cut);
         assert!(cut && streams.take_spent().1 == 1);
         assert_eq!(streams.flights.len(), 1, "the other one goes on");
-    }
-
-    #[test]
-    fn where_a_head_ends_is_told_and_how_what_follows_is_framed() {
-        let of = |head: &str| wire(head.replace('\n', "\r\n").as_bytes());
-        assert_eq!(of("GET / HTTP/1.1\nHost: a\n\n"), Some((27, Framing::None)));
-        assert_eq!(of("A / HTTP/1.1\nContent-Length: 5\n\nhello"), Some((35, Framing::Length(5))));
-        assert_eq!(of("A / HTTP/1.1\nTransfer-Encoding: chunked\n\n0\n\n"), Some((44, Framing::Chunked)));
-        assert_eq!(of("GET / HTTP/1.1\n"), None);
     }
 }

@@ -1,6 +1,7 @@
-//! The files behind `tls` keys, read for a configuration: what is wrong with them is told like all else that is wrong
-//! with it, by key and line.
+//! The files behind `tls` keys and the folders behind captures, looked at for a configuration: what is wrong with them is
+//! told like all else that is wrong with it, by key and line.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use config::Config;
@@ -9,6 +10,7 @@ use config::check::{Checked, Problem};
 use super::Source;
 use super::files::Served;
 use super::source::SourceText;
+use crate::capture;
 use crate::tls::Tls;
 use crate::tls::pem::Wrong;
 
@@ -20,15 +22,31 @@ pub(super) fn load(
 ) -> Result<(Arc<Tls>, Vec<Problem>), Vec<Problem>> {
     let told = |wrong: Vec<Wrong>| -> Vec<Problem> { wrong.into_iter().map(|w| told(w, text)).collect() };
     let (tls, warnings) = Tls::load(config, before).map_err(told)?;
-    Ok((Arc::new(tls), told(warnings)))
+    let mut odd = told(warnings);
+    // Its requests are lost until it can be written to: no reason not to serve.
+    odd.extend(captures(config, text));
+    Ok((Arc::new(tls), odd))
 }
 
 /// A configuration with all that it names, for who only asks whether it is sound.
 pub(crate) fn read(source: &Source) -> Result<Checked, Vec<Problem>> {
     let (mut checked, text) = source.read_served(&Served::default())?;
+    let wrong: Vec<Problem> = captures(&checked.config, &text).collect();
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
     let (_, odd) = load(&checked.config, None, &text)?;
     checked.warnings.extend(odd);
     Ok(checked)
+}
+
+/// Captures whose folders cannot be written to.
+fn captures(config: &Config, text: &SourceText) -> impl Iterator<Item = Problem> {
+    let told = |(key, folder, why): (String, &Path, String)| {
+        let folder = folder.display().to_string();
+        text.problem(key, &folder, format!("{folder} {why}"))
+    };
+    capture::wrong(config).map(told)
 }
 
 fn told(wrong: Wrong, text: &SourceText) -> Problem {

@@ -177,6 +177,7 @@ impl ControlPlane<'_> {
     fn is_followed_by(&self, successor: &Successor) -> Watched {
         let id = successor.id();
         tracing::info!("process {id} serves now; draining");
+        self.keeper.leave();
         self.notify.followed_by(id);
         Watched::HandedOver
     }

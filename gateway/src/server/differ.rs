@@ -76,6 +76,7 @@ fn sections(before: &Config, after: &Config, all: &mut Vec<Difference>) {
         ("access_log", before.access_log != after.access_log),
         ("tracing", before.tracing != after.tracing),
         ("verdict", before.judging != after.judging),
+        ("capture", before.captures != after.captures),
     ];
     let differ = sections.iter().filter(|(_, differs)| *differs);
     all.extend(differ.map(|(key, _)| changed(key, "changed")));
@@ -120,11 +121,7 @@ fn route(
             let known = all.len();
             push(all, &format!("{path}.percent"), percent(from), percent(to));
             let upstreams = |config: &Config, of: &Mirror| {
-                config
-                    .lanes
-                    .get(of.lane)
-                    .and_then(|lane| config.upstreams.get(lane.upstream))
-                    .map(|u| u.name.clone())
+                config.lanes.get(of.lane).map(|lane| (lane.name.clone(), lane.capture.is_some()))
             };
             if let (Some(from), Some(to)) = (from, to)
                 && (Mirror { lane: 0, percent: to.percent, ..from.clone() }

@@ -3,14 +3,15 @@
 //!
 //! The file is replaced whole, never written in place. One that cannot be read is put aside and said, and evidence begins anew.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use config::EvidenceFile;
 
@@ -31,6 +32,9 @@ const NAME: &str = "evidence";
 /// What the service manager calls the directory that it made for the service; of several the first.
 const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 
+/// How long the end of the process waits for the last save: a file system that hangs holds no process.
+const END_MAX: Duration = Duration::from_secs(5);
+
 enum Told {
     /// Now rather than later.
     Save,
@@ -44,16 +48,20 @@ enum Told {
 #[derive(Debug)]
 pub(super) struct Keeper {
     told: Sender<Told>,
-    thread: thread::JoinHandle<()>,
+    /// Its other end goes with the thread.
+    ended: Receiver<()>,
 }
 
 impl Keeper {
     /// Writes from now on.
     pub(super) fn start(store: &Arc<ConfigStore>) -> io::Result<Self> {
-        let ((told, heard), store) = (channel(), Arc::clone(store));
-        let body = move || run(&store, &heard);
-        let thread = os::without_signals(|| thread::Builder::new().name("umbra-keeper".into()).spawn(body))?;
-        Ok(Self { told, thread })
+        let ((told, heard), (ends, ended), store) = (channel(), channel(), Arc::clone(store));
+        let body = move || {
+            let _ends: Sender<()> = ends;
+            run(&store, &heard);
+        };
+        os::without_signals(|| thread::Builder::new().name("umbra-keeper".into()).spawn(body))?;
+        Ok(Self { told, ended })
     }
 
     /// A successor is about to read it. It waits for nothing.
@@ -62,10 +70,17 @@ impl Keeper {
         let _ = self.told.send(Told::Save);
     }
 
+    /// A successor serves, and keeps it from now on: nothing that this process still learns takes the place of what that one does.
+    pub(super) fn leave(&self) {
+        let _ = self.told.send(Told::Leave);
+    }
+
     /// The process ends: unless another one has taken over, what is known is written once more.
     pub(super) fn end(self, is_followed: bool) {
         let _ = self.told.send(if is_followed { Told::Leave } else { Told::End });
-        let _ = self.thread.join();
+        if self.ended.recv_timeout(END_MAX) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("evidence of the last seconds is not kept: writing it takes too long");
+        }
     }
 }
 
@@ -117,18 +132,71 @@ fn save(store: &ConfigStore, written: &mut Vec<u8>) -> Result<(), String> {
 
 /// The file is the old one or the new one at every moment, whatever ends the process or the machine.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
+    let new = temporary(path);
+    let written = write_new(&new, bytes).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written?;
+    // That it has the new one is the directory's to know. Not every file system, and not every directory, can be asked to.
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error)
+            if !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) =>
+        {
+            Err(error)
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A file of this process's own: one that was there, whatever it is and wherever it leads, is neither written nor followed.
+fn write_new(new: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     // It quotes responses.
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(new)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)
+    file.sync_all()
+}
+
+/// Stands before the number of the process that writes it.
+const NEW: &str = ".new.";
+
+/// What becomes the file once it is whole. During a hand-over two processes may write, each its own.
+fn temporary(path: &Path) -> PathBuf {
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!("{NEW}{}", process::id()));
+    new.into()
+}
+
+/// Removes what processes left that ended while they wrote.
+fn sweep(path: &Path) {
+    let Some((folder, name)) = path.parent().zip(path.file_name().and_then(OsStr::to_str)) else { return };
+    // Where it cannot be listed nothing is written either, and that is said.
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let of =
+            found.to_str().and_then(|found| found.strip_prefix(name)?.strip_prefix(NEW)?.parse::<u32>().ok());
+        if of.is_some_and(|id| id == process::id() || !Path::new("/proc").join(id.to_string()).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Reads what an earlier process kept, and says what became of it.
 pub(super) fn restore(store: &ConfigStore) {
     let Some(path) = path(store) else { return };
+    sweep(&path);
     let shown = path.display();
     let bytes = match read(&path) {
         Ok(bytes) => bytes,
@@ -153,9 +221,13 @@ pub(super) fn restore(store: &ConfigStore) {
     }
 }
 
-/// At most as much as is ever written.
+/// At most as much as is ever written; of a file alone, for a pipe would never end.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path);
+    let file = file.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => io::Error::other("it is a symbolic link, which is not followed"),
+        _ => error,
+    })?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
@@ -203,5 +275,75 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
         assert!(replace(&folder.path().join("no/evidence"), b"").is_err());
         assert!(read(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_was_planted_beside_it_is_neither_written_nor_read() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["evidence", "other"].map(|name| folder.path().join(name));
+        fs::write(&other, "another's").unwrap();
+        symlink(&other, temporary(&path)).unwrap();
+        replace(&path, b"ours").unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), fs::read(&other).unwrap()),
+            (b"ours".into(), b"another's".into())
+        );
+        fs::write(temporary(&path), "").unwrap();
+        fs::set_permissions(temporary(&path), fs::Permissions::from_mode(0o666)).unwrap();
+        replace(&path, b"ours").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+        fs::remove_file(&path).unwrap();
+        symlink(&other, &path).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("symbolic link"));
+        fs::remove_file(&path).unwrap();
+        // Whoever opens one the plain way waits until somebody writes.
+        let made = process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert!(read(&path).unwrap_err().to_string().contains("no regular file"));
+    }
+
+    #[test]
+    fn what_a_process_left_that_ended_while_it_wrote_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("evidence");
+        // The first process lives, and no process has such a number.
+        for name in [
+            "evidence",
+            "evidence.new.1",
+            "evidence.new.4294967295",
+            "evidence.new.x",
+            "other.new.4294967295",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        sweep(&path);
+        let mut left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|of| of.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["evidence", "evidence.new.1", "evidence.new.x", "other.new.4294967295"]);
+    }
+
+    #[test]
+    fn nothing_is_written_any_more_once_a_successor_serves() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("evidence");
+        let mut config = crate::control::budget::tests::config();
+        config.judging.evidence = EvidenceFile::At(path.clone());
+        let keeper = Keeper::start(&ConfigStore::new(&Arc::new(config))).unwrap();
+        keeper.save();
+        while !path.exists() {
+            thread::yield_now();
+        }
+        // As the successor has it.
+        keeper.leave();
+        assert!(keeper.ended.recv().is_err(), "its thread has ended");
+        fs::write(&path, "the successor's").unwrap();
+        keeper.save();
+        keeper.end(false);
+        assert_eq!(fs::read(&path).unwrap(), b"the successor's");
     }
 }

@@ -17,6 +17,7 @@ use super::listeners::Listeners;
 use super::prepare::{Job, Preparer, Ready, Written};
 use super::threads::Channel;
 use super::{Source, resolve};
+use crate::capture::Captures;
 use crate::control::budget::{self, Descriptors};
 use crate::control::{Applied, By, Change, Changes, ConfigStore, Difference, Made, Refused, Snapshot};
 use crate::discovery::{Discovery, Found, Located};
@@ -124,6 +125,7 @@ pub(super) struct Reloader {
     /// What the workers know.
     pub(super) located: Located,
     pub(super) listeners: Listeners,
+    pub(super) captures: Captures,
     /// What the `tls` keys in force came to.
     pub(super) tls: Arc<Tls>,
     /// Descriptors that this process may have.
@@ -217,6 +219,8 @@ impl Reloader {
         self.listeners = listeners;
         self.store.listen(self.listeners.addresses());
         self.tls = tls;
+        self.captures.turn(&snapshot.config);
+        self.store.capture(self.captures.counters());
         let mut heard = self.hand_out(&snapshot, workers);
         let all = snapshot.counters.len();
         underway.step = Step::Applying(Box::pin(async move {
@@ -280,6 +284,7 @@ impl Reloader {
                     clients_max,
                     prepared: Arc::clone(prepared),
                     callings: Arc::clone(self.tls.upstreams()),
+                    captures: Arc::clone(self.captures.sinks()),
                     listeners: self.listeners.of_worker_secured(id, count, &snapshot.config, &self.tls),
                 },
                 applied: told.clone(),

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::listeners::Listeners;
 use super::source::broken;
+use crate::capture::Captures;
 use crate::control::ConfigStore;
 use crate::discovery::Located;
 use crate::generation::WorkerConfig;
@@ -63,6 +64,7 @@ pub(super) struct Threads<'a> {
     /// What the listeners shake hands by.
     pub(super) tls: &'a Tls,
     pub(super) listeners: &'a Listeners,
+    pub(super) captures: &'a Captures,
     pub(super) shards: &'a [Arc<Shard>],
     pub(super) cores: &'a [Option<CoreId>],
     pub(super) told: &'a mpsc::Sender<Ended>,
@@ -91,6 +93,7 @@ impl Threads<'_> {
                     clients_max: self.clients_max,
                     prepared: Arc::clone(prepared),
                     callings: Arc::clone(self.tls.upstreams()),
+                    captures: Arc::clone(self.captures.sinks()),
                     listeners: self.listeners.of_worker_secured(id, count, &snapshot.config, self.tls),
                 },
                 updates: Arc::clone(&updates),

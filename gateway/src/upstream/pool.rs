@@ -54,7 +54,8 @@ struct Group {
     look_at_ms: Cell<u64>,
     gate: Rc<Gate>,
     extent: Rc<Extent>,
-    generation: u64,
+    /// Of `extent`, from when it comes into force.
+    generation: Cell<u64>,
     /// What `extent` had counted when the gate was last told.
     measured: Cell<Option<u64>>,
     protocol: UpstreamProtocol,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::grpc::Status;
-use crate::metrics::Slots;
+use crate::metrics::{Slots, total};
 
 /// What was seen of one mirror on one route.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Evidence {
     /// has how many cannot matter. A baseline counts where it saw as much of each route.
     pub(super) fn together(all: &[&Self]) -> Option<Self> {
         let is_fair = |of: &&&Self| !of.are_chosen_by_response && of.is_baseline_chosen_alike;
-        let pairs = |all: &[&Self]| all.iter().map(|of| of.seen.pairs()).sum::<u64>();
+        let pairs = |all: &[&Self]| total(all.iter().map(|of| of.seen.pairs()));
         let is_alike = |of: &&&Self| {
             let again = of.baseline.as_ref().map_or(0, Seen::pairs) as f64 / of.seen.pairs().max(1) as f64;
             (ALIKE[0]..=ALIKE[1]).contains(&again)
@@ -150,24 +150,25 @@ impl Seen {
     fn together<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let mut matrix: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for (primary, mirror, n) in all.clone().flat_map(|seen| &seen.matrix) {
-            *matrix.entry((primary, mirror)).or_default() += n;
+            let sum = matrix.entry((primary, mirror)).or_default();
+            *sum = sum.saturating_add(*n);
         }
         let cell = |((primary, mirror), n): ((&str, &str), u64)| (primary.to_owned(), mirror.to_owned(), n);
         Self {
             matrix: matrix.into_iter().map(cell).collect(),
             primary_times: Slots::together(all.clone().map(|seen| &seen.primary_times)),
             mirror_times: Slots::together(all.clone().map(|seen| &seen.mirror_times)),
-            sent: all.clone().map(|seen| seen.sent).sum(),
-            unreachable: all.clone().map(|seen| seen.unreachable).sum(),
-            lost: all.clone().map(|seen| seen.lost).sum(),
-            suspect: all.map(|seen| seen.suspect).sum(),
+            sent: total(all.clone().map(|seen| seen.sent)),
+            unreachable: total(all.clone().map(|seen| seen.unreachable)),
+            lost: total(all.clone().map(|seen| seen.lost)),
+            suspect: total(all.map(|seen| seen.suspect)),
             compared: None,
         }
     }
 
     /// Copies that were to be sent.
     pub(super) fn wanted(&self) -> u64 {
-        self.sent + self.unreachable + self.lost
+        total([self.sent, self.unreachable, self.lost])
     }
 
     /// Pairs whose ends are the services' own: where the client went away, or the gateway gave up, they tell nothing.
@@ -177,12 +178,12 @@ impl Seen {
     }
 
     pub(super) fn pairs(&self) -> u64 {
-        self.judged().map(|(_, _, n)| n).sum()
+        total(self.judged().map(|(_, _, n)| n))
     }
 
     /// Pairs like this.
     pub(super) fn cells(&self, is_like: fn(&str, &str) -> bool) -> u64 {
-        self.judged().filter(|(primary, mirror, _)| is_like(primary, mirror)).map(|(_, _, n)| n).sum()
+        total(self.judged().filter(|(primary, mirror, _)| is_like(primary, mirror)).map(|(_, _, n)| n))
     }
 
     pub(super) fn shown(&self, is_like: fn(&str, &str) -> bool) -> Vec<String> {

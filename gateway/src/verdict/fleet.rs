@@ -31,6 +31,18 @@ pub struct Aside {
     pub why: String,
 }
 
+impl Fleet {
+    /// As whoever has no token is told of it: how many, not where they are and what they said.
+    #[must_use]
+    pub fn without_names(mut self) -> Self {
+        for Missing { replica, why } in &mut self.missing {
+            (*replica, *why) = ("another gateway".to_owned(), "why is told with the token".to_owned());
+        }
+        self.apart.iter_mut().for_each(|of| of.replica = "another gateway".to_owned());
+        self
+    }
+}
+
 /// Gateways named in one sentence.
 const NAMED_MAX: usize = 3;
 

@@ -17,6 +17,7 @@ pub mod said;
 use config::Policy;
 use serde::Serialize;
 
+use crate::metrics::total;
 pub use evidence::{Compared, Difference, Evidence, Seen, Window};
 pub use fleet::{Aside, Fleet, Missing};
 use rules::Rules;
@@ -155,7 +156,7 @@ pub fn judge(policy: &Policy, evidence: &[Evidence]) -> Verdict {
 }
 
 fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Evidence>) -> MirrorVerdict {
-    let all: u64 = evidence.iter().map(|e| e.seen.wanted()).sum();
+    let all: u64 = total(evidence.iter().map(|e| e.seen.wanted()));
     let mut decision = if all == 0 { Decision::Hold } else { Decision::Promote };
     let mut rulings: Vec<Ruling> = Vec::new();
     let counts = |ruling: &Ruling| !policy.ignore_rules.iter().any(|ignored| ignored == ruling.rule);
@@ -173,12 +174,12 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
     let together = Evidence::together(&evidence);
     let rest = if together.is_some() { 1.0 - EVERYWHERE_PART } else { 1.0 };
     let each = chance.part(rest / evidence.len().max(1) as f64);
-    let pairs = evidence.iter().map(|e| e.seen.pairs()).sum();
+    let pairs = total(evidence.iter().map(|e| e.seen.pairs()));
     // From the least: what a route may be passed over for, all smaller ones have used up before it.
     evidence.sort_by_key(|e| e.seen.wanted());
-    let (mut passed_over, mut rest) = (0, Vec::new());
+    let (mut passed_over, mut rest) = (0_u64, Vec::new());
     for route in evidence {
-        passed_over += route.seen.wanted();
+        passed_over = passed_over.saturating_add(route.seen.wanted());
         let is_small = passed_over as f64 <= MINOR_ROUTES_SHARE * all as f64;
         let is_minor = is_small && !policy.is_critical(&route.route);
         if is_minor && route.seen.wanted() > 0 {

@@ -6,6 +6,7 @@ use config::{Contents, Percent, Policy};
 use super::evidence::{is_only_mirrors, is_only_primarys, is_other_status};
 use super::sequential::{Chance, Estimate, more_often, net, net_beyond, share, share_beyond};
 use super::{Compared, Difference, Evidence, Outcome, Ruling, Seen};
+use crate::metrics::total;
 
 /// A field that v1 itself does not keep may differ more often by this share of its noise: less is no reason.
 pub(super) const NOISE_SLACK: f64 = 0.2;
@@ -218,7 +219,7 @@ impl Rules<'_> {
     /// Copies that a mirror takes no connection for. What it takes and does not answer is an error.
     fn reach(&self, evidence: &Evidence) -> Ruling {
         let Seen { sent, unreachable, .. } = &evidence.seen;
-        let samples = sent + unreachable;
+        let samples = sent.saturating_add(*unreachable);
         let threshold = of_percent(self.policy.errors_max);
         let chance = self.part(evidence, REACH);
         let mut ruling = self.ruling(
@@ -320,7 +321,7 @@ impl Rules<'_> {
                 all_of(compared.differing, None)
             } else {
                 // How many differ where it counts is known within bounds: each that differs is counted by a field.
-                let sum = |of: &[&Difference]| of.iter().map(|of| of.count).sum::<u64>();
+                let sum = |of: &[&Difference]| total(of.iter().map(|of| of.count));
                 let most_frequent = judged.iter().map(|of| of.count).max().unwrap_or_default();
                 let least = compared.differing.saturating_sub(sum(&left_out)).max(most_frequent);
                 let most = compared.differing.min(sum(&judged)).max(least);
@@ -354,7 +355,7 @@ impl Rules<'_> {
                 threshold,
                 refuted: None,
                 ceiling: None,
-                samples: compared.contents + compared.left_out,
+                samples: compared.contents.saturating_add(compared.left_out),
                 counted: None,
                 needed: self.needed(evidence, threshold),
                 shown,
@@ -419,9 +420,9 @@ impl Rules<'_> {
 
     /// Of answers that were not seen whole it is not known whether they are the same.
     fn contents(&self, evidence: &Evidence, compared: &Compared) -> Ruling {
-        let samples = compared.answers + compared.no_room;
-        let unseen = samples.saturating_sub(compared.contents + compared.left_out);
-        let unseen = (unseen + compared.partly).min(samples);
+        let samples = compared.answers.saturating_add(compared.no_room);
+        let unseen = samples.saturating_sub(compared.contents.saturating_add(compared.left_out));
+        let unseen = unseen.saturating_add(compared.partly).min(samples);
         let mut reasons = compared.reasons.clone();
         reasons.retain(|(_, n)| *n > 0);
         let shown = reasons.iter().map(|(why, n)| format!("{why}: {n}")).collect();

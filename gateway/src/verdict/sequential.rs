@@ -8,7 +8,7 @@
 //! fortune a function of how many steps of each kind there were, whatever their order; several stakes are mixed. The claims that
 //! the fortune does not refute are a confidence sequence.
 
-use crate::metrics::Slots;
+use crate::metrics::{Slots, total};
 
 /// Stakes, as a share of the largest possible one, and the natural logarithm of the fortune's part that is put on each. The
 /// whole stake is what refutes by what was never seen: a quarter is on it.
@@ -175,7 +175,7 @@ pub(super) fn share_beyond(count: u64, n: u64, most: f64) -> f64 {
 
 /// The same against "only the one of a pair fails more often than only the other by a share of at most `most`".
 pub(super) fn net_beyond(only_one: u64, only_other: u64, n: u64, most: f64) -> f64 {
-    nets(only_one, only_other, n.max(only_one + only_other)).fortune(most)
+    nets(only_one, only_other, n.max(only_one.saturating_add(only_other))).fortune(most)
 }
 
 /// The same against "one thing happens, in `n` chances, at most `factor` times as often as another does in `m`": each that
@@ -225,7 +225,7 @@ pub(super) fn ratio(one: Estimate, other: Estimate) -> Estimate {
 /// How many of what is counted share a fate: the variance of counts in stretches of time, divided by what it would be if each were
 /// by itself (the design effect). `stretches`: (of so many, so many). `None` where too few tell.
 pub fn design_effect(stretches: &[(u64, u64)]) -> Option<f64> {
-    let (n, k) = stretches.iter().fold((0, 0), |(n, k), (of, count)| (n + of, k + count));
+    let (n, k) = stretches.iter().fold((0, 0), |(n, k), (of, count)| (total([n, *of]), total([k, *count])));
     if stretches.len() < STRETCHES_MIN || k < STRETCHES_MIN as u64 || k >= n {
         return None;
     }

@@ -5,7 +5,7 @@ use super::evidence::Evidence;
 use super::rules::{Rules, Weighed, refuted};
 use super::sequential::{Chance, Estimate, more_often, net_beyond, quantile, ratio};
 use super::{Outcome, Ruling, Seen};
-use crate::metrics::Slots;
+use crate::metrics::{Slots, total};
 
 /// Times without which a 99th percentile is not known: ten lie beyond it.
 const P99_SAMPLES: u64 = 1_000;
@@ -106,7 +106,10 @@ impl Rules<'_> {
         if ruling.result == Outcome::Fail && again.is_none() && evidence.baseline.is_some() {
             ruling.hold("the baseline has too few times to tell what being a copy takes".to_owned());
         }
-        if ruling.result == Outcome::Hold && !ruling.enough && evidence.seen.pairs() >= ruling.samples * 2 {
+        if ruling.result == Outcome::Hold
+            && !ruling.enough
+            && evidence.seen.pairs() >= ruling.samples.saturating_mul(2)
+        {
             let why = "only times that are the services' own count: of copies that are sent alone, which \
                        pipeline_max = 1 makes all, and of answers that waited for no client";
             ruling.why = Some(ruling.why.map_or_else(|| why.to_owned(), |more| format!("{more}; {why}")));
@@ -138,5 +141,5 @@ impl Rules<'_> {
 
 /// How many times are longer.
 fn beyond(times: &Slots, us: f64) -> u64 {
-    times.iter().filter(|(value, _)| *value as f64 > us).map(|(_, n)| n).sum()
+    total(times.iter().filter(|(value, _)| *value as f64 > us).map(|(_, n)| n))
 }

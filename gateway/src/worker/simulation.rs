@@ -347,6 +347,7 @@ fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
         counters: Arc::new(counters),
         prepared: Arc::new(prepared),
         callings,
+        captures: Arc::default(),
         listeners: Vec::new(),
     }
 }

@@ -9,7 +9,6 @@ pub mod slot;
 pub mod pick;
 pub mod outcome;
 pub mod recorder;
-pub mod replay;
 pub mod request;
 pub mod schedule;
 pub mod thread;

@@ -1,4 +1,4 @@
-//! Requests as bytes, made once before the run: from URLs, weighted files and access logs. Sends nothing.
+//! Requests as bytes, made once before the run: from URLs, weighted files and recordings. Sends nothing.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 
-use super::replay;
+use crate::replay::{Pace, Recorded};
 use crate::{grpc, http1, units};
 
 /// One prepared request.
@@ -47,6 +47,8 @@ pub struct Mix {
     pub targets: Vec<Target>,
     /// For a replay: when each request is due and which it is.
     pub recorded: Option<std::sync::Arc<Vec<(u64, u32)>>>,
+    /// Targets by what URLs call them, so that each name is looked up once.
+    known: HashMap<(bool, String), usize>,
 }
 
 /// The part that all requests of a run have in common.
@@ -204,11 +206,17 @@ impl Template {
 
 impl Mix {
     fn target(&mut self, url: &Url) -> anyhow::Result<usize> {
+        let name = (url.secure, url.authority.clone());
+        if let Some(known) = self.known.get(&name) {
+            return Ok(*known);
+        }
         let target = Target { addr: url.resolve()?, cover: url.secure.then(|| url.host().to_string()) };
-        Ok(self.targets.iter().position(|known| *known == target).unwrap_or_else(|| {
+        let index = self.targets.iter().position(|known| *known == target).unwrap_or_else(|| {
             self.targets.push(target);
             self.targets.len() - 1
-        }))
+        });
+        self.known.insert(name, index);
+        Ok(index)
     }
 
     pub fn add(
@@ -274,32 +282,46 @@ impl Mix {
         Ok(())
     }
 
-    /// The requests of an access log, at their recorded distances divided by `speed`, sent to `base`.
-    pub fn add_log(&mut self, shape: &Shape, base: &Url, path: &Path, speed: f64) -> anyhow::Result<()> {
-        ensure!(speed > 0.0 && speed.is_finite(), "the replay's speed is above zero");
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let lines = replay::parse(&text).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
-        let mut known: HashMap<(String, String), u32> = HashMap::new();
-        let mut recorded = Vec::with_capacity(lines.len());
-        for line in lines {
-            let key = (line.method, line.target);
+    /// Recorded requests at `pace`, sent to `base`. The shape's own fields stand in the place of recorded ones, and its body in
+    /// that of requests without one.
+    pub fn add_recorded(
+        &mut self,
+        shape: &Shape,
+        base: &Url,
+        requests: &[Recorded],
+        pace: Pace,
+    ) -> anyhow::Result<()> {
+        let first_ns = requests.first().map_or(0, |first| first.at_ns);
+        let mut known: HashMap<Said<'_>, u32> = HashMap::new();
+        let mut due = Vec::with_capacity(requests.len());
+        for (index, recorded) in requests.iter().enumerate() {
+            let Recorded { at_ns, method, target, headers, body } = recorded;
+            let key = (method.as_str(), target.as_str(), headers.as_slice(), body.as_slice());
             let template = match known.get(&key) {
                 Some(&template) => template,
                 None => {
-                    let url = Url { target: key.1.clone(), ..base.clone() };
-                    let template = self.add(shape, &key.0, &url, &shape.body, 1.0)?;
+                    let is_ours =
+                        |name: &str| shape.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+                    let kept = headers.iter().filter(|(name, _)| !is_ours(name)).cloned();
+                    let headers = kept.chain(shape.headers.iter().cloned()).collect();
+                    let shape = Shape { headers, ..shape.clone() };
+                    let url = Url { target: target.clone(), ..base.clone() };
+                    let body = if body.is_empty() { &shape.body[..] } else { body };
+                    let template = self.add(&shape, method, &url, body, 1.0)?;
                     known.insert(key, template);
                     template
                 }
             };
-            recorded.push(((line.after_ns as f64 / speed) as u64, template));
+            let after_ns = u64::try_from(at_ns - first_ns).unwrap_or(0);
+            due.push((pace.due_ns(index, after_ns), template));
         }
-        ensure!(!recorded.is_empty(), "{} holds no request", path.display());
-        self.recorded = Some(recorded.into());
+        self.recorded = Some(due.into());
         Ok(())
     }
 }
+
+/// A recorded request without its time.
+type Said<'r> = (&'r str, &'r str, &'r [(String, String)], &'r [u8]);
 
 /// `count` bytes of harmless content.
 pub fn sized_body(count: u64) -> Bytes {

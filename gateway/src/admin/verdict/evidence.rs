@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use config::{Config, Mirror, Percent, Role};
 
 use crate::admin::epoch::{bursts, lately};
-use crate::compare::{BUSY, CONTENT_TYPE, Group, NO_ROOM, TOO_MANY, Tally};
+use crate::compare::{BUSY, CONTENT_TYPE, Group, Kind, NO_ROOM, TOO_MANY, Tally};
 use crate::control::{Account, Counts, Epoch, Mark};
-use crate::metrics::Slots;
+use crate::metrics::{Slots, total};
 use crate::observe::told::rfc3339;
 use crate::verdict::{Compared, Difference, Evidence, Seen, Window};
 
@@ -30,11 +30,12 @@ pub(super) fn evidence_of(
     let mut all = Vec::new();
     for route in &config.routes {
         let of_role = |role: Role| {
-            let of = route.mirrors.iter().filter(move |of| of.role == role);
+            let of = route.mirrors.iter().filter(move |of| of.role == role && !config.is_captured(of));
             of.filter_map(|of| Some((of, *by_name.get(&(route.name.as_str(), of.name.as_str()))?)))
         };
         let baselines: Vec<(&Mirror, &Account)> = of_role(Role::Baseline).collect();
         let again = Some(&baselines).filter(|all| !all.is_empty());
+        let of_baselines: Vec<Again<'_>> = baselines.iter().filter_map(|(_, of)| Again::of(of)).collect();
         for (of, account) in
             of_role(Role::Candidate).filter(|(of, _)| mirror.is_none_or(|name| of.name == name))
         {
@@ -42,7 +43,7 @@ pub(super) fn evidence_of(
             let groups =
                 account.groups.iter().filter(|group| since.is_none_or(|since| group.last_seen >= since));
             let differences: Vec<Difference> =
-                groups.map(|group| difference(group, account, &baselines)).collect();
+                groups.map(|group| difference(group, account, &of_baselines)).collect();
             let bursts = bursts(&account.epoch, &account.counted);
             let one = |since: Option<SystemTime>, differences| Evidence {
                 route: route.name.clone(),
@@ -84,9 +85,9 @@ fn dated(epoch: &Epoch) -> impl Iterator<Item = (&Mark, f64)> {
 fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tally>) -> Seen {
     let mut matrix = BTreeMap::new();
     for (cell, n) in of.iter().flat_map(|snapshot| &snapshot.matrix) {
-        *matrix.entry(cell.clone()).or_default() += n;
+        add(matrix.entry(cell.clone()).or_default(), *n);
     }
-    let sum = |read: fn(&Counts) -> u64| of.iter().map(read).sum();
+    let sum = |read: fn(&Counts) -> u64| total(of.iter().map(read));
     Seen {
         matrix: matrix.into_iter().map(|((primary, mirror), n)| (primary, mirror, n)).collect(),
         primary_times: Slots::together(of.iter().map(|snapshot| &snapshot.primary_times)),
@@ -103,22 +104,21 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
     let mut all = Compared::default();
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     for tally in tallies {
-        all.answers += tally.compared;
-        all.contents += tally.contents;
-        all.differing += tally.differing;
-        all.no_room += tally.skipped.get(NO_ROOM).copied().unwrap_or_default();
-        all.partly += tally.skipped.get(TOO_MANY).copied().unwrap_or_default() + tally.hidden;
-        all.hidden += tally.hidden;
-        all.beside = (
-            all.beside.0 + tally.beside.pairs,
-            all.beside.1 + tally.beside.only_mirror,
-            all.beside.2 + tally.beside.only_baseline,
-        );
-        all.left_out += tally.skipped.get(CONTENT_TYPE).copied().unwrap_or_default();
+        let skipped = |why: &str| tally.skipped.get(why).copied().unwrap_or_default();
+        add(&mut all.answers, tally.compared);
+        add(&mut all.contents, tally.contents);
+        add(&mut all.differing, tally.differing);
+        add(&mut all.no_room, skipped(NO_ROOM));
+        add(&mut all.partly, skipped(TOO_MANY).saturating_add(tally.hidden));
+        add(&mut all.hidden, tally.hidden);
+        add(&mut all.beside.0, tally.beside.pairs);
+        add(&mut all.beside.1, tally.beside.only_mirror);
+        add(&mut all.beside.2, tally.beside.only_baseline);
+        add(&mut all.left_out, skipped(CONTENT_TYPE));
         // What found no time was drawn by chance, and what nobody asked for is not missed: they speak of nothing.
         let tells = |why: &str| why != BUSY && why != CONTENT_TYPE;
         for (why, n) in tally.skipped.iter().filter(|(why, _)| tells(why)) {
-            *reasons.entry(why).or_default() += n;
+            add(reasons.entry(why).or_default(), *n);
         }
     }
     if all.hidden > 0 {
@@ -128,17 +128,35 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
     all
 }
 
+/// Other gateways' numbers may be as large as numbers can be.
+fn add(sum: &mut u64, n: u64) {
+    *sum = sum.saturating_add(n);
+}
+
+/// What a baseline differs in, by the place.
+struct Again<'a> {
+    tally: &'a Tally,
+    groups: HashMap<(&'a str, Kind), &'a Group>,
+}
+
+impl<'a> Again<'a> {
+    /// `None` where its answers are not compared.
+    fn of(account: &'a Account) -> Option<Self> {
+        let groups = account.groups.iter().map(|group| ((group.field.as_str(), group.kind), group)).collect();
+        Some(Self { tally: account.tally.as_ref()?, groups })
+    }
+}
+
 /// One place where answers differ, beside what baselines do there.
-fn difference(group: &Group, of: &Account, baselines: &[(&Mirror, &Account)]) -> Difference {
+fn difference(group: &Group, of: &Account, baselines: &[Again<'_>]) -> Difference {
     let kind = group.kind;
     let compared = of.tally.as_ref().map_or(0, |tally| tally.of(kind));
     let (mut baseline_count, mut baseline_compared) = (0, 0);
-    for (_, again) in baselines {
-        let Some(tally) = &again.tally else { continue };
-        let same = again.groups.iter().find(|other| other.field == group.field && other.kind == kind);
+    for Again { tally, groups } in baselines {
+        let same = groups.get(&(group.field.as_str(), kind));
         // Where its table was full, as often as it may have been.
-        baseline_count += same.map_or(tally.hidden, |same| same.count + same.missed);
-        baseline_compared += tally.of(kind);
+        add(&mut baseline_count, same.map_or(tally.hidden, |same| same.count.saturating_add(same.missed)));
+        add(&mut baseline_compared, tally.of(kind));
     }
     let beside = of.tally.as_ref().map_or(0, |tally| tally.beside_of(kind));
     Difference {

@@ -73,6 +73,14 @@ impl Session {
         self.close_if_done();
     }
 
+    /// Whether what a stream carries is a tunnel, which has no pace and no length.
+    pub fn be_tunnel(&mut self, stream: u32, is_tunnel: bool, now_ms: u64) {
+        if let Some(known) = self.streams.get_mut(stream) {
+            known.is_tunnel = is_tunnel;
+            (known.progress_ms, known.waits_since_ms, known.taken_bytes) = (now_ms, now_ms, 0);
+        }
+    }
+
     /// A PING of ours came back.
     pub(super) fn ping_answered(&mut self, payload: [u8; 8]) {
         if payload == PING_OF_DRAIN && matches!(self.drain, Drain::Announced { .. }) {

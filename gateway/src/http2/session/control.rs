@@ -119,6 +119,11 @@ impl Session {
         Ok(())
     }
 
+    /// Client: whether the peer takes an extended CONNECT (RFC 8441).
+    pub fn takes_extended_connect(&self) -> bool {
+        self.peer.takes_extended_connect
+    }
+
     /// The peer's INITIAL_WINDOW_SIZE moves what every stream may send.
     fn resize_windows(&mut self, window: i64) -> Result<(), Fault> {
         let change = window - std::mem::replace(&mut self.peer.window, window);
@@ -152,6 +157,11 @@ impl Session {
             self.flood(flood);
         }
         Ok(())
+    }
+
+    /// Answers to PING and SETTINGS that the peer has not been sent.
+    pub fn answers_unsent(&self) -> u32 {
+        self.guard.answers_unsent()
     }
 
     pub(super) fn goaway(&mut self, head: FrameHead, payload: &[u8], now_ms: u64) -> Result<(), Fault> {

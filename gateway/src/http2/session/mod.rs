@@ -322,11 +322,6 @@ impl Session {
         self.drain == Drain::Closed
     }
 
-    /// Client: whether the peer takes an extended CONNECT (RFC 8441).
-    pub fn takes_extended_connect(&self) -> bool {
-        self.peer.takes_extended_connect
-    }
-
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -386,14 +381,6 @@ impl Session {
         self.guard.request();
         self.streams.add(stream);
         Ok(id)
-    }
-
-    /// Whether what a stream carries is a tunnel, which has no pace and no length.
-    pub fn be_tunnel(&mut self, stream: u32, is_tunnel: bool, now_ms: u64) {
-        if let Some(known) = self.streams.get_mut(stream) {
-            known.is_tunnel = is_tunnel;
-            (known.progress_ms, known.waits_since_ms, known.taken_bytes) = (now_ms, now_ms, 0);
-        }
     }
 
     fn new_stream(&self, id: u32, now_ms: u64) -> Stream {

@@ -6,9 +6,9 @@ use crate::http2::guard::Limits;
 use crate::time::Millis;
 
 /// The accounts of `[http2]`, and what both roles have in common. What heads, streams and silence may cost is each role's own:
-/// here it is what a client of a listener's `port` may.
-pub fn limits(config: &Config, port: u16) -> Limits {
-    Limits { offers_connect: config.takes_tunnels(port), ..accounts(config) }
+/// here it is what a client may, who is offered CONNECT where any route takes it into a tunnel.
+pub fn limits(config: &Config, offers_connect: bool) -> Limits {
+    Limits { offers_connect, ..accounts(config) }
 }
 
 fn accounts(config: &Config) -> Limits {

@@ -46,9 +46,12 @@ struct Line<'a> {
     streams: RefCell<Streams>,
     /// Copies that the mirror did not look at.
     again: RefCell<&'a mut VecDeque<RequestCopy>>,
-    by_ms: u64,
+    /// By when it has to be of use.
+    by_ms: Cell<u64>,
     probes: Cell<bool>,
     was_open: Cell<bool>,
+    /// It had nothing to do at times.
+    was_idle: Cell<bool>,
     has_answered: Cell<bool>,
     /// What came around content, and not as content.
     overhead: RefCell<Cost>,
@@ -76,9 +79,10 @@ impl Shipper {
             endpoint,
             streams: RefCell::new(streams),
             again: RefCell::new(again),
-            by_ms,
+            by_ms: Cell::new(by_ms),
             probes: Cell::new(probes),
             was_open: Cell::default(),
+            was_idle: Cell::default(),
             has_answered: Cell::default(),
             overhead: RefCell::default(),
             is_cut: Cell::default(),
@@ -109,7 +113,12 @@ impl Line<'_> {
                     break;
                 }
             }
-            if is_read && is_written { Poll::Ready(()) } else { Poll::Pending }
+            if !(is_read && is_written) {
+                return Poll::Pending;
+            }
+            // A copy that is worked on is put back first: nobody else has it.
+            is_shipped = is_shipped || shipping.as_mut().poll(task).is_ready();
+            if is_shipped { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -129,7 +138,9 @@ impl Line<'_> {
         if was_open {
             let streams = self.streams.borrow();
             let (copies, answers) = streams.counts();
-            if copies > 0 && answers == 0 && !streams.is_doubted() {
+            // It was made because copies waited: one that none could begin on did no more for them.
+            let had_copies = copies > 0 || !self.was_idle.get();
+            if had_copies && answers == 0 && !streams.is_doubted() {
                 self.endpoint.hung_up(now_ms);
             }
             self.endpoint.closed();
@@ -175,7 +186,9 @@ impl Line<'_> {
     /// Begins copies until the connection takes no more, or none will come.
     async fn ship(&self) {
         let (lane, number) = (self.lane(), self.shipper.number);
-        poll_fn(|_| self.is(|streams| streams.is_open() || streams.over().is_some())).await;
+        let is_known =
+            |streams: &Streams| streams.is_open() || streams.over().is_some() || streams.is_closed();
+        poll_fn(|_| self.is(is_known)).await;
         loop {
             lane.awake();
             let is_idle = self.again.borrow().is_empty() && lane.is_empty();
@@ -189,6 +202,7 @@ impl Line<'_> {
                 }
                 poll_fn(|_| self.is(|_| self.is_left() || self.may_begin())).await;
             } else if is_idle {
+                self.was_idle.set(true);
                 let mut sleep = pin!(lane.sleep(number, true));
                 let until = |task: &mut std::task::Context<'_>| {
                     if self.is_left() { Poll::Ready(()) } else { sleep.as_mut().poll(task) }
@@ -321,8 +335,11 @@ impl Line<'_> {
     async fn tick(&self) {
         loop {
             io::sleep_ms(TICK_MS).await;
-            let is_late = !self.was_open.get() && self.now_ms() >= self.by_ms;
-            if is_late && self.listens() {
+            let now_ms = self.now_ms();
+            if self.streams.borrow().is_of_use() {
+                let within = Millis::from(self.shipper.settings.connect_timeout);
+                self.by_ms.set(now_ms.saturating_add(within.0));
+            } else if now_ms >= self.by_ms.get() && self.listens() {
                 self.cut(FailReason::Timeout);
             }
             if self.listens() {
@@ -344,6 +361,10 @@ impl Line<'_> {
                     self.came_with(r.overhead());
                     self.streams.borrow_mut().feed(&block, self.now(), self.rests());
                     self.settle();
+                    let over = self.streams.borrow().over();
+                    if let Some(why) = over.filter(|_| self.listens()) {
+                        self.cut(why);
+                    }
                 }
                 Ok(Idle::Parked) => self.streams.borrow_mut().rest(),
                 Err(ref error) => self.cut(Failure::of(error).on_mirror()),

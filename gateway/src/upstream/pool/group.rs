@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use config::Balance;
+use config::{Balance, UpstreamProtocol};
 
 use super::{Endpoint, Group, Idle};
 use crate::error::Failure;
@@ -13,6 +13,15 @@ use crate::upstream::eject::{self, Report};
 use crate::upstream::gate::{self, Permit};
 
 impl Group {
+    /// It comes into force: how many exchanges there may be at once is its to say. How many shared connections have places for
+    /// is measured by the next exchange.
+    pub(super) fn begin(&self) {
+        self.generation.set(self.extent.next_generation());
+        if self.protocol == UpstreamProtocol::Http1 {
+            self.gate.change(self.connections_max, self.pending_max);
+        }
+    }
+
     /// How long a connect may take, if all has to be over by `deadline_ms`.
     pub(super) fn patience(&self, deadline_ms: u64) -> Duration {
         let whole = Millis::from(self.connect_timeout);

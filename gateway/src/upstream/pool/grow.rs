@@ -30,6 +30,8 @@ pub struct Growing<'a> {
     sweeper: &'a Rc<Sweeper>,
     before: Option<Before<'a>>,
     groups: Vec<Rc<Group>>,
+    /// Those of them that were made anew.
+    anew: Vec<Rc<Group>>,
 }
 
 /// The upstreams of the configuration before.
@@ -65,7 +67,7 @@ impl<'a> Growing<'a> {
             noted: 0,
         });
         let groups = Vec::with_capacity(config.upstreams.len());
-        Self { config, at, counters, sweeper, before, groups }
+        Self { config, at, counters, sweeper, before, groups, anew: Vec::new() }
     }
 
     /// One step, and what it cost; `None` where all is built.
@@ -95,13 +97,16 @@ impl<'a> Growing<'a> {
         }
         let old = old.map(|(_, group)| group);
         let endpoints = endpoints(old, caller.as_ref(), (addresses, hosts), upstream, counters);
-        self.groups.push(self.group(upstream, old, caller, endpoints, health, counters));
+        let group = self.group(upstream, old, caller, endpoints, health, counters);
+        self.anew.push(Rc::clone(&group));
+        self.groups.push(group);
         Some(MADE_ANEW + addresses.len())
     }
 
-    /// All that were built.
+    /// All that were built, in force from now on.
     pub fn finish(mut self) -> Rc<Upstreams> {
         while self.go_on().is_some() {}
+        self.anew.iter().for_each(|group| group.begin());
         Rc::new(Upstreams(self.groups))
     }
 
@@ -117,7 +122,6 @@ impl<'a> Growing<'a> {
         let (config, sweeper) = (self.config, self.sweeper);
         let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
         let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
-        gate.change(max, pending_max);
         let extent = old.map(|group| Rc::clone(&group.extent)).unwrap_or_default();
         Rc::new(Group {
             places: endpoints.iter().map(|endpoint| balance::place(endpoint.address)).collect(),
@@ -129,7 +133,7 @@ impl<'a> Growing<'a> {
             ejection: upstream.ejection.clone(),
             look_at_ms: Cell::new(old.map_or(0, |g| g.look_at_ms.get())),
             gate,
-            generation: extent.next_generation(),
+            generation: Cell::new(0),
             extent,
             measured: Cell::new(None),
             protocol: upstream.protocol,
@@ -268,6 +272,33 @@ mod tests {
         assert!(
             Rc::ptr_eq(&old[0], &new[0]) && !Rc::ptr_eq(&old[1], &new[1]) && Rc::ptr_eq(&old[2], &new[2])
         );
+    }
+
+    #[test]
+    fn what_is_being_built_takes_nothing_from_what_is_in_force() {
+        let text = "[upstream.v1]\nendpoints = [\"127.0.0.1:1\"]\nprotocol = \"h2\"\nconnections_max = 4\n\
+                    [[route]]\nprimary = \"v1\"\n";
+        let config = config::parse("test", text).expect("the test's own text is sound").config;
+        let counters = Counters::new(&config);
+        let (first, _) = grown(&config, &addresses(&config, 1), &counters, None);
+        let old = &first.0[0];
+        let places = || {
+            old.measure();
+            std::iter::from_fn(|| old.gate.take()).collect::<Vec<_>>().len()
+        };
+        let all = 4 * old.session.streams_max;
+        assert_eq!(places(), all);
+        let moved = addresses(&config, 2);
+        let at = Whereabouts { addresses: &moved, hosts: &[], health: &Vec::new(), callings: &[] };
+        let sweeper = Sweeper::simulated();
+        let mut growing = Growing::new(&config, at, &counters.upstreams, &sweeper, Some((&config, &first)));
+        while growing.go_on().is_some() {}
+        assert!(places() == all && old.extent.is_youngest(old.generation.get()));
+        let second = growing.finish();
+        let new = &second.0[0];
+        assert!(!old.extent.is_youngest(old.generation.get()));
+        assert!(new.extent.is_youngest(new.generation.get()));
+        assert_eq!(places(), all);
     }
 
     #[test]

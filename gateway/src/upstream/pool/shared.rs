@@ -185,7 +185,7 @@ impl Search {
 impl Group {
     /// Lets as many exchanges in as its connections have places, and those that there may still be.
     pub(super) fn measure(&self) {
-        if self.protocol == UpstreamProtocol::Http1 || !self.extent.is_youngest(self.generation) {
+        if self.protocol == UpstreamProtocol::Http1 || !self.extent.is_youngest(self.generation.get()) {
             return;
         }
         let changes = Some(self.extent.changes.get());

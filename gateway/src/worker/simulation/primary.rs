@@ -261,7 +261,11 @@ impl Server<'_> {
                     .for_each(|(_, asked)| asked.is_reset = true);
                 Some(frame(GOAWAY, 0, 0, &[last.to_be_bytes(), 0_u32.to_be_bytes()].concat()))
             }
-            6 if world.below(8) == 0 => Some(frame(WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes())),
+            6 if world.below(8) == 0 => {
+                // Too much for every window but one that is shut.
+                self.room += 0x7fff_ffff;
+                Some(frame(WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes()))
+            }
             7 if world.below(8) == 0 => Some(frame(DATA, 0, self.last + 2, b"of nobody")),
             8 if world.below(8) == 0 => Some(vec![0xff; 1 + world.below(40)]),
             _ => None,

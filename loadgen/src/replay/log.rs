@@ -1,48 +1,31 @@
-//! Access logs as requests and their distances in time: nginx's combined format and JSON Lines. Pure.
+//! One line of an access log as a request: Umbra's own, other JSON Lines, and the combined format of Apache and nginx. Pure.
 
 use serde::Deserialize;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// After the first line of the log.
-    pub after_ns: u64,
-    pub method: String,
-    pub target: String,
-}
+use super::Recorded;
 
-/// JSON Lines have `ts` (Unix seconds, milliseconds, or RFC 3339), `method` and `target`.
+/// `ts` or `time` (Unix seconds to nanoseconds, or RFC 3339), `method`, and `target` or `path` with `query`.
 #[derive(Deserialize)]
 struct JsonLine {
+    #[serde(alias = "time")]
     ts: serde_json::Value,
     method: String,
     #[serde(alias = "uri", alias = "path")]
     target: String,
+    query: Option<String>,
+    authority: Option<String>,
+    user_agent: Option<String>,
+    referer: Option<String>,
+    request_id: Option<String>,
 }
 
-/// All requests of the log, ordered by time. Lines that are no requests are skipped; a log without any is an error.
-pub fn parse(text: &str) -> Result<Vec<Line>, String> {
-    let mut found: Vec<(i128, String, String)> = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let parsed = if line.starts_with('{') { json(line) } else { combined(line) };
-        found.extend(parsed.filter(|(_, method, target)| is_request(method, target)));
-    }
-    // Stable: lines of the same instant keep their order.
-    found.sort_by_key(|(at, _, _)| *at);
-    let first = found.first().map(|(at, _, _)| *at).ok_or("no line is a request")?;
-    Ok(found
-        .into_iter()
-        .map(|(at, method, target)| Line { after_ns: (at - first) as u64, method, target })
-        .collect())
+/// `None` where the line is no request.
+pub(super) fn parse(line: &str) -> Option<Recorded> {
+    let recorded = if line.starts_with('{') { json(line) } else { combined(line) };
+    recorded.filter(Recorded::is_request)
 }
 
-fn is_request(method: &str, target: &str) -> bool {
-    !method.is_empty()
-        && method.bytes().all(|b| b.is_ascii_uppercase())
-        && target.starts_with('/')
-        && target.bytes().all(|b| b.is_ascii_graphic())
-}
-
-fn json(line: &str) -> Option<(i128, String, String)> {
+fn json(line: &str) -> Option<Recorded> {
     let line: JsonLine = serde_json::from_str(line).ok()?;
     let at_ns = match &line.ts {
         serde_json::Value::String(text) => rfc3339_ns(text)?,
@@ -58,17 +41,29 @@ fn json(line: &str) -> Option<(i128, String, String)> {
             (value * scale) as i128
         }
     };
-    Some((at_ns, line.method, line.target))
+    let target = match line.query {
+        Some(query) => format!("{}?{query}", line.target),
+        None => line.target,
+    };
+    let said = [
+        ("Host", line.authority),
+        ("User-Agent", line.user_agent),
+        ("Referer", line.referer),
+        ("X-Request-Id", line.request_id),
+    ];
+    let headers = said.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect();
+    Some(Recorded { at_ns, method: line.method, target, headers, body: Vec::new() })
 }
 
 /// `1.2.3.4 - - [23/Nov/2026:07:43:32 +0000] "GET /a HTTP/1.1" 200 …`
-fn combined(line: &str) -> Option<(i128, String, String)> {
+fn combined(line: &str) -> Option<Recorded> {
     let (_, rest) = line.split_once('[')?;
     let (time, rest) = rest.split_once(']')?;
     let request = rest.split('"').nth(1)?;
     let mut words = request.split(' ');
     let (method, target) = (words.next()?, words.next()?);
-    Some((combined_ns(time)?, method.to_string(), target.to_string()))
+    let (method, target) = (method.to_string(), target.to_string());
+    Some(Recorded { at_ns: combined_ns(time)?, method, target, headers: Vec::new(), body: Vec::new() })
 }
 
 fn combined_ns(text: &str) -> Option<i128> {
@@ -81,7 +76,7 @@ fn combined_ns(text: &str) -> Option<i128> {
     unix_ns(year.parse().ok()?, month, day.parse().ok()?, clock, zone)
 }
 
-fn rfc3339_ns(text: &str) -> Option<i128> {
+pub(super) fn rfc3339_ns(text: &str) -> Option<i128> {
     let (date, rest) = text.split_once(['T', ' '])?;
     let mut date = date.split('-');
     let (year, month, day) = (date.next()?, date.next()?, date.next()?);
@@ -120,21 +115,22 @@ fn unix_ns(year: i64, month: i64, day: i64, clock: &str, zone: &str) -> Option<i
 mod tests {
     use super::*;
 
+    fn all(log: &str) -> Vec<Recorded> {
+        log.lines().filter_map(parse).collect()
+    }
+
     #[test]
-    fn combined_lines_become_requests_with_their_distances() {
+    fn combined_lines_become_requests_with_their_times() {
         let log = "\
 1.2.3.4 - - [23/Nov/2026:07:43:32 +0000] \"GET /a?x=1 HTTP/1.1\" 200 5 \"-\" \"curl/8\"
 1.2.3.4 - - [23/Nov/2026:08:43:34 +0100] \"POST /b HTTP/1.1\" 201 0 \"-\" \"x\"
 not a line
 1.2.3.4 - - [23/Nov/2026:07:43:33 +0000] \"\\x16\\x03\" 400 0 \"-\" \"-\"
 ";
-        let got = parse(log).unwrap_or_default();
-        let line = |after_s: u64, method: &str, target: &str| Line {
-            after_ns: after_s * 1_000_000_000,
-            method: method.into(),
-            target: target.into(),
-        };
-        assert_eq!(got, [line(0, "GET", "/a?x=1"), line(2, "POST", "/b")]);
+        let got = all(log);
+        let what: Vec<_> = got.iter().map(|r| (r.method.as_str(), r.target.as_str())).collect();
+        assert_eq!(what, [("GET", "/a?x=1"), ("POST", "/b")]);
+        assert_eq!(got[1].at_ns - got[0].at_ns, 2_000_000_000);
     }
 
     #[test]
@@ -143,14 +139,23 @@ not a line
 {"ts":1795419812500,"method":"GET","target":"/ms"}
 {"ts":"2026-11-23T07:43:33.250Z","method":"GET","target":"/text","status":200}
 {"other":1}"#;
-        let got: Vec<u64> = parse(log).unwrap_or_default().iter().map(|l| l.after_ns / 1_000_000).collect();
-        assert_eq!(got, [0, 250, 1000]);
+        let got = all(log);
+        let after: Vec<i128> = got.iter().map(|r| (r.at_ns - got[0].at_ns) / 1_000_000).collect();
+        assert_eq!(after, [0, 250, 1000]);
+    }
+
+    #[test]
+    fn a_line_of_the_gateways_own_log_keeps_its_host_query_and_id() {
+        let line = r#"{"time":"2026-11-23T16:00:00.123456Z","request_id":"r-7","method":"GET","authority":"shop.example","path":"/cart","query":"user=7","user_agent":"curl/8","referer":null,"status":200}"#;
+        let got = parse(line).expect("a request");
+        assert_eq!(got.target, "/cart?user=7");
+        let headers: Vec<_> = got.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(headers, [("Host", "shop.example"), ("User-Agent", "curl/8"), ("X-Request-Id", "r-7")]);
     }
 
     #[test]
     fn civil_dates_become_unix_time() {
         assert_eq!(unix_ns(1970, 1, 1, "00:00:00", "Z"), Some(0));
         assert_eq!(unix_ns(2000, 2, 29, "12:00:00", "Z"), Some(951_825_600_000_000_000));
-        assert!(parse("nothing\nhere").is_err());
     }
 }
