@@ -28,6 +28,7 @@ mod tunnels_http2;
 mod tls_upstream;
 mod tls_admin;
 mod tls_manifests;
+mod tls_peers;
 mod http2;
 mod http2_connections;
 mod http2_hostile;
