@@ -16,9 +16,11 @@ pub(super) const NEVER_REACHED: [(&str, &str); 8] = [
 ];
 
 /// What only one play in tens of thousands comes to, so that a run of a minute may miss it.
-pub(super) const SELDOM_REACHED: [&str; 1] = [
+pub(super) const SELDOM_REACHED: [&str; 2] = [
     // A copy that is to be sent once more while its lane closes.
     "failed drain",
+    // A governor that looks just when its mirror's ring is full.
+    "lowered ring",
 ];
 
 /// Plays of a run that is long enough for everything that can happen.
