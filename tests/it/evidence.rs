@@ -72,7 +72,7 @@ fn evidence_outlives_a_restart_and_a_crash() {
     assert!(file.exists(), "it is written once more at the end");
 
     let mut gateway = setup(&v1, &v2, &file).start();
-    assert!(gateway.stderr().contains("evidence goes on from"), "{}", gateway.stderr());
+    eventually("it is said", || gateway.stderr().contains("evidence goes on from"));
     let after = verdict(&gateway);
     assert_eq!((&after["pairs"], &after["since"]), (&before["pairs"], &before["since"]));
     ask(&gateway, 10, 50);
@@ -103,8 +103,10 @@ fn a_file_that_is_torn_is_said_and_put_aside_and_evidence_begins_anew() {
     let whole = fs::read(&file).expect("it is there");
     fs::write(&file, &whole[..whole.len() - 9]).expect("it is written");
     let gateway = setup(&v1, &v2, &file).start();
-    let said = gateway.stderr();
-    assert!(said.contains("evidence begins anew") && said.contains("it is torn"), "{said}");
+    eventually("it is said", || {
+        let said = gateway.stderr();
+        said.contains("evidence begins anew") && said.contains("it is torn")
+    });
     assert!(folder.path().join("evidence.unreadable").exists());
     assert_eq!(verdict(&gateway)["pairs"], 0);
     ask(&gateway, 5, 5);

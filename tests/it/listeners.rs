@@ -94,7 +94,8 @@ fn one_that_is_removed_finishes_what_is_open_and_takes_nothing_new() {
     assert!(busy.is_closed());
     let answer = stays.ask(get(2));
     assert_eq!((answer.status, answer.field("connection")), (200, None), "nobody else is told anything");
-    assert!(gateway.stderr().contains(&format!("no longer listening on {added}")), "{}", gateway.stderr());
+    let said = format!("no longer listening on {added}");
+    eventually("it is said", || gateway.stderr().contains(&said));
 }
 
 #[test]

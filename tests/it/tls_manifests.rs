@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use tests::certificates::{Authority, Pair};
 use tests::process::Process;
 use tests::tls_front::{Front, Rules};
-use tests::{Client, Origin};
+use tests::{Client, Origin, eventually};
 
 /// A folder with an authority, and what is written there.
 struct Stage {
@@ -270,7 +270,9 @@ fn an_address_to_listen_on_stands_for_a_gateway_of_tls_with_or_without_its_certi
     let running = stage.start(&[&manifest], &arguments);
     let answer = Client::connect(running.addresses[0]).ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(answer.status, 200);
-    assert!(running.process.stderr().contains("TLS is not spoken at --listen 127.0.0.1:0"));
+    eventually("it is said", || {
+        running.process.stderr().contains("TLS is not spoken at --listen 127.0.0.1:0")
+    });
     let secret = secret("shop", &stage.pair("shop.example"), None);
     let running = stage.start(&[&manifest], &[&arguments[..], &["--secret", &secret]].concat());
     assert_eq!(stage.curl(running.addresses[0], "shop.example", &[]), "v1 200");
