@@ -184,8 +184,7 @@ impl ApiServer {
     /// From now on only who has this token is let in; who is in is thrown out.
     pub fn set_token(&self, token: &str) {
         self.inner.lock().token = Some(token.to_owned());
-        self.set_mode(Mode::Down);
-        self.set_mode(Mode::Up);
+        self.inner.changed.notify_all();
     }
 
     /// What requests so far have in this field; empty where one has none.
@@ -574,11 +573,12 @@ impl Inner {
         };
         let marks = asked.query.contains_key("allowWatchBookmarks");
         let mut state = self.lock();
+        let token = state.token.clone();
         loop {
             while state.mode == Mode::Hangs {
                 state = self.changed.wait(state).expect("the API server");
             }
-            if state.mode == Mode::Down || Instant::now() > ends {
+            if state.mode == Mode::Down || state.token != token || Instant::now() > ends {
                 break;
             }
             if from < state.forgotten {
