@@ -38,6 +38,7 @@ mod units;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use capture::{Capture, Compression};
@@ -151,6 +152,8 @@ pub struct Admin {
     pub token: Option<String>,
     /// `None` speaks plaintext.
     pub tls: Option<ListenerTls>,
+    /// The file that keeps what the dashboard shows of the last day; `None` keeps it in memory alone.
+    pub history: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
