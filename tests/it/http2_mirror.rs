@@ -195,6 +195,36 @@ fn content_that_its_stream_takes_none_of_stops_no_copy_beside_it() {
 }
 
 #[test]
+fn content_that_is_not_read_and_holds_the_connections_window_stops_no_copy_beside_it() {
+    // What the first stream was sent never comes back; of those behind it, all does.
+    let v2 = v2(&[], |mut raw| {
+        raw.is_kind = false;
+        each(raw, |raw, frame| {
+            if frame.kind == DATA && frame.stream > 1 {
+                let more = (frame.payload.len() as u32).to_be_bytes();
+                raw.send(&tests::http2::frame(tests::http2::WINDOW_UPDATE, 0, 0, &more));
+                if frame.flags & END == 0 {
+                    raw.send(&tests::http2::frame(tests::http2::WINDOW_UPDATE, 0, frame.stream, &more));
+                }
+            }
+            if frame.flags & END != 0 && [HEADERS, DATA].contains(&frame.kind) {
+                ok(raw, frame.stream);
+            }
+        });
+    });
+    let (_v1, gateway) = start(v2.address, "connections_max = 1, timeout = \"5s\"", H2);
+    let mut client = gateway.client();
+    for n in 0..10 {
+        assert_eq!(client.ask(post("/", &format!("{n}{}", "x".repeat(100_000)))).text(), "ok");
+    }
+    eventually("the nine do not wait for the one", || {
+        let metrics = gateway.metrics();
+        metrics.mirror("v2", "completed_total") == 9 && metrics.mirror("v2", "in_flight") == 1
+    });
+    becomes(&gateway, "v2", &[("eligible", 10), ("sent", 10), ("completed 2xx", 9), ("failed timeout", 1)]);
+}
+
+#[test]
 fn what_a_goaway_leaves_out_goes_once_more_elsewhere() {
     let connections = Arc::<AtomicUsize>::default();
     let seen = Arc::clone(&connections);

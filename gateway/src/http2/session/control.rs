@@ -214,6 +214,7 @@ impl Session {
             }
             let grown = self.send_window.grow(increment);
             self.shut_since_ms = None;
+            self.let_go();
             return grown.map_err(|_| (Code::FlowControl, "the connection's window is too large"));
         }
         if self.is_idle(head.stream) {
@@ -227,7 +228,13 @@ impl Session {
         } else if known.send_window.grow(increment).is_err() {
             self.fail_stream(head.stream, Code::FlowControl, "a stream's window is too large");
         } else {
-            self.get_ready(head.stream);
+            known.unread_bytes = known.unread_bytes.saturating_sub(increment as usize);
+            known.has_all = false;
+            if known.is_held_back {
+                self.let_go();
+            } else {
+                self.get_ready(head.stream);
+            }
         }
         Ok(())
     }
