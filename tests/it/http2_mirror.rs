@@ -405,6 +405,26 @@ fn a_mirror_that_leaves_in_the_middle_of_its_answers_is_not_felt() {
 }
 
 #[test]
+fn a_mirror_that_leaves_after_each_answer_is_not_felt() {
+    // GOAWAY, many times over: behind an answer, or instead of one.
+    for answers in [true, false] {
+        let v2 = v2(&[], move |raw| {
+            each(raw, |raw, heard| {
+                if heard.kind == HEADERS {
+                    let last = if answers { heard.stream } else { 0 };
+                    let leave = frame(GOAWAY, 0, 0, &[last.to_be_bytes(), [0; 4]].concat()).repeat(50);
+                    let answer = headers(heard.stream, END, &[(":status", "200")]);
+                    raw.send(&[if answers { answer } else { Vec::new() }, leave].concat());
+                }
+            });
+        });
+        let gateway = assert_unfelt("goaway after each answer", v2.address, &Gate::default(), H2);
+        let completed = counted(&gateway, "completed");
+        assert!(if answers { completed > 0 } else { completed == 0 }, "answers: {answers}: {completed}");
+    }
+}
+
+#[test]
 fn a_mirror_with_zero_windows_is_not_felt() {
     let v2 = v2(&[(4, 0)], |mut raw| {
         raw.is_kind = false;

@@ -9,6 +9,7 @@ mod capture;
 mod http2;
 mod work;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,9 +23,11 @@ use super::lane::Lane;
 use super::response::{Answered, Progress, Response};
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::io::{Gather, Stream, Sweeper};
-use crate::limits::{ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_IDLE_MS, RESPONSE_BUFFER_BYTES};
-use crate::metrics::FailReason;
+use crate::io::{self, Gather, Stream, Sweeper};
+use crate::limits::{
+    ANSWER_CUT_BYTES, ANSWER_LONG_TIMES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_IDLE_MS, RESPONSE_BUFFER_BYTES,
+};
+use crate::metrics::{CutReason, FailReason};
 use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
 use crate::time::Millis;
@@ -37,6 +40,8 @@ pub struct Shipper {
     pub sweeper: Rc<Sweeper>,
     /// Of answers that are kept to be compared.
     pub budget: Arc<Budget>,
+    /// Until when it leaves the worker to others before it reads or calls again.
+    pub paid_us: Cell<u64>,
     /// Its number within the lane.
     pub number: usize,
 }
@@ -126,6 +131,40 @@ impl Shipper {
                 }
             }
         }
+    }
+
+    /// Counts what long answers cost, in bytes of one.
+    fn spend(&self, bytes: u64) {
+        if bytes > 0 {
+            self.lane.spend(bytes, self.sweeper.now_ms());
+            self.pay(bytes);
+        }
+    }
+
+    fn pay(&self, bytes: u64) {
+        self.paid_us.set(self.lane.pacer.spend(bytes, self.sweeper.now_us()));
+    }
+
+    /// A read was full: more is on its way.
+    fn read_much(&self, bytes: usize) {
+        self.pay(bytes as u64 / ANSWER_LONG_TIMES);
+    }
+
+    /// Leaves the worker to others for as long as what was done costs.
+    async fn make_way(&self) {
+        let paid_us = self.paid_us.take();
+        if paid_us > 0 {
+            // Less than the runtime's clock can tell is no wait.
+            let ms = paid_us.saturating_sub(self.sweeper.now_us()) / 1000;
+            if ms > 0 {
+                io::sleep_ms(ms).await;
+            }
+        }
+    }
+
+    /// Others wait to be shipped, and there is no time for all that is to be read.
+    fn is_pressed(&self) -> bool {
+        !self.lane.is_empty() && self.lane.pacer.is_behind(self.sweeper.now_us())
     }
 
     /// Waits until the connection has said nothing for as long as its responses take: whether it is in step.
@@ -313,6 +352,9 @@ impl Shipper {
             let closed = match result {
                 Ok(n) => {
                     self.lane.counters.answer_bytes.add(n as u64);
+                    if n == RESPONSE_BUFFER_BYTES {
+                        self.read_much(n);
+                    }
                     n == 0
                 }
                 Err(error) => break Ended::Failed(Failure::of(&error)),
@@ -330,7 +372,7 @@ impl Shipper {
             match ended {
                 Some(ended) => break ended,
                 None if closed => break Ended::Failed(Failure::Closed),
-                None => {}
+                None => self.make_way().await,
             }
         };
         self.buffers.give(buf);
@@ -354,13 +396,14 @@ impl Shipper {
             };
             let progress =
                 answer.advance(&buf[used..], copy, (self.lane.response_heads.get(), &self.budget), closed);
-            let (spent, now_ms) = (answer.spent(), self.sweeper.now_ms());
-            self.lane.spend(spent, now_ms);
+            let spent = answer.spent();
+            self.spend(spent);
             match progress {
                 Ok(Progress::More { used: n }) => {
                     used += n;
-                    let is_cut = spent > 0 && self.lane.rests(now_ms);
-                    break is_cut.then(|| self.cut(flying, answer, done));
+                    let rests = || self.lane.rests(self.sweeper.now_ms());
+                    let is_cut = spent > 0 && (rests() || answer.has_enough() && self.is_pressed());
+                    break is_cut.then(|| self.cut(CutReason::Budget, flying, answer, done));
                 }
                 Ok(Progress::Complete { used: n, status, keep_alive }) => {
                     used += n;
@@ -371,7 +414,9 @@ impl Shipper {
                         break Some(Ended::Announced);
                     }
                 }
-                Ok(Progress::TooLong) => break Some(self.cut(flying, answer, done)),
+                Ok(Progress::TooLong) => {
+                    break Some(self.cut(CutReason::TooLong, flying, answer, done));
+                }
                 Err(failure) => break Some(Ended::Failed(failure)),
             }
         };
@@ -382,6 +427,7 @@ impl Shipper {
     /// An answer is too long to be read on: what matters of it is known, and its connection is given up.
     fn cut(
         &self,
+        why: CutReason,
         flying: &mut VecDeque<RequestCopy>,
         answer: &mut Response,
         done: &mut Vec<Answered>,
@@ -389,8 +435,8 @@ impl Shipper {
         let Some(status) = answer.status() else {
             return Ended::Failed(Failure::Closed);
         };
-        self.lane.counters.cut.inc();
-        self.lane.spend(ANSWER_CUT_BYTES, self.sweeper.now_ms());
+        self.lane.counters.cut.inc(why);
+        self.spend(ANSWER_CUT_BYTES);
         answer.cut();
         if let Some(copy) = flying.pop_front() {
             done.push(Answered { is_cut: true, ..answer.end(copy, status) });
