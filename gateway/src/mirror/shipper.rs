@@ -7,6 +7,7 @@
 mod call;
 mod capture;
 mod http2;
+mod pacing;
 mod work;
 
 use std::cell::Cell;
@@ -23,10 +24,8 @@ use super::lane::Lane;
 use super::response::{Answered, Progress, Response};
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::io::{self, Gather, Stream, Sweeper};
-use crate::limits::{
-    ANSWER_CUT_BYTES, ANSWER_LONG_TIMES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_IDLE_MS, RESPONSE_BUFFER_BYTES,
-};
+use crate::io::{Gather, Stream, Sweeper};
+use crate::limits::{ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_IDLE_MS, RESPONSE_BUFFER_BYTES};
 use crate::metrics::{CutReason, FailReason};
 use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
@@ -131,40 +130,6 @@ impl Shipper {
                 }
             }
         }
-    }
-
-    /// Counts what long answers cost, in bytes of one.
-    fn spend(&self, bytes: u64) {
-        if bytes > 0 {
-            self.lane.spend(bytes, self.sweeper.now_ms());
-            self.pay(bytes);
-        }
-    }
-
-    fn pay(&self, bytes: u64) {
-        self.paid_us.set(self.lane.pacer.spend(bytes, self.sweeper.now_us()));
-    }
-
-    /// A read was full: more is on its way.
-    fn read_much(&self, bytes: usize) {
-        self.pay(bytes as u64 / ANSWER_LONG_TIMES);
-    }
-
-    /// Leaves the worker to others for as long as what was done costs.
-    async fn make_way(&self) {
-        let paid_us = self.paid_us.take();
-        if paid_us > 0 {
-            // Less than the runtime's clock can tell is no wait.
-            let ms = paid_us.saturating_sub(self.sweeper.now_us()) / 1000;
-            if ms > 0 {
-                io::sleep_ms(ms).await;
-            }
-        }
-    }
-
-    /// Others wait to be shipped, and there is no time for all that is to be read.
-    fn is_pressed(&self) -> bool {
-        !self.lane.is_empty() && self.lane.pacer.is_behind(self.sweeper.now_us())
     }
 
     /// Waits until the connection has said nothing for as long as its responses take: whether it is in step.

@@ -119,6 +119,29 @@ impl Session {
         Ok(())
     }
 
+    /// Client: how many streams may be open at once.
+    pub fn streams_allowed(&self) -> usize {
+        self.peer.streams_max.min(self.limits.streams_max)
+    }
+
+    /// Client: whether streams are opened on it at all, now or when one has ended.
+    pub fn takes_streams(&self) -> bool {
+        self.role == Role::Client && self.drain == Drain::No
+    }
+
+    /// Client: how much content may go on all its streams together.
+    pub fn window_room(&self) -> usize {
+        self.send_window.room()
+    }
+
+    /// Client: how many more streams may be opened now.
+    pub fn streams_free(&self) -> usize {
+        if self.role == Role::Server || self.drain != Drain::No {
+            return 0;
+        }
+        self.streams_allowed().saturating_sub(self.streams.len())
+    }
+
     /// Client: whether the peer takes an extended CONNECT (RFC 8441).
     pub fn takes_extended_connect(&self) -> bool {
         self.peer.takes_extended_connect

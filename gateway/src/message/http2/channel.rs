@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::stream::{NEVER, Stream};
-use super::tally::{Part, Standing, Tally};
+use super::tally::{Part, Tally};
 use super::wait;
 use crate::buffer::Buffers;
 use crate::error::Failure;
@@ -70,7 +70,7 @@ pub struct Channel {
     /// Nothing more is read or written.
     is_cut: Cell<bool>,
     /// What it is of all connections to its upstream.
-    part: Part,
+    pub(super) part: Part,
     pub(super) buffers: Rc<Buffers>,
     pub(super) sweeper: Rc<Sweeper>,
 }
@@ -162,12 +162,6 @@ impl Channel {
         })
     }
 
-    /// It is one of its upstream's connections from now on.
-    pub fn counts(&self) {
-        self.part.counts();
-        self.has_changed();
-    }
-
     /// Exchanges that may be on it at once; those that are, where it takes no more.
     pub fn capacity(&self) -> usize {
         match self.phase.get() {
@@ -250,9 +244,8 @@ impl Channel {
         self.has_rested.set(self.has_rested.get() || self.places.get() == 0);
         // What nobody takes is closed.
         self.plain.set(self.plain.take().filter(|_| self.places.get() > 0));
-        if self.takes_more() {
-            self.say_standing();
-        } else {
+        self.say_standing();
+        if !self.takes_more() {
             self.has_changed();
         }
         self.end_if_left();
@@ -275,16 +268,6 @@ impl Channel {
             })
         })
         .await
-    }
-
-    fn has_changed(&self) {
-        self.part.tally().has_changed();
-        self.say_standing();
-    }
-
-    fn say_standing(&self) {
-        let is_idle = self.is_idle() && self.takes_more();
-        self.part.say(Standing { is_open: !self.is_over(), places: self.capacity(), is_idle });
     }
 
     fn has_become(&self, phase: Phase) {
