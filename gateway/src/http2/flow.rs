@@ -27,7 +27,7 @@ impl SendWindow {
     }
 
     /// What one of those that share the window may take of it, that has `unread` bytes of it already: none holds more than it
-    /// leaves to the others. So half of a window stays free of one whose bytes are not read, a third of two, and so on (dynamic
+    /// leaves to the others. So half of a window stays free of one whose bytes are not read, a quarter of two, and so on (dynamic
     /// thresholds, Choudhury and Hahne 1998). Not less than half, as many peers give nothing back before half is read.
     #[inline]
     pub fn share(self, unread: usize) -> usize {

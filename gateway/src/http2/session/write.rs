@@ -145,9 +145,11 @@ impl Session {
         }
     }
 
-    /// The peer has read something: streams that hold as much of its window as they may look again.
+    /// The peer has read something: streams that hold as much of its window as they may look again, first those that hold least.
     pub(super) fn let_go(&mut self) {
-        for stream in std::mem::take(&mut self.held_back) {
+        let mut held_back = std::mem::take(&mut self.held_back);
+        held_back.sort_by_key(|stream| self.streams.get(*stream).map_or(0, |known| known.unread_bytes));
+        for stream in held_back {
             if let Some(known) = self.streams.get_mut(stream) {
                 known.is_held_back = false;
             }
