@@ -446,7 +446,7 @@ mod tests {
 
     use super::*;
     use crate::control::budget::tests::config;
-    use crate::metrics::UpstreamFailure;
+    use crate::metrics::{CutReason, UpstreamFailure};
 
     /// Two workers whose counters a test may turn.
     fn workers(config: Config) -> (Arc<ConfigStore>, Vec<Arc<Shard>>) {
@@ -612,6 +612,11 @@ mod tests {
         check::<Class>(&text, labels, "completed", "class");
         check::<FailReason>(&text, labels, "failed", "reason");
         check::<LowerReason>(&text, labels, "lowered", "reason");
+        for why in CutReason::ALL {
+            let series =
+                format!("umbra_mirror_responses_cut_total{{mirror=\"v2\",reason=\"{}\"}} 0", why.text());
+            assert_has(&text, &series);
+        }
         for why in RejectReason::ALL {
             assert_has(&text, &format!("umbra_rejected_total{{reason=\"{}\"}} 0", why.text()));
         }

@@ -32,7 +32,7 @@ use crate::time::Millis;
 use crate::tls::Secured;
 use crate::websocket;
 
-/// Whom a request comes from.
+/// The client a request comes from.
 pub struct Caller<'a> {
     pub address: &'a [u8],
     pub address_port: u16,

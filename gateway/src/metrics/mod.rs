@@ -23,8 +23,8 @@ pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use labels::{
-    Class, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
-    StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
+    Class, CutReason, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed,
+    SkipReason, StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
 };
 pub use observer::{KeeperCounters, ObserverCounters};
 pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd};
@@ -94,9 +94,9 @@ pub struct LaneCounters {
     pub connect_failures: Counter,
     /// Writes that carried more than one copy.
     pub batches: Counter,
-    /// Answers longer than `response_bytes_max` or than the lane may read: counted as completed, their connection closed
-    /// instead of read on.
-    pub cut: Counter,
+    /// Answers longer than `response_bytes_max` or than there is time to read: counted as completed, their connection closed or
+    /// their stream reset instead of read on.
+    pub cut: Family<CutReason>,
     /// Bytes of answers read and discarded.
     pub answer_bytes: Counter,
     /// Connections on which more responses came than copies were written.
