@@ -105,15 +105,15 @@ fn a_grpc_route_of_a_cluster_is_served_told_and_stands_above_a_younger_http_rout
     gateway.says("other.test", "/", "200 web");
     // It comes while the gateway runs, and the same listener takes calls.
     cluster.api.put(route("calls", "GRPCRoute", "2026-01-02T00:00:00Z", rules()));
-    says(gateway.address, "/shop.Carts/Pay", "200 h2");
-    eventually_within(PATIENCE, "it is copied", || copies(&v2) == ["/Pay"]);
-    assert_eq!(gateway.said("other.test", "/"), "200 web");
     let told = |kind: &str, name: &str, wanted: [&str; 2]| {
         let what = format!("{kind} {name}: {wanted:?}");
         eventually_within(PATIENCE, &what, || conditions(&cluster, kind, name) == wanted);
     };
     let (accepted, resolved) = ("Accepted=True/Accepted", "ResolvedRefs=True/ResolvedRefs");
     told("GRPCRoute", "calls", [accepted, resolved]);
+    says(gateway.address, "/shop.Carts/Pay", "200 h2");
+    eventually_within(PATIENCE, "it is copied", || copies(&v2) == ["/Pay"]);
+    assert_eq!(gateway.said("other.test", "/"), "200 web");
     let listener =
         || cluster.api.get("Gateway", "default", "gw").expect("it")["status"]["listeners"][0].clone();
     eventually_within(PATIENCE, "both are attached", || listener()["attachedRoutes"] == 2);

@@ -158,11 +158,17 @@ fn two_releases_in_one_cluster_write_each_its_own_words_and_do_not_fight() {
         }
     };
     told(1);
-    let writes = || cluster.api.written("/httproutes/").iter().filter(|one| one.status == 200).count();
+    let writes =
+        || cluster.api.written("/httproutes/shop/status").iter().filter(|one| one.status == 200).count();
     let before = writes();
     cluster.api.put(to_shop("/next", both));
     told(2);
-    assert_eq!(writes(), before + 2, "each says it once: {:?}", cluster.api.written("/httproutes/"));
+    assert_eq!(
+        writes(),
+        before + 2,
+        "each says it once: {:?}",
+        cluster.api.written("/httproutes/shop/status")
+    );
     // Each has a Lease of its own, and both serve the route.
     assert_eq!(cluster.api.all("Lease").len(), 2);
     for release in &releases {
@@ -217,6 +223,7 @@ fn what_is_asked_of_the_api_server_is_what_the_manifest_of_rights_allows() {
     let cluster = cluster(&shop);
     let mut route = to_shop("/", json!([{"name": "gw"}]));
     route["metadata"]["annotations"] = json!({"umbra.dev/mirror-policy": "policy"});
+    route["spec"]["hostnames"] = json!(["shop.test"]);
     cluster.api.put(route);
     // A subset asks for the labels of Pods.
     cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "shop"},
