@@ -129,7 +129,7 @@ pub fn embedded_default(v1: SocketAddr, v2: SocketAddr) -> Config {
     }
 }
 
-const LISTENER_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(crate) const LISTENER_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 /// Beyond a month a timeout is none, and an instant that far may not be representable.

@@ -173,7 +173,9 @@ impl Serving {
             Said::Fault(Fault { status, reject, detail }) => {
                 cx.shard.rejected.inc(*reject);
                 if self.is_call.get() {
-                    reply::call(&mut out, *status, detail, &how);
+                    // A call that nobody can take is UNAVAILABLE (Gateway API, of GRPCRoute).
+                    let status = if *reject == RejectReason::NoUpstream { 503 } else { *status };
+                    reply::call(&mut out, status, detail, &how);
                 } else {
                     reply::fault(&mut out, *status, detail, &how);
                 }
