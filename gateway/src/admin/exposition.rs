@@ -101,6 +101,7 @@ impl Collector for Workers {
         shards.configuration(&mut out)?;
         shards.cluster(&mut out)?;
         shards.rollout(&mut out, &self.store)?;
+        shards.trials(&mut out)?;
         rollout::verdicts(&mut out, &self.standing)?;
         rollout::changes(&mut out, &self.store, self.started)?;
         shards.process(&mut out)
@@ -551,6 +552,8 @@ mod tests {
             "umbra_mirror_configured_percent gauge",
             "umbra_mirror_compared counter",
             "umbra_mirror_differing counter",
+            "umbra_control_requests counter",
+            "umbra_control_response_seconds counter",
             "umbra_verdict gauge",
             "umbra_kubernetes_objects gauge",
             "umbra_kubernetes_watch_errors counter",
