@@ -107,6 +107,12 @@ pub const ADMIN_ANSWERS_BYTES_MAX: usize = 64 << 20;
 /// day. A look takes the place of the oldest of its length.
 pub const HISTORY_STEPS: [(u64, usize); 3] = [(1, 300), (10, 360), (120, 720)];
 
+/// From one time that it is written to its file to the next: so much of it a restart costs.
+pub const HISTORY_SAVE_SECONDS: u64 = 30;
+
+/// Bytes of that file; a longer one is neither written nor read.
+pub const HISTORY_FILE_BYTES_MAX: usize = 16 << 20;
+
 /// Bytes of one step without its mirrors and rings: 64 workers' among them.
 pub const HISTORY_STEP_BYTES: usize = 1_024;
 

@@ -110,6 +110,7 @@ impl Serving {
                 counters.requests.inc(status);
                 let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
                 counters.duration.record(duration_us);
+                request.told(status, Some(duration_us));
                 counters.request_bytes.record(request.bytes());
                 counters.response_bytes.record(request.response_bytes);
             }
@@ -122,6 +123,7 @@ impl Serving {
             }
             Outcome::Refused(refusal) => {
                 counters.requests.inc(refusal.status());
+                request.told(refusal.status(), None);
                 let bytes = request.bytes();
                 drop(request);
                 let said = self.say(&refusal).await;
@@ -173,7 +175,9 @@ impl Serving {
             Said::Fault(Fault { status, reject, detail }) => {
                 cx.shard.rejected.inc(*reject);
                 if self.is_call.get() {
-                    reply::call(&mut out, *status, detail, &how);
+                    // A call that nobody can take is UNAVAILABLE (Gateway API, of GRPCRoute).
+                    let status = if *reject == RejectReason::NoUpstream { 503 } else { *status };
+                    reply::call(&mut out, status, detail, &how);
                 } else {
                     reply::fault(&mut out, *status, detail, &how);
                 }
