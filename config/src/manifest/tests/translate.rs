@@ -323,7 +323,7 @@ fn no_value_of_a_policy_is_repeated() {
             "is not a regular expression",
             "what stands there",
         ),
-        ("rate_max = [\"s3cr3t-word\"]", "every.rate_max: must be ", "not a list"),
+        ("rate_max = [\"s3cr3t-word\"]", "every.rate_max: must be ", "not an array"),
         ("timeout = s3cr3t-word", "not TOML", ""),
     ];
     let text = virtual_service("v", GOOD);

@@ -89,7 +89,7 @@ impl<'a> Attached<'a> {
             let of_others = self.taken.get(&(gateway.clone(), name(listener), other))?;
             hosts.iter().find_map(|host| of_others.holder(*host)).map(str::to_owned)
         };
-        let refused = met.iter().find_map(|listener| holder(listener));
+        let refused = met.iter().find_map(&holder);
         let met: Vec<&Value> = met.into_iter().filter(|listener| holder(listener).is_none()).collect();
         if let (Some(older), true) = (refused, met.is_empty()) {
             return Err(("HostnameConflict", format!("{older}, which is older, has a host of this route")));
