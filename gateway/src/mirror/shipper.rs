@@ -393,7 +393,8 @@ impl Shipper {
         self.lane.spend(ANSWER_CUT_BYTES, self.sweeper.now_ms());
         answer.cut();
         if let Some(copy) = flying.pop_front() {
-            done.push(Answered { is_cut: true, ..answer.end(copy, status) });
+            // Of one that was cut the rest is not known.
+            done.push(Answered { is_cut: true, grpc: None, ..answer.end(copy, status) });
         }
         if flying.is_empty() { Ended::Announced } else { Ended::Failed(Failure::Closed) }
     }
