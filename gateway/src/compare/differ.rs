@@ -3,6 +3,7 @@
 mod calls;
 mod fields;
 mod shown;
+mod texts;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -306,41 +307,6 @@ impl Found<'_> {
 
     fn body(&mut self, primary: Option<String>, mirror: Option<String>) {
         self.add("body".to_owned(), Kind::Body, primary, mirror);
-    }
-
-    /// Content that is not JSON: told by its first line that differs, or by length and hash where it is no text.
-    fn texts(&mut self, primary: &[u8], mirror: &[u8]) {
-        let hides = self.rules.hides_content();
-        let shown = |text: String| if hides { REDACTED.to_owned() } else { text };
-        let (Ok(a), Ok(b)) = (str::from_utf8(primary), str::from_utf8(mirror)) else {
-            if primary != mirror {
-                self.looks_like_bytes(primary, mirror);
-                let told = |bytes| Some(shown(shown::bytes(bytes)));
-                self.body(told(primary), told(mirror));
-            }
-            return;
-        };
-        let (a, b) = (self.plain(a), self.plain(b));
-        if a == b {
-            return;
-        }
-        let is_services = |line: &&str| !added::is_line(line);
-        let (mut ours, mut theirs) = (a.lines().filter(is_services), b.lines().filter(is_services));
-        if a.lines().chain(b.lines()).any(added::is_line) && ours.clone().eq(theirs.clone()) {
-            return;
-        }
-        loop {
-            match (ours.next(), theirs.next()) {
-                (Some(a), Some(b)) if a == b => {}
-                (None, None) => return self.body(None, None),
-                (first, second) => {
-                    self.looks(&a, &b);
-                    let (a, b) = (first, second);
-                    let line = |of: Option<&str>| of.map(|line| shown(short(&self.rules.shown_text(line))));
-                    return self.body(line(a), line(b));
-                }
-            }
-        }
     }
 
     fn values<'n>(&mut self, path: &mut Path<'n>, primary: &'n Node<'_>, mirror: &'n Node<'_>) {

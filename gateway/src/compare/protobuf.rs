@@ -5,6 +5,8 @@
 //! place, so that two of them are never read in two ways. Its cost is bounded by what is left of a budget of nodes, whatever
 //! the bytes say.
 
+mod wire;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -12,16 +14,8 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::json::{Member, NODES_MAX, Node};
 use super::schema::{Field, Kind, Message, Schema};
-
-/// Messages in messages that are read; what is nested deeper is told as bytes. Readers of all languages stop there too.
-const DEPTH_MAX: usize = 100;
-
-/// Why messages were not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unread {
-    Malformed,
-    TooComplex,
-}
+use wire::{DEPTH_MAX, spend};
+pub(super) use wire::{Raw, Unread, Wire};
 
 /// Fields of messages on both sides that are looked at, each as often as it is: as many as of two JSON texts.
 const FIELDS_MAX: usize = 2 * NODES_MAX;
@@ -34,16 +28,6 @@ pub(super) fn read<'a>(
 ) -> Result<Vec<Node<'a>>, Unread> {
     let mut reader = Reader { schema: schema.map(|(schema, _)| schema), left: FIELDS_MAX, hides };
     reader.messages(schema.map(|(_, of)| of), messages, 0)
-}
-
-/// A value as it is encoded.
-#[derive(Debug, Clone, Copy)]
-enum Raw<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32(u32),
-    Bytes(&'a [u8]),
-    Group(&'a [u8]),
 }
 
 struct Reader<'a> {
@@ -65,8 +49,8 @@ impl<'a> Reader<'a> {
         let mut by_number: BTreeMap<u32, Vec<Placed<'a>>> = BTreeMap::new();
         for (at, message) in messages.iter().enumerate() {
             spend(&mut self.left)?;
-            let mut wire = Wire { rest: message };
-            while !wire.rest.is_empty() {
+            let mut wire = Wire::new(message);
+            while !wire.is_over() {
                 let (number, raw) = wire.field(&mut self.left)?;
                 by_number.entry(number).or_default().push((at, raw));
             }
@@ -143,8 +127,8 @@ impl<'a> Reader<'a> {
         for (at, raw) in found {
             let Raw::Bytes(bytes) = raw else { return Err(Unread::Malformed) };
             let (mut name, mut value) = (None, None);
-            let mut wire = Wire { rest: bytes };
-            while !wire.rest.is_empty() {
+            let mut wire = Wire::new(bytes);
+            while !wire.is_over() {
                 match wire.field(&mut self.left)? {
                     (1, raw) => name = Some(raw),
                     (2, raw) => value = Some(raw),
@@ -177,8 +161,8 @@ impl<'a> Reader<'a> {
                 items.push((*at, *raw));
                 continue;
             };
-            let mut wire = Wire { rest: bytes };
-            while !wire.rest.is_empty() {
+            let mut wire = Wire::new(bytes);
+            while !wire.is_over() {
                 spend(&mut self.left)?;
                 items.push((
                     *at,
@@ -277,8 +261,8 @@ impl<'a> Reader<'a> {
 
     fn are_messages(&mut self, all: &[&[u8]]) -> Result<bool, Unread> {
         for bytes in all {
-            let mut wire = Wire { rest: bytes };
-            while !wire.rest.is_empty() {
+            let mut wire = Wire::new(bytes);
+            while !wire.is_over() {
                 match wire.field(&mut self.left) {
                     Ok(_) => {}
                     Err(Unread::Malformed) => return Ok(false),
@@ -369,101 +353,6 @@ fn name_of(node: Node<'_>) -> Cow<'_, str> {
         Node::Bool(is) => if is { "true" } else { "false" }.into(),
         Node::Bytes(bytes) => String::from_utf8_lossy(bytes),
         Node::Null | Node::Hidden(_) | Node::Array(_) | Node::Object(_) => "".into(),
-    }
-}
-
-fn spend(left: &mut usize) -> Result<(), Unread> {
-    *left = left.checked_sub(1).ok_or(Unread::TooComplex)?;
-    Ok(())
-}
-
-/// Bytes of the wire format, from field to field.
-struct Wire<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Wire<'a> {
-    fn field(&mut self, left: &mut usize) -> Result<(u32, Raw<'a>), Unread> {
-        spend(left)?;
-        let (number, kind) = self.tag()?;
-        let raw = match kind {
-            3 => Raw::Group(self.group(number, left)?),
-            _value => self.value(kind)?,
-        };
-        Ok((number, raw))
-    }
-
-    fn tag(&mut self) -> Result<(u32, u8), Unread> {
-        let tag = u32::try_from(self.varint()?).map_err(|_| Unread::Malformed)?;
-        if tag < 8 {
-            return Err(Unread::Malformed);
-        }
-        Ok((tag >> 3, (tag & 7) as u8))
-    }
-
-    fn value(&mut self, kind: u8) -> Result<Raw<'a>, Unread> {
-        Ok(match kind {
-            0 => Raw::Varint(self.varint()?),
-            1 => Raw::Fixed64(self.fixed64()?),
-            2 => {
-                let len = usize::try_from(self.varint()?).map_err(|_| Unread::Malformed)?;
-                Raw::Bytes(self.take(len)?)
-            }
-            5 => Raw::Fixed32(self.fixed32()?),
-            _unknown => return Err(Unread::Malformed),
-        })
-    }
-
-    /// To the end of the group that has begun.
-    fn group(&mut self, number: u32, left: &mut usize) -> Result<&'a [u8], Unread> {
-        let all = self.rest;
-        let mut open = vec![number];
-        loop {
-            spend(left)?;
-            let before = self.rest.len();
-            let (number, kind) = self.tag()?;
-            match kind {
-                3 if open.len() < DEPTH_MAX => open.push(number),
-                4 if open.pop() == Some(number) => {
-                    if open.is_empty() {
-                        return all.get(..all.len() - before).ok_or(Unread::Malformed);
-                    }
-                }
-                _value => {
-                    self.value(kind)?;
-                }
-            }
-        }
-    }
-
-    fn varint(&mut self) -> Result<u64, Unread> {
-        let mut value = 0_u64;
-        for (n, byte) in self.rest.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * n);
-            if byte & 0x80 == 0 {
-                self.rest = self.rest.get(n + 1..).unwrap_or_default();
-                return Ok(value);
-            }
-        }
-        Err(Unread::Malformed)
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Unread> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Unread::Malformed)?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn fixed64(&mut self) -> Result<u64, Unread> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Unread::Malformed)?;
-        self.rest = rest;
-        Ok(u64::from_le_bytes(*bytes))
-    }
-
-    fn fixed32(&mut self) -> Result<u32, Unread> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Unread::Malformed)?;
-        self.rest = rest;
-        Ok(u32::from_le_bytes(*bytes))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Messages as other programs encode them, and as hostile ones do.
 
-use super::super::schema::tests::{schema, set};
+use super::super::schema::tests::schema;
 use super::*;
 use crate::random::Random;
 
@@ -176,15 +176,4 @@ fn a_message_with_a_schema_is_read_by_names_and_types() {
     }
     let unknown = [bytes(99, b"text"), bytes(6, b"told")].concat();
     assert_eq!(named(&unknown, true), "{99: <hidden> note: \"told\"}");
-}
-
-#[test]
-fn a_set_that_is_none_or_lacks_what_it_names_is_refused() {
-    let refused = |bytes: &[u8]| Schema::new(bytes).unwrap_err();
-    assert!(refused(b"syntax = \"proto3\";").contains("is no descriptor set"));
-    assert!(refused(b"").contains("describes no method"));
-    let mut lacking = set();
-    lacking.file[0].message_type.retain(|of| of.name() != "Item");
-    use prost::Message as _;
-    assert!(refused(&lacking.encode_to_vec()).contains("lacks the type .shop.Item"));
 }
