@@ -62,6 +62,11 @@ impl Admin {
         self.post_within(path, content, ANSWER_MAX)
     }
 
+    /// What comes of `content`, which is JSON, posted to `path`, within so long. The error is as that of [`Self::get`].
+    pub fn post_json(&self, path: &str, content: &str, time: Duration) -> Result<String, String> {
+        self.ask(path, Some(("POST JSON", content)), time, ANSWER_BYTES_MAX)
+    }
+
     /// What comes of a change of `path` by `content`, which is JSON. The error is as that of [`Self::get`].
     pub fn patch(&self, path: &str, content: &str) -> Result<String, String> {
         self.ask(path, Some(("PATCH", content)), ANSWER_MAX, ANSWER_BYTES_MAX)
@@ -93,6 +98,7 @@ impl Admin {
             Some((method, content)) => {
                 let request = match method {
                     "PATCH" => agent.patch(&url).header("content-type", "application/json"),
+                    "POST JSON" => agent.post(&url).header("content-type", "application/json"),
                     _ => agent.post(&url),
                 };
                 token.iter().fold(request, |request, t| request.header("authorization", t)).send(content)

@@ -274,14 +274,15 @@ fn budgets(facts: &Facts<'_>, out: &mut Rows) {
     out.row(
         "memory",
         format!(
-            "{} at worst: rings {}, exchanges {}{tunnels}{sessions}{covers}, batches under way {}, spare buffers {}, told of exchanges {}, admin answers {}",
+            "{} at worst: rings {}, exchanges {}{tunnels}{sessions}{covers}, batches under way {}, spare buffers {}, told of exchanges {}, admin answers {}, history {}",
             Bytes(m.total()),
             Bytes(m.rings),
             Bytes(m.exchanges),
             Bytes(m.batches),
             Bytes(m.spare),
             Bytes(m.told),
-            Bytes(m.admin)
+            Bytes(m.admin),
+            Bytes(m.history)
         ) + &facts.memory_limit.map_or_else(String::new, |limit| format!("; limit {}", Bytes(limit))),
     );
     if facts.memory_limit.is_some_and(|limit| m.total() > limit) {

@@ -99,6 +99,31 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// longest is cut. A lone answer may be larger.
 pub const ADMIN_ANSWERS_BYTES_MAX: usize = 64 << 20;
 
+/// What the control plane remembers of the last day: steps of so many seconds, and how many of each: five minutes, an hour, a
+/// day. A look takes the place of the oldest of its length.
+pub const HISTORY_STEPS: [(u64, usize); 3] = [(1, 300), (10, 360), (120, 720)];
+
+/// Bytes of one step without its mirrors and rings: 64 workers' among them.
+pub const HISTORY_STEP_BYTES: usize = 1_024;
+
+/// Bytes of one mirror's, or one ring's, part of a step without its name; told apart are 16 of each.
+pub const HISTORY_PART_BYTES: usize = 160;
+pub const HISTORY_PARTS_MAX: usize = 16;
+
+/// Steps of each route that are remembered of each length of time, and routes that are told apart there; of further ones only
+/// the counters are known.
+pub const HISTORY_TREND_STEPS: usize = 60;
+pub const HISTORY_ROUTES_MAX: usize = 1_024;
+
+/// Samples whose requests are made again at once, for people who want to see it: more are refused.
+pub const AGAIN_AT_ONCE_MAX: usize = 2;
+
+/// From the question to the end of both answers, in milliseconds.
+pub const AGAIN_MS_MAX: u64 = 10_000;
+
+/// Bytes of one answer to it, its head aside; what is behind them is not compared.
+pub const AGAIN_BYTES_MAX: usize = 1 << 20;
+
 /// Pause of an accept loop that ran out of descriptors or memory.
 pub const ACCEPT_BACKOFF_MS: u64 = 20;
 

@@ -118,7 +118,7 @@ pub(crate) fn serve(
     };
     store.write(written, None);
     keeper::restore(&store);
-    store.certify(&tls.expiries);
+    store.certify(&tls);
     let located = runtime.block_on(unless_stopped(&mut signals, locate(&store, &tls, &text, cluster)))?;
     let Some((discovery, located)) = located else { return Ok(Ending::Drained) };
     let descriptor_limit = os::raise_descriptor_limit()

@@ -4,9 +4,9 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { after, before, test as run } from "node:test";
-import { MARKUP, told } from "./fixtures.js";
+import { COMMAND, MARKUP, told } from "./fixtures.js";
 
-const { ADMIN, GUARDED, BASELINE, TOKEN, CHROMIUM, MODULES, SHOTS } = process.env;
+const { ADMIN, GUARDED, BASELINE, WIDE, TOKEN, CHROMIUM, MODULES, SHOTS } = process.env;
 const installed = createRequire(`${MODULES}/`);
 const { chromium } = installed("playwright-core");
 const axe = installed.resolve("axe-core/axe.min.js");
@@ -64,20 +64,27 @@ const MISSING = /status of 404/;
 
 test("what the gateway does is on the page", async () => {
   await onPage({ expected: [MISSING] }, async (page) => {
-    const tile = (name) => page.locator(".tile", { has: page.getByText(name, { exact: true }) }).locator("strong");
+    const tile = (name) => page.locator(".tile", { has: page.getByText(name, { exact: true }) }).locator("dd > strong");
     await becomes(true, async () => Number.parseFloat(await tile("Requests").innerText()) > 0);
-    await becomes(true, async () => Number.parseFloat(await tile("v1, p99").innerText()) > 0);
-    await becomes(true, async () => Number.parseFloat(await tile("v2, p99").innerText()) > 0);
+    await becomes(true, async () => /^\d.* → \d/.test(await tile("p99, v1 → v2").innerText()));
+    await becomes(true, async () => /^\d.* → \d/.test(await tile("Failing, v1 → v2").innerText()));
     await becomes(true, async () => Number.parseFloat(await tile("Copies").innerText()) > 0);
+    await page.locator("#sentence", { hasText: /v2 answers as v1 does: .* pairs since/ }).waitFor();
+    await page.locator("#troubles", { hasText: "Nothing is wrong now" }).waitFor();
+    await page.locator("#ledger", { hasText: "No copy is lost" }).waitFor();
+    assert.equal(await page.locator("#ledger svg").count(), 0, "nothing is lost, so nothing flows");
+    await page.locator("#routes-table .spark").first().waitFor();
+    await page.locator("#distribution > summary").click();
     await page.locator("#distribution-note", { hasText: "answers of v1" }).waitFor();
     const numbers = page.locator("#latency-chart details");
     await numbers.locator("summary").click();
     await numbers.locator("tbody tr").first().waitFor();
     assert.match(await numbers.locator("tbody tr").first().innerText(), /\d\s(ms|µs|s)/);
+    await page.locator("#machine > summary").click();
     await page.locator("#workers tbody tr").first().waitFor();
     await page.locator("#mirrors li").first().waitFor();
     assert.equal(await page.locator("#mirrors li").count(), 1);
-    await page.locator("#written summary").click();
+    await page.locator("#written > summary").click();
     await page.locator("#written-text", { hasText: "[[route]]" }).waitFor();
   });
 });
@@ -97,22 +104,74 @@ test("a mirror's share is changed after a confirmation, paused and resumed", asy
     await dialog.getByRole("button", { name: "Set" }).click();
     await becomes(25, percent);
     await shows("25");
-    await page.getByRole("button", { name: "Pause" }).click();
+    await page.locator("#mirrors").getByRole("button", { name: "Pause" }).click();
     await dialog.getByRole("button", { name: "Pause" }).click();
     await becomes(0, percent);
-    await page.getByText("paused").waitFor();
+    await page.locator("#mirrors").getByText("paused").waitFor();
     await page.getByRole("button", { name: /Resume at 25/ }).click();
     await dialog.getByRole("button", { name: "Resume" }).click();
     await becomes(25, percent);
     await shows("25");
-    await page.getByRole("slider").press("End");
-    await set.click();
-    await dialog.getByRole("button", { name: "Set" }).click();
+    // From a hundredth of a percent to a thousand, in equal steps of its logarithm.
+    const slider = page.getByRole("slider");
+    const shown = () => number.inputValue();
+    await slider.press("Home");
+    assert.equal(await shown(), "0.01");
+    await slider.press("End");
+    assert.equal(await shown(), "1000");
+    await slider.evaluate((input) => {
+      input.value = "250";
+      input.dispatchEvent(new Event("input"));
+    });
+    assert.equal(await shown(), "3.2", "the middle is neither end's");
+    await slider.press("Enter");
+    await dialog.getByRole("button", { name: "Set" }).press("Enter");
+    await becomes(3.2, percent);
+    await shows("3.2");
+    await number.fill("100");
+    await number.press("Enter");
+    await page.keyboard.press("Enter");
     await becomes(100, percent);
+    await page.locator("#changes", { hasText: /v2 on all: 3\.2 → 100\s%, by 127\.0\.0\.1/ }).waitFor();
   });
 });
 
-test("a candidate is what is looked at first, by its own name, and paused elsewhere it goes on as configured", async () => {
+test("the keyboard stops every copy in three stops, and what was stopped goes on as before", async () => {
+  await onPage({ expected: [MISSING] }, async (page) => {
+    await page.locator("#mirrors li").first().waitFor();
+    const before = await percent();
+    let stops = 0;
+    do {
+      await page.keyboard.press("Tab");
+      stops += 1;
+    } while (stops < 3 && (await page.evaluate(() => document.activeElement.id)) !== "pause-all");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "pause-all", `${stops} stops`);
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Enter");
+    await becomes(0, percent);
+    await page.locator("#sentence", { hasText: /Paused: no mirror gets copies since .* by 127\.0\.0\.1/ }).waitFor();
+    // However far down the page is: it stays in view.
+    await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+    const resume = page.getByRole("button", { name: "Resume all" });
+    assert.ok((await resume.boundingBox()).y >= 0);
+    await resume.click();
+    await page.locator("#confirm-dialog").getByRole("button", { name: "Resume all" }).click();
+    await becomes(before, percent);
+    await page.locator("#sentence", { hasText: "v2 answers as v1 does" }).waitFor();
+  });
+});
+
+test("the charts reach back as far as somebody chooses", async () => {
+  await onPage({ expected: [MISSING] }, async (page) => {
+    for (const [choice, step] of [["3600", 10], ["86400", 120]]) {
+      const answered = page.waitForResponse((answer) => answer.url().includes(`/live?seconds=${choice}`));
+      await page.getByLabel("Time").selectOption(choice);
+      assert.equal((await (await answered).json()).step_seconds, step);
+    }
+  });
+});
+
+test("a candidate is what is looked at first, by its own name, and paused elsewhere it goes on as before", async () => {
   const patch = (percent) => fetch(`http://${BASELINE}/mirrors/next`, { method: "PATCH", body: JSON.stringify({ percent }), headers: { "content-type": "application/json" } });
   const { mirrors } = await (await fetch(`http://${BASELINE}/mirrors`)).json();
   assert.deepEqual(mirrors.map((mirror) => mirror.role), ["baseline", "candidate"]);
@@ -123,13 +182,14 @@ test("a candidate is what is looked at first, by its own name, and paused elsewh
     assert.deepEqual(await choice.locator("option").allInnerTexts(), ["next", "again (baseline)"]);
     await page.getByRole("heading", { name: "What next says differently" }).waitFor();
     await page.getByRole("heading", { name: "Is next ready?" }).waitFor();
-    await page.locator("#matrix th", { hasText: "next →" }).waitFor();
+    await page.locator("#matrix", { hasText: "pairs have the same status" }).waitFor();
     await page.locator("#differences tbody tr").first().waitFor();
+    await page.locator("#distribution > summary").click();
     await page.locator("#distribution-note", { hasText: "that next answered too" }).waitFor();
     await page.locator("#latency-chart .legend", { hasText: "next p99" }).waitFor();
     const { compared } = await (await fetch(`http://${BASELINE}/diffs`)).json();
     await page.locator("#differences", { hasText: "pairs compared" }).waitFor();
-    const told = Number((await page.locator("#differences .note").innerText()).replace(/\D/g, ""));
+    const told = Number((await page.locator("#differences .below > p.note").innerText()).replace(/\D/g, ""));
     const again = compared.find((of) => of.mirror === "again").compared;
     assert.ok(told < again, `${told} pairs are not the baseline's ${again} too`);
     if (SHOTS) await shots(page, "candidate");
@@ -140,7 +200,7 @@ test("a candidate is what is looked at first, by its own name, and paused elsewh
   });
   await patch(0);
   await onPage({ at: BASELINE }, async (page) => {
-    await page.getByRole("button", { name: /Resume at 5\s%/ }).waitFor();
+    await page.locator("#mirrors").getByRole("button", { name: /Resume at 100\s%/ }).waitFor();
   });
 });
 
@@ -224,20 +284,33 @@ test("what a page knows is bounded and begins anew with another gateway", async 
 
 test("both sides, the ledger, differences and the verdict are told as the gateway tells them", async () => {
   await onPage({ fixtures: true }, async (page) => {
+    await page.locator("#sentence", { hasText: /v2 differs from v1 in \$\.user\.plan on users: 4\.2\s% of 48.210 pairs, first seen .*, and 2 more; its p99 on users is 41\.8\sms, v1's 12\.2\sms/ }).waitFor();
     await page.locator("#verdict-word", { hasText: "reject" }).waitFor();
+    await page.locator("#verdict .said", { hasText: "differs in $.user.plan" }).waitFor();
+    await page.locator("#verdict .progress", { hasText: /812 of 3.000 samples for copies lost on users: about 44\smin/ }).waitFor();
+    await page.locator("#verdict summary", { hasText: "do not pass" }).first().click();
     await page.locator("#verdict tbody tr", { hasText: "copies lost" }).filter({ hasText: "that it takes" }).waitFor();
     await page.locator("#ledger svg").waitFor();
     assert.match(await page.locator("#ledger svg").getAttribute("aria-label"), /dropped: ring entries 0\.57/);
     await page.getByText("The ledger balances").waitFor();
     await page.locator("#matrix td", { hasText: "55\u202f420" }).waitFor();
+    const order = page.locator("#routes-table tbody th[scope=row]");
+    assert.deepEqual(await order.allInnerTexts(), ["users", "orders, all methods", "idle"], "the worst first");
+    await page.locator("#routes-table tr.group", { hasText: "Copies are lost" }).waitFor();
+    assert.match(await page.locator("#routes-table tbody tr", { hasText: "users" }).innerText(), /12\.2\sms → 41\.8\sms/);
+    await page.getByLabel("Search").fill("/ORDERS");
+    await becomes("orders, all methods", async () => (await order.allInnerTexts()).join());
+    await page.getByLabel("Search").fill("");
     await page.getByRole("button", { name: "users" }).click();
     await page.locator("#matrix td", { hasText: "46\u202f120" }).waitFor();
     const noise = page.locator("#differences tbody tr").last();
     assert.match(await noise.innerText(), /date.*noise/s);
     await page.getByRole("button", { name: "$.user.plan" }).click();
     const dialog = page.locator("#sample-dialog");
-    assert.match(await dialog.locator(".side.v1 mark").innerText(), /"plan": "pro"/);
-    assert.match(await dialog.locator(".side.v2 mark").innerText(), /"plan": "free"/);
+    const row = dialog.locator(".beside tr", { hasText: "plan" });
+    await row.waitFor();
+    assert.deepEqual(await row.locator("td").allInnerTexts(), ['    "plan": "pro",', '    "plan": "free",'], "line beside line");
+    assert.deepEqual(await row.locator("mark").allInnerTexts(), ["pro", "free"], "and word beside word");
     // The table behind the dialog is drawn anew before it is closed.
     const table = await page.locator("#differences table").elementHandle();
     await page.waitForFunction((table) => !table.isConnected, table);
@@ -246,11 +319,85 @@ test("both sides, the ledger, differences and the verdict are told as the gatewa
   });
 });
 
+test("a difference can be reproduced: as a command, and by asking both again", async () => {
+  await onPage({ fixtures: true, permissions: ["clipboard-read", "clipboard-write"] }, async (page) => {
+    await page.getByRole("button", { name: "$.user.plan" }).click();
+    const dialog = page.locator("#sample-dialog");
+    await dialog.locator("summary", { hasText: "As curl" }).click();
+    await dialog.getByRole("button", { name: "Copy as curl: v1" }).click();
+    await dialog.getByText("Copied.").waitFor();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), COMMAND);
+    await dialog.getByText("Left out, because they are redacted or not kept: authorization, parameter token.").waitFor();
+    await dialog.getByRole("button", { name: "Ask both again" }).click();
+    await dialog.locator(".again", { hasText: /v1: 200 in 3\.1\sms; v2: 200 in 4\.6\sms\. 1 differs/ }).waitFor();
+    await dialog.locator("#sample-choice").selectOption("1");
+    await dialog.getByText("POST may change something").waitFor();
+    assert.equal(await dialog.getByRole("button", { name: "Ask both again" }).count(), 0);
+  });
+});
+
+test("two texts stand beside each other, whatever they are", async () => {
+  await onPage({ expected: [MISSING] }, async (page) => {
+    const told = await page.evaluate(async () => {
+      const { beside, folded, words } = await import("/dashboard/compare.js");
+      const text = (rows) => rows.map(({ a, b, same, skipped }) => (skipped ? `${skipped} more` : `${a}${same ? "=" : "|"}${b}`)).join(" ");
+      const long = Array.from({ length: 900 }, (_, n) => `l${n}`);
+      return [
+        text(beside(["a", "b", "c"], ["a", "x", "y", "c"])),
+        text(beside([], ["a"])),
+        text(beside(["a"], [])),
+        text(folded(beside(long, long.with(450, "x")), 1)),
+        words("total: 12.50 EUR", "total: 12.75 EUR").map((side) => side.map(({ text, same }) => (same ? text : `[${text}]`)).join("")),
+        words("", "x").map((side) => side.length),
+      ];
+    });
+    assert.deepEqual(told, ["a=a b|x null|y c=c", "null|a", "a|null", "449 more l449=l449 l450|x l451=l451 448 more", ["total: 12.[50] EUR", "total: 12.[75] EUR"], [0, 1]]);
+  });
+});
+
+test("the words of the page are explained", async () => {
+  await onPage({ expected: [MISSING] }, async (page) => {
+    await page.getByRole("button", { name: "Glossary" }).click();
+    await page.locator("#glossary-dialog dt", { hasText: "pair" }).waitFor();
+    await page.keyboard.press("Escape");
+  });
+});
+
+test("three hundred routes with three mirrors each fit on a page, and the worst of them are on it", async () => {
+  await onPage({ at: WIDE }, async (page) => {
+    await page.locator("#route-kinds", { hasText: "All 300" }).waitFor();
+    const first = page.locator("#routes-table tbody th[scope=row]").first();
+    await becomes("team-2/route-23", () => first.innerText());
+    await page.locator("#troubles", { hasText: "v3" }).waitFor();
+    await page.locator("#sentence.bad", { hasText: /since/ }).waitFor();
+    const height = () => page.evaluate(() => document.documentElement.scrollHeight);
+    // With so many rules a verdict takes its time where nothing is optimised.
+    await page.locator("#verdict .judged").first().waitFor({ timeout: 3 * PATIENCE });
+    await page.locator("#differences tbody tr").first().waitFor({ timeout: 3 * PATIENCE });
+    assert.ok((await height()) < 2_000, `${await height()} px`);
+    const frames = await page.evaluate(async () => {
+      const took = [];
+      const end = performance.now() + 5_000;
+      for (let last = performance.now(); last < end; ) {
+        const now = await new Promise(requestAnimationFrame);
+        took.push(now - last);
+        last = now;
+      }
+      return took.sort((a, b) => a - b);
+    });
+    const at = (share) => frames[Math.floor((frames.length - 1) * share)].toFixed(1);
+    console.log(`300 routes, 3 mirrors: ${await height()} px at 1600, frames p50 ${at(0.5)} p99 ${at(0.99)} most ${at(1)} ms`);
+    await page.getByLabel("Search").fill("route-42");
+    await becomes("team-4/route-42", () => first.innerText());
+    if (SHOTS) await shots(page, "wide");
+  });
+});
+
 test("what an upstream says stays text", async () => {
   await onPage({ fixtures: true }, async (page) => {
     await page.locator("#differences", { hasText: MARKUP.slice(0, 10) }).waitFor();
     await page.getByRole("button", { name: "$.user.plan" }).click();
-    await page.locator("#sample-dialog .side.v2").waitFor();
+    await page.locator("#sample-dialog td.of2").first().waitFor();
     assert.equal(await page.locator("img[src=x], #differences b").count(), 0);
     assert.equal(await page.title(), "Umbra");
   });
@@ -258,14 +405,15 @@ test("what an upstream says stays text", async () => {
 
 test("nobody is kept out in either theme, on a wide screen or a small one", async () => {
   for (const colorScheme of ["light", "dark"]) {
-    for (const [width, height] of [[1600, 1000], [360, 740]]) {
+    for (const [width, height] of [[1600, 1000], [900, 1000], [390, 844]]) {
       await onPage({ fixtures: true, colorScheme, viewport: { width, height }, bypassCSP: true }, async (page) => {
         await page.locator("#differences table").waitFor();
         await page.locator("#matrix table").waitFor();
         await page.locator("#mirrors li").first().waitFor();
-        await page.locator("#distribution-note", { hasText: "answers of v1" }).waitFor();
         if (SHOTS) await page.screenshot({ path: `${SHOTS}/${colorScheme}-${width}.png`, fullPage: true });
-        for (const summary of await page.locator("summary").all()) await summary.click();
+        // Once opened they stay open, though what is in them is drawn anew.
+        for (const summary of await page.locator("main summary:visible").all()) await summary.click();
+        await page.locator("#distribution-note", { hasText: "answers of v1" }).waitFor();
         await page.addScriptTag({ path: axe });
         const check = async () => {
           const { violations } = await page.evaluate(() => globalThis.axe.run(document));
@@ -276,7 +424,12 @@ test("nobody is kept out in either theme, on a wide screen or a small one", asyn
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${overflow} px wider than the screen of ${width}`);
         await page.getByRole("button", { name: "$.user.plan" }).click();
-        await page.locator("#sample-dialog .side.v2").waitFor();
+        await page.locator("#sample-dialog td.of2").first().waitFor();
+        await page.locator("#sample-dialog summary").click();
+        await check();
+        if (SHOTS) await page.screenshot({ path: `${SHOTS}/sample-${colorScheme}-${width}.png` });
+        await page.keyboard.press("Escape");
+        await page.getByRole("button", { name: "Glossary" }).click();
         await check();
       });
     }

@@ -66,11 +66,29 @@ export const verdict = {
     {
       mirror: "v2",
       verdict: "reject",
+      since: "2026-11-23T14:00:00Z",
+      seconds: 1_000,
+      pairs: 57_510,
+      said: ["differs in $.user.plan on users: 4.2 % of 48210 pairs", "it waits for 2188 more samples"],
+      rest: [],
       rules: [
-        { rule: "mismatch_above_noise", route: "users", unit: "share", figure: 0.0612, threshold: 0.001, interval: [0.058, 0.064], samples: 48_210, enough: true, result: "fail", evidence: ["$.user.plan on users"] },
-        { rule: "error_rate_difference", route: "users", unit: "share", figure: 0.0189, threshold: 0.001, interval: [0.0177, 0.0202], samples: 48_210, enough: true, result: "fail", evidence: [] },
-        { rule: "p99_ratio", route: "orders, all methods", unit: "ratio", figure: 0.765, threshold: 1.2, interval: [0.71, 0.82], samples: 9_300, enough: true, result: "pass", evidence: [] },
-        { rule: "copies_lost", route: null, figure: 0.0098, threshold: 0.01, interval: null, samples: 812, enough: false, result: "hold", why: "812 samples of the 3000 that it takes", evidence: [] },
+        { rule: "mismatch_above_noise", route: "users", unit: "share", figure: 0.0612, threshold: 0.001, interval: [0.058, 0.064], samples: 48_210, needed: 3_000, enough: true, result: "fail", evidence: ["$.user.plan on users"] },
+        { rule: "error_rate_difference", route: "users", unit: "share", figure: 0.0189, threshold: 0.001, interval: [0.0177, 0.0202], samples: 48_210, needed: 3_000, enough: true, result: "fail", evidence: [] },
+        { rule: "p99_ratio", route: "orders, all methods", unit: "ratio", figure: 0.765, threshold: 1.2, interval: [0.71, 0.82], samples: 9_300, needed: 3_000, enough: true, result: "pass", evidence: [] },
+        { rule: "copies_lost", route: "", figure: 0.0098, threshold: 0.01, interval: null, samples: 812, needed: 3_000, enough: false, result: "hold", why: "812 samples of the 3000 that it takes", evidence: [] },
+      ],
+    },
+    {
+      mirror: "v3",
+      verdict: "hold",
+      since: "2026-11-23T14:00:00Z",
+      seconds: 1_000,
+      pairs: 812,
+      said: ["it waits for 2188 more samples"],
+      rest: ["rare"],
+      rules: [
+        { rule: "copies_lost", route: "users", unit: "share", figure: 0, threshold: 0.01, interval: null, samples: 812, needed: 3_000, enough: false, result: "hold", evidence: [] },
+        { rule: "copies_lost", route: "rare", unit: "share", figure: 0, threshold: 0.01, interval: null, samples: 1, needed: 3_000, enough: false, result: "hold", evidence: [] },
       ],
     },
   ],
@@ -115,15 +133,48 @@ const answer = (status, plan) => ({
   content: JSON.stringify({ user: { id: 7, name: MARKUP, plan, tags: ["a", "b"] }, at: 12 }),
 });
 
+/** As somebody pastes it into a shell. */
+export const COMMAND = "curl -g --path-as-is -i \\\n  'http://shop/users/7' \\\n  --connect-to '::10.0.0.1:80'";
+
+const request = (is_safe) => ({ is_safe, curl_primary: COMMAND, curl_mirror: COMMAND.replace(".1:", ".2:"), left_out: ["authorization", "parameter token"] });
+
 export const sample = {
   ...diffs.groups[0],
   samples: [
-    { request_id: "4f1c6ad0", method: "GET", target: "/users/7", at: "2026-11-23T14:12:31Z", primary: answer(200, "pro"), mirror: answer(200, "free") },
-    { request_id: "4f1c6ad1", method: "GET", target: "/users/9", at: "2026-11-23T14:12:30Z", primary: answer(200, "pro"), mirror: answer(200, "free") },
+    { request_id: "4f1c6ad0", method: "GET", target: "/users/7", at: "2026-11-23T14:12:31Z", primary: answer(200, "pro"), mirror: answer(200, "free"), request: request(true) },
+    { request_id: "4f1c6ad1", method: "POST", target: "/users/9", at: "2026-11-23T14:12:30Z", primary: answer(200, "pro"), mirror: answer(200, "free"), request: request(false) },
   ],
 };
 
-const BY_PATH = { "/outcomes": outcomes, "/verdict": verdict, "/diffs": diffs, "/diffs/g1": sample };
+const again = {
+  at: "2026-11-23T14:13:00Z",
+  primary: { status: 200, seconds: 0.0031 },
+  mirror: { status: 200, seconds: 0.0046 },
+  differences: [{ field: "$.user.plan", kind: "changed", primary: '"pro"', mirror: '"free"' }],
+  left_out: ["authorization", "parameter token"],
+};
+
+const route = (name, path) => ({ name, matches: [path], primaries: [{ upstream: "v1", weight: 1 }], mirrors: ["v2"] });
+
+const routes = { routes: [route("idle", "/idle/*"), route("orders, all methods", "/orders/*"), route("users", "/users/*")] };
+
+const mirror = (name, percent) => ({ name: "v2", route: name, upstream: "v2", role: "candidate", percent, configured_percent: percent });
+
+const mirrors = { mirrors: [mirror("orders, all methods", 100), mirror("users", 50)] };
+
+const line = (base) => Array.from({ length: 60 }, (_, n) => Math.round(base * (1 + 0.3 * Math.sin(n / 6))));
+
+const trends = {
+  step_seconds: 5,
+  steps_max: 60,
+  seconds: Array.from({ length: 60 }, () => 5),
+  routes: [
+    { route: "users", requests: line(800), errors: line(800).map((_, n) => (n % 30 === 7 ? 1 : 0)) },
+    { route: "orders, all methods", requests: line(150) },
+  ],
+};
+
+const BY_PATH = { "/outcomes": outcomes, "/verdict": verdict, "/diffs": diffs, "/diffs/g1": sample, "/diffs/g1/again": again, "/routes": routes, "/mirrors": mirrors, "/live/routes": trends };
 
 /** Lets the page get these answers; everything else comes from the gateway. */
 export async function told(page) {

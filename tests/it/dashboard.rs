@@ -2,6 +2,8 @@
 //! `tests/browser/dashboard.test.js`; here is what it needs.
 
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tests::{Gateway, Origin, Setup};
+use tests::{After, Gateway, Origin, Setup};
 
 const HELP: &str = "the dashboard cannot be looked at, and without that it is not tested.\n\
     Needed: chromium, node (18 or later) and npm on the PATH (Debian: apt-get install chromium nodejs npm; \
@@ -71,11 +73,19 @@ struct Traffic {
 
 impl Traffic {
     fn before(gateway: &Gateway) -> Self {
+        Self::to(gateway, |_| "/users/7".to_owned())
+    }
+
+    /// Of each number the target that is asked for.
+    fn to(gateway: &Gateway, target: impl Fn(usize) -> String + Send + 'static) -> Self {
         let (is_over, mut client) = (Arc::<AtomicBool>::default(), gateway.client());
         let seen = Arc::clone(&is_over);
         let thread = thread::spawn(move || {
-            while !seen.load(Ordering::Relaxed) {
-                client.ask(b"GET /users/7 HTTP/1.1\r\nHost: a\r\n\r\n");
+            for n in 0.. {
+                if seen.load(Ordering::Relaxed) {
+                    break;
+                }
+                client.ask(format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", target(n)).as_bytes());
                 // The pace, not a wait for anything.
                 thread::sleep(Duration::from_millis(5));
             }
@@ -89,6 +99,42 @@ impl Drop for Traffic {
         self.is_over.store(true, Ordering::Relaxed);
         let _ = self.thread.take().map(JoinHandle::join);
     }
+}
+
+/// Routes of [`wide`], and the one of them where v1 fails.
+const ROUTES: usize = 300;
+const FAILING: usize = 23;
+
+/// Three hundred routes with three mirrors each, one of which nobody reaches.
+fn wide(v1: &Origin, v2: &Origin, refusing: SocketAddr) -> String {
+    let upstream = |name: &str, at: SocketAddr| format!("[upstream.{name}]\nendpoints = [\"{at}\"]\n");
+    let head = "[workers]\ncount = 1\npin = false\n[[listener]]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n";
+    let mut text = [head, &upstream("v1", v1.address), &upstream("v2", v2.address)].concat();
+    text.push_str(&upstream("v3", refusing));
+    text.push_str(&upstream("again", v1.address));
+    for n in 0..ROUTES {
+        text.push_str(&format!(
+            "[[route]]\nname = \"team-{}/route-{n}\"\npath_prefix = \"/r{n}/\"\nprimary = \"v1\"\nmirrors = [\n\
+             {{ upstream = \"v2\", compare = {{}} }},\n{{ upstream = \"v3\" }},\n\
+             {{ upstream = \"again\", role = \"baseline\", compare = {{}} }},\n]\n",
+            n / 10
+        ));
+    }
+    text
+}
+
+/// Answers by its name, and with 503 on the route that fails.
+fn failing(name: &'static str) -> Origin {
+    Origin::new(move |request, stream| {
+        let fails = request.target.starts_with(&format!("/r{FAILING}/"));
+        let line = if fails { "503 Service Unavailable" } else { "200 OK" };
+        let head = format!(
+            "HTTP/1.1 {line}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{name}",
+            name.len()
+        );
+        let _ = stream.write_all(head.as_bytes());
+        After::Keep
+    })
 }
 
 #[test]
@@ -105,12 +151,16 @@ fn the_dashboard_keeps_its_promises_in_a_browser() {
         .mirror("again", v1.address, "role = \"baseline\", compare = {}")
         .mirror("next", v2.address, "percent = 5, compare = {}")
         .start();
-    let _traffic = [Traffic::before(&gateway), Traffic::before(&again)];
+    let (of_wide, refusing) = ([failing("v1"), failing("v2")], Origin::refusing());
+    let wide = Gateway::start(&wide(&of_wide[0], &of_wide[1], refusing), &[]);
+    let around = |n: usize| format!("/r{}/x", if n.is_multiple_of(4) { FAILING } else { n * 7 % ROUTES });
+    let _traffic = [Traffic::before(&gateway), Traffic::before(&again), Traffic::to(&wide, around)];
     let output = Command::new("node")
         .arg(root().join("tests/browser/dashboard.test.js"))
         .env("ADMIN", gateway.admin.to_string())
         .env("GUARDED", guarded.admin.to_string())
         .env("BASELINE", again.admin.to_string())
+        .env("WIDE", wide.admin.to_string())
         .env("TOKEN", TOKEN)
         .env("CHROMIUM", chromium)
         .env("MODULES", modules)
@@ -118,6 +168,7 @@ fn the_dashboard_keeps_its_promises_in_a_browser() {
         .output()
         .unwrap_or_else(|error| panic!("{HELP}\nnode: {error}"));
     let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
 

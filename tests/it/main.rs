@@ -71,6 +71,7 @@ mod loadgen;
 mod openapi;
 mod logs;
 mod dashboard;
+mod reproduce;
 mod deadlines;
 mod deploy;
 mod package;

@@ -9,10 +9,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use config::Role;
+use config::{Config, Role};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::again;
 use super::asked::{Path, Query, refusal};
 use super::outgoing::Lines;
 use super::state::AdminState;
@@ -84,7 +85,7 @@ pub(super) fn group(judged: &Judged) -> Value {
     })
 }
 
-fn sample(sample: &Sample) -> Value {
+fn sample(config: &Config, sample: &Sample) -> Value {
     let shown = |shown: &Shown| {
         let fields: Vec<[&String; 2]> = shown.fields.iter().map(|(name, value)| [name, value]).collect();
         json!({ "status": shown.status, "fields": fields, "content": shown.content })
@@ -96,6 +97,7 @@ fn sample(sample: &Sample) -> Value {
         "at": time(sample.at),
         "primary": shown(&sample.primary),
         "mirror": shown(&sample.mirror),
+        "request": sample.again.as_ref().map(|kept| again::told(config, kept)),
     })
 }
 
@@ -122,10 +124,12 @@ pub(super) async fn diffs(
         Format::Jsonl => {
             // All of them may be ten times what is kept: samples are shared by groups, and longer as JSON.
             let bytes = Group::bytes_of(groups.iter().map(|judged| &judged.group));
-            let lines = groups.into_iter().flat_map(|judged| {
+            let config = state.store.open().config;
+            let lines = groups.into_iter().flat_map(move |judged| {
+                let config = Arc::clone(&config);
                 let samples = judged.group.samples.clone();
                 samples.into_iter().map(move |kept| {
-                    let line = json!({ "group": group(&judged), "sample": sample(&kept) });
+                    let line = json!({ "group": group(&judged), "sample": sample(&config, &kept) });
                     format!("{line}\n")
                 })
             });
@@ -150,7 +154,9 @@ pub(super) async fn diff(
     };
     let mut told = group(&judged);
     if let Some(told) = told.as_object_mut() {
-        told.insert("samples".to_owned(), judged.group.samples.iter().map(|kept| sample(kept)).collect());
+        let config = state.store.open().config;
+        let samples = judged.group.samples.iter().map(|kept| sample(&config, kept));
+        told.insert("samples".to_owned(), samples.collect());
     }
     Json(told).into_response()
 }

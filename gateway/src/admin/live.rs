@@ -1,10 +1,13 @@
-//! The last minutes, second by second: how much was asked, how fast either side answered, what became of the copies.
+//! The last day: how much was asked, how fast either side answered, what became of the copies; the last five minutes second by
+//! second, what is older in longer steps.
 //!
-//! Once a second it looks at the counters and keeps what came since the look before, for a while. It judges nothing and
-//! draws nothing; that is the page's part. Looking is kept cheap by its own pauses, whatever the size of the configuration.
+//! Once a second it looks at the counters and keeps what came since the look before, for a while; in each of its steps, with
+//! the times of that step. It judges nothing and draws nothing; that is the page's part. Looking is kept cheap by its own
+//! pauses, whatever the size of the configuration.
 
 mod look;
 mod series;
+mod trends;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,15 +20,17 @@ use serde_json::{Value, json};
 use super::asked::Query;
 use super::epoch;
 use crate::control::ConfigStore;
+use crate::limits::HISTORY_STEPS;
 use crate::metrics::Shard;
 use look::Look;
 use series::Series;
+use trends::Trends;
 
 /// From one look to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks kept: five minutes of seconds.
-const SAMPLES_MAX: usize = 300;
+/// A look comes late by so much at most and still ends a step: steps do not drift apart from looks.
+const EARLY: Duration = Duration::from_millis(500);
 
 /// After a look that took long comes a pause this many times as long: looking costs at most a hundredth of a core. A
 /// configuration of ten thousand routes is looked at more rarely instead.
@@ -38,18 +43,34 @@ pub(super) struct Live {
     shards: Vec<Arc<Shard>>,
     started: SystemTime,
     /// Only the control plane's one thread takes it, so nobody waits.
-    series: Mutex<Series>,
+    history: Mutex<[Steps; HISTORY_STEPS.len()]>,
 }
+
+/// What is kept in steps of one length.
+#[derive(Debug)]
+struct Steps {
+    seconds: u64,
+    series: Series,
+    trends: Trends,
+}
+
+/// Where each series' newest sample ends.
+type Last = [(Arc<Look>, Instant); HISTORY_STEPS.len()];
 
 impl Live {
     /// `shards`: one for each worker, by its number. Nothing is sampled before [`Live::watch`] runs.
     pub(super) fn new(store: Arc<ConfigStore>, shards: Vec<Arc<Shard>>, started: SystemTime) -> Arc<Self> {
-        Arc::new(Self { store, shards, started, series: Mutex::new(Series::new(SAMPLES_MAX)) })
+        let steps = HISTORY_STEPS.map(|(seconds, samples_max)| Steps {
+            seconds,
+            series: Series::new(samples_max),
+            trends: Trends::new(seconds * samples_max as u64),
+        });
+        Arc::new(Self { store, shards, started, history: Mutex::new(steps) })
     }
 
     /// Looks for the rest of the process's life.
     pub(super) async fn watch(self: Arc<Self>) {
-        let mut last = (self.look(), Instant::now());
+        let mut last = self.begin(Instant::now());
         let mut pause = INTERVAL;
         loop {
             tokio::time::sleep(pause).await;
@@ -60,13 +81,25 @@ impl Live {
         }
     }
 
-    /// Keeps what came since the `last` look, and makes this one the last.
-    fn sample(&self, last: &mut (Look, Instant), now: Instant) {
-        let look = self.look();
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let sample = look.since(&last.0, now.duration_since(last.1), since_epoch);
-        self.series.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
-        *last = (look, now);
+    fn begin(&self, now: Instant) -> Last {
+        let look = Arc::new(self.look());
+        std::array::from_fn(|_| (Arc::clone(&look), now))
+    }
+
+    /// Keeps what came since the `last` look, and makes this one the last; so in each of the steps that is over.
+    fn sample(&self, last: &mut Last, now: Instant) {
+        let look = Arc::new(self.look());
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let snapshot = self.store.open();
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        for (steps, last) in history.iter_mut().zip(last) {
+            steps.trends.look(&snapshot, now);
+            let length = now.duration_since(last.1);
+            if length + EARLY >= Duration::from_secs(steps.seconds) {
+                steps.series.push(look.since(&last.0, length, at));
+                *last = (Arc::clone(&look), now);
+            }
+        }
     }
 
     fn look(&self) -> Look {
@@ -74,31 +107,64 @@ impl Live {
     }
 }
 
+/// The steps that reach so far back, the shortest of them; the longest where none does.
+fn reaching(seconds: Option<u64>) -> usize {
+    let reach = |(step, samples_max): &(u64, usize)| *step * *samples_max as u64;
+    let wanted = seconds.unwrap_or(0);
+    HISTORY_STEPS.iter().position(|steps| reach(steps) >= wanted).unwrap_or(HISTORY_STEPS.len() - 1)
+}
+
 /// So long that looking each `interval` stays within its part of the time.
 pub(super) fn pause_after(interval: Duration, took: Duration) -> Duration {
     interval.saturating_sub(took).max(took.saturating_mul(COST_PARTS))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct After {
     /// The last sample that the client has.
     after: Option<u64>,
+    /// How far back it looks: five minutes where it does not say.
+    seconds: Option<u64>,
 }
 
-/// `GET /live?after=SEQ`: what was sampled since, by column.
-pub(super) async fn live(State(live): State<Arc<Live>>, Query(After { after }): Query<After>) -> Json<Value> {
+/// `GET /live?after=SEQ&seconds=3600`: what was sampled since, by column, in the shortest steps that reach so far back.
+pub(super) async fn live(
+    State(live): State<Arc<Live>>,
+    Query(After { after, seconds }): Query<After>,
+) -> Json<Value> {
     let started = live.started.duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-    let columns = live.series.lock().unwrap_or_else(PoisonError::into_inner).after(after.unwrap_or(0));
+    let at = reaching(seconds);
+    let columns = {
+        let history = live.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.get(at).map(|steps| steps.series.after(after.unwrap_or(0)))
+    };
+    let (step, samples_max) = HISTORY_STEPS.get(at).copied().unwrap_or_default();
     let mut answer = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started": started,
-        "samples_max": SAMPLES_MAX,
+        "step_seconds": step,
+        "samples_max": samples_max,
     });
-    if let (Some(answer), Value::Object(columns)) = (answer.as_object_mut(), columns) {
+    if let (Some(answer), Some(Value::Object(columns))) = (answer.as_object_mut(), columns) {
         answer.extend(columns);
     }
     Json(answer)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reach {
+    seconds: Option<u64>,
+}
+
+/// `GET /live/routes?seconds=300`: by route, what clients asked, what failed and which copies were lost, in sixty steps.
+pub(super) async fn trends(
+    State(live): State<Arc<Live>>,
+    Query(Reach { seconds }): Query<Reach>,
+) -> Json<Value> {
+    let history = live.history.lock().unwrap_or_else(PoisonError::into_inner);
+    Json(history.get(reaching(seconds)).map_or(Value::Null, |steps| steps.trends.json()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,12 +201,13 @@ mod tests {
         let (store, shards) = (ConfigStore::new(&config), vec![Arc::<Shard>::default(), Arc::default()]);
         let live = Live::new(Arc::clone(&store), shards, SystemTime::now());
         let ask = async |after| {
-            let Json(answer) = super::live(State(Arc::clone(&live)), Query(After { after })).await;
+            let asked = After { after, seconds: None };
+            let Json(answer) = super::live(State(Arc::clone(&live)), Query(asked)).await;
             (answer["seq"].clone(), answer["requests"]["2xx"].clone(), answer["requests"]["4xx"].clone())
         };
         store.open().counters[0].routes[0].requests.inc(200);
         let began = Instant::now();
-        let mut last = (live.look(), began);
+        let mut last = live.begin(began);
         assert_eq!(ask(None).await, (json!(0), json!([]), json!([])), "before the first second is over");
         store.open().counters[1].routes[0].requests.inc(404);
         live.sample(&mut last, began + INTERVAL);
@@ -148,5 +215,27 @@ mod tests {
         assert_eq!(ask(Some(1)).await, (json!(1), json!([]), json!([])));
         live.sample(&mut last, began + 2 * INTERVAL);
         assert_eq!(ask(Some(1)).await, (json!(2), json!([0]), json!([0])));
+    }
+    #[tokio::test]
+    async fn what_is_older_is_kept_in_longer_steps_and_none_grows_beyond_its_bound() {
+        let config = Arc::new(config());
+        let store = ConfigStore::new(&config);
+        let live = Live::new(Arc::clone(&store), vec![Arc::default()], SystemTime::now());
+        let began = Instant::now();
+        let mut last = live.begin(began);
+        for second in 1..=700 {
+            store.open().counters[0].routes[0].requests.inc(200);
+            live.sample(&mut last, began + second * INTERVAL);
+        }
+        for (seconds, step, samples, each) in
+            [(None, 1, 300, 1), (Some(300), 1, 300, 1), (Some(301), 10, 70, 10), (Some(86_400), 120, 5, 120)]
+        {
+            let Json(told) =
+                super::live(State(Arc::clone(&live)), Query(After { after: None, seconds })).await;
+            let ok: Vec<u64> = serde_json::from_value(told["requests"]["2xx"].clone()).unwrap();
+            assert_eq!((told["step_seconds"].as_u64(), ok.len()), (Some(step), samples), "{seconds:?}");
+            assert!(ok.iter().all(|n| *n == each), "{seconds:?}: {ok:?}");
+        }
+        assert_eq!(reaching(Some(u64::MAX)), HISTORY_STEPS.len() - 1);
     }
 }

@@ -4,6 +4,7 @@
 //! connection, no exchange and no worker; of the path of a request it names only `metrics`.
 
 mod asked;
+mod again;
 mod accounts;
 mod dashboard;
 mod changes;
@@ -58,7 +59,7 @@ use standing::Standing;
 use state::{AdminState, Judging, Peer};
 
 use crate::control::{Ask, ConfigStore, Health, Phase};
-use crate::limits::ADMIN_CONNECTIONS_MAX;
+use crate::limits::{ADMIN_CONNECTIONS_MAX, AGAIN_AT_ONCE_MAX};
 use crate::metrics::Shard;
 use crate::tls::Listening;
 use outgoing::Outgoing;
@@ -91,11 +92,14 @@ Umbra admin (in a browser: the dashboard)
   /routes    what is in force, JSON; PATCH /routes/NAME {\"weights\": {\"v1\": 90, \"v2\": 10}}
   /mirrors   what is in force, JSON; PATCH /mirrors/NAME {\"percent\": 5}, ?route=NAME for one route
   /live      the last five minutes by the second, JSON; ?after=SEQ for what is new
+             &seconds=86400 for up to a day, in longer steps
+  /live/routes   requests, errors and copies lost of each route in sixty steps, JSON; ?seconds=
   /live/distributions   both sides' times since the start, JSON; ?route=NAME for one route
   /histograms  distributions of times, JSON; ?route= &mirror= &name=route|primary|paired|mirror|slower|faster|lag
              &seconds=60 for how long the interval is &format=hgrm|hlog
   /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
+  /diffs/ID/again  POST {\"request_id\": \"…\"}: v1 and v2 are asked once more for a sample's request, GET or HEAD
   /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
              &since=600 for what came in about so many seconds &all=true for every rule
              &scope=own for this gateway alone, where it has peers
@@ -127,6 +131,7 @@ pub struct Admin {
     asks: mpsc::Sender<Ask>,
     judging: Judging,
     started: SystemTime,
+    again: Arc<Semaphore>,
     /// The first listener starts what looks at the counters by the second.
     looks: Once,
 }
@@ -173,6 +178,7 @@ impl Admin {
             asks,
             judging: Judging::default(),
             started,
+            again: Arc::new(Semaphore::new(AGAIN_AT_ONCE_MAX)),
             looks: Once::new(),
         }
     }
@@ -206,6 +212,7 @@ impl Admin {
             guard: guard.clone(),
             judging: self.judging.clone(),
             health: self.pages.health.clone(),
+            again: Arc::clone(&self.again),
             started: self.started,
         }
     }
@@ -240,9 +247,11 @@ fn router(
         .route("/evidence", get(fleet::evidence))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
+        .route("/diffs/{id}/again", post(again::again))
         .with_state(Arc::new(state));
     let live = Router::new()
         .route("/live", get(live::live))
+        .route("/live/routes", get(live::trends))
         .route("/live/distributions", get(live::distributions))
         .with_state(Arc::clone(live));
     let histograms =

@@ -30,6 +30,8 @@ pub(super) struct AdminState {
     pub(super) judging: Judging,
     pub(super) health: watch::Receiver<Health>,
     pub(super) started: SystemTime,
+    /// Places of those who ask both sides again.
+    pub(super) again: Arc<Semaphore>,
 }
 
 /// The verdict that is judged, and those that may wait for it; more are refused.
@@ -173,7 +175,8 @@ impl AdminState {
     pub(super) fn of(store: Arc<ConfigStore>, asks: mpsc::Sender<Ask>) -> Self {
         let health = watch::channel(Health::default()).1;
         let (guard, judging) = (Guard::Local, Judging::default());
-        Self { store, asks, guard, judging, health, started: SystemTime::now() }
+        let again = Arc::new(Semaphore::new(1));
+        Self { store, asks, guard, judging, health, started: SystemTime::now(), again }
     }
 }
 

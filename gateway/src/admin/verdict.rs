@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use config::{Policy, Role};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::accounts::accounts;
 use super::asked::{Query, Text, refusal};
@@ -41,6 +41,8 @@ pub(super) struct VerdictQuery {
     since: Option<u64>,
     /// Every rule, as text.
     all: Option<bool>,
+    /// So many rules of each mirror, the worst first, as JSON.
+    rules: Option<usize>,
     scope: Option<Scope>,
 }
 
@@ -167,12 +169,40 @@ async fn say(state: &Arc<AdminState>, headers: HeaderMap, policy: Policy, asked:
     let judge = move || {
         let verdict = decide(&judged, &headers, &policy, asked.mirror.as_deref(), since, answered);
         match (verdict, asked.format.unwrap_or(Format::Json)) {
-            (Ok(verdict), Format::Json) => Json(json!(verdict)).into_response(),
+            (Ok(verdict), Format::Json) => Json(told(verdict, asked.rules)).into_response(),
             (Ok(verdict), Format::Text) => text(&verdict, asked.all.unwrap_or(false)).into_response(),
             (Err(unknown), _) => unknown.into_response(),
         }
     };
     state.judging.run(place, judge).await
+}
+
+/// The verdict as JSON; where so many `rules` are asked for, with the worst of them and how many there are of each kind. With
+/// hundreds of routes there are thousands.
+fn told(mut verdict: Verdict, rules: Option<usize>) -> Value {
+    let Some(most) = rules else { return json!(verdict) };
+    let mut counts = Vec::new();
+    for mirror in &mut verdict.mirrors {
+        let count = |result| mirror.rules.iter().filter(|rule| rule.result == result).count();
+        let [pass, hold, fail] = [Outcome::Pass, Outcome::Hold, Outcome::Fail].map(count);
+        counts.push(json!({ "pass": pass, "hold": hold, "fail": fail }));
+        let rest: BTreeSet<&String> = mirror.rest.iter().collect();
+        mirror.rules.sort_by_key(|rule| match rule.result {
+            Outcome::Fail => (0, 0),
+            // What is waited for longest comes first.
+            Outcome::Hold if !rest.contains(&rule.route) => {
+                (1, rule.samples.saturating_mul(1_000) / rule.needed.max(1))
+            }
+            Outcome::Hold => (2, 0),
+            Outcome::Pass => (3, 0),
+        });
+        mirror.rules.truncate(most);
+    }
+    let mut told = json!(verdict);
+    for (mirror, counts) in told["mirrors"].as_array_mut().into_iter().flatten().zip(counts) {
+        mirror["rules_in_all"] = counts;
+    }
+    told
 }
 
 /// What each candidate comes to by the default policy.

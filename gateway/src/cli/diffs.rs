@@ -1,6 +1,7 @@
 //! `gateway diffs`: what a mirror says otherwise than the primary, as a running gateway has found it.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::Value;
 use similar::TextDiff;
@@ -8,6 +9,7 @@ use similar::TextDiff;
 use super::told::encoded;
 use super::{complain, print};
 use crate::ask::Admin;
+use crate::limits::AGAIN_MS_MAX;
 use crate::visible::visible;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -34,7 +36,18 @@ pub(super) struct Diffs {
     /// Print every sample as a line of JSON
     #[arg(long)]
     jsonl: bool,
+
+    /// Also each sample's request as commands to paste into a shell, for v1 and for the mirror
+    #[arg(long, requires = "id")]
+    curl: bool,
+
+    /// Ask v1 and the mirror once more for the first sample's request, GET or HEAD, and compare
+    #[arg(long, requires = "id")]
+    again: bool,
 }
+
+/// From the question to both answers, with something for the way.
+const AGAIN_MAX: Duration = Duration::from_millis(AGAIN_MS_MAX + 2_000);
 
 impl Diffs {
     /// 0 no differences, 1 some, 2 cannot be told: no contents were compared.
@@ -53,8 +66,12 @@ impl Diffs {
 
     fn ask(&self) -> Result<(String, i32), String> {
         if let Some(id) = &self.id {
-            let told = parsed(&self.admin.get(&format!("/diffs/{}", encoded(id)))?)?;
-            return Ok((one(&told), 1));
+            let path = format!("/diffs/{}", encoded(id));
+            if self.again {
+                let told = parsed(&self.admin.post_json(&format!("{path}/again"), "{}", AGAIN_MAX)?)?;
+                return Ok(again(&told));
+            }
+            return Ok((one(&parsed(&self.admin.get(&path)?)?, self.curl), 1));
         }
         let named = |key: &str, name: &Option<String>| {
             name.as_ref().map(|name| format!("&{key}={}", encoded(name))).unwrap_or_default()
@@ -143,7 +160,7 @@ fn all(told: &Value, with_noise: bool) -> (String, i32) {
 }
 
 /// One group and its samples, a line of v1's above the line of v2's where they differ.
-fn one(group: &Value) -> String {
+fn one(group: &Value, with_curl: bool) -> String {
     let mut out = format!(
         "{} {} on {}, mirror {}: {} of {}\n",
         text(&group["kind"]),
@@ -166,8 +183,63 @@ fn one(group: &Value) -> String {
         for change in TextDiff::from_lines(&primary, &mirror).iter_all_changes() {
             let _ = write!(out, "  {} {change}", change.tag());
         }
+        if with_curl {
+            out.push_str(&commands(&sample["request"]));
+        }
     }
     out
+}
+
+/// What a sample's request is as commands, and what these lack.
+fn commands(request: &Value) -> String {
+    if request.is_null() {
+        return "\nthe request was not kept\n".to_owned();
+    }
+    let left_out: Vec<String> = request["left_out"].as_array().into_iter().flatten().map(text).collect();
+    let mut out = String::new();
+    for (side, key) in [("v1", "curl_primary"), ("the mirror", "curl_mirror")] {
+        // Lines of ours end in a backslash; what a client wrote stays within them.
+        let lines = raw(&request[key]);
+        let lines: Vec<_> = lines.split('\n').map(visible).collect();
+        let _ = writeln!(out, "\n# {side}\n{}", lines.join("\n"));
+    }
+    if !left_out.is_empty() {
+        let _ = writeln!(out, "# left out, because it is redacted or not kept: {}", left_out.join(", "));
+    }
+    out
+}
+
+/// What both said just now; 0 nothing differs, 1 something does, 2 cannot be told.
+fn again(told: &Value) -> (String, i32) {
+    let side = |of: &Value| match of["status"].as_u64() {
+        Some(status) => format!("{status} in {:.1} ms", of["seconds"].as_f64().unwrap_or_default() * 1e3),
+        None => text(&of["error"]),
+    };
+    let mut out = format!("v1: {}\nmirror: {}\n", side(&told["primary"]), side(&told["mirror"]));
+    let differences = told["differences"].as_array();
+    for of in differences.into_iter().flatten() {
+        let _ = writeln!(
+            out,
+            "{} {}: {} → {}",
+            text(&of["kind"]),
+            text(&of["field"]),
+            text(&of["primary"]),
+            text(&of["mirror"])
+        );
+    }
+    let left_out: Vec<String> = told["left_out"].as_array().into_iter().flatten().map(text).collect();
+    if !left_out.is_empty() {
+        let _ = writeln!(out, "asked without {}: redacted or not kept", left_out.join(", "));
+    }
+    let code = match differences.map(Vec::len) {
+        Some(0) => {
+            out.push_str("nothing differs now\n");
+            0
+        }
+        Some(_) => 1,
+        None => 2,
+    };
+    (out, code)
 }
 
 /// Status, fields and content in lines; JSON is laid out, so that a field is a line.
@@ -220,12 +292,32 @@ mod tests {
     fn a_sample_shows_both_sides_line_by_line() {
         let side = |plan: &str| json!({ "status": 200, "fields": [["A", "b"]], "content": format!("{{\"plan\":\"{plan}\",\"n\":1}}") });
         let told = json!({ "kind": "changed", "field": "$.plan", "route": "r", "mirror": "v2", "count": 1, "compared": 2,
-            "samples": [{ "at": "T", "method": "GET", "target": "/x", "request_id": "i",
+            "samples": [{ "request": { "curl_primary": "curl -i \\\n  'http://a/\u{1b}'", "curl_mirror": "curl b", "left_out": ["cookie"] }, "at": "T", "method": "GET", "target": "/x", "request_id": "i",
                 "primary": side("pro"), "mirror": side("free") }] });
-        let shown = one(&told);
+        let shown = one(&told, true);
         let lines = ["    status: 200", "    A: b", "  -   \"plan\": \"pro\"", "  +   \"plan\": \"free\""];
         for line in lines {
             assert!(shown.lines().any(|l| l.trim_end_matches(',') == line), "{line}\n{shown}");
         }
+        assert!(
+            shown.contains("\n# v1\ncurl -i \\\n  'http://a/\\u001b'\n\n# the mirror\ncurl b\n"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("redacted or not kept: cookie\n"), "{shown}");
+        assert_eq!(commands(&Value::Null), "\nthe request was not kept\n");
+    }
+
+    #[test]
+    fn what_both_say_again_is_told_with_what_differs() {
+        let difference = json!({ "kind": "changed", "field": "$.a", "primary": "1", "mirror": null });
+        let told = |differences: Value| {
+            again(&json!({ "primary": { "status": 200, "seconds": 0.0031 }, "mirror": { "error": "refused" },
+                "differences": differences, "left_out": ["cookie"] }))
+        };
+        let without = "asked without cookie: redacted or not kept\n";
+        let sides = "v1: 200 in 3.1 ms\nmirror: refused\n";
+        assert_eq!(told(json!([difference])), (format!("{sides}changed $.a: 1 → absent\n{without}"), 1));
+        assert_eq!(told(json!([])), (format!("{sides}{without}nothing differs now\n"), 0));
+        assert_eq!(told(Value::Null).1, 2);
     }
 }

@@ -18,6 +18,7 @@ mod said;
 mod differ;
 mod group;
 mod sample;
+pub mod again;
 mod versions;
 mod findings;
 
@@ -183,7 +184,7 @@ impl Comparator {
                         let places = compared.differences.iter().map(|of| (of.field.clone(), of.kind));
                         all.places.extend(places);
                     }
-                    let pair = Pair { record, primary, mirror: answer };
+                    let pair = Pair { record, copy, primary, mirror: answer };
                     self.findings.hear(place, rules, &pair);
                     self.findings.add(place, rules, &pair, compared, again.as_ref());
                     self.budget.left_us -= began.elapsed().as_secs_f64() * 1e6;
@@ -266,6 +267,7 @@ mod tests {
             response_bytes: 0,
             compares: true,
             answer: Some(mirror),
+            request: None,
         };
         let leg = PrimaryLeg {
             primary: 0,

@@ -182,6 +182,11 @@ impl Rules {
         out
     }
 
+    /// A URI as it may be shown.
+    pub(super) fn shown_uri<'t>(&self, uri: &'t str) -> Cow<'t, str> {
+        self.secrets.as_ref().map_or(Cow::Borrowed(uri), |secrets| secrets.uri(uri))
+    }
+
     /// Text as it may be shown.
     pub(super) fn shown_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.secrets.as_ref().map_or(Cow::Borrowed(text), |secrets| secrets.text(text))

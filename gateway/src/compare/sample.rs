@@ -2,11 +2,12 @@
 
 use std::time::SystemTime;
 
+use super::again::Again;
 use super::coding::{End, plain};
 use super::differ;
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
-use crate::observe::record::{Answer, Record};
+use crate::observe::record::{Answer, CopyLeg, Record};
 use crate::observe::told::{Told, told};
 
 /// Bytes kept of one side's content in a sample.
@@ -15,6 +16,7 @@ const SAMPLE_BYTES_MAX: usize = 16 * 1024;
 /// Two answers and the request that they are to.
 pub(super) struct Pair<'a> {
     pub(super) record: &'a Record,
+    pub(super) copy: &'a CopyLeg,
     pub(super) primary: &'a Answer,
     pub(super) mirror: &'a Answer,
 }
@@ -30,6 +32,8 @@ pub struct Sample {
     pub at: SystemTime,
     pub primary: Shown,
     pub mirror: Shown,
+    /// The request itself, where it was kept.
+    pub again: Option<Again>,
 }
 
 /// An answer as it may be shown.
@@ -68,6 +72,7 @@ impl Sample {
             primary: shown(pair.primary),
             mirror: shown(pair.mirror),
             target: target.into_owned(),
+            again: Again::of(rules, pair),
         }
     }
 
@@ -82,6 +87,6 @@ impl Sample {
             shown.content.len() + fields.sum::<usize>() + size_of_val(shown.fields.as_slice())
         };
         let own = size_of::<Self>() + self.request_id.len() + self.method.len() + self.target.len();
-        own + of(&self.primary) + of(&self.mirror)
+        own + of(&self.primary) + of(&self.mirror) + self.again.as_ref().map_or(0, Again::bytes)
     }
 }

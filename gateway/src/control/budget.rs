@@ -111,6 +111,8 @@ pub(crate) struct Memory {
     pub(crate) told: u64,
     /// Answers of the admin listener that wait for their readers.
     pub(crate) admin: u64,
+    /// What it remembers of the last day.
+    pub(crate) history: u64,
 }
 
 impl Memory {
@@ -145,7 +147,31 @@ impl Memory {
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
             told: Self::told(config),
             admin: if config.admin.bind.is_some() { count(limits::ADMIN_ANSWERS_BYTES_MAX) } else { 0 },
+            history: if config.admin.bind.is_some() { Self::history(config) } else { 0 },
         }
+    }
+
+    /// A ring is told by its lane's name, which mirrors have too.
+    fn history(config: &Config) -> u64 {
+        let parts = |n: usize| count(n.min(limits::HISTORY_PARTS_MAX));
+        let mirrors: HashSet<&str> = config
+            .routes
+            .iter()
+            .flat_map(|route| &route.mirrors)
+            .map(|mirror| mirror.name.as_str())
+            .collect();
+        let names = mirrors.iter().copied().chain(config.lanes.iter().map(|lane| lane.name.as_str()));
+        let longest = count(names.map(str::len).max().unwrap_or(0));
+        let part = count(limits::HISTORY_PART_BYTES).saturating_add(longest);
+        let parts = parts(mirrors.len()).saturating_add(parts(config.lanes.len()));
+        let step = count(limits::HISTORY_STEP_BYTES).saturating_add(parts.saturating_mul(part));
+        let steps = sum(limits::HISTORY_STEPS.iter().map(|(_, samples_max)| count(*samples_max)));
+        let routes = config.routes.iter().take(limits::HISTORY_ROUTES_MAX);
+        // Three counts of four bytes in each step, in a ring that may be twice as large, and what holds them.
+        let route = 3 * 4 * 2 * count(limits::HISTORY_TREND_STEPS) + 128;
+        let trends = sum(routes.map(|of| route + count(of.name.len())));
+        let lengths = count(limits::HISTORY_STEPS.len());
+        sum([steps.saturating_mul(step), trends.saturating_mul(lengths)])
     }
 
     /// As many as there may be beside `exchanges`: on HTTP/1.1 a connection has one or the other.
@@ -222,7 +248,7 @@ impl Memory {
 
     pub(crate) fn total(&self) -> u64 {
         let held = [self.rings, self.exchanges, self.tunnels, self.sessions, self.covers, self.batches];
-        sum(held.into_iter().chain([self.spare, self.told, self.admin]))
+        sum(held.into_iter().chain([self.spare, self.told, self.admin, self.history]))
     }
 }
 
@@ -305,13 +331,17 @@ pub(crate) mod tests {
         assert_eq!(of.samples, of.primaries + of.idle + of.mirrors);
     }
 
-    #[test]
-    fn no_admin_listener_costs_no_descriptors() {
+    fn without_admin() -> Config {
         let mut without = config();
         without.admin.bind = None;
+        without
+    }
+
+    #[test]
+    fn no_admin_listener_costs_no_descriptors() {
         let (with, without) = (
             Descriptors::of(&config(), &addresses(1), false),
-            Descriptors::of(&without, &addresses(1), false),
+            Descriptors::of(&without_admin(), &addresses(1), false),
         );
         assert_eq!(with.fixed - without.fixed, 2 + u64::try_from(limits::ADMIN_CONNECTIONS_MAX).unwrap());
     }
@@ -350,7 +380,16 @@ pub(crate) mod tests {
         multiplexed.upstreams[0].connections_max = 3;
         multiplexed.listeners[0].protocols.http2 = false;
         assert_eq!(Memory::of(&multiplexed).sessions, 200 * kib(3 * 64) + 6 * kib(256 + 64));
-        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare + of.admin);
+        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare + of.admin + of.history);
+        assert_eq!(Memory::of(&without_admin()).history, 0);
+        assert!((1 << 20..4 << 20).contains(&of.history), "{}", of.history);
+        let mut wide = config();
+        wide.routes = vec![wide.routes[0].clone(); 100_000];
+        assert!(
+            Memory::of(&wide).history < 16 << 20,
+            "whatever the configuration: {}",
+            Memory::of(&wide).history
+        );
         let text = "[workers]\ncount = 2\n[upstream.v1]\nendpoints = [\"a:1\"]\n[tracing]\nto = \"http://a\"\n\
                     [[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", compare = {} }]\n";
         let telling = config::parse("test", text).expect("the test's own text is sound").config;

@@ -18,7 +18,8 @@ use crate::compare::Findings;
 use crate::metrics::{
     CaptureCounters, CheckCounters, ClusterCounters, Counters, KeeperCounters, NameCounters, ObserverCounters,
 };
-use crate::tls::load::Expiry;
+use crate::tls::Calling;
+use crate::tls::load::{Expiry, Tls};
 
 /// Where the snapshot in force lies, and the text it came from.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub struct Snapshot {
     pub observer: Arc<ObserverCounters>,
     /// Until when the certificates in use are good.
     pub certificates: Arc<[Expiry]>,
+    /// How upstreams are called over TLS, by upstream.
+    pub callings: Arc<[Option<Arc<Calling>>]>,
     /// Changes made since the start.
     pub applied: u64,
     /// Changes asked for that were not made.
@@ -115,6 +118,7 @@ impl ConfigStore {
             cluster: Arc::clone(cluster),
             observer,
             certificates: [].into(),
+            callings: [].into(),
             applied: 0,
             refused: 0,
         };
@@ -134,9 +138,11 @@ impl ConfigStore {
         })
     }
 
-    /// Until when the certificates that are in force from the start are good.
-    pub fn certify(&self, certificates: &Arc<[Expiry]>) {
-        lock(&self.snapshot).certificates = Arc::clone(certificates);
+    /// What is in force from the start of TLS: until when its certificates are good, and how upstreams are called.
+    pub fn certify(&self, tls: &Tls) {
+        let mut snapshot = lock(&self.snapshot);
+        snapshot.certificates = Arc::clone(&tls.expiries);
+        snapshot.callings = Arc::clone(tls.upstreams());
     }
 
     /// The snapshot in force.

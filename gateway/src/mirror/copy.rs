@@ -35,6 +35,12 @@ impl RequestCopy {
         self.head.len() + self.pieces.iter().map(Bytes::len).sum::<usize>()
     }
 
+    /// It is about to be sent for the first time.
+    pub fn keep(&mut self) {
+        let Self { head, pieces, ticket, .. } = self;
+        ticket.keep(std::iter::once(head.as_slice()).chain(pieces.iter().map(AsRef::as_ref)));
+    }
+
     /// Never: it has a head at least.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

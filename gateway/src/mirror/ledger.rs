@@ -71,6 +71,13 @@ impl Ticket {
         self.stage = Stage::Waiting;
     }
 
+    /// It is about to be sent, in these parts.
+    pub fn keep<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) {
+        if let Some(joined) = &mut self.joined {
+            joined.keep(parts);
+        }
+    }
+
     /// Its first byte is about to be written.
     pub fn send(&mut self, now_us: u64) {
         debug_assert_eq!(self.stage, Stage::Waiting, "only a waiting copy can be sent");
@@ -223,6 +230,7 @@ mod tests {
             is_paired: true,
             keeps_bytes: 77,
             lag_us: 0,
+            request: None,
         });
         assert_eq!(ticket.joined().map(|joined| joined.mirror), Some(3));
         assert_eq!(ticket.keeps_bytes(), 77);

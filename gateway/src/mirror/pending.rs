@@ -329,7 +329,16 @@ fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) 
         let is_paired = !policy.unpaired.contains(&source.primary);
         let keeps_bytes = keeps.filter(|_| is_paired).map_or(0, |bytes| bytes.max(1));
         pairing.keep(keeps_bytes);
-        ticket.join(Joined { pairing, mirror, number, span, is_paired, keeps_bytes, lag_us: 0 });
+        ticket.join(Joined {
+            pairing,
+            mirror,
+            number,
+            span,
+            is_paired,
+            keeps_bytes,
+            lag_us: 0,
+            request: None,
+        });
     }
 }
 

@@ -66,6 +66,11 @@ impl Proof {
         value.len() == WORD_BYTES && self.0.iter().zip(value).fold(0, |all, (a, b)| all | (a ^ b)) == 0
     }
 
+    /// The value of the field that proves a copy.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
     /// Appends the line that proves a copy.
     pub fn write(&self, head: &mut Vec<u8>) {
         head.extend_from_slice(PROOF.as_bytes());

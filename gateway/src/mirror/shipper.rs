@@ -191,6 +191,7 @@ impl Shipper {
                     let Some(ready) = Box::pin(self.work(copy, &mut work)).await else { continue };
                     copy = ready;
                 }
+                copy.keep();
             } else {
                 // These come first.
                 sent_before += 1;

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::record::Answer;
+use super::record::{Answer, Request};
+
+/// Bytes kept of a request's content.
+const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes of answers that one worker's exchanges may keep, and how many they do.
 #[derive(Debug, Default)]
@@ -29,6 +32,15 @@ impl Budget {
     /// Answers that found no room.
     pub fn refused(&self) -> usize {
         self.refused.load(Relaxed)
+    }
+
+    /// Room for what is good to have: answers have the other half.
+    fn take_spare(&self, bytes: usize) -> bool {
+        let fits = self.used().saturating_add(bytes) <= self.bytes_max.load(Relaxed) / 2;
+        if fits {
+            self.used.fetch_add(bytes, Relaxed);
+        }
+        fits
     }
 
     /// Only the worker takes, so what it reads can only have become less.
@@ -68,6 +80,32 @@ impl Drop for Held {
 
 /// An answer and the room it takes.
 pub type Kept = (Answer, Held);
+
+/// A request as it is sent, in `parts`, and the room it takes; `None` where there is none, which no comparison misses.
+pub fn request<'a>(
+    budget: &Arc<Budget>,
+    parts: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Option<(Request, Held)> {
+    const END: &[u8] = b"\r\n\r\n";
+    let first = parts.clone().next()?;
+    let head_bytes = memchr::memmem::find(first, END)? + 2;
+    let all: usize = parts.clone().map(<[u8]>::len).sum();
+    let behind = all.checked_sub(head_bytes + 2)?;
+    let kept = behind.min(REQUEST_BYTES_MAX);
+    if !budget.take_spare(head_bytes + kept) {
+        return None;
+    }
+    let held = Held { budget: Arc::clone(budget), bytes: head_bytes + kept };
+    let mut content = Vec::with_capacity(kept);
+    let mut skip = head_bytes + 2;
+    for part in parts {
+        let part = part.get(skip..).unwrap_or_default();
+        skip = 0;
+        content.extend_from_slice(part.get(..kept - content.len()).unwrap_or(part));
+    }
+    let head = first.get(..head_bytes)?.into();
+    Some((Request { head, content: content.into(), is_cut: kept < behind }, held))
+}
 
 /// An answer while it is read.
 #[derive(Debug)]
@@ -184,6 +222,24 @@ mod tests {
         assert_eq!(budget.used(), 23);
         drop(held);
         assert_eq!((budget.used(), budget.refused()), (0, 0));
+    }
+
+    #[test]
+    fn a_request_is_kept_in_the_half_of_the_room_that_answers_leave() {
+        let whole = b"GET / HTTP/1.1\r\nA: 1\r\n\r\nab".as_slice();
+        let budget = budget(100);
+        let (kept, held) = request(&budget, [whole, b"cd"].into_iter()).unwrap();
+        assert_eq!((&*kept.head, &*kept.content), (&whole[..22], b"abcd".as_slice()));
+        assert_eq!((budget.used(), kept.is_cut), (26, false));
+        assert_eq!(request(&budget, [whole].into_iter()).map(|(of, _)| of.content.len()), Some(2));
+        let other = request(&budget, [whole].into_iter()).unwrap();
+        assert!(request(&budget, [whole].into_iter()).is_none());
+        drop((held, other));
+        assert_eq!((budget.used(), budget.refused()), (0, 0), "no comparison misses it");
+        let long = [whole, &[b'x'; 2 * REQUEST_BYTES_MAX]].concat();
+        let budget = self::budget(1 << 20);
+        let (kept, _held) = request(&budget, [long.as_slice()].into_iter()).unwrap();
+        assert_eq!((kept.content.len(), kept.is_cut), (REQUEST_BYTES_MAX, true));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::keep::Kept;
-use super::record::{CopyEnd, CopyLeg, PrimaryLeg, Record};
+use super::keep::{self, Held, Kept};
+use super::record::{CopyEnd, CopyLeg, PrimaryLeg, Record, Request};
 use super::tap::{Sealed, Tap};
 use crate::grpc::Status;
 use crate::metrics::{Code, MirrorCounters, MirrorEnd, PrimaryEnd};
@@ -191,6 +191,8 @@ pub struct Joined {
     pub keeps_bytes: usize,
     /// From the request forwarded to the copy sent; 0 until then.
     pub lag_us: u64,
+    /// The copy itself, where its answer is to be compared.
+    pub request: Option<(Request, Held)>,
 }
 
 impl Joined {
@@ -198,6 +200,16 @@ impl Joined {
     pub fn sent(&mut self, now_us: u64) -> u64 {
         self.lag_us = now_us.saturating_sub(self.pairing.forwarded_us.get());
         self.lag_us
+    }
+
+    /// The copy is about to be sent, in these parts: kept where its answer is to be compared.
+    pub fn keep<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) {
+        if self.keeps_bytes == 0 {
+            return;
+        }
+        if let Some(detail) = &self.pairing.detail {
+            self.request = keep::request(&detail.borrow().tap.budget, parts);
+        }
     }
 
     /// The copy is over. `half`: its whole answer, where it is completed.
@@ -211,14 +223,28 @@ impl Joined {
             self.pairing.mirror_over(counters, mirror);
         }
         let Some(detail) = &self.pairing.detail else { return };
-        let Self { mirror, number, span, lag_us, keeps_bytes, .. } = self;
+        let Self { mirror, number, span, lag_us, keeps_bytes, request, .. } = self;
         let (answer, room) = kept.unzip();
+        // Without two answers nobody makes it again.
+        let (request, of_request) = request.filter(|_| answer.is_some()).unzip();
         let Half { latency_us, bytes: response_bytes, .. } = half;
         let compares = keeps_bytes > 0;
-        let leg = CopyLeg { mirror, number, span, end, lag_us, latency_us, response_bytes, compares, answer };
+        let leg = CopyLeg {
+            mirror,
+            number,
+            span,
+            end,
+            lag_us,
+            latency_us,
+            response_bytes,
+            compares,
+            answer,
+            request,
+        };
         let Sealed { record, held, said: _ } = &mut detail.borrow_mut().sealed;
         record.copies.push(leg);
         held.extend(room);
+        held.extend(of_request);
     }
 }
 
@@ -229,7 +255,16 @@ mod tests {
 
     fn joined(pairing: &Rc<Pairing>) -> Joined {
         let pairing = Rc::clone(pairing);
-        Joined { pairing, mirror: 0, number: 0, span: [0; 8], is_paired: true, keeps_bytes: 0, lag_us: 0 }
+        Joined {
+            pairing,
+            mirror: 0,
+            number: 0,
+            span: [0; 8],
+            is_paired: true,
+            keeps_bytes: 0,
+            lag_us: 0,
+            request: None,
+        }
     }
 
     fn leg() -> PrimaryLeg {

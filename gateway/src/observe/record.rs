@@ -130,6 +130,19 @@ pub struct CopyLeg {
     pub compares: bool,
     /// The answer itself, where a comparison wants it and it found room.
     pub answer: Option<Answer>,
+    /// The copy itself, as it was sent, where its answer is to be compared and it found room.
+    pub request: Option<Request>,
+}
+
+/// A request, kept so that a person can make it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Request line and field lines as sent, each with its CRLF.
+    pub head: Box<[u8]>,
+    /// As it was framed.
+    pub content: Box<[u8]>,
+    /// The content was longer than may be kept: `content` is its beginning.
+    pub is_cut: bool,
 }
 
 /// How a copy ended.

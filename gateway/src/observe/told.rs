@@ -243,6 +243,7 @@ pub(super) mod tests {
             response_bytes: 0,
             compares: false,
             answer: None,
+            request: None,
         };
         Record {
             config,

@@ -166,7 +166,11 @@ impl Job {
         let config = Arc::new(config);
         let difference = Difference::between(&snapshot.config, &config);
         let prepared = prepared.iter().map(|old| Arc::new(old.after(&difference, &config))).collect();
-        let snapshot = Snapshot { certificates: Arc::clone(&tls.expiries), ..snapshot.after(config) };
+        let snapshot = Snapshot {
+            certificates: Arc::clone(&tls.expiries),
+            callings: Arc::clone(tls.upstreams()),
+            ..snapshot.after(config)
+        };
         Ok(Ready {
             snapshot,
             read: as_read,

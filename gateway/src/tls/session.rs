@@ -26,7 +26,7 @@ const RECORD_HEADER_BYTES: usize = 5;
 pub struct Session {
     tls: Connection,
     /// Ciphertext that came and has not been opened, because what was opened before it is not taken yet.
-    unopened: Vec<u8>,
+    unopened: Unopened,
     /// The peer's first byte has been looked at.
     is_known_tls: bool,
     /// What it came to grief by.
@@ -41,6 +41,41 @@ pub struct Session {
     tickets: Option<Arc<Tickets>>,
     /// What came behind the handshake.
     came: Came,
+}
+
+/// A queue of bytes. Its front moves without moving the rest.
+#[derive(Debug, Default)]
+struct Unopened {
+    bytes: Vec<u8>,
+    from: usize,
+}
+
+impl Unopened {
+    fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.from..]
+    }
+
+    fn push(&mut self, cipher: &[u8]) {
+        // What was opened goes once it is the larger part, so that a byte moves once.
+        if self.from > self.rest().len() {
+            self.bytes.drain(..self.from);
+            self.from = 0;
+        }
+        self.bytes.extend_from_slice(cipher);
+    }
+
+    /// Gives the memory back with the last byte.
+    fn advance(&mut self, n: usize) {
+        self.from += n;
+        debug_assert!(self.from <= self.bytes.len(), "no more is opened than came");
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
 }
 
 /// How much came, and of what kind.
@@ -133,7 +168,7 @@ impl Session {
         tls.set_buffer_limit(None);
         Self {
             tls,
-            unopened: Vec::new(),
+            unopened: Unopened::default(),
             broken: None,
             is_known_tls: false,
             is_cut: false,
@@ -153,7 +188,7 @@ impl Session {
     pub fn open(&mut self, buf: &mut Vec<u8>, from: usize) -> Result<(), Fault> {
         if !self.unopened.is_empty() {
             // In order: behind what waits already.
-            self.unopened.extend_from_slice(&buf[from..]);
+            self.unopened.push(&buf[from..]);
             buf.truncate(from);
             return Ok(());
         }
@@ -179,7 +214,7 @@ impl Session {
                 }
             }
         };
-        self.unopened.extend_from_slice(&buf[opened..]);
+        self.unopened.push(&buf[opened..]);
         buf.truncate(written);
         result
     }
@@ -193,7 +228,7 @@ impl Session {
                 n => rest = &rest[n..],
             }
         }
-        self.unopened.extend_from_slice(rest);
+        self.unopened.push(rest);
         Ok(())
     }
 
@@ -239,14 +274,13 @@ impl Session {
                 None if self.unopened.is_empty() => return Ok(taken),
                 None => {}
             }
-            let unopened = std::mem::take(&mut self.unopened);
-            let fed = self.feed(&unopened);
-            match fed {
-                Ok(0) => {}
-                Ok(n) if n < unopened.len() => self.unopened.extend_from_slice(&unopened[n..]),
-                // A fault is said when all that came before it is taken.
-                Ok(_) | Err(_) => {}
+            let mut unopened = std::mem::take(&mut self.unopened);
+            match self.feed(unopened.rest()) {
+                Ok(n @ 1..) => unopened.advance(n),
+                // Behind the end nothing counts; a fault is said when all that came before it is taken.
+                Ok(0) | Err(_) => unopened = Unopened::default(),
             }
+            self.unopened = unopened;
         }
     }
 
@@ -302,11 +336,6 @@ impl Session {
     pub fn close(&mut self, out: &mut Vec<u8>) {
         self.tls.send_close_notify();
         self.send(out);
-    }
-
-    /// Gives back what is only needed while bytes come.
-    pub fn rest(&mut self) {
-        self.unopened.shrink_to_fit();
     }
 
     /// Bytes that came behind the handshake and were nobody's content, padding not counted.

@@ -65,6 +65,9 @@ export const getText = (path) => ask(path, { headers: { accept: "*/*" } });
 export const patch = (path, body) =>
   json(path, { method: "PATCH", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
 
+export const post = (path, body) =>
+  json(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+
 /** `path` with the parameters that have a value. */
 export function query(path, parameters) {
   const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== "");

@@ -4,26 +4,51 @@
 // page keeps showing what it knew last, saying so.
 
 import { get, query, Trouble, token } from "./api.js";
-import { askToken, configuration, written } from "./controls.js";
+import { changesList, markers } from "./changes.js";
+import { askToken, configuration, pauseAll, written } from "./controls.js";
 import { differences } from "./differences.js";
 import { byId, h, say, show } from "./dom.js";
 import { flow, together } from "./flow.js";
-import { span } from "./format.js";
-import { extend } from "./history.js";
+import { percent, rate, span } from "./format.js";
+import { glossary } from "./glossary.js";
+import { head, pauseButton } from "./head.js";
+import { extend, mirrorOf, recent } from "./history.js";
 import { machine } from "./machine.js";
-import { distributions, matrix, routes } from "./outcomes.js";
-import { overTime, tiles } from "./overview.js";
+import { distributions, matrix } from "./outcomes.js";
+import { lost, overTime, tiles } from "./overview.js";
+import { routesTable } from "./routes.js";
 import { verdict } from "./verdict.js";
 
 const BACKOFF_MS_MAX = 10_000;
 
+/** Rules of each mirror that are shown, the worst first. */
+const RULES_MAX = 36;
+
 /** A page that the gateway does not have may come with its next version. */
 const MISSING_MS = 60_000;
 
+/** Seconds that the charts reach back where nobody chose. */
+const REACH = 300;
+
+/** Changes that are kept, as many as the gateway keeps. */
+const CHANGES_MAX = 256;
+
+/** After an answer that took long comes a pause this many times as long. */
+const COST_PARTS = 5;
+
 const state = {
   history: null,
+  longer: null,
+  reach: REACH,
+  trends: null,
   outcomes: null,
+  status: null,
+  verdict: null,
+  diffs: null,
+  changes: [],
+  routes: [],
   mirrors: [],
+  configured: false,
   mirror: "",
   route: "",
   reached: null,
@@ -54,7 +79,7 @@ function reachable(is) {
   if (before !== null) announce(is ? "The gateway answers again." : "The gateway does not answer. What is shown is from before.");
 }
 
-/** Asks `work` every `pace` milliseconds, while the page is seen. */
+/** Asks `work` every `pace` milliseconds, while the page is seen; more rarely what takes long. */
 function every(pace, work) {
   let timer = 0;
   let running = false;
@@ -64,9 +89,10 @@ function every(pace, work) {
     if (running || document.hidden) return;
     running = true;
     try {
+      const began = performance.now();
       await work();
       reachable(true);
-      pause = pace;
+      pause = Math.max(pace, (performance.now() - began) * COST_PARTS);
     } catch (error) {
       if (!(error instanceof Trouble)) throw error;
       if (error.kind === "unreachable") {
@@ -129,14 +155,20 @@ function drawOutcomes(trouble) {
   const all = state.outcomes?.outcomes ?? [];
   const ofMirror = all.filter((of) => of.mirror === state.mirror);
   if (trouble) {
-    for (const id of ["routes-table", "matrix", "ledger"]) show(byId(id), h("p", { class: "empty" }, trouble));
+    for (const id of ["matrix", "ledger"]) show(byId(id), h("p", { class: "empty" }, trouble));
     return;
   }
   if (!state.outcomes) return;
-  routes(ofMirror, state.mirror, state.route, (name) => choose("route", name));
   matrix(ofMirror, state.mirror, state.route);
   const ledgers = all.filter(meant).map((of) => of.ledger).filter(Boolean);
   flow(byId("ledger"), ledgers.length ? together(ledgers) : null, noCopies());
+  drawRoutes();
+}
+
+function drawRoutes() {
+  if (!state.configured) return;
+  const { routes, trends, mirror } = state;
+  routesTable({ routes, outcomes: state.outcomes?.outcomes ?? [], trends, diffs: state.diffs?.[0] ?? null, mirror }, state.route, (name) => choose("route", name));
 }
 
 /** Why no copy was counted, as far as one can tell. */
@@ -150,11 +182,44 @@ function noCopies() {
 const drawOver = overTime();
 const drawDistributions = distributions();
 
+/** What the head is told: differences without the trouble of asking for them. */
+const known = () => ({ ...state, diffs: state.diffs?.[0] ?? null });
+
+function drawHead() {
+  head(known());
+  pauseButton(state);
+}
+
 function drawLive() {
   if (!state.history) return;
-  tiles(state.history, state.mirror);
-  drawOver(state.history, state.mirror);
+  drawHead();
+  tiles(state.history, state.mirror, (state.outcomes?.outcomes ?? []).filter(meant));
+  if (state.reach === REACH) drawCharts();
   machine(state.history);
+}
+
+/** The charts over time, in the steps that reach as far as somebody chose. */
+function drawCharts() {
+  const history = state.reach === REACH ? state.history : state.longer;
+  if (!history) return;
+  const from = Date.now() / 1000 - state.reach;
+  drawOver(history, state.mirror, state.reach, markers(state.changes, from));
+  changesList(state.changes, from);
+}
+
+/** What a mirror's row says beside its share. */
+function facts(name) {
+  const mirror = mirrorOf(state.history, name);
+  if (!mirror) return "";
+  const share = lost(mirror.ledger);
+  const gone = share > 0 ? `, ${percent(share)} lost` : "";
+  const word = state.verdict?.mirrors?.find((of) => of.mirror === name)?.verdict;
+  return ` ${rate(recent(mirror.ledger.sent, state.history.seconds))} copies${gone}${word ? `, verdict ${word}` : ""}`;
+}
+
+function drawConfiguration() {
+  const { routes, mirrors, changes, route } = state;
+  configuration({ routes, mirrors, changes, route, facts, announce: notice, reload: refresh });
 }
 
 const turns = {
@@ -166,18 +231,56 @@ const turns = {
       drawLive();
     }),
   ),
+  longer: every(5_000, async () => {
+    const { reach } = state;
+    if (reach === REACH) return;
+    await ask(query("/live", { after: state.longer?.seq, seconds: reach }), (answer, trouble) => {
+      if (trouble || reach !== state.reach) return;
+      state.longer = extend(state.longer, answer);
+      drawCharts();
+    });
+  }),
+  trends: every(5_000, () =>
+    ask(query("/live/routes", { seconds: state.reach }), (answer, trouble) => {
+      if (trouble) return;
+      state.trends = answer;
+      drawRoutes();
+    }),
+  ),
+  status: every(2_000, () =>
+    ask("/status", (answer, trouble) => {
+      if (trouble) return;
+      state.status = answer;
+      drawHead();
+    }),
+  ),
+  changes: every(2_000, () =>
+    ask(query("/changes", { after: state.changes.at(-1)?.number }), (answer, trouble) => {
+      if (trouble) return;
+      // Fewer than are known: another process.
+      const before = answer.count < (state.changes.at(-1)?.number ?? 0) ? [] : state.changes;
+      state.changes = [...before, ...answer.changes].slice(-CHANGES_MAX);
+      if (answer.changes.length) {
+        drawCharts();
+        turns.configuration();
+      }
+    }),
+  ),
   outcomes: every(2_000, () =>
-    ask("/outcomes", (answer, trouble) => {
+    ask(query("/outcomes", { mirror: state.mirror }), (answer, trouble) => {
       state.outcomes = answer;
       drawOutcomes(trouble);
     }),
   ),
-  distributions: every(5_000, () =>
-    ask(query("/live/distributions", { route: state.route }), (answer) => drawDistributions(answer, state.mirror)),
-  ),
+  distributions: every(5_000, async () => {
+    if (!byId("distribution").open) return;
+    await ask(query("/live/distributions", { route: state.route }), (answer) => drawDistributions(answer, state.mirror));
+  }),
   configuration: every(5_000, async () => {
     const [routesInForce, { mirrors }] = await Promise.all([get("/routes"), get("/mirrors")]);
     state.mirrors = mirrors;
+    state.routes = routesInForce.routes;
+    state.configured = true;
     const names = byRole(mirrors);
     offer(byId("mirror-choice"), names.map((name) => [name, isBaseline(mirrors, name) ? `${name} (baseline)` : name]));
     offer(byId("route-choice"), [["", "all routes"], ...routesInForce.routes.map(({ name }) => [name, name])]);
@@ -185,29 +288,38 @@ const turns = {
     state.route = byId("route-choice").value;
     byId("mirror-field").hidden = names.length < 2;
     nameMirrors();
-    configuration(routesInForce.routes, mirrors, notice, refresh);
+    drawConfiguration();
     if (!state.drawn) {
       state.drawn = true;
       redraw();
     }
   }),
-  verdict: every(5_000, () => ask("/verdict", verdict)),
+  verdict: every(5_000, () =>
+    ask(query("/verdict", { rules: RULES_MAX }), (answer, trouble) => {
+      state.verdict = answer;
+      verdict(answer, trouble);
+    }),
+  ),
   differences: every(5_000, () =>
     ask(query("/diffs", { mirror: state.mirror }), (answer, trouble) => {
       state.diffs = [answer, trouble];
       differences(answer, trouble, state.mirror, state.route);
+      drawRoutes();
     }),
   ),
 };
 
 async function refresh() {
-  await Promise.all([turns.configuration(), turns.outcomes()]);
+  await Promise.all([turns.configuration(), turns.outcomes(), turns.changes()]);
+  drawHead();
 }
 
 /** Everything that depends on which mirror and route are looked at. */
 function redraw() {
   drawLive();
   drawOutcomes(null);
+  drawConfiguration();
+  turns.outcomes();
   turns.distributions();
   turns.differences();
   if (state.diffs) differences(...state.diffs, state.mirror, state.route);
@@ -242,6 +354,17 @@ byId("token-button").addEventListener("click", async () => {
 });
 
 byId("written").addEventListener("toggle", written);
+byId("distribution").addEventListener("toggle", () => turns.distributions());
+byId("glossary-button").addEventListener("click", glossary);
+byId("pause-all").addEventListener("click", () => pauseAll(state.mirrors, state.changes, notice, refresh));
+
+byId("reach").addEventListener("change", (event) => {
+  state.reach = Number(event.target.value);
+  state.longer = null;
+  turns.longer();
+  turns.trends();
+  drawCharts();
+});
 
 const theme = byId("theme-choice");
 theme.value = document.documentElement.dataset.theme ?? "system";

@@ -18,10 +18,10 @@ function color(name, alpha = 1) {
 /**
  * A chart in `host`. `lines`: {label, color, dash, width, fill, stepped}; `x`: {format(value, step), time, log, splits,
  * range}; `y`: {format, log, least}; `rows(data, names)` gives {caption, columns, rows} of its table. Returns
- * `update(data, reason, names)`, which takes the x column and one column for each line, why there is nothing to draw, and how
- * the lines are called from now on.
+ * `update(data, reason, names, marks)`, which takes the x column and one column for each line, why there is nothing to draw,
+ * how the lines are called from now on, and moments {at, refused} to mark.
  */
-export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
+export function chart(host, { label, lines, x, y, height = 132, rows, sync }) {
   const figure = h("div", { class: "plot", "aria-hidden": "true" });
   const values = lines.map(() => h("output", { class: "value", "aria-hidden": "true" }));
   let names = lines.map((line) => line.label);
@@ -39,6 +39,8 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
   show(host, legend, h("div", { class: "stack" }, figure, nothing), details);
 
   let plot = null;
+  let marked = [];
+  let inks = {};
   let data = [[], ...lines.map(() => [])];
 
   const axis = (of, vertical) => ({
@@ -50,13 +52,14 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
     size: vertical ? 58 : 26,
     space: vertical ? 30 : 64,
     // Nothing comes more often than by the second.
-    ...(of.time ? { incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300] } : {}),
+    ...(of.time ? { incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600] } : {}),
     ...(of.splits ? { splits: of.splits, filter: null } : {}),
     values: (_, splits, axis, space, step) => splits.map((value) => (value === null ? "" : of.format(value, step))),
   });
 
   function build() {
     plot?.destroy();
+    inks = { ink: color("ink"), bad: color("bad") };
     const width = Math.max(figure.clientWidth, 120);
     const logarithmic = (of) => (of.log ? { distr: 3, log: of.log } : {});
     plot = new uPlot(
@@ -88,11 +91,35 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
             paths: line.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
           })),
         ],
-        hooks: { setCursor: [readout] },
+        hooks: { setCursor: [readout], draw: [flags] },
       },
       data,
       figure,
     );
+  }
+
+  /** A line with a flag where something was changed. */
+  function flags(of) {
+    const { ctx, bbox } = of;
+    const size = 5 * devicePixelRatio;
+    ctx.save();
+    for (const { at, refused } of marked) {
+      const x = Math.round(of.valToPos(at, "x", true));
+      if (x < bbox.left || x > bbox.left + bbox.width) continue;
+      ctx.strokeStyle = ctx.fillStyle = refused ? inks.bad : inks.ink;
+      ctx.lineWidth = devicePixelRatio;
+      ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.beginPath();
+      ctx.moveTo(x - size, bbox.top);
+      ctx.lineTo(x + size, bbox.top);
+      ctx.lineTo(x, bbox.top + 1.6 * size);
+      ctx.fill();
+    }
+    ctx.restore();
   }
 
   /** What the legend says: the values under the pointer, else the newest ones where x is time. */
@@ -119,9 +146,10 @@ export function chart(host, { label, lines, x, y, height = 190, rows, sync }) {
   document.addEventListener("themechange", build);
   build();
 
-  return (next, reason = "", called = names) => {
+  return (next, reason = "", called = names, marks = []) => {
     data = next;
     names = called;
+    marked = marks;
     labels.forEach((element, at) => say(element, names[at]));
     nothing.hidden = !reason;
     say(nothing, reason);

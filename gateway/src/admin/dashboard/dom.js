@@ -64,7 +64,7 @@ export const empty = (...text) => h("p", { class: "empty" }, ...text);
 
 /**
  * A table. `columns`: {title, class, hint}; `rows`: lists of cells, each a text, an element or {cell, class};
- * the first cell of a row names it.
+ * the first cell of a row names it. A row {heading} stands over those that follow.
  */
 export function table(caption, columns, rows, { visible = false } = {}) {
   const heads = columns.map((c) => h("th", { scope: "col", class: c.class, title: c.hint }, c.title));
@@ -82,7 +82,25 @@ export function table(caption, columns, rows, { visible = false } = {}) {
       {},
       h("caption", { class: visible ? null : "unseen" }, caption),
       h("thead", {}, h("tr", {}, heads)),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell)))),
+      h("tbody", {}, rows.map((row) => (row.heading ? h("tr", { class: "group" }, h("th", { scope: "rowgroup", colspan: columns.length }, row.heading)) : h("tr", {}, row.map(cell))))),
     ),
   );
+}
+
+/** What of `all` is on page `at`, and the buttons to the others; `turn(page)` is told which is wanted. */
+export function paged(name, all, at, size, turn) {
+  const pages = Math.max(1, Math.ceil(all.length / size));
+  const page = Math.min(at, pages - 1);
+  const from = page * size;
+  const shown = all.slice(from, from + size);
+  if (pages === 1) return { page, shown, buttons: null };
+  const button = (text, label, to) => h("button", { type: "button", "aria-label": label, "data-key": `page ${name} ${label}`, disabled: to < 0 || to >= pages, onclick: () => turn(to) }, text);
+  const buttons = h(
+    "div",
+    { class: "pager", role: "group", "aria-label": `Pages of ${name}` },
+    button("‹", "Previous page", page - 1),
+    h("span", { class: "note" }, `${from + 1} to ${from + shown.length} of ${all.length}`),
+    button("›", "Next page", page + 1),
+  );
+  return { page, shown, buttons };
 }

@@ -113,7 +113,16 @@ export function flow(host, ledger, why) {
   const numbers = table("The ledger since the start", columns, all.map(row), { visible: false });
   const note = h("p", { class: "note" }, balance(ledger, all));
   const width = host.clientWidth;
-  if (width < 520) {
+  const summary = () => h("summary", { "data-key": "ledger summary" }, "As a table");
+  if (!all.some((end) => end.kind === "lost")) {
+    // Nothing to look at: a line, and the figures for those who want them.
+    const still = all.filter((end) => end.kind === "open").reduce((n, end) => n + end.n, 0);
+    const left = all.filter((end) => end.kind === "left").reduce((n, end) => n + end.n, 0);
+    const done = all.filter((end) => end.kind === "done").reduce((n, end) => n + end.n, 0);
+    const rest = [left > 0 && `${count(left)} left out`, still > 0 && `${count(still)} under way`].filter(Boolean).join(", ");
+    const line = h("p", { class: "well" }, h("span", { "aria-hidden": "true" }, "✓ "), `No copy is lost: of ${count(ledger.eligible)} eligible, ${count(done)} answered${rest && `, ${rest}`}.`);
+    show(host, line, gauge(done / ledger.eligible, "done"), h("div", { class: "below" }, h("details", { class: "numbers", "data-key": "ledger" }, summary(), numbers), note));
+  } else if (width < 520) {
     // Too narrow for bands beside their labels: the same as bars.
     const bar = (end) => {
       const share = end.n / ledger.eligible;
@@ -122,7 +131,6 @@ export function flow(host, ledger, why) {
     };
     show(host, h("p", {}, `Of ${count(ledger.eligible)} eligible copies, ${count(ledger.sent)} were sent.`), h("ul", { class: "bars" }, all.map(bar)), note);
   } else {
-    const summary = h("summary", { "data-key": "ledger summary" }, "As a table");
-    show(host, draw(ledger, all, width), h("details", { class: "numbers", "data-key": "ledger" }, summary, numbers), note);
+    show(host, draw(ledger, all, width), h("details", { class: "numbers", "data-key": "ledger" }, summary(), numbers), note);
   }
 }

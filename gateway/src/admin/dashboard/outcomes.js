@@ -1,74 +1,10 @@
-// What the same requests came to on both sides: by route, as a matrix of statuses, and how their times are distributed.
+// What the same requests came to on both sides: as a matrix of statuses, and how their times are distributed.
 
 import { chart } from "./charts.js";
 import { byId, empty, h, show, table } from "./dom.js";
-import { count, percent, seconds, signed } from "./format.js";
-
-/** As many routes are shown; the route selector reaches all. */
-const ROUTES_MAX = 50;
+import { count, percent, seconds } from "./format.js";
 
 const agrees = (cell) => cell.primary === cell.mirror;
-
-/** Pairs whose statuses are the same, of all. */
-function agreement(outcome) {
-  const all = outcome.matrix.reduce((n, cell) => n + cell.count, 0);
-  const same = outcome.matrix.filter(agrees).reduce((n, cell) => n + cell.count, 0);
-  return all > 0 ? same / all : null;
-}
-
-const key = (quantiles, name) => quantiles?.[`${name}_seconds`] ?? null;
-
-const difference = (latency, name) => {
-  const [v1, v2] = [key(latency?.primary, name), key(latency?.mirror, name)];
-  return v1 === null || v2 === null ? null : v2 - v1;
-};
-
-/** The table of routes; a click on one shows it alone. */
-export function routes(outcomes, name, chosen, choose) {
-  const host = byId("routes-table");
-  if (!outcomes.length) {
-    show(host, empty("No route has a mirror, so there are no pairs to compare."));
-    return;
-  }
-  const number = (title, hint) => ({ title, hint, class: "number" });
-  const columns = [
-    { title: "Route" },
-    number("Pairs", "Requests that both sides ended"),
-    number("Same status"),
-    number("v1 p50"),
-    number(`${name} p50`),
-    number("Δ p50", `${name} less v1`),
-    number("v1 p99"),
-    number(`${name} p99`),
-    number("Δ p99", `${name} less v1`),
-  ];
-  const row = (of) => {
-    const share = agreement(of);
-    const delta = (name) => {
-      const value = difference(of.latency, name);
-      return { cell: signed(seconds, value), class: value > 0 ? "slower" : value < 0 ? "faster" : null };
-    };
-    const button = h(
-      "button",
-      { type: "button", class: "link", "data-key": `route ${of.route}`, "aria-pressed": String(of.route === chosen), onclick: () => choose(of.route === chosen ? "" : of.route) },
-      of.route,
-    );
-    return [
-      button,
-      count(of.pairs),
-      { cell: percent(share), class: share !== null && share < 1 ? "differs" : null },
-      seconds(key(of.latency?.primary, "p50")),
-      seconds(key(of.latency?.mirror, "p50")),
-      delta("p50"),
-      seconds(key(of.latency?.primary, "p99")),
-      seconds(key(of.latency?.mirror, "p99")),
-      delta("p99"),
-    ];
-  };
-  const shown = [...outcomes].sort((a, b) => b.pairs - a.pairs).slice(0, ROUTES_MAX);
-  const more = outcomes.length - shown.length;
-  show(host, table("Both sides by route", columns, shown.map(row)), more > 0 && h("p", { class: "note" }, `And ${count(more)} routes with fewer pairs.`));
-}
 
 const byCode = (a, b) => a.localeCompare(b, "en", { numeric: true });
 
@@ -86,6 +22,11 @@ export function matrix(outcomes, name, route) {
     return;
   }
   const sum = all.reduce((n, cell) => n + cell.n, 0);
+  if (all.every(agrees)) {
+    const codes = all.map((cell) => `${cell.primary}: ${count(cell.n)}`).join(", ");
+    show(host, h("p", { class: "well" }, h("span", { "aria-hidden": "true" }, "✓ "), `All ${count(sum)} pairs have the same status (${codes}).`));
+    return;
+  }
   const rows = [...new Set(all.map((cell) => cell.primary))].sort(byCode);
   const columns = [...new Set(all.map((cell) => cell.mirror))].sort(byCode);
   const cell = (primary, mirror) => {

@@ -4,9 +4,10 @@ import { chart } from "./charts.js";
 import { byId, h, show } from "./dom.js";
 import { clock, count, DASH, few, percent, rate, seconds, span } from "./format.js";
 import { last, mirrorOf, perSecond, recent, sum, total } from "./history.js";
+import { pairOf } from "./routes.js";
 
-/** Seconds between the rows of a chart's table. */
-const TABLE_STEP = 10;
+/** Rows of a chart's table, about so many. */
+const TABLE_ROWS = 30;
 
 function tile(title, value, note, kind = "") {
   return h("div", { class: `tile ${kind}` }, h("dt", {}, title), h("dd", {}, h("strong", {}, value), h("span", { class: "note" }, note)));
@@ -22,8 +23,17 @@ const connections = (n) => `${few(n)} connection${n === 1 ? "" : "s"}`;
 
 const classes = (history) => Object.values(history.requests);
 
-/** The figures that say in one look whether anything needs one. */
-export function tiles(history, name) {
+/** Shares of what either side answered to the same requests: 5xx of v1, 5xx and failures of the mirror. */
+function failures(outcomes) {
+  const cells = outcomes.flatMap((of) => of.matrix);
+  const all = cells.reduce((n, cell) => n + cell.count, 0);
+  const is = (text) => /^5|^[a-z]/.test(text);
+  const of = (side) => (all > 0 ? cells.filter((cell) => is(cell[side])).reduce((n, cell) => n + cell.count, 0) / all : null);
+  return [of("primary"), of("mirror"), all];
+}
+
+/** The figures that say in one look whether anything needs one; v1 beside its mirror first. */
+export function tiles(history, name, outcomes) {
   const { seconds: lengths } = history;
   const requests = total(classes(history));
   const errors = total([history.requests["5xx"], history.aborted]);
@@ -32,33 +42,41 @@ export function tiles(history, name) {
   const ring = history.rings.map((ring) => (last(ring.bytes) ?? 0) / (ring.bytes_max || 1));
   const fill = Math.max(...ring, ...history.rings.map((r) => (last(r.entries) ?? 0) / (r.entries_max || 1)), 0);
   const share = mirror ? lost(mirror.ledger) : null;
-  const times = (of) => `p50 ${seconds(last(of.p50_seconds))}`;
+  const [v1, v2] = [history.primary, mirror?.latency];
+  const [failed1, failed2, pairs] = failures(outcomes);
+  const sided = (title, one, other, text, note) => {
+    const isWorse = one !== null && other !== null && other > one * 1.5;
+    return tile(title, pairOf(one, other, text, isWorse), note, "sides");
+  };
   show(
     byId("tiles"),
+    sided("p99, v1 → " + (name || "v2"), last(v1.p99_seconds), last(v2?.p99_seconds), seconds, "of the last second"),
+    sided("p50, v1 → " + (name || "v2"), last(v1.p50_seconds), last(v2?.p50_seconds), seconds, "of the last second"),
+    sided("Failing, v1 → " + (name || "v2"), failed1, failed2, percent, `of ${count(pairs)} pairs`),
+    tile("Copies lost", percent(share), mirror ? "in 5 minutes" : "no mirror", share > 0 ? "loss" : ""),
     tile("Requests", rate(recent(requests, lengths)), connections(last(history.connections))),
-    tile("Errors to clients", rate(recent(errors, lengths)), "5xx and aborted"),
-    tile("v1, p99", seconds(last(history.primary.p99_seconds)), times(history.primary), "v1"),
-    tile(`${name || "v2"}, p99`, mirror ? seconds(last(mirror.latency.p99_seconds)) : DASH, mirror ? times(mirror.latency) : "no mirror", "v2"),
+    tile("Errors to clients", rate(recent(errors, lengths)), "5xx and cut short", sum(errors.slice(-5)) > 0 ? "bad" : ""),
     tile("Copies", mirror ? rate(recent(mirror.ledger.sent, lengths)) : DASH, mirror ? `${count(last(mirror.ledger.in_flight))} in flight` : "no mirror"),
-    tile("Copies lost", percent(share), "in 5 minutes"),
-    tile("Fullest ring", history.rings.length ? percent(fill) : DASH, "of entries or bytes"),
-    tile("Busiest worker", percent(busiest), `of a core, ${history.workers.length} in all`),
+    tile("Ring, worker", [history.rings.length ? percent(fill) : DASH, ", ", percent(busiest)], "the fullest, the busiest"),
   );
   const up = Date.now() / 1000 - history.started;
   byId("about").textContent = `Umbra ${history.version}, up ${span(up)}`;
 }
 
-/** Rows of a chart's table: every so many seconds, the newest first. */
+/** Rows of a chart's table: some of the steps, the newest first. */
 function rowsOf(data, formats) {
-  const at = data[0].map((_, n) => n).filter((n) => (data[0].length - 1 - n) % TABLE_STEP === 0);
+  const step = Math.max(1, Math.ceil(data[0].length / TABLE_ROWS));
+  const at = data[0].map((_, n) => n).filter((n) => (data[0].length - 1 - n) % step === 0);
   return at.reverse().map((n) => [clock(data[0][n]), ...formats.map((format, column) => format(data[column + 1][n]))]);
 }
 
 /** With seconds only where the steps are. */
 const TIME = { time: true, format: (at, step) => (step < 60 ? clock(at) : clock(at).slice(0, 5)) };
 
-/** The two charts over time; `update(history, mirror)` draws the newest. */
+/** The two charts over time; `update(history, mirror, reach, marks)` draws the last `reach` seconds. */
 export function overTime() {
+  let reach = 300;
+  const x = { ...TIME, range: () => [Date.now() / 1000 - reach, Date.now() / 1000] };
   const rates = [
     { label: "requests", color: "v1", fill: 0.08 },
     { label: "copies sent", color: "v2" },
@@ -68,11 +86,11 @@ export function overTime() {
   const drawRates = chart(byId("rate-chart"), {
     label: "rates",
     lines: rates,
-    x: TIME,
+    x,
     y: { format: rate, least: 10 },
     sync: "time",
     rows: (data, names) => ({
-      caption: "Per second, every ten seconds",
+      caption: "Per second, some of the steps",
       columns: ["Time", ...names].map((title, at) => ({ title, class: at ? "number" : null })),
       rows: rowsOf(data, rates.map(() => rate)),
     }),
@@ -86,30 +104,31 @@ export function overTime() {
   const drawTimes = chart(byId("latency-chart"), {
     label: "latency",
     lines: times,
-    x: TIME,
+    x,
     y: { format: seconds, log: 10 },
     sync: "time",
     rows: (data, names) => ({
-      caption: "Latency, every ten seconds",
+      caption: "Latency, some of the steps",
       columns: ["Time", ...names].map((title, at) => ({ title, class: at ? "number" : null })),
       rows: rowsOf(data, times.map(() => seconds)),
     }),
   });
-  return (history, name) => {
+  return (history, name, wanted, marks) => {
+    reach = wanted;
     const { at, seconds: lengths } = history;
     const per = (column) => perSecond(column, lengths);
     const nothing = at.map(() => null);
     const mirror = mirrorOf(history, name);
     const requests = total(classes(history));
     const gone = mirror ? per(total([mirror.ledger.dropped, mirror.ledger.failed])) : nothing;
-    const quiet = at.length < 2 ? "Collecting: the first seconds are on their way." : sum(requests) === 0 ? "No requests in the last five minutes." : "";
+    const quiet = at.length < 2 ? "Collecting: the first seconds are on their way." : sum(requests) === 0 ? "No requests in this time." : "";
     const errors = total([history.requests["5xx"], history.aborted]);
-    drawRates([at, per(requests), mirror ? per(mirror.ledger.sent) : nothing, gone, per(errors)], quiet);
+    drawRates([at, per(requests), mirror ? per(mirror.ledger.sent) : nothing, gone, per(errors)], quiet, undefined, marks);
     const v2 = mirror?.latency;
     const columns = [history.primary.p50_seconds, history.primary.p99_seconds, v2?.p50_seconds ?? nothing, v2?.p99_seconds ?? nothing];
     const known = columns.some((column) => column.some((value) => value !== null));
     const second = name || "v2";
     const called = ["v1 p50", "v1 p99", `${second} p50`, `${second} p99`];
-    drawTimes([at, ...columns], known ? "" : quiet || "No answers in the last five minutes.", called);
+    drawTimes([at, ...columns], known ? "" : quiet || "No answers in this time.", called, marks);
   };
 }

@@ -1,7 +1,10 @@
 // Whether v2 may take v1's place, rule by rule. The gateway judges; this only shows.
 
-import { byId, empty, h, show, table } from "./dom.js";
-import { count, figure, percent, seconds, signed, words } from "./format.js";
+import { byId, empty, gauge, h, paged, show, table } from "./dom.js";
+import { count, figure, percent, seconds, signed, span, words } from "./format.js";
+
+/** Rules on one page. */
+const RULES = 12;
 
 /** How a rule's numbers are written, by the unit it names. */
 const UNITS = {
@@ -22,6 +25,30 @@ const badge = (word) => h("span", { class: `badge ${word}` }, h("span", { "aria-
 
 const WORST_FIRST = ["fail", "hold"];
 
+/** What a verdict waits for: {share, left} of the rule that is furthest from its samples; `null` where nothing is waited for. */
+export function progress({ rules, rest, seconds: length }) {
+  const waiting = rules.filter((rule) => rule.result === "hold" && rule.needed > rule.samples && !(rest ?? []).includes(rule.route));
+  const of = waiting.map((rule) => ({ rule, share: rule.samples / rule.needed, left: rule.samples > 0 && length > 0 ? ((rule.needed - rule.samples) * length) / rule.samples : null }));
+  const last = of.sort((a, b) => a.share - b.share)[0];
+  return last ?? null;
+}
+
+/** How far the evidence is, and when there may be enough at the pace so far. */
+function bar(of, name) {
+  // What is rejected is not waited for.
+  const waits = of.verdict === "hold" ? progress(of) : null;
+  if (!waits) return null;
+  const { rule, share, left } = waits;
+  const when = left === null ? "no pair yet" : `about ${span(left)} left at this pace`;
+  const where = rule.route ? ` on ${rule.route}` : "";
+  return h(
+    "div",
+    { class: "progress" },
+    gauge(share, "done", `Evidence for the verdict on ${name}`),
+    h("span", { class: "note" }, `${count(rule.samples)} of ${count(rule.needed)} samples for ${words(rule.rule)}${where}: ${when}`),
+  );
+}
+
 /** What a rule rests on, folded away. */
 function evidence({ rule, route, evidence: list }, mirror) {
   if (!list?.length) return "none";
@@ -30,7 +57,14 @@ function evidence({ rule, route, evidence: list }, mirror) {
   return h("details", { "data-key": key }, h("summary", { "data-key": `${key} summary` }, `${count(list.length)} kept`), h("ul", {}, list.map(one)));
 }
 
+/** Sentences of one mirror that are on the page; the rules say the rest. */
+const SAID_MAX = 2;
+
+const view = { page: new Map() };
+let drawn = null;
+
 export function verdict(answer, trouble) {
+  drawn = [answer, trouble];
   const host = byId("verdict-body");
   const strip = byId("verdict-word");
   if (trouble) {
@@ -48,27 +82,46 @@ export function verdict(answer, trouble) {
     const shown = (value) => (typeof value === "number" ? UNITS[rule.unit] ?? figure : figure)(value);
     return [
       words(rule.rule),
-      rule.route ?? "all",
+      rule.route || "all",
       [badge(rule.result), rule.why ? h("small", {}, ` ${rule.why}`) : null],
       shown(rule.figure),
       shown(rule.threshold),
       interval(rule, shown),
-      count(rule.samples),
+      rule.needed > rule.samples ? `${count(rule.samples)} of ${count(rule.needed)}` : count(rule.samples),
       evidence(rule, mirror),
     ];
   };
   const order = (a, b) => WORST_FIRST.indexOf(a.result) - WORST_FIRST.indexOf(b.result);
-  const tables = (answer.mirrors ?? []).map(({ mirror, verdict: word, rules }) => {
-    const passed = rules.filter((rule) => rule.result === "pass");
-    const others = rules.filter((rule) => rule.result !== "pass").sort(order);
-    const summary = h("summary", { "data-key": `passed ${mirror}` }, `${count(passed.length)} of ${count(rules.length)} rules pass`);
-    return [
-      h("h3", {}, mirror, " ", badge(word)),
-      others.length > 0 && table(`Rules for ${mirror} that do not pass`, columns, others.map(row(mirror))),
-      passed.length > 0 && h("details", { class: "numbers", "data-key": `rules ${mirror}` }, summary, table(`Rules for ${mirror} that pass`, columns, passed.map(row(mirror)))),
-    ];
+  const rules = (mirror, title, all, n) => {
+    const key = `${title} ${mirror}`;
+    const turn = (page) => {
+      view.page.set(key, page);
+      verdict(...drawn);
+    };
+    // Thousands of rules that nobody looks at are not drawn.
+    const isOpen = host.querySelector(`details[data-key="${CSS.escape(key)}"]`)?.open;
+    const { shown, buttons } = paged(key, all, view.page.get(key) ?? 0, RULES, turn);
+    const more = n - all.length;
+    const body = isOpen ? [table(`Rules for ${mirror} that ${title}`, columns, shown.map(row(mirror))), buttons, more > 0 && h("p", { class: "note" }, `And ${count(more)} more: gateway verdict --all.`)] : [];
+    const toggled = (event) => event.target.open && !body.length && verdict(...drawn);
+    return h("details", { class: "numbers", "data-key": key, ontoggle: toggled }, h("summary", { "data-key": `${key} summary` }, `${count(n)} rule${n === 1 ? "" : "s"} ${title}${n === 1 && title === "pass" ? "es" : ""}`), body);
+  };
+  const mirrors = (answer.mirrors ?? []).map((of) => {
+    const { mirror, verdict: word, said } = of;
+    const passed = of.rules.filter((rule) => rule.result === "pass");
+    const others = of.rules.filter((rule) => rule.result !== "pass").sort(order);
+    const lines = said ?? [];
+    // Of many rules the gateway tells the worst, and how many there are of each kind.
+    const { pass, hold, fail } = of.rules_in_all ?? { pass: passed.length, hold: others.length, fail: 0 };
+    const more = lines.length - SAID_MAX;
+    return h(
+      "div",
+      { class: "judged" },
+      h("h3", {}, mirror, " ", badge(word), " ", h("span", { class: "note" }, MEANING[word]?.(mirror) ?? "")),
+      lines.length > 0 && h("ul", { class: "said" }, lines.slice(0, SAID_MAX).map((line) => h("li", {}, line)), more > 0 && h("li", { class: "note" }, `And ${count(more)} more, in the rules.`)),
+      bar(of, mirror),
+      h("div", { class: "folds" }, hold + fail > 0 && rules(mirror, "do not pass", others, hold + fail), pass > 0 && rules(mirror, "pass", passed, pass)),
+    );
   });
-  // Who makes the verdict what it is.
-  const decisive = (answer.mirrors ?? []).filter((of) => of.verdict === answer.verdict).map((of) => of.mirror);
-  show(host, h("p", {}, MEANING[answer.verdict]?.(decisive.join(" and ") || "v2") ?? ""), tables.length ? tables : empty("No mirror to judge."));
+  show(host, mirrors.length ? h("div", { class: "columns" }, mirrors) : empty("No mirror to judge."));
 }

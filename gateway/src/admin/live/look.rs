@@ -8,13 +8,14 @@ use hdrhistogram::Histogram as Merged;
 use serde_json::{Value, json};
 
 use crate::control::Snapshot;
+use crate::limits::HISTORY_PARTS_MAX;
 use crate::metrics::{self, Class, Codes, Label, LaneCounters, MirrorCounters, Shard};
 
 /// Mirrors told apart, by name; what further ones count is in no column.
-const MIRRORS_MAX: usize = 16;
+const MIRRORS_MAX: usize = HISTORY_PARTS_MAX;
 
 /// Rings told apart, by name.
-const RINGS_MAX: usize = 16;
+const RINGS_MAX: usize = HISTORY_PARTS_MAX;
 
 /// Workers told apart.
 const WORKERS_MAX: usize = 64;
@@ -386,5 +387,13 @@ mod tests {
         assert_eq!(quantiles.len(), QUANTILES.len());
         assert_eq!(all[0]["primary"]["count"], 0);
         assert!(distributions(&snapshot, Some("elsewhere")).is_empty());
+    }
+
+    #[test]
+    fn a_sample_takes_no_more_than_the_budget_has_for_it() {
+        use crate::limits::{HISTORY_PART_BYTES, HISTORY_STEP_BYTES};
+        assert!(size_of::<Sample>() + WORKERS_MAX * size_of::<f64>() <= HISTORY_STEP_BYTES);
+        assert!(size_of::<(String, Times, Ledger)>() <= HISTORY_PART_BYTES);
+        assert!(size_of::<Ring>() <= HISTORY_PART_BYTES);
     }
 }

@@ -260,6 +260,7 @@ impl Line<'_> {
                 (copy, now) = (ready, self.now());
             }
             if is_new {
+                copy.keep();
                 copy.ticket.send(now.1);
                 let lag_us = copy.ticket.joined().map_or(0, |joined| joined.lag_us);
                 grpc::wait(&mut copy.head, lag_us / 1000);

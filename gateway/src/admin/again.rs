@@ -1,0 +1,292 @@
+//! `POST /diffs/{id}/again`: asks primary and mirror once more for what a sample was an answer to, and tells how both answers
+//! compare now. The same request as a command for a shell.
+//!
+//! It asks only for what changes nothing, from the control plane, on connections of its own; no worker knows of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, HOST};
+use axum::response::Response;
+use config::{Config, Host, Upstream, UpstreamProtocol};
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::asked::{Given, Path, refusal};
+use super::state::{AdminState, Permitted};
+use crate::compare::again::{self, Again, Ask};
+use crate::compare::{Difference, Judged};
+use crate::control::Snapshot;
+use crate::limits::{AGAIN_BYTES_MAX, AGAIN_MS_MAX};
+use crate::observe::record::Answer;
+use crate::observe::told::rfc3339;
+
+/// Which of a group's samples; the first where it does not say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    request_id: Option<String>,
+}
+
+/// `POST /diffs/{id}/again`: `{"request_id": "…"}`.
+pub(super) async fn again(
+    State(state): State<Arc<AdminState>>,
+    Permitted(_): Permitted,
+    Path(id): Path<String>,
+    Given(Which { request_id }): Given<Which>,
+) -> Response {
+    let found = id.parse().ok().and_then(|id| state.store.findings.group(id));
+    let Some(Judged { group, .. }) = found else {
+        return refusal(StatusCode::NOT_FOUND, format!("no group {id}"));
+    };
+    let is_meant =
+        |of: &&Arc<crate::compare::Sample>| request_id.as_ref().is_none_or(|id| *id == of.request_id);
+    let Some(sample) = group.samples.iter().find(is_meant) else {
+        return refusal(StatusCode::NOT_FOUND, "no sample of that request is kept in this group");
+    };
+    let Some(kept) = &sample.again else {
+        return refusal(StatusCode::CONFLICT, "the request of this sample was not kept");
+    };
+    if !kept.is_safe() {
+        let why = format!(
+            "{} with its content may change something: only GET and HEAD are asked again",
+            kept.method
+        );
+        return refusal(StatusCode::CONFLICT, why);
+    }
+    let Ok(_place) = state.again.try_acquire() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "others ask again just now; try again");
+    };
+    let snapshot = state.store.open();
+    let at = rfc3339(SystemTime::now());
+    let (primary, mirror) =
+        tokio::join!(answer(&snapshot, kept, &kept.primary), answer(&snapshot, kept, &kept.mirror));
+    let differences = match (&primary, &mirror) {
+        (Ok((primary, _)), Ok((mirror, _))) => {
+            again::compared(&snapshot.config, (&group.route, &group.mirror), primary, mirror)
+        }
+        (Ok(_) | Err(_), _) => None,
+    };
+    let side = |of: &Result<(Answer, Duration), String>| match of {
+        Ok((answer, took)) => json!({ "status": answer.status, "seconds": took.as_secs_f64() }),
+        Err(why) => json!({ "error": why }),
+    };
+    let difference = |of: &Difference| json!({ "field": of.field, "kind": of.kind.text(), "primary": of.primary, "mirror": of.mirror });
+    let told = json!({
+        "at": at,
+        "primary": side(&primary),
+        "mirror": side(&mirror),
+        "differences": differences.map(|all| all.iter().map(difference).collect::<Vec<Value>>()),
+        "left_out": kept.left_out,
+    });
+    axum::response::IntoResponse::into_response(Json(told))
+}
+
+/// What one side answers, and how long that takes.
+async fn answer(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<(Answer, Duration), String> {
+    let began = Instant::now();
+    let answered = timeout(Duration::from_millis(AGAIN_MS_MAX), fetched(snapshot, kept, ask)).await;
+    let answer = answered.map_err(|_| format!("no whole answer within {} s", AGAIN_MS_MAX / 1000))??;
+    Ok((answer, began.elapsed()))
+}
+
+async fn fetched(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<Answer, String> {
+    let (id, upstream) = upstream_of(&snapshot.config, &ask.upstream)
+        .ok_or_else(|| format!("upstream {} is not in force any more", ask.upstream))?;
+    if upstream.protocol == UpstreamProtocol::Http2 {
+        return Err("it speaks HTTP/2 only, which is not asked from here: use curl".to_owned());
+    }
+    let endpoint = upstream.endpoints.first().ok_or("it has no endpoint")?;
+    let address = match &endpoint.host {
+        Host::Address(address) => (*address, endpoint.port).into(),
+        Host::Name(name) => {
+            let mut found = lookup_host((name.as_str(), endpoint.port)).await.map_err(|e| e.to_string())?;
+            found.next().ok_or("its name has no address")?
+        }
+    };
+    let request = request(kept, ask, &endpoint.to_string()).map_err(|e| e.to_string())?;
+    let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
+    match (&upstream.tls, snapshot.callings.get(id).and_then(Option::as_ref)) {
+        (None, _) => exchanged(stream, request).await,
+        (Some(_), None) => Err("how it is called over TLS is not known".to_owned()),
+        (Some(_), Some(calling)) => {
+            let connector = TlsConnector::from(Arc::clone(calling.config()));
+            let name = calling.name(Some(&endpoint.host), address);
+            let stream = connector.connect(name, stream).await.map_err(|e| format!("no TLS: {e}"))?;
+            exchanged(stream, request).await
+        }
+    }
+}
+
+fn request(kept: &Again, ask: &Ask, endpoint: &str) -> Result<Request<String>, http::Error> {
+    let authority = if ask.authority.is_empty() { endpoint } else { &ask.authority };
+    let marks = Again::marks();
+    let own = marks.iter().map(|(name, value)| (*name, value.as_str()));
+    let fields = kept.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let begun = Request::builder()
+        .method(kept.method.as_str())
+        .uri(ask.target.as_str())
+        .header(HOST, authority)
+        .header(CONNECTION, "close");
+    fields.chain(own).fold(begun, |begun, (name, value)| begun.header(name, value)).body(String::new())
+}
+
+/// What is answered to `request`, the one that this connection carries; at most so much of it as is compared.
+async fn exchanged(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<String>,
+) -> Result<Answer, String> {
+    let text = |e: hyper::Error| e.to_string();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+    let reading = async {
+        let answer = sender.send_request(request).await.map_err(text)?;
+        let (head, mut body) = answer.into_parts();
+        let mut fields = Vec::new();
+        for (name, value) in &head.headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                fields.extend_from_slice(part);
+            }
+        }
+        let (mut content, mut is_cut) = (Vec::new(), false);
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.map_err(text)?.into_data() else { continue };
+            let room = AGAIN_BYTES_MAX - content.len();
+            content.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+            if piece.len() > room {
+                is_cut = true;
+                break;
+            }
+        }
+        let status = head.status.as_u16();
+        let (fields, content, trailers) = (fields.into(), content.into(), Box::default());
+        Ok(Answer { status, fields, content, is_cut, trailers })
+    };
+    // The connection ends with this, whatever else the server still has to say.
+    tokio::pin!(reading);
+    tokio::select! {
+        answer = &mut reading => answer,
+        ended = connection => {
+            ended.map_err(text)?;
+            reading.await
+        }
+    }
+}
+
+fn upstream_of<'c>(config: &'c Config, name: &str) -> Option<(usize, &'c Upstream)> {
+    config.upstreams.iter().enumerate().find(|(_, upstream)| upstream.name == name)
+}
+
+/// A sample's request as JSON: whether it may be asked again, and both commands.
+pub(super) fn told(config: &Config, kept: &Again) -> Value {
+    let command = |ask: &Ask| {
+        let upstream = upstream_of(config, &ask.upstream).map(|(_, upstream)| upstream);
+        let endpoint = upstream.and_then(|upstream| upstream.endpoints.first()).map(ToString::to_string);
+        let is_secure = upstream.map_or(kept.is_secure, |upstream| upstream.tls.is_some());
+        curl(kept, ask, endpoint.as_deref(), is_secure)
+    };
+    json!({
+        "is_safe": kept.is_safe(),
+        "curl_primary": command(&kept.primary),
+        "curl_mirror": command(&kept.mirror),
+        "left_out": kept.left_out,
+    })
+}
+
+/// The request as a command that asks `endpoint` for it, whatever its authority resolves to.
+fn curl(kept: &Again, ask: &Ask, endpoint: Option<&str>, is_secure: bool) -> String {
+    let scheme = if is_secure { "https" } else { "http" };
+    let authority = if ask.authority.is_empty() { endpoint.unwrap_or("localhost") } else { &ask.authority };
+    let mut parts = vec!["curl -g --path-as-is -i".to_owned()];
+    match kept.method.as_str() {
+        "GET" => {}
+        "HEAD" => parts.push("--head".to_owned()),
+        method => parts.push(format!("-X {}", quoted(method))),
+    }
+    parts.push(quoted(&format!("{scheme}://{authority}{}", ask.target)));
+    parts.extend(endpoint.map(|endpoint| format!("--connect-to {}", quoted(&format!("::{endpoint}")))));
+    for (name, value) in &kept.fields {
+        // A field without a value is written otherwise, or curl would take it out.
+        let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
+        parts.push(format!("-H {}", quoted(&field)));
+    }
+    if kept.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept-encoding")) {
+        parts.push("--compressed".to_owned());
+    }
+    if let Some(content) = kept.content.as_ref().filter(|content| !content.is_empty()) {
+        parts.push(format!("--data-raw {}", quoted(content)));
+    }
+    parts.join(" \\\n  ")
+}
+
+/// As one word of a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(method: &str, fields: &[(&str, &str)], content: Option<&str>) -> Again {
+        let ask = |upstream: &str| Ask {
+            upstream: upstream.into(),
+            authority: "shop".into(),
+            target: "/a?b=[1]'".into(),
+        };
+        Again {
+            method: method.into(),
+            is_secure: false,
+            primary: ask("v1"),
+            mirror: ask("v2"),
+            fields: fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            content: content.map(str::to_owned),
+            left_out: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_command_is_the_request_whatever_is_in_it() {
+        let fields = [("Accept", "*/*"), ("X-Empty", ""), ("X-Odd", "it's $(rm) `x`")];
+        let get = kept("GET", &fields, Some(""));
+        let expect = r"curl -g --path-as-is -i \
+  'http://shop/a?b=[1]'\''' \
+  --connect-to '::10.0.0.1:80' \
+  -H 'Accept: */*' \
+  -H 'X-Empty;' \
+  -H 'X-Odd: it'\''s $(rm) `x`'";
+        assert_eq!(curl(&get, &get.primary, Some("10.0.0.1:80"), false), expect);
+        let put = kept("PUT", &[("Accept-Encoding", "gzip")], Some("@a\n'b'"));
+        let expect = r"curl -g --path-as-is -i \
+  -X 'PUT' \
+  'https://shop/a?b=[1]'\''' \
+  -H 'Accept-Encoding: gzip' \
+  --compressed \
+  --data-raw '@a
+'\''b'\'''";
+        assert_eq!(curl(&put, &put.mirror, None, true), expect);
+        assert!(curl(&kept("HEAD", &[], None), &get.primary, None, false).contains(" --head "));
+    }
+
+    #[test]
+    fn a_request_that_is_asked_again_says_that_it_is_no_clients() {
+        let get = kept("GET", &[("Accept", "*/*")], Some(""));
+        let mut shown = get.clone();
+        shown.primary.target = "/a?b=1".into();
+        let request = request(&shown, &shown.primary, "10.0.0.1:80").unwrap();
+        assert_eq!(request.headers()["host"], "shop");
+        assert_eq!(request.headers()["x-umbra-mirror"], "again");
+        assert!(request.headers().contains_key("x-umbra-proof"));
+        assert_eq!(request.uri(), "/a?b=1");
+    }
+}

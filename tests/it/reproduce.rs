@@ -1,0 +1,108 @@
+//! A difference can be made to happen again: its sample has the request, without its secrets, as a command and to be asked once more.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tests::origin::write;
+use tests::{Gateway, Origin, Setup, eventually};
+
+/// Answers with a plan, as JSON.
+fn service(plan: &'static str) -> Origin {
+    Origin::new(move |_, stream| {
+        let json = format!("{{\"plan\":\"{plan}\"}}");
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ";
+        write(stream, format!("{head}{}\r\n\r\n{json}", json.len()))
+    })
+}
+
+const KEYS: &str =
+    "compare = {}, redact = { headers = [\"authorization\"], cookies = [\"sid\"], query = [\"token\"] }";
+
+/// The group where plans differ, with its samples, once there is one.
+fn group(gateway: &Gateway) -> Value {
+    let told = |target: &str| -> Value {
+        serde_json::from_str(&gateway.admin("GET", target, "").text()).expect("JSON")
+    };
+    let id = || {
+        let all = told("/diffs");
+        let groups = all["groups"].as_array().expect("a list").clone();
+        groups
+            .iter()
+            .find(|of| of["field"] == "$.plan")
+            .map(|of| of["id"].as_str().expect("an id").to_owned())
+    };
+    eventually("the difference is found", || id().is_some());
+    told(&format!("/diffs/{}", id().expect("found")))
+}
+
+#[test]
+fn a_difference_is_asked_for_again_without_its_secrets_and_nobody_copies_that() {
+    let (v1, v2) = (service("pro"), service("free"));
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, KEYS).start();
+    let request = "GET /users/7?token=SECRET1&page=2 HTTP/1.1\r\nHost: shop.example\r\nAuthorization: SECRET2\r\n\
+                   Cookie: sid=SECRET3\r\nX-Tenant: it's \"a\" $(b)\r\nAccept: application/json\r\n\r\n";
+    assert_eq!(gateway.client().ask(request).status, 200);
+    let group = group(&gateway);
+    assert!(!group.to_string().contains("SECRET"), "{group}");
+    let sample = &group["samples"][0]["request"];
+    assert_eq!(sample["is_safe"], true);
+    assert_eq!(sample["left_out"], json!(["authorization", "cookie", "parameter token"]));
+
+    // The command does as it says: it asks that service, by the client's own name for it.
+    for (key, service, plan) in [("curl_primary", &v1, "pro"), ("curl_mirror", &v2, "free")] {
+        let command = sample[key].as_str().expect("a command");
+        let output = Command::new("sh").args(["-c", &format!("{command} -s")]).output().expect("a shell");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(plan), "{command}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+        let asked = service.requests();
+        let last = asked.last().expect("a request");
+        assert_eq!((last.target.as_str(), last.field("host")), ("/users/7?page=2", Some("shop.example")));
+        assert_eq!(last.field("x-tenant"), Some("it's \"a\" $(b)"));
+        assert_eq!((last.field("authorization"), last.field("x-umbra-mirror")), (None, None));
+    }
+
+    let before = (v1.count(), v2.count());
+    let id = group["id"].as_str().expect("an id");
+    let answer = gateway.admin("POST", &format!("/diffs/{id}/again"), "{}");
+    let told: Value = serde_json::from_str(&answer.text()).expect("JSON");
+    assert_eq!((&told["primary"]["status"], &told["mirror"]["status"]), (&json!(200), &json!(200)), "{told}");
+    let difference =
+        json!({ "field": "$.plan", "kind": "changed", "primary": "\"pro\"", "mirror": "\"free\"" });
+    assert_eq!(told["differences"], json!([difference]), "{told}");
+    assert_eq!((v1.count(), v2.count()), (before.0 + 1, before.1 + 1), "each was asked once");
+    for service in [&v1, &v2] {
+        let asked = service.requests();
+        let last = asked.last().expect("a request");
+        assert_eq!((last.target.as_str(), last.field("host")), ("/users/7?page=2", Some("shop.example")));
+        assert_eq!(last.field("x-umbra-mirror"), Some("again"), "it says that it is no client's");
+    }
+    let metrics = gateway.settled("v2");
+    assert_eq!(metrics.sum("umbra_mirror_eligible_total", &["mirror=\"v2\""]), 1, "no copy was made of it");
+}
+
+#[test]
+fn what_may_change_something_is_a_command_and_never_asked_again() {
+    let (v1, v2) = (service("pro"), service("free"));
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, "compare = {}").start();
+    let request = "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"note\":\"it's\"}";
+    assert_eq!(gateway.client().ask(request).status, 200);
+    let group = group(&gateway);
+    let sample = &group["samples"][0]["request"];
+    let command = sample["curl_mirror"].as_str().expect("a command");
+    assert!(
+        command.contains("-X 'POST'") && command.contains(r#"--data-raw '{"note":"it'\''s"}'"#),
+        "{command}"
+    );
+    assert_eq!(sample["is_safe"], false);
+    let before = (v1.count(), v2.count());
+    let again = |body: &str| {
+        let id = group["id"].as_str().expect("an id");
+        gateway.admin("POST", &format!("/diffs/{id}/again"), body).status
+    };
+    assert_eq!(again("{}"), 409);
+    assert_eq!(again("{\"request_id\":\"no such\"}"), 404);
+    assert_eq!(again("{\"other\":1}"), 422);
+    assert_eq!((v1.count(), v2.count()), before);
+    let foreign = gateway.admin_with("POST", "/diffs/1/again", "Origin: http://evil.example\r\n", "{}");
+    assert_eq!(foreign.status, 403, "a page of somebody else's asks nobody");
+}
