@@ -198,7 +198,7 @@ fn a_call_that_is_answered_at_once_with_what_its_route_retries_is_made_again() {
     let heard = call(&mut raw, 1, "/shop.Carts/Pay", &[]);
     assert_eq!((field(&heard.trailers, "grpc-status"), asked.load(Ordering::SeqCst)), ("14", 4));
     // A copy is one try: it stands beside the first of the primary's.
-    becomes(&gateway, "v2", &[("sent", 2), ("completed 2xx", 2)]);
+    becomes(&gateway, "v2", &[("eligible", 2), ("sent", 2), ("completed 2xx", 2)]);
     let outcomes = gateway.admin("GET", "/outcomes", "").text();
     assert!(outcomes.contains("\"grpc_unavailable\"") && !outcomes.contains("\"200\",\"200\""), "{outcomes}");
 }
@@ -228,7 +228,7 @@ fn the_web_kinds_outcome_stands_in_its_content_over_http_1_too() {
             "POST /shop.Carts/Pay HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: 0\r\n\r\n"
         );
         assert_eq!(gateway.client().ask(&ask).status, 200);
-        becomes(&gateway, "v2", &[("sent", 1), ("completed 5xx", 1)]);
+        becomes(&gateway, "v2", &[("eligible", 1), ("sent", 1), ("completed 5xx", 1)]);
         let outcomes = gateway.admin("GET", "/outcomes", "").text();
         assert!(outcomes.contains("grpc_internal"), "{kind}: {outcomes}");
     }

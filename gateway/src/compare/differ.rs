@@ -375,6 +375,7 @@ impl Found<'_> {
             match (a, b) {
                 ([], [(_, only), ..]) => self.one_side(path, Kind::Added, None, Some(only)),
                 ([(_, only), ..], []) => self.one_side(path, Kind::Missing, Some(only), None),
+                ([(_, a)], [(_, b)]) => self.values(path, a, b),
                 (a, b) => {
                     let values = |of: &'n [Member<'_>]| of.iter().map(|(_, value)| value).collect::<Vec<_>>();
                     self.repeated(path, &values(a), &values(b), "times");

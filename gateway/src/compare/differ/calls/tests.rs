@@ -153,7 +153,10 @@ fn streams_are_compared_message_by_message_however_they_are_compressed() {
         "header grpc-encoding nothing → gzip",
     ];
     assert_eq!(told(&rules, &ours, &coded), expect);
-    assert_eq!(told(&rules, &ours, &reply(&[b.clone()], OK)), ["length $ 2 messages → 1 messages"]);
+    assert_eq!(
+        told(&rules, &ours, &reply(std::slice::from_ref(&b), OK)),
+        ["length $ 2 messages → 1 messages"]
+    );
     let broken = Answer { content: b"\0\0\0\0\x09a".as_slice().into(), ..reply(&[], OK) };
     assert_eq!(told(&rules, &ours, &broken), ["body body messages → no messages"]);
     assert_eq!(
