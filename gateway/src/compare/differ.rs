@@ -25,6 +25,7 @@ use crate::mirror::redact::REDACTED;
 use crate::observe::record::Answer;
 pub(super) use calls::text_of_call;
 use fields::{Fields, fields, media_type};
+pub(super) use shown::step;
 use shown::{FIELD_BYTES_MAX, bounded, short, text_of};
 
 /// One thing that differs.
@@ -248,7 +249,6 @@ impl Found<'_> {
             return Some("coded");
         };
         let framings = self.method.as_ref().and_then(|_| calls::framings(&our_type, &their_type));
-        let is_json = |kind: &str| kind == "application/json" || kind.ends_with("+json");
         let are_json = is_json(&our_type) && is_json(&their_type);
         match (primary.end, mirror.end) {
             (End::Whole, End::Whole) => {}
@@ -555,6 +555,19 @@ impl Found<'_> {
 
 /// Below it every whole number has a float of its own.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+pub(super) fn bounded_field(name: &str) -> Cow<'_, str> {
+    bounded(name, FIELD_BYTES_MAX)
+}
+
+pub(super) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
+/// In lower case, without parameters.
+pub(super) fn media_type_of(answer: &Answer) -> String {
+    media_type(&fields(&answer.fields))
+}
 
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh64::xxh64;
 
+use super::descriptors::{Field, Kind, Message, Schema};
 use super::json::{Member, NODES_MAX, Node};
-use super::schema::{Field, Kind, Message, Schema};
 use wire::{DEPTH_MAX, spend};
 pub(super) use wire::{Raw, Unread, Wire};
 

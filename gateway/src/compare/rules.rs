@@ -6,7 +6,7 @@ use std::sync::Arc;
 use config::Compare;
 use regex::bytes::Regex;
 
-use super::schema::Schema;
+use super::descriptors::Schema;
 use crate::mirror::redact::{REDACTED, Secrets};
 
 /// Where something stands in a JSON text: names of members, `None` for any index.

@@ -1,381 +1,420 @@
-//! What a descriptor set (`google/protobuf/descriptor.proto`) says of messages: names of fields, their types, and which of them a
-//! method replies with. Pure.
+//! Which fields the answers of either side have: of which types, how often null, how often left out. A schema nobody wrote, and
+//! what of it differs.
 //!
-//! Only what reading replies takes is looked at and kept; all else in a set is passed over. Files are read elsewhere.
+//! It keeps names and counts, never values; what is a secret is there or not, and nothing more. Bounded: so many fields of a mirror
+//! on a route, so many of all, so many values looked at of one answer. Pure.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
-use super::protobuf::{Raw, Wire};
+use serde::Serialize;
 
-/// By the file that it comes from.
-pub type Schemas = HashMap<PathBuf, Arc<Schema>>;
+use super::added;
+use super::coding::{End, plain};
+use super::differ::{bounded_field, is_json, media_type_of, step};
+use super::folds::Folds;
+use super::json::{self, Node};
+use super::rules::{Path, Rules};
+use crate::observe::record::Answer;
 
-/// Messages and enumerations that refer to each other by index.
-#[derive(Debug, Default)]
-pub struct Schema {
-    messages: Vec<Message>,
-    enums: Vec<HashMap<i32, String>>,
-    /// Index of what each method replies with, by `pkg.Service/Method`.
-    replies: HashMap<String, usize>,
+/// Fields of one mirror on one route, with names of 512 bytes at most; further ones are counted.
+pub(crate) const FIELDS_MAX: usize = 300;
+
+/// Fields of all mirrors together: 4 MiB at most.
+pub(super) const ALL_FIELDS_MAX: usize = 6_000;
+
+/// Values looked at of one answer: a longer list says no more of its items' types.
+const VALUES_MAX: usize = 2_000;
+
+/// So many pairs are looked at first, and one in so many of those that come later.
+const FIRST: u64 = 64;
+const THEN_ONE_IN: u64 = 16;
+
+/// What shares have to differ by to be told, and by how many standard deviations.
+const SHARE_MIN: f64 = 0.005;
+const Z_MIN: f64 = 4.0;
+
+/// Types of values, in the order of [`Side::types`].
+const TYPES: [&str; 8] = ["null", "boolean", "integer", "number", "string", "array", "object", "redacted"];
+const NULL: usize = 0;
+const OBJECT: usize = 6;
+const REDACTED: usize = 7;
+
+/// What is known of the answers of one mirror on one route.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Schema {
+    /// Pairs that came, and those looked at.
+    pairs: u64,
+    looked: u64,
+    /// By name, the answer itself first.
+    fields: BTreeMap<String, Seen>,
+    /// Values whose field found no place.
+    hidden: u64,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Message {
-    fields: HashMap<u32, Field>,
-    /// It is an entry of a map: its first field is a name, its second what it names.
-    pub(super) is_entry: bool,
+/// One field.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// The field that it is a member of; none for the answer itself and for items.
+    parent: Option<String>,
+    /// v1's and the mirror's.
+    sides: [Side; 2],
 }
 
-#[derive(Debug)]
-pub(super) struct Field {
-    pub(super) name: String,
-    pub(super) kind: Kind,
-    pub(super) is_repeated: bool,
-    /// Not to be there means its default: who sends that says no more than who does not.
-    pub(super) is_implicit: bool,
+#[derive(Debug, Clone, Copy, Default)]
+struct Side {
+    types: [u64; TYPES.len()],
 }
 
-/// By how a value is encoded and read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Double,
-    Float,
-    Int,
-    Uint,
-    ZigZag,
-    Fixed32,
-    Fixed64,
-    SFixed32,
-    SFixed64,
-    Bool,
-    String,
-    Bytes,
-    Enum(usize),
-    Message(usize),
+/// A schema as it is told.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inferred {
+    pub route: String,
+    pub mirror: String,
+    /// Pairs that it rests on.
+    pub pairs: u64,
+    pub fields: Vec<Field>,
+    /// Values in fields that found no place beside these.
+    pub hidden: u64,
 }
 
-impl Message {
-    pub(super) fn field(&self, number: u32) -> Option<&Field> {
-        self.fields.get(&number)
-    }
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Field {
+    pub field: String,
+    pub primary: Told,
+    pub mirror: Told,
+    /// Where the sides differ: `only_primary`, `only_mirror`, `types`, `null`, `absent`.
+    pub differs: Vec<&'static str>,
+}
+
+/// One side of a field.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Told {
+    pub present: u64,
+    /// Of the objects that could have it, share of those without it; null where it is no member.
+    pub absent_share: Option<f64>,
+    /// Of its values.
+    pub null_share: f64,
+    /// How many of each type.
+    pub types: BTreeMap<&'static str, u64>,
 }
 
 impl Schema {
-    /// # Errors
-    /// What is wrong with it.
-    pub fn new(bytes: &[u8]) -> Result<Self, String> {
-        let files = Parts::of(bytes)?.each(set::FILE)?;
-        let mut names = Names::default();
-        for file in &files {
-            let is_proto3 = file.text(file::SYNTAX) == "proto3";
-            let (messages, enums) = (file.each(file::MESSAGE)?, file.each(file::ENUM)?);
-            names.declare(file.text(file::PACKAGE), messages, enums, is_proto3, 0)?;
-        }
-        let mut schema = Self::default();
-        for (of, is_proto3) in &names.messages {
-            let options = of.each(message::OPTIONS)?;
-            let is_entry = options.iter().any(|options| options.number(message::OF_OPTIONS_IS_ENTRY) > 0);
-            let fields = of.each(message::FIELD)?.into_iter().map(|field| names.field(&field, *is_proto3));
-            schema.messages.push(Message { fields: fields.collect::<Result<_, _>>()?, is_entry });
-        }
-        for of in &names.enums {
-            let mut values = HashMap::new();
-            // Of two names of one number the first is told.
-            for value in of.each(enumeration::VALUE)? {
-                let number = value.number(enumeration::OF_VALUE_NUMBER) as i32;
-                values.entry(number).or_insert_with(|| value.text(NAME).to_owned());
+    /// Whether the next pair is to be looked at.
+    pub(super) fn wants(&mut self) -> bool {
+        self.pairs += 1;
+        self.pairs <= FIRST || self.pairs.is_multiple_of(THEN_ONE_IN)
+    }
+
+    /// Adds a pair; `room`: so many more fields have a place.
+    pub(super) fn add(&mut self, shapes: [Shape; 2], mut room: usize) {
+        self.looked += 1;
+        for (side, shape) in shapes.into_iter().enumerate() {
+            for (name, (parent, counts)) in shape.fields {
+                if !self.fields.contains_key(&name) {
+                    if self.fields.len() >= FIELDS_MAX || room == 0 {
+                        self.hidden += counts.iter().sum::<u64>();
+                        continue;
+                    }
+                    room -= 1;
+                    let parent = parent.filter(|of| self.fields.contains_key(of));
+                    self.fields.insert(name.clone(), Seen { parent, ..Seen::default() });
+                }
+                let Some(seen) = self.fields.get_mut(&name) else { continue };
+                let types = seen.sides.get_mut(side).map(|side| &mut side.types);
+                types.into_iter().flatten().zip(counts).for_each(|(sum, n)| *sum += n);
             }
-            schema.enums.push(values);
         }
-        for file in &files {
-            for service in file.each(file::SERVICE)? {
-                let service_name = joined(file.text(file::PACKAGE), service.text(NAME));
-                for method in service.each(service::METHOD)? {
-                    let reply = names.message(method.text(service::OF_METHOD_OUTPUT))?;
-                    schema.replies.insert(format!("{service_name}/{}", method.text(NAME)), reply);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    pub(super) fn told(&self, route: &str, mirror: &str) -> Inferred {
+        let one = |(name, seen): (&String, &Seen)| {
+            let parents = seen.parent.as_ref().and_then(|of| self.fields.get(of));
+            let told = |side: usize| {
+                let of = seen.sides.get(side).copied().unwrap_or_default();
+                let objects = parents.and_then(|of| Some(of.sides.get(side)?.types[OBJECT]));
+                (of, objects)
+            };
+            let (ours, theirs) = (told(0), told(1));
+            Field {
+                field: name.clone(),
+                primary: ours.0.told(ours.1),
+                mirror: theirs.0.told(theirs.1),
+                differs: differs(ours, theirs),
+            }
+        };
+        Inferred {
+            route: route.to_owned(),
+            mirror: mirror.to_owned(),
+            pairs: self.looked,
+            fields: self.fields.iter().map(one).collect(),
+            hidden: self.hidden,
+        }
+    }
+}
+
+impl Side {
+    fn present(&self) -> u64 {
+        self.types.iter().sum()
+    }
+
+    fn told(&self, objects: Option<u64>) -> Told {
+        let present = self.present();
+        let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
+        let types = TYPES.into_iter().zip(self.types).filter(|(_, n)| *n > 0);
+        Told {
+            present,
+            absent_share: objects.map(|objects| share(objects.saturating_sub(present), objects)),
+            null_share: share(self.types[NULL], present),
+            types: types.collect(),
+        }
+    }
+}
+
+/// Where two sides differ, each with the objects that could have the field.
+fn differs(ours: (Side, Option<u64>), theirs: (Side, Option<u64>)) -> Vec<&'static str> {
+    let (a, b) = (ours.0.present(), theirs.0.present());
+    match (a, b) {
+        (0, 0) => return Vec::new(),
+        (0, _) => return vec!["only_mirror"],
+        (_, 0) => return vec!["only_primary"],
+        (_, _) => {}
+    }
+    let mut found = Vec::new();
+    let (our_nulls, their_nulls) = (ours.0.types[NULL], theirs.0.types[NULL]);
+    // Nulls are counted by themselves.
+    let (values, others) = (a - our_nulls, b - their_nulls);
+    let is_other_type = |at: usize| {
+        let (k, l) = (ours.0.types[at], theirs.0.types[at]);
+        // One that the other side never has is another, however rare.
+        (k == 0) != (l == 0) || are_apart((k, values), (l, others))
+    };
+    if values > 0 && others > 0 && (NULL + 1..TYPES.len()).any(is_other_type) {
+        found.push("types");
+    }
+    if are_apart((our_nulls, a), (their_nulls, b)) {
+        found.push("null");
+    }
+    if let (Some(ours), Some(theirs)) = (ours.1, theirs.1)
+        && are_apart((ours.saturating_sub(a), ours), (theirs.saturating_sub(b), theirs))
+    {
+        found.push("absent");
+    }
+    found
+}
+
+/// Whether two shares differ beyond what chance does.
+fn are_apart((k, n): (u64, u64), (l, m): (u64, u64)) -> bool {
+    let (n, m) = (n.max(1) as f64, m.max(1) as f64);
+    let apart = (k as f64 / n - l as f64 / m).abs();
+    let both = (k + l) as f64 / (n + m);
+    apart > SHARE_MIN && apart > Z_MIN * (both * (1.0 - both) * (1.0 / n + 1.0 / m)).sqrt()
+}
+
+/// How often each field of one answer has a value of each type.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    fields: BTreeMap<String, (Option<String>, [u64; TYPES.len()])>,
+}
+
+/// The shapes of two answers; `None` where not both are whole JSON.
+pub(super) fn shapes(rules: &Rules, folds: &mut Folds, answers: [&Answer; 2]) -> Option<[Shape; 2]> {
+    let [ours, theirs] = answers.map(|answer| shape(rules, folds, answer));
+    Some([ours?, theirs?])
+}
+
+fn shape(rules: &Rules, folds: &mut Folds, answer: &Answer) -> Option<Shape> {
+    if answer.status >= 400 || !is_json(&media_type_of(answer)) {
+        return None;
+    }
+    let plain = plain(answer, rules.decoded_bytes_max).filter(|plain| plain.end == End::Whole)?;
+    let node = json::read(&plain.content).ok()?;
+    let mut walk = Walk { rules, folds, shape: Shape::default(), left: VALUES_MAX };
+    walk.value(&mut Vec::new(), "$", None, &node);
+    Some(walk.shape)
+}
+
+struct Walk<'a> {
+    rules: &'a Rules,
+    folds: &'a mut Folds,
+    shape: Shape,
+    left: usize,
+}
+
+impl Walk<'_> {
+    fn value<'n>(&mut self, path: &mut Path<'n>, name: &str, parent: Option<&str>, node: &'n Node<'_>) {
+        if self.left == 0 || self.rules.ignores(path) {
+            return;
+        }
+        self.left -= 1;
+        // What stands below a secret is part of it.
+        let is_secret = self.rules.secret_at(path, false).is_some();
+        let at = if is_secret { REDACTED } else { type_of(node) };
+        let told = self.rules.shown_text(name);
+        let told = bounded_field(&told).into_owned();
+        let (_, counts) = self.shape.fields.entry(told).or_insert_with(|| {
+            let parent = parent.map(|of| bounded_field(&self.rules.shown_text(of)).into_owned());
+            (parent, [0; TYPES.len()])
+        });
+        counts[at] += 1;
+        if is_secret {
+            return;
+        }
+        match node {
+            Node::Object(members) => {
+                for one in members.chunk_by(|(a, _), (b, _)| a == b) {
+                    let Some((member, value)) = one.first() else { continue };
+                    if !added::names(member) {
+                        let below = step(name, Some(member), Some(self.folds));
+                        path.push(Some(member));
+                        self.value(path, &below, Some(name), value);
+                        path.pop();
+                    }
                 }
             }
-        }
-        if schema.replies.is_empty() {
-            return Err("describes no method of any service".to_owned());
-        }
-        Ok(schema)
-    }
-
-    /// What `method`, as `pkg.Service/Method`, replies with.
-    pub(super) fn reply(&self, method: &str) -> Option<&Message> {
-        self.message(*self.replies.get(method)?)
-    }
-
-    pub(super) fn message(&self, index: usize) -> Option<&Message> {
-        self.messages.get(index)
-    }
-
-    /// The name of a value.
-    pub(super) fn value(&self, of: usize, number: i32) -> Option<&str> {
-        self.enums.get(of)?.get(&number).map(String::as_str)
-    }
-}
-
-fn joined(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
-}
-
-/// Types in types: no compiler writes as many.
-const NESTED_MAX: usize = 64;
-
-/// The number of a name in whatever has one, and those of the parts of each message of a set.
-const NAME: u32 = 1;
-
-mod set {
-    pub(super) const FILE: u32 = 1;
-}
-
-mod file {
-    pub(super) const PACKAGE: u32 = 2;
-    pub(super) const MESSAGE: u32 = 4;
-    pub(super) const ENUM: u32 = 5;
-    pub(super) const SERVICE: u32 = 6;
-    pub(super) const SYNTAX: u32 = 12;
-}
-
-mod message {
-    pub(super) const FIELD: u32 = 2;
-    pub(super) const NESTED: u32 = 3;
-    pub(super) const ENUM: u32 = 4;
-    pub(super) const OPTIONS: u32 = 7;
-    pub(super) const OF_OPTIONS_IS_ENTRY: u32 = 7;
-}
-
-mod field {
-    pub(super) const NUMBER: u32 = 3;
-    pub(super) const LABEL: u32 = 4;
-    pub(super) const TYPE: u32 = 5;
-    pub(super) const TYPE_NAME: u32 = 6;
-    pub(super) const ONE_OF: u32 = 9;
-    pub(super) const REPEATED: u64 = 3;
-}
-
-mod enumeration {
-    pub(super) const VALUE: u32 = 2;
-    pub(super) const OF_VALUE_NUMBER: u32 = 2;
-}
-
-mod service {
-    pub(super) const METHOD: u32 = 2;
-    pub(super) const OF_METHOD_OUTPUT: u32 = 3;
-}
-
-/// One message of a set, taken apart.
-struct Parts<'a>(Vec<(u32, Raw<'a>)>);
-
-impl<'a> Parts<'a> {
-    fn of(bytes: &'a [u8]) -> Result<Self, String> {
-        let (mut parts, mut wire) = (Vec::new(), Wire::new(bytes));
-        // The file's length is bounded.
-        let mut left = bytes.len();
-        while !wire.is_over() {
-            let part = wire.field(&mut left).map_err(|_| {
-                "is no descriptor set; write it with protoc --include_imports --descriptor_set_out".to_owned()
-            })?;
-            parts.push(part);
-        }
-        Ok(Self(parts))
-    }
-
-    fn bytes(&self, number: u32) -> impl Iterator<Item = &'a [u8]> {
-        self.0.iter().filter_map(move |(known, raw)| match raw {
-            Raw::Bytes(bytes) if *known == number => Some(*bytes),
-            Raw::Varint(_) | Raw::Fixed64(_) | Raw::Fixed32(_) | Raw::Bytes(_) | Raw::Group(_) => None,
-        })
-    }
-
-    fn each(&self, number: u32) -> Result<Vec<Self>, String> {
-        self.bytes(number).map(Self::of).collect()
-    }
-
-    fn text(&self, number: u32) -> &'a str {
-        self.bytes(number).last().and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
-    }
-
-    fn given(&self, number: u32) -> Option<u64> {
-        let found = self.0.iter().rev().find(|(known, _)| *known == number)?;
-        match found.1 {
-            Raw::Varint(n) => Some(n),
-            Raw::Fixed64(_) | Raw::Fixed32(_) | Raw::Bytes(_) | Raw::Group(_) => None,
+            Node::Array(items) => {
+                path.push(None);
+                let below = step(name, None, None);
+                for item in items.iter().filter(|item| !added::is_item(item)) {
+                    self.value(path, &below, None, item);
+                }
+                path.pop();
+            }
+            Node::Null | Node::Bool(_) | Node::Number(_) | Node::String(_) => {}
+            // Of no JSON text.
+            Node::Bytes(_) | Node::Hidden(_) => {}
         }
     }
+}
 
-    fn number(&self, number: u32) -> u64 {
-        self.given(number).unwrap_or_default()
+fn type_of(node: &Node<'_>) -> usize {
+    match node {
+        Node::Null => NULL,
+        Node::Bool(_) => 1,
+        Node::Number(text) if !text.contains(['.', 'e', 'E']) => 2,
+        Node::Number(_) => 3,
+        Node::String(_) | Node::Bytes(_) | Node::Hidden(_) => 4,
+        Node::Array(_) => 5,
+        Node::Object(_) => OBJECT,
     }
 }
 
-/// Every type of a set, by its whole name.
-#[derive(Default)]
-struct Names<'a> {
-    messages: Vec<(Parts<'a>, bool)>,
-    enums: Vec<Parts<'a>>,
-    by_name: HashMap<String, Kind>,
-}
+/// Schemas of all mirrors, by route and mirror.
+#[derive(Debug, Default)]
+pub(super) struct Schemas(HashMap<(String, String), Schema>);
 
-impl<'a> Names<'a> {
-    fn declare(
-        &mut self,
-        parent: &str,
-        messages: Vec<Parts<'a>>,
-        enums: Vec<Parts<'a>>,
-        is_proto3: bool,
-        depth: usize,
-    ) -> Result<(), String> {
-        if depth > NESTED_MAX {
-            return Err(format!("nests types more than {NESTED_MAX} deep"));
-        }
-        for of in enums {
-            self.by_name.insert(joined(parent, of.text(NAME)), Kind::Enum(self.enums.len()));
-            self.enums.push(of);
-        }
-        for of in messages {
-            let name = joined(parent, of.text(NAME));
-            self.by_name.insert(name.clone(), Kind::Message(self.messages.len()));
-            let (nested, enums) = (of.each(message::NESTED)?, of.each(message::ENUM)?);
-            self.messages.push((of, is_proto3));
-            self.declare(&name, nested, enums, is_proto3, depth + 1)?;
-        }
-        Ok(())
+impl Schemas {
+    pub(super) fn wants(&mut self, route: &str, mirror: &str) -> bool {
+        self.0.entry((route.to_owned(), mirror.to_owned())).or_default().wants()
     }
 
-    /// What a type is called by begins with a dot where it is whole, as compilers write it.
-    fn known(&self, name: &str) -> Result<Kind, String> {
-        let found = self.by_name.get(name.strip_prefix('.').unwrap_or(name));
-        found.copied().ok_or_else(|| {
-            format!("lacks the type {name}, which it refers to; write it with protoc --include_imports")
-        })
+    pub(super) fn add(&mut self, route: &str, mirror: &str, shapes: [Shape; 2]) {
+        let taken: usize = self.0.values().map(Schema::len).sum();
+        let schema = self.0.entry((route.to_owned(), mirror.to_owned())).or_default();
+        schema.add(shapes, ALL_FIELDS_MAX.saturating_sub(taken));
     }
 
-    fn message(&self, name: &str) -> Result<usize, String> {
-        match self.known(name)? {
-            Kind::Message(index) => Ok(index),
-            _scalar => Err(format!("has an enumeration {name} where a message is due")),
-        }
+    pub(super) fn retain(&mut self, is_known: impl Fn(&str, &str) -> bool) {
+        self.0.retain(|(route, mirror), _| is_known(route, mirror));
     }
 
-    fn field(&self, of: &Parts<'_>, is_proto3: bool) -> Result<(u32, Field), String> {
-        let name = of.text(NAME);
-        let kind = match of.number(field::TYPE) {
-            1 => Kind::Double,
-            2 => Kind::Float,
-            3 | 5 => Kind::Int,
-            4 | 13 => Kind::Uint,
-            6 => Kind::Fixed64,
-            7 => Kind::Fixed32,
-            8 => Kind::Bool,
-            9 => Kind::String,
-            12 => Kind::Bytes,
-            15 => Kind::SFixed32,
-            16 => Kind::SFixed64,
-            17 | 18 => Kind::ZigZag,
-            // A group, a message, an enumeration.
-            10 | 11 | 14 => self.known(of.text(field::TYPE_NAME))?,
-            other => return Err(format!("has a field {name} of an unknown type, {other}")),
-        };
-        let number =
-            u32::try_from(of.number(field::NUMBER)).map_err(|_| format!("numbers {name} too high"))?;
-        let is_implicit = is_proto3 && of.given(field::ONE_OF).is_none() && !matches!(kind, Kind::Message(_));
-        let is_repeated = of.number(field::LABEL) == field::REPEATED;
-        Ok((number, Field { name: name.to_owned(), kind, is_repeated, is_implicit }))
+    pub(super) fn told(&self) -> Vec<Inferred> {
+        let known = self.0.iter().filter(|(_, schema)| schema.looked > 0);
+        let mut all: Vec<Inferred> =
+            known.map(|((route, mirror), schema)| schema.told(route, mirror)).collect();
+        all.sort_by(|a, b| (&a.route, &a.mirror).cmp(&(&b.route, &b.mirror)));
+        all
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::protobuf::tests::{bytes, int};
+mod tests {
+    use super::super::tests::{answer, config, record};
+    use super::super::{Comparator, Findings};
     use super::*;
+    use std::sync::Arc;
 
-    fn field(name: &str, number: u64, kind: u64, of: &str) -> Vec<u8> {
-        let of = if of.is_empty() { Vec::new() } else { bytes(6, of.as_bytes()) };
-        [bytes(1, name.as_bytes()), int(3, number), int(4, 1), int(5, kind), of].concat()
+    fn told(keys: &str, pairs: impl Iterator<Item = (String, String)>) -> Inferred {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["a"], keys);
+        let mut comparator = Comparator::new(&config, &crate::compare::Schemas::new(), &findings);
+        for (n, (ours, theirs)) in pairs.enumerate() {
+            comparator.take(&record(&config, 0, &n.to_string(), answer(&ours), answer(&theirs)));
+        }
+        findings.schemas().remove(0)
     }
 
-    /// The last word counts.
-    fn repeated(field: Vec<u8>) -> Vec<u8> {
-        [field, int(4, 3)].concat()
-    }
-
-    fn message(name: &str, fields: &[Vec<u8>]) -> Vec<u8> {
-        let fields: Vec<u8> = fields.iter().flat_map(|field| bytes(2, field)).collect();
-        [bytes(1, name.as_bytes()), fields].concat()
-    }
-
-    const MESSAGE: u64 = 11;
-    const TEXT: u64 = 9;
-
-    /// As a compiler writes it: `shop.Carts`, whose `Find` replies with a bit of everything; without `Item` where that is left out.
-    pub(in super::super) fn set(has_item: bool) -> Vec<u8> {
-        let entry = message("CountsEntry", &[field("key", 1, TEXT, ""), field("value", 2, 5, "")]);
-        let entry = [entry, bytes(7, &int(7, 1))].concat();
-        let found = message(
-            "Found",
-            &[
-                repeated(field("items", 1, MESSAGE, ".shop.Item")),
-                field("state", 2, 14, ".shop.State"),
-                field("is_new", 3, 8, ""),
-                repeated(field("counts", 4, MESSAGE, ".shop.Found.CountsEntry")),
-                repeated(field("sizes", 5, 17, "")),
-                field("note", 6, TEXT, ""),
-                field("least", 7, 3, ""),
-                [field("maybe", 8, 5, ""), int(9, 0), int(17, 1)].concat(),
-                field("card_number", 9, TEXT, ""),
-            ],
-        );
-        let found = [found, bytes(3, &entry)].concat();
-        let item = message(
-            "Item",
-            &[
-                field("name", 1, TEXT, ""),
-                field("price", 2, 1, ""),
-                repeated(field("parts", 3, MESSAGE, ".shop.Item")),
-            ],
-        );
-        let value = |name: &str, number| bytes(2, &[bytes(1, name.as_bytes()), int(2, number)].concat());
-        let state = [bytes(1, b"State"), value("OPEN", 0), value("SOLD", 1)].concat();
-        let method = |name: &str| {
-            bytes(
-                2,
-                &[bytes(1, name.as_bytes()), bytes(2, b".shop.Found"), bytes(3, b".shop.Found")].concat(),
-            )
-        };
-        let service = [bytes(1, b"Carts"), method("Find"), method("Pay")].concat();
-        let item = if has_item { bytes(4, &item) } else { Vec::new() };
-        let file = [
-            bytes(1, b"shop.proto"),
-            bytes(2, b"shop"),
-            bytes(4, &found),
-            item,
-            bytes(5, &state),
-            bytes(6, &service),
-            bytes(12, b"proto3"),
-        ];
-        bytes(1, &file.concat())
-    }
-
-    pub(in super::super) fn schema() -> Schema {
-        Schema::new(&set(true)).expect("as a compiler writes it")
+    fn field<'a>(of: &'a Inferred, name: &str) -> &'a Field {
+        of.fields.iter().find(|field| field.field == name).unwrap_or_else(|| panic!("{name}: {of:#?}"))
     }
 
     #[test]
-    fn a_set_that_is_none_or_lacks_what_it_names_is_refused() {
-        let refused = |bytes: &[u8]| Schema::new(bytes).unwrap_err();
-        assert!(refused(b"syntax = \"proto3\";").contains("is no descriptor set"));
-        assert!(refused(b"").contains("describes no method"));
-        assert!(refused(&set(false)).contains("lacks the type .shop.Item"));
-        for end in 1..set(true).len() {
-            assert!(Schema::new(&set(true)[..end]).is_err(), "{end}");
-        }
-        let deep =
-            (0..100).fold(message("a", &[]), |inner, _| [message("a", &[]), bytes(3, &inner)].concat());
-        assert!(refused(&bytes(1, &bytes(4, &deep))).contains("deep"));
+    fn types_nulls_and_what_is_left_out_are_counted_of_both_sides_and_their_differences_named() {
+        let pairs = (0..64).map(|n| {
+            let ours = format!(r#"{{"id":{n},"name":"x","price":1.5,"tags":["a",null],"old":1}}"#);
+            let name = if n % 2 == 0 { "null".to_owned() } else { "\"x\"".to_owned() };
+            let more = if n % 3 == 0 { "" } else { r#","price":1.5"# };
+            let theirs =
+                format!(r#"{{"id":"{n}","name":{name}{more},"tags":["a",null],"new":{{"a":true}}}}"#);
+            (ours, theirs)
+        });
+        let of = told("compare = {}", pairs);
+        assert_eq!(of.pairs, 64);
+        let differs = |name: &str| field(&of, name).differs.clone();
+        assert_eq!(differs("$"), Vec::<&str>::new());
+        assert_eq!(
+            (differs("$.id"), differs("$.name"), differs("$.price")),
+            (vec!["types"], vec!["null"], vec!["absent"])
+        );
+        assert_eq!(
+            (differs("$.old"), differs("$.new"), differs("$.new.a")),
+            (vec!["only_primary"], vec!["only_mirror"], vec!["only_mirror"])
+        );
+        assert_eq!(differs("$.tags[*]"), Vec::<&str>::new());
+        let name = &field(&of, "$.name").mirror;
+        assert_eq!((name.present, name.null_share, name.absent_share), (64, 0.5, Some(0.0)));
+        assert_eq!(field(&of, "$.price").mirror.absent_share, Some(22.0 / 64.0));
+        assert_eq!(field(&of, "$.id").primary.types, BTreeMap::from([("integer", 64)]));
+        assert_eq!(field(&of, "$.tags[*]").primary.types, BTreeMap::from([("null", 64), ("string", 64)]));
+    }
+
+    #[test]
+    fn of_a_secret_nothing_is_told_but_that_it_is_there_and_what_is_ignored_is_not() {
+        let keys = "redact = { json = [\"/card\"] }, compare = { ignore_json = [\"/trace\"] }";
+        let pair = || {
+            (r#"{"card":{"n":1},"trace":1,"a":1}"#.to_owned(), r#"{"card":"S","trace":"x","a":1}"#.to_owned())
+        };
+        let of = told(keys, (0..3).map(|_| pair()));
+        let names: Vec<&str> = of.fields.iter().map(|field| field.field.as_str()).collect();
+        assert_eq!(names, ["$", "$.a", "$.card"]);
+        let card = field(&of, "$.card");
+        assert_eq!(
+            (&card.primary.types, card.differs.is_empty()),
+            (&BTreeMap::from([("redacted", 3)]), true)
+        );
+    }
+
+    #[test]
+    fn fields_beyond_those_that_have_a_place_are_counted_and_names_that_are_data_are_one() {
+        let names: Vec<String> =
+            ('a'..='z').flat_map(|a| ('a'..='z').map(move |b| format!("\"{a}{b}\":1"))).collect();
+        let text = format!("{{{}}}", names.join(","));
+        let of = told("compare = {}", [(text.clone(), text)].into_iter());
+        assert_eq!((of.fields.len(), of.hidden), (FIELDS_MAX, 2 * (26 * 26 + 1 - FIELDS_MAX as u64)));
+        let users = |n: u32| format!("{{\"u{n}\":{{\"seen\":1}}}}");
+        let of = told("compare = {}", (0..150).map(|n| (users(n), users(n))));
+        assert!(of.fields.len() < 50 && field(&of, "$.u*.seen").primary.present > 40, "{}", of.fields.len());
+    }
+
+    #[test]
+    fn a_long_list_is_looked_at_in_part_and_of_many_pairs_some_are() {
+        let list = format!("[{}]", vec!["1"; 10_000].join(","));
+        let of = told("compare = {}", [(list.clone(), list)].into_iter());
+        assert_eq!(field(&of, "$[*]").primary.present, VALUES_MAX as u64 - 1);
+        let of = told("compare = {}", (0..1_800).map(|_| ("1".to_owned(), "1".to_owned())));
+        assert_eq!(of.pairs, FIRST + (1_800 - FIRST) / THEN_ONE_IN);
     }
 }

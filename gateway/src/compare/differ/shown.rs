@@ -17,25 +17,22 @@ pub(super) const FIELD_BYTES_MAX: usize = 512;
 
 /// Where `path` leads, behind the method of a call.
 pub(super) fn text_of(method: Option<&str>, path: &Path<'_>, mut folds: Option<&mut Folds>) -> String {
-    let mut text = method.map_or_else(|| "$".to_owned(), |method| format!("{method} $"));
-    for part in path {
-        match part {
-            None => text.push_str("[*]"),
-            Some(name) => {
-                let folded = folds.as_mut().and_then(|folds| folds.fold(&text, name));
-                let is_folded = folded.is_some();
-                let name = folded.unwrap_or_else(|| bounded(name, NAME_BYTES_MAX));
-                let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-                if name.bytes().all(|b| is_plain(b) || (is_folded && b == b'*')) {
-                    text.push('.');
-                    text.push_str(&name);
-                } else {
-                    text.push_str(&format!("[{}]", Value::String(name.into_owned())));
-                }
-            }
-        }
+    let root = method.map_or_else(|| "$".to_owned(), |method| format!("{method} $"));
+    path.iter().fold(root, |text, part| step(&text, *part, folds.as_deref_mut()))
+}
+
+/// What stands below `text`: a member by its name, or any item.
+pub(in super::super) fn step(text: &str, part: Option<&str>, folds: Option<&mut Folds>) -> String {
+    let Some(name) = part else { return format!("{text}[*]") };
+    let folded = folds.and_then(|folds| folds.fold(text, name));
+    let is_folded = folded.is_some();
+    let name = folded.unwrap_or_else(|| bounded(name, NAME_BYTES_MAX));
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.bytes().all(|b| is_plain(b) || (is_folded && b == b'*')) {
+        format!("{text}.{name}")
+    } else {
+        format!("{text}[{}]", Value::String(name.into_owned()))
     }
-    text
 }
 
 /// `name` in so many bytes. A longer one ends with the hash of all of it, so that different ones stay different.

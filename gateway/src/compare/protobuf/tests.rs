@@ -1,6 +1,6 @@
 //! Messages as other programs encode them, and as hostile ones do.
 
-use super::super::schema::tests::schema;
+use super::super::descriptors::tests::schema;
 use super::*;
 use crate::random::Random;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use config::{Compare, Percent, Redact};
 
 use super::super::super::coding::tests::gzip;
+use super::super::super::descriptors::tests::schema;
 use super::super::super::protobuf::tests::{bytes, double, int};
-use super::super::super::schema::tests::schema;
 use super::super::{Compared, Context, Difference, compare};
 use super::*;
 use crate::mirror::redact::Secrets;
