@@ -1,5 +1,7 @@
 //! Which answers of a mirror are set beside the primary's, and what of them counts as different.
 
+use std::path::PathBuf;
+
 use crate::{Pattern, Percent};
 
 /// What a mirror is there for.
@@ -37,7 +39,8 @@ pub struct Compare {
     /// Lower-case names of fields that are not compared; one that ends with `*` stands for all that begin so. Fields of
     /// a connection, `date` and `content-length` never are.
     pub ignore_headers: Vec<String>,
-    /// JSON pointers, `*` for any one member or index: what they name, and all below it, is not compared.
+    /// JSON pointers, `*` for any one member or index: what they name, and all below it, is not compared. In messages of calls
+    /// they begin at each of these.
     pub ignore_json: Vec<String>,
     /// What these match in a text or a field's value is left out before it is compared.
     pub ignore_text: Vec<Pattern>,
@@ -45,6 +48,8 @@ pub struct Compare {
     pub unordered: Vec<String>,
     /// Numbers that differ by no more than this share of the larger are the same.
     pub tolerance: f64,
+    /// The file of a `FileDescriptorSet` that names the fields of calls' messages.
+    pub descriptors: Option<PathBuf>,
     /// Lower-case name of the response field in which a service says its version; it is not compared. Another version begins
     /// evidence anew.
     pub version_header: Option<String>,

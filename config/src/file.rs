@@ -433,6 +433,8 @@ written_tables! {
         unordered: List<String>,
         /// 0 to 1.
         tolerance: f64,
+        /// A file written by `protoc --include_imports --descriptor_set_out`.
+        descriptors: String,
         version_header: String,
     }
 

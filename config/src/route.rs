@@ -118,11 +118,27 @@ pub enum RetryOn {
     ServerError,
     /// 409.
     Conflict,
+    /// A call that was answered at once with this status of gRPC's, as are those below.
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    ResourceExhausted,
+    Unavailable,
 }
 
 impl RetryOn {
-    pub const ALL: [Self; 5] =
-        [Self::ConnectFailure, Self::Reset, Self::GatewayError, Self::ServerError, Self::Conflict];
+    pub const ALL: [Self; 10] = [
+        Self::ConnectFailure,
+        Self::Reset,
+        Self::GatewayError,
+        Self::ServerError,
+        Self::Conflict,
+        Self::Cancelled,
+        Self::DeadlineExceeded,
+        Self::Internal,
+        Self::ResourceExhausted,
+        Self::Unavailable,
+    ];
 
     /// The word a file uses for it.
     pub const fn as_str(self) -> &'static str {
@@ -132,6 +148,11 @@ impl RetryOn {
             Self::GatewayError => "gateway_error",
             Self::ServerError => "5xx",
             Self::Conflict => "conflict",
+            Self::Cancelled => "cancelled",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Internal => "internal",
+            Self::ResourceExhausted => "resource_exhausted",
+            Self::Unavailable => "unavailable",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What a gRPC call came to, wherever its status stands, what that is in terms of HTTP, and how long a call may take. Pure.
 //!
-//! A call is answered 200 whatever it came to: its outcome is `grpc-status`, in the trailers, or in a head that nothing follows.
+//! A call is answered 200 whatever it came to: its outcome is `grpc-status`, in the trailers, or in a head that nothing follows;
+//! gRPC-Web's trailers are a part of the content (`web`).
+
+pub mod web;
 
 /// A status that is none of HTTP's: `grpc-status`, 0 to 16; another number is UNKNOWN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,11 +40,17 @@ impl Status {
         if usize::from(number) < STATUSES_MAX { Self(number) } else { Self::UNKNOWN }
     }
 
-    /// That of lines of fields, where they have one.
+    /// That of lines of fields, where they have one. Of two that contradict each other neither counts.
     pub fn within(lines: &[u8]) -> Option<Self> {
-        let value = field(lines, b"grpc-status")?;
-        let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-        Some(number.map_or(Self::UNKNOWN, Self::of))
+        let mut all = fields(lines, b"grpc-status").map(Self::read);
+        let first = all.next()?;
+        Some(if all.all(|other| other == first) { first } else { Self::UNKNOWN })
+    }
+
+    /// That which a field's value says: digits and nothing else.
+    pub fn read(value: &[u8]) -> Self {
+        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        digits.and_then(|text| text.parse().ok()).map_or(Self::UNKNOWN, Self::of)
     }
 
     /// The one that is counted as `name`.
@@ -91,23 +100,45 @@ impl Status {
 }
 
 /// What is known of a response's outcome while it comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub enum Told {
-    /// It is no gRPC: its HTTP status is all there is.
+    /// It is no call: its HTTP status is all there is.
     #[default]
     Http,
     /// The status is to come with the trailers.
     Awaited,
+    /// It is to come with the content.
+    Within(Box<web::Scan>),
     Status(Status),
 }
 
 impl Told {
-    /// By a final head. A status in it stands, for nothing follows.
-    pub fn by_head(lines: &[u8]) -> Self {
-        if !field(lines, b"content-type").is_some_and(is_grpc) {
+    /// By a final head. A status in it stands, for nothing follows. `is_http2`: gRPC's own calls are answered on nothing else.
+    pub fn by_head(status: u16, lines: &[u8], is_http2: bool) -> Self {
+        // Most responses have no such type: one look at all of the head tells.
+        if !is_http2 && memchr::memmem::find(lines, b"grpc-web").is_none() {
             return Self::Http;
         }
-        Status::within(lines).map_or(Self::Awaited, Self::Status)
+        let Some(kind) = field(lines, b"content-type") else { return Self::Http };
+        let web = web_kind(kind);
+        if web.is_none() && !(is_http2 && is_grpc(kind)) {
+            return Self::Http;
+        }
+        match (Status::within(lines), web) {
+            (Some(status), _) => Self::Status(status),
+            // What stands between is no server of calls: callers go by HTTP's status.
+            (None, _) if status != 200 => Self::Http,
+            (None, None) => Self::Awaited,
+            (None, Some(_)) if field(lines, b"content-encoding").is_some() => Self::Http,
+            (None, Some(is_text)) => Self::Within(Box::new(web::Scan::new(is_text))),
+        }
+    }
+
+    pub fn content(&mut self, piece: &[u8]) {
+        match self {
+            Self::Within(scan) => scan.feed(piece),
+            Self::Http | Self::Awaited | Self::Status(_) => {}
+        }
     }
 
     pub fn trailers(&mut self, lines: &[u8]) {
@@ -118,14 +149,25 @@ impl Told {
         }
     }
 
-    /// Now that it is over. A call that ends without a status is what its caller makes of it: UNKNOWN.
-    pub fn end(self) -> Option<Status> {
+    /// As far as it has come. A call that ends without a status is what its caller makes of it: UNKNOWN.
+    pub fn end(&self) -> Option<Status> {
         match self {
             Self::Http => None,
             Self::Awaited => Some(Status::UNKNOWN),
-            Self::Status(status) => Some(status),
+            Self::Within(scan) => Some(scan.status().unwrap_or(Status::UNKNOWN)),
+            Self::Status(status) => Some(*status),
         }
     }
+}
+
+/// Of a type of gRPC-Web's: whether its content is text.
+fn web_kind(content_type: &[u8]) -> Option<bool> {
+    let kind = content_type.split(|byte| matches!(byte, b';' | b'+')).next().unwrap_or_default().trim_ascii();
+    let is = |known: &[u8]| kind.eq_ignore_ascii_case(known);
+    if is(b"application/grpc-web") {
+        return Some(false);
+    }
+    is(b"application/grpc-web-text").then_some(true)
 }
 
 /// Whether content of this type is gRPC's own; grpc-web's statuses stand elsewhere.
@@ -182,18 +224,17 @@ pub fn wait(head: &mut Vec<u8>, waited_ms: u64) {
 
 /// The value of the first field of this name, up to the empty line.
 fn field<'a>(lines: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    for line in lines.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            return None;
-        }
-        let is_it = line.get(name.len()) == Some(&b':')
-            && line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-        if is_it {
-            return line.get(name.len() + 1..).map(<[u8]>::trim_ascii);
-        }
-    }
-    None
+    fields(lines, name).next()
+}
+
+/// The values of all fields of this name, up to the empty line.
+fn fields<'a>(lines: &'a [u8], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    let lines = lines.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.take_while(|line| !line.is_empty()).filter_map(move |line| {
+        let (start, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b":").filter(|_| start.eq_ignore_ascii_case(name))?;
+        Some(value.trim_ascii())
+    })
 }
 
 #[cfg(test)]
@@ -203,17 +244,50 @@ mod tests {
     #[test]
     fn a_status_is_found_wherever_it_stands() {
         let head = b"HTTP/1.1 200 \r\nContent-Type: application/grpc+proto\r\n\r\n";
-        let mut told = Told::by_head(head);
-        assert_eq!((told, told.end()), (Told::Awaited, Some(Status::UNKNOWN)));
+        let mut told = Told::by_head(200, head, true);
+        assert_eq!((&told, told.end()), (&Told::Awaited, Some(Status::UNKNOWN)));
         told.trailers(b"grpc-message: x\r\ngrpc-status: 13\r\n");
         assert_eq!(told.end().map(Status::name), Some("grpc_internal"));
+        assert_eq!(Told::by_head(200, head, false), Told::Http, "on HTTP/1.1 it is none");
+        assert_eq!(Told::by_head(503, head, true), Told::Http, "it comes from who is in between");
         let only = b"HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: 5\r\n\r\n";
-        assert_eq!(Told::by_head(only).end().map(Status::name), Some("grpc_not_found"));
-        for other in ["text/plain", "application/grpc-web", "application/grpcish"] {
+        assert_eq!(Told::by_head(200, only, true).end().map(Status::name), Some("grpc_not_found"));
+        for other in ["text/plain", "application/grpc-webs", "application/grpcish"] {
             let head = format!("HTTP/1.1 200 \r\ncontent-type: {other}\r\ngrpc-status: 5\r\n\r\n");
-            assert_eq!(Told::by_head(head.as_bytes()).end(), None, "{other}");
+            assert_eq!(Told::by_head(200, head.as_bytes(), true).end(), None, "{other}");
         }
-        assert_eq!(Status::within(b"grpc-status: 99\r\n"), Some(Status::UNKNOWN));
+        let web = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\n\r\n";
+        let mut told = Told::by_head(200, web, false);
+        assert_eq!(told.end(), Some(Status::UNKNOWN));
+        told.content(b"\0\0\0\0\x01a\x80\0\0\0\x11grpc-status: 14\r\n");
+        assert_eq!(told.end().map(Status::name), Some("grpc_unavailable"));
+    }
+
+    #[test]
+    fn a_status_is_digits_and_nothing_else() {
+        let rows = [
+            ("0", 0),
+            ("16", 16),
+            ("013", 13),
+            ("17", 2),
+            ("99", 2),
+            ("256", 2),
+            ("+5", 2),
+            ("-1", 2),
+            ("5.0", 2),
+            ("5 5", 2),
+            ("0x5", 2),
+            ("", 2),
+            ("OK", 2),
+            ("\u{665}", 2),
+        ];
+        for (text, number) in rows {
+            let lines = format!("grpc-status: {text}\r\n");
+            assert_eq!(Status::within(lines.as_bytes()).map(Status::number), Some(number), "{text}");
+        }
+        let two = |other| Status::within(format!("grpc-status: 0\r\ngrpc-status: {other}\r\n").as_bytes());
+        assert_eq!([two(0), two(13)].map(|of| of.map(Status::number)), [Some(0), Some(2)]);
+        assert_eq!(Status::within(b"grpc-statuses: 5\r\n\r\ngrpc-status: 5\r\n"), None);
     }
 
     #[test]

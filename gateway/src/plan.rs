@@ -6,6 +6,7 @@ use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
 
 use crate::asked::RequestView;
 use crate::format;
+use crate::grpc::{Status, Told};
 use crate::http1::edit::{PathEdit, RequestEdit};
 use crate::matcher::{Matched, without_port};
 use crate::mirror::sample::Draw;
@@ -220,13 +221,19 @@ impl Forward {
         self.primaries.iter().position(hit).unwrap_or_default()
     }
 
-    /// Whether an answer of `status` is asked for again.
-    pub fn retries_status(&self, status: u16) -> bool {
+    /// Whether an answer of `status` is asked for again; of a call, by what its head tells of it.
+    pub fn retries_answer(&self, status: u16, told: &Told) -> bool {
+        let ended = |name: &str| matches!(told, Told::Status(of) if Status::named(name) == Some(*of));
         let means = |on: &RetryOn| match on {
             RetryOn::ConnectFailure | RetryOn::Reset => false,
             RetryOn::GatewayError => matches!(status, 502..=504),
             RetryOn::ServerError => status >= 500,
             RetryOn::Conflict => status == 409,
+            RetryOn::Cancelled => ended("grpc_cancelled"),
+            RetryOn::DeadlineExceeded => ended("grpc_deadline_exceeded"),
+            RetryOn::Internal => ended("grpc_internal"),
+            RetryOn::ResourceExhausted => ended("grpc_resource_exhausted"),
+            RetryOn::Unavailable => ended("grpc_unavailable"),
         };
         self.retries.statuses.contains(&status) || self.retries.on.iter().any(means)
     }
@@ -358,7 +365,8 @@ mod tests {
             retries = { attempts = 2, on = ["gateway_error", "conflict"], statuses = [418], backoff = "100ms" }"#,
         );
         let forward = plan.forward().unwrap();
-        let retried: Vec<u16> = (200..600).filter(|s| forward.retries_status(*s)).collect();
+        let retried: Vec<u16> =
+            (200..600).filter(|status| forward.retries_answer(*status, &Told::Http)).collect();
         assert_eq!(retried, [409, 418, 502, 503, 504]);
         assert!(!forward.retries_connect() && !forward.retries_reset());
         let random = Random::new(9);
@@ -367,5 +375,21 @@ mod tests {
         assert!((360..400).contains(&longest(3)), "{}", longest(3));
         assert!((900..1_000).contains(&longest(9)), "{}", longest(9));
         assert_eq!(forward.retries.backoff, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_call_that_is_answered_at_once_is_retried_by_its_own_status() {
+        let of = |on: &str| plan(&format!("primary = \"a\"\nretries = {{ attempts = 2, on = [{on}] }}"));
+        let retried = |on: &str| -> Vec<u8> {
+            let plan = of(on);
+            let told = |n: &u8| Told::Status(Status::of(*n));
+            (0..17).filter(|n| plan.forward().unwrap().retries_answer(200, &told(n))).collect()
+        };
+        let words = r#""cancelled", "deadline_exceeded", "internal", "resource_exhausted", "unavailable""#;
+        assert_eq!(retried(words), [1, 4, 8, 13, 14]);
+        assert_eq!(retried(r#""5xx", "gateway_error", "reset""#), [0; 0]);
+        // What is to come with the trailers comes when the client has the rest.
+        let plan = of(words);
+        assert!(!plan.forward().unwrap().retries_answer(200, &Told::Awaited));
     }
 }

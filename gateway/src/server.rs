@@ -12,6 +12,7 @@ mod drift;
 mod differ;
 mod source;
 pub(crate) mod certificates;
+mod descriptors;
 mod files;
 mod resolve;
 mod listeners;
@@ -108,8 +109,9 @@ pub(crate) fn serve(
     // Only now: until here the kernel ends the process, also one that waits for its standard input. From here on all that
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
-    served.also(&crate::tls::load::files(&config)).keep();
+    served.also(&certificates::files(&config)).keep();
     let (tls, odd) = certificates::load(&config, None, &text)?;
+    let schemas = descriptors::load(&config, &text)?;
     complain(odd.iter().map(|w| format!("warning: {w}")));
     let store = match cluster {
         Some(cluster) => ConfigStore::counting(&config, cluster.counters()),
@@ -157,7 +159,7 @@ pub(crate) fn serve(
     let observer = Observer::start(
         &config,
         spouts,
-        Readers::new(&config, tls.collector(), &store.open().observer, &store.findings),
+        Readers::new(&config, tls.collector(), &schemas, &store.open().observer, &store.findings),
     )
     .map_err(|e| broken(format!("cannot start the observer: {e}")))?;
     let (workers, mut said) = threads.start(taps)?;
@@ -204,6 +206,7 @@ pub(crate) fn serve(
         listeners,
         captures,
         tls,
+        schemas,
         descriptor_limit,
         of_cluster: Sparing::new(reload::CLUSTER_CHANGES_LOGGED_MAX),
         retired: Vec::new(),

@@ -1,10 +1,13 @@
 //! gRPC calls: what they came to is their own status, wherever it stands, and not HTTP's.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tests::http2::{DATA, END, HEADERS, Heard, Raw, frame, headers, request};
+use tests::http2::{CONTINUATION, DATA, END, HEADERS, Heard, Raw, WHOLE, frame, headers, request};
 use tests::load::{Peer, becomes};
+use tests::origin::write;
 use tests::{Gateway, Origin, Setup, eventually};
 
 use crate::http2::{PLAIN, listening};
@@ -169,4 +172,117 @@ fn only_of_a_call_is_the_time_set_by_whoever_asks() {
         let heard = raw.response(stream);
         assert_eq!((heard.status(), heard.body.len()), ("200", 7), "{content_type}: {heard:?}");
     }
+}
+
+#[test]
+fn a_call_that_is_answered_at_once_with_what_its_route_retries_is_made_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    // Twice UNAVAILABLE, then OK.
+    let v1 = server(move |_| Some(if count.fetch_add(1, Ordering::SeqCst) % 3 < 2 { "14" } else { "0" }));
+    let v2 = server(|_| Some("0"));
+    let setup = Setup::to(&[v1.address]).mirror("v2", v2.address, "");
+    let text = listening(&setup, PLAIN)
+        .replace("[upstream.primary]\n", "[upstream.primary]\nprotocol = \"h2\"\n")
+        .replace("[upstream.v2]\n", "[upstream.v2]\nprotocol = \"h2\"\n")
+        .replace(
+            "primary = \"primary\"\n",
+            "primary = \"primary\"\nretries = { attempts = 2, on = [\"unavailable\"], backoff = \"1ms\" }\n",
+        );
+    let gateway = Gateway::start(&text, &[]);
+    let mut raw = Raw::connect(gateway.address);
+    let heard = call(&mut raw, 0, "/shop.Carts/PayOnly", &[]);
+    assert_eq!((heard.field("grpc-status"), asked.load(Ordering::SeqCst)), ("0", 3), "{heard:?}");
+    assert_eq!(gateway.metrics().sum("umbra_upstream_retries_total", &[]), 2);
+    // What has begun to answer is not asked again: its client has that.
+    let heard = call(&mut raw, 1, "/shop.Carts/Pay", &[]);
+    assert_eq!((field(&heard.trailers, "grpc-status"), asked.load(Ordering::SeqCst)), ("14", 4));
+    // A copy is one try: it stands beside the first of the primary's.
+    becomes(&gateway, "v2", &[("eligible", 2), ("sent", 2), ("completed 2xx", 2)]);
+    let outcomes = gateway.admin("GET", "/outcomes", "").text();
+    assert!(outcomes.contains("\"grpc_unavailable\"") && !outcomes.contains("\"200\",\"200\""), "{outcomes}");
+}
+
+/// Answers in gRPC-Web over HTTP/1.1.
+fn web(kind: &'static str, status: &'static str) -> Origin {
+    Origin::new(move |_, stream| {
+        let ended = format!("grpc-status:{status}\r\n");
+        let trailers = [&[0x80], (ended.len() as u32).to_be_bytes().as_slice(), ended.as_bytes()].concat();
+        let mut content = [b"\0\0\0\0\x02hi".as_slice(), &trailers].concat();
+        if kind.contains("-text") {
+            use base64::Engine;
+            content = base64::engine::general_purpose::STANDARD.encode(content).into_bytes();
+        }
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", content.len());
+        write(stream, [head.as_bytes(), &content].concat())
+    })
+}
+
+#[test]
+fn the_web_kinds_outcome_stands_in_its_content_over_http_1_too() {
+    for kind in ["application/grpc-web+proto", "application/grpc-web-text"] {
+        let (v1, v2) = (web(kind, "0"), web(kind, "13"));
+        let gateway = Setup::new(&v1).mirror("v2", v2.address, "").start();
+        let ask = format!(
+            "POST /shop.Carts/Pay HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: 0\r\n\r\n"
+        );
+        assert_eq!(gateway.client().ask(&ask).status, 200);
+        becomes(&gateway, "v2", &[("eligible", 1), ("sent", 1), ("completed 5xx", 1)]);
+        let outcomes = gateway.admin("GET", "/outcomes", "").text();
+        assert!(outcomes.contains("grpc_internal"), "{kind}: {outcomes}");
+    }
+    // Of the primary too: this one is ejected for it.
+    let v1 = web("application/grpc-web", "14");
+    let table = "[upstream.primary]\n";
+    let rules = "ejection = { consecutive_5xx = 1, time = \"1h\", percent_max = 100 }\n";
+    let gateway = Gateway::start(&Setup::new(&v1).toml().replacen(table, &format!("{table}{rules}"), 1), &[]);
+    let ask = "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc-web\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(gateway.client().ask(ask).status, 200);
+    eventually("it is ejected", || gateway.metrics().sum("umbra_upstream_ejections_total", &[]) == 1);
+}
+
+#[test]
+fn a_call_whose_end_is_beyond_the_limits_ends_as_an_error_and_is_counted() {
+    // More than a head may have: as a head that nothing follows, and as trailers behind content.
+    let long = "a".repeat(100_000);
+    let v1 = Peer::new(move |tcp| {
+        if !tcp.peek(&mut [0]).is_ok_and(|n| n > 0) {
+            return;
+        }
+        let mut raw = Raw::serve(tcp, &[]);
+        while let Some(heard) = raw.frame() {
+            if heard.flags & END == 0 || ![HEADERS, DATA].contains(&heard.kind) {
+                continue;
+            }
+            let asked = raw.streams.get(&heard.stream).cloned().unwrap_or_default();
+            let is_only = asked.trailers.iter().any(|(name, path)| name == ":path" && path.ends_with("Only"));
+            let ended = [("grpc-status", "0"), ("grpc-message", long.as_str())];
+            let fields: Vec<_> = if is_only {
+                [&[(":status", "200"), CALL], ended.as_slice()].concat()
+            } else {
+                raw.send(&headers(heard.stream, 0, &[(":status", "200"), CALL]));
+                raw.send(&frame(DATA, 0, heard.stream, b"\0\0\0\0\x02hi"));
+                ended.to_vec()
+            };
+            let block = tests::http2::block(&fields);
+            let mut parts = block.chunks(16_000).peekable();
+            let mut kind = HEADERS;
+            while let Some(part) = parts.next() {
+                let whole = if parts.peek().is_none() { WHOLE } else { 0 };
+                let end = if kind == HEADERS { END } else { 0 };
+                raw.send(&frame(kind, end | whole, heard.stream, part));
+                kind = CONTINUATION;
+            }
+        }
+    });
+    let gateway = start(v1.address, None);
+    let mut raw = Raw::connect(gateway.address);
+    let heard = call(&mut raw, 0, "/shop.Carts/PayOnly", &[]);
+    assert_eq!((heard.status(), heard.field("grpc-status")), ("200", "14"), "{heard:?}");
+    let heard = call(&mut raw, 1, "/shop.Carts/Pay", &[]);
+    assert_eq!(heard.status(), "200");
+    assert!(heard.reset.is_some() && heard.trailers.is_empty(), "{heard:?}");
+    let failed = gateway.metrics().sum("umbra_upstream_failures_total", &["reason=\"protocol\""]);
+    assert_eq!(failed, 2, "{}", gateway.metrics().text());
 }

@@ -40,6 +40,7 @@ mod http2_upstream_hostile;
 mod http2_mirror;
 mod http2_upstream_shared;
 mod grpc;
+mod grpc_compare;
 mod grpc_routes;
 mod privacy;
 mod capture;

@@ -203,6 +203,7 @@ impl Check<'_> {
             ignore_text: self.each(&written.ignore_text, |text| patterns.anywhere(text)),
             unordered: self.each(&written.unordered, syntax::json_pointer),
             tolerance,
+            descriptors: written.descriptors.given().and_then(|file| self.file_at(file)),
             version_header: written
                 .version_header
                 .given()

@@ -147,7 +147,7 @@ impl Check<'_> {
         }
     }
 
-    fn file_at(&mut self, written: &At<String>) -> Option<PathBuf> {
+    pub(super) fn file_at(&mut self, written: &At<String>) -> Option<PathBuf> {
         self.syntax(written, |text| syntax::nonempty(text).map(PathBuf::from))
     }
 }

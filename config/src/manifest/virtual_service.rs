@@ -610,9 +610,12 @@ fn off(at: &Place) -> file::Retries {
 
 /// Istio retries twice where nothing is said.
 fn retries(key: &Key<HttpRetry>, at: &Place, report: &mut Report) -> Key<file::Retries> {
-    let connect = |at: &Place| Key::at(vec![Key::at(RetryOn::ConnectFailure, at)], at);
+    let usual = |at: &Place| {
+        let on = [RetryOn::ConnectFailure, RetryOn::Unavailable, RetryOn::Cancelled];
+        Key::at(on.map(|on| Key::at(on, at)).to_vec(), at)
+    };
     let Some(given) = key.given() else {
-        let made = file::Retries { attempts: Key::at(2, at), on: connect(at), ..file::Retries::default() };
+        let made = file::Retries { attempts: Key::at(2, at), on: usual(at), ..file::Retries::default() };
         return Key::at(made, at);
     };
     let written = &given.value;
@@ -630,7 +633,7 @@ fn retries(key: &Key<HttpRetry>, at: &Place, report: &mut Report) -> Key<file::R
         ..file::Retries::default()
     };
     let Some(on) = written.retry_on.given().filter(|on| !on.value.is_empty()) else {
-        made.on = connect(&given.at);
+        made.on = usual(&given.at);
         return Key::at(made, &given.at);
     };
     let (mut words, mut statuses) = (Vec::new(), Vec::new());
@@ -643,8 +646,11 @@ fn retries(key: &Key<HttpRetry>, at: &Place, report: &mut Report) -> Key<file::R
             "retriable-4xx" => RetryOn::Conflict,
             // The statuses themselves stand beside it.
             "retriable-status-codes" => continue,
-            // gRPC's own.
-            "cancelled" | "deadline-exceeded" | "internal" | "resource-exhausted" | "unavailable" => continue,
+            "cancelled" => RetryOn::Cancelled,
+            "deadline-exceeded" => RetryOn::DeadlineExceeded,
+            "internal" => RetryOn::Internal,
+            "resource-exhausted" => RetryOn::ResourceExhausted,
+            "unavailable" => RetryOn::Unavailable,
             number => {
                 match number.parse::<u64>() {
                     Ok(status) => statuses.push(Key::at(status, &on.at)),

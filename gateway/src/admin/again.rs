@@ -169,7 +169,8 @@ async fn exchanged(
             }
         }
         let status = head.status.as_u16();
-        Ok(Answer { status, fields: fields.into(), content: content.into(), is_cut })
+        let (fields, content, trailers) = (fields.into(), content.into(), Box::default());
+        Ok(Answer { status, fields, content, is_cut, trailers })
     };
     // The connection ends with this, whatever else the server still has to say.
     tokio::pin!(reading);

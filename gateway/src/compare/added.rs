@@ -53,7 +53,7 @@ pub(super) fn is_item(item: &Node<'_>) -> bool {
         Node::Object(members) => members
             .iter()
             .any(|(name, of)| is_name(of) && NAMING.iter().any(|known| known.eq_ignore_ascii_case(name))),
-        Node::Null | Node::Bool(_) | Node::Number(_) => false,
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::Bytes(_) | Node::Hidden(_) => false,
     }
 }
 

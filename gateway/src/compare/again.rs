@@ -160,7 +160,7 @@ pub fn compared(
     let route = config.routes.iter().find(|of| of.name == route)?;
     let mirror = route.mirrors.iter().find(|of| of.name == mirror)?;
     let secrets = told::secrets(config, [route]).map(std::sync::Arc::new);
-    let rules = Rules::new(mirror.compare.as_ref()?, secrets.as_ref());
+    let rules = Rules::new(mirror.compare.as_ref()?, secrets.as_ref(), None);
     Some(differ::compare(&rules, &Context::default(), primary, answer).differences)
 }
 
@@ -181,7 +181,7 @@ mod tests {
         record.copies[0].request = Some(Request { head: head.as_bytes().into(), content, is_cut: false });
         let route = &config.routes[0];
         let secrets = told::secrets(&config, [route]).map(Arc::new);
-        let rules = Rules::new(route.mirrors[0].compare.as_ref().unwrap(), secrets.as_ref());
+        let rules = Rules::new(route.mirrors[0].compare.as_ref().unwrap(), secrets.as_ref(), None);
         let both = [&record.primary.as_ref().unwrap().answer, &record.copies[0].answer];
         let [primary, mirror] = both.map(|answer| answer.as_ref().unwrap());
         Again::of(&rules, &Pair { record: &record, copy: &record.copies[0], primary, mirror }).unwrap()

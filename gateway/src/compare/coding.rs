@@ -76,7 +76,7 @@ pub(super) fn plain(answer: &Answer, bytes_max: usize) -> Option<Plain<'_>> {
 }
 
 /// What can be read, and how it ends.
-fn read(decoder: impl Read, bytes_max: usize) -> (Vec<u8>, End) {
+pub(super) fn read(decoder: impl Read, bytes_max: usize) -> (Vec<u8>, End) {
     let mut content = Vec::new();
     // One more than is kept tells whether there is more.
     let ended = decoder.take(bytes_max as u64 + 1).read_to_end(&mut content).is_ok();
@@ -105,7 +105,13 @@ pub(super) mod tests {
     }
 
     fn answer(fields: &str, content: Vec<u8>) -> Answer {
-        Answer { status: 200, fields: fields.as_bytes().into(), content: content.into(), is_cut: false }
+        Answer {
+            status: 200,
+            fields: fields.as_bytes().into(),
+            content: content.into(),
+            is_cut: false,
+            trailers: Box::default(),
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Two answers to one request, side by side: where they differ, and how. Pure.
 
+mod calls;
 mod fields;
+mod shown;
+mod texts;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -20,12 +23,16 @@ use super::said::Said;
 use super::shape;
 use crate::mirror::redact::REDACTED;
 use crate::observe::record::Answer;
+pub(super) use calls::text_of_call;
 use fields::{Fields, fields, media_type};
+pub(super) use shown::step;
+use shown::{FIELD_BYTES_MAX, bounded, short, text_of};
 
 /// One thing that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// `status`, the lower-case name of a field, a JSON path (`$.user.plan`, `$.items[*].id`) or `body`.
+    /// `status`, the lower-case name of a field, a JSON path (`$.user.plan`, `$.items[*].id`) or `body`. Of a call, behind its
+    /// method: `shop.Carts/Pay grpc-status`, `shop.Carts/Find $.items[*].price`.
     pub field: String,
     pub kind: Kind,
     /// As it may be shown; `None` where that side has none.
@@ -96,18 +103,27 @@ pub(super) struct Context<'a> {
     pub(super) folds: Option<&'a RefCell<Folds>>,
     /// What the gateway itself wrote on the copy.
     pub(super) added: Added,
+    /// The request's path, where it is a call.
+    pub(super) path: Cow<'a, str>,
 }
 
 /// Differences told of one pair beside those that its baseline has too: the pair of which there are more is counted, and
 /// holds a verdict as contents do that were not compared.
 const DIFFERENCES_MAX: usize = 64;
 
-/// Characters shown of one value.
-const SHOWN_CHARS_MAX: usize = 120;
-
 pub(super) fn compare(rules: &Rules, context: &Context<'_>, primary: &Answer, mirror: &Answer) -> Compared {
     let (seen, differences) = (HashSet::new(), Vec::new());
-    let mut found = Found { rules, context, differences, seen, unknown: 0, is_cut: false, alike: None };
+    let mut found = Found {
+        rules,
+        context,
+        differences,
+        seen,
+        unknown: 0,
+        is_cut: false,
+        alike: None,
+        method: None,
+        folds_names: true,
+    };
     if primary.status != mirror.status {
         let shown = |answer: &Answer| Some(answer.status.to_string());
         found.add("status".to_owned(), Kind::Status, shown(primary), shown(mirror));
@@ -116,7 +132,10 @@ pub(super) fn compare(rules: &Rules, context: &Context<'_>, primary: &Answer, mi
             return Compared { differences: found.differences, ..Compared::default() };
         }
     }
-    let (ours, theirs) = (fields(primary), fields(mirror));
+    let (mut ours, mut theirs) = (fields(&primary.fields), fields(&mirror.fields));
+    if found.call((primary, &mut ours), (mirror, &mut theirs)) {
+        return Compared { differences: found.differences, ..Compared::default() };
+    }
     found.fields(&ours, &theirs);
     let content_skipped = found.contents((primary, &ours), (mirror, &theirs));
     Compared { differences: found.differences, content_skipped, is_cut: found.is_cut }
@@ -131,6 +150,10 @@ struct Found<'a> {
     unknown: usize,
     is_cut: bool,
     alike: Option<(u64, u64)>,
+    /// Of a call.
+    method: Option<String>,
+    /// Names of members may be data: those of fields without names are not.
+    folds_names: bool,
 }
 
 impl Found<'_> {
@@ -171,6 +194,10 @@ impl Found<'_> {
         self.alike = shape::is_alike(primary, mirror).then(|| (hash(primary), hash(mirror)));
     }
 
+    fn looks_like_bytes(&mut self, primary: &[u8], mirror: &[u8]) {
+        self.alike = (primary.len() == mirror.len()).then(|| (xxh64(primary, 0), xxh64(mirror, 0)));
+    }
+
     /// As text is compared: without what its rules leave out, and with what the gateway wrote on the copy as on the original.
     fn plain<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.context.added.undone(text) {
@@ -181,14 +208,14 @@ impl Found<'_> {
 
     /// `$.items[*].id`, in which names that are data are folded.
     fn place(&self, path: &Path<'_>) -> String {
-        let mut folds = self.context.folds.map(RefCell::borrow_mut);
-        text_of(path, folds.as_deref_mut())
+        let mut folds = self.context.folds.filter(|_| self.folds_names).map(RefCell::borrow_mut);
+        text_of(self.method.as_deref(), path, folds.as_deref_mut())
     }
 
     /// What differs at `path` of a JSON text: told in full, or as one difference of whatever nobody may see there. Names below
     /// a secret are part of it, and so are their number and the kind of what they name.
     fn add_at(&mut self, path: &Path<'_>, kind: Kind, primary: Option<String>, mirror: Option<String>) {
-        let Some(secret) = self.rules.secret_at(path) else {
+        let Some(secret) = self.rules.secret_at(path, self.method.is_some()) else {
             return self.add(self.place(path), kind, primary, mirror);
         };
         let shown = || Some(REDACTED.to_owned());
@@ -221,6 +248,7 @@ impl Found<'_> {
         let (Some(primary), Some(mirror)) = (plain(primary, bytes_max), plain(mirror, bytes_max)) else {
             return Some("coded");
         };
+        let framings = self.method.as_ref().and_then(|_| calls::framings(&our_type, &their_type));
         let are_json = is_json(&our_type) && is_json(&their_type);
         match (primary.end, mirror.end) {
             (End::Whole, End::Whole) => {}
@@ -238,18 +266,21 @@ impl Found<'_> {
                 let (cut, whole) =
                     if primary.end == End::Cut { (&primary, &mirror) } else { (&mirror, &primary) };
                 // JSON may say in fewer bytes what the other says in more.
-                let may_be_same = are_json && json::read(&whole.content).is_ok();
+                let may_be_same = framings.is_some() || (are_json && json::read(&whole.content).is_ok());
                 if whole.content.len() >= cut.content.len() || may_be_same {
                     return Some("too_long");
                 }
                 let shown = |of: &Plain<'_>| match of.end {
-                    _ if self.hides_content() => REDACTED.to_owned(),
+                    _ if self.rules.hides_content() => REDACTED.to_owned(),
                     End::Cut => format!("more than {} bytes", of.content.len()),
                     End::Whole | End::Broken => format!("{} bytes", of.content.len()),
                 };
                 self.body(Some(shown(&primary)), Some(shown(&mirror)));
                 return None;
             }
+        }
+        if let Some(framings) = framings {
+            return self.messages((&primary.content, ours), (&mirror.content, theirs), framings);
         }
         if are_json {
             match (json::read(&primary.content), json::read(&mirror.content)) {
@@ -278,48 +309,6 @@ impl Found<'_> {
         self.add("body".to_owned(), Kind::Body, primary, mirror);
     }
 
-    /// Whether members of JSON are nobody's to see: where they cannot be found, neither is anything else.
-    fn hides_content(&self) -> bool {
-        self.rules.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some())
-    }
-
-    /// Content that is not JSON: told by its first line that differs, or by length and hash where it is no text.
-    fn texts(&mut self, primary: &[u8], mirror: &[u8]) {
-        let hides = self.hides_content();
-        let shown = |text: String| if hides { REDACTED.to_owned() } else { text };
-        let (Ok(a), Ok(b)) = (str::from_utf8(primary), str::from_utf8(mirror)) else {
-            if primary != mirror {
-                if primary.len() == mirror.len() {
-                    self.alike = Some((xxh64(primary, 0), xxh64(mirror, 0)));
-                }
-                let told = |bytes: &[u8]| format!("{} bytes, hash {:016x}", bytes.len(), xxh64(bytes, 0));
-                self.body(Some(shown(told(primary))), Some(shown(told(mirror))));
-            }
-            return;
-        };
-        let (a, b) = (self.plain(a), self.plain(b));
-        if a == b {
-            return;
-        }
-        let is_services = |line: &&str| !added::is_line(line);
-        let (mut ours, mut theirs) = (a.lines().filter(is_services), b.lines().filter(is_services));
-        if a.lines().chain(b.lines()).any(added::is_line) && ours.clone().eq(theirs.clone()) {
-            return;
-        }
-        loop {
-            match (ours.next(), theirs.next()) {
-                (Some(a), Some(b)) if a == b => {}
-                (None, None) => return self.body(None, None),
-                (first, second) => {
-                    self.looks(&a, &b);
-                    let (a, b) = (first, second);
-                    let line = |of: Option<&str>| of.map(|line| shown(short(&self.rules.shown_text(line))));
-                    return self.body(line(a), line(b));
-                }
-            }
-        }
-    }
-
     fn values<'n>(&mut self, path: &mut Path<'n>, primary: &'n Node<'_>, mirror: &'n Node<'_>) {
         if self.rules.ignores(path) || self.is_cut {
             return;
@@ -341,7 +330,13 @@ impl Found<'_> {
             }
             (Node::Bool(a), Node::Bool(b)) if a == b => {}
             (Node::Null, Node::Null) => {}
-            (Node::Bool(_), Node::Bool(_)) => {
+            (Node::Bytes(a), Node::Bytes(b)) if a == b => {}
+            (Node::Bytes(a), Node::Bytes(b)) => {
+                self.looks_like_bytes(a, b);
+                self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
+            }
+            (Node::Hidden(a), Node::Hidden(b)) if a == b => {}
+            (Node::Bool(_), Node::Bool(_)) | (Node::Hidden(_), Node::Hidden(_)) => {
                 self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
             }
             (
@@ -350,6 +345,8 @@ impl Found<'_> {
                 | Node::String(_)
                 | Node::Number(_)
                 | Node::Bool(_)
+                | Node::Bytes(_)
+                | Node::Hidden(_)
                 | Node::Null,
                 _,
             ) => self.one_side(path, Kind::Type, Some(primary), Some(mirror)),
@@ -378,12 +375,10 @@ impl Found<'_> {
             match (a, b) {
                 ([], [(_, only), ..]) => self.one_side(path, Kind::Added, None, Some(only)),
                 ([(_, only), ..], []) => self.one_side(path, Kind::Missing, Some(only), None),
+                ([(_, a)], [(_, b)]) => self.values(path, a, b),
                 (a, b) => {
-                    if a.len() != b.len() && !self.rules.ignores(path) {
-                        let shown = |times: usize| Some(format!("{times} times"));
-                        self.add_at(path, Kind::Length, shown(a.len()), shown(b.len()));
-                    }
-                    a.iter().zip(b).for_each(|((_, a), (_, b))| self.values(path, a, b));
+                    let values = |of: &'n [Member<'_>]| of.iter().map(|(_, value)| value).collect::<Vec<_>>();
+                    self.repeated(path, &values(a), &values(b), "times");
                 }
             }
             path.pop();
@@ -397,40 +392,67 @@ impl Found<'_> {
             let shown = |items: &[&Node<'_>]| Some(format!("{} items", items.len()));
             self.add_at(path, Kind::Length, shown(&primary), shown(&mirror));
             // Items put in or taken out are one difference; those after them only stand elsewhere.
-            let (few, many) =
-                if primary.len() < mirror.len() { (&primary, &mirror) } else { (&mirror, &primary) };
-            if self.is_part(path, few, many) {
+            path.push(None);
+            let is_part = self.is_part(path, &primary, &mirror);
+            path.pop();
+            if is_part {
                 return;
             }
         }
         let is_unordered = self.rules.is_unordered(path);
         path.push(None);
+        self.in_order(path, &primary, &mirror, is_unordered);
+        path.pop();
+    }
+
+    /// Values that stand in one place, without an index of their own.
+    fn repeated<'n>(
+        &mut self,
+        path: &mut Path<'n>,
+        primary: &[&'n Node<'_>],
+        mirror: &[&'n Node<'_>],
+        unit: &str,
+    ) {
+        if primary.len() != mirror.len() && !self.rules.ignores(path) {
+            let shown = |of: &[&Node<'_>]| Some(format!("{} {unit}", of.len()));
+            self.add_at(path, Kind::Length, shown(primary), shown(mirror));
+            if self.is_part(path, primary, mirror) {
+                return;
+            }
+        }
+        self.in_order(path, primary, mirror, self.rules.is_unordered(path));
+    }
+
+    fn in_order<'n>(
+        &mut self,
+        path: &mut Path<'n>,
+        primary: &[&'n Node<'_>],
+        mirror: &[&'n Node<'_>],
+        is_unordered: bool,
+    ) {
         if is_unordered {
-            let (ours, theirs) = (self.sorted(path, &primary), self.sorted(path, &mirror));
+            let (ours, theirs) = (self.sorted(path, primary), self.sorted(path, mirror));
             for (a, b) in ours.into_iter().zip(theirs) {
                 self.values(path, a, b);
             }
         } else {
-            primary.into_iter().zip(mirror).for_each(|(a, b)| self.values(path, a, b));
+            primary.iter().zip(mirror).for_each(|(a, b)| self.values(path, a, b));
         }
-        path.pop();
     }
 
-    /// Whether these are among the others, in their order.
-    fn is_part<'n>(&self, path: &mut Path<'n>, few: &[&'n Node<'_>], many: &[&'n Node<'_>]) -> bool {
-        path.push(None);
+    /// Whether the fewer are among the others, in their order.
+    fn is_part<'n>(&self, path: &mut Path<'n>, ours: &[&'n Node<'_>], theirs: &[&'n Node<'_>]) -> bool {
+        let (few, many) = if ours.len() < theirs.len() { (ours, theirs) } else { (theirs, ours) };
         let mut said = |item: &'n Node<'_>| {
             let mut said = Said::default();
             self.say(path, item, &mut said);
             (said.text, said.numbers)
         };
         let mut rest = many.iter().map(|item| said(item)).collect::<Vec<_>>().into_iter();
-        let is_part = few.iter().all(|item| {
+        few.iter().all(|item| {
             let wanted = said(item);
             rest.any(|other| other == wanted)
-        });
-        path.pop();
-        is_part
+        })
     }
 
     /// Items at `path` by what of them is compared.
@@ -473,6 +495,8 @@ impl Found<'_> {
                 said.text.push_str(&self.plain(text));
                 said.text.push('"');
             }
+            Node::Bytes(bytes) => said.text.push_str(&shown::bytes(bytes)),
+            Node::Hidden(hash) => said.text.push_str(&hash.to_string()),
             Node::Array(items) => {
                 let is_unordered = self.rules.is_unordered(path);
                 path.push(None);
@@ -521,6 +545,8 @@ impl Found<'_> {
             Node::String(text) => short(&Value::String(short(&self.rules.shown_text(text))).to_string()),
             Node::Number(text) => short(text),
             Node::Bool(is) => is.to_string(),
+            Node::Bytes(bytes) => shown::bytes(bytes),
+            Node::Hidden(_) => REDACTED.to_owned(),
             Node::Null => "null".to_owned(),
         };
         self.add_at(path, kind, primary.map(shown), mirror.map(shown));
@@ -529,28 +555,6 @@ impl Found<'_> {
 
 /// Below it every whole number has a float of its own.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-
-/// Bytes of the name of one member, and of the whole name of a field.
-const NAME_BYTES_MAX: usize = 128;
-const FIELD_BYTES_MAX: usize = 512;
-
-fn text_of(path: &Path<'_>, mut folds: Option<&mut Folds>) -> String {
-    path.iter().fold("$".to_owned(), |text, part| step(&text, *part, folds.as_deref_mut()))
-}
-
-/// What stands below `text`: a member by its name, or any item.
-pub(super) fn step(text: &str, part: Option<&str>, folds: Option<&mut Folds>) -> String {
-    let Some(name) = part else { return format!("{text}[*]") };
-    let folded = folds.and_then(|folds| folds.fold(text, name));
-    let is_folded = folded.is_some();
-    let name = folded.unwrap_or_else(|| bounded(name, NAME_BYTES_MAX));
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    if name.bytes().all(|b| is_plain(b) || (is_folded && b == b'*')) {
-        format!("{text}.{name}")
-    } else {
-        format!("{text}[{}]", Value::String(name.into_owned()))
-    }
-}
 
 pub(super) fn bounded_field(name: &str) -> Cow<'_, str> {
     bounded(name, FIELD_BYTES_MAX)
@@ -562,24 +566,7 @@ pub(super) fn is_json(media_type: &str) -> bool {
 
 /// In lower case, without parameters.
 pub(super) fn media_type_of(answer: &Answer) -> String {
-    media_type(&fields(answer))
-}
-
-/// `name` in so many bytes. A longer one ends with the hash of all of it, so that different ones stay different.
-fn bounded(name: &str, bytes_max: usize) -> Cow<'_, str> {
-    if name.len() <= bytes_max {
-        return name.into();
-    }
-    let tail = format!("…{:016x}", xxh64(name.as_bytes(), 0));
-    let end = name.floor_char_boundary(bytes_max.saturating_sub(tail.len()));
-    format!("{}{tail}", name.get(..end).unwrap_or_default()).into()
-}
-
-fn short(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
+    media_type(&fields(&answer.fields))
 }
 
 #[cfg(test)]

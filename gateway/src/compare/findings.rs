@@ -379,6 +379,7 @@ mod tests {
     use super::super::tests::{answer, config, record};
     use super::super::{Comparator, Kind};
     use super::*;
+    use crate::compare::Schemas;
     use crate::observe::record::Answer;
 
     #[test]
@@ -408,7 +409,7 @@ mod tests {
     fn names_that_are_data_share_a_group_that_counts_pairs() {
         let findings = Arc::new(Findings::default());
         let config = config(&["one", "other"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
         let many = |n: usize| object((0..3).map(|k| format!("\"u{n}-{k}\":1")));
         for n in 0..300 {
             comparator.take(&record(&config, 0, &n.to_string(), answer("{}"), many(n)));
@@ -431,7 +432,7 @@ mod tests {
     fn what_is_frequent_finds_a_place_among_names_that_have_no_mask_and_what_may_be_hidden_is_counted() {
         let findings = Arc::new(Findings::default());
         let config = config(&["one"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
         let letters = |n: usize| n.to_string().bytes().map(|b| char::from(b + 49)).collect::<String>();
         for n in 0..700 {
             let names =
@@ -490,7 +491,7 @@ mod tests {
     fn noise_takes_no_room_from_what_the_mirror_alone_does_and_a_pair_that_was_cut_is_counted() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
         let word = |n: usize| ["alpha", "beta", "gamma", "delta"][n % 4];
         let name = |k: usize| format!("{}_{}", word(k), "x".repeat(k));
         for n in 0..100 {
@@ -514,7 +515,7 @@ mod tests {
             record(&config, 0, "x", object((0..80).map(|k| format!("\"n{k}x{k}\":1"))), answer("{}"));
         alone.copies[0].mirror = 0;
         let fresh = Arc::new(Findings::default());
-        Comparator::new(&config, &fresh).take(&alone);
+        Comparator::new(&config, &Schemas::new(), &fresh).take(&alone);
         assert_eq!(
             fresh.tallies().remove(0).skipped.get("too_many_differences"),
             None,
@@ -526,11 +527,11 @@ mod tests {
     fn what_is_gone_is_forgotten_and_a_name_that_comes_back_begins_anew() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a", "b"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
         comparator.take(&record(&config, 0, "1", answer("1"), answer("2")));
         comparator.take(&record(&config, 1, "2", answer("1"), answer("2")));
         let fewer = super::super::tests::config(&["b"], "compare = {}");
-        comparator.turn(&fewer);
+        comparator.turn(&fewer, &Schemas::new());
         assert_eq!(findings.groups().iter().map(|of| of.group.route.clone()).collect::<Vec<_>>(), ["b"]);
         let bytes = findings.lock().sample_bytes;
         assert!(bytes > 0 && bytes == findings.groups()[0].group.samples[0].bytes());
@@ -544,7 +545,7 @@ mod tests {
         comparator.take(&record(&config, 1, "4", answer("1"), answer("2")));
         let counts: Vec<u64> = findings.tallies().iter().map(|tally| tally.compared).collect();
         assert_eq!(counts, [2], "by name, not by place");
-        comparator.turn(&config);
+        comparator.turn(&config, &Schemas::new());
         assert_eq!(findings.tallies().len(), 1);
     }
 
@@ -552,7 +553,7 @@ mod tests {
     fn a_field_of_contents_is_judged_by_the_contents_that_were_compared() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
         let cut = || Answer { is_cut: true, ..answer("1") };
         comparator.take(&record(&config, 0, "1", answer("1"), answer("2")));
         comparator.take(&record(&config, 0, "2", cut(), cut()));

@@ -1,12 +1,15 @@
 //! What a mirror says otherwise than the primary: two answers to one request side by side (`differ`), read through
-//! their content coding (`coding`) and JSON as it is written (`json`), by rules (`rules`),
-//! told apart from what the primary does to itself and kept in groups with a few samples (`findings`).
+//! their content coding (`coding`) and JSON as it is written (`json`), or calls' messages (`messages`, `protobuf`) with the names that
+//! descriptors give their fields (`descriptors`), by rules (`rules`), told apart from what the primary does to itself and kept in groups with a few samples (`findings`).
 //!
 //! It runs on the observer's thread. It knows no socket, no worker and no clock but the one it budgets its own time by.
 
 mod rules;
 mod coding;
 mod json;
+mod messages;
+mod descriptors;
+mod protobuf;
 mod added;
 mod folds;
 mod grammar;
@@ -20,6 +23,7 @@ mod versions;
 mod schema;
 mod findings;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +31,7 @@ use std::time::Instant;
 
 use config::{Config, Role};
 
+pub use descriptors::{Schema, Schemas};
 pub use differ::{Difference, Kind};
 pub(crate) use findings::ALL_SAMPLES_BYTES_MAX;
 pub use findings::Findings;
@@ -37,7 +42,7 @@ pub use sample::{Sample, Shown};
 pub use schema::Inferred;
 pub use versions::Both;
 
-use crate::observe::record::{CopyEnd, CopyLeg, Record};
+use crate::observe::record::{Answer, CopyEnd, CopyLeg, Record};
 use crate::observe::told;
 use added::Added;
 use differ::{Compared, Context};
@@ -106,24 +111,26 @@ impl Budget {
 }
 
 impl Comparator {
-    pub fn new(config: &Config, findings: &Arc<Findings>) -> Self {
+    pub fn new(config: &Config, schemas: &Schemas, findings: &Arc<Findings>) -> Self {
         let budget = |share| Budget { share, left_us: SAVED_US_MAX, at: Instant::now() };
         let (budget, schema_budget) = (budget(CPU_SHARE), budget(SCHEMA_CPU_SHARE));
         let (rules, learnt) = (HashMap::new(), HashMap::new());
         let findings = Arc::clone(findings);
         let mut comparator = Self { rules, findings, learnt, budget, schema_budget };
-        comparator.turn(config);
+        comparator.turn(config, schemas);
         comparator
     }
 
-    /// Another configuration is in force. What was found stays under its names, as long as these are there.
-    pub fn turn(&mut self, config: &Config) {
+    /// Another configuration is in force, and these are the files of descriptors that it names. What was found stays under its names, as long as these are there.
+    pub fn turn(&mut self, config: &Config, schemas: &Schemas) {
         self.rules.clear();
         for route in &config.routes {
             // The primary's answer is shown beside each mirror's: what one of them says is a secret is one.
             let secrets = told::secrets(config, [route]).map(Arc::new);
             let of = |mirror: &config::Mirror| {
-                Some((mirror.name.clone(), Rules::new(mirror.compare.as_ref()?, secrets.as_ref())))
+                let compare = mirror.compare.as_ref()?;
+                let schema = compare.descriptors.as_ref().and_then(|file| schemas.get(file));
+                Some((mirror.name.clone(), Rules::new(compare, secrets.as_ref(), schema)))
             };
             let rules: HashMap<String, Rules> = route.mirrors.iter().filter_map(of).collect();
             if !rules.is_empty() {
@@ -171,6 +178,10 @@ impl Comparator {
                         known: Some(&learnt.noise),
                         folds: Some(&learnt.folds),
                         added: Added::new(copy.span, record.trace.primary_span),
+                        path: match [primary, answer].iter().any(|of| may_be_call(of)) {
+                            true => told::told(record, rules.secrets.as_deref()).target,
+                            false => Cow::default(),
+                        },
                     };
                     let compared = differ::compare(rules, &context, primary, answer);
                     if mirror.role == Role::Baseline {
@@ -207,6 +218,11 @@ impl Comparator {
     }
 }
 
+/// Whether its type may be one of gRPC's: then its path says what it is.
+fn may_be_call(answer: &Answer) -> bool {
+    memchr::memmem::find(&answer.fields.to_ascii_lowercase(), b"application/grpc").is_some()
+}
+
 impl Learnt {
     fn add(&mut self, compared: &Compared) {
         for of in &compared.differences {
@@ -222,7 +238,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::observe::record::{Answer, PrimaryLeg};
+    use crate::observe::record::PrimaryLeg;
     use crate::observe::told::Saying;
 
     /// A route of each name, with a mirror `v2` that has these keys and a baseline `again`.
@@ -242,7 +258,13 @@ mod tests {
     /// JSON.
     pub(super) fn answer(content: &str) -> Answer {
         let fields = b"Content-Type: application/json\r\n".as_slice();
-        Answer { status: 200, fields: fields.into(), content: content.as_bytes().into(), is_cut: false }
+        Answer {
+            status: 200,
+            fields: fields.into(),
+            content: content.as_bytes().into(),
+            is_cut: false,
+            trailers: Box::default(),
+        }
     }
 
     /// A request on that route, and both answers.
@@ -303,7 +325,7 @@ mod tests {
     fn a_copy_that_was_not_drawn_is_not_missed_and_an_answer_without_room_is() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
         let mut alone = record(&config, 0, "1", answer("1"), answer("1"));
         alone.copies[0].answer = None;
         comparator.take(&alone);
@@ -330,7 +352,7 @@ mod tests {
         let keys = "redact = { json = [\"/card\"], headers = [\"x-key\"] }, compare = {} }, \
                     { upstream = \"again\", name = \"open\", redact = { cookies = [\"a\"] }, compare = {}";
         let config = config(&["a"], keys);
-        let mut comparator = Comparator::new(&config, &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
         let mut record = record(&config, 0, "1", answer("{\"card\":\"S1\"}"), answer("{\"card\":\"S2\"}"));
         for mirror in 0..3 {
             record.copies[0].mirror = mirror;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use config::Compare;
 use regex::bytes::Regex;
 
+use super::descriptors::Schema;
 use crate::mirror::redact::{REDACTED, Secrets};
 
 /// Where something stands in a JSON text: names of members, `None` for any index.
@@ -57,6 +58,8 @@ pub(super) struct Rules {
     pub(super) decoded_bytes_max: usize,
     /// What nobody may see of any answer on the route.
     pub(super) secrets: Option<Arc<Secrets>>,
+    /// What messages are made of, where that is known.
+    pub(super) schema: Option<Arc<Schema>>,
 }
 
 /// Fields of a connection or a message's frame, and the moment it was made: they tell nothing of the service.
@@ -77,7 +80,11 @@ const NEVER_COMPARED: [&str; 12] = [
 
 impl Rules {
     /// `secrets`: whatever nobody may see of any answer on the route.
-    pub(super) fn new(compare: &Compare, secrets: Option<&Arc<Secrets>>) -> Self {
+    pub(super) fn new(
+        compare: &Compare,
+        secrets: Option<&Arc<Secrets>>,
+        schema: Option<&Arc<Schema>>,
+    ) -> Self {
         let pointers = |texts: &[String]| texts.iter().map(|text| Pointer::new(text)).collect();
         Self {
             content_types: compare.content_types.clone(),
@@ -92,6 +99,7 @@ impl Rules {
                 .saturating_mul(DECODED_RATIO_MAX)
                 .min(DECODED_BYTES_MAX),
             secrets: secrets.map(Arc::clone),
+            schema: schema.map(Arc::clone),
         }
     }
 
@@ -124,9 +132,16 @@ impl Rules {
         self.unordered.iter().any(|pointer| pointer.names(path))
     }
 
-    /// Where the pointer leads that keeps what stands at `path` from being seen, if one does.
-    pub(super) fn secret_at<'p>(&self, path: &[Option<&'p str>]) -> Option<Path<'p>> {
-        self.secrets.as_ref()?.json.as_ref()?.covering(path)
+    /// Where the pointer leads that keeps what stands at `path` from being seen, if one does. `is_call`: names are those of
+    /// protocol buffers, which have two spellings.
+    pub(super) fn secret_at<'p>(&self, path: &[Option<&'p str>], is_call: bool) -> Option<Path<'p>> {
+        let is_same = if is_call { is_same_word } else { <[u8]>::eq_ignore_ascii_case };
+        self.secrets.as_ref()?.json.as_ref()?.covering(path, is_same)
+    }
+
+    /// Whether members of contents are nobody's to see: where they cannot be found, neither is anything else.
+    pub(super) fn hides_content(&self) -> bool {
+        self.secrets.as_ref().is_some_and(|secrets| secrets.json.is_some())
     }
 
     /// `text` without what its rules leave out.
@@ -195,6 +210,14 @@ impl Rules {
     }
 }
 
+/// `card_number` and `cardNumber` are one.
+fn is_same_word(one: &[u8], other: &[u8]) -> bool {
+    let letters = |name: &[u8]| -> Vec<u8> {
+        name.iter().filter(|byte| **byte != b'_').map(u8::to_ascii_lowercase).collect()
+    };
+    letters(one) == letters(other)
+}
+
 /// Bytes of which a pattern took a part of a letter: what is left of it stays apart from what is left of others.
 fn told(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -226,9 +249,10 @@ mod tests {
                 ignore_text: vec![config::Pattern::anywhere(pattern).unwrap()],
                 unordered: Vec::new(),
                 tolerance: 0.0,
+                descriptors: None,
                 version_header: None,
             };
-            Rules::new(&compare, None).without_ignored(text).into_owned()
+            Rules::new(&compare, None, None).without_ignored(text).into_owned()
         };
         assert_eq!(without("[0-9]+", "a1b22"), "ab");
         // Classes are ASCII's, in a hundredth of the room, and Unicode's where they are named.

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::again::Again;
 use super::coding::{End, plain};
+use super::differ;
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
 use crate::observe::record::{Answer, CopyLeg, Record};
@@ -45,6 +46,7 @@ pub struct Shown {
 
 impl Sample {
     pub(super) fn of(rules: &Rules, pair: &Pair<'_>) -> Self {
+        let Told { request_id, target, .. } = told(pair.record, rules.secrets.as_deref());
         let shown = |answer: &Answer| {
             let fields = rules.shown_fields(&answer.fields);
             let field = |line: &[u8]| {
@@ -53,22 +55,23 @@ impl Sample {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 (text(name), text(value))
             };
-            let fields = lines(&fields).map(field).collect();
-            let content = match plain(answer, SAMPLE_BYTES_MAX) {
+            let trailers = rules.shown_fields(&answer.trailers);
+            let fields = lines(&fields).chain(lines(&trailers)).map(field).collect();
+            let call = differ::text_of_call(rules, &target, answer, SAMPLE_BYTES_MAX);
+            let content = call.unwrap_or_else(|| match plain(answer, SAMPLE_BYTES_MAX) {
                 Some(plain) => rules.shown_content(&plain.content, plain.end != End::Whole),
                 None => format!("({} bytes in a coding that is not read here)", answer.content.len()),
-            };
+            });
             Shown { status: answer.status, fields, content }
         };
-        let Told { request_id, target, .. } = told(pair.record, rules.secrets.as_deref());
         Self {
             exchange: (pair.record.started, pair.record.started_us),
             request_id: request_id.into_owned(),
             method: pair.record.method.to_string(),
-            target: target.into_owned(),
             at: pair.record.started,
             primary: shown(pair.primary),
             mirror: shown(pair.mirror),
+            target: target.into_owned(),
             again: Again::of(rules, pair),
         }
     }

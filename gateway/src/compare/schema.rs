@@ -251,7 +251,7 @@ impl Walk<'_> {
         }
         self.left -= 1;
         // What stands below a secret is part of it.
-        let is_secret = self.rules.secret_at(path).is_some();
+        let is_secret = self.rules.secret_at(path, false).is_some();
         let at = if is_secret { REDACTED } else { type_of(node) };
         let told = self.rules.shown_text(name);
         let told = bounded_field(&told).into_owned();
@@ -284,6 +284,8 @@ impl Walk<'_> {
                 path.pop();
             }
             Node::Null | Node::Bool(_) | Node::Number(_) | Node::String(_) => {}
+            // Of no JSON text.
+            Node::Bytes(_) | Node::Hidden(_) => {}
         }
     }
 }
@@ -294,7 +296,7 @@ fn type_of(node: &Node<'_>) -> usize {
         Node::Bool(_) => 1,
         Node::Number(text) if !text.contains(['.', 'e', 'E']) => 2,
         Node::Number(_) => 3,
-        Node::String(_) => 4,
+        Node::String(_) | Node::Bytes(_) | Node::Hidden(_) => 4,
         Node::Array(_) => 5,
         Node::Object(_) => OBJECT,
     }
@@ -338,7 +340,7 @@ mod tests {
     fn told(keys: &str, pairs: impl Iterator<Item = (String, String)>) -> Inferred {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], keys);
-        let mut comparator = Comparator::new(&config, &findings);
+        let mut comparator = Comparator::new(&config, &crate::compare::Schemas::new(), &findings);
         for (n, (ours, theirs)) in pairs.enumerate() {
             comparator.take(&record(&config, 0, &n.to_string(), answer(&ours), answer(&theirs)));
         }

@@ -116,7 +116,10 @@ mod tests {
     fn a_version_is_read_from_its_field_and_only_what_can_be_shown() {
         let of = |fields: &str| {
             let (fields, content) = (fields.as_bytes().into(), [].into());
-            said(&Answer { status: 200, fields, content, is_cut: false }, "x-app-version")
+            said(
+                &Answer { status: 200, fields, content, is_cut: false, trailers: Box::default() },
+                "x-app-version",
+            )
         };
         assert_eq!(of("A: b\r\nX-App-Version:  2.4.1 \r\n").as_deref(), Some("2.4.1"));
         assert_eq!(of("X-App-Version: \r\n"), None);

@@ -4,6 +4,7 @@
 use super::SLOW_CONTENT;
 use super::relay::{RelayFailed, Relayed};
 use crate::error::Failure;
+use crate::grpc::Status;
 use crate::http1::head::Fault;
 use crate::message::client::NotWritten;
 use crate::metrics::{RejectReason, SkipReason, UpstreamFailure};
@@ -74,14 +75,17 @@ pub(super) struct Judged {
     pub(super) after: After,
 }
 
+/// How a try that reached the primary ended: with this status, of HTTP and of a call, or without any.
+pub(super) type Tried = Option<(u16, Option<Status>)>;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum After {
     /// The peer was closing its kept connection: the request goes out once more, on a new one.
     Fresh,
     /// One of the route's retries, if one is left and there is time for it.
     Retry {
-        /// How the try that reached the primary ended: with this status, or without one. `None` where it did not reach it.
-        tried: Option<Option<u16>>,
+        /// `None` where it did not reach the primary.
+        tried: Option<Tried>,
         /// If there is no retry.
         or: End,
     },
@@ -156,11 +160,7 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
             after: retry(known.retries_reset, Some(None), unavailable(*failure, known.is_whole)),
         },
         Attempt::Relayed(Ok(relayed)) => Judged {
-            // An endpoint that answers calls with UNAVAILABLE fails them, though HTTP's status is 200.
-            report: match relayed.grpc {
-                None => Some(Report::Status(relayed.status)),
-                Some(status) => (!status.is_for_callers_to_cause()).then(|| Report::Status(status.as_http())),
-            },
+            report: report(relayed.status, relayed.grpc),
             failure: None,
             after: After::End(End::Answered(relayed.status)),
         },
@@ -202,11 +202,15 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
                     is_read: known.is_forwarded,
                 }),
             },
-            RelayFailed::Unwanted(status) => Judged {
-                report: Some(Report::Status(*status)),
+            RelayFailed::Unwanted(status, grpc) => Judged {
+                report: report(*status, *grpc),
                 failure: None,
                 // No retry was offered that is not there to be had; but a deadline ends the last try too.
-                after: retry(true, Some(Some(*status)), unavailable(Failure::Timeout, known.is_forwarded)),
+                after: retry(
+                    true,
+                    Some(Some((*status, *grpc))),
+                    unavailable(Failure::Timeout, known.is_forwarded),
+                ),
             },
             RelayFailed::Cut(failure) => Judged {
                 report: Some(Report::Failed),
@@ -217,6 +221,14 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
                 Judged { report: None, failure: None, after: After::End(End::Broken { is_abandoned: true }) }
             }
         },
+    }
+}
+
+/// What an answer says of its endpoint: one that answers calls with UNAVAILABLE fails them, though HTTP's status is 200.
+fn report(status: u16, grpc: Option<Status>) -> Option<Report> {
+    match grpc {
+        None => Some(Report::Status(status)),
+        Some(status) => (!status.is_for_callers_to_cause()).then(|| Report::Status(status.as_http())),
     }
 }
 
@@ -355,9 +367,14 @@ mod tests {
                 "failed / Some(Protocol) / 502 PrimaryUnavailable",
             ),
             (
-                relayed(RelayFailed::Unwanted(503)),
+                relayed(RelayFailed::Unwanted(503, None)),
                 RETRIES,
-                "503 / None / retry after Some(Some(503)) or 504 PrimaryUnavailable",
+                "503 / None / retry after Some(Some((503, None))) or 504 PrimaryUnavailable",
+            ),
+            (
+                relayed(RelayFailed::Unwanted(200, Some(Status::of(14)))),
+                RETRIES,
+                "503 / None / retry after Some(Some((200, Some(Status(14))))) or 504 PrimaryUnavailable",
             ),
             (relayed(RelayFailed::Cut(Failure::Closed)), RETRIES, "failed / Some(Closed) / broken"),
             (relayed(RelayFailed::ClientGone), RETRIES, "- / None / broken by it"),

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::seen::Seen;
 use crate::context::Context;
 use crate::error::Failure;
-use crate::grpc::Status;
+use crate::grpc::{Status, Told};
 use crate::http1::handshake::Offer;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::Fault;
@@ -83,8 +83,8 @@ pub(super) enum RelayFailed {
     BadAnswer(Failure),
     /// It answered with this success, where a tunnel was asked for; the client has seen none of it.
     NoTunnel(u16),
-    /// The answer's status asks for another try; the client has seen none of it.
-    Unwanted(u16),
+    /// The answer's status, or that of a call, asks for another try; the client has seen none of it.
+    Unwanted(u16, Option<Status>),
     /// It broke after the client had its head.
     Cut(Failure),
     /// The exchange's deadline passed after the client had its head: nobody can say whose fault that is.
@@ -106,8 +106,8 @@ impl From<Fault> for RelayFailed {
 
 /// What a final head comes to.
 enum Looked {
-    /// Its status asks for another try.
-    Unwanted(u16),
+    /// Its status, or that of a call, asks for another try.
+    Unwanted(u16, Option<Status>),
     /// It is a success that opens no tunnel, where the client would believe in one.
     Deceptive(u16),
     /// It was rendered for the client.
@@ -136,15 +136,14 @@ pub(super) async fn relay(
         }
     }
     progress.answer_within.set(Some(Millis(answer_within)));
-    // Calls are answered on HTTP/2 alone.
-    let may_be_call = from.is_duplex();
+    let is_http2 = from.is_duplex();
     let (status, took_us) = loop {
         let found = from.head(|head, raw| {
             // Only where it agrees to what was asked for is it a final head.
             if let Some(offer) = terms.offer.filter(|_| head.status == 101) {
                 to.switch(head, offer.protocol, terms.edits);
                 let took_us = progress.since_forwarded(cx);
-                terms.seen.head(cx, head.status, raw, took_us);
+                terms.seen.head(cx, (head.status, raw), took_us, Told::Http);
                 return Some(Looked::Begun { status: head.status, took_us });
             }
             if terms.is_connect && (200..300).contains(&head.status) {
@@ -154,23 +153,23 @@ pub(super) async fn relay(
                 to.interim(head);
                 return None;
             }
-            if terms.retry.is_some_and(|forward| forward.retries_status(head.status)) {
-                return Some(Looked::Unwanted(head.status));
+            let told = Told::by_head(head.status, raw, is_http2);
+            if terms.retry.is_some_and(|forward| forward.retries_answer(head.status, &told)) {
+                return Some(Looked::Unwanted(head.status, told.end()));
             }
             // What came behind the request was not read: nobody could tell what it is.
             let is_read = terms.offer.is_none();
             let may_go_on = is_read && may_go_on(terms, head, to.has_proceeded(), progress);
             to.begin(head, may_go_on, terms.edits);
             let took_us = progress.since_forwarded(cx);
-            terms.seen.head(cx, head.status, raw, took_us);
-            if may_be_call {
-                terms.seen.call(raw);
-            }
+            terms.seen.head(cx, (head.status, raw), took_us, told);
             Some(Looked::Begun { status: head.status, took_us })
         })?;
         match found {
             Found::Final(Some(Looked::Begun { status, took_us })) => break (status, took_us),
-            Found::Final(Some(Looked::Unwanted(status))) => return Err(RelayFailed::Unwanted(status)),
+            Found::Final(Some(Looked::Unwanted(status, grpc))) => {
+                return Err(RelayFailed::Unwanted(status, grpc));
+            }
             Found::Final(Some(Looked::Deceptive(status))) => return Err(RelayFailed::NoTunnel(status)),
             Found::Interim(_) | Found::Final(None) => to.flush(terms.of_client()).await?,
             Found::More => {

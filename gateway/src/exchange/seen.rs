@@ -9,13 +9,14 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Caller;
+use super::judge::Tried;
 use crate::asked::{RequestView, Version};
 use crate::context::Context;
 use crate::generation::{Generation, Wants};
 use crate::grpc::{Status, Told};
 use crate::http1::glimpse::Glimpse;
 use crate::http1::render;
-use crate::observe::keep::{Keeping, keep};
+use crate::observe::keep::{Keeping, keep, keep_trailers};
 use crate::observe::pairing::{Half, Pairing, PrimaryHalf};
 use crate::observe::record::{PrimaryLeg, Record};
 use crate::observe::told::{Said, Saying};
@@ -29,7 +30,7 @@ const WRITE_OF_OURS_US: u64 = 1_000;
 pub(super) struct Seen {
     pub(super) status: Cell<Option<u16>>,
     /// What a call came to.
-    told: Cell<Told>,
+    told: RefCell<Told>,
     /// Bytes of its content.
     pub(super) bytes: Cell<u64>,
     /// From the request forwarded to the last byte that mattered, in microseconds.
@@ -46,8 +47,9 @@ impl Seen {
         Self { keeps_bytes, ..Self::default() }
     }
 
-    /// Its final head came, `latency_us` after the request was forwarded.
-    pub(super) fn head(&self, cx: &Context, status: u16, head: &[u8], latency_us: u64) {
+    /// Its final head came, `latency_us` after the request was forwarded. `told`: what that says of a call.
+    pub(super) fn head(&self, cx: &Context, (status, head): (u16, &[u8]), latency_us: u64, told: Told) {
+        *self.told.borrow_mut() = told;
         self.status.set(Some(status));
         self.latency_us.set(latency_us);
         if self.keeps_bytes > 0 {
@@ -55,20 +57,16 @@ impl Seen {
         }
     }
 
-    /// The same head, of an answer that may be that of a call.
-    pub(super) fn call(&self, head: &[u8]) {
-        self.told.set(Told::by_head(head));
-    }
-
     pub(super) fn trailers(&self, lines: &[u8]) {
-        let mut told = self.told.get();
-        told.trailers(lines);
-        self.told.set(told);
+        self.told.borrow_mut().trailers(lines);
+        if self.keeps_bytes > 0 {
+            keep_trailers(&mut self.keeping.borrow_mut(), lines);
+        }
     }
 
     /// What a call came to, now that its answer is over.
     pub(super) fn grpc(&self) -> Option<Status> {
-        self.told.get().end()
+        self.told.borrow().end()
     }
 
     /// A write to the client took so long, and only then was more of the answer read.
@@ -80,6 +78,7 @@ impl Seen {
 
     pub(super) fn content(&self, piece: &[u8]) {
         self.bytes.set(self.bytes.get() + piece.len() as u64);
+        self.told.borrow_mut().content(piece);
         if self.keeps_bytes > 0 {
             keep(&mut self.keeping.borrow_mut(), piece);
         }
@@ -98,17 +97,16 @@ pub(super) struct Tally {
     pub(super) is_whole: bool,
     /// The client went away, or sent no whole request: the answer was not waited for.
     pub(super) is_abandoned: bool,
-    /// How the first try that reached the primary ended, where the route granted another: with a status that was not wanted,
-    /// or without an answer.
-    first: Option<Option<u16>>,
+    /// How the first try that reached the primary ended, where the route granted another.
+    first: Option<Tried>,
     /// The connection, where it has become a tunnel.
     pub(super) switched: Option<Lease>,
 }
 
 impl Tally {
     /// Another try follows one that ended so.
-    pub(super) fn retried(&mut self, status: Option<u16>) {
-        self.first.get_or_insert(status);
+    pub(super) fn retried(&mut self, tried: Tried) {
+        self.first.get_or_insert(tried);
     }
 
     /// Tells the pairing that the primary's part is over. A copy has one try, so it is paired with the primary's first.
@@ -124,7 +122,7 @@ impl Tally {
         };
         let half = match (first, status) {
             (None | Some(_), Some(_) | None) if is_abandoned => PrimaryHalf::Abandoned,
-            (Some(Some(first)), Some(_) | None) => answered(first, None, false),
+            (Some(Some((first, grpc))), Some(_) | None) => answered(first, grpc, false),
             (None, Some(status)) if is_whole => answered(status, grpc, is_sure),
             (None | Some(None), Some(_) | None) => PrimaryHalf::Failed,
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::copy::RequestCopy;
 use crate::error::Failure;
-use crate::grpc::Status;
+use crate::grpc::{Status, Told};
 use crate::http1::response::{HeadLimits, Message, Reader, Step};
 use crate::limits::{ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
@@ -34,6 +34,8 @@ pub(super) struct Response {
     bytes_max: u64,
     /// Where it is to be compared.
     keeping: Option<Box<Keeping>>,
+    /// What a call came to.
+    told: Told,
 }
 
 /// What reading one response costs, in bytes: heads, interim ones too, content, and each piece of it as so many more.
@@ -90,6 +92,7 @@ impl Response {
             content_bytes: 0,
             bytes_max,
             keeping: None,
+            told: Told::Http,
         }
     }
 
@@ -118,7 +121,8 @@ impl Response {
         (self.reader, self.message) = (None, None);
         (self.bytes, self.content_bytes) = (0, 0);
         self.cost = Cost::default();
-        Answered { copy, status, grpc: None, bytes, is_cut: false, kept }
+        let grpc = std::mem::take(&mut self.told).end();
+        Answered { copy, status, grpc, bytes, is_cut: false, kept }
     }
 
     pub(super) fn advance(
@@ -142,17 +146,22 @@ impl Response {
             let raw = &input[used..used + len];
             used += len;
             self.cost.add(len as u64);
+            if let Some(message) = &message {
+                self.told = Told::by_head(message.status, raw, false);
+            }
             if let (Some(message), bytes_max @ 1..) = (&message, copy.ticket.keeps_bytes()) {
                 self.keeping = Keeping::begin(budget, message.status, raw, bytes_max);
             }
             self.message = message;
         }
         let Some(message) = &mut self.message else { return Ok(Progress::More { used }) };
-        let (keeping, content_bytes, mut pieces) = (&mut self.keeping, &mut self.content_bytes, 0_u64);
+        let (keeping, told) = (&mut self.keeping, &mut self.told);
+        let (content_bytes, mut pieces) = (&mut self.content_bytes, 0_u64);
         let taken = message.read(&input[used..], |content| {
             pieces += 1;
             *content_bytes = content_bytes.saturating_add(content.len() as u64);
             keep(keeping, content);
+            told.content(content);
         });
         let taken = taken.map_err(|fault| Failure::Protocol(fault.detail()))?;
         used += taken;

@@ -22,7 +22,7 @@ use crate::http2::guard::Limits;
 use crate::http2::session::{Close, Event, Role, Session, Unopened, Why};
 use crate::limits::{COPY_TRIES_MAX, MIRROR_PING_BYTES};
 use crate::metrics::{CutReason, FailReason};
-use crate::observe::keep::{Budget, Keeping, keep};
+use crate::observe::keep::{Budget, Keeping, keep, keep_trailers};
 
 /// What every copy of a lane is held to.
 #[derive(Debug)]
@@ -324,6 +324,7 @@ impl Streams {
                     self.spend(stream, lines.len());
                     if let Some(flight) = self.flight(stream) {
                         flight.told.trailers(&lines);
+                        keep_trailers(&mut flight.keeping, &lines);
                     }
                     self.answered(stream, false, now);
                 }
@@ -365,7 +366,7 @@ impl Streams {
             return self.session.recycle(head.lines);
         };
         flight.status = Some(head.status);
-        flight.told = Told::by_head(&head.lines);
+        flight.told = Told::by_head(head.status, &head.lines, true);
         let bytes_max = flight.copy.ticket.keeps_bytes();
         if bytes_max > 0 {
             let budget = Arc::clone(&self.terms.budget);
@@ -384,6 +385,7 @@ impl Streams {
         let Some(flight) = self.flight(id) else { return };
         flight.content_bytes = flight.content_bytes.saturating_add(content.len() as u64);
         keep(&mut flight.keeping, content);
+        flight.told.content(content);
         flight.cost.piece();
         flight.cost.add(content.len() as u64);
         let spent = flight.cost.spent();

@@ -113,6 +113,7 @@ pub struct Keeping {
     status: u16,
     fields: Vec<u8>,
     content: Vec<u8>,
+    trailers: Vec<u8>,
     is_cut: bool,
     bytes_max: usize,
     held: Held,
@@ -128,7 +129,8 @@ impl Keeping {
         let mut held = Held { budget: Arc::clone(budget), bytes: 0 };
         held.grow(fields.len()).then(|| {
             let fields = fields.to_vec();
-            Box::new(Self { status, fields, content: Vec::new(), is_cut: false, bytes_max, held })
+            let (content, trailers) = (Vec::new(), Vec::new());
+            Box::new(Self { status, fields, content, trailers, is_cut: false, bytes_max, held })
         })
     }
 
@@ -145,6 +147,16 @@ impl Keeping {
         true
     }
 
+    /// What follows its content; `false` as with that.
+    #[must_use]
+    fn trailers(&mut self, lines: &[u8]) -> bool {
+        let fits = self.held.grow(lines.len());
+        if fits {
+            self.trailers = lines.to_vec();
+        }
+        fits
+    }
+
     /// As much is kept as may be.
     pub fn is_full(&self) -> bool {
         self.content.len() >= self.bytes_max
@@ -156,8 +168,9 @@ impl Keeping {
     }
 
     pub fn end(self) -> Kept {
-        let Self { status, fields, content, is_cut, bytes_max: _, held } = self;
-        (Answer { status, fields: fields.into(), content: content.into(), is_cut }, held)
+        let Self { status, fields, content, trailers, is_cut, bytes_max: _, held } = self;
+        let (fields, content, trailers) = (fields.into(), content.into(), trailers.into());
+        (Answer { status, fields, content, is_cut, trailers }, held)
     }
 }
 
@@ -165,6 +178,15 @@ impl Keeping {
 pub fn keep(keeping: &mut Option<Box<Keeping>>, piece: &[u8]) {
     if let Some(kept) = keeping
         && !kept.content(piece)
+    {
+        *keeping = None;
+    }
+}
+
+/// The same of its trailers.
+pub fn keep_trailers(keeping: &mut Option<Box<Keeping>>, lines: &[u8]) {
+    if let Some(kept) = keeping
+        && !kept.trailers(lines)
     {
         *keeping = None;
     }
@@ -189,13 +211,20 @@ mod tests {
         for piece in ["ab", "cd", "ef", "gh"] {
             keep(&mut keeping, piece.as_bytes());
         }
+        keep_trailers(&mut keeping, b"t: 1\r\n");
         let (answer, held) = keeping.unwrap().end();
         let fields = b"A: 1\r\nB: 2\r\n".as_slice();
         assert_eq!(
             answer,
-            Answer { status: 200, fields: fields.into(), content: b"abcde".as_slice().into(), is_cut: true }
+            Answer {
+                status: 200,
+                fields: fields.into(),
+                content: b"abcde".as_slice().into(),
+                is_cut: true,
+                trailers: b"t: 1\r\n".as_slice().into(),
+            }
         );
-        assert_eq!(budget.used(), 17);
+        assert_eq!(budget.used(), 23);
         drop(held);
         assert_eq!((budget.used(), budget.refused()), (0, 0));
     }
@@ -228,5 +257,8 @@ mod tests {
         keep(&mut keeping, b"c");
         assert!(keeping.is_none());
         assert_eq!((budget.used(), budget.refused()), (0, 2));
+        let mut keeping = Keeping::begin(&budget, 200, HEAD, 5);
+        keep_trailers(&mut keeping, b"long: 1\r\n");
+        assert!(keeping.is_none());
     }
 }

@@ -15,7 +15,7 @@ use super::access_log::AccessLog;
 use super::record::Record;
 use super::spans::Spans;
 use super::tap::Spout;
-use crate::compare::{Comparator, Findings};
+use crate::compare::{Comparator, Findings, Schemas};
 use crate::limits::KEPT_ANSWERS_BYTES_MAX;
 use crate::metrics::ObserverCounters;
 use crate::os;
@@ -40,15 +40,17 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// `roots`: who is believed to be the collector of spans, where it is posted to over TLS.
+    /// `roots`: who is believed to be the collector of spans, where it is posted to over TLS. `schemas`: the files of descriptors
+    /// that comparing goes by.
     pub fn new(
         config: &Config,
         roots: Option<&Roots>,
+        schemas: &Schemas,
         counters: &Arc<ObserverCounters>,
         findings: &Arc<Findings>,
     ) -> Self {
         Self {
-            comparator: Comparator::new(config, findings),
+            comparator: Comparator::new(config, schemas, findings),
             access_log: AccessLog::new(config, Arc::clone(counters)),
             spans: Spans::new(config, roots, Arc::clone(counters)),
             counters: Arc::clone(counters),
@@ -64,10 +66,10 @@ impl Readers {
     }
 
     /// Another configuration is in force.
-    fn turn(&mut self, config: &Config, roots: Option<&Roots>) {
+    fn turn(&mut self, config: &Config, roots: Option<&Roots>, schemas: &Schemas) {
         self.access_log.turn(config);
         self.spans.turn(config, roots);
-        self.comparator.turn(config);
+        self.comparator.turn(config, schemas);
     }
 
     /// Files may have been moved away.
@@ -92,8 +94,8 @@ impl Readers {
 /// What the control plane tells the thread.
 #[derive(Debug)]
 enum Told {
-    /// Another configuration is in force, and this is whom it believes to be the collector of spans.
-    Turn(Arc<Config>, Option<Roots>),
+    /// Another configuration is in force, whom it believes to be the collector of spans, and the descriptors that it names.
+    Turn(Arc<Config>, Option<Roots>, Arc<Schemas>),
     Reopen,
 }
 
@@ -116,10 +118,10 @@ impl Observer {
         Ok(Self { told, thread: Some(thread) })
     }
 
-    /// Another configuration is in force; `roots` as [`Readers::new`] has them.
-    pub fn turn(&self, config: &Arc<Config>, roots: Option<&Roots>) {
+    /// Another configuration is in force; `roots` and `schemas` as [`Readers::new`] has them.
+    pub fn turn(&self, config: &Arc<Config>, roots: Option<&Roots>, schemas: &Arc<Schemas>) {
         // A thread that is gone logs nothing more anyway.
-        let _ = self.told.send(Told::Turn(Arc::clone(config), roots.cloned()));
+        let _ = self.told.send(Told::Turn(Arc::clone(config), roots.cloned(), Arc::clone(schemas)));
     }
 
     /// The files that are written may have been moved away: what comes from now on goes into new ones.
@@ -154,10 +156,10 @@ fn run(mut spouts: Vec<Spout>, mut readers: Readers, heard: &Receiver<Told>, mut
     let workers = spouts.len();
     loop {
         let is_last = match heard.try_recv() {
-            Ok(Told::Turn(config, roots)) => {
+            Ok(Told::Turn(config, roots, schemas)) => {
                 spouts.iter().for_each(|spout| spout.budget.set_max(budget_of(&config, workers)));
                 wants = wants_records(&config);
-                readers.turn(&config, roots.as_ref());
+                readers.turn(&config, roots.as_ref(), &schemas);
                 false
             }
             Ok(Told::Reopen) => {

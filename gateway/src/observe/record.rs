@@ -204,4 +204,6 @@ pub struct Answer {
     pub content: Box<[u8]>,
     /// The content was longer than may be kept: `content` is its beginning.
     pub is_cut: bool,
+    /// Lines of trailers as received, each with its CRLF.
+    pub trailers: Box<[u8]>,
 }

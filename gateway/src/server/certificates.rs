@@ -1,18 +1,25 @@
 //! The files behind `tls` keys and the folders behind captures, looked at for a configuration: what is wrong with them is
 //! told like all else that is wrong with it, by key and line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::Config;
 use config::check::{Checked, Problem};
 
-use super::Source;
 use super::files::Served;
 use super::source::SourceText;
+use super::{Source, descriptors};
 use crate::capture;
 use crate::tls::Tls;
 use crate::tls::pem::Wrong;
+
+/// Every file that a configuration names: those that are watched.
+pub(super) fn files(config: &Config) -> Vec<PathBuf> {
+    let mut files = crate::tls::load::files(config);
+    files.extend(descriptors::files(config));
+    files
+}
 
 /// The TLS of `config`; `before` is what is in force. With what is odd and not wrong.
 pub(super) fn load(
@@ -37,6 +44,7 @@ pub(crate) fn read(source: &Source) -> Result<Checked, Vec<Problem>> {
     }
     let (_, odd) = load(&checked.config, None, &text)?;
     checked.warnings.extend(odd);
+    descriptors::load(&checked.config, &text)?;
     Ok(checked)
 }
 

@@ -247,7 +247,8 @@ impl ControlPlane<'_> {
                 Err(refused)
             }
             Stepped::Applied(applied) => {
-                self.observer.turn(&self.reloader.store.open().config, self.reloader.tls.collector());
+                let Reloader { store, tls, schemas, .. } = &self.reloader;
+                self.observer.turn(&store.open().config, tls.collector(), schemas);
                 if underway.reads_source() {
                     self.followed();
                 }

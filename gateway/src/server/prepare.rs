@@ -14,12 +14,13 @@ use config::check::{self, Checked, Problem};
 use config::{Config, Shown};
 use tokio::sync::oneshot;
 
-use super::certificates;
 use super::differ::differences;
 use super::drift;
 use super::files::{Also, Served};
 use super::patch::{with_percent, with_weights};
 use super::source::{Source, SourceText, broken};
+use super::{certificates, descriptors};
+use crate::compare::Schemas;
 use crate::control::{Change, Difference as Told, Refused, Snapshot};
 use crate::os;
 use crate::prepared::{Difference, Prepared};
@@ -46,6 +47,7 @@ pub(super) struct Job {
     /// By worker.
     pub(super) prepared: Vec<Arc<Prepared>>,
     pub(super) tls: Arc<Tls>,
+    pub(super) schemas: Arc<Schemas>,
 }
 
 /// A configuration that is sound by itself.
@@ -57,6 +59,7 @@ pub(super) struct Ready {
     /// By worker.
     pub(super) prepared: Vec<Arc<Prepared>>,
     pub(super) tls: Arc<Tls>,
+    pub(super) schemas: Arc<Schemas>,
     pub(super) written: Written,
     pub(super) warnings: Vec<Problem>,
     /// Where problems that show later point.
@@ -126,7 +129,7 @@ impl Preparer {
 
 impl Job {
     fn run(self, started: Instant) -> Result<Ready, Refused> {
-        let Self { change, skips_same, source, served, snapshot, read, prepared, tls } = self;
+        let Self { change, skips_same, source, served, snapshot, read, prepared, tls, schemas } = self;
         let is_source = matches!(change, Change::Source);
         let (mut config, written, mut warnings, text) = changed(change, &source, &served, &snapshot.config)?;
         let kept = read.map(|read| drift::kept(&read, &snapshot.config, &config)).unwrap_or_default();
@@ -138,12 +141,12 @@ impl Job {
             return Err(Refused::Wrong(fixed));
         }
         let mut also = None;
-        let tls = match &written {
+        let (tls, schemas) = match &written {
             // Shares and weights name no files.
-            Written::Part(..) => tls,
+            Written::Part(..) => (tls, schemas),
             Written::Whole(_) => {
                 // Looked at before they are read, so that a change in between is seen.
-                let watched = served.also(&crate::tls::load::files(&config));
+                let watched = served.also(&certificates::files(&config));
                 if is_source {
                     // Refused or not: what is wrong with the source may be mended in a file that it names.
                     watched.keep();
@@ -153,7 +156,7 @@ impl Job {
                 let loaded = certificates::load(&config, Some((&snapshot.config, &tls)), &text);
                 let (tls, odd) = loaded.map_err(bounded)?;
                 warnings.extend(odd);
-                tls
+                (tls, descriptors::load(&config, &text).map_err(bounded)?)
             }
         };
         if skips_same && config == *snapshot.config {
@@ -174,6 +177,7 @@ impl Job {
             kept,
             prepared,
             tls,
+            schemas,
             written,
             warnings,
             text,

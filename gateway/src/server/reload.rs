@@ -18,6 +18,7 @@ use super::prepare::{Job, Preparer, Ready, Written};
 use super::threads::Channel;
 use super::{Source, resolve};
 use crate::capture::Captures;
+use crate::compare::Schemas;
 use crate::control::budget::{self, Descriptors};
 use crate::control::{Applied, By, Change, Changes, ConfigStore, Difference, Made, Refused, Snapshot};
 use crate::discovery::{Discovery, Found, Located};
@@ -149,6 +150,8 @@ pub(super) struct Reloader {
     pub(super) captures: Captures,
     /// What the `tls` keys in force came to.
     pub(super) tls: Arc<Tls>,
+    /// The descriptors in force.
+    pub(super) schemas: Arc<Schemas>,
     /// Descriptors that this process may have.
     pub(super) descriptor_limit: u64,
     /// Changes of a cluster in the log.
@@ -177,6 +180,7 @@ impl Reloader {
             read: (by == By::Kubernetes).then(|| self.store.whole()),
             prepared: self.prepared.clone(),
             tls: Arc::clone(&self.tls),
+            schemas: Arc::clone(&self.schemas),
         };
         Underway {
             step: Step::Preparing(Box::pin(self.preparer.begin(job))),
@@ -216,6 +220,7 @@ impl Reloader {
             kept,
             prepared,
             tls,
+            schemas,
             written,
             warnings,
             started,
@@ -241,7 +246,7 @@ impl Reloader {
         went.iter().for_each(|address| tracing::info!("no longer listening on {address}: draining"));
         self.listeners = listeners;
         self.store.listen(self.listeners.addresses());
-        self.tls = tls;
+        (self.tls, self.schemas) = (tls, schemas);
         self.captures.turn(&snapshot.config);
         self.store.capture(self.captures.counters());
         let mut heard = self.hand_out(&snapshot, workers);

@@ -199,15 +199,30 @@ impl Seen {
 impl Difference {
     /// What to write so that it is not compared.
     pub(super) fn ignoring(&self) -> String {
-        match (self.field.strip_prefix('$'), self.kind) {
+        let place = self.place();
+        match (place.strip_prefix('$'), self.kind) {
             (Some(path), _) => match pointer(path) {
                 Some(pointer) => format!("compare = {{ ignore_json = [{}] }}", quoted(&pointer)),
                 None => "compare = { ignore_json = [\"a pointer to it\"] }".to_owned(),
             },
-            (None, "header") => {
-                format!("compare = {{ ignore_headers = [{}] }}", quoted(&field_name(&self.field)))
+            (None, kind) if kind == "header" || place.starts_with("grpc-") => {
+                format!("compare = {{ ignore_headers = [{}] }}", quoted(&field_name(place)))
             }
             (None, _) => "compare = { ignore_text = [\"a pattern of it\"] }".to_owned(),
+        }
+    }
+
+    /// The field without the method of a call that stands before it.
+    fn place(&self) -> &str {
+        match self.field.split_once(' ') {
+            Some((method, place))
+                if !method.starts_with('$')
+                    && method.contains('/')
+                    && (place.starts_with('$') || place.starts_with("grpc-")) =>
+            {
+                place
+            }
+            Some(_) | None => &self.field,
         }
     }
 
@@ -315,6 +330,12 @@ mod tests {
             ("etag", "header", r#"ignore_headers = ["etag"]"#),
             ("set-cookie.JSESSIONID.path", "header", r#"ignore_headers = ["set-cookie.jsessionid.path"]"#),
             ("set-cookie.a[0]", "header", r#"ignore_headers = ["set-cookie.a*"]"#),
+            ("shop.Carts/Find $.items[*].price", "changed", r#"ignore_json = ["/items/*/price"]"#),
+            ("shop.Carts/Find $.3.1", "missing", r#"ignore_json = ["/3/1"]"#),
+            ("shop.Carts/Find $", "length", r#"ignore_json = [""]"#),
+            ("shop.Carts/Pay grpc-message", "header", r#"ignore_headers = ["grpc-message"]"#),
+            ("shop.Carts/Pay grpc-status", "status", r#"ignore_headers = ["grpc-status"]"#),
+            (r#"$["a/b $"]"#, "changed", r#"ignore_json = ["/a~1b $"]"#),
         ];
         for (field, kind, expect) in rows {
             let line = difference(field, kind).ignoring();

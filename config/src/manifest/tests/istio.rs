@@ -182,12 +182,14 @@ fn a_route_does_what_each_of_its_fields_says() {
     assert_eq!(of(route("timeout: 0s")).timeout, None);
 
     let silent = of(route("name: x")).retries;
-    assert_eq!((silent.attempts, silent.on.as_slice()), (2, &[RetryOn::ConnectFailure][..]));
+    let always = [RetryOn::ConnectFailure, RetryOn::Unavailable, RetryOn::Cancelled];
+    assert_eq!((silent.attempts, silent.on.as_slice()), (2, &always[..]));
     assert_eq!(of(route("retries: {attempts: 0}")).retries.attempts, 0);
     // Not given is 0 in its protocol, and 0 switches them off.
     assert_eq!(of(route("retries: {retryOn: 5xx}")).retries.attempts, 0);
-    assert_eq!(of(route("retries: {attempts: 2, retryOn: unavailable}")).retries.attempts, 0);
-    assert_eq!(of(route("retries: {attempts: 1, retryOn: ''}")).retries.on, [RetryOn::ConnectFailure]);
+    let calls = of(route("retries: {attempts: 2, retryOn: 'cancelled,deadline-exceeded,internal,resource-exhausted,unavailable'}")).retries;
+    assert_eq!((calls.attempts, calls.on.as_slice()), (2, &RetryOn::ALL[5..]));
+    assert_eq!(of(route("retries: {attempts: 1, retryOn: ''}")).retries.on, always);
     assert_eq!(of(route("retries: {attempts: 1, perTryTimeout: 0s}")).retries.per_try_timeout, None);
     let told = of(route("retries: {attempts: 3, perTryTimeout: 2s, backoff: 50ms, retryOn: '5xx,reset,retriable-4xx,503,gateway-error'}")).retries;
     assert_eq!(told.on, [RetryOn::ServerError, RetryOn::Reset, RetryOn::Conflict, RetryOn::GatewayError]);

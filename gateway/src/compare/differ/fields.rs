@@ -6,14 +6,13 @@ use super::super::grammar::{self, Cookie};
 use super::{Found, Kind, added, short};
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::REDACTED;
-use crate::observe::record::Answer;
 
 /// Lower-case name → values in their order.
 pub(super) type Fields = BTreeMap<String, Vec<String>>;
 
-pub(super) fn fields(answer: &Answer) -> Fields {
+pub(super) fn fields(of: &[u8]) -> Fields {
     let mut all = Fields::new();
-    for line in lines(&answer.fields) {
+    for line in lines(of) {
         let name = field_name(line);
         let value = line.get(name.len() + 1..).unwrap_or_default().trim_ascii();
         let value = String::from_utf8_lossy(value).into_owned();

@@ -17,13 +17,20 @@ fn plain() -> Compare {
         ignore_text: Vec::new(),
         unordered: Vec::new(),
         tolerance: 0.0,
+        descriptors: None,
         version_header: None,
     }
 }
 
 fn answer(status: u16, fields: &str, content: &str) -> Answer {
     let fields = fields.replace('\n', "\r\n");
-    Answer { status, fields: fields.as_bytes().into(), content: content.as_bytes().into(), is_cut: false }
+    Answer {
+        status,
+        fields: fields.as_bytes().into(),
+        content: content.as_bytes().into(),
+        is_cut: false,
+        trailers: Box::default(),
+    }
 }
 
 fn json(content: &str) -> Answer {
@@ -33,7 +40,7 @@ fn json(content: &str) -> Answer {
 /// Each difference as `kind field primary → mirror`.
 fn told(compare: &Compare, redact: &Redact, primary: &Answer, mirror: &Answer) -> Vec<String> {
     let secrets = Secrets::new(redact).map(Arc::new);
-    let rules = Rules::new(compare, secrets.as_ref());
+    let rules = Rules::new(compare, secrets.as_ref(), None);
     let compared = super::compare(&rules, &Context::default(), primary, mirror);
     let side = |of: &Option<String>| of.clone().unwrap_or_else(|| "nothing".to_owned());
     let one =
@@ -118,8 +125,9 @@ fn each_kind_of_difference_is_found_and_named() {
 
 #[test]
 fn only_a_value_that_is_another_looks_like_one_that_is_drawn_anew() {
-    let compared =
-        |a: &Answer, b: &Answer| compare(&Rules::new(&plain(), None), &Context::default(), a, b).differences;
+    let compared = |a: &Answer, b: &Answer| {
+        compare(&Rules::new(&plain(), None, None), &Context::default(), a, b).differences
+    };
     // The second id stands in the same place, and finds what its place is known for.
     let ids = |side: &str| format!(r#""items":[{{"id":"{side}1"}},{{"id":"{side}2"}}]"#);
     let others = [
@@ -439,7 +447,7 @@ fn items_without_order_are_matched_though_their_numbers_differ_a_little() {
 fn names_are_kept_to_their_bound_and_stay_apart() {
     let of = |name: &str| json(&format!("{{\"{name}\":1}}"));
     let fields = |name: &str| {
-        compare(&Rules::new(&plain(), None), &Context::default(), &of(name), &json("{}")).differences
+        compare(&Rules::new(&plain(), None, None), &Context::default(), &of(name), &json("{}")).differences
     };
     let long = "n".repeat(1 << 19);
     let (one, other) = (fields(&format!("{long}1")), fields(&format!("{long}2")));
@@ -512,7 +520,7 @@ fn what_the_gateway_wrote_on_a_copy_is_left_out_wherever_an_answer_echoes_it() {
             answer(200, &format!("X-Umbra-Mirror: v2\nX-Trace: {theirs}\n"), ""),
         ),
     ];
-    let rules = Rules::new(&plain(), None);
+    let rules = Rules::new(&plain(), None, None);
     for (primary, mirror) in rows {
         assert_eq!(compare(&rules, &context, &primary, &mirror).differences, []);
         assert_ne!(
@@ -527,7 +535,8 @@ fn what_the_gateway_wrote_on_a_copy_is_left_out_wherever_an_answer_echoes_it() {
 fn a_name_that_is_folded_is_written_so_that_its_end_is_known() {
     let mut folds = Folds::default();
     let mut last = |name: fn(usize) -> String| {
-        let all = (0..50).map(|n| text_of(&vec![Some("of"), Some(&name(n)), Some("seen")], Some(&mut folds)));
+        let all =
+            (0..50).map(|n| text_of(None, &vec![Some("of"), Some(&name(n)), Some("seen")], Some(&mut folds)));
         all.collect::<Vec<_>>().pop()
     };
     assert_eq!(last(|n| format!("u{n}")).as_deref(), Some("$.of.u*.seen"));

@@ -57,11 +57,17 @@ impl Pointers {
 
     /// Of what stands at `path`, or in anything that a pointer names: where that pointer leads, by the first that does. Names of
     /// members, `None` for any index; what a `*` stands for is none of the pointer's own words.
-    pub fn covering<'p>(&self, path: &[Option<&'p str>]) -> Option<Vec<Option<&'p str>>> {
+    ///
+    /// `is_same` says which names are one.
+    pub fn covering<'p>(
+        &self,
+        path: &[Option<&'p str>],
+        is_same: fn(&[u8], &[u8]) -> bool,
+    ) -> Option<Vec<Option<&'p str>>> {
         let fits = |(token, at): (&Token, &Option<&str>)| match (token, at) {
             (Token::Any, Some(_) | None) | (Token::Element, None) => true,
             (Token::Element, Some(_)) => false,
-            (Token::Name(known, _), Some(name)) => known.eq_ignore_ascii_case(name.as_bytes()),
+            (Token::Name(known, _), Some(name)) => is_same(known, name.as_bytes()),
             (Token::Name(_, number), None) => number.is_some(),
         };
         let leads = |pointer: &&Vec<Token>| pointer.len() <= path.len() && pointer.iter().zip(path).all(fits);
