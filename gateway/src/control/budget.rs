@@ -3,10 +3,10 @@
 //! Pure arithmetic over the configuration; it does not know what the machine has.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 
 use config::{Config, UpstreamProtocol};
 
+use crate::address::Address;
 use crate::compare::ALL_SAMPLES_BYTES_MAX;
 use crate::discovery;
 use crate::http2;
@@ -40,7 +40,7 @@ pub(crate) struct Descriptors {
 
 impl Descriptors {
     /// `addresses` by upstream: an idle pool is kept for each resolved address.
-    pub(crate) fn of(config: &Config, addresses: &[Vec<SocketAddr>], embedded: bool) -> Self {
+    pub(crate) fn of(config: &Config, addresses: &[Vec<Address>], embedded: bool) -> Self {
         let workers = count(config.workers.count);
         let clients = workers.saturating_mul(count(config.limits.connections_max));
         let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
@@ -242,6 +242,8 @@ impl Memory {
         sum([
             if wants_records { records } else { 0 },
             exported.map_or(0, |tracing| count(tracing.spans_bytes_max)),
+            count(limits::RECENT_LOG_BYTES_MAX),
+            config.access_log.as_ref().map_or(0, |_| count(limits::RECENT_ACCESS_BYTES_MAX)),
             if compares { count(limits::KEPT_ANSWERS_BYTES_MAX) + count(ALL_SAMPLES_BYTES_MAX) } else { 0 },
         ])
     }
@@ -299,8 +301,8 @@ pub(crate) mod tests {
         config::parse("test", text).expect("the test's own text is sound").config
     }
 
-    fn addresses(v1: u16) -> Vec<Vec<SocketAddr>> {
-        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    fn addresses(v1: u16) -> Vec<Vec<Address>> {
+        let at = |port| Address::from(([127, 0, 0, 1], port));
         vec![(0..v1).map(|n| at(9001 + n)).collect(), vec![at(9101), at(9102), at(9103)]]
     }
 
