@@ -14,6 +14,7 @@ mod virtual_hosts;
 mod virtual_service;
 mod grants;
 mod attach;
+mod cors;
 mod http_route;
 mod services;
 mod entry;

@@ -38,6 +38,8 @@ mod http2_mirror;
 mod http2_upstream_shared;
 mod grpc;
 mod privacy;
+mod cors;
+mod sockets;
 mod capture;
 mod refused;
 mod regressions;

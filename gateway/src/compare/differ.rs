@@ -221,7 +221,8 @@ impl Found<'_> {
         let (Some(primary), Some(mirror)) = (plain(primary, bytes_max), plain(mirror, bytes_max)) else {
             return Some("coded");
         };
-        let is_json = |kind: &str| kind == "application/json" || kind.ends_with("+json");
+        let is_json =
+            |kind: &str| matches!(kind, "application/json" | "text/json") || kind.ends_with("+json");
         let are_json = is_json(&our_type) && is_json(&their_type);
         match (primary.end, mirror.end) {
             (End::Whole, End::Whole) => {}

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use super::channel::Channel;
 use super::is_spare;
+use crate::address::Address;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http2::fields::Scheme;
@@ -24,7 +24,7 @@ use crate::tls::fault::Fault;
 /// Whom a connection is to.
 #[derive(Debug, Clone)]
 pub struct Callee {
-    pub address: SocketAddr,
+    pub address: Address,
     /// `None` in plaintext.
     pub tls: Option<tls::Callee>,
     /// It may choose HTTP/1.1 in the handshake.
