@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +131,7 @@ pub fn embedded_default(v1: SocketAddr, v2: SocketAddr) -> Config {
     }
 }
 
-const LISTENER_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(crate) const LISTENER_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 /// Beyond a month a timeout is none, and an instant that far may not be representable.
@@ -268,11 +268,13 @@ impl<'r> Check<'r> {
             token.value.clone()
         });
         let tls = written.tls.given().and_then(|table| self.listener_tls(table));
+        let history = written.history.given().and_then(|to| self.syntax(to, syntax::nonempty));
+        let history = history.filter(|to| to != "off").map(PathBuf::from);
         let Some(bind) = written.bind.given() else {
-            return Admin { bind: Some(ADMIN_DEFAULT), token, tls };
+            return Admin { bind: Some(ADMIN_DEFAULT), token, tls, history };
         };
         if bind.value == "off" {
-            return Admin { bind: None, token, tls };
+            return Admin { bind: None, token, tls, history };
         }
         let or_off = |text: &str| syntax::bind(text).map_err(|why| format!(r#"{why}, or "off" for none"#));
         let address = self.syntax(bind, or_off);
@@ -281,7 +283,7 @@ impl<'r> Check<'r> {
         {
             self.report.error(&bind.at, format!("{address} is already taken by a listener"));
         }
-        Admin { bind: address, token, tls }
+        Admin { bind: address, token, tls, history }
     }
 
     fn workers(&mut self, written: &file::Workers) -> Workers {

@@ -85,6 +85,8 @@ written_tables! {
         token: String,
         /// As of a listener.
         tls: ListenerTls,
+        /// A file, or `off`.
+        history: String,
     }
 
     /// `[verdict]`

@@ -39,6 +39,7 @@ mod units;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use capture::{Capture, Compression};
@@ -109,6 +110,14 @@ impl Config {
         self.lanes.get(mirror.lane).is_some_and(|lane| lane.capture.is_some())
     }
 
+    /// The mirror of a route whose share is a trial: the first that draws each request by itself and leaves some out by chance alone.
+    /// Those it leaves out are a control group of those it copies.
+    pub fn trial(&self, route: &Route) -> Option<usize> {
+        let draws = |of: &Mirror| (1..Percent::ALL.per_million).contains(&of.percent.per_million);
+        let is_it = |of: &Mirror| draws(of) && of.sample_by.is_none() && !self.is_captured(of);
+        route.mirrors.iter().position(is_it)
+    }
+
     /// Whether any client may speak HTTP/2, and so have several requests under way on one connection.
     pub fn takes_http2(&self) -> bool {
         self.listeners.iter().any(|listener| listener.protocols.http2)
@@ -153,6 +162,8 @@ pub struct Admin {
     pub token: Option<String>,
     /// `None` speaks plaintext.
     pub tls: Option<ListenerTls>,
+    /// The file that keeps what the dashboard shows of the last day; `None` keeps it in memory alone.
+    pub history: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! configuration of it as of a TOML file: one meaning, several spellings. So whatever a manifest can say TOML can say,
 //! and [`convert`] prints it.
 
+mod texts;
 mod documents;
 mod istio;
 mod gateway_api;
@@ -13,8 +14,10 @@ mod delegate;
 mod virtual_hosts;
 mod virtual_service;
 mod grants;
+mod hosts;
 mod attach;
 mod cors;
+mod grpc_route;
 mod http_route;
 mod services;
 mod entry;
@@ -24,6 +27,7 @@ mod upstream_tls;
 mod backend_tls;
 mod secrets;
 mod server_tls;
+mod ports;
 mod listeners;
 mod translate;
 
@@ -36,16 +40,19 @@ use crate::file::{self, File};
 use crate::node::Node;
 use crate::problem::{Place, Problem, Report};
 use crate::reader::{At, Key, List, Named, Read};
-use crate::text;
 use crate::write::{self, Shown};
 use crate::yaml;
 use documents::{Kind, Unread};
-use listeners::{Listen, Ports};
+use grpc_route::Route;
+use ports::{Listen, Ports};
 use secrets::Holder;
 use services::Services;
+use texts::{Text, texts};
 
 pub use documents::Document;
+pub use hosts::Hosts;
 pub use mirror_policy::Policy;
+pub use protocol::is_spoken;
 pub use translate::{Applied, Outcome, State, Translated, translate};
 
 /// What to read, and what the manifests cannot know.
@@ -72,9 +79,6 @@ pub struct Plaintext {
     /// Whatever manifests say of TLS with destinations, they are called in plaintext.
     pub upstreams: bool,
 }
-
-/// All manifests together; a bound on what a mistaken path makes us read. Each file has its own in `text`.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Reads and checks manifests.
 ///
@@ -124,7 +128,7 @@ struct Resource<T> {
 struct Found {
     virtual_services: Vec<Resource<istio::VirtualService>>,
     gateways: Vec<Resource<istio::Gateway>>,
-    http_routes: Vec<Resource<gateway_api::HttpRoute>>,
+    api_routes: Vec<Route>,
     api_gateways: Vec<Resource<gateway_api::Gateway>>,
     grants: Vec<Resource<gateway_api::ReferenceGrant>>,
     backend_policies: Vec<Resource<gateway_api::BackendTlsPolicy>>,
@@ -212,82 +216,6 @@ fn settings_of(name: &str, text: &str, report: &mut Report) -> File {
     File { route: Key::Absent, upstream: Key::Absent, ..file }
 }
 
-/// One file's text.
-struct Text {
-    name: String,
-    text: String,
-    /// It was met in a directory, rather than named.
-    searched: bool,
-}
-
-/// Each file that `path` means; whatever cannot be read is reported.
-fn texts(path: &Path, report: &mut Report) -> Vec<Text> {
-    if path == Path::new("-") {
-        let text = text::bounded(std::io::stdin().lock())
-            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8")));
-        return match text {
-            Ok(text) => vec![Text { name: "standard input".to_owned(), text, searched: false }],
-            Err(error) => {
-                cannot_be_read(path, &error, report);
-                Vec::new()
-            }
-        };
-    }
-    let searched = path.is_dir();
-    let files = if searched { files_in(path, report) } else { vec![path.to_owned()] };
-    let (mut texts, mut bytes) = (Vec::new(), 0);
-    for file in files {
-        match text::read(&file).map(String::from_utf8) {
-            Ok(Ok(text)) => {
-                bytes += text.len();
-                if bytes > BYTES_MAX {
-                    let max = BYTES_MAX / (1024 * 1024);
-                    cannot_be_read(&file, &format!("with it there are more than {max} MiB"), report);
-                    break;
-                }
-                texts.push(Text { name: file.display().to_string(), text, searched });
-            }
-            Ok(Err(error)) if searched && !documents::may_matter(error.as_bytes()) => {
-                report.open(&file.display().to_string(), "", false);
-                let at = report.place(String::new(), 0);
-                report.skip(&at, "it is not UTF-8, and names no kind that is known here");
-            }
-            Ok(Err(_)) => cannot_be_read(&file, &"it is not UTF-8", report),
-            Err(error) => cannot_be_read(&file, &error, report),
-        }
-    }
-    texts
-}
-
-fn cannot_be_read(path: &Path, why: &dyn std::fmt::Display, report: &mut Report) {
-    report.open(&path.display().to_string(), "", false);
-    let at = report.place(String::new(), 0);
-    report.error(&at, format!("cannot be read: {why}"));
-}
-
-/// What a directory has that may be a manifest, in the order of names.
-fn files_in(directory: &Path, report: &mut Report) -> Vec<PathBuf> {
-    let known = |path: &PathBuf| {
-        let end = path.extension().and_then(|end| end.to_str());
-        path.is_file() && end.is_some_and(|end| matches!(end, "yaml" | "yml" | "json"))
-    };
-    match std::fs::read_dir(directory) {
-        Ok(entries) => {
-            let mut files: Vec<PathBuf> =
-                entries.filter_map(|e| Some(e.ok()?.path())).filter(known).collect();
-            files.sort();
-            if files.is_empty() {
-                cannot_be_read(directory, &"it has no *.yaml, *.yml or *.json", report);
-            }
-            files
-        }
-        Err(error) => {
-            cannot_be_read(directory, &error, report);
-            Vec::new()
-        }
-    }
-}
-
 /// What a manifest has; anything else is misplaced or misspelt, and leaving it out would change what becomes of requests.
 const TOP_LEVEL: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
@@ -342,7 +270,12 @@ impl Found {
                 }
             }
             Kind::IstioGateway => self.gateways.extend(who.read(report)),
-            Kind::HttpRoute => self.http_routes.extend(who.read(report)),
+            Kind::HttpRoute => self.api_routes.extend(who.read(report).map(Route::http)),
+            Kind::GrpcRoute => {
+                if let Some(route) = who.read(report) {
+                    self.api_routes.push(Route::grpc(route, report));
+                }
+            }
             Kind::ApiGateway => self.api_gateways.extend(who.read(report)),
             Kind::BackendTlsPolicy => self.backend_policies.extend(who.read(report)),
             Kind::ReferenceGrant => self.grants.extend(who.read(report)),
@@ -367,7 +300,7 @@ impl Found {
         let id = documents::identity(document);
         self.services.know_namespace(&id.namespace);
         match documents::kind(document, true) {
-            Ok(Kind::VirtualService | Kind::HttpRoute) => self.lost_routes += 1,
+            Ok(Kind::VirtualService | Kind::HttpRoute | Kind::GrpcRoute) => self.lost_routes += 1,
             Ok(Kind::ApiGateway) => {
                 self.lost_gateways.insert((id.namespace, id.name));
             }
@@ -379,11 +312,23 @@ impl Found {
                     self.services.lose(host, &id.namespace);
                 }
             }
+            Ok(Kind::BackendTlsPolicy) => {
+                let targets = document.get("spec").and_then(|spec| spec.get("targetRefs"));
+                for target in targets.map(Node::items).unwrap_or_default() {
+                    // Of two that are for the same the older counts, and they come by age.
+                    let is_for = |name: &str| {
+                        let all = self.backend_policies.iter().filter(|one| one.namespace == id.namespace);
+                        all.flat_map(backend_tls::names).any(|known| known == name)
+                    };
+                    if let Some(name) = target.text("name").filter(|name| !is_for(name)) {
+                        self.services.lose(name, &id.namespace);
+                    }
+                }
+            }
             Ok(
                 Kind::ServiceEntry
                 | Kind::IstioGateway
                 | Kind::ReferenceGrant
-                | Kind::BackendTlsPolicy
                 | Kind::Service
                 | Kind::Secret
                 | Kind::ConfigMap
@@ -406,9 +351,9 @@ impl Found {
         self.services.plaintext = plaintext.upstreams;
         let ports = Ports::of(&listen, !file.listener.is_absent());
         delegate::join(&mut self.virtual_services, &self.services, report);
-        let (virtual_services, http_routes) = (&mut self.virtual_services, &mut self.http_routes);
-        tell_apart(virtual_services);
-        tell_apart(http_routes);
+        let (virtual_services, api_routes) = (&mut self.virtual_services, &mut self.api_routes);
+        tell_apart(virtual_services.iter_mut());
+        tell_apart(api_routes.iter_mut().map(|route| &mut route.of));
         self.services.settle(report);
         for policy in std::mem::take(&mut self.backend_policies) {
             self.services.policy(&policy, report);
@@ -418,32 +363,39 @@ impl Found {
                 self.services.mention(host, &service.namespace);
             }
         }
-        for route in http_routes.iter() {
-            for (name, namespace) in http_route::backends(&route.spec) {
-                self.services.mention(name, namespace.unwrap_or(&route.namespace));
+        for Route { of, .. } in api_routes.iter() {
+            for (name, namespace) in http_route::backends(&of.spec) {
+                self.services.mention(name, namespace.unwrap_or(&of.namespace));
             }
         }
         let services = &mut self.services;
-        let alone = virtual_services.len() + http_routes.len() + self.lost_routes == 1;
-        let more_follow = !http_routes.is_empty();
+        let alone = virtual_services.len() + api_routes.len() + self.lost_routes == 1;
+        let more_follow = !api_routes.is_empty();
         let mut routes = virtual_service::routes(virtual_services, more_follow, alone, services, report);
         let around = attach::Around {
             gateways: &self.api_gateways,
             lost_gateways: &self.lost_gateways,
             namespaces: &self.namespaces,
             ports: &ports,
+            other_ports: self
+                .gateways
+                .iter()
+                .flat_map(|gateway| listeners::ports_of(&gateway.spec))
+                .collect(),
             alone,
         };
-        routes.extend(http_route::routes(http_routes, &around, &self.grants, services, report));
+        routes.extend(http_route::routes(api_routes, &around, &self.grants, services, report));
         if !report.is_by_resource() {
-            if self.virtual_services.is_empty() && self.http_routes.is_empty() {
-                let message = "the manifests have no route: a VirtualService or an HTTPRoute is needed";
+            if self.virtual_services.is_empty() && self.api_routes.is_empty() {
+                let message =
+                    "the manifests have no route: a VirtualService, an HTTPRoute or a GRPCRoute is needed";
                 report.error(&nowhere, message);
             }
             if routes.is_empty() && !report.has_errors() {
                 report.error(&nowhere, "no route of the manifests has a rule, so nothing can be served");
             }
         }
+        let takes_http2 = self.services.speak_http2();
         listeners::Around {
             gateways: &self.gateways,
             api_gateways: &self.api_gateways,
@@ -451,6 +403,7 @@ impl Found {
             secrets: &mut self.services.secrets,
             plaintext,
             listen: &listen,
+            takes_http2,
         }
         .write(file, &mut routes, report);
         name_apart(&mut routes);
@@ -470,9 +423,10 @@ fn names_tls(node: &Node) -> bool {
 }
 
 /// Names that several namespaces have are shown with theirs.
-fn tell_apart<T>(all: &mut [Resource<T>]) {
+fn tell_apart<'r, T: 'r>(all: impl Iterator<Item = &'r mut Resource<T>>) {
+    let all: Vec<&mut Resource<T>> = all.collect();
     let mut namespaces: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for resource in all.iter() {
+    for resource in &all {
         namespaces.entry(resource.name.clone()).or_default().insert(resource.namespace.clone());
     }
     for resource in all {

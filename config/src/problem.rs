@@ -98,6 +98,9 @@ const PROBLEMS_MAX: usize = 1_000;
 /// The same for each resource where the sound ones are served without the others: none may hide its neighbour's.
 const PROBLEMS_PER_RESOURCE_MAX: usize = 50;
 
+/// A value that is shorter may be a word of a message.
+const WORD_BYTES: usize = 6;
+
 /// Everything found in one or several texts so far.
 pub(crate) struct Report {
     /// Names of the texts.
@@ -112,6 +115,8 @@ pub(crate) struct Report {
     entered: Option<usize>,
     /// A resource is refused alone, and what it lacks may still come.
     by_resource: bool,
+    /// Values of the text that is read aside, by their keys: no message repeats one, for it is told to more than may read the text.
+    untold: Option<Vec<(String, String)>>,
     /// Why a resource has no part in the configuration though nothing is wrong with it.
     skipped: BTreeMap<usize, String>,
     errors: Found,
@@ -189,6 +194,7 @@ impl Report {
             resources: Vec::new(),
             entered: None,
             by_resource: false,
+            untold: None,
             skipped: BTreeMap::new(),
             errors: Found::default(),
             warnings: Found::default(),
@@ -215,7 +221,8 @@ impl Report {
         self.entered = None;
     }
 
-    /// Reads another text for whoever was entered. What is wrong in it costs only what it would have said: it is told as warnings.
+    /// Reads another text for whoever was entered. What is wrong in it costs only what it would have said: it is told as warnings, and
+    /// without its values.
     pub(crate) fn aside<T>(
         &mut self,
         file: &str,
@@ -228,7 +235,9 @@ impl Report {
         let (errors, warnings) = (std::mem::take(&mut self.errors), std::mem::take(&mut self.warnings));
         self.open(file, text, false);
         self.entered = entered;
+        self.untold = Some(Vec::new());
         let read = read(self);
+        self.untold = None;
         let wrong = std::mem::replace(&mut self.errors, errors);
         self.warnings = warnings;
         // The text before goes on where it was.
@@ -276,13 +285,44 @@ impl Report {
         self.line_starts.partition_point(|&start| start <= span.start)
     }
 
+    /// Whether a message may not repeat a value.
+    pub(crate) const fn keeps_values(&self) -> bool {
+        self.untold.is_some()
+    }
+
+    /// A text stands at this place.
+    pub(crate) fn saw(&mut self, at: &Place, text: &str) {
+        if let Some(untold) = &mut self.untold
+            && !text.is_empty()
+        {
+            untold.push((at.key.clone(), text.to_owned()));
+        }
+    }
+
+    /// A message about a place, without the values that stand at it, or around it.
+    fn told(&self, at: &Place, message: String) -> String {
+        let Some(untold) = &self.untold else { return message };
+        let is_of = |key: &str| key.starts_with(&at.key) || at.key.starts_with(key);
+        let mut told = message;
+        for (_, value) in untold.iter().filter(|(key, _)| is_of(key)) {
+            told = told.replace(&format!("{value:?}"), "what stands there");
+            // Without its quotes only what is no word of a sentence.
+            if value.len() >= WORD_BYTES {
+                told = told.replace(value.as_str(), "what stands there");
+            }
+        }
+        told
+    }
+
     pub(crate) fn error(&mut self, at: &Place, message: impl Into<String>) {
-        let problem = || problem(&self.sources, &self.resources, at, message.into());
+        let message = self.told(at, message.into());
+        let problem = || problem(&self.sources, &self.resources, at, message);
         self.errors.add(at.origin(), self.by_resource, problem);
     }
 
     pub(crate) fn warn(&mut self, at: &Place, message: impl Into<String>) {
-        let problem = || problem(&self.sources, &self.resources, at, message.into());
+        let message = self.told(at, message.into());
+        let problem = || problem(&self.sources, &self.resources, at, message);
         self.warnings.add(at.origin(), self.by_resource, problem);
     }
 

@@ -85,6 +85,9 @@ pub(crate) trait Read: Sized {
 /// Reads one value and says so if it cannot be had.
 pub(crate) fn read<T: Read>(node: &Node, key: String, report: &mut Report) -> Key<T> {
     let at = report.place(key, node.line);
+    if let Some(text) = node.value.text() {
+        report.saw(&at, text);
+    }
     match T::read(&node.value, &at, report) {
         Some(value) => Key::Given(At { value, at }),
         None => Key::Refused,
@@ -99,7 +102,7 @@ fn may_be_secret(key: &str) -> bool {
 /// Reports that a value is not what its key takes.
 fn refuse<T: Read>(value: &Value, at: &Place, report: &mut Report) -> Option<T> {
     let found = match value {
-        _ if may_be_secret(&at.key) => value.kind().to_owned(),
+        _ if report.keeps_values() || may_be_secret(&at.key) => value.kind().to_owned(),
         Value::Text(text) => format!("{text:?}"),
         Value::Integer(number, 16) => format!("0x{number}"),
         Value::Integer(number, 8) => format!("0o{number}"),

@@ -271,11 +271,13 @@ fn budgets(facts: &Facts<'_>, out: &mut Rows) {
     let m = &facts.memory;
     let sessions = if m.sessions == 0 { String::new() } else { format!(", HTTP/2 {}", Bytes(m.sessions)) };
     let tunnels = if m.tunnels == 0 { String::new() } else { format!(", tunnels {}", Bytes(m.tunnels)) };
+    let cluster =
+        if m.cluster == 0 { String::new() } else { format!(", objects of the cluster {}", Bytes(m.cluster)) };
     let covers = if m.covers == 0 { String::new() } else { format!(", TLS {}", Bytes(m.covers)) };
     out.row(
         "memory",
         format!(
-            "{} at worst: rings {}, exchanges {}{tunnels}{sessions}{covers}, batches under way {}, spare buffers {}, told of exchanges {}, admin answers {}, history {}",
+            "{} at worst: rings {}, exchanges {}{tunnels}{sessions}{covers}, batches under way {}, spare buffers {}, told of exchanges {}, admin answers {}, history {}{cluster}",
             Bytes(m.total()),
             Bytes(m.rings),
             Bytes(m.exchanges),

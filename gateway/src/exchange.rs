@@ -29,7 +29,7 @@ use crate::http1::head::Fault;
 use crate::io;
 use crate::message::Declared;
 use crate::message::server::Message;
-use crate::metrics::{RejectReason, SkipReason};
+use crate::metrics::{Arm, RejectReason, SkipReason};
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
 use crate::plan::Answer;
@@ -63,6 +63,8 @@ pub struct Request {
     pub declared: Declared,
     /// Shared by the two directions of the exchange, never across an await.
     tee: RefCell<Tee>,
+    /// Whether chance had it copied, where it is in a trial of that.
+    arm: Option<Arm>,
     /// Where it asks for a tunnel, what it asks for.
     tunnel: Option<Box<tunnel::Asked>>,
     /// What joins it and its copies, where there is a copy or somebody wants a record.
@@ -81,6 +83,13 @@ impl Request {
     /// Bytes of its content read so far.
     pub fn bytes(&self) -> u64 {
         self.content_max - self.content_left
+    }
+
+    /// Its client got this, after so long where that was an answer.
+    pub fn told(&self, status: u16, duration_us: Option<u64>) {
+        if let Some(arm) = self.arm {
+            self.generation.counters.trials[self.route].count(arm, status, duration_us);
+        }
     }
 
     /// What follows its head is no content but a tunnel's, if there is to be one.

@@ -258,7 +258,8 @@ impl<'a> Building<'a> {
             if config.is_captured(numbered.1) {
                 mark.extend_from_slice(format!("{CAPTURED_ROUTE}: {}\r\n", route.name).as_bytes());
             }
-            Policy { unpaired: unpaired(config, route, numbered.1), mark, ..policy }
+            let is_trial = config.trial(route) == Some(numbered.0);
+            Policy { unpaired: unpaired(config, route, numbered.1), mark, is_trial, ..policy }
         };
         with_counters.map(policy).collect()
     }

@@ -191,6 +191,11 @@ impl Stream {
         self.r.give_up_at(at_ms);
     }
 
+    /// Bounds what the kernel keeps for us of what the peer sends, about.
+    pub fn limit_unread(&self, bytes: usize) {
+        self.r.0.wire.limit_unread(bytes);
+    }
+
     /// Makes the close of this connection a reset, so that the peer cannot take a cut message for a complete one.
     pub fn reset_on_close(&self) {
         self.w.reset_on_close(true);

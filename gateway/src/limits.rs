@@ -92,6 +92,10 @@ pub const PARK_MS: u64 = 100;
 /// Until the client of `Expect: 100-continue` is told to go on if the primary says nothing.
 pub const CONTINUE_MS: u64 = 1_000;
 
+/// How long the end, or the first byte, of an HTTP/2 request's content is waited for where there is usually none: on HTTP/1.1 its
+/// head has to say. Clients that send the end in a frame of its own send it at once.
+pub const FRAMING_MS: u64 = 100;
+
 /// Connections taken in one go before others on the worker get a turn: a flood of them would otherwise be all it does.
 pub const ACCEPTS_PER_TURN: u32 = 16;
 
@@ -112,6 +116,12 @@ pub const ADMIN_ANSWERS_BYTES_MAX: usize = 64 << 20;
 /// What the control plane remembers of the last day: steps of so many seconds, and how many of each: five minutes, an hour, a
 /// day. A look takes the place of the oldest of its length.
 pub const HISTORY_STEPS: [(u64, usize); 3] = [(1, 300), (10, 360), (120, 720)];
+
+/// From one time that it is written to its file to the next: so much of it a restart costs.
+pub const HISTORY_SAVE_SECONDS: u64 = 30;
+
+/// Bytes of that file; a longer one is neither written nor read.
+pub const HISTORY_FILE_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of one step without its mirrors and rings: 64 workers' among them.
 pub const HISTORY_STEP_BYTES: usize = 1_024;
@@ -174,6 +184,23 @@ pub const ANSWER_PIECE_BYTES: u64 = 32;
 /// What one lane reads of long answers in a second: about a thirtieth of the core, which is the primary's. A mirror that
 /// floods would otherwise have up to `response_bytes_max` of each answer read on it.
 pub const ANSWER_BYTES_PER_SECOND: u32 = 128 * 1024 * 1024;
+
+/// What one lane reads of long answers in a millisecond; four times as much of short ones that come in full reads. Four reads
+/// of it: some 30 µs, about a thirtieth of the time.
+pub const ANSWER_BYTES_PER_MS: u64 = 64 * 1024;
+
+/// A byte of a long answer costs as much as so many of a short one.
+pub const ANSWER_LONG_TIMES: u64 = 4;
+
+/// The longest that a shipper waits because much was read.
+pub const PACE_DEBT_MS_MAX: u64 = 500;
+
+/// What a connection to a mirror costs, in bytes of a long answer: the kernel's part of making and closing one is 60 µs. A lane
+/// makes so no more than a thousand a second.
+pub const MIRROR_CONNECT_BYTES: u64 = 64 * 1024;
+
+/// What the kernel keeps of a mirror's answer that is not read yet, about: closing a connection throws it away, in our time.
+pub const MIRROR_UNREAD_BYTES: usize = 256 * 1024;
 
 /// What a read that brought PING or SETTINGS of a mirror costs, in bytes of a long answer: as much as its answer's write does.
 pub const MIRROR_PING_BYTES: u64 = 16 * 1024;
@@ -244,3 +271,6 @@ const _: () = assert!(MIRROR_BACKOFF_MS_MAX >= 2 * TICK_MS && PIPELINE_PENALTY_M
 const _: () =
     assert!(RESPONSE_BUFFER_BYTES as u64 <= ANSWER_SHORT_BYTES && ANSWER_SHORT_BYTES <= ANSWER_CUT_BYTES);
 const _: () = assert!(REDACT_TURN_BYTES <= BLOCK_BYTES);
+// One read fits into a millisecond, and what the kernel keeps into several.
+const _: () =
+    assert!(RESPONSE_BUFFER_BYTES as u64 <= ANSWER_BYTES_PER_MS && MIRROR_UNREAD_BYTES >= BLOCK_BYTES);

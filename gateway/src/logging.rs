@@ -50,6 +50,37 @@ impl Seldom {
     }
 }
 
+/// Lets so many messages through each minute, however many come; those that are left out are counted.
+#[derive(Debug)]
+pub struct Sparing {
+    max: u32,
+    began: Option<Instant>,
+    said: u32,
+    left_out: u64,
+}
+
+impl Sparing {
+    pub const fn new(max: u32) -> Self {
+        Self { max, began: None, said: 0, left_out: 0 }
+    }
+
+    /// Whether a message may be said now: then how many were left out since the last minute in which none was.
+    ///
+    /// # Errors
+    /// It is left out; how many are by now.
+    pub fn may_say(&mut self, now: Instant) -> Result<u64, u64> {
+        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= REPEAT_EVERY) {
+            (self.began, self.said) = (Some(now), 0);
+        }
+        if self.said >= self.max {
+            self.left_out += 1;
+            return Err(self.left_out);
+        }
+        self.said += 1;
+        Ok(std::mem::take(&mut self.left_out))
+    }
+}
+
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
@@ -138,6 +169,13 @@ mod tests {
         let (mut seldom, start) = (Seldom::default(), Instant::now());
         let said = [0, 1, 59, 60, 61, 500].map(|s| seldom.may_say(start + Duration::from_secs(s)));
         assert_eq!(said, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
+
+    #[test]
+    fn so_much_is_said_in_a_minute_and_then_how_much_was_left_out() {
+        let (mut sparing, start) = (Sparing::new(2), Instant::now());
+        let said = [0, 1, 2, 59, 60, 61, 62, 500].map(|s| sparing.may_say(start + Duration::from_secs(s)));
+        assert_eq!(said, [Ok(0), Ok(0), Err(1), Err(2), Ok(2), Ok(0), Err(1), Ok(1)]);
     }
 
     #[test]

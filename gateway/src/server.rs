@@ -40,7 +40,8 @@ use crate::control::budget::{self, Descriptors, Memory};
 use crate::control::{ConfigStore, Health};
 use crate::demo::{self, Demo};
 use crate::discovery::{Discovery, Located};
-use crate::kubernetes::{Cluster, FIRST_MAX};
+use crate::kubernetes::{Cluster, FIRST_MAX, OBJECTS_BYTES_MAX};
+use crate::logging::Sparing;
 use crate::logging::complain;
 use crate::memory;
 use crate::metrics::Shard;
@@ -179,7 +180,7 @@ pub(crate) fn serve(
         descriptors,
         clients_max,
         descriptor_limit,
-        memory: Memory::of(&config),
+        memory: Memory::of(&config).beside(cluster.map_or(0, |_| OBJECTS_BYTES_MAX)),
         memory_limit: config::memory_available().into_iter().chain(os::memory_bytes()).min(),
         privileges,
     };
@@ -204,6 +205,7 @@ pub(crate) fn serve(
         captures,
         tls,
         descriptor_limit,
+        of_cluster: Sparing::new(reload::CLUSTER_CHANGES_LOGGED_MAX),
         retired: Vec::new(),
     };
     let keeper =

@@ -251,6 +251,7 @@ impl Lanes {
                 buffers: Rc::clone(&cx.buffers),
                 sweeper: Rc::clone(&cx.sweeper),
                 budget: Arc::clone(&cx.tap.budget),
+                paid_us: Cell::default(),
                 number,
             };
             let lane = Rc::clone(lane);

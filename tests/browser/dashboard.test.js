@@ -251,7 +251,7 @@ test("a route's weights are changed together", async () => {
 test("what a page knows is bounded and begins anew with another gateway", async () => {
   await onPage({ expected: [MISSING] }, async (page) => {
     const told = await page.evaluate(async () => {
-      const { extend } = await import("/dashboard/history.js");
+      const { extend, withGaps } = await import("/dashboard/history.js");
       const answer = (started, seq, mirrors) => ({
         started,
         seq,
@@ -270,6 +270,9 @@ test("what a page knows is bounded and begins anew with another gateway", async 
       take(1, 3, ["b"]);
       take(1, 4, ["b"]);
       take(2, 1, ["a"]);
+      // Of a process that has more than it told.
+      told.push(String(extend(history, { ...answer(3, 9, ["a"]), samples_max: 99 })));
+      told.push(JSON.stringify(withGaps([1, 2, 60, 61], [[5, 6, 7, 8]], [1, 1, 1, 1])));
       return told;
     });
     assert.deepEqual(told, [
@@ -278,6 +281,8 @@ test("what a page knows is bounded and begins anew with another gateway", async 
       "1,2,3: b null,2,3,a 1,null,null",
       "2,3,4: b 2,3,4",
       "1: a 1",
+      "null",
+      "[[1,2,31,60,61],[5,6,null,7,8]]",
     ]);
   });
 });
@@ -369,7 +374,7 @@ test("three hundred routes with three mirrors each fit on a page, and the worst 
     const first = page.locator("#routes-table tbody th[scope=row]").first();
     await becomes("team-2/route-23", () => first.innerText());
     await page.locator("#troubles", { hasText: "v3" }).waitFor();
-    await page.locator("#sentence.bad", { hasText: /since/ }).waitFor();
+    await page.locator("#sentence.bad #sentence-text", { hasText: /^Clients get errors: .* since .*, most on team-2\/route-23\. And mirror v3/ }).waitFor();
     const height = () => page.evaluate(() => document.documentElement.scrollHeight);
     // With so many rules a verdict takes its time where nothing is optimised.
     await page.locator("#verdict .judged").first().waitFor({ timeout: 3 * PATIENCE });

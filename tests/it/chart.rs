@@ -49,9 +49,13 @@ fn what_it_renders_is_valid_whatever_is_chosen() {
     assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stdout));
     let secret =
         ["--set-string=admin.token=a-long-secret", "--set=watchNamespaces={shop,edge}", "--set=replicas=1"];
-    for choice in
-        [&[][..], ALL, &secret, &["--set=listenAtGatewayPorts=true,admin.address=::", "--set=image.digest="]]
-    {
+    for choice in [
+        &[][..],
+        ALL,
+        &secret,
+        &["--set=listenAtGatewayPorts=true,admin.address=::", "--set=image.digest="],
+        SERVICES,
+    ] {
         let text = template(choice).unwrap_or_else(|why| panic!("{choice:?}: {why}"));
         assert_eq!(complaints(&text), "", "{choice:?}");
     }
@@ -59,6 +63,33 @@ fn what_it_renders_is_valid_whatever_is_chosen() {
     let wrong =
         template(&[]).expect("it is rendered").replace("terminationGracePeriodSeconds", "terminationGrace");
     assert!(complaints(&wrong).contains("terminationGrace"));
+}
+
+/// A Service for each Gateway.
+const SERVICES: &[&str] = &["--set=gatewayServices.enabled=true,networkPolicy.enabled=true"];
+
+#[test]
+fn a_service_for_each_gateway_is_made_where_that_is_chosen_and_the_rights_for_it_are_given_there_alone() {
+    let (whole, plain) = (rendered(SERVICES), rendered(&[]));
+    let arguments = arguments(&whole);
+    for wanted in [
+        "--gateway-services=app.kubernetes.io/name=umbra",
+        "--gateway-services=app.kubernetes.io/instance=umbra",
+        "--gateway-service-type=LoadBalancer",
+        "--gateway-ports=20000-20999",
+    ] {
+        assert!(arguments.iter().any(|one| one == wanted), "{wanted}: {arguments:?}");
+    }
+    assert!(!arguments.iter().any(|one| one.starts_with("--listen") || one.starts_with("--publish")));
+    let role = find(&whole, "Role", "umbra-services");
+    assert_eq!(role["rules"][0]["verbs"], serde_json::json!(["list", "watch", "create", "patch", "delete"]));
+    let is_there = |all: &[Value], kind: &str, name: &str| {
+        all.iter().any(|one| one["kind"] == kind && one["metadata"]["name"] == name)
+    };
+    assert!(!is_there(&plain, "Role", "umbra-services") && is_there(&plain, "Service", "umbra"));
+    assert!(!is_there(&whole, "Service", "umbra") && is_there(&whole, "Service", "umbra-admin"));
+    let policy = find(&whole, "NetworkPolicy", "umbra");
+    assert_eq!(policy["spec"]["ingress"][0]["ports"][0]["endPort"], 20_999);
 }
 
 #[test]

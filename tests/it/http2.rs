@@ -363,6 +363,32 @@ fn an_early_response_ends_its_stream_and_the_rest_of_the_upload_is_declined() {
 }
 
 #[test]
+fn a_request_whose_end_is_held_back_is_forwarded_before_it() {
+    // Answers by the head alone, and says how content was announced.
+    let v1 = Origin::scripted(|conn| {
+        let head = conn.head().unwrap_or_default().to_ascii_lowercase();
+        let framing = if head.contains("transfer-encoding: chunked") { "chunked" } else { "none" };
+        let length = framing.len();
+        conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{framing}"));
+        conn.read_to_end();
+    });
+    let gateway = start(&Setup::new(&v1));
+    for (method, fields) in
+        [("GET", vec![]), ("GET", vec![("content-type", "a/b")]), ("QUERY", vec![]), ("POST", vec![])]
+    {
+        let mut raw = Raw::connect(gateway.address);
+        raw.send(&headers(1, 0, &request(method, "/", &fields)));
+        raw.until(|raw| raw.streams.get(&1).is_some_and(|heard| heard.has_ended));
+        let heard = &raw.streams[&1];
+        assert_eq!((heard.status(), heard.body.as_slice()), ("200", b"chunked".as_slice()), "{method}");
+    }
+    // One that sends it at once, in a frame of its own, has no content.
+    let mut raw = Raw::connect(gateway.address);
+    let whole = [headers(1, 0, &request("GET", "/", &[])), frame(DATA, END, 1, b"")].concat();
+    assert_eq!(raw.send(&whole).response(1).body, b"none");
+}
+
+#[test]
 fn a_primary_that_breaks_off_resets_the_stream_and_one_that_fails_is_answered_for() {
     let v1 = Origin::scripted(|conn| {
         let Some(request) = conn.request() else { return };

@@ -195,6 +195,36 @@ fn content_that_its_stream_takes_none_of_stops_no_copy_beside_it() {
 }
 
 #[test]
+fn content_that_is_not_read_and_holds_the_connections_window_stops_no_copy_beside_it() {
+    // What the first stream was sent never comes back; of those behind it, all does.
+    let v2 = v2(&[], |mut raw| {
+        raw.is_kind = false;
+        each(raw, |raw, frame| {
+            if frame.kind == DATA && frame.stream > 1 {
+                let more = (frame.payload.len() as u32).to_be_bytes();
+                raw.send(&tests::http2::frame(tests::http2::WINDOW_UPDATE, 0, 0, &more));
+                if frame.flags & END == 0 {
+                    raw.send(&tests::http2::frame(tests::http2::WINDOW_UPDATE, 0, frame.stream, &more));
+                }
+            }
+            if frame.flags & END != 0 && [HEADERS, DATA].contains(&frame.kind) {
+                ok(raw, frame.stream);
+            }
+        });
+    });
+    let (_v1, gateway) = start(v2.address, "connections_max = 1, timeout = \"5s\"", H2);
+    let mut client = gateway.client();
+    for n in 0..10 {
+        assert_eq!(client.ask(post("/", &format!("{n}{}", "x".repeat(100_000)))).text(), "ok");
+    }
+    eventually("the nine do not wait for the one", || {
+        let metrics = gateway.metrics();
+        metrics.mirror("v2", "completed_total") == 9 && metrics.mirror("v2", "in_flight") == 1
+    });
+    becomes(&gateway, "v2", &[("eligible", 10), ("sent", 10), ("completed 2xx", 9), ("failed timeout", 1)]);
+}
+
+#[test]
 fn what_a_goaway_leaves_out_goes_once_more_elsewhere() {
     let connections = Arc::<AtomicUsize>::default();
     let seen = Arc::clone(&connections);
@@ -372,6 +402,26 @@ fn a_mirror_that_leaves_in_the_middle_of_its_answers_is_not_felt() {
     });
     let gateway = assert_unfelt("goaway", v2.address, &Gate::default(), H2);
     assert!(counted(&gateway, "failed") > 0 && counted(&gateway, "completed") == 0);
+}
+
+#[test]
+fn a_mirror_that_leaves_after_each_answer_is_not_felt() {
+    // GOAWAY, many times over: behind an answer, or instead of one.
+    for answers in [true, false] {
+        let v2 = v2(&[], move |raw| {
+            each(raw, |raw, heard| {
+                if heard.kind == HEADERS {
+                    let last = if answers { heard.stream } else { 0 };
+                    let leave = frame(GOAWAY, 0, 0, &[last.to_be_bytes(), [0; 4]].concat()).repeat(50);
+                    let answer = headers(heard.stream, END, &[(":status", "200")]);
+                    raw.send(&[if answers { answer } else { Vec::new() }, leave].concat());
+                }
+            });
+        });
+        let gateway = assert_unfelt("goaway after each answer", v2.address, &Gate::default(), H2);
+        let completed = counted(&gateway, "completed");
+        assert!(if answers { completed > 0 } else { completed == 0 }, "answers: {answers}: {completed}");
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 
 use tests::certificates::Authority;
-use tests::http2::{DATA, END, RST_STREAM, Raw, SETTINGS, ask, connect, frame, headers, request, run};
+use tests::http2::{
+    DATA, END, HEADERS, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, ask, connect, frame, headers, request, run,
+};
 use tests::load::becomes;
 use tests::origin::write;
 use tests::{Front, Gateway, Origin, Rules, Setup, eventually};
@@ -226,6 +228,83 @@ fn what_a_server_does_not_read_of_one_upload_keeps_no_other_waiting() {
     eventually("the others are on another connection", || client.ask(get("/")).text() == "another");
     assert_eq!(client.ask(post("/", "content")).text(), "another");
     assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+/// A server's connection that reads everything but what is sent to /stuck, and says so (`gives`) at once or never. What it was
+/// sent to /stuck it gives back once that is given up.
+fn reads_all_but_stuck(raw: &mut Raw, gives: bool) {
+    raw.is_kind = false;
+    let mut held = 0;
+    while let Some(heard) = raw.frame() {
+        let of = raw.streams.get(&heard.stream).cloned().unwrap_or_default();
+        let is_stuck = of.trailers.iter().any(|(name, value)| name == ":path" && value == "/stuck");
+        let given = match heard.kind {
+            DATA if is_stuck => {
+                held += heard.payload.len() as u32;
+                continue;
+            }
+            DATA if gives => heard.payload.len() as u32,
+            RST_STREAM if is_stuck => std::mem::take(&mut held),
+            _ => 0,
+        };
+        if given > 0 {
+            raw.send(&frame(WINDOW_UPDATE, 0, 0, &given.to_be_bytes()));
+            if !of.has_ended && !is_stuck {
+                raw.send(&frame(WINDOW_UPDATE, 0, heard.stream, &given.to_be_bytes()));
+            }
+        }
+        if of.has_ended && !is_stuck && [HEADERS, DATA].contains(&heard.kind) {
+            ok(raw, heard.stream, "served");
+        }
+    }
+}
+
+#[test]
+fn uploads_that_are_not_read_stop_no_other_though_there_may_be_no_connection_more() {
+    for (connections_max, stuck) in [(1, 1), (2, 4)] {
+        let (address, connections) = server(|_, tcp| reads_all_but_stuck(&mut Raw::serve(tcp, &[]), true));
+        let keys = format!("protocol = \"h2\"\nconnections_max = {connections_max}");
+        let gateway = Gateway::start(&speaking(&Setup::to(&[address]), &keys), &[]);
+        let uploads: Vec<_> = (0..stuck)
+            .map(|_| {
+                let mut client = gateway.client();
+                client.send(post("/stuck", &"x".repeat(200_000)));
+                client
+            })
+            .collect();
+        eventually("all of them are under way", || {
+            gateway.metrics().sum("umbra_exchanges_active", &[]) == stuck
+        });
+        let mut client = gateway.client();
+        for n in 0..10 {
+            assert_eq!(client.ask(get("/")).text(), "served", "{n} beside {stuck}");
+            // More than is left of a window, in pieces that are given back.
+            assert_eq!(client.ask(post("/", &"y".repeat(100_000))).text(), "served", "{n} beside {stuck}");
+        }
+        assert!(connections.load(Ordering::SeqCst) <= connections_max);
+        drop(uploads);
+    }
+}
+
+#[test]
+fn an_upload_that_others_wait_for_is_given_up_long_before_its_write_is_late() {
+    let (address, _) = server(|_, tcp| reads_all_but_stuck(&mut Raw::serve(tcp, &[]), false));
+    let keys = "protocol = \"h2\"\nconnections_max = 1";
+    let gateway = Gateway::start(&speaking(&Setup::to(&[address]), keys), &[]);
+    let stuck: Vec<_> = (0..16)
+        .map(|_| {
+            let mut client = gateway.client();
+            client.send(post("/stuck", &"x".repeat(200_000)));
+            client
+        })
+        .collect();
+    eventually("all of them are under way", || gateway.metrics().sum("umbra_exchanges_active", &[]) == 16);
+    // Together they hold next to all there is, and no write is late for 30 s.
+    let mut client = gateway.client();
+    assert_eq!(client.ask(post("/", &"y".repeat(2000))).text(), "served");
+    let late = failed(&gateway, "timeout");
+    assert!((1..16).contains(&late), "{late} of 16");
+    drop(stuck);
 }
 
 #[test]

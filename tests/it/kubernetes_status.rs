@@ -129,6 +129,54 @@ fn of_two_replicas_one_writes_and_the_other_follows_when_it_dies() {
     assert_eq!(leaders(&replicas), 1);
 }
 
+#[test]
+fn two_releases_in_one_cluster_write_each_its_own_words_and_do_not_fight() {
+    const THEIRS: &str = "other.dev/controller";
+    let shop = Origin::named("shop");
+    let cluster = cluster(&shop);
+    let both = json!([{"name": "gw"}, {"name": "theirs"}]);
+    cluster.api.put(to_shop("/", both.clone()));
+    let releases = [OURS, THEIRS].map(|name| cluster.start(&["--controller-name", name]));
+    let of = |controller: &str| {
+        let status = status(&cluster, "HTTPRoute", "default", "shop");
+        let parents = status["parents"].as_array().cloned().unwrap_or_default();
+        let own = parents.into_iter().filter(|parent| parent["controllerName"] == controller);
+        own.map(|parent| (parent["parentRef"]["name"].clone(), conditions(&parent))).collect::<Vec<_>>()
+    };
+    let told = |generation: u64| {
+        let all = vec![
+            format!("Accepted=True/Accepted@{generation}"),
+            format!("ResolvedRefs=True/ResolvedRefs@{generation}"),
+        ];
+        for (controller, gateway) in [(OURS, "gw"), (THEIRS, "theirs")] {
+            eventually_within(PATIENCE, &format!("{controller} says what it serves"), || {
+                of(controller) == [(json!(gateway), all.clone())]
+            });
+            eventually_within(PATIENCE, &format!("{gateway} is told"), || {
+                conditions(&status(&cluster, "Gateway", "default", gateway)).len() == 2
+            });
+        }
+    };
+    told(1);
+    let writes =
+        || cluster.api.written("/httproutes/shop/status").iter().filter(|one| one.status == 200).count();
+    let before = writes();
+    cluster.api.put(to_shop("/next", both));
+    told(2);
+    assert_eq!(
+        writes(),
+        before + 2,
+        "each says it once: {:?}",
+        cluster.api.written("/httproutes/shop/status")
+    );
+    // Each has a Lease of its own, and both serve the route.
+    assert_eq!(cluster.api.all("Lease").len(), 2);
+    for release in &releases {
+        release.says("shop.test", "/next", "200 shop");
+        assert_eq!(release.metrics().sum("umbra_kubernetes_leader", &[]), 1);
+    }
+}
+
 /// `VERB GROUP/RESOURCE` of everything that the manifest of rights allows.
 fn rights() -> BTreeSet<String> {
     let text = include_str!("../../config/kubernetes/rbac.yaml");
@@ -175,6 +223,7 @@ fn what_is_asked_of_the_api_server_is_what_the_manifest_of_rights_allows() {
     let cluster = cluster(&shop);
     let mut route = to_shop("/", json!([{"name": "gw"}]));
     route["metadata"]["annotations"] = json!({"umbra.dev/mirror-policy": "policy"});
+    route["spec"]["hostnames"] = json!(["shop.test"]);
     cluster.api.put(route);
     // A subset asks for the labels of Pods.
     cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "shop"},
@@ -185,6 +234,13 @@ fn what_is_asked_of_the_api_server_is_what_the_manifest_of_rights_allows() {
     cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "secured"},
         "spec": {"gatewayClassName": "umbra", "listeners": [{"name": "https", "port": 443, "protocol": "HTTPS",
             "tls": {"certificateRefs": [{"name": "shop"}]}}]}}));
+    cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": {"name": "calls"},
+        "spec": {"parentRefs": [{"name": "gw"}], "hostnames": ["calls.test"], "rules": [{"backendRefs": [{"name": "calls", "port": 80}]}]}}));
+    // And a Service for whom to believe.
+    cluster.service("default", "calls", json!({"app": "calls"}));
+    cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": {"name": "calls"},
+        "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "calls"}],
+            "validation": {"hostname": "calls.test", "wellKnownCACertificates": "System"}}}));
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/", "200 shop");
     let allowed = rights();

@@ -50,6 +50,8 @@ const RESOURCES: &[Resource] = &[
     (GATEWAY_API, "gatewayclasses", "GatewayClass", false, &["v1"]),
     (GATEWAY_API, "gateways", "Gateway", true, &["v1"]),
     (GATEWAY_API, "httproutes", "HTTPRoute", true, &["v1"]),
+    (GATEWAY_API, "grpcroutes", "GRPCRoute", true, &["v1"]),
+    (GATEWAY_API, "backendtlspolicies", "BackendTLSPolicy", true, &["v1"]),
     // Stored as v1beta1, and v1 not served.
     (GATEWAY_API, "referencegrants", "ReferenceGrant", true, &["v1beta1"]),
 ];

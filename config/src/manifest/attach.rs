@@ -1,4 +1,4 @@
-//! By which requests an HTTPRoute may be asked for: under its own hosts, as far as the listeners that it is attached to let
+//! By which requests an HTTPRoute or a GRPCRoute may be asked for: under its own hosts, as far as the listeners that it is attached to let
 //! them in; under a Service's names, where it is for requests to that (GAMMA).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Resource;
 use super::gateway_api::{Gateway, HttpRoute, Listener, ParentRef};
 use super::grants::{self, Namespaces};
-use super::listeners::Ports;
+use super::grpc_route::{Route, RouteKind};
+use super::hosts::Hosts;
+use super::ports::Ports;
 use super::services::Services;
 use super::virtual_hosts::{Spelled, without_root};
 use crate::problem::Report;
@@ -20,6 +22,8 @@ pub(super) struct Around<'a> {
     pub(super) namespaces: &'a Namespaces,
     /// What the ports of Gateways are here.
     pub(super) ports: &'a Ports,
+    /// Ports of Istio's Gateways.
+    pub(super) other_ports: BTreeSet<u64>,
     /// There is one route, of all kinds.
     pub(super) alone: bool,
 }
@@ -40,7 +44,15 @@ pub(super) struct Attach<'a> {
     service_ports: BTreeMap<String, BTreeSet<Option<u64>>>,
     /// Short names that are taken.
     spelled: Spelled,
+    /// Routes that a listener does not take, because an older one of the other kind has a host of theirs.
+    denied: BTreeMap<(RouteKind, Owner, ListenerId), String>,
 }
+
+/// Namespace and name.
+type Owner = (String, String);
+
+/// Gateway, and name of its listener; without one where the Gateway is not known here.
+type ListenerId = (Owner, String);
 
 /// What a reference to a parent means.
 enum Parent<'a> {
@@ -58,13 +70,14 @@ type Attached<'g> = (&'g Listener, Option<At<u64>>);
 
 impl<'a> Attach<'a> {
     pub(super) fn new(
-        routes: &[Resource<HttpRoute>],
+        routes: &[Route],
         around: &'a Around<'a>,
         services: &Services,
         report: &Report,
     ) -> Self {
-        let mut attach = Self { around, service_ports: BTreeMap::new(), spelled: Spelled::new() };
-        for route in routes {
+        let mut attach =
+            Self { around, service_ports: BTreeMap::new(), spelled: Spelled::new(), denied: BTreeMap::new() };
+        for Route { of: route, .. } in routes {
             for parent in parents(route) {
                 if let Parent::Service(service) = attach.parent(route, &parent.value, services, report) {
                     let port = port_of(&parent.value, &service, services).map(|port| port.value);
@@ -72,16 +85,64 @@ impl<'a> Attach<'a> {
                 }
             }
         }
+        if routes.iter().any(|route| route.kind != RouteKind::Http) {
+            attach.decide(routes, services, report);
+        }
         attach
     }
 
+    /// A listener takes HTTPRoutes or GRPCRoutes for one host, and never both: the oldest route has it (Gateway API).
+    fn decide(&mut self, routes: &[Route], services: &Services, report: &Report) {
+        let mut taken: BTreeMap<(ListenerId, RouteKind), Hosts> = BTreeMap::new();
+        let mut by_age: Vec<&Route> = routes.iter().collect();
+        by_age.sort_by_key(|Route { kind, of, .. }| (&of.created, &of.namespace, &of.name, *kind));
+        for route in by_age {
+            let own = (route.of.namespace.clone(), route.of.name.clone());
+            let hosts = hosts_of(&route.of);
+            for parent in parents(&route.of) {
+                let listeners: Vec<(ListenerId, Option<&At<String>>)> =
+                    match self.parent(&route.of, &parent.value, services, report) {
+                        Parent::Gateway(gateway) => {
+                            let id = (gateway.namespace.clone(), gateway.name.clone());
+                            let all = self.fitting(route, parent, gateway).unwrap_or_default().into_iter();
+                            all.map(|one| ((id.clone(), name_of(one)), one.hostname.given())).collect()
+                        }
+                        Parent::Unknown => {
+                            let section = parent.value.section_name.given();
+                            let section = section.map(|name| name.value.clone()).unwrap_or_default();
+                            vec![((gateway_named(&route.of, &parent.value), section), None)]
+                        }
+                        Parent::Service(_) | Parent::None(_) => Vec::new(),
+                    };
+                for (listener, hostname) in listeners {
+                    let hostname = hostname.filter(|name| !name.value.is_empty());
+                    let meets = |host: &&Option<At<String>>| intersection(host.as_ref(), hostname).is_some();
+                    if !hosts.iter().any(|host| meets(&host)) {
+                        continue;
+                    }
+                    let other = match route.kind {
+                        RouteKind::Http => RouteKind::Grpc,
+                        RouteKind::Grpc => RouteKind::Http,
+                    };
+                    let text = |host: &Option<At<String>>| host.as_ref().map(|host| host.value.clone());
+                    let of_others = taken.get(&(listener.clone(), other));
+                    let holder = of_others.and_then(|all| {
+                        hosts.iter().find_map(|host| all.holder(text(host).as_deref()).map(str::to_owned))
+                    });
+                    if let Some(holder) = holder {
+                        self.denied.insert((route.kind, own.clone(), listener), holder);
+                        continue;
+                    }
+                    let all = taken.entry((listener, route.kind)).or_default();
+                    hosts.iter().for_each(|host| all.take(text(host).as_deref(), &route.title()));
+                }
+            }
+        }
+    }
+
     /// Each kind of request that the route takes; nothing where it is served nowhere.
-    pub(super) fn asked(
-        &mut self,
-        route: &Resource<HttpRoute>,
-        services: &Services,
-        report: &mut Report,
-    ) -> Vec<Asked> {
+    pub(super) fn asked(&mut self, whole: &Route, services: &Services, report: &mut Report) -> Vec<Asked> {
+        let route = &whole.of;
         let all: Vec<&At<ParentRef>> = parents(route).collect();
         let own = own_hosts(route, report);
         let everywhere =
@@ -96,12 +157,22 @@ impl<'a> Attach<'a> {
             match self.parent(route, &parent.value, services, report) {
                 Parent::Gateway(gateway) => {
                     others = true;
-                    match self.listeners(route, parent, gateway, report) {
+                    match self.listeners(whole, parent, gateway, report) {
                         Ok(listeners) => meet(&own, &listeners, &mut asked),
                         Err(reason) => why = why.or(Some(reason)),
                     }
                 }
-                Parent::Unknown => unknown = true,
+                Parent::Unknown => {
+                    let section = parent.value.section_name.given();
+                    let section = section.map(|name| name.value.clone()).unwrap_or_default();
+                    match self.denied(whole, (gateway_named(route, &parent.value), section)) {
+                        Some(reason) => {
+                            others = true;
+                            why = why.or(Some(reason));
+                        }
+                        None => unknown = true,
+                    }
+                }
                 Parent::Service(service) => {
                     others = true;
                     if let Some(hostnames) = route.spec.hostnames.given() {
@@ -137,12 +208,8 @@ impl<'a> Attach<'a> {
         services: &Services,
         report: &Report,
     ) -> Parent<'a> {
-        let text = |key: &Key<String>, default: &str| {
-            key.given().map_or_else(|| default.to_owned(), |given| given.value.clone())
-        };
-        let name = text(&parent.name, "");
-        let namespace = text(&parent.namespace, &route.namespace);
-        let kind = text(&parent.kind, "Gateway");
+        let (namespace, name) = gateway_named(route, parent);
+        let kind = parent.kind.given().map_or_else(|| "Gateway".to_owned(), |kind| kind.value.clone());
         match kind.as_str() {
             "Gateway" | "ListenerSet" => {
                 let same =
@@ -168,36 +235,55 @@ impl<'a> Attach<'a> {
         }
     }
 
-    /// The listeners that let the route in, each with the port that requests must come to where that matters.
-    fn listeners<'g>(
+    /// The listeners that let the route in.
+    fn fitting<'g>(
         &self,
-        route: &Resource<HttpRoute>,
+        route: &Route,
         parent: &At<ParentRef>,
         gateway: &'g Resource<Gateway>,
-        report: &mut Report,
-    ) -> Result<Vec<Attached<'g>>, String> {
-        let known = gateway.spec.listeners.given().map(|list| list.value.as_slice()).unwrap_or_default();
-        let known: Vec<&Listener> = known.iter().filter_map(Key::given).map(|one| &one.value).collect();
+    ) -> Result<Vec<&'g Listener>, String> {
         let fits = |listener: &&Listener| {
             let name = parent.value.section_name.given().map(|name| &name.value);
             let port = parent.value.port.given().map(|port| port.value);
             (name.is_none() || name == listener.name.given().map(|name| &name.value))
                 && (port.is_none() || port == listener.port.given().map(|port| port.value))
         };
-        let fitting: Vec<&Listener> = known.iter().copied().filter(fits).collect();
+        let fitting: Vec<&Listener> = listeners_of(gateway).filter(fits).collect();
         if fitting.is_empty() {
             return Err(format!("Gateway {} has no listener that it names", gateway.name));
         }
-        let lets_in = |listener: &&Listener| {
-            grants::attaches(listener, &gateway.namespace, &route.namespace, self.around.namespaces)
-        };
+        let of = (route.kind, route.of.namespace.as_str());
+        let lets_in =
+            |listener: &&Listener| grants::attaches(listener, &gateway.namespace, of, self.around.namespaces);
         let fitting: Vec<&Listener> = fitting.into_iter().filter(lets_in).collect();
         if fitting.is_empty() {
             return Err(format!(
-                "no listener of Gateway {} takes HTTPRoutes of namespace {} (allowedRoutes)",
-                gateway.name, route.namespace
+                "no listener of Gateway {} takes {}s of namespace {} (allowedRoutes)",
+                gateway.name,
+                route.kind.word(),
+                route.of.namespace
             ));
         }
+        Ok(fitting)
+    }
+
+    /// Why a listener does not take a route that it would let in.
+    fn denied(&self, route: &Route, listener: ListenerId) -> Option<String> {
+        let own = (route.of.namespace.clone(), route.of.name.clone());
+        let holder = self.denied.get(&(route.kind, own, listener))?;
+        Some(format!("{holder}, which is older, has a host of its own at the same listener"))
+    }
+
+    /// The listeners that take the route, each with the port that requests must come to where that matters.
+    fn listeners<'g>(
+        &self,
+        route: &Route,
+        parent: &At<ParentRef>,
+        gateway: &'g Resource<Gateway>,
+        report: &mut Report,
+    ) -> Result<Vec<Attached<'g>>, String> {
+        let known: Vec<&Listener> = listeners_of(gateway).collect();
+        let fitting = self.fitting(route, parent, gateway)?;
         let comes_in =
             |listener: &&Listener| listener.port.given().is_none_or(|port| self.around.ports.has(port.value));
         let fitting: Vec<&Listener> = fitting.into_iter().filter(comes_in).collect();
@@ -207,14 +293,33 @@ impl<'a> Attach<'a> {
                 gateway.name
             ));
         }
+        let id = (gateway.namespace.clone(), gateway.name.clone());
+        let denied = |listener: &&Listener| self.denied(route, (id.clone(), name_of(listener)));
+        let why = fitting.iter().find_map(denied);
+        let fitting: Vec<&Listener> =
+            fitting.into_iter().filter(|listener| denied(listener).is_none()).collect();
+        if let (Some(why), true) = (why, fitting.is_empty()) {
+            return Err(why);
+        }
         let ports = |listeners: &[&Listener]| -> BTreeSet<u64> {
             listeners.iter().filter_map(|one| Some(one.port.given()?.value)).collect()
         };
         let some = ports(&fitting) != ports(&known);
+        // What comes in at another Gateway's port is for the routes of that.
+        let all = self
+            .around
+            .gateways
+            .iter()
+            .flat_map(listeners_of)
+            .filter_map(|one| Some(one.port.given()?.value));
+        let all: BTreeSet<u64> = all.chain(self.around.other_ports.iter().copied()).collect();
+        let elsewhere = all.iter().any(|port| self.around.ports.has(*port) && !ports(&known).contains(port));
         if some && *self.around.ports == Ports::Lost {
             report.warn(&parent.at, "names some listeners of its Gateway, but it is served on every port");
         }
-        let port = |listener: &Listener| self.around.ports.here(listener.port.given().filter(|_| some)?);
+        let port = |listener: &Listener| {
+            self.around.ports.here(listener.port.given().filter(|_| some || elsewhere)?)
+        };
         Ok(fitting.into_iter().map(|listener| (listener, port(listener))).collect())
     }
 
@@ -244,6 +349,23 @@ impl<'a> Attach<'a> {
     }
 }
 
+/// Namespace and name of what a parent names.
+fn gateway_named(route: &Resource<HttpRoute>, parent: &ParentRef) -> Owner {
+    let text = |key: &Key<String>, default: &str| {
+        key.given().map_or_else(|| default.to_owned(), |given| given.value.clone())
+    };
+    (text(&parent.namespace, &route.namespace), text(&parent.name, ""))
+}
+
+fn listeners_of(gateway: &Resource<Gateway>) -> impl Iterator<Item = &Listener> {
+    let all = gateway.spec.listeners.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    all.iter().filter_map(Key::given).map(|one| &one.value)
+}
+
+fn name_of(listener: &Listener) -> String {
+    listener.name.given().map(|name| name.value.clone()).unwrap_or_default()
+}
+
 fn parents(route: &Resource<HttpRoute>) -> impl Iterator<Item = &At<ParentRef>> {
     let list = route.spec.parent_refs.given().map(|list| list.value.as_slice()).unwrap_or_default();
     list.iter().filter_map(Key::given)
@@ -261,14 +383,18 @@ fn port_of(parent: &ParentRef, service: &str, services: &Services) -> Option<At<
 
 /// The hosts that a route says, `None` for all.
 fn own_hosts(route: &Resource<HttpRoute>, report: &mut Report) -> Vec<Option<At<String>>> {
-    let list = route.spec.hostnames.given().map(|list| list.value.as_slice()).unwrap_or_default();
-    let mut own = Vec::new();
-    for host in list.iter().filter_map(Key::given) {
-        if host.value.starts_with('*') && !host.value.starts_with("*.") {
+    let own = hosts_of(route);
+    for host in own.iter().flatten().filter(|host| host.value.starts_with('*')) {
+        if !host.value.starts_with("*.") {
             report.error(&host.at, format!("{:?} has \"*\" for a part of a label", host.value));
         }
-        own.push(Some(rooted(host)));
     }
+    own
+}
+
+fn hosts_of(route: &Resource<HttpRoute>) -> Vec<Option<At<String>>> {
+    let list = route.spec.hostnames.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    let own: Vec<_> = list.iter().filter_map(Key::given).map(|host| Some(rooted(host))).collect();
     if own.is_empty() { vec![None] } else { own }
 }
 

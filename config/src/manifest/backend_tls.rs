@@ -46,6 +46,12 @@ impl Policies {
     }
 }
 
+/// Names of what a policy is for.
+pub(super) fn names(policy: &Resource<BackendTlsPolicy>) -> impl Iterator<Item = &str> {
+    let list = policy.spec.target_refs.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    list.iter().filter_map(Key::given).filter_map(|one| Some(one.value.name.given()?.value.as_str()))
+}
+
 /// Name of each Service that the policy is for, and what it says.
 pub(super) fn targets(
     policy: &Resource<BackendTlsPolicy>,
@@ -120,12 +126,11 @@ fn tls(
             match secrets.ca(holder, &policy.namespace, &name) {
                 Some(ca) => Key::at(ca, &one.at),
                 None => {
-                    let message = format!(
-                        "no {} {}/{name} with ca.crt is known: write --secret {name}=CA with its file",
-                        holder.name(),
-                        policy.namespace
-                    );
-                    report.error(&one.at, message);
+                    let what =
+                        format!("no {} {}/{name} with ca.crt is known", holder.name(), policy.namespace);
+                    let cure = format!(": write --secret {name}=CA with its file");
+                    let cure = if report.is_by_resource() { "" } else { &cure };
+                    report.error(&one.at, format!("{what}{cure}"));
                     return Key::Refused;
                 }
             }

@@ -24,6 +24,7 @@ pub(super) enum Kind {
     ServiceEntry,
     IstioGateway,
     HttpRoute,
+    GrpcRoute,
     ApiGateway,
     ReferenceGrant,
     BackendTlsPolicy,
@@ -57,7 +58,7 @@ const INDIFFERENT: [&str; 10] = [
 ];
 
 /// Kinds of the Gateway API that say where requests go and are not offered.
-const NOT_OFFERED: [&str; 4] = ["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"];
+const NOT_OFFERED: [&str; 3] = ["TLSRoute", "TCPRoute", "UDPRoute"];
 
 /// What `document` is to be read as. In a directory that was searched, files that are no manifests are met.
 pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
@@ -111,6 +112,7 @@ fn known(group: &str, kind: &str) -> Option<Kind> {
         (ISTIO, "ServiceEntry") => Kind::ServiceEntry,
         (ISTIO, "Gateway") => Kind::IstioGateway,
         (GATEWAY_API, "HTTPRoute") => Kind::HttpRoute,
+        (GATEWAY_API, "GRPCRoute") => Kind::GrpcRoute,
         (GATEWAY_API, "Gateway") => Kind::ApiGateway,
         (GATEWAY_API, "ReferenceGrant") => Kind::ReferenceGrant,
         (GATEWAY_API, "BackendTLSPolicy") => Kind::BackendTlsPolicy,

@@ -135,6 +135,33 @@ tables! {
         backoff: Span,
     }
 
+    /// `spec` of a GRPCRoute.
+    pub(crate) struct GrpcRoute {
+        parent_refs: List<ParentRef>,
+        use_default_gateways: Remark,
+        hostnames: List<String>,
+        rules: List<GrpcRule>,
+    }
+
+    pub(crate) struct GrpcRule {
+        name: String,
+        matches: List<GrpcMatch>,
+        filters: List<Filter>,
+        backend_refs: List<BackendRef>,
+        session_persistence: Refused,
+    }
+
+    pub(crate) struct GrpcMatch {
+        method: GrpcMethod,
+        headers: List<ValueMatch>,
+    }
+
+    pub(crate) struct GrpcMethod {
+        r#type: String,
+        service: String,
+        method: String,
+    }
+
     /// `spec` of a Gateway.
     pub(crate) struct Gateway {
         gateway_class_name: Remark,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Resource;
 use super::gateway_api::{LabelExpression, LabelSelector, Listener, ReferenceGrant};
+use super::grpc_route::RouteKind;
 use crate::reader::{At, Key, List};
 
 /// Labels of every Namespace that a manifest describes.
@@ -57,12 +58,17 @@ pub(super) fn permit(
         })
 }
 
-/// Whether a listener of a Gateway in `gateway` takes HTTPRoutes of `route`: by default only those of its own namespace.
-pub(super) fn attaches(listener: &Listener, gateway: &str, route: &str, namespaces: &Namespaces) -> bool {
+/// Whether a listener of a Gateway in `gateway` takes routes of this kind and namespace: by default only those of its own.
+pub(super) fn attaches(
+    listener: &Listener,
+    gateway: &str,
+    (kind, route): (RouteKind, &str),
+    namespaces: &Namespaces,
+) -> bool {
     let allowed = listener.allowed_routes.given().map(|allowed| &allowed.value);
     let kinds: Vec<_> = allowed.map(|allowed| each(&allowed.kinds).collect()).unwrap_or_default();
-    let is_http = |key: &Key<String>| key.given().is_some_and(|kind| kind.value == "HTTPRoute");
-    if !kinds.is_empty() && !kinds.iter().any(|one| is_http(&one.kind)) {
+    let is_named = |key: &Key<String>| key.given().is_some_and(|one| one.value == kind.word());
+    if !kinds.is_empty() && !kinds.iter().any(|one| is_named(&one.kind)) {
         return false;
     }
     let from = allowed.and_then(|allowed| allowed.namespaces.given()).map(|namespaces| &namespaces.value);

@@ -1,4 +1,4 @@
-//! HTTPRoutes → routes: every match a route of its own, the most specific first.
+//! HTTPRoutes and GRPCRoutes → routes: every match a route of its own, the most specific first.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use super::gateway_api::{
     BackendRef, Filter, HeaderModifier, HeaderValue, HttpRoute, PathModifier, RequestMirror, Retry,
     RouteMatch, Rule, ValueMatch,
 };
+use super::grpc_route::{Call, Route, RouteKind};
 use super::policy::{duration, unless_zero};
 use super::services::Services;
 use super::{Resource, cors, grants, header_edits};
@@ -29,7 +30,10 @@ struct Ranked {
 struct Rank {
     host: Reverse<(bool, usize)>,
     exact: Reverse<bool>,
+    /// Of a call, what is named of its service.
     prefix: Reverse<usize>,
+    /// What is named of a call's method.
+    call: Reverse<usize>,
     method: Reverse<bool>,
     headers: Reverse<usize>,
     query: Reverse<usize>,
@@ -38,9 +42,9 @@ struct Rank {
     place: usize,
 }
 
-/// Routes of all HTTPRoutes, the most specific first.
+/// Routes of all of them, the most specific first.
 pub(super) fn routes(
-    all: &[Resource<HttpRoute>],
+    all: &[Route],
     around: &Around<'_>,
     grants: &[Resource<ReferenceGrant>],
     services: &mut Services,
@@ -52,7 +56,9 @@ pub(super) fn routes(
         // Hosts differ in how specific they are, so each stands for itself.
         for (nth, asked) in attach.asked(route, services, report).into_iter().enumerate() {
             let Asked { hosts, port } = asked;
-            Emit { route, hosts, port, nth, grants, services, report }.rules(&mut ranked);
+            let Route { kind, of, calls } = route;
+            let emit = Emit { kind: *kind, route: of, calls, hosts, port, nth, grants, services, report };
+            emit.rules(&mut ranked);
         }
     }
     ranked.sort_by(|a, b| a.rank.cmp(&b.rank));
@@ -89,9 +95,11 @@ pub(super) fn backends(route: &HttpRoute) -> impl Iterator<Item = (&str, Option<
     })
 }
 
-/// One HTTPRoute under some of its hosts.
+/// One route under some of its hosts.
 struct Emit<'a> {
+    kind: RouteKind,
     route: &'a Resource<HttpRoute>,
+    calls: &'a [Vec<Call>],
     hosts: Vec<At<String>>,
     port: Option<At<u64>>,
     /// Which of its hosts.
@@ -113,7 +121,7 @@ struct Filters {
 }
 
 impl Emit<'_> {
-    fn rules(&mut self, ranked: &mut Vec<Ranked>) {
+    fn rules(mut self, ranked: &mut Vec<Ranked>) {
         let list = self.route.spec.rules.given().map(|list| list.value.as_slice()).unwrap_or_default();
         for (index, rule) in list.iter().enumerate() {
             let Some(rule) = rule.given() else { continue };
@@ -126,6 +134,11 @@ impl Emit<'_> {
                 let mut made = base.clone();
                 let mut rank = self.matches(given, &mut made);
                 rank.place = index * 1_000 + nth;
+                if let Some(Call { service, method }) = self.calls.get(index).and_then(|all| all.get(nth)) {
+                    // Its whole path says no more than its parts.
+                    rank.exact = Reverse(false);
+                    (rank.prefix, rank.call) = (Reverse(service + 1), Reverse(*method));
+                }
                 made.port = self.port.clone().map_or(Key::Absent, Key::Given);
                 let own =
                     rule.value.name.given().map_or_else(|| format!("rules[{index}]"), |n| n.value.clone());
@@ -160,6 +173,11 @@ impl Emit<'_> {
         }
         let backends = rule.value.backend_refs.given().map(|list| list.value.as_slice()).unwrap_or_default();
         let backends: Vec<&At<BackendRef>> = backends.iter().filter_map(Key::given).collect();
+        if backends.is_empty() && self.kind == RouteKind::Grpc {
+            self.report.warn(&rule.at, "has no backend: its calls are answered UNAVAILABLE");
+            made.primaries = nobody(&rule.at);
+            return made;
+        }
         if backends.is_empty() {
             let reply = file::Reply { status: Key::at(500, &rule.at), ..file::Reply::default() };
             self.report.warn(&rule.at, "has no backend and no redirect: its requests are answered 500");
@@ -180,6 +198,11 @@ impl Emit<'_> {
             .filter_map(Key::given)
             .all(|p: &At<file::Primary>| p.value.weight.given().is_some_and(|w| w.value == 0))
         {
+            if self.kind == RouteKind::Grpc {
+                self.report.warn(&rule.at, "all backends have weight 0: its calls are answered UNAVAILABLE");
+                made.primaries = nobody(&rule.at);
+                return made;
+            }
             let reply = file::Reply { status: Key::at(500, &rule.at), ..file::Reply::default() };
             self.report.warn(&rule.at, "all backends have weight 0: its requests are answered 500");
             self.unused(&rule.value, "no backend has a weight", false);
@@ -191,7 +214,9 @@ impl Emit<'_> {
             };
         }
         made.primaries = Key::at(primaries, &rule.at);
-        made.upgrade = file::Route::any_upgrade(&rule.at);
+        if self.kind == RouteKind::Http {
+            made.upgrade = file::Route::any_upgrade(&rule.at);
+        }
         name_apart(&mut mirrors, &rule.at);
         if !mirrors.is_empty() {
             made.mirrors = Key::at(mirrors, &rule.at);
@@ -261,6 +286,7 @@ impl Emit<'_> {
             })),
             exact: Reverse(false),
             prefix: Reverse(1),
+            call: Reverse(0),
             method: Reverse(!written.method.is_absent()),
             headers: Reverse(0),
             query: Reverse(0),
@@ -358,8 +384,12 @@ impl Emit<'_> {
                 "is offered for a whole rule only: a preflight is answered before a backend is chosen";
             self.report.error(&cors.at, message);
         }
+        let otherwise = match self.kind {
+            RouteKind::Http => "its share is answered 500",
+            RouteKind::Grpc => "its share of the calls is answered UNAVAILABLE",
+        };
         let upstream = if filters.redirect.is_absent() {
-            self.backend_upstream(backend, "its share is answered 500")
+            self.backend_upstream(backend, otherwise)
         } else {
             if let Some(rewrite) = filters.rewrite.given() {
                 self.report.error(&rewrite.at, "cannot stand beside a redirect: nothing is forwarded");
@@ -407,10 +437,11 @@ impl Emit<'_> {
             return None;
         };
         let namespace = written.namespace.given().map_or(self.route.namespace.as_str(), |n| n.value.as_str());
-        let who = grants::From { kind: "HTTPRoute", namespace: &self.route.namespace };
+        let kind = self.kind.word();
+        let who = grants::From { kind, namespace: &self.route.namespace };
         if !grants::permit(self.grants, who, ("Service", namespace, &name.value)) {
             let message = format!(
-                "no ReferenceGrant in namespace {namespace} lets HTTPRoutes of {} name its service {}: {otherwise}",
+                "no ReferenceGrant in namespace {namespace} lets {kind}s of {} name its service {}: {otherwise}",
                 self.route.namespace, name.value
             );
             self.report.warn(&name.at, message);
@@ -427,7 +458,7 @@ impl Emit<'_> {
             return None;
         }
         let port = written.port.given().map(|port| port.value);
-        self.services.plain_upstream(full, port, &name.at, otherwise, self.report)
+        self.services.plain_upstream(full, port, self.kind.asker(), (&name.at, otherwise), self.report)
     }
 
     fn filters(&mut self, key: &Key<List<Filter>>) -> Filters {
@@ -448,6 +479,10 @@ impl Emit<'_> {
             seen.push(&kind.value);
             self.only_its_own(written, &kind.value);
             match kind.value.as_str() {
+                other if !self.kind.offers(other) => {
+                    let message = format!("{other:?} is not offered for a {}", self.kind.word());
+                    self.report.error(&kind.at, message);
+                }
                 "RequestHeaderModifier" => made.request_headers = modifier(&written.request_header_modifier),
                 "ResponseHeaderModifier" => {
                     made.response_headers = modifier(&written.response_header_modifier)
@@ -505,7 +540,7 @@ impl Emit<'_> {
             ..file::Mirror::default()
         };
         self.services.mirror_policy(&upstream, &mut made, self.report);
-        let owner = ("HTTPRoute", self.route.namespace.as_str(), self.route.name.as_str());
+        let owner = (self.kind.word(), self.route.namespace.as_str(), self.route.name.as_str());
         self.services.policies.apply(owner, &mut made).then(|| Key::at(made, &mirror.at))
     }
 
@@ -582,6 +617,12 @@ impl Emit<'_> {
             }
         }
     }
+}
+
+/// A primary that is not there.
+fn nobody(at: &Place) -> Key<List<file::Primary>> {
+    let primary = file::Primary { upstream: Key::at("!".to_owned(), at), ..file::Primary::default() };
+    Key::at(vec![Key::at(primary, at)], at)
 }
 
 fn modifier(key: &Key<HeaderModifier>) -> Key<file::HeaderEdits> {

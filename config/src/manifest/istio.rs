@@ -236,8 +236,8 @@ tables! {
         max_requests_per_connection: u64,
         max_retries: Ignored,
         idle_timeout: Span,
-        h2_upgrade_policy: Ignored,
-        use_client_protocol: Ignored,
+        h2_upgrade_policy: String,
+        use_client_protocol: bool,
         max_concurrent_streams: Ignored,
         http2_keep_alive: Ignored,
     }

@@ -1,89 +1,15 @@
 //! Where requests come in: the Gateways' listeners, or the addresses that stand for them.
 
-use std::collections::BTreeMap;
-
 use super::gateway_api::ReferenceGrant;
+use super::ports::{Listen, Ports};
 use super::secrets::Secrets;
 use super::server_tls::{self, Ending};
 use super::{Plaintext, Resource, gateway_api, istio};
+use crate::Protocol;
+use crate::check::LISTENER_DEFAULT;
 use crate::file::{self, File};
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List};
-
-/// An address of `--listen`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listen {
-    bind: String,
-    /// The port of Gateways that it stands for; every one where none is named.
-    of: Option<u64>,
-}
-
-impl Listen {
-    /// `ADDRESS`, or `ADDRESS=PORT`.
-    pub(super) fn read(text: &str, at: &Place, report: &mut Report) -> Self {
-        let Some((bind, port)) = text.rsplit_once('=') else {
-            return Self { bind: text.to_owned(), of: None };
-        };
-        let of = port.parse().ok().filter(|port| (1..=65_535).contains(port));
-        if of.is_none() {
-            let message = format!(
-                "{text:?}: {port:?} is no port; write ADDRESS=PORT with the port of a Gateway's listener"
-            );
-            report.error(at, message);
-        }
-        Self { bind: bind.to_owned(), of }
-    }
-
-    /// The port that is listened at, where that is known.
-    fn port(&self) -> Option<u64> {
-        self.bind.rsplit_once(':')?.1.parse().ok().filter(|port| *port != 0)
-    }
-}
-
-/// What the ports of Gateways are here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ports {
-    /// As they are written.
-    Own,
-    /// Others, for some of them; `None` where the system chooses.
-    Mapped(BTreeMap<u64, Option<u64>>),
-    /// Requests to any of them come in everywhere.
-    Lost,
-}
-
-impl Ports {
-    /// `is_told`: the settings say where to listen.
-    pub(super) fn of(listen: &[Listen], is_told: bool) -> Self {
-        let pair = |one: &Listen| Some((one.of?, one.port()));
-        let pairs: Option<BTreeMap<u64, Option<u64>>> = listen.iter().map(pair).collect();
-        match pairs {
-            _ if is_told => Self::Lost,
-            Some(pairs) if pairs.is_empty() => Self::Own,
-            Some(pairs) => Self::Mapped(pairs),
-            None => Self::Lost,
-        }
-    }
-
-    /// What this port of a Gateway is here, as far as it is known.
-    pub(super) fn here(&self, port: &At<u64>) -> Option<At<u64>> {
-        match self {
-            Self::Own => Some(port.clone()),
-            Self::Mapped(pairs) => {
-                let here = pairs.get(&port.value).copied().flatten()?;
-                Some(At { value: here, at: port.at.clone() })
-            }
-            Self::Lost => None,
-        }
-    }
-
-    /// Whether requests to this port of a Gateway come in at all.
-    pub(super) fn has(&self, port: u64) -> bool {
-        match self {
-            Self::Own | Self::Lost => true,
-            Self::Mapped(pairs) => pairs.contains_key(&port),
-        }
-    }
-}
 
 /// A server of an Istio Gateway, or a listener of the Gateway API's.
 enum Server<'g> {
@@ -97,6 +23,8 @@ struct Asked<'g> {
     host: &'g str,
     port: &'g At<u64>,
     speaks_tls: bool,
+    /// It says so itself.
+    speaks_http2: bool,
 }
 
 /// What is known of all of them.
@@ -107,6 +35,8 @@ pub(super) struct Around<'a> {
     pub(super) secrets: &'a mut Secrets,
     pub(super) plaintext: Plaintext,
     pub(super) listen: &'a [Listen],
+    /// Clients may speak HTTP/2 to what is behind the listeners, in plaintext too.
+    pub(super) takes_http2: bool,
 }
 
 impl Around<'_> {
@@ -125,9 +55,20 @@ impl Around<'_> {
         }
         let listeners =
             if self.listen.is_empty() { self.own(&asked, report) } else { self.elsewhere(&asked, report) };
+        // A Gateway of a cluster may have no port here yet, and nobody asked for another one.
+        let is_waited_for = report.is_by_resource() && !api_gateways.is_empty();
+        if listeners.is_empty() && asked.is_empty() && !is_waited_for && self.takes_http2 {
+            // Where requests come in without a word about it, in both.
+            let at = Place::default();
+            let bind = Key::at(LISTENER_DEFAULT.to_string(), &at);
+            let protocols = self.protocols(&[], &Key::Absent, &at);
+            let listener = file::Listener { bind, tls: Key::Absent, protocols };
+            file.listener = Key::at(vec![Key::at(listener, &at)], &at);
+            return;
+        }
         if let Some(first) = listeners.first().and_then(Key::given).map(|first| first.at.clone()) {
             file.listener = Key::at(listeners, &first);
-        } else if !asked.is_empty() {
+        } else if !asked.is_empty() || is_waited_for {
             // None of them can be had now, and nobody asked for another one.
             file.listener = Key::Refused;
         }
@@ -160,7 +101,8 @@ impl Around<'_> {
                 Key::Absent
             };
             let bind = Key::at(first.bind(), &first.port.at);
-            listeners.push(Key::at(file::Listener { bind, tls, protocols: Key::Absent }, first.at()));
+            let protocols = self.protocols(&all, &tls, first.at());
+            listeners.push(Key::at(file::Listener { bind, tls, protocols }, first.at()));
         }
         listeners
     }
@@ -220,9 +162,17 @@ impl Around<'_> {
                 }
             }
             let bind = Key::at(one.bind.clone(), &at);
-            listeners.push(Key::at(file::Listener { bind, tls, protocols: Key::Absent }, &at));
+            let protocols = self.protocols(&all, &tls, &at);
+            listeners.push(Key::at(file::Listener { bind, tls, protocols }, &at));
         }
         listeners
+    }
+
+    /// Both HTTP/2 and HTTP/1.1, told apart by their first bytes, where clients may speak HTTP/2 in plaintext; over TLS they
+    /// choose.
+    fn protocols(&self, all: &[&Asked<'_>], tls: &Key<file::ListenerTls>, at: &Place) -> Key<List<Protocol>> {
+        let both = tls.is_absent() && (self.takes_http2 || all.iter().any(|one| one.speaks_http2));
+        if both { Key::at(Protocol::ALL.map(|one| Key::at(one, at)).into(), at) } else { Key::Absent }
     }
 
     /// Whether all certificates of these are known, without a word about it.
@@ -296,7 +246,7 @@ fn asked<'g>(
             let Some(port) = server.value.port.given() else { continue };
             let protocol = port.value.protocol.given();
             let speaks_tls = match protocol.map_or("HTTP", |protocol| protocol.value.as_str()) {
-                "HTTP" | "HTTP2" => false,
+                "HTTP" | "HTTP2" | "GRPC" => false,
                 "HTTPS" => true,
                 other => {
                     if let Some(protocol) = protocol {
@@ -316,7 +266,9 @@ fn asked<'g>(
             }
             if let Some(number) = port.value.number.given() {
                 let host = server.value.bind.given().map_or("0.0.0.0", |bind| bind.value.as_str());
-                all.push(Asked { server: Server::Istio(gateway, server), host, port: number, speaks_tls });
+                let speaks_http2 = protocol.is_some_and(|one| matches!(one.value.as_str(), "HTTP2" | "GRPC"));
+                let server = Server::Istio(gateway, server);
+                all.push(Asked { server, host, port: number, speaks_tls, speaks_http2 });
             }
             let hosts = server.value.hosts.given().map(|list| list.value.as_slice()).unwrap_or_default();
             for host in hosts.iter().filter_map(Key::given).filter(|host| !is_every_host(&host.value)) {
@@ -351,7 +303,7 @@ fn asked<'g>(
             }
             if let Some(port) = listener.value.port.given() {
                 let server = Server::Api(gateway, listener);
-                all.push(Asked { server, host: "0.0.0.0", port, speaks_tls });
+                all.push(Asked { server, host: "0.0.0.0", port, speaks_tls, speaks_http2: false });
             }
         }
     }
@@ -433,6 +385,13 @@ fn redirect(asked: &Asked<'_>, ports: &Ports, report: &mut Report) -> Option<Key
         ..file::Route::default()
     };
     Some(Key::at(route, at))
+}
+
+/// Ports that the servers of one of Istio's Gateways name.
+pub(super) fn ports_of(gateway: &istio::Gateway) -> impl Iterator<Item = u64> {
+    let servers = gateway.servers.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    let port = |server: &At<istio::Server>| Some(server.value.port.given()?.value.number.given()?.value);
+    servers.iter().filter_map(Key::given).filter_map(port)
 }
 
 /// `*`, or any namespace's `*`.

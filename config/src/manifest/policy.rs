@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use super::fields::Span;
-use super::istio::{ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, Tls, TrafficPolicy};
+use super::istio::{
+    ConnectionPool, HttpPool, LoadBalancer, OutlierDetection, PortPolicy, Tls, TrafficPolicy,
+};
 use super::protocol::Protocol;
 use super::secrets::Secrets;
 use super::upstream_tls;
-use crate::Balance;
 use crate::file;
-use crate::problem::Report;
+use crate::problem::{Place, Report};
 use crate::reader::{At, Key};
+use crate::{Balance, UpstreamProtocol};
 
 /// The groups of a policy. A subset's group stands in place of the whole group of its host (Istio merges no deeper).
 #[derive(Default)]
@@ -28,6 +30,8 @@ pub(super) struct Of<'a> {
     pub(super) port: Option<u64>,
     /// As far as its manifests say.
     pub(super) protocol: Option<Protocol>,
+    /// Whoever asks speaks HTTP/2 to it, where its manifests say nothing of that.
+    pub(super) over_http2: bool,
     /// Of its policy.
     pub(super) namespace: &'a str,
     /// It is called in plaintext, whatever is said of TLS.
@@ -46,8 +50,15 @@ pub(super) fn apply(
     for policy in policies.into_iter().flatten() {
         groups.lay_over(policy, of.port);
     }
+    let is_http2 = of.over_http2 || of.protocol.is_some_and(Protocol::is_http2);
+    if is_http2 {
+        upstream.protocol = Key::at(UpstreamProtocol::Http2, &Place::default());
+    }
     if let Some(pool) = groups.pool.given() {
         apply_pool(pool.value, upstream);
+        if let Some(http) = pool.value.http.given() {
+            apply_protocol(&http.value, upstream, report);
+        }
     }
     if let Some(outliers) = groups.outliers.given() {
         upstream.ejection = Key::at(ejection(outliers.value), &outliers.at);
@@ -108,6 +119,28 @@ fn apply_pool(pool: &ConnectionPool, upstream: &mut file::Upstream) {
             upstream.idle_timeout = duration(&http.idle_timeout);
         }
         upstream.requests_per_connection_max = limit(&http.max_requests_per_connection);
+    }
+}
+
+/// Which HTTP is spoken, where the port leaves it open.
+fn apply_protocol(http: &HttpPool, upstream: &mut file::Upstream, report: &mut Report) {
+    if let Some(policy) = http.h2_upgrade_policy.given() {
+        match policy.value.as_str() {
+            "DEFAULT" | "DO_NOT_UPGRADE" => {}
+            "UPGRADE" => upstream.protocol = Key::at(UpstreamProtocol::Http2, &policy.at),
+            other => {
+                let message = format!("{other:?} is not known; must be DEFAULT, DO_NOT_UPGRADE or UPGRADE");
+                report.error(&policy.at, message);
+            }
+        }
+    }
+    if let Some(given) = http.use_client_protocol.given().filter(|given| given.value) {
+        let spoken = if upstream.protocol.is_absent() { "HTTP/1.1" } else { "HTTP/2" };
+        let message = format!(
+            "is ignored: {spoken} is spoken to this destination, whatever its client speaks; h2UpgradePolicy and the port say \
+             which"
+        );
+        report.warn(&given.at, message);
     }
 }
 

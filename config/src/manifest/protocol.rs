@@ -15,48 +15,87 @@ pub(super) struct Port {
     protocol: Option<At<String>>,
 }
 
-/// What is spoken to destinations. HTTP/2 and TLS enter here.
+/// What is spoken to destinations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
+    /// HTTP/2 with prior knowledge; over TLS where a policy says so.
+    Http2,
     /// HTTP/1.1 over TLS.
     Https,
+    /// HTTP/1.1 that is upgraded.
+    WebSocket,
+    /// The same over TLS.
+    SecureWebSocket,
 }
 
-/// How Istio and Kubernetes write protocols.
-const NOT_SPOKEN: [&str; 14] = [
-    "grpc",
-    "grpc-web",
-    "http2",
-    "http_proxy",
-    "kubernetes.io/h2c",
-    "kubernetes.io/ws",
-    "kubernetes.io/wss",
-    "mongo",
-    "mysql",
-    "redis",
-    "sctp",
-    "tcp",
-    "thrift",
-    "udp",
-];
+impl Protocol {
+    pub(super) const fn is_http2(self) -> bool {
+        matches!(self, Self::Http2)
+    }
 
-/// Those that are HTTP over TLS where a route leads there.
-const SECURED: [&str; 2] = ["https", "tls"];
+    pub(super) const fn is_secured(self) -> bool {
+        matches!(self, Self::Https | Self::SecureWebSocket)
+    }
+
+    /// Whether gRPC calls can be made of whoever speaks this: GRPCRoute implies HTTP/2 where nothing contradicts it.
+    const fn carries_calls(self) -> bool {
+        matches!(self, Self::Http1 | Self::Http2 | Self::Https)
+    }
+}
+
+/// Who asks what a destination speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// Istio's routes, which read the names of ports too.
+    Istio,
+    HttpRoute,
+    GrpcRoute,
+}
+
+impl Asker {
+    const fn reads_names(self) -> bool {
+        matches!(self, Self::Istio)
+    }
+}
+
+/// How Istio and Kubernetes write protocols that are not spoken.
+const NOT_SPOKEN: [&str; 8] = ["http_proxy", "mongo", "mysql", "redis", "sctp", "tcp", "thrift", "udp"];
+
+/// Those that names of ports begin with and that are something else than HTTP/1.1.
+const NAMED: [&str; 5] = ["grpc", "grpc-web", "http2", "https", "tls"];
+
+const SPOKEN: &str = "HTTP, HTTP2, GRPC and HTTPS are spoken to destinations";
 
 /// The protocol that `word` means, in any case.
 pub(super) fn spoken(word: &str) -> Result<Protocol, String> {
     let lower = word.to_ascii_lowercase();
     match lower.as_str() {
         "http" => Ok(Protocol::Http1),
+        "http2" | "grpc" | "grpc-web" | "kubernetes.io/h2c" => Ok(Protocol::Http2),
         "https" | "tls" => Ok(Protocol::Https),
+        "kubernetes.io/ws" => Ok(Protocol::WebSocket),
+        "kubernetes.io/wss" => Ok(Protocol::SecureWebSocket),
         known if NOT_SPOKEN.contains(&known) => {
-            Err(format!("{word:?} is not spoken to destinations yet; only HTTP and HTTPS are (HTTP/1.1)"))
+            Err(format!("{word:?} is not spoken to destinations: {SPOKEN}"))
         }
-        _ => Err(format!(
-            "{word:?} is no protocol that is known here; only HTTP and HTTPS are spoken to destinations"
-        )),
+        _ => Err(format!("{word:?} is no protocol that is known here: {SPOKEN}")),
     }
+}
+
+/// Whether a destination whose port says this as its `appProtocol` can be asked by a route; of calls by a GRPCRoute.
+///
+/// # Errors
+/// Why it cannot.
+pub fn is_spoken(word: &str, carries_calls: bool) -> Result<(), String> {
+    match spoken(word)? {
+        known if carries_calls && !known.carries_calls() => Err(no_calls(word)),
+        _known => Ok(()),
+    }
+}
+
+fn no_calls(word: &str) -> String {
+    format!("{word:?} carries no gRPC calls, which a GRPCRoute sends here")
 }
 
 /// The protocol that a port's name begins with, as Istio reads it: `grpc-web`, `http2-api`. Other names say nothing.
@@ -64,43 +103,51 @@ fn named(name: &str) -> Option<&str> {
     let lower = name.to_ascii_lowercase();
     let first = lower.split('-').next().unwrap_or_default();
     let first = if lower == "grpc-web" || lower.starts_with("grpc-web-") { "grpc-web" } else { first };
-    let says = NOT_SPOKEN.contains(&first) || SECURED.contains(&first);
+    let says = NOT_SPOKEN.contains(&first) || NAMED.contains(&first);
     says.then(|| name.get(..first.len())).flatten()
 }
 
 impl Port {
     /// As far as it is said and spoken.
-    fn protocol(&self, by_name: bool) -> Option<Protocol> {
+    fn protocol(&self, asker: Asker) -> Option<Protocol> {
         if let Some(word) = &self.protocol {
             return spoken(&word.value).ok();
         }
-        let name = self.name.as_ref().filter(|_| by_name)?;
+        let name = self.name.as_ref().filter(|_| asker.reads_names())?;
         spoken(named(&name.value)?).ok()
     }
 
-    /// Where the port's protocol is said, and why it cannot be spoken. `by_name` where Istio's rules hold.
-    fn fault(&self, by_name: bool) -> Option<(&Place, String)> {
+    /// Where the port's protocol is said, and why it cannot be spoken.
+    fn fault(&self, asker: Asker) -> Option<(&Place, String)> {
         if let Some(word) = &self.protocol {
-            return spoken(&word.value).err().map(|why| (&word.at, why));
+            let why = is_spoken(&word.value, asker == Asker::GrpcRoute).err()?;
+            return Some((&word.at, why));
         }
-        let name = self.name.as_ref().filter(|_| by_name)?;
+        let name = self.name.as_ref().filter(|_| asker.reads_names())?;
         let why = spoken(named(&name.value)?).err()?;
         Some((&name.at, format!("{why}; appProtocol stands above the name of a port")))
     }
 }
 
 /// What is spoken on `port`, as far as it is said; on no port in particular what all of them say.
-pub(super) fn of(ports: &[Port], port: Option<u64>, by_name: bool) -> Option<Protocol> {
+pub(super) fn of(ports: &[Port], port: Option<u64>, asker: Asker) -> Option<Protocol> {
     let asked = ports.iter().filter(|one| port.is_none_or(|port| one.number == port));
-    let mut all = asked.map(|one| one.protocol(by_name));
+    let mut all = asked.map(|one| one.protocol(asker));
     let first = all.next()??;
     all.all(|other| other == Some(first)).then_some(first)
 }
 
+/// Whether ports that can be spoken to are not spoken to alike.
+pub(super) fn differ(ports: &[Port], asker: Asker) -> bool {
+    let asked = ports.iter().filter(|one| one.fault(asker).is_none());
+    let mut all = asked.map(|one| one.protocol(asker).unwrap_or(Protocol::Http1));
+    all.next().is_some_and(|first| all.any(|other| other != first))
+}
+
 /// What keeps `ports` from being spoken to on `port`, if anything does; of no port in particular all of them must.
-pub(super) fn fault(ports: &[Port], port: Option<u64>, by_name: bool) -> Option<(&Place, String)> {
+pub(super) fn fault(ports: &[Port], port: Option<u64>, asker: Asker) -> Option<(&Place, String)> {
     let asked: Vec<&Port> = ports.iter().filter(|one| port.is_none_or(|port| one.number == port)).collect();
-    let faults: Vec<_> = asked.iter().filter_map(|one| one.fault(by_name)).collect();
+    let faults: Vec<_> = asked.iter().filter_map(|one| one.fault(asker)).collect();
     if faults.len() < asked.len() { None } else { faults.into_iter().next() }
 }
 

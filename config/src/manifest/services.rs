@@ -12,7 +12,7 @@ use super::gateway_api::BackendTlsPolicy;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
 use super::mirror_policy::Policies;
 use super::policy::{self, Of};
-use super::protocol::{self, Port};
+use super::protocol::{self, Asker, Port, Protocol};
 use super::secrets::Secrets;
 use super::virtual_hosts::without_root;
 use crate::destination::{self, CLUSTER};
@@ -39,6 +39,8 @@ struct Wanted {
     service: String,
     subset: Option<String>,
     port: Option<u64>,
+    /// It is spoken to in HTTP/2 though nothing that is said of it says so.
+    over_http2: bool,
 }
 
 /// Who asks for an upstream.
@@ -46,8 +48,7 @@ struct Asking<'a> {
     at: &'a Place,
     /// What becomes of requests without it.
     otherwise: &'a str,
-    /// The names of ports say what is spoken on them.
-    by_name: bool,
+    asker: Asker,
 }
 
 /// One upstream in the making.
@@ -210,6 +211,9 @@ impl Services {
 
     /// Takes a BackendTLSPolicy, once it is known who is meant by each name.
     pub(super) fn policy(&mut self, policy: &Resource<BackendTlsPolicy>, report: &mut Report) {
+        if self.plaintext {
+            return;
+        }
         for (name, target) in backend_tls::targets(policy, &mut self.secrets, report) {
             self.backend_policies.add(self.in_full(&name, &policy.namespace), target);
         }
@@ -295,10 +299,10 @@ impl Services {
             service: self.in_full(&host.value, namespace),
             subset: written.subset.given().map(|subset| subset.value.clone()),
             port: written.port.given().and_then(|port| port.value.number.given()).map(|number| number.value),
+            over_http2: false,
         };
         let at = written.subset.given().map_or(&host.at, |subset| &subset.at);
-        // Istio reads a protocol from a port's name.
-        self.made_of(wanted, &Asking { at, otherwise, by_name: true }, report)
+        self.made_of(wanted, &Asking { at, otherwise, asker: Asker::Istio }, report)
     }
 
     /// As [`Services::upstream`], for who knows the service's name in full and names no subset.
@@ -306,28 +310,27 @@ impl Services {
         &mut self,
         service: String,
         port: Option<u64>,
-        at: &Place,
-        otherwise: &str,
+        asker: Asker,
+        (at, otherwise): (&Place, &str),
         report: &mut Report,
     ) -> Option<String> {
-        let asking = Asking { at, otherwise, by_name: false };
-        self.made_of(Wanted { service, subset: None, port }, &asking, report)
+        let asking = Asking { at, otherwise, asker };
+        self.made_of(Wanted { service, subset: None, port, over_http2: false }, &asking, report)
     }
 
     fn made_of(&mut self, wanted: Wanted, asking: &Asking<'_>, report: &mut Report) -> Option<String> {
         let Asking { at, otherwise, .. } = asking;
         if self.is_lost(&wanted.service) {
             let service = self.shown(&wanted.service);
-            report.warn(
-                at,
-                format!("the DestinationRule of {service}, which is about TLS, was refused: {otherwise}"),
-            );
+            report.warn(at, format!("what was to be said of TLS with {service} was refused: {otherwise}"));
             return None;
         }
         self.can_be_spoken_to(&wanted, asking, report)?;
         // Where addresses come from a cluster, each port has its own.
-        let matters = report.is_by_resource() || self.port_matters(&wanted);
-        let wanted = if matters { wanted } else { Wanted { port: None, ..wanted } };
+        let matters = report.is_by_resource() || self.port_matters(&wanted, asking.asker);
+        let says_http2 = self.protocol(&wanted, asking).is_some_and(Protocol::is_http2);
+        let over_http2 = asking.asker == Asker::GrpcRoute && !says_http2;
+        let wanted = Wanted { over_http2, port: wanted.port.filter(|_| matters), ..wanted };
         if let Some(made) = self.made.get(&wanted) {
             return made.and_then(|index| self.upstreams.get(index)).map(|made| made.name.clone());
         }
@@ -346,6 +349,9 @@ impl Services {
     /// A refused DestinationRule would have said something of TLS to this service.
     fn is_lost(&self, service: &str) -> bool {
         let wild = self.lost.range("*".to_owned()..).take_while(|host| host.starts_with('*'));
+        if self.plaintext {
+            return false;
+        }
         self.lost.contains(service)
             || !self.rules.contains_key(service)
                 && wild.into_iter().any(|host| service.ends_with(host.trim_start_matches('*')))
@@ -353,8 +359,8 @@ impl Services {
 
     /// `None` after saying that manifests say another protocol than is spoken.
     fn can_be_spoken_to(&self, wanted: &Wanted, asking: &Asking<'_>, report: &mut Report) -> Option<()> {
-        let Some((ports, port, by_name)) = self.ports_asked(wanted, asking) else { return Some(()) };
-        let Some((at, why)) = protocol::fault(&ports, port, by_name) else {
+        let Some((ports, port, asker)) = self.ports_asked(wanted, asking) else { return Some(()) };
+        let Some((at, why)) = protocol::fault(&ports, port, asker) else {
             return Some(());
         };
         if report.is_by_resource() {
@@ -366,19 +372,25 @@ impl Services {
         None
     }
 
-    /// Its ports as manifests have them, which is asked for, and whether their names say what is spoken.
-    fn ports_asked(&self, wanted: &Wanted, asking: &Asking<'_>) -> Option<(Vec<Port>, Option<u64>, bool)> {
+    /// What is spoken to it, as far as it is said.
+    fn protocol(&self, wanted: &Wanted, asking: &Asking<'_>) -> Option<Protocol> {
+        let (ports, port, asker) = self.ports_asked(wanted, asking)?;
+        protocol::of(&ports, port, asker)
+    }
+
+    /// Its ports as manifests have them, which is asked for, and by whose rules they are read.
+    fn ports_asked(&self, wanted: &Wanted, asking: &Asking<'_>) -> Option<(Vec<Port>, Option<u64>, Asker)> {
         if let Some(ports) = self.known.get(&wanted.service) {
-            return Some((ports.clone(), wanted.port, asking.by_name));
+            return Some((ports.clone(), wanted.port, asking.asker));
         }
         let ports = protocol::entry_ports(&self.entries.get(&wanted.service)?.spec);
         // Of several ports of a ServiceEntry the first is meant.
         let first = ports.first().map(|port| port.number);
-        Some((ports, wanted.port.or(first), true))
+        Some((ports, wanted.port.or(first), Asker::Istio))
     }
 
     /// Whether the service's ports can be told apart: then each has an upstream of its own.
-    fn port_matters(&self, wanted: &Wanted) -> bool {
+    fn port_matters(&self, wanted: &Wanted, asker: Asker) -> bool {
         let service = &wanted.service;
         let bound = self.bound_for(service).filter_map(|index| self.bound.get(index));
         let levels = |policy: &Key<TrafficPolicy>| {
@@ -395,6 +407,7 @@ impl Services {
             ports.len() > 1 || wanted.port.is_some_and(|port| !ports.contains(&port))
         });
         entry
+            || self.known.get(service).is_some_and(|ports| protocol::differ(ports, asker))
             || self.backend_policies.name_ports(service)
             || bound.into_iter().any(|bound| bound.port.is_some())
             || self.rule_of(service).is_some_and(|resource| rule(&resource.spec))
@@ -421,14 +434,14 @@ impl Services {
             rule.as_ref().and_then(|rule| rule.spec.traffic_policy.given()),
             subset.as_ref().and_then(|subset| subset.traffic_policy.given()),
         ];
-        let asked = self.ports_asked(wanted, asking);
-        let protocol = asked.and_then(|(ports, port, by_name)| protocol::of(&ports, port, by_name));
+        let protocol = self.protocol(wanted, asking);
         let namespace = rule.as_ref().map(|rule| rule.namespace.as_str()).unwrap_or_default();
         let is_told = policies.iter().flatten().any(|policy| !policy.value.tls.is_absent());
         let of = Of {
             service: &wanted.service,
             port: wanted.port,
             protocol,
+            over_http2: wanted.over_http2,
             namespace,
             plaintext: self.plaintext,
         };
@@ -441,6 +454,10 @@ impl Services {
             upstream.tls = tls.clone();
         }
         let mut name = self.display(wanted);
+        // An HTTPRoute or a VirtualService asks for it in HTTP/1.1.
+        if wanted.over_http2 && self.made.contains_key(&Wanted { over_http2: false, ..wanted.clone() }) {
+            name.push_str("+h2");
+        }
         if self.upstreams_by_name.contains_key(&name) {
             name = name.replacen(self.shown(&wanted.service), &wanted.service, 1);
         }
@@ -580,6 +597,11 @@ impl Services {
         mirror.connect_timeout = made.upstream.connect_timeout.clone();
     }
 
+    /// Whether a destination is spoken to in HTTP/2: its clients may speak it too.
+    pub(super) fn speak_http2(&self) -> bool {
+        self.upstreams.iter().any(|made| !made.upstream.protocol.is_absent())
+    }
+
     /// The upstreams, by name, and those without addresses; says which `--endpoint` nobody asked for.
     pub(super) fn finish(
         self,
@@ -590,7 +612,7 @@ impl Services {
             report.warn(&bound.at, "no destination of the manifests asks for this endpoint");
         }
         let unaddressed = |made: &Made| {
-            let Wanted { service, subset, port } = made.unaddressed.clone()?;
+            let Wanted { service, subset, port, over_http2: _ } = made.unaddressed.clone()?;
             Some((
                 made.name.clone(),
                 destination::Destination { service, subset, labels: made.labels.clone(), port },

@@ -2,6 +2,7 @@
 
 mod istio;
 mod gateway_api;
+mod grpc;
 mod hostile;
 mod names;
 mod translate;

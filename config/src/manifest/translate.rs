@@ -7,6 +7,7 @@
 //! * a DestinationRule: its service has no subset and no policy, so that a destination with a subset is answered 500 and a
 //!   mirror gets no copy. One that says anything of TLS takes its service with it, subset or not: what would have been
 //!   encrypted is not sent in the clear;
+//! * a BackendTLSPolicy: the same;
 //! * a ServiceEntry: its hosts have no addresses;
 //! * a Gateway: what is attached to it alone is not served, rather than served under every host;
 //! * a ReferenceGrant: it grants nothing;

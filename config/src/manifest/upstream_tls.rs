@@ -21,14 +21,12 @@ pub(super) fn tls(
     // As Istio has it: a policy without a mode is none.
     let given = written.and_then(|written| Some((written, written.value.mode.given()?)));
     let Some((written, mode)) = given else {
-        return match of.protocol {
-            Some(Protocol::Https) => {
-                let nowhere = Place::default();
-                let server_name = Key::at(of.service.to_owned(), &nowhere);
-                Key::at(file::UpstreamTls { server_name, ..file::UpstreamTls::default() }, &nowhere)
-            }
-            Some(Protocol::Http1) | None => Key::Absent,
-        };
+        if !of.protocol.is_some_and(Protocol::is_secured) {
+            return Key::Absent;
+        }
+        let nowhere = Place::default();
+        let server_name = Key::at(of.service.to_owned(), &nowhere);
+        return Key::at(file::UpstreamTls { server_name, ..file::UpstreamTls::default() }, &nowhere);
     };
     let tls = written.value;
     let Ok(credential) = credential(tls, of, secrets, report) else { return Key::Refused };

@@ -40,7 +40,7 @@ fn addresses_to_listen_on_are_checked() {
     }
     assert_eq!(
         accepted(&starting("admin.bind = \"off\"")).config.admin,
-        Admin { bind: None, token: None, tls: None }
+        Admin { bind: None, token: None, tls: None, history: None }
     );
 }
 

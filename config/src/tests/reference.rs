@@ -65,7 +65,12 @@ fn defaults_are_those_promised() {
             protocols: Protocols::HTTP1,
             tls: None,
         }],
-        admin: Admin { bind: Some(SocketAddr::from(([127, 0, 0, 1], 9901))), token: None, tls: None },
+        admin: Admin {
+            bind: Some(SocketAddr::from(([127, 0, 0, 1], 9901))),
+            token: None,
+            tls: None,
+            history: None,
+        },
         workers: Workers { count: cores_available(), pin: true, driver: Driver::Auto, uring_entries: 1024 },
         limits: Limits {
             connections_max: 16_384,

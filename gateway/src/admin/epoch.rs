@@ -44,6 +44,7 @@ fn counts(pairing: &Pairing<'_>) -> Counts {
         matrix: pairing.matrix(),
         primary_times: times(|c| &c.pairs.sure_primary),
         mirror_times: times(|c| &c.pairs.sure_mirror),
+        ratios: times(|c| &c.pairs.ratios),
         sent: pairing.sum(|c| c.sent.get()),
         unreachable: pairing.sum(|c| c.dropped.get(DropReason::Unreachable)),
         lost: pairing.sum(|c| c.dropped.sum_where(is_loss)),

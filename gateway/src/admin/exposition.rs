@@ -101,6 +101,7 @@ impl Collector for Workers {
         shards.configuration(&mut out)?;
         shards.cluster(&mut out)?;
         shards.rollout(&mut out, &self.store)?;
+        shards.trials(&mut out)?;
         rollout::verdicts(&mut out, &self.standing)?;
         rollout::changes(&mut out, &self.store, self.started)?;
         shards.process(&mut out)
@@ -446,7 +447,7 @@ mod tests {
 
     use super::*;
     use crate::control::budget::tests::config;
-    use crate::metrics::UpstreamFailure;
+    use crate::metrics::{CutReason, UpstreamFailure};
 
     /// Two workers whose counters a test may turn.
     fn workers(config: Config) -> (Arc<ConfigStore>, Vec<Arc<Shard>>) {
@@ -551,9 +552,14 @@ mod tests {
             "umbra_mirror_configured_percent gauge",
             "umbra_mirror_compared counter",
             "umbra_mirror_differing counter",
+            "umbra_control_requests counter",
+            "umbra_control_response_seconds counter",
             "umbra_verdict gauge",
             "umbra_kubernetes_objects gauge",
             "umbra_kubernetes_watch_errors counter",
+            "umbra_kubernetes_kept_objects gauge",
+            "umbra_kubernetes_kept_bytes gauge",
+            "umbra_kubernetes_surplus_objects gauge",
             "umbra_kubernetes_watch_age_seconds gauge",
             "umbra_kubernetes_synced gauge",
             "umbra_kubernetes_leader gauge",
@@ -612,6 +618,11 @@ mod tests {
         check::<Class>(&text, labels, "completed", "class");
         check::<FailReason>(&text, labels, "failed", "reason");
         check::<LowerReason>(&text, labels, "lowered", "reason");
+        for why in CutReason::ALL {
+            let series =
+                format!("umbra_mirror_responses_cut_total{{mirror=\"v2\",reason=\"{}\"}} 0", why.text());
+            assert_has(&text, &series);
+        }
         for why in RejectReason::ALL {
             assert_has(&text, &format!("umbra_rejected_total{{reason=\"{}\"}} 0", why.text()));
         }

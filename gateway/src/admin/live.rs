@@ -5,6 +5,7 @@
 //! the times of that step. It judges nothing and draws nothing; that is the page's part. Looking is kept cheap by its own
 //! pauses, whatever the size of the configuration.
 
+mod kept;
 mod look;
 mod series;
 mod trends;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use super::asked::Query;
 use super::epoch;
 use crate::control::ConfigStore;
-use crate::limits::HISTORY_STEPS;
+use crate::limits::{HISTORY_SAVE_SECONDS, HISTORY_STEPS};
 use crate::metrics::Shard;
 use look::Look;
 use series::Series;
@@ -28,6 +29,9 @@ use trends::Trends;
 
 /// From one look to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// From one time that the history is written to its file to the next.
+const SAVE_EVERY: Duration = Duration::from_secs(HISTORY_SAVE_SECONDS);
 
 /// A look comes late by so much at most and still ends a step: steps do not drift apart from looks.
 const EARLY: Duration = Duration::from_millis(500);
@@ -70,15 +74,54 @@ impl Live {
 
     /// Looks for the rest of the process's life.
     pub(super) async fn watch(self: Arc<Self>) {
+        self.restore().await;
         let mut last = self.begin(Instant::now());
-        let mut pause = INTERVAL;
+        let (mut pause, mut saved, mut is_failing) = (INTERVAL, Instant::now(), false);
         loop {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
             self.sample(&mut last, began);
             epoch::look(&self.store);
+            if began.duration_since(saved) >= SAVE_EVERY {
+                (saved, is_failing) = (began, self.save(is_failing).await);
+            }
             pause = pause_after(INTERVAL, began.elapsed());
         }
+    }
+
+    /// What an earlier process kept goes before what this one sees.
+    async fn restore(&self) {
+        let Some(path) = self.store.open().config.admin.history.clone() else { return };
+        let shown = path.display().to_string();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let read = tokio::task::spawn_blocking(move || kept::read(&path)).await;
+        match read.unwrap_or_else(|lost| Err(lost.to_string())) {
+            Ok(kept) => {
+                let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+                for steps in history.iter_mut() {
+                    kept.of(steps.seconds, now).for_each(|sample| steps.series.push(sample));
+                }
+            }
+            Err(why) => tracing::warn!("what the dashboard showed before is not known: {shown}: {why}"),
+        }
+    }
+
+    /// Keeps it in the file that is configured; whether that failed, which is said once.
+    async fn save(&self, is_failing: bool) -> bool {
+        let Some(path) = self.store.open().config.admin.history.clone() else { return false };
+        let text = {
+            let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            kept::text(history.iter().map(|steps| (steps.seconds, steps.series.samples())))
+        };
+        let shown = path.display().to_string();
+        let written = tokio::task::spawn_blocking(move || kept::write(&path, &text)).await;
+        let written = written.unwrap_or_else(|lost| Err(std::io::Error::other(lost)));
+        match (&written, is_failing) {
+            (Err(why), false) => tracing::error!("the dashboard's history is not kept: {shown}: {why}"),
+            (Ok(()), true) => tracing::info!("the dashboard's history is kept again: {shown}"),
+            (Err(_), true) | (Ok(()), false) => {}
+        }
+        written.is_err()
     }
 
     fn begin(&self, now: Instant) -> Last {
@@ -237,5 +280,41 @@ mod tests {
             assert!(ok.iter().all(|n| *n == each), "{seconds:?}: {ok:?}");
         }
         assert_eq!(reaching(Some(u64::MAX)), HISTORY_STEPS.len() - 1);
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_process_kept_goes_before_what_this_one_sees() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = config();
+        kept.admin.history = Some(folder.path().join("history"));
+        let kept = Arc::new(kept);
+        let start = || {
+            let store = ConfigStore::new(&kept);
+            (Live::new(Arc::clone(&store), vec![Arc::default()], SystemTime::now()), store)
+        };
+        let told = async |live: &Arc<Live>| {
+            let asked = After { after: None, seconds: Some(3_600) };
+            let Json(told) = super::live(State(Arc::clone(live)), Query(asked)).await;
+            told["requests"]["2xx"].clone()
+        };
+        let (live, store) = start();
+        live.restore().await;
+        let began = Instant::now();
+        let mut last = live.begin(began);
+        store.open().counters[0].routes[0].requests.inc(200);
+        live.sample(&mut last, began + 10 * INTERVAL);
+        assert!(!live.save(false).await, "it is written");
+        let (live, store) = start();
+        live.restore().await;
+        let mut last = live.begin(began);
+        store.open().counters[0].routes[0].requests.inc(200);
+        store.open().counters[0].routes[0].requests.inc(200);
+        live.sample(&mut last, began + 10 * INTERVAL);
+        assert_eq!(told(&live).await, json!([1, 2]));
+        // What is no history costs what was kept, and nothing else.
+        std::fs::write(folder.path().join("history"), "{").unwrap();
+        let (live, _store) = start();
+        live.restore().await;
+        assert_eq!(told(&live).await, json!([]));
     }
 }

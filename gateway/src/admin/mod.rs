@@ -13,6 +13,7 @@ mod state;
 mod standing;
 mod status;
 mod diffs;
+mod schema;
 mod epoch;
 mod exposition;
 mod fleet;
@@ -99,6 +100,7 @@ Umbra admin (in a browser: the dashboard)
   /histograms  distributions of times, JSON; ?route= &mirror= &name=route|primary|paired|mirror|slower|faster|lag
              &seconds=60 for how long the interval is &format=hgrm|hlog
   /outcomes  v1's and v2's answers to the same requests: statuses, times, sizes, JSON; ?route= &mirror=
+  /schema    which fields v1's and v2's answers have, of which types, how often null or left out, JSON
   /diffs     what v2 says differently, in groups, JSON; /diffs/ID with samples; ?format=jsonl; DELETE forgets
   /diffs/ID/again  POST {\"request_id\": \"…\"}: v1 and v2 are asked once more for a sample's request, GET or HEAD
   /verdict   is v2 ready: promote, hold or reject, and why, JSON; POST a policy, TOML; ?mirror= ?format=text
@@ -251,6 +253,7 @@ fn router(
         .route("/evidence", get(fleet::evidence))
         .route("/diffs", get(diffs::diffs).delete(diffs::forget))
         .route("/diffs/{id}", get(diffs::diff))
+        .route("/schema", get(schema::schema))
         .route("/diffs/{id}/again", post(again::again))
         .with_state(Arc::new(state));
     let live = Router::new()

@@ -28,8 +28,8 @@ use super::outcomes;
 use super::state::{AdminState, wrong};
 use crate::control::Cause;
 use crate::observe::told::rfc3339;
-use crate::verdict::{Decision, Outcome, Verdict, judge, said};
-use evidence::evidence_of;
+use crate::verdict::{Decision, Outcome, Verdict, judge, mirroring, said};
+use evidence::{evidence_of, trials};
 use text::{line, text};
 
 #[derive(Debug, Default, Deserialize)]
@@ -213,6 +213,9 @@ pub(super) fn decisions(state: &AdminState) -> Vec<(String, Decision)> {
     verdict.mirrors.into_iter().map(|of| (of.mirror, of.verdict)).collect()
 }
 
+/// How likely mirroring ever seems to change what clients get where it does not, over all routes.
+const MIRRORING_ALPHA: f64 = 0.05;
+
 /// Asked about a mirror that nobody has.
 struct NoMirror(String);
 
@@ -250,6 +253,7 @@ fn decide(
         None => (accounts(&state.store, &snapshot), None),
     };
     let mut verdict = judge(policy, &evidence_of(config, &accounts, mirror, since));
+    let mirroring = mirroring(&trials(&snapshot), MIRRORING_ALPHA);
     let is_stranger = state.refuses(headers).is_some();
     if let Some(fleet) = fleet {
         verdict = verdict.of_fleet(if is_stranger { fleet.without_names() } else { fleet });
@@ -271,6 +275,8 @@ fn decide(
             mirror.because = is_anew.then(|| epoch.because.text());
             mirror.versions.clone_from(&epoch.versions);
         }
+        let told = mirroring.iter().filter(|(name, _)| *name == mirror.mirror);
+        mirror.mirroring = told.map(|(_, told)| told.clone()).collect();
         mirror.said = said::sentences(mirror, mirror.seconds);
     }
     Ok(verdict)

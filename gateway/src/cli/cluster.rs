@@ -7,7 +7,7 @@ use config::check::{Checked, Problem};
 use config::manifest::Plaintext;
 
 use super::summary;
-use crate::kubernetes::{Cluster, Options, Rules};
+use crate::kubernetes::{Cluster, Fronts, Options, Rules};
 use crate::logging::complain;
 
 /// What GatewayClasses name us by, unless said otherwise.
@@ -44,6 +44,33 @@ pub(super) struct Arguments {
     /// The Service before the gateway, whose address is told as the Gateways' with --kubernetes
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service)]
     publish_service: Option<(String, String)>,
+
+    /// Make a Service for each Gateway with --kubernetes, in our own namespace, that selects Pods with this label of ours; may be
+    /// repeated. Then Gateways may have the same port, and --listen and --publish-service have no part
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = label)]
+    gateway_services: Vec<(String, String)>,
+
+    /// The type of these Services: LoadBalancer unless it is said, NodePort or ClusterIP
+    #[arg(long, value_name = "TYPE", value_parser = ["LoadBalancer", "NodePort", "ClusterIP"], requires = "gateway_services")]
+    gateway_service_type: Option<String>,
+
+    /// Ports of ours that those of the Gateways become, 20000-20999 unless it is said
+    #[arg(long, value_name = "FIRST-LAST", value_parser = ports, requires = "gateway_services")]
+    gateway_ports: Option<(u16, u16)>,
+}
+
+/// Ports that Gateways' become, unless said otherwise.
+const GATEWAY_PORTS: (u16, u16) = (20_000, 20_999);
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let parts =
+        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    let (first, last): (u16, u16) = parts.ok_or_else(|| "write FIRST-LAST, as in 20000-20999".to_owned())?;
+    if first == 0 || first > last {
+        Err("its first port is 1 at least, and its last no smaller".to_owned())
+    } else {
+        Ok((first, last))
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -62,8 +89,18 @@ fn service(text: &str) -> Result<(String, String), String> {
 impl Arguments {
     /// These words beside those of a verb.
     pub(super) fn and(&mut self, other: Self) {
-        let Self { kubernetes, namespace, class, controller_name, istio_selector, mesh, publish_service } =
-            other;
+        let Self {
+            kubernetes,
+            namespace,
+            class,
+            controller_name,
+            istio_selector,
+            mesh,
+            publish_service,
+            gateway_services,
+            gateway_service_type,
+            gateway_ports,
+        } = other;
         self.kubernetes |= kubernetes;
         self.namespace.extend(namespace);
         self.class = class.or_else(|| self.class.take());
@@ -71,6 +108,9 @@ impl Arguments {
         self.istio_selector.extend(istio_selector);
         self.mesh |= mesh;
         self.publish_service = publish_service.or_else(|| self.publish_service.take());
+        self.gateway_services.extend(gateway_services);
+        self.gateway_service_type = gateway_service_type.or_else(|| self.gateway_service_type.take());
+        self.gateway_ports = gateway_ports.or_else(|| self.gateway_ports.take());
     }
 
     /// The first of its words, for whoever has no use for it.
@@ -83,8 +123,22 @@ impl Arguments {
             (!self.istio_selector.is_empty(), "--istio-selector"),
             (self.mesh, "--mesh"),
             (self.publish_service.is_some(), "--publish-service"),
+            (!self.gateway_services.is_empty(), "--gateway-services"),
         ];
         words.into_iter().find(|(is_said, _)| *is_said).map(|(_, word)| word)
+    }
+
+    /// What says where Gateways' ports are, and cannot stand beside Services of their own.
+    pub(super) fn contradicts(&self, listens: bool) -> Option<String> {
+        let other = match (listens, self.publish_service.is_some()) {
+            (true, _) => "--listen",
+            (false, true) => "--publish-service",
+            (false, false) => return None,
+        };
+        let is_said = !self.gateway_services.is_empty();
+        is_said.then(|| {
+            format!("{other} has no part in --gateway-services: the Services say where Gateways listen")
+        })
     }
 
     pub(super) fn cluster(
@@ -93,10 +147,25 @@ impl Arguments {
         settings: Option<PathBuf>,
         plaintext: Plaintext,
     ) -> Cluster {
-        let Self { kubernetes: _, namespace, class, controller_name, istio_selector, mesh, publish_service } =
-            self;
+        let Self {
+            kubernetes: _,
+            namespace,
+            class,
+            controller_name,
+            istio_selector,
+            mesh,
+            publish_service,
+            gateway_services,
+            gateway_service_type,
+            gateway_ports,
+        } = self;
         let controller = controller_name.unwrap_or_else(|| CONTROLLER.to_owned());
-        let rules = Rules { class, controller, labels: istio_selector, mesh };
+        let fronts = (!gateway_services.is_empty()).then(|| Fronts {
+            selector: gateway_services,
+            kind: gateway_service_type.unwrap_or_else(|| "LoadBalancer".to_owned()),
+            ports: gateway_ports.unwrap_or(GATEWAY_PORTS),
+        });
+        let rules = Rules { class, controller, labels: istio_selector, mesh, fronts };
         Cluster::new(Options {
             namespaces: namespace,
             rules,

@@ -1,5 +1,7 @@
 //! `gateway diffs`: what a mirror says otherwise than the primary, as a running gateway has found it.
 
+mod schema;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -36,6 +38,10 @@ pub(super) struct Diffs {
     /// Print every sample as a line of JSON
     #[arg(long)]
     jsonl: bool,
+
+    /// Which fields the answers of either side have, of which types, how often null or left out
+    #[arg(long, conflicts_with_all = ["id", "noise", "jsonl"])]
+    schema: bool,
 
     /// Also each sample's request as commands to paste into a shell, for v1 and for the mirror
     #[arg(long, requires = "id")]
@@ -77,6 +83,10 @@ impl Diffs {
             name.as_ref().map(|name| format!("&{key}={}", encoded(name))).unwrap_or_default()
         };
         let chosen = named("route", &self.route) + &named("mirror", &self.mirror);
+        if self.schema {
+            let chosen = chosen.strip_prefix('&').map(|chosen| format!("?{chosen}")).unwrap_or_default();
+            return Ok(schema::text(&parsed(&self.admin.get(&format!("/schema{chosen}"))?)?));
+        }
         let told = parsed(&self.admin.get(&format!("/diffs?format=json{chosen}"))?)?;
         let (text, code) = all(&told, self.noise);
         if self.jsonl {

@@ -125,6 +125,9 @@ impl Input {
         if let Some((_, word)) = plaintext {
             return Some(format!("{word} needs --manifest PATH or --kubernetes"));
         }
+        if let Some(why) = self.cluster.contradicts(!self.listen.is_empty()) {
+            return Some(why);
+        }
         match self.cluster.first() {
             Some(_) if self.cluster.kubernetes && has_documents => {
                 Some("--manifest, --endpoint and --secret have no part in --kubernetes".to_owned())

@@ -134,6 +134,11 @@ impl Told {
         row("routes", bounded(routes(status), "gateway routes"));
         row("mirrors", bounded(self.mirrors(), "gateway mirrors"));
         row("verdict", list(&self.verdict, "mirrors").map(verdict).collect());
+        let trials = list(&self.verdict, "mirrors").flat_map(|of| list(of, "mirroring"));
+        let trials: Vec<String> = trials.map(control).collect();
+        if !trials.is_empty() {
+            row("control", bounded(trials, "gateway verdict --json"));
+        }
         let last = &status["configuration"]["last_change"];
         if !last.is_null() {
             let who = format!("{} by {}: {}", moment(&last["at"]), by(&last["by"]), what(last));
@@ -287,6 +292,18 @@ fn account(ledger: &Value) -> String {
 fn verdict(mirror: &Value) -> String {
     let said: Vec<String> = list(mirror, "said").take(2).map(text).collect();
     format!("{}: {}: {}", text(&mirror["mirror"]), text(&mirror["verdict"]), said.join("; "))
+}
+
+/// Whether clients get something else where their request is copied.
+fn control(of: &Value) -> String {
+    let requests = |arm: &str| of[arm]["requests"].as_u64().unwrap_or_default();
+    let found = if of["said"].is_null() {
+        "clients get the same, as far as chance lets it be seen".to_owned()
+    } else {
+        text(&of["said"])
+    };
+    let (copied, others) = (requests("copied"), requests("uncopied"));
+    format!("{}, {copied} requests copied and {others} not: {found}", text(&of["route"]))
 }
 
 /// In the two largest units.

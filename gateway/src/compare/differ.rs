@@ -221,8 +221,6 @@ impl Found<'_> {
         let (Some(primary), Some(mirror)) = (plain(primary, bytes_max), plain(mirror, bytes_max)) else {
             return Some("coded");
         };
-        let is_json =
-            |kind: &str| matches!(kind, "application/json" | "text/json") || kind.ends_with("+json");
         let are_json = is_json(&our_type) && is_json(&their_type);
         match (primary.end, mirror.end) {
             (End::Whole, End::Whole) => {}
@@ -537,25 +535,34 @@ const NAME_BYTES_MAX: usize = 128;
 const FIELD_BYTES_MAX: usize = 512;
 
 fn text_of(path: &Path<'_>, mut folds: Option<&mut Folds>) -> String {
-    let mut text = "$".to_owned();
-    for part in path {
-        match part {
-            None => text.push_str("[*]"),
-            Some(name) => {
-                let folded = folds.as_mut().and_then(|folds| folds.fold(&text, name));
-                let is_folded = folded.is_some();
-                let name = folded.unwrap_or_else(|| bounded(name, NAME_BYTES_MAX));
-                let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-                if name.bytes().all(|b| is_plain(b) || (is_folded && b == b'*')) {
-                    text.push('.');
-                    text.push_str(&name);
-                } else {
-                    text.push_str(&format!("[{}]", Value::String(name.into_owned())));
-                }
-            }
-        }
+    path.iter().fold("$".to_owned(), |text, part| step(&text, *part, folds.as_deref_mut()))
+}
+
+/// What stands below `text`: a member by its name, or any item.
+pub(super) fn step(text: &str, part: Option<&str>, folds: Option<&mut Folds>) -> String {
+    let Some(name) = part else { return format!("{text}[*]") };
+    let folded = folds.and_then(|folds| folds.fold(text, name));
+    let is_folded = folded.is_some();
+    let name = folded.unwrap_or_else(|| bounded(name, NAME_BYTES_MAX));
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.bytes().all(|b| is_plain(b) || (is_folded && b == b'*')) {
+        format!("{text}.{name}")
+    } else {
+        format!("{text}[{}]", Value::String(name.into_owned()))
     }
-    text
+}
+
+pub(super) fn bounded_field(name: &str) -> Cow<'_, str> {
+    bounded(name, FIELD_BYTES_MAX)
+}
+
+pub(super) fn is_json(media_type: &str) -> bool {
+    matches!(media_type, "application/json" | "text/json") || media_type.ends_with("+json")
+}
+
+/// In lower case, without parameters.
+pub(super) fn media_type_of(answer: &Answer) -> String {
+    media_type(&fields(answer))
 }
 
 /// `name` in so many bytes. A longer one ends with the hash of all of it, so that different ones stay different.

@@ -14,6 +14,7 @@ use super::differ::{Compared, Kind};
 use super::group::{Group, Judged, SAMPLES_MAX, Tally};
 use super::rules::Rules;
 use super::sample::{Pair, Sample};
+use super::schema::{Inferred, Schemas, Shape};
 use super::versions::{Both, Versions};
 
 /// Groups told apart of one mirror on one route: clients may choose the names in its answers, and must not take the place
@@ -48,6 +49,7 @@ struct State {
     groups: HashMap<Key, Group>,
     next_id: u64,
     sample_bytes: usize,
+    schemas: Schemas,
 }
 
 type Key = (String, String, String, Kind);
@@ -161,6 +163,21 @@ impl Findings {
         }
     }
 
+    /// Whether the shape of the next pair is to be added.
+    pub(super) fn wants_schema(&self, place: Place<'_>) -> bool {
+        self.lock().schemas.wants(place.route, place.mirror)
+    }
+
+    /// Fields of both answers.
+    pub(super) fn add_schema(&self, place: Place<'_>, shapes: [Shape; 2]) {
+        self.lock().schemas.add(place.route, place.mirror, shapes);
+    }
+
+    /// What fields either side's answers have, of each mirror on each route.
+    pub fn schemas(&self) -> Vec<Inferred> {
+        self.lock().schemas.told()
+    }
+
     /// Forgets all but what was found of these, by route and mirror: a name that comes back begins anew.
     pub(super) fn keep_only(&self, is_known: impl Fn(&str, &str) -> bool) {
         self.versions.keep_only(&is_known);
@@ -171,6 +188,7 @@ impl Findings {
         let mut state = self.lock();
         state.tallies.retain(|(route, mirror), _| is_known(route, mirror));
         state.groups.retain(|(route, mirror, _, _), _| is_known(route, mirror));
+        state.schemas.retain(&is_known);
         state.count_samples();
     }
 

@@ -17,6 +17,7 @@ mod group;
 mod sample;
 pub mod again;
 mod versions;
+mod schema;
 mod findings;
 
 use std::cell::RefCell;
@@ -33,6 +34,7 @@ pub(crate) use findings::GROUPS_OF_ONE_MAX;
 pub(crate) use group::SAMPLES_MAX;
 pub use group::{Beside, Group, Judged, Tally};
 pub use sample::{Sample, Shown};
+pub use schema::Inferred;
 pub use versions::Both;
 
 use crate::observe::record::{CopyEnd, CopyLeg, Record};
@@ -56,8 +58,9 @@ pub const BUSY: &str = "busy";
 /// Why contents were compared in part: they differ in more places than are told of one pair.
 pub const TOO_MANY: &str = "too_many_differences";
 
-/// Share of one core that comparing may take.
-const CPU_SHARE: f64 = 0.5;
+/// Share of one core that comparing may take, and looking at which fields there are: half a core together.
+const CPU_SHARE: f64 = 0.45;
+const SCHEMA_CPU_SHARE: f64 = 0.05;
 
 /// Microseconds of comparing that may be saved up.
 const SAVED_US_MAX: f64 = 1e6;
@@ -71,6 +74,7 @@ pub struct Comparator {
     /// By the name of the route.
     learnt: HashMap<String, Learnt>,
     budget: Budget,
+    schema_budget: Budget,
 }
 
 /// What is known of the answers on a route: the same for all its mirrors, so that what they show has one name.
@@ -87,13 +91,14 @@ const NOISE_MAX: usize = 1024;
 /// Time that may be spent on comparing.
 #[derive(Debug)]
 struct Budget {
+    share: f64,
     left_us: f64,
     at: Instant,
 }
 
 impl Budget {
     fn is_spent(&mut self, now: Instant) -> bool {
-        let earned = now.duration_since(self.at).as_secs_f64() * 1e6 * CPU_SHARE;
+        let earned = now.duration_since(self.at).as_secs_f64() * 1e6 * self.share;
         self.left_us = (self.left_us + earned).min(SAVED_US_MAX);
         self.at = now;
         self.left_us <= 0.0
@@ -102,9 +107,11 @@ impl Budget {
 
 impl Comparator {
     pub fn new(config: &Config, findings: &Arc<Findings>) -> Self {
-        let budget = Budget { left_us: SAVED_US_MAX, at: Instant::now() };
+        let budget = |share| Budget { share, left_us: SAVED_US_MAX, at: Instant::now() };
+        let (budget, schema_budget) = (budget(CPU_SHARE), budget(SCHEMA_CPU_SHARE));
         let (rules, learnt) = (HashMap::new(), HashMap::new());
-        let mut comparator = Self { rules, findings: Arc::clone(findings), learnt, budget };
+        let findings = Arc::clone(findings);
+        let mut comparator = Self { rules, findings, learnt, budget, schema_budget };
         comparator.turn(config);
         comparator
     }
@@ -176,7 +183,18 @@ impl Comparator {
                     let pair = Pair { record, copy, primary, mirror: answer };
                     self.findings.hear(place, rules, &pair);
                     self.findings.add(place, rules, &pair, compared, again.as_ref());
-                    self.budget.left_us -= began.elapsed().as_secs_f64() * 1e6;
+                    let compared = Instant::now();
+                    self.budget.left_us -= compared.duration_since(began).as_secs_f64() * 1e6;
+                    if mirror.role == Role::Candidate
+                        && !self.schema_budget.is_spent(compared)
+                        && self.findings.wants_schema(place)
+                    {
+                        let folds = learnt.folds.get_mut();
+                        if let Some(shapes) = schema::shapes(rules, folds, [primary, answer]) {
+                            self.findings.add_schema(place, shapes);
+                        }
+                        self.schema_budget.left_us -= compared.elapsed().as_secs_f64() * 1e6;
+                    }
                 }
                 // What was to be kept found no room.
                 (Some(_), None, CopyEnd::Completed(_)) => self.findings.skip(place, NO_ROOM),

@@ -37,7 +37,7 @@ impl Account {
         let counts = |of: &Counts| {
             let times = |of: &Slots| ("slots of times", of.len(), Slots::LEN_MAX);
             let cells = ("cells of outcomes", of.matrix.len(), CELLS_MAX);
-            [cells, times(&of.primary_times), times(&of.mirror_times)]
+            [cells, times(&of.primary_times), times(&of.mirror_times), times(&of.ratios)]
         };
         let reasons = self.tally.as_ref().map_or(0, |tally| tally.skipped.len());
         let ids = self.groups.iter().map(|group| group.elsewhere.len()).max().unwrap_or_default();
@@ -206,7 +206,8 @@ mod tests {
         Counts {
             matrix: [(("200".to_owned(), "500".to_owned()), n)].into(),
             primary_times: times.clone(),
-            mirror_times: times,
+            mirror_times: times.clone(),
+            ratios: times,
             sent: n,
             unreachable: 1,
             lost: 2,

@@ -111,6 +111,8 @@ pub(crate) struct Memory {
     pub(crate) told: u64,
     /// Answers of the admin listener that wait for their readers.
     pub(crate) admin: u64,
+    /// Objects of a cluster that is followed.
+    pub(crate) cluster: u64,
     /// What it remembers of the last day.
     pub(crate) history: u64,
 }
@@ -147,8 +149,14 @@ impl Memory {
             spare: workers * count(limits::FREE_BUFFERS_MAX) * count(limits::BLOCK_BYTES),
             told: Self::told(config),
             admin: if config.admin.bind.is_some() { count(limits::ADMIN_ANSWERS_BYTES_MAX) } else { 0 },
+            cluster: 0,
             history: if config.admin.bind.is_some() { Self::history(config) } else { 0 },
         }
+    }
+
+    /// The same, with so many bytes of a cluster's objects.
+    pub(crate) fn beside(self, cluster: u64) -> Self {
+        Self { cluster, ..self }
     }
 
     /// A ring is told by its lane's name, which mirrors have too.
@@ -250,7 +258,7 @@ impl Memory {
 
     pub(crate) fn total(&self) -> u64 {
         let held = [self.rings, self.exchanges, self.tunnels, self.sessions, self.covers, self.batches];
-        sum(held.into_iter().chain([self.spare, self.told, self.admin, self.history]))
+        sum(held.into_iter().chain([self.spare, self.told, self.admin, self.history, self.cluster]))
     }
 }
 

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// Changes that are remembered.
+/// Changes that are remembered. Whoever changes most is forgotten first: what a person did is not pushed out by a cluster whose
+/// objects never rest.
 const CHANGES_MAX: usize = 256;
 
 /// Who wanted a change.
@@ -131,7 +132,10 @@ impl Changes {
             }
         }
         if log.made.len() >= CHANGES_MAX {
-            log.made.pop_front();
+            let by = |kind: &&str| log.made.iter().filter(|made| made.by.kind() == *kind).count();
+            let most = By::KINDS.into_iter().max_by_key(by);
+            let oldest = log.made.iter().position(|made| Some(made.by.kind()) == most);
+            log.made.remove(oldest.unwrap_or_default());
         }
         log.made.push_back(Made { number, ..made });
         number
@@ -186,6 +190,27 @@ mod tests {
         let (last, count) = changes.after(0);
         assert_eq!((last.len(), last[0].number, count), (CHANGES_MAX, 1000 - 255, 1000));
         assert_eq!(changes.after(999).0.len(), 1);
+    }
+
+    #[test]
+    fn whoever_changes_most_is_forgotten_first() {
+        let changes = Changes::default();
+        let made = |by: By| Made {
+            number: 0,
+            at: SystemTime::UNIX_EPOCH,
+            by,
+            is_reload: true,
+            differences: Vec::new(),
+            more: 0,
+            refused: None,
+        };
+        let first = changes.note(made(By::Api { address: None, has_token: true }));
+        for _ in 0..10_000 {
+            changes.note(made(By::Kubernetes));
+        }
+        let (known, _) = changes.after(0);
+        assert_eq!((known.len(), known[0].number), (CHANGES_MAX, first));
+        assert_eq!(known[1].number, 10_001 - 254);
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct Counts {
     pub matrix: BTreeMap<(String, String), u64>,
     pub primary_times: Slots,
     pub mirror_times: Slots,
+    /// Of the same pairs, how many times as long the mirror took.
+    #[serde(default)]
+    pub ratios: Slots,
     pub sent: u64,
     pub unreachable: u64,
     pub lost: u64,
@@ -45,6 +48,7 @@ impl Counts {
             matrix: self.matrix.iter().filter_map(cell).collect(),
             primary_times: self.primary_times.since(&before.primary_times),
             mirror_times: self.mirror_times.since(&before.mirror_times),
+            ratios: self.ratios.since(&before.ratios),
             sent: self.sent.saturating_sub(before.sent),
             unreachable: self.unreachable.saturating_sub(before.unreachable),
             lost: self.lost.saturating_sub(before.lost),
@@ -64,6 +68,7 @@ impl Counts {
             matrix,
             primary_times: Slots::together([&self.primary_times, &other.primary_times]),
             mirror_times: Slots::together([&self.mirror_times, &other.mirror_times]),
+            ratios: Slots::together([&self.ratios, &other.ratios]),
             sent: self.sent.saturating_add(other.sent),
             unreachable: self.unreachable.saturating_add(other.unreachable),
             lost: self.lost.saturating_add(other.lost),

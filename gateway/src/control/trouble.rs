@@ -40,6 +40,7 @@ pub enum Kind {
     EndpointsUnhealthy,
     EndpointsEjected,
     CertificateEnds,
+    ClusterSurplus,
     MirrorUnreachable,
     RingFull,
     CopiesGivenUp,
@@ -55,6 +56,7 @@ impl Kind {
             Self::EndpointsUnhealthy => "endpoints_unhealthy",
             Self::EndpointsEjected => "endpoints_ejected",
             Self::CertificateEnds => "certificate_ends",
+            Self::ClusterSurplus => "cluster_surplus",
             Self::MirrorUnreachable => "mirror_unreachable",
             Self::RingFull => "ring_full",
             Self::CopiesGivenUp => "copies_given_up",
@@ -65,7 +67,9 @@ impl Kind {
     /// Whoever finds it says so in the log itself, with what only they know.
     fn is_said_elsewhere(self) -> bool {
         match self {
-            Self::WorkerStuck | Self::EndpointsUnhealthy | Self::CertificateEnds => true,
+            Self::WorkerStuck | Self::EndpointsUnhealthy | Self::CertificateEnds | Self::ClusterSurplus => {
+                true
+            }
             Self::PrimaryUnavailable
             | Self::ClientsTurnedAway
             | Self::EndpointsEjected
@@ -83,6 +87,7 @@ impl Kind {
             Self::EndpointsUnhealthy
             | Self::EndpointsEjected
             | Self::CertificateEnds
+            | Self::ClusterSurplus
             | Self::MirrorUnreachable
             | Self::RingFull
             | Self::CopiesGivenUp
@@ -99,6 +104,7 @@ impl Kind {
             | Self::EndpointsUnhealthy
             | Self::EndpointsEjected
             | Self::CertificateEnds
+            | Self::ClusterSurplus
             | Self::MirrorUnreachable
             | Self::ShareLowered => 1,
         }

@@ -113,6 +113,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                 counters.requests.inc(status);
                 let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
                 counters.duration.record(duration_us);
+                request.told(status, Some(duration_us));
                 counters.request_bytes.record(request.bytes());
                 counters.response_bytes.record(request.response_bytes);
                 // It may have sent more, and closing upon that resets the connection, response and all (RFC 9112 §9.6).
@@ -145,6 +146,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                 // What came behind the head of one that wanted a tunnel is no request.
                 refusal.keep &= !asks_for_tunnel;
                 counters.requests.inc(refusal.status());
+                request.told(refusal.status(), None);
                 // Its place among those under way is free: its client may linger.
                 let bytes = request.bytes();
                 drop(request);

@@ -97,7 +97,7 @@ async fn read(
         match read {
             Ok(Idle::Read(n @ 1..)) => {
                 connection.feed(&block, begin);
-                // Whoever fills a small one is uploading.
+                // A client that fills a small one is uploading.
                 room = if n == room { BLOCK_BYTES } else { RESPONSE_BUFFER_BYTES };
             }
             Ok(Idle::Parked) => connection.rest(),

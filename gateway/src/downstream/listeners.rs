@@ -96,7 +96,7 @@ impl Listeners {
     pub fn tick(&self, cx: &Rc<Context>) {
         let accepts = self.accepts.get();
         for open in self.open.borrow_mut().iter_mut().filter(|open| !open.unopened.is_empty()) {
-            // Whoever follows a configuration has been told.
+            // The control plane has been told.
             let _ = open.open(cx, accepts);
         }
         let now_ms = cx.now_ms();

@@ -42,7 +42,7 @@ pub struct Client {
     pub listener: Rc<Entrance>,
 }
 
-/// Who calls, shared by all that is under way on the connection.
+/// The client of a connection, shared by all that is under way on it.
 #[derive(Debug)]
 pub struct Peer {
     /// The client's address as it goes into X-Forwarded-For.
@@ -61,7 +61,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whom its requests come from.
+    /// The client its requests come from.
     pub fn caller(&self, is_http2: bool) -> exchange::Caller<'_> {
         let Self { address, address_port, port, listener, scheme, secured, place } = self;
         exchange::Caller {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Peer;
 use super::watch::{Reply, Watch};
@@ -14,13 +15,12 @@ use crate::http1::render::Persistence;
 use crate::http1::reply::{self, Manner};
 use crate::http2::fields::{Content, Head, say_chunked, say_key};
 use crate::io;
-use crate::limits::CONTINUE_MS;
+use crate::limits::FRAMING_MS;
 use crate::message::http2::{Begun, Connection, Stream, Worker, own_response};
 use crate::message::server::Message;
 use crate::metrics::RejectReason;
 use crate::observe::pairing::Pairing;
 use crate::task;
-use crate::time::Millis;
 use crate::websocket;
 
 /// RFC 6585 §4.
@@ -110,6 +110,7 @@ impl Serving {
                 counters.requests.inc(status);
                 let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
                 counters.duration.record(duration_us);
+                request.told(status, Some(duration_us));
                 counters.request_bytes.record(request.bytes());
                 counters.response_bytes.record(request.response_bytes);
             }
@@ -122,6 +123,7 @@ impl Serving {
             }
             Outcome::Refused(refusal) => {
                 counters.requests.inc(refusal.status());
+                request.told(refusal.status(), None);
                 let bytes = request.bytes();
                 drop(request);
                 let said = self.say(&refusal).await;
@@ -135,7 +137,7 @@ impl Serving {
     }
 
     /// The head, with the framing that its content has on HTTP/1.1. Whether there is any is known by its first byte, or by its
-    /// end; what usually has none is waited for.
+    /// end; both are waited for a little where there is usually none.
     async fn framed(&self, head: Head) -> Vec<u8> {
         let Head { mut lines, content, is_tunnel, .. } = head;
         if is_tunnel {
@@ -145,9 +147,9 @@ impl Serving {
             return lines;
         }
         let stream = &self.stream;
-        let has_usually = [b"POST ".as_slice(), b"PUT ", b"PATCH "].iter().any(|m| lines.starts_with(m));
-        if !has_usually {
-            self.connection.is_known_by_content(stream, Millis(CONTINUE_MS)).await;
+        if !has_content_usually(&lines) {
+            let known = self.connection.is_known_by_content(stream);
+            io::within(Duration::from_millis(FRAMING_MS), known).await;
         }
         if !stream.has_ended() || stream.waiting_bytes() > 0 || stream.has_trailers() {
             say_chunked(&mut lines);
@@ -173,7 +175,9 @@ impl Serving {
             Said::Fault(Fault { status, reject, detail }) => {
                 cx.shard.rejected.inc(*reject);
                 if self.is_call.get() {
-                    reply::call(&mut out, *status, detail, &how);
+                    // A call that nobody can take is UNAVAILABLE (Gateway API, of GRPCRoute).
+                    let status = if *reject == RejectReason::NoUpstream { 503 } else { *status };
+                    reply::call(&mut out, status, detail, &how);
                 } else {
                     reply::fault(&mut out, *status, detail, &how);
                 }
@@ -189,5 +193,42 @@ impl Serving {
         cx.buffers.give(out);
         let is_sent = sent.is_ok() && self.connection.is_answered(&self.stream).await;
         Reply { is_kept: is_sent, is_sent, bytes }
+    }
+}
+
+/// Whether content is to be expected of a request that did not end with its head: by its method, or by what it says of it.
+fn has_content_usually(lines: &[u8]) -> bool {
+    let has_seldom = [b"GET ".as_slice(), b"HEAD ", b"DELETE ", b"OPTIONS ", b"TRACE "];
+    let is_seldom = has_seldom.iter().any(|method| lines.starts_with(method));
+    let says = |line: &[u8]| {
+        let declares = [b"content-type:".as_slice(), b"expect:"];
+        declares
+            .iter()
+            .any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+    };
+    !is_seldom || lines.split(|byte| *byte == b'\n').any(says)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_content_usually;
+
+    #[test]
+    fn content_is_waited_for_only_where_there_is_usually_none() {
+        for (method, fields, has) in [
+            ("GET", "", false),
+            ("HEAD", "accept: a\r\n", false),
+            ("DELETE", "", false),
+            ("GET", "content-type: a/b\r\n", true),
+            ("DELETE", "content-type: a/b\r\n", true),
+            ("GET", "expect: 100-continue\r\n", true),
+            ("POST", "", true),
+            ("QUERY", "", true),
+            ("PROPFIND", "", true),
+            ("GETS", "", true),
+        ] {
+            let lines = format!("{method} / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+            assert_eq!(has_content_usually(lines.as_bytes()), has, "{method} {fields}");
+        }
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
     let stale = Judged { report: None, failure: Some(UpstreamFailure::Stale), after: After::Fresh };
     let refused = Judged { report: None, failure: Some(UpstreamFailure::Refused), after: After::Fresh };
     match attempt {
-        // Whoever asks sets this time, and may set none that anybody could answer in: it says nothing of the primary.
+        // The client sets this time, and may set one that no server could answer in: it says nothing of the primary.
         _ if known.ends_by_client && attempt.is_late() => {
             let or =
                 End::Refused { fault: OUT_OF_TIME, skip: SkipReason::Aborted, is_read: known.is_forwarded };

@@ -32,7 +32,7 @@ use crate::time::Millis;
 use crate::tls::Secured;
 use crate::websocket;
 
-/// Whom a request comes from.
+/// The client a request comes from.
 pub struct Caller<'a> {
     pub address: &'a [u8],
     pub address_port: u16,
@@ -193,6 +193,7 @@ fn route(
         head: Vec::new(),
         declared,
         tee: Default::default(),
+        arm: None,
         tunnel: None,
         pairing: OnceCell::new(),
         content_max,
@@ -269,8 +270,10 @@ fn route(
     };
     if !generation.policies[route].is_empty() {
         let draw = Draw::of(&cx.random);
-        let tee = Tee::begin(&generation.policies[route], draw, &source, &cx.buffers);
+        let policies = &generation.policies[route];
+        let tee = Tee::begin(policies, draw, &source, &cx.buffers);
         request.tee = tee.into();
+        request.arm = policies.iter().find(|policy| policy.is_trial).and_then(|of| of.arm(draw, &source));
         if request.tunnel.is_some() {
             request.tee.get_mut().skip(SkipReason::Upgrade);
         }

@@ -26,6 +26,14 @@ impl SendWindow {
         usize::try_from(self.0).unwrap_or(0)
     }
 
+    /// What one of those that share the window may take of it, that has `unread` bytes of it already: none holds more than it
+    /// leaves to the others. So half of a window stays free of one whose bytes are not read, a quarter of two, and so on (dynamic
+    /// thresholds, Choudhury and Hahne 1998). Not less than half, as many peers give nothing back before half is read.
+    #[inline]
+    pub fn share(self, unread: usize) -> usize {
+        self.room().saturating_sub(unread).div_ceil(2)
+    }
+
     pub fn spend(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.room(), "more was sent than the peer allowed");
         self.0 -= bytes as i64;
@@ -104,6 +112,23 @@ mod tests {
         assert_eq!(window.grow(0x7fff_fffe), Ok(()));
         assert_eq!(window.grow(1), Err(Overflow));
         assert_eq!(window.room(), 0x7fff_ffff);
+    }
+
+    #[test]
+    fn nobody_who_shares_a_window_takes_more_of_it_than_is_left_for_others() {
+        let mut window = SendWindow::new(WINDOW_DEFAULT);
+        let mut takes = |unread: usize| {
+            let share = window.share(unread);
+            window.spend(share);
+            share
+        };
+        assert_eq!((takes(0), takes(32_768)), (32_768, 0), "half of it, rounded up");
+        assert_eq!((takes(0), takes(16_384)), (16_384, 0));
+        assert_eq!((takes(0), takes(8_192)), (8_192, 0));
+        let mut last = SendWindow::new(1);
+        assert_eq!(last.share(0), 1, "who has nothing is never kept waiting by what there is");
+        last.spend(1);
+        assert_eq!(last.share(0), 0);
     }
 
     #[test]

@@ -14,10 +14,10 @@ use monoio::net::{TcpListener, TcpStream};
 use super::tcp::shutdown;
 use crate::limits::{ACCEPTS_PER_TURN, LISTEN_QUEUE_MAX};
 
-/// Who goes on listening at a socket when this process ends.
+/// The process that goes on listening at a socket when this one ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Nobody: it was opened for this process, or by the one it followed.
+    /// None: it was opened for this process, or by the one it followed.
     Us,
     /// A service manager, which lends it to one process after another.
     ServiceManager,
@@ -41,7 +41,7 @@ pub struct Listener {
     ending: Cell<Option<u32>>,
     /// Connections taken since it last waited.
     taken: Cell<u32>,
-    /// Who waits.
+    /// The task that waits.
     waiting: RefCell<Option<Waker>>,
 }
 

@@ -162,12 +162,12 @@ impl World {
         .await;
     }
 
-    /// Whoever connects to `address` talks to `origin`.
+    /// A connection to `address` reaches `origin`.
     pub(crate) fn listen(&self, address: SocketAddr, origin: Origin) {
         self.origins.borrow_mut().insert(address, origin);
     }
 
-    /// Whoever connects to `address` hears nothing.
+    /// A connection to `address` hears nothing.
     pub(crate) fn ignore(&self, address: SocketAddr) {
         self.silent.borrow_mut().push(address);
     }

@@ -129,16 +129,13 @@ impl Tcp {
     pub(super) fn reset_on_close(&self, does: bool) {
         self.resets.set(does);
         let linger = libc::linger { l_onoff: does.into(), l_linger: 0 };
-        // SAFETY: the option's value is a valid `linger` of the size given.
-        unsafe {
-            libc::setsockopt(
-                self.fd,
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            )
-        };
+        set_option(self.fd, libc::SO_LINGER, &linger);
+    }
+
+    /// The kernel takes twice as much, for what it needs beside the bytes themselves.
+    pub(super) fn limit_unread(&self, bytes: usize) {
+        let half = libc::c_int::try_from(bytes / 2).unwrap_or(libc::c_int::MAX);
+        set_option(self.fd, libc::SO_RCVBUF, &half);
     }
 
     /// Runs an operation and lets others have a turn now and then. On epoll an operation on a fast stream completes at
@@ -175,6 +172,13 @@ impl Tcp {
 pub fn initialized<B: IoBuf>(buf: &B) -> &[u8] {
     // SAFETY: `IoBuf` says that so many bytes from there on are initialized and stand still while the buffer is borrowed.
     unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) }
+}
+
+/// setsockopt(2) of a socket's own level. What it says is not asked: an option that is not set changes no byte.
+fn set_option<T>(fd: RawFd, name: libc::c_int, value: &T) {
+    let size = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value is a valid `T` of the size given and outlives the call; `name` is an option whose value is a `T`.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, std::ptr::from_ref(value).cast(), size) };
 }
 
 /// Resets a connection whose descriptor stays open: connect(2) to no address (`AF_UNSPEC`) dissolves the association. What is

@@ -99,6 +99,11 @@ impl Wire {
         on!(self, arm => arm.shut(how));
     }
 
+    /// Bounds what is kept for us of what the peer sends and is not read, about.
+    pub(super) fn limit_unread(&self, bytes: usize) {
+        on!(self, arm => arm.limit_unread(bytes));
+    }
+
     /// Whether the close of the connection is a reset, whenever and however it comes.
     pub(super) fn reset_on_close(&self, does: bool) {
         on!(self, arm => arm.reset_on_close(does));

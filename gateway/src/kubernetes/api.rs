@@ -105,8 +105,17 @@ impl Api {
         self.ask(request(Method::PATCH, path, "application/json", body)?).await
     }
 
-    /// All objects at `path`, page by page.
-    pub(super) async fn list(&self, path: &str, metadata_only: bool) -> Result<Listed, Trouble> {
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Trouble> {
+        self.ask(request(Method::DELETE, path, "application/json", None)?).await
+    }
+
+    /// All objects at `path`, page by page; what is not kept of one is not held until the last page.
+    pub(super) async fn list(
+        &self,
+        path: &str,
+        metadata_only: bool,
+        kept: impl Fn(Value) -> Value,
+    ) -> Result<Listed, Trouble> {
         let accept = accept(metadata_only, "PartialObjectMetadataList");
         let mut items = Vec::new();
         let (mut token, mut all_bytes) = (String::new(), 0);
@@ -123,7 +132,7 @@ impl Api {
             token = format!("&continue={}", escaped(next));
             let is_last = next.is_empty();
             if let Some(Value::Array(all)) = page.get_mut("items").map(Value::take) {
-                items.extend(all);
+                items.extend(all.into_iter().map(&kept));
             }
             if is_last {
                 return Ok(Listed { items, version });

@@ -128,7 +128,7 @@ impl Cluster {
 fn events(outcome: &Outcome) -> Vec<Event> {
     let is_istios = match outcome.kind {
         Kind::VirtualService | Kind::DestinationRule | Kind::ServiceEntry | Kind::IstioGateway => true,
-        Kind::HttpRoute | Kind::ApiGateway => false,
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::ApiGateway | Kind::BackendTlsPolicy => false,
         _other => return Vec::new(),
     };
     let said = report::lines(outcome);

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::Cluster;
 use super::api::{Api, Events, Trouble};
 use super::kinds::Kind;
+use super::store::stripped;
 
 const PAUSE_MIN: Duration = Duration::from_millis(800);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -119,6 +120,10 @@ pub(super) async fn follow(api: Api, cluster: Cluster, kind: Kind, scope: Option
                 End::Again if began.elapsed() > SHORT => {
                     failures = 0;
                     pauses.reset();
+                    // There may be room by now for what was not taken.
+                    if cluster.is_full(kind) {
+                        break;
+                    }
                 }
                 End::Again => {
                     failures += 1;
@@ -166,11 +171,9 @@ async fn list(
 ) -> Result<(&'static str, Vec<Value>, String), Trouble> {
     let mut absent = None;
     for version in kind.facts().versions {
-        match api.list(&kind.path(version, scope), kind.metadata_only()).await {
-            Ok(listed) => {
-                let named = listed.items.into_iter().map(|item| named(kind, version, item));
-                return Ok((version, named.collect(), listed.version));
-            }
+        let kept = |item: Value| stripped(kind, named(kind, version, item));
+        match api.list(&kind.path(version, scope), kind.metadata_only(), kept).await {
+            Ok(listed) => return Ok((version, listed.items, listed.version)),
             Err(trouble) if trouble.code() == Some(404) => absent = Some(trouble),
             Err(trouble) => return Err(trouble),
         }
@@ -229,8 +232,8 @@ async fn each(
         let object = event.get_mut("object").map(Value::take).unwrap_or_default();
         let at = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
         match event.get("type").and_then(Value::as_str).unwrap_or_default() {
-            "ADDED" | "MODIFIED" => cluster.changed(kind, named(kind, version, object), false),
-            "DELETED" => cluster.changed(kind, named(kind, version, object), true),
+            "ADDED" | "MODIFIED" => cluster.changed(kind, scope, named(kind, version, object), false),
+            "DELETED" => cluster.changed(kind, scope, named(kind, version, object), true),
             "BOOKMARK" => cluster.heard(kind),
             // Whatever it is, a list is the way out.
             "ERROR" => {

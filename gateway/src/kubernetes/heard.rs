@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::api::Trouble;
 use super::kinds::Kind;
-use super::store::Changes;
+use super::store::{Changes, KIND_BYTES_MAX, Kept, OBJECTS_MAX};
 use super::{Cluster, State, join};
 
 /// Changes of endpoints wait for each other so long.
@@ -21,7 +21,9 @@ impl Cluster {
         let mut state = self.lock();
         let changes = state.store.replace(kind, scope, items);
         let is_new = state.read.insert((kind, scope.map(str::to_owned)));
+        state.listed.insert(kind);
         self.heard(kind);
+        self.count(&mut state, kind);
         self.tell(&mut state, changes, is_new);
     }
 
@@ -32,11 +34,33 @@ impl Cluster {
         self.tell(&mut state, Changes::default(), is_new);
     }
 
-    pub(super) fn changed(&self, kind: Kind, item: Value, is_gone: bool) {
+    pub(super) fn changed(&self, kind: Kind, scope: Option<&str>, item: Value, is_gone: bool) {
         let mut state = self.lock();
-        let changes = if is_gone { state.store.remove(kind, &item) } else { state.store.set(kind, item) };
+        let store = &mut state.store;
+        let changes = if is_gone { store.remove(kind, &item) } else { store.set(kind, scope, item) };
         self.heard(kind);
+        self.count(&mut state, kind);
         self.tell(&mut state, changes, false);
+    }
+
+    /// Counts what is kept of a kind, and says where there is no room for more.
+    fn count(&self, state: &mut State, kind: Kind) {
+        let Kept { objects, bytes, surplus } = state.store.kept(kind);
+        self.0.counters.by_kind().kept.insert(kind.text(), [objects as u64, bytes as u64, surplus]);
+        if surplus > 0 && state.told.may_complain(kind, ("", "surplus"), None) {
+            tracing::warn!(
+                "{surplus} {} of the cluster are not taken: of a kind there is room for {OBJECTS_MAX} objects and {} MiB; what is known \
+                 of others is served, and all are listed anew every {} s",
+                kind.facts().plural,
+                KIND_BYTES_MAX >> 20,
+                kind.facts().watch_seconds
+            );
+        }
+    }
+
+    /// Objects of this kind were not taken for want of room.
+    pub(super) fn is_full(&self, kind: Kind) -> bool {
+        self.lock().store.kept(kind).surplus > 0
     }
 
     fn tell(&self, state: &mut State, changes: Changes, is_new: bool) {
@@ -44,6 +68,7 @@ impl Cluster {
         if changes.routing || is_new && state.is_read(self) {
             state.version += 1;
             news.routing.notify_one();
+            news.services.notify_one();
         }
         if changes.endpoints {
             news.endpoints.notify_one();
@@ -60,6 +85,7 @@ impl Cluster {
     pub(super) fn forget(&self, kind: Kind, scope: &str) {
         let mut state = self.lock();
         state.store.forget(kind, scope);
+        self.count(&mut state, kind);
         state.read.remove(&(kind, Some(scope.to_owned())));
         state.unheard.remove(&(kind, scope.to_owned()));
     }
@@ -120,7 +146,7 @@ impl Cluster {
 impl State {
     /// Everything but Pods was read, or is known to be absent.
     pub(super) fn is_read(&self, cluster: &Cluster) -> bool {
-        cluster.watches().iter().all(|watched| self.read.contains(watched))
+        cluster.watches(&self.home).iter().all(|watched| self.read.contains(watched))
     }
 }
 

@@ -176,14 +176,14 @@ mod tests {
     fn store(ports: Value, slices: &[Value], pods: &[Value]) -> Store {
         let mut store = Store::default();
         let spec = json!({"ports": ports, "ipFamilies": ["IPv4"]});
-        store.set(Kind::Service, json!({"metadata": {"name": "s", "namespace": "n"}, "spec": spec}));
+        store.set(Kind::Service, None, json!({"metadata": {"name": "s", "namespace": "n"}, "spec": spec}));
         for (at, slice) in slices.iter().enumerate() {
             let mut slice = slice.clone();
             slice["metadata"] = json!({"name": format!("s-{at}"), "namespace": "n", "labels": {"kubernetes.io/service-name": "s"}});
-            store.set(Kind::EndpointSlice, slice);
+            store.set(Kind::EndpointSlice, None, slice);
         }
         pods.iter().for_each(|pod| {
-            store.set(Kind::Pod, pod.clone());
+            store.set(Kind::Pod, None, pod.clone());
         });
         store
     }
@@ -306,7 +306,7 @@ mod tests {
             Destination { service: "example.com".to_owned(), subset: None, labels: Vec::new(), port: None };
         assert_eq!(directory(&store, std::iter::once(&other)).0[&other], []);
         let external = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"type": "ExternalName", "externalName": "x.test", "ports": [{"port": 80}]}});
-        store.set(Kind::Service, external);
+        store.set(Kind::Service, None, external);
         assert_eq!(found(&store, None, &[]), [""; 0]);
     }
 }

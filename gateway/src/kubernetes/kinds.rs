@@ -10,7 +10,9 @@ pub(crate) enum Kind {
     GatewayClass,
     ApiGateway,
     HttpRoute,
+    GrpcRoute,
     ReferenceGrant,
+    BackendTlsPolicy,
     Service,
     EndpointSlice,
     Namespace,
@@ -40,7 +42,7 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 impl Kind {
     /// Those that are watched from the start.
-    pub(crate) const WATCHED: [Self; 11] = [
+    pub(crate) const WATCHED: [Self; 13] = [
         Self::VirtualService,
         Self::DestinationRule,
         Self::ServiceEntry,
@@ -48,7 +50,9 @@ impl Kind {
         Self::GatewayClass,
         Self::ApiGateway,
         Self::HttpRoute,
+        Self::GrpcRoute,
         Self::ReferenceGrant,
+        Self::BackendTlsPolicy,
         Self::Service,
         Self::EndpointSlice,
         Self::Namespace,
@@ -77,7 +81,11 @@ impl Kind {
             },
             Self::ApiGateway => of(GATEWAY_API, &["v1", "v1beta1"], "Gateway", "gateways"),
             Self::HttpRoute => of(GATEWAY_API, &["v1", "v1beta1"], "HTTPRoute", "httproutes"),
+            Self::GrpcRoute => of(GATEWAY_API, &["v1"], "GRPCRoute", "grpcroutes"),
             Self::ReferenceGrant => of(GATEWAY_API, &["v1", "v1beta1"], "ReferenceGrant", "referencegrants"),
+            Self::BackendTlsPolicy => {
+                of(GATEWAY_API, &["v1", "v1alpha3"], "BackendTLSPolicy", "backendtlspolicies")
+            }
             Self::Service => Facts { needed: true, ..core("Service", "services") },
             Self::EndpointSlice => Facts {
                 needed: true,

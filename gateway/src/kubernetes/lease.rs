@@ -51,6 +51,8 @@ pub(super) async fn hold(api: Api, cluster: Cluster) {
             Kind::GatewayClass,
             Kind::ApiGateway,
             Kind::HttpRoute,
+            Kind::GrpcRoute,
+            Kind::BackendTlsPolicy,
             Kind::VirtualService,
             Kind::DestinationRule,
             Kind::ServiceEntry,
@@ -69,6 +71,7 @@ pub(super) async fn hold(api: Api, cluster: Cluster) {
                 tracing::info!("this process ({}) {does}", holding.identity);
                 cluster.0.news.status.notify_one();
                 cluster.0.news.events.notify_one();
+                cluster.0.news.services.notify_one();
             }
         }
         tokio::select! {

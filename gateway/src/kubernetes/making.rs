@@ -156,6 +156,7 @@ impl Cluster {
         self.0.news.wanted.notify_one();
         self.0.news.status.notify_one();
         self.0.news.events.notify_one();
+        self.0.news.services.notify_one();
     }
 
     /// Says that routes may have changed, when they have rested and a configuration was made of them.
@@ -308,7 +309,8 @@ mod tests {
     fn settings_that_stay_wrong_are_news_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("settings.toml");
-        let rules = Rules { class: None, controller: "c".to_owned(), labels: Vec::new(), mesh: true };
+        let rules =
+            Rules { class: None, controller: "c".to_owned(), labels: Vec::new(), mesh: true, fronts: None };
         let listen = vec!["127.0.0.1:0".to_owned()];
         let settings = Some(path.clone());
         let cluster = Cluster::new(Options {
@@ -328,7 +330,7 @@ mod tests {
             assert_eq!(is_news(), [false; 3], "who reads the source hears it as well");
         }
         // Another object may be what they wait for.
-        cluster.changed(Kind::HttpRoute, json!({"metadata": {"name": "a"}, "spec": {}}), false);
+        cluster.changed(Kind::HttpRoute, None, json!({"metadata": {"name": "a"}, "spec": {}}), false);
         assert_eq!(is_news(), [true, false, false]);
         std::fs::write(&path, "[workers]\ncount = 1\n").expect("settings");
         assert_eq!(is_news(), [true; 3]);

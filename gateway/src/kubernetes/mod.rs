@@ -6,8 +6,10 @@
 
 mod kinds;
 mod store;
+mod fronts;
 mod select;
 mod policies;
+mod authorities;
 mod translation;
 mod join;
 mod secrets;
@@ -18,6 +20,7 @@ mod follow;
 mod heard;
 mod making;
 mod write;
+mod services;
 mod lease;
 mod events;
 
@@ -37,11 +40,15 @@ use crate::discovery::Directory;
 use crate::metrics::ClusterCounters;
 use crate::os;
 use api::Api;
+pub use fronts::Fronts;
 use kinds::Kind;
 use making::{Ready, Wrong};
 use report::Told;
 use store::Store;
 use translation::{Good, Outcome};
+
+/// What is kept of a cluster takes no more memory.
+pub(crate) const OBJECTS_BYTES_MAX: u64 = store::BYTES_MAX as u64;
 
 /// At the start everything was read after so long, or what is there is served and the rest follows.
 pub(crate) const FIRST_MAX: Duration = Duration::from_secs(10);
@@ -72,6 +79,8 @@ pub struct Rules {
     pub labels: Vec<(String, String)>,
     /// What is for clients inside the mesh is served too.
     pub mesh: bool,
+    /// Each Gateway has a Service of its own, where that is asked for.
+    pub fronts: Option<Fronts>,
 }
 
 /// A cluster that is followed; clones are the same one.
@@ -113,6 +122,8 @@ struct News {
     applied: Notify,
     /// What is served, or a status, has changed: there may be something to write.
     status: Notify,
+    /// The same of Gateways' Services.
+    services: Notify,
     events: Notify,
     /// The process ends, and what was to be done for that is done.
     ending: Notify,
@@ -126,6 +137,8 @@ struct State {
     version: u64,
     /// Kinds and scopes that were read, or found to be absent, for the first time.
     read: BTreeSet<(Kind, Option<String>)>,
+    /// Those of which a list was whole.
+    listed: BTreeSet<Kind>,
     /// Of the configuration in force, and of the one that may follow it.
     in_force: BTreeSet<Destination>,
     next: BTreeSet<Destination>,
@@ -219,7 +232,7 @@ impl Cluster {
             Err(why) => return drop(begun.send(Err(why))),
         };
         self.lock().home = api.namespace().to_owned();
-        for (kind, scope) in self.watches() {
+        for (kind, scope) in self.watches(api.namespace()) {
             tokio::spawn(follow::follow(api.clone(), self.clone(), kind, scope));
         }
         tokio::spawn(follow::wanted(api.clone(), self.clone()));
@@ -241,6 +254,7 @@ impl Cluster {
         }
         tokio::spawn(lease::hold(api.clone(), self.clone()));
         tokio::spawn(events::write(api.clone(), self.clone()));
+        tokio::spawn(services::write(api.clone(), self.clone()));
         tokio::spawn(write::write(api, self.clone()));
         let _ = begun.send(Ok(()));
         self.coalesce(told).await;
@@ -252,10 +266,10 @@ impl Cluster {
     /// What it could not read, in words.
     pub(crate) async fn read_once(&self) -> Result<(), String> {
         let api = Api::infer().await?;
-        for (kind, scope) in self.watches() {
+        self.lock().home = api.namespace().to_owned();
+        for (kind, scope) in self.watches(api.namespace()) {
             follow::list_once(&api, self, kind, scope.as_deref()).await?;
         }
-        self.lock().home = api.namespace().to_owned();
         self.foresee();
         for (kind, scope) in self.scopes_wanted() {
             // One that may not be read is told of where it is named; Pods tell where subsets are, which few ask.
@@ -274,15 +288,17 @@ impl Cluster {
         (report::all(&state.made), rejected.count())
     }
 
-    /// Each kind and where it is watched.
-    fn watches(&self) -> Vec<(Kind, Option<String>)> {
+    /// Each kind and where it is watched. Services of Gateways are in our own namespace.
+    fn watches(&self, home: &str) -> Vec<(Kind, Option<String>)> {
         let namespaces = &self.0.options.namespaces;
+        let has_fronts = self.0.options.rules.fronts.is_some();
         let scopes = |kind: Kind| -> Vec<Option<String>> {
             if namespaces.is_empty() || !kind.facts().namespaced {
-                vec![None]
-            } else {
-                namespaces.iter().cloned().map(Some).collect()
+                return vec![None];
             }
+            let is_more = kind == Kind::Service && has_fronts && !namespaces.iter().any(|one| one == home);
+            let more = is_more.then(|| home.to_owned());
+            namespaces.iter().cloned().chain(more).map(Some).collect()
         };
         Kind::WATCHED
             .into_iter()

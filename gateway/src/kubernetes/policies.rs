@@ -12,7 +12,7 @@ use super::store::{Key, MIRROR_POLICY, Store};
 
 /// Whether an annotation of such an object is heard.
 pub(super) const fn has_mirrors(kind: Kind) -> bool {
-    matches!(kind, Kind::VirtualService | Kind::HttpRoute)
+    matches!(kind, Kind::VirtualService | Kind::HttpRoute | Kind::GrpcRoute)
 }
 
 /// ConfigMaps that these name.
@@ -87,8 +87,8 @@ mod tests {
         let mut store = Store::default();
         let map =
             |name: &str, data: Value| json!({"metadata": {"name": name, "namespace": "n"}, "data": data});
-        store.set(Kind::ConfigMap, map("one", json!({"policy.toml": "first"})));
-        store.set(Kind::ConfigMap, map("two", json!({"a": "second", "b": "third"})));
+        store.set(Kind::ConfigMap, None, map("one", json!({"policy.toml": "first"})));
+        store.set(Kind::ConfigMap, None, map("two", json!({"a": "second", "b": "third"})));
         let said = |annotation: &str| found(&store, "n", annotation);
         let ok = |name: &str, text: &str| Policy { name: name.to_owned(), text: Ok(text.to_owned()) };
         assert_eq!(said("one"), ok("ConfigMap n/one policy.toml", "first"));

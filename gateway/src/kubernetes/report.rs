@@ -8,19 +8,37 @@ use config::manifest::State;
 use super::kinds::Kind;
 use super::store::Key;
 use super::translation::Outcome;
-use crate::logging::Seldom;
+use crate::logging::{Seldom, Sparing};
 use crate::metrics::ClusterCounters;
 use crate::visible::visible;
 
+/// Lines about objects in the log each minute, and about one of them: whoever writes wrong objects again and again fills no disk.
+const LINES_MAX: u32 = 200;
+const OBJECT_LINES_MAX: u32 = 10;
+
 /// What was said last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Told {
     of_objects: BTreeMap<(Kind, Key), Vec<String>>,
+    lines: Sparing,
+    /// Of objects that had something to say lately.
+    lines_of_objects: BTreeMap<(Kind, Key), Sparing>,
     troubles: BTreeMap<(Kind, Key, Option<u16>), Seldom>,
 }
 
 /// Troubles that are told apart; those beyond are one.
 const TROUBLES_MAX: usize = 256;
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            of_objects: BTreeMap::new(),
+            lines: Sparing::new(LINES_MAX),
+            lines_of_objects: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+        }
+    }
+}
 
 impl Told {
     /// Logs what is new about these, which are all, and counts them.
@@ -32,16 +50,47 @@ impl Told {
             *counts.entry((outcome.kind.text(), state(&outcome.state))).or_default() += 1;
             let lines = lines(outcome);
             let before = self.of_objects.get(&id);
-            if before.is_some_and(|before| *before != lines) && lines.is_empty() {
+            let is_mended = before.is_some_and(|before| *before != lines) && lines.is_empty();
+            let is_new = |line: &&String| !before.is_some_and(|before| before.contains(*line));
+            let new: Vec<String> = lines.iter().filter(is_new).cloned().collect();
+            if is_mended && self.may_log(&id, Instant::now()) {
                 tracing::info!("{}: accepted", name(outcome));
             }
-            for line in lines.iter().filter(|line| !before.is_some_and(|before| before.contains(*line))) {
-                tracing::warn!("{}: {}", name(outcome), visible(line));
+            for line in new {
+                if self.may_log(&id, Instant::now()) {
+                    tracing::warn!("{}: {}", name(outcome), visible(&line));
+                }
             }
             said.insert(id, lines);
         }
         self.of_objects = said;
+        self.lines_of_objects.retain(|id, _| self.of_objects.contains_key(id));
         counters.by_kind().objects = counts;
+    }
+
+    /// Whether one more line about an object goes into the log; says there that some do not.
+    fn may_log(&mut self, id: &(Kind, Key), now: Instant) -> bool {
+        let own = self.lines_of_objects.entry(id.clone()).or_insert_with(|| Sparing::new(OBJECT_LINES_MAX));
+        let (left_out, may) = match own.may_say(now) {
+            Ok(own) => match self.lines.may_say(now) {
+                Ok(all) => (own + all, true),
+                Err(all) => (u64::from(all == 1), false),
+            },
+            Err(1) if self.lines.may_say(now).is_ok() => (1, false),
+            Err(_) => (0, false),
+        };
+        match (left_out, may) {
+            (0, _) => {}
+            (n, true) => {
+                tracing::warn!("{n} lines about objects of the cluster were left out before this one")
+            }
+            (_, false) => tracing::warn!(
+                "{}: this and what else there is to say of objects in this minute is left out; their Events and `gateway check \
+                 --kubernetes` say it",
+                name_of(id.0, &id.1)
+            ),
+        }
+        may
     }
 
     /// Whether trouble with an object, or with all of a scope, is to be told: it is not by its words, which may be others each
@@ -116,6 +165,22 @@ mod tests {
         };
         assert_eq!(of("n", "a\r\nWARN b\u{202e}"), "HTTPRoute n/a\\u000d\\u000aWARN b\\u202e");
         assert_eq!(of("", "a"), "HTTPRoute a");
+    }
+
+    #[test]
+    fn whoever_writes_wrong_objects_again_and_again_fills_no_log() {
+        let mut told = Told::default();
+        let now = Instant::now();
+        let id = |name: &str| (Kind::HttpRoute, ("n".to_owned(), name.to_owned()));
+        let mut logged =
+            |name: &str, times: usize| (0..times).filter(|_| told.may_log(&id(name), now)).count();
+        let own = OBJECT_LINES_MAX as usize;
+        // One object has its share, and another still has its own.
+        assert_eq!((logged("a", 1000), logged("b", 3)), (own, 3));
+        let all: usize = (0..1000).map(|name| logged(&name.to_string(), 5)).sum();
+        assert!(all + own + 3 < LINES_MAX as usize, "{all}");
+        let later = now + std::time::Duration::from_secs(60);
+        assert!(told.may_log(&id("a"), later));
     }
 
     #[test]

@@ -151,6 +151,8 @@ pub(super) fn wanted(store: &Store, rules: &Rules, home: &str) -> BTreeSet<Key> 
             all.extend(refs.iter().filter_map(|one| named(store, &gateway.0, one).ok()));
         }
     }
+    let of_policies = super::authorities::wanted(store).into_iter();
+    all.extend(of_policies.filter(|(kind, _)| *kind == Kind::Secret).map(|(_, key)| key));
     let own = |name: &str| (home.to_owned(), name.to_owned());
     let gateways =
         store.all(Kind::IstioGateway).filter(|(_, gateway)| super::select::selects(gateway, rules));
@@ -215,7 +217,7 @@ pub(super) fn at_home(value: &mut Value, home: &str) {
 }
 
 impl Cluster {
-    /// Scopes of the Secrets that are to be read.
+    /// Scopes of the Secrets that are to be read, and of the ConfigMaps with who is believed of backends.
     pub(super) fn secrets_wanted(&self) -> Vec<(Kind, String)> {
         let state = self.lock();
         let plaintext = self.0.options.plaintext;
@@ -223,6 +225,9 @@ impl Cluster {
             return Vec::new();
         }
         let all = wanted(&state.store, &self.0.options.rules, &state.home);
-        all.iter().map(|key| (Kind::Secret, scope(key))).collect()
+        let authorities = super::authorities::wanted(&state.store).into_iter();
+        let maps = authorities.filter(|(kind, _)| *kind == Kind::ConfigMap).map(|(_, key)| key);
+        let secrets = all.iter().map(|key| (Kind::Secret, scope(key)));
+        secrets.chain(maps.map(|key| (Kind::ConfigMap, scope(&key)))).collect()
     }
 }

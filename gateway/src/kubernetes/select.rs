@@ -2,13 +2,15 @@
 //!
 //! Nothing is published that nobody asked to publish: a VirtualService is served at the gateways that it names and that are
 //! ours, with the hosts that these have; one without gateways is for the mesh, which is served only when that is asked for; an
-//! HTTPRoute is served at Gateways of our class.
+//! HTTPRoute or GRPCRoute is served at Gateways of our class.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::Rules;
+use super::authorities;
+use super::fronts;
 use super::kinds::Kind;
 use super::policies;
 use super::secrets;
@@ -56,8 +58,9 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
     }
     for (key, object) in store.all(Kind::ApiGateway).filter(|(key, _)| ours.contains(*key)) {
         let mut spec = object["spec"].clone();
-        let all = listeners(object);
-        let served = all.iter().filter(|listener| fault(listener, all, refused).is_none());
+        let all: Vec<Value> =
+            fronts::listeners(store, rules, &refused.home, key, object).into_iter().flatten().collect();
+        let served = all.iter().filter(|listener| fault(listener, &all, refused).is_none());
         let secured = |listener: &Value| {
             let mut listener = listener.clone();
             if secrets::speaks_tls(&listener) && !refused.plaintext {
@@ -77,14 +80,20 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
             take(Kind::VirtualService, key, object, Some(spec));
         }
     }
-    for (key, object) in store.all(Kind::HttpRoute) {
-        let mut spec = object["spec"].clone();
-        let parents = list(&spec, "parentRefs").iter();
-        let parents: Vec<Value> =
-            parents.filter(|parent| is_ours(parent, key, rules, &ours)).cloned().collect();
-        if !parents.is_empty() {
-            spec["parentRefs"] = parents.into();
-            take(Kind::HttpRoute, key, object, Some(spec));
+    for kind in [Kind::HttpRoute, Kind::GrpcRoute] {
+        for (key, object) in store.all(kind) {
+            let mut spec = object["spec"].clone();
+            let parents = list(&spec, "parentRefs").iter();
+            let here = |parent: &Value| match parent_of(parent, &key.0) {
+                Some(gateway) => fronts::parent(store, rules, &refused.home, &gateway, parent),
+                None => parent.clone(),
+            };
+            let parents: Vec<Value> =
+                parents.filter(|parent| is_ours(parent, key, rules, &ours)).map(here).collect();
+            if !parents.is_empty() {
+                spec["parentRefs"] = parents.into();
+                take(kind, key, object, Some(spec));
+            }
         }
     }
     for (key, object) in store.all(Kind::DestinationRule) {
@@ -96,7 +105,17 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
     for (key, object) in store.all(Kind::Secret).filter(|(key, _)| named.contains(*key)) {
         take(Kind::Secret, key, object, None);
     }
-    for kind in [Kind::ServiceEntry, Kind::ReferenceGrant, Kind::Service, Kind::Namespace] {
+    // Of an authority that cannot be believed nothing is known, and whoever names it hears so.
+    for (kind, key) in authorities::wanted(store) {
+        let Some(object) = store.get(kind, &key.0, &key.1) else { continue };
+        let is_taken = kind == Kind::Secret && named.contains(&key);
+        if authorities::is_sound(kind, object) && !is_taken {
+            take(kind, &key, object, None);
+        }
+    }
+    for kind in
+        [Kind::ServiceEntry, Kind::ReferenceGrant, Kind::BackendTlsPolicy, Kind::Service, Kind::Namespace]
+    {
         store.all(kind).for_each(|(key, object)| take(kind, key, object, None));
     }
     all.sort_by(|a, b| (created(&a.document), &a.key).cmp(&(created(&b.document), &b.key)));
@@ -124,13 +143,13 @@ fn document(kind: Kind, object: &Value, spec: Option<Value>) -> Value {
         Kind::Service => {
             Some(json!({"ports": object.pointer("/spec/ports").cloned().unwrap_or_else(|| json!([]))}))
         }
-        Kind::Namespace | Kind::Secret => None,
+        Kind::Namespace | Kind::Secret | Kind::ConfigMap => None,
         _other => object.get("spec").cloned(),
     });
     if let Some(spec) = spec {
         document["spec"] = spec;
     }
-    if kind == Kind::Secret {
+    if matches!(kind, Kind::Secret | Kind::ConfigMap) {
         document["data"] = object["data"].clone();
     }
     document

@@ -3,6 +3,7 @@
 //! Nothing here has a time, and nothing is compared with what is said already: `merge` does that.
 
 mod attach;
+mod backends;
 mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use config::manifest::State;
 use serde_json::{Value, json};
 
 use super::Rules;
+use super::fronts;
 use super::kinds::Kind;
 use super::secrets;
 use super::select::{self, ListenerFault, Refused, list, text};
@@ -29,6 +31,8 @@ pub(super) struct View<'a> {
     pub(super) unavailable: &'a BTreeSet<u64>,
     /// TLS of Gateways ends before us.
     pub(super) plaintext: bool,
+    /// Our own namespace.
+    pub(super) home: &'a str,
     /// The Service before us.
     pub(super) publish: Option<&'a (String, String)>,
 }
@@ -49,7 +53,8 @@ pub(super) struct Desired {
 pub(super) fn desired(view: &View<'_>) -> Vec<Desired> {
     let classes = select::classes(view.store, view.rules);
     let ours = select::api_gateways(view.store, view.rules, &classes);
-    let refused = Refused { ports: view.unavailable.clone(), ..Refused::default() };
+    let refused =
+        Refused { ports: view.unavailable.clone(), home: view.home.to_owned(), ..Refused::default() };
     let mut attached = Attached::new(view.store, &ours, &refused);
     let mut all = Vec::new();
     for ((namespace, name), class) in view.store.all(Kind::GatewayClass) {
@@ -62,11 +67,17 @@ pub(super) fn desired(view: &View<'_>) -> Vec<Desired> {
             all.push(Desired { kind: Kind::GatewayClass, key: (namespace.clone(), name.clone()), status });
         }
     }
-    for (key, route) in view.store.all(Kind::HttpRoute) {
-        if let Some(status) = http_route(view, key, route, &ours, &mut attached) {
-            all.push(Desired { kind: Kind::HttpRoute, key: key.clone(), status });
+    // The oldest first: of two that want the same it has it.
+    let routes = [Kind::HttpRoute, Kind::GrpcRoute].into_iter();
+    let routes = routes.flat_map(|kind| view.store.all(kind).map(move |(key, route)| (kind, key, route)));
+    let mut routes: Vec<_> = routes.collect();
+    routes.sort_by_key(|(kind, key, route)| (created(route), *key, *kind));
+    for (kind, key, route) in routes {
+        if let Some(status) = api_route(view, (kind, key), route, &ours, &mut attached) {
+            all.push(Desired { kind, key: key.clone(), status });
         }
     }
+    all.extend(backends::policies(view, &ours, &attached));
     for (key, gateway) in view.store.all(Kind::ApiGateway).filter(|(key, _)| ours.contains(*key)) {
         if let Some(outcome) = outcome(view, Kind::ApiGateway, key, gateway) {
             let status = gateway_status(view, key, gateway, outcome, &refused, &attached);
@@ -105,9 +116,13 @@ fn problems(state: &State) -> Option<String> {
     }
 }
 
-fn http_route(
+fn created(object: &Value) -> &str {
+    object.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn api_route(
     view: &View<'_>,
-    key: &Key,
+    (kind, key): (Kind, &Key),
     route: &Value,
     ours: &BTreeSet<Key>,
     attached: &mut Attached<'_>,
@@ -126,10 +141,12 @@ fn http_route(
             .is_some_and(|all| all.iter().any(says));
         return said.then(|| json!({"parents": []}));
     }
-    let rejected = problems(&outcome(view, Kind::HttpRoute, key, route)?.state);
-    let resolved = attach::resolved(view.store, &key.0, route);
+    let outcome = outcome(view, kind, key, route)?;
+    let rejected = problems(&outcome.state);
+    let is_served = rejected.is_none() || outcome.serves_earlier;
+    let resolved = attach::resolved(view.store, (kind, &key.0), route);
     let of = |(parent, gateway): &(&Value, Key)| {
-        let accepted = match (attached.attach(key, route, parent, gateway), &rejected) {
+        let accepted = match (attached.attach((kind, key), route, parent, gateway, is_served), &rejected) {
             (Err((reason, message)), _) => ("Accepted", false, reason, message),
             (Ok(()), Some(why)) => ("Accepted", false, "UnsupportedValue", why.clone()),
             (Ok(()), None) => ("Accepted", true, "Accepted", String::new()),
@@ -152,8 +169,17 @@ fn gateway_status(
     attached: &Attached<'_>,
 ) -> Value {
     let all = select::listeners(gateway);
-    let faults: Vec<Option<ListenerFault>> =
-        all.iter().map(|listener| select::fault(listener, all, refused)).collect();
+    // As they are here: with other ports, where the Gateway has a Service of its own.
+    let here = fronts::listeners(view.store, view.rules, view.home, key, gateway);
+    let known: Vec<Value> = here.iter().flatten().cloned().collect();
+    let faults: Vec<Option<ListenerFault>> = all
+        .iter()
+        .zip(&here)
+        .map(|(listener, here)| match here {
+            Some(here) => select::fault(here, &known, refused),
+            None => select::fault(listener, all, &Refused::default()),
+        })
+        .collect();
     let rejected = problems(&outcome.state);
     let bad = faults.iter().filter(|fault| fault.is_some()).count();
     // These would be served, and have no certificate for it.
@@ -169,7 +195,9 @@ fn gateway_status(
             ("Accepted", true, "ListenersNotValid", format!("{} listeners cannot be served", bad + bare))
         }
     };
-    let addresses = view.publish.map(|service| addresses(view.store, service));
+    let own = (view.home.to_owned(), fronts::name(&view.rules.controller, key));
+    let service = if view.rules.fronts.is_some() { Some(&own) } else { view.publish };
+    let addresses = service.map(|service| addresses(view.store, service));
     let programmed = match &addresses {
         _ if !accepted.1 => ("Programmed", false, "Invalid", accepted.3.clone()),
         _ if bad + bare == all.len() => {
@@ -185,21 +213,25 @@ fn gateway_status(
     };
     let listeners: Vec<Value> = all
         .iter()
-        .zip(&faults)
-        .map(|(listener, fault)| {
+        .zip(faults.iter().zip(&here))
+        .map(|(listener, (fault, here))| {
             let fault = fault.map(said);
             let certificates = certificates(view, key, listener);
+            let rejected = rejected.as_deref().or_else(|| here.is_none().then_some(UNSERVED));
             json!({
                 "name": listener["name"],
                 "supportedKinds": attach::supported(listener),
                 "attachedRoutes": attached.count(key, text(listener, "name")),
-                "conditions": conditions(gateway, &listener_conditions(listener, fault, certificates, rejected.as_deref())),
+                "conditions": conditions(gateway, &listener_conditions(listener, fault, certificates, rejected)),
             })
         })
         .collect();
     let addresses: Vec<Value> = addresses.unwrap_or_default();
     json!({"addresses": addresses, "conditions": conditions(gateway, &[accepted, programmed]), "listeners": listeners})
 }
+
+/// Of a listener that has no port here yet.
+const UNSERVED: &str = "the Service of its Gateway does not have its port yet";
 
 /// What is wrong with a listener's certificates, and whether it can be served all the same.
 fn certificates(view: &View<'_>, gateway: &Key, listener: &Value) -> (Option<secrets::Fault>, bool) {
@@ -237,7 +269,12 @@ fn listener_conditions(
         None => ("Accepted", true, "Accepted", String::new()),
     };
     let resolved = match (attach::unknown_kinds(listener), &certificates) {
-        (true, _) => ("ResolvedRefs", false, "InvalidRouteKinds", "only HTTPRoute is offered".to_owned()),
+        (true, _) => (
+            "ResolvedRefs",
+            false,
+            "InvalidRouteKinds",
+            "only HTTPRoute and GRPCRoute are offered".to_owned(),
+        ),
         (false, Some(fault)) => ("ResolvedRefs", false, fault.reason(), fault.message().to_owned()),
         (false, None) => ("ResolvedRefs", true, "ResolvedRefs", String::new()),
     };
@@ -251,6 +288,7 @@ fn listener_conditions(
         }
         (None, None) => ("Programmed", true, "Programmed", String::new()),
         (Some((_, message)), _) => ("Programmed", false, "Invalid", message.to_owned()),
+        (None, Some(UNSERVED)) => ("Programmed", false, "Pending", UNSERVED.to_owned()),
         (None, Some(message)) => ("Programmed", false, "Invalid", message.to_owned()),
     };
     [accepted, programmed, resolved, conflicted]
@@ -279,7 +317,7 @@ fn addresses(store: &Store, (namespace, name): &(String, String)) -> Vec<Value> 
 }
 
 /// Routes by Gateway and the name of its listener.
-type Counts = BTreeMap<(Key, String), BTreeSet<Key>>;
+type Counts = BTreeMap<(Key, String), BTreeSet<(Kind, Key)>>;
 
 #[cfg(test)]
 mod tests;

@@ -140,7 +140,7 @@ pub(super) fn make(
             outcomes,
             good: kept,
             destinations,
-            ports: gateway_ports(store, rules),
+            ports: gateway_ports(store, rules, given.home),
             maps,
         };
     }
@@ -155,8 +155,8 @@ fn translate(chosen: &[Chosen], store: &Store, given: Given<'_>) -> manifest::Tr
 }
 
 /// Every port that a Gateway of ours names.
-fn gateway_ports(store: &Store, rules: &Rules) -> BTreeSet<u64> {
-    let none = Refused::default();
+fn gateway_ports(store: &Store, rules: &Rules, home: &str) -> BTreeSet<u64> {
+    let none = Refused { home: home.to_owned(), ..Refused::default() };
     let chosen = select::chosen(store, rules, &none).into_iter();
     chosen
         .flat_map(|one| {
@@ -183,13 +183,14 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        Rules { class: None, controller: "c".to_owned(), labels: Vec::new(), mesh: true }
+        Rules { class: None, controller: "c".to_owned(), labels: Vec::new(), mesh: true, fronts: None }
     }
 
     fn put(store: &mut Store, kind: Kind, name: &str, spec: Value) {
         let facts = kind.facts();
         store.set(
             kind,
+            None,
             json!({"apiVersion": kind.api_version(facts.versions[0]), "kind": facts.name,
                 "metadata": {"name": name, "namespace": "n"}, "spec": spec}),
         );

@@ -93,9 +93,9 @@ impl Cluster {
     /// Everything that is not said as it is.
     fn due(&self) -> Vec<Due> {
         let options = &self.0.options;
-        let (store, served, unavailable) = {
+        let (store, served, unavailable, home) = {
             let state = self.lock();
-            (state.store.routing(), state.served.clone(), state.unavailable.clone())
+            (state.store.routing(), state.served.clone(), state.unavailable.clone(), state.home.clone())
         };
         let view = View {
             store: &store,
@@ -103,6 +103,7 @@ impl Cluster {
             served: &served,
             unavailable: &unavailable,
             plaintext: options.plaintext.listeners,
+            home: &home,
             publish: options.publish.as_ref(),
         };
         let now = lease::seconds(SystemTime::now());
@@ -132,7 +133,7 @@ impl Cluster {
                 |known| known.pointer("/metadata/generation") == object.pointer("/metadata/generation"),
             );
         if same_spec {
-            state.store.set(kind, object);
+            state.store.set(kind, None, object);
         }
     }
 

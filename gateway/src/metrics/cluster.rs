@@ -28,6 +28,8 @@ pub struct ByKind {
     pub objects: BTreeMap<(&'static str, &'static str), u64>,
     /// By kind and status code, empty where there was no answer.
     pub errors: BTreeMap<(&'static str, String), u64>,
+    /// Objects and bytes that are kept of it, and objects for which there was no room.
+    pub kept: BTreeMap<&'static str, [u64; 3]>,
     /// When something was last heard of it.
     pub heard: BTreeMap<&'static str, Instant>,
 }

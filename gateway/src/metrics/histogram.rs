@@ -16,7 +16,7 @@ pub const VALUE_MAX: u64 = (1 << 40) - 1;
 pub const DIGITS: u8 = 2;
 
 /// Slots of one octave: values that differ by less than a factor of two.
-const SLOTS: usize = 128;
+pub(super) const SLOTS: usize = 128;
 
 /// `log2` of the values that have a slot each, 0 to 255.
 const EXACT_BITS: u32 = 8;
@@ -38,7 +38,7 @@ pub struct Histogram {
 }
 
 /// Octave and slot of a value.
-fn place(value: u64) -> (usize, usize) {
+pub(super) fn place(value: u64) -> (usize, usize) {
     let bits = (u64::BITS - value.leading_zeros()).max(EXACT_BITS);
     let shift = bits - EXACT_BITS;
     // At most 255.
@@ -47,7 +47,7 @@ fn place(value: u64) -> (usize, usize) {
 }
 
 /// The least value of a slot.
-fn value_of(octave: usize, slot: usize) -> u64 {
+pub(super) fn value_of(octave: usize, slot: usize) -> u64 {
     match octave.checked_sub(1) {
         None => slot as u64,
         Some(shift) => ((SLOTS + slot) as u64) << shift,

@@ -37,6 +37,16 @@ labels! {
 }
 
 labels! {
+    /// Why an answer of a mirror was not read to its end: its status counts.
+    CutReason {
+        /// It is longer than `response_bytes_max`.
+        TooLong = "too_long",
+        /// More was to be read of long answers than there is time for, and what matters of this one was known.
+        Budget = "budget",
+    }
+}
+
+labels! {
     /// Why a copy was given up before any byte of it was sent.
     DropReason {
         BodyTooLarge = "body_too_large",

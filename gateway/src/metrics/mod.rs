@@ -12,6 +12,7 @@ mod capture;
 mod observer;
 mod pairs;
 mod slots;
+mod trial;
 
 use std::sync::Arc;
 
@@ -23,12 +24,13 @@ pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use labels::{
-    Class, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed, SkipReason,
-    StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
+    Class, CutReason, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed,
+    SkipReason, StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
 };
 pub use observer::{KeeperCounters, ObserverCounters};
-pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd};
+pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd, RATIO_SLACK_US, ratio_step, times_as_long};
 pub use slots::{Slots, total};
+pub use trial::{Arm, Got, Trial};
 
 use crate::tls::fault::Fault;
 
@@ -94,9 +96,9 @@ pub struct LaneCounters {
     pub connect_failures: Counter,
     /// Writes that carried more than one copy.
     pub batches: Counter,
-    /// Answers longer than `response_bytes_max` or than the lane may read: counted as completed, their connection closed
-    /// instead of read on.
-    pub cut: Counter,
+    /// Answers longer than `response_bytes_max` or than there is time to read: counted as completed, their connection closed or
+    /// their stream reset instead of read on.
+    pub cut: Family<CutReason>,
     /// Bytes of answers read and discarded.
     pub answer_bytes: Counter,
     /// Connections on which more responses came than copies were written.
@@ -226,6 +228,8 @@ pub struct Counters {
     pub primaries: Box<[Box<[Arc<PrimaryCounters>]>]>,
     /// By route, in the order of its mirrors.
     pub mirrors: Box<[Box<[Arc<MirrorCounters>]>]>,
+    /// By route: see [`Config::trial`].
+    pub trials: Box<[Arc<Trial>]>,
     pub lanes: Box<[Arc<LaneCounters>]>,
     pub upstreams: Box<[Arc<UpstreamCounters>]>,
 }
@@ -253,6 +257,16 @@ impl Counters {
                 counters.mirrors.get(old)?.get(at).cloned()
             };
             r.mirrors.iter().map(|m| of(m).unwrap_or_default()).collect()
+        };
+        // Another share is another trial: what chance had to do with it is another.
+        let share = |c: &Config, r: &config::Route| {
+            let mirror = r.mirrors.get(c.trial(r)?)?;
+            Some((mirror.name.clone(), mirror.percent))
+        };
+        let trial = |r: &config::Route| {
+            let old = *known.get(r.name.as_str())?;
+            let is_same = share(before, before.routes.get(old)?) == share(config, r);
+            counters.trials.get(old).filter(|_| is_same).cloned()
         };
         let primaries = |r: &config::Route| {
             let name = |c: &Config, p: &config::Primary| Some(c.upstreams.get(p.upstream?)?.name.clone());
@@ -292,6 +306,7 @@ impl Counters {
             routes: config.routes.iter().map(route).collect(),
             primaries: config.routes.iter().map(primaries).collect(),
             mirrors: config.routes.iter().map(mirrors).collect(),
+            trials: config.routes.iter().map(|r| trial(r).unwrap_or_default()).collect(),
             lanes: config.lanes.iter().map(lane).collect(),
             upstreams: config.upstreams.iter().map(upstream).collect(),
         }

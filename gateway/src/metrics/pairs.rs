@@ -81,6 +81,32 @@ fn mirror_of(column: usize) -> MirrorEnd {
     }
 }
 
+/// A mirror's time that is longer by no more than this is not counted as longer.
+pub const RATIO_SLACK_US: u64 = 1_000;
+
+/// Steps from once to twice as long, and the last that is told apart: all of them lie in one octave of a distribution.
+const RATIO_STEPS: u64 = 40;
+const RATIO_LAST: u64 = 121;
+
+/// How many times as long one time of a pair is as the other, in steps: 0 where it is not longer; step `n` begins at
+/// `1 + (n - 1) / 40`.
+pub fn times_as_long(mirror_us: u64, primary_us: u64) -> u64 {
+    let primary_us = primary_us.max(1);
+    match mirror_us.checked_sub(primary_us) {
+        Some(more) if more > RATIO_SLACK_US => {
+            (more.saturating_mul(RATIO_STEPS) / primary_us).min(RATIO_LAST - 1) + 1
+        }
+        Some(_) | None => 0,
+    }
+}
+
+/// The first step of which all is at least so many times as long; `None` beyond those that are told apart.
+pub fn ratio_step(times: f64) -> Option<u64> {
+    let step = ((times - 1.0).max(0.0) * RATIO_STEPS as f64 - 1e-9).ceil() + 1.0;
+    // At most 121.
+    (step <= RATIO_LAST as f64).then_some(step as u64)
+}
+
 /// What one mirror on one route counts of pairs. Times in microseconds, sizes in bytes of content.
 #[derive(Debug, Default)]
 pub struct Pairs {
@@ -94,6 +120,8 @@ pub struct Pairs {
     /// Both times once more, of those pairs alone whose mirror's time is known for its own: its copy was sent alone.
     pub sure_primary: Histogram,
     pub sure_mirror: Histogram,
+    /// How many times as long the mirror took, of each of the same pairs: see [`times_as_long`].
+    pub ratios: Histogram,
     pub primary_bytes: Histogram,
     pub mirror_bytes: Histogram,
 }
@@ -101,6 +129,27 @@ pub struct Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_in_the_step_that_it_reaches_and_a_millisecond_more_is_none() {
+        let rows = [
+            ((10_000, 10_000), 0),
+            ((9_000, 10_000), 0),
+            ((1_900, 900), 0),
+            ((1_901, 900), 45),
+            ((12_000, 10_000), 9),
+            ((11_999, 10_000), 8),
+            ((1 << 40, 1), 121),
+            ((u64::MAX, 0), 121),
+        ];
+        for ((mirror, primary), step) in rows {
+            assert_eq!(times_as_long(mirror, primary), step, "{mirror} {primary}");
+        }
+        assert_eq!(
+            [0.5, 1.0, 1.2, 1.21, 4.0, 4.1].map(ratio_step),
+            [Some(1), Some(1), Some(9), Some(10), Some(121), None]
+        );
+    }
 
     #[test]
     fn a_pair_is_found_where_it_was_counted() {

@@ -4,7 +4,7 @@ use hdrhistogram::Histogram as Merged;
 use serde::{Deserialize, Serialize};
 
 use super::Histogram;
-use super::histogram::{SLOTS_MAX, merged};
+use super::histogram::{SLOTS, SLOTS_MAX, VALUE_MAX, merged, place, value_of};
 
 /// (the least value of a slot, how many), from small to large; none is zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +32,21 @@ impl Slots {
         Self::sum(all.into_iter().flat_map(Histogram::counts))
     }
 
-    /// Several together.
+    /// Several together: each count goes to its place, for a thousand of them are too many to sort.
     pub fn together<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
-        Self::sum(all.into_iter().flat_map(|slots| slots.0.iter().copied()))
+        let mut counts = vec![0_u64; SLOTS_MAX];
+        // Another gateway's may have any values.
+        let mut elsewhere = Vec::new();
+        for (value, n) in all.into_iter().flat_map(|slots| slots.0.iter().copied()) {
+            let (octave, slot) = place(value.min(VALUE_MAX));
+            match counts.get_mut(octave * SLOTS + slot).filter(|_| value_of(octave, slot) == value) {
+                Some(sum) => *sum = sum.saturating_add(n),
+                None => elsewhere.push((value, n)),
+            }
+        }
+        let held = (0..).zip(counts).filter(|(_, n)| *n > 0);
+        let all = held.map(|(at, n)| (value_of(at / SLOTS, at % SLOTS), n));
+        if elsewhere.is_empty() { Self(all.collect()) } else { Self::sum(all.chain(elsewhere)) }
     }
 
     fn sum(counts: impl Iterator<Item = (u64, u64)>) -> Self {
@@ -87,6 +99,16 @@ impl Slots {
         found.or_else(|| self.0.last().map(|(value, _)| *value)).unwrap_or_default()
     }
 
+    /// The least value of the slot at this place among those that are held; 0 where there is none.
+    pub fn value(&self, at: usize) -> u64 {
+        self.0.get(at).map_or(0, |(value, _)| *value)
+    }
+
+    /// How many slots come before the first whose least value is like that; larger values are like that too.
+    pub fn position(&self, is_like: impl Fn(u64) -> bool) -> usize {
+        self.0.partition_point(|(value, _)| !is_like(*value))
+    }
+
     /// (the least value of a slot, how many), from small to large.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.0.iter().copied()
@@ -118,6 +140,10 @@ mod tests {
         assert_eq!(all.since(&first), second);
         assert_eq!(all.since(&second), first);
         assert_eq!(Slots::together([&first, &second]), all);
+        // Another gateway may have values that no slot here has.
+        let foreign: Slots = vec![(5001, 2), (4992, 1), (u64::MAX, u64::MAX)].into();
+        let with = Slots::together([&first, &foreign, &second, &foreign]);
+        assert_eq!(with, Slots::sum(all.iter().chain(foreign.iter()).chain(foreign.iter())));
         assert!(all.since(&all).is_empty());
         assert_eq!(all.since(&Slots::default()), all);
         assert_eq!(all.count(), 7);

@@ -14,6 +14,7 @@ use config::{Config, DropPolicy, Host, UpstreamProtocol};
 
 use super::copy::RequestCopy;
 use super::endpoint::Endpoint;
+use super::pacer::Pacer;
 use super::ring::{Full, Ring};
 use crate::address::Address;
 use crate::http1::response::HeadLimits;
@@ -51,7 +52,7 @@ pub struct Lane {
     last_call: Cell<bool>,
     /// Its copies are written to files: nothing has to be reached.
     captures: bool,
-    /// Nobody ships any more.
+    /// No shipper takes from it any more.
     closed: Cell<bool>,
     /// What an answer's head may be by the configuration in force.
     pub response_heads: Cell<HeadLimits>,
@@ -59,6 +60,8 @@ pub struct Lane {
     pub session: Cell<guard::Limits>,
     /// Bytes that may be read of long answers: what is read of short ones is not counted.
     answers: Bucket,
+    /// What of that is read at a time.
+    pub pacer: Pacer,
     pub counters: Arc<LaneCounters>,
 }
 
@@ -104,6 +107,7 @@ impl Lane {
             response_heads: Cell::default(),
             session: Cell::default(),
             answers: Bucket::new(ANSWER_BYTES_PER_SECOND, 1),
+            pacer: Pacer::default(),
             counters: Arc::clone(counters),
         }
     }

@@ -16,6 +16,7 @@ pub mod ring;
 pub mod endpoint;
 pub mod alignment;
 pub mod lane;
+pub mod pacer;
 pub mod feed;
 pub mod tee;
 mod pending;

@@ -17,7 +17,7 @@ use super::source::Source;
 use crate::http1::edit::PathEdit;
 use crate::http1::render::MIRROR_MARK;
 use crate::matcher::Matcher;
-use crate::metrics::MirrorCounters;
+use crate::metrics::{Arm, MirrorCounters};
 use crate::rate::Bucket;
 
 /// Number of a copy among those of one request, from the second on.
@@ -48,6 +48,8 @@ pub struct Policy {
     pub unpaired: Box<[usize]>,
     /// Share of the requests whose answers are compared, and how much of each answer's content.
     pub compare: Option<(Percent, usize)>,
+    /// Whether it draws a request is what tells the two arms of its route's trial apart.
+    pub is_trial: bool,
 }
 
 /// What few mirrors ask for.
@@ -89,6 +91,7 @@ impl Policy {
             rules: Rules::new(mirror, workers, before).map(Rc::new),
             unpaired: Box::default(),
             compare: mirror.compare.as_ref().map(|compare| (compare.percent, compare.body_bytes_max)),
+            is_trial: false,
         };
         counters.share.set(policy.share().per_million.into());
         policy
@@ -117,6 +120,16 @@ impl Policy {
     pub(super) fn draw(&self, common: Draw, source: &Source<'_>) -> Draw {
         let key = self.rules.as_ref().and_then(|rules| rules.sample_by.as_ref());
         key.and_then(|key| source.asked.hash(key)).map_or(common, Draw::of_key)
+    }
+
+    /// Where the request belongs in the trial of this mirror, if it does. While the share is lowered, times are others for whom it
+    /// draws and whom it does not.
+    pub fn arm(&self, draw: Draw, source: &Source<'_>) -> Option<Arm> {
+        let share = self.share();
+        if source.is_copy || share != self.percent || !self.concerns(source) {
+            return None;
+        }
+        Some(if draw.takes(share) { Arm::Copied } else { Arm::Spared })
     }
 
     /// To be called once a second; `busy_ticks` counts the worker's late ticks.

@@ -54,6 +54,11 @@ impl Cost {
         self.bytes = self.bytes.max(bytes);
     }
 
+    /// It is what is called long.
+    pub(super) fn is_long(&self) -> bool {
+        self.bytes > ANSWER_SHORT_BYTES
+    }
+
     /// A piece came by itself.
     pub(super) fn piece(&mut self) {
         self.add(ANSWER_PIECE_BYTES);
@@ -91,6 +96,12 @@ impl Response {
     /// Its final status, once that came.
     pub(super) fn status(&self) -> Option<u16> {
         self.message.as_ref().map(|message| message.status)
+    }
+
+    /// It is long, and all that matters of it is known.
+    pub(super) fn has_enough(&self) -> bool {
+        let is_kept = self.keeping.as_ref().is_none_or(|keeping| keeping.is_full());
+        self.message.is_some() && self.cost.is_long() && is_kept
     }
 
     /// It is read no further: what is kept of it is a part.

@@ -7,8 +7,10 @@
 mod call;
 mod capture;
 mod http2;
+mod pacing;
 mod work;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::io::{Gather, Stream, Sweeper};
 use crate::limits::{ANSWER_CUT_BYTES, BATCH_BYTES_MAX, LONE_EVERY, MIRROR_IDLE_MS, RESPONSE_BUFFER_BYTES};
-use crate::metrics::FailReason;
+use crate::metrics::{CutReason, FailReason};
 use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
 use crate::time::Millis;
@@ -37,6 +39,8 @@ pub struct Shipper {
     pub sweeper: Rc<Sweeper>,
     /// Of answers that are kept to be compared.
     pub budget: Arc<Budget>,
+    /// Until when it leaves the worker to others before it reads or calls again.
+    pub paid_us: Cell<u64>,
     /// Its number within the lane.
     pub number: usize,
 }
@@ -314,6 +318,9 @@ impl Shipper {
             let closed = match result {
                 Ok(n) => {
                     self.lane.counters.answer_bytes.add(n as u64);
+                    if n == RESPONSE_BUFFER_BYTES {
+                        self.read_much(n);
+                    }
                     n == 0
                 }
                 Err(error) => break Ended::Failed(Failure::of(&error)),
@@ -331,7 +338,7 @@ impl Shipper {
             match ended {
                 Some(ended) => break ended,
                 None if closed => break Ended::Failed(Failure::Closed),
-                None => {}
+                None => self.make_way().await,
             }
         };
         self.buffers.give(buf);
@@ -355,13 +362,14 @@ impl Shipper {
             };
             let progress =
                 answer.advance(&buf[used..], copy, (self.lane.response_heads.get(), &self.budget), closed);
-            let (spent, now_ms) = (answer.spent(), self.sweeper.now_ms());
-            self.lane.spend(spent, now_ms);
+            let spent = answer.spent();
+            self.spend(spent);
             match progress {
                 Ok(Progress::More { used: n }) => {
                     used += n;
-                    let is_cut = spent > 0 && self.lane.rests(now_ms);
-                    break is_cut.then(|| self.cut(flying, answer, done));
+                    let rests = || self.lane.rests(self.sweeper.now_ms());
+                    let is_cut = spent > 0 && (rests() || answer.has_enough() && self.is_pressed());
+                    break is_cut.then(|| self.cut(CutReason::Budget, flying, answer, done));
                 }
                 Ok(Progress::Complete { used: n, status, keep_alive }) => {
                     used += n;
@@ -372,7 +380,9 @@ impl Shipper {
                         break Some(Ended::Announced);
                     }
                 }
-                Ok(Progress::TooLong) => break Some(self.cut(flying, answer, done)),
+                Ok(Progress::TooLong) => {
+                    break Some(self.cut(CutReason::TooLong, flying, answer, done));
+                }
                 Err(failure) => break Some(Ended::Failed(failure)),
             }
         };
@@ -383,6 +393,7 @@ impl Shipper {
     /// An answer is too long to be read on: what matters of it is known, and its connection is given up.
     fn cut(
         &self,
+        why: CutReason,
         flying: &mut VecDeque<RequestCopy>,
         answer: &mut Response,
         done: &mut Vec<Answered>,
@@ -390,8 +401,8 @@ impl Shipper {
         let Some(status) = answer.status() else {
             return Ended::Failed(Failure::Closed);
         };
-        self.lane.counters.cut.inc();
-        self.lane.spend(ANSWER_CUT_BYTES, self.sweeper.now_ms());
+        self.lane.counters.cut.inc(why);
+        self.spend(ANSWER_CUT_BYTES);
         answer.cut();
         if let Some(copy) = flying.pop_front() {
             done.push(Answered { is_cut: true, ..answer.end(copy, status) });

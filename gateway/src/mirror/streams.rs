@@ -21,7 +21,7 @@ use crate::http2::frame::Code;
 use crate::http2::guard::Limits;
 use crate::http2::session::{Close, Event, Role, Session, Unopened, Why};
 use crate::limits::{COPY_TRIES_MAX, MIRROR_PING_BYTES};
-use crate::metrics::FailReason;
+use crate::metrics::{CutReason, FailReason};
 use crate::observe::keep::{Budget, Keeping, keep};
 
 /// What every copy of a lane is held to.
@@ -50,6 +50,16 @@ pub(super) enum Unsent {
     /// The connection takes none, now or any more.
     NoRoom,
     Inexpressible,
+}
+
+/// How much of answers is wanted at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Appetite {
+    All,
+    /// Of long ones what matters, and no more.
+    Enough,
+    /// No more than was asked for.
+    None,
 }
 
 /// One copy and what came of its answer.
@@ -89,7 +99,7 @@ pub(super) struct Streams {
     /// Bytes of long answers that came since the last time this was taken.
     spent: u64,
     /// Answers that were not read to their end.
-    cuts: u64,
+    pub(super) cuts: Vec<CutReason>,
     /// Of what the mirror asked us.
     asked: Cost,
     window_bytes: u64,
@@ -112,7 +122,7 @@ impl Streams {
             over: None,
             ends: Vec::new(),
             spent: 0,
-            cuts: 0,
+            cuts: Vec::new(),
             asked: Cost::default(),
             window_bytes: limits.stream_window_bytes.into(),
             answers: 0,
@@ -151,9 +161,9 @@ impl Streams {
         (self.copies, self.answers)
     }
 
-    /// Bytes of long answers since this was last asked, and answers that were cut.
-    pub(super) fn take_spent(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.spent), std::mem::take(&mut self.cuts))
+    /// Bytes of long answers since this was last asked.
+    pub(super) fn take_spent(&mut self) -> u64 {
+        std::mem::take(&mut self.spent)
     }
 
     /// A copy's time passed without an answer to any: whoever asks again asks on another connection.
@@ -241,26 +251,26 @@ impl Streams {
         None
     }
 
-    /// Takes bytes that came. `rests`: no more of answers is to be asked for at present.
-    pub(super) fn feed(&mut self, bytes: &[u8], (now_ms, now_us): (u64, u64), rests: bool) {
+    /// Takes bytes that came.
+    pub(super) fn feed(&mut self, bytes: &[u8], (now_ms, now_us): (u64, u64), appetite: Appetite) {
         let answers = self.session.answers_unsent();
         self.session.feed(bytes, now_ms);
-        self.deliver(bytes, (now_ms, now_us), rests);
+        self.deliver(bytes, (now_ms, now_us), appetite);
         if self.session.answers_unsent() > answers {
             self.asked.add(MIRROR_PING_BYTES);
             let spent = self.asked.spent();
             self.spent = self.spent.saturating_add(spent);
             // No answer is waited for: it talks for the sake of talking.
-            if spent > 0 && rests && self.flights.is_empty() {
+            if spent > 0 && appetite == Appetite::None && self.flights.is_empty() {
                 self.cut(FailReason::Protocol);
             }
         }
     }
 
     /// Looks at the clock.
-    pub(super) fn tick(&mut self, (now_ms, now_us): (u64, u64), rests: bool) {
+    pub(super) fn tick(&mut self, (now_ms, now_us): (u64, u64), appetite: Appetite) {
         self.session.tick(now_ms);
-        self.deliver(b"", (now_ms, now_us), rests);
+        self.deliver(b"", (now_ms, now_us), appetite);
         let late: Vec<u32> = self.flights.iter().filter(|f| f.end_ms <= now_ms).map(|f| f.id).collect();
         for id in late {
             if let Some(flight) = self.land(id) {
@@ -268,7 +278,7 @@ impl Streams {
                 self.ends.push(End::Failed(flight.copy, FailReason::Timeout));
             }
         }
-        if !rests {
+        if appetite != Appetite::None {
             for flight in &mut self.flights {
                 let owed = std::mem::take(&mut flight.owed_bytes);
                 if owed > 0 {
@@ -277,13 +287,13 @@ impl Streams {
             }
         }
         // What was reset may have been the last of a connection that drains.
-        self.deliver(b"", (now_ms, now_us), rests);
+        self.deliver(b"", (now_ms, now_us), appetite);
     }
 
     /// No more copies: it ends with those that are under way.
     pub(super) fn drain(&mut self, now_ms: u64) {
         self.session.drain(now_ms);
-        self.deliver(b"", (now_ms, 0), false);
+        self.deliver(b"", (now_ms, 0), Appetite::All);
     }
 
     /// Nothing more is read or written.
@@ -302,13 +312,13 @@ impl Streams {
         }
     }
 
-    fn deliver(&mut self, fed: &[u8], now: (u64, u64), rests: bool) {
+    fn deliver(&mut self, fed: &[u8], now: (u64, u64), appetite: Appetite) {
         while let Some(event) = self.session.next_event() {
             match event {
                 Event::Head { stream, head, end } => self.head(stream, head, end, now),
                 Event::Data { stream, at, len, end } => {
                     let content = fed.get(at..at + len).unwrap_or_default();
-                    self.content(stream, content, (end, rests), now);
+                    self.content(stream, content, (end, appetite), now);
                 }
                 Event::Trailers { stream, lines, .. } => {
                     self.spend(stream, lines.len());
@@ -369,29 +379,39 @@ impl Streams {
         }
     }
 
-    fn content(&mut self, id: u32, content: &[u8], (end, rests): (bool, bool), now: (u64, u64)) {
+    fn content(&mut self, id: u32, content: &[u8], (end, appetite): (bool, Appetite), now: (u64, u64)) {
         let bytes_max = self.terms.response_bytes_max;
         let Some(flight) = self.flight(id) else { return };
         flight.content_bytes = flight.content_bytes.saturating_add(content.len() as u64);
         keep(&mut flight.keeping, content);
         flight.cost.piece();
-        let is_too_long = !end && flight.content_bytes >= bytes_max;
-        if is_too_long {
+        flight.cost.add(content.len() as u64);
+        let spent = flight.cost.spent();
+        let is_kept = flight.keeping.as_ref().is_none_or(|keeping| keeping.is_full());
+        let has_enough = flight.cost.is_long() && is_kept && flight.status.is_some();
+        let cut = if end {
+            None
+        } else if flight.content_bytes >= bytes_max {
+            Some(CutReason::TooLong)
+        } else {
+            (appetite == Appetite::Enough && has_enough).then_some(CutReason::Budget)
+        };
+        if cut.is_some() {
             if let Some(keeping) = &mut flight.keeping {
                 keeping.cut();
             }
-        } else if rests {
+        } else if appetite == Appetite::None {
             flight.owed_bytes += content.len();
         }
-        self.spend(id, content.len());
-        if end || is_too_long {
-            if is_too_long {
-                self.cuts += 1;
-                // So much may still come before the mirror has read that no more is wanted.
-                self.spent = self.spent.saturating_add(self.window_bytes);
-            }
-            self.answered(id, is_too_long, now);
-        } else if !rests {
+        self.spent = self.spent.saturating_add(spent);
+        if let Some(why) = cut {
+            self.cuts.push(why);
+            // So much may still come before the mirror has read that no more is wanted.
+            self.spent = self.spent.saturating_add(self.window_bytes);
+        }
+        if end || cut.is_some() {
+            self.answered(id, cut.is_some(), now);
+        } else if appetite != Appetite::None {
             self.session.taken(id, content.len());
         }
     }
@@ -441,6 +461,7 @@ mod tests {
     use super::super::ledger::Ticket;
     use super::*;
     use crate::http2::frame;
+    use crate::limits::ANSWER_SHORT_BYTES;
     use crate::metrics::MirrorCounters;
     use bytes::Bytes;
     use std::rc::Rc;
@@ -451,7 +472,7 @@ mod tests {
         assert!(!streams.is_open());
         let mut hello = Vec::new();
         frame::settings(&mut hello, &[]);
-        streams.feed(&hello, (0, 0), false);
+        streams.feed(&hello, (0, 0), Appetite::All);
         assert!(streams.is_open() && streams.has_room());
         streams
     }
@@ -508,7 +529,7 @@ mod tests {
         send(&mut streams, "POST /2 HTTP/1.1\nHost: a\nContent-Length: 2\n\nhi", 1);
         assert!(streams.has_output() && said(&mut streams).ends_with(b"hi"));
         let both = [ok(3, false), data(3, b"yes", true), ok(1, true)].concat();
-        streams.feed(&both, (2, 2007), false);
+        streams.feed(&both, (2, 2007), Appetite::All);
         let ends: Vec<_> = streams.ends.drain(..).collect();
         let told = |end: &End| match end {
             End::Answered { answered, latency_us } => (answered.status, answered.bytes, *latency_us),
@@ -523,16 +544,16 @@ mod tests {
         let mut streams = streams(1000);
         send(&mut streams, "GET /1 HTTP/1.1\nHost: a\n\n", 0);
         send(&mut streams, "GET /2 HTTP/1.1\nHost: a\n\n", 500);
-        streams.feed(&ok(3, true), (900, 0), false);
+        streams.feed(&ok(3, true), (900, 0), Appetite::All);
         let _ = said(&mut streams);
-        streams.tick((1000, 0), false);
+        streams.tick((1000, 0), Appetite::All);
         let mut reset = Vec::new();
         frame::rst_stream(&mut reset, 1, Code::Cancel);
         assert!(said(&mut streams).ends_with(&reset));
         assert!(matches!(streams.ends.last(), Some(End::Failed(_, FailReason::Timeout))));
         assert!(!streams.is_doubted() && streams.has_room(), "another one was answered meanwhile");
         send(&mut streams, "GET /3 HTTP/1.1\nHost: a\n\n", 1000);
-        streams.tick((2000, 0), false);
+        streams.tick((2000, 0), Appetite::All);
         assert!(streams.is_doubted() && !streams.takes_copies(), "none was answered since it began");
     }
 
@@ -554,21 +575,21 @@ mod tests {
         send(&mut streams, "GET /1 HTTP/1.1\nHost: a\n\n", 0);
         let mut pings = Vec::new();
         (0..16).for_each(|_| frame::ping(&mut pings, [7; 8], false));
-        let ask = |streams: &mut Streams, rests: bool| {
+        let ask = |streams: &mut Streams, appetite: Appetite| {
             let _ = said(streams);
-            streams.feed(&pings, (0, 0), rests);
-            streams.take_spent().0
+            streams.feed(&pings, (0, 0), appetite);
+            streams.take_spent()
         };
-        assert_eq!(ask(&mut streams, true), 0, "now and then is nothing");
+        assert_eq!(ask(&mut streams, Appetite::None), 0, "now and then is nothing");
         for _ in 0..3 {
-            ask(&mut streams, true);
+            ask(&mut streams, Appetite::None);
         }
-        assert_eq!(ask(&mut streams, true), MIRROR_PING_BYTES);
+        assert_eq!(ask(&mut streams, Appetite::None), MIRROR_PING_BYTES);
         assert!(streams.over().is_none(), "a copy is under way");
-        streams.feed(&ok(1, true), (0, 0), true);
-        assert_eq!(ask(&mut streams, false), MIRROR_PING_BYTES);
+        streams.feed(&ok(1, true), (0, 0), Appetite::None);
+        assert_eq!(ask(&mut streams, Appetite::All), MIRROR_PING_BYTES);
         assert!(streams.over().is_none(), "it may");
-        ask(&mut streams, true);
+        ask(&mut streams, Appetite::None);
         assert_eq!(streams.over(), Some(FailReason::Protocol));
     }
 
@@ -593,6 +614,23 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_no_time_for_more_a_long_answer_ends_with_what_matters_of_it() {
+        let mut streams = streams(1 << 20);
+        for n in 0..2 {
+            send(&mut streams, &format!("GET /{n} HTTP/1.1\nHost: a\n\n"), 0);
+        }
+        streams.feed(&[ok(1, false), ok(3, false)].concat(), (0, 0), Appetite::Enough);
+        streams.feed(&data(3, b"short", false), (0, 0), Appetite::Enough);
+        let pieces = ANSWER_SHORT_BYTES / 16_000;
+        (0..pieces).for_each(|_| streams.feed(&data(1, &[b'x'; 16_000], false), (0, 0), Appetite::Enough));
+        assert!(streams.ends.is_empty() && streams.take_spent() == 0, "it is not long yet");
+        streams.feed(&data(1, &[b'x'; 16_000], false), (0, 0), Appetite::Enough);
+        let cut = matches!(streams.ends.first(), Some(End::Answered { answered, .. }) if answered.is_cut);
+        assert!(cut && streams.cuts == [CutReason::Budget]);
+        assert_eq!(streams.flights.len(), 1, "the short one goes on");
+    }
+
+    #[test]
     fn a_long_answer_is_cut_and_a_lane_that_rests_gives_no_window_back() {
         let mut streams = streams(100_000);
         for n in 0..2 {
@@ -600,19 +638,19 @@ mod tests {
         }
         let _ = said(&mut streams);
         let piece = vec![b'x'; 16_000];
-        streams.feed(&[ok(1, false), ok(3, false)].concat(), (0, 0), true);
+        streams.feed(&[ok(1, false), ok(3, false)].concat(), (0, 0), Appetite::None);
         for _ in 0..4 {
-            streams.feed(&data(1, &piece, false), (0, 0), true);
+            streams.feed(&data(1, &piece, false), (0, 0), Appetite::None);
         }
         let has_update = |out: &[u8]| out.windows(9).any(|head| head[3] == 8 && head[5..9] == [0, 0, 0, 1]);
         assert!(!has_update(&said(&mut streams)), "it rests");
-        streams.tick((10, 0), false);
+        streams.tick((10, 0), Appetite::All);
         assert!(has_update(&said(&mut streams)), "it does so no more");
         for _ in 0..3 {
-            streams.feed(&data(1, &piece, false), (20, 0), false);
+            streams.feed(&data(1, &piece, false), (20, 0), Appetite::All);
         }
         let cut = matches!(streams.ends.first(), Some(End::Answered { answered, .. }) if answered.is_cut);
-        assert!(cut && streams.take_spent().1 == 1);
+        assert!(cut && streams.cuts == [CutReason::TooLong]);
         assert_eq!(streams.flights.len(), 1, "the other one goes on");
     }
 }

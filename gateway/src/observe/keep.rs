@@ -145,6 +145,11 @@ impl Keeping {
         true
     }
 
+    /// As much is kept as may be.
+    pub fn is_full(&self) -> bool {
+        self.content.len() >= self.bytes_max
+    }
+
     /// It ends here although more was to come.
     pub fn cut(&mut self) {
         self.is_cut = true;

@@ -11,7 +11,7 @@ use super::keep::{self, Held, Kept};
 use super::record::{CopyEnd, CopyLeg, PrimaryLeg, Record, Request};
 use super::tap::{Sealed, Tap};
 use crate::grpc::Status;
-use crate::metrics::{Code, MirrorCounters, MirrorEnd, PrimaryEnd};
+use crate::metrics::{Code, MirrorCounters, MirrorEnd, PrimaryEnd, times_as_long};
 
 /// What an exchange and its copies came to so far.
 #[derive(Debug, Default)]
@@ -166,6 +166,7 @@ fn count(counters: &MirrorCounters, primary: PrimaryHalf, mirror: MirrorHalf) {
     if primary.is_sure && mirror.is_sure {
         pairs.sure_primary.record(primary.latency_us);
         pairs.sure_mirror.record(mirror.latency_us);
+        pairs.ratios.record(times_as_long(mirror.latency_us, primary.latency_us));
     }
     match mirror.latency_us.checked_sub(primary.latency_us) {
         Some(slower) => pairs.slower.record(slower),
@@ -311,6 +312,7 @@ mod tests {
         assert_eq!((pairs.slower.sum(), pairs.faster.sum()), (60, 60));
         let sure = [&pairs.sure_primary, &pairs.sure_mirror].map(|of| (of.count(), of.sum()));
         assert_eq!(sure, [(2, 100), (2, 160)], "both sides of the same pairs");
+        assert_eq!(pairs.ratios.count(), 2, "of which each is a ratio too");
         assert_eq!((pairs.primary_bytes.sum(), pairs.mirror_bytes.sum()), (28, 32));
     }
 

@@ -257,7 +257,7 @@ impl ControlPlane<'_> {
         if underway.is_reload() {
             self.notify.ready("serving");
         }
-        underway.tell(result, &self.reloader.store.changes);
+        underway.tell(result, &self.reloader.store.changes, &mut self.reloader.of_cluster);
         if let Some(by) = self.is_stale.take() {
             self.reload(by);
         } else if self.hands_over {

@@ -67,6 +67,7 @@ fn sections(before: &Config, after: &Config, all: &mut Vec<Difference>) {
         ("listener.tls", tls(before) != tls(after)),
         ("admin.tls", before.admin.tls != after.admin.tls),
         ("admin.token", before.admin.token != after.admin.token),
+        ("admin.history", before.admin.history != after.admin.history),
         ("limits", before.limits != after.limits),
         ("http2", before.http2 != after.http2),
         ("timeouts", before.timeouts != after.timeouts),

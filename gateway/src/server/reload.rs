@@ -7,7 +7,7 @@ use std::future::{self, Future};
 use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use config::Config;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +22,7 @@ use crate::control::budget::{self, Descriptors};
 use crate::control::{Applied, By, Change, Changes, ConfigStore, Difference, Made, Refused, Snapshot};
 use crate::discovery::{Discovery, Found, Located};
 use crate::generation::WorkerConfig;
+use crate::logging::Sparing;
 use crate::prepared::Prepared;
 use crate::tls::Tls;
 use crate::visible::visible;
@@ -87,13 +88,31 @@ impl Underway {
     }
 
     /// Tells whoever asked, who may be gone; the change is made all the same. Made or refused, it is noted.
-    pub(super) fn tell(self, mut result: Result<Applied, Refused>, changes: &Changes) {
+    /// What a cluster changes goes into the log as far as there is room for it.
+    pub(super) fn tell(
+        self,
+        mut result: Result<Applied, Refused>,
+        changes: &Changes,
+        of_cluster: &mut Sparing,
+    ) {
         let refused = result.as_ref().err().map(why);
         if self.by == By::Kubernetes && refused.as_ref().is_some_and(|why| changes.was_refused(why)) {
             // A cluster is tried again by itself: what is as wrong as before was told.
             return tracing::debug!("configuration unchanged, as before");
         }
-        log(&result);
+        let is_same = matches!(result, Err(Refused::Same));
+        let said =
+            if self.by == By::Kubernetes && !is_same { of_cluster.may_say(Instant::now()) } else { Ok(0) };
+        match said {
+            Ok(0) => {}
+            Ok(n) => tracing::info!(
+                "{n} changes of the cluster are not in the log: it has {CLUSTER_CHANGES_LOGGED_MAX} a minute"
+            ),
+            Err(n) => tracing::debug!("a change of the cluster, {n} that the log leaves out"),
+        }
+        if said.is_ok() {
+            log(&result);
+        }
         if let (Err(Refused::Same), None) = (&result, &self.asker) {
             // Nothing was changed, and nobody waits.
             return changes.confirm(SystemTime::now());
@@ -103,7 +122,9 @@ impl Underway {
         let made = Made { number: 0, at, by, is_reload, differences, more, refused };
         let text = audit(&made);
         let number = changes.note(made);
-        tracing::info!("change {number} {text}");
+        if said.is_ok() {
+            tracing::info!("change {number} {text}");
+        }
         if let Ok(applied) = &mut result {
             applied.number = number;
         }
@@ -130,6 +151,8 @@ pub(super) struct Reloader {
     pub(super) tls: Arc<Tls>,
     /// Descriptors that this process may have.
     pub(super) descriptor_limit: u64,
+    /// Changes of a cluster in the log.
+    pub(super) of_cluster: Sparing,
     /// What was in force, until no exchange has it any more.
     pub(super) retired: Vec<(Arc<Config>, Vec<Arc<Prepared>>)>,
 }
@@ -319,6 +342,9 @@ fn log(result: &Result<Applied, Refused>) {
         }
     }
 }
+
+/// Changes of a cluster that are told in the log each minute; all are counted, and the last ones remembered.
+pub(super) const CLUSTER_CHANGES_LOGGED_MAX: u32 = 60;
 
 /// Differences that a line of the log names.
 const DIFFERENCES_LOGGED: usize = 8;

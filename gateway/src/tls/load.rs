@@ -24,7 +24,7 @@ pub struct Tls {
     admin: Option<Arc<Listening>>,
     /// By upstream; `None` is called in plaintext.
     upstreams: Arc<[Option<Arc<Calling>>]>,
-    /// Who is believed to be the collector of spans; `None` where it is not posted to over TLS.
+    /// How the collector of spans is verified; `None` where it is not posted to over TLS.
     collector: Option<Roots>,
     /// Certificates in use, and until when they are good.
     pub expiries: Arc<[Expiry]>,
@@ -112,7 +112,7 @@ impl Tls {
         &self.upstreams
     }
 
-    /// Who is believed to be the collector of spans, where it is posted to over TLS.
+    /// How the collector of spans is verified, where it is posted to over TLS.
     pub fn collector(&self) -> Option<&Roots> {
         self.collector.as_ref()
     }
@@ -149,7 +149,7 @@ pub fn files(config: &Config) -> Vec<PathBuf> {
     }
     for tls in config.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref()) {
         match &tls.trust {
-            // Whom the system trusts is its own business: a reload reads it again.
+            // The system's roots are its own business: a reload reads them again.
             Trust::System | Trust::Anything => {}
             Trust::Ca(ca) => files.extend(ca.file().cloned()),
         }
@@ -175,7 +175,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 struct Reading {
     provider: Arc<CryptoProvider>,
-    /// Whom the system trusts, once that was asked for.
+    /// The system's roots, once they were asked for.
     system: Option<Arc<RootCertStore>>,
     wrong: Vec<Wrong>,
     warnings: Vec<Wrong>,
@@ -255,12 +255,12 @@ impl Reading {
                 self.system("tracing.to")?;
                 Some(rustls_native_certs::load_native_certs().certs.into())
             }
-            // Nobody can say so.
+            // No reader can tell.
             Trust::Anything => None,
         }
     }
 
-    /// Whom the system trusts; what asks for it stands at `at`.
+    /// The system's roots; the key that asks for them stands at `at`.
     fn system(&mut self, at: &str) -> Option<Arc<RootCertStore>> {
         if self.system.is_none() {
             let read = rustls_native_certs::load_native_certs();

@@ -72,7 +72,7 @@ impl ServerCertVerifier for Pinned {
             Ok(verified) => return Ok(verified),
             Err(error) => error,
         };
-        // Who else vouches for it, or what else is wrong with it, is no question of pins.
+        // Another issuer, or another fault, is no question of pins.
         if !self.known.iter().any(|known| **known == **certificate) || !is_authority(certificate) {
             return Err(error);
         }

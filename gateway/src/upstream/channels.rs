@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use config::UpstreamProtocol;
 
-use crate::message::http2::{Channel, Place};
+use crate::message::http2::{Channel, Place, Tally};
 
 /// What an endpoint speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,10 @@ enum Speaks {
 /// What the connections to all endpoints of one upstream have in common; its generations share it.
 #[derive(Debug, Default)]
 pub(super) struct Extent {
-    /// Counts what changes how many exchanges there may be at once.
-    pub(super) changes: Rc<Cell<u64>>,
+    /// Of connections that exchanges share.
+    pub(super) tally: Rc<Tally>,
+    /// Endpoints that chose HTTP/1.1.
+    http1: Cell<usize>,
     /// Connections in use, or being made, to endpoints that chose HTTP/1.1.
     pub(super) plain: Cell<usize>,
     /// The youngest generation decides how many exchanges there may be.
@@ -38,8 +40,14 @@ impl Extent {
         self.youngest.get() == generation
     }
 
-    pub(super) fn has_changed(&self) {
-        self.changes.set(self.changes.get().wrapping_add(1));
+    /// How many connections there are, and are being made.
+    pub(super) fn open(&self) -> usize {
+        self.tally.open() + self.plain.get()
+    }
+
+    /// Whether any endpoint chose HTTP/1.1.
+    pub(super) fn has_http1(&self) -> bool {
+        self.http1.get() > 0
     }
 }
 
@@ -50,17 +58,18 @@ pub(super) struct Channels {
     speaks: Cell<Speaks>,
     /// It may choose otherwise with the next connection.
     chooses: bool,
+    extent: Rc<Extent>,
 }
 
 impl Channels {
-    pub(super) fn new(protocol: UpstreamProtocol) -> Self {
+    pub(super) fn new(protocol: UpstreamProtocol, extent: &Rc<Extent>) -> Self {
         let speaks = match protocol {
             UpstreamProtocol::Http1 => Speaks::Http1,
             UpstreamProtocol::Http2 => Speaks::Http2,
             UpstreamProtocol::Alpn => Speaks::Unknown,
         };
         let chooses = protocol == UpstreamProtocol::Alpn;
-        Self { all: RefCell::default(), speaks: Cell::new(speaks), chooses }
+        Self { all: RefCell::default(), speaks: Cell::new(speaks), chooses, extent: Rc::clone(extent) }
     }
 
     /// Whether it is an endpoint of such an upstream.
@@ -82,10 +91,25 @@ impl Channels {
         self.speaks.get() == Speaks::Http1
     }
 
-    /// What it has chosen; whether that is news.
-    pub(super) fn chose(&self, http2: bool) -> bool {
-        let speaks = if http2 { Speaks::Http2 } else { Speaks::Http1 };
-        self.chooses && self.speaks.replace(speaks) != speaks
+    /// What it has chosen.
+    pub(super) fn chose(&self, http2: bool) {
+        if self.chooses {
+            self.speaks(if http2 { Speaks::Http2 } else { Speaks::Http1 });
+        }
+    }
+
+    fn speaks(&self, what: Speaks) {
+        let before = self.speaks.replace(what);
+        if before == what {
+            return;
+        }
+        let http1 = &self.extent.http1;
+        match (before, what) {
+            (Speaks::Http1, _) => http1.set(http1.get().saturating_sub(1)),
+            (_, Speaks::Http1) => http1.set(http1.get() + 1),
+            (Speaks::Http2 | Speaks::Unknown, Speaks::Http2 | Speaks::Unknown) => {}
+        }
+        self.extent.tally.has_changed();
     }
 
     /// A place on the first of its connections that has one. On the first, so that the others can end.
@@ -95,26 +119,20 @@ impl Channels {
         all.iter().find(|channel| channel.has_room() && !channel.is_stuck()).map(Place::on)
     }
 
-    /// The same where there may be no other connection: on one that is stuck what has no content goes on.
+    /// The same where there may be no other connection: on the one that is least stuck. What has no content goes on anyhow.
     pub(super) fn any_place(&self) -> Option<Place> {
-        self.all.borrow().iter().find(|channel| channel.has_room()).map(Place::on)
-    }
-
-    /// One that is known already stays as it is; whether it was not.
-    pub(super) fn add(&self, channel: &Rc<Channel>) -> bool {
-        let mut all = self.all.borrow_mut();
-        let is_new = !all.iter().any(|known| Rc::ptr_eq(known, channel));
-        if is_new {
-            all.push(Rc::clone(channel));
-        }
-        is_new
-    }
-
-    /// Connections, and exchanges that may be on all of them at once. One that drains is a connection until its last exchange ends.
-    pub(super) fn extent(&self) -> (usize, usize) {
         let all = self.all.borrow();
-        let open = all.iter().filter(|channel| !channel.is_over()).count();
-        (open, all.iter().map(|channel| channel.capacity()).fold(0, usize::saturating_add))
+        let with_room = all.iter().filter(|channel| channel.has_room());
+        with_room.max_by_key(|channel| channel.window_room()).map(Place::on)
+    }
+
+    /// One that is known already stays as it is.
+    pub(super) fn add(&self, channel: &Rc<Channel>) {
+        let mut all = self.all.borrow_mut();
+        if !all.iter().any(|known| Rc::ptr_eq(known, channel)) {
+            all.push(Rc::clone(channel));
+            channel.counts();
+        }
     }
 
     /// Whether one is open on which its peer takes nothing at present: another one would be no better.
@@ -139,5 +157,8 @@ impl Drop for Channels {
     /// With the last configuration that named the endpoint its connections end, as soon as what is on them has.
     fn drop(&mut self) {
         self.all.get_mut().iter().for_each(|channel| channel.retire());
+        if self.chooses {
+            self.speaks(Speaks::Unknown);
+        }
     }
 }

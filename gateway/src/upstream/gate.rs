@@ -64,7 +64,7 @@ impl Gate {
         Some(Permit(Rc::clone(self)))
     }
 
-    /// Nobody has a permit.
+    /// No permit is taken.
     #[cfg(test)]
     pub fn is_free(&self) -> bool {
         self.taken.get() == 0

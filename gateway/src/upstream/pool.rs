@@ -131,7 +131,7 @@ impl Upstreams {
         closed > 0
     }
 
-    /// Nobody has a permit, or a connection for itself where they may be shared.
+    /// No exchange has a permit, or a connection for itself where they may be shared.
     #[cfg(test)]
     pub fn are_at_rest(&self) -> bool {
         self.0.iter().all(|group| group.gate.is_free() && group.extent.plain.get() == 0)
@@ -155,9 +155,9 @@ pub struct Search {
     group: Rc<Group>,
     buffers: Rc<Buffers>,
     key: Option<u64>,
-    /// Whom the last report was about.
+    /// The endpoint that the last report was about.
     last: Option<usize>,
-    /// Whom earlier reports were about: another try goes elsewhere, if there is somewhere.
+    /// Endpoints that earlier reports were about: another try goes elsewhere, if there is somewhere.
     avoid: Vec<usize>,
 }
 
@@ -264,7 +264,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Whom it is to.
+    /// The endpoint it is to.
     pub fn address(&self) -> Address {
         self.slot.endpoint().address
     }
@@ -368,12 +368,12 @@ impl Endpoint {
         address: Address,
         callee: Option<Callee>,
         protocol: UpstreamProtocol,
-        counters: &Arc<UpstreamCounters>,
+        (extent, counters): (&Rc<Extent>, &Arc<UpstreamCounters>),
     ) -> Self {
         Self {
             address,
             callee,
-            channels: Channels::new(protocol),
+            channels: Channels::new(protocol, extent),
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             failed: Failed::default(),

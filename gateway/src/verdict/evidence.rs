@@ -48,6 +48,8 @@ pub struct Seen {
     /// Microseconds of either side, of the same requests: those whose times are known for their own.
     pub primary_times: Slots,
     pub mirror_times: Slots,
+    /// Of the same pairs, in steps, how many times as long the mirror took.
+    pub ratios: Slots,
     pub sent: u64,
     /// Copies that were not sent because the mirror took no connection.
     pub unreachable: u64,
@@ -158,6 +160,7 @@ impl Seen {
             matrix: matrix.into_iter().map(cell).collect(),
             primary_times: Slots::together(all.clone().map(|seen| &seen.primary_times)),
             mirror_times: Slots::together(all.clone().map(|seen| &seen.mirror_times)),
+            ratios: Slots::together(all.clone().map(|seen| &seen.ratios)),
             sent: total(all.clone().map(|seen| seen.sent)),
             unreachable: total(all.clone().map(|seen| seen.unreachable)),
             lost: total(all.clone().map(|seen| seen.lost)),
@@ -270,6 +273,14 @@ fn is_error(end: &str) -> bool {
         // A call's outcome, why there was none, or `other_5xx`.
         Err(_) => Status::named(end).map_or(end != "other", Status::is_error),
     }
+}
+
+pub(super) fn is_mirrors_error(_primary: &str, mirror: &str) -> bool {
+    is_error(mirror)
+}
+
+pub(super) fn is_primarys_error(primary: &str, _mirror: &str) -> bool {
+    is_error(primary)
 }
 
 pub(super) fn is_only_mirrors(primary: &str, mirror: &str) -> bool {

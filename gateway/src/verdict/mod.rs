@@ -10,16 +10,21 @@
 mod evidence;
 mod sequential;
 mod rules;
+mod mismatch;
 mod times;
 mod fleet;
+mod mirroring;
+mod drift;
 pub mod said;
 
 use config::Policy;
 use serde::Serialize;
 
 use crate::metrics::total;
+pub use drift::Drift;
 pub use evidence::{Compared, Difference, Evidence, Seen, Window};
 pub use fleet::{Aside, Fleet, Missing};
+pub use mirroring::{Got, Mirroring, Trial, mirroring};
 use rules::Rules;
 use sequential::Chance;
 pub use sequential::design_effect;
@@ -28,7 +33,7 @@ pub use sequential::design_effect;
 const MINOR_ROUTES_SHARE: f64 = 0.05;
 
 /// How much of a mirror's chance to be rejected for nothing its rules over all routes have; each route has as much of the rest.
-const EVERYWHERE_PART: f64 = 0.25;
+const EVERYWHERE_PART: f64 = 0.5;
 
 /// How much of a route's chance to reject for nothing its rules over what came lately have.
 const WINDOWS_PART: f64 = 0.25;
@@ -117,6 +122,10 @@ pub struct MirrorVerdict {
     pub rules: Vec<Ruling>,
     /// Routes that carry so few of its copies that they can reject it, and not hold it up.
     pub rest: Vec<String>,
+    /// What it does otherwise than it did when evidence began.
+    pub drift: Vec<Drift>,
+    /// What clients of this gateway got where their requests were copied to it, and where chance left them out, by route.
+    pub mirroring: Vec<Mirroring>,
     /// What is not known of all that should be: of several gateways, of critical routes; in sentences.
     #[serde(skip)]
     pub aside: Vec<String>,
@@ -160,7 +169,7 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
     let mut decision = if all == 0 { Decision::Hold } else { Decision::Promote };
     let mut rulings: Vec<Ruling> = Vec::new();
     let counts = |ruling: &Ruling| !policy.ignore_rules.iter().any(|ignored| ignored == ruling.rule);
-    let mut failed = Vec::new();
+    let (mut failed, mut drifts) = (Vec::new(), Vec::new());
     let mut decide = |of: Vec<Ruling>, can_hold: bool| {
         for ruling in of.into_iter().filter(counts) {
             decision = decision.max(match ruling.result {
@@ -186,15 +195,15 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
             rest.push(route.route.clone());
         }
         let own = policy.of_route(&route.route);
-        let mut of = Rules { policy: own, chance: each.part(1.0 - WINDOWS_PART) }.route(route);
+        let mut of = Rules::of(own, each.part(1.0 - WINDOWS_PART)).route(route);
+        drifts.extend(drift::drift(own, each, route));
         let since = lately(own, each, route, &mut of);
         of.extend(since);
         failed.extend(of.iter().filter(|ruling| ruling.result == Outcome::Fail).map(|ruling| ruling.rule));
         decide(of, !is_minor);
     }
     if let Some(together) = together {
-        let rules = Rules { policy, chance: chance.part(EVERYWHERE_PART) };
-        let mut of = rules.everywhere(&together);
+        let mut of = Rules::of(policy, chance.part(EVERYWHERE_PART)).everywhere(&together);
         // A route that is known to be worse says where it is.
         of.retain(|ruling| !failed.contains(&ruling.rule));
         decide(of, false);
@@ -212,6 +221,8 @@ fn mirror(policy: &Policy, chance: Chance, name: &str, mut evidence: Vec<&Eviden
         said: Vec::new(),
         rules: rulings,
         rest,
+        drift: drifts,
+        mirroring: Vec::new(),
         aside: Vec::new(),
     }
 }
@@ -226,7 +237,8 @@ fn lately(policy: &Policy, each: Chance, route: &Evidence, known: &mut [Ruling])
     let mut found: Vec<Ruling> = Vec::new();
     for Window { since, within, number, evidence } in &route.windows {
         let n = f64::from((*number).max(1));
-        let rules = Rules { policy, chance: each.part(WINDOWS_PART / (n * (n + 1.0))) };
+        let chance = each.part(WINDOWS_PART / (n * (n + 1.0)));
+        let rules = Rules { is_of_failures: true, ..Rules::of(policy, chance) };
         for mut ruling in rules.lately(evidence) {
             if ruling.result != Outcome::Fail {
                 continue;

@@ -4,7 +4,11 @@
 use config::{Contents, Percent, Policy};
 
 use super::evidence::{is_only_mirrors, is_only_primarys, is_other_status};
-use super::sequential::{Chance, Estimate, more_often, net, net_beyond, share, share_beyond};
+use super::mismatch::{Descending, Mismatch, MismatchTest, Shown};
+use super::sequential::{
+    Chance, Estimate, more_often, net, net_beyond, net_figure, net_is_within, share, share_beyond,
+    share_figure,
+};
 use super::{Compared, Difference, Evidence, Outcome, Ruling, Seen};
 use crate::metrics::total;
 
@@ -15,14 +19,14 @@ pub(super) const NOISE_SLACK: f64 = 0.2;
 const NONE_IN: f64 = 3.0;
 
 /// What passes is below so many times its threshold, to 99 percent over all looks.
-const SLIPS: f64 = 2.0;
+pub(super) const SLIPS: f64 = 2.0;
 const PASS_ALPHA: f64 = 0.01;
 
 /// Copies that find no connection come in heaps, each from one cause: below this share it may have been one restart.
 const OUTAGE: f64 = 0.05;
 
 /// No threshold asks for more requests than this one: 30,000.
-const LEAST_THRESHOLD: f64 = 0.000_1;
+pub(super) const LEAST_THRESHOLD: f64 = 0.000_1;
 
 /// Why a value that looks as if drawn anew each time cannot speak against a mirror.
 const VOLATILE: &str = "some values are drawn anew each time, it seems: ignore them (the evidence has the line to write), or \
@@ -31,15 +35,32 @@ const VOLATILE: &str = "some values are drawn anew each time, it seems: ignore t
 /// Lines of evidence of one ruling.
 pub(super) const EVIDENCE_MAX: usize = 10;
 
-/// How much of a route's chance to reject for nothing each rule has. The sum is one.
-const ERRORS: f64 = 0.25;
+/// How much of a chance to reject for nothing each rule has that is asked of a route and of all routes. The sum is one.
+pub(super) struct Parts {
+    errors: f64,
+    statuses: f64,
+    /// Of each of two quantiles.
+    times: f64,
+    /// Of all others, which are asked of a route alone.
+    others: f64,
+}
+
+const OF_A_ROUTE: Parts =
+    Parts { errors: 0.25, statuses: 0.125, times: 0.062_5, others: REACH + ANY + FIELDS };
 const REACH: f64 = 0.125;
-const STATUSES: f64 = 0.125;
 const ANY: f64 = 0.125;
 const FIELDS: f64 = 0.25;
-/// Of each of two quantiles.
-const TIMES: f64 = 0.062_5;
-const _: () = assert!(ERRORS + REACH + STATUSES + ANY + FIELDS + 2.0 * TIMES == 1.0);
+
+/// What is wrong with a whole service fails or is slow; contents are wrong on a route.
+const EVERYWHERE: Parts = Parts { errors: 0.5, statuses: 0.125, times: 0.187_5, others: 0.0 };
+
+const _: () = assert!(OF_A_ROUTE.sum() == 1.0 && EVERYWHERE.sum() == 1.0);
+
+impl Parts {
+    const fn sum(&self) -> f64 {
+        self.errors + self.statuses + 2.0 * self.times + self.others
+    }
+}
 
 /// The first fields that differ share their part about evenly; the sum over all that may ever come is one.
 fn field_part(rank: u64) -> f64 {
@@ -51,25 +72,32 @@ pub(super) struct Rules<'a> {
     pub(super) policy: &'a Policy,
     /// How often any rule may reject for nothing.
     pub(super) chance: Chance,
+    /// Rulings that do not fail are passed over: what takes long to know of them is left out.
+    pub(super) is_of_failures: bool,
 }
 
-/// What a rule weighs.
-pub(super) struct Weighed {
+/// What a rule weighs. What takes long to know is asked for where it matters.
+pub(super) struct Weighed<'a> {
     pub(super) rule: &'static str,
     pub(super) unit: &'static str,
-    pub(super) estimate: Option<Estimate>,
+    pub(super) figure: Option<f64>,
+    /// Where the figure lies.
+    pub(super) interval: &'a dyn Fn() -> [f64; 2],
     pub(super) threshold: f64,
-    /// How likely an equal mirror would ever show as much, where it is refuted that it is within the threshold.
+    /// How likely an equal mirror would ever show as much, where it is beyond its threshold and refuted that it is within.
     pub(super) refuted: Option<f64>,
-    /// What it may come to, as sure as it takes to pass; where that matters.
-    pub(super) ceiling: Option<f64>,
+    /// What it may come to, as sure as it takes to pass, where that is more than this; where it matters.
+    pub(super) ceiling: &'a dyn Fn(f64) -> Option<f64>,
     pub(super) samples: u64,
     /// Of so many the figure is a share, where those are others.
     pub(super) counted: Option<u64>,
     /// Samples without which it cannot pass.
     pub(super) needed: u64,
-    pub(super) shown: Vec<String>,
+    pub(super) shown: &'a dyn Fn() -> Vec<String>,
 }
+
+/// Whatever is rare enough passes.
+pub(super) const NO_CEILING: &dyn Fn(f64) -> Option<f64> = &|_| None;
 
 pub(super) fn of_percent(percent: Percent) -> f64 {
     f64::from(percent.per_million) / 1e6
@@ -79,6 +107,10 @@ pub(super) fn of_percent(percent: Percent) -> f64 {
 pub(super) fn refuted(chance: Chance, strengths: &[f64]) -> Option<f64> {
     let least = strengths.iter().copied().fold(f64::INFINITY, f64::min);
     chance.is_met(least).then(|| chance.unlikely(least))
+}
+
+fn ends(Estimate { low, high, .. }: Estimate) -> [f64; 2] {
+    [low, high]
 }
 
 /// Pairs that may be of two requests speak neither for the mirror nor against it.
@@ -102,15 +134,19 @@ fn unless_out_of_step(evidence: &Evidence, rulings: &mut [Ruling]) {
 /// So many pairs that may be of two requests are too few to matter.
 const SUSPECT_SHARE_MAX: f64 = 0.0002;
 
-impl Rules<'_> {
+impl<'a> Rules<'a> {
+    pub(super) fn of(policy: &'a Policy, chance: Chance) -> Self {
+        Self { policy, chance, is_of_failures: false }
+    }
+
     /// Everything on one route; last comes first.
     pub(super) fn route(&self, evidence: &Evidence) -> Vec<Ruling> {
         let mut rulings = vec![self.losses(evidence)];
-        rulings.extend(self.both_times(evidence, TIMES));
+        rulings.extend(self.both_times(evidence, OF_A_ROUTE.times));
         rulings.push(self.reach(evidence));
-        rulings.push(self.errors(evidence));
+        rulings.push(self.errors(evidence, OF_A_ROUTE.errors));
         if !self.ignores("status") {
-            rulings.push(self.statuses(evidence));
+            rulings.push(self.statuses(evidence, OF_A_ROUTE.statuses));
         }
         match &evidence.seen.compared {
             Some(compared) => {
@@ -127,16 +163,20 @@ impl Rules<'_> {
     /// What counters tell of a stretch of time.
     pub(super) fn lately(&self, evidence: &Evidence) -> Vec<Ruling> {
         let mut rulings = vec![self.reach(evidence)];
-        rulings.extend(self.everywhere(evidence));
+        rulings.extend(self.counted(evidence, &OF_A_ROUTE));
         rulings
     }
 
     /// What all routes together tell sooner than each.
     pub(super) fn everywhere(&self, evidence: &Evidence) -> Vec<Ruling> {
-        let mut rulings = self.both_times(evidence, TIMES);
-        rulings.push(self.errors(evidence));
+        self.counted(evidence, &EVERYWHERE)
+    }
+
+    fn counted(&self, evidence: &Evidence, parts: &Parts) -> Vec<Ruling> {
+        let mut rulings = self.both_times(evidence, parts.times);
+        rulings.push(self.errors(evidence, parts.errors));
         if !self.ignores("status") {
-            rulings.push(self.statuses(evidence));
+            rulings.push(self.statuses(evidence, parts.statuses));
         }
         unless_out_of_step(evidence, &mut rulings);
         rulings
@@ -167,43 +207,41 @@ impl Rules<'_> {
         self.policy.ignore_fields.iter().any(|ignored| ignored == field)
     }
 
-    pub(super) fn ruling(&self, evidence: &Evidence, weighed: Weighed) -> Ruling {
-        let Weighed { rule, unit, estimate, threshold, refuted, ceiling, samples, counted, needed, shown } =
-            weighed;
+    pub(super) fn ruling(&self, evidence: &Evidence, weighed: Weighed<'_>) -> Ruling {
+        let Weighed { rule, unit, figure, threshold, refuted, samples, counted, needed, .. } = weighed;
         let counted = counted.unwrap_or(samples);
         let enough = samples >= needed;
         let least = self.samples_min(evidence);
-        let is_worse = refuted.is_some() && estimate.is_some_and(|of| of.figure > threshold);
+        let is_worse = refuted.is_some() && figure.is_some_and(|figure| figure > threshold);
         let is_suspect = is_worse && counted < least;
-        let slipping = ceiling.filter(|ceiling| *ceiling > SLIPS * threshold.max(LEAST_THRESHOLD));
-        let (result, why) = match estimate {
+        let (result, why) = match figure {
             Some(_) if is_suspect => {
                 (Outcome::Hold, Some(format!("so far, of {counted} samples: to reject takes {least}")))
             }
             Some(_) if is_worse => (Outcome::Fail, None),
-            Some(estimate) if estimate.figure > threshold => {
+            Some(figure) if figure > threshold => {
                 (Outcome::Hold, Some("beyond the threshold, but chance may have done it".to_owned()))
             }
-            Some(_) if !enough => {
-                (Outcome::Hold, Some(format!("{samples} samples of the {needed} that it takes")))
-            }
-            Some(_) => match slipping {
+            Some(_) if enough => match (weighed.ceiling)(SLIPS * threshold.max(LEAST_THRESHOLD)) {
                 Some(ceiling) => {
                     let most = ceiling * 100.0;
                     (Outcome::Hold, Some(format!("it may yet be {most:.3} %: so far chance hides as much")))
                 }
                 None => (Outcome::Pass, None),
             },
-            None => (Outcome::Hold, Some(format!("{samples} samples of the {needed} that it takes"))),
+            Some(_) | None => {
+                (Outcome::Hold, Some(format!("{samples} samples of the {needed} that it takes")))
+            }
         };
+        let is_told = !self.is_of_failures || result == Outcome::Fail;
         Ruling {
             rule,
             route: evidence.route.clone(),
             unit,
-            figure: estimate.map(|estimate| estimate.figure),
+            figure,
             threshold,
             chance: refuted.filter(|_| result == Outcome::Fail),
-            interval: estimate.map(|estimate| [estimate.low, estimate.high]),
+            interval: figure.filter(|_| is_told).map(|_| (weighed.interval)()),
             since: None,
             within: None,
             samples,
@@ -211,7 +249,7 @@ impl Rules<'_> {
             enough,
             result,
             why,
-            evidence: if result == Outcome::Pass { Vec::new() } else { some(shown) },
+            evidence: if result == Outcome::Pass || !is_told { Vec::new() } else { some((weighed.shown)()) },
             is_suspect,
         }
     }
@@ -227,14 +265,15 @@ impl Rules<'_> {
             Weighed {
                 rule: "unreachable",
                 unit: "share",
-                estimate: (samples > 0).then(|| share(*unreachable, samples, chance)),
+                figure: (samples > 0).then(|| share_figure(*unreachable, samples)),
+                interval: &|| ends(share(*unreachable, samples, chance)),
                 threshold,
                 refuted: refuted(chance, &[share_beyond(*unreachable, samples, threshold.max(OUTAGE))]),
-                ceiling: None,
+                ceiling: NO_CEILING,
                 samples,
                 counted: None,
                 needed: self.needed(evidence, threshold),
-                shown: vec![format!("{unreachable} of {samples} copies found no connection")],
+                shown: &|| vec![format!("{unreachable} of {samples} copies found no connection")],
             },
         );
         if ruling.result == Outcome::Hold && *unreachable > 0 && ruling.enough {
@@ -244,39 +283,26 @@ impl Rules<'_> {
     }
 
     /// What both answered with another code, neither of them an error.
-    fn statuses(&self, evidence: &Evidence) -> Ruling {
+    fn statuses(&self, evidence: &Evidence, part: f64) -> Ruling {
         let n = evidence.seen.pairs();
         let threshold = of_percent(self.policy.mismatch_max);
         let asked = MismatchTest {
             threshold,
             least: self.samples_min(evidence),
-            reject: self.part(evidence, STATUSES),
+            reject: self.part(evidence, part),
             pass: Self::pass_chance(evidence),
         };
         let noise = evidence.baseline.as_ref().map(|b| (b.cells(is_other_status), b.pairs()));
         let of = Mismatch::apart((evidence.seen.cells(is_other_status), n), noise, asked);
-        self.mismatch(
-            evidence,
-            (n > 0).then_some(of),
-            Weighed {
-                rule: "status_mismatch",
-                unit: "share",
-                estimate: None,
-                threshold,
-                refuted: None,
-                ceiling: None,
-                samples: n,
-                counted: None,
-                needed: self.needed(evidence, threshold),
-                shown: evidence.seen.shown(is_other_status),
-            },
-        )
+        let needed = self.needed(evidence, threshold);
+        let shown = || evidence.seen.shown(is_other_status);
+        self.mismatch(evidence, "status_mismatch", (n > 0).then_some(&of), (n, needed), &shown)
     }
 
     /// One place where answers differ, by what came since it was found.
-    fn difference(&self, of: &Difference, has_baseline: bool, asked: MismatchTest) -> Mismatch {
+    fn difference(of: &Difference, has_baseline: bool, asked: MismatchTest) -> Mismatch {
         if has_baseline && of.beside > 0 {
-            return Mismatch::beside((of.only_mirror, of.only_baseline, of.beside), of, asked);
+            return Mismatch::beside(of, asked);
         }
         let noise = has_baseline.then_some((of.baseline_count, of.baseline_compared));
         let (count, n) =
@@ -300,13 +326,13 @@ impl Rules<'_> {
         let mut all = Vec::new();
         for of in &judged {
             let asked = asked(FIELDS * field_part(of.rank));
-            all.push((self.difference(of, baseline.is_some(), asked), of.shown()));
+            all.push((Self::difference(of, baseline.is_some(), asked), Shown::Judged(of)));
         }
         for of in left_out.iter().filter(|of| !self.ignores(&of.field)) {
-            let mut mismatch = self.difference(of, false, asked(FIELDS * field_part(of.rank)));
+            let mut mismatch = Self::difference(of, false, asked(FIELDS * field_part(of.rank)));
             // Without names, for it is told to strangers too.
             mismatch.unsure = Some(VOLATILE.to_owned());
-            all.push((mismatch, format!("{}; volatile: {}", of.shown(), of.ignoring())));
+            all.push((mismatch, Shown::Volatile(of)));
         }
         if compared.answers > 0 {
             let asked = asked(ANY);
@@ -315,7 +341,7 @@ impl Rules<'_> {
                 let noise = baseline
                     .map(|of| (noise.unwrap_or_else(|| of.map_or(0, |of| of.differing)), answers(of)));
                 let mismatch = Mismatch::apart((differing, compared.answers), noise, asked);
-                (mismatch, format!("anything at all: {differing} of {}", compared.answers))
+                (mismatch, Shown::Any(differing, compared.answers))
             };
             let any = if left_out.is_empty() {
                 all_of(compared.differing, None)
@@ -339,52 +365,58 @@ impl Rules<'_> {
             };
             all.push(any);
         }
-        all.sort_by(|(a, _), (b, _)| {
-            a.result().rank().cmp(&b.result().rank()).then(b.beyond().total_cmp(&a.beyond()))
-        });
-        let shown = all.iter().filter(|(mismatch, _)| mismatch.beyond() > 0.0);
-        let shown = shown.map(|(_, text)| text.clone()).collect();
-        let first = all.into_iter().next().map(|(mismatch, _)| mismatch);
-        self.mismatch(
-            evidence,
-            first,
-            Weighed {
-                rule: "mismatch_above_noise",
-                unit: "share",
-                estimate: None,
-                threshold,
-                refuted: None,
-                ceiling: None,
-                samples: compared.contents.saturating_add(compared.left_out),
-                counted: None,
-                needed: self.needed(evidence, threshold),
-                shown,
-            },
-        )
+        all.sort_by_cached_key(|(of, _)| (of.result().rank(), Descending(of.beyond())));
+        let told = || {
+            let beyond = all.iter().filter(|(mismatch, _)| mismatch.beyond() > 0.0);
+            let mut told: Vec<String> = beyond.clone().take(EVIDENCE_MAX).map(|(_, of)| of.text()).collect();
+            told.resize_with(beyond.count(), String::new);
+            told
+        };
+        let samples = compared.contents.saturating_add(compared.left_out);
+        let needed = self.needed(evidence, threshold);
+        let first = all.first().map(|(mismatch, _)| mismatch);
+        self.mismatch(evidence, "mismatch_above_noise", first, (samples, needed), &told)
     }
 
     /// A ruling on a mismatch, which noise that is not known keeps from failing.
-    fn mismatch(&self, evidence: &Evidence, of: Option<Mismatch>, weighed: Weighed) -> Ruling {
-        let Some(Mismatch { estimate, allowed, refuted, ceiling, counted, unsure }) = of else {
-            return self.ruling(evidence, weighed);
-        };
+    fn mismatch(
+        &self,
+        evidence: &Evidence,
+        rule: &'static str,
+        of: Option<&Mismatch>,
+        (samples, needed): (u64, u64),
+        shown: &dyn Fn() -> Vec<String>,
+    ) -> Ruling {
         let weighed = Weighed {
-            estimate: Some(estimate),
-            threshold: allowed,
-            refuted,
-            ceiling: Some(ceiling),
-            counted: Some(counted),
-            ..weighed
+            rule,
+            unit: "share",
+            figure: of.map(|of| of.figure),
+            interval: &|| of.map(Mismatch::interval).unwrap_or_default(),
+            threshold: of.map_or_else(|| of_percent(self.policy.mismatch_max), |of| of.allowed),
+            refuted: of.and_then(|of| of.refuted),
+            ceiling: &|most| of.and_then(|of| of.ceiling(most)),
+            samples,
+            counted: of.map(|of| of.counted),
+            needed,
+            shown,
         };
         let mut ruling = self.ruling(evidence, weighed);
-        if let Some(why) = unsure.filter(|_| ruling.result == Outcome::Fail || ruling.is_suspect) {
+        if let Some(why) = of.and_then(|of| of.unsure.clone())
+            && (ruling.result == Outcome::Fail || ruling.is_suspect)
+        {
             ruling.hold(why);
         }
         ruling
     }
 
     /// A ruling on a share that cannot speak against the mirror: beyond its threshold too little is known.
-    fn unknown(&self, evidence: &Evidence, rule: &'static str, of: (u64, u64), shown: Vec<String>) -> Ruling {
+    fn unknown(
+        &self,
+        evidence: &Evidence,
+        rule: &'static str,
+        of: (u64, u64),
+        shown: &dyn Fn() -> Vec<String>,
+    ) -> Ruling {
         let (count, samples) = of;
         // Nothing is rejected by it, so the chance is that of passing.
         let chance = Self::pass_chance(evidence);
@@ -394,10 +426,11 @@ impl Rules<'_> {
             Weighed {
                 rule,
                 unit: "share",
-                estimate: (samples > 0).then(|| share(count, samples, chance)),
+                figure: (samples > 0).then(|| share_figure(count, samples)),
+                interval: &|| ends(share(count, samples, chance)),
                 threshold,
                 refuted: refuted(chance, &[share_beyond(count, samples, threshold)]),
-                ceiling: None,
+                ceiling: NO_CEILING,
                 samples,
                 counted: None,
                 needed: self.samples_min(evidence),
@@ -409,7 +442,7 @@ impl Rules<'_> {
     /// The contents of a mirror without `compare` are looked at by nothing.
     fn unlooked(&self, evidence: &Evidence) -> Ruling {
         let n = evidence.seen.pairs();
-        let mut ruling = self.unknown(evidence, "contents_not_compared", (n, n), Vec::new());
+        let mut ruling = self.unknown(evidence, "contents_not_compared", (n, n), &Vec::new);
         ruling.hold(format!(
             "contents are not compared: write `compare = {{}}` beside `upstream` of mirror {:?} on this route, or \
              `contents = \"optional\"` in the policy",
@@ -423,48 +456,57 @@ impl Rules<'_> {
         let samples = compared.answers.saturating_add(compared.no_room);
         let unseen = samples.saturating_sub(compared.contents.saturating_add(compared.left_out));
         let unseen = unseen.saturating_add(compared.partly).min(samples);
-        let mut reasons = compared.reasons.clone();
-        reasons.retain(|(_, n)| *n > 0);
-        let shown = reasons.iter().map(|(why, n)| format!("{why}: {n}")).collect();
-        let mut ruling = self.unknown(evidence, "contents_not_compared", (unseen, samples), shown);
+        let shown = || {
+            let reasons = compared.reasons.iter().filter(|(_, n)| *n > 0);
+            reasons.map(|(why, n)| format!("{why}: {n}")).collect()
+        };
+        let mut ruling = self.unknown(evidence, "contents_not_compared", (unseen, samples), &shown);
         if ruling.result == Outcome::Fail || ruling.is_suspect {
             ruling.hold("whether they are the same is not known".to_owned());
         }
         ruling
     }
 
-    fn errors(&self, evidence: &Evidence) -> Ruling {
-        let chance = self.part(evidence, ERRORS);
+    fn errors(&self, evidence: &Evidence, part: f64) -> Ruling {
+        let chance = self.part(evidence, part);
         let counts = |seen: &Seen| (seen.cells(is_only_mirrors), seen.cells(is_only_primarys), seen.pairs());
         let (only_mirror, only_primary, n) = counts(&evidence.seen);
         let baseline = evidence.baseline.as_ref().filter(|b| b.pairs() >= self.samples_min(evidence));
         let again = baseline.map(counts);
-        let noise = |chance| again.map(|(mirror, primary, n)| net(mirror, primary, n, chance));
-        let figure = noise(chance).map_or(0.0, |of| of.figure.max(0.0));
+        let noise = again.map_or(0.0, |(mirror, primary, n)| net_figure(mirror, primary, n).max(0.0));
+        let figure = net_figure(only_mirror, only_primary, n) - noise;
         let asked = of_percent(self.policy.errors_max);
-        let threshold = asked.max(NOISE_SLACK * figure);
-        let mut strengths = vec![net_beyond(only_mirror, only_primary, n, threshold)];
-        // Worse than v1, and worse than what being a copy makes of v1.
-        strengths
-            .extend(again.map(|(mirror, _, m)| more_often((only_mirror, n), (mirror, m), 1.0 + NOISE_SLACK)));
-        let with = |chance| {
-            let Estimate { figure: of, low, high } = net(only_mirror, only_primary, n, chance);
-            Estimate { figure: of - figure, low: low - figure, high: high - figure }
+        let threshold = asked.max(NOISE_SLACK * noise);
+        let is_refuted = || {
+            let mut strengths = vec![net_beyond(only_mirror, only_primary, n, threshold)];
+            // Worse than v1, and worse than what being a copy makes of v1.
+            strengths.extend(again.map(|(mirror, _, m)| {
+                let of_noise = noise / net_figure(mirror, 0, m).max(noise).max(f64::MIN_POSITIVE);
+                more_often((only_mirror, n), (mirror, m), 1.0 + NOISE_SLACK * of_noise)
+            }));
+            refuted(chance, &strengths)
         };
         let pass = Self::pass_chance(evidence);
-        let ceiling =
-            net(only_mirror, only_primary, n, pass).high - noise(pass).map_or(0.0, |of| of.low.max(0.0));
+        let ceiling = |most: f64| {
+            if net_is_within(only_mirror, only_primary, n, most, pass) {
+                return None;
+            }
+            let of_noise = |(mirror, primary, n)| net(mirror, primary, n, pass).low.max(0.0);
+            let ceiling = net(only_mirror, only_primary, n, pass).high - again.map_or(0.0, of_noise);
+            (ceiling > most).then_some(ceiling)
+        };
         let weighed = Weighed {
             rule: "error_rate_difference",
             unit: "share",
-            estimate: (n > 0).then(|| with(chance)),
+            figure: (n > 0).then_some(figure),
+            interval: &|| ends(net(only_mirror, only_primary, n, chance)).map(|end| end - noise),
             threshold,
-            refuted: refuted(chance, &strengths),
-            ceiling: (n > 0).then_some(ceiling),
+            refuted: if figure > threshold { is_refuted() } else { None },
+            ceiling: &ceiling,
             samples: n,
             counted: None,
             needed: self.needed(evidence, asked),
-            shown: evidence.seen.shown(is_only_mirrors),
+            shown: &|| evidence.seen.shown(is_only_mirrors),
         };
         let mut ruling = self.ruling(evidence, weighed);
         ruling.unless_chosen(evidence, baseline.is_some());
@@ -474,8 +516,8 @@ impl Rules<'_> {
     /// What was dropped here cannot speak against the mirror; but then too little is known.
     fn losses(&self, evidence: &Evidence) -> Ruling {
         let (lost, wanted) = (evidence.seen.lost, evidence.seen.wanted());
-        let shown = vec![format!("{lost} of {wanted} copies were dropped")];
-        let mut ruling = self.unknown(evidence, "copies_lost", (lost, wanted), shown);
+        let shown = || vec![format!("{lost} of {wanted} copies were dropped")];
+        let mut ruling = self.unknown(evidence, "copies_lost", (lost, wanted), &shown);
         if ruling.result == Outcome::Fail || ruling.is_suspect {
             ruling.hold("what became of them on v2 is not known".to_owned());
         }
@@ -491,88 +533,6 @@ fn some(mut shown: Vec<String>) -> Vec<String> {
         shown.push(format!("and {more} more"));
     }
     shown
-}
-
-/// By what a mismatch is judged.
-#[derive(Clone, Copy)]
-struct MismatchTest {
-    threshold: f64,
-    /// Answers of the baseline without which nothing is known for noise.
-    least: u64,
-    reject: Chance,
-    pass: Chance,
-}
-
-/// How often something differs beyond its noise, and how often it may.
-struct Mismatch {
-    estimate: Estimate,
-    allowed: f64,
-    refuted: Option<f64>,
-    /// What it may come to, as sure as it takes to pass.
-    ceiling: f64,
-    /// Of so many.
-    counted: u64,
-    /// Why it cannot speak against a mirror.
-    unsure: Option<String>,
-}
-
-fn unsure(noise: Option<(u64, u64)>, least: u64) -> Option<String> {
-    let (_, n) = noise.filter(|(_, n)| *n < least)?;
-    Some(format!("the baseline has {n} such answers, too few to tell what v1 does to itself"))
-}
-
-impl Mismatch {
-    /// Beside a baseline that answered other requests. `noise`: how often it is so of the baseline, where there is one.
-    fn apart((count, n): (u64, u64), noise: Option<(u64, u64)>, asked: MismatchTest) -> Self {
-        let MismatchTest { threshold, least, reject, pass } = asked;
-        let known = noise.filter(|(_, n)| *n >= least).unwrap_or_default();
-        let level = known.0 as f64 / known.1.max(1) as f64;
-        let allowed = threshold.max(NOISE_SLACK * level);
-        let mut strengths = vec![share_beyond(count, n, allowed)];
-        if known.0 > 0 {
-            strengths.push(more_often((count, n), known, 1.0 + NOISE_SLACK));
-        }
-        let Estimate { figure, low, high } = share(count, n, reject);
-        let sure = if known.0 > 0 { share(known.0, known.1, pass).low } else { 0.0 };
-        Self {
-            estimate: Estimate { figure: figure - level, low: low - level, high: high - level },
-            allowed,
-            refuted: refuted(reject, &strengths),
-            ceiling: share(count, n, pass).high - sure,
-            counted: n,
-            unsure: unsure(noise, least),
-        }
-    }
-
-    /// Beside a baseline that answered the same requests: what differs of both cancels.
-    fn beside(pairs: (u64, u64, u64), of: &Difference, asked: MismatchTest) -> Self {
-        let MismatchTest { threshold, least, reject, pass } = asked;
-        let (mirror, baseline, n) = pairs;
-        let level = of.baseline_count as f64 / of.baseline_compared.max(1) as f64;
-        let allowed = threshold.max(NOISE_SLACK * level);
-        Self {
-            estimate: net(mirror, baseline, n, reject),
-            allowed,
-            refuted: refuted(reject, &[net_beyond(mirror, baseline, n, allowed)]),
-            ceiling: net(mirror, baseline, n, pass).high,
-            counted: of.compared,
-            unsure: unsure(Some((of.baseline_count, of.baseline_compared)), least),
-        }
-    }
-
-    fn beyond(&self) -> f64 {
-        self.estimate.figure - self.allowed
-    }
-
-    fn result(&self) -> Outcome {
-        match () {
-            () if self.beyond() <= 0.0 && self.ceiling <= SLIPS * self.allowed.max(LEAST_THRESHOLD) => {
-                Outcome::Pass
-            }
-            () if self.beyond() > 0.0 && self.refuted.is_some() && self.unsure.is_none() => Outcome::Fail,
-            () => Outcome::Hold,
-        }
-    }
 }
 
 impl Ruling {

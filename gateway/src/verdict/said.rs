@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{MirrorVerdict, Outcome, Ruling};
+use super::{Drift, MirrorVerdict, Mirroring, Outcome, Ruling};
 
 /// Causes told, and things waited for; the rest is in the rulings.
 const CAUSES_MAX: usize = 5;
 const WAITS_MAX: usize = 3;
+
+/// Figures told of a mirror that differs from itself.
+const DRIFTS_MAX: usize = 2;
 
 /// Names told of a list.
 const NAMES_MAX: usize = 3;
@@ -22,6 +25,8 @@ pub fn sentences(of: &MirrorVerdict, seconds: Option<f64>) -> Vec<String> {
         said.push(format!("{more} more causes: --all"));
     }
     said.extend(waits(of, seconds));
+    said.extend(of.drift.iter().take(DRIFTS_MAX).map(|drift| drifted(&of.mirror, drift)));
+    said.extend(of.mirroring.iter().filter_map(|on| on.said.clone()));
     said.extend(of.aside.iter().cloned());
     if said.is_empty() {
         said.push(match of.rules.iter().filter(|rule| rule.result == Outcome::Pass).count() {
@@ -38,6 +43,43 @@ pub fn sentences(of: &MirrorVerdict, seconds: Option<f64>) -> Vec<String> {
         said.push(format!("{n} rare {routes} ({}) {have} too few copies to hold it up", names(&of.rest)));
     }
     said
+}
+
+/// What a mirror does otherwise than it did.
+fn drifted(mirror: &str, drift: &Drift) -> String {
+    let show = |figure: f64| match drift.what {
+        "errors" => percent(figure),
+        _ => format!("{:.1} ms", figure / 1e3),
+    };
+    let [before, after] = [drift.before, drift.after].map(show);
+    let [ours, lately] = [drift.primary_before, drift.primary_after].map(show);
+    let what = match drift.what {
+        "errors" => "its errors",
+        "p50" => "its median time",
+        _ => "its 99th percentile",
+    };
+    format!(
+        "{mirror} is not what it was, on {}: {what} went from {before} to {after} at {} ± {}, v1's from {ours} to {lately}",
+        drift.route,
+        clock(&drift.since),
+        duration(drift.within)
+    )
+}
+
+/// What mirroring does to clients.
+pub(super) fn changed(mirror: &str, on: &Mirroring) -> Option<String> {
+    let effect = on.effects.first()?;
+    let what = match effect.longer_than {
+        Some(seconds) => format!("longer than {} ms", seconds * 1e3),
+        None => effect.what.to_owned(),
+    };
+    let (copied, uncopied) = (percent(effect.copied), percent(effect.uncopied));
+    let chance = grouped((1.0 / effect.chance.max(1e-9)) as u64);
+    Some(format!(
+        "mirroring to {mirror} changes what clients get on {}: {what} for {copied} of the requests that were copied, {uncopied} \
+         of those that were not, by chance once in {chance}",
+        on.route
+    ))
 }
 
 /// How many times its threshold a figure is.

@@ -8,32 +8,71 @@
 //! fortune a function of how many steps of each kind there were, whatever their order; several stakes are mixed. The claims that
 //! the fortune does not refute are a confidence sequence.
 
+use std::sync::LazyLock;
+
 use crate::metrics::{Slots, total};
 
-/// Stakes, as a share of the largest possible one, and the natural logarithm of the fortune's part that is put on each. The
-/// whole stake is what refutes by what was never seen: a quarter is on it.
-const BETS: [(f64, f64); 14] = [
-    (1.0, LN_QUARTER),
-    (0.95, LN_OTHERS),
-    (0.7, LN_OTHERS),
-    (0.4, LN_OTHERS),
-    (0.2, LN_OTHERS),
-    (0.1, LN_OTHERS),
-    (0.05, LN_OTHERS),
-    (0.025, LN_OTHERS),
-    (0.012, LN_OTHERS),
-    (0.006, LN_OTHERS),
-    (0.003, LN_OTHERS),
-    (0.001_5, LN_OTHERS),
-    (0.000_7, LN_OTHERS),
-    (0.000_3, LN_OTHERS),
-];
-const LN_QUARTER: f64 = -1.386_294_361_119_890_6;
-/// 3/4 in 13 parts.
-const LN_OTHERS: f64 = -2.852_631_429_913_318;
+/// For what a bet is made: the fortune is put on those stakes that win most where it matters.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    /// That something is rare enough. The whole stake is what refutes by what was never seen: a quarter is on it.
+    Pass,
+    /// That something is too frequent, most of all where it is so by twice to ten times.
+    Reject,
+}
 
-/// Until an end is known to a millionth, far below any threshold.
-const HALVINGS: u32 = 20;
+/// Stakes of each purpose.
+const STAKES: usize = 14;
+
+/// As a share of the largest possible one, and the part of the fortune that is put on each.
+const PASSING: [(f64, f64); STAKES] = [
+    (1.0, 0.25),
+    (0.95, OTHERS),
+    (0.7, OTHERS),
+    (0.4, OTHERS),
+    (0.2, OTHERS),
+    (0.1, OTHERS),
+    (0.05, OTHERS),
+    (0.025, OTHERS),
+    (0.012, OTHERS),
+    (0.006, OTHERS),
+    (0.003, OTHERS),
+    (0.001_5, OTHERS),
+    (0.000_7, OTHERS),
+    (0.000_3, OTHERS),
+];
+const OTHERS: f64 = 0.75 / 13.0;
+
+/// How many times the odds that are claimed the odds may be in truth, and the part of the fortune that is put on the stake which
+/// then wins most.
+const REJECTING: [(f64, f64); STAKES] = [
+    (1.007, 0.005),
+    (1.015, 0.008),
+    (1.03, 0.012),
+    (1.06, 0.02),
+    (1.12, 0.03),
+    (1.25, 0.055),
+    (1.5, 0.11),
+    (2.0, 0.16),
+    (3.0, 0.18),
+    (5.0, 0.16),
+    (9.0, 0.12),
+    (20.0, 0.07),
+    (60.0, 0.05),
+    (f64::INFINITY, 0.02),
+];
+
+/// Natural logarithms of the parts.
+static PASSING_PARTS: LazyLock<[f64; STAKES]> = LazyLock::new(|| PASSING.map(|(_, part)| part.ln()));
+static REJECTING_PARTS: LazyLock<[f64; STAKES]> = LazyLock::new(|| REJECTING.map(|(_, part)| part.ln()));
+
+/// An end is known to this part of how far it is from the figure, and so far below any threshold.
+const WITHIN: f64 = 5e-4;
+const WITHIN_MIN: f64 = 1e-7;
+const WITHIN_MAX: f64 = 1e-5;
+
+/// What is e^20 times less than the largest of a sum does not show in it.
+const NEGLIGIBLE: f64 = -20.0;
 
 /// How often a test may err, over all looks.
 #[derive(Debug, Clone, Copy)]
@@ -104,42 +143,159 @@ impl Steps {
     }
 
     /// The natural logarithm of the fortune of betting against "the mean is at most `m`".
-    fn fortune(&self, m: f64) -> f64 {
-        let span = m - self.least;
-        if span <= 0.0 {
-            return if self.plus > 0.0 { f64::INFINITY } else { 0.0 };
+    fn fortune(&self, m: f64, purpose: Purpose) -> f64 {
+        match Bets::against(m, self, purpose) {
+            Some(bets) => bets.fortune(self),
+            None if self.plus > 0.0 => f64::INFINITY,
+            None => 0.0,
         }
-        // What did not happen has no part in the product, not even where its factor is zero.
-        let power = |n: f64, factor: f64| if n > 0.0 { n * factor.max(0.0).ln() } else { 0.0 };
-        let mut most = f64::NEG_INFINITY;
-        let mut all = [f64::NEG_INFINITY; BETS.len()];
-        for ((stake, part), fortune) in BETS.iter().zip(&mut all) {
-            let stake = stake / span;
-            *fortune = part
-                + power(self.plus, 1.0 + stake * (1.0 - m))
-                + power(self.minus, 1.0 - stake * (1.0 + m))
-                + power(self.zero, 1.0 - stake * m);
-            most = most.max(*fortune);
-        }
-        if most == f64::NEG_INFINITY {
-            return most;
-        }
-        most + all.iter().map(|one| (one - most).exp()).sum::<f64>().ln()
+    }
+
+    /// The same where only whether it is above zero matters, and by how much: a mean that is no larger than what is claimed wins
+    /// nothing, for the logarithm is concave.
+    fn beyond(&self, m: f64, purpose: Purpose) -> f64 {
+        let is_less = self.plus - self.minus <= m * (self.plus + self.minus + self.zero);
+        if is_less { 0.0 } else { self.fortune(m, purpose) }
     }
 
     /// The largest mean that is refuted as too small.
-    fn low(&self, chance: Chance) -> f64 {
+    fn low(&self, chance: Chance, purpose: Purpose) -> f64 {
         let figure = self.figure();
         let needed = chance.total();
         if self.plus == 0.0 && self.least == 0.0 {
             return 0.0;
         }
-        let (mut refuted, mut open) = (self.least, figure);
-        for _ in 0..HALVINGS {
-            let middle = f64::midpoint(refuted, open);
-            if self.fortune(middle) >= needed { refuted = middle } else { open = middle }
+        // About where a normal distribution has it, what the mixture costs included.
+        let n = (self.plus + self.minus + self.zero).max(1.0);
+        let variance = ((self.plus + self.minus) / n - figure * figure).max(0.0);
+        let needs = needed + MIXED;
+        let away = (2.0 * needs * variance / n).sqrt() + needs / n;
+        let of = Edge {
+            inside: self.least,
+            outside: figure,
+            guess: figure - away,
+            within: (away * WITHIN).clamp(WITHIN_MIN, WITHIN_MAX),
+            beside: 0.5,
+            snap: |at| at,
+        };
+        of.find(needed, |m| self.fortune(m, purpose))
+    }
+}
+
+/// What a mixture has less than its best stake, about.
+const MIXED: f64 = 2.5;
+
+/// Where a fortune that falls from `inside` to `outside` is no longer what is needed.
+struct Edge {
+    inside: f64,
+    outside: f64,
+    guess: f64,
+    /// So near each other the two ends are one, and so much of that from an end is worth a look.
+    within: f64,
+    beside: f64,
+    snap: fn(f64) -> f64,
+}
+
+impl Edge {
+    /// The last place inside: by false position, the end that stays being weighed less (the Illinois method).
+    fn find(self, needed: f64, fortune: impl Fn(f64) -> f64) -> f64 {
+        let Self { mut inside, mut outside, guess, within, beside, snap } = self;
+        // Nothing is won where the figure itself is claimed.
+        let (mut more, mut less) = (f64::INFINITY, needed + MIXED);
+        let (mut next, mut was_inside) = (guess, None);
+        while (inside - outside).abs() > within {
+            let (low, high) = (inside.min(outside), inside.max(outside));
+            let next_to = if next.is_finite() { next } else { f64::midpoint(low, high) };
+            let at = snap(next_to.clamp(low + beside * within, high - beside * within));
+            let beyond = fortune(at) - needed;
+            let is_inside = beyond >= 0.0;
+            let is_same_end = was_inside == Some(is_inside);
+            was_inside = Some(is_inside);
+            if is_inside {
+                (inside, more) = (at, beyond);
+                less *= if is_same_end { 0.5 } else { 1.0 };
+            } else {
+                if more.is_infinite() {
+                    // Not far enough: as far again.
+                    next = at + (at - outside);
+                }
+                (outside, less) = (at, -beyond);
+                more *= if is_same_end { 0.5 } else { 1.0 };
+            }
+            if more.is_finite() {
+                next = outside + (inside - outside) * less / (less + more);
+            } else if is_inside {
+                next = f64::midpoint(inside, outside);
+            }
         }
-        refuted
+        inside
+    }
+}
+
+/// The bets against one claim: the logarithms of what a step of each kind makes of the fortune that is put on each stake.
+struct Bets {
+    plus: [f64; STAKES],
+    minus: [f64; STAKES],
+    zero: [f64; STAKES],
+    parts: &'static [f64; STAKES],
+}
+
+impl Bets {
+    /// Against "the mean is at most `m`", where steps are of the kinds that these are of; `None` where such a mean leaves nothing
+    /// to bet on.
+    fn against(m: f64, kinds: &Steps, purpose: Purpose) -> Option<Self> {
+        let least = kinds.least;
+        let span = m - least;
+        if span <= 0.0 {
+            return None;
+        }
+        let bets = match purpose {
+            Purpose::Pass => PASSING,
+            Purpose::Reject => REJECTING.map(|(times, part)| (stake(times, m, least), part)),
+        };
+        // Logarithms are what takes time here.
+        let of = |step: f64, n: f64| {
+            let ln = |(stake, _): (f64, f64)| (1.0 + stake / span * (step - m)).max(0.0).ln();
+            if n > 0.0 { bets.map(ln) } else { [0.0; STAKES] }
+        };
+        let parts = match purpose {
+            Purpose::Pass => &*PASSING_PARTS,
+            Purpose::Reject => &*REJECTING_PARTS,
+        };
+        Some(Self {
+            plus: of(1.0, kinds.plus),
+            minus: of(-1.0, kinds.minus),
+            zero: of(0.0, kinds.zero),
+            parts,
+        })
+    }
+
+    fn fortune(&self, steps: &Steps) -> f64 {
+        // What did not happen has no part in the product, not even where its factor is zero.
+        let power = |n: f64, factor: f64| if n > 0.0 { n * factor } else { 0.0 };
+        let mut most = f64::NEG_INFINITY;
+        let mut all = [f64::NEG_INFINITY; STAKES];
+        let factors = self.plus.iter().zip(&self.minus).zip(&self.zero);
+        for ((fortune, part), ((plus, minus), zero)) in all.iter_mut().zip(self.parts).zip(factors) {
+            *fortune =
+                part + power(steps.plus, *plus) + power(steps.minus, *minus) + power(steps.zero, *zero);
+            most = most.max(*fortune);
+        }
+        if most == f64::NEG_INFINITY {
+            return most;
+        }
+        let beside = all.iter().map(|one| one - most).filter(|one| *one > NEGLIGIBLE);
+        most + beside.map(f64::exp).sum::<f64>().ln()
+    }
+}
+
+/// The stake that wins most where the odds are so many times those that are claimed: of a share its own, of a net those of the
+/// coin that says which of two it was.
+fn stake(times: f64, m: f64, least: f64) -> f64 {
+    match (times.is_finite(), least < 0.0) {
+        (false, _) => 1.0,
+        (true, true) => (times - 1.0) / (times + 1.0),
+        (true, false) => m * (times - 1.0) / (1.0 - m + m * times),
     }
 }
 
@@ -157,25 +313,48 @@ fn nets(plus: u64, minus: u64, n: u64) -> Steps {
 pub(super) fn share(count: u64, n: u64, chance: Chance) -> Estimate {
     let n = n.max(1);
     let steps = shares(count, n);
-    let high = 1.0 - shares(n - count.min(n), n).low(chance);
-    Estimate { figure: steps.figure(), low: steps.low(chance), high }
+    let high = 1.0 - rest(count, n).low(chance, Purpose::Pass);
+    Estimate { figure: steps.figure(), low: steps.low(chance, Purpose::Reject), high }
+}
+
+fn rest(count: u64, n: u64) -> Steps {
+    shares(n - count.min(n), n)
 }
 
 /// How much more often only the one of a pair fails than only the other, of `n` pairs.
 pub(super) fn net(only_one: u64, only_other: u64, n: u64, chance: Chance) -> Estimate {
     let steps = nets(only_one, only_other, n.max(1));
-    let high = -nets(only_other, only_one, n.max(1)).low(chance);
-    Estimate { figure: steps.figure(), low: steps.low(chance), high }
+    let high = -nets(only_other, only_one, n.max(1)).low(chance, Purpose::Pass);
+    Estimate { figure: steps.figure(), low: steps.low(chance, Purpose::Reject), high }
+}
+
+/// The figures alone.
+pub(super) fn share_figure(count: u64, n: u64) -> f64 {
+    shares(count, n.max(1)).figure()
+}
+
+pub(super) fn net_figure(only_one: u64, only_other: u64, n: u64) -> f64 {
+    nets(only_one, only_other, n.max(1)).figure()
+}
+
+/// Whether a share is surely at most `most`.
+pub(super) fn share_is_within(count: u64, n: u64, most: f64, chance: Chance) -> bool {
+    most >= 1.0 || chance.is_met(rest(count, n.max(1)).beyond(1.0 - most, Purpose::Pass))
+}
+
+/// Whether only the one of a pair surely fails more often than only the other by a share of at most `most`.
+pub(super) fn net_is_within(only_one: u64, only_other: u64, n: u64, most: f64, chance: Chance) -> bool {
+    most >= 1.0 || chance.is_met(nets(only_other, only_one, n.max(1)).beyond(-most, Purpose::Pass))
 }
 
 /// How much speaks against "a share of at most `most`": the natural logarithm of a fortune, for [`Chance::is_met`].
 pub(super) fn share_beyond(count: u64, n: u64, most: f64) -> f64 {
-    shares(count, n).fortune(most)
+    shares(count, n).beyond(most, Purpose::Reject)
 }
 
 /// The same against "only the one of a pair fails more often than only the other by a share of at most `most`".
 pub(super) fn net_beyond(only_one: u64, only_other: u64, n: u64, most: f64) -> f64 {
-    nets(only_one, only_other, n.max(only_one.saturating_add(only_other))).fortune(most)
+    nets(only_one, only_other, n.max(only_one.saturating_add(only_other))).beyond(most, Purpose::Reject)
 }
 
 /// The same against "one thing happens, in `n` chances, at most `factor` times as often as another does in `m`": each that
@@ -184,41 +363,116 @@ pub(super) fn more_often((count, n): (u64, u64), (other, m): (u64, u64), factor:
     let weight = factor * n as f64;
     // Below a half, two that happen to one request would win more than is fair.
     let odds = (weight / (weight + m as f64).max(1.0)).clamp(0.5, 1.0);
-    shares(count, count.saturating_add(other)).fortune(odds)
+    shares(count, count.saturating_add(other)).beyond(odds, Purpose::Reject)
 }
 
 /// A quantile, by the ranks between which it lies (Howard and Ramdas, *Sequential estimation of quantiles*, 2021). Too few
 /// values leave an end open: all of them may lie below it (then the interval ends at infinity) or above it (then at 0).
-pub(super) fn quantile(of: &Slots, quantile: f64, chance: Chance) -> Estimate {
-    let n = of.count();
-    let at = |rank: u64| of.at(rank as f64) as f64;
-    // So many beyond a value are more than the share that may lie beyond the quantile.
-    let least = |beyond: f64| {
-        let is_more = |k: &u64| shares(*k, n).fortune(beyond) >= chance.total();
-        let (mut few, mut enough) = ((beyond * n as f64) as u64, n);
-        if !is_more(&enough) {
-            return None;
+pub(super) fn quantile(of: &Ranks<'_>, quantile: f64, chance: Chance) -> Estimate {
+    Between::of(quantile, of.count(), chance).estimate(of)
+}
+
+/// The ranks between which a quantile of so many values lies, whatever they are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Between {
+    quantile: f64,
+    n: u64,
+    chance: Chance,
+    /// So many above, and below.
+    above: Option<u64>,
+    below: Option<u64>,
+}
+
+impl Between {
+    pub(super) fn of(quantile: f64, n: u64, chance: Chance) -> Self {
+        let above = least_beyond(1.0 - quantile, n, chance);
+        Self { quantile, n, chance, above, below: least_beyond(quantile, n, chance) }
+    }
+
+    /// The quantile of these, of which there may be as many or others.
+    pub(super) fn estimate(&self, of: &Ranks<'_>) -> Estimate {
+        if of.count() != self.n {
+            return Self::of(self.quantile, of.count(), self.chance).estimate(of);
         }
-        while enough - few > 1 {
-            let middle = u64::midpoint(few, enough);
-            if is_more(&middle) { enough = middle } else { few = middle }
+        Estimate {
+            figure: of.quantile(self.quantile),
+            low: self.above.map_or(0.0, |above| of.at((self.n - above).max(1))),
+            high: self.below.map_or(f64::INFINITY, |below| of.at(below)),
         }
-        Some(enough)
-    };
-    Estimate {
-        figure: of.at(n as f64 * quantile) as f64,
-        low: least(1.0 - quantile).map_or(0.0, |above| at((n - above).max(1))),
-        high: least(quantile).map_or(f64::INFINITY, at),
+    }
+}
+
+/// So many of `n` beyond a value are more than the share that may lie beyond a quantile.
+fn least_beyond(beyond: f64, n: u64, chance: Chance) -> Option<u64> {
+    let kinds = Steps { plus: 1.0, minus: 0.0, zero: 1.0, least: 0.0 };
+    let bets = Bets::against(beyond, &kinds, Purpose::Reject)?;
+    let needed = chance.total();
+    let fortune = |k: f64| bets.fortune(&Steps { plus: k, minus: 0.0, zero: n as f64 - k, least: 0.0 });
+    let all = n as f64;
+    if fortune(all) < needed {
+        return None;
+    }
+    let few = (beyond * all).floor();
+    let guess = few + (2.0 * needed * all * beyond * (1.0 - beyond)).sqrt() + needed;
+    let of = Edge { inside: all, outside: few, guess, within: 1.0, beside: 1.0, snap: f64::round };
+    // At most n.
+    Some(of.find(needed, fortune) as u64)
+}
+
+/// Values by their ranks, of a distribution that is asked more than once.
+pub(super) struct Ranks<'a> {
+    slots: &'a Slots,
+    /// How many lie in each slot and those before it.
+    until: Vec<u64>,
+}
+
+impl<'a> Ranks<'a> {
+    pub(super) fn of(slots: &'a Slots) -> Self {
+        let mut sum = 0_u64;
+        let until = slots.iter().map(|(_, n)| {
+            sum = sum.saturating_add(n);
+            sum
+        });
+        Self { until: until.collect(), slots }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.until.last().copied().unwrap_or_default()
+    }
+
+    fn at(&self, rank: u64) -> f64 {
+        self.at_slot(self.until.partition_point(|until| *until < rank))
+    }
+
+    /// As its slot has it, and not between two values.
+    pub(super) fn quantile(&self, quantile: f64) -> f64 {
+        let rank = self.count() as f64 * quantile;
+        self.at_slot(self.until.partition_point(|until| (*until as f64) < rank))
+    }
+
+    fn at_slot(&self, slot: usize) -> f64 {
+        self.slots.value(slot.min(self.until.len().saturating_sub(1))) as f64
+    }
+
+    /// How many values are longer.
+    pub(super) fn beyond(&self, value: f64) -> u64 {
+        let within = self.slots.position(|least| least as f64 > value);
+        self.count() - within.checked_sub(1).and_then(|at| self.until.get(at)).copied().unwrap_or_default()
     }
 }
 
 /// How many times as large one value is as another.
+pub(super) fn times_as_large(one: f64, other: f64) -> f64 {
+    one.max(1.0) / other.max(1.0)
+}
+
+/// Between which it lies, where each value lies somewhere.
 pub(super) fn ratio(one: Estimate, other: Estimate) -> Estimate {
-    let least = |value: f64| value.max(1.0);
+    let of = times_as_large;
     Estimate {
-        figure: least(one.figure) / least(other.figure),
-        low: if other.high.is_finite() { least(one.low) / least(other.high) } else { 0.0 },
-        high: if other.low > 0.0 { least(one.high) / least(other.low) } else { f64::INFINITY },
+        figure: of(one.figure, other.figure),
+        low: if other.high.is_finite() { of(one.low, other.high) } else { 0.0 },
+        high: if other.low > 0.0 { of(one.high, other.low) } else { f64::INFINITY },
     }
 }
 

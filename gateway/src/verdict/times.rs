@@ -2,10 +2,12 @@
 //! both sides speaks against neither.
 
 use super::evidence::Evidence;
-use super::rules::{Rules, Weighed, refuted};
-use super::sequential::{Chance, Estimate, more_often, net_beyond, quantile, ratio};
+use super::rules::{NO_CEILING, Rules, Weighed, refuted};
+use super::sequential::{
+    Between, Chance, Estimate, Ranks, more_often, net_beyond, ratio, share_beyond, times_as_large,
+};
 use super::{Outcome, Ruling, Seen};
-use crate::metrics::{Slots, total};
+use crate::metrics::{RATIO_SLACK_US, ratio_step, total};
 
 /// Times without which a 99th percentile is not known: ten lie beyond it.
 const P99_SAMPLES: u64 = 1_000;
@@ -26,6 +28,13 @@ struct Rule {
     is_tail: bool,
 }
 
+/// Both sides' times of one route, and v1's own once more.
+struct Times<'a> {
+    primary: Ranks<'a>,
+    mirror: Ranks<'a>,
+    again: Option<Ranks<'a>>,
+}
+
 impl Rules<'_> {
     pub(super) fn both_times(&self, evidence: &Evidence, part: f64) -> Vec<Ruling> {
         let together = |at: usize| evidence.bursts.get(at).copied().flatten();
@@ -44,62 +53,85 @@ impl Rules<'_> {
             together: together(1).unwrap_or(many).max(1.0),
             is_tail: true,
         };
-        [p99, p50].iter().map(|rule| self.times(evidence, rule, part)).collect()
+        let Seen { primary_times, mirror_times, .. } = &evidence.seen;
+        let again = evidence.baseline.as_ref().map(|of| Ranks::of(&of.mirror_times));
+        let of = Times { primary: Ranks::of(primary_times), mirror: Ranks::of(mirror_times), again };
+        [p99, p50].iter().map(|rule| self.times(evidence, &of, rule, part)).collect()
     }
 
-    fn times(&self, evidence: &Evidence, rule: &Rule, part: f64) -> Ruling {
-        let Seen { primary_times, mirror_times, .. } = &evidence.seen;
-        let samples = primary_times.count().min(mirror_times.count());
+    fn times(&self, evidence: &Evidence, of: &Times<'_>, rule: &Rule, part: f64) -> Ruling {
+        let Times { primary, mirror, .. } = of;
+        let samples = primary.count().min(mirror.count());
         let least = if rule.is_tail { P99_SAMPLES } else { 0 } * u64::from(evidence.copies.max(1));
         let chance = self.part(evidence, part).of_groups(rule.together);
-        // Each of two quantiles may be missed; where tails are looked at as well, each of these has half.
-        let half = chance.part(if rule.is_tail { 0.25 } else { 0.5 });
-        let of = |times: &Slots| quantile(times, rule.quantile, half);
-        let (primary, mirror) = (of(primary_times), of(mirror_times));
         // A copy may take longer for what it is: then v1's own does so too.
         let enough = self.samples_min(evidence).max(least);
-        let again = evidence.baseline.as_ref().map(|b| &b.mirror_times).filter(|b| b.count() >= enough);
-        let wanted = match again.map(of) {
-            Some(again) if again.figure > primary.figure => again,
-            Some(again) => Estimate { high: primary.high.max(again.high), ..primary },
-            None => primary,
-        };
-        let all = ratio(mirror, wanted);
-        let slack_us = self.policy.slack.as_secs_f64() * 1e6;
+        let again = of.again.as_ref().filter(|again| again.count() >= enough);
+        let figure = |of: &Ranks<'_>| of.quantile(rule.quantile);
+        let wanted = again.map_or(0.0, figure).max(figure(primary));
+        let all = times_as_large(figure(mirror), wanted);
         // Within the slack a time is as good, however many times as long.
-        let is_as_good = mirror.figure - wanted.figure <= slack_us;
-        let is_surely_longer = all.low > rule.most && mirror.low - wanted.high > slack_us;
-        let tails = rule.is_tail.then(|| chance.part(0.5 / f64::from(LEVELS)));
-        let refuted = match tails.and_then(|chance| self.tails(evidence, again, rule, chance)) {
-            // The quantiles are known to lie apart, and no more.
-            None if is_surely_longer => Some(chance.alpha()),
-            tails => tails,
+        let is_as_good = figure(mirror) - wanted <= self.slack_us();
+        let judged = if is_as_good { all.min(rule.most) } else { all };
+        // Each of two quantiles may be missed; what else is looked at has the other half: tails, or pairs.
+        let half = chance.part(0.25);
+        let bounds = || {
+            let between = Between::of(rule.quantile, mirror.count(), half);
+            let of = |times: &Ranks<'_>| between.estimate(times);
+            let (primary, mirror) = (of(primary), of(mirror));
+            let wanted = match again.map(of) {
+                Some(again) if again.figure > primary.figure => again,
+                Some(again) => Estimate { high: primary.high.max(again.high), ..primary },
+                None => primary,
+            };
+            (mirror, wanted)
         };
-        let judged =
-            Estimate { figure: if is_as_good { all.figure.min(rule.most) } else { all.figure }, ..all };
+        let is_refuted = || {
+            let (mirror, wanted) = bounds();
+            let is_surely_longer =
+                ratio(mirror, wanted).low > rule.most && mirror.low - wanted.high > self.slack_us();
+            let further = if rule.is_tail {
+                self.tails(of, again, rule, chance.part(0.5 / f64::from(LEVELS)))
+            } else {
+                self.in_pairs(evidence, rule, again.is_some(), chance.part(0.5))
+            };
+            match further {
+                // The quantiles are known to lie apart, and no more.
+                None if is_surely_longer => Some(chance.alpha()),
+                further => further,
+            }
+        };
         let ms = |us: f64| format!("{:.3} ms", us / 1e3);
-        let mut shown = format!("v1 {}, v2 {}", ms(primary.figure), ms(mirror.figure));
-        if let Some(again) = again.map(of) {
-            shown.push_str(&format!(", v1 once more {}", ms(again.figure)));
-        }
+        let shown = || {
+            let mut shown = format!("v1 {}, v2 {}", ms(figure(primary)), ms(figure(mirror)));
+            if let Some(again) = again.map(figure) {
+                shown.push_str(&format!(", v1 once more {}", ms(again)));
+            }
+            vec![shown]
+        };
+        let interval = || {
+            let (mirror, wanted) = bounds();
+            let Estimate { low, high, .. } = ratio(mirror, wanted);
+            [low, high]
+        };
         let weighed = Weighed {
             rule: rule.name,
             unit: "ratio",
-            estimate: (samples > 0).then_some(judged),
+            figure: (samples > 0).then_some(judged),
+            interval: &interval,
             threshold: rule.most,
-            refuted,
-            ceiling: None,
+            refuted: if judged > rule.most { is_refuted() } else { None },
+            ceiling: NO_CEILING,
             samples,
             counted: None,
             needed: enough,
-            shown: vec![shown],
+            shown: &shown,
         };
         let mut ruling = self.ruling(evidence, weighed);
         if samples > 0 {
-            ruling.figure = Some(all.figure);
-            ruling.interval = Some([all.low, all.high]);
+            ruling.figure = Some(all);
         }
-        if ruling.result == Outcome::Pass && all.figure > rule.most {
+        if ruling.result == Outcome::Pass && all > rule.most {
             ruling.why = Some(format!("longer by no more than the slack of {:?}", self.policy.slack));
         }
         ruling.unless_chosen(evidence, again.is_some());
@@ -120,26 +152,39 @@ impl Rules<'_> {
     /// Whether more of v2's times than of v1's are beyond some level, v2's being allowed so many times as long: the order of
     /// the two distributions is refuted (Lindon, Sanden, Shirikian 2022). Each request is a pair; how often both are beyond is
     /// not known, and none is the case that speaks least against v2.
-    fn tails(&self, evidence: &Evidence, again: Option<&Slots>, rule: &Rule, chance: Chance) -> Option<f64> {
-        let Seen { primary_times, mirror_times, .. } = &evidence.seen;
-        let n = mirror_times.count();
-        let slack_us = self.policy.slack.as_secs_f64() * 1e6;
+    fn tails(&self, of: &Times<'_>, again: Option<&Ranks<'_>>, rule: &Rule, chance: Chance) -> Option<f64> {
+        let n = of.mirror.count();
         let at = |level: u32| {
             let us = LEAST_LEVEL_US * f64::from(1_u32 << level);
-            let count = beyond(mirror_times, us * rule.most + slack_us);
+            let count = of.mirror.beyond(us * rule.most + self.slack_us());
             if count == 0 {
                 return None;
             }
-            let mut strengths = vec![net_beyond(count, beyond(primary_times, us), n, 0.0)];
+            let mut strengths = vec![net_beyond(count, of.primary.beyond(us), n, 0.0)];
             strengths
-                .extend(again.map(|again| more_often((count, n), (beyond(again, us), again.count()), 1.0)));
+                .extend(again.map(|again| more_often((count, n), (again.beyond(us), again.count()), 1.0)));
             refuted(chance, &strengths)
         };
         (0..LEVELS).filter_map(at).reduce(f64::min)
     }
-}
 
-/// How many times are longer.
-fn beyond(times: &Slots, us: f64) -> u64 {
-    total(times.iter().filter(|(value, _)| *value as f64 > us).map(|(_, n)| n))
+    /// Whether v2 takes more than so many times as long as v1 for more than half of the requests: each pair is a throw of a coin. And
+    /// for more than it is so of v1 once more.
+    fn in_pairs(&self, evidence: &Evidence, rule: &Rule, has_again: bool, chance: Chance) -> Option<f64> {
+        // What is longer by less than the slack is as good, and by how much the pairs do not tell.
+        let step = ratio_step(rule.most).filter(|_| self.slack_us() <= RATIO_SLACK_US as f64)?;
+        let longer = |seen: &Seen| {
+            let longer = total(seen.ratios.iter().filter(|(at, _)| *at >= step).map(|(_, n)| n));
+            (longer, seen.ratios.count())
+        };
+        let of = longer(&evidence.seen);
+        let mut strengths = vec![share_beyond(of.0, of.1, 0.5)];
+        let again = evidence.baseline.as_ref().filter(|_| has_again).map(longer);
+        strengths.extend(again.map(|again| more_often(of, again, 1.0)));
+        refuted(chance, &strengths)
+    }
+
+    fn slack_us(&self) -> f64 {
+        self.policy.slack.as_secs_f64() * 1e6
+    }
 }

@@ -25,8 +25,8 @@ use crate::generation::{Generation, WorkerConfig};
 use crate::io::simulated::{self, End, Task, World};
 use crate::io::{self, Stream, Sweeper};
 use crate::metrics::{
-    self, Class, Counters, FailReason, Label, LowerReason, MirrorCounters, RejectReason, Shard, Shed,
-    SkipReason, UpstreamFailure,
+    self, Class, Counters, CutReason, FailReason, Label, LowerReason, MirrorCounters, RejectReason, Shard,
+    Shed, SkipReason, UpstreamFailure,
 };
 use crate::mirror::proof::Proof;
 use crate::observe::tap;
@@ -268,7 +268,7 @@ async fn converse(world: Rc<World>, end: End, name: String, under: &'static str,
         answers.set(answers.get() + 1);
         if message.id().is_empty() {
             let status = message.start.get(9..12).unwrap_or_default();
-            // Whoever may send OPTIONS no further is answered here.
+            // OPTIONS that may go no further is answered here.
             let ends_here = message.values("allow").count() > 0;
             assert!(status >= "400" || ends_here, "an answer to {id} without its id: {message:?}");
             if message.values("connection").any(|v| v == "close") {
@@ -514,7 +514,7 @@ impl Reached {
                 each(&lane.tls.done, |label, n| note("handshake of copies", label, n));
                 note("lane", "batch", lane.batches.get());
                 note("lane", "resent", lane.resent.get());
-                note("lane", "cut", lane.cut.get());
+                note("lane", "cut", CutReason::ALL.iter().map(|why| lane.cut.get(*why)).sum());
                 note("lane", "connect_failure", lane.connect_failures.get());
             }
             counters.routes.iter().for_each(|route| note("client", "aborted", route.aborted.get()));

@@ -248,3 +248,108 @@ fn a_connection_that_is_over_has_nothing_more_to_say_though_content_waits() {
     assert_eq!(parse(&last).last().map(|frame| frame.kind), Some(GOAWAY));
     assert!(!peer.session.has_output(), "whoever writes what there is would write for ever");
 }
+
+/// An upload of so many bytes on a stream of its own.
+fn upload(peer: &mut Peer, bytes: usize) -> u32 {
+    let stream = peer.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n", false);
+    peer.session.queue(stream, What::Content(Bytes::from(vec![0; bytes])), peer.now).unwrap();
+    stream
+}
+
+/// Content that went on each stream, in order of their numbers.
+fn went(peer: &mut Peer) -> Vec<(u32, usize)> {
+    let mut of = std::collections::BTreeMap::<u32, usize>::new();
+    sent(&peer.said()).into_iter().for_each(|(stream, n)| *of.entry(stream).or_default() += n);
+    of.into_iter().collect()
+}
+
+#[test]
+fn uploads_that_a_server_does_not_read_leave_room_for_those_that_it_does() {
+    let mut peer = Peer::server();
+    let stuck = [0; 3].map(|_| {
+        let stream = upload(&mut peer, 200_000);
+        let bytes = went(&mut peer).iter().map(|(_, n)| n).sum::<usize>();
+        assert!(!peer.session.has_output());
+        (stream, bytes)
+    });
+    assert_eq!(stuck, [(1, 32_768), (3, 16_384), (5, 8_192)]);
+    let small = upload(&mut peer, 4_000);
+    assert_eq!(went(&mut peer), [(small, 4_000)]);
+    // What is read of one is everybody's, its own too.
+    let more = 32_768u32.to_be_bytes();
+    peer.send(&[frame(WINDOW_UPDATE, 0, 0, &more), frame(WINDOW_UPDATE, 0, 1, &more)].concat());
+    let first = went(&mut peer).first().copied();
+    assert_eq!(first, Some((1, PIECE_BYTES_MAX)));
+}
+
+#[test]
+fn a_server_that_gives_back_half_of_a_window_at_a_time_reads_every_upload_to_its_end() {
+    for uploads in [1, 2, 3, 40] {
+        let mut peer = Peer::server();
+        for _ in 0..uploads {
+            upload(&mut peer, 300_000);
+        }
+        let (mut left, mut whole, mut owed) = (uploads * 300_000, 0, std::collections::HashMap::new());
+        while left > 0 {
+            let pieces = went(&mut peer);
+            assert!(!pieces.is_empty(), "{uploads} uploads wait for ever, {left} bytes before their ends");
+            for (stream, n) in pieces {
+                (left, whole) = (left - n, whole + n);
+                let of = owed.entry(stream).or_insert(0);
+                *of += n;
+                // Netty's words: so much as half of it must be gone.
+                if *of >= 32_768 {
+                    peer.send(&frame(WINDOW_UPDATE, 0, stream, &(*of as u32).to_be_bytes()));
+                    *of = 0;
+                }
+                if whole >= 32_768 {
+                    peer.send(&frame(WINDOW_UPDATE, 0, 0, &(whole as u32).to_be_bytes()));
+                    whole = 0;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_upload_that_is_alone_gets_all_of_a_window_of_which_nothing_comes_back_before() {
+    let mut peer = Peer::server();
+    upload(&mut peer, 200_000);
+    assert_eq!(went(&mut peer), [(1, 32_768)]);
+    peer.tick(900);
+    assert!(!peer.session.has_output());
+    peer.tick(100);
+    assert_eq!(went(&mut peer), [(1, 32_767)]);
+    // Its server has read it: it is one of many again.
+    let more = 65_535u32.to_be_bytes();
+    peer.send(&[frame(WINDOW_UPDATE, 0, 1, &more), frame(WINDOW_UPDATE, 0, 0, &more)].concat());
+    assert_eq!(went(&mut peer), [(1, 32_768)]);
+}
+
+#[test]
+fn an_upload_that_holds_what_others_wait_for_is_given_up_and_one_that_nobody_waits_for_is_not() {
+    let mut peer = Peer::server();
+    let holder = upload(&mut peer, 200_000);
+    went(&mut peer);
+    peer.tick(1_000);
+    assert_eq!(went(&mut peer), [(holder, 32_767)]);
+    peer.send(&frame(WINDOW_UPDATE, 0, 0, &32_767u32.to_be_bytes())).tick(10);
+    // Of many that are not read either none holds much.
+    let others = [0; 8].map(|_| upload(&mut peer, 30_000));
+    went(&mut peer);
+    peer.events.clear();
+    let patience_ms = Limits::default().write_ms_max / 8;
+    peer.tick(10).tick(patience_ms - 1);
+    assert!(peer.events.is_empty());
+    peer.tick(1);
+    let why = gateway::http2::session::Why::Stalled;
+    assert_eq!(peer.event(), Event::Reset { stream: holder, why });
+    assert_eq!(peer.ends().resets, [(holder, 8)]);
+    peer.session.release(holder);
+    // What it held comes back, and goes to those who waited.
+    peer.send(&frame(WINDOW_UPDATE, 0, 0, &1_000_000u32.to_be_bytes()));
+    let went = went(&mut peer);
+    assert!(others.iter().all(|other| went.iter().any(|(stream, _)| stream == other)), "{went:?}");
+    peer.tick(2 * patience_ms);
+    assert!(peer.events.iter().all(|event| !matches!(event, Event::Reset { .. })), "{:?}", peer.events);
+}

@@ -255,9 +255,8 @@ fn unknown_filters_and_what_is_not_offered_are_refused_by_name() {
         let said = refused(&http_route("r", "[]", &format!("[{{{yaml}, {BACKEND}}}]")), &TO);
         assert!(said.contains(told) && said.contains("HTTPRoute/r spec.rules[0]"), "{yaml}\n{said}");
     }
-    let grpc =
-        http_route("r", "[]", &format!("[{{{BACKEND}}}]")).replace("kind: HTTPRoute", "kind: GRPCRoute");
-    assert!(refused(&grpc, &TO).contains("GRPCRoute/r: is not offered"));
+    let tcp = http_route("r", "[]", &format!("[{{{BACKEND}}}]")).replace("kind: HTTPRoute", "kind: TCPRoute");
+    assert!(refused(&tcp, &TO).contains("TCPRoute/r: is not offered"));
 }
 
 #[test]

@@ -308,16 +308,16 @@ fn a_protocol_that_is_not_spoken_is_an_error_where_it_is_written() {
             "{{apiVersion: v1, kind: Service, metadata: {{name: s}}, spec: {{ports: [{{port: 80, {port}}}], selector: {{app: s}}}}}}\n"
         )
     };
-    for word in ["GRPC", "HTTP2", "TCP", "Foo", "grpc-web"] {
+    for word in ["TCP", "Foo", "MONGO", "HTTP_PROXY"] {
         let said = refused(&[to("e.example"), entry(&format!("name: p, protocol: {word}"))].concat(), &[]);
         assert!(said.contains("m.yaml:3: ServiceEntry/e spec.ports[0].protocol: "), "{said}");
         assert!(said.contains(&format!("{word:?}")), "{said}");
     }
-    for word in ["kubernetes.io/h2c", "kubernetes.io/wss", "grpc", "example.com/own"] {
+    for word in ["tcp", "redis", "example.com/own"] {
         let said = refused(&[to("s"), service(&format!("appProtocol: {word}"))].concat(), &["s=127.0.0.1:1"]);
         assert!(said.contains("m.yaml:3: Service/s spec.ports[0].appProtocol: "), "{said}");
     }
-    for name in ["grpc", "grpc-web-x", "http2-api"] {
+    for name in ["tcp", "tcp-x", "mysql-api"] {
         let said = refused(&[to("s"), service(&format!("name: {name}"))].concat(), &["s=127.0.0.1:1"]);
         assert!(said.contains("m.yaml:3: Service/s spec.ports[0].name: "), "{said}");
         // The Gateway API reads no protocol from names.
@@ -330,6 +330,60 @@ fn a_protocol_that_is_not_spoken_is_an_error_where_it_is_written() {
         let _served = accepted(&[to("s"), service(port)].concat(), &["s=127.0.0.1:1"]);
     }
     let _served = accepted(&[to("e.example"), entry("name: p, protocol: HTTP")].concat(), &[]);
+    // HTTP/2 is spoken, in plaintext unless a policy says otherwise; WebSocket is HTTP/1.1.
+    let protocol = |text: &[String], endpoints: &[&str]| {
+        let config = accepted(&text.concat(), endpoints).config;
+        (config.upstreams[0].protocol, config.upstreams[0].tls.is_some())
+    };
+    let (h1, h2) = (crate::UpstreamProtocol::Http1, crate::UpstreamProtocol::Http2);
+    for word in ["GRPC", "HTTP2", "grpc-web"] {
+        let entry = entry(&format!("name: p, protocol: {word}"));
+        assert_eq!(protocol(&[to("e.example"), entry], &[]), (h2, false), "{word}");
+    }
+    for (port, spoken, secured) in [
+        ("appProtocol: kubernetes.io/h2c", h2, false),
+        ("appProtocol: grpc", h2, false),
+        ("appProtocol: http2", h2, false),
+        ("name: grpc", h2, false),
+        ("name: grpc-web-x", h2, false),
+        ("name: http2-api", h2, false),
+        ("name: GRPC-Api", h2, false),
+        ("name: grpcs", h1, false),
+        ("appProtocol: kubernetes.io/ws", h1, false),
+        ("appProtocol: kubernetes.io/wss", h1, true),
+        ("name: grpc, appProtocol: http", h1, false),
+    ] {
+        assert_eq!(protocol(&[to("s"), service(port)], &["s=127.0.0.1:1"]), (spoken, secured), "{port}");
+    }
+    // Ports that are spoken to otherwise are told apart, though their addresses are the same.
+    let both = service("name: http}, {port: 81, name: grpc-api");
+    let route = |port: u64| {
+        virtual_service(
+            "v",
+            &format!(
+                "{{hosts: [h{port}], http: [{{route: [{{destination: {{host: s, port: {{number: {port}}}}}}}]}}]}}"
+            ),
+        )
+    };
+    let config = accepted(&[route(80), route(81), both].concat(), &["s=127.0.0.1:1"]).config;
+    assert_eq!(config.upstreams.iter().map(|one| one.protocol).collect::<Vec<_>>(), [h1, h2]);
+    // A policy upgrades what leaves it open, and no more.
+    for (policy, spoken) in [("UPGRADE", h2), ("DO_NOT_UPGRADE", h1), ("DEFAULT", h1)] {
+        let rule = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: s}}, spec: {{host: s, trafficPolicy: \
+             {{connectionPool: {{http: {{h2UpgradePolicy: {policy}, useClientProtocol: true}}}}}}}}}}\n"
+        );
+        let all = [to("s"), service("name: http"), "---\n".to_owned(), rule].concat();
+        let checked = accepted(&all, &["s=127.0.0.1:1"]);
+        assert_eq!(checked.config.upstreams[0].protocol, spoken, "{policy}");
+        assert!(
+            warnings(&checked).contains("useClientProtocol: is ignored: HTTP/"),
+            "{}",
+            warnings(&checked)
+        );
+        let unknown = refused(&all.replace(policy, "PERHAPS"), &["s=127.0.0.1:1"]);
+        assert!(unknown.contains("must be DEFAULT, DO_NOT_UPGRADE or UPGRADE"), "{unknown}");
+    }
     // HTTPS is called over TLS.
     for text in [
         [to("e.example"), entry("name: p, protocol: HTTPS")],
@@ -342,8 +396,8 @@ fn a_protocol_that_is_not_spoken_is_an_error_where_it_is_written() {
         assert!(config.upstreams[0].tls.is_some(), "{text:?}");
     }
     // Who is not asked may speak what it likes, and so may another port.
-    let _served = accepted(&[to("t"), service("appProtocol: grpc")].concat(), &["t=127.0.0.1:1"]);
-    let two = service("appProtocol: grpc}, {port: 81, name: http");
+    let _served = accepted(&[to("t"), service("appProtocol: redis")].concat(), &["t=127.0.0.1:1"]);
+    let two = service("appProtocol: redis}, {port: 81, name: http");
     let route = http_route("r", "default", "{rules: [{backendRefs: [{name: s, port: 81}]}]}");
     let _served = accepted(&[route, two].concat(), &["s=127.0.0.1:1"]);
 }

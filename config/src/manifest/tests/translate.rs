@@ -71,7 +71,7 @@ const GOOD: &str = "{hosts: [good], http: [{route: [{destination: {host: good}}]
 #[test]
 fn one_bad_document_stops_nobody_else() {
     let good = virtual_service("good", GOOD);
-    let grpc = service("g", "[{port: 80, appProtocol: kubernetes.io/h2c}]");
+    let grpc = service("g", "[{port: 80, appProtocol: mysql}]");
     let listener = "{gatewayClassName: u, listeners: [{name: l, port: 80, protocol: HTTP}]}";
     // What is wrong beside it, and what is said of that: the last outcome.
     let rows = [
@@ -105,7 +105,7 @@ fn one_bad_document_stops_nobody_else() {
         ),
         (
             [grpc, http_route("r", "{rules: [{backendRefs: [{name: g, port: 80}]}]}")].concat(),
-            "ok (g cannot be asked (\"kubernetes.io/h2c\" is not spoken to destinations yet",
+            "ok (g cannot be asked (\"mysql\" is not spoken to destinations",
         ),
         (
             "{apiVersion: v1, kind: Pod, metadata: {name: p}}\n---\n".to_owned(),
@@ -185,7 +185,7 @@ fn what_a_broken_document_means_for_others_is_decided() {
         (
             [virtual_service("s", plain), rule(", trafficPolicy: {tls: {mode: NONSENSE}}")].concat(),
             &["s/http[0] !"],
-            "the DestinationRule of s, which is about TLS, was refused",
+            "what was to be said of TLS with s was refused",
         ),
         // What is attached to a Gateway that is not there is not served under every host.
         (
@@ -302,4 +302,46 @@ fn a_thousand_bad_documents_hide_neither_each_other_nor_the_good_one() {
     let all = translated(&virtual_service("bad", &format!("{{hosts: [b], {keys} tcp: []}}")));
     let State::Rejected(problems) = &all.outcomes[0].state else { panic!() };
     assert_eq!((problems.len(), problems.last().unwrap().message.as_str()), (51, "and 152 more"));
+}
+
+#[test]
+fn no_value_of_a_policy_is_repeated() {
+    const SECRET: &str = "s3cr3t-word";
+    let rows = [
+        ("timeout = \"s3cr3t-word\"", "every.timeout: must be a duration", "not a string"),
+        ("redact = \"s3cr3t-word\"", "every.redact: must be a table, not a string", ""),
+        ("redact = { headers = \"s3cr3t-word\" }", "every.redact.headers: must be ", "not a string"),
+        (
+            "redact = { headers = [\"s3cr3t-word with spaces\"] }",
+            "every.redact.headers[0]: ",
+            "what stands there",
+        ),
+        ("role = \"s3cr3t-word\"", "every.role: what stands there is not known; must be ", ""),
+        ("sample_by = \"s3cr3t-word\"", "every.sample_by: ", "what stands there"),
+        (
+            "only = { when = [{ header = \"x\", regex = \"(s3cr3t-word\" }] }",
+            "is not a regular expression",
+            "what stands there",
+        ),
+        ("rate_max = [\"s3cr3t-word\"]", "every.rate_max: must be ", "not a list"),
+        ("timeout = s3cr3t-word", "not TOML", ""),
+    ];
+    let text = virtual_service("v", GOOD);
+    for (line, place, kind) in rows {
+        let owner = ("VirtualService".to_owned(), "default".to_owned(), "v".to_owned());
+        let policy = Policy { name: "ConfigMap p".to_owned(), text: Ok(format!("[every]\n{line}\n")) };
+        let policies = [(owner, policy)].into();
+        let all = translate(&Applied {
+            documents: &documents(&text),
+            policies: Some(&policies),
+            ..Applied::default()
+        });
+        let said: Vec<String> = all.outcomes[0].warnings.iter().map(ToString::to_string).collect();
+        let said = said.join("\n");
+        assert!(
+            said.contains(place) && said.contains(kind) && said.contains("ConfigMap p:2"),
+            "{line}: {said}"
+        );
+        assert!(!said.contains(SECRET), "{line}: {said}");
+    }
 }

@@ -227,6 +227,7 @@ const turns = {
     ask(query("/live", { after: state.history?.seq }), (answer, trouble) => {
       if (trouble) return;
       state.history = extend(state.history, answer);
+      if (!state.history) return;
       byId("late").textContent = "";
       drawLive();
     }),

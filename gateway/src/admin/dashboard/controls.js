@@ -229,7 +229,7 @@ export async function written() {
   }
 }
 
-/** As many mirrors have a row, and as many routes where none is chosen. */
+/** As many mirrors have a row, and as many routes where none is chosen; of more, none. */
 const MIRRORS_MAX = 6;
 const ROUTES_MAX = 3;
 
@@ -257,7 +257,6 @@ export function configuration({ routes, mirrors, changes, route, facts, announce
   if (ofRoutes === shown.routes) return;
   shown.routes = ofRoutes;
   written();
-  const meant = route ? routes.filter((of) => of.name === route) : routes.slice(0, ROUTES_MAX);
-  const others = routes.length - meant.length;
-  show(byId("routes"), ...list(meant.map((of) => routeRow(of, announce, reload)), "No routes.", others > 0 && !route && `And ${others} more: choose one in the list of routes to see it here.`));
+  const meant = route ? routes.filter((of) => of.name === route) : routes.length > ROUTES_MAX ? [] : routes;
+  show(byId("routes"), ...list(meant.map((of) => routeRow(of, announce, reload)), routes.length ? `${routes.length} routes: choose one in the list of routes to see it here, with its weights.` : "No routes."));
 }

@@ -51,9 +51,32 @@ function differing(state) {
   return groups.sort((a, b) => b.count / b.compared - a.count / a.compared);
 }
 
+/** Clients get errors from this part of their requests on. */
+const ERRING = 0.01;
+
+/** What the gateway itself finds wrong that clients feel: it says so better. */
+const FELT = ["worker_stuck", "primary_unavailable", "clients_turned_away"];
+
+/** That clients get errors, how many, since when and where; `null` where they get none to speak of. */
+function erring({ history, trends }) {
+  const requests = total(Object.values(history.requests));
+  const errors = total([history.requests["5xx"], history.aborted]);
+  const share = recent(errors, history.seconds) / recent(requests, history.seconds);
+  if (!(share >= ERRING)) return null;
+  const isWell = (n) => requests[n] > 0 && errors[n] / requests[n] < ERRING;
+  const well = requests.findLastIndex((_, n) => isWell(n));
+  const since = clock(history.at[well + 1] - history.seconds[well + 1]);
+  const sum = (of) => (of.errors ?? []).reduce((n, value) => n + value, 0);
+  const worst = [...(trends?.routes ?? [])].sort((a, b) => sum(b) - sum(a))[0];
+  const where = worst && sum(worst) > 0 ? `, most on ${worst.route}` : "";
+  return `Clients get errors: 5xx or nothing whole for ${percent(share)} of ${rate(recent(requests, history.seconds))}, since ${well < 0 ? `${since} at least` : since}${where}.`;
+}
+
 /** How it is: {kind: bad, hold, good or open, text}. */
 export function sentence(state) {
   const open = (state.status?.troubles ?? []).filter((trouble) => !trouble.until);
+  const errors = state.history?.at.length && !open.some((trouble) => FELT.includes(trouble.kind)) ? erring(state) : null;
+  if (errors) return { kind: "bad", text: open.length ? `${errors} And ${open[0].text}.` : errors };
   if (open.length) {
     const more = open.length > 1 ? ` And ${count(open.length - 1)} more.` : "";
     const [{ text, since }] = open;

@@ -29,10 +29,23 @@ function join(old, fresh, before, added, max) {
   return Object.fromEntries([...new Set([...Object.keys(old ?? {}), ...Object.keys(fresh ?? {})])].map(entry));
 }
 
-/** The history after one more answer. Another process's begins anew. */
+/** The history after one more answer. Another process's begins anew: `null` until all that it has is asked for. */
 export function extend(history, answer) {
-  if (!history || history.started !== answer.started || answer.seq < history.seq) return answer;
+  if (!history) return answer;
+  if (history.started !== answer.started) return answer.at.length < answer.seq && answer.at.length < answer.samples_max ? null : answer;
+  if (answer.seq < history.seq) return answer;
   return join(history, answer, history.at.length, answer.at.length, answer.samples_max);
+}
+
+/** Steps further apart than this many of their length have nothing between them: no line joins them. */
+const GAP_STEPS = 3;
+
+/** `columns` over `at`, in seconds, with a `null` where nothing was seen for long. */
+export function withGaps(at, columns, lengths) {
+  const holes = at.map((_, n) => n).filter((n) => n > 0 && at[n] - at[n - 1] > GAP_STEPS * Math.max(lengths[n] ?? 1, lengths[n - 1] ?? 1));
+  if (!holes.length) return [at, ...columns];
+  const cut = (column, fill) => holes.reduceRight((all, n) => all.toSpliced(n, 0, fill(n)), column);
+  return [cut(at, (n) => (at[n] + at[n - 1]) / 2), ...columns.map((column) => cut(column, () => null))];
 }
 
 const numbers = (column) => (column ?? []).filter((value) => value !== null);

@@ -3,7 +3,7 @@
 import { chart } from "./charts.js";
 import { byId, h, show } from "./dom.js";
 import { clock, count, DASH, few, percent, rate, seconds, span } from "./format.js";
-import { last, mirrorOf, perSecond, recent, sum, total } from "./history.js";
+import { last, mirrorOf, perSecond, recent, sum, total, withGaps } from "./history.js";
 import { pairOf } from "./routes.js";
 
 /** Rows of a chart's table, about so many. */
@@ -123,12 +123,12 @@ export function overTime() {
     const gone = mirror ? per(total([mirror.ledger.dropped, mirror.ledger.failed])) : nothing;
     const quiet = at.length < 2 ? "Collecting: the first seconds are on their way." : sum(requests) === 0 ? "No requests in this time." : "";
     const errors = total([history.requests["5xx"], history.aborted]);
-    drawRates([at, per(requests), mirror ? per(mirror.ledger.sent) : nothing, gone, per(errors)], quiet, undefined, marks);
+    drawRates(withGaps(at, [per(requests), mirror ? per(mirror.ledger.sent) : nothing, gone, per(errors)], lengths), quiet, undefined, marks);
     const v2 = mirror?.latency;
     const columns = [history.primary.p50_seconds, history.primary.p99_seconds, v2?.p50_seconds ?? nothing, v2?.p99_seconds ?? nothing];
     const known = columns.some((column) => column.some((value) => value !== null));
     const second = name || "v2";
     const called = ["v1 p50", "v1 p99", `${second} p50`, `${second} p99`];
-    drawTimes([at, ...columns], known ? "" : quiet || "No answers in this time.", called, marks);
+    drawTimes(withGaps(at, columns, lengths), known ? "" : quiet || "No answers in this time.", called, marks);
   };
 }

@@ -23,6 +23,28 @@ impl Shards<'_> {
             "Lists and watches that failed, by kind and status code; no code where there was no answer",
             by_kind.errors.iter().map(|((kind, code), n)| ([("kind", *kind), ("code", code.as_str())], *n)),
         )?;
+        let kept = |at: usize| {
+            let of = move |(kind, all): (&&'static str, &[u64; 3])| {
+                (
+                    [("kind", *kind)],
+                    i64::try_from(all.get(at).copied().unwrap_or_default()).unwrap_or(i64::MAX),
+                )
+            };
+            by_kind.kept.iter().map(of)
+        };
+        out.gauges(
+            "umbra_kubernetes_kept_objects",
+            "Objects of a cluster that are kept, by kind",
+            None,
+            kept(0),
+        )?;
+        out.gauges("umbra_kubernetes_kept_bytes", "About how much memory they take", None, kept(1))?;
+        out.gauges(
+            "umbra_kubernetes_surplus_objects",
+            "Objects, or versions of objects, that were not taken since the kind was listed: there was no room for them",
+            None,
+            kept(2),
+        )?;
         out.gauges(
             "umbra_kubernetes_watch_age_seconds",
             "Time since anything was heard of a kind; it grows without an API server, whose last word stays in force",

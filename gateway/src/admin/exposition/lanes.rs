@@ -6,7 +6,7 @@ use std::fmt;
 use prometheus_client::registry::Unit;
 
 use super::{Families, Shards, level, total};
-use crate::metrics::LaneCounters;
+use crate::metrics::{CutReason, Label, LaneCounters};
 
 impl Shards<'_> {
     pub(super) fn lanes(&self, out: &mut Families<'_>) -> fmt::Result {
@@ -36,9 +36,12 @@ impl Shards<'_> {
         counter("umbra_mirror_out_of_step", "Connections with more responses than copies; closed", |l| {
             l.out_of_step.get()
         })?;
-        counter("umbra_mirror_responses_cut", "Too long to be read on; their status counts", |l| {
-            l.cut.get()
-        })?;
+        let cut = lanes.iter().flat_map(|(name, of)| {
+            CutReason::ALL
+                .iter()
+                .map(move |why| ([("mirror", *name), ("reason", why.text())], total(of, |l| l.cut.get(*why))))
+        });
+        out.counters("umbra_mirror_responses_cut", "Too long to be read on; their status counts", cut)?;
         out.counters_in(
             "umbra_mirror_response",
             "Bytes of answers, read and discarded",

@@ -10,6 +10,7 @@ use prometheus_client::registry::Unit;
 use super::{Families, Shards};
 use crate::admin::standing::Standing;
 use crate::control::{By, ConfigStore};
+use crate::metrics::{Got, Trial};
 use crate::verdict::Decision;
 
 fn percent(of: Percent) -> f64 {
@@ -68,6 +69,48 @@ impl Shards<'_> {
             "umbra_mirror_differing",
             "Of the pairs compared those where anything differed, what the primary does to itself among it",
             comparing.iter().map(|(labels, _, differing)| (labels.clone(), *differing)),
+        )
+    }
+}
+
+impl Shards<'_> {
+    /// What clients got where a share below 100 % had their request copied, and where it left them out.
+    pub(super) fn trials(&self, out: &mut Families<'_>) -> fmt::Result {
+        let config = &self.snapshot.config;
+        let mut requests = Vec::new();
+        let mut seconds = Vec::new();
+        for (index, route) in config.routes.iter().enumerate() {
+            let Some(mirror) = config.trial(route).and_then(|at| route.mirrors.get(at)) else { continue };
+            let trials: Vec<&Trial> =
+                self.snapshot.counters.iter().filter_map(|of| Some(&**of.trials.get(index)?)).collect();
+            let copied: Vec<&Got> = trials.iter().map(|trial| &trial.copied).collect();
+            let spared: Vec<&Got> = trials.iter().map(|trial| &trial.spared).collect();
+            for (arm, workers) in [("copied", copied), ("uncopied", spared)] {
+                let sum = |of: fn(&Got) -> u64| -> u64 { workers.iter().map(|got| of(got)).sum() };
+                let labels = [
+                    ("route", route.name.clone()),
+                    ("mirror", mirror.name.clone()),
+                    ("group", arm.to_owned()),
+                ];
+                let (refused, failed) = (sum(|got| got.refused.get()), sum(|got| got.failed.get()));
+                let well = sum(|got| got.requests.get()).saturating_sub(refused + failed);
+                for (result, n) in [("answered", well), ("4xx", refused), ("5xx", failed)] {
+                    let [route, mirror, group] = labels.clone();
+                    requests.push(([route, mirror, group, ("result", result.to_owned())], n));
+                }
+                seconds.push((labels, sum(|got| got.duration.sum()) as f64 / 1e6));
+            }
+        }
+        out.counters(
+            "umbra_control_requests",
+            "Requests of a route whose share is drawn by chance, by whether they were drawn, and what clients got; since that share",
+            requests,
+        )?;
+        out.counters_in(
+            "umbra_control_response",
+            "From a request's head to the end of its answer written, together, of the same requests that were answered",
+            Some(Unit::Seconds),
+            seconds,
         )
     }
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram as Merged;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::control::Snapshot;
@@ -52,7 +53,7 @@ struct MirrorLook {
 }
 
 /// A mirror's account: of a look since the start, of a sample since the look before. The last three are levels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ledger {
     pub(super) eligible: u64,
     pub(super) sampled_out: u64,
@@ -67,7 +68,7 @@ pub(super) struct Ledger {
 }
 
 /// The rings of one name on all workers, at one look.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ring {
     pub(super) name: String,
     pub(super) entries: i64,
@@ -78,7 +79,7 @@ pub(super) struct Ring {
 }
 
 /// What came between two looks.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sample {
     /// Since the Unix epoch, of the later look.
     pub(super) at: Duration,
@@ -96,7 +97,7 @@ pub(super) struct Sample {
 }
 
 /// How long answers took, in microseconds; all zero where there was none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Times {
     pub(super) count: u64,
     pub(super) p50: u64,

@@ -35,6 +35,11 @@ impl Series {
         self.seq += 1;
     }
 
+    /// All that are kept, the oldest first.
+    pub(super) fn samples(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter()
+    }
+
     /// What came after sample `after`: all that are kept where that is none of ours, as after a restart.
     pub(super) fn after(&self, after: u64) -> Value {
         let kept = self.samples.len();

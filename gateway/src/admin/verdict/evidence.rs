@@ -7,10 +7,10 @@ use config::{Config, Mirror, Percent, Role};
 
 use crate::admin::epoch::{bursts, lately};
 use crate::compare::{BUSY, CONTENT_TYPE, Group, Kind, NO_ROOM, TOO_MANY, Tally};
-use crate::control::{Account, Counts, Epoch, Mark};
-use crate::metrics::{Slots, total};
+use crate::control::{Account, Counts, Epoch, Mark, Snapshot};
+use crate::metrics::{self, Slots, total};
 use crate::observe::told::rfc3339;
-use crate::verdict::{Compared, Difference, Evidence, Seen, Window};
+use crate::verdict::{Compared, Difference, Evidence, Got, Seen, Trial, Window};
 
 /// What these accounts come to.
 pub(super) fn evidence_of(
@@ -71,6 +71,32 @@ pub(super) fn evidence_of(
     all
 }
 
+/// What clients got of each route, where a share leaves some of its requests out by chance; of this gateway, since that share is what
+/// it is.
+pub(super) fn trials(snapshot: &Snapshot) -> Vec<Trial> {
+    let one = |(index, route): (usize, &config::Route)| {
+        let mirror = route.mirrors.get(snapshot.config.trial(route)?)?;
+        let workers: Vec<_> = snapshot.counters.iter().filter_map(|of| of.trials.get(index)).collect();
+        let got = |read: fn(&metrics::Trial) -> &metrics::Got| {
+            let sum = |of: fn(&metrics::Got) -> u64| workers.iter().map(|trial| of(read(trial))).sum();
+            Got {
+                requests: sum(|got| got.requests.get()),
+                refused: sum(|got| got.refused.get()),
+                failed: sum(|got| got.failed.get()),
+                times: Slots::of(workers.iter().map(|trial| &read(trial).duration)),
+            }
+        };
+        Some(Trial {
+            route: route.name.clone(),
+            mirror: mirror.name.clone(),
+            share: f64::from(mirror.percent.per_million) / 1e6,
+            copied: got(|trial| &trial.copied),
+            spared: got(|trial| &trial.spared),
+        })
+    };
+    snapshot.config.routes.iter().enumerate().filter_map(one).collect()
+}
+
 /// The moments of an epoch, and how many seconds lie between each and its neighbours at most.
 fn dated(epoch: &Epoch) -> impl Iterator<Item = (&Mark, f64)> {
     epoch.marks.iter().enumerate().map(|(at, mark)| {
@@ -92,6 +118,7 @@ fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tal
         matrix: matrix.into_iter().map(|((primary, mirror), n)| (primary, mirror, n)).collect(),
         primary_times: Slots::together(of.iter().map(|snapshot| &snapshot.primary_times)),
         mirror_times: Slots::together(of.iter().map(|snapshot| &snapshot.mirror_times)),
+        ratios: Slots::together(of.iter().map(|snapshot| &snapshot.ratios)),
         sent: sum(|of| of.sent),
         unreachable: sum(|of| of.unreachable),
         lost: sum(|of| of.lost),

@@ -85,6 +85,11 @@ impl Look {
             unavailable: shards.iter().map(|s| s.rejected.sum_where(|why| UNAVAILABLE.contains(&why))).sum(),
             ..Self::default()
         };
+        for (kind, [_, _, surplus]) in snapshot.cluster.by_kind().kept.iter() {
+            let words =
+                || format!("{surplus} objects are not taken: there is no room for more of their kind");
+            look.level(Kind::ClusterSurplus, (*kind).to_owned()).level = (*surplus > 0).then(words);
+        }
         look.shards(shards);
         look.mirrors(snapshot);
         look.primaries(snapshot);
@@ -216,6 +221,7 @@ impl Look {
                 | Kind::EndpointsUnhealthy
                 | Kind::EndpointsEjected
                 | Kind::CertificateEnds
+                | Kind::ClusterSurplus
                 | Kind::ShareLowered => false,
             };
             if subject.0 == Kind::PrimaryUnavailable {
@@ -254,6 +260,7 @@ impl Counted {
             | Kind::EndpointsUnhealthy
             | Kind::EndpointsEjected
             | Kind::CertificateEnds
+            | Kind::ClusterSurplus
             | Kind::ShareLowered => {}
         }
     }

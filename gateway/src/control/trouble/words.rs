@@ -19,6 +19,7 @@ pub(super) fn begun((kind, name): &Subject, case: &Case) -> String {
         Kind::EndpointsUnhealthy => format!("{who}: {}{since}", case.level),
         Kind::EndpointsEjected => format!("{who}: {}{since}", case.level),
         Kind::CertificateEnds => format!("{who} {}", case.level),
+        Kind::ClusterSurplus => format!("{who}: {}{since}", case.level),
         Kind::MirrorUnreachable if case.good == 0 => {
             format!("{who} gets no copies, clients are not affected: lost{since}: {losses}")
         }
@@ -65,6 +66,7 @@ pub(super) fn over((kind, name): &Subject, case: &Case, end: End, at: Duration) 
         Kind::EndpointsUnhealthy => format!("{who}: every endpoint is healthy again after {lasted}"),
         Kind::EndpointsEjected => format!("{who}: every endpoint is back after {lasted}"),
         Kind::CertificateEnds => format!("{who} was renewed"),
+        Kind::ClusterSurplus => format!("{who}: every object is taken again after {lasted}"),
         Kind::MirrorUnreachable => {
             format!("{who} gets its copies again after {lasted}: lost{since}: {losses}")
         }
@@ -88,6 +90,7 @@ fn who(kind: Kind, name: &str, place: &str) -> String {
         }
         Kind::ClientsTurnedAway => String::new(),
         Kind::CertificateEnds => format!("certificate {name}"),
+        Kind::ClusterSurplus => format!("{name} of the cluster"),
         Kind::MirrorUnreachable | Kind::RingFull | Kind::CopiesGivenUp | Kind::ShareLowered => {
             format!("mirror {name}{at}")
         }

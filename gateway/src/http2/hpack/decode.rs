@@ -35,11 +35,11 @@ pub struct Field {
     pub name_is_good: bool,
     /// No control byte but HT, no space at either end (RFC 9113 §8.2.1).
     pub value_is_good: bool,
-    /// Whoever sends it on must not index it either (RFC 7541 §6.2.3).
+    /// It must not be indexed on its way on either (RFC 7541 §6.2.3).
     pub never_indexed: bool,
 }
 
-/// Who takes the fields.
+/// The taker of the fields.
 pub trait Sink {
     /// Where they are written.
     fn out(&mut self) -> &mut Vec<u8>;

@@ -1,15 +1,28 @@
 //! What happens by itself as time passes, and the way out: called with the time, about every 100 ms.
 
 use super::streams::{Receiving, Sending};
-use super::{Close, Drain, Event, Role, Session, Why};
+use super::{Close, Drain, Event, PIECE_BYTES_MAX, Role, Session, Stream, Why};
 use crate::http2::frame::{self, Code};
 use crate::http2::guard::Flood;
 
 /// How long the peer has to read the first GOAWAY before the last one, where it does not answer the PING beside it.
 const GOAWAY_MS: u64 = 1_000;
 
-/// A window that is shut for less is that of a server that is about to read.
+/// A window that is next to shut for less is that of a server that is about to read.
 const SHUT_MS: u64 = 200;
+
+/// A connection's window with less room is next to shut: it has none for one stream's turn.
+const SHUT_BYTES: usize = PIECE_BYTES_MAX;
+
+/// A stream that is alone waits so long for its share to grow, then it takes all there is: its server may give nothing back
+/// before that.
+const ALONE_MS: u64 = 1_000;
+
+/// The least patience with a stream that holds what others wait for.
+const HOLDER_MS_MIN: u64 = 1_000;
+
+/// It holds so many times as much as one of them.
+const HOLDER_TIMES: usize = 4;
 
 /// PINGs of ours are told apart by what they carry.
 pub(super) const PING_OF_DRAIN: [u8; 8] = *b"umbra-go";
@@ -43,22 +56,60 @@ impl Session {
         self.ask_for_life(now_ms);
     }
 
-    /// Client: whether the server has let no content go on any stream for a while: what it does not read of one keeps all others
-    /// waiting.
+    /// Client: whether the server has let next to no content go on any stream for a while: what it does not read of some keeps all
+    /// others waiting.
     pub fn is_shut(&self, now_ms: u64) -> bool {
         self.shut_since_ms.is_some_and(|then| now_ms.saturating_sub(then) >= SHUT_MS)
     }
 
-    /// A connection whose window is shut for half of what a write may take gets no more requests, or each of them would wait
-    /// for what its server will not read.
+    /// Client: a server that does not read what one stream has sent must not stop all others.
     fn look_at_window(&mut self, now_ms: u64) {
-        if self.role == Role::Server || self.send_window.room() > 0 {
+        if self.role == Role::Server {
+            return;
+        }
+        self.let_one_have_all(now_ms);
+        if self.send_window.room() >= SHUT_BYTES {
             self.shut_since_ms = None;
             return;
         }
-        let since = *self.shut_since_ms.get_or_insert(now_ms);
-        if now_ms.saturating_sub(since) >= (self.limits.write_ms_max / 2).max(SHUT_MS) {
+        let shut_ms = now_ms.saturating_sub(*self.shut_since_ms.get_or_insert(now_ms));
+        let write_ms = self.limits.write_ms_max;
+        // Streams that wait to write have been given up by then, and the window is as narrow as before: it is lost.
+        if shut_ms >= write_ms.saturating_add(write_ms / 2).max(SHUT_MS) {
             self.drain(now_ms);
+        }
+        let patience_ms = (write_ms / 8).max(HOLDER_MS_MIN);
+        if shut_ms.min(now_ms.saturating_sub(self.relieved_ms)) >= patience_ms
+            && let Some(holder) = self.holder(patience_ms, now_ms)
+        {
+            self.relieved_ms = now_ms;
+            self.stalled(holder);
+        }
+    }
+
+    /// The stream that holds most of the window and gets nowhere, where another waits for a little of it.
+    fn holder(&self, patience_ms: u64, now_ms: u64) -> Option<u32> {
+        let is_stuck = |stream: &&Stream| {
+            !stream.we_are_done() && now_ms.saturating_sub(stream.progress_ms) >= patience_ms
+        };
+        let holder = self.streams.iter().filter(is_stuck).max_by_key(|stream| stream.unread_bytes)?;
+        let waits = |stream: &Stream| {
+            (stream.is_ready || stream.is_held_back)
+                && stream.unread_bytes.saturating_mul(HOLDER_TIMES) < holder.unread_bytes
+        };
+        self.streams.iter().any(waits).then_some(holder.id)
+    }
+
+    fn let_one_have_all(&mut self, now_ms: u64) {
+        let streams = &mut self.streams;
+        // Those that are over are forgotten here, if their server gives nothing back.
+        self.held_back.retain(|id| streams.get(*id).is_some_and(|known| known.is_held_back));
+        if streams.len() == 1
+            && let Some(known) = self.held_back.first().and_then(|id| streams.get_mut(*id))
+            && now_ms.saturating_sub(known.progress_ms) >= ALONE_MS
+        {
+            known.has_all = true;
+            self.let_go();
         }
     }
 
@@ -138,17 +189,19 @@ impl Session {
     /// A peer that takes nothing, or next to nothing, of what waits for it, whether by the stream's window or by the
     /// connection's, makes us hold it (CVE-2019-9517, CVE-2026-49975).
     fn give_up_stalled(&mut self, now_ms: u64) {
-        let is_stalled = |stream: &&super::Stream| stream.is_stalled(&self.limits, now_ms);
+        let is_stalled = |stream: &&Stream| stream.is_stalled(&self.limits, now_ms);
         let stalled: Vec<u32> = self.streams.iter().filter(is_stalled).map(|stream| stream.id).collect();
-        for id in stalled {
-            self.give_up(id, Code::Cancel);
-            if let Some(known) = self.streams.get_mut(id) {
-                (known.receiving, known.sending) = (Receiving::Reset, Sending::Reset);
-                if known.is_held {
-                    self.events.push_back(Event::Reset { stream: id, why: Why::Stalled });
-                }
+        stalled.into_iter().for_each(|id| self.stalled(id));
+    }
+
+    fn stalled(&mut self, id: u32) {
+        self.give_up(id, Code::Cancel);
+        if let Some(known) = self.streams.get_mut(id) {
+            (known.receiving, known.sending) = (Receiving::Reset, Sending::Reset);
+            if known.is_held {
+                self.events.push_back(Event::Reset { stream: id, why: Why::Stalled });
             }
-            self.forget(id);
         }
+        self.forget(id);
     }
 }

@@ -119,6 +119,29 @@ impl Session {
         Ok(())
     }
 
+    /// Client: how many streams may be open at once.
+    pub fn streams_allowed(&self) -> usize {
+        self.peer.streams_max.min(self.limits.streams_max)
+    }
+
+    /// Client: whether streams are opened on it at all, now or when one has ended.
+    pub fn takes_streams(&self) -> bool {
+        self.role == Role::Client && self.drain == Drain::No
+    }
+
+    /// Client: how much content may go on all its streams together.
+    pub fn window_room(&self) -> usize {
+        self.send_window.room()
+    }
+
+    /// Client: how many more streams may be opened now.
+    pub fn streams_free(&self) -> usize {
+        if self.role == Role::Server || self.drain != Drain::No {
+            return 0;
+        }
+        self.streams_allowed().saturating_sub(self.streams.len())
+    }
+
     /// Client: whether the peer takes an extended CONNECT (RFC 8441).
     pub fn takes_extended_connect(&self) -> bool {
         self.peer.takes_extended_connect
@@ -214,6 +237,7 @@ impl Session {
             }
             let grown = self.send_window.grow(increment);
             self.shut_since_ms = None;
+            self.let_go();
             return grown.map_err(|_| (Code::FlowControl, "the connection's window is too large"));
         }
         if self.is_idle(head.stream) {
@@ -227,7 +251,13 @@ impl Session {
         } else if known.send_window.grow(increment).is_err() {
             self.fail_stream(head.stream, Code::FlowControl, "a stream's window is too large");
         } else {
-            self.get_ready(head.stream);
+            known.unread_bytes = known.unread_bytes.saturating_sub(increment as usize);
+            known.has_all = false;
+            if known.is_held_back {
+                self.let_go();
+            } else {
+                self.get_ready(head.stream);
+            }
         }
         Ok(())
     }

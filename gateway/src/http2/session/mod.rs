@@ -166,6 +166,8 @@ pub struct Session {
     streams: Streams,
     /// Streams with content and a window of their own, next first.
     ready: VecDeque<u32>,
+    /// Client: streams that hold as much of the connection's window as they may; some may be over.
+    held_back: Vec<u32>,
     peer: PeerSettings,
     send_window: SendWindow,
     receive_window: ReceiveWindow,
@@ -184,8 +186,10 @@ pub struct Session {
     idle_since_ms: u64,
     /// A PING of ours that was not answered.
     ping_sent_ms: Option<u64>,
-    /// Since when the peer's connection window has been shut, as far as the clock was looked at.
+    /// Since when the peer's connection window has been next to shut, as far as the clock was looked at.
     shut_since_ms: Option<u64>,
+    /// When a stream was last given up so that others may go on.
+    relieved_ms: u64,
     /// The peer sends nothing more.
     input_ended: bool,
 }
@@ -218,6 +222,7 @@ impl Session {
             block: Vec::new(),
             streams: Streams::default(),
             ready: VecDeque::new(),
+            held_back: Vec::new(),
             peer: PeerSettings { streams_max: 100, window: WINDOW_DEFAULT, takes_extended_connect: false },
             send_window: SendWindow::new(WINDOW_DEFAULT),
             receive_window: ReceiveWindow::new(whole),
@@ -230,6 +235,7 @@ impl Session {
             started_ms: now_ms,
             heard_ms: now_ms,
             shut_since_ms: None,
+            relieved_ms: now_ms,
             idle_since_ms: now_ms,
             ping_sent_ms: None,
             input_ended: false,
@@ -295,6 +301,7 @@ impl Session {
         self.block = Vec::new();
         self.events.shrink_to_fit();
         self.ready.shrink_to_fit();
+        self.held_back = Vec::new();
         self.streams.trim();
         if self.out.is_empty() {
             self.out = Vec::new();
@@ -327,24 +334,6 @@ impl Session {
 
     pub fn scheme(&self) -> Scheme {
         self.scheme
-    }
-
-    /// Client: how many streams may be open at once.
-    pub fn streams_allowed(&self) -> usize {
-        self.peer.streams_max.min(self.limits.streams_max)
-    }
-
-    /// Client: whether streams are opened on it at all, now or when one has ended.
-    pub fn takes_streams(&self) -> bool {
-        self.role == Role::Client && self.drain == Drain::No
-    }
-
-    /// Client: how many more streams may be opened now.
-    pub fn streams_free(&self) -> usize {
-        if self.role == Role::Server || self.drain != Drain::No {
-            return 0;
-        }
-        self.streams_allowed().saturating_sub(self.streams.len())
     }
 
     /// Client: sends a request's rendered head on a new stream, which the caller holds until [`Session::release`].
@@ -403,6 +392,9 @@ impl Session {
             queued_bytes: 0,
             ending: None,
             is_ready: false,
+            is_held_back: false,
+            unread_bytes: 0,
+            has_all: false,
             wants_room: false,
             wants_flush: false,
             progress_ms: now_ms,

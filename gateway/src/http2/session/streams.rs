@@ -64,6 +64,12 @@ pub(super) struct Stream {
     pub(super) ending: Option<Ending>,
     /// It stands in the ring of those that have content and a window.
     pub(super) is_ready: bool,
+    /// It has content and a window of its own, and as much of the connection's as is its share.
+    pub(super) is_held_back: bool,
+    /// Content that was sent and of which the peer has not said that it read it.
+    pub(super) unread_bytes: usize,
+    /// It waits for no share: nobody else is there.
+    pub(super) has_all: bool,
     /// Its caller was told that there is no room.
     pub(super) wants_room: bool,
     /// Its caller waits until its end is in `out`.
@@ -133,7 +139,7 @@ impl Stream {
     }
 }
 
-/// Who ended a stream.
+/// The side that ended a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     /// By our RST_STREAM: what the peer sent before it read that is ignored (RFC 9113 §5.4.2).

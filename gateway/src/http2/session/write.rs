@@ -139,9 +139,21 @@ impl Session {
     /// Puts a stream in the ring if it can send.
     pub(super) fn get_ready(&mut self, stream: u32) {
         let Some(known) = self.streams.get_mut(stream) else { return };
-        if !known.is_ready && known.queued_bytes > 0 && known.send_window.room() > 0 {
+        if !known.is_ready && !known.is_held_back && known.queued_bytes > 0 && known.send_window.room() > 0 {
             known.is_ready = true;
             self.ready.push_back(stream);
+        }
+    }
+
+    /// The peer has read something: streams that hold as much of its window as they may look again, first those that hold least.
+    pub(super) fn let_go(&mut self) {
+        let mut held_back = std::mem::take(&mut self.held_back);
+        held_back.sort_by_key(|stream| self.streams.get(*stream).map_or(0, |known| known.unread_bytes));
+        for stream in held_back {
+            if let Some(known) = self.streams.get_mut(stream) {
+                known.is_held_back = false;
+            }
+            self.get_ready(stream);
         }
     }
 
@@ -161,11 +173,22 @@ impl Session {
         let max = self.limits.queued_bytes_max;
         let Some(known) = self.streams.get_mut(stream) else { return };
         known.is_ready = false;
-        let room = known.send_window.room().min(self.send_window.room()).min(PIECE_BYTES_MAX);
-        let length = room.min(known.queued_bytes);
+        // What a client does not read of one stream keeps its others waiting, and that is its own affair. A server's is
+        // everybody's.
+        let shared = match self.role {
+            Role::Client if !known.has_all => self.send_window.share(known.unread_bytes),
+            Role::Client | Role::Server => self.send_window.room(),
+        };
+        let wanted = known.queued_bytes.min(known.send_window.room());
+        let length = wanted.min(shared).min(PIECE_BYTES_MAX);
         if length == 0 {
+            if wanted > 0 {
+                known.is_held_back = true;
+                self.held_back.push(stream);
+            }
             return;
         }
+        known.unread_bytes += length;
         known.send_window.spend(length);
         self.send_window.spend(length);
         known.queued_bytes -= length;

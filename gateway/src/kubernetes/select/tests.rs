@@ -8,6 +8,7 @@ fn rules(mesh: bool) -> Rules {
         controller: "umbra.dev/gateway-controller".to_owned(),
         labels: vec![("istio".to_owned(), "ingressgateway".to_owned())],
         mesh,
+        fronts: None,
     }
 }
 
@@ -20,7 +21,7 @@ fn object(kind: Kind, namespace: &str, name: &str, spec: Value) -> Value {
 fn store(objects: &[(Kind, &str, &str, Value)]) -> Store {
     let mut store = Store::default();
     for (kind, namespace, name, spec) in objects {
-        store.set(*kind, object(*kind, namespace, name, spec.clone()));
+        store.set(*kind, None, object(*kind, namespace, name, spec.clone()));
     }
     store
 }

@@ -2,8 +2,9 @@
 //!
 //! What is served is decided by `config`; its tests and these hold both to the same specification.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use config::manifest::{Hosts, is_spoken};
 use serde_json::{Value, json};
 
 use super::Counts;
@@ -17,6 +18,8 @@ pub(super) struct Attached<'a> {
     ours: &'a BTreeSet<Key>,
     refused: &'a Refused,
     counts: Counts,
+    /// Hosts that routes of one kind have at a listener, which no route of the other kind may have (Gateway API).
+    taken: BTreeMap<(Key, String, Kind), Hosts>,
 }
 
 /// Reason and message.
@@ -24,16 +27,18 @@ type Why = (&'static str, String);
 
 impl<'a> Attached<'a> {
     pub(super) fn new(store: &'a Store, ours: &'a BTreeSet<Key>, refused: &'a Refused) -> Self {
-        Self { store, ours, refused, counts: Counts::new() }
+        Self { store, ours, refused, counts: Counts::new(), taken: BTreeMap::new() }
     }
 
-    /// Attaches a route to a Gateway that it names as its parent.
+    /// Attaches a route to a Gateway that it names as its parent; the oldest routes come first. One that is not served takes no
+    /// host from another.
     pub(super) fn attach(
         &mut self,
-        key: &Key,
+        (kind, key): (Kind, &Key),
         route: &Value,
         parent: &Value,
         gateway: &Key,
+        is_served: bool,
     ) -> Result<(), Why> {
         let known = self.store.get(Kind::ApiGateway, &gateway.0, &gateway.1);
         let Some(known) = known.filter(|_| self.ours.contains(gateway)) else {
@@ -52,7 +57,7 @@ impl<'a> Attached<'a> {
         }
         let lets_in = |listener: &&&Value| {
             select::fault(listener, all, self.refused).is_none()
-                && allows(self.store, listener, &gateway.0, &key.0)
+                && allows(self.store, listener, &gateway.0, (kind, &key.0))
         };
         let allowed: Vec<&Value> = named.iter().filter(lets_in).copied().collect();
         if allowed.is_empty() {
@@ -74,11 +79,42 @@ impl<'a> Attached<'a> {
                 "no listener has a hostname of this route".to_owned(),
             ));
         }
+        let hosts: Vec<Option<&str>> = match hosts.as_slice() {
+            [] => vec![None],
+            some => some.iter().map(|host| Some(host.as_str())).collect(),
+        };
+        let other = if kind == Kind::GrpcRoute { Kind::HttpRoute } else { Kind::GrpcRoute };
+        let name = |listener: &Value| text(listener, "name").to_owned();
+        let holder = |listener: &&Value| {
+            let of_others = self.taken.get(&(gateway.clone(), name(listener), other))?;
+            hosts.iter().find_map(|host| of_others.holder(*host)).map(str::to_owned)
+        };
+        let refused = met.iter().find_map(|listener| holder(listener));
+        let met: Vec<&Value> = met.into_iter().filter(|listener| holder(listener).is_none()).collect();
+        if let (Some(older), true) = (refused, met.is_empty()) {
+            return Err(("HostnameConflict", format!("{older}, which is older, has a host of this route")));
+        }
         for listener in met {
-            let of = (gateway.clone(), text(listener, "name").to_owned());
-            self.counts.entry(of).or_default().insert(key.clone());
+            let of = (gateway.clone(), name(listener));
+            self.counts.entry(of).or_default().insert((kind, key.clone()));
+            if is_served {
+                let taken = self.taken.entry((gateway.clone(), name(listener), kind)).or_default();
+                let title = format!("{} {}/{}", kind.facts().name, key.0, key.1);
+                hosts.iter().for_each(|host| taken.take(*host, &title));
+            }
         }
         Ok(())
+    }
+
+    /// Gateways that a route is attached to.
+    pub(super) fn gateways(&self) -> BTreeMap<(Kind, Key), BTreeSet<Key>> {
+        let mut all: BTreeMap<(Kind, Key), BTreeSet<Key>> = BTreeMap::new();
+        for ((gateway, _), routes) in &self.counts {
+            for route in routes {
+                all.entry(route.clone()).or_default().insert(gateway.clone());
+            }
+        }
+        all
     }
 
     /// Routes that are attached to a listener.
@@ -95,29 +131,33 @@ fn meet(a: &str, b: &str) -> bool {
 
 /// Kinds of routes that a listener names and are offered; all that are where it names none.
 pub(super) fn supported(listener: &Value) -> Vec<Value> {
-    let offered = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"});
     let is_http = matches!(text(listener, "protocol"), "HTTP" | "HTTPS");
     let named = kinds(listener);
-    if is_http && (named.is_empty() || named.iter().any(is_http_route)) { vec![offered] } else { Vec::new() }
+    let has = |kind: &&str| is_http && (named.is_empty() || named.iter().any(|one| is_kind(one, kind)));
+    let offered = |kind: &str| json!({"group": "gateway.networking.k8s.io", "kind": kind});
+    OFFERED.iter().copied().filter(has).map(offered).collect()
 }
+
+/// Kinds of routes that are offered.
+const OFFERED: [&str; 2] = ["HTTPRoute", "GRPCRoute"];
 
 /// Whether a listener names a kind of route that is not offered.
 pub(super) fn unknown_kinds(listener: &Value) -> bool {
-    kinds(listener).iter().any(|kind| !is_http_route(kind))
+    kinds(listener).iter().any(|one| !OFFERED.iter().any(|kind| is_kind(one, kind)))
 }
 
 fn kinds(listener: &Value) -> &[Value] {
     listener.get("allowedRoutes").map(|allowed| list(allowed, "kinds")).unwrap_or_default()
 }
 
-fn is_http_route(kind: &Value) -> bool {
-    let group = kind.get("group").and_then(Value::as_str).unwrap_or("gateway.networking.k8s.io");
-    text(kind, "kind") == "HTTPRoute" && group == "gateway.networking.k8s.io"
+fn is_kind(one: &Value, kind: &str) -> bool {
+    let group = one.get("group").and_then(Value::as_str).unwrap_or("gateway.networking.k8s.io");
+    text(one, "kind") == kind && group == "gateway.networking.k8s.io"
 }
 
-/// Whether a listener lets in routes of a namespace.
-fn allows(store: &Store, listener: &Value, gateway: &str, route: &str) -> bool {
-    if supported(listener).is_empty() {
+/// Whether a listener lets in routes of this kind and namespace.
+fn allows(store: &Store, listener: &Value, gateway: &str, (kind, route): (Kind, &str)) -> bool {
+    if !supported(listener).iter().any(|one| is_kind(one, kind.facts().name)) {
         return false;
     }
     match listener.pointer("/allowedRoutes/namespaces/from").and_then(Value::as_str).unwrap_or("Same") {
@@ -158,19 +198,11 @@ fn selects(store: &Store, selector: &Value, namespace: &str) -> bool {
 }
 
 /// Whether everything that a route refers to is there and may be referred to.
-pub(super) fn resolved(store: &Store, namespace: &str, route: &Value) -> super::Condition {
-    let mirrors = |of: &Value| -> Vec<Value> {
-        let filters = list(of, "filters").iter();
-        filters.filter_map(|filter| filter.pointer("/requestMirror/backendRef").cloned()).collect()
-    };
+pub(super) fn resolved(store: &Store, (kind, namespace): (Kind, &str), route: &Value) -> super::Condition {
     let mut found: Option<(u8, Why)> = None;
-    for rule in list(&route["spec"], "rules") {
-        let backends = list(rule, "backendRefs");
-        let all = backends.iter().cloned().chain(mirrors(rule)).chain(backends.iter().flat_map(mirrors));
-        for fault in all.filter_map(|backend| fault(store, namespace, &backend)) {
-            if found.as_ref().is_none_or(|(rank, _)| fault.0 < *rank) {
-                found = Some(fault);
-            }
+    for fault in backends(route).filter_map(|backend| fault(store, (kind, namespace), backend)) {
+        if found.as_ref().is_none_or(|(rank, _)| fault.0 < *rank) {
+            found = Some(fault);
         }
     }
     match found {
@@ -179,8 +211,20 @@ pub(super) fn resolved(store: &Store, namespace: &str, route: &Value) -> super::
     }
 }
 
+/// Every backend that a route names, of mirrors too.
+pub(super) fn backends(route: &Value) -> impl Iterator<Item = &Value> {
+    let mirrors = |of| {
+        let filters = list(of, "filters").iter();
+        filters.filter_map(|filter: &Value| filter.pointer("/requestMirror/backendRef"))
+    };
+    list(&route["spec"], "rules").iter().flat_map(move |rule| {
+        let backends = list(rule, "backendRefs");
+        backends.iter().chain(mirrors(rule)).chain(backends.iter().flat_map(mirrors))
+    })
+}
+
 /// What is wrong with a reference to a backend; of several the least is told.
-fn fault(store: &Store, namespace: &str, backend: &Value) -> Option<(u8, Why)> {
+fn fault(store: &Store, (of, namespace): (Kind, &str), backend: &Value) -> Option<(u8, Why)> {
     let (group, kind) =
         (text(backend, "group"), backend.get("kind").and_then(Value::as_str).unwrap_or("Service"));
     let name = text(backend, "name");
@@ -191,9 +235,11 @@ fn fault(store: &Store, namespace: &str, backend: &Value) -> Option<(u8, Why)> {
         ));
     }
     let own = backend.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
-    if own != namespace && !granted(store, namespace, own, name) {
-        let message =
-            format!("no ReferenceGrant of namespace {own} lets HTTPRoutes of {namespace} refer to {name}");
+    if own != namespace && !granted(store, (of, namespace), own, name) {
+        let message = format!(
+            "no ReferenceGrant of namespace {own} lets {}s of {namespace} refer to {name}",
+            of.facts().name
+        );
         return Some((1, ("RefNotPermitted", message)));
     }
     let not_found = |message: String| Some((2, ("BackendNotFound", message)));
@@ -202,15 +248,19 @@ fn fault(store: &Store, namespace: &str, backend: &Value) -> Option<(u8, Why)> {
     };
     let port = backend.get("port").and_then(Value::as_u64);
     let ports = service.pointer("/spec/ports").and_then(Value::as_array);
-    let has = ports.is_some_and(|ports| ports.iter().any(|one| one["port"].as_u64() == port));
-    if has { None } else { not_found(format!("Service {own}/{name} has no such port")) }
+    let Some(port) = ports.and_then(|ports| ports.iter().find(|one| one["port"].as_u64() == port)) else {
+        return not_found(format!("Service {own}/{name} has no such port"));
+    };
+    let protocol = port.get("appProtocol").and_then(Value::as_str)?;
+    let why = is_spoken(protocol, of == Kind::GrpcRoute).err()?;
+    Some((3, ("UnsupportedProtocol", format!("Service {own}/{name}: {why}"))))
 }
 
-fn granted(store: &Store, from: &str, to: &str, name: &str) -> bool {
+fn granted(store: &Store, (kind, from): (Kind, &str), to: &str, name: &str) -> bool {
     store.all(Kind::ReferenceGrant).filter(|((namespace, _), _)| namespace == to).any(|(_, grant)| {
         let froms = list(&grant["spec"], "from").iter().any(|one| {
             text(one, "group") == "gateway.networking.k8s.io"
-                && text(one, "kind") == "HTTPRoute"
+                && text(one, "kind") == kind.facts().name
                 && text(one, "namespace") == from
         });
         let tos = list(&grant["spec"], "to").iter().any(|one| {

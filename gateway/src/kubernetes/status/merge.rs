@@ -17,7 +17,12 @@ pub(in crate::kubernetes) fn merged(
     let none = json!({});
     let current = object.get("status").unwrap_or(&none);
     let next = match kind {
-        Kind::HttpRoute => json!({"parents": parents(current, desired, controller, now)}),
+        Kind::HttpRoute | Kind::GrpcRoute => {
+            json!({"parents": entries(("parents", "parentRef"), current, desired, controller, now)})
+        }
+        Kind::BackendTlsPolicy => {
+            json!({"ancestors": entries(("ancestors", "ancestorRef"), current, desired, controller, now)})
+        }
         Kind::ApiGateway => {
             let said = list(current, "listeners");
             let listeners = list(desired, "listeners").iter().map(|one| {
@@ -65,17 +70,24 @@ fn conditions(current: &Value, desired: &Value, now: &str) -> Value {
     kept.chain(new).collect()
 }
 
-fn parents(current: &Value, desired: &Value, controller: &str, now: &str) -> Vec<Value> {
-    let wanted = list(desired, "parents");
-    let said = list(current, "parents");
-    let is_ours = |parent: &Value| text(parent, "controllerName") == controller;
-    let same = |a: &Value, b: &Value| normal(&a["parentRef"]) == normal(&b["parentRef"]);
+/// What is said of each of those whom a list names by a reference: ours anew, others' as they are.
+fn entries(
+    (name, reference): (&str, &str),
+    current: &Value,
+    desired: &Value,
+    controller: &str,
+    now: &str,
+) -> Vec<Value> {
+    let wanted = list(desired, name);
+    let said = list(current, name);
+    let is_ours = |entry: &Value| text(entry, "controllerName") == controller;
+    let same = |a: &Value, b: &Value| normal(&a[reference]) == normal(&b[reference]);
     let one = |wanted: &Value, before: &Value| {
         let mut one = wanted.clone();
         one["conditions"] = conditions(before, wanted, now);
         // As it is written there: an API server may have filled in what was left out.
-        if let Some(parent) = before.get("parentRef") {
-            one["parentRef"] = parent.clone();
+        if let Some(known) = before.get(reference) {
+            one[reference] = known.clone();
         }
         one
     };

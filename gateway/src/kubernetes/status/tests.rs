@@ -5,14 +5,14 @@ use super::*;
 const OURS: &str = "umbra.dev/gateway-controller";
 
 fn rules() -> Rules {
-    Rules { class: None, controller: OURS.to_owned(), labels: Vec::new(), mesh: false }
+    Rules { class: None, controller: OURS.to_owned(), labels: Vec::new(), mesh: false, fronts: None }
 }
 
 fn put(store: &mut Store, kind: Kind, key: (&str, &str), generation: u64, spec: Value) {
     let facts = kind.facts();
     let (namespace, name) = key;
     store.set(
-        kind,
+        kind, None,
         json!({"apiVersion": kind.api_version(facts.versions[0]), "kind": facts.name, "spec": spec,
             "metadata": {"name": name, "namespace": namespace, "generation": generation, "resourceVersion": "1"}}),
     );
@@ -45,7 +45,7 @@ fn cluster(listeners: Value) -> Store {
 
 /// What is served of a store, as if all of it were sound.
 fn served(store: &Store) -> Vec<Outcome> {
-    let kinds = [Kind::ApiGateway, Kind::HttpRoute];
+    let kinds = [Kind::ApiGateway, Kind::HttpRoute, Kind::GrpcRoute];
     let all = kinds.iter().flat_map(|kind| store.all(*kind).map(move |(key, object)| (*kind, key, object)));
     all.map(|(kind, key, object)| Outcome {
         kind,
@@ -60,7 +60,7 @@ fn served(store: &Store) -> Vec<Outcome> {
 
 fn said_of(store: &Store, served: &[Outcome], unavailable: &BTreeSet<u64>) -> Vec<Desired> {
     let rules = rules();
-    desired(&View { store, rules: &rules, served, unavailable, plaintext: false, publish: None })
+    desired(&View { store, rules: &rules, served, unavailable, plaintext: false, home: "", publish: None })
 }
 
 /// The reasons of one object's conditions, as `Accepted=True/Accepted`.
@@ -210,7 +210,7 @@ fn a_route_is_told_why_it_is_not_accepted_and_what_it_cannot_find() {
     // With leave it is permitted, and a label lets a namespace in.
     let mut store = cluster(listeners);
     put(&mut store, Kind::Namespace, ("", "other"), 0, json!({}));
-    store.set(Kind::Namespace, json!({"metadata": {"name": "other", "labels": {"team": "a"}}}));
+    store.set(Kind::Namespace, None, json!({"metadata": {"name": "other", "labels": {"team": "a"}}}));
     let grant = json!({"from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "other"}], "to": [{"group": "", "kind": "Service", "name": "s"}]});
     put(&mut store, Kind::ReferenceGrant, ("n", "g"), 1, grant);
     let spec = json!({"parentRefs": [{"name": "gw", "namespace": "n", "sectionName": "some"}], "rules": mirror(json!({"name": "s", "namespace": "n", "port": 80}))});
@@ -222,6 +222,74 @@ fn a_route_is_told_why_it_is_not_accepted_and_what_it_cannot_find() {
     let attached: Vec<u64> =
         list(&gateway, "listeners").iter().filter_map(|one| one["attachedRoutes"].as_u64()).collect();
     assert_eq!(attached, [0, 0, 0, 1, 0]);
+}
+
+#[test]
+fn of_two_kinds_of_routes_that_want_a_host_of_one_listener_the_older_is_accepted() {
+    let listeners = json!([http("a", 80), {"name": "grpc", "port": 81, "protocol": "HTTP",
+        "allowedRoutes": {"kinds": [{"kind": "GRPCRoute"}]}}]);
+    let rules = json!([{"backendRefs": [{"name": "s", "port": 80}]}]);
+    let routed = |parent: Value, http: &str, grpc: &str| {
+        let mut store = cluster(listeners.clone());
+        for (kind, created, hosts) in
+            [(Kind::HttpRoute, http, json!(["a.test"])), (Kind::GrpcRoute, grpc, json!(["*.test"]))]
+        {
+            let spec = json!({"parentRefs": [parent], "hostnames": hosts, "rules": rules});
+            put(&mut store, kind, ("n", "r"), 1, spec);
+            let mut object = store.get(kind, "n", "r").unwrap().as_ref().clone();
+            object["metadata"]["creationTimestamp"] = created.into();
+            store.set(kind, None, object);
+        }
+        let all = said_of(&store, &served(&store), &BTreeSet::new());
+        let accepted =
+            |kind: Kind| reasons(&of(&all, kind, "r")["parents"][0]).first().cloned().unwrap_or_default();
+        let gateway = of(&all, Kind::ApiGateway, "gw");
+        let counts: Vec<u64> =
+            list(&gateway, "listeners").iter().filter_map(|one| one["attachedRoutes"].as_u64()).collect();
+        (accepted(Kind::HttpRoute), accepted(Kind::GrpcRoute), counts)
+    };
+    let (yes, no) = ("Accepted=True/Accepted".to_owned(), "Accepted=False/HostnameConflict".to_owned());
+    let first = json!({"name": "gw", "sectionName": "a"});
+    assert_eq!(routed(first.clone(), "2026-01-01", "2026-01-02"), (yes.clone(), no.clone(), vec![1, 0]));
+    assert_eq!(routed(first, "2026-01-02", "2026-01-01"), (no, yes.clone(), vec![1, 0]));
+    // The other listener takes it all the same.
+    assert_eq!(routed(json!({"name": "gw"}), "2026-01-01", "2026-01-02"), (yes.clone(), yes, vec![1, 1]));
+    let store = cluster(listeners.clone());
+    let all = said_of(&store, &served(&store), &BTreeSet::new());
+    let kinds = |at: usize| {
+        let all = of(&all, Kind::ApiGateway, "gw")["listeners"][at]["supportedKinds"].clone();
+        all.as_array().unwrap().iter().map(|one| text(one, "kind").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (kinds(0), kinds(1)),
+        (vec!["HTTPRoute".into(), "GRPCRoute".into()], vec!["GRPCRoute".to_owned()])
+    );
+}
+
+#[test]
+fn a_backend_that_cannot_be_spoken_to_is_told_as_such() {
+    let rows = [
+        ("mysql", Kind::HttpRoute, "ResolvedRefs=False/UnsupportedProtocol"),
+        ("kubernetes.io/ws", Kind::HttpRoute, "ResolvedRefs=True/ResolvedRefs"),
+        ("kubernetes.io/ws", Kind::GrpcRoute, "ResolvedRefs=False/UnsupportedProtocol"),
+        ("kubernetes.io/h2c", Kind::HttpRoute, "ResolvedRefs=True/ResolvedRefs"),
+        ("kubernetes.io/h2c", Kind::GrpcRoute, "ResolvedRefs=True/ResolvedRefs"),
+    ];
+    for (protocol, kind, resolved) in rows {
+        let mut store = cluster(json!([http("a", 80)]));
+        put(
+            &mut store,
+            Kind::Service,
+            ("n", "s"),
+            1,
+            json!({"ports": [{"port": 80, "appProtocol": protocol}]}),
+        );
+        let rules = json!([{"backendRefs": [{"name": "s", "port": 80}]}]);
+        put(&mut store, kind, ("n", "r"), 1, json!({"parentRefs": [{"name": "gw"}], "rules": rules}));
+        let all = said_of(&store, &served(&store), &BTreeSet::new());
+        let said = reasons(&of(&all, kind, "r")["parents"][0]);
+        assert_eq!(said, ["Accepted=True/Accepted", resolved], "{protocol} {kind:?}");
+    }
 }
 
 #[test]

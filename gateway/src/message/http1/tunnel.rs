@@ -60,7 +60,7 @@ impl Source<'_> {
             let block = if is_large { self.buffers.block() } else { self.buffers.medium() };
             let (read, block) = self.r.read_or_park(block, self.room, Millis(PARK_MS)).await;
             if let Ok(Idle::Read(n @ 1..)) = read {
-                // Whoever fills a small one has more to say.
+                // An end that fills a small one has more to say.
                 self.room = if n == self.room { BLOCK_BYTES } else { RESPONSE_BUFFER_BYTES };
                 return Ok(Some(Chunk { block, from: 0 }));
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::channel::Channel;
 use super::is_spare;
+use super::tally::Tally;
 use crate::address::Address;
 use crate::buffer::Buffers;
 use crate::error::Failure;
@@ -21,7 +22,7 @@ use crate::time::Millis;
 use crate::tls;
 use crate::tls::fault::Fault;
 
-/// Whom a connection is to.
+/// The server a connection is to.
 #[derive(Debug, Clone)]
 pub struct Callee {
     pub address: Address,
@@ -31,18 +32,18 @@ pub struct Callee {
     pub may_choose: bool,
 }
 
-/// Calls a primary, within `within`, its introduction included. `changes` counts what changes how many exchanges may be on it. Whoever waits for the call to come to something may stop
-/// waiting; it goes on.
+/// Calls a primary, within `within`, its introduction included; `tally` is of all connections to its upstream. Whoever waits for
+/// the call to come to something may stop waiting; it goes on.
 pub fn call(
     to: Callee,
     within: Duration,
     limits: Limits,
-    changes: &Rc<Cell<u64>>,
+    tally: &Rc<Tally>,
     buffers: &Rc<Buffers>,
     sweeper: &Rc<Sweeper>,
 ) -> Rc<Channel> {
     let scheme = if to.tls.is_some() { Scheme::Https } else { Scheme::Http };
-    let channel = Channel::new(scheme, limits, changes, buffers, sweeper);
+    let channel = Channel::new(scheme, limits, tally, buffers, sweeper);
     let over = Over(Rc::clone(&channel));
     io::spawn(async move {
         // A panic ends this connection and nothing else.
@@ -62,6 +63,11 @@ impl Drop for Over {
 }
 
 impl Channel {
+    /// How much content its peer lets go on it now, of all who ask.
+    pub fn window_room(&self) -> usize {
+        self.session.borrow().window_room()
+    }
+
     /// Its peer lets no content go on it for a while: what asks with content would wait there.
     pub fn is_stuck(&self) -> bool {
         self.session.borrow().is_shut(self.now_ms())
@@ -120,7 +126,7 @@ async fn read(channel: &Channel, r: &mut ReadHalf, is_written: &Cell<bool>) {
         match read {
             Ok(Idle::Read(n @ 1..)) => {
                 channel.feed(&block);
-                // Whoever fills a small one sends much.
+                // An upstream that fills a small one sends much.
                 room = if n == room { BLOCK_BYTES } else { RESPONSE_BUFFER_BYTES };
             }
             Ok(Idle::Parked) => channel.rest(),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::stream::{NEVER, Stream};
+use super::tally::{Part, Tally};
 use super::wait;
 use crate::buffer::Buffers;
 use crate::error::Failure;
@@ -68,8 +69,8 @@ pub struct Channel {
     writer: Cell<Option<Waker>>,
     /// Nothing more is read or written.
     is_cut: Cell<bool>,
-    /// Counts what changes how many exchanges there may be on all connections that have it.
-    changes: Rc<Cell<u64>>,
+    /// What it is of all connections to its upstream.
+    pub(super) part: Part,
     pub(super) buffers: Rc<Buffers>,
     pub(super) sweeper: Rc<Sweeper>,
 }
@@ -134,7 +135,7 @@ impl Channel {
     pub(super) fn new(
         scheme: Scheme,
         limits: Limits,
-        changes: &Rc<Cell<u64>>,
+        tally: &Rc<Tally>,
         buffers: &Rc<Buffers>,
         sweeper: &Rc<Sweeper>,
     ) -> Rc<Self> {
@@ -155,7 +156,7 @@ impl Channel {
             callers: RefCell::default(),
             writer: Cell::default(),
             is_cut: Cell::new(false),
-            changes: Rc::clone(changes),
+            part: Part::of(tally),
             buffers: Rc::clone(buffers),
             sweeper: Rc::clone(sweeper),
         })
@@ -228,6 +229,7 @@ impl Channel {
     /// One exchange more has a place; returns how many had one before it.
     pub(super) fn enter(&self) -> u64 {
         self.places.set(self.places.get() + 1);
+        self.say_standing();
         let served = self.served.get();
         self.served.set(served + 1);
         if served + 1 >= self.limits.streams_total_max {
@@ -242,6 +244,7 @@ impl Channel {
         self.has_rested.set(self.has_rested.get() || self.places.get() == 0);
         // What nobody takes is closed.
         self.plain.set(self.plain.take().filter(|_| self.places.get() > 0));
+        self.say_standing();
         if !self.takes_more() {
             self.has_changed();
         }
@@ -265,10 +268,6 @@ impl Channel {
             })
         })
         .await
-    }
-
-    fn has_changed(&self) {
-        self.changes.set(self.changes.get().wrapping_add(1));
     }
 
     fn has_become(&self, phase: Phase) {

@@ -45,7 +45,7 @@ impl Place {
         &self.channel
     }
 
-    /// Nobody had a place on the connection before.
+    /// No exchange had a place on the connection before.
     pub fn is_first(&self) -> bool {
         self.is_first
     }

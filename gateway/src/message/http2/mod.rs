@@ -10,6 +10,7 @@ mod called;
 mod channel;
 mod cost;
 mod stream;
+mod tally;
 pub(super) mod tunnel;
 
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,7 @@ pub use client::Place;
 pub use cost::{limits, limits_to};
 pub use server::{Worker, own_response};
 pub use stream::Stream;
+pub use tally::Tally;
 
 /// A request that begins.
 pub enum Begun {

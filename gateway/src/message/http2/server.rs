@@ -406,19 +406,16 @@ impl Connection {
         .await
     }
 
-    /// Until the first byte of a request's content has come or its end, at most so long.
-    pub async fn is_known_by_content(&self, stream: &Stream, within: Millis) {
-        stream.content_by_ms.set(deadline(self, within));
+    /// Until the first byte of a request's content has come or its end. May be given up.
+    pub async fn is_known_by_content(&self, stream: &Stream) {
         poll_fn(|task| {
-            let is_known = stream.is_gone() || stream.has_ended() || stream.waiting_bytes() > 0;
-            if is_known || stream.content_by_ms.get() <= self.now_ms() {
+            if stream.is_gone() || stream.has_ended() || stream.waiting_bytes() > 0 {
                 return Poll::Ready(());
             }
             stream.wait(task);
             Poll::Pending
         })
         .await;
-        stream.content_by_ms.set(NEVER);
     }
 }
 

@@ -4,7 +4,7 @@ use config::UpstreamProtocol;
 
 use super::{Connection, Shipper, http2};
 use crate::io::{NotCalled, Stream, Turn};
-use crate::limits::{MIRROR_HANDSHAKE_BYTES, TICK_MS};
+use crate::limits::{MIRROR_CONNECT_BYTES, MIRROR_HANDSHAKE_BYTES, MIRROR_UNREAD_BYTES, TICK_MS};
 use crate::mirror::alignment::Alignment;
 use crate::time::Millis;
 use crate::tls::fault::Fault;
@@ -26,6 +26,8 @@ impl Shipper {
             return None;
         }
         lane.counters.connects.inc();
+        self.pay(MIRROR_CONNECT_BYTES);
+        self.make_way().await;
         let (callee, within) = (endpoint.callee.as_ref(), self.settings.connect_timeout);
         let by_ms = self.sweeper.now_ms().saturating_add(Millis::from(within).0).saturating_add(TICK_MS);
         let called = Stream::call(endpoint.address, callee, Turn::Mirror, within, &self.sweeper);
@@ -48,6 +50,7 @@ impl Shipper {
         let has_shaken =
             called.as_ref().map_or_else(|why| why.tls().is_some(), |(_, facts, _)| facts.is_some());
         lane.spend(if has_shaken { MIRROR_HANDSHAKE_BYTES } else { 0 }, self.sweeper.now_ms());
+        called.iter().for_each(|(stream, _, _)| stream.limit_unread(MIRROR_UNREAD_BYTES));
         match called {
             Ok((stream, facts, true)) => {
                 facts.iter().for_each(|facts| lane.counters.tls.done.inc(facts.kind()));

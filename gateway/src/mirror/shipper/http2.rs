@@ -25,7 +25,7 @@ use crate::mirror::copy::RequestCopy;
 use crate::mirror::endpoint::Endpoint;
 use crate::mirror::lane::{Lane, Reserved};
 use crate::mirror::response::Cost;
-use crate::mirror::streams::{End, Streams, Terms, Unsent};
+use crate::mirror::streams::{Appetite, End, Streams, Terms, Unsent};
 use crate::observe::pairing::Half;
 use crate::time::Millis;
 
@@ -169,6 +169,14 @@ impl Line<'_> {
         self.lane().rests(self.now_ms())
     }
 
+    fn appetite(&self) -> Appetite {
+        match (self.rests(), self.shipper.is_pressed()) {
+            (true, _) => Appetite::None,
+            (false, true) => Appetite::Enough,
+            (false, false) => Appetite::All,
+        }
+    }
+
     /// Whether bytes that come are still looked at.
     fn listens(&self) -> bool {
         !self.is_cut.get() && !self.streams.borrow().is_closed()
@@ -290,7 +298,8 @@ impl Line<'_> {
     fn settle(&self) {
         let (lane, shipper) = (self.lane(), self.shipper);
         let mut streams = self.streams.borrow_mut();
-        let (spent, cuts) = streams.take_spent();
+        let spent = streams.take_spent();
+        streams.cuts.drain(..).for_each(|why| lane.counters.cut.inc(why));
         let mut ends = std::mem::take(&mut streams.ends);
         let (_, answers) = streams.counts();
         if streams.is_open() && !self.was_open.replace(true) {
@@ -301,8 +310,7 @@ impl Line<'_> {
             }
         }
         drop(streams);
-        lane.spend(spent, self.now_ms());
-        lane.counters.cut.add(cuts);
+        shipper.spend(spent);
         if answers > 0 && !self.has_answered.replace(true) {
             self.endpoint.answers();
         }
@@ -344,7 +352,7 @@ impl Line<'_> {
                 self.cut(FailReason::Timeout);
             }
             if self.listens() {
-                self.streams.borrow_mut().tick(self.now(), self.rests());
+                self.streams.borrow_mut().tick(self.now(), self.appetite());
                 self.settle();
             }
         }
@@ -360,7 +368,10 @@ impl Line<'_> {
                 Ok(Idle::Read(n)) => {
                     self.lane().counters.answer_bytes.add(n as u64);
                     self.came_with(r.overhead());
-                    self.streams.borrow_mut().feed(&block, self.now(), self.rests());
+                    if n == RESPONSE_BUFFER_BYTES {
+                        self.shipper.read_much(n);
+                    }
+                    self.streams.borrow_mut().feed(&block, self.now(), self.appetite());
                     self.settle();
                     let over = self.streams.borrow().over();
                     if let Some(why) = over.filter(|_| self.listens()) {
@@ -371,6 +382,8 @@ impl Line<'_> {
                 Err(ref error) => self.cut(Failure::of(error).on_mirror()),
             }
             buffers.give(block);
+            // What the mirror says meanwhile waits with its windows.
+            self.shipper.make_way().await;
             if matches!(read, Ok(Idle::Parked))
                 && self.listens()
                 && let Err(error) = r.readable().await
@@ -401,7 +414,7 @@ impl Line<'_> {
         if overhead > 0 {
             let mut cost = self.overhead.borrow_mut();
             cost.become_at_least(overhead.saturating_mul(ANSWER_OVERHEAD_TIMES));
-            self.lane().spend(cost.spent(), self.now_ms());
+            self.shipper.spend(cost.spent());
         }
     }
 

@@ -15,6 +15,7 @@ use crate::message::http2;
 use crate::metrics::UpstreamCounters;
 use crate::tls::client::{Callee, Caller, callees};
 use crate::upstream::balance;
+use crate::upstream::channels::Extent;
 use crate::upstream::gate::Gate;
 use crate::upstream::health::Health;
 
@@ -96,8 +97,9 @@ impl<'a> Growing<'a> {
             return Some(1);
         }
         let old = old.map(|(_, group)| group);
-        let endpoints = endpoints(old, caller.as_ref(), (addresses, hosts), upstream, counters);
-        let group = self.group(upstream, old, caller, endpoints, health, counters);
+        let extent = old.map(|group| Rc::clone(&group.extent)).unwrap_or_default();
+        let endpoints = endpoints(old, caller.as_ref(), (addresses, hosts), upstream, (&extent, counters));
+        let group = self.group(upstream, old, caller, (endpoints, extent), health, counters);
         self.anew.push(Rc::clone(&group));
         self.groups.push(group);
         Some(MADE_ANEW + addresses.len())
@@ -115,14 +117,13 @@ impl<'a> Growing<'a> {
         upstream: &Upstream,
         old: Option<&Rc<Group>>,
         caller: Option<Rc<Caller>>,
-        endpoints: Vec<Rc<Endpoint>>,
+        (endpoints, extent): (Vec<Rc<Endpoint>>, Rc<Extent>),
         health: &[Arc<Health>],
         counters: &Arc<UpstreamCounters>,
     ) -> Rc<Group> {
         let (config, sweeper) = (self.config, self.sweeper);
         let (max, pending_max) = (upstream.connections_max, upstream.pending_max);
         let gate = old.map_or_else(|| Gate::new(max, pending_max, counters), |g| Rc::clone(&g.gate));
-        let extent = old.map(|group| Rc::clone(&group.extent)).unwrap_or_default();
         Rc::new(Group {
             places: endpoints.iter().map(|endpoint| balance::place(endpoint.address)).collect(),
             endpoints,
@@ -205,7 +206,7 @@ fn endpoints(
     caller: Option<&Rc<Caller>>,
     (addresses, hosts): (&[Address], &[Host]),
     upstream: &Upstream,
-    counters: &Arc<UpstreamCounters>,
+    whole: (&Rc<Extent>, &Arc<UpstreamCounters>),
 ) -> Vec<Rc<Endpoint>> {
     let before = old.map(|group| group.endpoints.as_slice()).unwrap_or_default();
     let known: HashMap<Address, &Rc<Endpoint>> = before.iter().map(|of| (of.address, of)).collect();
@@ -213,7 +214,7 @@ fn endpoints(
         let is_it = |of: &&&Rc<Endpoint>| of.callee == callee && of.channels.is_for(upstream.protocol);
         match known.get(&address).filter(is_it) {
             Some(old) => Rc::clone(old),
-            None => Rc::new(Endpoint::new(address, callee, upstream.protocol, counters)),
+            None => Rc::new(Endpoint::new(address, callee, upstream.protocol, whole)),
         }
     };
     callees(caller, addresses, hosts).map(endpoint).collect()

@@ -32,7 +32,7 @@ impl Search {
         let end_ms = group.sweeper.now_ms().saturating_add(group.patience(deadline_ms).as_millis() as u64);
         let mut failure = Failure::Overflow;
         let mut may_make_room = true;
-        // Who finds no place where there should be one waits again: what there is was less than its peers had let expect.
+        // An exchange that finds no place where there should be one waits again: the peers take fewer than they had let expect.
         for _ in 0..CONNECT_ATTEMPTS_MAX {
             group.measure();
             let permit = match group.gate.take() {
@@ -117,14 +117,13 @@ impl Search {
                         to,
                         within,
                         group.session,
-                        &group.extent.changes,
+                        &group.extent.tally,
                         &self.buffers,
                         &group.sweeper,
                     );
                     let place = Place::on(&channel);
                     if !slot.has_plain.get() {
                         endpoint.channels.add(&channel);
-                        group.extent.has_changed();
                     }
                     place
                 }
@@ -142,9 +141,8 @@ impl Search {
             }
             match called {
                 Called::Open => {
-                    if endpoint.channels.chose(true) | endpoint.channels.add(&channel) {
-                        group.extent.has_changed();
-                    }
+                    endpoint.channels.chose(true);
+                    endpoint.channels.add(&channel);
                     slot.has_plain(false);
                     if channel.is_overfull() {
                         // Its peer takes fewer than were let on it before it had said so.
@@ -157,9 +155,7 @@ impl Search {
                 }
                 Called::Plain(stream) => {
                     slot.has_plain(true);
-                    if endpoint.channels.chose(false) {
-                        group.extent.has_changed();
-                    }
+                    endpoint.channels.chose(false);
                     return Ok((Line::Http1(stream), false, 1));
                 }
                 Called::PlainForAnother => {}
@@ -190,21 +186,16 @@ impl Group {
         if self.protocol == UpstreamProtocol::Http1 || !self.extent.is_youngest(self.generation.get()) {
             return;
         }
-        let changes = Some(self.extent.changes.get());
+        let extent = &self.extent;
+        let changes = Some(extent.tally.changes());
         if self.measured.replace(changes) == changes {
             return;
         }
-        let extents = self.endpoints.iter().map(|endpoint| endpoint.channels.extent());
-        let (open, places) =
-            extents.fold((0, 0_usize), |(open, places), (o, p)| (open + o, places.saturating_add(p)));
-        let more = self.connections_max.saturating_sub(open);
+        let more = self.connections_max.saturating_sub(extent.tally.open());
         // Connections of an endpoint that chose HTTP/1.1 have one place.
-        let each = if self.endpoints.iter().any(|endpoint| endpoint.channels.is_http1()) {
-            1
-        } else {
-            self.session.streams_max
-        };
-        self.gate.change(places.saturating_add(more.saturating_mul(each)), self.pending_max);
+        let each = if extent.has_http1() { 1 } else { self.session.streams_max };
+        let places = extent.tally.places().saturating_add(more.saturating_mul(each));
+        self.gate.change(places, self.pending_max);
     }
 
     /// Whether there may be one connection more; one that nobody uses gives way.
@@ -212,8 +203,8 @@ impl Group {
         if to.channels.is_shut() {
             return false;
         }
-        let shared: usize = self.endpoints.iter().map(|endpoint| endpoint.channels.extent().0).sum();
-        let open = shared + self.extent.plain.get();
-        open < self.connections_max || self.endpoints.iter().any(|endpoint| endpoint.channels.end_idle())
+        self.extent.open() < self.connections_max
+            || self.extent.tally.idle() > 0
+                && self.endpoints.iter().any(|endpoint| endpoint.channels.end_idle())
     }
 }

@@ -27,7 +27,7 @@ pub(super) const SELDOM_REACHED: [&str; 2] = [
 pub(super) const ALL_IN_PLAYS: usize = 10_000;
 
 /// What a run of a few seconds comes to for certain.
-pub(super) const ALWAYS_REACHED: [&str; 43] = [
+pub(super) const ALWAYS_REACHED: [&str; 44] = [
     "client aborted",
     "shed all",
     "completed 2xx",
@@ -65,6 +65,7 @@ pub(super) const ALWAYS_REACHED: [&str; 43] = [
     "primary refused",
     "primary reset",
     "primary trailers",
+    "primary unread",
     "primary zero window",
     "upstream connect",
     "upstream refused",

@@ -32,6 +32,8 @@ struct Asked {
     is_reset: bool,
     /// It has nothing more to hear of us.
     is_answered: bool,
+    /// What comes on it is read, and given back.
+    is_read: bool,
     /// What may come, and what may go.
     room: i64,
     send: i64,
@@ -374,6 +376,7 @@ impl Server<'_> {
             has_ended: is_end,
             is_reset: false,
             is_answered: false,
+            is_read: self.world.below(12) > 0,
             room: self.room_at_first,
             send: self.send_at_first,
         };
@@ -383,6 +386,9 @@ impl Server<'_> {
         } else if is_end {
             self.ended(stream);
         } else {
+            if self.is_kind && !self.asked[&stream].is_read {
+                self.does("unread");
+            }
             if self.is_kind && self.room_at_first < 65_535 {
                 self.give(stream, 40_000);
             }
@@ -413,7 +419,7 @@ impl Server<'_> {
         asked.received += bytes;
         asked.has_ended = is_end;
         let is_open = !is_end && !asked.is_reset;
-        if is_kind {
+        if is_kind && asked.is_read {
             self.give(0, bytes as u32);
             if is_open {
                 self.give(stream, bytes as u32);

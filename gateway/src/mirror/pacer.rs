@@ -1,0 +1,54 @@
+//! How fast one lane's shippers read what its mirror answers, and how often they call it: so much in a millisecond, so that no
+//! stretch of the worker's time is theirs alone. Pure: the worker's microseconds come in.
+//!
+//! The lane's budget bounds what its mirror costs in all. Its clock moves by ticks, and what a tick brings would be read in one
+//! go: for some milliseconds the worker would do little else, and clients that came then would wait.
+
+use std::cell::Cell;
+
+use crate::limits::{ANSWER_BYTES_PER_MS, PACE_DEBT_MS_MAX};
+
+/// One lane's on one worker.
+#[derive(Debug, Default)]
+pub struct Pacer {
+    /// Until when what was read is paid for.
+    paid_us: Cell<u64>,
+}
+
+impl Pacer {
+    /// Counts what was read, or what costs as much, in bytes of a long answer; says when that is paid for, and whoever did it
+    /// may go on. They come back one after the other.
+    pub fn spend(&self, bytes: u64, now_us: u64) -> u64 {
+        let cost_us = bytes.saturating_mul(1000) / ANSWER_BYTES_PER_MS;
+        let paid_us = self.paid_us.get().max(now_us).saturating_add(cost_us);
+        // What is beyond is forgiven: nobody waits for ever because others did much.
+        self.paid_us.set(paid_us.min(now_us.saturating_add(PACE_DEBT_MS_MAX * 1000)));
+        self.paid_us.get()
+    }
+
+    /// More is read than there is time for.
+    pub fn is_behind(&self, now_us: u64) -> bool {
+        self.paid_us.get().saturating_sub(now_us) >= 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_much_is_read_in_a_millisecond_whoever_reads_it() {
+        let pacer = Pacer::default();
+        let quarter = ANSWER_BYTES_PER_MS / 4;
+        let paid: Vec<u64> = (0..5).map(|_| pacer.spend(quarter, 5_000)).collect();
+        assert_eq!(paid, [5_250, 5_500, 5_750, 6_000, 6_250], "one after the other");
+        assert!(pacer.is_behind(5_250) && !pacer.is_behind(5_251));
+        assert_eq!(pacer.spend(quarter, 100_000), 100_250, "what was not used is not saved");
+        let most = 100_000 + PACE_DEBT_MS_MAX * 1000;
+        assert_eq!(
+            [pacer.spend(u64::MAX, 100_000), pacer.spend(quarter, 100_000)],
+            [most; 2],
+            "a debt has an end"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! A Service for each Gateway: two Gateways of one port do not meet, and what is made for one goes with it.
+
+use std::net::{SocketAddr, TcpListener};
+
+use serde_json::{Value, json};
+use tests::cluster::PATIENCE;
+use tests::{Client, ClusterStage, Origin, eventually_within};
+
+const HOME: &str = "umbra-system";
+
+/// Services of Gateways, by whose they are: ports of the Gateway and ours.
+fn made(cluster: &ClusterStage) -> Vec<(String, Vec<(u64, u16)>)> {
+    let of = |service: &Value| {
+        let gateway = service["metadata"]["annotations"]["umbra.dev/gateway"].as_str()?.to_owned();
+        let port =
+            |one: &Value| Some((one["port"].as_u64()?, u16::try_from(one["targetPort"].as_u64()?).ok()?));
+        Some((gateway, service["spec"]["ports"].as_array()?.iter().filter_map(port).collect()))
+    };
+    let mut all: Vec<_> = cluster.api.all("Service").iter().filter_map(of).collect();
+    all.sort();
+    all
+}
+
+fn gateway(cluster: &ClusterStage, name: &str, ports: &[u16]) {
+    let listeners: Vec<Value> = ports
+        .iter()
+        .map(|port| json!({"name": format!("p{port}"), "port": port, "protocol": "HTTP"}))
+        .collect();
+    let labels = json!({"labels": {"team": name}});
+    cluster.api.put(
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": name},
+        "spec": {"gatewayClassName": "umbra", "listeners": listeners, "infrastructure": labels}}),
+    );
+}
+
+fn said(port: u16) -> String {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    if std::net::TcpStream::connect(address).is_err() {
+        return "nobody".to_owned();
+    }
+    let answer = Client::connect(address)
+        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n".to_owned());
+    if answer.status == 200 { answer.text() } else { answer.status.to_string() }
+}
+
+/// Eight ports in a row of which the first is free now.
+fn range() -> String {
+    let free = TcpListener::bind("0.0.0.0:0").expect("a port").local_addr().expect("an address").port();
+    let first = free.min(65_000);
+    format!("--gateway-ports={first}-{}", first + 7)
+}
+
+#[test]
+fn two_gateways_of_one_port_do_not_meet_and_each_has_an_address_of_its_own() {
+    let (one, two) = (Origin::named("one"), Origin::named("two"));
+    let cluster = ClusterStage::new();
+    cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": {"name": "umbra", "namespace": ""}, "spec": {"controllerName": "umbra.dev/gateway-controller"}}));
+    for (name, origin) in [("one", &one), ("two", &two)] {
+        cluster.service("default", name, json!({"app": name}));
+        cluster.pod("default", &format!("{name}-1"), json!({"app": name}), origin.address);
+        gateway(&cluster, name, &[80]);
+        cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": name},
+            "spec": {"parentRefs": [{"name": name, "port": 80}], "rules": [{"backendRefs": [{"name": name, "port": 80}]}]}}));
+    }
+    let process = cluster.start_at(&[], &["--gateway-services", "app=umbra", &range()]);
+    eventually_within(PATIENCE, "each Gateway has a Service", || made(&cluster).len() == 2);
+    let all = made(&cluster);
+    let ours = |gateway: &str| {
+        let of = all.iter().find(|(name, _)| name == &format!("default/{gateway}")).expect("its Service");
+        assert_eq!(of.1.iter().map(|(port, _)| *port).collect::<Vec<_>>(), [80]);
+        of.1[0].1
+    };
+    let ports = [ours("one"), ours("two")];
+    assert_ne!(ports[0], ports[1]);
+    for (port, name) in ports.iter().zip(["one", "two"]) {
+        eventually_within(PATIENCE, &format!("{name} is served"), || said(*port) == name);
+    }
+    // What is said in its place is kept: labels, our Pods, its type.
+    let named = |gateway: &str| {
+        let is = |service: &Value| {
+            service["metadata"]["annotations"]["umbra.dev/gateway"] == format!("default/{gateway}")
+        };
+        cluster.api.all("Service").into_iter().find(is)
+    };
+    let service = named("one").expect("its Service");
+    assert_eq!(service["metadata"]["namespace"], HOME);
+    assert_eq!(service["metadata"]["labels"]["team"], "one");
+    assert_eq!(service["spec"]["selector"], json!({"app": "umbra"}));
+    assert_eq!(service["spec"]["type"], "LoadBalancer");
+    // Its address is the Gateway's, and no other's.
+    let condition = |gateway: &str| {
+        let status = cluster.api.get("Gateway", "default", gateway).expect("the Gateway")["status"].clone();
+        let all = status["conditions"].as_array().cloned().unwrap_or_default();
+        let programmed = all.into_iter().find(|one| one["type"] == "Programmed").unwrap_or_default();
+        format!("{} {}", programmed["reason"].as_str().unwrap_or_default(), status["addresses"][0]["value"])
+    };
+    eventually_within(PATIENCE, "it waits for an address", || condition("one") == "AddressNotAssigned null");
+    let name = service["metadata"]["name"].as_str().expect("a name").to_owned();
+    cluster.api.set_status(
+        "Service",
+        HOME,
+        &name,
+        json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}),
+    );
+    eventually_within(PATIENCE, "it has one", || condition("one") == "Programmed \"192.0.2.1\"");
+    assert_eq!(condition("two"), "AddressNotAssigned null");
+    // A listener more is a port more; what there is stays where it is.
+    gateway(&cluster, "one", &[80, 8080]);
+    eventually_within(PATIENCE, "it has a second port", || made(&cluster)[0].1.len() == 2);
+    assert_eq!(made(&cluster)[0].1[0], (80, ports[0]));
+    assert_eq!(said(ports[0]), "one");
+    let more = made(&cluster)[0].1[1].1;
+    eventually_within(PATIENCE, "it listens there", || said(more) == "404");
+    // The Gateway goes, and its Service and its port with it; another's is not touched.
+    cluster.api.delete("Gateway", "default", "one");
+    eventually_within(PATIENCE, "its Service goes", || named("one").is_none());
+    eventually_within(PATIENCE, "nobody listens there", || said(ports[0]) == "nobody");
+    assert_eq!(said(ports[1]), "two");
+    assert!(named("two").is_some() && cluster.api.get("Service", "default", "one").is_some(), "others' stay");
+    drop(process);
+}
