@@ -52,7 +52,7 @@ impl OpenLoop<'_> {
         let mut command = pinned(self.loadgen, self.core);
         command.arg("run").arg(format!("{}://{addr}{}", self.wires.scheme(), request.path));
         command.args(["--rate", &self.rate.to_string()]).args(self.wires.arguments());
-        finish(command, self.connections, request, time, dir)
+        finish(command, self.connections, &self.wires, request, time, dir)
     }
 }
 
@@ -61,7 +61,7 @@ impl ClosedLoop<'_> {
         let mut command = pinned(self.loadgen, self.core);
         command.arg("run").arg(format!("{}://{addr}{}", self.wires.scheme(), request.path));
         command.arg("--closed").args(self.wires.arguments());
-        finish(command, self.connections, request, time, dir).map(|(seen, _)| seen)
+        finish(command, self.connections, &self.wires, request, time, dir).map(|(seen, _)| seen)
     }
 }
 
@@ -76,6 +76,7 @@ fn pinned(loadgen: &Path, core: Option<usize>) -> Command {
 fn finish(
     mut command: Command,
     connections: usize,
+    wires: &Wires,
     request: &Request,
     time: Duration,
     dir: &Path,
@@ -85,9 +86,11 @@ fn finish(
     command
         .args(["--quiet", "--threads", "1", "--connections", &connections.to_string()])
         .args(["--duration", &format!("{}ms", time.as_millis()), "--timeout", "5s", "--drain", "1s"])
-        .args(["--method", &request.method])
         .arg("--json")
         .arg(&report);
+    if !wires.websocket {
+        command.args(["--method", &request.method]);
+    }
     if request.body_bytes > 0 {
         command.args(["--body-size", &request.body_bytes.to_string()]);
     }

@@ -205,7 +205,7 @@ impl Scenario {
         ensure!(!self.variants.is_empty(), "variants: name at least one");
         ensure!((1..=20_000).contains(&self.connections), "connections: 1 to 20000");
         ensure!(
-            self.request_bytes == 0 || self.method != "GET",
+            self.request_bytes == 0 || self.method != "GET" || self.wires.websocket,
             "request_bytes: a GET has no body here, write method = \"POST\""
         );
         let wires = &self.wires;
@@ -216,6 +216,10 @@ impl Scenario {
         ensure!(
             wires.grpc_messages.is_none() || wires.http2_upstream && wires.streams.is_some(),
             "wires.grpc_messages: gRPC is HTTP/2 on both sides, write streams and http2_upstream"
+        );
+        ensure!(
+            !wires.websocket || self.origin == OriginKind::Loadgen && wires.streams.is_none(),
+            "wires.websocket: nginx is no origin of WebSockets, write origin = \"loadgen\"; on HTTP/1.1"
         );
         ensure!(self.keep_alive || wires.streams.is_none(), "keep_alive: HTTP/2 keeps its connections");
         let is_able = |variant: &Variant| {
@@ -348,6 +352,7 @@ mod tests {
         check("wires = { http2_upstream = true }", "loadgen");
         check("origin = \"loadgen\"\nwires = { http2_upstream = true }", "cannot speak HTTP/2");
         check("wires = { grpc_messages = 1 }", "gRPC");
+        check("wires = { websocket = true }", "no origin of WebSockets");
         check("keep_alive = false\nwires = { streams = 2 }", "keep_alive");
         check("request_bytes = 3", "POST");
         check("axis = { of = \"percent\", values = [1] }", "percent");

@@ -21,6 +21,8 @@ pub struct Wires {
     pub http2_upstream: bool,
     /// gRPC calls with so many messages each way.
     pub grpc_messages: Option<u64>,
+    /// Each connection is a WebSocket, and a request a message that the origin sends back.
+    pub websocket: bool,
 }
 
 /// How clients' TLS sessions begin.
@@ -59,6 +61,9 @@ impl Wires {
         }
         if let Some(messages) = self.grpc_messages {
             add(&["--grpc", "--messages", &messages.to_string()]);
+        }
+        if self.websocket {
+            add(&["--websocket"]);
         }
         if self.is_tls() {
             add(&["--insecure", "--sni", "localhost", "--header", "Host: localhost"]);
@@ -99,5 +104,11 @@ mod tests {
             let words = [&["loadgen", "run", "--closed", &url].map(String::from)[..], &wires.arguments()];
             assert!(loadgen::cli::Cli::try_parse_from(words.concat()).is_ok(), "{tls:?}");
         }
+        let wires = Wires { websocket: true, ..Wires::default() };
+        let words = [
+            &["loadgen", "run", "--closed", "http://127.0.0.1:1/"].map(String::from)[..],
+            &wires.arguments(),
+        ];
+        assert!(loadgen::cli::Cli::try_parse_from(words.concat()).is_ok());
     }
 }

@@ -24,7 +24,9 @@ use crate::{
 
 mod upstreams;
 mod routes;
+mod rewrites;
 mod matches;
+mod cors;
 mod mirrors;
 mod captures;
 mod observe;

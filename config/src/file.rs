@@ -11,7 +11,7 @@ use crate::reader::{Key, List, Named, Read, Size, SizeOrUnlimited, words, writte
 use crate::tls::{ClientAuthWord, TlsVersion};
 use crate::{
     After, Balance, Claim, Compression, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role,
-    Upgrade, UpstreamProtocol, Via,
+    Unmatched, Upgrade, UpstreamProtocol, Via,
 };
 
 words!(
@@ -27,6 +27,7 @@ words!(
     Protocol,
     UpstreamProtocol,
     RetryOn,
+    Unmatched,
     Upgrade,
     Role,
     ClientAuthWord,
@@ -285,6 +286,7 @@ written_tables! {
         upgrade: List<Upgrade>,
         request_headers: HeaderEdits,
         response_headers: HeaderEdits,
+        cors: Cors,
         mirrors: List<Mirror>,
     }
 
@@ -332,6 +334,24 @@ written_tables! {
         weight: u64,
         request_headers: HeaderEdits,
         response_headers: HeaderEdits,
+        /// In place of the route's.
+        rewrite: Rewrite,
+        /// Instead of `upstream`.
+        redirect: Redirect,
+    }
+
+    /// `cors` of a route; see [`crate::Cors`].
+    pub(crate) struct Cors {
+        /// `*`, an origin, or one with `*` at the left of its host.
+        origins: List<String>,
+        origin_prefixes: List<String>,
+        origin_regexes: List<String>,
+        methods: List<String>,
+        headers: List<String>,
+        expose: List<String>,
+        max_age: Duration,
+        credentials: bool,
+        unmatched: Unmatched,
     }
 
     /// `redirect` of a route.

@@ -16,6 +16,7 @@ mod virtual_service;
 mod grants;
 mod hosts;
 mod attach;
+mod cors;
 mod grpc_route;
 mod http_route;
 mod services;

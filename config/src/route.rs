@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::UpstreamId;
+use crate::cors::Cors;
 use crate::edits::{HeaderEdits, PathRewrite, Rewrite};
 use crate::matching::Match;
 use crate::mirror::Mirror;
@@ -19,6 +20,8 @@ pub struct Route {
     /// On the request that the primary gets, and on its copies.
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
+    /// `None` leaves the answers to browsers' questions to the primaries.
+    pub cors: Option<Cors>,
     pub action: Action,
     pub mirrors: Vec<Mirror>,
 }
@@ -90,6 +93,10 @@ pub struct Primary {
     pub weight: u32,
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
+    /// In place of what the whole route has of it.
+    pub rewrite: Rewrite,
+    /// Its share is sent elsewhere; nothing of it is forwarded or copied.
+    pub redirect: Option<Redirect>,
 }
 
 /// When a request may be sent again. Only one whose content we still hold is.

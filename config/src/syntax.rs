@@ -1,11 +1,15 @@
 //! Single values: text → a type that cannot be wrong, or a sentence that says why not. Pure; knows no key and no table.
 
+mod endpoints;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::write::MASK;
-use crate::{Collector, Endpoint, Host, HostMatch, LogTarget, MirrorHost, RequestKey, Trust};
+use crate::{Collector, Host, HostMatch, LogTarget, MirrorHost, RequestKey, Trust};
+
+pub(crate) use endpoints::{endpoint, remote};
 
 /// Where collectors listen for OTLP over HTTP.
 const OTLP_PORT: u16 = 4318;
@@ -17,40 +21,6 @@ pub(crate) fn bind(text: &str) -> Result<SocketAddr, String> {
             r#"{text:?} is not an IP address and port; write "127.0.0.1:8080", "0.0.0.0:80" or "[::]:8080""#
         )
     })
-}
-
-/// `ip:port`, `[v6]:port` or `name:port`.
-pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
-    let wrong = |why: &str| Err(format!(r#"{text:?} {why}; write "ip:port", "[v6]:port" or "name:port""#));
-    if text.contains("://") {
-        return wrong("has a scheme");
-    }
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return wrong("has no port");
-    };
-    let host = if let Some(address) = host.strip_prefix('[') {
-        match address.strip_suffix(']').map(str::parse::<Ipv6Addr>) {
-            Some(Ok(address)) => Host::Address(IpAddr::V6(address)),
-            Some(Err(_)) | None => return wrong("is not an IPv6 address and port"),
-        }
-    } else if host.contains(':') {
-        return wrong("has an IPv6 address without brackets");
-    } else if let Ok(address) = host.parse::<Ipv4Addr>() {
-        Host::Address(IpAddr::V4(address))
-    } else {
-        // A trailing dot says that the name is complete; resolvers care, so it is kept.
-        match name(host.strip_suffix('.').unwrap_or(host)) {
-            Ok(()) => Host::Name(host.to_ascii_lowercase()),
-            Err(why) => return wrong(&why),
-        }
-    };
-    match self::port(port) {
-        Some(0) => {
-            Err(format!("{text:?} has port 0, to which nobody can connect; write a port from 1 to 65535"))
-        }
-        Some(port) => Ok(Endpoint { host, port }),
-        None => wrong("has no port from 1 to 65535"),
-    }
 }
 
 /// The name that a server's certificate must have: a host name, or an address.

@@ -46,11 +46,22 @@ impl Upstream {
     }
 }
 
-/// One `host:port` as written; the control plane resolves names.
+/// One `host:port` as written, or `unix:/path` (port 0); the control plane resolves names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub host: Host,
     pub port: u16,
+}
+
+impl Endpoint {
+    /// As a Host may name it.
+    pub fn authority(&self) -> String {
+        match &self.host {
+            Host::Address(_) | Host::Name(_) => self.to_string(),
+            // A path is no Host.
+            Host::Unix(_) => "localhost".to_owned(),
+        }
+    }
 }
 
 /// As `host:port`, an IPv6 address in brackets.
@@ -59,6 +70,7 @@ impl fmt::Display for Endpoint {
         match &self.host {
             Host::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
             Host::Name(name) => write!(f, "{name}:{}", self.port),
+            Host::Unix(path) => write!(f, "unix:{path}"),
         }
     }
 }
@@ -68,6 +80,8 @@ pub enum Host {
     Address(IpAddr),
     /// Lower case.
     Name(String),
+    /// Path of a Unix domain socket, without a port.
+    Unix(String),
 }
 
 /// Without brackets.
@@ -76,6 +90,7 @@ impl fmt::Display for Host {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name(name) => f.write_str(name),
+            Self::Unix(path) => f.write_str(path),
         }
     }
 }

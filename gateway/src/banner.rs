@@ -12,6 +12,7 @@ use config::{
 };
 use core_affinity::CoreId;
 
+use crate::address::Address;
 use crate::control::budget::{Descriptors, Memory};
 use crate::server::privileges::Privileges;
 
@@ -25,7 +26,7 @@ pub(crate) struct Facts<'a> {
     /// Where TLS is left to others.
     pub(crate) plaintext: Plaintext,
     pub(crate) config: &'a Config,
-    pub(crate) addresses: &'a [Vec<SocketAddr>],
+    pub(crate) addresses: &'a [Vec<Address>],
     pub(crate) listeners: &'a [SocketAddr],
     pub(crate) admin: Option<SocketAddr>,
     /// By worker: what each settled for.
@@ -382,7 +383,7 @@ mod tests {
 
     fn with<R>(change: impl FnOnce(&mut Facts<'_>), then: impl FnOnce(&str) -> R) -> R {
         let config = config();
-        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let at = |port| Address::from(([127, 0, 0, 1], port));
         let addresses = vec![vec![at(9001), at(9011)], vec![at(9002)]];
         let drivers = vec!["io_uring, 1024 entries".to_owned(); 2];
         let mut facts = Facts {
@@ -392,8 +393,8 @@ mod tests {
             plaintext: Plaintext::default(),
             config: &config,
             addresses: &addresses,
-            listeners: &[at(8080)],
-            admin: Some(at(9901)),
+            listeners: &[SocketAddr::from(([127, 0, 0, 1], 8080))],
+            admin: Some(SocketAddr::from(([127, 0, 0, 1], 9901))),
             drivers: &drivers,
             cores: &[Some(CoreId { id: 0 }), Some(CoreId { id: 1 })],
             descriptors: Descriptors::of(&config, &addresses, true),

@@ -8,6 +8,7 @@ mod status;
 mod health;
 mod changing;
 mod lists;
+mod logs;
 mod diffs;
 mod histogram;
 mod cluster;
@@ -97,6 +98,8 @@ enum Verb {
     Mirrors(lists::List),
     /// List what was changed in a running gateway, from what, to what and by whom
     Changes(lists::List),
+    /// Print the last lines of a running gateway's log, and of its access log
+    Logs(logs::Logs),
     /// Print how long v1 and v2 took, side by side, as a running gateway counts it
     Histogram(histogram::Histogram),
     /// Print what v2 says otherwise than v1, as a running gateway has found it; exit code 1 where there is any
@@ -197,6 +200,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
             Verb::Routes(list) => list.routes(),
             Verb::Mirrors(list) => list.mirrors(),
             Verb::Changes(list) => list.changes(),
+            Verb::Logs(logs) => logs.run(),
             Verb::Histogram(histogram) => histogram.run(),
             Verb::Diffs(diffs) => diffs.run(),
             Verb::Verdict(verdict) => verdict.run(),

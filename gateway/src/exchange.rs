@@ -20,6 +20,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use config::HeaderEdits;
+
 use crate::admission::Admitted;
 use crate::context::Context;
 use crate::generation::Generation;
@@ -47,6 +49,8 @@ pub struct Request {
     delay: Option<Millis>,
     /// Where the route answers by itself.
     answer: Option<Box<Answer>>,
+    /// What CORS adds to its response.
+    cors: Option<Box<HeaderEdits>>,
     /// Index of the primary among the route's, where it forwards.
     primary: usize,
     /// What the balance hashes, where it does.

@@ -148,6 +148,9 @@ pub fn explain(config: &Config, question: &Question) -> Told {
     if let Some(delay) = &route.fault.delay {
         let _ = writeln!(text, "fault: {} of requests wait {:?}", share(delay.percent), delay.time);
     }
+    if route.cors.is_some() {
+        text.push_str("cors: preflights of allowed origins are answered here, responses get its fields\n");
+    }
     if let Some(abort) = &route.fault.abort {
         let _ = writeln!(text, "fault: {} of requests are answered {}", share(abort.percent), abort.status);
     }
@@ -158,7 +161,7 @@ pub fn explain(config: &Config, question: &Question) -> Told {
                 text,
                 "redirect {}: {}",
                 redirect.status,
-                plan.location(&asked, matched).unwrap_or_default()
+                plan.location(0, &asked, matched).unwrap_or_default()
             );
         }
         Action::Reply(reply) => {
@@ -192,6 +195,10 @@ fn forwarded(
             1 => 1.0,
             _ => f64::from(primary.weight) / sum.max(1) as f64,
         };
+        if let (Some(redirect), Some(to)) = (&primary.redirect, plan.location(index, &asked, matched)) {
+            let _ = writeln!(text, "redirect {} ({:.2} %): {to}", redirect.status, part * 100.0);
+            continue;
+        }
         let Some(upstream) = name(primary.upstream) else {
             let _ = writeln!(text, "primary {:.2} %: not known, answered 500", part * 100.0);
             continue;
@@ -277,6 +284,7 @@ fn covered(upstream: &Upstream, indent: &str, text: &mut String) {
     let asked = |host: &Host| match host {
         Host::Address(_) => "no SNI".to_owned(),
         Host::Name(name) => format!("SNI {name}"),
+        Host::Unix(_) => "no SNI".to_owned(),
     };
     let asked: Vec<String> = names.iter().map(|host| asked(host)).collect();
     let for_names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");

@@ -397,7 +397,7 @@ mod tests {
     }
 
     fn of(config: &Arc<Config>, before: Option<&WorkerConfig>) -> WorkerConfig {
-        let addresses = vec![vec![([127, 0, 0, 1], 1).into()], vec![([127, 0, 0, 1], 2).into()]];
+        let addresses = vec![vec![([127, 0, 0, 1], 1_u16).into()], vec![([127, 0, 0, 1], 2_u16).into()]];
         let located = Located { addresses: Arc::new(addresses), ..Located::default() };
         let (counters, prepared) = match before {
             None => (Counters::new(config), Prepared::new(config)),
@@ -459,7 +459,7 @@ mod tests {
         let mut after = of(&config(6, 60), Some(&before));
         let addresses = [1, 3].map(|port| vec![([127, 0, 0, 1], port).into()]);
         after.located = Located { addresses: Arc::new(addresses.to_vec()), ..Located::default() };
-        let port = || first.lanes[0].pick(0).map(|endpoint| endpoint.address.port());
+        let port = || first.lanes[0].pick(0).and_then(|endpoint| Some(endpoint.address.ip()?.port()));
         let mut building = Building::new(&after, &sweeper, Some(&first));
         let mut turns = 0;
         while building.go_on() {

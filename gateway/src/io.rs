@@ -30,13 +30,14 @@ pub(crate) mod simulated;
 
 use std::cell::{Cell, OnceCell};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub use monoio::buf::IoBuf;
 use monoio::net::TcpStream;
 
+use crate::address::Address;
 use crate::limits::{SEALED_BYTES_MAX, TICK_MS};
 use crate::time::Millis;
 use cover::Cover;
@@ -167,7 +168,7 @@ impl Stream {
     }
 
     /// Connects within `within`; TCP_NODELAY is set.
-    pub async fn connect(address: SocketAddr, within: Duration, sweeper: &Rc<Sweeper>) -> io::Result<Self> {
+    pub async fn connect(address: Address, within: Duration, sweeper: &Rc<Sweeper>) -> io::Result<Self> {
         // Dropping a pending connect drops its socket with it, so this cancellation loses nothing.
         let wire = self::within(within, Wire::connect(address)).await.ok_or(io::ErrorKind::TimedOut)??;
         Ok(Self::over(wire, sweeper))

@@ -52,6 +52,16 @@ pub const TLS_SESSION_BYTES: u64 = 8 * 1024;
 /// Reads of 4 KiB that a look at an idle connection takes to be tickets and nothing else; OpenSSL sends two, of 250 bytes.
 pub const QUIET_READS_MAX: usize = 4;
 
+/// Lines of the gateway's own log that are kept for `GET /logs`: some thousands, which are days of an ordinary gateway.
+pub const RECENT_LOG_BYTES_MAX: usize = 1 << 20;
+
+/// Lines of the access log that are kept for it, where there is one: about eight thousand.
+pub const RECENT_ACCESS_BYTES_MAX: usize = 4 << 20;
+
+/// Paths of Unix domain sockets that configurations may name over the life of a process: each is kept for ever, a hundred
+/// bytes of it.
+pub const UNIX_PATHS_MAX: usize = 4096;
+
 /// Read size of a response's first piece.
 pub const RESPONSE_BUFFER_BYTES: usize = 16 * 1024;
 

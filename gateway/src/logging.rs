@@ -11,12 +11,13 @@ use std::panic;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::os;
+use crate::recent::{Keeper, recent};
 use crate::visible::visible_lines;
 
 /// Lines that may wait for standard error; at about 150 bytes each this is half a megabyte. Lines beyond are lost.
@@ -90,16 +91,24 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging for the whole process; what still waits is written when the guard is dropped.
+/// What still waits is written when it is dropped.
 #[must_use = "lines are lost once the guard is gone"]
-pub fn start(level: LevelFilter, format: Format) -> WorkerGuard {
-    let (lines, guard) = os::without_signals(|| {
-        NonBlockingBuilder::default()
-            .lossy(true)
-            .buffered_lines_limit(LINES_MAX)
-            .thread_name("umbra-log")
-            .finish(io::stderr())
-    });
+#[derive(Debug)]
+pub struct Flush {
+    _stderr: WorkerGuard,
+    _recent: WorkerGuard,
+}
+
+/// Lines to a writer that may be slow, on a thread of their own.
+fn aside<W: Write + Send + 'static>(name: &str, writer: W) -> (NonBlocking, WorkerGuard) {
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX).thread_name(name);
+    os::without_signals(|| builder.finish(writer))
+}
+
+/// Starts logging for the whole process.
+pub fn start(level: LevelFilter, format: Format) -> Flush {
+    let (lines, stderr) = aside("umbra-log", io::stderr());
+    let (kept, keeper) = aside("umbra-recent", Keeper(recent()));
     // Libraries below us are quiet until they warn: their `info` is not about the gateway.
     let ours = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
@@ -115,10 +124,12 @@ pub fn start(level: LevelFilter, format: Format) -> WorkerGuard {
         Format::Text => layer.compact().boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
     };
+    let kept =
+        tracing_subscriber::fmt::layer().with_writer(kept).with_target(false).json().flatten_event(true);
     // Fails only where a logger is set already (a test that starts two gateways): the first one stays.
-    let _ = tracing_subscriber::registry().with(layer).with(ours).try_init();
+    let _ = tracing_subscriber::registry().with(layer).with(kept).with(ours).try_init();
     log_panics();
-    guard
+    Flush { _stderr: stderr, _recent: keeper }
 }
 
 /// Writes one line each on standard error, nothing in which acts on a terminal. For commands and the start of the gateway,

@@ -1,5 +1,7 @@
 //! What becomes of the requests of one route: prepared once from the configuration, asked without waiting. Pure.
 
+mod cors;
+
 use std::borrow::Cow;
 
 use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
@@ -7,11 +9,12 @@ use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
 use crate::asked::RequestView;
 use crate::format;
 use crate::grpc::{Status, Told};
-use crate::http1::edit::{PathEdit, RequestEdit};
+use crate::http1::edit::{Edits, PathEdit, RequestEdit};
 use crate::matcher::{Matched, without_port};
 use crate::mirror::sample::Draw;
 use crate::random::Random;
 use crate::time::Millis;
+use cors::{Cors, Met};
 
 /// One route, ready for its requests.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub struct Plan {
     fault: Option<Fault>,
     request_headers: Option<HeaderEdits>,
     response_headers: Option<HeaderEdits>,
+    cors: Option<Cors>,
     action: Action,
 }
 
@@ -50,6 +54,10 @@ struct Primary {
     weight: u64,
     request_headers: Option<HeaderEdits>,
     response_headers: Option<HeaderEdits>,
+    /// In place of the route's.
+    path: Option<PathEdit>,
+    host: Option<String>,
+    redirect: Option<Redirect>,
 }
 
 #[derive(Debug)]
@@ -64,13 +72,15 @@ pub struct Decision {
     /// To be waited before anything else.
     pub delay: Option<Millis>,
     pub fate: Fate,
+    /// What CORS adds to a primary's response.
+    pub cors: Option<Box<HeaderEdits>>,
 }
 
 #[derive(Debug)]
 pub enum Fate {
     /// Index of the primary among the route's.
     Forward(usize),
-    Answer(Answer),
+    Answer(Box<Answer>),
 }
 
 /// An answer that the configuration gives.
@@ -80,14 +90,20 @@ pub struct Answer {
     pub location: Option<Vec<u8>>,
     pub content_type: String,
     pub body: Vec<u8>,
-    /// Made to its fields like to a primary's.
-    pub edits: Option<HeaderEdits>,
+    /// Made to its fields like to a primary's, one after the other.
+    pub edits: [Option<HeaderEdits>; 2],
 }
 
 impl Answer {
     fn plain(status: u16, text: &str) -> Self {
         let content_type = "text/plain; charset=utf-8".to_owned();
-        Self { status, location: None, content_type, body: format!("{text}\n").into_bytes(), edits: None }
+        Self {
+            status,
+            location: None,
+            content_type,
+            body: format!("{text}\n").into_bytes(),
+            edits: [None, None],
+        }
     }
 }
 
@@ -101,12 +117,10 @@ impl Plan {
             fault: (route.fault != Fault::default()).then(|| route.fault.clone()),
             request_headers: some(&route.request_headers),
             response_headers: some(&route.response_headers),
+            cors: route.cors.as_ref().map(Cors::new),
             action: match &route.action {
                 config::Action::Forward(forward) => Action::Forward(Forward::new(forward)),
-                config::Action::Redirect(given) => {
-                    let path = given.path.as_ref().map(PathEdit::new);
-                    Action::Redirect(Redirect { given: given.clone(), path })
-                }
+                config::Action::Redirect(given) => Action::Redirect(Redirect::new(given)),
                 config::Action::Reply(reply) => Action::Reply(reply.clone()),
             },
         }
@@ -125,34 +139,51 @@ impl Plan {
         let drawn = |percent: Percent| Draw::of(random).takes(percent);
         let fault = self.fault.as_ref();
         let delay = fault.and_then(|f| f.delay.as_ref()).filter(|d| drawn(d.percent)).map(|d| d.time.into());
-        if let Some(abort) = fault.and_then(|f| f.abort.as_ref()).filter(|a| drawn(a.percent)) {
-            return Decision { delay, fate: Fate::Answer(Answer::plain(abort.status, "fault filter abort")) };
-        }
-        let answer = match &self.action {
-            Action::Forward(forward) => {
-                return Decision { delay, fate: Fate::Forward(forward.choose(random)) };
+        let cors = match self.cors.as_ref().map(|cors| cors.meet(asked)) {
+            None => None,
+            Some(Met::Fields(fields)) => fields,
+            Some(Met::Preflight(answer)) => {
+                return Decision { delay, fate: Fate::Answer(answer), cors: None };
             }
-            Action::Redirect(redirect) => redirect.answer(asked, matched),
-            Action::Reply(reply) => Answer {
-                status: reply.status,
-                location: None,
-                content_type: reply.content_type.clone(),
-                body: reply.body.clone().into_bytes(),
-                edits: None,
-            },
         };
-        Decision { delay, fate: Fate::Answer(Answer { edits: self.response_headers.clone(), ..answer }) }
+        let (answer, own) =
+            if let Some(abort) = fault.and_then(|f| f.abort.as_ref()).filter(|a| drawn(a.percent)) {
+                (Answer::plain(abort.status, "fault filter abort"), &None)
+            } else {
+                match &self.action {
+                    Action::Forward(forward) => {
+                        let primary = forward.choose(random);
+                        let Some((redirect, own)) = forward.redirects(primary) else {
+                            return Decision { delay, fate: Fate::Forward(primary), cors };
+                        };
+                        (redirect.answer(asked, matched), own)
+                    }
+                    Action::Redirect(redirect) => (redirect.answer(asked, matched), &self.response_headers),
+                    Action::Reply(reply) => {
+                        let answer = Answer {
+                            status: reply.status,
+                            location: None,
+                            content_type: reply.content_type.clone(),
+                            body: reply.body.clone().into_bytes(),
+                            edits: [None, None],
+                        };
+                        (answer, &self.response_headers)
+                    }
+                }
+            };
+        let edits = [own.clone(), cors.map(|fields| *fields)];
+        Decision { delay, fate: Fate::Answer(Box::new(Answer { edits, ..answer })), cors: None }
     }
 
-    /// Where a redirect sends a request; `None` for any other route.
-    pub fn location(&self, asked: &RequestView<'_>, matched: Matched) -> Option<String> {
-        match &self.action {
-            Action::Redirect(redirect) => {
-                let location = redirect.answer(asked, matched).location?;
-                Some(String::from_utf8_lossy(&location).into_owned())
-            }
-            Action::Forward(_) | Action::Reply(_) => None,
-        }
+    /// Where a redirect, of the route or of the share of one of its primaries, sends a request; `None` for any other.
+    pub fn location(&self, primary: usize, asked: &RequestView<'_>, matched: Matched) -> Option<String> {
+        let redirect = match &self.action {
+            Action::Redirect(redirect) => redirect,
+            Action::Forward(forward) => forward.redirects(primary)?.0,
+            Action::Reply(_) => return None,
+        };
+        let location = redirect.answer(asked, matched).location?;
+        Some(String::from_utf8_lossy(&location).into_owned())
     }
 
     /// What changes in a request on its way to `primary`.
@@ -165,19 +196,22 @@ impl Plan {
     ) -> RequestEdit<'a> {
         let path = asked.path;
         let Some(forward) = self.forward() else { return RequestEdit::default() };
-        let of_primary = forward.primaries.get(primary).and_then(|p| p.request_headers.as_ref());
+        let own = forward.primaries.get(primary);
+        let of_primary = own.and_then(|p| p.request_headers.as_ref());
+        let edit = own.and_then(|p| p.path.as_ref()).or(forward.path.as_ref());
+        let host = own.and_then(|p| p.host.as_deref()).or(forward.host.as_deref());
         RequestEdit {
-            path: forward.path.as_ref().map(|edit| edit.path(path, matched)).filter(|new| **new != *path),
-            host: forward.host.as_deref().map(str::as_bytes),
+            path: edit.map(|edit| edit.path(path, matched)).filter(|new| **new != *path),
+            host: host.map(str::as_bytes),
             headers: [self.request_headers.as_ref(), of_primary]
                 .map(|edits| edits.map(|edits| format::resolved(edits, asked, started))),
         }
     }
 
-    /// What changes in the answer of `primary`; the last word is the route's.
-    pub fn response_edits(&self, primary: usize) -> [Option<&HeaderEdits>; 2] {
+    /// What changes in the answer of `primary`: its own edits, the route's, and the last word is CORS's.
+    pub fn response_edits<'a>(&'a self, primary: usize, cors: Option<&'a HeaderEdits>) -> Edits<'a> {
         let of_primary = self.forward().and_then(|f| f.primaries.get(primary)?.response_headers.as_ref());
-        [of_primary, self.response_headers.as_ref()]
+        [of_primary, self.response_headers.as_ref(), cors]
     }
 }
 
@@ -188,6 +222,9 @@ impl Forward {
             weight: p.weight.into(),
             request_headers: some(&p.request_headers),
             response_headers: some(&p.response_headers),
+            path: p.rewrite.path.as_ref().map(PathEdit::new),
+            host: p.rewrite.host.clone(),
+            redirect: p.redirect.as_ref().map(Redirect::new),
         };
         Self {
             primaries: given.primaries.iter().map(primary).collect(),
@@ -203,6 +240,12 @@ impl Forward {
     /// Upstream of a primary; `None` where there is none to be had.
     pub fn upstream(&self, primary: usize) -> Option<UpstreamId> {
         self.primaries.get(primary)?.upstream
+    }
+
+    /// Where the share of a primary is sent instead, and what changes in that answer.
+    fn redirects(&self, primary: usize) -> Option<(&Redirect, &Option<HeaderEdits>)> {
+        let primary = self.primaries.get(primary)?;
+        Some((primary.redirect.as_ref()?, &primary.response_headers))
     }
 
     /// A primary by its share.
@@ -258,6 +301,10 @@ impl Forward {
 }
 
 impl Redirect {
+    fn new(given: &config::Redirect) -> Self {
+        Self { given: given.clone(), path: given.path.as_ref().map(PathEdit::new) }
+    }
+
     fn answer(&self, asked: &RequestView<'_>, matched: Matched) -> Answer {
         let scheme = self.given.scheme.as_deref().unwrap_or_else(|| asked.scheme.name());
         let implied = |port: u16| matches!((scheme, port), ("http", 80) | ("https", 443));
@@ -307,7 +354,7 @@ mod tests {
     fn answer(plan: &Plan, url: &str, matched: Matched) -> Answer {
         let decision = with_asked("GET", url, &[], |asked| plan.decide(asked, matched, &Random::new(1)));
         match decision.fate {
-            Fate::Answer(answer) => answer,
+            Fate::Answer(answer) => *answer,
             Fate::Forward(_) => panic!("forwarded"),
         }
     }

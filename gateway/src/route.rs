@@ -233,6 +233,7 @@ mod tests {
             fault: Fault::default(),
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
+            cors: None,
             action: Action::Reply(Reply { status: 200, body: String::new(), content_type: String::new() }),
             mirrors: Vec::new(),
         };

@@ -149,6 +149,10 @@ pub struct LoadArgs {
     /// No progress on standard error
     #[arg(short, long)]
     pub quiet: bool,
+    /// Open a WebSocket at the URL on each connection, or with --http2 on each stream: the body (64 bytes unless said
+    /// otherwise) is a message, sent as it is due and measured to its echo
+    #[arg(long, conflicts_with_all = ["no_keepalive", "method", "chunked", "grpc"])]
+    pub websocket: bool,
     #[command(flatten)]
     pub http2: Http2Args,
     #[command(flatten)]
@@ -169,8 +173,24 @@ pub struct Http2Args {
     #[arg(long, requires = "http2")]
     pub grpc: bool,
     /// Send the message so many times in each call, each in a frame of its own
-    #[arg(long, default_value_t = 1, requires = "grpc", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    #[arg(long, default_value_t = 1, requires = "http2", value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     pub messages: u64,
+    /// Call a method of these descriptors (protoc -o, buf build), as --grpc does
+    #[arg(long, value_name = "FILE", requires_all = ["http2", "grpc_method"])]
+    pub grpc_descriptors: Option<PathBuf>,
+    /// Which one: package.Service/Method; it stands in the place of the URL's path
+    #[arg(long, value_name = "METHOD", requires = "grpc_descriptors", conflicts_with_all = ["body_file", "body_hex", "body_size"])]
+    pub grpc_method: Option<String>,
+    /// A message for it, JSON; repeatable where it takes a stream (default: a message of defaults)
+    #[arg(long, value_name = "JSON", requires = "grpc_method")]
+    pub grpc_data: Vec<String>,
+}
+
+impl Http2Args {
+    /// Calls are made, however they are said.
+    pub fn calls(&self) -> bool {
+        self.grpc || self.grpc_method.is_some()
+    }
 }
 
 /// TLS of https:// targets.

@@ -6,6 +6,8 @@ pub mod client;
 pub mod compare;
 pub mod find_max;
 pub mod grpc;
+pub mod call;
+pub mod websocket;
 pub mod http1;
 pub mod io;
 pub mod link;

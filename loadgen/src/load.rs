@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 
 use crate::Exit;
+use crate::call::Call;
 use crate::cli::{LoadArgs, OutputArgs, RunArgs};
 use crate::replay::{self, Recording};
 use crate::report::assertion::Judged;
@@ -20,6 +21,9 @@ use crate::run::request::{Mix, Shape, sized_body};
 use crate::run::verdict::Verdict;
 use crate::run::{self, Observer, Options};
 use crate::tls;
+
+/// A message of a WebSocket of which nothing is said.
+const ECHO_BYTES: u64 = 64;
 
 /// Set by SIGINT or SIGTERM; a second one ends the process at once.
 pub fn interruptible() -> anyhow::Result<Arc<AtomicBool>> {
@@ -36,8 +40,13 @@ pub fn shape(args: &LoadArgs) -> anyhow::Result<Shape> {
         (Some(path), _, _) => Bytes::from(read(path)?),
         (None, Some(bytes), _) => bytes.clone(),
         (None, None, Some(size)) => sized_body(size),
+        (None, None, None) if args.websocket => sized_body(ECHO_BYTES),
         (None, None, None) => Bytes::new(),
     };
+    ensure!(
+        args.http2.messages == 1 || args.http2.calls(),
+        "--messages is for calls: --grpc or --grpc-method"
+    );
     Ok(Shape {
         method: args.method.clone(),
         headers: args.headers.clone(),
@@ -45,8 +54,16 @@ pub fn shape(args: &LoadArgs) -> anyhow::Result<Shape> {
         chunked: args.chunked,
         keep_alive: !args.no_keepalive,
         http2: args.http2.http2,
-        grpc_messages: args.http2.grpc.then_some(args.http2.messages),
+        grpc_messages: args.http2.calls().then_some(args.http2.messages),
+        call: call(args)?,
+        websocket: args.websocket,
     })
+}
+
+fn call(args: &LoadArgs) -> anyhow::Result<Option<Call>> {
+    let of = &args.http2;
+    let (Some(descriptors), Some(method)) = (&of.grpc_descriptors, &of.grpc_method) else { return Ok(None) };
+    Call::new(descriptors, method, &of.grpc_data).map(Some)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -79,7 +96,8 @@ pub fn options(args: &LoadArgs) -> Options {
         keep_alive: !args.no_keepalive,
         tls: tls(args),
         http2: args.http2.http2.then_some(args.http2.streams as usize),
-        grpc: args.http2.grpc,
+        grpc: args.http2.calls(),
+        websocket: args.websocket,
         expect_status: args.expect_status,
         seed: args.seed,
         pace_slack: args.pace_slack,

@@ -43,6 +43,8 @@ mod grpc;
 mod grpc_compare;
 mod grpc_routes;
 mod privacy;
+mod cors;
+mod sockets;
 mod capture;
 mod refused;
 mod regressions;

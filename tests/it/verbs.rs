@@ -123,6 +123,50 @@ fn one_screen_tells_what_runs_and_what_is_wrong() {
 }
 
 #[test]
+fn the_last_lines_of_both_logs_are_read_from_afar_and_followed() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let log = folder.path().join("access.log");
+    let redacting = "redact = { query = [\"token\"] }";
+    let setup = Setup::new(&v1).mirror("v2", v2.address, redacting).with(&two_routes(&v2));
+    let setup =
+        setup.with(&format!("[access_log]\nto = {:?}\nformat = \"combined\"", log.display().to_string()));
+    let gateway = setup.start();
+    let admin = gateway.admin.to_string();
+    let mut client = gateway.client();
+    assert_eq!(client.ask("GET /x?token=secret HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    assert_eq!(client.ask("GET /cart/7 HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    eventually("both are told", || asks(&gateway, &["logs", "--only", "access"]).lines().count() == 2);
+    let told = asks(&gateway, &["logs", "--route", "all"]);
+    assert!(told.contains(" GET a /x?token=%5Bredacted%5D 200 ") && told.contains(" all; v2 "), "{told}");
+    assert!(!told.contains("secret") && told.lines().count() == 1, "{told}");
+    // A change is a line of the gateway's own; a refused one a warning.
+    asks(&gateway, &["set", "v2", "--percent", "7.5", "--route", "all"]);
+    gateway.write("nonsense");
+    let (_, _, code) = run(&["reload", "--admin", &admin]);
+    assert_eq!(code, 2);
+    let grave = || asks(&gateway, &["logs", "--level", "warn"]);
+    eventually("the refusal is told", || grave().contains("configuration unchanged"));
+    assert!(!grave().contains(" INFO "), "{}", grave());
+    let own = asks(&gateway, &["logs", "--only", "gateway"]);
+    assert!(own.contains(" INFO ") && !own.contains("/cart"), "{own}");
+    let line = asks(&gateway, &["logs", "--only", "access", "-n", "1", "--json"]);
+    let line: Value = serde_json::from_str(&line).expect("one line of JSON");
+    assert!(line["route"].is_string(), "{line}");
+    let mut following = Process::spawn(
+        Command::new(binary()).args(["logs", "-f", "-n", "0", "--only", "access", "--admin", &admin]),
+    );
+    eventually("what is new is told", || {
+        assert_eq!(client.ask(get(8)).status, 200);
+        following.stdout().contains("/r?id=8 200 ")
+    });
+    following.child.kill().expect("it runs");
+    let (_, complaint, code) =
+        run(&["logs", "--only", "access", "--admin", &Setup::new(&v1).start().admin.to_string()]);
+    assert!(code == 0 && complaint.contains("there is no access log"), "{complaint}");
+}
+
+#[test]
 fn one_line_serves_and_its_environment_too() {
     let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
     let port = |origin: &Origin| format!(":{}", origin.address.port());

@@ -36,7 +36,7 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
     let conf = format!(
         "global\n  nbthread {}\n  maxconn {}\n  no strict-limits\n  tune.pool-low-fd-ratio 100\n  \
          tune.pool-high-fd-ratio 100\n\
-         defaults\n  mode http\n  timeout client 300s\n  timeout server 30s\n  timeout connect 5s\n  http-reuse always\n\
+         defaults\n  mode http\n  timeout client 300s\n  timeout server 30s\n  timeout connect 5s\n  timeout tunnel 300s\n  http-reuse always\n\
          frontend f\n  bind {addr} backlog 4096{bind}\n  default_backend b\n\
          backend b\n  server v1 {}{server}\n",
         setup.workers,

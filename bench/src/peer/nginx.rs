@@ -11,6 +11,9 @@ use crate::scenario::Setup;
 use crate::tools::Tools;
 
 const TO_UPSTREAM: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\";";
+/// As its documentation shows it for WebSockets.
+const TO_WEBSOCKET: &str = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
+                            proxy_set_header Connection \"upgrade\"; proxy_read_timeout 300s;";
 
 pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path) -> Result<Gateway> {
     let [addr] = free_addrs()?;
@@ -37,11 +40,12 @@ pub(super) fn start(setup: &Setup, targets: &Targets, tools: &Tools, dir: &Path)
         (false, true) => "proxy_pass https://v",
         (false, false) => "proxy_pass http://v",
     };
+    let to_upstream = if wires.websocket { TO_WEBSOCKET } else { TO_UPSTREAM };
     let mirrors: String =
         (0..targets.mirrors.len()).map(|index| format!("mirror /mirror-{index}; ")).collect();
     for route in 0..setup.routes {
         let prefix = route_prefix(setup, route);
-        writeln!(http, "location {prefix} {{ {mirrors}{pass}1; {TO_UPSTREAM} }}")?;
+        writeln!(http, "location {prefix} {{ {mirrors}{pass}1; {to_upstream} }}")?;
     }
     for index in 0..targets.mirrors.len() {
         writeln!(

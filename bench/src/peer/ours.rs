@@ -67,6 +67,9 @@ fn configuration(setup: &Setup, targets: &Targets, dir: &Path) -> Result<String>
     for route in 0..setup.routes {
         let prefix = route_prefix(setup, route);
         writeln!(out, "[[route]]\nname = \"r{route}\"\npath_prefix = \"{prefix}\"\nprimary = \"v1\"")?;
+        if wires.websocket {
+            writeln!(out, "upgrade = [\"websocket\"]")?;
+        }
         for index in 0..targets.mirrors.len() {
             writeln!(out, "[[route.mirrors]]\nupstream = \"v{}\"\npercent = {}", index + 2, setup.percent)?;
             if watched(Watched::Compared) {

@@ -100,7 +100,7 @@ impl Check<'_> {
             Some("off") => EvidenceFile::Nowhere,
             Some(path) => EvidenceFile::At(path.into()),
         };
-        let peers = self.each(&written.peers, syntax::endpoint);
+        let peers = self.each(&written.peers, syntax::remote);
         if let Some(list) = written.peers.given().filter(|list| list.value.len() > PEERS_MAX) {
             let message = format!("{} are too many: at most {PEERS_MAX}", list.value.len());
             self.report.error(&list.at, message);

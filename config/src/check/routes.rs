@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::matches::Earlier;
@@ -11,8 +10,8 @@ use crate::file;
 use crate::problem::Place;
 use crate::reader::{At, Key, List, Named};
 use crate::{
-    Abort, Action, Delay, Fault, Format, Forward, HeaderEdits, PathRewrite, Percent, Primary, Redirect,
-    Reply, Retries, RetryOn, Rewrite, Route, Upgrade,
+    Abort, Action, Delay, Fault, Format, Forward, HeaderEdits, Percent, Primary, Reply, Retries, RetryOn,
+    Rewrite, Route, Upgrade,
 };
 use crate::{formats, syntax};
 
@@ -70,6 +69,7 @@ impl Check<'_> {
         let fault = written.fault.given().map(|table| self.fault(table)).unwrap_or_default();
         let (request_headers, host) = self.request_edits(&written.request_headers);
         let response_headers = self.response_edits(&written.response_headers);
+        let cors = self.cors(&written.cors);
         let mut action = self.action(table);
         let mirrors = match &mut action {
             Action::Forward(forward) => {
@@ -86,7 +86,7 @@ impl Check<'_> {
                 Vec::new()
             }
         };
-        Route { name, matches, fault, request_headers, response_headers, action, mirrors }
+        Route { name, matches, fault, request_headers, response_headers, cors, action, mirrors }
     }
 
     fn action(&mut self, table: &At<file::Route>) -> Action {
@@ -145,7 +145,14 @@ impl Check<'_> {
                 .required(&written.primary, &table.at, "primary", "the name of an upstream")
                 .and_then(|name| self.upstream(name));
             let none = HeaderEdits::default;
-            return vec![Primary { upstream, weight: 1, request_headers: none(), response_headers: none() }];
+            return vec![Primary {
+                upstream,
+                weight: 1,
+                request_headers: none(),
+                response_headers: none(),
+                rewrite: Rewrite::default(),
+                redirect: None,
+            }];
         };
         let primaries: Vec<Primary> =
             list.value.iter().filter_map(Key::given).map(|table| self.primary(table)).collect();
@@ -162,14 +169,28 @@ impl Check<'_> {
 
     fn primary(&mut self, table: &At<file::Primary>) -> Primary {
         let written = &table.value;
-        let name = self.required(&written.upstream, &table.at, "upstream", "the name of an upstream");
+        let redirect = written.redirect.given().map(|redirect| self.redirect(&redirect.value));
+        let name = match (&redirect, written.upstream.given()) {
+            (Some(_), None) => None,
+            (Some(_), Some(name)) if name.value != "!" => {
+                self.report.error(&name.at, "upstream or redirect can be given, not both");
+                None
+            }
+            (Some(_) | None, _) => {
+                self.required(&written.upstream, &table.at, "upstream", "the name of an upstream")
+            }
+        };
         let upstream = name.filter(|name| name.value != "!").and_then(|name| self.upstream(name));
         let (request_headers, host) = self.request_edits(&written.request_headers);
-        if host.is_some() {
+        let mut rewrite = written.rewrite.given().map(|table| self.rewrite(table)).unwrap_or_default();
+        if host.is_some() && rewrite.host.is_some() {
             let at = own_place(&written.request_headers, &table.at, "request_headers");
-            self.report.error(&at, "Host is set for a whole route: write it in the route's rewrite");
+            self.report.error(&at, "Host is set here and rewritten in rewrite: write it once");
         }
+        rewrite.host = host.or(rewrite.host);
         Primary {
+            rewrite,
+            redirect,
             upstream,
             // In u32: the bound says so.
             weight: self.count(&written.weight, 1, 0..=1_000_000) as u32,
@@ -218,35 +239,6 @@ impl Check<'_> {
         Fault { delay, abort }
     }
 
-    fn redirect(&mut self, written: &file::Redirect) -> Redirect {
-        let status = match written.status.given() {
-            None => 302,
-            Some(given) => match given.value {
-                301 => 301,
-                302 => 302,
-                303 => 303,
-                307 => 307,
-                308 => 308,
-                other => {
-                    let message = format!("{other} does not redirect; must be 301, 302, 303, 307 or 308");
-                    self.report.error(&given.at, message);
-                    302
-                }
-            },
-        };
-        let scheme = written.scheme.given().and_then(|scheme| {
-            self.syntax(scheme, |word| match word {
-                "http" | "https" => Ok(word.to_owned()),
-                _ => Err(format!(r#"{word:?} is not a scheme of the web; must be "http" or "https""#)),
-            })
-        });
-        let host = written.host.given().and_then(|host| self.syntax(host, syntax::host_value));
-        // In u16: the bound says so.
-        let port = written.port.given().map(|_| self.count(&written.port, 80, 1..=65_535) as u16);
-        let path = self.path_rewrite(&written.path, &written.path_prefix);
-        Redirect { status, scheme, host, port, path }
-    }
-
     fn reply(&mut self, table: &At<file::Reply>) -> Reply {
         let written = &table.value;
         if written.status.is_absent() {
@@ -264,62 +256,6 @@ impl Check<'_> {
             body: written.body.given().map(|body| body.value.clone()).unwrap_or_default(),
             content_type: content_type.unwrap_or_else(|| "text/plain; charset=utf-8".to_owned()),
         }
-    }
-
-    pub(super) fn rewrite(&mut self, table: &At<file::Rewrite>) -> Rewrite {
-        let written = &table.value;
-        let host = written.host.given().and_then(|host| self.syntax(host, syntax::host_value));
-        let plain = self.path_rewrite(&written.path, &written.path_prefix);
-        let by_pattern = match (written.path_regex.given(), written.path_with.given()) {
-            (Some(pattern), Some(with)) => {
-                if plain.is_some() {
-                    let message = "a rewrite has one of path, path_prefix and path_regex";
-                    self.report.error(&pattern.at, message);
-                }
-                let patterns = Rc::clone(&self.patterns);
-                let written_pattern = pattern;
-                let pattern = self.syntax(pattern, |text| patterns.anywhere(text));
-                if let Some(pattern) = &pattern {
-                    self.cost(written_pattern, pattern);
-                }
-                if let Some(named) = with.value.split_once('$').map(|(_, rest)| rest)
-                    && named.starts_with(|first: char| first.is_ascii_digit() || first == '{')
-                {
-                    let message = "a dollar stands for itself here: a group is \\1, as in RE2";
-                    self.report.warn(&with.at, message);
-                }
-                let with = self.syntax(with, syntax::path_text);
-                pattern.zip(with).map(|(pattern, with)| PathRewrite::Regex { pattern, with })
-            }
-            (Some(pattern), None) => {
-                self.report.error(&pattern.at, "needs path_with: what stands for its matches");
-                None
-            }
-            (None, Some(with)) => {
-                self.report.error(&with.at, "needs path_regex: what it stands for");
-                None
-            }
-            (None, None) => None,
-        };
-        Rewrite { path: plain.or(by_pattern), host }
-    }
-
-    fn path_rewrite(&mut self, whole: &Key<String>, prefix: &Key<String>) -> Option<PathRewrite> {
-        if let (Some(_), Some(prefix)) = (whole.given(), prefix.given()) {
-            self.report.error(&prefix.at, "path or path_prefix can be replaced, not both");
-        }
-        if let Some(whole) = whole.given() {
-            let _reported = self.syntax(whole, syntax::path);
-            return Some(PathRewrite::Whole(whole.value.clone()));
-        }
-        let prefix = prefix.given()?;
-        if !prefix.value.is_empty() && !prefix.value.starts_with('/') {
-            self.report.error(
-                &prefix.at,
-                format!(r#"{:?} does not start with "/", as every path does"#, prefix.value),
-            );
-        }
-        Some(PathRewrite::Matched(self.syntax(prefix, syntax::path_text)?))
     }
 
     /// Edits of a request, and the Host they set: that is rewriting.

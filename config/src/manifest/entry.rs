@@ -60,10 +60,13 @@ pub(super) fn entry_addresses(
         })
     };
     let address = |endpoint: &At<super::istio::WorkloadEntry>| {
+        let address = &endpoint.value.address.given()?.value;
+        if address.starts_with("unix:") {
+            return Some(address.clone());
+        }
         let own = endpoint.value.ports.given().map(|ports| ports.value.as_slice()).unwrap_or_default();
         let own = own.iter().find(|(key, _)| key.value == name).and_then(|(_, port)| port.given());
         let port = own.map(|port| port.value).or(target)?;
-        let address = &endpoint.value.address.given()?.value;
         Some(if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
     };
     endpoints.iter().filter(|endpoint| has(endpoint)).filter_map(|endpoint| address(endpoint)).collect()

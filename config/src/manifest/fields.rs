@@ -44,23 +44,6 @@ impl Read for Refused {
     }
 }
 
-/// Rules for browsers, which would see another service without them.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Cors;
-
-impl Read for Cors {
-    const WANTED: &'static str = "nothing";
-
-    fn read(_: &Value, at: &Place, report: &mut Report) -> Option<Self> {
-        report.error(
-            at,
-            "is not offered: browsers would be refused what this allows, or allowed what it refuses; \
-             let the service itself answer for CORS, and leave this out",
-        );
-        None
-    }
-}
-
 /// A duration as protobuf, Go and the Gateway API (GEP-2257) write it: `5s`, `1.5s`, `1h30m`, `100ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);

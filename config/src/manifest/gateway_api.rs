@@ -1,6 +1,6 @@
 //! The Gateway API's resources as written: their fields and types. What they mean is told by their neighbours.
 
-use super::fields::{Cors, Ignored, Refused, Remark, Span};
+use super::fields::{Ignored, Refused, Remark, Span};
 use crate::reader::{List, Named, tables};
 
 tables! {
@@ -61,6 +61,16 @@ tables! {
         cors: Cors,
         external_auth: Refused,
         extension_ref: Refused,
+    }
+
+    pub(crate) struct Cors {
+        allow_origins: List<String>,
+        allow_credentials: bool,
+        allow_methods: List<String>,
+        allow_headers: List<String>,
+        expose_headers: List<String>,
+        /// Seconds.
+        max_age: u64,
     }
 
     pub(crate) struct HeaderModifier {

@@ -12,7 +12,7 @@ use super::gateway_api::{
 use super::grpc_route::{Call, Route, RouteKind};
 use super::policy::{duration, unless_zero};
 use super::services::Services;
-use super::{Resource, grants, header_edits};
+use super::{Resource, cors, grants, header_edits};
 use crate::RetryOn;
 use crate::file;
 use crate::problem::{Place, Report};
@@ -116,6 +116,7 @@ struct Filters {
     response_headers: Key<file::HeaderEdits>,
     rewrite: Key<file::Rewrite>,
     redirect: Key<file::Redirect>,
+    cors: Key<file::Cors>,
     mirrors: List<file::Mirror>,
 }
 
@@ -157,7 +158,11 @@ impl Emit<'_> {
     /// What becomes of its requests, without what they must be like.
     fn rule(&mut self, rule: &At<Rule>) -> file::Route {
         let filters = self.filters(&rule.value.filters);
-        let mut made = file::Route { response_headers: filters.response_headers, ..file::Route::default() };
+        let mut made = file::Route {
+            response_headers: filters.response_headers,
+            cors: filters.cors,
+            ..file::Route::default()
+        };
         if !filters.redirect.is_absent() {
             if let Some(rewrite) = filters.rewrite.given() {
                 self.report.error(&rewrite.at, "cannot stand beside a redirect: nothing is forwarded");
@@ -204,6 +209,7 @@ impl Emit<'_> {
             return file::Route {
                 reply: Key::at(reply, &rule.at),
                 response_headers: made.response_headers,
+                cors: made.cors,
                 ..file::Route::default()
             };
         }
@@ -373,15 +379,26 @@ impl Emit<'_> {
 
     fn backend(&mut self, backend: &At<BackendRef>) -> (file::Primary, List<file::Mirror>) {
         let filters = self.filters(&backend.value.filters);
-        let whole = [filters.rewrite.given().map(|key| &key.at), filters.redirect.given().map(|key| &key.at)];
-        for at in whole.into_iter().flatten() {
-            self.report.error(at, "is offered for a whole rule only, not for one backend");
+        if let Some(cors) = filters.cors.given() {
+            let message =
+                "is offered for a whole rule only: a preflight is answered before a backend is chosen";
+            self.report.error(&cors.at, message);
         }
         let otherwise = match self.kind {
             RouteKind::Http => "its share is answered 500",
             RouteKind::Grpc => "its share of the calls is answered UNAVAILABLE",
         };
-        let upstream = self.backend_upstream(backend, otherwise);
+        let upstream = if filters.redirect.is_absent() {
+            self.backend_upstream(backend, otherwise)
+        } else {
+            if let Some(rewrite) = filters.rewrite.given() {
+                self.report.error(&rewrite.at, "cannot stand beside a redirect: nothing is forwarded");
+            }
+            for mirror in filters.mirrors.iter().filter_map(Key::given) {
+                self.report.warn(&mirror.at, "is ignored: this share is redirected");
+            }
+            None
+        };
         let primary = file::Primary {
             upstream: Key::at(upstream.clone().unwrap_or_else(|| "!".to_owned()), &backend.at),
             weight: if backend.value.weight.is_absent() {
@@ -391,6 +408,8 @@ impl Emit<'_> {
             },
             request_headers: filters.request_headers,
             response_headers: filters.response_headers,
+            rewrite: filters.rewrite,
+            redirect: filters.redirect,
         };
         // What a backend that cannot be had would get, its mirrors do not get either.
         let Some(name) = upstream else { return (primary, List::new()) };
@@ -471,8 +490,10 @@ impl Emit<'_> {
                 "RequestMirror" => made.mirrors.extend(self.mirror(filter)),
                 "RequestRedirect" => made.redirect = self.redirect(filter),
                 "URLRewrite" => made.rewrite = self.rewrite(filter),
-                // Its table has said so.
-                "CORS" if !written.cors.is_absent() => {}
+                "CORS" => match written.cors.given() {
+                    Some(cors) => made.cors = cors::of_filter(cors),
+                    None => self.report.error(&filter.at.child("cors"), "is missing"),
+                },
                 other => {
                     let message = format!(
                         "{other:?} is not offered, and leaving it out would change what becomes of requests"
@@ -492,6 +513,7 @@ impl Emit<'_> {
             ("RequestMirror", filter.request_mirror.given().map(|key| &key.at)),
             ("RequestRedirect", filter.request_redirect.given().map(|key| &key.at)),
             ("URLRewrite", filter.url_rewrite.given().map(|key| &key.at)),
+            ("CORS", filter.cors.given().map(|key| &key.at)),
         ];
         for (name, at) in tables {
             if let (true, Some(at)) = (name != kind, at) {

@@ -3,7 +3,7 @@
 //! Every field that concerns HTTP/1.1 is here; an unknown one is an error, because nobody could tell what leaving it out
 //! would change.
 
-use super::fields::{Cors, Ignored, Refused, Remark, Span};
+use super::fields::{Ignored, Refused, Remark, Span};
 use crate::reader::{List, Named, tables};
 
 tables! {
@@ -33,7 +33,7 @@ tables! {
         mirrors: List<HttpMirror>,
         mirror_percent: u64,
         mirror_percentage: Percentage,
-        cors_policy: Cors,
+        cors_policy: CorsPolicy,
         headers: Headers,
     }
 
@@ -106,6 +106,18 @@ tables! {
         set: Named<String>,
         add: Named<String>,
         remove: List<String>,
+    }
+
+    pub(crate) struct CorsPolicy {
+        /// The older spelling.
+        allow_origin: List<String>,
+        allow_origins: List<StringMatch>,
+        allow_methods: List<String>,
+        allow_headers: List<String>,
+        expose_headers: List<String>,
+        max_age: Span,
+        allow_credentials: bool,
+        unmatched_preflights: String,
     }
 
     pub(crate) struct HttpRewrite {
@@ -341,6 +353,8 @@ tables! {
         ca_crl: String,
         credential_name: String,
         credential_names: List<String>,
+        ca_cert_credential_name: String,
+        insecure_skip_verify: bool,
         tls_certificates: List<TlsCertificate>,
         subject_alt_names: Refused,
         verify_certificate_spki: Refused,

@@ -211,6 +211,22 @@ fn credentials(
             (None, None) => {}
         }
     }
+    if let Some(name) = written.ca_cert_credential_name.given() {
+        let namespace = secrets.namespace_of(&name.value, &gateway.namespace);
+        ending.client_ca = secrets.client_ca(&namespace, &name.value);
+        if ending.client_ca.is_none() {
+            let why = format!("no ca.crt of a Secret {namespace}/{} is known", name.value);
+            report.missing(&name.at, &why, &cure(&name.value), OTHERWISE);
+            return None;
+        }
+    }
+    if let Some(skip) = written.insecure_skip_verify.given().filter(|skip| skip.value) {
+        report.error(
+            &skip.at,
+            "is not offered: a client's certificate is believed only where it can be checked",
+        );
+        return None;
+    }
     if let Some(ca) = written.ca_certificates.given() {
         ending.client_ca = Some(ca.value.clone());
     }

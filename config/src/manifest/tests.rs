@@ -7,6 +7,7 @@ mod hostile;
 mod names;
 mod translate;
 mod kinds;
+mod answers;
 mod tls;
 
 use super::*;

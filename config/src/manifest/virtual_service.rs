@@ -7,7 +7,7 @@ use super::istio::{
 use super::policy::{duration, unless_zero};
 use super::services::Services;
 use super::virtual_hosts::{self, Spelled, VirtualHost, covers, spellings};
-use super::{Resource, header_edits};
+use super::{Resource, cors, header_edits};
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
 use crate::{RetryOn, file, formats};
@@ -162,6 +162,7 @@ impl Group<'_> {
         route.fault = fault(&http.fault, report);
         let edits = http.headers.given().map(|headers| &headers.value);
         route.response_headers = edits.map_or(Key::Absent, |edits| operations(&edits.response, report));
+        route.cors = cors::of_policy(&http.cors_policy, report);
         answers_alone(http, report);
         if let Some(redirect) = http.redirect.given() {
             route.redirect = redirect_of(redirect, report);
@@ -319,6 +320,7 @@ impl Group<'_> {
                 },
                 request_headers: headers.map_or(Key::Absent, |h| request_operations(&h.request, report)),
                 response_headers: headers.map_or(Key::Absent, |h| operations(&h.response, report)),
+                ..file::Primary::default()
             };
             primaries.push(Key::at(primary, &given.at));
         }

@@ -57,6 +57,8 @@ fn endpoints_are_an_address_or_a_name_with_a_port() {
         ("v1.default.svc.:80", name("v1.default.svc."), 80),
         ("my_service-2:80", name("my_service-2"), 80),
         ("1a:80", name("1a"), 80),
+        ("unix:/run/app.sock", Host::Unix("/run/app.sock".into()), 0),
+        ("unix:///run/App:1.sock", Host::Unix("/run/App:1.sock".into()), 0),
     ];
     for (text, host, port) in good {
         let config = accepted(&starting("").replace("10.0.0.1:80", text)).config;
@@ -86,11 +88,20 @@ fn endpoints_are_an_address_or_a_name_with_a_port() {
         ("10.0.0:80", "ends like an IPv4 address but is none"),
         ("v1..example:80", "has an empty label"),
         (".v1:80", "has an empty label"),
+        ("unix:", "is not the whole path of a socket"),
+        ("unix:app.sock", "is not the whole path of a socket"),
+        ("unix:/run/", "is not the whole path of a socket"),
+        ("unix:@app", "is not the whole path of a socket"),
     ];
     for (text, message) in bad {
         let file = starting("").replace("10.0.0.1:80", text);
         check(&file, &[(3, "upstream.v1.endpoints[0]", message)]);
     }
+    let path = format!("unix:/{}", "a".repeat(107));
+    check(
+        &starting("").replace("10.0.0.1:80", &path),
+        &[(3, "upstream.v1.endpoints[0]", "107 bytes at most")],
+    );
     let long = format!("{}:80", "a".repeat(64));
     check(&starting("").replace("10.0.0.1:80", &long), &[(3, "upstream.v1.endpoints[0]", "longer than")]);
 }

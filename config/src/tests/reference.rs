@@ -142,12 +142,15 @@ fn defaults_are_those_promised() {
             fault: Fault { delay: None, abort: None },
             request_headers: none(),
             response_headers: none(),
+            cors: None,
             action: Action::Forward(Forward {
                 primaries: vec![Primary {
                     upstream: Some(0),
                     weight: 1,
                     request_headers: none(),
                     response_headers: none(),
+                    rewrite: Rewrite { path: None, host: None },
+                    redirect: None,
                 }],
                 rewrite: Rewrite { path: None, host: None },
                 timeout: None,

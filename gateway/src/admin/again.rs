@@ -3,6 +3,7 @@
 //!
 //! It asks only for what changes nothing, from the control plane, on connections of its own; no worker knows of it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,15 +17,17 @@ use http_body_util::BodyExt as _;
 use hyper::Request;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::asked::{Given, Path, refusal};
 use super::state::{AdminState, Permitted};
+use crate::address::Address;
 use crate::compare::again::{self, Again, Ask};
 use crate::compare::{Difference, Judged};
 use crate::control::Snapshot;
@@ -109,24 +112,37 @@ async fn fetched(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<Answer,
     }
     let endpoint = upstream.endpoints.first().ok_or("it has no endpoint")?;
     let address = match &endpoint.host {
-        Host::Address(address) => (*address, endpoint.port).into(),
+        Host::Address(address) => Address::from((*address, endpoint.port)),
         Host::Name(name) => {
             let mut found = lookup_host((name.as_str(), endpoint.port)).await.map_err(|e| e.to_string())?;
-            found.next().ok_or("its name has no address")?
+            found.next().ok_or("its name has no address")?.into()
         }
+        Host::Unix(path) => Address::unix(path).ok_or("too many sockets have been named since the start")?,
     };
-    let request = request(kept, ask, &endpoint.to_string()).map_err(|e| e.to_string())?;
-    let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
-    match (&upstream.tls, snapshot.callings.get(id).and_then(Option::as_ref)) {
-        (None, _) => exchanged(stream, request).await,
-        (Some(_), None) => Err("how it is called over TLS is not known".to_owned()),
+    let request = request(kept, ask, &endpoint.authority()).map_err(|e| e.to_string())?;
+    let secured = match (&upstream.tls, snapshot.callings.get(id).and_then(Option::as_ref)) {
+        (None, _) => None,
+        (Some(_), None) => return Err("how it is called over TLS is not known".to_owned()),
         (Some(_), Some(calling)) => {
             let connector = TlsConnector::from(Arc::clone(calling.config()));
-            let name = calling.name(Some(&endpoint.host), address);
-            let stream = connector.connect(name, stream).await.map_err(|e| format!("no TLS: {e}"))?;
-            exchanged(stream, request).await
+            Some((connector, calling.name(Some(&endpoint.host), address)))
         }
+    };
+    match address {
+        Address::Ip(address) => over(TcpStream::connect(address).await, secured, request).await,
+        Address::Unix(path) => over(UnixStream::connect(path).await, secured, request).await,
     }
+}
+
+async fn over(
+    stream: io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+    secured: Option<(TlsConnector, ServerName<'static>)>,
+    request: Request<String>,
+) -> Result<Answer, String> {
+    let stream = stream.map_err(|e| e.to_string())?;
+    let Some((connector, name)) = secured else { return exchanged(stream, request).await };
+    let stream = connector.connect(name, stream).await.map_err(|e| format!("no TLS: {e}"))?;
+    exchanged(stream, request).await
 }
 
 fn request(kept: &Again, ask: &Ask, endpoint: &str) -> Result<Request<String>, http::Error> {
@@ -206,7 +222,9 @@ pub(super) fn told(config: &Config, kept: &Again) -> Value {
 /// The request as a command that asks `endpoint` for it, whatever its authority resolves to.
 fn curl(kept: &Again, ask: &Ask, endpoint: Option<&str>, is_secure: bool) -> String {
     let scheme = if is_secure { "https" } else { "http" };
-    let authority = if ask.authority.is_empty() { endpoint.unwrap_or("localhost") } else { &ask.authority };
+    let socket = endpoint.and_then(|endpoint| endpoint.strip_prefix("unix:"));
+    let own = endpoint.filter(|_| socket.is_none()).unwrap_or("localhost");
+    let authority = if ask.authority.is_empty() { own } else { &ask.authority };
     let mut parts = vec!["curl -g --path-as-is -i".to_owned()];
     match kept.method.as_str() {
         "GET" => {}
@@ -214,7 +232,10 @@ fn curl(kept: &Again, ask: &Ask, endpoint: Option<&str>, is_secure: bool) -> Str
         method => parts.push(format!("-X {}", quoted(method))),
     }
     parts.push(quoted(&format!("{scheme}://{authority}{}", ask.target)));
-    parts.extend(endpoint.map(|endpoint| format!("--connect-to {}", quoted(&format!("::{endpoint}")))));
+    parts.extend(endpoint.map(|endpoint| match socket {
+        Some(path) => format!("--unix-socket {}", quoted(path)),
+        None => format!("--connect-to {}", quoted(&format!("::{endpoint}"))),
+    }));
     for (name, value) in &kept.fields {
         // A field without a value is written otherwise, or curl would take it out.
         let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };

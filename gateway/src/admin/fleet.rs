@@ -263,6 +263,7 @@ async fn addresses(peer: &Endpoint) -> Result<Vec<SocketAddr>, String> {
     let name = match &peer.host {
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, peer.port)]),
         Host::Name(name) => name,
+        Host::Unix(_) => return Err("it is a socket of this machine".to_owned()),
     };
     match timeout(PEER_MAX, lookup_host((name.as_str(), peer.port))).await {
         Ok(Ok(found)) => Ok(found.collect()),

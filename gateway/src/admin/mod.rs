@@ -18,6 +18,7 @@ mod epoch;
 mod exposition;
 mod fleet;
 mod live;
+mod logs;
 mod openapi;
 mod outcomes;
 mod places;
@@ -110,6 +111,8 @@ Umbra admin (in a browser: the dashboard)
   /openapi.json  all of this for machines, OpenAPI 3.1
   /verdict/gate  the same as a status, for rollout controllers: POST is 200 for promote, else 409; ?passes=promote,hold
   /changes   what was changed, from what, to what and by whom, JSON; ?after=NUMBER
+  /logs      the last lines of the gateway's own log and of its access log, JSON; ?source=gateway|access &level=warn
+             &route=NAME &after=NUMBER &lines=COUNT
   /reload    POST: the files are read again, as after SIGHUP
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
@@ -241,6 +244,7 @@ fn router(
         .route("/status", get(status::status))
         .route("/reload", post(changes::reload))
         .route("/changes", get(changes::changes))
+        .route("/logs", get(logs::logs))
         .route("/config", put(changes::put_config).get(changes::config))
         .route("/outcomes", get(outcomes::outcomes))
         .route("/verdict", get(verdict::by_default).post(verdict::by_policy).layer(of_a_policy()))

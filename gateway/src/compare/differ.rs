@@ -561,7 +561,7 @@ pub(super) fn bounded_field(name: &str) -> Cow<'_, str> {
 }
 
 pub(super) fn is_json(media_type: &str) -> bool {
-    media_type == "application/json" || media_type.ends_with("+json")
+    matches!(media_type, "application/json" | "text/json") || media_type.ends_with("+json")
 }
 
 /// In lower case, without parameters.

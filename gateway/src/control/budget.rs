@@ -3,10 +3,10 @@
 //! Pure arithmetic over the configuration; it does not know what the machine has.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 
 use config::{Config, UpstreamProtocol};
 
+use crate::address::Address;
 use crate::compare::ALL_SAMPLES_BYTES_MAX;
 use crate::discovery;
 use crate::http2;
@@ -40,7 +40,7 @@ pub(crate) struct Descriptors {
 
 impl Descriptors {
     /// `addresses` by upstream: an idle pool is kept for each resolved address.
-    pub(crate) fn of(config: &Config, addresses: &[Vec<SocketAddr>], embedded: bool) -> Self {
+    pub(crate) fn of(config: &Config, addresses: &[Vec<Address>], embedded: bool) -> Self {
         let workers = count(config.workers.count);
         let clients = workers.saturating_mul(count(config.limits.connections_max));
         let primaries: HashSet<usize> = config.routes.iter().flat_map(config::Route::upstreams).collect();
@@ -250,6 +250,8 @@ impl Memory {
         sum([
             if wants_records { records } else { 0 },
             exported.map_or(0, |tracing| count(tracing.spans_bytes_max)),
+            count(limits::RECENT_LOG_BYTES_MAX),
+            config.access_log.as_ref().map_or(0, |_| count(limits::RECENT_ACCESS_BYTES_MAX)),
             if compares { count(limits::KEPT_ANSWERS_BYTES_MAX) + count(ALL_SAMPLES_BYTES_MAX) } else { 0 },
         ])
     }
@@ -307,8 +309,8 @@ pub(crate) mod tests {
         config::parse("test", text).expect("the test's own text is sound").config
     }
 
-    fn addresses(v1: u16) -> Vec<Vec<SocketAddr>> {
-        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    fn addresses(v1: u16) -> Vec<Vec<Address>> {
+        let at = |port| Address::from(([127, 0, 0, 1], port));
         vec![(0..v1).map(|n| at(9001 + n)).collect(), vec![at(9101), at(9102), at(9103)]]
     }
 
@@ -364,7 +366,9 @@ pub(crate) mod tests {
         searching.routes[0].mirrors[0].redact.json = vec!["/a".into()];
         assert_eq!(Memory::of(&searching).batches, 2 * 8 * ((2 << 20) + 256 * 1024));
         assert_eq!(of.spare, 2 * 256 * 64 * 1024);
-        assert_eq!((of.tunnels, of.sessions, of.covers, of.told, of.admin), (0, 0, 0, 0, 64 << 20));
+        assert_eq!((of.tunnels, of.sessions, of.covers, of.admin), (0, 0, 0, 64 << 20));
+        // The last lines of the log.
+        assert_eq!(of.told, 1 << 20);
         let mut tunnelling = config();
         let config::Action::Forward(forward) = &mut tunnelling.routes[0].action else {
             panic!("it forwards")
@@ -388,7 +392,10 @@ pub(crate) mod tests {
         multiplexed.upstreams[0].connections_max = 3;
         multiplexed.listeners[0].protocols.http2 = false;
         assert_eq!(Memory::of(&multiplexed).sessions, 200 * kib(3 * 64) + 6 * kib(256 + 64));
-        assert_eq!(of.total(), of.rings + of.exchanges + of.batches + of.spare + of.admin + of.history);
+        assert_eq!(
+            of.total(),
+            of.rings + of.exchanges + of.batches + of.spare + of.told + of.admin + of.history
+        );
         assert_eq!(Memory::of(&without_admin()).history, 0);
         assert!((1 << 20..4 << 20).contains(&of.history), "{}", of.history);
         let mut wide = config();
@@ -401,7 +408,7 @@ pub(crate) mod tests {
         let text = "[workers]\ncount = 2\n[upstream.v1]\nendpoints = [\"a:1\"]\n[tracing]\nto = \"http://a\"\n\
                     [[route]]\nprimary = \"v1\"\nmirrors = [{ upstream = \"v1\", compare = {} }]\n";
         let telling = config::parse("test", text).expect("the test's own text is sound").config;
-        assert_eq!(Memory::of(&telling).told, (2 * 8 + 16 + 64 + 32) << 20);
+        assert_eq!(Memory::of(&telling).told, (2 * 8 + 16 + 64 + 32 + 1) << 20);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,11 +12,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::{Site, Task, jittered};
+use crate::address::Address;
 use crate::metrics::CheckCounters;
 use crate::tls::Calling;
 use crate::tls::fault::Fault;
@@ -40,7 +40,7 @@ pub(super) struct Checks {
 }
 
 /// Upstream and address: upstreams may ask one server for different paths.
-type Key = (String, SocketAddr);
+type Key = (String, Address);
 
 #[derive(Debug)]
 struct Running {
@@ -100,7 +100,7 @@ impl Checks {
             let mut marks = Vec::with_capacity(sites.len());
             for site in sites {
                 let key = (upstream.name.clone(), site.address);
-                let host = check.host.clone().unwrap_or_else(|| site.endpoint.to_string());
+                let host = check.host.clone().unwrap_or_else(|| site.endpoint.authority());
                 let old = before.remove(&key);
                 let health = old.as_ref().map(|old| Arc::clone(&old.health)).unwrap_or_default();
                 marks.push(Arc::clone(&health));
@@ -163,7 +163,7 @@ impl Drop for Mark {
 
 struct Checker {
     upstream: String,
-    address: SocketAddr,
+    address: Address,
     check: HealthCheck,
     host: String,
     secured: Option<Secured>,
@@ -217,7 +217,18 @@ impl Checker {
             .header(CONNECTION, "close")
             .body(String::new())
             .map_err(|e| e.to_string())?;
-        let stream = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
+        match self.address {
+            Address::Ip(address) => self.over(TcpStream::connect(address).await, request).await,
+            Address::Unix(path) => self.over(UnixStream::connect(path).await, request).await,
+        }
+    }
+
+    async fn over(
+        &self,
+        stream: io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+        request: Request<String>,
+    ) -> Result<u16, String> {
+        let stream = stream.map_err(|e| e.to_string())?;
         match &self.secured {
             None => exchanged(stream, request).await,
             Some(Secured { calling, name }) => {

@@ -10,7 +10,7 @@ mod names;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use config::{Config, Endpoint, Host, Upstream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::address::Address;
 use crate::metrics::{CheckCounters, NameCounters};
 use crate::tls::Calling;
 use crate::upstream::health::HealthBoard;
@@ -31,7 +32,7 @@ pub use names::LOOKUPS_MAX;
 const FIND_MAX: Duration = Duration::from_secs(20);
 
 /// Addresses of each upstream, by `UpstreamId`.
-pub type Addresses = Arc<Vec<Vec<SocketAddr>>>;
+pub type Addresses = Arc<Vec<Vec<Address>>>;
 
 /// Everything a worker needs to know of where upstreams are.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +45,7 @@ pub struct Located {
 }
 
 /// Where the destinations of a cluster are, as it was last heard. What is not in it is nowhere.
-pub type Directory = HashMap<Destination, Vec<SocketAddr>>;
+pub type Directory = HashMap<Destination, Vec<Address>>;
 
 /// The last answer to a name, or why there is none.
 type Answer = Result<Vec<IpAddr>, String>;
@@ -180,7 +181,7 @@ impl Discovery {
         callings: &[Option<Arc<Calling>>],
     ) -> Located {
         let sites = sites(config, &self.changes.borrow_and_update());
-        let mut addresses: Vec<Vec<SocketAddr>> =
+        let mut addresses: Vec<Vec<Address>> =
             sites.iter().map(|sites| sites.iter().map(|site| site.address).collect()).collect();
         let hosts = sites.iter().map(|sites| sites.iter().map(|site| site.endpoint.host.clone()).collect());
         let mut hosts: Vec<Vec<Host>> = hosts.collect();
@@ -230,6 +231,8 @@ impl Found {
             for (index, endpoint) in upstream.endpoints.iter().enumerate() {
                 let why = match &endpoint.host {
                     Host::Address(_) => continue,
+                    Host::Unix(path) if Address::unix(path).is_some() => continue,
+                    Host::Unix(_) => "too many sockets have been named since the start",
                     Host::Name(name) => match self.answers.get(name) {
                         Some(Ok(_)) => continue,
                         Some(Err(why)) => why.as_str(),
@@ -246,7 +249,7 @@ impl Found {
 /// An address, and the endpoint that it is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Site<'a> {
-    address: SocketAddr,
+    address: Address,
     endpoint: &'a Endpoint,
 }
 
@@ -254,7 +257,7 @@ fn names_of(config: &Config) -> impl Iterator<Item = &str> {
     let endpoints = config.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
     let names: HashSet<&str> = endpoints
         .filter_map(|endpoint| match &endpoint.host {
-            Host::Address(_) => None,
+            Host::Address(_) | Host::Unix(_) => None,
             Host::Name(name) => Some(name.as_str()),
         })
         .collect();
@@ -267,14 +270,15 @@ fn sites<'a>(config: &'a Config, answers: &Answers) -> Vec<Vec<Site<'a>>> {
         let mut sites: Vec<Site<'a>> = Vec::new();
         let mut seen = HashSet::new();
         for endpoint in &upstream.endpoints {
-            let addresses = match &endpoint.host {
-                Host::Address(address) => std::slice::from_ref(address),
+            let (addresses, socket) = match &endpoint.host {
+                Host::Address(address) => (std::slice::from_ref(address), None),
                 Host::Name(name) => match answers.get(name) {
-                    Some(Ok(addresses)) => addresses.as_slice(),
-                    Some(Err(_)) | None => &[],
+                    Some(Ok(addresses)) => (addresses.as_slice(), None),
+                    Some(Err(_)) | None => continue,
                 },
+                Host::Unix(path) => (&[][..], Address::unix(path)),
             };
-            let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, endpoint.port));
+            let addresses = addresses.iter().map(|ip| Address::from((*ip, endpoint.port))).chain(socket);
             // Two names of one machine, or a name listed once per protocol, must not weigh double.
             sites.extend(addresses.filter(|a| seen.insert(*a)).map(|address| Site { address, endpoint }));
         }
@@ -374,7 +378,11 @@ mod tests {
         let located = discovery.settle(&named, found, &[], &[]);
         assert_eq!(located.addresses[0], ["127.0.0.1:9001".parse().unwrap()]);
         let v2 = &located.addresses[1];
-        assert!(!v2.is_empty() && v2.iter().all(|a| a.ip().is_loopback() && a.port() == 9002), "{v2:?}");
+        assert!(
+            !v2.is_empty()
+                && v2.iter().filter_map(|a| a.ip()).all(|a| a.ip().is_loopback() && a.port() == 9002),
+            "{v2:?}"
+        );
         assert_eq!(discovery.followers.len(), 1);
         let none = config(r#"["127.0.0.1:1"]"#, r#"["127.0.0.1:2"]"#);
         let found = discovery.find(&none).await;

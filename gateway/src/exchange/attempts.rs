@@ -25,7 +25,7 @@ pub(super) async fn forward(
     request: &mut Request,
     tally: &mut Tally,
 ) -> Outcome {
-    let (facts, primary) = (request.facts, request.primary);
+    let (facts, primary, cors) = (request.facts, request.primary, request.cors.take());
     let generation = Rc::clone(&request.generation);
     let plan = &generation.plans[request.route];
     let Some((forward, upstream)) = plan.forward().and_then(|f| Some((f, f.upstream(primary)?))) else {
@@ -82,7 +82,7 @@ pub(super) async fn forward(
                         retry: (is_whole && tries.left > 0).then_some(forward),
                         offer: conversation.offer,
                         is_connect,
-                        edits: plan.response_edits(primary),
+                        edits: plan.response_edits(primary, cors.as_deref()),
                     };
                     let relayed = if is_whole {
                         progress.completed(cx, written_us, request.pairing.get());

@@ -179,13 +179,14 @@ fn route(
     pairing.get().inspect(|pairing| pairing.note(|record| record.route = Some(route)));
     let (primary, answer) = match decision.fate {
         Fate::Forward(primary) => (primary, None),
-        Fate::Answer(answer) => (0, Some(Box::new(answer))),
+        Fate::Answer(answer) => (0, Some(answer)),
     };
     let mut request = Request {
         generation: Rc::clone(generation),
         route,
         delay: decision.delay,
         answer,
+        cors: decision.cors,
         primary,
         key: None,
         within: None,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use config::{Config, HeaderEdits};
+use config::Config;
 
 use super::Facts;
 use super::pace::Pace;
@@ -13,6 +13,7 @@ use super::seen::Seen;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::grpc::{Status, Told};
+use crate::http1::edit::Edits;
 use crate::http1::handshake::Offer;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::Fault;
@@ -40,7 +41,7 @@ pub(super) struct Terms<'a> {
     /// Its client takes any success for one.
     pub(super) is_connect: bool,
     /// Changes to the answer's fields, one after the other.
-    pub(super) edits: [Option<&'a HeaderEdits>; 2],
+    pub(super) edits: Edits<'a>,
     /// What is seen of the answer on the way.
     pub(super) seen: &'a Seen,
 }

@@ -4,12 +4,12 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Caller;
 use super::judge::Tried;
+use crate::address::Address;
 use crate::asked::{RequestView, Version};
 use crate::context::Context;
 use crate::generation::{Generation, Wants};
@@ -90,7 +90,7 @@ impl Seen {
 pub(super) struct Tally {
     pub(super) attempts: u32,
     /// The last one that was asked.
-    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) endpoint: Option<Address>,
     /// Of the last attempt.
     pub(super) seen: Seen,
     /// Its answer was read to the end.

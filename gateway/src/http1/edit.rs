@@ -101,7 +101,7 @@ pub fn request(out: &mut Vec<u8>, head: &[u8], at: &RenderedHead, edit: &Request
     let host_line = host_line..out.len();
     let fields = head.get(at.host_line.end..at.common_end).unwrap_or_default();
     let [first, second] = &edit.headers;
-    headers(out, fields, [first.as_deref(), second.as_deref()]);
+    headers(out, fields, [first.as_deref(), second.as_deref(), None]);
     RenderedHead { host_line, host, common_end: out.len() }
 }
 
@@ -117,19 +117,22 @@ fn request_line(out: &mut Vec<u8>, line: &[u8], path: &[u8]) {
     }
 }
 
+/// Edits of a response, one after the other: a primary's, its route's, and those of CORS.
+pub type Edits<'a> = [Option<&'a HeaderEdits>; 3];
+
 /// Writes the lines `fields` of a head to `out` with the edits made, one after the other.
-pub fn headers(out: &mut Vec<u8>, fields: &[u8], edits: [Option<&HeaderEdits>; 2]) {
-    let mut edits = edits.into_iter().flatten();
-    let (first, second) = (edits.next(), edits.next());
-    match (first, second) {
-        (None, _) => out.extend_from_slice(fields),
-        (Some(only), None) => edit_lines(out, fields, only),
-        (Some(first), Some(second)) => {
-            let mut between = Vec::with_capacity(fields.len() + 256);
-            edit_lines(&mut between, fields, first);
-            edit_lines(out, &between, second);
+pub fn headers(out: &mut Vec<u8>, fields: &[u8], edits: Edits<'_>) {
+    let mut edits = edits.into_iter().flatten().peekable();
+    let mut between = Cow::Borrowed(fields);
+    while let Some(next) = edits.next() {
+        if edits.peek().is_none() {
+            return edit_lines(out, &between, next);
         }
+        let mut edited = Vec::with_capacity(between.len() + 256);
+        edit_lines(&mut edited, &between, next);
+        between = edited.into();
     }
+    out.extend_from_slice(fields);
 }
 
 fn edit_lines(out: &mut Vec<u8>, fields: &[u8], edits: &HeaderEdits) {
@@ -148,7 +151,7 @@ fn edit_lines(out: &mut Vec<u8>, fields: &[u8], edits: &HeaderEdits) {
 }
 
 /// Writes a rendered response head (status line to empty line) to `out` with the edits made.
-pub fn response(out: &mut Vec<u8>, head: &[u8], edits: [Option<&HeaderEdits>; 2]) {
+pub fn response(out: &mut Vec<u8>, head: &[u8], edits: Edits<'_>) {
     let line = memchr::memchr(b'\n', head).map_or(0, |at| at + 1);
     let end = head.len().saturating_sub(2).max(line);
     out.extend_from_slice(&head[..line]);
@@ -232,7 +235,7 @@ mod tests {
     fn a_response_keeps_its_status_line_and_its_end() {
         let mut out = Vec::new();
         let edits = edits(&["server"], &[], &[("x-by", "umbra")]);
-        response(&mut out, b"HTTP/1.1 200 OK\r\nServer: x\r\nA: b\r\n\r\n", [Some(&edits), None]);
+        response(&mut out, b"HTTP/1.1 200 OK\r\nServer: x\r\nA: b\r\n\r\n", [Some(&edits), None, None]);
         assert_eq!(out, b"HTTP/1.1 200 OK\r\nA: b\r\nx-by: umbra\r\n\r\n");
     }
 

@@ -51,11 +51,14 @@ pub fn call(out: &mut Vec<u8>, status: u16, detail: &str, manner: &Manner<'_>) {
 
 /// Renders an answer that the configuration gives.
 pub fn given(out: &mut Vec<u8>, answer: &Answer, manner: &Manner<'_>) {
-    let Some(edits) = &answer.edits else { return unedited(out, answer, manner) };
+    let [own, cors] = &answer.edits;
+    if own.is_none() && cors.is_none() {
+        return unedited(out, answer, manner);
+    }
     let mut whole = Vec::with_capacity(512 + answer.body.len());
     unedited(&mut whole, answer, manner);
     let head = whole.windows(4).position(|end| end == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
-    edit::response(out, &whole[..head], [Some(edits), None]);
+    edit::response(out, &whole[..head], [own.as_ref(), cors.as_ref(), None]);
     out.extend_from_slice(&whole[head..]);
 }
 

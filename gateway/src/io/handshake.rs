@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::cover::Cover;
 use super::{Idle, ReadHalf, Stream, Sweeper, turn};
+use crate::address::Address;
 use crate::limits::HANDSHAKE_READ_BYTES;
 use crate::time::Millis;
 use crate::tls::Callee;
@@ -123,7 +123,7 @@ impl Stream {
     /// Connects to `address` and, where it is to be called over TLS, shakes hands: both within `within`. `Some` is how that
     /// came out.
     pub async fn call(
-        address: SocketAddr,
+        address: Address,
         callee: Option<&Callee>,
         whose: Turn,
         within: Duration,

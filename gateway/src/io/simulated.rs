@@ -18,6 +18,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 pub(crate) use arm::Arm;
 
+use crate::address::Address;
+
 thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
 }
@@ -171,7 +173,8 @@ impl World {
     }
 
     /// A connection to `address`; refused where nobody listens, or where the dice say so.
-    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<End> {
+    pub(crate) async fn connect(&self, address: Address) -> io::Result<End> {
+        let address = address.ip().ok_or(io::ErrorKind::NotFound)?;
         self.sleep_us(self.below(2_000) as u64).await;
         if self.silent.borrow().contains(&address) {
             std::future::pending::<()>().await;

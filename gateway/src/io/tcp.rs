@@ -1,13 +1,13 @@
-//! A wire that is a TCP connection of the kernel's: every call of monoio's `TcpStream`, and its workarounds.
+//! A wire that is a TCP connection of the kernel's, or one to a Unix domain socket: every call of monoio's `TcpStream`, and its workarounds.
 
 use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller};
-use monoio::net::TcpStream;
+use monoio::net::{TcpStream, UnixStream};
 
 use super::{Gather, turn};
 
@@ -42,6 +42,14 @@ impl Tcp {
         let stream = TcpStream::connect_addr(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self::new(stream))
+    }
+
+    /// A stream socket of this machine: what is done with one from here on is the same, whatever its family.
+    pub(super) async fn connect_unix(path: &str) -> io::Result<Self> {
+        let stream = UnixStream::connect(path).await?;
+        // SAFETY: the descriptor is an open stream socket, given up by its only owner.
+        let stream = unsafe { std::net::TcpStream::from_raw_fd(stream.into_raw_fd()) };
+        TcpStream::from_std(stream).map(Self::new)
     }
 
     pub(super) async fn read(&self, mut buf: Vec<u8>, room: usize) -> (io::Result<usize>, Vec<u8>) {

@@ -8,7 +8,7 @@ fn with_pair<F: Future<Output = ()>>(test: impl Fn(Stream, std::net::TcpStream, 
     let address = listener.local_addr().unwrap();
     let body = || async {
         let sweeper = Sweeper::new();
-        let stream = Stream::connect(address, Duration::from_secs(5), &sweeper).await.unwrap();
+        let stream = Stream::connect(address.into(), Duration::from_secs(5), &sweeper).await.unwrap();
         let (peer, _) = listener.accept().unwrap();
         test(stream, peer, sweeper).await;
     };

@@ -2,7 +2,7 @@
 //! more arm here, and nothing elsewhere.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 
 use monoio::buf::IoBuf;
 
@@ -10,6 +10,7 @@ use super::Gather;
 #[cfg(test)]
 use super::simulated;
 use super::tcp::Tcp;
+use crate::address::Address;
 
 /// A stream of bytes each way. All operations take `&self`: one read and one write may be pending at the same time.
 pub(super) enum Wire {
@@ -31,9 +32,12 @@ macro_rules! on {
 
 impl Wire {
     /// A new connection; dropping the pending operation drops its socket.
-    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn connect(address: Address) -> io::Result<Self> {
         super::in_world!(world => Ok(Self::Simulated(simulated::Arm(world.connect(address).await?))));
-        Tcp::connect(address).await.map(Self::Tcp)
+        match address {
+            Address::Ip(address) => Tcp::connect(address).await.map(Self::Tcp),
+            Address::Unix(path) => Tcp::connect_unix(path).await.map(Self::Tcp),
+        }
     }
 
     /// Appends at most `room` (≥ 1) bytes to `buf`; `Ok(0)` is the peer's end.

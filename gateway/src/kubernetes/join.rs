@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::kinds::Kind;
 use super::store::Store;
+use crate::address::Address;
 use crate::discovery::Directory;
 
 /// What a controller tells the Pods of one template from those of the next by, in the order in which they are looked for.
@@ -32,7 +33,7 @@ pub(super) fn directory<'d>(
         {
             versions.insert(destination.clone(), one.to_owned());
         }
-        directory.insert(destination.clone(), addresses);
+        directory.insert(destination.clone(), addresses.into_iter().map(Address::from).collect());
     }
     (directory, versions)
 }

@@ -3,7 +3,6 @@
 //! The pool keeps a [`Line`] for each place on a connection. For one exchange it becomes a [`Requester`], which is told the
 //! request, and a [`Response`], which is read at the same time.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 #[cfg(test)]
 use super::memory;
 use super::{Declared, Framed, http1, http2, tunnel};
+use crate::address::Address;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::handshake::Offer;
@@ -87,7 +87,7 @@ pub enum Rest {
 impl Line {
     /// Connects to a primary on HTTP/1.1 within `within`, over TLS where it is a `callee`; `Some` is how its handshake came out.
     pub async fn connect(
-        address: SocketAddr,
+        address: Address,
         callee: Option<&Callee>,
         within: Duration,
         sweeper: &Rc<Sweeper>,

@@ -8,13 +8,15 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use config::{HeaderEdits, Upgrade};
+use config::Upgrade;
 
 use super::client::{Found, NotWritten, Rest, Terms};
 use super::server::{ContentFailed, Gone, Piece, Within};
 use super::{Declared, Framed};
+use crate::address::Address;
 use crate::error::Failure;
 use crate::http1::body;
+use crate::http1::edit::Edits;
 use crate::http1::head::ResponseHead;
 use crate::http1::response::{Fault, Reader, Step};
 use crate::io::IoBuf;
@@ -93,17 +95,12 @@ impl Responder {
         self.told.push(Told::Interim(head.status));
     }
 
-    pub(super) fn begin(
-        &mut self,
-        head: &ResponseHead<'_, '_>,
-        may_go_on: bool,
-        _: [Option<&HeaderEdits>; 2],
-    ) {
+    pub(super) fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, _: Edits<'_>) {
         self.keeps = may_go_on;
         self.told.push(Told::Head(head.status));
     }
 
-    pub(super) fn switch(&mut self, head: &ResponseHead<'_, '_>, _: Upgrade, _: [Option<&HeaderEdits>; 2]) {
+    pub(super) fn switch(&mut self, head: &ResponseHead<'_, '_>, _: Upgrade, _: Edits<'_>) {
         self.told.push(Told::Head(head.status));
     }
 
@@ -190,7 +187,8 @@ impl Upstream {
 pub struct Line(Rc<Upstream>);
 
 impl Line {
-    pub(super) fn to(address: SocketAddr) -> Option<Self> {
+    pub(super) fn to(address: Address) -> Option<Self> {
+        let address = address.ip()?;
         UPSTREAMS.with_borrow(|all| all.get(&address).cloned()).map(Self)
     }
 

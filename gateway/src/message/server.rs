@@ -5,11 +5,12 @@
 use std::ops::Range;
 use std::task::{Context as Task, Poll};
 
-use config::{HeaderEdits, Upgrade};
+use config::Upgrade;
 
 #[cfg(test)]
 use super::memory;
 use super::{Declared, Framed, http1, http2, tunnel};
+use crate::http1::edit::Edits;
 use crate::http1::head::ResponseHead;
 use crate::time::Millis;
 
@@ -169,17 +170,12 @@ impl Responder<'_> {
 
     /// Renders the final head with `edits` done to it. `may_go_on`: nothing on this exchange's side keeps the connection from
     /// carrying another request.
-    pub fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, edits: [Option<&HeaderEdits>; 2]) {
+    pub fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, edits: Edits<'_>) {
         on!(self, arm => arm.begin(head, may_go_on, edits));
     }
 
     /// Renders the head that opens a tunnel with `edits` done to it. What is pushed behind it is the tunnel's.
-    pub fn switch(
-        &mut self,
-        head: &ResponseHead<'_, '_>,
-        protocol: Upgrade,
-        edits: [Option<&HeaderEdits>; 2],
-    ) {
+    pub fn switch(&mut self, head: &ResponseHead<'_, '_>, protocol: Upgrade, edits: Edits<'_>) {
         on!(self, arm => arm.switch(head, protocol, edits));
     }
 

@@ -2,15 +2,15 @@
 //! Pure: what happened comes in, with the worker's coarse time.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 
+use crate::address::Address;
 use crate::limits::{HANG_UPS_MAX, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
 use crate::tls::Callee;
 
 /// What is known of one mirror endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
-    pub address: SocketAddr,
+    pub address: Address,
     /// `None` is called in plaintext.
     pub callee: Option<Callee>,
     /// Connections in a row that ended without an answer although copies were there for them.
@@ -47,7 +47,7 @@ const LONE_ANSWER_US_MAX: u64 = 100_000;
 const LEARN_EVERY: u32 = 64;
 
 impl Endpoint {
-    pub fn new((address, callee): (SocketAddr, Option<Callee>)) -> Self {
+    pub fn new((address, callee): (Address, Option<Callee>)) -> Self {
         Self {
             address,
             callee,

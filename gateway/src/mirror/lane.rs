@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -17,6 +16,7 @@ use super::copy::RequestCopy;
 use super::endpoint::Endpoint;
 use super::pacer::Pacer;
 use super::ring::{Full, Ring};
+use crate::address::Address;
 use crate::http1::response::HeadLimits;
 use crate::http2::guard;
 use crate::limits::{ANSWER_BYTES_PER_SECOND, EXPIRED_PER_PUSH, MIRROR_IDLE_MS};
@@ -68,7 +68,7 @@ pub struct Lane {
 /// Where a lane's mirror is, and how it is called.
 #[derive(Debug, Clone, Copy)]
 pub struct Whereabouts<'a> {
-    pub addresses: &'a [SocketAddr],
+    pub addresses: &'a [Address],
     /// How each address was written.
     pub hosts: &'a [Host],
     pub calling: Option<&'a Arc<Calling>>,
@@ -370,8 +370,8 @@ impl Lane {
             return false;
         }
         let mut endpoints = self.endpoints.borrow_mut();
-        let before: HashMap<SocketAddr, &Rc<Endpoint>> = endpoints.iter().map(|e| (e.address, e)).collect();
-        let known = |(address, callee): (SocketAddr, Option<Callee>)| {
+        let before: HashMap<Address, &Rc<Endpoint>> = endpoints.iter().map(|e| (e.address, e)).collect();
+        let known = |(address, callee): (Address, Option<Callee>)| {
             let is_it = |of: &&&Rc<Endpoint>| speaks_the_same && of.callee == callee;
             let same = before.get(&address).filter(is_it);
             same.map_or_else(|| Rc::new(Endpoint::new((address, callee))), |same| Rc::clone(same))
@@ -476,7 +476,7 @@ pub(super) mod tests {
         Lane::new(&lane, at(&["127.0.0.1:1".parse().unwrap()]), &Arc::default())
     }
 
-    fn at(addresses: &[SocketAddr]) -> Whereabouts<'_> {
+    fn at(addresses: &[Address]) -> Whereabouts<'_> {
         Whereabouts { addresses, hosts: &[], calling: None, protocol: UpstreamProtocol::Http1 }
     }
 

@@ -2,13 +2,13 @@
 //!
 //! Whoever reads it (access log, spans, comparison) lives on another thread. It knows no socket, no clock and no format.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use config::{Action, Config, Mirror, Route, Upstream};
 
 use super::told::Said;
+use crate::address::Address;
 use crate::asked::{Scheme, Version};
 use crate::metrics::{DropReason, FailReason, Label, RejectReason, SkipReason};
 
@@ -93,7 +93,7 @@ pub struct PrimaryLeg {
     /// Index among the route's primaries.
     pub primary: usize,
     /// The last one that was asked.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<Address>,
     /// One and each retry.
     pub attempts: u32,
     /// Of its answer, were it whole or not.

@@ -271,7 +271,7 @@ pub(super) mod tests {
             duration_us: 2_500,
             primary: Some(PrimaryLeg {
                 primary: 0,
-                endpoint: Some(([10, 0, 0, 1], 80).into()),
+                endpoint: Some(([10, 0, 0, 1], 80_u16).into()),
                 attempts: 2,
                 status: Some(200),
                 is_whole: true,

@@ -4,7 +4,6 @@
 //! Tickets are kept by whoever calls: a store shared by workers would be a lock between them, and one that outlives its
 //! configuration would resume what was shaken under other rules.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +21,8 @@ use super::pem::{Identity, Wrong};
 use super::server::{ALPN, ALPN_HTTP2, versions};
 use super::session::Session;
 use super::tickets::Tickets;
+
+use crate::address::Address;
 
 /// How an upstream is called, shared by all who call it.
 pub struct Calling {
@@ -89,8 +90,12 @@ impl Calling {
     }
 
     /// The name that an endpoint at `address`, written as `host`, must have.
-    pub fn name(&self, host: Option<&Host>, address: SocketAddr) -> ServerName<'static> {
-        let own = || host.and_then(name_of).unwrap_or_else(|| ServerName::from(address.ip()));
+    pub fn name(&self, host: Option<&Host>, address: Address) -> ServerName<'static> {
+        let of_address = || match address {
+            Address::Ip(address) => ServerName::from(address.ip()),
+            Address::Unix(_) => this_machine(),
+        };
+        let own = || host.and_then(name_of).unwrap_or_else(of_address);
         self.name.clone().unwrap_or_else(own)
     }
 
@@ -106,7 +111,13 @@ pub(super) fn name_of(host: &Host) -> Option<ServerName<'static>> {
         Host::Address(address) => Some(ServerName::from(*address)),
         // RFC 6066 §3: without the root's dot.
         Host::Name(name) => ServerName::try_from(name.trim_end_matches('.').to_owned()).ok(),
+        Host::Unix(_) => Some(this_machine()),
     }
+}
+
+/// What a socket without a name is called where nobody says a name.
+fn this_machine() -> ServerName<'static> {
+    ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]))
 }
 
 /// One worker's own part in calling an upstream: what its sessions resume by.
@@ -150,7 +161,7 @@ pub struct Callee {
 }
 
 impl Callee {
-    pub fn new(caller: &Rc<Caller>, host: Option<&Host>, address: SocketAddr) -> Self {
+    pub fn new(caller: &Rc<Caller>, host: Option<&Host>, address: Address) -> Self {
         Self { caller: Rc::clone(caller), name: caller.of.name(host, address) }
     }
 
@@ -170,9 +181,9 @@ impl PartialEq for Callee {
 /// Addresses, each with how it is called; `hosts` says how they were written.
 pub fn callees<'a>(
     caller: Option<&'a Rc<Caller>>,
-    addresses: &'a [SocketAddr],
+    addresses: &'a [Address],
     hosts: &'a [Host],
-) -> impl Iterator<Item = (SocketAddr, Option<Callee>)> + 'a {
+) -> impl Iterator<Item = (Address, Option<Callee>)> + 'a {
     let callee = move |n, address| caller.map(|caller| Callee::new(caller, hosts.get(n), address));
     addresses.iter().enumerate().map(move |(n, address)| (*address, callee(n, *address)))
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use xxhash_rust::xxh64::xxh64;
 
+use crate::address::Address;
 use crate::mix::mix;
 
 /// Among so many endpoints the least loaded is looked for; of more, the less loaded of two drawn, which is nearly as
@@ -85,11 +86,17 @@ fn thorough(by: By<'_>, turn: u64, endpoints: usize, load: impl Fn(usize) -> Loa
 }
 
 /// What [`By::Key`] needs to know of an endpoint.
-pub fn place(address: SocketAddr) -> u64 {
-    let port = u64::from(address.port());
-    match address.ip() {
-        IpAddr::V4(ip) => xxh64(&ip.octets(), port),
-        IpAddr::V6(ip) => xxh64(&ip.octets(), port),
+pub fn place(address: Address) -> u64 {
+    let of_ip = |address: SocketAddr| {
+        let port = u64::from(address.port());
+        match address.ip() {
+            IpAddr::V4(ip) => xxh64(&ip.octets(), port),
+            IpAddr::V6(ip) => xxh64(&ip.octets(), port),
+        }
+    };
+    match address {
+        Address::Ip(address) => of_ip(address),
+        Address::Unix(path) => xxh64(path.as_bytes(), 0),
     }
 }
 
@@ -133,7 +140,7 @@ mod tests {
     }
 
     fn places(n: u16) -> Vec<u64> {
-        (0..n).map(|n| place(([10, 0, (n >> 8) as u8, n as u8], 80).into())).collect()
+        (0..n).map(|n| place(([10, 0, (n >> 8) as u8, n as u8], 80_u16).into())).collect()
     }
 
     /// How often each of `n` was chosen in `of` picks.

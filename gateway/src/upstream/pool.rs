@@ -8,7 +8,6 @@ mod grow;
 mod shared;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use super::eject::{Record, Report};
 use super::failed::Failed;
 use super::gate::{Gate, Permit};
 use super::health::{Health, HealthBoard};
+use crate::address::Address;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http2::guard;
@@ -76,7 +76,7 @@ struct Group {
 /// One address of an upstream; generations that both have it, and call it alike, share it.
 #[derive(Debug)]
 struct Endpoint {
-    address: SocketAddr,
+    address: Address,
     callee: Option<Callee>,
     /// On HTTP/2.
     channels: Channels,
@@ -100,7 +100,7 @@ struct Idle {
 /// Where upstreams are, and how they are called: by `UpstreamId`.
 #[derive(Debug, Clone, Copy)]
 pub struct Whereabouts<'a> {
-    pub addresses: &'a [Vec<SocketAddr>],
+    pub addresses: &'a [Vec<Address>],
     /// How each address was written.
     pub hosts: &'a [Vec<Host>],
     pub health: &'a HealthBoard,
@@ -265,7 +265,7 @@ pub struct Lease {
 
 impl Lease {
     /// The endpoint it is to.
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Address {
         self.slot.endpoint().address
     }
 
@@ -365,7 +365,7 @@ fn is_ours(error: &std::io::Error) -> bool {
 
 impl Endpoint {
     fn new(
-        address: SocketAddr,
+        address: Address,
         callee: Option<Callee>,
         protocol: UpstreamProtocol,
         (extent, counters): (&Rc<Extent>, &Arc<UpstreamCounters>),

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use config::{Protocols, check};
 
 use super::{Lanes, drain, tick};
+use crate::address::Address;
 use crate::admission::{Admission, Places};
 use crate::context::Context;
 use crate::discovery::Located;
@@ -324,10 +325,10 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
 fn worker_config(text: &str, before: Option<&WorkerConfig>) -> WorkerConfig {
     let config = Arc::new(check::parse("simulation", text).expect("it is sound").config);
     let address = |endpoint: &config::Endpoint| match &endpoint.host {
-        config::Host::Address(ip) => SocketAddr::from((*ip, endpoint.port)),
-        config::Host::Name(_) => unreachable!("there are no names in this world"),
+        config::Host::Address(ip) => Address::from((*ip, endpoint.port)),
+        config::Host::Name(_) | config::Host::Unix(_) => unreachable!("there are no names in this world"),
     };
-    let addresses: Vec<Vec<SocketAddr>> =
+    let addresses: Vec<Vec<Address>> =
         config.upstreams.iter().map(|upstream| upstream.endpoints.iter().map(address).collect()).collect();
     let health = addresses.iter().map(|_| Vec::new()).collect::<Vec<_>>();
     let counters = match before {

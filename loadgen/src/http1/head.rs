@@ -27,6 +27,8 @@ pub struct Request {
     pub method: Range<usize>,
     pub target: Range<usize>,
     pub id: Option<Range<usize>>,
+    /// Of a WebSocket that is asked for.
+    pub websocket_key: Option<Range<usize>>,
 }
 
 /// The fields that decide framing and persistence, collected in one pass.
@@ -38,6 +40,8 @@ struct Seen {
     keep_alive: bool,
     expects_continue: bool,
     id: Option<Range<usize>>,
+    upgrades: bool,
+    websocket_key: Option<Range<usize>>,
 }
 
 impl Seen {
@@ -68,6 +72,12 @@ impl Seen {
                 }
                 6 if field.name.eq_ignore_ascii_case("expect") => {
                     seen.expects_continue = field.value.eq_ignore_ascii_case(b"100-continue");
+                }
+                17 if field.name.eq_ignore_ascii_case("sec-websocket-key") => {
+                    seen.websocket_key = Some(position(start, field.value));
+                }
+                7 if field.name.eq_ignore_ascii_case("upgrade") => {
+                    seen.upgrades = field.value.eq_ignore_ascii_case(b"websocket");
                 }
                 12 if field.name.eq_ignore_ascii_case(ID_HEADER) => {
                     seen.id = Some(position(start, field.value));
@@ -159,7 +169,16 @@ pub fn request(bytes: &[u8]) -> Result<Option<Request>, Bad> {
         method: position(start, method.as_bytes()),
         target: position(start, parsed.path.unwrap_or_default().as_bytes()),
         id: seen.id,
+        websocket_key: seen.websocket_key.filter(|_| seen.upgrades),
     }))
+}
+
+/// The value of a field of a response head that was parsed before.
+pub fn response_field<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    let mut fields = [httparse::EMPTY_HEADER; HEAD_FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut fields);
+    parsed.parse(head).ok()?;
+    parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
 /// All fields of a request head that was parsed before, as text: for the proof, which wants every one of them.

@@ -10,6 +10,7 @@ use h2::client::SendRequest;
 
 use super::engine::Engine;
 use super::outcome::{End, Outcome};
+use super::request::Opening;
 use super::slot::{Asked, Rest, Slot, Way};
 use crate::io::WriteHalf;
 use crate::link::Link;
@@ -51,7 +52,7 @@ impl Engine {
         }
     }
 
-    fn connected(&mut self, index: usize, way: Way, rests: &mut Vec<(usize, Rest)>) {
+    pub(super) fn connected(&mut self, index: usize, way: Way, rests: &mut Vec<(usize, Rest)>) {
         let slot = &mut self.slots[index];
         slot.way = way;
         if slot.is_asking || slot.asked.is_some() {
@@ -75,6 +76,38 @@ impl Engine {
         }
         self.slots[index].way = Way::None;
         self.free(index, rests);
+    }
+
+    /// What opens a tunnel on a connection.
+    pub fn opening(&self, group: usize) -> &Opening {
+        let target = self.target_of(group);
+        let of_target = self.mix.templates.iter().filter(|template| template.target == target);
+        // invariant: whoever opens tunnels has templates with an opening for each target.
+        of_target.filter_map(|template| template.opening.as_ref()).next().expect("an opening")
+    }
+
+    /// Answers a ping, unless a message is being written: the next ping will be.
+    pub fn pong(&mut self, index: usize, frame: &[u8]) {
+        if self.is_writing(index) {
+            return;
+        }
+        match &mut self.slots[index].way {
+            Way::None | Way::Stream { .. } => {}
+            // A part of a frame would be the beginning of the next.
+            Way::Socket { fd, .. } => match os::send_now(*fd, frame) {
+                Ok(sent) if sent > 0 && sent < frame.len() => os::shutdown(*fd),
+                Ok(_) | Err(_) => {}
+            },
+            Way::Covered(link) => drop(link.write(frame)),
+            Way::Tunnel { stream, .. } => drop(stream.send_data(Bytes::copy_from_slice(frame), false)),
+        }
+    }
+
+    /// For a task that reads a tunnel: the echo it waits for is waited for no longer.
+    pub fn is_late(&mut self, index: usize, waker: &Waker) -> bool {
+        let slot = &mut self.slots[index];
+        slot.waker = Some(waker.clone());
+        self.stopping || slot.current.is_some_and(|current| current.timed_out)
     }
 
     /// The connection of these streams ended; the tasks that read answers from it are told by their streams.

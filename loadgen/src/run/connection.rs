@@ -12,7 +12,7 @@ use rustls::HandshakeKind;
 use super::engine::Engine;
 use super::outcome::{End, Outcome};
 use super::slot::Rest;
-use super::stream;
+use super::{stream, tunnel};
 use crate::http1::body::Body;
 use crate::http1::head;
 use crate::io::{self, Buffer, ReadHalf, Stream};
@@ -50,7 +50,10 @@ pub async fn connect(engine: Shared, group: usize, warm: bool) {
         let options = &engine.borrow().options;
         options.connect_timeout.min(options.timeout)
     };
-    let is_http2 = engine.borrow().options.http2.is_some();
+    let (is_http2, is_websocket) = {
+        let options = &engine.borrow().options;
+        (options.http2.is_some(), options.websocket)
+    };
     let mut first = warm;
     loop {
         if !first && !wanted(&engine, group).await {
@@ -59,6 +62,16 @@ pub async fn connect(engine: Shared, group: usize, warm: bool) {
         let made = make(&engine, group, limit).await;
         warmed(&mut engine.borrow_mut(), &mut first);
         match made {
+            Ok(Made::Covered(duplex)) if is_websocket && is_http2 => {
+                tunnel::converse_streams(&engine, group, duplex).await;
+            }
+            Ok(Made::Plain(plain)) if is_websocket && is_http2 => {
+                tunnel::converse_streams(&engine, group, Duplex::new(plain, None)).await;
+            }
+            Ok(Made::Covered(duplex)) if is_websocket => {
+                tunnel::converse_covered(&engine, group, duplex).await
+            }
+            Ok(Made::Plain(stream)) if is_websocket => tunnel::converse(&engine, group, stream).await,
             Ok(Made::Covered(duplex)) if is_http2 => stream::converse(&engine, group, duplex).await,
             Ok(Made::Plain(plain)) if is_http2 => {
                 stream::converse(&engine, group, Duplex::new(plain, None)).await;
@@ -184,14 +197,15 @@ async fn converse_covered(engine: &Shared, index: usize, mut duplex: Duplex) {
     with_rests(engine, |engine, rests| engine.detach(index, outcome, rests));
 }
 
-enum Reader<'a> {
+/// Where answers are read from.
+pub(super) enum Reader<'a> {
     Plain(&'a mut ReadHalf),
     Covered(&'a mut Duplex),
 }
 
 impl Reader<'_> {
     /// Reads more; returns what is to be counted of it here: a covered connection counts its own bytes.
-    async fn fill(&mut self, buffer: &mut Buffer) -> std::io::Result<Option<u64>> {
+    pub(super) async fn fill(&mut self, buffer: &mut Buffer) -> std::io::Result<Option<u64>> {
         let (count, counted) = match self {
             Self::Plain(reader) => {
                 let count = reader.fill(buffer).await?;

@@ -220,6 +220,11 @@ impl Engine {
                 }
                 None
             }
+            Way::Tunnel { stream, .. } => {
+                // A failure is its reader's to name. One message is under way at a time, so that no more waits for windows.
+                let _ = stream.send_data(template.bytes.clone(), false);
+                None
+            }
             Way::Stream { sender, .. } => {
                 slot.asked = Some(ask(sender, &template.message));
                 slot.asked_on = self.made[slot.group];
@@ -247,7 +252,7 @@ impl Engine {
     /// True while a part of the request still waits to be written.
     pub fn is_writing(&self, index: usize) -> bool {
         match &self.slots[index].way {
-            Way::None | Way::Stream { .. } => false,
+            Way::None | Way::Stream { .. } | Way::Tunnel { .. } => false,
             Way::Socket { writer, .. } => writer.is_none(),
             Way::Covered(link) => link.is_writing(),
         }
@@ -349,7 +354,7 @@ impl Engine {
             }
             match (&slot.way, fd) {
                 // Its siblings go on: the task that reads the answer resets the stream.
-                (Way::Stream { .. }, _) => {
+                (Way::Stream { .. } | Way::Tunnel { .. }, _) => {
                     current.timed_out = true;
                     slot.wake();
                 }

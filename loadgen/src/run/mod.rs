@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod stream;
+pub mod tunnel;
 pub mod cover;
 pub mod engine;
 pub mod attach;
@@ -51,6 +52,8 @@ pub struct Options {
     /// Streams at once on each connection; `None` is HTTP/1.1.
     pub http2: Option<usize>,
     pub grpc: bool,
+    /// Each connection, or each stream, is a WebSocket, and each request a message that comes back.
+    pub websocket: bool,
     pub expect_status: Option<u16>,
     pub interval: Duration,
     pub seed: u64,
@@ -78,6 +81,7 @@ impl Default for Options {
             tls: tls::client::Settings::default(),
             http2: None,
             grpc: false,
+            websocket: false,
             expect_status: None,
             interval: Duration::from_secs(1),
             seed: 1,
@@ -223,6 +227,10 @@ pub fn execute(
     ensure!(
         options.keep_alive || options.http2.is_none(),
         "HTTP/2 keeps its connections: a connection per request is for HTTP/1.1"
+    );
+    ensure!(
+        options.keep_alive || !options.websocket,
+        "a WebSocket is kept: not with a connection per request"
     );
     // Each thread makes its own; a mistake in the settings is said once.
     cover::Covers::new(&options.tls, mix)?;

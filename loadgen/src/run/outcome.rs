@@ -39,6 +39,8 @@ pub enum Outcome {
     GrpcStatus,
     /// gRPC ended without a status, or within a message.
     GrpcIncomplete,
+    /// What came back on a WebSocket is not what was sent.
+    BadEcho,
     /// Scheduled, but no connection became free before the end.
     Unsent,
     /// Still running when the run was ended.
@@ -62,7 +64,7 @@ impl End {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Ok,
         Self::Status4xx,
         Self::Status5xx,
@@ -84,6 +86,7 @@ impl Outcome {
         Self::BadHttp2,
         Self::GrpcStatus,
         Self::GrpcIncomplete,
+        Self::BadEcho,
         Self::Unsent,
         Self::Unfinished,
     ];
@@ -111,6 +114,7 @@ impl Outcome {
             Self::BadHttp2 => "bad_http2",
             Self::GrpcStatus => "grpc_status",
             Self::GrpcIncomplete => "grpc_incomplete",
+            Self::BadEcho => "bad_echo",
             Self::Unsent => "unsent",
             Self::Unfinished => "unfinished",
         }

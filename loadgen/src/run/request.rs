@@ -8,7 +8,9 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 
+use crate::call::Call;
 use crate::replay::{Pace, Recorded};
+use crate::websocket::{self, Opcode, Role};
 use crate::{grpc, http1, units};
 
 /// One prepared request.
@@ -22,6 +24,18 @@ pub struct Template {
     /// Which of the mix's addresses it goes to.
     pub target: usize,
     pub weight: f64,
+    /// Where `bytes` are a message within a WebSocket.
+    pub opening: Option<Opening>,
+}
+
+/// How a WebSocket is opened, and what is to come back on it.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// In HTTP/1.1.
+    pub bytes: Bytes,
+    /// In HTTP/2, without what makes it a CONNECT.
+    pub request: http::Request<()>,
+    pub payload: Bytes,
 }
 
 /// A request of HTTP/2.
@@ -62,6 +76,10 @@ pub struct Shape {
     pub http2: bool,
     /// The body is a gRPC message, sent so many times in one call.
     pub grpc_messages: Option<u64>,
+    /// Its messages and the method, in the place of the body and the URL's path.
+    pub call: Option<Call>,
+    /// The body is a message that a WebSocket at the URL is to send back.
+    pub websocket: bool,
 }
 
 /// `http://host[:port]/target`, or `https://…`.
@@ -164,11 +182,34 @@ const CONNECTION_FIELDS: [&str; 5] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
 impl Shape {
+    /// A message, and the handshake of the WebSocket that it is sent on.
+    fn open(&self, url: &Url, payload: &[u8]) -> anyhow::Result<(Bytes, Opening)> {
+        let own = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", websocket::KEY),
+            ("Sec-WebSocket-Version", "13"),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let headers = self.headers.iter().cloned().chain(own).collect();
+        let http1 = Self { headers, ..self.clone() };
+        let version = ("sec-websocket-version".to_owned(), "13".to_owned());
+        let headers = self.headers.iter().cloned().chain([version]).collect();
+        let http2 = Self { headers, ..self.clone() };
+        let opening = Opening {
+            bytes: http1.render("GET", url, b""),
+            request: http2.message("GET", url, b"")?.request,
+            payload: Bytes::copy_from_slice(payload),
+        };
+        Ok((websocket::frame(Role::Client, Opcode::Binary, payload).into(), opening))
+    }
+
     /// The request as HTTP/2 has it. `Host` becomes its authority.
     fn message(&self, method: &str, url: &Url, body: &[u8]) -> anyhow::Result<Message> {
         let own = |name: &str| self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
         let authority = own("host").map_or(&url.authority, |(_, value)| value);
-        let uri = format!("{}://{authority}{}", url.scheme(), url.target);
+        let path = self.call.as_ref().map_or(&url.target, |call| &call.path);
+        let uri = format!("{}://{authority}{path}", url.scheme());
         let mut request = http::Request::builder().method(method).uri(uri).version(http::Version::HTTP_2);
         for (name, value) in &self.headers {
             let name = name.to_ascii_lowercase();
@@ -183,7 +224,13 @@ impl Shape {
                 if own("content-type").is_none() {
                     request = request.header("content-type", "application/grpc");
                 }
-                vec![grpc::frame(body); count as usize]
+                let of_call =
+                    self.call.iter().flat_map(|call| &call.messages).map(|message| grpc::frame(message));
+                let mut once: Vec<Bytes> = of_call.collect();
+                if self.call.is_none() {
+                    once.push(grpc::frame(body));
+                }
+                std::iter::repeat_n(once, count as usize).flatten().collect()
             }
             None if body.is_empty() => Vec::new(),
             None => {
@@ -232,11 +279,28 @@ impl Mix {
             "`{method}` is no method"
         );
         let target = self.target(url)?;
+        if shape.websocket {
+            ensure!(
+                self.templates.iter().all(|known| known.target != target),
+                "a WebSocket is opened at one URL of each host"
+            );
+            let (bytes, opening) = shape.open(url, body)?;
+            let (message, opening) = (Message::default(), Some(opening));
+            self.templates.push(Template { bytes, message, is_head: false, target, weight, opening });
+            return Ok(self.templates.len() as u32 - 1);
+        }
         let (bytes, message) = match shape.http2 {
             true => (Bytes::new(), shape.message(method, url, body)?),
             false => (shape.render(method, url, body), Message::default()),
         };
-        self.templates.push(Template { bytes, message, is_head: method == "HEAD", target, weight });
+        self.templates.push(Template {
+            bytes,
+            message,
+            is_head: method == "HEAD",
+            target,
+            weight,
+            opening: None,
+        });
         Ok(self.templates.len() as u32 - 1)
     }
 

@@ -30,6 +30,10 @@ pub enum Way {
         writer: Option<WriteHalf>,
     },
     Covered(Rc<Link>),
+    Tunnel {
+        stream: SendStream<Bytes>,
+        link: Rc<Link>,
+    },
     Stream {
         sender: SendRequest<Bytes>,
         link: Rc<Link>,
@@ -91,7 +95,7 @@ impl Slot {
     pub fn is_connected(&self) -> bool {
         match self.way {
             Way::None => false,
-            Way::Socket { .. } | Way::Covered(_) | Way::Stream { .. } => true,
+            Way::Socket { .. } | Way::Covered(_) | Way::Stream { .. } | Way::Tunnel { .. } => true,
         }
     }
 
@@ -100,14 +104,14 @@ impl Slot {
         match &self.way {
             Way::None => None,
             Way::Socket { fd, .. } => Some(*fd),
-            Way::Covered(link) | Way::Stream { link, .. } => Some(link.fd()),
+            Way::Covered(link) | Way::Stream { link, .. } | Way::Tunnel { link, .. } => Some(link.fd()),
         }
     }
 
     pub fn link(&self) -> Option<&Rc<Link>> {
         match &self.way {
             Way::None | Way::Socket { .. } => None,
-            Way::Covered(link) | Way::Stream { link, .. } => Some(link),
+            Way::Covered(link) | Way::Stream { link, .. } | Way::Tunnel { link, .. } => Some(link),
         }
     }
 

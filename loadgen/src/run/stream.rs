@@ -21,16 +21,21 @@ const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 /// Of answers.
 const HEADER_LIST_BYTES_MAX: u32 = 256 << 10;
 
-/// One connection from its preface to its end.
-pub async fn converse(engine: &Shared, group: usize, duplex: Duplex) {
-    let link = duplex.link.clone();
+/// A connection of the load.
+pub(super) fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .enable_push(false);
-    let Ok((sender, connection)) = builder.handshake::<_, Bytes>(Pipe::fresh(duplex)).await else {
+    builder
+}
+
+/// One connection from its preface to its end.
+pub async fn converse(engine: &Shared, group: usize, duplex: Duplex) {
+    let link = duplex.link.clone();
+    let Ok((sender, connection)) = builder().handshake::<_, Bytes>(Pipe::fresh(duplex)).await else {
         return with_rests(engine, |engine, rests| engine.fail(group, Outcome::ClosedEarly, rests));
     };
     with_rests(engine, |engine, rests| engine.attach_streams(group, &sender, &link, rests));

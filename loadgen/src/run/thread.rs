@@ -112,7 +112,8 @@ async fn load(work: Work) -> std::io::Result<Done> {
 
 async fn connect_all(engine: &Shared, connections: usize, warm: bool) {
     let slots = engine.borrow().slots_of(connections).start;
-    if engine.borrow().options.http2.is_some() {
+    let has_requests = !engine.borrow().options.websocket;
+    if has_requests && engine.borrow().options.http2.is_some() {
         engine.borrow_mut().live_tasks += slots;
         (0..slots).for_each(|index| io::spawn(stream::read_answers(engine.clone(), index)));
     }

@@ -18,6 +18,7 @@ use crate::http1::body::Body;
 use crate::http1::{HEAD_BYTES_MAX, head};
 use crate::io::{Buffer, Stream};
 use crate::os;
+use crate::websocket;
 
 const BUFFER_BYTES: usize = 8 * 1024;
 const BUFFER_BYTES_LARGE: usize = 256 * 1024;
@@ -31,10 +32,10 @@ pub const SLOW_TICKS_PER_S: u64 = 20;
 /// The connection is over; nothing more can be said on it.
 pub struct Over;
 
-struct Connection {
-    stream: Wire,
-    buffer: Buffer,
-    local: Rc<PortLocal>,
+pub(super) struct Connection {
+    pub(super) stream: Wire,
+    pub(super) buffer: Buffer,
+    pub(super) local: Rc<PortLocal>,
     number: u64,
     answers: u64,
     /// It began with the preface of HTTP/2 (RFC 9113 §3.4), which is still in the buffer.
@@ -83,7 +84,7 @@ impl Connection {
     }
 
     /// Reads more, at the pace the fault allows. Counts a request that was cut off if `inside` one.
-    async fn fill(&mut self, inside: bool) -> Result<(), Over> {
+    pub(super) async fn fill(&mut self, inside: bool) -> Result<(), Over> {
         self.wait_until_reading_is_allowed().await;
         let result = if let Fault::SlowRead(per_s) = self.local.fault() {
             self.local
@@ -154,6 +155,14 @@ impl Connection {
             behavior
         });
         let behavior = special.as_ref().unwrap_or(&plan.plan.behavior);
+        if let Some(key) = &request.websocket_key {
+            let status = behavior.status.draw(&mut self.local.random.borrow_mut());
+            if status < 300 {
+                let (behavior, accept) = (behavior.clone(), websocket::accept(&bytes[key.clone()]));
+                self.buffer.consume(request.head_len);
+                return Box::pin(self.echo(&behavior, &accept)).await;
+            }
+        }
         let arrival = request.id.as_ref().map(|id| self.arrival(request, id.clone()));
         self.buffer.consume(request.head_len);
 
@@ -358,7 +367,7 @@ impl Connection {
         }
     }
 
-    async fn write(&mut self, bytes: Bytes) -> Result<(), Over> {
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Over> {
         bump(&self.local.counters().bytes_out, bytes.len() as u64);
         self.stream.write_all(bytes).await.map_err(|_| Over)
     }
@@ -385,7 +394,11 @@ impl Connection {
         Ok(())
     }
 
-    async fn send_paced(&mut self, mut bytes: Bytes, bytes_per_s: Option<u64>) -> Result<(), Over> {
+    pub(super) async fn send_paced(
+        &mut self,
+        mut bytes: Bytes,
+        bytes_per_s: Option<u64>,
+    ) -> Result<(), Over> {
         let Some(per_s) = bytes_per_s else { return self.write(bytes).await };
         let step = (per_s / SLOW_TICKS_PER_S).max(1) as usize;
         let pause = Duration::from_nanos(1_000_000_000 / per_s.clamp(1, SLOW_TICKS_PER_S));
@@ -406,7 +419,7 @@ impl Connection {
     }
 
     /// Reads and forgets until the peer is gone.
-    async fn swallow(&mut self) -> Result<(), Over> {
+    pub(super) async fn swallow(&mut self) -> Result<(), Over> {
         loop {
             self.buffer.clear();
             match self.stream.fill(&mut self.buffer).await {

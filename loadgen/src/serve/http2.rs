@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -49,8 +50,8 @@ impl Wishes {
 }
 
 /// What all streams of a connection share.
-struct Shared {
-    local: Rc<PortLocal>,
+pub(super) struct Shared {
+    pub(super) local: Rc<PortLocal>,
     link: Rc<Link>,
     number: u64,
     answers: Cell<u64>,
@@ -65,7 +66,8 @@ pub async fn serve(duplex: Duplex, buffer: Buffer, local: Rc<PortLocal>, number:
         .initial_window_size(window)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_LIST_BYTES_MAX);
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .enable_connect_protocol();
     let Ok(mut connection) = builder.handshake::<_, Bytes>(Pipe::new(duplex, buffer)).await else { return };
     let shared = Rc::new(Shared {
         local: local.clone(),
@@ -138,9 +140,13 @@ async fn exchange(
     let (head, body) = request.into_parts();
     let is_grpc =
         head.headers.get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+    let is_websocket =
+        head.extensions.get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
     let mut incoming = Incoming::new(body, &head, shared.number);
     let answer = Answer { shared: &shared, behavior: &behavior, to_head: head.method == http::Method::HEAD };
-    if is_grpc {
+    if is_websocket {
+        answer.echo(&mut incoming, &mut respond).await?;
+    } else if is_grpc {
         answer.grpc(&mut incoming, &mut respond).await?;
     } else if behavior.early {
         answer.give(Bytes::new(), &mut respond).await?;
@@ -165,9 +171,9 @@ async fn exchange(
     Ok(())
 }
 
-struct Answer<'a> {
-    shared: &'a Shared,
-    behavior: &'a Behavior,
+pub(super) struct Answer<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) behavior: &'a Behavior,
     to_head: bool,
 }
 
@@ -247,7 +253,12 @@ impl Answer<'_> {
     }
 
     /// The part of a piece that a fault lets pass; where nothing more may, what the fault does is done.
-    async fn cut(&self, stream: &mut SendStream<Bytes>, piece: Bytes, sent: u64) -> Result<Bytes, Over> {
+    pub(super) async fn cut(
+        &self,
+        stream: &mut SendStream<Bytes>,
+        piece: Bytes,
+        sent: u64,
+    ) -> Result<Bytes, Over> {
         let fault = self.shared.local.fault();
         let (Fault::ResetAt(at) | Fault::CloseAt(at) | Fault::TruncateAt(at) | Fault::GoAwayAt(at)) = fault
         else {
@@ -291,7 +302,7 @@ impl Answer<'_> {
         let _ = self.shared.link.written().await;
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         stream: &mut SendStream<Bytes>,
         mut piece: Bytes,

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod control;
 pub mod fault;
 pub mod handshake;
+mod echo;
 pub mod http2;
 pub mod incoming;
 pub mod local;

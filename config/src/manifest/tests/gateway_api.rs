@@ -230,7 +230,8 @@ fn a_backend_that_cannot_be_had_answers_500_for_its_share() {
 #[test]
 fn unknown_filters_and_what_is_not_offered_are_refused_by_name() {
     let rows = [
-        ("filters: [{type: CORS, cors: {}}]", "filters[0].cors: is not offered"),
+        ("filters: [{type: CORS}]", "filters[0].cors: is missing"),
+        ("filters: [{type: CORS, cors: {allowOrigins: ['https://']}}]", "is no origin"),
         ("filters: [{type: Magic}]", "\"Magic\" is not offered"),
         ("filters: [{type: RequestMirror}]", "requestMirror: is missing"),
         (

@@ -462,7 +462,7 @@ fn a_host_belongs_to_the_most_specific_service_and_to_no_other() {
 fn what_would_change_routing_and_cannot_be_had_is_refused_by_name() {
     let rows = [
         ("delegate: {name: x}", "spec.http[0].route: route and delegate cannot be given together"),
-        ("corsPolicy: {allowOrigins: []}", "spec.http[0].corsPolicy: is not offered"),
+        ("corsPolicy: {allowOrigins: [{}]}", "spec.http[0].corsPolicy.allowOrigins[0]: says neither"),
         ("matches: []", "spec.http[0].matches: unknown key; did you mean \"match\"?"),
         ("match:\n- sourceLabels: {app: x}", "selects clients of a mesh, and nothing else"),
         ("match:\n- uri: {regex: '('}", "is not a regular expression"),

@@ -3,13 +3,13 @@
 use super::*;
 use crate::HostMatch;
 
-fn virtual_service(name: &str, spec: &str) -> String {
+pub(super) fn virtual_service(name: &str, spec: &str) -> String {
     format!(
         "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: {name}}}, spec: {spec}}}\n---\n"
     )
 }
 
-fn http_route(name: &str, namespace: &str, spec: &str) -> String {
+pub(super) fn http_route(name: &str, namespace: &str, spec: &str) -> String {
     format!(
         "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}, namespace: {namespace}}}, spec: {spec}}}\n---\n"
     )
@@ -585,6 +585,18 @@ fn fields_that_the_api_has_are_never_unknown() {
             warnings(&checked)
         );
     }
+    // Of a server's TLS.
+    let server = |key: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: g}}, spec: {{servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, \
+             hosts: ['*'], tls: {{mode: MUTUAL, serverCertificate: /c, privateKey: /k, {key}}}}}]}}}}\n---\n{}",
+            virtual_service("v", &format!("{{hosts: [h], gateways: [g], {REPLY}}}"))
+        )
+    };
+    let said = refused(&server("caCertCredentialName: ca"), &[]);
+    assert!(said.contains("caCertCredentialName: no ca.crt of a Secret default/ca is known"), "{said}");
+    let said = refused(&server("caCertificates: /ca, insecureSkipVerify: true"), &[]);
+    assert!(said.contains("insecureSkipVerify: is not offered"), "{said}");
     // This one has its effect.
     let text = "{hosts: [h], http: [{match: [{uri: {prefix: /a}}], redirect: {prefixRewrite: /b}}]}";
     let config = accepted(&virtual_service("v", text), &[]).config;
@@ -592,32 +604,6 @@ fn fields_that_the_api_has_are_never_unknown() {
     assert_eq!(redirect.path, Some(crate::PathRewrite::Matched("/b".into())));
     let text = "{hosts: [h], http: [{redirect: {prefixRewrite: /b, uri: /c}}]}";
     assert!(refused(&virtual_service("v", text), &[]).contains("can be replaced, not both"));
-}
-
-#[test]
-fn cors_is_never_passed_over() {
-    let route = "route: [{destination: {host: s}}]";
-    let rows = [
-        virtual_service(
-            "v",
-            &format!("{{hosts: [h], http: [{{{route}, corsPolicy: {{allowOrigins: [{{exact: x}}]}}}}]}}"),
-        ),
-        virtual_service("v", &format!("{{hosts: [h], http: [{{{route}, corsPolicy: {{}}}}]}}")),
-        http_route(
-            "r",
-            "default",
-            "{rules: [{filters: [{type: CORS, cors: {allowOrigins: ['*']}}], backendRefs: [{name: s, port: 80}]}]}",
-        ),
-        http_route(
-            "r",
-            "default",
-            "{rules: [{backendRefs: [{name: s, port: 80, filters: [{type: CORS, cors: {}}]}]}]}",
-        ),
-    ];
-    for text in rows {
-        let said = refused(&text, &["s=127.0.0.1:1"]);
-        assert!(said.contains("is not offered: browsers would be refused"), "{said}");
-    }
 }
 
 #[test]

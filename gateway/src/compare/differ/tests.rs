@@ -277,6 +277,16 @@ fn what_the_rules_leave_out_is_no_difference() {
 }
 
 #[test]
+fn whatever_calls_itself_json_is_compared_by_its_values() {
+    for kind in ["application/json", "text/json", "application/problem+json; charset=utf-8"] {
+        let of = |content: &str| answer(200, &format!("Content-Type: {kind}\n"), content);
+        let (a, b) = (of(r#"{"n":1,"m":[]}"#), of(r#"{ "m": [], "n": 1 }"#));
+        assert_eq!(told(&plain(), &Redact::default(), &a, &b), Vec::<String>::new(), "{kind}");
+        assert_eq!(told(&plain(), &Redact::default(), &a, &of(r#"{"n":2,"m":[]}"#)).len(), 1, "{kind}");
+    }
+}
+
+#[test]
 fn a_difference_at_or_below_a_secret_is_one_difference_of_the_secret() {
     let redact = Redact {
         headers: vec!["x-key".into()],

@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
-use config::{HeaderEdits, Upgrade};
+use config::Upgrade;
 
 use crate::buffer::Buffers;
 use crate::http1::body::{self, Incoming, Outgoing};
-use crate::http1::edit;
+use crate::http1::edit::{self, Edits};
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
@@ -184,7 +184,7 @@ impl Responder<'_> {
         }
     }
 
-    pub fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, edits: [Option<&HeaderEdits>; 2]) {
+    pub fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, edits: Edits<'_>) {
         let (outgoing, framing) = match head.framing {
             Framing::None => (Outgoing::Plain, ResponseFraming::None(head.length)),
             Framing::Length(n) => (Outgoing::Plain, ResponseFraming::Length(n)),
@@ -208,12 +208,7 @@ impl Responder<'_> {
         self.has_head = true;
     }
 
-    pub fn switch(
-        &mut self,
-        head: &ResponseHead<'_, '_>,
-        protocol: Upgrade,
-        edits: [Option<&HeaderEdits>; 2],
-    ) {
+    pub fn switch(&mut self, head: &ResponseHead<'_, '_>, protocol: Upgrade, edits: Edits<'_>) {
         (self.outgoing, self.ends_at_close, self.keeps) = (Outgoing::Plain, false, false);
         self.need_out();
         render::switching(&mut self.out, head, Opening::Http1(protocol));
@@ -221,7 +216,7 @@ impl Responder<'_> {
         self.has_head = true;
     }
 
-    fn edit(&mut self, edits: [Option<&HeaderEdits>; 2]) {
+    fn edit(&mut self, edits: Edits<'_>) {
         if edits.iter().any(Option::is_some) {
             let rendered = std::mem::replace(&mut self.out, self.worker.buffers.medium());
             edit::response(&mut self.out, &rendered, edits);

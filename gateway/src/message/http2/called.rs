@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use super::channel::Channel;
 use super::is_spare;
 use super::tally::Tally;
+use crate::address::Address;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http2::fields::Scheme;
@@ -25,7 +25,7 @@ use crate::tls::fault::Fault;
 /// The server a connection is to.
 #[derive(Debug, Clone)]
 pub struct Callee {
-    pub address: SocketAddr,
+    pub address: Address,
     /// `None` in plaintext.
     pub tls: Option<tls::Callee>,
     /// It may choose HTTP/1.1 in the handshake.

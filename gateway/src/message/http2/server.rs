@@ -6,13 +6,13 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
-use config::{HeaderEdits, Upgrade};
+use config::Upgrade;
 
 use super::stream::NEVER;
 use super::{Connection, Stream};
 use crate::buffer::Buffers;
 use crate::http1::body::{self, HEADROOM};
-use crate::http1::edit;
+use crate::http1::edit::{self, Edits};
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
@@ -196,7 +196,7 @@ impl Responder<'_> {
         self.worker.buffers.give(lines);
     }
 
-    pub fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, edits: [Option<&HeaderEdits>; 2]) {
+    pub fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, edits: Edits<'_>) {
         let framing = match head.framing {
             Framing::None => ResponseFraming::None(head.length),
             Framing::Length(n) => ResponseFraming::Length(n),
@@ -210,14 +210,14 @@ impl Responder<'_> {
         self.edit(edits);
     }
 
-    pub fn switch(&mut self, head: &ResponseHead<'_, '_>, _: Upgrade, edits: [Option<&HeaderEdits>; 2]) {
+    pub fn switch(&mut self, head: &ResponseHead<'_, '_>, _: Upgrade, edits: Edits<'_>) {
         self.keeps = false;
         self.head = self.worker.buffers.medium();
         render::switching(&mut self.head, head, Opening::Http2);
         self.edit(edits);
     }
 
-    fn edit(&mut self, edits: [Option<&HeaderEdits>; 2]) {
+    fn edit(&mut self, edits: Edits<'_>) {
         if edits.iter().any(Option::is_some) {
             let rendered = std::mem::replace(&mut self.head, self.worker.buffers.medium());
             edit::response(&mut self.head, &rendered, edits);

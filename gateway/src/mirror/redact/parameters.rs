@@ -233,6 +233,7 @@ mod tests {
                 ("/p?token=S;S&b", "/p?token=R&b"),
                 ("/p?a?token=S", "/p?a?token=R"),
                 ("/p?token%00=S&%09token=S&token%20=S", "/p?token%00=R&%09token=R&token%20=R"),
+                ("/p?+token=S&%20token=S", "/p?+token=R&%20token=R"),
                 ("/p?token[]=S&token%5B0%5D=S&user[token]=S", "/p?token[]=R&token%5B0%5D=R&user[token]=R"),
                 ("/p;token=S", "/p;token=R"),
                 ("https://a/cb#token=S&x=1", "https://a/cb#token=R&x=1"),

@@ -8,11 +8,12 @@ mod sink;
 use std::sync::Arc;
 use std::time::Instant;
 
-use config::{Config, Notable};
+use config::{Config, LogFormat, Notable};
 
 use super::record::Record;
 use super::told::Discretion;
 use crate::metrics::ObserverCounters;
+use crate::recent::recent;
 use sink::Sink;
 
 /// The log of the configuration in force.
@@ -59,6 +60,12 @@ impl AccessLog {
         self.line.clear();
         line::write(&mut self.line, record, settings.format, &mut self.discretion);
         sink.push(&self.line, Instant::now());
+        if settings.format != LogFormat::Json {
+            self.line.clear();
+            line::write(&mut self.line, record, LogFormat::Json, &mut self.discretion);
+        }
+        let route = record.route().map(|route| route.name.as_str());
+        recent().accessed(route, &String::from_utf8_lossy(&self.line));
     }
 
     /// To be called often.

@@ -4,13 +4,12 @@
 //! of the gateway's). Copies that were not sent are events of the gateway's span. The
 //! primary's begins when the whole request has been forwarded, and a copy's its lag after that.
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
 
 use super::super::record::{CopyLeg, PrimaryLeg, Record};
 use super::super::told::{Discretion, Told, path_and_query, unix_ns};
 use super::super::trace::hex;
+use crate::address::Address;
 use crate::metrics::Label;
 
 /// `SpanKind` and `StatusCode` of the protocol.
@@ -110,9 +109,15 @@ impl Attributes {
         }
     }
 
-    fn server(&mut self, endpoint: SocketAddr) {
-        self.text("server.address", &endpoint.ip().to_string());
-        self.number("server.port", endpoint.port());
+    fn server(&mut self, endpoint: Address) {
+        match endpoint {
+            Address::Ip(endpoint) => {
+                self.text("server.address", &endpoint.ip().to_string());
+                self.number("server.port", endpoint.port());
+            }
+            // OpenTelemetry: the path stands for the address, and there is no port.
+            Address::Unix(path) => self.text("server.address", path),
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use config::{Config, Host, Upstream};
 
 use super::{Endpoint, Group, Upstreams, Whereabouts};
+use crate::address::Address;
 use crate::io::Sweeper;
 use crate::message::http2;
 use crate::metrics::UpstreamCounters;
@@ -182,7 +182,7 @@ impl<'a> Before<'a> {
 fn is_where_it_was(
     old: &Group,
     caller: Option<&Rc<Caller>>,
-    addresses: &[SocketAddr],
+    addresses: &[Address],
     hosts: &[Host],
     health: &[Arc<Health>],
 ) -> bool {
@@ -204,13 +204,13 @@ fn is_where_it_was(
 fn endpoints(
     old: Option<&Rc<Group>>,
     caller: Option<&Rc<Caller>>,
-    (addresses, hosts): (&[SocketAddr], &[Host]),
+    (addresses, hosts): (&[Address], &[Host]),
     upstream: &Upstream,
     whole: (&Rc<Extent>, &Arc<UpstreamCounters>),
 ) -> Vec<Rc<Endpoint>> {
     let before = old.map(|group| group.endpoints.as_slice()).unwrap_or_default();
-    let known: HashMap<SocketAddr, &Rc<Endpoint>> = before.iter().map(|of| (of.address, of)).collect();
-    let endpoint = |(address, callee): (SocketAddr, Option<Callee>)| {
+    let known: HashMap<Address, &Rc<Endpoint>> = before.iter().map(|of| (of.address, of)).collect();
+    let endpoint = |(address, callee): (Address, Option<Callee>)| {
         let is_it = |of: &&&Rc<Endpoint>| of.callee == callee && of.channels.is_for(upstream.protocol);
         match known.get(&address).filter(is_it) {
             Some(old) => Rc::clone(old),
@@ -233,7 +233,7 @@ mod tests {
         config::parse("test", &text).expect("the test's own text is sound").config
     }
 
-    fn addresses(config: &Config, each: u16) -> Vec<Vec<SocketAddr>> {
+    fn addresses(config: &Config, each: u16) -> Vec<Vec<Address>> {
         let of = |_: &Upstream| (1..=each).map(|port| ([127, 0, 0, 1], port).into()).collect();
         config.upstreams.iter().map(of).collect()
     }
@@ -241,7 +241,7 @@ mod tests {
     /// What is built, and in how many steps.
     fn grown(
         config: &Config,
-        addresses: &[Vec<SocketAddr>],
+        addresses: &[Vec<Address>],
         counters: &Counters,
         before: Option<(&Config, &Upstreams)>,
     ) -> (Rc<Upstreams>, usize) {
@@ -265,7 +265,7 @@ mod tests {
         let counters = Counters::new(&config);
         let mut at = addresses(&config, 3);
         let (first, _) = grown(&config, &at, &counters, None);
-        at[7][1] = ([127, 0, 0, 9], 9).into();
+        at[7][1] = ([127, 0, 0, 9], 9_u16).into();
         let (second, cost) = grown(&config, &at, &counters, Some((&config, &first)));
         assert_eq!((shared(&first, &second), cost), (1999, 1999 + MADE_ANEW + 3));
         // Of the one its other endpoints stay too.

@@ -1,0 +1,100 @@
+//! CORS: origins as people write them, and what else browsers are told.
+
+use std::rc::Rc;
+
+use super::Check;
+use crate::file;
+use crate::reader::{At, Key, List};
+use crate::{Cors, OriginMatch, Unmatched, syntax};
+
+/// All origins, methods or fields.
+const ALL: &str = "*";
+
+impl Check<'_> {
+    pub(super) fn cors(&mut self, written: &Key<file::Cors>) -> Option<Cors> {
+        let table = written.given()?;
+        let written = &table.value;
+        let mut origins = Vec::new();
+        let of = |key: &Key<List<String>>| -> Vec<At<String>> {
+            let list = key.given().map(|list| list.value.as_slice()).unwrap_or_default();
+            list.iter().filter_map(Key::given).cloned().collect()
+        };
+        for origin in of(&written.origins) {
+            origins.extend(self.origin(&origin));
+        }
+        for prefix in of(&written.origin_prefixes) {
+            origins.push(OriginMatch::Prefix(prefix.value.clone()));
+        }
+        for regex in of(&written.origin_regexes) {
+            origins.extend(self.pattern(&regex).map(OriginMatch::Regex));
+        }
+        if origins.is_empty() {
+            self.report.warn(&table.at, "allows no origin: browsers refuse this route to every other page");
+        }
+        Some(Cors {
+            origins,
+            methods: self.each(&written.methods, |text| match text {
+                ALL => Ok(text.to_owned()),
+                text => syntax::method(text).map(|()| text.to_owned()),
+            }),
+            headers: self.each(&written.headers, field_or_all),
+            expose: self.each(&written.expose, field_or_all),
+            max_age: self.given_period(&written.max_age),
+            credentials: written.credentials.given().is_some_and(|credentials| credentials.value),
+            unmatched: written.unmatched.given().map_or(Unmatched::Forward, |word| word.value),
+        })
+    }
+
+    /// `*`, an origin, or one whose host is `*` or begins with it: any labels stand for that.
+    fn origin(&mut self, written: &At<String>) -> Option<OriginMatch> {
+        let text = written.value.as_str();
+        if text == ALL {
+            return Some(OriginMatch::Any);
+        }
+        let Some((scheme, host)) = text.split_once("://") else {
+            if text != "null" {
+                let message = format!("{text:?} is no origin that a browser sends: write https://a.example");
+                self.report.warn(&written.at, message);
+            }
+            return Some(OriginMatch::Exact(text.to_owned()));
+        };
+        // Browsers write the origin in lower case, and leave out the port that the scheme implies.
+        let (scheme, mut host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+        let implied = if scheme == "https" { ":443" } else { ":80" };
+        if let Some(bare) = host.strip_suffix(implied) {
+            host = bare.to_owned();
+        }
+        if let Some(rest) = host.strip_prefix('*') {
+            if rest.contains('*') {
+                self.report.error(&written.at, "a * stands at the left of a host, once");
+                return None;
+            }
+            let patterns = Rc::clone(&self.patterns);
+            // A port behind the star is no part of what it stands for.
+            let pattern = format!("{}://[^/:]*{}", escaped(&scheme), escaped(rest));
+            return self.syntax(written, |_| patterns.whole(&pattern)).map(OriginMatch::Regex);
+        }
+        if host.is_empty() || host.contains(['/', '*', ' ']) {
+            let message = format!("{text:?} is no origin: it has a scheme, a host and maybe a port");
+            self.report.error(&written.at, message);
+            return None;
+        }
+        Some(OriginMatch::Exact(format!("{scheme}://{host}")))
+    }
+}
+
+fn field_or_all(text: &str) -> Result<String, String> {
+    if text == ALL { Ok(text.to_owned()) } else { syntax::field_name(text).map(|_| text.to_owned()) }
+}
+
+/// As a pattern that matches nothing but `text`.
+fn escaped(text: &str) -> String {
+    let mut pattern = String::new();
+    for c in text.chars() {
+        if !c.is_ascii_alphanumeric() {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}

@@ -1,0 +1,53 @@
+//! CORS as meant: which pages of other origins may use a route, and how. Plain data; the gateway answers and marks.
+
+use std::time::Duration;
+
+use crate::pattern::Pattern;
+
+/// What browsers are told (Fetch standard, "CORS protocol").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// Any of them.
+    pub origins: Vec<OriginMatch>,
+    /// Methods and fields, or `*` alone for all of them.
+    pub methods: Vec<String>,
+    pub headers: Vec<String>,
+    /// Fields of responses.
+    pub expose: Vec<String>,
+    /// How long a browser may remember a preflight's answer.
+    pub max_age: Option<Duration>,
+    pub credentials: bool,
+    pub unmatched: Unmatched,
+}
+
+/// Which value of Origin is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginMatch {
+    /// `*`
+    Any,
+    Exact(String),
+    Prefix(String),
+    /// The whole value.
+    Regex(Pattern),
+}
+
+/// What becomes of a preflight from an origin that is not allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// It goes to the primary, as any other request (Istio).
+    Forward,
+    /// It is answered without a word of CORS, which is a no (Gateway API).
+    Answer,
+}
+
+impl Unmatched {
+    pub const ALL: [Self; 2] = [Self::Forward, Self::Answer];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Answer => "answer",
+        }
+    }
+}
