@@ -499,15 +499,14 @@ pub(crate) fn read_table<T: Read>(text: &str, report: &mut Report) -> Option<T> 
     let (document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
         // What a broken text means can only be guessed at; its syntax comes first and alone.
-        let mut last_line = None;
+        let mut last_line = 0;
         for error in syntax {
-            let line = error.span().map(|span| report.line(&span));
+            let line = error.span().map_or(0, |span| report.line(&span));
             // One slip often trips the parser several times in its line.
-            if line.is_some() && line == last_line {
-                continue;
+            if line == 0 || line != last_line {
+                report.error(&report.place(String::new(), line), syntax_message(text, &error));
             }
             last_line = line;
-            report.error(&Place { line, ..Place::default() }, syntax_message(text, &error));
         }
         return None;
     }
@@ -520,7 +519,6 @@ fn syntax_message(text: &str, error: &toml::de::Error) -> String {
     let excerpt = error.span().and_then(|span| text.get(span)).map(str::trim).unwrap_or_default();
     // A word in the place of a value may be a secret without its quotes.
     let is_name = message.starts_with("duplicate key") || !excerpt.contains(char::is_alphanumeric);
-    let tellable =
-        is_name && !excerpt.is_empty() && excerpt.len() <= 40 && !excerpt.contains(char::is_control);
+    let tellable = is_name && (1..=40).contains(&excerpt.len()) && !excerpt.contains(char::is_control);
     if tellable { format!("not TOML: {message} at `{excerpt}`") } else { format!("not TOML: {message}") }
 }

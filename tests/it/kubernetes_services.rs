@@ -1,10 +1,11 @@
 //! A Service for each Gateway: two Gateways of one port do not meet, and what is made for one goes with it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 use tests::cluster::PATIENCE;
-use tests::{Client, ClusterStage, Origin, eventually_within};
+use tests::{ClusterStage, Origin, eventually_within};
 
 const HOME: &str = "umbra-system";
 
@@ -33,14 +34,23 @@ fn gateway(cluster: &ClusterStage, name: &str, ports: &[u16]) {
     );
 }
 
+/// Content of a whole answer, else its status; a listener may go between any two bytes.
 fn said(port: u16) -> String {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    if std::net::TcpStream::connect(address).is_err() {
-        return "nobody".to_owned();
+    let answer = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = answer().unwrap_or_default();
+    let (head, content) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    match head.split(' ').nth(1) {
+        Some("200") => content.to_owned(),
+        Some(status) => status.to_owned(),
+        None => "nobody".to_owned(),
     }
-    let answer = Client::connect(address)
-        .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n".to_owned());
-    if answer.status == 200 { answer.text() } else { answer.status.to_string() }
 }
 
 /// Eight ports in a row of which the first is free now.

@@ -4,10 +4,9 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::attach::{Around, Asked, Attach};
-use super::gateway_api::ReferenceGrant;
 use super::gateway_api::{
-    BackendRef, Filter, HeaderModifier, HeaderValue, HttpRoute, PathModifier, RequestMirror, Retry,
-    RouteMatch, Rule, ValueMatch,
+    BackendRef, Filter, HeaderModifier, HeaderValue, HttpRoute, PathModifier, ReferenceGrant, RequestMirror,
+    Retry, RouteMatch, Rule, ValueMatch,
 };
 use super::grpc_route::{Call, Route, RouteKind};
 use super::policy::{duration, unless_zero};
