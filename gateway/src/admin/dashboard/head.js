@@ -107,6 +107,10 @@ export function sentence(state) {
     said.push(`${said.length ? "its" : `${name}'s`} p99 on ${slow.route} is ${seconds(v2)}, v1's ${seconds(v1)}${said.length ? "" : since}`);
   }
   if (said.length) return { kind: worst || others ? "bad" : "hold", text: `${said.join("; ")}. Clients are not affected.` };
+  const judged = state.verdict?.mirrors?.find((of) => of.mirror === name);
+  if (judged?.verdict === "reject") return { kind: "bad", text: `${name} is not ready${judged.said?.length ? `: ${judged.said[0]}` : ""}. Clients are not affected.` };
+  // Nothing is called well before all was heard that could say otherwise.
+  if (!state.outcomes || !state.diffs || !state.verdict) return { kind: "open", text: `Clients ask ${asked}.` };
   if (!pairs) return { kind: "open", text: `Clients ask ${asked}. ${name} has answered no copy yet.` };
   const compared = (state.diffs?.compared ?? []).filter((of) => of.mirror === name).reduce((n, of) => n + of.compared, 0);
   const how = compared ? `${count(compared)} compared, none differs` : "every status is the same";
