@@ -66,7 +66,7 @@ pub use tls_front::{Front, Rules};
 use std::time::{Duration, Instant};
 
 /// How long anything that must happen may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds; panics with `what` if it does not within [`PATIENCE`].
 #[track_caller]

@@ -39,15 +39,16 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Answers each request with 200 and `name`.
+    /// Answers each request with 200 and `name`; HEAD without the content (RFC 9110 §9.3.2).
     pub fn named(name: &'static str) -> Self {
         Self::named_on(local(), name)
     }
 
     /// As [`Origin::named`], on an address of the test's choice.
     pub fn named_on(listener: TcpListener, name: &'static str) -> Self {
-        Self::on(listener, move |_, stream| {
-            write(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
+        Self::on(listener, move |request, stream| {
+            let content = if request.method == "HEAD" { "" } else { name };
+            write(stream, format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}", name.len()))
         })
     }
 
