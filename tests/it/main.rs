@@ -30,6 +30,7 @@ mod tunnels;
 mod tunnels_http2;
 mod tls_upstream;
 mod tls_admin;
+mod tls_hostile;
 mod tls_manifests;
 mod tls_peers;
 mod http2;
