@@ -1,6 +1,6 @@
 //! A client connection on which HTTP/1.1 is spoken: read a head, run its exchange, again until one side is done.
 //!
-//! Knows when a connection may be kept and how to say no; what happens to a request is `exchange`'s business.
+//! Knows when a connection may be kept and how to say no; the request itself is `exchange`'s business.
 
 use std::rc::Rc;
 
@@ -143,7 +143,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                 return Rest::Ended;
             }
             Outcome::Refused(mut refusal) => {
-                // What came behind the head of one that wanted a tunnel is no request.
+                // The bytes behind the head of one that wanted a tunnel are no request.
                 refusal.keep &= !asks_for_tunnel;
                 counters.requests.inc(refusal.status());
                 request.told(refusal.status(), None);
@@ -188,7 +188,7 @@ async fn turn_down(
     said.is_kept
 }
 
-/// What becomes of the connection after an answer.
+/// The connection's future after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
@@ -254,7 +254,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
                     client.inbox = inbox;
                     Ok(n)
                 }
-                // Nothing of a request came: there is nobody to answer.
+                // No byte of a request came: there is no request to answer.
                 Err(_) => return Err(NoHead::Ended),
             }
         } else {

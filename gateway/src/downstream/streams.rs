@@ -37,7 +37,7 @@ struct Serving {
     is_call: Cell<bool>,
 }
 
-/// What begins a stream's task.
+/// The beginning of a stream's task.
 enum Asked {
     Request(Head),
     /// It is only answered. The lines of its head, as far as they were read.
@@ -175,7 +175,7 @@ impl Serving {
             Said::Fault(Fault { status, reject, detail }) => {
                 cx.shard.rejected.inc(*reject);
                 if self.is_call.get() {
-                    // A call that nobody can take is UNAVAILABLE (Gateway API, of GRPCRoute).
+                    // A call that no upstream can take is UNAVAILABLE (Gateway API, of GRPCRoute).
                     let status = if *reject == RejectReason::NoUpstream { 503 } else { *status };
                     reply::call(&mut out, status, detail, &how);
                 } else {

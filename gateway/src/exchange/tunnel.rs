@@ -17,7 +17,7 @@ use crate::time::Millis;
 use crate::tunnels::{Open, Permit};
 use crate::upstream::pool::Lease;
 
-/// What is known of a request that asks for a tunnel, until there is one.
+/// The facts of a request that asks for a tunnel, until there is one.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) offer: crate::http1::handshake::Offer,
@@ -36,7 +36,7 @@ pub struct Tunnel {
     write_ms: Millis,
 }
 
-/// What passed through a tunnel.
+/// The bytes that passed through a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passed {
     pub up: u64,

@@ -5,7 +5,7 @@ use config::Upgrade;
 
 use super::head::ResponseHead;
 
-/// What a request asks for that would become a tunnel.
+/// The tunnel that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handshake {
     pub protocol: Upgrade,
@@ -13,7 +13,7 @@ pub struct Handshake {
     pub key: [u8; 24],
 }
 
-/// What a request says of an upgrade, in as many fields (RFC 6455 §4.1).
+/// The fields of a request that ask for an upgrade (RFC 6455 §4.1).
 #[derive(Default)]
 pub(super) struct HandshakeFields<'b> {
     pub(super) upgrades: usize,

@@ -1,6 +1,6 @@
-//! Messages between `exchange` and the wires: what a client sends and is told ([`server`]), what an upstream is sent and
-//! answers ([`client`]). Closed enums with one arm for each wire: another wire is one more arm in each, and `exchange` does
-//! not change.
+//! Messages between `exchange` and the wires: a client's request and the response to it ([`server`]), an upstream's request and
+//! its response ([`client`]). Closed enums with one arm for each wire: another wire is one more arm in each, and `exchange`
+//! does not change.
 //!
 //! The inner form of a message's beginning, whatever wire it came from or goes to, is the rendered HTTP/1.1 head: route,
 //! edits, copies and comparison read nothing else. Content passes as blocks of bytes with free room in front and behind, so
@@ -30,7 +30,7 @@ use crate::http1::body::Outgoing;
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
 
-/// What a request's head declares of the content behind it.
+/// The content that a request's head declares.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared(Framing);
 

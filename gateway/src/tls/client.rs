@@ -1,7 +1,7 @@
-//! How an upstream with `tls` is called: one rustls configuration, made on the control plane, and what each worker makes of
+//! How an upstream with `tls` is called: one rustls configuration, made on the control plane, and each worker's own part in
 //! it.
 //!
-//! Tickets are kept by whoever calls: a store shared by workers would be a lock between them, and one that outlives its
+//! Tickets are kept by the worker that calls: a store shared by workers would be a lock between them, and one that outlives its
 //! configuration would resume what was shaken under other rules.
 
 use std::rc::Rc;
@@ -24,14 +24,14 @@ use super::tickets::Tickets;
 
 use crate::address::Address;
 
-/// How an upstream is called, shared by all who call it.
+/// How an upstream is called, shared by all callers.
 pub struct Calling {
     /// It keeps no tickets.
     config: Arc<ClientConfig>,
     /// Instead of the endpoints' own.
     name: Option<ServerName<'static>>,
     written: UpstreamTls,
-    /// `None` where anybody is believed.
+    /// `None` where every certificate is believed.
     trusted: Option<Trusted>,
     /// The certificate that is shown, and those that lead from it to a root.
     chain: Vec<CertificateDer<'static>>,
@@ -84,7 +84,7 @@ impl Calling {
         })
     }
 
-    /// Made of the same: whoever was called by one can be called by the other. A key is its certificate's.
+    /// Made of the same: an endpoint that was called by one can be called by the other. A key is its certificate's.
     pub fn is_like(&self, other: &Self) -> bool {
         self.trusted == other.trusted && self.written == other.written && self.chain == other.chain
     }
@@ -99,7 +99,7 @@ impl Calling {
         self.name.clone().unwrap_or_else(own)
     }
 
-    /// For who calls seldom, and begins anew each time.
+    /// For callers that call seldom, and begin anew each time.
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }
@@ -120,7 +120,7 @@ fn this_machine() -> ServerName<'static> {
     ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]))
 }
 
-/// One worker's own part in calling an upstream: what its sessions resume by.
+/// One worker's own part in calling an upstream: the tickets that its sessions resume by.
 #[derive(Debug)]
 pub struct Caller {
     of: Arc<Calling>,
@@ -188,7 +188,7 @@ pub fn callees<'a>(
     addresses.iter().enumerate().map(move |(n, address)| (*address, callee(n, *address)))
 }
 
-/// Believes whatever certificate it is shown, from whoever has its key.
+/// Believes every certificate, of any server that has its key.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

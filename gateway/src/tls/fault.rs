@@ -1,4 +1,4 @@
-//! Why a TLS session failed, in few words: what is counted, and what an operator could do about it. Pure.
+//! Why a TLS session failed, in few words: the counter's label, and an operator's remedy. Pure.
 
 use rustls::{AlertDescription, CertificateError, Error};
 
@@ -17,7 +17,7 @@ pub enum Fault {
     Expired,
     /// The peer's certificate is for other names than the one it was called by.
     WrongName,
-    /// The peer's certificate comes from nobody that we were told to trust.
+    /// The peer's certificate comes from no authority that we were told to trust.
     UnknownCa,
     /// The peer shows no certificate, and must.
     NoCertificate,
@@ -25,9 +25,9 @@ pub enum Fault {
     Distrusted,
     /// Another alert of the peer's.
     Alert,
-    /// What came breaks the protocol.
+    /// The peer's bytes break the protocol.
     Protocol,
-    /// What came was records without content, and too many of them.
+    /// The peer sent records without content, and too many of them.
     Noise,
     /// The peer went away in the middle.
     Closed,
@@ -127,7 +127,7 @@ impl Fault {
         }
     }
 
-    /// What an operator could do, for the log; of a client's handshake with us.
+    /// An operator's remedy, for the log; of a client's handshake with us.
     pub const fn hint(self) -> &'static str {
         match self {
             Self::NotTls => {
@@ -158,7 +158,7 @@ impl Fault {
 }
 
 impl Fault {
-    /// What an operator could do about an upstream that is called in vain, for the log.
+    /// An operator's remedy for an upstream that is called in vain, for the log.
     pub const fn hint_of_upstream(self) -> &'static str {
         match self {
             Self::NotTls => {
@@ -187,12 +187,12 @@ impl Fault {
         }
     }
 
-    /// What broke an operation on a covered connection, if it was that.
+    /// The fault that broke an operation on a covered connection, if one did.
     pub fn within(error: &std::io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 
-    /// It will be no other for the next who calls: what both sides are, and not what happened between them.
+    /// The next call will meet it too: it lies in what both sides are, and not in what happened between them.
     pub const fn is_lasting(self) -> bool {
         match self {
             Self::NotTls
@@ -211,7 +211,7 @@ impl Fault {
         }
     }
 
-    /// What is told of as TLS though it comes behind the handshake: the certificate that a server of 1.3 asks for is the last
+    /// It is told of as TLS's though it comes behind the handshake: the certificate that a server of 1.3 asks for is the last
     /// thing that goes out (RFC 8446 §4.4.2), so its refusal is heard later; and a peer may send nothing but noise.
     pub const fn comes_late(self) -> bool {
         match self {

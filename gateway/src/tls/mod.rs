@@ -23,10 +23,10 @@ pub use client::{Callee, Calling};
 pub use load::Tls;
 pub use server::Listening;
 
-/// What is known of a client by its TLS handshake.
+/// The facts of a client that its TLS handshake tells.
 #[derive(Debug)]
 pub struct Secured {
-    /// What it shook hands with.
+    /// The listener's TLS that it shook hands with.
     pub listening: Arc<Listening>,
     /// Its certificate as it goes into X-Forwarded-Client-Cert; empty where it has shown none.
     pub certificate: String,

@@ -16,7 +16,7 @@ use x509_parser::prelude::FromDer;
 use super::client::name_of;
 use super::pem::Wrong;
 
-/// Whose word is believed, and what of it was taken back.
+/// The roots that are believed, and the certificates that were revoked.
 #[derive(Debug, Clone)]
 pub struct Trusted {
     pub roots: Arc<RootCertStore>,
@@ -76,7 +76,7 @@ impl ServerCertVerifier for Named {
             PeerName::Uri(uri) => Some(uri.as_str()),
             PeerName::Host(_) => None,
         });
-        // Its name is looked at last: who fails by that alone has all else.
+        // Its name is looked at last: a certificate that fails by that alone has all else.
         let has_host = hosts.into_iter().any(|host| verify(&host));
         let is_sound = has_host || verify(asked);
         let error = match refused {

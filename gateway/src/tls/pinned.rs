@@ -1,5 +1,5 @@
 //! A server that is believed by its very certificate: one that issued itself, marked as an authority, which webpki refuses as the
-//! certificate of a server whoever trusts it. Byte for byte it is what was named, it has the name that was asked for, and it is
+//! certificate of a server in any case. Byte for byte it is the one that was named, it has the name that was asked for, and it is
 //! in its time; whether the server has its key is seen in the handshake as always.
 
 use std::fmt;
@@ -22,7 +22,7 @@ use ureq::unversioned::transport::{
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-/// What is shown to a server that asks for a certificate.
+/// The certificate and its key for a server that asks for one.
 pub type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// How a server is called that `roots` vouch for, or that one of them is.

@@ -1,4 +1,4 @@
-//! What a listener with `tls` hands its workers: one rustls configuration, and the names that it answers to.
+//! The TLS that a listener hands its workers: one rustls configuration, and the names that it answers to.
 //!
 //! A ticket opens what its ticketer opens, and rustls does not look whether the client was authenticated when it got it. So
 //! a listener that authenticates clients issues none, and each of the others has a ticketer of its own

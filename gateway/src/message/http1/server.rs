@@ -17,7 +17,7 @@ use crate::message::server::{self, ContentFailed, Gone, Piece, Within};
 use crate::message::{Declared, Framed};
 use crate::time::Millis;
 
-/// What a connection knows of the request whose head fills the front of its inbox.
+/// The facts of the request whose head fills the front of a connection's inbox.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     pub head_bytes: usize,
@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     pub is_draining: &'a Cell<bool>,
 }
 
-/// What a responder uses of its worker.
+/// The parts of a worker that a responder uses.
 #[derive(Clone, Copy)]
 pub struct Worker<'a> {
     pub buffers: &'a Buffers,

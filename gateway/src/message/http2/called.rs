@@ -32,8 +32,8 @@ pub struct Callee {
     pub may_choose: bool,
 }
 
-/// Calls a primary, within `within`, its introduction included; `tally` is of all connections to its upstream. Whoever waits for
-/// the call to come to something may stop waiting; it goes on.
+/// Calls a primary, within `within`, its introduction included; `tally` is of all connections to its upstream. An exchange that
+/// waits for the call to come to something may stop waiting; it goes on.
 pub fn call(
     to: Callee,
     within: Duration,
@@ -53,7 +53,7 @@ pub fn call(
     channel
 }
 
-/// However the task ends, by a panic too, whoever has a stream is told.
+/// However the task ends, by a panic too, every exchange with a stream is told.
 struct Over(Rc<Channel>);
 
 impl Drop for Over {
@@ -63,12 +63,12 @@ impl Drop for Over {
 }
 
 impl Channel {
-    /// How much content its peer lets go on it now, of all who ask.
+    /// How much content its peer lets go on it now, of all exchanges together.
     pub fn window_room(&self) -> usize {
         self.session.borrow().window_room()
     }
 
-    /// Its peer lets no content go on it for a while: what asks with content would wait there.
+    /// Its peer lets no content go on it for a while: a request with content would wait there.
     pub fn is_stuck(&self) -> bool {
         self.session.borrow().is_shut(self.now_ms())
     }
@@ -186,6 +186,6 @@ async fn write(channel: &Channel, w: &mut WriteHalf, limits: Limits, is_written:
         w.finish(within).await;
     }
     is_written.set(true);
-    // Whatever still waits to be read is not waited for much longer.
+    // A pending read is not waited for much longer.
     w.limit_pending_read(Millis(if channel.is_cut() { 0 } else { LINGER_MS }));
 }

@@ -24,7 +24,7 @@ use crate::message::server::{self, ContentFailed, Gone, Piece, Within};
 use crate::message::{Declared, Framed};
 use crate::time::Millis;
 
-/// What a responder uses of its worker.
+/// The parts of a worker that a responder uses.
 #[derive(Clone, Copy)]
 pub struct Worker<'a> {
     pub buffers: &'a Buffers,

@@ -1,4 +1,4 @@
-//! What all connections to one upstream come to together: each says what it is, so that no one has to ask them all.
+//! The sums over all connections to one upstream: each tells its state when that changes, so that no caller has to ask them all.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -40,7 +40,7 @@ impl Tally {
     }
 }
 
-/// What one connection is.
+/// One connection's state.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Standing {
     pub(super) is_open: bool,

@@ -35,7 +35,7 @@ pub(super) struct Connected {
     pub(super) endpoint: Rc<Endpoint>,
     /// By when the mirror has to introduce itself, in the worker's milliseconds.
     pub(super) by_ms: u64,
-    /// It is to an endpoint that last refused; nobody else tries meanwhile.
+    /// It is to an endpoint that last refused; no other shipper tries meanwhile.
     pub(super) probes: bool,
 }
 
@@ -53,7 +53,7 @@ struct Line<'a> {
     /// It had nothing to do at times.
     was_idle: Cell<bool>,
     has_answered: Cell<bool>,
-    /// What came around content, and not as content.
+    /// Bytes that came around content, and not as content.
     overhead: RefCell<Cost>,
     /// Nothing more is read or written.
     is_cut: Cell<bool>,
@@ -63,7 +63,7 @@ struct Line<'a> {
 }
 
 impl Shipper {
-    /// Ships on `connected` until it ends; says whether it ever spoke HTTP/2. What the mirror did not look at is left in
+    /// Ships on `connected` until it ends; says whether it ever spoke HTTP/2. Copies that the mirror did not look at are left in
     /// `again`.
     pub(super) async fn run_http2(&self, connected: Connected, again: &mut VecDeque<RequestCopy>) -> bool {
         let Connected { mut stream, endpoint, by_ms, probes } = connected;
@@ -116,7 +116,7 @@ impl Line<'_> {
             if !(is_read && is_written) {
                 return Poll::Pending;
             }
-            // A copy that is worked on is put back first: nobody else has it.
+            // A copy that is worked on is put back first: it stands nowhere else.
             is_shipped = is_shipped || shipping.as_mut().poll(task).is_ready();
             if is_shipped { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -130,7 +130,7 @@ impl Line<'_> {
             lane.probing.set(false);
         }
         if let Some(fault) = stream.broken() {
-            // It is called again later: who breaks TLS makes handshakes cost something.
+            // It is called again later: an endpoint that breaks TLS makes handshakes cost something.
             lane.counters.tls.failures.inc(fault);
             self.endpoint.refused(now_ms);
         }
@@ -382,7 +382,7 @@ impl Line<'_> {
                 Err(ref error) => self.cut(Failure::of(error).on_mirror()),
             }
             buffers.give(block);
-            // What the mirror says meanwhile waits with its windows.
+            // Content that the mirror sends meanwhile waits with its windows.
             self.shipper.make_way().await;
             if matches!(read, Ok(Idle::Parked))
                 && self.listens()
@@ -437,11 +437,11 @@ impl Line<'_> {
             w.finish(within).await;
         }
         self.is_written.set(true);
-        // Whatever still waits to be read is not waited for much longer.
+        // A pending read is not waited for much longer.
         w.limit_pending_read(Millis(if self.is_cut.get() { 0 } else { LINGER_MS }));
     }
 
-    /// What goes to the mirror next; `None` when nothing will any more. `spare` is empty.
+    /// The next bytes to the mirror; `None` when there will be none any more. `spare` is empty.
     async fn output(&self, spare: Vec<u8>) -> Option<Vec<u8>> {
         let mut spare = Some(spare);
         poll_fn(|_| {
