@@ -85,8 +85,23 @@ impl Request {
         self.content_max - self.content_left
     }
 
-    /// Its client got this, after so long where that was an answer.
-    pub fn told(&self, status: u16, duration_us: Option<u64>) {
+    /// Counts that its client got the primary's whole response, after so long.
+    pub fn answered(&self, status: u16, duration_us: u64) {
+        let counters = &self.generation.counters.routes[self.route];
+        counters.requests.inc(status);
+        counters.duration.record(duration_us);
+        counters.request_bytes.record(self.bytes());
+        counters.response_bytes.record(self.response_bytes);
+        self.tried(status, Some(duration_us));
+    }
+
+    /// Counts that the gateway answers it by itself.
+    pub fn refused(&self, status: u16) {
+        self.generation.counters.routes[self.route].requests.inc(status);
+        self.tried(status, None);
+    }
+
+    fn tried(&self, status: u16, duration_us: Option<u64>) {
         if let Some(arm) = self.arm {
             self.generation.counters.trials[self.route].count(arm, status, duration_us);
         }

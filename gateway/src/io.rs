@@ -22,6 +22,7 @@ mod tcp;
 mod cover;
 mod handshake;
 mod idle;
+mod farewell;
 mod gather;
 mod listener;
 mod turn;

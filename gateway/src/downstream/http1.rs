@@ -110,12 +110,8 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
         let counters = &request.generation.counters.routes[request.route];
         match outcome {
             Outcome::Answered { status, is_forwarded } => {
-                counters.requests.inc(status);
                 let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
-                counters.duration.record(duration_us);
-                request.told(status, Some(duration_us));
-                counters.request_bytes.record(request.bytes());
-                counters.response_bytes.record(request.response_bytes);
+                request.answered(status, duration_us);
                 // It may have sent more, and closing upon that resets the connection, response and all (RFC 9112 §9.6).
                 let is_heard = || request.response_bytes <= HEARD_BYTES && client.stream.is_quiet();
                 let next = match (is_forwarded, keeps) {
@@ -145,8 +141,7 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
             Outcome::Refused(mut refusal) => {
                 // The bytes behind the head of one that wanted a tunnel are no request.
                 refusal.keep &= !asks_for_tunnel;
-                counters.requests.inc(refusal.status());
-                request.told(refusal.status(), None);
+                request.refused(refusal.status());
                 // Its place among those under way is free: its client may linger.
                 let bytes = request.bytes();
                 drop(request);

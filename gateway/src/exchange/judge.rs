@@ -3,6 +3,7 @@
 
 use super::SLOW_CONTENT;
 use super::relay::{RelayFailed, Relayed};
+use super::seen::Tried;
 use crate::error::Failure;
 use crate::grpc::Status;
 use crate::http1::head::Fault;
@@ -74,9 +75,6 @@ pub(super) struct Judged {
     pub(super) failure: Option<UpstreamFailure>,
     pub(super) after: After,
 }
-
-/// How a try that reached the primary ended: with this status, of HTTP and of a call, or without any.
-pub(super) type Tried = Option<(u16, Option<Status>)>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum After {

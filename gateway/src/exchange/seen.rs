@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Caller;
-use super::judge::Tried;
 use crate::address::Address;
 use crate::asked::{RequestView, Version};
 use crate::context::Context;
@@ -24,6 +23,9 @@ use crate::upstream::pool::Lease;
 
 /// A write that takes longer waited for its reader.
 const WRITE_OF_OURS_US: u64 = 1_000;
+
+/// How a try that reached the primary ended: with this status, of HTTP and of a call, or without any.
+pub(super) type Tried = Option<(u16, Option<Status>)>;
 
 /// Observes one response of the primary.
 #[derive(Debug, Default)]

@@ -20,7 +20,7 @@ use crate::upstream::pool::Lease;
 /// The facts of a request that asks for a tunnel, until there is one.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) offer: crate::http1::handshake::Offer,
+    pub(super) offer: crate::http1::offer::Offer,
     pub(super) permit: Permit,
     /// Of connections that drain together.
     pub(super) group: u32,

@@ -3,8 +3,8 @@
 
 use super::body::Incoming;
 use super::framing::Framing;
-use super::handshake::Offer;
 use super::head::{ResponseHead, with_response};
+use super::offer::Offer;
 use super::scan::{HeadScanner, Scan};
 use crate::limits::INTERIM_RESPONSES_MAX;
 

@@ -26,7 +26,9 @@ pub mod http2;
 #[cfg(test)]
 pub(crate) mod memory;
 
+use crate::buffer::Buffers;
 use crate::http1::body::Outgoing;
+use crate::http1::edit::{self, Edits};
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
 
@@ -66,4 +68,13 @@ pub struct Framed {
     pub to: usize,
     /// Nothing of the message follows it.
     pub is_end: bool,
+}
+
+/// Makes `edits` to a rendered head of a response.
+fn edited(head: &mut Vec<u8>, buffers: &Buffers, edits: Edits<'_>) {
+    if edits.iter().any(Option::is_some) {
+        let rendered = std::mem::replace(head, buffers.medium());
+        edit::response(head, &rendered, edits);
+        buffers.give(rendered);
+    }
 }

@@ -4,89 +4,12 @@ use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::metrics::Label;
 
-/// Why a session, or its handshake, came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// The first bytes are no TLS: a client that speaks in plaintext.
-    NotTls,
-    /// No version, cipher, group, signature or protocol that both sides have.
-    NoCommonProtocol,
-    /// The peer's certificate is revoked or broken.
-    BadCertificate,
-    /// The peer's certificate has expired, or is not valid yet.
-    Expired,
-    /// The peer's certificate is for other names than the one it was called by.
-    WrongName,
-    /// The peer's certificate comes from no authority that we were told to trust.
-    UnknownCa,
-    /// The peer shows no certificate, and must.
-    NoCertificate,
-    /// The peer does not trust our certificate: it said so by an alert.
-    Distrusted,
-    /// Another alert of the peer's.
-    Alert,
-    /// The peer's bytes break the protocol.
-    Protocol,
-    /// The peer sent records without content, and too many of them.
-    Noise,
-    /// The peer went away in the middle.
-    Closed,
-    /// It took too long.
-    Timeout,
-    /// Too many were under way.
-    Pending,
-    /// Its address asked for too many.
-    Rate,
-}
-
-impl Label for Fault {
-    const ALL: &'static [Self] = &[
-        Self::NotTls,
-        Self::NoCommonProtocol,
-        Self::BadCertificate,
-        Self::Expired,
-        Self::WrongName,
-        Self::UnknownCa,
-        Self::NoCertificate,
-        Self::Distrusted,
-        Self::Alert,
-        Self::Protocol,
-        Self::Noise,
-        Self::Closed,
-        Self::Timeout,
-        Self::Pending,
-        Self::Rate,
-    ];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn text(self) -> &'static str {
-        self.as_str()
-    }
-}
+pub use crate::metrics::TlsFault as Fault;
 
 impl Fault {
     /// The label of its counter.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotTls => "not_tls",
-            Self::NoCommonProtocol => "no_common_protocol",
-            Self::BadCertificate => "bad_certificate",
-            Self::Expired => "expired",
-            Self::WrongName => "wrong_name",
-            Self::UnknownCa => "unknown_ca",
-            Self::NoCertificate => "no_certificate",
-            Self::Distrusted => "distrusted",
-            Self::Alert => "alert",
-            Self::Protocol => "protocol",
-            Self::Noise => "noise",
-            Self::Closed => "closed",
-            Self::Timeout => "timeout",
-            Self::Pending => "pending",
-            Self::Rate => "rate",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.text()
     }
 
     pub fn of(error: &Error) -> Self {

@@ -8,12 +8,15 @@ use std::time::{Duration, SystemTime};
 use config::{Config, Protocols, Trust};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 
-use super::asking::Roots;
-use super::client::{self, Calling};
-use super::peer::Trusted;
+use super::client::Calling;
+use super::peer::{self, Trusted};
 use super::pem::{self, Identity, Wrong};
 use super::server::Listening;
+
+/// Certificates of authorities that are believed.
+pub type Roots = Arc<[CertificateDer<'static>]>;
 
 /// TLS of one configuration.
 #[derive(Debug, Default)]
@@ -231,7 +234,7 @@ impl Reading {
             }
         }
         for host in tls.server_name.iter().chain(endpoints_named(upstream)) {
-            if client::name_of(host).is_none() {
+            if peer::name_of(host).is_none() {
                 let message = "is no name that a certificate can have: give another one".to_owned();
                 self.wrong.push(Wrong::new(&format!("{at}server_name"), host.to_string().as_ref(), message));
             }

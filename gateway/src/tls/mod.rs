@@ -3,11 +3,13 @@
 //! `load` reads and checks, once per configuration; workers share what comes of it. `session` is one connection's state;
 //! `io::cover` puts it over a socket. rustls stands in here and nowhere else.
 
+mod alpn;
 pub mod session;
 mod tickets;
 pub mod fault;
 pub mod names;
 pub mod server;
+mod verifier;
 pub mod peer;
 pub mod client;
 pub mod client_cert;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
+use super::alpn;
 use super::fault::Fault;
-use super::server::ALPN_HTTP2;
 use super::tickets::Tickets;
 use crate::limits::{TLS_NOISE_BYTES_MAX, TLS_RECORD_BYTES, TLS_TICKETS_MAX};
 use crate::metrics::Handshake;
@@ -366,7 +366,7 @@ impl Session {
         Facts {
             is_tls13: is(rustls::ProtocolVersion::TLSv1_3),
             is_resumed: self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            is_http2: self.tls.alpn_protocol() == Some(ALPN_HTTP2),
+            is_http2: self.tls.alpn_protocol() == Some(alpn::HTTP2),
             names_protocol: self.tls.alpn_protocol().is_some(),
         }
     }

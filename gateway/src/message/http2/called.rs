@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::http2::fields::Scheme;
 use crate::http2::guard::Limits;
 use crate::io::{self, Idle, NotCalled, ReadHalf, Stream, Sweeper, Turn, WriteHalf};
-use crate::limits::{BLOCK_BYTES, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, RESPONSE_BUFFER_BYTES, TICK_MS};
+use crate::limits::{BLOCK_BYTES, LINGER_MS, PARK_MS, RESPONSE_BUFFER_BYTES, TICK_MS};
 use crate::task;
 use crate::time::Millis;
 use crate::tls;
@@ -151,19 +151,7 @@ async fn read(channel: &Channel, r: &mut ReadHalf, is_written: &Cell<bool>) {
     if channel.is_cut() {
         return;
     }
-    // The last words are written first: closing with unread bytes would reset the connection.
-    r.give_up_at(channel.now_ms() + LINGER_MS);
-    let mut block = channel.buffers.small();
-    let mut left = BLOCK_BYTES;
-    while left > 0 || !is_written.get() {
-        block.clear();
-        let (read, back) = r.discard(block, HEAD_BUFFER_BYTES, Millis(LINGER_MS)).await;
-        block = back;
-        match read {
-            Ok(n @ 1..) => left = left.saturating_sub(n),
-            Ok(0) | Err(_) => break,
-        }
-    }
+    let block = r.hear_out(channel.buffers.small(), channel.now_ms(), is_written).await;
     channel.buffers.give(block);
 }
 

@@ -11,6 +11,7 @@ mod channel;
 mod cost;
 mod stream;
 mod tally;
+mod standing;
 pub(super) mod tunnel;
 
 use std::cell::{Cell, RefCell};

@@ -3,8 +3,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::channel::Channel;
-
 /// Connections that exchanges share, to all endpoints of one upstream.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -88,24 +86,6 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         self.say(Standing::default());
-    }
-}
-
-impl Channel {
-    /// It is one of its upstream's connections from now on.
-    pub fn counts(&self) {
-        self.part.counts();
-        self.has_changed();
-    }
-
-    pub(super) fn has_changed(&self) {
-        self.part.tally().has_changed();
-        self.say_standing();
-    }
-
-    pub(super) fn say_standing(&self) {
-        let is_idle = self.is_idle() && self.takes_more();
-        self.part.say(Standing { is_open: !self.is_over(), places: self.capacity(), is_idle });
     }
 }
 

@@ -17,8 +17,7 @@ use crate::grpc;
 use crate::http2::fields::Scheme;
 use crate::io::{self, Idle, ReadHalf, Stream, WriteHalf, turn};
 use crate::limits::{
-    ANSWER_OVERHEAD_TIMES, BATCH_BYTES_MAX, BLOCK_BYTES, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS,
-    RESPONSE_BUFFER_BYTES, TICK_MS,
+    ANSWER_OVERHEAD_TIMES, BATCH_BYTES_MAX, BLOCK_BYTES, LINGER_MS, PARK_MS, RESPONSE_BUFFER_BYTES, TICK_MS,
 };
 use crate::metrics::FailReason;
 use crate::mirror::copy::RequestCopy;
@@ -394,18 +393,7 @@ impl Line<'_> {
         if self.is_cut.get() {
             return;
         }
-        // The last words are written first: closing with unread bytes would reset the connection.
-        r.give_up_at(self.now_ms() + LINGER_MS);
-        let (mut block, mut left) = (buffers.small(), BLOCK_BYTES);
-        while left > 0 || !self.is_written.get() {
-            block.clear();
-            let (read, back) = r.discard(block, HEAD_BUFFER_BYTES, Millis(LINGER_MS)).await;
-            block = back;
-            match read {
-                Ok(n @ 1..) => left = left.saturating_sub(n),
-                Ok(0) | Err(_) => break,
-            }
-        }
+        let block = r.hear_out(buffers.small(), self.now_ms(), &self.is_written).await;
         buffers.give(block);
     }
 
