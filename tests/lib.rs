@@ -14,6 +14,8 @@ pub mod dns;
 pub mod client;
 #[path = "support/http2.rs"]
 pub mod http2;
+#[path = "support/grpc.rs"]
+pub mod grpc;
 #[path = "support/h2_origin.rs"]
 pub mod h2_origin;
 #[path = "support/gate.rs"]

@@ -163,6 +163,23 @@ pub struct Setup {
     pub wires: Wires,
 }
 
+impl Setup {
+    /// One route on one worker, without mirrors.
+    pub fn plain(connections: usize, busy: usize) -> Self {
+        Self {
+            connections,
+            busy,
+            routes: 1,
+            workers: 1,
+            mirrors: 0,
+            percent: 100,
+            watched: Watched::Nobody,
+            ring_bytes_max: None,
+            wires: Wires::default(),
+        }
+    }
+}
+
 fn get() -> String {
     "GET".to_string()
 }
@@ -269,15 +286,10 @@ impl Scenario {
     /// The values along the axis, or the one case there is, each with what the tables call it.
     pub fn setups(&self, cores: usize) -> Vec<(String, Setup)> {
         let base = Setup {
-            connections: self.connections,
-            busy: self.connections,
-            routes: 1,
-            workers: 1,
             mirrors: 1,
-            percent: 100,
-            watched: Watched::Nobody,
             ring_bytes_max: self.ring_bytes_max.clone(),
             wires: self.wires,
+            ..Setup::plain(self.connections, self.connections)
         };
         let Some(axis) = &self.axis else {
             return vec![(String::new(), base)];

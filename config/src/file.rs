@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::node;
 use crate::problem::{Place, Report};
-use crate::reader::{Key, List, Named, Read, Size, SizeOrUnlimited, words, written_tables};
+use crate::reader::{Key, List, Named, Read, Size, SizeOrUnlimited};
+use crate::tables::{words, written_tables};
 use crate::tls::{ClientAuthWord, TlsVersion};
 use crate::{
     After, Balance, Claim, Compression, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role,
-    Unmatched, Upgrade, UpstreamProtocol, Via,
+    Unmatched, Upgrade, UpstreamProtocol, Via, node,
 };
 
 words!(

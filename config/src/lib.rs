@@ -17,6 +17,7 @@ mod cors;
 mod route;
 mod pattern;
 mod destination;
+mod host;
 mod upstream;
 mod http2;
 mod compare;
@@ -31,6 +32,8 @@ mod file;
 mod node;
 mod yaml;
 mod write;
+mod values;
+mod tables;
 mod problem;
 mod reader;
 mod syntax;
@@ -48,6 +51,7 @@ pub use compare::{Compare, Role};
 pub use cors::{Cors, OriginMatch, Unmatched};
 pub use destination::Destination;
 pub use edits::{Format, FormatPart, HeaderEdits, Operator, PathRewrite, Rewrite};
+pub use host::Host;
 pub use http2::{Http2, Protocol, Protocols, UpstreamProtocol};
 pub use judging::{EvidenceFile, Judging};
 pub use machine::{cores_available, memory_available};
@@ -64,7 +68,7 @@ pub use tls::{
     Certificate, ClientAuth, ClientCa, ListenerTls, Material, PeerName, Pem, ServedName, TlsVersion, Trust,
     UpstreamTls,
 };
-pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, Host, RequestKey, Upstream};
+pub use upstream::{Balance, Ejection, Endpoint, HealthCheck, RequestKey, Upstream};
 pub use verdict::{Contents, Policy, RULES};
 pub use write::Shown;
 

@@ -22,6 +22,7 @@ mod http_route;
 mod services;
 mod entry;
 mod protocol;
+mod called;
 mod policy;
 mod upstream_tls;
 mod backend_tls;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::upstream::Host;
+use crate::host::Host;
 
 /// `tls` of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]

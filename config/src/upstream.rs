@@ -1,11 +1,12 @@
 //! Upstreams as meant: addresses, and how exchanges are spread over them. Plain data.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::Percent;
 use crate::destination::Destination;
+use crate::host::Host;
 use crate::http2::UpstreamProtocol;
 use crate::tls::UpstreamTls;
 
@@ -71,26 +72,6 @@ impl fmt::Display for Endpoint {
             Host::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
             Host::Name(name) => write!(f, "{name}:{}", self.port),
             Host::Unix(path) => write!(f, "unix:{path}"),
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Host {
-    Address(IpAddr),
-    /// Lower case.
-    Name(String),
-    /// Path of a Unix domain socket, without a port.
-    Unix(String),
-}
-
-/// Without brackets.
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Name(name) => f.write_str(name),
-            Self::Unix(path) => f.write_str(path),
         }
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::file;
 use crate::problem::{Report, any_of};
-use crate::reader::{At, Key, List, Named, tables};
+use crate::reader::{At, Key, List, Named};
 use crate::syntax;
+use crate::tables::tables;
 use crate::{Percent, Problem};
 
 /// The rules that a mirror is judged by, as a verdict names them.

@@ -41,7 +41,7 @@ pub use tunnel::{Passed, Tunnel};
 
 /// A request whose fate is decided.
 pub struct Request {
-    /// What it is served by, to its end.
+    /// The generation that serves it, to its end.
     pub generation: Rc<Generation>,
     /// Index of its route.
     pub route: usize,
@@ -49,17 +49,17 @@ pub struct Request {
     delay: Option<Millis>,
     /// Where the route answers by itself.
     answer: Option<Box<Answer>>,
-    /// What CORS adds to its response.
+    /// The fields that CORS adds to its response.
     cors: Option<Box<HeaderEdits>>,
     /// Index of the primary among the route's, where it forwards.
     primary: usize,
-    /// What the balance hashes, where it does.
+    /// The hash that the balance goes by, where it hashes.
     key: Option<u64>,
-    /// What its caller allows a gRPC call in all.
+    /// The time that a gRPC call's caller allows it in all.
     within: Option<Millis>,
     /// Head for the primary and as much of the content as had arrived.
     head: Vec<u8>,
-    /// What its own head says of its content.
+    /// The content that its own head declares.
     pub declared: Declared,
     /// Shared by the two directions of the exchange, never across an await.
     tee: RefCell<Tee>,
@@ -67,7 +67,7 @@ pub struct Request {
     arm: Option<Arm>,
     /// Where it asks for a tunnel, what it asks for.
     tunnel: Option<Box<tunnel::Asked>>,
-    /// What joins it and its copies, where there is a copy or somebody wants a record.
+    /// Joins it and its copies, where it has a copy or a record is made of it.
     pub pairing: OnceCell<Rc<Pairing>>,
     /// Bytes of content the limit allows in all, and still.
     content_max: u64,
@@ -85,14 +85,29 @@ impl Request {
         self.content_max - self.content_left
     }
 
-    /// Its client got this, after so long where that was an answer.
-    pub fn told(&self, status: u16, duration_us: Option<u64>) {
+    /// Counts that its client got the primary's whole response, after so long.
+    pub fn answered(&self, status: u16, duration_us: u64) {
+        let counters = &self.generation.counters.routes[self.route];
+        counters.requests.inc(status);
+        counters.duration.record(duration_us);
+        counters.request_bytes.record(self.bytes());
+        counters.response_bytes.record(self.response_bytes);
+        self.tried(status, Some(duration_us));
+    }
+
+    /// Counts that the gateway answers it by itself.
+    pub fn refused(&self, status: u16) {
+        self.generation.counters.routes[self.route].requests.inc(status);
+        self.tried(status, None);
+    }
+
+    fn tried(&self, status: u16, duration_us: Option<u64>) {
         if let Some(arm) = self.arm {
             self.generation.counters.trials[self.route].count(arm, status, duration_us);
         }
     }
 
-    /// What follows its head is no content but a tunnel's, if there is to be one.
+    /// The bytes behind its head are no content but a tunnel's, if there is to be one.
     pub fn asks_for_tunnel(&self) -> bool {
         self.tunnel.is_some()
     }
@@ -100,7 +115,7 @@ impl Request {
 
 const TOO_LARGE: Fault = Fault::new(413, RejectReason::BodyTooLarge, "request content too large");
 
-/// What has to be remembered of a request's head.
+/// The facts of a request's head that outlive it.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
     pub minor: u8,
@@ -135,7 +150,7 @@ pub struct Refusal {
     pub minor: u8,
 }
 
-/// What the gateway has to say.
+/// The gateway's own response.
 #[derive(Debug)]
 pub enum Said {
     Fault(Fault),

@@ -1,7 +1,7 @@
-//! Connections with deadlines, behind a handful of functions: what every room reads and writes with.
+//! Connections with deadlines, behind a handful of functions that every room reads and writes with.
 //!
 //! Nothing here is ever cancelled on a connection that lives on (`sweeper` says why). Every call of monoio stands in this
-//! room: `wire` is what carries the bytes, `tcp` its one arm, `simulated` the arm of tests in a world without a kernel.
+//! room: `wire` carries the bytes, `tcp` is its one arm, `simulated` the arm of tests in a world without a kernel.
 //!
 //! Knows sockets and coarse time; knows nothing of HTTP. Buffers are owned through each await and always given back.
 
@@ -22,6 +22,7 @@ mod tcp;
 mod cover;
 mod handshake;
 mod idle;
+mod farewell;
 mod gather;
 mod listener;
 mod turn;
@@ -69,7 +70,7 @@ impl std::fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// What an operation came to, where a passed deadline may have ended it.
+    /// An operation's result, where a passed deadline may have ended it.
     fn outcome<T: Ended>(&self, result: io::Result<T>) -> io::Result<T> {
         match result {
             Ok(end) if end.is_end() && self.deadlines.is_expired() => Err(io::ErrorKind::TimedOut.into()),
@@ -87,7 +88,7 @@ impl Socket {
     }
 }
 
-/// What an operation says of itself when its way has ended.
+/// An operation's result when its way has ended.
 trait Ended {
     fn is_end(&self) -> bool;
 }
@@ -221,7 +222,7 @@ impl ReadHalf {
         (socket.outcome(result), buf)
     }
 
-    /// Like `read`, of bytes that are thrown away: what covers them is not opened, and need not be whole.
+    /// Like `read`, of bytes that are thrown away: their cover is not opened, and need not be whole.
     pub async fn discard(
         &mut self,
         buf: Vec<u8>,
@@ -392,7 +393,7 @@ impl WriteHalf {
         let (mut sealed, mut any_sent, mut last_us) = (0, false, None);
         while sealed < gather.len() {
             if sealed > 0 {
-                // Sealing is work, and a wire that takes it all would never give anybody else a turn.
+                // Sealing is work, and a wire that takes it all would never give another task a turn.
                 turn().await;
             }
             let some = cover.seal_gather(gather, sealed, SEALED_BYTES_MAX);
@@ -457,7 +458,7 @@ pub struct WriteFailed {
     pub error: io::Error,
 }
 
-/// What `future` comes to, if it does so within `time`. It is dropped then: not for reads and writes of connections.
+/// The output of `future`, if it ends within `time`. Else it is dropped: not for reads and writes of connections.
 pub async fn within<F: Future>(time: Duration, future: F) -> Option<F::Output> {
     in_world!(world => {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

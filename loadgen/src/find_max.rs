@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::cli::LoadArgs;
+use crate::args::LoadArgs;
 use crate::report::assertion::Assertion;
 use crate::report::document::Document;
 use crate::run::schedule::RateSpec;

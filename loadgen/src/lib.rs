@@ -2,6 +2,7 @@
 //! mirroring gateway delivered.
 
 pub mod cli;
+pub mod args;
 pub mod client;
 pub mod compare;
 pub mod find_max;

@@ -9,8 +9,8 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 
 use crate::Exit;
+use crate::args::{LoadArgs, OutputArgs, RunArgs};
 use crate::call::Call;
-use crate::cli::{LoadArgs, OutputArgs, RunArgs};
 use crate::replay::{self, Recording};
 use crate::report::assertion::Judged;
 use crate::report::document::Document;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tests::grpc::{self, CALL};
 use tests::http2::{CONTINUATION, DATA, END, HEADERS, Heard, Raw, WHOLE, frame, headers, request};
 use tests::load::{Peer, becomes};
 use tests::origin::write;
@@ -12,34 +13,18 @@ use tests::{Gateway, Origin, Setup, eventually};
 
 use crate::http2::{PLAIN, listening};
 
-const CALL: (&str, &str) = ("content-type", "application/grpc");
-
 /// A server that ends each call as `status` says of its path; `None` never ends it.
 fn server(status: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static) -> Peer {
-    Peer::new(move |tcp| {
-        if !tcp.peek(&mut [0]).is_ok_and(|n| n > 0) {
-            return;
+    grpc::server(move |raw, stream, path| match status(path) {
+        None => {}
+        // At once, in a head that nothing follows.
+        Some(status) if path.ends_with("Only") => {
+            raw.send(&headers(stream, END, &[(":status", "200"), CALL, ("grpc-status", status)]));
         }
-        let mut raw = Raw::serve(tcp, &[]);
-        while let Some(heard) = raw.frame() {
-            if heard.flags & END == 0 || ![HEADERS, DATA].contains(&heard.kind) {
-                continue;
-            }
-            let asked = raw.streams.get(&heard.stream).cloned().unwrap_or_default();
-            let path = asked.trailers.iter().find(|(name, _)| name == ":path").map_or("", |(_, path)| path);
-            match status(path) {
-                None => {}
-                // At once, in a head that nothing follows.
-                Some(status) if path.ends_with("Only") => {
-                    let fields = [(":status", "200"), CALL, ("grpc-status", status)];
-                    raw.send(&headers(heard.stream, END, &fields));
-                }
-                Some(status) => {
-                    raw.send(&headers(heard.stream, 0, &[(":status", "200"), CALL]));
-                    raw.send(&frame(DATA, 0, heard.stream, b"\0\0\0\0\x02hi"));
-                    raw.send(&headers(heard.stream, END, &[("grpc-status", status)]));
-                }
-            }
+        Some(status) => {
+            raw.send(&headers(stream, 0, &[(":status", "200"), CALL]));
+            raw.send(&frame(DATA, 0, stream, b"\0\0\0\0\x02hi"));
+            raw.send(&headers(stream, END, &[("grpc-status", status)]));
         }
     })
 }
@@ -47,12 +32,16 @@ fn server(status: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static)
 fn start(v1: SocketAddr, v2: Option<SocketAddr>) -> Gateway {
     let setup = Setup::to(&[v1]);
     let setup = v2.map_or_else(|| setup.clone(), |v2| setup.clone().mirror("v2", v2, ""));
-    let text = listening(&setup, PLAIN);
+    Gateway::start(&speaking_grpc(&setup), &[])
+}
+
+/// The file of `setup`, whose upstreams are all spoken to in HTTP/2.
+pub(crate) fn speaking_grpc(setup: &Setup) -> String {
     let speaks = |text: String, name: &str| {
         let table = format!("[upstream.{name}]\n");
         text.replacen(&table, &format!("{table}protocol = \"h2\"\n"), 1)
     };
-    Gateway::start(&speaks(speaks(text, "primary"), "v2"), &[])
+    ["primary", "v2"].into_iter().fold(listening(setup, PLAIN), speaks)
 }
 
 /// Makes the `n`th call of a connection.
@@ -121,9 +110,9 @@ fn a_call_has_the_time_that_its_caller_gives_it() {
 /// A gateway whose primary is ejected for one failure.
 fn ejecting(v1: SocketAddr) -> Gateway {
     let rules = "ejection = { consecutive_5xx = 1, time = \"1h\", percent_max = 100 }";
-    let text = listening(&Setup::to(&[v1]), PLAIN);
     let table = "[upstream.primary]\n";
-    Gateway::start(&text.replacen(table, &format!("{table}protocol = \"h2\"\n{rules}\n"), 1), &[])
+    let text = speaking_grpc(&Setup::to(&[v1]));
+    Gateway::start(&text.replacen(table, &format!("{table}{rules}\n"), 1), &[])
 }
 
 #[test]
@@ -182,13 +171,10 @@ fn a_call_that_is_answered_at_once_with_what_its_route_retries_is_made_again() {
     let v1 = server(move |_| Some(if count.fetch_add(1, Ordering::SeqCst) % 3 < 2 { "14" } else { "0" }));
     let v2 = server(|_| Some("0"));
     let setup = Setup::to(&[v1.address]).mirror("v2", v2.address, "");
-    let text = listening(&setup, PLAIN)
-        .replace("[upstream.primary]\n", "[upstream.primary]\nprotocol = \"h2\"\n")
-        .replace("[upstream.v2]\n", "[upstream.v2]\nprotocol = \"h2\"\n")
-        .replace(
-            "primary = \"primary\"\n",
-            "primary = \"primary\"\nretries = { attempts = 2, on = [\"unavailable\"], backoff = \"1ms\" }\n",
-        );
+    let text = speaking_grpc(&setup).replace(
+        "primary = \"primary\"\n",
+        "primary = \"primary\"\nretries = { attempts = 2, on = [\"unavailable\"], backoff = \"1ms\" }\n",
+    );
     let gateway = Gateway::start(&text, &[]);
     let mut raw = Raw::connect(gateway.address);
     let heard = call(&mut raw, 0, "/shop.Carts/PayOnly", &[]);
@@ -246,34 +232,23 @@ fn the_web_kinds_outcome_stands_in_its_content_over_http_1_too() {
 fn a_call_whose_end_is_beyond_the_limits_ends_as_an_error_and_is_counted() {
     // More than a head may have: as a head that nothing follows, and as trailers behind content.
     let long = "a".repeat(100_000);
-    let v1 = Peer::new(move |tcp| {
-        if !tcp.peek(&mut [0]).is_ok_and(|n| n > 0) {
-            return;
-        }
-        let mut raw = Raw::serve(tcp, &[]);
-        while let Some(heard) = raw.frame() {
-            if heard.flags & END == 0 || ![HEADERS, DATA].contains(&heard.kind) {
-                continue;
-            }
-            let asked = raw.streams.get(&heard.stream).cloned().unwrap_or_default();
-            let is_only = asked.trailers.iter().any(|(name, path)| name == ":path" && path.ends_with("Only"));
-            let ended = [("grpc-status", "0"), ("grpc-message", long.as_str())];
-            let fields: Vec<_> = if is_only {
-                [&[(":status", "200"), CALL], ended.as_slice()].concat()
-            } else {
-                raw.send(&headers(heard.stream, 0, &[(":status", "200"), CALL]));
-                raw.send(&frame(DATA, 0, heard.stream, b"\0\0\0\0\x02hi"));
-                ended.to_vec()
-            };
-            let block = tests::http2::block(&fields);
-            let mut parts = block.chunks(16_000).peekable();
-            let mut kind = HEADERS;
-            while let Some(part) = parts.next() {
-                let whole = if parts.peek().is_none() { WHOLE } else { 0 };
-                let end = if kind == HEADERS { END } else { 0 };
-                raw.send(&frame(kind, end | whole, heard.stream, part));
-                kind = CONTINUATION;
-            }
+    let v1 = grpc::server(move |raw, stream, path| {
+        let ended = [("grpc-status", "0"), ("grpc-message", long.as_str())];
+        let fields: Vec<_> = if path.ends_with("Only") {
+            [&[(":status", "200"), CALL], ended.as_slice()].concat()
+        } else {
+            raw.send(&headers(stream, 0, &[(":status", "200"), CALL]));
+            raw.send(&frame(DATA, 0, stream, b"\0\0\0\0\x02hi"));
+            ended.to_vec()
+        };
+        let block = tests::http2::block(&fields);
+        let mut parts = block.chunks(16_000).peekable();
+        let mut kind = HEADERS;
+        while let Some(part) = parts.next() {
+            let whole = if parts.peek().is_none() { WHOLE } else { 0 };
+            let end = if kind == HEADERS { END } else { 0 };
+            raw.send(&frame(kind, end | whole, stream, part));
+            kind = CONTINUATION;
         }
     });
     let gateway = start(v1.address, None);

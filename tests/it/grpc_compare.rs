@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use tests::http2::{DATA, END, HEADERS, Raw, frame, headers, request};
+use tests::grpc::{self, CALL};
+use tests::http2::{DATA, END, Raw, frame, headers, request};
 use tests::load::Peer;
 use tests::{Gateway, Setup, eventually};
 
-use crate::http2::{PLAIN, listening};
-
-const CALL: (&str, &str) = ("content-type", "application/grpc");
+use crate::grpc::speaking_grpc;
 
 fn varint(mut n: u64) -> Vec<u8> {
     let mut out = Vec::new();
@@ -66,35 +65,19 @@ fn cart(card: &str, price: Option<f64>) -> Vec<u8> {
 
 /// Answers each call with what `reply` says of its path: a message, and how it ended.
 fn service(reply: impl Fn(&str) -> (Vec<u8>, &'static str) + Send + Sync + 'static) -> Peer {
-    Peer::new(move |tcp| {
-        if !tcp.peek(&mut [0]).is_ok_and(|n| n > 0) {
-            return;
+    grpc::server(move |raw, stream, path| {
+        let (message, status) = reply(path);
+        let prefix = [&[0], (message.len() as u32).to_be_bytes().as_slice()].concat();
+        raw.send(&headers(stream, 0, &[(":status", "200"), CALL]));
+        if status == "0" {
+            raw.send(&frame(DATA, 0, stream, &[prefix, message].concat()));
         }
-        let mut raw = Raw::serve(tcp, &[]);
-        while let Some(heard) = raw.frame() {
-            if heard.flags & END == 0 || ![HEADERS, DATA].contains(&heard.kind) {
-                continue;
-            }
-            let asked = raw.streams.get(&heard.stream).cloned().unwrap_or_default();
-            let path = asked.trailers.iter().find(|(name, _)| name == ":path").map_or("", |(_, path)| path);
-            let (message, status) = reply(path);
-            let prefix = [&[0], (message.len() as u32).to_be_bytes().as_slice()].concat();
-            raw.send(&headers(heard.stream, 0, &[(":status", "200"), CALL]));
-            if status == "0" {
-                raw.send(&frame(DATA, 0, heard.stream, &[prefix, message].concat()));
-            }
-            raw.send(&headers(heard.stream, END, &[("grpc-status", status)]));
-        }
+        raw.send(&headers(stream, END, &[("grpc-status", status)]));
     })
 }
 
 fn text(v1: SocketAddr, v2: SocketAddr, keys: &str) -> String {
-    let mut text = listening(&Setup::to(&[v1]).mirror("v2", v2, keys), PLAIN);
-    for name in ["primary", "v2"] {
-        let table = format!("[upstream.{name}]\n");
-        text = text.replacen(&table, &format!("{table}protocol = \"h2\"\n"), 1);
-    }
-    text
+    speaking_grpc(&Setup::to(&[v1]).mirror("v2", v2, keys))
 }
 
 /// Calls both methods so often, and waits until all of that was compared.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod circles;
 mod documents;
 
 /// A source file: as written, and with comments, the text of literals and test modules blanked out.

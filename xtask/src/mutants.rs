@@ -108,7 +108,13 @@ fn prepare(rooms: &[&str]) -> Result<(), String> {
 /// The gateway's dependencies that these files name, as the workspace has them.
 fn manifest(part: &Part) -> Result<String, String> {
     let (workspace, gateway) = (read("Cargo.toml")?, read("gateway/Cargo.toml")?);
-    let names = gateway.lines().filter_map(|line| line.strip_suffix(".workspace = true"));
+    let written = |manifest: &str, table: &str| -> Vec<String> {
+        let lines = manifest.lines().skip_while(|line| *line != table).skip(1);
+        lines.take_while(|line| !line.starts_with('[')).map(str::to_owned).collect()
+    };
+    let known = written(&workspace, "[workspace.dependencies]");
+    let asked = [written(&gateway, "[dependencies]"), written(&gateway, "[dev-dependencies]")].concat();
+    let names = asked.iter().filter_map(|line| line.strip_suffix(".workspace = true"));
     let is_named = |name: &str| {
         let name = format!("{}::", name.replace('-', "_"));
         part.values().any(|text| text.contains(&name))
@@ -117,7 +123,7 @@ fn manifest(part: &Part) -> Result<String, String> {
     let mut dependencies = String::new();
     for name in names.filter(|name| is_named(name)) {
         let start = format!("{name} = ");
-        let line = workspace.lines().find(|line| line.starts_with(&start)).unwrap_or_default();
+        let line = known.iter().find(|line| line.starts_with(&start)).map_or("", String::as_str);
         let line = line.replace("path = \"", &format!("path = \"{}/", here.display()));
         dependencies += &format!("{line}\n");
     }

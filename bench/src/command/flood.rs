@@ -16,7 +16,7 @@ use crate::load::{Request, Seen};
 use crate::open_loop::OpenLoop;
 use crate::origin::Origin;
 use crate::peer::{Gateway, Targets};
-use crate::scenario::{Setup, Watched};
+use crate::scenario::Setup;
 use crate::stats::Spread;
 use crate::table::{Table, figure, micros};
 use crate::variant::Variant;
@@ -119,15 +119,8 @@ fn measure(bench: &Bench, args: &FloodArgs, variant: Variant, round: usize) -> R
     super::readable(&dir)?;
     let primary = Origin::start(&bench.tools, "v1", RESPONSE_BYTES, CONNECTIONS + FLOODING, false, &dir)?;
     let setup = Setup {
-        connections: CONNECTIONS + FLOODING,
-        busy: CONNECTIONS + FLOODING,
-        routes: 1,
-        workers: 1,
-        mirrors: 0,
-        watched: Watched::Nobody,
-        percent: 100,
-        ring_bytes_max: None,
         wires: Wires { tls: Sessions::Full, ..Wires::default() },
+        ..Setup::plain(CONNECTIONS + FLOODING, CONNECTIONS + FLOODING)
     };
     let targets = Targets { primary: primary.addr, mirrors: Vec::new() };
     let mut gateway = Gateway::start(variant, &setup, &targets, &bench.tools, &dir, "gateway")?;

@@ -129,15 +129,9 @@ fn measure(bench: &Bench, variant: Variant, round: usize, most: usize, args: &Id
     let (primary, mirror) = (origin("v1")?, origin("v2")?);
     let targets = Targets { primary: primary.addr, mirrors: vec![mirror.addr] };
     let setup = Setup {
-        connections: most,
-        busy: args.together,
-        routes: 1,
-        workers: 1,
         mirrors: 1,
-        watched: crate::scenario::Watched::Nobody,
-        percent: 100,
-        ring_bytes_max: None,
         wires: Wires { tls: if args.tls { Sessions::Full } else { Sessions::None }, ..Wires::default() },
+        ..Setup::plain(most, args.together)
     };
     let mut gateway = Gateway::start(variant, &setup, &targets, &bench.tools, &dir, "gateway")?;
 

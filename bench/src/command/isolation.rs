@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Bench;
+use super::isolation_figures::{Measured, Pair, Program, Row};
 use super::isolation_report;
 use crate::cli::IsolationArgs;
 use crate::faults::{self, Mirror, State};
@@ -17,7 +18,6 @@ use crate::load::{self, Request, Seen};
 use crate::open_loop::{self, OpenLoop};
 use crate::origin::Origin;
 use crate::peer::{Gateway, Targets};
-use crate::procfs::Memory;
 use crate::scenario::Setup;
 use crate::table::micros;
 use crate::variant::Variant;
@@ -35,36 +35,6 @@ const CHART_MAX: f64 = 10.0;
 
 /// So many states of the mirror share their neighbour with mirroring off.
 const STATES_PER_OFF: usize = 3;
-
-/// All rounds of one program.
-pub(super) struct Program {
-    pub variant: Variant,
-    pub rows: Vec<Row>,
-    /// With mirroring off, in the order they were taken.
-    pub off: Vec<Measured>,
-}
-
-/// All rounds of one program with the mirror in one state.
-pub(super) struct Row {
-    pub state: State,
-    pub pairs: Vec<Pair>,
-}
-
-/// Neighbours in time.
-#[derive(Clone)]
-pub(super) struct Pair {
-    pub off: Measured,
-    pub on: Measured,
-}
-
-#[derive(Clone)]
-pub(super) struct Measured {
-    pub seen: Seen,
-    pub memory: Memory,
-    /// False if the load generator says that it was itself the limit.
-    pub is_valid: bool,
-    pub ledger: Option<Ledger>,
-}
 
 pub(super) fn run(args: &IsolationArgs) -> Result<()> {
     ensure!(args.rounds >= 1 && args.seconds >= 1, "--rounds and --seconds: at least 1");
@@ -219,17 +189,7 @@ impl<'a> Place<'a> {
     fn measure(&self, variant: Variant, state: State, what: &str, round: usize) -> Result<Measured> {
         let name = format!("{}-{what}-{round}", variant.name());
         let dir = self.bench.dir.path();
-        let setup = Setup {
-            connections: self.args.connections,
-            busy: self.args.connections,
-            routes: 1,
-            workers: 1,
-            mirrors: 1,
-            watched: crate::scenario::Watched::Nobody,
-            percent: 100,
-            ring_bytes_max: None,
-            wires: crate::wires::Wires::default(),
-        };
+        let setup = Setup { mirrors: 1, ..Setup::plain(self.args.connections, self.args.connections) };
         let targets = Targets { primary: self.primary.addr, mirrors: vec![self.mirror.addr] };
         self.mirror.heal()?;
         let mut gateway = Gateway::start(variant, &setup, &targets, &self.bench.tools, dir, &name)?;

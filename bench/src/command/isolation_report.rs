@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::isolation::{Measured, Program, Row};
+use super::isolation_figures::{Measured, Program, Row};
 use crate::chart::{Bar, Group};
 use crate::cli::IsolationArgs;
 use crate::ledger::Ledger;
@@ -245,7 +245,7 @@ pub(super) fn groups(programs: &[Program]) -> Vec<Group> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::isolation::Pair;
+    use crate::command::isolation_figures::Pair;
     use crate::faults::STATES;
     use crate::load::Seen;
     use crate::procfs::Memory;

@@ -2,13 +2,16 @@
 
 mod rounds;
 mod rounds_report;
+mod rounds_figures;
 mod isolation;
 mod isolation_report;
+mod isolation_figures;
 mod idle;
 mod slow;
 mod flood;
 mod soak;
 mod soak_report;
+mod soak_figures;
 
 use std::path::Path;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::Bench;
+use super::rounds_figures::{Arrived, Case, Sample};
 use super::rounds_report::{self, Report};
 use crate::cli::RoundsArgs;
 use crate::clients::Clients;
@@ -36,50 +37,6 @@ const RESTING_TOGETHER: usize = 32;
 const TAIL: Duration = Duration::from_millis(300);
 /// A cost per request of fewer than these is the clock's grain.
 const REQUESTS_MIN: f64 = 100.0;
-
-/// A variant at one point of the axis, and what was measured of it, round by round.
-pub(super) struct Case {
-    pub variant: Variant,
-    /// Its place on the axis; empty without one.
-    pub place: String,
-    pub setup: Setup,
-    pub samples: Vec<Sample>,
-    /// Ours and mirroring only: all rounds together.
-    pub ledger: Option<Ledger>,
-}
-
-/// One round of one case. A figure that could not be taken is not a number.
-#[derive(Clone, Debug)]
-pub(super) struct Sample {
-    pub user_us: f64,
-    pub sys_us: f64,
-    pub seen: Seen,
-    pub resident: u64,
-    /// By the origins' own counts, which know nothing of our ledger and hold for every program.
-    pub arrived: Arrived,
-    /// Ours and mirroring only.
-    pub ledger: Option<Ledger>,
-}
-
-/// Requests that reached the primary, and those that reached all mirrors together.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Arrived {
-    pub primary: u64,
-    pub mirrors: u64,
-}
-
-impl Sample {
-    pub(super) fn cpu_us(&self) -> f64 {
-        self.user_us + self.sys_us
-    }
-
-    fn missing() -> Self {
-        let seen =
-            Seen { seconds: f64::NAN, p50: f64::NAN, p99: f64::NAN, p99_9: f64::NAN, ..Seen::default() };
-        let arrived = Arrived::default();
-        Self { user_us: f64::NAN, sys_us: f64::NAN, seen, resident: 0, arrived, ledger: None }
-    }
-}
 
 /// How long everything is measured.
 #[derive(Clone, Copy)]
@@ -237,13 +194,6 @@ fn planned_seconds(scenario: &Scenario, runnable: &[Variant], effort: Effort) ->
 fn descriptors(variant: Variant, setup: &Setup) -> u64 {
     let copies = if variant.mirrors() && !variant.is_ours() { setup.mirrors } else { 0 };
     (setup.connections + setup.busy * setup.wires.at_once() * (1 + copies) + 400) as u64
-}
-
-impl Case {
-    fn new(variant: Variant, place: &str, setup: &Setup) -> Self {
-        let ledger = (variant.is_ours() && variant.mirrors()).then(Ledger::default);
-        Self { variant, place: place.to_string(), setup: setup.clone(), samples: Vec::new(), ledger }
-    }
 }
 
 struct Load<'a> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::rounds::{Case, Sample};
+use super::rounds_figures::{Case, Sample};
 use crate::chart::{Bar, Group};
 use crate::keep::cell;
 use crate::scenario::{Goal, Scenario};
@@ -67,10 +67,6 @@ pub(super) fn add(report: &mut Report, scenario: &Scenario, cases: &[Case]) -> S
 }
 
 impl Case {
-    pub(super) fn label(&self) -> String {
-        format!("{} {}", self.variant.name(), self.place).trim_end().to_string()
-    }
-
     fn series(&self) -> Vec<f64> {
         self.samples.iter().map(Sample::cpu_us).collect()
     }
@@ -277,24 +273,14 @@ fn csv_row(scenario: &Scenario, case: &Case, round: usize, sample: &Sample) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::rounds::Arrived;
+    use crate::command::rounds_figures::Arrived;
     use crate::ledger::Ledger;
     use crate::load::Seen;
     use crate::scenario::Setup;
 
     fn case(variant: Variant, cpu: f64, lost: u64) -> Case {
         let seen = Seen { requests: 100, seconds: 1.0, ..Seen::default() };
-        let setup = Setup {
-            connections: 1,
-            busy: 1,
-            routes: 1,
-            workers: 1,
-            mirrors: 1,
-            watched: crate::scenario::Watched::Nobody,
-            percent: 100,
-            ring_bytes_max: None,
-            wires: crate::wires::Wires::default(),
-        };
+        let setup = Setup { mirrors: 1, ..Setup::plain(1, 1) };
         Case {
             variant,
             place: String::new(),

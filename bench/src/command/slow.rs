@@ -18,7 +18,7 @@ use crate::open_loop::OpenLoop;
 use crate::origin::served_port;
 use crate::peer::{Gateway, Targets};
 use crate::process::Process;
-use crate::scenario::{Setup, Watched};
+use crate::scenario::Setup;
 use crate::stats::Spread;
 use crate::table::{Table, micros, wrap};
 use crate::variant::Variant;
@@ -116,17 +116,7 @@ fn measure(bench: &Bench, args: &SlowArgs, kind: usize, variant: Variant, round:
     command.args(["serve", "--threads", "1", "--port", "v1=0,size=64"]);
     let mut origin = Process::start("v1", command, &dir, true)?;
     let primary: SocketAddr = origin.wait_line(|line| served_port(line, "v1"))?;
-    let setup = Setup {
-        connections: args.slow + 64,
-        busy: 32,
-        routes: 1,
-        workers: 1,
-        mirrors: 0,
-        watched: Watched::Nobody,
-        percent: 100,
-        ring_bytes_max: None,
-        wires: crate::wires::Wires::default(),
-    };
+    let setup = Setup::plain(args.slow + 64, 32);
     let targets = Targets { primary, mirrors: Vec::new() };
     let start = |name: &str| Gateway::start(variant, &setup, &targets, &bench.tools, &dir, name);
     let (mut gateway, mut aside) = (start("gateway")?, start("aside")?);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::soak::{Account, Outcome, Soak};
+use super::soak_figures::{Account, Outcome, Soak};
 use crate::chart::{self, Line};
 use crate::table::{Table, wrap};
 

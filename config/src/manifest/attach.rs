@@ -7,10 +7,10 @@ use super::Resource;
 use super::gateway_api::{Gateway, HttpRoute, Listener, ParentRef};
 use super::grants::{self, Namespaces};
 use super::grpc_route::{Route, RouteKind};
-use super::hosts::Hosts;
+use super::hosts::{Hosts, without_root};
 use super::ports::Ports;
 use super::services::Services;
-use super::virtual_hosts::{Spelled, without_root};
+use super::virtual_hosts::Spelled;
 use crate::problem::Report;
 use crate::reader::{At, Key};
 

@@ -1,7 +1,8 @@
 //! The Gateway API's resources as written: their fields and types. What they mean is told by their neighbours.
 
 use super::fields::{Ignored, Refused, Remark, Span};
-use crate::reader::{List, Named, tables};
+use crate::reader::{List, Named};
+use crate::tables::tables;
 
 tables! {
     /// `spec` of an HTTPRoute.

@@ -1,4 +1,4 @@
-//! Hosts that are taken, and by whom: exact ones, `*.example.com` with everything below it, or all. Pure.
+//! Hosts as they are written, and which are taken by whom: exact ones, `*.example.com` with everything below it, or all. Pure.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,6 +9,12 @@ pub struct Hosts {
     all: Option<String>,
     /// Backwards, so that what is below a wildcard stands together behind it: `*.a.b` is `b.a.`.
     named: BTreeMap<String, String>,
+}
+
+/// A host without the dot of the root at its end, which names the same host (RFC 1034 §3.1). Two dots are no host, and
+/// stay to be told.
+pub(super) fn without_root(host: &str) -> &str {
+    host.strip_suffix('.').filter(|rest| !rest.is_empty() && !rest.ends_with('.')).unwrap_or(host)
 }
 
 /// In lower case and backwards, a wildcard without its star.

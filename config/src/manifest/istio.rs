@@ -4,7 +4,8 @@
 //! would change.
 
 use super::fields::{Ignored, Refused, Remark, Span};
-use crate::reader::{List, Named, tables};
+use crate::reader::{List, Named};
+use crate::tables::tables;
 
 tables! {
     /// `spec` of a VirtualService.

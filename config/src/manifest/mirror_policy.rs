@@ -10,7 +10,8 @@ use crate::Role;
 use crate::check::Check;
 use crate::file::{self, File};
 use crate::problem::{Place, Report};
-use crate::reader::{At, Key, Named, tables};
+use crate::reader::{At, Key, Named};
+use crate::tables::tables;
 
 /// A policy as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::called::Called;
 use super::fields::Span;
 use super::istio::{
     ConnectionPool, HttpPool, LoadBalancer, OutlierDetection, PortPolicy, Tls, TrafficPolicy,
@@ -23,25 +24,10 @@ struct Groups<'a> {
     tls: Key<&'a Tls>,
 }
 
-/// Which destination it is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Of<'a> {
-    pub(super) service: &'a str,
-    pub(super) port: Option<u64>,
-    /// As far as its manifests say.
-    pub(super) protocol: Option<Protocol>,
-    /// Whoever asks speaks HTTP/2 to it, where its manifests say nothing of that.
-    pub(super) over_http2: bool,
-    /// Of its policy.
-    pub(super) namespace: &'a str,
-    /// It is called in plaintext, whatever is said of TLS.
-    pub(super) plaintext: bool,
-}
-
 /// Writes what the host's policy and then the subset's say about this port of `service` into `upstream`.
 pub(super) fn apply(
     policies: [Option<&TrafficPolicy>; 2],
-    of: Of<'_>,
+    of: Called<'_>,
     secrets: &mut Secrets,
     upstream: &mut file::Upstream,
     report: &mut Report,

@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resource;
 use super::backend_tls;
+use super::called::Called;
 use super::entry::{entry_addresses, ports_of};
 use super::gateway_api::BackendTlsPolicy;
+use super::hosts::without_root;
 use super::istio::{Destination, DestinationRule, ServiceEntry, Subset, TrafficPolicy};
 use super::mirror_policy::Policies;
-use super::policy::{self, Of};
+use super::policy;
 use super::protocol::{self, Asker, Port, Protocol};
 use super::secrets::Secrets;
-use super::virtual_hosts::without_root;
 use crate::destination::{self, CLUSTER};
 use crate::file;
 use crate::problem::{Place, Report};
@@ -437,7 +438,7 @@ impl Services {
         let protocol = self.protocol(wanted, asking);
         let namespace = rule.as_ref().map(|rule| rule.namespace.as_str()).unwrap_or_default();
         let is_told = policies.iter().flatten().any(|policy| !policy.value.tls.is_absent());
-        let of = Of {
+        let of = Called {
             service: &wanted.service,
             port: wanted.port,
             protocol,

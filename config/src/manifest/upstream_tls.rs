@@ -1,7 +1,7 @@
 //! What a DestinationRule says of TLS with its service → `tls` of an upstream.
 
+use super::called::Called;
 use super::istio::Tls;
-use super::policy::Of;
 use super::protocol::Protocol;
 use super::secrets::{Pair, Secrets};
 use crate::file;
@@ -11,7 +11,7 @@ use crate::reader::{At, Key, List};
 /// `tls` of an upstream. What is said to speak HTTPS is called over TLS where no policy says otherwise.
 pub(super) fn tls(
     written: Option<&At<&Tls>>,
-    of: Of<'_>,
+    of: Called<'_>,
     secrets: &mut Secrets,
     report: &mut Report,
 ) -> Key<file::UpstreamTls> {
@@ -94,7 +94,7 @@ struct Credential {
 /// `None` where nothing is named.
 fn credential(
     tls: &Tls,
-    of: Of<'_>,
+    of: Called<'_>,
     secrets: &mut Secrets,
     report: &mut Report,
 ) -> Result<Option<Credential>, ()> {

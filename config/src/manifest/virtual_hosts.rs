@@ -62,12 +62,6 @@ pub(super) fn covers(wider: &str, host: &str) -> bool {
     wider != host && wider.strip_prefix('*').is_some_and(|end| host.ends_with(end))
 }
 
-/// A host without the dot of the root at its end, which names the same host (RFC 1034 §3.1). Two dots are no host, and
-/// stay to be told.
-pub(super) fn without_root(host: &str) -> &str {
-    host.strip_suffix('.').filter(|rest| !rest.is_empty() && !rest.ends_with('.')).unwrap_or(host)
-}
-
 /// Names within a namespace, and the service in full that has each.
 pub(super) type Spelled = BTreeMap<String, String>;
 

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use config::{Config, Role};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::again;
 use super::asked::{Path, Query, refusal};
 use super::outgoing::Lines;
-use super::state::AdminState;
+use super::state::{AdminState, Permitted};
 use crate::compare::{Group, Judged, Sample, Shown, Tally};
 use crate::observe::told::rfc3339 as time;
 
@@ -104,12 +104,9 @@ fn sample(config: &Config, sample: &Sample) -> Value {
 /// `GET /diffs?route=NAME&mirror=NAME&format=json|jsonl`
 pub(super) async fn diffs(
     State(state): State<Arc<AdminState>>,
-    headers: HeaderMap,
+    _: Permitted,
     Query(chosen): Query<Chosen>,
 ) -> Response {
-    if let Some(refusal) = state.refuses(&headers) {
-        return refusal;
-    }
     let findings = &state.store.findings;
     let mut groups = findings.groups();
     groups.retain(|of| chosen.includes(&of.group.route, &of.group.mirror));
@@ -142,12 +139,9 @@ pub(super) async fn diffs(
 /// `GET /diffs/{id}`: one group and its samples.
 pub(super) async fn diff(
     State(state): State<Arc<AdminState>>,
-    headers: HeaderMap,
+    _: Permitted,
     Path(id): Path<String>,
 ) -> Response {
-    if let Some(refusal) = state.refuses(&headers) {
-        return refusal;
-    }
     let found = id.parse().ok().and_then(|id| state.store.findings.group(id));
     let Some(judged) = found else {
         return refusal(StatusCode::NOT_FOUND, format!("no group {id}"));
@@ -162,10 +156,7 @@ pub(super) async fn diff(
 }
 
 /// `DELETE /diffs`: forgets what was found.
-pub(super) async fn forget(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Response {
-    if let Some(refusal) = state.refuses(&headers) {
-        return refusal;
-    }
+pub(super) async fn forget(State(state): State<Arc<AdminState>>, _: Permitted) -> Response {
     state.store.findings.forget();
     StatusCode::NO_CONTENT.into_response()
 }

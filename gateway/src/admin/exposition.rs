@@ -4,6 +4,8 @@
 //! Reads are relaxed and workers go on counting meanwhile: a scrape is exact once the workers rest, and off by the few
 //! steps under way while they do not.
 
+mod families;
+mod ledger;
 mod lanes;
 mod upstreams;
 mod captures;
@@ -22,18 +24,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet};
-use prometheus_client::encoding::{NoLabelSet, text};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process;
 use super::standing::Standing;
 use crate::control::{ConfigStore, Snapshot};
-use crate::metrics::{
-    Class, Code, Codes, DropReason, FailReason, Label, LowerReason, MirrorCounters, RejectReason,
-    RouteCounters, Shard, Shed, SkipReason, UpstreamCounters,
-};
+use crate::metrics::{Code, Codes, Label, RejectReason, RouteCounters, Shard, Shed, UpstreamCounters};
+use families::Families;
 use times::ChosenSeries;
 
 /// What `/metrics` is; Prometheus asks for it by this name.
@@ -154,79 +152,6 @@ impl Shards<'_> {
         )
     }
 
-    /// Every counter of the ledger appears even at zero, so that whoever checks the balance never misses an addend.
-    fn ledger(&self, out: &mut Families<'_>) -> fmt::Result {
-        let mirrors = self.mirrors();
-        let mut plain = |name, help, read: fn(&MirrorCounters) -> u64| {
-            out.counters(name, help, mirrors.iter().map(|m| (m.labels(), total(&m.counters, read))))
-        };
-        plain("umbra_mirror_eligible", "Copies that requests meant for this mirror could have", |m| {
-            m.eligible.get()
-        })?;
-        plain("umbra_mirror_sampled_out", "Eligible copies not drawn by percent", |m| m.sampled_out.get())?;
-        plain("umbra_mirror_sent", "Copies of which a byte was sent", |m| m.sent.get())?;
-        out.counters(
-            "umbra_mirror_skipped",
-            "Eligible copies drawn but not taken, by reason",
-            by_label(&mirrors, "reason", |m, why: SkipReason| m.skipped.get(why)),
-        )?;
-        out.counters(
-            "umbra_mirror_dropped",
-            "Copies given up before they were sent, by reason",
-            by_label(&mirrors, "reason", |m, why: DropReason| m.dropped.get(why)),
-        )?;
-        out.counters(
-            "umbra_mirror_completed",
-            "Copies answered completely, by class of status",
-            by_label(&mirrors, "class", |m, class: Class| m.completed.get(class)),
-        )?;
-        out.counters(
-            "umbra_mirror_failed",
-            "Copies sent but not answered completely, by reason",
-            by_label(&mirrors, "reason", |m, why: FailReason| m.failed.get(why)),
-        )?;
-        let mut level = |name, help, read: fn(&MirrorCounters) -> i64| {
-            out.gauges(name, help, None, mirrors.iter().map(|m| (m.labels(), level(&m.counters, read))))
-        };
-        level("umbra_mirror_pending", "Copies whose request is still under way", |m| m.pending.get())?;
-        level("umbra_mirror_waiting", "Copies waiting in a ring", |m| m.waiting.get())?;
-        level("umbra_mirror_in_flight", "Copies sent whose answer is not complete", |m| m.in_flight.get())?;
-        self.shares(out, &mirrors)
-    }
-
-    /// What mirrors really get, and how they answer: what governors look at and do.
-    fn shares(&self, out: &mut Families<'_>, mirrors: &[OneMirror<'_>]) -> fmt::Result {
-        let mean = |m: &OneMirror<'_>| {
-            let millionths = level(&m.counters, |m| m.share.get()) as f64;
-            millionths / 10_000.0 / m.counters.len().max(1) as f64
-        };
-        out.gauges(
-            "umbra_mirror_effective_percent",
-            "Share of requests copied now; below percent where a governor lowered it; mean of the workers",
-            None,
-            mirrors.iter().map(|m| (m.labels(), mean(m))),
-        )?;
-        out.counters(
-            "umbra_mirror_lowered",
-            "Times that a governor lowered the share on a worker, by reason",
-            by_label(mirrors, "reason", |m, why: LowerReason| m.lowered.get(why)),
-        )?;
-        out.counters(
-            "umbra_mirror_suspect_pairs",
-            "Responses that may stand beside another request, for their connection fell out of step",
-            mirrors.iter().map(|m| (m.labels(), total(&m.counters, |m| m.suspect.get()))),
-        )?;
-        out.counters_in(
-            "umbra_mirror_response",
-            "Time from the write of completed copies to the end of their answers, together",
-            Some(Unit::Seconds),
-            mirrors.iter().map(|m| {
-                let us = total(&m.counters, |m| m.latency.sum());
-                (m.labels(), seconds(i64::try_from(us).unwrap_or(i64::MAX)))
-            }),
-        )
-    }
-
     fn connections(&self, out: &mut Families<'_>) -> fmt::Result {
         let mut counter = |name, help, read: fn(&Shard) -> u64| out.counter(name, help, self.total(read));
         counter("umbra_connections_accepted", "Client connections accepted", |s| {
@@ -301,19 +226,6 @@ impl Shards<'_> {
             .collect()
     }
 
-    fn mirrors(&self) -> Vec<OneMirror<'_>> {
-        let mut mirrors = Vec::new();
-        for (index, route) in self.snapshot.config.routes.iter().enumerate() {
-            for (id, mirror) in route.mirrors.iter().enumerate() {
-                let all = self.snapshot.counters.iter();
-                let of = all.filter_map(|c| c.mirrors.get(index)?.get(id).map(AsRef::as_ref));
-                let counters = of.collect();
-                mirrors.push(OneMirror { route: &route.name, mirror: &mirror.name, counters });
-            }
-        }
-        mirrors
-    }
-
     fn upstreams_by_name(&self) -> Vec<(&str, Vec<&UpstreamCounters>)> {
         let of = |id: usize| {
             self.snapshot.counters.iter().filter_map(|c| c.upstreams.get(id)).map(AsRef::as_ref).collect()
@@ -325,19 +237,6 @@ impl Shards<'_> {
             .enumerate()
             .map(|(id, upstream)| (upstream.name.as_str(), of(id)))
             .collect()
-    }
-}
-
-/// One mirror on one route: its counters on every worker.
-struct OneMirror<'a> {
-    route: &'a str,
-    mirror: &'a str,
-    counters: Vec<&'a MirrorCounters>,
-}
-
-impl<'a> OneMirror<'a> {
-    fn labels(&self) -> [(&'static str, &'a str); 2] {
-        [("route", self.route), ("mirror", self.mirror)]
     }
 }
 
@@ -354,19 +253,6 @@ fn by_code<'a>(
 
 type Cow<'a> = std::borrow::Cow<'a, str>;
 
-fn by_label<'a, L: Label>(
-    mirrors: &'a [OneMirror<'a>],
-    key: &'static str,
-    read: fn(&MirrorCounters, L) -> u64,
-) -> impl Iterator<Item = ([(&'static str, &'a str); 3], u64)> {
-    mirrors.iter().flat_map(move |m| {
-        L::ALL.iter().map(move |label| {
-            let labels = [("route", m.route), ("mirror", m.mirror), (key, label.text())];
-            (labels, total(&m.counters, |c| read(c, *label)))
-        })
-    })
-}
-
 fn total<T, R: std::ops::Deref<Target = T>>(workers: &[R], read: impl Fn(&T) -> u64) -> u64 {
     workers.iter().map(|counters| read(counters)).fold(0, u64::wrapping_add)
 }
@@ -379,75 +265,15 @@ fn seconds(microseconds: i64) -> f64 {
     std::time::Duration::from_micros(u64::try_from(microseconds).unwrap_or(0)).as_secs_f64()
 }
 
-/// The encoder, by family. Names are given without `_total`, `_info` and unit: it appends those.
-struct Families<'a>(DescriptorEncoder<'a>);
-
-impl Families<'_> {
-    fn counters<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        self.counters_in(name, help, None, rows)
-    }
-
-    fn counters_in<L: EncodeLabelSet, V: EncodeCounterValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        rows: impl IntoIterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
-        for (labels, value) in rows {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        self.0
-            .encode_descriptor(name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, u64, u64>(&value, None)
-    }
-
-    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        rows: impl IntoIterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
-        for (labels, value) in rows {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    fn gauge(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        value: impl EncodeGaugeValue,
-    ) -> fmt::Result {
-        self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
-    }
-
-    fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str); 1]) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(labels)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ::config::Config;
 
     use super::*;
     use crate::control::budget::tests::config;
-    use crate::metrics::{CutReason, UpstreamFailure};
+    use crate::metrics::{
+        Class, CutReason, DropReason, FailReason, LowerReason, SkipReason, UpstreamFailure,
+    };
 
     /// Two workers whose counters a test may turn.
     fn workers(config: Config) -> (Arc<ConfigStore>, Vec<Arc<Shard>>) {

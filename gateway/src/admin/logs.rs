@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::Level;
 
 use super::asked::{Query, refusal};
-use super::state::AdminState;
+use super::state::{AdminState, Permitted};
 use crate::recent::{self, Line, Source, Told, Wanted};
 
 /// Lines of one answer, unless it is asked for fewer.
@@ -32,12 +32,9 @@ pub(super) struct Chosen {
 /// `GET /logs?source=gateway|access&level=warn&route=NAME&after=NUMBER&lines=COUNT`
 pub(super) async fn logs(
     State(state): State<Arc<AdminState>>,
-    headers: HeaderMap,
+    _: Permitted,
     Query(chosen): Query<Chosen>,
 ) -> Response {
-    if let Some(refusal) = state.refuses(&headers) {
-        return refusal;
-    }
     let Chosen { source, level, route, after, lines } = chosen;
     let (source, level) = match (source.as_deref().map(source_of), level.as_deref().map(level_of)) {
         (Some(Err(why)), _) | (_, Some(Err(why))) => return refusal(StatusCode::BAD_REQUEST, why),

@@ -6,23 +6,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::asked::Query;
 use super::outcomes::Chosen;
-use super::state::AdminState;
+use super::state::{AdminState, Permitted};
 
 /// `GET /schema?route=NAME&mirror=NAME`
 pub(super) async fn schema(
     State(state): State<Arc<AdminState>>,
-    headers: HeaderMap,
+    _: Permitted,
     Query(Chosen { route, mirror }): Query<Chosen>,
 ) -> Response {
-    if let Some(refusal) = state.refuses(&headers) {
-        return refusal;
-    }
     let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let mut all = state.store.findings.schemas();
     all.retain(|of| fits(&route, &of.route) && fits(&mirror, &of.mirror));

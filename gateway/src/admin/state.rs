@@ -84,7 +84,8 @@ impl Judging {
     }
 }
 
-/// Whoever may change things, and who that is; anybody else is refused before what they send is read.
+/// A client that may change things and see what clients said, and who that is. Another is refused before anything it sends is
+/// read.
 pub(super) struct Permitted(pub(super) By);
 
 /// The client of an admin connection.

@@ -66,7 +66,7 @@ pub(super) async fn run(cx: &Rc<Context>, client: &mut Client, tls: Arc<Listenin
             let certificate = shown.as_deref().map(client_cert::described).unwrap_or_default();
             let names = shown.as_deref().map(client_cert::names).unwrap_or_default();
             client.chosen = Some(if facts.is_http2 { Protocol::Http2 } else { Protocol::Http1 });
-            // invariant: nobody else has it before the first request.
+            // invariant: no request has come yet that could hold it too.
             if let Some(peer) = Rc::get_mut(&mut client.peer) {
                 peer.scheme = Scheme::Https;
                 peer.secured = Some(Secured { listening: tls, certificate, names });

@@ -1,6 +1,6 @@
 //! A client connection on which HTTP/1.1 is spoken: read a head, run its exchange, again until one side is done.
 //!
-//! Knows when a connection may be kept and how to say no; what happens to a request is `exchange`'s business.
+//! Knows when a connection may be kept and how to say no; the request itself is `exchange`'s business.
 
 use std::rc::Rc;
 
@@ -110,12 +110,8 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
         let counters = &request.generation.counters.routes[request.route];
         match outcome {
             Outcome::Answered { status, is_forwarded } => {
-                counters.requests.inc(status);
                 let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
-                counters.duration.record(duration_us);
-                request.told(status, Some(duration_us));
-                counters.request_bytes.record(request.bytes());
-                counters.response_bytes.record(request.response_bytes);
+                request.answered(status, duration_us);
                 // It may have sent more, and closing upon that resets the connection, response and all (RFC 9112 §9.6).
                 let is_heard = || request.response_bytes <= HEARD_BYTES && client.stream.is_quiet();
                 let next = match (is_forwarded, keeps) {
@@ -143,10 +139,9 @@ async fn serve_busy(cx: &Rc<Context>, client: &mut Client) -> Rest {
                 return Rest::Ended;
             }
             Outcome::Refused(mut refusal) => {
-                // What came behind the head of one that wanted a tunnel is no request.
+                // The bytes behind the head of one that wanted a tunnel are no request.
                 refusal.keep &= !asks_for_tunnel;
-                counters.requests.inc(refusal.status());
-                request.told(refusal.status(), None);
+                request.refused(refusal.status());
                 // Its place among those under way is free: its client may linger.
                 let bytes = request.bytes();
                 drop(request);
@@ -188,7 +183,7 @@ async fn turn_down(
     said.is_kept
 }
 
-/// What becomes of the connection after an answer.
+/// The connection's future after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
@@ -254,7 +249,7 @@ async fn read_head(cx: &Rc<Context>, client: &mut Client) -> Result<usize, NoHea
                     client.inbox = inbox;
                     Ok(n)
                 }
-                // Nothing of a request came: there is nobody to answer.
+                // No byte of a request came: there is no request to answer.
                 Err(_) => return Err(NoHead::Ended),
             }
         } else {

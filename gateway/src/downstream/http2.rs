@@ -1,7 +1,7 @@
 //! A client connection on which HTTP/2 is spoken: one reader, one writer, and a task for each request.
 //!
-//! The reader feeds the session, the writer takes whatever it has to say whenever no write is under way, so that what
-//! streams bring meanwhile is the next write. What happens to a request is `streams`' and `exchange`'s business.
+//! The reader feeds the session, the writer takes the session's output whenever no write is under way, so that what
+//! streams bring meanwhile is the next write. A request is `streams`' and `exchange`'s business.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -165,7 +165,7 @@ async fn write(
 /// Reads on until all is written and for a moment behind it: closing with unread bytes would reset the connection.
 async fn linger(cx: &Rc<Context>, connection: &Connection, r: &mut ReadHalf, is_written: &Cell<bool>) {
     if connection.is_broken() {
-        // What it is told is a few words. It has so long for them, whatever it reads.
+        // The last words to it are few. It has so long for them, whatever it reads.
         r.give_up_at(cx.now_ms() + LINGER_MS);
     }
     let mut left = cx.generation().config.limits.drain_bytes_max;

@@ -20,7 +20,7 @@ use crate::time::Millis;
 pub struct Listeners {
     open: RefCell<Vec<Open>>,
     leaving: RefCell<Vec<Leaving>>,
-    /// Every worker can serve: what is opened from now on accepts at once.
+    /// Every worker can serve: a listener that is opened from now on accepts at once.
     accepts: Cell<bool>,
 }
 
@@ -110,7 +110,7 @@ impl Listeners {
                 cx.tunnels.drain(Some(leaving.entrance.id));
                 cx.sweeper.end_group(leaving.entrance.id);
             }
-            // Each of its connections has it too, and whoever accepts until that has ended.
+            // Each of its connections has it too, and so has the accepting task until its end.
             Rc::strong_count(&leaving.entrance) > 1
         });
     }

@@ -30,7 +30,7 @@ pub struct Client {
     /// Received and not yet used.
     pub inbox: Vec<u8>,
     pub peer: Rc<Peer>,
-    /// What ALPN chose; `None` in plaintext, where the first bytes tell.
+    /// The protocol that ALPN chose; `None` in plaintext, where the first bytes tell.
     pub chosen: Option<Protocol>,
     /// Requests served on this connection.
     pub served: u64,
@@ -38,7 +38,7 @@ pub struct Client {
     pub idle_until_ms: Option<u64>,
     /// An empty line was passed over since the last request.
     pub has_skipped_line: bool,
-    /// What it came in by.
+    /// The listener that accepted it.
     pub listener: Rc<Entrance>,
 }
 
@@ -52,9 +52,9 @@ pub struct Peer {
     pub port: u16,
     /// See [`crate::generation::ListenerSockets::id`].
     pub listener: u32,
-    /// What is spoken on it.
+    /// The scheme of its requests.
     pub scheme: Scheme,
-    /// What its handshake said; `None` on a plaintext listener.
+    /// The facts of its handshake; `None` on a plaintext listener.
     pub secured: Option<Secured>,
     /// Among those of its address.
     pub place: Place,
@@ -77,14 +77,14 @@ impl Peer {
     }
 }
 
-/// What the connections of one listener have in common.
+/// The state that the connections of one listener have in common.
 #[derive(Debug, Default)]
 pub struct Entrance {
     /// See [`crate::generation::ListenerSockets::id`].
     pub id: u32,
-    /// What is spoken with clients that come now.
+    /// The protocols that are spoken with clients that come now.
     pub protocols: Cell<Protocols>,
-    /// What clients that come now shake hands with; `None` where they speak plaintext.
+    /// The TLS that clients that come now shake hands with; `None` where they speak plaintext.
     pub tls: RefCell<Option<Arc<Listening>>>,
     /// The listener is gone: no new requests on its kept connections.
     pub is_draining: Cell<bool>,

@@ -37,7 +37,7 @@ struct Serving {
     is_call: Cell<bool>,
 }
 
-/// What begins a stream's task.
+/// The beginning of a stream's task.
 enum Asked {
     Request(Head),
     /// It is only answered. The lines of its head, as far as they were read.
@@ -107,12 +107,8 @@ impl Serving {
         match outcome {
             // It counts among those under way until its client took it, or what is queued would know no bound.
             Outcome::Answered { status, .. } if connection.is_answered(stream).await => {
-                counters.requests.inc(status);
                 let duration_us = watch.answered(cx, status, request.bytes(), request.response_bytes);
-                counters.duration.record(duration_us);
-                request.told(status, Some(duration_us));
-                counters.request_bytes.record(request.bytes());
-                counters.response_bytes.record(request.response_bytes);
+                request.answered(status, duration_us);
             }
             Outcome::Switched(tunnel) => {
                 counters.requests.inc(101);
@@ -122,8 +118,7 @@ impl Serving {
                 connection.is_answered(stream).await;
             }
             Outcome::Refused(refusal) => {
-                counters.requests.inc(refusal.status());
-                request.told(refusal.status(), None);
+                request.refused(refusal.status());
                 let bytes = request.bytes();
                 drop(request);
                 let said = self.say(&refusal).await;
@@ -175,7 +170,7 @@ impl Serving {
             Said::Fault(Fault { status, reject, detail }) => {
                 cx.shard.rejected.inc(*reject);
                 if self.is_call.get() {
-                    // A call that nobody can take is UNAVAILABLE (Gateway API, of GRPCRoute).
+                    // A call that no upstream can take is UNAVAILABLE (Gateway API, of GRPCRoute).
                     let status = if *reject == RejectReason::NoUpstream { 503 } else { *status };
                     reply::call(&mut out, status, detail, &how);
                 } else {

@@ -1,4 +1,4 @@
-//! How one exchange ended for its client, told to whoever watches.
+//! How one exchange ended for its client, told to its record.
 
 use std::rc::Rc;
 
@@ -10,11 +10,11 @@ use crate::observe::pairing::Pairing;
 /// From a request's head to the end of its answer.
 pub(super) struct Watch {
     started_us: u64,
-    /// Where somebody wants a record.
+    /// Where a record is made.
     pub(super) pairing: Option<Rc<Pairing>>,
 }
 
-/// What became of an answer of the gateway's own.
+/// The fate of a response of the gateway's own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reply {
     /// The connection goes on.

@@ -1,5 +1,5 @@
 //! The attempts of one exchange at its primary: a connection, the request, the response, until one has something for the
-//! client. What each attempt's end means is `judge`'s to say.
+//! client. `judge` says what each attempt's end means.
 
 use std::rc::Rc;
 
@@ -47,7 +47,7 @@ pub(super) async fn forward(
     if asks_for_tunnel {
         tries.left = 0;
     }
-    // A tunnel has a connection that nobody used before: what a server makes of an upgrade is not to be another's trouble.
+    // A tunnel has a new connection: an upgrade that a server mishandles must not trouble another exchange.
     let (mut may_be_stale, mut fresh) = (!asks_for_tunnel, asks_for_tunnel);
     let is_duplex = client.content.is_duplex();
     let mut search = generation.upstreams.search(upstream, request.key, &cx.buffers);
@@ -149,11 +149,11 @@ pub(super) async fn forward(
         if let Attempt::Relayed(Ok(relayed)) = attempt {
             tally.is_whole = true;
             if asks_for_tunnel {
-                // What follows is the tunnel's, or, behind a refusal of it, nobody's.
+                // The bytes that follow are the tunnel's, or, behind a refusal of it, no exchange's.
                 tally.switched = lease.take().filter(|_| relayed.is_tunnel);
             }
-            // A response that was over before the request was: what the primary makes of the rest is unknown, so its
-            // connection serves nobody else (RFC 9112 §9.3; an early response is how requests are smuggled).
+            // A response that was over before the request was: the primary's reading of the rest is unknown, so its
+            // connection serves no other exchange (RFC 9112 §9.3; an early response is how requests are smuggled).
             if let (Some(lease), Some(rest)) = (lease, relayed.rest.filter(|_| known.is_forwarded)) {
                 lease.put_back(rest);
             }

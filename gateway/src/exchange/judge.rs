@@ -1,8 +1,9 @@
-//! What the end of one attempt at the primary means: what is reported of the endpoint, what is counted, and whether the
+//! The meaning of one attempt's end at the primary: the report on the endpoint, the counters, and whether the
 //! exchange goes on. Pure: the room that waits obeys it.
 
 use super::SLOW_CONTENT;
 use super::relay::{RelayFailed, Relayed};
+use super::seen::Tried;
 use crate::error::Failure;
 use crate::grpc::Status;
 use crate::http1::head::Fault;
@@ -21,8 +22,8 @@ pub(super) enum Attempt {
 }
 
 impl Attempt {
-    /// What the upstream has refused the connection's handshake by, heard only behind it. One without a connection is counted
-    /// where it was not made.
+    /// The fault by which the upstream refused the connection's handshake, heard only behind it. One without a connection is
+    /// counted where it was not made.
     pub(super) fn refused_handshake(&self) -> Option<tls::fault::Fault> {
         match self {
             Self::NotWritten(NotWritten { failure, .. })
@@ -44,7 +45,7 @@ impl Attempt {
     }
 }
 
-/// What is known of the exchange when an attempt ends.
+/// The facts of the exchange when an attempt ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     /// The connection had carried an exchange before, and none of this exchange's attempts was repeated for that yet.
@@ -60,7 +61,7 @@ pub(super) struct Known {
     pub(super) waits_for_client: bool,
     /// The time that the client itself gave the exchange is over.
     pub(super) ends_by_client: bool,
-    /// What the route grants another try for.
+    /// The failures for which the route grants another try.
     pub(super) retries_connect: bool,
     pub(super) retries_reset: bool,
 }
@@ -68,15 +69,12 @@ pub(super) struct Known {
 /// The judgement of one attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Judged {
-    /// What the attempt says of its endpoint.
+    /// The attempt's report on its endpoint.
     pub(super) report: Option<Report>,
-    /// What is counted of the upstream.
+    /// The failure that is counted of the upstream.
     pub(super) failure: Option<UpstreamFailure>,
     pub(super) after: After,
 }
-
-/// How a try that reached the primary ended: with this status, of HTTP and of a call, or without any.
-pub(super) type Tried = Option<(u16, Option<Status>)>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum After {
@@ -125,7 +123,7 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
                 End::Refused { fault: OUT_OF_TIME, skip: SkipReason::Aborted, is_read: known.is_forwarded };
             Judged { report: None, failure: None, after: After::End(or) }
         }
-        // What was not looked at can be sent once more, whatever it asks for (RFC 9113 §8.7).
+        // A request that was not looked at can be sent once more, whatever it asks for (RFC 9113 §8.7).
         Attempt::NotWritten(NotWritten { failure: Failure::Refused, any_sent: false })
             if known.may_repeat =>
         {
@@ -146,7 +144,7 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
                 unavailable(*failure, known.is_whole),
             ),
         },
-        // A kept connection may be closing just now. What its peer did not see, or may see twice, is sent once more.
+        // A kept connection may be closing just now. A request that its peer did not see, or may see twice, is sent once more.
         Attempt::NotWritten(NotWritten { failure, any_sent })
             if known.may_be_stale
                 && (known.is_idempotent || !any_sent)
@@ -224,7 +222,7 @@ pub(super) fn judge(attempt: &Attempt, known: &Known) -> Judged {
     }
 }
 
-/// What an answer says of its endpoint: one that answers calls with UNAVAILABLE fails them, though HTTP's status is 200.
+/// A response's report on its endpoint: one that answers calls with UNAVAILABLE fails them, though HTTP's status is 200.
 fn report(status: u16, grpc: Option<Status>) -> Option<Report> {
     match grpc {
         None => Some(Report::Status(status)),
@@ -258,7 +256,7 @@ mod tests {
         Attempt::NotWritten(NotWritten { failure: Failure::Reset, any_sent })
     }
 
-    /// In short: what is reported, counted, and follows.
+    /// In short: the report, the counter, and the next step.
     fn said(attempt: &Attempt, known: Known) -> String {
         let judged = judge(attempt, &known);
         let report = match judged.report {
@@ -354,7 +352,7 @@ mod tests {
                 Known { ends_by_client: true, ..RETRIES },
                 "- / None / 504 Aborted",
             ),
-            // What the primary did by itself is its own, however little time there was.
+            // A failure that the primary caused is its own, however little time there was.
             (
                 no_answer(Failure::Reset),
                 Known { ends_by_client: true, ..KNOWN },

@@ -14,9 +14,9 @@ use crate::context::Context;
 use crate::generation::Generation;
 use crate::grpc;
 use crate::http1::edit;
-use crate::http1::handshake::Offer;
 use crate::http1::head::{Fault, HeadLimits, Method, RequestHead, with_request};
 use crate::http1::hop_by_hop::Kind;
+use crate::http1::offer::Offer;
 use crate::http1::render::{self, Forwarding};
 use crate::message::Declared;
 use crate::message::server::{Content, ContentFailed};
@@ -44,12 +44,12 @@ pub struct Caller<'a> {
     /// It came on HTTP/2, and its head is that rendered in the inner form.
     pub is_http2: bool,
     pub place: &'a Place,
-    /// What TLS knows of it; `None` on plaintext.
+    /// The facts of its TLS handshake; `None` on plaintext.
     pub secured: Option<&'a Secured>,
 }
 
 impl Caller<'_> {
-    /// What is spoken, where the inner form says HTTP/1.`minor`.
+    /// The version that is spoken, where the inner form says HTTP/1.`minor`.
     pub(super) fn version(&self, minor: u8) -> Version {
         if self.is_http2 { Version::Http2 } else { Version::http1(minor) }
     }
@@ -59,7 +59,7 @@ impl Caller<'_> {
 const MISDIRECTED: Fault =
     Fault::new(421, RejectReason::Misdirected, "this connection's certificate is for other hosts");
 
-/// What to answer instead, and what is to be told of that.
+/// The gateway's own response instead, and the record of it.
 pub(super) type Refused = (Refusal, Option<Rc<Pairing>>);
 
 /// Parses, routes and renders the request whose whole head is `head`, in the inner form; `bytes_behind` of what may be its
@@ -217,14 +217,14 @@ fn route(
         request.within = allowed(&asked);
     }
     if head.offers_upgrade {
-        // What came behind such a head may be no request.
+        // The bytes behind such a head may be no request.
         let asked = tunnel(cx, generation, head, from, route);
         request.tunnel = asked.map_err(|fault| Refusal { keep: false, ..refuse(fault) })?;
     }
     request.key = upstream.hash_by.as_ref().and_then(|key| asked.hash(key));
     let trusts = generation.config.forwarded == config::Forwarded::Append;
     let proves = || head.fields().any(|f| f.kind == Kind::MirrorProof && cx.proof.is(f.value));
-    // What anybody may say is believed where clients are; where strangers are, only what they cannot write.
+    // The mark, which any client can write, is believed of trusted clients; of strangers only the proof, which they cannot.
     let is_copy = (head.is_marked && trusts) || (head.has_proof && proves());
     let add = Forwarding {
         client: from.address,
@@ -290,7 +290,7 @@ fn route(
     Ok(request)
 }
 
-/// What a request that offers an upgrade asks for, where its route takes that. Else the offer is passed over (RFC 9110 §7.8),
+/// The tunnel that a request's upgrade asks for, where its route takes that. Else the offer is passed over (RFC 9110 §7.8),
 /// but for HTTP/2's CONNECT, which is nothing without it.
 fn tunnel(
     cx: &Context,
@@ -319,7 +319,7 @@ fn tunnel(
 /// To an extended CONNECT, whose client takes any success for a tunnel.
 const NO_TUNNEL: Fault = Fault::new(501, RejectReason::Upgrade, "no tunnel is offered here");
 
-/// `grpc-timeout`, of a call: nothing else has its time set by whoever asks.
+/// `grpc-timeout`, of a call: of no other request does the client set the time.
 fn allowed(asked: &RequestView<'_>) -> Option<Millis> {
     let is_call = || asked.header("content-type").is_some_and(|value| grpc::is_grpc(&value));
     if asked.version != Version::Http2 || !is_call() {
@@ -330,5 +330,5 @@ fn allowed(asked: &RequestView<'_>) -> Option<Millis> {
 
 const MALFORMED: Fault = Fault::bad("malformed chunked content");
 
-/// What edits usually add to a head, at most.
+/// The bytes that edits usually add to a head, at most.
 const EDIT_ROOM_BYTES: usize = 1024;

@@ -8,7 +8,7 @@ use crate::message::client::Requester;
 use crate::observe::pairing::Pairing;
 use crate::time::Millis;
 
-/// What the two directions of one exchange tell each other.
+/// The state that the two directions of one exchange share.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// The whole request has been written to the primary.
@@ -22,7 +22,7 @@ pub(super) struct Progress {
     pub(super) answer_within: Cell<Option<Millis>>,
     /// Since when no more goes to the primary, in the worker's milliseconds.
     over_ms: Cell<Option<u64>>,
-    /// What is waited for is the client's content, and not that the primary takes it.
+    /// The wait is for the client's content, and not for the primary to take it.
     pub(super) waits_for_client: Cell<bool>,
     /// Bytes of content not read yet, where the client declared them.
     pub(super) rest: Cell<Option<u64>>,

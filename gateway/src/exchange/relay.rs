@@ -14,8 +14,8 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::grpc::{Status, Told};
 use crate::http1::edit::Edits;
-use crate::http1::handshake::Offer;
 use crate::http1::head::ResponseHead;
+use crate::http1::offer::Offer;
 use crate::http1::response::Fault;
 use crate::limits::CONTINUE_MS;
 use crate::message::client::{Found, Response, Rest};
@@ -36,13 +36,13 @@ pub(super) struct Terms<'a> {
     pub(super) is_duplex: bool,
     /// Answers of some statuses are not wanted while the request can be sent again.
     pub(super) retry: Option<&'a Forward>,
-    /// What the request asks for, where it asks for a tunnel: 101 agrees to it, and nothing else.
+    /// The tunnel that the request asks for, where it does: 101 agrees to that one and to no other.
     pub(super) offer: Option<Offer>,
     /// Its client takes any success for one.
     pub(super) is_connect: bool,
     /// Changes to the answer's fields, one after the other.
     pub(super) edits: Edits<'a>,
-    /// What is seen of the answer on the way.
+    /// The observer of the response on its way.
     pub(super) seen: &'a Seen,
 }
 
@@ -66,9 +66,9 @@ impl Terms<'_> {
 /// An answer relayed to its end.
 pub(super) struct Relayed {
     pub(super) status: u16,
-    /// What a call came to.
+    /// A call's own status.
     pub(super) grpc: Option<Status>,
-    /// What the primary's line says of another exchange, as far as the response goes.
+    /// Whether the primary's line may serve another exchange, as far as the response goes.
     pub(super) rest: Option<Rest>,
     /// The client's connection may carry another request.
     pub(super) keeps_client: bool,
@@ -88,7 +88,7 @@ pub(super) enum RelayFailed {
     Unwanted(u16, Option<Status>),
     /// It broke after the client had its head.
     Cut(Failure),
-    /// The exchange's deadline passed after the client had its head: nobody can say whose fault that is.
+    /// The exchange's deadline passed after the client had its head: the fault may be either side's.
     Late,
     ClientGone,
 }
@@ -105,7 +105,7 @@ impl From<Fault> for RelayFailed {
     }
 }
 
-/// What a final head comes to.
+/// The consequences of a final head.
 enum Looked {
     /// Its status, or that of a call, asks for another try.
     Unwanted(u16, Option<Status>),
@@ -158,7 +158,7 @@ pub(super) async fn relay(
             if terms.retry.is_some_and(|forward| forward.retries_answer(head.status, &told)) {
                 return Some(Looked::Unwanted(head.status, told.end()));
             }
-            // What came behind the request was not read: nobody could tell what it is.
+            // The bytes behind the request were not read: they may be a tunnel's or another request's.
             let is_read = terms.offer.is_none();
             let may_go_on = is_read && may_go_on(terms, head, to.has_proceeded(), progress);
             to.begin(head, may_go_on, terms.edits);
@@ -191,7 +191,7 @@ pub(super) async fn relay(
         }
     };
 
-    // What arrived with the head goes out with it; a malformed beginning is refused before the client sees any of it.
+    // Content that arrived with the head goes out with it; a malformed beginning is refused before the client sees any of it.
     from.arrived(|piece| {
         terms.seen.content(piece);
         to.push(piece);
@@ -231,7 +231,7 @@ fn may_go_on(
     if progress.complete.get() {
         return true;
     }
-    // A client whose leave to continue never came may send its content or may not: nobody could tell.
+    // A client whose leave to continue never came may send its content or may not: the bytes do not tell which.
     let waits = terms.facts.expects_continue && !has_proceeded;
     let drain_max = terms.config.limits.drain_bytes_max;
     !waits && head.keeps() && drain_max > 0 && progress.rest.get().is_none_or(|n| n <= drain_max)

@@ -1,4 +1,4 @@
-//! What is seen of an exchange while it runs, for whoever watches: the primary's answer, and what a record says.
+//! Observes an exchange while it runs: the primary's response, and the record's contents.
 //!
 //! It decides nothing about the exchange.
 
@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::Caller;
-use super::judge::Tried;
 use crate::address::Address;
 use crate::asked::{RequestView, Version};
 use crate::context::Context;
@@ -25,11 +24,14 @@ use crate::upstream::pool::Lease;
 /// A write that takes longer waited for its reader.
 const WRITE_OF_OURS_US: u64 = 1_000;
 
-/// What is seen of one answer of the primary.
+/// How a try that reached the primary ended: with this status, of HTTP and of a call, or without any.
+pub(super) type Tried = Option<(u16, Option<Status>)>;
+
+/// Observes one response of the primary.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) status: Cell<Option<u16>>,
-    /// What a call came to.
+    /// A call's own status, as far as it was told.
     told: RefCell<Told>,
     /// Bytes of its content.
     pub(super) bytes: Cell<u64>,
@@ -47,7 +49,7 @@ impl Seen {
         Self { keeps_bytes, ..Self::default() }
     }
 
-    /// Its final head came, `latency_us` after the request was forwarded. `told`: what that says of a call.
+    /// Its final head came, `latency_us` after the request was forwarded. `told`: that head's words on a call's end.
     pub(super) fn head(&self, cx: &Context, (status, head): (u16, &[u8]), latency_us: u64, told: Told) {
         *self.told.borrow_mut() = told;
         self.status.set(Some(status));
@@ -64,7 +66,7 @@ impl Seen {
         }
     }
 
-    /// What a call came to, now that its answer is over.
+    /// A call's own status, now that its response is over.
     pub(super) fn grpc(&self) -> Option<Status> {
         self.told.borrow().end()
     }
@@ -85,7 +87,7 @@ impl Seen {
     }
 }
 
-/// What an exchange's attempts at the primary came to.
+/// The outcome of an exchange's attempts at the primary.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) attempts: u32,

@@ -17,10 +17,10 @@ use crate::time::Millis;
 use crate::tunnels::{Open, Permit};
 use crate::upstream::pool::Lease;
 
-/// What is known of a request that asks for a tunnel, until there is one.
+/// The facts of a request that asks for a tunnel, until there is one.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) offer: crate::http1::handshake::Offer,
+    pub(super) offer: crate::http1::offer::Offer,
     pub(super) permit: Permit,
     /// Of connections that drain together.
     pub(super) group: u32,
@@ -36,7 +36,7 @@ pub struct Tunnel {
     write_ms: Millis,
 }
 
-/// What passed through a tunnel.
+/// The bytes that passed through a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passed {
     pub up: u64,

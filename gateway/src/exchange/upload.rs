@@ -39,7 +39,7 @@ pub(super) async fn duplex(
     let relaying = async {
         let relayed = relay(cx, responder, from, terms, &progress, tee).await;
         if !progress.complete.get() {
-            // Both ends get so long for the rest: the client to send it, the primary, whose connection serves nobody
+            // Both ends get so long for the rest: the client to send it, the primary, whose connection serves nothing
             // else after this, to take it.
             let end = cx.now_ms() + LINGER_MS;
             progress.end_by_ms.set(Some(end));
@@ -52,7 +52,7 @@ pub(super) async fn duplex(
         forwarding,
         relaying,
         |forwarded| matches!(forwarded, Err(ForwardFailed::Client(_))),
-        // An early answer: the rest of the upload is usually on its way, and then nobody's connection need be closed.
+        // An early response: the rest of the upload is usually on its way, and then no connection need be closed.
         |relayed| matches!(relayed, Ok(answer) if answer.keeps_client && answer.rest.is_some()),
     )
     .await;
@@ -103,14 +103,14 @@ async fn forward(
     let timeouts = &config.timeouts;
     let mut block = cx.buffers.block();
     let mut pace = Pace::new(timeouts.request_body.into(), config.limits.request_bytes_per_second_min);
-    // What may still come behind a response that is over.
+    // Content that may still come behind a response that is over.
     let mut rest_left = config.limits.drain_bytes_max;
     let mut written_us = cx.now_us();
     while !content.is_done() {
         let within = match progress.end_by_ms.get() {
             Some(end) if rest_left > 0 && cx.now_ms() < end => Millis(end - cx.now_ms()),
             Some(_) => return Err(ForwardFailed::Client(None)),
-            // A client that listens is not slow; whether anybody says anything is the response's matter.
+            // A client that listens is not slow; a silence of both is the response's matter.
             None if progress.converses.get() => Millis::FOREVER,
             None => pace.patience(timeouts.request_body.into()),
         };
@@ -167,7 +167,7 @@ async fn forward(
     Ok(())
 }
 
-/// What a client is told whose content does not come as it should; nothing where it is gone.
+/// The refusal for a client whose content does not come as it should; none where it is gone.
 fn fault_of(failed: ContentFailed) -> Option<Fault> {
     match failed {
         ContentFailed::Gone => None,

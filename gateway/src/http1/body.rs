@@ -161,7 +161,7 @@ pub fn make_room(block: &mut Vec<u8>) {
 }
 
 /// Decodes raw bytes read behind the room of a block ([`make_room`]) in place: the block then ends with its content, whose
-/// place is returned. What lies behind the message's end is moved to `rest`.
+/// place is returned. Bytes behind the message's end are moved to `rest`.
 pub fn decode(
     block: &mut Vec<u8>,
     incoming: &mut Incoming,

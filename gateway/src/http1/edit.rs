@@ -39,7 +39,7 @@ impl PathEdit {
                 [with.as_bytes(), path.get(n..).unwrap_or_default()].concat().into()
             }
             (Self::Matched(with), Matched::Elements(n)) => {
-                // What is left starts with a slash or is empty (Gateway API, ReplacePrefixMatch).
+                // The rest starts with a slash or is empty (Gateway API, ReplacePrefixMatch).
                 let rest = path.get(n..).unwrap_or_default();
                 let start = if rest.is_empty() { with.as_str() } else { with.trim_end_matches('/') };
                 [start.as_bytes(), rest].concat().into()
@@ -69,7 +69,7 @@ fn expansion(with: &str) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// What changes in one request head.
+/// The changes in one request head.
 #[derive(Debug, Default)]
 pub struct RequestEdit<'a> {
     /// Path without query; the query stays.

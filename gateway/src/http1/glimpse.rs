@@ -1,4 +1,4 @@
-//! What a head that was refused says of itself, as far as that can be read: for whoever tells of it, never for whoever forwards.
+//! The words of a head that was refused, as far as they can be read: for logs, never for forwarding.
 //!
 //! Nothing is made out of what is not there: a first line that is no request line says nothing at all.
 
@@ -9,7 +9,7 @@ use crate::asked::Fields;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Glimpse<'b> {
     pub method: &'b [u8],
-    /// Without what somebody may have put before an `@` in it.
+    /// Without the credentials that may stand before an `@` in it.
     pub authority: &'b [u8],
     pub path: &'b [u8],
     pub query: Option<&'b [u8]>,
@@ -77,7 +77,7 @@ impl<'b> Lines<'b> {
     fn each(self) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
         let mut left = self.0;
         let lines = std::iter::from_fn(move || {
-            // What has no end is not whole.
+            // A line without an end is not whole.
             let end = memchr::memmem::find(left, b"\r\n").filter(|end| *end > 0)?;
             let line = &left[..end];
             left = &left[end + 2..];

@@ -1,4 +1,4 @@
-//! What a head says, parsed once into borrowed facts that nobody re-reads.
+//! A head, parsed once into borrowed facts that no other room reads again.
 //!
 //! httparse splits lines into fields; everything it is lenient about is decided here, strictly: one Host, one framing,
 //! one target, no repair. The parsed head borrows the read buffer and lives only inside the caller's closure, so the
@@ -80,7 +80,7 @@ pub struct Field<'b> {
 pub struct RequestHead<'b, 'h> {
     pub method: Method,
     pub method_token: &'b [u8],
-    /// What goes before `target` on our request line: `/` or `*` where an absolute target had no path, else nothing.
+    /// Goes before `target` on our request line: `/` or `*` where an absolute target had no path, else nothing.
     pub target_prefix: &'static [u8],
     /// Path and query in origin form, or `*`.
     pub target: &'b [u8],
@@ -93,7 +93,7 @@ pub struct RequestHead<'b, 'h> {
     pub keep_alive: bool,
     /// The client waits for an interim answer before it sends its content.
     pub expects_continue: bool,
-    /// The request says that it is a mirror's copy, which anybody may say.
+    /// The request says that it is a mirror's copy, which any client may say.
     pub is_marked: bool,
     /// It has something to prove that by.
     pub has_proof: bool,
@@ -232,7 +232,7 @@ pub fn with_request<R>(
     if facts.unknown_expectation && minor > 0 {
         return Err(Fault::new(417, RejectReason::Expectation, "unknown expectation"));
     }
-    // What is no number is nobody's to count down, and passes.
+    // A value that is no number cannot be counted down, and passes.
     let hops = facts.max_forwards.filter(|_| method == Method::Options);
     let max_forwards = hops.and_then(|n| std::str::from_utf8(n).ok()?.parse().ok());
     if max_forwards == Some(0) {
@@ -352,7 +352,7 @@ fn request_fault(error: httparse::Error, line: &[u8]) -> Fault {
         httparse::Error::TooManyHeaders => Fault::new(431, RejectReason::HeadTooLarge, "too many fields"),
         httparse::Error::Version => {
             let version = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
-            // More than two spaces: which part is the target is anybody's guess, whatever stands last.
+            // More than two spaces: which part is the target cannot be told, whatever stands last.
             let is_other_version = memchr::memchr_iter(b' ', line).count() == 2
                 && version.len() == 8
                 && version.starts_with(b"HTTP/")
@@ -373,7 +373,7 @@ fn request_fault(error: httparse::Error, line: &[u8]) -> Fault {
     }
 }
 
-/// What the fields of a request say together.
+/// The facts that the fields of a request say together.
 #[derive(Default)]
 struct RequestFacts<'b> {
     framing: FramingFields,

@@ -1,6 +1,6 @@
 //! Which fields are ours to read, which stop at this hop and which pass (RFC 9110 §7.6.1).
 
-/// What a field means to a gateway. Names are matched without regard to case.
+/// The meaning of a field to a gateway. Names are matched without regard to case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Passes unchanged.
@@ -17,7 +17,7 @@ pub enum Kind {
     ForwardedFor,
     ForwardedProto,
     ForwardedHost,
-    /// `Forwarded`, `X-Real-IP` and the other `X-Forwarded-…`: what a client may claim of itself where it is believed.
+    /// `Forwarded`, `X-Real-IP` and the other `X-Forwarded-…`: claims of a client about itself, where it is believed.
     Claim,
     /// A name that only we give, spelt in any way that some servers take for it: `_` for `-` is one name to CGI and WSGI.
     Ours,
@@ -27,7 +27,7 @@ pub enum Kind {
     TraceState,
     /// `X-Umbra-Mirror`: the request is itself a copy.
     MirrorMark,
-    /// `X-Umbra-Proof`: which gateway made the copy, to those who have its key.
+    /// `X-Umbra-Proof`: which gateway made the copy, to gateways that have its key.
     MirrorProof,
     /// Passes, and a Connection option may not remove it (RFC 9110 §7.6.1: a sender MUST NOT nominate such fields).
     Protected,
@@ -146,7 +146,7 @@ fn spelt_otherwise(name: &[u8]) -> Kind {
     }
 }
 
-/// What a `Connection` field asks for.
+/// The options that `Connection` fields ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionOptions {
     pub close: bool,

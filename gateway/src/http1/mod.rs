@@ -6,13 +6,14 @@
 //! a head that was refused (`glimpse`).
 
 pub mod scan;
+pub mod handshake;
 pub mod head;
 pub mod framing;
 pub mod hop_by_hop;
 pub mod chunked;
 pub mod body;
+pub mod offer;
 pub mod response;
-pub mod handshake;
 pub mod render;
 pub mod edit;
 pub mod reply;

@@ -13,10 +13,10 @@ use super::hop_by_hop::Kind;
 /// The header that marks a copy and names its mirror; a request that carries it is never copied again.
 pub const MIRROR_MARK: &[u8] = b"X-Umbra-Mirror: ";
 
-/// Whose the connection is, as TLS knows it; anybody else may only claim it.
+/// The client of the connection, as TLS knows it; a client's own words are only a claim.
 const CLIENT_CERT: &[u8] = b"X-Forwarded-Client-Cert";
 
-/// What we add to a request on its way to the primary and its mirrors.
+/// Our additions to a request on its way to the primary and its mirrors.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwarding<'a> {
     /// The client's address without port.
@@ -36,7 +36,7 @@ pub struct Forwarding<'a> {
     pub trust: bool,
     /// Where we say that we passed it on: the version in which it came.
     pub via: Option<&'static str>,
-    /// The request is a copy, and known to be one: what it says of itself as a copy goes on. Of any other it does not.
+    /// The request is a copy, and known to be one: its own fields as a copy go on. Those of any other do not.
     pub is_copy: bool,
     /// Host sent for an HTTP/1.0 request that has none.
     pub host_if_none: &'a [u8],
@@ -74,7 +74,8 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
     for field in head.fields() {
         match field.kind {
             Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via => {}
-            // Only whoever made it can tell whether it is one: it goes on, and comes back to them where copies go round.
+            // Only the gateway that made it can tell whether it is one: it goes on, and comes back to that gateway where copies
+            // go round.
             Kind::MirrorProof => {}
             Kind::MirrorMark if add.is_copy => {}
             Kind::RequestId if add.keeps_id && !has_id && is_id(field.value) => has_id = true,
@@ -98,7 +99,7 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
                 continue;
             }
             Kind::Claim if add.trust => {}
-            // Of a copy they are true: whoever mirrored it before us set them.
+            // Of a copy they are true: the gateway that mirrored it before us set them.
             Kind::Ours if add.is_copy && !field.name.contains(&b'_') => {}
             Kind::ForwardedProto
             | Kind::ForwardedHost
@@ -187,7 +188,7 @@ pub enum ResponseFraming {
     UntilClose,
 }
 
-/// What the connection to the client does after a response.
+/// The client connection's future after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
     /// HTTP/1.1's default: nothing to say.
@@ -248,7 +249,7 @@ pub fn response(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Ends what [`request`] rendered, where it asks for a tunnel: what concerns the connection is said anew.
+/// Ends the head that [`request`] rendered, where it asks for a tunnel: the connection's own fields are said anew.
 pub fn upgrade(out: &mut Vec<u8>, protocol: Upgrade) {
     line(out, b"Connection", b"Upgrade");
     line(out, b"Upgrade", protocol.as_str().as_bytes());

@@ -5,7 +5,7 @@ use super::render::{self, Persistence};
 use crate::grpc::Status;
 use crate::plan::Answer;
 
-/// What an answer owes its connection.
+/// The connection's part in a response.
 #[derive(Debug)]
 pub struct Manner<'a> {
     /// The request was HEAD: the same head, without the content.

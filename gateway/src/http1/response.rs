@@ -3,8 +3,8 @@
 
 use super::body::Incoming;
 use super::framing::Framing;
-use super::handshake::Offer;
 use super::head::{ResponseHead, with_response};
+use super::offer::Offer;
 use super::scan::{HeadScanner, Scan};
 use crate::limits::INTERIM_RESPONSES_MAX;
 
@@ -27,7 +27,7 @@ impl From<&config::Limits> for HeadLimits {
 pub enum Fault {
     BareLf,
     HeadTooLarge,
-    /// A head that breaks the grammar, or whose end nobody could agree upon.
+    /// A head that breaks the grammar, or whose end two readers could see in two places.
     Malformed(&'static str),
     /// 101 to a request that asked for no other protocol, or not for this one (RFC 9110 §15.2.2).
     SwitchedProtocols,
@@ -36,7 +36,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What went wrong, in words that a client may be told.
+    /// The fault in words that a client may be told.
     pub fn detail(self) -> &'static str {
         match self {
             Self::BareLf => "the upstream sent a bare LF",
@@ -49,7 +49,7 @@ impl Fault {
     }
 }
 
-/// What the bytes read so far come to.
+/// The meaning of the bytes read so far.
 #[derive(Debug)]
 pub enum Step<T> {
     /// No further head is complete.
@@ -66,7 +66,7 @@ pub struct Reader {
     limits: HeadLimits,
     /// The response is to a HEAD request.
     to_head: bool,
-    /// What the request asked for, where it asked for a tunnel.
+    /// The tunnel that the request asked for, where it did.
     offer: Option<Offer>,
     scanner: HeadScanner,
     interims: usize,
@@ -127,7 +127,7 @@ impl Reader {
     }
 }
 
-/// What follows a final head.
+/// The message behind a final head.
 #[derive(Debug)]
 pub struct Message {
     pub status: u16,
@@ -156,7 +156,7 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { bytes_max: 200, fields_max: 10 };
 
-    /// What became of a whole connection's bytes: statuses of heads, content, whether the message is over, bytes behind it.
+    /// The reading of a whole connection's bytes: statuses of heads, content, whether the message is over, bytes behind it.
     #[derive(Debug, PartialEq, Eq)]
     struct Read {
         statuses: Vec<u16>,

@@ -4,14 +4,14 @@
 /// The largest window (RFC 9113 §6.9.1).
 pub const WINDOW_MAX: i64 = 0x7fff_ffff;
 
-/// What every window is until somebody says otherwise (RFC 9113 §6.9.2).
+/// Every window's size until a peer says otherwise (RFC 9113 §6.9.2).
 pub const WINDOW_DEFAULT: i64 = 65_535;
 
 /// FLOW_CONTROL_ERROR: of the stream or of the connection, whose window it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overflow;
 
-/// What a peer lets us send.
+/// The bytes that a peer lets us send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendWindow(i64);
 
@@ -26,7 +26,7 @@ impl SendWindow {
         usize::try_from(self.0).unwrap_or(0)
     }
 
-    /// What one of those that share the window may take of it, that has `unread` bytes of it already: none holds more than it
+    /// The part of a shared window that one stream may take, which has `unread` bytes of it already: none holds more than it
     /// leaves to the others. So half of a window stays free of one whose bytes are not read, a quarter of two, and so on (dynamic
     /// thresholds, Choudhury and Hahne 1998). Not less than half, as many peers give nothing back before half is read.
     #[inline]
@@ -55,7 +55,7 @@ impl SendWindow {
     }
 }
 
-/// What we let a peer send. What was taken is given back in increments of half the window, so that a byte costs no frame.
+/// The bytes that we let a peer send. Taken bytes are given back in increments of half the window, so that a byte costs no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiveWindow {
     size: i64,
@@ -84,7 +84,7 @@ impl ReceiveWindow {
         Ok(())
     }
 
-    /// What came was taken by whom it was for. Returns the increment to tell the peer, where one is due.
+    /// Bytes that came were taken by their reader. Returns the increment to tell the peer, where one is due.
     pub fn taken(&mut self, bytes: usize) -> Option<u32> {
         let held = self.size - self.left - self.owed;
         debug_assert!(bytes as i64 <= held, "more was taken than came");

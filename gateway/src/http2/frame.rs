@@ -3,7 +3,7 @@
 /// Bytes of a frame's head (RFC 9113 §4.1).
 pub const HEAD_BYTES: usize = 9;
 
-/// What a client sends before its first frame (RFC 9113 §3.4).
+/// A client sends this before its first frame (RFC 9113 §3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The largest payload that each peer takes without having said so (RFC 9113 §4.2); we take no larger and send none.
@@ -18,7 +18,7 @@ pub const END_HEADERS: u8 = 0x4;
 pub const PADDED: u8 = 0x8;
 pub const PRIORITY: u8 = 0x20;
 
-/// What a frame is (RFC 9113 §6).
+/// The kind of a frame (RFC 9113 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Data,

@@ -1,21 +1,23 @@
-//! What a peer may cost: the limits of a session with their defaults, and an account for each of HTTP/2's known floods. Every account has a name under
-//! which it is counted where it runs out; then the connection ends with ENHANCE_YOUR_CALM.
+//! The cost that a peer may cause: the limits of a session with their defaults, and an account for each of HTTP/2's known
+//! floods. Every account has a name under which it is counted where it runs out; then the connection ends with
+//! ENHANCE_YOUR_CALM.
 
-/// Resets of a client's streams beyond those that its answered requests pay for (CVE-2023-44487). It counts who provoked a
-/// reset, not who sent it (CVE-2025-8671). The streams themselves stay counted until their exchanges have ended.
+/// Resets of a client's streams beyond those that its answered requests pay for (CVE-2023-44487). It counts the peer that
+/// provoked a reset, not the one that sent it (CVE-2025-8671). The streams themselves stay counted until their exchanges have
+/// ended.
 pub const RESETS_MAX: i64 = 100;
 
 /// Requests answered for each further reset: clients that cancel one in five have their reasons.
 pub const ANSWERED_PER_RESET: u32 = 4;
 
-/// Answers to PING and SETTINGS that wait in `out` (CVE-2019-9512, -9515): who reads none of what we write gets no more.
+/// Answers to PING and SETTINGS that wait in `out` (CVE-2019-9512, -9515): a peer that reads none of what we write gets no more.
 pub const ANSWERS_UNSENT_MAX: u32 = 16;
 
 /// SETTINGS within [`SETTINGS_PERIOD_MS`]; each may touch every stream's window.
 pub const SETTINGS_MAX: i64 = 8;
 pub const SETTINGS_PERIOD_MS: i64 = 10_000;
 
-/// Frames of one block of fields (CVE-2024-27316); eight of them hold eight times the largest head anybody sends.
+/// Frames of one block of fields (CVE-2024-27316); eight of them hold eight times the largest usual head.
 pub const BLOCK_FRAMES_MAX: u32 = 8;
 
 /// Bytes of frames that ask for nothing: PRIORITY, extensions, acknowledgements, empty DATA, frames of streams that are over
@@ -23,14 +25,14 @@ pub const BLOCK_FRAMES_MAX: u32 = 8;
 pub const IDLE_BYTES_MAX: i64 = 64 * 1024;
 pub const IDLE_BYTES_PER_SECOND: i64 = 4 * 1024;
 
-/// What a request pays in: a few PRIORITY and WINDOW_UPDATE belong to it.
+/// A request pays this in: a few PRIORITY and WINDOW_UPDATE belong to it.
 const IDLE_BYTES_PER_REQUEST: i64 = 128;
 
-/// What a DATA frame we send pays in, for increments that follow it: two frames, and one for each 512 bytes.
+/// A DATA frame that we send pays this in, for increments that follow it: two frames, and one for each 512 bytes.
 const IDLE_BYTES_PER_DATA: i64 = 26;
 const DATA_BYTES_PER_IDLE_BYTE: i64 = 40;
 
-/// What each DATA frame costs beside its content (RUSTSEC-2026-0258). Counted in bytes against the stream's own budget: a count
+/// The cost of each DATA frame beside its content (RUSTSEC-2026-0258). Counted in bytes against the stream's own budget: a count
 /// of frames alone would end honest streams of ten thousand small messages (hyper #4164).
 pub const DATA_FRAME_COST: u64 = 32;
 
@@ -49,9 +51,10 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Fields of a head or of trailers; crumbs of cookies are fields (CVE-2026-49975).
     pub fields_max: usize,
-    /// What one stream may send: content, and [`DATA_FRAME_COST`] for each frame of it.
+    /// The most that one stream may send: content, and [`DATA_FRAME_COST`] for each frame of it.
     pub stream_bytes_max: u64,
-    /// What one stream may send before it is taken; at least HTTP/2's default, which a peer may use before it knows better.
+    /// The most that one stream may send before it is taken; at least HTTP/2's default, which a peer may use before it knows
+    /// better.
     pub stream_window_bytes: u32,
     /// Content queued on one stream beyond which [`super::session::Session::has_room`] says no. A connection holds at most
     /// `streams_max` times this and one block each.
@@ -64,7 +67,7 @@ pub struct Limits {
     pub bytes_per_second_min: u64,
     /// A connection without streams.
     pub idle_ms_max: u64,
-    /// Silence with streams open, after which a PING asks whether anybody is there; 0: never.
+    /// Silence with streams open, after which a PING asks whether the peer is there; 0: never.
     pub ping_after_ms: u64,
     /// Until that PING is answered.
     pub ping_ms_max: u64,
@@ -209,7 +212,7 @@ pub struct Guard {
     /// In thousandths of a SETTINGS.
     settings: Account,
     idle: Account,
-    /// Bytes that may cross resets of ours: what they were allowed when we gave the streams up. Eaten before `idle` is.
+    /// Bytes that may cross resets of ours: the allowance of the streams when we gave them up. Eaten before `idle` is.
     forgiven: i64,
     forgiven_max: i64,
 }
@@ -274,7 +277,7 @@ impl Guard {
         self.answers_unsent
     }
 
-    /// The writer took `out`: what it took before has been written.
+    /// The writer took `out`: its last bytes have been written.
     pub fn out_was_taken(&mut self) {
         self.answers_unsent = 0;
     }

@@ -1,10 +1,10 @@
 //! HTTP/2 as pure functions over bytes, for both roles: no socket, no clock, no runtime (RFC 9113, RFC 7541).
 //!
 //! In reading order: frames (`frame`), fields in blocks (`hpack`), fields and the inner form of a message (`fields`), windows
-//! (`flow`), what a peer may cost (`guard`), and the connection that is all of it together (`session`).
+//! (`flow`), the cost that a peer may cause (`guard`), and the connection that is all of it together (`session`).
 //!
 //! The inner form of every message is a rendered HTTP/1.1 head: what an HTTP/2 client said passes `http1::head` like everything
-//! else, and edits, copies, redaction and comparison know one form. What this room knows of routes, mirrors and tasks is nothing.
+//! else, and edits, copies, redaction and comparison know one form. This room knows nothing of routes, mirrors and tasks.
 //!
 //! # How a session is driven
 //!
@@ -27,10 +27,11 @@
 //! [`Data`](session::Event::Data) brings content; when the primary took a piece, the task says
 //! [`taken`](session::Session::taken), which is the back-pressure. It answers by [`queue`](session::Session::queue): a head,
 //! content while [`has_room`](session::Session::has_room) (else it waits for [`Room`](session::Event::Room)), trailers or an
-//! end, of which [`is_flushed`](session::Session::is_flushed) says whether the peer took it; and says [`release`](session::Session::release) when its exchange has ended, whichever way. A task that panicked is
-//! released by whoever caught it, and its stream is reset. Until then the stream counts against `streams_max`.
-//! [`Refused`](session::Event::Refused) is a request to be answered with its fault; [`Malformed`](session::Event::Malformed) one
-//! that is only counted.
+//! end, of which [`is_flushed`](session::Session::is_flushed) says whether the peer took it; and says
+//! [`release`](session::Session::release) when its exchange has ended, whichever way. A task that panicked is released by the
+//! task's owner, and its stream is reset. Until then the stream counts against `streams_max`.
+//! [`Refused`](session::Event::Refused) is a request to be answered with its fault; [`Malformed`](session::Event::Malformed)
+//! one that is only counted.
 //!
 //! In the role of a client: [`open`](session::Session::open) while [`streams_free`](session::Session::streams_free), then the
 //! same. A stream reset as [`Unprocessed`](session::Why::Unprocessed) or with `REFUSED_STREAM` was not looked at.

@@ -1,7 +1,7 @@
 //! TLS over a wire: the operations of a covered connection, in the same shape as the wire's own.
 //!
 //! Ciphertext is read into the caller's buffer and opened in place, so that a connection that waits holds no buffer of its
-//! own. What is written is sealed into one buffer and goes out in as few sends as the wire takes it in. Reading never waits
+//! own. Written bytes are sealed into one buffer and go out in as few sends as the wire takes them in. Reading never waits
 //! for a write: behind the handshake a session has nothing to say that cannot go with the next data.
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +16,7 @@ use crate::limits::{BLOCK_BYTES, QUIET_READS_MAX};
 use crate::tls::fault::Fault;
 use crate::tls::session::Session;
 
-/// What covers one connection.
+/// The cover of one connection.
 pub(super) struct Cover {
     session: RefCell<Session>,
     /// Ciphertext on its way out, and how much of it is written.
@@ -130,7 +130,7 @@ impl Cover {
     }
 
     /// Writes as much of `buf[at..to]` as is taken at once: `Ok(None)` where that is less than one byte of it, and `Ok(Some(0))`
-    /// where the wire takes nothing. What is reported is in proportion to what the wire took, and the last byte only with
+    /// where the wire takes nothing. The count is in proportion to what the wire took, and has the last byte only with
     /// the last of its record, so that the pace of a peer can be measured by it.
     pub(super) async fn write<B: IoBuf>(
         &self,
@@ -240,12 +240,12 @@ impl Cover {
         result
     }
 
-    /// What can be said without asking the wire.
+    /// The result that needs no look at the wire.
     fn waiting(&self, wire: &Wire, buf: &mut Vec<u8>, room: usize) -> Option<io::Result<usize>> {
         let mut session = self.session.borrow_mut();
         match session.take(buf, room) {
             Ok(0) if session.is_ended() => Some(Ok(0)),
-            // RFC 9112 §9.8: whoever reads until the end has not got it.
+            // RFC 9112 §9.8: a message that lasts until the end is not complete.
             Ok(0) if session.is_cut() => Some(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(0) => None,
             Ok(n) => Some(Ok(n)),
@@ -257,7 +257,7 @@ impl Cover {
         }
     }
 
-    /// Opens what came from the wire: what that is for the caller, if it is anything.
+    /// Opens bytes that came from the wire; the caller's result, if there is one.
     fn came(
         &self,
         wire: &Wire,
@@ -273,7 +273,7 @@ impl Cover {
             Ok(_) => {
                 let opened = self.session.borrow_mut().open(buf, from);
                 match opened {
-                    // What came before the fault is the caller's; the next read finds it again.
+                    // Bytes before the fault are the caller's; the next read finds it again.
                     _ if buf.len() > from => Some(Ok(buf.len() - from)),
                     Ok(()) => None,
                     Err(fault) => {

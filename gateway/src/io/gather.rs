@@ -47,7 +47,7 @@ impl Gather {
         self.len() == 0
     }
 
-    /// What is behind the first `skip` bytes, in order, and no more than `most` of it.
+    /// The bytes behind the first `skip`, in order, and no more than `most` of them.
     pub(super) fn slices(&self, mut skip: usize, mut most: usize) -> Vec<IoSlice<'_>> {
         let mut some = Vec::new();
         let mut from = 0;
@@ -80,7 +80,7 @@ impl Gather {
         self.parts.retain(|part| part.iov_len > 0);
     }
 
-    /// What is not written yet, in one piece.
+    /// The bytes that are not written yet, in one piece.
     #[cfg(test)]
     pub(super) fn rest(&self) -> Vec<u8> {
         let parts = self.parts.get(self.next..).unwrap_or_default().iter();
@@ -105,7 +105,7 @@ impl Gather {
         }
     }
 
-    /// The buffer given to `new`; what was shared is released.
+    /// The buffer given to `new`; shared blocks are released.
     pub fn into_own(self) -> Vec<u8> {
         self.own
     }

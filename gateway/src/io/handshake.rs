@@ -1,4 +1,4 @@
-//! The handshake of a covered connection: who speaks when, by when it has to be over, and whose turn a signature is.
+//! The handshake of a covered connection: which side speaks when, by when it has to be over, and whose turn a signature is.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use crate::tls::Callee;
 use crate::tls::fault::Fault;
 use crate::tls::session::{Facts, Session};
 
-/// Whose handshake it is: who comes first goes first.
+/// Whose handshake it is; the first of these goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Turn {
     Primary,
@@ -26,7 +26,7 @@ pub enum Turn {
     Mirror,
 }
 
-/// Lets one signature through at a time, and everybody else on the worker between two of them: a request waits for one at
+/// Lets one signature through at a time, and every other task on the worker between two of them: a request waits for one at
 /// most, however many handshakes arrive at once.
 #[derive(Debug, Default)]
 pub(super) struct Turnstile {
@@ -39,7 +39,7 @@ pub(super) struct Turnstile {
 #[derive(Debug)]
 struct Permit(Rc<Turnstile>);
 
-/// A place among those who wait. Dropped before its turn, it lets the next one go.
+/// A place among the handshakes that wait. Dropped before its turn, it lets the next one go.
 struct Waiting<'t> {
     turnstile: &'t Turnstile,
     key: (Turn, u64),
@@ -102,7 +102,7 @@ pub enum NotCalled {
 }
 
 impl NotCalled {
-    /// What a handshake came to grief by.
+    /// The fault that a handshake failed by.
     pub fn tls(&self) -> Option<Fault> {
         match self {
             Self::Wire(_) => None,
@@ -221,14 +221,14 @@ impl Stream {
     }
 }
 
-/// What is known of a connection by its cover; of one without, nothing.
+/// The facts of a connection by its cover; of one without, none.
 impl Stream {
     /// The certificate that the peer has shown, in DER, where the connection is covered and it has.
     pub fn peer_certificate(&self) -> Option<Vec<u8>> {
         self.r.0.cover.get()?.peer_certificate()
     }
 
-    /// What the peer has broken the cover of the connection by.
+    /// The fault by which the peer has broken the connection's cover.
     pub fn broken(&self) -> Option<Fault> {
         self.r.0.cover.get()?.broken()
     }

@@ -26,7 +26,7 @@ pub enum Owner {
 /// A listening socket, which another process may share.
 ///
 /// It waits for readiness and then takes without waiting. An accept left with the kernel would be cheaper by a system
-/// call, but one that is given up has been woken for a connection that nobody else is then woken for; and monoio 0.2.4
+/// call, but one that is given up has been woken for a connection that no other process is then woken for; and monoio 0.2.4
 /// leaks the socket of one that is dropped.
 pub struct Listener {
     /// Shared with the control plane, which keeps it for a successor.
@@ -111,15 +111,16 @@ impl Listener {
         .await
     }
 
-    /// Accepts no more, and leaves the socket and what the kernel has queued there to whoever else has it.
+    /// Accepts no more, and leaves the socket and the connections that the kernel has queued there to another process that has
+    /// it.
     pub fn leave(&self) {
         self.left.set(true);
         self.wake();
     }
 
-    /// Ends the listener for everybody. Connections that the kernel has established already are accepted first, as many a
-    /// turn as ever, for their clients must not see a reset; then accept fails. What a service manager lent is only left: a
-    /// shutdown would reach its own descriptor, and the connections in its queue are the next process's.
+    /// Ends the listener for every process. Connections that the kernel has established already are accepted first, as many a
+    /// turn as ever, for their clients must not see a reset; then accept fails. A socket that a service manager lent is only
+    /// left: a shutdown would reach its own descriptor, and the connections in its queue are the next process's.
     pub fn end(&self) {
         match self.owner {
             Owner::Us => {

@@ -27,7 +27,7 @@ thread_local! {
 /// Something that goes on until it ends.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What a simulated origin does with a connection to it.
+/// A simulated origin's conduct on a connection to it.
 pub(crate) type Origin = Rc<dyn Fn(End) -> Task>;
 
 /// Everything that happens in one seed.
@@ -172,7 +172,7 @@ impl World {
         self.silent.borrow_mut().push(address);
     }
 
-    /// A connection to `address`; refused where nobody listens, or where the dice say so.
+    /// A connection to `address`; refused where nothing listens, or where the dice say so.
     pub(crate) async fn connect(&self, address: Address) -> io::Result<End> {
         let address = address.ip().ok_or(io::ErrorKind::NotFound)?;
         self.sleep_us(self.below(2_000) as u64).await;
@@ -189,7 +189,7 @@ impl World {
     }
 }
 
-/// What `future` comes to, if it does so within `us`.
+/// The output of `future`, if it ends within `us`.
 pub(crate) async fn within<F: Future>(world: &World, us: u64, future: F) -> Option<F::Output> {
     let (mut future, mut late) = (std::pin::pin!(future), std::pin::pin!(world.sleep_us(us)));
     poll_fn(|cx| {
@@ -207,7 +207,7 @@ struct Way {
     bytes: VecDeque<u8>,
     /// The writer has ended it.
     is_ended: bool,
-    /// The reader takes no more; what is written is answered with a reset.
+    /// The reader takes no more; a write is answered with a reset.
     is_deaf: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -339,7 +339,7 @@ impl End {
         .await
     }
 
-    /// Writes all of `bytes` so that nobody sees them come in pieces, however much the line holds already.
+    /// Writes all of `bytes` so that the reader never sees them come in pieces, however much the line holds already.
     pub(crate) fn write_at_once(&self, bytes: &[u8]) {
         let mut line = self.line.borrow_mut();
         let is_open = !line.is_reset;
@@ -401,7 +401,7 @@ impl End {
         self.resets.set(does);
     }
 
-    /// What is there, without waiting.
+    /// Reads the bytes that are there, without waiting.
     pub(crate) fn read_now(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
         let mut line = self.line.borrow_mut();
         if line.is_reset {

@@ -2,7 +2,7 @@
 //!
 //! monoio 0.2.4 loses data when a pending read is dropped, so no operation is cancelled on a connection that lives on: a
 //! deadline that passes shuts the socket down, and the pending operation completes by itself. No timer is armed per
-//! operation. Knows when a socket is late; what a socket is made of is its own business.
+//! operation. Knows when a socket is late, and nothing of what a socket is made of.
 
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
@@ -17,7 +17,8 @@ use crate::time::Millis;
 
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// What all sockets of a worker have in common: its coarse clock, the table of their deadlines, the turn of their signatures.
+/// The state that all sockets of a worker have in common: its coarse clock, the table of their deadlines, the turn of their
+/// signatures.
 #[derive(Debug)]
 pub struct Sweeper {
     started_us: u64,
@@ -221,7 +222,7 @@ impl Deadlines {
         is_due
     }
 
-    /// What has to be shut because its time is over; once.
+    /// The ways that have to be shut because their time is over; once.
     fn expire(&self, now: u64) -> Option<Shutdown> {
         let how = if self.write.get() <= now || self.end.get() <= now {
             self.clear();

@@ -17,7 +17,7 @@ const EAGER_MAX: u8 = 16;
 pub(super) struct Tcp {
     stream: UnsafeCell<TcpStream>,
     fd: RawFd,
-    /// What ends an idle read without losing anything.
+    /// Ends an idle read without losing anything.
     parker: Cell<Option<Canceller>>,
     /// Operations that completed at once, one after the other (epoll only).
     eager: Cell<u8>,
@@ -44,7 +44,7 @@ impl Tcp {
         Ok(Self::new(stream))
     }
 
-    /// A stream socket of this machine: what is done with one from here on is the same, whatever its family.
+    /// A stream socket of this machine: every later operation is the same, whatever its family.
     pub(super) async fn connect_unix(path: &str) -> io::Result<Self> {
         let stream = UnixStream::connect(path).await?;
         // SAFETY: the descriptor is an open stream socket, given up by its only owner.
@@ -53,7 +53,7 @@ impl Tcp {
     }
 
     pub(super) async fn read(&self, mut buf: Vec<u8>, room: usize) -> (io::Result<usize>, Vec<u8>) {
-        // Never more than asked for, however large the buffer is: what is behind it may be wanted for framing.
+        // Never more than asked for, however large the buffer is: the room behind it may be wanted for framing.
         buf.reserve(room);
         let (from, to) = (buf.len(), buf.len() + room);
         let (result, slice) = self.fair(self.stream().read(buf.slice_mut(from..to))).await;
@@ -174,15 +174,15 @@ pub fn initialized<B: IoBuf>(buf: &B) -> &[u8] {
     unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) }
 }
 
-/// setsockopt(2) of a socket's own level. What it says is not asked: an option that is not set changes no byte.
+/// setsockopt(2) of a socket's own level. Its result is not asked: an option that is not set changes no byte.
 fn set_option<T>(fd: RawFd, name: libc::c_int, value: &T) {
     let size = size_of::<T>() as libc::socklen_t;
     // SAFETY: the value is a valid `T` of the size given and outlives the call; `name` is an option whose value is a `T`.
     unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, std::ptr::from_ref(value).cast(), size) };
 }
 
-/// Resets a connection whose descriptor stays open: connect(2) to no address (`AF_UNSPEC`) dissolves the association. What is
-/// pending on it completes with an error.
+/// Resets a connection whose descriptor stays open: connect(2) to no address (`AF_UNSPEC`) dissolves the association. An
+/// operation that is pending on it completes with an error.
 fn reset(fd: RawFd) {
     // SAFETY: all-zero is a valid `sockaddr`, and its family is AF_UNSPEC.
     let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };

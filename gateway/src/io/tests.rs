@@ -1,4 +1,4 @@
-//! What `io` promises, on both drivers of a real kernel.
+//! The promises of `io`, on both drivers of a real kernel.
 
 use super::*;
 

@@ -25,7 +25,7 @@ fn always_ready() -> Option<AlwaysReady> {
     Some(AlwaysReady { reader: Rc::new(UnixStream::from_std(reader).ok()?), _writer: writer })
 }
 
-/// Lets everybody else on the worker have a turn, and what the kernel has completed come in, before it goes on.
+/// Lets every other task on the worker have a turn, and the kernel's completions come in, before it goes on.
 ///
 /// A task that wakes itself does neither: monoio 0.2.4 runs it next, before all others, and as long as one is ready it
 /// does not ask io_uring for completions. Only an operation that the kernel completes comes back behind the others.
@@ -38,7 +38,7 @@ pub async fn turn() {
     let reader = ALWAYS_READY
         .with(|cell| cell.get_or_init(always_ready).as_ref().map(|ready| Rc::clone(&ready.reader)));
     match reader {
-        // Whatever it says, it came back from the kernel.
+        // Whatever its result, it came back from the kernel.
         Some(reader) => drop(reader.readable(false).await),
         None => sleep_ms(1).await,
     }

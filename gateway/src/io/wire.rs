@@ -1,4 +1,4 @@
-//! What carries a connection's bytes, and the operations that every carrier has. One `match` each: a further carrier is one
+//! The carrier of a connection's bytes, and the operations that every carrier has. One `match` each: a further carrier is one
 //! more arm here, and nothing elsewhere.
 
 use std::io;
@@ -94,7 +94,7 @@ impl Wire {
         on!(self, arm => arm.is_silent())
     }
 
-    /// Ends one way or both; what is pending there completes.
+    /// Ends one way or both; a pending operation there completes.
     pub(super) fn shut(&self, how: Shutdown) {
         on!(self, arm => arm.shut(how));
     }

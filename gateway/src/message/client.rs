@@ -13,8 +13,8 @@ use super::{Declared, Framed, http1, http2, tunnel};
 use crate::address::Address;
 use crate::buffer::Buffers;
 use crate::error::Failure;
-use crate::http1::handshake::Offer;
 use crate::http1::head::ResponseHead;
+use crate::http1::offer::Offer;
 use crate::http1::response::{Fault, HeadLimits};
 use crate::io::{IoBuf, NotCalled, Stream, Sweeper, Turn};
 use crate::time::Millis;
@@ -30,7 +30,7 @@ pub enum Line {
     Memory(memory::Line),
 }
 
-/// What an exchange brings to its conversation.
+/// The terms that an exchange brings to its conversation.
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
     pub buffers: &'a Buffers,
@@ -42,7 +42,7 @@ pub struct Terms<'a> {
     pub offer: Option<Offer>,
 }
 
-/// What an upstream is sent.
+/// The way of a request to an upstream.
 pub enum Requester<'a> {
     Http1(http1::client::Requester<'a>),
     Http2(http2::client::Requester<'a>),
@@ -50,7 +50,7 @@ pub enum Requester<'a> {
     Memory(memory::Requester),
 }
 
-/// What an upstream answers.
+/// The way of a response from an upstream.
 pub enum Response<'a> {
     Http1(http1::client::Response<'a>),
     Http2(http2::client::Response<'a>),
@@ -66,7 +66,7 @@ pub struct NotWritten {
     pub any_sent: bool,
 }
 
-/// What was found of a response's heads.
+/// The heads of a response that were found.
 #[derive(Debug)]
 pub enum Found<T> {
     /// No further head is complete.
@@ -75,7 +75,7 @@ pub enum Found<T> {
     Final(T),
 }
 
-/// What may still come on a line behind the response to its exchange.
+/// Bytes that may still come on a line behind the response to its exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
     /// Nothing.
@@ -120,7 +120,7 @@ impl Line {
         }
     }
 
-    /// Both ends of a tunnel, once the upstream's response has opened it: what it sends and what it is sent.
+    /// Both ends of a tunnel, once the upstream's response has opened it: from the upstream and to it.
     pub fn tunnel<'a>(&'a mut self, buffers: &'a Buffers) -> Option<(tunnel::Source<'a>, tunnel::Sink<'a>)> {
         match self {
             Self::Http1(stream) => Some(http1::tunnel::of_upstream(stream, buffers)),

@@ -64,7 +64,7 @@ impl Content {
     }
 }
 
-/// What a client was told, in its order.
+/// The words that a client was told, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     Proceed,
@@ -162,7 +162,7 @@ pub(crate) struct Answer {
     pub(crate) pieces: Vec<&'static str>,
 }
 
-/// What an upstream in memory was sent, and what it answers.
+/// The request that an upstream in memory was sent, and its response.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) answer: Answer,
@@ -218,7 +218,7 @@ impl Default for Upstream {
     }
 }
 
-/// What the two directions of one exchange share.
+/// The state that the two directions of one exchange share.
 #[derive(Debug, Default)]
 struct Exchange {
     upstream: Rc<Upstream>,

@@ -1,6 +1,6 @@
-//! Messages between `exchange` and the wires: what a client sends and is told ([`server`]), what an upstream is sent and
-//! answers ([`client`]). Closed enums with one arm for each wire: another wire is one more arm in each, and `exchange` does
-//! not change.
+//! Messages between `exchange` and the wires: a client's request and the response to it ([`server`]), an upstream's request and
+//! its response ([`client`]). Closed enums with one arm for each wire: another wire is one more arm in each, and `exchange`
+//! does not change.
 //!
 //! The inner form of a message's beginning, whatever wire it came from or goes to, is the rendered HTTP/1.1 head: route,
 //! edits, copies and comparison read nothing else. Content passes as blocks of bytes with free room in front and behind, so
@@ -26,11 +26,13 @@ pub mod http2;
 #[cfg(test)]
 pub(crate) mod memory;
 
+use crate::buffer::Buffers;
 use crate::http1::body::Outgoing;
+use crate::http1::edit::{self, Edits};
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
 
-/// What a request's head declares of the content behind it.
+/// The content that a request's head declares.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared(Framing);
 
@@ -66,4 +68,13 @@ pub struct Framed {
     pub to: usize,
     /// Nothing of the message follows it.
     pub is_end: bool,
+}
+
+/// Makes `edits` to a rendered head of a response.
+fn edited(head: &mut Vec<u8>, buffers: &Buffers, edits: Edits<'_>) {
+    if edits.iter().any(Option::is_some) {
+        let rendered = std::mem::replace(head, buffers.medium());
+        edit::response(head, &rendered, edits);
+        buffers.give(rendered);
+    }
 }

@@ -40,7 +40,7 @@ pub enum Content<'a> {
     Memory(&'a mut memory::Content),
 }
 
-/// What a client is sent.
+/// The way of a response to a client.
 pub enum Responder<'a> {
     Http1(http1::server::Responder<'a>),
     Http2(http2::server::Responder<'a>),
@@ -98,8 +98,8 @@ impl Leaving {
 }
 
 impl<'a> Message<'a> {
-    /// Both ends of the tunnel that the response has opened: what the client sends, what came behind its head among it, and
-    /// what it is sent.
+    /// Both ends of the tunnel that the response has opened: from the client, with the bytes that came behind its head, and
+    /// to it.
     pub fn tunnel(self) -> Option<(tunnel::Source<'a>, tunnel::Sink<'a>)> {
         match (self.content, self.responder) {
             (Content::Http1(content), Responder::Http1(responder)) => {
@@ -174,7 +174,7 @@ impl Responder<'_> {
         on!(self, arm => arm.begin(head, may_go_on, edits));
     }
 
-    /// Renders the head that opens a tunnel with `edits` done to it. What is pushed behind it is the tunnel's.
+    /// Renders the head that opens a tunnel with `edits` done to it. Bytes pushed behind it are the tunnel's.
     pub fn switch(&mut self, head: &ResponseHead<'_, '_>, protocol: Upgrade, edits: Edits<'_>) {
         on!(self, arm => arm.switch(head, protocol, edits));
     }

@@ -1,5 +1,5 @@
 //! The four ends of a tunnel: bytes come from a [`Source`] and go to a [`Sink`], of a client or of an upstream, on whichever
-//! wire. One arm for each wire; what passes is not looked at.
+//! wire. One arm for each wire; the bytes are not looked at.
 
 use super::{http1, http2};
 use crate::time::Millis;
@@ -60,7 +60,7 @@ impl Sink<'_> {
         on_end!(self, arm => arm.write(chunk).await)
     }
 
-    /// Says that no more come; what the peer still sends is heard.
+    /// Says that no more come; the peer is still heard.
     pub async fn finish(&mut self, within: Millis) -> Result<(), Broken> {
         on_end!(self, arm => arm.finish(within).await)
     }

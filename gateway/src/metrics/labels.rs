@@ -10,7 +10,7 @@ pub trait Label: Copy + 'static {
 macro_rules! labels {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$vmeta])* $variant),+ }
         impl Label for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),+];
@@ -246,5 +246,41 @@ labels! {
         Overflow = "overflow",
         /// The upstream said that it did not look at the request (HTTP/2's REFUSED_STREAM, or its GOAWAY).
         Refused = "refused",
+    }
+}
+
+labels! {
+    /// Why a TLS session, or its handshake, came to nothing.
+    TlsFault {
+        /// The first bytes are no TLS: a client that speaks in plaintext.
+        NotTls = "not_tls",
+        /// No version, cipher, group, signature or protocol that both sides have.
+        NoCommonProtocol = "no_common_protocol",
+        /// The peer's certificate is revoked or broken.
+        BadCertificate = "bad_certificate",
+        /// The peer's certificate has expired, or is not valid yet.
+        Expired = "expired",
+        /// The peer's certificate is for other names than the one it was called by.
+        WrongName = "wrong_name",
+        /// The peer's certificate comes from no authority that we were told to trust.
+        UnknownCa = "unknown_ca",
+        /// The peer shows no certificate, and must.
+        NoCertificate = "no_certificate",
+        /// The peer does not trust our certificate: it said so by an alert.
+        Distrusted = "distrusted",
+        /// Another alert of the peer's.
+        Alert = "alert",
+        /// The peer's bytes break the protocol.
+        Protocol = "protocol",
+        /// The peer sent records without content, and too many of them.
+        Noise = "noise",
+        /// The peer went away in the middle.
+        Closed = "closed",
+        /// It took too long.
+        Timeout = "timeout",
+        /// Too many were under way.
+        Pending = "pending",
+        /// Its address asked for too many.
+        Rate = "rate",
     }
 }

@@ -25,14 +25,12 @@ pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use labels::{
     Class, CutReason, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed,
-    SkipReason, StreamReset, TunnelEnd, TunnelWay, UpstreamFailure,
+    SkipReason, StreamReset, TlsFault, TunnelEnd, TunnelWay, UpstreamFailure,
 };
 pub use observer::{KeeperCounters, ObserverCounters};
 pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd, RATIO_SLACK_US, ratio_step, times_as_long};
 pub use slots::{Slots, total};
 pub use trial::{Arm, Got, Trial};
-
-use crate::tls::fault::Fault;
 
 /// What one route counts.
 #[derive(Debug, Default)]
@@ -152,7 +150,7 @@ pub struct CheckCounters {
 #[derive(Debug, Default)]
 pub struct HandshakeCounters {
     pub done: Family<Handshake>,
-    pub failures: Family<Fault>,
+    pub failures: Family<TlsFault>,
 }
 
 /// TLS with clients.
@@ -160,7 +158,7 @@ pub struct HandshakeCounters {
 pub struct TlsCounters {
     pub handshakes: Family<Handshake>,
     /// Handshakes that came to nothing, those that were not begun among them.
-    pub failures: Family<Fault>,
+    pub failures: Family<TlsFault>,
     /// Under way.
     pub pending: Gauge,
 }

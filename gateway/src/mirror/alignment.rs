@@ -56,7 +56,7 @@ impl Alignment {
         *self = Self::default();
     }
 
-    /// It said what nobody asked for: what was in doubt may stand beside another request, and is counted so.
+    /// It sent a response that no request had asked for: pairs in doubt may stand beside another request, and are counted so.
     pub fn is_lost(&mut self) {
         for (account, responses) in std::mem::take(self).doubtful {
             account.suspect.add(responses);

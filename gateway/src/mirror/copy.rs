@@ -47,13 +47,13 @@ impl RequestCopy {
     }
 }
 
-/// What is still to be known of a copy whose content is searched before it is sent.
+/// The state of a copy whose content is searched before it is sent.
 #[derive(Debug, Clone)]
 pub struct Unsearched {
     pub rules: Rc<Rules>,
     pub trailers: Vec<u8>,
     pub expects_content: bool,
-    /// What is left of its content may not be longer.
+    /// Its content may not be longer once it was searched.
     pub body_bytes_max: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What one worker knows of one mirror endpoint: whether it can be reached, and how many copies one write to it may carry.
+//! One worker's knowledge of one mirror endpoint: whether it can be reached, and how many copies one write to it may carry.
 //! Pure: what happened comes in, with the worker's coarse time.
 
 use std::cell::Cell;
@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::limits::{HANG_UPS_MAX, MIRROR_BACKOFF_MS_MAX, PIPELINE_PENALTY_MS, TICK_MS};
 use crate::tls::Callee;
 
-/// What is known of one mirror endpoint.
+/// The state of one mirror endpoint.
 #[derive(Debug)]
 pub struct Endpoint {
     pub address: Address,
@@ -23,12 +23,12 @@ pub struct Endpoint {
     /// It has answered and kept its connection: pipelining may be tried.
     keeps_alive: Cell<bool>,
     penalty_until_ms: Cell<u64>,
-    /// What one more copy in a batch adds to its time, in microseconds: at first a lone answer's whole time, then the
-    /// time between answers that were pipelined.
+    /// The time that one more copy adds to a batch, in microseconds: at first a lone response's whole time, then the
+    /// time between responses that were pipelined.
     service_time_us: Cell<u64>,
     /// Whether `service_time_us` was seen between pipelined answers.
     gap_measured: Cell<bool>,
-    /// Lone answers since then: what was seen long ago is asked again.
+    /// Lone responses since then: an old measurement is taken again.
     solo_responses: Cell<u32>,
     /// A batch is at most twice as long as the last that was answered in step.
     batch_limit: Cell<usize>,
@@ -105,8 +105,9 @@ impl Endpoint {
         }
     }
 
-    /// It closed a connection on which it got a copy or let none begin, without answering anything. Who restarts, or dislikes a request, does
-    /// so now and then; who does nothing else is called as seldom as who refuses, or each copy would cost a connection.
+    /// It closed a connection on which it got a copy or let none begin, without a response. A server that restarts, or dislikes
+    /// a request, does so now and then; one that does nothing else is called as seldom as one that refuses, or each copy would
+    /// cost a connection.
     pub fn hung_up(&self, now_ms: u64) {
         let hang_ups = self.hang_ups.get().saturating_add(1);
         self.hang_ups.set(hang_ups);
@@ -115,7 +116,7 @@ impl Endpoint {
         }
     }
 
-    /// It answered something: what was before is forgotten.
+    /// It answered: earlier failures are forgotten.
     pub fn answers(&self) {
         self.hang_ups.set(0);
         self.refusals.set(0);
@@ -172,7 +173,7 @@ impl Endpoint {
         }
         let each = self.service_time_us.get();
         let by_time = usize::try_from(BATCH_SERVICE_US_MAX / each.max(1)).unwrap_or(usize::MAX);
-        // What a lone answer took may have been our own turn: a second copy tells.
+        // A lone response's time may have been our own turn: a second copy tells.
         let may_learn = !self.gap_measured.get() && each <= LONE_ANSWER_US_MAX;
         by_time.max(if may_learn { 2 } else { 1 }).min(self.batch_limit.get()).min(pipeline_max.max(1))
     }

@@ -18,7 +18,7 @@ pub struct Captured {
     /// As on a mirror's wire: head, and content where it is small.
     pub head: Vec<u8>,
     pub pieces: Vec<Bytes>,
-    /// What it keeps alive.
+    /// Bytes that it keeps alive.
     pub bytes: usize,
 }
 
@@ -26,7 +26,7 @@ pub struct Captured {
 #[derive(Debug)]
 pub struct Feed {
     captured: Producer<Captured>,
-    /// What all that waits keeps alive.
+    /// Bytes that all waiting copies keep alive.
     bytes: Arc<AtomicUsize>,
 }
 

@@ -23,7 +23,7 @@ pub struct Governor {
     last: Cell<Option<Tally>>,
 }
 
-/// What had been counted at the last look.
+/// The counts at the last look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Tally {
     /// Copies whose fate is known.
@@ -35,7 +35,7 @@ struct Tally {
     busy_ticks: u64,
 }
 
-/// What the last second showed.
+/// The counts of the last second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     pub settled: u64,
@@ -115,7 +115,7 @@ impl Governor {
     }
 }
 
-/// The share that follows `effective`, and why it is lower, if it is. What stands at its least is not counted again.
+/// The share that follows `effective`, and why it is lower, if it is. A share that stands at its least is not counted again.
 fn decide(
     settings: &config::Governor,
     configured: Percent,
@@ -135,7 +135,7 @@ fn decide(
     (share, (share.per_million < effective.per_million).then_some(why))
 }
 
-/// What is wrong: the worker's own trouble first, for it is the primary's too.
+/// The reason to lower the share: the worker's own trouble first, for it is the primary's too.
 fn trouble(settings: &config::Governor, look: &Look) -> Option<LowerReason> {
     let failures_max = u128::from(settings.failures_max.per_million);
     let failed = u128::from(look.failed) * u128::from(Percent::ALL.per_million);

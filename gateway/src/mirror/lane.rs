@@ -1,5 +1,5 @@
-//! One mirror's ring on one worker, and what the two sides of it need to know of each other: who sleeps, what waits,
-//! whether the mirror can be reached. Offering a copy never waits and never fails the one who offers.
+//! One mirror's ring on one worker, and the state that its two sides share: which shippers sleep, which copies wait,
+//! whether the mirror can be reached. Offering a copy never waits and never fails the exchange that offers.
 //!
 //! Knows no socket and no runtime; time is the worker's coarse milliseconds, handed in.
 
@@ -41,7 +41,7 @@ pub struct Lane {
     /// A connect to an endpoint that last refused is under way; one at a time is enough to learn.
     pub probing: Cell<bool>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
-    /// What they are spoken to in.
+    /// The protocol that they are spoken to in.
     protocol: Cell<UpstreamProtocol>,
     /// `None` calls them in plaintext.
     caller: RefCell<Option<Rc<Caller>>>,
@@ -54,13 +54,13 @@ pub struct Lane {
     captures: bool,
     /// No shipper takes from it any more.
     closed: Cell<bool>,
-    /// What an answer's head may be by the configuration in force.
+    /// The limits of a response's head by the configuration in force.
     pub response_heads: Cell<HeadLimits>,
-    /// What an HTTP/2 connection may cost by it.
+    /// The limits of an HTTP/2 connection by it.
     pub session: Cell<guard::Limits>,
-    /// Bytes that may be read of long answers: what is read of short ones is not counted.
+    /// Bytes that may be read of long responses: short ones are not counted.
     answers: Bucket,
-    /// What of that is read at a time.
+    /// The pace at which they are read.
     pub pacer: Pacer,
     pub counters: Arc<LaneCounters>,
 }
@@ -112,7 +112,7 @@ impl Lane {
         }
     }
 
-    /// What the configuration in force lets an answer and a connection cost.
+    /// Takes over what the configuration in force lets a response and a connection cost.
     pub fn follow(&self, config: &Config, settings: &config::Lane) {
         self.response_heads.set((&config.limits).into());
         if let Some(upstream) = config.upstreams.get(settings.upstream) {
@@ -211,7 +211,7 @@ impl Lane {
         taken
     }
 
-    /// As [`Self::take_if`], of one that is under way beside others: what it keeps alive goes on counting against the ring.
+    /// As [`Self::take_if`], of one that is under way beside others: its bytes go on counting against the ring.
     pub fn take_reserved_if(
         self: &Rc<Self>,
         fits: impl FnOnce(&RequestCopy) -> bool,
@@ -228,8 +228,8 @@ impl Lane {
         Some((copy, Reserved { lane: Rc::clone(self), bytes }))
     }
 
-    /// Gives up what has waited too long at the ring's front, a bounded part of it: a ring that nobody takes from must not
-    /// stay full of what will never be sent.
+    /// Gives up copies that have waited too long at the ring's front, a bounded number: a ring that no shipper takes from must
+    /// not stay full of copies that will never be sent.
     fn expire(&self, now_ms: u64) {
         if !self.has_ttl.get() {
             return;
@@ -321,7 +321,7 @@ impl Lane {
         self.shippers.set(self.shippers.get().saturating_sub(1));
     }
 
-    /// Whether anybody is left who has to be told that the end is near.
+    /// Whether a shipper is left that has to be told that the end is near.
     pub fn has_shippers(&self) -> bool {
         self.shippers.get() > 0
     }
@@ -359,7 +359,7 @@ impl Lane {
         self.captures || self.endpoints.borrow().iter().any(|endpoint| endpoint.is_reachable(now_ms))
     }
 
-    /// The mirror is there from now on; whether it was elsewhere. What is known of endpoints that stay, and are called as before,
+    /// The mirror is there from now on; whether it was elsewhere. The state of endpoints that stay, and are called as before,
     /// is kept; connections to others end with the batch they carry.
     pub fn relocate(&self, at: Whereabouts<'_>) -> bool {
         let caller = Caller::after(self.caller.borrow().as_ref(), at.calling, at.protocol);
@@ -385,7 +385,7 @@ impl Lane {
         true
     }
 
-    /// What its mirror is spoken to in.
+    /// The protocol that its mirror is spoken to in.
     pub fn protocol(&self) -> UpstreamProtocol {
         self.protocol.get()
     }

@@ -36,7 +36,7 @@ impl Ticket {
         Self { counters: Arc::clone(counters), stage: Stage::Pending, joined: None }
     }
 
-    /// What becomes of it is told there too.
+    /// Its outcome is told there too.
     pub fn join(&mut self, joined: Joined) {
         self.joined = Some(joined);
     }

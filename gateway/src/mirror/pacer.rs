@@ -16,12 +16,12 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// Counts what was read, or what costs as much, in bytes of a long answer; says when that is paid for, and whoever did it
-    /// may go on. They come back one after the other.
+    /// Counts the bytes read of a long response, or a cost that equals them; says when that is paid for, and the shipper that
+    /// read may go on. They come back one after the other.
     pub fn spend(&self, bytes: u64, now_us: u64) -> u64 {
         let cost_us = bytes.saturating_mul(1000) / ANSWER_BYTES_PER_MS;
         let paid_us = self.paid_us.get().max(now_us).saturating_add(cost_us);
-        // What is beyond is forgiven: nobody waits for ever because others did much.
+        // A larger debt is forgiven: no shipper waits for ever because others read much.
         self.paid_us.set(paid_us.min(now_us.saturating_add(PACE_DEBT_MS_MAX * 1000)));
         self.paid_us.get()
     }

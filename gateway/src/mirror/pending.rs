@@ -175,7 +175,7 @@ impl Pending {
             self.offer(now_ms);
             return None;
         }
-        // What waits here is bounded by the open exchanges, and by the bytes of the ring it will enter.
+        // Copies that wait here are bounded by the open exchanges, and by the bytes of the ring they will enter.
         let held = self.held_bytes().saturating_sub(self.reserved.bytes());
         if self.reserved.grow(held) {
             return Some(self);
@@ -251,7 +251,7 @@ impl Pending {
         self.flush_small();
     }
 
-    /// Ends head and content, or leaves that to whoever searches it.
+    /// Ends head and content, or leaves that to the shipper that searches it.
     fn end(&mut self, rules: &Rc<Rules>, trailers: &[u8]) {
         let trailers = match &rules.secrets {
             Some(secrets) if !trailers.is_empty() => &without_secrets(secrets, trailers),
@@ -324,7 +324,7 @@ fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) 
         let mirror = policy.index;
         let span = source.trace.map_or([0; 8], |_| trace::new_span(source.random));
         let compares = |percent| source.compares.is_some_and(|draw| draw.takes_copy(percent, 0));
-        // What a mirror with other rules gets is another request, but its answer is compared all the same.
+        // A mirror with other rules gets another request, but its response is compared all the same.
         let keeps = policy.compare.filter(|(percent, _)| compares(*percent)).map(|(_, bytes)| bytes);
         let is_paired = !policy.unpaired.contains(&source.primary);
         let keeps_bytes = keeps.filter(|_| is_paired).map_or(0, |bytes| bytes.max(1));

@@ -1,7 +1,7 @@
 //! One mirror of one route, prepared for a worker: which requests are eligible, which of them are copied, and what is
 //! special about the copies. Pure.
 //!
-//! What only some mirrors ask for stands apart in [`Rules`], so that a plain mirror passes all of it by one test.
+//! Rules that only some mirrors have stand apart in [`Rules`], so that a plain mirror passes all of them by one test.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub struct Policy {
     pub is_trial: bool,
 }
 
-/// What few mirrors ask for.
+/// The rules that few mirrors have.
 #[derive(Debug)]
 pub struct Rules {
     only: Option<Matcher>,
@@ -64,14 +64,14 @@ pub struct Rules {
     answer: Option<ResponseCondition>,
     governor: Option<Rc<Governor>>,
     pub(super) path: Option<PathEdit>,
-    /// What a client says in fields that are ours to say is among those removed.
+    /// A client's own fields by our names are among those removed.
     pub(super) headers: HeaderEdits,
     pub(super) secrets: Option<Secrets>,
 }
 
 impl Policy {
-    /// `workers` share the mirror's `rate_max`. What belongs to the mirror's name goes on from `before`, the same mirror in the
-    /// configuration before: what it has spent of its rate, and how far its share is lowered.
+    /// `workers` share the mirror's `rate_max`. State that belongs to the mirror's name goes on from `before`, the same mirror
+    /// in the configuration before: the spent part of its rate, and how far its share is lowered.
     pub fn new(
         (index, mirror): (usize, &config::Mirror),
         counters: &Arc<MirrorCounters>,

@@ -1,9 +1,9 @@
-//! What tells a copy of ours from whatever a client sends: a word that follows from a key, beside the plain mark that tells
-//! mirrors what they get.
+//! The proof that tells a copy of ours from any request of a client's: a word that follows from a key, beside the plain mark
+//! that tells mirrors what they get.
 //!
-//! The word is the same for all copies made under one key: it proves who made a copy, and nothing of its content. Servers that
-//! are sent copies see it; clients are not. A process draws its key at its start, unless the environment names one that a fleet
-//! shares.
+//! The word is the same for all copies made under one key: it proves the origin of a copy, and nothing of its content. Servers
+//! that are sent copies see it; clients are not. A process draws its key at its start, unless the environment names one that a
+//! fleet shares.
 
 use std::fmt;
 use std::fs::File;

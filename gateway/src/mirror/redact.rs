@@ -1,5 +1,6 @@
-//! What must not leave with a copy, nor be told of an exchange: values of fields, of cookies, of parameters and inside JSON.
-//! Pure. The one place that knows where in a message a secret stands: wires and outlets ask it, and decide nothing themselves.
+//! Secrets that must not leave with a copy, nor be told of an exchange: values of fields, of cookies, of parameters and inside
+//! JSON. Pure. The one place that knows where in a message a secret stands: wires and outlets ask it, and decide nothing
+//! themselves.
 //!
 //! Names are compared without regard to ASCII case; where a value's end could be read in two ways, the longer reading is taken
 //! away. Covered: every line and trailer line of the named fields; every Cookie and Set-Cookie line; parameters by their shape
@@ -18,10 +19,10 @@ use crate::limits::REDACT_TURN_BYTES;
 use json::{NotJson, Pointers};
 use parameters::{Place, decoded, without};
 
-/// What stands in the place of a value.
+/// Stands in the place of a value.
 pub const REDACTED: &str = "[redacted]";
 
-/// What a mirror's copies must not carry.
+/// The secrets that a mirror's copies must not carry.
 #[derive(Debug)]
 pub struct Secrets {
     headers: Vec<String>,

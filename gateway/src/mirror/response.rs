@@ -1,4 +1,4 @@
-//! One response of a mirror as it is read: what matters of it, and what reading it costs. Pure: bytes in, facts out.
+//! One response of a mirror as it is read: the facts that matter of it, and the cost of reading it. Pure: bytes in, facts out.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) struct Answered {
 pub(super) struct Response {
     /// Of its heads, once the first byte was looked at.
     reader: Option<Reader>,
-    /// What follows its final head, once that came.
+    /// The message behind its final head, once that came.
     message: Option<Message>,
     /// Of content as it came, chunk sizes and extensions included.
     bytes: u64,
@@ -34,11 +34,11 @@ pub(super) struct Response {
     bytes_max: u64,
     /// Where it is to be compared.
     keeping: Option<Box<Keeping>>,
-    /// What a call came to.
+    /// A call's own status, as far as it was told.
     told: Told,
 }
 
-/// What reading one response costs, in bytes: heads, interim ones too, content, and each piece of it as so many more.
+/// The cost of reading one response, in bytes: heads, interim ones too, content, and each piece of it as so many more.
 #[derive(Debug, Default)]
 pub(super) struct Cost {
     bytes: u64,
@@ -66,7 +66,7 @@ impl Cost {
         self.add(ANSWER_PIECE_BYTES);
     }
 
-    /// What it has come to since the last time this was asked; nothing while that is little. All of it counts once it is
+    /// The cost since the last time this was asked; nothing while that is little. All of it counts once it is
     /// more.
     pub(super) fn spent(&mut self) -> u64 {
         if self.bytes <= ANSWER_SHORT_BYTES {
@@ -107,14 +107,14 @@ impl Response {
         self.message.is_some() && self.cost.is_long() && is_kept
     }
 
-    /// It is read no further: what is kept of it is a part.
+    /// It is read no further: the kept content is a part.
     pub(super) fn cut(&mut self) {
         if let Some(keeping) = &mut self.keeping {
             keeping.cut();
         }
     }
 
-    /// What matters of it, now that it is over; the next one is read from here on.
+    /// The facts that matter of it, now that it is over; the next one is read from here on.
     pub(super) fn end(&mut self, copy: RequestCopy, status: u16) -> Answered {
         let kept = self.keeping.take().map(|keeping| keeping.end());
         let bytes = self.content_bytes;

@@ -1,6 +1,6 @@
-//! The bounded queue of copies: so many entries, so many bytes, and a named policy for what does not fit.
+//! The bounded queue of copies: so many entries, so many bytes, and a named policy for a copy that does not fit.
 //!
-//! Pure: no waker, no clock, no counter. Pushing is O(1) except under `Oldest`, where it is O(evicted); what is given up
+//! Pure: no waker, no clock, no counter. Pushing is O(1) except under `Oldest`, where it is O(evicted); a copy that is given up
 //! is handed back to the caller, never lost here.
 
 use std::collections::VecDeque;
@@ -40,7 +40,7 @@ impl<T> Ring<T> {
         self.bytes
     }
 
-    /// How full it is, by entries or bytes, whichever is fuller; what is being made counts.
+    /// How full it is, by entries or bytes, whichever is fuller; copies that are being made count.
     pub fn percent(&self) -> u64 {
         let percent = |n: usize, max: usize| (n as u64).saturating_mul(100) / (max.max(1) as u64);
         percent(self.queue.len(), self.entries_max).max(percent(self.bytes + self.reserved, self.bytes_max))

@@ -31,7 +31,7 @@ use crate::observe::keep::Budget;
 use crate::observe::pairing::Half;
 use crate::time::Millis;
 
-/// What a shipper works with.
+/// One sender of copies, on a connection of its own.
 pub struct Shipper {
     pub lane: Rc<Lane>,
     pub settings: config::Lane,
@@ -67,9 +67,9 @@ impl Shipper {
         let mut connection: Option<Connection> = None;
         // Copies a mirror announced it would not look at; they go first on the next connection.
         let mut again: VecDeque<RequestCopy> = VecDeque::new();
-        // What a batch has written and not seen answered; empty between batches, kept for its memory.
+        // Copies that a batch has written and not seen answered; empty between batches, kept for its memory.
         let mut flying: VecDeque<RequestCopy> = VecDeque::new();
-        // What one read completed; kept for its memory too.
+        // Copies that one read completed; kept for its memory too.
         let mut done = Vec::new();
         loop {
             self.lane.awake();
@@ -142,7 +142,7 @@ impl Shipper {
         true
     }
 
-    /// What a connection that was to be silent has to say: an end, or a response to nothing.
+    /// Reads a connection that was to be silent: an end, or a response to nothing.
     async fn look_at_rest(&self, connection: &mut Connection) {
         if !connection.alignment.is_in_doubt() || connection.stream.is_quiet() {
             return;
@@ -161,7 +161,7 @@ impl Shipper {
         if let Some(connection) = connection {
             connection.endpoint.closed();
             if let Some(fault) = connection.stream.broken() {
-                // It is called again later: who breaks TLS makes handshakes cost something.
+                // It is called again later: an endpoint that breaks TLS makes handshakes cost something.
                 self.lane.counters.tls.failures.inc(fault);
                 connection.endpoint.refused(self.sweeper.now_ms());
             }
@@ -215,7 +215,7 @@ impl Shipper {
         if copies > 1 {
             self.lane.counters.batches.inc();
         }
-        // Not before: what we did with the copies until now is no time of the mirror's.
+        // Not before: the preparation of the copies is no time of the mirror's.
         let started_us = self.sweeper.now_us();
         flying.iter_mut().skip(sent_before).for_each(|copy| copy.ticket.send(started_us));
         // One deadline for the whole batch, its writing included: progress does not extend it.
@@ -292,7 +292,7 @@ impl Shipper {
         self.buffers.give(out.into_own());
         match result {
             Ok(last_us) => {
-                // As with the primary: what a large content takes on its way is no time of the service's.
+                // As with the primary: the way of a large content is no time of the service's.
                 pace.last_us = last_us.unwrap_or(pace.last_us);
                 None
             }
@@ -390,7 +390,7 @@ impl Shipper {
         ended
     }
 
-    /// An answer is too long to be read on: what matters of it is known, and its connection is given up.
+    /// A response is too long to be read on: its facts are known, and its connection is given up.
     fn cut(
         &self,
         why: CutReason,
@@ -431,7 +431,7 @@ struct Pace {
     last_us: u64,
     /// The first byte of the first answer came.
     first_us: Option<u64>,
-    /// It carries one copy, whose time is nobody else's: behind another, an answer may be ready long before it comes, or
+    /// It carries one copy, whose time is its own: behind another, a response may be ready long before it comes, or
     /// wait for its turn.
     is_lone: bool,
 }
@@ -445,7 +445,7 @@ enum After {
 enum Ended {
     /// Every copy answered, nothing left over, the connection kept.
     InStep,
-    /// The mirror said that it closes after an answer; what is still in flight was not looked at.
+    /// The mirror said that it closes after a response; copies still in flight were not looked at.
     Announced,
     Failed(Failure),
 }

@@ -1,4 +1,4 @@
-//! What a request's copies are made of: its head as rendered for the primary, and what is known of it when they are begun.
+//! The source of a request's copies: its head as rendered for the primary, and the facts of it when they are begun.
 //!
 //! Plain data, made once for each request that has mirrors.
 
@@ -16,7 +16,7 @@ use crate::observe::pairing::Pairing;
 use crate::observe::record::Trace;
 use crate::random::Random;
 
-/// What a copy is cut from, and what decides whether it is.
+/// The bytes that a copy is cut from, and the facts that decide whether it is.
 pub struct Source<'a> {
     pub head: &'a [u8],
     pub at: &'a RenderedHead,
@@ -26,21 +26,21 @@ pub struct Source<'a> {
     pub expects_content: bool,
     /// The request is itself a copy.
     pub is_copy: bool,
-    /// What proves its copies to be ours.
+    /// The proof that its copies are ours.
     pub proof: Option<&'a Proof>,
     /// The request as the client sent it, and what of its path the route matched.
     pub asked: &'a RequestView<'a>,
     pub matched: Matched,
     /// Index of the primary it goes to, among the route's.
     pub primary: usize,
-    /// What joins the exchange and its copies; made with the first copy that is taken, if nobody wanted it before.
+    /// Joins the exchange and its copies; made with the first copy that is taken, if it is not there yet.
     pub pairing: &'a OnceCell<Rc<Pairing>>,
     pub random: &'a Random,
     /// Drawn once for all mirrors, so that they are compared by the same requests: a copy is compared where this takes it.
     pub compares: Option<Draw>,
     /// The trace that the copies belong to, each with a span of its own.
     pub trace: Option<&'a Trace>,
-    /// Why nobody gets copies now: mirror work is given up first.
+    /// Why no mirror gets copies now: mirror work is given up first.
     pub overload: Option<DropReason>,
     pub now_ms: u64,
 }

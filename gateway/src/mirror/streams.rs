@@ -24,7 +24,7 @@ use crate::limits::{COPY_TRIES_MAX, MIRROR_PING_BYTES};
 use crate::metrics::{CutReason, FailReason};
 use crate::observe::keep::{Budget, Keeping, keep, keep_trailers};
 
-/// What every copy of a lane is held to.
+/// The terms that every copy of a lane is held to.
 #[derive(Debug)]
 pub(super) struct Terms {
     pub(super) timeout_ms: u64,
@@ -73,7 +73,7 @@ struct Flight {
     is_sent: bool,
     /// Of the final head, once that came.
     status: Option<u16>,
-    /// What a call came to.
+    /// A call's own status, as far as it was told.
     told: Told,
     content_bytes: u64,
     cost: Cost,
@@ -81,7 +81,7 @@ struct Flight {
     keeping: Option<Box<Keeping>>,
     /// Content that came and was not given back to the mirror's window.
     owed_bytes: usize,
-    /// What it keeps alive counts against the ring until it has ended.
+    /// Its bytes count against the ring until it has ended.
     _reserved: Reserved,
 }
 
@@ -166,7 +166,7 @@ impl Streams {
         std::mem::take(&mut self.spent)
     }
 
-    /// A copy's time passed without an answer to any: whoever asks again asks on another connection.
+    /// A copy's time passed without a response to any: further copies go on another connection.
     pub(super) fn is_doubted(&self) -> bool {
         self.is_doubted
     }
@@ -184,7 +184,7 @@ impl Streams {
         self.session.is_closed()
     }
 
-    /// What goes to the mirror next, in one write.
+    /// The next bytes to the mirror, in one write.
     pub(super) fn take(&mut self, spare: Vec<u8>, now_ms: u64, now_us: impl FnOnce() -> u64) -> Vec<u8> {
         let out = self.session.take(spare, now_ms);
         if self.unsent > 0 {
@@ -286,7 +286,7 @@ impl Streams {
                 }
             }
         }
-        // What was reset may have been the last of a connection that drains.
+        // The stream that was reset may have been the last of a connection that drains.
         self.deliver(b"", (now_ms, now_us), appetite);
     }
 
@@ -344,7 +344,7 @@ impl Streams {
                         }
                     });
                 }
-                // Also where it is we who take no more.
+                // Also where we ourselves take no more.
                 Event::StreamsChanged => {
                     self.is_open |= self.session.takes_streams() && self.session.streams_allowed() > 0;
                 }
@@ -445,7 +445,7 @@ impl Streams {
         self.flights.get_mut(at)
     }
 
-    /// Its stream is done with: what is under way of it is given up.
+    /// Its stream is done with: the copy's state is given up.
     fn land(&mut self, id: u32) -> Option<Flight> {
         let at = self.flights.binary_search_by_key(&id, |flight| flight.id).ok()?;
         let flight = self.flights.remove(at);

@@ -19,7 +19,7 @@ use crate::compare::{Comparator, Findings, Schemas};
 use crate::limits::KEPT_ANSWERS_BYTES_MAX;
 use crate::metrics::ObserverCounters;
 use crate::os;
-use crate::tls::asking::Roots;
+use crate::tls::load::Roots;
 
 /// Between two looks that found nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -1,8 +1,9 @@
 //! What may be told of a request: the one way from what it said to whatever shows it (access log, spans, samples, evidence),
 //! without what any mirror of its route redacts. And when it happened, as text. It knows no place where anything is told.
 
+pub mod said;
+
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,61 +13,7 @@ use time::OffsetDateTime;
 use super::record::Record;
 use crate::mirror::redact::{REDACTED, Secrets};
 
-/// What a request said of itself. Its parts are nobody's to read but [`told`]'s.
-#[derive(Default)]
-pub struct Said {
-    request_id: Box<str>,
-    client: Box<str>,
-    authority: Box<str>,
-    target: Box<str>,
-    user_agent: Box<str>,
-    referer: Box<str>,
-}
-
-/// The same as it comes from a request, or is made up by a test.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Saying<'a> {
-    /// As the primary and the mirrors got it.
-    pub request_id: &'a str,
-    /// The client's address, without port.
-    pub client: &'a str,
-    /// Of the request's target or its Host; empty where it had none.
-    pub authority: &'a str,
-    /// Path and query as the client sent them.
-    pub target: &'a str,
-    /// Empty where the request had none.
-    pub user_agent: &'a str,
-    /// Empty where the request had none.
-    pub referer: &'a str,
-}
-
-impl From<Saying<'_>> for Said {
-    fn from(saying: Saying<'_>) -> Self {
-        let Saying { request_id, client, authority, target, user_agent, referer } = saying;
-        Self {
-            request_id: request_id.into(),
-            client: client.into(),
-            authority: authority.into(),
-            target: target.into(),
-            user_agent: user_agent.into(),
-            referer: referer.into(),
-        }
-    }
-}
-
-impl Said {
-    /// What it takes of memory.
-    pub fn bytes(&self) -> usize {
-        let Self { request_id, client, authority, target, user_agent, referer } = self;
-        [request_id, client, authority, target, user_agent, referer].iter().map(|text| text.len()).sum()
-    }
-}
-
-impl fmt::Debug for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Said")
-    }
-}
+pub use said::{Said, Saying};
 
 /// What may be told of what a request said.
 #[derive(Debug)]

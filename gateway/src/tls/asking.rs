@@ -7,9 +7,6 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::load;
 
-/// Certificates of those that are believed.
-pub type Roots = Arc<[CertificateDer<'static>]>;
-
 /// Believes `roots`.
 pub fn config(roots: &[CertificateDer<'_>]) -> TlsConfig {
     let roots = roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect::<Vec<_>>();

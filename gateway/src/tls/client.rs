@@ -1,37 +1,38 @@
-//! How an upstream with `tls` is called: one rustls configuration, made on the control plane, and what each worker makes of
+//! How an upstream with `tls` is called: one rustls configuration, made on the control plane, and each worker's own part in
 //! it.
 //!
-//! Tickets are kept by whoever calls: a store shared by workers would be a lock between them, and one that outlives its
+//! Tickets are kept by the worker that calls: a store shared by workers would be a lock between them, and one that outlives its
 //! configuration would resume what was shaken under other rules.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use config::{Host, UpstreamProtocol, UpstreamTls};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionStore, Resumption};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, Error};
 
+use super::alpn;
 use super::fault::Fault;
-use super::peer::{self, Trusted};
+use super::peer::{self, Trusted, name_of, this_machine};
 use super::pem::{Identity, Wrong};
-use super::server::{ALPN, ALPN_HTTP2, versions};
+use super::server::versions;
 use super::session::Session;
 use super::tickets::Tickets;
+use super::verifier::{self, Rule};
 
 use crate::address::Address;
 
-/// How an upstream is called, shared by all who call it.
+/// How an upstream is called, shared by all callers.
 pub struct Calling {
     /// It keeps no tickets.
     config: Arc<ClientConfig>,
     /// Instead of the endpoints' own.
     name: Option<ServerName<'static>>,
     written: UpstreamTls,
-    /// `None` where anybody is believed.
+    /// `None` where every certificate is believed.
     trusted: Option<Trusted>,
     /// The certificate that is shown, and those that lead from it to a root.
     chain: Vec<CertificateDer<'static>>,
@@ -61,10 +62,7 @@ impl Calling {
                 let verifier = peer::verifier(trusted, &written.names, provider)?;
                 builder.dangerous().with_custom_certificate_verifier(verifier)
             }
-            None => {
-                let any = Arc::new(Anybody(Arc::clone(provider)));
-                builder.dangerous().with_custom_certificate_verifier(any)
-            }
+            None => builder.dangerous().with_custom_certificate_verifier(verifier::by(Anybody, provider)),
         };
         let mut config = match identity {
             None => builder.with_no_client_auth(),
@@ -73,7 +71,7 @@ impl Calling {
                 builder.with_client_cert_resolver(Arc::new(shown))
             }
         };
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = alpn::of_upstream(UpstreamProtocol::Http1);
         config.resumption = Resumption::disabled();
         Ok(Self {
             config: Arc::new(config),
@@ -84,7 +82,7 @@ impl Calling {
         })
     }
 
-    /// Made of the same: whoever was called by one can be called by the other. A key is its certificate's.
+    /// Made of the same: an endpoint that was called by one can be called by the other. A key is its certificate's.
     pub fn is_like(&self, other: &Self) -> bool {
         self.trusted == other.trusted && self.written == other.written && self.chain == other.chain
     }
@@ -99,28 +97,13 @@ impl Calling {
         self.name.clone().unwrap_or_else(own)
     }
 
-    /// For who calls seldom, and begins anew each time.
+    /// For callers that call seldom, and begin anew each time.
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }
 }
 
-/// As certificates have it; `None` for a name that no certificate can have.
-pub(super) fn name_of(host: &Host) -> Option<ServerName<'static>> {
-    match host {
-        Host::Address(address) => Some(ServerName::from(*address)),
-        // RFC 6066 §3: without the root's dot.
-        Host::Name(name) => ServerName::try_from(name.trim_end_matches('.').to_owned()).ok(),
-        Host::Unix(_) => Some(this_machine()),
-    }
-}
-
-/// What a socket without a name is called where nobody says a name.
-fn this_machine() -> ServerName<'static> {
-    ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]))
-}
-
-/// One worker's own part in calling an upstream: what its sessions resume by.
+/// One worker's own part in calling an upstream: the tickets that its sessions resume by.
 #[derive(Debug)]
 pub struct Caller {
     of: Arc<Calling>,
@@ -141,11 +124,7 @@ impl Caller {
         let same = before.filter(is_same).map(Rc::clone);
         Some(same.unwrap_or_else(|| {
             let mut config = (*of.config).clone();
-            config.alpn_protocols = match protocol {
-                UpstreamProtocol::Http1 => vec![ALPN.to_vec()],
-                UpstreamProtocol::Http2 => vec![ALPN_HTTP2.to_vec()],
-                UpstreamProtocol::Alpn => vec![ALPN_HTTP2.to_vec(), ALPN.to_vec()],
-            };
+            config.alpn_protocols = alpn::of_upstream(protocol);
             let tickets = Arc::<Tickets>::default();
             config.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
             Rc::new(Self { of: Arc::clone(of), protocol, config: Arc::new(config), tickets })
@@ -188,41 +167,19 @@ pub fn callees<'a>(
     addresses.iter().enumerate().map(move |(n, address)| (*address, callee(n, *address)))
 }
 
-/// Believes whatever certificate it is shown, from whoever has its key.
+/// Believes every certificate, of any server that has its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct Anybody;
 
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
+impl Rule for Anybody {
+    fn believe(
         &self,
         _certificate: &CertificateDer<'_>,
         _chain: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
         _ocsp: &[u8],
         _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+    ) -> Result<(), Error> {
+        Ok(())
     }
 }

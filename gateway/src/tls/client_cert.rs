@@ -38,8 +38,8 @@ pub fn described(der: &[u8]) -> String {
     text
 }
 
-/// The names of a certificate in DER: of its subjectAltName DNS names, URIs, addresses and mail addresses, and the common names of
-/// its subject. What is not text as it stands there is none.
+/// The names of a certificate in DER: of its subjectAltName DNS names, URIs, addresses and mail addresses, and the common names
+/// of its subject. A name that is not text as it stands there is none.
 pub fn names(der: &[u8]) -> Box<[Box<str>]> {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Box::default() };
     let mut names: Vec<Box<str>> = Vec::new();
@@ -74,7 +74,7 @@ fn plain_or_quoted(text: &mut String, value: &str) {
     if value.bytes().all(is_plain) { text.push_str(value) } else { quote(text, value) }
 }
 
-/// In quotes, with quotes and backslashes inside escaped; what is no visible ASCII becomes a question mark.
+/// In quotes, with quotes and backslashes inside escaped; a byte that is no visible ASCII becomes a question mark.
 fn quote(text: &mut String, value: &str) {
     text.push('"');
     for c in value.chars() {

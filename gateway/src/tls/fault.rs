@@ -1,92 +1,15 @@
-//! Why a TLS session failed, in few words: what is counted, and what an operator could do about it. Pure.
+//! Why a TLS session failed, in few words: the counter's label, and an operator's remedy. Pure.
 
 use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::metrics::Label;
 
-/// Why a session, or its handshake, came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fault {
-    /// The first bytes are no TLS: a client that speaks in plaintext.
-    NotTls,
-    /// No version, cipher, group, signature or protocol that both sides have.
-    NoCommonProtocol,
-    /// The peer's certificate is revoked or broken.
-    BadCertificate,
-    /// The peer's certificate has expired, or is not valid yet.
-    Expired,
-    /// The peer's certificate is for other names than the one it was called by.
-    WrongName,
-    /// The peer's certificate comes from nobody that we were told to trust.
-    UnknownCa,
-    /// The peer shows no certificate, and must.
-    NoCertificate,
-    /// The peer does not trust our certificate: it said so by an alert.
-    Distrusted,
-    /// Another alert of the peer's.
-    Alert,
-    /// What came breaks the protocol.
-    Protocol,
-    /// What came was records without content, and too many of them.
-    Noise,
-    /// The peer went away in the middle.
-    Closed,
-    /// It took too long.
-    Timeout,
-    /// Too many were under way.
-    Pending,
-    /// Its address asked for too many.
-    Rate,
-}
-
-impl Label for Fault {
-    const ALL: &'static [Self] = &[
-        Self::NotTls,
-        Self::NoCommonProtocol,
-        Self::BadCertificate,
-        Self::Expired,
-        Self::WrongName,
-        Self::UnknownCa,
-        Self::NoCertificate,
-        Self::Distrusted,
-        Self::Alert,
-        Self::Protocol,
-        Self::Noise,
-        Self::Closed,
-        Self::Timeout,
-        Self::Pending,
-        Self::Rate,
-    ];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn text(self) -> &'static str {
-        self.as_str()
-    }
-}
+pub use crate::metrics::TlsFault as Fault;
 
 impl Fault {
     /// The label of its counter.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotTls => "not_tls",
-            Self::NoCommonProtocol => "no_common_protocol",
-            Self::BadCertificate => "bad_certificate",
-            Self::Expired => "expired",
-            Self::WrongName => "wrong_name",
-            Self::UnknownCa => "unknown_ca",
-            Self::NoCertificate => "no_certificate",
-            Self::Distrusted => "distrusted",
-            Self::Alert => "alert",
-            Self::Protocol => "protocol",
-            Self::Noise => "noise",
-            Self::Closed => "closed",
-            Self::Timeout => "timeout",
-            Self::Pending => "pending",
-            Self::Rate => "rate",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.text()
     }
 
     pub fn of(error: &Error) -> Self {
@@ -127,7 +50,7 @@ impl Fault {
         }
     }
 
-    /// What an operator could do, for the log; of a client's handshake with us.
+    /// An operator's remedy, for the log; of a client's handshake with us.
     pub const fn hint(self) -> &'static str {
         match self {
             Self::NotTls => {
@@ -158,7 +81,7 @@ impl Fault {
 }
 
 impl Fault {
-    /// What an operator could do about an upstream that is called in vain, for the log.
+    /// An operator's remedy for an upstream that is called in vain, for the log.
     pub const fn hint_of_upstream(self) -> &'static str {
         match self {
             Self::NotTls => {
@@ -187,12 +110,12 @@ impl Fault {
         }
     }
 
-    /// What broke an operation on a covered connection, if it was that.
+    /// The fault that broke an operation on a covered connection, if one did.
     pub fn within(error: &std::io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 
-    /// It will be no other for the next who calls: what both sides are, and not what happened between them.
+    /// The next call will meet it too: it lies in what both sides are, and not in what happened between them.
     pub const fn is_lasting(self) -> bool {
         match self {
             Self::NotTls
@@ -211,7 +134,7 @@ impl Fault {
         }
     }
 
-    /// What is told of as TLS though it comes behind the handshake: the certificate that a server of 1.3 asks for is the last
+    /// It is told of as TLS's though it comes behind the handshake: the certificate that a server of 1.3 asks for is the last
     /// thing that goes out (RFC 8446 §4.4.2), so its refusal is heard later; and a peer may send nothing but noise.
     pub const fn comes_late(self) -> bool {
         match self {

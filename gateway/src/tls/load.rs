@@ -8,12 +8,15 @@ use std::time::{Duration, SystemTime};
 use config::{Config, Protocols, Trust};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 
-use super::asking::Roots;
-use super::client::{self, Calling};
-use super::peer::Trusted;
+use super::client::Calling;
+use super::peer::{self, Trusted};
 use super::pem::{self, Identity, Wrong};
 use super::server::Listening;
+
+/// Certificates of authorities that are believed.
+pub type Roots = Arc<[CertificateDer<'static>]>;
 
 /// TLS of one configuration.
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ impl Expiry {
     }
 }
 
-/// What `load` has to say beside its result.
+/// A result of `load`, and its warnings.
 pub type Loaded = (Tls, Vec<Wrong>);
 
 impl Tls {
@@ -83,7 +86,7 @@ impl Tls {
         for upstream in &config.upstreams {
             let calling = reading.upstream(upstream);
             upstreams.push(match (calling, known.get(upstream.name.as_str())) {
-                // The same one: who was called by it goes on being called by it.
+                // The same one: an upstream that was called by it goes on being called by it.
                 (Some(calling), Some(before)) if calling.is_like(before) => Some(Arc::clone(before)),
                 (calling, _) => calling.map(Arc::new),
             });
@@ -123,7 +126,7 @@ impl Tls {
         upstreams.filter_map(|(upstream, of)| Some((upstream.name.as_str(), of.as_ref()?))).collect()
     }
 
-    /// What a listener had before, by its address; where the system chooses ports, by its place.
+    /// The same listener's before, by its address; where the system chooses ports, by its place.
     fn same(&self, config: &Config, listener: &config::Listener, index: usize) -> Option<&Listening> {
         let is_same = |at: usize, other: &config::Listener| {
             other.bind == listener.bind && (listener.bind.port() != 0 || at == index)
@@ -231,7 +234,7 @@ impl Reading {
             }
         }
         for host in tls.server_name.iter().chain(endpoints_named(upstream)) {
-            if client::name_of(host).is_none() {
+            if peer::name_of(host).is_none() {
                 let message = "is no name that a certificate can have: give another one".to_owned();
                 self.wrong.push(Wrong::new(&format!("{at}server_name"), host.to_string().as_ref(), message));
             }
@@ -265,7 +268,7 @@ impl Reading {
         if self.system.is_none() {
             let read = rustls_native_certs::load_native_certs();
             let mut roots = RootCertStore::empty();
-            // One that cannot be read is one that vouches for nobody.
+            // One that cannot be read vouches for no certificate.
             let (good, _) = roots.add_parsable_certificates(read.certs);
             if good == 0 {
                 let why = read.errors.first().map(|error| format!(": {error}")).unwrap_or_default();

@@ -3,11 +3,13 @@
 //! `load` reads and checks, once per configuration; workers share what comes of it. `session` is one connection's state;
 //! `io::cover` puts it over a socket. rustls stands in here and nowhere else.
 
+mod alpn;
 pub mod session;
 mod tickets;
 pub mod fault;
 pub mod names;
 pub mod server;
+mod verifier;
 pub mod peer;
 pub mod client;
 pub mod client_cert;
@@ -23,10 +25,10 @@ pub use client::{Callee, Calling};
 pub use load::Tls;
 pub use server::Listening;
 
-/// What is known of a client by its TLS handshake.
+/// The facts of a client that its TLS handshake tells.
 #[derive(Debug)]
 pub struct Secured {
-    /// What it shook hands with.
+    /// The listener's TLS that it shook hands with.
     pub listening: Arc<Listening>,
     /// Its certificate as it goes into X-Forwarded-Client-Cert; empty where it has shown none.
     pub certificate: String,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use config::ServedName;
 
-/// What names lead to.
+/// A map from names.
 #[derive(Debug, Clone)]
 pub struct Names<T> {
     /// Lower case.
@@ -24,7 +24,7 @@ impl<T> Default for Names<T> {
 }
 
 impl<T> Names<T> {
-    /// What `name`, as a certificate has it, leads to.
+    /// The entry of `name`, as a certificate has it.
     pub fn entry(&mut self, name: &str) -> &mut T
     where
         T: Default,
@@ -36,7 +36,7 @@ impl<T> Names<T> {
         }
     }
 
-    /// What a name that an operator wrote leads to.
+    /// The entry of a name that an operator wrote.
     pub fn served(&mut self, name: &ServedName) -> &mut T
     where
         T: Default,

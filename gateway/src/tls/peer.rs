@@ -3,20 +3,20 @@
 
 use std::sync::Arc;
 
-use config::PeerName;
+use config::{Host, PeerName};
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, Error, RootCertStore};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::client::name_of;
 use super::pem::Wrong;
+use super::verifier::{self, Rule};
 
-/// Whose word is believed, and what of it was taken back.
+/// The roots that are believed, and the certificates that were revoked.
 #[derive(Debug, Clone)]
 pub struct Trusted {
     pub roots: Arc<RootCertStore>,
@@ -44,7 +44,7 @@ pub(super) fn verifier(
     if names.is_empty() {
         return Ok(chain);
     }
-    Ok(Arc::new(Named { chain, names: names.to_vec() }))
+    Ok(verifier::by(Named { chain, names: names.to_vec() }, provider))
 }
 
 /// Wants one of several names.
@@ -54,15 +54,15 @@ struct Named {
     names: Vec<PeerName>,
 }
 
-impl ServerCertVerifier for Named {
-    fn verify_server_cert(
+impl Rule for Named {
+    fn believe(
         &self,
         certificate: &CertificateDer<'_>,
         chain: &[CertificateDer<'_>],
         asked: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let mut refused = None;
         let mut verify = |name: &ServerName<'_>| {
             let verified = self.chain.verify_server_cert(certificate, chain, name, ocsp, now);
@@ -76,45 +76,23 @@ impl ServerCertVerifier for Named {
             PeerName::Uri(uri) => Some(uri.as_str()),
             PeerName::Host(_) => None,
         });
-        // Its name is looked at last: who fails by that alone has all else.
+        // Its name is looked at last: a certificate that fails by that alone has all else.
         let has_host = hosts.into_iter().any(|host| verify(&host));
         let is_sound = has_host || verify(asked);
         let error = match refused {
-            _ if has_host => return Ok(ServerCertVerified::assertion()),
+            _ if has_host => return Ok(()),
             Some(error) if !is_sound && !is_by_name(&error) => return Err(error),
             other => other.unwrap_or(Error::InvalidCertificate(CertificateError::NotValidForName)),
         };
         let own = uris_of(certificate);
         if uris.any(|uri| own.iter().any(|known| known == uri)) {
-            return Ok(ServerCertVerified::assertion());
+            return Ok(());
         }
         Err(if is_by_name(&error) {
             error
         } else {
             Error::InvalidCertificate(CertificateError::NotValidForName)
         })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
     }
 }
 
@@ -136,4 +114,19 @@ fn uris_of(certificate: &CertificateDer<'_>) -> Vec<String> {
         _ => None,
     };
     names.value.general_names.iter().filter_map(uri).collect()
+}
+
+/// As certificates have it; `None` for a name that no certificate can have.
+pub(super) fn name_of(host: &Host) -> Option<ServerName<'static>> {
+    match host {
+        Host::Address(address) => Some(ServerName::from(*address)),
+        // RFC 6066 §3: without the root's dot.
+        Host::Name(name) => ServerName::try_from(name.trim_end_matches('.').to_owned()).ok(),
+        Host::Unix(_) => Some(this_machine()),
+    }
+}
+
+/// The name of a socket that has none, where none is configured.
+pub(super) fn this_machine() -> ServerName<'static> {
+    ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]))
 }

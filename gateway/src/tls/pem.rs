@@ -39,7 +39,7 @@ pub struct Identity {
     /// Those that it is shown for instead; empty where these are its own.
     pub served: Vec<ServedName>,
     pub not_after: SystemTime,
-    /// What is odd about it and not wrong.
+    /// Oddities that are not wrong.
     pub warnings: Vec<Wrong>,
 }
 
@@ -127,7 +127,7 @@ fn describe(key: Arc<CertifiedKey>, file: &Path, at: &str) -> Result<Identity, W
     })
 }
 
-/// What a certificate is for: DNS names and addresses of its subjectAltName.
+/// The names that a certificate is for: DNS names and addresses of its subjectAltName.
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
     let mut all = Vec::new();
@@ -185,7 +185,7 @@ pub fn crls(file: &Path, at: &str) -> Result<Vec<CertificateRevocationListDer<'s
     }
 }
 
-/// No certificate, key or list is as large as this; what is, is another file.
+/// No certificate, key or list is as large as this; a larger file is something else.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 fn read(pem: &Pem, at: &str) -> Result<Vec<u8>, Wrong> {

@@ -1,19 +1,16 @@
 //! A server that is believed by its very certificate: one that issued itself, marked as an authority, which webpki refuses as the
-//! certificate of a server whoever trusts it. Byte for byte it is what was named, it has the name that was asked for, and it is
+//! certificate of a server in any case. Byte for byte it is the one that was named, it has the name that was asked for, and it is
 //! in its time; whether the server has its key is seen in the handshake as always.
 
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme, StreamOwned,
-};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Error, RootCertStore, StreamOwned};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector, Transport,
@@ -22,7 +19,9 @@ use ureq::unversioned::transport::{
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-/// What is shown to a server that asks for a certificate.
+use super::verifier::{self, Rule};
+
+/// The certificate and its key for a server that asks for one.
 pub type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// How a server is called that `roots` vouch for, or that one of them is.
@@ -38,7 +37,7 @@ pub fn client(
     store.add_parsable_certificates(roots.iter().cloned());
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider)).build();
     let chain = chain.map_err(|error| Error::General(error.to_string()))?;
-    let verifier = Arc::new(Pinned { chain, known: roots.to_vec() });
+    let verifier = verifier::by(Pinned { chain, known: roots.to_vec() }, &provider);
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     match shown {
@@ -59,48 +58,25 @@ struct Pinned {
     known: Vec<CertificateDer<'static>>,
 }
 
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
+impl Rule for Pinned {
+    fn believe(
         &self,
         certificate: &CertificateDer<'_>,
         chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
+        asked: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let error = match self.chain.verify_server_cert(certificate, chain, name, ocsp, now) {
-            Ok(verified) => return Ok(verified),
+    ) -> Result<(), Error> {
+        let error = match self.chain.verify_server_cert(certificate, chain, asked, ocsp, now) {
+            Ok(_) => return Ok(()),
             Err(error) => error,
         };
         // Another issuer, or another fault, is no question of pins.
         if !self.known.iter().any(|known| **known == **certificate) || !is_authority(certificate) {
             return Err(error);
         }
-        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-        in_its_time(certificate, now)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, asked)?;
+        in_its_time(certificate, now)
     }
 }
 
@@ -218,7 +194,7 @@ mod tests {
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
             let pinned = Pinned { chain, known: known.iter().map(|one| (*one).clone()).collect() };
             let name = ServerName::try_from(name.to_owned()).unwrap();
-            pinned.verify_server_cert(shown, &[], &name, &[], UnixTime::now()).is_ok()
+            pinned.believe(shown, &[], &name, &[], UnixTime::now()).is_ok()
         };
         assert!(of(&[&ours], &ours, "admin.example"));
         assert!(!of(&[&ours], &ours, "other.example"));

@@ -73,7 +73,7 @@ impl Resolver {
     }
 
     fn candidates(&self, name: Option<&str>) -> &[Arc<CertifiedKey>] {
-        // What is written stands before what certificates say of themselves.
+        // Names that are written stand before those that certificates have.
         let of = name.and_then(|name| self.served.find(name));
         of.unwrap_or(&self.default).of(name)
     }

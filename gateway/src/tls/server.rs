@@ -1,4 +1,4 @@
-//! What a listener with `tls` hands its workers: one rustls configuration, and the names that it answers to.
+//! The TLS that a listener hands its workers: one rustls configuration, and the names that it answers to.
 //!
 //! A ticket opens what its ticketer opens, and rustls does not look whether the client was authenticated when it got it. So
 //! a listener that authenticates clients issues none, and each of the others has a ticketer of its own
@@ -12,23 +12,12 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
+use super::alpn;
 use super::fault::Fault;
 use super::names::{self, Names};
 use super::pem::{self, Identity, Wrong};
 use super::resolver::Resolver;
 use super::session::Session;
-
-/// What is spoken over it, as ALPN names it, dearest first: where a client has both it gets the first.
-fn alpn(protocols: Protocols) -> Vec<Vec<u8>> {
-    let http2 = protocols.http2.then(|| ALPN_HTTP2.to_vec());
-    http2.into_iter().chain(protocols.http1.then(|| ALPN.to_vec())).collect()
-}
-
-/// HTTP/2 (RFC 9113 §3.2).
-pub(super) const ALPN_HTTP2: &[u8] = b"h2";
-
-/// HTTP/1.1 (RFC 7301 §6).
-pub(super) const ALPN: &[u8] = b"http/1.1";
 
 /// A listener's TLS, shared by its workers.
 pub struct Listening {
@@ -68,7 +57,7 @@ impl Listening {
             ClientAuth::Required(ca) => builder.with_client_cert_verifier(verifier(ca, false, provider)?),
         };
         let mut config = builder.with_cert_resolver(Arc::new(Resolver::new(identities)));
-        config.alpn_protocols = alpn(protocols);
+        config.alpn_protocols = alpn::of_listener(protocols);
         // A cache would be one more lock for all workers, and knows no policy either.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let ticketer = match &written.client_auth {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
+use super::alpn;
 use super::fault::Fault;
-use super::server::ALPN_HTTP2;
 use super::tickets::Tickets;
 use crate::limits::{TLS_NOISE_BYTES_MAX, TLS_RECORD_BYTES, TLS_TICKETS_MAX};
 use crate::metrics::Handshake;
@@ -29,7 +29,7 @@ pub struct Session {
     unopened: Unopened,
     /// The peer's first byte has been looked at.
     is_known_tls: bool,
-    /// What it came to grief by.
+    /// The fault that it failed by.
     broken: Option<Fault>,
     /// The wire ended.
     is_cut: bool,
@@ -39,7 +39,7 @@ pub struct Session {
     authenticates: bool,
     /// Where a client's tickets go.
     tickets: Option<Arc<Tickets>>,
-    /// What came behind the handshake.
+    /// Bytes that came behind the handshake.
     came: Came,
 }
 
@@ -60,7 +60,7 @@ impl Unopened {
     }
 
     fn push(&mut self, cipher: &[u8]) {
-        // What was opened goes once it is the larger part, so that a byte moves once.
+        // Opened bytes go once they are the larger part, so that a byte moves once.
         if self.from > self.rest().len() {
             self.bytes.drain(..self.from);
             self.from = 0;
@@ -129,7 +129,7 @@ impl Came {
         self.noise = if plain > 0 { 0 } else { self.noise + cipher };
     }
 
-    /// What is dear is a record, however few bytes of content it holds; its padding is not (RFC 8446 §5.4).
+    /// A record costs, however few bytes of content it holds; its padding does not (RFC 8446 §5.4).
     fn overhead(&self) -> u64 {
         self.cipher.saturating_sub(self.plain).min(self.records.begun.saturating_mul(TLS_RECORD_BYTES))
     }
@@ -164,7 +164,7 @@ impl Session {
     }
 
     fn of(mut tls: Connection) -> Self {
-        // What is sealed is taken out at once, and callers bound what they seal.
+        // Sealed bytes are taken out at once, and callers bound what they seal.
         tls.set_buffer_limit(None);
         Self {
             tls,
@@ -184,7 +184,7 @@ impl Session {
     }
 
     /// Opens in place: `buf[from..]` is ciphertext that has just come, and plaintext afterwards. Plaintext never takes
-    /// more room than the ciphertext that came with it; what is more waits for [`Session::take`].
+    /// more room than the ciphertext that came with it; the rest waits for [`Session::take`].
     pub fn open(&mut self, buf: &mut Vec<u8>, from: usize) -> Result<(), Fault> {
         if !self.unopened.is_empty() {
             // In order: behind what waits already.
@@ -207,7 +207,7 @@ impl Session {
                 }
                 Ok(n) => opened += n,
                 Err(fault) => {
-                    // What came before it is the caller's.
+                    // Bytes before it are the caller's.
                     written += self.take_into(&mut buf[written..]);
                     opened = buf.len();
                     break Err(fault);
@@ -219,7 +219,7 @@ impl Session {
         result
     }
 
-    /// Takes in ciphertext that has come; what it says is for [`Session::take`].
+    /// Takes in ciphertext that has come; its plaintext is for [`Session::take`].
     pub fn push(&mut self, cipher: &[u8]) -> Result<(), Fault> {
         let mut rest = cipher;
         while self.unopened.is_empty() && !rest.is_empty() && !self.has_plaintext() {
@@ -268,7 +268,7 @@ impl Session {
                 continue;
             }
             match self.broken {
-                // What came before it was the caller's, who asks again.
+                // Bytes before it were the caller's, which asks again.
                 Some(fault) if taken == 0 => return Err(fault),
                 Some(_) => return Ok(taken),
                 None if self.unopened.is_empty() => return Ok(taken),
@@ -294,7 +294,7 @@ impl Session {
         matches!(self.tls.reader().into_first_chunk(), Ok([]))
     }
 
-    /// The wire has ended. What follows is [`Session::is_ended`], or a truncation.
+    /// The wire has ended. The session is [`Session::is_ended`], or truncated.
     pub fn cut(&mut self) {
         self.is_cut = true;
     }
@@ -303,7 +303,7 @@ impl Session {
         self.is_cut
     }
 
-    /// Whether nothing came that is anybody's message: no content and no end. Tickets and KeyUpdates are neither.
+    /// Whether nothing came that is a message: no content and no end. Tickets and KeyUpdates are neither.
     pub fn is_quiet(&mut self) -> bool {
         !self.is_cut
             && self.broken.is_none()
@@ -332,23 +332,23 @@ impl Session {
         }
     }
 
-    /// Appends close_notify: nothing follows from us (RFC 8446 §6.1). What the peer still sends can be read.
+    /// Appends close_notify: nothing follows from us (RFC 8446 §6.1). The peer can still be read.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         self.tls.send_close_notify();
         self.send(out);
     }
 
-    /// Bytes that came behind the handshake and were nobody's content, padding not counted.
+    /// Bytes that came behind the handshake and were no content, padding not counted.
     pub fn overhead(&self) -> u64 {
         self.came.overhead()
     }
 
-    /// What the peer has broken it by.
+    /// The fault by which the peer has broken it.
     pub fn broken(&self) -> Option<Fault> {
         self.broken
     }
 
-    /// What the peer's certificate is; none is a peer that has not authenticated itself.
+    /// The peer's certificate; none is a peer that has not authenticated itself.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.tls.peer_certificates()?.first()
     }
@@ -366,7 +366,7 @@ impl Session {
         Facts {
             is_tls13: is(rustls::ProtocolVersion::TLSv1_3),
             is_resumed: self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
-            is_http2: self.tls.alpn_protocol() == Some(ALPN_HTTP2),
+            is_http2: self.tls.alpn_protocol() == Some(alpn::HTTP2),
             names_protocol: self.tls.alpn_protocol().is_some(),
         }
     }

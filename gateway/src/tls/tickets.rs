@@ -1,4 +1,4 @@
-//! What one caller's sessions resume by: rustls' store, with a count of what servers put into it.
+//! The tickets that one caller's sessions resume by: rustls' store, with a count of what servers put into it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

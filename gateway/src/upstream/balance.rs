@@ -23,7 +23,7 @@ pub enum By<'a> {
     /// The hash of a key, and of each endpoint (see [`place`]): every worker and every replica that knows the same
     /// endpoints chooses alike, and an endpoint that comes or goes moves its own share of the keys and no other.
     ///
-    /// Rendezvous hashing: whoever has the highest score for the key. A table like Maglev's would be quicker beyond some
+    /// Rendezvous hashing: the endpoint with the highest score for the key. A table like Maglev's would be quicker beyond some
     /// hundred endpoints, but has to be built anew on every worker for each change, and moves more keys.
     Key(u64, &'a [u64]),
 }
@@ -42,7 +42,7 @@ pub enum Standing {
     Tried,
 }
 
-/// What the choice is made from.
+/// The endpoints that the choice is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
     pub in_flight: usize,
@@ -85,7 +85,7 @@ fn thorough(by: By<'_>, turn: u64, endpoints: usize, load: impl Fn(usize) -> Loa
     }
 }
 
-/// What [`By::Key`] needs to know of an endpoint.
+/// An endpoint's place in the eyes of [`By::Key`].
 pub fn place(address: Address) -> u64 {
     let of_ip = |address: SocketAddr| {
         let port = u64::from(address.port());

@@ -8,7 +8,7 @@ use config::UpstreamProtocol;
 
 use crate::message::http2::{Channel, Place, Tally};
 
-/// What an endpoint speaks.
+/// The protocol that an endpoint speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speaks {
     Http1,
@@ -17,7 +17,7 @@ enum Speaks {
     Unknown,
 }
 
-/// What the connections to all endpoints of one upstream have in common; its generations share it.
+/// The state that the connections to all endpoints of one upstream have in common; its generations share it.
 #[derive(Debug, Default)]
 pub(super) struct Extent {
     /// Of connections that exchanges share.
@@ -86,12 +86,12 @@ impl Channels {
         self.chooses
     }
 
-    /// Whether connections to it are called for by whoever needs one, and not shared before they speak.
+    /// Whether each exchange that needs a connection calls for one, and shares none before it speaks.
     pub(super) fn is_http1(&self) -> bool {
         self.speaks.get() == Speaks::Http1
     }
 
-    /// What it has chosen.
+    /// Notes the protocol that it has chosen.
     pub(super) fn chose(&self, http2: bool) {
         if self.chooses {
             self.speaks(if http2 { Speaks::Http2 } else { Speaks::Http1 });
@@ -119,7 +119,7 @@ impl Channels {
         all.iter().find(|channel| channel.has_room() && !channel.is_stuck()).map(Place::on)
     }
 
-    /// The same where there may be no other connection: on the one that is least stuck. What has no content goes on anyhow.
+    /// The same where there may be no other connection: on the one that is least stuck. A request without content goes on anyhow.
     pub(super) fn any_place(&self) -> Option<Place> {
         let all = self.all.borrow();
         let with_room = all.iter().filter(|channel| channel.has_room());
@@ -140,14 +140,14 @@ impl Channels {
         self.all.borrow().iter().any(|channel| channel.takes_more() && channel.capacity() == 0)
     }
 
-    /// Ends one that nobody uses; whether there was one.
+    /// Ends one that no exchange uses; whether there was one.
     pub(super) fn end_idle(&self) -> bool {
         let all = self.all.borrow();
         let idle = all.iter().find(|channel| channel.is_idle() && channel.takes_more());
         idle.inspect(|channel| channel.retire()).is_some()
     }
 
-    /// Ends all that nobody uses; how many there were.
+    /// Ends all that no exchange uses; how many there were.
     pub(super) fn end_all_idle(&self) -> usize {
         std::iter::repeat_with(|| self.end_idle()).take_while(|ended| *ended).count()
     }

@@ -1,6 +1,6 @@
 //! Outlier detection: an endpoint that keeps failing exchanges gets none for a while. Pure; time is handed in.
 //!
-//! Each worker judges by the exchanges it sees itself. What becomes of an ejected endpoint's exchanges is the balance's
+//! Each worker judges by the exchanges it sees itself. Where an ejected endpoint's exchanges go is the balance's
 //! business.
 
 use std::cell::Cell;
@@ -10,7 +10,7 @@ use config::Ejection;
 
 use crate::limits::EJECTION_MAX;
 
-/// What an exchange saw of an endpoint.
+/// An exchange's observation of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
     /// It answered with this status.
@@ -19,7 +19,7 @@ pub enum Report {
     Failed,
 }
 
-/// What one worker remembers of one endpoint.
+/// One worker's memory of one endpoint.
 #[derive(Debug, Default)]
 pub struct Record {
     in_a_row_5xx: Cell<u32>,

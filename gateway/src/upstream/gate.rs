@@ -1,4 +1,4 @@
-//! How many exchanges an upstream may have at once on one worker, and who waits for a permit: first come, first served.
+//! How many exchanges an upstream may have at once on one worker, and which wait for a permit: first come, first served.
 //!
 //! Knows no clock and no socket. A wait that is given up, by its deadline or with its client, leaves nothing behind.
 
@@ -48,14 +48,14 @@ impl Gate {
         })
     }
 
-    /// Other bounds from now on. Nobody who has a permit or waits is turned away.
+    /// Other bounds from now on. An exchange that has a permit or waits is not turned away.
     pub fn change(&self, max: usize, pending_max: usize) {
         self.max.set(max);
         self.pending_max.set(pending_max);
         self.hand_on();
     }
 
-    /// A permit, if there is one that nobody waits for.
+    /// A permit, if there is one that no exchange waits for.
     pub fn take(self: &Rc<Self>) -> Option<Permit> {
         if self.taken.get() >= self.max.get() || !self.waiting.borrow().is_empty() {
             return None;
@@ -83,7 +83,7 @@ impl Gate {
         Ok(Wait { gate: Rc::clone(self), waiter })
     }
 
-    /// Hands free permits to those who wait.
+    /// Hands free permits to the exchanges that wait.
     fn hand_on(&self) {
         let mut waiting = self.waiting.borrow_mut();
         while self.taken.get() < self.max.get()

@@ -10,7 +10,7 @@ pub struct Health {
     is_unhealthy: AtomicBool,
 }
 
-/// By upstream and address, as resolved; empty for an upstream that nobody checks.
+/// By upstream and address, as resolved; empty for an upstream without checks.
 pub type HealthBoard = Vec<Vec<Arc<Health>>>;
 
 impl Health {

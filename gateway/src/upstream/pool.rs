@@ -43,20 +43,20 @@ pub struct Upstreams(Vec<Rc<Group>>);
 #[derive(Debug)]
 struct Group {
     endpoints: Vec<Rc<Endpoint>>,
-    /// By endpoint: what keys are hashed against.
+    /// By endpoint: the hash that keys are set against.
     places: Vec<u64>,
-    /// By endpoint; empty where nobody checks.
+    /// By endpoint; empty without checks.
     health: Vec<Arc<Health>>,
     balance: Balance,
     turn: Cell<u64>,
     ejection: Option<Ejection>,
-    /// When to look who may come back.
+    /// When to look which endpoints may come back.
     look_at_ms: Cell<u64>,
     gate: Rc<Gate>,
     extent: Rc<Extent>,
     /// Of `extent`, from when it comes into force.
     generation: Cell<u64>,
-    /// What `extent` had counted when the gate was last told.
+    /// The count of `extent` when the gate was last told.
     measured: Cell<Option<u64>>,
     protocol: UpstreamProtocol,
     connections_max: usize,
@@ -219,7 +219,7 @@ impl Search {
                     if let NotCalled::Wire(error) = &why
                         && is_ours(error)
                     {
-                        // Descriptors that lie idle are better used, whoever they lead to.
+                        // Descriptors that lie idle are better used, whichever endpoint they lead to.
                         let wants_descriptor =
                             matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
                         if wants_descriptor && std::mem::take(&mut may_make_room) && self.all.forget_idle() {
@@ -228,7 +228,7 @@ impl Search {
                         }
                         continue;
                     }
-                    // What this exchange had no time left for speaks against nobody.
+                    // A connect that this exchange had no time left for speaks against no endpoint.
                     if !is_late || within == group.connect_timeout {
                         endpoint.failed.begins(why.tls(), group.sweeper.now_ms());
                         group.saw(index, Report::Failed);
@@ -244,7 +244,7 @@ impl Search {
         lease.slot.endpoint().failed.begins(Some(fault), self.group.sweeper.now_ms());
     }
 
-    /// What the exchange saw of the endpoint behind `lease`.
+    /// Takes the exchange's report on the endpoint behind `lease`.
     pub fn report(&mut self, lease: &Lease, seen: Report) {
         self.last = Some(lease.slot.index());
         self.group.saw(lease.slot.index(), seen);
@@ -281,7 +281,7 @@ impl Lease {
     pub fn put_back(self, rest: Rest) {
         let Self { line, served, slot, .. } = self;
         if line.is_shared() {
-            // First, so that the permit is handed on to whoever finds a place.
+            // First, so that the permit is handed on to an exchange that finds a place.
             return drop(line);
         }
         let group = &slot.group;
@@ -356,7 +356,7 @@ fn failure_of(why: &NotCalled) -> Failure {
     }
 }
 
-/// What this process or machine has run out of says nothing of an endpoint.
+/// A shortage of this process or machine says nothing of an endpoint.
 fn is_ours(error: &std::io::Error) -> bool {
     let exhausted =
         [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL, libc::EAGAIN];

@@ -1,9 +1,7 @@
 //! One connection's place in the load: connects when wanted, reads answers, tells the engine how each ended. Chooses
 //! no moment and no request; of HTTP/2 it only makes the connections.
 
-use std::cell::RefCell;
 use std::io::ErrorKind;
-use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -11,11 +9,12 @@ use rustls::HandshakeKind;
 
 use super::engine::Engine;
 use super::outcome::{End, Outcome};
+use super::shared::{Reader, Shared, with_rests};
 use super::slot::Rest;
 use super::{stream, tunnel};
 use crate::http1::body::Body;
 use crate::http1::head;
-use crate::io::{self, Buffer, ReadHalf, Stream};
+use crate::io::{self, Buffer, Stream};
 use crate::link::Duplex;
 
 const BUFFER_BYTES: usize = 4 * 1024;
@@ -24,8 +23,6 @@ const BUFFER_BYTES_LARGE: usize = 128 * 1024;
 const CLOSED_RETRY: Duration = Duration::from_millis(10);
 /// Interim answers to one request above this are nonsense.
 const INTERIM_MAX: u32 = 1000;
-
-pub type Shared = Rc<RefCell<Engine>>;
 
 /// State of the response by the bytes read so far.
 enum Reading {
@@ -155,27 +152,6 @@ async fn wanted(engine: &Shared, group: usize) -> bool {
     .await
 }
 
-/// Runs `act` on the engine and starts a task for every write it could not finish.
-pub fn with_rests<T>(engine: &Shared, act: impl FnOnce(&mut Engine, &mut Vec<(usize, Rest)>) -> T) -> T {
-    let mut rests = Vec::new();
-    let result = act(&mut engine.borrow_mut(), &mut rests);
-    spawn_rests(engine, rests);
-    result
-}
-
-pub fn spawn_rests(engine: &Shared, rests: Vec<(usize, Rest)>) {
-    for (index, mut rest) in rests {
-        let engine = engine.clone();
-        io::spawn(async move {
-            let count = rest.bytes.len() as u64;
-            // A failed write ends the connection, which its reader sees and names.
-            if rest.writer.write_all(rest.bytes).await.is_ok() {
-                engine.borrow_mut().written(index, rest.number, count, rest.writer);
-            }
-        });
-    }
-}
-
 /// One connection from its first byte to its last.
 async fn converse(engine: &Shared, index: usize, stream: Stream) {
     let fd = stream.fd();
@@ -195,26 +171,6 @@ async fn converse_covered(engine: &Shared, index: usize, mut duplex: Duplex) {
     let outcome = read_answers(engine, index, &mut Reader::Covered(&mut duplex)).await;
     link.say_goodbye();
     with_rests(engine, |engine, rests| engine.detach(index, outcome, rests));
-}
-
-/// Where answers are read from.
-pub(super) enum Reader<'a> {
-    Plain(&'a mut ReadHalf),
-    Covered(&'a mut Duplex),
-}
-
-impl Reader<'_> {
-    /// Reads more; returns what is to be counted of it here: a covered connection counts its own bytes.
-    pub(super) async fn fill(&mut self, buffer: &mut Buffer) -> std::io::Result<Option<u64>> {
-        let (count, counted) = match self {
-            Self::Plain(reader) => {
-                let count = reader.fill(buffer).await?;
-                (count, count as u64)
-            }
-            Self::Covered(duplex) => (duplex.fill_at_most(buffer, usize::MAX).await?, 0),
-        };
-        Ok((count > 0).then_some(counted))
-    }
 }
 
 async fn read_answers(engine: &Shared, index: usize, reader: &mut Reader<'_>) -> Outcome {

@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod stream;
 pub mod tunnel;
+pub mod shared;
 pub mod cover;
 pub mod engine;
 pub mod attach;

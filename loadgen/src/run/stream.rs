@@ -9,8 +9,8 @@ use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture};
 use h2::{Reason, SendStream};
 
-use super::connection::{Shared, with_rests};
 use super::outcome::{End, Outcome};
+use super::shared::{Shared, with_rests};
 use crate::grpc::Messages;
 use crate::link::Duplex;
 use crate::pipe::Pipe;

@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use super::Options;
-use super::connection::{self, Shared};
+use super::connection;
 use super::cover::Covers;
 use super::engine::Engine;
 use super::recorder::Record;
 use super::request::Mix;
 use super::schedule::Schedule;
+use super::shared::{Shared, spawn_rests, with_rests};
 use super::stream;
 use crate::io::{self, Alarm};
 use crate::os;
@@ -93,7 +94,7 @@ async fn load(work: Work) -> std::io::Result<Done> {
     std::thread::sleep(start.saturating_duration_since(Instant::now()));
     let cpu_before = os::cpu_time();
     let rests = engine.borrow_mut().begin(start);
-    connection::spawn_rests(&engine, rests);
+    spawn_rests(&engine, rests);
     io::spawn(pace(engine.clone(), alarm));
 
     let (thread, events) = (work.thread, work.events);
@@ -132,9 +133,7 @@ async fn connect_all(engine: &Shared, connections: usize, warm: bool) {
             io::sleep(Duration::from_millis(1)).await;
         }
     } else {
-        connection::with_rests(engine, |engine, rests| {
-            (0..slots).for_each(|index| engine.free(index, rests))
-        });
+        with_rests(engine, |engine, rests| (0..slots).for_each(|index| engine.free(index, rests)));
     }
 }
 
@@ -149,7 +148,7 @@ async fn pace(engine: Shared, alarm: Alarm) {
         if engine.borrow().stopping {
             return;
         }
-        let Some(at_ns) = connection::with_rests(&engine, |engine, rests| engine.dispatch(rests)) else {
+        let Some(at_ns) = with_rests(&engine, |engine, rests| engine.dispatch(rests)) else {
             return;
         };
         let (due, now) = (start + Duration::from_nanos(at_ns), Instant::now());

@@ -13,9 +13,9 @@ use h2::client::{Builder, SendRequest};
 use h2::ext::Protocol;
 use http::Method;
 
-use super::connection::{Reader, Shared, with_rests};
 use super::engine::Engine;
 use super::outcome::{End, Outcome};
+use super::shared::{Reader, Shared, with_rests};
 use super::slot::{Rest, Way};
 use super::stream::builder;
 use crate::http1::head;

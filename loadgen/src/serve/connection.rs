@@ -11,6 +11,7 @@ use super::answer::{self, Answer};
 use super::behavior::{AnswerFraming, Behavior, Content};
 use super::fault::Fault;
 use super::local::{InFlight, Live, PortLocal};
+use super::over::{ECHO_BYTES_MAX, Over, SLOW_TICKS_PER_S, hex};
 use super::port::{Arrival, bump};
 use super::wire::Wire;
 use super::{handshake, http2};
@@ -24,13 +25,6 @@ const BUFFER_BYTES: usize = 8 * 1024;
 const BUFFER_BYTES_LARGE: usize = 256 * 1024;
 /// No method of HTTP/1.1 begins so.
 const PREFACE_START: &[u8] = b"PRI * HTTP/2";
-/// Echoed bodies above this are answered 413.
-pub const ECHO_BYTES_MAX: usize = 64 << 20;
-/// Slow reading and writing moves this often.
-pub const SLOW_TICKS_PER_S: u64 = 20;
-
-/// The connection is over; nothing more can be said on it.
-pub struct Over;
 
 pub(super) struct Connection {
     pub(super) stream: Wire,
@@ -436,8 +430,4 @@ struct Course {
     /// Bytes that may still pass.
     left: Option<u64>,
     bytes_per_s: Option<u64>,
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

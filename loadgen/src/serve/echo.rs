@@ -5,11 +5,12 @@ use h2::server::SendResponse;
 use http::Response;
 
 use super::behavior::Behavior;
-use super::connection::{Connection, Over};
+use super::connection::Connection;
 use super::fault::Fault;
 use super::http2::Answer;
 use super::incoming::Incoming;
 use super::local::PortLocal;
+use super::over::Over;
 use super::port::bump;
 use crate::os;
 use crate::websocket::{self, Frames, Opcode, Role};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::ServerConnection;
 
-use super::connection::Over;
 use super::fault::Fault;
 use super::local::PortLocal;
+use super::over::Over;
 use super::port::bump;
 use super::wire::Wire;
 use crate::io::{self, Buffer, Stream};

@@ -14,10 +14,10 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 
 use super::answer::PIECE_BYTES;
 use super::behavior::{AnswerFraming, Behavior, Content};
-use super::connection::{ECHO_BYTES_MAX, Over, SLOW_TICKS_PER_S};
 use super::fault::Fault;
 use super::incoming::Incoming;
 use super::local::{InFlight, PortLocal};
+use super::over::{ECHO_BYTES_MAX, Over, SLOW_TICKS_PER_S};
 use super::port::bump;
 use crate::io::{self, Buffer};
 use crate::link::{Duplex, Link};

@@ -7,9 +7,9 @@ use h2::RecvStream;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use super::connection::{Over, hex};
 use super::fault::Fault;
 use super::local::PortLocal;
+use super::over::{Over, hex};
 use super::port::{Arrival, bump};
 use crate::http1::head::ID_HEADER;
 

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod behavior;
 pub mod connection;
+pub mod over;
 pub mod control;
 pub mod fault;
 pub mod handshake;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-pub use connection::hex;
+pub use over::hex;
 pub use supervisor::{PortSpec, Supervisor};
 
 use crate::{tls, units};

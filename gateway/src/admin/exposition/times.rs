@@ -11,7 +11,8 @@ use prometheus_client::encoding::{EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::{Families, OneMirror, Shards};
+use super::ledger::OneMirror;
+use super::{Families, Shards};
 use crate::metrics::{Histogram, Label, MirrorEnd, PrimaryEnd, RouteCounters};
 
 /// Upper bounds in microseconds.

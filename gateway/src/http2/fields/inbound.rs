@@ -14,7 +14,7 @@ use crate::http2::hpack::{Field, Sink};
 use crate::metrics::RejectReason;
 use tunnel::is_of_handshake;
 
-/// What the block is to be.
+/// The kind of message that the block is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// Over such a connection.
@@ -432,14 +432,14 @@ fn status(text: &[u8]) -> Option<u16> {
     (status != 101).then_some(status)
 }
 
-/// What a name means to a stream's end.
+/// The meaning of a name to a stream's end.
 enum Meaning {
     Plain,
     Length,
     Cookie,
     Host,
     Te,
-    /// RFC 9113 §8.2.2: what speaks of a connection makes a message malformed.
+    /// RFC 9113 §8.2.2: a field that speaks of a connection makes a message malformed.
     OfConnection,
 }
 

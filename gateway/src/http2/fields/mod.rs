@@ -1,15 +1,15 @@
 //! Fields of a block to the inner form of a message and back. The inner form is a rendered HTTP/1.1 head, whole, its empty line
 //! included: what `http1::head` parses and everything behind it edits, copies, compares and redacts.
 //!
-//! Refuses rather than repairs, as HTTP/1.1 does here. What passes is read by `http1::head` as one message and no other; how
-//! its content ends is told beside the head ([`Content`]), because a stream's end is no field.
+//! Refuses rather than repairs, as HTTP/1.1 does here. A head that passes is read by `http1::head` as one message and no other;
+//! how its content ends is told beside the head ([`Content`]), because a stream's end is no field.
 
 pub mod inbound;
 pub mod outbound;
 
 use crate::http1::head::Fault;
 
-/// What the connection is (RFC 9113 §8.3.1). A request that says otherwise is refused.
+/// The scheme of the connection (RFC 9113 §8.3.1). A request that says otherwise is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -33,14 +33,14 @@ impl Scheme {
     }
 }
 
-/// What is known of a message's content when its head is.
+/// The facts of a message's content that its head tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// The stream ended with the head.
     None,
     /// Content-Length, which the session holds the stream to.
     Length(u64),
-    /// Whatever comes until the stream ends, perhaps nothing. On an HTTP/1.1 wire it is chunked from its first byte
+    /// All content until the stream ends, perhaps none. On an HTTP/1.1 wire it is chunked from its first byte
     /// ([`say_chunked`]), and no content at all if the stream ends before one.
     UntilEnd,
 }

@@ -15,7 +15,7 @@ pub enum Inexpressible {
     StartLine,
 }
 
-/// What a request's head says to the wire.
+/// The facts of a request's head that concern the wire.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner<'a> {
     pub scheme: Scheme,

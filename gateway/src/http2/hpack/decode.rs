@@ -4,7 +4,7 @@ use super::huffman;
 use super::tables::{Dynamic, ENTRY_OVERHEAD, Facts, SEPARATOR, STATIC, TABLE_BYTES_MAX, fixed};
 use super::{IN_NAME, IN_VALUE, forbidden};
 
-/// A block beyond its limits is decoded on, so that the table survives, up to so many times the limit. Whoever sends more
+/// A block beyond its limits is decoded on, so that the table survives, up to so many times the limit. A peer that sends more
 /// does not mean to be answered.
 pub const LENIENCE: usize = 4;
 
@@ -16,7 +16,7 @@ pub struct ListLimits {
     pub fields_max: usize,
 }
 
-/// The connection cannot go on: what follows means something else to the peer than to us.
+/// The connection cannot go on: the bytes that follow mean something else to the peer than to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
     /// COMPRESSION_ERROR (RFC 9113 §4.3).
@@ -43,7 +43,7 @@ pub struct Field {
 pub trait Sink {
     /// Where they are written.
     fn out(&mut self) -> &mut Vec<u8>;
-    /// One more stands there. What is not wanted is cut off again.
+    /// One more stands there. One that is not wanted is cut off again.
     fn field(&mut self, field: Field);
 }
 
@@ -192,7 +192,7 @@ fn fixed_facts(name: &[u8]) -> Facts {
     Facts { name_is_good: name.first() != Some(&b':'), value_is_good: true }
 }
 
-/// What is left of a block.
+/// The rest of a block.
 struct Input<'b>(&'b [u8]);
 
 impl<'b> Input<'b> {

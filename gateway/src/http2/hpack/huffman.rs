@@ -129,7 +129,7 @@ fn long(bits: u64) -> Result<(u8, u32), BadHuffman> {
     Err(BadHuffman)
 }
 
-/// Appends `text` in this code. What we send goes out plain; tests and benches speak it.
+/// Appends `text` in this code. Our own fields go out plain; tests and benches speak it.
 pub fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut count) = (0u64, 0u32);
     for byte in text {

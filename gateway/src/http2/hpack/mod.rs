@@ -12,7 +12,7 @@ pub mod encode;
 pub use decode::{Decoder, Extent, Field, ListLimits, Sink, Unreadable};
 pub use encode::Encoder;
 
-/// What a byte may not stand in: bits of [`FORBIDDEN`].
+/// The places where a byte may not stand: bits of [`FORBIDDEN`].
 const IN_NAME: u8 = 1;
 const IN_VALUE: u8 = 2;
 

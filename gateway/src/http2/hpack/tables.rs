@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-/// What stands between a name and its value where the decoder writes them.
+/// Stands between a name and its value where the decoder writes them.
 pub const SEPARATOR: &[u8; 2] = b": ";
 
 /// Entries of the static table; dynamic ones are numbered behind it.
 pub const STATIC: usize = 61;
 
-/// What each entry costs beside its bytes (RFC 7541 §4.1); MAX_HEADER_LIST_SIZE counts the same (RFC 9113 §6.5.2).
+/// The cost of each entry beside its bytes (RFC 7541 §4.1); MAX_HEADER_LIST_SIZE counts the same (RFC 9113 §6.5.2).
 pub const ENTRY_OVERHEAD: usize = 32;
 
 /// The dynamic table we allow, and HTTP/2's own default.
@@ -144,7 +144,7 @@ pub fn index_of_name(name: &[u8]) -> u8 {
     }
 }
 
-/// What is known of an entry beside its bytes.
+/// The facts of an entry beside its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
     pub name_is_good: bool,
@@ -206,7 +206,7 @@ impl Dynamic {
         if entry.size() > self.size_max {
             return;
         }
-        // What entries that are gone left in front is given up when it is as much as a table: each byte moves once.
+        // The room that former entries left in front is given up when it is as much as a table: each byte moves once.
         if self.bytes.len() + text.len() > 2 * TABLE_BYTES_MAX {
             let gone = self.entries.front().map_or(self.bytes.len(), |oldest| oldest.at);
             self.bytes.drain(..gone);

@@ -1,4 +1,4 @@
-//! Whole blocks of fields: whose they are, and what they make of a stream.
+//! Whole blocks of fields: whose they are, and the state they bring a stream to.
 
 use super::read::Block;
 use super::streams::{Ended, Receiving};
@@ -12,7 +12,7 @@ use crate::http2::hpack::{Extent, Field, ListLimits, Sink, Unreadable};
 use crate::limits::{TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
 use crate::metrics::RejectReason;
 
-/// What a block is to its stream.
+/// The part of a block in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// It opens one.
@@ -29,7 +29,7 @@ enum Place {
     Wrong(Code, &'static str),
 }
 
-/// What fields came to; what is unfit leaves its buffer.
+/// The outcome of fields; unfit ones leave their buffer.
 type Read<T> = Result<T, (Unfit, Vec<u8>)>;
 
 /// Forgets what is decoded.
@@ -141,7 +141,7 @@ impl Session {
         }
     }
 
-    /// A block that nobody gets: read all the same, or the table would be lost.
+    /// A block that no stream gets: read all the same, or the table would be lost.
     fn unread(
         &mut self,
         block: &Block,
@@ -190,7 +190,7 @@ impl Session {
         }
     }
 
-    /// Resets a stream that nobody holds yet.
+    /// Resets a stream that no task holds yet.
     fn reject_stream(&mut self, id: u32, code: Code) {
         self.reset_by_us(id, code);
         if let Err(flood) = self.guard.reset() {

@@ -1,4 +1,4 @@
-//! What happens by itself as time passes, and the way out: called with the time, about every 100 ms.
+//! The duties of passing time, and the way out: called with the time, about every 100 ms.
 
 use super::streams::{Receiving, Sending};
 use super::{Close, Drain, Event, PIECE_BYTES_MAX, Role, Session, Stream, Why};
@@ -56,7 +56,7 @@ impl Session {
         self.ask_for_life(now_ms);
     }
 
-    /// Client: whether the server has let next to no content go on any stream for a while: what it does not read of some keeps all
+    /// Client: whether the server has let next to no content go on any stream for a while: unread content of some keeps all
     /// others waiting.
     pub fn is_shut(&self, now_ms: u64) -> bool {
         self.shut_since_ms.is_some_and(|then| now_ms.saturating_sub(then) >= SHUT_MS)
@@ -168,7 +168,7 @@ impl Session {
             return;
         }
         if !self.wants_bytes() || self.input_ended {
-            // Silence says nothing of a peer that is not read, whose answer may be where nobody looks, or that has said all.
+            // Silence says nothing of a peer that is not read, whose answer may lie unread, or that has said all.
             (self.heard_ms, self.ping_sent_ms) = (self.heard_ms.max(now_ms), None);
             return;
         }

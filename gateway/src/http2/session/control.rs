@@ -5,7 +5,7 @@ use super::{Drain, Event, Role, Session, Why};
 use crate::http2::flow::WINDOW_MAX;
 use crate::http2::frame::{self, ACK, Code, FrameHead, PAYLOAD_MAX, STREAM_MAX, Setting};
 
-/// What ends the connection: the code, and a sentence for whoever reads dumps.
+/// Ends the connection: the code, and a sentence for people who read dumps.
 type Fault = (Code, &'static str);
 
 impl Session {
@@ -100,7 +100,7 @@ impl Session {
                     return Err((Code::Protocol, "a setting is neither 0 nor 1"));
                 }
                 Setting::EnableConnectProtocol => self.peer.takes_extended_connect = value == 1,
-                // Heads and pieces of ours are smaller than anybody's MAX_FRAME_SIZE; MAX_HEADER_LIST_SIZE is advice.
+                // Heads and pieces of ours are smaller than any MAX_FRAME_SIZE; MAX_HEADER_LIST_SIZE is advice.
                 Setting::EnablePush
                 | Setting::MaxFrameSize
                 | Setting::MaxHeaderListSize

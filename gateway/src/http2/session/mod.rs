@@ -32,7 +32,7 @@ pub enum Role {
     Client,
 }
 
-/// What the bytes that were fed mean.
+/// The meaning of the bytes that were fed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Server: a request begins a stream, which its exchange holds until [`Session::release`]. Client: a response, interim or
@@ -45,9 +45,9 @@ pub enum Event {
     Data { stream: u32, at: usize, len: usize, end: bool },
     /// Permitted trailer lines, each with its CRLF; the content has ended. `dropped` fields were not permitted.
     Trailers { stream: u32, lines: Vec<u8>, dropped: usize },
-    /// A stream that is held is over before its time. What came whole before stands.
+    /// A stream that is held is over before its time. A message that came whole before stands.
     Reset { stream: u32, why: Why },
-    /// A request was so malformed that its stream was reset before anybody held it.
+    /// A request was so malformed that its stream was reset before a task held it.
     Malformed { stream: u32, why: &'static str },
     /// There is room again on a stream that had none.
     Room { stream: u32 },
@@ -55,7 +55,7 @@ pub enum Event {
     Flushed { stream: u32 },
     /// Client: how many streams the peer takes has changed, or that it takes no more.
     StreamsChanged,
-    /// The last event: the connection is over. What is in `out` is worth a last write.
+    /// The last event: the connection is over. The bytes in `out` are worth a last write.
     Closed(Close),
 }
 
@@ -64,7 +64,7 @@ pub enum Event {
 pub enum Why {
     /// By the peer, with this code. [`Code::RefusedStream`]: it did not look at the request.
     Peer(Code),
-    /// By us: what the peer sent was against the rules.
+    /// By us: the peer broke the rules.
     Malformed(&'static str),
     /// By us: the peer took nothing of what is queued for [`Limits::write_ms_max`], or less than
     /// [`Limits::bytes_per_second_min`] beyond it.
@@ -87,7 +87,7 @@ pub enum Close {
     Lifeless,
 }
 
-/// What goes on a stream.
+/// The content and its end that go on a stream.
 #[derive(Debug)]
 pub enum What<'a> {
     /// Server: a rendered HTTP/1.1 response head; one of 1xx is interim. `end`: no content follows.
@@ -124,7 +124,7 @@ pub enum Unopened {
     Inexpressible(Inexpressible),
 }
 
-/// What the peer said in its SETTINGS.
+/// The peer's SETTINGS.
 #[derive(Debug, Clone, Copy)]
 struct PeerSettings {
     streams_max: usize,
@@ -152,7 +152,7 @@ pub struct Session {
     role: Role,
     scheme: Scheme,
     limits: Limits,
-    /// What goes to the peer next.
+    /// The next bytes to the peer.
     out: Vec<u8>,
     events: VecDeque<Event>,
     input: Input,
@@ -177,7 +177,7 @@ pub struct Session {
     /// The last stream that our GOAWAY lets in.
     last_admitted: u32,
     streams_total: u64,
-    /// Streams refused that nobody has asked about yet.
+    /// Streams refused that no caller has asked about yet.
     streams_refused: u64,
     drain: Drain,
     started_ms: u64,
@@ -244,7 +244,7 @@ impl Session {
         session
     }
 
-    /// What is said before anything is heard (RFC 9113 §3.4).
+    /// Our introduction, said before anything is heard (RFC 9113 §3.4).
     fn introduce(&mut self, window: i64, whole: i64) {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let common = [
@@ -274,7 +274,7 @@ impl Session {
         }
     }
 
-    /// Nothing more comes from the peer. What it asked for is still answered.
+    /// Nothing more comes from the peer. Its requests are still answered.
     pub fn end_input(&mut self) {
         self.input_ended = true;
     }
@@ -454,8 +454,8 @@ impl Session {
         }
     }
 
-    /// Resets a stream for reasons that are not its peer's. What a server was allowed to send on it may be on its way, and others
-    /// share the connection: it costs nothing.
+    /// Resets a stream for reasons that are not its peer's. Content that a server was allowed to send on it may be on its way,
+    /// and others share the connection: it costs nothing.
     fn give_up(&mut self, stream: u32, code: Code) {
         if self.role == Role::Client
             && let Some(known) = self.streams.get(stream).filter(|known| !known.peer_is_done())
@@ -466,7 +466,7 @@ impl Session {
         self.reset_by_us(stream, code);
     }
 
-    /// RST_STREAM of ours; says nothing to the caller, who asked for it or is told otherwise.
+    /// RST_STREAM of ours; makes no event, for the caller asked for it or is told otherwise.
     fn reset_by_us(&mut self, stream: u32, code: Code) {
         frame::rst_stream(&mut self.out, stream, code);
         self.streams.remember(stream, Ended::ByUs);
@@ -476,7 +476,7 @@ impl Session {
         }
     }
 
-    /// The peer broke a rule on a stream: it is reset, who holds it is told, and the peer's account pays.
+    /// The peer broke a rule on a stream: it is reset, the task that holds it is told, and the peer's account pays.
     fn fail_stream(&mut self, stream: u32, code: Code, why: &'static str) {
         if self.drain == Drain::Closed {
             return;
@@ -513,7 +513,8 @@ impl Session {
         frame::goaway(&mut self.out, last, code, why.as_bytes());
         self.drain = Drain::Closed;
         self.events.push_back(Event::Closed(close));
-        // What waits for windows will not get them; who still holds a stream lets go of it when the connection ends.
+        // Content that waits for windows will not get them; a task that still holds a stream lets go of it when the connection
+        // ends.
         let left: Vec<u32> =
             self.streams.iter().filter(|known| !known.is_held).map(|known| known.id).collect();
         left.into_iter().for_each(|id| self.release(id));

@@ -25,7 +25,7 @@ pub(super) struct Block {
 enum Data {
     /// The byte that says how long the padding is comes first.
     PadLength(FrameHead),
-    /// Content, then padding. Of nobody's stream where the content is ignored.
+    /// Content, then padding. Of no stream where the content is ignored.
     Payload { stream: Option<u32>, content: usize, padding: usize, ends_stream: bool },
 }
 
@@ -73,7 +73,7 @@ impl Input {
 }
 
 impl Session {
-    /// Takes bytes from the peer, all of them. What they mean is in [`Session::next_event`]; content is named by where it lies
+    /// Takes bytes from the peer, all of them. [`Session::next_event`] tells their meaning; content is named by where it lies
     /// in `bytes`.
     pub fn feed(&mut self, bytes: &[u8], now_ms: u64) {
         self.heard_ms = now_ms;
@@ -156,7 +156,7 @@ impl Session {
         length
     }
 
-    /// What a frame's head alone may say wrong.
+    /// The faults that a frame's head alone may have.
     fn admit(&mut self, head: FrameHead) -> Result<(), (Code, &'static str)> {
         if head.length as usize > PAYLOAD_MAX {
             return Err((Code::FrameSize, "frame too large"));
@@ -205,7 +205,7 @@ impl Session {
 
     /// A stream that was never opened.
     pub(super) fn is_idle(&self, stream: u32) -> bool {
-        // Clients number theirs odd, and nobody else opens any.
+        // Clients number theirs odd, and a server opens none.
         stream > self.last_stream || stream.is_multiple_of(2)
     }
 
@@ -216,7 +216,7 @@ impl Session {
         if self.receive_window.receive(head.length).is_err() {
             return self.fail(Code::FlowControl, "more than the connection's window");
         }
-        // Given back on receipt: what a stream may hold is bounded by its own window.
+        // Given back on receipt: a stream's own window bounds what it may hold.
         if let Some(increment) = self.receive_window.taken(head.length as usize) {
             frame::window_update(&mut self.out, 0, increment);
         }
@@ -242,7 +242,7 @@ impl Session {
         self.input.data = Some(Data::Payload { stream, content, padding, ends_stream });
     }
 
-    /// Whether the content is anybody's.
+    /// Whether the content is a stream's.
     fn admit_data(&mut self, head: FrameHead, content: usize, overhead: usize, now_ms: u64) -> bool {
         let id = head.stream;
         let is_empty = content == 0 && !head.has(END_STREAM);
@@ -265,7 +265,7 @@ impl Session {
                 return false;
             }
             Receiving::Reset => {
-                // Its exchange may go on for a moment, whoever reset it.
+                // Its exchange may go on for a moment, whichever side reset it.
                 match self.streams.how_ended(id) {
                     Some(Ended::ByPeer) => self.fail(Code::StreamClosed, "DATA on a closed stream"),
                     Some(Ended::ByUs) | None => self.ignored_data(head, now_ms),

@@ -9,7 +9,7 @@ use crate::http2::flow::{ReceiveWindow, SendWindow};
 use crate::http2::frame::Code;
 use crate::http2::guard::Limits;
 
-/// What may still come from the peer.
+/// The part of a message that may still come from the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Receiving {
     /// The final head of a response.
@@ -22,7 +22,7 @@ pub(super) enum Receiving {
     Reset,
 }
 
-/// What may still go to the peer.
+/// The part of a message that may still go to the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sending {
     /// The final head of a response.
@@ -33,7 +33,7 @@ pub(super) enum Sending {
     Reset,
 }
 
-/// What follows the content that is queued.
+/// The end that follows the queued content.
 #[derive(Debug)]
 pub(super) enum Ending {
     /// END_STREAM, on the last DATA frame.
@@ -52,7 +52,7 @@ pub(super) struct Stream {
     pub(super) length: Option<u64>,
     /// Content that came.
     pub(super) received: u64,
-    /// What came costs, frames included.
+    /// The cost of what came, frames included.
     pub(super) cost: u64,
     /// The request's method was HEAD.
     pub(super) to_head: bool,
@@ -68,7 +68,7 @@ pub(super) struct Stream {
     pub(super) is_held_back: bool,
     /// Content that was sent and of which the peer has not said that it read it.
     pub(super) unread_bytes: usize,
-    /// It waits for no share: nobody else is there.
+    /// It waits for no share: no other stream is there.
     pub(super) has_all: bool,
     /// Its caller was told that there is no room.
     pub(super) wants_room: bool,
@@ -96,7 +96,7 @@ impl Stream {
         matches!(self.sending, Sending::Ended | Sending::Reset)
     }
 
-    /// Nothing more can go either way, and whoever holds it knows.
+    /// Nothing more can go either way, and the task that held it knows.
     pub(super) fn is_over(&self) -> bool {
         self.receiving == Receiving::Reset || (self.peer_is_done() && self.we_are_done())
     }
@@ -142,7 +142,7 @@ impl Stream {
 /// The side that ended a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// By our RST_STREAM: what the peer sent before it read that is ignored (RFC 9113 §5.4.2).
+    /// By our RST_STREAM: frames that the peer sent before it read that are ignored (RFC 9113 §5.4.2).
     ByUs,
     ByPeer,
 }

@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// Whether more bytes should be read from the peer now. A client that asks and does not read is not read either, or its
-    /// answers would pile up in `out`. A server is always read: what it makes us say is little, and if both ends waited for
+    /// answers would pile up in `out`. A server is always read: it makes us say little, and if both ends waited for
     /// the other to read, both would wait for ever.
     pub fn wants_bytes(&self) -> bool {
         self.role == Role::Client || self.out.len() < OUT_BYTES_MAX
@@ -87,7 +87,7 @@ impl Session {
         self.out.len() >= OUT_BYTES_MAX
     }
 
-    /// What goes to the peer next, whole; `spare` is filled after it. The writer calls this when its last write is done.
+    /// The next bytes to the peer, all of them; `spare` is filled after it. The writer calls this when its last write is done.
     pub fn take(&mut self, spare: Vec<u8>, now_ms: u64) -> Vec<u8> {
         debug_assert!(spare.is_empty(), "what is in it would be sent");
         self.guard.out_was_taken();
@@ -173,8 +173,8 @@ impl Session {
         let max = self.limits.queued_bytes_max;
         let Some(known) = self.streams.get_mut(stream) else { return };
         known.is_ready = false;
-        // What a client does not read of one stream keeps its others waiting, and that is its own affair. A server's is
-        // everybody's.
+        // A stream that a client does not read keeps its others waiting, and that is its own affair. A server's is
+        // every client's.
         let shared = match self.role {
             Role::Client if !known.has_all => self.send_window.share(known.unread_bytes),
             Role::Client | Role::Server => self.send_window.room(),

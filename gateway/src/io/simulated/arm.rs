@@ -1,4 +1,4 @@
-//! A simulated end as a wire: what the kernel's wire does with owned buffers, over bytes in memory.
+//! A simulated end as a wire: the operations of the kernel's wire with owned buffers, over bytes in memory.
 
 use std::io;
 use std::net::Shutdown;

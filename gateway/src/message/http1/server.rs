@@ -7,17 +7,18 @@ use config::Upgrade;
 
 use crate::buffer::Buffers;
 use crate::http1::body::{self, Incoming, Outgoing};
-use crate::http1::edit::{self, Edits};
+use crate::http1::edit::Edits;
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
 use crate::io::{ReadHalf, Stream, WriteHalf};
 use crate::limits::BLOCK_BYTES;
+use crate::message::edited;
 use crate::message::server::{self, ContentFailed, Gone, Piece, Within};
 use crate::message::{Declared, Framed};
 use crate::time::Millis;
 
-/// What a connection knows of the request whose head fills the front of its inbox.
+/// The facts of the request whose head fills the front of a connection's inbox.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     pub head_bytes: usize,
@@ -30,7 +31,7 @@ pub struct Facts<'a> {
     pub is_draining: &'a Cell<bool>,
 }
 
-/// What a responder uses of its worker.
+/// The parts of a worker that a responder uses.
 #[derive(Clone, Copy)]
 pub struct Worker<'a> {
     pub buffers: &'a Buffers,
@@ -204,7 +205,7 @@ impl Responder<'_> {
         };
         self.need_out();
         render::response(&mut self.out, head, framing, persistence, self.worker.date.borrow().as_bytes());
-        self.edit(edits);
+        edited(&mut self.out, self.worker.buffers, edits);
         self.has_head = true;
     }
 
@@ -212,16 +213,8 @@ impl Responder<'_> {
         (self.outgoing, self.ends_at_close, self.keeps) = (Outgoing::Plain, false, false);
         self.need_out();
         render::switching(&mut self.out, head, Opening::Http1(protocol));
-        self.edit(edits);
+        edited(&mut self.out, self.worker.buffers, edits);
         self.has_head = true;
-    }
-
-    fn edit(&mut self, edits: Edits<'_>) {
-        if edits.iter().any(Option::is_some) {
-            let rendered = std::mem::replace(&mut self.out, self.worker.buffers.medium());
-            edit::response(&mut self.out, &rendered, edits);
-            self.worker.buffers.give(rendered);
-        }
     }
 
     pub fn push(&mut self, content: &[u8]) {

@@ -89,7 +89,7 @@ impl Sink<'_> {
         Ok(())
     }
 
-    /// What is closed says by itself that no more comes.
+    /// Nothing to do: a close says by itself that no more comes.
     pub fn leave(&self) {}
 
     pub fn cut(&self) {

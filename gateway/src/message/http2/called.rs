@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::http2::fields::Scheme;
 use crate::http2::guard::Limits;
 use crate::io::{self, Idle, NotCalled, ReadHalf, Stream, Sweeper, Turn, WriteHalf};
-use crate::limits::{BLOCK_BYTES, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS, RESPONSE_BUFFER_BYTES, TICK_MS};
+use crate::limits::{BLOCK_BYTES, LINGER_MS, PARK_MS, RESPONSE_BUFFER_BYTES, TICK_MS};
 use crate::task;
 use crate::time::Millis;
 use crate::tls;
@@ -32,8 +32,8 @@ pub struct Callee {
     pub may_choose: bool,
 }
 
-/// Calls a primary, within `within`, its introduction included; `tally` is of all connections to its upstream. Whoever waits for
-/// the call to come to something may stop waiting; it goes on.
+/// Calls a primary, within `within`, its introduction included; `tally` is of all connections to its upstream. An exchange that
+/// waits for the call to come to something may stop waiting; it goes on.
 pub fn call(
     to: Callee,
     within: Duration,
@@ -53,7 +53,7 @@ pub fn call(
     channel
 }
 
-/// However the task ends, by a panic too, whoever has a stream is told.
+/// However the task ends, by a panic too, every exchange with a stream is told.
 struct Over(Rc<Channel>);
 
 impl Drop for Over {
@@ -63,12 +63,12 @@ impl Drop for Over {
 }
 
 impl Channel {
-    /// How much content its peer lets go on it now, of all who ask.
+    /// How much content its peer lets go on it now, of all exchanges together.
     pub fn window_room(&self) -> usize {
         self.session.borrow().window_room()
     }
 
-    /// Its peer lets no content go on it for a while: what asks with content would wait there.
+    /// Its peer lets no content go on it for a while: a request with content would wait there.
     pub fn is_stuck(&self) -> bool {
         self.session.borrow().is_shut(self.now_ms())
     }
@@ -151,19 +151,7 @@ async fn read(channel: &Channel, r: &mut ReadHalf, is_written: &Cell<bool>) {
     if channel.is_cut() {
         return;
     }
-    // The last words are written first: closing with unread bytes would reset the connection.
-    r.give_up_at(channel.now_ms() + LINGER_MS);
-    let mut block = channel.buffers.small();
-    let mut left = BLOCK_BYTES;
-    while left > 0 || !is_written.get() {
-        block.clear();
-        let (read, back) = r.discard(block, HEAD_BUFFER_BYTES, Millis(LINGER_MS)).await;
-        block = back;
-        match read {
-            Ok(n @ 1..) => left = left.saturating_sub(n),
-            Ok(0) | Err(_) => break,
-        }
-    }
+    let block = r.hear_out(channel.buffers.small(), channel.now_ms(), is_written).await;
     channel.buffers.give(block);
 }
 
@@ -186,6 +174,6 @@ async fn write(channel: &Channel, w: &mut WriteHalf, limits: Limits, is_written:
         w.finish(within).await;
     }
     is_written.set(true);
-    // Whatever still waits to be read is not waited for much longer.
+    // A pending read is not waited for much longer.
     w.limit_pending_read(Millis(if channel.is_cut() { 0 } else { LINGER_MS }));
 }

@@ -1,4 +1,4 @@
-//! One connection to an upstream on which many exchanges go at once: what they share of it, and how each of them hears what
+//! One connection to an upstream on which many exchanges go at once: their shared state, and how each of them hears what
 //! became of its own. Decisions are `crate::http2`'s; bytes go through `called`.
 
 use std::cell::{Cell, RefCell};
@@ -32,15 +32,15 @@ enum Phase {
     Over,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub enum Called {
     Open,
     /// The peer chose HTTP/1.1.
     Plain(io::Stream),
-    /// The peer chose HTTP/1.1, and somebody else has the connection.
+    /// The peer chose HTTP/1.1, and another exchange has the connection.
     PlainForAnother,
-    /// `Some` is told to one of those who waited.
+    /// `Some` is told to one of the exchanges that waited.
     Failed(Failure, Option<NotCalled>),
 }
 
@@ -69,7 +69,7 @@ pub struct Channel {
     writer: Cell<Option<Waker>>,
     /// Nothing more is read or written.
     is_cut: Cell<bool>,
-    /// What it is of all connections to its upstream.
+    /// Its part of all connections to its upstream.
     pub(super) part: Part,
     pub(super) buffers: Rc<Buffers>,
     pub(super) sweeper: Rc<Sweeper>,
@@ -88,7 +88,7 @@ impl std::fmt::Debug for Channel {
 pub(super) struct Asked {
     /// 0 until it is open.
     pub(super) id: Cell<u32>,
-    /// What came and is not taken, and by when something has to.
+    /// Content that came and is not taken, and the deadline for more.
     pub(super) stream: Stream,
     /// Heads that came and were not looked at; the session bounds how many may.
     pub(super) heads: RefCell<VecDeque<Head>>,
@@ -242,7 +242,7 @@ impl Channel {
     pub(super) fn leave(&self) {
         self.places.set(self.places.get().saturating_sub(1));
         self.has_rested.set(self.has_rested.get() || self.places.get() == 0);
-        // What nobody takes is closed.
+        // A connection that no exchange takes is closed.
         self.plain.set(self.plain.take().filter(|_| self.places.get() > 0));
         self.say_standing();
         if !self.takes_more() {
@@ -306,7 +306,7 @@ impl Channel {
         self.deliver(bytes);
     }
 
-    /// Nothing more is read or written: whoever has a stream is told why.
+    /// Nothing more is read or written: every exchange with a stream is told why.
     pub(super) fn cut(&self, failure: Failure) {
         self.is_cut.set(true);
         self.end(failure);
@@ -337,7 +337,7 @@ impl Channel {
         }
     }
 
-    /// What goes to the upstream next; `None` when nothing will any more. `spare` is empty.
+    /// The next bytes to the upstream; `None` when there will be none any more. `spare` is empty.
     pub(super) async fn output(&self, spare: Vec<u8>) -> Option<Vec<u8>> {
         let mut spare = Some(spare);
         let out = poll_fn(|task| {
@@ -411,7 +411,7 @@ impl Channel {
         self.asked.borrow().iter().for_each(|asked| asked.tick(now_ms));
     }
 
-    /// Tells everybody what has happened, where no bytes came.
+    /// Tells every stream its news, where no bytes came.
     pub(super) fn settle(&self) {
         self.deliver(b"");
     }

@@ -11,8 +11,8 @@ use super::stream::NEVER;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::body::{HEADROOM, Incoming};
-use crate::http1::handshake::Offer;
 use crate::http1::head::{ResponseHead, with_response};
+use crate::http1::offer::Offer;
 use crate::http1::response::{Fault, HeadLimits};
 use crate::http2::fields::{self, say_chunked};
 use crate::http2::session::{Unsent, What};
@@ -146,7 +146,7 @@ impl Requester<'_> {
         if let Some(trailers) = end.filter(|_| !ends_with_head) {
             let _ = self.send_end(trailers);
         }
-        // What cannot go because the stream is over is told with the response.
+        // Content that cannot go because the stream is over is told with the response.
         self.channel.settle();
         Ok(has_ended)
     }
@@ -299,7 +299,7 @@ impl Response<'_> {
         (Ok(HEADROOM..HEADROOM + taken), block)
     }
 
-    /// Waits until `has_come`; what has come counts, whatever became of the stream behind it.
+    /// Waits until `has_come`; bytes that have come count, however the stream ended behind them.
     async fn comes(&self, within: Millis, has_come: impl Fn() -> bool) -> Result<(), Failure> {
         let (channel, asked) = (self.channel, &**self.asked);
         let stream = &asked.stream;

@@ -1,12 +1,12 @@
-//! What an HTTP/2 connection may cost under a configuration, whichever end of it is ours. Pure.
+//! The cost that a configuration allows an HTTP/2 connection, whichever end of it is ours. Pure.
 
 use config::Config;
 
 use crate::http2::guard::Limits;
 use crate::time::Millis;
 
-/// The accounts of `[http2]`, and what both roles have in common. What heads, streams and silence may cost is each role's own:
-/// here it is what a client may, who is offered CONNECT where any route takes it into a tunnel.
+/// The accounts of `[http2]`, and the bounds that both roles have in common. The bounds of heads, streams and silence are each
+/// role's own: these are a client's, which is offered CONNECT where any route takes it into a tunnel.
 pub fn limits(config: &Config, offers_connect: bool) -> Limits {
     Limits { offers_connect, ..accounts(config) }
 }
@@ -52,7 +52,7 @@ pub fn limits_to(config: &Config, upstream: &config::Upstream) -> Limits {
         // A response may be as long as it likes: its client takes it, or it waits.
         stream_bytes_max: u64::MAX,
         head_ms_max: ms(config.timeouts.response_head),
-        // The pace is asked of clients; what a primary takes slowly, its client sends slowly.
+        // The pace is asked of clients; a primary that takes slowly makes its client send slowly.
         bytes_per_second_min: 0,
         idle_ms_max: ms(upstream.idle_timeout),
         settings_max: of_clients.settings_max.max(PRIMARY_SETTINGS_MAX),

@@ -1,5 +1,5 @@
-//! The arm of messages on HTTP/2 wires, and what the streams of one connection share. Decisions are `crate::http2`'s; bytes go
-//! through whoever reads and writes the connection.
+//! The arm of messages on HTTP/2 wires, and the shared state of one connection's streams. Decisions are `crate::http2`'s; bytes
+//! go through the tasks that read and write the connection.
 //!
 //! A [`Connection`] is held by its reader, its writer and a task per stream. Each calls the session for a moment and never
 //! across an await; what happens to a stream wakes the one task that waits for it.
@@ -11,6 +11,7 @@ mod channel;
 mod cost;
 mod stream;
 mod tally;
+mod standing;
 pub(super) mod tunnel;
 
 use std::cell::{Cell, RefCell};
@@ -50,11 +51,11 @@ pub enum Begun {
         fault: Fault,
         lines: Vec<u8>,
     },
-    /// One whose stream was reset before anybody held it.
+    /// One whose stream was reset before a task held it.
     Malformed,
 }
 
-/// What a connection uses of its worker.
+/// The parts of a worker that a connection uses.
 #[derive(Clone)]
 pub struct Around {
     pub buffers: Rc<Buffers>,
@@ -144,7 +145,7 @@ impl Connection {
         self.wake_writer();
     }
 
-    /// Nothing more is read or written: whatever holds a stream is told that its client is gone.
+    /// Nothing more is read or written: every task with a stream is told that its client is gone.
     pub fn cut(&self) {
         self.is_cut.set(true);
         self.leave(|_| true);
@@ -158,7 +159,7 @@ impl Connection {
         streams.iter().filter(|s| which(s)).for_each(|s| s.go(session.has_ended(s.id)));
     }
 
-    /// The session is over, by whichever end: what comes is not looked at any more.
+    /// The session is over, by whichever end: bytes that still come are not looked at.
     pub fn is_closed(&self) -> bool {
         self.is_cut.get() || self.session.borrow().is_closed()
     }
@@ -184,7 +185,7 @@ impl Connection {
         .await;
     }
 
-    /// What goes to the client next; `None` when nothing will any more. `spare` is empty.
+    /// The next bytes to the client; `None` when there will be none any more. `spare` is empty.
     pub async fn output(&self, spare: Vec<u8>) -> Option<Vec<u8>> {
         let mut spare = Some(spare);
         let out = poll_fn(|task| {
@@ -205,7 +206,7 @@ impl Connection {
             Poll::Pending
         })
         .await;
-        // What was taken made room on streams that waited for it.
+        // The output that was taken made room on streams that waited for it.
         self.settle();
         out
     }
@@ -263,7 +264,7 @@ impl Connection {
         self.session.borrow_mut().queue(stream.id, what, self.now_ms())
     }
 
-    /// Tells everybody what has happened, where no bytes came.
+    /// Tells every stream its news, where no bytes came.
     fn settle(&self) {
         // Only bytes begin requests.
         self.deliver(b"", |_| {});

@@ -12,7 +12,7 @@ use super::stream::NEVER;
 use super::{Connection, Stream};
 use crate::buffer::Buffers;
 use crate::http1::body::{self, HEADROOM};
-use crate::http1::edit::{self, Edits};
+use crate::http1::edit::Edits;
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
@@ -20,11 +20,12 @@ use crate::http2::fields::NeverIndexed;
 use crate::http2::frame::Code;
 use crate::http2::session::{Unsent, What};
 use crate::limits::{SHARE_MIN_BYTES, TICK_MS};
+use crate::message::edited;
 use crate::message::server::{self, ContentFailed, Gone, Piece, Within};
 use crate::message::{Declared, Framed};
 use crate::time::Millis;
 
-/// What a responder uses of its worker.
+/// The parts of a worker that a responder uses.
 #[derive(Clone, Copy)]
 pub struct Worker<'a> {
     pub buffers: &'a Buffers,
@@ -207,22 +208,14 @@ impl Responder<'_> {
         self.head = self.worker.buffers.medium();
         let date = self.worker.date.borrow();
         render::response(&mut self.head, head, framing, Persistence::Keep, date.as_bytes());
-        self.edit(edits);
+        edited(&mut self.head, self.worker.buffers, edits);
     }
 
     pub fn switch(&mut self, head: &ResponseHead<'_, '_>, _: Upgrade, edits: Edits<'_>) {
         self.keeps = false;
         self.head = self.worker.buffers.medium();
         render::switching(&mut self.head, head, Opening::Http2);
-        self.edit(edits);
-    }
-
-    fn edit(&mut self, edits: Edits<'_>) {
-        if edits.iter().any(Option::is_some) {
-            let rendered = std::mem::replace(&mut self.head, self.worker.buffers.medium());
-            edit::response(&mut self.head, &rendered, edits);
-            self.worker.buffers.give(rendered);
-        }
+        edited(&mut self.head, self.worker.buffers, edits);
     }
 
     pub fn push(&mut self, content: &[u8]) {

@@ -1,4 +1,5 @@
-//! One request's stream as its task sees it: what came and is not taken yet, whether more comes, and whom to wake. Pure.
+//! One request's stream as its task sees it: content that came and is not taken yet, whether more comes, and the task to wake.
+//! Pure.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context as Task, Waker};
@@ -10,7 +11,7 @@ use crate::http1::body::{self, HEADROOM};
 /// No deadline.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// What the reader of a connection leaves for a stream's task. Its window bounds what that is.
+/// Content that the reader of a connection leaves for a stream's task. The stream's window bounds it.
 pub struct Stream {
     pub(super) id: u32,
     /// Content that came, behind the room of a block; without content it is empty.
@@ -121,7 +122,7 @@ impl Stream {
         self.trailers.take()
     }
 
-    /// Nothing more comes, and unless it `is_answered` there is nobody any more to answer.
+    /// Nothing more comes, and unless it `is_answered` there is no client any more to answer.
     pub(super) fn go(&self, is_answered: bool) {
         self.is_gone.set(true);
         self.is_left.set(!is_answered);
@@ -136,7 +137,7 @@ impl Stream {
         wait(&self.waker, task);
     }
 
-    /// Wakes whoever has waited too long, and looks by itself.
+    /// Wakes a task that has waited too long, which looks by itself.
     pub(super) fn tick(&self, now_ms: u64) {
         if self.content_by_ms.get() <= now_ms || self.room_by_ms.get() <= now_ms {
             self.wake();

@@ -1,9 +1,7 @@
-//! What all connections to one upstream come to together: each says what it is, so that no one has to ask them all.
+//! The sums over all connections to one upstream: each tells its state when that changes, so that no caller has to ask them all.
 
 use std::cell::Cell;
 use std::rc::Rc;
-
-use super::channel::Channel;
 
 /// Connections that exchanges share, to all endpoints of one upstream.
 #[derive(Debug, Default)]
@@ -40,7 +38,7 @@ impl Tally {
     }
 }
 
-/// What one connection is.
+/// One connection's state.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Standing {
     pub(super) is_open: bool,
@@ -88,24 +86,6 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         self.say(Standing::default());
-    }
-}
-
-impl Channel {
-    /// It is one of its upstream's connections from now on.
-    pub fn counts(&self) {
-        self.part.counts();
-        self.has_changed();
-    }
-
-    pub(super) fn has_changed(&self) {
-        self.part.tally().has_changed();
-        self.say_standing();
-    }
-
-    pub(super) fn say_standing(&self) {
-        let is_idle = self.is_idle() && self.takes_more();
-        self.part.say(Standing { is_open: !self.is_over(), places: self.capacity(), is_idle });
     }
 }
 

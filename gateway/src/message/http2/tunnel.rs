@@ -29,7 +29,7 @@ struct OfUpstream<'a> {
     asked: &'a Rc<Asked>,
 }
 
-/// What both have of their connections.
+/// The connection beneath either end.
 trait Carrier {
     fn stream(&self) -> &Stream;
     /// So much was taken: the peer may send as much again.
@@ -105,7 +105,7 @@ struct Sink<'a, L: Carrier> {
 }
 
 impl<L: Carrier> Drop for Sink<'_, L> {
-    /// What is still queued goes at the pace of any other response, or its peer is given up.
+    /// Bytes that are still queued go at the pace of any other response, or their peer is given up.
     fn drop(&mut self) {
         self.carrier.be_tunnel(false);
     }

@@ -55,8 +55,8 @@ impl Pointers {
         Self { pointers, name_bytes_max }
     }
 
-    /// Of what stands at `path`, or in anything that a pointer names: where that pointer leads, by the first that does. Names of
-    /// members, `None` for any index; what a `*` stands for is none of the pointer's own words.
+    /// Of a value that stands at `path`, or in one that a pointer names: where that pointer leads, by the first that does.
+    /// Names of members, `None` for any index; what a `*` stands for is none of the pointer's own words.
     ///
     /// `is_same` says which names are one.
     pub fn covering<'p>(
@@ -129,7 +129,7 @@ enum State {
         at: Text,
     },
     Number(Digits),
-    /// What must still come of `true`, `false` or `null`.
+    /// The bytes that must still come of `true`, `false` or `null`.
     Word(&'static [u8]),
     /// A value is over.
     After,
@@ -174,7 +174,7 @@ impl<'p> Search<'p> {
 
     /// Reads the next piece and appends it to `out` without its secrets.
     pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), NotJson> {
-        // What is not written yet starts here, unless it is left out.
+        // The part that is not written yet starts here, unless it is left out.
         let mut from = 0;
         let mut at = 0;
         while let Some(byte) = piece.get(at) {
@@ -403,7 +403,7 @@ impl<'p> Search<'p> {
 }
 
 impl Digits {
-    /// What follows on `byte`; `None` where the number is over or broken.
+    /// The state after `byte`; `None` where the number is over or broken.
     fn next(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Minus, b'0') => Some(Self::Zero),
@@ -418,7 +418,7 @@ impl Digits {
     }
 }
 
-/// What a name, valid as written, means. Half a surrogate pair means nothing that could be looked for.
+/// The meaning of a name that is valid as written. Half a surrogate pair means nothing that could be looked for.
 fn unescaped(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
     let mut rest = name;
@@ -605,7 +605,7 @@ mod tests {
         ["a", "b", "0", "1", "\u{e9}\""][random.below(5) as usize].to_owned()
     }
 
-    /// What a pointer's tokens lead to, taken away from a value in memory.
+    /// Takes the value that a pointer's tokens lead to out of a value in memory.
     fn take_away(value: &mut Value, tokens: &[&str]) {
         let Some((token, rest)) = tokens.split_first() else {
             *value = REDACTED.into();

@@ -4,7 +4,7 @@
 //! another parameter's value. A value ends where no reader lets it go on; where its end could be read in two ways, the longer
 //! reading is taken away.
 
-/// What stands in the place of a value, where brackets may not stand (RFC 3986 §3.4).
+/// Stands in the place of a value where brackets may not stand (RFC 3986 §3.4).
 pub(super) const REDACTED_PARAMETER: &[u8] = b"%5Bredacted%5D";
 
 /// Bytes of a name that are looked at: its last ones, next to its value.
@@ -51,7 +51,7 @@ impl Place {
 pub struct Search {
     place: Place,
     at: usize,
-    /// What is not written yet starts here.
+    /// The part that is not written yet starts here.
     from: usize,
     /// Where the name before the next `=` would start.
     name_at: Option<usize>,
@@ -160,7 +160,7 @@ fn is_secret(written: &[u8], names: &[String]) -> bool {
 /// Whether `name`, or a part of it that stands for itself, is among `names`.
 fn is_any(name: &[u8], names: &[String]) -> bool {
     let is_one = |name: &[u8]| names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
-    // What JSON writes `&`, `?`, `#` and `;` as, behind the backslash.
+    // JSON's spelling of `&`, `?`, `#` and `;`, behind the backslash.
     let escaped = ["u0026", "u003f", "u0023", "u003b"];
     let escape = escaped.iter().find(|escape| {
         name.get(..escape.len()).is_some_and(|start| start.eq_ignore_ascii_case(escape.as_bytes()))

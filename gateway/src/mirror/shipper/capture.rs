@@ -1,5 +1,5 @@
 //! A lane whose copies are written to files: each is handed to the capture's writer as soon as that has room, and is done with
-//! then. What becomes of it on its way to the disk is the writer's account.
+//! then. Its way to the disk is the writer's account.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use crate::metrics::FailReason;
 use crate::mirror::feed::{Captured, Feed};
 use crate::observe::pairing::Half;
 
-/// What a copy that is handed over counts as: nothing answers it.
+/// A copy that is handed over counts as this: nothing answers it.
 const TAKEN: u16 = 200;
 
 impl Shipper {

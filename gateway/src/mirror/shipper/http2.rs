@@ -17,8 +17,7 @@ use crate::grpc;
 use crate::http2::fields::Scheme;
 use crate::io::{self, Idle, ReadHalf, Stream, WriteHalf, turn};
 use crate::limits::{
-    ANSWER_OVERHEAD_TIMES, BATCH_BYTES_MAX, BLOCK_BYTES, HEAD_BUFFER_BYTES, LINGER_MS, PARK_MS,
-    RESPONSE_BUFFER_BYTES, TICK_MS,
+    ANSWER_OVERHEAD_TIMES, BATCH_BYTES_MAX, BLOCK_BYTES, LINGER_MS, PARK_MS, RESPONSE_BUFFER_BYTES, TICK_MS,
 };
 use crate::metrics::FailReason;
 use crate::mirror::copy::RequestCopy;
@@ -35,7 +34,7 @@ pub(super) struct Connected {
     pub(super) endpoint: Rc<Endpoint>,
     /// By when the mirror has to introduce itself, in the worker's milliseconds.
     pub(super) by_ms: u64,
-    /// It is to an endpoint that last refused; nobody else tries meanwhile.
+    /// It is to an endpoint that last refused; no other shipper tries meanwhile.
     pub(super) probes: bool,
 }
 
@@ -53,7 +52,7 @@ struct Line<'a> {
     /// It had nothing to do at times.
     was_idle: Cell<bool>,
     has_answered: Cell<bool>,
-    /// What came around content, and not as content.
+    /// Bytes that came around content, and not as content.
     overhead: RefCell<Cost>,
     /// Nothing more is read or written.
     is_cut: Cell<bool>,
@@ -63,7 +62,7 @@ struct Line<'a> {
 }
 
 impl Shipper {
-    /// Ships on `connected` until it ends; says whether it ever spoke HTTP/2. What the mirror did not look at is left in
+    /// Ships on `connected` until it ends; says whether it ever spoke HTTP/2. Copies that the mirror did not look at are left in
     /// `again`.
     pub(super) async fn run_http2(&self, connected: Connected, again: &mut VecDeque<RequestCopy>) -> bool {
         let Connected { mut stream, endpoint, by_ms, probes } = connected;
@@ -116,7 +115,7 @@ impl Line<'_> {
             if !(is_read && is_written) {
                 return Poll::Pending;
             }
-            // A copy that is worked on is put back first: nobody else has it.
+            // A copy that is worked on is put back first: it stands nowhere else.
             is_shipped = is_shipped || shipping.as_mut().poll(task).is_ready();
             if is_shipped { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -130,7 +129,7 @@ impl Line<'_> {
             lane.probing.set(false);
         }
         if let Some(fault) = stream.broken() {
-            // It is called again later: who breaks TLS makes handshakes cost something.
+            // It is called again later: an endpoint that breaks TLS makes handshakes cost something.
             lane.counters.tls.failures.inc(fault);
             self.endpoint.refused(now_ms);
         }
@@ -382,7 +381,7 @@ impl Line<'_> {
                 Err(ref error) => self.cut(Failure::of(error).on_mirror()),
             }
             buffers.give(block);
-            // What the mirror says meanwhile waits with its windows.
+            // Content that the mirror sends meanwhile waits with its windows.
             self.shipper.make_way().await;
             if matches!(read, Ok(Idle::Parked))
                 && self.listens()
@@ -394,18 +393,7 @@ impl Line<'_> {
         if self.is_cut.get() {
             return;
         }
-        // The last words are written first: closing with unread bytes would reset the connection.
-        r.give_up_at(self.now_ms() + LINGER_MS);
-        let (mut block, mut left) = (buffers.small(), BLOCK_BYTES);
-        while left > 0 || !self.is_written.get() {
-            block.clear();
-            let (read, back) = r.discard(block, HEAD_BUFFER_BYTES, Millis(LINGER_MS)).await;
-            block = back;
-            match read {
-                Ok(n @ 1..) => left = left.saturating_sub(n),
-                Ok(0) | Err(_) => break,
-            }
-        }
+        let block = r.hear_out(buffers.small(), self.now_ms(), &self.is_written).await;
         buffers.give(block);
     }
 
@@ -437,11 +425,11 @@ impl Line<'_> {
             w.finish(within).await;
         }
         self.is_written.set(true);
-        // Whatever still waits to be read is not waited for much longer.
+        // A pending read is not waited for much longer.
         w.limit_pending_read(Millis(if self.is_cut.get() { 0 } else { LINGER_MS }));
     }
 
-    /// What goes to the mirror next; `None` when nothing will any more. `spare` is empty.
+    /// The next bytes to the mirror; `None` when there will be none any more. `spare` is empty.
     async fn output(&self, spare: Vec<u8>) -> Option<Vec<u8>> {
         let mut spare = Some(spare);
         poll_fn(|_| {

@@ -1,4 +1,4 @@
-//! What is done with a copy before it is sent for the first time.
+//! The work on a copy before it is sent for the first time.
 
 use super::Shipper;
 use crate::io::turn;
@@ -6,7 +6,7 @@ use crate::limits::REDACT_TURN_BYTES;
 use crate::metrics::DropReason;
 use crate::mirror::copy::{RequestCopy, Searching};
 
-/// What a turn has done to copies before they are sent.
+/// The work of one turn on copies before they are sent.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     stale: u32,

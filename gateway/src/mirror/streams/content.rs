@@ -1,4 +1,4 @@
-//! What of a copy goes on its stream: where its head ends, and its content as it stands in the inner form. Pure.
+//! A copy as it goes on its stream: where its head ends, and its content as it stands in the inner form. Pure.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use crate::http1::body::Incoming;
 use crate::http1::framing::Framing;
 use crate::http2::session::{Session, What};
 
-/// A chunk of less content is copied beside its like: what shares it would be as large.
+/// A chunk of less content is copied beside its like: the reference that shares it would be as large.
 const SHARED_BYTES_MIN: usize = 512;
 
 /// Where the head of a copy ends, and how what follows is framed: by us, in the last field or the last but one.
@@ -31,7 +31,7 @@ pub(super) fn wire(head: &[u8]) -> Option<(usize, Framing)> {
     Some((end + 4, framing))
 }
 
-/// Content as it stands in the inner form. What is refused because the stream is over is told by an event. Says how much
+/// Content as it stands in the inner form. Content that is refused because the stream is over is told by an event. Says how much
 /// of it is in memory twice: all else is shared.
 pub(super) fn say_content(
     session: &mut Session,

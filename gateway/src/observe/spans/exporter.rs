@@ -19,7 +19,8 @@ use crate::logging::Seldom;
 use crate::metrics::ObserverCounters;
 use crate::mix::mix;
 use crate::os;
-use crate::tls::asking::{self, Roots};
+use crate::tls::asking;
+use crate::tls::load::Roots;
 
 /// Batches that may wait. One is sent each second however small it is, so this is also a patience of minutes.
 const BATCHES_MAX: usize = 256;

@@ -17,7 +17,7 @@ use config::{Collector, Config, Tracing};
 use super::record::Record;
 use super::told::Discretion;
 use crate::metrics::ObserverCounters;
-use crate::tls::asking::Roots;
+use crate::tls::load::Roots;
 use exporter::{Batch, Exporter};
 
 /// Spans in one request to the collector.

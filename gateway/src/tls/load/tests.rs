@@ -1,1 +1,1 @@
-//! What is said of files.
+//! The words about files.

@@ -6,7 +6,7 @@ use rustls::{RootCertStore, SupportedProtocolVersion};
 use super::*;
 use crate::tls::load::provider;
 
-/// What both sides of a test are made of.
+/// The configurations of both sides of a test.
 fn configs(versions: &'static [&'static SupportedProtocolVersion]) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

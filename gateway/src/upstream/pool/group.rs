@@ -1,4 +1,4 @@
-//! One upstream: which of its endpoints comes next, who is out, how long is waited, and which kept connection is still good.
+//! One upstream: which of its endpoints comes next, which are out, how long is waited, and which kept connection is still good.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Group {
             standing: self.standing(index, tried, avoid, now),
         })?;
         self.turn.set(match by {
-            // From the one that was taken: whoever stands behind one that was passed over must not have its turns too.
+            // From the one that was taken: an endpoint behind one that was passed over must not have its turns too.
             By::Turn => index as u64 + 1,
             By::LeastInFlight | By::Random | By::Key(..) => turn.wrapping_add(1),
         });
@@ -101,7 +101,7 @@ impl Group {
         self.endpoints.iter().filter(|endpoint| endpoint.record.is_ejected()).count()
     }
 
-    /// Lets endpoints come back whose time is over; all of them where nobody is ejected any more.
+    /// Lets endpoints come back whose time is over; all of them where ejection is no longer configured.
     pub(super) fn look(&self) {
         let now = self.sweeper.now_ms();
         let Some(rules) = &self.ejection else {

@@ -19,7 +19,7 @@ use crate::upstream::channels::Extent;
 use crate::upstream::gate::Gate;
 use crate::upstream::health::Health;
 
-/// What an upstream that is made anew costs, in those that are taken over; and each of its endpoints as much as one.
+/// The cost of an upstream that is made anew, in those that are taken over; and each of its endpoints as much as one.
 const MADE_ANEW: usize = 16;
 
 /// Upstreams that are being built.
@@ -40,7 +40,7 @@ pub struct Growing<'a> {
 struct Before<'a> {
     config: &'a Config,
     is_same: bool,
-    /// What all upstreams go by is the same.
+    /// The bounds that all upstreams share are the same.
     has_same_bounds: bool,
     upstreams: &'a Upstreams,
     /// Where each is, by its counters: as many as were looked at, where ids have shifted.
@@ -238,7 +238,7 @@ mod tests {
         config.upstreams.iter().map(of).collect()
     }
 
-    /// What is built, and in how many steps.
+    /// The pools that are built, and in how many steps.
     fn grown(
         config: &Config,
         addresses: &[Vec<Address>],

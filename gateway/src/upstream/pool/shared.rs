@@ -17,7 +17,7 @@ enum Missed {
     /// As many are on its connections as may be, and there may not be another one.
     Full,
     NoTime,
-    /// The call came to nothing. `is_told`: it speaks against the endpoint, and nobody else says so.
+    /// The call came to nothing. `is_told`: it speaks against the endpoint, and no other exchange says so.
     Failed {
         why: Failure,
         is_told: bool,
@@ -198,7 +198,7 @@ impl Group {
         self.gate.change(places, self.pending_max);
     }
 
-    /// Whether there may be one connection more; one that nobody uses gives way.
+    /// Whether there may be one connection more; one that no exchange uses gives way.
     pub(super) fn may_connect(&self, to: &Endpoint) -> bool {
         if to.channels.is_shut() {
             return false;

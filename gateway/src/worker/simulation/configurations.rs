@@ -3,18 +3,21 @@
 /// What plays begin by, and change to in the middle. Small bounds and short times, so that a play reaches them.
 pub(super) const CONFIGURATIONS: [&str; 6] = [PLAIN, MOVED, COVERED, SHARED, CHOSEN, POLICIES];
 
-const PLAIN: &str = r#"
-    [limits]
-    connections_max = 6
+/// Of `[limits]`: what a request may take.
+macro_rules! heads {
+    () => {
+        r#"
     request_head_bytes_max = "4KiB"
     request_line_bytes_max = "1KiB"
     request_body_bytes_max = "60KiB"
-    upstream_idle_max = 3
-    [http2]
-    streams_max = 4
-    streams_per_address_max = 5
-    ping_after = "300ms"
-    ping_timeout = "300ms"
+"#
+    };
+}
+
+/// Short enough for a play to reach the end of each.
+macro_rules! times {
+    () => {
+        r#"
     [timeouts]
     request_head = "500ms"
     request_body = "500ms"
@@ -24,7 +27,38 @@ const PLAIN: &str = r#"
     write = "1s"
     connect = "500ms"
     drain = "200ms"
-    [upstream.v1]
+"#
+    };
+}
+
+/// Of a mirror: bounds that a play reaches.
+macro_rules! mirror {
+    () => {
+        r#"
+    connections_max = 2
+    ring_entries_max = 4
+    ring_bytes_max = "64KiB"
+    body_bytes_max = "40KiB"
+    response_bytes_max = "32KiB"
+"#
+    };
+}
+
+const PLAIN: &str = concat!(
+    r#"
+    [limits]
+    connections_max = 6
+"#,
+    heads!(),
+    r#"    upstream_idle_max = 3
+    [http2]
+    streams_max = 4
+    streams_per_address_max = 5
+    ping_after = "300ms"
+    ping_timeout = "300ms"
+"#,
+    times!(),
+    r#"    [upstream.v1]
     endpoints = ["127.0.0.1:1", "127.0.0.1:11"]
     [upstream.v2]
     endpoints = ["127.0.0.1:2"]
@@ -37,12 +71,9 @@ const PLAIN: &str = r#"
     upstream = "v2"
     percent = 150
     timeout = "1s"
-    connections_max = 2
-    ring_entries_max = 4
-    ring_bytes_max = "64KiB"
-    body_bytes_max = "40KiB"
-    response_bytes_max = "32KiB"
-"#;
+"#,
+    mirror!()
+);
 
 /// One primary fewer, another ring, a mirror that does not answer connects.
 const MOVED: &str = r#"
@@ -73,23 +104,16 @@ const MOVED: &str = r#"
 "#;
 
 /// The same addresses, called over TLS.
-const COVERED: &str = r#"
+const COVERED: &str = concat!(
+    r#"
     [limits]
     connections_max = 6
-    request_head_bytes_max = "4KiB"
-    request_line_bytes_max = "1KiB"
-    request_body_bytes_max = "60KiB"
-    upstream_idle_max = 3
-    [timeouts]
-    request_head = "500ms"
-    request_body = "500ms"
-    client_idle = "2s"
-    response_head = "1s"
-    response_body = "1s"
-    write = "1s"
-    connect = "500ms"
-    drain = "200ms"
-    [upstream.v1]
+"#,
+    heads!(),
+    r#"    upstream_idle_max = 3
+"#,
+    times!(),
+    r#"    [upstream.v1]
     endpoints = ["127.0.0.1:1", "127.0.0.1:11", "127.0.0.1:99"]
     tls = { server_name = "v1.internal" }
     [upstream.v2]
@@ -105,35 +129,25 @@ const COVERED: &str = r#"
     percent = 150
     timeout = "1s"
     connect_timeout = "300ms"
-    connections_max = 2
-    ring_entries_max = 4
-    ring_bytes_max = "64KiB"
-    body_bytes_max = "40KiB"
-    response_bytes_max = "32KiB"
-"#;
+"#,
+    mirror!()
+);
 
 /// The same primaries, spoken to in HTTP/2.
-const SHARED: &str = r#"
+const SHARED: &str = concat!(
+    r#"
     [limits]
     connections_max = 12
-    request_head_bytes_max = "4KiB"
-    request_line_bytes_max = "1KiB"
-    request_body_bytes_max = "60KiB"
-    [http2]
+"#,
+    heads!(),
+    r#"    [http2]
     streams_max = 4
     ping_after = "300ms"
     ping_timeout = "300ms"
     queued_bytes_max = "16KiB"
-    [timeouts]
-    request_head = "500ms"
-    request_body = "500ms"
-    client_idle = "2s"
-    response_head = "1s"
-    response_body = "1s"
-    write = "1s"
-    connect = "500ms"
-    drain = "200ms"
-    [upstream.v1]
+"#,
+    times!(),
+    r#"    [upstream.v1]
     endpoints = ["127.0.0.1:1", "127.0.0.1:11"]
     protocol = "h2"
     connections_max = 2
@@ -151,31 +165,21 @@ const SHARED: &str = r#"
     upstream = "v2"
     percent = 100
     timeout = "1s"
-    connections_max = 2
-    ring_entries_max = 4
-    ring_bytes_max = "64KiB"
-    body_bytes_max = "40KiB"
-    response_bytes_max = "32KiB"
-"#;
+"#,
+    mirror!()
+);
 
 /// Over TLS, where each connection chooses what it speaks.
-const CHOSEN: &str = r#"
+const CHOSEN: &str = concat!(
+    r#"
     [limits]
     connections_max = 12
-    request_head_bytes_max = "4KiB"
-    request_line_bytes_max = "1KiB"
-    request_body_bytes_max = "60KiB"
-    upstream_idle_max = 3
-    [timeouts]
-    request_head = "500ms"
-    request_body = "500ms"
-    client_idle = "2s"
-    response_head = "1s"
-    response_body = "1s"
-    write = "1s"
-    connect = "500ms"
-    drain = "200ms"
-    [upstream.v1]
+"#,
+    heads!(),
+    r#"    upstream_idle_max = 3
+"#,
+    times!(),
+    r#"    [upstream.v1]
     endpoints = ["127.0.0.1:1", "127.0.0.1:11", "127.0.0.1:99"]
     protocol = "alpn"
     tls = { server_name = "v1.internal" }
@@ -194,12 +198,9 @@ const CHOSEN: &str = r#"
     percent = 150
     timeout = "1s"
     connect_timeout = "300ms"
-    connections_max = 2
-    ring_entries_max = 4
-    ring_bytes_max = "64KiB"
-    body_bytes_max = "40KiB"
-    response_bytes_max = "32KiB"
-"#;
+"#,
+    mirror!()
+);
 
 /// Everything that a mirror, a route and an upstream may be asked for.
 pub(super) const POLICIES: &str = r#"

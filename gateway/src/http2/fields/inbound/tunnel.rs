@@ -1,4 +1,4 @@
-//! The head of an extended CONNECT (RFC 8441): what it says in HTTP/1.1's words, and what it has no use for. Pure.
+//! The head of an extended CONNECT (RFC 8441): its meaning in HTTP/1.1's words, and the fields that it has no use for. Pure.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::http2::fields::Scheme;
 use crate::metrics::RejectReason;
 
 impl Collector<'_> {
-    /// Extended CONNECT, in HTTP/1.1's words: a GET that asks for an upgrade. The key is whoever's that speaks HTTP/1.1 next.
+    /// Extended CONNECT, in HTTP/1.1's words: a GET that asks for an upgrade. The next room that speaks HTTP/1.1 makes the key.
     pub(super) fn tunnel_line(&mut self, scheme: Scheme) {
         let part = |range: &Option<Range<usize>>| {
             range.clone().and_then(|range| self.work.pseudo.get(range)).unwrap_or_default()
@@ -43,7 +43,7 @@ impl Collector<'_> {
     }
 }
 
-/// What proves to each end on HTTP/1.1 that the other has understood; extended CONNECT has no use for it (RFC 8441 §5).
+/// A field that proves to each end on HTTP/1.1 that the other has understood; extended CONNECT has no use for it (RFC 8441 §5).
 pub(super) fn is_of_handshake(name: &[u8]) -> bool {
     matches!(name, b"sec-websocket-key" | b"sec-websocket-accept")
 }
