@@ -6,6 +6,7 @@
 
 mod texts;
 mod documents;
+mod dropped;
 mod istio;
 mod gateway_api;
 mod fields;
@@ -15,9 +16,11 @@ mod virtual_hosts;
 mod virtual_service;
 mod grants;
 mod hosts;
+mod hostnames;
 mod attach;
 mod cors;
 mod grpc_route;
+mod rank;
 mod http_route;
 mod services;
 mod entry;
@@ -44,6 +47,7 @@ use crate::reader::{At, Key, List, Named, Read};
 use crate::write::{self, Shown};
 use crate::yaml;
 use documents::{Kind, Unread};
+use dropped::Dropped;
 use grpc_route::Route;
 use ports::{Listen, Ports};
 use secrets::Holder;
@@ -51,6 +55,7 @@ use services::Services;
 use texts::{Text, texts};
 
 pub use documents::Document;
+pub use dropped::DroppedRule;
 pub use hosts::Hosts;
 pub use mirror_policy::Policy;
 pub use protocol::is_spoken;
@@ -293,6 +298,16 @@ impl Found {
                 };
                 self.namespaces.know(&id.name, labels.filter_map(text).collect());
             }
+        }
+    }
+
+    /// Takes a route of the Gateway API without some of its rules.
+    fn take_without(&mut self, rules: &Dropped, document: &Node, report: &mut Report) {
+        let before = self.api_routes.len();
+        self.take(&rules.amended(document), true, report);
+        if let Some(route) = self.api_routes.get_mut(before) {
+            rules.refuse(document, &mut route.of.spec);
+            route.is_void = rules.has_all(document);
         }
     }
 

@@ -317,7 +317,8 @@ impl Redirect {
             (_, Some(port), _) => Some(port),
             // As the client wrote it, or as the new scheme implies.
             (None, None, None) | (_, None, Some(_)) => None,
-            (Some(_), None, None) => Some(asked.port),
+            // The port that the client came to: ours may be another, behind a Service or a balancer.
+            (Some(_), None, None) => port_of(asked.authority),
         };
         let path = match &self.path {
             Some(edit) => edit.path(asked.path, matched),
@@ -335,6 +336,12 @@ impl Redirect {
         let text = Answer::plain(self.given.status, "moved");
         Answer { location: Some(location), ..text }
     }
+}
+
+/// The port that an authority names.
+fn port_of(authority: &[u8]) -> Option<u16> {
+    let port = authority.strip_prefix(without_port(authority))?.strip_prefix(b":")?;
+    std::str::from_utf8(port).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -379,6 +386,9 @@ mod tests {
         let rows = [
             ("status = 301", "http://a.example:81/x?q=1", "http://a.example:81/x?q=1"),
             (r#"host = "b.example""#, "http://a.example/x", "http://b.example/x"),
+            (r#"host = "b.example""#, "http://a.example:81/x", "http://b.example:81/x"),
+            (r#"host = "b.example""#, "http://[::1]/x", "http://b.example/x"),
+            (r#"host = "b.example""#, "http://[::1]:81/x", "http://b.example:81/x"),
             (r#"scheme = "https""#, "http://a.example:81/x", "https://a.example/x"),
             (r#"scheme = "https", port = 8443"#, "http://a.example:81/x", "https://a.example:8443/x"),
             ("port = 80", "http://a.example:81/x", "http://a.example/x"),

@@ -199,7 +199,7 @@ fn without_its_api_server_nothing_changes_and_afterwards_nothing_is_missed() {
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/", "200 old");
     for (trouble, path) in [(Mode::Down, "/down"), (Mode::Hangs, "/hangs")] {
-        cluster.api.wait_for_watches(13);
+        cluster.api.wait_for_watches(19);
         cluster.api.set_mode(trouble);
         for _ in 0..20 {
             assert_eq!(gateway.said("shop", "/"), "200 old", "{trouble:?}");
@@ -216,7 +216,7 @@ fn without_its_api_server_nothing_changes_and_afterwards_nothing_is_missed() {
         assert_eq!(gateway.said("shop", "/"), "200 old");
     }
     // A history that was forgotten: listed anew.
-    cluster.api.wait_for_watches(13);
+    cluster.api.wait_for_watches(19);
     cluster.api.forget();
     cluster.pod("default", "shop-1", json!({"app": "shop"}), new.address);
     gateway.says("shop", "/", "200 new");

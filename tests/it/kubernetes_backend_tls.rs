@@ -93,3 +93,82 @@ fn a_backend_and_a_mirror_are_called_over_tls_by_a_policy_and_its_config_map() {
             == json!({"ancestors": [theirs]})
     });
 }
+
+#[test]
+fn of_several_authorities_one_that_is_missing_is_told_and_of_several_policies_the_oldest_counts() {
+    let origin = Origin::named("v1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(folder.path(), "ca");
+    let pair = authority.issue("v1", &["v1.internal"]);
+    let front = Front::new(&pair, origin.address, Rules::default());
+    let cluster = ClusterStage::new();
+    cluster.service("default", "v1", json!({"app": "v1"}));
+    cluster.pod("default", "v1-1", json!({"app": "v1"}), front.address);
+    cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": {"name": "umbra", "namespace": ""}, "spec": {"controllerName": OURS}}));
+    cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gw"},
+        "spec": {"gatewayClassName": "umbra", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}}));
+    cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "shop"},
+        "spec": {"parentRefs": [{"name": "gw"}], "rules": [{"backendRefs": [{"name": "v1", "port": 80}]}]}}));
+    let ca = std::fs::read_to_string(&authority.ca).expect("the authority");
+    let map = |name: &str, text: &str| {
+        cluster.api.put(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"ca.crt": text}}));
+    };
+    map("ca", &ca);
+    let refs = |names: &[&str], more: Value| {
+        let refs: Vec<Value> =
+            names.iter().map(|name| json!({"group": "", "kind": "ConfigMap", "name": name})).collect();
+        let mut policy = policy("v1", "v1", "");
+        policy["spec"]["validation"]["caCertificateRefs"] = refs.into();
+        for (name, value) in more.as_object().into_iter().flatten() {
+            policy["spec"]["validation"][name] = value.clone();
+        }
+        policy
+    };
+    cluster.api.put(refs(&["gone", "ca", "also-gone"], json!({})));
+    let gateway = cluster.start(&[]);
+    gateway.says("a.test", "/", "200 v1");
+    says(&cluster, "v1", &["Accepted=True/Accepted", "ResolvedRefs=False/InvalidCACertificateRef"]);
+    let told = cluster.api.get("BackendTLSPolicy", "default", "v1").expect("it")["status"].to_string();
+    assert!(
+        told.contains("default/gone is not there") && told.contains("default/also-gone is not there"),
+        "{told}"
+    );
+    // Two that are good, of which one is that of another.
+    let other = Authority::new(folder.path(), "other");
+    map("gone", &std::fs::read_to_string(&other.ca).expect("the other"));
+    map("also-gone", &ca);
+    let good = ["Accepted=True/Accepted", "ResolvedRefs=True/ResolvedRefs"];
+    says(&cluster, "v1", &good);
+    assert_eq!(gateway.said("a.test", "/"), "200 v1");
+    // Names that the certificate must have in place of the one that is asked for.
+    let named = |name: &str| {
+        let names = json!({"subjectAltNames": [{"type": "URI", "uri": "spiffe://a/b"}, {"type": "Hostname", "hostname": name}]});
+        cluster.api.put(refs(&["ca"], names));
+    };
+    named("other.internal");
+    gateway.says("a.test", "/", "502");
+    says(&cluster, "v1", &good);
+    named("v1.internal");
+    gateway.says("a.test", "/", "200 v1");
+    // The system's authorities do not know this one; a word that is not known is refused.
+    let system = |word: &str| {
+        let mut policy = refs(&[], json!({"wellKnownCACertificates": word}));
+        policy["spec"]["validation"].as_object_mut().expect("a table").remove("caCertificateRefs");
+        cluster.api.put(policy);
+    };
+    system("System");
+    gateway.says("a.test", "/", "502");
+    says(&cluster, "v1", &good);
+    system("example.com/ours");
+    says(&cluster, "v1", &["Accepted=False/Invalid", "ResolvedRefs=True/ResolvedRefs"]);
+    cluster.api.put(refs(&["ca"], json!({})));
+    gateway.says("a.test", "/", "200 v1");
+    // A younger one for the same is told so until it is the only one.
+    cluster.api.put(policy("younger", "v1", "gone"));
+    says(&cluster, "younger", &["Accepted=False/Conflicted", "ResolvedRefs=True/ResolvedRefs"]);
+    assert_eq!(gateway.said("a.test", "/"), "200 v1");
+    cluster.api.delete("BackendTLSPolicy", "default", "v1");
+    says(&cluster, "younger", &good);
+    gateway.says("a.test", "/", "502");
+}

@@ -23,6 +23,7 @@ fn to_shop(path: &str, parents: Value) -> Value {
 /// A Gateway of ours and one of somebody else, and a Service.
 fn cluster(origin: &Origin) -> ClusterStage {
     let cluster = ClusterStage::new();
+    cluster.definitions("v1.6.1");
     cluster.service("default", "shop", json!({"app": "shop"}));
     cluster.pod("default", "shop-1", json!({"app": "shop"}), origin.address);
     for (class, controller, gateway) in [("umbra", OURS, "gw"), ("other", "other.dev/controller", "theirs")] {
@@ -89,7 +90,7 @@ fn each_object_is_told_once_what_is_served_of_it_and_the_words_of_others_stay() 
     assert_eq!(of_gateway["listeners"][0]["attachedRoutes"], 1);
     assert_eq!(conditions(&of_gateway["listeners"][0]).len(), 4, "{of_gateway}");
     let class = status(&cluster, "GatewayClass", "", "umbra");
-    assert_eq!(conditions(&class), ["Accepted=True/Accepted@1"]);
+    assert_eq!(conditions(&class), ["Accepted=True/Accepted@1", "SupportedVersion=True/SupportedVersion@1"]);
     // Endpoints that come and go, an object of somebody else's, a history that is forgotten: nothing to say. A conflict: said all
     // the same.
     let writes = || cluster.api.written("/status").iter().filter(|one| one.status == 200).count();

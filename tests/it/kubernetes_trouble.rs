@@ -60,7 +60,7 @@ fn a_watch_that_goes_on_failing_is_made_up_for_by_lists() {
     mirrored(&cluster, &old);
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/", "200 old");
-    cluster.api.wait_for_watches(13);
+    cluster.api.wait_for_watches(19);
     // A proxy before the API server that lets no watch through.
     cluster.api.order("GET", "/endpointslices?watch=true", 502, usize::MAX);
     cluster.api.forget();

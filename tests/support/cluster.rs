@@ -39,6 +39,30 @@ impl ClusterStage {
         }));
     }
 
+    /// The definition of a kind of the Gateway API, of this version.
+    pub fn definition(&self, plural: &str, version: Option<&str>) {
+        let mut metadata = json!({"name": format!("{plural}.gateway.networking.k8s.io"), "namespace": "",
+            "annotations": {"gateway.networking.k8s.io/channel": "standard"}});
+        if let Some(version) = version {
+            metadata["annotations"]["gateway.networking.k8s.io/bundle-version"] = version.into();
+        }
+        self.api.put(json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": metadata, "spec": {"group": "gateway.networking.k8s.io"}}));
+    }
+
+    /// Those of all kinds that are read.
+    pub fn definitions(&self, version: &str) {
+        let all = [
+            "gatewayclasses",
+            "gateways",
+            "httproutes",
+            "grpcroutes",
+            "referencegrants",
+            "backendtlspolicies",
+        ];
+        all.iter().for_each(|plural| self.definition(plural, Some(version)));
+    }
+
     /// A Pod, and for each Service that selects it a slice in which it is ready. All Pods of this machine have its address,
     /// and each has a port of its own.
     pub fn pod(&self, namespace: &str, name: &str, labels: Value, at: SocketAddr) {

@@ -7,7 +7,8 @@ use super::Resource;
 use super::gateway_api::{Gateway, HttpRoute, Listener, ParentRef};
 use super::grants::{self, Namespaces};
 use super::grpc_route::{Route, RouteKind};
-use super::hosts::{Hosts, without_root};
+use super::hostnames::{Asked, Isolated, hosts_of, intersection, listeners_of, meet, own_hosts, specific};
+use super::hosts::Hosts;
 use super::ports::Ports;
 use super::services::Services;
 use super::virtual_hosts::Spelled;
@@ -28,15 +29,6 @@ pub(super) struct Around<'a> {
     pub(super) alone: bool,
 }
 
-/// Requests by which a route may be asked for.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    /// Any of them; empty is every host.
-    pub(super) hosts: Vec<At<String>>,
-    /// Port of the listener.
-    pub(super) port: Option<At<u64>>,
-}
-
 /// What is known of all routes together.
 pub(super) struct Attach<'a> {
     around: &'a Around<'a>,
@@ -46,6 +38,8 @@ pub(super) struct Attach<'a> {
     spelled: Spelled,
     /// Routes that a listener does not take, because an older one of the other kind has a host of theirs.
     denied: BTreeMap<(RouteKind, Owner, ListenerId), String>,
+    /// Hosts of listeners, at a port where that matters, which a route of a less specific listener would take requests of.
+    isolated: BTreeMap<(String, Option<u64>), Isolated>,
 }
 
 /// Namespace and name.
@@ -75,8 +69,13 @@ impl<'a> Attach<'a> {
         services: &Services,
         report: &Report,
     ) -> Self {
-        let mut attach =
-            Self { around, service_ports: BTreeMap::new(), spelled: Spelled::new(), denied: BTreeMap::new() };
+        let mut attach = Self {
+            around,
+            service_ports: BTreeMap::new(),
+            spelled: Spelled::new(),
+            denied: BTreeMap::new(),
+            isolated: BTreeMap::new(),
+        };
         for Route { of: route, .. } in routes {
             for parent in parents(route) {
                 if let Parent::Service(service) = attach.parent(route, &parent.value, services, report) {
@@ -94,7 +93,7 @@ impl<'a> Attach<'a> {
     /// A listener takes HTTPRoutes or GRPCRoutes for one host, and never both: the oldest route has it (Gateway API).
     fn decide(&mut self, routes: &[Route], services: &Services, report: &Report) {
         let mut taken: BTreeMap<(ListenerId, RouteKind), Hosts> = BTreeMap::new();
-        let mut by_age: Vec<&Route> = routes.iter().collect();
+        let mut by_age: Vec<&Route> = routes.iter().filter(|route| !route.is_void).collect();
         by_age.sort_by_key(|Route { kind, of, .. }| (&of.created, &of.namespace, &of.name, *kind));
         for route in by_age {
             let own = (route.of.namespace.clone(), route.of.name.clone());
@@ -145,8 +144,13 @@ impl<'a> Attach<'a> {
         let route = &whole.of;
         let all: Vec<&At<ParentRef>> = parents(route).collect();
         let own = own_hosts(route, report);
-        let everywhere =
-            || own.iter().map(|host| Asked { hosts: host.iter().cloned().collect(), port: None });
+        let everywhere = || {
+            own.iter().map(|host| Asked {
+                hosts: host.iter().cloned().collect(),
+                port: None,
+                own: specific(host.as_ref().map(|host| host.value.as_str())),
+            })
+        };
         if all.is_empty() {
             return everywhere().collect();
         }
@@ -158,7 +162,10 @@ impl<'a> Attach<'a> {
                 Parent::Gateway(gateway) => {
                     others = true;
                     match self.listeners(whole, parent, gateway, report) {
-                        Ok(listeners) => meet(&own, &listeners, &mut asked),
+                        Ok(listeners) => {
+                            let isolated = meet(&own, &listeners, gateway, &mut asked);
+                            self.isolated.extend(isolated);
+                        }
                         Err(reason) => why = why.or(Some(reason)),
                     }
                 }
@@ -199,6 +206,11 @@ impl<'a> Attach<'a> {
             report.skip(&route.at.child("hostnames"), &why.unwrap_or(fits));
         }
         asked
+    }
+
+    /// Hosts at which what no route of theirs takes is answered 404, for all that was asked so far.
+    pub(super) fn isolated(&self) -> impl Iterator<Item = &Isolated> {
+        self.isolated.values()
     }
 
     fn parent(
@@ -345,7 +357,7 @@ impl<'a> Attach<'a> {
             report.warn(at, message);
             hosts.push(At { value: "[address]".to_owned(), at: at.clone() });
         }
-        Asked { hosts, port: port.filter(|_| several) }
+        Asked { hosts, port: port.filter(|_| several), own: specific(Some(service)) }
     }
 }
 
@@ -355,11 +367,6 @@ fn gateway_named(route: &Resource<HttpRoute>, parent: &ParentRef) -> Owner {
         key.given().map_or_else(|| default.to_owned(), |given| given.value.clone())
     };
     (text(&parent.namespace, &route.namespace), text(&parent.name, ""))
-}
-
-fn listeners_of(gateway: &Resource<Gateway>) -> impl Iterator<Item = &Listener> {
-    let all = gateway.spec.listeners.given().map(|list| list.value.as_slice()).unwrap_or_default();
-    all.iter().filter_map(Key::given).map(|one| &one.value)
 }
 
 fn name_of(listener: &Listener) -> String {
@@ -379,66 +386,4 @@ fn port_of(parent: &ParentRef, service: &str, services: &Services) -> Option<At<
     let section = parent.section_name.given()?;
     let number = services.port_named(service, &section.value)?;
     Some(At { value: number, at: section.at.clone() })
-}
-
-/// The hosts that a route says, `None` for all.
-fn own_hosts(route: &Resource<HttpRoute>, report: &mut Report) -> Vec<Option<At<String>>> {
-    let own = hosts_of(route);
-    for host in own.iter().flatten().filter(|host| host.value.starts_with('*')) {
-        if !host.value.starts_with("*.") {
-            report.error(&host.at, format!("{:?} has \"*\" for a part of a label", host.value));
-        }
-    }
-    own
-}
-
-fn hosts_of(route: &Resource<HttpRoute>) -> Vec<Option<At<String>>> {
-    let list = route.spec.hostnames.given().map(|list| list.value.as_slice()).unwrap_or_default();
-    let own: Vec<_> = list.iter().filter_map(Key::given).map(|host| Some(rooted(host))).collect();
-    if own.is_empty() { vec![None] } else { own }
-}
-
-fn rooted(host: &At<String>) -> At<String> {
-    At { value: without_root(&host.value).to_owned(), at: host.at.clone() }
-}
-
-/// Adds what the route's hosts and the listeners' have in common.
-fn meet(own: &[Option<At<String>>], listeners: &[(&Listener, Option<At<u64>>)], asked: &mut Vec<Asked>) {
-    for host in own {
-        for (listener, port) in listeners {
-            let known = listener.hostname.given().filter(|name| !name.value.is_empty()).map(rooted);
-            let Some(both) = intersection(host.as_ref(), known.as_ref()) else { continue };
-            let new = Asked { hosts: both.into_iter().collect(), port: port.clone() };
-            let same = |other: &Asked| {
-                let lower = |asked: &Asked| -> Vec<String> {
-                    asked.hosts.iter().map(|host| host.value.to_ascii_lowercase()).collect()
-                };
-                let ports = [&other.port, &new.port].map(|port| port.as_ref().map(|port| port.value));
-                lower(other) == lower(&new) && ports[0] == ports[1]
-            };
-            if !asked.iter().any(same) {
-                asked.push(new);
-            }
-        }
-    }
-}
-
-/// The host that both mean, `Some(None)` for every one; `None` for no host at all.
-fn intersection(route: Option<&At<String>>, listener: Option<&At<String>>) -> Option<Option<At<String>>> {
-    let (route, listener) = match (route, listener) {
-        (Some(route), Some(listener)) => (route, listener),
-        (one, other) => return Some(one.or(other).cloned()),
-    };
-    // `*.example.com` is every name that ends with `.example.com`, whatever stands before it.
-    let holds = |wild: &At<String>, host: &At<String>| {
-        let end = wild.value.strip_prefix('*').map(str::to_ascii_lowercase);
-        end.is_some_and(|end| host.value.to_ascii_lowercase().ends_with(&end))
-    };
-    if route.value.eq_ignore_ascii_case(&listener.value) || holds(listener, route) {
-        Some(Some(route.clone()))
-    } else if holds(route, listener) {
-        Some(Some(listener.clone()))
-    } else {
-        None
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Resource;
-use super::gateway_api::{BackendTlsPolicy, SubjectAltName};
+use super::gateway_api::{BackendTlsPolicy, SecretRef, SubjectAltName};
 use super::protocol::{self, Port};
 use super::secrets::{Holder, Secrets};
 use crate::file;
@@ -107,38 +107,10 @@ fn tls(
                 .error(at, "says not whom to believe: caCertificateRefs, or wellKnownCACertificates: System");
             return Key::Refused;
         }
-        ([one], None) => {
-            let text = |key: &Key<String>, default: &str| {
-                key.given().map_or_else(|| default.to_owned(), |given| given.value.clone())
-            };
-            let name = text(&one.value.name, "");
-            let holder = match text(&one.value.kind, "").as_str() {
-                "ConfigMap" => Holder::ConfigMap,
-                "Secret" => Holder::Secret,
-                kind => {
-                    report.error(
-                        &one.at,
-                        format!("{kind:?} holds no certificates here; must be ConfigMap or Secret"),
-                    );
-                    return Key::Refused;
-                }
-            };
-            match secrets.ca(holder, &policy.namespace, &name) {
-                Some(ca) => Key::at(ca, &one.at),
-                None => {
-                    let what =
-                        format!("no {} {}/{name} with ca.crt is known", holder.name(), policy.namespace);
-                    let cure = format!(": write --secret {name}=CA with its file");
-                    let cure = if report.is_by_resource() { "" } else { &cure };
-                    report.error(&one.at, format!("{what}{cure}"));
-                    return Key::Refused;
-                }
-            }
-        }
-        ([_, second, ..], None) => {
-            report.error(&second.at, "is not supported: one reference is; put all certificates into it");
-            return Key::Refused;
-        }
+        (several, None) => match authorities(policy, several, secrets, report) {
+            Some(ca) => Key::at(ca, at),
+            None => return Key::Refused,
+        },
         ([first, ..], Some(_)) => {
             report.error(&first.at, "contradicts wellKnownCACertificates");
             return Key::Refused;
@@ -154,6 +126,58 @@ fn tls(
         ..file::UpstreamTls::default()
     };
     Key::at(upstream, at)
+}
+
+/// Who is believed: all whom any reference names. One by one, a document that is not there yet costs its own reference alone, while
+/// another is good (Gateway API).
+fn authorities(
+    policy: &Resource<BackendTlsPolicy>,
+    refs: &[&At<SecretRef>],
+    secrets: &mut Secrets,
+    report: &mut Report,
+) -> Option<String> {
+    let text = |key: &Key<String>| key.given().map(|given| given.value.clone()).unwrap_or_default();
+    let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    for one in refs {
+        let (kind, name) = (text(&one.value.kind), text(&one.value.name));
+        let holder = match kind.as_str() {
+            "ConfigMap" => Holder::ConfigMap,
+            "Secret" => Holder::Secret,
+            kind => {
+                let message = format!("{kind:?} holds no certificates here; must be ConfigMap or Secret");
+                wrong.push((*one, message));
+                continue;
+            }
+        };
+        match secrets.ca(holder, &policy.namespace, &name) {
+            Some(ca) if !found.contains(&ca) => found.push(ca),
+            Some(_) => {}
+            None => {
+                let what = format!("no {} {}/{name} with ca.crt is known", holder.name(), policy.namespace);
+                let cure = format!(": write --secret {name}=CA with its file");
+                let cure = if report.is_by_resource() { "" } else { &cure };
+                wrong.push((*one, format!("{what}{cure}")));
+            }
+        }
+    }
+    let does_without = report.is_by_resource() && !found.is_empty();
+    for (one, message) in &wrong {
+        if does_without {
+            report.warn(&one.at, format!("{message}: it is done without"));
+        } else {
+            report.error(&one.at, message.clone());
+        }
+    }
+    if !wrong.is_empty() && !does_without {
+        return None;
+    }
+    let ca = secrets.together(&found);
+    if ca.is_none()
+        && let Some(first) = refs.first()
+    {
+        report.error(&first.at, "several files are not read together: put all certificates into one of them");
+    }
+    ca
 }
 
 fn name(one: &At<SubjectAltName>, report: &mut Report) -> Option<Key<String>> {

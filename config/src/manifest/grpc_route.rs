@@ -15,6 +15,8 @@ pub(super) struct Route {
     pub(super) of: Resource<HttpRoute>,
     /// Of a GRPCRoute: what each match of each rule names of a call.
     pub(super) calls: Vec<Vec<Call>>,
+    /// None of its rules serves, and it takes no host from another.
+    pub(super) is_void: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +61,7 @@ pub(super) struct Call {
 
 impl Route {
     pub(super) fn http(of: Resource<HttpRoute>) -> Self {
-        Self { kind: RouteKind::Http, of, calls: Vec::new() }
+        Self { kind: RouteKind::Http, of, calls: Vec::new(), is_void: false }
     }
 
     pub(super) fn grpc(from: Resource<GrpcRoute>, report: &mut Report) -> Self {
@@ -78,7 +80,8 @@ impl Route {
             Rule { name, matches, filters, backend_refs, session_persistence, ..Rule::default() }
         });
         let spec = HttpRoute { parent_refs, use_default_gateways, hostnames, rules };
-        Self { kind: RouteKind::Grpc, of: Resource { name, namespace, shown, created, at, spec }, calls }
+        let of = Resource { name, namespace, shown, created, at, spec };
+        Self { kind: RouteKind::Grpc, of, calls, is_void: false }
     }
 
     /// What names it among its neighbours in messages.

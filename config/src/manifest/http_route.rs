@@ -3,13 +3,15 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::attach::{Around, Asked, Attach};
+use super::attach::{Around, Attach};
 use super::gateway_api::{
     BackendRef, Filter, HeaderModifier, HeaderValue, HttpRoute, PathModifier, ReferenceGrant, RequestMirror,
     Retry, RouteMatch, Rule, ValueMatch,
 };
 use super::grpc_route::{Call, Route, RouteKind};
+use super::hostnames::{Asked, Isolated, Specific, specific};
 use super::policy::{duration, unless_zero};
+use super::rank::{Rank, Ranked, kept_from_others};
 use super::services::Services;
 use super::{Resource, cors, grants, header_edits};
 use crate::RetryOn;
@@ -17,29 +19,8 @@ use crate::file;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
 
-/// One match, ready to be sorted among all others.
-struct Ranked {
-    rank: Rank,
-    hosts: Vec<At<String>>,
-    route: Key<file::Route>,
-}
-
-/// What the specification orders by, greatest first; then age, name and place.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    host: Reverse<(bool, usize)>,
-    exact: Reverse<bool>,
-    /// Of a call, what is named of its service.
-    prefix: Reverse<usize>,
-    /// What is named of a call's method.
-    call: Reverse<usize>,
-    method: Reverse<bool>,
-    headers: Reverse<usize>,
-    query: Reverse<usize>,
-    created: String,
-    name: String,
-    place: usize,
-}
+/// Retries of one request (`retries.attempts`).
+const RETRIES_MAX: u64 = 10;
 
 /// Routes of all of them, the most specific first.
 pub(super) fn routes(
@@ -54,12 +35,18 @@ pub(super) fn routes(
     for route in all {
         // Hosts differ in how specific they are, so each stands for itself.
         for (nth, asked) in attach.asked(route, services, report).into_iter().enumerate() {
-            let Asked { hosts, port } = asked;
-            let Route { kind, of, calls } = route;
-            let emit = Emit { kind: *kind, route: of, calls, hosts, port, nth, grants, services, report };
+            let Asked { hosts, port, own } = asked;
+            let Route { kind, of, calls, is_void: _ } = route;
+            let emit =
+                Emit { kind: *kind, route: of, calls, hosts, port, own, nth, grants, services, report };
             emit.rules(&mut ranked);
         }
     }
+    // Where a route of the listener takes all that comes nothing is left.
+    let is_left =
+        |one: &&Isolated| !ranked.iter().any(|ranked| ranked.takes_all(&one.host.value, one.port.as_ref()));
+    let kept: Vec<Ranked> = attach.isolated().filter(is_left).map(kept_from_others).collect();
+    ranked.extend(kept);
     ranked.sort_by(|a, b| a.rank.cmp(&b.rank));
     ranked
         .into_iter()
@@ -101,6 +88,7 @@ struct Emit<'a> {
     calls: &'a [Vec<Call>],
     hosts: Vec<At<String>>,
     port: Option<At<u64>>,
+    own: Specific,
     /// Which of its hosts.
     nth: usize,
     grants: &'a [Resource<ReferenceGrant>],
@@ -264,10 +252,15 @@ impl Emit<'_> {
         let written = &given.value;
         let on = [RetryOn::ConnectFailure, RetryOn::Reset].map(|on| Key::at(on, &given.at)).to_vec();
         let made = file::Retries {
-            attempts: if written.attempts.is_absent() {
-                Key::at(1, &given.at)
-            } else {
-                written.attempts.clone()
+            attempts: match written.attempts.given() {
+                Some(attempts) if attempts.value > RETRIES_MAX => {
+                    let message = format!("is more than is tried: {RETRIES_MAX} times again, and no more");
+                    self.report.warn(&attempts.at, message);
+                    Key::at(RETRIES_MAX, &attempts.at)
+                }
+                Some(_) => written.attempts.clone(),
+                None if written.attempts.is_absent() => Key::at(1, &given.at),
+                None => Key::Refused,
             },
             on: Key::at(on, &given.at),
             statuses: written.codes.clone(),
@@ -280,9 +273,8 @@ impl Emit<'_> {
     fn matches(&mut self, given: &At<RouteMatch>, made: &mut file::Route) -> Rank {
         let written = &given.value;
         let mut rank = Rank {
-            host: Reverse(self.hosts.first().map_or((false, 0), |host| {
-                (!host.value.starts_with('*'), host.value.trim_start_matches('*').len() + 1)
-            })),
+            host: Reverse(specific(self.hosts.first().map(|host| host.value.as_str()))),
+            own: Reverse(self.own),
             exact: Reverse(false),
             prefix: Reverse(1),
             call: Reverse(0),

@@ -152,6 +152,19 @@ impl Secrets {
         bound.or_else(|| self.field(holder, namespace, name, &CA))
     }
 
+    /// All of these, which [`Secrets::ca`] gave, as one; `None` where one of several is a file.
+    pub(super) fn together(&mut self, all: &[String]) -> Option<String> {
+        if let [only] = all {
+            return Some(only.clone());
+        }
+        let each: Option<Vec<&Arc<Material>>> = all.iter().map(|name| self.used.get(name)).collect();
+        let bytes = each?.iter().map(|one| one.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
+        let shown = all.join("+");
+        let material = Arc::new(Material { name: PathBuf::from(&shown), bytes });
+        self.used.insert(shown.clone(), material);
+        Some(shown)
+    }
+
     /// As [`Secrets::ca`] of a Secret for clients of Istio's Gateways, who may have one of its own.
     pub(super) fn client_ca(&mut self, namespace: &str, name: &str) -> Option<String> {
         let own = self.ca(Holder::Secret, namespace, name);

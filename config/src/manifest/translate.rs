@@ -2,8 +2,10 @@
 //! stops nobody else: it counts as if it had not been applied.
 //!
 //! What a refused document means for others, who may have relied on it:
-//! * a VirtualService or HTTPRoute: its requests go where they would if it did not exist; it still counts where it
-//!   matters whether a VirtualService is the only one;
+//! * a VirtualService: its requests go where they would if it did not exist; it still counts where it matters whether a
+//!   VirtualService is the only one;
+//! * an HTTPRoute or GRPCRoute: the same, but where each problem is one rule's only those rules are [dropped](super::dropped), and
+//!   what they would have matched is answered with an error;
 //! * a DestinationRule: its service has no subset and no policy, so that a destination with a subset is answered 500 and a
 //!   mirror gets no copy. One that says anything of TLS takes its service with it, subset or not: what would have been
 //!   encrypted is not sent in the clear;
@@ -16,6 +18,7 @@
 use std::collections::BTreeMap;
 
 use super::documents::{self, Document};
+use super::dropped::{Dropped, DroppedRule};
 use super::{Around, Emitted, Found, Plaintext, Policy, settings_of};
 use crate::check::{Check, Checked};
 use crate::destination::Destination;
@@ -65,7 +68,10 @@ pub struct Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
     Accepted,
-    /// It has no part in the configuration until these are mended.
+    /// A route without these of its rules.
+    Partial(Vec<DroppedRule>),
+    /// It has no part in the configuration until these are mended, but that of a route each of whose rules is at fault what they
+    /// would have matched is answered with an error.
     Rejected(Vec<Problem>),
     /// It has no part in the configuration, and nothing is wrong with it; why.
     Skipped(String),
@@ -77,18 +83,20 @@ pub enum State {
 /// has any: what is served is always the whole translation of a set of documents, never a part of one.
 pub fn translate(applied: &Applied<'_>) -> Translated {
     let all: Vec<&Node> = applied.documents.iter().flat_map(|one| documents::manifests(&one.0)).collect();
-    let mut rejected: Vec<Option<OfResource>> = all.iter().map(|_| None).collect();
+    let mut refused: Vec<Refused> = all.iter().map(|_| Refused::default()).collect();
     loop {
-        let (sound, told, destinations) = pass(applied, &all, &rejected);
+        let (sound, told, destinations) = pass(applied, &all, &refused);
         let ByResource { resources, errors, warnings } = told;
         let mut settled = true;
         let mut outcomes = Vec::new();
-        for (slot, of) in rejected.iter_mut().zip(resources) {
-            if slot.is_none() && !of.errors.is_empty() {
+        for ((slot, of), document) in refused.iter_mut().zip(resources).zip(&all) {
+            if slot.whole.is_none() && !of.errors.is_empty() {
                 settled = false;
-                *slot = Some(of);
+                if !slot.rules.learn(&of.id, &of.errors) {
+                    slot.whole = Some(of);
+                }
             } else {
-                outcomes.push(outcome(slot.as_ref(), of));
+                outcomes.push(outcome(slot, of, document));
             }
         }
         if settled {
@@ -98,20 +106,36 @@ pub fn translate(applied: &Applied<'_>) -> Translated {
     }
 }
 
-fn outcome(rejected: Option<&OfResource>, of: OfResource) -> Outcome {
-    let (state, warnings) = match (rejected, of.skipped) {
-        (Some(rejected), _) => (State::Rejected(rejected.errors.clone()), rejected.warnings.clone()),
-        (None, Some(why)) => (State::Skipped(why), of.warnings),
-        (None, None) => (State::Accepted, of.warnings),
+/// What was found wrong with one document so far.
+#[derive(Default)]
+struct Refused {
+    whole: Option<OfResource>,
+    rules: Dropped,
+}
+
+fn outcome(refused: &Refused, of: OfResource, document: &Node) -> Outcome {
+    let Refused { whole, rules } = refused;
+    if let Some(whole) = whole {
+        let errors = rules.problems().into_iter().chain(whole.errors.iter().cloned()).collect();
+        return Outcome { resource: of.id, state: State::Rejected(errors), warnings: whole.warnings.clone() };
+    }
+    let OfResource { id, mut warnings, skipped, errors: _ } = of;
+    // What is said of a rule that is dropped is said of what is left of it.
+    warnings.retain(|warning| !rules.is_about(&id, warning));
+    let state = match skipped {
+        _ if !rules.is_empty() && rules.has_all(document) => State::Rejected(rules.problems()),
+        Some(why) => State::Skipped(why),
+        None if rules.is_empty() => State::Accepted,
+        None => State::Partial(rules.told(document)),
     };
-    Outcome { resource: of.id, state, warnings }
+    Outcome { resource: id, state, warnings }
 }
 
 /// Translates all that is not rejected.
 fn pass(
     applied: &Applied<'_>,
     all: &[&Node],
-    rejected: &[Option<OfResource>],
+    refused: &[Refused],
 ) -> (Checked, ByResource, Vec<(String, Destination)>) {
     let mut report = Report::by_resource();
     let mut file = match applied.settings {
@@ -120,7 +144,7 @@ fn pass(
     };
     report.open("", "", true);
     let mut found = Found::default();
-    for (document, rejected) in all.iter().zip(rejected) {
+    for (document, refused) in all.iter().zip(refused) {
         let id = documents::identity(document);
         let owner = (id.kind.clone(), id.namespace.clone(), id.name.clone());
         report.enter(id);
@@ -128,9 +152,10 @@ fn pass(
             let at = report.place(format!("{}/{}", owner.0, owner.2), document.line);
             found.services.policies.read(owner, policy, &at, &mut report);
         }
-        match rejected {
-            None => found.take(document, true, &mut report),
-            Some(_) => found.lose(document),
+        match refused {
+            Refused { whole: Some(_), .. } => found.lose(document),
+            Refused { rules, .. } if rules.is_empty() => found.take(document, true, &mut report),
+            Refused { rules, .. } => found.take_without(rules, document, &mut report),
         }
         report.leave();
     }

@@ -137,7 +137,8 @@ fn events(outcome: &Outcome) -> Vec<Event> {
         events.push(event(outcome, "Applied", false, "served by umbra".to_owned()));
     }
     if !said.is_empty() {
-        let reason = if matches!(outcome.state, State::Rejected(_)) { "Rejected" } else { "Ignored" };
+        let is_rejected = matches!(outcome.state, State::Rejected(_) | State::Partial(_));
+        let reason = if is_rejected { "Rejected" } else { "Ignored" };
         events.push(event(outcome, reason, true, joined(&said)));
     }
     events

@@ -103,7 +103,9 @@ impl Cluster {
         let code = trouble.code().map(|code| code.to_string()).unwrap_or_default();
         *self.0.counters.by_kind().errors.entry((kind.text(), code)).or_default() += 1;
         let mut state = self.lock();
-        if state.told.may_complain(kind, (scope.unwrap_or_default(), ""), trouble.code()) {
+        // What is in no namespace is told of once, whichever of them it is.
+        let scope = scope.filter(|scope| !scope.starts_with('/')).unwrap_or_default();
+        if state.told.may_complain(kind, (scope, ""), trouble.code()) {
             tracing::warn!(
                 "{} of the cluster cannot be followed: {trouble}; what is known of them stays",
                 kind.facts().plural

@@ -19,6 +19,7 @@ pub(crate) enum Kind {
     Pod,
     Secret,
     ConfigMap,
+    CustomResourceDefinition,
 }
 
 /// Where it is, and as what it is read.
@@ -40,9 +41,20 @@ pub(crate) struct Facts {
 const ISTIO: &str = "networking.istio.io";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
+/// Definitions of the Gateway API's kinds that are read here: their annotations say which version of it is installed. Each is watched
+/// by its name.
+pub(crate) const DEFINITIONS: [&str; 6] = [
+    "gatewayclasses.gateway.networking.k8s.io",
+    "gateways.gateway.networking.k8s.io",
+    "httproutes.gateway.networking.k8s.io",
+    "grpcroutes.gateway.networking.k8s.io",
+    "referencegrants.gateway.networking.k8s.io",
+    "backendtlspolicies.gateway.networking.k8s.io",
+];
+
 impl Kind {
     /// Those that are watched from the start.
-    pub(crate) const WATCHED: [Self; 13] = [
+    pub(crate) const WATCHED: [Self; 14] = [
         Self::VirtualService,
         Self::DestinationRule,
         Self::ServiceEntry,
@@ -56,6 +68,7 @@ impl Kind {
         Self::Service,
         Self::EndpointSlice,
         Self::Namespace,
+        Self::CustomResourceDefinition,
     ];
 
     pub(crate) fn facts(self) -> Facts {
@@ -96,6 +109,10 @@ impl Kind {
             Self::Pod => Facts { watch_seconds: 60, ..core("Pod", "pods") },
             Self::Secret => core("Secret", "secrets"),
             Self::ConfigMap => core("ConfigMap", "configmaps"),
+            Self::CustomResourceDefinition => {
+                let (name, plural) = ("CustomResourceDefinition", "customresourcedefinitions");
+                Facts { namespaced: false, ..of("apiextensions.k8s.io", &["v1"], name, plural) }
+            }
         }
     }
 
@@ -109,15 +126,19 @@ impl Kind {
 
     /// Only its metadata is read.
     pub(crate) const fn metadata_only(self) -> bool {
-        matches!(self, Self::Pod | Self::Namespace)
+        matches!(self, Self::Pod | Self::Namespace | Self::CustomResourceDefinition)
     }
 
-    /// The path of all objects of this kind, or of those in a namespace; `NAMESPACE/NAME` is one of them, asked for as a list.
+    /// The path of all objects of this kind, or of those in a namespace; `NAMESPACE/NAME` is one of them, asked for as a list, and
+    /// `/NAME` one that is in none.
     pub(crate) fn path(self, version: &str, namespace: Option<&str>) -> String {
         let Facts { group, plural, namespaced, .. } = self.facts();
         let root =
             if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
         if let Some((namespace, name)) = namespace.and_then(|scope| scope.split_once('/')) {
+            if !namespaced {
+                return format!("{root}/{plural}?fieldSelector=metadata.name%3D{name}");
+            }
             return format!("{root}/namespaces/{namespace}/{plural}?fieldSelector=metadata.name%3D{name}");
         }
         match namespace {
@@ -149,6 +170,10 @@ mod tests {
         assert_eq!(secret, "/api/v1/namespaces/shop/secrets?fieldSelector=metadata.name%3Dtls");
         let map = Kind::ConfigMap.path("v1", Some("shop/policy"));
         assert_eq!(map, "/api/v1/namespaces/shop/configmaps?fieldSelector=metadata.name%3Dpolicy");
+        let definition = Kind::CustomResourceDefinition.path("v1", Some("/a.example"));
+        let wanted =
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldSelector=metadata.name%3Da.example";
+        assert_eq!(definition, wanted);
         // A GatewayClass is in no namespace.
         let classes = Kind::GatewayClass.path("v1", Some("shop"));
         assert_eq!(classes, "/apis/gateway.networking.k8s.io/v1/gatewayclasses");

@@ -280,11 +280,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// What there is to say of objects, and how many are rejected.
+    /// What there is to say of objects, and how many are rejected, or some of their rules.
     pub(crate) fn told(&self) -> (Vec<String>, usize) {
+        use config::manifest::State;
         let state = self.lock();
-        let rejected =
-            state.made.iter().filter(|one| matches!(one.state, config::manifest::State::Rejected(_)));
+        let is_rejected = |one: &&Outcome| matches!(one.state, State::Rejected(_) | State::Partial(_));
+        let rejected = state.made.iter().filter(is_rejected);
         (report::all(&state.made), rejected.count())
     }
 
@@ -293,6 +294,9 @@ impl Cluster {
         let namespaces = &self.0.options.namespaces;
         let has_fronts = self.0.options.rules.fronts.is_some();
         let scopes = |kind: Kind| -> Vec<Option<String>> {
+            if kind == Kind::CustomResourceDefinition {
+                return kinds::DEFINITIONS.iter().map(|name| Some(format!("/{name}"))).collect();
+            }
             if namespaces.is_empty() || !kind.facts().namespaced {
                 return vec![None];
             }

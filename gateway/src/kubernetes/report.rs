@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use config::manifest::State;
+use config::manifest::{DroppedRule, State};
 
 use super::kinds::Kind;
 use super::store::Key;
@@ -124,6 +124,7 @@ pub(super) fn all(outcomes: &[Outcome]) -> Vec<String> {
 fn state(state: &State) -> &'static str {
     match state {
         State::Accepted => "accepted",
+        State::Partial(_) => "partial",
         State::Rejected(_) => "rejected",
         State::Skipped(_) => "skipped",
     }
@@ -144,6 +145,7 @@ pub(super) fn lines(outcome: &Outcome) -> Vec<String> {
     let serves = if outcome.serves_earlier { "; its last accepted version serves on" } else { "" };
     let mut lines = match &outcome.state {
         State::Accepted => Vec::new(),
+        State::Partial(dropped) => dropped.iter().map(dropped_rule).collect(),
         State::Rejected(problems) => {
             problems.iter().map(|problem| format!("rejected: {problem}{serves}")).collect()
         }
@@ -151,6 +153,15 @@ pub(super) fn lines(outcome: &Outcome) -> Vec<String> {
     };
     lines.extend(outcome.warnings.iter().map(ToString::to_string));
     lines
+}
+
+/// As a condition of the Gateway API begins to say it.
+pub(super) fn dropped_rule(rule: &DroppedRule) -> String {
+    let DroppedRule { index, name, answers, problems } = rule;
+    let name = name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let then = if *answers { "its requests are answered with an error" } else { "it matches nothing" };
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    format!("Dropped Rule {index}{name}, {then}: {}", problems.join("; "))
 }
 
 #[cfg(test)]

@@ -72,7 +72,12 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
             }
             Some(listener)
         };
-        spec["listeners"] = served.filter_map(secured).collect();
+        spec["listeners"] = if has_parameters(object) {
+            // What they would say of it is not known.
+            json!([])
+        } else {
+            served.filter_map(secured).collect()
+        };
         take(Kind::ApiGateway, key, object, Some(spec));
     }
     for (key, object) in store.all(Kind::VirtualService) {
@@ -182,6 +187,11 @@ pub(super) fn api_gateways(
         })
     };
     store.all(Kind::ApiGateway).filter(|(_, gateway)| is_ours(gateway)).map(|(key, _)| key.clone()).collect()
+}
+
+/// Whether more is to be known of a Gateway than it says itself; no kind of parameters is known here.
+pub(super) fn has_parameters(gateway: &Value) -> bool {
+    gateway.pointer("/spec/infrastructure/parametersRef").is_some_and(|parameters| !parameters.is_null())
 }
 
 pub(super) fn listeners(gateway: &Value) -> &[Value] {

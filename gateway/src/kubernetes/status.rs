@@ -4,6 +4,7 @@
 
 mod attach;
 mod backends;
+mod class;
 mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use super::Rules;
 use super::fronts;
 use super::kinds::Kind;
+use super::report;
 use super::secrets;
 use super::select::{self, ListenerFault, Refused, list, text};
 use super::store::{Key, Store};
@@ -35,6 +37,8 @@ pub(super) struct View<'a> {
     pub(super) home: &'a str,
     /// The Service before us.
     pub(super) publish: Option<&'a (String, String)>,
+    /// Gateways listen at their own ports, whichever they are.
+    pub(super) own_ports: bool,
 }
 
 /// A condition as it should be said: `(type, holds, reason, message)`.
@@ -59,11 +63,7 @@ pub(super) fn desired(view: &View<'_>) -> Vec<Desired> {
     let mut all = Vec::new();
     for ((namespace, name), class) in view.store.all(Kind::GatewayClass) {
         if classes.as_ref().is_some_and(|classes| classes.contains(name)) {
-            let accepted = match class.pointer("/spec/parametersRef") {
-                None => ("Accepted", true, "Accepted", String::new()),
-                Some(_) => ("Accepted", false, "InvalidParameters", "no parametersRef is known".to_owned()),
-            };
-            let status = json!({"conditions": conditions(class, &[accepted])});
+            let status = class::status(view, class);
             all.push(Desired { kind: Kind::GatewayClass, key: (namespace.clone(), name.clone()), status });
         }
     }
@@ -112,7 +112,18 @@ fn problems(state: &State) -> Option<String> {
         State::Rejected(problems) => {
             Some(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         }
-        State::Accepted | State::Skipped(_) => None,
+        State::Accepted | State::Partial(_) | State::Skipped(_) => None,
+    }
+}
+
+/// What is said of rules that have no part in what is served.
+fn partially_invalid(state: &State) -> Option<Condition> {
+    match state {
+        State::Partial(dropped) => {
+            let all: Vec<String> = dropped.iter().map(report::dropped_rule).collect();
+            Some((merge::PARTIALLY_INVALID, true, "UnsupportedValue", all.join("; ")))
+        }
+        State::Accepted | State::Rejected(_) | State::Skipped(_) => None,
     }
 }
 
@@ -145,16 +156,20 @@ fn api_route(
     let rejected = problems(&outcome.state);
     let is_served = rejected.is_none() || outcome.serves_earlier;
     let resolved = attach::resolved(view.store, (kind, &key.0), route);
+    let partial = partially_invalid(&outcome.state);
     let of = |(parent, gateway): &(&Value, Key)| {
         let accepted = match (attached.attach((kind, key), route, parent, gateway, is_served), &rejected) {
             (Err((reason, message)), _) => ("Accepted", false, reason, message),
             (Ok(()), Some(why)) => ("Accepted", false, "UnsupportedValue", why.clone()),
             (Ok(()), None) => ("Accepted", true, "Accepted", String::new()),
         };
+        // It is said of what is accepted alone.
+        let partial = partial.clone().filter(|_| accepted.1);
+        let all: Vec<Condition> = [accepted, resolved.clone()].into_iter().chain(partial).collect();
         json!({
             "parentRef": parent,
             "controllerName": view.rules.controller,
-            "conditions": conditions(route, &[accepted, resolved.clone()]),
+            "conditions": conditions(route, &all),
         })
     };
     Some(json!({"parents": parents.iter().map(of).collect::<Vec<_>>()}))
@@ -185,7 +200,9 @@ fn gateway_status(
     // These would be served, and have no certificate for it.
     let sound = all.iter().zip(&faults).filter(|(_, fault)| fault.is_none());
     let bare = sound.filter(|(listener, _)| !certificates(view, key, listener).1).count();
+    let unknown = select::has_parameters(gateway).then_some(PARAMETERS);
     let accepted = match (&rejected, bad) {
+        _ if unknown.is_some() => ("Accepted", false, "InvalidParameters", PARAMETERS.to_owned()),
         (Some(why), _) => ("Accepted", false, "Invalid", why.clone()),
         (None, 0) if bare == 0 => ("Accepted", true, "Accepted", String::new()),
         (None, bad) if bad == all.len() => {
@@ -217,7 +234,8 @@ fn gateway_status(
         .map(|(listener, (fault, here))| {
             let fault = fault.map(said);
             let certificates = certificates(view, key, listener);
-            let rejected = rejected.as_deref().or_else(|| here.is_none().then_some(UNSERVED));
+            let rejected = unknown.or(rejected.as_deref());
+            let rejected = rejected.or_else(|| here.is_none().then_some(UNSERVED));
             json!({
                 "name": listener["name"],
                 "supportedKinds": attach::supported(listener),
@@ -229,6 +247,9 @@ fn gateway_status(
     let addresses: Vec<Value> = addresses.unwrap_or_default();
     json!({"addresses": addresses, "conditions": conditions(gateway, &[accepted, programmed]), "listeners": listeners})
 }
+
+/// Of a Gateway that refers to more than it says.
+const PARAMETERS: &str = "no parametersRef is known: leave it out of infrastructure";
 
 /// Of a listener that has no port here yet.
 const UNSERVED: &str = "the Service of its Gateway does not have its port yet";

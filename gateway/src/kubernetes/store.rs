@@ -15,6 +15,10 @@ pub(super) type Key = (String, String);
 /// The annotation that names a ConfigMap with what more there is to say of an object's mirrors.
 pub(super) const MIRROR_POLICY: &str = "umbra.dev/mirror-policy";
 
+/// Annotations of the Gateway API's definitions: which version of it is installed, and whether with what is experimental.
+pub(super) const BUNDLE_VERSION: &str = "gateway.networking.k8s.io/bundle-version";
+pub(super) const CHANNEL: &str = "gateway.networking.k8s.io/channel";
+
 /// What a change is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -201,6 +205,7 @@ fn about(kind: Kind) -> Changes {
     match kind {
         Kind::Pod | Kind::EndpointSlice => Changes { endpoints: true, ..Changes::default() },
         Kind::Service => Changes { routing: true, endpoints: true, status: false },
+        Kind::CustomResourceDefinition => Changes { status: true, ..Changes::default() },
         Kind::VirtualService
         | Kind::DestinationRule
         | Kind::ServiceEntry
@@ -227,6 +232,7 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
         Kind::Namespace => same("/metadata/labels"),
         Kind::Secret => same("/data"),
         Kind::ConfigMap => same("/data"),
+        Kind::CustomResourceDefinition => same("/metadata/annotations"),
         Kind::Service
         | Kind::VirtualService
         | Kind::DestinationRule
@@ -270,13 +276,19 @@ pub(super) fn stripped(kind: Kind, mut item: Value) -> Value {
         if let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             // Of a Service that we have made all of them are as we have made them, or not.
             let is_front = kind == Kind::Service && all.contains_key(fronts::GATEWAY);
-            all.retain(|name, _| is_front || name == MIRROR_POLICY);
+            let is_version = |name: &str| {
+                kind == Kind::CustomResourceDefinition && matches!(name, BUNDLE_VERSION | CHANNEL)
+            };
+            all.retain(|name, _| is_front || name == MIRROR_POLICY || is_version(name));
             if all.is_empty() {
                 metadata.remove("annotations");
             }
         }
         if kind == Kind::Pod {
             metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "uid" | "labels"));
+        }
+        if kind == Kind::CustomResourceDefinition {
+            metadata.retain(|name, _| matches!(name.as_str(), "name" | "annotations"));
         }
     }
     item

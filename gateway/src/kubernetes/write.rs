@@ -105,6 +105,7 @@ impl Cluster {
             plaintext: options.plaintext.listeners,
             home: &home,
             publish: options.publish.as_ref(),
+            own_ports: options.listen.is_empty(),
         };
         let now = lease::seconds(SystemTime::now());
         let due = |Desired { kind, key, status }: Desired| {

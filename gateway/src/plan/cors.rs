@@ -79,10 +79,11 @@ impl Cors {
         if self.credentials {
             set("access-control-allow-credentials", "true".to_owned());
         }
+        // A browser needs it of the response alone; the Gateway API wants it of both.
+        if let Some(names) = self.expose.told(self.credentials, None) {
+            set("access-control-expose-headers", names);
+        }
         if !is_preflight {
-            if let Some(names) = self.expose.told(self.credentials, None) {
-                set("access-control-expose-headers", names);
-            }
             return Met::Fields(Some(Box::new(fields)));
         }
         let fields_wanted = asked.header("access-control-request-headers");
@@ -210,7 +211,7 @@ mod tests {
                 one,
                 "OPTIONS",
                 ask(a).to_vec(),
-                "200 allow-origin: https://a.example; allow-methods: GET, PUT; allow-headers: x-a; max-age: 3600; vary: Origin",
+                "200 allow-origin: https://a.example; expose-headers: x-id, x-b; allow-methods: GET, PUT; allow-headers: x-a; max-age: 3600; vary: Origin",
             ),
             // Of other origins it is for the primary to say, or nobody.
             (one, "OPTIONS", ask("https://b.example").to_vec(), "vary: Origin"),

@@ -312,3 +312,97 @@ fn a_route_is_served_under_the_hosts_that_its_listeners_let_in() {
     let checked = accepted(&format!("{}{one}", gateway(&ports)), &TO);
     assert_eq!(checked.config.routes[0].matches[0].port, Some(8088));
 }
+
+#[test]
+fn a_request_is_for_the_most_specific_listener_of_its_port_alone() {
+    // As the conformance suite has it: listeners of one port, each wider than the next, and a route of each.
+    let hosts = ["", "'*.example.com'", "'*.foo.example.com'", "abc.foo.example.com"];
+    let names = ["every", "example", "foo", "abc"];
+    let listener = |(name, host): (&&str, &&str)| {
+        let host = if host.is_empty() { String::new() } else { format!(", hostname: {host}") };
+        format!("{{name: {name}, protocol: HTTP, port: 8088{host}}}")
+    };
+    let listeners: Vec<String> = names.iter().zip(&hosts).map(listener).collect();
+    let gateway = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: g}}\nspec: {{gatewayClassName: x, listeners: [{}]}}\n---\n",
+        listeners.join(", ")
+    );
+    let with = |hostnames: [&str; 4], path: bool| {
+        let route = |(name, hostnames): (&&str, &str)| {
+            let matches =
+                if path { format!("matches: [{{path: {{value: /{name}}}}}], ") } else { String::new() };
+            http_route(name, hostnames, &format!("[{{{matches}{BACKEND}}}]"))
+                .replace("{name: g}", &format!("{{name: g, sectionName: {name}}}"))
+        };
+        let routes: String = names.iter().zip(hostnames).map(route).collect();
+        let checked = accepted(&format!("{gateway}{routes}"), &TO);
+        assert!(!warnings(&checked).contains("never reached"), "{}", warnings(&checked));
+        let shown = |route: &crate::Route| {
+            let is_ours = matches!(&route.action, Action::Reply(reply) if reply.status == 404);
+            format!("{}{}", if is_ours { "404 " } else { "" }, route.matches[0])
+        };
+        checked.config.routes.iter().map(shown).collect::<Vec<_>>()
+    };
+    let isolated = [
+        "abc.foo.example.com/abc/*",
+        "404 abc.foo.example.com/*",
+        "*.foo.example.com/foo/*",
+        "404 *.foo.example.com/*",
+        "*.example.com/example/*",
+        "404 *.example.com/*",
+    ];
+    let all = with(["[]"; 4], true);
+    assert_eq!(all[..6], isolated);
+    assert_eq!(all[6..], ["/every/*"]);
+    let every = "[bar.com, '*.example.com', '*.foo.example.com', abc.foo.example.com]";
+    let all = with([every; 4], true);
+    assert_eq!(
+        all,
+        [
+            "abc.foo.example.com/abc/*",
+            "404 abc.foo.example.com/*",
+            "bar.com/every/*",
+            "*.foo.example.com/foo/*",
+            "404 *.foo.example.com/*",
+            "*.example.com/example/*"
+        ]
+    );
+    // Where each takes all that comes nothing is left to be kept from others.
+    assert_eq!(
+        with(["[]"; 4], false),
+        ["abc.foo.example.com/*", "*.foo.example.com/*", "*.example.com/*", "/*"]
+    );
+}
+
+#[test]
+fn where_a_listener_narrows_two_hosts_to_one_the_narrower_route_comes_first() {
+    let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {gatewayClassName: x, listeners: \
+                   [{name: l, protocol: HTTP, port: 8088, hostname: abc.example.com}]}\n---\n";
+    let everything = format!("[{{{BACKEND}}}]");
+    let dated = |name: &str, host: &str, year: u16| {
+        http_route(name, host, &everything).replace(
+            &format!("{{name: {name}}}"),
+            &format!("{{name: {name}, creationTimestamp: '{year}-01-01T00:00:00Z'}}"),
+        )
+    };
+    let text = [
+        dated("wide", "['*.com']", 2024),
+        dated("narrow", "['*.example.com']", 2025),
+        dated("own", "[abc.example.com]", 2026),
+    ];
+    let config = accepted(&format!("{gateway}{}", text.concat()), &TO).config;
+    let names: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["own/rules[0]", "narrow/rules[0]", "wide/rules[0]"]);
+}
+
+#[test]
+fn more_retries_than_are_made_are_said_to_be_fewer() {
+    let text = http_route("r", "[]", &format!("[{{retry: {{attempts: 100}}, {BACKEND}}}]"));
+    let checked = accepted(&text, &TO);
+    assert_eq!(forward(&checked.config, 0).retries.attempts, 10);
+    assert!(
+        warnings(&checked).contains("retry.attempts: is more than is tried: 10 times"),
+        "{}",
+        warnings(&checked)
+    );
+}

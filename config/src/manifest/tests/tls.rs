@@ -1,6 +1,7 @@
 //! What Gateways say of TLS is said of a listener, or refused by name.
 
 use super::*;
+use crate::manifest::{Applied, State, translate};
 use crate::{ClientAuth, ServedName, TlsVersion};
 
 const ROUTE: &str = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: ['*'], \
@@ -125,4 +126,46 @@ fn a_policy_of_the_gateway_api_says_how_a_service_is_called() {
         let said = tls("", validation).unwrap_err();
         assert!(said.contains(told) && said.contains("BackendTLSPolicy/p spec.validation"), "{said}");
     }
+}
+
+#[test]
+fn several_authorities_of_a_policy_are_believed_together() {
+    let text = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r}, spec: {rules: [{backendRefs: [{name: s, port: 443}]}]}}\n---\n\
+                {apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: [{port: 443}]}}\n---\n\
+                {apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {name: p}, spec: {targetRefs: [{kind: Service, name: s}], \
+                validation: {hostname: v1.internal, caCertificateRefs: [{kind: ConfigMap, name: a}, {kind: Secret, name: b}, {kind: ConfigMap, name: a}]}}}\n---\n\
+                {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {ca.crt: A}}\n---\n\
+                {apiVersion: v1, kind: Secret, metadata: {name: b}, stringData: {ca.crt: B}}\n";
+    let believed = |tls: Option<&crate::UpstreamTls>| match tls.map(|tls| &tls.trust) {
+        Some(crate::Trust::Ca(crate::Pem::Given(ca))) => String::from_utf8(ca.bytes.clone()).unwrap(),
+        other => format!("{other:?}"),
+    };
+    let of_files = of(text, |m| m.secrets.clear()).unwrap().config;
+    assert_eq!(believed(of_files.upstreams[0].tls.as_ref()), "A\nB");
+    // A file stands for one of them: what it holds is not known here.
+    let said = of(text, |m| m.secrets = vec!["b=/b.pem".to_owned()]).unwrap_err();
+    assert!(said.contains("several files are not read together"), "{said}");
+    let (gone, none) =
+        (text.replace("metadata: {name: b}", "metadata: {name: c}"), text.replace("ca.crt: ", "other: "));
+    let said = of(&gone, |m| m.secrets.clear()).unwrap_err();
+    assert!(said.contains("no Secret default/b with ca.crt is known"), "{said}");
+    // One by one, one that is not there costs no other, while there is one.
+    let translated = |text: &str| {
+        let documents: Vec<Document> = yaml::documents(text).unwrap().into_iter().map(Document).collect();
+        translate(&Applied { documents: &documents, ..Applied::default() })
+    };
+    let all = translated(&gone);
+    let policy = &all.outcomes[2];
+    assert!(matches!(policy.state, State::Accepted), "{policy:?}");
+    assert!(
+        policy.warnings[0].to_string().contains("caCertificateRefs[1]: no Secret default/b"),
+        "{policy:?}"
+    );
+    assert_eq!(believed(all.checked.unwrap().config.upstreams[0].tls.as_ref()), "A");
+    let all = translated(&none);
+    assert!(
+        matches!(&all.outcomes[2].state, State::Rejected(problems) if problems.len() == 3),
+        "{:?}",
+        all.outcomes
+    );
 }

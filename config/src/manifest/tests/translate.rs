@@ -1,7 +1,7 @@
 //! Documents one by one, as a cluster hands them in: the good ones are translated, and each bad one is told what is wrong.
 
 use super::*;
-use crate::manifest::{Applied, Document, Outcome, State, Translated, translate};
+use crate::manifest::{Applied, Document, DroppedRule, Outcome, State, Translated, translate};
 
 /// Each document of a YAML text, as an API server would say it.
 fn documents(text: &str) -> Vec<Document> {
@@ -25,12 +25,30 @@ fn outcomes(all: &Translated) -> Vec<String> {
                 );
                 format!("no: {}", told.join("; "))
             }
+            State::Partial(dropped) => {
+                let told = dropped.iter().map(|rule| {
+                    let DroppedRule { index, name, answers, problems } = rule;
+                    let problems: Vec<String> = problems.iter().map(told_at).collect();
+                    let name = name.as_deref().unwrap_or_default();
+                    format!(
+                        "{index}{name} {}: {}",
+                        if *answers { "answers" } else { "goes" },
+                        problems.join("; ")
+                    )
+                });
+                format!("partial: {}", told.collect::<Vec<_>>().join(" | "))
+            }
             State::Skipped(why) => format!("skip: {why}"),
         };
         let warnings: Vec<String> = outcome.warnings.iter().map(|w| format!(" ({})", w.message)).collect();
         format!("{} {}: {state}{}", outcome.resource.kind, outcome.resource.name, warnings.concat())
     };
     all.outcomes.iter().map(one).collect()
+}
+
+/// Without its line.
+fn told_at(problem: &Problem) -> String {
+    format!("{}: {}", problem.key.as_deref().unwrap_or_default(), problem.message)
 }
 
 fn routes(all: &Translated) -> Vec<String> {
@@ -89,7 +107,10 @@ fn one_bad_document_stops_nobody_else() {
             virtual_service("bad", "{hosts: ['a b'], http: [{directResponse: {status: 200}}]}"),
             "spec.hosts[0]: ",
         ),
-        (http_route("bad", "{rules: [{filters: [{type: Magic}]}]}"), "\"Magic\" is not offered"),
+        (
+            http_route("bad", "{rules: [{matches: [{path: {type: Glob}}]}]}"),
+            "HTTPRoute/bad spec.rules[0].matches[0].path.type: \"Glob\" is not known",
+        ),
         (
             http_route("bad", "{parentRefs: [{name: gone}], rules: []}"),
             "skip: no Gateway default/gone is known here",
@@ -131,6 +152,94 @@ fn one_bad_document_stops_nobody_else() {
             assert!(!routes(&all).iter().any(|name| name.starts_with("bad")), "{:?}", routes(&all));
         }
     }
+}
+
+#[test]
+fn a_rule_that_cannot_be_served_is_dropped_and_answers_for_what_it_would_have_matched() {
+    let known = service("s", "[{port: 80}]");
+    let to = "backendRefs: [{name: s, port: 80}]";
+    let at = |path: &str| format!("matches: [{{path: {{value: {path}}}}}]");
+    let good = format!("{{{}, {to}}}", at("/good"));
+    let magic = "filters: [{type: Magic}]";
+    let broken = "{path: {type: RegularExpression, value: '('}}";
+    let of = |rules: &str| [known.clone(), http_route("r", &format!("{{rules: [{rules}]}}"))].concat();
+    let grpc = |rules: &str| of(rules).replace("HTTPRoute", "GRPCRoute");
+    // Documents; what is served, by path; what is said of the route.
+    let rows: [(String, &[&str], &str); 8] = [
+        // A filter that is not known: its requests are nobody else's.
+        (
+            of(&format!("{{name: odd, {}, {magic}, {to}}}, {good}", at("/odd"))),
+            &["r/rules[1] /good/* s:80", "r/odd /odd/* 500"],
+            "partial: 0odd answers: HTTPRoute/r spec.rules[0].filters[0].type: \"Magic\" is not offered",
+        ),
+        // What it would match is every request that no other rule takes.
+        (
+            of(&format!("{good}, {{{magic}, {to}}}")),
+            &["r/rules[0] /good/* s:80", "r/rules[1] /* 500"],
+            "partial: 1 answers: ",
+        ),
+        // Of a match that is at fault nobody knows what it matches.
+        (
+            of(&format!("{{matches: [{broken}], {to}}}, {good}")),
+            &["r/rules[1] /good/* s:80"],
+            "partial: 0 goes: HTTPRoute/r spec.rules[0].matches[0].path.value: \"(\" is not a regular expression",
+        ),
+        // Of several the others are known; each keeps the name of its place.
+        (
+            of(&format!("{{matches: [{broken}, {{path: {{value: /odd}}}}], {to}}}, {good}")),
+            &["r/rules[1] /good/* s:80", "r/rules[0]/matches[1] /odd/* 500"],
+            "partial: 0 answers: ",
+        ),
+        (
+            of(&format!("{{{}, {to}, nonsense: 1}}, {good}, {{{}, {to}, retry: 3}}", at("/a"), at("/b"))),
+            &["r/rules[1] /good/* s:80", "r/rules[0] /a/* 500", "r/rules[2] /b/* 500"],
+            "partial: 0 answers: HTTPRoute/r spec.rules[0].nonsense: unknown key",
+        ),
+        // Nothing is left: it is refused, and what is known of it is answered all the same.
+        (of(&format!("{{{}, {magic}, {to}}}", at("/odd"))), &["r/rules[0] /odd/* 500"], "HTTPRoute r: no: "),
+        // What is no rule's own costs the whole.
+        (
+            of(&format!("{{{}, {magic}, {to}}}, {good}", at("/odd")))
+                .replace("rules:", "hostnames: ['a b'], rules:"),
+            &[],
+            "HTTPRoute r: no: ",
+        ),
+        (
+            grpc(&format!(
+                "{{matches: [{{method: {{service: a}}}}], {magic}, {to}}}, {{matches: [{{method: {{service: '!'}}}}], {to}}}, {{{to}}}"
+            )),
+            &["r/rules[0] /a/* !", "r/rules[2] /* s:80"],
+            "partial: 0 answers: GRPCRoute/r spec.rules[0].filters[0].type: \"Magic\" is not offered",
+        ),
+    ];
+    for (text, served, told) in rows {
+        let all = translated(&text);
+        let said = outcomes(&all);
+        let config = &all.checked.as_ref().unwrap().config;
+        let shown = |route: &crate::Route| {
+            let to = match &route.action {
+                Action::Reply(reply) => reply.status.to_string(),
+                Action::Forward(forward) => {
+                    let first = forward.primaries[0].upstream.map(|id| config.upstreams[id].name.as_str());
+                    first.unwrap_or("!").split('.').next().unwrap_or_default().to_owned()
+                }
+                Action::Redirect(_) => "redirect".to_owned(),
+            };
+            format!("{} {} {to}", route.name, route.matches[0])
+        };
+        let got: Vec<String> = config.routes.iter().map(shown).collect();
+        assert_eq!(
+            got.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+            served.iter().copied().collect(),
+            "{said:#?}"
+        );
+        assert!(said.iter().any(|line| line.contains(told)), "{told}\n{said:#?}");
+        assert!(!said.iter().any(|line| line.contains("has no backend")), "{said:#?}");
+    }
+    // In files all of it is refused.
+    let text = of(&format!("{{{}, {magic}, {to}}}, {good}", at("/odd")));
+    let refused = load_text(&text, &["s=127.0.0.1:1"]).unwrap_err();
+    assert_eq!(refused.len(), 1, "{refused:?}");
 }
 
 #[test]

@@ -82,8 +82,11 @@ fn told(
 ) -> (Condition, Condition) {
     let faults = authorities::faults(view.store, key, policy);
     let is_bare = !faults.is_empty() && faults.iter().all(Option::is_some);
-    let resolved = match faults.into_iter().flatten().next() {
-        Some((reason, message)) => ("ResolvedRefs", false, reason, message),
+    // Which of them are at fault and why, by the reason of the first.
+    let faults: Vec<(&'static str, String)> = faults.into_iter().flatten().collect();
+    let messages: Vec<&str> = faults.iter().map(|(_, message)| message.as_str()).collect();
+    let resolved = match faults.first() {
+        Some((reason, _)) => ("ResolvedRefs", false, *reason, messages.join("; ")),
         None => ("ResolvedRefs", true, "ResolvedRefs", String::new()),
     };
     let accepted = match (older, rejected) {

@@ -37,6 +37,10 @@ pub(in crate::kubernetes) fn merged(
                 "listeners": listeners.collect::<Vec<_>>(),
             })
         }
+        Kind::GatewayClass => json!({
+            "conditions": conditions(current, desired, now),
+            "supportedFeatures": desired["supportedFeatures"],
+        }),
         _other => json!({"conditions": conditions(current, desired, now)}),
     };
     let says = |(name, value): (&String, &Value)| match current.get(name) {
@@ -84,7 +88,7 @@ fn entries(
     let same = |a: &Value, b: &Value| normal(&a[reference]) == normal(&b[reference]);
     let one = |wanted: &Value, before: &Value| {
         let mut one = wanted.clone();
-        one["conditions"] = conditions(before, wanted, now);
+        one["conditions"] = conditions(&without_partial(before, wanted), wanted, now);
         // As it is written there: an API server may have filled in what was left out.
         if let Some(known) = before.get(reference) {
             one[reference] = known.clone();
@@ -100,6 +104,21 @@ fn entries(
     let known = |wanted: &&Value| said.iter().any(|said| is_ours(said) && same(wanted, said));
     let new = wanted.iter().filter(|wanted| !known(wanted)).map(|wanted| one(wanted, &json!({})));
     kept.chain(new).collect()
+}
+
+/// Said of a route only while it holds.
+pub(super) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
+
+/// An entry of ours without what must not stay in it when it holds no more.
+fn without_partial(entry: &Value, wanted: &Value) -> Value {
+    let is_partial = |one: &Value| text(one, "type") == PARTIALLY_INVALID;
+    let mut entry = entry.clone();
+    if let Some(all) = entry.get_mut("conditions").and_then(Value::as_array_mut)
+        && !list(wanted, "conditions").iter().any(is_partial)
+    {
+        all.retain(|one| !is_partial(one));
+    }
+    entry
 }
 
 /// A reference with what it means by what it leaves out.

@@ -60,7 +60,16 @@ fn served(store: &Store) -> Vec<Outcome> {
 
 fn said_of(store: &Store, served: &[Outcome], unavailable: &BTreeSet<u64>) -> Vec<Desired> {
     let rules = rules();
-    desired(&View { store, rules: &rules, served, unavailable, plaintext: false, home: "", publish: None })
+    desired(&View {
+        store,
+        rules: &rules,
+        served,
+        unavailable,
+        plaintext: false,
+        home: "",
+        publish: None,
+        own_ports: false,
+    })
 }
 
 /// The reasons of one object's conditions, as `Accepted=True/Accepted`.
@@ -351,7 +360,8 @@ fn a_gateway_says_which_of_its_listeners_serve() {
         assert_eq!(reasons(&status), whole, "{listeners}");
         assert_eq!(reasons(&status["listeners"][0]), first, "{listeners}");
         assert!(all.iter().all(|one| one.key.1 != "theirs" && one.key.1 != "foreign"), "{all:?}");
-        assert_eq!(reasons(&of(&all, Kind::GatewayClass, "umbra")), ["Accepted=True/Accepted"]);
+        let class = reasons(&of(&all, Kind::GatewayClass, "umbra"));
+        assert_eq!(class, ["Accepted=True/Accepted", "SupportedVersion=False/UnsupportedVersion"]);
     }
 }
 
