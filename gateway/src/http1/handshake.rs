@@ -52,7 +52,6 @@ impl<'b> HandshakeFields<'b> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::http1::head::{HeadLimits, with_request};
 
     const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
