@@ -1,4 +1,4 @@
-//! Whether one more request is taken now: how many a second, of everybody and of one address, and how many at once.
+//! Whether one more request is taken now: how many a second, of all clients and of one address, and how many at once.
 //!
 //! Knows limits and counts; knows neither heads nor sockets. It is asked once per request, before anything is done for it.
 
@@ -18,7 +18,7 @@ pub use places::{Place, Places, Underway};
 #[derive(Debug)]
 pub struct Admission {
     shard: std::sync::Arc<Shard>,
-    /// Where the requests of everybody are counted, and the rate they are counted by.
+    /// Where the requests of all clients are counted, and the rate they are counted by.
     all: RefCell<Option<(u32, Bucket)>>,
     open: Cell<usize>,
 }

@@ -1,4 +1,4 @@
-//! What the rooms of one worker share: plain data and cells, created by `worker`, borrowed by everyone on the path.
+//! The state that the rooms of one worker share: plain data and cells, created by `worker`, borrowed by every room on the path.
 //!
 //! No lock and nothing `Send`: it never leaves its thread.
 
@@ -18,7 +18,7 @@ use crate::random::Random;
 use crate::tunnels::Tunnels;
 
 pub struct Context {
-    /// What a request that comes now is served by.
+    /// The generation that serves a request that comes now.
     pub generation: RefCell<Rc<Generation>>,
     pub shard: Arc<Shard>,
     /// Where records of exchanges go.
@@ -27,14 +27,14 @@ pub struct Context {
     pub sweeper: Rc<Sweeper>,
     /// Clients' connections on which HTTP/2 is spoken.
     pub sessions: Sessions,
-    /// Who holds how many client connections, where that is bounded.
+    /// How many client connections each address holds, where that is bounded.
     pub places: Places,
     /// Which requests are taken.
     pub admission: Rc<Admission>,
     /// Those of them that became tunnels.
     pub tunnels: Rc<Tunnels>,
     pub random: Random,
-    /// What copies of ours are known by.
+    /// The proof that copies of ours are known by.
     pub proof: Proof,
     /// No new requests on kept connections, no new connections.
     pub draining: Rc<Cell<bool>>,
@@ -47,7 +47,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The generation in force. Whoever keeps it keeps it alive: an exchange for its own length, nobody longer.
+    /// The generation in force. Its holder keeps it alive: an exchange for its own length, no task longer.
     pub fn generation(&self) -> Rc<Generation> {
         Rc::clone(&self.generation.borrow())
     }

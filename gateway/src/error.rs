@@ -1,4 +1,4 @@
-//! What went wrong on which side, and the one place that turns it into a status and a label.
+//! The failure and its side, and the one place that turns it into a status and a label.
 
 use std::io;
 
@@ -44,7 +44,7 @@ impl Failure {
         }
     }
 
-    /// What a handshake came to grief by.
+    /// The fault that a handshake failed by.
     pub fn tls(self) -> Option<tls::fault::Fault> {
         match self {
             Self::Tls(fault) => Some(fault),
@@ -60,7 +60,7 @@ impl Failure {
         }
     }
 
-    /// What the client is told when its primary failed.
+    /// The gateway's response when the primary failed.
     pub fn fault(self) -> Fault {
         match self {
             Self::Connect => Fault::new(503, RejectReason::PrimaryConnect, "primary unavailable"),

@@ -1,7 +1,7 @@
 //! Everything that follows from one configuration on one worker: built whole, never changed, shared by the exchanges that
 //! began under it. A new configuration is a new generation; the old one ends with its last exchange.
 //!
-//! What can be prepared before comes prepared; what is left to do, and grows with the configuration, is done in turns.
+//! Parts that can be prepared before come prepared; the rest, which grows with the configuration, is done in turns.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::TcpListener;
@@ -27,7 +27,7 @@ use crate::route::Router;
 use crate::tls::{Calling, Listening};
 use crate::upstream::pool::{self, Growing, Upstreams};
 
-/// What the control plane hands a worker, at the start and whenever the configuration changes.
+/// The control plane hands a worker this, at the start and whenever the configuration changes.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     pub config: Arc<Config>,
@@ -54,9 +54,9 @@ pub struct ListenerSockets {
     pub id: u32,
     /// Bound and listening.
     pub sockets: Vec<(Arc<TcpListener>, Owner)>,
-    /// What is spoken with its clients.
+    /// The protocols that are spoken with its clients.
     pub protocols: Protocols,
-    /// What its clients shake hands with; `None` where they speak plaintext.
+    /// The TLS that its clients shake hands with; `None` where they speak plaintext.
     pub tls: Option<Arc<Listening>>,
 }
 
@@ -111,8 +111,8 @@ pub struct Building<'a> {
 }
 
 impl<'a> Building<'a> {
-    /// What goes on from `before` keeps what it has: pools their connections, lanes their rings and shippers, mirrors what
-    /// they have spent of their rates and how far their shares are lowered. Where only addresses changed, all else is the same.
+    /// Parts that go on from `before` keep their state: pools their connections, lanes their rings and shippers, mirrors the
+    /// spent part of their rates and how far their shares are lowered. Where only addresses changed, all else is the same.
     pub fn new(of: &'a WorkerConfig, sweeper: &'a Rc<Sweeper>, before: Option<&'a Generation>) -> Self {
         let WorkerConfig { config, located, counters, callings, .. } = of;
         let same = before.filter(|before| Arc::ptr_eq(&before.config, config));
@@ -142,7 +142,7 @@ impl<'a> Building<'a> {
         let mut left = TURN;
         while left > 0 {
             let step = self.lane().or_else(|| self.policies()).or_else(|| self.upstreams.go_on());
-            // Last: until then those who are served ask the lanes' mirrors where they were.
+            // Last: until then exchanges that are served ask the lanes' mirrors where they were.
             let step = step.or_else(|| self.relocate());
             let Some(cost) = step else { return false };
             left = left.saturating_sub(cost);
@@ -150,7 +150,7 @@ impl<'a> Building<'a> {
         true
     }
 
-    /// Makes the next lane, or takes it over; what that cost.
+    /// Makes the next lane, or takes it over; returns the cost.
     fn lane(&mut self) -> Option<usize> {
         let WorkerConfig { config, counters, .. } = self.of;
         let id = self.lanes.len();
@@ -182,7 +182,7 @@ impl<'a> Building<'a> {
         Some(cost)
     }
 
-    /// Has the next lane that was taken over go on by this configuration; what that cost.
+    /// Has the next lane that was taken over go on by this configuration; returns the cost.
     fn relocate(&mut self) -> Option<usize> {
         let id = *self.kept.get(self.moved)?;
         let (lane, settings) = (self.lanes.get(id)?, self.of.config.lanes.get(id)?);
@@ -202,7 +202,7 @@ impl<'a> Building<'a> {
         }
     }
 
-    /// Makes the next route's mirrors, or takes them over; what that cost.
+    /// Makes the next route's mirrors, or takes them over; returns the cost.
     fn policies(&mut self) -> Option<usize> {
         if self.all_policies.is_some() {
             return None;
@@ -291,7 +291,7 @@ impl Generation {
         building.finish()
     }
 
-    /// What is to be seen of a request on `route`, drawn for it.
+    /// The observers of a request on `route`, drawn for it.
     #[inline]
     pub fn wants(&self, random: &Random, asked: &RequestView<'_>, route: Option<usize>) -> Wants {
         let Config { access_log, tracing, .. } = &*self.config;
@@ -325,7 +325,7 @@ impl Generation {
         draw.takes_copy(most, 0).then_some(draw)
     }
 
-    /// Whether a route takes clients who come to a listener's `port` into a tunnel.
+    /// Whether a route takes clients of a listener's `port` into a tunnel.
     pub fn takes_tunnels(&self, port: u16) -> bool {
         self.tunnel_ports.contains(&None) || self.tunnel_ports.contains(&Some(port))
     }
@@ -357,7 +357,7 @@ fn unpaired(config: &Config, route: &config::Route, mirror: &config::Mirror) -> 
     if unpaired.len() == forward.primaries.len() { Box::default() } else { unpaired }
 }
 
-/// What is to be seen of one request.
+/// The observers of one request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wants {
     pub is_logged: bool,

@@ -1,6 +1,6 @@
-//! What a gRPC call came to, wherever its status stands, what that is in terms of HTTP, and how long a call may take. Pure.
+//! The outcome of a gRPC call, wherever its status stands, its meaning in terms of HTTP, and how long a call may take. Pure.
 //!
-//! A call is answered 200 whatever it came to: its outcome is `grpc-status`, in the trailers, or in a head that nothing follows;
+//! A call is answered 200 whatever its outcome: that is `grpc-status`, in the trailers, or in a head that nothing follows;
 //! gRPC-Web's trailers are a part of the content (`web`).
 
 pub mod web;
@@ -9,7 +9,7 @@ pub mod web;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Status(u8);
 
-/// By number: what it is counted as, and its nearest in HTTP.
+/// By number: its label in counters, and its nearest in HTTP.
 const STATUSES: [(&str, u16); 17] = [
     ("grpc_ok", 200),
     ("grpc_cancelled", 499),
@@ -59,7 +59,7 @@ impl Status {
         Some(Self(at as u8))
     }
 
-    /// What the gateway's own answers of this HTTP status are to a call.
+    /// The gateway's own responses of this HTTP status in a call's terms.
     pub fn of_http(status: u16) -> Self {
         Self(match status {
             200..300 => 0,
@@ -99,7 +99,7 @@ impl Status {
     }
 }
 
-/// What is known of a response's outcome while it comes.
+/// A response's outcome as far as it is known while it comes.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub enum Told {
     /// It is no call: its HTTP status is all there is.
@@ -126,7 +126,7 @@ impl Told {
         }
         match (Status::within(lines), web) {
             (Some(status), _) => Self::Status(status),
-            // What stands between is no server of calls: callers go by HTTP's status.
+            // A middlebox is no server of calls: callers go by HTTP's status.
             (None, _) if status != 200 => Self::Http,
             (None, None) => Self::Awaited,
             (None, Some(_)) if field(lines, b"content-encoding").is_some() => Self::Http,
@@ -200,8 +200,8 @@ pub fn timeout_ms(value: &[u8]) -> Option<u64> {
     Some(ms.max(1))
 }
 
-/// Takes what a call has waited off the time that its head leaves it: who gets it later has that much less to answer, not
-/// more.
+/// Takes the time that a call has waited off the time that its head leaves it: a server that gets it later has that much less
+/// to answer, not more.
 pub fn wait(head: &mut Vec<u8>, waited_ms: u64) {
     const NAME: &[u8] = b"\ngrpc-timeout:";
     if waited_ms == 0 {

@@ -36,8 +36,8 @@ pub const TLS_SESSIONS_MAX: usize = 256;
 /// thousand bytes of it. OpenSSL sends two.
 pub const TLS_TICKETS_MAX: u64 = 64;
 
-/// Bytes of a connection's records since the last that had content: tickets, KeyUpdates, records of nothing. What is around content
-/// does not count, as any record may be padded to 16 KiB (RFC 8446 §5.4).
+/// Bytes of a connection's records since the last that had content: tickets, KeyUpdates, records of nothing. Padding around
+/// content does not count, as any record may be padded to 16 KiB (RFC 8446 §5.4).
 pub const TLS_NOISE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Bytes around the content of a record, padding not counted: header, type and tag are 22, a nonce of TLS 1.2 adds 8.
@@ -46,7 +46,7 @@ pub const TLS_RECORD_BYTES: u64 = 32;
 /// Content of a batch of copies that is sealed before it is sent; a batch of small ones is one send.
 pub const SEALED_BYTES_MAX: usize = 256 * 1024;
 
-/// What a TLS session holds while its connection is open, as measured; what it reads into is not its own.
+/// Bytes that a TLS session holds while its connection is open, as measured; the buffer that it reads into is not its own.
 pub const TLS_SESSION_BYTES: u64 = 8 * 1024;
 
 /// Reads of 4 KiB that a look at an idle connection takes to be tickets and nothing else; OpenSSL sends two, of 250 bytes.
@@ -113,7 +113,7 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// longest is cut. A lone answer may be larger.
 pub const ADMIN_ANSWERS_BYTES_MAX: usize = 64 << 20;
 
-/// What the control plane remembers of the last day: steps of so many seconds, and how many of each: five minutes, an hour, a
+/// The control plane's memory of the last day: steps of so many seconds, and how many of each: five minutes, an hour, a
 /// day. A look takes the place of the oldest of its length.
 pub const HISTORY_STEPS: [(u64, usize); 3] = [(1, 300), (10, 360), (120, 720)];
 
@@ -141,7 +141,7 @@ pub const AGAIN_AT_ONCE_MAX: usize = 2;
 /// From the question to the end of both answers, in milliseconds.
 pub const AGAIN_MS_MAX: u64 = 10_000;
 
-/// Bytes of one answer to it, its head aside; what is behind them is not compared.
+/// Bytes of one response to it, its head aside; those behind them are not compared.
 pub const AGAIN_BYTES_MAX: usize = 1 << 20;
 
 /// Pause of an accept loop that ran out of descriptors or memory.
@@ -177,16 +177,16 @@ pub const SILENCE_MS_MAX: u64 = 1000;
 /// An answer of a mirror is long beyond this, its heads and pieces counted. Most are not, and are read whatever they cost.
 pub const ANSWER_SHORT_BYTES: u64 = 64 * 1024;
 
-/// What each piece of an answer's content costs beside its bytes, in bytes: a chunk of one byte is ten times as dear as a
+/// The cost of each piece of a response's content beside its bytes, in bytes: a chunk of one byte is ten times as dear as a
 /// byte among many.
 pub const ANSWER_PIECE_BYTES: u64 = 32;
 
-/// What one lane reads of long answers in a second: about a thirtieth of the core, which is the primary's. A mirror that
+/// Bytes that one lane reads of long responses in a second: about a thirtieth of the core, which is the primary's. A mirror that
 /// floods would otherwise have up to `response_bytes_max` of each answer read on it.
 pub const ANSWER_BYTES_PER_SECOND: u32 = 128 * 1024 * 1024;
 
-/// What one lane reads of long answers in a millisecond; four times as much of short ones that come in full reads. Four reads
-/// of it: some 30 µs, about a thirtieth of the time.
+/// Bytes that one lane reads of long responses in a millisecond; four times as much of short ones that come in full reads. Four
+/// reads of it: some 30 µs, about a thirtieth of the time.
 pub const ANSWER_BYTES_PER_MS: u64 = 64 * 1024;
 
 /// A byte of a long answer costs as much as so many of a short one.
@@ -195,35 +195,36 @@ pub const ANSWER_LONG_TIMES: u64 = 4;
 /// The longest that a shipper waits because much was read.
 pub const PACE_DEBT_MS_MAX: u64 = 500;
 
-/// What a connection to a mirror costs, in bytes of a long answer: the kernel's part of making and closing one is 60 µs. A lane
-/// makes so no more than a thousand a second.
+/// The cost of a connection to a mirror, in bytes of a long response: the kernel's part of making and closing one is 60 µs. A
+/// lane makes so no more than a thousand a second.
 pub const MIRROR_CONNECT_BYTES: u64 = 64 * 1024;
 
-/// What the kernel keeps of a mirror's answer that is not read yet, about: closing a connection throws it away, in our time.
+/// Bytes that the kernel keeps of a mirror's response that is not read yet, about: closing a connection throws them away, in
+/// our time.
 pub const MIRROR_UNREAD_BYTES: usize = 256 * 1024;
 
-/// What a read that brought PING or SETTINGS of a mirror costs, in bytes of a long answer: as much as its answer's write does.
+/// The cost of a read that brought PING or SETTINGS of a mirror, in bytes of a long response: that of its answer's write.
 pub const MIRROR_PING_BYTES: u64 = 16 * 1024;
 
-/// What a byte of records around a mirror's content costs, in bytes of a long answer: opening one that holds a single byte is
+/// The cost of a byte of records around a mirror's content, in bytes of a long response: opening one that holds a single byte is
 /// as dear as reading a thousand.
 pub const ANSWER_OVERHEAD_TIMES: u64 = 64;
 
-/// What a TLS handshake with a mirror costs, in bytes of a long answer: it is as dear as ten copies or more. A mirror that closes
-/// after each answer is so called 128 times a second, and no more.
+/// The cost of a TLS handshake with a mirror, in bytes of a long response: it is as dear as ten copies or more. A mirror that
+/// closes after each answer is so called 128 times a second, and no more.
 pub const MIRROR_HANDSHAKE_BYTES: u64 = 1024 * 1024;
 
-/// What closing a connection and making another costs, in bytes that could be read meanwhile.
+/// The cost of closing a connection and making another, in bytes that could be read meanwhile.
 pub const ANSWER_CUT_BYTES: u64 = 256 * 1024;
 
 /// Bytes of one write that carries several copies. With 64 KiB, eight connections to a mirror carry eight large copies in
 /// a turn in which 32 clients send 32: two fifths were dropped (`bench/runs`, peers-batches).
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// A ring fuller than this, by entries or bytes, has its governed mirrors lowered: what comes next would be dropped.
+/// A ring fuller than this, by entries or bytes, has its governed mirrors lowered: the next copies would be dropped.
 pub const GOVERNOR_RING_PERCENT: u64 = 80;
 
-/// Containers in containers of a JSON body that is searched; what is nested deeper is no message, but an attack on one.
+/// Containers in containers of a JSON body that is searched; a body nested deeper is no message, but an attack on one.
 pub const JSON_DEPTH_MAX: usize = 128;
 
 /// Bytes of a body searched in one turn of a worker: about 50 µs.
@@ -267,7 +268,7 @@ const _: () = assert!(TRAILER_FIELDS_MAX <= FIELDS_CEILING && CONNECTION_OPTIONS
 const _: () = assert!(LINGER_MS >= 2 * TICK_MS && CONTINUE_MS >= 2 * TICK_MS && DRAIN_IDLE_MS >= 2 * TICK_MS);
 const _: () = assert!(PARK_MS <= TICK_MS && WATCH_MS >= 2 * TICK_MS);
 const _: () = assert!(MIRROR_BACKOFF_MS_MAX >= 2 * TICK_MS && PIPELINE_PENALTY_MS > MIRROR_BACKOFF_MS_MAX);
-// What is read of a long response before it is looked at again is less than what cutting it costs.
+// The part of a long response that is read before it is looked at again is less than the cost of cutting it.
 const _: () =
     assert!(RESPONSE_BUFFER_BYTES as u64 <= ANSWER_SHORT_BYTES && ANSWER_SHORT_BYTES <= ANSWER_CUT_BYTES);
 const _: () = assert!(REDACT_TURN_BYTES <= BLOCK_BYTES);

@@ -1,4 +1,4 @@
-//! What becomes of the requests of one route: prepared once from the configuration, asked without waiting. Pure.
+//! The course of one route's requests: prepared once from the configuration, asked without waiting. Pure.
 
 mod cors;
 
@@ -66,13 +66,13 @@ struct Redirect {
     path: Option<PathEdit>,
 }
 
-/// What a request is to meet.
+/// The action that a request is to meet.
 #[derive(Debug)]
 pub struct Decision {
     /// To be waited before anything else.
     pub delay: Option<Millis>,
     pub fate: Fate,
-    /// What CORS adds to a primary's response.
+    /// The fields that CORS adds to a primary's response.
     pub cors: Option<Box<HeaderEdits>>,
 }
 

@@ -1,5 +1,5 @@
-//! What of a configuration is prepared before a worker sees it: its routes with their patterns, and what it has in common with
-//! the configuration before it. Pure.
+//! The parts of a configuration that are prepared before a worker sees it: its routes with their patterns, and the parts it has
+//! in common with the configuration before it. Pure.
 //!
 //! It is built on the control plane, once for each worker: compiled programs are shared, the scratch memory of matching is the
 //! worker's own. A worker takes it over by a pointer, so a change costs it what changed, whatever else is configured.
@@ -23,7 +23,7 @@ pub struct Prepared {
     difference: Option<Arc<Difference>>,
 }
 
-/// What a configuration has in common with the one before it.
+/// The parts that a configuration has in common with the one before it.
 #[derive(Debug)]
 pub struct Difference {
     before: Weak<Config>,
@@ -79,7 +79,7 @@ impl Difference {
     }
 }
 
-/// Indices are one configuration's own: what they stand for is compared, by name.
+/// Indices are one configuration's own: the things they stand for are compared, by name.
 fn primaries_alike(before: &Config, old: &[Primary], config: &Config, new: &[Primary]) -> bool {
     let name = |of: &Config, primary: &Primary| Some(of.upstreams.get(primary.upstream?)?.name.clone());
     old == new && old.iter().zip(new).all(|(old, new)| name(before, old) == name(config, new))
@@ -112,7 +112,7 @@ impl Prepared {
         }
     }
 
-    /// What follows on this, which is of the configuration that `difference` was told of.
+    /// The next one after this, which is of the configuration that `difference` was told of.
     pub fn after(&self, difference: &Arc<Difference>, config: &Config) -> Self {
         Self {
             router: match difference.has_same_matches {

@@ -1,7 +1,7 @@
 //! A worker's runtime: the best driver the kernel gives us, found by trying.
 //!
 //! The ladder: io_uring with the flags that save interrupts and task switches, then without them, then with fewer
-//! entries where locked memory runs out, then epoll. What was settled for is said once, with the reason.
+//! entries where locked memory runs out, then epoll. The driver that was settled for is said once, with the reason.
 
 use std::io;
 

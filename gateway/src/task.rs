@@ -8,7 +8,7 @@ use std::task::Poll;
 
 /// How [`until`] ended.
 pub enum Until<S, D> {
-    /// The deciding future ended; what the side future had come to by then.
+    /// The deciding future ended; the side future's output, if it had ended by then.
     Decided(D, Option<S>),
     /// The side future ended in a way that ends both.
     Stopped(S),

@@ -1,5 +1,5 @@
-//! The tunnels of one worker: how many there may be, which are open, and what ends one from outside: silence on it, or the way
-//! out. Pure but for its own state; who passes the bytes is `exchange::tunnel`.
+//! The tunnels of one worker: how many there may be, which are open, and the ends of one from outside: silence on it, or the way
+//! out. Pure but for its own state; `exchange::tunnel` passes the bytes.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -31,13 +31,13 @@ pub struct Open {
     permit: Permit,
     key: usize,
     life: Rc<Life>,
-    /// How it ended; where nobody said, its client was given up with what it stood on.
+    /// How it ended; where that was not told, its client was given up with its connection.
     end: Cell<TunnelEnd>,
     up: Cell<u64>,
     down: Cell<u64>,
 }
 
-/// What can be seen of a tunnel from outside.
+/// A tunnel as it can be seen from outside.
 struct Life {
     /// Of connections that drain together.
     group: u32,

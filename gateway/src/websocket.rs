@@ -1,5 +1,5 @@
 //! The two words by which the ends of a WebSocket's handshake know on HTTP/1.1 that the other has understood it (RFC 6455
-//! §1.3): neither is a secret. Frames are nobody's business here. Pure.
+//! §1.3): neither is a secret. Frames are not looked at. Pure.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::random::Random;
 
-/// What the protocol appends to a key before it is hashed.
+/// The protocol appends this to a key before it is hashed.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// `Sec-WebSocket-Accept` of a `Sec-WebSocket-Key`.

@@ -33,7 +33,7 @@ const RELEASE_TICKS: u64 = 5;
 /// it is asked again.
 const RELEASES: u32 = 3;
 
-/// What the control plane hands a worker, once, before it starts.
+/// The control plane hands a worker this, once, before it starts.
 pub struct Setup {
     pub id: usize,
     /// The core to pin to, if any.
@@ -46,13 +46,13 @@ pub struct Setup {
     pub shard: Arc<Shard>,
     /// Where records of exchanges go.
     pub tap: Tap,
-    /// What copies of this process are known by.
+    /// The proof that copies of this process are known by.
     pub proof: Proof,
     /// Told once, when the worker serves or cannot. Never waits for room.
     pub ready: tokio::sync::mpsc::Sender<Ready>,
 }
 
-/// What a worker says when it has started.
+/// A worker's word when it has started.
 #[derive(Debug)]
 pub struct Ready {
     pub worker: usize,
@@ -64,7 +64,7 @@ pub struct Ready {
 #[derive(Debug, Default)]
 pub struct Updates(Mutex<Option<Update>>);
 
-/// What a worker is to serve by from now on.
+/// The configuration that a worker is to serve by from now on.
 #[derive(Debug)]
 pub struct Update {
     pub worker_config: WorkerConfig,
@@ -145,7 +145,7 @@ async fn serve(setup: Setup, driver: String) {
     io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::clone(&listeners)));
 
     let started = listeners.follow(&cx, &worker_config.listeners).and_then(|()| Control::new(control));
-    // Held no longer than by who shares it: a socket closes with the last of its holders.
+    // Held no longer than by those that share it: a socket closes with the last of its holders.
     drop(worker_config);
     let mut control = match started {
         Ok(started) => started,
@@ -186,7 +186,7 @@ async fn serve(setup: Setup, driver: String) {
         }
     }
     cx.draining.set(true);
-    // Closed as soon as its accept has seen it: where nobody else has the socket, nobody is to wait at it.
+    // Closed as soon as its accept has seen it: where no other process has the socket, no client is to wait at it.
     let closing = listeners.end(&cx, are_handed_over);
     drain(&cx, &lanes, closing).await;
 }
@@ -371,7 +371,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
     }
 }
 
-/// Lets open exchanges end and the rings ship, and gives up at the deadline. Not before the listeners are closed: what a
+/// Lets open exchanges end and the rings ship, and gives up at the deadline. Not before the listeners are closed: a socket that a
 /// worker holds when it returns stays open until the process ends.
 async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
     let patience_us = u64::try_from(cx.generation().config.timeouts.drain.as_micros()).unwrap_or(u64::MAX);
@@ -394,7 +394,7 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
         }
         io::sleep_ms(5).await;
     }
-    // What ends by itself may take for ever: now it is told, and has a moment to be counted and logged.
+    // A tunnel that ends by itself may take for ever: now it is told, and has a moment to be counted and logged.
     cx.tunnels.drain(None);
     let last_us = cx.now_us().saturating_add(TUNNEL_END_US);
     while !cx.tunnels.is_empty() && cx.now_us() < last_us {

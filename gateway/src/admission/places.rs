@@ -1,4 +1,4 @@
-//! Who holds how many of a worker's client connections, and asks how much on them. Knows addresses; knows no socket.
+//! How many of a worker's client connections each address holds, and how much it asks on them. Knows addresses; knows no socket.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::limits::ADDRESSES_MAX;
 use crate::rate::Bucket;
 
-/// What is known of each address. Bounded: an entry for each address that holds a connection, and for
+/// The counts of each address. Bounded: an entry for each address that holds a connection, and for
 /// [`ADDRESSES_MAX`] more that asked for something in the last moments.
 #[derive(Debug, Clone, Default)]
 pub struct Places(Rc<RefCell<HashMap<IpAddr, Holder>>>);
@@ -58,7 +58,7 @@ impl Places {
         Some(Place { places: self.clone(), whose, is_counted })
     }
 
-    /// Forgets who holds nothing and has asked for nothing lately.
+    /// Forgets addresses that hold nothing and have asked for nothing lately.
     pub fn reap(&self, now_ms: u64) {
         self.0.borrow_mut().retain(|_, held| held.is_held() || !held.is_forgettable(now_ms));
     }
@@ -197,7 +197,7 @@ mod tests {
             let of_one = || places.take(at(address), usize::MAX).unwrap().may_ask(100, now_ms);
             (0..times).filter(|_| of_one()).count()
         };
-        // What two ticks bring, once; closing and coming back brings nothing.
+        // Two ticks' worth, once; closing and coming back brings nothing.
         assert_eq!(asked("10.0.0.1", 50, 0), 20);
         assert_eq!(asked("2001:db8::1", 50, 0) + asked("2001:db8::2", 50, 0), 20);
         assert_eq!(asked("10.0.0.2", 5, 0), 5);

@@ -16,11 +16,11 @@ pub const COMPRESSED: u8 = 1;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     text: Option<Base64>,
-    /// What has come of a frame's prefix.
+    /// The bytes that have come of a frame's prefix.
     prefix: Vec<u8>,
     /// Bytes of the frame that are to come.
     left: u32,
-    /// What has come of the frame, where it is the trailers'.
+    /// The bytes that have come of the frame, where it is the trailers'.
     trailers: Option<Vec<u8>>,
     status: Option<Status>,
 }
@@ -108,7 +108,7 @@ impl Base64 {
         }
     }
 
-    /// What is left over is whole bytes and nothing.
+    /// Nothing is left over but whole bytes.
     fn end(&mut self, out: &mut Vec<u8>) {
         match self.signs {
             3 => out.extend_from_slice(&((self.bits >> 2) as u16).to_be_bytes()),

@@ -1,4 +1,4 @@
-//! What a capture's writer counts: its thread is each counter's one writer.
+//! The counters of a capture's writer: its thread is each counter's one writer.
 //!
 //! `taken = written + too_large + full + unwritable + failed + waiting`.
 

@@ -1,4 +1,4 @@
-//! What the control plane counts of a cluster whose objects it reads. No worker sees it.
+//! The control plane's counters of a cluster whose objects it reads. No worker sees them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use config::Destination;
 
-/// Written by whoever follows the cluster; read by whoever shows it.
+/// Written by the task that follows the cluster; read by the pages that show it.
 #[derive(Debug, Default)]
 pub struct ClusterCounters {
     /// Every kind that is needed was read, and what it says is in force.

@@ -18,7 +18,7 @@ const GRPC: usize = KNOWN.len() + 2;
 const OTHER: usize = KNOWN.len();
 const OTHER_5XX: usize = KNOWN.len() + 1;
 
-/// What is counted in one slot.
+/// The code that is counted in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
     Known(u16),
@@ -26,7 +26,7 @@ pub enum Code {
     Other5xx,
     /// Any other code.
     Other,
-    /// What a call came to that was answered 200.
+    /// The outcome of a call that was answered 200.
     Grpc(Status),
 }
 

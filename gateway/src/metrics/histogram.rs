@@ -1,7 +1,7 @@
 //! How values are distributed: counts in HdrHistogram's layout, written by one worker while others read.
 //!
 //! The layout is that of [`hdrhistogram::Histogram`] with two significant digits, so that reading copies counts slot for
-//! slot and loses nothing. It knows neither units nor names: whoever records says what a value is.
+//! slot and loses nothing. It knows neither units nor names: the recorder says what a value is.
 
 use std::sync::OnceLock;
 

@@ -31,7 +31,7 @@ labels! {
         PrimaryUnavailable = "primary_unavailable",
         /// The primary's answer is not like the mirror wants it.
         Response = "response",
-        /// It asks for a tunnel: what passes there is no request.
+        /// It asks for a tunnel: the bytes there are no request.
         Upgrade = "upgrade",
     }
 }
@@ -114,7 +114,7 @@ labels! {
         MaxForwards = "max_forwards",
         Expectation = "expectation",
         NoRoute = "no_route",
-        /// The route's primary is a service that nobody knows.
+        /// The route's primary is a service that does not exist.
         NoUpstream = "no_upstream",
         HeadTimeout = "head_timeout",
         BodyTimeout = "body_timeout",
@@ -147,7 +147,7 @@ labels! {
 }
 
 labels! {
-    /// Whose connections were too many.
+    /// The holder of too many connections.
     Shed {
         /// All clients'.
         All = "all",
@@ -157,7 +157,7 @@ labels! {
 }
 
 labels! {
-    /// What a TLS handshake began with.
+    /// The beginning of a TLS handshake.
     Handshake {
         Full = "full",
         /// A ticket: no certificate was shown.

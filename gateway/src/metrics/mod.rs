@@ -32,7 +32,7 @@ pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd, RATIO_SLACK_US,
 pub use slots::{Slots, total};
 pub use trial::{Arm, Got, Trial};
 
-/// What one route counts.
+/// The counters of one route.
 #[derive(Debug, Default)]
 pub struct RouteCounters {
     pub requests: Codes,
@@ -46,7 +46,7 @@ pub struct RouteCounters {
     pub response_bytes: Histogram,
 }
 
-/// What one primary of one route counts.
+/// The counters of one primary of one route.
 #[derive(Debug, Default)]
 pub struct PrimaryCounters {
     /// Microseconds from the request forwarded to the last byte of the answer read, of answers read whole.
@@ -84,7 +84,7 @@ pub struct MirrorCounters {
     pub lowered: Family<LowerReason>,
 }
 
-/// What one lane (a ring and its shippers) counts.
+/// The counters of one lane (a ring and its shippers).
 #[derive(Debug, Default)]
 pub struct LaneCounters {
     pub ring_entries: Gauge,
@@ -107,7 +107,7 @@ pub struct LaneCounters {
     pub tls: HandshakeCounters,
 }
 
-/// What one upstream counts in its role as a primary.
+/// The counters of one upstream in its role as a primary.
 #[derive(Debug, Default)]
 pub struct UpstreamCounters {
     pub attempts: Counter,
@@ -129,7 +129,7 @@ pub struct UpstreamCounters {
     pub tls: HandshakeCounters,
 }
 
-/// What looking up names counts. Written by the control plane.
+/// The counters of looking up names. Written by the control plane.
 #[derive(Debug, Default)]
 pub struct NameCounters {
     pub answered: Counter,
@@ -137,7 +137,7 @@ pub struct NameCounters {
     pub failed: Counter,
 }
 
-/// What the health checks of one upstream count. Written by the control plane.
+/// The counters of one upstream's health checks. Written by the control plane.
 #[derive(Debug, Default)]
 pub struct CheckCounters {
     pub passed: Counter,
@@ -203,7 +203,7 @@ pub struct Shard {
     pub tunnels: TunnelCounters,
     pub accept_errors: Counter,
     pub exchange_panics: Counter,
-    /// Records of exchanges handed to whoever logs, traces or compares.
+    /// Records of exchanges handed to the access log, spans and comparison.
     pub records: Counter,
     /// Records that found no room on their way there.
     pub records_lost: Counter,
@@ -218,7 +218,7 @@ pub struct Shard {
     pub cpu_us: Gauge,
 }
 
-/// What one worker counts of the things that one configuration names, index for index.
+/// One worker's counters of the things that one configuration names, index for index.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub routes: Box<[Arc<RouteCounters>]>,
@@ -256,7 +256,7 @@ impl Counters {
             };
             r.mirrors.iter().map(|m| of(m).unwrap_or_default()).collect()
         };
-        // Another share is another trial: what chance had to do with it is another.
+        // Another share is another trial: its chance is another.
         let share = |c: &Config, r: &config::Route| {
             let mirror = r.mirrors.get(c.trial(r)?)?;
             Some((mirror.name.clone(), mirror.percent))

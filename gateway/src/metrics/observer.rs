@@ -1,12 +1,12 @@
-//! What the readers of records count, beside the workers. Each counter has one writer: the observer's thread, or the one that
-//! posts spans.
+//! The counters of the readers of records, beside the workers. Each counter has one writer: the observer's thread, or the one
+//! that posts spans.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Counter;
 
-/// Written beside the workers; read by whoever shows it.
+/// Written beside the workers; read by the pages that show it.
 #[derive(Debug, Default)]
 pub struct ObserverCounters {
     /// Lines of the access log written whole.
@@ -29,8 +29,8 @@ pub struct ObserverCounters {
 }
 
 impl ObserverCounters {
-    /// Does `work`. What it throws is its own loss: whoever reads records goes on to the next. What it was at may be
-    /// half done, so whatever it holds must bear that.
+    /// Does `work`. A panic in it is its own loss: the reader of records goes on to the next. Its work may be
+    /// half done, so the state that it holds must bear that.
     pub fn survive(&self, work: impl FnOnce()) -> bool {
         let survived = panic::catch_unwind(AssertUnwindSafe(work)).is_ok();
         if !survived {
@@ -40,7 +40,7 @@ impl ObserverCounters {
     }
 }
 
-/// What became of keeping evidence in a file. Written by the thread that keeps it.
+/// The outcomes of keeping evidence in a file. Written by the thread that keeps it.
 #[derive(Debug, Default)]
 pub struct KeeperCounters {
     /// Times that the file was written.

@@ -1,4 +1,4 @@
-//! What two answers to one request came to: the primary's, which the client got, and the mirror's.
+//! The outcomes of two responses to one request: the primary's, which the client got, and the mirror's.
 //!
 //! A pair is counted when both sides are over. It knows no content: whether two answers say the same is not its question.
 
@@ -107,7 +107,7 @@ pub fn ratio_step(times: f64) -> Option<u64> {
     (step <= RATIO_LAST as f64).then_some(step as u64)
 }
 
-/// What one mirror on one route counts of pairs. Times in microseconds, sizes in bytes of content.
+/// The counters of pairs of one mirror on one route. Times in microseconds, sizes in bytes of content.
 #[derive(Debug, Default)]
 pub struct Pairs {
     pub matrix: Matrix,

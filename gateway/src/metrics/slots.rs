@@ -1,4 +1,4 @@
-//! Counts of a distribution by value, sparse: what of a [`Histogram`] is kept, added up and taken away. Pure.
+//! Counts of a distribution by value, sparse: the form in which a [`Histogram`] is kept, added up and taken away. Pure.
 
 use hdrhistogram::Histogram as Merged;
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ impl Slots {
         Self(slots)
     }
 
-    /// What came since `before`, which is an earlier look at the same distribution.
+    /// The counts since `before`, which is an earlier look at the same distribution.
     pub fn since(&self, before: &Self) -> Self {
         let mut earlier = before.0.iter().copied().peekable();
         let rest = |(value, n): &(u64, u64)| {

@@ -1,5 +1,5 @@
-//! What clients got where chance had their request copied, and where chance left it out: the two arms of a trial that every share
-//! below 100 % is. Whether copying itself changes what clients get is all that tells them apart.
+//! The responses that clients got where chance had their request copied, and where chance left it out: the two arms of a trial
+//! that every share below 100 % is. Whether copying itself changes what clients get is all that tells them apart.
 
 use super::{Counter, Histogram};
 
@@ -11,7 +11,7 @@ pub enum Arm {
     Spared,
 }
 
-/// What clients of one arm got.
+/// The responses that clients of one arm got.
 #[derive(Debug, Default)]
 pub struct Got {
     pub requests: Counter,
@@ -23,7 +23,7 @@ pub struct Got {
     pub duration: Histogram,
 }
 
-/// What one route counts while the share of its first mirror that draws by chance is the same.
+/// One route's counters while the share of its first mirror that draws by chance is the same.
 #[derive(Debug, Default)]
 pub struct Trial {
     pub copied: Got,

@@ -1,6 +1,6 @@
 //! Answers kept to be compared: a bounded part of each, within a budget of all. Pure.
 //!
-//! What is kept counts from the first byte read to the end of the comparison, wherever it is then. Nothing kept is a
+//! A kept response counts from the first byte read to the end of the comparison, wherever it is then. Nothing kept is a
 //! reason to wait: an answer that finds no room is not kept, and the exchange goes on.
 
 use std::sync::Arc;
@@ -147,7 +147,7 @@ impl Keeping {
         true
     }
 
-    /// What follows its content; `false` as with that.
+    /// The lines behind its content; `false` as with that.
     #[must_use]
     fn trailers(&mut self, lines: &[u8]) -> bool {
         let fits = self.held.grow(lines.len());

@@ -1,6 +1,6 @@
 //! The thread beside the workers that reads their records: access log, spans, comparison.
 //!
-//! It is nobody's wait: workers drop what it does not take in time, and count that. It looks for records rather than
+//! No worker waits for it: workers drop a record that it does not take in time, and count that. It looks for records rather than
 //! being woken, so that a worker never pays for waking it.
 
 use std::io;
@@ -24,13 +24,13 @@ use crate::tls::load::Roots;
 /// Between two looks that found nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The same while no record can come, because nobody wants any.
+/// The same while no record can come, because nothing reads any.
 const IDLE_EVERY: Duration = Duration::from_millis(200);
 
 /// Records of one worker taken before another worker's.
 const TURN_RECORDS: usize = 64;
 
-/// What reads records.
+/// The readers of records.
 #[derive(Debug)]
 pub struct Readers {
     access_log: AccessLog,
@@ -40,8 +40,8 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// `roots`: who is believed to be the collector of spans, where it is posted to over TLS. `schemas`: the files of descriptors
-    /// that comparing goes by.
+    /// `roots`: the authorities that vouch for the collector of spans, where it is posted to over TLS. `schemas`: the files of
+    /// descriptors that comparing goes by.
     pub fn new(
         config: &Config,
         roots: Option<&Roots>,
@@ -77,7 +77,7 @@ impl Readers {
         self.access_log.reopen();
     }
 
-    /// To be called often: whatever is to be done from time to time.
+    /// To be called often: the duties of passing time.
     fn tick(&mut self) {
         let Self { access_log, spans, counters, .. } = self;
         counters.survive(|| access_log.tick());
@@ -91,7 +91,7 @@ impl Readers {
     }
 }
 
-/// What the control plane tells the thread.
+/// The control plane's word to the thread.
 #[derive(Debug)]
 enum Told {
     /// Another configuration is in force, whom it believes to be the collector of spans, and the descriptors that it names.
@@ -124,7 +124,7 @@ impl Observer {
         let _ = self.told.send(Told::Turn(Arc::clone(config), roots.cloned(), Arc::clone(schemas)));
     }
 
-    /// The files that are written may have been moved away: what comes from now on goes into new ones.
+    /// The files that are written may have been moved away: lines from now on go into new ones.
     pub fn reopen(&self) {
         let _ = self.told.send(Told::Reopen);
     }

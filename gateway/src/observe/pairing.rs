@@ -1,4 +1,4 @@
-//! One exchange and its copies, joined: whoever ends last completes what they came to together. Pure.
+//! One exchange and its copies, joined: the one that ends last completes their record. Pure.
 //!
 //! The exchange holds it and so does every copy's ticket, whatever becomes of the copy; with the last of them it is
 //! dropped, and that is the one moment at which a record leaves. Times are the worker's microseconds.
@@ -13,7 +13,7 @@ use super::tap::{Sealed, Tap};
 use crate::grpc::Status;
 use crate::metrics::{Code, MirrorCounters, MirrorEnd, PrimaryEnd, times_as_long};
 
-/// What an exchange and its copies came to so far.
+/// The outcome of an exchange and its copies so far.
 #[derive(Debug, Default)]
 pub struct Pairing {
     /// How the primary's part ended, once it did.
@@ -24,7 +24,7 @@ pub struct Pairing {
     forwarded_us: Cell<u64>,
     /// Some copy's answer is to be compared; so many bytes of the primary's are to be kept.
     keeps_bytes: Cell<usize>,
-    /// Where somebody wants a record.
+    /// Where a record is made.
     detail: Option<Box<RefCell<Detail>>>,
 }
 
@@ -48,7 +48,7 @@ pub enum PrimaryHalf {
     Answered(Half),
     /// It gave no whole answer.
     Failed,
-    /// Nobody waited for its answer.
+    /// No comparison waits for its response.
     Abandoned,
 }
 
@@ -226,7 +226,7 @@ impl Joined {
         let Some(detail) = &self.pairing.detail else { return };
         let Self { mirror, number, span, lag_us, keeps_bytes, request, .. } = self;
         let (answer, room) = kept.unzip();
-        // Without two answers nobody makes it again.
+        // Without two responses it is not made again.
         let (request, of_request) = request.filter(|_| answer.is_some()).unzip();
         let Half { latency_us, bytes: response_bytes, .. } = half;
         let compares = keeps_bytes > 0;

@@ -1,6 +1,6 @@
-//! What one exchange and its copies came to, as it leaves the worker: plain data, complete, once.
+//! The outcome of one exchange and its copies, as it leaves the worker: plain data, complete, once.
 //!
-//! Whoever reads it (access log, spans, comparison) lives on another thread. It knows no socket, no clock and no format.
+//! Its readers (access log, spans, comparison) live on another thread. It knows no socket, no clock and no format.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::metrics::{DropReason, FailReason, Label, RejectReason, SkipReason};
 /// One exchange, and each of its copies. Made when the last of them is over.
 #[derive(Debug)]
 pub struct Record {
-    /// What the indices below mean.
+    /// The configuration that the indices below are of.
     pub config: Arc<Config>,
     /// Index of its route; `None` where none was known.
     pub route: Option<usize>,
@@ -26,7 +26,7 @@ pub struct Record {
     /// From then to the whole request written to the primary, in microseconds; of more than one attempt the last. `None` where
     /// it never was.
     pub forwarded_us: Option<u64>,
-    /// What the request said of itself; only `told` reads it, and says what of it may be told.
+    /// The request's own words; only `told` reads them, and says which may be told.
     pub said: Said,
     pub trace: Trace,
     /// It was drawn for the access log.
@@ -34,7 +34,7 @@ pub struct Record {
     pub method: Box<str>,
     pub scheme: Scheme,
     pub version: Version,
-    /// What the client got; `None` where it got nothing.
+    /// The status that the client got; `None` where it got none.
     pub status: Option<u16>,
     /// Why the gateway answered by itself, where it did.
     pub reject: Option<RejectReason>,
@@ -46,7 +46,7 @@ pub struct Record {
     pub response_bytes: u64,
     /// From the head complete to the last byte of the answer written, in microseconds.
     pub duration_us: u64,
-    /// `None` where the gateway answered by itself without asking anybody.
+    /// `None` where the gateway answered by itself without asking a primary.
     pub primary: Option<PrimaryLeg>,
     /// Every copy of it that had an account: also those not taken, dropped or failed.
     pub copies: Vec<CopyLeg>,

@@ -1,5 +1,5 @@
-//! The way of a record out of its worker: a bounded ring to one other thread. Pushing never waits and wakes nobody; what
-//! finds it full is lost, and counted.
+//! The way of a record out of its worker: a bounded ring to one other thread. Pushing never waits and wakes no thread; a record
+//! that finds it full is lost, and counted.
 
 use std::cell::RefCell;
 use std::sync::Arc;

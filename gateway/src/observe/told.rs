@@ -1,5 +1,6 @@
-//! What may be told of a request: the one way from what it said to whatever shows it (access log, spans, samples, evidence),
-//! without what any mirror of its route redacts. And when it happened, as text. It knows no place where anything is told.
+//! The parts of a request that may be told: the one way from its own words to all that shows them (access log, spans, samples,
+//! evidence), without what any mirror of its route redacts. And when it happened, as text. It knows no place where anything is
+//! told.
 
 pub mod said;
 
@@ -15,7 +16,7 @@ use crate::mirror::redact::{REDACTED, Secrets};
 
 pub use said::{Said, Saying};
 
-/// What may be told of what a request said.
+/// A request's words that may be told.
 #[derive(Debug)]
 pub struct Told<'r> {
     pub request_id: Cow<'r, str>,
@@ -26,7 +27,7 @@ pub struct Told<'r> {
     pub referer: Cow<'r, str>,
 }
 
-/// What of `record` may be told where these are the secrets.
+/// The words of `record` that may be told where these are the secrets.
 pub fn told<'r>(record: &'r Record, secrets: Option<&Secrets>) -> Told<'r> {
     let Said { request_id, client, authority, target, user_agent, referer } = &record.said;
     let Some(secrets) = secrets else {
@@ -81,7 +82,7 @@ pub struct Discretion(Option<Known>);
 struct Known {
     config: Arc<Config>,
     by_route: Vec<Option<Secrets>>,
-    /// Of a request without a route: whatever is secret anywhere.
+    /// Of a request without a route: every route's secrets.
     elsewhere: Option<Secrets>,
 }
 
@@ -94,7 +95,7 @@ impl Known {
 }
 
 impl Discretion {
-    /// What may be told of `record`.
+    /// The words of `record` that may be told.
     pub fn of<'r>(&mut self, record: &'r Record) -> Told<'r> {
         let known = match &mut self.0 {
             Some(known) if Arc::ptr_eq(&known.config, &record.config) => known,

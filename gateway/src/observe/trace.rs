@@ -1,4 +1,4 @@
-//! W3C Trace Context (Level 1): what a client's `traceparent` says, the trace an exchange belongs to, and what its wires say
+//! W3C Trace Context (Level 1): a client's `traceparent`, the trace that an exchange belongs to, and the words that its wires say
 //! of it. Pure but for the random source; it knows no head and allocates nothing.
 //!
 //! A trace that goes on keeps the client's `tracestate` byte for byte: we have nothing to add to it. One that begins here
@@ -12,7 +12,7 @@ use crate::random::Random;
 /// Bytes of a `traceparent` as we write it.
 pub const TRACEPARENT_BYTES: usize = 55;
 
-/// What a client says of its trace.
+/// A client's word on its trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parent {
     pub trace_id: [u8; 16],

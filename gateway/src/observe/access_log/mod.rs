@@ -1,6 +1,6 @@
 //! The access log: a line for each exchange that is to be logged. It runs on the observer's thread.
 //!
-//! It does not know how records come here, nor who else reads them.
+//! It does not know how records come here, nor which others read them.
 
 mod line;
 mod sink;
@@ -75,14 +75,14 @@ impl AccessLog {
         }
     }
 
-    /// The file may have been moved away: what comes from now on goes into a new one.
+    /// The file may have been moved away: lines from now on go into a new one.
     pub fn reopen(&mut self) {
         if let Some(sink) = &mut self.sink {
             sink.reopen(Instant::now());
         }
     }
 
-    /// Nothing comes any more: what waits is written, for as long as that may take.
+    /// Nothing comes any more: lines that wait are written, for as long as that may take.
     pub fn end(&mut self) {
         if let Some(mut sink) = self.sink.take() {
             sink.end();

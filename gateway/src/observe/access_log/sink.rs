@@ -1,6 +1,6 @@
-//! Where lines go: standard output or a file that may be moved away, be a pipe that nobody reads or stand on a full disk.
+//! Where lines go: standard output or a file that may be moved away, be a pipe without a reader or stand on a full disk.
 //!
-//! What cannot be written yet waits in a bounded buffer; what finds that full is lost, and counted. A write is made only
+//! A line that cannot be written yet waits in a bounded buffer; one that finds it full is lost, and counted. A write is made only
 //! where one is taken at once. It knows nothing of what a line says.
 
 use std::fs::{File, OpenOptions};
@@ -31,10 +31,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How much a pipe takes without waiting if it takes anything (PIPE_BUF).
 const PIPE_BYTES: usize = 4096;
 
-/// What still waits at the end gets so long.
+/// Lines that still wait at the end get so long.
 const END_MAX: Duration = Duration::from_secs(1);
 
-/// Who may read a new log: it tells what clients do.
+/// Permissions of a new log: it tells what clients do.
 const MODE: u32 = 0o640;
 
 /// An open log, or one that is to be opened.
@@ -43,7 +43,7 @@ pub(super) struct Sink {
     target: LogTarget,
     out: Option<Out>,
     waiting: Vec<u8>,
-    /// What was written last did not end its line.
+    /// The last write did not end its line.
     is_torn: bool,
     written_at: Option<Instant>,
     looked_at: Option<Instant>,
@@ -158,7 +158,7 @@ impl Sink {
                 .append(true)
                 .create(true)
                 .mode(MODE)
-                // Opening a pipe that nobody reads fails rather than waits.
+                // Opening a pipe without a reader fails rather than waits.
                 .custom_flags(libc::O_NONBLOCK)
                 .open(path),
         };
@@ -320,7 +320,7 @@ mod tests {
             log.say(&line);
         }
         assert_eq!(log.counted(), (0, 5000 - 4096, 1));
-        // Now somebody opens it, and still reads nothing.
+        // Now a reader opens it, and still reads nothing.
         let path = log.folder.path().join("pipe");
         let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
         log.later(LOOK_EVERY);

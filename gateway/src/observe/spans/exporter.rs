@@ -1,6 +1,6 @@
 //! Posts batches of spans to a collector (OTLP over HTTP or HTTPS), from a thread of its own: a collector may be slow or away.
 //!
-//! What it cannot take is tried again with growing pauses and at last given up, and counted. It does not know what a span
+//! A batch that it cannot take is tried again with growing pauses and at last given up, and counted. It does not know what a span
 //! says.
 
 use std::convert::Infallible;
@@ -34,10 +34,10 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// However long a collector asks us to wait.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// What a collector says about a batch is short.
+/// A collector's response to a batch is short.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
-/// What still waits at the end gets so long.
+/// Batches that still wait at the end get so long.
 const END_MAX: Duration = Duration::from_secs(3);
 
 /// Spans as the body of one request.
@@ -47,7 +47,7 @@ pub(super) struct Batch {
     pub(super) body: Vec<u8>,
 }
 
-/// The thread, as who hands it batches has it. Once this is dropped it posts what waits, once each, and ends.
+/// The thread, in the hands of its caller. Once this is dropped it posts the batches that wait, once each, and ends.
 #[derive(Debug)]
 pub(super) struct Exporter {
     batches: SyncSender<Batch>,
@@ -143,7 +143,7 @@ impl Exporter {
     }
 }
 
-/// What became of one post.
+/// The outcome of one post.
 enum Posted {
     /// But for so many of the spans.
     Taken {

@@ -1,7 +1,7 @@
 //! Spans of sampled exchanges, on their way to a collector. It runs on the observer's thread, and hands batches to one that
 //! posts them.
 //!
-//! It does not know how records come here, nor who else reads them. What finds no room is lost, and counted.
+//! It does not know how records come here, nor which others read them. A span that finds no room is lost, and counted.
 //!
 //! The JSON of OTLP is written by hand here, with serde: the crates of OpenTelemetry bring a few dozen others, queues and
 //! threads of their own, and no count of what they drop.
@@ -29,7 +29,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// A batch that is not full is sent after this.
 const BATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// What is sent by the configuration in force.
+/// The settings of the configuration in force.
 #[derive(Debug)]
 pub struct Spans {
     way: Option<Way>,
@@ -44,7 +44,7 @@ pub struct Spans {
 struct Way {
     settings: Tracing,
     collector: Collector,
-    /// Who is believed to be it.
+    /// The authorities that vouch for it.
     roots: Option<Roots>,
     exporter: Exporter,
     /// The batch in the making: its beginning, and how many spans are in it.
@@ -73,7 +73,7 @@ impl Spans {
             return;
         }
         if let Some(mut way) = self.way.take() {
-            // The thread posts what it has and ends by itself: whoever reads records need not wait for that.
+            // The thread posts its batches and ends by itself: the reader of records need not wait for that.
             way.send(&self.counters);
         }
         let Some((settings, collector)) = wanted else { return };
@@ -126,7 +126,7 @@ impl Spans {
         }
     }
 
-    /// Nothing comes any more: what waits is sent, for as long as that may take.
+    /// Nothing comes any more: spans that wait are sent, for as long as that may take.
     pub fn end(&mut self) {
         if let Some(mut way) = self.way.take() {
             way.send(&self.counters);
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_collector_that_is_away_costs_a_bounded_queue_and_is_counted() {
-        // Nobody listens behind this address: it was the system's choice, and is given back.
+        // Nothing listens at this address: it was the system's choice, and is given back.
         let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let record = record(&format!("[tracing]\nto = \"http://{away}\"\nspans_max = 10"));
         let counters = Arc::<ObserverCounters>::default();

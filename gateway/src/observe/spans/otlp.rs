@@ -121,7 +121,7 @@ impl Attributes {
     }
 }
 
-/// What every request to a collector says of its sender, as JSON before and behind the spans.
+/// The words about the sender in every request to a collector, as JSON before and behind the spans.
 pub(super) fn envelope(service_name: &str) -> (Vec<u8>, &'static [u8]) {
     let mut resource = Attributes::default();
     resource.text("service.name", service_name);
@@ -280,7 +280,7 @@ fn copy_attributes(record: &Record, leg: &CopyLeg) -> Attributes {
     attributes
 }
 
-/// What failed, by the first that is known: who ended it, its status, or the word for the rest.
+/// The failure, by the first that is known: the side that ended it, its status, or the word for the rest.
 fn error_type(status: Option<u16>, reason: Option<&str>, otherwise: &str) -> String {
     match (reason, status.filter(|status| *status >= 400)) {
         (Some(reason), _) => reason.to_owned(),

@@ -1,8 +1,8 @@
-//! What a request said of itself, as it is kept until it may be told.
+//! A request's own words, as they are kept until they may be told.
 
 use std::fmt;
 
-/// What a request said of itself. Only [`told`](super::told) reads its parts.
+/// A request's own words. Only [`told`](super::told) reads its parts.
 #[derive(Default)]
 pub struct Said {
     pub(super) request_id: Box<str>,
@@ -45,7 +45,7 @@ impl From<Saying<'_>> for Said {
 }
 
 impl Said {
-    /// What it takes of memory.
+    /// Bytes of memory that it takes.
     pub fn bytes(&self) -> usize {
         let Self { request_id, client, authority, target, user_agent, referer } = self;
         [request_id, client, authority, target, user_agent, referer].iter().map(|text| text.len()).sum()
