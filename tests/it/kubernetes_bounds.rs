@@ -121,8 +121,8 @@ fn a_hundred_changes_a_second_for_a_minute_are_not_felt() {
     gateway.says("shop", "/", "200 old");
     let measured = |seconds: u64, meanwhile: &dyn Fn(Duration)| {
         let (stop, begun) = (AtomicBool::new(false), Instant::now());
+        let every = Duration::from_millis(5);
         let mut all: Vec<Duration> = thread::scope(|scope| {
-            let every = Duration::from_millis(5);
             let clients: Vec<_> =
                 (0..CLIENTS).map(|_| scope.spawn(|| latencies(gateway.address, every, &stop))).collect();
             while begun.elapsed() < Duration::from_secs(seconds) {

@@ -262,7 +262,8 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
                 | Kind::BackendTlsPolicy
                 | Kind::Service
         );
-    if means_the_same { Changes { status, ..Changes::default() } } else { Changes { status, ..about(kind) } }
+    let own = Changes { status, ..Changes::default() };
+    if means_the_same { own } else { own.and(about(kind)) }
 }
 
 /// Without what nobody here reads: it may be most of an object.

@@ -11,7 +11,7 @@ impl Shards<'_> {
         let by_kind = of.by_kind();
         out.gauges(
             "umbra_kubernetes_objects",
-            "Objects of a cluster by kind and state: accepted, rejected (an earlier version of it may serve on), skipped",
+            "Objects of a cluster by kind and state: accepted, partial (some rules dropped), rejected (an earlier version of it may serve on), skipped",
             None,
             by_kind
                 .objects

@@ -413,10 +413,13 @@ fn what_is_said_already_is_not_said_again_and_others_keep_their_words() {
     );
     // Conditions of types that are not ours stay.
     let class = json!({"conditions": [{"type": "Other", "status": "Unknown"}, {"type": "Accepted", "status": "Unknown", "lastTransitionTime": "then"}]});
-    let wanted = json!({"conditions": [{"type": "Accepted", "status": "True"}]});
+    let features = json!([{"name": "Gateway"}]);
+    let wanted =
+        json!({"conditions": [{"type": "Accepted", "status": "True"}], "supportedFeatures": features});
     let said = merged(Kind::GatewayClass, &json!({"status": class}), &wanted, OURS, "now").unwrap();
     assert_eq!(
         said,
-        json!({"conditions": [{"type": "Other", "status": "Unknown"}, {"type": "Accepted", "status": "True", "lastTransitionTime": "now"}]})
+        json!({"conditions": [{"type": "Other", "status": "Unknown"}, {"type": "Accepted", "status": "True", "lastTransitionTime": "now"}],
+            "supportedFeatures": features})
     );
 }
