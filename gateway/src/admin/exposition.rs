@@ -31,7 +31,7 @@ use super::process;
 use super::standing::Standing;
 use crate::control::{ConfigStore, Snapshot};
 use crate::metrics::{
-    Class, Code, Codes, DropReason, FailReason, Label, LowerReason, MirrorCounters, RejectReason,
+    Class, Code, Codes, DropReason, FailReason, Label, LeftOut, LowerReason, MirrorCounters, RejectReason,
     RouteCounters, Shard, Shed, SkipReason, UpstreamCounters,
 };
 use times::ChosenSeries;
@@ -215,6 +215,11 @@ impl Shards<'_> {
             "umbra_mirror_suspect_pairs",
             "Responses that may stand beside another request, for their connection fell out of step",
             mirrors.iter().map(|m| (m.labels(), total(&m.counters, |m| m.suspect.get()))),
+        )?;
+        out.counters(
+            "umbra_mirror_pairs_left_out",
+            "Copies whose end is no evidence of either side, by reason",
+            by_label(mirrors, "reason", |m, why: LeftOut| m.left_out.get(why)),
         )?;
         out.counters_in(
             "umbra_mirror_response",
@@ -503,6 +508,7 @@ mod tests {
             "umbra_mirror_resent counter",
             "umbra_mirror_out_of_step counter",
             "umbra_mirror_suspect_pairs counter",
+            "umbra_mirror_pairs_left_out counter",
             "umbra_mirror_responses_cut counter",
             "umbra_mirror_response_bytes counter",
             "umbra_upstream_attempts counter",
