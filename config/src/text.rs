@@ -16,6 +16,14 @@ pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// # Errors
 /// It cannot be read, is no regular file, or is too long.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, FILE_BYTES_MAX)
+}
+
+/// The same of a file that may have another length.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     // Without waiting: to open a pipe is to wait for who writes to it. Regular files do not know the difference.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let facts = file.metadata()?;
@@ -26,10 +34,10 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         let why = "it is not a regular file, but a pipe, a socket or a device";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    if facts.len() > FILE_BYTES_MAX {
-        return Err(too_long());
+    if facts.len() > bytes_max {
+        return Err(too_long(bytes_max));
     }
-    bounded::<File>(file)
+    whole::<File>(file, bytes_max)
 }
 
 /// Reads to the end of `from`, which must come before [`FILE_BYTES_MAX`].
@@ -37,13 +45,17 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`].
 pub(crate) fn bounded<R: Read>(from: R) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX { Err(too_long()) } else { Ok(bytes) }
+    whole(from, FILE_BYTES_MAX)
 }
 
-fn too_long() -> io::Error {
-    let max = FILE_BYTES_MAX / (1024 * 1024);
+fn whole<R: Read>(from: R, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max { Err(too_long(bytes_max)) } else { Ok(bytes) }
+}
+
+fn too_long(bytes_max: u64) -> io::Error {
+    let max = bytes_max / (1024 * 1024);
     io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max} MiB"))
 }
 

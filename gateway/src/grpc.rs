@@ -5,6 +5,10 @@
 
 pub mod web;
 
+use std::ops::Range;
+
+use crate::http1::head::ResponseHead;
+
 /// A status that is none of HTTP's: `grpc-status`, 0 to 16; another number is UNKNOWN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Status(u8);
@@ -35,6 +39,7 @@ pub const STATUSES_MAX: usize = STATUSES.len();
 
 impl Status {
     pub const UNKNOWN: Self = Self(2);
+    pub const DEADLINE_EXCEEDED: Self = Self(4);
 
     pub fn of(number: u8) -> Self {
         if usize::from(number) < STATUSES_MAX { Self(number) } else { Self::UNKNOWN }
@@ -112,14 +117,31 @@ pub enum Told {
     Status(Status),
 }
 
+/// How a call ended is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unread;
+
 impl Told {
-    /// By a final head. A status in it stands, for nothing follows. `is_http2`: gRPC's own calls are answered on nothing else.
-    pub fn by_head(status: u16, lines: &[u8], is_http2: bool) -> Self {
-        // Most responses have no such type: one look at all of the head tells.
-        if !is_http2 && memchr::memmem::find(lines, b"grpc-web").is_none() {
+    /// By a final head that was read from these lines.
+    pub fn by_head(head: &ResponseHead<'_, '_>, lines: &[u8], is_http2: bool) -> Self {
+        let mut fields = head.fields();
+        // The length decides first: few names have it.
+        let kind =
+            fields.find(|field| is_content_type(field.name)).map_or(b"".as_slice(), |field| field.value);
+        Self::of(head.status, kind, lines, is_http2)
+    }
+
+    /// The same of lines that are not parsed.
+    pub fn by_lines(status: u16, lines: &[u8], is_http2: bool) -> Self {
+        Self::of(status, field(lines, b"content-type").unwrap_or_default(), lines, is_http2)
+    }
+
+    /// A status in the head is final: nothing follows it. `is_http2`: gRPC's own calls are answered on nothing else.
+    fn of(status: u16, kind: &[u8], lines: &[u8], is_http2: bool) -> Self {
+        // Whatever a media type's case (RFC 9110 §8.3.1).
+        if !kind.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)) {
             return Self::Http;
         }
-        let Some(kind) = field(lines, b"content-type") else { return Self::Http };
         let web = web_kind(kind);
         if web.is_none() && !(is_http2 && is_grpc(kind)) {
             return Self::Http;
@@ -149,6 +171,17 @@ impl Told {
         }
     }
 
+    /// As far as it has come, of a response that is read no further. # Errors
+    /// It is a call, and its status comes later.
+    pub fn cut(&self) -> Result<Option<Status>, Unread> {
+        match self {
+            Self::Http => Ok(None),
+            Self::Awaited => Err(Unread),
+            Self::Within(scan) => scan.status().map(Some).ok_or(Unread),
+            Self::Status(status) => Ok(Some(*status)),
+        }
+    }
+
     /// As far as it has come. A call that ends without a status is what its caller makes of it: UNKNOWN.
     pub fn end(&self) -> Option<Status> {
         match self {
@@ -158,6 +191,14 @@ impl Told {
             Self::Status(status) => Some(*status),
         }
     }
+}
+
+/// How the media types of all calls begin.
+const GRPC: &[u8] = b"application/grpc";
+
+fn is_content_type(name: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-type";
+    name.len() == NAME.len() && name.eq_ignore_ascii_case(NAME)
 }
 
 /// Of a type of gRPC-Web's: whether its content is text.
@@ -172,8 +213,8 @@ fn web_kind(content_type: &[u8]) -> Option<bool> {
 
 /// Whether content of this type is gRPC's own; grpc-web's statuses stand elsewhere.
 pub fn is_grpc(content_type: &[u8]) -> bool {
-    let rest = content_type.get(..16).filter(|start| start.eq_ignore_ascii_case(b"application/grpc"));
-    rest.is_some() && matches!(content_type.get(16), None | Some(b';' | b'+' | b' '))
+    let rest = content_type.get(..GRPC.len()).filter(|start| start.eq_ignore_ascii_case(GRPC));
+    rest.is_some() && matches!(content_type.get(GRPC.len()), None | Some(b';' | b'+' | b' ' | b'\t'))
 }
 
 /// Whether a rendered request's head is that of a call.
@@ -200,26 +241,46 @@ pub fn timeout_ms(value: &[u8]) -> Option<u64> {
     Some(ms.max(1))
 }
 
-/// Takes the time that a call has waited off the time that its head leaves it: a server that gets it later has that much less
-/// to answer, not more.
-pub fn wait(head: &mut Vec<u8>, waited_ms: u64) {
-    const NAME: &[u8] = b"\ngrpc-timeout:";
-    if waited_ms == 0 {
-        return;
+/// Takes what a call has waited off the time that the head of `request` leaves it: a server that gets it later has that much
+/// less to answer, not more. Says how many milliseconds that leaves, where it changed anything.
+pub fn wait(request: &mut Vec<u8>, waited_ms: u64) -> Option<u64> {
+    if waited_ms == 0 || !is_call(request) {
+        return None;
     }
-    let Some(at) = memchr::memmem::find(head, NAME) else { return };
-    let from = at + NAME.len();
-    let rest = head.get(from..).unwrap_or_default();
-    let Some(length) = memchr::memchr(b'\r', rest) else { return };
-    let Some(ms) = timeout_ms(rest.get(..length).unwrap_or_default().trim_ascii()) else { return };
-    let left = ms.saturating_sub(waited_ms).max(1);
+    // Content may say the same words: only the head counts.
+    let range = place(request, b"grpc-timeout")?;
+    let left = timeout_ms(request.get(range.clone())?)?.saturating_sub(waited_ms).max(1);
     // Eight digits at most.
     let text = match left {
-        ..100_000_000 => format!(" {left}m"),
-        100_000_000..100_000_000_000 => format!(" {}S", left / 1000),
-        _ => format!(" {}H", left / 3_600_000),
+        ..100_000_000 => format!("{left}m"),
+        100_000_000..100_000_000_000 => format!("{}S", left / 1000),
+        _ => format!("{}H", left / 3_600_000),
     };
-    head.splice(from..from + length, text.into_bytes());
+    request.splice(range, text.into_bytes());
+    Some(left)
+}
+
+/// Where the value of the first field of this name stands, up to the empty line.
+fn place(lines: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    let mut at = 0;
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        let end = at + line.trim_ascii_end().len();
+        if end == at {
+            return None;
+        }
+        if let Some(value) = value_of(line, name) {
+            return Some(end - value.len()..end);
+        }
+        at += line.len();
+    }
+    None
+}
+
+/// Of a line, if it is a field of this name.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (start, value) = line.split_at_checked(name.len())?;
+    let value = value.strip_prefix(b":").filter(|_| start.eq_ignore_ascii_case(name))?;
+    Some(value.trim_ascii())
 }
 
 /// The value of the first field of this name, up to the empty line.
@@ -230,34 +291,37 @@ fn field<'a>(lines: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 /// The values of all fields of this name, up to the empty line.
 fn fields<'a>(lines: &'a [u8], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     let lines = lines.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.take_while(|line| !line.is_empty()).filter_map(move |line| {
-        let (start, value) = line.split_at_checked(name.len())?;
-        let value = value.strip_prefix(b":").filter(|_| start.eq_ignore_ascii_case(name))?;
-        Some(value.trim_ascii())
-    })
+    lines.take_while(|line| !line.is_empty()).filter_map(move |line| value_of(line, name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::head::with_response;
 
     #[test]
     fn a_status_is_found_wherever_it_stands() {
         let head = b"HTTP/1.1 200 \r\nContent-Type: application/grpc+proto\r\n\r\n";
-        let mut told = Told::by_head(200, head, true);
+        let mut told = Told::by_lines(200, head, true);
         assert_eq!((&told, told.end()), (&Told::Awaited, Some(Status::UNKNOWN)));
         told.trailers(b"grpc-message: x\r\ngrpc-status: 13\r\n");
         assert_eq!(told.end().map(Status::name), Some("grpc_internal"));
-        assert_eq!(Told::by_head(200, head, false), Told::Http, "on HTTP/1.1 it is none");
-        assert_eq!(Told::by_head(503, head, true), Told::Http, "it comes from who is in between");
+        assert_eq!(Told::by_lines(200, head, false), Told::Http, "on HTTP/1.1 it is none");
+        assert_eq!(Told::by_lines(503, head, true), Told::Http, "it comes from who is in between");
         let only = b"HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: 5\r\n\r\n";
-        assert_eq!(Told::by_head(200, only, true).end().map(Status::name), Some("grpc_not_found"));
+        assert_eq!(Told::by_lines(200, only, true).end().map(Status::name), Some("grpc_not_found"));
         for other in ["text/plain", "application/grpc-webs", "application/grpcish"] {
             let head = format!("HTTP/1.1 200 \r\ncontent-type: {other}\r\ngrpc-status: 5\r\n\r\n");
-            assert_eq!(Told::by_head(200, head.as_bytes(), true).end(), None, "{other}");
+            assert_eq!(Told::by_lines(200, head.as_bytes(), true).end(), None, "{other}");
+        }
+        for kind in ["application/grpc-web+proto", "Application/gRPC-Web+Proto"] {
+            let web = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n");
+            let told =
+                with_response(web.as_bytes(), 10, false, |head| Told::by_head(head, web.as_bytes(), false));
+            assert_eq!(told.unwrap().end(), Some(Status::UNKNOWN), "{kind}");
         }
         let web = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\n\r\n";
-        let mut told = Told::by_head(200, web, false);
+        let mut told = Told::by_lines(200, web, false);
         assert_eq!(told.end(), Some(Status::UNKNOWN));
         told.content(b"\0\0\0\0\x01a\x80\0\0\0\x11grpc-status: 14\r\n");
         assert_eq!(told.end().map(Status::name), Some("grpc_unavailable"));
@@ -313,8 +377,8 @@ mod tests {
             assert_eq!(timeout_ms(text.as_bytes()), ms, "{text}");
         }
         let of = |text: &str, waited| {
-            let mut head = format!("POST / HTTP/1.1\r\nhost: a\r\ngrpc-timeout: {text}\r\n\r\n").into_bytes();
-            wait(&mut head, waited);
+            let mut head = format!("{CALL}grpc-timeout: {text}\r\n\r\n").into_bytes();
+            let _left = wait(&mut head, waited);
             String::from_utf8(head).unwrap().lines().nth(2).unwrap().to_owned()
         };
         assert_eq!(of("5S", 300), "grpc-timeout: 4700m");
@@ -322,5 +386,43 @@ mod tests {
         assert_eq!(of("5x", 9000), "grpc-timeout: 5x");
         assert_eq!(of("99999999H", 1), "grpc-timeout: 99999998H");
         assert_eq!(of("99999999S", 1000), "grpc-timeout: 99999998S");
+    }
+
+    /// The beginning of a call's request.
+    const CALL: &str = "POST / HTTP/1.1\r\ncontent-type: application/grpc\r\n";
+
+    #[test]
+    fn only_a_calls_own_field_is_its_time_and_never_its_content() {
+        let after = |request: &str| {
+            let mut bytes = request.as_bytes().to_vec();
+            let left = wait(&mut bytes, 300);
+            (left, String::from_utf8(bytes).unwrap())
+        };
+        let content = "\r\n\ngrpc-timeout: 5S\r\ngrpc-timeout: 5S\r\n";
+        let unchanged = [
+            format!("{CALL}a: b\r\n{content}"),
+            format!("POST / HTTP/1.1\r\ngrpc-timeout: 5S\r\n{content}"),
+            format!("{CALL}x-grpc-timeout: 5S\r\n{content}"),
+        ];
+        for request in unchanged {
+            assert_eq!(after(&request), (None, request.clone()));
+        }
+        for name in ["grpc-timeout", "Grpc-Timeout"] {
+            let request = |time: &str| format!("{CALL}{name}:  {time} \r\n{content}");
+            assert_eq!(after(&request("5S")), (Some(4700), request("4700m")));
+        }
+    }
+
+    #[test]
+    fn of_a_response_that_is_cut_an_end_that_has_not_come_is_not_known() {
+        let head = |more: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n{more}\r\n");
+        let cut = |lines: &str| Told::by_lines(200, lines.as_bytes(), true).cut();
+        assert_eq!(cut(&head("")), Err(Unread));
+        assert_eq!(cut(&head("grpc-status: 5\r\n")), Ok(Some(Status::of(5))));
+        assert_eq!(cut("HTTP/1.1 200 OK\r\n\r\n"), Ok(None));
+        let mut web = Told::Within(Box::new(web::Scan::new(false)));
+        assert_eq!(web.cut(), Err(Unread));
+        web.content(b"\x80\0\0\0\x11grpc-status: 14\r\n");
+        assert_eq!(web.cut(), Ok(Some(Status::of(14))));
     }
 }

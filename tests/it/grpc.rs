@@ -207,7 +207,8 @@ fn web(kind: &'static str, status: &'static str) -> Origin {
 
 #[test]
 fn the_web_kinds_outcome_stands_in_its_content_over_http_1_too() {
-    for kind in ["application/grpc-web+proto", "application/grpc-web-text"] {
+    // Media types have no case.
+    for kind in ["application/grpc-web+proto", "application/grpc-web-text", "Application/gRPC-Web"] {
         let (v1, v2) = (web(kind, "0"), web(kind, "13"));
         let gateway = Setup::new(&v1).mirror("v2", v2.address, "").start();
         let ask = format!(

@@ -49,6 +49,7 @@ mod cors;
 mod sockets;
 mod capture;
 mod refused;
+mod attacked;
 mod regressions;
 mod limits;
 mod lifecycle;

@@ -45,29 +45,62 @@ fn told(gateway: &Gateway) -> Vec<(String, String)> {
         "/histograms",
         "/diffs",
         "/diffs?format=jsonl",
-        "/diffs/1",
-        "/diffs/2",
-        "/diffs/3",
         "/verdict",
         "/healthz",
         "/readyz",
         "/mirrors",
         "/routes",
+        "/schema",
+        "/logs",
+        "/logs?source=access",
+        "/changes",
+        "/evidence",
+        "/status",
+        "/live?seconds=3600",
+        "/live/routes",
+        "/live/distributions?route=all",
         "/nothing",
     ];
     let mut all: Vec<(String, String)> = pages
         .iter()
         .map(|page| ((*page).to_owned(), gateway.admin_with("GET", page, &bearer, "").text()))
         .collect();
+    let ids = groups(gateway);
+    for id in &ids {
+        for (method, page) in [("GET", format!("/diffs/{id}")), ("POST", format!("/diffs/{id}/again"))] {
+            let body = if method == "POST" { "{}" } else { "" };
+            let answer = gateway.admin_with(method, &page, &bearer, body);
+            assert!(
+                matches!(answer.status, 200 | 409),
+                "{method} {page}: {} {}",
+                answer.status,
+                answer.text()
+            );
+            all.push((format!("{method} {page}"), answer.text()));
+        }
+    }
     let admin = format!("http://{}", gateway.admin);
-    for verb in ["diffs", "histogram", "verdict"] {
-        let output = Command::new(binary()).args([verb, "--admin", &admin]).output().expect("the program");
-        all.push((
-            verb.to_owned(),
-            String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
-        ));
+    let mut verbs = vec![vec!["diffs"], vec!["diffs", "--jsonl"], vec!["diffs", "--schema"], vec!["logs"]];
+    verbs.extend([vec!["histogram"], vec!["status"], vec!["verdict"]]);
+    verbs.extend(ids.iter().take(3).map(|id| vec!["diffs", id, "--curl"]));
+    for verb in verbs {
+        let mut command = Command::new(binary());
+        let output = command.args(&verb).args(["--admin", &admin]).env("UMBRA_ADMIN_TOKEN", TOKEN).output();
+        let output = output.expect("the program");
+        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!told.contains("give the token"), "{verb:?}: {told}");
+        all.push((verb.join(" "), told));
     }
     all
+}
+
+/// Ids of all groups of differences.
+fn groups(gateway: &Gateway) -> Vec<String> {
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let told = gateway.admin_with("GET", "/diffs", &bearer, "").text();
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let ids = told["groups"].as_array().into_iter().flatten().filter_map(|group| group["id"].as_str());
+    ids.map(str::to_owned).collect()
 }
 
 #[test]
@@ -112,7 +145,7 @@ fn a_secret_goes_to_the_primary_and_its_client_and_nowhere_else() {
         });
         let mut outlets = told(&gateway);
         assert!(
-            outlets.iter().any(|(page, text)| page.starts_with("/diffs/") && text.contains("[redacted]")),
+            outlets.iter().any(|(page, text)| page.starts_with("GET /diffs/") && text.contains("[redacted]")),
             "{outlets:?}"
         );
         outlets.push(("standard error".into(), gateway.stderr()));
@@ -284,10 +317,6 @@ fn whatever_carries_a_secret_no_outlet_tells_it() {
             received(&collector, spans_before).matches("umbra.request_id").count() >= carriers.len()
         });
         let mut outlets = told(&gateway);
-        for id in 0..60 {
-            let page = format!("/diffs/{id}");
-            outlets.push((page.clone(), gateway.admin_with("GET", &page, &bearer, "").text()));
-        }
         let policy = "samples_min = 5";
         let hook = r#"{"name":"v2","metadata":{"policy":"samples_min = 5"}}"#;
         for (method, page, text, statuses) in [

@@ -59,9 +59,17 @@ pub(super) fn entry_addresses(
                 .all(|(name, wanted)| wanted.given().is_some_and(|w| value(&name.value) == Some(&w.value)))
         })
     };
-    let address = |endpoint: &At<super::istio::WorkloadEntry>| {
-        let address = &endpoint.value.address.given()?.value;
+    let mut address = |endpoint: &At<super::istio::WorkloadEntry>| {
+        let At { value: address, at } = endpoint.value.address.given()?;
         if address.starts_with("unix:") {
+            // An object of a cluster comes from another author than the gateway's machine has.
+            if report.is_by_resource() {
+                report.error(
+                    at,
+                    "names a socket of the gateway's own machine, which no object of a cluster may",
+                );
+                return None;
+            }
             return Some(address.clone());
         }
         let own = endpoint.value.ports.given().map(|ports| ports.value.as_slice()).unwrap_or_default();

@@ -68,18 +68,27 @@ pub(super) async fn again(
         );
         return refusal(StatusCode::CONFLICT, why);
     }
-    let Ok(_place) = state.again.try_acquire() else {
+    let Ok(place) = Arc::clone(&state.again).try_acquire_owned() else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "others ask again just now; try again");
     };
     let snapshot = state.store.open();
     let at = rfc3339(SystemTime::now());
     let (primary, mirror) =
         tokio::join!(answer(&snapshot, kept, &kept.primary), answer(&snapshot, kept, &kept.mirror));
-    let differences = match (&primary, &mirror) {
-        (Ok((primary, _)), Ok((mirror, _))) => {
-            again::compared(&snapshot.config, (&group.route, &group.mirror), primary, mirror)
-        }
-        (Ok(_) | Err(_), _) => None,
+    let (route, of_mirror) = (group.route.clone(), group.mirror.clone());
+    // Services choose their content, and reading it may take long: it runs beside the thread that hears signals.
+    let compared = tokio::task::spawn_blocking(move || {
+        let _held = place;
+        let differences = match (&primary, &mirror) {
+            (Ok((primary, _)), Ok((mirror, _))) => {
+                again::compared(&snapshot.config, (&route, &of_mirror), primary, mirror)
+            }
+            (Ok(_) | Err(_), _) => None,
+        };
+        (primary, mirror, differences)
+    });
+    let Ok((primary, mirror, differences)) = compared.await else {
+        return refusal(StatusCode::INTERNAL_SERVER_ERROR, "it could not be compared: see the log");
     };
     let side = |of: &Result<(Answer, Duration), String>| match of {
         Ok((answer, took)) => json!({ "status": answer.status, "seconds": took.as_secs_f64() }),

@@ -329,6 +329,7 @@ mod tests {
             "umbra_mirror_resent counter",
             "umbra_mirror_out_of_step counter",
             "umbra_mirror_suspect_pairs counter",
+            "umbra_mirror_pairs_left_out counter",
             "umbra_mirror_responses_cut counter",
             "umbra_mirror_response_bytes counter",
             "umbra_upstream_attempts counter",

@@ -85,6 +85,7 @@ impl Again {
                 "transfer-encoding" => is_chunked = true,
                 _ if NOT_AGAIN.contains(&known.as_str()) || known.starts_with(OURS) => {}
                 _ if value.contains(REDACTED) || value.contains(REDACTED_IN_URI) => left_out.push(known),
+                _ if !is_plain(&value) => left_out.push(format!("{known} (not text)")),
                 _ => fields.push((name, value)),
             }
         }
@@ -95,6 +96,7 @@ impl Again {
         };
         let [of_primary, of_mirror] = [open(&target), open(&rules.shown_uri(&sent))];
         let text = (!is_cut && !is_chunked).then(|| std::str::from_utf8(content).ok()).flatten();
+        let text = text.filter(|text| is_plain(text));
         let content = text.map(|text| rules.shown_content(text.as_bytes(), false));
         match &content {
             None => left_out.push("content (not text, or longer than is kept)".to_owned()),
@@ -103,6 +105,9 @@ impl Again {
         }
         left_out.sort_unstable();
         left_out.dedup();
+        if ![of_primary.as_str(), &of_mirror].into_iter().all(is_plain) {
+            return None;
+        }
         let authority = if authority.is_empty() || authority.contains(REDACTED) {
             host.clone()
         } else {
@@ -138,6 +143,11 @@ impl Again {
         let own = size_of_val(self.fields.as_slice()) + fields.sum::<usize>() + left_out.sum::<usize>();
         own + text + ask(&self.primary) + ask(&self.mirror)
     }
+}
+
+/// Whether no character acts on a terminal: a client could otherwise end a bracketed paste, and type in the operator's shell.
+fn is_plain(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
 }
 
 /// A target without the parameters whose values are redacted, and their names.
@@ -222,6 +232,20 @@ mod tests {
             again("", "/", "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", "1\r\na\r\n0\r\n\r\n");
         assert_eq!((chunked.content.as_deref(), chunked.is_safe()), (None, false));
         assert_eq!(chunked.left_out.len(), 1);
+    }
+
+    #[test]
+    fn what_would_act_on_a_terminal_is_no_part_of_a_command() {
+        // The end of a bracketed paste, in both encodings that terminals know.
+        for odd in ["\u{1b}[201~\n", "\0", "\u{9b}201~"] {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nX-A: b\u{9b}c\r\nAccept: */*");
+            let again = again("", "/", &head, &format!("a=1{odd}rm x\n"));
+            assert_eq!(again.content, None, "{odd:?}");
+            assert_eq!(again.fields, [("Accept".to_owned(), "*/*".to_owned())]);
+            assert_eq!(again.left_out.len(), 2);
+        }
+        let again = again("", "/", "POST / HTTP/1.1\r\nHost: a", "a\tb\r\nc");
+        assert_eq!(again.content.as_deref(), Some("a\tb\r\nc"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Only what reading replies takes is looked at and kept; all else in a set is passed over. Files are read elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub struct Schema {
     enums: Vec<HashMap<i32, String>>,
     /// Index of what each method replies with, by `pkg.Service/Method`.
     replies: HashMap<String, usize>,
+    /// `json_name` where it does not follow from a field's name, by that name; of all messages together.
+    aliases: HashMap<String, BTreeSet<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +79,13 @@ impl Schema {
         for (of, is_proto3) in &names.messages {
             let options = of.each(message::OPTIONS)?;
             let is_entry = options.iter().any(|options| options.number(message::OF_OPTIONS_IS_ENTRY) > 0);
-            let fields = of.each(message::FIELD)?.into_iter().map(|field| names.field(&field, *is_proto3));
+            let fields = of.each(message::FIELD)?;
+            for (name, alias) in fields.iter().map(|field| (field.text(NAME), field.text(field::JSON_NAME))) {
+                if !alias.is_empty() && !is_same_word(name.as_bytes(), alias.as_bytes()) {
+                    schema.aliases.entry(name.to_owned()).or_default().insert(alias.to_owned());
+                }
+            }
+            let fields = fields.into_iter().map(|field| names.field(&field, *is_proto3));
             schema.messages.push(Message { fields: fields.collect::<Result<_, _>>()?, is_entry });
         }
         for of in &names.enums {
@@ -94,7 +102,8 @@ impl Schema {
                 let service_name = joined(file.text(file::PACKAGE), service.text(NAME));
                 for method in service.each(service::METHOD)? {
                     let reply = names.message(method.text(service::OF_METHOD_OUTPUT))?;
-                    schema.replies.insert(format!("{service_name}/{}", method.text(NAME)), reply);
+                    let name = names.weighed(format!("{service_name}/{}", method.text(NAME)))?;
+                    schema.replies.insert(name, reply);
                 }
             }
         }
@@ -113,10 +122,24 @@ impl Schema {
         self.messages.get(index)
     }
 
+    /// Whether `other` is the JSON name of a field called `name`.
+    pub(super) fn is_called(&self, name: &[u8], other: &[u8]) -> bool {
+        let aliases = str::from_utf8(name).ok().and_then(|name| self.aliases.get(name));
+        aliases.is_some_and(|all| all.iter().any(|alias| is_same_word(alias.as_bytes(), other)))
+    }
+
     /// The name of a value.
     pub(super) fn value(&self, of: usize, number: i32) -> Option<&str> {
         self.enums.get(of)?.get(&number).map(String::as_str)
     }
+}
+
+/// `card_number` and `cardNumber` are one.
+pub(super) fn is_same_word(one: &[u8], other: &[u8]) -> bool {
+    let letters = |name: &[u8]| -> Vec<u8> {
+        name.iter().filter(|byte| **byte != b'_').map(u8::to_ascii_lowercase).collect()
+    };
+    letters(one) == letters(other)
 }
 
 fn joined(parent: &str, name: &str) -> String {
@@ -125,6 +148,9 @@ fn joined(parent: &str, name: &str) -> String {
 
 /// Types in types: no compiler writes as many.
 const NESTED_MAX: usize = 64;
+
+/// Bytes of all full names together: each repeats its package and its outer types.
+const NAMES_BYTES_MAX: usize = 32 << 20;
 
 /// The number of a name in whatever has one, and those of the parts of each message of a set.
 const NAME: u32 = 1;
@@ -155,6 +181,7 @@ mod field {
     pub(super) const TYPE: u32 = 5;
     pub(super) const TYPE_NAME: u32 = 6;
     pub(super) const ONE_OF: u32 = 9;
+    pub(super) const JSON_NAME: u32 = 10;
     pub(super) const REPEATED: u64 = 3;
 }
 
@@ -219,6 +246,7 @@ struct Names<'a> {
     messages: Vec<(Parts<'a>, bool)>,
     enums: Vec<Parts<'a>>,
     by_name: HashMap<String, Kind>,
+    bytes: usize,
 }
 
 impl<'a> Names<'a> {
@@ -234,17 +262,27 @@ impl<'a> Names<'a> {
             return Err(format!("nests types more than {NESTED_MAX} deep"));
         }
         for of in enums {
-            self.by_name.insert(joined(parent, of.text(NAME)), Kind::Enum(self.enums.len()));
+            let name = self.weighed(joined(parent, of.text(NAME)))?;
+            self.by_name.insert(name, Kind::Enum(self.enums.len()));
             self.enums.push(of);
         }
         for of in messages {
-            let name = joined(parent, of.text(NAME));
+            let name = self.weighed(joined(parent, of.text(NAME)))?;
             self.by_name.insert(name.clone(), Kind::Message(self.messages.len()));
             let (nested, enums) = (of.each(message::NESTED)?, of.each(message::ENUM)?);
             self.messages.push((of, is_proto3));
             self.declare(&name, nested, enums, is_proto3, depth + 1)?;
         }
         Ok(())
+    }
+
+    /// Counts the bytes of a full name.
+    fn weighed(&mut self, name: String) -> Result<String, String> {
+        self.bytes += name.len();
+        if self.bytes > NAMES_BYTES_MAX {
+            return Err(format!("has names of more than {} MiB in all", NAMES_BYTES_MAX >> 20));
+        }
+        Ok(name)
     }
 
     /// What a type is called by begins with a dot where it is whole, as compilers write it.
@@ -327,7 +365,8 @@ pub(super) mod tests {
                 field("note", 6, TEXT, ""),
                 field("least", 7, 3, ""),
                 [field("maybe", 8, 5, ""), int(9, 0), int(17, 1)].concat(),
-                field("card_number", 9, TEXT, ""),
+                [field("card_number", 9, TEXT, ""), bytes(10, b"pan")].concat(),
+                field("raw", 10, 12, ""),
             ],
         );
         let found = [found, bytes(3, &entry)].concat();
@@ -377,5 +416,9 @@ pub(super) mod tests {
         let deep =
             (0..100).fold(message("a", &[]), |inner, _| [message("a", &[]), bytes(3, &inner)].concat());
         assert!(refused(&bytes(1, &bytes(4, &deep))).contains("deep"));
+        // Small types in a package with a long name.
+        let types: Vec<u8> = (0..300_000).flat_map(|_| bytes(5, &bytes(1, b"E"))).collect();
+        let package = bytes(2, &[b'p'; 4096]);
+        assert!(refused(&bytes(1, &[package, types].concat())).contains("names of more than"));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use super::coding::{End, read};
 use super::json::NODES_MAX;
@@ -40,7 +40,7 @@ impl Framing {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken<'a> {
     pub(super) messages: Vec<Cow<'a, [u8]>>,
-    pub(super) trailers: &'a [u8],
+    pub(super) trailers: Cow<'a, [u8]>,
 }
 
 /// Why it could not be taken apart.
@@ -72,8 +72,8 @@ pub(super) fn take<'a>(bytes: &'a [u8], coding: &str, bytes_max: usize) -> Resul
                 return Err(Untaken::TooLong);
             }
             taken.messages.push(message);
-        } else if let Cow::Borrowed(lines) = message {
-            taken.trailers = lines;
+        } else {
+            taken.trailers = message;
         }
     }
     Ok(taken)
@@ -113,7 +113,9 @@ mod tests {
         assert_eq!(taken.messages, [b"one".as_slice(), b"two", b""]);
         let web = [frame(0, b"one"), frame(0x80, b"grpc-status:0\r\n")].concat();
         let taken = take(&web, "", 100).unwrap();
-        assert_eq!((taken.messages.len(), taken.trailers), (1, b"grpc-status:0\r\n".as_slice()));
+        assert_eq!((taken.messages.len(), taken.trailers.as_ref()), (1, b"grpc-status:0\r\n".as_slice()));
+        let coded = [frame(1, &gzip(b"one", 6)), frame(0x81, &gzip(b"grpc-status:0\r\n", 6))].concat();
+        assert_eq!(take(&coded, "gzip", 100).unwrap().trailers.as_ref(), b"grpc-status:0\r\n");
         assert_eq!(take(b"", "", 0), Ok(Taken::default()));
     }
 

@@ -20,6 +20,9 @@ pub(super) use wire::{Raw, Unread, Wire};
 /// Fields of messages on both sides that are looked at, each as often as it is: as many as of two JSON texts.
 const FIELDS_MAX: usize = 2 * NODES_MAX;
 
+/// Bytes whose look costs as much as one field: each depth of values without a type is read anew.
+const BYTES_OF_A_FIELD: usize = 256;
+
 /// Each of these messages. `hides`: what has no name may be a secret.
 pub(super) fn read<'a>(
     schema: Option<(&'a Schema, &'a Message)>,
@@ -194,7 +197,12 @@ impl<'a> Reader<'a> {
                 return self.messages(schema.and_then(|schema| schema.message(index)), &bytes, depth + 1);
             }
         }
-        let nodes: Option<Vec<Node<'a>>> = found.iter().map(|(_, raw)| scalar(schema, kind, *raw)).collect();
+        let nodes = found.iter().map(|(_, raw)| match scalar(schema, kind, *raw)? {
+            // Bytes may be a message of another type (`google.protobuf.Any`), whose fields are not known.
+            Node::Bytes(_) if self.hides => Some(Node::Hidden(hash(raw))),
+            node => Some(node),
+        });
+        let nodes: Option<Vec<Node<'a>>> = nodes.collect();
         match nodes {
             Some(nodes) => Ok(nodes),
             None => self.unnamed(found, depth),
@@ -246,6 +254,8 @@ impl<'a> Reader<'a> {
 
     /// Texts, or messages, or else bytes: of both kinds are few values only, which are texts.
     fn guessed_bytes(&mut self, all: &[&'a [u8]], depth: usize) -> Result<Vec<Node<'a>>, Unread> {
+        let looked_at = all.iter().map(|bytes| bytes.len()).sum::<usize>() / BYTES_OF_A_FIELD;
+        self.left = self.left.checked_sub(looked_at).ok_or(Unread::TooComplex)?;
         let texts = |is: fn(&&'a str) -> bool| -> Option<Vec<Node<'a>>> {
             let text = |bytes: &&'a [u8]| std::str::from_utf8(bytes).ok().filter(is);
             all.iter().map(|bytes| Some(Node::String(text(bytes)?.into()))).collect()

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use config::Compare;
 use regex::bytes::Regex;
 
-use super::descriptors::Schema;
+use super::descriptors::{Schema, is_same_word};
+use crate::http1::edit::{field_name, lines};
 use crate::mirror::redact::{REDACTED, Secrets};
 
 /// Where something stands in a JSON text: names of members, `None` for any index.
@@ -133,10 +134,15 @@ impl Rules {
     }
 
     /// Where the pointer leads that keeps what stands at `path` from being seen, if one does. `is_call`: names are those of
-    /// protocol buffers, which have two spellings.
+    /// protocol buffers, which have two spellings, and a third where descriptors give a `json_name`.
     pub(super) fn secret_at<'p>(&self, path: &[Option<&'p str>], is_call: bool) -> Option<Path<'p>> {
-        let is_same = if is_call { is_same_word } else { <[u8]>::eq_ignore_ascii_case };
-        self.secrets.as_ref()?.json.as_ref()?.covering(path, is_same)
+        let pointers = self.secrets.as_ref()?.json.as_ref()?;
+        if !is_call {
+            return pointers.covering(path, <[u8]>::eq_ignore_ascii_case);
+        }
+        let is_called =
+            |name: &[u8], known: &[u8]| self.schema.as_ref().is_some_and(|of| of.is_called(name, known));
+        pointers.covering(path, |known, name| is_same_word(known, name) || is_called(name, known))
     }
 
     /// Whether members of contents are nobody's to see: where they cannot be found, neither is anything else.
@@ -178,7 +184,19 @@ impl Rules {
     pub(super) fn shown_fields(&self, fields: &[u8]) -> Vec<u8> {
         let Some(secrets) = &self.secrets else { return fields.to_vec() };
         let mut out = Vec::with_capacity(fields.len());
-        secrets.lines(&mut out, fields);
+        if self.hides_content() {
+            // Binary metadata (`grpc-status-details-bin`) holds messages, in which members are not looked for.
+            for line in lines(fields) {
+                let name = field_name(line);
+                if name.to_ascii_lowercase().ends_with(b"-bin") {
+                    out.extend([name, b": ", REDACTED.as_bytes(), b"\r\n"].concat());
+                } else {
+                    secrets.lines(&mut out, line);
+                }
+            }
+        } else {
+            secrets.lines(&mut out, fields);
+        }
         out
     }
 
@@ -208,14 +226,6 @@ impl Rules {
             Err(_) => REDACTED.to_owned(),
         }
     }
-}
-
-/// `card_number` and `cardNumber` are one.
-fn is_same_word(one: &[u8], other: &[u8]) -> bool {
-    let letters = |name: &[u8]| -> Vec<u8> {
-        name.iter().filter(|byte| **byte != b'_').map(u8::to_ascii_lowercase).collect()
-    };
-    letters(one) == letters(other)
 }
 
 /// Bytes of which a pattern took a part of a letter: what is left of it stays apart from what is left of others.

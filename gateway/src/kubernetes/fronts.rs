@@ -113,12 +113,12 @@ pub(super) fn writes(store: &Store, rules: &Rules, home: &str, may_delete: bool)
         .flat_map(|service| select::list(&service["spec"], "ports").iter().filter_map(target))
         .collect();
     let mut writes = Vec::new();
-    let mut kept = BTreeSet::new();
+    let (mut kept, mut held) = (BTreeSet::new(), BTreeSet::new());
     for key in &ours {
         let Some(gateway) = store.get(Kind::ApiGateway, &key.0, &key.1) else { continue };
         let name = name(&rules.controller, key);
         let before = known.get(name.as_str()).copied();
-        let ports = wanted_ports(gateway, before, fronts, &mut taken);
+        let ports = wanted_ports(gateway, before, fronts, (&mut taken, &mut held));
         if ports.is_empty() {
             continue;
         }
@@ -138,12 +138,13 @@ pub(super) fn writes(store: &Store, rules: &Rules, home: &str, may_delete: bool)
     writes
 }
 
-/// A port for each that the Gateway's listeners name: those that it has, and for a new one the lowest that nobody has.
+/// A port for each that the Gateway's listeners name: those that it has, and for a new one the lowest that nobody has. `held`: those
+/// of Gateways before it. Two replicas that wrote at once may have given one port twice, which would mix the routes of both Gateways.
 fn wanted_ports(
     gateway: &Value,
     before: Option<&Value>,
     fronts: &Fronts,
-    taken: &mut BTreeSet<u64>,
+    (taken, held): (&mut BTreeSet<u64>, &mut BTreeSet<u64>),
 ) -> Vec<Value> {
     let is_served = |listener: &&Value| matches!(text(listener, "protocol"), "HTTP" | "HTTPS");
     let all = select::listeners(gateway).iter().filter(is_served);
@@ -153,14 +154,20 @@ fn wanted_ports(
     let mut ports = Vec::new();
     for port in named {
         let own = known.iter().find(|one| one["port"].as_u64() == Some(port));
-        if let Some(own) = own.filter(|own| own["targetPort"].as_u64().is_some()) {
+        let own = own.filter(|own| own["targetPort"].as_u64().is_some());
+        if let Some(own) = own.filter(|own| own["targetPort"].as_u64().is_some_and(|here| held.insert(here)))
+        {
             // With what the API server has added: another nodePort would be another address.
             ports.push(own.clone());
             continue;
         }
         let Some(free) = range.clone().find(|port| !taken.contains(port)) else { continue };
         taken.insert(free);
-        ports.push(json!({"name": format!("p{port}"), "port": port, "protocol": "TCP", "targetPort": free}));
+        held.insert(free);
+        let new = json!({"name": format!("p{port}"), "port": port, "protocol": "TCP", "targetPort": free});
+        let mut port = own.cloned().unwrap_or(new);
+        port["targetPort"] = free.into();
+        ports.push(port);
     }
     ports
 }
@@ -351,6 +358,24 @@ mod tests {
             "and another has its port"
         );
         assert_eq!(of(&store, &one), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_port_that_two_gateways_were_given_is_one_gateways_alone() {
+        let mut store = Store::default();
+        let one = gateway(&mut store, "a", &[80], json!({}));
+        let other = gateway(&mut store, "b", &[80], json!({}));
+        done(&mut store);
+        // Another replica, which did not know of the first yet, had given it the same.
+        let mut service = store.get(Kind::Service, HOME, &name("c", &other)).unwrap().as_ref().clone();
+        service["spec"]["ports"][0]["targetPort"] = 20_000.into();
+        service["spec"]["ports"][0]["nodePort"] = 31_000.into();
+        store.set(Kind::Service, None, service);
+        assert_eq!((done(&mut store), done(&mut store)), (1, 0));
+        let of = |key: &Key| ports(&store, &rules(), HOME, key);
+        assert_eq!((of(&one), of(&other)), ([(80, 20_000)].into(), [(80, 20_001)].into()));
+        let service = store.get(Kind::Service, HOME, &name("c", &other)).unwrap();
+        assert_eq!(service["spec"]["ports"][0]["nodePort"], 31_000);
     }
 
     #[test]

@@ -96,6 +96,16 @@ labels! {
 }
 
 labels! {
+    /// Why a pair is evidence of neither side.
+    LeftOut {
+        /// The copy of a call had less time than its original, and that time was up.
+        LessTime = "less_time",
+        /// How a call ended stands behind what is read of a response.
+        EndUnread = "end_unread",
+    }
+}
+
+labels! {
     /// Status class of a mirror's complete answer.
     Class { C1 = "1xx", C2 = "2xx", C3 = "3xx", C4 = "4xx", C5 = "5xx" }
 }

@@ -24,8 +24,8 @@ pub use codes::{Code, Codes};
 pub use counter::{Counter, Family, Gauge};
 pub use histogram::{DIGITS, Histogram, VALUE_MAX, merged};
 pub use labels::{
-    Class, CutReason, DropReason, FailReason, Goaway, Handshake, Label, LowerReason, RejectReason, Shed,
-    SkipReason, StreamReset, TlsFault, TunnelEnd, TunnelWay, UpstreamFailure,
+    Class, CutReason, DropReason, FailReason, Goaway, Handshake, Label, LeftOut, LowerReason, RejectReason,
+    Shed, SkipReason, StreamReset, TlsFault, TunnelEnd, TunnelWay, UpstreamFailure,
 };
 pub use observer::{KeeperCounters, ObserverCounters};
 pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd, RATIO_SLACK_US, ratio_step, times_as_long};
@@ -79,6 +79,8 @@ pub struct MirrorCounters {
     pub pairs: Pairs,
     /// Responses that may stand beside another request: their connection fell out of step since it was last known to be in it.
     pub suspect: Counter,
+    /// Pairs that are not counted among `pairs`.
+    pub left_out: Family<LeftOut>,
     /// Share that holds now, in millionths of the requests; lower than `percent` where a governor lowered it.
     pub share: Gauge,
     pub lowered: Family<LowerReason>,

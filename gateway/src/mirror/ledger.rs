@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::grpc::Status;
-use crate::metrics::{Class, DropReason, FailReason, MirrorCounters, SkipReason};
+use crate::metrics::{Class, DropReason, FailReason, LeftOut, MirrorCounters, SkipReason};
 use crate::observe::keep::Kept;
 use crate::observe::pairing::{Half, Joined};
 use crate::observe::record::CopyEnd;
@@ -88,6 +88,27 @@ impl Ticket {
         }
         self.counters.in_flight.add(1);
         self.stage = Stage::InFlight;
+    }
+
+    /// Its mirror has less time to respond than the primary had: `left_ms`.
+    pub fn has_less_time(&mut self, left_ms: u64) {
+        if let Some(joined) = &mut self.joined {
+            joined.left_ms = Some(left_ms);
+        }
+    }
+
+    /// It ended without a response, so long after it was written.
+    pub fn took(&mut self, us: u64) {
+        if let Some(joined) = &mut self.joined {
+            joined.took_us = us;
+        }
+    }
+
+    /// Its end is no evidence.
+    pub fn leave_out(&mut self, why: LeftOut) {
+        if let Some(joined) = &mut self.joined {
+            joined.left_out = Some(why);
+        }
     }
 
     /// Whose account it is.
@@ -231,6 +252,9 @@ mod tests {
             keeps_bytes: 77,
             lag_us: 0,
             request: None,
+            left_ms: None,
+            took_us: 0,
+            left_out: None,
         });
         assert_eq!(ticket.joined().map(|joined| joined.mirror), Some(3));
         assert_eq!(ticket.keeps_bytes(), 77);

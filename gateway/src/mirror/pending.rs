@@ -338,6 +338,9 @@ fn join(ticket: &mut Ticket, policy: &Policy, number: u32, source: &Source<'_>) 
             keeps_bytes,
             lag_us: 0,
             request: None,
+            left_ms: None,
+            took_us: 0,
+            left_out: None,
         });
     }
 }

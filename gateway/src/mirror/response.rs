@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::copy::RequestCopy;
 use crate::error::Failure;
-use crate::grpc::{Status, Told};
+use crate::grpc::{Status, Told, Unread};
 use crate::http1::response::{HeadLimits, Message, Reader, Step};
 use crate::limits::{ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
+use crate::metrics::LeftOut;
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 
 /// A copy and what matters of its response.
@@ -36,6 +37,28 @@ pub(super) struct Response {
     keeping: Option<Box<Keeping>>,
     /// A call's own status, as far as it was told.
     told: Told,
+    is_cut: bool,
+}
+
+impl Answered {
+    /// `told` of what came, which is not all of it where that was cut.
+    pub(super) fn new(
+        mut copy: RequestCopy,
+        status: u16,
+        told: &Told,
+        bytes: u64,
+        (is_cut, kept): (bool, Option<Kept>),
+    ) -> Self {
+        let grpc = match if is_cut { told.cut() } else { Ok(told.end()) } {
+            Ok(grpc) => grpc,
+            // A status that was not read counts as neither success nor failure.
+            Err(Unread) => {
+                copy.ticket.leave_out(LeftOut::EndUnread);
+                None
+            }
+        };
+        Self { copy, status, grpc, bytes, is_cut, kept }
+    }
 }
 
 /// The cost of reading one response, in bytes: heads, interim ones too, content, and each piece of it as so many more.
@@ -93,6 +116,7 @@ impl Response {
             bytes_max,
             keeping: None,
             told: Told::Http,
+            is_cut: false,
         }
     }
 
@@ -109,6 +133,7 @@ impl Response {
 
     /// It is read no further: the kept content is a part.
     pub(super) fn cut(&mut self) {
+        self.is_cut = true;
         if let Some(keeping) = &mut self.keeping {
             keeping.cut();
         }
@@ -121,8 +146,8 @@ impl Response {
         (self.reader, self.message) = (None, None);
         (self.bytes, self.content_bytes) = (0, 0);
         self.cost = Cost::default();
-        let grpc = std::mem::take(&mut self.told).end();
-        Answered { copy, status, grpc, bytes, is_cut: false, kept }
+        let is_cut = std::mem::take(&mut self.is_cut);
+        Answered::new(copy, status, &std::mem::take(&mut self.told), bytes, (is_cut, kept))
     }
 
     pub(super) fn advance(
@@ -136,19 +161,20 @@ impl Response {
         while self.message.is_none() {
             let new_reader = || Reader::new(heads, copy.to_head);
             let reader = self.reader.get_or_insert_with(new_reader);
-            let step =
-                reader.head(&input[used..], |_, _| ()).map_err(|fault| Failure::Protocol(fault.detail()))?;
+            let step = reader
+                .head(&input[used..], |head, raw| Told::by_head(head, raw, false))
+                .map_err(|fault| Failure::Protocol(fault.detail()))?;
             let (len, message) = match step {
                 Step::More => return Ok(Progress::More { used }),
                 Step::Interim { used: len, .. } => (len, None),
-                Step::Head { used: len, message, .. } => (len, Some(message)),
+                Step::Head { used: len, message, told } => {
+                    self.told = told;
+                    (len, Some(message))
+                }
             };
             let raw = &input[used..used + len];
             used += len;
             self.cost.add(len as u64);
-            if let Some(message) = &message {
-                self.told = Told::by_head(message.status, raw, false);
-            }
             if let (Some(message), bytes_max @ 1..) = (&message, copy.ticket.keeps_bytes()) {
                 self.keeping = Keeping::begin(budget, message.status, raw, bytes_max);
             }

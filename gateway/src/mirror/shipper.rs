@@ -405,8 +405,7 @@ impl Shipper {
         self.spend(ANSWER_CUT_BYTES);
         answer.cut();
         if let Some(copy) = flying.pop_front() {
-            // Of one that was cut the rest is not known.
-            done.push(Answered { is_cut: true, grpc: None, ..answer.end(copy, status) });
+            done.push(answer.end(copy, status));
         }
         if flying.is_empty() { Ended::Announced } else { Ended::Failed(Failure::Closed) }
     }

@@ -329,7 +329,8 @@ impl Streams {
                     self.answered(stream, false, now);
                 }
                 Event::Reset { stream, why } => {
-                    let Some(flight) = self.land(stream) else { continue };
+                    let Some(mut flight) = self.land(stream) else { continue };
+                    flight.copy.ticket.took(now.1.saturating_sub(flight.sent_us));
                     let is_unseen = flight.status.is_none() && flight.copy.tries < COPY_TRIES_MAX;
                     self.ends.push(match why {
                         Why::Unprocessed | Why::Peer(Code::RefusedStream) if is_unseen => {
@@ -366,7 +367,7 @@ impl Streams {
             return self.session.recycle(head.lines);
         };
         flight.status = Some(head.status);
-        flight.told = Told::by_head(head.status, &head.lines, true);
+        flight.told = Told::by_lines(head.status, &head.lines, true);
         let bytes_max = flight.copy.ticket.keeps_bytes();
         if bytes_max > 0 {
             let budget = Arc::clone(&self.terms.budget);
@@ -427,9 +428,7 @@ impl Streams {
         self.answers += 1;
         self.answered_ms = self.answered_ms.max(now_ms);
         let kept = keeping.map(|keeping| keeping.end());
-        // Of one that was cut the rest is not known.
-        let grpc = if is_cut { None } else { told.end() };
-        let answered = Answered { copy, status, grpc, bytes: content_bytes, is_cut, kept };
+        let answered = Answered::new(copy, status, &told, content_bytes, (is_cut, kept));
         self.ends.push(End::Answered { answered, latency_us: now_us.saturating_sub(sent_us) });
     }
 

@@ -11,7 +11,7 @@ use super::keep::{self, Held, Kept};
 use super::record::{CopyEnd, CopyLeg, PrimaryLeg, Record, Request};
 use super::tap::{Sealed, Tap};
 use crate::grpc::Status;
-use crate::metrics::{Code, MirrorCounters, MirrorEnd, PrimaryEnd, times_as_long};
+use crate::metrics::{Code, FailReason, LeftOut, MirrorCounters, MirrorEnd, PrimaryEnd, times_as_long};
 
 /// The outcome of an exchange and its copies so far.
 #[derive(Debug, Default)]
@@ -194,9 +194,29 @@ pub struct Joined {
     pub lag_us: u64,
     /// The copy itself, where its answer is to be compared.
     pub request: Option<(Request, Held)>,
+    /// Time that a call has, where waiting has lowered it.
+    pub left_ms: Option<u64>,
+    /// From its last byte to its end, where it ended without a response.
+    pub took_us: u64,
+    /// Why its end is no evidence.
+    pub left_out: Option<LeftOut>,
 }
 
 impl Joined {
+    /// Why this end is no evidence; `None` where it is. The mirror's clock may be a millisecond ahead.
+    fn excuse(&self, end: CopyEnd, half: Half) -> Option<LeftOut> {
+        let took_us = match end {
+            CopyEnd::Completed(_) if half.grpc == Some(Status::DEADLINE_EXCEEDED) => Some(half.latency_us),
+            // Some servers reset a call whose time is up.
+            CopyEnd::Failed(FailReason::Reset) => Some(self.took_us),
+            CopyEnd::Completed(_) | CopyEnd::Failed(_) => None,
+            CopyEnd::SampledOut | CopyEnd::Skipped(_) | CopyEnd::Dropped(_) => None,
+        };
+        let is_up = |left_ms: u64| took_us.is_some_and(|took_us| took_us / 1000 + 1 >= left_ms);
+        let of_time = self.left_ms.filter(|left_ms| is_up(*left_ms)).map(|_| LeftOut::LessTime);
+        self.left_out.or(of_time)
+    }
+
     /// The copy is being sent; returns how long after the request was forwarded.
     pub fn sent(&mut self, now_us: u64) -> u64 {
         self.lag_us = now_us.saturating_sub(self.pairing.forwarded_us.get());
@@ -220,8 +240,11 @@ impl Joined {
             CopyEnd::Failed(why) => Some(MirrorHalf::Failed(MirrorEnd::Failed(why))),
             CopyEnd::Completed(_) => Some(MirrorHalf::Answered(half)),
         };
-        if let Some(mirror) = mirror.filter(|_| self.is_paired) {
-            self.pairing.mirror_over(counters, mirror);
+        let excuse = self.excuse(end, half);
+        match (mirror.filter(|_| self.is_paired), excuse) {
+            (Some(_), Some(why)) => counters.left_out.inc(why),
+            (Some(mirror), None) => self.pairing.mirror_over(counters, mirror),
+            (None, Some(_) | None) => {}
         }
         let Some(detail) = &self.pairing.detail else { return };
         let Self { mirror, number, span, lag_us, keeps_bytes, request, .. } = self;
@@ -229,7 +252,8 @@ impl Joined {
         // Without two responses it is not made again.
         let (request, of_request) = request.filter(|_| answer.is_some()).unzip();
         let Half { latency_us, bytes: response_bytes, .. } = half;
-        let compares = keeps_bytes > 0;
+        // The response of a call that ran out of time is no version's answer.
+        let compares = keeps_bytes > 0 && excuse != Some(LeftOut::LessTime);
         let leg = CopyLeg {
             mirror,
             number,
@@ -252,7 +276,7 @@ impl Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{FailReason, SkipReason};
+    use crate::metrics::SkipReason;
 
     fn joined(pairing: &Rc<Pairing>) -> Joined {
         let pairing = Rc::clone(pairing);
@@ -265,6 +289,9 @@ mod tests {
             keeps_bytes: 0,
             lag_us: 0,
             request: None,
+            left_ms: None,
+            took_us: 0,
+            left_out: None,
         }
     }
 
@@ -314,6 +341,42 @@ mod tests {
         assert_eq!(sure, [(2, 100), (2, 160)], "both sides of the same pairs");
         assert_eq!(pairs.ratios.count(), 2, "of which each is a ratio too");
         assert_eq!((pairs.primary_bytes.sum(), pairs.mirror_bytes.sum()), (28, 32));
+    }
+
+    #[test]
+    fn what_a_copy_with_less_time_or_an_unread_end_came_to_is_evidence_of_neither_side() {
+        let exceeded = |grpc: u8, latency_us| Half {
+            status: 200,
+            grpc: Some(Status::of(grpc)),
+            latency_us,
+            ..Half::default()
+        };
+        let (whole, reset) = (CopyEnd::Completed(200), CopyEnd::Failed(FailReason::Reset));
+        let (less, unread) = (Some(LeftOut::LessTime), Some(LeftOut::EndUnread));
+        // Time that was left, time that it took, how it ended.
+        let rows = [
+            (Some(100), whole, exceeded(4, 99_000), 0, less),
+            (Some(100), whole, exceeded(4, 98_000), 0, None),
+            (Some(100), whole, exceeded(13, 200_000), 0, None),
+            (None, whole, exceeded(4, 200_000), 0, None),
+            (Some(100), reset, Half::default(), 100_000, less),
+            (Some(100), reset, Half::default(), 9_000, None),
+            (Some(100), CopyEnd::Failed(FailReason::Timeout), Half::default(), 0, None),
+        ];
+        for (left_ms, end, half, took_us, why) in rows {
+            let counters = Arc::new(MirrorCounters::default());
+            let pairing = Rc::new(Pairing::default());
+            let copy = Joined { left_ms, took_us, ..joined(&pairing) };
+            let cut = Joined { left_out: unread, ..joined(&pairing) };
+            pairing.primary_over(PrimaryHalf::Answered(exceeded(0, 1)), leg, None);
+            copy.over(&counters, end, half, None);
+            let seen = counters.pairs.matrix.seen().count();
+            let counted = counters.left_out.get(LeftOut::LessTime);
+            assert_eq!((seen, counted), if why == less { (0, 1) } else { (1, 0) }, "{left_ms:?} {end:?}");
+            cut.over(&counters, whole, Half { grpc: None, ..half }, None);
+            assert_eq!(counters.pairs.matrix.seen().count(), seen);
+            assert_eq!(counters.left_out.get(LeftOut::EndUnread), 1);
+        }
     }
 
     #[test]

@@ -197,11 +197,7 @@ fn read(pem: &Pem, at: &str) -> Result<Vec<u8>, Wrong> {
 
 fn read_file(file: &Path, at: &str) -> Result<Vec<u8>, Wrong> {
     let wrong = |error: std::io::Error| Wrong::new(at, file, format!("cannot be read: {error}"));
-    let length = std::fs::metadata(file).map_err(wrong)?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(Wrong::new(at, file, format!("is larger than {} MiB", FILE_BYTES_MAX >> 20)));
-    }
-    std::fs::read(file).map_err(wrong)
+    config::text::read_at_most(file, FILE_BYTES_MAX).map_err(wrong)
 }
 
 fn has_label(bytes: &[u8], label: &str) -> bool {

@@ -454,3 +454,28 @@ fn no_value_of_a_policy_is_repeated() {
         assert!(!said.contains(SECRET), "{line}: {said}");
     }
 }
+
+#[test]
+fn no_object_of_a_cluster_leads_to_a_socket_of_the_gateways_machine() {
+    let entry = |name: &str, address: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, spec: {{hosts: [{name}.example], \
+             resolution: STATIC, endpoints: [{{address: '{address}'}}], ports: [{{number: 80, name: http}}]}}}}\n---\n"
+        )
+    };
+    let to = |host: &str| {
+        virtual_service(
+            host,
+            &format!("{{hosts: [{host}.h], http: [{{route: [{{destination: {{host: {host}.example}}}}]}}]}}"),
+        )
+    };
+    let text = [entry("a", "unix:///run/agent.sock"), entry("b", "10.0.0.1"), to("a"), to("b")].concat();
+    let all = translated(&text);
+    let config = &all.checked.as_ref().expect("nothing is wrong with the settings").config;
+    let endpoints: Vec<String> =
+        config.upstreams.iter().flat_map(|of| &of.endpoints).map(ToString::to_string).collect();
+    assert_eq!(endpoints, ["10.0.0.1:80"], "{:#?}", outcomes(&all));
+    let told = outcomes(&all);
+    assert!(told.iter().any(|of| of.contains("socket of the gateway's own machine")), "{told:#?}");
+    assert!(told.contains(&"VirtualService b: ok".to_owned()), "{told:#?}");
+}

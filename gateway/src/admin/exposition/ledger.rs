@@ -6,7 +6,9 @@ use prometheus_client::registry::Unit;
 
 use super::families::Families;
 use super::{Shards, level, seconds, total};
-use crate::metrics::{Class, DropReason, FailReason, Label, LowerReason, MirrorCounters, SkipReason};
+use crate::metrics::{
+    Class, DropReason, FailReason, Label, LeftOut, LowerReason, MirrorCounters, SkipReason,
+};
 
 impl Shards<'_> {
     /// Every counter of the ledger appears even at zero, so that whoever checks the balance never misses an addend.
@@ -70,6 +72,11 @@ impl Shards<'_> {
             "umbra_mirror_suspect_pairs",
             "Responses that may stand beside another request, for their connection fell out of step",
             mirrors.iter().map(|m| (m.labels(), total(&m.counters, |m| m.suspect.get()))),
+        )?;
+        out.counters(
+            "umbra_mirror_pairs_left_out",
+            "Copies whose end is no evidence of either side, by reason",
+            by_label(mirrors, "reason", |m, why: LeftOut| m.left_out.get(why)),
         )?;
         out.counters_in(
             "umbra_mirror_response",

@@ -3,8 +3,8 @@
 //! Seconds are not kept: after a restart nobody looks for them. The file is replaced whole. It is no evidence: what ends the
 //! machine may cost it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -47,17 +47,11 @@ pub(super) fn text<'s, S: Iterator<Item = &'s Sample>>(history: impl Iterator<It
 
 /// What a file says; nothing where there is none.
 pub(super) fn read(path: &Path) -> Result<Kept, String> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let text = match config::text::read_at_most(path, HISTORY_FILE_BYTES_MAX as u64) {
+        Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Kept::default()),
         Err(error) => return Err(error.to_string()),
     };
-    let mut text = Vec::new();
-    let most = HISTORY_FILE_BYTES_MAX as u64;
-    file.take(most + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > most {
-        return Err(format!("longer than {most} bytes"));
-    }
     let kept: Kept = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     if kept.version == VERSION { Ok(kept) } else { Err(format!("of version {}", kept.version)) }
 }
@@ -66,6 +60,10 @@ pub(super) fn read(path: &Path) -> Result<Kept, String> {
 pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     if text.len() > HISTORY_FILE_BYTES_MAX {
         return Err(io::Error::other(format!("longer than {HISTORY_FILE_BYTES_MAX} bytes")));
+    }
+    // The rename would put a file in the place of a device or a pipe.
+    if fs::symlink_metadata(path).is_ok_and(|facts| !facts.is_file() && !facts.is_symlink()) {
+        return Err(io::Error::other("it is no regular file"));
     }
     let mut new = path.as_os_str().to_owned();
     new.push(format!(".new.{}", process::id()));
@@ -117,10 +115,16 @@ mod tests {
             fs::write(&path, text).unwrap();
             assert!(read(&path).unwrap_err().contains(why), "{text}");
         }
-        File::create(&path).unwrap().set_len(HISTORY_FILE_BYTES_MAX as u64 + 1).unwrap();
-        assert!(read(&path).unwrap_err().contains("longer"));
+        fs::File::create(&path).unwrap().set_len(HISTORY_FILE_BYTES_MAX as u64 + 1).unwrap();
+        assert!(read(&path).unwrap_err().contains("more than 16 MiB"));
         assert!(write(&path, &vec![0; HISTORY_FILE_BYTES_MAX + 1]).is_err());
         assert!(read(folder.path()).is_err(), "a folder is none");
+        // A pipe without a writer is refused at once, and stays a pipe.
+        let pipe = folder.path().join("pipe");
+        assert!(process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(read(&pipe).unwrap_err().contains("not a regular file"));
+        assert!(write(&pipe, b"{}").unwrap_err().to_string().contains("no regular file"));
+        assert!(!fs::symlink_metadata(&pipe).unwrap().is_file());
         assert!(write(&folder.path().join("gone/history"), b"").is_err());
     }
 }

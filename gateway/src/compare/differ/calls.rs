@@ -43,8 +43,11 @@ impl Ended {
         if framing.is_web {
             let content = plain(answer, rules.decoded_bytes_max);
             let bytes = content.as_ref().and_then(|plain| framing.bytes(&plain.content));
-            let taken = bytes.as_ref().and_then(|bytes| take(bytes, "", rules.decoded_bytes_max).ok());
-            trailers.extend(taken.map(|taken| fields(taken.trailers)).unwrap_or_default());
+            let taken = bytes.as_ref().and_then(|bytes| {
+                // Trailers stand behind the messages, and are found only past them.
+                take(bytes, coding(fields_of), rules.decoded_bytes_max).ok()
+            });
+            trailers.extend(taken.map(|taken| fields(&taken.trailers)).unwrap_or_default());
         }
         let is_unknown = answer.is_cut && trailers.is_empty() && !fields_of.contains_key("grpc-status");
         for (name, values) in trailers {
@@ -179,7 +182,8 @@ fn read<'n>(rules: &'n Rules, method: &str, all: &[&'n [u8]]) -> Result<(Vec<Nod
     }
 }
 
-/// The messages of a call's response as they may be shown, one a line; `None` where it is none, or they cannot be read.
+/// The messages of a call's response as they may be shown, one a line; `None` where it is none. What cannot be read is not
+/// shown: trailers may stand in it.
 pub(in super::super) fn text_of_call(
     rules: &Rules,
     path: &str,
@@ -188,9 +192,19 @@ pub(in super::super) fn text_of_call(
 ) -> Option<String> {
     let fields = fields(&answer.fields);
     let framing = Framing::of(&media_type(&fields))?;
+    let text = text_of_messages(rules, (path, framing, coding(&fields)), answer, bytes_max);
+    Some(text.unwrap_or_else(|| format!("({} bytes of a call that are not read here)", answer.content.len())))
+}
+
+fn text_of_messages(
+    rules: &Rules,
+    (path, framing, coding): (&str, Framing, &str),
+    answer: &Answer,
+    bytes_max: usize,
+) -> Option<String> {
     let plain = plain(answer, rules.decoded_bytes_max)?;
     let bytes = framing.bytes(&plain.content)?;
-    let taken = take(&bytes, coding(&fields), rules.decoded_bytes_max).ok()?;
+    let taken = take(&bytes, coding, rules.decoded_bytes_max).ok()?;
     let all: Vec<&[u8]> = taken.messages.iter().map(AsRef::as_ref).collect();
     let nodes = match framing.is_json {
         true => as_json(&all)?,

@@ -10,7 +10,9 @@ impl Found<'_> {
     pub(super) fn texts(&mut self, primary: &[u8], mirror: &[u8]) {
         let hides = self.rules.hides_content();
         let shown = |text: String| if hides { REDACTED.to_owned() } else { text };
-        let (Ok(a), Ok(b)) = (str::from_utf8(primary), str::from_utf8(mirror)) else {
+        // Content of a call is told as bytes: trailers in it may be secret fields.
+        let is_call = self.method.is_some();
+        let (Ok(a), Ok(b), false) = (str::from_utf8(primary), str::from_utf8(mirror), is_call) else {
             if primary != mirror {
                 self.looks_like_bytes(primary, mirror);
                 let told = |bytes| Some(shown(shown::bytes(bytes)));

@@ -177,3 +177,13 @@ fn a_message_with_a_schema_is_read_by_names_and_types() {
     let unknown = [bytes(99, b"text"), bytes(6, b"told")].concat();
     assert_eq!(named(&unknown, true), "{99: <hidden> note: \"told\"}");
 }
+
+#[test]
+fn what_is_nested_deep_costs_no_look_at_all_of_it_at_every_depth() {
+    let long = "\u{e9}".repeat(2 << 20);
+    let nested = (0..DEPTH_MAX).fold(long.into_bytes(), |inner, _| bytes(2, &inner));
+    assert_eq!(without_schema(&[&nested]), Err(Unread::TooComplex));
+    // As deep and as long as ordinary messages.
+    let nested = (0..20).fold("\u{e9}".repeat(32 << 10).into_bytes(), |inner, _| bytes(2, &inner));
+    assert!(without_schema(&[&nested]).is_ok());
+}

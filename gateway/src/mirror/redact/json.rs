@@ -62,7 +62,7 @@ impl Pointers {
     pub fn covering<'p>(
         &self,
         path: &[Option<&'p str>],
-        is_same: fn(&[u8], &[u8]) -> bool,
+        is_same: impl Fn(&[u8], &[u8]) -> bool,
     ) -> Option<Vec<Option<&'p str>>> {
         let fits = |(token, at): (&Token, &Option<&str>)| match (token, at) {
             (Token::Any, Some(_) | None) | (Token::Element, None) => true,

@@ -270,7 +270,9 @@ impl Line<'_> {
                 copy.keep();
                 copy.ticket.send(now.1);
                 let lag_us = copy.ticket.joined().map_or(0, |joined| joined.lag_us);
-                grpc::wait(&mut copy.head, lag_us / 1000);
+                if let Some(left_ms) = grpc::wait(&mut copy.head, lag_us / 1000) {
+                    copy.ticket.has_less_time(left_ms);
+                }
             }
             copy.tries += 1;
             bytes += copy.len();

@@ -191,6 +191,13 @@ fn the_web_kinds_trailers_are_found_in_the_content() {
     let (ours, theirs) =
         (text(web(0, "application/grpc-web-text")), text(web(13, "application/grpc-web-text")));
     assert_eq!(told(&rules, &ours, &theirs), ["status grpc-status OK → INTERNAL"]);
+    // The status stands behind compressed messages too.
+    let coded = |of: Answer| Answer {
+        fields: [&*of.fields, b"grpc-encoding: gzip\r\n"].concat().into(),
+        content: [&*frame(1, &gzip(b"", 6)), &of.content].concat().into(),
+        ..of
+    };
+    assert_eq!(told(&rules, &coded(ok), &coded(bad)), ["status grpc-status OK → INTERNAL"]);
     let other = Answer {
         content: [frame(0, &item("b", 1.0)), frame(0x80, b"grpc-status:0\r\n")].concat().into(),
         ..web(0, "application/grpc-web-text")
@@ -201,15 +208,22 @@ fn the_web_kinds_trailers_are_found_in_the_content() {
 #[test]
 fn a_secret_leaves_neither_by_its_name_nor_by_its_number() {
     let of = |card: &str, more: &str| {
-        reply(&[[item("a", 1.0), bytes(9, card.as_bytes()), bytes(77, more.as_bytes())].concat()], OK)
+        let raw = bytes(10, more.as_bytes());
+        let all = [item("a", 1.0), bytes(9, card.as_bytes()), raw, bytes(77, more.as_bytes())].concat();
+        reply(&[all], &format!("{OK}grpc-status-details-bin: {card}\n"))
     };
     let (ours, theirs) = (of("S1", "S3"), of("S2", "S4"));
-    // In either spelling.
-    for pointer in ["/card_number", "/cardNumber"] {
+    // In either spelling, and by its name in JSON.
+    for pointer in ["/card_number", "/cardNumber", "/pan"] {
         let named = rules(|_| {}, &[pointer], true);
-        let expect =
-            ["changed $[\"77\"] [redacted] → [redacted]", "changed $.card_number [redacted] → [redacted]"];
+        let expect = [
+            "header grpc-status-details-bin [redacted] → [redacted]",
+            "changed $[\"77\"] [redacted] → [redacted]",
+            "changed $.card_number [redacted] → [redacted]",
+            "changed $.raw [redacted] → [redacted]",
+        ];
         let all = told(&named, &ours, &theirs);
+        assert!(!String::from_utf8_lossy(&named.shown_fields(&ours.trailers)).contains("S1"));
         assert_eq!(all.iter().map(|of| of.replace(".77", "[\"77\"]")).collect::<Vec<_>>(), expect);
         let text = text_of_call(&named, "/shop.Carts/Find", &ours, 4096).unwrap();
         assert!(text.contains("\"name\": \"a\"") && !text.contains("S1") && !text.contains("S3"), "{text}");
@@ -219,6 +233,43 @@ fn a_secret_leaves_neither_by_its_name_nor_by_its_number() {
     assert!(all.contains("[redacted]") && !all.contains('S'), "{all}");
     let text = text_of_call(&numbered, "/shop.Carts/Find", &ours, 4096).unwrap();
     assert!(text.contains("[redacted]") && !text.contains('S') && !text.contains("\"a\""), "{text}");
+}
+
+#[test]
+fn a_field_that_is_a_secret_is_one_in_the_web_kinds_content_too() {
+    let redact = Redact { headers: vec!["x-session".to_owned()], ..Redact::default() };
+    let secrets = Secrets::new(&redact).map(Arc::new);
+    let mut rules = rules(|_| {}, &[], true);
+    rules.secrets = secrets;
+    let trailers = |secret: &str| frame(0x80, format!("x-session:{secret}\r\ngrpc-status:13\r\n").as_bytes());
+    let web = |more: &str, content: Vec<u8>| Answer {
+        fields: format!("content-type: application/grpc-web\r\n{more}").as_bytes().into(),
+        content: content.into(),
+        ..reply(&[], "")
+    };
+    let unread = |secret: &str| web("grpc-encoding: snappy\r\n", [frame(1, b"x"), trailers(secret)].concat());
+    let page = Answer {
+        fields: b"content-type: text/plain\r\n".as_slice().into(),
+        content: b"sorry".as_slice().into(),
+        ..reply(&[], "")
+    };
+    let cut = Answer { is_cut: true, ..web("", trailers("S1")) };
+    let rows = [
+        (web("", trailers("S1")), web("", trailers("S2"))),
+        (unread("S1"), unread("S2")),
+        (web("", trailers("S1")), page.clone()),
+        (page, web("", trailers("S2"))),
+        (cut, web("", trailers("S2"))),
+    ];
+    for (ours, theirs) in rows {
+        let all = told(&rules, &ours, &theirs).join("\n");
+        assert!(!all.contains("S1") && !all.contains("S2"), "{all}");
+        for side in [ours, theirs] {
+            let text = text_of_call(&rules, "/shop.Carts/Find", &side, 4096).unwrap_or_default();
+            assert!(!text.contains("S1") && !text.contains("S2"), "{text}");
+        }
+    }
+    assert!(text_of_call(&rules, "/a/B", &unread("S1"), 4096).unwrap().contains("not read here"));
 }
 
 #[test]
