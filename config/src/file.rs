@@ -14,25 +14,10 @@ use crate::{
     Unmatched, Upgrade, UpstreamProtocol, Via, node,
 };
 
-words!(
-    Driver,
-    After,
-    Balance,
-    DropPolicy,
-    Compression,
-    Forwarded,
-    Via,
-    Claim,
-    LogFormat,
-    Protocol,
-    UpstreamProtocol,
-    RetryOn,
-    Unmatched,
-    Upgrade,
-    Role,
-    ClientAuthWord,
-    TlsVersion
-);
+words! {
+    Driver, After, Balance, DropPolicy, Compression, Forwarded, Via, Claim, LogFormat, Protocol, UpstreamProtocol, RetryOn, Unmatched,
+    Upgrade, Role, ClientAuthWord, TlsVersion
+}
 
 written_tables! {
     /// The whole file.
@@ -421,6 +406,8 @@ written_tables! {
         ttl: Duration,
         after: After,
         response: ResponseCondition,
+        /// Name of a field.
+        idempotency_key: String,
         governor: Governor,
         ring_entries_max: u64,
         ring_bytes_max: Size,

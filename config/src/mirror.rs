@@ -31,6 +31,8 @@ pub struct Mirror {
     pub after: After,
     /// The copy waits for the primary's answer, and is sent only if that is like this.
     pub response: Option<ResponseCondition>,
+    /// The field, in lower case, that tells servers by which key they know a copy of a write: the same for all copies of a request.
+    pub idempotency_key: Option<String>,
     pub governor: Option<Governor>,
     /// A request whose content is longer is not copied (`dropped{reason="body_too_large"}`). Never more than the
     /// lane's `ring_bytes_max`.

@@ -351,6 +351,9 @@ fn conditions(mirror: &config::Mirror) -> String {
             answer.statuses, answer.slower_than
         );
     }
+    if let Some(name) = &mirror.idempotency_key {
+        let _ = write!(text, ", writes with the key {name}");
+    }
     if let Some(rate) = mirror.rate_max {
         let _ = write!(text, ", at most {rate} per second");
     }

@@ -206,3 +206,71 @@ fn another_version_in_the_configuration_begins_evidence_anew_and_the_same_does_n
     eventually("it begins anew", || verdict(&gateway)["pairs"] == 0);
     assert_eq!(verdict(&gateway)["versions"], serde_json::json!([null, "2"]));
 }
+
+/// What clients got of either arm, and fields of both sides, by name.
+fn told(gateway: &Gateway) -> (Value, Vec<(String, u64, u64)>) {
+    let schema: Value = serde_json::from_str(&gateway.admin("GET", "/schema", "").text()).expect("JSON");
+    let fields = schema["schemas"][0]["fields"].as_array().cloned().unwrap_or_default();
+    let present = |of: &Value, side: &str| of[side]["present"].as_u64().unwrap_or_default();
+    let one = |of: &Value| {
+        (of["field"].as_str().unwrap_or_default().to_owned(), present(of, "primary"), present(of, "mirror"))
+    };
+    (verdict(gateway)["mirroring"][0].clone(), fields.iter().map(one).collect())
+}
+
+fn requests(mirroring: &Value) -> (u64, u64) {
+    let of = |arm: &str| mirroring[arm]["requests"].as_u64().unwrap_or_default();
+    (of("copied"), of("uncopied"))
+}
+
+#[test]
+fn the_control_group_and_the_schema_outlive_a_restart_a_crash_and_a_successor() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("evidence");
+    let (v1, v2) = (service("pro"), service("free"));
+    let half = Setup::new(&v1)
+        .mirror("v2", v2.address, "percent = 50, compare = {}")
+        .with(&format!("[verdict]\nevidence = {:?}", file.display().to_string()));
+    let ask = |gateway: &Gateway, all: u64| {
+        let mut client = gateway.client();
+        for _ in 0..60 {
+            assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+        }
+        let _all_ended = gateway.settled("v2");
+        eventually("all are counted", || {
+            let (mirroring, fields) = told(gateway);
+            let (copied, uncopied) = requests(&mirroring);
+            let seen = fields.iter().find(|of| of.0 == "$.plan").map_or((0, 0), |of| (of.1, of.2));
+            copied + uncopied == all && compared(gateway) == copied && seen.0 > 0 && seen.0 == seen.1
+        });
+        told(gateway)
+    };
+    let mut gateway = half.start();
+    let before = ask(&gateway, 60);
+    let (copied, uncopied) = requests(&before.0);
+    assert!(copied > 5 && uncopied > 5, "{before:?}");
+    gateway.signal("TERM");
+    gateway.wait_exit();
+
+    let mut gateway = half.start();
+    assert_eq!(told(&gateway), before, "a restart");
+    let more = ask(&gateway, 120);
+    assert!(requests(&more.0).0 > copied && requests(&more.0).1 > uncopied);
+    let kept = || fs::read_to_string(&file).unwrap_or_default();
+    let needle = format!("\"copied\":{{\"requests\":{},", requests(&more.0).0);
+    eventually("it is kept", || kept().contains(&needle));
+    gateway.signal("KILL");
+    gateway.wait_exit();
+
+    let mut gateway = half.start();
+    assert_eq!(told(&gateway), more, "a crash");
+    gateway.signal("USR2");
+    let next = successor(|| gateway.stderr(), 0);
+    assert_eq!(gateway.wait_exit().code(), Some(0), "{}", gateway.stderr());
+    assert_eq!(told(&gateway), more, "a successor");
+    assert_eq!(gateway.admin("POST", "/verdict/begin", "").status, 200);
+    let (mirroring, fields) = told(&gateway);
+    assert_eq!((requests(&mirroring), fields.len()), ((0, 0), 0), "evidence began anew");
+    next.signal("TERM");
+    eventually("it drains and ends", || next.is_gone());
+}

@@ -1,5 +1,7 @@
 //! One verdict for several gateways: any of them asks the others, and says who is missing or knows something else.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::Value;
 use tests::origin::write;
 use tests::{Gateway, Origin, Setup, eventually};
@@ -126,4 +128,87 @@ fn evidence_begins_anew_everywhere_when_somebody_says_so_to_one() {
     let told = asked(&first, "GET", "/verdict");
     assert_eq!(told["mirrors"][0]["pairs"], 5, "{told:#}");
     assert_eq!(told["mirrors"][0]["because"], "when somebody said so");
+}
+
+#[test]
+fn the_control_group_and_the_schema_are_of_all_gateways_and_one_of_an_earlier_version_is_named() {
+    let (v1, v2) = (service("pro", "1"), service("free", "2"));
+    let half = Setup::new(&v1).mirror("v2", v2.address, "percent = 50, compare = {}");
+    let second = Gateway::start(&with(&half, &[]), &[]);
+    let third = Gateway::start(&with(&half, &[]), &[]);
+    // It serves what the third one would have told before there was more to tell.
+    let told: Arc<Mutex<String>> = Arc::default();
+    let earlier = {
+        let told = Arc::clone(&told);
+        Origin::new(move |_, stream| {
+            let text = told.lock().expect("nobody panics with it").clone();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+            write(stream, format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()))
+        })
+    };
+    let first = Gateway::start(&with(&half, &[&second]), &[]);
+    let ask = |gateway: &Gateway| {
+        let mut client = gateway.client();
+        for _ in 0..40 {
+            assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+        }
+    };
+    let requests = |gateway: &Gateway, scope: &str| {
+        let told = asked(gateway, "GET", &format!("/verdict?scope={scope}"));
+        let of = &told["mirrors"][0]["mirroring"][0];
+        let arm = |name: &str| of[name]["requests"].as_u64().unwrap_or_default();
+        (arm("copied"), arm("uncopied"))
+    };
+    let fields = |gateway: &Gateway, scope: &str| {
+        let told = asked(gateway, "GET", &format!("/schema?scope={scope}"));
+        let pairs = told["schemas"][0]["pairs"].as_u64().unwrap_or_default();
+        (pairs, told["fleet"]["replicas"].as_u64())
+    };
+    for gateway in [&first, &second, &third] {
+        ask(gateway);
+        eventually("all are counted", || {
+            let (copied, uncopied) = requests(gateway, "own");
+            copied + uncopied == 40 && fields(gateway, "own").0 == copied && compared(gateway) == copied
+        });
+    }
+    let [own, other] = [&first, &second].map(|gateway| requests(gateway, "own"));
+    let sum = (own.0 + other.0, own.1 + other.1);
+    eventually("both are one trial", || requests(&first, "fleet") == sum);
+    assert_eq!(fields(&first, "fleet"), (sum.0, Some(2)));
+    assert_eq!(fields(&first, "own"), (own.0, None));
+
+    let mut book: Value = asked(&third, "GET", "/evidence");
+    let of = book.as_object_mut().expect("an object");
+    of.remove("format");
+    for account in of["accounts"].as_array_mut().expect("a list") {
+        let account = account.as_object_mut().expect("an object");
+        assert!(account.remove("schema").is_some() && account.remove("clients").is_some());
+    }
+    *told.lock().expect("nobody panics with it") = book.to_string();
+    let peers = format!("peers = [{:?}, {:?}]", second.admin.to_string(), earlier.address.to_string());
+    let toml = with(&half, &[]).replacen("peers = []", &peers, 1);
+    first.write(&toml);
+    assert_eq!(asked(&first, "POST", "/reload")["workers"], 1);
+    let all = asked(&first, "GET", "/verdict");
+    let pairs = requests(&third, "own").0 + sum.0;
+    assert_eq!(
+        (&all["mirrors"][0]["pairs"], &all["fleet"]["replicas"]),
+        (&pairs.into(), &3.into()),
+        "{all:#}"
+    );
+    assert_eq!(requests(&first, "fleet"), sum, "of the earlier one it is not known");
+    let in_part = &all["fleet"]["in_part"][0];
+    assert_eq!(in_part["replica"], earlier.address.to_string(), "{all:#}");
+    assert!(in_part["why"].as_str().is_some_and(|why| why.contains("an earlier version")), "{all:#}");
+    assert_eq!(
+        (&all["fleet"]["missing"], &all["fleet"]["apart"]),
+        (&serde_json::json!([]), &serde_json::json!([]))
+    );
+    let said = all["mirrors"][0]["said"].to_string();
+    assert!(said.contains("counted in part: ") && !said.contains("not counted"), "{said}");
+    let told = asked(&first, "GET", "/schema");
+    assert_eq!(
+        (&told["schemas"][0]["pairs"], &told["fleet"]["in_part"][0]["route"]),
+        (&sum.0.into(), &"all".into())
+    );
 }

@@ -61,6 +61,7 @@ mod conversations;
 mod httpbin;
 mod rollout;
 mod evidence;
+mod faults;
 mod fleet;
 mod controllers;
 mod controllers_kubernetes;

@@ -332,6 +332,36 @@ fn a_copy_that_waits_for_an_answer_that_never_comes_is_skipped() {
 // === What ===
 
 #[test]
+fn copies_of_writes_bear_a_key_by_which_they_are_known_again_and_reads_bear_none() {
+    let ([v1, v2], again) = (v1_and_v2(), Origin::named("again"));
+    let keys = "idempotency_key = \"Idempotency-Key\"";
+    let setup = Setup::new(&v1).mirror("v2", v2.address, keys).mirror("again", again.address, keys);
+    let gateway = setup.start();
+    let own = "DELETE /r?id=2 HTTP/1.1\r\nHost: a\r\nIdempotency-Key: \"own\"\r\n\r\n";
+    for asked in [get(0), post("/r?id=1", b"content"), own.into()] {
+        assert_eq!(gateway.client().ask(asked).status, 200);
+    }
+    for mirror in ["v2", "again"] {
+        load::becomes(&gateway, mirror, &[("eligible", 3), ("sent", 3), ("completed 2xx", 3)]);
+    }
+    let key = |origin: &Origin, id: usize| {
+        let of = |request: &&Request| ids(std::slice::from_ref(request)) == [id];
+        let requests = origin.requests();
+        let request = requests.iter().find(of).expect("it came");
+        (
+            request.field("idempotency-key").map(str::to_owned),
+            request.field("x-request-id").map(str::to_owned),
+        )
+    };
+    let quoted = key(&v1, 1).1.map(|id| format!("{id:?}"));
+    assert!(quoted.is_some());
+    for mirror in [&v2, &again] {
+        assert_eq!([0, 1, 2].map(|id| key(mirror, id).0), [None, quoted.clone(), Some("\"own\"".to_owned())]);
+    }
+    assert_eq!(key(&v1, 1).0, None, "what the primary gets is the client's");
+}
+
+#[test]
 fn a_copy_is_edited_and_the_primarys_request_is_not() {
     let keys = "request_headers = { remove = [\"authorization\"], set = { x-env = \"shadow\" } }, \
                 rewrite = { path_prefix = \"/v2/\" }, host = \"v2.example\"";

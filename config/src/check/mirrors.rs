@@ -117,6 +117,7 @@ impl Check<'_> {
             ttl: self.given_period(&written.ttl),
             after: word(&written.after, After::Request),
             response: written.response.given().map(|table| self.response(table)),
+            idempotency_key: self.idempotency_key(written),
             governor: written.governor.given().map(|table| self.governor(&table.value)),
             body_bytes_max: in_memory(body_bytes_max),
             host: MirrorHost::Keep,
@@ -166,6 +167,22 @@ impl Check<'_> {
             statuses: self.each(&written.statuses, syntax::statuses),
             slower_than: self.given_period(&written.slower_than),
         }
+    }
+
+    /// A key that is redacted would be one key of all writes.
+    fn idempotency_key(&mut self, written: &file::Mirror) -> Option<String> {
+        let key = written.idempotency_key.given()?;
+        let name = self.syntax(key, syntax::editable_field)?;
+        let redacted = written.redact.given().and_then(|redact| redact.value.headers.given());
+        let is_secret = |of: &At<String>| {
+            of.value.eq_ignore_ascii_case(&name) || of.value.eq_ignore_ascii_case("x-request-id")
+        };
+        let mut names = redacted.iter().flat_map(|all| &all.value).filter_map(Key::given);
+        if let Some(secret) = names.find(|of| is_secret(of)) {
+            let why = "the key of a write is the client's own, or made of x-request-id: with it redacted all writes have one key";
+            self.report.error(&secret.at, why);
+        }
+        Some(name)
     }
 
     fn governor(&mut self, written: &file::Governor) -> Governor {

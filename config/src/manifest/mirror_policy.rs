@@ -167,7 +167,7 @@ fn lay_over(policy: &file::Mirror, mirror: &mut file::Mirror) {
             } )*
         };
     }
-    lay!(only sample_by rate_max ttl after response governor ring_entries_max ring_bytes_max drop body_bytes_max
+    lay!(only sample_by rate_max ttl after response idempotency_key governor ring_entries_max ring_bytes_max drop body_bytes_max
         connect_timeout timeout connections_max pipeline_max response_bytes_max host rewrite request_headers redact role compare);
 }
 

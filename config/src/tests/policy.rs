@@ -161,6 +161,12 @@ fn a_key_that_has_another_name_now_is_read_by_its_former_one_and_said() {
 fn a_mirrors_policy_is_checked() {
     let rows: &[(&str, Said<'_>)] = &[
         ("sample_by = \"user\"", (7, "route[0].mirrors[0].sample_by", "no part of a request")),
+        ("idempotency_key = \"a b\"", (7, "route[0].mirrors[0].idempotency_key", "not the name of a field")),
+        ("idempotency_key = \"via\"", (7, "route[0].mirrors[0].idempotency_key", "cannot be changed")),
+        (
+            "idempotency_key = \"idempotency-key\", redact = { headers = [\"cookie\", \"Idempotency-Key\"] }",
+            (7, "route[0].mirrors[0].redact.headers[1]", "all writes have one key"),
+        ),
         ("rate_max = 0", (7, "route[0].mirrors[0].rate_max", "from 1 to")),
         ("response = { }", (7, "route[0].mirrors[0].response", "asks nothing of the response")),
         (

@@ -174,6 +174,7 @@ fn defaults_are_those_promised() {
                 ttl: None,
                 after: After::Request,
                 response: None,
+                idempotency_key: None,
                 governor: None,
                 body_bytes_max: 1024 * 1024,
                 host: MirrorHost::Keep,

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use super::epoch::{self, Counted, looked};
 use super::outcomes::{self, Pairing};
 use crate::compare::Group;
-use crate::control::{Account, Book, ConfigStore, Snapshot};
+use crate::control::{Account, Book, ConfigStore, FORMAT, Snapshot};
 
-/// All of it: one account of each mirror on each route that has an epoch.
+/// All of it but schemas, which are large and judged by nobody: one account of each mirror on each route that has an epoch.
 pub(super) fn accounts(store: &ConfigStore, snapshot: &Snapshot) -> Vec<Account> {
     let all = outcomes::pairings(snapshot, &outcomes::Chosen::default());
-    let mut known = looked(store, &snapshot.config, &all);
+    let mut known = looked(store, snapshot, &all);
     known.retain(|of| store.epochs.of(of.route, of.mirror).is_none());
     if !known.is_empty() {
         // Nobody has looked yet: since the process began is since now.
@@ -28,7 +28,14 @@ pub(super) fn accounts(store: &ConfigStore, snapshot: &Snapshot) -> Vec<Account>
         let counted = Counted::of(store, pairing);
         let (route, mirror) = (pairing.route, pairing.mirror.name.as_str());
         let counts = counted.all();
+        let clients = epoch::clients(snapshot, pairing).map(|of| {
+            // It is told of what it is told of an epoch, which begins with the first look.
+            counted.epoch.as_ref().map_or_else(|| of.clone(), |epoch| epoch.clients(&of))
+        });
         Some(Account {
+            clients,
+            gateways: 1,
+            schema: None,
             route: route.to_owned(),
             mirror: mirror.to_owned(),
             epoch: counted.epoch?,
@@ -40,17 +47,27 @@ pub(super) fn accounts(store: &ConfigStore, snapshot: &Snapshot) -> Vec<Account>
     all.iter().filter_map(one).collect()
 }
 
-/// The same, to be kept.
-pub(crate) fn book(store: &ConfigStore) -> Book {
+/// The same as this process hands it on, without schemas.
+pub(super) fn book(store: &ConfigStore) -> Book {
     let accounts = accounts(store, &store.open());
-    Book { boot: store.boot.clone(), accounts }
+    Book { boot: store.boot.clone(), format: FORMAT, is_without_schemas: false, accounts }
+}
+
+/// All that is known, to be kept and to be handed on.
+pub(crate) fn whole_book(store: &ConfigStore) -> Book {
+    let mut book = book(store);
+    let mut schemas = store.findings.counted_schemas();
+    for account in &mut book.accounts {
+        account.schema = schemas.remove(&(account.route.clone(), account.mirror.clone()));
+    }
+    book
 }
 
 /// What an earlier process kept goes on here: of names that are still in the configuration, and as long as the same is asked.
 pub(crate) fn restore(store: &ConfigStore, book: Book) -> usize {
     let snapshot = store.open();
     let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
-    let asked = looked(store, &snapshot.config, &all);
+    let asked = looked(store, &snapshot, &all);
     let mut restored = 0;
     for account in book.accounts {
         let known = asked.iter().find(|of| account.is_of(of.route, of.mirror));
@@ -58,7 +75,11 @@ pub(crate) fn restore(store: &ConfigStore, book: Book) -> usize {
         if let Some(tally) = account.tally {
             store.findings.restore(tally, account.groups);
         }
-        store.epochs.restore(known.route, known.mirror, account.epoch, account.counted);
+        if let Some(schema) = account.schema {
+            store.findings.restore_schema(known.route, known.mirror, schema);
+        }
+        let counted = (account.counted, account.clients);
+        store.epochs.restore(known.route, known.mirror, account.epoch, counted);
         restored += 1;
     }
     restored

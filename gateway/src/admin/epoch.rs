@@ -1,41 +1,70 @@
 //! What the counters of a mirror on a route are at a moment, and what they count since their epoch began. When that is, `control`
 //! knows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use config::{Config, Mirror, Percent, Route};
 use xxhash_rust::xxh64::xxh64;
 
 use super::outcomes::{Chosen, Pairing, pairings};
-use crate::control::{ConfigStore, Counts, Epoch, Looked};
-use crate::metrics::{DropReason, Histogram, MirrorCounters, total};
+use crate::control::{Clients, ConfigStore, Counts, Epoch, Got, Looked, Snapshot};
+use crate::metrics::{self, DropReason, Histogram, MirrorCounters, Slots, total};
 use crate::verdict::design_effect;
 
 /// Looks at all that is in force; to be called about once a second.
 pub(super) fn look(store: &ConfigStore) {
     let snapshot = store.open();
     let all = pairings(&snapshot, &Chosen::default());
-    for (route, mirror) in store.epochs.look(&looked(store, &snapshot.config, &all), SystemTime::now()) {
+    for (route, mirror) in store.epochs.look(&looked(store, &snapshot, &all), SystemTime::now()) {
         store.findings.begin(&route, &mirror);
     }
 }
 
 /// Each of them with its endpoints.
-pub(super) fn looked<'a>(store: &ConfigStore, config: &Config, all: &'a [Pairing<'a>]) -> Vec<Looked<'a>> {
-    let routes: HashMap<&str, &Route> = config.routes.iter().map(|of| (of.name.as_str(), of)).collect();
+pub(super) fn looked<'a>(
+    store: &ConfigStore,
+    snapshot: &'a Snapshot,
+    all: &'a [Pairing<'a>],
+) -> Vec<Looked<'a>> {
+    let config = &*snapshot.config;
     let one = |pairing: &'a Pairing<'a>| {
-        let route = routes.get(pairing.route)?;
+        let route = config.routes.get(pairing.index)?;
         Some(Looked {
             route: pairing.route,
             mirror: &pairing.mirror.name,
             endpoints: endpoints(config, route, pairing.mirror),
             versions: versions(store, config, route, pairing.mirror),
             question: question(pairing.mirror),
+            share: share(config, route, pairing.mirror),
             counts: Box::new(move || counts(pairing)),
+            clients: Box::new(move || clients(snapshot, pairing)),
         })
     };
     all.iter().filter_map(one).collect()
+}
+
+/// Millionths of the route's requests that this mirror draws, where chance alone leaves the others out.
+fn share(config: &Config, route: &Route, mirror: &Mirror) -> Option<u32> {
+    let drawn = route.mirrors.get(config.trial(route)?)?;
+    (drawn.name == mirror.name).then_some(mirror.percent.per_million)
+}
+
+/// What clients got on its route since that share is what it is, copied and not.
+pub(super) fn clients(snapshot: &Snapshot, pairing: &Pairing<'_>) -> Option<Clients> {
+    let route = snapshot.config.routes.get(pairing.index)?;
+    let share = share(&snapshot.config, route, pairing.mirror)?;
+    let workers: Vec<_> = snapshot.counters.iter().filter_map(|of| of.trials.get(pairing.index)).collect();
+    let got = |read: fn(&metrics::Trial) -> &metrics::Got| {
+        let sum = |of: fn(&metrics::Got) -> u64| workers.iter().map(|trial| of(read(trial))).sum();
+        Got {
+            requests: sum(|got| got.requests.get()),
+            refused: sum(|got| got.refused.get()),
+            failed: sum(|got| got.failed.get()),
+            times: Slots::of(workers.iter().map(|trial| &read(trial).duration)),
+        }
+    };
+    Some(Clients { share, copied: got(|trial| &trial.copied), spared: got(|trial| &trial.spared) })
 }
 
 fn counts(pairing: &Pairing<'_>) -> Counts {
@@ -45,6 +74,7 @@ fn counts(pairing: &Pairing<'_>) -> Counts {
         primary_times: times(|c| &c.pairs.sure_primary),
         mirror_times: times(|c| &c.pairs.sure_mirror),
         ratios: times(|c| &c.pairs.ratios),
+        tails: pairing.tails(),
         sent: pairing.sum(|c| c.sent.get()),
         unreachable: pairing.sum(|c| c.dropped.get(DropReason::Unreachable)),
         lost: pairing.sum(|c| c.dropped.sum_where(is_loss)),
@@ -120,9 +150,26 @@ const BURST_MAX: f64 = 16.0;
 /// What is asked of a mirror, as a word that is another wherever that is: by which rules its responses are compared, of which
 /// requests they are, and what of these it does not see. How many are copied is no part of it.
 fn question(mirror: &Mirror) -> String {
-    let Mirror { only, only_primary, response, host, path, headers, redact, role, compare, .. } = mirror;
+    let Mirror {
+        only,
+        only_primary,
+        response,
+        idempotency_key,
+        host,
+        path,
+        headers,
+        redact,
+        role,
+        compare,
+        ..
+    } = mirror;
     let compare = compare.as_ref().map(|of| config::Compare { percent: Percent::ALL, ..of.clone() });
-    let asked = format!("{:?}", (only, only_primary, response, host, path, headers, redact, role, compare));
+    let mut asked =
+        format!("{:?}", (only, only_primary, response, host, path, headers, redact, role, compare));
+    // Without it the word is what it was before there was such a key, so that evidence goes on.
+    if let Some(key) = idempotency_key {
+        asked.push_str(key);
+    }
     format!("{:016x}", xxh64(asked.as_bytes(), 0))
 }
 
@@ -157,7 +204,7 @@ mod tests {
 
     use super::*;
     use crate::control::{Cause, Epochs};
-    use crate::metrics::{Code, MirrorEnd, PrimaryEnd};
+    use crate::metrics::{Arm, Code, MirrorEnd, PrimaryEnd};
 
     fn config(v2: &str) -> Arc<Config> {
         let text = format!(
@@ -180,7 +227,7 @@ mod tests {
             now += Duration::from_secs(60);
             let snapshot = store.open();
             let all = pairings(&snapshot, &Chosen::default());
-            (epochs.look(&looked(store, &snapshot.config, &all), now).len(), epochs.of("r", "v2").unwrap())
+            (epochs.look(&looked(store, &snapshot, &all), now).len(), epochs.of("r", "v2").unwrap())
         };
         let ok = (PrimaryEnd::Code(Code::of(200)), MirrorEnd::Code(Code::of(200)));
         let count = |n: usize| {
@@ -207,12 +254,77 @@ mod tests {
         count(3);
         let snapshot = store.open();
         let all = pairings(&snapshot, &Chosen::default());
-        assert_eq!(epochs.begin(&looked(&store, &snapshot.config, &all), Some("other"), now), []);
+        assert_eq!(epochs.begin(&looked(&store, &snapshot, &all), Some("other"), now), []);
         assert_eq!(
-            epochs.begin(&looked(&store, &snapshot.config, &all), Some("v2"), now),
+            epochs.begin(&looked(&store, &snapshot, &all), Some("v2"), now),
             [("r".to_owned(), "v2".to_owned())]
         );
         assert_eq!(epochs.of("r", "v2").unwrap().base.pairs(), 15);
+    }
+
+    #[test]
+    fn what_clients_got_is_of_the_epoch_and_of_the_share_goes_on_in_the_next_process_and_ends_with_either() {
+        let with = |percent: u32| {
+            let text = format!(
+                "[upstream.v1]\nendpoints = [\"10.0.0.1:1\"]\n[upstream.v2]\nendpoints = [\"10.0.0.2:1\"]\n\
+                 [[route]]\nname = \"r\"\nprimary = \"v1\"\nmirrors = [{{ upstream = \"v2\", percent = {percent} }}]\n"
+            );
+            Arc::new(config::parse("test", &text).unwrap().config)
+        };
+        let count = |store: &ConfigStore, n: usize| {
+            let snapshot = store.open();
+            (0..n).for_each(|_| snapshot.counters[0].trials[0].count(Arm::Copied, 503, Some(1_000)));
+            (0..9 * n).for_each(|_| snapshot.counters[0].trials[0].count(Arm::Spared, 200, Some(1_000)));
+        };
+        // (share, of those copied, that failed, of those not)
+        let known = |store: &ConfigStore| {
+            look(store);
+            let mut book = crate::admin::whole_book(store);
+            let of = book.accounts.remove(0).clients.unwrap();
+            assert_eq!(of.spared.times.count(), of.spared.requests);
+            (of.share, of.copied.requests, of.copied.failed, of.spared.requests)
+        };
+        let store = ConfigStore::new(&with(10));
+        count(&store, 5);
+        assert_eq!(known(&store), (100_000, 5, 5, 45));
+        let book = crate::admin::whole_book(&store);
+
+        let next = ConfigStore::new(&with(10));
+        count(&next, 2);
+        assert_eq!(crate::admin::restore(&next, book.clone()), 1);
+        assert_eq!(known(&next), (100_000, 7, 7, 63));
+        // What the next one keeps is all of it.
+        let third = ConfigStore::new(&with(10));
+        crate::admin::restore(&third, crate::admin::whole_book(&next));
+        assert_eq!(known(&third), (100_000, 7, 7, 63));
+        let begin = |store: &ConfigStore| {
+            let snapshot = store.open();
+            let all = pairings(&snapshot, &Chosen::default());
+            store.epochs.begin(&looked(store, &snapshot, &all), None, SystemTime::now());
+        };
+        begin(&next);
+        assert_eq!(known(&next), (100_000, 0, 0, 0));
+        count(&next, 1);
+        assert_eq!(known(&next), (100_000, 1, 1, 9));
+        turn(&next, with(20));
+        assert_eq!(known(&next), (200_000, 0, 0, 0), "another coin");
+        count(&next, 3);
+        assert_eq!(known(&next), (200_000, 3, 3, 27));
+        // A process of an earlier version knew nothing of it.
+        let mut earlier = serde_json::to_value(&book).unwrap();
+        earlier.as_object_mut().unwrap().remove("format");
+        let account = earlier["accounts"][0].as_object_mut().unwrap();
+        assert!(account.remove("clients").is_some());
+        assert!(account["epoch"].as_object_mut().unwrap().remove("share").is_some());
+        let after = ConfigStore::new(&with(10));
+        let earlier = crate::control::Book::of_json(earlier.to_string().as_bytes()).unwrap();
+        assert_eq!(crate::admin::restore(&after, earlier), 1);
+        assert_eq!(known(&after), (100_000, 0, 0, 0));
+        count(&after, 2);
+        assert_eq!(known(&after), (100_000, 2, 2, 18));
+        let otherwise = ConfigStore::new(&with(30));
+        crate::admin::restore(&otherwise, book);
+        assert_eq!(known(&otherwise), (300_000, 0, 0, 0));
     }
 
     #[test]
@@ -223,7 +335,7 @@ mod tests {
             now += Duration::from_secs(1);
             let snapshot = store.open();
             let all = pairings(&snapshot, &Chosen::default());
-            let begun = store.epochs.look(&looked(&store, &snapshot.config, &all), now).len();
+            let begun = store.epochs.look(&looked(&store, &snapshot, &all), now).len();
             let epoch = store.epochs.of("r", "v2").unwrap();
             (begun, epoch.because, epoch.versions[1].clone())
         };

@@ -7,6 +7,7 @@
 //! the same answers, and these are good for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -23,7 +24,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::accounts::{accounts, book};
+use super::accounts::whole_book;
 use super::asked::refusal;
 use super::state::AdminState;
 use crate::ask;
@@ -65,17 +66,24 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    /// What all know together.
-    pub(super) fn merged(&self, state: &AdminState) -> (Vec<Account>, Fleet) {
-        let own =
-            Book { boot: state.store.boot.clone(), accounts: accounts(&state.store, &state.store.open()) };
+    /// What all know together, this gateway that.
+    pub(super) fn merged(&self, own: &Book) -> (Vec<Account>, Fleet) {
         let others = self.books.iter().map(|(name, book)| (name.as_str(), book));
-        let books: Vec<(&str, &Book)> = [("this gateway", &own)].into_iter().chain(others).collect();
+        let books: Vec<(&str, &Book)> = [("this gateway", own)].into_iter().chain(others).collect();
         let replicas = books.iter().map(|(_, book)| book.boot.as_str()).collect::<BTreeSet<_>>().len();
-        let Merged { accounts, apart } = merge(books, SystemTime::now());
-        let one = |((replica, mirror), (why, route))| Aside { replica, mirror, route, why: format!("{why}") };
-        let fleet =
-            Fleet { replicas, missing: self.missing.clone(), apart: apart.into_iter().map(one).collect() };
+        let Merged { accounts, apart, in_part } = merge(books, SystemTime::now());
+        let one = |replica, mirror, why: &dyn Display, route| Aside {
+            replica,
+            mirror,
+            route,
+            why: why.to_string(),
+        };
+        let fleet = Fleet {
+            replicas,
+            missing: self.missing.clone(),
+            apart: apart.into_iter().map(|((name, of), (why, on))| one(name, of, &why, on)).collect(),
+            in_part: in_part.into_iter().map(|((name, of), (why, on))| one(name, of, &why, on)).collect(),
+        };
         (accounts, fleet)
     }
 }
@@ -291,7 +299,7 @@ pub(super) async fn evidence(State(state): State<Arc<AdminState>>, headers: Head
     if let Some(refusal) = state.refuses(&headers) {
         return refusal;
     }
-    let told = tokio::task::spawn_blocking(move || book(&state.store).to_page(BOOK_BYTES_MAX)).await;
+    let told = tokio::task::spawn_blocking(move || whole_book(&state.store).to_page(BOOK_BYTES_MAX)).await;
     match told {
         Ok(Some(page)) => ([(CONTENT_TYPE, "application/json")], page).into_response(),
         Ok(None) => {

@@ -51,7 +51,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use accounts::{book, restore};
+pub(crate) use accounts::{restore, whole_book};
 use exposition::Exposition;
 pub use guard::Guard;
 use histograms::Histograms;

@@ -17,7 +17,8 @@ use super::exposition::times::{mirror_text, primary_text};
 use super::state::AdminState;
 use crate::control::Snapshot;
 use crate::metrics::{
-    self, Class, DropReason, FailReason, Family, Histogram, Label, MirrorCounters, SkipReason, Slots,
+    self, Class, Counter, DropReason, FailReason, Family, Histogram, Label, MirrorCounters, SkipReason,
+    Slots, TAIL_LEVELS, TailCounts, Tails,
 };
 
 /// Told in one answer; of more, those with the most copies.
@@ -30,6 +31,8 @@ const QUANTILES: [(&str, f64); 5] =
 /// One mirror of one route, and its counters on every worker.
 pub(super) struct Pairing<'a> {
     pub(super) route: &'a str,
+    /// Where the route stands among the configuration's.
+    pub(super) index: usize,
     pub(super) mirror: &'a Mirror,
     counters: Vec<&'a MirrorCounters>,
 }
@@ -55,7 +58,7 @@ pub(super) fn pairings<'a>(snapshot: &'a Snapshot, chosen: &Chosen) -> Vec<Pairi
             }
             let of =
                 snapshot.counters.iter().filter_map(|c| c.mirrors.get(index)?.get(id).map(AsRef::as_ref));
-            all.push(Pairing { route: &route.name, mirror, counters: of.collect() });
+            all.push(Pairing { route: &route.name, index, mirror, counters: of.collect() });
         }
     }
     all.sort_by_key(|of| std::cmp::Reverse(of.sum(|c| c.eligible.get())));
@@ -81,6 +84,17 @@ impl Pairing<'_> {
     /// The same, sparse.
     pub(super) fn slots(&self, read: impl Fn(&MirrorCounters) -> &Histogram) -> Slots {
         Slots::of(self.counters.iter().map(|c| read(c)))
+    }
+
+    /// By level, clumps in which the mirror alone was beyond it, and the primary alone.
+    pub(super) fn tails(&self) -> TailCounts {
+        let at = |level: usize| {
+            let side = |read: fn(&Tails) -> &[Counter; TAIL_LEVELS]| {
+                self.sum(|c| read(&c.pairs.tails).get(level).map_or(0, Counter::get))
+            };
+            (side(|of| &of.only_mirror), side(|of| &of.only_primary))
+        };
+        (0..TAIL_LEVELS).map(at).collect()
     }
 
     /// Each cell of the matrix that counted anything.

@@ -7,20 +7,57 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::json;
 
-use super::asked::Query;
-use super::outcomes::Chosen;
+use super::accounts::whole_book;
+use super::asked::{Query, refusal};
+use super::fleet::{self, Scope};
 use super::state::{AdminState, Permitted};
+use crate::compare::Inferred;
+use crate::verdict::Fleet;
 
-/// `GET /schema?route=NAME&mirror=NAME`
+/// Which schemas are asked for, and of whom.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SchemaQuery {
+    route: Option<String>,
+    mirror: Option<String>,
+    scope: Option<Scope>,
+}
+
+/// `GET /schema?route=NAME&mirror=NAME&scope=fleet|own`
 pub(super) async fn schema(
     State(state): State<Arc<AdminState>>,
     _: Permitted,
-    Query(Chosen { route, mirror }): Query<Chosen>,
+    Query(SchemaQuery { route, mirror, scope }): Query<SchemaQuery>,
 ) -> Response {
-    let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    let mut all = state.store.findings.schemas();
-    all.retain(|of| fits(&route, &of.route) && fits(&mirror, &of.mirror));
-    Json(json!({ "schemas": all })).into_response()
+    let place = match state.judging.place() {
+        Ok(place) => place,
+        Err((status, why)) => return refusal(status, why),
+    };
+    let answered = fleet::asked(&state, scope).await;
+    let judging = state.judging.clone();
+    let tell = move || {
+        let fits = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
+        let (mut all, fleet) = match answered {
+            Some(answered) => of_fleet(&state, &answered),
+            None => (state.store.findings.schemas(), None),
+        };
+        all.retain(|of| fits(&route, &of.route) && fits(&mirror, &of.mirror));
+        Json(json!({ "schemas": all, "fleet": fleet })).into_response()
+    };
+    judging.run(place, tell).await
+}
+
+/// What the answers have that any gateway saw.
+fn of_fleet(state: &AdminState, answered: &fleet::Answered) -> (Vec<Inferred>, Option<Fleet>) {
+    let mut own = whole_book(&state.store);
+    // What this one has not seen yet, others may have.
+    own.accounts.iter_mut().for_each(|of| _ = of.schema.get_or_insert_default());
+    let (accounts, fleet) = answered.merged(&own);
+    let known = accounts.iter().filter_map(|of| Some((of, of.schema.as_ref().filter(|of| !of.is_empty())?)));
+    let mut all: Vec<Inferred> = known.map(|(of, schema)| schema.told(&of.route, &of.mirror)).collect();
+    all.sort_by(|a, b| (&a.route, &a.mirror).cmp(&(&b.route, &b.mirror)));
+    (all, Some(fleet))
 }

@@ -20,7 +20,7 @@ use config::{Policy, Role};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::accounts::accounts;
+use super::accounts::{accounts, book};
 use super::asked::{Query, Text, refusal};
 use super::epoch::looked;
 use super::fleet::{self, Answered, Scope};
@@ -247,13 +247,13 @@ fn decide(
     let since = since.and_then(|since| now.checked_sub(since));
     let (accounts, fleet) = match answered {
         Some(answered) => {
-            let (accounts, fleet) = answered.merged(state);
+            let (accounts, fleet) = answered.merged(&book(&state.store));
             (accounts, Some(fleet))
         }
         None => (accounts(&state.store, &snapshot), None),
     };
     let mut verdict = judge(policy, &evidence_of(config, &accounts, mirror, since));
-    let mirroring = mirroring(&trials(&snapshot), MIRRORING_ALPHA);
+    let mirroring = mirroring(&trials(config, &accounts), MIRRORING_ALPHA);
     let is_stranger = state.refuses(headers).is_some();
     if let Some(fleet) = fleet {
         verdict = verdict.of_fleet(if is_stranger { fleet.without_names() } else { fleet });
@@ -320,7 +320,7 @@ fn begin_here(state: &AdminState, mirror: Option<&str>) -> Result<(BTreeSet<Stri
     }
     state.judging.heard.forget();
     let now = SystemTime::now();
-    let looked = looked(&state.store, &snapshot.config, &all);
+    let looked = looked(&state.store, &snapshot, &all);
     for (route, mirror) in state.store.epochs.begin(&looked, mirror, now) {
         state.store.findings.begin(&route, &mirror);
     }

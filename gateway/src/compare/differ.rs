@@ -2,6 +2,7 @@
 
 mod calls;
 mod fields;
+mod shapes;
 mod shown;
 mod texts;
 
@@ -320,12 +321,14 @@ impl Found<'_> {
                 if self.plain(a) != self.plain(b) {
                     self.looks(a, b);
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
+                    self.of_another_shape(path, (a, b), (primary, mirror));
                 }
             }
             (Node::Number(a), Node::Number(b)) => {
                 if !self.rules.same_number(a, b) {
                     self.looks(a, b);
                     self.one_side(path, Kind::Changed, Some(primary), Some(mirror));
+                    self.of_another_shape(path, (a, b), (primary, mirror));
                 }
             }
             (Node::Bool(a), Node::Bool(b)) if a == b => {}

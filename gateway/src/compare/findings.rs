@@ -14,7 +14,7 @@ use super::differ::{Compared, Kind};
 use super::group::{Group, Judged, SAMPLES_MAX, Tally};
 use super::rules::Rules;
 use super::sample::{Pair, Sample};
-use super::schema::{Inferred, Schemas, Shape};
+use super::schema::{CountedSchema, Inferred, Schemas, Shape};
 use super::versions::{Both, Versions};
 
 /// Groups told apart of one mirror on one route: clients may choose the names in its answers, and must not take the place
@@ -176,6 +176,16 @@ impl Findings {
     /// What fields either side's answers have, of each mirror on each route.
     pub fn schemas(&self) -> Vec<Inferred> {
         self.lock().schemas.told()
+    }
+
+    /// The same as it is counted, by route and mirror.
+    pub fn counted_schemas(&self) -> HashMap<(String, String), CountedSchema> {
+        self.lock().schemas.counted()
+    }
+
+    /// What was counted before this process began goes on from there.
+    pub fn restore_schema(&self, route: &str, mirror: &str, schema: CountedSchema) {
+        self.lock().schemas.restore(route, mirror, schema);
     }
 
     /// Forgets all but what was found of these, by route and mirror: a name that comes back begins anew.
@@ -379,7 +389,7 @@ mod tests {
     use super::super::tests::{answer, config, record};
     use super::super::{Comparator, Kind};
     use super::*;
-    use crate::compare::Schemas;
+    use crate::compare::{Budgets, Schemas};
     use crate::observe::record::Answer;
 
     #[test]
@@ -409,7 +419,7 @@ mod tests {
     fn names_that_are_data_share_a_group_that_counts_pairs() {
         let findings = Arc::new(Findings::default());
         let config = config(&["one", "other"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, Budgets::UNLIMITED);
         let many = |n: usize| object((0..3).map(|k| format!("\"u{n}-{k}\":1")));
         for n in 0..300 {
             comparator.take(&record(&config, 0, &n.to_string(), answer("{}"), many(n)));
@@ -432,7 +442,7 @@ mod tests {
     fn what_is_frequent_finds_a_place_among_names_that_have_no_mask_and_what_may_be_hidden_is_counted() {
         let findings = Arc::new(Findings::default());
         let config = config(&["one"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, Budgets::UNLIMITED);
         let letters = |n: usize| n.to_string().bytes().map(|b| char::from(b + 49)).collect::<String>();
         for n in 0..700 {
             let names =
@@ -491,7 +501,7 @@ mod tests {
     fn noise_takes_no_room_from_what_the_mirror_alone_does_and_a_pair_that_was_cut_is_counted() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, Budgets::UNLIMITED);
         let word = |n: usize| ["alpha", "beta", "gamma", "delta"][n % 4];
         let name = |k: usize| format!("{}_{}", word(k), "x".repeat(k));
         for n in 0..100 {
@@ -515,7 +525,7 @@ mod tests {
             record(&config, 0, "x", object((0..80).map(|k| format!("\"n{k}x{k}\":1"))), answer("{}"));
         alone.copies[0].mirror = 0;
         let fresh = Arc::new(Findings::default());
-        Comparator::new(&config, &Schemas::new(), &fresh).take(&alone);
+        Comparator::new(&config, &Schemas::new(), &fresh, Budgets::UNLIMITED).take(&alone);
         assert_eq!(
             fresh.tallies().remove(0).skipped.get("too_many_differences"),
             None,
@@ -527,7 +537,7 @@ mod tests {
     fn what_is_gone_is_forgotten_and_a_name_that_comes_back_begins_anew() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a", "b"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, Budgets::UNLIMITED);
         comparator.take(&record(&config, 0, "1", answer("1"), answer("2")));
         comparator.take(&record(&config, 1, "2", answer("1"), answer("2")));
         let fewer = super::super::tests::config(&["b"], "compare = {}");
@@ -553,7 +563,7 @@ mod tests {
     fn a_field_of_contents_is_judged_by_the_contents_that_were_compared() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, Budgets::UNLIMITED);
         let cut = || Answer { is_cut: true, ..answer("1") };
         comparator.take(&record(&config, 0, "1", answer("1"), answer("2")));
         comparator.take(&record(&config, 0, "2", cut(), cut()));

@@ -39,7 +39,8 @@ pub(crate) use findings::GROUPS_OF_ONE_MAX;
 pub(crate) use group::SAMPLES_MAX;
 pub use group::{Beside, Group, Judged, Tally};
 pub use sample::{Sample, Shown};
-pub use schema::Inferred;
+pub(crate) use schema::FIELDS_MAX as SCHEMA_FIELDS_MAX;
+pub use schema::{CountedSchema, Inferred};
 pub use versions::Both;
 
 use crate::observe::record::{Answer, CopyEnd, CopyLeg, Record};
@@ -63,12 +64,28 @@ pub const BUSY: &str = "busy";
 /// Why contents were compared in part: they differ in more places than are told of one pair.
 pub const TOO_MANY: &str = "too_many_differences";
 
-/// Share of one core that comparing may take, and looking at which fields there are: half a core together.
-const CPU_SHARE: f64 = 0.45;
-const SCHEMA_CPU_SHARE: f64 = 0.05;
+/// Time that comparing may take, of one core.
+#[derive(Debug, Clone, Copy)]
+pub struct Budgets {
+    /// Shares, of comparing and of looking at which fields there are.
+    share: f64,
+    schema_share: f64,
+    /// Microseconds of either that may be saved up.
+    saved_us_max: f64,
+}
 
-/// Microseconds of comparing that may be saved up.
-const SAVED_US_MAX: f64 = 1e6;
+/// Half a core together.
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { share: 0.45, schema_share: 0.05, saved_us_max: 1e6 }
+    }
+}
+
+impl Budgets {
+    /// What a test compares is the same on a machine of any speed.
+    #[cfg(test)]
+    pub(crate) const UNLIMITED: Self = Self { share: 1.0, schema_share: 1.0, saved_us_max: f64::INFINITY };
+}
 
 /// Compares what the records of one configuration bring.
 #[derive(Debug)]
@@ -97,23 +114,29 @@ const NOISE_MAX: usize = 1024;
 #[derive(Debug)]
 struct Budget {
     share: f64,
+    saved_us_max: f64,
     left_us: f64,
     at: Instant,
 }
 
 impl Budget {
+    fn of(share: f64, saved_us_max: f64) -> Self {
+        Self { share, saved_us_max, left_us: saved_us_max, at: Instant::now() }
+    }
+
     fn is_spent(&mut self, now: Instant) -> bool {
         let earned = now.duration_since(self.at).as_secs_f64() * 1e6 * self.share;
-        self.left_us = (self.left_us + earned).min(SAVED_US_MAX);
+        self.left_us = (self.left_us + earned).min(self.saved_us_max);
         self.at = now;
         self.left_us <= 0.0
     }
 }
 
 impl Comparator {
-    pub fn new(config: &Config, schemas: &Schemas, findings: &Arc<Findings>) -> Self {
-        let budget = |share| Budget { share, left_us: SAVED_US_MAX, at: Instant::now() };
-        let (budget, schema_budget) = (budget(CPU_SHARE), budget(SCHEMA_CPU_SHARE));
+    pub fn new(config: &Config, schemas: &Schemas, findings: &Arc<Findings>, budgets: Budgets) -> Self {
+        let Budgets { share, schema_share, saved_us_max } = budgets;
+        let (budget, schema_budget) =
+            (Budget::of(share, saved_us_max), Budget::of(schema_share, saved_us_max));
         let (rules, learnt) = (HashMap::new(), HashMap::new());
         let findings = Arc::clone(findings);
         let mut comparator = Self { rules, findings, learnt, budget, schema_budget };
@@ -325,7 +348,7 @@ mod tests {
     fn a_copy_that_was_not_drawn_is_not_missed_and_an_answer_without_room_is() {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], "compare = {}");
-        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, Budgets::UNLIMITED);
         let mut alone = record(&config, 0, "1", answer("1"), answer("1"));
         alone.copies[0].answer = None;
         comparator.take(&alone);
@@ -347,12 +370,31 @@ mod tests {
     }
 
     #[test]
+    fn what_finds_no_time_is_counted_and_not_compared() {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["a"], "compare = {}");
+        let nothing = Budgets { share: 0.0, schema_share: 0.0, saved_us_max: 0.0 };
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, nothing);
+        let pair = |id: &str| record(&config, 0, id, answer("1"), answer("2"));
+        comparator.take(&pair("1"));
+        let tally = findings.tallies().remove(0);
+        assert_eq!((tally.compared, tally.skipped.get(BUSY)), (0, Some(&1)));
+        // What one pair takes is known afterwards: the next waits until it is earned.
+        let one = Budgets { share: 0.0, schema_share: 0.0, saved_us_max: 1e-9 };
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, one);
+        (2..5).for_each(|id| comparator.take(&pair(&id.to_string())));
+        let tally = findings.tallies().remove(0);
+        assert_eq!((tally.compared, tally.skipped.get(BUSY)), (1, Some(&3)));
+        assert!(findings.schemas()[0].pairs <= 1);
+    }
+
+    #[test]
     fn what_one_mirror_of_a_route_calls_a_secret_is_shown_beside_none() {
         let findings = Arc::new(Findings::default());
         let keys = "redact = { json = [\"/card\"], headers = [\"x-key\"] }, compare = {} }, \
                     { upstream = \"again\", name = \"open\", redact = { cookies = [\"a\"] }, compare = {}";
         let config = config(&["a"], keys);
-        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings);
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, Budgets::UNLIMITED);
         let mut record = record(&config, 0, "1", answer("{\"card\":\"S1\"}"), answer("{\"card\":\"S2\"}"));
         for mirror in 0..3 {
             record.copies[0].mirror = mirror;

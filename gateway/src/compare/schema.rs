@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::added;
 use super::coding::{End, plain};
@@ -14,6 +14,7 @@ use super::differ::{bounded_field, is_json, media_type_of, step};
 use super::folds::Folds;
 use super::json::{self, Node};
 use super::rules::{Path, Rules};
+use crate::metrics::total;
 use crate::observe::record::Answer;
 
 /// Fields of one mirror on one route, with names of 512 bytes at most; further ones are counted.
@@ -29,6 +30,11 @@ const VALUES_MAX: usize = 2_000;
 const FIRST: u64 = 64;
 const THEN_ONE_IN: u64 = 16;
 
+/// Numbers of another process may be as large as numbers can be.
+fn add(sum: &mut u64, n: u64) {
+    *sum = sum.saturating_add(n);
+}
+
 /// What shares have to differ by to be told, and by how many standard deviations.
 const SHARE_MIN: f64 = 0.005;
 const Z_MIN: f64 = 4.0;
@@ -40,8 +46,8 @@ const OBJECT: usize = 6;
 const REDACTED: usize = 7;
 
 /// What is known of the answers of one mirror on one route.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Schema {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedSchema {
     /// Pairs that came, and those looked at.
     pairs: u64,
     looked: u64,
@@ -52,7 +58,7 @@ pub(super) struct Schema {
 }
 
 /// One field.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     /// The field that it is a member of; none for the answer itself and for items.
     parent: Option<String>,
@@ -60,7 +66,8 @@ struct Seen {
     sides: [Side; 2],
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 struct Side {
     types: [u64; TYPES.len()],
 }
@@ -98,21 +105,22 @@ pub struct Told {
     pub types: BTreeMap<&'static str, u64>,
 }
 
-impl Schema {
+impl CountedSchema {
     /// Whether the next pair is to be looked at.
     pub(super) fn wants(&mut self) -> bool {
-        self.pairs += 1;
+        // As large as it may be in a file that is read.
+        add(&mut self.pairs, 1);
         self.pairs <= FIRST || self.pairs.is_multiple_of(THEN_ONE_IN)
     }
 
     /// Adds a pair; `room`: so many more fields have a place.
     pub(super) fn add(&mut self, shapes: [Shape; 2], mut room: usize) {
-        self.looked += 1;
+        add(&mut self.looked, 1);
         for (side, shape) in shapes.into_iter().enumerate() {
             for (name, (parent, counts)) in shape.fields {
                 if !self.fields.contains_key(&name) {
                     if self.fields.len() >= FIELDS_MAX || room == 0 {
-                        self.hidden += counts.iter().sum::<u64>();
+                        add(&mut self.hidden, total(counts));
                         continue;
                     }
                     room -= 1;
@@ -121,16 +129,54 @@ impl Schema {
                 }
                 let Some(seen) = self.fields.get_mut(&name) else { continue };
                 let types = seen.sides.get_mut(side).map(|side| &mut side.types);
-                types.into_iter().flatten().zip(counts).for_each(|(sum, n)| *sum += n);
+                types.into_iter().flatten().zip(counts).for_each(|(sum, n)| add(sum, n));
             }
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many fields it has.
+    pub fn len(&self) -> usize {
         self.fields.len()
     }
 
-    pub(super) fn told(&self, route: &str, mirror: &str) -> Inferred {
+    /// Whether no answer was looked at.
+    pub fn is_empty(&self) -> bool {
+        self.looked == 0
+    }
+
+    /// Both together, in so many fields at most.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        add(&mut self.pairs, other.pairs);
+        add(&mut self.looked, other.looked);
+        add(&mut self.hidden, other.hidden);
+        for (name, seen) in &other.fields {
+            if !self.fields.contains_key(name) {
+                if self.fields.len() >= FIELDS_MAX {
+                    add(&mut self.hidden, total(seen.sides.iter().map(Side::present)));
+                    continue;
+                }
+                self.fields.insert(name.clone(), Seen { parent: seen.parent.clone(), ..Seen::default() });
+            }
+            let Some(sum) = self.fields.get_mut(name) else { continue };
+            for (side, of) in sum.sides.iter_mut().zip(&seen.sides) {
+                side.types.iter_mut().zip(of.types).for_each(|(sum, n)| add(sum, n));
+            }
+        }
+        self
+    }
+
+    /// The same in so many fields at most.
+    fn within(mut self, room: usize) -> Self {
+        while self.fields.len() > room {
+            let Some((_, seen)) = self.fields.pop_last() else { break };
+            add(&mut self.hidden, total(seen.sides.iter().map(Side::present)));
+        }
+        self
+    }
+
+    /// What it comes to.
+    pub fn told(&self, route: &str, mirror: &str) -> Inferred {
         let one = |(name, seen): (&String, &Seen)| {
             let parents = seen.parent.as_ref().and_then(|of| self.fields.get(of));
             let told = |side: usize| {
@@ -158,7 +204,7 @@ impl Schema {
 
 impl Side {
     fn present(&self) -> u64 {
-        self.types.iter().sum()
+        total(self.types)
     }
 
     fn told(&self, objects: Option<u64>) -> Told {
@@ -186,7 +232,7 @@ fn differs(ours: (Side, Option<u64>), theirs: (Side, Option<u64>)) -> Vec<&'stat
     let mut found = Vec::new();
     let (our_nulls, their_nulls) = (ours.0.types[NULL], theirs.0.types[NULL]);
     // Nulls are counted by themselves.
-    let (values, others) = (a - our_nulls, b - their_nulls);
+    let (values, others) = (a.saturating_sub(our_nulls), b.saturating_sub(their_nulls));
     let is_other_type = |at: usize| {
         let (k, l) = (ours.0.types[at], theirs.0.types[at]);
         // One that the other side never has is another, however rare.
@@ -210,7 +256,7 @@ fn differs(ours: (Side, Option<u64>), theirs: (Side, Option<u64>)) -> Vec<&'stat
 fn are_apart((k, n): (u64, u64), (l, m): (u64, u64)) -> bool {
     let (n, m) = (n.max(1) as f64, m.max(1) as f64);
     let apart = (k as f64 / n - l as f64 / m).abs();
-    let both = (k + l) as f64 / (n + m);
+    let both = (k as f64 + l as f64) / (n + m);
     apart > SHARE_MIN && apart > Z_MIN * (both * (1.0 - both) * (1.0 / n + 1.0 / m)).sqrt()
 }
 
@@ -304,7 +350,7 @@ fn type_of(node: &Node<'_>) -> usize {
 
 /// Schemas of all mirrors, by route and mirror.
 #[derive(Debug, Default)]
-pub(super) struct Schemas(HashMap<(String, String), Schema>);
+pub(super) struct Schemas(HashMap<(String, String), CountedSchema>);
 
 impl Schemas {
     pub(super) fn wants(&mut self, route: &str, mirror: &str) -> bool {
@@ -312,7 +358,7 @@ impl Schemas {
     }
 
     pub(super) fn add(&mut self, route: &str, mirror: &str, shapes: [Shape; 2]) {
-        let taken: usize = self.0.values().map(Schema::len).sum();
+        let taken: usize = self.0.values().map(CountedSchema::len).sum();
         let schema = self.0.entry((route.to_owned(), mirror.to_owned())).or_default();
         schema.add(shapes, ALL_FIELDS_MAX.saturating_sub(taken));
     }
@@ -321,8 +367,20 @@ impl Schemas {
         self.0.retain(|(route, mirror), _| is_known(route, mirror));
     }
 
+    /// What was counted of one before this process began, as far as there are places.
+    pub(super) fn restore(&mut self, route: &str, mirror: &str, schema: CountedSchema) {
+        let room = ALL_FIELDS_MAX.saturating_sub(self.0.values().map(CountedSchema::len).sum());
+        self.0.insert((route.to_owned(), mirror.to_owned()), schema.within(room.min(FIELDS_MAX)));
+    }
+
+    /// All that is counted, as another process gets it.
+    pub(super) fn counted(&self) -> HashMap<(String, String), CountedSchema> {
+        let known = self.0.iter().filter(|(_, schema)| !schema.is_empty());
+        known.map(|(key, schema)| (key.clone(), schema.clone())).collect()
+    }
+
     pub(super) fn told(&self) -> Vec<Inferred> {
-        let known = self.0.iter().filter(|(_, schema)| schema.looked > 0);
+        let known = self.0.iter().filter(|(_, schema)| !schema.is_empty());
         let mut all: Vec<Inferred> =
             known.map(|((route, mirror), schema)| schema.told(route, mirror)).collect();
         all.sort_by(|a, b| (&a.route, &a.mirror).cmp(&(&b.route, &b.mirror)));
@@ -333,14 +391,15 @@ impl Schemas {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{answer, config, record};
-    use super::super::{Comparator, Findings};
+    use super::super::{Budgets, Comparator, Findings};
     use super::*;
     use std::sync::Arc;
 
     fn told(keys: &str, pairs: impl Iterator<Item = (String, String)>) -> Inferred {
         let findings = Arc::new(Findings::default());
         let config = config(&["a"], keys);
-        let mut comparator = Comparator::new(&config, &crate::compare::Schemas::new(), &findings);
+        let mut comparator =
+            Comparator::new(&config, &crate::compare::Schemas::new(), &findings, Budgets::UNLIMITED);
         for (n, (ours, theirs)) in pairs.enumerate() {
             comparator.take(&record(&config, 0, &n.to_string(), answer(&ours), answer(&theirs)));
         }
@@ -407,6 +466,48 @@ mod tests {
         let users = |n: u32| format!("{{\"u{n}\":{{\"seen\":1}}}}");
         let of = told("compare = {}", (0..150).map(|n| (users(n), users(n))));
         assert!(of.fields.len() < 50 && field(&of, "$.u*.seen").primary.present > 40, "{}", of.fields.len());
+    }
+
+    #[test]
+    fn what_two_gateways_counted_is_one_schema_and_keeps_to_its_fields() {
+        let pairs = |n: u32| (0..n).map(|_| (r#"{"a":1,"b":null}"#.to_owned(), r#"{"a":"x"}"#.to_owned()));
+        let counted = |keys: &[(&str, &str)]| {
+            let mut schemas = Schemas::default();
+            for (ours, theirs) in keys {
+                let config = config(&["a"], "compare = {}");
+                let rules = Rules::new(&config.routes[0].mirrors[0].compare.clone().unwrap(), None, None);
+                let shapes = shapes(&rules, &mut Folds::default(), [&answer(ours), &answer(theirs)]).unwrap();
+                assert!(schemas.wants("a", "v2"));
+                schemas.add("a", "v2", shapes);
+            }
+            schemas.counted().remove(&("a".to_owned(), "v2".to_owned())).unwrap()
+        };
+        let pair = (r#"{"a":1,"b":null}"#, r#"{"a":"x"}"#);
+        let (one, other) = (counted(&[pair]), counted(&[pair, pair]));
+        let both = one.clone().plus(&other);
+        assert_eq!(both, counted(&[pair, pair, pair]));
+        assert_eq!(both.told("a", "v2"), told("compare = {}", pairs(3)));
+        // As it is written and read again.
+        let text = serde_json::to_string(&both).unwrap();
+        assert_eq!(serde_json::from_str::<CountedSchema>(&text).unwrap(), both);
+        let mut schemas = Schemas::default();
+        schemas.restore("a", "v2", both.clone());
+        assert_eq!(schemas.told(), [both.told("a", "v2")]);
+        // Numbers as large as can be.
+        let most =
+            serde_json::from_str::<CountedSchema>(&text.replace(":3", &format!(":{}", u64::MAX))).unwrap();
+        let sum = most.clone().plus(&most).plus(&both);
+        assert_eq!(sum.told("a", "v2").pairs, u64::MAX);
+        let letters = |n: usize| n.to_string().bytes().map(|b| char::from(b + 49)).collect::<String>();
+        let wide = |from: usize| {
+            let names: Vec<String> = (from..from + 250).map(|n| format!("\"{}\":1", letters(n))).collect();
+            let text = format!("{{{}}}", names.join(","));
+            counted(&[(&text, &text)])
+        };
+        let sum = wide(0).plus(&wide(250));
+        assert!(sum.len() <= FIELDS_MAX && sum.hidden > 0, "{} {}", sum.len(), sum.hidden);
+        let cut = both.within(1);
+        assert_eq!((cut.len(), cut.hidden > 0), (1, true));
     }
 
     #[test]

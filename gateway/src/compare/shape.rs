@@ -34,6 +34,14 @@ pub(super) fn is_alike(one: &str, other: &str) -> bool {
         || (is_token(one) && is_token(other) && one.len() == other.len())
 }
 
+/// Whether both values have one shape and are about as long: a counter grows, a time in other units is another thing.
+pub(super) fn is_of_one_kind(one: &str, other: &str) -> bool {
+    one.len().abs_diff(other.len()) < OTHER_UNITS && is_alike(one, other)
+}
+
+/// Digits by which a thousand times as much is longer.
+const OTHER_UNITS: usize = 3;
+
 /// Two runs of letters and digits that may be drawn.
 fn is_drawn(a: &str, b: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

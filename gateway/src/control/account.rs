@@ -8,21 +8,31 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
+use super::clients::Clients;
 use super::epoch::{Counts, Epoch, MARKS_MAX};
-use crate::compare::{GROUPS_OF_ONE_MAX, Group, SAMPLES_MAX, Tally};
-use crate::metrics::{CELLS_MAX, Slots};
+use crate::compare::{CountedSchema, GROUPS_OF_ONE_MAX, Group, SAMPLES_MAX, SCHEMA_FIELDS_MAX, Tally};
+use crate::metrics::{CELLS_MAX, Slots, TAIL_LEVELS};
 
 /// What is known of one mirror on one route.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Account {
     pub route: String,
     pub mirror: String,
+    /// Of so many gateways it is the sum.
+    #[serde(skip, default = "one")]
+    pub gateways: u32,
     pub epoch: Epoch,
     /// Since it began.
     pub counted: Counts,
     /// Where answers are compared.
     pub tally: Option<Tally>,
     pub groups: Vec<Group>,
+    /// Where chance leaves some of the requests out: what clients got of v1, copied and not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Clients>,
+    /// Where answers are compared, and it is to be told: which fields they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<CountedSchema>,
 }
 
 impl Account {
@@ -37,7 +47,8 @@ impl Account {
         let counts = |of: &Counts| {
             let times = |of: &Slots| ("slots of times", of.len(), Slots::LEN_MAX);
             let cells = ("cells of outcomes", of.matrix.len(), CELLS_MAX);
-            [cells, times(&of.primary_times), times(&of.mirror_times), times(&of.ratios)]
+            let tails = ("levels of times", of.tails.len(), TAIL_LEVELS);
+            [cells, times(&of.primary_times), times(&of.mirror_times), times(&of.ratios), tails]
         };
         let reasons = self.tally.as_ref().map_or(0, |tally| tally.skipped.len());
         let ids = self.groups.iter().map(|group| group.elsewhere.len()).max().unwrap_or_default();
@@ -48,7 +59,11 @@ impl Account {
             ("reasons", reasons, REASONS_MAX),
         ];
         let marks = self.epoch.marks.iter().flat_map(|mark| counts(&mark.counted));
-        of_all.into_iter().chain(counts(&self.counted)).chain(marks).find(|(_, has, most)| has > most)
+        let arms = self.clients.iter().flat_map(|of| [&of.copied, &of.spared]);
+        let arms = arms.map(|got| ("slots of times", got.times.len(), Slots::LEN_MAX));
+        let fields = self.schema.iter().map(|of| ("fields of a schema", of.len(), SCHEMA_FIELDS_MAX));
+        let all = of_all.into_iter().chain(counts(&self.counted)).chain(marks).chain(arms).chain(fields);
+        all.into_iter().find(|(_, has, most)| has > most)
     }
 
     /// Of a mirror on a route.
@@ -62,7 +77,25 @@ impl Account {
 pub struct Book {
     /// Which process wrote it: a name that no other has.
     pub boot: String,
+    /// What accounts tell of: see [`FORMAT`].
+    #[serde(default = "first")]
+    pub format: u32,
+    /// Schemas found no room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_without_schemas: bool,
     pub accounts: Vec<Account>,
+}
+
+/// What this gateway's accounts tell of. Each is read by those before it, which pass over what they do not know: 1 had neither what
+/// clients got nor schemas.
+pub const FORMAT: u32 = 2;
+
+fn one() -> u32 {
+    1
+}
+
+fn first() -> u32 {
+    1
 }
 
 /// Reasons for which answers are not compared: many more than there are.
@@ -104,16 +137,19 @@ impl fmt::Display for Unreadable {
 }
 
 impl Book {
-    /// As a file has it, in at most so many bytes: first what came when goes, then what differs, then the accounts that tell
-    /// least. Returns how many went.
+    /// As a file has it, in at most so many bytes: first schemas go, then what came when, then what differs, then the accounts that
+    /// tell least. Returns how many went.
     pub fn to_file(&self, bytes_max: usize) -> (Vec<u8>, usize) {
         let whole = json(self);
         if whole.len() <= bytes_max {
             return (with_head(&whole), 0);
         }
-        let mut book = self.clone();
-        book.accounts.iter_mut().for_each(|account| account.epoch.marks.clear());
+        let mut book = self.without_schemas();
         let mut text = json(&book);
+        if text.len() > bytes_max {
+            book.accounts.iter_mut().for_each(|account| account.epoch.marks.clear());
+            text = json(&book);
+        }
         if text.len() > bytes_max {
             for account in &mut book.accounts {
                 account.groups.clear();
@@ -129,14 +165,24 @@ impl Book {
         (with_head(&text), self.accounts.len() - book.accounts.len())
     }
 
-    /// As a page has it: whole, for who adds it up must know all of it, but for moments where these take too much. `None`: it is
-    /// more than so many bytes all the same.
+    fn without_schemas(&self) -> Self {
+        let mut book = Self { is_without_schemas: true, ..self.clone() };
+        book.accounts.iter_mut().for_each(|account| account.schema = None);
+        book
+    }
+
+    /// As a page has it: whole, for who adds it up must know all of it, but for schemas and then moments where these take too much.
+    /// `None`: it is more than so many bytes all the same.
     pub fn to_page(&self, bytes_max: usize) -> Option<Vec<u8>> {
         let whole = json(self);
         if whole.len() <= bytes_max {
             return Some(whole);
         }
-        let mut book = self.clone();
+        let mut book = self.without_schemas();
+        let text = json(&book);
+        if text.len() <= bytes_max {
+            return Some(text);
+        }
         book.accounts.iter_mut().for_each(|account| account.epoch.marks.clear());
         Some(json(&book)).filter(|text| text.len() <= bytes_max)
     }
@@ -196,7 +242,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::control::{Epochs, Looked};
+    use crate::control::{Epochs, Got, Looked};
     use crate::metrics::{Histogram, Slots};
 
     fn counts(n: u64) -> Counts {
@@ -208,6 +254,7 @@ mod tests {
             primary_times: times.clone(),
             mirror_times: times.clone(),
             ratios: times,
+            tails: (0..3).map(|level| (n >> level, 1)).collect(),
             sent: n,
             unreachable: 1,
             lost: 2,
@@ -225,7 +272,9 @@ mod tests {
                 endpoints: [BTreeSet::from(["a:1".to_owned()]), BTreeSet::new()],
                 versions: [None, Some("2".to_owned())],
                 question: "q".to_owned(),
+                share: Some(100_000),
                 counts: Box::new(move || counts(n)),
+                clients: Box::new(move || Some(clients(n))),
             };
             epochs.look(&[looked(0)], SystemTime::UNIX_EPOCH);
             epochs.look(&[looked(n)], SystemTime::UNIX_EPOCH + Duration::from_secs(90));
@@ -236,11 +285,29 @@ mod tests {
                 mirror: "v2".to_owned(),
                 tally: Some(Tally { compared: n, ..Tally::default() }),
                 groups: Vec::new(),
+                gateways: 1,
+                clients: Some(epoch.clients(&clients(2 * n))),
+                schema: Some(schema(n)),
                 epoch,
                 route: route.clone(),
             }
         };
-        Book { boot: "b".to_owned(), accounts: (1..=accounts).map(one).collect() }
+        let accounts = (1..=accounts).map(one).collect();
+        Book { boot: "b".to_owned(), format: FORMAT, is_without_schemas: false, accounts }
+    }
+
+    fn clients(n: u64) -> Clients {
+        let got = |n: u64| Got { requests: n, refused: n / 2, failed: n / 3, times: vec![(1_000, n)].into() };
+        Clients { share: 100_000, copied: got(n), spared: got(9 * n) }
+    }
+
+    fn schema(n: u64) -> CountedSchema {
+        let field = |at: u64| {
+            format!(r#""$.f{at}":{{"parent":"$","sides":[[0,0,{n},0,0,0,0,0],[0,0,0,0,{n},0,0,0]]}}"#)
+        };
+        let fields: Vec<String> = (0..n.min(SCHEMA_FIELDS_MAX as u64)).map(field).collect();
+        let text = format!(r#"{{"pairs":{n},"looked":{n},"fields":{{{}}},"hidden":0}}"#, fields.join(","));
+        serde_json::from_str(&text).unwrap()
     }
 
     #[test]
@@ -251,6 +318,8 @@ mod tests {
         let read = Book::of_file(&bytes).unwrap();
         assert_eq!(format!("{:?}", read.accounts[2].counted), format!("{:?}", book.accounts[2].counted));
         assert_eq!(read.accounts[2].epoch.marks[0].counted, book.accounts[2].epoch.marks[0].counted);
+        assert_eq!(read.accounts[2].clients, Some(clients(6)));
+        assert_eq!(read.accounts[2].schema, Some(schema(3)));
         assert_eq!(read.to_file(BOOK_BYTES_MAX).0, bytes, "and written once more it is the same");
     }
 
@@ -270,6 +339,34 @@ mod tests {
         assert_eq!(of("{}\n"), Unreadable::Foreign);
         let malformed = Book::of_file(&with_head(b"{\"boot\":1}")).unwrap_err();
         assert!(malformed.to_string().contains("line 1 column"), "{malformed}");
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_gateway_is_read_and_an_earlier_one_reads_what_is_written() {
+        let counted = r#"{"matrix":[["200","200",40]],"primary_times":[[1000,40]],"mirror_times":[[1000,40]],"sent":40,"unreachable":0,"lost":0,"suspect":0}"#;
+        let earlier = format!(
+            r#"{{"boot":"b","accounts":[{{"route":"r","mirror":"v2","epoch":{{"began":5,"because":"start","marks":[{{"at":7,"number":1,"counted":{counted}}}],"number":1,"endpoints":[["a:1"],["b:1"]],"versions":[null,"2"],"question":"q"}},"counted":{counted},"tally":{{"route":"r","mirror":"v2","role":"candidate","compared":40,"contents":40,"differing":0,"skipped":{{}},"hidden":0,"beside":{{"pairs":0,"contents":0,"only_mirror":0,"only_baseline":0}},"found":0}},"groups":[]}}]}}"#
+        );
+        let read = Book::of_file(&with_head(earlier.as_bytes())).unwrap();
+        let [account] = &read.accounts[..] else { panic!("one mirror on one route") };
+        assert_eq!((read.format, account.pairs(), account.epoch.marks.len()), (1, 40, 1));
+        assert_eq!((&account.clients, &account.schema), (&None, &None));
+        assert_eq!(account.tally.as_ref().map(|of| of.contents), Some(40));
+        // What stands before the text is what that one looks for.
+        let (bytes, _) = book(1).to_file(BOOK_BYTES_MAX);
+        assert!(bytes.starts_with(b"umbra-evidence 1 "));
+    }
+
+    #[test]
+    fn where_room_is_short_schemas_go_first_and_it_is_said() {
+        let book = book(3);
+        let whole = book.to_file(usize::MAX).0.len();
+        for bytes in [book.to_file(whole - 60).0, with_head(&book.to_page(whole - 60).unwrap())] {
+            let read = Book::of_file(&bytes).unwrap();
+            assert!(read.is_without_schemas && read.accounts.iter().all(|of| of.schema.is_none()));
+            assert!(read.accounts.iter().all(|of| of.clients.is_some() && of.epoch.marks.len() == 1));
+        }
+        assert_eq!(book.to_page(100), None);
     }
 
     #[test]
@@ -297,6 +394,21 @@ mod tests {
             of.counted.mirror_times = times.into();
         });
         assert!(why.unwrap_err().contains("slots of times"));
+        let why = with(|of| {
+            let times: Vec<(u64, u64)> = (0..=Slots::LEN_MAX as u64).map(|value| (value, 1)).collect();
+            of.clients =
+                Some(Clients { spared: Got { times: times.into(), ..Got::default() }, ..clients(1) });
+        });
+        assert!(why.unwrap_err().contains("slots of times"));
+        let why = with(|of| {
+            let field = |n: usize| format!(r#""{n}":{{"parent":null,"sides":[[],[]]}}"#);
+            let fields: Vec<String> = (0..=SCHEMA_FIELDS_MAX).map(field).collect();
+            let sides = "[0,0,0,0,0,0,0,1]";
+            let fields = fields.join(",").replace("[]", sides);
+            let text = format!(r#"{{"pairs":1,"looked":1,"fields":{{{fields}}},"hidden":0}}"#);
+            of.schema = Some(serde_json::from_str(&text).unwrap());
+        });
+        assert!(why.unwrap_err().contains("fields of a schema"));
     }
 
     fn found(n: usize) -> Group {
@@ -310,7 +422,7 @@ mod tests {
         for most in [whole, whole / 2, whole / 8, 300, 10] {
             let (bytes, left_out) = all.to_file(most);
             let head = bytes.iter().position(|b| *b == b'\n').unwrap() + 1;
-            assert!(bytes.len() - head <= most.max(30), "{} of {most}", bytes.len());
+            assert!(bytes.len() - head <= most.max(70), "{} of {most}", bytes.len());
             let read = Book::of_file(&bytes).unwrap();
             assert_eq!(read.accounts.len() + left_out, 40);
             if let Some(first) = read.accounts.first().filter(|_| left_out > 0) {

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{Slots, total};
+use super::clients::Clients;
+use crate::metrics::{Slots, TailCounts, total};
 use crate::portable::unix_micros;
 
 /// From one moment that is remembered to the next.
@@ -31,6 +32,9 @@ pub struct Counts {
     /// Of the same pairs, how many times as long the mirror took.
     #[serde(default)]
     pub ratios: Slots,
+    /// Clumps of the same pairs in which one side alone was long.
+    #[serde(default)]
+    pub tails: TailCounts,
     pub sent: u64,
     pub unreachable: u64,
     pub lost: u64,
@@ -49,6 +53,7 @@ impl Counts {
             primary_times: self.primary_times.since(&before.primary_times),
             mirror_times: self.mirror_times.since(&before.mirror_times),
             ratios: self.ratios.since(&before.ratios),
+            tails: self.tails.since(&before.tails),
             sent: self.sent.saturating_sub(before.sent),
             unreachable: self.unreachable.saturating_sub(before.unreachable),
             lost: self.lost.saturating_sub(before.lost),
@@ -69,6 +74,7 @@ impl Counts {
             primary_times: Slots::together([&self.primary_times, &other.primary_times]),
             mirror_times: Slots::together([&self.mirror_times, &other.mirror_times]),
             ratios: Slots::together([&self.ratios, &other.ratios]),
+            tails: self.tails.plus(&other.tails),
             sent: self.sent.saturating_add(other.sent),
             unreachable: self.unreachable.saturating_add(other.unreachable),
             lost: self.lost.saturating_add(other.lost),
@@ -110,8 +116,12 @@ pub struct Looked<'a> {
     pub versions: [Option<String>; 2],
     /// What is asked of the mirror there: other rules, other differences.
     pub question: String,
+    /// Millionths of its requests that are drawn, where chance alone leaves the others out.
+    pub share: Option<u32>,
     /// Costs a look at its counters on every worker.
     pub counts: Box<dyn Fn() -> Counts + 'a>,
+    /// The same of what clients got.
+    pub clients: Box<dyn Fn() -> Option<Clients> + 'a>,
 }
 
 impl fmt::Debug for Looked<'_> {
@@ -191,6 +201,13 @@ pub struct Epoch {
     /// What was counted of it before this process began.
     #[serde(skip)]
     carried: Arc<Counts>,
+    /// The share of its trial, and the same two of what clients got in it.
+    #[serde(default)]
+    share: Option<u32>,
+    #[serde(skip)]
+    clients_base: Option<Arc<Clients>>,
+    #[serde(skip)]
+    clients_carried: Option<Arc<Clients>>,
     /// What was counted of it by then.
     #[serde(default)]
     pub marks: Vec<Mark>,
@@ -216,11 +233,11 @@ impl Epochs {
             let key = (pairing.route.to_owned(), pairing.mirror.to_owned());
             let Some(epoch) = epochs.get_mut(&key) else {
                 // What was counted before the first look is of this epoch: the process began with it.
-                epochs.insert(key, Epoch::begin(pairing, now, Cause::Start, Counts::default()));
+                epochs.insert(key, Epoch::begin(pairing, now, Cause::Start));
                 continue;
             };
             if let Some(cause) = epoch.is_over(pairing) {
-                *epoch = Epoch::begin(pairing, now, cause, (pairing.counts)());
+                *epoch = Epoch::begin(pairing, now, cause);
                 begun.push(key);
                 continue;
             }
@@ -238,15 +255,27 @@ impl Epochs {
         let chosen = all.iter().filter(|of| mirror.is_none_or(|name| name == of.mirror));
         let one = |pairing: &Looked<'_>| {
             let key = (pairing.route.to_owned(), pairing.mirror.to_owned());
-            epochs.insert(key.clone(), Epoch::begin(pairing, now, Cause::Asked, (pairing.counts)()));
+            epochs.insert(key.clone(), Epoch::begin(pairing, now, Cause::Asked));
             key
         };
         chosen.map(one).collect()
     }
 
     /// An epoch that began before this process did goes on, with what was counted of it.
-    pub fn restore(&self, route: &str, mirror: &str, epoch: Epoch, counted: Counts) {
-        let epoch = Epoch { carried: Arc::new(counted), base: Arc::default(), ..epoch };
+    pub fn restore(
+        &self,
+        route: &str,
+        mirror: &str,
+        epoch: Epoch,
+        (counted, clients): (Counts, Option<Clients>),
+    ) {
+        let epoch = Epoch {
+            carried: Arc::new(counted),
+            base: Arc::default(),
+            clients_carried: clients.map(Arc::new),
+            clients_base: None,
+            ..epoch
+        };
         self.lock().insert((route.to_owned(), mirror.to_owned()), epoch);
     }
 
@@ -271,12 +300,22 @@ impl Epoch {
         self.carried.plus(&now.since(&self.base))
     }
 
-    fn begin(of: &Looked<'_>, now: SystemTime, because: Cause, base: Counts) -> Self {
+    /// What clients got since it began, where this process has counted so much.
+    pub fn clients(&self, now: &Clients) -> Clients {
+        let new = self.clients_base.as_ref().map_or_else(|| now.clone(), |base| now.since(base));
+        self.clients_carried.as_ref().map_or_else(|| new.clone(), |carried| new.plus(carried))
+    }
+
+    fn begin(of: &Looked<'_>, now: SystemTime, because: Cause) -> Self {
+        let is_new = because == Cause::Start;
         Self {
             began: now,
             because,
-            base: Arc::new(base),
+            base: if is_new { Arc::default() } else { Arc::new((of.counts)()) },
             carried: Arc::default(),
+            share: of.share,
+            clients_base: if is_new { None } else { (of.clients)().map(Arc::new) },
+            clients_carried: None,
             marks: Vec::new(),
             number: 0,
             endpoints: of.endpoints.clone(),
@@ -313,6 +352,10 @@ impl Epoch {
             if then.is_none() {
                 then.clone_from(now);
             }
+        }
+        if self.share != of.share {
+            // Another trial, whose counters begin anew.
+            (self.share, self.clients_base, self.clients_carried) = (of.share, None, None);
         }
     }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::account::{Account, Book};
+use super::clients::Clients;
 use super::epoch::{Cause, Counts, Mark};
-use crate::compare::{Beside, Group, Tally};
+use crate::compare::{Beside, CountedSchema, Group, Tally};
 
 /// Gateways learn of a new version, and are told to begin anew, within so long of each other; so far may their clocks be apart.
 const APART_MAX: Duration = Duration::from_secs(30);
@@ -46,16 +47,47 @@ impl fmt::Display for Apart {
     }
 }
 
+/// What one gateway does not tell of a mirror on a route, though what else it knows is added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Silent {
+    /// What clients got, and schemas: an earlier version knows of neither.
+    Earlier,
+    /// Schemas: it has more than a page takes.
+    Full,
+    /// What clients got: it draws another share of the requests.
+    Share,
+}
+
+impl fmt::Display for Silent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Earlier => {
+                "is of an earlier version: it tells neither what clients got whose requests were copied, and \
+                 whose were not, nor which fields responses have"
+            }
+            Self::Full => "knows more than it may tell at once: it leaves out which fields responses have",
+            Self::Share => {
+                "copies another share of the requests: what clients got of it is another trial, and not added"
+            }
+        })
+    }
+}
+
 /// All that is added up, and what is not.
 #[derive(Debug, Default)]
 pub struct Merged {
     pub accounts: Vec<Account>,
     /// Whose, of which mirror, and why; of several routes the first.
     pub apart: BTreeMap<(String, String), (Apart, String)>,
+    /// The same of what is added up but in part.
+    pub in_part: BTreeMap<(String, String), (Silent, String)>,
 }
 
 /// By route and mirror.
 type ByName<'a> = HashMap<(&'a str, &'a str), &'a Account>;
+
+/// Each with its gateway's name.
+type Named<'a, T> = Vec<(&'a str, T)>;
 
 /// What these gateways, each by its name, know of the mirrors of the first one. A process that was asked twice counts once.
 pub fn merge<'a>(books: impl IntoIterator<Item = (&'a str, &'a Book)>, now: SystemTime) -> Merged {
@@ -66,6 +98,7 @@ pub fn merge<'a>(books: impl IntoIterator<Item = (&'a str, &'a Book)>, now: Syst
     let keys: Vec<(String, String)> =
         own.accounts.iter().map(|of| (of.route.clone(), of.mirror.clone())).collect();
     let mut all: Vec<(&str, ByName<'_>)> = Vec::new();
+    let by_name: HashMap<&str, &Book> = books.iter().copied().collect();
     for (name, book) in &books {
         let by_key = book.accounts.iter().map(|of| ((of.route.as_str(), of.mirror.as_str()), of)).collect();
         all.push((name, by_key));
@@ -80,16 +113,43 @@ pub fn merge<'a>(books: impl IntoIterator<Item = (&'a str, &'a Book)>, now: Syst
         for (name, why) in apart {
             merged.apart.entry((name.to_owned(), mirror.clone())).or_insert_with(|| (why, route.clone()));
         }
+        let own = same.first().map(|(_, of)| *of);
+        for (name, account) in same.iter().skip(1) {
+            let why = by_name.get(name).zip(own).and_then(|(book, own)| silent(book, own, account));
+            let key = (*name, &mirror);
+            if let Some(why) = why {
+                merged
+                    .in_part
+                    .entry((key.0.to_owned(), key.1.clone()))
+                    .or_insert_with(|| (why, route.clone()));
+            }
+        }
+        let same: Vec<&Account> = same.into_iter().map(|(_, of)| of).collect();
         merged.accounts.extend(together(&same));
     }
     merged
 }
 
+/// What `other`, of this book, does not tell that `own` does.
+fn silent(book: &Book, own: &Account, other: &Account) -> Option<Silent> {
+    let share = |of: &Account| of.clients.as_ref().map(|of| of.share);
+    if book.format < FIRST_OF_CLIENTS {
+        return (own.clients.is_some() || own.schema.is_some()).then_some(Silent::Earlier);
+    }
+    if own.clients.is_some() && share(own) != share(other) {
+        return Some(Silent::Share);
+    }
+    (own.schema.is_some() && book.is_without_schemas).then_some(Silent::Full)
+}
+
+/// The first format of a book that has what clients got, and schemas.
+const FIRST_OF_CLIENTS: u32 = 2;
+
 /// Those that can be added up, and the others.
 fn sorted<'a>(
     all: &[(&'a str, Option<&'a Account>)],
     now: SystemTime,
-) -> (Vec<&'a Account>, Vec<(&'a str, Apart)>) {
+) -> (Named<'a, &'a Account>, Named<'a, Apart>) {
     let mut known = Vec::new();
     let mut apart = Vec::new();
     let asked = all.iter().find_map(|(_, account)| account.map(|of| of.epoch.question.clone()));
@@ -116,7 +176,7 @@ fn sorted<'a>(
         } else if is_anew && account.epoch.began + APART_MAX < latest.epoch.began {
             apart.push((name, Apart::Epoch));
         } else {
-            same.push(account);
+            same.push((name, account));
         }
     }
     (same, apart)
@@ -159,13 +219,28 @@ fn together(all: &[&Account]) -> Option<Account> {
     Some(Account {
         route: first.route.clone(),
         mirror: first.mirror.clone(),
+        gateways: replicas,
         epoch,
         counted,
         tally: tallies
             .split_first()
             .map(|(first, rest)| rest.iter().fold((*first).clone(), |sum, of| plus(sum, of))),
         groups: groups(all),
+        clients: clients(first, rest),
+        schema: schema(first, rest),
     })
+}
+
+/// What clients of all got whose share is that of the first.
+fn clients(first: &Account, rest: &[&Account]) -> Option<Clients> {
+    let own = first.clients.clone()?;
+    Some(rest.iter().filter_map(|of| of.clients.as_ref()).fold(own, |sum, of| sum.plus(of)))
+}
+
+/// What fields the answers have that all saw; where the first is not asked for it, nobody is.
+fn schema(first: &Account, rest: &[&Account]) -> Option<CountedSchema> {
+    let own = first.schema.clone()?;
+    Some(rest.iter().filter_map(|of| of.schema.as_ref()).fold(own, CountedSchema::plus))
 }
 
 /// Any of the gateways may be asked, each with moments of its own: their tests share what one would have.
@@ -260,7 +335,7 @@ fn groups(all: &[&Account]) -> Vec<Group> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Epochs, Looked};
+    use crate::control::{Epochs, FORMAT, Got, Looked};
 
     struct Replica {
         question: &'static str,
@@ -288,7 +363,9 @@ mod tests {
             endpoints: Default::default(),
             versions: [None, of.version.map(str::to_owned)],
             question: of.question.to_owned(),
+            share: None,
             counts: Box::new(move || counts(n)),
+            clients: Box::new(|| None),
         };
         if of.is_begun_by_hand {
             epochs.begin(&[looked(0)], None, at(of.began));
@@ -305,8 +382,15 @@ mod tests {
             tally: Some(Tally { compared: of.pairs, contents: of.pairs, ..Tally::default() }),
             groups: of.field.map(one).into_iter().collect(),
             epoch,
+            gateways: 1,
+            clients: None,
+            schema: None,
         };
-        (boot.to_owned(), Book { boot: boot.to_owned(), accounts: vec![account] })
+        (boot.to_owned(), book_of(boot, vec![account]))
+    }
+
+    fn book_of(boot: &str, accounts: Vec<Account>) -> Book {
+        Book { boot: boot.to_owned(), format: FORMAT, accounts, ..Book::default() }
     }
 
     fn merge(books: Vec<(String, Book)>) -> Merged {
@@ -384,6 +468,43 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_got_and_fields_are_added_up_and_who_does_not_tell_is_named_and_counted_for_the_rest() {
+        let schema = |n: u64| {
+            let text = format!(
+                r#"{{"pairs":{n},"looked":{n},"fields":{{"$":{{"parent":null,"sides":[[0,0,{n},0,0,0,0,0],[0,0,{n},0,0,0,0,0]]}}}},"hidden":0}}"#
+            );
+            serde_json::from_str::<CountedSchema>(&text).unwrap()
+        };
+        let got = |n: u64| Got { requests: n, refused: 1, failed: 2, times: vec![(1_000, n)].into() };
+        let with = |name: &str, share: u32, n: u64| {
+            let mut one = book(name, &PLAIN);
+            one.1.accounts[0].clients = Some(Clients { share, copied: got(n), spared: got(9 * n) });
+            one.1.accounts[0].schema = Some(schema(n));
+            one
+        };
+        let mut earlier = book("old", &PLAIN);
+        earlier.1.format = 1;
+        let mut full = with("full", 10, 5);
+        (full.1.is_without_schemas, full.1.accounts[0].schema) = (true, None);
+        let merged =
+            merge(vec![with("own", 10, 3), with("alike", 10, 4), with("more", 20, 7), earlier, full]);
+        assert!(merged.apart.is_empty());
+        let [account] = &merged.accounts[..] else { panic!("one mirror on one route") };
+        assert_eq!(account.pairs(), 500, "of all");
+        let clients = account.clients.as_ref().unwrap();
+        assert_eq!((clients.share, clients.copied.requests, clients.spared.failed), (10, 12, 6));
+        assert_eq!(clients.spared.times.count(), 108);
+        assert_eq!(account.schema, Some(schema(14)));
+        let named: Vec<_> =
+            merged.in_part.iter().map(|((name, _), (why, _))| (name.as_str(), *why)).collect();
+        assert_eq!(named, [("full", Silent::Full), ("more", Silent::Share), ("old", Silent::Earlier)]);
+        // Where nothing of it is known here, nothing is missed.
+        let mut earlier = book("old", &PLAIN);
+        earlier.1.format = 1;
+        assert!(merge(vec![book("own", &PLAIN), earlier]).in_part.is_empty());
+    }
+
+    #[test]
     fn what_answers_another_question_or_is_of_another_epoch_is_named_and_not_added() {
         let rows = [
             (Replica { question: "p", ..PLAIN }, Some(Apart::Rules)),
@@ -405,8 +526,7 @@ mod tests {
             assert_eq!(merged.apart.values().map(|(why, _)| *why).collect::<Vec<_>>(), [Apart::Epoch]);
         }
         let (name, _) = book("2", &PLAIN);
-        let merged =
-            merge(vec![book("1", &PLAIN), (name, Book { boot: "2".to_owned(), accounts: Vec::new() })]);
+        let merged = merge(vec![book("1", &PLAIN), (name, book_of("2", Vec::new()))]);
         assert_eq!(merged.apart.values().map(|(why, _)| *why).collect::<Vec<_>>(), [Apart::Unknown]);
     }
 }

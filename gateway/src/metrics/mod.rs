@@ -12,6 +12,7 @@ mod capture;
 mod observer;
 mod pairs;
 mod slots;
+mod tails;
 mod trial;
 
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub use labels::{
 };
 pub use observer::{KeeperCounters, ObserverCounters};
 pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd, RATIO_SLACK_US, ratio_step, times_as_long};
-pub use slots::{Slots, total};
+pub use slots::{Slots, TailCounts, total};
+pub use tails::{Clumps, LEAST_TAIL_US, TAIL_LEVELS, TAIL_TIMES, Tails};
 pub use trial::{Arm, Got, Trial};
 
 /// The counters of one route.
@@ -249,14 +251,27 @@ impl Counters {
         let route = |r: &config::Route| {
             known.get(r.name.as_str()).and_then(|i| counters.routes.get(*i)).cloned().unwrap_or_default()
         };
-        let mirrors = |r: &config::Route| {
+        // Those of one mirror end where they did, on whichever routes it was.
+        let mut clumps: HashMap<String, Arc<Clumps>> = HashMap::new();
+        for (route, counters) in before.routes.iter().zip(&counters.mirrors) {
+            let named = route.mirrors.iter().zip(counters);
+            clumps.extend(
+                named.map(|(of, counters)| (of.name.clone(), Arc::clone(&counters.pairs.tails.clumps))),
+            );
+        }
+        let mut fresh = |m: &config::Mirror| {
+            let clumps = clumps.entry(m.name.clone()).or_default();
+            let pairs = Pairs { tails: Tails::of(clumps), ..Pairs::default() };
+            Arc::new(MirrorCounters { pairs, ..MirrorCounters::default() })
+        };
+        let mut mirrors = |r: &config::Route| {
             let old = known.get(r.name.as_str()).copied();
             let of = |m: &config::Mirror| {
                 let old = old?;
                 let at = before.routes.get(old)?.mirrors.iter().position(|other| other.name == m.name)?;
                 counters.mirrors.get(old)?.get(at).cloned()
             };
-            r.mirrors.iter().map(|m| of(m).unwrap_or_default()).collect()
+            r.mirrors.iter().map(|m| of(m).unwrap_or_else(|| fresh(m))).collect()
         };
         // Another share is another trial: its chance is another.
         let share = |c: &Config, r: &config::Route| {
@@ -305,7 +320,7 @@ impl Counters {
         Self {
             routes: config.routes.iter().map(route).collect(),
             primaries: config.routes.iter().map(primaries).collect(),
-            mirrors: config.routes.iter().map(mirrors).collect(),
+            mirrors: config.routes.iter().map(&mut mirrors).collect(),
             trials: config.routes.iter().map(|r| trial(r).unwrap_or_default()).collect(),
             lanes: config.lanes.iter().map(lane).collect(),
             upstreams: config.upstreams.iter().map(upstream).collect(),

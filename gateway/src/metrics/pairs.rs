@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use super::codes::CODE_SLOTS;
-use super::{Code, Counter, FailReason, Histogram, Label};
+use super::{Code, Counter, FailReason, Histogram, Label, Tails};
 
 /// How one side of a pair ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +122,8 @@ pub struct Pairs {
     pub sure_mirror: Histogram,
     /// How many times as long the mirror took, of each of the same pairs: see [`times_as_long`].
     pub ratios: Histogram,
+    /// Of the same pairs those of which one time alone is long.
+    pub tails: Tails,
     pub primary_bytes: Histogram,
     pub mirror_bytes: Histogram,
 }

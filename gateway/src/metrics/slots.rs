@@ -23,6 +23,48 @@ pub fn total(all: impl IntoIterator<Item = u64>) -> u64 {
     all.into_iter().fold(0, u64::saturating_add)
 }
 
+/// Two counts by level, the least first: see [`super::Tails`]. What has fewer levels counted nothing beyond.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TailCounts(Vec<(u64, u64)>);
+
+impl FromIterator<(u64, u64)> for TailCounts {
+    fn from_iter<T: IntoIterator<Item = (u64, u64)>>(all: T) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+impl TailCounts {
+    pub fn at(&self, level: usize) -> (u64, u64) {
+        self.0.get(level).copied().unwrap_or_default()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn with(&self, other: &Self, of: fn(u64, u64) -> u64) -> Self {
+        let levels = 0..self.len().max(other.len());
+        let both = levels.map(|level| (self.at(level), other.at(level)));
+        both.map(|(one, other)| (of(one.0, other.0), of(one.1, other.1))).collect()
+    }
+
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    /// What came since an earlier look.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        self.with(before, u64::saturating_sub)
+    }
+}
+
 impl Slots {
     /// No distribution has more.
     pub const LEN_MAX: usize = SLOTS_MAX;

@@ -396,6 +396,40 @@ fn take_head(head: &mut Vec<u8>, policy: &Policy, source: &Source<'_>) {
             head.extend_from_slice(&common[source.at.host.end..]);
         }
     }
+    if let Some(name) = policy.rules.as_ref().and_then(|rules| rules.idempotency_key.as_deref())
+        && !is_safe(source.asked.method)
+    {
+        idempotency_key(head, name, common);
+    }
+}
+
+/// A method that asks for no change (RFC 9110 §9.2.1).
+fn is_safe(method: &[u8]) -> bool {
+    [&b"GET"[..], b"HEAD", b"OPTIONS", b"TRACE"].contains(&method)
+}
+
+/// The key by which servers know a write again: the client's own stays. Else it is the id of the request, which the primary gets too,
+/// as a string of structured fields (RFC 8941 §3.3.3).
+fn idempotency_key(head: &mut Vec<u8>, name: &str, common: &[u8]) {
+    let id = field(common, "x-request-id").filter(|id| render::is_id(id));
+    let Some(id) = id.filter(|_| field(head, name).is_none()) else { return };
+    head.extend_from_slice(name.as_bytes());
+    head.extend_from_slice(b": \"");
+    for byte in id {
+        if matches!(byte, b'"' | b'\\') {
+            head.push(b'\\');
+        }
+        head.push(*byte);
+    }
+    head.extend_from_slice(b"\"\r\n");
+}
+
+/// The first value of a field in a rendered head.
+fn field<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    head.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
+        let (given, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+        given.eq_ignore_ascii_case(name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    })
 }
 
 /// Without its secrets first, so that what the mirror's own edits set stays as it is set.

@@ -62,6 +62,8 @@ pub struct Rules {
     /// Milliseconds in the ring.
     ttl_ms: Option<u64>,
     answer: Option<ResponseCondition>,
+    /// The field that copies of writes bear.
+    pub(super) idempotency_key: Option<String>,
     governor: Option<Rc<Governor>>,
     pub(super) path: Option<PathEdit>,
     /// A client's own fields by our names are among those removed.
@@ -149,6 +151,7 @@ impl Rules {
             && mirror.ttl.is_none()
             && mirror.after == After::Request
             && mirror.response.is_none()
+            && mirror.idempotency_key.is_none()
             && mirror.governor.is_none()
             && mirror.path.is_none()
             && mirror.headers.is_empty()
@@ -182,6 +185,7 @@ impl Rules {
                 // Any response will do.
                 After::Response => Some(mirror.response.clone().unwrap_or_default()),
             },
+            idempotency_key: mirror.idempotency_key.clone(),
             governor,
             path: mirror.path.as_ref().map(PathEdit::new),
             headers,

@@ -15,6 +15,7 @@ use super::source::Source;
 use crate::buffer::Buffers;
 use crate::limits::SHARE_MIN_BYTES;
 use crate::metrics::SkipReason;
+use crate::random::Random;
 
 /// The copies under way of one request; dropping it gives them up as aborted.
 #[derive(Debug, Default)]
@@ -26,9 +27,12 @@ pub struct Tee {
 
 impl Tee {
     /// Opens the accounts of each mirror that the request concerns and takes the head for those that want a copy.
+    ///
+    /// They leave in an order that is drawn for each request: the copy that leaves first finds what the others change, and nobody is
+    /// to be judged by where the configuration names it. Whichever two there are, either is as often the first.
     pub fn begin(policies: &[Policy], draw: Draw, source: &Source<'_>, buffers: &Buffers) -> Self {
         let mut tee = Self::default();
-        for policy in policies {
+        for policy in in_turn(policies, source.random) {
             if let Some(pending) = Pending::begin(policy, draw, source, buffers) {
                 match tee.first {
                     None => tee.first = Some(pending),
@@ -88,6 +92,16 @@ impl Tee {
     }
 }
 
+/// From any of them on, forwards or backwards.
+fn in_turn<'p, T>(all: &'p [T], random: &Random) -> impl Iterator<Item = &'p T> {
+    let n = all.len();
+    // One alone is in order, and costs no draw.
+    let drawn = if n > 1 { random.below(2 * n as u64) as usize } else { 0 };
+    let (from, is_backwards) = (drawn / 2, drawn % 2 == 1);
+    let at = move |step: usize| if is_backwards { (from + n - step) % n } else { (from + step) % n };
+    (0..n).filter_map(move |step| all.get(at(step)))
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::cell::OnceCell;
@@ -104,7 +118,6 @@ pub(super) mod tests {
     use crate::http1::render::RenderedHead;
     use crate::matcher::Matched;
     use crate::metrics::DropReason;
-    use crate::random::Random;
 
     const HEAD: &[u8] = b"POST /x HTTP/1.1\r\nHost: a:81\r\nX: y\r\n";
 
@@ -121,6 +134,7 @@ pub(super) mod tests {
             ttl: None,
             after: config::After::Request,
             response: None,
+            idempotency_key: None,
             governor: None,
             body_bytes_max: 100_000,
             host: MirrorHost::Keep,
@@ -203,6 +217,34 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn each_mirror_leaves_before_each_other_as_often_and_all_of_them_do() {
+        let random = Random::new(11);
+        for n in 0..6_usize {
+            let all: Vec<usize> = (0..n).collect();
+            let mut before = vec![vec![0_u32; n]; n];
+            let mut first = vec![0_u32; n];
+            for _ in 0..2_000 {
+                let order: Vec<usize> = in_turn(&all, &random).copied().collect();
+                let mut sorted = order.clone();
+                sorted.sort_unstable();
+                assert_eq!(sorted, all, "each once");
+                if let Some(at) = order.first() {
+                    first[*at] += 1;
+                }
+                for (at, one) in order.iter().enumerate() {
+                    order[at + 1..].iter().for_each(|other| before[*one][*other] += 1);
+                }
+            }
+            for one in 0..n {
+                assert!((first[one] as usize).abs_diff(2_000 / n) < 200, "{n}: {first:?}");
+                for other in (0..n).filter(|other| *other != one) {
+                    assert!(before[one][other].abs_diff(1_000) < 120, "{n}: {before:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn large_pieces_are_shared_in_order_with_small_ones_and_trailers_end_a_single_chunk() {
         let policies = [policy(MirrorHost::Keep, 1_000_000)];
         let mut tee = begin(&policies, Framing::Chunked);
@@ -279,6 +321,37 @@ pub(super) mod tests {
         let eligible: Vec<u64> = policies.iter().map(|p| p.counters.eligible.get()).collect();
         assert_eq!(eligible, [1, 0, 1, 0]);
         assert!(wire(&policies[0]).is_some() && wire(&policies[2]).is_some());
+    }
+
+    #[test]
+    fn a_write_bears_the_key_that_the_client_gave_it_or_its_id_the_same_for_all_of_its_copies() {
+        let with = |lines: &str| format!("POST /x HTTP/1.1\r\nHost: a:81\r\n{lines}");
+        let rows = [
+            ("X-Request-Id: i-1\r\n", Some("idempotency-key: \"i-1\"\r\n")),
+            ("x-request-id: a\"b\\c\r\n", Some("idempotency-key: \"a\\\"b\\\\c\"\r\n")),
+            ("X-Request-Id: i-1\r\nIDEMPOTENCY-KEY: own\r\n", None),
+            ("X: y\r\n", None),
+        ];
+        for (lines, expect) in rows {
+            let key = Some("idempotency-key".to_owned());
+            let amplified = Percent { per_million: 2_000_000 };
+            let policies = [
+                of(&config::Mirror { idempotency_key: key.clone(), ..mirror() }),
+                of(&config::Mirror { idempotency_key: key, percent: amplified, ..mirror() }),
+                of(&mirror()),
+            ];
+            let head = with(lines);
+            let at = RenderedHead { host_line: 18..30, host: 24..28, common_end: head.len() };
+            let draw = Draw::of(&Random::new(1));
+            begin_at(head.as_bytes(), &at, &policies, Framing::None, draw).complete(b"", 0);
+            for policy in [&policies[0], &policies[1], &policies[1]] {
+                let text = wire(policy).unwrap();
+                let found = text.matches("idempotency-key: ").count();
+                assert_eq!(found, usize::from(expect.is_some()), "{text}");
+                assert!(text.contains(expect.unwrap_or(lines)), "{text}");
+            }
+            assert!(!wire(&policies[2]).unwrap().contains("idempotency-key: "), "it is not asked for");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::access_log::AccessLog;
 use super::record::Record;
 use super::spans::Spans;
 use super::tap::Spout;
-use crate::compare::{Comparator, Findings, Schemas};
+use crate::compare::{Budgets, Comparator, Findings, Schemas};
 use crate::limits::KEPT_ANSWERS_BYTES_MAX;
 use crate::metrics::ObserverCounters;
 use crate::os;
@@ -50,7 +50,7 @@ impl Readers {
         findings: &Arc<Findings>,
     ) -> Self {
         Self {
-            comparator: Comparator::new(config, schemas, findings),
+            comparator: Comparator::new(config, schemas, findings, Budgets::default()),
             access_log: AccessLog::new(config, Arc::clone(counters)),
             spans: Spans::new(config, roots, Arc::clone(counters)),
             counters: Arc::clone(counters),

@@ -167,6 +167,7 @@ fn count(counters: &MirrorCounters, primary: PrimaryHalf, mirror: MirrorHalf) {
         pairs.sure_primary.record(primary.latency_us);
         pairs.sure_mirror.record(mirror.latency_us);
         pairs.ratios.record(times_as_long(mirror.latency_us, primary.latency_us));
+        pairs.tails.count(primary.latency_us, mirror.latency_us);
     }
     match mirror.latency_us.checked_sub(primary.latency_us) {
         Some(slower) => pairs.slower.record(slower),

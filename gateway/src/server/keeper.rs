@@ -112,7 +112,7 @@ fn run(store: &ConfigStore, heard: &Receiver<Told>) {
 fn save(store: &ConfigStore, written: &mut Vec<u8>) -> Result<(), String> {
     let Some(path) = path(store) else { return Ok(()) };
     let KeeperCounters { saves, errors, left_out } = &*store.kept;
-    let (bytes, cut) = admin::book(store).to_file(BOOK_BYTES_MAX);
+    let (bytes, cut) = admin::whole_book(store).to_file(BOOK_BYTES_MAX);
     left_out.add(cut as u64);
     if bytes == *written {
         return Ok(());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::grpc::Status;
-use crate::metrics::{Slots, total};
+use crate::metrics::{Slots, TailCounts, total};
 
 /// What was seen of one mirror on one route.
 #[derive(Debug)]
@@ -18,10 +18,14 @@ pub struct Evidence {
     pub are_chosen_by_response: bool,
     /// So were the baseline's, or neither; true where there is none.
     pub is_baseline_chosen_alike: bool,
+    /// Copies to the baseline wait, travel and are given up by the same settings: it loses what the gateway itself loses.
+    pub is_baseline_sent_alike: bool,
     pub seen: Seen,
     /// The same of the primary once more, where the route has a baseline.
     pub baseline: Option<Seen>,
     pub differences: Vec<Difference>,
+    /// Workers of all gateways, each of which counts a hiccup for itself where it lengthens what several have under way.
+    pub workers: u32,
     /// How many times share a fate, as estimated of the median and of the 99th percentile: see `sequential::design_effect`.
     pub bursts: [Option<f64>; 2],
     /// What was counted since some moments.
@@ -50,6 +54,8 @@ pub struct Seen {
     pub mirror_times: Slots,
     /// Of the same pairs, in steps, how many times as long the mirror took.
     pub ratios: Slots,
+    /// Of the same pairs, by level, clumps in which the mirror alone was beyond it, and the primary alone.
+    pub tails: TailCounts,
     pub sent: u64,
     /// Copies that were not sent because the mirror took no connection.
     pub unreachable: u64,
@@ -135,9 +141,11 @@ impl Evidence {
             copies: of.iter().map(|of| of.copies).max().unwrap_or(1),
             are_chosen_by_response: false,
             is_baseline_chosen_alike: true,
+            is_baseline_sent_alike: false,
             seen: Seen::together(of.iter().map(|of| &of.seen)),
             baseline: has_baseline.then(|| Seen::together(of.iter().filter_map(|of| of.baseline.as_ref()))),
             differences: Vec::new(),
+            workers: of.iter().map(|of| of.workers).max().unwrap_or(1),
             bursts: [worst(0), worst(1)],
             windows: Vec::new(),
         })
@@ -149,7 +157,7 @@ pub(super) const EVERYWHERE: &str = "(all routes)";
 
 impl Seen {
     /// Without what was set side by side.
-    fn together<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+    pub(super) fn together<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let mut matrix: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for (primary, mirror, n) in all.clone().flat_map(|seen| &seen.matrix) {
             let sum = matrix.entry((primary, mirror)).or_default();
@@ -161,6 +169,7 @@ impl Seen {
             primary_times: Slots::together(all.clone().map(|seen| &seen.primary_times)),
             mirror_times: Slots::together(all.clone().map(|seen| &seen.mirror_times)),
             ratios: Slots::together(all.clone().map(|seen| &seen.ratios)),
+            tails: all.clone().fold(TailCounts::default(), |sum, seen| sum.plus(&seen.tails)),
             sent: total(all.clone().map(|seen| seen.sent)),
             unreachable: total(all.clone().map(|seen| seen.unreachable)),
             lost: total(all.clone().map(|seen| seen.lost)),

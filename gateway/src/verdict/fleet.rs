@@ -13,6 +13,8 @@ pub struct Fleet {
     pub missing: Vec<Missing>,
     /// Whose evidence was not added to the others'.
     pub apart: Vec<Aside>,
+    /// Whose was, but for what nobody is judged by: what clients got, and which fields answers have.
+    pub in_part: Vec<Aside>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,7 +40,8 @@ impl Fleet {
         for Missing { replica, why } in &mut self.missing {
             (*replica, *why) = ("another gateway".to_owned(), "why is told with the token".to_owned());
         }
-        self.apart.iter_mut().for_each(|of| of.replica = "another gateway".to_owned());
+        let named = self.apart.iter_mut().chain(&mut self.in_part);
+        named.for_each(|of| of.replica = "another gateway".to_owned());
         self
     }
 }
@@ -58,6 +61,9 @@ impl Verdict {
             if more > 0 {
                 mirror.aside.push(format!("not counted: {more} more gateways"));
             }
+            let in_part = fleet.in_part.iter().filter(|of| of.mirror == mirror.mirror);
+            let one = |of: &Aside| format!("counted in part: {} {} (on {})", of.replica, of.why, of.route);
+            mirror.aside.extend(in_part.take(NAMED_MAX).map(one));
             if !fleet.missing.is_empty() {
                 let all = fleet.replicas + fleet.missing.len();
                 let why = |of: &Missing| format!("{} ({})", of.replica, of.why);

@@ -124,7 +124,7 @@ pub struct MirrorVerdict {
     pub rest: Vec<String>,
     /// What it does otherwise than it did when evidence began.
     pub drift: Vec<Drift>,
-    /// What clients of this gateway got where their requests were copied to it, and where chance left them out, by route.
+    /// What clients got where their requests were copied to it, and where chance left them out, by route.
     pub mirroring: Vec<Mirroring>,
     /// What is not known of all that should be: of several gateways, of critical routes; in sentences.
     #[serde(skip)]

@@ -25,6 +25,11 @@ const PASS_ALPHA: f64 = 0.01;
 /// Copies that find no connection come in heaps, each from one cause: below this share it may have been one restart.
 const OUTAGE: f64 = 0.05;
 
+/// A ring that is full drops many in one go: so many tell no more than one. And a baseline's may be a few times as seldom by
+/// itself, for it answers others' requests too.
+const HEAP: f64 = 16.0;
+const TIMES_AS_MANY: f64 = 2.0;
+
 /// No threshold asks for more requests than this one: 30,000.
 pub(super) const LEAST_THRESHOLD: f64 = 0.000_1;
 
@@ -46,8 +51,9 @@ pub(super) struct Parts {
 }
 
 const OF_A_ROUTE: Parts =
-    Parts { errors: 0.25, statuses: 0.125, times: 0.062_5, others: REACH + ANY + FIELDS };
-const REACH: f64 = 0.125;
+    Parts { errors: 0.25, statuses: 0.125, times: 0.062_5, others: REACH + LOSSES + ANY + FIELDS };
+const REACH: f64 = 0.062_5;
+const LOSSES: f64 = 0.062_5;
 const ANY: f64 = 0.125;
 const FIELDS: f64 = 0.25;
 
@@ -513,11 +519,34 @@ impl<'a> Rules<'a> {
         ruling
     }
 
-    /// What was dropped here cannot speak against the mirror; but then too little is known.
+    /// What was dropped here cannot speak against the mirror, but then too little is known. Where copies to the baseline that are sent
+    /// by the same settings are dropped far more seldom, the mirror is what they wait for: it answers too slowly, or not at all.
     fn losses(&self, evidence: &Evidence) -> Ruling {
         let (lost, wanted) = (evidence.seen.lost, evidence.seen.wanted());
-        let shown = || vec![format!("{lost} of {wanted} copies were dropped")];
+        let again = evidence
+            .baseline
+            .as_ref()
+            .filter(|of| evidence.is_baseline_sent_alike && of.wanted() >= self.samples_min(evidence));
+        let again = again.map(|of| (of.lost, of.wanted()));
+        let shown = || {
+            let beside = again.map(|(lost, wanted)| format!(", of those to v1 once more {lost} of {wanted}"));
+            vec![format!("{lost} of {wanted} copies were dropped{}", beside.unwrap_or_default())]
+        };
         let mut ruling = self.unknown(evidence, "copies_lost", (lost, wanted), &shown);
+        let is_its_own = again.is_some_and(|(less, of)| {
+            let chance = self.part(evidence, LOSSES).of_groups(HEAP);
+            let least = OUTAGE.max(of_percent(self.policy.lost_max));
+            let strengths =
+                [share_beyond(lost, wanted, least), more_often((lost, wanted), (less, of), TIMES_AS_MANY)];
+            let refuted = refuted(chance, &strengths);
+            ruling.chance = refuted;
+            refuted.is_some()
+        });
+        if is_its_own && wanted >= self.samples_min(evidence) {
+            (ruling.result, ruling.why, ruling.is_suspect) = (Outcome::Fail, None, false);
+            return ruling;
+        }
+        ruling.chance = None;
         if ruling.result == Outcome::Fail || ruling.is_suspect {
             ruling.hold("what became of them on v2 is not known".to_owned());
         }

@@ -95,6 +95,9 @@ fn cause(mirror: &str, rule: &Ruling) -> String {
         "unreachable" => format!("{mirror} takes no connection for {share} of the copies"),
         "status_mismatch" => format!("{mirror} answers {share} of the requests with another status"),
         "mismatch_above_noise" => format!("answers of {mirror} differ in {share} of the requests"),
+        "copies_lost" => {
+            format!("{mirror} is too slow for {share} of its copies, which v1 once more is not")
+        }
         "p50_ratio" => format!("half of the requests take {mirror} {figure:.2} times as long as v1"),
         "p99_ratio" => format!("the slowest hundredth takes {mirror} {figure:.2} times as long as v1"),
         other => format!("{other} is {figure:.3}"),

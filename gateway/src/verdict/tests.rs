@@ -1,6 +1,8 @@
 //! Verdicts on simulated services: what is the same is not rejected, what is worse is, by the name of what is worse.
 
+mod drift;
 mod lately;
+mod losses;
 mod simulation;
 
 use config::{Contents, Percent};
@@ -36,9 +38,11 @@ fn evidence(route: &str, matrix: &[(&str, &str, u64)]) -> Evidence {
         copies: 1,
         are_chosen_by_response: false,
         is_baseline_chosen_alike: true,
+        is_baseline_sent_alike: true,
         seen: cells(matrix),
         baseline: None,
         differences: Vec::new(),
+        workers: 1,
         bursts: [None; 2],
         windows: Vec::new(),
     }

@@ -7,7 +7,7 @@ use super::sequential::{
     Between, Chance, Estimate, Ranks, more_often, net_beyond, ratio, share_beyond, times_as_large,
 };
 use super::{Outcome, Ruling, Seen};
-use crate::metrics::{RATIO_SLACK_US, ratio_step, total};
+use crate::metrics::{LEAST_TAIL_US, RATIO_SLACK_US, TAIL_LEVELS, TAIL_TIMES, ratio_step, total};
 
 /// Times without which a 99th percentile is not known: ten lie beyond it.
 const P99_SAMPLES: u64 = 1_000;
@@ -16,9 +16,11 @@ const P99_SAMPLES: u64 = 1_000;
 /// a median, and of the longest.
 const TOGETHER: [f64; 2] = [2.0, 4.0];
 
-/// Times of which it is asked how many are longer, in microseconds: from 1 ms on each twice the one before.
-const LEVELS: u32 = 13;
-const LEAST_LEVEL_US: f64 = 1_000.0;
+/// Of what is asked of tails: clumps of pairs find sooner what is far out, counts of times what is not.
+const OF_CLUMPS: f64 = 0.75;
+
+/// Workers that one hiccup is counted by, at most.
+const WORKERS_TOGETHER_MAX: u32 = 4;
 
 struct Rule {
     name: &'static str,
@@ -33,6 +35,10 @@ struct Times<'a> {
     primary: Ranks<'a>,
     mirror: Ranks<'a>,
     again: Option<Ranks<'a>>,
+}
+
+fn level_us(level: usize) -> f64 {
+    LEAST_TAIL_US as f64 * (1_u64 << level) as f64
 }
 
 impl Rules<'_> {
@@ -91,7 +97,13 @@ impl Rules<'_> {
             let is_surely_longer =
                 ratio(mirror, wanted).low > rule.most && mirror.low - wanted.high > self.slack_us();
             let further = if rule.is_tail {
-                self.tails(of, again, rule, chance.part(0.5 / f64::from(LEVELS)))
+                let each = chance.part(0.5 / TAIL_LEVELS as f64);
+                let apart = self.tails(of, again, rule, each.part(1.0 - OF_CLUMPS));
+                let single = self.part(evidence, part).part(0.5 / TAIL_LEVELS as f64).part(OF_CLUMPS);
+                apart
+                    .into_iter()
+                    .chain(self.tails_in_pairs(evidence, rule, again.is_some(), single))
+                    .reduce(f64::min)
             } else {
                 self.in_pairs(evidence, rule, again.is_some(), chance.part(0.5))
             };
@@ -154,8 +166,8 @@ impl Rules<'_> {
     /// not known, and none is the case that speaks least against v2.
     fn tails(&self, of: &Times<'_>, again: Option<&Ranks<'_>>, rule: &Rule, chance: Chance) -> Option<f64> {
         let n = of.mirror.count();
-        let at = |level: u32| {
-            let us = LEAST_LEVEL_US * f64::from(1_u32 << level);
+        let at = |level: usize| {
+            let us = level_us(level);
             let count = of.mirror.beyond(us * rule.most + self.slack_us());
             if count == 0 {
                 return None;
@@ -165,7 +177,35 @@ impl Rules<'_> {
                 .extend(again.map(|again| more_often((count, n), (again.beyond(us), again.count()), 1.0)));
             refuted(chance, &strengths)
         };
-        (0..LEVELS).filter_map(at).reduce(f64::min)
+        (0..TAIL_LEVELS).filter_map(at).reduce(f64::min)
+    }
+
+    /// The same of pairs: of the requests that are long on one side alone, whether that is v2's more often, clumps counting once. Sides
+    /// that are alike are beyond first as often the one as the other, whatever either does by itself.
+    fn tails_in_pairs(
+        &self,
+        evidence: &Evidence,
+        rule: &Rule,
+        has_again: bool,
+        chance: Chance,
+    ) -> Option<f64> {
+        let chance = chance.of_groups(f64::from(evidence.workers.clamp(1, WORKERS_TOGETHER_MAX)));
+        let again = evidence.baseline.as_ref().filter(|_| has_again);
+        let n = evidence.seen.primary_times.count();
+        let at = |level: usize| {
+            let us = level_us(level);
+            // What v2 may take is not beyond.
+            if us * rule.most + self.slack_us() > us * TAIL_TIMES as f64 {
+                return None;
+            }
+            let (mirror, primary) = evidence.seen.tails.at(level);
+            let mut strengths = vec![net_beyond(mirror, primary, n, 0.0)];
+            strengths.extend(again.map(|again| {
+                more_often((mirror, n), (again.tails.at(level).0, again.primary_times.count()), 1.0)
+            }));
+            (mirror > 0).then(|| refuted(chance, &strengths)).flatten()
+        };
+        (0..TAIL_LEVELS).filter_map(at).reduce(f64::min)
     }
 
     /// Whether v2 takes more than so many times as long as v1 for more than half of the requests: each pair is a throw of a coin. And

@@ -4,8 +4,9 @@ import { byId, empty, h, paged, s, show, table } from "./dom.js";
 import { count, DASH, percent, rate, seconds } from "./format.js";
 import { slowest } from "./head.js";
 
-/** Routes on one page. */
-const PAGE = 8;
+/** Routes on one page, of a wide screen and of others. */
+const PAGES = [8, 6];
+const isWide = matchMedia("(min-width: 1200px)");
 
 /** Less than one in so many is none. */
 const RARE = 0.001;
@@ -104,7 +105,7 @@ export function routesTable(known, chosen, choose) {
     show(host, empty(all.length ? "No route like that." : "No routes."));
     return;
   }
-  const { page, shown, buttons } = paged("routes", meant, view.page, PAGE, (page) => turn({ page }));
+  const { page, shown, buttons } = paged("routes", meant, view.page, PAGES[isWide.matches ? 0 : 1], (page) => turn({ page }));
   view.page = page;
   const number = (title, hint) => ({ title, hint, class: "number" });
   const name = known.mirror || "v2";
@@ -146,4 +147,5 @@ function turn(change) {
   if (last) routesTable(...last);
 }
 
+isWide.addEventListener("change", () => turn({}));
 byId("route-search").addEventListener("input", (event) => turn({ search: event.target.value, page: 0 }));

@@ -118,7 +118,7 @@ export function verdict(answer, trouble) {
       "div",
       { class: "judged" },
       h("h3", {}, mirror, " ", badge(word), " ", h("span", { class: "note" }, MEANING[word]?.(mirror) ?? "")),
-      lines.length > 0 && h("ul", { class: "said" }, lines.slice(0, SAID_MAX).map((line) => h("li", {}, line)), more > 0 && h("li", { class: "note" }, `And ${count(more)} more, in the rules.`)),
+      lines.length > 0 && h("ul", { class: "said" }, lines.slice(0, SAID_MAX).map((line) => h("li", { title: line }, h("span", {}, line))), more > 0 && h("li", { class: "note" }, `And ${count(more)} more, in the rules.`)),
       bar(of, mirror),
       h("div", { class: "folds" }, hold + fail > 0 && rules(mirror, "do not pass", others, hold + fail), pass > 0 && rules(mirror, "pass", passed, pass)),
     );

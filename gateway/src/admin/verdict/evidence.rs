@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
-use config::{Config, Mirror, Percent, Role};
+use config::{Config, Lane, Mirror, Percent, Role};
 
 use crate::admin::epoch::{bursts, lately};
 use crate::compare::{BUSY, CONTENT_TYPE, Group, Kind, NO_ROOM, TOO_MANY, Tally};
-use crate::control::{Account, Counts, Epoch, Mark, Snapshot};
-use crate::metrics::{self, Slots, total};
+use crate::control::{self, Account, Counts, Epoch, Mark};
+use crate::metrics::{Slots, TailCounts, total};
 use crate::observe::told::rfc3339;
 use crate::verdict::{Compared, Difference, Evidence, Got, Seen, Trial, Window};
 
@@ -51,9 +51,14 @@ pub(super) fn evidence_of(
                 copies: of.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
                 are_chosen_by_response: of.response.is_some(),
                 is_baseline_chosen_alike: baselines.iter().all(|(again, _)| again.response == of.response),
+                is_baseline_sent_alike: !baselines.is_empty()
+                    && baselines.iter().all(|(again, _)| are_sent_alike(config, of, again)),
                 seen: seen_of(&[(of, account)], since),
                 baseline: again.map(|all| seen_of(all, since)),
                 differences,
+                workers: account
+                    .gateways
+                    .saturating_mul(u32::try_from(config.workers.count).unwrap_or(u32::MAX)),
                 bursts,
                 windows: Vec::new(),
             };
@@ -71,30 +76,38 @@ pub(super) fn evidence_of(
     all
 }
 
-/// What clients got of each route, where a share leaves some of its requests out by chance; of this gateway, since that share is what
-/// it is.
-pub(super) fn trials(snapshot: &Snapshot) -> Vec<Trial> {
-    let one = |(index, route): (usize, &config::Route)| {
-        let mirror = route.mirrors.get(snapshot.config.trial(route)?)?;
-        let workers: Vec<_> = snapshot.counters.iter().filter_map(|of| of.trials.get(index)).collect();
-        let got = |read: fn(&metrics::Trial) -> &metrics::Got| {
-            let sum = |of: fn(&metrics::Got) -> u64| workers.iter().map(|trial| of(read(trial))).sum();
-            Got {
-                requests: sum(|got| got.requests.get()),
-                refused: sum(|got| got.refused.get()),
-                failed: sum(|got| got.failed.get()),
-                times: Slots::of(workers.iter().map(|trial| &read(trial).duration)),
-            }
+/// Whether copies of both wait, travel and are given up by the same settings, and are as many.
+fn are_sent_alike(config: &Config, one: &Mirror, other: &Mirror) -> bool {
+    let lane = |of: &Mirror| {
+        config.lanes.get(of.lane).map(|lane| Lane { name: String::new(), upstream: 0, ..lane.clone() })
+    };
+    let chosen = |of: &Mirror| (of.percent, of.body_bytes_max, of.after, of.rate_max, of.ttl);
+    lane(one) == lane(other) && chosen(one) == chosen(other) && one.only == other.only
+}
+
+/// What clients got of each route, where a share leaves some of its requests out by chance, since that share is what it is.
+pub(super) fn trials(config: &Config, accounts: &[Account]) -> Vec<Trial> {
+    let by_name: HashMap<(&str, &str), &Account> =
+        accounts.iter().map(|of| ((of.route.as_str(), of.mirror.as_str()), of)).collect();
+    let one = |route: &config::Route| {
+        let mirror = route.mirrors.get(config.trial(route)?)?;
+        let account = by_name.get(&(route.name.as_str(), mirror.name.as_str()))?;
+        let of = account.clients.as_ref().filter(|of| of.share == mirror.percent.per_million)?;
+        let got = |of: &control::Got| Got {
+            requests: of.requests,
+            refused: of.refused,
+            failed: of.failed,
+            times: of.times.clone(),
         };
         Some(Trial {
             route: route.name.clone(),
             mirror: mirror.name.clone(),
             share: f64::from(mirror.percent.per_million) / 1e6,
-            copied: got(|trial| &trial.copied),
-            spared: got(|trial| &trial.spared),
+            copied: got(&of.copied),
+            spared: got(&of.spared),
         })
     };
-    snapshot.config.routes.iter().enumerate().filter_map(one).collect()
+    config.routes.iter().filter_map(one).collect()
 }
 
 /// The moments of an epoch, and how many seconds lie between each and its neighbours at most.
@@ -119,6 +132,7 @@ fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tal
         primary_times: Slots::together(of.iter().map(|snapshot| &snapshot.primary_times)),
         mirror_times: Slots::together(of.iter().map(|snapshot| &snapshot.mirror_times)),
         ratios: Slots::together(of.iter().map(|snapshot| &snapshot.ratios)),
+        tails: of.iter().fold(TailCounts::default(), |sum, of| sum.plus(&of.tails)),
         sent: sum(|of| of.sent),
         unreachable: sum(|of| of.unreachable),
         lost: sum(|of| of.lost),

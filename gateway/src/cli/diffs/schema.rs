@@ -39,6 +39,13 @@ pub(super) fn text(told: &Value) -> (String, i32) {
             let _ = writeln!(out, "    and {} values in fields beyond those that are kept", of["hidden"]);
         }
     }
+    for (key, what) in
+        [("missing", "did not answer"), ("apart", "not counted"), ("in_part", "counted in part")]
+    {
+        for of in list(&told["fleet"], key) {
+            let _ = writeln!(out, "{what}: {} ({})", shown(&of["replica"]), shown(&of["why"]));
+        }
+    }
     if fields == 0 {
         out.push_str("no JSON answers compared yet: it takes a mirror with `compare`\n");
         return (out, 2);

@@ -553,3 +553,29 @@ fn a_name_that_is_folded_is_written_so_that_its_end_is_known() {
     assert_eq!(last(|n| format!("10.0.0.{n}")).as_deref(), Some(r#"$.of["*.*.*.*"].seen"#));
     assert_eq!(last(|n| format!("a[{n}]")).as_deref(), Some(r#"$.of["a[*]"].seen"#));
 }
+
+#[test]
+fn what_v1_changes_each_time_is_another_where_its_shape_is_and_elsewhere_a_change_is_one_difference() {
+    let rows = [
+        (r#""3f29c0b1a7d84e56""#, r#""9b1e22c47fa03d58""#, false),
+        (r#""3f29c0b1a7d84e56""#, r#""9b1e22c4""#, true),
+        (r#""3f29c0b1a7d84e56""#, r#""tok_9b1e22c47fa03d58""#, true),
+        (r#""2026-11-30T10:00:00Z""#, r#""2026-11-30T10:00:07Z""#, false),
+        (r#""2026-11-30T10:00:00Z""#, r#""2026-11-30 10:00:07""#, true),
+        ("1764500000", "1764500007", false),
+        ("99", "100", false),
+        ("1764500000", "1764500007000", true),
+    ];
+    let compare = Rules::new(&plain(), None, None);
+    for (ours, theirs, is_other) in rows {
+        let sides = [ours, theirs].map(|value| json(&format!(r#"{{"a":{value}}}"#)));
+        let known: HashSet<_> = [("$.a".to_owned(), Kind::Changed)].into();
+        for (known, expect) in [(Some(&known), is_other), (None, false)] {
+            let context = Context { known, ..Context::default() };
+            let found = super::compare(&compare, &context, &sides[0], &sides[1]);
+            let kinds: Vec<Kind> = found.differences.iter().map(|of| of.kind).collect();
+            let expect = if expect { vec![Kind::Changed, Kind::Type] } else { vec![Kind::Changed] };
+            assert_eq!(kinds, expect, "{ours} {theirs}");
+        }
+    }
+}

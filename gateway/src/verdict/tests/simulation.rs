@@ -10,7 +10,9 @@
 //! ```
 
 use super::*;
-use crate::metrics::{Histogram, times_as_long};
+use std::sync::Arc;
+
+use crate::metrics::{Clumps, Counter, Histogram, TailCounts, Tails, times_as_long};
 
 /// Requests of the whole service in a second.
 const RATE: usize = 600;
@@ -39,6 +41,8 @@ struct Route {
     /// Of v2 and of v1 once more.
     ratios: [Histogram; 2],
     again_cells: [u64; 4],
+    /// The same two.
+    tails: [Tails; 2],
     stalled: [usize; 3],
     /// What had been counted at each moment that is remembered.
     marks: Vec<[Seen; 2]>,
@@ -90,6 +94,8 @@ impl Route {
             self.again.record(again);
             self.ratios[0].record(times_as_long(theirs, ours));
             self.ratios[1].record(times_as_long(again, ours));
+            self.tails[0].count(ours, theirs);
+            self.tails[1].count(ours, again);
             self.n += 1;
             self.is_noisy = fault.field == 0.0;
             // A fault shows in a field that v1 keeps.
@@ -113,6 +119,7 @@ impl Route {
             primary_times: Slots::of([&self.ours]),
             mirror_times: Slots::of([times]),
             ratios: Slots::of([&self.ratios[at]]),
+            tails: tails(&self.tails[at]),
             sent: self.n,
             compared: Some(Compared { answers: self.n, contents: self.n, differing, ..Compared::default() }),
             ..Seen::default()
@@ -161,13 +168,20 @@ impl Route {
             copies: 1,
             are_chosen_by_response: false,
             is_baseline_chosen_alike: true,
+            is_baseline_sent_alike: true,
             seen,
             baseline: Some(again),
             differences,
+            workers: 1,
             bursts: [None; 2],
             windows: Vec::new(),
         }
     }
+}
+
+fn tails(of: &Tails) -> TailCounts {
+    let both = of.only_mirror.iter().zip(&of.only_primary);
+    both.map(|(mirror, primary)| (Counter::get(mirror), Counter::get(primary))).collect()
 }
 
 /// What came since then.
@@ -181,6 +195,7 @@ fn since(now: &Seen, then: &Seen) -> Seen {
         primary_times: now.primary_times.since(&then.primary_times),
         mirror_times: now.mirror_times.since(&then.mirror_times),
         ratios: now.ratios.since(&then.ratios),
+        tails: now.tails.since(&then.tails),
         sent: now.sent - then.sent,
         ..Seen::default()
     }
@@ -194,7 +209,9 @@ fn epoch(
     looks: usize,
     stretches: usize,
 ) -> [Option<usize>; 2] {
-    let mut routes: Vec<Route> = (0..ROUTES).map(|_| Route::default()).collect();
+    let clumps: [Arc<Clumps>; 2] = Default::default();
+    let route = || Route { tails: clumps.each_ref().map(Tails::of), ..Route::default() };
+    let mut routes: Vec<Route> = (0..ROUTES).map(|_| route()).collect();
     let mut first = [None, None];
     for second in 1..=stretches {
         for route in &mut routes {

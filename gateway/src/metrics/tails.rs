@@ -1,0 +1,97 @@
+//! Pairs of which the one time is beyond a level and the other is not: what is long on both sides speaks against neither. One hiccup
+//! lengthens many in a row, so what comes in one clump counts once.
+
+use std::sync::Arc;
+
+use super::{Counter, Gauge};
+
+/// Times of which it is asked how many are longer: from 1 ms on each twice the one before. The mirror's are to be twice as long as
+/// that: by less it is no tail, but slower as a whole.
+pub const TAIL_LEVELS: usize = 13;
+pub const LEAST_TAIL_US: u64 = 1_000;
+pub const TAIL_TIMES: u64 = 2;
+
+/// With fewer quiet pairs between them two are of one clump.
+const QUIET_PAIRS: i64 = 4;
+
+/// Where clumps of one mirror on one worker ended, over all of its routes: a hiccup is theirs together.
+#[derive(Debug, Default)]
+pub struct Clumps {
+    pairs: Gauge,
+    /// By level, the number of the last pair that was beyond it on one side alone; 0 is none.
+    last: [Gauge; TAIL_LEVELS],
+}
+
+/// Clumps in which one side alone was beyond each level.
+#[derive(Debug, Default)]
+pub struct Tails {
+    pub clumps: Arc<Clumps>,
+    pub only_mirror: [Counter; TAIL_LEVELS],
+    pub only_primary: [Counter; TAIL_LEVELS],
+}
+
+impl Tails {
+    pub fn of(clumps: &Arc<Clumps>) -> Self {
+        Self { clumps: Arc::clone(clumps), ..Self::default() }
+    }
+
+    /// One pair more.
+    pub fn count(&self, primary_us: u64, mirror_us: u64) {
+        self.clumps.pairs.add(1);
+        let number = self.clumps.pairs.get();
+        let (ours, theirs) = (levels(primary_us), levels(mirror_us / TAIL_TIMES));
+        let side = if theirs > ours { &self.only_mirror } else { &self.only_primary };
+        let beyond = ours.min(theirs)..ours.max(theirs);
+        for (counter, last) in side.iter().zip(&self.clumps.last).take(beyond.end).skip(beyond.start) {
+            let is_new = last.get() == 0 || number - last.get() > QUIET_PAIRS;
+            last.set(number);
+            if is_new {
+                counter.inc();
+            }
+        }
+    }
+}
+
+/// How many levels a time is beyond.
+fn levels(us: u64) -> usize {
+    let whole = us.saturating_sub(1) / LEAST_TAIL_US;
+    // At most 64.
+    ((u64::BITS - whole.leading_zeros()) as usize).min(TAIL_LEVELS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_beyond_the_levels_that_are_shorter() {
+        let rows =
+            [(0, 0), (1_000, 0), (1_001, 1), (2_000, 1), (2_001, 2), (64_001, 7), (u64::MAX, TAIL_LEVELS)];
+        for (us, expect) in rows {
+            assert_eq!(levels(us), expect, "{us}");
+        }
+    }
+
+    #[test]
+    fn what_one_hiccup_lengthens_is_one_clump_and_what_is_long_on_both_sides_is_none() {
+        let clumps = Arc::default();
+        let [one, other] = [Tails::of(&clumps), Tails::of(&clumps)];
+        let quiet = |of: &Tails| (0..9).for_each(|_| of.count(900, 900));
+        let counts = |of: &Tails| (of.only_mirror[6].get(), of.only_primary[6].get());
+        quiet(&one);
+        // 64 ms, and twice as long.
+        one.count(900, 150_000);
+        one.count(900, 900);
+        one.count(900, 150_000);
+        // The same hiccup on another route.
+        other.count(900, 150_000);
+        assert_eq!((counts(&one), counts(&other)), ((1, 0), (0, 0)));
+        quiet(&other);
+        other.count(900, 150_000);
+        quiet(&one);
+        one.count(150_000, 150_000);
+        one.count(70_000, 900);
+        assert_eq!((counts(&one), counts(&other)), ((1, 1), (1, 0)));
+        assert_eq!(one.only_mirror[12].get(), 0);
+    }
+}
