@@ -26,3 +26,15 @@ pub enum Command {
     /// Be the origin and the mirrors: many ports, healthy or broken on demand
     Serve(ServeArgs),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
