@@ -237,6 +237,26 @@ mod tests {
     }
 
     #[test]
+    fn it_governs_by_these_settings_and_this_share_and_no_other() {
+        let governor = Governor::new(&settings(), CONFIGURED);
+        let others = config::Governor { slower_than: None, ..settings() };
+        assert!(governor.is_of(&settings(), CONFIGURED));
+        assert!(!governor.is_of(&others, CONFIGURED) && !governor.is_of(&settings(), Percent::ALL));
+        assert!(!governor.is_of(&others, Percent::ALL));
+    }
+
+    #[test]
+    fn copies_that_were_not_answered_are_a_part_of_all() {
+        let counters = MirrorCounters::default();
+        let governor = Governor::new(&settings(), CONFIGURED);
+        governor.look(&counters, 0, 0);
+        (0..90).for_each(|_| counters.completed.inc(Class::C2));
+        (0..10).for_each(|_| counters.dropped.inc(DropReason::Unreachable));
+        governor.look(&counters, 0, 0);
+        assert_eq!(governor.effective(), CONFIGURED, "ten of a hundred are as many as may be");
+    }
+
+    #[test]
     fn it_looks_at_the_last_second_alone() {
         let counters = MirrorCounters::default();
         let governor = Governor::new(&settings(), CONFIGURED);

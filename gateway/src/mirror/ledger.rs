@@ -185,7 +185,27 @@ impl Drop for Ticket {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::observe::pairing::Pairing;
+    use crate::observe::{tap, told};
+
+    fn joined(pairing: &Rc<Pairing>) -> Joined {
+        Joined {
+            pairing: Rc::clone(pairing),
+            mirror: 3,
+            number: 0,
+            span: [0; 8],
+            is_paired: true,
+            keeps_bytes: 77,
+            lag_us: 0,
+            request: None,
+            left_ms: None,
+            took_us: 0,
+            left_out: None,
+        }
+    }
 
     fn balances(c: &MirrorCounters) -> bool {
         let at_rest = c.sampled_out.get() + c.skipped.sum() + c.dropped.sum() + c.sent.get();
@@ -234,28 +254,13 @@ mod tests {
 
     #[test]
     fn a_ticket_knows_its_pair_and_tells_it_how_long_the_copy_waited() {
-        use crate::observe::pairing::Pairing;
-        use std::rc::Rc;
         let counters = Arc::new(MirrorCounters::default());
         let mut ticket = Ticket::open(&counters);
-        assert!(ticket.joined().is_none());
+        assert!(ticket.joined().is_none() && Arc::ptr_eq(ticket.account(), &counters));
         assert_eq!(ticket.keeps_bytes(), 0);
         let pairing = Rc::new(Pairing::default());
         pairing.forwarded(1_000);
-        let span = [0; 8];
-        ticket.join(Joined {
-            pairing: Rc::clone(&pairing),
-            mirror: 3,
-            number: 0,
-            span,
-            is_paired: true,
-            keeps_bytes: 77,
-            lag_us: 0,
-            request: None,
-            left_ms: None,
-            took_us: 0,
-            left_out: None,
-        });
+        ticket.join(joined(&pairing));
         assert_eq!(ticket.joined().map(|joined| joined.mirror), Some(3));
         assert_eq!(ticket.keeps_bytes(), 77);
         ticket.wait();
@@ -266,6 +271,17 @@ mod tests {
         assert_eq!(counters.pairs.matrix.seen().count(), 0);
         drop(pairing);
         assert_eq!(counters.pairs.matrix.seen().map(|(_, _, n)| n).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_copy_whose_response_is_compared_is_kept_as_it_is_sent() {
+        let (tap, _spout) = tap::tap(&Arc::default());
+        tap.budget.set_max(1 << 20);
+        let pairing = Rc::new(Pairing::recorded(told::tests::record(""), &Rc::new(tap)));
+        let mut ticket = Ticket::open(&Arc::default());
+        ticket.join(joined(&pairing));
+        ticket.keep([b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice()].into_iter());
+        assert!(ticket.joined().is_some_and(|joined| joined.request.is_some()));
     }
 
     #[test]

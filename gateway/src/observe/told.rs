@@ -157,7 +157,7 @@ fn utc(at: SystemTime) -> OffsetDateTime {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -174,7 +174,7 @@ pub(super) mod tests {
     };
 
     /// An exchange at a known time on a route with two mirrors, in a configuration that `sections` adds to.
-    pub(in crate::observe) fn record(sections: &str) -> Record {
+    pub(crate) fn record(sections: &str) -> Record {
         let text = format!(
             "{sections}\n[upstream.v1]\nendpoints = [\"10.0.0.1:80\"]\n[upstream.v2]\nendpoints = [\"10.0.0.2:80\"]\n\
              [[route]]\nname = \"shop\"\nprimary = \"v1\"\n\
