@@ -164,8 +164,8 @@ fn a_mirrors_policy_is_checked() {
         ("idempotency_key = \"a b\"", (7, "route[0].mirrors[0].idempotency_key", "not the name of a field")),
         ("idempotency_key = \"via\"", (7, "route[0].mirrors[0].idempotency_key", "cannot be changed")),
         (
-            "idempotency_key = \"idempotency-key\", redact = { headers = [\"cookie\", \"Idempotency-Key\"] }",
-            (7, "route[0].mirrors[0].redact.headers[1]", "all writes have one key"),
+            "idempotency_key = \"idempotency-key\"\nredact = { headers = [\"cookie\", \"Idempotency-Key\"] }",
+            (8, "route[0].mirrors[0].redact.headers[1]", "all writes have one key"),
         ),
         ("rate_max = 0", (7, "route[0].mirrors[0].rate_max", "from 1 to")),
         ("response = { }", (7, "route[0].mirrors[0].response", "asks nothing of the response")),
