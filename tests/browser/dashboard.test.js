@@ -415,9 +415,9 @@ test("what an upstream says stays text", async () => {
   });
 });
 
-test("nobody is kept out in either theme, on a wide screen or a small one", async () => {
-  for (const colorScheme of ["light", "dark"]) {
-    for (const [width, height] of [[1600, 1000], [900, 1000], [390, 844]]) {
+for (const colorScheme of ["light", "dark"]) {
+  for (const [width, height] of [[1600, 1000], [900, 1000], [390, 844]]) {
+    test(`nobody is kept out where it is ${colorScheme} and ${width} px wide`, async () => {
       await onPage({ fixtures: true, colorScheme, viewport: { width, height }, bypassCSP: true }, async (page) => {
         await page.locator("#differences table").waitFor();
         await page.locator("#matrix table").waitFor();
@@ -444,9 +444,9 @@ test("nobody is kept out in either theme, on a wide screen or a small one", asyn
         await page.getByRole("button", { name: "Glossary" }).click();
         await check();
       });
-    }
+    });
   }
-});
+}
 
 test("the keyboard reaches everything, from a link past the head", async () => {
   await onPage({ fixtures: true }, async (page) => {
