@@ -67,9 +67,8 @@ impl Rule for Pinned {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let error = match self.chain.verify_server_cert(certificate, chain, asked, ocsp, now) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = self.chain.verify_server_cert(certificate, chain, asked, ocsp, now) else {
+            return Ok(());
         };
         // Another issuer, or another fault, is no question of pins.
         if !self.known.iter().any(|known| **known == **certificate) || !is_authority(certificate) {
