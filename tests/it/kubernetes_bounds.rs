@@ -148,7 +148,7 @@ fn a_hundred_changes_a_second_for_a_minute_are_not_felt() {
         let n = made.get();
         thread::sleep((Duration::from_millis(10) * n).saturating_sub(since));
         made.set(n + 1);
-        let origin = if n % 2 == 0 { &new } else { &old };
+        let origin = if n.is_multiple_of(2) { &new } else { &old };
         match n % 4 {
             0 | 1 => cluster.pod("default", "shop-1", json!({"app": "shop"}), origin.address),
             2 => {

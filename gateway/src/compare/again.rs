@@ -238,7 +238,7 @@ mod tests {
     fn what_would_act_on_a_terminal_is_no_part_of_a_command() {
         // The end of a bracketed paste, in both encodings that terminals know.
         for odd in ["\u{1b}[201~\n", "\0", "\u{9b}201~"] {
-            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nX-A: b\u{9b}c\r\nAccept: */*");
+            let head = "POST / HTTP/1.1\r\nHost: a\r\nX-A: b\u{9b}c\r\nAccept: */*".to_owned();
             let again = again("", "/", &head, &format!("a=1{odd}rm x\n"));
             assert_eq!(again.content, None, "{odd:?}");
             assert_eq!(again.fields, [("Accept".to_owned(), "*/*".to_owned())]);
