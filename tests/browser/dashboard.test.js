@@ -12,7 +12,7 @@ const { chromium } = installed("playwright-core");
 const axe = installed.resolve("axe-core/axe.min.js");
 
 /** How long anything that must happen may take on a busy machine. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 /** One promise; what hangs fails. */
 const test = (promise, body) => run(promise, { timeout: 6 * PATIENCE }, body);
