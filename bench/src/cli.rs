@@ -95,7 +95,7 @@ pub struct IsolationArgs {
 #[derive(Args)]
 pub struct IdleArgs {
     /// Numbers of connections to hold, in rising order
-    #[arg(long, value_delimiter = ',', default_value = "1000,5000,10000")]
+    #[arg(long, value_delimiter = ',', default_value = "1000,5000,9000")]
     pub connections: Vec<usize>,
     /// Connections whose one request is under way at the same time
     #[arg(long, default_value_t = 32)]

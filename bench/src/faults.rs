@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::http;
 use crate::origin::served_port;
+use crate::os;
 use crate::process::Process;
 
 /// One row of the isolation table.
@@ -58,10 +59,10 @@ pub struct Mirror {
 
 impl Mirror {
     /// It stands for another machine: what it spends on a fault must not be taken from the gateway under measurement, so
-    /// it runs at the lowest priority.
+    /// it runs only where a core is idle.
     pub fn start(loadgen: &Path, dir: &Path) -> Result<Self> {
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(loadgen);
+        let mut command = Command::new(loadgen);
+        os::run_when_idle(&mut command);
         command.args(["serve", "--threads", "1", "--port", &format!("v2=0,{HEALTHY}")]);
         let mut process = Process::start("loadgen-serve", command, dir, true)?;
         let addr = process.wait_line(|line| served_port(line, "v2"))?;

@@ -57,6 +57,20 @@ pub fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(die) };
 }
 
+/// The child runs only while a core has nothing else to do (SCHED_IDLE): it preempts nobody, and gives way to everybody.
+pub fn run_when_idle(command: &mut Command) {
+    let yield_to_all = || {
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the pointer is to a live `sched_param` of this frame, which the call only reads; async-signal-safe.
+        match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: the closure allocates nothing, takes no lock and calls only sched_setscheduler.
+    unsafe { command.pre_exec(yield_to_all) };
+}
+
 pub fn send_signal(pid: u32, signal: i32) {
     if let Ok(pid) = i32::try_from(pid) {
         // SAFETY: kill reads no memory of ours. The caller names only processes it started.

@@ -23,6 +23,21 @@ impl Cpu {
     }
 }
 
+/// The time of all threads of a process since its start, as its scheduler accounts for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scheduled {
+    /// On a core.
+    pub ran_us: f64,
+    /// Ready to run, while the cores were given to others.
+    pub waited_us: f64,
+}
+
+impl Scheduled {
+    pub fn since(self, before: Self) -> Self {
+        Self { ran_us: self.ran_us - before.ran_us, waited_us: self.waited_us - before.waited_us }
+    }
+}
+
 /// Bytes. Kernel memory (sockets, rings) is in none of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -58,6 +73,17 @@ pub fn memory(root: u32) -> Memory {
             peak: sum.peak + one.peak,
             private: sum.private + one.private,
         }
+    })
+}
+
+/// Of threads that are alive.
+pub fn scheduled(root: u32) -> Scheduled {
+    let threads =
+        tree(root).into_iter().flat_map(|process| fs::read_dir(format!("/proc/{}/task", process.pid)));
+    threads.flatten().flatten().fold(Scheduled::default(), |sum, thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        let one = parse_schedstat(&text);
+        Scheduled { ran_us: sum.ran_us + one.ran_us, waited_us: sum.waited_us + one.waited_us }
     })
 }
 
@@ -125,6 +151,12 @@ fn parse_status(text: &str) -> Memory {
     }
 }
 
+/// Nanoseconds on a core, nanoseconds of waiting for one, and a count of turns.
+fn parse_schedstat(text: &str) -> Scheduled {
+    let mut us = text.split_whitespace().map(|word| word.parse::<f64>().unwrap_or(0.0) / 1000.0);
+    Scheduled { ran_us: us.next().unwrap_or(0.0), waited_us: us.next().unwrap_or(0.0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +169,13 @@ mod tests {
         assert_eq!((stat.parent, stat.start), (3, 99));
         assert_eq!(stat.cpu, Cpu { user_s: 160.0 / hz, sys_s: 70.0 / hz });
         assert_eq!(parse_stat(7, "7 (x) S 3"), None);
+    }
+
+    #[test]
+    fn time_on_a_core_and_time_of_waiting_for_one_are_told_apart() {
+        assert_eq!(parse_schedstat("1500000 2500 7\n"), Scheduled { ran_us: 1500.0, waited_us: 2.5 });
+        assert_eq!(parse_schedstat(""), Scheduled::default());
+        assert!(scheduled(std::process::id()).ran_us > 0.0);
     }
 
     #[test]

@@ -92,7 +92,8 @@ pub(super) fn run(args: &IsolationArgs) -> Result<()> {
         WARM_UP.as_secs()
     ));
     remarks.push(
-        "The mirror runs on the same cores at the lowest priority, as it stands for another machine."
+        "The mirror stands for another machine: it runs on the same cores, but only where one is idle (SCHED_IDLE). What the \
+         kernel does for its sockets is done at nobody's priority."
             .to_string(),
     );
     let plain = variants.iter().map(|v| v.with_mirroring_off());
@@ -198,8 +199,9 @@ impl<'a> Place<'a> {
             self.mirror.set(state)?;
             thread::sleep(BREAK);
         }
+        let before = gateway.scheduled();
         let result = self.load(&gateway, Duration::from_secs(self.args.seconds), dir);
-        let memory = gateway.memory();
+        let (scheduled, memory) = (gateway.scheduled().since(before), gateway.memory());
         let admin = gateway.admin.filter(|_| variant.mirrors());
         let ledger = admin.map(Ledger::read).transpose();
         let alive = gateway.check_alive();
@@ -209,7 +211,7 @@ impl<'a> Place<'a> {
         }
         alive?;
         let (seen, is_valid) = result?;
-        Ok(Measured { seen, memory, is_valid, ledger: ledger? })
+        Ok(Measured { seen, memory, scheduled, is_valid, ledger: ledger? })
     }
 
     fn load(&self, gateway: &Gateway, time: Duration, dir: &Path) -> Result<(Seen, bool)> {

@@ -3,7 +3,7 @@
 use crate::faults::State;
 use crate::ledger::Ledger;
 use crate::load::Seen;
-use crate::procfs::Memory;
+use crate::procfs::{Memory, Scheduled};
 use crate::variant::Variant;
 
 /// All rounds of one program.
@@ -31,6 +31,8 @@ pub(super) struct Pair {
 pub(super) struct Measured {
     pub seen: Seen,
     pub memory: Memory,
+    /// The gateway's threads, while it was measured.
+    pub scheduled: Scheduled,
     /// False if the load generator says that it was itself the limit.
     pub is_valid: bool,
     pub ledger: Option<Ledger>,

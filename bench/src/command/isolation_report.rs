@@ -6,6 +6,7 @@ use super::isolation_figures::{Measured, Program, Row};
 use crate::chart::{Bar, Group};
 use crate::cli::IsolationArgs;
 use crate::ledger::Ledger;
+use crate::procfs::Scheduled;
 use crate::stats::Spread;
 use crate::table::{Table, dash, figure, micros, times};
 
@@ -23,6 +24,12 @@ impl Row {
 
     fn on(&self, of: impl Fn(&Measured) -> f64) -> Option<f64> {
         Spread::of(self.pairs.iter().map(|pair| of(&pair.on))).map(|s| s.median)
+    }
+
+    /// So many µs more a request than with mirroring off.
+    fn more_of(&self, of: fn(&Scheduled) -> f64) -> Option<f64> {
+        let a_request = |m: &Measured| of(&m.scheduled) / m.seen.requests as f64;
+        Spread::of(self.pairs.iter().map(|pair| a_request(&pair.on) - a_request(&pair.off))).map(|s| s.median)
     }
 
     /// The most a mirror made the gateway hold beyond what it holds without.
@@ -90,6 +97,8 @@ pub(super) fn text(programs: &[Program], args: &IsolationArgs, load: &str) -> St
         out,
         "\n  × off: to the neighbour with mirroring off, in the median round; in the first row, the worst run to the median\n  \
          + MiB: peak of memory above the neighbour's\n  \
+         runs, waits: µs of the gateway's threads on a core, and ready but without one, a request and above the neighbour's;\n  \
+         a request is late by the gateway's own doing for no more than what it runs longer, its copy's part included\n  \
          promise, ours, everyone measured by it: p50, p99, p99.9 ≤ {LATENCY_RATIO_MAX:.2} × off, rate ≥ {RATE_RATIO_MIN} × \
          off, peak memory ≤ {:.0} MiB above off\n  \
          noise: not held, but a run with mirroring off was as bad; late: so many runs in which requests left late",
@@ -121,6 +130,8 @@ fn table(program: &Program) -> String {
         "× off",
         "RSS MiB",
         "+ MiB",
+        "runs + µs",
+        "waits + µs",
         "errors",
         "promise",
     ]);
@@ -140,6 +151,8 @@ fn table(program: &Program) -> String {
         time(usual(|m| m.seen.p99_9)),
         worst(|m| m.seen.p99_9),
         figure(usual(|m| m.memory.resident as f64 / MIB), 1),
+        String::new(),
+        String::new(),
         String::new(),
         program.off.iter().map(|m| m.seen.errors).sum::<u64>().to_string(),
         late(program.off.iter()),
@@ -163,6 +176,8 @@ fn table(program: &Program) -> String {
             ratio(|m| m.seen.p99_9),
             figure(row.on(|m| m.memory.resident as f64 / MIB), 1),
             figure(row.held_more().map(|s| s.median / MIB), 1),
+            figure(row.more_of(|s| s.ran_us), 1),
+            figure(row.more_of(|s| s.waited_us), 1),
             row.pairs.iter().map(|p| p.on.seen.errors).sum::<u64>().to_string(),
             verdict.join(", "),
         ]);
@@ -183,7 +198,7 @@ fn late<'a>(runs: impl Iterator<Item = &'a Measured>) -> String {
 pub(super) fn csv(programs: &[Program]) -> String {
     let mut out = String::from(
         "variant,mirror_is,run,requests,seconds,requests_per_s,p50_us,p99_us,p99_9_us,errors,valid,resident_bytes,\
-         peak_bytes,private_bytes,p99_us_of_off_neighbour,eligible,sent,completed,failed,dropped\n",
+         peak_bytes,private_bytes,ran_us,waited_us,p99_us_of_off_neighbour,eligible,sent,completed,failed,dropped\n",
     );
     for program in programs {
         let name = program.variant.name();
@@ -204,7 +219,7 @@ fn csv_row(out: &mut String, name: &str, state: &str, run: usize, measured: &Mea
     let ledger = measured.ledger.clone().unwrap_or_default();
     let _ = writeln!(
         out,
-        "{name},{state},{},{},{:.3},{:.1},{:.1},{:.1},{:.1},{},{},{},{},{},{:.1},{},{},{},{},{}",
+        "{name},{state},{},{},{:.3},{:.1},{:.1},{:.1},{:.1},{},{},{},{},{},{:.0},{:.0},{:.1},{},{},{},{},{}",
         run + 1,
         seen.requests,
         seen.seconds,
@@ -217,6 +232,8 @@ fn csv_row(out: &mut String, name: &str, state: &str, run: usize, measured: &Mea
         memory.resident,
         memory.peak,
         memory.private,
+        measured.scheduled.ran_us,
+        measured.scheduled.waited_us,
         off.seen.p99,
         ledger.eligible,
         ledger.sent,
@@ -251,8 +268,15 @@ mod tests {
     use crate::procfs::Memory;
 
     fn measured(p99: f64, requests: u64, peak: u64) -> Measured {
+        let scheduled = Scheduled::default();
         let seen = Seen { requests, seconds: 1.0, p50: 1.0, p99, p99_9: 3.0, errors: 0 };
-        Measured { seen, memory: Memory { peak, ..Memory::default() }, is_valid: true, ledger: None }
+        Measured {
+            seen,
+            memory: Memory { peak, ..Memory::default() },
+            scheduled,
+            is_valid: true,
+            ledger: None,
+        }
     }
 
     #[test]

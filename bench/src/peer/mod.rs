@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::process::Process;
-use crate::procfs::{self, Memory};
+use crate::procfs::{self, Memory, Scheduled};
 use crate::scenario::Setup;
 use crate::tools::Tools;
 use crate::variant::{Program, Variant};
@@ -71,6 +71,10 @@ impl Gateway {
 
     pub fn memory(&self) -> Memory {
         procfs::memory(self.process.pid())
+    }
+
+    pub fn scheduled(&self) -> Scheduled {
+        procfs::scheduled(self.process.pid())
     }
 
     pub fn check_alive(&mut self) -> Result<()> {
