@@ -230,8 +230,10 @@ impl Cover {
         let sent = *result.as_ref().unwrap_or(&0);
         if from + sent == to {
             out.clear();
-            // A burst's buffer is not kept: most connections never see another.
-            out.shrink_to(BLOCK_BYTES / 4);
+            // A burst's buffer is not kept: most connections never see another. Shrunk, what was sent would be copied once more.
+            if out.capacity() > BLOCK_BYTES / 4 {
+                out = Vec::new();
+            }
             self.sent.set(0);
         } else {
             self.sent.set(from + sent);

@@ -22,6 +22,9 @@ const FIRST_TYPES: [u8; 2] = [22, 21];
 /// Type, version, and length of what follows (RFC 8446 §5.1).
 const RECORD_HEADER_BYTES: usize = 5;
 
+/// Content of one record (RFC 8446 §5.1).
+const RECORD_CONTENT_BYTES_MAX: usize = 1 << 14;
+
 /// One end of a TLS connection.
 pub struct Session {
     tls: Connection,
@@ -317,6 +320,8 @@ impl Session {
         let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
         let written = self.tls.writer().write_vectored(pieces).map_err(|_| Fault::Protocol)?;
         debug_assert!(written == bytes, "without a limit all of it is taken");
+        // At once, or what is sealed moves with each record that follows.
+        out.reserve(bytes + (bytes / RECORD_CONTENT_BYTES_MAX + 1) * TLS_RECORD_BYTES as usize);
         self.send(out);
         Ok(())
     }
