@@ -5,9 +5,7 @@
 
 pub mod web;
 
-use std::ops::Range;
-
-use crate::http1::head::ResponseHead;
+use crate::field_lines::{self, first, values};
 
 /// A status that is none of HTTP's: `grpc-status`, 0 to 16; another number is UNKNOWN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +45,7 @@ impl Status {
 
     /// That of lines of fields, where they have one. Of two that contradict each other neither counts.
     pub fn within(lines: &[u8]) -> Option<Self> {
-        let mut all = fields(lines, b"grpc-status").map(Self::read);
+        let mut all = values(lines, b"grpc-status").map(Self::read);
         let first = all.next()?;
         Some(if all.all(|other| other == first) { first } else { Self::UNKNOWN })
     }
@@ -122,28 +120,15 @@ pub enum Told {
 pub struct Unread;
 
 impl Told {
-    /// By a final head that was read from these lines.
-    pub fn by_head(head: &ResponseHead<'_, '_>, lines: &[u8], is_http2: bool) -> Self {
-        let mut fields = head.fields();
-        // The length decides first: few names have it.
-        let kind =
-            fields.find(|field| is_content_type(field.name)).map_or(b"".as_slice(), |field| field.value);
-        Self::of(head.status, kind, lines, is_http2)
-    }
-
-    /// The same of lines that are not parsed.
-    pub fn by_lines(status: u16, lines: &[u8], is_http2: bool) -> Self {
-        Self::of(status, field(lines, b"content-type").unwrap_or_default(), lines, is_http2)
-    }
-
-    /// A status in the head is final: nothing follows it. `is_http2`: gRPC's own calls are answered on nothing else.
-    fn of(status: u16, kind: &[u8], lines: &[u8], is_http2: bool) -> Self {
+    /// By a final head of this status and content type, whose lines are `lines`. A status in the head is final: nothing follows
+    /// it. `is_http2`: gRPC's own calls are answered on nothing else.
+    pub fn begin(status: u16, content_type: &[u8], lines: &[u8], is_http2: bool) -> Self {
         // Whatever a media type's case (RFC 9110 §8.3.1).
-        if !kind.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)) {
+        if !content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)) {
             return Self::Http;
         }
-        let web = web_kind(kind);
-        if web.is_none() && !(is_http2 && is_grpc(kind)) {
+        let web = web_kind(content_type);
+        if web.is_none() && !(is_http2 && is_grpc(content_type)) {
             return Self::Http;
         }
         match (Status::within(lines), web) {
@@ -151,7 +136,7 @@ impl Told {
             // A middlebox is no server of calls: callers go by HTTP's status.
             (None, _) if status != 200 => Self::Http,
             (None, None) => Self::Awaited,
-            (None, Some(_)) if field(lines, b"content-encoding").is_some() => Self::Http,
+            (None, Some(_)) if first(lines, b"content-encoding").is_some() => Self::Http,
             (None, Some(is_text)) => Self::Within(Box::new(web::Scan::new(is_text))),
         }
     }
@@ -196,11 +181,6 @@ impl Told {
 /// How the media types of all calls begin.
 const GRPC: &[u8] = b"application/grpc";
 
-fn is_content_type(name: &[u8]) -> bool {
-    const NAME: &[u8] = b"content-type";
-    name.len() == NAME.len() && name.eq_ignore_ascii_case(NAME)
-}
-
 /// Of a type of gRPC-Web's: whether its content is text.
 fn web_kind(content_type: &[u8]) -> Option<bool> {
     let kind = content_type.split(|byte| matches!(byte, b';' | b'+')).next().unwrap_or_default().trim_ascii();
@@ -219,7 +199,7 @@ pub fn is_grpc(content_type: &[u8]) -> bool {
 
 /// Whether a rendered request's head is that of a call.
 pub fn is_call(lines: &[u8]) -> bool {
-    field(lines, b"content-type").is_some_and(is_grpc)
+    first(lines, b"content-type").is_some_and(is_grpc)
 }
 
 /// `grpc-timeout`: at most eight digits and a unit. In milliseconds, one at least.
@@ -248,7 +228,7 @@ pub fn wait(request: &mut Vec<u8>, waited_ms: u64) -> Option<u64> {
         return None;
     }
     // Content may say the same words: only the head counts.
-    let range = place(request, b"grpc-timeout")?;
+    let range = field_lines::range(request, b"grpc-timeout")?;
     let left = timeout_ms(request.get(range.clone())?)?.saturating_sub(waited_ms).max(1);
     // Eight digits at most.
     let text = match left {
@@ -260,68 +240,35 @@ pub fn wait(request: &mut Vec<u8>, waited_ms: u64) -> Option<u64> {
     Some(left)
 }
 
-/// Where the value of the first field of this name stands, up to the empty line.
-fn place(lines: &[u8], name: &[u8]) -> Option<Range<usize>> {
-    let mut at = 0;
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        let end = at + line.trim_ascii_end().len();
-        if end == at {
-            return None;
-        }
-        if let Some(value) = value_of(line, name) {
-            return Some(end - value.len()..end);
-        }
-        at += line.len();
-    }
-    None
-}
-
-/// Of a line, if it is a field of this name.
-fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (start, value) = line.split_at_checked(name.len())?;
-    let value = value.strip_prefix(b":").filter(|_| start.eq_ignore_ascii_case(name))?;
-    Some(value.trim_ascii())
-}
-
-/// The value of the first field of this name, up to the empty line.
-fn field<'a>(lines: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    fields(lines, name).next()
-}
-
-/// The values of all fields of this name, up to the empty line.
-fn fields<'a>(lines: &'a [u8], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-    let lines = lines.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.take_while(|line| !line.is_empty()).filter_map(move |line| value_of(line, name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::head::with_response;
+
+    fn begin(status: u16, lines: &[u8], is_http2: bool) -> Told {
+        Told::begin(status, first(lines, b"content-type").unwrap_or_default(), lines, is_http2)
+    }
 
     #[test]
     fn a_status_is_found_wherever_it_stands() {
         let head = b"HTTP/1.1 200 \r\nContent-Type: application/grpc+proto\r\n\r\n";
-        let mut told = Told::by_lines(200, head, true);
+        let mut told = begin(200, head, true);
         assert_eq!((&told, told.end()), (&Told::Awaited, Some(Status::UNKNOWN)));
         told.trailers(b"grpc-message: x\r\ngrpc-status: 13\r\n");
         assert_eq!(told.end().map(Status::name), Some("grpc_internal"));
-        assert_eq!(Told::by_lines(200, head, false), Told::Http, "on HTTP/1.1 it is none");
-        assert_eq!(Told::by_lines(503, head, true), Told::Http, "it comes from who is in between");
+        assert_eq!(begin(200, head, false), Told::Http, "on HTTP/1.1 it is none");
+        assert_eq!(begin(503, head, true), Told::Http, "it comes from who is in between");
         let only = b"HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: 5\r\n\r\n";
-        assert_eq!(Told::by_lines(200, only, true).end().map(Status::name), Some("grpc_not_found"));
+        assert_eq!(begin(200, only, true).end().map(Status::name), Some("grpc_not_found"));
         for other in ["text/plain", "application/grpc-webs", "application/grpcish"] {
             let head = format!("HTTP/1.1 200 \r\ncontent-type: {other}\r\ngrpc-status: 5\r\n\r\n");
-            assert_eq!(Told::by_lines(200, head.as_bytes(), true).end(), None, "{other}");
+            assert_eq!(begin(200, head.as_bytes(), true).end(), None, "{other}");
         }
         for kind in ["application/grpc-web+proto", "Application/gRPC-Web+Proto"] {
             let web = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n");
-            let told =
-                with_response(web.as_bytes(), 10, false, |head| Told::by_head(head, web.as_bytes(), false));
-            assert_eq!(told.unwrap().end(), Some(Status::UNKNOWN), "{kind}");
+            assert_eq!(begin(200, web.as_bytes(), false).end(), Some(Status::UNKNOWN), "{kind}");
         }
         let web = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\n\r\n";
-        let mut told = Told::by_lines(200, web, false);
+        let mut told = begin(200, web, false);
         assert_eq!(told.end(), Some(Status::UNKNOWN));
         told.content(b"\0\0\0\0\x01a\x80\0\0\0\x11grpc-status: 14\r\n");
         assert_eq!(told.end().map(Status::name), Some("grpc_unavailable"));
@@ -416,7 +363,7 @@ mod tests {
     #[test]
     fn of_a_response_that_is_cut_an_end_that_has_not_come_is_not_known() {
         let head = |more: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n{more}\r\n");
-        let cut = |lines: &str| Told::by_lines(200, lines.as_bytes(), true).cut();
+        let cut = |lines: &str| begin(200, lines.as_bytes(), true).cut();
         assert_eq!(cut(&head("")), Err(Unread));
         assert_eq!(cut(&head("grpc-status: 5\r\n")), Ok(Some(Status::of(5))));
         assert_eq!(cut("HTTP/1.1 200 OK\r\n\r\n"), Ok(None));

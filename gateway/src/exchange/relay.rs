@@ -154,7 +154,7 @@ pub(super) async fn relay(
                 to.interim(head);
                 return None;
             }
-            let told = Told::by_head(head, raw, is_http2);
+            let told = Told::begin(head.status, head.content_type(), raw, is_http2);
             if terms.retry.is_some_and(|forward| forward.retries_answer(head.status, &told)) {
                 return Some(Looked::Unwanted(head.status, told.end()));
             }

@@ -166,6 +166,14 @@ impl<'b> ResponseHead<'b, '_> {
     pub fn fields(&self) -> impl Iterator<Item = Field<'b>> {
         fields(self.headers, self.kinds)
     }
+
+    /// Empty where it has none.
+    pub fn content_type(&self) -> &'b [u8] {
+        const NAME: &[u8] = b"content-type";
+        // The length decides first: few names have it.
+        let is_it = |name: &[u8]| name.len() == NAME.len() && name.eq_ignore_ascii_case(NAME);
+        self.fields().find(|field| is_it(field.name)).map_or(b"", |field| field.value)
+    }
 }
 
 fn fields<'b>(headers: &[httparse::Header<'b>], kinds: &[Kind]) -> impl Iterator<Item = Field<'b>> {

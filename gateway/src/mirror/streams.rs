@@ -13,6 +13,7 @@ use content::{say_content, wire};
 use super::copy::RequestCopy;
 use super::lane::Reserved;
 use super::response::{Answered, Cost};
+use crate::field_lines;
 use crate::grpc::Told;
 use crate::http1::framing::Framing;
 use crate::http2::fields::outbound::Manner;
@@ -367,7 +368,8 @@ impl Streams {
             return self.session.recycle(head.lines);
         };
         flight.status = Some(head.status);
-        flight.told = Told::by_lines(head.status, &head.lines, true);
+        let content_type = field_lines::first(&head.lines, b"content-type").unwrap_or_default();
+        flight.told = Told::begin(head.status, content_type, &head.lines, true);
         let bytes_max = flight.copy.ticket.keeps_bytes();
         if bytes_max > 0 {
             let budget = Arc::clone(&self.terms.budget);
