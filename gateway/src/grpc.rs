@@ -102,57 +102,57 @@ impl Status {
     }
 }
 
-/// A response's outcome as far as it is known while it comes.
+/// Reads a response's status while it comes: where that is to be looked for, and what it is once it is known.
 #[derive(Debug, PartialEq, Eq, Default)]
-pub enum Told {
+pub enum StatusReader {
     /// It is no call: its HTTP status is all there is.
     #[default]
-    Http,
+    NotGrpc,
     /// The status is to come with the trailers.
-    Awaited,
+    InTrailers,
     /// It is to come with the content.
-    Within(Box<web::Scan>),
-    Status(Status),
+    InContent(Box<web::Scan>),
+    Known(Status),
 }
 
 /// How a call ended is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unread;
 
-impl Told {
+impl StatusReader {
     /// By a final head of this status and content type, whose lines are `lines`. A status in the head is final: nothing follows
     /// it. `is_http2`: gRPC's own calls are answered on nothing else.
     pub fn begin(status: u16, content_type: &[u8], lines: &[u8], is_http2: bool) -> Self {
         // Whatever a media type's case (RFC 9110 §8.3.1).
         if !content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)) {
-            return Self::Http;
+            return Self::NotGrpc;
         }
         let web = web_kind(content_type);
         if web.is_none() && !(is_http2 && is_grpc(content_type)) {
-            return Self::Http;
+            return Self::NotGrpc;
         }
         match (Status::within(lines), web) {
-            (Some(status), _) => Self::Status(status),
+            (Some(status), _) => Self::Known(status),
             // A middlebox is no server of calls: callers go by HTTP's status.
-            (None, _) if status != 200 => Self::Http,
-            (None, None) => Self::Awaited,
-            (None, Some(_)) if first(lines, b"content-encoding").is_some() => Self::Http,
-            (None, Some(is_text)) => Self::Within(Box::new(web::Scan::new(is_text))),
+            (None, _) if status != 200 => Self::NotGrpc,
+            (None, None) => Self::InTrailers,
+            (None, Some(_)) if first(lines, b"content-encoding").is_some() => Self::NotGrpc,
+            (None, Some(is_text)) => Self::InContent(Box::new(web::Scan::new(is_text))),
         }
     }
 
     pub fn content(&mut self, piece: &[u8]) {
         match self {
-            Self::Within(scan) => scan.feed(piece),
-            Self::Http | Self::Awaited | Self::Status(_) => {}
+            Self::InContent(scan) => scan.feed(piece),
+            Self::NotGrpc | Self::InTrailers | Self::Known(_) => {}
         }
     }
 
     pub fn trailers(&mut self, lines: &[u8]) {
-        if *self != Self::Http
+        if *self != Self::NotGrpc
             && let Some(status) = Status::within(lines)
         {
-            *self = Self::Status(status);
+            *self = Self::Known(status);
         }
     }
 
@@ -160,20 +160,20 @@ impl Told {
     /// It is a call, and its status comes later.
     pub fn cut(&self) -> Result<Option<Status>, Unread> {
         match self {
-            Self::Http => Ok(None),
-            Self::Awaited => Err(Unread),
-            Self::Within(scan) => scan.status().map(Some).ok_or(Unread),
-            Self::Status(status) => Ok(Some(*status)),
+            Self::NotGrpc => Ok(None),
+            Self::InTrailers => Err(Unread),
+            Self::InContent(scan) => scan.status().map(Some).ok_or(Unread),
+            Self::Known(status) => Ok(Some(*status)),
         }
     }
 
     /// As far as it has come. A call that ends without a status is what its caller makes of it: UNKNOWN.
     pub fn end(&self) -> Option<Status> {
         match self {
-            Self::Http => None,
-            Self::Awaited => Some(Status::UNKNOWN),
-            Self::Within(scan) => Some(scan.status().unwrap_or(Status::UNKNOWN)),
-            Self::Status(status) => Some(*status),
+            Self::NotGrpc => None,
+            Self::InTrailers => Some(Status::UNKNOWN),
+            Self::InContent(scan) => Some(scan.status().unwrap_or(Status::UNKNOWN)),
+            Self::Known(status) => Some(*status),
         }
     }
 }
@@ -244,19 +244,19 @@ pub fn wait(request: &mut Vec<u8>, waited_ms: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn begin(status: u16, lines: &[u8], is_http2: bool) -> Told {
-        Told::begin(status, first(lines, b"content-type").unwrap_or_default(), lines, is_http2)
+    fn begin(status: u16, lines: &[u8], is_http2: bool) -> StatusReader {
+        StatusReader::begin(status, first(lines, b"content-type").unwrap_or_default(), lines, is_http2)
     }
 
     #[test]
     fn a_status_is_found_wherever_it_stands() {
         let head = b"HTTP/1.1 200 \r\nContent-Type: application/grpc+proto\r\n\r\n";
-        let mut told = begin(200, head, true);
-        assert_eq!((&told, told.end()), (&Told::Awaited, Some(Status::UNKNOWN)));
-        told.trailers(b"grpc-message: x\r\ngrpc-status: 13\r\n");
-        assert_eq!(told.end().map(Status::name), Some("grpc_internal"));
-        assert_eq!(begin(200, head, false), Told::Http, "on HTTP/1.1 it is none");
-        assert_eq!(begin(503, head, true), Told::Http, "it comes from who is in between");
+        let mut call = begin(200, head, true);
+        assert_eq!((&call, call.end()), (&StatusReader::InTrailers, Some(Status::UNKNOWN)));
+        call.trailers(b"grpc-message: x\r\ngrpc-status: 13\r\n");
+        assert_eq!(call.end().map(Status::name), Some("grpc_internal"));
+        assert_eq!(begin(200, head, false), StatusReader::NotGrpc, "on HTTP/1.1 it is none");
+        assert_eq!(begin(503, head, true), StatusReader::NotGrpc, "it comes from who is in between");
         let only = b"HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: 5\r\n\r\n";
         assert_eq!(begin(200, only, true).end().map(Status::name), Some("grpc_not_found"));
         for other in ["text/plain", "application/grpc-webs", "application/grpcish"] {
@@ -268,10 +268,10 @@ mod tests {
             assert_eq!(begin(200, web.as_bytes(), false).end(), Some(Status::UNKNOWN), "{kind}");
         }
         let web = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\n\r\n";
-        let mut told = begin(200, web, false);
-        assert_eq!(told.end(), Some(Status::UNKNOWN));
-        told.content(b"\0\0\0\0\x01a\x80\0\0\0\x11grpc-status: 14\r\n");
-        assert_eq!(told.end().map(Status::name), Some("grpc_unavailable"));
+        let mut call = begin(200, web, false);
+        assert_eq!(call.end(), Some(Status::UNKNOWN));
+        call.content(b"\0\0\0\0\x01a\x80\0\0\0\x11grpc-status: 14\r\n");
+        assert_eq!(call.end().map(Status::name), Some("grpc_unavailable"));
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(cut(&head("")), Err(Unread));
         assert_eq!(cut(&head("grpc-status: 5\r\n")), Ok(Some(Status::of(5))));
         assert_eq!(cut("HTTP/1.1 200 OK\r\n\r\n"), Ok(None));
-        let mut web = Told::Within(Box::new(web::Scan::new(false)));
+        let mut web = StatusReader::InContent(Box::new(web::Scan::new(false)));
         assert_eq!(web.cut(), Err(Unread));
         web.content(b"\x80\0\0\0\x11grpc-status: 14\r\n");
         assert_eq!(web.cut(), Ok(Some(Status::of(14))));

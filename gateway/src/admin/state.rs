@@ -104,24 +104,24 @@ impl FromRequestParts<Arc<AdminState>> for Permitted {
 
 /// One problem, as JSON.
 #[derive(Debug, Serialize)]
-pub(super) struct Told<'a> {
+pub(super) struct ProblemView<'a> {
     file: &'a str,
     line: Option<usize>,
     key: Option<&'a str>,
     message: &'a str,
 }
 
-fn told(problems: &[Problem]) -> Vec<Told<'_>> {
-    fn one(p: &Problem) -> Told<'_> {
+fn views(problems: &[Problem]) -> Vec<ProblemView<'_>> {
+    fn one(p: &Problem) -> ProblemView<'_> {
         let Problem { file, line, key, message, resource: _ } = p;
-        Told { file, line: *line, key: key.as_deref(), message }
+        ProblemView { file, line: *line, key: key.as_deref(), message }
     }
     problems.iter().map(one).collect()
 }
 
 /// The answer to a text in which these are wrong.
 pub(super) fn wrong(problems: &[Problem]) -> Response {
-    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "problems": told(problems) }))).into_response()
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "problems": views(problems) }))).into_response()
 }
 
 impl AdminState {

@@ -27,7 +27,7 @@ use super::fleet::{self, Answered, Scope};
 use super::outcomes;
 use super::state::{AdminState, wrong};
 use crate::control::Cause;
-use crate::observe::told::rfc3339;
+use crate::observe::disclosure::rfc3339;
 use crate::verdict::{Decision, Outcome, Verdict, judge, mirroring, said};
 use evidence::{evidence_of, trials};
 use text::{line, text};

@@ -44,7 +44,7 @@ pub use schema::{CountedSchema, Inferred};
 pub use versions::Both;
 
 use crate::observe::record::{Answer, CopyEnd, CopyLeg, Record};
-use crate::observe::told;
+use crate::observe::disclosure;
 use added::Added;
 use differ::{Compared, Context};
 use findings::{Again, Place};
@@ -149,7 +149,7 @@ impl Comparator {
         self.rules.clear();
         for route in &config.routes {
             // The primary's answer is shown beside each mirror's: what one of them says is a secret is one.
-            let secrets = told::secrets(config, [route]).map(Arc::new);
+            let secrets = disclosure::secrets(config, [route]).map(Arc::new);
             let of = |mirror: &config::Mirror| {
                 let compare = mirror.compare.as_ref()?;
                 let schema = compare.descriptors.as_ref().and_then(|file| schemas.get(file));
@@ -202,7 +202,7 @@ impl Comparator {
                         folds: Some(&learnt.folds),
                         added: Added::new(copy.span, record.trace.primary_span),
                         path: match [primary, answer].iter().any(|of| may_be_call(of)) {
-                            true => told::told(record, rules.secrets.as_deref()).target,
+                            true => disclosure::disclosed(record, rules.secrets.as_deref()).target,
                             false => Cow::default(),
                         },
                     };
@@ -262,7 +262,7 @@ mod tests {
 
     use super::*;
     use crate::observe::record::PrimaryLeg;
-    use crate::observe::told::Saying;
+    use crate::observe::disclosure::Saying;
 
     /// A route of each name, with a mirror `v2` that has these keys and a baseline `again`.
     pub(super) fn config(routes: &[&str], keys: &str) -> Arc<Config> {

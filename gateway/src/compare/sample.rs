@@ -8,7 +8,7 @@ use super::differ;
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
 use crate::observe::record::{Answer, CopyLeg, Record};
-use crate::observe::told::{Told, told};
+use crate::observe::disclosure::{Disclosed, disclosed};
 
 /// Bytes kept of one side's content in a sample.
 const SAMPLE_BYTES_MAX: usize = 16 * 1024;
@@ -46,7 +46,7 @@ pub struct Shown {
 
 impl Sample {
     pub(super) fn of(rules: &Rules, pair: &Pair<'_>) -> Self {
-        let Told { request_id, target, .. } = told(pair.record, rules.secrets.as_deref());
+        let Disclosed { request_id, target, .. } = disclosed(pair.record, rules.secrets.as_deref());
         let shown = |answer: &Answer| {
             let fields = rules.shown_fields(&answer.fields);
             let field = |line: &[u8]| {

@@ -43,7 +43,7 @@ use api::Api;
 pub use fronts::Fronts;
 use kinds::Kind;
 use making::{Ready, Wrong};
-use report::Told;
+use report::Report;
 use store::Store;
 use translation::{Good, Outcome};
 
@@ -161,7 +161,7 @@ struct State {
     /// Ports that cannot be listened at.
     unavailable: BTreeSet<u64>,
     listening: Vec<SocketAddr>,
-    told: Told,
+    report: Report,
     /// Nothing has become of what was told last.
     is_owed: bool,
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use config::{Config, LogFormat, Notable};
 
 use super::record::Record;
-use super::told::Discretion;
+use super::disclosure::Discretion;
 use crate::metrics::ObserverCounters;
 use crate::recent::recent;
 use sink::Sink;
@@ -107,7 +107,7 @@ fn is_notable(record: &Record, only: &Notable) -> bool {
 mod tests {
     use super::*;
     use crate::observe::record::CopyEnd;
-    use crate::observe::told::tests::record;
+    use crate::observe::disclosure::tests::record;
 
     #[test]
     fn only_what_is_notable_is_told_and_one_reason_is_enough() {
