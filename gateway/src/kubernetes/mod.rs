@@ -5,7 +5,10 @@
 //! them stand the watches and what is written back. Without an API server nothing changes: what was heard last stays in force.
 
 mod kinds;
+mod keep;
 mod store;
+mod objects;
+mod ours;
 mod fronts;
 mod select;
 mod policies;
