@@ -9,7 +9,8 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::memory;
-use super::{Declared, Framed, http1, http2, tunnel};
+pub use super::conversation::{Found, NotWritten, Rest, Terms};
+use super::{Framed, http1, http2, tunnel};
 use crate::address::Address;
 use crate::buffer::Buffers;
 use crate::error::Failure;
@@ -30,18 +31,6 @@ pub enum Line {
     Memory(memory::Line),
 }
 
-/// The terms that an exchange brings to its conversation.
-#[derive(Clone, Copy)]
-pub struct Terms<'a> {
-    pub buffers: &'a Buffers,
-    pub heads: HeadLimits,
-    /// The request is a HEAD.
-    pub to_head: bool,
-    pub declared: Declared,
-    /// It asks for a tunnel.
-    pub offer: Option<Offer>,
-}
-
 /// The way of a request to an upstream.
 pub enum Requester<'a> {
     Http1(http1::client::Requester<'a>),
@@ -56,32 +45,6 @@ pub enum Response<'a> {
     Http2(http2::client::Response<'a>),
     #[cfg(test)]
     Memory(memory::Response),
-}
-
-/// The request did not go out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotWritten {
-    pub failure: Failure,
-    /// The upstream may have seen some of it.
-    pub any_sent: bool,
-}
-
-/// The heads of a response that were found.
-#[derive(Debug)]
-pub enum Found<T> {
-    /// No further head is complete.
-    More,
-    Interim(T),
-    Final(T),
-}
-
-/// Bytes that may still come on a line behind the response to its exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// Nothing.
-    Over,
-    /// Content that the response declared and must not have: the line is watched for a moment before it is used.
-    Watched,
 }
 
 impl Line {

@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 
 use config::Upgrade;
 
-use super::client::{Found, NotWritten, Rest, Terms};
+use super::conversation::{Found, NotWritten, Rest, Terms};
 use super::server::{ContentFailed, Gone, Piece, Within};
 use super::{Declared, Framed};
 use crate::address::Address;

@@ -20,6 +20,7 @@ macro_rules! on {
 
 pub mod server;
 pub mod client;
+pub mod conversation;
 pub mod tunnel;
 pub mod http1;
 pub mod http2;
