@@ -5,7 +5,7 @@ use config::Config;
 
 use super::differ::{self, Context, Difference};
 use super::rules::Rules;
-use super::sample::Pair;
+use super::pair::Pair;
 use crate::asked::Scheme;
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::proof::{PROOF, Proof};

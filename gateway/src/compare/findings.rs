@@ -13,7 +13,8 @@ use config::Role;
 use super::differ::{Compared, Kind};
 use super::group::{Group, Judged, SAMPLES_MAX, Tally};
 use super::rules::Rules;
-use super::sample::{Pair, Sample};
+use super::pair::Pair;
+use super::sample::Sample;
 use super::schema::{CountedSchema, Inferred, Schemas, Shape};
 use super::versions::{Both, Versions};
 

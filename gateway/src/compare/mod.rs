@@ -8,6 +8,7 @@ mod rules;
 mod coding;
 mod json;
 mod messages;
+mod wire;
 mod descriptors;
 mod protobuf;
 mod added;
@@ -17,6 +18,7 @@ mod shape;
 mod said;
 mod differ;
 mod group;
+mod pair;
 mod sample;
 pub mod again;
 mod versions;
@@ -50,7 +52,7 @@ use differ::{Compared, Context};
 use findings::{Again, Place};
 use folds::Folds;
 use rules::Rules;
-use sample::Pair;
+use pair::Pair;
 
 /// Why a pair was not compared: one of the two answers, or both, found no room.
 pub const NO_ROOM: &str = "no_room";

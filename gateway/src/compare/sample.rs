@@ -5,21 +5,14 @@ use std::time::SystemTime;
 use super::again::Again;
 use super::coding::{End, plain};
 use super::differ;
+use super::pair::Pair;
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
-use crate::observe::record::{Answer, CopyLeg, Record};
+use crate::observe::record::{Answer, Record};
 use crate::observe::disclosure::{Disclosed, disclosed};
 
 /// Bytes kept of one side's content in a sample.
 const SAMPLE_BYTES_MAX: usize = 16 * 1024;
-
-/// Two answers and the request that they are to.
-pub(super) struct Pair<'a> {
-    pub(super) record: &'a Record,
-    pub(super) copy: &'a CopyLeg,
-    pub(super) primary: &'a Answer,
-    pub(super) mirror: &'a Answer,
-}
 
 /// A pair kept whole, without secrets.
 #[derive(Debug, Clone)]
