@@ -17,7 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::asked::refusal;
-use super::fleet::Heard;
+use super::heard::Heard;
 use super::guard::Guard;
 use crate::control::{Applied, Ask, By, Change, ConfigStore, Health, Refused};
 
