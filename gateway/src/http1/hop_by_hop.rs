@@ -217,7 +217,7 @@ mod tests {
     }
 
     /// Every name that means something to a gateway.
-    const KNOWN: [(&str, Kind); 26] = [
+    const KNOWN: [(&str, Kind); 27] = [
         ("te", Kind::HopByHop),
         ("via", Kind::Via),
         ("host", Kind::Host),
@@ -240,6 +240,7 @@ mod tests {
         ("authorization", Kind::Protected),
         ("content-length", Kind::ContentLength),
         ("x-umbra-mirror", Kind::MirrorMark),
+        ("x-umbra-proof", Kind::MirrorProof),
         ("proxy-connection", Kind::HopByHop),
         ("transfer-encoding", Kind::TransferEncoding),
         ("proxy-authenticate", Kind::HopByHop),
