@@ -258,17 +258,15 @@ impl Pending {
             Some(secrets) if !trailers.is_empty() => &without_secrets(secrets, trailers),
             Some(_) | None => trailers,
         };
-        if self.searches && self.content_bytes > 0 {
-            self.flush_small();
-            self.unsearched = Some(Box::new(Unsearched {
-                rules: Rc::clone(rules),
-                trailers: trailers.to_vec(),
-                expects_content: self.expects_content,
-                body_bytes_max: self.body_bytes_max,
-            }));
-        } else {
-            self.end_plain(trailers);
-        }
+        let secrets = rules.secrets.as_ref().filter(|_| self.searches && self.content_bytes > 0);
+        let Some(secrets) = secrets else { return self.end_plain(trailers) };
+        self.flush_small();
+        self.unsearched = Some(Box::new(Unsearched {
+            secrets: Rc::clone(secrets),
+            trailers: trailers.to_vec(),
+            expects_content: self.expects_content,
+            body_bytes_max: self.body_bytes_max,
+        }));
     }
 
     /// Bytes that one copy keeps alive.

@@ -6,10 +6,6 @@ use super::{Source, check, sources};
 
 /// Circles that stand, each with its reason.
 const EXCUSED: &[(&[&str], &str)] = &[
-    (
-        &["mirror::copy", "mirror::lane", "mirror::policy"],
-        "a copy is sent by the rules it was taken under, rules lead into a lane, and the lane's ring holds copies",
-    ),
     (&["verdict::mismatch", "verdict::rules"], "a test of mismatches is decided by the bounds of all rules"),
 ];
 
