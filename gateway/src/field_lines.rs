@@ -44,7 +44,8 @@ fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
 
-    const HEAD: &[u8] = b"GET /b: HTTP/1.1\r\nA: 1\r\nab: 2\r\na:3 \r\nempty:\r\n\r\na: content\r\nb: content\r\n";
+    const HEAD: &[u8] =
+        b"GET /b: HTTP/1.1\r\nA: 1\r\nab: 2\r\na:3 \r\nempty:\r\n\r\na: content\r\nb: content\r\n";
 
     #[test]
     fn a_field_is_found_by_its_whole_name_in_any_case_and_never_in_content() {

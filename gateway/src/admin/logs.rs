@@ -13,7 +13,7 @@ use tracing::Level;
 
 use super::asked::{Query, refusal};
 use super::state::{AdminState, Permitted};
-use crate::recent::{self, Line, Source, Page, Wanted};
+use crate::recent::{self, Line, Page, Source, Wanted};
 
 /// Lines of one answer, unless it is asked for fewer.
 const LINES_MAX: usize = 1000;

@@ -17,8 +17,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::asked::refusal;
-use super::heard::Heard;
 use super::guard::Guard;
+use super::heard::Heard;
 use crate::control::{Applied, Ask, By, Change, ConfigStore, Health, Refused};
 
 /// What pages are given that ask for changes.

@@ -4,14 +4,14 @@
 use config::Config;
 
 use super::differ::{self, Context, Difference};
-use super::rules::Rules;
 use super::pair::Pair;
+use super::rules::Rules;
 use crate::asked::Scheme;
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::proof::{PROOF, Proof};
 use crate::mirror::redact::REDACTED;
-use crate::observe::record::{Answer, Request};
 use crate::observe::disclosure::{self, Disclosed};
+use crate::observe::record::{Answer, Request};
 
 /// Fields that belong to a connection, to a message's frame, to a trace that is over, or to the copy.
 const NOT_AGAIN: [&str; 13] = [
@@ -185,7 +185,8 @@ mod tests {
     fn again(keys: &str, target: &str, head: &str, content: &str) -> Again {
         let config = config(&["a"], &format!("compare = {{}}, {keys}"));
         let mut record = record(&config, 0, "1", answer("1"), answer("2"));
-        record.said = disclosure::Saying { authority: "shop:80", target, ..disclosure::Saying::default() }.into();
+        record.said =
+            disclosure::Saying { authority: "shop:80", target, ..disclosure::Saying::default() }.into();
         let head = format!("{head}\r\n");
         let content = content.as_bytes().into();
         record.copies[0].request = Some(Request { head: head.as_bytes().into(), content, is_cut: false });

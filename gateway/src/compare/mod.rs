@@ -45,14 +45,14 @@ pub(crate) use schema::FIELDS_MAX as SCHEMA_FIELDS_MAX;
 pub use schema::{CountedSchema, Inferred};
 pub use versions::Both;
 
-use crate::observe::record::{Answer, CopyEnd, CopyLeg, Record};
 use crate::observe::disclosure;
+use crate::observe::record::{Answer, CopyEnd, CopyLeg, Record};
 use added::Added;
 use differ::{Compared, Context};
 use findings::{Again, Place};
 use folds::Folds;
-use rules::Rules;
 use pair::Pair;
+use rules::Rules;
 
 /// Why a pair was not compared: one of the two answers, or both, found no room.
 pub const NO_ROOM: &str = "no_room";
@@ -263,8 +263,8 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::observe::record::PrimaryLeg;
     use crate::observe::disclosure::Saying;
+    use crate::observe::record::PrimaryLeg;
 
     /// A route of each name, with a mirror `v2` that has these keys and a baseline `again`.
     pub(super) fn config(routes: &[&str], keys: &str) -> Arc<Config> {

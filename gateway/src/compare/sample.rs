@@ -8,8 +8,8 @@ use super::differ;
 use super::pair::Pair;
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
-use crate::observe::record::{Answer, Record};
 use crate::observe::disclosure::{Disclosed, disclosed};
+use crate::observe::record::{Answer, Record};
 
 /// Bytes kept of one side's content in a sample.
 const SAMPLE_BYTES_MAX: usize = 16 * 1024;

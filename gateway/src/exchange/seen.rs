@@ -15,10 +15,10 @@ use crate::generation::{Generation, Wants};
 use crate::grpc::{Status, StatusReader};
 use crate::http1::glimpse::Glimpse;
 use crate::http1::render;
+use crate::observe::disclosure::{Said, Saying};
 use crate::observe::keep::{Keeping, keep, keep_trailers};
 use crate::observe::pairing::{Half, Pairing, PrimaryHalf};
 use crate::observe::record::{PrimaryLeg, Record};
-use crate::observe::disclosure::{Said, Saying};
 use crate::upstream::pool::Lease;
 
 /// A write that takes longer waited for its reader.
@@ -50,7 +50,13 @@ impl Seen {
     }
 
     /// Its final head came, `latency_us` after the request was forwarded. `call`: what that head says of a call's status.
-    pub(super) fn head(&self, cx: &Context, (status, head): (u16, &[u8]), latency_us: u64, call: StatusReader) {
+    pub(super) fn head(
+        &self,
+        cx: &Context,
+        (status, head): (u16, &[u8]),
+        latency_us: u64,
+        call: StatusReader,
+    ) {
         *self.call.borrow_mut() = call;
         self.status.set(Some(status));
         self.latency_us.set(latency_us);

@@ -353,7 +353,8 @@ mod tests {
     fn every_piece_of_content_is_seen_and_nothing_behind_it() {
         let mut incoming = Incoming::new(Framing::Chunked);
         let mut seen = Vec::new();
-        let used = incoming.read(b"2\r\nab\r\n1\r\nc\r\n0\r\nX: 1\r\n\r\nGET", |piece| seen.push(piece.to_vec()));
+        let used =
+            incoming.read(b"2\r\nab\r\n1\r\nc\r\n0\r\nX: 1\r\n\r\nGET", |piece| seen.push(piece.to_vec()));
         assert_eq!((used, seen), (Ok(24), vec![b"ab".to_vec(), b"c".to_vec()]));
         assert_eq!(incoming.trailers(), b"X: 1\r\n");
         assert_eq!(incoming.read(b"GET", |_| panic!("nothing comes behind the end")), Ok(0));

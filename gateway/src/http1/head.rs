@@ -650,7 +650,8 @@ mod tests {
             (0, "Connection: keep-alive\r\n", true),
             (0, "Connection: keep-alive\r\nConnection: close\r\n", false),
         ] {
-            let of = of_request(&format!("GET / HTTP/1.{minor}"), options, |head| (head.keep_alive, head.minor));
+            let of =
+                of_request(&format!("GET / HTTP/1.{minor}"), options, |head| (head.keep_alive, head.minor));
             assert_eq!(of, (keeps, minor), "{options}");
             let head = format!("HTTP/1.{minor} 200 OK\r\n{options}Content-Length: 1\r\n\r\n");
             let of = with_response(head.as_bytes(), 100, false, |head| (head.keep_alive, head.keeps()));
@@ -678,7 +679,8 @@ mod tests {
             let of = of_request(line, &fields, |head| (head.expects_continue, head.offers_upgrade));
             assert_eq!(of, (expects, offers), "{line} {fields}");
         }
-        let marks = |fields: &str| of_request("GET / HTTP/1.1", fields, |head| (head.is_marked, head.has_proof));
+        let marks =
+            |fields: &str| of_request("GET / HTTP/1.1", fields, |head| (head.is_marked, head.has_proof));
         assert_eq!(marks(""), (false, false));
         assert_eq!(marks("X-Umbra-Mirror: a\r\n"), (true, false));
         assert_eq!(marks("X-Umbra-Proof: a\r\n"), (false, true));
@@ -687,7 +689,8 @@ mod tests {
     #[test]
     fn only_options_is_counted_down_and_ends_here_at_nothing() {
         let hops = |method: &str, hops: &str| {
-            let mut head = format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {hops}\r\n\r\n").into_bytes();
+            let mut head =
+                format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {hops}\r\n\r\n").into_bytes();
             with_request(&mut head, LIMITS, |head| head.max_forwards).map_err(|fault| fault.reject)
         };
         assert_eq!(hops("OPTIONS", "2"), Ok(Some(2)));
@@ -752,7 +755,9 @@ mod tests {
 
     #[test]
     fn a_connection_that_begins_with_no_method_is_known_at_its_first_byte() {
-        for (first, may) in [(b'G', true), (b'!', true), (b'\r', true), (b'\n', false), (b' ', false), (0x16, false)] {
+        for (first, may) in
+            [(b'G', true), (b'!', true), (b'\r', true), (b'\n', false), (b' ', false), (0x16, false)]
+        {
             assert_eq!(may_start_request(first), may, "{first}");
         }
     }

@@ -119,8 +119,7 @@ pub(super) fn wanted(store: &Store, rules: &Rules, home: &str) -> BTreeSet<Key> 
     let of_policies = authorities::wanted(store).into_iter();
     all.extend(of_policies.filter(|(kind, _)| *kind == Kind::Secret).map(|(_, key)| key));
     let own = |name: &str| (home.to_owned(), name.to_owned());
-    let gateways =
-        store.all(Kind::IstioGateway).filter(|(_, gateway)| ours::selects(gateway, rules));
+    let gateways = store.all(Kind::IstioGateway).filter(|(_, gateway)| ours::selects(gateway, rules));
     for (_, object) in gateways.chain(store.all(Kind::DestinationRule)) {
         let mut names = BTreeSet::new();
         credentials(&object["spec"], &mut names);

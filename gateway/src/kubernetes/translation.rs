@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::Rules;
 use super::kinds::Kind;
-use super::policies;
 use super::objects::list;
+use super::policies;
 use super::select::{self, Chosen, Refused};
 use super::store::{Key, Store};
 

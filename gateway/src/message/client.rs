@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use super::conversation::{Found, NotWritten, Rest, Terms};
 #[cfg(test)]
 use super::memory;
-pub use super::conversation::{Found, NotWritten, Rest, Terms};
 use super::{Framed, http1, http2, tunnel};
 use crate::address::Address;
 use crate::buffer::Buffers;

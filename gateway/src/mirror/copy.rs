@@ -72,7 +72,8 @@ impl<'a> Searching<'a> {
     pub fn begin(unsearched: &'a Unsearched, head: &[u8], pieces: &'a [Bytes]) -> Result<Self, DropReason> {
         let bytes = pieces.iter().map(Bytes::len).sum();
         Ok(Self {
-            search: Search::begin(&unsearched.secrets, head, bytes).map_err(|Unsearchable| DropReason::Redaction)?,
+            search: Search::begin(&unsearched.secrets, head, bytes)
+                .map_err(|Unsearchable| DropReason::Redaction)?,
             unsearched,
             pieces,
             at: (0, 0),

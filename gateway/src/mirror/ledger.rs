@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::observe::pairing::Pairing;
-    use crate::observe::{tap, disclosure};
+    use crate::observe::{disclosure, tap};
 
     fn joined(pairing: &Rc<Pairing>) -> Joined {
         Joined {

@@ -162,7 +162,9 @@ impl Response {
             let new_reader = || Reader::new(heads, copy.to_head);
             let reader = self.reader.get_or_insert_with(new_reader);
             let step = reader
-                .head(&input[used..], |head, raw| StatusReader::begin(head.status, head.content_type(), raw, false))
+                .head(&input[used..], |head, raw| {
+                    StatusReader::begin(head.status, head.content_type(), raw, false)
+                })
                 .map_err(|fault| Failure::Protocol(fault.detail()))?;
             let (len, message) = match step {
                 Step::More => return Ok(Progress::More { used }),

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Source, check, sources};
 
 /// Circles that stand, each with its reason.
-const EXCUSED: &[(&[&str], &str)] = &[
-    (&["verdict::mismatch", "verdict::rules"], "a test of mismatches is decided by the bounds of all rules"),
-];
+const EXCUSED: &[(&[&str], &str)] = &[(
+    &["verdict::mismatch", "verdict::rules"],
+    "a test of mismatches is decided by the bounds of all rules",
+)];
 
 /// The module that a file is, below the source folder of its crate.
 fn module(source: &Source, root: &str) -> Option<String> {

@@ -28,9 +28,8 @@ impl Families<'_> {
         unit: Option<Unit>,
         rows: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
-        let encode = |mut row: MetricEncoder<'_>, value: &V| {
-            row.encode_counter::<NoLabelSet, V, u64>(value, None)
-        };
+        let encode =
+            |mut row: MetricEncoder<'_>, value: &V| row.encode_counter::<NoLabelSet, V, u64>(value, None);
         self.rows((name, help, unit), MetricType::Counter, rows, encode)
     }
 

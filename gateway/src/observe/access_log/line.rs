@@ -10,8 +10,8 @@ use config::LogFormat;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
+use super::super::disclosure::{Disclosed, Discretion, apache_time, path_and_query, rfc3339};
 use super::super::record::{CopyLeg, PrimaryLeg, Record};
-use super::super::disclosure::{Discretion, Disclosed, apache_time, path_and_query, rfc3339};
 use super::super::trace::hex;
 use crate::metrics::Label;
 use crate::visible::visible;

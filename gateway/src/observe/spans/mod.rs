@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use config::{Collector, Config, Tracing};
 
-use super::record::Record;
 use super::disclosure::Discretion;
+use super::record::Record;
 use crate::metrics::ObserverCounters;
 use crate::tls::load::Roots;
 use exporter::{Batch, Exporter};

@@ -6,8 +6,8 @@
 
 use serde::Serialize;
 
+use super::super::disclosure::{Disclosed, Discretion, path_and_query, unix_ns};
 use super::super::record::{CopyLeg, PrimaryLeg, Record};
-use super::super::disclosure::{Discretion, Disclosed, path_and_query, unix_ns};
 use super::super::trace::hex;
 use crate::address::Address;
 use crate::metrics::Label;
