@@ -273,6 +273,24 @@ mod tests {
     }
 
     #[test]
+    fn trailers_bring_nothing_that_frames_routes_or_authenticates() {
+        for name in [
+            "Host",
+            "content-length",
+            "Trailer",
+            "SET-COOKIE",
+            "content-encoding",
+            "content-range",
+            "cache-control",
+        ] {
+            assert!(forbidden_in_trailers(name.as_bytes()), "{name}");
+        }
+        for name in ["x-checksum", "grpc-status", "set-cookies"] {
+            assert!(!forbidden_in_trailers(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
     fn a_name_of_ours_spelt_with_underscores_is_ours_and_no_other_is() {
         for name in [
             "x_real_ip",

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::{ReadHalf, Socket};
 use super::sweeper::NEVER;
+use super::{ReadHalf, Socket};
 use crate::time::Millis;
 
 /// How a wait for the next request ended.
