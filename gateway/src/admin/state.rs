@@ -153,7 +153,7 @@ impl AdminState {
                 let mut body = json!({
                     "workers": workers,
                     "took_ms": took,
-                    "warnings": told(&warnings),
+                    "warnings": views(&warnings),
                     "change": number,
                 });
                 if let (Some(body), Value::Object(now)) = (body.as_object_mut(), now(&self.store)) {
