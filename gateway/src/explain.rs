@@ -27,7 +27,7 @@ pub struct Question {
 
 /// What there is to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct Explanation {
     pub text: String,
     /// Some route takes the request.
     pub served: bool,
@@ -118,7 +118,7 @@ impl Question {
 }
 
 /// Tells the route that takes the request, why earlier ones do not, and what goes to whom.
-pub fn explain(config: &Config, question: &Question) -> Told {
+pub fn explain(config: &Config, question: &Question) -> Explanation {
     let router = Router::new(&config.routes);
     let asked = question.asked();
     let mut text = String::new();
@@ -140,9 +140,9 @@ pub fn explain(config: &Config, question: &Question) -> Told {
     }
     let Some((index, matched)) = found else {
         let _ = writeln!(text, "no route matches: 404");
-        return Told { text, served: false };
+        return Explanation { text, served: false };
     };
-    let Some(route) = config.routes.get(index) else { return Told { text, served: false } };
+    let Some(route) = config.routes.get(index) else { return Explanation { text, served: false } };
     let plan = Plan::new(route);
     text.push('\n');
     if let Some(delay) = &route.fault.delay {
@@ -174,7 +174,7 @@ pub fn explain(config: &Config, question: &Question) -> Told {
             );
         }
     }
-    Told { text, served: true }
+    Explanation { text, served: true }
 }
 
 fn forwarded(

@@ -5,9 +5,7 @@
 
 pub mod web;
 
-use std::ops::Range;
-
-use crate::http1::head::ResponseHead;
+use crate::field_lines::{self, first, values};
 
 /// A status that is none of HTTP's: `grpc-status`, 0 to 16; another number is UNKNOWN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +45,7 @@ impl Status {
 
     /// That of lines of fields, where they have one. Of two that contradict each other neither counts.
     pub fn within(lines: &[u8]) -> Option<Self> {
-        let mut all = fields(lines, b"grpc-status").map(Self::read);
+        let mut all = values(lines, b"grpc-status").map(Self::read);
         let first = all.next()?;
         Some(if all.all(|other| other == first) { first } else { Self::UNKNOWN })
     }
@@ -104,70 +102,57 @@ impl Status {
     }
 }
 
-/// A response's outcome as far as it is known while it comes.
+/// Reads a response's status while it comes: where that is to be looked for, and what it is once it is known.
 #[derive(Debug, PartialEq, Eq, Default)]
-pub enum Told {
+pub enum StatusReader {
     /// It is no call: its HTTP status is all there is.
     #[default]
-    Http,
+    NotGrpc,
     /// The status is to come with the trailers.
-    Awaited,
+    InTrailers,
     /// It is to come with the content.
-    Within(Box<web::Scan>),
-    Status(Status),
+    InContent(Box<web::Scan>),
+    Known(Status),
 }
 
 /// How a call ended is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unread;
 
-impl Told {
-    /// By a final head that was read from these lines.
-    pub fn by_head(head: &ResponseHead<'_, '_>, lines: &[u8], is_http2: bool) -> Self {
-        let mut fields = head.fields();
-        // The length decides first: few names have it.
-        let kind =
-            fields.find(|field| is_content_type(field.name)).map_or(b"".as_slice(), |field| field.value);
-        Self::of(head.status, kind, lines, is_http2)
-    }
-
-    /// The same of lines that are not parsed.
-    pub fn by_lines(status: u16, lines: &[u8], is_http2: bool) -> Self {
-        Self::of(status, field(lines, b"content-type").unwrap_or_default(), lines, is_http2)
-    }
-
-    /// A status in the head is final: nothing follows it. `is_http2`: gRPC's own calls are answered on nothing else.
-    fn of(status: u16, kind: &[u8], lines: &[u8], is_http2: bool) -> Self {
+impl StatusReader {
+    /// By a final head of this status and content type, whose lines are `lines`. A status in the head is final: nothing follows
+    /// it. `is_http2`: gRPC's own calls are answered on nothing else.
+    pub fn begin(status: u16, content_type: &[u8], lines: &[u8], is_http2: bool) -> Self {
         // Whatever a media type's case (RFC 9110 §8.3.1).
-        if !kind.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)) {
-            return Self::Http;
+        if !content_type.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC)) {
+            return Self::NotGrpc;
         }
-        let web = web_kind(kind);
-        if web.is_none() && !(is_http2 && is_grpc(kind)) {
-            return Self::Http;
+        let web = web_kind(content_type);
+        if web.is_none() && !(is_http2 && is_grpc(content_type)) {
+            return Self::NotGrpc;
         }
         match (Status::within(lines), web) {
-            (Some(status), _) => Self::Status(status),
+            (Some(status), _) => Self::Known(status),
             // A middlebox is no server of calls: callers go by HTTP's status.
-            (None, _) if status != 200 => Self::Http,
-            (None, None) => Self::Awaited,
-            (None, Some(_)) if field(lines, b"content-encoding").is_some() => Self::Http,
-            (None, Some(is_text)) => Self::Within(Box::new(web::Scan::new(is_text))),
+            (None, _) if status != 200 => Self::NotGrpc,
+            (None, None) => Self::InTrailers,
+            (None, Some(_)) if first(lines, b"content-encoding").is_some() => Self::NotGrpc,
+            (None, Some(is_text)) => Self::InContent(Box::new(web::Scan::new(is_text))),
         }
     }
 
     pub fn content(&mut self, piece: &[u8]) {
         match self {
-            Self::Within(scan) => scan.feed(piece),
-            Self::Http | Self::Awaited | Self::Status(_) => {}
+            Self::InContent(scan) => scan.feed(piece),
+            Self::NotGrpc | Self::InTrailers | Self::Known(_) => {}
         }
     }
 
     pub fn trailers(&mut self, lines: &[u8]) {
-        if *self != Self::Http
+        if *self != Self::NotGrpc
             && let Some(status) = Status::within(lines)
         {
-            *self = Self::Status(status);
+            *self = Self::Known(status);
         }
     }
 
@@ -175,31 +160,26 @@ impl Told {
     /// It is a call, and its status comes later.
     pub fn cut(&self) -> Result<Option<Status>, Unread> {
         match self {
-            Self::Http => Ok(None),
-            Self::Awaited => Err(Unread),
-            Self::Within(scan) => scan.status().map(Some).ok_or(Unread),
-            Self::Status(status) => Ok(Some(*status)),
+            Self::NotGrpc => Ok(None),
+            Self::InTrailers => Err(Unread),
+            Self::InContent(scan) => scan.status().map(Some).ok_or(Unread),
+            Self::Known(status) => Ok(Some(*status)),
         }
     }
 
     /// As far as it has come. A call that ends without a status is what its caller makes of it: UNKNOWN.
     pub fn end(&self) -> Option<Status> {
         match self {
-            Self::Http => None,
-            Self::Awaited => Some(Status::UNKNOWN),
-            Self::Within(scan) => Some(scan.status().unwrap_or(Status::UNKNOWN)),
-            Self::Status(status) => Some(*status),
+            Self::NotGrpc => None,
+            Self::InTrailers => Some(Status::UNKNOWN),
+            Self::InContent(scan) => Some(scan.status().unwrap_or(Status::UNKNOWN)),
+            Self::Known(status) => Some(*status),
         }
     }
 }
 
 /// How the media types of all calls begin.
 const GRPC: &[u8] = b"application/grpc";
-
-fn is_content_type(name: &[u8]) -> bool {
-    const NAME: &[u8] = b"content-type";
-    name.len() == NAME.len() && name.eq_ignore_ascii_case(NAME)
-}
 
 /// Of a type of gRPC-Web's: whether its content is text.
 fn web_kind(content_type: &[u8]) -> Option<bool> {
@@ -219,7 +199,7 @@ pub fn is_grpc(content_type: &[u8]) -> bool {
 
 /// Whether a rendered request's head is that of a call.
 pub fn is_call(lines: &[u8]) -> bool {
-    field(lines, b"content-type").is_some_and(is_grpc)
+    first(lines, b"content-type").is_some_and(is_grpc)
 }
 
 /// `grpc-timeout`: at most eight digits and a unit. In milliseconds, one at least.
@@ -248,7 +228,7 @@ pub fn wait(request: &mut Vec<u8>, waited_ms: u64) -> Option<u64> {
         return None;
     }
     // Content may say the same words: only the head counts.
-    let range = place(request, b"grpc-timeout")?;
+    let range = field_lines::range(request, b"grpc-timeout")?;
     let left = timeout_ms(request.get(range.clone())?)?.saturating_sub(waited_ms).max(1);
     // Eight digits at most.
     let text = match left {
@@ -260,71 +240,38 @@ pub fn wait(request: &mut Vec<u8>, waited_ms: u64) -> Option<u64> {
     Some(left)
 }
 
-/// Where the value of the first field of this name stands, up to the empty line.
-fn place(lines: &[u8], name: &[u8]) -> Option<Range<usize>> {
-    let mut at = 0;
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        let end = at + line.trim_ascii_end().len();
-        if end == at {
-            return None;
-        }
-        if let Some(value) = value_of(line, name) {
-            return Some(end - value.len()..end);
-        }
-        at += line.len();
-    }
-    None
-}
-
-/// Of a line, if it is a field of this name.
-fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (start, value) = line.split_at_checked(name.len())?;
-    let value = value.strip_prefix(b":").filter(|_| start.eq_ignore_ascii_case(name))?;
-    Some(value.trim_ascii())
-}
-
-/// The value of the first field of this name, up to the empty line.
-fn field<'a>(lines: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    fields(lines, name).next()
-}
-
-/// The values of all fields of this name, up to the empty line.
-fn fields<'a>(lines: &'a [u8], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-    let lines = lines.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.take_while(|line| !line.is_empty()).filter_map(move |line| value_of(line, name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::head::with_response;
+
+    fn begin(status: u16, lines: &[u8], is_http2: bool) -> StatusReader {
+        StatusReader::begin(status, first(lines, b"content-type").unwrap_or_default(), lines, is_http2)
+    }
 
     #[test]
     fn a_status_is_found_wherever_it_stands() {
         let head = b"HTTP/1.1 200 \r\nContent-Type: application/grpc+proto\r\n\r\n";
-        let mut told = Told::by_lines(200, head, true);
-        assert_eq!((&told, told.end()), (&Told::Awaited, Some(Status::UNKNOWN)));
-        told.trailers(b"grpc-message: x\r\ngrpc-status: 13\r\n");
-        assert_eq!(told.end().map(Status::name), Some("grpc_internal"));
-        assert_eq!(Told::by_lines(200, head, false), Told::Http, "on HTTP/1.1 it is none");
-        assert_eq!(Told::by_lines(503, head, true), Told::Http, "it comes from who is in between");
+        let mut call = begin(200, head, true);
+        assert_eq!((&call, call.end()), (&StatusReader::InTrailers, Some(Status::UNKNOWN)));
+        call.trailers(b"grpc-message: x\r\ngrpc-status: 13\r\n");
+        assert_eq!(call.end().map(Status::name), Some("grpc_internal"));
+        assert_eq!(begin(200, head, false), StatusReader::NotGrpc, "on HTTP/1.1 it is none");
+        assert_eq!(begin(503, head, true), StatusReader::NotGrpc, "it comes from who is in between");
         let only = b"HTTP/1.1 200 \r\ncontent-type: application/grpc\r\ngrpc-status: 5\r\n\r\n";
-        assert_eq!(Told::by_lines(200, only, true).end().map(Status::name), Some("grpc_not_found"));
+        assert_eq!(begin(200, only, true).end().map(Status::name), Some("grpc_not_found"));
         for other in ["text/plain", "application/grpc-webs", "application/grpcish"] {
             let head = format!("HTTP/1.1 200 \r\ncontent-type: {other}\r\ngrpc-status: 5\r\n\r\n");
-            assert_eq!(Told::by_lines(200, head.as_bytes(), true).end(), None, "{other}");
+            assert_eq!(begin(200, head.as_bytes(), true).end(), None, "{other}");
         }
         for kind in ["application/grpc-web+proto", "Application/gRPC-Web+Proto"] {
             let web = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n");
-            let told =
-                with_response(web.as_bytes(), 10, false, |head| Told::by_head(head, web.as_bytes(), false));
-            assert_eq!(told.unwrap().end(), Some(Status::UNKNOWN), "{kind}");
+            assert_eq!(begin(200, web.as_bytes(), false).end(), Some(Status::UNKNOWN), "{kind}");
         }
         let web = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web+proto\r\n\r\n";
-        let mut told = Told::by_lines(200, web, false);
-        assert_eq!(told.end(), Some(Status::UNKNOWN));
-        told.content(b"\0\0\0\0\x01a\x80\0\0\0\x11grpc-status: 14\r\n");
-        assert_eq!(told.end().map(Status::name), Some("grpc_unavailable"));
+        let mut call = begin(200, web, false);
+        assert_eq!(call.end(), Some(Status::UNKNOWN));
+        call.content(b"\0\0\0\0\x01a\x80\0\0\0\x11grpc-status: 14\r\n");
+        assert_eq!(call.end().map(Status::name), Some("grpc_unavailable"));
     }
 
     #[test]
@@ -416,11 +363,11 @@ mod tests {
     #[test]
     fn of_a_response_that_is_cut_an_end_that_has_not_come_is_not_known() {
         let head = |more: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n{more}\r\n");
-        let cut = |lines: &str| Told::by_lines(200, lines.as_bytes(), true).cut();
+        let cut = |lines: &str| begin(200, lines.as_bytes(), true).cut();
         assert_eq!(cut(&head("")), Err(Unread));
         assert_eq!(cut(&head("grpc-status: 5\r\n")), Ok(Some(Status::of(5))));
         assert_eq!(cut("HTTP/1.1 200 OK\r\n\r\n"), Ok(None));
-        let mut web = Told::Within(Box::new(web::Scan::new(false)));
+        let mut web = StatusReader::InContent(Box::new(web::Scan::new(false)));
         assert_eq!(web.cut(), Err(Unread));
         web.content(b"\x80\0\0\0\x11grpc-status: 14\r\n");
         assert_eq!(web.cut(), Ok(Some(Status::of(14))));

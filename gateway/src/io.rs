@@ -22,7 +22,7 @@ mod tcp;
 mod cover;
 mod handshake;
 mod idle;
-mod farewell;
+mod lingering;
 mod gather;
 mod listener;
 mod turn;

@@ -9,6 +9,7 @@ pub mod message;
 pub mod http1;
 pub mod http2;
 pub mod grpc;
+pub mod field_lines;
 pub mod asked;
 pub mod matcher;
 pub mod route;

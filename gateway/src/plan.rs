@@ -8,7 +8,7 @@ use config::{Fault, HeaderEdits, Percent, Retries, RetryOn, UpstreamId};
 
 use crate::asked::RequestView;
 use crate::format;
-use crate::grpc::{Status, Told};
+use crate::grpc::{Status, StatusReader};
 use crate::http1::edit::{Edits, PathEdit, RequestEdit};
 use crate::matcher::{Matched, without_port};
 use crate::mirror::sample::Draw;
@@ -265,8 +265,8 @@ impl Forward {
     }
 
     /// Whether an answer of `status` is asked for again; of a call, by what its head tells of it.
-    pub fn retries_answer(&self, status: u16, told: &Told) -> bool {
-        let ended = |name: &str| matches!(told, Told::Status(of) if Status::named(name) == Some(*of));
+    pub fn retries_answer(&self, status: u16, call: &StatusReader) -> bool {
+        let ended = |name: &str| matches!(call, StatusReader::Known(of) if Status::named(name) == Some(*of));
         let means = |on: &RetryOn| match on {
             RetryOn::ConnectFailure | RetryOn::Reset => false,
             RetryOn::GatewayError => matches!(status, 502..=504),
@@ -423,7 +423,7 @@ mod tests {
         );
         let forward = plan.forward().unwrap();
         let retried: Vec<u16> =
-            (200..600).filter(|status| forward.retries_answer(*status, &Told::Http)).collect();
+            (200..600).filter(|status| forward.retries_answer(*status, &StatusReader::NotGrpc)).collect();
         assert_eq!(retried, [409, 418, 502, 503, 504]);
         assert!(!forward.retries_connect() && !forward.retries_reset());
         let random = Random::new(9);
@@ -439,14 +439,14 @@ mod tests {
         let of = |on: &str| plan(&format!("primary = \"a\"\nretries = {{ attempts = 2, on = [{on}] }}"));
         let retried = |on: &str| -> Vec<u8> {
             let plan = of(on);
-            let told = |n: &u8| Told::Status(Status::of(*n));
-            (0..17).filter(|n| plan.forward().unwrap().retries_answer(200, &told(n))).collect()
+            let known = |n: &u8| StatusReader::Known(Status::of(*n));
+            (0..17).filter(|n| plan.forward().unwrap().retries_answer(200, &known(n))).collect()
         };
         let words = r#""cancelled", "deadline_exceeded", "internal", "resource_exhausted", "unavailable""#;
         assert_eq!(retried(words), [1, 4, 8, 13, 14]);
         assert_eq!(retried(r#""5xx", "gateway_error", "reset""#), [0; 0]);
         // What is to come with the trailers comes when the client has the rest.
         let plan = of(words);
-        assert!(!plan.forward().unwrap().retries_answer(200, &Told::Awaited));
+        assert!(!plan.forward().unwrap().retries_answer(200, &StatusReader::InTrailers));
     }
 }

@@ -57,7 +57,7 @@ pub struct Wanted {
 
 /// Some of the lines that were kept.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Page {
     pub lines: Vec<Line>,
     /// What is behind this number was not looked at.
     pub next: u64,
@@ -140,7 +140,7 @@ impl Recent {
     }
 
     /// The first of the wanted lines behind number `after`, or the last of all where none is said; `most` at most.
-    pub fn tell(&self, wanted: &Wanted, after: Option<u64>, most: usize) -> Told {
+    pub fn tell(&self, wanted: &Wanted, after: Option<u64>, most: usize) -> Page {
         let both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = [&both.gateway, &both.access];
         let from = after.unwrap_or(0);
@@ -163,7 +163,7 @@ impl Recent {
         // A number of another life of this process is one from which on everything is new.
         let is_complete = after.is_none_or(|after| after <= both.last)
             && all.iter().all(|kept| after.is_none() || kept.pushed_out <= from);
-        Told { lines: lines.into_iter().cloned().collect(), next, is_complete }
+        Page { lines: lines.into_iter().cloned().collect(), next, is_complete }
     }
 }
 
@@ -192,8 +192,8 @@ impl io::Write for Keeper {
 mod tests {
     use super::*;
 
-    fn numbers(told: &Told) -> Vec<u64> {
-        told.lines.iter().map(|line| line.number).collect()
+    fn numbers(page: &Page) -> Vec<u64> {
+        page.lines.iter().map(|line| line.number).collect()
     }
 
     fn level(level: Level) -> Wanted {

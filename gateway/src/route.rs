@@ -317,6 +317,20 @@ mod tests {
     }
 
     #[test]
+    fn few_matches_are_looked_at_one_by_one_and_many_are_led_to_by_host_and_path() {
+        let exact = |n: usize| HostMatch::Exact(format!("{n}.example"));
+        let of = |n: usize| vec![given(Some(exact(n)), PathMatch::Prefix("/a".into()), &[])];
+        assert!(router((0..LINEAR_MAX).map(of).collect()).index.is_none());
+        let mut router = router((0..=LINEAR_MAX).map(of).collect());
+        assert_eq!(find(&router, "GET", "http://7.example/a"), Some(7));
+        assert_eq!(find(&router, "GET", "http://17.example/a"), None);
+        let index = router.index.take().unwrap();
+        assert_eq!(index.hosts.len(), LINEAR_MAX + 1);
+        assert!(index.hosts.values().all(|paths| paths.prefixes.len() == 1 && paths.others.is_empty()));
+        assert!(index.any_host.prefixes.is_empty(), "nothing is looked at for every host");
+    }
+
+    #[test]
     fn a_host_of_nothing_but_dots_costs_no_more_than_its_length() {
         let suffix = |n: usize| Some(HostMatch::Suffix(format!(".{n}.example")));
         let router =

@@ -212,6 +212,7 @@ const PURE: &[&str] = &[
     "gateway/src/compare/protobuf",
     "gateway/src/compare/descriptors",
     "gateway/src/grpc",
+    "gateway/src/field_lines",
     "gateway/src/compare/rules",
     "gateway/src/compare/differ",
     "gateway/src/verdict",

@@ -32,8 +32,8 @@ use crate::compare::again::{self, Again, Ask};
 use crate::compare::{Difference, Judged};
 use crate::control::Snapshot;
 use crate::limits::{AGAIN_BYTES_MAX, AGAIN_MS_MAX};
+use crate::observe::disclosure::rfc3339;
 use crate::observe::record::Answer;
-use crate::observe::told::rfc3339;
 
 /// Which of a group's samples; the first where it does not say.
 #[derive(Debug, Default, Deserialize)]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::asked::{Given, Path, Query, Text};
 use super::state::{AdminState, Permitted};
 use crate::control::{By, Change, ConfigStore, Difference, Made};
-use crate::observe::told::rfc3339;
+use crate::observe::disclosure::rfc3339;
 
 /// `GET /routes`
 pub(super) async fn routes(State(state): State<Arc<AdminState>>) -> Json<Value> {

@@ -18,7 +18,7 @@ use super::asked::{Path, Query, refusal};
 use super::outgoing::Lines;
 use super::state::{AdminState, Permitted};
 use crate::compare::{Group, Judged, Sample, Shown, Tally};
-use crate::observe::told::rfc3339 as time;
+use crate::observe::disclosure::rfc3339 as time;
 
 /// Told in one answer, the most telling first.
 const GROUPS_MAX: usize = 500;

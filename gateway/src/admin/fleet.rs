@@ -7,11 +7,10 @@
 //! the same answers, and these are good for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -20,16 +19,17 @@ use axum::response::{IntoResponse, Response};
 use config::{Config, Endpoint, Host};
 use serde::Deserialize;
 use tokio::net::lookup_host;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use super::accounts::whole_book;
 use super::asked::refusal;
+use super::heard::Answered;
 use super::state::AdminState;
 use crate::ask;
-use crate::control::{Account, BOOK_BYTES_MAX, Book, Merged, merge};
-use crate::verdict::{Aside, Fleet, Missing};
+use crate::control::{BOOK_BYTES_MAX, Book};
+use crate::verdict::Missing;
 
 /// From the name to the last byte.
 const PEER_MAX: Duration = Duration::from_secs(2);
@@ -39,9 +39,6 @@ const AT_ONCE: usize = 4;
 
 /// Bytes of all answers together; who would come behind them is missing.
 const ALL_BYTES_MAX: usize = 64 << 20;
-
-/// So long what they answered is good for whoever asks next.
-const KEPT: Duration = Duration::from_secs(1);
 
 /// Characters told of why a gateway is missing, which may be what it answered.
 const WHY_MAX: usize = 300;
@@ -56,104 +53,6 @@ pub(super) enum Scope {
     /// That of all gateways; of this one alone where it knows no other.
     Fleet,
     Own,
-}
-
-/// What the others answered.
-#[derive(Debug, Default)]
-pub(super) struct Answered {
-    books: Vec<(String, Book)>,
-    missing: Vec<Missing>,
-}
-
-impl Answered {
-    /// What all know together, this gateway that.
-    pub(super) fn merged(&self, own: &Book) -> (Vec<Account>, Fleet) {
-        let others = self.books.iter().map(|(name, book)| (name.as_str(), book));
-        let books: Vec<(&str, &Book)> = [("this gateway", own)].into_iter().chain(others).collect();
-        let replicas = books.iter().map(|(_, book)| book.boot.as_str()).collect::<BTreeSet<_>>().len();
-        let Merged { accounts, apart, in_part } = merge(books, SystemTime::now());
-        let one = |replica, mirror, why: &dyn Display, route| Aside {
-            replica,
-            mirror,
-            route,
-            why: why.to_string(),
-        };
-        let fleet = Fleet {
-            replicas,
-            missing: self.missing.clone(),
-            apart: apart.into_iter().map(|((name, of), (why, on))| one(name, of, &why, on)).collect(),
-            in_part: in_part.into_iter().map(|((name, of), (why, on))| one(name, of, &why, on)).collect(),
-        };
-        (accounts, fleet)
-    }
-}
-
-/// What the others answered last. Whoever asks them holds it meanwhile.
-#[derive(Debug, Clone)]
-pub(super) struct Heard {
-    last: Arc<Mutex<Option<Last>>>,
-    /// How often it was forgotten.
-    forgotten: Arc<AtomicU64>,
-    kept: Duration,
-}
-
-impl Default for Heard {
-    fn default() -> Self {
-        Self { last: Arc::default(), forgotten: Arc::default(), kept: KEPT }
-    }
-}
-
-#[derive(Debug)]
-struct Last {
-    at: Instant,
-    /// What was asked by.
-    config: Arc<Config>,
-    forgotten: u64,
-    answered: Arc<Answered>,
-}
-
-impl Heard {
-    /// What comes next is not what they answered before, nor what they are answering now.
-    pub(super) fn forget(&self) {
-        self.forgotten.fetch_add(1, Relaxed);
-    }
-
-    /// What `ask` answers, or did a moment ago. It goes on to its end also where nobody waits any more: so its like are never
-    /// more than one.
-    async fn or(
-        &self,
-        config: &Arc<Config>,
-        ask: impl Future<Output = Answered> + Send + 'static,
-    ) -> Arc<Answered> {
-        let mut last = Arc::clone(&self.last).lock_owned().await;
-        let forgotten = self.forgotten.load(Relaxed);
-        if let Some(last) = &*last
-            && last.at.elapsed() < self.kept
-            && Arc::ptr_eq(&last.config, config)
-            && last.forgotten == forgotten
-        {
-            return Arc::clone(&last.answered);
-        }
-        let (config, all, kept) = (Arc::clone(config), Arc::clone(&self.last), self.kept);
-        let asking = tokio::spawn(async move {
-            *last = None;
-            let answered = Arc::new(ask.await);
-            *last = Some(Last { at: Instant::now(), config, forgotten, answered: Arc::clone(&answered) });
-            drop(last);
-            tokio::spawn(async move {
-                sleep(kept).await;
-                // It may be megabytes.
-                all.lock().await.take_if(|last| last.at.elapsed() >= kept);
-            });
-            answered
-        });
-        // One that panicked has said so; without answers of others nothing is promoted.
-        asking.await.unwrap_or_else(|_| {
-            let why = "asking them failed: see the log".to_owned();
-            let missing = vec![Missing { replica: "all others".to_owned(), why }];
-            Arc::new(Answered { books: Vec::new(), missing })
-        })
-    }
 }
 
 /// Asks the gateways beside this one for what they know; `None` where there is none, or none is to be asked.
@@ -312,57 +211,8 @@ pub(super) async fn evidence(State(state): State<Arc<AdminState>>, headers: Head
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
-
     use super::*;
     use crate::control::budget::tests::config;
-
-    #[tokio::test]
-    async fn however_many_want_a_verdict_the_others_are_asked_once_at_a_time_and_again_after_a_moment() {
-        let (heard, config, count) = (
-            Heard { kept: Duration::from_secs(3600), ..Heard::default() },
-            Arc::new(config()),
-            Arc::new(AtomicU64::new(0)),
-        );
-        let ask = || {
-            let count = Arc::clone(&count);
-            async move {
-                count.fetch_add(1, Relaxed);
-                Answered::default()
-            }
-        };
-        let asked = || count.load(Relaxed);
-        // Who asked first goes before there is an answer.
-        let (go, held) = oneshot::channel::<()>();
-        let slow = {
-            let ask = ask();
-            async move {
-                let _ = held.await;
-                ask.await
-            }
-        };
-        assert!(timeout(Duration::from_millis(1), heard.or(&config, slow)).await.is_err());
-        assert!(timeout(Duration::from_millis(1), heard.or(&config, ask())).await.is_err());
-        assert_eq!(asked(), 0, "the second waits for the first, though nobody else does");
-        go.send(()).unwrap();
-        for _ in 0..3 {
-            heard.or(&config, ask()).await;
-        }
-        assert_eq!(asked(), 1);
-        heard.forget();
-        heard.or(&config, ask()).await;
-        assert_eq!(asked(), 2, "evidence began anew");
-        heard.or(&Arc::new(Config::clone(&config)), ask()).await;
-        assert_eq!(asked(), 3, "another configuration has other peers");
-        let heard = Heard { kept: Duration::from_millis(1), ..heard };
-        heard.forget();
-        heard.or(&config, ask()).await;
-        while heard.last.lock().await.is_some() {
-            tokio::task::yield_now().await;
-        }
-        heard.or(&config, ask()).await;
-        assert_eq!(asked(), 5, "nothing is kept longer");
-    }
 
     #[test]
     fn what_all_answer_keeps_to_its_bytes() {

@@ -13,7 +13,7 @@ use tracing::Level;
 
 use super::asked::{Query, refusal};
 use super::state::{AdminState, Permitted};
-use crate::recent::{self, Line, Source, Told, Wanted};
+use crate::recent::{self, Line, Page, Source, Wanted};
 
 /// Lines of one answer, unless it is asked for fewer.
 const LINES_MAX: usize = 1000;
@@ -41,7 +41,7 @@ pub(super) async fn logs(
         (source, level) => (source.and_then(Result::ok), level.and_then(Result::ok)),
     };
     let wanted = Wanted { source, level, route };
-    let Told { lines, next, is_complete } =
+    let Page { lines, next, is_complete } =
         recent::recent().tell(&wanted, after, lines.unwrap_or(LINES_MAX).min(LINES_MAX));
     let is_accessed = state.store.open().config.access_log.is_some();
     let lines: Vec<Value> = lines.iter().map(line).collect();

@@ -17,6 +17,7 @@ mod schema;
 mod epoch;
 mod exposition;
 mod fleet;
+mod heard;
 mod live;
 mod logs;
 mod openapi;

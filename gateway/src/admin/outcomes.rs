@@ -86,7 +86,7 @@ impl Pairing<'_> {
         Slots::of(self.counters.iter().map(|c| read(c)))
     }
 
-    /// By level, clumps in which the mirror alone was beyond it, and the primary alone.
+    /// By level, clusters in which the mirror alone was beyond it, and the primary alone.
     pub(super) fn tails(&self) -> TailCounts {
         let at = |level: usize| {
             let side = |read: fn(&Tails) -> &[Counter; TAIL_LEVELS]| {

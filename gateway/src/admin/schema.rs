@@ -13,6 +13,7 @@ use serde_json::json;
 use super::accounts::whole_book;
 use super::asked::{Query, refusal};
 use super::fleet::{self, Scope};
+use super::heard::Answered;
 use super::state::{AdminState, Permitted};
 use crate::compare::Inferred;
 use crate::verdict::Fleet;
@@ -51,7 +52,7 @@ pub(super) async fn schema(
 }
 
 /// What the answers have that any gateway saw.
-fn of_fleet(state: &AdminState, answered: &fleet::Answered) -> (Vec<Inferred>, Option<Fleet>) {
+fn of_fleet(state: &AdminState, answered: &Answered) -> (Vec<Inferred>, Option<Fleet>) {
     let mut own = whole_book(&state.store);
     // What this one has not seen yet, others may have.
     own.accounts.iter_mut().for_each(|of| _ = of.schema.get_or_insert_default());

@@ -17,8 +17,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::asked::refusal;
-use super::fleet::Heard;
 use super::guard::Guard;
+use super::heard::Heard;
 use crate::control::{Applied, Ask, By, Change, ConfigStore, Health, Refused};
 
 /// What pages are given that ask for changes.
@@ -104,24 +104,24 @@ impl FromRequestParts<Arc<AdminState>> for Permitted {
 
 /// One problem, as JSON.
 #[derive(Debug, Serialize)]
-pub(super) struct Told<'a> {
+pub(super) struct ProblemView<'a> {
     file: &'a str,
     line: Option<usize>,
     key: Option<&'a str>,
     message: &'a str,
 }
 
-fn told(problems: &[Problem]) -> Vec<Told<'_>> {
-    fn one(p: &Problem) -> Told<'_> {
+fn views(problems: &[Problem]) -> Vec<ProblemView<'_>> {
+    fn one(p: &Problem) -> ProblemView<'_> {
         let Problem { file, line, key, message, resource: _ } = p;
-        Told { file, line: *line, key: key.as_deref(), message }
+        ProblemView { file, line: *line, key: key.as_deref(), message }
     }
     problems.iter().map(one).collect()
 }
 
 /// The answer to a text in which these are wrong.
 pub(super) fn wrong(problems: &[Problem]) -> Response {
-    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "problems": told(problems) }))).into_response()
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "problems": views(problems) }))).into_response()
 }
 
 impl AdminState {
@@ -153,7 +153,7 @@ impl AdminState {
                 let mut body = json!({
                     "workers": workers,
                     "took_ms": took,
-                    "warnings": told(&warnings),
+                    "warnings": views(&warnings),
                     "change": number,
                 });
                 if let (Some(body), Value::Object(now)) = (body.as_object_mut(), now(&self.store)) {

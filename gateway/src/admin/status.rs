@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::changes::change;
 use super::state::AdminState;
 use crate::control::{Snapshot, Trouble};
-use crate::observe::told::rfc3339;
+use crate::observe::disclosure::rfc3339;
 
 /// `GET /status`
 pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Json<Value> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use config::Config;
 
 pub use line::CAPTURED_ROUTE;
-use writer::{Told, Writer};
+use writer::{Command, Writer};
 
 use crate::metrics::CaptureCounters;
 use crate::mirror::feed::{Feed, feed};
@@ -28,14 +28,14 @@ const END_MAX: Duration = Duration::from_secs(2);
 pub struct Sink {
     pub name: String,
     pub counters: Arc<CaptureCounters>,
-    told: Sender<Told>,
+    commands: Sender<Command>,
 }
 
 impl Sink {
     /// A way to its writer, for one lane. Where the writer is gone, one that is closed.
     pub fn connect(&self) -> Feed {
         let (ours, theirs) = feed();
-        let _ = self.told.send(Told::Feed(theirs));
+        let _ = self.commands.send(Command::Feed(theirs));
         ours
     }
 }
@@ -45,7 +45,7 @@ impl Sink {
 pub struct Captures {
     /// By [`config::CaptureId`].
     sinks: Arc<[Arc<Sink>]>,
-    threads: Vec<(Sender<Told>, JoinHandle<()>)>,
+    threads: Vec<(Sender<Command>, JoinHandle<()>)>,
 }
 
 impl Captures {
@@ -56,7 +56,7 @@ impl Captures {
         let next = config.captures.iter().map(|settings| {
             match self.sinks.iter().find(|sink| sink.name == settings.name) {
                 Some(same) => {
-                    let _ = same.told.send(Told::Settings(settings.clone()));
+                    let _ = same.commands.send(Command::Settings(settings.clone()));
                     Arc::clone(same)
                 }
                 None => start(settings, &mut self.threads),
@@ -79,8 +79,8 @@ impl Drop for Captures {
     /// Waits until what the workers left is written; they are gone. Not for ever: a disk may hang.
     fn drop(&mut self) {
         let deadline = Instant::now() + END_MAX;
-        for (told, _) in &self.threads {
-            let _ = told.send(Told::End);
+        for (commands, _) in &self.threads {
+            let _ = commands.send(Command::End);
         }
         for (_, thread) in &self.threads {
             while !thread.is_finished() && Instant::now() < deadline {
@@ -90,17 +90,17 @@ impl Drop for Captures {
     }
 }
 
-fn start(settings: &config::Capture, threads: &mut Vec<(Sender<Told>, JoinHandle<()>)>) -> Arc<Sink> {
+fn start(settings: &config::Capture, threads: &mut Vec<(Sender<Command>, JoinHandle<()>)>) -> Arc<Sink> {
     let counters = Arc::<CaptureCounters>::default();
-    let (told, heard) = channel();
+    let (commands, heard) = channel();
     let writer = Writer::new(settings.clone(), Arc::clone(&counters), heard);
     let body = move || writer.run();
     match os::without_signals(|| thread::Builder::new().name("umbra-capture".into()).spawn(body)) {
-        Ok(thread) => threads.push((told.clone(), thread)),
+        Ok(thread) => threads.push((commands.clone(), thread)),
         // Its copies fail, and are counted.
         Err(error) => tracing::warn!("capture {}: cannot start its thread: {error}", settings.name),
     }
-    Arc::new(Sink { name: settings.name.clone(), counters, told })
+    Arc::new(Sink { name: settings.name.clone(), counters, commands })
 }
 
 /// What is wrong with the folders of a configuration's captures, as (key, folder, why).

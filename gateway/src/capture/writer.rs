@@ -28,9 +28,9 @@ const WRITE_AT_BYTES: u64 = 256 << 10;
 /// Between two attempts to begin a file where that failed.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// What the control plane tells the thread.
+/// What the control plane asks of the thread.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum Command {
     Feed(Fed),
     Settings(Capture),
     /// The workers are gone.
@@ -41,7 +41,7 @@ pub(super) enum Told {
 pub(super) struct Writer {
     settings: Capture,
     counters: Arc<CaptureCounters>,
-    heard: Receiver<Told>,
+    heard: Receiver<Command>,
     feeds: Vec<Fed>,
     file: Option<Open>,
     /// Files begun.
@@ -82,7 +82,7 @@ enum Coding {
 const GZIP_EXTRA_BYTES: u64 = 64;
 
 impl Writer {
-    pub(super) fn new(settings: Capture, counters: Arc<CaptureCounters>, heard: Receiver<Told>) -> Self {
+    pub(super) fn new(settings: Capture, counters: Arc<CaptureCounters>, heard: Receiver<Command>) -> Self {
         Self {
             settings,
             counters,
@@ -125,15 +125,15 @@ impl Writer {
         let mut last = None;
         loop {
             match self.heard.try_recv() {
-                Ok(Told::Feed(feed)) => self.feeds.push(feed),
-                Ok(Told::Settings(settings)) => {
+                Ok(Command::Feed(feed)) => self.feeds.push(feed),
+                Ok(Command::Settings(settings)) => {
                     if settings != self.settings {
                         self.close();
                         self.settings = settings;
                         self.retry_at = None;
                     }
                 }
-                Ok(Told::End) => last = Some(Last::Now),
+                Ok(Command::End) => last = Some(Last::Now),
                 Err(TryRecvError::Empty) => return last,
                 Err(TryRecvError::Disconnected) => return last.or(Some(Last::WithItsFeeds)),
             }

@@ -40,7 +40,7 @@ pub(super) struct Status {
 }
 
 /// What a gateway answers.
-struct Told {
+struct Responses {
     status: Value,
     live: Value,
     outcomes: Value,
@@ -52,7 +52,7 @@ impl Status {
     /// 0 nothing is wrong, 1 something is, 2 cannot be told.
     pub(super) fn run(&self) -> i32 {
         loop {
-            let asked = Told::ask(&self.admin);
+            let asked = Responses::ask(&self.admin);
             if self.watch && io::stdout().is_terminal() {
                 // Home, and nothing below: of our own, so it is not to be escaped.
                 let _ = io::Write::write_all(&mut io::stdout(), b"\x1b[H\x1b[2J");
@@ -79,7 +79,7 @@ impl Status {
     }
 }
 
-impl Told {
+impl Responses {
     fn ask(admin: &Admin) -> Result<Self, String> {
         Ok(Self {
             status: ask(admin, "/status")?,
@@ -320,9 +320,9 @@ fn span(seconds: u64) -> String {
 mod tests {
     use super::*;
 
-    fn told() -> Told {
+    fn responses() -> Responses {
         let trouble = |until: Value| json!({ "until": until, "text": "mirror v2 gets no copies\u{1b}" });
-        Told {
+        Responses {
             status: json!({
                 "version": "1", "phase": "ready", "uptime_seconds": 3700.5, "workers": 2, "listeners": ["a:1", "b:2"],
                 "configuration": { "last_change": null },
@@ -352,9 +352,9 @@ verdict    v2: hold: it waits
 wrong now  mirror v2 gets no copies\\u001b
 lately     2026-01-01T00:00:00Z: mirror v2 gets no copies\\u001b
 ";
-        assert_eq!(told().screen("http://h"), expect);
-        assert_eq!(told().open().count(), 1);
-        assert_eq!(told().json()["clients"]["requests_per_second"], 4.5);
+        assert_eq!(responses().screen("http://h"), expect);
+        assert_eq!(responses().open().count(), 1);
+        assert_eq!(responses().json()["clients"]["requests_per_second"], 4.5);
     }
 
     #[test]

@@ -4,14 +4,14 @@
 use config::Config;
 
 use super::differ::{self, Context, Difference};
+use super::pair::Pair;
 use super::rules::Rules;
-use super::sample::Pair;
 use crate::asked::Scheme;
 use crate::http1::edit::{field_name, lines};
 use crate::mirror::proof::{PROOF, Proof};
 use crate::mirror::redact::REDACTED;
+use crate::observe::disclosure::{self, Disclosed};
 use crate::observe::record::{Answer, Request};
-use crate::observe::told::{self, Told};
 
 /// Fields that belong to a connection, to a message's frame, to a trace that is over, or to the copy.
 const NOT_AGAIN: [&str; 13] = [
@@ -65,7 +65,7 @@ impl Again {
     pub(super) fn of(rules: &Rules, pair: &Pair<'_>) -> Option<Self> {
         let Pair { record, copy, .. } = pair;
         let Request { head, content, is_cut } = copy.request.as_ref()?;
-        let Told { authority, target, .. } = told::told(record, rules.secrets.as_deref());
+        let Disclosed { authority, target, .. } = disclosure::disclosed(record, rules.secrets.as_deref());
         let upstream = |id: usize| record.config.upstreams.get(id).map(|upstream| upstream.name.clone());
         let lane = record.config.lanes.get(record.mirror(copy)?.lane)?;
         let primary = record.primary.as_ref().and_then(|leg| record.upstream(leg))?.name.clone();
@@ -169,7 +169,7 @@ pub fn compared(
 ) -> Option<Vec<Difference>> {
     let route = config.routes.iter().find(|of| of.name == route)?;
     let mirror = route.mirrors.iter().find(|of| of.name == mirror)?;
-    let secrets = told::secrets(config, [route]).map(std::sync::Arc::new);
+    let secrets = disclosure::secrets(config, [route]).map(std::sync::Arc::new);
     let rules = Rules::new(mirror.compare.as_ref()?, secrets.as_ref(), None);
     Some(differ::compare(&rules, &Context::default(), primary, answer).differences)
 }
@@ -185,12 +185,13 @@ mod tests {
     fn again(keys: &str, target: &str, head: &str, content: &str) -> Again {
         let config = config(&["a"], &format!("compare = {{}}, {keys}"));
         let mut record = record(&config, 0, "1", answer("1"), answer("2"));
-        record.said = told::Saying { authority: "shop:80", target, ..told::Saying::default() }.into();
+        record.said =
+            disclosure::Saying { authority: "shop:80", target, ..disclosure::Saying::default() }.into();
         let head = format!("{head}\r\n");
         let content = content.as_bytes().into();
         record.copies[0].request = Some(Request { head: head.as_bytes().into(), content, is_cut: false });
         let route = &config.routes[0];
-        let secrets = told::secrets(&config, [route]).map(Arc::new);
+        let secrets = disclosure::secrets(&config, [route]).map(Arc::new);
         let rules = Rules::new(route.mirrors[0].compare.as_ref().unwrap(), secrets.as_ref(), None);
         let both = [&record.primary.as_ref().unwrap().answer, &record.copies[0].answer];
         let [primary, mirror] = both.map(|answer| answer.as_ref().unwrap());

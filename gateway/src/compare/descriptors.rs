@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::protobuf::{Raw, Wire};
+use super::wire::{Raw, Wire};
 
 /// By the file that it comes from.
 pub type Schemas = HashMap<PathBuf, Arc<Schema>>;

@@ -12,8 +12,9 @@ use config::Role;
 
 use super::differ::{Compared, Kind};
 use super::group::{Group, Judged, SAMPLES_MAX, Tally};
+use super::pair::Pair;
 use super::rules::Rules;
-use super::sample::{Pair, Sample};
+use super::sample::Sample;
 use super::schema::{CountedSchema, Inferred, Schemas, Shape};
 use super::versions::{Both, Versions};
 

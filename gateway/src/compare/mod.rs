@@ -8,6 +8,7 @@ mod rules;
 mod coding;
 mod json;
 mod messages;
+mod wire;
 mod descriptors;
 mod protobuf;
 mod added;
@@ -17,6 +18,7 @@ mod shape;
 mod said;
 mod differ;
 mod group;
+mod pair;
 mod sample;
 pub mod again;
 mod versions;
@@ -43,14 +45,14 @@ pub(crate) use schema::FIELDS_MAX as SCHEMA_FIELDS_MAX;
 pub use schema::{CountedSchema, Inferred};
 pub use versions::Both;
 
+use crate::observe::disclosure;
 use crate::observe::record::{Answer, CopyEnd, CopyLeg, Record};
-use crate::observe::told;
 use added::Added;
 use differ::{Compared, Context};
 use findings::{Again, Place};
 use folds::Folds;
+use pair::Pair;
 use rules::Rules;
-use sample::Pair;
 
 /// Why a pair was not compared: one of the two answers, or both, found no room.
 pub const NO_ROOM: &str = "no_room";
@@ -149,7 +151,7 @@ impl Comparator {
         self.rules.clear();
         for route in &config.routes {
             // The primary's answer is shown beside each mirror's: what one of them says is a secret is one.
-            let secrets = told::secrets(config, [route]).map(Arc::new);
+            let secrets = disclosure::secrets(config, [route]).map(Arc::new);
             let of = |mirror: &config::Mirror| {
                 let compare = mirror.compare.as_ref()?;
                 let schema = compare.descriptors.as_ref().and_then(|file| schemas.get(file));
@@ -202,7 +204,7 @@ impl Comparator {
                         folds: Some(&learnt.folds),
                         added: Added::new(copy.span, record.trace.primary_span),
                         path: match [primary, answer].iter().any(|of| may_be_call(of)) {
-                            true => told::told(record, rules.secrets.as_deref()).target,
+                            true => disclosure::disclosed(record, rules.secrets.as_deref()).target,
                             false => Cow::default(),
                         },
                     };
@@ -261,8 +263,8 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::observe::disclosure::Saying;
     use crate::observe::record::PrimaryLeg;
-    use crate::observe::told::Saying;
 
     /// A route of each name, with a mirror `v2` that has these keys and a baseline `again`.
     pub(super) fn config(routes: &[&str], keys: &str) -> Arc<Config> {

@@ -5,8 +5,6 @@
 //! place, so that two of them are never read in two ways. Its cost is bounded by what is left of a budget of nodes, whatever
 //! the bytes say.
 
-mod wire;
-
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -14,8 +12,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::descriptors::{Field, Kind, Message, Schema};
 use super::json::{Member, NODES_MAX, Node};
-use wire::{DEPTH_MAX, spend};
-pub(super) use wire::{Raw, Unread, Wire};
+use super::wire::{DEPTH_MAX, Raw, Unread, Wire, spend};
 
 /// Fields of messages on both sides that are looked at, each as often as it is: as many as of two JSON texts.
 const FIELDS_MAX: usize = 2 * NODES_MAX;

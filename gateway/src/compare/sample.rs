@@ -5,21 +5,14 @@ use std::time::SystemTime;
 use super::again::Again;
 use super::coding::{End, plain};
 use super::differ;
+use super::pair::Pair;
 use super::rules::Rules;
 use crate::http1::edit::{field_name, lines};
-use crate::observe::record::{Answer, CopyLeg, Record};
-use crate::observe::told::{Told, told};
+use crate::observe::disclosure::{Disclosed, disclosed};
+use crate::observe::record::{Answer, Record};
 
 /// Bytes kept of one side's content in a sample.
 const SAMPLE_BYTES_MAX: usize = 16 * 1024;
-
-/// Two answers and the request that they are to.
-pub(super) struct Pair<'a> {
-    pub(super) record: &'a Record,
-    pub(super) copy: &'a CopyLeg,
-    pub(super) primary: &'a Answer,
-    pub(super) mirror: &'a Answer,
-}
 
 /// A pair kept whole, without secrets.
 #[derive(Debug, Clone)]
@@ -46,7 +39,7 @@ pub struct Shown {
 
 impl Sample {
     pub(super) fn of(rules: &Rules, pair: &Pair<'_>) -> Self {
-        let Told { request_id, target, .. } = told(pair.record, rules.secrets.as_deref());
+        let Disclosed { request_id, target, .. } = disclosed(pair.record, rules.secrets.as_deref());
         let shown = |answer: &Answer| {
             let fields = rules.shown_fields(&answer.fields);
             let field = |line: &[u8]| {

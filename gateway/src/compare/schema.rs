@@ -87,15 +87,15 @@ pub struct Inferred {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Field {
     pub field: String,
-    pub primary: Told,
-    pub mirror: Told,
+    pub primary: SideView,
+    pub mirror: SideView,
     /// Where the sides differ: `only_primary`, `only_mirror`, `types`, `null`, `absent`.
     pub differs: Vec<&'static str>,
 }
 
 /// One side of a field.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Told {
+pub struct SideView {
     pub present: u64,
     /// Of the objects that could have it, share of those without it; null where it is no member.
     pub absent_share: Option<f64>,
@@ -187,8 +187,8 @@ impl CountedSchema {
             let (ours, theirs) = (told(0), told(1));
             Field {
                 field: name.clone(),
-                primary: ours.0.told(ours.1),
-                mirror: theirs.0.told(theirs.1),
+                primary: ours.0.view(ours.1),
+                mirror: theirs.0.view(theirs.1),
                 differs: differs(ours, theirs),
             }
         };
@@ -207,11 +207,11 @@ impl Side {
         total(self.types)
     }
 
-    fn told(&self, objects: Option<u64>) -> Told {
+    fn view(&self, objects: Option<u64>) -> SideView {
         let present = self.present();
         let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
         let types = TYPES.into_iter().zip(self.types).filter(|(_, n)| *n > 0);
-        Told {
+        SideView {
             present,
             absent_share: objects.map(|objects| share(objects.saturating_sub(present), objects)),
             null_share: share(self.types[NULL], present),

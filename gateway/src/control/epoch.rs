@@ -32,7 +32,7 @@ pub struct Counts {
     /// Of the same pairs, how many times as long the mirror took.
     #[serde(default)]
     pub ratios: Slots,
-    /// Clumps of the same pairs in which one side alone was long.
+    /// Clusters of the same pairs in which one side alone was long.
     #[serde(default)]
     pub tails: TailCounts,
     pub sent: u64,

@@ -25,7 +25,7 @@ use crate::mirror::sample::Draw;
 use crate::mirror::source::Source;
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
-use crate::observe::{told, trace};
+use crate::observe::{disclosure, trace};
 use crate::plan::Fate;
 use crate::route::Found;
 use crate::time::Millis;
@@ -241,7 +241,7 @@ fn route(
     let mut out =
         cx.buffers.with_room(generation.config.limits.request_line_bytes_max.min(1024) + bytes_behind);
     let mut at = render::request(&mut out, head, &add);
-    let started = || told::rfc3339(SystemTime::now());
+    let started = || disclosure::rfc3339(SystemTime::now());
     let changes = plan.request_edit(primary, &asked, matched, &started);
     if !changes.is_empty() {
         let room = cx.buffers.with_room(out.len() + bytes_behind + EDIT_ROOM_BYTES);

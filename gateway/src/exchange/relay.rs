@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::seen::Seen;
 use crate::context::Context;
 use crate::error::Failure;
-use crate::grpc::{Status, Told};
+use crate::grpc::{Status, StatusReader};
 use crate::http1::edit::Edits;
 use crate::http1::head::ResponseHead;
 use crate::http1::offer::Offer;
@@ -144,7 +144,7 @@ pub(super) async fn relay(
             if let Some(offer) = terms.offer.filter(|_| head.status == 101) {
                 to.switch(head, offer.protocol, terms.edits);
                 let took_us = progress.since_forwarded(cx);
-                terms.seen.head(cx, (head.status, raw), took_us, Told::Http);
+                terms.seen.head(cx, (head.status, raw), took_us, StatusReader::NotGrpc);
                 return Some(Looked::Begun { status: head.status, took_us });
             }
             if terms.is_connect && (200..300).contains(&head.status) {
@@ -154,16 +154,16 @@ pub(super) async fn relay(
                 to.interim(head);
                 return None;
             }
-            let told = Told::by_head(head, raw, is_http2);
-            if terms.retry.is_some_and(|forward| forward.retries_answer(head.status, &told)) {
-                return Some(Looked::Unwanted(head.status, told.end()));
+            let call = StatusReader::begin(head.status, head.content_type(), raw, is_http2);
+            if terms.retry.is_some_and(|forward| forward.retries_answer(head.status, &call)) {
+                return Some(Looked::Unwanted(head.status, call.end()));
             }
             // The bytes behind the request were not read: they may be a tunnel's or another request's.
             let is_read = terms.offer.is_none();
             let may_go_on = is_read && may_go_on(terms, head, to.has_proceeded(), progress);
             to.begin(head, may_go_on, terms.edits);
             let took_us = progress.since_forwarded(cx);
-            terms.seen.head(cx, (head.status, raw), took_us, told);
+            terms.seen.head(cx, (head.status, raw), took_us, call);
             Some(Looked::Begun { status: head.status, took_us })
         })?;
         match found {

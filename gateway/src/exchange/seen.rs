@@ -12,13 +12,13 @@ use crate::address::Address;
 use crate::asked::{RequestView, Version};
 use crate::context::Context;
 use crate::generation::{Generation, Wants};
-use crate::grpc::{Status, Told};
+use crate::grpc::{Status, StatusReader};
 use crate::http1::glimpse::Glimpse;
 use crate::http1::render;
+use crate::observe::disclosure::{Said, Saying};
 use crate::observe::keep::{Keeping, keep, keep_trailers};
 use crate::observe::pairing::{Half, Pairing, PrimaryHalf};
 use crate::observe::record::{PrimaryLeg, Record};
-use crate::observe::told::{Said, Saying};
 use crate::upstream::pool::Lease;
 
 /// A write that takes longer waited for its reader.
@@ -31,8 +31,8 @@ pub(super) type Tried = Option<(u16, Option<Status>)>;
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) status: Cell<Option<u16>>,
-    /// A call's own status, as far as it was told.
-    told: RefCell<Told>,
+    /// A call's own status, as far as it has come.
+    call: RefCell<StatusReader>,
     /// Bytes of its content.
     pub(super) bytes: Cell<u64>,
     /// From the request forwarded to the last byte that mattered, in microseconds.
@@ -49,9 +49,15 @@ impl Seen {
         Self { keeps_bytes, ..Self::default() }
     }
 
-    /// Its final head came, `latency_us` after the request was forwarded. `told`: that head's words on a call's end.
-    pub(super) fn head(&self, cx: &Context, (status, head): (u16, &[u8]), latency_us: u64, told: Told) {
-        *self.told.borrow_mut() = told;
+    /// Its final head came, `latency_us` after the request was forwarded. `call`: what that head says of a call's status.
+    pub(super) fn head(
+        &self,
+        cx: &Context,
+        (status, head): (u16, &[u8]),
+        latency_us: u64,
+        call: StatusReader,
+    ) {
+        *self.call.borrow_mut() = call;
         self.status.set(Some(status));
         self.latency_us.set(latency_us);
         if self.keeps_bytes > 0 {
@@ -60,7 +66,7 @@ impl Seen {
     }
 
     pub(super) fn trailers(&self, lines: &[u8]) {
-        self.told.borrow_mut().trailers(lines);
+        self.call.borrow_mut().trailers(lines);
         if self.keeps_bytes > 0 {
             keep_trailers(&mut self.keeping.borrow_mut(), lines);
         }
@@ -68,7 +74,7 @@ impl Seen {
 
     /// A call's own status, now that its response is over.
     pub(super) fn grpc(&self) -> Option<Status> {
-        self.told.borrow().end()
+        self.call.borrow().end()
     }
 
     /// A write to the client took so long, and only then was more of the answer read.
@@ -80,7 +86,7 @@ impl Seen {
 
     pub(super) fn content(&self, piece: &[u8]) {
         self.bytes.set(self.bytes.get() + piece.len() as u64);
-        self.told.borrow_mut().content(piece);
+        self.call.borrow_mut().content(piece);
         if self.keeps_bytes > 0 {
             keep(&mut self.keeping.borrow_mut(), piece);
         }

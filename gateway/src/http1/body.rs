@@ -333,4 +333,48 @@ mod tests {
         push_end(&mut out, Outgoing::Chunked, b"");
         assert_eq!(content_of(&out).0, b"0123456789");
     }
+
+    #[test]
+    fn a_framing_says_what_is_to_come_and_whether_the_connections_end_completes_it() {
+        for (framing, expected, at_close, is_done) in [
+            (Framing::None, Some(0), true, true),
+            (Framing::Length(0), Some(0), true, true),
+            (Framing::Length(7), Some(7), false, false),
+            (Framing::Chunked, None, false, false),
+            (Framing::UntilClose, None, true, false),
+        ] {
+            let incoming = Incoming::new(framing);
+            let of = (incoming.bytes_expected(), incoming.ends_at_close(), incoming.is_done());
+            assert_eq!(of, (expected, at_close, is_done), "{framing:?}");
+        }
+    }
+
+    #[test]
+    fn every_piece_of_content_is_seen_and_nothing_behind_it() {
+        let mut incoming = Incoming::new(Framing::Chunked);
+        let mut seen = Vec::new();
+        let used =
+            incoming.read(b"2\r\nab\r\n1\r\nc\r\n0\r\nX: 1\r\n\r\nGET", |piece| seen.push(piece.to_vec()));
+        assert_eq!((used, seen), (Ok(24), vec![b"ab".to_vec(), b"c".to_vec()]));
+        assert_eq!(incoming.trailers(), b"X: 1\r\n");
+        assert_eq!(incoming.read(b"GET", |_| panic!("nothing comes behind the end")), Ok(0));
+    }
+
+    #[test]
+    fn a_size_is_written_in_hexadecimal_digits_and_content_in_its_own_bytes() {
+        for (bytes, size) in [(1, "1"), (15, "f"), (16, "10"), (255, "ff"), (4096, "1000")] {
+            let content = vec![b'x'; bytes];
+            let mut out = Vec::new();
+            push(&mut out, Outgoing::Chunked, &content);
+            assert_eq!(out, [size.as_bytes(), b"\r\n", &content[..], b"\r\n"].concat());
+            out.clear();
+            push(&mut out, Outgoing::Plain, &content);
+            push_end(&mut out, Outgoing::Plain, b"a: b\r\n");
+            assert_eq!(out, content, "a length has no trailers");
+        }
+        let mut block = Vec::new();
+        make_room(&mut block);
+        let nothing = encode(&mut block, HEADROOM..HEADROOM, Outgoing::Chunked, None);
+        assert_eq!((nothing, block.len()), (HEADROOM, HEADROOM), "an empty chunk would be the end");
+    }
 }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use config::{HeaderEdits, PathRewrite};
-use regex::bytes::{NoExpand, Regex};
+use regex::bytes::Regex;
 
 use super::render::RenderedHead;
 use crate::matcher::Matched;
@@ -44,8 +44,7 @@ impl PathEdit {
                 let start = if rest.is_empty() { with.as_str() } else { with.trim_end_matches('/') };
                 [start.as_bytes(), rest].concat().into()
             }
-            (Self::Regex(regex, with), _) if with.contains(&b'$') => regex.replace_all(path, with.as_slice()),
-            (Self::Regex(regex, with), _) => regex.replace_all(path, NoExpand(with)),
+            (Self::Regex(regex, with), _) => regex.replace_all(path, with.as_slice()),
         };
         if new.first() == Some(&b'/') { new } else { [b"/", &*new].concat().into() }
     }
@@ -204,6 +203,15 @@ mod tests {
     #[test]
     fn an_edit_of_nothing_changes_nothing() {
         assert_eq!(edited(&RequestEdit::default()), HEAD);
+        assert!(RequestEdit::default().is_empty());
+        let given = edits(&[], &[], &[]);
+        for edit in [
+            RequestEdit { path: Some(b"/".as_slice().into()), ..RequestEdit::default() },
+            RequestEdit { host: Some(b"a"), ..RequestEdit::default() },
+            RequestEdit { headers: [None, Some(Cow::Borrowed(&given))], ..RequestEdit::default() },
+        ] {
+            assert!(!edit.is_empty(), "{edit:?}");
+        }
     }
 
     #[test]
@@ -274,6 +282,7 @@ mod tests {
             ("^/service/([^/]+)(/.*)$", r"\2/instance/\1", "/service/foo/v1/api", "/v1/api/instance/foo"),
             ("one", "two", "/xxx/one/yyy/one/zzz", "/xxx/two/yyy/two/zzz"),
             ("/a", "/$1", "/a/b", "/$1/b"),
+            ("/(a)", r"/\\\0\1x\", "/a", r"/\/aax\"),
             ("(?i)/aaa/", "/bbb/", "/x/AaA/y", "/x/bbb/y"),
             ("^/a", "", "/a", "/"),
         ];

@@ -132,6 +132,29 @@ mod tests {
         check("GET /a#access_token=secret HTTP/1.1\r\n\r\n", "GET", "", "/a", None);
         check("GET /a b HTTP/1.1\r\n\r\n", "GET", "", "/a b", None);
         check("GET /r?to=http://b/ HTTP/1.1\r\n\r\n", "GET", "", "/r", Some("to=http://b/"));
+        check("GET /to/http://b/ HTTP/1.1\r\n\r\n", "GET", "", "/to/http://b/", None);
+        check("GET r?to=http://b/ HTTP/1.1\r\n\r\n", "GET", "", "r", Some("to=http://b/"));
+        check("GET / HTTP/1.1\r\n\r\nHost: content\r\n", "GET", "", "/", None);
+    }
+
+    #[test]
+    fn a_version_and_fields_are_shown_as_they_came() {
+        for (head, minor) in
+            [("GET / HTTP/1.0\r\n", 0), ("GET / HTTP/1.1\r\n", 1), ("GET / HTTP/2.0\r\n", 1), ("", 1)]
+        {
+            assert_eq!(Glimpse::of(head.as_bytes(), 100).minor, minor, "{head:?}");
+        }
+        let mut seen = Vec::new();
+        let glimpse = Glimpse::of(b"GET / HTTP/1.1\r\nA : 1\r\nodd\r\nB: 2\r\nC: 3\r\n\r\n", 100);
+        glimpse.fields.visit(&mut |name, value| {
+            seen.push([name, value].concat());
+            name != b"B"
+        });
+        assert_eq!(seen, [b"A1", b"B2"]);
+        let line = |bytes: usize| format!("GET /{} HTTP/1.1\r\n", "a".repeat(bytes - 14));
+        for (bytes, is_whole) in [(100, true), (101, false)] {
+            assert_eq!(!Glimpse::of(line(bytes).as_bytes(), 100).path.is_empty(), is_whole, "{bytes}");
+        }
     }
 
     #[test]

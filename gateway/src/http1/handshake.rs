@@ -67,6 +67,10 @@ mod tests {
         };
         let get = "GET /chat HTTP/1.1";
         check(get, &format!("{UPGRADE}\r\n{KEY}"), true);
+        // Names as long as those of the handshake.
+        check(get, &format!("{UPGRADE}\r\n{KEY}\r\nX-Seventeen-Bytes: 1\r\nX-Twenty-One-Bytes-Ok: 1"), true);
+        check(get, &format!("{UPGRADE}\r\n{KEY}\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), false);
+        check(get, &format!("{UPGRADE}\r\n{KEY}\r\nSec-WebSocket-Version: 13"), false);
         check(get, &format!("Connection: keep-alive, upGRADE\r\nUPGRADE: WebSocket\r\n{KEY}"), true);
         check("GET /chat HTTP/1.0", &format!("{UPGRADE}\r\n{KEY}"), false);
         check("POST /chat HTTP/1.1", &format!("{UPGRADE}\r\n{KEY}"), false);

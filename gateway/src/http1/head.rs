@@ -166,6 +166,14 @@ impl<'b> ResponseHead<'b, '_> {
     pub fn fields(&self) -> impl Iterator<Item = Field<'b>> {
         fields(self.headers, self.kinds)
     }
+
+    /// Empty where it has none.
+    pub fn content_type(&self) -> &'b [u8] {
+        const NAME: &[u8] = b"content-type";
+        // The length decides first: few names have it.
+        let is_it = |name: &[u8]| name.len() == NAME.len() && name.eq_ignore_ascii_case(NAME);
+        self.fields().find(|field| is_it(field.name)).map_or(b"", |field| field.value)
+    }
 }
 
 fn fields<'b>(headers: &[httparse::Header<'b>], kinds: &[Kind]) -> impl Iterator<Item = Field<'b>> {
@@ -579,8 +587,178 @@ mod tests {
             ("GET / HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
             ("POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            ("GET / HTTP/1.9\r\nHost: a\r\n\r\n", 200),
+            ("GET /2\r\n\r\n", 400),
+            ("GET / x HTTP/2.0\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/2.00\r\nHost: a\r\n\r\n", 400),
+            ("GET / XTTP/2.0\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/a.0\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/2x0\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/2.a\r\nHost: a\r\n\r\n", 400),
+            ("GET http://b/ HTTP/1.0\r\n\r\n", 200),
+            ("GET http://b/ HTTP/1.1\r\n\r\n", 400),
+            ("POST / HTTP/1.0\r\nExpect: x\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost: [::]\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost: [:]\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [zzz]\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [::1]80\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a:\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost: a:8x\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a:000080\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a:65535\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400),
+            // Something behind the head.
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\nX", 400),
         ] {
             assert_eq!(status(head), expect, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_method_says_whether_a_request_may_be_sent_again() {
+        for (token, method, may) in [
+            ("GET", Method::Get, true),
+            ("HEAD", Method::Head, true),
+            ("OPTIONS", Method::Options, true),
+            ("PUT", Method::Put, true),
+            ("DELETE", Method::Delete, true),
+            ("POST", Method::Post, false),
+            ("PATCH", Method::Other, false),
+            ("get", Method::Other, false),
+        ] {
+            assert_eq!(Method::of(token.as_bytes()), method, "{token}");
+            assert_eq!(method.is_idempotent(), may, "{token}");
+        }
+    }
+
+    /// What `read` makes of a request with this line and these fields.
+    #[track_caller]
+    fn of_request<R>(line: &str, fields: &str, read: impl FnOnce(&RequestHead<'_, '_>) -> R) -> R {
+        let mut head = format!("{line}\r\nHost: a\r\n{fields}\r\n").into_bytes();
+        with_request(&mut head, LIMITS, read).unwrap()
+    }
+
+    #[test]
+    fn a_connection_is_kept_as_its_version_and_its_options_say() {
+        for (minor, options, keeps) in [
+            (1, "", true),
+            (1, "Connection: close\r\n", false),
+            (1, "Connection: keep-alive\r\n", true),
+            (1, "Connection: keep-alive, close\r\n", false),
+            (0, "", false),
+            (0, "Connection: keep-alive\r\n", true),
+            (0, "Connection: keep-alive\r\nConnection: close\r\n", false),
+        ] {
+            let of =
+                of_request(&format!("GET / HTTP/1.{minor}"), options, |head| (head.keep_alive, head.minor));
+            assert_eq!(of, (keeps, minor), "{options}");
+            let head = format!("HTTP/1.{minor} 200 OK\r\n{options}Content-Length: 1\r\n\r\n");
+            let of = with_response(head.as_bytes(), 100, false, |head| (head.keep_alive, head.keeps()));
+            assert_eq!(of, Ok((keeps, keeps)), "{head:?}");
+        }
+        let until_close = b"HTTP/1.1 200 OK\r\n\r\n";
+        let of = with_response(until_close, 100, false, |head| (head.keep_alive, head.keeps()));
+        assert_eq!(of, Ok((true, false)), "what ends with its connection leaves none");
+    }
+
+    #[test]
+    fn what_a_request_expects_and_offers_counts_from_http_1_1_on_and_an_expectation_only_of_content() {
+        let (expect, length) = ("Expect: 100-Continue\r\n", "Content-Length: 1\r\n");
+        let upgrade = "Connection: x, upgrade\r\nUpgrade: h2c\r\n";
+        for (line, fields, expects, offers) in [
+            ("POST / HTTP/1.1", format!("{expect}{length}"), true, false),
+            ("POST / HTTP/1.0", format!("{expect}{length}"), false, false),
+            ("POST / HTTP/1.1", expect.to_owned(), false, false),
+            ("POST / HTTP/1.1", length.to_owned(), false, false),
+            ("GET / HTTP/1.1", upgrade.to_owned(), false, true),
+            ("GET / HTTP/1.0", upgrade.to_owned(), false, false),
+            ("GET / HTTP/1.1", "Upgrade: h2c\r\nConnection: x\r\n".to_owned(), false, false),
+            ("GET / HTTP/1.1", "Connection: upgrade\r\n".to_owned(), false, false),
+        ] {
+            let of = of_request(line, &fields, |head| (head.expects_continue, head.offers_upgrade));
+            assert_eq!(of, (expects, offers), "{line} {fields}");
+        }
+        let marks =
+            |fields: &str| of_request("GET / HTTP/1.1", fields, |head| (head.is_marked, head.has_proof));
+        assert_eq!(marks(""), (false, false));
+        assert_eq!(marks("X-Umbra-Mirror: a\r\n"), (true, false));
+        assert_eq!(marks("X-Umbra-Proof: a\r\n"), (false, true));
+    }
+
+    #[test]
+    fn only_options_is_counted_down_and_ends_here_at_nothing() {
+        let hops = |method: &str, hops: &str| {
+            let mut head =
+                format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {hops}\r\n\r\n").into_bytes();
+            with_request(&mut head, LIMITS, |head| head.max_forwards).map_err(|fault| fault.reject)
+        };
+        assert_eq!(hops("OPTIONS", "2"), Ok(Some(2)));
+        assert_eq!(hops("OPTIONS", "0"), Err(RejectReason::MaxForwards));
+        assert_eq!(hops("OPTIONS", "x"), Ok(None));
+        assert_eq!(hops("GET", "0"), Ok(None));
+    }
+
+    #[test]
+    fn bounds_of_a_head_are_met_exactly() {
+        let of = |line_bytes_max: usize, fields_max: usize, options: usize| {
+            let (path, options) = ("a".repeat(85), "x,".repeat(options));
+            let head = format!("GET /{path} HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\n\r\n");
+            let limits = HeadLimits { line_bytes_max, fields_max };
+            let of = with_request(&mut head.into_bytes(), limits, |_| ());
+            of.map_or_else(|fault| fault.status, |()| 200)
+        };
+        assert_eq!([of(99, 2, 1), of(98, 2, 1)], [200, 414]);
+        assert_eq!([of(99, 2, 1), of(99, 1, 1)], [200, 431]);
+        assert_eq!([CONNECTION_OPTIONS_MAX, CONNECTION_OPTIONS_MAX + 1].map(|n| of(99, 2, n)), [200, 400]);
+        let response = |fields_max: usize, options: usize| {
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: {}\r\nA: b\r\n\r\n", "x,".repeat(options));
+            with_response(head.as_bytes(), fields_max, false, |_| ())
+        };
+        assert_eq!([response(2, 1), response(1, 1)], [Ok(()), Err("too many response fields")]);
+        assert_eq!(response(2, CONNECTION_OPTIONS_MAX), Ok(()));
+        assert_eq!(response(2, CONNECTION_OPTIONS_MAX + 1), Err("too many Connection options"));
+    }
+
+    #[test]
+    fn a_head_shows_its_query_its_fields_and_its_type() {
+        let query = |line: &str| of_request(line, "", |head| head.query().map(<[u8]>::to_vec));
+        assert_eq!(query("GET /x?y?z HTTP/1.1"), Some(b"y?z".to_vec()));
+        assert_eq!(query("GET /x HTTP/1.1"), None);
+        let mut seen = Vec::new();
+        of_request("GET / HTTP/1.1", "A: 1\r\nB: 2\r\nC: 3\r\n", |head| {
+            head.visit(&mut |name, value| {
+                seen.push([name, value].concat());
+                name != b"B"
+            });
+        });
+        assert_eq!(seen, [&b"Hosta"[..], b"A1", b"B2"], "it shows no more than is wanted");
+        let kind = |fields: &str| {
+            let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+            with_response(head.as_bytes(), 100, false, |head| head.content_type().to_vec()).unwrap()
+        };
+        assert_eq!(kind("x-request-id: 1\r\nCONTENT-TYPE: a/b\r\ncontent-type: c/d\r\n"), b"a/b");
+        assert_eq!(kind("content-typ: a/b\r\n"), b"");
+    }
+
+    #[test]
+    fn a_reason_phrase_is_passed_byte_for_byte() {
+        let phrase = |line: &[u8]| {
+            let head = [line, b"\r\n\r\n"].concat();
+            with_response(&head, 100, false, |head| head.reason.to_vec())
+        };
+        assert_eq!(phrase(b"HTTP/1.1 200 Very OK"), Ok(b"Very OK".to_vec()));
+        assert_eq!(phrase(b"HTTP/1.1 200 \xe4"), Ok(b"\xe4".to_vec()));
+        assert_eq!(phrase(b"HTTP/1.1 200"), Ok(Vec::new()));
+        assert_eq!(phrase(b"\r\nHTTP/1.1 200 OK"), Ok(b"OK".to_vec()));
+    }
+
+    #[test]
+    fn a_connection_that_begins_with_no_method_is_known_at_its_first_byte() {
+        for (first, may) in
+            [(b'G', true), (b'!', true), (b'\r', true), (b'\n', false), (b' ', false), (0x16, false)]
+        {
+            assert_eq!(may_start_request(first), may, "{first}");
         }
     }
 
@@ -638,6 +816,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
             "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\nX",
             "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: \0\r\n\r\n",
             "hello\r\n\r\n",

@@ -217,7 +217,7 @@ mod tests {
     }
 
     /// Every name that means something to a gateway.
-    const KNOWN: [(&str, Kind); 26] = [
+    const KNOWN: [(&str, Kind); 27] = [
         ("te", Kind::HopByHop),
         ("via", Kind::Via),
         ("host", Kind::Host),
@@ -240,6 +240,7 @@ mod tests {
         ("authorization", Kind::Protected),
         ("content-length", Kind::ContentLength),
         ("x-umbra-mirror", Kind::MirrorMark),
+        ("x-umbra-proof", Kind::MirrorProof),
         ("proxy-connection", Kind::HopByHop),
         ("transfer-encoding", Kind::TransferEncoding),
         ("proxy-authenticate", Kind::HopByHop),
@@ -268,6 +269,24 @@ mod tests {
             ("X-Forwardes-For-Nobody", Kind::EndToEnd),
         ] {
             assert_eq!(kind(name.as_bytes()), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn trailers_bring_nothing_that_frames_routes_or_authenticates() {
+        for name in [
+            "Host",
+            "content-length",
+            "Trailer",
+            "SET-COOKIE",
+            "content-encoding",
+            "content-range",
+            "cache-control",
+        ] {
+            assert!(forbidden_in_trailers(name.as_bytes()), "{name}");
+        }
+        for name in ["x-checksum", "grpc-status", "set-cookies"] {
+            assert!(!forbidden_in_trailers(name.as_bytes()), "{name}");
         }
     }
 

@@ -467,4 +467,146 @@ mod tests {
             assert_eq!(shadow_host(host.as_bytes()), expect.as_bytes());
         }
     }
+
+    #[test]
+    fn a_field_goes_on_only_where_it_may() {
+        let goes = |fields: &str, add: &Forwarding<'_>| {
+            let text = request_text(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), add);
+            let (_, behind) = text.split_once("Host: a\r\n").unwrap();
+            behind.split_once("X-Forwarded-For: 192.0.2.1\r\n").unwrap().0.to_owned()
+        };
+        let copy = Forwarding { is_copy: true, ..ADD };
+        let traced = |belongs: bool| Forwarding { traced: Some(belongs), ..ADD };
+        let over_tls = Forwarding { client_cert: Some(""), ..ADD };
+        let rows: [(&str, &Forwarding<'_>, bool); 24] = [
+            ("A: 1", &ADD, true),
+            ("Cookie: a=b", &ADD, true),
+            ("Date: d", &ADD, true),
+            ("X-Umbra-Proof: p", &ADD, true),
+            ("X-Umbra-Mirror: v2", &ADD, false),
+            ("X-Umbra-Mirror: v2", &copy, true),
+            ("X-Umbra-Copy: 2", &ADD, false),
+            ("X-Umbra-Copy: 2", &copy, true),
+            ("X_Umbra_Copy: 2", &copy, false),
+            ("X_Real_IP: 1.1.1.1", &copy, false),
+            ("X-Request-Id: theirs", &ADD, true),
+            ("X-Request-Id: theirs", &Forwarding { keeps_id: false, ..ADD }, false),
+            ("X-Request-Id: their own", &ADD, false),
+            ("traceparent: t", &ADD, true),
+            ("tracestate: s", &ADD, true),
+            ("traceparent: t", &traced(true), false),
+            ("tracestate: s", &traced(true), true),
+            ("traceparent: t", &traced(false), false),
+            ("tracestate: s", &traced(false), false),
+            ("Forwarded: for=a", &ADD, true),
+            ("Forwarded: for=a", &Forwarding { trust: false, ..ADD }, false),
+            ("Forwarded: for=a", &over_tls, true),
+            ("X-Forwarded-Client-Cert: theirs", &over_tls, false),
+            ("X-Forwarded-Client-Cert: theirs", &ADD, true),
+        ];
+        for (field, add, does) in rows {
+            let field = format!("{field}\r\n");
+            assert_eq!(goes(&field, add), if does { field.as_str() } else { "" }, "{field} {add:?}");
+        }
+        assert_eq!(
+            goes("X-Request-Id: 1\r\nX-Request-Id: 2\r\n", &ADD),
+            "X-Request-Id: 1\r\n",
+            "one of them"
+        );
+    }
+
+    #[test]
+    fn hops_are_counted_down_where_they_count_and_a_clients_certificate_is_ours_to_say() {
+        let of = |line: &str, add: &Forwarding<'_>| {
+            request_text(&format!("{line} HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n"), add)
+        };
+        assert!(of("OPTIONS *", &ADD).contains("\r\nMax-Forwards: 2\r\n"));
+        assert!(of("GET /", &ADD).contains("\r\nMax-Forwards: 3\r\n"));
+        let certified = of("GET /", &Forwarding { client_cert: Some("Subject=c"), ..ADD });
+        assert_eq!(certified.matches("X-Forwarded-Client-Cert: Subject=c\r\n").count(), 1);
+        assert!(!of("GET /", &Forwarding { client_cert: Some(""), ..ADD }).contains("Client-Cert"));
+        let hostless = request_text("GET / HTTP/1.0\r\n\r\n", &ADD);
+        assert!(
+            hostless.contains("Host: v1\r\n") && hostless.contains("X-Forwarded-Host: v1\r\n"),
+            "{hostless}"
+        );
+    }
+
+    #[test]
+    fn an_id_is_short_and_printable() {
+        let long = [b'a'; 129];
+        for (id, is) in
+            [(&b""[..], false), (b"a", true), (&long[..128], true), (&long, false), (b"a b", false)]
+        {
+            assert_eq!(is_id(id), is, "{}", id.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_request_ends_as_its_content_is_delimited() {
+        let end = |framing, expects_content, expect_continue| {
+            let mut out = Vec::new();
+            end_request(&mut out, framing, expects_content, expect_continue);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(end(Framing::None, false, false), "\r\n");
+        assert_eq!(end(Framing::None, true, false), "Content-Length: 0\r\n\r\n");
+        assert_eq!(
+            end(Framing::Length(1_230), true, true),
+            "Content-Length: 1230\r\nExpect: 100-continue\r\n\r\n"
+        );
+        assert_eq!(end(Framing::Chunked, false, false), "Transfer-Encoding: chunked\r\n\r\n");
+        let mut out = Vec::new();
+        traceparent(&mut out, b"00-1");
+        content_length(&mut out, u64::MAX);
+        assert_eq!(out, b"traceparent: 00-1\r\nContent-Length: 18446744073709551615\r\n");
+    }
+
+    #[test]
+    fn a_response_without_content_says_its_length_unless_it_is_204() {
+        let of = |status: u16, framing, persistence| {
+            let head = format!("HTTP/1.1 {status} x\r\nDate: d\r\n\r\n");
+            let mut out = Vec::new();
+            with_response(head.as_bytes(), 100, true, |head| {
+                response(&mut out, head, framing, persistence, b"now")
+            })
+            .unwrap();
+            let (_, behind) = std::str::from_utf8(&out).unwrap().split_once("Date: d\r\n").unwrap();
+            behind.to_owned()
+        };
+        let none = ResponseFraming::None(Some(7));
+        assert_eq!(of(304, none, Persistence::Keep), "Content-Length: 7\r\n\r\n");
+        assert_eq!(of(204, none, Persistence::Keep), "\r\n");
+        assert_eq!(
+            of(200, ResponseFraming::None(None), Persistence::KeepSaid),
+            "Connection: keep-alive\r\n\r\n"
+        );
+        assert_eq!(of(200, ResponseFraming::Length(0), Persistence::Keep), "Content-Length: 0\r\n\r\n");
+        assert_eq!(of(200, ResponseFraming::UntilClose, Persistence::Close), "Connection: close\r\n\r\n");
+    }
+
+    #[test]
+    fn a_tunnel_opens_in_the_words_of_its_clients_wire_and_an_interim_response_passes() {
+        let fields =
+            "Connection: upgrade, x\r\nX: gone\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: a\r\nB: c\r\n";
+        let of = |write: &dyn Fn(&mut Vec<u8>, &ResponseHead<'_, '_>)| {
+            let head = format!("HTTP/1.1 101 Go\r\n{fields}Host: h\r\nCookie: k\r\n\r\n");
+            let mut out = Vec::new();
+            with_response(head.as_bytes(), 100, false, |head| write(&mut out, head)).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            of(&|out, head| switching(out, head, Opening::Http1(Upgrade::WebSocket))),
+            "HTTP/1.1 101 Go\r\nSec-WebSocket-Accept: a\r\nB: c\r\nHost: h\r\nCookie: k\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        );
+        assert_eq!(
+            of(&|out, head| switching(out, head, Opening::Http2)),
+            "HTTP/1.1 200 OK\r\nB: c\r\nHost: h\r\nCookie: k\r\n\r\n"
+        );
+        assert_eq!(
+            of(&|out, head| interim(out, head)),
+            "HTTP/1.1 101 Go\r\nSec-WebSocket-Accept: a\r\nB: c\r\nCookie: k\r\n\r\n"
+        );
+    }
 }

@@ -128,3 +128,84 @@ fn reason(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use config::HeaderEdits;
+
+    use super::*;
+
+    const MANNER: Manner<'static> = Manner { to_head: false, persistence: Persistence::Close, date: b"now" };
+
+    /// What `write` makes, behind its first lines, which are the same for all.
+    fn behind(status: &str, write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        let start = format!("HTTP/1.1 {status}\r\nDate: now\r\nServer: umbra\r\n");
+        text.strip_prefix(&start).unwrap_or_else(|| panic!("{text:?}")).to_owned()
+    }
+
+    const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
+
+    #[test]
+    fn a_refusal_says_why_and_what_would_be_allowed_or_when() {
+        let of =
+            |status: u16, line: &str, detail: &str| behind(line, |out| fault(out, status, detail, &MANNER));
+        let end = |content: &str| {
+            format!("{TEXT}Content-Length: {}\r\nConnection: close\r\n\r\n{content}\n", content.len() + 1)
+        };
+        assert_eq!(of(400, "400 Bad Request", "odd"), end("odd"));
+        assert_eq!(of(404, "404 Not Found", ""), end("Not Found"));
+        let allow = "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n";
+        assert_eq!(of(405, "405 Method Not Allowed", "no"), format!("{allow}{}", end("no")));
+        assert_eq!(of(200, "200 OK", "no further"), format!("{allow}{}", end("no further")));
+        assert_eq!(of(429, "429 Too Many Requests", "slow"), format!("Retry-After: 1\r\n{}", end("slow")));
+        let to_head = Manner { to_head: true, ..MANNER };
+        let head = behind("400 Bad Request", |out| fault(out, 400, "odd", &to_head));
+        assert_eq!(head, end("odd").strip_suffix("odd\n").unwrap(), "the same head without the content");
+    }
+
+    #[test]
+    fn a_call_is_refused_by_a_status_of_its_own_in_printable_ascii() {
+        let of = |detail: &str| behind("200 OK", |out| call(out, 503, detail, &MANNER));
+        let start = "Content-Type: application/grpc\r\ngrpc-status: 14\r\n";
+        assert_eq!(of(""), format!("{start}\r\n"));
+        assert_eq!(of("a 100% \u{e4}~\n"), format!("{start}grpc-message: a 100%25 %C3%A4~%0A\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_configured_answer_is_given_as_it_is_written_and_edited() {
+        let answer = |status: u16| Answer {
+            status,
+            content_type: "a/b".into(),
+            body: b"x\r\n\r\ny".as_slice().into(),
+            location: Some(b"/there".as_slice().into()),
+            edits: [None, None],
+        };
+        let of = |answer: &Answer, line: &str| behind(line, |out| given(out, answer, &MANNER));
+        let found = "Location: /there\r\nContent-Type: a/b\r\nContent-Length: 6\r\nConnection: close\r\n\r\nx\r\n\r\ny";
+        assert_eq!(of(&answer(302), "302 Found"), found);
+        for (status, line) in [(204, "204 No Content"), (304, "304 Not Modified")] {
+            assert_eq!(of(&answer(status), line), "Location: /there\r\nConnection: close\r\n\r\n");
+        }
+        let edits = || Some(HeaderEdits { add: vec![("a".into(), "1".into())], ..HeaderEdits::default() });
+        for edits in [[edits(), None], [None, edits()]] {
+            let edited = Answer { edits, ..answer(302) };
+            assert_eq!(of(&edited, "302 Found"), found.replacen("\r\n\r\n", "\r\na: 1\r\n\r\n", 1));
+        }
+    }
+
+    #[test]
+    fn each_status_that_is_answered_has_a_phrase_of_its_own() {
+        let with = [
+            200, 201, 202, 204, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 413,
+            414, 417, 429, 431, 500, 501, 502, 503, 504, 505,
+        ];
+        let phrases: HashSet<&str> = with.map(reason).into_iter().collect();
+        assert!(phrases.len() == with.len() && !phrases.contains(""), "{phrases:?}");
+        assert_eq!(reason(299), "");
+    }
+}

@@ -245,4 +245,55 @@ mod tests {
         let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
         assert_eq!(read(chunks, 9, false), Err(Fault::BadChunk));
     }
+
+    #[test]
+    fn bounds_of_heads_are_met_exactly() {
+        let head = |bytes: usize| format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(bytes - 20)).into_bytes();
+        let mut reader = Reader::new(LIMITS, false);
+        assert!(matches!(reader.head(&head(200), |_, _| ()), Ok(Step::More)));
+        assert!(matches!(reader.head(&head(201), |_, _| ()), Err(Fault::HeadTooLarge)));
+        let mut reader = Reader::new(LIMITS, false);
+        for n in 0..INTERIM_RESPONSES_MAX {
+            assert_eq!(reader.has_interims(), n > 0);
+            let step = reader.head(b"HTTP/1.1 102 Wait\r\n\r\n", |_, _| ());
+            assert!(matches!(step, Ok(Step::Interim { .. })), "{n}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_101_that_was_asked_for_is_the_tunnels_until_the_connection_ends() {
+        let offer = Offer { protocol: config::Upgrade::WebSocket, accept: [0; 28], is_ours: false };
+        let input = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00";
+        let mut reader = Reader::new(LIMITS, false).to_offer(Some(offer));
+        let Ok(Step::Head { used, mut message, .. }) = reader.head(input, |_, _| ()) else {
+            panic!("it is final");
+        };
+        assert_eq!((message.status, message.keeps, message.is_over(false)), (101, false, false));
+        assert_eq!(message.read(&input[used..], |_| ()), Ok(2));
+        assert!(!message.is_over(false) && message.is_over(true));
+        let mut reader = Reader::new(LIMITS, false).to_offer(None);
+        assert!(matches!(reader.head(input, |_, _| ()), Err(Fault::SwitchedProtocols)));
+    }
+
+    #[test]
+    fn content_that_must_not_be_there_is_known_and_every_fault_has_its_words() {
+        let withholds = |head: &str, to_head: bool| {
+            let step = Reader::new(LIMITS, to_head).head(head.as_bytes(), |_, _| ());
+            matches!(step, Ok(Step::Head { message: Message { withholds: true, .. }, .. }))
+        };
+        assert!(withholds("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", true));
+        assert!(withholds("HTTP/1.1 304 Not\r\nTransfer-Encoding: chunked\r\n\r\n", false));
+        assert!(!withholds("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", false));
+        assert!(!withholds("HTTP/1.1 204 No\r\n\r\n", false));
+        let faults = [
+            Fault::BareLf,
+            Fault::HeadTooLarge,
+            Fault::Malformed("odd"),
+            Fault::SwitchedProtocols,
+            Fault::TooManyInterims,
+            Fault::BadChunk,
+        ];
+        let words: std::collections::HashSet<&str> = faults.into_iter().map(Fault::detail).collect();
+        assert!(words.len() == faults.len() && words.contains("odd") && !words.contains(""));
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::ReadHalf;
 use super::sweeper::NEVER;
+use super::{ReadHalf, Socket};
 use crate::time::Millis;
 
 /// How a wait for the next request ended.
@@ -25,16 +25,9 @@ impl ReadHalf {
         within: Millis,
         park: Millis,
     ) -> (io::Result<Idle>, Vec<u8>) {
-        let socket = &self.0;
-        let sweeper = &socket.sweeper;
-        socket.deadlines.begin_idle(sweeper.deadline(within), sweeper.deadline(park));
-        let (result, buf) = match socket.cover.get() {
-            None => socket.wire.read_until_parked(buf, room).await,
-            Some(cover) => cover.read_until_parked(&socket.wire, buf, room).await,
-        };
-        socket.deadlines.end_idle();
-        let result = socket.outcome(result).map(|read| read.map_or(Idle::Parked, Idle::Read));
-        (result, buf)
+        let Socket { sweeper, deadlines, .. } = &*self.0;
+        deadlines.begin_idle(sweeper.deadline(within), sweeper.deadline(park));
+        self.read_until_parked(buf, room).await
     }
 
     /// Like `read_idle`, of a connection on which more than requests may come: no drain ends it, and it has no deadline.
@@ -44,8 +37,13 @@ impl ReadHalf {
         room: usize,
         park: Millis,
     ) -> (io::Result<Idle>, Vec<u8>) {
+        let Socket { sweeper, deadlines, .. } = &*self.0;
+        deadlines.begin_parkable(sweeper.deadline(park));
+        self.read_until_parked(buf, room).await
+    }
+
+    async fn read_until_parked(&mut self, buf: Vec<u8>, room: usize) -> (io::Result<Idle>, Vec<u8>) {
         let socket = &self.0;
-        socket.deadlines.begin_parkable(socket.sweeper.deadline(park));
         let (result, buf) = match socket.cover.get() {
             None => socket.wire.read_until_parked(buf, room).await,
             Some(cover) => cover.read_until_parked(&socket.wire, buf, room).await,

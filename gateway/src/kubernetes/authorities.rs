@@ -10,7 +10,7 @@ use config::{Material, Pem};
 use serde_json::Value;
 
 use super::kinds::Kind;
-use super::select::{list, text};
+use super::objects::{list, text};
 use super::store::{Key, Store};
 use crate::tls::pem;
 

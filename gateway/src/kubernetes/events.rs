@@ -48,11 +48,11 @@ struct Event {
 }
 
 /// What was said of each object and for which reason, by the Event's name, and when.
-type Told = BTreeMap<(Kind, Key, &'static str), (String, Instant)>;
+type Recorded = BTreeMap<(Kind, Key, &'static str), (String, Instant)>;
 
 /// Writes for the rest of the process's life.
 pub(super) async fn write(api: Api, cluster: Cluster) {
-    let mut told = Told::new();
+    let mut recorded = Recorded::new();
     let mut again = None;
     loop {
         let news = cluster.0.news.events.notified();
@@ -65,10 +65,10 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
         }
         let this = cluster.clone();
         let Ok((store, all)) = tokio::task::spawn_blocking(move || this.events()).await else { continue };
-        told.retain(|(kind, key, _), _| store.get(*kind, &key.0, &key.1).is_some());
+        recorded.retain(|(kind, key, _), _| store.get(*kind, &key.0, &key.1).is_some());
         for event in all {
             let id = (event.kind, event.key.clone(), event.reason);
-            match told.get(&id) {
+            match recorded.get(&id) {
                 Some((name, _)) if *name == event.name => continue,
                 Some((_, at)) if at.elapsed() < SAME_EVERY => {
                     again = Some(SAME_EVERY);
@@ -96,7 +96,7 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                     }
                 }
             }
-            told.insert(id, (event.name, Instant::now()));
+            recorded.insert(id, (event.name, Instant::now()));
             tokio::time::sleep(WRITE_EVERY).await;
         }
     }
@@ -114,7 +114,7 @@ impl Cluster {
     }
 
     fn unsaid(&self, event: &Event, trouble: &Trouble) {
-        if self.lock().told.may_complain(event.kind, ("", "events"), trouble.code()) {
+        if self.lock().report.may_complain(event.kind, ("", "events"), trouble.code()) {
             let (namespace, name) = &event.key;
             tracing::warn!(
                 "an Event of {} {namespace}/{name} cannot be written: {trouble}",

@@ -12,8 +12,8 @@ use tokio::task::AbortHandle;
 
 use super::Cluster;
 use super::api::{Api, Events, Trouble};
+use super::keep::stripped;
 use super::kinds::Kind;
-use super::store::stripped;
 
 const PAUSE_MIN: Duration = Duration::from_millis(800);
 const PAUSE_MAX: Duration = Duration::from_secs(30);

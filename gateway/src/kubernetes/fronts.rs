@@ -8,8 +8,10 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh64::Xxh64;
 
 use super::Rules;
+use super::keep::GATEWAY;
 use super::kinds::Kind;
-use super::select::{self, text};
+use super::objects::{self, list, text};
+use super::ours;
 use super::store::{Key, Store};
 
 /// What an operator says of the Services.
@@ -23,9 +25,7 @@ pub struct Fronts {
     pub ports: (u16, u16),
 }
 
-/// Whose a Service is: the Gateway's namespace and name.
-pub(super) const GATEWAY: &str = "umbra.dev/gateway";
-/// And which controller made it.
+/// Which controller made a Service.
 const CONTROLLER: &str = "umbra.dev/controller";
 /// Labels and annotations that it has of its Gateway's `infrastructure`.
 const COPIED: &str = "umbra.dev/copied";
@@ -59,7 +59,7 @@ fn of<'s>(store: &'s Store, rules: &Rules, home: &str, gateway: &Key) -> Option<
 pub(super) fn ports(store: &Store, rules: &Rules, home: &str, gateway: &Key) -> BTreeMap<u64, u64> {
     let Some(service) = of(store, rules, home, gateway) else { return BTreeMap::new() };
     let pair = |one: &Value| Some((one["port"].as_u64()?, one["targetPort"].as_u64()?));
-    select::list(&service["spec"], "ports").iter().filter_map(pair).collect()
+    list(&service["spec"], "ports").iter().filter_map(pair).collect()
 }
 
 /// Listeners of a Gateway with the ports that they have here, `None` for one that has none yet; as they are where Gateways have no
@@ -71,7 +71,7 @@ pub(super) fn listeners(
     key: &Key,
     gateway: &Value,
 ) -> Vec<Option<Value>> {
-    let all = select::listeners(gateway);
+    let all = objects::listeners(gateway);
     if rules.fronts.is_none() {
         return all.iter().cloned().map(Some).collect();
     }
@@ -100,8 +100,8 @@ pub(super) fn parent(store: &Store, rules: &Rules, home: &str, gateway: &Key, pa
 /// Everything that is otherwise than it should be. `may_delete` where all Gateways are known.
 pub(super) fn writes(store: &Store, rules: &Rules, home: &str, may_delete: bool) -> Vec<Write> {
     let Some(fronts) = &rules.fronts else { return Vec::new() };
-    let classes = select::classes(store, rules);
-    let ours = select::api_gateways(store, rules, &classes);
+    let classes = ours::classes(store, rules);
+    let ours = ours::api_gateways(store, rules, &classes);
     let is_ours = |service: &Value| annotation(service, CONTROLLER) == Some(&rules.controller);
     let known =
         store.all(Kind::Service).filter(|((namespace, _), service)| namespace == home && is_ours(service));
@@ -110,7 +110,7 @@ pub(super) fn writes(store: &Store, rules: &Rules, home: &str, may_delete: bool)
     let target = |port: &Value| port["targetPort"].as_u64();
     let mut taken: BTreeSet<u64> = known
         .values()
-        .flat_map(|service| select::list(&service["spec"], "ports").iter().filter_map(target))
+        .flat_map(|service| list(&service["spec"], "ports").iter().filter_map(target))
         .collect();
     let mut writes = Vec::new();
     let (mut kept, mut held) = (BTreeSet::new(), BTreeSet::new());
@@ -147,9 +147,9 @@ fn wanted_ports(
     (taken, held): (&mut BTreeSet<u64>, &mut BTreeSet<u64>),
 ) -> Vec<Value> {
     let is_served = |listener: &&Value| matches!(text(listener, "protocol"), "HTTP" | "HTTPS");
-    let all = select::listeners(gateway).iter().filter(is_served);
+    let all = objects::listeners(gateway).iter().filter(is_served);
     let named: BTreeSet<u64> = all.filter_map(|listener| listener["port"].as_u64()).collect();
-    let known = before.map(|before| select::list(&before["spec"], "ports")).unwrap_or_default();
+    let known = before.map(|before| list(&before["spec"], "ports")).unwrap_or_default();
     let range = u64::from(fronts.ports.0)..=u64::from(fronts.ports.1);
     let mut ports = Vec::new();
     for port in named {

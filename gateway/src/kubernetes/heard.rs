@@ -47,7 +47,7 @@ impl Cluster {
     fn count(&self, state: &mut State, kind: Kind) {
         let Kept { objects, bytes, surplus } = state.store.kept(kind);
         self.0.counters.by_kind().kept.insert(kind.text(), [objects as u64, bytes as u64, surplus]);
-        if surplus > 0 && state.told.may_complain(kind, ("", "surplus"), None) {
+        if surplus > 0 && state.report.may_complain(kind, ("", "surplus"), None) {
             tracing::warn!(
                 "{surplus} {} of the cluster are not taken: of a kind there is room for {OBJECTS_MAX} objects and {} MiB; what is known \
                  of others is served, and all are listed anew every {} s",
@@ -105,7 +105,7 @@ impl Cluster {
         let mut state = self.lock();
         // What is in no namespace is told of once, whichever of them it is.
         let scope = scope.filter(|scope| !scope.starts_with('/')).unwrap_or_default();
-        if state.told.may_complain(kind, (scope, ""), trouble.code()) {
+        if state.report.may_complain(kind, (scope, ""), trouble.code()) {
             tracing::warn!(
                 "{} of the cluster cannot be followed: {trouble}; what is known of them stays",
                 kind.facts().plural

@@ -80,7 +80,7 @@ impl Cluster {
         state.good = good;
         state.unavailable = unavailable;
         self.0.was_read.store(was_read, Relaxed);
-        state.told.tell(&outcomes, &self.0.counters);
+        state.report.tell(&outcomes, &self.0.counters);
         state.made = Arc::new(outcomes);
         self.publish(&state);
         self.0.news.wanted.notify_one();

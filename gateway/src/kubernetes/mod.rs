@@ -5,7 +5,10 @@
 //! them stand the watches and what is written back. Without an API server nothing changes: what was heard last stays in force.
 
 mod kinds;
+mod keep;
 mod store;
+mod objects;
+mod ours;
 mod fronts;
 mod select;
 mod policies;
@@ -43,7 +46,7 @@ use api::Api;
 pub use fronts::Fronts;
 use kinds::Kind;
 use making::{Ready, Wrong};
-use report::Told;
+use report::Report;
 use store::Store;
 use translation::{Good, Outcome};
 
@@ -161,7 +164,7 @@ struct State {
     /// Ports that cannot be listened at.
     unavailable: BTreeSet<u64>,
     listening: Vec<SocketAddr>,
-    told: Told,
+    report: Report,
     /// Nothing has become of what was told last.
     is_owed: bool,
 }

@@ -6,14 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use config::manifest::Policy;
 use serde_json::Value;
 
+use super::keep::MIRROR_POLICY;
 use super::kinds::Kind;
 use super::select::Chosen;
-use super::store::{Key, MIRROR_POLICY, Store};
-
-/// Whether an annotation of such an object is heard.
-pub(super) const fn has_mirrors(kind: Kind) -> bool {
-    matches!(kind, Kind::VirtualService | Kind::HttpRoute | Kind::GrpcRoute)
-}
+use super::store::{Key, Store};
 
 /// ConfigMaps that these name.
 pub(super) fn named(chosen: &[Chosen]) -> BTreeSet<Key> {

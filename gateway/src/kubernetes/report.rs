@@ -18,7 +18,7 @@ const OBJECT_LINES_MAX: u32 = 10;
 
 /// What was said last.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Report {
     of_objects: BTreeMap<(Kind, Key), Vec<String>>,
     lines: Sparing,
     /// Of objects that had something to say lately.
@@ -29,7 +29,7 @@ pub(super) struct Told {
 /// Troubles that are told apart; those beyond are one.
 const TROUBLES_MAX: usize = 256;
 
-impl Default for Told {
+impl Default for Report {
     fn default() -> Self {
         Self {
             of_objects: BTreeMap::new(),
@@ -40,7 +40,7 @@ impl Default for Told {
     }
 }
 
-impl Told {
+impl Report {
     /// Logs what is new about these, which are all, and counts them.
     pub(super) fn tell(&mut self, outcomes: &[Outcome], counters: &ClusterCounters) {
         let mut counts = BTreeMap::new();
@@ -180,34 +180,34 @@ mod tests {
 
     #[test]
     fn whoever_writes_wrong_objects_again_and_again_fills_no_log() {
-        let mut told = Told::default();
+        let mut report = Report::default();
         let now = Instant::now();
         let id = |name: &str| (Kind::HttpRoute, ("n".to_owned(), name.to_owned()));
         let mut logged =
-            |name: &str, times: usize| (0..times).filter(|_| told.may_log(&id(name), now)).count();
+            |name: &str, times: usize| (0..times).filter(|_| report.may_log(&id(name), now)).count();
         let own = OBJECT_LINES_MAX as usize;
         // One object has its share, and another still has its own.
         assert_eq!((logged("a", 1000), logged("b", 3)), (own, 3));
         let all: usize = (0..1000).map(|name| logged(&name.to_string(), 5)).sum();
         assert!(all + own + 3 < LINES_MAX as usize, "{all}");
         let later = now + std::time::Duration::from_secs(60);
-        assert!(told.may_log(&id("a"), later));
+        assert!(report.may_log(&id("a"), later));
     }
 
     #[test]
     fn trouble_with_one_object_is_told_once_a_minute_and_hides_none_of_another() {
-        let mut told = Told::default();
-        let mut says = |name: &str, code| told.may_complain(Kind::HttpRoute, ("n", name), code);
+        let mut report = Report::default();
+        let mut says = |name: &str, code| report.may_complain(Kind::HttpRoute, ("n", name), code);
         assert!(says("a", Some(422)) && says("b", Some(422)) && says("a", None));
         assert!(!says("a", Some(422)) && !says("b", Some(422)) && !says("a", None));
     }
 
     #[test]
     fn so_many_troubles_are_told_apart_and_those_beyond_are_one() {
-        let mut told = Told::default();
-        let mut says = |name: usize| told.may_complain(Kind::HttpRoute, ("n", &name.to_string()), None);
+        let mut report = Report::default();
+        let mut says = |name: usize| report.may_complain(Kind::HttpRoute, ("n", &name.to_string()), None);
         let said = (0..10 * TROUBLES_MAX).filter(|name| says(*name)).count();
         assert_eq!(said, TROUBLES_MAX + 1);
-        assert_eq!(told.troubles.len(), TROUBLES_MAX + 1);
+        assert_eq!(report.troubles.len(), TROUBLES_MAX + 1);
     }
 }

@@ -1,21 +1,17 @@
 //! Which Secrets are read of a cluster, and whether one holds a certificate: those alone that a Gateway of ours names and may name.
 //!
-//! What is in one is looked at when it comes, and kept without anything else that it has. It goes into no message.
+//! What is in one goes into no message.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use config::{Certificate, Material, Pem};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::authorities;
 use super::kinds::Kind;
-use super::select::{list, text};
+use super::objects::{list, listeners, text};
+use super::ours;
 use super::store::{Key, Store};
 use super::{Cluster, Rules};
-use crate::tls::{load, pem};
 
 /// What is wrong with a reference of a listener to a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,37 +39,6 @@ impl Fault {
 /// A Secret of this scope, `NAMESPACE/NAME`, is one; any other scope is a namespace.
 pub(super) fn scope((namespace, name): &Key) -> String {
     format!("{namespace}/{name}")
-}
-
-/// What is kept of a Secret: what may be served, and why it may not.
-pub(super) fn kept(mut item: Value) -> Value {
-    let fault = examined(&item).err();
-    let mut data = serde_json::Map::new();
-    if let Some(all) = item.get_mut("data").and_then(Value::as_object_mut) {
-        let used = ["tls.crt", "tls.key", "ca.crt", "cert", "key", "cacert"];
-        data.extend(used.iter().filter_map(|name| Some(((*name).to_owned(), all.remove(*name)?))));
-    }
-    let metadata = item.get_mut("metadata").map(Value::take).unwrap_or_default();
-    let metadata: serde_json::Map<String, Value> = ["name", "namespace", "uid", "creationTimestamp"]
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), metadata.get(*name)?.clone())))
-        .collect();
-    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data, "fault": fault})
-}
-
-/// Whether it is a certificate with its key.
-fn examined(secret: &Value) -> Result<(), String> {
-    let given = |keys: [&str; 2]| {
-        let (key, text) = keys.iter().find_map(|key| Some((*key, secret["data"].get(*key)?.as_str()?)))?;
-        let bytes = STANDARD.decode(text).ok()?;
-        Some(Pem::Given(Arc::new(Material { name: PathBuf::from(key), bytes })))
-    };
-    let (Some(cert), Some(key)) = (given(["tls.crt", "cert"]), given(["tls.key", "key"])) else {
-        return Err("it has no tls.crt and tls.key".to_owned());
-    };
-    let written = Certificate { cert, key, ocsp: None, names: Vec::new() };
-    let read = pem::identity(&written, "", &load::provider());
-    read.map(|_| ()).map_err(|wrong| format!("its {} {}", wrong.file.display(), wrong.message))
 }
 
 /// Whether a listener ends TLS.
@@ -143,19 +108,18 @@ fn granted(store: &Store, from: &str, to: &str, name: &str) -> bool {
 /// Secrets that ours refer to. Istio's Gateways and DestinationRules name those of our own namespace.
 pub(super) fn wanted(store: &Store, rules: &Rules, home: &str) -> BTreeSet<Key> {
     let mut all = BTreeSet::new();
-    let classes = super::select::classes(store, rules);
-    for gateway in super::select::api_gateways(store, rules, &classes) {
+    let classes = ours::classes(store, rules);
+    for gateway in ours::api_gateways(store, rules, &classes) {
         let Some(object) = store.get(Kind::ApiGateway, &gateway.0, &gateway.1) else { continue };
-        for listener in super::select::listeners(object).iter().filter(|listener| speaks_tls(listener)) {
+        for listener in listeners(object).iter().filter(|listener| speaks_tls(listener)) {
             let refs = listener.get("tls").map(|tls| list(tls, "certificateRefs")).unwrap_or_default();
             all.extend(refs.iter().filter_map(|one| named(store, &gateway.0, one).ok()));
         }
     }
-    let of_policies = super::authorities::wanted(store).into_iter();
+    let of_policies = authorities::wanted(store).into_iter();
     all.extend(of_policies.filter(|(kind, _)| *kind == Kind::Secret).map(|(_, key)| key));
     let own = |name: &str| (home.to_owned(), name.to_owned());
-    let gateways =
-        store.all(Kind::IstioGateway).filter(|(_, gateway)| super::select::selects(gateway, rules));
+    let gateways = store.all(Kind::IstioGateway).filter(|(_, gateway)| ours::selects(gateway, rules));
     for (_, object) in gateways.chain(store.all(Kind::DestinationRule)) {
         let mut names = BTreeSet::new();
         credentials(&object["spec"], &mut names);
@@ -225,7 +189,7 @@ impl Cluster {
             return Vec::new();
         }
         let all = wanted(&state.store, &self.0.options.rules, &state.home);
-        let authorities = super::authorities::wanted(&state.store).into_iter();
+        let authorities = authorities::wanted(&state.store).into_iter();
         let maps = authorities.filter(|(kind, _)| *kind == Kind::ConfigMap).map(|(_, key)| key);
         let secrets = all.iter().map(|key| (Kind::Secret, scope(key)));
         secrets.chain(maps.map(|key| (Kind::ConfigMap, scope(&key)))).collect()

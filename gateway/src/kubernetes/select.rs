@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 use super::Rules;
 use super::authorities;
 use super::fronts;
+use super::keep::MIRROR_POLICY;
 use super::kinds::Kind;
-use super::policies;
+use super::objects::{list, text};
+use super::ours::{api_gateways, classes, selects};
 use super::secrets;
-use super::store::{Key, MIRROR_POLICY, Store};
+use super::store::{Key, Store};
 
 /// An object that is ours, as far as it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +49,7 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
     let istio = istio_gateways(store, rules, refused);
     let mut all = Vec::new();
     let mut take = |kind: Kind, key: &Key, object: &Value, spec: Option<Value>| {
-        let annotations = object.pointer("/metadata/annotations").filter(|_| policies::has_mirrors(kind));
+        let annotations = object.pointer("/metadata/annotations").filter(|_| has_mirrors(kind));
         let policy = annotations.and_then(|all| all.get(MIRROR_POLICY)?.as_str()).map(str::to_owned);
         all.push(Chosen { kind, key: key.clone(), document: document(kind, object, spec), policy });
     };
@@ -127,6 +129,11 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
     all
 }
 
+/// Whether an annotation of such an object is heard.
+const fn has_mirrors(kind: Kind) -> bool {
+    matches!(kind, Kind::VirtualService | Kind::HttpRoute | Kind::GrpcRoute)
+}
+
 fn created(document: &Value) -> &str {
     document.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default()
 }
@@ -160,42 +167,9 @@ fn document(kind: Kind, object: &Value, spec: Option<Value>) -> Value {
     document
 }
 
-/// Names of the GatewayClasses that are ours; `None` where these cannot be read, and the name alone says it.
-pub(super) fn classes(store: &Store, rules: &Rules) -> Option<BTreeSet<String>> {
-    if !store.has(Kind::GatewayClass, None) && rules.class.is_some() {
-        return None;
-    }
-    let is_ours = |class: &Value| {
-        class.pointer("/spec/controllerName").and_then(Value::as_str) == Some(rules.controller.as_str())
-    };
-    let named = |name: &str| rules.class.as_deref().is_none_or(|class| class == name);
-    let ours = store.all(Kind::GatewayClass).filter(|((_, name), class)| is_ours(class) && named(name));
-    Some(ours.map(|((_, name), _)| name.clone()).collect())
-}
-
-/// The Gateway API's Gateways that are ours.
-pub(super) fn api_gateways(
-    store: &Store,
-    rules: &Rules,
-    classes: &Option<BTreeSet<String>>,
-) -> BTreeSet<Key> {
-    let is_ours = |gateway: &Value| {
-        let class = gateway.pointer("/spec/gatewayClassName").and_then(Value::as_str);
-        class.is_some_and(|class| match classes {
-            Some(classes) => classes.contains(class),
-            None => rules.class.as_deref() == Some(class),
-        })
-    };
-    store.all(Kind::ApiGateway).filter(|(_, gateway)| is_ours(gateway)).map(|(key, _)| key.clone()).collect()
-}
-
 /// Whether more is to be known of a Gateway than it says itself; no kind of parameters is known here.
 pub(super) fn has_parameters(gateway: &Value) -> bool {
     gateway.pointer("/spec/infrastructure/parametersRef").is_some_and(|parameters| !parameters.is_null())
-}
-
-pub(super) fn listeners(gateway: &Value) -> &[Value] {
-    list(&gateway["spec"], "listeners")
 }
 
 /// Why a listener is not served.
@@ -274,14 +248,6 @@ fn istio_gateways(store: &Store, rules: &Rules, refused: &Refused) -> IstioGatew
         (key.clone(), hosts.map(parted).collect())
     })
     .collect()
-}
-
-/// Whether a Gateway of Istio's is ours.
-pub(super) fn selects(gateway: &Value, rules: &Rules) -> bool {
-    let selector = gateway.pointer("/spec/selector").and_then(Value::as_object);
-    selector.into_iter().flatten().all(|(name, value)| {
-        rules.labels.iter().any(|(own, given)| own == name && Some(given.as_str()) == value.as_str())
-    })
 }
 
 fn without_ports(spec: &Value, refused: &Refused) -> Value {
@@ -382,14 +348,6 @@ fn common(host: &str, wide: &str) -> Option<String> {
         wide == "*" || wide == one || wide.strip_prefix('*').is_some_and(|end| one.ends_with(end))
     };
     if holds(wide, &lower) { Some(host.to_owned()) } else { holds(&lower, wide).then(|| wide.to_owned()) }
-}
-
-pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
-    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Cluster {
     }
 
     fn not_made(&self, trouble: &Trouble) {
-        if self.lock().told.may_complain(Kind::Service, ("", "of a Gateway"), trouble.code()) {
+        if self.lock().report.may_complain(Kind::Service, ("", "of a Gateway"), trouble.code()) {
             tracing::warn!("the Service of a Gateway cannot be written: {trouble}");
         }
     }

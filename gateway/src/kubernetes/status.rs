@@ -15,9 +15,11 @@ use serde_json::{Value, json};
 use super::Rules;
 use super::fronts;
 use super::kinds::Kind;
+use super::objects::{list, listeners, text};
+use super::ours;
 use super::report;
 use super::secrets;
-use super::select::{self, ListenerFault, Refused, list, text};
+use super::select::{self, ListenerFault, Refused};
 use super::store::{Key, Store};
 use super::translation::Outcome;
 use attach::Attached;
@@ -55,8 +57,8 @@ pub(super) struct Desired {
 
 /// Of every object that is ours to say something of.
 pub(super) fn desired(view: &View<'_>) -> Vec<Desired> {
-    let classes = select::classes(view.store, view.rules);
-    let ours = select::api_gateways(view.store, view.rules, &classes);
+    let classes = ours::classes(view.store, view.rules);
+    let ours = ours::api_gateways(view.store, view.rules, &classes);
     let refused =
         Refused { ports: view.unavailable.clone(), home: view.home.to_owned(), ..Refused::default() };
     let mut attached = Attached::new(view.store, &ours, &refused);
@@ -183,7 +185,7 @@ fn gateway_status(
     refused: &Refused,
     attached: &Attached<'_>,
 ) -> Value {
-    let all = select::listeners(gateway);
+    let all = listeners(gateway);
     // As they are here: with other ports, where the Gateway has a Service of its own.
     let here = fronts::listeners(view.store, view.rules, view.home, key, gateway);
     let known: Vec<Value> = here.iter().flatten().cloned().collect();

@@ -5,19 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::fronts;
+use super::keep::stripped;
 use super::kinds::Kind;
-use super::secrets;
 
 /// Namespace, empty where there is none, and name.
 pub(super) type Key = (String, String);
-
-/// The annotation that names a ConfigMap with what more there is to say of an object's mirrors.
-pub(super) const MIRROR_POLICY: &str = "umbra.dev/mirror-policy";
-
-/// Annotations of the Gateway API's definitions: which version of it is installed, and whether with what is experimental.
-pub(super) const BUNDLE_VERSION: &str = "gateway.networking.k8s.io/bundle-version";
-pub(super) const CHANNEL: &str = "gateway.networking.k8s.io/channel";
 
 /// What a change is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -264,35 +256,6 @@ fn difference(kind: Kind, before: &Value, after: &Value) -> Changes {
         );
     let own = Changes { status, ..Changes::default() };
     if means_the_same { own } else { own.and(about(kind)) }
-}
-
-/// Without what nobody here reads: it may be most of an object.
-pub(super) fn stripped(kind: Kind, mut item: Value) -> Value {
-    if kind == Kind::Secret {
-        return secrets::kept(item);
-    }
-    if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-        // One of them says something to us.
-        if let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            // Of a Service that we have made all of them are as we have made them, or not.
-            let is_front = kind == Kind::Service && all.contains_key(fronts::GATEWAY);
-            let is_version = |name: &str| {
-                kind == Kind::CustomResourceDefinition && matches!(name, BUNDLE_VERSION | CHANNEL)
-            };
-            all.retain(|name, _| is_front || name == MIRROR_POLICY || is_version(name));
-            if all.is_empty() {
-                metadata.remove("annotations");
-            }
-        }
-        if kind == Kind::Pod {
-            metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "uid" | "labels"));
-        }
-        if kind == Kind::CustomResourceDefinition {
-            metadata.retain(|name, _| matches!(name.as_str(), "name" | "annotations"));
-        }
-    }
-    item
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Rules;
 use super::kinds::Kind;
+use super::objects::list;
 use super::policies;
 use super::select::{self, Chosen, Refused};
 use super::store::{Key, Store};
@@ -163,10 +164,10 @@ fn gateway_ports(store: &Store, rules: &Rules, home: &str) -> BTreeSet<u64> {
             let spec = &one.document["spec"];
             let ports: Vec<u64> = match one.kind {
                 Kind::ApiGateway => {
-                    select::list(spec, "listeners").iter().filter_map(|one| one["port"].as_u64()).collect()
+                    list(spec, "listeners").iter().filter_map(|one| one["port"].as_u64()).collect()
                 }
                 Kind::IstioGateway => {
-                    let servers = select::list(spec, "servers").iter();
+                    let servers = list(spec, "servers").iter();
                     servers.filter_map(|one| one.pointer("/port/number")?.as_u64()).collect()
                 }
                 _other => Vec::new(),

@@ -144,7 +144,7 @@ impl Cluster {
             None | Some(401 | 403 | 429 | 500..) => ("", ""),
             Some(_) => (key.0.as_str(), key.1.as_str()),
         };
-        if self.lock().told.may_complain(kind, (namespace, name), trouble.code()) {
+        if self.lock().report.may_complain(kind, (namespace, name), trouble.code()) {
             tracing::warn!(
                 "the status of {} {}/{} cannot be written: {trouble}",
                 kind.text(),

@@ -7,15 +7,15 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use super::conversation::{Found, NotWritten, Rest, Terms};
 #[cfg(test)]
 use super::memory;
-use super::{Declared, Framed, http1, http2, tunnel};
+use super::{Framed, http1, http2, tunnel};
 use crate::address::Address;
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::head::ResponseHead;
-use crate::http1::offer::Offer;
-use crate::http1::response::{Fault, HeadLimits};
+use crate::http1::response::Fault;
 use crate::io::{IoBuf, NotCalled, Stream, Sweeper, Turn};
 use crate::time::Millis;
 use crate::tls::Callee;
@@ -28,18 +28,6 @@ pub enum Line {
     Http2(http2::Place),
     #[cfg(test)]
     Memory(memory::Line),
-}
-
-/// The terms that an exchange brings to its conversation.
-#[derive(Clone, Copy)]
-pub struct Terms<'a> {
-    pub buffers: &'a Buffers,
-    pub heads: HeadLimits,
-    /// The request is a HEAD.
-    pub to_head: bool,
-    pub declared: Declared,
-    /// It asks for a tunnel.
-    pub offer: Option<Offer>,
 }
 
 /// The way of a request to an upstream.
@@ -56,32 +44,6 @@ pub enum Response<'a> {
     Http2(http2::client::Response<'a>),
     #[cfg(test)]
     Memory(memory::Response),
-}
-
-/// The request did not go out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotWritten {
-    pub failure: Failure,
-    /// The upstream may have seen some of it.
-    pub any_sent: bool,
-}
-
-/// The heads of a response that were found.
-#[derive(Debug)]
-pub enum Found<T> {
-    /// No further head is complete.
-    More,
-    Interim(T),
-    Final(T),
-}
-
-/// Bytes that may still come on a line behind the response to its exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// Nothing.
-    Over,
-    /// Content that the response declared and must not have: the line is watched for a moment before it is used.
-    Watched,
 }
 
 impl Line {

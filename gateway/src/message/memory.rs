@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 
 use config::Upgrade;
 
-use super::client::{Found, NotWritten, Rest, Terms};
+use super::conversation::{Found, NotWritten, Rest, Terms};
 use super::server::{ContentFailed, Gone, Piece, Within};
 use super::{Declared, Framed};
 use crate::address::Address;
@@ -66,7 +66,7 @@ impl Content {
 
 /// The words that a client was told, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum Sent {
     Proceed,
     Interim(u16),
     Head(u16),
@@ -77,39 +77,39 @@ pub enum Told {
 
 #[derive(Debug, Default)]
 pub struct Responder {
-    pub told: Vec<Told>,
+    pub sent: Vec<Sent>,
     keeps: bool,
 }
 
 impl Responder {
     pub(super) async fn proceed(&mut self, _: Within) -> Result<(), Gone> {
-        self.told.push(Told::Proceed);
+        self.sent.push(Sent::Proceed);
         Ok(())
     }
 
     pub(super) fn has_proceeded(&self) -> bool {
-        self.told.contains(&Told::Proceed)
+        self.sent.contains(&Sent::Proceed)
     }
 
     pub(super) fn interim(&mut self, head: &ResponseHead<'_, '_>) {
-        self.told.push(Told::Interim(head.status));
+        self.sent.push(Sent::Interim(head.status));
     }
 
     pub(super) fn begin(&mut self, head: &ResponseHead<'_, '_>, may_go_on: bool, _: Edits<'_>) {
         self.keeps = may_go_on;
-        self.told.push(Told::Head(head.status));
+        self.sent.push(Sent::Head(head.status));
     }
 
     pub(super) fn switch(&mut self, head: &ResponseHead<'_, '_>, _: Upgrade, _: Edits<'_>) {
-        self.told.push(Told::Head(head.status));
+        self.sent.push(Sent::Head(head.status));
     }
 
     pub(super) fn push(&mut self, content: &[u8]) {
-        self.told.push(Told::Content(content.to_vec()));
+        self.sent.push(Sent::Content(content.to_vec()));
     }
 
     pub(super) fn push_end(&mut self, trailers: &[u8]) {
-        self.told.push(Told::End(trailers.to_vec()));
+        self.sent.push(Sent::End(trailers.to_vec()));
     }
 
     pub(super) async fn flush(&mut self, _: Within) -> Result<(), Gone> {
@@ -126,9 +126,9 @@ impl Responder {
         framed: &mut Framed,
         _: Millis,
     ) -> (Result<usize, Gone>, Vec<u8>) {
-        self.told.push(Told::Content(block[framed.from..framed.to].to_vec()));
+        self.sent.push(Sent::Content(block[framed.from..framed.to].to_vec()));
         if framed.is_end {
-            self.told.push(Told::End(Vec::new()));
+            self.sent.push(Sent::End(Vec::new()));
         }
         let n = framed.to - framed.from;
         framed.from = framed.to;
@@ -136,11 +136,11 @@ impl Responder {
     }
 
     pub(super) fn complete(&mut self) {
-        self.told.push(Told::Complete);
+        self.sent.push(Sent::Complete);
     }
 
     pub(super) fn has_begun(&self) -> bool {
-        self.told.iter().any(|told| matches!(told, Told::Head(_)))
+        self.sent.iter().any(|sent| matches!(sent, Sent::Head(_)))
     }
 
     pub(super) fn keeps(&self) -> bool {

@@ -6,7 +6,7 @@
 //! edits, copies and comparison read nothing else. Content passes as blocks of bytes with free room in front and behind, so
 //! that a wire can put its framing around a piece without moving it.
 
-/// The same operation of whichever wire an upstream is on.
+/// The same operation of whichever wire a client, or an upstream, is on.
 macro_rules! on {
     ($message:expr, $arm:ident => $operation:expr) => {
         match $message {
@@ -20,6 +20,7 @@ macro_rules! on {
 
 pub mod server;
 pub mod client;
+pub mod conversation;
 pub mod tunnel;
 pub mod http1;
 pub mod http2;

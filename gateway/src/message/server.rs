@@ -14,18 +14,6 @@ use crate::http1::edit::Edits;
 use crate::http1::head::ResponseHead;
 use crate::time::Millis;
 
-/// The same operation of whichever wire a client is on.
-macro_rules! on {
-    ($message:expr, $arm:ident => $operation:expr) => {
-        match $message {
-            Self::Http1($arm) => $operation,
-            Self::Http2($arm) => $operation,
-            #[cfg(test)]
-            Self::Memory($arm) => $operation,
-        }
-    };
-}
-
 /// One request whose head is read, on its client's wire.
 pub struct Message<'a> {
     pub content: Content<'a>,

@@ -31,7 +31,7 @@ pub use labels::{
 pub use observer::{KeeperCounters, ObserverCounters};
 pub use pairs::{CELLS_MAX, Matrix, MirrorEnd, Pairs, PrimaryEnd, RATIO_SLACK_US, ratio_step, times_as_long};
 pub use slots::{Slots, TailCounts, total};
-pub use tails::{Clumps, LEAST_TAIL_US, TAIL_LEVELS, TAIL_TIMES, Tails};
+pub use tails::{Clusters, LEAST_TAIL_US, TAIL_LEVELS, TAIL_TIMES, Tails};
 pub use trial::{Arm, Got, Trial};
 
 /// The counters of one route.
@@ -252,16 +252,16 @@ impl Counters {
             known.get(r.name.as_str()).and_then(|i| counters.routes.get(*i)).cloned().unwrap_or_default()
         };
         // Those of one mirror end where they did, on whichever routes it was.
-        let mut clumps: HashMap<String, Arc<Clumps>> = HashMap::new();
+        let mut clusters: HashMap<String, Arc<Clusters>> = HashMap::new();
         for (route, counters) in before.routes.iter().zip(&counters.mirrors) {
             let named = route.mirrors.iter().zip(counters);
-            clumps.extend(
-                named.map(|(of, counters)| (of.name.clone(), Arc::clone(&counters.pairs.tails.clumps))),
+            clusters.extend(
+                named.map(|(of, counters)| (of.name.clone(), Arc::clone(&counters.pairs.tails.clusters))),
             );
         }
         let mut fresh = |m: &config::Mirror| {
-            let clumps = clumps.entry(m.name.clone()).or_default();
-            let pairs = Pairs { tails: Tails::of(clumps), ..Pairs::default() };
+            let clusters = clusters.entry(m.name.clone()).or_default();
+            let pairs = Pairs { tails: Tails::of(clusters), ..Pairs::default() };
             Arc::new(MirrorCounters { pairs, ..MirrorCounters::default() })
         };
         let mut mirrors = |r: &config::Route| {

@@ -1,5 +1,5 @@
 //! Pairs of which the one time is beyond a level and the other is not: what is long on both sides speaks against neither. One hiccup
-//! lengthens many in a row, so what comes in one clump counts once.
+//! lengthens many in a row, so a cluster of exceedances counts once (runs declustering of extremal statistics).
 
 use std::sync::Arc;
 
@@ -11,39 +11,39 @@ pub const TAIL_LEVELS: usize = 13;
 pub const LEAST_TAIL_US: u64 = 1_000;
 pub const TAIL_TIMES: u64 = 2;
 
-/// With fewer quiet pairs between them two are of one clump.
-const QUIET_PAIRS: i64 = 4;
+/// The run length: with fewer pairs below the level between them, two exceedances are of one cluster.
+const RUN_LENGTH: i64 = 4;
 
-/// Where clumps of one mirror on one worker ended, over all of its routes: a hiccup is theirs together.
+/// Where clusters of exceedances of one mirror on one worker ended, over all of its routes: a hiccup is theirs together.
 #[derive(Debug, Default)]
-pub struct Clumps {
+pub struct Clusters {
     pairs: Gauge,
     /// By level, the number of the last pair that was beyond it on one side alone; 0 is none.
     last: [Gauge; TAIL_LEVELS],
 }
 
-/// Clumps in which one side alone was beyond each level.
+/// Clusters of exceedances in which one side alone was beyond each level.
 #[derive(Debug, Default)]
 pub struct Tails {
-    pub clumps: Arc<Clumps>,
+    pub clusters: Arc<Clusters>,
     pub only_mirror: [Counter; TAIL_LEVELS],
     pub only_primary: [Counter; TAIL_LEVELS],
 }
 
 impl Tails {
-    pub fn of(clumps: &Arc<Clumps>) -> Self {
-        Self { clumps: Arc::clone(clumps), ..Self::default() }
+    pub fn of(clusters: &Arc<Clusters>) -> Self {
+        Self { clusters: Arc::clone(clusters), ..Self::default() }
     }
 
     /// One pair more.
     pub fn count(&self, primary_us: u64, mirror_us: u64) {
-        self.clumps.pairs.add(1);
-        let number = self.clumps.pairs.get();
+        self.clusters.pairs.add(1);
+        let number = self.clusters.pairs.get();
         let (ours, theirs) = (levels(primary_us), levels(mirror_us / TAIL_TIMES));
         let side = if theirs > ours { &self.only_mirror } else { &self.only_primary };
         let beyond = ours.min(theirs)..ours.max(theirs);
-        for (counter, last) in side.iter().zip(&self.clumps.last).take(beyond.end).skip(beyond.start) {
-            let is_new = last.get() == 0 || number - last.get() > QUIET_PAIRS;
+        for (counter, last) in side.iter().zip(&self.clusters.last).take(beyond.end).skip(beyond.start) {
+            let is_new = last.get() == 0 || number - last.get() > RUN_LENGTH;
             last.set(number);
             if is_new {
                 counter.inc();
@@ -73,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn what_one_hiccup_lengthens_is_one_clump_and_what_is_long_on_both_sides_is_none() {
-        let clumps = Arc::default();
-        let [one, other] = [Tails::of(&clumps), Tails::of(&clumps)];
+    fn what_one_hiccup_lengthens_is_one_cluster_and_what_is_long_on_both_sides_is_none() {
+        let clusters = Arc::default();
+        let [one, other] = [Tails::of(&clusters), Tails::of(&clusters)];
         let quiet = |of: &Tails| (0..9).for_each(|_| of.count(900, 900));
         let counts = |of: &Tails| (of.only_mirror[6].get(), of.only_primary[6].get());
         quiet(&one);

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::ledger::Ticket;
-use super::policy::Rules;
 use super::redact::{Search, Secrets, Unsearchable};
 use crate::http1::framing::Framing;
 use crate::http1::render;
@@ -50,7 +49,7 @@ impl RequestCopy {
 /// The state of a copy whose content is searched before it is sent.
 #[derive(Debug, Clone)]
 pub struct Unsearched {
-    pub rules: Rc<Rules>,
+    pub secrets: Rc<Secrets>,
     pub trailers: Vec<u8>,
     pub expects_content: bool,
     /// Its content may not be longer once it was searched.
@@ -71,10 +70,10 @@ pub struct Searching<'a> {
 impl<'a> Searching<'a> {
     /// Begins with a copy's head and pieces; a reason if they cannot be searched.
     pub fn begin(unsearched: &'a Unsearched, head: &[u8], pieces: &'a [Bytes]) -> Result<Self, DropReason> {
-        let secrets = unsearched.rules.secrets.as_ref().ok_or(DropReason::Redaction)?;
         let bytes = pieces.iter().map(Bytes::len).sum();
         Ok(Self {
-            search: Search::begin(secrets, head, bytes).map_err(|Unsearchable| DropReason::Redaction)?,
+            search: Search::begin(&unsearched.secrets, head, bytes)
+                .map_err(|Unsearchable| DropReason::Redaction)?,
             unsearched,
             pieces,
             at: (0, 0),
@@ -149,19 +148,12 @@ pub(super) fn without_secrets(secrets: &Secrets, trailers: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use super::super::lane::tests::lane;
-    use super::super::policy::Policy;
-    use super::super::tee::tests::mirror;
     use super::*;
 
     fn unsearched(body_bytes_max: usize) -> Unsearched {
         let redact = config::Redact { json: vec!["/*".into()], ..Default::default() };
-        let mirror = config::Mirror { redact, ..mirror() };
-        let policy = Policy::new((0, &mirror), &Arc::default(), &Rc::new(lane()), 1, None);
-        let rules = policy.rules.expect("it redacts");
-        Unsearched { rules, trailers: Vec::new(), expects_content: true, body_bytes_max }
+        let secrets = Rc::new(Secrets::new(&redact).expect("it redacts"));
+        Unsearched { secrets, trailers: Vec::new(), expects_content: true, body_bytes_max }
     }
 
     /// How many turns it took, and the wire.

@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::observe::pairing::Pairing;
-    use crate::observe::{tap, told};
+    use crate::observe::{disclosure, tap};
 
     fn joined(pairing: &Rc<Pairing>) -> Joined {
         Joined {
@@ -277,7 +277,7 @@ mod tests {
     fn a_copy_whose_response_is_compared_is_kept_as_it_is_sent() {
         let (tap, _spout) = tap::tap(&Arc::default());
         tap.budget.set_max(1 << 20);
-        let pairing = Rc::new(Pairing::recorded(told::tests::record(""), &Rc::new(tap)));
+        let pairing = Rc::new(Pairing::recorded(disclosure::tests::record(""), &Rc::new(tap)));
         let mut ticket = Ticket::open(&Arc::default());
         ticket.join(joined(&pairing));
         ticket.keep([b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice()].into_iter());

@@ -17,6 +17,7 @@ use super::proof;
 use super::sample::Draw;
 use super::source::Source;
 use crate::buffer::Buffers;
+use crate::field_lines;
 use crate::http1::edit::{self, RequestEdit};
 use crate::http1::framing::Framing;
 use crate::http1::render::{self, RenderedHead};
@@ -257,17 +258,15 @@ impl Pending {
             Some(secrets) if !trailers.is_empty() => &without_secrets(secrets, trailers),
             Some(_) | None => trailers,
         };
-        if self.searches && self.content_bytes > 0 {
-            self.flush_small();
-            self.unsearched = Some(Box::new(Unsearched {
-                rules: Rc::clone(rules),
-                trailers: trailers.to_vec(),
-                expects_content: self.expects_content,
-                body_bytes_max: self.body_bytes_max,
-            }));
-        } else {
-            self.end_plain(trailers);
-        }
+        let secrets = rules.secrets.as_ref().filter(|_| self.searches && self.content_bytes > 0);
+        let Some(secrets) = secrets else { return self.end_plain(trailers) };
+        self.flush_small();
+        self.unsearched = Some(Box::new(Unsearched {
+            secrets: Rc::clone(secrets),
+            trailers: trailers.to_vec(),
+            expects_content: self.expects_content,
+            body_bytes_max: self.body_bytes_max,
+        }));
     }
 
     /// Bytes that one copy keeps alive.
@@ -411,8 +410,8 @@ fn is_safe(method: &[u8]) -> bool {
 /// The key by which servers know a write again: the client's own stays. Else it is the id of the request, which the primary gets too,
 /// as a string of structured fields (RFC 8941 §3.3.3).
 fn idempotency_key(head: &mut Vec<u8>, name: &str, common: &[u8]) {
-    let id = field(common, "x-request-id").filter(|id| render::is_id(id));
-    let Some(id) = id.filter(|_| field(head, name).is_none()) else { return };
+    let id = field_lines::first(common, b"x-request-id").filter(|id| render::is_id(id));
+    let Some(id) = id.filter(|_| field_lines::first(head, name.as_bytes()).is_none()) else { return };
     head.extend_from_slice(name.as_bytes());
     head.extend_from_slice(b": \"");
     for byte in id {
@@ -422,14 +421,6 @@ fn idempotency_key(head: &mut Vec<u8>, name: &str, common: &[u8]) {
         head.push(*byte);
     }
     head.extend_from_slice(b"\"\r\n");
-}
-
-/// The first value of a field in a rendered head.
-fn field<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
-    head.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
-        let (given, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
-        given.eq_ignore_ascii_case(name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii())
-    })
 }
 
 /// Without its secrets first, so that what the mirror's own edits set stays as it is set.

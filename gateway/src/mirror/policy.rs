@@ -68,7 +68,7 @@ pub struct Rules {
     pub(super) path: Option<PathEdit>,
     /// A client's own fields by our names are among those removed.
     pub(super) headers: HeaderEdits,
-    pub(super) secrets: Option<Secrets>,
+    pub(super) secrets: Option<Rc<Secrets>>,
 }
 
 impl Policy {
@@ -189,7 +189,7 @@ impl Rules {
             governor,
             path: mirror.path.as_ref().map(PathEdit::new),
             headers,
-            secrets: Secrets::new(&mirror.redact),
+            secrets: Secrets::new(&mirror.redact).map(Rc::new),
         })
     }
 

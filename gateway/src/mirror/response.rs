@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::copy::RequestCopy;
 use crate::error::Failure;
-use crate::grpc::{Status, Told, Unread};
+use crate::grpc::{Status, StatusReader, Unread};
 use crate::http1::response::{HeadLimits, Message, Reader, Step};
 use crate::limits::{ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
 use crate::metrics::LeftOut;
@@ -35,21 +35,21 @@ pub(super) struct Response {
     bytes_max: u64,
     /// Where it is to be compared.
     keeping: Option<Box<Keeping>>,
-    /// A call's own status, as far as it was told.
-    told: Told,
+    /// A call's own status, as far as it has come.
+    call: StatusReader,
     is_cut: bool,
 }
 
 impl Answered {
-    /// `told` of what came, which is not all of it where that was cut.
+    /// `call`: its status by what came, which is not all where that was cut.
     pub(super) fn new(
         mut copy: RequestCopy,
         status: u16,
-        told: &Told,
+        call: &StatusReader,
         bytes: u64,
         (is_cut, kept): (bool, Option<Kept>),
     ) -> Self {
-        let grpc = match if is_cut { told.cut() } else { Ok(told.end()) } {
+        let grpc = match if is_cut { call.cut() } else { Ok(call.end()) } {
             Ok(grpc) => grpc,
             // A status that was not read counts as neither success nor failure.
             Err(Unread) => {
@@ -115,7 +115,7 @@ impl Response {
             content_bytes: 0,
             bytes_max,
             keeping: None,
-            told: Told::Http,
+            call: StatusReader::NotGrpc,
             is_cut: false,
         }
     }
@@ -147,7 +147,7 @@ impl Response {
         (self.bytes, self.content_bytes) = (0, 0);
         self.cost = Cost::default();
         let is_cut = std::mem::take(&mut self.is_cut);
-        Answered::new(copy, status, &std::mem::take(&mut self.told), bytes, (is_cut, kept))
+        Answered::new(copy, status, &std::mem::take(&mut self.call), bytes, (is_cut, kept))
     }
 
     pub(super) fn advance(
@@ -162,13 +162,15 @@ impl Response {
             let new_reader = || Reader::new(heads, copy.to_head);
             let reader = self.reader.get_or_insert_with(new_reader);
             let step = reader
-                .head(&input[used..], |head, raw| Told::by_head(head, raw, false))
+                .head(&input[used..], |head, raw| {
+                    StatusReader::begin(head.status, head.content_type(), raw, false)
+                })
                 .map_err(|fault| Failure::Protocol(fault.detail()))?;
             let (len, message) = match step {
                 Step::More => return Ok(Progress::More { used }),
                 Step::Interim { used: len, .. } => (len, None),
-                Step::Head { used: len, message, told } => {
-                    self.told = told;
+                Step::Head { used: len, message, told: call } => {
+                    self.call = call;
                     (len, Some(message))
                 }
             };
@@ -181,13 +183,13 @@ impl Response {
             self.message = message;
         }
         let Some(message) = &mut self.message else { return Ok(Progress::More { used }) };
-        let (keeping, told) = (&mut self.keeping, &mut self.told);
+        let (keeping, call) = (&mut self.keeping, &mut self.call);
         let (content_bytes, mut pieces) = (&mut self.content_bytes, 0_u64);
         let taken = message.read(&input[used..], |content| {
             pieces += 1;
             *content_bytes = content_bytes.saturating_add(content.len() as u64);
             keep(keeping, content);
-            told.content(content);
+            call.content(content);
         });
         let taken = taken.map_err(|fault| Failure::Protocol(fault.detail()))?;
         used += taken;

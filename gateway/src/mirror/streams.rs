@@ -13,7 +13,8 @@ use content::{say_content, wire};
 use super::copy::RequestCopy;
 use super::lane::Reserved;
 use super::response::{Answered, Cost};
-use crate::grpc::Told;
+use crate::field_lines;
+use crate::grpc::StatusReader;
 use crate::http1::framing::Framing;
 use crate::http2::fields::outbound::Manner;
 use crate::http2::fields::{Head, NeverIndexed, Scheme};
@@ -73,8 +74,8 @@ struct Flight {
     is_sent: bool,
     /// Of the final head, once that came.
     status: Option<u16>,
-    /// A call's own status, as far as it was told.
-    told: Told,
+    /// A call's own status, as far as it has come.
+    call: StatusReader,
     content_bytes: u64,
     cost: Cost,
     /// Where it is to be compared.
@@ -239,7 +240,7 @@ impl Streams {
             sent_us: now_us,
             is_sent: false,
             status: None,
-            told: Told::Http,
+            call: StatusReader::NotGrpc,
             content_bytes: 0,
             cost: Cost::default(),
             keeping: None,
@@ -323,7 +324,7 @@ impl Streams {
                 Event::Trailers { stream, lines, .. } => {
                     self.spend(stream, lines.len());
                     if let Some(flight) = self.flight(stream) {
-                        flight.told.trailers(&lines);
+                        flight.call.trailers(&lines);
                         keep_trailers(&mut flight.keeping, &lines);
                     }
                     self.answered(stream, false, now);
@@ -367,7 +368,8 @@ impl Streams {
             return self.session.recycle(head.lines);
         };
         flight.status = Some(head.status);
-        flight.told = Told::by_lines(head.status, &head.lines, true);
+        let content_type = field_lines::first(&head.lines, b"content-type").unwrap_or_default();
+        flight.call = StatusReader::begin(head.status, content_type, &head.lines, true);
         let bytes_max = flight.copy.ticket.keeps_bytes();
         if bytes_max > 0 {
             let budget = Arc::clone(&self.terms.budget);
@@ -386,7 +388,7 @@ impl Streams {
         let Some(flight) = self.flight(id) else { return };
         flight.content_bytes = flight.content_bytes.saturating_add(content.len() as u64);
         keep(&mut flight.keeping, content);
-        flight.told.content(content);
+        flight.call.content(content);
         flight.cost.piece();
         flight.cost.add(content.len() as u64);
         let spent = flight.cost.spent();
@@ -421,14 +423,14 @@ impl Streams {
 
     fn answered(&mut self, id: u32, is_cut: bool, (now_ms, now_us): (u64, u64)) {
         let Some(flight) = self.land(id) else { return };
-        let Flight { copy, sent_us, status, told, content_bytes, keeping, .. } = flight;
+        let Flight { copy, sent_us, status, call, content_bytes, keeping, .. } = flight;
         let Some(status) = status else {
             return self.ends.push(End::Failed(copy, FailReason::Protocol));
         };
         self.answers += 1;
         self.answered_ms = self.answered_ms.max(now_ms);
         let kept = keeping.map(|keeping| keeping.end());
-        let answered = Answered::new(copy, status, &told, content_bytes, (is_cut, kept));
+        let answered = Answered::new(copy, status, &call, content_bytes, (is_cut, kept));
         self.ends.push(End::Answered { answered, latency_us: now_us.saturating_sub(sent_us) });
     }
 

@@ -9,7 +9,7 @@ pub mod keep;
 pub mod tap;
 pub mod record;
 pub mod trace;
-pub mod told;
+pub mod disclosure;
 pub mod access_log;
 pub mod spans;
 pub mod observer;

@@ -91,9 +91,9 @@ impl Readers {
     }
 }
 
-/// The control plane's word to the thread.
+/// What the control plane asks of the thread.
 #[derive(Debug)]
-enum Told {
+enum Command {
     /// Another configuration is in force, whom it believes to be the collector of spans, and the descriptors that it names.
     Turn(Arc<Config>, Option<Roots>, Arc<Schemas>),
     Reopen,
@@ -102,37 +102,37 @@ enum Told {
 /// The running thread, as the control plane has it.
 #[derive(Debug)]
 pub struct Observer {
-    told: Sender<Told>,
+    commands: Sender<Command>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Observer {
     /// Reads what comes out of `spouts` until it is joined.
     pub fn start(config: &Arc<Config>, spouts: Vec<Spout>, readers: Readers) -> io::Result<Self> {
-        let (told, heard) = channel();
+        let (commands, heard) = channel();
         spouts.iter().for_each(|spout| spout.budget.set_max(budget_of(config, spouts.len())));
         let wants = wants_records(config);
         let body = move || run(spouts, readers, &heard, wants);
         let thread =
             os::without_signals(|| thread::Builder::new().name("umbra-observer".into()).spawn(body))?;
-        Ok(Self { told, thread: Some(thread) })
+        Ok(Self { commands, thread: Some(thread) })
     }
 
     /// Another configuration is in force; `roots` and `schemas` as [`Readers::new`] has them.
     pub fn turn(&self, config: &Arc<Config>, roots: Option<&Roots>, schemas: &Arc<Schemas>) {
         // A thread that is gone logs nothing more anyway.
-        let _ = self.told.send(Told::Turn(Arc::clone(config), roots.cloned(), Arc::clone(schemas)));
+        let _ = self.commands.send(Command::Turn(Arc::clone(config), roots.cloned(), Arc::clone(schemas)));
     }
 
     /// The files that are written may have been moved away: lines from now on go into new ones.
     pub fn reopen(&self) {
-        let _ = self.told.send(Told::Reopen);
+        let _ = self.commands.send(Command::Reopen);
     }
 
     /// Waits until all that the workers said is read; they are gone.
     pub fn join(mut self) {
         if let Some(thread) = self.thread.take() {
-            drop(self.told);
+            drop(self.commands);
             let _ = thread.join();
         }
     }
@@ -152,17 +152,17 @@ fn budget_of(config: &Config, workers: usize) -> usize {
     if compares(config) { KEPT_ANSWERS_BYTES_MAX / workers.max(1) } else { 0 }
 }
 
-fn run(mut spouts: Vec<Spout>, mut readers: Readers, heard: &Receiver<Told>, mut wants: bool) {
+fn run(mut spouts: Vec<Spout>, mut readers: Readers, heard: &Receiver<Command>, mut wants: bool) {
     let workers = spouts.len();
     loop {
         let is_last = match heard.try_recv() {
-            Ok(Told::Turn(config, roots, schemas)) => {
+            Ok(Command::Turn(config, roots, schemas)) => {
                 spouts.iter().for_each(|spout| spout.budget.set_max(budget_of(&config, workers)));
                 wants = wants_records(&config);
                 readers.turn(&config, roots.as_ref(), &schemas);
                 false
             }
-            Ok(Told::Reopen) => {
+            Ok(Command::Reopen) => {
                 readers.reopen();
                 false
             }

@@ -205,7 +205,7 @@ pub struct Joined {
 
 impl Joined {
     /// Why this end is no evidence; `None` where it is. The mirror's clock may be a millisecond ahead.
-    fn excuse(&self, end: CopyEnd, half: Half) -> Option<LeftOut> {
+    fn exclusion(&self, end: CopyEnd, half: Half) -> Option<LeftOut> {
         let took_us = match end {
             CopyEnd::Completed(_) if half.grpc == Some(Status::DEADLINE_EXCEEDED) => Some(half.latency_us),
             // Some servers reset a call whose time is up.
@@ -241,8 +241,8 @@ impl Joined {
             CopyEnd::Failed(why) => Some(MirrorHalf::Failed(MirrorEnd::Failed(why))),
             CopyEnd::Completed(_) => Some(MirrorHalf::Answered(half)),
         };
-        let excuse = self.excuse(end, half);
-        match (mirror.filter(|_| self.is_paired), excuse) {
+        let exclusion = self.exclusion(end, half);
+        match (mirror.filter(|_| self.is_paired), exclusion) {
             (Some(_), Some(why)) => counters.left_out.inc(why),
             (Some(mirror), None) => self.pairing.mirror_over(counters, mirror),
             (None, Some(_) | None) => {}
@@ -254,7 +254,7 @@ impl Joined {
         let (request, of_request) = request.filter(|_| answer.is_some()).unzip();
         let Half { latency_us, bytes: response_bytes, .. } = half;
         // The response of a call that ran out of time is no version's answer.
-        let compares = keeps_bytes > 0 && excuse != Some(LeftOut::LessTime);
+        let compares = keeps_bytes > 0 && exclusion != Some(LeftOut::LessTime);
         let leg = CopyLeg {
             mirror,
             number,

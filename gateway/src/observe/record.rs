@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use config::{Action, Config, Mirror, Route, Upstream};
 
-use super::told::said::Said;
+use super::disclosure::said::Said;
 use crate::address::Address;
 use crate::asked::{Scheme, Version};
 use crate::metrics::{DropReason, FailReason, Label, RejectReason, SkipReason};

@@ -35,7 +35,7 @@ const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 /// How long the end of the process waits for the last save: a file system that hangs holds no process.
 const END_MAX: Duration = Duration::from_secs(5);
 
-enum Told {
+enum Command {
     /// Now rather than later.
     Save,
     /// For the last time.
@@ -47,7 +47,7 @@ enum Told {
 /// The running thread.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    told: Sender<Told>,
+    commands: Sender<Command>,
     /// Its other end goes with the thread.
     ended: Receiver<()>,
 }
@@ -55,40 +55,40 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Writes from now on.
     pub(super) fn start(store: &Arc<ConfigStore>) -> io::Result<Self> {
-        let ((told, heard), (ends, ended), store) = (channel(), channel(), Arc::clone(store));
+        let ((commands, heard), (ends, ended), store) = (channel(), channel(), Arc::clone(store));
         let body = move || {
             let _ends: Sender<()> = ends;
             run(&store, &heard);
         };
         os::without_signals(|| thread::Builder::new().name("umbra-keeper".into()).spawn(body))?;
-        Ok(Self { told, ended })
+        Ok(Self { commands, ended })
     }
 
     /// A successor is about to read it. It waits for nothing.
     pub(super) fn save(&self) {
         // A thread that is gone has said why.
-        let _ = self.told.send(Told::Save);
+        let _ = self.commands.send(Command::Save);
     }
 
     /// A successor serves, and keeps it from now on: nothing that this process still learns takes the place of what that one does.
     pub(super) fn leave(&self) {
-        let _ = self.told.send(Told::Leave);
+        let _ = self.commands.send(Command::Leave);
     }
 
     /// The process ends: unless another one has taken over, what is known is written once more.
     pub(super) fn end(self, is_followed: bool) {
-        let _ = self.told.send(if is_followed { Told::Leave } else { Told::End });
+        let _ = self.commands.send(if is_followed { Command::Leave } else { Command::End });
         if self.ended.recv_timeout(END_MAX) == Err(RecvTimeoutError::Timeout) {
             tracing::error!("evidence of the last seconds is not kept: writing it takes too long");
         }
     }
 }
 
-fn run(store: &ConfigStore, heard: &Receiver<Told>) {
+fn run(store: &ConfigStore, heard: &Receiver<Command>) {
     let (mut written, mut is_failing, mut pause) = (Vec::new(), false, SAVE_EVERY);
     loop {
-        let told = heard.recv_timeout(pause);
-        if matches!(told, Ok(Told::Leave)) {
+        let command = heard.recv_timeout(pause);
+        if matches!(command, Ok(Command::Leave)) {
             return;
         }
         let began = Instant::now();
@@ -101,9 +101,9 @@ fn run(store: &ConfigStore, heard: &Receiver<Told>) {
         is_failing = saved.is_err();
         let took = began.elapsed();
         pause = SAVE_EVERY.max(took.saturating_mul(COST_PARTS));
-        match told {
-            Ok(Told::Save) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(Told::End | Told::Leave) | Err(RecvTimeoutError::Disconnected) => return,
+        match command {
+            Ok(Command::Save) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Command::End | Command::Leave) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

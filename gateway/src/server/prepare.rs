@@ -21,7 +21,7 @@ use super::patch::{with_percent, with_weights};
 use super::source::{Source, SourceText, broken};
 use super::{certificates, descriptors};
 use crate::compare::Schemas;
-use crate::control::{Change, Difference as Told, Refused, Snapshot};
+use crate::control::{self, Change, Refused, Snapshot};
 use crate::os;
 use crate::prepared::{Difference, Prepared};
 use crate::tls::Tls;
@@ -68,7 +68,7 @@ pub(super) struct Ready {
     /// The watch over the files that it names; kept when it is in force.
     pub(super) also: Option<Also>,
     /// What is otherwise than in what is in force, and how much beside that.
-    pub(super) differences: (Vec<Told>, usize),
+    pub(super) differences: (Vec<control::Difference>, usize),
 }
 
 /// How an operator would say it.

@@ -190,7 +190,22 @@ mod tests {
     }
 
     #[test]
+    fn of_few_all_are_looked_at_and_of_many_two() {
+        let looked_at = |endpoints: usize| {
+            let seen = std::cell::RefCell::new(std::collections::HashSet::new());
+            let load = |i: usize| {
+                seen.borrow_mut().insert(i);
+                READY
+            };
+            assert!(pick(By::LeastInFlight, 5, endpoints, load).is_some());
+            seen.into_inner().len()
+        };
+        assert_eq!([1, 2, EXACT_MAX, EXACT_MAX + 1, 1_000].map(looked_at), [1, 2, EXACT_MAX, 2, 2]);
+    }
+
+    #[test]
     fn two_draws_are_never_the_same_endpoint() {
+        assert_eq!([two(0, 10), two(u64::MAX, 10)], [[0, 1], [9, 8]], "each half of a draw is one of them");
         for n in 2..20 {
             let drawn: std::collections::HashSet<[usize; 2]> =
                 (0..20_000_u64).map(|draw| two(mix(draw), n)).collect();
@@ -213,8 +228,7 @@ mod tests {
     fn a_key_stays_where_it_is_whatever_the_turn_and_the_order() {
         let places = places(20);
         let turned: Vec<u64> = places.iter().rev().copied().collect();
-        for key in 0..1_000 {
-            let key = mix(key);
+        for key in (0..1_000).map(mix).chain([0, u64::MAX]) {
             let chosen = pick(By::Key(key, &places), 0, 20, ready).unwrap();
             assert_eq!(pick(By::Key(key, &places), 99, 20, ready), Some(chosen));
             assert_eq!(pick(By::Key(key, &turned), 5, 20, ready), Some(19 - chosen));

@@ -54,7 +54,7 @@ pub struct Seen {
     pub mirror_times: Slots,
     /// Of the same pairs, in steps, how many times as long the mirror took.
     pub ratios: Slots,
-    /// Of the same pairs, by level, clumps in which the mirror alone was beyond it, and the primary alone.
+    /// Of the same pairs, by level, clusters in which the mirror alone was beyond it, and the primary alone.
     pub tails: TailCounts,
     pub sent: u64,
     /// Copies that were not sent because the mirror took no connection.

@@ -16,8 +16,8 @@ const P99_SAMPLES: u64 = 1_000;
 /// a median, and of the longest.
 const TOGETHER: [f64; 2] = [2.0, 4.0];
 
-/// Of what is asked of tails: clumps of pairs find sooner what is far out, counts of times what is not.
-const OF_CLUMPS: f64 = 0.75;
+/// Of what is asked of tails: clusters of exceedances find sooner what is far out, counts of times what is not.
+const OF_CLUSTERS: f64 = 0.75;
 
 /// Workers that one hiccup is counted by, at most.
 const WORKERS_TOGETHER_MAX: u32 = 4;
@@ -98,8 +98,8 @@ impl Rules<'_> {
                 ratio(mirror, wanted).low > rule.most && mirror.low - wanted.high > self.slack_us();
             let further = if rule.is_tail {
                 let each = chance.part(0.5 / TAIL_LEVELS as f64);
-                let apart = self.tails(of, again, rule, each.part(1.0 - OF_CLUMPS));
-                let single = self.part(evidence, part).part(0.5 / TAIL_LEVELS as f64).part(OF_CLUMPS);
+                let apart = self.tails(of, again, rule, each.part(1.0 - OF_CLUSTERS));
+                let single = self.part(evidence, part).part(0.5 / TAIL_LEVELS as f64).part(OF_CLUSTERS);
                 apart
                     .into_iter()
                     .chain(self.tails_in_pairs(evidence, rule, again.is_some(), single))
@@ -180,7 +180,7 @@ impl Rules<'_> {
         (0..TAIL_LEVELS).filter_map(at).reduce(f64::min)
     }
 
-    /// The same of pairs: of the requests that are long on one side alone, whether that is v2's more often, clumps counting once. Sides
+    /// The same of pairs: of the requests that are long on one side alone, whether that is v2's more often, clusters counting once. Sides
     /// that are alike are beyond first as often the one as the other, whatever either does by itself.
     fn tails_in_pairs(
         &self,

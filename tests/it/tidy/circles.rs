@@ -5,36 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Source, check, sources};
 
 /// Circles that stand, each with its reason.
-const EXCUSED: &[(&[&str], &str)] = &[
-    (
-        &["mirror::copy", "mirror::lane", "mirror::policy"],
-        "a copy is sent by the rules it was taken under, rules lead into a lane, and the lane's ring holds copies",
-    ),
-    (
-        &["admin::accounts", "admin::epoch", "admin::fleet", "admin::outcomes", "admin::state"],
-        "the state of the admin listener knows what other gateways said, and evidence asks for both",
-    ),
-    (
-        &["compare::descriptors", "compare::protobuf"],
-        "descriptors are messages of the format that they describe",
-    ),
-    (
-        &["compare::again", "compare::sample"],
-        "a sample keeps its request, which is made of the pair it is a sample of",
-    ),
-    (&["verdict::mismatch", "verdict::rules"], "a test of mismatches is decided by the bounds of all rules"),
-    (
-        &[
-            "kubernetes::authorities",
-            "kubernetes::fronts",
-            "kubernetes::policies",
-            "kubernetes::secrets",
-            "kubernetes::select",
-            "kubernetes::store",
-        ],
-        "which objects are ours is asked of each kind, and each kind is looked up by what is ours",
-    ),
-];
+const EXCUSED: &[(&[&str], &str)] = &[(
+    &["verdict::mismatch", "verdict::rules"],
+    "a test of mismatches is decided by the bounds of all rules",
+)];
 
 /// The module that a file is, below the source folder of its crate.
 fn module(source: &Source, root: &str) -> Option<String> {

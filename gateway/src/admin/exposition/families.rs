@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
@@ -28,11 +28,9 @@ impl Families<'_> {
         unit: Option<Unit>,
         rows: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
-        for (labels, value) in rows {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
-        }
-        Ok(())
+        let encode =
+            |mut row: MetricEncoder<'_>, value: &V| row.encode_counter::<NoLabelSet, V, u64>(value, None);
+        self.rows((name, help, unit), MetricType::Counter, rows, encode)
     }
 
     pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -48,9 +46,20 @@ impl Families<'_> {
         unit: Option<Unit>,
         rows: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        let encode = |mut row: MetricEncoder<'_>, value: &V| row.encode_gauge(value);
+        self.rows((name, help, unit), MetricType::Gauge, rows, encode)
+    }
+
+    fn rows<L: EncodeLabelSet, V>(
+        &mut self,
+        (name, help, unit): (&str, &str, Option<Unit>),
+        kind: MetricType,
+        rows: impl IntoIterator<Item = (L, V)>,
+        encode: impl Fn(MetricEncoder<'_>, &V) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
         for (labels, value) in rows {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
+            encode(family.encode_family(&labels)?, &value)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::admin::epoch::{bursts, lately};
 use crate::compare::{BUSY, CONTENT_TYPE, Group, Kind, NO_ROOM, TOO_MANY, Tally};
 use crate::control::{self, Account, Counts, Epoch, Mark};
 use crate::metrics::{Slots, TailCounts, total};
-use crate::observe::told::rfc3339;
+use crate::observe::disclosure::rfc3339;
 use crate::verdict::{Compared, Difference, Evidence, Got, Seen, Trial, Window};
 
 /// What these accounts come to.

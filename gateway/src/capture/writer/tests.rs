@@ -135,13 +135,13 @@ fn a_copy_larger_than_a_file_is_dropped_and_is_no_trouble() {
 #[test]
 fn it_ends_when_nobody_can_hand_it_anything() {
     let folder = tempfile::tempdir().unwrap();
-    let (told, heard) = channel();
+    let (commands, heard) = channel();
     let counters = Arc::<CaptureCounters>::default();
     let writer = Writer::new(settings(folder.path()), Arc::clone(&counters), heard);
     let thread = thread::spawn(move || writer.run());
     let (mut feed, fed) = crate::mirror::feed::feed();
-    told.send(Told::Feed(fed)).unwrap();
-    drop(told);
+    commands.send(Command::Feed(fed)).unwrap();
+    drop(commands);
     for at_us in 0..10 {
         let captured = Captured { at_us, head: HEAD.into(), pieces: Vec::new(), bytes: 100 };
         feed.push(captured).unwrap();

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::Counts;
 use crate::kubernetes::kinds::Kind;
-use crate::kubernetes::select::{self, Refused, list, text};
+use crate::kubernetes::objects::{list, listeners, text};
+use crate::kubernetes::select::{self, Refused};
 use crate::kubernetes::store::{Key, Store};
 
 /// Which routes are attached to which listeners.
@@ -44,7 +45,7 @@ impl<'a> Attached<'a> {
         let Some(known) = known.filter(|_| self.ours.contains(gateway)) else {
             return Err(("NoMatchingParent", "the Gateway is not known".to_owned()));
         };
-        let all = select::listeners(known);
+        let all = listeners(known);
         let named = |listener: &&Value| {
             let name = parent.get("sectionName").and_then(Value::as_str);
             let port = parent.get("port").and_then(Value::as_u64);

@@ -8,7 +8,7 @@ use super::attach::{self, Attached};
 use super::{Condition, Desired, View, conditions, created, outcome, problems};
 use crate::kubernetes::authorities;
 use crate::kubernetes::kinds::Kind;
-use crate::kubernetes::select::{list, text};
+use crate::kubernetes::objects::{list, text};
 use crate::kubernetes::store::Key;
 
 /// Entries of a policy's status; the API server refuses more.

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{Condition, View, conditions};
+use crate::kubernetes::keep::{BUNDLE_VERSION, CHANNEL};
 use crate::kubernetes::kinds::{DEFINITIONS, Kind};
-use crate::kubernetes::store::{BUNDLE_VERSION, CHANNEL, Store};
+use crate::kubernetes::store::Store;
 
 /// Versions of the Gateway API that are known here: `v1.` and one of these. Newer and older ones are served as far as they are
 /// understood.

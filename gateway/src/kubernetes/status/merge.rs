@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::kubernetes::kinds::Kind;
-use crate::kubernetes::select::{list, text};
+use crate::kubernetes::objects::{list, text};
 
 /// The status to write; `None` where all is said already. `now` as the API server writes times.
 pub(in crate::kubernetes) fn merged(

@@ -11,7 +11,7 @@ use crate::http1::response::{Fault, Message, Reader, Step};
 use crate::io::{IoBuf, ReadHalf, Stream, WriteFailed, WriteHalf};
 use crate::limits::{BLOCK_BYTES, RESPONSE_BUFFER_BYTES};
 use crate::message::Framed;
-use crate::message::client::{Found, NotWritten, Rest, Terms};
+use crate::message::conversation::{Found, NotWritten, Rest, Terms};
 use crate::time::Millis;
 
 /// The two directions of a connection, for one exchange.

@@ -151,7 +151,7 @@ async fn read(channel: &Channel, r: &mut ReadHalf, is_written: &Cell<bool>) {
     if channel.is_cut() {
         return;
     }
-    let block = r.hear_out(channel.buffers.small(), channel.now_ms(), is_written).await;
+    let block = r.linger(channel.buffers.small(), channel.now_ms(), is_written).await;
     channel.buffers.give(block);
 }
 

@@ -18,7 +18,7 @@ use crate::http2::fields::{self, say_chunked};
 use crate::http2::session::{Unsent, What};
 use crate::io::{IoBuf, initialized};
 use crate::limits::TICK_MS;
-use crate::message::client::{Found, NotWritten, Rest, Terms};
+use crate::message::conversation::{Found, NotWritten, Rest, Terms};
 use crate::message::{Declared, Framed, tunnel};
 use crate::time::Millis;
 

@@ -395,7 +395,7 @@ impl Line<'_> {
         if self.is_cut.get() {
             return;
         }
-        let block = r.hear_out(buffers.small(), self.now_ms(), &self.is_written).await;
+        let block = r.linger(buffers.small(), self.now_ms(), &self.is_written).await;
         buffers.give(block);
     }
 

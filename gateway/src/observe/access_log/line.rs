@@ -10,8 +10,8 @@ use config::LogFormat;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
+use super::super::disclosure::{Disclosed, Discretion, apache_time, path_and_query, rfc3339};
 use super::super::record::{CopyLeg, PrimaryLeg, Record};
-use super::super::told::{Discretion, Told, apache_time, path_and_query, rfc3339};
 use super::super::trace::hex;
 use crate::metrics::Label;
 use crate::visible::visible;
@@ -75,7 +75,7 @@ struct Copy<'r> {
     span_id: Option<String>,
 }
 
-fn json(out: &mut Vec<u8>, record: &Record, told: &Told<'_>) {
+fn json(out: &mut Vec<u8>, record: &Record, told: &Disclosed<'_>) {
     let (path, query) = path_and_query(&told.target);
     let line = Line {
         time: rfc3339(record.started),
@@ -133,7 +133,7 @@ fn copy<'r>(record: &'r Record, leg: &CopyLeg) -> Copy<'r> {
 }
 
 /// Apache's "combined", of which many tools know every byte: nothing of ours is added.
-fn combined(out: &mut Vec<u8>, record: &Record, told: &Told<'_>) {
+fn combined(out: &mut Vec<u8>, record: &Record, told: &Disclosed<'_>) {
     let quoted = |text: &str| if text.is_empty() { "-".to_owned() } else { apache_escaped(text) };
     let request = if record.method.is_empty() {
         "-".to_owned()
@@ -200,8 +200,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::RejectReason;
-    use crate::observe::told::Saying;
-    use crate::observe::told::tests::{SAYING, record};
+    use crate::observe::disclosure::Saying;
+    use crate::observe::disclosure::tests::{SAYING, record};
 
     fn line(record: &Record, format: LogFormat) -> String {
         let mut out = Vec::new();

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use config::{Config, LogFormat, Notable};
 
+use super::disclosure::Discretion;
 use super::record::Record;
-use super::told::Discretion;
 use crate::metrics::ObserverCounters;
 use crate::recent::recent;
 use sink::Sink;
@@ -106,8 +106,8 @@ fn is_notable(record: &Record, only: &Notable) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::disclosure::tests::record;
     use crate::observe::record::CopyEnd;
-    use crate::observe::told::tests::record;
 
     #[test]
     fn only_what_is_notable_is_told_and_one_reason_is_enough() {

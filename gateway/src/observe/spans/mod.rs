@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use config::{Collector, Config, Tracing};
 
+use super::disclosure::Discretion;
 use super::record::Record;
-use super::told::Discretion;
 use crate::metrics::ObserverCounters;
 use crate::tls::load::Roots;
 use exporter::{Batch, Exporter};
@@ -176,8 +176,8 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::observe::told::Saying;
-    use crate::observe::told::tests::{SAYING, record};
+    use crate::observe::disclosure::Saying;
+    use crate::observe::disclosure::tests::{SAYING, record};
 
     /// A collector that answers each post in turn with one of `answers`, and tells what it got.
     fn collector(answers: Vec<&'static str>) -> (String, Receiver<serde_json::Value>) {

@@ -6,8 +6,8 @@
 
 use serde::Serialize;
 
+use super::super::disclosure::{Disclosed, Discretion, path_and_query, unix_ns};
 use super::super::record::{CopyLeg, PrimaryLeg, Record};
-use super::super::told::{Discretion, Told, path_and_query, unix_ns};
 use super::super::trace::hex;
 use crate::address::Address;
 use crate::metrics::Label;
@@ -163,7 +163,7 @@ fn is_span(leg: &CopyLeg) -> bool {
     leg.end.was_sent() && leg.span != [0; 8]
 }
 
-fn gateways<'r>(record: &Record, trace_id: &'r str, told: &Told<'_>) -> Span<'r> {
+fn gateways<'r>(record: &Record, trace_id: &'r str, told: &Disclosed<'_>) -> Span<'r> {
     let start_ns = unix_ns(record.started);
     let (path, query) = path_and_query(&told.target);
     let (host, port) = host_and_port(&told.authority);
@@ -318,8 +318,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::RejectReason;
-    use crate::observe::told::Saying;
-    use crate::observe::told::tests::{SAYING, record};
+    use crate::observe::disclosure::Saying;
+    use crate::observe::disclosure::tests::{SAYING, record};
 
     /// What a collector gets of `record`.
     fn sent(record: &Record) -> Json {

@@ -12,7 +12,7 @@
 use super::*;
 use std::sync::Arc;
 
-use crate::metrics::{Clumps, Counter, Histogram, TailCounts, Tails, times_as_long};
+use crate::metrics::{Clusters, Counter, Histogram, TailCounts, Tails, times_as_long};
 
 /// Requests of the whole service in a second.
 const RATE: usize = 600;
@@ -209,8 +209,8 @@ fn epoch(
     looks: usize,
     stretches: usize,
 ) -> [Option<usize>; 2] {
-    let clumps: [Arc<Clumps>; 2] = Default::default();
-    let route = || Route { tails: clumps.each_ref().map(Tails::of), ..Route::default() };
+    let clusters: [Arc<Clusters>; 2] = Default::default();
+    let route = || Route { tails: clusters.each_ref().map(Tails::of), ..Route::default() };
     let mut routes: Vec<Route> = (0..ROUTES).map(|_| route()).collect();
     let mut first = [None, None];
     for second in 1..=stretches {

@@ -10,7 +10,7 @@ use crate::asked::Scheme;
 use crate::exchange::{self, Caller, Outcome};
 use crate::io;
 use crate::io::simulated::{End, Task, World};
-use crate::message::memory::{Answer, Content, Responder, Told, Upstream};
+use crate::message::memory::{Answer, Content, Responder, Sent, Upstream};
 use crate::message::server;
 use crate::metrics::Shard;
 use crate::worker::{Lanes, tick};
@@ -83,16 +83,16 @@ fn a_message_made_of_values_runs_a_whole_exchange_and_is_copied() {
         assert!(matches!(outcome, Outcome::Answered { status: 201, is_forwarded: true }));
         drop(request);
 
-        let content = |text: &str| Told::Content(text.as_bytes().to_vec());
-        let told = [
-            Told::Interim(103),
-            Told::Head(201),
+        let content = |text: &str| Sent::Content(text.as_bytes().to_vec());
+        let sent = [
+            Sent::Interim(103),
+            Sent::Head(201),
             content("one"),
             content("two"),
-            Told::End(Vec::new()),
-            Told::Complete,
+            Sent::End(Vec::new()),
+            Sent::Complete,
         ];
-        assert_eq!(responder.told, told);
+        assert_eq!(responder.sent, sent);
         let requests = upstream.requests.take();
         assert_eq!(requests.len(), 1);
         let sent = String::from_utf8_lossy(&requests[0]).into_owned();

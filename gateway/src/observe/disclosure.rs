@@ -1,4 +1,4 @@
-//! The parts of a request that may be told: the one way from its own words to all that shows them (access log, spans, samples,
+//! The parts of a request that may be disclosed: the one way from its own words to all that shows them (access log, spans, samples,
 //! evidence), without what any mirror of its route redacts. And when it happened, as text. It knows no place where anything is
 //! told.
 
@@ -16,9 +16,9 @@ use crate::mirror::redact::{REDACTED, Secrets};
 
 pub use said::{Said, Saying};
 
-/// A request's words that may be told.
+/// A request's words that may be disclosed.
 #[derive(Debug)]
-pub struct Told<'r> {
+pub struct Disclosed<'r> {
     pub request_id: Cow<'r, str>,
     pub client: Cow<'r, str>,
     pub authority: Cow<'r, str>,
@@ -27,13 +27,13 @@ pub struct Told<'r> {
     pub referer: Cow<'r, str>,
 }
 
-/// The words of `record` that may be told where these are the secrets.
-pub fn told<'r>(record: &'r Record, secrets: Option<&Secrets>) -> Told<'r> {
+/// The words of `record` that may be disclosed where these are the secrets.
+pub fn disclosed<'r>(record: &'r Record, secrets: Option<&Secrets>) -> Disclosed<'r> {
     let Said { request_id, client, authority, target, user_agent, referer } = &record.said;
     let Some(secrets) = secrets else {
         let [request_id, client, authority, target, user_agent, referer] =
             [request_id, client, authority, target, user_agent, referer].map(|text| Cow::Borrowed(&**text));
-        return Told { request_id, client, authority, target, user_agent, referer };
+        return Disclosed { request_id, client, authority, target, user_agent, referer };
     };
     // A value stands in fields by these names, and is told by none of them if one of them may not tell it.
     let of = |fields: &[&str], text: &'r str| {
@@ -42,7 +42,7 @@ pub fn told<'r>(record: &'r Record, secrets: Option<&Secrets>) -> Told<'r> {
         }
         secrets.text(text)
     };
-    Told {
+    Disclosed {
         request_id: of(&["x-request-id"], request_id),
         client: of(&["x-forwarded-for", "forwarded", "x-real-ip"], client),
         authority: of(&["x-forwarded-host"], authority),
@@ -95,8 +95,8 @@ impl Known {
 }
 
 impl Discretion {
-    /// The words of `record` that may be told.
-    pub fn of<'r>(&mut self, record: &'r Record) -> Told<'r> {
+    /// The words of `record` that may be disclosed.
+    pub fn of<'r>(&mut self, record: &'r Record) -> Disclosed<'r> {
         let known = match &mut self.0 {
             Some(known) if Arc::ptr_eq(&known.config, &record.config) => known,
             other => other.insert(Known::of(&record.config)),
@@ -105,7 +105,7 @@ impl Discretion {
             Some(route) => known.by_route.get(route).and_then(Option::as_ref),
             None => known.elsewhere.as_ref(),
         };
-        told(record, secrets)
+        disclosed(record, secrets)
     }
 }
 
@@ -248,10 +248,10 @@ pub(crate) mod tests {
         let mut discretion = Discretion::default();
         for (sections, route, expect) in rows {
             let record = Record { route, ..record(sections) };
-            let told = discretion.of(&record);
-            assert_eq!(told.target, expect);
-            assert!(!told.referer.contains("SECRET"));
-            assert_eq!(told.user_agent, "curl/8");
+            let of = discretion.of(&record);
+            assert_eq!(of.target, expect);
+            assert!(!of.referer.contains("SECRET"));
+            assert_eq!(of.user_agent, "curl/8");
         }
     }
 
@@ -268,8 +268,8 @@ pub(crate) mod tests {
         for (name, value) in rows {
             let redact = Redact { headers: vec![name.into()], ..Redact::default() };
             let all = |secrets: Option<&Secrets>| {
-                let Told { request_id, client, authority, target: _, user_agent, referer } =
-                    told(&record, secrets);
+                let Disclosed { request_id, client, authority, target: _, user_agent, referer } =
+                    disclosed(&record, secrets);
                 [request_id, client, authority, user_agent, referer].join(" ")
             };
             assert!(all(None).contains(value));

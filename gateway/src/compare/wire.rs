@@ -1,8 +1,8 @@
-//! The wire format, field by field: bytes in, encoded values out. Pure.
+//! Protocol buffers' wire format, field by field: bytes in, encoded values out. Pure.
 
 /// Why messages were not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Unread {
+pub(super) enum Unread {
     Malformed,
     TooComplex,
 }
@@ -12,7 +12,7 @@ pub(super) const DEPTH_MAX: usize = 100;
 
 /// A value as it is encoded.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) enum Raw<'a> {
+pub(super) enum Raw<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -21,20 +21,20 @@ pub(in super::super) enum Raw<'a> {
 }
 
 /// Bytes of the wire format, from field to field.
-pub(in super::super) struct Wire<'a> {
+pub(super) struct Wire<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Wire<'a> {
-    pub(in super::super) fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(in super::super) fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(in super::super) fn field(&mut self, left: &mut usize) -> Result<(u32, Raw<'a>), Unread> {
+    pub(super) fn field(&mut self, left: &mut usize) -> Result<(u32, Raw<'a>), Unread> {
         spend(left)?;
         let (number, kind) = self.tag()?;
         let raw = match kind {

@@ -1,4 +1,4 @@
-//! The end of a connection that its peer may still write to.
+//! Lingering close (RFC 9112 §9.6): the end of a connection that its peer may still write to.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use crate::time::Millis;
 impl ReadHalf {
     /// Reads and forgets what still comes while the last words are written: closing with unread bytes would reset the
     /// connection, and those words with it. Ends with the peer, in any case in time; `block` comes back.
-    pub async fn hear_out(&mut self, mut block: Vec<u8>, now_ms: u64, is_written: &Cell<bool>) -> Vec<u8> {
+    pub async fn linger(&mut self, mut block: Vec<u8>, now_ms: u64, is_written: &Cell<bool>) -> Vec<u8> {
         self.give_up_at(now_ms + LINGER_MS);
         let mut left = BLOCK_BYTES;
         while left > 0 || !is_written.get() {

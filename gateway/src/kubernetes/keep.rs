@@ -1,0 +1,84 @@
+//! What is kept of an object: not what nobody here reads, which may be most of it. Pure.
+//!
+//! What is in a Secret is looked at when it comes, and kept without anything else that it has. It goes into no message.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use config::{Certificate, Material, Pem};
+use serde_json::{Value, json};
+
+use super::kinds::Kind;
+use crate::tls::{load, pem};
+
+/// The annotation that names a ConfigMap with what more there is to say of an object's mirrors.
+pub(super) const MIRROR_POLICY: &str = "umbra.dev/mirror-policy";
+
+/// Annotations of the Gateway API's definitions: which version of it is installed, and whether with what is experimental.
+pub(super) const BUNDLE_VERSION: &str = "gateway.networking.k8s.io/bundle-version";
+pub(super) const CHANNEL: &str = "gateway.networking.k8s.io/channel";
+
+/// The annotation of a Service that we have made: its Gateway's namespace and name.
+pub(super) const GATEWAY: &str = "umbra.dev/gateway";
+
+/// Without what nobody here reads: it may be most of an object.
+pub(super) fn stripped(kind: Kind, mut item: Value) -> Value {
+    if kind == Kind::Secret {
+        return of_secret(item);
+    }
+    if let Some(metadata) = item.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+        // One of them says something to us.
+        if let Some(all) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            // Of a Service that we have made all of them are as we have made them, or not.
+            let is_front = kind == Kind::Service && all.contains_key(GATEWAY);
+            let is_version = |name: &str| {
+                kind == Kind::CustomResourceDefinition && matches!(name, BUNDLE_VERSION | CHANNEL)
+            };
+            all.retain(|name, _| is_front || name == MIRROR_POLICY || is_version(name));
+            if all.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
+        if kind == Kind::Pod {
+            metadata.retain(|name, _| matches!(name.as_str(), "name" | "namespace" | "uid" | "labels"));
+        }
+        if kind == Kind::CustomResourceDefinition {
+            metadata.retain(|name, _| matches!(name.as_str(), "name" | "annotations"));
+        }
+    }
+    item
+}
+
+/// What is kept of a Secret: what may be served, and why it may not.
+fn of_secret(mut item: Value) -> Value {
+    let fault = examined(&item).err();
+    let mut data = serde_json::Map::new();
+    if let Some(all) = item.get_mut("data").and_then(Value::as_object_mut) {
+        let used = ["tls.crt", "tls.key", "ca.crt", "cert", "key", "cacert"];
+        data.extend(used.iter().filter_map(|name| Some(((*name).to_owned(), all.remove(*name)?))));
+    }
+    let metadata = item.get_mut("metadata").map(Value::take).unwrap_or_default();
+    let metadata: serde_json::Map<String, Value> = ["name", "namespace", "uid", "creationTimestamp"]
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), metadata.get(*name)?.clone())))
+        .collect();
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data, "fault": fault})
+}
+
+/// Whether it is a certificate with its key.
+fn examined(secret: &Value) -> Result<(), String> {
+    let given = |keys: [&str; 2]| {
+        let (key, text) = keys.iter().find_map(|key| Some((*key, secret["data"].get(*key)?.as_str()?)))?;
+        let bytes = STANDARD.decode(text).ok()?;
+        Some(Pem::Given(Arc::new(Material { name: PathBuf::from(key), bytes })))
+    };
+    let (Some(cert), Some(key)) = (given(["tls.crt", "cert"]), given(["tls.key", "key"])) else {
+        return Err("it has no tls.crt and tls.key".to_owned());
+    };
+    let written = Certificate { cert, key, ocsp: None, names: Vec::new() };
+    let read = pem::identity(&written, "", &load::provider());
+    read.map(|_| ()).map_err(|wrong| format!("its {} {}", wrong.file.display(), wrong.message))
+}

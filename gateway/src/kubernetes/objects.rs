@@ -1,0 +1,18 @@
+//! Members of an object, as far as it has them. Pure.
+
+use serde_json::Value;
+
+/// Empty where there is none of this name, or it is no text.
+pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Empty where there is none of this name, or it is no list.
+pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Those of a Gateway of the Gateway API.
+pub(super) fn listeners(gateway: &Value) -> &[Value] {
+    list(&gateway["spec"], "listeners")
+}
