@@ -50,6 +50,7 @@ pub mod explain;
 pub mod ask;
 pub mod server;
 pub mod control;
+pub mod errand;
 pub mod discovery;
 pub mod kubernetes;
 pub(crate) mod os;

@@ -10,6 +10,7 @@ use crate::replay::Pace;
 use crate::report::assertion::Assertion;
 use crate::run::request::Url;
 use crate::run::schedule::{Arrivals, RateSpec};
+use crate::run::written::VARIANTS;
 use crate::tls::{Narrow, Version, server};
 use crate::{serve, units};
 
@@ -66,6 +67,9 @@ pub struct LoadArgs {
     pub urls: Vec<Url>,
     #[arg(short, long, default_value_t = 64)]
     pub connections: usize,
+    /// Open loop: where all connections are in use, make more, so many in all
+    #[arg(long, value_name = "COUNT", conflicts_with = "websocket")]
+    pub connections_max: Option<usize>,
     /// Sending threads (default: one per core)
     #[arg(short, long)]
     pub threads: Option<usize>,
@@ -75,9 +79,16 @@ pub struct LoadArgs {
     /// Request method (default: GET, or POST with a body)
     #[arg(short = 'X', long)]
     pub method: Option<String>,
-    /// `Name: value`, repeatable
+    /// `Name: value`, repeatable; a value may have variables, as a body may
     #[arg(short = 'H', long = "header", value_parser = parse_header)]
     pub headers: Vec<(String, String)>,
+    /// Request body as it stands here. It may have variables, as the URL and fields may: {{1..100}}, {{a|b}}, {{hex:8}},
+    /// {{uuid}}, {{n}}; {{id=1..100}} is what {{id}} says again behind it
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["body_file", "body_hex", "body_size"])]
+    pub body: Option<String>,
+    /// Different requests that are made of one with variables, before the start
+    #[arg(long, value_name = "COUNT", default_value_t = VARIANTS, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub variants: u64,
     /// Request body from a file
     #[arg(long, value_name = "FILE", conflicts_with = "body_size")]
     pub body_file: Option<PathBuf>,
@@ -90,7 +101,7 @@ pub struct LoadArgs {
     /// Send bodies chunked
     #[arg(long)]
     pub chunked: bool,
-    /// File with lines of `[WEIGHT] [METHOD] URL [@BODYFILE|size=4k]`
+    /// File with lines of `[WEIGHT] [METHOD] URL [@BODYFILE|size=4k|body=TEXT]`
     #[arg(long = "urls", value_name = "FILE")]
     pub urls_file: Option<PathBuf>,
     /// Arrivals of the schedule
@@ -119,7 +130,7 @@ pub struct LoadArgs {
     /// Send up to so much later, to send more at once: cheaper, and honest, as it counts as dispatch delay
     #[arg(long, default_value = "0", value_parser = units::duration)]
     pub pace_slack: Duration,
-    /// SATURATED if the generator itself is later than this at its p99
+    /// SATURATED if the generator itself is later than this at its p99, or BUSY if other programs had its cores
     #[arg(long, default_value = "5ms", value_parser = units::duration)]
     pub max_lag: Duration,
     /// No progress on standard error
@@ -226,7 +237,7 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "RATE", required_unless_present_any = ["closed", "replay"])]
     pub rate: Option<RateSpec>,
     /// Closed loop: every connection sends as soon as it has its answer. Hides the target's stalls
-    #[arg(long, conflicts_with_all = ["rate", "replay"])]
+    #[arg(long, conflicts_with_all = ["rate", "replay", "connections_max"])]
     pub closed: bool,
     /// How long requests are scheduled (default: 10s, or what the rate's steps or the replay say)
     #[arg(short, long, value_parser = units::duration)]

@@ -8,7 +8,6 @@ use anyhow::Context;
 use crate::report::document::Document;
 use crate::report::html;
 use crate::run::recorder::Times;
-use crate::run::verdict::Verdict;
 use crate::{Exit, units};
 
 /// `p99=5%`: this percentile may grow by this share.
@@ -152,9 +151,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
             .with_context(|| path.display().to_string())?;
     }
     let saturated: Vec<&str> =
-        runs.iter().filter(|(_, d)| d.verdict == Verdict::Saturated).map(|(name, _)| name.as_str()).collect();
+        runs.iter().filter(|(_, d)| !d.verdict.is_valid()).map(|(name, _)| name.as_str()).collect();
     if !saturated.is_empty() {
-        println!("SATURATED, so this comparison proves nothing: {}", saturated.join(", "));
+        println!("SATURATED or BUSY, so this comparison proves nothing: {}", saturated.join(", "));
         return Ok(Exit::Saturated);
     }
     Ok(if regressed { Exit::Assertion } else { Exit::Ok })

@@ -8,7 +8,7 @@ use crate::args::LoadArgs;
 use crate::report::assertion::Assertion;
 use crate::report::document::Document;
 use crate::run::schedule::RateSpec;
-use crate::run::verdict::{CPU_SHARE_MAX, Verdict};
+use crate::run::verdict::CPU_SHARE_MAX;
 use crate::run::{self, Options};
 use crate::{Exit, load, units};
 
@@ -37,17 +37,24 @@ pub struct FindMaxArgs {
 }
 
 /// Why a step was the end of the road.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
     Holds,
     Breaks,
-    Saturated,
+    /// The generator was the limit, late by so many microseconds at its p99.
+    Saturated {
+        lag_us: f64,
+    },
 }
 
 /// The highest rate that held, and the lowest that did not, with why.
 pub type Bracket = (Option<f64>, Option<(f64, Step)>);
 
-/// Doubles until a step does not hold, then halves the gap. Pure: `try_rate` does the work.
+/// At a quarter of the rate a generator that is itself the limit is late by less than this share of what it was before.
+const LAG_SHARE_MAX: f64 = 0.75;
+
+/// Doubles until a step does not hold, then halves the gap. It ends where the generator is late whatever the rate: asking less is
+/// no way to find out anything then. Pure: `try_rate` does the work.
 pub fn search(
     start: f64,
     limit: f64,
@@ -57,10 +64,17 @@ pub fn search(
     let (mut low, mut high) = (None::<f64>, None::<(f64, Step)>);
     let mut rate = start.min(limit);
     loop {
+        let before = high;
         match try_rate(rate)? {
             None => return Ok((low, high)),
             Some(Step::Holds) => low = Some(rate),
             Some(step) => high = Some((rate, step)),
+        }
+        if let (None, Some((_, Step::Saturated { lag_us: before })), Some((_, Step::Saturated { lag_us }))) =
+            (low, before, high)
+            && lag_us > before * LAG_SHARE_MAX
+        {
+            break;
         }
         rate = match (low, high) {
             (Some(low), Some((high, _))) if high / low <= 1.0 + precision => break,
@@ -108,11 +122,19 @@ pub fn run(args: &FindMaxArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Interrupted);
     }
     Ok(match (low, high) {
+        (None, Some((rate, Step::Saturated { lag_us }))) => {
+            println!(
+                "verdict    SATURATED: at {rate:.1}/s this generator is still late by {}, and asking less does not help; find out \
+                 what else runs here, or send from another machine",
+                units::show_ns(lag_us * 1e3)
+            );
+            Exit::Saturated
+        }
         (None, _) => {
             println!("verdict    no rate tried keeps the promise");
             Exit::Assertion
         }
-        (Some(low), Some((high, Step::Saturated))) => {
+        (Some(low), Some((high, Step::Saturated { .. }))) => {
             println!(
                 "verdict    SATURATED: {low:.1}/s holds; at {high:.1}/s the generator was the limit, not the target"
             );
@@ -135,11 +157,11 @@ fn judge(document: &Document, slos: &[Assertion], lag_max: Duration) -> (Step, S
     // An overrun target leaves requests unsent too: the generator is to blame only if it was late itself.
     let own_fault =
         document.lag_us.p99 > lag_max.as_nanos() as f64 / 1e3 || document.cpu.share_max > CPU_SHARE_MAX;
-    if document.verdict == Verdict::Saturated && own_fault {
-        (Step::Saturated, document.reasons.join("; "))
+    if !document.verdict.is_valid() && own_fault {
+        (Step::Saturated { lag_us: document.lag_us.p99 }, document.reasons.join("; "))
     } else if !failed.is_empty() {
         (Step::Breaks, failed.join("; "))
-    } else if document.verdict == Verdict::Saturated {
+    } else if !document.verdict.is_valid() {
         (Step::Breaks, document.reasons.join("; "))
     } else {
         (Step::Holds, "holds".to_string())
@@ -166,5 +188,22 @@ mod tests {
         }
         assert_eq!(find(1e9, 1000.0), (Some(1e6), None));
         assert_eq!(find(0.0, 10.0).0, None);
+    }
+
+    #[test]
+    fn a_generator_that_is_late_whatever_the_rate_gives_up_and_one_that_recovers_goes_on() {
+        let mut asked = Vec::new();
+        let found = search(1000.0, 1e6, 0.05, |rate| {
+            asked.push(rate);
+            Ok(Some(Step::Saturated { lag_us: 40_000.0 }))
+        });
+        assert_eq!(asked, [1000.0, 250.0]);
+        assert!(matches!(found, Ok((None, Some((_, Step::Saturated { .. }))))), "{found:?}");
+        // Late by what it sends: below a hundred a second it keeps up.
+        let found = search(6400.0, 1e6, 0.05, |rate| {
+            Ok(Some(if rate <= 100.0 { Step::Holds } else { Step::Saturated { lag_us: rate } }))
+        });
+        let Ok((Some(low), Some((high, Step::Saturated { .. })))) = found else { panic!("{found:?}") };
+        assert!(low <= 100.0 && high > 100.0 && high / low <= 1.05, "{low} {high}");
     }
 }

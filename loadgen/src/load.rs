@@ -18,7 +18,6 @@ use crate::report::interval::{All, Csv, HistogramLog, hgrm};
 use crate::report::progress::Progress;
 use crate::report::{html, text};
 use crate::run::request::{Mix, Shape, sized_body};
-use crate::run::verdict::Verdict;
 use crate::run::{self, Observer, Options};
 use crate::tls;
 
@@ -36,6 +35,7 @@ pub fn interruptible() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 pub fn shape(args: &LoadArgs) -> anyhow::Result<Shape> {
+    let text = args.body.clone();
     let body = match (&args.body_file, &args.body_hex, args.body_size) {
         (Some(path), _, _) => Bytes::from(read(path)?),
         (None, Some(bytes), _) => bytes.clone(),
@@ -51,6 +51,9 @@ pub fn shape(args: &LoadArgs) -> anyhow::Result<Shape> {
         method: args.method.clone(),
         headers: args.headers.clone(),
         body,
+        text,
+        variants: args.variants,
+        seed: args.seed,
         chunked: args.chunked,
         keep_alive: !args.no_keepalive,
         http2: args.http2.http2,
@@ -88,6 +91,7 @@ pub fn options(args: &LoadArgs) -> Options {
         arrivals: args.arrivals,
         burst: args.burst,
         connections: args.connections.max(1),
+        connections_max: args.connections_max.unwrap_or(0),
         threads: args.threads.unwrap_or_else(crate::threads_default).max(1),
         pin: args.pin,
         timeout: args.timeout,
@@ -202,7 +206,7 @@ fn write(output: &OutputArgs, document: &Document) -> anyhow::Result<()> {
 pub fn exit(document: &Document, judged: &[Judged]) -> Exit {
     if document.whole_answers() == 0 {
         Exit::Failed
-    } else if document.verdict == Verdict::Saturated {
+    } else if !document.verdict.is_valid() {
         Exit::Saturated
     } else if judged.iter().any(|judged| !judged.holds) {
         Exit::Assertion

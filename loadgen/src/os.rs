@@ -130,6 +130,13 @@ pub fn cpu_time() -> Duration {
     one(usage.ru_utime) + one(usage.ru_stime)
 }
 
+/// How long the calling thread was ready to run so far and had no core; nothing where the kernel does not count it.
+pub fn waited_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let ns = text.split_whitespace().nth(1).and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(ns.unwrap_or(0))
+}
+
 /// A `TcpStream` of the standard library around a descriptor that is not a TCP stream. Only readiness may be asked of it.
 pub fn disguise(fd: OwnedFd) -> std::net::TcpStream {
     std::net::TcpStream::from(fd)

@@ -17,7 +17,7 @@ use crate::report::{html, text};
 use crate::run::recorder::Times;
 use crate::run::request::{Mix, Shape, Url, sized_body};
 use crate::run::schedule::RateSpec;
-use crate::run::verdict::Verdict;
+use crate::run::written::VARIANTS;
 use crate::run::{self, Options};
 use crate::{Exit, client, load, tls, units};
 
@@ -155,6 +155,7 @@ impl File {
             body,
             keep_alive: target.keep_alive,
             http2: target.http2_streams.is_some(),
+            variants: VARIANTS,
             ..Shape::default()
         };
         let mut mix = Mix::default();
@@ -281,7 +282,7 @@ pub fn run(args: &ScenarioArgs) -> anyhow::Result<Exit> {
         if let Some(versus) = &phase.versus {
             failed |= regressed(&done, versus, &document, &phase.limits)?;
         }
-        saturated |= document.verdict == Verdict::Saturated;
+        saturated |= !document.verdict.is_valid();
         println!();
         done.push((phase.name, document));
     }

@@ -335,3 +335,54 @@ fn a_thousand_connections_are_kept_at_once() {
     assert_eq!((code, number(&document, "requests.ok")), (0, 500.0), "{}", document["errors"]);
     assert_eq!(server.counters("v").connections, 1000);
 }
+
+#[test]
+fn figures_are_told_by_url_and_variables_make_different_requests_of_one() {
+    let server = Server::start(&["v,delay=1ms"]);
+    let (a, b) = (server.url("v", "/users/{{id=1..40}}?again={{id}}"), server.url("v", "/?status=500"));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(
+        file.path(),
+        format!("3 {a} body={{\"id\": {{{{id}}}}, \"who\": \"{{{{ada|bob}}}}\"}}\n{b}\n"),
+    )
+    .expect("it is written");
+    let path = file.path().to_str().expect("a path");
+    let id = ["-H", "x-loadgen-id: {{n}}", "--variants", "60", "--urls", path];
+    let (_, document) = run_json(&[&id[..], &["--rate", "400", "-d", "500ms"]].concat());
+    let told = document["by_url"].as_array().expect("a list");
+    let of = |n: usize, key: &str| told[n][key].clone();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!([of(0, "request"), of(1, "request")], [format!("POST {a}"), format!("GET {b}")]);
+    let counts = [0, 1].map(|n| told[n]["response_us"]["count"].as_f64().expect("a count"));
+    assert_eq!(counts[0] + counts[1], number(&document, "requests.total"));
+    assert!(counts[0] > counts[1] && counts[1] > 0.0, "{counts:?}");
+    assert_eq!((of(0, "errors").as_u64(), of(1, "errors").as_f64()), (Some(0), Some(counts[1])));
+    let log = server.log("v");
+    let targets: std::collections::BTreeSet<&str> =
+        log.iter().map(|seen| seen.target.as_str()).filter(|target| target.starts_with("/users/")).collect();
+    assert!(targets.len() > 5, "{targets:?}");
+    for target in targets {
+        let (path, query) = target.split_once("?again=").expect("a query");
+        assert_eq!(path.strip_prefix("/users/"), Some(query));
+    }
+}
+
+#[test]
+fn where_all_connections_are_in_use_more_are_made_up_to_a_bound() {
+    let server = Server::start(&["v,delay=200ms"]);
+    let url = server.url("v", "/");
+    for wire in [&[][..], &["--http2"]] {
+        let run = |max: &[&str]| {
+            let args = [&[url.as_str(), "--rate", "100", "-d", "1s", "-c", "2"], wire, max].concat();
+            run_json(&args).1
+        };
+        let bounded = run(&[]);
+        assert!(number(&bounded, "requests.cap_hits") > 0.0, "two connections carry ten a second");
+        // Twenty are under way at once.
+        let free = run(&["--connections-max", "200"]);
+        assert_eq!(number(&free, "requests.cap_hits"), 0.0, "{wire:?} {}", free["requests"]);
+        assert_eq!(number(&free, "requests.errors"), 0.0, "{wire:?} {}", free["errors"]);
+        let made = number(&free, "requests.connects");
+        assert!((20.0..=200.0).contains(&made), "{wire:?} {made}");
+    }
+}

@@ -392,7 +392,7 @@ test("three hundred routes with three mirrors each fit on a page, and the worst 
     });
     const at = (share) => frames[Math.floor((frames.length - 1) * share)].toFixed(1);
     console.log(`300 routes, 3 mirrors: ${await height()} px at 1600, frames p50 ${at(0.5)} p99 ${at(0.99)} most ${at(1)} ms`);
-    for (const [width, most] of [[900, 2_000], [390, 3_600]]) {
+    for (const [width, most] of [[900, 2_000], [390, 2_000]]) {
       await page.setViewportSize({ width, height: 1000 });
       // It may say another sentence meanwhile.
       await becomes(true, async () => (await height()) < most);
@@ -420,9 +420,14 @@ for (const colorScheme of ["light", "dark"]) {
     test(`nobody is kept out where it is ${colorScheme} and ${width} px wide`, async () => {
       await onPage({ fixtures: true, colorScheme, viewport: { width, height }, bypassCSP: true }, async (page) => {
         await page.locator("#differences table").waitFor();
-        await page.locator("#matrix table").waitFor();
-        await page.locator("#mirrors li").first().waitFor();
+        await page.locator("#matrix table").waitFor({ state: "attached" });
+        await page.locator("#mirrors li").first().waitFor({ state: "attached" });
         if (SHOTS) await page.screenshot({ path: `${SHOTS}/${colorScheme}-${width}.png`, fullPage: true });
+        // What is second on a phone is its heading, until somebody wants more.
+        const unfolds = await page.locator("main .unfold:visible").all();
+        assert.equal(unfolds.length, width < 720 ? 6 : 0);
+        for (const unfold of unfolds) await unfold.click();
+        await page.locator("#matrix table").waitFor();
         // Once opened they stay open, though what is in them is drawn anew.
         for (const summary of await page.locator("main summary:visible").all()) await summary.click();
         await page.locator("#distribution-note", { hasText: "answers of v1" }).waitFor();

@@ -373,3 +373,36 @@ fn what_is_spoken_changes_by_reload_and_nobody_notices() {
     gateway.signal("TERM");
     assert!(gateway.wait_exit().success());
 }
+
+#[test]
+fn health_is_asked_for_in_http2_where_an_endpoint_speaks_nothing_else_and_over_tls_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(folder.path(), "ca");
+    let pair = authority.issue("v1", &["v1.internal"]);
+    let tls = format!("tls = {{ ca = {:?}, server_name = \"v1.internal\" }}", authority.ca);
+    let health = "health = { path = \"/healthz\", interval = \"5s\", timeout = \"5s\", unhealthy_after = 1 }";
+    for secured in [false, true] {
+        let (v1, old) = (H2Origin::new(100), Origin::named("old"));
+        let fronts = [
+            Front::new(&pair, v1.address, Rules { alpn: &["h2"], ..Rules::default() }),
+            Front::new(&pair, old.address, Rules::default()),
+        ];
+        let of = |n: usize, plain: std::net::SocketAddr| if secured { fronts[n].address } else { plain };
+        let (good, bad) = (of(0, v1.address), of(1, old.address));
+        let keys = format!("protocol = \"h2\"\n{health}\n{}", if secured { tls.as_str() } else { "" });
+        let gateway = Gateway::start(&speaking(&Setup::to(&[good, bad]), &keys), &[]);
+        let told = format!("primary: {bad} is unhealthy: ");
+        eventually(&told, || gateway.stderr().contains(&told));
+        eventually("the other one is asked", || {
+            v1.taken().iter().any(|taken| taken.uri.ends_with("/healthz"))
+        });
+        let taken = v1.taken();
+        let check = taken.iter().find(|taken| taken.uri.ends_with("/healthz")).expect("it was asked");
+        assert!(check.field("user-agent").is_some_and(|agent| agent.starts_with("umbra-health-check/")));
+        assert_eq!((check.field("host"), check.field("connection")), (None, None));
+        for _ in 0..4 {
+            assert_eq!(gateway.client().ask(get("/")).status, 200, "{}", gateway.stderr());
+        }
+        assert!(!gateway.stderr().contains(&format!("{good} is unhealthy")), "{}", gateway.stderr());
+    }
+}

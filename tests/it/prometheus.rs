@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
+use serde_json::Value;
+use tests::certificates::Authority;
 use tests::load::get;
 use tests::origin::write;
-use tests::{Gateway, Origin, Setup, eventually};
+use tests::{Client, Gateway, Origin, Process, Setup, eventually, eventually_within};
 
 fn rules() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/prometheus"))
@@ -94,4 +96,64 @@ fn rules_name_metrics_that_there_are() {
     for name in named {
         assert!(there.contains(name), "{name} is in the rules, and no gateway has it");
     }
+}
+
+#[test]
+fn a_prometheus_scrapes_over_tls_and_evaluates_the_rules() {
+    if Command::new("prometheus").arg("--version").output().is_err() {
+        eprintln!("skipped: no prometheus here");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(folder.path(), "ca");
+    let own = authority.issue("admin", &["127.0.0.1"]);
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let text = Setup::new(&v1).mirror("v2", v2.address, "").toml();
+    let table = "[admin]\n";
+    let tls = format!("{table}tls = {{ certificates = [{}] }}\n", own.toml());
+    let gateway = Gateway::start(&text.replacen(table, &tls, 1), &[]);
+    let mut client = gateway.client();
+    (0..20).for_each(|id| assert_eq!(client.ask(get(id)).status, 200));
+    let file = folder.path().join("prometheus.yml");
+    let rules = rules().canonicalize().expect("the rules").join("umbra.rules.yml");
+    let text = format!(
+        "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [{rules:?}]\nscrape_configs:\n\
+         - job_name: umbra\n  scheme: https\n  tls_config: {{ ca_file: {:?} }}\n  static_configs: [{{ targets: [\"{}\"] }}]\n",
+        authority.ca, gateway.admin
+    );
+    std::fs::write(&file, text).expect("it is written");
+    let mut command = Command::new("prometheus");
+    command.arg("--config.file").arg(&file).arg("--storage.tsdb.path").arg(folder.path().join("data"));
+    let prometheus = Process::spawn(command.args(["--web.listen-address", "127.0.0.1:0"]));
+    let mut address = None;
+    eventually("it listens", || {
+        let log = prometheus.stderr();
+        let mut told = log.lines().filter(|line| line.contains("Listening on"));
+        address = told.find_map(|line| line.split("address=").nth(1)?.trim().parse().ok());
+        address.is_some()
+    });
+    let address: std::net::SocketAddr = address.expect("it listens");
+    let asks = |path: &str| -> Value {
+        let mut client = Client::connect(address);
+        let answer = client.ask(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"));
+        serde_json::from_str(&answer.text()).unwrap_or_default()
+    };
+    let value = |query: &str| {
+        let told = asks(&format!("/api/v1/query?query={query}"));
+        told["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse::<f64>().ok())
+    };
+    // Two looks and what lies between them.
+    eventually_within(2 * tests::PATIENCE, "it is up, and its figures are the gateway's", || {
+        value("up") == Some(1.0)
+            && value("sum(umbra_requests_total)") == Some(20.0)
+            && value("sum(umbra_mirror_completed_total)") == Some(20.0)
+    });
+    eventually_within(2 * tests::PATIENCE, "every rule is evaluated without a complaint", || {
+        let told = asks("/api/v1/rules");
+        let groups = told["data"]["groups"].as_array().cloned().unwrap_or_default();
+        let rules: Vec<&Value> =
+            groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
+        assert!(rules.iter().all(|rule| rule["lastError"].as_str().is_none_or(str::is_empty)), "{told:#}");
+        rules.len() > 10 && rules.iter().all(|rule| rule["health"] == "ok")
+    });
 }

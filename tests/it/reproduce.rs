@@ -3,8 +3,11 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tests::certificates::Authority;
 use tests::origin::write;
-use tests::{Gateway, Origin, Setup, eventually};
+use tests::{Front, Gateway, H2Origin, Origin, Rules, Setup, eventually};
+
+use crate::http2_upstream::speaking;
 
 /// Answers with a plan, as JSON.
 fn service(plan: &'static str) -> Origin {
@@ -105,4 +108,56 @@ fn what_may_change_something_is_a_command_and_never_asked_again() {
     assert_eq!((v1.count(), v2.count()), before);
     let foreign = gateway.admin_with("POST", "/diffs/1/again", "Origin: http://evil.example\r\n", "{}");
     assert_eq!(foreign.status, 403, "a page of somebody else's asks nobody");
+}
+
+#[test]
+fn who_speaks_http2_alone_is_asked_again_in_it_with_and_without_tls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(folder.path(), "ca");
+    let pair = authority.issue("v1", &["v1.internal"]);
+    let (v1, v2) = (H2Origin::new(100), service("free"));
+    let alpn = Rules { alpn: &["h2", "http/1.1"], ..Rules::default() };
+    let front = Front::new(&pair, v1.address, alpn);
+    let tls = format!("tls = {{ ca = {:?}, server_name = \"v1.internal\" }}", authority.ca);
+    for (address, keys, scheme, flag) in [
+        (v1.address, "protocol = \"h2\"".to_owned(), "http", Some("--http2-prior-knowledge")),
+        (front.address, format!("protocol = \"h2\"\n{tls}"), "https", None),
+        (front.address, format!("protocol = \"alpn\"\n{tls}"), "https", None),
+    ] {
+        let setup = Setup::to(&[address]).mirror("v2", v2.address, "compare = {}");
+        let gateway = Gateway::start(&speaking(&setup, &keys), &[]);
+        let request = "GET /users/7?page=2 HTTP/1.1\r\nHost: shop.example\r\nX-Tenant: a\r\n\r\n";
+        assert_eq!(gateway.client().ask(request).status, 200);
+        let told =
+            || -> Value { serde_json::from_str(&gateway.admin("GET", "/diffs", "").text()).expect("JSON") };
+        let first = || told()["groups"][0]["id"].as_str().map(str::to_owned);
+        eventually("a difference is found", || first().is_some());
+        let id = first().expect("found");
+        let answer = gateway.admin("POST", &format!("/diffs/{id}/again"), "{}");
+        let told: Value = serde_json::from_str(&answer.text()).expect("JSON");
+        assert_eq!(
+            (&told["primary"]["status"], &told["mirror"]["status"]),
+            (&json!(200), &json!(200)),
+            "{told}"
+        );
+        assert!(told["differences"].as_array().is_some_and(|all| !all.is_empty()), "{told}");
+        let taken = v1.taken();
+        let last = taken.last().expect("a request");
+        assert_eq!(last.uri, format!("{scheme}://shop.example/users/7?page=2"));
+        assert_eq!((last.field("x-umbra-mirror"), last.field("x-tenant")), (Some("again"), Some("a")));
+        // The command for a shell speaks it too.
+        let shown: Value =
+            serde_json::from_str(&gateway.admin("GET", &format!("/diffs/{id}"), "").text()).expect("JSON");
+        let command = shown["samples"][0]["request"]["curl_primary"].as_str().expect("a command");
+        assert!(flag.is_none_or(|flag| command.contains(flag)), "{command}");
+        if scheme == "http" {
+            let before = v1.begun();
+            let output = Command::new("sh").args(["-c", &format!("{command} -s")]).output().expect("a shell");
+            assert!(
+                String::from_utf8_lossy(&output.stdout).contains("x-origin: h2"),
+                "{command}\n{output:?}"
+            );
+            assert_eq!(v1.begun(), before + 1);
+        }
+    }
 }

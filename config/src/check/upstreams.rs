@@ -68,12 +68,6 @@ impl Check<'_> {
             let message = r#"is agreed upon in the TLS handshake: give tls, or write "h2" or "http1""#;
             self.report.error(&given.at, message);
         }
-        if let Some(health) = written.health.given()
-            && protocol == UpstreamProtocol::Http2
-        {
-            let message = "asks in HTTP/1.1: endpoints that speak HTTP/2 alone count as unhealthy";
-            self.report.warn(&health.at, message);
-        }
         protocol
     }
 

@@ -90,7 +90,7 @@ fn an_upstream_is_spoken_to_in_http1_unless_it_says_otherwise() {
 }
 
 #[test]
-fn a_mirror_may_speak_either_and_health_checks_of_one_that_speaks_http2_alone_are_warned_of() {
+fn a_mirror_may_speak_either_and_whoever_speaks_http2_alone_may_be_asked_for_its_health() {
     let with = |keys: &str| {
         format!(
             "[upstream.v1]\nendpoints = [\"10.0.0.1:80\"]\n[upstream.v2]\nendpoints = [\"10.0.0.2:80\"]\n{keys}\n\
@@ -101,5 +101,5 @@ fn a_mirror_may_speak_either_and_health_checks_of_one_that_speaks_http2_alone_ar
     check(&with("protocol = \"alpn\"\ntls = {}"), &[]);
     let asked = "[upstream.v1]\nendpoints = [\"10.0.0.1:80\"]\nprotocol = \"h2\"\nhealth = { path = \"/\" }\n\
                  [[route]]\nprimary = \"v1\"\n";
-    warns(asked, &[(4, "upstream.v1.health", "asks in HTTP/1.1")]);
+    check(asked, &[]);
 }

@@ -3,7 +3,6 @@
 //!
 //! It asks only for what changes nothing, from the control plane, on connections of its own; no worker knows of it.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,15 +14,10 @@ use axum::response::Response;
 use config::{Config, Host, Upstream, UpstreamProtocol};
 use http_body_util::BodyExt as _;
 use hyper::Request;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::asked::{Given, Path, refusal};
 use super::state::{AdminState, Permitted};
@@ -31,6 +25,7 @@ use crate::address::Address;
 use crate::compare::again::{self, Again, Ask};
 use crate::compare::{Difference, Judged};
 use crate::control::Snapshot;
+use crate::errand::{self, Answered, Manner};
 use crate::limits::{AGAIN_BYTES_MAX, AGAIN_MS_MAX};
 use crate::observe::disclosure::rfc3339;
 use crate::observe::record::Answer;
@@ -116,9 +111,6 @@ async fn answer(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<(Answer,
 async fn fetched(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<Answer, String> {
     let (id, upstream) = upstream_of(&snapshot.config, &ask.upstream)
         .ok_or_else(|| format!("upstream {} is not in force any more", ask.upstream))?;
-    if upstream.protocol == UpstreamProtocol::Http2 {
-        return Err("it speaks HTTP/2 only, which is not asked from here: use curl".to_owned());
-    }
     let endpoint = upstream.endpoints.first().ok_or("it has no endpoint")?;
     let address = match &endpoint.host {
         Host::Address(address) => Address::from((*address, endpoint.port)),
@@ -132,26 +124,10 @@ async fn fetched(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<Answer,
     let secured = match (&upstream.tls, snapshot.callings.get(id).and_then(Option::as_ref)) {
         (None, _) => None,
         (Some(_), None) => return Err("how it is called over TLS is not known".to_owned()),
-        (Some(_), Some(calling)) => {
-            let connector = TlsConnector::from(Arc::clone(calling.config()));
-            Some((connector, calling.name(Some(&endpoint.host), address)))
-        }
+        (Some(_), Some(calling)) => Some((Arc::clone(calling), calling.name(Some(&endpoint.host), address))),
     };
-    match address {
-        Address::Ip(address) => over(TcpStream::connect(address).await, secured, request).await,
-        Address::Unix(path) => over(UnixStream::connect(path).await, secured, request).await,
-    }
-}
-
-async fn over(
-    stream: io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
-    secured: Option<(TlsConnector, ServerName<'static>)>,
-    request: Request<String>,
-) -> Result<Answer, String> {
-    let stream = stream.map_err(|e| e.to_string())?;
-    let Some((connector, name)) = secured else { return exchanged(stream, request).await };
-    let stream = connector.connect(name, stream).await.map_err(|e| format!("no TLS: {e}"))?;
-    exchanged(stream, request).await
+    let manner = Manner { protocol: upstream.protocol, secured };
+    read(errand::ask(address, &manner, request).await?).await
 }
 
 fn request(kept: &Again, ask: &Ask, endpoint: &str) -> Result<Request<String>, http::Error> {
@@ -167,45 +143,29 @@ fn request(kept: &Again, ask: &Ask, endpoint: &str) -> Result<Request<String>, h
     fields.chain(own).fold(begun, |begun, (name, value)| begun.header(name, value)).body(String::new())
 }
 
-/// What is answered to `request`, the one that this connection carries; at most so much of it as is compared.
-async fn exchanged(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<String>,
-) -> Result<Answer, String> {
-    let text = |e: hyper::Error| e.to_string();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
-    let reading = async {
-        let answer = sender.send_request(request).await.map_err(text)?;
-        let (head, mut body) = answer.into_parts();
-        let mut fields = Vec::new();
-        for (name, value) in &head.headers {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                fields.extend_from_slice(part);
-            }
-        }
-        let (mut content, mut is_cut) = (Vec::new(), false);
-        while let Some(frame) = body.frame().await {
-            let Ok(piece) = frame.map_err(text)?.into_data() else { continue };
-            let room = AGAIN_BYTES_MAX - content.len();
-            content.extend_from_slice(piece.get(..room).unwrap_or(&piece));
-            if piece.len() > room {
-                is_cut = true;
-                break;
-            }
-        }
-        let status = head.status.as_u16();
-        let (fields, content, trailers) = (fields.into(), content.into(), Box::default());
-        Ok(Answer { status, fields, content, is_cut, trailers })
-    };
-    // The connection ends with this, whatever else the server still has to say.
-    tokio::pin!(reading);
-    tokio::select! {
-        answer = &mut reading => answer,
-        ended = connection => {
-            ended.map_err(text)?;
-            reading.await
+/// The response, at most so much of it as is compared.
+async fn read(answered: Answered) -> Result<Answer, String> {
+    let Answered { response, .. } = answered;
+    let (head, mut body) = response.into_parts();
+    let mut fields = Vec::new();
+    for (name, value) in &head.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            fields.extend_from_slice(part);
         }
     }
+    let (mut content, mut is_cut) = (Vec::new(), false);
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|e| e.to_string())?.into_data() else { continue };
+        let room = AGAIN_BYTES_MAX - content.len();
+        content.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+        if piece.len() > room {
+            is_cut = true;
+            break;
+        }
+    }
+    let status = head.status.as_u16();
+    let (fields, content, trailers) = (fields.into(), content.into(), Box::default());
+    Ok(Answer { status, fields, content, is_cut, trailers })
 }
 
 fn upstream_of<'c>(config: &'c Config, name: &str) -> Option<(usize, &'c Upstream)> {
@@ -218,7 +178,8 @@ pub(super) fn told(config: &Config, kept: &Again) -> Value {
         let upstream = upstream_of(config, &ask.upstream).map(|(_, upstream)| upstream);
         let endpoint = upstream.and_then(|upstream| upstream.endpoints.first()).map(ToString::to_string);
         let is_secure = upstream.map_or(kept.is_secure, |upstream| upstream.tls.is_some());
-        curl(kept, ask, endpoint.as_deref(), is_secure)
+        let protocol = upstream.map_or(UpstreamProtocol::Http1, |upstream| upstream.protocol);
+        curl(kept, ask, endpoint.as_deref(), (is_secure, protocol))
     };
     json!({
         "is_safe": kept.is_safe(),
@@ -229,12 +190,22 @@ pub(super) fn told(config: &Config, kept: &Again) -> Value {
 }
 
 /// The request as a command that asks `endpoint` for it, whatever its authority resolves to.
-fn curl(kept: &Again, ask: &Ask, endpoint: Option<&str>, is_secure: bool) -> String {
+fn curl(
+    kept: &Again,
+    ask: &Ask,
+    endpoint: Option<&str>,
+    (is_secure, protocol): (bool, UpstreamProtocol),
+) -> String {
     let scheme = if is_secure { "https" } else { "http" };
     let socket = endpoint.and_then(|endpoint| endpoint.strip_prefix("unix:"));
     let own = endpoint.filter(|_| socket.is_none()).unwrap_or("localhost");
     let authority = if ask.authority.is_empty() { own } else { &ask.authority };
     let mut parts = vec!["curl -g --path-as-is -i".to_owned()];
+    match (protocol, is_secure) {
+        // Over TLS curl offers both by itself.
+        (UpstreamProtocol::Http1 | UpstreamProtocol::Alpn, _) | (UpstreamProtocol::Http2, true) => {}
+        (UpstreamProtocol::Http2, false) => parts.push("--http2-prior-knowledge".to_owned()),
+    }
     match kept.method.as_str() {
         "GET" => {}
         "HEAD" => parts.push("--head".to_owned()),
@@ -295,7 +266,7 @@ mod tests {
   -H 'Accept: */*' \
   -H 'X-Empty;' \
   -H 'X-Odd: it'\''s $(rm) `x`'";
-        assert_eq!(curl(&get, &get.primary, Some("10.0.0.1:80"), false), expect);
+        assert_eq!(curl(&get, &get.primary, Some("10.0.0.1:80"), (false, UpstreamProtocol::Http1)), expect);
         let put = kept("PUT", &[("Accept-Encoding", "gzip")], Some("@a\n'b'"));
         let expect = r"curl -g --path-as-is -i \
   -X 'PUT' \
@@ -304,8 +275,11 @@ mod tests {
   --compressed \
   --data-raw '@a
 '\''b'\'''";
-        assert_eq!(curl(&put, &put.mirror, None, true), expect);
-        assert!(curl(&kept("HEAD", &[], None), &get.primary, None, false).contains(" --head "));
+        assert_eq!(curl(&put, &put.mirror, None, (true, UpstreamProtocol::Http2)), expect);
+        assert!(
+            curl(&kept("HEAD", &[], None), &get.primary, None, (false, UpstreamProtocol::Alpn))
+                .contains(" --head ")
+        );
     }
 
     #[test]

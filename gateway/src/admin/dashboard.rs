@@ -44,6 +44,7 @@ const ASSETS: &[(&str, &str, &[u8])] = assets! {
     "differences.js": JAVASCRIPT,
     "dom.js": JAVASCRIPT,
     "flow.js": JAVASCRIPT,
+    "folds.js": JAVASCRIPT,
     "format.js": JAVASCRIPT,
     "glossary.js": JAVASCRIPT,
     "head.js": JAVASCRIPT,

@@ -277,14 +277,24 @@ fn account(ledger: &Value) -> String {
     };
     let (completed, classes) = reasons(&["completed"]);
     let (lost, whys) = reasons(&["dropped", "failed"]);
+    let (skipped, why_not) = reasons(&["skipped"]);
+    let out = figure("sampled_out");
     let within = |parts: Vec<String>| {
         if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
     };
-    let mut said = format!("{completed} of {} copies answered{}", figure("eligible"), within(classes));
+    let wanted = figure("eligible").saturating_sub(out + skipped);
+    let mut said = format!("{completed} of {wanted} copies answered{}", within(classes));
     let _ = write!(said, ", {lost} lost{}", within(whys));
-    let out = figure("sampled_out");
+    // Read while it is counted, they may come to more than there are.
+    let under_way = wanted.saturating_sub(completed + lost);
+    if under_way > 0 {
+        let _ = write!(said, ", {under_way} under way");
+    }
     if out > 0 {
         let _ = write!(said, ", {out} not drawn");
+    }
+    if skipped > 0 {
+        let _ = write!(said, "; {skipped} requests had none{}", within(why_not));
     }
     said
 }
@@ -331,8 +341,8 @@ mod tests {
             }),
             live: json!({ "seconds": [1.0, 1.0], "requests": { "2xx": [3, 5], "5xx": [0, 1] }, "connections": [4, 6],
                 "rejected": [0, 0], "aborted": [0, 0], "primary": { "p50_seconds": [null, 0.001], "p99_seconds": [null, 0.25] } }),
-            outcomes: json!({ "outcomes": [{ "mirror": "v2", "route": "all", "ledger": { "eligible": 9, "sampled_out": 0,
-                "dropped": { "unreachable": 2, "rate": 0 }, "failed": { "closed": 1 }, "completed": { "2xx": 6 } } }] }),
+            outcomes: json!({ "outcomes": [{ "mirror": "v2", "route": "all", "ledger": { "eligible": 20, "sampled_out": 4,
+                "skipped": { "primary_failed": 5, "response": 0 }, "dropped": { "unreachable": 2, "rate": 0 }, "failed": { "closed": 1 }, "completed": { "2xx": 6 } } }] }),
             mirrors: json!({ "mirrors": [{ "name": "v2", "route": "all", "percent": 12.5 }] }),
             verdict: json!({ "mirrors": [{ "mirror": "v2", "verdict": "hold", "said": ["it waits"] }] }),
         }
@@ -347,7 +357,7 @@ listeners  a:1
 clients    4.5 requests/s (2xx 4.0, 5xx 0.5), 6 connections, v1's p50 1.0 ms and p99 250.0 ms, in the last 2 s
 routes     all: 7 requests (2xx 7), 1 cut short
            x: 0 requests
-mirrors    v2 on all, 12.5 %: 6 of 9 copies answered (2xx 6), 3 lost (unreachable 2, closed 1)
+mirrors    v2 on all, 12.5 %: 6 of 11 copies answered (2xx 6), 3 lost (unreachable 2, closed 1), 2 under way, 4 not drawn; 5 requests had none (primary_failed 5)
 verdict    v2: hold: it waits
 wrong now  mirror v2 gets no copies\\u001b
 lately     2026-01-01T00:00:00Z: mirror v2 gets no copies\\u001b

@@ -168,8 +168,10 @@ struct Case {
     place: String,
     since: Option<Duration>,
     losses: Whys,
-    /// Any copy, any try went well while it lasted.
+    /// Copies, tries that went well while it lasted.
     good: u64,
+    /// Some did in the newest look that showed a loss.
+    is_in_part: bool,
     level: String,
     /// Losses and successes lately, each look's weighing less the older it is.
     lately: (u64, u64),
@@ -289,6 +291,9 @@ impl Case {
         self.since?;
         add(&mut self.losses, &sign.losses);
         self.good = self.good.saturating_add(sign.good);
+        if lost > 0 {
+            self.is_in_part = sign.good > 0;
+        }
         if is_bad {
             self.quiet = 0;
             return None;
@@ -406,8 +411,35 @@ mod tests {
         let many = looked(Kind::MirrorUnreachable, sign(&[("timeout", 100)], 200, false));
         let lines = said(&mut desk, &many, 100);
         assert!(lines.len() == 1 && lines[0].contains("loses copies"), "{lines:?}");
+        assert!(lines[0].ends_with(": 100 (timeout 100), 200 went well meanwhile"), "{lines:?}");
         // A few that go on breaking keep nothing alive.
         assert_eq!(said(&mut desk, &few, 101).len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_now_is_told_as_it_is_now_and_not_as_it_began() {
+        let mut desk = Desk::default();
+        let now = |desk: &Desk| desk.troubles()[0].text.clone();
+        // It died within a second that had begun well.
+        let dies = looked(Kind::MirrorUnreachable, sign(&[("unreachable", 31)], 19, true));
+        assert!(said(&mut desk, &dies, 0)[0].contains("loses copies"));
+        let dead = looked(Kind::MirrorUnreachable, sign(&[("unreachable", 50)], 0, true));
+        assert!(said(&mut desk, &dead, 1).is_empty());
+        assert!(now(&desk).contains("mirror v2 (10.0.0.2:80) gets no copies"), "{}", now(&desk));
+        assert!(now(&desk).ends_with(": 81 (unreachable 81)"), "{}", now(&desk));
+        // One that takes them and says nothing.
+        let mut desk = Desk::default();
+        let hangs = looked(Kind::MirrorUnreachable, sign(&[("timeout", 50)], 0, false));
+        assert!(
+            said(&mut desk, &hangs, 0)[0]
+                .contains("mirror v2 (10.0.0.2:80) answers no copies, clients are not")
+        );
+        let well = looked(Kind::MirrorUnreachable, sign(&[], 50, false));
+        assert!(said(&mut desk, &well, 9)[0].contains("answers its copies again after 9 s"));
+        // A primary of which an endpoint is dead.
+        let mut desk = Desk::default();
+        let part = looked(Kind::PrimaryUnavailable, sign(&[("connect", 10)], 20, true));
+        assert!(said(&mut desk, &part, 0)[0].ends_with("10 (connect 10), 20 went well meanwhile"));
     }
 
     #[test]

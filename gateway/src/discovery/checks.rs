@@ -1,26 +1,19 @@
 //! Health checks: `GET path` of each endpoint that can serve an exchange, one task per endpoint, a bounded number at once.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::header::{CONNECTION, HOST, USER_AGENT};
 use config::{Config, HealthCheck};
 use hyper::Request;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsConnector;
 
 use super::{Site, Task, jittered};
 use crate::address::Address;
+use crate::errand::{self, Manner};
 use crate::metrics::CheckCounters;
 use crate::tls::Calling;
-use crate::tls::fault::Fault;
 use crate::upstream::health::{Health, HealthBoard};
 
 /// Checks under way at once: each has a connection.
@@ -46,29 +39,9 @@ type Key = (String, Address);
 struct Running {
     check: HealthCheck,
     host: String,
-    secured: Option<Secured>,
+    manner: Manner,
     health: Arc<Health>,
     _task: Task,
-}
-
-/// An endpoint that is asked over TLS, as requests are sent to it.
-#[derive(Debug, Clone)]
-struct Secured {
-    calling: Arc<Calling>,
-    name: ServerName<'static>,
-}
-
-impl Secured {
-    fn new(calling: &Arc<Calling>, site: &Site<'_>) -> Self {
-        let name = calling.name(Some(&site.endpoint.host), site.address);
-        Self { calling: Arc::clone(calling), name }
-    }
-}
-
-impl PartialEq for Secured {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.calling, &other.calling) && self.name == other.name
-    }
 }
 
 impl Default for Checks {
@@ -104,10 +77,12 @@ impl Checks {
                 let old = before.remove(&key);
                 let health = old.as_ref().map(|old| Arc::clone(&old.health)).unwrap_or_default();
                 marks.push(Arc::clone(&health));
-                let secured = calling.map(|calling| Secured::new(calling, site));
+                let name = |calling: &Arc<Calling>| calling.name(Some(&site.endpoint.host), site.address);
+                let secured = calling.map(|calling| (Arc::clone(calling), name(calling)));
+                let manner = Manner { protocol: upstream.protocol, secured };
                 let running = match old {
-                    Some(old) if old.check == *check && old.host == host && old.secured == secured => old,
-                    Some(_) | None => self.start(&key, check, (host, secured), health, &counters),
+                    Some(old) if old.check == *check && old.host == host && old.manner == manner => old,
+                    Some(_) | None => self.start(&key, check, (host, manner), health, &counters),
                 };
                 self.running.insert(key, running);
             }
@@ -120,7 +95,7 @@ impl Checks {
         &self,
         (upstream, address): &Key,
         check: &HealthCheck,
-        (host, secured): (String, Option<Secured>),
+        (host, manner): (String, Manner),
         health: Arc<Health>,
         counters: &Arc<CheckCounters>,
     ) -> Running {
@@ -129,11 +104,11 @@ impl Checks {
             address: *address,
             check: check.clone(),
             host: host.clone(),
-            secured: secured.clone(),
+            manner: manner.clone(),
             turns: Arc::clone(&self.turns),
             mark: Mark::new(&health, counters),
         };
-        Running { check: check.clone(), host, secured, health, _task: Task::spawn(checker.run()) }
+        Running { check: check.clone(), host, manner, health, _task: Task::spawn(checker.run()) }
     }
 }
 
@@ -166,7 +141,7 @@ struct Checker {
     address: Address,
     check: HealthCheck,
     host: String,
-    secured: Option<Secured>,
+    manner: Manner,
     turns: Arc<Semaphore>,
     mark: Mark,
 }
@@ -217,48 +192,9 @@ impl Checker {
             .header(CONNECTION, "close")
             .body(String::new())
             .map_err(|e| e.to_string())?;
-        match self.address {
-            Address::Ip(address) => self.over(TcpStream::connect(address).await, request).await,
-            Address::Unix(path) => self.over(UnixStream::connect(path).await, request).await,
-        }
+        let answered = errand::ask(self.address, &self.manner, request).await?;
+        Ok(answered.response.status().as_u16())
     }
-
-    async fn over(
-        &self,
-        stream: io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
-        request: Request<String>,
-    ) -> Result<u16, String> {
-        let stream = stream.map_err(|e| e.to_string())?;
-        match &self.secured {
-            None => exchanged(stream, request).await,
-            Some(Secured { calling, name }) => {
-                let connector = TlsConnector::from(Arc::clone(calling.config()));
-                let stream = connector.connect(name.clone(), stream).await.map_err(why_not)?;
-                exchanged(stream, request).await
-            }
-        }
-    }
-}
-
-/// What is answered to `request`, the one that this connection carries.
-async fn exchanged(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<String>,
-) -> Result<u16, String> {
-    let text = |e: hyper::Error| e.to_string();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
-    // Ends with this check, whatever else the server still has to say.
-    let _connection = Task::spawn(async {
-        let _ = connection.await;
-    });
-    let answer = sender.send_request(request).await.map_err(text)?;
-    Ok(answer.status().as_u16())
-}
-
-/// A handshake that came to nothing, in the words that the workers' have.
-fn why_not(error: io::Error) -> String {
-    let known = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(Fault::of);
-    known.map_or_else(|| format!("no TLS: {error}"), |fault| format!("no TLS: {}", fault.hint_of_upstream()))
 }
 
 /// What was seen of one endpoint.

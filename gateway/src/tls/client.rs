@@ -98,8 +98,10 @@ impl Calling {
     }
 
     /// For callers that call seldom, and begin anew each time.
-    pub fn config(&self) -> &Arc<ClientConfig> {
-        &self.config
+    pub fn config(&self, protocol: UpstreamProtocol) -> Arc<ClientConfig> {
+        let mut config = (*self.config).clone();
+        config.alpn_protocols = alpn::of_upstream(protocol);
+        Arc::new(config)
     }
 }
 

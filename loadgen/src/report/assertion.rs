@@ -65,6 +65,7 @@ fn empty() -> Document {
         measured: Default::default(),
         cpu: Default::default(),
         cpu_share_max: 0.0,
+        waited_share_max: 0.0,
         partial: false,
     };
     Document::new(&options, &[], &Default::default(), &result)
@@ -119,7 +120,8 @@ mod tests {
         for n in 0..1000u64 {
             let outcome = if n == 0 { Outcome::Timeout } else { Outcome::Ok };
             let ended_ns = if n == 0 { 1_000_000_000 } else { 1_000_000 };
-            total.add(Sample { intended_ns: 0, started_ns: 0, ended_ns, end: End::new(outcome, 200) });
+            let end = End::new(outcome, 200);
+            total.add(Sample { intended_ns: 0, started_ns: 0, ended_ns, kind: None, end });
         }
         let result = crate::run::Result {
             total,
@@ -129,6 +131,7 @@ mod tests {
             measured: std::time::Duration::from_secs(1),
             cpu: Default::default(),
             cpu_share_max: 0.1,
+            waited_share_max: 0.0,
             partial: false,
         };
         let document = Document::new(&Default::default(), &[], &Default::default(), &result);

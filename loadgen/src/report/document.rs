@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use super::by_url::{OfUrl, by_url};
+use super::percentiles::Percentiles;
 use crate::run::outcome::Outcome;
 use crate::run::recorder::Times;
 use crate::run::request::{Mix, Template};
@@ -20,7 +22,7 @@ pub const SCHEMA: &str = "loadgen.run/1";
 pub struct Document {
     pub schema: String,
     pub verdict: Verdict,
-    /// Why the verdict is SATURATED.
+    /// Why the verdict is not VALID.
     pub reasons: Vec<String>,
     pub notes: Vec<String>,
     /// Interrupted: figures up to that moment, assertions not evaluated.
@@ -58,6 +60,9 @@ pub struct Document {
     #[serde(default)]
     pub messages_in: u64,
     pub statuses: BTreeMap<u16, u64>,
+    /// Of each URL, where there are several.
+    #[serde(default)]
+    pub by_url: Vec<OfUrl>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub cpu: Cpu,
@@ -107,62 +112,9 @@ pub struct Cpu {
     pub us_per_request: f64,
     /// Of the busiest sending thread's core.
     pub share_max: f64,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Percentiles {
-    pub count: u64,
-    pub min: f64,
-    pub mean: f64,
-    pub stdev: f64,
-    pub p50: f64,
-    pub p75: f64,
-    pub p90: f64,
-    pub p95: f64,
-    pub p99: f64,
-    pub p99_9: f64,
-    pub p99_99: f64,
-    pub max: f64,
-}
-
-impl Percentiles {
-    pub fn of(times: &Times) -> Self {
-        let us = |ns: u64| ns as f64 / 1e3;
-        let at = |q: f64| us(times.value_at_quantile(q));
-        Self {
-            count: times.len(),
-            min: us(times.min()),
-            mean: times.mean() / 1e3,
-            stdev: times.stdev() / 1e3,
-            p50: at(0.5),
-            p75: at(0.75),
-            p90: at(0.9),
-            p95: at(0.95),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            p99_99: at(0.9999),
-            max: us(times.max()),
-        }
-    }
-
-    /// By the name people use: `p99`, `p99.9`, `max`, `mean`, …
-    pub fn named(&self, name: &str) -> Option<f64> {
-        Some(match name {
-            "count" => self.count as f64,
-            "min" => self.min,
-            "mean" => self.mean,
-            "stdev" => self.stdev,
-            "p50" | "median" => self.p50,
-            "p75" => self.p75,
-            "p90" => self.p90,
-            "p95" => self.p95,
-            "p99" => self.p99,
-            "p99.9" | "p99_9" => self.p99_9,
-            "p99.99" | "p99_99" => self.p99_99,
-            "max" => self.max,
-            _ => return None,
-        })
-    }
+    /// Of its time, how long a thread was ready to run and had no core.
+    #[serde(default)]
+    pub waited_share_max: f64,
 }
 
 /// The whole configuration, as it was meant.
@@ -176,6 +128,8 @@ pub struct Config {
     pub duration_s: f64,
     pub warm_up_s: f64,
     pub connections: usize,
+    #[serde(default)]
+    pub connections_max: usize,
     pub threads: usize,
     pub timeout_s: f64,
     pub connect_timeout_s: f64,
@@ -226,9 +180,10 @@ impl Document {
             total,
             open,
             cpu_share_max: result.cpu_share_max,
+            waited_share_max: result.waited_share_max,
             // The slack is lateness that was asked for.
             lag_max: options.lag_max + options.pace_slack,
-            places: options.connections * options.streams(),
+            places: options.connections_most() * options.streams(),
             streams: options.streams(),
         });
         let measured_s = result.measured.as_secs_f64().max(1e-9);
@@ -288,12 +243,14 @@ impl Document {
             grpc_statuses: total.grpc_statuses.clone(),
             messages_in: total.messages_in,
             statuses: total.statuses.clone(),
+            by_url: by_url(mix, total),
             bytes_in: total.bytes_in,
             bytes_out: total.bytes_out,
             cpu: Cpu {
                 seconds: result.cpu.as_secs_f64(),
                 us_per_request: result.cpu.as_secs_f64() * 1e6 / acted_on.max(1) as f64,
                 share_max: result.cpu_share_max,
+                waited_share_max: result.waited_share_max,
             },
             intervals: result.rows.clone(),
             histograms,
@@ -374,6 +331,7 @@ impl Config {
             duration_s: seconds(options.duration),
             warm_up_s: seconds(options.warm_up),
             connections: options.connections,
+            connections_max: options.connections_most(),
             threads: options.threads,
             timeout_s: seconds(options.timeout),
             connect_timeout_s: seconds(options.connect_timeout),

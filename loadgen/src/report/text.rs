@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::document::{Document, Percentiles};
-use crate::run::verdict::Verdict;
+use super::document::Document;
+use super::percentiles::Percentiles;
 use crate::units;
 
 pub fn render(document: &Document) -> String {
@@ -17,15 +17,20 @@ fn write(out: &mut String, d: &Document) -> std::fmt::Result {
     let closed = d.config.loop_kind == "closed";
     writeln!(
         out,
-        "{} loop, {} connections{}, {} threads, {:.1} s measured{}",
+        "{} loop, {}{} connections{}, {} threads, {:.1} s measured{}",
         if closed { "CLOSED" } else { "open" },
         d.config.connections,
+        if d.config.connections_max > d.config.connections {
+            format!(" to {}", d.config.connections_max)
+        } else {
+            String::new()
+        },
         d.config.streams.map_or_else(String::new, |streams| format!(" of {streams} HTTP/2 streams")),
         d.config.threads,
         d.measured_s,
         if d.partial { "  — PARTIAL: interrupted" } else { "" },
     )?;
-    let saturated = d.verdict == Verdict::Saturated;
+    let saturated = !d.verdict.is_valid();
     match d.target_rate {
         Some(target) => writeln!(
             out,
@@ -97,6 +102,7 @@ fn write(out: &mut String, d: &Document) -> std::fmt::Result {
             row(out, name, times)?;
         }
     }
+    of_urls(out, d)?;
     writeln!(out)?;
     writeln!(
         out,
@@ -105,9 +111,41 @@ fn write(out: &mut String, d: &Document) -> std::fmt::Result {
         d.cpu.share_max * 100.0
     )?;
     d.notes.iter().try_for_each(|note| writeln!(out, "note       {note}"))?;
-    let word = if saturated { "SATURATED" } else { "VALID" };
-    writeln!(out, "verdict    {word}")?;
+    writeln!(out, "verdict    {}", d.verdict.word())?;
     d.reasons.iter().try_for_each(|reason| writeln!(out, "           {reason}"))
+}
+
+/// Of many URLs those that were asked most.
+const URLS_SHOWN: usize = 20;
+
+fn of_urls(out: &mut String, d: &Document) -> std::fmt::Result {
+    if d.by_url.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    writeln!(
+        out,
+        "{:<12}{:>9}{:>10}{:>10}{:>10}{:>10}  response time by URL",
+        "", "count", "errors", "p50", "p99", "max"
+    )?;
+    for of in d.by_url.iter().take(URLS_SHOWN) {
+        let (p, us) = (&of.response_us, |us: f64| units::show_ns(us * 1e3));
+        writeln!(
+            out,
+            "{:<12}{:>9}{:>10}{:>10}{:>10}{:>10}  {}",
+            "",
+            p.count,
+            of.errors,
+            us(p.p50),
+            us(p.p99),
+            us(p.max),
+            of.request
+        )?;
+    }
+    match d.by_url.len().saturating_sub(URLS_SHOWN) {
+        0 => Ok(()),
+        more => writeln!(out, "{:<12}and {more} more: --json", ""),
+    }
 }
 
 fn row(out: &mut String, name: &str, p: &Percentiles) -> std::fmt::Result {

@@ -70,12 +70,12 @@ impl Engine {
         options: Arc<Options>,
         mix: Arc<Mix>,
         schedule: Option<Schedule>,
-        connections: usize,
+        (connections, spare): (usize, usize),
         seed: u64,
         closed_left: u64,
         covers: Covers,
     ) -> Self {
-        let (targets, streams) = (mix.targets.len(), options.streams());
+        let (targets, streams, all) = (mix.targets.len(), options.streams(), connections + spare);
         let slot = |index: usize| Slot::new(index / streams % targets, index / streams);
         let mut engine = Self {
             pick: Pick::new(&mix),
@@ -84,10 +84,10 @@ impl Engine {
             next: None,
             random: fastrand::Rng::with_seed(seed),
             targets: Vec::new(),
-            slots: (0..connections * streams).map(slot).collect(),
-            connectors: vec![None; connections],
-            went_away: vec![false; connections],
-            made: vec![0; connections],
+            slots: (0..all * streams).map(slot).collect(),
+            connectors: vec![None; all],
+            went_away: vec![false; all],
+            made: vec![0; all],
             record: Record::default(),
             in_flight: 0,
             running: false,
@@ -157,7 +157,7 @@ impl Engine {
                 pending.push_back(ready);
             } else {
                 let now_ns = self.now_ns();
-                self.note(ready.at_ns, now_ns, now_ns, End::new(Outcome::Unsent, 0));
+                self.give_up_unsent(ready, now_ns);
             }
         }
     }
@@ -270,18 +270,26 @@ impl Engine {
         if let Some(current) = slot.current.take() {
             self.in_flight -= 1;
             let outcome = if current.timed_out { Outcome::Timeout } else { end.outcome };
-            self.note(current.intended_ns, current.started_ns, now_ns, End { outcome, ..end });
+            self.note(current, now_ns, End { outcome, ..end });
         }
     }
 
-    fn note(&mut self, intended_ns: u64, started_ns: u64, ended_ns: u64, end: End) {
+    fn give_up_unsent(&mut self, ready: Ready, now_ns: u64) {
+        let Ready { at_ns, template } = ready;
+        let never = Current { intended_ns: at_ns, started_ns: now_ns, template, timed_out: false };
+        self.note(never, now_ns, End::new(Outcome::Unsent, 0));
+    }
+
+    fn note(&mut self, of: Current, ended_ns: u64, end: End) {
+        let Current { intended_ns, started_ns, template, .. } = of;
         let window_ns = self.options.warm_up_ns()..self.options.duration_ns();
         self.record.answers += u64::from(end.status != 0 && window_ns.contains(&ended_ns));
         if intended_ns < window_ns.start {
             self.record.warm_up += 1;
-        } else {
-            self.record.add(Sample { intended_ns, started_ns, ended_ns, end });
+            return;
         }
+        let kind = (self.mix.kinds.len() > 1).then(|| self.mix.templates[template as usize].kind);
+        self.record.add(Sample { intended_ns, started_ns, ended_ns, kind, end });
     }
 
     /// The slot can take a request: the longest waiting one, or the next that falls due.
@@ -383,12 +391,12 @@ impl Engine {
         // Moments that passed since the last dispatch count as due.
         while let Some(ready) = self.next.filter(|ready| ready.at_ns <= now_ns) {
             self.record.due += u64::from(ready.at_ns >= self.options.warm_up_ns());
-            self.note(ready.at_ns, now_ns, now_ns, End::new(Outcome::Unsent, 0));
+            self.give_up_unsent(ready, now_ns);
             self.draw();
         }
         for target in 0..self.targets.len() {
             for ready in std::mem::take(&mut self.targets[target].pending) {
-                self.note(ready.at_ns, now_ns, now_ns, End::new(Outcome::Unsent, 0));
+                self.give_up_unsent(ready, now_ns);
             }
         }
         for index in 0..self.slots.len() {

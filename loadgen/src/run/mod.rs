@@ -12,6 +12,8 @@ pub mod pick;
 pub mod outcome;
 pub mod recorder;
 pub mod request;
+pub mod variables;
+pub mod written;
 pub mod schedule;
 pub mod thread;
 pub mod verdict;
@@ -44,6 +46,8 @@ pub struct Options {
     pub warm_up: Duration,
     pub drain: Duration,
     pub connections: usize,
+    /// Of an open loop: as many are made where all are in use. At least `connections`, which are made before the start.
+    pub connections_max: usize,
     pub threads: usize,
     pub pin: bool,
     pub timeout: Duration,
@@ -74,6 +78,7 @@ impl Default for Options {
             warm_up: Duration::ZERO,
             drain: Duration::from_secs(10),
             connections: 64,
+            connections_max: 0,
             threads: 1,
             pin: false,
             timeout: Duration::from_secs(10),
@@ -101,6 +106,11 @@ impl Options {
     /// Requests at once on a connection.
     pub fn streams(&self) -> usize {
         self.http2.unwrap_or(1).max(1)
+    }
+
+    /// Connections at most.
+    pub fn connections_most(&self) -> usize {
+        self.connections_max.max(self.connections)
     }
 
     pub fn duration_ns(&self) -> u64 {
@@ -184,6 +194,8 @@ pub struct Result {
     pub cpu: Duration,
     /// The busiest thread's share of its core.
     pub cpu_share_max: f64,
+    /// The share of its time in which a thread was ready to run and had no core, of the one that had least.
+    pub waited_share_max: f64,
     /// Interrupted before its end.
     pub partial: bool,
 }
@@ -237,9 +249,9 @@ pub fn execute(
     cover::Covers::new(&options.tls, mix)?;
     let open_files = crate::os::raise_open_files();
     ensure!(
-        (options.connections as u64) + 64 < open_files,
+        (options.connections_most() as u64) + 64 < open_files,
         "{} connections need more open files than the {open_files} this process may have",
-        options.connections
+        options.connections_most()
     );
     let threads = options.threads.clamp(1, options.connections.max(1));
     let options = Arc::new(options.clone());
@@ -265,6 +277,7 @@ pub fn execute(
             mix: mix.clone(),
             schedule,
             connections: share(options.connections.max(mix.targets.len() * threads)),
+            spare: share(options.connections_most() - options.connections),
             closed_left: limit / of + u64::from(n < limit % of),
             core: cores.get(thread % cores.len().max(1)).copied().filter(|_| options.pin),
             interrupted: interrupted.clone(),
@@ -292,7 +305,8 @@ pub fn execute(
 
     let mut gathering = Gathering { parts: BTreeMap::new(), next_of: vec![0; threads] };
     let (mut total, mut rows) = (Record::default(), Vec::new());
-    let (mut wall, mut cpu, mut cpu_share_max) = (Duration::ZERO, Duration::ZERO, 0f64);
+    let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
+    let (mut cpu_share_max, mut waited_share_max) = (0f64, 0f64);
     for (thread, event) in &inbox {
         match event {
             Event::Interval(interval) => gathering.add(thread, *interval),
@@ -300,7 +314,9 @@ pub fn execute(
                 gathering.next_of[thread] = u64::MAX;
                 wall = wall.max(done.wall);
                 cpu += done.cpu;
-                cpu_share_max = cpu_share_max.max(done.cpu.as_secs_f64() / done.wall.as_secs_f64().max(1e-9));
+                let share = |of: Duration| of.as_secs_f64() / done.wall.as_secs_f64().max(1e-9);
+                cpu_share_max = cpu_share_max.max(share(done.cpu));
+                waited_share_max = waited_share_max.max(share(done.waited));
             }
             Event::Failed(error) => return Err(anyhow!("a thread failed: {error}")),
             Event::Warm => {}
@@ -322,6 +338,7 @@ pub fn execute(
         measured: wall.min(options.duration).saturating_sub(options.warm_up),
         cpu,
         cpu_share_max,
+        waited_share_max,
         partial: interrupted.load(std::sync::atomic::Ordering::Relaxed),
     })
 }

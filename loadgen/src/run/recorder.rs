@@ -9,6 +9,8 @@ use super::outcome::{End, Outcome};
 /// Times are kept in nanoseconds up to an hour, to three figures.
 const NS_MAX: u64 = 3_600_000_000_000;
 const FIGURES: u8 = 3;
+/// Of each kind of requests, of which there may be many.
+const FIGURES_OF_KIND: u8 = 2;
 
 pub type Times = Histogram<u64>;
 
@@ -24,7 +26,24 @@ pub struct Sample {
     pub intended_ns: u64,
     pub started_ns: u64,
     pub ended_ns: u64,
+    /// Which of several kinds of requests it is.
+    pub kind: Option<u32>,
     pub end: End,
+}
+
+/// One of several kinds of requests.
+#[derive(Clone)]
+pub struct OfKind {
+    pub response: Times,
+    pub errors: u64,
+}
+
+impl Default for OfKind {
+    fn default() -> Self {
+        let coarse = Histogram::new_with_bounds(1, NS_MAX, FIGURES_OF_KIND);
+        let response = coarse.unwrap_or_else(|_| unreachable!("constant bounds are valid"));
+        Self { response, errors: 0 }
+    }
 }
 
 /// Every request is in `response`, `service` and `dispatch`, whatever its end: nothing falls out of the tail.
@@ -35,6 +54,8 @@ pub struct Record {
     pub service: Times,
     pub dispatch: Times,
     pub by_class: BTreeMap<Outcome, Times>,
+    /// Where there are several.
+    pub by_kind: BTreeMap<u32, OfKind>,
     pub statuses: BTreeMap<u16, u64>,
     /// How late the generator itself was, on requests that did not have to wait for a connection.
     pub lag: Times,
@@ -69,6 +90,7 @@ impl Default for Record {
             service: times(),
             dispatch: times(),
             by_class: BTreeMap::new(),
+            by_kind: BTreeMap::new(),
             statuses: BTreeMap::new(),
             lag: times(),
             connect: times(),
@@ -99,6 +121,11 @@ impl Record {
         if sample.end.outcome != Outcome::Ok {
             self.by_class.entry(sample.end.outcome).or_insert_with(times).saturating_record(response_ns);
         }
+        if let Some(kind) = sample.kind {
+            let of = self.by_kind.entry(kind).or_default();
+            of.response.saturating_record(response_ns);
+            of.errors += u64::from(sample.end.outcome != Outcome::Ok);
+        }
         if sample.end.status != 0 {
             *self.statuses.entry(sample.end.status).or_default() += 1;
         }
@@ -118,6 +145,11 @@ impl Record {
         let _ = self.handshake_resumed.add(&other.handshake_resumed);
         for (class, times_of) in &other.by_class {
             let _ = self.by_class.entry(*class).or_insert_with(times).add(times_of);
+        }
+        for (kind, more) in &other.by_kind {
+            let of = self.by_kind.entry(*kind).or_default();
+            let _ = of.response.add(&more.response);
+            of.errors += more.errors;
         }
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
@@ -175,6 +207,7 @@ mod tests {
                 intended_ns: at,
                 started_ns: at + 1_000,
                 ended_ns: at + 101_000,
+                kind: None,
                 end: End::new(Outcome::Ok, 200),
             };
             record.add(sample);
@@ -183,6 +216,7 @@ mod tests {
             intended_ns: 0,
             started_ns: 0,
             ended_ns: 2_000_000_000,
+            kind: None,
             end: End::new(Outcome::Timeout, 0),
         });
         assert!(record.response.max() >= 1_990_000_000);
@@ -198,7 +232,7 @@ mod tests {
     fn merged_threads_are_one_histogram_not_an_average() {
         let (mut slow, mut fast) = (Record::default(), Record::default());
         let end = End::new(Outcome::Ok, 200);
-        let sample = |ns| Sample { intended_ns: 0, started_ns: 0, ended_ns: ns, end };
+        let sample = |ns| Sample { intended_ns: 0, started_ns: 0, ended_ns: ns, kind: None, end };
         (0..10).for_each(|_| slow.add(sample(1_000_000_000)));
         (0..90).for_each(|_| fast.add(sample(1_000)));
         fast.merge(&slow);

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use bytes::Bytes;
 use crate::call::Call;
 use crate::replay::{Pace, Recorded};
 use crate::websocket::{self, Opcode, Role};
-use crate::{grpc, http1, units};
+use crate::{grpc, http1};
 
 /// One prepared request.
 #[derive(Clone, Debug)]
@@ -24,6 +23,8 @@ pub struct Template {
     /// Which of the mix's addresses it goes to.
     pub target: usize,
     pub weight: f64,
+    /// Which of the mix's kinds it is one of.
+    pub kind: u32,
     /// Where `bytes` are a message within a WebSocket.
     pub opening: Option<Opening>,
 }
@@ -46,6 +47,12 @@ pub struct Message {
     pub parts: Vec<Bytes>,
 }
 
+/// Kinds of requests that figures are told by. Each costs 50 kB in every thread and interval.
+const KINDS_MAX: usize = 64;
+
+/// What further ones are called.
+const OTHERS: &str = "(others)";
+
 /// One server that requests go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -59,6 +66,8 @@ pub struct Target {
 pub struct Mix {
     pub templates: Vec<Template>,
     pub targets: Vec<Target>,
+    /// Requests as they were written; figures are told by them.
+    pub kinds: Vec<String>,
     /// For a replay: when each request is due and which it is.
     pub recorded: Option<std::sync::Arc<Vec<(u64, u32)>>>,
     /// Targets by what URLs call them, so that each name is looked up once.
@@ -71,6 +80,11 @@ pub struct Shape {
     pub method: Option<String>,
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
+    /// Content as it was written, which may have variables, in the place of `body`.
+    pub text: Option<String>,
+    /// Requests that are made of one with variables.
+    pub variants: u64,
+    pub seed: u64,
     pub chunked: bool,
     pub keep_alive: bool,
     pub http2: bool,
@@ -266,13 +280,27 @@ impl Mix {
         Ok(index)
     }
 
+    /// Where figures of requests that are called so are; the last of as many as there may be stands for all others.
+    pub(super) fn kind(&mut self, name: &str) -> u32 {
+        let known = self.kinds.iter().position(|known| known == name);
+        let index = known.unwrap_or_else(|| {
+            if self.kinds.len() < KINDS_MAX {
+                let is_last = self.kinds.len() + 1 == KINDS_MAX;
+                self.kinds.push(if is_last { OTHERS } else { name }.to_owned());
+            }
+            self.kinds.len() - 1
+        });
+        index as u32
+    }
+
+    /// One more request, with its weight and its kind.
     pub fn add(
         &mut self,
         shape: &Shape,
         method: &str,
         url: &Url,
         body: &[u8],
-        weight: f64,
+        (weight, kind): (f64, u32),
     ) -> anyhow::Result<u32> {
         ensure!(
             !method.is_empty() && method.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-'),
@@ -286,7 +314,7 @@ impl Mix {
             );
             let (bytes, opening) = shape.open(url, body)?;
             let (message, opening) = (Message::default(), Some(opening));
-            self.templates.push(Template { bytes, message, is_head: false, target, weight, opening });
+            self.templates.push(Template { bytes, message, is_head: false, target, weight, kind, opening });
             return Ok(self.templates.len() as u32 - 1);
         }
         let (bytes, message) = match shape.http2 {
@@ -299,51 +327,10 @@ impl Mix {
             is_head: method == "HEAD",
             target,
             weight,
+            kind,
             opening: None,
         });
         Ok(self.templates.len() as u32 - 1)
-    }
-
-    pub fn add_url(&mut self, shape: &Shape, url: &Url) -> anyhow::Result<u32> {
-        let has_content = !shape.body.is_empty() || shape.grpc_messages.is_some();
-        let method = shape.method.as_deref().unwrap_or(if has_content { "POST" } else { "GET" });
-        self.add(shape, method, url, &shape.body, 1.0)
-    }
-
-    /// Lines of `[WEIGHT] [METHOD] URL [@BODYFILE|size=4k]`; `#` starts a comment.
-    pub fn add_file(&mut self, shape: &Shape, path: &Path) -> anyhow::Result<()> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        for (number, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or("").trim();
-            if !line.is_empty() {
-                self.add_line(shape, line).with_context(|| format!("{}:{}", path.display(), number + 1))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add_line(&mut self, shape: &Shape, line: &str) -> anyhow::Result<()> {
-        let (mut weight, mut method, mut url, mut body) =
-            (1.0, shape.method.clone(), None, shape.body.clone());
-        for word in line.split_whitespace() {
-            if let Some(path) = word.strip_prefix('@') {
-                body = std::fs::read(path).with_context(|| format!("cannot read {path}"))?.into();
-            } else if let Some(size) = word.strip_prefix("size=") {
-                body = sized_body(units::size(size).map_err(anyhow::Error::msg)?);
-            } else if word.starts_with("http://") || word.starts_with("https://") {
-                url = Some(word.parse::<Url>().map_err(anyhow::Error::msg)?);
-            } else if let Ok(number) = word.parse::<f64>() {
-                weight = number;
-            } else {
-                method = Some(word.to_string());
-            }
-        }
-        let url = url.context("no http:// or https:// URL in this line")?;
-        ensure!(weight > 0.0 && weight.is_finite(), "a weight is above zero");
-        let method = method.unwrap_or_else(|| if body.is_empty() { "GET" } else { "POST" }.to_string());
-        self.add(shape, &method, &url, &body, weight)?;
-        Ok(())
     }
 
     /// Recorded requests at `pace`, sent to `base`. The shape's own fields stand in the place of recorded ones, and its body in
@@ -371,7 +358,9 @@ impl Mix {
                     let shape = Shape { headers, ..shape.clone() };
                     let url = Url { target: target.clone(), ..base.clone() };
                     let body = if body.is_empty() { &shape.body[..] } else { body };
-                    let template = self.add(&shape, method, &url, body, 1.0)?;
+                    let path = target.split('?').next().unwrap_or_default();
+                    let kind = self.kind(&format!("{method} {path}"));
+                    let template = self.add(&shape, method, &url, body, (1.0, kind))?;
                     known.insert(key, template);
                     template
                 }
@@ -430,18 +419,5 @@ mod tests {
             assert_eq!((used, &got[..]), (Ok(bytes.len() - head.head_len), &b"hello"[..]));
             assert!(body.is_done());
         }
-    }
-
-    #[test]
-    fn weighted_lines_say_weight_method_url_and_body() {
-        let (mut mix, shape) = (Mix::default(), Shape { keep_alive: true, ..Default::default() });
-        for line in ["http://127.0.0.1:1/a", "3 http://127.0.0.1:1/b", "0.5 PUT http://127.0.0.2:1/c size=10"]
-        {
-            assert!(mix.add_line(&shape, line).is_ok(), "{line}");
-        }
-        assert_eq!(mix.templates.iter().map(|t| t.weight).collect::<Vec<_>>(), [1.0, 3.0, 0.5]);
-        assert!(mix.templates[2].bytes.starts_with(b"PUT /c HTTP/1.1\r\n"));
-        assert_eq!(mix.targets.len(), 2);
-        assert!(mix.add_line(&shape, "3 /b").is_err());
     }
 }

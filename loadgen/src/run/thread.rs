@@ -34,6 +34,8 @@ pub struct Work {
     pub mix: Arc<Mix>,
     pub schedule: Option<Schedule>,
     pub connections: usize,
+    /// Further ones that are made when they are needed.
+    pub spare: usize,
     pub closed_left: u64,
     pub core: Option<core_affinity::CoreId>,
     pub interrupted: Arc<AtomicBool>,
@@ -60,6 +62,8 @@ pub struct Interval {
 
 pub struct Done {
     pub cpu: Duration,
+    /// Ready to run, and no core was free.
+    pub waited: Duration,
     pub wall: Duration,
 }
 
@@ -84,15 +88,16 @@ async fn load(work: Work) -> std::io::Result<Done> {
     let warm = work.options.keep_alive;
     let (options, mix) = (work.options, work.mix);
     let covers = Covers::new(&options.tls, &mix).map_err(std::io::Error::other)?;
-    let engine = Engine::new(options, mix, work.schedule, work.connections, seed, work.closed_left, covers);
+    let connections = (work.connections, work.spare);
+    let engine = Engine::new(options, mix, work.schedule, connections, seed, work.closed_left, covers);
     let engine: Shared = Rc::new(RefCell::new(engine));
-    connect_all(&engine, work.connections, warm).await;
+    connect_all(&engine, connections, warm).await;
 
     let _ = work.events.send((work.thread, Event::Warm));
     // Blocks the thread, not a task: nothing may happen before the common start.
     let Ok(start) = work.go.recv() else { return Err(std::io::Error::other("the coordinator is gone")) };
     std::thread::sleep(start.saturating_duration_since(Instant::now()));
-    let cpu_before = os::cpu_time();
+    let (cpu_before, waited_before) = (os::cpu_time(), os::waited_time());
     let rests = engine.borrow_mut().begin(start);
     spawn_rests(&engine, rests);
     io::spawn(pace(engine.clone(), alarm));
@@ -102,7 +107,11 @@ async fn load(work: Work) -> std::io::Result<Done> {
         let _ = events.send((thread, Event::Interval(Box::new(interval))));
     };
     watch(&engine, &report, &work.interrupted).await;
-    let done = Done { cpu: os::cpu_time().saturating_sub(cpu_before), wall: start.elapsed() };
+    let done = Done {
+        cpu: os::cpu_time().saturating_sub(cpu_before),
+        waited: os::waited_time().saturating_sub(waited_before),
+        wall: start.elapsed(),
+    };
 
     let limit = Instant::now() + END_LIMIT;
     while engine.borrow().live_tasks > 0 && Instant::now() < limit {
@@ -111,15 +120,16 @@ async fn load(work: Work) -> std::io::Result<Done> {
     Ok(done)
 }
 
-async fn connect_all(engine: &Shared, connections: usize, warm: bool) {
-    let slots = engine.borrow().slots_of(connections).start;
+async fn connect_all(engine: &Shared, (connections, spare): (usize, usize), warm: bool) {
+    let all = connections + spare;
+    let slots = engine.borrow().slots_of(all).start;
     let has_requests = !engine.borrow().options.websocket;
     if has_requests && engine.borrow().options.http2.is_some() {
         engine.borrow_mut().live_tasks += slots;
         (0..slots).for_each(|index| io::spawn(stream::read_answers(engine.clone(), index)));
     }
+    engine.borrow_mut().live_tasks += all;
     for group in 0..connections {
-        engine.borrow_mut().live_tasks += 1;
         io::spawn(connection::connect(engine.clone(), group, warm));
         if warm {
             // Connections before this one that are not yet made.
@@ -128,13 +138,15 @@ async fn connect_all(engine: &Shared, connections: usize, warm: bool) {
             }
         }
     }
+    (connections..all).for_each(|group| io::spawn(connection::connect(engine.clone(), group, false)));
     if warm {
         while engine.borrow().warming > 0 {
             io::sleep(Duration::from_millis(1)).await;
         }
-    } else {
-        with_rests(engine, |engine, rests| (0..slots).for_each(|index| engine.free(index, rests)));
     }
+    // Those that have no connection yet take requests too.
+    let first = if warm { engine.borrow().slots_of(connections).start } else { 0 };
+    with_rests(engine, |engine, rests| (first..slots).for_each(|index| engine.free(index, rests)));
 }
 
 /// Fires requests that are due while no other task runs.

@@ -12,13 +12,31 @@ use crate::units;
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
     Valid,
+    /// The generator was the limit.
     Saturated,
+    /// It was not given the cores that it was ready to use: others took them.
+    Busy,
+}
+
+impl Verdict {
+    /// Its figures say something of the target.
+    pub fn is_valid(self) -> bool {
+        self == Self::Valid
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Valid => "VALID",
+            Self::Saturated => "SATURATED",
+            Self::Busy => "BUSY",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     pub verdict: Verdict,
-    /// Why it is SATURATED.
+    /// Why it is not VALID.
     pub reasons: Vec<String>,
     /// A caveat for the reader of a valid run.
     pub notes: Vec<String>,
@@ -30,11 +48,14 @@ const SENT_SHARE_MIN: f64 = 0.99;
 const CAP_HIT_SHARE_MAX: f64 = 0.5;
 /// A thread busier than this has no time left to be on time.
 pub const CPU_SHARE_MAX: f64 = 0.95;
+/// A thread that waited longer for a core was late by what else this machine does.
+const WAITED_SHARE_MAX: f64 = 0.05;
 
 pub struct Evidence<'a> {
     pub total: &'a Record,
     pub open: bool,
     pub cpu_share_max: f64,
+    pub waited_share_max: f64,
     pub lag_max: Duration,
     /// For one request each at a time.
     pub places: usize,
@@ -90,7 +111,17 @@ pub fn judge(evidence: &Evidence<'_>) -> Judgement {
     if crate::os::is_debug_build() {
         notes.push("debug build: its processor figures say nothing".to_string());
     }
-    let verdict = if reasons.is_empty() { Verdict::Valid } else { Verdict::Saturated };
+    let is_busy = evidence.waited_share_max > WAITED_SHARE_MAX;
+    let verdict = match (reasons.is_empty(), is_busy) {
+        (true, _) => Verdict::Valid,
+        (false, false) => Verdict::Saturated,
+        (false, true) => Verdict::Busy,
+    };
+    if verdict == Verdict::Busy {
+        let share = evidence.waited_share_max * 100.0;
+        let text = "this machine is busy: a sending thread was ready to send and had no core for";
+        reasons.insert(0, format!("{text} {share:.0} % of the time"));
+    }
     Judgement { verdict, reasons, notes }
 }
 
@@ -104,15 +135,35 @@ mod tests {
         let mut record = Record { due: sent + unsent, cap_hits, ..Default::default() };
         for n in 0..sent + unsent {
             let outcome = if n < sent { Outcome::Ok } else { Outcome::Unsent };
-            record.add(Sample { intended_ns: 0, started_ns: 0, ended_ns: 1000, end: End::new(outcome, 0) });
+            record.add(Sample {
+                intended_ns: 0,
+                started_ns: 0,
+                ended_ns: 1000,
+                kind: None,
+                end: End::new(outcome, 0),
+            });
             record.lag.saturating_record(lag_ns);
         }
         record
     }
 
-    fn verdict(total: &Record, open: bool, cpu_share_max: f64) -> Verdict {
+    fn judged(total: &Record, open: bool, cpu_share_max: f64, waited_share_max: f64) -> Judgement {
         let lag_max = Duration::from_millis(5);
-        judge(&Evidence { total, open, cpu_share_max, lag_max, places: 1, streams: 1 }).verdict
+        judge(&Evidence { total, open, cpu_share_max, waited_share_max, lag_max, places: 1, streams: 1 })
+    }
+
+    fn verdict(total: &Record, open: bool, cpu_share_max: f64) -> Verdict {
+        judged(total, open, cpu_share_max, 0.01).verdict
+    }
+
+    #[test]
+    fn who_was_not_given_a_core_says_so_and_is_not_called_saturated() {
+        let late = judged(&record(1000, 0, 6_000_000, 0), true, 0.5, 0.3);
+        assert_eq!(late.verdict, Verdict::Busy);
+        assert!(late.reasons[0].contains("this machine is busy") && late.reasons[0].contains("30 %"));
+        assert!(late.reasons[1].contains("was late by 6"), "{:?}", late.reasons);
+        // Nothing came of it.
+        assert_eq!(judged(&record(1000, 0, 1000, 0), true, 0.5, 0.3).verdict, Verdict::Valid);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::client;
-use crate::report::document::Percentiles;
+use crate::report::percentiles::Percentiles;
 use crate::run::request::Url;
 use crate::serve::port::Arrival;
 use crate::{Exit, load, units};

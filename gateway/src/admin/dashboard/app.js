@@ -9,6 +9,7 @@ import { askToken, configuration, pauseAll, written } from "./controls.js";
 import { differences } from "./differences.js";
 import { byId, h, say, show } from "./dom.js";
 import { flow, together } from "./flow.js";
+import { folds } from "./folds.js";
 import { percent, rate, span } from "./format.js";
 import { glossary } from "./glossary.js";
 import { head, pauseButton } from "./head.js";
@@ -354,6 +355,7 @@ byId("token-button").addEventListener("click", async () => {
   }
 });
 
+folds();
 byId("written").addEventListener("toggle", written);
 byId("distribution").addEventListener("toggle", () => turns.distributions());
 byId("glossary-button").addEventListener("click", glossary);

@@ -6,7 +6,8 @@ import { byId, empty, h, paged, show, table } from "./dom.js";
 import { count, instant, percent, seconds, words as plain } from "./format.js";
 
 /** Groups on one page, the most frequent first. */
-const PAGE = 5;
+const isPhone = matchMedia("(max-width: 720px)");
+const size = () => (isPhone.matches ? 4 : 5);
 
 const view = { page: 0 };
 
@@ -41,7 +42,7 @@ export function differences(answer, trouble, name, route) {
     return;
   }
   const order = (a, b) => Number(a.is_noise) - Number(b.is_noise) || b.count - a.count;
-  const { page, shown, buttons } = paged("differences", [...groups].sort(order), view.page, PAGE, (page) => {
+  const { page, shown, buttons } = paged("differences", [...groups].sort(order), view.page, size(), (page) => {
     view.page = page;
     differences(answer, trouble, name, route);
   });

@@ -4,9 +4,11 @@ import { byId, empty, h, paged, s, show, table } from "./dom.js";
 import { count, DASH, percent, rate, seconds } from "./format.js";
 import { slowest } from "./head.js";
 
-/** Routes on one page, of a wide screen and of others. */
-const PAGES = [8, 6];
+/** Routes on one page: of a wide screen, of a phone, of others. */
+const PAGES = { wide: 8, phone: 4, other: 6 };
 const isWide = matchMedia("(min-width: 1200px)");
+const isPhone = matchMedia("(max-width: 720px)");
+const size = () => PAGES[isWide.matches ? "wide" : isPhone.matches ? "phone" : "other"];
 
 /** Less than one in so many is none. */
 const RARE = 0.001;
@@ -105,7 +107,7 @@ export function routesTable(known, chosen, choose) {
     show(host, empty(all.length ? "No route like that." : "No routes."));
     return;
   }
-  const { page, shown, buttons } = paged("routes", meant, view.page, PAGES[isWide.matches ? 0 : 1], (page) => turn({ page }));
+  const { page, shown, buttons } = paged("routes", meant, view.page, size(), (page) => turn({ page }));
   view.page = page;
   const number = (title, hint) => ({ title, hint, class: "number" });
   const name = known.mirror || "v2";
@@ -147,5 +149,5 @@ function turn(change) {
   if (last) routesTable(...last);
 }
 
-isWide.addEventListener("change", () => turn({}));
+for (const kind of [isWide, isPhone]) kind.addEventListener("change", () => turn({}));
 byId("route-search").addEventListener("input", (event) => turn({ search: event.target.value, page: 0 }));

@@ -7,7 +7,7 @@ use super::{Case, End, Kind, Subject, Whys};
 /// What is said while it lasts.
 pub(super) fn begun((kind, name): &Subject, case: &Case) -> String {
     let (who, since) = (who(*kind, name, &case.place), since(case));
-    let losses = counted(&case.losses);
+    let losses = losses(case);
     let text = match kind {
         Kind::WorkerStuck => format!("{who} does not turn{since}; only a new process helps"),
         Kind::PrimaryUnavailable => {
@@ -20,11 +20,13 @@ pub(super) fn begun((kind, name): &Subject, case: &Case) -> String {
         Kind::EndpointsEjected => format!("{who}: {}{since}", case.level),
         Kind::CertificateEnds => format!("{who} {}", case.level),
         Kind::ClusterSurplus => format!("{who}: {}{since}", case.level),
-        Kind::MirrorUnreachable if case.good == 0 => {
-            format!("{who} gets no copies, clients are not affected: lost{since}: {losses}")
-        }
         Kind::MirrorUnreachable => {
-            format!("{who} loses copies, clients are not affected: lost{since}: {losses}")
+            let what = match (case.is_in_part, is_reached(case)) {
+                (true, _) => "loses copies",
+                (false, true) => "answers no copies",
+                (false, false) => "gets no copies",
+            };
+            format!("{who} {what}, clients are not affected: lost{since}: {losses}")
         }
         Kind::RingFull => {
             format!(
@@ -68,7 +70,8 @@ pub(super) fn over((kind, name): &Subject, case: &Case, end: End, at: Duration) 
         Kind::CertificateEnds => format!("{who} was renewed"),
         Kind::ClusterSurplus => format!("{who}: every object is taken again after {lasted}"),
         Kind::MirrorUnreachable => {
-            format!("{who} gets its copies again after {lasted}: lost{since}: {losses}")
+            let verb = if is_reached(case) { "answers" } else { "gets" };
+            format!("{who} {verb} its copies again after {lasted}: lost{since}: {losses}")
         }
         Kind::RingFull => {
             format!("{who}: its ring has room again after {lasted}: dropped{since}: {losses}")
@@ -95,6 +98,17 @@ fn who(kind: Kind, name: &str, place: &str) -> String {
             format!("mirror {name}{at}")
         }
     }
+}
+
+/// Copies came to it: it took connections, whatever became of them.
+fn is_reached(case: &Case) -> bool {
+    case.losses.iter().all(|(why, _)| *why != "unreachable")
+}
+
+/// What went wrong, and what did not beside it.
+fn losses(case: &Case) -> String {
+    let losses = counted(&case.losses);
+    if case.is_in_part { format!("{losses}, {} went well meanwhile", case.good) } else { losses }
 }
 
 fn since(case: &Case) -> String {
