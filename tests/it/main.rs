@@ -60,6 +60,7 @@ mod config_errors;
 mod conversations;
 mod httpbin;
 mod rollout;
+mod baseline;
 mod evidence;
 mod faults;
 mod fleet;
