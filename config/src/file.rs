@@ -11,12 +11,12 @@ use crate::tables::{words, written_tables};
 use crate::tls::{ClientAuthWord, TlsVersion};
 use crate::{
     After, Balance, Claim, Compression, Driver, DropPolicy, Forwarded, LogFormat, Protocol, RetryOn, Role,
-    Unmatched, Upgrade, UpstreamProtocol, Via, node,
+    Sample, Unmatched, Upgrade, UpstreamProtocol, Via, node,
 };
 
 words! {
     Driver, After, Balance, DropPolicy, Compression, Forwarded, Via, Claim, LogFormat, Protocol, UpstreamProtocol, RetryOn, Unmatched,
-    Upgrade, Role, ClientAuthWord, TlsVersion
+    Upgrade, Role, Sample, ClientAuthWord, TlsVersion
 }
 
 written_tables! {
@@ -402,6 +402,7 @@ written_tables! {
         only_primary: String,
         /// As `hash_by` of an upstream.
         sample_by: String,
+        sample: Sample,
         rate_max: u64,
         ttl: Duration,
         after: After,
@@ -424,6 +425,8 @@ written_tables! {
         request_headers: HeaderEdits,
         redact: Redact,
         role: Role,
+        /// Names of candidates of its route.
+        baseline_for: List<String>,
         compare: Compare,
     }
 

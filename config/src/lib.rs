@@ -56,7 +56,7 @@ pub use http2::{Http2, Protocol, Protocols, UpstreamProtocol};
 pub use judging::{EvidenceFile, Judging};
 pub use machine::{cores_available, memory_available};
 pub use matching::{Condition, HostMatch, Match, PathMatch, Subject, Test};
-pub use mirror::{After, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition};
+pub use mirror::{After, DropPolicy, Governor, Lane, Mirror, MirrorHost, Redact, ResponseCondition, Sample};
 pub use observe::{AccessLog, Claim, Collector, LogFormat, LogTarget, Notable, Tracing};
 pub use pattern::Pattern;
 pub use percent::Percent;
@@ -118,7 +118,9 @@ impl Config {
     /// Those it leaves out are a control group of those it copies.
     pub fn trial(&self, route: &Route) -> Option<usize> {
         let draws = |of: &Mirror| (1..Percent::ALL.per_million).contains(&of.percent.per_million);
-        let is_it = |of: &Mirror| draws(of) && of.sample_by.is_none() && !self.is_captured(of);
+        // What is spread has other odds in each second.
+        let is_even = |of: &Mirror| of.sample_by.is_none() && of.sample == Sample::Even;
+        let is_it = |of: &Mirror| draws(of) && is_even(of) && !self.is_captured(of);
         route.mirrors.iter().position(is_it)
     }
 

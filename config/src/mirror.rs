@@ -23,6 +23,8 @@ pub struct Mirror {
     pub only_primary: Option<usize>,
     /// Requests with the same key are copied all or none; `None` draws for each request.
     pub sample_by: Option<RequestKey>,
+    /// Which of its routes `percent` is spent on.
+    pub sample: Sample,
     /// Copies per second over all workers; more are dropped.
     pub rate_max: Option<u32>,
     /// A copy that has waited longer is dropped rather than sent late.
@@ -43,8 +45,24 @@ pub struct Mirror {
     pub headers: HeaderEdits,
     pub redact: Redact,
     pub role: Role,
+    /// Of a baseline, the names of the candidates that it is one of; empty: of all of its route.
+    pub baseline_for: Vec<String>,
     /// `None` where answers are only counted.
     pub compare: Option<Compare>,
+}
+
+impl Mirror {
+    /// Whether it is v1 once more beside this candidate.
+    pub fn is_baseline_of(&self, candidate: &Self) -> bool {
+        self.role == Role::Baseline
+            && candidate.role == Role::Candidate
+            && (self.baseline_for.is_empty() || self.baseline_for.contains(&candidate.name))
+    }
+
+    /// Whether the same requests concern both, whatever is drawn of them.
+    pub fn is_asked_like(&self, other: &Self) -> bool {
+        self.only == other.only && self.only_primary == other.only_primary
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +134,27 @@ pub struct Lane {
     pub pipeline_max: usize,
     /// Bytes of one answer read before its connection is closed instead.
     pub response_bytes_max: u64,
+}
+
+/// Which routes a mirror's share is spent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    /// The same share of each.
+    Even,
+    /// As many copies of a rare route as of a busy one, as far as it has requests: together the same share of all.
+    RareFirst,
+}
+
+impl Sample {
+    pub const ALL: [Self; 2] = [Self::Even, Self::RareFirst];
+
+    /// The word a file uses for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Even => "even",
+            Self::RareFirst => "rare_first",
+        }
+    }
 }
 
 /// What a copy waits for before it may leave.

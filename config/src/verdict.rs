@@ -10,12 +10,13 @@ use crate::tables::tables;
 use crate::{Percent, Problem};
 
 /// The rules that a mirror is judged by, as a verdict names them.
-pub const RULES: [&str; 8] = [
+pub const RULES: [&str; 9] = [
     "unreachable",
     "error_rate_difference",
     "status_mismatch",
     "mismatch_above_noise",
     "contents_not_compared",
+    "pairs_left_out",
     "p50_ratio",
     "p99_ratio",
     "copies_lost",

@@ -18,6 +18,7 @@ use crate::metrics::{Counters, LaneCounters, MirrorCounters};
 use crate::mirror::lane::{self, Lane};
 use crate::mirror::policy::Policy;
 use crate::mirror::sample::Draw;
+use crate::mirror::spread::spread;
 use crate::observe::record::Trace;
 use crate::observe::trace;
 use crate::plan::Plan;
@@ -291,6 +292,20 @@ impl Generation {
         building.finish()
     }
 
+    /// Spreads the copies of mirrors that want it over their routes. To be called once a second, after their governors looked.
+    pub fn spread(&self) {
+        let mut by_name: HashMap<&str, Vec<_>> = HashMap::new();
+        for (route, policies) in self.config.routes.iter().zip(self.policies.iter()) {
+            for policy in policies.iter() {
+                if let Some((spread, mirror)) = policy.spread().zip(route.mirrors.get(policy.index)) {
+                    let of = (spread, policy.governed(), &*policy.counters);
+                    by_name.entry(&mirror.name).or_default().push(of);
+                }
+            }
+        }
+        by_name.values().for_each(|routes| spread(routes));
+    }
+
     /// The observers of a request on `route`, drawn for it.
     #[inline]
     pub fn wants(&self, random: &Random, asked: &RequestView<'_>, route: Option<usize>) -> Wants {
@@ -346,7 +361,7 @@ fn unpaired(config: &Config, route: &config::Route, mirror: &config::Mirror) -> 
     let upstream = |mirror: &config::Mirror| config.lanes.get(mirror.lane).map(|lane| lane.upstream);
     let candidates = route.mirrors.iter().filter(|of| match mirror.role {
         Role::Candidate => of.lane == mirror.lane,
-        Role::Baseline => of.role == Role::Candidate,
+        Role::Baseline => mirror.is_baseline_of(of),
     });
     let taken: Vec<_> = candidates.filter_map(upstream).collect();
     let is_taken = |primary: &config::Primary| primary.upstream.is_some_and(|id| taken.contains(&id));

@@ -366,6 +366,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
             cx.places.reap(cx.now_ms());
             let mirrors = generation.policies.iter().flat_map(|policies| policies.iter());
             mirrors.for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
+            generation.spread();
             lanes.each(Lane::wake_all);
         }
     }

@@ -145,6 +145,43 @@ fn a_copy_that_was_left_less_time_than_its_original_speaks_against_no_version() 
     assert!(!diffs.contains("DEADLINE"), "{diffs}");
 }
 
+/// What it comes to where few pairs are enough, and what is said.
+fn verdict(gateway: &Gateway) -> (String, String) {
+    let policy = "samples_min = 5\nerror_percent_max = 50\nmismatch_percent_max = 50\ncontents = \"optional\"\n\
+                  ignore_rules = [\"p50_ratio\", \"p99_ratio\"]\n";
+    let text = gateway.admin("POST", "/verdict", policy).text();
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    (told["verdict"].as_str().unwrap_or(&text).to_owned(), told["mirrors"][0]["said"].to_string())
+}
+
+#[test]
+fn a_mirror_of_whose_calls_many_ended_unread_is_held_and_it_is_said_what_to_do() {
+    const EACH: u32 = 24;
+    let v2 = server(&[], |raw, stream, _, _| {
+        // Of the later ones the end stands behind more than is read of a response.
+        let content: &[u8] = if stream < 2 * EACH { b"\0\0\0\0\x02\x08\x01" } else { &[0; 2048] };
+        ends(raw, stream, content, "0");
+    });
+    let v1 = sound();
+    let gateway = start(v1.address, v2.address, "connections_max = 1, response_bytes_max = \"1KiB\"");
+    let mut raw = Raw::connect(gateway.address);
+    (0..EACH).for_each(|n| call(&mut raw, n, &[]));
+    eventually("all were answered alike", || verdict(&gateway).0 == "promote");
+    (EACH..2 * EACH).for_each(|n| call(&mut raw, n, &[]));
+    eventually("none of these is a pair", || left_out(&gateway, "end_unread") == i64::from(EACH));
+    let (decision, said) = verdict(&gateway);
+    assert_eq!(decision, "hold", "{said}");
+    assert!(
+        said.contains("held by pairs_left_out on") && said.contains("raise response_bytes_max"),
+        "{said}"
+    );
+    let evidence = gateway.admin("GET", "/evidence", "").text();
+    assert!(evidence.contains(&format!("\"end_unread\":{EACH}")), "{evidence}");
+    assert_eq!(gateway.admin("POST", "/verdict/begin", "").status, 200);
+    let (_, said) = verdict(&gateway);
+    assert!(!said.contains("pairs_left_out"), "{said}");
+}
+
 #[test]
 fn a_call_whose_end_was_not_read_is_no_success() {
     // The end stands behind more than is read of a response.

@@ -63,6 +63,7 @@ mod config_errors;
 mod conversations;
 mod httpbin;
 mod rollout;
+mod baseline;
 mod evidence;
 mod faults;
 mod fleet;

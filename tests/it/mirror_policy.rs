@@ -329,6 +329,53 @@ fn a_copy_that_waits_for_an_answer_that_never_comes_is_skipped() {
     assert_eq!(v2.connections(), 0);
 }
 
+/// A share that is spread is read as a figure of its route.
+fn share_of(gateway: &Gateway, route: &str) -> i64 {
+    gateway.metrics().sum("umbra_mirror_effective_percent", &[&format!("route=\"{route}\"")])
+}
+
+#[test]
+fn copies_are_spread_over_routes_so_that_a_rare_one_has_all_it_can_and_the_whole_no_more_than_its_share() {
+    let [v1, v2] = v1_and_v2();
+    let table = |name: &str, percent: u32| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath_prefix = \"/{name}\"\nprimary = \"primary\"\n\
+             mirrors = [{{ upstream = \"v2\", percent = {percent}, sample = \"rare_first\" }}]\n"
+        )
+    };
+    let text = |percent: u32| {
+        let listed = format!("[upstream.v2]\nendpoints = [\"{}\"]\n", v2.address);
+        Setup::new(&v1).with(&[listed, table("busy", percent), table("rare", percent)].concat()).toml()
+    };
+    let gateway = Gateway::start(&text(20), &[]);
+    let mut client = gateway.client();
+    let mut ask = |route: &str| {
+        let asked = format!("GET /{route} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.ask(asked).status, 200);
+    };
+    // One of twenty is rare.
+    let mut round = || {
+        (0..19).for_each(|_| ask("busy"));
+        ask("rare");
+    };
+    eventually("the rare one has all", || {
+        round();
+        share_of(&gateway, "rare") == 100 && (1..20).contains(&share_of(&gateway, "busy"))
+    });
+    let (before, of_rare) = (v2.count(), || v2.requests().iter().filter(|of| of.target == "/rare").count());
+    let rare_before = of_rare();
+    (0..5).for_each(|_| round());
+    let _all_ended = gateway.settled("v2");
+    assert!(v2.count() > before && of_rare() == rare_before + 5);
+    // Nothing is nothing, at once.
+    gateway.write(&text(0));
+    assert_eq!(gateway.admin("POST", "/reload", "").status, 200);
+    let before = v2.count();
+    (0..5).for_each(|_| round());
+    let _all_ended = gateway.settled("v2");
+    assert_eq!(v2.count(), before);
+}
+
 // === What ===
 
 #[test]

@@ -557,7 +557,6 @@ const LONG: &[(&str, usize, &str)] = &[
     ("gateway/src/http1/head.rs", 450, "one walk over one head, rule after rule"),
     ("gateway/src/mirror/shipper.rs", 430, "one connection's loop"),
     ("gateway/src/server.rs", 570, "start, control loop and threads; to be parted"),
-    ("gateway/src/verdict/rules.rs", 520, "all rules but those on times beside one another"),
     ("loadgen/src/serve/connection.rs", 430, "an origin's connection with every fault it can have"),
 ];
 

@@ -16,6 +16,8 @@ cargo xtask TASK
   mutants [ROOM...]    mutation tests of the pure rooms, or of these (http1, mirror::ring): what no unit test notices;
                        further arguments of cargo-mutants behind --
   mutants --since REF  the same for what has changed since a commit
+  simulate RUNS        so many services of each kind, judged every second: how often an equal one is rejected, and
+                       after how many samples a worse one is
   book                 docs/ as HTML, below target/book
   reference            the book's pages of metrics, admin API and command line, written anew from the gateway
   package [...]        a Debian package and a tarball below target/package, of programs built for release, or of these:
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] if !rest.is_empty() => bench(rest),
         ["mutants", "--since", reference] => mutants::since(reference),
         ["mutants", words @ ..] => mutants::of(words),
+        ["simulate", runs] if runs.parse::<u32>().is_ok() => mutants::simulate(runs),
         ["book"] => book(),
         ["reference"] => reference(),
         ["package", words @ ..] => package::package(words),

@@ -1,5 +1,5 @@
-//! Mutation tests of the pure rooms. They are compiled as a crate of their own, which takes seconds for each mutant where
-//! the whole gateway takes a minute; their unit tests are the same files.
+//! Mutation tests of the pure rooms, and simulations of the verdict. They are compiled as a crate of their own, which takes seconds
+//! where the whole gateway takes a minute; their unit tests are the same files.
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +19,7 @@ const ROOMS: &[&str] = &[
     "mirror::ledger",
     "mirror::ring",
     "mirror::sample",
+    "mirror::spread",
     "route",
     "upstream::balance",
     "upstream::eject",
@@ -27,13 +28,14 @@ const ROOMS: &[&str] = &[
 
 /// Below `target`.
 const FOLDER: &str = "target/mutants/rooms";
+const SIMULATION: &str = "target/simulation/rooms";
 
 /// `words`: rooms, and behind `--` arguments of cargo-mutants itself.
 pub(crate) fn of(words: &[&str]) -> Outcome {
     let end = words.iter().position(|word| *word == "--").unwrap_or(words.len());
     let (rooms, further) = words.split_at(end);
     let rooms = if rooms.is_empty() { ROOMS } else { rooms };
-    prepare(rooms)?;
+    prepare(rooms, FOLDER)?;
     let mut command = mutants()?;
     command.args(further.iter().skip(1));
     for room in rooms {
@@ -62,10 +64,21 @@ pub(crate) fn since(reference: &str) -> Outcome {
         eprintln!("no pure room has changed since {reference}");
         return Ok(ExitCode::SUCCESS);
     }
-    prepare(&rooms)?;
+    prepare(&rooms, FOLDER)?;
     let file = root().join("target/mutants/since.diff");
     fs::write(&file, diff).map_err(|error| format!("{}: {error}", file.display()))?;
     run(mutants()?.arg("--in-diff").arg(file))
+}
+
+/// The bench of the verdict, compiled to be fast.
+pub(crate) fn simulate(runs: &str) -> Outcome {
+    prepare(&["verdict"], SIMULATION)?;
+    let mut command = cargo();
+    command.args(["test", "--release", "--manifest-path"]).arg(root().join(SIMULATION).join("Cargo.toml"));
+    command.args(["--", "--ignored", "--nocapture", "the_figures_of_many_runs"]);
+    run(command
+        .env("UMBRA_SIMULATED_RUNS", runs)
+        .env("CARGO_TARGET_DIR", root().join("target/simulation/build")))
 }
 
 fn mutants() -> Result<Command, String> {
@@ -94,10 +107,10 @@ fn mutants() -> Result<Command, String> {
     Ok(command)
 }
 
-/// Writes the crate of `rooms`.
-fn prepare(rooms: &[&str]) -> Result<(), String> {
+/// Writes the crate of `rooms` into this folder.
+fn prepare(rooms: &[&str], folder: &str) -> Result<(), String> {
     let part = Tree::read(&root())?.part(rooms)?;
-    let folder = root().join(FOLDER);
+    let folder = root().join(folder);
     // What a room no longer needs must not stay.
     let _ = fs::remove_dir_all(folder.join("src"));
     write(&folder.join("Cargo.toml"), &manifest(&part)?)?;

@@ -5,35 +5,40 @@ use std::time::Duration;
 
 use super::{Check, in_memory, own_place, word};
 use crate::file;
+use crate::problem::any_of;
 use crate::reader::{At, Key, List};
 use crate::syntax;
 use crate::units::{KIB, MIB, TIB, show_size};
 use crate::{
     After, Compare, DropPolicy, Forward, Governor, Lane, LaneId, Mirror, MirrorHost, NO_UPSTREAM, Percent,
-    Redact, ResponseCondition, Role, UpstreamId,
+    Redact, ResponseCondition, Role, Sample, UpstreamId,
 };
 
 /// A baseline tells what is noise in what its candidate is compared by, of requests like those that its candidate gets: what
-/// it does not say of that itself is what the route's first candidate that compares says.
+/// it does not say of that itself is what its first candidate that compares says, and where its candidates differ in which
+/// requests they get, all of the route's.
 fn baselines_like_their_candidate(mirrors: &mut [Mirror], lanes: &[Lane]) {
     // A capture is none: nothing answers.
     let answers = |of: &&Mirror| lanes.get(of.lane).is_some_and(|lane| lane.capture.is_none());
     let is_candidate = |of: &&Mirror| of.role == Role::Candidate && answers(of);
     let candidates: Vec<Mirror> = mirrors.iter().filter(is_candidate).cloned().collect();
-    let first = candidates.iter().find(|mirror| mirror.compare.is_some());
-    let response = candidates.first().and_then(|first| first.response.clone());
-    // Where they are chosen differently, it cannot be like all of them.
-    let response =
-        response.filter(|response| candidates.iter().all(|of| of.response.as_ref() == Some(response)));
     for baseline in mirrors.iter_mut().filter(|mirror| mirror.role == Role::Baseline) {
+        let own: Vec<&Mirror> = candidates.iter().filter(|of| baseline.is_baseline_of(of)).collect();
+        let first = own.iter().find(|mirror| mirror.compare.is_some());
         if baseline.compare.is_none() {
             baseline.compare = first.and_then(|first| first.compare.clone());
         }
         if baseline.redact.is_empty() {
             baseline.redact = first.map(|first| first.redact.clone()).unwrap_or_default();
         }
-        if baseline.response.is_none() {
-            baseline.response = response.clone();
+        let Some(one) = own.first() else { continue };
+        // Where they are chosen differently, it cannot be like all of them.
+        if baseline.response.is_none() && own.iter().all(|of| of.response == one.response) {
+            baseline.response.clone_from(&one.response);
+        }
+        let says_nothing = baseline.only.is_none() && baseline.only_primary.is_none();
+        if says_nothing && own.iter().all(|of| of.is_asked_like(one)) {
+            (baseline.only, baseline.only_primary) = (one.only.clone(), one.only_primary);
         }
     }
 }
@@ -56,8 +61,34 @@ impl Check<'_> {
             }
             mirrors.push(mirror);
         }
+        if mirrors.len() == list.len() {
+            self.baselines_of_candidates(list, &mirrors);
+        }
         baselines_like_their_candidate(&mut mirrors, &self.lanes);
         mirrors
+    }
+
+    /// Whom a baseline names has to be there.
+    fn baselines_of_candidates(&mut self, written: &[Key<file::Mirror>], mirrors: &[Mirror]) {
+        let answers = |of: &&Mirror| self.lanes.get(of.lane).is_some_and(|lane| lane.capture.is_none());
+        let candidates = mirrors.iter().filter(|of| of.role == Role::Candidate).filter(answers);
+        let candidates: Vec<&str> = candidates.map(|of| of.name.as_str()).collect();
+        for table in written.iter().filter_map(Key::given) {
+            let Some(names) = table.value.baseline_for.given() else { continue };
+            if table.value.role.given().is_none_or(|role| role.value != Role::Baseline) {
+                self.report.error(&names.at, "is for a mirror with role = \"baseline\"");
+            } else if names.value.is_empty() {
+                self.report
+                    .error(&names.at, "names no mirror: leave it out to be the baseline of all of the route");
+            }
+            for name in names.value.iter().filter_map(Key::given) {
+                if !candidates.contains(&name.value.as_str()) {
+                    let known = any_of(candidates.iter().copied());
+                    let message = format!("{:?} is no candidate of this route; must be {known}", name.value);
+                    self.report.error(&name.at, message);
+                }
+            }
+        }
     }
 
     /// `None` when its upstream is not known; everything else is checked all the same.
@@ -112,6 +143,7 @@ impl Check<'_> {
             percent,
             only: written.only.given().map(|table| self.only(table)),
             only_primary,
+            sample: self.sample(written, percent),
             sample_by: written.sample_by.given().and_then(|key| self.syntax(key, syntax::request_key)),
             rate_max: self.rate(&written.rate_max),
             ttl: self.given_period(&written.ttl),
@@ -125,6 +157,7 @@ impl Check<'_> {
             headers,
             redact: written.redact.given().map(|table| self.redact(&table.value)).unwrap_or_default(),
             role: word(&written.role, Role::Candidate),
+            baseline_for: self.each(&written.baseline_for, syntax::nonempty),
             compare: written.compare.given().map(|table| self.compare(&table.value)),
         };
         if let Some((name, id)) = capture {
@@ -167,6 +200,21 @@ impl Check<'_> {
             statuses: self.each(&written.statuses, syntax::statuses),
             slower_than: self.given_period(&written.slower_than),
         }
+    }
+
+    fn sample(&mut self, written: &file::Mirror, percent: Percent) -> Sample {
+        let sample = word(&written.sample, Sample::Even);
+        if let Some(given) = written.sample.given().filter(|_| sample == Sample::RareFirst) {
+            if !written.sample_by.is_absent() {
+                let message = "sample_by copies all or none of a session, whatever its routes: leave out one of the two";
+                self.report.error(&given.at, message);
+            }
+            if percent.per_million > Percent::ALL.per_million {
+                self.report
+                    .error(&given.at, "is for a percent of at most 100: there is nothing to be spread");
+            }
+        }
+        sample
     }
 
     /// A key that is redacted would be one key of all writes.

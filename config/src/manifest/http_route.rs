@@ -13,7 +13,7 @@ use super::hostnames::{Asked, Isolated, Specific, specific};
 use super::policy::{duration, unless_zero};
 use super::rank::{Rank, Ranked, kept_from_others};
 use super::services::Services;
-use super::{Resource, cors, grants, header_edits};
+use super::{Resource, cors, grants, header_edits, mirror_policy};
 use crate::RetryOn;
 use crate::file;
 use crate::problem::{Place, Report};
@@ -205,6 +205,7 @@ impl Emit<'_> {
             made.upgrade = file::Route::any_upgrade(&rule.at);
         }
         name_apart(&mut mirrors, &rule.at);
+        mirror_policy::baselines_of_candidates(&mut mirrors, self.report);
         if !mirrors.is_empty() {
             made.mirrors = Key::at(mirrors, &rule.at);
         }

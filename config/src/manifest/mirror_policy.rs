@@ -10,7 +10,7 @@ use crate::Role;
 use crate::check::Check;
 use crate::file::{self, File};
 use crate::problem::{Place, Report};
-use crate::reader::{At, Key, Named};
+use crate::reader::{At, Key, List, Named};
 use crate::tables::tables;
 
 /// A policy as it was found.
@@ -115,9 +115,41 @@ fn sound(text: &str, report: &mut Report) -> Option<Sound> {
         for at in told.into_iter().filter_map(|(_, at)| at) {
             report.error(at, "is the object's own to say; leave it out");
         }
+        if let Some(names) = mirror.baseline_for.given() {
+            let role = mirror.role.given().or_else(|| every.role.given());
+            if role.is_none_or(|role| role.value != Role::Baseline) {
+                report.error(&names.at, "is for a mirror with role = \"baseline\"");
+            } else if names.value.is_empty() {
+                report.error(&names.at, "names no mirror: leave it out to be the baseline of all of a rule");
+            }
+        }
         try_out(mirror.clone(), report);
     }
     Some(Sound { every, named, met: BTreeSet::new() })
+}
+
+/// Whom a baseline is one of is known where all mirrors of a rule are: they get the names that these have there. One that is of
+/// none of them gets no copy.
+pub(super) fn baselines_of_candidates(mirrors: &mut List<file::Mirror>, report: &mut Report) {
+    let own = |mirror: &file::Mirror| {
+        mirror.name.given().or_else(|| mirror.upstream.given()).map(|name| name.value.clone())
+    };
+    let is_candidate =
+        |of: &&At<file::Mirror>| of.value.role.given().is_none_or(|role| role.value == Role::Candidate);
+    let candidates: Vec<String> =
+        mirrors.iter().filter_map(Key::given).filter(is_candidate).filter_map(|of| own(&of.value)).collect();
+    mirrors.retain_mut(|mirror| {
+        let Key::Given(mirror) = mirror else { return true };
+        let Key::Given(names) = &mut mirror.value.baseline_for else { return true };
+        let at = names.at.clone();
+        let asked: Vec<At<String>> = names.value.iter().filter_map(Key::given).cloned().collect();
+        let is_asked = |own: &&String| asked.iter().any(|name| is_of(&name.value, own));
+        names.value = candidates.iter().filter(is_asked).map(|own| Key::at(own.clone(), &at)).collect();
+        if names.value.is_empty() {
+            report.warn(&at, "none of these is a mirror beside it: it gets no copy there");
+        }
+        !names.value.is_empty()
+    });
 }
 
 /// Checks what is said of a mirror on a route of its own, so that a value which is wrong is known before anything is made of it.
@@ -134,6 +166,7 @@ fn try_out(mirror: file::Mirror, report: &mut Report) {
         name: Key::Absent,
         percent: Key::Absent,
         only_primary: Key::Absent,
+        baseline_for: Key::Absent,
         ..mirror
     };
     let mut mirrors = vec![Key::at(tried.clone(), &nowhere)];
@@ -167,8 +200,9 @@ fn lay_over(policy: &file::Mirror, mirror: &mut file::Mirror) {
             } )*
         };
     }
-    lay!(only sample_by rate_max ttl after response idempotency_key governor ring_entries_max ring_bytes_max drop body_bytes_max
-        connect_timeout timeout connections_max pipeline_max response_bytes_max host rewrite request_headers redact role compare);
+    lay!(only sample sample_by rate_max ttl after response idempotency_key governor ring_entries_max ring_bytes_max drop body_bytes_max
+        connect_timeout timeout connections_max pipeline_max response_bytes_max host rewrite request_headers redact role
+        baseline_for compare);
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::istio::{
 use super::policy::{duration, unless_zero};
 use super::services::Services;
 use super::virtual_hosts::{self, Spelled, VirtualHost, covers, spellings};
-use super::{Resource, cors, header_edits};
+use super::{Resource, cors, header_edits, mirror_policy};
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
 use crate::{RetryOn, file, formats};
@@ -368,6 +368,7 @@ impl Group<'_> {
             let mirror = self.mirror(destination, percent, services, report);
             mirrors.extend(mirror.map(|mirror| Key::at(mirror, &destination.at)));
         }
+        mirror_policy::baselines_of_candidates(&mut mirrors, report);
         mirrors
     }
 

@@ -192,6 +192,28 @@ fn a_mirrors_policy_is_checked() {
             (7, "route[0].mirrors[0].compare.content_types[0]", "not a media type"),
         ),
         ("compare = { unordered = [\"a\"] }", (7, "route[0].mirrors[0].compare.unordered[0]", "pointer")),
+        ("sample = \"rare\"", (7, "route[0].mirrors[0].sample", "must be \"even\" or \"rare_first\"")),
+        (
+            "sample = \"rare_first\"\nsample_by = \"cookie:a\"",
+            (7, "route[0].mirrors[0].sample", "leave out one of the two"),
+        ),
+        (
+            "sample = \"rare_first\"\npercent = 250",
+            (7, "route[0].mirrors[0].sample", "a percent of at most 100"),
+        ),
+        ("baseline_for = [\"v2\"]", (7, "route[0].mirrors[0].baseline_for", "role = \"baseline\"")),
+        (
+            "role = \"baseline\"\nbaseline_for = []",
+            (8, "route[0].mirrors[0].baseline_for", "names no mirror: leave it out"),
+        ),
+        (
+            "role = \"baseline\"\nbaseline_for = [\"v2\"]",
+            (
+                8,
+                "route[0].mirrors[0].baseline_for[0]",
+                "\"v2\" is no candidate of this route; must be nothing",
+            ),
+        ),
         ("role = \"shadow\"", (7, "route[0].mirrors[0].role", "candidate")),
         ("governor = { least = 200 }", (7, "route[0].mirrors[0].governor.least", "from 0 to 100")),
     ];
@@ -245,4 +267,37 @@ fn a_baseline_compares_and_redacts_like_its_candidate_unless_it_says_otherwise()
     let (baseline, candidate) = chosen("");
     assert!(baseline.is_some() && baseline == candidate);
     assert_eq!(chosen("{ upstream = \"v3\" },\n").0, None);
+}
+
+#[test]
+fn a_baseline_is_one_of_the_candidates_that_it_names_and_takes_after_these() {
+    let of = |again: &str| {
+        let text = format!(
+            "[upstream.v1]\nendpoints = [\"a:1\"]\n[upstream.v2]\nendpoints = [\"a:2\"]\n[upstream.again]\nendpoints = [\"a:3\"]\n\
+             [[route]]\nprimary = \"v1\"\nmirrors = [\n\
+             {{ upstream = \"v2\", compare = {{ percent = 10 }}, only = {{ methods = [\"GET\"] }} }},\n\
+             {{ upstream = \"v2\", name = \"v3\", compare = {{ percent = 20 }} }},\n\
+             {{ upstream = \"again\", role = \"baseline\"{again} }},\n]\n"
+        );
+        accepted(&text).config.routes.swap_remove(0).mirrors
+    };
+    // What it says → whose it is, by whose rules it compares, of whose requests.
+    let rows = [
+        ("", ["v2", "v3"].as_slice(), Some(10), false),
+        (", baseline_for = [\"v2\"]", &["v2"], Some(10), true),
+        (", baseline_for = [\"v3\"]", &["v3"], Some(20), false),
+        (", baseline_for = [\"v3\", \"v2\"]", &["v2", "v3"], Some(10), false),
+        (", baseline_for = [\"v2\"], only = {}", &["v2"], Some(10), false),
+    ];
+    for (says, whose, percent, is_like_first) in rows {
+        let mirrors = of(says);
+        let again = &mirrors[2];
+        let own: Vec<&str> =
+            mirrors.iter().filter(|of| again.is_baseline_of(of)).map(|of| of.name.as_str()).collect();
+        assert_eq!(own, whose, "{says}");
+        let compares = again.compare.as_ref().map(|of| of.percent.per_million / 10_000);
+        assert_eq!(compares, percent, "{says}");
+        assert_eq!(again.is_asked_like(&mirrors[0]), is_like_first, "{says}");
+    }
+    assert!(!of("")[0].is_baseline_of(&of("")[1]), "a candidate is none");
 }

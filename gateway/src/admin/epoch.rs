@@ -9,7 +9,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::outcomes::{Chosen, Pairing, pairings};
 use crate::control::{Clients, ConfigStore, Counts, Epoch, Got, Looked, Snapshot};
-use crate::metrics::{self, DropReason, Histogram, MirrorCounters, Slots, total};
+use crate::metrics::{self, DropReason, Histogram, LeftOut, MirrorCounters, Slots, total};
 use crate::verdict::design_effect;
 
 /// Looks at all that is in force; to be called about once a second.
@@ -79,6 +79,8 @@ fn counts(pairing: &Pairing<'_>) -> Counts {
         unreachable: pairing.sum(|c| c.dropped.get(DropReason::Unreachable)),
         lost: pairing.sum(|c| c.dropped.sum_where(is_loss)),
         suspect: pairing.sum(|c| c.suspect.get()),
+        less_time: pairing.sum(|c| c.left_out.get(LeftOut::LessTime)),
+        end_unread: pairing.sum(|c| c.left_out.get(LeftOut::EndUnread)),
     }
 }
 
@@ -160,15 +162,19 @@ fn question(mirror: &Mirror) -> String {
         headers,
         redact,
         role,
+        baseline_for,
         compare,
         ..
     } = mirror;
     let compare = compare.as_ref().map(|of| config::Compare { percent: Percent::ALL, ..of.clone() });
     let mut asked =
         format!("{:?}", (only, only_primary, response, host, path, headers, redact, role, compare));
-    // Without it the word is what it was before there was such a key, so that evidence goes on.
+    // Without these the word is what it was before there were such keys, so that evidence goes on.
     if let Some(key) = idempotency_key {
         asked.push_str(key);
+    }
+    if !baseline_for.is_empty() {
+        asked.push_str(&format!("{baseline_for:?}"));
     }
     format!("{:016x}", xxh64(asked.as_bytes(), 0))
 }

@@ -11,7 +11,8 @@ use std::time::SystemTime;
 use config::Role;
 
 use super::differ::{Compared, Kind};
-use super::group::{Group, Judged, SAMPLES_MAX, Tally};
+use super::group::{Alone, Group, Judged, SAMPLES_MAX, Tally};
+use super::noise::Noise;
 use super::pair::Pair;
 use super::rules::Rules;
 use super::sample::Sample;
@@ -51,6 +52,8 @@ struct State {
     next_id: u64,
     sample_bytes: usize,
     schemas: Schemas,
+    /// Route, candidate and baseline, where this is none of that one's.
+    strangers: HashSet<[String; 3]>,
 }
 
 type Key = (String, String, String, Kind);
@@ -61,13 +64,6 @@ pub(super) struct Place<'a> {
     pub(super) route: &'a str,
     pub(super) mirror: &'a str,
     pub(super) role: Role,
-}
-
-/// What the baselines' answers to a request came to.
-#[derive(Debug, Default)]
-pub(super) struct Again {
-    pub(super) places: HashSet<(String, Kind)>,
-    pub(super) has_contents: bool,
 }
 
 impl Findings {
@@ -87,14 +83,14 @@ impl Findings {
         *state.tally(place).skipped.entry(why.into()).or_default() += 1;
     }
 
-    /// `again`: what the route's baselines came to for the same request, where any was compared.
+    /// `noise`: what its baselines came to for the same request.
     pub(super) fn add(
         &self,
         place: Place<'_>,
         rules: &Rules,
         pair: &Pair<'_>,
         compared: Compared,
-        again: Option<&Again>,
+        noise: &Noise<'_>,
     ) {
         let mut state = self.lock();
         let tally = state.tally(place);
@@ -107,8 +103,13 @@ impl Findings {
         if compared.is_cut {
             *tally.skipped.entry(super::TOO_MANY.into()).or_default() += 1;
         }
+        let again = noise.seen();
         let both_contents = again.is_some_and(|of| of.has_contents) && compared.content_skipped.is_none();
-        let again = again.filter(|_| place.role == Role::Candidate);
+        if noise.is_unasked() {
+            tally.unasked.pairs += 1;
+            tally.unasked.contents += u64::from(compared.content_skipped.is_none());
+            tally.unasked.differing += u64::from(!compared.differences.is_empty());
+        }
         if let Some(again) = again {
             let (here, there) = (!compared.differences.is_empty(), !again.places.is_empty());
             tally.beside.pairs += 1;
@@ -134,6 +135,9 @@ impl Findings {
             if again.is_some_and(|of| is_counted(kind, both_contents) && !of.places.contains(&(key.2, kind)))
             {
                 group.only_mirror += 1;
+            }
+            if noise.is_unasked() {
+                group.alone.add(difference.alike);
             }
             group.last_seen = pair.record.started;
             if let Some((primary, mirror)) = difference.alike {
@@ -187,6 +191,11 @@ impl Findings {
     /// What was counted before this process began goes on from there.
     pub fn restore_schema(&self, route: &str, mirror: &str, schema: CountedSchema) {
         self.lock().schemas.restore(route, mirror, schema);
+    }
+
+    /// Which baselines are none of which candidates' on which routes.
+    pub(super) fn know(&self, strangers: HashSet<[String; 3]>) {
+        self.lock().strangers = strangers;
     }
 
     /// Forgets all but what was found of these, by route and mirror: a name that comes back begins anew.
@@ -254,7 +263,8 @@ impl Findings {
     /// Forgets everything.
     pub fn forget(&self) {
         let mut state = self.lock();
-        *state = State { next_id: state.next_id, ..State::default() };
+        let strangers = std::mem::take(&mut state.strangers);
+        *state = State { next_id: state.next_id, strangers, ..State::default() };
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -297,6 +307,7 @@ impl State {
             began,
             only_mirror: 0,
             only_baseline: 0,
+            alone: Alone::default(),
             first_seen: now,
             last_seen: now,
             example: (None, None),
@@ -356,7 +367,11 @@ impl State {
         let (mut baseline_count, mut baseline_compared) = (0, 0);
         let of_route = self.tallies.range((group.route.clone(), String::new())..).map(|(_, tally)| tally);
         let of_route = of_route.take_while(|tally| tally.route == group.route);
-        for tally in of_route.filter(|tally| tally.role == Role::Baseline) {
+        let is_its = |tally: &&Tally| {
+            let names = [group.route.clone(), group.mirror.clone(), tally.mirror.clone()];
+            tally.role == Role::Baseline && (self.strangers.is_empty() || !self.strangers.contains(&names))
+        };
+        for tally in of_route.filter(is_its) {
             let key = (group.route.clone(), tally.mirror.clone(), group.field.clone(), group.kind);
             // Where its table was full, as often as it may have been.
             baseline_count += self.groups.get(&key).map_or(tally.hidden, |group| group.count + group.missed);

@@ -38,6 +38,9 @@ pub struct Tally {
     pub hidden: u64,
     /// Pairs of which the route's baseline was compared for the same request.
     pub beside: Beside,
+    /// Pairs of requests that do not go to its baselines.
+    #[serde(default)]
+    pub unasked: Unasked,
     /// Groups told apart, and ever begun.
     #[serde(skip)]
     pub groups: usize,
@@ -55,6 +58,15 @@ pub struct Beside {
     pub only_baseline: u64,
 }
 
+/// Requests that the route's baselines are not asked, where it has any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unasked {
+    pub pairs: u64,
+    /// Of those, where the contents were compared, and where anything differed.
+    pub contents: u64,
+    pub differing: u64,
+}
+
 impl Tally {
     /// Pairs of which a difference of this kind could have been seen.
     pub fn of(&self, kind: Kind) -> u64 {
@@ -64,6 +76,11 @@ impl Tally {
     /// The same of those that the baseline answered too.
     pub fn beside_of(&self, kind: Kind) -> u64 {
         if kind.is_of_contents() { self.beside.contents } else { self.beside.pairs }
+    }
+
+    /// The same of those that it was not asked.
+    pub fn unasked_of(&self, kind: Kind) -> u64 {
+        if kind.is_of_contents() { self.unasked.contents } else { self.unasked.pairs }
     }
 }
 
@@ -90,6 +107,9 @@ pub struct Group {
     /// not; and the other way round.
     pub only_mirror: u64,
     pub only_baseline: u64,
+    /// Of requests that the baselines are not asked.
+    #[serde(default)]
+    pub alone: Alone,
     #[serde(with = "unix_micros")]
     pub first_seen: SystemTime,
     #[serde(with = "unix_micros")]
@@ -101,6 +121,39 @@ pub struct Group {
     /// Ids of requests whose samples another process has, or had.
     #[serde(default)]
     pub elsewhere: Vec<String>,
+}
+
+/// How often a difference shows where no baseline can tell whether it is noise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alone {
+    pub count: u64,
+    /// As of a group.
+    pub alike: u64,
+    pub turns: (u64, u64),
+    pub last: (u64, u64),
+}
+
+impl Alone {
+    pub(super) fn add(&mut self, shapes: Option<(u64, u64)>) {
+        self.count += 1;
+        if let Some((primary, mirror)) = shapes {
+            self.alike += 1;
+            self.turns.0 += u64::from(self.last.0 != primary);
+            self.turns.1 += u64::from(self.last.1 != mirror);
+            self.last = (primary, mirror);
+        }
+    }
+
+    /// As [`Group::is_volatile`].
+    pub fn is_volatile(&self, compared: u64) -> bool {
+        looks_drawn(compared, self.count, self.alike, self.turns)
+    }
+}
+
+/// Whether of so many pairs nearly all differ, nearly all of these in one shape, and either side's value is nearly always another.
+fn looks_drawn(compared: u64, count: u64, alike: u64, turns: (u64, u64)) -> bool {
+    let nearly = |n: u64, all: u64| n as f64 >= VOLATILE_SHARE * all as f64;
+    nearly(count, compared) && [alike, turns.0, turns.1].into_iter().all(|n| nearly(n, count))
 }
 
 #[cfg(test)]
@@ -122,6 +175,7 @@ impl Group {
             began: (1, 0),
             only_mirror: 0,
             only_baseline: 0,
+            alone: Alone::default(),
             first_seen: SystemTime::UNIX_EPOCH,
             last_seen: SystemTime::UNIX_EPOCH,
             example: (None, None),
@@ -162,11 +216,7 @@ impl Group {
     /// Whether it differs in nearly all of so many pairs, each time with the same shape on both sides, and either side's value
     /// is nearly always another: an id, a time, a token, a counter. What differs in some pairs alone is no such thing.
     pub fn is_volatile(&self, compared: u64) -> bool {
-        let nearly = |n: u64, all: u64| n as f64 >= VOLATILE_SHARE * all as f64;
-        nearly(self.count, compared)
-            && nearly(self.alike, self.count)
-            && nearly(self.turns.0, self.count)
-            && nearly(self.turns.1, self.count)
+        looks_drawn(compared, self.count, self.alike, self.turns)
     }
 }
 

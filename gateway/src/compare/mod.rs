@@ -23,6 +23,7 @@ mod sample;
 pub mod again;
 mod versions;
 mod schema;
+mod noise;
 mod findings;
 
 use std::borrow::Cow;
@@ -39,7 +40,7 @@ pub(crate) use findings::ALL_SAMPLES_BYTES_MAX;
 pub use findings::Findings;
 pub(crate) use findings::GROUPS_OF_ONE_MAX;
 pub(crate) use group::SAMPLES_MAX;
-pub use group::{Beside, Group, Judged, Tally};
+pub use group::{Beside, Group, Judged, Tally, Unasked};
 pub use sample::{Sample, Shown};
 pub(crate) use schema::FIELDS_MAX as SCHEMA_FIELDS_MAX;
 pub use schema::{CountedSchema, Inferred};
@@ -49,8 +50,9 @@ use crate::observe::disclosure;
 use crate::observe::record::{Answer, CopyEnd, CopyLeg, Record};
 use added::Added;
 use differ::{Compared, Context};
-use findings::{Again, Place};
+use findings::Place;
 use folds::Folds;
+use noise::{Again, Noise};
 use pair::Pair;
 use rules::Rules;
 
@@ -162,6 +164,7 @@ impl Comparator {
                 self.rules.insert(route.name.clone(), rules);
             }
         }
+        self.findings.know(strangers(config));
         let rules = &self.rules;
         self.learnt.retain(|route, _| rules.contains_key(route));
         self.findings
@@ -183,7 +186,7 @@ impl Comparator {
         };
         // Baselines first: what they show is known when the others are looked at.
         let roles = [Role::Baseline, Role::Candidate];
-        let mut again: Option<Again> = None;
+        let mut again: Vec<(usize, Again)> = Vec::new();
         let copies = roles.iter().flat_map(|role| {
             let of_role = move |copy: &&CopyLeg| record.mirror(copy).is_some_and(|of| of.role == *role);
             record.copies.iter().filter(|copy| copy.compares).filter(of_role)
@@ -211,14 +214,12 @@ impl Comparator {
                     let compared = differ::compare(rules, &context, primary, answer);
                     if mirror.role == Role::Baseline {
                         learnt.add(&compared);
-                        let all = again.get_or_insert_default();
-                        all.has_contents |= compared.content_skipped.is_none();
-                        let places = compared.differences.iter().map(|of| (of.field.clone(), of.kind));
-                        all.places.extend(places);
+                        again.push((copy.mirror, Again::of(&compared)));
                     }
                     let pair = Pair { record, copy, primary, mirror: answer };
+                    let noise = Noise::beside(mirror, route, record, &again);
                     self.findings.hear(place, rules, &pair);
-                    self.findings.add(place, rules, &pair, compared, again.as_ref());
+                    self.findings.add(place, rules, &pair, compared, &noise);
                     let compared = Instant::now();
                     self.budget.left_us -= compared.duration_since(began).as_secs_f64() * 1e6;
                     if mirror.role == Role::Candidate
@@ -241,6 +242,18 @@ impl Comparator {
             }
         }
     }
+}
+
+/// Route, candidate and baseline, where this is none of that one's.
+fn strangers(config: &Config) -> HashSet<[String; 3]> {
+    let of_route = |route: &config::Route| -> Vec<[String; 3]> {
+        let baselines = || route.mirrors.iter().filter(|of| of.role == Role::Baseline);
+        let candidates = route.mirrors.iter().filter(|of| of.role == Role::Candidate);
+        let strange = candidates
+            .flat_map(|one| baselines().filter(|of| !of.is_baseline_of(one)).map(move |of| (one, of)));
+        strange.map(|(one, of)| [route.name.clone(), one.name.clone(), of.name.clone()]).collect()
+    };
+    config.routes.iter().flat_map(of_route).collect()
 }
 
 /// Whether its type may be one of gRPC's: then its path says what it is.

@@ -87,8 +87,8 @@ pub struct Book {
 }
 
 /// What this gateway's accounts tell of. Each is read by those before it, which pass over what they do not know: 1 had neither what
-/// clients got nor schemas.
-pub const FORMAT: u32 = 2;
+/// clients got nor schemas, 2 not how many pairs were left out.
+pub const FORMAT: u32 = 3;
 
 fn one() -> u32 {
     1
@@ -259,6 +259,8 @@ mod tests {
             unreachable: 1,
             lost: 2,
             suspect: 3,
+            less_time: 4,
+            end_unread: n,
         }
     }
 
@@ -351,6 +353,7 @@ mod tests {
         let [account] = &read.accounts[..] else { panic!("one mirror on one route") };
         assert_eq!((read.format, account.pairs(), account.epoch.marks.len()), (1, 40, 1));
         assert_eq!((&account.clients, &account.schema), (&None, &None));
+        assert_eq!((account.counted.less_time, account.counted.end_unread), (0, 0));
         assert_eq!(account.tally.as_ref().map(|of| of.contents), Some(40));
         // What stands before the text is what that one looks for.
         let (bytes, _) = book(1).to_file(BOOK_BYTES_MAX);

@@ -39,6 +39,11 @@ pub struct Counts {
     pub unreachable: u64,
     pub lost: u64,
     pub suspect: u64,
+    /// Pairs that are evidence of neither side, by the reason.
+    #[serde(default)]
+    pub less_time: u64,
+    #[serde(default)]
+    pub end_unread: u64,
 }
 
 impl Counts {
@@ -58,6 +63,8 @@ impl Counts {
             unreachable: self.unreachable.saturating_sub(before.unreachable),
             lost: self.lost.saturating_sub(before.lost),
             suspect: self.suspect.saturating_sub(before.suspect),
+            less_time: self.less_time.saturating_sub(before.less_time),
+            end_unread: self.end_unread.saturating_sub(before.end_unread),
         }
     }
 
@@ -79,12 +86,19 @@ impl Counts {
             unreachable: self.unreachable.saturating_add(other.unreachable),
             lost: self.lost.saturating_add(other.lost),
             suspect: self.suspect.saturating_add(other.suspect),
+            less_time: self.less_time.saturating_add(other.less_time),
+            end_unread: self.end_unread.saturating_add(other.end_unread),
         }
     }
 
     /// Requests that both sides have ended.
     pub fn pairs(&self) -> u64 {
         total(self.matrix.values().copied())
+    }
+
+    /// Those that are evidence of neither side.
+    pub fn left_out(&self) -> u64 {
+        self.less_time.saturating_add(self.end_unread)
     }
 }
 
@@ -371,6 +385,7 @@ impl Epoch {
         if let Some(last) = self.marks.last()
             && last.counted.pairs() == counted.pairs()
             && last.counted.unreachable == counted.unreachable
+            && last.counted.left_out() == counted.left_out()
         {
             counted = Arc::clone(&last.counted);
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::account::{Account, Book};
 use super::clients::Clients;
 use super::epoch::{Cause, Counts, Mark};
-use crate::compare::{Beside, CountedSchema, Group, Tally};
+use crate::compare::{Beside, CountedSchema, Group, Tally, Unasked};
 
 /// Gateways learn of a new version, and are told to begin anew, within so long of each other; so far may their clocks be apart.
 const APART_MAX: Duration = Duration::from_secs(30);
@@ -52,6 +52,8 @@ impl fmt::Display for Apart {
 pub enum Silent {
     /// What clients got, and schemas: an earlier version knows of neither.
     Earlier,
+    /// How many pairs are evidence of neither side: an earlier version does not tell.
+    LeftOut,
     /// Schemas: it has more than a page takes.
     Full,
     /// What clients got: it draws another share of the requests.
@@ -65,6 +67,7 @@ impl fmt::Display for Silent {
                 "is of an earlier version: it tells neither what clients got whose requests were copied, and \
                  whose were not, nor which fields responses have"
             }
+            Self::LeftOut => "is of an earlier version: it does not tell how many pairs it left out",
             Self::Full => "knows more than it may tell at once: it leaves out which fields responses have",
             Self::Share => {
                 "copies another share of the requests: what clients got of it is another trial, and not added"
@@ -133,8 +136,11 @@ pub fn merge<'a>(books: impl IntoIterator<Item = (&'a str, &'a Book)>, now: Syst
 /// What `other`, of this book, does not tell that `own` does.
 fn silent(book: &Book, own: &Account, other: &Account) -> Option<Silent> {
     let share = |of: &Account| of.clients.as_ref().map(|of| of.share);
-    if book.format < FIRST_OF_CLIENTS {
-        return (own.clients.is_some() || own.schema.is_some()).then_some(Silent::Earlier);
+    if book.format < FIRST_OF_CLIENTS && (own.clients.is_some() || own.schema.is_some()) {
+        return Some(Silent::Earlier);
+    }
+    if book.format < FIRST_OF_LEFT_OUT && own.counted.left_out() > 0 {
+        return Some(Silent::LeftOut);
     }
     if own.clients.is_some() && share(own) != share(other) {
         return Some(Silent::Share);
@@ -144,6 +150,9 @@ fn silent(book: &Book, own: &Account, other: &Account) -> Option<Silent> {
 
 /// The first format of a book that has what clients got, and schemas.
 const FIRST_OF_CLIENTS: u32 = 2;
+
+/// The first that has how many pairs were left out.
+const FIRST_OF_LEFT_OUT: u32 = 3;
 
 /// Those that can be added up, and the others.
 fn sorted<'a>(
@@ -274,6 +283,11 @@ fn plus(sum: Tally, of: &Tally) -> Tally {
             only_mirror: sum.beside.only_mirror.saturating_add(of.beside.only_mirror),
             only_baseline: sum.beside.only_baseline.saturating_add(of.beside.only_baseline),
         },
+        unasked: Unasked {
+            pairs: sum.unasked.pairs.saturating_add(of.unasked.pairs),
+            contents: sum.unasked.contents.saturating_add(of.unasked.contents),
+            differing: sum.unasked.differing.saturating_add(of.unasked.differing),
+        },
         ..sum
     }
 }
@@ -314,6 +328,11 @@ fn groups(all: &[&Account]) -> Vec<Group> {
             add(&mut sum.turns.1, group.turns.1);
             add(&mut sum.began.0, group.began.0);
             add(&mut sum.began.1, group.began.1);
+            let own = &group.alone;
+            add(&mut sum.alone.count, own.count.saturating_sub(u64::from(group.began.0 > 0)));
+            add(&mut sum.alone.alike, own.alike);
+            add(&mut sum.alone.turns.0, own.turns.0);
+            add(&mut sum.alone.turns.1, own.turns.1);
             sum.first_seen = sum.first_seen.min(group.first_seen);
             sum.last_seen = sum.last_seen.max(group.last_seen);
             sum.elsewhere.extend(group.request_ids());
@@ -501,6 +520,25 @@ mod tests {
         // Where nothing of it is known here, nothing is missed.
         let mut earlier = book("old", &PLAIN);
         earlier.1.format = 1;
+        assert!(merge(vec![book("own", &PLAIN), earlier]).in_part.is_empty());
+    }
+
+    #[test]
+    fn pairs_that_were_left_out_are_added_up_and_who_does_not_tell_is_named_where_there_are_any() {
+        let with = |name: &str, unread: u64| {
+            let mut one = book(name, &PLAIN);
+            one.1.accounts[0].counted.end_unread = unread;
+            one.1.accounts[0].counted.less_time = 1;
+            one
+        };
+        let mut earlier = book("old", &PLAIN);
+        earlier.1.format = 2;
+        let merged = merge(vec![with("own", 4), with("other", 5), earlier.clone()]);
+        let counted = &merged.accounts[0].counted;
+        assert_eq!((counted.pairs(), counted.end_unread, counted.less_time), (300, 9, 2));
+        let named: Vec<_> =
+            merged.in_part.iter().map(|((name, _), (why, _))| (name.as_str(), *why)).collect();
+        assert_eq!(named, [("old", Silent::LeftOut)]);
         assert!(merge(vec![book("own", &PLAIN), earlier]).in_part.is_empty());
     }
 

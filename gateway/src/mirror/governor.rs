@@ -109,6 +109,7 @@ impl Governor {
         let (share, lowered) = decide(&self.settings, self.configured, self.effective.get(), &look);
         self.effective.set(share);
         counters.share.set(share.per_million.into());
+        counters.governed.set(share.per_million.into());
         if let Some(why) = lowered {
             counters.lowered.inc(why);
         }

@@ -6,6 +6,7 @@
 
 pub mod sample;
 pub mod governor;
+pub mod spread;
 pub mod proof;
 pub mod redact;
 pub mod source;

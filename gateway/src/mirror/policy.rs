@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{After, HeaderEdits, MirrorHost, Percent, RequestKey, ResponseCondition};
+use config::{After, HeaderEdits, MirrorHost, Percent, RequestKey, ResponseCondition, Sample};
 
 use super::governor::Governor;
 use super::lane::Lane;
 use super::redact::Secrets;
 use super::sample::Draw;
 use super::source::Source;
+use super::spread::Spread;
 use crate::http1::edit::PathEdit;
 use crate::http1::render::MIRROR_MARK;
 use crate::matcher::Matcher;
@@ -65,6 +66,7 @@ pub struct Rules {
     /// The field that copies of writes bear.
     pub(super) idempotency_key: Option<String>,
     governor: Option<Rc<Governor>>,
+    spread: Option<Rc<Spread>>,
     pub(super) path: Option<PathEdit>,
     /// A client's own fields by our names are among those removed.
     pub(super) headers: HeaderEdits,
@@ -114,6 +116,16 @@ impl Policy {
 
     /// The share that holds now.
     pub(super) fn share(&self) -> Percent {
+        self.spread().map_or_else(|| self.governed(), |spread| spread.share())
+    }
+
+    /// How its copies are spread over its routes, where they are.
+    pub fn spread(&self) -> Option<&Rc<Spread>> {
+        self.rules.as_ref().and_then(|rules| rules.spread.as_ref())
+    }
+
+    /// The share that a governor leaves it.
+    pub fn governed(&self) -> Percent {
         let governor = self.rules.as_ref().and_then(|rules| rules.governor.as_deref());
         governor.map_or(self.percent, Governor::effective)
     }
@@ -147,6 +159,7 @@ impl Rules {
         let is_plain = mirror.only.is_none()
             && mirror.only_primary.is_none()
             && mirror.sample_by.is_none()
+            && mirror.sample == Sample::Even
             && mirror.rate_max.is_none()
             && mirror.ttl.is_none()
             && mirror.after == After::Request
@@ -171,6 +184,12 @@ impl Rules {
                 Some(other) => Rc::new(other.go_on(settings, mirror.percent)),
                 None => Rc::new(Governor::new(settings, mirror.percent)),
             });
+        let before = before.and_then(|rules| rules.spread.as_ref());
+        let spread = (mirror.sample == Sample::RareFirst).then(|| {
+            let spread = before.map_or_else(|| Rc::new(Spread::new(mirror.percent)), Rc::clone);
+            spread.begin(mirror.percent);
+            spread
+        });
         let mut headers = mirror.headers.clone();
         let ours = [COPY_NUMBER, PRIMARY_STATUS, PRIMARY_DURATION];
         headers.remove.extend(ours.map(str::to_ascii_lowercase));
@@ -187,6 +206,7 @@ impl Rules {
             },
             idempotency_key: mirror.idempotency_key.clone(),
             governor,
+            spread,
             path: mirror.path.as_ref().map(PathEdit::new),
             headers,
             secrets: Secrets::new(&mirror.redact).map(Rc::new),

@@ -130,6 +130,7 @@ pub(super) mod tests {
             only: None,
             only_primary: None,
             sample_by: None,
+            sample: config::Sample::Even,
             rate_max: None,
             ttl: None,
             after: config::After::Request,
@@ -142,6 +143,7 @@ pub(super) mod tests {
             headers: HeaderEdits::default(),
             redact: Redact::default(),
             role: config::Role::Candidate,
+            baseline_for: Vec::new(),
             compare: None,
         }
     }

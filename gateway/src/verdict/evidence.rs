@@ -18,6 +18,8 @@ pub struct Evidence {
     pub are_chosen_by_response: bool,
     /// So were the baseline's, or neither; true where there is none.
     pub is_baseline_chosen_alike: bool,
+    /// The same requests concern the baseline, whatever is drawn of them; true where there is none.
+    pub is_baseline_asked_alike: bool,
     /// Copies to the baseline wait, travel and are given up by the same settings: it loses what the gateway itself loses.
     pub is_baseline_sent_alike: bool,
     pub seen: Seen,
@@ -63,6 +65,10 @@ pub struct Seen {
     pub lost: u64,
     /// Responses that may stand beside another request than their own.
     pub suspect: u64,
+    /// Pairs that are not counted, for they are evidence of neither side: of calls whose time was up, which waiting had lowered, and of
+    /// calls that were not read to their end.
+    pub less_time: u64,
+    pub end_unread: u64,
     /// Where answers are set side by side.
     pub compared: Option<Compared>,
 }
@@ -86,8 +92,17 @@ pub struct Compared {
     pub hidden: u64,
     /// Requests that the baseline answered too; of those, where this alone differs, and where the baseline alone does.
     pub beside: (u64, u64, u64),
+    /// Requests that the baseline is not asked.
+    pub unasked: Unasked,
     /// Why contents were not compared, and how often.
     pub reasons: Vec<(String, u64)>,
+}
+
+/// How many answers to such requests were set side by side, and how many of these differ in anything.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Unasked {
+    pub pairs: u64,
+    pub differing: u64,
 }
 
 /// One place where answers differ.
@@ -110,23 +125,40 @@ pub struct Difference {
     pub beside: u64,
     pub only_mirror: u64,
     pub only_baseline: u64,
+    /// Of requests that the baseline is not asked.
+    pub unasked: Lone,
     pub example: (Option<String>, Option<String>),
     /// Ids of requests that are kept.
     pub samples: Vec<String>,
 }
 
-/// Routes whose baseline saw so many times as many of their requests, or as few, are as if it saw all.
+/// How often a place differs where no baseline was asked; as of a [`Difference`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Lone {
+    pub count: u64,
+    pub compared: u64,
+    pub is_volatile: bool,
+}
+
+/// Routes whose baseline saw so many times as many of their requests, or as few, are as if it saw as much of all.
 const ALIKE: [f64; 2] = [0.8, 1.25];
 
 impl Evidence {
     /// All routes of a mirror as one: what is compared is compared for the same requests on both sides, so that which route
     /// has how many cannot matter. A baseline counts where it saw as much of each route.
     pub(super) fn together(all: &[&Self]) -> Option<Self> {
-        let is_fair = |of: &&&Self| !of.are_chosen_by_response && of.is_baseline_chosen_alike;
+        let is_fair = |of: &&&Self| {
+            !of.are_chosen_by_response && of.is_baseline_chosen_alike && of.is_baseline_asked_alike
+        };
         let pairs = |all: &[&Self]| total(all.iter().map(|of| of.seen.pairs()));
+        let again = |of: &Self| Some(of.baseline.as_ref()?.pairs() as f64 / of.seen.pairs().max(1) as f64);
+        // A baseline may have a share of its own, as long as it is that of each route: measured by the largest.
+        let largest =
+            all.iter().filter(is_fair).filter(|of| of.baseline.is_some()).max_by_key(|of| of.seen.pairs());
+        let share = largest.and_then(|of| again(of)).filter(|share| *share > 0.0);
         let is_alike = |of: &&&Self| {
-            let again = of.baseline.as_ref().map_or(0, Seen::pairs) as f64 / of.seen.pairs().max(1) as f64;
-            (ALIKE[0]..=ALIKE[1]).contains(&again)
+            let times = again(of).zip(share).map(|(own, share)| own / share);
+            times.is_some_and(|times| (ALIKE[0]..=ALIKE[1]).contains(&times))
         };
         let with: Vec<&Self> = all.iter().filter(is_fair).filter(is_alike).copied().collect();
         let without: Vec<&Self> =
@@ -141,6 +173,7 @@ impl Evidence {
             copies: of.iter().map(|of| of.copies).max().unwrap_or(1),
             are_chosen_by_response: false,
             is_baseline_chosen_alike: true,
+            is_baseline_asked_alike: true,
             is_baseline_sent_alike: false,
             seen: Seen::together(of.iter().map(|of| &of.seen)),
             baseline: has_baseline.then(|| Seen::together(of.iter().filter_map(|of| of.baseline.as_ref()))),
@@ -173,7 +206,9 @@ impl Seen {
             sent: total(all.clone().map(|seen| seen.sent)),
             unreachable: total(all.clone().map(|seen| seen.unreachable)),
             lost: total(all.clone().map(|seen| seen.lost)),
-            suspect: total(all.map(|seen| seen.suspect)),
+            suspect: total(all.clone().map(|seen| seen.suspect)),
+            less_time: total(all.clone().map(|seen| seen.less_time)),
+            end_unread: total(all.map(|seen| seen.end_unread)),
             compared: None,
         }
     }
@@ -376,6 +411,7 @@ mod tests {
             beside: 0,
             only_mirror: 0,
             only_baseline: 0,
+            unasked: Lone::default(),
             example: (None, None),
             samples: Vec::new(),
         }

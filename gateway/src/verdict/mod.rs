@@ -11,7 +11,9 @@ mod evidence;
 mod sequential;
 mod rules;
 mod mismatch;
+mod contents;
 mod times;
+mod unknown;
 mod fleet;
 mod mirroring;
 mod drift;
@@ -22,7 +24,7 @@ use serde::Serialize;
 
 use crate::metrics::total;
 pub use drift::Drift;
-pub use evidence::{Compared, Difference, Evidence, Seen, Window};
+pub use evidence::{Compared, Difference, Evidence, Lone, Seen, Unasked, Window};
 pub use fleet::{Aside, Fleet, Missing};
 pub use mirroring::{Got, Mirroring, Trial, mirroring};
 use rules::Rules;

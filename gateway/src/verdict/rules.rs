@@ -1,16 +1,15 @@
-//! The rules on one route, and on all routes together: errors, statuses, fields, reach, what was lost and what was not looked
-//! at. What times come to is [`super::times`]'s.
+//! The rules on one route, and on all routes together: errors, statuses, fields and reach. What times come to is
+//! [`super::times`]'s, where contents differ [`super::contents`]'s, and what is not known of copies [`super::unknown`]'s.
 
 use config::{Contents, Percent, Policy};
 
 use super::evidence::{is_only_mirrors, is_only_primarys, is_other_status};
-use super::mismatch::{Descending, Mismatch, MismatchTest, Shown};
+use super::mismatch::{Mismatch, MismatchTest};
 use super::sequential::{
     Chance, Estimate, more_often, net, net_beyond, net_figure, net_is_within, share, share_beyond,
     share_figure,
 };
-use super::{Compared, Difference, Evidence, Outcome, Ruling, Seen};
-use crate::metrics::total;
+use super::{Evidence, Outcome, Ruling, Seen};
 
 /// A field that v1 itself does not keep may differ more often by this share of its noise: less is no reason.
 pub(super) const NOISE_SLACK: f64 = 0.2;
@@ -23,19 +22,14 @@ pub(super) const SLIPS: f64 = 2.0;
 const PASS_ALPHA: f64 = 0.01;
 
 /// Copies that find no connection come in heaps, each from one cause: below this share it may have been one restart.
-const OUTAGE: f64 = 0.05;
-
-/// A ring that is full drops many in one go: so many tell no more than one. And a baseline's may be a few times as seldom by
-/// itself, for it answers others' requests too.
-const HEAP: f64 = 16.0;
-const TIMES_AS_MANY: f64 = 2.0;
+pub(super) const OUTAGE: f64 = 0.05;
 
 /// No threshold asks for more requests than this one: 30,000.
 pub(super) const LEAST_THRESHOLD: f64 = 0.000_1;
 
-/// Why a value that looks as if drawn anew each time cannot speak against a mirror.
-const VOLATILE: &str = "some values are drawn anew each time, it seems: ignore them (the evidence has the line to write), or \
-                        give the route a baseline, a mirror with `role = \"baseline\"` that leads to v1";
+/// Why a baseline that gets other requests decides nothing.
+const ASKED_OTHERWISE: &str = "v1 once more gets other requests than the mirror, and by these alone it would be otherwise: give the \
+                               requests that both get a route of their own";
 
 /// Lines of evidence of one ruling.
 pub(super) const EVIDENCE_MAX: usize = 10;
@@ -53,9 +47,9 @@ pub(super) struct Parts {
 const OF_A_ROUTE: Parts =
     Parts { errors: 0.25, statuses: 0.125, times: 0.062_5, others: REACH + LOSSES + ANY + FIELDS };
 const REACH: f64 = 0.062_5;
-const LOSSES: f64 = 0.062_5;
-const ANY: f64 = 0.125;
-const FIELDS: f64 = 0.25;
+pub(super) const LOSSES: f64 = 0.062_5;
+pub(super) const ANY: f64 = 0.125;
+pub(super) const FIELDS: f64 = 0.25;
 
 /// What is wrong with a whole service fails or is slow; contents are wrong on a route.
 const EVERYWHERE: Parts = Parts { errors: 0.5, statuses: 0.125, times: 0.187_5, others: 0.0 };
@@ -68,18 +62,14 @@ impl Parts {
     }
 }
 
-/// The first fields that differ share their part about evenly; the sum over all that may ever come is one.
-fn field_part(rank: u64) -> f64 {
-    let k = rank as f64 + 8.0;
-    8.0 / (k * (k + 1.0))
-}
-
 pub(super) struct Rules<'a> {
     pub(super) policy: &'a Policy,
     /// How often any rule may reject for nothing.
     pub(super) chance: Chance,
     /// Rulings that do not fail are passed over: what takes long to know of them is left out.
     pub(super) is_of_failures: bool,
+    /// As if there were no baseline.
+    pub(super) is_without_baseline: bool,
 }
 
 /// What a rule weighs. What takes long to know is asked for where it matters.
@@ -115,45 +105,21 @@ pub(super) fn refuted(chance: Chance, strengths: &[f64]) -> Option<f64> {
     chance.is_met(least).then(|| chance.unlikely(least))
 }
 
-fn ends(Estimate { low, high, .. }: Estimate) -> [f64; 2] {
+pub(super) fn ends(Estimate { low, high, .. }: Estimate) -> [f64; 2] {
     [low, high]
 }
 
-/// Pairs that may be of two requests speak neither for the mirror nor against it.
-fn unless_out_of_step(evidence: &Evidence, rulings: &mut [Ruling]) {
-    let (suspect, pairs) = (evidence.seen.suspect, evidence.seen.pairs());
-    if suspect as f64 <= SUSPECT_SHARE_MAX * pairs as f64 {
-        return;
-    }
-    for ruling in
-        rulings.iter_mut().filter(|ruling| ruling.rule != "unreachable" && ruling.rule != "copies_lost")
-    {
-        if ruling.result != Outcome::Hold {
-            ruling.hold(format!(
-                "a connection gave more responses than it got requests: {suspect} of {pairs} pairs may be of two \
-                 requests; once that is mended, gateway verdict --begin"
-            ));
-        }
-    }
-}
-
-/// So many pairs that may be of two requests are too few to matter.
-const SUSPECT_SHARE_MAX: f64 = 0.0002;
-
 impl<'a> Rules<'a> {
     pub(super) fn of(policy: &'a Policy, chance: Chance) -> Self {
-        Self { policy, chance, is_of_failures: false }
+        Self { policy, chance, is_of_failures: false, is_without_baseline: false }
     }
 
     /// Everything on one route; last comes first.
     pub(super) fn route(&self, evidence: &Evidence) -> Vec<Ruling> {
         let mut rulings = vec![self.losses(evidence)];
-        rulings.extend(self.both_times(evidence, OF_A_ROUTE.times));
+        rulings.extend(self.left_out(evidence));
         rulings.push(self.reach(evidence));
-        rulings.push(self.errors(evidence, OF_A_ROUTE.errors));
-        if !self.ignores("status") {
-            rulings.push(self.statuses(evidence, OF_A_ROUTE.statuses));
-        }
+        rulings.extend(self.counted(evidence, &OF_A_ROUTE));
         match &evidence.seen.compared {
             Some(compared) => {
                 rulings.push(self.contents(evidence, compared));
@@ -162,30 +128,50 @@ impl<'a> Rules<'a> {
             None if self.policy.contents == Contents::Required => rulings.push(self.unlooked(evidence)),
             None => {}
         }
-        unless_out_of_step(evidence, &mut rulings);
+        Self::unless_out_of_step(evidence, &mut rulings);
         rulings
     }
 
     /// What counters tell of a stretch of time.
     pub(super) fn lately(&self, evidence: &Evidence) -> Vec<Ruling> {
         let mut rulings = vec![self.reach(evidence)];
-        rulings.extend(self.counted(evidence, &OF_A_ROUTE));
+        rulings.extend(self.everything_counted(evidence, &OF_A_ROUTE));
         rulings
     }
 
     /// What all routes together tell sooner than each.
     pub(super) fn everywhere(&self, evidence: &Evidence) -> Vec<Ruling> {
-        self.counted(evidence, &EVERYWHERE)
+        self.everything_counted(evidence, &EVERYWHERE)
     }
 
+    fn everything_counted(&self, evidence: &Evidence, parts: &Parts) -> Vec<Ruling> {
+        let mut rulings = self.counted(evidence, parts);
+        Self::unless_out_of_step(evidence, &mut rulings);
+        rulings
+    }
+
+    /// What is counted of all requests alike. Where a baseline gets others than the mirror does, what it shows is no more than a
+    /// hint: that is known alone which is so with and without it.
     fn counted(&self, evidence: &Evidence, parts: &Parts) -> Vec<Ruling> {
         let mut rulings = self.both_times(evidence, parts.times);
         rulings.push(self.errors(evidence, parts.errors));
         if !self.ignores("status") {
             rulings.push(self.statuses(evidence, parts.statuses));
         }
-        unless_out_of_step(evidence, &mut rulings);
+        if evidence.baseline.is_some() && !evidence.is_baseline_asked_alike && !self.is_without_baseline {
+            let without = Self { is_without_baseline: true, ..*self }.counted(evidence, parts);
+            for (ruling, other) in rulings.iter_mut().zip(without) {
+                if ruling.result != Outcome::Hold && ruling.result != other.result {
+                    ruling.hold(ASKED_OTHERWISE.to_owned());
+                }
+            }
+        }
         rulings
+    }
+
+    /// What v1 itself does, once more.
+    pub(super) fn baseline<'e>(&self, evidence: &'e Evidence) -> Option<&'e Seen> {
+        evidence.baseline.as_ref().filter(|_| !self.is_without_baseline)
     }
 
     /// How sure a judgement of this evidence by a rule of this part has to be.
@@ -194,7 +180,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The same to pass.
-    fn pass_chance(evidence: &Evidence) -> Chance {
+    pub(super) fn pass_chance(evidence: &Evidence) -> Chance {
         Chance::of(PASS_ALPHA).of_groups(evidence.copies.max(1).into())
     }
 
@@ -203,13 +189,13 @@ impl<'a> Rules<'a> {
     }
 
     /// As many samples as the policy asks for, and as would show a share of `threshold`.
-    fn needed(&self, evidence: &Evidence, threshold: f64) -> u64 {
+    pub(super) fn needed(&self, evidence: &Evidence, threshold: f64) -> u64 {
         let showing = (NONE_IN / threshold.max(LEAST_THRESHOLD)).round() * f64::from(evidence.copies.max(1));
         // At most 3e4 times 1e2.
         self.samples_min(evidence).max(showing as u64)
     }
 
-    fn ignores(&self, field: &str) -> bool {
+    pub(super) fn ignores(&self, field: &str) -> bool {
         self.policy.ignore_fields.iter().any(|ignored| ignored == field)
     }
 
@@ -298,186 +284,18 @@ impl<'a> Rules<'a> {
             reject: self.part(evidence, part),
             pass: Self::pass_chance(evidence),
         };
-        let noise = evidence.baseline.as_ref().map(|b| (b.cells(is_other_status), b.pairs()));
+        let noise = self.baseline(evidence).map(|b| (b.cells(is_other_status), b.pairs()));
         let of = Mismatch::apart((evidence.seen.cells(is_other_status), n), noise, asked);
         let needed = self.needed(evidence, threshold);
         let shown = || evidence.seen.shown(is_other_status);
         self.mismatch(evidence, "status_mismatch", (n > 0).then_some(&of), (n, needed), &shown)
     }
 
-    /// One place where answers differ, by what came since it was found.
-    fn difference(of: &Difference, has_baseline: bool, asked: MismatchTest) -> Mismatch {
-        if has_baseline && of.beside > 0 {
-            return Mismatch::beside(of, asked);
-        }
-        let noise = has_baseline.then_some((of.baseline_count, of.baseline_compared));
-        let (count, n) =
-            (of.count.saturating_sub(u64::from(of.first > 0)), of.compared.saturating_sub(of.first));
-        let mut mismatch = Mismatch::apart((count, n), noise, asked);
-        mismatch.counted = of.compared;
-        mismatch
-    }
-
-    /// Each field that differs, and whether answers differ at all: those that differ each in a place of its own are no
-    /// less wrong.
-    fn mismatches(&self, evidence: &Evidence, compared: &Compared) -> Ruling {
-        let threshold = of_percent(self.policy.mismatch_max);
-        let (least, pass) = (self.samples_min(evidence), Self::pass_chance(evidence));
-        let asked = |part: f64| MismatchTest { threshold, least, reject: self.part(evidence, part), pass };
-        let baseline = evidence.baseline.as_ref().map(|baseline| baseline.compared.as_ref());
-        // Without a baseline nothing tells noise from a fault but its look.
-        let is_volatile = |of: &Difference| baseline.is_none() && of.is_volatile;
-        let (left_out, judged): (Vec<_>, Vec<_>) =
-            evidence.differences.iter().partition(|of| self.ignores(&of.field) || is_volatile(of));
-        let mut all = Vec::new();
-        for of in &judged {
-            let asked = asked(FIELDS * field_part(of.rank));
-            all.push((Self::difference(of, baseline.is_some(), asked), Shown::Judged(of)));
-        }
-        for of in left_out.iter().filter(|of| !self.ignores(&of.field)) {
-            let mut mismatch = Self::difference(of, false, asked(FIELDS * field_part(of.rank)));
-            // Without names, for it is told to strangers too.
-            mismatch.unsure = Some(VOLATILE.to_owned());
-            all.push((mismatch, Shown::Volatile(of)));
-        }
-        if compared.answers > 0 {
-            let asked = asked(ANY);
-            let all_of = |differing: u64, noise: Option<u64>| {
-                let answers = |of: Option<&Compared>| of.map_or(0, |of| of.answers);
-                let noise = baseline
-                    .map(|of| (noise.unwrap_or_else(|| of.map_or(0, |of| of.differing)), answers(of)));
-                let mismatch = Mismatch::apart((differing, compared.answers), noise, asked);
-                (mismatch, Shown::Any(differing, compared.answers))
-            };
-            let any = if left_out.is_empty() {
-                all_of(compared.differing, None)
-            } else {
-                // How many differ where it counts is known within bounds: each that differs is counted by a field.
-                let sum = |of: &[&Difference]| total(of.iter().map(|of| of.count));
-                let most_frequent = judged.iter().map(|of| of.count).max().unwrap_or_default();
-                let least = compared.differing.saturating_sub(sum(&left_out)).max(most_frequent);
-                let most = compared.differing.min(sum(&judged)).max(least);
-                let least_noise = judged.iter().map(|of| of.baseline_count).max().unwrap_or_default();
-                let (kind, mut unkind) = (all_of(least, None), all_of(most, Some(least_noise)));
-                if kind.0.result() == Outcome::Fail {
-                    kind
-                } else {
-                    if unkind.0.result() == Outcome::Fail {
-                        let why = "how many differ in more than what the policy ignores is not known";
-                        unkind.0.unsure = Some(why.to_owned());
-                    }
-                    unkind
-                }
-            };
-            all.push(any);
-        }
-        all.sort_by_cached_key(|(of, _)| (of.result().rank(), Descending(of.beyond())));
-        let told = || {
-            let beyond = all.iter().filter(|(mismatch, _)| mismatch.beyond() > 0.0);
-            let mut told: Vec<String> = beyond.clone().take(EVIDENCE_MAX).map(|(_, of)| of.text()).collect();
-            told.resize_with(beyond.count(), String::new);
-            told
-        };
-        let samples = compared.contents.saturating_add(compared.left_out);
-        let needed = self.needed(evidence, threshold);
-        let first = all.first().map(|(mismatch, _)| mismatch);
-        self.mismatch(evidence, "mismatch_above_noise", first, (samples, needed), &told)
-    }
-
-    /// A ruling on a mismatch, which noise that is not known keeps from failing.
-    fn mismatch(
-        &self,
-        evidence: &Evidence,
-        rule: &'static str,
-        of: Option<&Mismatch>,
-        (samples, needed): (u64, u64),
-        shown: &dyn Fn() -> Vec<String>,
-    ) -> Ruling {
-        let weighed = Weighed {
-            rule,
-            unit: "share",
-            figure: of.map(|of| of.figure),
-            interval: &|| of.map(Mismatch::interval).unwrap_or_default(),
-            threshold: of.map_or_else(|| of_percent(self.policy.mismatch_max), |of| of.allowed),
-            refuted: of.and_then(|of| of.refuted),
-            ceiling: &|most| of.and_then(|of| of.ceiling(most)),
-            samples,
-            counted: of.map(|of| of.counted),
-            needed,
-            shown,
-        };
-        let mut ruling = self.ruling(evidence, weighed);
-        if let Some(why) = of.and_then(|of| of.unsure.clone())
-            && (ruling.result == Outcome::Fail || ruling.is_suspect)
-        {
-            ruling.hold(why);
-        }
-        ruling
-    }
-
-    /// A ruling on a share that cannot speak against the mirror: beyond its threshold too little is known.
-    fn unknown(
-        &self,
-        evidence: &Evidence,
-        rule: &'static str,
-        of: (u64, u64),
-        shown: &dyn Fn() -> Vec<String>,
-    ) -> Ruling {
-        let (count, samples) = of;
-        // Nothing is rejected by it, so the chance is that of passing.
-        let chance = Self::pass_chance(evidence);
-        let threshold = of_percent(self.policy.lost_max);
-        self.ruling(
-            evidence,
-            Weighed {
-                rule,
-                unit: "share",
-                figure: (samples > 0).then(|| share_figure(count, samples)),
-                interval: &|| ends(share(count, samples, chance)),
-                threshold,
-                refuted: refuted(chance, &[share_beyond(count, samples, threshold)]),
-                ceiling: NO_CEILING,
-                samples,
-                counted: None,
-                needed: self.samples_min(evidence),
-                shown,
-            },
-        )
-    }
-
-    /// The contents of a mirror without `compare` are looked at by nothing.
-    fn unlooked(&self, evidence: &Evidence) -> Ruling {
-        let n = evidence.seen.pairs();
-        let mut ruling = self.unknown(evidence, "contents_not_compared", (n, n), &Vec::new);
-        ruling.hold(format!(
-            "contents are not compared: write `compare = {{}}` beside `upstream` of mirror {:?} on this route, or \
-             `contents = \"optional\"` in the policy",
-            evidence.mirror
-        ));
-        ruling
-    }
-
-    /// Of answers that were not seen whole it is not known whether they are the same.
-    fn contents(&self, evidence: &Evidence, compared: &Compared) -> Ruling {
-        let samples = compared.answers.saturating_add(compared.no_room);
-        let unseen = samples.saturating_sub(compared.contents.saturating_add(compared.left_out));
-        let unseen = unseen.saturating_add(compared.partly).min(samples);
-        let shown = || {
-            let reasons = compared.reasons.iter().filter(|(_, n)| *n > 0);
-            reasons.map(|(why, n)| format!("{why}: {n}")).collect()
-        };
-        let mut ruling = self.unknown(evidence, "contents_not_compared", (unseen, samples), &shown);
-        if ruling.result == Outcome::Fail || ruling.is_suspect {
-            ruling.hold("whether they are the same is not known".to_owned());
-        }
-        ruling
-    }
-
     fn errors(&self, evidence: &Evidence, part: f64) -> Ruling {
         let chance = self.part(evidence, part);
         let counts = |seen: &Seen| (seen.cells(is_only_mirrors), seen.cells(is_only_primarys), seen.pairs());
         let (only_mirror, only_primary, n) = counts(&evidence.seen);
-        let baseline = evidence.baseline.as_ref().filter(|b| b.pairs() >= self.samples_min(evidence));
+        let baseline = self.baseline(evidence).filter(|b| b.pairs() >= self.samples_min(evidence));
         let again = baseline.map(counts);
         let noise = again.map_or(0.0, |(mirror, primary, n)| net_figure(mirror, primary, n).max(0.0));
         let figure = net_figure(only_mirror, only_primary, n) - noise;
@@ -516,40 +334,6 @@ impl<'a> Rules<'a> {
         };
         let mut ruling = self.ruling(evidence, weighed);
         ruling.unless_chosen(evidence, baseline.is_some());
-        ruling
-    }
-
-    /// What was dropped here cannot speak against the mirror, but then too little is known. Where copies to the baseline that are sent
-    /// by the same settings are dropped far more seldom, the mirror is what they wait for: it answers too slowly, or not at all.
-    fn losses(&self, evidence: &Evidence) -> Ruling {
-        let (lost, wanted) = (evidence.seen.lost, evidence.seen.wanted());
-        let again = evidence
-            .baseline
-            .as_ref()
-            .filter(|of| evidence.is_baseline_sent_alike && of.wanted() >= self.samples_min(evidence));
-        let again = again.map(|of| (of.lost, of.wanted()));
-        let shown = || {
-            let beside = again.map(|(lost, wanted)| format!(", of those to v1 once more {lost} of {wanted}"));
-            vec![format!("{lost} of {wanted} copies were dropped{}", beside.unwrap_or_default())]
-        };
-        let mut ruling = self.unknown(evidence, "copies_lost", (lost, wanted), &shown);
-        let is_its_own = again.is_some_and(|(less, of)| {
-            let chance = self.part(evidence, LOSSES).of_groups(HEAP);
-            let least = OUTAGE.max(of_percent(self.policy.lost_max));
-            let strengths =
-                [share_beyond(lost, wanted, least), more_often((lost, wanted), (less, of), TIMES_AS_MANY)];
-            let refuted = refuted(chance, &strengths);
-            ruling.chance = refuted;
-            refuted.is_some()
-        });
-        if is_its_own && wanted >= self.samples_min(evidence) {
-            (ruling.result, ruling.why, ruling.is_suspect) = (Outcome::Fail, None, false);
-            return ruling;
-        }
-        ruling.chance = None;
-        if ruling.result == Outcome::Fail || ruling.is_suspect {
-            ruling.hold("what became of them on v2 is not known".to_owned());
-        }
         ruling
     }
 }

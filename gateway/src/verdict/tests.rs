@@ -1,5 +1,6 @@
 //! Verdicts on simulated services: what is the same is not rejected, what is worse is, by the name of what is worse.
 
+mod baselines;
 mod drift;
 mod lately;
 mod losses;
@@ -38,6 +39,7 @@ fn evidence(route: &str, matrix: &[(&str, &str, u64)]) -> Evidence {
         copies: 1,
         are_chosen_by_response: false,
         is_baseline_chosen_alike: true,
+        is_baseline_asked_alike: true,
         is_baseline_sent_alike: true,
         seen: cells(matrix),
         baseline: None,
@@ -73,6 +75,7 @@ fn differing(n: u64, count: u64, baseline: (u64, u64)) -> Evidence {
         beside: 0,
         only_mirror: 0,
         only_baseline: 0,
+        unasked: Lone::default(),
         example: (Some("\"pro\"".to_owned()), Some("\"free\"".to_owned())),
         samples: vec!["id-1".to_owned()],
     }];
@@ -451,6 +454,7 @@ fn what_the_policy_ignores_hides_no_other_difference() {
 fn rules_have_the_names_by_which_a_policy_ignores_them() {
     let mut of = evidence("a", &[("200", "200", 300)]);
     of.seen.compared = compared(0, 300);
+    of.seen.end_unread = 1;
     let names = |ignore_rules: Vec<String>| -> Vec<&str> {
         let verdict = judge(&Policy { ignore_rules, ..Policy::default() }, std::slice::from_ref(&of));
         verdict.mirrors[0].rules.iter().map(|rule| rule.rule).collect()

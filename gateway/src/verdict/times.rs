@@ -60,7 +60,7 @@ impl Rules<'_> {
             is_tail: true,
         };
         let Seen { primary_times, mirror_times, .. } = &evidence.seen;
-        let again = evidence.baseline.as_ref().map(|of| Ranks::of(&of.mirror_times));
+        let again = self.baseline(evidence).map(|of| Ranks::of(&of.mirror_times));
         let of = Times { primary: Ranks::of(primary_times), mirror: Ranks::of(mirror_times), again };
         [p99, p50].iter().map(|rule| self.times(evidence, &of, rule, part)).collect()
     }
@@ -147,7 +147,7 @@ impl Rules<'_> {
             ruling.why = Some(format!("longer by no more than the slack of {:?}", self.policy.slack));
         }
         ruling.unless_chosen(evidence, again.is_some());
-        if ruling.result == Outcome::Fail && again.is_none() && evidence.baseline.is_some() {
+        if ruling.result == Outcome::Fail && again.is_none() && self.baseline(evidence).is_some() {
             ruling.hold("the baseline has too few times to tell what being a copy takes".to_owned());
         }
         if ruling.result == Outcome::Hold
@@ -190,7 +190,7 @@ impl Rules<'_> {
         chance: Chance,
     ) -> Option<f64> {
         let chance = chance.of_groups(f64::from(evidence.workers.clamp(1, WORKERS_TOGETHER_MAX)));
-        let again = evidence.baseline.as_ref().filter(|_| has_again);
+        let again = self.baseline(evidence).filter(|_| has_again);
         let n = evidence.seen.primary_times.count();
         let at = |level: usize| {
             let us = level_us(level);
@@ -219,7 +219,7 @@ impl Rules<'_> {
         };
         let of = longer(&evidence.seen);
         let mut strengths = vec![share_beyond(of.0, of.1, 0.5)];
-        let again = evidence.baseline.as_ref().filter(|_| has_again).map(longer);
+        let again = self.baseline(evidence).filter(|_| has_again).map(longer);
         strengths.extend(again.map(|again| more_often(of, again, 1.0)));
         refuted(chance, &strengths)
     }

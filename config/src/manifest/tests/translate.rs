@@ -414,6 +414,50 @@ fn a_thousand_bad_documents_hide_neither_each_other_nor_the_good_one() {
 }
 
 #[test]
+fn a_policy_says_whose_baseline_a_mirror_is_and_a_rule_without_these_has_none() {
+    let rule = |mirrors: &[&str]| {
+        let each: Vec<String> = mirrors.iter().map(|of| format!("{{destination: {{host: {of}}}}}")).collect();
+        format!("{{route: [{{destination: {{host: v1}}}}], mirrors: [{}]}}", each.join(", "))
+    };
+    let http = [rule(&["v2", "v3", "again"]), rule(&["v3", "again"])].join(", ");
+    let text = virtual_service("v", &format!("{{hosts: [a], http: [{http}]}}"));
+    let of = |keys: &str| {
+        let owner = ("VirtualService".to_owned(), "default".to_owned(), "v".to_owned());
+        let text_of = Ok(format!("[mirror.again]\n{keys}\n"));
+        let policies = [(owner, Policy { name: "ConfigMap p".to_owned(), text: text_of })].into();
+        let all = translate(&Applied {
+            documents: &documents(&text),
+            policies: Some(&policies),
+            ..Applied::default()
+        });
+        let said: Vec<String> = all.outcomes[0].warnings.iter().map(ToString::to_string).collect();
+        let config = all.checked.unwrap().config;
+        let whose: Vec<Vec<String>> = config
+            .routes
+            .iter()
+            .flat_map(|route| route.mirrors.iter().filter(|of| of.role == crate::Role::Baseline))
+            .map(|of| of.baseline_for.iter().map(|name| name.split('.').next().unwrap().to_owned()).collect())
+            .collect();
+        (whose, said.join("\n"))
+    };
+    let (whose, _) = of("role = \"baseline\"");
+    assert_eq!(whose, [Vec::<String>::new(), Vec::new()], "of all");
+    let (whose, said) = of("role = \"baseline\"\nbaseline_for = [\"v2\"]");
+    assert_eq!(whose, [["v2"]], "{said}");
+    assert!(
+        said.contains("ConfigMap p:3: mirror.again.baseline_for: none of these is a mirror beside it"),
+        "{said}"
+    );
+    for (keys, told) in [
+        ("baseline_for = [\"v2\"]", "is for a mirror with role = \"baseline\""),
+        ("role = \"baseline\"\nbaseline_for = []", "names no mirror"),
+    ] {
+        let (whose, said) = of(keys);
+        assert!(whose.is_empty() && said.contains(told), "{keys}: {said}");
+    }
+}
+
+#[test]
 fn no_value_of_a_policy_is_repeated() {
     const SECRET: &str = "s3cr3t-word";
     let rows = [

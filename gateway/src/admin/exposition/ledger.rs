@@ -59,7 +59,7 @@ impl Shards<'_> {
         };
         out.gauges(
             "umbra_mirror_effective_percent",
-            "Share of requests copied now; below percent where a governor lowered it; mean of the workers",
+            "Share of requests copied now; below percent where a governor lowered it, another where copies are spread; mean of the workers",
             None,
             mirrors.iter().map(|m| (m.labels(), mean(m))),
         )?;

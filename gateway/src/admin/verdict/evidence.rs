@@ -10,7 +10,7 @@ use crate::compare::{BUSY, CONTENT_TYPE, Group, Kind, NO_ROOM, TOO_MANY, Tally};
 use crate::control::{self, Account, Counts, Epoch, Mark};
 use crate::metrics::{Slots, TailCounts, total};
 use crate::observe::disclosure::rfc3339;
-use crate::verdict::{Compared, Difference, Evidence, Got, Seen, Trial, Window};
+use crate::verdict::{Compared, Difference, Evidence, Got, Lone, Seen, Trial, Window};
 
 /// What these accounts come to.
 pub(super) fn evidence_of(
@@ -33,12 +33,13 @@ pub(super) fn evidence_of(
             let of = route.mirrors.iter().filter(move |of| of.role == role && !config.is_captured(of));
             of.filter_map(|of| Some((of, *by_name.get(&(route.name.as_str(), of.name.as_str()))?)))
         };
-        let baselines: Vec<(&Mirror, &Account)> = of_role(Role::Baseline).collect();
-        let again = Some(&baselines).filter(|all| !all.is_empty());
-        let of_baselines: Vec<Again<'_>> = baselines.iter().filter_map(|(_, of)| Again::of(of)).collect();
         for (of, account) in
             of_role(Role::Candidate).filter(|(of, _)| mirror.is_none_or(|name| of.name == name))
         {
+            let baselines: Vec<(&Mirror, &Account)> =
+                of_role(Role::Baseline).filter(|(again, _)| again.is_baseline_of(of)).collect();
+            let again = Some(&baselines).filter(|all| !all.is_empty());
+            let of_baselines: Vec<Again<'_>> = baselines.iter().filter_map(|(_, of)| Again::of(of)).collect();
             // Contents are counted since the epoch began; of a later moment it is known what was seen since, not how often.
             let groups =
                 account.groups.iter().filter(|group| since.is_none_or(|since| group.last_seen >= since));
@@ -51,6 +52,7 @@ pub(super) fn evidence_of(
                 copies: of.percent.per_million.div_ceil(Percent::ALL.per_million).max(1),
                 are_chosen_by_response: of.response.is_some(),
                 is_baseline_chosen_alike: baselines.iter().all(|(again, _)| again.response == of.response),
+                is_baseline_asked_alike: baselines.iter().all(|(again, _)| again.is_asked_like(of)),
                 is_baseline_sent_alike: !baselines.is_empty()
                     && baselines.iter().all(|(again, _)| are_sent_alike(config, of, again)),
                 seen: seen_of(&[(of, account)], since),
@@ -137,6 +139,8 @@ fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tal
         unreachable: sum(|of| of.unreachable),
         lost: sum(|of| of.lost),
         suspect: sum(|of| of.suspect),
+        less_time: sum(|of| of.less_time),
+        end_unread: sum(|of| of.end_unread),
         compared: compares.then(|| compared(tallies)),
     }
 }
@@ -156,6 +160,8 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
         add(&mut all.beside.1, tally.beside.only_mirror);
         add(&mut all.beside.2, tally.beside.only_baseline);
         add(&mut all.left_out, skipped(CONTENT_TYPE));
+        add(&mut all.unasked.pairs, tally.unasked.pairs);
+        add(&mut all.unasked.differing, tally.unasked.differing);
         // What found no time was drawn by chance, and what nobody asked for is not missed: they speak of nothing.
         let tells = |why: &str| why != BUSY && why != CONTENT_TYPE;
         for (why, n) in tally.skipped.iter().filter(|(why, _)| tells(why)) {
@@ -200,6 +206,7 @@ fn difference(group: &Group, of: &Account, baselines: &[Again<'_>]) -> Differenc
         add(&mut baseline_compared, tally.of(kind));
     }
     let beside = of.tally.as_ref().map_or(0, |tally| tally.beside_of(kind));
+    let unasked = of.tally.as_ref().map_or(0, |tally| tally.unasked_of(kind));
     Difference {
         field: group.field.clone(),
         kind: kind.text(),
@@ -213,6 +220,11 @@ fn difference(group: &Group, of: &Account, baselines: &[Again<'_>]) -> Differenc
         beside: beside.saturating_sub(group.began.1),
         only_mirror: group.only_mirror.saturating_sub(u64::from(group.began.1 > 0)),
         only_baseline: group.only_baseline,
+        unasked: Lone {
+            count: group.alone.count,
+            compared: unasked,
+            is_volatile: group.alone.is_volatile(unasked),
+        },
         example: group.example.clone(),
         samples: group.request_ids(),
     }

@@ -271,7 +271,7 @@ fn share(counters: &MirrorCounters, configured: u32) -> u32 {
     if counters.lowered.sum() == 0 {
         return configured;
     }
-    u32::try_from(counters.share.get()).unwrap_or(configured)
+    u32::try_from(counters.governed.get()).unwrap_or(configured)
 }
 
 /// Of how many endpoints some are; of those of a cluster's service only `discovery` knows.

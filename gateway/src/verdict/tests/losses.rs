@@ -43,3 +43,57 @@ fn copies_that_a_mirror_is_too_slow_for_speak_against_it_where_the_baseline_lost
         "{said:#?}"
     );
 }
+
+#[test]
+fn a_mirror_whose_calls_mostly_ended_unread_is_held_by_a_sentence_that_says_what_to_do() {
+    let of = |less_time: u64, end_unread: u64| {
+        let mut of = evidence("a", &[("200", "200", 4_000)]);
+        (of.seen.less_time, of.seen.end_unread) = (less_time, end_unread);
+        of
+    };
+    let decided = |of: Evidence| judge(&Policy::default(), &[of]).verdict;
+    // Of time that was up, unread → what it comes to: 1 % is what may be left out.
+    let rows = [
+        (0, 0, Decision::Promote),
+        (20, 20, Decision::Promote),
+        (0, 90, Decision::Hold),
+        (90, 0, Decision::Hold),
+        (0, 36_000, Decision::Hold),
+    ];
+    for (less_time, end_unread, expect) in rows {
+        assert_eq!(decided(of(less_time, end_unread)), expect, "{less_time} {end_unread}");
+    }
+    let patient = Policy { lost_max: Percent { per_million: 950_000 }, ..Policy::default() };
+    assert_eq!(judge(&patient, &[of(0, 36_000)]).verdict, Decision::Promote);
+
+    let verdict = judge(&Policy::default(), &[of(7, 36_000)]);
+    let rule = verdict.mirrors[0].rules.iter().find(|rule| rule.rule == "pairs_left_out").unwrap();
+    assert_eq!((rule.result, rule.samples), (Outcome::Hold, 40_007));
+    let shown = [
+        "7 of 40007 pairs: their time was up, which waiting had lowered",
+        "36000 of 40007 pairs: they were not read to their end",
+    ];
+    assert_eq!(rule.evidence, shown);
+    let said = said::sentences(&verdict.mirrors[0], None);
+    assert_eq!(
+        said,
+        [
+            "held by pairs_left_out on a: what these calls came to on v2 is not known: raise connections_max or lower percent, \
+             and raise response_bytes_max of its mirror, then gateway verdict --begin"
+        ]
+    );
+    // What is worse of those that were read speaks all the same.
+    let mut worse = of(0, 36_000);
+    worse.seen.matrix = vec![("200".to_owned(), "500".to_owned(), 4_000)];
+    assert_eq!(decided(worse), Decision::Reject);
+    // A rare route holds nobody up, one that matters does though it has no pair left.
+    let big = || evidence("big", &[("200", "200", 100_000)]);
+    let rare = || Evidence { route: "rare".to_owned(), ..of(0, 400) };
+    let mut unread = evidence("unread", &[]);
+    (unread.seen.sent, unread.seen.end_unread) = (20_000, 20_000);
+    assert_eq!(judge(&Policy::default(), &[big(), rare()]).verdict, Decision::Promote);
+    let verdict = judge(&Policy::default(), &[big(), unread]);
+    assert_eq!(verdict.verdict, Decision::Hold);
+    let said = said::sentences(&verdict.mirrors[0], None);
+    assert!(said.iter().any(|said| said.starts_with("held by pairs_left_out on unread:")), "{said:#?}");
+}

@@ -154,6 +154,7 @@ impl Route {
             beside: self.n - self.first,
             only_mirror: self.field_only[0],
             only_baseline: self.field_only[1],
+            unasked: Lone::default(),
             example: (None, None),
             samples: Vec::new(),
         };
@@ -168,6 +169,7 @@ impl Route {
             copies: 1,
             are_chosen_by_response: false,
             is_baseline_chosen_alike: true,
+            is_baseline_asked_alike: true,
             is_baseline_sent_alike: true,
             seen,
             baseline: Some(again),
