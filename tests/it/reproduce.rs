@@ -3,8 +3,11 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tests::cluster::PATIENCE;
+use tests::http2::{DATA, END, HEADERS, Raw, frame, headers};
+use tests::load::Peer;
 use tests::origin::write;
-use tests::{Gateway, Origin, Setup, eventually};
+use tests::{ClusterStage, Gateway, Origin, Response, Setup, eventually, eventually_within};
 
 /// Answers with a plan, as JSON.
 fn service(plan: &'static str) -> Origin {
@@ -18,11 +21,34 @@ fn service(plan: &'static str) -> Origin {
 const KEYS: &str =
     "compare = {}, redact = { headers = [\"authorization\"], cookies = [\"sid\"], query = [\"token\"] }";
 
+/// The same over HTTP/2, by prior knowledge alone.
+fn http2_service(plan: &'static str) -> Peer {
+    Peer::new(move |tcp| {
+        // Somebody who only looks whether it is there says nothing.
+        if !tcp.peek(&mut [0]).is_ok_and(|n| n > 0) {
+            return;
+        }
+        let mut raw = Raw::serve(tcp, &[]);
+        while let Some(asked) = raw.frame() {
+            if asked.kind == HEADERS {
+                let json = format!("{{\"plan\":\"{plan}\"}}");
+                let fields = [(":status", "200"), ("content-type", "application/json")];
+                raw.send(&headers(asked.stream, 0, &fields));
+                raw.send(&frame(DATA, END, asked.stream, json.as_bytes()));
+            }
+        }
+    })
+}
+
 /// The group where plans differ, with its samples, once there is one.
 fn group(gateway: &Gateway) -> Value {
-    let told = |target: &str| -> Value {
-        serde_json::from_str(&gateway.admin("GET", target, "").text()).expect("JSON")
-    };
+    group_of(|method, target, body| gateway.admin(method, target, body))
+}
+
+/// The same, of whoever answers requests to an admin listener so.
+fn group_of(admin: impl Fn(&str, &str, &str) -> Response) -> Value {
+    let told =
+        |target: &str| -> Value { serde_json::from_str(&admin("GET", target, "").text()).expect("JSON") };
     let id = || {
         let all = told("/diffs");
         let groups = all["groups"].as_array().expect("a list").clone();
@@ -105,4 +131,67 @@ fn what_may_change_something_is_a_command_and_never_asked_again() {
     assert_eq!((v1.count(), v2.count()), before);
     let foreign = gateway.admin_with("POST", "/diffs/1/again", "Origin: http://evil.example\r\n", "{}");
     assert_eq!(foreign.status, 403, "a page of somebody else's asks nobody");
+}
+
+#[test]
+fn a_service_that_speaks_http2_alone_is_asked_again_in_its_words() {
+    let (v1, v2) = (service("pro"), http2_service("free"));
+    let setup = Setup::new(&v1).mirror("v2", v2.address, KEYS);
+    let table = "[upstream.v2]\n";
+    let text = setup.toml();
+    assert!(text.contains(table));
+    let text = text.replacen(table, &format!("{table}protocol = \"h2\"\n"), 1);
+    let gateway = Gateway::start(&text, &[]);
+    assert_eq!(gateway.client().ask("GET /users/7 HTTP/1.1\r\nHost: shop.example\r\n\r\n").status, 200);
+    let group = group(&gateway);
+    let commands = &group["samples"][0]["request"];
+    let command = |key: &str| commands[key].as_str().expect("a command").to_owned();
+    assert!(command("curl_mirror").contains(" --http2-prior-knowledge "), "{commands}");
+    assert!(!command("curl_primary").contains("http2"), "{commands}");
+    let id = group["id"].as_str().expect("an id");
+    let answer = gateway.admin("POST", &format!("/diffs/{id}/again"), "{}");
+    let told: Value = serde_json::from_str(&answer.text()).expect("JSON");
+    assert_eq!((&told["primary"]["status"], &told["mirror"]["status"]), (&json!(200), &json!(200)), "{told}");
+    let difference =
+        json!({ "field": "$.plan", "kind": "changed", "primary": "\"pro\"", "mirror": "\"free\"" });
+    assert_eq!(told["differences"], json!([difference]), "{told}");
+    drop(v2);
+}
+
+#[test]
+fn endpoints_that_a_cluster_has_are_asked_again_where_they_are_now() {
+    let (v1, v2) = (service("pro"), service("free"));
+    let cluster = ClusterStage::new();
+    for (name, origin) in [("v1", &v1), ("v2", &v2)] {
+        cluster.service("default", name, json!({"app": name}));
+        cluster.pod("default", &format!("{name}-1"), json!({"app": name}), origin.address);
+    }
+    cluster.api.put(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mirrors"},
+        "data": {"policy.toml": "[every]\ncompare = {}\n"}}));
+    cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "shop", "annotations": {"umbra.dev/mirror-policy": "mirrors"}},
+        "spec": {"hosts": ["shop"], "http": [{"route": [{"destination": {"host": "v1"}}], "mirror": {"host": "v2"}}]}}));
+    let gateway = cluster.start(&["--mesh"]);
+    gateway.says("shop", "/users/7", "200 {\"plan\":\"pro\"}");
+    let group = group_of(|method, target, body| gateway.admin(method, target, body));
+    let request = &group["samples"][0]["request"];
+    let command = request["curl_mirror"].as_str().expect("a command");
+    assert!(command.contains(&format!("--connect-to '::{}'", v2.address)), "{command}");
+    let id = group["id"].as_str().expect("an id").to_owned();
+    let again = || -> Value {
+        let answer = gateway.admin("POST", &format!("/diffs/{id}/again"), "{}");
+        serde_json::from_str(&answer.text()).expect("JSON")
+    };
+    let told = again();
+    assert_eq!((&told["primary"]["status"], &told["mirror"]["status"]), (&json!(200), &json!(200)), "{told}");
+    assert_eq!(told["differences"][0]["field"], "$.plan", "{told}");
+    // Another Pod is there in its place, and says as v1 does.
+    let other = service("pro");
+    cluster.slice("default", "v2", "v2-1", other.address, json!({"ready": true}));
+    eventually_within(PATIENCE, "the other one is asked", || again()["differences"] == json!([]));
+    assert!(other.reaches(1));
+    // With nobody there it says so.
+    cluster.api.delete("EndpointSlice", "default", "v2-v2-1");
+    let why = || again()["mirror"]["error"].as_str().unwrap_or_default().to_owned();
+    eventually_within(PATIENCE, "nobody is there", || why() == "it has no endpoint");
 }

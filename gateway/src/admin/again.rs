@@ -3,6 +3,8 @@
 //!
 //! It asks only for what changes nothing, from the control plane, on connections of its own; no worker knows of it.
 
+mod http2;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -31,6 +33,7 @@ use crate::address::Address;
 use crate::compare::again::{self, Again, Ask};
 use crate::compare::{Difference, Judged};
 use crate::control::Snapshot;
+use crate::http2::fields::Scheme;
 use crate::limits::{AGAIN_BYTES_MAX, AGAIN_MS_MAX};
 use crate::observe::record::Answer;
 use crate::observe::told::rfc3339;
@@ -116,25 +119,15 @@ async fn answer(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<(Answer,
 async fn fetched(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<Answer, String> {
     let (id, upstream) = upstream_of(&snapshot.config, &ask.upstream)
         .ok_or_else(|| format!("upstream {} is not in force any more", ask.upstream))?;
-    if upstream.protocol == UpstreamProtocol::Http2 {
-        return Err("it speaks HTTP/2 only, which is not asked from here: use curl".to_owned());
-    }
-    let endpoint = upstream.endpoints.first().ok_or("it has no endpoint")?;
-    let address = match &endpoint.host {
-        Host::Address(address) => Address::from((*address, endpoint.port)),
-        Host::Name(name) => {
-            let mut found = lookup_host((name.as_str(), endpoint.port)).await.map_err(|e| e.to_string())?;
-            found.next().ok_or("its name has no address")?.into()
-        }
-        Host::Unix(path) => Address::unix(path).ok_or("too many sockets have been named since the start")?,
-    };
-    let request = request(kept, ask, &endpoint.authority()).map_err(|e| e.to_string())?;
+    let place = place(snapshot, id, upstream).await?;
+    let address = place.address;
+    let request = Asking { kept, ask, endpoint: &place.authority, protocol: upstream.protocol };
     let secured = match (&upstream.tls, snapshot.callings.get(id).and_then(Option::as_ref)) {
         (None, _) => None,
         (Some(_), None) => return Err("how it is called over TLS is not known".to_owned()),
         (Some(_), Some(calling)) => {
-            let connector = TlsConnector::from(Arc::clone(calling.config()));
-            Some((connector, calling.name(Some(&endpoint.host), address)))
+            let connector = TlsConnector::from(calling.config_for(upstream.protocol));
+            Some((connector, calling.name(place.host.as_ref(), address)))
         }
     };
     match address {
@@ -143,28 +136,101 @@ async fn fetched(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<Answer,
     }
 }
 
+/// The endpoint that is asked.
+struct Place {
+    address: Address,
+    /// As it is written.
+    authority: String,
+    /// Whose certificate it shows.
+    host: Option<Host>,
+}
+
+/// The first endpoint of an upstream: as it is written, or where a cluster has it.
+async fn place(snapshot: &Snapshot, id: usize, upstream: &Upstream) -> Result<Place, String> {
+    let Some(endpoint) = upstream.endpoints.first() else {
+        let address = found(snapshot, id).ok_or("it has no endpoint")?;
+        let host = upstream.destination.as_ref().map(|destination| Host::Name(destination.service.clone()));
+        return Ok(Place { address, authority: address.to_string(), host });
+    };
+    let address = match &endpoint.host {
+        Host::Address(address) => Address::from((*address, endpoint.port)),
+        Host::Name(name) => {
+            let mut found = lookup_host((name.as_str(), endpoint.port)).await.map_err(|e| e.to_string())?;
+            found.next().ok_or("its name has no address")?.into()
+        }
+        Host::Unix(path) => Address::unix(path).ok_or("too many sockets have been named since the start")?,
+    };
+    Ok(Place { address, authority: endpoint.authority(), host: Some(endpoint.host.clone()) })
+}
+
+/// The first address that was found of an upstream.
+fn found(snapshot: &Snapshot, id: usize) -> Option<Address> {
+    snapshot.addresses.get(id)?.first().copied()
+}
+
 async fn over(
     stream: io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
     secured: Option<(TlsConnector, ServerName<'static>)>,
-    request: Request<String>,
+    asking: Asking<'_>,
 ) -> Result<Answer, String> {
     let stream = stream.map_err(|e| e.to_string())?;
-    let Some((connector, name)) = secured else { return exchanged(stream, request).await };
+    let Some((connector, name)) = secured else { return asking.exchanged(stream, Scheme::Http).await };
     let stream = connector.connect(name, stream).await.map_err(|e| format!("no TLS: {e}"))?;
-    exchanged(stream, request).await
+    asking.exchanged(stream, Scheme::Https).await
 }
 
-fn request(kept: &Again, ask: &Ask, endpoint: &str) -> Result<Request<String>, http::Error> {
-    let authority = if ask.authority.is_empty() { endpoint } else { &ask.authority };
-    let marks = Again::marks();
-    let own = marks.iter().map(|(name, value)| (*name, value.as_str()));
-    let fields = kept.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let begun = Request::builder()
-        .method(kept.method.as_str())
-        .uri(ask.target.as_str())
-        .header(HOST, authority)
-        .header(CONNECTION, "close");
-    fields.chain(own).fold(begun, |begun, (name, value)| begun.header(name, value)).body(String::new())
+/// A request that is made again.
+struct Asking<'a> {
+    kept: &'a Again,
+    ask: &'a Ask,
+    /// The endpoint's own authority.
+    endpoint: &'a str,
+    protocol: UpstreamProtocol,
+}
+
+impl Asking<'_> {
+    async fn exchanged(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        scheme: Scheme,
+    ) -> Result<Answer, String> {
+        if self.protocol == UpstreamProtocol::Http2 {
+            return http2::exchanged(stream, scheme, &self.head()).await;
+        }
+        let request = self.request().map_err(|e| e.to_string())?;
+        exchanged(stream, request).await
+    }
+
+    fn authority(&self) -> &str {
+        if self.ask.authority.is_empty() { self.endpoint } else { &self.ask.authority }
+    }
+
+    /// Its fields, and what says that it is no client's.
+    fn fields(&self) -> Vec<(String, String)> {
+        let marks = Again::marks().into_iter().map(|(name, value)| (name.to_owned(), value));
+        self.kept.fields.iter().cloned().chain(marks).collect()
+    }
+
+    fn request(&self) -> Result<Request<String>, http::Error> {
+        let begun = Request::builder()
+            .method(self.kept.method.as_str())
+            .uri(self.ask.target.as_str())
+            .header(HOST, self.authority())
+            .header(CONNECTION, "close");
+        let fields = self.fields();
+        fields.iter().fold(begun, |begun, (name, value)| begun.header(name, value)).body(String::new())
+    }
+
+    /// As a head of HTTP/1.1, which a session renders anew.
+    fn head(&self) -> Vec<u8> {
+        let mut head =
+            format!("{} {} HTTP/1.1\r\nhost: {}\r\n", self.kept.method, self.ask.target, self.authority());
+        for (name, value) in self.fields() {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
 }
 
 /// What is answered to `request`, the one that this connection carries; at most so much of it as is compared.
@@ -213,12 +279,15 @@ fn upstream_of<'c>(config: &'c Config, name: &str) -> Option<(usize, &'c Upstrea
 }
 
 /// A sample's request as JSON: whether it may be asked again, and both commands.
-pub(super) fn told(config: &Config, kept: &Again) -> Value {
+pub(super) fn told(snapshot: &Snapshot, kept: &Again) -> Value {
     let command = |ask: &Ask| {
-        let upstream = upstream_of(config, &ask.upstream).map(|(_, upstream)| upstream);
-        let endpoint = upstream.and_then(|upstream| upstream.endpoints.first()).map(ToString::to_string);
+        let known = upstream_of(&snapshot.config, &ask.upstream);
+        let upstream = known.map(|(_, upstream)| upstream);
+        let written = upstream.and_then(|upstream| upstream.endpoints.first()).map(ToString::to_string);
+        let endpoint = written.or_else(|| found(snapshot, known?.0).map(|address| address.to_string()));
         let is_secure = upstream.map_or(kept.is_secure, |upstream| upstream.tls.is_some());
-        curl(kept, ask, endpoint.as_deref(), is_secure)
+        let is_http2 = upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::Http2);
+        curl(kept, ask, endpoint.as_deref(), (is_secure, is_http2))
     };
     json!({
         "is_safe": kept.is_safe(),
@@ -229,12 +298,15 @@ pub(super) fn told(config: &Config, kept: &Again) -> Value {
 }
 
 /// The request as a command that asks `endpoint` for it, whatever its authority resolves to.
-fn curl(kept: &Again, ask: &Ask, endpoint: Option<&str>, is_secure: bool) -> String {
+fn curl(kept: &Again, ask: &Ask, endpoint: Option<&str>, (is_secure, is_http2): (bool, bool)) -> String {
     let scheme = if is_secure { "https" } else { "http" };
     let socket = endpoint.and_then(|endpoint| endpoint.strip_prefix("unix:"));
     let own = endpoint.filter(|_| socket.is_none()).unwrap_or("localhost");
     let authority = if ask.authority.is_empty() { own } else { &ask.authority };
     let mut parts = vec!["curl -g --path-as-is -i".to_owned()];
+    if is_http2 {
+        parts.push(if is_secure { "--http2" } else { "--http2-prior-knowledge" }.to_owned());
+    }
     match kept.method.as_str() {
         "GET" => {}
         "HEAD" => parts.push("--head".to_owned()),
@@ -295,7 +367,7 @@ mod tests {
   -H 'Accept: */*' \
   -H 'X-Empty;' \
   -H 'X-Odd: it'\''s $(rm) `x`'";
-        assert_eq!(curl(&get, &get.primary, Some("10.0.0.1:80"), false), expect);
+        assert_eq!(curl(&get, &get.primary, Some("10.0.0.1:80"), (false, false)), expect);
         let put = kept("PUT", &[("Accept-Encoding", "gzip")], Some("@a\n'b'"));
         let expect = r"curl -g --path-as-is -i \
   -X 'PUT' \
@@ -304,8 +376,11 @@ mod tests {
   --compressed \
   --data-raw '@a
 '\''b'\'''";
-        assert_eq!(curl(&put, &put.mirror, None, true), expect);
-        assert!(curl(&kept("HEAD", &[], None), &get.primary, None, false).contains(" --head "));
+        assert_eq!(curl(&put, &put.mirror, None, (true, false)), expect);
+        assert!(curl(&kept("HEAD", &[], None), &get.primary, None, (false, false)).contains(" --head "));
+        let spoken = |how| curl(&get, &get.primary, None, how);
+        assert!(spoken((false, true)).contains(" --http2-prior-knowledge "));
+        assert!(spoken((true, true)).contains(" --http2 \\\n"));
     }
 
     #[test]
@@ -313,10 +388,21 @@ mod tests {
         let get = kept("GET", &[("Accept", "*/*")], Some(""));
         let mut shown = get.clone();
         shown.primary.target = "/a?b=1".into();
-        let request = request(&shown, &shown.primary, "10.0.0.1:80").unwrap();
+        let asking = Asking {
+            kept: &shown,
+            ask: &shown.primary,
+            endpoint: "10.0.0.1:80",
+            protocol: UpstreamProtocol::Http1,
+        };
+        let request = asking.request().unwrap();
         assert_eq!(request.headers()["host"], "shop");
         assert_eq!(request.headers()["x-umbra-mirror"], "again");
         assert!(request.headers().contains_key("x-umbra-proof"));
         assert_eq!(request.uri(), "/a?b=1");
+        let head = String::from_utf8(asking.head()).unwrap();
+        assert!(
+            head.starts_with("GET /a?b=1 HTTP/1.1\r\nhost: shop\r\nAccept: */*\r\nX-Umbra-Mirror: again\r\n")
+        );
+        assert!(head.ends_with("\r\n\r\n") && !head.contains("close"), "{head}");
     }
 }

@@ -97,9 +97,19 @@ impl Calling {
         self.name.clone().unwrap_or_else(own)
     }
 
-    /// For callers that call seldom, and begin anew each time.
+    /// For callers that call seldom, and begin anew each time: HTTP/1.1 is asked for.
     pub fn config(&self) -> &Arc<ClientConfig> {
         &self.config
+    }
+
+    /// The same for a server of which this is asked; of one that may choose HTTP/1.1 is.
+    pub fn config_for(&self, protocol: UpstreamProtocol) -> Arc<ClientConfig> {
+        if protocol != UpstreamProtocol::Http2 {
+            return Arc::clone(&self.config);
+        }
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = alpn::of_upstream(protocol);
+        Arc::new(config)
     }
 }
 
