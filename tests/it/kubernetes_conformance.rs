@@ -242,9 +242,9 @@ fn ask(gateway: &Replica, host: &str, line: &str, lines: &str) -> Response {
     Client::connect(gateway.address).ask(head)
 }
 
-/// A route under this host.
-fn route_of(cluster: &ClusterStage, host: &str, name: &str, rules: Value) {
-    let spec = json!({"parentRefs": [{"name": "gw"}], "hostnames": [host], "rules": rules});
+/// A route under these hosts.
+fn route_of(cluster: &ClusterStage, hosts: &[&str], name: &str, rules: Value) {
+    let spec = json!({"parentRefs": [{"name": "gw"}], "hostnames": hosts, "rules": rules});
     cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": name}, "spec": spec}));
 }
 
@@ -266,7 +266,7 @@ fn requests_go_where_the_suite_has_them_go() {
     };
     route_of(
         &cluster,
-        "matching.test",
+        &["matching.test"],
         "matching",
         json!([
             matched(json!([prefix("/"), field("version", "one")]), "one"),
@@ -275,13 +275,13 @@ fn requests_go_where_the_suite_has_them_go() {
     );
     route_of(
         &cluster,
-        "*.across.test",
+        &["com.across.test", "net.across.test"],
         "part-1",
         json!([matched(json!([prefix("/"), field("version", "one")]), "one")]),
     );
     route_of(
         &cluster,
-        "com.across.test",
+        &["com.across.test"],
         "part-2",
         json!([matched(json!([prefix("/v2"), field("version", "two")]), "two"),]),
     );
@@ -289,7 +289,7 @@ fn requests_go_where_the_suite_has_them_go() {
         json!([{"headers": [{"name": "version", "value": "two"}, {"name": "color", "value": "orange"}]}]);
     route_of(
         &cluster,
-        "headers.test",
+        &["headers.test"],
         "headers",
         json!([
             matched(json!([field("version", "one")]), "one"),
@@ -301,7 +301,7 @@ fn requests_go_where_the_suite_has_them_go() {
     );
     route_of(
         &cluster,
-        "query.test",
+        &["query.test"],
         "query",
         json!([
             matched(query(&[("animal", "whale")]), "one"),
@@ -314,7 +314,7 @@ fn requests_go_where_the_suite_has_them_go() {
         |method: &str, path: &str| json!([{"method": method, "path": {"type": "PathPrefix", "value": path}}]);
     route_of(
         &cluster,
-        "methods.test",
+        &["methods.test"],
         "methods",
         json!([
             matched(json!([{"method": "POST"}]), "one"),
@@ -330,7 +330,7 @@ fn requests_go_where_the_suite_has_them_go() {
     );
     route_of(
         &cluster,
-        "paths.test",
+        &["paths.test"],
         "paths",
         json!([
             matched(json!([path("Exact", "/one")]), "one"),
@@ -346,7 +346,7 @@ fn requests_go_where_the_suite_has_them_go() {
         {"matches": [prefix("/zero")], "backendRefs": [{"name": "one", "port": 80, "weight": 0}, {"name": "two", "port": 80, "weight": 0}]},
         {"matches": [prefix("/gone")], "backendRefs": [{"name": "gone", "port": 80}]},
     ]);
-    route_of(&cluster, "none.test", "none", none);
+    route_of(&cluster, &["none.test"], "none", none);
     let gateway = cluster.start(&[]);
     eventually_within(PATIENCE, "all is served", || {
         let hosts = ["matching.test", "com.across.test"];
@@ -452,7 +452,7 @@ fn requests_and_answers_are_changed_as_the_suite_has_them_changed() {
     own["backendRefs"][0]["filters"] = json!([request]);
     route_of(
         &cluster,
-        "changes.test",
+        &["changes.test"],
         "changes",
         json!([
             filtered("/request", json!([request])),
@@ -467,7 +467,7 @@ fn requests_and_answers_are_changed_as_the_suite_has_them_changed() {
     );
     route_of(
         &cluster,
-        "redirects.test",
+        &["redirects.test"],
         "redirects",
         json!([
             sent_away("/hostname", json!({"hostname": "example.org"})),

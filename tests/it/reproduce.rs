@@ -173,6 +173,11 @@ fn endpoints_that_a_cluster_has_are_asked_again_where_they_are_now() {
         "spec": {"hosts": ["shop"], "http": [{"route": [{"destination": {"host": "v1"}}], "mirror": {"host": "v2"}}]}}));
     let gateway = cluster.start(&["--mesh"]);
     gateway.says("shop", "/users/7", "200 {\"plan\":\"pro\"}");
+    // Before the ConfigMap is read nothing is copied.
+    eventually_within(PATIENCE, "they differ", || {
+        let answered = gateway.said("shop", "/users/7");
+        answered.starts_with("200") && gateway.admin("GET", "/diffs", "").text().contains("$.plan")
+    });
     let group = group_of(|method, target, body| gateway.admin(method, target, body));
     let request = &group["samples"][0]["request"];
     let command = request["curl_mirror"].as_str().expect("a command");

@@ -49,7 +49,8 @@ fn the_name_of_a_listener_of_the_gateway_api_is_held_against_what_is_asked_on_it
         )
     };
     let text = format!(
-        "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: g}}, spec: {{gatewayClassName: x, listeners: [{}, {}]}}}}\n",
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: g}}, spec: {{gatewayClassName: x, listeners: [{}, {}]}}}}\n---\n\
+         {{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r}}, spec: {{parentRefs: [{{name: g}}], rules: [{{backendRefs: [{{name: s, port: 80}}]}}]}}}}\n",
         listener("every", ""),
         listener("one", ", hostname: one.example")
     );
