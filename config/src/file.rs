@@ -52,6 +52,7 @@ written_tables! {
         client_ca: String,
         client_crls: List<String>,
         min_version: TlsVersion,
+        strict_sni_host: bool,
     }
 
     /// One of `certificates`.

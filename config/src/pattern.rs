@@ -125,19 +125,8 @@ impl Patterns {
         if let Some(known) = self.known.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let why = |error: Error| {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            format!("{text:?} is not a regular expression: {why}")
-        };
-        // By itself first, and no further than its syntax: the group below must close what the text opens.
-        let read = |unicode| match RegexBuilder::new(text).unicode(unicode).size_limit(0).build() {
-            Ok(_) | Err(Error::CompiledTooBig(_)) => Ok(unicode),
-            Err(error) => Err(error),
-        };
-        // As RE2 reads it: `\w`, `\d` and `\s` are ASCII's, a hundredth of the program that all letters of Unicode take. What
-        // names Unicode's classes (`\pL`) is read with them.
-        let unicode = read(false).or_else(|_| read(true)).map_err(why)?;
+        // By itself first: the group below must close what the text opens.
+        let unicode = read(text)?;
         let whole = match span {
             Span::Whole => format!(r"\A(?:{text})\z"),
             Span::Anywhere => text.to_owned(),
@@ -169,12 +158,32 @@ impl Patterns {
                 Err(error) => {
                     // What was compiled in vain has been paid for all the same.
                     self.left.set(left);
-                    return Err(why(error));
+                    return Err(why(text, &error));
                 }
             }
         }
         Err(format!("{text:?} compiles to no size that is known"))
     }
+}
+
+/// Whether a text is a whole pattern by itself, which a group around it holds; no further than its syntax. `true` where it names
+/// Unicode's classes (`\pL`) and is read with them. Else it is read as RE2 reads it: `\w`, `\d` and `\s` are ASCII's, a hundredth of
+/// the program that all letters of Unicode take.
+///
+/// # Errors
+/// Why it is none.
+pub(crate) fn read(text: &str) -> Result<bool, String> {
+    let read = |unicode| match RegexBuilder::new(text).unicode(unicode).size_limit(0).build() {
+        Ok(_) | Err(Error::CompiledTooBig(_)) => Ok(unicode),
+        Err(error) => Err(error),
+    };
+    read(false).or_else(|_| read(true)).map_err(|error| why(text, &error))
+}
+
+fn why(text: &str, error: &Error) -> String {
+    let why = error.to_string();
+    let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    format!("{text:?} is not a regular expression: {why}")
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub struct ListenerTls {
     pub certificates: Vec<Certificate>,
     pub client_auth: ClientAuth,
     pub min_version: TlsVersion,
+    /// The host of a request must be among the names of the certificate that its client's name (SNI) chose.
+    pub strict_sni_host: bool,
 }
 
 /// One certificate and its key.

@@ -288,6 +288,7 @@ async fn locate(
     let warnings = resolve::judge(&snapshot.config, &found, text, cluster.is_some())?;
     complain(warnings.iter().map(|w| format!("warning: {w}")));
     let located = discovery.settle(&snapshot.config, found, &snapshot.checks, tls.upstreams());
+    store.locate(&located.addresses);
     Ok((discovery, located))
 }
 

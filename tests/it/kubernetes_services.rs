@@ -53,7 +53,6 @@ fn said(port: u16) -> String {
     }
 }
 
-/// Eight ports in a row of which the first is free now.
 /// Eight free ports below those that the kernel gives to whoever asks for any.
 fn range() -> String {
     let start = std::process::id() % 1_000;
@@ -134,4 +133,69 @@ fn two_gateways_of_one_port_do_not_meet_and_each_has_an_address_of_its_own() {
     assert_eq!(said(ports[1]), "two");
     assert!(named("two").is_some() && cluster.api.get("Service", "default", "one").is_some(), "others' stay");
     drop(process);
+}
+
+#[test]
+fn a_gateway_that_asks_for_an_address_is_programmed_when_its_service_has_it_and_served_meanwhile() {
+    let one = Origin::named("one");
+    let cluster = ClusterStage::new();
+    cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": {"name": "umbra", "namespace": ""}, "spec": {"controllerName": "umbra.dev/gateway-controller"}}));
+    cluster.service("default", "one", json!({"app": "one"}));
+    cluster.pod("default", "one-1", json!({"app": "one"}), one.address);
+    cluster.api.put(
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "one"},
+        "spec": {"parentRefs": [{"name": "gw"}], "rules": [{"backendRefs": [{"name": "one", "port": 80}]}]}}),
+    );
+    let asks = |addresses: Value| {
+        cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gw"},
+            "spec": {"gatewayClassName": "umbra", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+                "addresses": addresses}}));
+    };
+    let (strange, usable) = (
+        json!({"type": "test/fake-invalid-type", "value": "fake"}),
+        json!({"type": "IPAddress", "value": "192.0.2.1"}),
+    );
+    let unusable = json!({"type": "IPAddress", "value": "192.0.2.99"});
+    asks(json!([strange, unusable, usable]));
+    let _process = cluster.start_at(&[], &["--gateway-services", "app=umbra", &range()]);
+    let status = || cluster.api.get("Gateway", "default", "gw").expect("the Gateway")["status"].clone();
+    let told = |wanted: [&str; 2], addresses: Value| {
+        let one = |one: &Value| format!("{}={}", one["status"], one["reason"]).replace('"', "");
+        let said = || {
+            let status = status();
+            let all = status["conditions"].as_array().cloned().unwrap_or_default();
+            (
+                all.iter().map(one).collect::<Vec<_>>(),
+                status["addresses"].as_array().cloned().unwrap_or_default(),
+            )
+        };
+        let wanted = (wanted.map(str::to_owned).to_vec(), addresses.as_array().cloned().unwrap_or_default());
+        eventually_within(PATIENCE, &format!("{wanted:?}"), || said() == wanted);
+    };
+    told(["False=UnsupportedAddress", "False=Invalid"], json!([]));
+    let service = || {
+        let is_ours = |one: &Value| one["metadata"]["annotations"]["umbra.dev/gateway"] == "default/gw";
+        cluster.api.all("Service").into_iter().find(is_ours)
+    };
+    // Of two the first is asked for, which nobody has.
+    asks(json!([unusable, usable]));
+    told(["True=Accepted", "False=AddressNotUsable"], json!([]));
+    let wish = || service().map(|service| service["spec"]["loadBalancerIP"].clone()).unwrap_or_default();
+    eventually_within(PATIENCE, "it is asked for", || wish() == "192.0.2.99");
+    let port = made(&cluster)[0].1[0].1;
+    eventually_within(PATIENCE, "it is served", || said(port) == "one");
+    asks(json!([usable]));
+    eventually_within(PATIENCE, "the other is asked for", || wish() == "192.0.2.1");
+    told(["True=Accepted", "False=AddressNotUsable"], json!([]));
+    let name = service().expect("its Service")["metadata"]["name"].as_str().expect("a name").to_owned();
+    let balanced = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}]}});
+    cluster.api.set_status("Service", HOME, &name, balanced);
+    told(["True=Accepted", "True=Programmed"], json!([usable]));
+    // Who asks for none has all.
+    asks(json!([]));
+    let both = json!([usable, {"type": "IPAddress", "value": "192.0.2.2"}]);
+    told(["True=Accepted", "True=Programmed"], both);
+    eventually_within(PATIENCE, "nothing is asked for", || wish() == Value::Null);
+    assert_eq!(said(port), "one");
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tests::certificates::{Authority, Pair};
 use tests::cluster::{PATIENCE, Replica};
+use tests::http2::{END, Raw, headers, request};
 use tests::{ClusterStage, Origin, eventually_within};
 
 /// A cluster with a Service, and an authority for its certificates.
@@ -49,9 +50,14 @@ impl Stage {
 
     /// Status and content that curl gets, or why it gets none.
     fn curl(&self, at: SocketAddr, host: &str) -> String {
+        self.curl_with(at, host, &[])
+    }
+
+    fn curl_with(&self, at: SocketAddr, host: &str, more: &[&str]) -> String {
         let port = at.port();
         let mut command = Command::new("curl");
         command.args(["-sS", "--max-time", "20", "-w", " %{http_code}", "--cacert"]).arg(&self.authority.ca);
+        command.args(more);
         command.arg("--resolve").arg(format!("{host}:{port}:{}", at.ip()));
         let output = command.arg(format!("https://{host}:{port}/")).output().expect("curl");
         let Output { stdout, stderr, status } = output;
@@ -255,4 +261,91 @@ fn gateways_of_istio_have_certificates_of_our_own_namespace_alone() {
     stage.secret("umbra-system", "a", &pair);
     stage.serves(at, "a.example");
     let _kept = &stage.folder;
+}
+
+#[test]
+fn a_request_for_a_name_of_another_listener_than_its_connections_is_misdirected() {
+    let origins = ["v1", "v2", "v3", "v4"].map(Origin::named);
+    let stage = Stage::new(&origins[0]);
+    let hosts = ["example.org", "second-example.org", "*.wildcard.org", "unknown-example.org"];
+    stage.secret("default", "all", &stage.authority.issue("all", &hosts));
+    let port = free();
+    let listener = |name: &str, hostname: Option<&str>| https(name, port, hostname, json!([{"name": "all"}]));
+    stage.gateway(json!([
+        listener("every", None),
+        listener("second", Some("second-example.org")),
+        listener("wild", Some("*.wildcard.org")),
+        listener("fourth", Some("fourth-example.wildcard.org")),
+    ]));
+    let own =
+        json!(["third-example.wildcard.org", "fifth-example.wildcard.org", "fourth-example.wildcard.org"]);
+    let parts = [
+        ("v1", "every", json!(["example.org"])),
+        ("v2", "second", json!([])),
+        ("v3", "wild", own.clone()),
+        ("v4", "fourth", own),
+    ];
+    for ((name, section, hostnames), origin) in parts.iter().zip(&origins) {
+        stage.cluster.service("default", name, json!({"app": name}));
+        stage.cluster.pod("default", &format!("{name}-1"), json!({"app": name}), origin.address);
+        stage.cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": name},
+            "spec": {"parentRefs": [{"name": "gw", "sectionName": section}], "hostnames": hostnames,
+                "rules": [{"backendRefs": [{"name": name, "port": 80}]}]}}));
+    }
+    let _gateway = stage.cluster.start_at(&[], &[]);
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    let said = |name: &str, host: &str| {
+        let host = format!("Host: {host}");
+        stage.curl_with(at, name, &["-H", &host])
+    };
+    let status = |name: &str, host: &str| said(name, host).rsplit(' ').next().unwrap_or_default().to_owned();
+    for name in
+        ["example.org", "second-example.org", "third-example.wildcard.org", "fourth-example.wildcard.org"]
+    {
+        eventually_within(PATIENCE, &format!("{name} is served"), || status(name, name) == "200");
+    }
+    // As the conformance suite has it: the name of the handshake, Host, and what is said.
+    let rows = [
+        ("example.org", "example.org", "v1 200"),
+        ("example.org", "second-example.org", "421"),
+        ("example.org", "unknown-example.org", "404"),
+        ("second-example.org", "second-example.org", "v2 200"),
+        ("second-example.org", "example.org", "421"),
+        ("second-example.org", "unknown-example.org", "421"),
+        ("third-example.wildcard.org", "third-example.wildcard.org", "v3 200"),
+        ("third-example.wildcard.org", "fifth-example.wildcard.org", "v3 200"),
+        ("third-example.wildcard.org", "fourth-example.wildcard.org", "421"),
+        ("third-example.wildcard.org", "second-example.org", "421"),
+        ("third-example.wildcard.org", "unknown-example.org", "421"),
+        ("fourth-example.wildcard.org", "fourth-example.wildcard.org", "v4 200"),
+        ("fourth-example.wildcard.org", "fifth-example.wildcard.org", "421"),
+        ("unknown-example.org", "example.org", "v1 200"),
+        ("unknown-example.org", "unknown-example.org", "404"),
+    ];
+    for (name, host, wanted) in rows {
+        if wanted.ends_with("200") {
+            assert_eq!(said(name, host), wanted, "{name} asked for {host}");
+        } else {
+            assert_eq!(status(name, host), wanted, "{name} asked for {host}");
+        }
+    }
+    // On one connection of HTTP/2, which browsers use for every name of its certificate, and which goes on.
+    let mut raw = Raw::covered(at, &stage.authority.ca, "example.org", &["h2"]).expect("a handshake");
+    let hosts = [("example.org", "200"), ("second-example.org", "421"), ("example.org", "200")];
+    for ((host, wanted), stream) in hosts.into_iter().zip([1, 3, 5]) {
+        let fields = [(":scheme", "https"), (":authority", host)];
+        let heard = raw.send(&headers(stream, END, &request("GET", "/", &fields))).response(stream);
+        assert_eq!(heard.status(), wanted, "{host}");
+    }
+    (0..4).for_each(|index| stage.says(index, &["OverlappingTLSConfig=True/OverlappingHostnames"]));
+    // With one listener nothing overlaps, and whoever comes in there may ask for every name.
+    stage.gateway(json!([listener("every", None)]));
+    let alone = || {
+        let said = stage.said(0);
+        !said.is_empty() && !said.iter().any(|one| one.starts_with("OverlappingTLSConfig"))
+    };
+    eventually_within(PATIENCE, "nothing overlaps", alone);
+    eventually_within(PATIENCE, "it is for every name", || {
+        status("second-example.org", "example.org") == "200"
+    });
 }

@@ -4,8 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::certificates::Authority;
+use tests::cluster::PATIENCE;
 use tests::origin::write;
-use tests::{Front, Gateway, H2Origin, Origin, Rules, Setup, eventually};
+use tests::{ClusterStage, Front, Gateway, H2Origin, Origin, Response, Rules, Setup, eventually, eventually_within};
 
 use crate::http2_upstream::speaking;
 
@@ -23,9 +24,13 @@ const KEYS: &str =
 
 /// The group where plans differ, with its samples, once there is one.
 fn group(gateway: &Gateway) -> Value {
-    let told = |target: &str| -> Value {
-        serde_json::from_str(&gateway.admin("GET", target, "").text()).expect("JSON")
-    };
+    group_of(|method, target, body| gateway.admin(method, target, body))
+}
+
+/// The same, of whoever answers requests to an admin listener so.
+fn group_of(admin: impl Fn(&str, &str, &str) -> Response) -> Value {
+    let told =
+        |target: &str| -> Value { serde_json::from_str(&admin("GET", target, "").text()).expect("JSON") };
     let id = || {
         let all = told("/diffs");
         let groups = all["groups"].as_array().expect("a list").clone();
@@ -160,4 +165,47 @@ fn who_speaks_http2_alone_is_asked_again_in_it_with_and_without_tls() {
             assert_eq!(v1.begun(), before + 1);
         }
     }
+}
+
+#[test]
+fn endpoints_that_a_cluster_has_are_asked_again_where_they_are_now() {
+    let (v1, v2) = (service("pro"), service("free"));
+    let cluster = ClusterStage::new();
+    for (name, origin) in [("v1", &v1), ("v2", &v2)] {
+        cluster.service("default", name, json!({"app": name}));
+        cluster.pod("default", &format!("{name}-1"), json!({"app": name}), origin.address);
+    }
+    cluster.api.put(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mirrors"},
+        "data": {"policy.toml": "[every]\ncompare = {}\n"}}));
+    cluster.api.put(json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "shop", "annotations": {"umbra.dev/mirror-policy": "mirrors"}},
+        "spec": {"hosts": ["shop"], "http": [{"route": [{"destination": {"host": "v1"}}], "mirror": {"host": "v2"}}]}}));
+    let gateway = cluster.start(&["--mesh"]);
+    gateway.says("shop", "/users/7", "200 {\"plan\":\"pro\"}");
+    // Before the ConfigMap is read nothing is copied.
+    eventually_within(PATIENCE, "they differ", || {
+        let answered = gateway.said("shop", "/users/7");
+        answered.starts_with("200") && gateway.admin("GET", "/diffs", "").text().contains("$.plan")
+    });
+    let group = group_of(|method, target, body| gateway.admin(method, target, body));
+    let request = &group["samples"][0]["request"];
+    let command = request["curl_mirror"].as_str().expect("a command");
+    assert!(command.contains(&format!("--connect-to '::{}'", v2.address)), "{command}");
+    let id = group["id"].as_str().expect("an id").to_owned();
+    let again = || -> Value {
+        let answer = gateway.admin("POST", &format!("/diffs/{id}/again"), "{}");
+        serde_json::from_str(&answer.text()).expect("JSON")
+    };
+    let told = again();
+    assert_eq!((&told["primary"]["status"], &told["mirror"]["status"]), (&json!(200), &json!(200)), "{told}");
+    assert_eq!(told["differences"][0]["field"], "$.plan", "{told}");
+    // Another Pod is there in its place, and says as v1 does.
+    let other = service("pro");
+    cluster.slice("default", "v2", "v2-1", other.address, json!({"ready": true}));
+    eventually_within(PATIENCE, "the other one is asked", || again()["differences"] == json!([]));
+    assert!(other.reaches(1));
+    // With nobody there it says so.
+    cluster.api.delete("EndpointSlice", "default", "v2-v2-1");
+    let why = || again()["mirror"]["error"].as_str().unwrap_or_default().to_owned();
+    eventually_within(PATIENCE, "nobody is there", || why() == "it has no endpoint");
 }

@@ -213,6 +213,43 @@ fn the_name_a_client_asks_for_chooses_the_certificate_and_others_are_misdirected
 }
 
 #[test]
+fn where_names_are_strict_a_host_is_one_of_the_certificate_that_the_handshake_chose() {
+    let stage = Stage::new();
+    let wild = stage.authority.issue("wild", &["*.wild.example", "more.example"]);
+    let v1 = Origin::named("v1");
+    let listeners = [tls(&[&stage.shop, &wild], ", strict_sni_host = true")];
+    let gateway = Gateway::start(&with_listeners(&Setup::new(&v1), &listeners), &[]);
+    let status = |name: &str, host: &str| {
+        let host = format!("Host: {host}");
+        stage.curl(gateway.address, name, &["-k", "-H", &host]).1
+    };
+    let rows = [
+        ("shop.example", "shop.example", "200"),
+        ("shop.example", "SHOP.example:443", "200"),
+        ("shop.example", "a.wild.example", "421"),
+        // Names of one certificate are together.
+        ("a.wild.example", "more.example", "200"),
+        ("a.wild.example", "b.wild.example", "200"),
+        ("a.wild.example", "shop.example", "421"),
+        // Of a name that nothing is for nobody's host is.
+        ("other.example", "shop.example", "421"),
+        ("shop.example", "other.example", "421"),
+    ];
+    for (name, host, wanted) in rows {
+        assert_eq!(status(name, host), wanted, "{name} asked for {host}");
+    }
+    // Who calls an address asks for no name in its handshake, and may ask for each.
+    for host in ["shop.example", "a.wild.example"] {
+        let at = format!("https://{}/", gateway.address);
+        let host = format!("Host: {host}");
+        let arguments =
+            ["-sSk", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code}", "-H", &host, &at];
+        let output = Command::new("curl").args(arguments).output().expect("curl");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "200", "{host}");
+    }
+}
+
+#[test]
 fn a_client_shows_a_certificate_where_it_must_and_the_primary_is_told_which() {
     let stage = Stage::new();
     let clients = Authority::new(stage.path(), "clients");

@@ -30,6 +30,7 @@ impl Check<'_> {
             certificates,
             client_auth,
             min_version: word(&written.min_version, TlsVersion::Tls12),
+            strict_sni_host: word(&written.strict_sni_host, false),
         })
     }
 

@@ -5,6 +5,7 @@ use super::gateway_api::{
     GrpcMatch, GrpcMethod, GrpcRoute, GrpcRule, HttpRoute, PathMatch, RouteMatch, Rule,
 };
 use super::protocol::Asker;
+use crate::pattern;
 use crate::problem::Report;
 use crate::reader::{At, Key, List};
 
@@ -151,6 +152,13 @@ fn path(method: &At<GrpcMethod>, report: &mut Report) -> Option<PathMatch> {
             }
         }
         "RegularExpression" => {
+            // Each by itself: what one opens the group around it must not close.
+            for part in [service, name].into_iter().flatten() {
+                if let Err(why) = pattern::read(&part.value) {
+                    report.error(&part.at, why);
+                    return None;
+                }
+            }
             let part = |part: Option<&At<String>>| {
                 part.map_or_else(|| "[^/]+".to_owned(), |part| format!("(?:{})", part.value))
             };

@@ -228,6 +228,12 @@ impl Around<'_> {
             client_ca: text(&first.client_ca),
             client_crls: crls.unwrap_or(Key::Absent),
             min_version: Key::at(first.min_version, at),
+            // The name chooses the listener, and others' requests are not for it (Gateway API).
+            strict_sni_host: if all.iter().any(|asked| matches!(asked.server, Server::Api(..))) {
+                Key::at(true, at)
+            } else {
+                Key::Absent
+            },
         };
         Some(Key::at(tls, at))
     }

@@ -111,7 +111,33 @@ async fn answer(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<(Answer,
 async fn fetched(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<Answer, String> {
     let (id, upstream) = upstream_of(&snapshot.config, &ask.upstream)
         .ok_or_else(|| format!("upstream {} is not in force any more", ask.upstream))?;
-    let endpoint = upstream.endpoints.first().ok_or("it has no endpoint")?;
+    let Place { address, authority, host } = place(snapshot, id, upstream).await?;
+    let request = request(kept, ask, &authority).map_err(|e| e.to_string())?;
+    let secured = match (&upstream.tls, snapshot.callings.get(id).and_then(Option::as_ref)) {
+        (None, _) => None,
+        (Some(_), None) => return Err("how it is called over TLS is not known".to_owned()),
+        (Some(_), Some(calling)) => Some((Arc::clone(calling), calling.name(host.as_ref(), address))),
+    };
+    let manner = Manner { protocol: upstream.protocol, secured };
+    read(errand::ask(address, &manner, request).await?).await
+}
+
+/// The endpoint that is asked.
+struct Place {
+    address: Address,
+    /// As it is written.
+    authority: String,
+    /// Whose certificate it shows.
+    host: Option<Host>,
+}
+
+/// The first endpoint of an upstream: as it is written, or where a cluster has it.
+async fn place(snapshot: &Snapshot, id: usize, upstream: &Upstream) -> Result<Place, String> {
+    let Some(endpoint) = upstream.endpoints.first() else {
+        let address = found(snapshot, id).ok_or("it has no endpoint")?;
+        let host = upstream.destination.as_ref().map(|destination| Host::Name(destination.service.clone()));
+        return Ok(Place { address, authority: address.to_string(), host });
+    };
     let address = match &endpoint.host {
         Host::Address(address) => Address::from((*address, endpoint.port)),
         Host::Name(name) => {
@@ -120,14 +146,12 @@ async fn fetched(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<Answer,
         }
         Host::Unix(path) => Address::unix(path).ok_or("too many sockets have been named since the start")?,
     };
-    let request = request(kept, ask, &endpoint.authority()).map_err(|e| e.to_string())?;
-    let secured = match (&upstream.tls, snapshot.callings.get(id).and_then(Option::as_ref)) {
-        (None, _) => None,
-        (Some(_), None) => return Err("how it is called over TLS is not known".to_owned()),
-        (Some(_), Some(calling)) => Some((Arc::clone(calling), calling.name(Some(&endpoint.host), address))),
-    };
-    let manner = Manner { protocol: upstream.protocol, secured };
-    read(errand::ask(address, &manner, request).await?).await
+    Ok(Place { address, authority: endpoint.authority(), host: Some(endpoint.host.clone()) })
+}
+
+/// The first address that was found of an upstream.
+fn found(snapshot: &Snapshot, id: usize) -> Option<Address> {
+    snapshot.addresses.get(id)?.first().copied()
 }
 
 fn request(kept: &Again, ask: &Ask, endpoint: &str) -> Result<Request<String>, http::Error> {
@@ -173,10 +197,12 @@ fn upstream_of<'c>(config: &'c Config, name: &str) -> Option<(usize, &'c Upstrea
 }
 
 /// A sample's request as JSON: whether it may be asked again, and both commands.
-pub(super) fn told(config: &Config, kept: &Again) -> Value {
+pub(super) fn told(snapshot: &Snapshot, kept: &Again) -> Value {
     let command = |ask: &Ask| {
-        let upstream = upstream_of(config, &ask.upstream).map(|(_, upstream)| upstream);
-        let endpoint = upstream.and_then(|upstream| upstream.endpoints.first()).map(ToString::to_string);
+        let known = upstream_of(&snapshot.config, &ask.upstream);
+        let upstream = known.map(|(_, upstream)| upstream);
+        let written = upstream.and_then(|upstream| upstream.endpoints.first()).map(ToString::to_string);
+        let endpoint = written.or_else(|| found(snapshot, known?.0).map(|address| address.to_string()));
         let is_secure = upstream.map_or(kept.is_secure, |upstream| upstream.tls.is_some());
         let protocol = upstream.map_or(UpstreamProtocol::Http1, |upstream| upstream.protocol);
         curl(kept, ask, endpoint.as_deref(), (is_secure, protocol))

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use config::{Config, Role};
+use config::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use super::asked::{Path, Query, refusal};
 use super::outgoing::Lines;
 use super::state::{AdminState, Permitted};
 use crate::compare::{Group, Judged, Sample, Shown, Tally};
+use crate::control::Snapshot;
 use crate::observe::disclosure::rfc3339 as time;
 
 /// Told in one answer, the most telling first.
@@ -85,7 +86,7 @@ pub(super) fn group(judged: &Judged) -> Value {
     })
 }
 
-fn sample(config: &Config, sample: &Sample) -> Value {
+fn sample(snapshot: &Snapshot, sample: &Sample) -> Value {
     let shown = |shown: &Shown| {
         let fields: Vec<[&String; 2]> = shown.fields.iter().map(|(name, value)| [name, value]).collect();
         json!({ "status": shown.status, "fields": fields, "content": shown.content })
@@ -97,7 +98,7 @@ fn sample(config: &Config, sample: &Sample) -> Value {
         "at": time(sample.at),
         "primary": shown(&sample.primary),
         "mirror": shown(&sample.mirror),
-        "request": sample.again.as_ref().map(|kept| again::told(config, kept)),
+        "request": sample.again.as_ref().map(|kept| again::told(snapshot, kept)),
     })
 }
 
@@ -121,12 +122,12 @@ pub(super) async fn diffs(
         Format::Jsonl => {
             // All of them may be ten times what is kept: samples are shared by groups, and longer as JSON.
             let bytes = Group::bytes_of(groups.iter().map(|judged| &judged.group));
-            let config = state.store.open().config;
+            let snapshot = Arc::new(state.store.open());
             let lines = groups.into_iter().flat_map(move |judged| {
-                let config = Arc::clone(&config);
+                let snapshot = Arc::clone(&snapshot);
                 let samples = judged.group.samples.clone();
                 samples.into_iter().map(move |kept| {
-                    let line = json!({ "group": group(&judged), "sample": sample(&config, &kept) });
+                    let line = json!({ "group": group(&judged), "sample": sample(&snapshot, &kept) });
                     format!("{line}\n")
                 })
             });
@@ -148,8 +149,8 @@ pub(super) async fn diff(
     };
     let mut told = group(&judged);
     if let Some(told) = told.as_object_mut() {
-        let config = state.store.open().config;
-        let samples = judged.group.samples.iter().map(|kept| sample(&config, kept));
+        let snapshot = state.store.open();
+        let samples = judged.group.samples.iter().map(|kept| sample(&snapshot, kept));
         told.insert("samples".to_owned(), samples.collect());
     }
     Json(told).into_response()

@@ -14,6 +14,7 @@ use config::{Config, Shown, Upstream};
 use super::changes::Changes;
 use super::epoch::Epochs;
 use super::trouble::Trouble;
+use crate::address::Address;
 use crate::compare::Findings;
 use crate::metrics::{
     CaptureCounters, CheckCounters, ClusterCounters, Counters, KeeperCounters, NameCounters, ObserverCounters,
@@ -73,6 +74,8 @@ pub struct Snapshot {
     pub certificates: Arc<[Expiry]>,
     /// How upstreams are called over TLS, by upstream.
     pub callings: Arc<[Option<Arc<Calling>>]>,
+    /// Where upstreams are now, by upstream.
+    pub addresses: Arc<Vec<Vec<Address>>>,
     /// Changes made since the start.
     pub applied: u64,
     /// Changes asked for that were not made.
@@ -119,6 +122,7 @@ impl ConfigStore {
             observer,
             certificates: [].into(),
             callings: [].into(),
+            addresses: Arc::default(),
             applied: 0,
             refused: 0,
         };
@@ -143,6 +147,11 @@ impl ConfigStore {
         let mut snapshot = lock(&self.snapshot);
         snapshot.certificates = Arc::clone(&tls.expiries);
         snapshot.callings = Arc::clone(tls.upstreams());
+    }
+
+    /// Upstreams of the configuration in force are there now.
+    pub fn locate(&self, addresses: &Arc<Vec<Vec<Address>>>) {
+        lock(&self.snapshot).addresses = Arc::clone(addresses);
     }
 
     /// The snapshot in force.

@@ -65,11 +65,12 @@ pub(super) async fn run(cx: &Rc<Context>, client: &mut Client, tls: Arc<Listenin
             let shown = client.stream.peer_certificate();
             let certificate = shown.as_deref().map(client_cert::described).unwrap_or_default();
             let names = shown.as_deref().map(client_cert::names).unwrap_or_default();
+            let server_name = tls.server_name(client.stream.server_name().as_deref());
             client.chosen = Some(if facts.is_http2 { Protocol::Http2 } else { Protocol::Http1 });
             // invariant: no request has come yet that could hold it too.
             if let Some(peer) = Rc::get_mut(&mut client.peer) {
                 peer.scheme = Scheme::Https;
-                peer.secured = Some(Secured { listening: tls, certificate, names });
+                peer.secured = Some(Secured { listening: tls, server_name, certificate, names });
             }
             true
         }

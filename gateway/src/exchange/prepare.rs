@@ -161,7 +161,7 @@ fn route(
         cx.admission.take(&generation.config, clients_max, from.place, cx.now_ms()).map_err(refuse)?;
     if let Some(secured) = from.secured
         && !head.host.is_empty()
-        && !secured.listening.covers(head.host)
+        && !secured.listening.covers(head.host, secured.server_name)
     {
         return Err(refuse(MISDIRECTED));
     }

@@ -208,6 +208,10 @@ impl Cover {
         Some(self.session.borrow().peer_certificate()?.to_vec())
     }
 
+    pub(super) fn server_name(&self) -> Option<String> {
+        Some(self.session.borrow().name()?.to_owned())
+    }
+
     pub(super) fn reset_on_close(&self, does: bool) {
         self.resets.set(does);
     }

@@ -228,6 +228,11 @@ impl Stream {
         self.r.0.cover.get()?.peer_certificate()
     }
 
+    /// The name that the client asked for.
+    pub fn server_name(&self) -> Option<String> {
+        self.r.0.cover.get()?.server_name()
+    }
+
     /// The fault by which the peer has broken the connection's cover.
     pub fn broken(&self) -> Option<Fault> {
         self.r.0.cover.get()?.broken()

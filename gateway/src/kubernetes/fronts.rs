@@ -30,6 +30,9 @@ const CONTROLLER: &str = "umbra.dev/controller";
 /// Labels and annotations that it has of its Gateway's `infrastructure`.
 const COPIED: &str = "umbra.dev/copied";
 
+/// The address that its Gateway asks for.
+const ADDRESS: &str = "umbra.dev/address";
+
 /// What is to be done, so that each Gateway has its Service.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Write {
@@ -201,6 +204,11 @@ fn service(
     annotations.insert(GATEWAY.to_owned(), format!("{}/{}", key.0, key.1).into());
     annotations.insert(CONTROLLER.to_owned(), controller.into());
     annotations.insert(COPIED.to_owned(), copied.into());
+    let address = select::addresses(gateway).find(|(kind, value)| *kind == "IPAddress" && !value.is_empty());
+    let address = address.filter(|_| fronts.kind == "LoadBalancer").map(|(_, address)| address);
+    if let Some(address) = address {
+        annotations.insert(ADDRESS.to_owned(), address.into());
+    }
     let selector: Map<String, Value> =
         fronts.selector.iter().map(|(label, value)| (label.clone(), value.clone().into())).collect();
     let mut metadata = json!({"name": name, "namespace": home, "labels": labels, "annotations": annotations});
@@ -211,9 +219,15 @@ fn service(
             "controller": true, "blockOwnerDeletion": false,
         }]);
     }
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata,
-        "spec": {"type": fronts.kind, "selector": selector, "ports": ports}})
+    let mut spec = json!({"type": fronts.kind, "selector": selector, "ports": ports});
+    if let Some(address) = address {
+        spec[WISH] = address.into();
+    }
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
 }
+
+/// What asks a load balancer for an address; those that have a word of their own for it read an annotation.
+const WISH: &str = "loadBalancerIP";
 
 /// The patch that makes of a Service what it should be; what others have added to it stays.
 fn difference(before: &Value, wanted: &Value) -> Option<Value> {
@@ -230,9 +244,17 @@ fn difference(before: &Value, wanted: &Value) -> Option<Value> {
         for name in copied.split(',').filter(|name| was.get(*name).is_some() && is.get(*name).is_none()) {
             changed.insert(name.to_owned(), Value::Null);
         }
+        if of == "annotations" && was.get(ADDRESS).is_some() && is.get(ADDRESS).is_none() {
+            changed.insert(ADDRESS.to_owned(), Value::Null);
+            patch["spec"][WISH] = Value::Null;
+        }
         if !changed.is_empty() {
             patch["metadata"][of] = changed.into();
         }
+    }
+    let (was, is) = (before["spec"].get(WISH), wanted["spec"].get(WISH));
+    if let Some(is) = is.filter(|is| was != Some(*is)) {
+        patch["spec"][WISH] = is.clone();
     }
     for of in ["type", "ports"] {
         if before["spec"][of] != wanted["spec"][of] {
@@ -405,6 +427,22 @@ mod tests {
         assert_eq!(service["metadata"]["annotations"].get("lb/kind"), None);
         assert_eq!(service["metadata"]["annotations"]["theirs"], "kept");
         assert_eq!(service["spec"]["ports"][0]["nodePort"], 31_000);
+        // The address that it asks for is asked of the load balancer, and no more when it asks for none.
+        let asks = |store: &mut Store, address: Option<&str>| {
+            let mut gateway = store.get(Kind::ApiGateway, &key.0, &key.1).unwrap().as_ref().clone();
+            let any = json!({"type": "Hostname", "value": "lb.example"});
+            let own = address.map(|address| json!({"type": "IPAddress", "value": address}));
+            gateway["spec"]["addresses"] = [Some(any), own].into_iter().flatten().collect();
+            store.set(Kind::ApiGateway, None, gateway);
+            let writes = (done(store), done(store));
+            let service = store.get(Kind::Service, HOME, &name).unwrap();
+            let asked = service["spec"].get("loadBalancerIP").and_then(Value::as_str).map(str::to_owned);
+            (writes, asked)
+        };
+        assert_eq!(asks(&mut store, Some("192.0.2.1")), ((1, 0), Some("192.0.2.1".to_owned())));
+        assert_eq!(asks(&mut store, Some("192.0.2.2")), ((1, 0), Some("192.0.2.2".to_owned())));
+        assert_eq!(asks(&mut store, None), ((1, 0), None));
+        let service = store.get(Kind::Service, HOME, &name).unwrap();
         // A Service of somebody else's that has the name is let alone, and serves nobody here.
         let mut foreign = service.as_ref().clone();
         foreign["metadata"]["annotations"][CONTROLLER] = "other".into();

@@ -74,12 +74,18 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
             }
             Some(listener)
         };
-        spec["listeners"] = if has_parameters(object) {
-            // What they would say of it is not known.
-            json!([])
-        } else {
-            served.filter_map(secured).collect()
+        spec["listeners"] = match refusal(object) {
+            // What is asked for beyond it is not known.
+            Some(_) => json!([]),
+            None => served.filter_map(secured).collect(),
         };
+        // Told by its status, and honoured by its Service.
+        if let Some(spec) = spec.as_object_mut() {
+            spec.remove("addresses");
+            if rules.fronts.is_some() {
+                spec.remove("infrastructure");
+            }
+        }
         take(Kind::ApiGateway, key, object, Some(spec));
     }
     for (key, object) in store.all(Kind::VirtualService) {
@@ -167,9 +173,29 @@ fn document(kind: Kind, object: &Value, spec: Option<Value>) -> Value {
     document
 }
 
-/// Whether more is to be known of a Gateway than it says itself; no kind of parameters is known here.
-pub(super) fn has_parameters(gateway: &Value) -> bool {
-    gateway.pointer("/spec/infrastructure/parametersRef").is_some_and(|parameters| !parameters.is_null())
+/// Why a Gateway is not served at all: the reason that its status gives, and a message.
+pub(super) fn refusal(gateway: &Value) -> Option<(&'static str, String)> {
+    // More is to be known of it than it says itself, and no kind of parameters is known here.
+    let parameters = gateway.pointer("/spec/infrastructure/parametersRef");
+    if parameters.is_some_and(|parameters| !parameters.is_null()) {
+        let message = "no parametersRef is known: leave it out of infrastructure";
+        return Some(("InvalidParameters", message.to_owned()));
+    }
+    let strange = addresses(gateway).map(|(kind, _)| kind).find(|kind| !ADDRESSES.contains(kind))?;
+    let message = format!("addresses of type {strange} are not known; IPAddress and Hostname are");
+    Some(("UnsupportedAddress", message))
+}
+
+/// Types of addresses that a Gateway may ask for.
+const ADDRESSES: [&str; 2] = ["IPAddress", "Hostname"];
+
+/// The addresses that a Gateway asks for: their type, and which; empty for any of it.
+pub(super) fn addresses(gateway: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let of = |one| {
+        let kind = text(one, "type");
+        (if kind.is_empty() { "IPAddress" } else { kind }, text(one, "value"))
+    };
+    list(&gateway["spec"], "addresses").iter().map(of)
 }
 
 /// Why a listener is not served.

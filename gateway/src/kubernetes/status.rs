@@ -2,10 +2,12 @@
 //!
 //! Nothing here has a time, and nothing is compared with what is said already: `merge` does that.
 
+mod addresses;
 mod attach;
 mod backends;
 mod class;
 mod merge;
+mod overlap;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -202,33 +204,28 @@ fn gateway_status(
     // These would be served, and have no certificate for it.
     let sound = all.iter().zip(&faults).filter(|(_, fault)| fault.is_none());
     let bare = sound.filter(|(listener, _)| !certificates(view, key, listener).1).count();
-    let unknown = select::has_parameters(gateway).then_some(PARAMETERS);
-    let accepted = match (&rejected, bad) {
-        _ if unknown.is_some() => ("Accepted", false, "InvalidParameters", PARAMETERS.to_owned()),
-        (Some(why), _) => ("Accepted", false, "Invalid", why.clone()),
-        (None, 0) if bare == 0 => ("Accepted", true, "Accepted", String::new()),
-        (None, bad) if bad == all.len() => {
+    let refusal = select::refusal(gateway);
+    let accepted = match (&refusal, &rejected, bad) {
+        (Some((reason, message)), _, _) => ("Accepted", false, *reason, message.clone()),
+        (None, Some(why), _) => ("Accepted", false, "Invalid", why.clone()),
+        (None, None, 0) if bare == 0 => ("Accepted", true, "Accepted", String::new()),
+        (None, None, bad) if bad == all.len() => {
             ("Accepted", false, "ListenersNotValid", "no listener can be served".to_owned())
         }
-        (None, bad) => {
+        (None, None, bad) => {
             ("Accepted", true, "ListenersNotValid", format!("{} listeners cannot be served", bad + bare))
         }
     };
     let own = (view.home.to_owned(), fronts::name(&view.rules.controller, key));
     let service = if view.rules.fronts.is_some() { Some(&own) } else { view.publish };
-    let addresses = service.map(|service| addresses(view.store, service));
-    let programmed = match &addresses {
+    let addresses = addresses::of(view.store, service, gateway);
+    let programmed = match addresses.fault {
         _ if !accepted.1 => ("Programmed", false, "Invalid", accepted.3.clone()),
         _ if bad + bare == all.len() => {
             ("Programmed", false, "Invalid", "no listener has a certificate that may be shown".to_owned())
         }
-        Some(addresses) if addresses.is_empty() => (
-            "Programmed",
-            false,
-            "AddressNotAssigned",
-            "the Service before the gateway has no address yet".to_owned(),
-        ),
-        Some(_) | None => ("Programmed", true, "Programmed", String::new()),
+        Some((reason, message)) => ("Programmed", false, reason, message),
+        None => ("Programmed", true, "Programmed", String::new()),
     };
     let listeners: Vec<Value> = all
         .iter()
@@ -236,22 +233,22 @@ fn gateway_status(
         .map(|(listener, (fault, here))| {
             let fault = fault.map(said);
             let certificates = certificates(view, key, listener);
-            let rejected = unknown.or(rejected.as_deref());
+            let refused = refusal.as_ref().map(|(_, message)| message.as_str());
+            let rejected = refused.or(rejected.as_deref());
             let rejected = rejected.or_else(|| here.is_none().then_some(UNSERVED));
+            let overlap = overlap::condition(listener, all).filter(|_| fault.is_none() && !view.plaintext);
+            let said = listener_conditions(listener, fault, certificates, rejected);
+            let said: Vec<Condition> = said.into_iter().chain(overlap).collect();
             json!({
                 "name": listener["name"],
                 "supportedKinds": attach::supported(listener),
                 "attachedRoutes": attached.count(key, text(listener, "name")),
-                "conditions": conditions(gateway, &listener_conditions(listener, fault, certificates, rejected)),
+                "conditions": conditions(gateway, &said),
             })
         })
         .collect();
-    let addresses: Vec<Value> = addresses.unwrap_or_default();
-    json!({"addresses": addresses, "conditions": conditions(gateway, &[accepted, programmed]), "listeners": listeners})
+    json!({"addresses": addresses.known, "conditions": conditions(gateway, &[accepted, programmed]), "listeners": listeners})
 }
-
-/// Of a Gateway that refers to more than it says.
-const PARAMETERS: &str = "no parametersRef is known: leave it out of infrastructure";
 
 /// Of a listener that has no port here yet.
 const UNSERVED: &str = "the Service of its Gateway does not have its port yet";
@@ -315,28 +312,6 @@ fn listener_conditions(
         (None, Some(message)) => ("Programmed", false, "Invalid", message.to_owned()),
     };
     [accepted, programmed, resolved, conflicted]
-}
-
-/// Where clients find the Service before us.
-fn addresses(store: &Store, (namespace, name): &(String, String)) -> Vec<Value> {
-    let Some(service) = store.get(Kind::Service, namespace, name) else { return Vec::new() };
-    let address = |value: &str| {
-        let kind = if value.parse::<std::net::IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
-        json!({"type": kind, "value": value})
-    };
-    let ingress = service.pointer("/status/loadBalancer/ingress").and_then(Value::as_array);
-    let outside: Vec<Value> = ingress
-        .into_iter()
-        .flatten()
-        .filter_map(|one| one.get("ip").or_else(|| one.get("hostname"))?.as_str())
-        .map(address)
-        .collect();
-    if !outside.is_empty() || service.pointer("/spec/type").and_then(Value::as_str) == Some("LoadBalancer") {
-        return outside;
-    }
-    let inside =
-        service.pointer("/spec/clusterIP").and_then(Value::as_str).filter(|ip| !matches!(*ip, "" | "None"));
-    inside.map(address).into_iter().collect()
 }
 
 /// Routes by Gateway and the name of its listener.

@@ -241,6 +241,7 @@ impl Reloader {
         }
         self.retired.push((before, std::mem::replace(&mut self.prepared, prepared)));
         self.located = self.discovery.settle(&snapshot.config, found, &snapshot.checks, tls.upstreams());
+        self.store.locate(&self.located.addresses);
         let (came, went) = self.listeners.changes(&listeners);
         came.iter().for_each(|address| tracing::info!("listening on {address}"));
         went.iter().for_each(|address| tracing::info!("no longer listening on {address}: draining"));
@@ -287,6 +288,7 @@ impl Reloader {
             return;
         }
         self.located = located;
+        self.store.locate(&self.located.addresses);
         // Nobody asked, so nobody waits.
         drop(self.hand_out(&snapshot, workers));
     }

@@ -23,13 +23,15 @@ use std::sync::Arc;
 
 pub use client::{Callee, Calling};
 pub use load::Tls;
-pub use server::Listening;
+pub use server::{Listening, ServerName};
 
 /// The facts of a client that its TLS handshake tells.
 #[derive(Debug)]
 pub struct Secured {
     /// The listener's TLS that it shook hands with.
     pub listening: Arc<Listening>,
+    /// The name that it asked for.
+    pub server_name: ServerName,
     /// Its certificate as it goes into X-Forwarded-Client-Cert; empty where it has shown none.
     pub certificate: String,
     /// The names in it, which conditions of routes ask for.

@@ -22,8 +22,10 @@ use super::session::Session;
 /// A listener's TLS, shared by its workers.
 pub struct Listening {
     config: Arc<ServerConfig>,
-    /// Names of its certificates.
-    names: Names<()>,
+    /// Names of its certificates, and which of them belong together.
+    names: Names<Group>,
+    /// A request's host must belong to the name that its client asked for.
+    is_strict: bool,
     /// Where no client is authenticated.
     ticketer: Option<Arc<dyn ProducesTickets>>,
     authenticates: bool,
@@ -35,6 +37,18 @@ impl std::fmt::Debug for Listening {
         // Nothing of keys.
         f.debug_struct("Listening").finish_non_exhaustive()
     }
+}
+
+/// Names that one certificate has, or several that are for the same: by its place among all of these.
+type Group = Option<usize>;
+
+/// The name that a client asked for in its handshake (SNI).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerName {
+    /// It asked for none.
+    Absent,
+    /// Among the names of the listener's certificates; `None` where none of them is for it.
+    Of(Option<usize>),
 }
 
 impl Listening {
@@ -73,18 +87,9 @@ impl Listening {
             Some(ticketer) => config.ticketer = Arc::clone(ticketer),
             None => config.send_tls13_tickets = 0,
         }
-        let mut names = Names::default();
-        for identity in identities {
-            identity.served.iter().for_each(|name| {
-                names.served(name);
-            });
-            let own = identity.names.iter().filter(|_| identity.served.is_empty());
-            own.for_each(|name| {
-                names.entry(name);
-            });
-        }
         let authenticates = !matches!(written.client_auth, ClientAuth::Off);
-        Ok(Self { config: Arc::new(config), names, ticketer, authenticates, protocols })
+        let (names, is_strict) = (grouped(identities), written.strict_sni_host);
+        Ok(Self { config: Arc::new(config), names, is_strict, ticketer, authenticates, protocols })
     }
 
     /// Whether a client that chose no protocol by ALPN may stay: it speaks HTTP/1.1.
@@ -102,11 +107,41 @@ impl Listening {
         Session::server(&self.config, self.authenticates)
     }
 
-    /// Whether a request for `authority` belongs on its connections (RFC 9110 §15.5.20). Certificates without names say
-    /// nothing of it.
-    pub fn covers(&self, authority: &[u8]) -> bool {
-        self.names.is_empty() || names::host(authority).is_some_and(|host| self.names.find(host).is_some())
+    /// The name that a client asked for, as requests on its connection are held against it.
+    pub fn server_name(&self, asked: Option<&str>) -> ServerName {
+        let group = |name: &str| self.names.find(name).copied().flatten();
+        asked.map_or(ServerName::Absent, |name| ServerName::Of(group(name)))
     }
+
+    /// Whether a request for `authority` belongs on a connection whose client asked for this name (RFC 9110 §15.5.20).
+    /// Certificates without names say nothing of it.
+    pub fn covers(&self, authority: &[u8], asked: ServerName) -> bool {
+        if self.names.is_empty() {
+            return true;
+        }
+        let found = names::host(authority).and_then(|host| self.names.find(host));
+        found.is_some_and(|group| match asked {
+            ServerName::Of(of) if self.is_strict => of == *group,
+            ServerName::Of(_) | ServerName::Absent => true,
+        })
+    }
+}
+
+/// Names of certificates. What an operator wrote for one belongs together, and is the same for another for which the same is
+/// written; the first has a name that several have. What certificates say themselves belongs together for each.
+fn grouped(identities: &[Identity]) -> Names<Group> {
+    let mut names: Names<Group> = Names::default();
+    for (nth, identity) in identities.iter().enumerate() {
+        let same = |other: &Identity| !identity.served.is_empty() && other.served == identity.served;
+        let group = identities.iter().position(same).unwrap_or(nth);
+        for name in &identity.served {
+            names.served(name).get_or_insert(group);
+        }
+        for name in identity.names.iter().filter(|_| identity.served.is_empty()) {
+            names.entry(name).get_or_insert(group);
+        }
+    }
+    names
 }
 
 pub(super) fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

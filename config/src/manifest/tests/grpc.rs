@@ -43,6 +43,15 @@ fn a_call_is_matched_by_its_service_and_method() {
         assert_eq!(config.upstreams[0].protocol, UpstreamProtocol::Http2, "a call is HTTP/2");
         assert!(config.listeners[0].protocols.http2 && config.listeners[0].protocols.http1);
     }
+    // One of several words is one part of a call, whole.
+    let either = "matches: [{method: {type: RegularExpression, service: 'a|b', method: '(?i)c|d'}}]";
+    let config = accepted(&grpc_route("r", "[]", &format!("[{{{either}, {BACKEND}}}]")), &TO).config;
+    let PathMatch::Regex(pattern) = &config.routes[0].matches[0].path else { panic!("{config:?}") };
+    let rows =
+        [("/a/c", true), ("/b/D", true), ("/a", false), ("/d", false), ("/xa/c", false), ("/A/c", false)];
+    for (path, holds) in rows {
+        assert_eq!(pattern.regex().is_match(path.as_bytes()), holds, "{path}");
+    }
     let config = accepted(
         &grpc_route(
             "r",
@@ -96,6 +105,16 @@ fn what_a_call_cannot_have_is_refused_where_it_stands() {
         ("matches: [{method: {service: a/b}}]", "method.service: \"a/b\" is no name of a service or method"),
         ("matches: [{method: {type: Glob, service: a}}]", "must be Exact or RegularExpression"),
         ("matches: [{method: {type: RegularExpression, service: '('}}]", "is not a regular expression"),
+        // What closes the group around it would match calls of others.
+        (
+            "matches: [{method: {type: RegularExpression, service: 'a)|(?:b'}}]",
+            "matches[0].method.service: \"a)|(?:b\" is not a regular expression",
+        ),
+        (
+            "matches: [{method: {type: RegularExpression, service: a, method: 'b)|/(?:c/d'}}]",
+            "matches[0].method.method: \"b)|/(?:c/d\" is not a regular expression",
+        ),
+        ("matches: [{method: {type: RegularExpression, method: 'b\\'}}]", "is not a regular expression"),
         ("matches: [{path: {value: /}}]", "matches[0].path: unknown key"),
         ("timeouts: {}", "timeouts: unknown key"),
         ("sessionPersistence: {}", "sessionPersistence: is not supported"),

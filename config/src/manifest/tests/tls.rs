@@ -38,6 +38,29 @@ fn a_server_of_istio_is_a_listener_with_its_certificate_for_its_hosts() {
     let names = [ServedName::Exact("shop.example".to_owned()), ServedName::Suffix(".b.example".to_owned())];
     assert_eq!(tls.certificates[0].names, names);
     assert_eq!(tls.certificates[0].key.name(), "shop.key");
+    assert!(!tls.strict_sni_host, "a server of Istio's takes what its routes take");
+}
+
+#[test]
+fn the_name_of_a_listener_of_the_gateway_api_is_held_against_what_is_asked_on_its_connections() {
+    let listener = |name: &str, hostname: &str| {
+        format!(
+            "{{name: {name}, port: 8443, protocol: HTTPS{hostname}, tls: {{certificateRefs: [{{name: shop}}]}}}}"
+        )
+    };
+    let text = format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: g}}, spec: {{gatewayClassName: x, listeners: [{}, {}]}}}}\n---\n\
+         {{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r}}, spec: {{parentRefs: [{{name: g}}], rules: [{{backendRefs: [{{name: s, port: 80}}]}}]}}}}\n",
+        listener("every", ""),
+        listener("one", ", hostname: one.example")
+    );
+    let checked = of(&text, |_| {}).unwrap();
+    let tls = checked.config.listeners[0].tls.as_ref().unwrap();
+    let names: Vec<_> = tls.certificates.iter().map(|one| one.names.as_slice()).collect();
+    assert_eq!(names, [[ServedName::Any].as_slice(), &[ServedName::Exact("one.example".to_owned())]]);
+    assert!(tls.strict_sni_host);
+    // What it converts to says so too.
+    assert!(checked.written.whole.contains("strict_sni_host = true"), "{}", checked.written.whole);
 }
 
 #[test]

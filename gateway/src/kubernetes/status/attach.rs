@@ -125,7 +125,7 @@ impl<'a> Attached<'a> {
 }
 
 /// Whether two hosts have one in common.
-fn meet(a: &str, b: &str) -> bool {
+pub(super) fn meet(a: &str, b: &str) -> bool {
     let holds = |wide: &str, one: &str| wide.strip_prefix('*').is_some_and(|end| one.ends_with(end));
     a == b || holds(a, b) || holds(b, a)
 }

@@ -66,6 +66,13 @@ fn features(view: &View<'_>) -> BTreeSet<&'static str> {
     if view.own_ports || view.rules.fronts.is_some() {
         all.insert("GatewayPort8080");
     }
+    // Which addresses there are a Service says, and TLS that ends before us tells no name.
+    if view.publish.is_some() || view.rules.fronts.is_some() {
+        all.extend(["GatewayAddressEmpty", "GatewayStaticAddresses"]);
+    }
+    if !view.plaintext {
+        all.insert("GatewayHTTPSListenerDetectMisdirectedRequests");
+    }
     let routes = view.store.get(Kind::CustomResourceDefinition, "", "httproutes.gateway.networking.k8s.io");
     if routes.and_then(|routes| annotation(routes, CHANNEL)) == Some("experimental") {
         all.extend(EXPERIMENTAL_FEATURES);

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::overlap::OVERLAPPING;
 use crate::kubernetes::kinds::Kind;
 use crate::kubernetes::objects::{list, text};
 
@@ -28,7 +29,7 @@ pub(in crate::kubernetes) fn merged(
             let listeners = list(desired, "listeners").iter().map(|one| {
                 let before = said.iter().find(|said| said["name"] == one["name"]);
                 let mut one = one.clone();
-                one["conditions"] = conditions(before.unwrap_or(&none), &one, now);
+                one["conditions"] = conditions(&without_passed(before.unwrap_or(&none), &one), &one, now);
                 one
             });
             json!({
@@ -88,7 +89,7 @@ fn entries(
     let same = |a: &Value, b: &Value| normal(&a[reference]) == normal(&b[reference]);
     let one = |wanted: &Value, before: &Value| {
         let mut one = wanted.clone();
-        one["conditions"] = conditions(&without_partial(before, wanted), wanted, now);
+        one["conditions"] = conditions(&without_passed(before, wanted), wanted, now);
         // As it is written there: an API server may have filled in what was left out.
         if let Some(known) = before.get(reference) {
             one[reference] = known.clone();
@@ -109,16 +110,15 @@ fn entries(
 /// Said of a route only while it holds.
 pub(super) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
 
-/// An entry of ours without what must not stay in it when it holds no more.
-fn without_partial(entry: &Value, wanted: &Value) -> Value {
-    let is_partial = |one: &Value| text(one, "type") == PARTIALLY_INVALID;
-    let mut entry = entry.clone();
-    if let Some(all) = entry.get_mut("conditions").and_then(Value::as_array_mut)
-        && !list(wanted, "conditions").iter().any(is_partial)
-    {
-        all.retain(|one| !is_partial(one));
+/// What is of ours without the conditions that must not stay in it when they hold no more.
+fn without_passed(of: &Value, wanted: &Value) -> Value {
+    let mut of = of.clone();
+    if let Some(all) = of.get_mut("conditions").and_then(Value::as_array_mut) {
+        let is_wanted = |kind: &str| list(wanted, "conditions").iter().any(|one| text(one, "type") == kind);
+        let passes = |kind: &str| matches!(kind, PARTIALLY_INVALID | OVERLAPPING) && !is_wanted(kind);
+        all.retain(|one| !passes(text(one, "type")));
     }
-    entry
+    of
 }
 
 /// A reference with what it means by what it leaves out.

@@ -366,6 +366,84 @@ fn a_gateway_says_which_of_its_listeners_serve() {
 }
 
 #[test]
+fn listeners_of_one_port_whose_names_overlap_are_told_so_while_they_do() {
+    let https = |name: &str, port: u64, hostname: &str| {
+        let mut one = json!({"name": name, "port": port, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "c"}]}});
+        if !hostname.is_empty() {
+            one["hostname"] = hostname.into();
+        }
+        one
+    };
+    let told = |listeners: Value| -> Vec<String> {
+        let store = cluster(listeners);
+        let status = of(&said_of(&store, &served(&store), &BTreeSet::new()), Kind::ApiGateway, "gw");
+        let overlaps = |one: &&Value| {
+            reasons(one).iter().any(|said| said == "OverlappingTLSConfig=True/OverlappingHostnames")
+        };
+        list(&status, "listeners").iter().filter(overlaps).map(|one| text(one, "name").to_owned()).collect()
+    };
+    // As the conformance suite has it.
+    let some = json!([
+        https("foo", 443, "foo.example.com"),
+        https("bar", 443, "bar.bar.example.com"),
+        https("wild", 443, "*.example.com"),
+        https("none", 443, "example.com"),
+        https("port", 9443, "foo.example.com"),
+    ]);
+    assert_eq!(told(some), ["foo", "bar", "wild"]);
+    assert_eq!(told(json!([https("one", 443, "a.example"), https("every", 443, "")])), ["one", "every"]);
+    assert_eq!(
+        told(
+            json!([http("one", 80), {"name": "a", "port": 80, "protocol": "HTTP", "hostname": "a.example"}])
+        ),
+        [""; 0]
+    );
+    // It goes when it holds no more, and what others say of a listener stays.
+    let said = json!({"listeners": [{"name": "a", "conditions": [
+        {"type": "OverlappingTLSConfig", "status": "True"}, {"type": "Theirs", "status": "True"}]}]});
+    let wanted = json!({"addresses": [], "conditions": [], "listeners": [{"name": "a", "conditions": []}]});
+    let merged = merged(Kind::ApiGateway, &json!({"status": said}), &wanted, OURS, "now").unwrap();
+    assert_eq!(merged["listeners"][0]["conditions"], json!([{"type": "Theirs", "status": "True"}]));
+}
+
+#[test]
+fn a_gateway_that_asks_for_an_address_of_a_strange_type_is_not_accepted() {
+    let mut store = cluster(json!([http("a", 80)]));
+    let spec = json!({"gatewayClassName": "umbra", "listeners": [http("a", 80)],
+        "addresses": [{"type": "example.com/odd", "value": "x"}, {"value": "192.0.2.1"}]});
+    put(&mut store, Kind::ApiGateway, ("n", "gw"), 5, spec);
+    let status = of(&said_of(&store, &served(&store), &BTreeSet::new()), Kind::ApiGateway, "gw");
+    assert_eq!(reasons(&status), ["Accepted=False/UnsupportedAddress", "Programmed=False/Invalid"]);
+    assert_eq!(reasons(&status["listeners"][0])[1], "Programmed=False/Invalid");
+}
+
+#[test]
+fn what_is_offered_is_claimed_only_where_it_can_be() {
+    let store = cluster(json!([http("a", 80)]));
+    let rules = rules();
+    let served = served(&store);
+    let publish = ("home".to_owned(), "front".to_owned());
+    let claims = |plaintext: bool, publish: Option<&Key>| {
+        let view = View {
+            store: &store,
+            rules: &rules,
+            served: &served,
+            unavailable: &BTreeSet::new(),
+            plaintext,
+            home: "home",
+            publish,
+            own_ports: false,
+        };
+        let class = of(&desired(&view), Kind::GatewayClass, "umbra");
+        let has = |name: &str| list(&class, "supportedFeatures").iter().any(|one| text(one, "name") == name);
+        ["GatewayStaticAddresses", "GatewayAddressEmpty", "GatewayHTTPSListenerDetectMisdirectedRequests"]
+            .map(has)
+    };
+    assert_eq!(claims(false, None), [false, false, true]);
+    assert_eq!(claims(true, Some(&publish)), [true, true, false]);
+}
+
+#[test]
 fn what_is_refused_is_said_with_its_problems_and_only_of_the_generation_that_is_served() {
     let mut store = cluster(json!([http("a", 80)]));
     put(&mut store, Kind::HttpRoute, ("n", "r"), 2, json!({"parentRefs": [{"name": "gw"}], "rules": []}));
