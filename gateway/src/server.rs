@@ -110,8 +110,9 @@ pub(crate) fn serve(
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
     served.also(&certificates::files(&config)).keep();
-    let (tls, odd) = certificates::load(&config, None, &text)?;
-    let schemas = descriptors::load(&config, &text)?;
+    let (tls, mut odd) = certificates::load(&config, None, (&text, source))?;
+    let (schemas, unread) = descriptors::load(&config, (&text, source))?;
+    odd.extend(unread);
     complain(odd.iter().map(|w| format!("warning: {w}")));
     let store = match cluster {
         Some(cluster) => ConfigStore::counting(&config, cluster.counters()),
