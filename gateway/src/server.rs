@@ -251,6 +251,8 @@ pub(crate) fn serve(
     };
     observer.join();
     keeper.end(is_followed);
+    // The system's look-up of a name may take as long as it likes: nobody waits for its answer any more.
+    runtime.shutdown_background();
     ending
 }
 
