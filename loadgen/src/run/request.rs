@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::call::Call;
 use crate::replay::{Pace, Recorded};
 use crate::websocket::{self, Opcode, Role};
-use crate::{grpc, http1, units};
+use crate::{file, grpc, http1, units};
 
 /// One prepared request.
 #[derive(Clone, Debug)]
@@ -312,8 +312,7 @@ impl Mix {
 
     /// Lines of `[WEIGHT] [METHOD] URL [@BODYFILE|size=4k]`; `#` starts a comment.
     pub fn add_file(&mut self, shape: &Shape, path: &Path) -> anyhow::Result<()> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = file::read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
         for (number, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or("").trim();
             if !line.is_empty() {
@@ -328,7 +327,7 @@ impl Mix {
             (1.0, shape.method.clone(), None, shape.body.clone());
         for word in line.split_whitespace() {
             if let Some(path) = word.strip_prefix('@') {
-                body = std::fs::read(path).with_context(|| format!("cannot read {path}"))?.into();
+                body = file::read(Path::new(path)).with_context(|| format!("cannot read {path}"))?.into();
             } else if let Some(size) = word.strip_prefix("size=") {
                 body = sized_body(units::size(size).map_err(anyhow::Error::msg)?);
             } else if word.starts_with("http://") || word.starts_with("https://") {
