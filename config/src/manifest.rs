@@ -26,6 +26,7 @@ mod services;
 mod entry;
 mod protocol;
 mod called;
+mod machine;
 mod policy;
 mod upstream_tls;
 mod backend_tls;

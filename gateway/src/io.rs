@@ -197,6 +197,11 @@ impl Stream {
         self.r.0.wire.limit_unread(bytes);
     }
 
+    /// Lets a peer that waits for our acknowledgement before it says more say it.
+    pub fn acknowledge(&self) {
+        self.r.0.wire.acknowledge();
+    }
+
     /// Makes the close of this connection a reset, so that the peer cannot take a cut message for a complete one.
     pub fn reset_on_close(&self) {
         self.w.reset_on_close(true);

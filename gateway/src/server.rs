@@ -110,8 +110,9 @@ pub(crate) fn serve(
     // takes time looks at them, for a container's first process has no other end.
     let mut signals = runtime.block_on(async { Signals::new(requests) }).map_err(deaf)?;
     served.also(&certificates::files(&config)).keep();
-    let (tls, odd) = certificates::load(&config, None, &text)?;
-    let schemas = descriptors::load(&config, &text)?;
+    let (tls, mut odd) = certificates::load(&config, None, (&text, source))?;
+    let (schemas, unread) = descriptors::load(&config, (&text, source))?;
+    odd.extend(unread);
     complain(odd.iter().map(|w| format!("warning: {w}")));
     let store = match cluster {
         Some(cluster) => ConfigStore::counting(&config, cluster.counters()),
@@ -250,6 +251,8 @@ pub(crate) fn serve(
     };
     observer.join();
     keeper.end(is_followed);
+    // The system's look-up of a name may take as long as it likes: nobody waits for its answer any more.
+    runtime.shutdown_background();
     ending
 }
 

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 
+use crate::file;
+
 /// What is called and what is said to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -19,7 +21,7 @@ pub struct Call {
 impl Call {
     /// `method` is `package.Service/Method`, `data` one JSON text for each message; none is one message of defaults.
     pub fn new(descriptors: &Path, method: &str, data: &[String]) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(descriptors).with_context(|| descriptors.display().to_string())?;
+        let bytes = file::read(descriptors).with_context(|| descriptors.display().to_string())?;
         let pool = DescriptorPool::decode(bytes.as_slice())
             .with_context(|| format!("{} is no descriptor set (protoc -o)", descriptors.display()))?;
         Self::of(&pool, method, data)

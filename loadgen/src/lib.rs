@@ -5,6 +5,7 @@ pub mod cli;
 pub mod args;
 pub mod client;
 pub mod compare;
+pub mod file;
 pub mod find_max;
 pub mod grpc;
 pub mod call;

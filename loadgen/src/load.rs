@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 
-use crate::Exit;
 use crate::args::{LoadArgs, OutputArgs, RunArgs};
 use crate::call::Call;
 use crate::replay::{self, Recording};
@@ -20,6 +19,7 @@ use crate::report::{html, text};
 use crate::run::request::{Mix, Shape, sized_body};
 use crate::run::{self, Observer, Options};
 use crate::tls;
+use crate::{Exit, file};
 
 /// A message of a WebSocket of which nothing is said.
 const ECHO_BYTES: u64 = 64;
@@ -70,7 +70,7 @@ fn call(args: &LoadArgs) -> anyhow::Result<Option<Call>> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    file::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The requests that the arguments name, without replays.

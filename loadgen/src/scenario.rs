@@ -19,7 +19,7 @@ use crate::run::request::{Mix, Shape, Url, sized_body};
 use crate::run::schedule::RateSpec;
 use crate::run::written::VARIANTS;
 use crate::run::{self, Options};
-use crate::{Exit, client, load, tls, units};
+use crate::{Exit, client, file, load, tls, units};
 
 #[derive(clap::Args)]
 pub struct ScenarioArgs {
@@ -256,7 +256,7 @@ impl File {
 
 pub fn run(args: &ScenarioArgs) -> anyhow::Result<Exit> {
     let name = args.file.display().to_string();
-    let content = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {name}"))?;
+    let content = file::read_text(&args.file).with_context(|| format!("cannot read {name}"))?;
     let file: File = toml::from_str(&content).with_context(|| name.clone())?;
     let (url, mix) = file.mix(args.url.as_ref())?;
     let phases = file.ready(args.control.as_ref()).with_context(|| name.clone())?;

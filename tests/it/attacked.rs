@@ -1,6 +1,7 @@
 //! What an attacker tried and what must come of it, where no other promise's file has it.
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -8,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::http2::{DATA, END, HEADERS, Raw, frame, headers, request};
+use tests::gateway::built;
+use tests::http2::{DATA, END, HEADERS, Raw, WINDOW_UPDATE, frame, headers, request};
 use tests::load::{Gate, Peer, becomes};
-use tests::{Gateway, Origin, Setup, eventually};
+use tests::{Gateway, Origin, Process, Setup, eventually};
 
 use crate::http2::{PLAIN, listening};
 
@@ -55,6 +57,22 @@ fn a_history_that_is_no_file_stops_neither_the_dashboard_nor_the_end() {
     assert!(gateway.stderr().contains("not a regular file"), "{}", gateway.stderr());
     gateway.signal("TERM");
     assert!(gateway.wait_exit().success());
+}
+
+#[test]
+fn evidence_takes_the_place_of_no_pipe_and_no_device() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let fifo = folder.path().join("evidence");
+    pipe(&fifo);
+    let v1 = Origin::named("v1");
+    let mut setup = Setup::new(&v1).mirror("v2", v1.address, "").toml();
+    setup = setup.replacen("[workers]\n", &format!("[verdict]\nevidence = {fifo:?}\n[workers]\n"), 1);
+    let mut gateway = Gateway::start(&setup, &[]);
+    gateway.signal("TERM");
+    assert!(gateway.wait_exit().success());
+    assert!(gateway.stderr().contains("evidence is not kept"), "{}", gateway.stderr());
+    let facts = std::fs::symlink_metadata(&fifo).expect("it is there");
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&facts.file_type()));
 }
 
 /// Serves calls in order: what `answer` sends to one of a stream with this path and time.
@@ -194,4 +212,146 @@ fn a_call_whose_end_was_not_read_is_no_success() {
     assert_eq!(left_out(&gateway, "end_unread"), 1, "{}", gateway.metrics().text());
     let pairs = gateway.metrics().sum("umbra_pairs_total", &[]);
     assert_eq!(pairs, 0, "{}", gateway.metrics().text());
+}
+
+#[test]
+fn no_look_up_of_a_name_keeps_the_process_from_its_end() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let aliases = folder.path().join("aliases");
+    pipe(&aliases);
+    let v1 = Origin::named("v1");
+    let text = Setup::new(&v1).toml().replacen("[admin]\n", "[admin]\ntoken = \"a-token-of-the-fleet\"\n", 1);
+    let text = text.replacen("[workers]\n", "[verdict]\npeers = [\"peer:9901\"]\n[workers]\n", 1);
+    // The system's resolver reads it before it asks anybody, and waits there for ever.
+    let environment = [("HOSTALIASES".to_owned(), aliases.display().to_string())];
+    let mut gateway = Gateway::start(&text, &environment);
+    let fields = "Authorization: Bearer a-token-of-the-fleet\r\n";
+    let told = gateway.admin_with("GET", "/verdict", fields, "").text();
+    assert!(told.contains("had no address after"), "{told}");
+    gateway.signal("TERM");
+    assert!(gateway.wait_exit().success());
+}
+
+fn rss_bytes(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+/// Opens the tunnel that a client asks for, and sends so many bytes of pings there as fast as it takes them, but lets it send none
+/// back. Returns how many were sent.
+fn pings(raw: &mut Raw, bytes: usize) -> usize {
+    let ping: Vec<u8> = [&[0x89, 125][..], &[b'p'; 125]].concat();
+    let pings = frame(DATA, 0, 0, &ping.repeat(120));
+    let payload = pings.len() - 9;
+    let (mut stream, mut room, mut sent) = (0, 4 << 20, 0);
+    while sent < bytes {
+        if stream > 0 && room >= payload {
+            let mut pings = pings.clone();
+            pings[5..9].copy_from_slice(&u32::to_be_bytes(stream));
+            raw.send(&pings);
+            (room, sent) = (room - payload, sent + payload);
+            continue;
+        }
+        let Some(heard) = raw.frame() else { break };
+        if heard.kind == HEADERS {
+            stream = heard.stream;
+            raw.send(&headers(stream, 0, &[(":status", "200")]));
+        } else if heard.kind == WINDOW_UPDATE && heard.stream == stream && stream > 0 {
+            room += heard.code() as usize;
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_server_that_pings_and_takes_no_answer_does_not_fill_the_load_generators_memory() {
+    const BYTES: usize = 24 << 20;
+    let (sent, over) = (Arc::new(AtomicU64::new(0)), Gate::closed());
+    let (told, held) = (Arc::clone(&sent), Arc::clone(&over));
+    let server = Peer::new(move |tcp| {
+        // Windows of nothing, and tunnels.
+        let mut raw = Raw::serve(tcp, &[(4, 0), (8, 1)]);
+        told.fetch_add(pings(&mut raw, BYTES) as u64, Ordering::SeqCst);
+        held.wait();
+    });
+    let url = format!("http://{}/", server.address);
+    let load = [
+        "run",
+        "-q",
+        "--threads",
+        "1",
+        "-c",
+        "1",
+        "--http2",
+        "--websocket",
+        "--rate",
+        "1",
+        "--duration",
+        "60s",
+    ];
+    let mut command = Command::new(built("loadgen"));
+    let loadgen = Process::spawn(command.args(load).args(["--timeout", "60s", &url]));
+    eventually("the tunnel's pings were taken", || sent.load(Ordering::SeqCst) as usize >= BYTES);
+    let held = rss_bytes(loadgen.child.id());
+    // Of answers that wait alone it would be more.
+    assert!(held < 64 << 20, "{held} bytes");
+    over.open();
+}
+
+/// Answers each request with a status that tells whose it is; on the first connection once with one too many, behind which its kernel
+/// holds back what comes until that is acknowledged.
+fn holding_back(tcp: TcpStream, is_first: bool) {
+    let mut lines = BufReader::new(tcp.try_clone().expect("a second descriptor")).lines();
+    let mut out = tcp;
+    let mut answered = 0;
+    while let Some(Ok(target)) = lines.next() {
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        answered += 1;
+        if is_first
+            && answered == 40
+            && out.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").is_err()
+        {
+            return;
+        }
+        let id: usize =
+            target.split_once("id=").and_then(|(_, id)| id.split(' ').next()?.parse().ok()).expect("an id");
+        if out.write_all(status_of(id).as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn status_of(id: usize) -> String {
+    format!("HTTP/1.1 {}\r\nContent-Length: 0\r\n\r\n", ["200 OK", "404 Not Found"][id % 2])
+}
+
+#[test]
+fn a_mirror_whose_kernel_holds_responses_back_finds_back_into_step_under_light_load_too() {
+    const REQUESTS: usize = 300;
+    let v1 = Origin::new(|request, stream| {
+        let id = request.target.split_once("id=").and_then(|(_, id)| id.parse().ok()).expect("an id");
+        tests::origin::write(stream, status_of(id))
+    });
+    let connections = AtomicU64::new(0);
+    let v2 = Peer::new(move |tcp| holding_back(tcp, connections.fetch_add(1, Ordering::SeqCst) == 0));
+    let policy = "connections_max = 1, pipeline_max = 1, timeout = \"60s\"";
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, policy).start();
+    let told = |what: &str| gateway.metrics().mirror("v2", what);
+    let mut client = gateway.client();
+    for id in 0..REQUESTS {
+        client.ask(tests::load::get(id));
+        // Each copy is sent when nothing else is under way.
+        eventually("the copy is answered", || told("completed_total") + told("failed_total") > id as i64);
+    }
+    assert_eq!(told("out_of_step_total"), 1);
+    let beside = |primary: &str, mirror: &str| {
+        let ends = [&*format!("primary_end=\"{primary}\""), &*format!("mirror_end=\"{mirror}\"")];
+        gateway.metrics().sum("umbra_pairs_total", &ends)
+    };
+    let (wrong, suspect) = (beside("200", "404") + beside("404", "200"), told("suspect_pairs_total"));
+    assert!(
+        wrong <= suspect && suspect <= 130,
+        "{wrong} responses beside another request, {suspect} said to be"
+    );
 }

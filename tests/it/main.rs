@@ -15,6 +15,7 @@ mod kubernetes_status;
 mod kubernetes_said;
 mod kubernetes_trouble;
 mod kubernetes_bounds;
+mod kubernetes_tenants;
 mod kubernetes_conformance;
 mod kubernetes_once;
 mod kubernetes_tls;

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tests::certificates::Authority;
 use tests::cluster::PATIENCE;
 use tests::origin::write;
-use tests::{ClusterStage, Front, Gateway, H2Origin, Origin, Response, Rules, Setup, eventually, eventually_within};
+use tests::{
+    ClusterStage, Front, Gateway, H2Origin, Origin, Response, Rules, Setup, eventually, eventually_within,
+};
 
 use crate::http2_upstream::speaking;
 

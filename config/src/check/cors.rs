@@ -10,6 +10,10 @@ use crate::{Cors, OriginMatch, Unmatched, syntax};
 /// All origins, methods or fields.
 const ALL: &str = "*";
 
+/// Origins that no operator has named: what lets one of these in lets in every page. A sandboxed frame of any page is of the
+/// origin `null`.
+const STRANGERS: [&str; 3] = ["https://stranger.invalid", "http://stranger.invalid", "null"];
+
 impl Check<'_> {
     pub(super) fn cors(&mut self, written: &Key<file::Cors>) -> Option<Cors> {
         let table = written.given()?;
@@ -20,14 +24,21 @@ impl Check<'_> {
             list.iter().filter_map(Key::given).cloned().collect()
         };
         for origin in of(&written.origins) {
-            origins.extend(self.origin(&origin));
+            origins.extend(self.origin(&origin).map(|one| (one, origin.at)));
         }
         for prefix in of(&written.origin_prefixes) {
-            origins.push(OriginMatch::Prefix(prefix.value.clone()));
+            origins.push((OriginMatch::Prefix(prefix.value), prefix.at));
         }
         for regex in of(&written.origin_regexes) {
-            origins.extend(self.pattern(&regex).map(OriginMatch::Regex));
+            origins.extend(self.pattern(&regex).map(|pattern| (OriginMatch::Regex(pattern), regex.at)));
         }
+        let credentials = written.credentials.given().is_some_and(|credentials| credentials.value);
+        if let Some((_, at)) = origins.iter().find(|(origin, _)| credentials && admits_strangers(origin)) {
+            let message = "lets every page read responses with its visitor's credentials: name the origins, or leave \
+                           credentials out";
+            self.report.warn(at, message);
+        }
+        let origins: Vec<OriginMatch> = origins.into_iter().map(|(origin, _)| origin).collect();
         if origins.is_empty() {
             self.report.warn(&table.at, "allows no origin: browsers refuse this route to every other page");
         }
@@ -40,7 +51,7 @@ impl Check<'_> {
             headers: self.each(&written.headers, field_or_all),
             expose: self.each(&written.expose, field_or_all),
             max_age: self.given_period(&written.max_age),
-            credentials: written.credentials.given().is_some_and(|credentials| credentials.value),
+            credentials,
             unmatched: written.unmatched.given().map_or(Unmatched::Forward, |word| word.value),
         })
     }
@@ -81,6 +92,15 @@ impl Check<'_> {
         }
         Some(OriginMatch::Exact(format!("{scheme}://{host}")))
     }
+}
+
+fn admits_strangers(origin: &OriginMatch) -> bool {
+    STRANGERS.iter().any(|stranger| match origin {
+        OriginMatch::Any => true,
+        OriginMatch::Exact(text) => text == stranger,
+        OriginMatch::Prefix(text) => stranger.starts_with(text.as_str()),
+        OriginMatch::Regex(pattern) => pattern.regex().is_match(stranger.as_bytes()),
+    })
 }
 
 fn field_or_all(text: &str) -> Result<String, String> {

@@ -12,6 +12,10 @@ use crate::file::{self, File};
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List, Named};
 use crate::tables::tables;
+use crate::units::show_size;
+
+/// Bytes of a ring that an object may ask for, per worker: its author has not the machine to give away, and may mistype.
+const RING_BYTES_MAX: u64 = 256 << 20;
 
 /// A policy as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +126,13 @@ fn sound(text: &str, report: &mut Report) -> Option<Sound> {
             } else if names.value.is_empty() {
                 report.error(&names.at, "names no mirror: leave it out to be the baseline of all of a rule");
             }
+        }
+        if let Some(given) = mirror.ring_bytes_max.given().filter(|given| given.value.0 > RING_BYTES_MAX) {
+            let message = format!(
+                "is more than one object may have of the gateway's memory: {}",
+                show_size(RING_BYTES_MAX)
+            );
+            report.error(&given.at, message);
         }
         try_out(mirror.clone(), report);
     }

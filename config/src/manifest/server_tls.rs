@@ -3,6 +3,7 @@
 use super::gateway_api::{self, SecretRef};
 use super::grants::{self, From};
 use super::istio::{self, ServerTls};
+use super::machine::refuses_files;
 use super::secrets::{Pair, Secrets};
 use super::{Resource, gateway_api::ReferenceGrant};
 use crate::file;
@@ -199,7 +200,12 @@ fn credentials(
     let more = written.tls_certificates.given().map(|list| list.value.as_slice()).unwrap_or_default();
     let more =
         more.iter().filter_map(Key::given).map(|one| (&one.value.server_certificate, &one.value.private_key));
-    for (cert, key) in own.into_iter().chain(more) {
+    let pairs: Vec<_> = own.into_iter().chain(more).collect();
+    let files = pairs.iter().flat_map(|(cert, key)| [*cert, *key]);
+    if refuses_files(files.chain([&written.ca_certificates, &written.ca_crl]), report) {
+        return None;
+    }
+    for (cert, key) in pairs {
         match (cert.given(), key.given()) {
             (Some(cert), Some(key)) => {
                 ending.certificates.push(Pair { cert: cert.value.clone(), key: key.value.clone() });

@@ -2,6 +2,7 @@
 
 use super::called::Called;
 use super::istio::Tls;
+use super::machine::refuses_files;
 use super::protocol::Protocol;
 use super::secrets::{Pair, Secrets};
 use crate::file;
@@ -29,6 +30,10 @@ pub(super) fn tls(
         return Key::at(file::UpstreamTls { server_name, ..file::UpstreamTls::default() }, &nowhere);
     };
     let tls = written.value;
+    let files = [&tls.client_certificate, &tls.private_key, &tls.ca_certificates, &tls.ca_crl];
+    if mode.value != "DISABLE" && refuses_files(files, report) {
+        return Key::Refused;
+    }
     let Ok(credential) = credential(tls, of, secrets, report) else { return Key::Refused };
     match mode.value.as_str() {
         "DISABLE" => return Key::Absent,

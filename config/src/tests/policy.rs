@@ -301,3 +301,30 @@ fn a_baseline_is_one_of_the_candidates_that_it_names_and_takes_after_these() {
     }
     assert!(!of("")[0].is_baseline_of(&of("")[1]), "a candidate is none");
 }
+
+#[test]
+fn credentials_for_pages_that_no_operator_named_are_a_warning() {
+    let rows = [
+        ("origins = [\"*\"]", "", None),
+        ("origins = [\"*\"]", "true", Some("origins[0]")),
+        ("origins = [\"*\"]", "false", None),
+        ("origins = [\"https://a.example\", \"*\"]", "true", Some("origins[1]")),
+        ("origins = [\"https://a.example\", \"https://*.a.example\"]", "true", None),
+        ("origins = [\"https://*\"]", "true", Some("origins[0]")),
+        ("origins = [\"null\"]", "true", Some("origins[0]")),
+        ("origin_prefixes = [\"https://a.\"]", "true", None),
+        ("origin_prefixes = [\"http\"]", "true", Some("origin_prefixes[0]")),
+        ("origin_regexes = [\"https://[ab]\\\\.example\"]", "true", None),
+        ("origin_regexes = [\"https?://.+\"]", "true", Some("origin_regexes[0]")),
+    ];
+    for (origins, credentials, said) in rows {
+        let credentials =
+            if credentials.is_empty() { String::new() } else { format!(", credentials = {credentials}") };
+        let cors = format!("cors = {{ {origins}{credentials} }}\nprimary =");
+        let text = starting("").replace("primary =", &cors);
+        let key = said.map(|key| format!("route[0].cors.{key}"));
+        let said: Vec<Said<'_>> =
+            key.iter().map(|key| (5, key.as_str(), "with its visitor's credentials")).collect();
+        warns(&text, &said);
+    }
+}

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::epoch::{self, Counted, looked};
 use super::outcomes::{self, Pairing};
-use crate::compare::Group;
-use crate::control::{Account, Book, ConfigStore, FORMAT, Snapshot};
+use crate::compare::{Group, Tally};
+use crate::control::{Account, Book, ConfigStore, FORMAT, Looked, Snapshot};
 
 /// All of it but schemas, which are large and judged by nobody: one account of each mirror on each route that has an epoch.
 pub(super) fn accounts(store: &ConfigStore, snapshot: &Snapshot) -> Vec<Account> {
@@ -68,12 +68,18 @@ pub(crate) fn restore(store: &ConfigStore, book: Book) -> usize {
     let snapshot = store.open();
     let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());
     let asked = looked(store, &snapshot, &all);
+    let by_name: HashMap<(&str, &str), &Looked<'_>> =
+        asked.iter().map(|of| ((of.route, of.mirror), of)).collect();
     let mut restored = 0;
     for account in book.accounts {
-        let known = asked.iter().find(|of| account.is_of(of.route, of.mirror));
+        let known = by_name.get(&(account.route.as_str(), account.mirror.as_str()));
         let Some(known) = known.filter(|of| of.question == account.epoch.question) else { continue };
+        let (route, mirror) = (known.route.to_owned(), known.mirror.to_owned());
         if let Some(tally) = account.tally {
-            store.findings.restore(tally, account.groups);
+            // Its own words on whose it is count for nothing.
+            let named = |group: Group| Group { route: route.clone(), mirror: mirror.clone(), ..group };
+            let groups = account.groups.into_iter().map(named).collect();
+            store.findings.restore(Tally { route, mirror, ..tally }, groups);
         }
         if let Some(schema) = account.schema {
             store.findings.restore_schema(known.route, known.mirror, schema);

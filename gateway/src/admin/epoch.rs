@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use config::{Config, Mirror, Percent, Route};
+use config::{Config, Mirror, Percent, Redact, Route};
 use xxhash_rust::xxh64::xxh64;
 
 use super::outcomes::{Chosen, Pairing, pairings};
 use crate::control::{Clients, ConfigStore, Counts, Epoch, Got, Looked, Snapshot};
 use crate::metrics::{self, DropReason, Histogram, LeftOut, MirrorCounters, Slots, total};
+use crate::observe::disclosure::redacted;
 use crate::verdict::design_effect;
 
 /// Looks at all that is in force; to be called about once a second.
@@ -35,7 +36,7 @@ pub(super) fn looked<'a>(
             mirror: &pairing.mirror.name,
             endpoints: endpoints(config, route, pairing.mirror),
             versions: versions(store, config, route, pairing.mirror),
-            question: question(pairing.mirror),
+            question: question(config, route, pairing.mirror),
             share: share(config, route, pairing.mirror),
             counts: Box::new(move || counts(pairing)),
             clients: Box::new(move || clients(snapshot, pairing)),
@@ -150,8 +151,8 @@ pub(super) fn bursts(epoch: &Epoch, all: &Counts) -> [Option<f64>; 2] {
 const BURST_MAX: f64 = 16.0;
 
 /// What is asked of a mirror, as a word that is another wherever that is: by which rules its responses are compared, of which
-/// requests they are, and what of these it does not see. How many are copied is no part of it.
-fn question(mirror: &Mirror) -> String {
+/// requests they are, and what of these it does not see, or others of its route do not. How many are copied is no part of it.
+fn question(config: &Config, route: &Route, mirror: &Mirror) -> String {
     let Mirror {
         only,
         only_primary,
@@ -176,7 +177,22 @@ fn question(mirror: &Mirror) -> String {
     if !baseline_for.is_empty() {
         asked.push_str(&format!("{baseline_for:?}"));
     }
+    // What was found while it was no secret is not shown once it is one. Nor is the word another where that is not so.
+    let hidden = redacted(config, [route]);
+    if has_more(&hidden, redact) {
+        asked.push_str(&format!("{hidden:?}"));
+    }
     format!("{:016x}", xxh64(asked.as_bytes(), 0))
+}
+
+fn has_more(all: &Redact, own: &Redact) -> bool {
+    let lists = [
+        (&all.headers, &own.headers),
+        (&all.cookies, &own.cookies),
+        (&all.query, &own.query),
+        (&all.json, &own.json),
+    ];
+    lists.iter().any(|(all, own)| all.iter().any(|name| !own.contains(name)))
 }
 
 /// Of the primaries, and of the mirror: as their responses say, or as a cluster or the configuration does.
@@ -331,6 +347,36 @@ mod tests {
         let otherwise = ConfigStore::new(&with(30));
         crate::admin::restore(&otherwise, book);
         assert_eq!(known(&otherwise), (300_000, 0, 0, 0));
+    }
+
+    #[test]
+    fn what_becomes_a_secret_of_a_neighbour_is_shown_no_longer_and_evidence_begins_anew() {
+        let with = |log: &str, own: &str, neighbour: &str| {
+            let text = format!(
+                "{log}[upstream.v1]\nendpoints = [\"10.0.0.1:1\"]\n[upstream.v2]\nendpoints = [\"10.0.0.2:1\"]\n\
+                 [[route]]\nname = \"r\"\nprimary = \"v1\"\nmirrors = [{{ upstream = \"v2\"{own} }}, {{ upstream = \"v2\", \
+                 name = \"v3\"{neighbour} }}]\n"
+            );
+            Arc::new(config::parse("test", &text).unwrap().config)
+        };
+        let (card, key) = (", redact = { json = [\"/card\"] }", ", redact = { headers = [\"x-key\"] }");
+        let log = "[access_log]\nto = \"stdout\"\nredact = [\"user\"]\n";
+        let word = |config: &Config| question(config, &config.routes[0], &config.routes[0].mirrors[0]);
+        let rows = [
+            (with("", "", ""), with("", "", card), true),
+            (with("", card, ""), with("", card, card), false),
+            (with("", card, card), with("", card, key), true),
+            (with("", "", card), with("", "", key), true),
+            (with("", "", ""), with(log, "", ""), true),
+        ];
+        for (before, after, is_another) in rows {
+            assert_eq!(word(&before) != word(&after), is_another, "{before:?} {after:?}");
+        }
+        let store = ConfigStore::new(&with("", "", ""));
+        look(&store);
+        turn(&store, with("", "", card));
+        look(&store);
+        assert_eq!(store.epochs.of("r", "v2").unwrap().because, Cause::Rules);
     }
 
     #[test]

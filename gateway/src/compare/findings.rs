@@ -219,10 +219,10 @@ impl Findings {
 
     /// What was found of a mirror on a route before this process began: goes on from there. Places are taken as far as there
     /// are any.
-    pub fn restore(&self, mut tally: Tally, groups: Vec<Group>) {
+    pub fn restore(&self, tally: Tally, groups: Vec<Group>) {
         let mut state = self.lock();
-        tally.groups = 0;
-        for mut group in groups {
+        let mut tally = Tally { groups: 0, ..tally.carried() };
+        for mut group in groups.into_iter().map(Group::carried) {
             if tally.groups >= GROUPS_OF_ONE_MAX || state.groups.len() >= GROUPS_MAX {
                 tally.hidden = tally.hidden.max(group.count);
                 continue;
@@ -547,6 +547,45 @@ mod tests {
             None,
             "80 names are one mask"
         );
+    }
+
+    #[test]
+    fn what_another_process_counted_is_counted_on_however_large_it_is() {
+        let findings = Arc::new(Findings::default());
+        let config = config(&["a"], "compare = {}");
+        let most = u64::MAX;
+        for (mirror, role) in [("v2", Role::Candidate), ("again", Role::Baseline)] {
+            let beside =
+                super::super::Beside { pairs: most, contents: most, only_mirror: most, only_baseline: most };
+            let group = Group {
+                missed: most,
+                alike: most,
+                turns: (most, most),
+                began: (most, most),
+                only_mirror: most,
+                only_baseline: most,
+                ..Group::found("a", mirror, "$", most, most)
+            };
+            let tally = Tally {
+                route: "a".to_owned(),
+                mirror: mirror.to_owned(),
+                role,
+                compared: most,
+                contents: most,
+                differing: most,
+                skipped: [("busy".into(), most)].into(),
+                hidden: most,
+                beside,
+                groups: 0,
+                found: most,
+            };
+            findings.restore(tally, vec![group]);
+        }
+        let mut comparator = Comparator::new(&config, &Schemas::new(), &findings, Budgets::UNLIMITED);
+        comparator.take(&record(&config, 0, "1", answer("{\"n\":1}"), answer("{\"n\":2,\"m\":3}")));
+        let all = findings.groups();
+        assert!(all.iter().any(|of| of.group.field == "$.n") && all.iter().any(|of| of.group.field == "$"));
+        assert!(findings.tallies().iter().all(|of| of.compared > 1 << 55));
     }
 
     #[test]

@@ -16,6 +16,15 @@ use crate::portable::{role_word, unix_micros};
 /// Share of pairs in which a value that is drawn anew each time differs: two counters meet, two clocks are read in one tick.
 const VOLATILE_SHARE: f64 = 0.9;
 
+/// No number that another process hands over counts for more: whatever is added to it here, it does not overflow.
+const COUNT_MAX: u64 = u64::MAX >> 8;
+
+fn capped<const N: usize>(counts: [&mut u64; N]) {
+    for count in counts {
+        *count = COUNT_MAX.min(*count);
+    }
+}
+
 /// Whole samples kept of each group.
 pub(crate) const SAMPLES_MAX: usize = 5;
 
@@ -68,6 +77,16 @@ pub struct Unasked {
 }
 
 impl Tally {
+    /// As this process may count on.
+    #[must_use]
+    pub(super) fn carried(mut self) -> Self {
+        let Self { compared, contents, differing, skipped, hidden, beside, found, .. } = &mut self;
+        let Beside { pairs, contents: of_both, only_mirror, only_baseline } = beside;
+        capped([compared, contents, differing, hidden, found, pairs, of_both, only_mirror, only_baseline]);
+        skipped.values_mut().for_each(|count| capped([count]));
+        self
+    }
+
     /// Pairs of which a difference of this kind could have been seen.
     pub fn of(&self, kind: Kind) -> u64 {
         if kind.is_of_contents() { self.contents } else { self.compared }
@@ -186,6 +205,15 @@ impl Group {
 }
 
 impl Group {
+    /// As this process may count on.
+    #[must_use]
+    pub(super) fn carried(mut self) -> Self {
+        let Self { count, missed, alike, turns, rank, began, only_mirror, only_baseline, .. } = &mut self;
+        capped([count, missed, alike, &mut turns.0, &mut turns.1, rank, &mut began.0, &mut began.1]);
+        capped([only_mirror, only_baseline]);
+        self
+    }
+
     /// Ids of requests that show it: first those of which a sample is kept here.
     pub fn request_ids(&self) -> Vec<String> {
         let here = self.samples.iter().map(|sample| &sample.request_id);

@@ -65,11 +65,6 @@ impl Account {
         let all = of_all.into_iter().chain(counts(&self.counted)).chain(marks).chain(arms).chain(fields);
         all.into_iter().find(|(_, has, most)| has > most)
     }
-
-    /// Of a mirror on a route.
-    pub fn is_of(&self, route: &str, mirror: &str) -> bool {
-        self.route == route && self.mirror == mirror
-    }
 }
 
 /// All that one gateway knows.

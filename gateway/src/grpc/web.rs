@@ -2,8 +2,8 @@
 
 use super::Status;
 
-/// Bytes kept of a frame of trailers: a status stands in front, and what is written about it may be long.
-const TRAILERS_BYTES_MAX: usize = 4096;
+/// Bytes kept of a line of trailers: a status is short, and what is written about it may be long.
+const LINE_BYTES_MAX: usize = 256;
 
 /// Bytes in front of each message: flags and length.
 pub const PREFIX_BYTES: usize = 5;
@@ -20,9 +20,57 @@ pub struct Scan {
     prefix: Vec<u8>,
     /// Bytes of the frame that are to come.
     left: u32,
-    /// The bytes that have come of the frame, where it is the trailers'.
-    trailers: Option<Vec<u8>>,
+    /// Of the frame, where it is the trailers'.
+    trailers: Option<Lines>,
     status: Option<Status>,
+}
+
+/// Trailers as they come, of any length: of the line under way so much is kept as tells a status.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lines {
+    line: Vec<u8>,
+    is_cut: bool,
+    /// The empty line has come.
+    are_over: bool,
+    status: Option<Status>,
+}
+
+impl Lines {
+    fn feed(&mut self, piece: &[u8]) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            let (bytes, ends) = match part.strip_suffix(b"\n") {
+                Some(bytes) => (bytes, true),
+                None => (part, false),
+            };
+            let room = LINE_BYTES_MAX - self.line.len();
+            self.is_cut |= bytes.len() > room;
+            self.line.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            if ends {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let is_empty = self.line.strip_suffix(b"\r").unwrap_or(&self.line).is_empty();
+        self.are_over |= is_empty && !self.is_cut;
+        let told = Status::within(&self.line).filter(|_| !self.are_over);
+        // A value that is longer than any status is none.
+        let told = if self.is_cut { told.map(|_| Status::UNKNOWN) } else { told };
+        self.status = match (self.status, told) {
+            // Of two that contradict each other neither counts.
+            (Some(known), Some(other)) if known != other => Some(Status::UNKNOWN),
+            (known, told) => known.or(told),
+        };
+        self.line.clear();
+        self.is_cut = false;
+    }
+
+    /// Of trailers that cannot be read it is known that there are some.
+    fn end(mut self) -> Status {
+        self.end_line();
+        self.status.unwrap_or(Status::UNKNOWN)
+    }
 }
 
 impl Scan {
@@ -49,9 +97,8 @@ impl Scan {
                 let (part, behind) = rest.split_at(rest.len().min(self.left as usize));
                 rest = behind;
                 self.left -= part.len() as u32;
-                if let Some(kept) = &mut self.trailers {
-                    let room = TRAILERS_BYTES_MAX - kept.len();
-                    kept.extend_from_slice(part.get(..room).unwrap_or(part));
+                if let Some(lines) = &mut self.trailers {
+                    lines.feed(part);
                 }
             } else {
                 let wanted = PREFIX_BYTES - self.prefix.len();
@@ -61,13 +108,12 @@ impl Scan {
                 let [flags, a, b, c, d] = *self.prefix.as_slice() else { continue };
                 self.prefix.clear();
                 self.left = u32::from_be_bytes([a, b, c, d]);
-                self.trailers = (flags & TRAILERS != 0).then(Vec::new);
+                self.trailers = (flags & TRAILERS != 0).then(Lines::default);
             }
             if self.left == 0
                 && let Some(lines) = self.trailers.take()
             {
-                // Of one that cannot be read it is known that there is one.
-                self.status = Some(Status::within(&lines).unwrap_or(Status::UNKNOWN));
+                self.status = Some(lines.end());
             }
         }
     }
@@ -166,7 +212,32 @@ mod tests {
         for _ in 0..100 {
             scan.feed(&[b'a'; 4096]);
         }
-        assert_eq!(scan.trailers.as_ref().map(Vec::len), Some(TRAILERS_BYTES_MAX));
+        assert_eq!(scan.trailers.as_ref().map(|lines| lines.line.len()), Some(LINE_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_status_is_found_behind_trailers_of_any_length_and_read_as_other_trailers_are() {
+        let long = format!("x-note: {}\r\n", "n".repeat(9_000));
+        let of = |lines: &str| {
+            let mut call = b"\0\0\0\0\x03abc\x80".to_vec();
+            call.extend((lines.len() as u32).to_be_bytes());
+            call.extend(lines.as_bytes());
+            let all: Vec<_> = [1, 7, 4096, call.len()].map(|piece| status(false, &call, piece)).into();
+            assert!(all.iter().all(|one| *one == all[0]), "{lines:.40} {all:?}");
+            all[0]
+        };
+        assert_eq!(of(&format!("{long}grpc-status: 13\r\n")), Some("grpc_internal"));
+        assert_eq!(of(&format!("grpc-status:0\r\ngrpc-message: {long}")), Some("grpc_ok"));
+        assert_eq!(of("GRPC-Status: 5"), Some("grpc_not_found"), "the last line need not end");
+        assert_eq!(of("a: b\ngrpc-status: 5\n"), Some("grpc_not_found"));
+        for none in [
+            "grpc-status: 0\r\ngrpc-status: 13\r\n".to_owned(),
+            "a: b\r\n\r\ngrpc-status: 0\r\n".to_owned(),
+            format!("grpc-status: {}0\r\n", "0".repeat(300)),
+            long,
+        ] {
+            assert_eq!(of(&none), Some("grpc_unknown"), "{none:.40}");
+        }
     }
 
     #[test]

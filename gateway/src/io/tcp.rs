@@ -129,13 +129,19 @@ impl Tcp {
     pub(super) fn reset_on_close(&self, does: bool) {
         self.resets.set(does);
         let linger = libc::linger { l_onoff: does.into(), l_linger: 0 };
-        set_option(self.fd, libc::SO_LINGER, &linger);
+        set_option(self.fd, (libc::SOL_SOCKET, libc::SO_LINGER), &linger);
     }
 
     /// The kernel takes twice as much, for what it needs beside the bytes themselves.
     pub(super) fn limit_unread(&self, bytes: usize) {
         let half = libc::c_int::try_from(bytes / 2).unwrap_or(libc::c_int::MAX);
-        set_option(self.fd, libc::SO_RCVBUF, &half);
+        set_option(self.fd, (libc::SOL_SOCKET, libc::SO_RCVBUF), &half);
+    }
+
+    /// Sends the acknowledgement that the kernel holds back: a peer may wait for it with what else it has to say (Nagle).
+    pub(super) fn acknowledge(&self) {
+        let on: libc::c_int = 1;
+        set_option(self.fd, (libc::IPPROTO_TCP, libc::TCP_QUICKACK), &on);
     }
 
     /// Runs an operation and lets others have a turn now and then. On epoll an operation on a fast stream completes at
@@ -174,11 +180,11 @@ pub fn initialized<B: IoBuf>(buf: &B) -> &[u8] {
     unsafe { std::slice::from_raw_parts(buf.read_ptr(), buf.bytes_init()) }
 }
 
-/// setsockopt(2) of a socket's own level. Its result is not asked: an option that is not set changes no byte.
-fn set_option<T>(fd: RawFd, name: libc::c_int, value: &T) {
+/// setsockopt(2). Its result is not asked: an option that is not set, as one of TCP on a socket of this machine, changes no byte.
+fn set_option<T>(fd: RawFd, (level, name): (libc::c_int, libc::c_int), value: &T) {
     let size = size_of::<T>() as libc::socklen_t;
     // SAFETY: the value is a valid `T` of the size given and outlives the call; `name` is an option whose value is a `T`.
-    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, std::ptr::from_ref(value).cast(), size) };
+    unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), size) };
 }
 
 /// Resets a connection whose descriptor stays open: connect(2) to no address (`AF_UNSPEC`) dissolves the association. An

@@ -104,6 +104,11 @@ impl Wire {
         on!(self, arm => arm.limit_unread(bytes));
     }
 
+    /// Lets a peer that waits for an acknowledgement say what it has to say.
+    pub(super) fn acknowledge(&self) {
+        on!(self, arm => arm.acknowledge());
+    }
+
     /// Whether the close of the connection is a reset, whenever and however it comes.
     pub(super) fn reset_on_close(&self, does: bool) {
         on!(self, arm => arm.reset_on_close(does));

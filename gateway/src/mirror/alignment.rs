@@ -17,7 +17,8 @@ const ACCOUNTS_MAX: usize = 64;
 pub struct Alignment {
     doubtful: Vec<(Arc<MirrorCounters>, u64)>,
     batches: u64,
-    /// The longest time from a batch's write to its first response, in microseconds.
+    /// The longest time from a batch's write to its first response, in microseconds; of batches before the last silence, less with
+    /// each. A connection that is out of step answers at once, which says nothing of how long its responses take.
     longest_us: u64,
 }
 
@@ -53,7 +54,7 @@ impl Alignment {
 
     /// It was silent for long enough: nothing is in doubt any more.
     pub fn is_known(&mut self) {
-        *self = Self::default();
+        *self = Self { longest_us: self.longest_us - self.longest_us / 4, ..Self::default() };
     }
 
     /// It sent a response that no request had asked for: pairs in doubt may stand beside another request, and are counted so.
@@ -82,7 +83,12 @@ mod tests {
             alignment.answered(account);
             alignment.batch(100);
         }
+        assert_eq!(alignment.silence_ms(), 5, "a response may take as long as it did before");
+        (0..9).for_each(|_| alignment.is_known());
         assert_eq!(alignment.silence_ms(), 2, "a tick of the runtime is a millisecond");
+        for account in [&a, &b, &a] {
+            alignment.answered(account);
+        }
         alignment.is_lost();
         assert_eq!((a.suspect.get(), b.suspect.get()), (2, 1));
         assert!(!alignment.is_in_doubt());

@@ -134,6 +134,8 @@ impl Shipper {
 
     /// Waits until the connection has said nothing for as long as its responses take: whether it is in step.
     async fn is_silent(&self, connection: &mut Connection) -> bool {
+        // A kernel may hold back the response to nothing until the one before is acknowledged: with the next copy, else.
+        connection.stream.acknowledge();
         if connection.stream.r.is_readable_within(connection.alignment.silence_ms()).await {
             self.look_at_rest(connection).await;
             return false;

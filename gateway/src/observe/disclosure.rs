@@ -57,6 +57,11 @@ pub fn disclosed<'r>(record: &'r Record, secrets: Option<&Secrets>) -> Disclosed
 
 /// Everything that any mirror of these routes redacts, and what the access log does.
 pub fn secrets<'c>(config: &'c Config, routes: impl IntoIterator<Item = &'c Route>) -> Option<Secrets> {
+    Secrets::new(&redacted(config, routes))
+}
+
+/// The names of all that.
+pub fn redacted<'c>(config: &'c Config, routes: impl IntoIterator<Item = &'c Route>) -> Redact {
     let mut all = Redact::default();
     all.query.extend(config.access_log.iter().flat_map(|log| log.redact.iter().cloned()));
     for Redact { headers, cookies, query, json } in
@@ -71,7 +76,7 @@ pub fn secrets<'c>(config: &'c Config, routes: impl IntoIterator<Item = &'c Rout
         names.sort_unstable();
         names.dedup();
     }
-    Secrets::new(&all)
+    all
 }
 
 /// Knows the secrets of the configuration that was looked at last.

@@ -25,10 +25,11 @@ pub(super) fn files(config: &Config) -> Vec<PathBuf> {
 pub(super) fn load(
     config: &Config,
     before: Option<(&Config, &Tls)>,
-    text: &SourceText,
+    (text, source): (&SourceText, &Source),
 ) -> Result<(Arc<Tls>, Vec<Problem>), Vec<Problem>> {
     let told = |wrong: Vec<Wrong>| -> Vec<Problem> { wrong.into_iter().map(|w| told(w, text)).collect() };
-    let (tls, warnings) = Tls::load(config, before).map_err(told)?;
+    let load = if source.has_many_authors() { Tls::load_sparing } else { Tls::load };
+    let (tls, warnings) = load(config, before).map_err(told)?;
     let mut odd = told(warnings);
     // Its requests are lost until it can be written to: no reason not to serve.
     odd.extend(captures(config, text));
@@ -42,9 +43,10 @@ pub(crate) fn read(source: &Source) -> Result<Checked, Vec<Problem>> {
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let (_, odd) = load(&checked.config, None, &text)?;
+    let (_, odd) = load(&checked.config, None, (&text, source))?;
     checked.warnings.extend(odd);
-    descriptors::load(&checked.config, &text)?;
+    let (_, odd) = descriptors::load(&checked.config, (&text, source))?;
+    checked.warnings.extend(odd);
     Ok(checked)
 }
 

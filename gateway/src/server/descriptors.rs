@@ -2,13 +2,14 @@
 //! wrong with it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::check::Problem;
 use config::{Config, Role};
 
-use super::source::SourceText;
+use super::source::{Source, SourceText};
 use crate::compare::{Schema, Schemas};
 
 /// Each set, with the key of whoever names it first: a baseline has its from a candidate.
@@ -33,14 +34,19 @@ pub(super) fn files(config: &Config) -> Vec<PathBuf> {
     named(config).into_iter().map(|(_, file)| file.clone()).collect()
 }
 
-/// Reads them, of a bounded length each.
-pub(super) fn load(config: &Config, text: &SourceText) -> Result<Arc<Schemas>, Vec<Problem>> {
+/// Reads them, of a bounded length each, and one that has several names once. Where many authors have a part in the configuration
+/// one that cannot be read is odd and not wrong: what it would have named has numbers.
+pub(super) fn load(
+    config: &Config,
+    (text, source): (&SourceText, &Source),
+) -> Result<(Arc<Schemas>, Vec<Problem>), Vec<Problem>> {
     let (mut schemas, mut wrong) = (HashMap::new(), Vec::new());
+    let mut read: HashMap<PathBuf, Result<Arc<Schema>, String>> = HashMap::new();
     for (key, file) in named(config) {
-        let read = config::text::read(file).map_err(|e| format!("cannot be read: {e}"));
-        match read.and_then(|bytes| Schema::new(&bytes)) {
+        let whole = fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+        match read.entry(whole).or_insert_with(|| schema(file)) {
             Ok(schema) => {
-                schemas.insert(file.clone(), Arc::new(schema));
+                schemas.insert(file.clone(), Arc::clone(schema));
             }
             Err(why) => {
                 let name = file.display().to_string();
@@ -48,5 +54,10 @@ pub(super) fn load(config: &Config, text: &SourceText) -> Result<Arc<Schemas>, V
             }
         }
     }
-    if wrong.is_empty() { Ok(Arc::new(schemas)) } else { Err(wrong) }
+    if wrong.is_empty() || source.has_many_authors() { Ok((Arc::new(schemas), wrong)) } else { Err(wrong) }
+}
+
+fn schema(file: &Path) -> Result<Arc<Schema>, String> {
+    let bytes = config::text::read(file).map_err(|e| format!("cannot be read: {e}"))?;
+    Schema::new(&bytes).map(Arc::new)
 }

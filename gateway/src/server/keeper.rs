@@ -132,6 +132,10 @@ fn save(store: &ConfigStore, written: &mut Vec<u8>) -> Result<(), String> {
 
 /// The file is the old one or the new one at every moment, whatever ends the process or the machine.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // The rename would put a file in the place of a device or a pipe.
+    if fs::symlink_metadata(path).is_ok_and(|facts| !facts.is_file() && !facts.is_symlink()) {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let new = temporary(path);
     let written = write_new(&new, bytes).and_then(|()| fs::rename(&new, path));
     if written.is_err() {

@@ -153,10 +153,12 @@ impl Job {
                 } else {
                     also = Some(watched);
                 }
-                let loaded = certificates::load(&config, Some((&snapshot.config, &tls)), &text);
+                let loaded = certificates::load(&config, Some((&snapshot.config, &tls)), (&text, &source));
                 let (tls, odd) = loaded.map_err(bounded)?;
                 warnings.extend(odd);
-                (tls, descriptors::load(&config, &text).map_err(bounded)?)
+                let (schemas, odd) = descriptors::load(&config, (&text, &source)).map_err(bounded)?;
+                warnings.extend(odd);
+                (tls, schemas)
             }
         };
         if skips_same && config == *snapshot.config {

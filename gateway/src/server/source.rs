@@ -64,6 +64,11 @@ impl Source {
         }
     }
 
+    /// Objects of a cluster are written by many, none of whom shall stop the others.
+    pub(super) fn has_many_authors(&self) -> bool {
+        self.cluster().is_some()
+    }
+
     pub(super) fn cluster(&self) -> Option<&Cluster> {
         match self {
             Self::Cluster(cluster) => Some(cluster),

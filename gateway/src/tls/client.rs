@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use config::{Host, UpstreamProtocol, UpstreamTls};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionStore, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, Error};
+use rustls::{CertificateError, ClientConfig, Error};
 
 use super::alpn;
 use super::fault::Fault;
@@ -53,17 +54,31 @@ impl Calling {
         identity: Option<&Identity>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, Wrong> {
+        let verifier = match &trusted {
+            Some(trusted) => peer::verifier(trusted, &written.names, provider)?,
+            None => verifier::by(Anybody, provider),
+        };
+        Self::by(verifier, written, trusted, identity, provider)
+    }
+
+    /// For an upstream whose `tls` came to nothing, where others go on: with nobody believed no request goes there, and none in
+    /// plaintext.
+    pub fn nobody(written: &UpstreamTls, provider: &Arc<CryptoProvider>) -> Result<Self, Wrong> {
+        Self::by(verifier::by(Nobody, provider), written, None, None, provider)
+    }
+
+    fn by(
+        verifier: Arc<dyn ServerCertVerifier>,
+        written: &UpstreamTls,
+        trusted: Option<Trusted>,
+        identity: Option<&Identity>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, Wrong> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
             .with_protocol_versions(versions(written.min_version))
             // invariant: a provider of ours has suites of both versions.
             .map_err(|error| Wrong::new("min_version", "".as_ref(), error.to_string()))?;
-        let builder = match &trusted {
-            Some(trusted) => {
-                let verifier = peer::verifier(trusted, &written.names, provider)?;
-                builder.dangerous().with_custom_certificate_verifier(verifier)
-            }
-            None => builder.dangerous().with_custom_certificate_verifier(verifier::by(Anybody, provider)),
-        };
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -183,5 +198,22 @@ impl Rule for Anybody {
         _now: UnixTime,
     ) -> Result<(), Error> {
         Ok(())
+    }
+}
+
+/// Believes no certificate.
+#[derive(Debug)]
+struct Nobody;
+
+impl Rule for Nobody {
+    fn believe(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<(), Error> {
+        Err(CertificateError::ApplicationVerificationFailure.into())
     }
 }

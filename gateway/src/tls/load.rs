@@ -60,6 +60,18 @@ impl Tls {
     /// # Errors
     /// Everything that is wrong with them, each with its whole key.
     pub fn load(config: &Config, before: Option<(&Config, &Self)>) -> Result<Loaded, Vec<Wrong>> {
+        Self::read(config, before, false)
+    }
+
+    /// The same of a configuration that many authors have a part in: what is wrong with one upstream costs that one alone.
+    ///
+    /// # Errors
+    /// As [`Tls::load`], but for what is wrong with upstreams.
+    pub fn load_sparing(config: &Config, before: Option<(&Config, &Self)>) -> Result<Loaded, Vec<Wrong>> {
+        Self::read(config, before, true)
+    }
+
+    fn read(config: &Config, before: Option<(&Config, &Self)>, spares: bool) -> Result<Loaded, Vec<Wrong>> {
         let mut reading = Reading {
             provider: provider(),
             system: None,
@@ -84,7 +96,9 @@ impl Tls {
         let mut upstreams = Vec::with_capacity(config.upstreams.len());
         let known = before.map(|(config, tls)| tls.callings(config)).unwrap_or_default();
         for upstream in &config.upstreams {
+            let wrong = reading.wrong.len();
             let calling = reading.upstream(upstream);
+            let calling = if spares { calling.or_else(|| reading.spare(upstream, wrong)) } else { calling };
             upstreams.push(match (calling, known.get(upstream.name.as_str())) {
                 // The same one: an upstream that was called by it goes on being called by it.
                 (Some(calling), Some(before)) if calling.is_like(before) => Some(Arc::clone(before)),
@@ -245,6 +259,16 @@ impl Reading {
         let trusted = roots.map(|roots| Trusted { roots, crls });
         let calling = Calling::new(tls, trusted, identity.as_ref(), &self.provider);
         calling.map_err(|wrong| self.wrong.push(Wrong { key: format!("{at}{}", wrong.key), ..wrong })).ok()
+    }
+
+    /// Instead of an upstream that cannot be called: it is called by somebody who believes nobody.
+    fn spare(&mut self, upstream: &config::Upstream, wrong_before: usize) -> Option<Calling> {
+        let tls = upstream.tls.as_ref()?;
+        for wrong in self.wrong.split_off(wrong_before) {
+            let message = format!("{}: its requests are answered 502 until this is mended", wrong.message);
+            self.warnings.push(Wrong { message, ..wrong });
+        }
+        Calling::nobody(tls, &self.provider).map_err(|wrong| self.wrong.push(wrong)).ok()
     }
 
     fn collector(&mut self, trust: &Trust) -> Option<Roots> {

@@ -5,12 +5,12 @@ mod har;
 mod log;
 mod pace;
 
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use flate2::read::MultiGzDecoder;
+
+use crate::file;
 
 pub use pace::Pace;
 
@@ -124,15 +124,13 @@ impl Recording {
 
 /// A file's bytes; of a compressed one that breaks off, as one does that is still being written, those before.
 fn uncompressed(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut file = BufReader::new(File::open(path)?);
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    let bytes = file::read(path)?;
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);
     }
     let mut plain = Vec::new();
-    match MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain) {
-        Ok(_) => Ok(plain),
+    match file::append(MultiGzDecoder::new(&bytes[..]), file::BYTES_MAX, &mut plain) {
+        Ok(()) => Ok(plain),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(plain),
         Err(error) => Err(error).context("cannot be decompressed"),
     }

@@ -259,8 +259,7 @@ impl Document {
 
     pub fn read(path: &std::path::Path) -> anyhow::Result<Self> {
         use anyhow::Context;
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = crate::file::read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
         let document: Self = serde_json::from_str(&text)
             .with_context(|| format!("{} is no {SCHEMA} document", path.display()))?;
         anyhow::ensure!(document.schema == SCHEMA, "{}: schema {}", path.display(), document.schema);

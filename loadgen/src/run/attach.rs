@@ -86,7 +86,7 @@ impl Engine {
         of_target.filter_map(|template| template.opening.as_ref()).next().expect("an opening")
     }
 
-    /// Answers a ping, unless a message is being written: the next ping will be.
+    /// Answers a ping, unless a message is being written or there is no room for it: the next ping will be.
     pub fn pong(&mut self, index: usize, frame: &[u8]) {
         if self.is_writing(index) {
             return;
@@ -99,7 +99,13 @@ impl Engine {
                 Ok(_) | Err(_) => {}
             },
             Way::Covered(link) => drop(link.write(frame)),
-            Way::Tunnel { stream, .. } => drop(stream.send_data(Bytes::copy_from_slice(frame), false)),
+            Way::Tunnel { stream, .. } => {
+                // What the peer's windows have no room for would wait here: one that pings and opens none would fill the memory.
+                stream.reserve_capacity(frame.len());
+                if stream.capacity() >= frame.len() {
+                    drop(stream.send_data(Bytes::copy_from_slice(frame), false));
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::request::{Mix, Shape, Url, sized_body};
 use super::variables::{self, Values, Varied};
-use crate::units;
+use crate::{file, units};
 
 /// Requests that are made of one with variables, where nothing is said of how many.
 pub const VARIANTS: u64 = 1000;
@@ -52,8 +52,7 @@ impl Mix {
     /// Lines of `[WEIGHT] [METHOD] URL [@BODYFILE|size=4k|body=TEXT]`; `#` starts a comment, but in a TEXT, which goes to the
     /// line's end.
     pub fn add_file(&mut self, shape: &Shape, path: &Path) -> anyhow::Result<()> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = file::read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
         for (number, line) in text.lines().enumerate() {
             self.add_line(shape, line).with_context(|| format!("{}:{}", path.display(), number + 1))?;
         }
@@ -72,7 +71,7 @@ impl Mix {
         let mut content = text.map_or_else(|| Content::of(shape), |text| Content::Text(text.to_owned()));
         for word in words.split_whitespace() {
             if let Some(path) = word.strip_prefix('@') {
-                let read = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+                let read = file::read(Path::new(path)).with_context(|| format!("cannot read {path}"))?;
                 content = Content::Bytes(read.into());
             } else if let Some(size) = word.strip_prefix("size=") {
                 content = Content::Bytes(sized_body(units::size(size).map_err(anyhow::Error::msg)?));

@@ -13,6 +13,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{SupportedProtocolVersion, version};
 
+use crate::file;
+
 /// Choices that both sides may narrow to one, so that peers are compared with equal ciphers and keys.
 #[derive(Clone, Debug, Default)]
 pub struct Narrow {
@@ -78,9 +80,8 @@ impl Narrow {
 /// All certificates of a PEM file.
 pub fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let name = || format!("cannot read certificates from {}", path.display());
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(|error| anyhow!("{error}"))
-        .with_context(name)?
+    let bytes = file::read(path).with_context(name)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| anyhow!("{error}"))
         .with_context(name)?;
@@ -90,8 +91,9 @@ pub fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>>
 
 /// The private key of a PEM file.
 pub fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| anyhow!("cannot read a private key from {}: {error}", path.display()))
+    let name = || format!("cannot read a private key from {}", path.display());
+    let bytes = file::read(path).with_context(name)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| anyhow!("{}: {error}", name()))
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ fn cors_is_what_istio_and_the_gateway_api_say_of_it() {
     assert_eq!(cors(&both).origins.len(), 1);
     assert!(warnings(&both).contains("allowOrigin: is ignored"), "{}", warnings(&both));
     assert_eq!(cors(&policy("allowOrigin: ['*']")).unmatched, Unmatched::Forward);
+    let open = policy("allowOrigins: [{regex: '.*'}], allowCredentials: true");
+    assert!(
+        warnings(&open).contains("corsPolicy.allowOrigins[0]") && warnings(&open).contains("credentials")
+    );
     // A policy of nothing allows nothing, which is said.
     assert!(warnings(&policy("")).contains("allows no origin"));
     for (keys, told) in [

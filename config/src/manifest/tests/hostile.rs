@@ -139,3 +139,112 @@ fn a_directory_is_read_in_the_order_of_its_names_and_settings_come_from_toml() {
     let said = load(&manifests).unwrap_err();
     assert!(said.iter().any(|p| p.message.contains("come from the manifests here")), "{said:?}");
 }
+
+/// Objects of two authors: those of the one are changed, those of the other are not.
+const OF_A_TENANT: &str = r#"[
+    {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "e", "namespace": "n"},
+     "spec": {"hosts": ["e.example"], "resolution": "STATIC", "location": "MESH_EXTERNAL",
+              "endpoints": [{"address": "10.0.0.1", "ports": {"https": 8443}, "labels": {"v": "1"}}],
+              "ports": [{"number": 443, "name": "https", "protocol": "HTTPS", "targetPort": 8443}]}},
+    {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "d", "namespace": "n"},
+     "spec": {"host": "e.example", "subsets": [{"name": "s", "labels": {"v": "1"}}],
+              "trafficPolicy": {"tls": {"mode": "SIMPLE", "sni": "x.example", "subjectAltNames": ["y.example"]},
+                                "connectionPool": {"tcp": {"maxConnections": 10, "connectTimeout": "1s"}},
+                                "outlierDetection": {"consecutive5xxErrors": 5, "interval": "1s"}}}},
+    {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "v", "namespace": "n"},
+     "spec": {"hosts": ["v.example"],
+              "http": [{"name": "h", "match": [{"uri": {"regex": "/a+"}, "headers": {"x-a": {"exact": "b"}}, "method": {"exact": "GET"}}],
+                        "route": [{"destination": {"host": "e.example", "subset": "s", "port": {"number": 443}}, "weight": 1}],
+                        "mirrors": [{"destination": {"host": "e.example"}, "percentage": {"value": 10}}],
+                        "timeout": "1s", "retries": {"attempts": 2, "perTryTimeout": "1s", "retryOn": "5xx"},
+                        "headers": {"request": {"set": {"x-b": "c"}, "remove": ["x-d"]}},
+                        "rewrite": {"authority": "w.example", "uri": "/w"},
+                        "fault": {"abort": {"httpStatus": 503, "percentage": {"value": 1}}},
+                        "corsPolicy": {"allowOrigins": [{"regex": "https://.*"}], "allowMethods": ["GET"], "maxAge": "1s"}}]}},
+    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n"},
+     "spec": {"ports": [{"name": "http", "port": 80, "appProtocol": "http"}]}},
+    {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": {"name": "b", "namespace": "n"},
+     "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "s"}],
+              "validation": {"hostname": "s.example", "wellKnownCACertificates": "System",
+                             "subjectAltNames": [{"type": "URI", "uri": "spiffe://a/b"}]}}},
+    {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r", "namespace": "n"},
+     "spec": {"parentRefs": [{"kind": "Service", "group": "", "name": "s", "port": 80}], "hostnames": ["r.example"],
+              "rules": [{"name": "u", "matches": [{"path": {"type": "PathPrefix", "value": "/p"}, "method": "GET",
+                                                   "headers": [{"name": "x-a", "type": "RegularExpression", "value": "b+"}]}],
+                         "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "s", "port": 80}, "percent": 10}},
+                                     {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "x-c", "value": "d"}]}}],
+                         "backendRefs": [{"name": "s", "port": 80, "weight": 1}],
+                         "timeouts": {"request": "1s"}, "retry": {"codes": [503], "attempts": 1}}]}},
+    {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": {"name": "c", "namespace": "n"},
+     "spec": {"parentRefs": [{"kind": "Service", "group": "", "name": "s"}], "hostnames": ["c.example"],
+              "rules": [{"matches": [{"method": {"service": "a.B", "method": "C"}}], "backendRefs": [{"name": "s", "port": 80}]}]}}
+]"#;
+
+const OF_ANOTHER: &str = r#"{"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "good", "namespace": "m"},
+    "spec": {"hosts": ["good.example"], "http": [{"directResponse": {"status": 200}}]}}"#;
+
+/// Every place in these where a value stands that has no parts.
+fn places(value: &serde_json::Value, at: String, all: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                places(value, format!("{at}/{name}"), all);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (n, item) in items.iter().enumerate() {
+                places(item, format!("{at}/{n}"), all);
+            }
+        }
+        _leaf => all.push(at),
+    }
+}
+
+#[test]
+fn no_value_that_one_author_writes_refuses_what_another_wrote() {
+    use crate::manifest::{Applied, Document, translate};
+    use serde_json::{Value, json};
+
+    let tenant: Value = serde_json::from_str(OF_A_TENANT).unwrap();
+    let other: Value = serde_json::from_str(OF_ANOTHER).unwrap();
+    let odd = [
+        json!(""),
+        json!("a b"),
+        json!("-"),
+        json!("a..b"),
+        json!("a-.b"),
+        json!("svc.123"),
+        json!("*"),
+        json!("../x"),
+        json!("unix:/run/x"),
+        json!("\u{1b}[2J"),
+        json!("("),
+        json!("%NO%"),
+        json!("x".repeat(300)),
+        json!(0),
+        json!(-1),
+        json!(18_446_744_073_709_551_615_u64),
+        json!(null),
+        json!([]),
+        json!({}),
+    ];
+    let mut all = Vec::new();
+    places(&tenant, String::new(), &mut all);
+    all.retain(|at| !at.ends_with("/apiVersion") && !at.ends_with("/kind") && !at.contains("/metadata/"));
+    let served = |tenant: &Value| {
+        let objects = tenant.as_array().unwrap().iter().chain([&other]);
+        let documents: Vec<Document> = objects.map(Document::from).collect();
+        translate(&Applied { documents: &documents, ..Applied::default() })
+    };
+    assert!(served(&tenant).outcomes.iter().all(|of| matches!(of.state, crate::manifest::State::Accepted)));
+    for at in &all {
+        for value in &odd {
+            let mut changed = tenant.clone();
+            *changed.pointer_mut(at).unwrap() = value.clone();
+            let all = served(&changed);
+            let checked = all.checked.as_ref().unwrap_or_else(|why| panic!("{at} {value}: {why:?}"));
+            let is_there = checked.config.routes.iter().any(|route| route.name.starts_with("good/"));
+            assert!(is_there, "{at} {value}");
+        }
+    }
+}

@@ -523,3 +523,69 @@ fn no_object_of_a_cluster_leads_to_a_socket_of_the_gateways_machine() {
     assert!(told.iter().any(|of| of.contains("socket of the gateway's own machine")), "{told:#?}");
     assert!(told.contains(&"VirtualService b: ok".to_owned()), "{told:#?}");
 }
+
+#[test]
+fn no_object_of_a_cluster_names_a_file_of_the_gateways_machine() {
+    let entry = "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: e}, spec: {hosts: [e.example], \
+                 resolution: STATIC, endpoints: [{address: 10.0.0.1}], ports: [{number: 80, name: http}]}}\n---\n";
+    let to = virtual_service("v", "{hosts: [v.h], http: [{route: [{destination: {host: e.example}}]}]}");
+    let named = "names a file of the gateway's own machine";
+    for tls in [
+        "mode: SIMPLE, caCertificates: /etc/ca.pem",
+        "mode: SIMPLE, caCrl: /etc/crl.pem",
+        "mode: MUTUAL, clientCertificate: /etc/tls.crt, privateKey: /etc/tls.key",
+    ] {
+        let rule = destination_rule("d", &format!("{{host: e.example, trafficPolicy: {{tls: {{{tls}}}}}}}"));
+        let all = translated(&[entry, &to, &rule].concat());
+        assert!(all.checked.is_ok());
+        let told = outcomes(&all);
+        assert!(
+            told.iter().any(|of| of.starts_with("DestinationRule d: no:") && of.contains(named)),
+            "{told:#?}"
+        );
+    }
+    // What it does not use it may name.
+    let rule = destination_rule(
+        "d",
+        "{host: e.example, trafficPolicy: {tls: {mode: DISABLE, caCertificates: /etc/ca.pem}}}",
+    );
+    let told = outcomes(&translated(&[entry, &to, &rule].concat()));
+    assert!(told.contains(&"DestinationRule d: ok".to_owned()), "{told:#?}");
+    for tls in [
+        "mode: SIMPLE, serverCertificate: /c, privateKey: /k",
+        "mode: SIMPLE, tlsCertificates: [{serverCertificate: /c, privateKey: /k}]",
+        "mode: MUTUAL, credentialName: x, caCertificates: /ca",
+    ] {
+        let gateway = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: g}}, spec: {{servers: [{{port: {{number: 443, \
+             name: https, protocol: HTTPS}}, hosts: ['*'], tls: {{{tls}}}}}]}}}}\n---\n"
+        );
+        let all = translated(&gateway);
+        assert!(all.checked.is_ok());
+        let told = outcomes(&all);
+        assert!(told[0].contains(named) || tls.contains("credentialName"), "{told:#?}");
+    }
+}
+
+#[test]
+fn no_policy_of_an_object_takes_the_gateways_memory() {
+    let text = virtual_service(
+        "v",
+        "{hosts: [a.example], http: [{route: [{destination: {host: v1}}], mirror: {host: v2}}]}",
+    );
+    for (size, is_taken) in [("64MiB", true), ("256MiB", true), ("257MiB", false), ("1TiB", false)] {
+        let owner = ("VirtualService".to_owned(), "default".to_owned(), "v".to_owned());
+        let text_of_policy = format!("[every]\nring_bytes_max = \"{size}\"\n");
+        let policy = Policy { name: "ConfigMap p".to_owned(), text: Ok(text_of_policy) };
+        let policies = [(owner, policy)].into();
+        let all = translate(&Applied {
+            documents: &documents(&text),
+            policies: Some(&policies),
+            ..Applied::default()
+        });
+        let config = &all.checked.as_ref().expect("nothing is wrong with the settings").config;
+        let said: Vec<String> = all.outcomes[0].warnings.iter().map(ToString::to_string).collect();
+        let is_refused = said.iter().any(|of| of.contains("of the gateway's memory"));
+        assert_eq!((config.lanes.is_empty(), is_refused), (!is_taken, !is_taken), "{size}: {said:?}");
+    }
+}

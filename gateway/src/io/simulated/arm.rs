@@ -74,6 +74,9 @@ impl Arm {
     /// A line holds little anyhow.
     pub(in crate::io) fn limit_unread(&self, _: usize) {}
 
+    /// A line holds nothing back.
+    pub(in crate::io) fn acknowledge(&self) {}
+
     pub(in crate::io) fn reset_on_close(&self, does: bool) {
         self.0.set_reset_on_close(does);
     }
