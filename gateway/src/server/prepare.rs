@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_needs_a_restart_is_named() {
-        let now = crate::control::budget::tests::config();
+        let now = control::budget::tests::config();
         let mut next = now.clone();
         next.listeners.clear();
         next.admin.bind = None;

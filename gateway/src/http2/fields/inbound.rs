@@ -278,7 +278,15 @@ impl<'w> Collector<'w> {
             b"*" => is_options,
             _ => false,
         };
-        start(&mut self.out, method, path, authority);
+        self.out.extend_from_slice(method);
+        self.out.push(b' ');
+        self.out.extend_from_slice(path);
+        self.out.extend_from_slice(b" HTTP/1.1\r\n");
+        if !authority.is_empty() {
+            self.out.extend_from_slice(b"host: ");
+            self.out.extend_from_slice(authority);
+            self.out.extend_from_slice(b"\r\n");
+        }
         let (has_scheme, has_path) = (self.scheme.is_some(), self.path.is_some());
         if self.method.is_none() || !is_token {
             return self.fail("method");
@@ -414,19 +422,6 @@ impl<'w> Collector<'w> {
             }
         }
         self.out.extend_from_slice(b"\r\n");
-    }
-}
-
-/// The start of a request's rendered head: its line, and Host where it is known already.
-fn start(out: &mut Vec<u8>, method: &[u8], path: &[u8], authority: &[u8]) {
-    out.extend_from_slice(method);
-    out.push(b' ');
-    out.extend_from_slice(path);
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    if !authority.is_empty() {
-        out.extend_from_slice(b"host: ");
-        out.extend_from_slice(authority);
-        out.extend_from_slice(b"\r\n");
     }
 }
 

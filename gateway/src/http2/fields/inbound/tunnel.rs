@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Collector, start};
+use super::Collector;
 use crate::http1::head::Fault;
 use crate::http2::fields::Scheme;
 use crate::metrics::RejectReason;
@@ -19,7 +19,14 @@ impl Collector<'_> {
         let is_connect = part(&self.method) == b"CONNECT";
         let names_scheme = part(&self.scheme).eq_ignore_ascii_case(scheme.text());
         let is_known = part(&self.protocol).eq_ignore_ascii_case(b"websocket");
-        start(&mut self.out, b"GET", path, authority);
+        self.out.extend_from_slice(b"GET ");
+        self.out.extend_from_slice(path);
+        self.out.extend_from_slice(b" HTTP/1.1\r\n");
+        if !authority.is_empty() {
+            self.out.extend_from_slice(b"host: ");
+            self.out.extend_from_slice(authority);
+            self.out.extend_from_slice(b"\r\n");
+        }
         self.out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         if !is_connect || self.scheme.is_none() || self.path.is_none() || self.authority.is_none() {
             return self.fail("protocol without CONNECT, or without a scheme, a path or an authority");
