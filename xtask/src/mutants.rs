@@ -74,7 +74,9 @@ pub(crate) fn since(reference: &str) -> Outcome {
 pub(crate) fn simulate(runs: &str) -> Outcome {
     prepare(&["verdict"], SIMULATION)?;
     let mut command = cargo();
-    command.args(["test", "--release", "--manifest-path"]).arg(root().join(SIMULATION).join("Cargo.toml"));
+    // What other crates do of it is inlined: they need not be fast.
+    command.args(["test", "--release", "--config", "profile.release.package.\"*\".opt-level=0"]);
+    command.arg("--manifest-path").arg(root().join(SIMULATION).join("Cargo.toml"));
     command.args(["--", "--ignored", "--nocapture", "the_figures_of_many_runs"]);
     run(command
         .env("UMBRA_SIMULATED_RUNS", runs)
