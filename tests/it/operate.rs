@@ -161,6 +161,21 @@ fn a_mirror_that_never_reads_fills_its_ring_which_is_told() {
     assert!(told.contains("mirror v2") && told.contains("ring_entries"), "{told}");
 }
 
+#[test]
+fn a_share_that_its_governor_lowers_is_told_with_both_shares_and_the_reason() {
+    let v1 = Origin::named("v1");
+    let v2 = Origin::new(|_, stream| write(stream, "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"));
+    let keys = "percent = 80, governor = { failures_max = 20, least = 40 }";
+    let gateway = Setup::new(&v1).mirror("v2", v2.address, keys).start();
+    asks_until(&gateway, "it is told", || !lines(&gateway, "WARN", "lowered by its governor").is_empty());
+    let told = lines(&gateway, "WARN", "lowered by its governor").remove(0);
+    for part in ["mirror v2 on route all gets ", " % instead of 80 %", " for failures", "since "] {
+        assert!(told.contains(part), "no {part:?} in {told}");
+    }
+    let now = gateway.admin("GET", "/status", "").text();
+    assert!(now.contains("\"kind\":\"share_lowered\""), "{now}");
+}
+
 /// Answers whatever comes in plaintext; with the test's process it ends.
 fn plain() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");

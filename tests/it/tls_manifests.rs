@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use tests::certificates::{Authority, Pair};
+use tests::httpbin::Httpbin;
 use tests::process::Process;
 use tests::tls_front::{Front, Rules};
 use tests::{Client, Origin, eventually};
@@ -318,4 +319,56 @@ fn destinations_are_called_over_tls_as_their_rules_and_entries_say() {
     let (status, log) = ask(None);
     assert_eq!(status, 503, "{log}");
     assert_ne!(ask(Some("mode: SIMPLE, credentialName: us")).0, 200, "it wants a certificate");
+}
+
+/// The article's manifest, with these lines where it has others.
+fn articles(name: &str, from: &str, to: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/istio").join(name);
+    let text = read(&path);
+    assert!(text.contains(from), "{name}: {text}");
+    text.replacen(from, to, 1)
+}
+
+#[test]
+fn the_articles_httpbins_stand_behind_tls_and_a_gateway_that_ends_it() {
+    let stage = Stage::new();
+    let (v1, v2) = (Httpbin::start(&[]), Httpbin::start(&[]));
+    let (inside, outside) = (stage.pair("httpbin.internal"), stage.pair("httpbin"));
+    let fronts = [&v1, &v2].map(|pod| Front::new(&inside, pod.address, Rules::default()));
+    let hosts = "  hosts:\n    - httpbin\n";
+    let service = articles("virtualservice.yaml", hosts, &format!("{hosts}  gateways: [gw]\n"));
+    let tls = format!(
+        "tls: {{mode: SIMPLE, sni: httpbin.internal, caCertificates: {:?}}}",
+        stage.authority.ca.display().to_string()
+    );
+    let host = "  host: httpbin\n";
+    let rule = articles("destinationrule.yaml", host, &format!("{host}  trafficPolicy: {{{tls}}}\n"));
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  servers:\n  \
+                   - {port: {number: 443, name: https, protocol: HTTPS}, hosts: [httpbin], tls: {mode: SIMPLE, credentialName: own}}\n";
+    let endpoints = ["v1", "v2"].map(|subset| {
+        let front = &fronts[usize::from(subset == "v2")];
+        format!("httpbin/{subset}={}", front.address)
+    });
+    let secret = secret("own", &outside, None);
+    let [of_v1, of_v2] = &endpoints;
+    let given = ["--endpoint", of_v1, "--endpoint", of_v2, "--secret", &secret];
+    let running = stage.start(&[&service, &rule, gateway], &[&LISTEN[..], &given].concat());
+    let at = running.addresses[0];
+    let output = Command::new("curl")
+        .args(["-sS", "--max-time", "20", "-d", "hush=hush", "--cacert"])
+        .arg(&stage.authority.ca)
+        .arg("--resolve")
+        .arg(format!("httpbin:{}:{}", at.port(), at.ip()))
+        .arg(format!("https://httpbin:{}/post", at.port()))
+        .output()
+        .expect("curl");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("\"hush\": \"hush\""), "{said}{:?}", output);
+    for (name, pod) in [("v1", &v1), ("v2", &v2)] {
+        eventually(&format!("{name} logs the request"), || pod.logged("POST /post").len() == 1);
+    }
+    for front in &fronts {
+        assert!(front.shaken().iter().all(|shaken| shaken.name.as_deref() == Some("httpbin.internal")));
+        assert!(!front.saw("hush=hush"), "nothing of it is plain on a wire");
+    }
 }

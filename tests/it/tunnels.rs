@@ -400,9 +400,13 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/support/websocket_pee
 
 impl Library {
     fn serve(pair: Option<&Pair>) -> Self {
+        Self::serve_as("serve", pair)
+    }
+
+    fn serve_as(mode: &str, pair: Option<&Pair>) -> Self {
         let python = tests::python::environment("websockets", &["websockets==17.4"]).join("bin/python");
         let mut command = Command::new(&python);
-        command.args([SCRIPT, "serve"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args([SCRIPT, mode]).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.args(pair.iter().flat_map(|pair| [&pair.cert, &pair.key]));
         let mut server = command.spawn().expect("python");
         let mut port = String::new();
@@ -455,4 +459,38 @@ fn a_websocket_library_talks_through_the_gateway_as_it_talks_directly_with_and_w
             });
         }
     }
+}
+
+/// How each case of Autobahn's suite ends at this server. `NON-STRICT` is `OK`: which of the two it is, is a race within the server.
+fn cases_at(address: std::net::SocketAddr) -> std::collections::BTreeMap<String, String> {
+    let suite = tests::python::environment("kosoku", &["kosoku==0.1.0"]).join("bin/kosoku");
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(suite);
+    // Without the cases that measure (9) and those of every size with compression (12, 13).
+    command.args(["-x", "9.*", "-x", "12.*", "-x", "13.*", "-p", "4", "-o"]).arg(folder.path());
+    let output = command.arg(address.to_string()).output().expect("the suite runs");
+    let index = std::fs::read_to_string(folder.path().join("index.json"));
+    let index = index.unwrap_or_else(|_| panic!("no report: {}", String::from_utf8_lossy(&output.stderr)));
+    let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
+    let of_server = index.as_object().and_then(|all| all.values().next()).and_then(|of| of.as_object());
+    let ended = |of: &serde_json::Value| {
+        let word = |key: &str| of[key].as_str().unwrap_or_default().replace("NON-STRICT", "OK");
+        format!("{}, {}", word("behavior"), word("behaviorClose"))
+    };
+    of_server.expect("a server").iter().map(|(case, of)| (case.clone(), ended(of))).collect()
+}
+
+#[test]
+fn the_cases_of_autobahns_suite_end_through_the_gateway_as_they_do_directly() {
+    let server = Library::serve_as("serve-any", None);
+    let directly = cases_at(server.address);
+    assert!(directly.len() > 240, "{} cases", directly.len());
+    let well = directly.values().filter(|ended| *ended == "OK, OK").count();
+    assert!(well > 230, "the server itself is no good: {directly:?}");
+    let gateway = Gateway::start(&taking(&Setup::to(&[server.address]), ""), &[]);
+    let through = cases_at(gateway.address);
+    let otherwise: Vec<_> =
+        directly.iter().filter(|(case, ended)| through.get(*case) != Some(ended)).collect();
+    assert!(otherwise.is_empty(), "{otherwise:?}\n{through:?}");
+    assert_eq!(through.len(), directly.len());
 }

@@ -1,6 +1,7 @@
 """A WebSocket server and a client, by the library `websockets`: `serve [CERT KEY]` prints its port and echoes until its
-standard input ends; `talk URL [CA]` talks to an echo and says what came of it."""
+standard input ends, `serve-any` whatever subprotocol is asked for; `talk URL [CA]` talks to an echo and says what came of it."""
 
+import logging
 import ssl
 import sys
 import threading
@@ -17,12 +18,12 @@ def echo(connection):
         connection.send(message)
 
 
-def run_server(certificate):
+def run_server(certificate, subprotocols=("chat",)):
     context = None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
-    with serve(echo, "127.0.0.1", 0, ssl=context, max_size=None, subprotocols=["chat"]) as server:
+    with serve(echo, "127.0.0.1", 0, ssl=context, max_size=None, subprotocols=list(subprotocols) or None) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.socket.getsockname()[1], flush=True)
         sys.stdin.read()
@@ -61,5 +62,9 @@ if __name__ == "__main__":
     mode, *rest = sys.argv[1:]
     if mode == "serve":
         run_server(rest)
+    elif mode == "serve-any":
+        # Clients that break the protocol are what it is there for.
+        logging.disable()
+        run_server(rest, ())
     else:
         talk(rest[0], rest[1] if len(rest) > 1 else None)
