@@ -418,6 +418,8 @@ fn date(now: SystemTime) -> String {
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod lines;
 
 #[cfg(test)]
 mod tests {
