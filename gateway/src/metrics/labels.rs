@@ -227,6 +227,8 @@ labels! {
         Idle = "idle",
         /// `limits.requests_per_connection_max`.
         Requests = "requests",
+        /// `limits.connection_age_max`.
+        Age = "age",
         /// No answer to a PING.
         Lifeless = "lifeless",
         Protocol = "protocol_error",
