@@ -53,7 +53,7 @@ fn readme(run: &Run<'_>, root: &Path) -> String {
         topic = run.topic,
         date = machine::today(),
         asked = list(&run.asked),
-        command = command_line(std::env::args().skip(1)),
+        command = command_line(std::env::args()),
         remarks = list(&run.remarks),
         commit = machine::commit(root),
         kernel = machine::kernel(),
@@ -64,8 +64,12 @@ fn readme(run: &Run<'_>, root: &Path) -> String {
 }
 
 /// As it can be typed again elsewhere: of paths, only the last part is anyone's business.
-fn command_line(args: impl Iterator<Item = String>) -> String {
-    let mut line = String::from("cargo run --release -p bench --");
+fn command_line(mut args: impl Iterator<Item = String>) -> String {
+    let program = args.next().unwrap_or_default();
+    let mut line = match program.rsplit('/').next().unwrap_or_default() {
+        "bench" => "cargo run --release -p bench --".to_string(),
+        example => format!("cargo run --release -p bench --example {example} --"),
+    };
     for arg in args {
         let (flag, value) = match arg.split_once('=') {
             Some((flag, value)) => (format!("{flag}="), value.to_string()),
@@ -92,10 +96,15 @@ mod tests {
 
     #[test]
     fn the_command_line_names_no_place() {
-        let args = ["peers", "--gateway", "/a/b/gateway", "--loadgen=/c/loadgen", "--rounds", "3"];
+        let args =
+            ["/a/bench", "peers", "--gateway", "/a/b/gateway", "--loadgen=/c/loadgen", "--rounds", "3"];
         assert_eq!(
             command_line(args.into_iter().map(String::from)),
             "cargo run --release -p bench -- peers --gateway gateway --loadgen=loadgen --rounds 3"
+        );
+        assert_eq!(
+            command_line(["/a/multishot", "--rounds", "3"].into_iter().map(String::from)),
+            "cargo run --release -p bench --example multishot -- --rounds 3"
         );
         assert_eq!(cell("a,\"b\""), "\"a,\"\"b\"\"\"");
     }

@@ -146,9 +146,14 @@ pub fn nginx_main(connections: usize) -> String {
     )
 }
 
-pub fn start_nginx(tools: &Tools, name: &str, conf: &str, dir: &Path) -> Result<Process> {
-    // Its worker is another user when it is started by root, and needs to come in.
+/// nginx's worker is another user when root starts it, and needs to come in.
+pub fn readable(dir: &Path) -> Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+pub fn start_nginx(tools: &Tools, name: &str, conf: &str, dir: &Path) -> Result<Process> {
+    readable(dir)?;
     let file = dir.join("nginx.conf");
     fs::write(&file, conf)?;
     let mut command = Command::new(tools.nginx()?);

@@ -348,6 +348,7 @@ impl<'r> Check<'r> {
             request_bytes_per_second_min: self.count(&written.request_bytes_per_second_min, 240, 0..=GIB),
             response_bytes_per_second_min: self.count(&written.response_bytes_per_second_min, 240, 0..=GIB),
             requests_per_connection_max: self.count(&written.requests_per_connection_max, 1_000_000, 1..=ANY),
+            connection_age_max: self.given_period(&written.connection_age_max),
             upstream_idle_max: in_memory(self.count(&written.upstream_idle_max, 256, 0..=65_536)),
             drain_bytes_max: self.size(&written.drain_bytes_max, 256 * KIB, 0..=GIB),
             tls_handshakes_pending_max: in_memory(self.count(

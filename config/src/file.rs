@@ -104,6 +104,7 @@ written_tables! {
         requests_per_second_max: u64,
         requests_per_second_per_address_max: u64,
         requests_per_connection_max: u64,
+        connection_age_max: Duration,
         request_bytes_per_second_min: u64,
         response_bytes_per_second_min: u64,
         upstream_idle_max: u64,

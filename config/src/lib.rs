@@ -239,6 +239,9 @@ pub struct Limits {
     pub response_bytes_per_second_min: u64,
     /// Requests served on one client connection before it is closed, on HTTP/2 by GOAWAY.
     pub requests_per_connection_max: u64,
+    /// The age at which a client connection has served, its requests under way apart; each ends within the last tenth of it.
+    /// `None` is no bound.
+    pub connection_age_max: Option<Duration>,
     /// Idle connections kept per endpoint and worker, for primaries; 0 keeps none.
     pub upstream_idle_max: usize,
     /// Unread request content we drain to keep a connection after answering by ourselves; 0 closes at once.

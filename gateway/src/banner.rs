@@ -216,13 +216,14 @@ fn limits(config: &Config, out: &mut Rows) {
     out.row(
         "limits",
         format!(
-            "{} connections per worker{}, {} requests on each; {} idle per endpoint",
+            "{} connections per worker{}, {} requests on each{}; {} idle per endpoint",
             limits.connections_max,
             match limits.connections_per_address_max {
                 usize::MAX => String::new(),
                 max => format!(" ({max} per address)"),
             },
             limits.requests_per_connection_max,
+            limits.connection_age_max.map_or_else(String::new, |max| format!(" within {max:?}")),
             limits.upstream_idle_max
         ),
     );

@@ -65,6 +65,8 @@ pub struct ListenerSockets {
 #[derive(Debug)]
 pub struct Generation {
     pub config: Arc<Config>,
+    /// The same, to be shared with records: its count is written to on this worker and the observer's thread alone.
+    pub own_config: Arc<Arc<Config>>,
     /// See [`WorkerConfig::clients_max`].
     pub clients_max: usize,
     /// This worker's counters of the configuration's routes, lanes and upstreams, index for index.
@@ -271,6 +273,7 @@ impl<'a> Building<'a> {
         debug_assert!(self.all_policies.is_some() || self.policies.len() == config.routes.len());
         Rc::new(Generation {
             config: Arc::clone(config),
+            own_config: Arc::new(Arc::clone(config)),
             clients_max: *clients_max,
             counters: Arc::clone(counters),
             router: Arc::clone(&prepared.router),

@@ -331,7 +331,7 @@ async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
     loop {
         io::sleep_ms(TICK_MS).await;
         cx.sweeper.sweep();
-        cx.sessions.tick();
+        cx.sessions.tick(cx.generation().config.limits.connection_age_max);
         cx.tunnels.tick(cx.now_ms());
         cx.shard.ticks.inc();
         ticks += 1;
@@ -419,6 +419,8 @@ fn date(now: SystemTime) -> String {
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod lines;
 
 #[cfg(test)]
 mod tests {

@@ -59,6 +59,30 @@ fn a_connection_ends_by_goaway_after_so_many_requests_and_when_it_is_idle() {
 }
 
 #[test]
+fn an_old_connection_ends_by_goaway_and_its_requests_end_before() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let v1 = Origin::new(move |_, stream| {
+        held.pass();
+        origin::write(stream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+    });
+    let gateway = start(&Setup::new(&v1));
+    let mut raw = Raw::connect(gateway.address);
+    raw.send(&headers(1, END, &request("GET", "/1", &[])));
+    v1.wait_for(1);
+    // A configuration that has the limit is that of open connections too.
+    let limit = "[limits]\nconnection_age_max = \"1ms\"";
+    gateway.write(&listening(&Setup::new(&v1).with(limit), PLAIN));
+    gateway.signal("HUP");
+    raw.until(|raw| !raw.goaways.is_empty());
+    assert_eq!(raw.goaways[0].0, 0x7fff_ffff, "first that there will be no more");
+    gate.open();
+    assert_eq!(raw.response(1).body, b"late");
+    assert_eq!(raw.end().map(|(code, _)| code), Some(0));
+    eventually("it is counted", || goaways(&gateway, "age") == 1);
+}
+
+#[test]
 fn both_protocols_are_told_apart_by_the_first_bytes_and_one_alone_refuses_the_other() {
     let v1 = Origin::named("v1");
     let setup = Setup::new(&v1);

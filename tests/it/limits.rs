@@ -390,6 +390,24 @@ fn a_connection_ends_with_the_last_request_it_may_carry() {
 }
 
 #[test]
+fn an_old_connection_ends_with_its_next_response_and_a_young_one_goes_on() {
+    let v1 = Origin::named("v1");
+    let aged = |age: &str| Setup::new(&v1).with(&format!("[limits]\nconnection_age_max = \"{age}\""));
+    let gateway = aged("1h").start();
+    let mut client = gateway.client();
+    let said = |client: &mut Client| {
+        let answer = client.ask(GET);
+        assert_eq!(answer.status, 200);
+        answer.field("connection").map(str::to_owned)
+    };
+    assert_eq!((said(&mut client), said(&mut client)), (None, None));
+    gateway.write(&aged("1ms").toml());
+    gateway.signal("HUP");
+    eventually("it is old", || said(&mut client).as_deref() == Some("close"));
+    assert!(client.is_closed(), "{}", show(&client.inbox));
+}
+
+#[test]
 fn what_is_refused_counts_among_the_requests_a_connection_may_carry() {
     let v1 = Origin::named("v1");
     let one = Setup::new(&v1).with("[limits]\nrequests_per_connection_max = 3").toml();

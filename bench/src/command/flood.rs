@@ -14,7 +14,7 @@ use crate::cli::FloodArgs;
 use crate::keep::Run;
 use crate::load::{Request, Seen};
 use crate::open_loop::OpenLoop;
-use crate::origin::Origin;
+use crate::origin::{Origin, readable};
 use crate::peer::{Gateway, Targets};
 use crate::scenario::Setup;
 use crate::stats::Spread;
@@ -116,7 +116,7 @@ pub(super) fn run(args: &FloodArgs) -> Result<()> {
 fn measure(bench: &Bench, args: &FloodArgs, variant: Variant, round: usize) -> Result<Pair> {
     let dir = bench.dir.path().join(format!("flood-{}-{round}", variant.name()));
     fs::create_dir_all(&dir)?;
-    super::readable(&dir)?;
+    readable(&dir)?;
     let primary = Origin::start(&bench.tools, "v1", RESPONSE_BYTES, CONNECTIONS + FLOODING, false, &dir)?;
     let setup = Setup {
         wires: Wires { tls: Sessions::Full, ..Wires::default() },

@@ -12,7 +12,7 @@ use crate::chart::{self, Bar, Group};
 use crate::cli::IdleArgs;
 use crate::clients::Clients;
 use crate::keep::Run;
-use crate::origin::Origin;
+use crate::origin::{Origin, readable};
 use crate::peer::{Gateway, Targets};
 use crate::procfs::Memory;
 use crate::scenario::Setup;
@@ -124,7 +124,7 @@ impl Reading {
 fn measure(bench: &Bench, variant: Variant, round: usize, most: usize, args: &IdleArgs) -> Result<Reading> {
     let dir = bench.dir.path().join(format!("{}-{round}", variant.name()));
     std::fs::create_dir_all(&dir)?;
-    super::readable(&dir)?;
+    readable(&dir)?;
     let origin = |name| Origin::start(&bench.tools, name, RESPONSE_BYTES, args.together, false, &dir);
     let (primary, mirror) = (origin("v1")?, origin("v2")?);
     let targets = Targets { primary: primary.addr, mirrors: vec![mirror.addr] };

@@ -13,12 +13,11 @@ mod soak;
 mod soak_report;
 mod soak_figures;
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 
 use crate::cli::{Cli, Command, CommonArgs};
 use crate::keep::{self, Run};
+use crate::origin::readable;
 use crate::scenario::Topic;
 use crate::tools::Tools;
 use crate::{machine, os};
@@ -78,11 +77,4 @@ impl Bench {
         println!("\nkept in {}", dir.display());
         Ok(())
     }
-}
-
-/// nginx's worker is another user when root starts it.
-fn readable(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))?;
-    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::keep::Run;
 use crate::ledger::Ledger;
 use crate::load::{self, Request, Seen};
 use crate::open_loop::ClosedLoop;
-use crate::origin::{Origin, RequestCount};
+use crate::origin::{Origin, RequestCount, readable};
 use crate::peer::{self, Gateway, Targets};
 use crate::procfs::{self, Cpu};
 use crate::scenario::{self, OriginKind, Scenario, Setup, Topic, Window};
@@ -102,7 +102,7 @@ pub(super) fn run(args: &RoundsArgs, topic: Topic) -> Result<()> {
 fn measure(bench: &Bench, scenario: &Scenario, variants: &[Variant], effort: Effort) -> Result<Vec<Case>> {
     let dir = bench.dir.path().join(&scenario.name);
     std::fs::create_dir_all(&dir)?;
-    super::readable(&dir)?;
+    readable(&dir)?;
     let setups = scenario.setups(machine::cores());
     let connections = setups.iter().map(|(_, s)| s.connections).max().unwrap_or(scenario.connections);
     let mirrors = setups.iter().map(|(_, s)| s.mirrors).max().unwrap_or(1);

@@ -87,6 +87,7 @@ fn defaults_are_those_promised() {
             request_bytes_per_second_min: 240,
             response_bytes_per_second_min: 240,
             requests_per_connection_max: 1_000_000,
+            connection_age_max: None,
             upstream_idle_max: 256,
             drain_bytes_max: 256 * 1024,
             tls_handshakes_pending_max: 256,

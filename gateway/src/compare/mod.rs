@@ -337,7 +337,7 @@ mod tests {
             answer: Some(primary),
         };
         Record {
-            config: Arc::clone(config),
+            config: Arc::new(Arc::clone(config)),
             route: Some(route),
             started: SystemTime::UNIX_EPOCH,
             started_us: id.bytes().fold(0, |us, byte| 31 * us + u64::from(byte)),

@@ -165,7 +165,11 @@ const HEARD_BYTES: u64 = 64 * 1024;
 
 /// Whether the connection may carry another request after this one, as far as it knows itself.
 fn may_go_on(cx: &Context, client: &Client) -> bool {
-    !client.is_draining(cx) && client.served < cx.generation().config.limits.requests_per_connection_max
+    let generation = cx.generation();
+    let limits = &generation.config.limits;
+    !client.is_draining(cx)
+        && client.served < limits.requests_per_connection_max
+        && !client.age.is_over(limits.connection_age_max, cx.now_ms())
 }
 
 /// Answers a request that no route's counters know; says whether the connection goes on.

@@ -37,7 +37,7 @@ pub(super) async fn serve(cx: &Rc<Context>, client: &mut Client) {
         bytes_per_second: generation.config.limits.response_bytes_per_second_min,
     };
     drop(generation);
-    let connection = Connection::new(scheme, limits, client.listener.id, around);
+    let connection = Connection::new(scheme, limits, client.listener.id, client.age, around);
     let _listed = cx.sessions.add(&connection);
     if client.is_draining(cx) {
         connection.drain();

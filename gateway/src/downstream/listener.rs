@@ -11,6 +11,7 @@ use crate::io::{self, Listener, Stream};
 use crate::limits::ACCEPT_BACKOFF_MS;
 use crate::metrics::Shed;
 use crate::task;
+use crate::time::Age;
 use crate::tls::Listening;
 
 /// Accepts until the listener is shut down, because the worker drains or because the configuration has it no more.
@@ -61,7 +62,8 @@ pub fn serve(cx: &Rc<Context>, stream: Stream, peer: SocketAddr, port: u16, entr
         stream.reset_on_close();
         return;
     }
-    let mut client = Client::new(stream, peer, port, place, Rc::clone(entrance));
+    let age = Age::begin(cx.now_ms(), cx.random.next());
+    let mut client = Client::new(stream, peer, port, place, Rc::clone(entrance), age);
     let cx = Rc::clone(cx);
     cx.shard.connections_active.add(1);
     io::spawn(async move {

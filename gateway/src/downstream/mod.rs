@@ -21,6 +21,7 @@ use crate::asked::Scheme;
 use crate::context::Context;
 use crate::exchange;
 use crate::io::Stream;
+use crate::time::Age;
 use crate::tls::{Listening, Secured};
 
 /// One client connection and what has been read from it.
@@ -32,6 +33,7 @@ pub struct Client {
     pub peer: Rc<Peer>,
     /// The protocol that ALPN chose; `None` in plaintext, where the first bytes tell.
     pub chosen: Option<Protocol>,
+    pub age: Age,
     /// Requests served on this connection.
     pub served: u64,
     /// How long the next request is waited for, in the worker's milliseconds; `None` while one is under way.
@@ -91,7 +93,14 @@ pub struct Entrance {
 }
 
 impl Client {
-    pub fn new(stream: Stream, peer: SocketAddr, port: u16, place: Place, listener: Rc<Entrance>) -> Self {
+    pub fn new(
+        stream: Stream,
+        peer: SocketAddr,
+        port: u16,
+        place: Place,
+        listener: Rc<Entrance>,
+        age: Age,
+    ) -> Self {
         stream.join_group(listener.id);
         Self {
             stream,
@@ -106,6 +115,7 @@ impl Client {
                 place,
             }),
             chosen: None,
+            age,
             served: 0,
             idle_until_ms: None,
             has_skipped_line: false,

@@ -175,7 +175,7 @@ pub(super) fn recorded(
         });
     }
     let record = Record {
-        config: std::sync::Arc::clone(&generation.config),
+        config: std::sync::Arc::clone(&generation.own_config),
         route: None,
         started: SystemTime::now(),
         started_us: cx.now_us(),

@@ -106,11 +106,11 @@ fn slot(status: u16) -> usize {
 
 /// Requests by the status code the client got.
 #[derive(Debug)]
-pub struct Codes(Box<[Counter]>);
+pub struct Codes([Counter; CODE_SLOTS]);
 
 impl Default for Codes {
     fn default() -> Self {
-        Self((0..CODE_SLOTS).map(|_| Counter::default()).collect())
+        Self(std::array::from_fn(|_| Counter::default()))
     }
 }
 

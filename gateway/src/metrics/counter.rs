@@ -44,43 +44,41 @@ impl Gauge {
     }
 }
 
-/// One counter for each value of a label.
+/// One counter for each value of a label. They lie in the family itself, so that what holds it says whose lines they are on.
 #[derive(Debug)]
-pub struct Family<L: Label> {
-    counters: Box<[Counter]>,
-    label: std::marker::PhantomData<L>,
-}
+pub struct Family<L: Label>(L::Counters);
 
 impl<L: Label> Default for Family<L> {
     fn default() -> Self {
-        Self {
-            counters: L::ALL.iter().map(|_| Counter::default()).collect(),
-            label: std::marker::PhantomData,
-        }
+        Self(L::zeroes())
     }
 }
 
 impl<L: Label> Family<L> {
+    fn counter(&self, label: L) -> Option<&Counter> {
+        self.0.as_ref().get(label.index())
+    }
+
     #[inline]
     pub fn inc(&self, label: L) {
-        if let Some(counter) = self.counters.get(label.index()) {
+        if let Some(counter) = self.counter(label) {
             counter.inc();
         }
     }
 
     #[inline]
     pub fn add(&self, label: L, n: u64) {
-        if let Some(counter) = self.counters.get(label.index()) {
+        if let Some(counter) = self.counter(label) {
             counter.add(n);
         }
     }
 
     pub fn get(&self, label: L) -> u64 {
-        self.counters.get(label.index()).map_or(0, Counter::get)
+        self.counter(label).map_or(0, Counter::get)
     }
 
     pub fn sum(&self) -> u64 {
-        self.counters.iter().map(Counter::get).sum()
+        self.0.as_ref().iter().map(Counter::get).sum()
     }
 
     /// Of some labels, each read once: a sum less one of its addends may be less than nothing while they grow.

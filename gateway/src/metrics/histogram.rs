@@ -67,6 +67,14 @@ impl Histogram {
         self.sum.add(value);
     }
 
+    /// Where the counts are that were made when they were needed.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> Vec<std::ops::Range<usize>> {
+        let Some(octaves) = self.octaves.get() else { return Vec::new() };
+        let held = octaves.iter().filter_map(OnceLock::get).map(|octave| super::place_of(&**octave));
+        held.chain([super::place_of(&**octaves)]).collect()
+    }
+
     /// Together, of all values: exact, unlike what the counts say.
     pub fn sum(&self) -> u64 {
         self.sum.get()

@@ -1,8 +1,13 @@
 //! The closed sets of values that counters are told apart by: outcomes, and the reasons for them.
 
+use super::Counter;
+
 /// A closed set of label values, so that a family of counters is an array and its cardinality a constant.
 pub trait Label: Copy + 'static {
     const ALL: &'static [Self];
+    /// A counter for each.
+    type Counters: AsRef<[Counter]> + std::fmt::Debug;
+    fn zeroes() -> Self::Counters;
     fn index(self) -> usize;
     fn text(self) -> &'static str;
 }
@@ -14,6 +19,8 @@ macro_rules! labels {
         pub enum $name { $($(#[$vmeta])* $variant),+ }
         impl Label for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),+];
+            type Counters = [Counter; [$($text),+].len()];
+            fn zeroes() -> Self::Counters { std::array::from_fn(|_| Counter::default()) }
             fn index(self) -> usize { self as usize }
             fn text(self) -> &'static str { match self { $(Self::$variant => $text),+ } }
         }
@@ -220,6 +227,8 @@ labels! {
         Idle = "idle",
         /// `limits.requests_per_connection_max`.
         Requests = "requests",
+        /// `limits.connection_age_max`.
+        Age = "age",
         /// No answer to a PING.
         Lifeless = "lifeless",
         Protocol = "protocol_error",

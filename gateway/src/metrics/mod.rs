@@ -1,7 +1,9 @@
 //! Counters of one worker: written by that worker alone with relaxed stores, read by the control plane at any time.
 //!
 //! This room knows names and numbers; it knows no socket, no clock and no exposition format. A `Counter` has exactly one
-//! writer, so an increment is a plain load and store: no lock prefix and no cache line shared between workers.
+//! writer, so an increment is a plain load and store: no lock prefix and no cache line shared between workers. The control plane
+//! makes the counters of all workers one after the other, so each thing that is made by itself begins at a pair of lines, which
+//! processors fetch together, and ends with one (`worker::lines`).
 
 mod cluster;
 mod counter;
@@ -36,6 +38,7 @@ pub use trial::{Arm, Got, Trial};
 
 /// The counters of one route.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct RouteCounters {
     pub requests: Codes,
     /// Exchanges whose client got no complete answer (either side went away in the middle).
@@ -50,6 +53,7 @@ pub struct RouteCounters {
 
 /// The counters of one primary of one route.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct PrimaryCounters {
     /// Microseconds from the request forwarded to the last byte of the answer read, of answers read whole.
     pub latency: Histogram,
@@ -59,6 +63,7 @@ pub struct PrimaryCounters {
 /// `eligible = sampled_out + skipped + dropped + sent + pending + waiting` and
 /// `sent = completed + failed + in_flight`.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct MirrorCounters {
     pub eligible: Counter,
     pub sampled_out: Counter,
@@ -92,6 +97,7 @@ pub struct MirrorCounters {
 
 /// The counters of one lane (a ring and its shippers).
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct LaneCounters {
     pub ring_entries: Gauge,
     pub ring_bytes: Gauge,
@@ -115,6 +121,7 @@ pub struct LaneCounters {
 
 /// The counters of one upstream in its role as a primary.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct UpstreamCounters {
     pub attempts: Counter,
     pub connects: Counter,
@@ -197,6 +204,7 @@ pub struct TunnelCounters {
 
 /// Everything one worker counts. Created by the control plane from a configuration, then written by the worker only.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Shard {
     pub connections_accepted: Counter,
     /// Closed at accept.
@@ -328,6 +336,13 @@ impl Counters {
             upstreams: config.upstreams.iter().map(upstream).collect(),
         }
     }
+}
+
+/// The bytes of a value.
+#[cfg(test)]
+pub(crate) fn place_of<T: ?Sized>(value: &T) -> std::ops::Range<usize> {
+    let start = std::ptr::from_ref(value).addr();
+    start..start + size_of_val(value)
 }
 
 #[cfg(test)]

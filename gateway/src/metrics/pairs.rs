@@ -55,6 +55,14 @@ impl Matrix {
         }
     }
 
+    /// As of [`Histogram::places`].
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> Vec<std::ops::Range<usize>> {
+        let Some(rows) = self.0.get() else { return Vec::new() };
+        let held = rows.iter().filter_map(OnceLock::get).map(|row| super::place_of(&**row));
+        held.chain([super::place_of(&**rows)]).collect()
+    }
+
     /// Each cell that counted anything.
     pub fn seen(&self) -> impl Iterator<Item = (PrimaryEnd, MirrorEnd, u64)> + '_ {
         let rows = self.0.get().into_iter().flat_map(|rows| rows.iter().enumerate());

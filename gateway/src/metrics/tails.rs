@@ -16,6 +16,7 @@ const RUN_LENGTH: i64 = 4;
 
 /// Where clusters of exceedances of one mirror on one worker ended, over all of its routes: a hiccup is theirs together.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Clusters {
     pairs: Gauge,
     /// By level, the number of the last pair that was beyond it on one side alone; 0 is none.

@@ -25,6 +25,7 @@ pub struct Got {
 
 /// One route's counters while the share of its first mirror that draws by chance is the same.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Trial {
     pub copied: Got,
     pub spared: Got,

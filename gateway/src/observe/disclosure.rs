@@ -185,7 +185,7 @@ pub(crate) mod tests {
              [[route]]\nname = \"shop\"\nprimary = \"v1\"\n\
              mirrors = [{{ upstream = \"v2\" }}, {{ upstream = \"v2\", name = \"v3\", redact = {{ query = [\"token\"] }} }}]\n"
         );
-        let config = Arc::new(config::parse("t", &text).unwrap().config);
+        let config = Arc::new(Arc::new(config::parse("t", &text).unwrap().config));
         let copy = |mirror, end, lag_us, latency_us| CopyLeg {
             mirror,
             number: 0,

@@ -11,8 +11,10 @@ use super::record::{Answer, Request};
 /// Bytes kept of a request's content.
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes of answers that one worker's exchanges may keep, and how many they do.
+/// Bytes of answers that one worker's exchanges may keep, and how many they do; on lines of their own, for those of all workers
+/// are made together.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Budget {
     used: AtomicUsize,
     bytes_max: AtomicUsize,

@@ -15,8 +15,9 @@ use crate::metrics::{DropReason, FailReason, Label, RejectReason, SkipReason};
 /// One exchange, and each of its copies. Made when the last of them is over.
 #[derive(Debug)]
 pub struct Record {
-    /// The configuration that the indices below are of.
-    pub config: Arc<Config>,
+    /// The configuration that the indices below are of, by its worker's own handle: a count that all workers wrote to would be a
+    /// line that all of them wait for.
+    pub config: Arc<Arc<Config>>,
     /// Index of its route; `None` where none was known.
     pub route: Option<usize>,
     /// When its head was complete.

@@ -26,16 +26,21 @@ pub struct Sealed {
     pub(super) said: Option<Weighed>,
 }
 
+/// Bytes of all records of one worker that wait; on lines of their own, for those of all workers are made together.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Waiting(AtomicUsize);
+
 /// Bytes in the ring, given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Weighed {
     bytes: usize,
-    all: Arc<AtomicUsize>,
+    all: Arc<Waiting>,
 }
 
 impl Weighed {
-    fn take(bytes: usize, all: &Arc<AtomicUsize>) -> Option<Self> {
-        let before = all.fetch_add(bytes, Relaxed);
+    fn take(bytes: usize, all: &Arc<Waiting>) -> Option<Self> {
+        let before = all.0.fetch_add(bytes, Relaxed);
         let weighed = Self { bytes, all: Arc::clone(all) };
         (before + bytes <= RECORDS_BYTES_MAX).then_some(weighed)
     }
@@ -43,7 +48,7 @@ impl Weighed {
 
 impl Drop for Weighed {
     fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Relaxed);
+        self.all.0.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -53,7 +58,7 @@ pub struct Tap {
     records: RefCell<Producer<Box<Sealed>>>,
     shard: Arc<Shard>,
     /// Bytes of what clients wrote in records that wait.
-    said: Arc<AtomicUsize>,
+    said: Arc<Waiting>,
     /// Of what its exchanges keep of answers.
     pub budget: Arc<Budget>,
 }
@@ -88,6 +93,20 @@ impl Tap {
             Ok(()) => self.shard.records.inc(),
             Err(_) => self.shard.records_lost.inc(),
         }
+    }
+}
+
+#[cfg(test)]
+impl Tap {
+    /// The bytes that pushing writes to, but for records themselves, which are made where they are pushed.
+    pub(crate) fn places(&self) -> Vec<std::ops::Range<usize>> {
+        use crate::metrics::place_of;
+        let mut records = self.records.borrow_mut();
+        let mut all = vec![place_of(&*self.said), place_of(&*self.budget), place_of(records.buffer())];
+        let mut slots = records.write_chunk_uninit(RECORDS_MAX).expect("it is empty");
+        let (first, second) = slots.as_mut_slices();
+        all.extend([place_of(first), place_of(second)]);
+        all
     }
 }
 

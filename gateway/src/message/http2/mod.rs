@@ -19,6 +19,7 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -31,6 +32,7 @@ use crate::http2::session::{Close, Event, Role, Session, Unsent, What, Why};
 use crate::io::Sweeper;
 use crate::limits::BLOCK_BYTES;
 use crate::metrics::{Goaway, Shard, StreamReset};
+use crate::time::Age;
 pub use called::{Callee, call};
 pub use channel::{Called, Channel};
 pub use client::Place;
@@ -71,6 +73,7 @@ pub struct Connection {
     around: Around,
     /// Of connections that drain together.
     group: u32,
+    age: Age,
     streams_total_max: u64,
     writer: Cell<Option<Waker>>,
     /// Waits until the client has read some of what it is to be told.
@@ -79,6 +82,8 @@ pub struct Connection {
     last: Cell<Option<Waker>>,
     /// It was told to drain.
     drains: Cell<bool>,
+    /// It drains because it is old.
+    is_old: Cell<bool>,
     /// The client sends nothing more.
     input_ended: Cell<bool>,
     /// It ended because the client broke or flooded it, or was not there.
@@ -94,7 +99,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub fn new(scheme: Scheme, limits: Limits, group: u32, around: Around) -> Rc<Self> {
+    pub fn new(scheme: Scheme, limits: Limits, group: u32, age: Age, around: Around) -> Rc<Self> {
         let streams_total_max = limits.streams_total_max;
         let session = Session::new(Role::Server, scheme, limits, around.sweeper.now_ms());
         around.shard.http2.connections.inc();
@@ -103,11 +108,13 @@ impl Connection {
             streams: RefCell::default(),
             around,
             group,
+            age,
             streams_total_max,
             writer: Cell::default(),
             reader: Cell::default(),
             last: Cell::default(),
             drains: Cell::default(),
+            is_old: Cell::default(),
             input_ended: Cell::default(),
             is_broken: Cell::default(),
             is_cut: Cell::default(),
@@ -253,8 +260,12 @@ impl Connection {
     }
 
     /// Looks at the clock.
-    fn tick(&self) {
+    fn tick(&self, age_max: Option<Duration>) {
         let now_ms = self.now_ms();
+        if !self.drains.get() && self.age.is_over(age_max, now_ms) {
+            self.is_old.set(true);
+            self.drain();
+        }
         self.session.borrow_mut().tick(now_ms);
         self.settle();
         self.streams.borrow().iter().for_each(|stream| stream.tick(now_ms));
@@ -341,6 +352,7 @@ impl Connection {
 
     fn reason(&self, close: Close) -> Goaway {
         match close {
+            Close::Done if self.is_old.get() => Goaway::Age,
             Close::Done if self.drains.get() => Goaway::Drain,
             Close::Done if self.session.borrow().streams_total() >= self.streams_total_max => {
                 Goaway::Requests
@@ -390,9 +402,10 @@ impl Sessions {
         Listed { sessions: self, key: self.0.borrow_mut().insert(Rc::downgrade(connection)) }
     }
 
-    /// Keeps the limits that are durations; to be called with each tick of the worker.
-    pub fn tick(&self) {
-        self.each(Connection::tick);
+    /// Keeps the limits that are durations; to be called with each tick of the worker. `age_max`: that of the configuration in
+    /// force, for those that are open too.
+    pub fn tick(&self, age_max: Option<Duration>) {
+        self.each(|connection| connection.tick(age_max));
     }
 
     /// No more requests on them: on all, or on those of a group.

@@ -83,6 +83,7 @@ const MOVED: &str = r#"
     request_line_bytes_max = "1KiB"
     upstream_idle_max = 0
     requests_per_connection_max = 2
+    connection_age_max = "700ms"
     [timeouts]
     request_head = "500ms"
     client_idle = "1s"
