@@ -564,6 +564,7 @@ mod tests {
                 began: (most, most),
                 only_mirror: most,
                 only_baseline: most,
+                alone: Alone { count: most, alike: most, turns: (most, most), last: (0, 0) },
                 ..Group::found("a", mirror, "$", most, most)
             };
             let tally = Tally {
@@ -576,6 +577,7 @@ mod tests {
                 skipped: [("busy".into(), most)].into(),
                 hidden: most,
                 beside,
+                unasked: super::super::group::Unasked { pairs: most, contents: most, differing: most },
                 groups: 0,
                 found: most,
             };

@@ -80,9 +80,10 @@ impl Tally {
     /// As this process may count on.
     #[must_use]
     pub(super) fn carried(mut self) -> Self {
-        let Self { compared, contents, differing, skipped, hidden, beside, found, .. } = &mut self;
+        let Self { compared, contents, differing, skipped, hidden, beside, unasked, found, .. } = &mut self;
         let Beside { pairs, contents: of_both, only_mirror, only_baseline } = beside;
         capped([compared, contents, differing, hidden, found, pairs, of_both, only_mirror, only_baseline]);
+        capped([&mut unasked.pairs, &mut unasked.contents, &mut unasked.differing]);
         skipped.values_mut().for_each(|count| capped([count]));
         self
     }
@@ -208,9 +209,11 @@ impl Group {
     /// As this process may count on.
     #[must_use]
     pub(super) fn carried(mut self) -> Self {
-        let Self { count, missed, alike, turns, rank, began, only_mirror, only_baseline, .. } = &mut self;
+        let Self { count, missed, alike, turns, rank, began, only_mirror, only_baseline, alone, .. } =
+            &mut self;
         capped([count, missed, alike, &mut turns.0, &mut turns.1, rank, &mut began.0, &mut began.1]);
-        capped([only_mirror, only_baseline]);
+        capped([only_mirror, only_baseline, &mut alone.count, &mut alone.alike]);
+        capped([&mut alone.turns.0, &mut alone.turns.1]);
         self
     }
 

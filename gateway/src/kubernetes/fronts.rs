@@ -204,7 +204,7 @@ fn service(
     annotations.insert(GATEWAY.to_owned(), format!("{}/{}", key.0, key.1).into());
     annotations.insert(CONTROLLER.to_owned(), controller.into());
     annotations.insert(COPIED.to_owned(), copied.into());
-    let address = select::addresses(gateway).find(|(kind, value)| *kind == "IPAddress" && !value.is_empty());
+    let address = objects::addresses(gateway).find(|(kind, value)| *kind == "IPAddress" && !value.is_empty());
     let address = address.filter(|_| fronts.kind == "LoadBalancer").map(|(_, address)| address);
     if let Some(address) = address {
         annotations.insert(ADDRESS.to_owned(), address.into());

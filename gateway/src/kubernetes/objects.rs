@@ -16,3 +16,12 @@ pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
 pub(super) fn listeners(gateway: &Value) -> &[Value] {
     list(&gateway["spec"], "listeners")
 }
+
+/// The addresses that a Gateway asks for: their type, and which; empty for any of it.
+pub(super) fn addresses(gateway: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let of = |one| {
+        let kind = text(one, "type");
+        (if kind.is_empty() { "IPAddress" } else { kind }, text(one, "value"))
+    };
+    list(&gateway["spec"], "addresses").iter().map(of)
+}

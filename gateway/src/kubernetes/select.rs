@@ -13,7 +13,7 @@ use super::authorities;
 use super::fronts;
 use super::keep::MIRROR_POLICY;
 use super::kinds::Kind;
-use super::objects::{list, text};
+use super::objects::{addresses, list, text};
 use super::ours::{api_gateways, classes, selects};
 use super::secrets;
 use super::store::{Key, Store};
@@ -188,15 +188,6 @@ pub(super) fn refusal(gateway: &Value) -> Option<(&'static str, String)> {
 
 /// Types of addresses that a Gateway may ask for.
 const ADDRESSES: [&str; 2] = ["IPAddress", "Hostname"];
-
-/// The addresses that a Gateway asks for: their type, and which; empty for any of it.
-pub(super) fn addresses(gateway: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let of = |one| {
-        let kind = text(one, "type");
-        (if kind.is_empty() { "IPAddress" } else { kind }, text(one, "value"))
-    };
-    list(&gateway["spec"], "addresses").iter().map(of)
-}
 
 /// Why a listener is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -89,7 +89,7 @@ fn of_counters(counters: &Counters) -> Places {
             pairs.matrix.inc(PrimaryEnd::Code(code), MirrorEnd::Code(code));
         }
         all.extend(pairs.matrix.places().into_iter().map(|place| ("pairs", place)));
-        all.push(("clumps", shared(&pairs.tails.clumps)));
+        all.push(("clusters", shared(&pairs.tails.clusters)));
         let times = [&mirror.latency, &mirror.lag, &pairs.primary, &pairs.slower, &pairs.faster];
         let others = [&pairs.sure_primary, &pairs.sure_mirror, &pairs.ratios, &pairs.primary_bytes];
         times.into_iter().chain(others).for_each(|of| all.extend(filled(of)));

@@ -236,7 +236,7 @@ fn no_value_that_one_author_writes_refuses_what_another_wrote() {
         let documents: Vec<Document> = objects.map(Document::from).collect();
         translate(&Applied { documents: &documents, ..Applied::default() })
     };
-    assert!(served(&tenant).outcomes.iter().all(|of| matches!(of.state, crate::manifest::State::Accepted)));
+    assert!(served(&tenant).outcomes.iter().all(|of| matches!(of.state, State::Accepted)));
     for at in &all {
         for value in &odd {
             let mut changed = tenant.clone();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::kubernetes::kinds::Kind;
-use crate::kubernetes::select::{self, list, text};
+use crate::kubernetes::objects::{self, list, text};
 use crate::kubernetes::store::{Key, Store};
 
 /// The addresses of a Gateway.
@@ -19,7 +19,7 @@ pub(super) struct Addresses {
 
 /// Of a Gateway before which this Service is, if any is known.
 pub(super) fn of(store: &Store, service: Option<&Key>, gateway: &Value) -> Addresses {
-    let asked: Vec<(&str, &str)> = select::addresses(gateway).collect();
+    let asked: Vec<(&str, &str)> = objects::addresses(gateway).collect();
     if asked.is_empty() {
         let known = service.map(|service| outside(store, service));
         let is_pending = known.as_ref().is_some_and(Vec::is_empty);

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::Condition;
 use super::attach::meet;
+use crate::kubernetes::objects::text;
 use crate::kubernetes::secrets;
-use crate::kubernetes::select::text;
 
 /// Said of a listener only while it holds.
 pub(super) const OVERLAPPING: &str = "OverlappingTLSConfig";
