@@ -19,22 +19,31 @@ pub enum Address {
 }
 
 /// The paths that were ever named. Only the control plane asks.
-static PATHS: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
+static PATHS: Mutex<Paths> = Mutex::new(Paths(None));
 
-impl Address {
-    /// `None` where more paths than [`UNIX_PATHS_MAX`] have been named since the start.
-    pub fn unix(path: &str) -> Option<Self> {
-        let mut paths = PATHS.lock().unwrap_or_else(PoisonError::into_inner);
-        let paths = paths.get_or_insert_default();
+/// Paths that are held as long as the process lives, each once.
+struct Paths(Option<HashSet<&'static str>>);
+
+impl Paths {
+    /// `None` where there are [`UNIX_PATHS_MAX`] others.
+    fn held(&mut self, path: &str) -> Option<&'static str> {
+        let paths = self.0.get_or_insert_default();
         if let Some(known) = paths.get(path) {
-            return Some(Self::Unix(known));
+            return Some(known);
         }
         if paths.len() >= UNIX_PATHS_MAX {
             return None;
         }
         let path: &'static str = Box::leak(path.into());
         paths.insert(path);
-        Some(Self::Unix(path))
+        Some(path)
+    }
+}
+
+impl Address {
+    /// `None` where more paths than [`UNIX_PATHS_MAX`] have been named since the start.
+    pub fn unix(path: &str) -> Option<Self> {
+        PATHS.lock().unwrap_or_else(PoisonError::into_inner).held(path).map(Self::Unix)
     }
 
     /// Its address where it has one.
@@ -91,11 +100,10 @@ mod tests {
 
     #[test]
     fn paths_are_bounded_over_the_life_of_the_process() {
-        let mut taken = 0;
-        while taken <= UNIX_PATHS_MAX && Address::unix(&format!("/run/{taken}.sock")).is_some() {
-            taken += 1;
-        }
-        assert!(taken <= UNIX_PATHS_MAX);
-        assert!(Address::unix("/run/0.sock").is_some(), "one that is known costs nothing");
+        // Its own: those of the process are other tests' too.
+        let mut paths = Paths(None);
+        let taken = (0..).take_while(|n| paths.held(&format!("/run/{n}.sock")).is_some()).count();
+        assert_eq!(taken, UNIX_PATHS_MAX);
+        assert!(paths.held("/run/0.sock").is_some(), "one that is known costs nothing");
     }
 }
