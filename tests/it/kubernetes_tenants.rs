@@ -41,7 +41,8 @@ fn tls_that_one_tenant_cannot_have_stops_no_other_and_nothing_goes_there_in_plai
     gateway.says("shop", "/", "200 shop");
     for (name, _) in &wrong {
         let status = gateway.ask(name, "/").status;
-        assert!(matches!(status, 500..=503), "{name} {status}");
+        // Refused where it cannot be verified, or given up where v1 does not answer the hello.
+        assert!(matches!(status, 500..=504), "{name} {status}");
     }
     serve(&cluster, "more", &shop);
     gateway.says("more", "/", "200 shop");
