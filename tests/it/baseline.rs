@@ -47,8 +47,8 @@ fn compared(gateway: &Gateway, mirror: &str) -> u64 {
 /// The rule on contents of this mirror.
 fn contents(gateway: &Gateway, mirror: &str) -> Value {
     let verdict = told(gateway, "POST", &format!("/verdict?mirror={mirror}"), POLICY);
-    let rules = verdict["mirrors"][0]["rules"].as_array().expect("a list").iter();
-    rules.filter(|rule| rule["rule"] == "mismatch_above_noise").next_back().expect("it is judged").clone()
+    let mut rules = verdict["mirrors"][0]["rules"].as_array().expect("a list").iter();
+    rules.rfind(|rule| rule["rule"] == "mismatch_above_noise").expect("it is judged").clone()
 }
 
 fn ask(gateway: &Gateway, mirrors: &[(&str, u64)]) {

@@ -263,20 +263,21 @@ fn table(all: &[Measured]) -> String {
     ]);
     for measured in all {
         let spread = |value: &dyn Fn(&Sample) -> f64, decimals| {
-            Spread::of(measured.samples.iter().map(value)).map_or("—".to_string(), |s| s.show(decimals))
+            Spread::of(measured.samples.iter().map(value))
+                .map_or_else(|| "—".to_string(), |s| s.show(decimals))
         };
         let median = |value: &dyn Fn(&Sample) -> f64, decimals: usize| {
             let spread = Spread::of(measured.samples.iter().map(value));
-            spread.map_or("—".to_string(), |s| format!("{:.decimals$}", s.median))
+            spread.map_or_else(|| "—".to_string(), |s| format!("{:.decimals$}", s.median))
         };
         let own = costs(measured);
-        let ratio = |to: &[f64]| Spread::of_ratios(&own, to).map_or("—".to_string(), |s| s.show(2));
+        let ratio = |to: &[f64]| Spread::of_ratios(&own, to).map_or_else(|| "—".to_string(), |s| s.show(2));
         // What the way of use alone would take from the gateway: what it takes from the relay on monoio.
         let saved: Vec<f64> =
             monoio.iter().zip(&own).zip(&gateway).map(|((m, o), g)| 100.0 * (m - o) / g).collect();
         let saved = match measured.form {
             Form::Gateway | Form::Monoio => "—".to_string(),
-            _ => Spread::of(saved).map_or("—".to_string(), |s| format!("{} %", s.show(1))),
+            _ => Spread::of(saved).map_or_else(|| "—".to_string(), |s| format!("{} %", s.show(1))),
         };
         table.row([
             measured.form.name().to_string(),
