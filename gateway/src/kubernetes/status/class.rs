@@ -66,9 +66,10 @@ fn features(view: &View<'_>) -> BTreeSet<&'static str> {
     if view.own_ports || view.rules.fronts.is_some() {
         all.insert("GatewayPort8080");
     }
-    // Which addresses there are a Service says, and TLS that ends before us tells no name.
+    // Which addresses there are a Service says, and TLS that ends before us tells no name. GatewayStaticAddresses is not claimed:
+    // whether an address that is asked for can be had is the cluster's load balancer's to say.
     if view.publish.is_some() || view.rules.fronts.is_some() {
-        all.extend(["GatewayAddressEmpty", "GatewayStaticAddresses"]);
+        all.insert("GatewayAddressEmpty");
     }
     if !view.plaintext {
         all.insert("GatewayHTTPSListenerDetectMisdirectedRequests");

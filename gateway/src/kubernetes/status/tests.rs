@@ -440,7 +440,7 @@ fn what_is_offered_is_claimed_only_where_it_can_be() {
             .map(has)
     };
     assert_eq!(claims(false, None), [false, false, true]);
-    assert_eq!(claims(true, Some(&publish)), [true, true, false]);
+    assert_eq!(claims(true, Some(&publish)), [false, true, false]);
 }
 
 #[test]
