@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A request's own words. Only [`told`](super::told) reads its parts.
+/// A request's own words. Only [`disclosed`](super::disclosed) reads its parts.
 #[derive(Default)]
 pub struct Said {
     pub(super) request_id: Box<str>,
