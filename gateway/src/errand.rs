@@ -1,5 +1,5 @@
 //! One request of the control plane to one endpoint, as requests are sent there: in plaintext or over TLS, in HTTP/1.1 or HTTP/2,
-//! on a connection of its own. Whoever asks bounds how long that may take and how much is read.
+//! on a connection of its own. The caller bounds its time and the bytes that are read.
 
 use std::error::Error as _;
 use std::io;
@@ -122,7 +122,7 @@ fn in_http2(request: Request<String>, scheme: &str) -> Result<Request<String>, S
     Ok(Request::from_parts(head, content))
 }
 
-/// What drives a connection; it ends when this is dropped.
+/// The tasks that drive a connection; they end when this is dropped.
 #[derive(Debug, Default)]
 struct Held(Arc<Mutex<JoinSet<()>>>);
 

@@ -22,7 +22,7 @@ struct Piece {
 
 struct Side {
     socket: Socket,
-    /// What came from it.
+    /// Bytes that came from it.
     pieces: VecDeque<Piece>,
     /// Bytes of the message under way that are still to come from it.
     left: usize,

@@ -33,7 +33,7 @@ const REGISTER_RING_FDS: libc::c_uint = 20;
 const ENTER_GETEVENTS: libc::c_uint = 1;
 const ENTER_REGISTERED_RING: libc::c_uint = 1 << 4;
 
-/// What was asked, as it comes back with its completion.
+/// The operation, as it comes back with its completion.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) what: What,
@@ -77,7 +77,7 @@ pub(crate) struct Done {
     pub(crate) more: bool,
 }
 
-/// What was done since the start.
+/// Counts since the start.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) enters: u64,

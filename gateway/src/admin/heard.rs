@@ -17,7 +17,7 @@ use crate::verdict::{Aside, Fleet, Missing};
 /// So long what they answered is good for whoever asks next.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// What the others answered.
+/// The others' answers.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
     pub(super) books: Vec<(String, Book)>,

@@ -28,7 +28,7 @@ const WRITE_AT_BYTES: u64 = 256 << 10;
 /// Between two attempts to begin a file where that failed.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// What the control plane asks of the thread.
+/// Questions of the control plane to the thread.
 #[derive(Debug)]
 pub(super) enum Command {
     Feed(Fed),

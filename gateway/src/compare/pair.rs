@@ -1,4 +1,4 @@
-//! What is compared: two responses to one request, before anything is left out of them.
+//! The compared pair: two responses to one request, before anything is left out of them.
 
 use crate::observe::record::{Answer, CopyLeg, Record};
 

@@ -75,7 +75,7 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
             Some(listener)
         };
         spec["listeners"] = match refusal(object) {
-            // What is asked for beyond it is not known.
+            // Further demands of it are not known.
             Some(_) => json!([]),
             None => served.filter_map(secured).collect(),
         };

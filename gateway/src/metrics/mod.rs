@@ -90,7 +90,7 @@ pub struct MirrorCounters {
     pub left_out: Family<LeftOut>,
     /// Share that holds now, in millionths of the requests; lower than `percent` where a governor lowered it.
     pub share: Gauge,
-    /// What a governor leaves of it, once it looked.
+    /// The share that a governor leaves, once it looked.
     pub governed: Gauge,
     pub lowered: Family<LowerReason>,
 }

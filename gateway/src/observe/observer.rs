@@ -91,7 +91,7 @@ impl Readers {
     }
 }
 
-/// What the control plane asks of the thread.
+/// Questions of the control plane to the thread.
 #[derive(Debug)]
 enum Command {
     /// Another configuration is in force, whom it believes to be the collector of spans, and the descriptors that it names.

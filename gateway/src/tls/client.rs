@@ -61,7 +61,7 @@ impl Calling {
         Self::by(verifier, written, trusted, identity, provider)
     }
 
-    /// For an upstream whose `tls` came to nothing, where others go on: with nobody believed no request goes there, and none in
+    /// For an upstream whose `tls` came to nothing, where others go on: no certificate is believed, so no request goes there, and none in
     /// plaintext.
     pub fn nobody(written: &UpstreamTls, provider: &Arc<CryptoProvider>) -> Result<Self, Wrong> {
         Self::by(verifier::by(Nobody, provider), written, None, None, provider)

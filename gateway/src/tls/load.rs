@@ -261,7 +261,7 @@ impl Reading {
         calling.map_err(|wrong| self.wrong.push(Wrong { key: format!("{at}{}", wrong.key), ..wrong })).ok()
     }
 
-    /// Instead of an upstream that cannot be called: it is called by somebody who believes nobody.
+    /// Instead of an upstream whose TLS cannot be made: a verifier that believes no certificate.
     fn spare(&mut self, upstream: &config::Upstream, wrong_before: usize) -> Option<Calling> {
         let tls = upstream.tls.as_ref()?;
         for wrong in self.wrong.split_off(wrong_before) {

@@ -50,7 +50,7 @@ pub struct Message {
 /// Kinds of requests that figures are told by. Each costs 50 kB in every thread and interval.
 const KINDS_MAX: usize = 64;
 
-/// What further ones are called.
+/// The name of further ones.
 const OTHERS: &str = "(others)";
 
 /// One server that requests go to.

@@ -109,7 +109,7 @@ impl std::str::FromStr for Varied {
     }
 }
 
-/// What stands between the braces.
+/// The text between the braces.
 fn part(inside: &str) -> Result<Part, String> {
     if let Some((name, from)) = inside.split_once('=') {
         if !is_name(name) {

@@ -105,7 +105,7 @@ fn is_reached(case: &Case) -> bool {
     case.losses.iter().all(|(why, _)| *why != "unreachable")
 }
 
-/// What went wrong, and what did not beside it.
+/// The fault, and what went well beside it.
 fn losses(case: &Case) -> String {
     let losses = counted(&case.losses);
     if case.is_in_part { format!("{losses}, {} went well meanwhile", case.good) } else { losses }

@@ -13,7 +13,7 @@ use crate::kubernetes::store::{Key, Store};
 pub(super) struct Addresses {
     /// As its status has them.
     pub(super) known: Vec<Value>,
-    /// What keeps clients from it: reason and message.
+    /// The fault that keeps clients from it: reason and message.
     pub(super) fault: Option<(&'static str, String)>,
 }
 
