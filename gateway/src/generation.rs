@@ -18,7 +18,7 @@ use crate::metrics::{Counters, LaneCounters, MirrorCounters};
 use crate::mirror::lane::{self, Lane};
 use crate::mirror::policy::Policy;
 use crate::mirror::sample::Draw;
-use crate::mirror::spread::spread;
+use crate::mirror::watch::Watched;
 use crate::observe::record::Trace;
 use crate::observe::trace;
 use crate::plan::Plan;
@@ -78,6 +78,8 @@ pub struct Generation {
     /// By route: its mirrors.
     pub policies: Rc<Vec<Rc<[Policy]>>>,
     pub upstreams: Rc<Upstreams>,
+    /// Those among the mirrors that are looked at once a second.
+    pub watched: Rc<Watched>,
     /// By [`config::LaneId`].
     pub lanes: Vec<Rc<Lane>>,
     /// By [`config::CaptureId`].
@@ -86,6 +88,9 @@ pub struct Generation {
 
 /// Mirrors of a route in the generation before, and whether they can go on as they are.
 type EarlierPolicies<'a> = (&'a Rc<[Policy]>, bool);
+
+/// The mirrors of all routes, and those among them that are looked at once a second.
+type AllPolicies = (Rc<Vec<Rc<[Policy]>>>, Rc<Watched>);
 
 /// Work of one turn on a new generation, in routes whose mirrors go on as they are. A route whose mirrors are made anew counts
 /// as [`MADE_ANEW`]; either way a turn has about 100 µs.
@@ -109,8 +114,9 @@ pub struct Building<'a> {
     upstreams: Growing<'a>,
     /// By route, as far as it has come.
     policies: Vec<Rc<[Policy]>>,
+    watched: Watched,
     /// Only addresses differ: then these are those of `before`.
-    all_policies: Option<Rc<Vec<Rc<[Policy]>>>>,
+    all_policies: Option<AllPolicies>,
 }
 
 impl<'a> Building<'a> {
@@ -136,7 +142,8 @@ impl<'a> Building<'a> {
             noted: 0,
             upstreams: Growing::new(config, at, &counters.upstreams, sweeper, earlier),
             policies: Vec::with_capacity(config.routes.len()),
-            all_policies: same.map(|same| Rc::clone(&same.policies)),
+            watched: Watched::default(),
+            all_policies: same.map(|same| (Rc::clone(&same.policies), Rc::clone(&same.watched))),
         }
     }
 
@@ -219,6 +226,7 @@ impl<'a> Building<'a> {
             Some((policies, false)) => (self.policies_of(route, counters, Some(policies)), MADE_ANEW),
             None => (self.policies_of(route, counters, None), MADE_ANEW),
         };
+        self.watched.note(&policies, &route.mirrors, self.before.map(|before| &*before.watched));
         self.policies.push(policies);
         Some(cost + looked_at / LOOKED_AT)
     }
@@ -271,6 +279,8 @@ impl<'a> Building<'a> {
     pub fn finish(self) -> Rc<Generation> {
         let WorkerConfig { config, counters, clients_max, prepared, .. } = self.of;
         debug_assert!(self.all_policies.is_some() || self.policies.len() == config.routes.len());
+        let made = || (Rc::new(self.policies), Rc::new(self.watched));
+        let (policies, watched) = self.all_policies.unwrap_or_else(made);
         Rc::new(Generation {
             config: Arc::clone(config),
             own_config: Arc::new(Arc::clone(config)),
@@ -279,7 +289,8 @@ impl<'a> Building<'a> {
             router: Arc::clone(&prepared.router),
             plans: Arc::clone(&prepared.plans),
             tunnel_ports: Arc::clone(&prepared.tunnel_ports),
-            policies: self.all_policies.unwrap_or_else(|| Rc::new(self.policies)),
+            policies,
+            watched,
             upstreams: self.upstreams.finish(),
             lanes: self.lanes,
             captures: Arc::clone(&self.of.captures),
@@ -293,20 +304,6 @@ impl Generation {
         let mut building = Building::new(of, sweeper, before);
         while building.go_on() {}
         building.finish()
-    }
-
-    /// Spreads the copies of mirrors that want it over their routes. To be called once a second, after their governors looked.
-    pub fn spread(&self) {
-        let mut by_name: HashMap<&str, Vec<_>> = HashMap::new();
-        for (route, policies) in self.config.routes.iter().zip(self.policies.iter()) {
-            for policy in policies.iter() {
-                if let Some((spread, mirror)) = policy.spread().zip(route.mirrors.get(policy.index)) {
-                    let of = (spread, policy.governed(), &*policy.counters);
-                    by_name.entry(&mirror.name).or_default().push(of);
-                }
-            }
-        }
-        by_name.values().for_each(|routes| spread(routes));
     }
 
     /// The observers of a request on `route`, drawn for it.
@@ -346,10 +343,6 @@ impl Generation {
     /// Whether a route takes clients of a listener's `port` into a tunnel.
     pub fn takes_tunnels(&self, port: u16) -> bool {
         self.tunnel_ports.contains(&None) || self.tunnel_ports.contains(&Some(port))
-    }
-
-    pub fn has_lane(&self, lane: &Rc<Lane>) -> bool {
-        self.lanes.iter().any(|own| Rc::ptr_eq(own, lane))
     }
 }
 

@@ -1,7 +1,9 @@
 //! One core: a runtime and everything it owns. The only file that knits rooms together.
 
+mod heartbeat;
+mod lanes;
+
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,26 +14,16 @@ use crate::context::Context;
 use crate::downstream::listeners::Listeners;
 use crate::generation::{Building, Generation, WorkerConfig};
 use crate::io::{self, Control, Listener, Sweeper};
-use crate::limits::{BUSY_LATE_MS, DRAIN_IDLE_MS, TICK_MS};
-use crate::memory;
-use crate::metrics::{self, Shard};
-use crate::mirror::feed;
-use crate::mirror::lane::Lane;
+
+use crate::limits::DRAIN_IDLE_MS;
+use crate::metrics::Shard;
 use crate::mirror::proof::Proof;
-use crate::mirror::shipper::Shipper;
 use crate::observe::tap::Tap;
-use crate::os;
 use crate::random::Random;
 use crate::runtime;
 use crate::time::Millis;
 use crate::tunnels::Tunnels;
-
-/// Ticks between two returns of free memory to the system.
-const RELEASE_TICKS: u64 = 5;
-
-/// Returns after buffers were last found unused: the allocator only marks what is free at first, and lets go of it when
-/// it is asked again.
-const RELEASES: u32 = 3;
+use lanes::Lanes;
 
 /// The control plane hands a worker this, once, before it starts.
 pub struct Setup {
@@ -140,9 +132,9 @@ async fn serve(setup: Setup, driver: String) {
         panic_on_request: cfg!(debug_assertions) && std::env::var_os("UMBRA_TEST_PANIC").is_some(),
     });
     let lanes = Rc::new(Lanes::default());
-    lanes.follow(&cx, None);
+    lanes.follow(&cx, None).await;
     let listeners = Rc::new(Listeners::default());
-    io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::clone(&listeners)));
+    heartbeat::begin(&cx, &lanes, &listeners);
 
     let started = listeners.follow(&cx, &worker_config.listeners).and_then(|()| Control::new(control));
     // Held no longer than by those that share it: a socket closes with the last of its holders.
@@ -177,7 +169,7 @@ async fn serve(setup: Setup, driver: String) {
             }
             let next = building.finish();
             *cx.generation.borrow_mut() = next;
-            lanes.follow(&cx, Some(before));
+            lanes.follow(&cx, Some(before)).await;
             if let Err(error) = listeners.follow(&cx, &update.worker_config.listeners) {
                 tracing::error!("worker {id} cannot take connections from a new listener: {error}");
             }
@@ -191,185 +183,10 @@ async fn serve(setup: Setup, driver: String) {
     drain(&cx, &lanes, closing).await;
 }
 
-/// The lanes that have shippers: those of the generation in force, and those that it no longer has, until their copies
-/// are shipped.
-#[derive(Default)]
-struct Lanes {
-    open: RefCell<Vec<Rc<Lane>>>,
-    leaving: RefCell<Vec<Leaving>>,
-    /// Generations that are not in force any more, while an exchange still has them: it may yet offer copies, and to lanes
-    /// that several generations shared.
-    earlier: RefCell<Vec<Weak<Generation>>>,
-}
-
-/// Lanes of an earlier generation that the next one does not have.
-struct Leaving {
-    lanes: Vec<Rc<Lane>>,
-    give_up_at_ms: u64,
-}
-
-impl Lanes {
-    /// Starts what the generation in force has new, and lets go of what `before` alone had.
-    fn follow(&self, cx: &Context, before: Option<Rc<Generation>>) {
-        let generation = cx.generation();
-        let mut open = self.open.borrow_mut();
-        let earlier = before.as_ref().map(|before| before.lanes.as_slice()).unwrap_or_default();
-        // What both have in the same place is most of it, or all.
-        let stays = |(at, lane): (usize, &Rc<Lane>)| earlier.get(at).is_some_and(|old| Rc::ptr_eq(old, lane));
-        let are_all_same =
-            earlier.len() == generation.lanes.len() && generation.lanes.iter().enumerate().all(stays);
-        let known: HashSet<*const Lane> = match are_all_same {
-            true => HashSet::new(),
-            false => open.iter().map(Rc::as_ptr).collect(),
-        };
-        for (lane, settings) in generation.lanes.iter().zip(&generation.config.lanes) {
-            if !are_all_same && !known.contains(&Rc::as_ptr(lane)) {
-                open.push(Rc::clone(lane));
-                self.start(cx, lane, settings);
-            }
-        }
-        if let Some(before) = before {
-            let still: HashSet<*const Lane> = match are_all_same {
-                true => HashSet::new(),
-                false => generation.lanes.iter().map(Rc::as_ptr).collect(),
-            };
-            let is_gone = |lane: &&Rc<Lane>| !are_all_same && !still.contains(&Rc::as_ptr(lane));
-            let lanes: Vec<_> = before.lanes.iter().filter(is_gone).map(Rc::clone).collect();
-            let give_up_at_ms = cx.now_ms() + Millis::from(generation.config.timeouts.drain).0;
-            if !lanes.is_empty() {
-                self.leaving.borrow_mut().push(Leaving { lanes, give_up_at_ms });
-            }
-            self.earlier.borrow_mut().push(Rc::downgrade(&before));
-        }
-    }
-
-    fn start(&self, cx: &Context, lane: &Rc<Lane>, settings: &config::Lane) {
-        for number in 0..settings.connections_max {
-            let shipper = Shipper {
-                lane: Rc::clone(lane),
-                settings: settings.clone(),
-                buffers: Rc::clone(&cx.buffers),
-                sweeper: Rc::clone(&cx.sweeper),
-                budget: Arc::clone(&cx.tap.budget),
-                paid_us: Cell::default(),
-                number,
-            };
-            let lane = Rc::clone(lane);
-            lane.begin_shipper();
-            let sink = settings.capture.and_then(|id| cx.generation().captures.get(id).cloned());
-            if settings.capture.is_some() {
-                // Without a sink the way ends nowhere, and is closed from the start.
-                let feed = sink.map_or_else(|| feed::feed().0, |sink| sink.connect());
-                io::spawn(async move {
-                    shipper.run_capture(feed).await;
-                    lane.end_shipper();
-                });
-                continue;
-            }
-            io::spawn(async move {
-                shipper.run().await;
-                lane.end_shipper();
-            });
-        }
-    }
-
-    /// Ends lanes whose last copy has come, or whose time is over. They are called again and again until their last
-    /// shipper has ended: one that still connected when the others were called would sleep for ever.
-    fn let_go(&self, now_ms: u64) {
-        let mut earlier = self.earlier.borrow_mut();
-        earlier.retain(|generation| generation.strong_count() > 0);
-        let alive: Vec<Rc<Generation>> = earlier.iter().filter_map(Weak::upgrade).collect();
-        let mut leaving = self.leaving.borrow_mut();
-        leaving.retain(|them| {
-            let late = now_ms >= them.give_up_at_ms;
-            let over =
-                !alive.iter().any(|generation| them.lanes.iter().any(|lane| generation.has_lane(lane)));
-            if late {
-                them.lanes.iter().for_each(|lane| {
-                    lane.close();
-                });
-            } else if over {
-                them.lanes.iter().for_each(|lane| lane.call_last());
-            }
-            if late || over {
-                let gone = |lane: &Rc<Lane>| them.lanes.iter().any(|other| Rc::ptr_eq(other, lane));
-                self.open.borrow_mut().retain(|lane| !gone(lane));
-            }
-            them.lanes.iter().any(|lane| lane.has_shippers())
-        });
-    }
-
-    fn has_shippers(&self) -> bool {
-        let open = self.open.borrow().iter().any(|lane| lane.has_shippers());
-        open || self.leaving.borrow().iter().flat_map(|them| &them.lanes).any(|lane| lane.has_shippers())
-    }
-
-    fn each(&self, act: impl Fn(&Lane)) {
-        self.open.borrow().iter().for_each(|lane| act(lane));
-        self.leaving.borrow().iter().flat_map(|them| &them.lanes).for_each(|lane| act(lane));
-    }
-}
-
 /// A seed that differs between workers and starts.
 fn seed(worker: usize) -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(worker)
-}
-
-/// Whether a tick that came after `took_us` says that the worker's own turns are too long: it is late, and the core was the
-/// worker's (`cpu_us` of that time) rather than another thread's.
-fn is_busy(took_us: u64, cpu_us: u64) -> bool {
-    let is_late = took_us > (TICK_MS + BUSY_LATE_MS) * 1000;
-    is_late && cpu_us.saturating_mul(5) > took_us.saturating_mul(4)
-}
-
-/// The worker's heartbeat: coarse time, deadlines, the date, idle connections, and whether it is late on its own loop.
-async fn tick(cx: Rc<Context>, lanes: Rc<Lanes>, listeners: Rc<Listeners>) {
-    let mut last = (cx.now_us(), os::thread_cpu_us());
-    let mut ticks = 0_u64;
-    let mut releases = 0;
-    loop {
-        io::sleep_ms(TICK_MS).await;
-        cx.sweeper.sweep();
-        cx.sessions.tick(cx.generation().config.limits.connection_age_max);
-        cx.tunnels.tick(cx.now_ms());
-        cx.shard.ticks.inc();
-        ticks += 1;
-
-        let (now, cpu) = (cx.now_us(), os::thread_cpu_us());
-        let busy = is_busy(now - last.0, cpu - last.1);
-        cx.busy.set(busy);
-        if busy {
-            cx.shard.busy_ticks.inc();
-        }
-        cx.shard.cpu_us.set(i64::try_from(cpu).unwrap_or(i64::MAX));
-        last = (now, cpu);
-
-        lanes.let_go(cx.now_ms());
-        listeners.tick(&cx);
-        lanes.each(|lane| {
-            if !lane.is_empty() {
-                lane.wake_one();
-            }
-        });
-        if cx.buffers.trim() {
-            releases = RELEASES;
-        }
-        if releases > 0 && ticks.is_multiple_of(RELEASE_TICKS) {
-            memory::release();
-            releases -= 1;
-        }
-        if ticks.is_multiple_of(1000 / TICK_MS) {
-            *cx.date.borrow_mut() = date(SystemTime::now());
-            let generation = cx.generation();
-            generation.upstreams.reap();
-            cx.places.reap(cx.now_ms());
-            let mirrors = generation.policies.iter().flat_map(|policies| policies.iter());
-            mirrors.for_each(|policy| policy.govern(cx.shard.busy_ticks.get()));
-            generation.spread();
-            lanes.each(Lane::wake_all);
-        }
-    }
 }
 
 /// Lets open exchanges end and the rings ship, and gives up at the deadline. Not before the listeners are closed: a socket that a
@@ -388,8 +205,9 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
         }
         if are_closed && cx.shard.connections_active.get() == 0 {
             // Only now: an exchange that still runs may yet complete its copies.
-            lanes.each(Lane::call_last);
-            if !lanes.has_shippers() {
+            let generation = cx.generation();
+            lanes.call_last(&generation).await;
+            if !lanes.has_shippers(&generation) {
                 break;
             }
         }
@@ -401,9 +219,7 @@ async fn drain(cx: &Rc<Context>, lanes: &Lanes, closing: Vec<Weak<Listener>>) {
     while !cx.tunnels.is_empty() && cx.now_us() < last_us {
         io::sleep_ms(5).await;
     }
-    lanes.each(|lane| {
-        lane.flush(metrics::DropReason::Drain);
-    });
+    lanes.flush(&cx.generation());
 }
 
 /// How long tunnels that are told to end may take for it, behind the drain's deadline.
@@ -436,23 +252,5 @@ mod tests {
         assert_eq!(date(after(253_402_300_800)), first);
         assert_eq!(date(UNIX_EPOCH - Duration::from_secs(1)), first);
         assert_eq!(date(after(253_402_300_799)), "Fri, 31 Dec 9999 23:59:59 GMT");
-    }
-
-    #[test]
-    fn a_late_tick_counts_only_where_the_core_was_the_workers_own() {
-        for (took_ms, cpu_ms, expect) in [
-            (100, 100, false),
-            (150, 150, false),
-            (151, 151, true),
-            (1_000, 801, true),
-            (1_000, 800, false),
-            (1_000, 10, false),
-        ] {
-            assert_eq!(
-                is_busy(took_ms * 1000, cpu_ms * 1000),
-                expect,
-                "{took_ms} ms, {cpu_ms} ms of them ours"
-            );
-        }
     }
 }

@@ -48,6 +48,8 @@ pub struct Lane {
     turn: Cell<usize>,
     /// Shippers that have not ended.
     shippers: Cell<usize>,
+    /// The worker's last generation that has it, from 1; 0 before the first.
+    generation: Cell<u64>,
     /// Nothing more can come: a shipper that finds nothing waiting ends.
     last_call: Cell<bool>,
     /// Its copies are written to files: nothing has to be reached.
@@ -101,6 +103,7 @@ impl Lane {
             caller: RefCell::new(caller),
             turn: Cell::new(0),
             shippers: Cell::new(0),
+            generation: Cell::new(0),
             last_call: Cell::new(false),
             captures: lane.capture.is_some(),
             closed: Cell::new(false),
@@ -319,6 +322,21 @@ impl Lane {
     pub fn end_shipper(&self) {
         debug_assert!(self.shippers.get() > 0, "only a shipper that began can end");
         self.shippers.set(self.shippers.get().saturating_sub(1));
+    }
+
+    /// Shippers that serve it.
+    pub fn shippers(&self) -> usize {
+        self.shippers.get()
+    }
+
+    /// Notes that a worker's `generation`th generation has it; whether an earlier one had it too.
+    pub fn goes_on_in(&self, generation: u64) -> bool {
+        self.generation.replace(generation) > 0
+    }
+
+    /// The last generation that has it.
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
     }
 
     /// Whether a shipper is left that has to be told that the end is near.

@@ -20,6 +20,7 @@ pub mod lane;
 pub mod pacer;
 pub mod feed;
 pub mod tee;
+pub mod watch;
 mod pending;
 mod response;
 mod streams;

@@ -124,6 +124,11 @@ impl Policy {
         self.rules.as_ref().and_then(|rules| rules.spread.as_ref())
     }
 
+    /// Whether a governor looks at it.
+    pub fn is_governed(&self) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.governor.is_some())
+    }
+
     /// The share that a governor leaves it.
     pub fn governed(&self) -> Percent {
         let governor = self.rules.as_ref().and_then(|rules| rules.governor.as_deref());

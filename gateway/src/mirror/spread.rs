@@ -1,10 +1,10 @@
 //! Spreads a mirror's copies over its routes, so that a rare route has as many as a busy one as far as it has requests. Pure: the
-//! worker's tick asks once a second and hands in what is to be seen.
+//! worker's heartbeat looks at each route once a second and hands in what is to be seen.
 //!
-//! Together the routes copy what their percent of all their requests comes to. Each worker spreads by what it sees itself.
+//! Together the routes copy what their percent of all their requests comes to. Each worker spreads by what it sees itself. No
+//! look at one route walks over the others: rates are noted in buckets, and the level is found from these.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
 
 use config::Percent;
 
@@ -38,55 +38,136 @@ impl Spread {
         self.share.get()
     }
 
-    fn look(&self, counters: &MirrorCounters) {
+    /// Decides the share for the next second. To be called once a second, which is the `second`th of the worker; `allowed` is the
+    /// share that holds without spreading.
+    pub fn look(&self, level: &Level, second: u64, allowed: Percent, counters: &MirrorCounters) {
         let eligible = counters.eligible.get();
-        let Some(seen) = self.seen.replace(Some(eligible)) else { return };
-        let new = eligible.saturating_sub(seen) as f64;
-        // What comes more often than it did is believed at once: its copies are to be no more than their part.
-        self.rate.set(new.max(self.rate.get() + NEWEST * (new - self.rate.get())));
-    }
-}
-
-/// Spreads the copies of one mirror over its routes, each with the share that holds without that. To be called once a second.
-pub fn spread(routes: &[(&Rc<Spread>, Percent, &MirrorCounters)]) {
-    routes.iter().for_each(|(of, _, counters)| of.look(counters));
-    let asked: Vec<(f64, Percent)> =
-        routes.iter().map(|(of, percent, _)| (of.rate.get(), *percent)).collect();
-    for ((of, _, counters), share) in routes.iter().zip(shares(&asked)) {
-        of.share.set(share);
+        if let Some(seen) = self.seen.replace(Some(eligible)) {
+            let new = eligible.saturating_sub(seen) as f64;
+            // What comes more often than it did is believed at once: its copies are to be no more than their part.
+            self.rate.set(new.max(self.rate.get() + NEWEST * (new - self.rate.get())));
+        }
+        level.turn(second);
+        level.note(self.rate.get(), allowed);
+        let share = level.share(self.rate.get(), allowed);
+        self.share.set(share);
         counters.share.set(share.per_million.into());
     }
 }
 
-/// The share of each of these routes, by their rates and by how much of them may be copied: together as much as all of that.
-fn shares(routes: &[(f64, Percent)]) -> Vec<Percent> {
-    let part = |percent: &Percent| f64::from(percent.per_million) / f64::from(Percent::ALL.per_million);
-    let mut left: f64 = routes.iter().map(|(rate, percent)| rate * part(percent)).sum();
-    let wants = |(rate, percent): &&(f64, Percent)| *rate > 0.0 && percent.per_million > 0;
-    let mut rates: Vec<f64> = routes.iter().filter(wants).map(|(rate, _)| *rate).collect();
-    rates.sort_by(f64::total_cmp);
-    // The rarest have all they want as long as that is no more than their part of what is left.
-    let mut level = f64::INFINITY;
-    let mut others = rates.len() as f64;
-    for rate in rates {
-        if rate > left / others {
-            level = left / others;
-            break;
-        }
-        left -= rate;
-        others -= 1.0;
+/// Copies a second that no route of a mirror has more of, on one worker: as many as all of them together may have.
+#[derive(Debug, Default)]
+pub struct Level {
+    /// Copies a second, by what was noted in the second before; `None` until a second has been noted.
+    level: Cell<Option<f64>>,
+    noted: RefCell<Noted>,
+}
+
+/// Rates of routes that have copies, as far as this second has come.
+#[derive(Debug, Default)]
+struct Noted {
+    second: u64,
+    /// Copies that all of them may have.
+    allowed: f64,
+    /// By [`bucket`]; empty before the first.
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Bucket {
+    routes: u32,
+    /// Their requests.
+    sum: f64,
+}
+
+/// Buckets of one octave.
+const PER_OCTAVE: u64 = 8;
+/// The first bucket begins with the octave of this rate, and has all lower ones too; the last has all above.
+const LEAST: f64 = 0.015_625;
+const OCTAVES: u64 = 30;
+
+/// The bucket of a rate: its exponent and the first bits of its fraction.
+fn bucket(rate: f64) -> usize {
+    let place = |of: f64| of.to_bits() >> (52 - PER_OCTAVE.trailing_zeros());
+    // Below 240, so that the cast loses nothing.
+    place(rate).saturating_sub(place(LEAST)).min(OCTAVES * PER_OCTAVE - 1) as usize
+}
+
+/// The rate at which the bucket ends; none where it has all above.
+fn end(bucket: usize) -> f64 {
+    let next = bucket as u64 + 1;
+    if next == OCTAVES * PER_OCTAVE {
+        return f64::INFINITY;
     }
-    let share = |route: &(f64, Percent)| {
-        let (rate, percent) = *route;
-        if !wants(&route) {
-            // Of a route without requests it is not known how many will come.
-            return percent;
+    let first = LEAST.to_bits() >> (52 - PER_OCTAVE.trailing_zeros());
+    f64::from_bits((first + next) << (52 - PER_OCTAVE.trailing_zeros()))
+}
+
+fn part(percent: Percent) -> f64 {
+    f64::from(percent.per_million) / f64::from(Percent::ALL.per_million)
+}
+
+impl Level {
+    /// With another second the level is found from what the one before noted.
+    fn turn(&self, second: u64) {
+        let mut noted = self.noted.borrow_mut();
+        if noted.second == second {
+            return;
         }
+        noted.second = second;
+        if noted.buckets.is_empty() {
+            return;
+        }
+        self.level.set(Some(noted.level()));
+        noted.allowed = 0.0;
+        noted.buckets.fill(Bucket::default());
+    }
+
+    fn note(&self, rate: f64, allowed: Percent) {
+        if rate <= 0.0 || allowed.per_million == 0 {
+            return;
+        }
+        let mut noted = self.noted.borrow_mut();
+        if noted.buckets.is_empty() {
+            noted.buckets = vec![Bucket::default(); (OCTAVES * PER_OCTAVE) as usize];
+        }
+        noted.allowed += rate * part(allowed);
+        let to = &mut noted.buckets[bucket(rate)];
+        to.routes += 1;
+        to.sum += rate;
+    }
+
+    /// The share of a route. Of one without requests it is not known how many will come.
+    fn share(&self, rate: f64, allowed: Percent) -> Percent {
+        let Some(level) = self.level.get().filter(|_| rate > 0.0 && allowed.per_million > 0) else {
+            return allowed;
+        };
         let share = (level / rate).min(1.0) * f64::from(Percent::ALL.per_million);
         // At most a million; and never nothing, as little as it may be.
         Percent { per_million: (share as u32).max(1) }
-    };
-    routes.iter().map(share).collect()
+    }
+}
+
+impl Noted {
+    /// The level at which they have no more copies than all may have, or hardly fewer.
+    fn level(&self) -> f64 {
+        let mut left = self.allowed;
+        let mut others: u32 = self.buckets.iter().map(|bucket| bucket.routes).sum();
+        let all: f64 = self.buckets.iter().map(|bucket| bucket.sum).sum();
+        // Each may have all, but for what is rounded.
+        if all <= left * (1.0 + 1e-9) {
+            return f64::INFINITY;
+        }
+        // The rarest have all they want as long as that is no more than their part of what is left.
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            if bucket.routes > 0 && end(at) > left / f64::from(others) {
+                break;
+            }
+            left -= bucket.sum;
+            others -= bucket.routes;
+        }
+        if others == 0 { f64::INFINITY } else { left / f64::from(others) }
+    }
 }
 
 #[cfg(test)]
@@ -97,10 +178,18 @@ mod tests {
         Percent { per_million: (of * 10_000.0) as u32 }
     }
 
+    /// The shares of routes by their rates and by what each may have.
+    fn shares(routes: &[(f64, Percent)]) -> Vec<Percent> {
+        let level = Level::default();
+        routes.iter().for_each(|(rate, allowed)| level.note(*rate, *allowed));
+        level.turn(1);
+        routes.iter().map(|(rate, allowed)| level.share(*rate, *allowed)).collect()
+    }
+
     #[test]
     fn rare_routes_come_first_and_all_together_copy_no_more_than_their_percent() {
         // Rates, percent → shares.
-        let rows: [(&[f64], f64, &[f64]); 7] = [
+        let rows: [(&[f64], f64, &[f64]); 8] = [
             (&[100.0], 10.0, &[10.0]),
             (&[100.0, 100.0], 10.0, &[10.0, 10.0]),
             (&[990.0, 10.0], 10.0, &[9.0909, 100.0]),
@@ -108,6 +197,8 @@ mod tests {
             (&[100.0, 0.0], 10.0, &[10.0, 10.0]),
             (&[0.0, 0.0], 10.0, &[10.0, 10.0]),
             (&[5.0, 500.0], 100.0, &[100.0, 100.0]),
+            // Lower and higher than any bucket begins.
+            (&[0.001, 1e8], 1.0, &[100.0, 1.0]),
         ];
         for (rates, of, expect) in rows {
             let asked: Vec<_> = rates.iter().map(|rate| (*rate, percent(of))).collect();
@@ -115,11 +206,39 @@ mod tests {
             let copied: f64 =
                 shares.iter().zip(rates).map(|(share, rate)| rate * f64::from(share.per_million) / 1e6).sum();
             let budget = rates.iter().sum::<f64>() * of / 100.0;
-            assert!(copied <= budget + 1e-6 && copied >= budget - 0.01, "{rates:?}: {copied} of {budget}");
+            let rounded = rates.iter().sum::<f64>() / 1e6;
+            assert!(
+                copied <= budget + 1e-6 && copied >= budget - rounded - 0.01,
+                "{rates:?}: {copied} of {budget}"
+            );
             for (share, expect) in shares.iter().zip(expect) {
                 let off = (f64::from(share.per_million) / 1e4 - expect).abs();
                 assert!(off < 0.001, "{rates:?}: {shares:?}");
             }
+        }
+    }
+
+    #[test]
+    fn whatever_the_rates_they_copy_no_more_than_they_may_and_hardly_less() {
+        let random = fastrand::Rng::with_seed(7);
+        let mut random = random;
+        for routes in 1..200 {
+            let of = percent(random.f64() * 100.0);
+            let asked: Vec<_> = (0..routes).map(|_| ((random.f64() * 12.0 - 2.0).exp(), of)).collect();
+            let copied: f64 =
+                shares(&asked).iter().zip(&asked).map(|(share, (rate, _))| rate * part(*share)).sum();
+            let budget: f64 = asked.iter().map(|(rate, of)| rate * part(*of)).sum();
+            let rounded: f64 = asked.iter().map(|(rate, _)| rate / 1e6).sum();
+            assert!(copied <= budget + rounded, "{routes} routes: {copied} of {budget}");
+            assert!(copied >= budget * 0.9 - rounded, "{routes} routes: {copied} of {budget}");
+        }
+    }
+
+    #[test]
+    fn each_rate_is_in_the_bucket_that_ends_above_it() {
+        for at in 0..(OCTAVES * PER_OCTAVE) as usize {
+            assert_eq!(bucket(end(at) * 0.999), at, "{at}");
+            assert_eq!(bucket(end(at)), (at + 1).min((OCTAVES * PER_OCTAVE) as usize - 1), "{at}");
         }
     }
 
@@ -135,17 +254,22 @@ mod tests {
     #[test]
     fn what_comes_more_often_is_believed_at_once_and_what_comes_more_seldom_by_and_by() {
         let counters = [MirrorCounters::default(), MirrorCounters::default()];
-        let of = [percent(10.0); 2].map(|percent| Rc::new(Spread::new(percent)));
+        let of = [percent(10.0); 2].map(Spread::new);
+        let (level, mut second) = (Level::default(), 0);
         counters.iter().for_each(|counters| counters.eligible.add(7));
-        let second = |new: [u64; 2]| {
-            counters.iter().zip(new).for_each(|(counters, n)| counters.eligible.add(n));
-            spread(&[0, 1].map(|at: usize| (&of[at], percent(10.0), &counters[at])));
+        let mut seconds = |new: [u64; 2]| {
+            // The level is that of the second before.
+            for _ in 0..2 {
+                counters.iter().zip(new).for_each(|(counters, n)| counters.eligible.add(n));
+                second += 1;
+                of.iter().zip(&counters).for_each(|(of, at)| of.look(&level, second, percent(10.0), at));
+            }
             [0, 1].map(|at: usize| of[at].share().per_million / 10_000)
         };
-        assert_eq!(second([0, 0]), [10, 10], "what was before the first look is not its own");
-        assert_eq!(second([990, 10]), [9, 100]);
-        assert_eq!(second([990, 990]), [10, 10]);
-        let later: Vec<u32> = (0..40).map(|_| second([990, 10])[1]).collect();
+        assert_eq!(seconds([0, 0]), [10, 10], "what was before the first look is not its own");
+        assert_eq!(seconds([990, 10]), [9, 100]);
+        assert_eq!(seconds([990, 990]), [10, 10]);
+        let later: Vec<u32> = (0..40).map(|_| seconds([990, 10])[1]).collect();
         assert!(later[0] < 20 && later[39] == 100 && later.is_sorted(), "{later:?}");
         assert_eq!(counters[1].share.get(), 1_000_000);
     }

@@ -35,6 +35,9 @@ pub use grow::Growing;
 /// Endpoints tried for one exchange before it is given up.
 const CONNECT_ATTEMPTS_MAX: usize = 3;
 
+/// Endpoints and upstreams whose kept connections are looked at in one turn.
+const REAPED: usize = 256;
+
 /// All upstreams of one worker in their role as primaries.
 #[derive(Debug)]
 pub struct Upstreams(Vec<Rc<Group>>);
@@ -138,12 +141,18 @@ impl Upstreams {
     }
 
     /// Closes kept connections that are too old or whose peer has ended or broken its silence; lets endpoints come back
-    /// whose ejection is over.
-    pub fn reap(&self) {
+    /// whose ejection is over. In turns.
+    pub async fn reap(&self) {
+        let mut endpoints = 0;
         for group in &self.0 {
             group.reap();
             group.look();
             group.measure();
+            endpoints += group.endpoints.len() + 1;
+            if endpoints >= REAPED {
+                endpoints = 0;
+                io::turn().await;
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use config::{Protocols, check};
 
-use super::{Lanes, drain, tick};
+use super::{Lanes, drain, heartbeat};
 use crate::address::Address;
 use crate::admission::{Admission, Places};
 use crate::context::Context;
@@ -23,7 +23,7 @@ use crate::discovery::Located;
 use crate::downstream::{Entrance, listener};
 use crate::generation::{Generation, WorkerConfig};
 use crate::io::simulated::{self, End, Task, World};
-use crate::io::{self, Stream, Sweeper};
+use crate::io::{Stream, Sweeper};
 use crate::metrics::{
     self, Class, Counters, CutReason, FailReason, Label, LowerReason, MirrorCounters, RejectReason, Shard,
     Shed, SkipReason, UpstreamFailure,
@@ -367,8 +367,8 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
         let (cx, mut spout) = context(&worker_configs[0], &shard, seed);
         cx.tap.budget.set_max(200_000);
         let lanes = Rc::new(Lanes::default());
-        lanes.follow(&cx, None);
-        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::default()));
+        lanes.follow(&cx, None).await;
+        heartbeat::begin(&cx, &lanes, &Rc::default());
         let did = primary::Did::default();
         for port in [1, 2, 3, 11] {
             let (its_world, its_did) = (Rc::clone(&world), Rc::clone(&did));
@@ -392,7 +392,7 @@ fn play(seed: u64, reached: &Rc<RefCell<Reached>>) {
                 let next = worker_config(text, worker_configs.last());
                 let before = cx.generation();
                 *cx.generation.borrow_mut() = Generation::new(&next, &cx.sweeper, Some(&before));
-                lanes.follow(&cx, Some(before));
+                lanes.follow(&cx, Some(before)).await;
                 worker_configs.push(next);
             }
             let (ours, theirs) = simulated::pair();
@@ -637,7 +637,7 @@ fn a_busy_worker_gives_up_copies_and_serves_its_clients() {
         let worker_config = worker_config(CONFIGURATIONS[0], None);
         let (cx, _spout) = context(&worker_config, &shard, 1);
         let lanes = Rc::new(Lanes::default());
-        lanes.follow(&cx, None);
+        lanes.follow(&cx, None).await;
         // Nothing ticks here, so the worker stays as busy as it is said to be.
         cx.busy.set(true);
         let (ours, theirs) = simulated::pair();

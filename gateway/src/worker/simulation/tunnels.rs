@@ -182,8 +182,8 @@ fn play_tunnels(seed: u64, reached: &Rc<RefCell<BTreeSet<&'static str>>>) {
         let configured = worker_config(CONFIGURATION, None);
         let (cx, _spout) = context(&configured, &shard, seed);
         let lanes = Rc::new(Lanes::default());
-        lanes.follow(&cx, None);
-        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::default()));
+        lanes.follow(&cx, None).await;
+        heartbeat::begin(&cx, &lanes, &Rc::default());
         let all: Rc<Vec<Rc<Played>>> = Rc::new((0..TUNNELS).map(|_| Rc::default()).collect());
         let (its_world, played) = (Rc::clone(&world), Rc::clone(&all));
         let plays = move |end| -> Task { Box::pin(primary(Rc::clone(&its_world), end, Rc::clone(&played))) };

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use super::{balances, context, worker_config};
 use crate::asked::Scheme;
 use crate::exchange::{self, Caller, Outcome};
-use crate::io;
 use crate::io::simulated::{End, Task, World};
 use crate::message::memory::{Answer, Content, Responder, Sent, Upstream};
 use crate::message::server;
 use crate::metrics::Shard;
-use crate::worker::{Lanes, tick};
+use crate::worker::{Lanes, heartbeat};
 
 const CONFIGURATION: &str = r#"
     [upstream.v1]
@@ -54,8 +53,8 @@ fn a_message_made_of_values_runs_a_whole_exchange_and_is_copied() {
         let first = worker_config(CONFIGURATION, None);
         let (cx, _spout) = context(&first, &Arc::<Shard>::default(), 7);
         let lanes = Rc::new(Lanes::default());
-        lanes.follow(&cx, None);
-        io::spawn(tick(Rc::clone(&cx), Rc::clone(&lanes), Rc::default()));
+        lanes.follow(&cx, None).await;
+        heartbeat::begin(&cx, &lanes, &Rc::default());
 
         let place = cx.places.take([192, 0, 2, 1].into(), usize::MAX).expect("there is no bound");
         let caller = Caller {
