@@ -169,10 +169,8 @@ impl<'b> ResponseHead<'b, '_> {
 
     /// Empty where it has none.
     pub fn content_type(&self) -> &'b [u8] {
-        const NAME: &[u8] = b"content-type";
-        // The length decides first: few names have it.
-        let is_it = |name: &[u8]| name.len() == NAME.len() && name.eq_ignore_ascii_case(NAME);
-        self.fields().find(|field| is_it(field.name)).map_or(b"", |field| field.value)
+        let at = self.kinds.iter().position(|kind| *kind == Kind::ContentType);
+        at.and_then(|at| self.headers.get(at)).map_or(b"", |header| header.value)
     }
 }
 
@@ -430,6 +428,7 @@ impl<'b> RequestFacts<'b> {
                 | Kind::TraceParent
                 | Kind::TraceState
                 | Kind::Protected
+                | Kind::ContentType
                 | Kind::Date => {}
             }
         }
@@ -498,6 +497,25 @@ impl<'b> Target<'b> {
     }
 }
 
+/// Whether a byte may stand in a registered name or an IPv4 address.
+const IS_OF_NAME: [bool; 256] = {
+    let mut all = [false; 256];
+    let others = b"-._~%!$&'()*+;=";
+    let mut at = 0;
+    while at < others.len() {
+        all[others[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            all[byte as usize] = true;
+        }
+        byte += 1;
+    }
+    all
+};
+
 /// `uri-host [ ":" port ]` without userinfo (RFC 9110 §7.2, RFC 3986 §3.2.2).
 pub(crate) fn check_host(host: &[u8]) -> Result<(), Fault> {
     const BAD: Fault = Fault::bad("malformed Host");
@@ -511,7 +529,7 @@ pub(crate) fn check_host(host: &[u8]) -> Result<(), Fault> {
     } else {
         let end = memchr::memchr(b':', host).unwrap_or(host.len());
         let (name, port) = host.split_at(end);
-        if !name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(b)) {
+        if !name.iter().all(|byte| IS_OF_NAME[usize::from(*byte)]) {
             return Err(BAD);
         }
         (name, port)

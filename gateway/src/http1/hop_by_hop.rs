@@ -31,6 +31,8 @@ pub enum Kind {
     MirrorProof,
     /// Passes, and a Connection option may not remove it (RFC 9110 §7.6.1: a sender MUST NOT nominate such fields).
     Protected,
+    /// Passes as those do.
+    ContentType,
     Date,
     /// Counted down on OPTIONS (RFC 9110 §7.6.2).
     MaxForwards,
@@ -58,7 +60,8 @@ impl Kind {
             | Self::MirrorMark
             | Self::MirrorProof
             | Self::MaxForwards
-            | Self::Protected => false,
+            | Self::Protected
+            | Self::ContentType => false,
         }
     }
 }
@@ -66,38 +69,37 @@ impl Kind {
 /// Classifies a field by its name.
 #[inline]
 pub fn kind(name: &[u8]) -> Kind {
-    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
-        (2, Some(b't')) if is(b"te") => Kind::HopByHop,
-        (3, Some(b'v')) if is(b"via") => Kind::Via,
-        (4, Some(b'h')) if is(b"host") => Kind::Host,
-        (9, Some(b'f')) if is(b"forwarded") => Kind::Claim,
-        (9, Some(b'x')) if is(b"x-real-ip") => Kind::Claim,
-        (12, Some(b'x')) if is(b"x-umbra-copy") => Kind::Ours,
-        (22, Some(b'x')) if is(b"x-umbra-primary-status") => Kind::Ours,
-        (24, Some(b'x')) if is(b"x-umbra-primary-duration") => Kind::Ours,
-        (4, Some(b'd')) if is(b"date") => Kind::Date,
-        (6, Some(b'e')) if is(b"expect") => Kind::Expect,
-        (6, Some(b'c')) if is(b"cookie") => Kind::Protected,
-        (7, Some(b'u')) if is(b"upgrade") => Kind::Upgrade,
-        (10, Some(b'c')) if is(b"connection") => Kind::Connection,
-        (10, Some(b'k')) if is(b"keep-alive") => Kind::HopByHop,
-        (10, Some(b't')) if is(b"tracestate") => Kind::TraceState,
-        (11, Some(b't')) if is(b"traceparent") => Kind::TraceParent,
-        (12, Some(b'x')) if is(b"x-request-id") => Kind::RequestId,
-        (12, Some(b'c')) if is(b"content-type") => Kind::Protected,
-        (12, Some(b'm')) if is(b"max-forwards") => Kind::MaxForwards,
-        (13, Some(b'a')) if is(b"authorization") => Kind::Protected,
-        (14, Some(b'c')) if is(b"content-length") => Kind::ContentLength,
-        (13, Some(b'x')) if is(b"x-umbra-proof") => Kind::MirrorProof,
-        (14, Some(b'x')) if is(b"x-umbra-mirror") => Kind::MirrorMark,
-        (15, Some(b'x')) if is(b"x-forwarded-for") => Kind::ForwardedFor,
-        (16, Some(b'p')) if is(b"proxy-connection") => Kind::HopByHop,
-        (16, Some(b'x')) if is(b"x-forwarded-host") => Kind::ForwardedHost,
-        (17, Some(b't')) if is(b"transfer-encoding") => Kind::TransferEncoding,
-        (17, Some(b'x')) if is(b"x-forwarded-proto") => Kind::ForwardedProto,
-        (18, Some(b'p')) if is(b"proxy-authenticate") => Kind::HopByHop,
-        (19, Some(b'p')) if is(b"proxy-authorization") => Kind::HopByHop,
+        (2, Some(b't')) if is(name, b"te") => Kind::HopByHop,
+        (3, Some(b'v')) if is(name, b"via") => Kind::Via,
+        (4, Some(b'h')) if is(name, b"host") => Kind::Host,
+        (9, Some(b'f')) if is(name, b"forwarded") => Kind::Claim,
+        (9, Some(b'x')) if is(name, b"x-real-ip") => Kind::Claim,
+        (12, Some(b'x')) if is(name, b"x-umbra-copy") => Kind::Ours,
+        (22, Some(b'x')) if is(name, b"x-umbra-primary-status") => Kind::Ours,
+        (24, Some(b'x')) if is(name, b"x-umbra-primary-duration") => Kind::Ours,
+        (4, Some(b'd')) if is(name, b"date") => Kind::Date,
+        (6, Some(b'e')) if is(name, b"expect") => Kind::Expect,
+        (6, Some(b'c')) if is(name, b"cookie") => Kind::Protected,
+        (7, Some(b'u')) if is(name, b"upgrade") => Kind::Upgrade,
+        (10, Some(b'c')) if is(name, b"connection") => Kind::Connection,
+        (10, Some(b'k')) if is(name, b"keep-alive") => Kind::HopByHop,
+        (10, Some(b't')) if is(name, b"tracestate") => Kind::TraceState,
+        (11, Some(b't')) if is(name, b"traceparent") => Kind::TraceParent,
+        (12, Some(b'x')) if is(name, b"x-request-id") => Kind::RequestId,
+        (12, Some(b'c')) if is(name, b"content-type") => Kind::ContentType,
+        (12, Some(b'm')) if is(name, b"max-forwards") => Kind::MaxForwards,
+        (13, Some(b'a')) if is(name, b"authorization") => Kind::Protected,
+        (14, Some(b'c')) if is(name, b"content-length") => Kind::ContentLength,
+        (13, Some(b'x')) if is(name, b"x-umbra-proof") => Kind::MirrorProof,
+        (14, Some(b'x')) if is(name, b"x-umbra-mirror") => Kind::MirrorMark,
+        (15, Some(b'x')) if is(name, b"x-forwarded-for") => Kind::ForwardedFor,
+        (16, Some(b'p')) if is(name, b"proxy-connection") => Kind::HopByHop,
+        (16, Some(b'x')) if is(name, b"x-forwarded-host") => Kind::ForwardedHost,
+        (17, Some(b't')) if is(name, b"transfer-encoding") => Kind::TransferEncoding,
+        (17, Some(b'x')) if is(name, b"x-forwarded-proto") => Kind::ForwardedProto,
+        (18, Some(b'p')) if is(name, b"proxy-authenticate") => Kind::HopByHop,
+        (19, Some(b'p')) if is(name, b"proxy-authorization") => Kind::HopByHop,
         (12.., Some(b'x'))
             if name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-")) =>
         {
@@ -106,6 +108,38 @@ pub fn kind(name: &[u8]) -> Kind {
         (9.., Some(b'x')) if name.contains(&b'_') => spelt_otherwise(name),
         _ => Kind::EndToEnd,
     }
+}
+
+/// Whether a name is `known`, whatever its case. `known` is in lower case. Eight bytes at a time: this is asked of each field of each
+/// message.
+#[inline(always)]
+fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else { return false };
+    let mut differs = 0;
+    let mut at = 0;
+    while at + 8 <= N {
+        differs |= apart(word(name, at), word(known, at));
+        at += 8;
+    }
+    if N >= 8 {
+        // The last eight, some of them once more.
+        return differs | apart(word(name, N - 8), word(known, N - 8)) == 0;
+    }
+    name.eq_ignore_ascii_case(known)
+}
+
+/// Eight bytes from `at`.
+#[inline(always)]
+fn word<const N: usize>(of: &[u8; N], at: usize) -> u64 {
+    of.get(at..).and_then(<[u8]>::first_chunk).copied().map_or(0, u64::from_le_bytes)
+}
+
+/// The bits in which eight bytes of a name differ from those of a known one, but for letters' case.
+#[inline(always)]
+fn apart(name: u64, known: u64) -> u64 {
+    // Known are letters and `-`: of these, letters have the bit of 0x40, and are lower case by that of 0x20.
+    let letters = (known & 0x4040_4040_4040_4040) >> 1;
+    (name | letters) ^ known
 }
 
 /// The longest name that only we give.
@@ -141,6 +175,7 @@ fn spelt_otherwise(name: &[u8]) -> Kind {
         | Kind::TraceParent
         | Kind::TraceState
         | Kind::Protected
+        | Kind::ContentType
         | Kind::Date
         | Kind::MaxForwards => Kind::EndToEnd,
     }
@@ -159,11 +194,17 @@ pub struct ConnectionOptions {
 
 impl ConnectionOptions {
     pub fn add(&mut self, value: &[u8]) {
+        // Most say no more than this.
+        if is(value, b"keep-alive") {
+            self.count += 1;
+            self.keep_alive = true;
+            return;
+        }
         for option in list(value) {
             self.count += 1;
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
-            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            } else if is(option, b"keep-alive") {
                 self.keep_alive = true;
             } else {
                 self.nominates = true;
@@ -235,7 +276,7 @@ mod tests {
         ("tracestate", Kind::TraceState),
         ("traceparent", Kind::TraceParent),
         ("x-request-id", Kind::RequestId),
-        ("content-type", Kind::Protected),
+        ("content-type", Kind::ContentType),
         ("max-forwards", Kind::MaxForwards),
         ("authorization", Kind::Protected),
         ("content-length", Kind::ContentLength),

@@ -73,7 +73,7 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, add: &Forwarding<'
     let mut has_forwarded_for = false;
     for field in head.fields() {
         match field.kind {
-            Kind::EndToEnd | Kind::Protected | Kind::Date | Kind::Via => {}
+            Kind::EndToEnd | Kind::Protected | Kind::ContentType | Kind::Date | Kind::Via => {}
             // Only the gateway that made it can tell whether it is one: it goes on, and comes back to that gateway where copies
             // go round.
             Kind::MirrorProof => {}
@@ -218,6 +218,7 @@ pub fn response(
             Kind::Date => has_date = true,
             Kind::EndToEnd
             | Kind::Protected
+            | Kind::ContentType
             | Kind::Host
             | Kind::Expect
             | Kind::Via
@@ -290,7 +291,8 @@ pub enum Opening {
 /// Renders an interim (1xx) response for the client.
 pub fn interim(out: &mut Vec<u8>, head: &ResponseHead<'_, '_>) {
     status_line(out, head.status, head.reason);
-    for field in head.fields().filter(|f| f.kind == Kind::EndToEnd || f.kind == Kind::Protected) {
+    let passes = |kind| matches!(kind, Kind::EndToEnd | Kind::Protected | Kind::ContentType);
+    for field in head.fields().filter(|field| passes(field.kind)) {
         line(out, field.name, field.value);
     }
     out.extend_from_slice(b"\r\n");

@@ -25,24 +25,65 @@ impl HeadScanner {
     #[inline]
     pub fn scan(&mut self, head: &[u8]) -> Scan {
         let from = self.seen;
-        for lf in memchr::memchr_iter(b'\n', head.get(from..).unwrap_or_default()) {
+        let mut found = Scan::Partial;
+        line_feeds(head.get(from..).unwrap_or_default(), |lf| {
             let at = from + lf;
             if at == 0 || head[at - 1] != b'\r' {
-                return Scan::BareLf;
+                found = Scan::BareLf;
+            } else if at >= 3 && head[at - 2] == b'\n' {
+                found = Scan::Complete(at + 1);
             }
-            if at >= 3 && head[at - 2] == b'\n' {
-                self.seen = 0;
-                return Scan::Complete(at + 1);
-            }
-        }
-        self.seen = head.len();
-        Scan::Partial
+            found == Scan::Partial
+        });
+        self.seen = match found {
+            Scan::Partial => head.len(),
+            Scan::Complete(_) => 0,
+            Scan::BareLf => from,
+        };
+        found
     }
 
     /// Length of the first line without its CRLF, as far as it is known.
     pub fn first_line_len(head: &[u8]) -> usize {
         memchr::memchr(b'\r', head).unwrap_or(head.len())
     }
+}
+
+/// Shows where each LF is, until told to stop. Lines of a head are short: to begin a search anew behind each of them costs more than
+/// to look at the bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn line_feeds(bytes: &[u8], mut see: impl FnMut(usize) -> bool) {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+
+    const BLOCK: usize = 16;
+    let mut blocks = bytes.chunks_exact(BLOCK);
+    let mut begin = 0;
+    for block in &mut blocks {
+        // SAFETY: SSE2 is part of x86-64, and the block is as many readable bytes as are loaded.
+        let mut found = unsafe {
+            let bytes = _mm_loadu_si128(block.as_ptr().cast());
+            _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\n' as i8))) as u32
+        };
+        while found != 0 {
+            if !see(begin + found.trailing_zeros() as usize) {
+                return;
+            }
+            found &= found - 1;
+        }
+        begin += BLOCK;
+    }
+    for (at, byte) in blocks.remainder().iter().enumerate() {
+        if *byte == b'\n' && !see(begin + at) {
+            return;
+        }
+    }
+}
+
+/// As above, where no such instructions are known.
+#[cfg(not(target_arch = "x86_64"))]
+fn line_feeds(bytes: &[u8], mut see: impl FnMut(usize) -> bool) {
+    let _all = memchr::memchr_iter(b'\n', bytes).all(&mut see);
 }
 
 #[cfg(test)]

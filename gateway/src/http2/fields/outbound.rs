@@ -150,6 +150,7 @@ fn passes(name: &[u8], nominated: &[&[u8]]) -> bool {
         | Kind::MirrorMark
         | Kind::MirrorProof
         | Kind::Protected
+        | Kind::ContentType
         | Kind::Date
         | Kind::MaxForwards => false,
     };
