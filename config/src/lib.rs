@@ -46,7 +46,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use capture::{Capture, Compression};
-pub use check::{Checked, embedded_default, embedded_text, load, parse};
+pub use check::{Checked, embedded_text, load, parse};
 pub use compare::{Compare, Role};
 pub use cors::{Cors, OriginMatch, Unmatched};
 pub use destination::Destination;
