@@ -199,9 +199,8 @@ pub fn with_request<R>(
 
 /// RFC 9110 §2.5: a later minor version is served as the latest we know. httparse knows 1.0 and 1.1 only.
 fn accept_later_minor(line: &mut [u8]) {
-    let at = line.len().saturating_sub(9);
-    if line.len() > 9 && &line[at..at + 8] == b" HTTP/1." && matches!(line[at + 8], b'2'..=b'9') {
-        line[at + 8] = b'1';
+    if let [_, .., b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9'] = line {
+        *minor = b'1';
     }
 }
 
@@ -561,6 +560,7 @@ mod tests {
         check("GET http://b:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", ("b:81", "/x?y", "/x"));
         check("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", ("b", "/", "/"));
         check("GET HTTP://b?q HTTP/1.1\r\nHost: a\r\n\r\n", ("b", "/?q", "/"));
+        check("GET httpS://b/x HTTP/1.1\r\nHost: a\r\n\r\n", ("b", "/x", "/x"));
         check("OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n", ("b", "*", "*"));
         check("GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n", ("a", "/x?y", "/x"));
     }
