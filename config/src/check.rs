@@ -145,7 +145,7 @@ pub(crate) struct Check<'r> {
     patterns: Rc<Patterns>,
     /// Some listener looks at clients' certificates.
     sees_certificates: bool,
-    /// What came with the configuration, by the name it is called there.
+    /// PEM that came with the configuration, by the name it has there.
     materials: Materials,
 }
 
