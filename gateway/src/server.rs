@@ -312,7 +312,7 @@ fn announcement(facts: &banner::Facts<'_>) -> String {
     text
 }
 
-/// What the process starts with.
+/// The configuration that the process starts with.
 struct Loaded {
     config: Arc<Config>,
     /// How it would be written.
