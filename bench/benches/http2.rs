@@ -62,7 +62,7 @@ fn literals(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// What an encoder with a table sends: the first time, then every time after it.
+/// The blocks of an encoder with a dynamic table: the first, and every one after it.
 fn indexed(fields: &[(&str, &str)]) -> (Vec<u8>, Vec<u8>) {
     let mut encoder = loona_hpack::Encoder::new();
     let mut next = || encoder.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));

@@ -90,8 +90,8 @@ fn over_ages(random: &mut Random, connections: usize, workers: usize, ages: usiz
     quantiles((0..RUNS).map(|_| one(random)).collect())
 }
 
-/// What a look at the load would do: in each step the fullest worker ends one connection, which is given anew, for as long as
-/// it has more than the mean and one. The steps that took, and the load of the busiest afterwards.
+/// Balancing by load: in each step the fullest worker ends one connection, which is given anew, for as long as it has more than
+/// the mean and one. The steps that it takes, and the load of the busiest worker afterwards.
 fn by_load(random: &mut Random, connections: usize, workers: usize) -> (f64, f64) {
     let bound = connections as f64 / workers as f64 + 1.0;
     let one = |random: &mut Random| {

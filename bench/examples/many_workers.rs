@@ -1,5 +1,5 @@
-//! What a worker more costs the process, on whatever machine: memory, CPU while nothing happens, a scrape, a change. Of what cores
-//! of their own would do it says nothing.
+//! The cost of one worker more, on any machine: memory, CPU while nothing happens, a scrape, a change. Says nothing of the use of
+//! more cores.
 //!
 //!     cargo run --release -p bench --example many_workers
 

@@ -24,15 +24,15 @@ pub enum Command {
     Peers(RoundsArgs),
     /// CPU per request while something grows: connections, routes, workers, mirrors, percent
     Growth(RoundsArgs),
-    /// What clients see, and what memory is held, with the mirror healthy and in every fault
+    /// Latency of clients and memory of the gateway, with the mirror healthy and in every fault
     Isolation(IsolationArgs),
     /// Memory of an idle keep-alive connection
     Idle(IdleArgs),
     /// Peers that break and come back for an hour: memory, descriptors, the ledger, and whose bytes reach whom
     Soak(SoakArgs),
-    /// What ordinary clients feel of slow ones: slowhttptest's modes
+    /// Latency of ordinary clients beside slow ones: slowhttptest's modes
     Slow(SlowArgs),
-    /// What clients with kept TLS connections feel of a flood of full handshakes
+    /// Latency of clients with kept TLS connections in a flood of full handshakes
     Flood(FloodArgs),
 }
 

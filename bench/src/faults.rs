@@ -58,7 +58,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// It stands for another machine: what it spends on a fault must not be taken from the gateway under measurement, so
+    /// The process stands for another machine: its CPU must not be taken from the gateway under measurement, so
     /// it runs only where a core is idle.
     pub fn start(loadgen: &Path, dir: &Path) -> Result<Self> {
         let mut command = Command::new(loadgen);

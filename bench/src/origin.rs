@@ -103,7 +103,7 @@ impl RequestCount {
         }
     }
 
-    /// Those that asking for the count adds to it.
+    /// Requests that asking for the count adds to it.
     pub fn own(&self) -> u64 {
         match self {
             Self::Nginx(_) => 1,

@@ -152,7 +152,7 @@ pub struct Goal {
 pub struct Setup {
     /// Of clients, all that are open.
     pub connections: usize,
-    /// Those that carry load.
+    /// Connections that carry load.
     pub busy: usize,
     pub routes: usize,
     pub workers: usize,

@@ -52,7 +52,7 @@ impl Wires {
         self.streams.unwrap_or(1)
     }
 
-    /// What `loadgen run` is told of them. All of TLS is narrowed to one version, cipher and key exchange that everyone has.
+    /// The arguments of `loadgen run` for these wires. TLS is narrowed to one version, cipher and key exchange that everyone has.
     pub fn arguments(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| all.extend(words.iter().map(ToString::to_string));

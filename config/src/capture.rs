@@ -7,14 +7,14 @@ use crate::mirror::DropPolicy;
 /// A folder of files with the copies that its mirrors take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capture {
-    /// What mirrors call it, and the beginning of its files' names.
+    /// Its name in mirrors, with which the names of its files begin.
     pub name: String,
     pub directory: PathBuf,
     /// One file becomes no larger; then the next begins.
     pub file_bytes_max: u64,
     /// All its files together; never less than `file_bytes_max`.
     pub bytes_max: u64,
-    /// What gives way when that is reached: the oldest files, or what comes.
+    /// The loss when `bytes_max` is reached: the oldest files, or new copies.
     pub drop: DropPolicy,
     pub compression: Compression,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{Pattern, Percent};
 
-/// What a mirror is there for.
+/// The purpose of a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
     /// The version that somebody wants to know about.
@@ -42,7 +42,7 @@ pub struct Compare {
     /// JSON pointers, `*` for any one member or index: what they name, and all below it, is not compared. In messages of calls
     /// they begin at each of these.
     pub ignore_json: Vec<String>,
-    /// What these match in a text or a field's value is left out before it is compared.
+    /// Matches of these in a text or a field's value are left out before it is compared.
     pub ignore_text: Vec<Pattern>,
     /// JSON pointers of arrays whose order means nothing.
     pub unordered: Vec<String>,

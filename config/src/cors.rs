@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::pattern::Pattern;
 
-/// What browsers are told (Fetch standard, "CORS protocol").
+/// Permissions of pages from other origins (Fetch standard, "CORS protocol").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
     /// Any of them.
@@ -31,12 +31,12 @@ pub enum OriginMatch {
     Regex(Pattern),
 }
 
-/// What becomes of a preflight from an origin that is not allowed.
+/// The answer to a preflight from an origin that is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmatched {
-    /// It goes to the primary, as any other request (Istio).
+    /// The preflight goes to the primary, as any other request (Istio).
     Forward,
-    /// It is answered without a word of CORS, which is a no (Gateway API).
+    /// The preflight is answered without fields of CORS, which is a refusal (Gateway API).
     Answer,
 }
 

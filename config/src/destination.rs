@@ -1,8 +1,8 @@
-//! What an upstream is called in a cluster, which says its addresses.
+//! Identity of an upstream in a cluster, which knows its addresses.
 
 use std::fmt;
 
-/// What every service of a cluster ends with.
+/// The end of the full name of every service in a cluster.
 pub(crate) const CLUSTER: &str = ".svc.cluster.local";
 
 /// Name and namespace of a service in a cluster, given its name in full.
@@ -10,13 +10,13 @@ pub(crate) fn in_cluster(service: &str) -> Option<(&str, &str)> {
     service.strip_suffix(CLUSTER)?.split_once('.')
 }
 
-/// Who an upstream is: its addresses are for the cluster to say.
+/// A service, its subset and port: the cluster knows the addresses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     /// In full: `httpbin.default.svc.cluster.local`.
     pub service: String,
     pub subset: Option<String>,
-    /// What the subset's endpoints are labelled with.
+    /// Labels that select the subset's endpoints.
     pub labels: Vec<(String, String)>,
     /// The service's port; `None` where none is named.
     pub port: Option<u64>,

@@ -475,7 +475,7 @@ written_tables! {
 }
 
 impl Route {
-    /// What a route of a manifest takes, which has no word for it: whatever there is, as Istio does.
+    /// Upgrades of a manifest's route, which has no word for them: all that are known, as in Istio.
     pub(crate) fn any_upgrade(at: &Place) -> Key<List<Upgrade>> {
         Key::at(Upgrade::ALL.map(|word| Key::at(word, at)).into(), at)
     }
@@ -490,7 +490,7 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<File> {
 pub(crate) fn read_table<T: Read>(text: &str, report: &mut Report) -> Option<T> {
     let (document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
-        // What a broken text means can only be guessed at; its syntax comes first and alone.
+        // The meaning of a broken text can only be guessed: its syntax errors are reported first and alone.
         let mut last_line = 0;
         for error in syntax {
             let line = error.span().map_or(0, |span| report.line(&span));

@@ -6,7 +6,7 @@
 use crate::syntax;
 use crate::{Format, FormatPart, Operator};
 
-/// What may be asked of a request.
+/// The operators, as a message lists them.
 const KNOWN: &str = "DOWNSTREAM_REMOTE_ADDRESS, DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT, DOWNSTREAM_REMOTE_PORT, \
                      REQ(name?otherwise):length, PROTOCOL, HOSTNAME and START_TIME";
 

@@ -44,7 +44,7 @@ impl UpstreamProtocol {
     }
 }
 
-/// What a listener speaks: one at least. Over TLS the client chooses by ALPN, in plaintext by the first bytes it sends.
+/// Protocols of a listener: one at least. Over TLS the client chooses by ALPN, in plaintext by the first bytes it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Protocols {
     pub http2: bool,
@@ -57,14 +57,14 @@ impl Protocols {
 }
 
 impl Default for Protocols {
-    /// Those of a listener without TLS.
+    /// The protocols of a listener without TLS.
     fn default() -> Self {
         Self::HTTP1
     }
 }
 
-/// What one HTTP/2 connection of a client may cost. Whatever runs out in a way that no honest client comes to ends the
-/// connection with GOAWAY, and is counted by name.
+/// Limits of one HTTP/2 connection of a client. A limit that no honest client reaches ends the connection with GOAWAY when it is
+/// reached, and is counted by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http2 {
     /// Requests under way on one connection; more are refused, and may be sent again.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::upstream::Endpoint;
 
-/// What `[verdict]` says.
+/// `[verdict]`, as meant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Judging {
     pub evidence: EvidenceFile,

@@ -46,7 +46,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use capture::{Capture, Compression};
-pub use check::{Checked, embedded_default, embedded_text, load, parse};
+pub use check::{Checked, embedded_text, load, parse};
 pub use compare::{Compare, Role};
 pub use cors::{Cors, OriginMatch, Unmatched};
 pub use destination::Destination;
@@ -118,7 +118,7 @@ impl Config {
     /// Those it leaves out are a control group of those it copies.
     pub fn trial(&self, route: &Route) -> Option<usize> {
         let draws = |of: &Mirror| (1..Percent::ALL.per_million).contains(&of.percent.per_million);
-        // What is spread has other odds in each second.
+        // A share that is spread over routes changes by the second.
         let is_even = |of: &Mirror| of.sample_by.is_none() && of.sample == Sample::Even;
         let is_it = |of: &Mirror| draws(of) && is_even(of) && !self.is_captured(of);
         route.mirrors.iter().position(is_it)
@@ -154,7 +154,7 @@ pub const NO_UPSTREAM: UpstreamId = UpstreamId::MAX;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub bind: SocketAddr,
-    /// What is spoken with its clients.
+    /// Protocols of its clients.
     pub protocols: Protocols,
     /// `None` speaks plaintext.
     pub tls: Option<ListenerTls>,
@@ -164,7 +164,7 @@ pub struct Listener {
 pub struct Admin {
     /// `None` when the operator switched the admin listener off with `bind = "off"`.
     pub bind: Option<SocketAddr>,
-    /// What a request that changes something must bear; `None` leaves changes to a listener on a loopback address.
+    /// The bearer token of requests that change something; `None` allows changes on a loopback address alone.
     pub token: Option<String>,
     /// `None` speaks plaintext.
     pub tls: Option<ListenerTls>,
@@ -283,7 +283,7 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
-/// What becomes of a client's own X-Forwarded-For, -Proto and -Host.
+/// Treatment of a client's own X-Forwarded-For, -Proto and -Host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forwarded {
     /// Kept; the client's address is added to X-Forwarded-For. For a gateway behind a proxy that sets them.

@@ -1,5 +1,5 @@
-//! What this process may use of the machine: cores by affinity mask and cgroup v2 quota, memory by cgroup v2 limit. Knows
-//! nothing of workers or configuration.
+//! The part of the machine that this process may use: cores by affinity mask and cgroup v2 quota, memory by cgroup v2 limit.
+//! Knows nothing of workers or configuration.
 
 use std::fs;
 use std::num::NonZero;

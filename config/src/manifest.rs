@@ -62,7 +62,7 @@ pub use mirror_policy::Policy;
 pub use protocol::is_spoken;
 pub use translate::{Applied, Outcome, State, Translated, translate};
 
-/// What to read, and what the manifests cannot know.
+/// The manifests to read, and the settings that manifests cannot hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifests {
     /// Files, directories of them (`*.yaml`, `*.yml`, `*.json`), or `-` for standard input.
@@ -83,7 +83,7 @@ pub struct Manifests {
 pub struct Plaintext {
     /// Listeners that Gateways have TLS for take plaintext.
     pub listeners: bool,
-    /// Whatever manifests say of TLS with destinations, they are called in plaintext.
+    /// Destinations are called in plaintext, against what manifests say of their TLS.
     pub upstreams: bool,
 }
 
@@ -121,7 +121,7 @@ pub fn convert(manifests: &Manifests) -> Result<(String, Vec<Problem>), Vec<Prob
 struct Resource<T> {
     name: String,
     namespace: String,
-    /// What its routes are named after: its name, and its namespace where another one has that name too.
+    /// The beginning of its routes' names: its name, and its namespace where another resource has that name too.
     shown: String,
     /// `metadata.creationTimestamp`, empty where there is none.
     created: String,
@@ -187,7 +187,7 @@ fn read(manifests: &Manifests, report: &mut Report) -> (File, Materials) {
     (file, emitted.materials)
 }
 
-/// What is said beside the manifests.
+/// Settings given beside the manifests.
 #[derive(Debug, Clone, Copy)]
 struct Around<'a> {
     /// As `--listen` has them.
@@ -195,7 +195,7 @@ struct Around<'a> {
     plaintext: Plaintext,
 }
 
-/// What is left to be done with what was written.
+/// The parts of a translation beside the file.
 struct Emitted {
     /// Upstreams that have no addresses yet.
     destinations: Vec<(String, Destination)>,
@@ -223,7 +223,7 @@ fn settings_of(name: &str, text: &str, report: &mut Report) -> File {
     File { route: Key::Absent, upstream: Key::Absent, ..file }
 }
 
-/// What a manifest has; anything else is misplaced or misspelt, and leaving it out would change what becomes of requests.
+/// The keys of a manifest. Any other is misplaced or misspelt, and to leave it out would change where requests go.
 const TOP_LEVEL: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 impl Found {
@@ -361,7 +361,7 @@ impl Found {
         let Around { listen, plaintext } = around;
         let at = Place { key: "--listen".to_owned(), ..nowhere.clone() };
         let listen: Vec<Listen> = listen.iter().map(|text| Listen::read(text, &at, report)).collect();
-        // What is asked for on the command line is asked for.
+        // `--listen` replaces the listeners of the settings.
         if !listen.is_empty() {
             file.listener = Key::Absent;
         }

@@ -19,7 +19,7 @@ pub struct Match {
     pub when: Vec<Condition>,
 }
 
-/// What Host names, without its port.
+/// A condition on Host without its port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostMatch {
     /// Lower case.
@@ -54,7 +54,7 @@ impl Default for PathMatch {
 pub struct Condition {
     pub subject: Subject,
     pub test: Test,
-    /// It must not be so. What is absent then counts as empty, except to [`Test::Present`].
+    /// The test must fail. An absent value then counts as empty, except to [`Test::Present`].
     pub not: bool,
 }
 

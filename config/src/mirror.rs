@@ -74,7 +74,7 @@ pub enum MirrorHost {
     Literal(String),
 }
 
-/// What the primary's answer must be like. All that is given must hold.
+/// Conditions on the primary's response. All that are given must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResponseCondition {
     /// Any of these; empty is any status.
@@ -95,7 +95,7 @@ pub struct Governor {
     pub least: Percent,
 }
 
-/// What must not leave with a copy.
+/// The parts of a request that must not leave with a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Redact {
     /// Lower-case names; their values become `[redacted]`.
@@ -157,7 +157,7 @@ impl Sample {
     }
 }
 
-/// What a copy waits for before it may leave.
+/// The event that a copy waits for before it may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     /// The request is complete and on its way to the primary.

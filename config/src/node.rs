@@ -58,7 +58,7 @@ impl Value {
         }
     }
 
-    /// What kind of value it is, with its article.
+    /// The kind of the value, with its article.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
@@ -80,7 +80,7 @@ impl Node {
         self.entries().iter().find(|entry| entry.name == name).map(|entry| &entry.node)
     }
 
-    /// What stands in it, where it is a table.
+    /// The entries of a table; of another value none.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Table(entries) => entries,
@@ -95,7 +95,7 @@ impl Node {
         }
     }
 
-    /// What stands in it, where it is a list.
+    /// The items of a list; of another value none.
     pub(crate) fn items(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,

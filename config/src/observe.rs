@@ -1,4 +1,4 @@
-//! What is told of exchanges, to whom, and which identifiers they bear, as meant. Plain data.
+//! The access log, tracing and the identifiers of exchanges, as meant. Plain data.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::percent::Percent;
 use crate::tls::Trust;
 use crate::upstream::Endpoint;
 
-/// What becomes of an identifier that a client brings.
+/// Treatment of an identifier that a client brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// Passed on. For clients that we trust.
@@ -88,7 +88,7 @@ pub struct Tracing {
     pub percent: Percent,
     /// Whether a client's trace goes on here, and with it its sampling.
     pub parent: Claim,
-    /// Who gets the spans of sampled traces; `None` only passes the trace on.
+    /// The receiver of the spans of sampled traces; `None` only passes the trace on.
     pub collector: Option<Collector>,
     pub service_name: String,
     /// Spans that may wait for the collector; more are dropped.

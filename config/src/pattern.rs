@@ -12,7 +12,7 @@ use std::sync::Arc;
 use regex::Error;
 use regex::bytes::{Regex, RegexBuilder};
 
-/// What all patterns of one configuration may be compiled to, in bytes as [`SIZES`] counts them: about two seconds of a core,
+/// Compiled bytes of all patterns of one configuration, as [`SIZES`] counts them: about two seconds of a core,
 /// and room for 32,000 ordinary patterns.
 const COMPILED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -63,7 +63,7 @@ impl Pattern {
         Regex::clone(&self.regex)
     }
 
-    /// What matching it costs each request, where that is worth a word.
+    /// The cost of a match for each request, in words, where it is worth any.
     pub(crate) fn cost(&self) -> Option<String> {
         (self.size > CHEAP_BYTES_MAX).then(|| {
             let least = CHEAP_BYTES_MAX / 1024;
@@ -156,7 +156,7 @@ impl Patterns {
                     ));
                 }
                 Err(error) => {
-                    // What was compiled in vain has been paid for all the same.
+                    // A compilation in vain has been paid for all the same.
                     self.left.set(left);
                     return Err(why(text, &error));
                 }

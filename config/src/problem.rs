@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where: collects every problem of one text. Knows nothing of what any key means.
+//! Problems of a configuration, each with its place: collects every one of a text. Knows nothing of what any key means.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -16,7 +16,7 @@ pub struct Problem {
     pub line: Option<usize>,
     /// Path of the key, e.g. `route[0].mirrors[1].percent`; indices count from 0.
     pub key: Option<String>,
-    /// What is wrong and what is allowed.
+    /// The fault, and the values that are allowed.
     pub message: String,
     /// The manifest that is to be changed; `None` where the problem is nobody's, or a TOML file's.
     pub resource: Option<ResourceId>,
@@ -127,7 +127,7 @@ pub(crate) struct Report {
 #[derive(Default)]
 struct Found {
     all: Vec<(Origin, Problem)>,
-    /// Those that are not kept; by resource where each has room of its own.
+    /// The number of problems that are not kept; by resource where each has room of its own.
     more: BTreeMap<Option<usize>, usize>,
     kept: BTreeMap<Option<usize>, usize>,
 }
@@ -169,7 +169,7 @@ impl Found {
     }
 }
 
-/// What a report says of each of its resources, in the order in which they were entered, and of nobody.
+/// A report by resource, in the order in which they were entered; the rest is of no resource.
 #[derive(Debug, Default)]
 pub(crate) struct ByResource {
     pub(crate) resources: Vec<OfResource>,
@@ -212,7 +212,7 @@ impl Report {
         self.by_resource
     }
 
-    /// What comes next is about another text.
+    /// Begins another text: problems from here on are in it.
     pub(crate) fn open(&mut self, file: &str, text: &str, camel: bool) {
         let after_newlines = text.bytes().enumerate().filter(|&(_, b)| b == b'\n').map(|(at, _)| at + 1);
         self.line_starts = std::iter::once(0).chain(after_newlines).collect();
@@ -248,13 +248,13 @@ impl Report {
         read
     }
 
-    /// What is read next belongs to this resource, and so do its places wherever they are carried.
+    /// Begins a resource: what is read from here on belongs to it, and so do its places wherever they are carried.
     pub(crate) fn enter(&mut self, resource: ResourceId) {
         self.entered = Some(self.resources.len());
         self.resources.push(resource);
     }
 
-    /// What comes next belongs to no resource.
+    /// Ends the resource: what is read from here on belongs to none.
     pub(crate) fn leave(&mut self) {
         self.entered = None;
     }
@@ -270,7 +270,7 @@ impl Report {
         name == written || self.camel && camel(name) == written || self.former(name) == Some(written)
     }
 
-    /// What the key `name` was called before, where it had another name.
+    /// The former name of the key `name`, where it had one.
     pub(crate) fn former(&self, name: &str) -> Option<&'static str> {
         FORMER_NAMES.iter().find(|(now, _)| *now == name).map(|(_, before)| *before)
     }

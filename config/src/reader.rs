@@ -17,7 +17,7 @@ pub(crate) struct At<T> {
     pub(crate) at: Place,
 }
 
-/// What a file says about one key.
+/// One key of a file, as far as it could be read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) enum Key<T> {
     #[default]
@@ -28,7 +28,7 @@ pub(crate) enum Key<T> {
 }
 
 impl<T> Key<T> {
-    /// What is said at `at`.
+    /// A value written at `at`.
     pub(crate) fn at(value: T, at: &Place) -> Self {
         Self::Given(At { value, at: at.clone() })
     }
@@ -72,7 +72,7 @@ pub(crate) type Named<T> = Vec<(At<String>, Key<T>)>;
 
 /// A type that a value can be read as.
 pub(crate) trait Read: Sized {
-    /// What is allowed, to follow "must be".
+    /// The allowed values, to follow "must be".
     const WANTED: &'static str;
 
     /// Nothing written after a key means this type's emptiness, rather than that the key is absent.

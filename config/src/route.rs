@@ -62,7 +62,7 @@ pub struct Forward {
     /// From the request's head to the answer's last byte, retries included; `None` leaves it to `timeouts`.
     pub timeout: Option<Duration>,
     pub retries: Retries,
-    /// What a client may change its connection, or its stream, into.
+    /// Protocols that a client may change its connection, or its stream, into.
     pub upgrades: Vec<Upgrade>,
 }
 
@@ -188,7 +188,7 @@ pub struct Reply {
 }
 
 impl Route {
-    /// What it forwards to; none where it answers by itself.
+    /// The primaries that it forwards to; none where it answers by itself.
     pub fn primaries(&self) -> &[Primary] {
         match &self.action {
             Action::Forward(forward) => forward.primaries.as_slice(),
@@ -196,7 +196,7 @@ impl Route {
         }
     }
 
-    /// What its clients may upgrade to.
+    /// Protocols that its clients may upgrade to.
     pub fn upgrades(&self) -> &[Upgrade] {
         match &self.action {
             Action::Forward(forward) => forward.upgrades.as_slice(),

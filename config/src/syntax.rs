@@ -83,7 +83,7 @@ pub(crate) fn host_match(text: &str) -> Result<HostMatch, String> {
     }
 }
 
-/// What a copy's Host is to be.
+/// The Host of a copy.
 pub(crate) fn mirror_host(text: &str) -> Result<MirrorHost, String> {
     match text {
         "keep" => return Ok(MirrorHost::Keep),
@@ -201,7 +201,7 @@ pub(crate) fn nonempty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a name is missing".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// What somebody calls a version: shown beside verdicts, and held against what a response says.
+/// The name of a version: shown beside verdicts, and compared with the one that a response names.
 pub(crate) fn version(text: &str) -> Result<String, String> {
     let fits = (1..=VERSION_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     if fits {

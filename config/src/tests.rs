@@ -1,5 +1,5 @@
-//! What an operator is promised of configuration files: tables of texts and what is said about them. Knows nothing of how
-//! they are read, but for the lists of keys.
+//! Promises of configuration files to operators: tables of texts and the problems reported. Knows nothing of how they are
+//! read, but for the lists of keys.
 
 use std::time::Duration;
 

@@ -46,7 +46,7 @@ pub enum ServedName {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Pem {
     File(PathBuf),
-    /// What an object of a cluster or a manifest holds.
+    /// Content of an object of a cluster or of a manifest.
     Given(Arc<Material>),
 }
 
@@ -107,7 +107,7 @@ pub struct UpstreamTls {
     pub names: Vec<PeerName>,
     /// PEM: lists of what was revoked; none asks nothing.
     pub crls: Vec<PathBuf>,
-    /// What an endpoint is shown that asks for a certificate.
+    /// The certificate for endpoints that ask for one.
     pub identity: Option<Certificate>,
     pub min_version: TlsVersion,
 }
@@ -120,10 +120,10 @@ pub enum PeerName {
     Uri(String),
 }
 
-/// Whose certificates are believed.
+/// The certificates that are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
-    /// Those that the system believes.
+    /// The roots that the system trusts.
     System,
     /// PEM: one or more roots.
     Ca(Pem),

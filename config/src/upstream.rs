@@ -15,10 +15,10 @@ pub struct Upstream {
     pub name: String,
     /// May be empty where a manifest's service has none: every exchange is then answered 503.
     pub endpoints: Vec<Endpoint>,
-    /// Who it is to a cluster, which says its addresses while it is served; `None` where `endpoints` are all there is.
+    /// Its identity in a cluster, which tells its addresses while it is served; `None` where `endpoints` are all there is.
     pub destination: Option<Destination>,
     pub balance: Balance,
-    /// What [`Balance::Hash`] hashes; `Some` exactly there.
+    /// The key that [`Balance::Hash`] hashes; `Some` exactly there.
     pub hash_by: Option<RequestKey>,
     /// TCP connect to an endpoint.
     pub connect_timeout: Duration,
@@ -36,7 +36,7 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// [`UpstreamProtocol::Alpn`] only with `tls`.
     pub protocol: UpstreamProtocol,
-    /// What runs there, where somebody says so: another one begins the evidence of verdicts anew.
+    /// The version that runs there, where it is given: another one begins the evidence of verdicts anew.
     pub version: Option<String>,
 }
 

@@ -63,7 +63,7 @@ pub struct Policy {
     pub ignore_routes: Vec<String>,
     /// Fields of differences that do not count, as `GET /diffs` names them.
     pub ignore_fields: Vec<String>,
-    /// Those of [`RULES`] that do not count.
+    /// The rules, of [`RULES`], that do not count.
     pub ignore_rules: Vec<String>,
     /// Routes that hold a verdict up however few of the requests are theirs.
     pub critical: Vec<String>,
@@ -112,7 +112,7 @@ tables! {
         route: Named<OfRoute>,
     }
 
-    /// What holds on one route instead.
+    /// The bounds of one route, instead of those for all.
     pub(crate) struct OfRoute {
         samples_min: u64,
         mismatch_percent_max: f64,
@@ -252,7 +252,7 @@ impl Policy {
         }
     }
 
-    /// What holds on this route.
+    /// The policy of this route.
     pub fn of_route(&self, route: &str) -> &Self {
         self.routes.iter().find(|(name, _)| name == route).map_or(self, |(_, policy)| policy)
     }

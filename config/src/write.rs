@@ -24,7 +24,7 @@ fn tables(tree: &Value) -> String {
     text
 }
 
-/// What stands in the place of a value that is not for everybody. No field is set to it: a text with it is not what is in force.
+/// Stands in the place of a value that is not for everybody. No field can be set to it: a text with it is not what is in force.
 pub(crate) const MASK: &str = "[masked: shown to who may change it]";
 
 /// A configuration as TOML, without the admin token and whatever was only a comment.

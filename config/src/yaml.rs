@@ -9,7 +9,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::node::{Entry, Node, Value};
 
-/// What is wrong, and in which line.
+/// A fault, and its line.
 pub(crate) type Wrong = (Option<usize>, String);
 
 /// Deeper than any manifest; the reader calls itself for each level.

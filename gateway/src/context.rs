@@ -42,7 +42,8 @@ pub struct Context {
     pub busy: Cell<bool>,
     /// The Date of answers, refreshed once a second.
     pub date: RefCell<String>,
-    /// A request for `/__panic` panics: only in debug builds, and only if the environment asks for it.
+    /// A request for `/__panic` panics, if the environment asks for it.
+    #[cfg(debug_assertions)]
     pub panic_on_request: bool,
 }
 

@@ -303,7 +303,7 @@ mod tests {
         let prefix = |text: &str| Test::Prefix(text.into());
         let here: &[(&str, &str)] = &[("X-V", "beta-2")];
         type Row<'a> = (Subject, Test, bool, &'a [(&'a str, &'a str)], &'a str, bool);
-        let rows: [Row<'_>; 16] = [
+        let rows: [Row<'_>; 18] = [
             (header(), Test::Present, false, here, "/", true),
             (header(), Test::Present, false, &[], "/", false),
             (header(), Test::Present, true, &[], "/", true),
@@ -321,11 +321,40 @@ mod tests {
             (query(), Test::Present, false, &[], "/?r=1", false),
             (Subject::Method, regex("GET|PUT"), false, &[], "/", true),
             (Subject::Scheme, exact("https"), false, &[], "/", false),
+            (Subject::Scheme, exact("https"), false, &[], "https://a/", true),
+            (Subject::Authority, exact("a:81"), false, &[], "http://a:81/", true),
         ];
         for (subject, test, not, fields, path, expect) in rows {
             let shown = format!("{subject:?} {test:?} not={not} {fields:?} {path}");
             let when = vec![Condition { subject, test, not }];
             assert_eq!(holds(Match { when, ..Match::default() }, "GET", path, fields), expect, "{shown}");
+        }
+    }
+
+    #[test]
+    fn one_name_of_a_certificate_is_enough_and_none_may_be_what_is_ruled_out() {
+        let exact = |text: &str| Test::Exact(text.into());
+        let rows: [(&[&str], Test, bool, bool); 9] = [
+            (&["a", "b"], exact("b"), false, true),
+            (&["a", "b"], exact("c"), false, false),
+            (&["a", "b"], exact("b"), true, false),
+            (&["a", "b"], exact("c"), true, true),
+            (&["a"], Test::Present, false, true),
+            (&["a"], Test::Present, true, false),
+            // None was shown.
+            (&[], Test::Present, false, false),
+            (&[], Test::Present, true, true),
+            (&[], exact("a"), true, true),
+        ];
+        for (names, test, not, expect) in rows {
+            let shown = format!("{names:?} {test:?} not={not}");
+            let when = vec![Condition { subject: Subject::Certificate, test, not }];
+            let matcher = Matcher::new(&Match { when, ..Match::default() });
+            let certificate: Vec<Box<str>> = names.iter().map(|name| (*name).into()).collect();
+            let holds = with_asked("GET", "/", &[], |asked| {
+                matcher.holds(&RequestView { certificate: &certificate, ..*asked })
+            });
+            assert_eq!(holds, expect, "{shown}");
         }
     }
 

@@ -331,6 +331,38 @@ mod tests {
     }
 
     #[test]
+    fn a_match_that_two_of_its_hosts_lead_to_is_asked_once() {
+        let hosts = vec![HostMatch::Exact("a.example".into()), HostMatch::Suffix(".example".into())];
+        let given = Match { hosts, path: PathMatch::Prefix("/".into()), ..Match::default() };
+        let index = Index::new([&given].into_iter());
+        let asked_of = std::cell::RefCell::new(Vec::new());
+        let test = |at: usize| {
+            asked_of.borrow_mut().push(at);
+            Some(Found { route: 3, matched: Matched::Prefix(1) })
+        };
+        let found = with_asked("GET", "http://a.example/", &[], |asked| index.first(asked, test));
+        assert_eq!((found.map(|found| found.route), asked_of.into_inner()), (Some(3), vec![0]));
+    }
+
+    #[test]
+    fn paths_in_any_case_and_the_server_as_a_whole_are_found_by_the_index_too() {
+        let spelt =
+            |n: usize| Match { ignore_case: true, ..given(None, PathMatch::Exact(format!("/x{n}")), &[]) };
+        let mut routes: Vec<Vec<Match>> = (0..=LINEAR_MAX).map(|n| vec![spelt(n)]).collect();
+        routes.push(vec![given(None, PathMatch::Prefix("/".into()), &["OPTIONS"])]);
+        let router = router(routes);
+        assert!(router.index.is_some());
+        for (method, url, expect) in [
+            ("GET", "http://a/X7", Some(7)),
+            ("GET", "http://a/X77", None),
+            ("OPTIONS", "http://a*", Some(LINEAR_MAX + 1)),
+            ("GET", "http://a*", None),
+        ] {
+            assert_eq!(find(&router, method, url), expect, "{method} {url}");
+        }
+    }
+
+    #[test]
     fn a_host_of_nothing_but_dots_costs_no_more_than_its_length() {
         let suffix = |n: usize| Some(HostMatch::Suffix(format!(".{n}.example")));
         let router =

@@ -312,7 +312,7 @@ fn announcement(facts: &banner::Facts<'_>) -> String {
     text
 }
 
-/// What the process starts with.
+/// The configuration that the process starts with.
 struct Loaded {
     config: Arc<Config>,
     /// How it would be written.
@@ -335,8 +335,9 @@ fn load(source: &Source, served: &Served, told: &mpsc::Sender<Ended>) -> Result<
             let samples =
                 sample::start(gone).map_err(|e| broken(format!("cannot start the sample services: {e}")))?;
             let text = check::embedded_text(samples.v1, samples.v2);
+            let Checked { config, .. } = check::parse(&source.name(), &text)?;
+            let config = Arc::new(config);
             let written = Shown { masked: text.clone(), whole: text };
-            let config = Arc::new(check::embedded_default(samples.v1, samples.v2));
             let hint = "; with --config FILE the gateway listens elsewhere";
             let text = SourceText::named(&source.name()).hinting(hint);
             Ok(Loaded { config, written, text, demo: None })

@@ -129,7 +129,8 @@ async fn serve(setup: Setup, driver: String) {
         draining: Rc::default(),
         busy: Cell::new(false),
         date: RefCell::new(date(SystemTime::now())),
-        panic_on_request: cfg!(debug_assertions) && std::env::var_os("UMBRA_TEST_PANIC").is_some(),
+        #[cfg(debug_assertions)]
+        panic_on_request: std::env::var_os("UMBRA_TEST_PANIC").is_some(),
     });
     let lanes = Rc::new(Lanes::default());
     lanes.follow(&cx, None).await;

@@ -9,7 +9,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 
 use crate::file;
 
-/// What is called and what is said to it.
+/// A method, and the messages sent to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// `/package.Service/Method`.

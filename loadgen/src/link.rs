@@ -1,7 +1,7 @@
 //! One connection that may be covered by TLS: bytes leave by plain calls that never wait, whoever makes them; one owner
 //! reads. Knows nothing of HTTP.
 //!
-//! What does not leave at once is queued here and written by a task of its own, so that records stay in their order.
+//! Bytes that do not leave at once are queued here and written by a task of its own, so that records stay in their order.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -47,7 +47,7 @@ impl Duplex {
         let (reader, writer) = stream.split();
         let incoming = Buffer::new(if session.is_some() { INCOMING_BYTES } else { 0 });
         let session = session.map(|mut session| {
-            // What is sent is bounded by `is_full`.
+            // `is_full` bounds the bytes that wait.
             session.set_buffer_limit(None);
             Box::new(session)
         });

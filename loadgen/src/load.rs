@@ -127,7 +127,7 @@ pub fn urls(args: &LoadArgs) -> Vec<String> {
     args.urls.iter().map(ToString::to_string).collect()
 }
 
-/// What was recorded, told on standard error.
+/// The mix of a recording; tells on standard error how much of it there is.
 fn replayed(args: &RunArgs) -> anyhow::Result<Mix> {
     let base = args.load.urls.first().context("a replay needs the URL of the host it is sent to")?;
     let recording = replay::read(&args.replay)?;

@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// What the protocol appends to a key before it is hashed.
+/// The suffix of a key before it is hashed (§1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The key of every handshake of ours: it proves understanding and is no secret.
@@ -53,7 +53,7 @@ impl Opcode {
     }
 }
 
-/// Who sends a frame: clients mask theirs, servers must not (§5.1).
+/// The sender of a frame: clients mask theirs, servers must not (§5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Client,

@@ -167,7 +167,7 @@ fn a_scenario_whose_fault_cannot_be_switched_fails() {
     assert!(text(&output).contains("no port `nobody`"), "{}", text(&output));
 }
 
-/// What the fake gateway does to a copy; by the number at the end of its id.
+/// The fake gateway's harm to a copy, by the number at the end of its id.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Harm {
     None,

@@ -555,7 +555,6 @@ const LONG: &[(&str, usize, &str)] = &[
     ("config/src/manifest/services.rs", 560, "one table of services, filled from four kinds of manifest"),
     ("config/src/manifest/virtual_service.rs", 620, "one kind of manifest, field by field"),
     ("gateway/src/compare/differ.rs", 490, "one recursion over two values"),
-    ("gateway/src/http1/head.rs", 450, "one walk over one head, rule after rule"),
     ("gateway/src/mirror/shipper.rs", 430, "one connection's loop"),
     ("gateway/src/server.rs", 570, "start, control loop and threads; to be parted"),
     ("loadgen/src/serve/connection.rs", 430, "an origin's connection with every fault it can have"),

@@ -1,5 +1,5 @@
-//! What monoio leaves behind: the plainest relay of HTTP/1.1 in four ways of using io_uring, and the gateway beside them, in CPU
-//! per request. Measures; the relays are in the rooms below.
+//! CPU per request of the plainest HTTP/1.1 relay in four ways of using io_uring, monoio's among them, and of the gateway beside
+//! them. Measures; the relays are in the rooms below.
 //!
 //!     cargo run --release -p bench --example multishot -- --rounds 9
 
@@ -272,7 +272,7 @@ fn table(all: &[Measured]) -> String {
         };
         let own = costs(measured);
         let ratio = |to: &[f64]| Spread::of_ratios(&own, to).map_or_else(|| "—".to_string(), |s| s.show(2));
-        // What the way of use alone would take from the gateway: what it takes from the relay on monoio.
+        // The saving that this way of use would bring the gateway, taken as that of the relay beside the one on monoio.
         let saved: Vec<f64> =
             monoio.iter().zip(&own).zip(&gateway).map(|((m, o), g)| 100.0 * (m - o) / g).collect();
         let saved = match measured.form {

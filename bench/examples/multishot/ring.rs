@@ -122,7 +122,7 @@ fn pages(bytes: usize) -> io::Result<*mut u8> {
 impl Ring {
     pub(crate) fn new(way: Way) -> io::Result<Self> {
         let mut builder = IoUring::builder();
-        // What the gateway asks for through monoio.
+        // The flags that the gateway sets through monoio.
         builder.setup_single_issuer().setup_coop_taskrun().setup_defer_taskrun();
         let uring = builder.setup_cqsize(4 * ENTRIES).build(ENTRIES)?;
         let name = uring.as_raw_fd() as libc::c_uint;

@@ -40,7 +40,7 @@ struct Pair {
     variant: Variant,
     quiet: Seen,
     flooded: Seen,
-    /// What the flood saw.
+    /// Seen by the clients of the flood.
     flood: Seen,
     /// Of the gateway, for each request of the flood, beyond what the others cost in quiet.
     cpu_us: f64,

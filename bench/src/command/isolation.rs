@@ -23,7 +23,7 @@ use crate::table::micros;
 use crate::variant::Variant;
 use crate::{chart, machine, os, tools};
 
-/// Those that mirror; each is measured beside its own plain form.
+/// Variants that mirror; each is measured beside its own plain form.
 const VARIANTS: [Variant; 3] = [Variant::OursMirror, Variant::EnvoyMirror, Variant::NginxMirror];
 /// Load with a healthy mirror before it breaks: connections to it are open then, as they would be.
 const WARM_UP: Duration = Duration::from_secs(1);

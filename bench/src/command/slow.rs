@@ -155,7 +155,7 @@ fn measure(bench: &Bench, args: &SlowArgs, kind: usize, variant: Variant, round:
     Ok(Pair { kind, variant, without, with, held })
 }
 
-/// Those of one kind and one gateway.
+/// Pairs of one kind and one gateway.
 fn of(pairs: &[Pair], kind: usize, variant: Variant) -> Vec<&Pair> {
     pairs.iter().filter(|pair| pair.kind == kind && pair.variant == variant).collect()
 }

@@ -92,7 +92,7 @@ impl Check<'_> {
         }
     }
 
-    /// What a mirror says of answers, where nothing answers.
+    /// Refuses the keys of a mirror that are about responses, where it writes to a capture: there is none.
     pub(super) fn answers_nothing(&mut self, written: &file::Mirror) {
         let message = "has no meaning for a capture, which answers nothing";
         let given = [

@@ -129,7 +129,7 @@ impl Check<'_> {
             }
         }
         if name == "path_regex" {
-            // Whatever stands in for a pattern that is refused: no configuration leaves this room then.
+            // Any value may stand in for a refused pattern: no configuration leaves this room then.
             return self.pattern(text).map_or_else(PathMatch::default, PathMatch::Regex);
         }
         let _reported = self.syntax(text, syntax::path);

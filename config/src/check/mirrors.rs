@@ -68,7 +68,7 @@ impl Check<'_> {
         mirrors
     }
 
-    /// Whom a baseline names has to be there.
+    /// A baseline names candidates of its own route.
     fn baselines_of_candidates(&mut self, written: &[Key<file::Mirror>], mirrors: &[Mirror]) {
         let answers = |of: &&Mirror| self.lanes.get(of.lane).is_some_and(|lane| lane.capture.is_none());
         let candidates = mirrors.iter().filter(|of| of.role == Role::Candidate).filter(answers);

@@ -32,7 +32,7 @@ impl Check<'_> {
             slower_than: self.given_period(&written.slower_than),
             mismatched: word(&written.mismatched, false),
         };
-        // What was refused has been told already.
+        // A value that was refused is reported already.
         let says_nothing = written.statuses.given().is_none_or(|list| list.value.is_empty())
             && !matches!(written.statuses, Key::Refused)
             && written.slower_than.is_absent()
@@ -60,7 +60,7 @@ impl Check<'_> {
                 }
             }
             Some(_) => self.report.error(&given.at, r#"is only used with to = "https://…""#),
-            // What is wrong with it was said.
+            // The target was refused, and is reported already.
             None => {}
         }
         to

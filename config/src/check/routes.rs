@@ -15,7 +15,7 @@ use crate::{
 };
 use crate::{formats, syntax};
 
-/// What a reply may hold: every worker keeps it.
+/// Bytes of a reply's body: every worker keeps a copy.
 const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
 impl Check<'_> {

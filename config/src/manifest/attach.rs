@@ -15,13 +15,13 @@ use super::virtual_hosts::Spelled;
 use crate::problem::Report;
 use crate::reader::{At, Key};
 
-/// What a route may be attached to.
+/// The Gateways and services that routes may attach to.
 pub(super) struct Around<'a> {
     pub(super) gateways: &'a [Resource<Gateway>],
     /// Namespaces and names of those that were refused alone.
     pub(super) lost_gateways: &'a BTreeSet<(String, String)>,
     pub(super) namespaces: &'a Namespaces,
-    /// What the ports of Gateways are here.
+    /// The ports of Gateways, mapped to the gateway's own.
     pub(super) ports: &'a Ports,
     /// Ports of Istio's Gateways.
     pub(super) other_ports: BTreeSet<u64>,
@@ -29,7 +29,7 @@ pub(super) struct Around<'a> {
     pub(super) alone: bool,
 }
 
-/// What is known of all routes together.
+/// Facts about all routes together.
 pub(super) struct Attach<'a> {
     around: &'a Around<'a>,
     /// Which ports of each service routes are for.
@@ -48,7 +48,7 @@ type Owner = (String, String);
 /// Gateway, and name of its listener; without one where the Gateway is not known here.
 type ListenerId = (Owner, String);
 
-/// What a reference to a parent means.
+/// The resource that a reference to a parent names.
 enum Parent<'a> {
     Gateway(&'a Resource<Gateway>),
     /// A Gateway that is not here, in files: whoever has it lets in what the route says.
@@ -317,7 +317,7 @@ impl<'a> Attach<'a> {
             listeners.iter().filter_map(|one| Some(one.port.given()?.value)).collect()
         };
         let some = ports(&fitting) != ports(&known);
-        // What comes in at another Gateway's port is for the routes of that.
+        // Requests to another Gateway's port are for the routes of that Gateway.
         let all = self
             .around
             .gateways

@@ -1,4 +1,4 @@
-//! What a BackendTLSPolicy says of TLS with a Service → `tls` of its upstreams.
+//! BackendTLSPolicies: TLS with a Service → `tls` of its upstreams.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) struct Target {
     pub(super) tls: Key<file::UpstreamTls>,
 }
 
-/// What all of them say, by the Services' names in full.
+/// Targets of all policies, by the Services' names in full.
 #[derive(Debug, Default)]
 pub(super) struct Policies(BTreeMap<String, Vec<Target>>);
 
@@ -27,7 +27,7 @@ impl Policies {
         self.0.entry(service).or_default().push(target);
     }
 
-    /// What one says of this port of a service, which has these; the policy that names the port before one for all.
+    /// The TLS of one port of a service that has `ports`. A policy that names the port comes before one for all.
     pub(super) fn of(
         &self,
         service: &str,
@@ -128,8 +128,8 @@ fn tls(
     Key::at(upstream, at)
 }
 
-/// Who is believed: all whom any reference names. One by one, a document that is not there yet costs its own reference alone, while
-/// another is good (Gateway API).
+/// The trusted authorities: those of all references together. A document that is missing costs its own reference alone, as long
+/// as another is good (Gateway API).
 fn authorities(
     policy: &Resource<BackendTlsPolicy>,
     refs: &[&At<SecretRef>],

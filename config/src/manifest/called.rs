@@ -9,10 +9,10 @@ pub(super) struct Called<'a> {
     pub(super) port: Option<u64>,
     /// As far as its manifests say.
     pub(super) protocol: Option<Protocol>,
-    /// Whoever asks speaks HTTP/2 to it, where its manifests say nothing of that.
+    /// The routes that name it speak HTTP/2 to it, where its manifests name no protocol.
     pub(super) over_http2: bool,
     /// Of its policy.
     pub(super) namespace: &'a str,
-    /// It is called in plaintext, whatever is said of TLS.
+    /// The destination is called in plaintext, against what manifests say of TLS.
     pub(super) plaintext: bool,
 }

@@ -9,7 +9,7 @@ use crate::problem::Report;
 use crate::reader::{At, Key, List};
 use crate::{Unmatched, file};
 
-/// What a browser remembers where a filter does not say (Gateway API).
+/// How long a browser remembers where a filter does not say (Gateway API).
 const MAX_AGE: Duration = Duration::from_secs(5);
 
 /// `corsPolicy` of one of a VirtualService's routes.

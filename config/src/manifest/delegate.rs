@@ -70,7 +70,7 @@ pub(super) fn join(all: &mut Vec<Resource<VirtualService>>, services: &Services,
     *all = roots;
 }
 
-/// What a route that delegates leaves to its delegate.
+/// Refuses an action of its own on a route that delegates.
 fn stands_alone(route: &At<HttpRoute>, report: &mut Report) {
     let own = [
         ("route", route.value.route.given().map(|key| &key.at)),
@@ -193,7 +193,7 @@ fn in_full(route: &mut HttpRoute, namespace: &str, services: &Services) {
     }
 }
 
-/// What both ask for: each match of the delegate with each of the root's that it narrows. `None` where one of the
+/// The matches of both together: each of the delegate's with each of the root's that it narrows. `None` where one of the
 /// delegate's narrows none.
 fn together(root: &Key<List<HttpMatch>>, own: &Key<List<HttpMatch>>) -> Option<Key<List<HttpMatch>>> {
     fn all(key: &Key<List<HttpMatch>>) -> Vec<&At<HttpMatch>> {

@@ -1,4 +1,4 @@
-//! What a document is, told before anything in it is read: one that says where requests go, or one that cannot matter.
+//! Kinds of documents, told before anything in them is read: those that say where requests go, and those that cannot matter.
 
 use crate::node::{Node, Value};
 use crate::problem::ResourceId;
@@ -37,9 +37,9 @@ pub(super) enum Kind {
 /// Why a document is not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It cannot say where requests go.
+    /// The document cannot say where requests go; why.
     Skipped(String),
-    /// It may, and leaving it out would change that.
+    /// The document may say where requests go, and to leave it out would change that; why.
     Refused(String),
 }
 
@@ -60,7 +60,7 @@ const INDIFFERENT: [&str; 10] = [
 /// Kinds of the Gateway API that say where requests go and are not offered.
 const NOT_OFFERED: [&str; 3] = ["TLSRoute", "TCPRoute", "UDPRoute"];
 
-/// What `document` is to be read as. In a directory that was searched, files that are no manifests are met.
+/// The kind that `document` is read as. A search of a directory also meets files that are no manifests.
 pub(super) fn kind(document: &Node, searched: bool) -> Result<Kind, Unread> {
     let (api, kind) = (document.text("apiVersion"), document.text("kind"));
     let (Some(api), Some(kind)) = (api, kind) else {
@@ -133,7 +133,7 @@ fn memmem(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|window| window == word)
 }
 
-/// Who a document is, as far as it says.
+/// Identity of a document, as far as it says.
 pub(super) fn identity(document: &Node) -> ResourceId {
     let metadata = document.get("metadata");
     let text = |name: &str| metadata.and_then(|metadata| metadata.text(name)).unwrap_or_default();

@@ -16,12 +16,12 @@ use crate::reader::Key;
 pub struct DroppedRule {
     pub index: usize,
     pub name: Option<String>,
-    /// What it would have matched is known, and answered with an error.
+    /// The requests that it would have matched are known, and answered with an error.
     pub answers: bool,
     pub problems: Vec<Problem>,
 }
 
-/// What was found wrong with rules of one route so far, by their indices.
+/// Faults of rules of one route so far, by their indices.
 #[derive(Debug, Default)]
 pub(super) struct Dropped(BTreeMap<usize, Faults>);
 

@@ -200,7 +200,7 @@ tables! {
         name: String,
     }
 
-    /// Who may attach to a listener.
+    /// Routes that may attach to a listener.
     pub(crate) struct AllowedRoutes {
         namespaces: RouteNamespaces,
         kinds: List<RouteKind>,

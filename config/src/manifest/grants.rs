@@ -1,4 +1,4 @@
-//! Who may refer to what in another namespace: ReferenceGrants, and which routes a listener lets attach (Gateway API).
+//! References across namespaces: ReferenceGrants, and which routes a listener lets attach (Gateway API).
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Namespaces {
     }
 }
 
-/// Who refers to something.
+/// The referring resource.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct From<'a> {
     pub(super) kind: &'a str,
@@ -100,7 +100,7 @@ fn holds(one: &LabelExpression, namespace: &str, namespaces: &Namespaces) -> boo
         Some("NotIn") => !named,
         Some("Exists") => value.is_some(),
         Some("DoesNotExist") => value.is_none(),
-        // What cannot be understood selects nothing.
+        // An unknown operator selects nothing.
         Some(_) | None => false,
     }
 }

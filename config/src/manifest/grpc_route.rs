@@ -85,7 +85,7 @@ impl Route {
         Self { kind: RouteKind::Grpc, of, calls, is_void: false }
     }
 
-    /// What names it among its neighbours in messages.
+    /// Its name in messages: kind, namespace, name.
     pub(super) fn title(&self) -> String {
         format!("{} {}/{}", self.kind.word(), self.of.namespace, self.of.name)
     }
@@ -98,7 +98,7 @@ fn each<T: Default, U: Default>(key: &Key<List<T>>, mut of: impl FnMut(&At<T>) -
         Key::Refused => return Key::Refused,
         Key::Given(list) => list,
     };
-    // What was refused keeps its place, which others are counted by.
+    // A refused one keeps its place: the others are counted by theirs.
     let nothing = || At { value: T::default(), at: list.at.clone() };
     let one = |key: &Key<T>| match key {
         Key::Given(given) => Key::at(of(given), &given.at),

@@ -35,7 +35,7 @@ impl Hosts {
         }
     }
 
-    /// Whoever has a host in common with this one, `None` for every one.
+    /// The holder of a host in common with this one; `None` stands for every host.
     pub fn holder(&self, host: Option<&str>) -> Option<&str> {
         let Some(host) = host else {
             return self.all.as_deref().or_else(|| self.named.values().next().map(String::as_str));

@@ -96,7 +96,7 @@ struct Emit<'a> {
     report: &'a mut Report,
 }
 
-/// What a list of filters asks for.
+/// A list of filters, read.
 #[derive(Default)]
 struct Filters {
     request_headers: Key<file::HeaderEdits>,
@@ -142,7 +142,7 @@ impl Emit<'_> {
         }
     }
 
-    /// What becomes of its requests, without what they must be like.
+    /// The route of a rule without its matches: where requests go, and with which changes.
     fn rule(&mut self, rule: &At<Rule>) -> file::Route {
         let filters = self.filters(&rule.value.filters);
         let mut made = file::Route {
@@ -228,7 +228,7 @@ impl Emit<'_> {
         ];
         let filters = rule.filters.given().map(|list| list.value.as_slice()).unwrap_or_default();
         for filter in filters.iter().filter_map(Key::given) {
-            // What changes the answer has its effect on ours.
+            // Filters on responses have their effect on our own answer too.
             given.push(filter.value.request_mirror.given().map(|key| &key.at));
             given.push(filter.value.request_header_modifier.given().map(|key| &key.at));
             given.push(filter.value.url_rewrite.given().filter(|_| !backends_too).map(|key| &key.at));
@@ -403,7 +403,7 @@ impl Emit<'_> {
             rewrite: filters.rewrite,
             redirect: filters.redirect,
         };
-        // What a backend that cannot be had would get, its mirrors do not get either.
+        // A backend that cannot be reached has no requests, and so none for its mirrors.
         let Some(name) = upstream else { return (primary, List::new()) };
         let mut mirrors = filters.mirrors;
         for mirror in &mut mirrors {

@@ -23,11 +23,11 @@ struct Asked<'g> {
     host: &'g str,
     port: &'g At<u64>,
     speaks_tls: bool,
-    /// It says so itself.
+    /// The listener itself names HTTP/2.
     speaks_http2: bool,
 }
 
-/// What is known of all of them.
+/// Facts about all listeners together.
 pub(super) struct Around<'a> {
     pub(super) gateways: &'a [Resource<istio::Gateway>],
     pub(super) api_gateways: &'a [Resource<gateway_api::Gateway>],

@@ -1,5 +1,5 @@
-//! What an object of a cluster may not name: files and sockets of the machine that the gateway runs on. Its author is another than
-//! the machine's; a file that cannot be read would stop every change of everybody, and one that can is not theirs to use. Pure.
+//! Files and sockets of the gateway's machine, which no object of a cluster may name. Its author is another than the machine's: a
+//! file that cannot be read would stop every change of everybody, and one that can is not the author's to use. Pure.
 
 use crate::problem::Report;
 use crate::reader::Key;

@@ -1,5 +1,5 @@
-//! What a VirtualService or an HTTPRoute cannot say of its mirrors, said beside it in TOML: what is compared and redacted, who is
-//! the baseline, the governor. `[every]` is for all mirrors of the object, `[mirror.NAME]` for the one of that name.
+//! Keys of mirrors for which a VirtualService or an HTTPRoute has no word, in TOML beside it: comparing, redaction, the baseline,
+//! the governor. `[every]` is for all mirrors of the object, `[mirror.NAME]` for the one of that name.
 //!
 //! With a policy that is wrong, or not to be had, the object's mirrors get no copy: what was to be redacted is not sent as it is,
 //! and the primary goes on without.
@@ -139,8 +139,8 @@ fn sound(text: &str, report: &mut Report) -> Option<Sound> {
     Some(Sound { every, named, met: BTreeSet::new() })
 }
 
-/// Whom a baseline is one of is known where all mirrors of a rule are: they get the names that these have there. One that is of
-/// none of them gets no copy.
+/// Gives baselines the names that their candidates have on this rule, where all of its mirrors are known. A baseline without a
+/// candidate there gets no copy.
 pub(super) fn baselines_of_candidates(mirrors: &mut List<file::Mirror>, report: &mut Report) {
     let own = |mirror: &file::Mirror| {
         mirror.name.given().or_else(|| mirror.upstream.given()).map(|name| name.value.clone())
@@ -200,7 +200,7 @@ fn try_out(mirror: file::Mirror, report: &mut Report) {
     Check::new(report).config(file);
 }
 
-/// What the policy says of a mirror stands in place of what follows from the object.
+/// A key of the policy replaces the mirror's own, which follows from the object.
 fn lay_over(policy: &file::Mirror, mirror: &mut file::Mirror) {
     macro_rules! lay {
         ($($key:ident)*) => {

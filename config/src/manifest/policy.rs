@@ -1,4 +1,4 @@
-//! What a DestinationRule says about connections, ejection and balancing → an upstream's keys.
+//! DestinationRules: connections, ejection and balancing → an upstream's keys.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ impl Listen {
     }
 }
 
-/// What the ports of Gateways are here.
+/// How the ports of Gateways map to ports of this gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ports {
     /// As they are written.
@@ -59,7 +59,7 @@ impl Ports {
         }
     }
 
-    /// What this port of a Gateway is here, as far as it is known.
+    /// The port here for this port of a Gateway, as far as it is known.
     pub(super) fn here(&self, port: &At<u64>) -> Option<At<u64>> {
         match self {
             Self::Own => Some(port.clone()),

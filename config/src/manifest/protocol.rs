@@ -1,5 +1,5 @@
-//! What manifests say of a destination's protocol: a ServiceEntry's `protocol`, a Service's `appProtocol`, and the names
-//! of ports, which Istio reads too. What is not spoken is an error: HTTP/1.1 in its place would reach nobody.
+//! The protocol of a destination, by its manifests: a ServiceEntry's `protocol`, a Service's `appProtocol`, and the names
+//! of ports, which Istio reads too. A protocol that is not spoken here is an error: HTTP/1.1 in its place would reach no server.
 
 use crate::node::{Node, Value};
 use crate::problem::{Place, Report};
@@ -15,7 +15,7 @@ pub(super) struct Port {
     protocol: Option<At<String>>,
 }
 
-/// What is spoken to destinations.
+/// A protocol spoken to destinations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
@@ -44,7 +44,7 @@ impl Protocol {
     }
 }
 
-/// Who asks what a destination speaks.
+/// The kind of route that asks for a destination's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asker {
     /// Istio's routes, which read the names of ports too.
@@ -62,7 +62,7 @@ impl Asker {
 /// How Istio and Kubernetes write protocols that are not spoken.
 const NOT_SPOKEN: [&str; 8] = ["http_proxy", "mongo", "mysql", "redis", "sctp", "tcp", "thrift", "udp"];
 
-/// Those that names of ports begin with and that are something else than HTTP/1.1.
+/// Beginnings of ports' names that mean another protocol than HTTP/1.1.
 const NAMED: [&str; 5] = ["grpc", "grpc-web", "http2", "https", "tls"];
 
 const SPOKEN: &str = "HTTP, HTTP2, GRPC and HTTPS are spoken to destinations";
@@ -129,7 +129,7 @@ impl Port {
     }
 }
 
-/// What is spoken on `port`, as far as it is said; on no port in particular what all of them say.
+/// The protocol of `port`, as far as manifests say; without a port, the one on which all ports agree.
 pub(super) fn of(ports: &[Port], port: Option<u64>, asker: Asker) -> Option<Protocol> {
     let asked = ports.iter().filter(|one| port.is_none_or(|port| one.number == port));
     let mut all = asked.map(|one| one.protocol(asker));
@@ -144,7 +144,7 @@ pub(super) fn differ(ports: &[Port], asker: Asker) -> bool {
     all.next().is_some_and(|first| all.any(|other| other != first))
 }
 
-/// What keeps `ports` from being spoken to on `port`, if anything does; of no port in particular all of them must.
+/// The reason why `port` cannot be spoken to, if there is one; without a port, all of `ports` must have one.
 pub(super) fn fault(ports: &[Port], port: Option<u64>, asker: Asker) -> Option<(&Place, String)> {
     let asked: Vec<&Port> = ports.iter().filter(|one| port.is_none_or(|port| one.number == port)).collect();
     let faults: Vec<_> = asked.iter().filter_map(|one| one.fault(asker)).collect();

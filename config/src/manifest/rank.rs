@@ -37,7 +37,7 @@ impl Ranked {
     }
 }
 
-/// What the specification orders by, greatest first; then age, name and place.
+/// Order of matches by the specification, greatest first; then age, name and place.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     pub(super) host: Reverse<Specific>,
@@ -46,7 +46,7 @@ pub(super) struct Rank {
     pub(super) exact: Reverse<bool>,
     /// Of a call, what is named of its service.
     pub(super) prefix: Reverse<usize>,
-    /// What is named of a call's method.
+    /// The named parts of a call's method.
     pub(super) call: Reverse<usize>,
     pub(super) method: Reverse<bool>,
     pub(super) headers: Reverse<usize>,
@@ -56,7 +56,7 @@ pub(super) struct Rank {
     pub(super) place: usize,
 }
 
-/// What comes for a listener's host and is for none of its routes: routes of a less specific listener do not get it.
+/// The route for requests to a listener's host that none of its routes take: routes of a less specific listener do not get them.
 pub(super) fn kept_from_others(of: &Isolated) -> Ranked {
     let at = &of.host.at;
     let reply = file::Reply { status: Key::at(404, at), ..file::Reply::default() };

@@ -1,6 +1,6 @@
 //! Certificates and keys that manifests refer to by name: Secrets and ConfigMaps, and the files that `--secret` gives for them.
 //!
-//! What they hold is not looked at here. It goes on under a name that no file has, and is never shown.
+//! Their content is not looked at here. It goes on under a name that no file has, and is never shown.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,7 +55,7 @@ struct Bound {
     used: bool,
 }
 
-/// What an object holds, by key.
+/// The data of an object, by key.
 type Fields = BTreeMap<String, Vec<u8>>;
 
 #[derive(Debug, Default)]
@@ -146,7 +146,7 @@ impl Secrets {
         }
     }
 
-    /// Who is believed by what an object holds.
+    /// The authorities that an object holds, to be trusted.
     pub(super) fn ca(&mut self, holder: Holder, namespace: &str, name: &str) -> Option<String> {
         let bound = self.bound_for(namespace, name, |bound| bound.ca.clone());
         bound.or_else(|| self.field(holder, namespace, name, &CA))
@@ -189,7 +189,7 @@ impl Secrets {
         self.known.contains_key(&(holder, namespace.to_owned(), name.to_owned()))
     }
 
-    /// What was asked for and is in no file; says which `--secret` nobody asked for.
+    /// The materials in use that are in no file; reports each `--secret` that nothing refers to.
     pub(super) fn finish(self, report: &mut Report) -> Materials {
         for bound in self.bound.iter().filter(|bound| !bound.used) {
             report.warn(&bound.at, format!("nothing that is served refers to {}", bound.name));

@@ -1,4 +1,4 @@
-//! What a Gateway says of TLS with its clients → `tls` of a listener.
+//! TLS of a Gateway with its clients → `tls` of a listener.
 
 use super::gateway_api::{self, SecretRef};
 use super::grants::{self, From};
@@ -34,7 +34,7 @@ impl Ending {
         }
     }
 
-    /// Whom it lets in, and how.
+    /// The clients that it admits, and how.
     pub(super) fn policy(&self) -> (ClientAuthWord, Option<&str>, Option<&str>, TlsVersion) {
         (self.client_auth, self.client_ca.as_deref(), self.client_crls.as_deref(), self.min_version)
     }

@@ -1,4 +1,4 @@
-//! Who a destination is: a service's name, a subset and a port become an upstream with addresses and a policy.
+//! Destinations: a service's name, a subset and a port become an upstream with addresses and a policy.
 //!
 //! Addresses come from `--endpoint`, from a ServiceEntry's endpoints, or from DNS names; there is no cluster to ask.
 
@@ -33,21 +33,21 @@ struct Bound {
     used: Option<String>,
 }
 
-/// What a destination is asked for.
+/// The destination that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Wanted {
     /// Its name in full.
     service: String,
     subset: Option<String>,
     port: Option<u64>,
-    /// It is spoken to in HTTP/2 though nothing that is said of it says so.
+    /// The destination is called over HTTP/2 though no manifest says that it speaks it.
     over_http2: bool,
 }
 
-/// Who asks for an upstream.
+/// The reference that asks for an upstream.
 struct Asking<'a> {
     at: &'a Place,
-    /// What becomes of requests without it.
+    /// The fate of requests without it, in words.
     otherwise: &'a str,
     asker: Asker,
 }
@@ -57,7 +57,7 @@ struct Made {
     name: String,
     upstream: file::Upstream,
     at: Place,
-    /// Whose addresses are still to be told.
+    /// The destination whose addresses are still to be told.
     unaddressed: Option<Wanted>,
     labels: Vec<(String, String)>,
 }
@@ -68,7 +68,7 @@ pub(super) struct Services {
     /// All are called in plaintext, whatever is said of TLS.
     pub(super) plaintext: bool,
     pub(super) secrets: Secrets,
-    /// What more is said of mirrors.
+    /// Further keys of mirrors.
     pub(super) policies: Policies,
     bound: Vec<Bound>,
     /// Which of `bound` have this name.
@@ -77,7 +77,7 @@ pub(super) struct Services {
     read_rules: Vec<Resource<DestinationRule>>,
     rules: BTreeMap<String, Resource<DestinationRule>>,
     entries: BTreeMap<String, Resource<ServiceEntry>>,
-    /// What BackendTLSPolicies say of Services, by their names in full.
+    /// BackendTLSPolicies of Services, by their names in full.
     backend_policies: backend_tls::Policies,
     /// Names, namespaces and ports of Services.
     read_services: Vec<(String, String, Vec<Port>)>,
@@ -87,7 +87,7 @@ pub(super) struct Services {
     lost: BTreeSet<String>,
     /// Every namespace that a manifest names.
     namespaces: BTreeSet<String>,
-    /// Who has the short name: the names in full of every service that anybody names.
+    /// The full names behind each short name, of all services that are named anywhere.
     shorts: BTreeMap<String, BTreeSet<String>>,
     made: BTreeMap<Wanted, Option<usize>>,
     upstreams: Vec<Made>,
@@ -340,7 +340,7 @@ impl Services {
             self.upstreams.push(made);
             self.upstreams.len() - 1
         });
-        // What is missing is said again of everybody who misses it, where it may still come.
+        // A missing destination is reported for each reference to it, where it may still come.
         if index.is_some() || !report.is_by_resource() {
             self.made.insert(wanted, index);
         }
@@ -373,7 +373,7 @@ impl Services {
         None
     }
 
-    /// What is spoken to it, as far as it is said.
+    /// The protocol of a destination, as far as manifests say.
     fn protocol(&self, wanted: &Wanted, asking: &Asking<'_>) -> Option<Protocol> {
         let (ports, port, asker) = self.ports_asked(wanted, asking)?;
         protocol::of(&ports, port, asker)
@@ -553,7 +553,7 @@ impl Services {
         None
     }
 
-    /// What `--endpoint` gives for it: those that say most about it, taken together.
+    /// The addresses from `--endpoint`: of the bindings that name the destination most precisely, all together.
     fn bound_addresses(&mut self, wanted: &Wanted, report: &mut Report) -> Vec<String> {
         let fits = |bound: &Bound| {
             bound.subset == wanted.subset && (bound.port.is_none() || bound.port == wanted.port)

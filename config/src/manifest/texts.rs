@@ -13,7 +13,7 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) struct Text {
     pub(super) name: String,
     pub(super) text: String,
-    /// It was met in a directory, rather than named.
+    /// The file was met in a directory, rather than named.
     pub(super) searched: bool,
 }
 
@@ -62,7 +62,7 @@ fn cannot_be_read(path: &Path, why: &dyn std::fmt::Display, report: &mut Report)
     report.error(&at, format!("cannot be read: {why}"));
 }
 
-/// What a directory has that may be a manifest, in the order of names.
+/// The files of a directory that may be manifests, in the order of names.
 fn files_in(directory: &Path, report: &mut Report) -> Vec<PathBuf> {
     let known = |path: &PathBuf| {
         let end = path.extension().and_then(|end| end.to_str());

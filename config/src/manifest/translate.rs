@@ -1,7 +1,7 @@
 //! Documents that come one by one, as a cluster's do → what is sound of them, and what became of each. One bad document
 //! stops nobody else: it counts as if it had not been applied.
 //!
-//! What a refused document means for others, who may have relied on it:
+//! A refused document has an effect on others, which may have relied on it:
 //! * a VirtualService: its requests go where they would if it did not exist; it still counts where it matters whether a
 //!   VirtualService is the only one;
 //! * an HTTPRoute or GRPCRoute: the same, but where each problem is one rule's only those rules are [dropped](super::dropped), and
@@ -27,7 +27,7 @@ use crate::node::Node;
 use crate::problem::{ByResource, OfResource, Place, Problem, Report, ResourceId};
 use crate::write::Shown;
 
-/// What a cluster says, and what it cannot know.
+/// The documents of a cluster, and the settings that they cannot hold.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Applied<'a> {
     pub documents: &'a [Document],
@@ -38,17 +38,17 @@ pub struct Applied<'a> {
     pub plaintext: Plaintext,
     /// As of [`super::Manifests`].
     pub endpoints: &'a [String],
-    /// What more is said of the mirrors of an object, by its kind, namespace and name.
+    /// Policies of the mirrors of an object, by its kind, namespace and name.
     pub policies: Option<&'a BTreeMap<(String, String, String), Policy>>,
 }
 
-/// What is sound, and what became of each document.
+/// The configuration of the sound documents, and the outcome of each.
 #[derive(Debug)]
 pub struct Translated {
     /// Of the accepted documents; without any route where none has one. Its warnings are those of no resource.
     ///
     /// # Errors
-    /// What is wrong with the settings or the addresses to listen on.
+    /// Problems of the settings or of the addresses to listen on.
     pub checked: Result<Checked, Vec<Problem>>,
     /// One for each document, in their order; a list's members stand for it.
     pub outcomes: Vec<Outcome>,
@@ -56,12 +56,12 @@ pub struct Translated {
     pub destinations: Vec<(String, Destination)>,
 }
 
-/// What became of one document.
+/// The outcome of one document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     pub resource: ResourceId,
     pub state: State,
-    /// What its author may want to know about it.
+    /// Warnings for its author.
     pub warnings: Vec<Problem>,
 }
 
@@ -70,10 +70,10 @@ pub enum State {
     Accepted,
     /// A route without these of its rules.
     Partial(Vec<DroppedRule>),
-    /// It has no part in the configuration until these are mended, but that of a route each of whose rules is at fault what they
-    /// would have matched is answered with an error.
+    /// The document has no part in the configuration until these are mended. Where it is a route each of whose rules is at fault,
+    /// the requests that they would have matched are answered with an error.
     Rejected(Vec<Problem>),
-    /// It has no part in the configuration, and nothing is wrong with it; why.
+    /// The document has no part in the configuration, and no fault; why.
     Skipped(String),
 }
 
@@ -106,7 +106,7 @@ pub fn translate(applied: &Applied<'_>) -> Translated {
     }
 }
 
-/// What was found wrong with one document so far.
+/// Faults of one document so far.
 #[derive(Default)]
 struct Refused {
     whole: Option<OfResource>,
@@ -120,7 +120,7 @@ fn outcome(refused: &Refused, of: OfResource, document: &Node) -> Outcome {
         return Outcome { resource: of.id, state: State::Rejected(errors), warnings: whole.warnings.clone() };
     }
     let OfResource { id, mut warnings, skipped, errors: _ } = of;
-    // What is said of a rule that is dropped is said of what is left of it.
+    // A dropped rule has its problems; warnings about the rest of it are left out.
     warnings.retain(|warning| !rules.is_about(&id, warning));
     let state = match skipped {
         _ if !rules.is_empty() && rules.has_all(document) => State::Rejected(rules.problems()),

@@ -1,4 +1,4 @@
-//! What a DestinationRule says of TLS with its service → `tls` of an upstream.
+//! TLS of a DestinationRule with its service → `tls` of an upstream.
 
 use super::called::Called;
 use super::istio::Tls;
@@ -71,7 +71,7 @@ pub(super) fn tls(
     let (cert, key) = pair.filter(|_| mode.value == "MUTUAL").map(|pair| (pair.cert, pair.key)).unzip();
     let crls = tls.ca_crl.given().map(|crl| Key::at(vec![Key::Given(crl.clone())], &crl.at));
     let upstream = file::UpstreamTls {
-        // Who believes anybody asks no authority.
+        // With every certificate accepted no authority is asked.
         ca: if any.is_some() { Key::Absent } else { text(ca).unwrap_or_else(|| tls.ca_certificates.clone()) },
         crls: crls.filter(|_| any.is_none()).unwrap_or(Key::Absent),
         server_name: tls.sni.given().map_or_else(
@@ -89,7 +89,7 @@ pub(super) fn tls(
 
 const ELSEWHERE: &str = "--plaintext-upstreams where TLS begins behind the gateway";
 
-/// What `credentialName` names.
+/// The object that `credentialName` names, read.
 #[derive(Default)]
 struct Credential {
     pair: Option<Pair>,

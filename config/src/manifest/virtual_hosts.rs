@@ -1,4 +1,4 @@
-//! Whose a host is: each host that VirtualServices name, in the order in which they are asked, and how requests name it.
+//! Owners of hosts: each host that VirtualServices name, in the order in which they are asked, and how requests name it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -51,7 +51,7 @@ pub(super) fn routes(
         }
         let takes_all = |route: &Key<file::Route>| route.given().is_some_and(|route| takes_all(&route.value));
         if owners.len() > 1 {
-            // Whoever takes everything would leave nothing to those behind it (Istio, for gateways).
+            // A route that takes everything would leave nothing to those behind it (Istio, for gateways).
             own.sort_by_key(takes_all);
         }
         if let (false, true, Some(service)) =
@@ -135,7 +135,7 @@ impl Group<'_> {
         }
     }
 
-    /// What the end of a virtual host answers.
+    /// The route at the end of a virtual host, which answers 404.
     fn not_found(&self) -> Key<file::Route> {
         let at = &self.service.at;
         let reply = file::Reply { status: Key::at(404, at), ..file::Reply::default() };

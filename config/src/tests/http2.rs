@@ -1,4 +1,4 @@
-//! What a listener speaks, and what HTTP/2 connections may be told to cost.
+//! Protocols of listeners, and limits of HTTP/2 connections.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What the access log and tracing may be told, and what they are told when it makes no sense.
+//! Keys of the access log and of tracing, and the problems of those that make no sense.
 
 use std::path::PathBuf;
 

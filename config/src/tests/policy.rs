@@ -1,4 +1,4 @@
-//! What routes, upstreams and mirrors may ask for, and what they are told when it makes no sense.
+//! Policies of routes, upstreams and mirrors, and the problems of those that make no sense.
 
 use super::*;
 
@@ -281,7 +281,7 @@ fn a_baseline_is_one_of_the_candidates_that_it_names_and_takes_after_these() {
         );
         accepted(&text).config.routes.swap_remove(0).mirrors
     };
-    // What it says → whose it is, by whose rules it compares, of whose requests.
+    // Its keys → the candidates it is of, the percent it compares, whether the first candidate is asked alike.
     let rows = [
         ("", ["v2", "v3"].as_slice(), Some(10), false),
         (", baseline_for = [\"v2\"]", &["v2"], Some(10), true),

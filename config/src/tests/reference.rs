@@ -319,12 +319,11 @@ fn the_form_as_first_described_is_sound() {
 }
 
 #[test]
-fn the_embedded_default_is_its_text() {
+fn the_embedded_text_is_sound_and_names_both_services() {
     for (v1, v2) in [("127.0.0.1:9001", "127.0.0.1:9002"), ("[::1]:1", "[fe80::1%3]:65535")] {
         let (v1, v2) = (v1.parse::<SocketAddr>().unwrap(), v2.parse::<SocketAddr>().unwrap());
-        let config = embedded_default(v1, v2);
-        let Checked { config: read, warnings, .. } = accepted(&embedded_text(v1, v2));
-        assert_eq!((&config, warnings), (&read, vec![]));
+        let Checked { config, warnings, .. } = accepted(&embedded_text(v1, v2));
+        assert_eq!(warnings, []);
         assert_eq!(config.routes[0].name, "default");
         assert_eq!(
             config.upstreams[0].endpoints,

@@ -1,4 +1,4 @@
-//! What is said about routes and their mirrors.
+//! Problems and warnings of routes and their mirrors.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! What this process knows of each mirror on each route, as an account that it can judge, keep for the next process, and hand to
-//! the gateways beside it.
+//! Accounts: this process's evidence on each mirror of each route, in a form that it can judge, keep for the next process and
+//! hand to the gateways beside it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ pub(super) fn accounts(store: &ConfigStore, snapshot: &Snapshot) -> Vec<Account>
     let mut known = looked(store, snapshot, &all);
     known.retain(|of| store.epochs.of(of.route, of.mirror).is_none());
     if !known.is_empty() {
-        // Nobody has looked yet: since the process began is since now.
+        // Mirrors that no look has seen have no epoch yet: it begins with this one.
         epoch::look(store);
     }
     let tallies = store.findings.tallies();
@@ -63,7 +63,7 @@ pub(crate) fn whole_book(store: &ConfigStore) -> Book {
     book
 }
 
-/// What an earlier process kept goes on here: of names that are still in the configuration, and as long as the same is asked.
+/// Takes up the accounts of an earlier process, of mirrors that are still configured and still asked the same; returns how many.
 pub(crate) fn restore(store: &ConfigStore, book: Book) -> usize {
     let snapshot = store.open();
     let all = outcomes::pairings(&snapshot, &outcomes::Chosen::default());

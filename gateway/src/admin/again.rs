@@ -100,7 +100,7 @@ pub(super) async fn again(
     axum::response::IntoResponse::into_response(Json(told))
 }
 
-/// What one side answers, and how long that takes.
+/// One side's response, and the time it took.
 async fn answer(snapshot: &Snapshot, kept: &Again, ask: &Ask) -> Result<(Answer, Duration), String> {
     let began = Instant::now();
     let answered = timeout(Duration::from_millis(AGAIN_MS_MAX), fetched(snapshot, kept, ask)).await;
@@ -127,7 +127,7 @@ struct Place {
     address: Address,
     /// As it is written.
     authority: String,
-    /// Whose certificate it shows.
+    /// The name in its certificate.
     host: Option<Host>,
 }
 

@@ -1,5 +1,5 @@
-//! What is asked of the admin listener: its query, its path, its content. What cannot be read is answered as every other
-//! refusal is, with the reason as JSON.
+//! Extractors of the admin listener's requests: query, path, content. One that cannot be read is answered like every other
+//! refusal, with the reason as JSON.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     }
 }
 
-/// What comes of reading content, unless that never ends.
+/// Reads content within [`CONTENT_MAX`]; content that never ends is refused.
 async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Response> {
     let late = |_: Elapsed| refusal(StatusCode::REQUEST_TIMEOUT, "the content did not end in ten seconds");
     tokio::time::timeout(CONTENT_MAX, reading).await.map_err(late)
@@ -86,7 +86,7 @@ pub(super) async fn unknown() -> Response {
     refusal(StatusCode::NOT_FOUND, "there is no such page; / lists them")
 }
 
-/// What is there does not do that; the answer's Allow says what it does.
+/// The page exists, but does not take the method; the Allow of the answer lists those it takes.
 pub(super) async fn unfit() -> Response {
     refusal(StatusCode::METHOD_NOT_ALLOWED, "this page does not take that method")
 }

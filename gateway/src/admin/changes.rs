@@ -1,5 +1,5 @@
-//! What is in force, as JSON or as TOML, and the pages where changes are asked for. They pass a change on and tell what became
-//! of it; whether it is sound is not their judgement.
+//! Pages of the configuration in force, as JSON or as TOML, and pages where changes are asked for. They pass a change on and tell
+//! what became of it; the control loop judges whether it is sound.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

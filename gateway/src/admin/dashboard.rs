@@ -24,7 +24,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// What a browser gets for `/`.
+/// The page at `/`, for browsers.
 const PAGE: (&str, &str, &[u8]) = ("", "text/html; charset=utf-8", include_bytes!("dashboard/index.html"));
 
 macro_rules! assets {
@@ -95,7 +95,7 @@ impl Asset {
     }
 }
 
-/// What `/` and `/dashboard/` read.
+/// The state behind `/` and `/dashboard/`.
 #[derive(Debug)]
 struct Shelf {
     page: Option<Asset>,
@@ -128,7 +128,7 @@ async fn asset(State(shelf): State<Arc<Shelf>>, Path(name): Path<String>, header
     }
 }
 
-/// What every answer of the admin listener says: it is what it says it is, and nobody keeps it who was not told to.
+/// Adds the fields that every answer of the admin listener has: its type is not guessed, and no cache keeps it unless it says so.
 pub(super) async fn careful(mut response: Response) -> Response {
     let fields: [(HeaderName, &'static str); 2] =
         [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CACHE_CONTROL, "no-store")];

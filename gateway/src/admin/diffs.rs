@@ -52,7 +52,7 @@ fn role(role: Role) -> &'static str {
     role.as_str()
 }
 
-/// What a mirror on a route came to.
+/// The comparison of a mirror on a route, in numbers.
 pub(super) fn tally(tally: &Tally) -> Value {
     json!({
         "route": tally.route,

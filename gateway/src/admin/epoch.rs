@@ -1,5 +1,4 @@
-//! What the counters of a mirror on a route are at a moment, and what they count since their epoch began. When that is, `control`
-//! knows.
+//! Counters of a mirror on a route at one moment, and since its epoch began; `control` knows when that was.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -51,7 +50,7 @@ fn share(config: &Config, route: &Route, mirror: &Mirror) -> Option<u32> {
     (drawn.name == mirror.name).then_some(mirror.percent.per_million)
 }
 
-/// What clients got on its route since that share is what it is, copied and not.
+/// Responses to the clients of its route since the mirror has its present share: of copied requests, and of the others.
 pub(super) fn clients(snapshot: &Snapshot, pairing: &Pairing<'_>) -> Option<Clients> {
     let route = snapshot.config.routes.get(pairing.index)?;
     let share = share(&snapshot.config, route, pairing.mirror)?;
@@ -114,13 +113,13 @@ impl Counted {
         Self { now: counts(pairing), epoch }
     }
 
-    /// What came since the epoch began.
+    /// The counts since the epoch began.
     pub(super) fn all(&self) -> Counts {
         self.epoch.as_ref().map_or_else(|| self.now.clone(), |epoch| epoch.counted(&self.now))
     }
 }
 
-/// What came since the last moment before `since` that is remembered, or since the epoch began.
+/// The counts since the last remembered moment before `since`; without one, since the epoch began.
 pub(super) fn lately(epoch: &Epoch, all: &Counts, since: Option<SystemTime>) -> Counts {
     let mark = epoch.marks.iter().rev().find(|mark| since.is_some_and(|since| mark.at <= since));
     mark.map_or_else(|| all.clone(), |mark| all.since(&mark.counted))
@@ -150,8 +149,8 @@ pub(super) fn bursts(epoch: &Epoch, all: &Counts) -> [Option<f64>; 2] {
 /// No burst is taken for larger: what varies that much is another load, not a hiccup.
 const BURST_MAX: f64 = 16.0;
 
-/// What is asked of a mirror, as a word that is another wherever that is: by which rules its responses are compared, of which
-/// requests they are, and what of these it does not see, or others of its route do not. How many are copied is no part of it.
+/// A hash of the question that a mirror answers. It changes with the rules of comparison, with the choice of requests and what is
+/// changed in them, and with the fields redacted for this mirror or others of its route; the share of requests is no part of it.
 fn question(config: &Config, route: &Route, mirror: &Mirror) -> String {
     let Mirror {
         only,
@@ -177,7 +176,7 @@ fn question(config: &Config, route: &Route, mirror: &Mirror) -> String {
     if !baseline_for.is_empty() {
         asked.push_str(&format!("{baseline_for:?}"));
     }
-    // What was found while it was no secret is not shown once it is one. Nor is the word another where that is not so.
+    // Findings from before a field was redacted are not shown afterwards. Where no field more is, the hash stays the same.
     let hidden = redacted(config, [route]);
     if has_more(&hidden, redact) {
         asked.push_str(&format!("{hidden:?}"));
@@ -315,7 +314,7 @@ mod tests {
         count(&next, 2);
         assert_eq!(crate::admin::restore(&next, book.clone()), 1);
         assert_eq!(known(&next), (100_000, 7, 7, 63));
-        // What the next one keeps is all of it.
+        // The next process keeps the whole of it.
         let third = ConfigStore::new(&with(10));
         crate::admin::restore(&third, crate::admin::whole_book(&next));
         assert_eq!(known(&third), (100_000, 7, 7, 63));

@@ -34,7 +34,7 @@ use crate::metrics::{Code, Codes, Label, RejectReason, RouteCounters, Shard, She
 use families::Families;
 use times::ChosenSeries;
 
-/// What `/metrics` is; Prometheus asks for it by this name.
+/// Media type of `/metrics`; Prometheus asks for it by this name.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Label of answers given before a route was known.
@@ -106,7 +106,7 @@ impl Collector for Workers {
     }
 }
 
-/// What one scrape looks at.
+/// The counters that one scrape reads.
 #[derive(Debug)]
 struct Shards<'a> {
     snapshot: &'a Snapshot,
@@ -116,7 +116,7 @@ struct Shards<'a> {
 }
 
 impl Shards<'_> {
-    /// What became of attempts to change the configuration.
+    /// Attempts to change the configuration, by their results.
     fn configuration(&self, out: &mut Families<'_>) -> fmt::Result {
         let snapshot = self.snapshot;
         out.counters(

@@ -46,12 +46,13 @@ const WHY_MAX: usize = 300;
 /// Gateways that are asked; of more, the first by their addresses.
 const PEERS_MAX: usize = 64;
 
-/// Whose evidence is judged.
+/// The gateways whose evidence is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Scope {
-    /// That of all gateways; of this one alone where it knows no other.
+    /// All gateways; this one alone where it knows no other.
     Fleet,
+    /// This gateway alone.
     Own,
 }
 
@@ -108,7 +109,7 @@ impl Reading {
     fn read(&self, text: &str) -> Result<Book, String> {
         let taken = self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(text.len()));
         taken.map_err(|_| format!("all answers together take more than {ALL_BYTES_MAX} bytes"))?;
-        // What is read takes several times as much until it is looked through.
+        // A parsed book takes several times the memory of its text, until accounts of no mirror here are dropped.
         let _turn = self.turn.lock();
         let mut book = Book::of_json(text.as_bytes()).map_err(|why| why.to_string())?;
         book.accounts.retain(|of| self.known.get(&of.route).is_some_and(|all| all.contains(&of.mirror)));

@@ -1,4 +1,4 @@
-//! Who may see and who may change what is in force.
+//! Access to the admin listener: to look, and to change what is in force.
 //!
 //! Changes are guarded: by a token where there is one, and without one only from this machine, by a client that named it
 //! by its address, so that no page in a browser can reach in under a name of its own (DNS rebinding). Where only this machine
@@ -14,14 +14,14 @@ use axum::response::Response;
 
 use super::asked::refusal;
 
-/// Who may change anything.
+/// The clients that may change anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guard {
-    /// Whoever bears the token.
+    /// Clients that bear the token.
     Token(String),
-    /// Whoever is on this machine and is not a page of somebody else's.
+    /// Clients on this machine, unless they are a page of another site.
     Local,
-    /// Nobody: strangers reach the listener, and there is no token.
+    /// None: strangers reach the listener, and there is no token.
     Closed,
 }
 

@@ -1,5 +1,5 @@
-//! What the gateways beside this one answered last, good for a moment: whoever waits gets the same answers. It knows no way to
-//! ask them.
+//! The last answers of the gateways beside this one, good for a moment and the same for all that wait. Asking them is the
+//! caller's.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -25,7 +25,7 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    /// What all know together, this gateway that.
+    /// The evidence of all gateways together; `own` is this one's.
     pub(super) fn merged(&self, own: &Book) -> (Vec<Account>, Fleet) {
         let others = self.books.iter().map(|(name, book)| (name.as_str(), book));
         let books: Vec<(&str, &Book)> = [("this gateway", own)].into_iter().chain(others).collect();
@@ -47,7 +47,7 @@ impl Answered {
     }
 }
 
-/// What the others answered last. Whoever asks them holds it meanwhile.
+/// The last answers of the others. The lock is held while they are asked.
 #[derive(Debug, Clone)]
 pub(super) struct Heard {
     last: Arc<Mutex<Option<Last>>>,
@@ -65,20 +65,20 @@ impl Default for Heard {
 #[derive(Debug)]
 struct Last {
     at: Instant,
-    /// What was asked by.
+    /// The configuration in force when they were asked.
     config: Arc<Config>,
     forgotten: u64,
     answered: Arc<Answered>,
 }
 
 impl Heard {
-    /// What comes next is not what they answered before, nor what they are answering now.
+    /// Forgets their last answers, and those under way.
     pub(super) fn forget(&self) {
         self.forgotten.fetch_add(1, Relaxed);
     }
 
-    /// What `ask` answers, or did a moment ago. It goes on to its end also where nobody waits any more: so its like are never
-    /// more than one.
+    /// The answers of `ask`, or those of a moment ago. `ask` runs to its end even where its caller has gone, so that at most one
+    /// runs at a time.
     pub(super) async fn or(
         &self,
         config: &Arc<Config>,
@@ -138,7 +138,7 @@ mod tests {
             }
         };
         let asked = || count.load(Relaxed);
-        // Who asked first goes before there is an answer.
+        // The first caller goes before there is an answer.
         let (go, held) = oneshot::channel::<()>();
         let slow = {
             let ask = ask();

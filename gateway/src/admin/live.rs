@@ -50,7 +50,7 @@ pub(super) struct Live {
     history: Mutex<[Steps; HISTORY_STEPS.len()]>,
 }
 
-/// What is kept in steps of one length.
+/// The history in steps of one length.
 #[derive(Debug)]
 struct Steps {
     seconds: u64,
@@ -89,7 +89,7 @@ impl Live {
         }
     }
 
-    /// What an earlier process kept goes before what this one sees.
+    /// Puts the history that an earlier process kept before this one's.
     async fn restore(&self) {
         let Some(path) = self.store.open().config.admin.history.clone() else { return };
         let shown = path.display().to_string();
@@ -311,7 +311,7 @@ mod tests {
         store.open().counters[0].routes[0].requests.inc(200);
         live.sample(&mut last, began + 10 * INTERVAL);
         assert_eq!(told(&live).await, json!([1, 2]));
-        // What is no history costs what was kept, and nothing else.
+        // A file that holds no history costs the old history, and nothing else.
         std::fs::write(folder.path().join("history"), "{").unwrap();
         let (live, _store) = start();
         live.restore().await;

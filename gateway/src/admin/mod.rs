@@ -118,7 +118,7 @@ Umbra admin (in a browser: the dashboard)
   /config    what is in force, TOML; PUT a whole one, a bad one changes nothing
 ";
 
-/// What the pages read.
+/// The state that pages of figures read.
 #[derive(Debug)]
 struct Pages {
     exposition: Exposition,
@@ -126,7 +126,7 @@ struct Pages {
     outgoing: Arc<Outgoing>,
 }
 
-/// What is served, at whatever address and to whom.
+/// The admin API, for listeners at any address and under any guard.
 #[derive(Debug)]
 pub struct Admin {
     pages: Arc<Pages>,
@@ -146,7 +146,7 @@ pub struct Admin {
 #[derive(Debug)]
 pub struct Serving {
     accepts: AbortHandle,
-    /// What new connections shake hands with; `None` where they speak plaintext.
+    /// The TLS of new connections; `None` where they speak plaintext.
     tls: watch::Sender<Option<Arc<Listening>>>,
     /// Dropped, it ends every connection with the response under way.
     _open: watch::Sender<()>,

@@ -24,7 +24,7 @@ use crate::metrics::{
 /// Told in one answer; of more, those with the most copies.
 const OUTCOMES_MAX: usize = 500;
 
-/// What a distribution is summed up by, and where.
+/// The quantiles that sum up a distribution, each with its name.
 const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 
@@ -151,7 +151,7 @@ impl Pairing<'_> {
     }
 }
 
-/// What a distribution comes to, in `unit`; null where nothing was recorded. `scale`: that unit in one of the recorded.
+/// A distribution summed up, in `unit`; null where nothing was recorded. `scale`: recorded units times this are `unit`s.
 pub(super) fn summary(all: &Merged<u64>, unit: &str, scale: f64) -> Value {
     let known = |value: f64| if all.is_empty() { Value::Null } else { json!(value * scale) };
     let mut told = Map::new();

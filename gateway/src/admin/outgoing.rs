@@ -47,7 +47,7 @@ enum Rest {
     Cut,
 }
 
-/// What is told a line at a time, each made when it is wanted; a page answers with it as an extension of an empty answer.
+/// Content in lines, each made when it is wanted; a page answers with it as an extension of an empty answer.
 #[derive(Clone)]
 pub(super) struct Lines(Arc<Mutex<Rest>>, usize);
 
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(outgoing.cut.load(Relaxed), 1);
         assert_eq!((read(first).await, read(second).await), (None, Some(PIECE_BYTES)));
         assert_eq!(read(third).await, Some(2 * PIECE_BYTES));
-        // What is read or dropped makes room, and a lone answer may be larger than all of it.
+        // An answer that is read or dropped makes room, and a lone one may be larger than all of it.
         drop(body(&outgoing, text(3)));
         assert_eq!(read(body(&outgoing, text(5))).await, Some(5 * PIECE_BYTES));
         assert_eq!(outgoing.cut.load(Relaxed), 1);

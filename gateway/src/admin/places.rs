@@ -1,7 +1,8 @@
-//! Who holds the admin listener's places: whoever comes finds one, because the oldest connection of whoever has the most goes.
+//! Places of the admin listener's connections. When all are taken, a new connection closes the oldest one of the address that has
+//! the most.
 //!
-//! Slow heads, content that never ends and answers that nobody reads can hold places, but not keep others out. It knows
-//! addresses and times, and nothing of what is asked.
+//! Slow heads, content that never ends and answers that are not read can hold places, but not keep other clients out. This file
+//! knows addresses and times, and nothing of requests.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What the kernel says of this process: memory resident and descriptors open.
+//! Figures of this process from the kernel: resident memory and open descriptors.
 //!
 //! It reads `/proc/self` and judges nothing; where that is not mounted the answer is `None`.
 

@@ -51,10 +51,10 @@ pub(super) async fn schema(
     judging.run(place, tell).await
 }
 
-/// What the answers have that any gateway saw.
+/// Schemas of the content that any gateway of the fleet saw.
 fn of_fleet(state: &AdminState, answered: &Answered) -> (Vec<Inferred>, Option<Fleet>) {
     let mut own = whole_book(&state.store);
-    // What this one has not seen yet, others may have.
+    // Other gateways may have seen content that this one has not.
     own.accounts.iter_mut().for_each(|of| _ = of.schema.get_or_insert_default());
     let (accounts, fleet) = answered.merged(&own);
     let known = accounts.iter().filter_map(|of| Some((of, of.schema.as_ref().filter(|of| !of.is_empty())?)));

@@ -1,5 +1,4 @@
-//! What the pages share that may be asked for a change: the configuration in force, the way to the control loop, and who may
-//! ask.
+//! State shared by the pages that ask for changes: the configuration in force, the way to the control loop, the guard.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use super::guard::Guard;
 use super::heard::Heard;
 use crate::control::{Applied, Ask, By, Change, ConfigStore, Health, Refused};
 
-/// What pages are given that ask for changes.
+/// The state of pages that ask for changes or judge.
 #[derive(Debug)]
 pub(super) struct AdminState {
     pub(super) store: Arc<ConfigStore>,
@@ -47,7 +46,7 @@ pub(super) struct Judging {
     pub(super) heard: Heard,
 }
 
-/// That of one who waits for a verdict.
+/// The place of a client that waits for a verdict.
 #[derive(Debug)]
 pub(super) struct Place(OwnedSemaphorePermit);
 
@@ -65,7 +64,7 @@ impl Judging {
         place.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "too many verdicts wait already; try again"))
     }
 
-    /// What `judge` answers, when its turn has come.
+    /// The answer of `judge`, which runs when its turn has come.
     pub(super) async fn run(
         &self,
         place: Place,
@@ -125,7 +124,7 @@ pub(super) fn wrong(problems: &[Problem]) -> Response {
 }
 
 impl AdminState {
-    /// What to answer whoever may neither change anything nor see what clients said.
+    /// The answer to a client that may neither change anything nor see the words of other clients; `None` for one that may.
     pub(super) fn refuses(&self, headers: &HeaderMap) -> Option<Response> {
         let (status, why) = self.guard.refuses(headers)?;
         Some(refusal(status, why))
@@ -208,7 +207,7 @@ mod tests {
         })
         .await;
         assert_eq!(judging.place().unwrap_err().0, StatusCode::SERVICE_UNAVAILABLE);
-        // Who goes leaves the place to another.
+        // A client that goes leaves its place to another.
         waiting.pop();
         go.send(()).unwrap();
         assert_eq!(long.await.status(), StatusCode::OK);

@@ -76,7 +76,7 @@ pub(super) async fn by_policy(
     }
 }
 
-/// What `POST /verdict/gate` is asked.
+/// The query of `POST /verdict/gate`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Gate {
@@ -86,7 +86,7 @@ pub(super) struct Gate {
     scope: Option<Scope>,
 }
 
-/// What a controller says of itself, as far as it matters: Flagger passes on the metadata of its webhook.
+/// A controller's content, as far as it matters: Flagger passes on the metadata of its webhook.
 #[derive(Debug, Default, Deserialize)]
 struct Hook {
     metadata: Option<Metadata>,
@@ -190,7 +190,7 @@ fn told(mut verdict: Verdict, rules: Option<usize>) -> Value {
         let rest: BTreeSet<&String> = mirror.rest.iter().collect();
         mirror.rules.sort_by_key(|rule| match rule.result {
             Outcome::Fail => (0, 0),
-            // What is waited for longest comes first.
+            // The rule that is farthest from enough samples comes first.
             Outcome::Hold if !rest.contains(&rule.route) => {
                 (1, rule.samples.saturating_mul(1_000) / rule.needed.max(1))
             }
@@ -206,7 +206,7 @@ fn told(mut verdict: Verdict, rules: Option<usize>) -> Value {
     told
 }
 
-/// What each candidate comes to by the default policy.
+/// The decision on each candidate by the default policy.
 pub(super) fn decisions(state: &AdminState) -> Vec<(String, Decision)> {
     let snapshot = state.store.open();
     let accounts = accounts(&state.store, &snapshot);
@@ -260,7 +260,7 @@ fn decide(
         verdict = verdict.of_fleet(if is_stranger { fleet.without_names() } else { fleet });
     }
     if is_stranger {
-        // What shows it may quote clients' requests: figures are for everybody, those are not.
+        // Evidence may quote clients' requests: figures are for everybody, quotations are not.
         verdict.mirrors.iter_mut().flat_map(|m| &mut m.rules).for_each(|rule| rule.evidence.clear());
     }
     for mirror in &mut verdict.mirrors {
@@ -283,7 +283,7 @@ fn decide(
     Ok(verdict)
 }
 
-/// Whose evidence begins anew.
+/// The query of `POST /verdict/begin`: the evidence that begins anew.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Begin {
@@ -355,7 +355,7 @@ mod tests {
         Arc::new(AdminState::of(store, mpsc::channel(1).0))
     }
 
-    /// Nobody compares in these.
+    /// For mirrors that compare nothing.
     const OPTIONAL: &str = r#"{"metadata": {"policy": "contents = \"optional\""}}"#;
 
     async fn pass(state: &Arc<AdminState>, passes: Option<&str>, posted: &str) -> (u16, String) {

@@ -13,7 +13,7 @@ use super::epoch::{Counts, Epoch, MARKS_MAX};
 use crate::compare::{CountedSchema, GROUPS_OF_ONE_MAX, Group, SAMPLES_MAX, SCHEMA_FIELDS_MAX, Tally};
 use crate::metrics::{CELLS_MAX, Slots, TAIL_LEVELS};
 
-/// What is known of one mirror on one route.
+/// The evidence on one mirror of one route.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Account {
     pub route: String,
@@ -41,8 +41,8 @@ impl Account {
         self.counted.pairs()
     }
 
-    /// What it has more of than any gateway writes, how many, and how many that is at most. Whoever judges looks at each beside
-    /// each, so that a short text could keep it busy for hours.
+    /// The part of which it has more than any gateway writes: its name, how many there are, and the most there can be. A verdict
+    /// looks at each beside each, so that a short text could keep it busy for hours.
     fn excess(&self) -> Option<(&'static str, usize, usize)> {
         let counts = |of: &Counts| {
             let times = |of: &Slots| ("slots of times", of.len(), Slots::LEN_MAX);
@@ -72,7 +72,7 @@ impl Account {
 pub struct Book {
     /// Which process wrote it: a name that no other has.
     pub boot: String,
-    /// What accounts tell of: see [`FORMAT`].
+    /// Version of its accounts: see [`FORMAT`].
     #[serde(default = "first")]
     pub format: u32,
     /// Schemas found no room.
@@ -81,8 +81,8 @@ pub struct Book {
     pub accounts: Vec<Account>,
 }
 
-/// What this gateway's accounts tell of. Each is read by those before it, which pass over what they do not know: 1 had neither what
-/// clients got nor schemas, 2 not how many pairs were left out.
+/// Version of this gateway's accounts. Earlier gateways read later versions and pass over fields that they do not know: 1 had
+/// neither responses to clients nor schemas, 2 no number of pairs left out.
 pub const FORMAT: u32 = 3;
 
 fn one() -> u32 {
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!((&account.clients, &account.schema), (&None, &None));
         assert_eq!((account.counted.less_time, account.counted.end_unread), (0, 0));
         assert_eq!(account.tally.as_ref().map(|of| of.contents), Some(40));
-        // What stands before the text is what that one looks for.
+        // The earlier gateway looks for these words before the text.
         let (bytes, _) = book(1).to_file(BOOK_BYTES_MAX);
         assert!(bytes.starts_with(b"umbra-evidence 1 "));
     }

@@ -1,4 +1,4 @@
-//! What a configuration may cost at its worst: descriptors and memory, as sums whose addends have names.
+//! The cost of a configuration at its worst: descriptors and memory, as sums whose addends have names.
 //!
 //! Pure arithmetic over the configuration; it does not know what the machine has.
 
@@ -99,7 +99,7 @@ pub(crate) struct Memory {
     pub(crate) exchanges: u64,
     /// The piece under way in each direction of as many tunnels as there may be beside them.
     pub(crate) tunnels: u64,
-    /// What waits on HTTP/2 connections: content not taken yet, responses queued, and a write under way.
+    /// Bytes that wait on HTTP/2 connections: content not taken yet, responses queued, and a write under way.
     pub(crate) sessions: u64,
     /// TLS sessions of open connections, on either side.
     pub(crate) covers: u64,
@@ -107,13 +107,13 @@ pub(crate) struct Memory {
     pub(crate) batches: u64,
     /// Buffers kept for reuse.
     pub(crate) spare: u64,
-    /// What is to be told of exchanges: records on their way, spans that wait, answers and samples that are compared.
+    /// Records of exchanges on their way, spans that wait, responses and samples that are compared.
     pub(crate) told: u64,
     /// Answers of the admin listener that wait for their readers.
     pub(crate) admin: u64,
     /// Objects of a cluster that is followed.
     pub(crate) cluster: u64,
-    /// What it remembers of the last day.
+    /// The history of the last day.
     pub(crate) history: u64,
 }
 

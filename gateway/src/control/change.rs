@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::changes::By;
 
-/// What somebody wants changed.
+/// A change of the configuration that is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// The source, read again.
@@ -45,7 +45,7 @@ pub enum Refused {
     Unknown(String),
     /// Everything that is wrong with it.
     Wrong(Vec<Problem>),
-    /// What it asks for is in force.
+    /// The configuration that it asks for is in force.
     Same,
     /// An earlier one is still being read, or so many wait that this one cannot.
     Busy(&'static str),

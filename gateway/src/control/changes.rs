@@ -1,5 +1,5 @@
-//! What was changed, from what, to what, by whom: the last changes of the configuration and of shares, those that were refused
-//! among them. It does not know how a change is made.
+//! The log of changes: the last ones of the configuration and of shares, refused ones among them, each with its author and its
+//! values before and after. This room does not know how a change is made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 /// objects never rest.
 const CHANGES_MAX: usize = 256;
 
-/// Who wanted a change.
+/// The author of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
     /// Somebody at the admin listener.
@@ -95,7 +95,7 @@ pub fn key_part(name: &str) -> String {
     if is_bare { name.to_owned() } else { format!("{name:?}") }
 }
 
-/// What came of all changes since the start.
+/// Numbers of all changes since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChangeCounts {
     /// By the kind of who wanted it, and whether it was made.
@@ -146,7 +146,7 @@ impl Changes {
         self.lock().made.back().is_some_and(|last| last.refused.as_deref() == Some(why))
     }
 
-    /// What was read again is in force already, which is no change.
+    /// Counts a reload whose configuration is in force already, which is no change.
     pub fn confirm(&self, at: SystemTime) {
         let mut log = self.lock();
         log.counts.is_reload_refused = false;

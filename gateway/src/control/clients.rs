@@ -1,5 +1,5 @@
-//! What clients of a route got where chance had their requests copied to a mirror, and where it left them out: counts that are kept,
-//! and added up where the share of those copied is the same. What they come to, `verdict` knows. Pure.
+//! Responses to clients of a route whose requests chance had copied to a mirror, and to those whose requests it left out: counts
+//! that are kept, and added up where the share of copied requests is the same. `verdict` judges them. Pure.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub struct Clients {
     pub spared: Got,
 }
 
-/// What clients of one arm got.
+/// Responses to the clients of one arm.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Got {
     pub requests: u64,
@@ -45,7 +45,7 @@ impl Clients {
         }
     }
 
-    /// What came since an earlier look at the same counters; all of it where that was another trial.
+    /// The counts since an earlier look at the same counters; all of them where that was another trial.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         if self.share != before.share {

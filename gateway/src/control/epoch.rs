@@ -22,7 +22,7 @@ const MARK_EVERY: Duration = Duration::from_secs(20);
 /// where times are spread, so a thousand routes take 40 MiB.
 pub(super) const MARKS_MAX: usize = 10;
 
-/// What was counted of one mirror on one route until some moment.
+/// The counts of one mirror on one route up to a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     #[serde(with = "cells")]
@@ -47,7 +47,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What came since an earlier one.
+    /// The counts since an earlier moment.
     pub fn since(&self, before: &Self) -> Self {
         let cell = |(at, n): (&(String, String), &u64)| {
             let new = n.saturating_sub(before.matrix.get(at).copied().unwrap_or_default());
@@ -128,7 +128,7 @@ pub struct Looked<'a> {
     pub endpoints: [BTreeSet<String>; 2],
     /// The same, where it is known.
     pub versions: [Option<String>; 2],
-    /// What is asked of the mirror there: other rules, other differences.
+    /// A hash of the question that the mirror answers there: other rules find other differences.
     pub question: String,
     /// Millionths of its requests that are drawn, where chance alone leaves the others out.
     pub share: Option<u32>,
@@ -192,7 +192,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// What a person is told, behind "since 12:04, ".
+    /// The cause in words, behind "since 12:04, ".
     pub fn text(self) -> &'static str {
         match self {
             Self::Start => "when it was first copied to",
@@ -209,10 +209,10 @@ pub struct Epoch {
     #[serde(with = "unix_micros")]
     pub began: SystemTime,
     pub because: Cause,
-    /// What this process had counted when it began.
+    /// The counts of this process when the epoch began.
     #[serde(skip)]
     pub base: Arc<Counts>,
-    /// What was counted of it before this process began.
+    /// The counts of the epoch from before this process began.
     #[serde(skip)]
     carried: Arc<Counts>,
     /// The share of its trial, and the same two of what clients got in it.
@@ -222,7 +222,7 @@ pub struct Epoch {
     clients_base: Option<Arc<Clients>>,
     #[serde(skip)]
     clients_carried: Option<Arc<Clients>>,
-    /// What was counted of it by then.
+    /// Moments of the epoch, each with its counts by then.
     #[serde(default)]
     pub marks: Vec<Mark>,
     number: u32,
@@ -246,7 +246,7 @@ impl Epochs {
         for pairing in all {
             let key = (pairing.route.to_owned(), pairing.mirror.to_owned());
             let Some(epoch) = epochs.get_mut(&key) else {
-                // What was counted before the first look is of this epoch: the process began with it.
+                // Counts from before the first look are of this epoch: it began with the process.
                 epochs.insert(key, Epoch::begin(pairing, now, Cause::Start));
                 continue;
             };
@@ -309,12 +309,12 @@ impl Epoch {
         self.number
     }
 
-    /// What is counted of it, where this process has counted so much.
+    /// The counts of the epoch, where those of this process are `now`.
     pub fn counted(&self, now: &Counts) -> Counts {
         self.carried.plus(&now.since(&self.base))
     }
 
-    /// What clients got since it began, where this process has counted so much.
+    /// Responses to clients since the epoch began, where the counts of this process are `now`.
     pub fn clients(&self, now: &Clients) -> Clients {
         let new = self.clients_base.as_ref().map_or_else(|| now.clone(), |base| now.since(base));
         self.clients_carried.as_ref().map_or_else(|| new.clone(), |carried| new.plus(carried))

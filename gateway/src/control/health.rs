@@ -1,6 +1,6 @@
-//! What the process says of itself: its phase, and which workers have stopped turning.
+//! Health of the process: its phase, and which workers have stopped turning.
 //!
-//! Pure: numbers in, judgement out. It knows no clock; whoever looks, looks about once a second.
+//! Pure: numbers in, judgement out. It knows no clock; its caller looks about once a second.
 
 /// Looks without a single tick until a worker counts as stuck. A worker ticks ten times a second, so this is patient
 /// enough for a machine that is merely overloaded.

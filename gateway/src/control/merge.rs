@@ -1,6 +1,6 @@
-//! What several gateways know of the same mirrors, as one: counts and buckets are added up. What answers another question, or is
-//! of another epoch, stays apart and is named. It reads no clock: the
-//! moment is handed in. Nor does it believe any number: those of others may be as large as numbers can be.
+//! Merges the accounts of several gateways on the same mirrors: counts and buckets are added up. An account that answers another
+//! question, or is of another epoch, stays apart and is named. This room reads no clock: the moment is handed in. Nor does it
+//! believe any number: those of others may be as large as numbers can be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -27,9 +27,9 @@ pub enum Apart {
     Rules,
     /// It sees another version of v1 or of the mirror.
     Version,
-    /// What it counts began before the others began anew.
+    /// Its epoch began before the others began anew.
     Epoch,
-    /// What it counts began later than it is now.
+    /// Its epoch begins in the future.
     Clock,
 }
 
@@ -47,16 +47,16 @@ impl fmt::Display for Apart {
     }
 }
 
-/// What one gateway does not tell of a mirror on a route, though what else it knows is added up.
+/// The part that one gateway's account of a mirror on a route lacks; the rest of it is added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Silent {
-    /// What clients got, and schemas: an earlier version knows of neither.
+    /// Responses to clients, and schemas: an earlier version knows of neither.
     Earlier,
     /// How many pairs are evidence of neither side: an earlier version does not tell.
     LeftOut,
     /// Schemas: it has more than a page takes.
     Full,
-    /// What clients got: it draws another share of the requests.
+    /// Responses to clients: it draws another share of the requests.
     Share,
 }
 
@@ -92,7 +92,7 @@ type ByName<'a> = HashMap<(&'a str, &'a str), &'a Account>;
 /// Each with its gateway's name.
 type Named<'a, T> = Vec<(&'a str, T)>;
 
-/// What these gateways, each by its name, know of the mirrors of the first one. A process that was asked twice counts once.
+/// The accounts of these gateways, each by its name, on the mirrors of the first one. A process that was asked twice counts once.
 pub fn merge<'a>(books: impl IntoIterator<Item = (&'a str, &'a Book)>, now: SystemTime) -> Merged {
     let mut boots = BTreeSet::new();
     let books: Vec<(&str, &Book)> =
@@ -133,7 +133,7 @@ pub fn merge<'a>(books: impl IntoIterator<Item = (&'a str, &'a Book)>, now: Syst
     merged
 }
 
-/// What `other`, of this book, does not tell that `own` does.
+/// The part that `other`, of this book, lacks and `own` has.
 fn silent(book: &Book, own: &Account, other: &Account) -> Option<Silent> {
     let share = |of: &Account| of.clients.as_ref().map(|of| of.share);
     if book.format < FIRST_OF_CLIENTS && (own.clients.is_some() || own.schema.is_some()) {
@@ -173,7 +173,7 @@ fn sorted<'a>(
             Some(account) => known.push((*name, *account)),
         }
     }
-    // Whoever began anew last knows what is new.
+    // The epoch that began anew last is the one that counts.
     let anew = known.iter().filter(|(_, of)| of.epoch.because != Cause::Start);
     let latest = anew.max_by_key(|(_, of)| of.epoch.began).or_else(|| known.first()).map(|(_, of)| *of);
     let Some(latest) = latest else { return (Vec::new(), apart) };
@@ -240,13 +240,13 @@ fn together(all: &[&Account]) -> Option<Account> {
     })
 }
 
-/// What clients of all got whose share is that of the first.
+/// Responses to the clients of all gateways that draw the same share as the first.
 fn clients(first: &Account, rest: &[&Account]) -> Option<Clients> {
     let own = first.clients.clone()?;
     Some(rest.iter().filter_map(|of| of.clients.as_ref()).fold(own, |sum, of| sum.plus(of)))
 }
 
-/// What fields the answers have that all saw; where the first is not asked for it, nobody is.
+/// The schema of the responses that all saw; none where the first has none.
 fn schema(first: &Account, rest: &[&Account]) -> Option<CountedSchema> {
     let own = first.schema.clone()?;
     Some(rest.iter().filter_map(|of| of.schema.as_ref()).fold(own, CountedSchema::plus))
@@ -258,7 +258,7 @@ fn at_moment(all: &[&Account], mark: &Mark, replicas: u32) -> Mark {
     let nothing = Arc::<Counts>::default();
     let counted = |of: &&Account| {
         let nearest = of.epoch.marks.iter().min_by_key(|other| apart(other.at));
-        // What began after that moment came after it as a whole.
+        // All counts of an epoch that began after the moment are later than it.
         let nearest = nearest.filter(|_| of.epoch.began < mark.at);
         nearest.map_or_else(|| Arc::clone(&nothing), |other| Arc::clone(&other.counted))
     };

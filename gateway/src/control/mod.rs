@@ -1,4 +1,4 @@
-//! What the control plane's rooms share: the configuration in force and its counters, the health of the process, what a
+//! State shared by the control plane's rooms: the configuration in force and its counters, the health of the process, what a
 //! configuration may cost, and the words in which a change is asked for and answered.
 //!
 //! `server` writes here and `admin` reads; neither knows the other's files. Nothing here waits, and no worker sees it.

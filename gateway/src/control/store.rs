@@ -27,24 +27,24 @@ use crate::tls::load::{Expiry, Tls};
 pub struct ConfigStore {
     snapshot: Mutex<Snapshot>,
     written: Mutex<Written>,
-    /// What comparing answers has found, whatever configuration is in force.
+    /// Findings of comparisons, under any configuration.
     pub findings: Arc<Findings>,
     /// Answers of the admin listener that were cut for want of room.
     pub answers_cut: Arc<AtomicU64>,
     /// A name of this process that no other has.
     pub boot: String,
-    /// What became of keeping evidence.
+    /// Counters of the keeper of evidence.
     pub kept: Arc<KeeperCounters>,
     /// Since when each mirror's evidence counts.
     pub epochs: Epochs,
-    /// What runs where, as a cluster tells.
+    /// Versions of upstreams, as a cluster tells.
     versions: Mutex<HashMap<String, String>>,
-    /// What was changed, and by whom.
+    /// The log of changes.
     pub changes: Changes,
-    /// What is wrong, as it was seen last.
+    /// Troubles, as of the last look.
     troubles: Mutex<Vec<Trouble>>,
     listening: Mutex<Vec<SocketAddr>>,
-    /// What is counted of each capture, by its name.
+    /// Counters of each capture, by its name.
     captures: Mutex<Vec<(String, Arc<CaptureCounters>)>>,
 }
 
@@ -53,7 +53,7 @@ pub struct ConfigStore {
 struct Written {
     config: Arc<Config>,
     shown: Shown,
-    /// What was changed → to what, the last change alone.
+    /// Each change → its new value, the last one alone.
     patches: BTreeMap<String, String>,
 }
 
@@ -142,7 +142,7 @@ impl ConfigStore {
         })
     }
 
-    /// What is in force from the start of TLS: until when its certificates are good, and how upstreams are called.
+    /// Records the TLS in force: the expiry of its certificates, and how upstreams are called.
     pub fn certify(&self, tls: &Tls) {
         let mut snapshot = lock(&self.snapshot);
         snapshot.certificates = Arc::clone(&tls.expiries);
@@ -167,7 +167,7 @@ impl ConfigStore {
         snapshot.clone()
     }
 
-    /// What is counted of the captures in force.
+    /// Records the counters of the captures in force.
     pub fn capture(&self, captures: Vec<(String, Arc<CaptureCounters>)>) {
         *lock(&self.captures) = captures;
     }
@@ -203,14 +203,14 @@ impl ConfigStore {
         }
     }
 
-    /// What runs at an upstream, as a cluster or the configuration says.
+    /// The version of an upstream, as a cluster or the configuration says.
     pub fn version(&self, upstream: &Upstream) -> Option<String> {
         let told = lock(&self.versions).get(&upstream.name).cloned();
         let by_its_pods = || self.open().cluster.version(upstream.destination.as_ref()?);
         told.or_else(by_its_pods).or_else(|| upstream.version.clone())
     }
 
-    /// What is wrong now, the worst first, and then what is over.
+    /// Troubles of now, the worst first, and then those that are over.
     pub fn troubles(&self) -> Vec<Trouble> {
         lock(&self.troubles).clone()
     }

@@ -1,7 +1,7 @@
-//! What is wrong now: subjects in trouble, since when and how much, told once at the change and once when it is over.
+//! Troubles: subjects that have one, since when and how much, told once at the change and once when it is over.
 //!
-//! Pure: what a look at the counters shows comes in with its moment, lines for the log go out. A subject is said to be in trouble
-//! once a minute at most, however often it flaps, and no more subjects are kept than are worth reading.
+//! Pure: the signs of a look at the counters come in with their moment, lines for the log go out. A subject is said to be in
+//! trouble once a minute at most, however often it flaps, and no more subjects are kept than are worth reading.
 
 mod look;
 mod words;
@@ -21,7 +21,7 @@ const REPEAT_EVERY: Duration = Duration::from_secs(60);
 /// Lines of one look; what else is to be said waits for the next.
 const LINES_MAX: usize = 16;
 
-/// What is over is remembered so far back.
+/// Troubles that are over and remembered.
 const OVER_MAX: usize = 32;
 
 /// Losses that are not certain by themselves count as trouble from so many on, and from one in [`SHARE_PARTS`].
@@ -31,7 +31,7 @@ const SHARE_PARTS: u64 = 10;
 /// Less than one loss in so many is none.
 const RARE_PARTS: u64 = 100;
 
-/// What kind of trouble it is, the worst first.
+/// Kinds of trouble, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     WorkerStuck,
@@ -64,7 +64,7 @@ impl Kind {
         }
     }
 
-    /// Whoever finds it says so in the log itself, with what only they know.
+    /// The room that finds it logs it itself, with facts that only it has.
     fn is_said_elsewhere(self) -> bool {
         match self {
             Self::WorkerStuck | Self::EndpointsUnhealthy | Self::CertificateEnds | Self::ClusterSurplus => {
@@ -111,20 +111,20 @@ impl Kind {
     }
 }
 
-/// Who is in trouble, and by which kind.
+/// A kind of trouble, and the name of the subject that has it.
 pub type Subject = (Kind, String);
 
 /// How often something happened, by its reason.
 pub type Whys = Vec<(&'static str, u64)>;
 
-/// What one look shows of one subject.
+/// The sign of one subject in one look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sign {
     /// Where the subject is, as an operator wrote it; empty where that says nothing.
     pub place: String,
-    /// What went wrong since the look before, by reason.
+    /// Losses since the look before, by reason.
     pub losses: Whys,
-    /// What went well since then.
+    /// Successes since then.
     pub good: u64,
     /// One loss is enough to know.
     pub is_certain: bool,
@@ -162,7 +162,7 @@ pub struct Line {
     pub text: String,
 }
 
-/// What is remembered of one subject.
+/// The memory of one subject.
 #[derive(Debug, Default)]
 struct Case {
     place: String,
@@ -199,7 +199,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// What a look shows, `at` since the Unix epoch: what is to be said of it.
+    /// Takes the signs of a look, `at` since the Unix epoch; returns the lines to be logged.
     pub fn take(&mut self, signs: &BTreeMap<Subject, Sign>, at: Duration) -> Vec<Line> {
         let mut lines = Vec::new();
         let felt = self.cases.keys().filter(|(kind, _)| kind.is_felt()).count();
@@ -234,7 +234,7 @@ impl Desk {
         lines
     }
 
-    /// What is wrong now, the worst first; behind it what is over, the latest first.
+    /// Troubles of now, the worst first; behind them those that are over, the latest first.
     pub fn troubles(&self) -> Vec<Trouble> {
         let open = self.cases.iter().filter_map(|(subject, case)| {
             let text = words::begun(subject, case);

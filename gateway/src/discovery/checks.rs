@@ -22,7 +22,7 @@ pub const CHECKS_MAX: usize = 64;
 /// From one warning of an endpoint to its next.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// What a server's log shows.
+/// User-Agent of checks, as a server's log shows it.
 const AGENT: &str = concat!("umbra-health-check/", env!("CARGO_PKG_VERSION"));
 
 /// The checks that run.
@@ -197,7 +197,7 @@ impl Checker {
     }
 }
 
-/// What was seen of one endpoint.
+/// Results of one endpoint.
 #[derive(Debug, Clone, Copy)]
 struct Tally {
     is_healthy: bool,
@@ -221,7 +221,7 @@ impl Tally {
     }
 }
 
-/// What the log knows of an endpoint, which may change its mind more often than anybody wants to read.
+/// The log's knowledge of an endpoint, which may change its state more often than is worth reading.
 struct News {
     /// That it is unhealthy.
     is_told: bool,

@@ -58,16 +58,16 @@ type Answers = HashMap<String, Answer>;
 pub struct Discovery {
     known: Arc<watch::Sender<Answers>>,
     changes: watch::Receiver<Answers>,
-    /// What a cluster says, where there is one.
+    /// Addresses from a cluster, where there is one.
     directory: Option<watch::Receiver<Arc<Directory>>>,
     followers: HashMap<String, Task>,
     checks: Checks,
-    /// Who may look up a name now.
+    /// Turns of lookups at once.
     turns: Arc<Semaphore>,
     counters: Arc<NameCounters>,
 }
 
-/// What was found for a configuration that may yet be refused.
+/// Addresses found for a configuration that may yet be refused.
 #[derive(Debug)]
 pub struct Found {
     answers: Answers,
@@ -157,7 +157,7 @@ impl Discovery {
         self.known.send_modify(|known| {
             known.retain(|name, _| names.contains(name.as_str()));
             for (name, answer) in answers {
-                // Who is followed may have moved since it was found.
+                // A name that is followed may have moved since it was found.
                 known.entry(name).or_insert(answer);
             }
         });

@@ -131,7 +131,7 @@ pub(super) async fn ask(
     (answer, Some(trouble))
 }
 
-/// What a lookup came to.
+/// The result of a lookup.
 struct Looked {
     /// All that this machine has a way to, in an order of their own.
     addresses: Vec<IpAddr>,
@@ -191,7 +191,7 @@ async fn completed(
     (addresses, trouble)
 }
 
-/// What the hosts file says, if it knows the name: of both protocols, without asking anybody for the other.
+/// The addresses in the hosts file, if it knows the name: of both protocols, so that no server is asked for the other.
 fn in_hosts(name: &str) -> Option<Vec<IpAddr>> {
     let (hosts, name) = (Hosts::from_system().ok()?, Name::from_str(name).ok()?);
     let found = [RecordType::A, RecordType::AAAA]

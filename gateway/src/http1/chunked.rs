@@ -291,6 +291,7 @@ mod tests {
         check(b"5 ; a\r\nhello\r\n0;x\r\n\r\n", Ok(Some((b"hello", b"", 21))));
         check(b"5\r\nhel", Ok(None));
         check(b"0\r\nX-T: v\r\nContent-Length: 9\r\n\r\n", Ok(Some((b"", b"X-T: v\r\n", 32))));
+        check(b"0\r\nX: \t\xe4 ~\r\n\r\n", Ok(Some((b"", b"X: \t\xe4 ~\r\n", 14))));
     }
 
     #[test]
@@ -320,7 +321,9 @@ mod tests {
             (b"5\r\nhello\rX", BadChunk::DataEnd),
             (b"0\r\nno colon\r\n\r\n", BadChunk::Trailer),
             (b"0\r\nX : v\r\n\r\n", BadChunk::Trailer),
+            (b"0\r\n: v\r\n\r\n", BadChunk::Trailer),
             (b"0\r\nX: \0\r\n\r\n", BadChunk::Trailer),
+            (b"0\r\nX: \x7f\r\n\r\n", BadChunk::Trailer),
             (b"0\r\n\n", BadChunk::Trailer),
             (b"0\r\n\rX", BadChunk::Trailer),
         ] {

@@ -151,7 +151,7 @@ fn edit_lines(out: &mut Vec<u8>, fields: &[u8], edits: &HeaderEdits) {
 
 /// Writes a rendered response head (status line to empty line) to `out` with the edits made.
 pub fn response(out: &mut Vec<u8>, head: &[u8], edits: Edits<'_>) {
-    let line = memchr::memchr(b'\n', head).map_or(0, |at| at + 1);
+    let line = lines(head).next().map_or(0, <[u8]>::len);
     let end = head.len().saturating_sub(2).max(line);
     out.extend_from_slice(&head[..line]);
     headers(out, &head[line..end], edits);

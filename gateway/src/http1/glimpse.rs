@@ -166,6 +166,7 @@ mod tests {
             "GET",
             "\x16\x03\x01 a b",
             "GET /a\r\n\r\n",
+            " /a HTTP/1.1\r\n\r\n",
             "G(T / HTTP/1.1\r\n\r\n",
             "GET / FTP/1\r\n\r\n",
         ] {

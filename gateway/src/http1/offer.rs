@@ -56,6 +56,7 @@ mod tests {
         check(&format!("200 OK\r\n{UPGRADE}"), false, false);
         check("101 Go", false, false);
         check("101 Go\r\nUpgrade: websocket", false, false);
+        check("101 Go\r\nConnection: x\r\nUpgrade: websocket", false, false);
         let old = format!("HTTP/1.0 101 Go\r\n{UPGRADE}\r\n\r\n");
         let offer = Offer { protocol: Upgrade::WebSocket, accept, is_ours: false };
         assert_eq!(with_response(old.as_bytes(), 100, false, |head| offer.is_taken_by(head)), Ok(false));

@@ -261,6 +261,16 @@ mod tests {
     }
 
     #[test]
+    fn bounds_of_heads_are_those_that_are_configured() {
+        let services = ["127.0.0.1:1", "127.0.0.1:2"].map(|address| address.parse().unwrap());
+        let [v1, v2] = services;
+        let limits = "[limits]\nresponse_head_bytes_max = 5000\nfields_max = 7\n";
+        let text = config::embedded_text(v1, v2) + limits;
+        let config = config::parse("test", &text).expect("the test's own text is sound").config;
+        assert_eq!(HeadLimits::from(&config.limits), HeadLimits { bytes_max: 5_000, fields_max: 7 });
+    }
+
+    #[test]
     fn what_follows_a_101_that_was_asked_for_is_the_tunnels_until_the_connection_ends() {
         let offer = Offer { protocol: config::Upgrade::WebSocket, accept: [0; 28], is_ours: false };
         let input = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00";

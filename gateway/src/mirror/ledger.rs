@@ -285,6 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_is_told_of_its_copys_time_and_why_its_end_is_no_evidence() {
+        let mut ticket = Ticket::open(&Arc::default());
+        ticket.join(joined(&Rc::default()));
+        ticket.has_less_time(20);
+        ticket.took(3_000);
+        ticket.leave_out(LeftOut::EndUnread);
+        let told = ticket.joined().map(|joined| (joined.left_ms, joined.took_us, joined.left_out));
+        assert_eq!(told, Some((Some(20), 3_000, Some(LeftOut::EndUnread))));
+    }
+
+    #[test]
     fn a_response_is_counted_in_its_class() {
         let counters = Arc::new(MirrorCounters::default());
         for status in [199, 200, 299, 300, 399, 400, 499, 500, 999] {

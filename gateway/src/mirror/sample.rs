@@ -53,6 +53,24 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_met_to_one_in_a_million() {
+        for (draw, per_million, number, takes) in [
+            (0, 0, 0, false),
+            (0, 1, 0, true),
+            (1, 1, 0, false),
+            (999_998, 999_999, 0, true),
+            (999_999, 999_999, 0, false),
+            (999_999, 1_000_000, 0, true),
+            (0, 1_000_000, 1, false),
+            (0, 1_000_001, 1, true),
+            (1, 1_000_001, 1, false),
+        ] {
+            let taken = Draw(draw).takes_copy(Percent { per_million }, number);
+            assert_eq!(taken, takes, "copy {number} of {per_million} per million for draw {draw}");
+        }
+    }
+
+    #[test]
     fn a_share_is_met_within_three_sigma() {
         for share in [100_u32, 10_000, 100_000, 500_000, 999_000] {
             let (n, p) = (1_000_000.0, f64::from(share) / 1e6);

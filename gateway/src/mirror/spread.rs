@@ -252,6 +252,13 @@ mod tests {
     }
 
     #[test]
+    fn another_configurations_share_holds_until_the_next_look() {
+        let of = Spread::new(percent(10.0));
+        of.begin(percent(20.0));
+        assert_eq!(of.share(), percent(20.0));
+    }
+
+    #[test]
     fn what_comes_more_often_is_believed_at_once_and_what_comes_more_seldom_by_and_by() {
         let counters = [MirrorCounters::default(), MirrorCounters::default()];
         let of = [percent(10.0); 2].map(Spread::new);

@@ -164,7 +164,7 @@ impl Keeping {
         self.content.len() >= self.bytes_max
     }
 
-    /// It ends here although more was to come.
+    /// Ends the content here, although more was to come.
     pub fn cut(&mut self) {
         self.is_cut = true;
     }

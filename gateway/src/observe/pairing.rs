@@ -46,7 +46,7 @@ pub struct Half {
 #[derive(Debug, Clone, Copy)]
 pub enum PrimaryHalf {
     Answered(Half),
-    /// It gave no whole answer.
+    /// No whole response came.
     Failed,
     /// No comparison waits for its response.
     Abandoned,

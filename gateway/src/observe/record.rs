@@ -30,7 +30,7 @@ pub struct Record {
     /// The request's own words; only `told` reads them, and says which may be told.
     pub said: Said,
     pub trace: Trace,
-    /// It was drawn for the access log.
+    /// The exchange was drawn for the access log.
     pub is_logged: bool,
     pub method: Box<str>,
     pub scheme: Scheme,
@@ -127,7 +127,7 @@ pub struct CopyLeg {
     pub latency_us: u64,
     /// Bytes of its answer's content.
     pub response_bytes: u64,
-    /// It was drawn to be compared.
+    /// The copy was drawn to be compared.
     pub compares: bool,
     /// The answer itself, where a comparison wants it and it found room.
     pub answer: Option<Answer>,

@@ -61,7 +61,7 @@ fn captures(config: &Config, text: &SourceText) -> impl Iterator<Item = Problem>
 
 fn told(wrong: Wrong, text: &SourceText) -> Problem {
     let file = wrong.file.display().to_string();
-    // What is wrong may be that none is named.
+    // There is no file where the fault is that none is named.
     let message = if file.is_empty() { wrong.message } else { format!("{file} {}", wrong.message) };
     text.problem(wrong.key, &file, message)
 }

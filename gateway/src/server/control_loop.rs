@@ -26,7 +26,7 @@ use crate::metrics::{self, MirrorCounters, Shard};
 use crate::observe::observer::Observer;
 use crate::worker::Command;
 
-/// What a worker gets on top of `timeouts.drain` to return before it counts as dead.
+/// Time on top of `timeouts.drain` until a worker that has not returned counts as dead.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Period of the look at every worker's tick counter.
@@ -58,7 +58,7 @@ pub(super) struct ControlPlane<'a> {
     pub(super) hands_over: bool,
 }
 
-/// Who says that the source has changed.
+/// Signs that the source has changed.
 pub(super) struct Changed {
     pub(super) files: Option<mpsc::Receiver<()>>,
     pub(super) cluster: Option<mpsc::Receiver<()>>,
@@ -89,7 +89,7 @@ impl ControlPlane<'_> {
                 (self.drain(&mut signals, Command::Drain).await, false)
             }
             Watched::HandedOver => {
-                // Who asks is to be answered by the process that serves.
+                // The process that serves answers from now on.
                 self.admin.close();
                 (self.drain(&mut signals, Command::HandOver).await, true)
             }
@@ -103,7 +103,7 @@ impl ControlPlane<'_> {
         }
     }
 
-    /// What a cluster said last is in force.
+    /// Tells the cluster that its last state is in force.
     fn followed(&self) {
         if let Some(cluster) = self.reloader.source.cluster() {
             cluster.applied(&self.reloader.store.open().config);
@@ -283,7 +283,7 @@ impl ControlPlane<'_> {
     }
 
     async fn drain(&mut self, signals: &mut Signals, command: Command) -> Ending {
-        // Who waits for a change hears that nothing comes of it.
+        // Dropped, so that its asker hears that nothing comes of the change.
         self.underway = None;
         self.health.send_modify(|h| h.phase = Phase::Draining);
         self.tell(command);

@@ -1,4 +1,4 @@
-//! What is otherwise in one configuration than in another, as key paths with from and to, for whoever reads what was changed. Pure.
+//! Differences between two configurations, as key paths with from and to, for readers of the log of changes. Pure.
 //!
 //! Shares, weights and endpoints are told with their values; of all else it is told that it changed, so that no secret is.
 
@@ -145,7 +145,7 @@ fn differs(from: &Route, to: &Route) -> bool {
     from.matches != to.matches || kind(from) != kind(to) || rest(from) != rest(to)
 }
 
-/// What a route does, without the indices in it.
+/// The action of a route, without the indices in it.
 fn kind(route: &Route) -> config::Action {
     let mut action = route.action.clone();
     if let config::Action::Forward(forward) = &mut action {

@@ -17,7 +17,7 @@ use crate::os;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a file looks like from outside: device and inode, size, time of change.
+/// A file from outside: device and inode, size, time of change.
 type Facts = (u64, u64, u64, i64, i64);
 
 type Look = Vec<(PathBuf, Option<Facts>)>;

@@ -71,7 +71,7 @@ impl Successor {
         passed.push(OwnedFd::from(writer));
         let mut command = Command::new(path);
         command.args(&program.arguments).env(HANDED_OVER, told);
-        // What a service manager said was said to this process.
+        // The service manager's words were for this process.
         ACTIVATED.iter().chain(&["WATCHDOG_PID"]).for_each(|name| {
             command.env_remove(name);
         });

@@ -11,10 +11,10 @@ use socket2::{Protocol, Socket, Type};
 
 use crate::os;
 
-/// What a predecessor writes: its process id, then a word for each socket, in the order of their descriptors.
+/// A predecessor's variable: its process id, then a word for each socket, in the order of their descriptors.
 pub(super) const HANDED_OVER: &str = "UMBRA_HANDED_OVER";
 
-/// What a service manager writes (sd_listen_fds(3)).
+/// A service manager's variables (sd_listen_fds(3)).
 pub(super) const ACTIVATED: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 /// The first descriptor that is handed to a process, by both conventions.
@@ -23,14 +23,14 @@ pub(super) const FIRST: RawFd = 3;
 /// Sockets that a process may be handed; more is a mistake.
 const SOCKETS_MAX: usize = 4096;
 
-/// What a socket is for.
+/// The use of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// As whoever bound it wrote the address, port 0 included.
     Listener(SocketAddr),
     Admin(SocketAddr),
-    /// Whatever its own address is the address of. A service manager opened it: it is handed on as what it is, through any
-    /// number of processes, and none of them may end it.
+    /// The listener that has the socket's own address. A service manager opened the socket: it is handed on as what it is,
+    /// through any number of processes, and none of them may end it.
     Address,
 }
 
@@ -54,7 +54,7 @@ impl Use {
     }
 }
 
-/// What was found, less what was taken.
+/// Inherited sockets that are not taken yet.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Inherited {
     sockets: Vec<(Use, Arc<TcpListener>)>,
@@ -66,10 +66,11 @@ impl Inherited {
         Self { sockets: sockets.into_iter().map(|(is, socket)| (is, Arc::new(socket))).collect() }
     }
 
-    /// What the environment tells of, and where a predecessor waits to hear that this process serves. Call it once, before this process opens anything of its own.
+    /// The sockets that the environment names, and the pipe on which a predecessor waits to hear that this process serves. Call
+    /// it once, before this process opens anything of its own.
     ///
     /// # Errors
-    /// What it tells of is not there, or not what it says.
+    /// A socket that is named is not there, or is no such socket.
     pub(super) fn find() -> Result<(Self, Option<OwnedFd>), String> {
         let var = |name: &str| env::var_os(name);
         // An environment is inherited further than descriptors are: what was meant for another process is not ours.
@@ -149,7 +150,7 @@ fn is_lent((is, _): &(Use, Arc<TcpListener>)) -> bool {
     }
 }
 
-/// What a predecessor handed over, if it was to a child of `parent`.
+/// The uses of the sockets that a predecessor handed over, if it did so to a child of `parent`.
 fn handed_over(told: Option<OsString>, parent: u32) -> Option<Result<Vec<Use>, String>> {
     let told = told?.into_string().ok()?;
     let mut words = told.split(' ');

@@ -29,7 +29,7 @@ const COST_PARTS: u32 = 100;
 /// Name of the file in a state directory.
 const NAME: &str = "evidence";
 
-/// What the service manager calls the directory that it made for the service; of several the first.
+/// The service manager's variable of the directory that it made for the service; of several the first.
 const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 
 /// How long the end of the process waits for the last save: a file system that hangs holds no process.
@@ -175,7 +175,7 @@ fn write_new(new: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Stands before the number of the process that writes it.
 const NEW: &str = ".new.";
 
-/// What becomes the file once it is whole. During a hand-over two processes may write, each its own.
+/// The path of the new file until it is whole. During a hand-over two processes may write, each its own.
 fn temporary(path: &Path) -> PathBuf {
     let mut new = path.as_os_str().to_owned();
     new.push(format!("{NEW}{}", process::id()));
@@ -302,7 +302,7 @@ mod tests {
         symlink(&other, &path).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("symbolic link"));
         fs::remove_file(&path).unwrap();
-        // Whoever opens one the plain way waits until somebody writes.
+        // A plain open of a pipe would wait until somebody writes.
         let made = process::Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
         assert!(read(&path).unwrap_err().to_string().contains("no regular file"));

@@ -26,7 +26,7 @@ pub(super) struct Listeners {
     /// By listener of the configuration.
     open: Vec<Open>,
     admin: Option<Open>,
-    /// What a service manager opened, or a predecessor handed over, and no listener has the address of.
+    /// Sockets from a service manager or a predecessor whose address no listener has.
     left: Inherited,
     /// Of the next listener that is opened.
     next_id: u32,
@@ -44,7 +44,7 @@ struct Open {
     sockets: Vec<(Use, Arc<TcpListener>)>,
 }
 
-/// What is there when a listener is opened.
+/// The neighbours of a listener that is opened.
 struct Around<'a> {
     /// These listen beside it from now on.
     beside: &'a [SocketAddr],
@@ -68,7 +68,7 @@ impl Listeners {
         let is_kept = |open: &Open| config.admin.bind == Some(open.bind);
         next.admin = self.admin.clone().filter(is_kept);
         gone.extend(self.admin.clone().filter(|open| !is_kept(open)));
-        // What listens beside one that is opened: all that stays, and what was opened before it.
+        // The listeners beside one that is opened: all that stay, and those opened before it.
         let mut beside: Vec<SocketAddr> =
             kept.iter().flatten().chain(&next.admin).map(|open| open.address).collect();
         let mut refused = Vec::new();
@@ -114,8 +114,8 @@ impl Listeners {
         if let Some((_, first)) = given.first() {
             return Ok(Open { id, bind, address: first.local_addr()?, sockets: given });
         }
-        // Whose own socket is in the way shares the address with it until the one that goes is closed. Without one the kernel
-        // says whether the address is free; beside one it is asked nothing, and what stays or comes too is looked for here.
+        // Where a socket of ours that goes is in the way, both share the address until it is closed. Without one the kernel says
+        // whether the address is free; beside one it is not asked, so the listeners that stay or come too are compared here.
         let shares = around.gone.iter().any(|open| overlap(open.address, bind));
         if shares && around.beside.iter().any(|other| overlap(*other, bind)) {
             return Err(ErrorKind::AddrInUse.into());

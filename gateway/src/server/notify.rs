@@ -1,5 +1,5 @@
-//! What the service manager that started this process is told: systemd's notification protocol (sd_notify(3)), a datagram
-//! of lines to the socket that the environment names. Without one nothing is told.
+//! Notifications to the service manager that started this process: systemd's protocol (sd_notify(3)), a datagram
+//! of lines to the socket that the environment names. Without one nothing is sent.
 
 use std::env;
 use std::os::linux::net::SocketAddrExt;

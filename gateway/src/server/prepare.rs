@@ -1,5 +1,5 @@
-//! Whatever takes time about a change before it can be made: reading, checking, compiling patterns, counters in its shape. Done
-//! on a thread of its own, within a deadline, so that the control loop goes on hearing signals and probes.
+//! Preparation of a change, which takes time: reading, checking, compiling patterns, counters in its shape. Done on a thread of
+//! its own, within a deadline, so that the control loop goes on hearing signals and probes.
 //!
 //! A thread that is late is left behind and its result dropped; until it has ended nothing else is read. What it may hold is
 //! bounded by `config`: files by their bytes, patterns by what they compile to.
@@ -32,17 +32,17 @@ const PREPARE_MAX: Duration = Duration::from_secs(30);
 /// Problems that are told of one configuration: beyond, a person has seen enough.
 const PROBLEMS_MAX: usize = 1000;
 
-/// What a change begins with.
+/// The input of a change's preparation.
 pub(super) struct Job {
     pub(super) change: Change,
-    /// What is in force already is not applied again: much of what happens in a cluster changes no route.
+    /// A configuration that is in force already is not applied again: most events in a cluster change no route.
     pub(super) skips_same: bool,
     pub(super) source: Source,
-    /// What the watch over the files compares with.
+    /// The files as they were served, for the watch over them.
     pub(super) served: Served,
-    /// What is in force.
+    /// The configuration in force.
     pub(super) snapshot: Snapshot,
-    /// What the source said when it was read last, where shares that were set since go on.
+    /// The source as it was read last, where shares that were set since go on.
     pub(super) read: Option<Arc<Config>>,
     /// By worker.
     pub(super) prepared: Vec<Arc<Prepared>>,
@@ -53,7 +53,7 @@ pub(super) struct Job {
 /// A configuration that is sound by itself.
 pub(super) struct Ready {
     pub(super) snapshot: Snapshot,
-    /// What the source says, where shares that were set are kept beside it, and which these are.
+    /// The source as it was read, where shares that were set are kept beside it; and these shares.
     pub(super) read: Option<Arc<Config>>,
     pub(super) kept: Vec<(String, String)>,
     /// By worker.
@@ -67,14 +67,14 @@ pub(super) struct Ready {
     pub(super) started: Instant,
     /// The watch over the files that it names; kept when it is in force.
     pub(super) also: Option<Also>,
-    /// What is otherwise than in what is in force, and how much beside that.
+    /// Differences from the configuration in force, and the number of further ones.
     pub(super) differences: (Vec<control::Difference>, usize),
 }
 
 /// How an operator would say it.
 pub(super) enum Written {
     Whole(Shown),
-    /// What was changed, and to what.
+    /// The part that was changed, and its new value.
     Part(String, String),
 }
 
@@ -228,7 +228,7 @@ fn bounded(mut problems: Vec<Problem>) -> Refused {
     Refused::Wrong(problems)
 }
 
-/// What differs and cannot change while serving: a worker's thread, its core and its driver are as old as the process.
+/// Differences that cannot be made while serving: a worker's thread, its core and its driver are as old as the process.
 fn fixed(now: &Config, next: &Config, text: &SourceText) -> Vec<Problem> {
     let (now, next) = (&now.workers, &next.workers);
     let differs = [

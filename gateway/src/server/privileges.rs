@@ -1,4 +1,4 @@
-//! What this process may do beyond its user, which is next to nothing: the rest is given up before anything else happens,
+//! Privileges of this process beyond its user's, which are next to none: the rest is given up before anything else happens,
 //! for good, and for all that it starts.
 
 use std::fmt::{self, Display};
@@ -9,7 +9,7 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets};
 /// The one that a gateway has a use for: ports below 1024, now and in a successor.
 const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
-/// What is left.
+/// The privileges that are left.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Privileges {
     binds_low_ports: bool,

@@ -40,7 +40,7 @@ pub(super) struct Underway {
     by: By,
     is_whole: bool,
     reads_source: bool,
-    /// What it changes, and how much beside that.
+    /// Differences that it makes, and the number of further ones.
     differences: (Vec<Difference>, usize),
 }
 
@@ -78,7 +78,7 @@ impl Underway {
         }
     }
 
-    /// Nobody waits for an answer: it is the files that were read again.
+    /// The files are read again, and no asker waits for an answer.
     pub(super) fn is_reload(&self) -> bool {
         self.asker.is_none()
     }
@@ -89,7 +89,7 @@ impl Underway {
     }
 
     /// Tells whoever asked, who may be gone; the change is made all the same. Made or refused, it is noted.
-    /// What a cluster changes goes into the log as far as there is room for it.
+    /// Changes of a cluster go into the log as far as there is room for them.
     pub(super) fn tell(
         self,
         mut result: Result<Applied, Refused>,
@@ -141,14 +141,14 @@ pub(super) struct Reloader {
     pub(super) served: Served,
     pub(super) store: Arc<ConfigStore>,
     pub(super) preparer: Preparer,
-    /// What the workers have: by worker.
+    /// The configuration as the workers have it, by worker.
     pub(super) prepared: Vec<Arc<Prepared>>,
     pub(super) discovery: Discovery,
-    /// What the workers know.
+    /// The addresses that the workers know.
     pub(super) located: Located,
     pub(super) listeners: Listeners,
     pub(super) captures: Captures,
-    /// What the `tls` keys in force came to.
+    /// TLS in force: the `tls` keys, loaded.
     pub(super) tls: Arc<Tls>,
     /// The descriptors in force.
     pub(super) schemas: Arc<Schemas>,
@@ -156,7 +156,7 @@ pub(super) struct Reloader {
     pub(super) descriptor_limit: u64,
     /// Changes of a cluster in the log.
     pub(super) of_cluster: Sparing,
-    /// What was in force, until no exchange has it any more.
+    /// Configurations that were in force, until no exchange has them any more.
     pub(super) retired: Vec<(Arc<Config>, Vec<Arc<Prepared>>)>,
 }
 
@@ -176,7 +176,7 @@ impl Reloader {
             source: self.source.clone(),
             served: self.served.clone(),
             snapshot: self.store.open(),
-            // Who asks for the source gets what it says.
+            // A reload that is asked for takes the source as it is; with a cluster's changes, shares set since go on.
             read: (by == By::Kubernetes).then(|| self.store.whole()),
             prepared: self.prepared.clone(),
             tls: Arc::clone(&self.tls),
@@ -289,7 +289,7 @@ impl Reloader {
         }
         self.located = located;
         self.store.locate(&self.located.addresses);
-        // Nobody asked, so nobody waits.
+        // No asker waits for this.
         drop(self.hand_out(&snapshot, workers));
     }
 
@@ -356,7 +356,7 @@ pub(super) const CLUSTER_CHANGES_LOGGED_MAX: u32 = 60;
 /// Differences that a line of the log names.
 const DIFFERENCES_LOGGED: usize = 8;
 
-/// Who changed what, as a line.
+/// A change and its author, as a line.
 fn audit(made: &Made) -> String {
     let by = visible(&made.by.to_string()).into_owned();
     if let Some(why) = &made.refused {

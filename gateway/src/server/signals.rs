@@ -1,4 +1,4 @@
-//! What an operator can tell the process by signals. SIGPIPE is ignored by the standard library's start-up code already.
+//! Commands of an operator by signals. SIGPIPE is ignored by the standard library's start-up code already.
 
 use std::io;
 
@@ -19,7 +19,7 @@ pub(super) struct Signals {
     requests: Requests,
 }
 
-/// What a signal asks for.
+/// The command of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignalCommand {
     Stop(&'static str),
@@ -56,7 +56,7 @@ impl Signals {
         }
     }
 
-    /// What is asked for next.
+    /// The next command.
     pub(super) async fn next(&mut self) -> SignalCommand {
         let Self { terminate, interrupt, requests: Requests { hangup, user1, user2 } } = self;
         tokio::select! {

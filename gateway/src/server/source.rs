@@ -23,7 +23,7 @@ pub enum Source {
         admin: SocketAddr,
     },
     File(PathBuf),
-    /// What the command line says, as a file would.
+    /// The command line, written as a file.
     Line(String),
     /// Manifests, and what goes with them.
     Manifests(Manifests),
@@ -82,7 +82,7 @@ impl Source {
         settings.map_or_else(|| self.name(), |path| path.display().to_string())
     }
 
-    /// What it says now, to a process that serves already.
+    /// Reads it again, in a process that serves already.
     pub(super) fn read_again(&self, served: &Served) -> Result<(Checked, SourceText), Vec<Problem>> {
         match self {
             // It would wait for a person, and everybody else with it.
@@ -127,13 +127,13 @@ impl Source {
         }
     }
 
-    /// What it says now. The embedded default says it once: its sample services have their ports from the system.
+    /// Reads it. The embedded default is read once: its sample services have their ports from the system.
     pub(crate) fn read(&self) -> Result<Checked, Vec<Problem>> {
         self.read_served(&Served::default()).map(|(checked, _)| checked)
     }
 }
 
-/// What a configuration was read from, for problems that show only here: an address that is taken, a name without an address.
+/// The text of a configuration, for problems that show only here: an address that is taken, a name without an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SourceText {
     name: String,

@@ -1,6 +1,6 @@
 //! The workers' threads: started one by one, heard when they serve and when they end.
 //!
-//! What a worker does with its core is `worker`'s; whether the process goes on without one is `control_loop`'s.
+//! The use of a core is `worker`'s; `control_loop` decides whether the process goes on without a worker.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -41,7 +41,7 @@ pub(super) enum Ended {
 /// More threads than anyone starts; a thread's last words never wait for room.
 pub(super) const ENDED_MAX: usize = 4096;
 
-/// What the control plane keeps of a worker.
+/// The control plane's side of a worker.
 pub(super) struct Worker {
     pub(super) id: usize,
     pub(super) channel: Channel,
@@ -54,14 +54,14 @@ pub(super) struct Channel {
     pub(super) updates: Arc<Updates>,
 }
 
-/// What it takes to start the workers.
+/// Everything that workers start with.
 pub(super) struct Threads<'a> {
     /// Client connections of one worker at once.
     pub(super) clients_max: usize,
     pub(super) store: &'a ConfigStore,
     pub(super) located: &'a Located,
     pub(super) prepared: &'a [Arc<Prepared>],
-    /// What the listeners shake hands by.
+    /// TLS of the listeners.
     pub(super) tls: &'a Tls,
     pub(super) listeners: &'a Listeners,
     pub(super) captures: &'a Captures,

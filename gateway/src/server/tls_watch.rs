@@ -1,5 +1,5 @@
-//! What an operator should hear of TLS without looking at metrics: certificates that expire soon, and handshakes that fail by
-//! what somebody has configured. Each is said once, and again when it is worse.
+//! Warnings of TLS, for operators who do not look at metrics: certificates that expire soon, and handshakes that fail because of
+//! somebody's configuration. Each is logged once, and again when it is worse.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::tls::load::Expiry;
 /// How long before its end a certificate is warned of, the later the louder.
 const SOON: [Duration; 2] = [Duration::from_secs(24 * 3600), Duration::from_secs(14 * 24 * 3600)];
 
-/// What was said.
+/// The warnings that were logged.
 #[derive(Debug, Default)]
 pub(super) struct TlsWatch {
     /// By name: until when it is good, and how soon that was when it was said.
@@ -24,11 +24,11 @@ pub(super) struct TlsWatch {
     in_vain: HashMap<(String, Fault), (u64, SystemTime)>,
 }
 
-/// What goes on in vain is said so often.
+/// From one warning of an upstream that is called in vain to the next.
 const AGAIN: Duration = Duration::from_secs(60);
 
 impl TlsWatch {
-    /// What is to be said now.
+    /// The warnings to be logged now.
     pub(super) fn look(
         &mut self,
         certificates: &[Expiry],
@@ -59,7 +59,7 @@ impl TlsWatch {
 }
 
 impl TlsWatch {
-    /// What is to be said of upstreams that are called in vain.
+    /// The warnings of upstreams that are called in vain.
     pub(super) fn look_up(
         &mut self,
         config: &Config,

@@ -56,15 +56,15 @@ impl Calling {
     ) -> Result<Self, Wrong> {
         let verifier = match &trusted {
             Some(trusted) => peer::verifier(trusted, &written.names, provider)?,
-            None => verifier::by(Anybody, provider),
+            None => verifier::by(Every::Believed, provider),
         };
         Self::by(verifier, written, trusted, identity, provider)
     }
 
     /// For an upstream whose `tls` came to nothing, where others go on: no certificate is believed, so no request goes there, and none in
     /// plaintext.
-    pub fn nobody(written: &UpstreamTls, provider: &Arc<CryptoProvider>) -> Result<Self, Wrong> {
-        Self::by(verifier::by(Nobody, provider), written, None, None, provider)
+    pub fn refusing(written: &UpstreamTls, provider: &Arc<CryptoProvider>) -> Result<Self, Wrong> {
+        Self::by(verifier::by(Every::Refused, provider), written, None, None, provider)
     }
 
     fn by(
@@ -184,28 +184,15 @@ pub fn callees<'a>(
     addresses.iter().enumerate().map(move |(n, address)| (*address, callee(n, *address)))
 }
 
-/// Believes every certificate, of any server that has its key.
-#[derive(Debug)]
-struct Anybody;
-
-impl Rule for Anybody {
-    fn believe(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<(), Error> {
-        Ok(())
-    }
+/// The same result for every certificate, whoever shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Every {
+    /// A server needs the key of the certificate that it shows, and nothing else.
+    Believed,
+    Refused,
 }
 
-/// Believes no certificate.
-#[derive(Debug)]
-struct Nobody;
-
-impl Rule for Nobody {
+impl Rule for Every {
     fn believe(
         &self,
         _certificate: &CertificateDer<'_>,
@@ -214,6 +201,9 @@ impl Rule for Nobody {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<(), Error> {
-        Err(CertificateError::ApplicationVerificationFailure.into())
+        match self {
+            Self::Believed => Ok(()),
+            Self::Refused => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
     }
 }

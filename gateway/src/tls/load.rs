@@ -268,7 +268,7 @@ impl Reading {
             let message = format!("{}: its requests are answered 502 until this is mended", wrong.message);
             self.warnings.push(Wrong { message, ..wrong });
         }
-        Calling::nobody(tls, &self.provider).map_err(|wrong| self.wrong.push(wrong)).ok()
+        Calling::refusing(tls, &self.provider).map_err(|wrong| self.wrong.push(wrong)).ok()
     }
 
     fn collector(&mut self, trust: &Trust) -> Option<Roots> {

@@ -32,7 +32,7 @@ pub enum By<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     Ready,
-    /// It has failed this exchange, which tries again.
+    /// The endpoint has failed this exchange, which tries again.
     Avoided,
     /// Refused a connection a moment ago.
     Failed,

@@ -13,7 +13,7 @@ use crate::message::http2::{Channel, Place, Tally};
 enum Speaks {
     Http1,
     Http2,
-    /// It has not chosen yet.
+    /// The endpoint has not chosen yet.
     Unknown,
 }
 
@@ -56,7 +56,7 @@ impl Extent {
 pub(super) struct Channels {
     all: RefCell<Vec<Rc<Channel>>>,
     speaks: Cell<Speaks>,
-    /// It may choose otherwise with the next connection.
+    /// The endpoint may choose otherwise with the next connection.
     chooses: bool,
     extent: Rc<Extent>,
 }

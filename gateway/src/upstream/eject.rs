@@ -13,7 +13,7 @@ use crate::limits::EJECTION_MAX;
 /// An exchange's observation of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// It answered with this status.
+    /// The endpoint responded with this status.
     Status(u16),
     /// No answer, or none that we accept: refused, reset, late, malformed.
     Failed,

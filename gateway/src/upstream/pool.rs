@@ -264,7 +264,7 @@ impl Search {
 #[derive(Debug)]
 pub struct Lease {
     pub line: Line,
-    /// It has carried an exchange before and rested, so its peer may be closing it just now.
+    /// The connection has carried an exchange before and rested, so its peer may be closing it just now.
     pub reused: bool,
     /// Exchanges it has carried with this one.
     served: u64,
@@ -278,7 +278,7 @@ impl Lease {
         self.slot.endpoint().address
     }
 
-    /// It carries a tunnel from now on, which counts apart; on a connection that others use too it keeps its place.
+    /// Turns the lease into a tunnel's, which counts apart; on a connection that others use too it keeps its place.
     pub fn without_permit(self) -> Self {
         let Self { line, reused, served, slot, permit } = self;
         line.clear_deadlines();
@@ -314,7 +314,7 @@ impl Lease {
 struct Slot {
     group: Rc<Group>,
     index: u32,
-    /// It has one of the upstream's connections for itself, where they might be shared.
+    /// The lease has a connection of the upstream for itself, where it might be shared.
     has_plain: Cell<bool>,
 }
 

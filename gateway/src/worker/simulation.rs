@@ -316,6 +316,7 @@ fn context(worker_config: &WorkerConfig, shard: &Arc<Shard>, seed: u64) -> (Rc<C
         draining: Rc::default(),
         busy: Cell::new(false),
         date: RefCell::new("today".to_owned()),
+        #[cfg(debug_assertions)]
         panic_on_request: false,
     };
     (Rc::new(cx), spout)

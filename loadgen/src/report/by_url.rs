@@ -14,7 +14,7 @@ pub struct OfUrl {
     pub response_us: Percentiles,
 }
 
-/// Those that were asked most first; nothing where there is but one.
+/// URLs, the most asked first; nothing where there is but one.
 pub fn by_url(mix: &Mix, total: &Record) -> Vec<OfUrl> {
     let of = |(kind, of): (&u32, &OfKind)| OfUrl {
         request: mix.kinds.get(*kind as usize).cloned().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What the engine tells and is told by those who make connections and read answers from them. Plain functions, as all of it.
+//! The engine's face towards the tasks that make connections and read answers from them. Plain functions, as all of it.
 
 use std::ops::Range;
 use std::os::fd::RawFd;
@@ -78,7 +78,7 @@ impl Engine {
         self.free(index, rests);
     }
 
-    /// What opens a tunnel on a connection.
+    /// The request that opens a tunnel on a connection.
     pub fn opening(&self, group: usize) -> &Opening {
         let target = self.target_of(group);
         let of_target = self.mix.templates.iter().filter(|template| template.target == target);
@@ -100,7 +100,7 @@ impl Engine {
             },
             Way::Covered(link) => drop(link.write(frame)),
             Way::Tunnel { stream, .. } => {
-                // What the peer's windows have no room for would wait here: one that pings and opens none would fill the memory.
+                // A frame beyond the peer's windows would wait here: a peer that pings and opens none would fill the memory.
                 stream.reserve_capacity(frame.len());
                 if stream.capacity() >= frame.len() {
                     drop(stream.send_data(Bytes::copy_from_slice(frame), false));

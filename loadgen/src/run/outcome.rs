@@ -39,7 +39,7 @@ pub enum Outcome {
     GrpcStatus,
     /// gRPC ended without a status, or within a message.
     GrpcIncomplete,
-    /// What came back on a WebSocket is not what was sent.
+    /// The echo on a WebSocket is another message than the one sent.
     BadEcho,
     /// Scheduled, but no connection became free before the end.
     Unsent,
@@ -154,7 +154,7 @@ impl Outcome {
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused,
             ErrorKind::TimedOut => Self::Timeout,
-            // What rustls says of the peer, of its certificate, or of what it said of ours.
+            // An error of rustls: about the peer, its certificate, or its alert on ours.
             ErrorKind::InvalidData => Self::Handshake,
             _ => Self::Connect,
         }

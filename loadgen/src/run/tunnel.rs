@@ -218,7 +218,7 @@ pub async fn converse_streams(engine: &Shared, group: usize, duplex: Duplex) {
         over.set(true);
     });
     let begin = Instant::now();
-    // What the peer takes is in its SETTINGS.
+    // The peer allows extended CONNECT by its SETTINGS.
     while !sender.is_extended_connect_protocol_enabled() && !is_over.get() && begin.elapsed() < limit {
         io::sleep(LOOK_EVERY).await;
     }

@@ -14,7 +14,7 @@ pub enum Verdict {
     Valid,
     /// The generator was the limit.
     Saturated,
-    /// It was not given the cores that it was ready to use: others took them.
+    /// The generator was not given the cores that it was ready to use: others took them.
     Busy,
 }
 

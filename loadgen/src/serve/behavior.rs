@@ -44,7 +44,7 @@ pub enum Delay {
     Exponential(Duration),
     /// By its median and the sigma of its logarithm.
     LogNormal(Duration, f64),
-    /// This long for every request the port is working on.
+    /// The duration, for every request that the port is working on.
     PerInFlight(Duration),
 }
 

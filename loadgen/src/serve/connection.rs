@@ -32,7 +32,7 @@ pub(super) struct Connection {
     pub(super) local: Rc<PortLocal>,
     number: u64,
     answers: u64,
-    /// It began with the preface of HTTP/2 (RFC 9113 §3.4), which is still in the buffer.
+    /// The client began with the preface of HTTP/2 (RFC 9113 §3.4), which is still in the buffer.
     is_http2: bool,
 }
 

@@ -18,7 +18,7 @@ use crate::websocket::{self, Frames, Opcode, Role};
 /// Close code of a client that sends what is no frame (RFC 6455 §7.4.1).
 const PROTOCOL_ERROR: [u8; 2] = 1002_u16.to_be_bytes();
 
-/// What some bytes of a client come to.
+/// The reply to some bytes of a client.
 #[derive(Default)]
 struct Said {
     frames: Vec<u8>,
@@ -27,7 +27,7 @@ struct Said {
     is_last: bool,
 }
 
-/// What is to be said to `bytes`, which are read to their end.
+/// The reply to `bytes`, which are read to their end.
 fn answered(frames: &mut Frames, mut bytes: &[u8], local: &PortLocal) -> Said {
     let mut said = Said::default();
     loop {

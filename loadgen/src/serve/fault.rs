@@ -32,7 +32,7 @@ pub enum Fault {
     CloseAt(u64),
     /// Bytes that are not HTTP instead of an answer.
     Garbage,
-    /// This many bytes behind the answer that belong to nothing.
+    /// So many bytes behind the answer that belong to nothing.
     ExtraBytes(u64),
     /// The answer, twice.
     Duplicate,

@@ -30,7 +30,7 @@ const STREAMS_MAX: u32 = 1000;
 /// Of requests; every field of an HTTP/1.1 head that is accepted fits.
 const HEADER_LIST_BYTES_MAX: u32 = 256 << 10;
 
-/// What streams ask of their connection.
+/// Requests of streams to their connection.
 #[derive(Default)]
 struct Wishes {
     /// GOAWAY at once, whatever is under way.
@@ -49,7 +49,7 @@ impl Wishes {
     }
 }
 
-/// What all streams of a connection share.
+/// State shared by all streams of a connection.
 pub(super) struct Shared {
     pub(super) local: Rc<PortLocal>,
     link: Rc<Link>,
@@ -271,7 +271,7 @@ impl Answer<'_> {
         if pass > 0 {
             self.send(stream, piece.slice(..pass as usize), false).await?;
         }
-        // What is before it shall be on the wire.
+        // Everything before the fault is written first.
         self.settle().await;
         match fault {
             Fault::ResetAt(_) => stream.send_reset(Reason::INTERNAL_ERROR),

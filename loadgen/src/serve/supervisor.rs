@@ -24,7 +24,7 @@ const OBEY_LIMIT: Duration = Duration::from_secs(5);
 pub struct PortSpec {
     pub name: String,
     pub addr: SocketAddr,
-    /// What is offered by ALPN, if it speaks TLS.
+    /// Its ALPN offer, if it speaks TLS.
     pub tls: Option<Offer>,
     pub behavior: Behavior,
     pub fault: Fault,

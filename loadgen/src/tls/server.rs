@@ -33,7 +33,7 @@ pub enum Shown {
     Untrusted,
 }
 
-/// What a port offers by ALPN.
+/// The protocols that a port offers by ALPN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offer {
     #[default]
@@ -46,7 +46,7 @@ pub enum Offer {
 pub struct Certificates {
     settings: Settings,
     authority: Authority,
-    /// Nobody is told of it.
+    /// An authority that no client trusts.
     stranger: Authority,
     good: Option<Pair>,
 }

@@ -1,4 +1,4 @@
-//! What all outside tests need: a server that dies with its test, runs of the program, conditions with a deadline.
+//! Helpers of all outside tests: a server that dies with its test, runs of the program, conditions with a deadline.
 #![allow(dead_code, unreachable_pub)]
 
 use std::io::{BufRead, BufReader};

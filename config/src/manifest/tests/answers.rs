@@ -1,4 +1,4 @@
-//! What is answered, and from where: CORS, rewrites and redirects of one share, sockets of this machine.
+//! CORS, rewrites and redirects of one share, sockets of this machine.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn cors_is_what_istio_and_the_gateway_api_say_of_it() {
             virtual_service("v", &format!("{{hosts: [h], http: [{{{route}, corsPolicy: {{{keys}}}}}]}}"));
         assert!(refused(&text, &["s=127.0.0.1:1"]).contains(told), "{keys}");
     }
-    // Whatever answers a route is marked.
+    // An answer of our own is marked like any other.
     for answer in ["redirect: {uri: /x}", "directResponse: {status: 200}"] {
         let text = virtual_service(
             "v",

@@ -105,7 +105,7 @@ fn what_a_call_cannot_have_is_refused_where_it_stands() {
         ("matches: [{method: {service: a/b}}]", "method.service: \"a/b\" is no name of a service or method"),
         ("matches: [{method: {type: Glob, service: a}}]", "must be Exact or RegularExpression"),
         ("matches: [{method: {type: RegularExpression, service: '('}}]", "is not a regular expression"),
-        // What closes the group around it would match calls of others.
+        // A pattern that closes the group around it would match calls of others.
         (
             "matches: [{method: {type: RegularExpression, service: 'a)|(?:b'}}]",
             "matches[0].method.service: \"a)|(?:b\" is not a regular expression",
@@ -129,7 +129,7 @@ fn what_a_call_cannot_have_is_refused_where_it_stands() {
         let said = refused(&grpc_route("r", "[]", &format!("[{{{yaml}, {BACKEND}}}]")), &TO);
         assert!(said.contains(told) && said.contains("GRPCRoute/r spec.rules[0]"), "{yaml}\n{said}");
     }
-    // What speaks WebSocket takes no calls.
+    // A port of WebSocket takes no calls.
     let service = "{apiVersion: v1, kind: Service, metadata: {name: v1}, spec: {ports: [{port: 80, appProtocol: kubernetes.io/ws}]}}\n---\n";
     let said = refused(&[&grpc_route("r", "[]", &format!("[{{{BACKEND}}}]")), service].concat(), &TO);
     assert!(

@@ -1,4 +1,4 @@
-//! What users of such gateways reported, by kinds: not the example alone, but what stands beside it.
+//! Reports of users of such gateways, by kinds: not the example alone, but its neighbours too.
 
 use super::*;
 use crate::HostMatch;
@@ -118,7 +118,7 @@ fn a_route_for_a_service_takes_its_requests_only() {
         [route("a", "{kind: Service, name: s, port: 80}"), route("b", "{kind: Service, name: s, port: 81}")];
     let checked = accepted(&ports.concat(), &endpoints);
     assert_eq!([0, 1].map(|route| checked.config.routes[route].matches[0].port), [Some(80), Some(81)]);
-    // What nothing can be told of is not served, and said.
+    // A parent that nothing is known of is not served, and reported.
     for parent in [
         "{kind: Service, name: a, namespace: elsewhere}",
         "{group: networking.istio.io, kind: ServiceEntry, name: a}",
@@ -395,7 +395,7 @@ fn a_protocol_that_is_not_spoken_is_an_error_where_it_is_written() {
         let config = accepted(&text.concat(), endpoints).config;
         assert!(config.upstreams[0].tls.is_some(), "{text:?}");
     }
-    // Who is not asked may speak what it likes, and so may another port.
+    // A service that is not asked may speak any protocol, and so may another port.
     let _served = accepted(&[to("t"), service("appProtocol: redis")].concat(), &["t=127.0.0.1:1"]);
     let two = service("appProtocol: redis}, {port: 81, name: http");
     let route = http_route("r", "default", "{rules: [{backendRefs: [{name: s, port: 81}]}]}");
@@ -434,7 +434,7 @@ fn a_directory_may_hold_what_cannot_matter() {
         );
     }
     assert!(said.contains("latin.yaml: is skipped: it is not UTF-8"), "{said}");
-    // What may matter is refused as ever: ours misspelt, ours with an alias, ours cut in half.
+    // A document that may matter is refused as ever: ours misspelt, ours with an alias, ours cut in half.
     let rows = [
         (
             "apiVersion: networking.istio.io/v1\nkid: VirtualService\nmetadata: {name: v}\n",
@@ -642,7 +642,7 @@ fn delegates_stand_in_the_place_of_their_roots_routes() {
         let upstream = config.routes[0].primaries()[0].upstream.unwrap();
         assert_eq!(config.upstreams[upstream].endpoints[0].to_string(), "127.0.0.1:2");
     }
-    // What is no part of the root's is left out, and said.
+    // A match outside of the root's is left out, and reported.
     for own in ["{uri: {prefix: /b}}", "{uri: {regex: '/a.*'}}", "{method: {exact: PUT}, uri: {prefix: /a}}"]
     {
         let matches = "{uri: {prefix: /a}, method: {exact: GET}}";
@@ -659,7 +659,7 @@ fn delegates_stand_in_the_place_of_their_roots_routes() {
     let config = accepted(&text.concat(), &endpoints).config;
     assert_eq!([0, 1].map(|n| forward(&config, n).timeout.unwrap().as_secs()), [5, 1]);
     assert_eq!(config.routes[0].mirrors[0].name, "m");
-    // What cannot be meant.
+    // Combinations that cannot be meant.
     let rows = [
         (
             root("{uri: {prefix: /a}}", &format!(", {to_s}")),

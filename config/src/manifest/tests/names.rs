@@ -1,4 +1,4 @@
-//! Who is meant by a name: services of several namespaces, hosts of several resources, routes named alike.
+//! Names and their owners: services of several namespaces, hosts of several resources, routes named alike.
 
 use super::*;
 use crate::HostMatch;
@@ -106,7 +106,7 @@ fn a_host_of_two_virtual_services_has_the_routes_of_both() {
         service("all", "a", "['*']", "[{directResponse: {status: 203}}]"),
     ];
     let checked = accepted(&text.concat(), &[]);
-    // What takes everything stands behind what does not, whoever wrote it.
+    // A route that takes everything stands behind the others, whoever wrote it.
     assert_eq!(
         shown(&checked.config),
         [
@@ -125,7 +125,7 @@ fn a_host_of_two_virtual_services_has_the_routes_of_both() {
 fn a_virtual_host_ends_in_404_only_where_something_would_take_over() {
     let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\nspec: {rules: [{backendRefs: [{name: x, port: 80}]}]}\n";
     let rows = [
-        // Nobody else takes a.example.
+        // No other resource takes a.example.
         (reply("/a", 200), service("w", "a", "[b.example]", &reply("/b", 201)), false),
         // The last of its routes takes all of it.
         (reply("/", 200), service("w", "a", "['*']", &reply("/b", 201)), false),

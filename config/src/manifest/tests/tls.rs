@@ -1,4 +1,4 @@
-//! What Gateways say of TLS is said of a listener, or refused by name.
+//! TLS of Gateways becomes TLS of listeners, or is refused by name.
 
 use super::*;
 use crate::manifest::{Applied, State, translate};
@@ -59,7 +59,7 @@ fn the_name_of_a_listener_of_the_gateway_api_is_held_against_what_is_asked_on_it
     let names: Vec<_> = tls.certificates.iter().map(|one| one.names.as_slice()).collect();
     assert_eq!(names, [[ServedName::Any].as_slice(), &[ServedName::Exact("one.example".to_owned())]]);
     assert!(tls.strict_sni_host);
-    // What it converts to says so too.
+    // The TOML that it converts to says so too.
     assert!(checked.written.whole.contains("strict_sni_host = true"), "{}", checked.written.whole);
 }
 

@@ -12,7 +12,7 @@ fn translated(text: &str) -> Translated {
     translate(&Applied { documents: &documents(text), ..Applied::default() })
 }
 
-/// What became of each, in a line: `ok`, `no: …`, `skip: …`, and how many warnings.
+/// The outcome of each, in a line: `ok`, `no: …`, `skip: …`, and how many warnings.
 fn outcomes(all: &Translated) -> Vec<String> {
     let one = |outcome: &Outcome| {
         let state = match &outcome.state {
@@ -91,7 +91,7 @@ fn one_bad_document_stops_nobody_else() {
     let good = virtual_service("good", GOOD);
     let grpc = service("g", "[{port: 80, appProtocol: mysql}]");
     let listener = "{gatewayClassName: u, listeners: [{name: l, port: 80, protocol: HTTP}]}";
-    // What is wrong beside it, and what is said of that: the last outcome.
+    // The broken document beside it, and the last outcome, which is its own.
     let rows = [
         (virtual_service("bad", "{hosts: [b], tcp: []}"), "VirtualService/bad spec.tcp: is not supported"),
         (virtual_service("bad", "{hosts: [b], htttp: []}"), "unknown key; did you mean \"http\"?"),
@@ -172,7 +172,7 @@ fn a_rule_that_cannot_be_served_is_dropped_and_answers_for_what_it_would_have_ma
             &["r/rules[1] /good/* s:80", "r/odd /odd/* 500"],
             "partial: 0odd answers: HTTPRoute/r spec.rules[0].filters[0].type: \"Magic\" is not offered",
         ),
-        // What it would match is every request that no other rule takes.
+        // It would match every request that no other rule takes.
         (
             of(&format!("{good}, {{{magic}, {to}}}")),
             &["r/rules[0] /good/* s:80", "r/rules[1] /* 500"],
@@ -197,7 +197,7 @@ fn a_rule_that_cannot_be_served_is_dropped_and_answers_for_what_it_would_have_ma
         ),
         // Nothing is left: it is refused, and what is known of it is answered all the same.
         (of(&format!("{{{}, {magic}, {to}}}", at("/odd"))), &["r/rules[0] /odd/* 500"], "HTTPRoute r: no: "),
-        // What is no rule's own costs the whole.
+        // A fault outside of the rules costs the whole route.
         (
             of(&format!("{{{}, {magic}, {to}}}, {good}", at("/odd")))
                 .replace("rules:", "hostnames: ['a b'], rules:"),
@@ -296,7 +296,7 @@ fn what_a_broken_document_means_for_others_is_decided() {
             &["s/http[0] !"],
             "what was to be said of TLS with s was refused",
         ),
-        // What is attached to a Gateway that is not there is not served under every host.
+        // A route attached to a missing Gateway is not served under every host.
         (
             [broken_gateway, service("s", "[]"), http_route("r", attached)].concat(),
             &[],
@@ -544,7 +544,7 @@ fn no_object_of_a_cluster_names_a_file_of_the_gateways_machine() {
             "{told:#?}"
         );
     }
-    // What it does not use it may name.
+    // It may name what it does not use.
     let rule = destination_rule(
         "d",
         "{host: e.example, trafficPolicy: {tls: {mode: DISABLE, caCertificates: /etc/ca.pem}}}",

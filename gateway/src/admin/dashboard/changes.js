@@ -1,4 +1,4 @@
-// What was changed, by whom, and where that stands in the charts.
+// Changes of the configuration: each with its author, and its place in the charts.
 
 import { by } from "./head.js";
 import { byId, h, show } from "./dom.js";

@@ -21,7 +21,7 @@ export function differences(answer, trouble, name, route) {
     show(host, empty(trouble));
     return;
   }
-  // What was asked for before the mirrors were known tells of all of them.
+  // An answer that was asked for before the mirrors were known covers all of them.
   const meant = (of) => (!name || of.mirror === name) && (!route || of.route === route);
   const tallies = (answer.compared ?? []).filter(meant);
   const compared = tallies.reduce((n, of) => n + of.compared, 0);

@@ -76,7 +76,7 @@ function draw(ledger, all, width) {
     text.append(s("tspan", { class: "figure" }, `${count(end.n)} · ${percent(end.n / ledger.eligible)}`));
     parts.push(text);
     y += Math.max(thick, SLOT);
-    // What was never sent stands below all that was.
+    // Copies that were never sent stand below those that were.
     const next = all[all.indexOf(end) + 1];
     if (end.sent && next && !next.sent) y = Math.max(y, sent.top + sent.thick) + 8;
   }

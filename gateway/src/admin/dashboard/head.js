@@ -1,4 +1,4 @@
-// What stands on top: one sentence that says how it is, what is wrong now, and the button that stops all copies.
+// The head of the page: one sentence on the state, the troubles of the moment, and the button that stops all copies.
 
 import { byId, h, say, show } from "./dom.js";
 import { clock, count, instant, percent, rate, seconds, span } from "./format.js";

@@ -1,4 +1,4 @@
-// What /live told so far: columns of seconds, the newest last. Pure.
+// The history that /live told so far: columns of seconds, the newest last. Pure.
 
 const keyOf = (item) => item.name ?? item.worker;
 
@@ -17,7 +17,7 @@ function join(old, fresh, before, added, max) {
     const keys = [...new Set([...(fresh ?? []), ...(old ?? [])].map(keyOf))];
     const find = (list, key) => (list ?? []).find((item) => keyOf(item) === key);
     const joined = keys.map((key) => join(find(old, key), find(fresh, key), before, added, max));
-    // What a configuration of long ago named goes with its last second.
+    // A name that only an old configuration had goes with its last second.
     return joined.filter((item, at) => find(fresh, keys[at]) || speaks(item));
   }
   if (Array.isArray(old) || Array.isArray(fresh)) {

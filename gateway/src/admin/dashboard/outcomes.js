@@ -1,4 +1,4 @@
-// What the same requests came to on both sides: as a matrix of statuses, and how their times are distributed.
+// Outcomes of the same requests on both sides: a matrix of statuses, and the distributions of their times.
 
 import { chart } from "./charts.js";
 import { byId, empty, h, show, table } from "./dom.js";

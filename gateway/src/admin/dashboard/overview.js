@@ -1,4 +1,4 @@
-// What is happening now: the figures on top, rates and times of both sides by the second.
+// The overview: the figures on top, rates and times of both sides by the second.
 
 import { chart } from "./charts.js";
 import { byId, h, show } from "./dom.js";

@@ -35,7 +35,7 @@ export function progress({ rules, rest, seconds: length }) {
 
 /** How far the evidence is, and when there may be enough at the pace so far. */
 function bar(of, name) {
-  // What is rejected is not waited for.
+  // A candidate that is rejected waits for no more evidence.
   const waits = of.verdict === "hold" ? progress(of) : null;
   if (!waits) return null;
   const { rule, share, left } = waits;

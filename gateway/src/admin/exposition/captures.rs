@@ -1,4 +1,4 @@
-//! What is counted of captures.
+//! Metrics of captures.
 
 use std::fmt;
 use std::sync::Arc;

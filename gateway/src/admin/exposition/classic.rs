@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-/// What it is, by its name.
+/// Media type of the format.
 pub(in crate::admin) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Whether `accept` asks for this format and not for OpenMetrics.

@@ -1,4 +1,4 @@
-//! What the lanes count: rings, and the connections of shippers. Lanes of one mirror are one series.
+//! Metrics of lanes: rings, and the connections of shippers. Lanes of one mirror are one series.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -51,7 +51,7 @@ impl Shards<'_> {
         self.shares(out, &mirrors)
     }
 
-    /// What mirrors really get, and how they answer: what governors look at and do.
+    /// Effective shares and their reasons, pairs that are no evidence, and the time of responses.
     fn shares(&self, out: &mut Families<'_>, mirrors: &[OneMirror<'_>]) -> fmt::Result {
         let mean = |m: &OneMirror<'_>| {
             let millionths = level(&m.counters, |m| m.share.get()) as f64;

@@ -1,4 +1,4 @@
-//! What is counted of records: by the workers, which hand them over, and by who reads them.
+//! Metrics of records: of the workers, which hand them over, and of the observer, which reads them.
 
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,4 +1,4 @@
-//! What a rollout is steered by: shares as they are meant, pairs that were compared, verdicts, and changes.
+//! Metrics that steer a rollout: configured shares, pairs compared, verdicts, changes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -74,7 +74,7 @@ impl Shards<'_> {
 }
 
 impl Shards<'_> {
-    /// What clients got where a share below 100 % had their request copied, and where it left them out.
+    /// Responses to clients on routes with a share below 100 %: of requests that were copied, and of those that were left out.
     pub(super) fn trials(&self, out: &mut Families<'_>) -> fmt::Result {
         let config = &self.snapshot.config;
         let mut requests = Vec::new();

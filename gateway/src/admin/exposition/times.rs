@@ -28,8 +28,8 @@ const SIZES: [u64; 9] = [0, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10
 /// that a route has.
 const SHOWN_MAX: usize = 200;
 
-/// Whose distributions are told: the first that were seen to have any. A series that was told once goes on for as long as what
-/// it is of is there, or the rates of whoever scrapes it would break.
+/// The routes and mirrors whose distributions are exposed: the first that were seen to have any. A series once exposed goes on
+/// for as long as its route or mirror exists: a gap would break the rates that scrapers compute.
 #[derive(Debug)]
 pub(super) struct Chosen<K>(BTreeSet<K>);
 

@@ -1,4 +1,4 @@
-//! What is counted of upstreams: by the workers, which use them, and by the control plane, which looks for them.
+//! Metrics of upstreams: of the workers, which use them, and of the control plane, which discovers them.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl Shards<'_> {
         self.endpoints(out, &upstreams)
     }
 
-    /// Who waits for endpoints, and which of them are out.
+    /// Exchanges that wait for an endpoint, and endpoints that are out.
     fn endpoints(&self, out: &mut Families<'_>, upstreams: &[(&str, Vec<&UpstreamCounters>)]) -> fmt::Result {
         let mut gauge = |name, help, read: fn(&UpstreamCounters) -> i64| {
             let rows = upstreams.iter().map(|(name, of)| ([("upstream", *name)], level(of, read)));
@@ -74,7 +74,7 @@ impl Shards<'_> {
         )
     }
 
-    /// What the control plane learns of upstreams.
+    /// The control plane's findings on upstreams.
     pub(super) fn discovery(&self, out: &mut Families<'_>) -> fmt::Result {
         let upstreams = || self.snapshot.config.upstreams.iter().zip(&self.snapshot.checks);
         out.gauges(

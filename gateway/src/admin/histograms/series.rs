@@ -31,7 +31,7 @@ pub(super) enum Name {
 type Read = fn(&MirrorCounters) -> &Histogram;
 
 impl Name {
-    /// What a mirror has.
+    /// The histograms of a mirror.
     const OF_MIRRORS: [(Self, Read); 5] = [
         (Self::Paired, |c| &c.pairs.primary),
         (Self::Mirror, |c| &c.latency),
@@ -53,7 +53,7 @@ impl Name {
     }
 }
 
-/// What tells one distribution from the others, whatever configuration is in force.
+/// The identity of a distribution across configurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) name: Name,
@@ -71,7 +71,7 @@ impl Key {
     }
 }
 
-/// Those asked for; what is left out is every one.
+/// The distributions that are asked for; a part that is left out stands for all.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
     pub(super) route: Option<String>,
@@ -87,7 +87,7 @@ impl Wanted {
     }
 }
 
-/// Those wanted that have any value, since the start.
+/// The wanted distributions that have any value, since the start.
 pub(super) fn all(snapshot: &Snapshot, wanted: &Wanted) -> Vec<(Key, Slots)> {
     let mut out = Vec::new();
     for (index, route) in snapshot.config.routes.iter().enumerate() {

@@ -77,7 +77,7 @@ fn tag(key: &Key) -> String {
 /// HdrHistogram V2, compressed, base64, and the largest value in nanoseconds.
 fn encoded(slots: &Slots) -> Option<(String, u64)> {
     let mut all = Merged::<u64>::new(crate::metrics::DIGITS + 1).ok()?;
-    // What a slot holds lies anywhere in it: its middle is the fairest single value.
+    // Values lie anywhere in their slot: its middle stands for them.
     let of = slots.merged();
     for (value, n) in slots.iter() {
         let middle = of.median_equivalent(value).saturating_mul(NS_PER_US);

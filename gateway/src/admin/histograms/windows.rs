@@ -15,7 +15,7 @@ const WINDOWS_MAX: usize = 30;
 /// Slots of all windows together, 16 bytes each. Beyond it the oldest windows go.
 const SLOTS_MAX: usize = 1 << 20;
 
-/// What came in one stretch of time.
+/// The distributions of one stretch of time.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
     /// Since the Unix epoch.

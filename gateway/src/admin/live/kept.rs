@@ -18,7 +18,7 @@ use crate::limits::{HISTORY_FILE_BYTES_MAX, HISTORY_STEPS};
 /// Of what the file says; another is not read.
 const VERSION: u32 = 1;
 
-/// What a file says.
+/// A history file, read.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Kept<S = Vec<Sample>> {
     version: u32,
@@ -45,7 +45,7 @@ pub(super) fn text<'s, S: Iterator<Item = &'s Sample>>(history: impl Iterator<It
     serde_json::to_vec(&kept).unwrap_or_default()
 }
 
-/// What a file says; nothing where there is none.
+/// Reads a history file; one that does not exist is an empty history.
 pub(super) fn read(path: &Path) -> Result<Kept, String> {
     let text = match config::text::read_at_most(path, HISTORY_FILE_BYTES_MAX as u64) {
         Ok(text) => text,

@@ -78,7 +78,7 @@ pub(super) struct Ring {
     pub(super) connections: i64,
 }
 
-/// What came between two looks.
+/// The counts between two looks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sample {
     /// Since the Unix epoch, of the later look.
@@ -157,7 +157,7 @@ impl Look {
         named(&mut self.rings, RINGS_MAX, |ring| ring.name == name, new)
     }
 
-    /// What came since the look `before`. Counters that a change of configuration took away count as nothing.
+    /// The counts since the look `before`. Counters that a change of configuration took away count as nothing.
     pub(super) fn since(&self, before: &Self, length: Duration, at: Duration) -> Sample {
         let mirror = |now: &MirrorLook| {
             let then = before.mirrors.iter().find(|then| then.name == now.name);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::look::{CLASSES, Ledger, Ring, Sample, Times};
 use crate::metrics::{Class, Label};
 
-/// What the last class is called: codes that are in none.
+/// Name of the last class: codes that are in none.
 const OTHER: &str = "other";
 
 /// As many samples as are kept, each with the number that a client names to get what came after it.
@@ -40,7 +40,7 @@ impl Series {
         self.samples.iter()
     }
 
-    /// What came after sample `after`: all that are kept where that is none of ours, as after a restart.
+    /// The samples after number `after`; all that are kept where that number is none of ours, as after a restart.
     pub(super) fn after(&self, after: u64) -> Value {
         let kept = self.samples.len();
         let new = self.seq.checked_sub(after).and_then(|n| usize::try_from(n).ok()).unwrap_or(kept).min(kept);

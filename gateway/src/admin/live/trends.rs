@@ -14,10 +14,10 @@ use crate::limits::{HISTORY_ROUTES_MAX, HISTORY_TREND_STEPS};
 /// Requests; of those, 5xx and answers cut short; copies dropped or failed, of all mirrors.
 const COLUMNS: [&str; 3] = ["requests", "errors", "lost"];
 
-/// What came in one step, by column.
+/// The counts of one step, by column.
 type Point = [u32; COLUMNS.len()];
 
-/// What was counted since the start, by column.
+/// The counts since the start, by column.
 type Counted = [u64; COLUMNS.len()];
 
 /// One route.
@@ -39,7 +39,7 @@ pub(super) struct Trends {
 }
 
 impl Trends {
-    /// Those of the last `reach_seconds`.
+    /// Trends over the last `reach_seconds`.
     pub(super) fn new(reach_seconds: u64) -> Self {
         let step = Duration::from_secs(reach_seconds) / HISTORY_TREND_STEPS as u32;
         Self { step, last: None, lengths: VecDeque::new(), routes: HashMap::new() }
@@ -65,7 +65,7 @@ impl Trends {
             let counted = counted(snapshot, index);
             match self.routes.get_mut(route) {
                 Some(trend) => trend.push(counted),
-                // What came before the first look is of no step; what came of a route that is new is of its first.
+                // Counts from before the first look are of no step; those of a new route are of its first step.
                 None if is_first => {
                     self.routes.insert(route.to_owned(), Trend { counted, points: VecDeque::new() });
                 }
@@ -111,7 +111,7 @@ impl Trend {
     }
 }
 
-/// What all workers counted on a route since the start.
+/// The counts of all workers on a route since the start.
 fn counted(snapshot: &Snapshot, index: usize) -> Counted {
     let (mut requests, mut errors, mut lost) = (0, 0, 0);
     for counters in &snapshot.counters {

@@ -12,7 +12,7 @@ use crate::metrics::{Slots, TailCounts, total};
 use crate::observe::disclosure::rfc3339;
 use crate::verdict::{Compared, Difference, Evidence, Got, Lone, Seen, Trial, Window};
 
-/// What these accounts come to.
+/// The evidence in these accounts.
 pub(super) fn evidence_of(
     config: &Config,
     accounts: &[Account],
@@ -87,7 +87,7 @@ fn are_sent_alike(config: &Config, one: &Mirror, other: &Mirror) -> bool {
     lane(one) == lane(other) && chosen(one) == chosen(other) && one.only == other.only
 }
 
-/// What clients got of each route, where a share leaves some of its requests out by chance, since that share is what it is.
+/// Responses to clients of each route whose share leaves requests out by chance, since that share is in force.
 pub(super) fn trials(config: &Config, accounts: &[Account]) -> Vec<Trial> {
     let by_name: HashMap<(&str, &str), &Account> =
         accounts.iter().map(|of| ((of.route.as_str(), of.mirror.as_str()), of)).collect();
@@ -122,7 +122,7 @@ fn dated(epoch: &Epoch) -> impl Iterator<Item = (&Mark, f64)> {
     })
 }
 
-/// What these came to together, and what setting their answers side by side did; `compares`: they are.
+/// The sum of these counts, and of the comparisons in `tallies`; `compares`: their responses are compared.
 fn seen<'a>(of: &[Counts], compares: bool, tallies: impl Iterator<Item = &'a Tally>) -> Seen {
     let mut matrix = BTreeMap::new();
     for (cell, n) in of.iter().flat_map(|snapshot| &snapshot.matrix) {
@@ -162,7 +162,7 @@ fn compared<'a>(tallies: impl Iterator<Item = &'a Tally>) -> Compared {
         add(&mut all.left_out, skipped(CONTENT_TYPE));
         add(&mut all.unasked.pairs, tally.unasked.pairs);
         add(&mut all.unasked.differing, tally.unasked.differing);
-        // What found no time was drawn by chance, and what nobody asked for is not missed: they speak of nothing.
+        // Pairs left out for lack of time are so by chance, and those of other content types by the rules: neither is evidence.
         let tells = |why: &str| why != BUSY && why != CONTENT_TYPE;
         for (why, n) in tally.skipped.iter().filter(|(why, _)| tells(why)) {
             add(reasons.entry(why).or_default(), *n);
@@ -180,7 +180,7 @@ fn add(sum: &mut u64, n: u64) {
     *sum = sum.saturating_add(n);
 }
 
-/// What a baseline differs in, by the place.
+/// Differences of a baseline, by their places.
 struct Again<'a> {
     tally: &'a Tally,
     groups: HashMap<(&'a str, Kind), &'a Group>,

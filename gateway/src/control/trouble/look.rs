@@ -34,7 +34,7 @@ fn is_loss(why: UpstreamFailure) -> bool {
     }
 }
 
-/// What clients are told for want of a primary.
+/// Rejects for want of a primary.
 const UNAVAILABLE: [RejectReason; 7] = [
     RejectReason::PrimaryConnect,
     RejectReason::PrimaryConnectTimeout,
@@ -50,7 +50,7 @@ const TURNED_AWAY: [RejectReason; 3] =
 /// Endpoints that are named of an upstream; a person knows the rest.
 const NAMED_MAX: usize = 3;
 
-/// What is known beside the counters.
+/// Facts from outside of the counters.
 #[derive(Debug, Clone, Default)]
 pub struct Aside {
     /// Workers that have stopped turning.
@@ -195,7 +195,7 @@ impl Look {
         }
     }
 
-    /// What came since the look `before`.
+    /// The signs since the look `before`.
     pub fn since(&self, before: &Self) -> BTreeMap<Subject, Sign> {
         let clients_noticed = self.unavailable > before.unavailable;
         let one = |(subject, now): (&Subject, &Counted)| {

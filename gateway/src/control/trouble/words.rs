@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, End, Kind, Subject, Whys};
 
-/// What is said while it lasts.
+/// The line for a trouble that lasts.
 pub(super) fn begun((kind, name): &Subject, case: &Case) -> String {
     let (who, since) = (who(*kind, name, &case.place), since(case));
     let losses = losses(case);
@@ -46,7 +46,7 @@ pub(super) fn begun((kind, name): &Subject, case: &Case) -> String {
     }
 }
 
-/// What is said when it is over.
+/// The line for a trouble that is over.
 pub(super) fn over((kind, name): &Subject, case: &Case, end: End, at: Duration) -> String {
     let who = who(*kind, name, &case.place);
     let lasted = span(at.saturating_sub(case.since.unwrap_or(at)));

@@ -1,6 +1,6 @@
 //! A record as one line of the access log. Pure.
 //!
-//! Whatever a client sends stays within its own field and its own line: quotes, backslashes and control characters are
+//! The text of a client stays within its own field and its own line: quotes, backslashes and control characters are
 //! escaped, those of terminals and of the direction of text too. The fields of the JSON form and their names are a promise:
 //! all of them are in each line, `null` where there is nothing to say; the book (docs/src/logs.md) describes them.
 

@@ -149,7 +149,7 @@ enum Posted {
     Taken {
         refused: u64,
     },
-    /// It may be tried again, not before this pause if one is asked for.
+    /// The export may be tried again, not before this pause if one is asked for.
     Later(Option<Duration>),
     Never,
 }

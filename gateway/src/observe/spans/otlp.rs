@@ -321,7 +321,7 @@ mod tests {
     use crate::observe::disclosure::Saying;
     use crate::observe::disclosure::tests::{SAYING, record};
 
-    /// What a collector gets of `record`.
+    /// The export request for `record`, as a collector gets it.
     fn sent(record: &Record) -> Json {
         let (mut body, end) = envelope("shop \"edge\"");
         write_spans(&mut body, record, &mut Discretion::default());

@@ -13,8 +13,8 @@ use crate::upstream::eject::{self, Report};
 use crate::upstream::gate::{self, Permit};
 
 impl Group {
-    /// It comes into force: how many exchanges there may be at once is its to say. How many shared connections have places for
-    /// is measured by the next exchange.
+    /// Puts the group into force: it bounds the exchanges at once. The next exchange measures for how many the shared connections
+    /// have places.
     pub(super) fn begin(&self) {
         self.generation.set(self.extent.next_generation());
         if self.protocol == UpstreamProtocol::Http1 {

@@ -31,7 +31,7 @@ pub struct Growing<'a> {
     sweeper: &'a Rc<Sweeper>,
     before: Option<Before<'a>>,
     groups: Vec<Rc<Group>>,
-    /// Those of them that were made anew.
+    /// The groups that were made anew.
     anew: Vec<Rc<Group>>,
 }
 
@@ -200,7 +200,7 @@ fn is_where_it_was(
             .all(|((address, callee), old)| old.address == address && old.callee == callee)
 }
 
-/// Those that were there before are taken over, wherever they stood.
+/// Endpoints that were there before are taken over, wherever they stood.
 fn endpoints(
     old: Option<&Rc<Group>>,
     caller: Option<&Rc<Caller>>,
