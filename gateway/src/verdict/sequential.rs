@@ -208,7 +208,7 @@ impl Steps {
         let of = Edge {
             inside: self.least,
             outside: figure,
-            guess: figure - away,
+            guess: self.guess(figure, needs, figure - away).unwrap_or(figure - away),
             within: (away * WITHIN).clamp(WITHIN_MIN, WITHIN_MAX),
             beside: 0.5,
             snap: |at| at,
@@ -216,6 +216,30 @@ impl Steps {
         of.find(needed, |m| self.fortune(m, purpose))
     }
 }
+
+impl Steps {
+    /// About where an end of a share is: where the best stake alone would win as much.
+    fn guess(&self, figure: f64, needs: f64, about: f64) -> Option<f64> {
+        let Self { plus, zero, least, .. } = *self;
+        let n = plus + zero;
+        if least < 0.0 || zero <= 0.0 {
+            return (least == 0.0).then(|| (-needs / n).exp());
+        }
+        // By Newton's steps in the logarithm of the odds.
+        let most = plus * figure.ln() + zero * (1.0 - figure).ln() - needs;
+        let mut m = about.max(figure * (-needs / plus).exp() * 0.5);
+        for _ in 0..GUESSES {
+            let beyond = most - plus * m.ln() - zero * (1.0 - m).ln();
+            let slope = plus - n * m;
+            let odds = m / (1.0 - m) * (beyond / slope).exp();
+            m = (odds / (1.0 + odds)).min(figure);
+        }
+        Some(m)
+    }
+}
+
+/// Steps to a guess: each is a tenth of a look at a fortune.
+const GUESSES: usize = 4;
 
 /// What a mixture has less than its best stake, about.
 const MIXED: f64 = 2.5;
@@ -235,15 +259,19 @@ impl Edge {
     /// The last place inside: by false position, the end that stays being weighed less (the Illinois method).
     fn find(self, needed: f64, fortune: impl Fn(f64) -> f64) -> f64 {
         let Self { mut inside, mut outside, guess, within, beside, snap } = self;
-        // Nothing is won where the figure itself is claimed.
-        let (mut more, mut less) = (f64::INFINITY, needed + MIXED);
+        // What speaks against a claim grows with the square of how far it is: its root is about straight. Nothing is won where the
+        // figure itself is claimed.
+        let root = |fortune: f64| (fortune + MIXED).max(0.0).sqrt();
+        let wanted = root(needed);
+        let (mut more, mut less) = (f64::INFINITY, wanted);
         let (mut next, mut was_inside) = (guess, None);
         while (inside - outside).abs() > within {
             let (low, high) = (inside.min(outside), inside.max(outside));
             let next_to = if next.is_finite() { next } else { f64::midpoint(low, high) };
             let at = snap(next_to.clamp(low + beside * within, high - beside * within));
-            let beyond = fortune(at) - needed;
-            let is_inside = beyond >= 0.0;
+            let found = fortune(at);
+            let beyond = root(found) - wanted;
+            let is_inside = found >= needed;
             let is_same_end = was_inside == Some(is_inside);
             was_inside = Some(is_inside);
             if is_inside {
