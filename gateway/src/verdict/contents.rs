@@ -70,7 +70,7 @@ impl Rules<'_> {
         let samples = compared.contents.saturating_add(compared.left_out);
         let needed = self.needed(evidence, threshold);
         let first = judged.first().map(|(mismatch, _)| mismatch);
-        self.mismatch(evidence, "mismatch_above_noise", first, (samples, needed), &told)
+        self.mismatch(evidence, "mismatch_above_noise", first, (samples, needed, least), &told)
     }
 
     /// A ruling on a mismatch, which noise that is not known keeps from failing.
@@ -79,7 +79,7 @@ impl Rules<'_> {
         evidence: &Evidence,
         rule: &'static str,
         of: Option<&Mismatch>,
-        (samples, needed): (u64, u64),
+        (samples, needed, least): (u64, u64, u64),
         shown: &dyn Fn() -> Vec<String>,
     ) -> Ruling {
         let weighed = Weighed {
@@ -93,6 +93,7 @@ impl Rules<'_> {
             samples,
             counted: of.map(|of| of.counted),
             needed,
+            least,
             shown,
         };
         let mut ruling = self.ruling(evidence, weighed);

@@ -21,6 +21,9 @@ const NONE_IN: f64 = 3.0;
 pub(super) const SLIPS: f64 = 2.0;
 const PASS_ALPHA: f64 = 0.01;
 
+/// Requests without which nothing is rejected for its errors or statuses, where the policy asks for more.
+const REJECT_MIN: u64 = 30;
+
 /// Copies that find no connection come in heaps, each from one cause: below this share it may have been one restart.
 pub(super) const OUTAGE: f64 = 0.05;
 
@@ -38,27 +41,32 @@ pub(super) const EVIDENCE_MAX: usize = 10;
 pub(super) struct Parts {
     errors: f64,
     statuses: f64,
-    /// Of each of two quantiles.
-    times: f64,
+    p50: f64,
+    p99: f64,
     /// Of all others, which are asked of a route alone.
     others: f64,
 }
 
-const OF_A_ROUTE: Parts =
-    Parts { errors: 0.25, statuses: 0.125, times: 0.062_5, others: REACH + LOSSES + ANY + FIELDS };
+const OF_A_ROUTE: Parts = Parts {
+    errors: 0.25,
+    statuses: 0.125,
+    p50: 0.062_5,
+    p99: 0.062_5,
+    others: REACH + LOSSES + ANY + FIELDS,
+};
 const REACH: f64 = 0.062_5;
 pub(super) const LOSSES: f64 = 0.062_5;
 pub(super) const ANY: f64 = 0.125;
 pub(super) const FIELDS: f64 = 0.25;
 
 /// What is wrong with a whole service fails or is slow; contents are wrong on a route.
-const EVERYWHERE: Parts = Parts { errors: 0.5, statuses: 0.125, times: 0.187_5, others: 0.0 };
+const EVERYWHERE: Parts = Parts { errors: 0.5, statuses: 0.125, p50: 0.25, p99: 0.125, others: 0.0 };
 
 const _: () = assert!(OF_A_ROUTE.sum() == 1.0 && EVERYWHERE.sum() == 1.0);
 
 impl Parts {
     const fn sum(&self) -> f64 {
-        self.errors + self.statuses + 2.0 * self.times + self.others
+        self.errors + self.statuses + self.p50 + self.p99 + self.others
     }
 }
 
@@ -89,6 +97,8 @@ pub(super) struct Weighed<'a> {
     pub(super) counted: Option<u64>,
     /// Samples without which it cannot pass.
     pub(super) needed: u64,
+    /// Samples without which it cannot fail.
+    pub(super) least: u64,
     pub(super) shown: &'a dyn Fn() -> Vec<String>,
 }
 
@@ -153,7 +163,7 @@ impl<'a> Rules<'a> {
     /// What is counted of all requests alike. Where a baseline gets others than the mirror does, what it shows is no more than a
     /// hint: that is known alone which is so with and without it.
     fn counted(&self, evidence: &Evidence, parts: &Parts) -> Vec<Ruling> {
-        let mut rulings = self.both_times(evidence, parts.times);
+        let mut rulings = self.both_times(evidence, [parts.p50, parts.p99]);
         rulings.push(self.errors(evidence, parts.errors));
         if !self.ignores("status") {
             rulings.push(self.statuses(evidence, parts.statuses));
@@ -188,6 +198,12 @@ impl<'a> Rules<'a> {
         self.policy.samples_min.saturating_mul(evidence.copies.max(1).into())
     }
 
+    /// Samples before which no count rejects: the test itself needs none, but the first answers of a service that starts, or of one
+    /// connection, fail together.
+    pub(super) fn reject_min(&self, evidence: &Evidence) -> u64 {
+        self.policy.samples_min.min(REJECT_MIN).saturating_mul(evidence.copies.max(1).into())
+    }
+
     /// As many samples as the policy asks for, and as would show a share of `threshold`.
     pub(super) fn needed(&self, evidence: &Evidence, threshold: f64) -> u64 {
         let showing = (NONE_IN / threshold.max(LEAST_THRESHOLD)).round() * f64::from(evidence.copies.max(1));
@@ -200,10 +216,9 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn ruling(&self, evidence: &Evidence, weighed: Weighed<'_>) -> Ruling {
-        let Weighed { rule, unit, figure, threshold, refuted, samples, counted, needed, .. } = weighed;
+        let Weighed { rule, unit, figure, threshold, refuted, samples, counted, needed, least, .. } = weighed;
         let counted = counted.unwrap_or(samples);
         let enough = samples >= needed;
-        let least = self.samples_min(evidence);
         let is_worse = refuted.is_some() && figure.is_some_and(|figure| figure > threshold);
         let is_suspect = is_worse && counted < least;
         let (result, why) = match figure {
@@ -265,6 +280,8 @@ impl<'a> Rules<'a> {
                 samples,
                 counted: None,
                 needed: self.needed(evidence, threshold),
+                // They come in heaps.
+                least: self.samples_min(evidence),
                 shown: &|| vec![format!("{unreachable} of {samples} copies found no connection")],
             },
         );
@@ -288,14 +305,18 @@ impl<'a> Rules<'a> {
         let of = Mismatch::apart((evidence.seen.cells(is_other_status), n), noise, asked);
         let needed = self.needed(evidence, threshold);
         let shown = || evidence.seen.shown(is_other_status);
-        self.mismatch(evidence, "status_mismatch", (n > 0).then_some(&of), (n, needed), &shown)
+        // What v1 does to itself has to be known first.
+        let least = if noise.is_some() { self.samples_min(evidence) } else { self.reject_min(evidence) };
+        self.mismatch(evidence, "status_mismatch", (n > 0).then_some(&of), (n, needed, least), &shown)
     }
 
     fn errors(&self, evidence: &Evidence, part: f64) -> Ruling {
         let chance = self.part(evidence, part);
         let counts = |seen: &Seen| (seen.cells(is_only_mirrors), seen.cells(is_only_primarys), seen.pairs());
         let (only_mirror, only_primary, n) = counts(&evidence.seen);
-        let baseline = self.baseline(evidence).filter(|b| b.pairs() >= self.samples_min(evidence));
+        // Where v2 itself has seen little, a baseline that has too is what there is: the coin below is fair of however few.
+        let least = self.samples_min(evidence);
+        let baseline = self.baseline(evidence).filter(|b| b.pairs() >= least || n < least);
         let again = baseline.map(counts);
         let noise = again.map_or(0.0, |(mirror, primary, n)| net_figure(mirror, primary, n).max(0.0));
         let figure = net_figure(only_mirror, only_primary, n) - noise;
@@ -330,6 +351,7 @@ impl<'a> Rules<'a> {
             samples: n,
             counted: None,
             needed: self.needed(evidence, asked),
+            least: self.reject_min(evidence),
             shown: &|| evidence.seen.shown(is_only_mirrors),
         };
         let mut ruling = self.ruling(evidence, weighed);

@@ -8,6 +8,8 @@
 //! fortune a function of how many steps of each kind there were, whatever their order; several stakes are mixed. The claims that
 //! the fortune does not refute are a confidence sequence.
 
+mod quick;
+
 use std::sync::LazyLock;
 
 use crate::metrics::{Slots, total};
@@ -19,6 +21,8 @@ enum Purpose {
     Pass,
     /// That something is too frequent, most of all where it is so by twice to ten times.
     Reject,
+    /// That it is more than half, most of all where that is 55 to 70 %: what a median a tenth to a half too long makes of pairs.
+    RejectHalf,
 }
 
 /// Stakes of each purpose.
@@ -62,9 +66,40 @@ const REJECTING: [(f64, f64); STAKES] = [
     (f64::INFINITY, 0.02),
 ];
 
-/// Natural logarithms of the parts.
-static PASSING_PARTS: LazyLock<[f64; STAKES]> = LazyLock::new(|| PASSING.map(|(_, part)| part.ln()));
-static REJECTING_PARTS: LazyLock<[f64; STAKES]> = LazyLock::new(|| REJECTING.map(|(_, part)| part.ln()));
+/// The same where they are known to be even.
+const REJECTING_HALF: [(f64, f64); STAKES] = [
+    (1.015, 0.003),
+    (1.03, 0.007),
+    (1.06, 0.01),
+    (1.12, 0.02),
+    (1.25, 0.09),
+    (1.4, 0.22),
+    (1.6, 0.25),
+    (1.9, 0.16),
+    (2.5, 0.1),
+    (4.0, 0.06),
+    (9.0, 0.03),
+    (20.0, 0.02),
+    (60.0, 0.02),
+    (f64::INFINITY, 0.01),
+];
+
+/// Stakes of one purpose, and natural logarithms of the parts.
+struct Stakes {
+    /// Shares of the largest, or how many times the odds.
+    by: [f64; STAKES],
+    parts: [f64; STAKES],
+}
+
+impl Stakes {
+    fn of(stakes: [(f64, f64); STAKES]) -> Self {
+        Self { by: stakes.map(|(by, _)| by), parts: stakes.map(|(_, part)| part.ln()) }
+    }
+}
+
+static TO_PASS: LazyLock<Stakes> = LazyLock::new(|| Stakes::of(PASSING));
+static TO_REJECT: LazyLock<Stakes> = LazyLock::new(|| Stakes::of(REJECTING));
+static TO_REJECT_HALF: LazyLock<Stakes> = LazyLock::new(|| Stakes::of(REJECTING_HALF));
 
 /// An end is known to this part of how far it is from the figure, and so far below any threshold.
 const WITHIN: f64 = 5e-4;
@@ -173,7 +208,7 @@ impl Steps {
         let of = Edge {
             inside: self.least,
             outside: figure,
-            guess: figure - away,
+            guess: self.guess(figure, needs, figure - away).unwrap_or(figure - away),
             within: (away * WITHIN).clamp(WITHIN_MIN, WITHIN_MAX),
             beside: 0.5,
             snap: |at| at,
@@ -181,6 +216,30 @@ impl Steps {
         of.find(needed, |m| self.fortune(m, purpose))
     }
 }
+
+impl Steps {
+    /// About where an end of a share is: where the best stake alone would win as much.
+    fn guess(&self, figure: f64, needs: f64, about: f64) -> Option<f64> {
+        let Self { plus, zero, least, .. } = *self;
+        let n = plus + zero;
+        if least < 0.0 || zero <= 0.0 {
+            return (least == 0.0).then(|| (-needs / n).exp());
+        }
+        // By Newton's steps in the logarithm of the odds.
+        let most = plus * figure.ln() + zero * (1.0 - figure).ln() - needs;
+        let mut m = about.max(figure * (-needs / plus).exp() * 0.5);
+        for _ in 0..GUESSES {
+            let beyond = most - plus * m.ln() - zero * (1.0 - m).ln();
+            let slope = plus - n * m;
+            let odds = m / (1.0 - m) * (beyond / slope).exp();
+            m = (odds / (1.0 + odds)).min(figure);
+        }
+        Some(m)
+    }
+}
+
+/// Steps to a guess: each is a tenth of a look at a fortune.
+const GUESSES: usize = 4;
 
 /// What a mixture has less than its best stake, about.
 const MIXED: f64 = 2.5;
@@ -200,15 +259,19 @@ impl Edge {
     /// The last place inside: by false position, the end that stays being weighed less (the Illinois method).
     fn find(self, needed: f64, fortune: impl Fn(f64) -> f64) -> f64 {
         let Self { mut inside, mut outside, guess, within, beside, snap } = self;
-        // Nothing is won where the figure itself is claimed.
-        let (mut more, mut less) = (f64::INFINITY, needed + MIXED);
+        // What speaks against a claim grows with the square of how far it is: its root is about straight. Nothing is won where the
+        // figure itself is claimed.
+        let root = |fortune: f64| (fortune + MIXED).max(0.0).sqrt();
+        let wanted = root(needed);
+        let (mut more, mut less) = (f64::INFINITY, wanted);
         let (mut next, mut was_inside) = (guess, None);
         while (inside - outside).abs() > within {
             let (low, high) = (inside.min(outside), inside.max(outside));
             let next_to = if next.is_finite() { next } else { f64::midpoint(low, high) };
             let at = snap(next_to.clamp(low + beside * within, high - beside * within));
-            let beyond = fortune(at) - needed;
-            let is_inside = beyond >= 0.0;
+            let found = fortune(at);
+            let beyond = root(found) - wanted;
+            let is_inside = found >= needed;
             let is_same_end = was_inside == Some(is_inside);
             was_inside = Some(is_inside);
             if is_inside {
@@ -249,43 +312,47 @@ impl Bets {
         if span <= 0.0 {
             return None;
         }
-        let bets = match purpose {
-            Purpose::Pass => PASSING,
-            Purpose::Reject => REJECTING.map(|(times, part)| (stake(times, m, least), part)),
+        let stakes: &Stakes = match purpose {
+            Purpose::Pass => &TO_PASS,
+            Purpose::Reject => &TO_REJECT,
+            Purpose::RejectHalf => &TO_REJECT_HALF,
         };
-        // Logarithms are what takes time here.
+        let is_share = matches!(purpose, Purpose::Pass);
+        let mut per_step = [0.0; STAKES];
+        for (one, by) in per_step.iter_mut().zip(&stakes.by) {
+            *one = if is_share { *by } else { stake(*by, m, least) } / span;
+        }
         let of = |step: f64, n: f64| {
-            let ln = |(stake, _): (f64, f64)| (1.0 + stake / span * (step - m)).max(0.0).ln();
-            if n > 0.0 { bets.map(ln) } else { [0.0; STAKES] }
-        };
-        let parts = match purpose {
-            Purpose::Pass => &*PASSING_PARTS,
-            Purpose::Reject => &*REJECTING_PARTS,
+            let mut factors = [0.0; STAKES];
+            if n > 0.0 {
+                for (factor, per_step) in factors.iter_mut().zip(&per_step) {
+                    *factor = 1.0 + per_step * (step - m);
+                }
+                factors = quick::ln(&factors);
+            }
+            factors
         };
         Some(Self {
             plus: of(1.0, kinds.plus),
             minus: of(-1.0, kinds.minus),
             zero: of(0.0, kinds.zero),
-            parts,
+            parts: &stakes.parts,
         })
     }
 
     fn fortune(&self, steps: &Steps) -> f64 {
-        // What did not happen has no part in the product, not even where its factor is zero.
-        let power = |n: f64, factor: f64| if n > 0.0 { n * factor } else { 0.0 };
-        let mut most = f64::NEG_INFINITY;
-        let mut all = [f64::NEG_INFINITY; STAKES];
+        // What did not happen has no part in the product: its count is zero, and no factor is infinite.
+        let Steps { plus, minus, zero, .. } = *steps;
+        let mut all = *self.parts;
         let factors = self.plus.iter().zip(&self.minus).zip(&self.zero);
-        for ((fortune, part), ((plus, minus), zero)) in all.iter_mut().zip(self.parts).zip(factors) {
-            *fortune =
-                part + power(steps.plus, *plus) + power(steps.minus, *minus) + power(steps.zero, *zero);
-            most = most.max(*fortune);
+        for (fortune, ((by_plus, by_minus), by_zero)) in all.iter_mut().zip(factors) {
+            *fortune += plus * by_plus + minus * by_minus + zero * by_zero;
         }
-        if most == f64::NEG_INFINITY {
-            return most;
+        let most = all.iter().fold(f64::NEG_INFINITY, |most, one| if *one > most { *one } else { most });
+        for one in &mut all {
+            *one -= most;
         }
-        let beside = all.iter().map(|one| one - most).filter(|one| *one > NEGLIGIBLE);
-        most + beside.map(f64::exp).sum::<f64>().ln()
+        most + quick::sum_of_exp(&all, NEGLIGIBLE).ln()
     }
 }
 
@@ -350,6 +417,11 @@ pub(super) fn net_is_within(only_one: u64, only_other: u64, n: u64, most: f64, c
 /// How much speaks against "a share of at most `most`": the natural logarithm of a fortune, for [`Chance::is_met`].
 pub(super) fn share_beyond(count: u64, n: u64, most: f64) -> f64 {
     shares(count, n).beyond(most, Purpose::Reject)
+}
+
+/// The same against "at most half".
+pub(super) fn half_beyond(count: u64, n: u64) -> f64 {
+    shares(count, n).beyond(0.5, Purpose::RejectHalf)
 }
 
 /// The same against "only the one of a pair fails more often than only the other by a share of at most `most`".

@@ -4,7 +4,7 @@
 use super::evidence::Evidence;
 use super::rules::{NO_CEILING, Rules, Weighed, refuted};
 use super::sequential::{
-    Between, Chance, Estimate, Ranks, more_often, net_beyond, ratio, share_beyond, times_as_large,
+    Between, Chance, Estimate, Ranks, half_beyond, more_often, net_beyond, ratio, times_as_large,
 };
 use super::{Outcome, Ruling, Seen};
 use crate::metrics::{LEAST_TAIL_US, RATIO_SLACK_US, TAIL_LEVELS, TAIL_TIMES, ratio_step, total};
@@ -15,6 +15,16 @@ const P99_SAMPLES: u64 = 1_000;
 /// Times that one hiccup of the machine lengthens together, and that tell no more than one, until it is known how many do: of
 /// a median, and of the longest.
 const TOGETHER: [f64; 2] = [2.0, 4.0];
+
+/// The same of pairs: what lengthens times on both sides cancels, and of a hiccup on one side in which a share `s` of all requests
+/// is caught, `l` at a time, the coins of pairs vary `1 + s * l` times as much: by two percent where it is one in 250 and five.
+const TOGETHER_IN_PAIRS: f64 = 1.0;
+
+/// Of what is asked of a median: pairs find it sooner than its interval does, which each of two sides may miss.
+const OF_PAIRS: f64 = 0.75;
+
+/// And of what is asked of a 99th percentile.
+const OF_TAILS: f64 = 0.5;
 
 /// Of what is asked of tails: clusters of exceedances find sooner what is far out, counts of times what is not.
 const OF_CLUSTERS: f64 = 0.75;
@@ -27,6 +37,10 @@ struct Rule {
     quantile: f64,
     most: f64,
     together: f64,
+    /// Of pairs.
+    in_pairs: f64,
+    /// How much of a chance to reject for nothing it has.
+    part: f64,
     is_tail: bool,
 }
 
@@ -42,34 +56,39 @@ fn level_us(level: usize) -> f64 {
 }
 
 impl Rules<'_> {
-    pub(super) fn both_times(&self, evidence: &Evidence, part: f64) -> Vec<Ruling> {
+    pub(super) fn both_times(&self, evidence: &Evidence, [p50, p99]: [f64; 2]) -> Vec<Ruling> {
         let together = |at: usize| evidence.bursts.get(at).copied().flatten();
         let [few, many] = TOGETHER;
-        let p50 = Rule {
+        let median = Rule {
             name: "p50_ratio",
             quantile: 0.5,
             most: self.policy.p50_ratio_max,
             together: together(0).unwrap_or(few).max(1.0),
+            in_pairs: together(0).unwrap_or(TOGETHER_IN_PAIRS).max(1.0),
+            part: p50,
             is_tail: false,
         };
-        let p99 = Rule {
+        let tail = Rule {
             name: "p99_ratio",
             quantile: 0.99,
             most: self.policy.p99_ratio_max,
             together: together(1).unwrap_or(many).max(1.0),
+            in_pairs: 1.0,
+            part: p99,
             is_tail: true,
         };
         let Seen { primary_times, mirror_times, .. } = &evidence.seen;
         let again = self.baseline(evidence).map(|of| Ranks::of(&of.mirror_times));
         let of = Times { primary: Ranks::of(primary_times), mirror: Ranks::of(mirror_times), again };
-        [p99, p50].iter().map(|rule| self.times(evidence, &of, rule, part)).collect()
+        [tail, median].iter().map(|rule| self.times(evidence, &of, rule)).collect()
     }
 
-    fn times(&self, evidence: &Evidence, of: &Times<'_>, rule: &Rule, part: f64) -> Ruling {
+    fn times(&self, evidence: &Evidence, of: &Times<'_>, rule: &Rule) -> Ruling {
         let Times { primary, mirror, .. } = of;
         let samples = primary.count().min(mirror.count());
         let least = if rule.is_tail { P99_SAMPLES } else { 0 } * u64::from(evidence.copies.max(1));
-        let chance = self.part(evidence, part).of_groups(rule.together);
+        let single = self.part(evidence, rule.part);
+        let chance = single.of_groups(rule.together);
         // A copy may take longer for what it is: then v1's own does so too.
         let enough = self.samples_min(evidence).max(least);
         let again = of.again.as_ref().filter(|again| again.count() >= enough);
@@ -79,8 +98,9 @@ impl Rules<'_> {
         // Within the slack a time is as good, however many times as long.
         let is_as_good = figure(mirror) - wanted <= self.slack_us();
         let judged = if is_as_good { all.min(rule.most) } else { all };
-        // Each of two quantiles may be missed; what else is looked at has the other half: tails, or pairs.
-        let half = chance.part(0.25);
+        // Each of two quantiles may be missed; what else is looked at has the rest: tails, or pairs.
+        let further = if rule.is_tail { OF_TAILS } else { OF_PAIRS };
+        let half = chance.part((1.0 - further) / 2.0);
         let bounds = || {
             let between = Between::of(rule.quantile, mirror.count(), half);
             let of = |times: &Ranks<'_>| between.estimate(times);
@@ -97,15 +117,15 @@ impl Rules<'_> {
             let is_surely_longer =
                 ratio(mirror, wanted).low > rule.most && mirror.low - wanted.high > self.slack_us();
             let further = if rule.is_tail {
-                let each = chance.part(0.5 / TAIL_LEVELS as f64);
+                let each = chance.part(OF_TAILS / TAIL_LEVELS as f64);
                 let apart = self.tails(of, again, rule, each.part(1.0 - OF_CLUSTERS));
-                let single = self.part(evidence, part).part(0.5 / TAIL_LEVELS as f64).part(OF_CLUSTERS);
+                let single = single.part(OF_TAILS / TAIL_LEVELS as f64).part(OF_CLUSTERS);
                 apart
                     .into_iter()
                     .chain(self.tails_in_pairs(evidence, rule, again.is_some(), single))
                     .reduce(f64::min)
             } else {
-                self.in_pairs(evidence, rule, again.is_some(), chance.part(0.5))
+                self.in_pairs(evidence, rule, again.is_some(), single.of_groups(rule.in_pairs).part(OF_PAIRS))
             };
             match further {
                 // The quantiles are known to lie apart, and no more.
@@ -137,6 +157,8 @@ impl Rules<'_> {
             samples,
             counted: None,
             needed: enough,
+            // One hiccup at the start is all that was seen.
+            least: self.samples_min(evidence),
             shown: &shown,
         };
         let mut ruling = self.ruling(evidence, weighed);
@@ -218,7 +240,7 @@ impl Rules<'_> {
             (longer, seen.ratios.count())
         };
         let of = longer(&evidence.seen);
-        let mut strengths = vec![share_beyond(of.0, of.1, 0.5)];
+        let mut strengths = vec![half_beyond(of.0, of.1)];
         let again = self.baseline(evidence).filter(|_| has_again).map(longer);
         strengths.extend(again.map(|again| more_often(of, again, 1.0)));
         refuted(chance, &strengths)

@@ -123,6 +123,7 @@ impl Rules<'_> {
                 samples,
                 counted: None,
                 needed: self.samples_min(evidence),
+                least: self.samples_min(evidence),
                 shown,
             },
         )

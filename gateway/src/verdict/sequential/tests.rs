@@ -16,13 +16,14 @@ fn values(all: impl Iterator<Item = u64>) -> Slots {
 
 #[test]
 fn the_parts_of_the_fortune_are_one() {
-    for bets in [PASSING, REJECTING] {
+    for bets in [PASSING, REJECTING, REJECTING_HALF] {
         near(bets.iter().map(|(_, part)| part).sum(), 1.0, 1e-9);
     }
 }
 
 fn both<T: Copy, const N: usize>(rows: [T; N]) -> impl Iterator<Item = (T, Purpose)> {
-    rows.into_iter().flat_map(|row| [(row, Purpose::Pass), (row, Purpose::Reject)])
+    let all = [Purpose::Pass, Purpose::Reject, Purpose::RejectHalf];
+    rows.into_iter().flat_map(move |row| all.map(|purpose| (row, purpose)))
 }
 
 #[test]
