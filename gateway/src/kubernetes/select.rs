@@ -147,7 +147,7 @@ fn created(document: &Value) -> &str {
 /// An object with another `spec`, without its status and what is the API server's own.
 fn document(kind: Kind, object: &Value, spec: Option<Value>) -> Value {
     let metadata = object.get("metadata").and_then(Value::as_object);
-    let kept = ["name", "namespace", "generation", "creationTimestamp", "labels"];
+    let kept = ["name", "namespace", "uid", "generation", "creationTimestamp", "labels"];
     let metadata: serde_json::Map<String, Value> = metadata
         .into_iter()
         .flatten()
