@@ -160,6 +160,9 @@ fn api_route(
     let rejected = problems(&outcome.state);
     let is_served = rejected.is_none() || outcome.serves_earlier;
     let resolved = attach::resolved(view.store, (kind, &key.0), route);
+    if rejected.is_some() {
+        attached.reject(kind, key);
+    }
     let partial = partially_invalid(&outcome.state);
     let of = |(parent, gateway): &(&Value, Key)| {
         let accepted = match (attached.attach((kind, key), route, parent, gateway, is_served), &rejected) {

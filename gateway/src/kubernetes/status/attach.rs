@@ -20,6 +20,8 @@ pub(super) struct Attached<'a> {
     refused: &'a Refused,
     counts: Counts,
     /// Hosts that routes of one kind have at a listener, which no route of the other kind may have (Gateway API).
+    /// Routes that are not accepted for what they say themselves: no listener counts them (Gateway API).
+    rejected: BTreeSet<(Kind, Key)>,
     taken: BTreeMap<(Key, String, Kind), Hosts>,
 }
 
@@ -28,7 +30,14 @@ type Why = (&'static str, String);
 
 impl<'a> Attached<'a> {
     pub(super) fn new(store: &'a Store, ours: &'a BTreeSet<Key>, refused: &'a Refused) -> Self {
-        Self { store, ours, refused, counts: Counts::new(), taken: BTreeMap::new() }
+        Self {
+            store,
+            ours,
+            refused,
+            counts: Counts::new(),
+            rejected: BTreeSet::new(),
+            taken: BTreeMap::new(),
+        }
     }
 
     /// Attaches a route to a Gateway that it names as its parent; the oldest routes come first. One that is not served takes no
@@ -108,6 +117,11 @@ impl<'a> Attached<'a> {
     }
 
     /// Gateways that a route is attached to.
+    /// The listeners that a route is attached to do not count it.
+    pub(super) fn reject(&mut self, kind: Kind, key: &Key) {
+        self.rejected.insert((kind, key.clone()));
+    }
+
     pub(super) fn gateways(&self) -> BTreeMap<(Kind, Key), BTreeSet<Key>> {
         let mut all: BTreeMap<(Kind, Key), BTreeSet<Key>> = BTreeMap::new();
         for ((gateway, _), routes) in &self.counts {
@@ -120,7 +134,8 @@ impl<'a> Attached<'a> {
 
     /// Routes that are attached to a listener.
     pub(super) fn count(&self, gateway: &Key, listener: &str) -> usize {
-        self.counts.get(&(gateway.clone(), listener.to_owned())).map_or(0, BTreeSet::len)
+        let all = self.counts.get(&(gateway.clone(), listener.to_owned())).into_iter().flatten();
+        all.filter(|route| !self.rejected.contains(*route)).count()
     }
 }
 

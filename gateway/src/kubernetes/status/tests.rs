@@ -450,7 +450,10 @@ fn what_is_refused_is_said_with_its_problems_and_only_of_the_generation_that_is_
     let mut outcomes = served(&store);
     let problem = config::Problem { message: "nonsense".to_owned(), ..config::Problem::default() };
     outcomes.last_mut().unwrap().state = State::Rejected(vec![problem]);
-    let route = of(&said_of(&store, &outcomes, &BTreeSet::new()), Kind::HttpRoute, "r");
+    let all = said_of(&store, &outcomes, &BTreeSet::new());
+    // A listener counts accepted routes alone.
+    assert_eq!(of(&all, Kind::ApiGateway, "gw")["listeners"][0]["attachedRoutes"], 0);
+    let route = of(&all, Kind::HttpRoute, "r");
     let accepted = &route["parents"][0]["conditions"][0];
     assert_eq!((text(accepted, "reason"), text(accepted, "message")), ("UnsupportedValue", "nonsense"));
     outcomes.iter_mut().for_each(|one| one.generation = Some(1));
