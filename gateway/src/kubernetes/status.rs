@@ -101,15 +101,15 @@ fn conditions(object: &Value, all: &[Condition]) -> Value {
     let generation = object.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or_default();
     let one = |(kind, holds, reason, message): &Condition| {
         let status = if *holds { "True" } else { "False" };
-        // The API server refuses longer ones.
         let message: String = message.chars().take(MESSAGE_MAX).collect();
         json!({"type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": generation})
     };
     all.iter().map(one).collect()
 }
 
-/// Characters of a condition's message.
-const MESSAGE_MAX: usize = 32_768;
+/// Characters of a condition's message. An API server takes eight times as many, and an object with all its conditions has room
+/// for 1.5 MiB.
+const MESSAGE_MAX: usize = 4096;
 
 fn problems(state: &State) -> Option<String> {
     match state {

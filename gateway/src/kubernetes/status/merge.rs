@@ -19,10 +19,10 @@ pub(in crate::kubernetes) fn merged(
     let current = object.get("status").unwrap_or(&none);
     let next = match kind {
         Kind::HttpRoute | Kind::GrpcRoute => {
-            json!({"parents": entries(("parents", "parentRef"), current, desired, controller, now)})
+            json!({"parents": entries(&PARENTS, current, desired, controller, now)})
         }
         Kind::BackendTlsPolicy => {
-            json!({"ancestors": entries(("ancestors", "ancestorRef"), current, desired, controller, now)})
+            json!({"ancestors": entries(&ANCESTORS, current, desired, controller, now)})
         }
         Kind::ApiGateway => {
             let said = list(current, "listeners");
@@ -75,9 +75,15 @@ fn conditions(current: &Value, desired: &Value, now: &str) -> Value {
     kept.chain(new).collect()
 }
 
-/// What is said of each of those whom a list names by a reference: ours anew, others' as they are.
+/// A list of a status: its name, the member of an entry that says of whom it is, and how many an API server takes.
+type Entries = (&'static str, &'static str, usize);
+
+const PARENTS: Entries = ("parents", "parentRef", 32);
+const ANCESTORS: Entries = ("ancestors", "ancestorRef", 16);
+
+/// What is said of each of those whom a list names by a reference: ours anew, as many as there is room for, others' as they are.
 fn entries(
-    (name, reference): (&str, &str),
+    (name, reference, max): &Entries,
     current: &Value,
     desired: &Value,
     controller: &str,
@@ -86,13 +92,16 @@ fn entries(
     let wanted = list(desired, name);
     let said = list(current, name);
     let is_ours = |entry: &Value| text(entry, "controllerName") == controller;
-    let same = |a: &Value, b: &Value| normal(&a[reference]) == normal(&b[reference]);
+    let others = said.iter().filter(|entry| !is_ours(entry)).count();
+    let wanted = list(desired, name);
+    let wanted = wanted.get(..wanted.len().min(max.saturating_sub(others))).unwrap_or_default();
+    let same = |a: &Value, b: &Value| normal(&a[*reference]) == normal(&b[*reference]);
     let one = |wanted: &Value, before: &Value| {
         let mut one = wanted.clone();
         one["conditions"] = conditions(&without_passed(before, wanted), wanted, now);
         // As it is written there: an API server may have filled in what was left out.
-        if let Some(known) = before.get(reference) {
-            one[reference] = known.clone();
+        if let Some(known) = before.get(*reference) {
+            one[*reference] = known.clone();
         }
         one
     };

@@ -499,6 +499,23 @@ fn what_is_said_already_is_not_said_again_and_others_keep_their_words() {
         json!({"conditions": [{"type": "Accepted", "status": "True"}], "supportedFeatures": features});
     let said = merged(Kind::GatewayClass, &json!({"status": class}), &wanted, OURS, "now").unwrap();
     assert_eq!(
+#[test]
+fn no_more_is_said_than_an_api_server_takes() {
+    let entry = |controller: &str, name: String| json!({"controllerName": controller, "parentRef": {"name": name}, "conditions": []});
+    let theirs: Vec<Value> = (0..30).map(|n| entry("example.com/x", format!("t{n}"))).collect();
+    let ours: Vec<Value> = (0..5).map(|n| entry(OURS, format!("o{n}"))).collect();
+    let object = json!({"status": {"parents": theirs}});
+    let said = merged(Kind::HttpRoute, &object, &json!({"parents": ours}), OURS, "now").unwrap();
+    let all = list(&said, "parents");
+    assert_eq!((&all[..30], all.len()), (theirs.as_slice(), 32));
+    // Beside what is said it says nothing anew.
+    let object = json!({"status": said});
+    assert_eq!(merged(Kind::HttpRoute, &object, &json!({"parents": ours}), OURS, "later"), None);
+    let long = [("Accepted", false, "Invalid", "ö".repeat(100_000))];
+    let said = conditions(&json!({}), &long);
+    assert_eq!(text(&said[0], "message").chars().count(), MESSAGE_MAX);
+}
+
         said,
         json!({"conditions": [{"type": "Other", "status": "Unknown"}, {"type": "Accepted", "status": "True", "lastTransitionTime": "now"}],
             "supportedFeatures": features})
