@@ -75,6 +75,8 @@ fn features(view: &View<'_>) -> BTreeSet<&'static str> {
         all.insert("GatewayAddressEmpty");
     }
     if !view.plaintext {
+        all.insert("GatewayFrontendClientCertificateValidation");
+        all.insert("GatewayFrontendClientCertificateValidationInsecureFallback");
         all.insert("GatewayHTTPSListenerDetectMisdirectedRequests");
     }
     let routes = view.store.get(Kind::CustomResourceDefinition, "", "httproutes.gateway.networking.k8s.io");

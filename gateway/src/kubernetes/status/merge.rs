@@ -34,7 +34,7 @@ pub(in crate::kubernetes) fn merged(
             });
             json!({
                 "addresses": desired["addresses"],
-                "conditions": conditions(current, desired, now),
+                "conditions": conditions(&without_passed(current, desired), desired, now),
                 "listeners": listeners.collect::<Vec<_>>(),
             })
         }
@@ -89,7 +89,6 @@ fn entries(
     controller: &str,
     now: &str,
 ) -> Vec<Value> {
-    let wanted = list(desired, name);
     let said = list(current, name);
     let is_ours = |entry: &Value| text(entry, "controllerName") == controller;
     let others = said.iter().filter(|entry| !is_ours(entry)).count();
@@ -119,12 +118,16 @@ fn entries(
 /// Said of a route only while it holds.
 pub(super) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
 
+/// Said of a Gateway only while it holds.
+pub(super) const INSECURE: &str = "InsecureFrontendValidationMode";
+
 /// What is of ours without the conditions that must not stay in it when they hold no more.
 fn without_passed(of: &Value, wanted: &Value) -> Value {
     let mut of = of.clone();
     if let Some(all) = of.get_mut("conditions").and_then(Value::as_array_mut) {
         let is_wanted = |kind: &str| list(wanted, "conditions").iter().any(|one| text(one, "type") == kind);
-        let passes = |kind: &str| matches!(kind, PARTIALLY_INVALID | OVERLAPPING) && !is_wanted(kind);
+        let passes =
+            |kind: &str| matches!(kind, PARTIALLY_INVALID | OVERLAPPING | INSECURE) && !is_wanted(kind);
         all.retain(|one| !passes(text(one, "type")));
     }
     of
