@@ -32,6 +32,7 @@ mod upstream_tls;
 mod backend_tls;
 mod secrets;
 mod server_tls;
+mod clients;
 mod ports;
 mod listeners;
 mod translate;

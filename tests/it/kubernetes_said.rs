@@ -116,6 +116,26 @@ fn what_becomes_of_an_object_is_an_event_on_it_once_for_a_generation() {
 }
 
 #[test]
+fn a_namespace_that_takes_no_events_costs_no_other_its_own() {
+    let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
+    let cluster = ClusterStage::new();
+    let mut ending = mirrored(&cluster, &v1, &v2);
+    ending["metadata"] = json!({"name": "ending", "namespace": "a-first"});
+    // As one that is being deleted answers, for as long as something in it stays.
+    cluster.api.order("POST", "/namespaces/a-first/events", 403, usize::MAX);
+    cluster.api.put(ending);
+    let mut other = mirrored(&cluster, &v1, &v2);
+    other["spec"]["hosts"] = json!(["other"]);
+    cluster.api.put(other);
+    let gateway = cluster.start(&["--mesh"]);
+    gateway.says("other", "/", "200 v1");
+    eventually_within(PATIENCE, "the other one is told", || {
+        cluster.api.events("shop").iter().any(|one| one.starts_with("Normal Applied"))
+    });
+    gateway.logs("an Event of VirtualService a-first/ending cannot be written: answered 403");
+}
+
+#[test]
 fn a_share_that_an_operator_has_set_goes_on_until_its_object_says_another() {
     let (v1, v2) = (Origin::named("v1"), Origin::named("v2"));
     let cluster = ClusterStage::new();

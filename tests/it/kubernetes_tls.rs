@@ -32,8 +32,25 @@ impl Stage {
     }
 
     fn gateway(&self, listeners: Value) {
+        self.gateway_with(listeners, &Value::Null);
+    }
+
+    /// The Gateway, with what it says of its clients.
+    fn gateway_with(&self, listeners: Value, frontend: &Value) {
+        let mut spec = json!({"gatewayClassName": "umbra", "listeners": listeners});
+        if !frontend.is_null() {
+            spec["tls"] = json!({"frontend": frontend});
+        }
         self.cluster.api.put(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gw"},
-            "spec": {"gatewayClassName": "umbra", "listeners": listeners}}));
+            "spec": spec}));
+    }
+
+    /// A ConfigMap with an authority.
+    fn authority_in(&self, name: &str, authority: &Authority) {
+        let text = std::fs::read_to_string(&authority.ca).expect("the authority");
+        self.cluster.api.put(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"ca.crt": text}}),
+        );
     }
 
     fn route(&self) {
@@ -238,6 +255,77 @@ fn a_secret_of_another_namespace_needs_a_grant_and_is_not_read_without() {
     stage.cluster.api.put(grant("other"));
     stage.says(0, &["ResolvedRefs=False/RefNotPermitted"]);
     eventually_within(PATIENCE, "it is served no more", || !stage.curl(at, "a.example").contains("200"));
+}
+
+#[test]
+fn clients_show_certificates_where_their_gateway_wants_them_and_come_in_nowhere_while_these_cannot_be_checked()
+ {
+    let shop = Origin::named("shop");
+    let stage = Stage::new(&shop);
+    stage.secret("default", "a", &stage.authority.issue("a", &["a.example"]));
+    let [first, second] = ["first", "second"].map(|name| Authority::new(stage.folder.path(), name));
+    let one = first.issue("one", &["client.example"]);
+    let two = second.issue("two", &["client.example"]);
+    stage.authority_in("second", &second);
+    stage.route();
+    let ports = [free(), free()];
+    let listeners = || {
+        let secrets = json!([{"name": "a"}]);
+        json!([https("default", ports[0], None, secrets.clone()), https("own", ports[1], None, secrets)])
+    };
+    let validation = |name: &str, mode: &str| {
+        let refs = json!([{"group": "", "kind": "ConfigMap", "name": name}]);
+        json!({"validation": {"mode": mode, "caCertificateRefs": refs}})
+    };
+    let valid_only = "AllowValidOnly";
+    let own = json!([{"port": ports[1], "tls": validation("second", valid_only)}]);
+    let frontend = json!({"default": validation("first", valid_only), "perPort": own});
+    stage.gateway_with(listeners(), &frontend);
+    let _gateway = stage.cluster.start_at(&[], &[]);
+    let at = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let said = |port: usize, pair: Option<&Pair>| {
+        let files = pair.map(|pair| [pair.cert.display().to_string(), pair.key.display().to_string()]);
+        let more: Vec<&str> = files.iter().flat_map(|[cert, key]| ["--cert", cert, "--key", key]).collect();
+        stage.curl_with(at[port], "a.example", &more)
+    };
+    let comes_in = |port: usize, pair: Option<&Pair>| said(port, pair) == "shop 200";
+    // Its own port is served; of the other one no authority is known.
+    eventually_within(PATIENCE, "a client of its own port comes in", || comes_in(1, Some(&two)));
+    stage.says(
+        0,
+        &[
+            "Accepted=False/NoValidCACertificate",
+            "ResolvedRefs=False/InvalidCACertificateRef",
+            "Programmed=False/Invalid",
+        ],
+    );
+    stage
+        .says(1, &["Accepted=True/Accepted", "ResolvedRefs=True/ResolvedRefs", "Programmed=True/Programmed"]);
+    assert!(!comes_in(0, Some(&one)) && !comes_in(0, None));
+    stage.authority_in("first", &first);
+    eventually_within(PATIENCE, "a client of the default comes in", || comes_in(0, Some(&one)));
+    stage.says(0, &["Accepted=True/Accepted", "ResolvedRefs=True/ResolvedRefs"]);
+    for (port, pair) in [(0, None), (1, None), (0, Some(&two)), (1, Some(&one))] {
+        assert!(!comes_in(port, pair), "{port} {pair:?}");
+    }
+    // Nobody is asked, and it is said of the Gateway.
+    let frontend =
+        json!({"default": validation("first", "AllowInsecureFallback"), "perPort": frontend["perPort"]});
+    stage.gateway_with(listeners(), &frontend);
+    eventually_within(PATIENCE, "whoever comes comes in", || {
+        comes_in(0, None) && comes_in(0, Some(&one)) && comes_in(0, Some(&two))
+    });
+    assert!(!comes_in(1, None), "what its own port says stands above it");
+    let insecure = || {
+        let gateway = stage.cluster.api.get("Gateway", "default", "gw").expect("the Gateway");
+        let all = gateway["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        all.iter().any(|one| {
+            one["type"] == "InsecureFrontendValidationMode" && one["reason"] == "ConfigurationChanged"
+        })
+    };
+    eventually_within(PATIENCE, "that is said", insecure);
+    stage.gateway(listeners());
+    eventually_within(PATIENCE, "and no more", || !insecure() && comes_in(1, None));
 }
 
 #[test]

@@ -133,6 +133,24 @@ fn a_kind_that_may_not_be_read_is_named_and_all_others_are_served() {
 }
 
 #[test]
+fn a_list_whose_next_page_has_expired_is_asked_for_at_once() {
+    let shop = Origin::named("shop");
+    let cluster = ClusterStage::new();
+    mirrored(&cluster, &shop);
+    for n in 0..500 {
+        cluster.service("default", &format!("a-{n}"), json!({"app": "none"}));
+    }
+    // As an API server forgets what a list was of, after minutes: every time.
+    cluster.api.order("GET", "continue=", 410, usize::MAX);
+    let gateway = cluster.start(&["--mesh"]);
+    gateway.says("shop", "/", "200 shop");
+    let whole = |line: &String| line.ends_with("/services");
+    assert_eq!(cluster.api.requests().iter().filter(|line| whole(line)).count(), 1);
+    let failed = gateway.metrics().sum("umbra_kubernetes_watch_errors_total", &["kind=\"Service\""]);
+    assert_eq!(failed, 0, "it is no trouble");
+}
+
+#[test]
 fn a_token_that_has_expired_is_read_anew() {
     let (old, new) = (Origin::named("old"), Origin::named("new"));
     let folder = tempfile::tempdir().expect("a folder");

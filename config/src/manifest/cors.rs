@@ -57,17 +57,24 @@ pub(super) fn of_policy(key: &Key<CorsPolicy>, report: &mut Report) -> Key<file:
     Key::at(made, at)
 }
 
+/// Every origin, each of which is told its own name: clients that send what they may not are to be told no `*` (Gateway API's
+/// conformance).
+const EVERY_ORIGIN: &str = ".*";
+
 /// The filter `CORS` of an HTTPRoute's rule.
 pub(super) fn of_filter(given: &At<gateway_api::Cors>) -> Key<file::Cors> {
     let written = &given.value;
+    let origins = written.allow_origins.given().map(|list| list.value.as_slice()).unwrap_or_default();
+    let every = origins.iter().filter_map(Key::given).find(|origin| origin.value == "*");
+    let every = every.map(|one| Key::at(vec![Key::at(EVERY_ORIGIN.to_owned(), &one.at)], &one.at));
     let max_age = match written.max_age.given() {
         Some(seconds) => Key::at(Duration::from_secs(seconds.value), &seconds.at),
         None => Key::at(MAX_AGE, &given.at),
     };
     let made = file::Cors {
-        origins: written.allow_origins.clone(),
+        origins: if every.is_some() { Key::Absent } else { written.allow_origins.clone() },
         origin_prefixes: Key::Absent,
-        origin_regexes: Key::Absent,
+        origin_regexes: every.unwrap_or(Key::Absent),
         methods: written.allow_methods.clone(),
         headers: written.allow_headers.clone(),
         expose: written.expose_headers.clone(),

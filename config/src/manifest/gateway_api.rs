@@ -171,8 +171,35 @@ tables! {
         infrastructure: Ignored,
         allowed_listeners: Ignored,
         backend_tls: Refused,
-        tls: Refused,
+        tls: GatewayTls,
         default_scope: Remark,
+    }
+
+    /// `tls` of a Gateway.
+    pub(crate) struct GatewayTls {
+        frontend: Frontend,
+        backend: Refused,
+    }
+
+    /// What is asked of clients, at each port.
+    pub(crate) struct Frontend {
+        default: ClientTls,
+        per_port: List<PortTls>,
+    }
+
+    pub(crate) struct PortTls {
+        port: u64,
+        tls: ClientTls,
+    }
+
+    pub(crate) struct ClientTls {
+        validation: ClientValidation,
+    }
+
+    pub(crate) struct ClientValidation {
+        ca_certificate_refs: List<SecretRef>,
+        /// `AllowValidOnly` or `AllowInsecureFallback`.
+        mode: String,
     }
 
     pub(crate) struct Listener {

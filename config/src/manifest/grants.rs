@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Resource;
-use super::gateway_api::{LabelExpression, LabelSelector, Listener, ReferenceGrant};
+use super::gateway_api::{self, LabelExpression, LabelSelector, Listener, ReferenceGrant};
 use super::grpc_route::RouteKind;
 use crate::reader::{At, Key, List};
 
@@ -67,8 +67,11 @@ pub(super) fn attaches(
 ) -> bool {
     let allowed = listener.allowed_routes.given().map(|allowed| &allowed.value);
     let kinds: Vec<_> = allowed.map(|allowed| each(&allowed.kinds).collect()).unwrap_or_default();
-    let is_named = |key: &Key<String>| key.given().is_some_and(|one| one.value == kind.word());
-    if !kinds.is_empty() && !kinds.iter().any(|one| is_named(&one.kind)) {
+    let is = |key: &Key<String>, value: &str| key.given().is_none_or(|one| one.value == value);
+    let is_named = |one: &&gateway_api::RouteKind| {
+        !one.kind.is_absent() && is(&one.kind, kind.word()) && is(&one.group, "gateway.networking.k8s.io")
+    };
+    if !kinds.is_empty() && !kinds.iter().any(is_named) {
         return false;
     }
     let from = allowed.and_then(|allowed| allowed.namespaces.given()).map(|namespaces| &namespaces.value);

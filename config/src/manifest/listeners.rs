@@ -4,7 +4,7 @@ use super::gateway_api::ReferenceGrant;
 use super::ports::{Listen, Ports};
 use super::secrets::Secrets;
 use super::server_tls::{self, Ending};
-use super::{Plaintext, Resource, gateway_api, istio};
+use super::{Plaintext, Resource, clients, gateway_api, istio};
 use crate::Protocol;
 use crate::check::LISTENER_DEFAULT;
 use crate::file::{self, File};
@@ -337,7 +337,7 @@ impl Asked<'_> {
                     .given()
                     .is_some_and(|mode| !matches!(mode.value.as_str(), "SIMPLE" | "PASSTHROUGH"))
             }),
-            Server::Api(..) => false,
+            Server::Api(gateway, listener) => clients::are_asked(&gateway.spec, &listener.value),
         }
     }
 

@@ -14,6 +14,9 @@ use crate::check::Materials;
 use crate::node::Node;
 use crate::problem::{Place, Report, ResourceId};
 
+/// What becomes of a listener without what it refers to.
+pub(super) const OTHERWISE: &str = "no client comes in there";
+
 /// Which kind of object is referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Holder {

@@ -4,8 +4,8 @@ use super::gateway_api::{self, SecretRef};
 use super::grants::{self, From};
 use super::istio::{self, ServerTls};
 use super::machine::refuses_files;
-use super::secrets::{Pair, Secrets};
-use super::{Resource, gateway_api::ReferenceGrant};
+use super::secrets::{OTHERWISE, Pair, Secrets};
+use super::{Resource, clients, gateway_api::ReferenceGrant};
 use crate::file;
 use crate::problem::{Place, Report};
 use crate::reader::{At, Key, List};
@@ -84,11 +84,12 @@ pub(super) fn of_listener(
             }
         }
     }
+    clients::ask((gateway, &listener.value), grants, secrets, &mut ending.client_ca, report)?;
+    if ending.client_ca.is_some() {
+        ending.client_auth = ClientAuthWord::Required;
+    }
     Some(ending)
 }
-
-/// What becomes of a listener without its certificate.
-const OTHERWISE: &str = "no client comes in there";
 
 fn cure(name: &str) -> String {
     format!(

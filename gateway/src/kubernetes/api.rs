@@ -109,18 +109,34 @@ impl Api {
         self.ask(request(Method::DELETE, path, "application/json", None)?).await
     }
 
-    /// All objects at `path`, page by page; what is not kept of one is not held until the last page.
+    /// All objects at `path`, page by page; what is not kept of one is not held until the last page. Where a page comes too late,
+    /// and what it would go on from is forgotten, all of them at once.
     pub(super) async fn list(
         &self,
         path: &str,
         metadata_only: bool,
         kept: impl Fn(Value) -> Value,
     ) -> Result<Listed, Trouble> {
+        match self.pages(path, metadata_only, &kept, Some(PAGE)).await {
+            Err(trouble) if trouble.code() == Some(410) => self.pages(path, metadata_only, &kept, None).await,
+            listed => listed,
+        }
+    }
+
+    async fn pages(
+        &self,
+        path: &str,
+        metadata_only: bool,
+        kept: &impl Fn(Value) -> Value,
+        size: Option<usize>,
+    ) -> Result<Listed, Trouble> {
+        let limit = size.map(|size| format!("{}limit={size}", separator(path))).unwrap_or_default();
+        let path = format!("{path}{limit}");
         let accept = accept(metadata_only, "PartialObjectMetadataList");
         let mut items = Vec::new();
         let (mut token, mut all_bytes) = (String::new(), 0);
         for _ in 0..PAGES_MAX {
-            let page = format!("{path}{}limit={PAGE}{token}", separator(path));
+            let page = format!("{path}{token}");
             let (mut page, bytes) = self.ask_sized(request(Method::GET, &page, &accept, None)?).await?;
             all_bytes += bytes;
             if all_bytes > LIST_BYTES_MAX {
@@ -129,10 +145,10 @@ impl Api {
             let meta = |name: &str| page.pointer(&format!("/metadata/{name}")).and_then(Value::as_str);
             let version = meta("resourceVersion").unwrap_or_default().to_owned();
             let next = meta("continue").unwrap_or_default();
-            token = format!("&continue={}", escaped(next));
+            token = format!("{}continue={}", separator(&path), escaped(next));
             let is_last = next.is_empty();
             if let Some(Value::Array(all)) = page.get_mut("items").map(Value::take) {
-                items.extend(all.into_iter().map(&kept));
+                items.extend(all.into_iter().map(kept));
             }
             if is_last {
                 return Ok(Listed { items, version });

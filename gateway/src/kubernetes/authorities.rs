@@ -41,8 +41,8 @@ fn references(policy: &Value) -> &[Value] {
         .unwrap_or_default()
 }
 
-/// The object that a policy in this namespace refers to.
-fn named(namespace: &str, one: &Value) -> Result<(Kind, Key), Fault> {
+/// The object of this namespace that a reference names.
+pub(super) fn named(namespace: &str, one: &Value) -> Result<(Kind, Key), Fault> {
     let (group, kind, name) = (text(one, "group"), text(one, "kind"), text(one, "name"));
     let kind = match kind {
         "ConfigMap" => Kind::ConfigMap,
@@ -63,11 +63,19 @@ fn named(namespace: &str, one: &Value) -> Result<(Kind, Key), Fault> {
 
 fn checked(store: &Store, namespace: &str, one: &Value) -> Result<(), Fault> {
     let (kind, key) = named(namespace, one)?;
+    held(store, kind, &key).map_err(|why| ("InvalidCACertificateRef", why))
+}
+
+/// Whether an object is there and holds an authority that may be believed.
+///
+/// # Errors
+/// Why it does not.
+pub(super) fn held(store: &Store, kind: Kind, key: &Key) -> Result<(), String> {
     let shown = format!("{} {}/{}", kind.facts().name, key.0, key.1);
     let Some(object) = store.get(kind, &key.0, &key.1) else {
-        return Err(("InvalidCACertificateRef", format!("{shown} is not there, or may not be read")));
+        return Err(format!("{shown} is not there, or may not be read"));
     };
-    examined(kind, object).map_err(|why| ("InvalidCACertificateRef", format!("{shown}: {why}")))
+    examined(kind, object).map_err(|why| format!("{shown}: {why}"))
 }
 
 fn examined(kind: Kind, object: &Value) -> Result<(), String> {

@@ -4,7 +4,7 @@
 //! Written by the Lease's holder alone, each once for a generation: an Event's name follows from what it says, so that one which
 //! was written, by whichever replica, is not written again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
@@ -66,6 +66,7 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
         let this = cluster.clone();
         let Ok((store, all)) = tokio::task::spawn_blocking(move || this.events()).await else { continue };
         recorded.retain(|(kind, key, _), _| store.get(*kind, &key.0, &key.1).is_some());
+        let mut closed = BTreeSet::new();
         for event in all {
             let id = (event.kind, event.key.clone(), event.reason);
             match recorded.get(&id) {
@@ -77,7 +78,10 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                 Some(_) | None => {}
             }
             let Some(object) = store.get(event.kind, &event.key.0, &event.key.1) else { continue };
-            let namespace = namespace(&event.key);
+            let namespace = namespace(&event.key).to_owned();
+            if closed.contains(&namespace) {
+                continue;
+            }
             let path = format!("/api/v1/namespaces/{namespace}/events");
             match api.create(&path, &written(&event, object, SystemTime::now())).await {
                 Ok(_) => {}
@@ -90,9 +94,16 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                         Trouble::Lost(_) => None,
                     };
                     again = Some(asked.unwrap_or(PAUSE).clamp(WRITE_EVERY, PAUSE));
-                    // What is wrong with this one alone holds up no other.
-                    if !matches!(trouble.code(), Some(400 | 404 | 422)) {
-                        break;
+                    match trouble.code() {
+                        // What is wrong with this one alone holds up no other.
+                        Some(400 | 404 | 422) => {}
+                        // Nothing can be made in a namespace that ends, or that has its share; in others it can.
+                        Some(403) => {
+                            closed.insert(namespace);
+                            tokio::time::sleep(WRITE_EVERY).await;
+                            continue;
+                        }
+                        Some(_) | None => break,
                     }
                 }
             }

@@ -13,6 +13,8 @@ mod fronts;
 mod select;
 mod policies;
 mod authorities;
+mod grants;
+mod clients;
 mod translation;
 mod join;
 mod secrets;

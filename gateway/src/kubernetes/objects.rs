@@ -17,6 +17,11 @@ pub(super) fn listeners(gateway: &Value) -> &[Value] {
     list(&gateway["spec"], "listeners")
 }
 
+/// Whether a listener of it ends TLS.
+pub(super) fn speaks_tls(listener: &Value) -> bool {
+    text(listener, "protocol") == "HTTPS"
+}
+
 /// The addresses that a Gateway asks for: their type, and which; empty for any of it.
 pub(super) fn addresses(gateway: &Value) -> impl Iterator<Item = (&str, &str)> {
     let of = |one| {

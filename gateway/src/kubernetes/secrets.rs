@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::authorities;
+use super::clients;
+use super::grants::granted;
 use super::kinds::Kind;
-use super::objects::{list, listeners, text};
+use super::objects::{list, listeners, speaks_tls, text};
 use super::ours;
 use super::store::{Key, Store};
 use super::{Cluster, Rules};
@@ -39,11 +41,6 @@ impl Fault {
 /// A Secret of this scope, `NAMESPACE/NAME`, is one; any other scope is a namespace.
 pub(super) fn scope((namespace, name): &Key) -> String {
     format!("{namespace}/{name}")
-}
-
-/// Whether a listener ends TLS.
-pub(super) fn speaks_tls(listener: &Value) -> bool {
-    text(listener, "protocol") == "HTTPS"
 }
 
 /// What is wrong with how a listener ends TLS, of several things the first; and the references that are good.
@@ -81,28 +78,12 @@ fn named(store: &Store, gateway: &str, one: &Value) -> Result<Key, Fault> {
         )));
     }
     let namespace = one.get("namespace").and_then(Value::as_str).unwrap_or(gateway);
-    if namespace != gateway && !granted(store, gateway, namespace, name) {
+    if namespace != gateway && !granted(store, (Kind::ApiGateway, gateway), (Kind::Secret, namespace, name)) {
         let message =
             format!("no ReferenceGrant of namespace {namespace} lets Gateways of {gateway} refer to {name}");
         return Err(Fault::NotPermitted(message));
     }
     Ok((namespace.to_owned(), name.to_owned()))
-}
-
-fn granted(store: &Store, from: &str, to: &str, name: &str) -> bool {
-    store.all(Kind::ReferenceGrant).filter(|((namespace, _), _)| namespace == to).any(|(_, grant)| {
-        let froms = list(&grant["spec"], "from").iter().any(|one| {
-            text(one, "group") == "gateway.networking.k8s.io"
-                && text(one, "kind") == "Gateway"
-                && text(one, "namespace") == from
-        });
-        let tos = list(&grant["spec"], "to").iter().any(|one| {
-            matches!(text(one, "group"), "" | "core")
-                && text(one, "kind") == "Secret"
-                && (text(one, "name").is_empty() || text(one, "name") == name)
-        });
-        froms && tos
-    })
 }
 
 /// Secrets that ours refer to. Istio's Gateways and DestinationRules name those of our own namespace.
@@ -116,8 +97,8 @@ pub(super) fn wanted(store: &Store, rules: &Rules, home: &str) -> BTreeSet<Key> 
             all.extend(refs.iter().filter_map(|one| named(store, &gateway.0, one).ok()));
         }
     }
-    let of_policies = authorities::wanted(store).into_iter();
-    all.extend(of_policies.filter(|(kind, _)| *kind == Kind::Secret).map(|(_, key)| key));
+    let believed = authorities::wanted(store).into_iter().chain(clients::wanted(store, rules));
+    all.extend(believed.filter(|(kind, _)| *kind == Kind::Secret).map(|(_, key)| key));
     let own = |name: &str| (home.to_owned(), name.to_owned());
     let gateways = store.all(Kind::IstioGateway).filter(|(_, gateway)| ours::selects(gateway, rules));
     for (_, object) in gateways.chain(store.all(Kind::DestinationRule)) {
@@ -190,6 +171,7 @@ impl Cluster {
         }
         let all = wanted(&state.store, &self.0.options.rules, &state.home);
         let authorities = authorities::wanted(&state.store).into_iter();
+        let authorities = authorities.chain(clients::wanted(&state.store, &self.0.options.rules));
         let maps = authorities.filter(|(kind, _)| *kind == Kind::ConfigMap).map(|(_, key)| key);
         let secrets = all.iter().map(|key| (Kind::Secret, scope(key)));
         secrets.chain(maps.map(|key| (Kind::ConfigMap, scope(&key)))).collect()

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::Rules;
 use super::authorities;
+use super::clients;
 use super::fronts;
 use super::keep::MIRROR_POLICY;
 use super::kinds::Kind;
-use super::objects::{addresses, list, text};
+use super::objects::{addresses, list, listeners, speaks_tls, text};
 use super::ours::{api_gateways, classes, selects};
 use super::secrets;
 use super::store::{Key, Store};
@@ -60,25 +61,34 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
     }
     for (key, object) in store.all(Kind::ApiGateway).filter(|(key, _)| ours.contains(*key)) {
         let mut spec = object["spec"].clone();
-        let all: Vec<Value> =
-            fronts::listeners(store, rules, &refused.home, key, object).into_iter().flatten().collect();
-        let served = all.iter().filter(|listener| fault(listener, &all, refused).is_none());
-        let secured = |listener: &Value| {
-            let mut listener = listener.clone();
-            if secrets::speaks_tls(&listener) && !refused.plaintext {
-                let (good, _) = secrets::references(store, key, &listener);
+        let here = fronts::listeners(store, rules, &refused.home, key, object);
+        let all: Vec<Value> = here.iter().flatten().cloned().collect();
+        let mut asked = Vec::new();
+        let served = listeners(object).iter().zip(&here).filter_map(|(written, here)| {
+            let mut here = here.clone().filter(|here| fault(here, &all, refused).is_none())?;
+            if speaks_tls(&here) && !refused.plaintext {
+                let (good, _) = secrets::references(store, key, &here);
                 if good.is_empty() {
                     return None;
                 }
-                listener["tls"]["certificateRefs"] = good.into();
+                here["tls"]["certificateRefs"] = good.into();
+                if let Some(believed) = clients::believed(store, key, object, written) {
+                    if !believed.lets_in() {
+                        return None;
+                    }
+                    asked.push(clients::at_port(object, written, &here["port"], &believed.good));
+                }
             }
-            Some(listener)
-        };
+            Some(here)
+        });
         spec["listeners"] = match refusal(object) {
             // Further demands of it are not known.
             Some(_) => json!([]),
-            None => served.filter_map(secured).collect(),
+            None => served.collect(),
         };
+        if let Some(tls) = spec.get_mut("tls").and_then(Value::as_object_mut) {
+            tls.insert("frontend".to_owned(), json!({"perPort": asked}));
+        }
         // Told by its status, and honoured by its Service.
         if let Some(spec) = spec.as_object_mut() {
             spec.remove("addresses");
@@ -119,7 +129,8 @@ pub(super) fn chosen(store: &Store, rules: &Rules, refused: &Refused) -> Vec<Cho
         take(Kind::Secret, key, object, None);
     }
     // Of an authority that cannot be believed nothing is known, and whoever names it hears so.
-    for (kind, key) in authorities::wanted(store) {
+    let believed = authorities::wanted(store).into_iter().chain(clients::wanted(store, rules));
+    for (kind, key) in believed.collect::<BTreeSet<_>>() {
         let Some(object) = store.get(kind, &key.0, &key.1) else { continue };
         let is_taken = kind == Kind::Secret && named.contains(&key);
         if authorities::is_sound(kind, object) && !is_taken {
@@ -147,7 +158,7 @@ fn created(document: &Value) -> &str {
 /// An object with another `spec`, without its status and what is the API server's own.
 fn document(kind: Kind, object: &Value, spec: Option<Value>) -> Value {
     let metadata = object.get("metadata").and_then(Value::as_object);
-    let kept = ["name", "namespace", "generation", "creationTimestamp", "labels"];
+    let kept = ["name", "namespace", "uid", "generation", "creationTimestamp", "labels"];
     let metadata: serde_json::Map<String, Value> = metadata
         .into_iter()
         .flatten()
@@ -206,7 +217,7 @@ pub(super) fn fault(listener: &Value, among: &[Value], refused: &Refused) -> Opt
         return Some(ListenerFault::UnsupportedProtocol);
     }
     let mode = listener.pointer("/tls/mode").and_then(Value::as_str).unwrap_or("Terminate");
-    if secrets::speaks_tls(listener) && mode != "Terminate" {
+    if speaks_tls(listener) && mode != "Terminate" {
         return Some(ListenerFault::UnsupportedProtocol);
     }
     let other_way = |other: &Value| {

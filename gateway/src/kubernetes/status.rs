@@ -15,9 +15,10 @@ use config::manifest::State;
 use serde_json::{Value, json};
 
 use super::Rules;
+use super::clients::{self, Believed};
 use super::fronts;
 use super::kinds::Kind;
-use super::objects::{list, listeners, text};
+use super::objects::{list, listeners, speaks_tls, text};
 use super::ours;
 use super::report;
 use super::secrets;
@@ -101,15 +102,15 @@ fn conditions(object: &Value, all: &[Condition]) -> Value {
     let generation = object.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or_default();
     let one = |(kind, holds, reason, message): &Condition| {
         let status = if *holds { "True" } else { "False" };
-        // The API server refuses longer ones.
         let message: String = message.chars().take(MESSAGE_MAX).collect();
         json!({"type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": generation})
     };
     all.iter().map(one).collect()
 }
 
-/// Characters of a condition's message.
-const MESSAGE_MAX: usize = 32_768;
+/// Characters of a condition's message. An API server takes eight times as many, and an object with all its conditions has room
+/// for 1.5 MiB.
+const MESSAGE_MAX: usize = 4096;
 
 fn problems(state: &State) -> Option<String> {
     match state {
@@ -159,6 +160,9 @@ fn api_route(
     let outcome = outcome(view, kind, key, route)?;
     let rejected = problems(&outcome.state);
     let is_served = rejected.is_none() || outcome.serves_earlier;
+    if rejected.is_some() {
+        attached.reject(kind, key);
+    }
     let resolved = attach::resolved(view.store, (kind, &key.0), route);
     let partial = partially_invalid(&outcome.state);
     let of = |(parent, gateway): &(&Value, Key)| {
@@ -203,7 +207,7 @@ fn gateway_status(
     let bad = faults.iter().filter(|fault| fault.is_some()).count();
     // These would be served, and have no certificate for it.
     let sound = all.iter().zip(&faults).filter(|(_, fault)| fault.is_none());
-    let bare = sound.filter(|(listener, _)| !certificates(view, key, listener).1).count();
+    let bare = sound.filter(|(listener, _)| !Tls::of(view, key, gateway, listener).lets_in()).count();
     let refusal = select::refusal(gateway);
     let accepted = match (&refusal, &rejected, bad) {
         (Some((reason, message)), _, _) => ("Accepted", false, *reason, message.clone()),
@@ -232,12 +236,12 @@ fn gateway_status(
         .zip(faults.iter().zip(&here))
         .map(|(listener, (fault, here))| {
             let fault = fault.map(said);
-            let certificates = certificates(view, key, listener);
+            let tls = Tls::of(view, key, gateway, listener);
             let refused = refusal.as_ref().map(|(_, message)| message.as_str());
             let rejected = refused.or(rejected.as_deref());
             let rejected = rejected.or_else(|| here.is_none().then_some(UNSERVED));
             let overlap = overlap::condition(listener, all).filter(|_| fault.is_none() && !view.plaintext);
-            let said = listener_conditions(listener, fault, certificates, rejected);
+            let said = listener_conditions(listener, fault, &tls, rejected);
             let said: Vec<Condition> = said.into_iter().chain(overlap).collect();
             json!({
                 "name": listener["name"],
@@ -247,19 +251,54 @@ fn gateway_status(
             })
         })
         .collect();
-    json!({"addresses": addresses.known, "conditions": conditions(gateway, &[accepted, programmed]), "listeners": listeners})
+    let is_insecure = clients::is_insecure(gateway) && !view.plaintext;
+    let insecure = is_insecure.then(|| (merge::INSECURE, true, "ConfigurationChanged", INSECURE.to_owned()));
+    let whole: Vec<Condition> = [accepted, programmed].into_iter().chain(insecure).collect();
+    json!({"addresses": addresses.known, "conditions": conditions(gateway, &whole), "listeners": listeners})
 }
+
+/// Of a Gateway of which a listener's mode is `AllowInsecureFallback`.
+const INSECURE: &str =
+    "clients come in without a certificate and with one that nobody has checked: none is asked for one";
 
 /// Of a listener that has no port here yet.
 const UNSERVED: &str = "the Service of its Gateway does not have its port yet";
 
-/// What is wrong with a listener's certificates, and whether it can be served all the same.
-fn certificates(view: &View<'_>, gateway: &Key, listener: &Value) -> (Option<secrets::Fault>, bool) {
-    if view.plaintext || !secrets::speaks_tls(listener) {
-        return (None, true);
+/// How a listener ends TLS; nothing of it where it does not.
+#[derive(Default)]
+struct Tls {
+    /// What is wrong with its certificates, and whether none is good.
+    fault: Option<secrets::Fault>,
+    is_bare: bool,
+    /// The authorities of its clients.
+    believed: Option<Believed>,
+}
+
+impl Tls {
+    fn of(view: &View<'_>, key: &Key, gateway: &Value, listener: &Value) -> Self {
+        if view.plaintext || !speaks_tls(listener) {
+            return Self::default();
+        }
+        let (good, fault) = secrets::references(view.store, key, listener);
+        let believed = clients::believed(view.store, key, gateway, listener);
+        Self { fault, is_bare: good.is_empty(), believed }
     }
-    let (good, fault) = secrets::references(view.store, gateway, listener);
-    (fault, !good.is_empty())
+
+    fn lets_in(&self) -> bool {
+        !self.is_bare && self.believes_some()
+    }
+
+    /// Clients that have to show a certificate can.
+    fn believes_some(&self) -> bool {
+        self.believed.as_ref().is_none_or(Believed::lets_in)
+    }
+
+    /// Reason and message of what is wrong with it.
+    fn told(&self) -> Option<(&'static str, &str)> {
+        let own = self.fault.as_ref().map(|fault| (fault.reason(), fault.message()));
+        let believed = self.believed.as_ref().and_then(|believed| believed.fault.as_ref());
+        own.or_else(|| believed.map(|(reason, message)| (*reason, message.as_str())))
+    }
 }
 
 fn said(fault: ListenerFault) -> (&'static str, &'static str) {
@@ -280,22 +319,23 @@ fn said(fault: ListenerFault) -> (&'static str, &'static str) {
 fn listener_conditions(
     listener: &Value,
     fault: Option<(&'static str, &'static str)>,
-    (certificates, any_good): (Option<secrets::Fault>, bool),
+    tls: &Tls,
     rejected: Option<&str>,
 ) -> [Condition; 4] {
     let conflicts = fault.filter(|(reason, _)| reason.ends_with("Conflict"));
     let accepted = match fault {
         Some((reason, message)) => ("Accepted", false, reason, message.to_owned()),
+        None if !tls.believes_some() => ("Accepted", false, "NoValidCACertificate", UNCHECKED.to_owned()),
         None => ("Accepted", true, "Accepted", String::new()),
     };
-    let resolved = match (attach::unknown_kinds(listener), &certificates) {
+    let resolved = match (attach::unknown_kinds(listener), tls.told()) {
         (true, _) => (
             "ResolvedRefs",
             false,
             "InvalidRouteKinds",
             "only HTTPRoute and GRPCRoute are offered".to_owned(),
         ),
-        (false, Some(fault)) => ("ResolvedRefs", false, fault.reason(), fault.message().to_owned()),
+        (false, Some((reason, message))) => ("ResolvedRefs", false, reason, message.to_owned()),
         (false, None) => ("ResolvedRefs", true, "ResolvedRefs", String::new()),
     };
     let conflicted = match conflicts {
@@ -303,9 +343,10 @@ fn listener_conditions(
         None => ("Conflicted", false, "NoConflicts", String::new()),
     };
     let programmed = match (fault, rejected) {
-        (None, None) if !any_good => {
+        (None, None) if tls.is_bare => {
             ("Programmed", false, "Invalid", "it has no certificate that may be shown".to_owned())
         }
+        (None, None) if !tls.believes_some() => ("Programmed", false, "Invalid", UNCHECKED.to_owned()),
         (None, None) => ("Programmed", true, "Programmed", String::new()),
         (Some((_, message)), _) => ("Programmed", false, "Invalid", message.to_owned()),
         (None, Some(UNSERVED)) => ("Programmed", false, "Pending", UNSERVED.to_owned()),
@@ -313,6 +354,9 @@ fn listener_conditions(
     };
     [accepted, programmed, resolved, conflicted]
 }
+
+/// Of a listener whose clients are to show certificates.
+const UNCHECKED: &str = "no authority is known by which certificates of clients could be checked";
 
 /// Routes by Gateway and the name of its listener.
 type Counts = BTreeMap<(Key, String), BTreeSet<(Kind, Key)>>;

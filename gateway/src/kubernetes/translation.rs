@@ -84,7 +84,9 @@ pub(super) fn make(
                 continue;
             }
             let id = (one.kind, one.key.clone());
-            match good.get(&id).filter(|known| **known != one.document) {
+            // One that was deleted has left nothing to another of its name.
+            let known = good.get(&id).filter(|known| is_same(known, &one.document));
+            match known.filter(|known| **known != one.document) {
                 Some(known) => {
                     one.document = known.clone();
                     earlier.insert(id);
@@ -126,7 +128,7 @@ pub(super) fn make(
             });
             if accepted {
                 kept.insert(id, one.document);
-            } else if let Some(known) = good.get(&id) {
+            } else if let Some(known) = good.get(&id).filter(|known| is_same(known, &one.document)) {
                 kept.insert(id, known.clone());
             }
         }
@@ -145,6 +147,11 @@ pub(super) fn make(
             maps,
         };
     }
+}
+
+/// Whether these are versions of one object.
+fn is_same(a: &Value, b: &Value) -> bool {
+    a.pointer("/metadata/uid") == b.pointer("/metadata/uid")
 }
 
 fn translate(chosen: &[Chosen], store: &Store, given: Given<'_>) -> manifest::Translated {
@@ -261,6 +268,27 @@ mod tests {
             made.destinations.iter().map(|d| d.service.as_str()).collect::<Vec<_>>(),
             ["b.n.svc.cluster.local"]
         );
+    }
+
+    #[test]
+    fn one_that_was_deleted_leaves_nothing_to_another_of_its_name() {
+        let mut store = Store::default();
+        let mut put = |uid: &str, spec: Value| {
+            let metadata = json!({"name": "a", "namespace": "n", "uid": uid});
+            let kind = Kind::VirtualService;
+            let object = json!({"apiVersion": kind.api_version("v1"), "kind": kind.facts().name, "metadata": metadata, "spec": spec});
+            store.set(kind, None, object);
+            store.clone()
+        };
+        let before = made(&put("1", vs("a", "/one")), &Good::new());
+        assert_eq!(paths(&before).len(), 1);
+        let broken = json!({"hosts": ["a"], "htttp": []});
+        // A list told of both at once.
+        let after = made(&put("2", broken.clone()), &before.good);
+        assert_eq!((paths(&after).len(), after.outcomes[0].serves_earlier), (0, false));
+        assert!(after.good.is_empty());
+        let after = made(&put("1", broken), &before.good);
+        assert_eq!((paths(&after).len(), after.outcomes[0].serves_earlier), (1, true));
     }
 
     #[test]

@@ -23,6 +23,9 @@ const WRITE_EVERY: Duration = Duration::from_millis(100);
 /// Between two writes of one object.
 const SAME_EVERY: Duration = Duration::from_secs(1);
 
+/// What an API server will not have of one object is offered again after so long.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+
 /// An API server that says how long to wait is heard, up to this long.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -36,7 +39,8 @@ struct Due {
 
 /// Writes for the rest of the process's life.
 pub(super) async fn write(api: Api, cluster: Cluster) {
-    let mut last: BTreeMap<(Kind, Key), Instant> = BTreeMap::new();
+    // Objects that are not to be written before then.
+    let mut rest: BTreeMap<(Kind, Key), Instant> = BTreeMap::new();
     let mut again = false;
     loop {
         let told = cluster.0.news.status.notified();
@@ -52,17 +56,17 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
         }
         let this = cluster.clone();
         let Ok(due) = tokio::task::spawn_blocking(move || this.due()).await else { continue };
-        last.retain(|_, at| at.elapsed() < SAME_EVERY);
+        rest.retain(|_, until| *until > Instant::now());
         for Due { kind, key, path, patch } in due {
             let id = (kind, key);
             if !leads() {
                 break;
             }
-            if last.contains_key(&id) {
+            if rest.contains_key(&id) {
                 again = true;
                 continue;
             }
-            last.insert(id.clone(), Instant::now());
+            rest.insert(id.clone(), Instant::now() + SAME_EVERY);
             let counters = cluster.counters();
             match api.merge(&path, &patch).await {
                 Ok(object) => {
@@ -79,6 +83,9 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                     counters.unwritten.fetch_add(1, Relaxed);
                     again = true;
                     cluster.unwritten(kind, &id.1, &trouble);
+                    if matches!(trouble.code(), Some(400 | 413 | 422)) {
+                        rest.insert(id, Instant::now() + REFUSED_AGAIN);
+                    }
                     if let Trouble::Status { retry_after: Some(after), .. } = trouble {
                         tokio::time::sleep(after.min(PAUSE_MAX)).await;
                     }

@@ -76,6 +76,9 @@ fn cors_is_what_istio_and_the_gateway_api_say_of_it() {
     assert!(matches!(&told.origins[0], OriginMatch::Regex(_)));
     assert_eq!(told.origins[1], OriginMatch::Exact("http://b.example".into()), "as browsers write it");
     assert_eq!((told.max_age, told.unmatched), (Some(Duration::from_secs(5)), Unmatched::Answer));
+    // For every origin, and each is told its own.
+    let every = cors(&accepted(&filter("{allowOrigins: ['*']}"), &["s=127.0.0.1:1"]));
+    assert!(matches!(every.origins.as_slice(), [OriginMatch::Regex(pattern)] if pattern.text == ".*"));
     let backend = http_route(
         "r",
         "default",

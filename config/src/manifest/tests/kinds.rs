@@ -212,6 +212,11 @@ fn a_listener_says_whose_routes_it_takes() {
         ("allowedRoutes: {namespaces: {from: All}}", true),
         ("allowedRoutes: {namespaces: {from: All}, kinds: [{kind: GRPCRoute}]}", false),
         ("allowedRoutes: {namespaces: {from: All}, kinds: [{kind: HTTPRoute}]}", true),
+        ("allowedRoutes: {namespaces: {from: All}, kinds: [{group: example.com, kind: HTTPRoute}]}", false),
+        (
+            "allowedRoutes: {namespaces: {from: All}, kinds: [{group: gateway.networking.k8s.io, kind: HTTPRoute}]}",
+            true,
+        ),
         ("allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {team: a}}}}", true),
         ("allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {team: b}}}}", false),
         (

@@ -64,6 +64,73 @@ fn the_name_of_a_listener_of_the_gateway_api_is_held_against_what_is_asked_on_it
 }
 
 #[test]
+fn clients_of_a_gateway_of_the_gateway_api_show_certificates_where_their_port_wants_them() {
+    let text = |frontend: &str| {
+        let listener = |name: &str, port: u16| {
+            format!(
+                "{{name: {name}, port: {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: shop}}]}}}}"
+            )
+        };
+        let listeners = [listener("one", 8443), listener("two", 9443)].join(", ");
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: g}}, spec: {{gatewayClassName: x, \
+             listeners: [{listeners}], tls: {{frontend: {{{frontend}}}}}}}}}\n---\n\
+             {{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r}}, spec: {{parentRefs: [{{name: g}}], \
+             rules: [{{backendRefs: [{{name: s, port: 80}}]}}]}}}}\n---\n\
+             {{apiVersion: v1, kind: ConfigMap, metadata: {{name: ca}}, data: {{ca.crt: CERT}}}}\n---\n\
+             {{apiVersion: v1, kind: ConfigMap, metadata: {{name: more}}, data: {{ca.crt: MORE}}}}\n"
+        )
+    };
+    let validation = |more: &str| {
+        format!("validation: {{caCertificateRefs: [{{group: '', kind: ConfigMap, name: ca}}]{more}}}")
+    };
+    // Who is believed at each port; empty where nobody is asked.
+    let asked = |frontend: &str| {
+        of(&text(frontend), |_| {}).map(|checked| {
+            let ca = |listener: &crate::Listener| match &listener.tls.as_ref().unwrap().client_auth {
+                ClientAuth::Required(ca) => match &ca.ca {
+                    crate::Pem::Given(material) => String::from_utf8(material.bytes.clone()).unwrap(),
+                    crate::Pem::File(file) => file.display().to_string(),
+                },
+                ClientAuth::Off => String::new(),
+                ClientAuth::Optional(_) => "optional".to_owned(),
+            };
+            checked.config.listeners.iter().map(ca).collect::<Vec<_>>()
+        })
+    };
+    let all = format!("default: {{{}}}", validation(""));
+    assert_eq!(asked(&all).unwrap(), ["CERT", "CERT"]);
+    let both = "validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}, {group: '', kind: ConfigMap, name: more}]}";
+    let own = format!("default: {{}}, perPort: [{{port: 9443, tls: {{{both}}}}}]");
+    assert_eq!(asked(&own).unwrap(), ["", "CERT\nMORE"]);
+    let none =
+        format!("{all}, perPort: [{{port: 8443, tls: {{{}}}}}]", validation(", mode: AllowInsecureFallback"));
+    assert_eq!(asked(&none).unwrap(), ["", "CERT"]);
+    for (frontend, told) in [
+        (
+            format!("default: {{{}}}", validation(", mode: Maybe")),
+            "must be AllowValidOnly or AllowInsecureFallback",
+        ),
+        (
+            "default: {validation: {caCertificateRefs: []}}".to_owned(),
+            "says not who issues the clients' certificates",
+        ),
+        (
+            all.replace("name: ca", "name: gone"),
+            "no ConfigMap default/gone with ca.crt is known: write --secret gone=CA",
+        ),
+        (all.replace("ConfigMap", "Service"), "\"Service\" holds no certificates here"),
+        (
+            all.replace("name: ca", "name: ca, namespace: other"),
+            "no ReferenceGrant of namespace other lets Gateways of default",
+        ),
+    ] {
+        let said = asked(&frontend).unwrap_err();
+        assert!(said.contains(told), "{frontend}\n{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_by_name() {
     for (tls, told) in [
         (

@@ -8,6 +8,7 @@ use config::manifest::{Hosts, is_spoken};
 use serde_json::{Value, json};
 
 use super::Counts;
+use crate::kubernetes::grants::granted;
 use crate::kubernetes::kinds::Kind;
 use crate::kubernetes::objects::{list, listeners, text};
 use crate::kubernetes::select::{self, Refused};
@@ -19,6 +20,8 @@ pub(super) struct Attached<'a> {
     ours: &'a BTreeSet<Key>,
     refused: &'a Refused,
     counts: Counts,
+    /// Routes that are not accepted for what they say themselves: no listener counts them (Gateway API).
+    rejected: BTreeSet<(Kind, Key)>,
     /// Hosts that routes of one kind have at a listener, which no route of the other kind may have (Gateway API).
     taken: BTreeMap<(Key, String, Kind), Hosts>,
 }
@@ -28,7 +31,14 @@ type Why = (&'static str, String);
 
 impl<'a> Attached<'a> {
     pub(super) fn new(store: &'a Store, ours: &'a BTreeSet<Key>, refused: &'a Refused) -> Self {
-        Self { store, ours, refused, counts: Counts::new(), taken: BTreeMap::new() }
+        Self {
+            store,
+            ours,
+            refused,
+            counts: Counts::new(),
+            rejected: BTreeSet::new(),
+            taken: BTreeMap::new(),
+        }
     }
 
     /// Attaches a route to a Gateway that it names as its parent; the oldest routes come first. One that is not served takes no
@@ -107,6 +117,11 @@ impl<'a> Attached<'a> {
         Ok(())
     }
 
+    /// The listeners that a route is attached to do not count it.
+    pub(super) fn reject(&mut self, kind: Kind, key: &Key) {
+        self.rejected.insert((kind, key.clone()));
+    }
+
     /// Gateways that a route is attached to.
     pub(super) fn gateways(&self) -> BTreeMap<(Kind, Key), BTreeSet<Key>> {
         let mut all: BTreeMap<(Kind, Key), BTreeSet<Key>> = BTreeMap::new();
@@ -118,9 +133,10 @@ impl<'a> Attached<'a> {
         all
     }
 
-    /// Routes that are attached to a listener.
+    /// Routes that are attached to a listener and accepted.
     pub(super) fn count(&self, gateway: &Key, listener: &str) -> usize {
-        self.counts.get(&(gateway.clone(), listener.to_owned())).map_or(0, BTreeSet::len)
+        let all = self.counts.get(&(gateway.clone(), listener.to_owned())).into_iter().flatten();
+        all.filter(|route| !self.rejected.contains(*route)).count()
     }
 }
 
@@ -236,7 +252,7 @@ fn fault(store: &Store, (of, namespace): (Kind, &str), backend: &Value) -> Optio
         ));
     }
     let own = backend.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
-    if own != namespace && !granted(store, (of, namespace), own, name) {
+    if own != namespace && !granted(store, (of, namespace), (Kind::Service, own, name)) {
         let message = format!(
             "no ReferenceGrant of namespace {own} lets {}s of {namespace} refer to {name}",
             of.facts().name
@@ -255,20 +271,4 @@ fn fault(store: &Store, (of, namespace): (Kind, &str), backend: &Value) -> Optio
     let protocol = port.get("appProtocol").and_then(Value::as_str)?;
     let why = is_spoken(protocol, of == Kind::GrpcRoute).err()?;
     Some((3, ("UnsupportedProtocol", format!("Service {own}/{name}: {why}"))))
-}
-
-fn granted(store: &Store, (kind, from): (Kind, &str), to: &str, name: &str) -> bool {
-    store.all(Kind::ReferenceGrant).filter(|((namespace, _), _)| namespace == to).any(|(_, grant)| {
-        let froms = list(&grant["spec"], "from").iter().any(|one| {
-            text(one, "group") == "gateway.networking.k8s.io"
-                && text(one, "kind") == kind.facts().name
-                && text(one, "namespace") == from
-        });
-        let tos = list(&grant["spec"], "to").iter().any(|one| {
-            matches!(text(one, "group"), "" | "core")
-                && text(one, "kind") == "Service"
-                && (text(one, "name").is_empty() || text(one, "name") == name)
-        });
-        froms && tos
-    })
 }

@@ -11,9 +11,6 @@ use crate::kubernetes::kinds::Kind;
 use crate::kubernetes::objects::{list, text};
 use crate::kubernetes::store::Key;
 
-/// Entries of a policy's status; the API server refuses more.
-const ANCESTORS_MAX: usize = 16;
-
 /// Service, and its port's name where only that is meant.
 type Target = (Key, String);
 
@@ -51,7 +48,7 @@ pub(super) fn policies(view: &View<'_>, ours: &BTreeSet<Key>, attached: &Attache
                 "conditions": conditions,
             })
         };
-        let ancestors: Vec<Value> = gateways.iter().take(ANCESTORS_MAX).map(entry).collect();
+        let ancestors: Vec<Value> = gateways.iter().map(entry).collect();
         let status = json!({"ancestors": ancestors});
         desired.push(Desired { kind: Kind::BackendTlsPolicy, key: key.clone(), status });
     }

@@ -21,6 +21,7 @@ const FEATURES: &[&str] = &[
     "GRPCRouteNamedRouteRule",
     "Gateway",
     "GatewayHTTPListenerIsolation",
+    "GatewayRouteHostnameIntersectionPrecedence",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
@@ -29,7 +30,9 @@ const FEATURES: &[&str] = &[
     "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
+    "HTTPRouteBackendURLRewrite",
     "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
     "HTTPRouteNamedRouteRule",
@@ -72,6 +75,8 @@ fn features(view: &View<'_>) -> BTreeSet<&'static str> {
         all.insert("GatewayAddressEmpty");
     }
     if !view.plaintext {
+        all.insert("GatewayFrontendClientCertificateValidation");
+        all.insert("GatewayFrontendClientCertificateValidationInsecureFallback");
         all.insert("GatewayHTTPSListenerDetectMisdirectedRequests");
     }
     let routes = view.store.get(Kind::CustomResourceDefinition, "", "httproutes.gateway.networking.k8s.io");

@@ -19,10 +19,10 @@ pub(in crate::kubernetes) fn merged(
     let current = object.get("status").unwrap_or(&none);
     let next = match kind {
         Kind::HttpRoute | Kind::GrpcRoute => {
-            json!({"parents": entries(("parents", "parentRef"), current, desired, controller, now)})
+            json!({"parents": entries(&PARENTS, current, desired, controller, now)})
         }
         Kind::BackendTlsPolicy => {
-            json!({"ancestors": entries(("ancestors", "ancestorRef"), current, desired, controller, now)})
+            json!({"ancestors": entries(&ANCESTORS, current, desired, controller, now)})
         }
         Kind::ApiGateway => {
             let said = list(current, "listeners");
@@ -34,7 +34,7 @@ pub(in crate::kubernetes) fn merged(
             });
             json!({
                 "addresses": desired["addresses"],
-                "conditions": conditions(current, desired, now),
+                "conditions": conditions(&without_passed(current, desired), desired, now),
                 "listeners": listeners.collect::<Vec<_>>(),
             })
         }
@@ -75,24 +75,32 @@ fn conditions(current: &Value, desired: &Value, now: &str) -> Value {
     kept.chain(new).collect()
 }
 
-/// What is said of each of those whom a list names by a reference: ours anew, others' as they are.
+/// A list of a status: its name, the member of an entry that says of whom it is, and how many an API server takes.
+type Entries = (&'static str, &'static str, usize);
+
+const PARENTS: Entries = ("parents", "parentRef", 32);
+const ANCESTORS: Entries = ("ancestors", "ancestorRef", 16);
+
+/// What is said of each of those whom a list names by a reference: ours anew, as many as there is room for, others' as they are.
 fn entries(
-    (name, reference): (&str, &str),
+    (name, reference, max): &Entries,
     current: &Value,
     desired: &Value,
     controller: &str,
     now: &str,
 ) -> Vec<Value> {
-    let wanted = list(desired, name);
     let said = list(current, name);
     let is_ours = |entry: &Value| text(entry, "controllerName") == controller;
-    let same = |a: &Value, b: &Value| normal(&a[reference]) == normal(&b[reference]);
+    let others = said.iter().filter(|entry| !is_ours(entry)).count();
+    let wanted = list(desired, name);
+    let wanted = wanted.get(..wanted.len().min(max.saturating_sub(others))).unwrap_or_default();
+    let same = |a: &Value, b: &Value| normal(&a[*reference]) == normal(&b[*reference]);
     let one = |wanted: &Value, before: &Value| {
         let mut one = wanted.clone();
         one["conditions"] = conditions(&without_passed(before, wanted), wanted, now);
         // As it is written there: an API server may have filled in what was left out.
-        if let Some(known) = before.get(reference) {
-            one[reference] = known.clone();
+        if let Some(known) = before.get(*reference) {
+            one[*reference] = known.clone();
         }
         one
     };
@@ -110,12 +118,16 @@ fn entries(
 /// Said of a route only while it holds.
 pub(super) const PARTIALLY_INVALID: &str = "PartiallyInvalid";
 
+/// Said of a Gateway only while it holds.
+pub(super) const INSECURE: &str = "InsecureFrontendValidationMode";
+
 /// What is of ours without the conditions that must not stay in it when they hold no more.
 fn without_passed(of: &Value, wanted: &Value) -> Value {
     let mut of = of.clone();
     if let Some(all) = of.get_mut("conditions").and_then(Value::as_array_mut) {
         let is_wanted = |kind: &str| list(wanted, "conditions").iter().any(|one| text(one, "type") == kind);
-        let passes = |kind: &str| matches!(kind, PARTIALLY_INVALID | OVERLAPPING) && !is_wanted(kind);
+        let passes =
+            |kind: &str| matches!(kind, PARTIALLY_INVALID | OVERLAPPING | INSECURE) && !is_wanted(kind);
         all.retain(|one| !passes(text(one, "type")));
     }
     of

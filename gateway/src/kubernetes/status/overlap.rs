@@ -5,19 +5,18 @@ use serde_json::Value;
 
 use super::Condition;
 use super::attach::meet;
-use crate::kubernetes::objects::text;
-use crate::kubernetes::secrets;
+use crate::kubernetes::objects::{speaks_tls, text};
 
 /// Said of a listener only while it holds.
 pub(super) const OVERLAPPING: &str = "OverlappingTLSConfig";
 
 /// Whether a listener has a name in common with another one of its port, which is told.
 pub(super) fn condition(listener: &Value, among: &[Value]) -> Option<Condition> {
-    if !secrets::speaks_tls(listener) {
+    if !speaks_tls(listener) {
         return None;
     }
     let other = |other: &&Value| {
-        secrets::speaks_tls(other)
+        speaks_tls(other)
             && other["name"] != listener["name"]
             && other["port"] == listener["port"]
             && have_common(text(listener, "hostname"), text(other, "hostname"))

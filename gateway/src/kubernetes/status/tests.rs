@@ -366,6 +366,39 @@ fn a_gateway_says_which_of_its_listeners_serve() {
 }
 
 #[test]
+fn a_listener_whose_clients_certificates_cannot_be_checked_lets_nobody_in() {
+    let https = |name: &str, port: u64| json!({"name": name, "port": port, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "c"}]}});
+    let listeners = json!([https("asks", 443), https("own", 8443), http("http", 80)]);
+    let of_map = |mode: &str| json!({"validation": {"mode": mode, "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}});
+    let said = |frontend: Value| {
+        let mut store = cluster(listeners.clone());
+        store.set(Kind::Secret, None, json!({"metadata": {"name": "c", "namespace": "n"}}));
+        let mut gateway = store.get(Kind::ApiGateway, "n", "gw").unwrap().as_ref().clone();
+        gateway["spec"]["tls"] = json!({"frontend": frontend});
+        store.set(Kind::ApiGateway, None, gateway);
+        let status = of(&said_of(&store, &served(&store), &BTreeSet::new()), Kind::ApiGateway, "gw");
+        let each = list(&status, "listeners").iter().map(|one| reasons(one).remove(0)).collect::<Vec<_>>();
+        (reasons(&status), each, reasons(&status["listeners"][0]).remove(2))
+    };
+    let no = "Accepted=False/NoValidCACertificate";
+    let (whole, each, resolved) =
+        said(json!({"default": of_map("AllowValidOnly"), "perPort": [{"port": 8443, "tls": {}}]}));
+    assert_eq!(whole[0], "Accepted=True/ListenersNotValid");
+    // Its own certificates are no better here, and are told first.
+    assert_eq!(
+        (each, resolved.as_str()),
+        (
+            vec![no.to_owned(), "Accepted=True/Accepted".into(), "Accepted=True/Accepted".into()],
+            "ResolvedRefs=False/InvalidCertificateRef"
+        )
+    );
+    let (whole, each, _) =
+        said(json!({"default": {}, "perPort": [{"port": 8443, "tls": of_map("AllowInsecureFallback")}]}));
+    assert_eq!(whole[2], "InsecureFrontendValidationMode=True/ConfigurationChanged");
+    assert_eq!(each[1], no);
+}
+
+#[test]
 fn listeners_of_one_port_whose_names_overlap_are_told_so_while_they_do() {
     let https = |name: &str, port: u64, hostname: &str| {
         let mut one = json!({"name": name, "port": port, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "c"}]}});
@@ -436,11 +469,16 @@ fn what_is_offered_is_claimed_only_where_it_can_be() {
         };
         let class = of(&desired(&view), Kind::GatewayClass, "umbra");
         let has = |name: &str| list(&class, "supportedFeatures").iter().any(|one| text(one, "name") == name);
-        ["GatewayStaticAddresses", "GatewayAddressEmpty", "GatewayHTTPSListenerDetectMisdirectedRequests"]
-            .map(has)
+        [
+            "GatewayStaticAddresses",
+            "GatewayAddressEmpty",
+            "GatewayHTTPSListenerDetectMisdirectedRequests",
+            "GatewayFrontendClientCertificateValidation",
+        ]
+        .map(has)
     };
-    assert_eq!(claims(false, None), [false, false, true]);
-    assert_eq!(claims(true, Some(&publish)), [false, true, false]);
+    assert_eq!(claims(false, None), [false, false, true, true]);
+    assert_eq!(claims(true, Some(&publish)), [false, true, false, false]);
 }
 
 #[test]
@@ -450,12 +488,32 @@ fn what_is_refused_is_said_with_its_problems_and_only_of_the_generation_that_is_
     let mut outcomes = served(&store);
     let problem = config::Problem { message: "nonsense".to_owned(), ..config::Problem::default() };
     outcomes.last_mut().unwrap().state = State::Rejected(vec![problem]);
-    let route = of(&said_of(&store, &outcomes, &BTreeSet::new()), Kind::HttpRoute, "r");
+    let all = said_of(&store, &outcomes, &BTreeSet::new());
+    // A listener counts accepted routes alone.
+    assert_eq!(of(&all, Kind::ApiGateway, "gw")["listeners"][0]["attachedRoutes"], 0);
+    let route = of(&all, Kind::HttpRoute, "r");
     let accepted = &route["parents"][0]["conditions"][0];
     assert_eq!((text(accepted, "reason"), text(accepted, "message")), ("UnsupportedValue", "nonsense"));
     outcomes.iter_mut().for_each(|one| one.generation = Some(1));
     let all = said_of(&store, &outcomes, &BTreeSet::new());
     assert!(all.iter().all(|one| one.kind == Kind::GatewayClass), "{all:?}");
+}
+
+#[test]
+fn no_more_is_said_than_an_api_server_takes() {
+    let entry = |controller: &str, name: String| json!({"controllerName": controller, "parentRef": {"name": name}, "conditions": []});
+    let theirs: Vec<Value> = (0..30).map(|n| entry("example.com/x", format!("t{n}"))).collect();
+    let ours: Vec<Value> = (0..5).map(|n| entry(OURS, format!("o{n}"))).collect();
+    let object = json!({"status": {"parents": theirs}});
+    let said = merged(Kind::HttpRoute, &object, &json!({"parents": ours}), OURS, "now").unwrap();
+    let all = list(&said, "parents");
+    assert_eq!((&all[..30], all.len()), (theirs.as_slice(), 32));
+    // Beside what is said it says nothing anew.
+    let object = json!({"status": said});
+    assert_eq!(merged(Kind::HttpRoute, &object, &json!({"parents": ours}), OURS, "later"), None);
+    let long = [("Accepted", false, "Invalid", "ö".repeat(100_000))];
+    let said = conditions(&json!({}), &long);
+    assert_eq!(text(&said[0], "message").chars().count(), MESSAGE_MAX);
 }
 
 #[test]
