@@ -102,8 +102,13 @@ fn what_becomes_of_an_object_is_an_event_on_it_once_for_a_generation() {
     cluster.api.put(wrong);
     eventually_within(PATIENCE, "it is refused", || said("Warning Rejected: ") == 1);
     assert_eq!(said("did you mean \"http\"?; its last accepted version serves on"), 1);
+    let anew = route.clone();
     cluster.api.put(route);
     eventually_within(PATIENCE, "it is applied again", || said("Normal Applied: ") == 2);
+    // Whoever describes one that is made anew sees what is said of this very object.
+    cluster.api.delete("VirtualService", "default", "shop");
+    cluster.api.put(anew);
+    eventually_within(PATIENCE, "the new one is applied", || said("Normal Applied: ") == 3);
     // Another replica says nothing twice, and neither does this one.
     let written = cluster.api.written("/events").len();
     drop(gateway);
@@ -112,7 +117,7 @@ fn what_becomes_of_an_object_is_an_event_on_it_once_for_a_generation() {
         next.metrics().sum("umbra_kubernetes_leader", &[]) == 1
             && cluster.api.written("/events").len() > written
     });
-    assert_eq!((said("Normal Applied: "), said("Warning Rejected: ")), (2, 1));
+    assert_eq!((said("Normal Applied: "), said("Warning Rejected: ")), (3, 1));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::Cluster;
 use super::api::{Api, Trouble};
 use super::kinds::Kind;
 use super::lease;
+use super::objects::uid;
 use super::report;
 use super::store::{Key, Store};
 use super::translation::Outcome;
@@ -41,6 +42,7 @@ const COMPONENT: &str = "umbra";
 struct Event {
     kind: Kind,
     key: Key,
+    uid: String,
     name: String,
     reason: &'static str,
     is_warning: bool,
@@ -77,7 +79,8 @@ pub(super) async fn write(api: Api, cluster: Cluster) {
                 }
                 Some(_) | None => {}
             }
-            let Some(object) = store.get(event.kind, &event.key.0, &event.key.1) else { continue };
+            let object = store.get(event.kind, &event.key.0, &event.key.1);
+            let Some(object) = object.filter(|object| uid(object) == event.uid) else { continue };
             let namespace = namespace(&event.key).to_owned();
             if closed.contains(&namespace) {
                 continue;
@@ -158,14 +161,22 @@ fn events(outcome: &Outcome) -> Vec<Event> {
 fn event(outcome: &Outcome, reason: &'static str, is_warning: bool, message: String) -> Event {
     let mut hash = Xxh64::new(0);
     let generation = outcome.generation.unwrap_or_default().to_string();
-    for part in [outcome.kind.text(), &generation, reason, &message] {
+    for part in [outcome.kind.text(), &outcome.uid, &generation, reason, &message] {
         hash.write(part.as_bytes());
         hash.write(&[0]);
     }
     // A name has at most 253 characters.
     let object: String = outcome.key.1.chars().take(230).collect();
     let name = format!("{}.{:016x}", object.trim_end_matches(['.', '-']), hash.finish());
-    Event { kind: outcome.kind, key: outcome.key.clone(), name, reason, is_warning, message }
+    Event {
+        kind: outcome.kind,
+        key: outcome.key.clone(),
+        uid: outcome.uid.clone(),
+        name,
+        reason,
+        is_warning,
+        message,
+    }
 }
 
 /// As many as there is room for.
@@ -198,13 +209,12 @@ fn namespace(key: &Key) -> &str {
 
 fn written(event: &Event, object: &Value, now: SystemTime) -> Value {
     let now = lease::seconds(now);
-    let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
     json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": event.name, "namespace": namespace(&event.key)},
         "involvedObject": {
             "apiVersion": object["apiVersion"], "kind": event.kind.facts().name,
-            "namespace": event.key.0, "name": event.key.1, "uid": uid,
+            "namespace": event.key.0, "name": event.key.1, "uid": uid(object),
         },
         "reason": event.reason,
         "message": event.message,
@@ -227,6 +237,7 @@ mod tests {
         Outcome {
             kind,
             key,
+            uid: "1".to_owned(),
             generation: Some(generation),
             state,
             warnings: Vec::new(),
@@ -247,6 +258,8 @@ mod tests {
         assert_eq!(applied, of(Kind::VirtualService, State::Accepted, 1));
         assert_ne!(applied[0].name, of(Kind::VirtualService, State::Accepted, 2)[0].name);
         assert_ne!(applied[0].name, of(Kind::DestinationRule, State::Accepted, 1)[0].name);
+        let anew = Outcome { uid: "2".to_owned(), ..outcome(Kind::VirtualService, State::Accepted, 1) };
+        assert_ne!(applied[0].name, events(&anew)[0].name);
         let refused = of(Kind::HttpRoute, rejected(&["no".to_owned()]), 1);
         assert_eq!((refused[0].reason, refused[0].message.as_str()), ("Rejected", "rejected: no"));
         // What the status says is not said again.

@@ -18,7 +18,7 @@ use super::Rules;
 use super::clients::{self, Believed};
 use super::fronts;
 use super::kinds::Kind;
-use super::objects::{list, listeners, speaks_tls, text};
+use super::objects::{list, listeners, speaks_tls, text, uid};
 use super::ours;
 use super::report;
 use super::secrets;
@@ -95,7 +95,9 @@ pub(super) fn desired(view: &View<'_>) -> Vec<Desired> {
 /// What became of this object in what is served; `None` where another generation of it is.
 fn outcome<'v>(view: &View<'v>, kind: Kind, key: &Key, object: &Value) -> Option<&'v Outcome> {
     let generation = object.pointer("/metadata/generation").and_then(Value::as_u64);
-    view.served.iter().find(|one| one.kind == kind && one.key == *key && one.generation == generation)
+    view.served.iter().find(|one| {
+        one.kind == kind && one.key == *key && one.uid == uid(object) && one.generation == generation
+    })
 }
 
 fn conditions(object: &Value, all: &[Condition]) -> Value {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Rules;
 use super::kinds::Kind;
-use super::objects::list;
+use super::objects::{list, uid};
 use super::policies;
 use super::select::{self, Chosen, Refused};
 use super::store::{Key, Store};
@@ -25,7 +25,8 @@ pub(super) type Good = BTreeMap<(Kind, Key), Value>;
 pub(super) struct Outcome {
     pub(super) kind: Kind,
     pub(super) key: Key,
-    /// Which of its generations this is about.
+    /// Which object of this name, and which of its generations, this is about.
+    pub(super) uid: String,
     pub(super) generation: Option<u64>,
     pub(super) state: State,
     pub(super) warnings: Vec<Problem>,
@@ -96,7 +97,16 @@ pub(super) fn make(
                     lost.insert(one.key.clone());
                     let (state, warnings) = (outcome.state.clone(), outcome.warnings.clone());
                     let (kind, key, generation) = (one.kind, one.key.clone(), outcome.resource.generation);
-                    outcomes.push(Outcome { kind, key, generation, state, warnings, serves_earlier: false });
+                    let uid = uid(&one.document).to_owned();
+                    outcomes.push(Outcome {
+                        kind,
+                        key,
+                        uid,
+                        generation,
+                        state,
+                        warnings,
+                        serves_earlier: false,
+                    });
                 }
                 None => {}
             }
@@ -121,6 +131,7 @@ pub(super) fn make(
             outcomes.push(Outcome {
                 kind: one.kind,
                 key: one.key,
+                uid: uid(&one.document).to_owned(),
                 generation: told.resource.generation,
                 state: told.state.clone(),
                 warnings: told.warnings.clone(),
@@ -151,7 +162,7 @@ pub(super) fn make(
 
 /// Whether these are versions of one object.
 fn is_same(a: &Value, b: &Value) -> bool {
-    a.pointer("/metadata/uid") == b.pointer("/metadata/uid")
+    uid(a) == uid(b)
 }
 
 fn translate(chosen: &[Chosen], store: &Store, given: Given<'_>) -> manifest::Translated {

@@ -50,6 +50,7 @@ fn served(store: &Store) -> Vec<Outcome> {
     all.map(|(kind, key, object)| Outcome {
         kind,
         key: key.clone(),
+        uid: uid(object).to_owned(),
         generation: object.pointer("/metadata/generation").and_then(Value::as_u64),
         state: State::Accepted,
         warnings: Vec::new(),
@@ -494,9 +495,14 @@ fn what_is_refused_is_said_with_its_problems_and_only_of_the_generation_that_is_
     let route = of(&all, Kind::HttpRoute, "r");
     let accepted = &route["parents"][0]["conditions"][0];
     assert_eq!((text(accepted, "reason"), text(accepted, "message")), ("UnsupportedValue", "nonsense"));
-    outcomes.iter_mut().for_each(|one| one.generation = Some(1));
-    let all = said_of(&store, &outcomes, &BTreeSet::new());
-    assert!(all.iter().all(|one| one.kind == Kind::GatewayClass), "{all:?}");
+    let of_another: [fn(&mut Outcome); 2] =
+        [|one| one.generation = Some(1), |one| one.uid = "earlier".to_owned()];
+    for change in of_another {
+        let mut outcomes = served(&store);
+        outcomes.iter_mut().for_each(change);
+        let all = said_of(&store, &outcomes, &BTreeSet::new());
+        assert!(all.iter().all(|one| one.kind == Kind::GatewayClass), "{all:?}");
+    }
 }
 
 #[test]
