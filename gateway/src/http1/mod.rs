@@ -5,6 +5,7 @@
 //! ourselves (`render`, `reply`), how a route changes it (`edit`), and what may be told of
 //! a head that was refused (`glimpse`).
 
+mod line_feeds;
 pub mod scan;
 pub mod handshake;
 pub mod head;

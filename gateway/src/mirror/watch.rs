@@ -49,15 +49,15 @@ impl Watched {
     /// Decides their shares for the next second, in turns. To be called once a second, which is the `second`th of the worker;
     /// `busy_ticks` counts the worker's late ticks.
     pub async fn look(&self, second: u64, busy_ticks: &Counter) {
-        for mirrors in self.mirrors.chunks(LOOKED_AT) {
-            for Mirror { route, index, level } in mirrors {
-                let Some(policy) = route.get(*index) else { continue };
-                policy.govern(busy_ticks.get());
-                if let Some((spread, level)) = policy.spread().zip(level.as_deref()) {
-                    spread.look(level, second, policy.governed(), &policy.counters);
-                }
+        for (at, Mirror { route, index, level }) in self.mirrors.iter().enumerate() {
+            let Some(policy) = route.get(*index) else { continue };
+            policy.govern(busy_ticks.get());
+            if let Some((spread, level)) = policy.spread().zip(level.as_deref()) {
+                spread.look(level, second, policy.governed(), &policy.counters);
             }
-            io::turn().await;
+            if (at + 1).is_multiple_of(LOOKED_AT) {
+                io::turn().await;
+            }
         }
     }
 }

@@ -9,97 +9,11 @@
 //! the fortune does not refute are a confidence sequence.
 
 mod quick;
+mod stakes;
 
-use std::sync::LazyLock;
+use stakes::{Purpose, STAKES, Stakes};
 
 use crate::metrics::{Slots, total};
-
-/// For what a bet is made: the fortune is put on those stakes that win most where it matters.
-#[derive(Debug, Clone, Copy)]
-enum Purpose {
-    /// That something is rare enough. The whole stake is what refutes by what was never seen: a quarter is on it.
-    Pass,
-    /// That something is too frequent, most of all where it is so by twice to ten times.
-    Reject,
-    /// That it is more than half, most of all where that is 55 to 70 %: what a median a tenth to a half too long makes of pairs.
-    RejectHalf,
-}
-
-/// Stakes of each purpose.
-const STAKES: usize = 14;
-
-/// As a share of the largest possible one, and the part of the fortune that is put on each.
-const PASSING: [(f64, f64); STAKES] = [
-    (1.0, 0.25),
-    (0.95, OTHERS),
-    (0.7, OTHERS),
-    (0.4, OTHERS),
-    (0.2, OTHERS),
-    (0.1, OTHERS),
-    (0.05, OTHERS),
-    (0.025, OTHERS),
-    (0.012, OTHERS),
-    (0.006, OTHERS),
-    (0.003, OTHERS),
-    (0.001_5, OTHERS),
-    (0.000_7, OTHERS),
-    (0.000_3, OTHERS),
-];
-const OTHERS: f64 = 0.75 / 13.0;
-
-/// How many times the odds that are claimed the odds may be in truth, and the part of the fortune that is put on the stake which
-/// then wins most.
-const REJECTING: [(f64, f64); STAKES] = [
-    (1.007, 0.005),
-    (1.015, 0.008),
-    (1.03, 0.012),
-    (1.06, 0.02),
-    (1.12, 0.03),
-    (1.25, 0.055),
-    (1.5, 0.11),
-    (2.0, 0.16),
-    (3.0, 0.18),
-    (5.0, 0.16),
-    (9.0, 0.12),
-    (20.0, 0.07),
-    (60.0, 0.05),
-    (f64::INFINITY, 0.02),
-];
-
-/// The same where they are known to be even.
-const REJECTING_HALF: [(f64, f64); STAKES] = [
-    (1.015, 0.003),
-    (1.03, 0.007),
-    (1.06, 0.01),
-    (1.12, 0.02),
-    (1.25, 0.09),
-    (1.4, 0.22),
-    (1.6, 0.25),
-    (1.9, 0.16),
-    (2.5, 0.1),
-    (4.0, 0.06),
-    (9.0, 0.03),
-    (20.0, 0.02),
-    (60.0, 0.02),
-    (f64::INFINITY, 0.01),
-];
-
-/// Stakes of one purpose, and natural logarithms of the parts.
-struct Stakes {
-    /// Shares of the largest, or how many times the odds.
-    by: [f64; STAKES],
-    parts: [f64; STAKES],
-}
-
-impl Stakes {
-    fn of(stakes: [(f64, f64); STAKES]) -> Self {
-        Self { by: stakes.map(|(by, _)| by), parts: stakes.map(|(_, part)| part.ln()) }
-    }
-}
-
-static TO_PASS: LazyLock<Stakes> = LazyLock::new(|| Stakes::of(PASSING));
-static TO_REJECT: LazyLock<Stakes> = LazyLock::new(|| Stakes::of(REJECTING));
-static TO_REJECT_HALF: LazyLock<Stakes> = LazyLock::new(|| Stakes::of(REJECTING_HALF));
 
 /// An end is known to this part of how far it is from the figure, and so far below any threshold.
 const WITHIN: f64 = 5e-4;
@@ -312,11 +226,7 @@ impl Bets {
         if span <= 0.0 {
             return None;
         }
-        let stakes: &Stakes = match purpose {
-            Purpose::Pass => &TO_PASS,
-            Purpose::Reject => &TO_REJECT,
-            Purpose::RejectHalf => &TO_REJECT_HALF,
-        };
+        let stakes = Stakes::to(purpose);
         let is_share = matches!(purpose, Purpose::Pass);
         let mut per_step = [0.0; STAKES];
         for (one, by) in per_step.iter_mut().zip(&stakes.by) {

@@ -57,9 +57,13 @@ impl Lanes {
         }
         let Some(before) = before else { return };
         let mut lanes = Vec::new();
-        for some in before.lanes.chunks(LOOKED_AT) {
-            lanes.extend(some.iter().filter(|lane| lane.generation() == last).map(Rc::clone));
-            io::turn().await;
+        for (at, lane) in before.lanes.iter().enumerate() {
+            if lane.generation() == last {
+                lanes.push(Rc::clone(lane));
+            }
+            if (at + 1).is_multiple_of(LOOKED_AT) {
+                io::turn().await;
+            }
         }
         if !lanes.is_empty() {
             let give_up_at_ms = cx.now_ms() + Millis::from(generation.config.timeouts.drain).0;

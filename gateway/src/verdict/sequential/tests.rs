@@ -1,5 +1,6 @@
 //! Intervals that hold at every look, on simulated counts and beside tables of other programs.
 
+use super::stakes::{PASSING, REJECTING, REJECTING_HALF};
 use super::*;
 
 #[track_caller]
