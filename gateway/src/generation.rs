@@ -17,7 +17,7 @@ use crate::io::{Owner, Sweeper};
 use crate::metrics::{Counters, LaneCounters, MirrorCounters};
 use crate::mirror::lane::{self, Lane};
 use crate::mirror::policy::Policy;
-use crate::mirror::sample::Draw;
+use crate::mirror::sample::{Draw, Strata};
 use crate::mirror::watch::Watched;
 use crate::observe::record::Trace;
 use crate::observe::trace;
@@ -77,6 +77,8 @@ pub struct Generation {
     tunnel_ports: Arc<BTreeSet<Option<u16>>>,
     /// By route: its mirrors.
     pub policies: Rc<Vec<Rc<[Policy]>>>,
+    /// By route: the draws of its requests.
+    pub strata: Rc<Vec<Strata>>,
     pub upstreams: Rc<Upstreams>,
     /// Those among the mirrors that are looked at once a second.
     pub watched: Rc<Watched>,
@@ -226,7 +228,7 @@ impl<'a> Building<'a> {
             Some((policies, false)) => (self.policies_of(route, counters, Some(policies)), MADE_ANEW),
             None => (self.policies_of(route, counters, None), MADE_ANEW),
         };
-        self.watched.note(&policies, &route.mirrors, self.before.map(|before| &*before.watched));
+        self.watched.note(&policies, &route.mirrors);
         self.policies.push(policies);
         Some(cost + looked_at / LOOKED_AT)
     }
@@ -281,6 +283,10 @@ impl<'a> Building<'a> {
         debug_assert!(self.all_policies.is_some() || self.policies.len() == config.routes.len());
         let made = || (Rc::new(self.policies), Rc::new(self.watched));
         let (policies, watched) = self.all_policies.unwrap_or_else(made);
+        // Whichever route they were of.
+        let strata = self.before.map(|before| &before.strata).filter(|strata| strata.len() >= policies.len());
+        let fresh = || Rc::new(policies.iter().map(|_| Strata::default()).collect());
+        let strata = strata.map_or_else(fresh, Rc::clone);
         Rc::new(Generation {
             config: Arc::clone(config),
             own_config: Arc::new(Arc::clone(config)),
@@ -290,6 +296,7 @@ impl<'a> Building<'a> {
             plans: Arc::clone(&prepared.plans),
             tunnel_ports: Arc::clone(&prepared.tunnel_ports),
             policies,
+            strata,
             watched,
             upstreams: self.upstreams.finish(),
             lanes: self.lanes,
@@ -389,6 +396,8 @@ impl Wants {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::simulated::World;
+    use crate::metrics::Counter;
     use crate::prepared::Difference;
 
     fn config(percent: u32, others: u32) -> Arc<Config> {
@@ -502,5 +511,60 @@ mod tests {
         // Where a configuration was missed each route is sought among all.
         let (sought, _) = turns(&of(&config(7, 50), Some(&missed)), Some(&first));
         assert_eq!(sought, 1 + 100 * (MADE_ANEW + 100 / LOOKED_AT) / TURN);
+    }
+
+    /// More mirrors than are looked at in one turn, spread.
+    const SPREAD_ROUTES: usize = 700;
+
+    fn spread(percent: u32) -> Arc<Config> {
+        let routes: String = (0..SPREAD_ROUTES)
+            .map(|n| {
+                format!(
+                    "[[route]]\nname = \"r{n}\"\npath_prefix = '/r{n}/'\nprimary = \"v1\"\nmirrors = \
+                     [{{ upstream = \"v2\", percent = {percent}, sample = \"rare_first\" }}]\n"
+                )
+            })
+            .collect();
+        let text = format!(
+            "[workers]\ncount = 1\n[upstream.v1]\nendpoints = [\"127.0.0.1:1\"]\n[upstream.v2]\nendpoints = [\"127.0.0.1:2\"]\n{routes}"
+        );
+        Arc::new(config::parse("test", &text).expect("the test's own text is sound").config)
+    }
+
+    #[test]
+    fn many_mirrors_are_spread_in_turns_and_a_generation_no_longer_in_force_spreads_none() {
+        World::run(1, |_| async {
+            let sweeper = Sweeper::simulated();
+            let before = of(&spread(10), None);
+            let first = Generation::new(&before, &sweeper, None);
+            let after = of(&spread(5), Some(&before));
+            let second = Generation::new(&after, &sweeper, Some(&first));
+            let busy = Counter::default();
+            // One route of ten comes a hundred times as often as each other.
+            let requests = |generation: &Generation| {
+                for (n, policies) in generation.policies.iter().enumerate() {
+                    policies[0].counters.eligible.add(if n % 10 == 0 { 1000 } else { 10 });
+                }
+            };
+            let shares = |generation: &Generation| {
+                let of = |n: usize| generation.policies[n][0].spread().expect("it is spread").share();
+                [of(0), of(SPREAD_ROUTES - 10), of(1), of(SPREAD_ROUTES - 1)].map(|share| share.per_million)
+            };
+            first.watched.look(&busy, || true).await;
+            requests(&first);
+            first.watched.look(&busy, || true).await;
+            let [busy_first, busy_last, rare_first, rare_last] = shares(&first);
+            assert_eq!((busy_first, rare_first, rare_last), (busy_last, 1_000_000, 1_000_000));
+            // Of 76,300 requests a second 7,630 are copied, 6,300 of them of the rare ones.
+            assert!((18_000..=19_100).contains(&busy_first), "{busy_first}");
+
+            requests(&second);
+            second.watched.look(&busy, || true).await;
+            let lowered = shares(&second);
+            assert!(lowered[0] < busy_first && lowered[2] < rare_first, "{lowered:?}");
+            requests(&first);
+            first.watched.look(&busy, || false).await;
+            assert_eq!(shares(&second), lowered);
+        });
     }
 }

@@ -21,7 +21,6 @@ use crate::http1::render::{self, Forwarding};
 use crate::message::Declared;
 use crate::message::server::{Content, ContentFailed};
 use crate::metrics::{RejectReason, SkipReason};
-use crate::mirror::sample::Draw;
 use crate::mirror::source::Source;
 use crate::mirror::tee::Tee;
 use crate::observe::pairing::Pairing;
@@ -270,7 +269,7 @@ fn route(
         now_ms: cx.now_ms(),
     };
     if !generation.policies[route].is_empty() {
-        let draw = Draw::of(&cx.random);
+        let draw = generation.strata[route].draw(&cx.random);
         let policies = &generation.policies[route];
         let tee = Tee::begin(policies, draw, &source, &cx.buffers);
         request.tee = tee.into();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::policy::Policy;
-use super::spread::Level;
+use super::spread::{Rates, Spread};
 use crate::io;
 use crate::metrics::Counter;
 
@@ -15,8 +15,8 @@ const LOOKED_AT: usize = 512;
 #[derive(Debug, Default)]
 pub struct Watched {
     mirrors: Vec<Mirror>,
-    /// By a mirror's name, where its copies are spread.
-    levels: HashMap<String, Rc<Level>>,
+    /// The names of mirrors whose copies are spread, each with its number.
+    names: HashMap<String, usize>,
 }
 
 /// One mirror of one route.
@@ -24,40 +24,77 @@ pub struct Watched {
 struct Mirror {
     route: Rc<[Policy]>,
     index: usize,
-    level: Option<Rc<Level>>,
+    /// The number of its name, where its copies are spread over the routes that have it.
+    name: Option<usize>,
 }
 
 impl Watched {
-    /// Notes those among a route's mirrors that are looked at. What a name has come to goes on from `before`, the generation before.
-    pub fn note(&mut self, route: &Rc<[Policy]>, mirrors: &[config::Mirror], before: Option<&Self>) {
+    /// Notes those among a route's mirrors that are looked at.
+    pub fn note(&mut self, route: &Rc<[Policy]>, mirrors: &[config::Mirror]) {
         for (index, policy) in route.iter().enumerate() {
-            let level = policy.spread().zip(mirrors.get(policy.index)).map(|(_, mirror)| {
-                let known = self.levels.get(&mirror.name);
-                let level = known.or_else(|| before.and_then(|before| before.levels.get(&mirror.name)));
-                let level = level.map(Rc::clone).unwrap_or_default();
-                if known.is_none() {
-                    self.levels.insert(mirror.name.clone(), Rc::clone(&level));
+            let spread = policy.spread().and_then(|_| mirrors.get(policy.index));
+            let name = spread.map(|mirror| match self.names.get(&mirror.name) {
+                Some(number) => *number,
+                None => {
+                    let number = self.names.len();
+                    self.names.insert(mirror.name.clone(), number);
+                    number
                 }
-                level
             });
-            if level.is_some() || policy.is_governed() {
-                self.mirrors.push(Mirror { route: Rc::clone(route), index, level });
+            if name.is_some() || policy.is_governed() {
+                self.mirrors.push(Mirror { route: Rc::clone(route), index, name });
             }
         }
     }
 
-    /// Decides their shares for the next second, in turns. To be called once a second, which is the `second`th of the worker;
-    /// `busy_ticks` counts the worker's late ticks.
-    pub async fn look(&self, second: u64, busy_ticks: &Counter) {
-        for (at, Mirror { route, index, level }) in self.mirrors.iter().enumerate() {
-            let Some(policy) = route.get(*index) else { continue };
+    /// Decides their shares for the next second, in turns, as long as the generation is the one in force (`is_in_force`): shares
+    /// belong to the mirrors of the next one too. To be called once a second; `busy_ticks` counts the worker's late ticks.
+    pub async fn look(&self, busy_ticks: &Counter, is_in_force: impl Fn() -> bool) {
+        let mut rates: Vec<Rates> = self.names.iter().map(|_| Rates::default()).collect();
+        for (at, mirror) in self.mirrors.iter().enumerate() {
+            let Some(policy) = mirror.policy() else { continue };
             policy.govern(busy_ticks.get());
-            if let Some((spread, level)) = policy.spread().zip(level.as_deref()) {
-                spread.look(level, second, policy.governed(), &policy.counters);
+            if let Some((spread, rates)) = mirror.spread(policy, |name| rates.get_mut(name)) {
+                spread.look(rates, policy.governed(), &policy.counters);
             }
-            if (at + 1).is_multiple_of(LOOKED_AT) {
-                io::turn().await;
+            if !go_on(at, &is_in_force).await {
+                return;
             }
         }
+        let levels: Vec<f64> = rates.iter().map(Rates::level).collect();
+        for (at, mirror) in self.mirrors.iter().enumerate() {
+            let Some(policy) = mirror.policy() else { continue };
+            if let Some((spread, level)) = mirror.spread(policy, |name| levels.get(name)) {
+                spread.follow(*level, policy.governed(), &policy.counters);
+            }
+            if !go_on(at, &is_in_force).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Lets others go first where what was looked at is a turn's work; whether to go on then.
+async fn go_on(at: usize, is_in_force: impl Fn() -> bool) -> bool {
+    if !(at + 1).is_multiple_of(LOOKED_AT) {
+        return true;
+    }
+    io::turn().await;
+    is_in_force()
+}
+
+impl Mirror {
+    fn policy(&self) -> Option<&Policy> {
+        self.route.get(self.index)
+    }
+
+    /// How its copies are spread, and what there is of its name.
+    fn spread<'p, T>(
+        &self,
+        policy: &'p Policy,
+        of: impl FnOnce(usize) -> Option<T>,
+    ) -> Option<(&'p Spread, T)> {
+        let spread = policy.spread()?;
+        Some((spread, of(self.name?)?))
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker does by the clock, beside its exchanges.
+//! A worker's work by the clock, beside its exchanges.
 
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -72,8 +72,8 @@ async fn tick(cx: Rc<Context>, listeners: Rc<Listeners>) {
     }
 }
 
-/// What grows with the configuration, in turns: calls of shippers; and once a second idle connections, ejected endpoints, governors
-/// and shares.
+/// The work that grows with the configuration, in turns: calls of shippers; and once a second idle connections, ejected endpoints,
+/// governors and shares.
 async fn upkeep(cx: Rc<Context>, lanes: Rc<Lanes>) {
     let mut ticks = 0_u64;
     loop {
@@ -84,7 +84,8 @@ async fn upkeep(cx: Rc<Context>, lanes: Rc<Lanes>) {
         lanes.call(&generation).await;
         if ticks.is_multiple_of(SECOND) {
             generation.upstreams.reap().await;
-            generation.watched.look(ticks / SECOND, &cx.shard.busy_ticks).await;
+            let is_in_force = || Rc::ptr_eq(&cx.generation(), &generation);
+            generation.watched.look(&cx.shard.busy_ticks, is_in_force).await;
             lanes.call_all(&generation).await;
         }
     }
