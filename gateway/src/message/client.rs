@@ -85,8 +85,14 @@ impl Line {
     /// Both ends of a tunnel, once the upstream's response has opened it: from the upstream and to it.
     pub fn tunnel<'a>(&'a mut self, buffers: &'a Buffers) -> Option<(tunnel::Source<'a>, tunnel::Sink<'a>)> {
         match self {
-            Self::Http1(stream) => Some(http1::tunnel::of_upstream(stream, buffers)),
-            Self::Http2(place) => Some(place.tunnel(buffers)),
+            Self::Http1(stream) => {
+                let (source, sink) = http1::tunnel::of_upstream(stream, buffers);
+                Some((tunnel::Source::Http1(source), tunnel::Sink::Http1(sink)))
+            }
+            Self::Http2(place) => {
+                let (source, sink) = place.tunnel(buffers);
+                Some((tunnel::Source::Http2Upstream(source), tunnel::Sink::Http2Upstream(sink)))
+            }
             #[cfg(test)]
             Self::Memory(_) => None,
         }

@@ -10,8 +10,7 @@ use std::task::{Poll, Waker};
 
 use config::Upgrade;
 
-use super::conversation::{Found, NotWritten, Rest, Terms};
-use super::server::{ContentFailed, Gone, Piece, Within};
+use super::conversation::{ContentFailed, Found, Gone, NotWritten, Piece, Rest, Terms, Within};
 use super::{Declared, Framed};
 use crate::address::Address;
 use crate::error::Failure;

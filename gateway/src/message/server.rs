@@ -1,17 +1,20 @@
 //! A request as its client's wire brings it, and what the client is told.
 //!
-//! Two parts that are used at the same time: [`Content`], what the client still sends, and [`Responder`], what it is sent.
+//! Two parts that are used at the same time: [`Content`], the bytes that the client still sends, and [`Responder`], its response.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
 use config::Upgrade;
 
+pub use super::conversation::{ContentFailed, Gone, Piece, Within};
 #[cfg(test)]
 use super::memory;
 use super::{Declared, Framed, http1, http2, tunnel};
 use crate::http1::edit::Edits;
 use crate::http1::head::ResponseHead;
+use crate::io::Stream;
 use crate::time::Millis;
 
 /// One request whose head is read, on its client's wire.
@@ -36,38 +39,6 @@ pub enum Responder<'a> {
     Memory(&'a mut memory::Responder),
 }
 
-/// One piece of content in the block it was read into.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    pub content: Range<usize>,
-    /// Bytes it took on the wire.
-    pub wire_bytes: usize,
-}
-
-/// Why no more content comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentFailed {
-    /// The client ended or broke it.
-    Gone,
-    /// Nothing came in the time allowed.
-    Slow,
-    /// It breaks its framing.
-    Malformed,
-}
-
-/// The client takes nothing any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gone;
-
-/// Within what time a client has to take what it is sent.
-#[derive(Debug, Clone, Copy)]
-pub struct Within {
-    /// Each part of it.
-    pub each: Millis,
-    /// All of it, in the worker's milliseconds.
-    pub end_ms: u64,
-}
-
 /// A client that may leave in the middle, where its wire tells.
 #[derive(Debug)]
 pub enum Leaving {
@@ -86,14 +57,42 @@ impl Leaving {
 }
 
 impl<'a> Message<'a> {
+    /// The message of a request whose head stands at the front of `inbox`, which was read from `stream`.
+    pub fn http1(
+        worker: http1::Worker<'a>,
+        stream: &'a mut Stream,
+        inbox: &'a mut Vec<u8>,
+        facts: http1::Facts<'a>,
+    ) -> Self {
+        let (content, responder) = http1::server::ends(worker, stream, inbox, facts);
+        Self { content: Content::Http1(content), responder: Responder::Http1(responder) }
+    }
+
+    /// The message of a request on `stream`, whose head declares its content so; of one that asks for a tunnel (`is_tunnel`),
+    /// what follows is no content.
+    pub fn http2(
+        worker: http2::Worker<'a>,
+        connection: &'a http2::Connection,
+        stream: &'a Rc<http2::Stream>,
+        declared: Declared,
+        is_tunnel: bool,
+    ) -> Self {
+        let (content, responder) = http2::server::ends(worker, connection, stream, declared, is_tunnel);
+        Self { content: Content::Http2(content), responder: Responder::Http2(responder) }
+    }
+
     /// Both ends of the tunnel that the response has opened: from the client, with the bytes that came behind its head, and
     /// to it.
     pub fn tunnel(self) -> Option<(tunnel::Source<'a>, tunnel::Sink<'a>)> {
         match (self.content, self.responder) {
             (Content::Http1(content), Responder::Http1(responder)) => {
-                Some(http1::tunnel::of_client(content, responder))
+                let (source, sink) = http1::tunnel::of_client(content, responder);
+                Some((tunnel::Source::Http1(source), tunnel::Sink::Http1(sink)))
             }
-            (Content::Http2(_), Responder::Http2(responder)) => Some(http2::tunnel::of_client(responder)),
+            (Content::Http2(_), Responder::Http2(responder)) => {
+                let (source, sink) = http2::tunnel::of_client(responder);
+                Some((tunnel::Source::Http2Client(source), tunnel::Sink::Http2Client(sink)))
+            }
             // Both are of one wire, and what is made of values ends with its last one.
             (Content::Http1(_) | Content::Http2(_), _) => None,
             #[cfg(test)]

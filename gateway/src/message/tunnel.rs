@@ -1,26 +1,9 @@
 //! The four ends of a tunnel: bytes come from a [`Source`] and go to a [`Sink`], of a client or of an upstream, on whichever
 //! wire. One arm for each wire; the bytes are not looked at.
 
+pub use super::conversation::{Broken, Chunk};
 use super::{http1, http2};
 use crate::time::Millis;
-
-/// Bytes that came, in the block they were read into.
-#[derive(Debug)]
-pub struct Chunk {
-    pub block: Vec<u8>,
-    /// Where they begin; they end with the block.
-    pub from: usize,
-}
-
-impl Chunk {
-    pub fn bytes(&self) -> usize {
-        self.block.len().saturating_sub(self.from)
-    }
-}
-
-/// The wire broke, or its peer did away with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Broken;
 
 /// Where bytes of a tunnel come from. While none come it holds no buffer.
 pub enum Source<'a> {

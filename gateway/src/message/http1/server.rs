@@ -13,8 +13,8 @@ use crate::http1::head::ResponseHead;
 use crate::http1::render::{self, Opening, Persistence, ResponseFraming};
 use crate::io::{ReadHalf, Stream, WriteHalf};
 use crate::limits::BLOCK_BYTES;
+use crate::message::conversation::{ContentFailed, Gone, Piece, Within};
 use crate::message::edited;
-use crate::message::server::{self, ContentFailed, Gone, Piece, Within};
 use crate::message::{Declared, Framed};
 use crate::time::Millis;
 
@@ -41,33 +41,31 @@ pub struct Worker<'a> {
     pub draining: &'a Cell<bool>,
 }
 
-impl<'a> server::Message<'a> {
-    /// The message of a request whose head stands at the front of `inbox`, which was read from `stream`.
-    pub fn http1(
-        worker: Worker<'a>,
-        stream: &'a mut Stream,
-        inbox: &'a mut Vec<u8>,
-        facts: Facts<'a>,
-    ) -> Self {
-        let Facts { head_bytes, declared, minor, may_keep, is_draining } = facts;
-        let Stream { r, w } = stream;
-        let content = Content { r, inbox, head_bytes, incoming: Incoming::new(declared.0) };
-        let responder = Responder {
-            worker,
-            w,
-            minor,
-            may_keep,
-            is_draining,
-            out: Vec::new(),
-            outgoing: Outgoing::Plain,
-            has_head: false,
-            has_begun: false,
-            has_proceeded: false,
-            keeps: false,
-            ends_at_close: false,
-        };
-        Self { content: server::Content::Http1(content), responder: server::Responder::Http1(responder) }
-    }
+/// The two ends of a request whose head stands at the front of `inbox`, which was read from `stream`.
+pub(in crate::message) fn ends<'a>(
+    worker: Worker<'a>,
+    stream: &'a mut Stream,
+    inbox: &'a mut Vec<u8>,
+    facts: Facts<'a>,
+) -> (Content<'a>, Responder<'a>) {
+    let Facts { head_bytes, declared, minor, may_keep, is_draining } = facts;
+    let Stream { r, w } = stream;
+    let content = Content { r, inbox, head_bytes, incoming: Incoming::new(declared.0) };
+    let responder = Responder {
+        worker,
+        w,
+        minor,
+        may_keep,
+        is_draining,
+        out: Vec::new(),
+        outgoing: Outgoing::Plain,
+        has_head: false,
+        has_begun: false,
+        has_proceeded: false,
+        keeps: false,
+        ends_at_close: false,
+    };
+    (content, responder)
 }
 
 pub struct Content<'a> {

@@ -4,7 +4,7 @@ use super::server::{Content, Responder};
 use crate::buffer::Buffers;
 use crate::io::{Idle, ReadHalf, Stream, WriteHalf};
 use crate::limits::{BLOCK_BYTES, PARK_MS, RESPONSE_BUFFER_BYTES};
-use crate::message::tunnel::{self, Broken, Chunk};
+use crate::message::conversation::{Broken, Chunk};
 use crate::time::Millis;
 
 pub struct Source<'a> {
@@ -24,7 +24,7 @@ pub struct Sink<'a> {
 pub(in crate::message) fn of_upstream<'a>(
     stream: &'a mut Stream,
     buffers: &'a Buffers,
-) -> (tunnel::Source<'a>, tunnel::Sink<'a>) {
+) -> (Source<'a>, Sink<'a>) {
     let Stream { r, w } = stream;
     ends(r, w, buffers, Vec::new())
 }
@@ -32,7 +32,7 @@ pub(in crate::message) fn of_upstream<'a>(
 pub(in crate::message) fn of_client<'a>(
     content: Content<'a>,
     responder: Responder<'a>,
-) -> (tunnel::Source<'a>, tunnel::Sink<'a>) {
+) -> (Source<'a>, Sink<'a>) {
     let (r, inbox) = content.into_parts();
     let (w, buffers) = responder.into_parts();
     ends(r, w, buffers, std::mem::take(inbox))
@@ -43,9 +43,8 @@ fn ends<'a>(
     w: &'a mut WriteHalf,
     buffers: &'a Buffers,
     first: Vec<u8>,
-) -> (tunnel::Source<'a>, tunnel::Sink<'a>) {
-    let source = Source { r, buffers, first, room: RESPONSE_BUFFER_BYTES };
-    (tunnel::Source::Http1(source), tunnel::Sink::Http1(Sink { w, buffers }))
+) -> (Source<'a>, Sink<'a>) {
+    (Source { r, buffers, first, room: RESPONSE_BUFFER_BYTES }, Sink { w, buffers })
 }
 
 impl Source<'_> {

@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use super::channel::{Asked, Channel};
 use super::stream::NEVER;
+use super::tunnel::{self, UpstreamSink, UpstreamSource};
 use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::http1::body::{HEADROOM, Incoming};
@@ -19,7 +20,7 @@ use crate::http2::session::{Unsent, What};
 use crate::io::{IoBuf, initialized};
 use crate::limits::TICK_MS;
 use crate::message::conversation::{Found, NotWritten, Rest, Terms};
-use crate::message::{Declared, Framed, tunnel};
+use crate::message::{Declared, Framed};
 use crate::time::Millis;
 
 /// One exchange's place on a connection. Dropping it gives up what is under way.
@@ -65,8 +66,8 @@ impl Place {
     pub(in crate::message) fn tunnel<'a>(
         &'a self,
         buffers: &'a Buffers,
-    ) -> (tunnel::Source<'a>, tunnel::Sink<'a>) {
-        super::tunnel::of_upstream(&self.channel, &self.asked, buffers)
+    ) -> (UpstreamSource<'a>, UpstreamSink<'a>) {
+        tunnel::of_upstream(&self.channel, &self.asked, buffers)
     }
 
     pub(in crate::message) fn converse<'a>(&'a mut self, terms: &Terms<'a>) -> (Requester<'a>, Response<'a>) {

@@ -20,8 +20,8 @@ use crate::http2::fields::NeverIndexed;
 use crate::http2::frame::Code;
 use crate::http2::session::{Unsent, What};
 use crate::limits::{SHARE_MIN_BYTES, TICK_MS};
+use crate::message::conversation::{ContentFailed, Gone, Piece, Within};
 use crate::message::edited;
-use crate::message::server::{self, ContentFailed, Gone, Piece, Within};
 use crate::message::{Declared, Framed};
 use crate::time::Millis;
 
@@ -33,37 +33,35 @@ pub struct Worker<'a> {
     pub date: &'a RefCell<String>,
 }
 
-impl<'a> server::Message<'a> {
-    /// The message of a request on `stream`, whose head declares its content so; of one that asks for a tunnel (`is_tunnel`),
-    /// what follows is no content.
-    pub fn http2(
-        worker: Worker<'a>,
-        connection: &'a Connection,
-        stream: &'a Rc<Stream>,
-        declared: Declared,
-        is_tunnel: bool,
-    ) -> Self {
-        let is_done = is_tunnel || stream.has_ended() && stream.waiting_bytes() == 0;
-        let content = Content {
-            connection,
-            stream,
-            left: declared.length(),
-            is_done,
-            trailers: if is_done && !is_tunnel { stream.take_trailers() } else { Vec::new() },
-        };
-        let responder = Responder {
-            worker,
-            connection,
-            stream,
-            head: Vec::new(),
-            content: Vec::new(),
-            end: RefCell::default(),
-            has_begun: false,
-            has_proceeded: false,
-            keeps: false,
-        };
-        Self { content: server::Content::Http2(content), responder: server::Responder::Http2(responder) }
-    }
+/// The two ends of a request on `stream`, whose head declares its content so; of one that asks for a tunnel (`is_tunnel`), no
+/// content follows.
+pub(in crate::message) fn ends<'a>(
+    worker: Worker<'a>,
+    connection: &'a Connection,
+    stream: &'a Rc<Stream>,
+    declared: Declared,
+    is_tunnel: bool,
+) -> (Content<'a>, Responder<'a>) {
+    let is_done = is_tunnel || stream.has_ended() && stream.waiting_bytes() == 0;
+    let content = Content {
+        connection,
+        stream,
+        left: declared.length(),
+        is_done,
+        trailers: if is_done && !is_tunnel { stream.take_trailers() } else { Vec::new() },
+    };
+    let responder = Responder {
+        worker,
+        connection,
+        stream,
+        head: Vec::new(),
+        content: Vec::new(),
+        end: RefCell::default(),
+        has_begun: false,
+        has_proceeded: false,
+        keeps: false,
+    };
+    (content, responder)
 }
 
 pub struct Content<'a> {

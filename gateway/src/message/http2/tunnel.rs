@@ -12,7 +12,7 @@ use crate::buffer::Buffers;
 use crate::http2::frame::Code;
 use crate::http2::session::{Unsent, What};
 use crate::limits::SHARE_MIN_BYTES;
-use crate::message::tunnel::{self, Broken, Chunk};
+use crate::message::conversation::{Broken, Chunk};
 use crate::time::Millis;
 
 /// A stream of a client's connection.
@@ -111,26 +111,21 @@ impl<L: Carrier> Drop for Sink<'_, L> {
     }
 }
 
-pub(in crate::message) fn of_client<'a>(responder: Responder<'a>) -> (tunnel::Source<'a>, tunnel::Sink<'a>) {
+pub(in crate::message) fn of_client<'a>(responder: Responder<'a>) -> (ClientSource<'a>, ClientSink<'a>) {
     let (connection, stream, buffers) = responder.into_parts();
     let carrier = OfClient { connection, stream };
     carrier.be_tunnel(true);
-    let source = ClientSource(Source(carrier));
-    (tunnel::Source::Http2Client(source), tunnel::Sink::Http2Client(ClientSink(Sink { carrier, buffers })))
+    (ClientSource(Source(carrier)), ClientSink(Sink { carrier, buffers }))
 }
 
 pub(super) fn of_upstream<'a>(
     channel: &'a Channel,
     asked: &'a Rc<Asked>,
     buffers: &'a Buffers,
-) -> (tunnel::Source<'a>, tunnel::Sink<'a>) {
+) -> (UpstreamSource<'a>, UpstreamSink<'a>) {
     let carrier = OfUpstream { channel, asked };
     carrier.be_tunnel(true);
-    let source = UpstreamSource(Source(carrier));
-    (
-        tunnel::Source::Http2Upstream(source),
-        tunnel::Sink::Http2Upstream(UpstreamSink(Sink { carrier, buffers })),
-    )
+    (UpstreamSource(Source(carrier)), UpstreamSink(Sink { carrier, buffers }))
 }
 
 impl<L: Carrier> Source<L> {
