@@ -1,7 +1,8 @@
 //! The rule on contents: each place where answers differ, and whether they differ at all.
 
 use super::mismatch::{Descending, Mismatch, MismatchTest, Shown};
-use super::rules::{ANY, EVIDENCE_MAX, FIELDS, Rules, Weighed, of_percent};
+use super::rules::{ANY, EVIDENCE_MAX, FIELDS, Rules, Weighed};
+use super::threshold::of_percent;
 use super::{Compared, Difference, Evidence, Lone, Outcome, Ruling};
 use crate::metrics::total;
 

@@ -5,8 +5,8 @@ use config::Policy;
 use serde::Serialize;
 
 use super::evidence::{Evidence, Seen, Window, is_mirrors_error, is_primarys_error};
-use super::rules::of_percent;
 use super::sequential::{Chance, Ranks, more_often, quantile, ratio, share_figure, times_as_large};
+use super::threshold::of_percent;
 use crate::metrics::Slots;
 
 /// What comes in bursts: so many tell no more than one.

@@ -2,14 +2,14 @@
 
 use std::cmp::Ordering;
 
-use super::rules::{LEAST_THRESHOLD, NOISE_SLACK, SLIPS, refuted};
 use super::sequential::{
     Chance, Estimate, more_often, net, net_beyond, net_figure, net_is_within, share, share_beyond,
     share_figure, share_is_within,
 };
+use super::threshold::{LEAST_THRESHOLD, NOISE_SLACK, SLIPS};
 use super::{Difference, Outcome};
 
-/// By what a mismatch is judged.
+/// The terms by which a mismatch is judged.
 #[derive(Clone, Copy)]
 pub(super) struct MismatchTest {
     pub(super) threshold: f64,
@@ -26,17 +26,17 @@ pub(super) struct Mismatch {
     pub(super) figure: f64,
     pub(super) allowed: f64,
     pub(super) refuted: Option<f64>,
-    /// Of so many.
+    /// Answers that were compared.
     pub(super) counted: u64,
     /// Why it cannot speak against a mirror.
     pub(super) unsure: Option<String>,
 }
 
-/// What it is a share of.
+/// The counts behind a figure.
 enum Counted {
-    /// So many of so many, beside a baseline's that answered other requests.
+    /// Differing and compared answers, and the same of a baseline that answered other requests.
     Apart { of: (u64, u64), noise: (u64, u64) },
-    /// Of the same requests this alone differs so often, and the baseline alone.
+    /// Of `n` requests that both answered: how often the mirror alone differs, and how often the baseline alone.
     Beside { mirror: u64, baseline: u64, n: u64 },
 }
 
@@ -57,7 +57,7 @@ impl Mismatch {
             if known.0 > 0 {
                 strengths.push(more_often((count, n), known, 1.0 + NOISE_SLACK));
             }
-            refuted(asked.reject, &strengths)
+            asked.reject.refuted(&strengths)
         };
         Self {
             of: Counted::Apart { of: (count, n), noise: known },
@@ -76,7 +76,7 @@ impl Mismatch {
         let level = share_figure(of.baseline_count, of.baseline_compared);
         let allowed = asked.threshold.max(NOISE_SLACK * level);
         let figure = net_figure(mirror, baseline, n);
-        let is_refuted = || refuted(asked.reject, &[net_beyond(mirror, baseline, n, allowed)]);
+        let is_refuted = || asked.reject.refuted(&[net_beyond(mirror, baseline, n, allowed)]);
         Self {
             of: Counted::Beside { mirror, baseline, n },
             asked,
@@ -103,7 +103,7 @@ impl Mismatch {
         [low - level, high - level]
     }
 
-    /// What it may come to, as sure as it takes to pass, where that is more than this.
+    /// The figure's upper bound, as sure as it takes to pass, where that is more than `most`.
     pub(super) fn ceiling(&self, most: f64) -> Option<f64> {
         let pass = self.asked.pass;
         let ceiling = match self.of {
@@ -133,7 +133,7 @@ impl Mismatch {
     }
 }
 
-/// What a mismatch is of, to be put in words.
+/// The subject of a mismatch, to be put in words.
 pub(super) enum Shown<'a> {
     Judged(&'a Difference),
     Volatile(&'a Difference),

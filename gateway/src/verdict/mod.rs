@@ -10,6 +10,7 @@
 mod evidence;
 mod sequential;
 mod rules;
+mod threshold;
 mod mismatch;
 mod contents;
 mod times;

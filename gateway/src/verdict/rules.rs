@@ -1,7 +1,7 @@
 //! The rules on one route, and on all routes together: errors, statuses, fields and reach. What times come to is
 //! [`super::times`]'s, where contents differ [`super::contents`]'s, and what is not known of copies [`super::unknown`]'s.
 
-use config::{Contents, Percent, Policy};
+use config::{Contents, Policy};
 
 use super::evidence::{is_only_mirrors, is_only_primarys, is_other_status};
 use super::mismatch::{Mismatch, MismatchTest};
@@ -9,16 +9,12 @@ use super::sequential::{
     Chance, Estimate, more_often, net, net_beyond, net_figure, net_is_within, share, share_beyond,
     share_figure,
 };
+use super::threshold::{LEAST_THRESHOLD, NOISE_SLACK, SLIPS, of_percent};
 use super::{Evidence, Outcome, Ruling, Seen};
-
-/// A field that v1 itself does not keep may differ more often by this share of its noise: less is no reason.
-pub(super) const NOISE_SLACK: f64 = 0.2;
 
 /// A share of which nothing was seen in `n` requests is below `3 / n`, to 95 percent.
 const NONE_IN: f64 = 3.0;
 
-/// What passes is below so many times its threshold, to 99 percent over all looks.
-pub(super) const SLIPS: f64 = 2.0;
 const PASS_ALPHA: f64 = 0.01;
 
 /// Requests without which nothing is rejected for its errors or statuses, where the policy asks for more.
@@ -26,9 +22,6 @@ const REJECT_MIN: u64 = 30;
 
 /// Copies that find no connection come in heaps, each from one cause: below this share it may have been one restart.
 pub(super) const OUTAGE: f64 = 0.05;
-
-/// No threshold asks for more requests than this one: 30,000.
-pub(super) const LEAST_THRESHOLD: f64 = 0.000_1;
 
 /// Why a baseline that gets other requests decides nothing.
 const ASKED_OTHERWISE: &str = "v1 once more gets other requests than the mirror, and by these alone it would be otherwise: give the \
@@ -59,7 +52,7 @@ pub(super) const LOSSES: f64 = 0.062_5;
 pub(super) const ANY: f64 = 0.125;
 pub(super) const FIELDS: f64 = 0.25;
 
-/// What is wrong with a whole service fails or is slow; contents are wrong on a route.
+/// A service that is wrong everywhere fails or is slow; contents are wrong on a route.
 const EVERYWHERE: Parts = Parts { errors: 0.5, statuses: 0.125, p50: 0.25, p99: 0.125, others: 0.0 };
 
 const _: () = assert!(OF_A_ROUTE.sum() == 1.0 && EVERYWHERE.sum() == 1.0);
@@ -80,7 +73,7 @@ pub(super) struct Rules<'a> {
     pub(super) is_without_baseline: bool,
 }
 
-/// What a rule weighs. What takes long to know is asked for where it matters.
+/// The figures that a rule weighs. Those that take long to compute are asked for only where they matter.
 pub(super) struct Weighed<'a> {
     pub(super) rule: &'static str,
     pub(super) unit: &'static str,
@@ -90,7 +83,7 @@ pub(super) struct Weighed<'a> {
     pub(super) threshold: f64,
     /// How likely an equal mirror would ever show as much, where it is beyond its threshold and refuted that it is within.
     pub(super) refuted: Option<f64>,
-    /// What it may come to, as sure as it takes to pass, where that is more than this; where it matters.
+    /// The figure's upper bound, as sure as it takes to pass, where that is more than this.
     pub(super) ceiling: &'a dyn Fn(f64) -> Option<f64>,
     pub(super) samples: u64,
     /// Of so many the figure is a share, where those are others.
@@ -102,18 +95,8 @@ pub(super) struct Weighed<'a> {
     pub(super) shown: &'a dyn Fn() -> Vec<String>,
 }
 
-/// Whatever is rare enough passes.
+/// The ceiling of a figure that passes wherever it is within its threshold.
 pub(super) const NO_CEILING: &dyn Fn(f64) -> Option<f64> = &|_| None;
-
-pub(super) fn of_percent(percent: Percent) -> f64 {
-    f64::from(percent.per_million) / 1e6
-}
-
-/// How unlikely it is, where all of these refute.
-pub(super) fn refuted(chance: Chance, strengths: &[f64]) -> Option<f64> {
-    let least = strengths.iter().copied().fold(f64::INFINITY, f64::min);
-    chance.is_met(least).then(|| chance.unlikely(least))
-}
 
 pub(super) fn ends(Estimate { low, high, .. }: Estimate) -> [f64; 2] {
     [low, high]
@@ -142,14 +125,14 @@ impl<'a> Rules<'a> {
         rulings
     }
 
-    /// What counters tell of a stretch of time.
+    /// The rules over a stretch of time, by counters alone.
     pub(super) fn lately(&self, evidence: &Evidence) -> Vec<Ruling> {
         let mut rulings = vec![self.reach(evidence)];
         rulings.extend(self.everything_counted(evidence, &OF_A_ROUTE));
         rulings
     }
 
-    /// What all routes together tell sooner than each.
+    /// The rules over all routes together, which find sooner than each route what is wrong with all.
     pub(super) fn everywhere(&self, evidence: &Evidence) -> Vec<Ruling> {
         self.everything_counted(evidence, &EVERYWHERE)
     }
@@ -160,8 +143,8 @@ impl<'a> Rules<'a> {
         rulings
     }
 
-    /// What is counted of all requests alike. Where a baseline gets others than the mirror does, what it shows is no more than a
-    /// hint: that is known alone which is so with and without it.
+    /// The rules whose figures are counted of all requests alike. Where a baseline gets other requests than the mirror does, its
+    /// answers are no more than a hint: a ruling that would be another without the baseline is held.
     fn counted(&self, evidence: &Evidence, parts: &Parts) -> Vec<Ruling> {
         let mut rulings = self.both_times(evidence, [parts.p50, parts.p99]);
         rulings.push(self.errors(evidence, parts.errors));
@@ -179,7 +162,7 @@ impl<'a> Rules<'a> {
         rulings
     }
 
-    /// What v1 itself does, once more.
+    /// The answers of v1 once more.
     pub(super) fn baseline<'e>(&self, evidence: &'e Evidence) -> Option<&'e Seen> {
         evidence.baseline.as_ref().filter(|_| !self.is_without_baseline)
     }
@@ -275,7 +258,7 @@ impl<'a> Rules<'a> {
                 figure: (samples > 0).then(|| share_figure(*unreachable, samples)),
                 interval: &|| ends(share(*unreachable, samples, chance)),
                 threshold,
-                refuted: refuted(chance, &[share_beyond(*unreachable, samples, threshold.max(OUTAGE))]),
+                refuted: chance.refuted(&[share_beyond(*unreachable, samples, threshold.max(OUTAGE))]),
                 ceiling: NO_CEILING,
                 samples,
                 counted: None,
@@ -291,7 +274,7 @@ impl<'a> Rules<'a> {
         ruling
     }
 
-    /// What both answered with another code, neither of them an error.
+    /// How often both answered with different codes, neither of them an error.
     fn statuses(&self, evidence: &Evidence, part: f64) -> Ruling {
         let n = evidence.seen.pairs();
         let threshold = of_percent(self.policy.mismatch_max);
@@ -305,7 +288,7 @@ impl<'a> Rules<'a> {
         let of = Mismatch::apart((evidence.seen.cells(is_other_status), n), noise, asked);
         let needed = self.needed(evidence, threshold);
         let shown = || evidence.seen.shown(is_other_status);
-        // What v1 does to itself has to be known first.
+        // v1's own noise has to be known first.
         let least = if noise.is_some() { self.samples_min(evidence) } else { self.reject_min(evidence) };
         self.mismatch(evidence, "status_mismatch", (n > 0).then_some(&of), (n, needed, least), &shown)
     }
@@ -329,7 +312,7 @@ impl<'a> Rules<'a> {
                 let of_noise = noise / net_figure(mirror, 0, m).max(noise).max(f64::MIN_POSITIVE);
                 more_often((only_mirror, n), (mirror, m), 1.0 + NOISE_SLACK * of_noise)
             }));
-            refuted(chance, &strengths)
+            chance.refuted(&strengths)
         };
         let pass = Self::pass_chance(evidence);
         let ceiling = |most: f64| {

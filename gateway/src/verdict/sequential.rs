@@ -66,6 +66,12 @@ impl Chance {
     pub(super) fn unlikely(self, strength: f64) -> f64 {
         (-strength / self.together).exp().min(1.0)
     }
+
+    /// How unlikely it is that an equal mirror ever shows as much, where all of these strengths refute.
+    pub(super) fn refuted(self, strengths: &[f64]) -> Option<f64> {
+        let least = strengths.iter().copied().fold(f64::INFINITY, f64::min);
+        self.is_met(least).then(|| self.unlikely(least))
+    }
 }
 
 /// A figure and where it lies with the chosen confidence, at every look.

@@ -351,6 +351,9 @@ fn few_answers_reject_nobody_and_one_among_hundreds_is_chance() {
     let cold = evidence("a", &[("200", "500", 12), ("200", "200", 12)]);
     let (result, why) = ruled(cold, "error_rate_difference");
     assert!(result == Outcome::Hold && why == "so far, of 24 samples: to reject takes 30", "{why}");
+    // Beyond doubt long before the policy's 300.
+    let broken = evidence("a", &[("200", "500", 15), ("200", "200", 15)]);
+    assert_eq!(ruled(broken, "error_rate_difference").0, Outcome::Fail);
     // Asked again and again by a controller: a mirror that errs half as often as it may.
     let mut rng = fastrand::Rng::with_seed(5);
     let mut rejected = 0;

@@ -2,7 +2,7 @@
 //! both sides speaks against neither.
 
 use super::evidence::Evidence;
-use super::rules::{NO_CEILING, Rules, Weighed, refuted};
+use super::rules::{NO_CEILING, Rules, Weighed};
 use super::sequential::{
     Between, Chance, Estimate, Ranks, half_beyond, more_often, net_beyond, ratio, times_as_large,
 };
@@ -16,17 +16,14 @@ const P99_SAMPLES: u64 = 1_000;
 /// a median, and of the longest.
 const TOGETHER: [f64; 2] = [2.0, 4.0];
 
-/// The same of pairs: what lengthens times on both sides cancels, and of a hiccup on one side in which a share `s` of all requests
-/// is caught, `l` at a time, the coins of pairs vary `1 + s * l` times as much: by two percent where it is one in 250 and five.
-const TOGETHER_IN_PAIRS: f64 = 1.0;
-
-/// Of what is asked of a median: pairs find it sooner than its interval does, which each of two sides may miss.
+/// The part of a median's chance that its pairs have: they find a longer median sooner than the intervals of the two medians.
 const OF_PAIRS: f64 = 0.75;
 
-/// And of what is asked of a 99th percentile.
+/// The part of a 99th percentile's chance that its tails have.
 const OF_TAILS: f64 = 0.5;
 
-/// Of what is asked of tails: clusters of exceedances find sooner what is far out, counts of times what is not.
+/// The part of the tails' chance that clusters of exceedances have, which find times far out sooner; counts of times find the
+/// others.
 const OF_CLUSTERS: f64 = 0.75;
 
 /// Workers that one hiccup is counted by, at most.
@@ -37,8 +34,6 @@ struct Rule {
     quantile: f64,
     most: f64,
     together: f64,
-    /// Of pairs.
-    in_pairs: f64,
     /// How much of a chance to reject for nothing it has.
     part: f64,
     is_tail: bool,
@@ -64,7 +59,6 @@ impl Rules<'_> {
             quantile: 0.5,
             most: self.policy.p50_ratio_max,
             together: together(0).unwrap_or(few).max(1.0),
-            in_pairs: together(0).unwrap_or(TOGETHER_IN_PAIRS).max(1.0),
             part: p50,
             is_tail: false,
         };
@@ -73,7 +67,6 @@ impl Rules<'_> {
             quantile: 0.99,
             most: self.policy.p99_ratio_max,
             together: together(1).unwrap_or(many).max(1.0),
-            in_pairs: 1.0,
             part: p99,
             is_tail: true,
         };
@@ -98,7 +91,7 @@ impl Rules<'_> {
         // Within the slack a time is as good, however many times as long.
         let is_as_good = figure(mirror) - wanted <= self.slack_us();
         let judged = if is_as_good { all.min(rule.most) } else { all };
-        // Each of two quantiles may be missed; what else is looked at has the rest: tails, or pairs.
+        // Each of the two quantiles may be missed; tails or pairs have the rest of the chance.
         let further = if rule.is_tail { OF_TAILS } else { OF_PAIRS };
         let half = chance.part((1.0 - further) / 2.0);
         let bounds = || {
@@ -125,7 +118,7 @@ impl Rules<'_> {
                     .chain(self.tails_in_pairs(evidence, rule, again.is_some(), single))
                     .reduce(f64::min)
             } else {
-                self.in_pairs(evidence, rule, again.is_some(), single.of_groups(rule.in_pairs).part(OF_PAIRS))
+                self.in_pairs(evidence, rule, again.is_some(), chance.part(OF_PAIRS))
             };
             match further {
                 // The quantiles are known to lie apart, and no more.
@@ -197,7 +190,7 @@ impl Rules<'_> {
             let mut strengths = vec![net_beyond(count, of.primary.beyond(us), n, 0.0)];
             strengths
                 .extend(again.map(|again| more_often((count, n), (again.beyond(us), again.count()), 1.0)));
-            refuted(chance, &strengths)
+            chance.refuted(&strengths)
         };
         (0..TAIL_LEVELS).filter_map(at).reduce(f64::min)
     }
@@ -216,7 +209,7 @@ impl Rules<'_> {
         let n = evidence.seen.primary_times.count();
         let at = |level: usize| {
             let us = level_us(level);
-            // What v2 may take is not beyond.
+            // A time that v2 may take is not beyond.
             if us * rule.most + self.slack_us() > us * TAIL_TIMES as f64 {
                 return None;
             }
@@ -225,7 +218,7 @@ impl Rules<'_> {
             strengths.extend(again.map(|again| {
                 more_often((mirror, n), (again.tails.at(level).0, again.primary_times.count()), 1.0)
             }));
-            (mirror > 0).then(|| refuted(chance, &strengths)).flatten()
+            (mirror > 0).then(|| chance.refuted(&strengths)).flatten()
         };
         (0..TAIL_LEVELS).filter_map(at).reduce(f64::min)
     }
@@ -233,7 +226,7 @@ impl Rules<'_> {
     /// Whether v2 takes more than so many times as long as v1 for more than half of the requests: each pair is a throw of a coin. And
     /// for more than it is so of v1 once more.
     fn in_pairs(&self, evidence: &Evidence, rule: &Rule, has_again: bool, chance: Chance) -> Option<f64> {
-        // What is longer by less than the slack is as good, and by how much the pairs do not tell.
+        // A time that is longer by less than the slack is as good; pairs tell how many times as long it is, not by how much.
         let step = ratio_step(rule.most).filter(|_| self.slack_us() <= RATIO_SLACK_US as f64)?;
         let longer = |seen: &Seen| {
             let longer = total(seen.ratios.iter().filter(|(at, _)| *at >= step).map(|(_, n)| n));
@@ -243,7 +236,7 @@ impl Rules<'_> {
         let mut strengths = vec![half_beyond(of.0, of.1)];
         let again = self.baseline(evidence).filter(|_| has_again).map(longer);
         strengths.extend(again.map(|again| more_often(of, again, 1.0)));
-        refuted(chance, &strengths)
+        chance.refuted(&strengths)
     }
 
     fn slack_us(&self) -> f64 {

@@ -2,8 +2,9 @@
 //! two requests, contents that were not looked at. They hold; what was lost may speak against a mirror beside a baseline that lost
 //! nothing.
 
-use super::rules::{LOSSES, NO_CEILING, OUTAGE, Rules, Weighed, ends, of_percent, refuted};
+use super::rules::{LOSSES, NO_CEILING, OUTAGE, Rules, Weighed, ends};
 use super::sequential::{more_often, share, share_beyond, share_figure};
+use super::threshold::of_percent;
 use super::{Compared, Evidence, Outcome, Ruling, Seen};
 
 /// A ring that is full drops many in one go: so many tell no more than one. And a baseline's may be a few times as seldom by
@@ -52,7 +53,7 @@ impl Rules<'_> {
             let least = OUTAGE.max(of_percent(self.policy.lost_max));
             let strengths =
                 [share_beyond(lost, wanted, least), more_often((lost, wanted), (less, of), TIMES_AS_MANY)];
-            let refuted = refuted(chance, &strengths);
+            let refuted = chance.refuted(&strengths);
             ruling.chance = refuted;
             refuted.is_some()
         });
@@ -118,7 +119,7 @@ impl Rules<'_> {
                 figure: (samples > 0).then(|| share_figure(count, samples)),
                 interval: &|| ends(share(count, samples, chance)),
                 threshold,
-                refuted: refuted(chance, &[share_beyond(count, samples, threshold)]),
+                refuted: chance.refuted(&[share_beyond(count, samples, threshold)]),
                 ceiling: NO_CEILING,
                 samples,
                 counted: None,
