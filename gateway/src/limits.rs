@@ -214,8 +214,9 @@ pub const ANSWER_OVERHEAD_TIMES: u64 = 64;
 /// closes after each answer is so called 128 times a second, and no more.
 pub const MIRROR_HANDSHAKE_BYTES: u64 = 1024 * 1024;
 
-/// The cost of closing a connection and making another, in bytes that could be read meanwhile.
-pub const ANSWER_CUT_BYTES: u64 = 256 * 1024;
+/// The cost of closing a connection in the middle of a response, in bytes that could be read meanwhile: those that the kernel has
+/// taken in already (twice [`MIRROR_UNREAD_BYTES`]) and throws away, and as many that the mirror sent in vain.
+pub const ANSWER_CUT_BYTES: u64 = 1024 * 1024;
 
 /// Bytes of one write that carries several copies. With 64 KiB, eight connections to a mirror carry eight large copies in
 /// a turn in which 32 clients send 32: two fifths were dropped (`bench/runs`, peers-batches).

@@ -6,7 +6,7 @@ use super::copy::RequestCopy;
 use crate::error::Failure;
 use crate::grpc::{Status, StatusReader, Unread};
 use crate::http1::response::{HeadLimits, Message, Reader, Step};
-use crate::limits::{ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
+use crate::limits::{ANSWER_CUT_BYTES, ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTES};
 use crate::metrics::LeftOut;
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 
@@ -125,10 +125,14 @@ impl Response {
         self.message.as_ref().map(|message| message.status)
     }
 
-    /// It is long, and all that matters of it is known.
-    pub(super) fn has_enough(&self) -> bool {
+    /// All that matters of it is known, and to read on costs more than to give its connection up: by what it declares, or else by
+    /// what of it has come.
+    pub(super) fn is_dear(&self) -> bool {
         let is_kept = self.keeping.as_ref().is_none_or(|keeping| keeping.is_full());
-        self.message.is_some() && self.cost.is_long() && is_kept
+        let Some(message) = self.message.as_ref().filter(|_| is_kept && self.cost.is_long()) else {
+            return false;
+        };
+        message.incoming.bytes_expected().unwrap_or(self.cost.bytes) >= ANSWER_CUT_BYTES
     }
 
     /// It is read no further: the kept content is a part.

@@ -370,7 +370,7 @@ impl Shipper {
                 Ok(Progress::More { used: n }) => {
                     used += n;
                     let rests = || self.lane.rests(self.sweeper.now_ms());
-                    let is_cut = spent > 0 && (rests() || answer.has_enough() && self.is_pressed());
+                    let is_cut = spent > 0 && (rests() || answer.is_dear() && self.is_pressed());
                     break is_cut.then(|| self.cut(CutReason::Budget, flying, answer, done));
                 }
                 Ok(Progress::Complete { used: n, status, keep_alive }) => {
