@@ -1,8 +1,8 @@
 //! Selects the objects of a cluster that are ours to serve, and the part of each that is. Pure.
 //!
-//! An object is served only where it says so: a VirtualService is served at the gateways that it names and that are
-//! ours, with the hosts that these have; one without gateways is for the mesh, which is served only when that is asked for; an
-//! HTTPRoute or GRPCRoute is served at Gateways of our class.
+//! An object is served only where it says so: a VirtualService is served at the gateways that it names and that are ours, with
+//! the hosts that these have; one without gateways is for the mesh, which is served only when that is asked for; an HTTPRoute
+//! or GRPCRoute is served at Gateways of our class.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,8 +3,7 @@
 //!
 //! Each request is drawn by itself, with a known share. Where copying changes nothing, whether a failed or slow request had
 //! been drawn is a toss of a coin with the odds of that share, however such requests came in bursts: so nothing has to be known
-//! of
-//! v1, and every look is as good.
+//! of v1, and every look is as good.
 
 use serde::Serialize;
 

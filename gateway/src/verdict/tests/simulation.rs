@@ -356,8 +356,8 @@ fn once(plus: f64, minus: f64, most: f64, alpha: f64, finds: f64) -> f64 {
 }
 
 /// In how many seconds analyses by thresholds would have known: one that asks once a minute whether v2 succeeds in 99 % (Argo
-/// Rollouts), and one that calls a field different where it is so in 0.03 % and a fifth more often than its
-/// noise (Diffy). `None`: never in the time.
+/// Rollouts), and one that calls a field different where it is so in 0.03 % and a fifth more often than its noise (Diffy).
+/// `None`: never in the time.
 fn by_thresholds(rng: &mut fastrand::Rng, fault: Fault, seconds: usize) -> [Option<usize>; 2] {
     let mut routes: Vec<Route> = (0..ROUTES).map(|_| Route::default()).collect();
     let (mut found, mut before) = ([None, None], (0, 0));
