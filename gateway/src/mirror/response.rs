@@ -1,4 +1,4 @@
-//! One response of a mirror as it is read: the facts that matter of it, and the cost of reading it. Pure: bytes in, facts out.
+//! A mirror's response as it is read: the facts that matter of it, and the cost of reading it. Pure: bytes in, facts out.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::limits::{ANSWER_OVERHEAD_TIMES, ANSWER_PIECE_BYTES, ANSWER_SHORT_BYTE
 use crate::metrics::LeftOut;
 use crate::observe::keep::{Budget, Keeping, Kept, keep};
 
-/// A copy and what matters of its response.
+/// A copy, and the facts that matter of its response.
 pub(super) struct Answered {
     pub(super) copy: RequestCopy,
     pub(super) status: u16,
     /// Of a call.
     pub(super) grpc: Option<Status>,
     pub(super) bytes: u64,
-    /// It was not read to its end.
+    /// The response was not read to its end.
     pub(super) is_cut: bool,
     pub(super) kept: Option<Kept>,
 }
 
-/// One response being read.
+/// A response being read.
 pub(super) struct Response {
     /// Of its heads, once the first byte was looked at.
     reader: Option<Reader>,
@@ -41,7 +41,7 @@ pub(super) struct Response {
 }
 
 impl Answered {
-    /// `call`: its status by what came, which is not all where that was cut.
+    /// `call`: the call's status by the bytes that came, which are not all where the response was cut.
     pub(super) fn new(
         mut copy: RequestCopy,
         status: u16,
@@ -74,12 +74,12 @@ impl Cost {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// It is so much in all.
+    /// Raises the cost to `bytes` in all.
     pub(super) fn become_at_least(&mut self, bytes: u64) {
         self.bytes = self.bytes.max(bytes);
     }
 
-    /// It is what is called long.
+    /// Whether the response counts as long.
     pub(super) fn is_long(&self) -> bool {
         self.bytes > ANSWER_SHORT_BYTES
     }
@@ -125,13 +125,13 @@ impl Response {
         self.message.as_ref().map(|message| message.status)
     }
 
-    /// It is long, and all that matters of it is known.
+    /// Whether the response is long, and all facts that matter of it are known.
     pub(super) fn has_enough(&self) -> bool {
         let is_kept = self.keeping.as_ref().is_none_or(|keeping| keeping.is_full());
         self.message.is_some() && self.cost.is_long() && is_kept
     }
 
-    /// It is read no further: the kept content is a part.
+    /// Ends the reading early: the kept content is a part.
     pub(super) fn cut(&mut self) {
         self.is_cut = true;
         if let Some(keeping) = &mut self.keeping {
