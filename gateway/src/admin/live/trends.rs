@@ -20,7 +20,7 @@ type Point = [u32; COLUMNS.len()];
 /// The counts since the start, by column.
 type Counted = [u64; COLUMNS.len()];
 
-/// One route.
+/// The trend of a route.
 #[derive(Debug, Default)]
 struct Trend {
     counted: Counted,
