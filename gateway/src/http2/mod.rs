@@ -3,8 +3,8 @@
 //! In reading order: frames (`frame`), fields in blocks (`hpack`), fields and the inner form of a message (`fields`), windows
 //! (`flow`), the cost that a peer may cause (`guard`), and the connection that is all of it together (`session`).
 //!
-//! The inner form of every message is a rendered HTTP/1.1 head: what an HTTP/2 client said passes `http1::head` like everything
-//! else, and edits, copies, redaction and comparison know one form. This room knows nothing of routes, mirrors and tasks.
+//! The inner form of every message is a rendered HTTP/1.1 head: an HTTP/2 client's request passes `http1::head` like any other,
+//! and edits, copies, redaction and comparison know one form. This room knows nothing of routes, mirrors and tasks.
 //!
 //! # How a session is driven
 //!
@@ -36,8 +36,8 @@
 //! In the role of a client: [`open`](session::Session::open) while [`streams_free`](session::Session::streams_free), then the
 //! same. A stream reset as [`Unprocessed`](session::Why::Unprocessed) or with `REFUSED_STREAM` was not looked at.
 //!
-//! How content ends is told beside the head: [`Content::UntilEnd`](fields::Content::UntilEnd) promises nothing, and whoever
-//! carries it to HTTP/1.1 chooses chunked framing at its first byte ([`fields::say_chunked`]) or none at its end.
+//! The end of content is told beside the head: [`Content::UntilEnd`](fields::Content::UntilEnd) promises nothing, and the room
+//! that carries it to HTTP/1.1 chooses chunked framing at its first byte ([`fields::say_chunked`]) or none at its end.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
