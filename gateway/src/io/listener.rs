@@ -17,7 +17,7 @@ use crate::limits::{ACCEPTS_PER_TURN, LISTEN_QUEUE_MAX};
 /// The process that goes on listening at a socket when this one ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// None: it was opened for this process, or by the one it followed.
+    /// No other owner: the socket was opened for this process, or by the one it followed.
     Us,
     /// A service manager, which lends it to one process after another.
     ServiceManager,
@@ -37,7 +37,7 @@ pub struct Listener {
     pub port: u16,
     owner: Owner,
     left: Cell<bool>,
-    /// It is to end, and so many connections of its queue may be taken before.
+    /// The listener is to end, and so many connections of its queue may be taken before.
     ending: Cell<Option<u32>>,
     /// Connections taken since it last waited.
     taken: Cell<u32>,
