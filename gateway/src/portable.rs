@@ -1,4 +1,4 @@
-//! How what one process hands to another is written where serde has no form of its own: moments, roles.
+//! The written forms of values that one process hands to another, where serde has none of its own: moments, roles.
 
 /// A moment as microseconds since 1970.
 pub mod unix_micros {
