@@ -115,7 +115,7 @@ impl Config {
     }
 
     /// The mirror of a route whose share is a trial: the first that draws each request by itself and leaves some out by chance alone.
-    /// Those it leaves out are a control group of those it copies.
+    /// The requests that it leaves out are a control group for the copied ones.
     pub fn trial(&self, route: &Route) -> Option<usize> {
         let draws = |of: &Mirror| (1..Percent::ALL.per_million).contains(&of.percent.per_million);
         // A share that is spread over routes changes by the second.

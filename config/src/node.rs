@@ -1,6 +1,6 @@
 //! A document as a tree whose every value knows its line, in any notation.
 //!
-//! TOML and YAML both become this, so that one reader reads both. Knows nothing of what a key means.
+//! TOML and YAML both become this, so that one reader reads both. Knows no key's meaning.
 
 use std::ops::Range;
 

@@ -14,7 +14,7 @@ pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Reads a file that is believed to be text of at most [`FILE_BYTES_MAX`] bytes.
 ///
 /// # Errors
-/// It cannot be read, is no regular file, or is too long.
+/// The file cannot be read, is no regular file, or is too long.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, FILE_BYTES_MAX)
 }

@@ -1,6 +1,6 @@
 //! The command line: reads the arguments, runs the verb, and returns the exit code.
 //!
-//! It knows no socket and no thread, and it never ends the process itself.
+//! The command line knows no socket and no thread, and it never ends the process itself.
 
 mod told;
 mod start;

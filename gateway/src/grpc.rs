@@ -156,8 +156,10 @@ impl StatusReader {
         }
     }
 
-    /// As far as it has come, of a response that is read no further. # Errors
-    /// It is a call, and its status comes later.
+    /// The status as far as it has come, of a response that is read no further.
+    ///
+    /// # Errors
+    /// The response is a call's, and its status comes later.
     pub fn cut(&self) -> Result<Option<Status>, Unread> {
         match self {
             Self::NotGrpc => Ok(None),

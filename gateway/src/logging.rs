@@ -67,7 +67,7 @@ impl Sparing {
     /// Whether a message may be said now: then how many were left out since the last minute in which none was.
     ///
     /// # Errors
-    /// It is left out; how many are by now.
+    /// The message is left out; how many are by now.
     pub fn may_say(&mut self, now: Instant) -> Result<u64, u64> {
         if self.began.is_none_or(|began| now.saturating_duration_since(began) >= REPEAT_EVERY) {
             (self.began, self.said) = (Some(now), 0);

@@ -1,5 +1,6 @@
 //! The parts of a configuration that are prepared before a worker sees it: its routes with their patterns, and the parts it has
 //! in common with the configuration before it. Pure.
+//!
 //! The control plane builds it, once for each worker: compiled programs are shared, the scratch memory of matching is the
 //! worker's own. A worker takes it over by a pointer, so that a change costs it the changed parts, whatever else is configured.
 

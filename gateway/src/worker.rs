@@ -1,4 +1,4 @@
-//! One core: a runtime and everything it owns. The only file that knits rooms together.
+//! A worker: one core's runtime and everything it owns. The only file that knits rooms together.
 
 mod heartbeat;
 mod lanes;

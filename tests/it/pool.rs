@@ -251,7 +251,6 @@ fn a_connection_that_spoke_while_idle_is_not_used_again() {
     }
 }
 
-/// K6: whoever hangs up, no client gets another's answer.
 /// U8 and S2, where the content comes when the answer is long relayed: its connection rests for a moment.
 #[test]
 fn content_that_an_answer_must_not_have_reaches_no_client_however_late() {
@@ -299,6 +298,7 @@ fn content_that_an_answer_must_not_have_reaches_no_client_however_late() {
     });
 }
 
+/// K6: whichever clients hang up, none gets another's answer.
 #[test]
 fn answers_never_reach_another_client() {
     let primary = Origin::new(|request: &Request, stream| {

@@ -1,7 +1,7 @@
 //! An API server of Kubernetes in so far as a client of it can tell: versions, lists in pages, watches with bookmarks and a
 //! history that ends, selectors, metadata alone, generations, status as a subresource, conflicts; and trouble as ordered.
 //!
-//! It knows no kind's meaning. Every write by a client is recorded.
+//! The server knows no kind's meaning. Every write by a client is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 //! `POST /verdict/begin`: evidence begins anew; `POST /verdict/gate`: yes or no, as a status code, for rollout controllers
 //! that look at nothing else.
 //!
-//! It puts the evidence together; judging is `verdict`'s.
+//! These pages put the evidence together; judging is `verdict`'s.
 
 mod evidence;
 mod text;

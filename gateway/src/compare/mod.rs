@@ -2,7 +2,7 @@
 //! messages (`messages`, `protobuf`) with field names from descriptors (`descriptors`), and by rules (`rules`). Differences are
 //! told from those that the primary has with itself, and kept in groups with a few samples (`findings`).
 //!
-//! It runs on the observer's thread. It knows no socket, no worker and no clock but the one it budgets its own time by.
+//! The room runs on the observer's thread. It knows no socket, no worker and no clock but the one it budgets its own time by.
 
 mod rules;
 mod coding;

@@ -1,9 +1,8 @@
 //! Reads messages in protocol buffers' wire format into the trees that JSON is read into. Fields have names where a schema has
 //! them, else numbers. Pure.
 //!
-//! All messages of both sides are read at once: what a value without a type may be is decided for all that stand in one place,
-//! so that two of them are never read in two ways. Its cost is bounded by what is left of a budget of nodes, whatever the bytes
-//! say.
+//! All messages of both sides are read at once: the type of a value without one is guessed for all values in one place, so that
+//! two of them are never read in two ways. The cost is bounded by the rest of a budget of nodes, whatever the bytes say.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

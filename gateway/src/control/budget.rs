@@ -1,6 +1,6 @@
 //! The cost of a configuration at its worst: descriptors and memory, as sums whose addends have names.
 //!
-//! Pure arithmetic over the configuration; it does not know what the machine has.
+//! Pure arithmetic over the configuration; it does not know the machine's resources.
 
 use std::collections::HashSet;
 

@@ -1,6 +1,6 @@
 //! The listeners of one worker: opened and closed as configurations come, each with the connections that came in by it.
 //!
-//! It knows which listeners there are to be. How one accepts is `listener`'s, how its connections end is theirs.
+//! The room knows the wanted listeners. Accepting is `listener`'s, and the end of a connection is the connection's.
 
 use std::cell::{Cell, RefCell};
 use std::io;

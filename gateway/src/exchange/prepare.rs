@@ -66,7 +66,6 @@ pub(super) type Refused = (Refusal, Option<Rc<Pairing>>);
 /// have come with it.
 ///
 /// The error is the answer to give instead.
-/// The error is what to answer instead.
 pub fn prepare(
     cx: &Context,
     from: &Caller<'_>,

@@ -1,6 +1,6 @@
 //! Observes an exchange while it runs: the primary's response, and the record's contents.
 //!
-//! It decides nothing about the exchange.
+//! The observer decides nothing about the exchange.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};

@@ -15,8 +15,8 @@
 //!   [`next_event`](session::Session::next_event) before it reads again. Content is named by its place in the block, so the
 //!   block can be shared with the stream's task as it is (`Buffers::share`) or copied where it is small.
 //! * **Writer**: whenever no write is in flight and [`has_output`](session::Session::has_output), it calls
-//!   [`take`](session::Session::take) with an empty buffer and writes what it gets, whole. What streams queue meanwhile is the
-//!   next write. Content enters `out` only here: one DATA frame of each stream in turn, up to
+//!   [`take`](session::Session::take) with an empty buffer and writes the result, whole. Frames that streams queue meanwhile
+//!   are the next write. Content enters `out` only here: one DATA frame of each stream in turn, up to
 //!   [`OUT_BYTES_MAX`](session::OUT_BYTES_MAX), so that a write is never older than the windows that allowed it.
 //! * **Timer**: every 100 ms [`tick`](session::Session::tick), which keeps the limits that are durations.
 //! * After any of these, and after [`release`](session::Session::release) and [`drain`](session::Session::drain), there may be

@@ -25,7 +25,7 @@ pub enum Owner {
 
 /// A listening socket, which another process may share.
 ///
-/// It waits for readiness and then takes without waiting. An accept left with the kernel would be cheaper by a system
+/// The listener waits for readiness and then takes without waiting. An accept left with the kernel would be cheaper by a system
 /// call, but one that is given up has been woken for a connection that no other process is then woken for; and monoio 0.2.4
 /// leaks the socket of one that is dropped.
 pub struct Listener {

@@ -1,7 +1,7 @@
 //! A world without a kernel, for tests: connections in memory, a clock that jumps, tasks that run in an order drawn from a
 //! seed. Every read and write is cut where the dice say, so that one seed is one interleaving, and comes back.
 //!
-//! It stands behind the same face as the kernel does: `io` asks it wherever a wire is a simulated one.
+//! The world has the same interface as the kernel: `io` calls it wherever a wire is a simulated one.
 
 mod arm;
 

@@ -1,6 +1,6 @@
 //! Requests to an API server: one answer, a list in pages, the lines of a watch. Objects are JSON throughout.
 //!
-//! It knows credentials and bounds, and no kind of object.
+//! The room knows credentials and bounds, and no kind of object.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! A cluster as the source of what is served: its objects are read from an API server and followed, and become a configuration;
 //! its endpoints are where upstreams are.
 //!
-//! It belongs to the control plane. `kinds`, `store`, `select`, `translation`, `join` and `status` decide and touch nothing; around
-//! them stand the watches and what is written back. Without an API server nothing changes: what was heard last stays in force.
+//! The room belongs to the control plane. `kinds`, `store`, `select`, `translation`, `join` and `status` decide and touch
+//! nothing; around them are the watches and the writers. Without an API server nothing changes: the last known objects stay in
+//! force.
 
 mod kinds;
 mod keep;

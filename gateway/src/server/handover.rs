@@ -88,7 +88,7 @@ impl Successor {
     /// Waits until it serves. May be dropped and called again.
     ///
     /// # Errors
-    /// It ended, or took too long; then it is no more.
+    /// The successor ended, or took too long and was killed.
     pub(super) async fn serves(&mut self) -> Result<(), String> {
         while self.ending.is_none() {
             let readable = tokio::time::timeout_at(self.deadline, self.said.readable()).await;

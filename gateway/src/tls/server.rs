@@ -1,6 +1,6 @@
 //! The TLS that a listener hands its workers: one rustls configuration, and the names that it answers to.
 //!
-//! A ticket opens what its ticketer opens, and rustls does not look whether the client was authenticated when it got it. So
+//! A ticketer accepts its own tickets, and rustls does not check whether the client was authenticated when it got one. So
 //! a listener that authenticates clients issues none, and each of the others has a ticketer of its own
 //! (`tickets_never_cross_policies` in `tests/it/tls`).
 

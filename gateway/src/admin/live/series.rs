@@ -1,6 +1,6 @@
 //! The samples kept, and how they are told: by column, from the oldest to the newest.
 //!
-//! It knows neither counters nor clocks.
+//! The series knows neither counters nor clocks.
 
 use std::collections::VecDeque;
 use std::time::Duration;

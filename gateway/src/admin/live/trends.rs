@@ -1,7 +1,7 @@
 //! By route, how much clients asked, how much of it failed, and how many copies were lost: few steps, for lines as small as a
 //! word.
 //!
-//! It knows no clock but the moments that it is given, and tells no more routes apart than are worth a line each.
+//! The trends know no clock but the moments that they are given, and tell no more routes apart than are worth a line each.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};

@@ -123,7 +123,7 @@ impl Found<'_> {
     }
 }
 
-/// A cookie, parted into what may be shown and what may not.
+/// A cookie, parted into shown and hidden parts.
 struct Parted<'a> {
     cookie: Cookie<'a>,
     shown_name: &'a str,

@@ -1,4 +1,4 @@
-//! Whether a route is attached to a Gateway, and whether what it refers to is there, with the Gateway API's reasons. Pure.
+//! Whether a route is attached to a Gateway, and whether its references can be resolved, with the Gateway API's reasons. Pure.
 //!
 //! The configuration's own attachment is made by `config`; its tests and these hold both to the same specification.
 

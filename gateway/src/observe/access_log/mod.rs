@@ -1,6 +1,6 @@
 //! The access log: a line for each exchange that is to be logged. It runs on the observer's thread.
 //!
-//! It does not know how records come here, nor which others read them.
+//! The way of records to here, and their other readers, are not known.
 
 mod line;
 mod sink;

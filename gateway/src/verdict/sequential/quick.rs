@@ -1,5 +1,5 @@
-//! Logarithms and powers of e of fourteen stakes at once, in a form that a compiler puts into vectors: a call of the library for
-//! each was most of what a verdict over a thousand routes took. Within two units of the last place.
+//! Logarithms and powers of e of fourteen stakes at once, in a form that a compiler puts into vectors: library calls for
+//! each took most of the time of a verdict over a thousand routes. Within two units of the last place.
 
 use super::STAKES;
 
