@@ -462,8 +462,7 @@ impl Asked {
             && labels.into_iter().all(|(name, value)| object["metadata"]["labels"][name] == value)
     }
 
-    /// The object as it is shown: in the version that was asked for, or its metadata alone; members of a list lack `apiVersion`
-    /// and `kind`.
+    /// The object as shown: in the wanted version, or its metadata alone; list members lack `apiVersion` and `kind`.
     fn shown(&self, object: &Value, is_member: bool) -> Value {
         let (group, _, kind, _, _) = RESOURCES[self.resource];
         let api = if group.is_empty() { self.version.clone() } else { format!("{group}/{}", self.version) };

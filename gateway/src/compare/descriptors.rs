@@ -152,7 +152,7 @@ const NESTED_MAX: usize = 64;
 /// Bytes of all full names together: each repeats its package and its outer types.
 const NAMES_BYTES_MAX: usize = 32 << 20;
 
-/// The number of `name` in all descriptors. It is also the field number of a message's parts within a set.
+/// The field number of a name in every descriptor. The modules below have the numbers of each message's other fields.
 const NAME: u32 = 1;
 
 mod set {

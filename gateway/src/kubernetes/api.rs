@@ -23,7 +23,7 @@ const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// All pages of a list together: beyond, it has failed. A cluster of ten thousand routes takes a tenth of it.
 const LIST_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Pages of a list: as many as a hundred thousand objects take. A server whose list never ends gets an error.
+/// Pages of a list: as many as a hundred thousand objects take. A list that never ends fails.
 const PAGES_MAX: usize = 200;
 
 /// Objects in one page of a list.
@@ -34,7 +34,7 @@ const PAGE: usize = 500;
 pub(super) enum Trouble {
     /// The API server answered with an error status.
     Status { code: u16, message: String, retry_after: Option<Duration> },
-    /// The connection failed, or the answer was not complete.
+    /// No whole answer came, or none that can be read.
     Lost(String),
 }
 

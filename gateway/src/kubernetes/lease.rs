@@ -46,7 +46,7 @@ pub(super) async fn hold(api: Api, cluster: Cluster) {
     let mut seldom = Seldom::default();
     let leads = &cluster.0.counters.leads;
     loop {
-        // Without an object that has a status, no Lease is needed.
+        // Without an object of these kinds, no Lease is needed.
         let said_of = [
             Kind::GatewayClass,
             Kind::ApiGateway,

@@ -101,7 +101,7 @@ pub(super) struct Streams {
     spent: u64,
     /// Answers that were not read to their end.
     pub(super) cuts: Vec<CutReason>,
-    /// The cost of the mirror's own requests to us.
+    /// The cost of the mirror's PINGs and SETTINGS, which we answer.
     asked: Cost,
     window_bytes: u64,
     answers: u64,

@@ -76,7 +76,7 @@ const PLAIN: &str = concat!(
     mirror!()
 );
 
-/// A primary less, another ring, a mirror that does not answer connects.
+/// One primary fewer, another ring, a mirror that does not answer connects.
 const MOVED: &str = r#"
     [limits]
     connections_max = 6
